@@ -1,0 +1,3 @@
+"""Fixtures of the whole suite."""
+
+from __future__ import annotations
