@@ -16,11 +16,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
 import session_mgmt
+from project.databases import postgres_database, sqlite_database
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = BASE_DIR / "var"
@@ -32,44 +32,12 @@ def flag(name: str, default: bool) -> bool:
     return default if value is None else value.strip().lower() in {"1", "true", "yes", "on"}
 
 
-def sqlite_database(path: Path) -> dict[str, Any]:
-    """The embedded database at `path`, whose folder is made when missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": path,
-        "OPTIONS": {
-            "timeout": 20,
-            # A transaction that upgrades from read to write fails at once under WAL, whatever the timeout.
-            "transaction_mode": "IMMEDIATE",
-            # With NORMAL a power loss takes back commits that were already acknowledged to clients.
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
-        },
-    }
-
-
-def postgres_database(url: str) -> dict[str, Any]:
-    """`postgres://user:password@host:port/name?option=value` as an entry of DATABASES."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"postgres", "postgresql"}:
-        raise ImproperlyConfigured(f"DATABASE_URL must begin with postgres://, not {parts.scheme}://")
-    return {
-        "ENGINE": "django.db.backends.postgresql",
-        "NAME": unquote(parts.path.lstrip("/")) or "postgres",
-        "USER": unquote(parts.username or ""),
-        "PASSWORD": unquote(parts.password or ""),
-        "HOST": unquote(parts.hostname or ""),
-        "PORT": str(parts.port or ""),
-        "OPTIONS": dict(parse_qsl(parts.query)),
-        "CONN_MAX_AGE": 60,
-        "CONN_HEALTH_CHECKS": True,
-    }
-
-
 DATABASE_URL = os.environ.get("DATABASE_URL", "")
 REDIS_URL = os.environ.get("REDIS_URL", "")
 DEBUG = flag("DEBUG", default=not (DATABASE_URL or REDIS_URL))
-SECRET_KEY = os.environ.get("SECRET_KEY") or ("only for development: set SECRET_KEY in the environment" if DEBUG else "")
+SECRET_KEY = os.environ.get("SECRET_KEY") or (
+    "only for development: set SECRET_KEY in the environment" if DEBUG else ""
+)
 ALLOWED_HOSTS = [host for host in os.environ.get("ALLOWED_HOSTS", "").split(",") if host]
 
 if not SECRET_KEY:

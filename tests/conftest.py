@@ -1,3 +1,111 @@
-"""Fixtures of the whole suite."""
+"""Fixtures of the whole suite: real servers, started when first asked for."""
 
 from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import pytest
+from django.conf import settings
+from django.db import connection, connections
+
+from project.databases import postgres_database
+from tests import services
+from tests.settings import DATABASE
+
+# Taken out of the environment, so that a process which a test starts does not use a server the test did not mean.
+GIVEN_URLS = {name: os.environ.pop(name, "") for name in ("DATABASE_URL", "REDIS_URL")}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-services", action="store_true", default="CI" in os.environ, help="fail where a server is missing"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out, rather than skip, what is meaningful on the other database only: the other run has it."""
+    other = "sqlite" if DATABASE == "postgres" else "postgres"
+    left_out = [item for item in items if item.get_closest_marker(other) and not item.get_closest_marker(DATABASE)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+@contextlib.contextmanager
+def or_skip(config: pytest.Config) -> Iterator[None]:
+    """Turn `services.Unavailable` into a skip with its reason, or a failure where services are required."""
+    try:
+        yield
+    except services.Unavailable as reason:
+        if config.getoption("--require-services"):
+            pytest.fail(str(reason), pytrace=False)
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def postgres_url(pytestconfig: pytest.Config) -> Iterator[str]:
+    """A PostgreSQL server shared by the whole run: DATABASE_URL as given, else one of our own."""
+    if GIVEN_URLS["DATABASE_URL"]:
+        yield GIVEN_URLS["DATABASE_URL"]
+        return
+    with or_skip(pytestconfig), services.postgres() as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def redis_url(pytestconfig: pytest.Config) -> Iterator[str]:
+    """A Redis server shared by the whole run: REDIS_URL as given, else one of our own."""
+    if GIVEN_URLS["REDIS_URL"]:
+        yield GIVEN_URLS["REDIS_URL"]
+        return
+    with or_skip(pytestconfig), services.redis() as server:
+        yield server.url
+
+
+@pytest.fixture
+def postgres_server(pytestconfig: pytest.Config) -> Iterator[services.Postgres]:
+    """A PostgreSQL server of this test alone, to kill, pause and restart."""
+    with or_skip(pytestconfig), services.postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(pytestconfig: pytest.Config) -> Iterator[services.Redis]:
+    """A Redis server of this test alone, to kill, pause and restart."""
+    with or_skip(pytestconfig), services.redis() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def chromium(pytestconfig: pytest.Config) -> Path:
+    """The path of the Chromium program."""
+    with or_skip(pytestconfig):
+        return services.chromium()
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    request: pytest.FixtureRequest, django_db_modify_db_settings_parallel_suffix: None
+) -> None:
+    """Point Django at the PostgreSQL server before pytest-django creates the test database on it."""
+    if DATABASE == "postgres":
+        entry = postgres_database(request.getfixturevalue("postgres_url"))
+        keep = {key: entry[key] for key in ("NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS")}
+        settings.DATABASES["default"].update(keep)
+        connections["default"].settings_dict.update(keep)
+
+
+@pytest.fixture
+def database_environment(transactional_db: None) -> dict[str, str]:
+    """Environment variables with which a process of project.settings works on this test's database."""
+    environment = {"DEBUG": "1", "SECRET_KEY": settings.SECRET_KEY}
+    entry = connection.settings_dict
+    if DATABASE == "sqlite":
+        return environment | {"SQLITE_PATH": str(entry["NAME"])}
+    account = quote(entry["USER"]) + (f":{quote(entry['PASSWORD'])}" if entry["PASSWORD"] else "")
+    url = urlsplit(f"postgres://{account}@{entry['HOST']}:{entry['PORT']}/{entry['NAME']}")
+    return environment | {"DATABASE_URL": url.geturl()}
