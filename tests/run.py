@@ -1,0 +1,163 @@
+"""Every test of the project, in passes, and one summary at the end: what `make test` runs.
+
+    tests/run.py [sqlite] [postgres] [js] [browser]        without names: all of them
+
+Exits with 1 when anything failed, and with CI in the environment also when anything was skipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests import javascript, programs, services  # noqa: E402 - this file runs as a script
+
+PYTHON_ONLY = "not browser and not js"
+# The pure rooms never see a database: the SQLite pass has run them already.
+PURE = ("tests/protocol", "tests/documents", "tests/client", "tests/docs")
+NO_TESTS_COLLECTED = 5
+
+
+@dataclass
+class Tally:
+    """What one pass came to; `skipped` counts the skips by reason."""
+
+    name: str
+    passed: int = 0
+    failed: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+    def add_report(self, path: Path) -> None:
+        """Count the cases of a JUnit XML file; an expected failure counts as a skip, for it is no promise kept."""
+        for case in ElementTree.parse(path).iter("testcase"):
+            skip = case.find("skipped")
+            if case.find("failure") is not None or case.find("error") is not None:
+                self.failed += 1
+            elif skip is not None:
+                self.skipped[skip.get("message") or (skip.text or "").strip() or "no reason given"] += 1
+            else:
+                self.passed += 1
+
+
+def count(tally: Tally, report: Path, exit_code: int, fine: set[int]) -> None:
+    """Read the report; a runner that broke off, or failed without saying which test did, is one failure."""
+    if report.exists() and report.stat().st_size:
+        tally.add_report(report)
+    if exit_code not in fine and not tally.failed:
+        tally.failed += 1
+
+
+def run_pytest(tally: Tally, arguments: list[str], **environment: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "report.xml")
+        command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *arguments]
+        exit_code = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}).returncode
+        count(tally, report, exit_code, fine={0, NO_TESTS_COLLECTED})
+
+
+def sqlite(tally: Tally) -> None:
+    run_pytest(tally, ["-m", PYTHON_ONLY], SESSION_MGMT_TEST_DB="sqlite")
+
+
+def postgres(tally: Tally) -> None:
+    if not os.environ.get("DATABASE_URL"):
+        tally.skipped["the whole pass: no PostgreSQL server (see above)"] += 1
+        return
+    ignored = [f"--ignore={folder}" for folder in PURE]
+    run_pytest(tally, ["-m", PYTHON_ONLY, *ignored], SESSION_MGMT_TEST_DB="postgres")
+
+
+def js(tally: Tally) -> None:
+    if not javascript.exists():
+        tally.skipped["session_mgmt/js has no package.json yet"] += 1
+        return
+    try:
+        programs.node()
+    except programs.Unavailable as reason:
+        tally.skipped[str(reason)] += 1
+        return
+    run_pytest(tally, ["-m", "js"], SESSION_MGMT_TEST_DB="sqlite")
+    javascript.install()
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "report.xml")
+        exit_code = javascript.npm("run", "--silent", "test:junit", JUNIT_FILE=str(report))
+        count(tally, report, exit_code, fine={0})
+
+
+def browser(tally: Tally) -> None:
+    run_pytest(tally, ["-m", "browser"], SESSION_MGMT_TEST_DB="sqlite")
+
+
+PASSES: dict[str, Callable[[Tally], None]] = {"sqlite": sqlite, "postgres": postgres, "js": js, "browser": browser}
+
+
+def start_services(stack: contextlib.ExitStack) -> None:
+    """One server of each kind for all passes, told to them by the environment."""
+    for name in services.STARTERS:
+        variable, starter = services.STARTERS[name]
+        if os.environ.get(variable):
+            continue
+        try:
+            os.environ[variable] = stack.enter_context(starter()).url
+        except programs.Unavailable as reason:
+            print(reason, file=sys.stderr)
+
+
+def run(name: str) -> Tally:
+    tally = Tally(name)
+    print(f"\n== {name} ==", flush=True)
+    began = time.monotonic()
+    PASSES[name](tally)
+    tally.seconds = time.monotonic() - began
+    return tally
+
+
+def summarise(tallies: list[Tally]) -> int:
+    """Print the summary; the answer is the exit code."""
+    passed, failed = sum(tally.passed for tally in tallies), sum(tally.failed for tally in tallies)
+    skipped = sum(tally.skipped.total() for tally in tallies)
+    print("\n== summary ==")
+    for tally in tallies:
+        print(
+            f"{tally.name:9} {tally.passed} passed, {tally.failed} failed, {tally.skipped.total()} skipped"
+            f" in {tally.seconds:.0f} s"
+        )
+    for tally in tallies:
+        for reason, times in tally.skipped.items():
+            print(f"skipped in {tally.name}, {times} x: {reason}")
+    not_allowed = bool(skipped) and "CI" in os.environ
+    if not_allowed:
+        print("Nothing may be skipped in CI.")
+    print(f"\n{passed} passed, {failed} failed, {skipped} skipped", flush=True)
+    return 1 if failed or not_allowed or not passed else 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Run every test of the project.")
+    parser.add_argument("passes", nargs="*", metavar="PASS", help=f"of {', '.join(PASSES)}; all without any")
+    chosen = parser.parse_args().passes or list(PASSES)
+    if not set(chosen) <= set(PASSES):
+        parser.error(f"passes are {', '.join(PASSES)}")
+    programs.install_missing(list(programs.WHEELS))
+    with contextlib.ExitStack() as stack:
+        start_services(stack)
+        tallies = [run(name) for name in PASSES if name in chosen]
+    return summarise(tallies)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
