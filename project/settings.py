@@ -101,7 +101,7 @@ CELERY_RESULT_BACKEND = REDIS_URL or "cache+memory://"
 # kombu's default of a second would delay every task of the in-memory broker by as much.
 CELERY_BROKER_TRANSPORT_OPTIONS = {} if REDIS_URL else {"polling_interval": 0.05}
 CELERY_TIMEZONE = "UTC"
-CELERY_BEAT_SCHEDULE = {**session_mgmt.beat_schedule()}
+CELERY_BEAT_SCHEDULE = {**getattr(session_mgmt, "beat_schedule", dict)()}
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
