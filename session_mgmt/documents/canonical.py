@@ -1,0 +1,57 @@
+"""RFC 8785 (JCS): one byte string for one value, the same in Python and JavaScript."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Final
+
+import orjson
+import rfc8785
+
+from session_mgmt.documents.errors import InvalidJSON, NumberOutOfRange
+from session_mgmt.documents.values import JSON
+
+# A float that the fast writer may spell otherwise than JavaScript: with an exponent, or integral.
+_ODD_FLOAT = re.compile(rb"(?:^|[:,\[])-?[0-9]+(?:\.[0-9]+)?(?:e|(?<=\.0)(?:[,\]}]|$))")
+_SHAPES: Final = bytes.maketrans(b"123456789", b"111111111")
+_ODD_SHAPES: Final = (b"0e", b"1e", b".0,", b".0]", b".0}")
+# First bytes of U+E000-U+FFFF and of the astral planes in UTF-8. JCS sorts by UTF-16 units, where astral comes first.
+_AFTER_SURROGATES: Final = (b"\xee", b"\xef")
+_ASTRAL: Final = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")
+
+
+def canonical(value: JSON) -> bytes:
+    """The RFC 8785 bytes of a value that came from `strict.loads` or `strict.check`.
+
+    Raises NumberOutOfRange or InvalidJSON for what JCS cannot carry (NaN is not looked for: neither lets it through).
+    """
+    try:
+        written = orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER)
+    except orjson.JSONEncodeError:
+        return _slow(value)
+    return _slow(value) if _may_differ(written) else written
+
+
+def checksum(value: JSON) -> str:
+    """SHA-256 over the canonical bytes, lower-case hex. Finds divergence; it is no protection against forgery."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def _may_differ(written: bytes) -> bool:
+    shapes = written.translate(_SHAPES)
+    odd = written.endswith(b".0") or any(shape in shapes for shape in _ODD_SHAPES)
+    if odd and _ODD_FLOAT.search(written):
+        return True
+    if written.isascii():
+        return False
+    return any(byte in written for byte in _AFTER_SURROGATES) and any(byte in written for byte in _ASTRAL)
+
+
+def _slow(value: JSON) -> bytes:
+    try:
+        return rfc8785.dumps(value)
+    except (rfc8785.FloatDomainError, rfc8785.IntegerDomainError) as error:
+        raise NumberOutOfRange("A number is not finite or an integer beyond 2^53-1.") from error
+    except rfc8785.CanonicalizationError as error:
+        raise InvalidJSON("The value cannot be written as JSON.") from error

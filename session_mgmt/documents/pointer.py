@@ -1,0 +1,118 @@
+"""RFC 6901 pointers, and the touched paths that conflicts are found from.
+
+A touched path is a pointer, or a pointer behind a mark. Two equal marked paths commute; in every other respect a
+marked path behaves as its pointer:
+
+- `+/counter`  only added to (`inc`);
+- `>/list`     only appended to (`ins /list/-`).
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from session_mgmt.documents.errors import InvalidPath
+
+ADDED: Final = "+"
+APPENDED: Final = ">"
+
+_BAD_ESCAPE = re.compile(r"~(?![01])")
+_INDEX_DIGITS: Final = 10
+
+
+def parse(path: str) -> tuple[str, ...]:
+    """The reference tokens of a pointer. `""` is the root, `"/"` the empty key. Raises InvalidPath."""
+    if not path:
+        return ()
+    if path[0] != "/":
+        raise InvalidPath("A path is empty or starts with a slash.")
+    tokens = path[1:].split("/")
+    if "~" not in path:
+        return tuple(tokens)
+    if _BAD_ESCAPE.search(path):
+        raise InvalidPath("In a path ~ is followed by 0 or 1.")
+    # ~1 first: RFC 6901 section 4, or "~01" would become "/".
+    return tuple(token.replace("~1", "/").replace("~0", "~") for token in tokens)
+
+
+def escape(token: str) -> str:
+    return token.replace("~", "~0").replace("/", "~1") if "~" in token or "/" in token else token
+
+
+def format(tokens: Iterable[str]) -> str:
+    return "".join(f"/{escape(token)}" for token in tokens)
+
+
+def child(path: str, token: str) -> str:
+    return f"{path}/{escape(token)}"
+
+
+def parent(path: str) -> str:
+    """The pointer without its last token; the root has no parent and gives itself."""
+    return path[: path.rfind("/")] if path else path
+
+
+def index(token: str) -> int | None:
+    """The array index a token spells (RFC 6901 section 4: ASCII digits, no leading zero), else None."""
+    if not (token.isascii() and token.isdigit()) or len(token) > _INDEX_DIGITS:
+        return None
+    return None if token[0] == "0" and len(token) > 1 else int(token)
+
+
+def bare(path: str) -> str:
+    """The pointer of a touched path."""
+    return path[1:] if path[:1] in (ADDED, APPENDED) else path
+
+
+def overlaps(a: str, b: str) -> bool:
+    """True when two touched paths are equal, or one is an ancestor of the other, and they do not commute."""
+    first, second = bare(a), bare(b)
+    if first == second:
+        return a != b or first == a
+    return first.startswith(f"{second}/") or second.startswith(f"{first}/")
+
+
+def touches(mine: Iterable[str], theirs: Iterable[str]) -> list[tuple[str, str]]:
+    """The overlapping pairs, sorted. O((n + m) log m + pairs) for paths of bounded depth."""
+    index_of_theirs = Touched(theirs)
+    return sorted((path, other) for path in set(mine) for other in index_of_theirs.overlapping(path))
+
+
+class Touched:
+    """A set of touched paths that can be asked what overlaps one path."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._marked: dict[str, list[str]] = {}
+        for path in sorted(set(paths)):
+            self._marked.setdefault(bare(path), []).append(path)
+        self._pointers = sorted(self._marked)
+
+    def overlapping(self, path: str) -> Iterator[str]:
+        pointer = bare(path)
+        for other in self._marked.get(pointer, ()):
+            if overlaps(path, other):
+                yield other
+        for ancestor in ancestors(pointer):
+            yield from self._marked.get(ancestor, ())
+        yield from self._below(pointer)
+
+    def at_or_above(self, path: str) -> bool:
+        """True when the pointer of `path` or one of its ancestors was touched."""
+        pointer = bare(path)
+        return pointer in self._marked or any(ancestor in self._marked for ancestor in ancestors(pointer))
+
+    def _below(self, pointer: str) -> Iterator[str]:
+        # Strings with a common prefix are neighbours in sorted order, and "0" follows "/".
+        low, high = bisect_left(self._pointers, f"{pointer}/"), bisect_left(self._pointers, f"{pointer}0")
+        for found in self._pointers[low : high if pointer else None]:
+            yield from self._marked[found]
+
+
+def ancestors(pointer: str) -> Iterator[str]:
+    """The strict ancestors of a pointer, the nearest first."""
+    while pointer:
+        pointer = parent(pointer)
+        yield pointer

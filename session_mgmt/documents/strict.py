@@ -1,0 +1,209 @@
+"""The one JSON parser of every transport, and the same rules for values that Python callers hand in."""
+
+from __future__ import annotations
+
+import re
+from itertools import accumulate
+from typing import Final
+
+import orjson
+
+from session_mgmt.documents.errors import (
+    DocumentTooLarge,
+    ForbiddenKey,
+    InvalidJSON,
+    KeyTooLong,
+    NumberOutOfRange,
+    StringTooLong,
+    TooDeep,
+    TooManyKeys,
+)
+from session_mgmt.documents.limits import Limits
+from session_mgmt.documents.values import JSON, number
+
+_FORBIDDEN: Final = "__proto__"
+_LONGEST_UTF8: Final = 4
+
+_DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")
+_SUSPECT_INTEGER: Final = b"0" * 16
+_BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKET: Final = bytes(set(range(256)) - set(b"[]{}"))
+_STEPS: Final = {ord("["): 1, ord("]"): -1}
+# orjson turns integers from 2^64 on silently into floats; shorter ones are checked as values.
+_FLOAT = re.compile(rb"[0-9][.eE]")
+_HUGE_INTEGER = re.compile(rb"(?:^|[\s,:\[])-?[0-9]{17,}+(?![.eE])")
+
+
+def loads(raw: bytes | str, limits: Limits, max_bytes: int) -> JSON:
+    """Parse JSON from outside: UTF-8 without BOM, at most `max_bytes`, within `limits`.
+
+    Refuses NaN, infinities and numbers that no double holds, integers beyond 2^53-1, duplicate keys, lone surrogates,
+    NUL characters and `__proto__` keys. Integral floats come back as int. Raises a DocumentError.
+    """
+    data = _as_bytes(raw)
+    if len(data) > max_bytes:
+        raise DocumentTooLarge(f"The JSON text is larger than {max_bytes} bytes.")
+    # Brackets bound the depth from above; most texts have fewer than the limit and need no closer look.
+    if data.count(b"[") + data.count(b"{") > limits.depth:
+        _check_depth(data, limits.depth)
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise InvalidJSON("The text is not valid JSON in UTF-8.") from error
+    if _is_plain(data, value, limits):
+        return value
+    return _examined(data, value, limits)
+
+
+def dumps(value: JSON) -> bytes:
+    """Compact UTF-8 JSON in insertion order."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError as error:
+        raise InvalidJSON("The value cannot be written as JSON.") from error
+
+
+def check(value: JSON, limits: Limits, inside: int = 0) -> JSON:
+    """A normalised copy of a Python value under the rules of `loads`; `inside` counts the containers around it.
+
+    Only dict (str keys), list, str, int, float, bool and None: a tuple is refused, since what was stored would come
+    back as a list.
+    """
+    return _Walk(limits).copy(value, inside)
+
+
+def _as_bytes(raw: bytes | str) -> bytes:
+    if isinstance(raw, bytes):
+        return raw
+    try:
+        return raw.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidJSON("The text holds a lone surrogate.") from error
+
+
+def _is_plain(data: bytes, value: JSON, limits: Limits) -> bool:
+    """True when searches at C speed prove that every rule holds; False says only that a walk must decide."""
+    if b"\\u" in data or b"__proto__" in data or _SUSPECT_INTEGER in data.translate(_DIGITS):
+        return False
+    colons = data.count(b":")
+    if colons > limits.keys or not _strings_are_short(data, limits):
+        return False
+    written = orjson.dumps(value)
+    if written == data:
+        # Compact text that comes back the same lost no duplicate key; left are floats with an integral value.
+        return b".0" not in data and b"e+" not in data
+    # Each dropped duplicate takes its colon along. Without \u escapes a text inside strings keeps its colons, so equal
+    # counts mean that nothing was dropped.
+    return written.count(b":") == colons and not _FLOAT.search(_outside_strings(data))
+
+
+def _strings_are_short(data: bytes, limits: Limits) -> bool:
+    if len(data) <= limits.key_bytes and len(data) <= limits.string_bytes:
+        return True
+    return b"\\" not in data and max(map(len, data.split(b'"'))) <= min(limits.key_bytes, limits.string_bytes)
+
+
+def _examined(data: bytes, value: JSON, limits: Limits) -> JSON:
+    outside = _outside_strings(data)
+    if _HUGE_INTEGER.search(outside):
+        raise NumberOutOfRange("An integer is beyond 2^53-1.")
+    walk = _Walk(limits)
+    copy = walk.copy(value, 0)
+    if walk.keys != outside.count(b":"):
+        raise InvalidJSON("An object holds a key twice.")
+    return copy
+
+
+def _outside_strings(data: bytes) -> bytes:
+    """The text without what stands between quotes; only its brackets, colons and numbers are of interest."""
+    # Pairs of backslashes first, so that the quote of "\\" ends its string.
+    parts = data.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
+    return b'"'.join(parts[::2])
+
+
+def _check_depth(data: bytes, limit: int) -> None:
+    brackets = _outside_strings(data).translate(_BRACKETS, _NO_BRACKET)
+    # Each pass takes the innermost pairs away, so well formed text is gone after as many passes as it is deep.
+    rest = brackets
+    for _ in range(limit):
+        rest = rest.replace(b"[]", b"")
+        if not rest:
+            return
+    # What is left is too deep or not well formed, and the latter is for the parser to say.
+    if any(deep > limit for deep in accumulate(map(_STEPS.__getitem__, brackets))):
+        raise TooDeep(f"The JSON text is nested deeper than {limit}.")
+
+
+class _Walk:
+    """One walk over one value: checks, normalises, copies, and counts keys."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.keys = 0
+        self._limits = limits
+
+    def copy(self, value: JSON, inside: int) -> JSON:
+        kind = type(value)
+        if kind is str:
+            _check_text(value, self._limits)
+            return value
+        if kind is int or kind is float:
+            return check_number(value)
+        if value is None or kind is bool:
+            return value
+        if inside >= self._limits.depth:
+            raise TooDeep(f"The value is nested deeper than {self._limits.depth}.")
+        if kind is dict:
+            return self._copy_object(value, inside + 1)
+        if kind is list:
+            return [self.copy(item, inside + 1) for item in value]
+        raise InvalidJSON(f"A {kind.__name__} is not a JSON value.")
+
+    def _copy_object(self, members: dict[str, JSON], inside: int) -> dict[str, JSON]:
+        self.keys += len(members)
+        if self.keys > self._limits.keys:
+            raise TooManyKeys(f"More than {self._limits.keys} keys.")
+        copied = {}
+        for key, value in members.items():
+            check_key(key, self._limits)
+            copied[key] = self.copy(value, inside)
+        return copied
+
+
+def check_key(key: object, limits: Limits) -> None:
+    """Refuse what cannot be the key of an object; the reference tokens of a path become keys too."""
+    if type(key) is not str:
+        raise InvalidJSON("The keys of an object are strings.")
+    if key == _FORBIDDEN:
+        raise ForbiddenKey("The key __proto__ is not accepted.")
+    if len(key) * _LONGEST_UTF8 > limits.key_bytes and len(_utf8(key)) > limits.key_bytes:
+        raise KeyTooLong(f"A key is longer than {limits.key_bytes} bytes.")
+    _check_characters(key)
+
+
+def check_number(value: float) -> int | float:
+    """The normal form of a number. Raises NumberOutOfRange."""
+    normal = number(value)
+    if normal is None:
+        raise NumberOutOfRange("A number is not finite or an integer beyond 2^53-1.")
+    return normal
+
+
+def _check_text(text: str, limits: Limits) -> None:
+    if len(text) * _LONGEST_UTF8 > limits.string_bytes and len(_utf8(text)) > limits.string_bytes:
+        raise StringTooLong(f"A string is longer than {limits.string_bytes} bytes.")
+    _check_characters(text)
+
+
+def _check_characters(text: str) -> None:
+    if "\x00" in text:
+        # PostgreSQL stores it in neither text nor jsonb.
+        raise InvalidJSON("A string holds a NUL character.")
+    if not text.isascii():
+        _utf8(text)
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidJSON("A string holds a lone surrogate.") from error

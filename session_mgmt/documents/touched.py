@@ -1,0 +1,69 @@
+"""Which paths a list of operations touches: what a revision stores, and what conflicts are found from.
+
+The form is that of `pointer`: a pointer, `+pointer` where only `inc` adds, `>pointer` where only `ins …/-` appends. The
+choices, all on the side of reporting too much rather than too little:
+
+- `ins` and `del` with a numeric last token touch the parent, since an index means another item afterwards. Whether the
+  parent is an array cannot be told from the log; where an `obj` of the same list made it an object, it is not one.
+- `set`, `inc` and `obj` with `-` as the last token touch the parent: they append, but not only to arrays.
+- `obj` touches nothing by itself while another operation works below it: two clients that merge different members into
+  one object do not disturb each other. (Known limit: a merge that turns an array into an object is not seen to disturb
+  a change inside that array.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from session_mgmt.documents import pointer
+from session_mgmt.documents.operations import END
+
+MOST_PATHS: Final = 500
+
+
+def paths(ops: Iterable[Sequence[Any]], most: int = MOST_PATHS) -> tuple[str, ...]:
+    """Sorted unique touched paths. Beyond `most`, the deepest give way to their ancestors, which touch more."""
+    listed = list(ops)
+    touched = each(listed)
+    ensured = {path for op, path in zip(listed, touched, strict=True) if op[0] == "obj"}
+    entered = {above for path in touched for above in pointer.ancestors(pointer.bare(path))} if ensured else set()
+    found = {path for path in touched if path not in ensured or path not in entered}
+    return _at_most(found, most)
+
+
+def each(ops: Iterable[Sequence[Any]]) -> list[str]:
+    """The touched path of every operation, in order; `obj` counts with its own path."""
+    objects: set[str] = set()
+    touched = []
+    for op in ops:
+        if op[0] == "obj":
+            objects.add(op[1])
+        touched.append(_touched(op[0], op[1], objects))
+    return touched
+
+
+def _touched(name: str, path: str, objects: set[str]) -> str:
+    parent = pointer.parent(path)
+    last = path[len(parent) + 1 :]
+    if path and parent not in objects:
+        if last == END and name != "del":
+            return f"{pointer.APPENDED}{parent}" if name == "ins" else parent
+        if name in ("ins", "del") and pointer.index(last) is not None:
+            return parent
+    return f"{pointer.ADDED}{path}" if name == "inc" else path
+
+
+def _at_most(found: set[str], most: int) -> tuple[str, ...]:
+    deepest = max((path.count("/") for path in found), default=0)
+    while len(found) > most:
+        deepest -= 1
+        found = {_cut(path, deepest) for path in found}
+    return tuple(sorted(found))
+
+
+def _cut(path: str, tokens: int) -> str:
+    if path.count("/") <= tokens:
+        return path
+    # The piece before the first slash is empty, or a mark that no longer holds for the ancestor.
+    return "".join(f"/{token}" for token in path.split("/")[1 : tokens + 1])

@@ -1,0 +1,76 @@
+"""JSON values as Python holds them: equality, numbers, depth, and the value that is not there."""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+from typing import Any, Final, TypeAlias
+
+# Any and not a recursive union: list and dict are invariant, so a union would refuse every caller's dict[str, int].
+JSON: TypeAlias = Any
+
+SAFE_INTEGER: Final = 2**53 - 1
+# From here on JavaScript prints an exponent. Below, a big float comes out as digits, which nobody may send back.
+_EXPONENT_FROM: Final = 1e21
+
+
+class Missing(Enum):
+    """The value of a path that is not there; different from null."""
+
+    MISSING = "missing"
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Final = Missing.MISSING
+
+
+def is_number(value: JSON) -> bool:
+    """True for int and float, but not for bool, which Python counts as int and JSON does not."""
+    kind = type(value)
+    return kind is int or kind is float
+
+
+def number(value: float) -> int | float | None:
+    """The one representation of a number, or None when documents cannot carry it.
+
+    Integral values are int (1.0 and 1 are one value, -0.0 is 0), others float. Refused: NaN, infinities, and every
+    number that JavaScript prints as an integer beyond 2^53-1.
+    """
+    if type(value) is int:
+        return value if -SAFE_INTEGER <= value <= SAFE_INTEGER else None
+    if not math.isfinite(value):
+        return None
+    if value != math.floor(value):
+        return value
+    if -SAFE_INTEGER <= value <= SAFE_INTEGER:
+        return int(value)
+    return value if abs(value) >= _EXPONENT_FROM else None
+
+
+def equal(a: JSON | Missing, b: JSON | Missing) -> bool:
+    """JSON equality: true is not 1, 1 equals 1.0, the order of keys does not matter."""
+    if a is b:
+        return True
+    if type(a) is dict:
+        return type(b) is dict and len(a) == len(b) and all(k in b and equal(v, b[k]) for k, v in a.items())
+    if type(a) is list:
+        return type(b) is list and len(a) == len(b) and all(map(equal, a, b))
+    if is_number(a):
+        return is_number(b) and bool(a == b)
+    return type(a) is type(b) and bool(a == b)
+
+
+def depth(value: JSON) -> int:
+    """Nested containers: 0 for a scalar, 1 for `{}`. O(value), without recursion."""
+    level: list[JSON] = [value] if isinstance(value, dict | list) else []
+    deep = 0
+    while level:
+        deep += 1
+        level = [child for node in level for child in _children(node) if isinstance(child, dict | list)]
+    return deep
+
+
+def _children(node: JSON) -> Any:
+    return node.values() if isinstance(node, dict) else node
