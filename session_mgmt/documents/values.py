@@ -51,15 +51,18 @@ def number(value: float) -> int | float | None:
 
 def equal(a: JSON | Missing, b: JSON | Missing) -> bool:
     """JSON equality: true is not 1, 1 equals 1.0, the order of keys does not matter."""
+    # Python's own comparison runs at C speed and errs on one side only: it takes true for 1.
+    return a is b or (bool(a == b) and _same_kinds(a, b))
+
+
+def _same_kinds(a: JSON, b: JSON) -> bool:
     if a is b:
         return True
     if type(a) is dict:
-        return type(b) is dict and len(a) == len(b) and all(k in b and equal(v, b[k]) for k, v in a.items())
+        return all(_same_kinds(value, b[key]) for key, value in a.items())
     if type(a) is list:
-        return type(b) is list and len(a) == len(b) and all(map(equal, a, b))
-    if is_number(a):
-        return is_number(b) and bool(a == b)
-    return type(a) is type(b) and bool(a == b)
+        return all(map(_same_kinds, a, b))
+    return (type(a) is bool) == (type(b) is bool)
 
 
 def depth(value: JSON) -> int:

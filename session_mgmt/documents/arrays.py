@@ -1,0 +1,133 @@
+"""How two changed versions of one array become one: the policies besides `atomic`, which treats it as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from typing import Final, TypeAlias
+
+from session_mgmt.documents import pointer
+from session_mgmt.documents.strict import dumps
+from session_mgmt.documents.values import JSON, MISSING, Missing, equal
+
+# (position to report, base, server, client) -> the merged item, or MISSING.
+MergeItem: TypeAlias = Callable[[int, JSON | Missing, JSON | Missing, JSON | Missing], JSON | Missing]
+_ByKey: TypeAlias = dict[Hashable, JSON]
+
+ATOMIC: Final = "atomic"
+APPEND: Final = "append"
+SET: Final = "set"
+KEYED: Final = "keyed:"
+_ANY: Final = "*"
+
+
+class ArrayPolicies:
+    """Which policy an array has, by the pointer it stands at. In a pattern `*` stands for any one token.
+
+    `{"/log": "append", "/carts/*/tags": "set", "/items": "keyed:id"}`; the first pattern that fits counts, else atomic.
+    """
+
+    def __init__(self, patterns: Mapping[str, str] | None = None) -> None:
+        self._patterns = [(pointer.parse(pattern), policy) for pattern, policy in (patterns or {}).items()]
+        for _, policy in self._patterns:
+            if policy not in (ATOMIC, APPEND, SET) and not (policy.startswith(KEYED) and policy != KEYED):
+                raise ValueError(f"An array policy is atomic, append, set or keyed:<field>, not {policy!r}.")
+
+    def at(self, path: str) -> str:
+        tokens = pointer.parse(path)
+        return next((policy for pattern, policy in self._patterns if _fits(pattern, tokens)), ATOMIC)
+
+
+NO_POLICIES: Final = ArrayPolicies()
+
+
+def merged(policy: str, base: JSON | Missing, server: list[JSON], client: list[JSON], item: MergeItem) -> JSON | None:
+    """The merged array, or None when the policy does not fit these arrays and they count as single values.
+
+    A base that is no array counts as an empty one.
+    """
+    before = base if isinstance(base, list) else []
+    if policy == APPEND:
+        return _appended(before, server, client)
+    if policy == SET:
+        return _united(before, server, client)
+    if policy.startswith(KEYED):
+        return _keyed(policy.removeprefix(KEYED), (before, server, client), item)
+    return None
+
+
+def _fits(pattern: tuple[str, ...], tokens: tuple[str, ...]) -> bool:
+    if len(pattern) != len(tokens):
+        return False
+    return all(wanted in (_ANY, token) for wanted, token in zip(pattern, tokens, strict=True))
+
+
+def _appended(base: list[JSON], server: list[JSON], client: list[JSON]) -> list[JSON] | None:
+    known = len(base)
+    if not equal(server[:known], base) or not equal(client[:known], base):
+        return None
+    return server + client[known:]
+
+
+def _united(base: list[JSON], server: list[JSON], client: list[JSON]) -> list[JSON] | None:
+    """Adds of both sides, minus removes of both sides, in the order of the server."""
+    if any(isinstance(value, dict | list) for side in (base, server, client) for value in side):
+        return None
+    known, theirs, mine = (_by_text(side) for side in (base, server, client))
+    kept = [value for text, value in theirs.items() if text in mine or text not in known]
+    return kept + [value for text, value in mine.items() if text not in known and text not in theirs]
+
+
+def _by_text(scalars: list[JSON]) -> dict[bytes, JSON]:
+    # Not the values themselves as keys: true would be 1.
+    return {dumps(value): value for value in scalars}
+
+
+def _keyed(field: str, sides: tuple[list[JSON], list[JSON], list[JSON]], item: MergeItem) -> list[JSON] | None:
+    base, server, client = (_by_key(field, side) for side in sides)
+    if base is None or server is None or client is None:
+        return None
+    places = {key: at for side in (client, server) for at, key in enumerate(side)}
+    values = {
+        key: item(at, base.get(key, MISSING), server.get(key, MISSING), client.get(key, MISSING))
+        for key, at in places.items()
+    }
+    surviving = {key: value for key, value in values.items() if value is not MISSING}
+    return [surviving[key] for key in _order(list(base), list(server), list(client), surviving)]
+
+
+def _by_key(field: str, items: list[JSON]) -> _ByKey | None:
+    """The items by their key, or None when a key is missing, no string or integer, or there twice."""
+    found: _ByKey = {}
+    for value in items:
+        key = value.get(field) if isinstance(value, dict) else None
+        if type(key) not in (str, int) or key in found:
+            return None
+        found[key] = value
+    return found
+
+
+def _order(
+    base: list[Hashable], server: list[Hashable], client: list[Hashable], surviving: Iterable[Hashable]
+) -> Iterator[Hashable]:
+    """The order of the server, unless only the client reordered; new items after their nearest surviving neighbour."""
+    alive = set(surviving)
+    common = set(base) & set(server) & set(client)
+    orders = [[key for key in side if key in common] for side in (base, server, client)]
+    first, second = (client, server) if orders[0] == orders[1] != orders[2] else (server, client)
+    leading = [key for key in first if key in alive]
+    return _interleaved(leading, [key for key in second if key in alive])
+
+
+def _interleaved(leading: list[Hashable], other: list[Hashable]) -> Iterator[Hashable]:
+    placed = set(leading)
+    followers: dict[Hashable, list[Hashable]] = {}
+    neighbour: Hashable = None
+    for key in other:
+        if key in placed:
+            neighbour = key
+        else:
+            followers.setdefault(neighbour, []).append(key)
+    yield from followers.get(None, ())
+    for key in leading:
+        yield key
+        yield from followers.get(key, ())

@@ -1,0 +1,95 @@
+"""Compression of stored bodies: a codec number beside every body, and decompression that cannot be bombed."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+from types import ModuleType
+from typing import Final
+
+from session_mgmt.documents.errors import StateUnreadable
+
+try:
+    import zstandard
+except ImportError:  # the extra `zstd` is not installed
+    zstandard: ModuleType | None = None  # type: ignore[no-redef]
+
+RAW: Final = 0
+ZLIB: Final = 1
+ZSTD: Final = 2
+
+_ZLIB_LEVEL: Final = 6
+_ZSTD_LEVEL: Final = 3
+_ZSTD_WINDOW_BYTES: Final = 8 * 2**20
+_WORTH_IT: Final = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A stored body and the number of the codec that reads it."""
+
+    codec: int
+    data: bytes
+
+
+def encode(body: bytes, *, threshold: int = 10 * 1024) -> Encoded:
+    """Compress a body larger than `threshold` bytes, if that saves at least a tenth; else keep it raw."""
+    if len(body) <= threshold:
+        return Encoded(RAW, body)
+    packed = _pack(body)
+    return packed if len(packed.data) <= len(body) * _WORTH_IT else Encoded(RAW, body)
+
+
+def decode(codec: int, data: bytes, limit: int) -> bytes:
+    """The body, at most `limit` bytes, whatever the stored header claims. Raises StateUnreadable."""
+    unpack = _UNPACKERS.get(codec)
+    if unpack is None:
+        raise StateUnreadable(f"Unknown codec {codec}.")
+    body = unpack(data, limit)
+    if len(body) > limit:
+        raise StateUnreadable(f"A stored body is larger than {limit} bytes.")
+    return body
+
+
+def _pack(body: bytes) -> Encoded:
+    if zstandard is None:
+        return Encoded(ZLIB, zlib.compress(body, _ZLIB_LEVEL))
+    return Encoded(ZSTD, zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True).compress(body))
+
+
+def _raw(data: bytes, limit: int) -> bytes:
+    return bytes(data)
+
+
+def _inflate(data: bytes, limit: int) -> bytes:
+    stream = zlib.decompressobj()
+    try:
+        body = stream.decompress(data, limit + 1)
+    except zlib.error as error:
+        raise StateUnreadable("A stored body is damaged.") from error
+    # Within the limit the end has been reached, unless the data was cut or something was put behind it.
+    if len(body) <= limit and (not stream.eof or stream.unused_data):
+        raise StateUnreadable("A stored body is damaged.")
+    return body
+
+
+def _unzstd(data: bytes, limit: int) -> bytes:
+    if zstandard is None:
+        raise StateUnreadable("A stored body needs the package zstandard.")
+    try:
+        stated = zstandard.frame_content_size(data)
+        if not 0 <= stated <= limit:
+            raise StateUnreadable(f"A stored body is larger than {limit} bytes, or does not state its size.")
+        # Not decompress(max_output_size=…): it is ignored when the frame states a size, true or not.
+        reader = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES).stream_reader(BytesIO(data))
+        body = reader.read(stated + 1)
+    except zstandard.ZstdError as error:
+        raise StateUnreadable("A stored body is damaged.") from error
+    # The reader ends without a word where the data was cut.
+    if len(body) != stated:
+        raise StateUnreadable("A stored body is damaged.")
+    return body
+
+
+_UNPACKERS: Final = {RAW: _raw, ZLIB: _inflate, ZSTD: _unzstd}

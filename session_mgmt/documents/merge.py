@@ -1,0 +1,185 @@
+"""Conflicts: found from touched paths alone, settled by merging three ways where paths overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from typing import Any, Final, Literal, TypeAlias
+
+from session_mgmt.documents import arrays as array_policies
+from session_mgmt.documents import operations, pointer, touched
+from session_mgmt.documents.arrays import NO_POLICIES, ArrayPolicies
+from session_mgmt.documents.operations import Op
+from session_mgmt.documents.pointer import Touched
+from session_mgmt.documents.values import JSON, MISSING, Missing, equal
+
+Value: TypeAlias = JSON | Missing
+Side: TypeAlias = Literal["server", "client", "resolver"]
+
+
+class Unresolved(Enum):
+    """What a resolver answers when it has none: the server's value stays, the conflict is reported."""
+
+    CONFLICT = "conflict"
+
+
+CONFLICT: Final = Unresolved.CONFLICT
+
+# (path, base, server, client) -> the value, MISSING for none at all, or CONFLICT. Pure.
+Resolver: TypeAlias = Callable[[str, Value, Value, Value], Value | Unresolved]
+OnConflict: TypeAlias = Literal["server_wins", "client_wins", "reject"] | Resolver
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Two changes of one path that cannot both stand; each value may be MISSING. `kept` says whose is in the result."""
+
+    path: str
+    base: Value
+    server: Value
+    client: Value
+    kept: Side
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """The merged document, and the conflicts on the way, in the order of their discovery."""
+
+    document: JSON
+    conflicts: tuple[Conflict, ...] = ()
+
+
+def conflicts(mine_paths: Iterable[str], theirs_paths: Iterable[str]) -> list[str]:
+    """Pointers of mine that overlap theirs, sorted. Two `inc` of one number, or two appends to one array, do not."""
+    return sorted({pointer.bare(mine) for mine, _ in pointer.touches(mine_paths, theirs_paths)})
+
+
+def drop_overlapping(ops: Iterable[Op], their_paths: Iterable[str]) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
+    """(kept, dropped) in order: `server_wins` from the log alone.
+
+    What overlaps a dropped operation is dropped with it, before or after: it was written for a value that never came.
+    """
+    listed = tuple(ops)
+    fates = _overlapping(listed, their_paths)
+    return _chosen(listed, fates, False), _chosen(listed, fates, True)
+
+
+def rebase(
+    base: JSON,
+    server: JSON,
+    ops: Iterable[Op],
+    their_paths: Iterable[str],
+    *,
+    arrays: ArrayPolicies = NO_POLICIES,
+    on_conflict: OnConflict = "server_wins",
+) -> Merged:
+    """The client's operations, made at `base`, on the server's head: whatever overlaps is merged three ways.
+
+    Operations without overlap keep their meaning (an `inc` adds, an append appends), which values alone do not show.
+    Under `reject` the server's document comes back unchanged if there are conflicts.
+    """
+    listed = tuple(ops)
+    fates = _overlapping(listed, their_paths)
+    # Each obj goes along: the dropped operations below it count on the object.
+    dropped = [op for op, falls in zip(listed, fates, strict=True) if falls or op[0] == "obj"]
+    merged = merge3(base, server, operations.apply(base, dropped), arrays=arrays, on_conflict=on_conflict)
+    if merged.conflicts and on_conflict == "reject":
+        return merged
+    return Merged(operations.apply(merged.document, _chosen(listed, fates, False)), merged.conflicts)
+
+
+def merge3(
+    base: Value,
+    server: Value,
+    client: Value,
+    *,
+    arrays: ArrayPolicies = NO_POLICIES,
+    on_conflict: OnConflict = "server_wins",
+) -> Merged:
+    """Merge what server and client made of base, path by path.
+
+    Equal sides, or one side unchanged: the change. Both objects: member by member (a base that is no object counts as
+    empty). Both arrays: by their policy. Anything else, deletion against edit included, is a conflict.
+    """
+    merging = _Merging(arrays, on_conflict)
+    document = merging.value("", base, server, client)
+    found = tuple(merging.conflicts)
+    return Merged(server if found and on_conflict == "reject" else document, found)
+
+
+class _Merging:
+    """One three-way merge, collecting conflicts."""
+
+    def __init__(self, policies: ArrayPolicies, on_conflict: OnConflict) -> None:
+        self.conflicts: list[Conflict] = []
+        self._policies = policies
+        self._on_conflict = on_conflict
+
+    def value(self, path: str, base: Value, server: Value, client: Value) -> Value:
+        if equal(server, client) or equal(base, client):
+            return server
+        if equal(base, server):
+            return client
+        if isinstance(server, dict) and isinstance(client, dict):
+            return self._object(path, base if isinstance(base, dict) else {}, server, client)
+        if isinstance(server, list) and isinstance(client, list):
+            item = partial(self._item, path)
+            merged = array_policies.merged(self._policies.at(path), base, server, client, item)
+            if merged is not None:
+                return merged
+        return self._conflict(path, base, server, client)
+
+    def _object(
+        self, path: str, base: dict[str, JSON], server: dict[str, JSON], client: dict[str, JSON]
+    ) -> dict[str, JSON]:
+        merged = {}
+        for key in {**server, **client}:
+            sides = (side.get(key, MISSING) for side in (base, server, client))
+            value = self.value(pointer.child(path, key), *sides)
+            if value is not MISSING:
+                merged[key] = value
+        return merged
+
+    def _item(self, path: str, at: int, base: Value, server: Value, client: Value) -> Value:
+        return self.value(f"{path}/{at}", base, server, client)
+
+    def _conflict(self, path: str, base: Value, server: Value, client: Value) -> Value:
+        kept, value = self._settled(path, base, server, client)
+        self.conflicts.append(Conflict(path, base, server, client, kept))
+        return value
+
+    def _settled(self, path: str, base: Value, server: Value, client: Value) -> tuple[Side, Value]:
+        if self._on_conflict == "client_wins":
+            return "client", client
+        if callable(self._on_conflict):
+            resolved = self._on_conflict(path, base, server, client)
+            if resolved is not CONFLICT:
+                return "resolver", resolved
+        return "server", server
+
+
+def _overlapping(ops: Sequence[Op], their_paths: Iterable[str]) -> list[bool]:
+    """For each operation, whether it overlaps their paths, or another operation that does."""
+    paths = touched.each(ops)
+    fates = [False] * len(ops)
+    blocked = Touched(their_paths)
+    while True:
+        found = [at for at, op in enumerate(ops) if not fates[at] and _hits(op, paths[at], blocked)]
+        if not found:
+            return fates
+        for at in found:
+            fates[at] = True
+        blocked = Touched(paths[at] for at in found)
+
+
+def _hits(op: Sequence[Any], path: str, blocked: Touched) -> bool:
+    # Ensuring an object disturbs nobody who works inside it.
+    if op[0] == "obj":
+        return blocked.at_or_above(path)
+    return next(blocked.overlapping(path), None) is not None
+
+
+def _chosen(ops: Sequence[Op], fates: Sequence[bool], fate: bool) -> tuple[Op, ...]:
+    return tuple(op for op, falls in zip(ops, fates, strict=True) if falls is fate)

@@ -1,0 +1,89 @@
+"""Encryption at rest: AES-256-GCM under a key of its own for every document, bound to the row it stands in.
+
+Needs the package `cryptography`; everything else in this folder works without it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from session_mgmt.documents.errors import StateUnreadable
+
+_FORMAT: Final = b"\x01"
+_KEY_BYTES: Final = 32
+_NONCE_BYTES: Final = 12
+_LENGTH_BYTES: Final = 4
+_VERSION_BYTES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The row a sealed body stands in: `kind` (snapshot, revision, receipt, …), document id, epoch, version, codec."""
+
+    kind: str
+    document: bytes
+    epoch: str
+    version: int
+    codec: int
+
+    def associated_data(self, key_id: str) -> bytes:
+        """What the tag also covers, so that no row passes for another one, an older version or another codec."""
+        fields = (self.kind.encode(), self.document, self.epoch.encode(), key_id.encode())
+        numbers = self.version.to_bytes(_VERSION_BYTES, "big") + self.codec.to_bytes(1, "big")
+        # Lengths in front, or the end of one field could pass for the start of the next.
+        return _FORMAT + numbers + b"".join(len(field).to_bytes(_LENGTH_BYTES, "big") + field for field in fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A body under encryption; all three are stored."""
+
+    key_id: str
+    nonce: bytes
+    data: bytes
+
+
+class Keyring:
+    """Master keys by id, 32 bytes each: the first one writes, all of them read."""
+
+    def __init__(self, keys: Sequence[tuple[str, bytes]]) -> None:
+        if not keys:
+            raise ValueError("A keyring holds at least one key.")
+        self._keys = dict(keys)
+        if len(self._keys) != len(keys):
+            raise ValueError("The key ids of a keyring differ.")
+        if any(len(key) != _KEY_BYTES for key in self._keys.values()):
+            raise ValueError(f"A master key has {_KEY_BYTES} bytes.")
+        self.writing = keys[0][0]
+
+    def derive(self, kind: str, document: bytes, key_id: str | None = None) -> bytes:
+        """The 32-byte key of one document for one purpose, of the writing master if none is named."""
+        master = self._keys.get(self.writing if key_id is None else key_id)
+        if master is None:
+            raise StateUnreadable("The key of a stored body is not in the keyring.")
+        info = f"session_mgmt/v1/{kind}".encode()
+        return HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=document, info=info).derive(master)
+
+
+def seal(keyring: Keyring, place: Place, body: bytes) -> Sealed:
+    """Encrypt a body (compressed before: afterwards there is nothing to save) for its place."""
+    key = keyring.derive(place.kind, place.document)
+    nonce = os.urandom(_NONCE_BYTES)
+    return Sealed(keyring.writing, nonce, AESGCM(key).encrypt(nonce, body, place.associated_data(keyring.writing)))
+
+
+def unseal(keyring: Keyring, place: Place, sealed: Sealed) -> bytes:
+    """The body again. Raises StateUnreadable for an unknown key, a damaged body, or one from another place."""
+    key = keyring.derive(place.kind, place.document, sealed.key_id)
+    try:
+        return AESGCM(key).decrypt(sealed.nonce, sealed.data, place.associated_data(sealed.key_id))
+    except (InvalidTag, ValueError) as error:
+        raise StateUnreadable("A stored body is damaged, or belongs to another place.") from error
