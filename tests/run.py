@@ -91,11 +91,9 @@ def js(tally: Tally) -> None:
         tally.skipped[str(reason)] += 1
         return
     run_pytest(tally, ["-m", "js"], SESSION_MGMT_TEST_DB="sqlite")
-    javascript.install()
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
-        exit_code = javascript.npm("run", "--silent", "test:junit", JUNIT_FILE=str(report))
-        count(tally, report, exit_code, fine={0})
+        count(tally, report, javascript.test(report), fine={0})
 
 
 def browser(tally: Tally) -> None:
