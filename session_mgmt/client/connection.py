@@ -1,0 +1,109 @@
+"""One WebSocket connection: frames in and out as dictionaries."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.typing import Subprotocol
+
+from session_mgmt.client.effects import Leave
+from session_mgmt.protocol.codes import CLIENT_HEARTBEAT_LOST, Close, may_reconnect
+
+SUBPROTOCOL = Subprotocol("session-mgmt.v1")
+OPEN_SECONDS = 15.0
+LOST = Leave(1006, "lost", reconnect=True)
+
+
+class Connection:
+    """`async with` opens and closes it. Frames are sent in the order of `send`, which never waits."""
+
+    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+        # No pings of the library: the server's heartbeat is the protocol's, and a second one would hide its loss.
+        self._connecting = connect(
+            url,
+            subprotocols=[SUBPROTOCOL],
+            additional_headers=dict(headers),
+            compression=None,
+            open_timeout=OPEN_SECONDS,
+            ping_interval=None,
+            close_timeout=2,
+            max_size=None,
+            proxy=None,
+        )
+        self._socket: ClientConnection | None = None
+        self._outgoing: asyncio.Queue[str] = asyncio.Queue()
+        self._writer: asyncio.Task[None] | None = None
+        self.frames_in = self.frames_out = self.bytes_in = self.bytes_out = 0
+
+    async def __aenter__(self) -> Connection:
+        # __await__ and not the iterator form: retries are the client's own.
+        self._socket = await self._connecting
+        self._writer = asyncio.create_task(self._write())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._socket is not None and self._writer is not None
+        self._writer.cancel()
+        await asyncio.gather(self._writer, return_exceptions=True)
+        await self._socket.close()
+
+    def send(self, frame: Mapping[str, Any]) -> None:
+        self._outgoing.put_nowait(json.dumps(frame, separators=(",", ":"), ensure_ascii=False, allow_nan=False))
+
+    async def receive(self, deadline: float) -> dict[str, Any] | Leave:
+        """The next frame, or why there is none: the peer's close, or silence for `deadline` seconds."""
+        assert self._socket is not None
+        try:
+            message = await asyncio.wait_for(self._socket.recv(), deadline)
+        except TimeoutError:
+            return Leave(CLIENT_HEARTBEAT_LOST, "heartbeat_lost", reconnect=True)
+        except ConnectionClosed as closed:
+            return _close_of(closed)
+        self.frames_in += 1
+        self.bytes_in += len(message)
+        frame = json.loads(message)
+        return frame if isinstance(frame, dict) else LOST
+
+    async def leave(self, code: int, last: Mapping[str, Any] | None = None) -> None:
+        """Close with a code that a client may send, after everything that waits and a `last` frame."""
+        assert self._socket is not None
+        if last is not None:
+            self.send(last)
+            await self._outgoing.join()
+        await self._socket.close(code if code in {1000, CLIENT_HEARTBEAT_LOST} or 4100 <= code < 4200 else 1000)
+
+    async def _write(self) -> None:
+        assert self._socket is not None
+        while True:
+            text = await self._outgoing.get()
+            try:
+                await self._socket.send(text)
+            except ConnectionClosed:
+                pass  # `receive` tells why; whatever matters is in the outbox
+            else:
+                self.frames_out += 1
+                self.bytes_out += len(text)
+            finally:
+                self._outgoing.task_done()
+
+
+def _close_of(closed: ConnectionClosed) -> Leave:
+    if closed.rcvd is None:
+        return LOST
+    code = closed.rcvd.code
+    return Leave(code, closed.rcvd.reason or str(code), may_reconnect(code))
+
+
+def failure_of(error: OSError | WebSocketException) -> Leave:
+    """Why a connection could not be opened. A server that answers and says no will say no again."""
+    if isinstance(error, InvalidStatus) and error.response.status_code in {401, 403, 404}:
+        return Leave(Close.ORIGIN_DENIED, f"handshake_{error.response.status_code}", reconnect=False)
+    return LOST

@@ -1,0 +1,40 @@
+"""What the client raises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class ClientError(Exception):
+    """Base of all."""
+
+
+class Refused(ClientError):
+    """The server refused for good. Branch on `name` or `code`; `facts` holds the other fields, as `position`."""
+
+    def __init__(self, error: Mapping[str, Any]) -> None:
+        self.code = int(error.get("code") or 0)
+        self.name = str(error.get("name") or "error")
+        self.facts = {key: value for key, value in error.items() if key not in _FIXED}
+        super().__init__(f"{self.name} ({self.code}): {error.get('message') or 'refused'}")
+
+
+class Stopped(ClientError):
+    """The client is closed, or the server told it to stop; `code` is the close code and `name` its name."""
+
+    def __init__(self, code: int, name: str) -> None:
+        self.code = code
+        self.name = name
+        super().__init__(f"the client has stopped: {name} ({code})")
+
+
+class Unsent(ClientError):
+    """The server has forgotten this client: nobody can say whether the write in `frame` took effect."""
+
+    def __init__(self, frame: Mapping[str, Any]) -> None:
+        self.frame = dict(frame)
+        super().__init__("the server has forgotten this client; the write was not answered")
+
+
+_FIXED = frozenset({"type", "id", "seq", "code", "name", "temporary", "retry_after", "message"})

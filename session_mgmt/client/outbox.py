@@ -1,0 +1,57 @@
+"""A client's numbered writes, from the call until the receipt (PROTOCOL section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+Frame = dict[str, Any]
+
+
+class Outbox:
+    """Writes without a receipt in the order of their numbers. A number is given once and never again."""
+
+    def __init__(self, next_seq: int = 1, writes: Iterable[Frame] = ()) -> None:
+        self._writes: dict[int, Frame] = {frame["seq"]: frame for frame in writes}
+        self.next_seq = max([next_seq, *(seq + 1 for seq in self._writes)])
+
+    def __len__(self) -> int:
+        return len(self._writes)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return iter(self._writes.values())
+
+    def __contains__(self, seq: int) -> bool:
+        return seq in self._writes
+
+    def add(self, frame: Frame) -> Frame:
+        """Number the write; it is kept until `settle`."""
+        numbered = {**frame, "seq": self.next_seq}
+        self._writes[self.next_seq] = numbered
+        self.next_seq += 1
+        return numbered
+
+    def settle(self, seq: int) -> Frame | None:
+        """The write that a receipt answers, or None if it was answered before."""
+        return self._writes.pop(seq, None)
+
+    def rebase(self, seq: int, base: int, epoch: str) -> None:
+        """Let an undecided update speak of a newer version: the only part of a write that may change."""
+        if seq in self._writes and "base" in self._writes[seq]:
+            self._writes[seq] |= {"base": base, "epoch": epoch}
+
+    @property
+    def acked(self) -> int:
+        """The highest number up to which every receipt has come."""
+        return min(self._writes, default=self.next_seq) - 1
+
+    def skip_to(self, last_seq: int) -> None:
+        """Never give a number that the server has decided, even after this side lost its memory of it."""
+        self.next_seq = max(self.next_seq, last_seq + 1)
+
+    def abandon(self) -> list[Frame]:
+        """Empty it and start again at 1, for a new client name; gives the writes that nobody answered."""
+        unanswered = list(self._writes.values())
+        self._writes.clear()
+        self.next_seq = 1
+        return unanswered

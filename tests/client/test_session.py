@@ -1,0 +1,236 @@
+"""The asyncio shell against a scripted server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from session_mgmt.client import Refused, SessionClient, Stopped
+from session_mgmt.client.storage import FileStorage, Saved
+from tests.client.fake_server import FakeServer, Peer, connected, entries, fake_server, snapshot
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[FakeServer]:
+    async with fake_server() as running:
+        yield running
+
+
+async def joined(server: FakeServer, storage: Path | None = None, **changes: Any) -> tuple[SessionClient, Peer]:
+    starting = asyncio.create_task(SessionClient.start(server.url, token="sma_test", storage=storage))
+    peer = await server.accept()
+    await peer.welcome(**changes)
+    client = await starting
+    await peer.send(snapshot("state:main", 0, {}))
+    return client, peer
+
+
+def heard(client: SessionClient, event: str) -> asyncio.Queue[Any]:
+    queue: asyncio.Queue[Any] = asyncio.Queue()
+    client.on(event, queue.put_nowait)
+    return queue
+
+
+async def test_a_set_resolves_with_its_receipt_and_is_seen_before(server: FakeServer) -> None:
+    client, peer = await joined(server)
+    seen: list[Any] = []
+    client.state.on("/cart/coupon", seen.append)
+    answer = client.state.set("/cart/coupon", "WELCOME")
+    assert client.state.get("/cart/coupon") == "WELCOME"
+    update = await peer.receive("update")
+    assert update["ops"] == [["set", "/cart/coupon", "WELCOME"]]
+    await peer.send({"type": "receipt", "seq": update["seq"], "ok": True, "position": ["e1", 1, "t1"]})
+    assert (await answer)["position"] == ["e1", 1, "t1"]
+    await client.close()
+
+
+async def test_an_unanswered_write_is_sent_again_after_a_cut(server: FakeServer) -> None:
+    client, peer = await joined(server)
+    answer = client.topics.publish("chat", {"text": "hello"})
+    first = await peer.receive("publish")
+    peer.cut()
+    peer = await server.accept()
+    opening = await peer.welcome(generation=2)
+    assert opening["client_id"] == "c_one"
+    assert await peer.receive("publish") == first
+    await peer.send({"type": "receipt", "seq": 1, "ok": True, "replayed": True})
+    assert (await answer)["replayed"]
+    assert client.stats().losses == 1
+    await client.close()
+
+
+async def test_a_refused_write_raises_its_code_and_tells_the_event(server: FakeServer) -> None:
+    client, peer = await joined(server)
+    refusals = heard(client, "refused")
+    answer = client.send({"do": "checkout"})
+    await peer.receive("send")
+    error = {"code": 254, "name": "no_handler", "temporary": False, "message": "…"}
+    await peer.send({"type": "receipt", "seq": 1, "ok": False, "error": error})
+    with pytest.raises(Refused) as refused:
+        await answer
+    assert (refused.value.name, refused.value.code) == ("no_handler", 254)
+    assert (await refusals.get())["seq"] == 1
+    await client.close()
+
+
+async def test_a_subscription_returns_when_it_holds_and_hands_entries_over_once(server: FakeServer) -> None:
+    client, peer = await joined(server)
+    got: asyncio.Queue[Any] = asyncio.Queue()
+    subscribing = asyncio.create_task(client.topics.subscribe("orders:42", got.put_nowait))
+    asked = await peer.receive("subscribe")
+    assert asked["log"] == "topic:orders:42"
+    verdict = {"mode": "up_to_date", "reason": "from_now", "position": ["e1", 3, "t3"]}
+    await peer.send({"type": "reply", "id": asked["id"], "verdict": verdict})
+    unsubscribe = await subscribing
+    await peer.send(entries("topic:orders:42", 4, "four"), entries("topic:orders:42", 4, "four", "five"))
+    assert [await got.get(), await got.get()] == ["four", "five"]
+    unsubscribe()
+    assert (await peer.receive("unsubscribe"))["log"] == "topic:orders:42"
+    await client.close()
+
+
+async def test_a_denied_subscription_raises(server: FakeServer) -> None:
+    client, peer = await joined(server)
+    subscribing = asyncio.create_task(client.topics.subscribe("secret", print))
+    asked = await peer.receive("subscribe")
+    await peer.send({"type": "error", "id": asked["id"], "code": 250, "name": "topic_denied", "temporary": False})
+    with pytest.raises(Refused, match="topic_denied"):
+        await subscribing
+    await client.close()
+
+
+async def test_messages_and_events_of_the_session_log_reach_their_listeners(server: FakeServer) -> None:
+    client, peer = await joined(server)
+    messages: asyncio.Queue[Any] = asyncio.Queue()
+    client.on_message(messages.put_nowait)
+    updated = heard(client, "session_updated")
+    rows = [{"type": "message", "data": {"n": 1}, "at": "…"}, {"type": "session_updated", "data": {}, "at": "…"}]
+    await peer.send(entries("session", 1, *rows))
+    assert await messages.get() == {"n": 1}
+    assert (await updated.get())["type"] == "session_updated"
+    await client.close()
+
+
+async def test_a_callback_that_raises_does_not_stop_the_others(server: FakeServer) -> None:
+    client, peer = await joined(server)
+    messages: asyncio.Queue[Any] = asyncio.Queue()
+    client.on_message(lambda data: 1 / 0)
+    client.on_message(messages.put_nowait)
+    await peer.send(entries("session", 1, {"type": "message", "data": 1, "at": "…"}))
+    assert await messages.get() == 1
+    await client.close()
+
+
+async def test_silence_beyond_the_deadline_makes_a_new_connection(server: FakeServer) -> None:
+    silent = {"interval": 0.01, "missed_limit": 3, "deadline": 0.05}
+    client, _ = await joined(server, heartbeat=silent)
+    peer = await server.accept()
+    await peer.welcome(generation=2)
+    assert "4102" in str(client.stats().last_close)
+    await client.close()
+
+
+async def test_a_ping_is_answered_with_what_was_acknowledged(server: FakeServer) -> None:
+    client, peer = await joined(server)
+    await peer.send({"type": "ping", "ping": 3, "rtt_ms": 21.5})
+    assert await peer.receive("pong") == {"type": "pong", "ping": 3, "acked": 0}
+    assert client.stats().latency_ms == 21.5
+    await client.close()
+
+
+async def test_a_terminated_session_stops_the_client_and_its_waiting_writes(server: FakeServer) -> None:
+    client, peer = await joined(server)
+    answer = client.send(1)
+    await peer.receive("send")
+    stopped = heard(client, "stopped")
+    await peer.send({"type": "bye", "code": 4503, "name": "session_terminated", "reconnect": False})
+    with pytest.raises(Stopped, match="session_terminated"):
+        await answer
+    assert (await stopped.get())["code"] == 4503
+    with pytest.raises(Stopped):
+        await client.send(2)
+    await client.close()
+
+
+async def test_a_bye_may_name_the_time_to_come_back(server: FakeServer) -> None:
+    client, peer = await joined(server)
+    await peer.send({"type": "bye", "code": 4000, "name": "draining", "reconnect": True, "retry_after": 0.0})
+    peer = await server.accept()
+    assert (await peer.welcome(generation=2))["client_id"] == "c_one"
+    await client.close()
+
+
+async def test_a_new_process_sends_the_stored_writes_under_their_numbers(server: FakeServer, tmp_path: Path) -> None:
+    path = tmp_path / "client.json"
+    client, peer = await joined(server, path)
+    client.state.inc("/n")
+    client.topics.publish("chat", "hello")
+    before = [await peer.receive("update"), await peer.receive("publish")]
+    await client.close()
+    client, peer = await joined(server, path, last_seq=1, generation=2)
+    assert [await peer.receive("update"), await peer.receive("publish")] == before
+    await client.close()
+
+
+async def test_a_position_is_on_disk_when_its_entry_is_handed_over(server: FakeServer, tmp_path: Path) -> None:
+    path = tmp_path / "client.json"
+    topic = {"mode": "up_to_date", "reason": "from_now", "position": ["e1", 3, "t3"]}
+    FileStorage(path).save(Saved(token="sma_test", positions={"topic:a": None}))
+    client, peer = await joined(server, path, logs={"topic:a": topic})
+    stored: asyncio.Queue[Any] = asyncio.Queue()
+    subscribing = asyncio.create_task(
+        client.topics.subscribe("a", lambda _: stored.put_nowait(FileStorage(path).load().positions["topic:a"]))
+    )
+    asked = await peer.receive("subscribe")
+    await peer.send({"type": "reply", "id": asked["id"], "verdict": topic}, entries("topic:a", 4, "x", "y"))
+    await subscribing
+    assert [await stored.get(), await stored.get()] == [["e1", 4, "t4"], ["e1", 5, "t5"]]
+    await client.close()
+
+
+async def test_an_answer_that_is_not_understood_leads_to_a_new_connection(server: FakeServer) -> None:
+    client, peer = await joined(server)
+    await peer.send({"type": "entries", "log": "session"})
+    peer = await server.accept()
+    await peer.welcome()
+    await client.close()
+
+
+async def test_closing_a_client_without_storage_says_disconnect(server: FakeServer) -> None:
+    client, peer = await joined(server)
+    closing = asyncio.create_task(client.close())
+    await peer.receive("disconnect")
+    await peer.close(1000)
+    await closing
+    assert client.stats().state == "closed"
+
+
+async def test_a_refusal_at_the_first_connect_is_raised_by_start(server: FakeServer) -> None:
+    starting = asyncio.create_task(SessionClient.start(server.url, token="sma_wrong"))
+    peer = await server.accept()
+    await peer.receive("connect")
+    await peer.send({"type": "bye", "code": 4501, "name": "invalid_token", "reconnect": False})
+    with pytest.raises(Stopped, match="invalid_token"):
+        await starting
+
+
+async def test_flushed_waits_for_every_answer(server: FakeServer) -> None:
+    client, peer = await joined(server)
+    client.send(1)
+    client.send(2)
+    waiting = asyncio.create_task(client.flushed())
+    for seq in (1, 2):
+        await peer.receive("send")
+        await peer.send({"type": "receipt", "seq": seq, "ok": True})
+    await asyncio.wait_for(waiting, 10)
+    await client.close()
+
+
+def test_connected_frames_of_the_fake_have_the_fields_of_the_protocol() -> None:
+    assert {"session", "client_id", "generation", "last_seq", "logs", "heartbeat", "limits", "retry"} <= set(
+        connected()
+    )
