@@ -14,6 +14,7 @@ SQLITE_PATH      another place for the embedded database
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,9 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "session_mgmt",
 ]
+
+if find_spec("project.demo"):
+    INSTALLED_APPS.append("project.demo")
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -101,7 +105,7 @@ CELERY_RESULT_BACKEND = REDIS_URL or "cache+memory://"
 # kombu's default of a second would delay every task of the in-memory broker by as much.
 CELERY_BROKER_TRANSPORT_OPTIONS = {} if REDIS_URL else {"polling_interval": 0.05}
 CELERY_TIMEZONE = "UTC"
-CELERY_BEAT_SCHEDULE = {**getattr(session_mgmt, "beat_schedule", dict)()}
+CELERY_BEAT_SCHEDULE = {**session_mgmt.beat_schedule()}
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}

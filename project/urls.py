@@ -7,9 +7,10 @@ from importlib.util import find_spec
 from django.contrib import admin
 from django.urls import include, path
 
-urlpatterns = [path("admin/", admin.site.urls)]
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("api/", include("session_mgmt.urls")),
+]
 
-if find_spec("session_mgmt.urls"):
-    urlpatterns.append(path("api/", include("session_mgmt.urls")))
 if find_spec("project.demo") and find_spec("project.demo.urls"):
     urlpatterns.append(path("", include("project.demo.urls")))
