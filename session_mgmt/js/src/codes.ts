@@ -1,0 +1,58 @@
+/** Close codes (PROTOCOL section 10); a test compares this table with that page. */
+
+export const CLOSE = {
+  NORMAL: 1000,
+  DRAINING: 4000,
+  TOKEN_EXPIRED: 4001,
+  HEARTBEAT_LOST: 4002,
+  SLOW_CONSUMER: 4003,
+  INSUFFICIENT_STATE: 4004,
+  DETACHED: 4005,
+  CONNECT_TIMEOUT: 4008,
+  UNAVAILABLE: 4013,
+  TOO_MANY_REQUESTS: 4029,
+  SILENT_SERVER: 4102,
+  OUT_OF_ORDER: 4104,
+  INVALID_FRAME: 4500,
+  INVALID_TOKEN: 4501,
+  SESSION_TERMINATED: 4503,
+  SESSION_EXPIRED: 4504,
+  CONNECTION_LIMIT: 4505,
+  UNSUPPORTED_VERSION: 4506,
+  REPLACED: 4507,
+  CLIENT_FORGOTTEN: 4508,
+  ORIGIN_DENIED: 4509,
+} as const;
+
+/** The server's name of each code, for a close that came without `bye`. */
+export const CLOSE_NAMES: Readonly<Record<number, string>> = {
+  4000: "draining",
+  4001: "token_expired",
+  4002: "heartbeat_lost",
+  4003: "slow_consumer",
+  4004: "insufficient_state",
+  4005: "detached",
+  4008: "connect_timeout",
+  4013: "unavailable",
+  4029: "too_many_requests",
+  4500: "invalid_frame",
+  4501: "invalid_token",
+  4503: "session_terminated",
+  4504: "session_expired",
+  4505: "connection_limit",
+  4506: "unsupported_version",
+  4507: "replaced",
+  4508: "client_forgotten",
+  4509: "origin_denied",
+};
+
+const STOPS: ReadonlySet<number> = new Set([1000, 1002, 1003, 1007, 1008, 1009]);
+
+/** True if a connection that ended with this code may come back by itself. */
+export function mayReconnect(code: number): boolean {
+  return !STOPS.has(code) && !(code >= 4500 && code <= 4999);
+}
+
+export function closeName(code: number): string {
+  return CLOSE_NAMES[code] ?? (code === CLOSE.NORMAL ? "closed" : "connection_lost");
+}

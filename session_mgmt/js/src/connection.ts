@@ -1,0 +1,257 @@
+/** Keeps one connection alive: opens it, watches it, and opens the next after the right wait. Never two at once. */
+
+import { Backoff, type RetryPolicy } from "./backoff";
+import { CLOSE, closeName, mayReconnect } from "./codes";
+import type { Environment } from "./environment";
+import { SessionError } from "./errors";
+import type { Status, StatusReason } from "./events";
+import type { ConnectedFrame, ServerFrame } from "./frames";
+import { Heartbeat } from "./heartbeat";
+import { OutOfOrder } from "./logbook";
+import { watchPage } from "./page";
+import { Socket, type Ending } from "./socket";
+import type { Stats } from "./stats";
+
+const CONNECT_WITHIN = 15_000;
+const STABLE_AFTER = 30_000;
+
+export interface ConnectionPort {
+  /** The address and the first frame of the next connection. */
+  opening(): { url: string; connect: object };
+  connected(frame: ConnectedFrame): void;
+  frame(frame: ServerFrame): void;
+  detached(): void;
+  status(status: Status, reason: StatusReason | null): void;
+  /** What to do about an end that is no ordinary loss: come back now, or stay away. */
+  repair(code: number): Promise<"reconnect" | "stop"> | null;
+}
+
+interface Waiter {
+  resolve(): void;
+  reject(error: SessionError): void;
+}
+
+export class Connection {
+  status: Status = "disconnected";
+  reason: StatusReason | null = null;
+  readonly backoff: Backoff;
+  readonly heartbeat: Heartbeat;
+  readonly #env: Environment;
+  readonly #port: ConnectionPort;
+  readonly #stats: Stats;
+  readonly #unwatch: () => void;
+  #socket: Socket | null = null;
+  #timer: unknown = null;
+  /** The server asked not to come before this time. */
+  #notBefore = 0;
+  #connectedAt: number | null = null;
+  #everConnected = false;
+  #waiters: Waiter[] = [];
+  #askId = 0;
+  #asked = new Map<number, (frame: ServerFrame) => void>();
+  /** What the application configured goes before what the server says. */
+  #retry: Partial<RetryPolicy> = {};
+  #deadline: number | undefined;
+  /** Raised by every call of the application, so that a repair that is under way notices. */
+  #wish = 0;
+
+  constructor(env: Environment, port: ConnectionPort, stats: Stats) {
+    this.#env = env;
+    this.#port = port;
+    this.#stats = stats;
+    this.backoff = new Backoff(env.random);
+    this.heartbeat = new Heartbeat(env.clock, {
+      probe: () => void this.ask({ type: "ping" }, () => undefined),
+      silent: () => this.#socket?.end(CLOSE.SILENT_SERVER, "heartbeat_lost"),
+    });
+    this.#unwatch = watchPage(env.page, () => this.check());
+  }
+
+  get connected(): boolean {
+    return this.status === "connected";
+  }
+
+  /** Resolves when connected; rejects when the connection is given up before that. */
+  connect(): Promise<void> {
+    if (this.connected) return Promise.resolve();
+    const ready = new Promise<void>((resolve, reject) => this.#waiters.push({ resolve, reject }));
+    // Who does not wait must not get an unhandled rejection; the status says the same.
+    ready.catch(() => undefined);
+    if (this.status === "disconnected" || this.status === "failed") {
+      this.#wish += 1;
+      this.backoff.reset();
+      this.#open();
+    }
+    return ready;
+  }
+
+  /** Stays away until `connect`; no sign of the page changes that. */
+  disconnect(): void {
+    this.#wish += 1;
+    this.#leave("disconnected", { code: CLOSE.NORMAL, name: "closed" });
+  }
+
+  reconnect(): Promise<void> {
+    this.disconnect();
+    return this.connect();
+  }
+
+  destroy(): void {
+    this.disconnect();
+    this.#unwatch();
+  }
+
+  /** The page saw a change: ask a live connection for a sign, and do not wait for the next attempt's time. */
+  check(): void {
+    if (this.connected) this.heartbeat.doubt();
+    else if (this.#socket === null && this.#timer !== null && this.#env.clock.now() >= this.#notBefore) this.#open();
+  }
+
+  configure(retry: Partial<RetryPolicy>, deadline?: number): void {
+    this.#retry = retry;
+    this.#deadline = deadline;
+    this.backoff.policy = { ...this.backoff.policy, ...retry };
+    if (deadline !== undefined) this.heartbeat.deadline = deadline * 1000;
+  }
+
+  /** False if there is no connection. */
+  send(frame: object): boolean {
+    if (!this.connected) return false;
+    const text = JSON.stringify(frame);
+    const sent = this.#socket?.send(text) ?? false;
+    if (sent) this.#stats.sent(text.length);
+    return sent;
+  }
+
+  /** Sends a frame with an id; `answer` gets the reply, the error or the pong, unless the connection ends before. */
+  ask(frame: object, answer: (frame: ServerFrame) => void): boolean {
+    this.#askId += 1;
+    if (!this.send({ ...frame, id: this.#askId })) return false;
+    this.#asked.set(this.#askId, answer);
+    return true;
+  }
+
+  /** Gives this connection up and comes back. */
+  abandon(code: number = CLOSE.OUT_OF_ORDER): void {
+    this.#socket?.end(code);
+  }
+
+  #open(): void {
+    this.#clearTimer();
+    this.#setStatus(this.#everConnected ? "reconnecting" : "connecting", this.reason);
+    const wish = this.#wish;
+    try {
+      const { url, connect } = this.#port.opening();
+      if (wish !== this.#wish) return;
+      const socket: Socket = new Socket(this.#env, url, {
+        opened: () => void socket.send(JSON.stringify(connect)),
+        frame: (frame, length) => this.#frame(frame, length),
+        ended: (ending) => this.#ended(ending),
+      });
+      this.#socket = socket;
+      this.#timer = this.#env.clock.setTimeout(() => socket.end(CLOSE.SILENT_SERVER, "connect_timeout"), CONNECT_WITHIN);
+    } catch (error) {
+      this.#fail({ code: 0, name: error instanceof SessionError ? error.name : "invalid_address" });
+    }
+  }
+
+  #frame(frame: ServerFrame, length: number): void {
+    this.#stats.received(length);
+    this.heartbeat.heard();
+    try {
+      if (frame.type === "connected") this.#arrived(frame);
+      else if (this.connected) this.#dispatch(frame);
+    } catch (error) {
+      if (!(error instanceof OutOfOrder)) throw error;
+      this.abandon();
+    }
+  }
+
+  #arrived(frame: ConnectedFrame): void {
+    this.#clearTimer();
+    this.#connectedAt = this.#env.clock.now();
+    this.backoff.policy = { ...this.backoff.policy, ...frame.retry, ...this.#retry };
+    const deadline = this.#deadline ?? frame.heartbeat?.deadline;
+    if (deadline !== undefined) this.heartbeat.deadline = deadline * 1000;
+    this.heartbeat.start();
+    this.#stats.connected(this.#everConnected);
+    this.#everConnected = true;
+    this.status = "connected";
+    this.reason = null;
+    this.#port.connected(frame);
+    // A callback may have ended it again.
+    if (!this.connected) return;
+    this.#port.status("connected", null);
+    for (const waiter of this.#waiters.splice(0)) waiter.resolve();
+  }
+
+  #dispatch(frame: ServerFrame): void {
+    const id = "id" in frame ? frame.id : undefined;
+    const answer = id === undefined ? undefined : this.#asked.get(id);
+    if (id === undefined || !answer) return this.#port.frame(frame);
+    this.#asked.delete(id);
+    answer(frame);
+  }
+
+  #ended({ code, name, retryAfter, reconnect }: Ending): void {
+    this.#detach();
+    const reason = { code, name: name ?? closeName(code) };
+    const repair = this.#port.repair(code);
+    if (repair) return void this.#repair(repair, reason);
+    if (!(reconnect ?? mayReconnect(code))) return this.#fail(reason);
+    this.#comeBack(reason, retryAfter ?? 0);
+  }
+
+  async #repair(repair: Promise<"reconnect" | "stop">, reason: StatusReason): Promise<void> {
+    const wish = this.#wish;
+    this.#setStatus("reconnecting", reason);
+    const outcome = await repair;
+    if (wish !== this.#wish) return;
+    if (outcome === "stop") this.#fail(reason);
+    else this.#comeBack(reason, 0);
+  }
+
+  #comeBack(reason: StatusReason, retryAfter: number): void {
+    const wait = this.backoff.next(retryAfter);
+    if (wait === null) return this.#fail(reason);
+    this.#notBefore = this.#env.clock.now() + retryAfter * 1000;
+    this.#timer = this.#env.clock.setTimeout(() => this.#open(), wait);
+    this.#setStatus("reconnecting", reason);
+  }
+
+  #fail(reason: StatusReason): void {
+    this.#leave("failed", reason);
+  }
+
+  #leave(status: "disconnected" | "failed", reason: StatusReason): void {
+    this.#clearTimer();
+    this.#socket?.drop();
+    this.#detach();
+    this.#setStatus(status, reason);
+    const error = SessionError.local(reason.name, `The connection was given up: ${reason.name}.`);
+    for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
+  }
+
+  #detach(): void {
+    const now = this.#env.clock.now();
+    if (this.#connectedAt !== null && now - this.#connectedAt >= STABLE_AFTER) this.backoff.reset();
+    this.#connectedAt = null;
+    this.#socket = null;
+    this.heartbeat.stop();
+    this.#clearTimer();
+    this.#asked.clear();
+    this.#port.detached();
+  }
+
+  #setStatus(status: Status, reason: StatusReason | null): void {
+    const changed = status !== this.status || reason?.code !== this.reason?.code;
+    this.status = status;
+    this.reason = reason;
+    if (changed) this.#port.status(status, reason);
+  }
+
+  #clearTimer(): void {
+    this.#env.clock.clearTimeout(this.#timer);
+    this.#timer = null;
+  }
+}

@@ -1,0 +1,117 @@
+/** A session's token and addresses: kept for all tabs (or this one), created once, replaced when the session expires. */
+
+import type { Environment } from "./environment";
+import { SessionError } from "./errors";
+import { Backoff } from "./backoff";
+import type { Endpoints, Position, SessionFields } from "./frames";
+import type { JsonObject } from "./values";
+import { exclusive } from "./lock";
+import type { Rest } from "./rest";
+import type { Shelf } from "./storage";
+
+export interface Kept {
+  session: SessionFields;
+  token: string;
+  endpoints: Endpoints;
+}
+
+export interface CreateOptions {
+  metadata?: JsonObject;
+  config?: JsonObject;
+}
+
+interface CreateAnswer extends Kept {
+  positions?: Record<string, Position>;
+}
+
+const CREATE_ATTEMPTS = 6;
+const NAME = "session";
+
+export class Credentials {
+  readonly #env: Environment;
+  readonly #rest: Rest;
+  readonly #shelf: Shelf;
+  readonly #scope: string;
+  #kept: Kept | null = null;
+
+  constructor(env: Environment, rest: Rest, shelf: Shelf, scope: string) {
+    this.#env = env;
+    this.#rest = rest;
+    this.#shelf = shelf;
+    this.#scope = scope;
+  }
+
+  get token(): string {
+    return this.#current().token;
+  }
+
+  get session(): SessionFields {
+    return this.#current().session;
+  }
+
+  get endpoints(): Endpoints {
+    return this.#current().endpoints;
+  }
+
+  /** Takes the kept session or creates one; gives where a new one's logs begin. Two tabs at once create one. */
+  async obtain(options: CreateOptions): Promise<Record<string, Position>> {
+    this.#kept = this.#shelf.get<Kept>(NAME);
+    if (this.#kept) return {};
+    return exclusive(this.#env, `${this.#scope}create`, async () => {
+      this.#kept = this.#shelf.get<Kept>(NAME);
+      if (this.#kept) return {};
+      const answer = await this.#create(options);
+      this.#keep(answer);
+      return answer.positions ?? {};
+    });
+  }
+
+  /** Takes what another tab has put in the place of this tab's session; false if nobody did. */
+  adopt(): boolean {
+    const kept = this.#shelf.get<Kept>(NAME);
+    if (!kept || kept.token === this.#kept?.token) return false;
+    this.#kept = kept;
+    return true;
+  }
+
+  /** Asks for a successor of the expired session, unless another tab has. Throws what the server answered. */
+  async recover(): Promise<void> {
+    await exclusive(this.#env, `${this.#scope}create`, async () => {
+      if (this.adopt()) return;
+      const { token, session } = this.#current();
+      const path = `sessions/${session.session_id}/recover/`;
+      const { body } = await this.#rest.request("POST", path, { body: {}, token });
+      this.#keep({ ...this.#current(), ...(body as Partial<Kept>) });
+    });
+  }
+
+  /** The next start creates a new session. */
+  forget(): void {
+    // Another tab may have put a good one there already.
+    if (this.#shelf.get<Kept>(NAME)?.token === this.#kept?.token) this.#shelf.remove(NAME);
+  }
+
+  async #create(options: CreateOptions): Promise<CreateAnswer> {
+    const backoff = new Backoff(this.#env.random);
+    for (;;) {
+      try {
+        return (await this.#rest.request("POST", "sessions/", { body: options })).body as CreateAnswer;
+      } catch (error) {
+        const again = error instanceof SessionError && error.temporary && backoff.attempt < CREATE_ATTEMPTS;
+        const wait = again ? backoff.next(error.retryAfter ?? 0) : null;
+        if (wait === null) throw error;
+        await new Promise<void>((resolve) => void this.#env.clock.setTimeout(resolve, wait));
+      }
+    }
+  }
+
+  #keep({ session, token, endpoints }: Kept): void {
+    this.#kept = { session, token, endpoints };
+    this.#shelf.set(NAME, this.#kept);
+  }
+
+  #current(): Kept {
+    if (!this.#kept) throw SessionError.local("auth_required", "There is no session.");
+    return this.#kept;
+  }
+}

@@ -1,0 +1,38 @@
+/** Callbacks by name. One that throws never stops the others, nor the stream that called it. */
+
+export type Unsubscribe = () => void;
+
+export class Emitter<Events extends { [K in keyof Events]: readonly unknown[] }> {
+  readonly #callbacks = new Map<keyof Events, Set<{ call: (...args: never[]) => void }>>();
+
+  on<K extends keyof Events>(type: K, callback: (...args: Events[K]) => void): Unsubscribe {
+    const callbacks = this.#callbacks.get(type) ?? new Set();
+    this.#callbacks.set(type, callbacks);
+    // Wrapped, so that one function may be registered twice and each registration ended by itself.
+    const registration = { call: callback as unknown as (...args: never[]) => void };
+    callbacks.add(registration);
+    return () => void callbacks.delete(registration);
+  }
+
+  emit<K extends keyof Events>(type: K, ...args: Events[K]): void {
+    const callbacks = this.#callbacks.get(type);
+    for (const registration of [...(callbacks ?? [])]) {
+      // A callback that was removed by an earlier one of the same round is not called.
+      if (callbacks?.has(registration)) guarded(() => registration.call(...(args as unknown as never[])));
+    }
+  }
+
+  clear(): void {
+    for (const callbacks of this.#callbacks.values()) callbacks.clear();
+  }
+}
+
+/** Runs a callback of the application; what it throws goes to the page's error handler. */
+export function guarded(call: () => void): void {
+  try {
+    call();
+  } catch (error) {
+    if (typeof globalThis.reportError === "function") globalThis.reportError(error);
+    else console.error(error);
+  }
+}

@@ -1,0 +1,103 @@
+/** What the client needs from its surroundings. Looked up when a client starts, so that importing is safe on a server. */
+
+import { SessionError } from "./errors";
+import type { PageLike } from "./page";
+import { MemoryStore, type StoreLike } from "./storage";
+
+export interface Clock {
+  /** Wall-clock milliseconds; a jump tells that the machine slept. */
+  now(): number;
+  setTimeout(callback: () => void, milliseconds: number): unknown;
+  clearTimeout(handle: unknown): void;
+}
+
+export interface SocketLike {
+  onopen: ((event: never) => void) | null;
+  onmessage: ((event: { data: unknown }) => void) | null;
+  onclose: ((event: { code: number; reason: string }) => void) | null;
+  onerror: ((event: never) => void) | null;
+  send(text: string): void;
+  close(code?: number, reason?: string): void;
+}
+
+export type SocketClass = new (url: string, protocols: string[]) => SocketLike;
+export type Fetch = (url: string, init?: RequestInit) => Promise<Response>;
+
+export interface LocksLike {
+  request(name: string, options: { signal?: AbortSignal }, callback: () => Promise<unknown>): Promise<unknown>;
+}
+
+export interface ChannelLike {
+  onmessage: ((event: { data: unknown }) => void) | null;
+  postMessage(message: unknown): void;
+  close(): void;
+}
+
+/** Every part may be replaced; what is not given comes from the page. */
+export interface Surroundings {
+  WebSocket?: unknown;
+  fetch?: Fetch;
+  /** `local` is shared by the tabs, `session` belongs to one tab. */
+  storage?: { local?: StoreLike; session?: StoreLike };
+  clock?: Clock;
+  random?: () => number;
+  locks?: LocksLike | null;
+  BroadcastChannel?: (new (name: string) => ChannelLike) | null;
+  page?: PageLike | null;
+}
+
+export interface Environment {
+  readonly Socket: SocketClass;
+  readonly fetch: Fetch;
+  readonly local: StoreLike;
+  readonly session: StoreLike;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly locks: LocksLike | null;
+  readonly Channel: (new (name: string) => ChannelLike) | null;
+  readonly page: PageLike | null;
+}
+
+const SYSTEM_CLOCK: Clock = {
+  now: () => Date.now(),
+  setTimeout: (callback, milliseconds) => setTimeout(callback, milliseconds),
+  clearTimeout: (handle) => clearTimeout(handle as ReturnType<typeof setTimeout>),
+};
+
+export function environment(given: Surroundings): Environment {
+  const Socket = given.WebSocket ?? globalThis.WebSocket;
+  if (!Socket) throw SessionError.local("unsupported", "There is no WebSocket here; pass one as `WebSocket`.");
+  return {
+    Socket: Socket as SocketClass,
+    fetch: given.fetch ?? ((url, init) => globalThis.fetch(url, init)),
+    local: given.storage?.local ?? pageStore("localStorage"),
+    session: given.storage?.session ?? pageStore("sessionStorage"),
+    clock: given.clock ?? SYSTEM_CLOCK,
+    random: given.random ?? Math.random,
+    locks: given.locks === undefined ? pageLocks() : given.locks,
+    Channel: given.BroadcastChannel === undefined ? pageChannel() : given.BroadcastChannel,
+    page: given.page === undefined ? pageEvents() : given.page,
+  };
+}
+
+function pageStore(name: "localStorage" | "sessionStorage"): StoreLike {
+  try {
+    // Reading the property throws where the user blocks storage. Node has a global of this name that is no page's.
+    const store = typeof document === "undefined" ? undefined : globalThis[name];
+    return store ?? new MemoryStore();
+  } catch {
+    return new MemoryStore();
+  }
+}
+
+function pageLocks(): LocksLike | null {
+  return typeof navigator === "undefined" ? null : ((navigator as { locks?: LocksLike }).locks ?? null);
+}
+
+function pageChannel(): (new (name: string) => ChannelLike) | null {
+  return typeof document === "undefined" ? null : ((globalThis.BroadcastChannel as never) ?? null);
+}
+
+function pageEvents(): PageLike | null {
+  return typeof document === "undefined" ? null : { window: globalThis as never, document };
+}

@@ -1,0 +1,71 @@
+/** What an application can listen to with `session.on`. */
+
+import type { SessionError } from "./errors";
+import type { Position, RecoveryReceipt, WriteFrame } from "./frames";
+import type { Json } from "./values";
+
+/** The twelve events of the session's own log (docs/reference/events.md). */
+export const EVENT_TYPES = [
+  "session_created",
+  "session_updated",
+  "session_expired",
+  "session_terminated",
+  "connection_established",
+  "connection_lost",
+  "connection_restored",
+  "auth_required",
+  "auth_success",
+  "auth_failed",
+  "state_synchronized",
+  "error_occurred",
+] as const;
+
+export type EventType = (typeof EVENT_TYPES)[number];
+
+export type Status = "connecting" | "connected" | "reconnecting" | "disconnected" | "failed";
+
+/** Why the status is what it is: the close code and its name; code 0 for what this client found itself. */
+export interface StatusReason {
+  code: number;
+  name: string;
+}
+
+/** An entry of the session's log. `position` is null for an event that this client made itself, such as a refused token. */
+export interface SessionEntry {
+  type: string;
+  data: Json;
+  at: string | null;
+  position: Position | null;
+}
+
+export interface Gap {
+  log: string;
+  /** The topic's name, or null for the session's own log. */
+  topic: string | null;
+  /** The first and the last entry that are lost; `from` is null if nobody knows. */
+  from: number | null;
+  to: number | null;
+  reason: string;
+}
+
+/** A write that nobody will answer any more; `seq` is the number that it had. */
+export interface UnsentWrite {
+  seq: number;
+  write: WriteFrame;
+}
+
+type TimelineEvents = { [T in EventType]: [data: Json, entry: SessionEntry] };
+
+export interface SessionEvents extends TimelineEvents {
+  status: [status: Status, reason: StatusReason | null];
+  recovery: [receipt: RecoveryReceipt];
+  gap: [gap: Gap];
+  message: [data: Json, entry: SessionEntry];
+  unsent: [writes: UnsentWrite[], reason: string];
+  error: [error: SessionError];
+  "*": [type: EventType, data: Json, entry: SessionEntry];
+}
+
+export function isEventType(type: string): type is EventType {
+  return (EVENT_TYPES as readonly string[]).includes(type);
+}

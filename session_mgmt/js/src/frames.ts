@@ -1,0 +1,160 @@
+/** The frames of PROTOCOL sections 2-10, as this client writes and reads them. */
+
+import type { RetryPolicy } from "./backoff";
+import type { ErrorFields } from "./errors";
+import type { Operation } from "./operations";
+import type { Json, JsonObject } from "./values";
+
+export const SUBPROTOCOL = "session-mgmt.v1";
+export const AGENT = "js/0.1.0";
+
+/** Epoch, offset and tag: a place in a log. Two are equal only if all three parts are. */
+export type Position = readonly [epoch: string, offset: number, tag: string];
+
+export interface Verdict {
+  mode: "up_to_date" | "entries" | "snapshot" | "gap" | "denied";
+  reason?: string;
+  from?: number | null;
+  to?: number | null;
+  position?: Position;
+  error?: ErrorFields;
+}
+
+export interface SessionFields {
+  session_id: string;
+  user_id: string | null;
+  state: "active" | "expired" | "terminated";
+  created_at: string;
+  last_active_at: string;
+  expires_at: string;
+  connection_state: string;
+  metadata: JsonObject;
+}
+
+export interface ConnectedFrame {
+  type: "connected";
+  session: SessionFields;
+  client_id: string;
+  generation: number;
+  last_seq: number;
+  went_back: boolean;
+  verdict: "full" | "state_only" | "none";
+  reason: string;
+  logs: Record<string, Verdict>;
+  subscriptions?: string[];
+  heartbeat?: { interval: number; missed_limit: number; deadline: number };
+  limits?: Record<string, number>;
+  retry?: RetryPolicy;
+  endpoints?: Endpoints;
+}
+
+export interface Endpoints {
+  websocket: string;
+  session: string;
+}
+
+export interface EntriesFrame {
+  type: "entries";
+  log: string;
+  epoch: string;
+  entries: [offset: number, tag: string, body: Json][];
+  recovered?: boolean;
+}
+
+export interface SnapshotFrame {
+  type: "snapshot";
+  log: string;
+  position: Position;
+  data?: Json;
+  url?: string;
+  reason?: string;
+}
+
+export interface GapFrame extends Verdict {
+  type: "gap";
+  log: string;
+}
+
+export interface ReceiptFrame {
+  type: "receipt";
+  seq: number;
+  ok: boolean;
+  replayed?: boolean;
+  position?: Position;
+  unchanged?: boolean;
+  dropped?: string[];
+  data?: Json;
+  error?: ErrorFields;
+}
+
+export interface ByeFrame {
+  type: "bye";
+  code: number;
+  name: string;
+  reconnect: boolean;
+  retry_after: number | null;
+}
+
+export interface RecoveryReceipt {
+  id: string;
+  verdict: "full" | "state_only" | "none";
+  reason: string;
+  generation: number;
+  asked: Record<string, Position | null>;
+  replayed: Record<string, [number, number]>;
+  lost: Record<string, [number | null, number]>;
+  duration_ms: number;
+  queries: number;
+}
+
+export type ServerFrame =
+  | ConnectedFrame
+  | EntriesFrame
+  | SnapshotFrame
+  | GapFrame
+  | ReceiptFrame
+  | ByeFrame
+  | { type: "recovery"; receipt: RecoveryReceipt }
+  | { type: "reply"; id: number; verdict?: Verdict }
+  | ({ type: "error"; id?: number; seq?: number } & ErrorFields)
+  | { type: "ping"; ping: number; rtt_ms?: number | null }
+  | { type: "pong"; id: number; server_time?: string }
+  | { type: "ephemeral"; topic: string; data: Json };
+
+/** What a numbered write says, without its number: kept and sent again unchanged but for `base` and `epoch`. */
+export type WriteFrame = UpdateFrame | PublishFrame | SendFrame;
+
+export interface UpdateFrame {
+  type: "update";
+  doc: string;
+  base?: number;
+  epoch?: string;
+  strategy?: string;
+  ops?: Operation[];
+  merge?: Json;
+  data?: Json;
+}
+
+export interface PublishFrame {
+  type: "publish";
+  topic: string;
+  data: Json;
+  key?: string;
+}
+
+export interface SendFrame {
+  type: "send";
+  data: Json;
+}
+
+/** A server frame, or null for text that is not a JSON object with a `type`. */
+export function decode(text: unknown): ServerFrame | null {
+  if (typeof text !== "string") return null;
+  try {
+    const frame: unknown = JSON.parse(text);
+    const known = typeof frame === "object" && frame !== null && typeof (frame as { type?: unknown }).type === "string";
+    return known ? (frame as ServerFrame) : null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,22 @@
+/** The public names of the browser client of session_mgmt. */
+
+export { SessionClient, type StartOptions } from "./client";
+export { SessionError, type ErrorFields } from "./errors";
+export { CLOSE } from "./codes";
+export { EVENT_TYPES } from "./events";
+export type { EventType, Gap, SessionEntry, SessionEvents, Status, StatusReason, UnsentWrite } from "./events";
+export type { Auth } from "./auth";
+export type { ConnectionConfig, ConnectionControls } from "./controls";
+export type { CreateOptions } from "./credentials";
+export type { Unsubscribe } from "./emitter";
+export type { Clock, Surroundings } from "./environment";
+export type { Position, PublishFrame, RecoveryReceipt, SendFrame, UpdateFrame, WriteFrame } from "./frames";
+export type { SessionInfo } from "./info";
+export type { Operation } from "./operations";
+export type { Change, Listener } from "./replica";
+export type { CreatedSession, RecoveredSession, Sessions, Validation } from "./sessions";
+export type { StateDocument, UpdateOptions, UpdateResult, WriteOptions } from "./state";
+export type { ClientStats } from "./stats";
+export type { StoreLike } from "./storage";
+export type { PublicationPlace, PublishOptions, TopicListener, Topics } from "./topics";
+export type { Json, JsonObject } from "./values";

@@ -1,0 +1,97 @@
+/**
+ * The total operations of PROTOCOL section 6: applied to any JSON value they give a value, never an error, and the same
+ * as on the server (`tests/documents/vectors/operations.json`).
+ */
+
+import { SessionError } from "./errors";
+import * as pointer from "./pointer";
+import { carried, checked, checkedKey, checkedNumber, isObject, type Json, type JsonObject, type ValueLimits } from "./values";
+
+export type Operation =
+  | readonly ["set", string, Json]
+  | readonly ["del", string]
+  | readonly ["ins", string, Json]
+  | readonly ["inc", string, number]
+  | readonly ["obj", string];
+
+type Name = Operation[0];
+
+/** What an operation gives that changes nothing; then nothing is copied. */
+const NOTHING = Symbol("nothing");
+type Outcome = Json | typeof NOTHING;
+
+const LENGTHS: Record<string, number> = { set: 3, del: 2, ins: 3, inc: 3, obj: 2 };
+
+/** The document after the operations. The input stays as it is; what did not change is shared with it. */
+export function apply(document: Json, operations: readonly Operation[]): Json {
+  let result = document;
+  for (const [name, path, argument] of operations) {
+    const changed = applyAt(result, pointer.parse(path), 0, name, argument);
+    if (changed !== NOTHING) result = changed;
+  }
+  return result;
+}
+
+/** A normalised copy of a caller's operations. Throws `invalid_patch`, `invalid_path` or an error of `checked`. */
+export function checkedOperations(operations: readonly Operation[], limits: ValueLimits): Operation[] {
+  return operations.map((operation) => checkedOperation(operation, limits));
+}
+
+function checkedOperation(operation: readonly unknown[], limits: ValueLimits): Operation {
+  const [name, path, argument] = operation;
+  if (typeof name !== "string" || typeof path !== "string" || LENGTHS[name] !== operation.length) {
+    throw SessionError.local("invalid_patch", "An operation is set, del, ins, inc or obj with its path and value.");
+  }
+  const tokens = pointer.parse(path);
+  for (const token of tokens) checkedKey(token, limits);
+  if (operation.length === 2) return [name, path] as unknown as Operation;
+  if (name !== "inc") return [name, path, checked(argument, limits, tokens.length)] as unknown as Operation;
+  if (typeof argument !== "number") throw SessionError.local("invalid_patch", "The amount of inc is a number.");
+  return ["inc", path, checkedNumber(argument)];
+}
+
+function applyAt(node: Json | undefined, tokens: readonly string[], at: number, name: Name, argument: Json): Outcome {
+  const token = tokens[at];
+  if (token === undefined) return name === "del" ? {} : newValue(name, node, argument);
+  const last = at === tokens.length - 1;
+  if (last && name === "del") return without(node, token);
+  if (Array.isArray(node)) return intoArray(node, tokens, at, name, argument);
+  const inner = last
+    ? newValue(name, pointer.member(node, token), argument)
+    : applyAt(pointer.member(node, token), tokens, at + 1, name, argument);
+  return inner === NOTHING ? NOTHING : withMember(isObject(node) ? node : {}, token, inner);
+}
+
+function intoArray(node: Json[], tokens: readonly string[], at: number, name: Name, argument: Json): Outcome {
+  const token = tokens[at] as string;
+  const last = at === tokens.length - 1;
+  const place = last && token === "-" ? node.length : pointer.index(token);
+  if (place === null || place > node.length || (!last && place === node.length)) return NOTHING;
+  const inner = last ? newValue(name, node[place], argument) : applyAt(node[place], tokens, at + 1, name, argument);
+  if (inner === NOTHING) return NOTHING;
+  const items = node.slice();
+  items.splice(place, last && name === "ins" ? 0 : 1, inner);
+  return items;
+}
+
+function newValue(name: Name, old: Json | undefined, argument: Json): Outcome {
+  if (name === "inc") return typeof old === "number" ? (carried(old + argument) ?? NOTHING) : argument;
+  if (name === "obj") return isObject(old) ? NOTHING : {};
+  return argument;
+}
+
+function without(node: Json | undefined, token: string): Outcome {
+  if (pointer.member(node, token) === undefined) return NOTHING;
+  if (Array.isArray(node)) return node.filter((_, at) => at !== pointer.index(token));
+  const copy = { ...node };
+  delete copy[token];
+  return copy;
+}
+
+function withMember(node: JsonObject, token: string, value: Json): JsonObject {
+  const copy = { ...node };
+  // Assigning to this name would set the copy's prototype.
+  if (token === "__proto__") Object.defineProperty(copy, token, { value, enumerable: true, configurable: true, writable: true });
+  else copy[token] = value;
+  return copy;
+}

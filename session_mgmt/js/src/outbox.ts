@@ -1,0 +1,226 @@
+/**
+ * A client's numbered writes, from the call until the receipt (PROTOCOL section 5): kept under their numbers over
+ * drops and reloads, sent in order, sent again from the first one that was not decided.
+ */
+
+import type { Clock } from "./environment";
+import { SessionError } from "./errors";
+import type { UnsentWrite } from "./events";
+import type { ReceiptFrame, WriteFrame } from "./frames";
+import type { ClientRecord } from "./record";
+import { byteLength } from "./values";
+
+export interface OutboxBounds {
+  writes: number;
+  bytes: number;
+}
+
+export const DEFAULT_BOUNDS: OutboxBounds = { writes: 1000, bytes: 1_048_576 };
+
+const ACK_EVERY = 32;
+const RETRY_FIRST = 0.25;
+const RETRY_MOST = 10;
+
+export interface Write {
+  seq: number;
+  frame: WriteFrame;
+  bytes: number;
+  /** It may have reached the server, so its number can never be given to another write. */
+  sent: boolean;
+  /** Transmissions on this connection that have no receipt yet. */
+  unanswered: number;
+  settle?: (receipt: ReceiptFrame | SessionError) => void;
+}
+
+export interface OutboxPort {
+  /** False if there is no connection to send on. */
+  send(frame: object): boolean;
+  /** Gives an update a newer base, before it is sent again. */
+  rebase(write: Write): void;
+  /** The first write cannot be decided on this connection. */
+  stuck(): void;
+}
+
+export class Outbox {
+  readonly #record: ClientRecord;
+  readonly #clock: Clock;
+  readonly #port: OutboxPort;
+  readonly #bounds: OutboxBounds;
+  #writes: Write[] = [];
+  #bytes = 0;
+  #attached = false;
+  /** Index of the first write that was not yet sent on this connection. */
+  #cursor = 0;
+  #sinceAck = 0;
+  #retries = 0;
+  #timer: unknown = null;
+
+  constructor(record: ClientRecord, clock: Clock, port: OutboxPort, bounds: OutboxBounds = DEFAULT_BOUNDS) {
+    this.#record = record;
+    this.#clock = clock;
+    this.#port = port;
+    this.#bounds = bounds;
+    for (const [seq, frame] of record.writes()) this.#take(seq, frame, true);
+    const last = this.#writes.at(-1);
+    if (last && last.seq >= record.next) record.next = last.seq + 1;
+  }
+
+  get size(): number {
+    return this.#writes.length;
+  }
+
+  get writes(): readonly Write[] {
+    return this.#writes;
+  }
+
+  /** The highest number up to which every receipt has come. */
+  get acked(): number {
+    return (this.#writes[0]?.seq ?? this.#record.next) - 1;
+  }
+
+  /** Numbers a write, keeps it, and sends it if there is a connection. Throws `outbox_full`. */
+  add(frame: WriteFrame): Write {
+    const bytes = byteLength(JSON.stringify(frame));
+    if (this.size >= this.#bounds.writes || this.#bytes + bytes > this.#bounds.bytes) {
+      throw SessionError.local("outbox_full", "Too many writes wait for the server.", true);
+    }
+    const seq = this.#record.next;
+    this.#record.keep(seq, frame);
+    this.#record.next = seq + 1;
+    const write = this.#take(seq, frame, false, bytes);
+    this.#flush();
+    return write;
+  }
+
+  /** Takes back a write that was never sent; false if it may have reached the server. */
+  withdraw(write: Write): boolean {
+    const at = this.#writes.indexOf(write);
+    if (at < 0 || write.sent) return false;
+    this.#remove(at);
+    // Writes are sent in order, so those behind it were never sent either and may close the hole in the numbers.
+    this.#renumber(at, write.seq);
+    return true;
+  }
+
+  /** A connection is ready; the server has decided everything up to `lastSeq`. */
+  attach(lastSeq: number): void {
+    this.detach();
+    this.#attached = true;
+    this.#cursor = 0;
+    this.#skipTo(lastSeq);
+    for (const write of this.#writes) write.unanswered = 0;
+    this.#flush();
+  }
+
+  detach(): void {
+    this.#attached = false;
+    this.#clearTimer();
+  }
+
+  /** Takes a receipt; gives the write that it settles for good, or null. */
+  receipt(receipt: ReceiptFrame): Write | null {
+    const at = this.#writes.findIndex((write) => write.seq === receipt.seq);
+    const write = this.#writes[at];
+    if (!write) return null;
+    write.unanswered = Math.max(0, write.unanswered - 1);
+    if (!receipt.ok && receipt.error?.temporary) {
+      this.#undecided(at, write, receipt);
+      return null;
+    }
+    this.#retries = 0;
+    this.#remove(at);
+    this.#acknowledge();
+    return write;
+  }
+
+  /** Empties it and starts again at 1, for a new client name; gives the writes that nobody will answer. */
+  abandon(): Write[] {
+    this.detach();
+    const abandoned = this.#writes;
+    for (const write of abandoned) this.#record.drop(write.seq);
+    this.#writes = [];
+    this.#bytes = 0;
+    this.#record.next = 1;
+    return abandoned;
+  }
+
+  #take(seq: number, frame: WriteFrame, sent: boolean, bytes = byteLength(JSON.stringify(frame))): Write {
+    const write: Write = { seq, frame, bytes, sent, unanswered: 0 };
+    this.#writes.push(write);
+    this.#bytes += bytes;
+    return write;
+  }
+
+  #remove(at: number): void {
+    const [write] = this.#writes.splice(at, 1) as [Write];
+    this.#bytes -= write.bytes;
+    this.#record.drop(write.seq);
+    if (at < this.#cursor) this.#cursor -= 1;
+  }
+
+  #flush(): void {
+    // While a retry is planned, later numbers would only be refused by `seq_gap`.
+    if (!this.#attached || this.#timer !== null) return;
+    for (let write = this.#writes[this.#cursor]; write; write = this.#writes[this.#cursor]) {
+      if (!this.#port.send({ ...write.frame, seq: write.seq })) return;
+      write.sent = true;
+      write.unanswered += 1;
+      this.#cursor += 1;
+    }
+  }
+
+  #undecided(at: number, write: Write, receipt: ReceiptFrame): void {
+    // It was sent again since; that attempt's receipt is still to come.
+    if (write.unanswered > 0) return;
+    const gap = receipt.error?.name === "seq_gap";
+    // The first write waits for nobody: the hole before it closes when `connect` says again how far this client is.
+    if (gap && at === 0 && this.#timer === null) return this.#port.stuck();
+    this.#cursor = Math.min(this.#cursor, at);
+    if (this.#timer !== null) return;
+    const wait = receipt.error?.retry_after ?? Math.min(RETRY_MOST, RETRY_FIRST * 2 ** this.#retries);
+    this.#retries += 1;
+    this.#timer = this.#clock.setTimeout(() => this.#again(write, receipt.error?.name), wait * 1000);
+  }
+
+  #again(write: Write, reason: string | undefined): void {
+    this.#timer = null;
+    if (reason === "too_old" || reason === "unknown_version" || reason === "epoch_changed") {
+      this.#port.rebase(write);
+      this.#record.keep(write.seq, write.frame);
+    }
+    this.#flush();
+  }
+
+  #acknowledge(): void {
+    this.#sinceAck += 1;
+    if (this.#sinceAck < ACK_EVERY) return;
+    this.#sinceAck = 0;
+    this.#port.send({ type: "ack", seq: this.acked });
+  }
+
+  /** Storage that came back older than it was (a restored browser) must not give a number a second time. */
+  #skipTo(lastSeq: number): void {
+    const fresh = this.#writes.findIndex((write) => !write.sent);
+    if (fresh >= 0 && (this.#writes[fresh] as Write).seq <= lastSeq) this.#renumber(fresh, lastSeq + 1);
+    if (this.#record.next <= lastSeq) this.#record.next = lastSeq + 1;
+  }
+
+  #renumber(from: number, first: number): void {
+    const moved = this.#writes.slice(from);
+    for (const write of moved) this.#record.drop(write.seq);
+    moved.forEach((write, at) => {
+      write.seq = first + at;
+      this.#record.keep(write.seq, write.frame);
+    });
+    this.#record.next = first + moved.length;
+  }
+
+  #clearTimer(): void {
+    if (this.#timer !== null) this.#clock.clearTimeout(this.#timer);
+    this.#timer = null;
+  }
+}
+
+export function unsent(writes: readonly Write[]): UnsentWrite[] {
+  return writes.map(({ seq, frame }) => ({ seq, write: frame }));
+}

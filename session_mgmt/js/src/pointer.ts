@@ -1,0 +1,39 @@
+/** RFC 6901 pointers. */
+
+import { SessionError } from "./errors";
+import { isObject, type Json } from "./values";
+
+const INDEX = /^(?:0|[1-9][0-9]{0,9})$/;
+
+/** The reference tokens; `""` is the root, `"/"` the empty key. Throws `invalid_path`. */
+export function parse(path: string): string[] {
+  if (path === "") return [];
+  if (!path.startsWith("/")) throw SessionError.local("invalid_path", "A path is empty or starts with a slash.");
+  if (/~(?![01])/.test(path)) throw SessionError.local("invalid_path", "In a path ~ is followed by 0 or 1.");
+  // ~1 first: RFC 6901 section 4, or "~01" would become "/".
+  return path.slice(1).split("/").map((token) => token.replaceAll("~1", "/").replaceAll("~0", "~"));
+}
+
+/** The array index that a token spells (RFC 6901 section 4: digits, no leading zero), else null. */
+export function index(token: string): number | null {
+  return INDEX.test(token) ? Number(token) : null;
+}
+
+/** The value at the tokens, or undefined. */
+export function valueAt(root: Json, tokens: readonly string[]): Json | undefined {
+  let node = root;
+  for (const token of tokens) {
+    node = member(node, token);
+    if (node === undefined) return undefined;
+  }
+  return node;
+}
+
+/** One step down; undefined for what is not there. Never reads what an object inherits. */
+export function member(node: Json, token: string): Json | undefined {
+  if (Array.isArray(node)) {
+    const at = index(token);
+    return at === null ? undefined : node[at];
+  }
+  return isObject(node) && Object.hasOwn(node, token) ? node[token] : undefined;
+}

@@ -1,0 +1,104 @@
+/** What one tab keeps over a reload: its name, its next number, its unanswered writes and its places in the logs. */
+
+import type { Environment } from "./environment";
+import type { Position, WriteFrame } from "./frames";
+import { claim, type Release } from "./lock";
+import type { Shelf } from "./storage";
+
+interface Fields {
+  /** The name of the tab's lock; a copied tab has a copy of it, but not the lock. */
+  key: string;
+  session: string | null;
+  client: string | null;
+  next: number;
+}
+
+export class ClientRecord {
+  readonly #shelf: Shelf;
+  readonly #release: Release;
+  readonly #fields: Fields;
+
+  private constructor(shelf: Shelf, release: Release, fields: Fields) {
+    this.#shelf = shelf;
+    this.#release = release;
+    this.#fields = fields;
+  }
+
+  /**
+   * The record of this tab. If another tab holds its lock, this tab's storage is a copy of the other's: the copied
+   * writes are the other's to send, and this tab starts as a new client.
+   */
+  static async open(env: Environment, shelf: Shelf, scope: string): Promise<ClientRecord> {
+    const kept = shelf.get<Fields>("client");
+    const release = kept && (await claim(env, scope + kept.key));
+    if (kept && release) return new ClientRecord(shelf, release, kept);
+    shelf.clear();
+    const key = `${env.random()}${env.random()}`.replaceAll("0.", "-");
+    const fresh = new ClientRecord(shelf, (await claim(env, scope + key)) ?? (() => undefined), {
+      key,
+      session: null,
+      client: null,
+      next: 1,
+    });
+    fresh.#save();
+    return fresh;
+  }
+
+  get session(): string | null {
+    return this.#fields.session;
+  }
+
+  get client(): string | null {
+    return this.#fields.client;
+  }
+
+  get next(): number {
+    return this.#fields.next;
+  }
+
+  set next(seq: number) {
+    this.#fields.next = seq;
+    this.#save();
+  }
+
+  belongTo(session: string, client: string | null): void {
+    if (this.#fields.session === session && this.#fields.client === client) return;
+    this.#fields.session = session;
+    this.#fields.client = client;
+    this.#save();
+  }
+
+  /** The unanswered writes of an earlier page, in the order of their numbers. */
+  writes(): [seq: number, write: WriteFrame][] {
+    return this.#shelf
+      .names("write:")
+      .map((name): [number, WriteFrame | null] => [Number(name.slice("write:".length)), this.#shelf.get(name)])
+      .filter((pair): pair is [number, WriteFrame] => pair[1] !== null)
+      .sort(([a], [b]) => a - b);
+  }
+
+  keep(seq: number, write: WriteFrame): void {
+    this.#shelf.set(`write:${seq}`, write);
+  }
+
+  drop(seq: number): void {
+    this.#shelf.remove(`write:${seq}`);
+  }
+
+  position(log: string): Position | null {
+    return this.#shelf.get(`position:${log}`);
+  }
+
+  setPosition(log: string, position: Position | null): void {
+    if (position) this.#shelf.set(`position:${log}`, position);
+    else this.#shelf.remove(`position:${log}`);
+  }
+
+  release(): void {
+    this.#release();
+  }
+
+  #save(): void {
+    this.#shelf.set("client", this.#fields);
+  }
+}

@@ -1,0 +1,136 @@
+/** One document on the client's side: what the server confirmed, and on top of it what is on its way. */
+
+import { guarded, type Unsubscribe } from "./emitter";
+import type { Position, UpdateFrame } from "./frames";
+import { mergePatch } from "./merge";
+import { apply, type Operation } from "./operations";
+import type { Write } from "./outbox";
+import * as pointer from "./pointer";
+import { equal, type Json } from "./values";
+
+export interface Change {
+  origin: "local" | "server";
+  version: number;
+}
+
+export type Listener = (value: Json | undefined, change: Change) => void;
+
+interface Watch {
+  tokens: string[];
+  value: Json | undefined;
+  listener: Listener;
+}
+
+export class Replica {
+  /** Where the confirmed value stands; null until the server has sent it. */
+  position: Position | null = null;
+  #confirmed: Json = {};
+  #view: Json = {};
+  /** A snapshot is on its way, so answers may be ahead of the confirmed value. */
+  #loading = true;
+  readonly #pending = new Map<Write, Position | null>();
+  readonly #watches = new Set<Watch>();
+
+  /** What the application sees. Operations are total, so the pending ones apply to whatever was confirmed. */
+  get view(): Json {
+    return this.#view;
+  }
+
+  get version(): number {
+    return this.position?.[1] ?? 0;
+  }
+
+  get pending(): number {
+    return this.#pending.size;
+  }
+
+  on(path: string, listener: Listener): Unsubscribe {
+    const tokens = pointer.parse(path);
+    const watch: Watch = { tokens, value: pointer.valueAt(this.#view, tokens), listener };
+    this.#watches.add(watch);
+    return () => void this.#watches.delete(watch);
+  }
+
+  /** Shows a write before the server has answered it. */
+  expect(write: Write): void {
+    this.#pending.set(write, null);
+    this.#view = applyWrite(this.#view, write);
+    this.#notify("local");
+  }
+
+  /** A write was answered. What it did is in the confirmed value, at once or as soon as that has reached `position`. */
+  answered(write: Write, position: Position | null): void {
+    if (!this.#pending.has(write)) return;
+    if (position && this.#loading) this.#pending.set(write, position);
+    else this.#pending.delete(write);
+    this.#rebuild();
+    this.#notify("server");
+  }
+
+  /** The confirmed value now stands here; null when another life of the document begins. */
+  moved(position: Position | null): void {
+    this.position = position;
+    this.#loading = position === null;
+  }
+
+  /** The server says that a snapshot will come: until then answers may be ahead of what is here. */
+  awaitSnapshot(): void {
+    this.#loading = true;
+  }
+
+  /** Applies one version's operations; `own` is the number of this client's write that made it. Call `settled` after the last. */
+  advance(operations: readonly Operation[], own: number | null): void {
+    this.#confirmed = apply(this.#confirmed, operations);
+    // Its receipt comes later; until then the write would count twice.
+    if (own !== null) this.#forget((write) => write.seq === own);
+  }
+
+  /** Takes a snapshot. Writes up to `decided` were answered before it was made, so it holds what they did. */
+  replace(data: Json, decided: number): void {
+    this.#confirmed = data;
+    this.#forget((write) => write.seq <= decided);
+  }
+
+  /** Shows what `advance` and `replace` did. */
+  settled(): void {
+    this.#forget((_, at) => at !== null && !this.#loading && (at[0] !== this.position?.[0] || at[1] <= this.version));
+    this.#rebuild();
+    this.#notify("server");
+  }
+
+  dropPending(): void {
+    this.#pending.clear();
+    this.#rebuild();
+    this.#notify("server");
+  }
+
+  clear(): void {
+    this.#watches.clear();
+  }
+
+  #forget(when: (write: Write, answeredAt: Position | null) => boolean): void {
+    for (const [write, at] of this.#pending) if (when(write, at)) this.#pending.delete(write);
+  }
+
+  #rebuild(): void {
+    let view = this.#confirmed;
+    for (const write of this.#pending.keys()) view = applyWrite(view, write);
+    this.#view = view;
+  }
+
+  #notify(origin: Change["origin"]): void {
+    const change = { origin, version: this.version };
+    for (const watch of [...this.#watches]) {
+      const value = pointer.valueAt(this.#view, watch.tokens);
+      const changed = this.#watches.has(watch) && !equal(value, watch.value);
+      watch.value = value;
+      if (changed) guarded(() => watch.listener(value, change));
+    }
+  }
+}
+
+function applyWrite(value: Json, write: Write): Json {
+  const update = write.frame as UpdateFrame;
+  if (update.ops) return apply(value, update.ops);
+  return "merge" in update ? mergePatch(value, update.merge) : update.data;
+}

@@ -1,0 +1,96 @@
+/** HTTP requests (PROTOCOL section 13). */
+
+import type { Environment } from "./environment";
+import { SessionError, type ErrorFields } from "./errors";
+import type { Json } from "./values";
+
+const TIMEOUT = 20_000;
+
+export interface Answer {
+  body: Json;
+  etag: string | null;
+}
+
+export interface RequestOptions {
+  body?: unknown;
+  /** Goes into the Authorization header, and only to the API's own origin. */
+  token?: string | null;
+  headers?: Record<string, string>;
+}
+
+export class Rest {
+  /** Where relative addresses start: the absolute URL of the API. */
+  readonly base: string;
+  readonly #env: Environment;
+  readonly #headers: () => Record<string, string>;
+
+  constructor(env: Environment, base: string, headers: () => Record<string, string> = () => ({})) {
+    this.#env = env;
+    this.base = base;
+    this.#headers = headers;
+  }
+
+  /** An address of the server; throws for another origin, which must never be given the token. */
+  resolve(path: string): string {
+    const url = new URL(path, this.base);
+    if (url.origin !== new URL(this.base).origin) throw SessionError.local("foreign_origin", "Not the API's origin.");
+    return url.href;
+  }
+
+  /** Throws a SessionError: the server's own, or `network_error` (temporary) if there was no answer. */
+  async request(method: string, path: string, options: RequestOptions = {}): Promise<Answer> {
+    const impatience = new AbortController();
+    const timer = this.#env.clock.setTimeout(() => impatience.abort(), TIMEOUT);
+    try {
+      const response = await this.#env.fetch(this.resolve(path), {
+        method,
+        headers: this.#allHeaders(options),
+        credentials: "same-origin",
+        signal: impatience.signal,
+        ...(options.body === undefined ? {} : { body: JSON.stringify(options.body) }),
+      });
+      return await read(response);
+    } catch (error) {
+      if (error instanceof SessionError) throw error;
+      throw SessionError.local("network_error", "The server did not answer.", true);
+    } finally {
+      this.#env.clock.clearTimeout(timer);
+    }
+  }
+
+  #allHeaders(options: RequestOptions): Record<string, string> {
+    return {
+      Accept: "application/json",
+      ...(options.body === undefined ? {} : { "Content-Type": "application/json" }),
+      ...(options.token ? { Authorization: `Bearer ${options.token}` } : this.#ownCredentials()),
+      ...options.headers,
+    };
+  }
+
+  /** For calls without a token: the page's own login, which Django protects against forgery. */
+  #ownCredentials(): Record<string, string> {
+    const cookie = typeof document === "undefined" ? null : /(?:^|; )csrftoken=([^;]+)/.exec(document.cookie);
+    return { ...(cookie?.[1] ? { "X-CSRFToken": cookie[1] } : {}), ...this.#headers() };
+  }
+}
+
+async function read(response: Response): Promise<Answer> {
+  const text = await response.text();
+  const body = parsed(text);
+  if (response.ok) return { body, etag: response.headers.get("ETag") };
+  const fields = typeof body === "object" && body !== null ? (body as ErrorFields) : {};
+  throw new SessionError({
+    name: `http_${response.status}`,
+    message: `The server answered ${response.status}.`,
+    temporary: response.status >= 500 || response.status === 429,
+    ...fields,
+  });
+}
+
+function parsed(text: string): Json {
+  try {
+    return text === "" ? null : JSON.parse(text);
+  } catch {
+    return null;
+  }
+}

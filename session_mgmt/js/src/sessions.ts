@@ -1,0 +1,92 @@
+/** The session manager's calls, over HTTP (PROTOCOL section 13). Without an id they mean this client's own session. */
+
+import type { Credentials, CreateOptions } from "./credentials";
+import type { Emitter, Unsubscribe } from "./emitter";
+import type { EventType, SessionEntry, SessionEvents } from "./events";
+import type { RecoveryReceipt, SessionFields } from "./frames";
+import { sessionInfo, type SessionInfo } from "./info";
+import type { Rest } from "./rest";
+import type { Json, JsonObject } from "./values";
+
+export interface Validation {
+  valid: boolean;
+  /** Why not; null if valid. */
+  reason: string | null;
+}
+
+export interface CreatedSession {
+  session: SessionInfo;
+  token: string;
+}
+
+export interface RecoveredSession extends CreatedSession {
+  receipt: RecoveryReceipt | null;
+}
+
+export class Sessions {
+  readonly #rest: Rest;
+  readonly #credentials: Credentials;
+  readonly #emitter: Emitter<SessionEvents>;
+
+  constructor(rest: Rest, credentials: Credentials, emitter: Emitter<SessionEvents>) {
+    this.#rest = rest;
+    this.#credentials = credentials;
+    this.#emitter = emitter;
+  }
+
+  /** A further session with the page's own login; this client stays with its own. */
+  async createSession(options: CreateOptions = {}): Promise<CreatedSession> {
+    const { body } = await this.#rest.request("POST", "sessions/", { body: options });
+    return { session: sessionInfo(body.session), token: body.token };
+  }
+
+  async getSession(id = this.#own()): Promise<SessionInfo> {
+    return sessionInfo(fieldsOf(await this.#call("GET", id)));
+  }
+
+  async updateSession(changes: CreateOptions, id = this.#own()): Promise<SessionInfo> {
+    return sessionInfo(fieldsOf(await this.#call("PATCH", id, "", changes)));
+  }
+
+  async terminateSession(id = this.#own()): Promise<void> {
+    await this.#call("DELETE", id);
+  }
+
+  async getActiveSessions(): Promise<SessionInfo[]> {
+    const { body } = await this.#rest.request("GET", "sessions/", { token: this.#credentials.token });
+    const list = (Array.isArray(body) ? body : (body.results ?? body.sessions)) as SessionFields[];
+    return list.map((fields) => sessionInfo(fields));
+  }
+
+  async validateSession(permission?: string, id = this.#own()): Promise<Validation> {
+    return this.#call("POST", id, "validate/", permission === undefined ? {} : { permission });
+  }
+
+  /** Asks for the successor of an expired session, by its old token. */
+  async recoverSession(id = this.#own(), options: JsonObject = {}, token?: string): Promise<RecoveredSession> {
+    const body = await this.#call("POST", id, "recover/", options, token);
+    return { session: sessionInfo(body.session), token: body.token, receipt: body.receipt ?? null };
+  }
+
+  async getSessionMetrics(id = this.#own()): Promise<JsonObject> {
+    return this.#call("GET", id, "metrics/");
+  }
+
+  /** Every event of this session's log. */
+  onSessionEvent(listener: (type: EventType, data: Json, entry: SessionEntry) => void): Unsubscribe {
+    return this.#emitter.on("*", listener);
+  }
+
+  async #call(method: string, id: string, action = "", body?: unknown, token = this.#credentials.token): Promise<Json> {
+    const path = `sessions/${encodeURIComponent(id)}/${action}`;
+    return (await this.#rest.request(method, path, { body, token })).body;
+  }
+
+  #own(): string {
+    return this.#credentials.session.session_id;
+  }
+}
+
+function fieldsOf(body: Json): SessionFields {
+  return body.session ?? body;
+}

@@ -1,0 +1,82 @@
+/** One WebSocket: it opens, speaks frames, and ends once. What comes from an ended one is never passed on. */
+
+import type { Environment, SocketLike } from "./environment";
+import { decode, SUBPROTOCOL, type ByeFrame, type ServerFrame } from "./frames";
+
+/** How a connection ended; `retryAfter` in seconds if the server said it. */
+export interface Ending {
+  code: number;
+  name: string | null;
+  retryAfter: number | null;
+  reconnect: boolean | null;
+}
+
+export interface SocketPort {
+  opened(): void;
+  frame(frame: ServerFrame, length: number): void;
+  ended(ending: Ending): void;
+}
+
+export class Socket {
+  readonly #port: SocketPort;
+  #socket: SocketLike | null = null;
+  #open = false;
+  #bye: ByeFrame | null = null;
+
+  constructor(env: Environment, url: string, port: SocketPort) {
+    this.#port = port;
+    const socket = new env.Socket(url, [SUBPROTOCOL]);
+    this.#socket = socket;
+    socket.onopen = () => {
+      this.#open = true;
+      port.opened();
+    };
+    socket.onmessage = ({ data }) => this.#message(data);
+    socket.onclose = ({ code }) => this.end(code);
+    // `close` follows and says more.
+    socket.onerror = () => undefined;
+  }
+
+  /** False if the socket is not open; then nothing was sent. */
+  send(text: string): boolean {
+    if (!this.#open || !this.#socket) return false;
+    this.#socket.send(text);
+    return true;
+  }
+
+  /** Ends it from this side at once: a dead network would let the closing handshake wait for minutes. */
+  end(code: number, name: string | null = null): void {
+    const socket = this.#socket;
+    if (!socket) return;
+    this.drop(code);
+    const bye = this.#bye;
+    this.#port.ended({
+      code: bye?.code ?? code,
+      name: bye?.name ?? name,
+      retryAfter: bye?.retry_after ?? null,
+      reconnect: bye?.reconnect ?? null,
+    });
+  }
+
+  /** Ends it without telling anybody. */
+  drop(code = 1000): void {
+    const socket = this.#socket;
+    this.#socket = null;
+    if (!socket) return;
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    try {
+      socket.close(code >= 4000 || code === 1000 ? code : 1000);
+    } catch {
+      // It was closed before.
+    }
+  }
+
+  #message(data: unknown): void {
+    const frame = decode(data);
+    if (!frame) return;
+    if (frame.type === "bye") {
+      this.#bye = frame;
+      this.end(frame.code);
+    } else this.#port.frame(frame, (data as string).length);
+  }
+}

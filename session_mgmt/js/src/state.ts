@@ -1,0 +1,184 @@
+/** A document as the application uses it: read at once, written at once, confirmed by the server later. */
+
+import type { Unsubscribe } from "./emitter";
+import { SessionError } from "./errors";
+import type { Position, ReceiptFrame, UpdateFrame } from "./frames";
+import { checkedOperations, type Operation } from "./operations";
+import * as pointer from "./pointer";
+import type { Listener, Replica } from "./replica";
+import { byteLength, checked, type Json, type JsonObject, type ValueLimits } from "./values";
+
+export interface WriteOptions {
+  /** Before the write was sent, aborting takes it back; later, it only ends the waiting. */
+  signal?: AbortSignal;
+}
+
+export interface UpdateOptions extends WriteOptions {
+  /** What happens if somebody else changed the same place since: `server_wins` (default) or `reject`. */
+  strategy?: "server_wins" | "reject";
+}
+
+export interface UpdateResult {
+  version: number;
+  position: Position | null;
+  /** True if the document was so already. */
+  unchanged: boolean;
+  /** Paths whose operations the strategy dropped, because somebody else changed the same place. */
+  dropped: string[];
+}
+
+export interface StatePort {
+  update(frame: UpdateFrame, signal: AbortSignal | undefined): Promise<ReceiptFrame>;
+  /** A call under `state/{name}/`. */
+  request(method: string, path: string, body?: unknown): Promise<Json>;
+  sync(): Promise<void>;
+  readonly limits: ValueLimits;
+}
+
+type UpdateContent = Pick<UpdateFrame, "ops" | "merge" | "data">;
+
+export class StateDocument {
+  readonly name: string;
+  readonly #replica: Replica;
+  readonly #port: StatePort;
+
+  constructor(name: string, replica: Replica, port: StatePort) {
+    this.name = name;
+    this.#replica = replica;
+    this.#port = port;
+  }
+
+  /** The number of the last change that this client has seen. */
+  get version(): number {
+    return this.#replica.version;
+  }
+
+  get position(): Position | null {
+    return this.#replica.position;
+  }
+
+  /** Updates that the server has not answered. */
+  get pending(): number {
+    return this.#replica.pending;
+  }
+
+  /** The value at an RFC 6901 path, this client's own pending writes included; undefined if there is none. Not to be changed in place. */
+  get(path = ""): Json {
+    return pointer.valueAt(this.#replica.view, pointer.parse(path));
+  }
+
+  /** Calls back when the value at the path has changed, by this client or by the server. */
+  on(path: string, listener: Listener): Unsubscribe {
+    return this.#replica.on(path, listener);
+  }
+
+  set(path: string, value: Json, options?: UpdateOptions): Promise<UpdateResult> {
+    return this.update([["set", path, value]], options);
+  }
+
+  del(path: string, options?: UpdateOptions): Promise<UpdateResult> {
+    return this.update([["del", path]], options);
+  }
+
+  /** Adds to a number. Additions of several clients to one place all count. */
+  inc(path: string, amount = 1, options?: UpdateOptions): Promise<UpdateResult> {
+    return this.update([["inc", path, amount]], options);
+  }
+
+  /** Inserts into an array before the index at the end of the path; `-` appends. */
+  insert(path: string, value: Json, options?: UpdateOptions): Promise<UpdateResult> {
+    return this.update([["ins", path, value]], options);
+  }
+
+  /** Merges an object by RFC 7396: members replace, null removes. */
+  merge(patch: JsonObject, options?: UpdateOptions): Promise<UpdateResult> {
+    return this.#update(() => ({ merge: checked(patch, this.#port.limits) }), options);
+  }
+
+  /** Replaces the whole document. */
+  replace(data: Json, options?: UpdateOptions): Promise<UpdateResult> {
+    return this.#update(() => ({ data: checked(data, this.#port.limits) }), options);
+  }
+
+  /** Several operations, applied together or not at all. */
+  update(operations: readonly Operation[], options?: UpdateOptions): Promise<UpdateResult> {
+    return this.#update(() => ({ ops: checkedOperations(operations, this.#port.limits) }), options);
+  }
+
+  /** Asks the server for what is missing, over HTTP. */
+  async sync(): Promise<number> {
+    await this.#port.sync();
+    return this.version;
+  }
+
+  /** Bytes of the document as compact JSON. */
+  size(): number {
+    return byteLength(JSON.stringify(this.#replica.view) ?? "");
+  }
+
+  getState(path = ""): Json {
+    return this.get(path);
+  }
+
+  updateState(patch: JsonObject, options?: UpdateOptions): Promise<UpdateResult> {
+    return this.merge(patch, options);
+  }
+
+  syncState(): Promise<number> {
+    return this.sync();
+  }
+
+  /** Keeps the present version on the server as a checkpoint. */
+  persistState(body: JsonObject = {}): Promise<Json> {
+    return this.#port.request("POST", "persist/", body);
+  }
+
+  /** Makes an earlier version the newest; the change arrives like any other. */
+  restoreState(body: JsonObject = {}): Promise<Json> {
+    return this.#port.request("POST", "restore/", body);
+  }
+
+  clearState(options?: UpdateOptions): Promise<UpdateResult> {
+    return this.replace({}, options);
+  }
+
+  compressState(): Promise<Json> {
+    return this.#port.request("POST", "compress/", {});
+  }
+
+  getStateSize(): number {
+    return this.size();
+  }
+
+  onStateChange(listener: Listener): Unsubscribe {
+    return this.on("", listener);
+  }
+
+  #update(content: () => UpdateContent, options: UpdateOptions = {}): Promise<UpdateResult> {
+    const result = this.#send(content, options);
+    // A refusal is told by the `error` event too; who does not wait for the promise needs no unhandled rejection.
+    result.catch(() => undefined);
+    return result;
+  }
+
+  async #send(content: () => UpdateContent, { signal, strategy }: UpdateOptions): Promise<UpdateResult> {
+    const position = this.#replica.position;
+    const receipt = await this.#port.update(
+      {
+        type: "update",
+        doc: this.name,
+        ...(position ? { base: position[1], epoch: position[0] } : {}),
+        ...(strategy ? { strategy } : {}),
+        ...content(),
+      },
+      signal,
+    );
+    if (!receipt.ok) throw new SessionError(receipt.error ?? {});
+    return {
+      version: receipt.position?.[1] ?? this.version,
+      position: receipt.position ?? null,
+      unchanged: receipt.unchanged ?? false,
+      dropped: receipt.dropped ?? [],
+    };
+  }
+}

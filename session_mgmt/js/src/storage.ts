@@ -1,0 +1,102 @@
+/** Storage that cannot fail: what the browser refuses to keep is kept in memory, and the application is told once. */
+
+/** The part of the web's `Storage` that is used. */
+export interface StoreLike {
+  readonly length: number;
+  key(index: number): string | null;
+  getItem(key: string): string | null;
+  setItem(key: string, value: string): void;
+  removeItem(key: string): void;
+}
+
+export class MemoryStore implements StoreLike {
+  readonly #items = new Map<string, string>();
+
+  get length(): number {
+    return this.#items.size;
+  }
+
+  key(index: number): string | null {
+    return [...this.#items.keys()][index] ?? null;
+  }
+
+  getItem(key: string): string | null {
+    return this.#items.get(key) ?? null;
+  }
+
+  setItem(key: string, value: string): void {
+    this.#items.set(key, String(value));
+  }
+
+  removeItem(key: string): void {
+    this.#items.delete(key);
+  }
+}
+
+/** JSON values under one prefix. */
+export class Shelf {
+  readonly #store: StoreLike;
+  readonly #prefix: string;
+  readonly #onFailure: (error: unknown) => void;
+  /** What the store would not take. */
+  readonly #memory = new Map<string, string>();
+
+  constructor(store: StoreLike, prefix: string, onFailure: (error: unknown) => void = () => undefined) {
+    this.#store = store;
+    this.#prefix = prefix;
+    this.#onFailure = onFailure;
+  }
+
+  get<T>(name: string): T | null {
+    const key = this.#prefix + name;
+    const text = this.#memory.get(key) ?? this.#try(() => this.#store.getItem(key));
+    try {
+      return text === null ? null : (JSON.parse(text) as T);
+    } catch {
+      return null;
+    }
+  }
+
+  set(name: string, value: unknown): void {
+    const key = this.#prefix + name;
+    const text = JSON.stringify(value);
+    try {
+      this.#store.setItem(key, text);
+      this.#memory.delete(key);
+    } catch (error) {
+      // An old value left behind would come back after a reload as if it were the newest.
+      this.#try(() => this.#store.removeItem(key));
+      this.#memory.set(key, text);
+      this.#onFailure(error);
+    }
+  }
+
+  remove(name: string): void {
+    const key = this.#prefix + name;
+    this.#memory.delete(key);
+    this.#try(() => this.#store.removeItem(key));
+  }
+
+  /** The names that begin with `start`. */
+  names(start: string): string[] {
+    const found = new Set<string>();
+    const stored = this.#try(() => Array.from({ length: this.#store.length }, (_, at) => this.#store.key(at))) ?? [];
+    for (const key of [...stored, ...this.#memory.keys()]) {
+      if (key?.startsWith(this.#prefix + start)) found.add(key.slice(this.#prefix.length));
+    }
+    return [...found];
+  }
+
+  clear(start = ""): void {
+    for (const name of this.names(start)) this.remove(name);
+  }
+
+  #try<T>(call: () => T): T | null {
+    try {
+      return call();
+    } catch (error) {
+      this.#onFailure(error);
+      return null;
+    }
+  }
+}

@@ -1,0 +1,109 @@
+/** Topics: what was published is handed over once and in order, with what was missed first (PROTOCOL section 7). */
+
+import { Emitter, type Unsubscribe } from "./emitter";
+import type { SessionError } from "./errors";
+import type { Gap } from "./events";
+import type { Position, PublishFrame } from "./frames";
+import type { Logbook, Reader } from "./logbook";
+import type { ClientRecord } from "./record";
+import type { Stats } from "./stats";
+import type { Json } from "./values";
+
+/** Where a publication stands in its topic; an ephemeral one stands nowhere. */
+export type PublicationPlace =
+  | { epoch: string; offset: number; tag: string; ephemeral: false }
+  | { epoch: null; offset: null; tag: null; ephemeral: true };
+
+export type TopicListener = (data: Json, place: PublicationPlace) => void;
+
+export interface PublishOptions {
+  /** Publications of one topic with one key are one publication. */
+  key?: string;
+  /** Only for who listens now: not kept, not repeated, dropped without a connection. */
+  ephemeral?: boolean;
+  signal?: AbortSignal;
+}
+
+export interface TopicsPort {
+  publish(frame: Omit<PublishFrame, "type">, signal: AbortSignal | undefined): Promise<Position | null>;
+  publishEphemeral(topic: string, data: Json): void;
+  denied(topic: string, error: SessionError): void;
+}
+
+const NOWHERE: PublicationPlace = { epoch: null, offset: null, tag: null, ephemeral: true };
+
+export class Topics {
+  readonly #logbook: Logbook;
+  readonly #record: ClientRecord;
+  readonly #stats: Stats;
+  readonly #port: TopicsPort;
+  readonly #listeners = new Emitter<Record<string, [data: Json, place: PublicationPlace]>>();
+  readonly #counts = new Map<string, number>();
+  readonly #gaps = new Emitter<{ gap: [gap: Gap] }>();
+
+  constructor(logbook: Logbook, record: ClientRecord, stats: Stats, port: TopicsPort) {
+    this.#logbook = logbook;
+    this.#record = record;
+    this.#stats = stats;
+    this.#port = port;
+  }
+
+  /** Follows a topic from where this tab left it, else from now on. A refusal comes as `error` with `facts.topic`. */
+  subscribe(topic: string, listener: TopicListener): Unsubscribe {
+    const stop = this.#listeners.on(topic, listener);
+    const count = this.#counts.get(topic) ?? 0;
+    this.#counts.set(topic, count + 1);
+    if (count === 0) this.#logbook.follow(logOf(topic), this.#reader(topic));
+    let active = true;
+    return () => {
+      if (active) this.#leave(topic, stop);
+      active = false;
+    };
+  }
+
+  /** Resolves with the publication's position when the server has it; with null at once for an ephemeral one. */
+  async publish(topic: string, data: Json, options: PublishOptions = {}): Promise<Position | null> {
+    if (!options.ephemeral) return this.#port.publish({ topic, data, key: options.key }, options.signal);
+    this.#port.publishEphemeral(topic, data);
+    return null;
+  }
+
+  onGap(listener: (gap: Gap) => void): Unsubscribe {
+    return this.#gaps.on("gap", listener);
+  }
+
+  /** Takes an `ephemeral` frame. */
+  ephemeral(topic: string, data: Json): void {
+    this.#listeners.emit(topic, data, NOWHERE);
+  }
+
+  clear(): void {
+    this.#listeners.clear();
+    this.#gaps.clear();
+  }
+
+  #leave(topic: string, stop: Unsubscribe): void {
+    stop();
+    const count = (this.#counts.get(topic) ?? 1) - 1;
+    this.#counts.set(topic, count);
+    if (count === 0) this.#logbook.unfollow(logOf(topic));
+  }
+
+  #reader(topic: string): Reader {
+    const log = logOf(topic);
+    return {
+      start: this.#record.position(log),
+      moved: (position) => this.#record.setPosition(log, position),
+      gap: (gap) => this.#gaps.emit("gap", gap),
+      denied: (error) => this.#port.denied(topic, error),
+      entry: (data, [epoch, offset, tag]) => {
+        this.#stats.count("publications");
+        this.#listeners.emit(topic, data, { epoch, offset, tag, ephemeral: false });
+      },
+    };
+  }
+}
+
+function logOf(topic: string): string {
+  return `topic:${topic}`;
+}
