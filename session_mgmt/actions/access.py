@@ -1,0 +1,65 @@
+"""Who may: fetch and authorise in one verb, with one error for "does not exist" and "not yours"."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from session_mgmt.exceptions import PublishDenied, SessionNotFound, TopicDenied
+from session_mgmt.models import ClientSession
+from session_mgmt.registry import registry
+
+# Everything that prints, without spaces at the ends; a topic is a name that people read in lists and logs.
+_TOPIC = re.compile(r"[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]{0,253}[^\s\x00-\x1f\x7f])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asks: a session by its token, a user by the project's authentication, or trusted server code (neither)."""
+
+    session: UUID | None = None
+    user_id: Any = None
+    permissions: frozenset[str] = field(default_factory=frozenset)
+    trusted: bool = False
+
+    def may(self, permission: str) -> bool:
+        return self.trusted or permission in self.permissions
+
+
+SERVER = Actor(trusted=True)
+MANAGE = "session_mgmt.change_clientsession"
+
+
+def access_session(using: str, actor: Actor, session: UUID) -> ClientSession:
+    """The session, if the actor is it, owns it, or manages all. Raises ``SessionNotFound``."""
+    found = ClientSession.objects.using(using).select_related("user", "activity").filter(pk=session).first()
+    if found is None or not _is_theirs(actor, found):
+        raise SessionNotFound()
+    return found
+
+
+def _is_theirs(actor: Actor, session: ClientSession) -> bool:
+    if actor.may(MANAGE) or actor.session == session.pk:
+        return True
+    return actor.user_id is not None and session.user_id == actor.user_id
+
+
+def may_follow(session: ClientSession, topic: str) -> None:
+    """Ask the application whether a session may follow a topic; default no. Raises ``TopicDenied``."""
+    found = registry.find(topic) if _TOPIC.fullmatch(topic) else None
+    if found is None or not found[0].allows_follow(session, found[1]):
+        raise TopicDenied()
+
+
+def may_publish(session: ClientSession, topic: str) -> None:
+    """Ask the application whether a session may publish to a topic; default no. Raises ``PublishDenied``."""
+    found = registry.find(topic) if _TOPIC.fullmatch(topic) else None
+    if found is None or not found[0].allows_publish(session, found[1]):
+        raise PublishDenied()
+
+
+def is_topic(topic: str) -> bool:
+    """Whether the text can name a topic at all."""
+    return _TOPIC.fullmatch(topic) is not None

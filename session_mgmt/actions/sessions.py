@@ -1,0 +1,436 @@
+"""The life of a session: create, read, update, end, expire, recover."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connections, transaction
+from django.db.models import F, QuerySet
+
+from session_mgmt.actions import bodies, events, notices, preparing, tokens
+from session_mgmt.actions.access import Actor, access_session
+from session_mgmt.actions.events import Record, record
+from session_mgmt.actions.state import DocumentLedger
+from session_mgmt.conf import settings
+from session_mgmt.documents import size, strict
+from session_mgmt.exceptions import (
+    InvalidField,
+    NotRecoverable,
+    SessionEnded,
+    SessionLimit,
+)
+from session_mgmt.models import (
+    Client,
+    ClientSession,
+    Connection,
+    SessionActivity,
+    SessionEvent,
+    StateDocument,
+    Subscription,
+    clock,
+)
+from session_mgmt.models.identifiers import new_epoch, new_tag
+from session_mgmt.models.sql import Statements
+from session_mgmt.protocol import events as names
+from session_mgmt.protocol.position import Position
+from session_mgmt.registry import registry
+
+MINIMUM_TIMEOUT = timedelta(seconds=60)
+POLICIES = ("reject", "evict_oldest", "evict_idle")
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What is known of where a session lives; for people, never for decisions."""
+
+    label: str = ""
+    ip: str | None = None
+    user_agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A new session; the token is nowhere else."""
+
+    session: ClientSession
+    token: tokens.Issued
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a recovered session brought along."""
+
+    created: Created
+    receipt: dict[str, Any] = field(default_factory=dict)
+
+
+def create(
+    *,
+    user: Any = None,
+    metadata: dict[str, Any] | None = None,
+    config: dict[str, Any] | None = None,
+    device: Device | None = None,
+    session_id: uuid.UUID | None = None,
+    predecessor: ClientSession | None = None,
+    now: datetime | None = None,
+) -> Created:
+    """Make a session, its token and its first event, in one transaction.
+
+    ``config`` may hold ``idle_timeout`` and ``absolute_timeout`` in seconds, at least 60 and at most the settings' values. ``session_id`` of the caller's
+    choosing is for trusted server code only. Raises ``SessionLimit`` or ``InvalidField``.
+    """
+    using = settings().database
+    idle, absolute = _timeouts(config or {})
+    with transaction.atomic(using=using):
+        now = now or clock.read(using)
+        if user is not None:
+            _make_room(using, user, now)
+        session = _insert_session(using, user, metadata, config, device, session_id, predecessor, now)
+        expires = min(now + idle, now + absolute)
+        position = _insert_activity(using, session, idle, now + absolute, expires, now)
+        token = tokens.issue(using, session, expires_at=now + absolute + settings().retention, now=now)
+        notices.after_commit(using, facts=[(session.pk, names.SESSION_CREATED, {}, 1)])
+    return Created(session, token, position)
+
+
+def _timeouts(config: dict[str, Any]) -> tuple[timedelta, timedelta]:
+    now = settings()
+    idle = _timeout(config, "idle_timeout", now.idle_timeout)
+    return idle, _timeout(config, "absolute_timeout", now.absolute_timeout)
+
+
+def _timeout(config: dict[str, Any], name: str, most: timedelta) -> timedelta:
+    value = config.get(name)
+    if value is None:
+        return most
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidField(f"{name} is a number of seconds.", field=name)
+    if not MINIMUM_TIMEOUT.total_seconds() <= value <= most.total_seconds():
+        raise InvalidField(f"{name} is from 60 to {most.total_seconds():.0f} seconds.", field=name)
+    return timedelta(seconds=value)
+
+
+def _make_room(using: str, user: Any, now: datetime) -> None:
+    live = ClientSession.objects.using(using).filter(user=user, state=ClientSession.State.ACTIVE)
+    surplus = live.count() - settings().max_sessions_per_user + 1
+    if surplus <= 0:
+        return
+    policy = settings().session_limit_policy
+    if policy == "reject":
+        raise SessionLimit(limit=settings().max_sessions_per_user)
+    order = "created_at" if policy == "evict_oldest" else "activity__last_active_at"
+    for session in live.order_by(order).values_list("pk", flat=True)[:surplus]:
+        _end(using, session, ClientSession.State.TERMINATED, names.SESSION_TERMINATED, "session_limit", now)
+
+
+def _insert_session(
+    using: str,
+    user: Any,
+    metadata: dict[str, Any] | None,
+    config: dict[str, Any] | None,
+    device: Device | None,
+    session_id: uuid.UUID | None,
+    predecessor: ClientSession | None,
+    now: datetime,
+) -> ClientSession:
+    device = device or Device()
+    session = ClientSession(
+        user=user,
+        metadata=_small(metadata or {}, "metadata"),
+        config=_small(config or {}, "config"),
+        label=device.label[:200],
+        ip=device.ip,
+        user_agent=device.user_agent[:400],
+        created_at=now,
+        auth_time=now if user is not None else None,
+        recovered_from=predecessor,
+    )
+    if session_id is not None:
+        session.id = session_id
+    session.save(using=using, force_insert=True)
+    return session
+
+
+def _small(value: Any, name: str) -> dict[str, Any]:
+    limit = settings().max_metadata_bytes
+    if not isinstance(value, dict) or len(strict.dumps(value)) > limit:
+        raise InvalidField(f"{name} is an object of at most {limit} bytes.", field=name)
+    return value
+
+
+def _insert_activity(
+    using: str, session: ClientSession, idle: timedelta, absolute: datetime, expires: datetime, now: datetime
+) -> Position:
+    position = Position(new_epoch(), 1, new_tag())
+    SessionActivity(
+        session=session,
+        last_active_at=now,
+        idle_seconds=int(idle.total_seconds()),
+        absolute_deadline=absolute,
+        expires_at=expires,
+        epoch=position.epoch,
+        event_seq=1,
+        event_tag=position.tag,
+    ).save(using=using, force_insert=True)
+    SessionEvent(
+        session=session,
+        seq=1,
+        tag=position.tag,
+        type=names.SESSION_CREATED,
+        data=b"{}",
+        pending=registry.is_durable(names.SESSION_CREATED),
+        at=now,
+    ).save(using=using, force_insert=True)
+    return position
+
+
+def get(actor: Actor, session: uuid.UUID) -> ClientSession:
+    """The session with its user and activity. Raises ``SessionNotFound``."""
+    return access_session(settings().database, actor, session)
+
+
+def list_active(actor: Actor, *, user: Any = None) -> QuerySet[ClientSession]:
+    """Live sessions of one user (of all, for those who manage), the newest first; a lazy QuerySet for pages."""
+    live = ClientSession.objects.using(settings().database).filter(state=ClientSession.State.ACTIVE)
+    if user is not None:
+        live = live.filter(user=user)
+    elif not actor.trusted:
+        live = live.filter(pk=actor.session) if actor.user_id is None else live.filter(user_id=actor.user_id)
+    return live.select_related("user", "activity").order_by("-created_at")
+
+
+def update(
+    actor: Actor,
+    session: uuid.UUID,
+    *,
+    metadata: dict[str, Any] | None = None,
+    label: str | None = None,
+    config: dict[str, Any] | None = None,
+    now: datetime | None = None,
+) -> ClientSession:
+    """Replace metadata, label or config of a live session. Raises ``SessionNotFound``, ``SessionEnded`` or ``InvalidField``."""
+    using = settings().database
+    with transaction.atomic(using=using):
+        now = now or clock.read(using)
+        found = access_session(using, actor, session)
+        _must_be_live(found, now)
+        changed = _changes(metadata=metadata, label=label, config=config)
+        idle, absolute = _timeouts({**found.config, **(config or {})})
+        ClientSession.objects.using(using).filter(pk=session, state=ClientSession.State.ACTIVE).update(**changed)
+        _renew(using, session, idle, found.created_at + absolute, now)
+        _tell(using, [record(session, names.SESSION_UPDATED, {"fields": sorted(changed)})], now)
+    for name, value in changed.items():
+        setattr(found, name, value)
+    return found
+
+
+def _changes(**given: Any) -> dict[str, Any]:
+    changed = {name: value for name, value in given.items() if value is not None}
+    for name in ("metadata", "config"):
+        if name in changed:
+            _small(changed[name], name)
+    if "label" in changed and (not isinstance(changed["label"], str) or len(changed["label"]) > 200):
+        raise InvalidField("label is text of at most 200 characters.", field="label")
+    return changed
+
+
+def _must_be_live(session: ClientSession, now: datetime) -> None:
+    error = tokens.why_not_live(session, now=now)
+    if error is not None:
+        raise error
+
+
+def _renew(using: str, session: uuid.UUID, idle: timedelta, absolute: datetime, now: datetime) -> None:
+    SessionActivity.objects.using(using).filter(pk=session, live=True).update(
+        idle_seconds=int(idle.total_seconds()),
+        absolute_deadline=absolute,
+        last_active_at=now,
+        expires_at=min(now + idle, absolute),
+    )
+
+
+def touch(sessions: Iterable[uuid.UUID], *, now: datetime | None = None) -> set[uuid.UUID]:
+    """Count activity for sessions; returns those that are still live. Each keeps its own idle timeout."""
+    using = settings().database
+    now = now or clock.read(using)
+    live = SessionActivity.objects.using(using).filter(pk__in=list(sessions), live=True, expires_at__gt=now)
+    renewed = {row.pk: min(now + timedelta(seconds=row.idle_seconds), row.absolute_deadline) for row in live}
+    statements = Statements(connections[using])
+    statements.update(
+        "session_mgmt_sessionactivity",
+        {"session_id": "uuid", "last_active_at": "timestamptz", "expires_at": "timestamptz"},
+        [
+            (statements.uuid(key), statements.moment(now), statements.moment(expires))
+            for key, expires in sorted(renewed.items())
+        ],
+    )
+    return set(renewed)
+
+
+def terminate(actor: Actor, session: uuid.UUID, *, reason: str = "requested", now: datetime | None = None) -> bool:
+    """End a session for good; False if it had ended before. Raises ``SessionNotFound``."""
+    using = settings().database
+    with transaction.atomic(using=using):
+        now = now or clock.read(using)
+        access_session(using, actor, session)
+        return _end(using, session, ClientSession.State.TERMINATED, names.SESSION_TERMINATED, reason, now)
+
+
+def _end(using: str, session: uuid.UUID, state: str, event: str, reason: str, now: datetime) -> bool:
+    """Whoever changes ``live`` ends the session; everybody else finds nothing to do."""
+    if not SessionActivity.objects.using(using).filter(pk=session, live=True).update(live=False):
+        return False
+    ClientSession.objects.using(using).filter(pk=session).update(state=state, ended_at=now, end_reason=reason[:60])
+    _detach(using, [session], now)
+    _tell(using, [record(session, event, {"reason": reason})], now, ended=[session])
+    return True
+
+
+def _detach(using: str, sessions: list[uuid.UUID], now: datetime) -> None:
+    """Fence every client: a raised generation refuses all that was on its way."""
+    Client.objects.using(using).filter(session__in=sessions).update(generation=F("generation") + 1)
+    Connection.objects.using(using).filter(session__in=sessions, closed_at__isnull=True).update(
+        closed_at=now, closed_by="server"
+    )
+
+
+def _tell(using: str, entries: list[Record], now: datetime, *, ended: Iterable[uuid.UUID] = ()) -> None:
+    ledger = events.append(Statements(connections[using]), entries, at=now)
+    notices.after_commit(using, rings=ledger.heads(), facts=ledger.facts(), ended=list(ended))
+
+
+def validate(
+    actor: Actor, session: uuid.UUID, *, permission: str | None = None, now: datetime | None = None
+) -> str | None:
+    """Why the session may not act, or ``None`` if it may. Raises ``SessionNotFound``."""
+    using = settings().database
+    found = access_session(using, actor, session)
+    error: SessionEnded | None = tokens.why_not_live(found, now=now or clock.read(using))
+    if error is not None:
+        return error.name
+    if permission and not (found.user and found.user.is_active and found.user.has_perm(permission)):
+        return "permission_denied"
+    return None
+
+
+def expire_due(*, limit: int, now: datetime | None = None) -> list[uuid.UUID]:
+    """End up to ``limit`` sessions whose deadline has passed, in one transaction; returns them.
+
+    The claim is a conditional UPDATE on the row on which resume competes, so that two sweeps, or a sweep and a resume, cannot both win. Activity that is
+    still waiting to be flushed is waited for.
+    """
+    using = settings().database
+    with transaction.atomic(using=using):
+        now = now or clock.read(using)
+        due = now - timedelta(seconds=2 * settings().lease_flush_interval)
+        claimed = _claim_due(using, due, limit)
+        if not claimed:
+            return []
+        ClientSession.objects.using(using).filter(pk__in=claimed).update(
+            state=ClientSession.State.EXPIRED, ended_at=now, end_reason="timeout"
+        )
+        _detach(using, claimed, now)
+        _tell(using, [record(key, names.SESSION_EXPIRED, {"reason": "timeout"}) for key in claimed], now, ended=claimed)
+    return claimed
+
+
+def _claim_due(using: str, due: datetime, limit: int) -> list[uuid.UUID]:
+    statements = Statements(connections[using])
+    locked = " FOR UPDATE SKIP LOCKED" if statements.postgres else ""
+    rows = statements.fetch(
+        "UPDATE session_mgmt_sessionactivity SET live = false WHERE session_id IN ("
+        "SELECT session_id FROM session_mgmt_sessionactivity WHERE live AND expires_at <= %s"
+        f" ORDER BY expires_at LIMIT %s{locked}) AND live RETURNING session_id",
+        [statements.moment(due), limit],
+    )
+    return [statements.as_uuid(row[0]) for row in rows]
+
+
+def count_due(*, now: datetime | None = None) -> int:
+    """How many sessions a sweep would end now."""
+    using = settings().database
+    due = (now or clock.read(using)) - timedelta(seconds=2 * settings().lease_flush_interval)
+    return SessionActivity.objects.using(using).filter(live=True, expires_at__lte=due).count()
+
+
+def recover(
+    secret: str,
+    *,
+    state: bool = True,
+    subscriptions: bool = True,
+    maximum_age: timedelta | None = None,
+    device: Device | None = None,
+    now: datetime | None = None,
+) -> Restored:
+    """Make a successor of an expired session, by the old token, within the retention.
+
+    The successor carries the documents and the subscriptions; writes that the old client had not sent are its application's to decide. Raises
+    ``InvalidToken`` or ``NotRecoverable``.
+    """
+    using = settings().database
+    with transaction.atomic(using=using):
+        now = now or clock.read(using)
+        old = tokens.find(using, secret, now=now)
+        _must_have_expired(using, old, now, maximum_age)
+        created = create(
+            user=old.user, metadata=old.metadata, config=old.config, device=device, predecessor=old, now=now
+        )
+        documents = _carry_documents(using, old, created.session, now) if state else []
+        topics = _carry_subscriptions(using, old, created.session, now) if subscriptions else []
+        receipt = {
+            "verdict": "state_only" if state else "none",
+            "reason": "session_expired",
+            "recovered_from": str(old.pk),
+            "documents": documents,
+            "subscriptions": topics,
+        }
+        _tell(using, [record(created.session.pk, names.CONNECTION_RESTORED, receipt)], now)
+    return Restored(created, receipt)
+
+
+def _must_have_expired(using: str, old: ClientSession, now: datetime, maximum_age: timedelta | None) -> None:
+    if not old.activity.live and old.state != ClientSession.State.EXPIRED:
+        raise NotRecoverable()
+    if old.activity.live and old.activity.expires_at > now:
+        raise NotRecoverable("The session is alive: resume it.")
+    if old.activity.live:
+        _end(using, old.pk, ClientSession.State.EXPIRED, names.SESSION_EXPIRED, "timeout", now)
+    age = now - (old.ended_at or now)
+    if age > min(maximum_age or settings().retention, settings().retention):
+        raise NotRecoverable()
+    if ClientSession.objects.using(using).filter(recovered_from=old).exists():
+        raise NotRecoverable("The session has a successor already.")
+
+
+def _carry_documents(using: str, old: ClientSession, new: ClientSession, now: datetime) -> list[str]:
+    carried = []
+    for document in StateDocument.objects.using(using).filter(session=old).order_by("name"):
+        body = bodies.load(using, document.pk, limit=settings().max_document_bytes * 2)
+        _copy_document(using, new, document.name, body.data, now)
+        carried.append(document.name)
+    return carried
+
+
+def _copy_document(using: str, session: ClientSession, name: str, data: Any, now: datetime) -> None:
+    """The successor's document begins with a snapshot of what the old one ended with, in its own epoch."""
+    fresh = bodies.ensure(using, session.pk, name, most=settings().max_documents, at=now)
+    update = replace(preparing.blind(fresh, "data", data), exact_size=size.size(data))
+    ledger = DocumentLedger(Statements(connections[using]), settings().max_document_bytes)
+    ledger.load([update], wait=True)
+    ledger.decide(update, None)
+    ledger.write(now)
+
+
+def _carry_subscriptions(using: str, old: ClientSession, new: ClientSession, now: datetime) -> list[str]:
+    topics = list(
+        Subscription.objects.using(using).filter(session=old).order_by("topic").values_list("topic", flat=True)
+    )
+    Subscription.objects.using(using).bulk_create(
+        [Subscription(session=new, topic=topic, created_at=now) for topic in topics]
+    )
+    return topics

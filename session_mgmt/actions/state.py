@@ -1,0 +1,345 @@
+"""Documents: accepting updates from the log alone, and reading what the log adds up to.
+
+Accepting costs O(change): a revision, a version, a receipt. No body is loaded: conflicts are found from the paths that revisions touched,
+and operations are total, so whatever was acknowledged can be applied later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from session_mgmt.actions.fencing import Fence
+from session_mgmt.actions.outcomes import Appended, Outcome, accepted, refused
+from session_mgmt.documents import chain, operations, pointer, touched
+from session_mgmt.exceptions import (
+    Conflict,
+    DocumentNotFound,
+    EpochChanged,
+    TooOld,
+    UnknownVersion,
+)
+from session_mgmt.models.sql import Row, Statements, marks
+from session_mgmt.protocol.logs import Entry, document_key
+from session_mgmt.protocol.position import Position
+
+_DOCUMENT = "session_mgmt_statedocument"
+_REVISION = "session_mgmt_staterevision"
+_REVISION_COLUMNS = {
+    "document_id": "bigint",
+    "version": "bigint",
+    "client_id": "bigint",
+    "seq": "bigint",
+    "kind": "text",
+    "ops": "bytea",
+    "paths": "bytea",
+    "chain": "bytea",
+    "key": "text",
+    "at": "timestamptz",
+}
+_HEAD_COLUMNS = {
+    "id": "bigint",
+    "version": "bigint",
+    "chain": "bytea",
+    "size": "bigint",
+    "log_bytes": "bigint",
+    "last_modified": "timestamptz",
+    "last_writer": "text",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One change, prepared outside: ``ops`` are total operations, encoded; ``paths`` what they touch; ``growth`` bytes they may add.
+
+    ``at_version``: the operations were computed from the document at this version and hold for no other. ``exact_size``: the size of the
+    result, known only together with ``at_version``.
+    """
+
+    document: int
+    ops: bytes
+    paths: tuple[str, ...]
+    growth: int
+    base: int | None = None
+    epoch: str | None = None
+    strategy: str = "server_wins"
+    kind: str = "patch"
+    key: str | None = None
+    writer: str = ""
+    at_version: int | None = None
+    exact_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Not an answer: the caller must compute the update anew from the document as it is (``reason``: ``moved`` or ``size``)."""
+
+    reason: str
+
+
+@dataclass(slots=True)
+class _Head:
+    session: uuid.UUID
+    name: str
+    epoch: str
+    version: int
+    oldest: int
+    size: int
+    log_bytes: int
+    chain: bytes
+    snapshot_version: int
+    writer: str = ""
+    moved: bool = False
+
+    @property
+    def position(self) -> Position:
+        return Position(self.epoch, self.version, chain.tag(self.chain) if self.version else "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """What one revision touched, and which client made it."""
+
+    version: int
+    client: int | None
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A new version, for signals and for the decision to take a snapshot."""
+
+    document: int
+    session: uuid.UUID
+    name: str
+    version: int
+    paths: tuple[str, ...]
+    writer: str
+
+
+@dataclass(slots=True)
+class DocumentLedger:
+    """The documents of one group of writes; ``most_bytes`` is the size limit."""
+
+    sql: Statements
+    most_bytes: int
+    held: set[int] = field(default_factory=set)
+    _heads: dict[int, _Head] = field(default_factory=dict)
+    _past: dict[int, list[_Past]] = field(default_factory=dict)
+    _known: dict[tuple[int, str], Position] = field(default_factory=dict)
+    _rows: list[tuple[int, Update, Fence | None, int, bytes, bytes, tuple[str, ...]]] = field(default_factory=list)
+
+    def load(self, updates: Iterable[Update], *, wait: bool) -> None:
+        """Lock the heads and read what was touched since the oldest base."""
+        listed = list(updates)
+        wanted = {update.document for update in listed}
+        rows = self.sql.select_locked(
+            "id, session_id, name, epoch, version, oldest_revision, size, log_bytes, chain, snapshot_version",
+            _DOCUMENT,
+            wanted,
+            wait=wait,
+        )
+        for row in rows:
+            self._heads[row[0]] = _Head(self.sql.as_uuid(row[1]), *row[2:8], bytes(row[8]), row[9])
+        self.held = set() if wait else self._existing(wanted - self._heads.keys())
+        self._load_past(listed)
+        self._load_keys(listed)
+
+    def session_of(self, document: int) -> uuid.UUID | None:
+        head = self._heads.get(document)
+        return head.session if head else None
+
+    def decide(self, update: Update, fence: Fence | None) -> Outcome | Prepare:
+        """Give the update its version, or say why not."""
+        head = self._heads.get(update.document)
+        if head is None:
+            return refused(DocumentNotFound())
+        log = document_key(update.document)
+        known = self._known.get((update.document, update.key)) if update.key else None
+        if known is not None:
+            return accepted(known, log=log)
+        misfit = _misfit(update, head)
+        if misfit is not None:
+            return misfit
+        conflicts = self._conflicts(update, fence, head)
+        if conflicts and update.strategy == "reject":
+            return refused(Conflict(position=head.position.as_json(), paths=sorted(conflicts)))
+        ops, paths, dropped = _without(update, conflicts)
+        if dropped and not paths:
+            return accepted(head.position, log=log, unchanged=True, dropped=dropped)
+        if update.exact_size is None and head.size + update.growth > self.most_bytes:
+            return Prepare("size")
+        self._accept(update, fence, head, ops, paths)
+        facts: dict[str, Any] = {"dropped": dropped} if dropped else {}
+        return accepted(head.position, log=log, **facts)
+
+    def write(self, at: datetime) -> None:
+        moment = self.sql.moment(at)
+        self.sql.insert(
+            _REVISION,
+            _REVISION_COLUMNS,
+            [
+                (
+                    document,
+                    version,
+                    fence.client if fence else None,
+                    fence.seq if fence else None,
+                    update.kind,
+                    ops,
+                    orjson.dumps(paths),
+                    link,
+                    update.key,
+                    moment,
+                )
+                for document, update, fence, version, ops, link, paths in self._rows
+            ],
+        )
+        self.sql.update(
+            _DOCUMENT,
+            _HEAD_COLUMNS,
+            [
+                (key, head.version, head.chain, head.size, head.log_bytes, moment, head.writer)
+                for key, head in self._heads.items()
+                if head.moved
+            ],
+        )
+
+    def appended(self) -> dict[str, Appended]:
+        """What was written, by log key."""
+        logs: dict[str, Appended] = {}
+        for document, _, fence, version, ops, link, _ in self._rows:
+            log = logs.setdefault(document_key(document), Appended(self._heads[document].epoch, []))
+            log.entries.append(Entry(version, chain.tag(link), entry_body(ops, fence.name if fence else None, fence)))
+        return logs
+
+    def changed(self) -> list[Changed]:
+        """Every new version."""
+        return [
+            Changed(document, head.session, head.name, version, paths, update.writer)
+            for document, update, _, version, _, _, paths in self._rows
+            if (head := self._heads[document])
+        ]
+
+    def lagging(self, every: int) -> list[int]:
+        """Documents whose last snapshot is ``every`` or more versions behind."""
+        return [
+            key for key, head in self._heads.items() if head.moved and head.version - head.snapshot_version >= every
+        ]
+
+    def _accept(self, update: Update, fence: Fence | None, head: _Head, ops: bytes, paths: tuple[str, ...]) -> None:
+        head.version += 1
+        head.chain = chain.advance(head.chain, head.version, ops)
+        head.size = update.exact_size if update.exact_size is not None else head.size + update.growth
+        head.log_bytes += len(ops)
+        head.writer, head.moved = update.writer, True
+        self._rows.append((update.document, update, fence, head.version, ops, head.chain, paths))
+        self._past.setdefault(update.document, []).append(_Past(head.version, fence.client if fence else None, paths))
+        if update.key:
+            self._known[update.document, update.key] = head.position
+
+    def _conflicts(self, update: Update, fence: Fence | None, head: _Head) -> set[str]:
+        """Paths of this update that others touched after its base. The client knew its own earlier writes, answered or not."""
+        if update.base is None or update.base >= head.version:
+            return set()
+        theirs = {
+            path
+            for past in self._past.get(update.document, ())
+            if past.version > update.base and (fence is None or past.client != fence.client)
+            for path in past.paths
+        }
+        return {mine for mine, _ in pointer.touches(update.paths, theirs)} if theirs else set()
+
+    def _load_past(self, updates: list[Update]) -> None:
+        oldest: dict[int, int] = {}
+        for update in updates:
+            head = self._heads.get(update.document)
+            if head is not None and update.base is not None and head.oldest - 1 <= update.base < head.version:
+                oldest[update.document] = min(update.base, oldest.get(update.document, update.base))
+        if not oldest:
+            return
+        where = " OR ".join(["(document_id = %s AND version > %s)"] * len(oldest))
+        rows = self.sql.fetch(
+            f"SELECT document_id, version, client_id, paths FROM {_REVISION} WHERE {where} ORDER BY document_id, version",
+            [value for pair in oldest.items() for value in pair],
+        )
+        for document, version, client, paths in rows:
+            self._past.setdefault(document, []).append(_Past(version, client, tuple(orjson.loads(bytes(paths)))))
+
+    def _load_keys(self, updates: list[Update]) -> None:
+        for update in updates:
+            head = self._heads.get(update.document)
+            if head is None or not update.key:
+                continue
+            rows = self.sql.fetch(
+                f'SELECT version, chain FROM {_REVISION} WHERE document_id = %s AND "key" = %s',
+                [update.document, update.key],
+            )
+            if rows:
+                version, link = rows[0]
+                self._known[update.document, update.key] = Position(head.epoch, version, chain.tag(bytes(link)))
+
+    def _existing(self, documents: set[int]) -> set[int]:
+        if not documents:
+            return set()
+        keys = sorted(documents)
+        return {row[0] for row in self.sql.fetch(f"SELECT id FROM {_DOCUMENT} WHERE id IN ({marks(len(keys))})", keys)}
+
+
+def _misfit(update: Update, head: _Head) -> Outcome | Prepare | None:
+    here = head.position.as_json()
+    if update.epoch is not None and update.epoch != head.epoch:
+        return refused(EpochChanged(position=here))
+    if update.base is not None and update.base > head.version:
+        return refused(UnknownVersion(position=here))
+    if update.base is not None and update.base < head.oldest - 1:
+        return refused(TooOld(position=here))
+    if update.at_version is not None and update.at_version != head.version:
+        return Prepare("moved")
+    return None
+
+
+def _without(update: Update, conflicts: set[str]) -> tuple[bytes, tuple[str, ...], list[str]]:
+    """The operations that no conflict touches, their paths, and the paths of those dropped."""
+    if not conflicts:
+        return update.ops, update.paths, []
+    ops = operations.decode(update.ops)
+    kept = [op for op, path in zip(ops, touched.each(ops), strict=True) if path not in conflicts]
+    dropped = sorted({op[1] for op, path in zip(ops, touched.each(ops), strict=True) if path in conflicts})
+    return operations.encode(kept), touched.paths(kept), dropped
+
+
+def entry_body(ops: bytes, client_id: str | None, fence: Fence | None = None, *, seq: int | None = None) -> bytes:
+    """A document entry (PROTOCOL section 6), from the stored operations as they are."""
+    number = fence.seq if fence else seq
+    if client_id is None or number is None:
+        return b'{"ops":%s}' % ops
+    return b'{"ops":%s,"client_id":"%s","seq":%d}' % (ops, client_id.encode(), number)
+
+
+def digest(document: str, kind: str, change: Any, strategy: str) -> bytes:
+    """What a repeated update must equal: everything but its base, which may have moved."""
+    return hashlib.sha256(
+        b"\0".join((b"update", document.encode(), kind.encode(), strategy.encode(), orjson.dumps(change)))
+    ).digest()
+
+
+def read(statements: Statements, document: int, after: int, limit: int) -> list[Entry]:
+    """Revisions after a version, oldest first."""
+    rows = statements.fetch(
+        f"SELECT r.version, r.chain, r.ops, c.client_id, r.seq FROM {_REVISION} r"
+        " LEFT JOIN session_mgmt_client c ON c.id = r.client_id"
+        " WHERE r.document_id = %s AND r.version > %s ORDER BY r.version LIMIT %s",
+        [document, after, limit],
+    )
+    return [_entry(row) for row in rows]
+
+
+def _entry(row: Row) -> Entry:
+    version, link, ops, client_id, seq = row
+    return Entry(version, chain.tag(bytes(link)), entry_body(bytes(ops), client_id, seq=seq))

@@ -1,0 +1,19 @@
+"""Wiring: what Django must know at start, and nothing else."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.utils.module_loading import autodiscover_modules
+from django.utils.translation import gettext_lazy as _
+
+
+class SessionMgmtConfig(AppConfig):
+    name = "session_mgmt"
+    label = "session_mgmt"
+    verbose_name = _("Client sessions")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from session_mgmt import checks  # noqa: F401 - registers itself; models must be loaded first
+
+        autodiscover_modules("session_topics")

@@ -1,0 +1,5 @@
+"""What may be lost: doorbells between processes."""
+
+from session_mgmt.backends.doorbell import Doorbell, doorbell
+
+__all__ = ["Doorbell", "doorbell"]

@@ -1,0 +1,161 @@
+"""Doorbells: "log X has moved". They carry no truth, may be lost, and never block who rings.
+
+Inside the process every listener is called at once. Other processes hear through the channel layer, if it is a shared one; a thread with its own
+event loop sends, so that a slow or dead Redis cannot hold up a commit. A lost ring is made good by the position check.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from channels.layers import InMemoryChannelLayer, get_channel_layer
+
+logger = logging.getLogger("session_mgmt.doorbell")
+
+Heads = dict[str, int]
+Listener = Callable[[Heads, dict[str, Any] | None], None]
+SEND_TIMEOUT = 2.0
+PENDING_LIMIT = 10_000
+
+
+def group_of(key: str) -> str:
+    """The channel layer's group of a log key; group names allow no colon."""
+    return "session_mgmt." + key.replace(":", ".")
+
+
+class Doorbell:
+    """Rings the listeners of this process and, through the channel layer, those of others."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Listener] = []
+        self._lock = threading.Lock()
+        self._sender: _Sender | None = None
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Call ``listener(heads, cargo)`` on every ring, from whatever thread rings; returns the way to stop."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+
+    def ring(self, heads: Heads, cargo: dict[str, Any] | None = None) -> None:
+        """Tell everybody how far these logs have come (0: unknown). ``cargo`` is for what lives in the doorbell alone."""
+        if not heads:
+            return
+        for listener in tuple(self._listeners):
+            listener(heads, cargo)
+        if is_shared():
+            self._remote().send(heads, cargo)
+
+    def _remote(self) -> _Sender:
+        with self._lock:
+            if self._sender is None or not self._sender.alive():
+                self._sender = _Sender()
+            return self._sender
+
+
+class _Sender:
+    """A daemon thread with an event loop of its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._pending: Heads = {}
+        self._cargo: list[tuple[str, dict[str, Any]]] = []
+        self._lock = threading.Lock()
+        self._scheduled = False
+        self._thread = threading.Thread(target=self._loop.run_forever, name="session_mgmt-doorbell", daemon=True)
+        self._thread.start()
+
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def send(self, heads: Heads, cargo: dict[str, Any] | None) -> None:
+        with self._lock:
+            if cargo is not None:
+                self._cargo.extend((key, cargo) for key in heads)
+                del self._cargo[:-PENDING_LIMIT]
+            elif len(self._pending) < PENDING_LIMIT:
+                self._pending.update(heads)
+            if self._scheduled:
+                return
+            self._scheduled = True
+        asyncio.run_coroutine_threadsafe(self._flush(), self._loop)
+
+    async def _flush(self) -> None:
+        with self._lock:
+            heads, self._pending = self._pending, {}
+            cargo, self._cargo = self._cargo, []
+            self._scheduled = False
+        layer = get_channel_layer()
+        try:
+            async with asyncio.timeout(SEND_TIMEOUT):
+                for key, head in heads.items():
+                    await layer.group_send(group_of(key), {"type": "doorbell", "heads": {key: head}})
+                for key, load in cargo:
+                    await layer.group_send(group_of(key), {"type": "doorbell", "heads": {key: 0}, "cargo": load})
+        except Exception:
+            # Nothing is lost: every process also checks the positions that it serves.
+            logger.warning("The channel layer did not take a doorbell", exc_info=True)
+
+
+class RemoteListener:
+    """One process's ear: a single channel that joins a group for each log it serves."""
+
+    def __init__(self, heard: Listener) -> None:
+        self._heard = heard
+        self._channel: str | None = None
+        self._wanted: set[str] = set()
+
+    async def join(self, key: str) -> None:
+        self._wanted.add(key)
+        if self._channel is not None:
+            await _patiently(get_channel_layer().group_add(group_of(key), self._channel))
+
+    async def leave(self, key: str) -> None:
+        self._wanted.discard(key)
+        if self._channel is not None:
+            await _patiently(get_channel_layer().group_discard(group_of(key), self._channel))
+
+    async def run(self) -> None:
+        """Listen until cancelled; after a failure of the layer, join everything again."""
+        while True:
+            try:
+                await self._listen()
+            except asyncio.CancelledError:
+                raise
+            except Exception:
+                logger.warning("The channel layer failed; positions are checked without it", exc_info=True)
+                self._channel = None
+                await asyncio.sleep(1)
+
+    async def _listen(self) -> None:
+        layer = get_channel_layer()
+        self._channel = await layer.new_channel()
+        for key in tuple(self._wanted):
+            await layer.group_add(group_of(key), self._channel)
+        while True:
+            message = await layer.receive(self._channel)
+            self._heard(message["heads"], message.get("cargo"))
+
+
+async def _patiently(work: Any) -> None:
+    """Wait for the layer, but not for ever and not at the price of an error: the position check covers the rest."""
+    try:
+        await asyncio.wait_for(work, SEND_TIMEOUT)
+    except Exception:
+        logger.warning("The channel layer did not answer", exc_info=True)
+
+
+def is_shared() -> bool:
+    """Whether the channel layer reaches other processes; Django's in-memory one does not, and is not thread-safe."""
+    layer = get_channel_layer()
+    return layer is not None and not isinstance(layer, InMemoryChannelLayer)
+
+
+@lru_cache(maxsize=1)
+def doorbell() -> Doorbell:
+    """The doorbell of this process."""
+    return Doorbell()

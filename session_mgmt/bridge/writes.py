@@ -1,0 +1,135 @@
+"""Writing from Python: one verb each for update, publish, send and record, whatever the caller's situation.
+
+Inside the caller's own transaction the outbox takes the wish (a ``Ticket``); outside it the lane writes it and the answer is a ``Position``.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.db import connections
+
+from session_mgmt.actions import access, bodies, notices, outbox, preparing, streams
+from session_mgmt.actions.events import Record
+from session_mgmt.actions.outbox import Ticket
+from session_mgmt.actions.outcomes import Outcome, refused
+from session_mgmt.actions.state import Prepare, Update
+from session_mgmt.actions.streams import Publication
+from session_mgmt.actions.writing import Decision, Member
+from session_mgmt.bridge.crossing import bridge
+from session_mgmt.conf import settings
+from session_mgmt.documents import strict
+from session_mgmt.documents.errors import DocumentError
+from session_mgmt.exceptions import Busy, InvalidField, SessionMgmtError, StringTooLong, Unavailable
+from session_mgmt.models import clock
+from session_mgmt.models.sql import Statements
+from session_mgmt.protocol.events import MESSAGE
+from session_mgmt.protocol.logs import stream_key
+from session_mgmt.protocol.position import Position
+
+PREPARATIONS = 5
+
+
+def publish(topic: str, data: Any, *, key: str | None = None, ephemeral: bool = False) -> Position | Ticket | None:
+    """Publish to a topic: ``Position`` if it is written now, ``Ticket`` inside a transaction, ``None`` if ephemeral.
+
+    ``key`` makes a repetition harmless. Raises ``InvalidField``, ``Busy`` or ``Unavailable``.
+    """
+    if not access.is_topic(topic):
+        raise InvalidField("A topic is printable text of at most 255 characters.", field="topic")
+    checked = _checked(data, settings().max_publication_bytes)
+    if ephemeral:
+        return _carry(topic, checked)
+    if bridge().inside_transaction():
+        return _put("publish", topic, checked, key)
+    return _told(bridge().write(Member(Publication(topic, strict.dumps(checked), key))))
+
+
+def send(session: uuid.UUID, data: Any, *, key: str | None = None) -> Position | Ticket:
+    """Put a message into the session's own log. Raises ``SessionNotFound``, ``SessionEnded`` and as ``publish``."""
+    return record(session, MESSAGE, data, key=key)
+
+
+def record(session: uuid.UUID, type_: str, data: Any, *, key: str | None = None) -> Position | Ticket:
+    """Put an entry into the session's own log."""
+    checked = _checked(data, settings().max_publication_bytes)
+    if bridge().inside_transaction():
+        return _put("record", f"{session.hex}/{type_}", checked, key)
+    return _told(bridge().write(Member(Record(session, type_, strict.dumps(checked), key))))
+
+
+def update(
+    session: uuid.UUID, name: str, kind: str, change: Any, *, key: str | None = None, **terms: Any
+) -> Position | Ticket:
+    """Change a document at its head: ``kind`` is ``merge``, ``ops``, ``patch`` or ``data``.
+
+    ``terms`` are ``base``, ``epoch`` and ``strategy``, for callers that saw a version. A ``patch`` (RFC 6902) must see the document and so cannot go
+    through the outbox. Raises ``SessionMgmtError``.
+    """
+    if bridge().inside_transaction():
+        if not preparing.is_blind(kind):
+            raise InvalidField("Inside a transaction use merge, ops or data.", field="patch")
+        preparing.blind(0, kind, change)
+        return _put("update", f"{session.hex}/{name}", {"kind": kind, "change": change}, key)
+    return _told(update_now(session, name, kind, change, key=key, **terms))
+
+
+def update_now(session: uuid.UUID, name: str, kind: str, change: Any, **terms: Any) -> Outcome:
+    """As ``update``, outside a transaction; gives the whole outcome."""
+    using = bridge().using
+    document = bodies.ensure(using, session, name, most=settings().max_documents, at=clock.read(using))
+    needs_head = not preparing.is_blind(kind)
+    for _ in range(PREPARATIONS):
+        prepared = _prepare(document, kind, change, needs_head, terms)
+        decision = bridge().write(Member(prepared))
+        if isinstance(decision, Outcome):
+            return decision
+        needs_head = True
+    return refused(Busy(retry_after=1.0))
+
+
+def _prepare(
+    document: int, kind: str, change: Any, needs_head: bool, terms: dict[str, Any]
+) -> Update | SessionMgmtError:
+    try:
+        if needs_head:
+            return preparing.from_head(bridge().using, document, kind, change, **terms)
+        return preparing.blind(document, kind, change, **terms)
+    except SessionMgmtError as error:
+        return error
+
+
+def _put(kind: str, target: str, payload: Any, key: str | None) -> Ticket:
+    using = bridge().using
+    ticket = outbox.put(using, kind, target, payload, key=key)
+    notices.ring_outbox(using)
+    return ticket
+
+
+def _carry(topic: str, data: Any) -> None:
+    using = bridge().using
+    statements = Statements(connections[using])
+    streams.ensure(statements, [topic], at=clock.read(using))
+    found = streams.windows(statements, {topic: None})[topic]
+    notices.carry(stream_key(found.id), topic, data)
+
+
+def _checked(data: Any, most: int) -> Any:
+    try:
+        checked = strict.check(data, preparing.limits())
+    except DocumentError as error:
+        raise preparing.translated(error) from error
+    if len(strict.dumps(checked)) > most:
+        raise StringTooLong(f"The data is larger than {most} bytes.", limit=most)
+    return checked
+
+
+def _told(decision: Decision) -> Position:
+    if isinstance(decision, Outcome) and decision.error is None and decision.position is not None:
+        return decision.position
+    if isinstance(decision, Outcome) and decision.error is not None:
+        raise decision.error
+    if isinstance(decision, Prepare):
+        raise Busy(retry_after=1.0)
+    raise Unavailable()

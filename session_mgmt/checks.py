@@ -1,0 +1,86 @@
+"""System checks: mistakes in settings are found at start, with a hint."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Error, Warning, register
+
+from session_mgmt import conf
+
+
+@register()
+def check_settings(**_: Any) -> list[CheckMessage]:
+    """E001 to E005: the dict itself, unknown names, wrong types, limits that contradict each other."""
+    given = getattr(django_settings, conf.NAME, {})
+    if not isinstance(given, dict):
+        return [Error("SESSION_MGMT is not a dict.", hint="See docs/reference/settings.md.", id="session_mgmt.E001")]
+    known = {f.name: f.default for f in fields(conf.Settings)}
+    found: list[CheckMessage] = []
+    for name, value in given.items():
+        if not isinstance(name, str) or name.lower() not in known:
+            hint = "Names are listed in docs/reference/settings.md."
+            found.append(Error(f"SESSION_MGMT has an unknown name {name!r}.", hint=hint, id="session_mgmt.E002"))
+        elif not _fits(value, known[name.lower()]):
+            hint = f"It must be of type {type(known[name.lower()]).__name__}."
+            found.append(Error(f"SESSION_MGMT[{name!r}] has the wrong type.", hint=hint, id="session_mgmt.E003"))
+    return found or _check_values(conf.settings())
+
+
+def _fits(value: Any, default: Any) -> bool:
+    if isinstance(default, bool):
+        return isinstance(value, bool)
+    if isinstance(default, float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(default, tuple):
+        return isinstance(value, list | tuple)
+    return isinstance(value, type(default)) and not (isinstance(value, bool) and isinstance(default, int))
+
+
+def _check_values(now: conf.Settings) -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    minute = timedelta(seconds=60)
+    if min(now.idle_timeout, now.absolute_timeout) < minute:
+        hint = "A shorter one would end sessions between two writes of their activity."
+        found.append(Error("A session timeout is below 60 seconds.", hint=hint, id="session_mgmt.E004"))
+    if now.lease_duration.total_seconds() <= now.heartbeat_interval + now.lease_flush_interval:
+        hint = "Give it at least heartbeat_interval + lease_flush_interval, better three beats."
+        found.append(Error("lease_duration is shorter than a beat and a flush.", hint=hint, id="session_mgmt.E005"))
+    if now.session_limit_policy not in ("reject", "evict_oldest", "evict_idle"):
+        hint = "Use reject, evict_oldest or evict_idle."
+        found.append(Error("session_limit_policy is unknown.", hint=hint, id="session_mgmt.E006"))
+    if now.database not in django_settings.DATABASES:
+        hint = "Name an alias of DATABASES."
+        found.append(Error(f"There is no database {now.database!r}.", hint=hint, id="session_mgmt.E007"))
+    return found
+
+
+@register()
+def check_sqlite(**_: Any) -> list[CheckMessage]:
+    """W001: a deferred transaction that reads and then writes fails at once with "database is locked"."""
+    alias = django_settings.DATABASES.get(conf.settings().database, {})
+    if "sqlite" not in alias.get("ENGINE", ""):
+        return []
+    if alias.get("OPTIONS", {}).get("transaction_mode", "").upper() == "IMMEDIATE":
+        return []
+    hint = (
+        'Add "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20, "init_command": "PRAGMA journal_mode=WAL;"}.'
+    )
+    return [Warning("SQLite transactions are not IMMEDIATE.", hint=hint, id="session_mgmt.W001")]
+
+
+@register(deploy=True)
+def check_deploy(**_: Any) -> list[CheckMessage]:
+    """W002: an in-memory channel layer reaches one process only."""
+    layers = getattr(django_settings, "CHANNEL_LAYERS", {})
+    if "InMemory" not in layers.get("default", {}).get("BACKEND", "InMemory"):
+        return []
+    hint = "With more than one process use channels_redis.pubsub.RedisPubSubChannelLayer; one process may ignore this."
+    return [
+        Warning(
+            "No shared channel layer: other processes hear only by position checks.", hint=hint, id="session_mgmt.W002"
+        )
+    ]

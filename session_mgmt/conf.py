@@ -1,0 +1,97 @@
+"""Settings: the one dict ``SESSION_MGMT`` of the project, typed.
+
+Read late (``conf.settings().heartbeat_interval``); the value is rebuilt when Django tells that a setting changed. ``docs/reference/settings.md`` is
+compared with this table by a test, and ``checks.py`` reports unknown names and contradictions at start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.signals import setting_changed
+from django.dispatch import receiver
+
+NAME = "SESSION_MGMT"
+
+
+def _setting(default: Any, reason: str) -> Any:
+    return field(default=default, metadata={"reason": reason})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Times are ``timedelta`` or, where the name says so, seconds; sizes are bytes. ``reason`` tells why the default is what it is."""
+
+    database: str = _setting(
+        "default", "The alias of the session tables; the outbox works only inside its transactions."
+    )
+    anonymous_sessions: bool = _setting(False, "Rows that anyone can make are a way to fill a disk (ASVS 7.6.2).")
+    idle_timeout: timedelta = _setting(timedelta(hours=24), "A working day and a night; at least 60 s.")
+    absolute_timeout: timedelta = _setting(timedelta(days=30), "NIST 63B AAL1; at least 60 s.")
+    retention: timedelta = _setting(timedelta(days=30), "How long an ended session is kept, and so can be recovered.")
+    max_sessions_per_user: int = _setting(50, "Ten devices with room to spare.")
+    session_limit_policy: str = _setting("evict_idle", "reject, evict_oldest or evict_idle; a user is not locked out.")
+
+    heartbeat_interval: float = _setting(25.0, "Seconds; home routers forget a silent connection after 30 to 60.")
+    heartbeat_missed_limit: int = _setting(3, "1 is an event, 2 is suspect, 3 closes.")
+    lease_flush_interval: float = _setting(10.0, "Seconds; one UPDATE for all connections instead of one per beat.")
+    lease_duration: timedelta = _setting(timedelta(seconds=90), "Three missed beats and a flush.")
+    position_check_interval: float = _setting(5.0, "Seconds; how late a lost doorbell can make a message.")
+    control_interval: float = _setting(3.0, "Seconds; revoked sessions are seen this soon even without a doorbell.")
+    connect_timeout: float = _setting(10.0, "Seconds; a socket that says nothing holds memory.")
+    drain_interval: float = _setting(1.0, "Seconds; the outbox is looked at this often even if no doorbell came.")
+
+    reconnect_initial: float = _setting(0.5, "Seconds.")
+    reconnect_maximum: float = _setting(20.0, "Seconds.")
+    reconnect_factor: float = _setting(2.0, "")
+    reconnect_attempts: int = _setting(0, "0 is without end.")
+
+    max_frame_bytes: int = _setting(256 * 1024, "Whole documents go over HTTP; a patch is small.")
+    max_document_bytes: int = _setting(5 * 1024 * 1024, "The seed's figure.")
+    max_depth: int = _setting(64, "orjson writes 254 levels at most; nobody needs 64.")
+    max_keys: int = _setting(100_000, "Keys of one document.")
+    max_key_bytes: int = _setting(1024, "")
+    max_string_bytes: int = _setting(1024 * 1024, "")
+    max_ops: int = _setting(500, "Operations of one update.")
+    max_documents: int = _setting(16, "Documents of one session.")
+    max_subscriptions: int = _setting(100, "Topics of one session.")
+    max_connections_per_user: int = _setting(50, "Live connections.")
+    max_publication_bytes: int = _setting(64 * 1024, "A publication is sent to everybody.")
+    max_metadata_bytes: int = _setting(16 * 1024, "Metadata and config are read with each session.")
+    max_outbound_bytes: int = _setting(
+        1024 * 1024, "Waiting for one slow reader; beyond it the reader is fed from the log."
+    )
+    max_frames_per_second: float = _setting(200.0, "Sustained, per connection; a burst of five seconds is allowed.")
+
+    compression_threshold: int = _setting(10 * 1024, "Below it the row fits a page anyway.")
+    snapshot_every: int = _setting(64, "Revisions; bounds what a reader must replay.")
+    replay_page: int = _setting(200, "Entries of one read from a log.")
+    replay_most: int = _setting(10_000, "Entries of one recovery; beyond it a snapshot or a gap is the honest answer.")
+    stream_retention: timedelta = _setting(timedelta(hours=24), "Where a topic does not say.")
+    stream_entries: int = _setting(10_000, "Where a topic does not say.")
+
+    lane_queue: int = _setting(10_000, "Writes that wait; beyond it: busy.")
+    lane_batch: int = _setting(256, "Writes of one transaction.")
+    read_threads: int = _setting(4, "Most database connections of one process, besides lane and control.")
+    cleanup_interval: timedelta = _setting(timedelta(minutes=5), "The seed's figure.")
+    cleanup_chunk: int = _setting(1000, "Rows; one DELETE of a million blocked writers for 3 s, chunks for 54 ms.")
+    allowed_origins: tuple[str, ...] = _setting((), "Origins besides the host's own that may open a WebSocket.")
+    websocket_path: str = _setting("/ws/session/", "Where the consumer is mounted; told to clients.")
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings as they are now; unknown names are left to the system check."""
+    given = getattr(django_settings, NAME, {})
+    known = {f.name for f in fields(Settings)}
+    return Settings(**{name.lower(): value for name, value in given.items() if name.lower() in known})
+
+
+@receiver(setting_changed)
+def _reload(*, setting: str, **_: Any) -> None:
+    if setting == NAME:
+        settings.cache_clear()

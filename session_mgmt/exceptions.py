@@ -1,0 +1,349 @@
+"""Every refusal, with its documented code.
+
+    SessionMgmtError
+    ├── RequestError            the request breaks a rule; sending it again unchanged cannot help
+    │   ├── DocumentRefused     … a rule of documents (limits, patches)
+    │   └── StateError          … it does not fit what the server holds
+    ├── AuthError               who asks, or whether that one may
+    ├── SessionEnded            terminated or expired; final
+    └── TemporaryError          not decided; the same request may be sent again
+
+A class is one row of the table in ``docs/reference/errors.md``: ``number`` and ``name`` are stable, ``status`` is the HTTP status and
+``close`` the WebSocket close code where the error ends a connection. Facts are attributes; the sentence never holds a secret or content.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class SessionMgmtError(Exception):
+    """Base of all; ``facts`` go into the error frame beside the fixed fields."""
+
+    number: ClassVar[int] = 0
+    name: ClassVar[str] = "error"
+    status: ClassVar[int] = 400
+    close: ClassVar[int | None] = None
+    temporary: ClassVar[bool] = False
+    message: ClassVar[str] = "The request failed."
+
+    def __init__(self, detail: str | None = None, *, retry_after: float | None = None, **facts: Any) -> None:
+        self.detail = detail or self.message
+        self.retry_after = retry_after
+        self.facts = facts
+        super().__init__(self.detail)
+
+    def as_dict(self) -> dict[str, Any]:
+        """``{"code": 240, "name": "conflict", "temporary": false, "retry_after": null, "message": "…", **facts}``."""
+        return {
+            "code": self.number,
+            "name": self.name,
+            "temporary": self.temporary,
+            "retry_after": self.retry_after,
+            "message": self.detail,
+            **self.facts,
+        }
+
+
+class RequestError(SessionMgmtError):
+    """The request itself is wrong."""
+
+
+class InvalidFrame(RequestError):
+    number, name, close = 100, "invalid_frame", 4500
+    message = "The frame breaks the protocol."
+
+
+class InvalidJSON(RequestError):
+    number, name = 101, "invalid_json"
+    message = "The body is not JSON that this server takes."
+
+
+class UnknownFrame(RequestError):
+    number, name = 102, "unknown_frame"
+    message = "There is no frame of this type."
+
+
+class InvalidField(RequestError):
+    number, name = 103, "invalid_field"
+    message = "A field is missing or has the wrong type."
+
+
+class FrameTooLarge(RequestError):
+    number, name, status = 104, "frame_too_large", 413
+    message = "The message is larger than the limit."
+
+
+class UnsupportedMediaType(RequestError):
+    number, name, status = 105, "unsupported_media_type", 415
+    message = "Send application/json in UTF-8, without content encoding."
+
+
+class NotFound(RequestError):
+    number, name, status = 106, "not_found", 404
+    message = "There is nothing here."
+
+
+class MethodNotAllowed(RequestError):
+    number, name, status = 107, "method_not_allowed", 405
+    message = "The method is not allowed here."
+
+
+class DocumentRefused(RequestError):
+    """A rule of documents is broken."""
+
+
+class InvalidPatch(DocumentRefused):
+    number, name = 120, "invalid_patch"
+    message = "The operations are not well formed."
+
+
+class PatchFailed(DocumentRefused):
+    number, name, status = 121, "patch_failed", 409
+    message = "The patch does not apply to the document."
+
+
+class DocumentTooLarge(DocumentRefused):
+    number, name, status = 122, "document_too_large", 413
+    message = "The document would be larger than the limit."
+
+
+class TooDeep(DocumentRefused):
+    number, name = 123, "too_deep"
+    message = "The JSON is nested deeper than the limit."
+
+
+class TooManyKeys(DocumentRefused):
+    number, name = 124, "too_many_keys"
+    message = "The JSON has more keys than the limit."
+
+
+class KeyTooLong(DocumentRefused):
+    number, name = 125, "key_too_long"
+    message = "A key is longer than the limit."
+
+
+class StringTooLong(DocumentRefused):
+    number, name = 126, "string_too_long"
+    message = "A string is longer than the limit."
+
+
+class TooManyOps(DocumentRefused):
+    number, name = 127, "too_many_ops"
+    message = "One update has more operations than the limit."
+
+
+class NumberOutOfRange(DocumentRefused):
+    number, name = 128, "number_out_of_range"
+    message = "A number is not finite or an integer beyond 2^53-1."
+
+
+class ForbiddenKey(DocumentRefused):
+    number, name = 129, "forbidden_key"
+    message = "This key is not allowed."
+
+
+class InvalidPath(DocumentRefused):
+    number, name = 130, "invalid_path"
+    message = "A path is not an RFC 6901 pointer."
+
+
+class AuthError(SessionMgmtError):
+    """Who asks, or whether that one may."""
+
+    status = 401
+
+
+class InvalidToken(AuthError):
+    number, name, close = 200, "invalid_token", 4501
+    message = "The token is unknown, revoked, or of another kind."
+
+
+class TokenExpired(AuthError):
+    number, name, close = 201, "token_expired", 4001
+    message = "The token has expired."
+
+
+class PermissionDenied(AuthError):
+    number, name, status = 202, "permission_denied", 403
+    message = "This is not allowed."
+
+
+class AuthRequired(AuthError):
+    number, name = 203, "auth_required"
+    message = "Authentication is needed."
+
+
+class OriginDenied(AuthError):
+    number, name, status, close = 204, "origin_denied", 403, 4509
+    message = "The page's origin is not allowed."
+
+
+class SessionNotFound(RequestError):
+    """Also for a session of somebody else: the two must look alike."""
+
+    number, name, status = 210, "session_not_found", 404
+    message = "There is no such session."
+
+
+class SessionEnded(SessionMgmtError):
+    """Final: nothing works with this session again."""
+
+    status = 410
+
+
+class SessionTerminated(SessionEnded):
+    number, name, close = 211, "session_terminated", 4503
+    message = "The session was ended."
+
+
+class SessionExpired(SessionEnded):
+    number, name, close = 212, "session_expired", 4504
+    message = "The session has expired."
+
+
+class SessionLimit(RequestError):
+    number, name, status = 213, "session_limit", 409
+    message = "The user has as many sessions as allowed."
+
+
+class NotRecoverable(SessionEnded):
+    number, name = 214, "not_recoverable"
+    message = "This session has no successor."
+
+
+class StateError(RequestError):
+    """The request does not fit what the server holds."""
+
+    status = 409
+
+
+class ClientForgotten(StateError):
+    number, name, close = 220, "client_forgotten", 4508
+    message = "The server does not know this client."
+
+
+class Replaced(StateError):
+    number, name, close = 221, "replaced", 4507
+    message = "A newer connection of this client took over."
+
+
+class SeqReused(StateError):
+    number, name, status = 231, "seq_reused", 422
+    message = "This number was used for another write."
+
+
+class ReceiptGone(StateError):
+    number, name, status = 232, "receipt_gone", 410
+    message = "The write was decided and its receipt was confirmed before."
+
+
+class Conflict(StateError):
+    number, name = 240, "conflict"
+    message = "The document has changed at the same place."
+
+
+class DocumentNotFound(RequestError):
+    number, name, status = 244, "document_not_found", 404
+    message = "There is no such document."
+
+
+class DocumentLimit(StateError):
+    number, name = 245, "document_limit"
+    message = "The session has as many documents as allowed."
+
+
+class StateUnreadable(SessionMgmtError):
+    """Fails closed: an empty document would be synchronised back as the truth."""
+
+    number, name, status = 246, "state_unreadable", 503
+    message = "The stored document cannot be read."
+
+
+class PreconditionFailed(StateError):
+    number, name, status = 247, "precondition_failed", 412
+    message = "The document is not at the version of If-Match."
+
+
+class TopicDenied(RequestError):
+    """Also for a topic that does not exist: the two must look alike."""
+
+    number, name, status = 250, "topic_denied", 403
+    message = "There is no such topic, or it may not be read."
+
+
+class SubscriptionLimit(StateError):
+    number, name = 251, "subscription_limit"
+    message = "The session follows as many topics as allowed."
+
+
+class PublishDenied(RequestError):
+    number, name, status = 252, "publish_denied", 403
+    message = "There is no such topic, or one may not publish to it."
+
+
+class NoHandler(RequestError):
+    number, name, status = 253, "no_handler", 404
+    message = "The application handles no messages."
+
+
+class HandlerFailed(RequestError):
+    number, name, status = 254, "handler_failed", 500
+    message = "The application's handler failed; nothing of it was kept."
+
+
+class TemporaryError(SessionMgmtError):
+    """Not decided; the same request may be sent again."""
+
+    status, temporary = 503, True
+
+
+class SeqGap(TemporaryError):
+    """``expected`` is the number that the server wants next."""
+
+    number, name, status = 230, "seq_gap", 409
+    message = "An earlier write has not arrived."
+
+
+class EpochChanged(TemporaryError):
+    number, name, status = 241, "epoch_changed", 409
+    message = "The document lives in another epoch."
+
+
+class UnknownVersion(TemporaryError):
+    number, name, status = 242, "unknown_version", 409
+    message = "The server does not have this version."
+
+
+class TooOld(TemporaryError):
+    number, name, status = 243, "too_old", 409
+    message = "The base is older than the document's log."
+
+
+class Busy(TemporaryError):
+    number, name = 300, "busy"
+    message = "The server has too much to do."
+
+
+class TooManyRequests(TemporaryError):
+    number, name, status, close = 301, "too_many_requests", 429, 4029
+    message = "Too many requests."
+
+
+class ConnectionLimit(TemporaryError):
+    number, name, status, close = 302, "connection_limit", 429, 4505
+    message = "The user has as many connections as allowed."
+
+
+class Unavailable(TemporaryError):
+    number, name, close = 304, "unavailable", 4013
+    message = "The database cannot be reached."
+
+
+def subclasses(root: type[SessionMgmtError] = SessionMgmtError) -> list[type[SessionMgmtError]]:
+    """Every class that stands for one code, by number."""
+    found: list[type[SessionMgmtError]] = []
+    for child in root.__subclasses__():
+        found += [child] if "number" in child.__dict__ else []
+        found += subclasses(child)
+    return sorted(found, key=lambda error: error.number)

@@ -1,0 +1,28 @@
+"""Tables. Constraints and indexes live in ``Meta``; sets of rows on QuerySets; stories of several rows in ``actions``."""
+
+from session_mgmt.models.audit import AuditEntry
+from session_mgmt.models.client import Client, Connection
+from session_mgmt.models.event import SessionEvent
+from session_mgmt.models.outbox import Outbox
+from session_mgmt.models.session import ClientSession, SessionActivity
+from session_mgmt.models.state import Receipt, StateDocument, StateRevision, StateSnapshot
+from session_mgmt.models.stream import Publication, Stream, Subscription
+from session_mgmt.models.token import Token
+
+__all__ = [
+    "AuditEntry",
+    "Client",
+    "ClientSession",
+    "Connection",
+    "Outbox",
+    "Publication",
+    "Receipt",
+    "SessionActivity",
+    "SessionEvent",
+    "StateDocument",
+    "StateRevision",
+    "StateSnapshot",
+    "Stream",
+    "Subscription",
+    "Token",
+]

@@ -1,0 +1,83 @@
+"""One tab or process of a session, and its live transports."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from session_mgmt.models.identifiers import new_client_id
+from session_mgmt.models.session import ClientSession
+
+
+class Client(models.Model):
+    """Fencing and exactly-once in one row: only the newest ``generation`` may write, and only ``last_seq`` + 1.
+
+    Ending a session, a login, or a newer connection raises ``generation``; so a write needs to look at nothing else.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="clients")
+    client_id = models.CharField(max_length=40, default=new_client_id)
+    generation = models.BigIntegerField(default=0)
+    last_seq = models.BigIntegerField(default=0)
+    confirmed_seq = models.BigIntegerField(default=0)
+    agent = models.CharField(max_length=100, blank=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = _("client")
+        verbose_name_plural = _("clients")
+        constraints = [
+            models.UniqueConstraint(fields=["session", "client_id"], name="sm_client"),
+            models.CheckConstraint(name="sm_client_seq", condition=models.Q(last_seq__gte=0)),
+        ]
+
+    def __str__(self) -> str:
+        return self.client_id
+
+
+class Connection(models.Model):
+    """One live transport of a client; ``disconnect`` may never run, so ``lease_expires_at`` is the truth about life."""
+
+    class Transport(models.TextChoices):
+        WEBSOCKET = "websocket", _("WebSocket")
+        SSE = "sse", _("server-sent events")
+        LONGPOLL = "longpoll", _("long poll")
+
+    id = models.BigAutoField(primary_key=True)
+    session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="connections")
+    client = models.ForeignKey(Client, on_delete=models.CASCADE, related_name="connections")
+    generation = models.BigIntegerField()
+    transport = models.CharField(max_length=10, choices=Transport.choices, default=Transport.WEBSOCKET)
+    server = models.CharField(max_length=80)
+    opened_at = models.DateTimeField()
+    closed_at = models.DateTimeField(null=True, blank=True)
+    close_code = models.PositiveIntegerField(null=True, blank=True)
+    closed_by = models.CharField(max_length=10, blank=True)
+    lease_expires_at = models.DateTimeField()
+    rtt_ms = models.FloatField(null=True, blank=True)
+    rtt_average_ms = models.FloatField(null=True, blank=True)
+    beats_sent = models.PositiveIntegerField(default=0)
+    beats_missed = models.PositiveIntegerField(default=0)
+    messages_in = models.PositiveBigIntegerField(default=0)
+    messages_out = models.PositiveBigIntegerField(default=0)
+    bytes_in = models.PositiveBigIntegerField(default=0)
+    bytes_out = models.PositiveBigIntegerField(default=0)
+    verdict = models.CharField(max_length=12, blank=True)
+    receipt = models.TextField(blank=True)
+
+    class Meta:
+        verbose_name = _("connection")
+        verbose_name_plural = _("connections")
+        constraints = [
+            models.UniqueConstraint(fields=["client", "generation"], name="sm_attachment"),
+        ]
+        indexes = [
+            models.Index(fields=["session", "opened_at"], name="sm_conn_session"),
+            models.Index(
+                fields=["lease_expires_at"], name="sm_conn_open", condition=models.Q(closed_at__isnull=True)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.client_id}/{self.generation}"

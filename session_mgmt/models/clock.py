@@ -1,0 +1,32 @@
+"""The database's clock: the one that decides about deadlines, whatever the servers' clocks say."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import connections
+from django.utils.dateparse import parse_datetime
+
+_SQL = {
+    "postgresql": "SELECT clock_timestamp()",
+    "sqlite": "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')",
+}
+
+
+def read(using: str) -> datetime:
+    """Now, as the database tells it; always aware, in UTC."""
+    connection = connections[using]
+    with connection.cursor() as cursor:
+        cursor.execute(_SQL.get(connection.vendor, "SELECT CURRENT_TIMESTAMP"))
+        return _aware(cursor.fetchone()[0])
+
+
+def _aware(value: Any) -> datetime:
+    moment = parse_datetime(value) if isinstance(value, str) else value
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def as_text(moment: datetime) -> str:
+    """RFC 3339 in UTC with microseconds: ``2026-11-23T12:05:00.000000Z``."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,43 @@
+"""The session's own log: events and messages."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from session_mgmt.models.session import ClientSession
+
+
+class SessionEvent(models.Model):
+    """One entry; ``data`` is compact JSON. ``pending`` marks one that durable handlers have still to see."""
+
+    id = models.BigAutoField(primary_key=True)
+    session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="events")
+    seq = models.BigIntegerField()
+    tag = models.CharField(max_length=16)
+    type = models.CharField(max_length=40)
+    data = models.BinaryField()
+    key = models.CharField(max_length=100, null=True)
+    pending = models.BooleanField(default=False)
+    at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = _("session event")
+        verbose_name_plural = _("session events")
+        constraints = [
+            models.UniqueConstraint(fields=["session", "seq"], name="sm_event"),
+            models.UniqueConstraint(
+                fields=["session", "key"], name="sm_event_key", condition=models.Q(key__isnull=False)
+            ),
+            # The database's own promise of L2, whatever the code does.
+            models.UniqueConstraint(
+                fields=["session"], name="sm_expired_once", condition=models.Q(type="session_expired")
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["id"], name="sm_event_pending", condition=models.Q(pending=True)),
+            models.Index(fields=["type", "at"], name="sm_event_type"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type}#{self.seq}"

@@ -1,0 +1,31 @@
+"""Names and marks. Ids are names, not secrets; secrets are made in ``actions.tokens``."""
+
+from __future__ import annotations
+
+import secrets
+import time
+import uuid
+
+
+def uuid7() -> uuid.UUID:
+    """A UUID of version 7 (RFC 9562 5.7): 48 bits of Unix milliseconds, then random bits, so that rows are inserted in index order."""
+    stamp = time.time_ns() // 1_000_000
+    value = (stamp << 80) | secrets.randbits(80)
+    value = value & ~(0xF << 76) | (0x7 << 76)
+    value = value & ~(0x3 << 62) | (0x2 << 62)
+    return uuid.UUID(int=value)
+
+
+def new_epoch() -> str:
+    """Which life of a log this is; 64 random bits, because an epoch must never return."""
+    return secrets.token_hex(8)
+
+
+def new_tag() -> str:
+    """An entry's own mark: 64 random bits as 16 hex digits."""
+    return secrets.token_hex(8)
+
+
+def new_client_id() -> str:
+    """A client's public name."""
+    return "c_" + secrets.token_hex(10)

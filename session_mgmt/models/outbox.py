@@ -1,0 +1,35 @@
+"""What somebody else's transaction wants told when it commits."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class Outbox(models.Model):
+    """One wish, in the order of its transaction.
+
+    No foreign key, no unique key, no lock: a row beside a lock would let a long or crossing transaction of the project block
+    ours, or deadlock with it. ``refused`` keeps a row that cannot be carried out from blocking the rest.
+    """
+
+    class Kind(models.TextChoices):
+        PUBLISH = "publish", _("publish")
+        UPDATE = "update", _("update")
+        RECORD = "record", _("record")
+
+    id = models.BigAutoField(primary_key=True)
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    target = models.CharField(max_length=255)
+    payload = models.BinaryField()
+    key = models.CharField(max_length=100, null=True)
+    refused = models.CharField(max_length=60, blank=True, default="")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = _("outbox entry")
+        verbose_name_plural = _("outbox entries")
+        indexes = [models.Index(fields=["id"], name="sm_outbox", condition=models.Q(refused=""))]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.target}"

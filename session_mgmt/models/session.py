@@ -1,0 +1,90 @@
+"""A session: the wide and quiet row, and the narrow and hot one beside it."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from session_mgmt.models.identifiers import new_epoch, uuid7
+
+
+class ClientSession(models.Model):
+    """One browser profile or app installation of one user; named so as not to clash with ``contrib.sessions``."""
+
+    class State(models.TextChoices):
+        ACTIVE = "active", _("active")
+        EXPIRED = "expired", _("expired")
+        TERMINATED = "terminated", _("terminated")
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.CASCADE, related_name="client_sessions"
+    )
+    state = models.CharField(max_length=10, choices=State.choices, default=State.ACTIVE)
+    config = models.JSONField(default=dict, blank=True)
+    metadata = models.JSONField(default=dict, blank=True)
+    scopes = models.JSONField(default=list, blank=True)
+    label = models.CharField(max_length=200, blank=True)
+    ip = models.GenericIPAddressField(null=True, blank=True)
+    user_agent = models.CharField(max_length=400, blank=True)
+    created_at = models.DateTimeField()
+    auth_time = models.DateTimeField(null=True, blank=True)
+    auth_version = models.PositiveIntegerField(default=1)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    end_reason = models.CharField(max_length=60, blank=True)
+    recovered_from = models.OneToOneField(
+        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="successor"
+    )
+
+    class Meta:
+        verbose_name = _("client session")
+        verbose_name_plural = _("client sessions")
+        constraints = [
+            models.CheckConstraint(
+                name="sm_session_ended",
+                condition=models.Q(state="active", ended_at__isnull=True)
+                | models.Q(state__in=["expired", "terminated"], ended_at__isnull=False),
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["user", "created_at"], name="sm_user_live", condition=models.Q(state="active")
+            ),
+            models.Index(fields=["created_at"], name="sm_created"),
+            models.Index(fields=["ended_at"], name="sm_ended", condition=models.Q(ended_at__isnull=False)),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class SessionActivity(models.Model):
+    """What changes often. Resume and expiry compete for ``live`` on this one row.
+
+    ``expires_at`` is the earlier of the idle and the absolute deadline. ``event_seq`` numbers the session's own log.
+    """
+
+    session = models.OneToOneField(ClientSession, primary_key=True, on_delete=models.CASCADE, related_name="activity")
+    live = models.BooleanField(default=True)
+    last_active_at = models.DateTimeField()
+    idle_seconds = models.PositiveIntegerField()
+    absolute_deadline = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    epoch = models.CharField(max_length=32, default=new_epoch)
+    event_seq = models.BigIntegerField(default=0)
+    event_tag = models.CharField(max_length=16, blank=True, default="")
+    oldest_event = models.BigIntegerField(default=1)
+
+    class Meta:
+        verbose_name = _("session activity")
+        verbose_name_plural = _("session activities")
+        constraints = [
+            models.CheckConstraint(name="sm_event_seq", condition=models.Q(event_seq__gte=0)),
+        ]
+        indexes = [
+            models.Index(fields=["expires_at"], name="sm_deadline", condition=models.Q(live=True)),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.session_id)

@@ -1,0 +1,132 @@
+"""A document: its narrow head, its bodies, its log, and the receipts of numbered writes."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from session_mgmt.models.client import Client
+from session_mgmt.models.identifiers import new_epoch
+from session_mgmt.models.session import ClientSession
+
+
+class StateDocument(models.Model):
+    """The head. ``size`` is an upper bound in bytes of compact JSON, exact after each snapshot; the body is elsewhere."""
+
+    id = models.BigAutoField(primary_key=True)
+    session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="documents")
+    name = models.CharField(max_length=100, default="main")
+    epoch = models.CharField(max_length=32, default=new_epoch)
+    version = models.BigIntegerField(default=0)
+    snapshot_version = models.BigIntegerField(default=0)
+    oldest_revision = models.BigIntegerField(default=1)
+    size = models.BigIntegerField(default=2)
+    log_bytes = models.BigIntegerField(default=0)
+    chain = models.BinaryField(max_length=32)
+    checksum = models.CharField(max_length=64, blank=True)
+    checksum_version = models.BigIntegerField(default=0)
+    compressed = models.BooleanField(default=False)
+    encrypted = models.BooleanField(default=False)
+    last_modified = models.DateTimeField()
+    last_writer = models.CharField(max_length=40, blank=True)
+
+    class Meta:
+        verbose_name = _("state document")
+        verbose_name_plural = _("state documents")
+        constraints = [
+            models.UniqueConstraint(fields=["session", "name"], name="sm_document"),
+            models.CheckConstraint(
+                name="sm_document_versions",
+                condition=models.Q(version__gte=models.F("snapshot_version"))
+                & models.Q(snapshot_version__gte=models.F("oldest_revision") - 1)
+                & models.Q(oldest_revision__gte=1),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}"
+
+
+class StateSnapshot(models.Model):
+    """The whole at one version. There is always one at or before ``oldest_revision`` - 1, unless the log reaches to version 0."""
+
+    id = models.BigAutoField(primary_key=True)
+    document = models.ForeignKey(StateDocument, on_delete=models.CASCADE, related_name="snapshots")
+    version = models.BigIntegerField()
+    codec = models.PositiveSmallIntegerField(default=0)
+    key_id = models.CharField(max_length=40, blank=True)
+    nonce = models.BinaryField(max_length=12, default=b"")
+    body = models.BinaryField()
+    digest = models.BinaryField(max_length=32)
+    label = models.CharField(max_length=100, null=True, blank=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = _("state snapshot")
+        verbose_name_plural = _("state snapshots")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["document", "version"], name="sm_snapshot", condition=models.Q(label__isnull=True)
+            ),
+            models.UniqueConstraint(
+                fields=["document", "label"], name="sm_checkpoint", condition=models.Q(label__isnull=False)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.document_id}@{self.version}"
+
+
+class StateRevision(models.Model):
+    """What made a version: total operations and the paths they touch, both compact JSON."""
+
+    class Kind(models.TextChoices):
+        PATCH = "patch", _("patch")
+        REPLACE = "replace", _("replace")
+        CLEAR = "clear", _("clear")
+        RESTORE = "restore", _("restore")
+
+    id = models.BigAutoField(primary_key=True)
+    document = models.ForeignKey(StateDocument, on_delete=models.CASCADE, related_name="revisions")
+    version = models.BigIntegerField()
+    client = models.ForeignKey(Client, null=True, on_delete=models.SET_NULL, related_name="+")
+    seq = models.BigIntegerField(null=True)
+    kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.PATCH)
+    ops = models.BinaryField()
+    paths = models.BinaryField()
+    chain = models.BinaryField(max_length=32)
+    key = models.CharField(max_length=100, null=True)
+    at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = _("state revision")
+        verbose_name_plural = _("state revisions")
+        constraints = [
+            models.UniqueConstraint(fields=["document", "version"], name="sm_revision"),
+            models.UniqueConstraint(
+                fields=["document", "key"], name="sm_revision_key", condition=models.Q(key__isnull=False)
+            ),
+            models.CheckConstraint(name="sm_revision_version", condition=models.Q(version__gte=1)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.document_id}@{self.version}"
+
+
+class Receipt(models.Model):
+    """The answer to a numbered write, stored with its effect; kept until the client confirms it."""
+
+    id = models.BigAutoField(primary_key=True)
+    client = models.ForeignKey(Client, on_delete=models.CASCADE, related_name="receipts")
+    seq = models.BigIntegerField()
+    digest = models.BinaryField(max_length=32)
+    outcome = models.BinaryField()
+    at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = _("receipt")
+        verbose_name_plural = _("receipts")
+        constraints = [models.UniqueConstraint(fields=["client", "seq"], name="sm_receipt")]
+
+    def __str__(self) -> str:
+        return f"{self.client_id}#{self.seq}"

@@ -1,0 +1,80 @@
+"""Topics: their retained order, and who follows them."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from session_mgmt.models.identifiers import new_epoch
+from session_mgmt.models.session import ClientSession
+
+
+class Stream(models.Model):
+    """The order of one topic. ``oldest`` is the first offset still held, ``oldest_tag`` the tag of the one before it."""
+
+    id = models.BigAutoField(primary_key=True)
+    topic = models.CharField(max_length=255, unique=True)
+    epoch = models.CharField(max_length=32, default=new_epoch)
+    head = models.BigIntegerField(default=0)
+    head_tag = models.CharField(max_length=16, blank=True, default="")
+    oldest = models.BigIntegerField(default=1)
+    oldest_tag = models.CharField(max_length=16, blank=True, default="")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = _("stream")
+        verbose_name_plural = _("streams")
+        constraints = [
+            models.CheckConstraint(
+                name="sm_stream_window",
+                condition=models.Q(oldest__gte=1) & models.Q(oldest__lte=models.F("head") + 1),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.topic
+
+
+class Publication(models.Model):
+    """One entry of a stream; ``data`` is compact JSON."""
+
+    id = models.BigAutoField(primary_key=True)
+    stream = models.ForeignKey(Stream, on_delete=models.CASCADE, related_name="publications")
+    offset = models.BigIntegerField()
+    tag = models.CharField(max_length=16)
+    data = models.BinaryField()
+    key = models.CharField(max_length=100, null=True)
+    at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = _("publication")
+        verbose_name_plural = _("publications")
+        constraints = [
+            models.UniqueConstraint(fields=["stream", "offset"], name="sm_publication"),
+            models.UniqueConstraint(
+                fields=["stream", "key"], name="sm_publication_key", condition=models.Q(key__isnull=False)
+            ),
+            models.CheckConstraint(name="sm_publication_offset", condition=models.Q(offset__gte=1)),
+        ]
+        indexes = [models.Index(fields=["at"], name="sm_publication_at")]
+
+    def __str__(self) -> str:
+        return f"{self.stream_id}#{self.offset}"
+
+
+class Subscription(models.Model):
+    """A topic that a session follows; survives with the session. Rights are asked again on every resume."""
+
+    id = models.BigAutoField(primary_key=True)
+    session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="subscriptions")
+    topic = models.CharField(max_length=255)
+    options = models.JSONField(default=dict, blank=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = _("subscription")
+        verbose_name_plural = _("subscriptions")
+        constraints = [models.UniqueConstraint(fields=["session", "topic"], name="sm_subscription")]
+
+    def __str__(self) -> str:
+        return self.topic

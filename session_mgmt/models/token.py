@@ -1,0 +1,37 @@
+"""Proof of a session; the secret itself is never stored."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from session_mgmt.models.session import ClientSession
+
+
+class Token(models.Model):
+    """``digest`` is SHA-256 of the token. ``family`` joins a refresh token to its successors."""
+
+    class Kind(models.TextChoices):
+        ACCESS = "access", _("access")
+        REFRESH = "refresh", _("refresh")
+
+    id = models.BigAutoField(primary_key=True)
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    digest = models.BinaryField(max_length=32, unique=True)
+    session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="tokens")
+    family = models.UUIDField(default=uuid.uuid4)
+    parent = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="children")
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = _("token")
+        verbose_name_plural = _("tokens")
+        indexes = [models.Index(fields=["expires_at"], name="sm_token_expiry")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.pk}"

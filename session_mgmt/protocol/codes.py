@@ -1,0 +1,49 @@
+"""Close codes and what each tells the client to do; ``docs/PROTOCOL.md`` section 10 is compared with this table by a test."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Close(IntEnum):
+    """4000-4499: reconnect. 4500-4999: stop. The range is the rule, so that an old client understands a new code."""
+
+    NORMAL = 1000
+    INTERNAL_ERROR = 1011
+    SERVICE_RESTART = 1012
+    DRAINING = 4000
+    TOKEN_EXPIRED = 4001
+    HEARTBEAT_LOST = 4002
+    SLOW_CONSUMER = 4003
+    INSUFFICIENT_STATE = 4004
+    DETACHED = 4005
+    CONNECT_TIMEOUT = 4008
+    UNAVAILABLE = 4013
+    TOO_MANY_REQUESTS = 4029
+    INVALID_FRAME = 4500
+    INVALID_TOKEN = 4501
+    SESSION_TERMINATED = 4503
+    SESSION_EXPIRED = 4504
+    CONNECTION_LIMIT = 4505
+    UNSUPPORTED_VERSION = 4506
+    REPLACED = 4507
+    CLIENT_FORGOTTEN = 4508
+    ORIGIN_DENIED = 4509
+
+    @property
+    def reconnect(self) -> bool:
+        """Whether a client that is closed with this code should come back."""
+        return may_reconnect(self.value)
+
+
+CLIENT_HEARTBEAT_LOST = 4102
+CLIENT_OUT_OF_ORDER = 4104
+
+_STANDARD_STOPS = frozenset({1000, 1002, 1003, 1007, 1008, 1009, 1010})
+
+
+def may_reconnect(code: int) -> bool:
+    """Whether a close code, ours or one of RFC 6455 7.4, asks the client to come back."""
+    if code < 4000:
+        return code not in _STANDARD_STOPS
+    return code < 4500

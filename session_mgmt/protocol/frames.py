@@ -1,0 +1,214 @@
+"""What clients send, as frozen values: one class per frame of PROTOCOL section 3. ``parse`` takes decoded, strictly checked JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from session_mgmt.exceptions import InvalidField, UnknownFrame
+from session_mgmt.protocol.position import MAX_OFFSET
+
+JSON: TypeAlias = Any
+
+CHANGES = ("ops", "merge", "patch", "data")
+STRATEGIES = ("server_wins", "reject")
+NAME_LIMIT = 100
+TOPIC_LIMIT = 255
+LOG_LIMIT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    token: str
+    client_id: str | None
+    acked: int
+    logs: dict[str, JSON]
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """``kind`` is the name of the field that held the change: ``ops``, ``merge``, ``patch`` or ``data``."""
+
+    seq: int
+    doc: str
+    kind: str
+    change: JSON
+    base: int | None
+    epoch: str | None
+    strategy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """``seq`` is ``None`` for an ephemeral publication only."""
+
+    seq: int | None
+    topic: str
+    data: JSON
+    key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    seq: int
+    data: JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    id: int
+    log: str
+    position: JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    id: int
+    log: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    ping: int
+    acked: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    reason: str = field(default="")
+
+
+Frame: TypeAlias = Connect | Update | Publish | Send | Subscribe | Unsubscribe | Ack | Ping | Pong | Disconnect
+
+
+def parse(message: JSON) -> Frame:
+    """Make a frame of decoded JSON; raises ``UnknownFrame`` or ``InvalidField`` (``field`` names it)."""
+    if not isinstance(message, dict):
+        raise InvalidField("A frame is a JSON object.", field="")
+    reader = _READERS.get(_text(message, "type", 40))
+    if reader is None:
+        raise UnknownFrame()
+    return reader(message)
+
+
+def _connect(message: JSON) -> Connect:
+    logs = message.get("logs", {})
+    if not isinstance(logs, dict) or len(logs) > LOG_LIMIT:
+        raise InvalidField(f"logs is an object of at most {LOG_LIMIT} positions.", field="logs")
+    return Connect(
+        token=_text(message, "token", 200),
+        client_id=_optional_text(message, "client_id", 40),
+        acked=_count(message, "acked", default=0),
+        logs=logs,
+        agent=(_optional_text(message, "agent", 100) or ""),
+    )
+
+
+def _update(message: JSON) -> Update:
+    kinds = [kind for kind in CHANGES if kind in message]
+    if len(kinds) != 1:
+        raise InvalidField("An update has exactly one of ops, merge, patch and data.", field="ops")
+    strategy = _optional_text(message, "strategy", 20) or STRATEGIES[0]
+    if strategy not in STRATEGIES:
+        raise InvalidField(f"strategy is one of {', '.join(STRATEGIES)}.", field="strategy")
+    return Update(
+        seq=_count(message, "seq", least=1),
+        doc=_optional_text(message, "doc", NAME_LIMIT) or "main",
+        kind=kinds[0],
+        change=message[kinds[0]],
+        base=_optional_count(message, "base"),
+        epoch=_optional_text(message, "epoch", 64),
+        strategy=strategy,
+    )
+
+
+def _publish(message: JSON) -> Publish:
+    if "data" not in message:
+        raise InvalidField("data is missing.", field="data")
+    ephemeral = message.get("ephemeral", False) is True
+    return Publish(
+        seq=None if ephemeral else _count(message, "seq", least=1),
+        topic=_text(message, "topic", TOPIC_LIMIT),
+        data=message["data"],
+        key=_optional_text(message, "key", NAME_LIMIT),
+    )
+
+
+def _send(message: JSON) -> Send:
+    if "data" not in message:
+        raise InvalidField("data is missing.", field="data")
+    return Send(_count(message, "seq", least=1), message["data"])
+
+
+def _subscribe(message: JSON) -> Subscribe:
+    return Subscribe(_count(message, "id"), _text(message, "log", TOPIC_LIMIT + 10), message.get("position"))
+
+
+def _unsubscribe(message: JSON) -> Unsubscribe:
+    return Unsubscribe(_count(message, "id"), _text(message, "log", TOPIC_LIMIT + 10))
+
+
+def _ack(message: JSON) -> Ack:
+    return Ack(_count(message, "seq"))
+
+
+def _ping(message: JSON) -> Ping:
+    return Ping(_count(message, "id"))
+
+
+def _pong(message: JSON) -> Pong:
+    return Pong(_count(message, "ping"), _optional_count(message, "acked"))
+
+
+def _disconnect(message: JSON) -> Disconnect:
+    return Disconnect(_optional_text(message, "reason", 100) or "")
+
+
+_READERS: dict[str, Callable[[JSON], Frame]] = {
+    "connect": _connect,
+    "update": _update,
+    "publish": _publish,
+    "send": _send,
+    "subscribe": _subscribe,
+    "unsubscribe": _unsubscribe,
+    "ack": _ack,
+    "ping": _ping,
+    "pong": _pong,
+    "disconnect": _disconnect,
+}
+
+FRAME_TYPES = tuple(_READERS)
+
+
+def _text(message: JSON, name: str, limit: int) -> str:
+    value = message.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= limit:
+        raise InvalidField(f"{name} is text of 1 to {limit} characters.", field=name)
+    return value
+
+
+def _optional_text(message: JSON, name: str, limit: int) -> str | None:
+    return None if message.get(name) is None else _text(message, name, limit)
+
+
+def _count(message: JSON, name: str, *, least: int = 0, default: int | None = None) -> int:
+    value = message.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MAX_OFFSET:
+        raise InvalidField(f"{name} is an integer from {least} to 2^53-1.", field=name)
+    return value
+
+
+def _optional_count(message: JSON, name: str) -> int | None:
+    return None if message.get(name) is None else _count(message, name)

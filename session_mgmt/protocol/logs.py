@@ -1,0 +1,55 @@
+"""Names and entries of logs, and the frames that carry them, put together from stored bytes without decoding any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
+SESSION = "session"
+STATE = "state:"
+TOPIC = "topic:"
+
+DOCUMENT_KEY = "d:"
+STREAM_KEY = "s:"
+TIMELINE_KEY = "e:"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of any log; ``body`` is compact JSON."""
+
+    offset: int
+    tag: str
+    body: bytes
+
+    def as_json(self) -> bytes:
+        return b'[%d,"%s",%s]' % (self.offset, self.tag.encode(), self.body)
+
+
+def document_key(document: int) -> str:
+    """How processes call a document's log among themselves."""
+    return f"{DOCUMENT_KEY}{document}"
+
+
+def stream_key(stream: int) -> str:
+    """How processes call a topic's log among themselves."""
+    return f"{STREAM_KEY}{stream}"
+
+
+def timeline_key(session: UUID) -> str:
+    """How processes call a session's own log among themselves."""
+    return f"{TIMELINE_KEY}{session.hex}"
+
+
+def entries_frame(name: str, epoch: str, entries: Iterable[Entry], *, recovered: bool = False) -> str:
+    """An ``entries`` frame (PROTOCOL section 4); ``name`` has been checked and holds nothing that JSON must escape but quotes."""
+    body = b",".join(entry.as_json() for entry in entries)
+    end = b'],"recovered":true}' if recovered else b"]}"
+    head = b'{"type":"entries","log":%s,"epoch":"%s","entries":[' % (_quoted(name), epoch.encode())
+    return (head + body + end).decode()
+
+
+def _quoted(text: str) -> bytes:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return b'"' + escaped.encode() + b'"'

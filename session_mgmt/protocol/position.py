@@ -1,0 +1,38 @@
+"""A place in a log: epoch, offset and tag, always together.
+
+Why three. A backup restores a stream to offset 100 in the same epoch; a client is at 118. Twenty-five publications later 118 exists again,
+with other content; only the tag (64 random bits of the entry, or a document's chain) tells the two apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+MAX_OFFSET = 2**53 - 1
+_TEXT_LIMIT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """``offset`` counts entries from 1; 0 is before the first and has the tag ``""``."""
+
+    epoch: str
+    offset: int
+    tag: str
+
+    def as_json(self) -> list[Any]:
+        """``["6dc1e0a4", 118, "00f1a2b3c4d5e6f7"]``."""
+        return [self.epoch, self.offset, self.tag]
+
+
+def parse(value: Any) -> Position | None:
+    """Read a position from the wire; ``None`` for anything that cannot be one, which a verdict then reports as unreadable."""
+    match value:
+        case [str() as epoch, int() as offset, str() as tag] if not isinstance(offset, bool):
+            pass
+        case _:
+            return None
+    if not 0 <= offset <= MAX_OFFSET or len(epoch) > _TEXT_LIMIT or len(tag) > _TEXT_LIMIT:
+        return None
+    return Position(epoch, offset, tag)

@@ -1,0 +1,93 @@
+"""What a client that names a position must be given: the one rule for documents, topics and session logs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from session_mgmt.protocol.position import Position
+
+
+class Mode(StrEnum):
+    """The verdict on one log (PROTOCOL section 4)."""
+
+    UP_TO_DATE = "up_to_date"
+    ENTRIES = "entries"
+    LOST = "lost"  # becomes a snapshot for a document and a gap for a topic
+
+
+class Reason(StrEnum):
+    """Why a verdict is what it is."""
+
+    NOTHING_MISSED = "nothing_missed"
+    MISSED = "missed"
+    FROM_NOW = "from_now"
+    FIRST = "first"
+    EPOCH_CHANGED = "epoch_changed"
+    HISTORY_LOST = "history_lost"
+    TRIMMED = "trimmed"
+    TOO_MANY = "too_many"
+    UNREADABLE_POSITION = "unreadable_position"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What the server holds of a log.
+
+    ``head`` is the newest entry's position. Entries ``oldest`` … ``head.offset`` can be read. ``tag_at_asked`` is the tag that the log holds at the
+    asked offset, or ``None`` if it holds none there (the caller may leave it out when the asked offset is the head).
+    """
+
+    head: Position
+    oldest: int = 1
+    tag_at_asked: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``first`` … ``last`` are the missed entries (``ENTRIES``) or the lost ones (``LOST``; ``first`` 0 if nobody knows)."""
+
+    mode: Mode
+    reason: Reason
+    first: int = 0
+    last: int = 0
+
+
+def decide(asked: Position, window: Window, *, most: int = 10_000) -> Verdict:
+    """Give the verdict for a client at ``asked``; ``most`` bounds how many entries are replayed.
+
+    The order matters: an epoch or tag that differs makes the offset meaningless, so it is never compared before them.
+    """
+    head = window.head
+    if asked.epoch != head.epoch:
+        return Verdict(Mode.LOST, Reason.EPOCH_CHANGED, 0, head.offset)
+    if asked.offset > head.offset:
+        return Verdict(Mode.LOST, Reason.HISTORY_LOST, 0, head.offset)
+    if asked.offset + 1 < window.oldest:
+        return Verdict(Mode.LOST, Reason.TRIMMED, asked.offset + 1, head.offset)
+    if not _proves_itself(asked, window):
+        return Verdict(Mode.LOST, Reason.HISTORY_LOST, 0, head.offset)
+    if asked.offset == head.offset:
+        return Verdict(Mode.UP_TO_DATE, Reason.NOTHING_MISSED)
+    if head.offset - asked.offset > most:
+        return Verdict(Mode.LOST, Reason.TOO_MANY, asked.offset + 1, head.offset)
+    return Verdict(Mode.ENTRIES, Reason.MISSED, asked.offset + 1, head.offset)
+
+
+def _proves_itself(asked: Position, window: Window) -> bool:
+    if asked.offset == 0:
+        return asked.tag == ""
+    if asked.offset == window.head.offset:
+        return asked.tag == window.head.tag
+    return asked.tag == window.tag_at_asked
+
+
+def is_dense(offsets: Iterable[int], *, after: int) -> bool:
+    """Whether a page read from a log starts right after ``after`` and has no hole; a purge may run between two reads."""
+    expected = after
+    for offset in offsets:
+        expected += 1
+        if offset != expected:
+            return False
+    return True
