@@ -1,0 +1,109 @@
+"""RFC 6901 pointers and overlap."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from session_mgmt.documents import pointer
+from session_mgmt.documents.errors import InvalidPath
+from tests.documents.values import KEYS, TEXTS
+
+TOKENS = st.lists(TEXTS | st.text("~/01", max_size=4), max_size=5)
+TOUCHED = st.builds(
+    lambda mark, tokens: mark + pointer.format(tokens),
+    st.sampled_from(["", "", "+", ">"]),
+    st.lists(st.sampled_from(["a", "b", "a/", "a0", "~", ""]), max_size=3),
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "tokens"),
+    [
+        ("", ()),
+        ("/", ("",)),
+        ("//", ("", "")),
+        ("/foo/0", ("foo", "0")),
+        ("/a~1b", ("a/b",)),
+        ("/m~0n", ("m~n",)),
+        ("/~01", ("~1",)),
+        ("/~10", ("/0",)),
+        ("/c%d", ("c%d",)),
+        ("/ ", (" ",)),
+        ('/k"l', ('k"l',)),
+    ],
+)
+def test_the_examples_of_rfc_6901(path: str, tokens: tuple[str, ...]) -> None:
+    assert pointer.parse(path) == tokens
+    assert pointer.format(tokens) == path
+
+
+@pytest.mark.parametrize("path", ["a", "a/b", "/~", "/~2", "/a~/b", "/a/~~0", "#/a", " /a"])
+def test_malformed_pointers_are_refused(path: str) -> None:
+    with pytest.raises(InvalidPath):
+        pointer.parse(path)
+
+
+@given(TOKENS)
+def test_tokens_survive_formatting_and_parsing(tokens: list[str]) -> None:
+    assert pointer.parse(pointer.format(tokens)) == tuple(tokens)
+
+
+@given(TOKENS, KEYS)
+def test_a_child_has_its_parent(tokens: list[str], token: str) -> None:
+    path = pointer.format(tokens)
+    assert pointer.child(path, token) == pointer.format([*tokens, token])
+    assert pointer.parent(pointer.child(path, token)) == path
+
+
+def test_ancestors_come_nearest_first() -> None:
+    assert list(pointer.ancestors("/a/b/c")) == ["/a/b", "/a", ""]
+    assert list(pointer.ancestors("")) == []
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "overlap"),
+    [
+        ("", "", True),
+        ("", "/a", True),
+        ("/a", "/a", True),
+        ("/a", "/a/b", True),
+        ("/a", "/ab", False),
+        ("/a", "/b", False),
+        ("/a/b", "/a/c", False),
+        ("/a", "/a~1b", False),
+        ("+/n", "+/n", False),
+        ("+/n", "/n", True),
+        ("+/n", "+/n/m", True),
+        ("+/n", "/n/m", True),
+        ("+/n", "", True),
+        (">/l", ">/l", False),
+        (">/l", "/l/0", True),
+        (">/l", "+/l", True),
+        ("+", "+", False),
+    ],
+)
+def test_overlap_is_that_of_the_table(a: str, b: str, overlap: bool) -> None:
+    assert pointer.overlaps(a, b) is pointer.overlaps(b, a) is overlap
+
+
+@given(st.lists(TOUCHED, max_size=8), st.lists(TOUCHED, max_size=8))
+def test_touches_finds_every_overlapping_pair(mine: list[str], theirs: list[str]) -> None:
+    pairs = {(a, b) for a in mine for b in theirs if pointer.overlaps(a, b)}
+    assert pointer.touches(mine, theirs) == sorted(pairs)
+
+
+@given(st.lists(TOUCHED, max_size=8), TOUCHED)
+def test_at_or_above_looks_upwards_only(theirs: list[str], path: str) -> None:
+    upwards = [pointer.bare(path), *pointer.ancestors(pointer.bare(path))]
+    assert pointer.Touched(theirs).at_or_above(path) is any(pointer.bare(other) in upwards for other in theirs)
+
+
+@pytest.mark.parametrize("token", ["", "-", "-1", "+1", "01", "00", "1.0", "1e0", " 1", "\u0661", "\u00b2", "9" * 11])
+def test_what_is_no_array_index(token: str) -> None:
+    assert pointer.index(token) is None
+
+
+def test_array_indexes() -> None:
+    assert [pointer.index(token) for token in ("0", "7", "10", "9999999999")] == [0, 7, 10, 9_999_999_999]
