@@ -7,7 +7,7 @@ import { ConnectionControls } from "./controls";
 import { Credentials, type CreateOptions } from "./credentials";
 import { Emitter, type Unsubscribe } from "./emitter";
 import { environment, type Environment, type Surroundings } from "./environment";
-import { SessionError, type ErrorFields } from "./errors";
+import { quiet, SessionError, type ErrorFields } from "./errors";
 import type { SessionEntry, SessionEvents, Status } from "./events";
 import {
   AGENT,
@@ -232,11 +232,12 @@ export class SessionClient {
     return new Topics(this.#logbook, this.#record, this.#stats, {
       publish: async (frame, signal) => {
         const data = checked(frame.data, this.#limits);
-        const receipt = await quiet(this.#write(() => ({ type: "publish", ...frame, data }), signal));
+        const receipt = await this.#write(() => ({ type: "publish", ...frame, data }), signal);
         return receipt.position ?? null;
       },
-      publishEphemeral: (topic, data) => {
+      publishEphemeral: async (topic, data) => {
         this.#connection.send({ type: "publish", topic, data: checked(data, this.#limits), ephemeral: true });
+        return null;
       },
       denied: (topic, error) => this.#tellDenied({ topic }, error),
     });
@@ -488,12 +489,6 @@ function updates(write: Write, name: string): boolean {
 function answered(frame: ServerFrame, answer: (verdict: Verdict | SessionError) => void): void {
   if (frame.type === "reply" && frame.verdict) answer(frame.verdict);
   else if (frame.type === "error") answer(new SessionError(frame));
-}
-
-/** Refusals are told by the `error` event too; who does not wait needs no unhandled rejection. */
-function quiet<T>(promise: Promise<T>): Promise<T> {
-  promise.catch(() => undefined);
-  return promise;
 }
 
 function absolute(url: string): string {

@@ -33,3 +33,9 @@ export class SessionError extends Error {
     return new SessionError({ name, message, temporary });
   }
 }
+
+/** Refusals are told by the `error` event too, so who does not wait for the promise needs no unhandled rejection. */
+export function quiet<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => undefined);
+  return promise;
+}

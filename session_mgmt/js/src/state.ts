@@ -1,7 +1,7 @@
 /** A document as the application uses it: read at once, written at once, confirmed by the server later. */
 
 import type { Unsubscribe } from "./emitter";
-import { SessionError } from "./errors";
+import { quiet, SessionError } from "./errors";
 import type { Position, ReceiptFrame, UpdateFrame } from "./frames";
 import { checkedOperations, type Operation } from "./operations";
 import * as pointer from "./pointer";
@@ -155,10 +155,7 @@ export class StateDocument {
   }
 
   #update(content: () => UpdateContent, options: UpdateOptions = {}): Promise<UpdateResult> {
-    const result = this.#send(content, options);
-    // A refusal is told by the `error` event too; who does not wait for the promise needs no unhandled rejection.
-    result.catch(() => undefined);
-    return result;
+    return quiet(this.#send(content, options));
   }
 
   async #send(content: () => UpdateContent, { signal, strategy }: UpdateOptions): Promise<UpdateResult> {

@@ -1,7 +1,7 @@
 /** Topics: what was published is handed over once and in order, with what was missed first (PROTOCOL section 7). */
 
 import { Emitter, type Unsubscribe } from "./emitter";
-import type { SessionError } from "./errors";
+import { quiet, type SessionError } from "./errors";
 import type { Gap } from "./events";
 import type { Position, PublishFrame } from "./frames";
 import type { Logbook, Reader } from "./logbook";
@@ -26,7 +26,7 @@ export interface PublishOptions {
 
 export interface TopicsPort {
   publish(frame: Omit<PublishFrame, "type">, signal: AbortSignal | undefined): Promise<Position | null>;
-  publishEphemeral(topic: string, data: Json): void;
+  publishEphemeral(topic: string, data: Json): Promise<null>;
   denied(topic: string, error: SessionError): void;
 }
 
@@ -62,10 +62,9 @@ export class Topics {
   }
 
   /** Resolves with the publication's position when the server has it; with null at once for an ephemeral one. */
-  async publish(topic: string, data: Json, options: PublishOptions = {}): Promise<Position | null> {
-    if (!options.ephemeral) return this.#port.publish({ topic, data, key: options.key }, options.signal);
-    this.#port.publishEphemeral(topic, data);
-    return null;
+  publish(topic: string, data: Json, { key, ephemeral, signal }: PublishOptions = {}): Promise<Position | null> {
+    const frame = { topic, data, ...(key === undefined ? {} : { key }) };
+    return quiet(ephemeral ? this.#port.publishEphemeral(topic, data) : this.#port.publish(frame, signal));
   }
 
   onGap(listener: (gap: Gap) => void): Unsubscribe {

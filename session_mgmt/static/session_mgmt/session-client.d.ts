@@ -807,7 +807,7 @@ export interface PublishOptions {
 }
 export interface TopicsPort {
 	publish(frame: Omit<PublishFrame, "type">, signal: AbortSignal | undefined): Promise<Position | null>;
-	publishEphemeral(topic: string, data: Json): void;
+	publishEphemeral(topic: string, data: Json): Promise<null>;
 	denied(topic: string, error: SessionError): void;
 }
 export declare class Topics {
@@ -816,7 +816,7 @@ export declare class Topics {
 	/** Follows a topic from where this tab left it, else from now on. A refusal comes as `error` with `facts.topic`. */
 	subscribe(topic: string, listener: TopicListener): Unsubscribe;
 	/** Resolves with the publication's position when the server has it; with null at once for an ephemeral one. */
-	publish(topic: string, data: Json, options?: PublishOptions): Promise<Position | null>;
+	publish(topic: string, data: Json, { key, ephemeral, signal }?: PublishOptions): Promise<Position | null>;
 	onGap(listener: (gap: Gap) => void): Unsubscribe;
 	/** Takes an `ephemeral` frame. */
 	ephemeral(topic: string, data: Json): void;

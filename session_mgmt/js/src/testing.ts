@@ -1,0 +1,5 @@
+/** For tests of pages that use the client: a server in memory that speaks the protocol, and storage and locks to go with it. */
+
+export { FakeServer, type FakeServerOptions } from "./testing/server";
+export { FakeLocks } from "./testing/locks";
+export { MemoryStore } from "./storage";

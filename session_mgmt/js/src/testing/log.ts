@@ -1,0 +1,114 @@
+/** A log of the fake server. */
+
+import type { GapFrame, Position, SnapshotFrame, Verdict } from "../frames";
+import { apply, type Operation } from "../operations";
+import type { Json } from "../values";
+
+export type Entry = [offset: number, tag: string, body: Json];
+
+let lives = 0;
+
+export class FakeLog {
+  epoch = newEpoch();
+  entries: Entry[] = [];
+  head = 0;
+  #tags = new Map<number, string>([[0, ""]]);
+
+  constructor(readonly name: string) {}
+
+  get position(): Position {
+    return this.at(this.head);
+  }
+
+  at(offset: number): Position {
+    return [this.epoch, offset, this.#tags.get(offset) ?? ""];
+  }
+
+  append(body: Json): Entry {
+    this.head += 1;
+    const tag = `${this.epoch.slice(-6)}${String(this.head).padStart(10, "0")}`;
+    this.#tags.set(this.head, tag);
+    const entry: Entry = [this.head, tag, body];
+    this.entries.push(entry);
+    return entry;
+  }
+
+  /** Forgets all entries up to an offset. */
+  trim(upTo = this.head): void {
+    this.entries = this.entries.filter(([offset]) => offset > upTo);
+  }
+
+  /** History is lost: another epoch, from the beginning. */
+  restart(): void {
+    this.epoch = newEpoch();
+    this.entries = [];
+    this.head = 0;
+  }
+
+  after(offset: number): Entry[] {
+    return this.entries.filter((entry) => entry[0] > offset);
+  }
+
+  verdict(asked: Position | null): Verdict {
+    if (!asked) return { mode: "up_to_date", reason: "from_now", position: this.position };
+    const [epoch, offset, tag] = asked;
+    if (epoch !== this.epoch) return this.gap(null, "epoch_changed");
+    if (this.#tags.get(offset) !== tag) return this.gap(null, "history_lost");
+    if (offset === this.head) return { mode: "up_to_date", position: asked };
+    if (this.after(offset).length < this.head - offset) return this.gap(offset + 1, "trimmed");
+    return { mode: "entries", from: offset, to: this.head, position: asked };
+  }
+
+  protected gap(from: number | null, reason: string): Verdict {
+    return { mode: "gap", from, to: this.head, reason, position: this.position };
+  }
+
+  /** What follows a verdict, before live entries. */
+  replay(verdict: Verdict): object[] {
+    if (verdict.mode !== "entries") return [];
+    const entries = this.after(verdict.from as number);
+    return [{ type: "entries", log: this.name, epoch: this.epoch, entries, recovered: true }];
+  }
+
+  gapFrame(from: number, to: number): GapFrame {
+    return { type: "gap", log: this.name, mode: "gap", from, to, reason: "trimmed", position: this.position };
+  }
+}
+
+export class FakeDocument extends FakeLog {
+  value: Json = {};
+  /** The address of the body, if snapshots are to be fetched. */
+  url: string | null = null;
+
+  write(ops: readonly Operation[], author: { client_id?: string; seq?: number } = {}): Entry {
+    this.value = apply(this.value, ops);
+    return this.append({ ops, ...author });
+  }
+
+  override restart(): void {
+    super.restart();
+    this.value = {};
+  }
+
+  override verdict(asked: Position | null): Verdict {
+    return asked ? super.verdict(asked) : this.gap(null, "first");
+  }
+
+  protected override gap(_from: number | null, reason: string): Verdict {
+    return { mode: "snapshot", reason, position: this.position };
+  }
+
+  override replay(verdict: Verdict): object[] {
+    return verdict.mode === "snapshot" ? [this.snapshot(verdict.reason)] : super.replay(verdict);
+  }
+
+  snapshot(reason = "first"): SnapshotFrame {
+    const body = this.url === null ? { data: this.value } : { url: this.url };
+    return { type: "snapshot", log: this.name, position: this.position, reason, ...body };
+  }
+}
+
+function newEpoch(): string {
+  lives += 1;
+  return `e${String(lives).padStart(7, "0")}`;
+}

@@ -1,0 +1,355 @@
+/**
+ * A server in memory that speaks session-mgmt.v1 to any number of clients, and can be made to fail. It applies every
+ * update at the head (strategy `reject` compares the version), allows every topic but those in `denied`, and knows one user.
+ */
+
+import { CLOSE, closeName, mayReconnect } from "../codes";
+import type { Fetch, SocketClass } from "../environment";
+import type { ErrorFields } from "../errors";
+import type { Position, ReceiptFrame, UpdateFrame, Verdict, WriteFrame } from "../frames";
+import { mergePatch } from "../merge";
+import type { Operation } from "../operations";
+import { equal, type Json } from "../values";
+import { FakeDocument, FakeLog, type Entry } from "./log";
+import { FakeSession, type FakeClient } from "./session";
+import { FakeSocket } from "./socket";
+
+export interface FakeServerOptions {
+  /** Answers what a client sends. */
+  onMessage?: (data: Json) => Json;
+}
+
+type Frame = { type: string; [field: string]: Json };
+
+export class FakeServer {
+  readonly WebSocket: SocketClass;
+  readonly fetch: Fetch;
+  readonly sessions: FakeSession[] = [];
+  readonly topics = new Map<string, FakeLog>();
+  readonly denied = new Set<string>();
+  /** Frames that clients have sent, the newest last. */
+  readonly received: Frame[] = [];
+  readonly requests: string[] = [];
+  readonly sockets: FakeSocket[] = [];
+  /** Effects happen, but their receipts are lost. */
+  swallowReceipts = false;
+  recoverable = true;
+  /** No request is answered. */
+  offline = false;
+  /** What `connected` says beside the fixed part, such as `retry` or `limits`. */
+  settings: Record<string, Json> = {};
+  #onMessage: (data: Json) => Json;
+  #refusals: ErrorFields[] = [];
+  #cut = false;
+  #attached = new Map<FakeSocket, { session: FakeSession; client: FakeClient }>();
+  #names = 0;
+
+  constructor({ onMessage = (data) => data }: FakeServerOptions = {}) {
+    const server = this;
+    this.#onMessage = onMessage;
+    this.fetch = (url, init) => this.#answer(url, init ?? {});
+    this.WebSocket = class extends FakeSocket {
+      constructor(url: string, protocols: string[]) {
+        super(url, protocols, {
+          opened: (socket) => server.#opened(socket),
+          received: (socket, text) => server.#received(socket, JSON.parse(text)),
+          closed: (socket) => server.#closed(socket),
+        });
+        server.sockets.push(this);
+      }
+    };
+  }
+
+  get session(): FakeSession {
+    return this.sessions.at(-1) as FakeSession;
+  }
+
+  get connected(): number {
+    return this.#attached.size;
+  }
+
+  topic(name: string): FakeLog {
+    const log = this.topics.get(name) ?? new FakeLog(`topic:${name}`);
+    this.topics.set(name, log);
+    return log;
+  }
+
+  publish(topic: string, data: Json): Position {
+    const log = this.topic(topic);
+    this.#spread(log, log.append(data));
+    return log.position;
+  }
+
+  /** The server itself changes a document. */
+  write(operations: Operation[], name = "main"): Position {
+    const document = this.session.document(name);
+    this.#spread(document, document.write(operations));
+    return document.position;
+  }
+
+  message(data: Json): void {
+    this.event("message", data);
+  }
+
+  event(type: string, data: Json): void {
+    this.#spread(this.session.log, this.session.log.append({ type, data, at: "2026-11-23T12:00:00.000000Z" }));
+  }
+
+  /** The next numbered writes are refused with these errors, one each. */
+  refuse(...errors: ErrorFields[]): void {
+    this.#refusals.push(...errors);
+  }
+
+  /** Sends a frame to every client, true to the protocol or not. */
+  broadcast(frame: object): void {
+    for (const socket of this.#attached.keys()) socket.deliver(frame);
+  }
+
+  /** Every connection breaks; new ones are welcome. */
+  drop(code = 1006): void {
+    for (const socket of [...this.#attached.keys()]) socket.drop(code);
+  }
+
+  /** Nothing passes any more, and nobody is told; connections that exist never work again. */
+  cut(): void {
+    this.#cut = this.offline = true;
+    for (const socket of this.sockets) socket.cut = true;
+    this.#attached.clear();
+  }
+
+  mend(): void {
+    this.#cut = this.offline = false;
+  }
+
+  bye(code: number, retryAfter: number | null = null): void {
+    for (const socket of [...this.#attached.keys()]) this.#bye(socket, code, retryAfter);
+  }
+
+  forgetClients(): void {
+    this.session.clients.clear();
+    this.bye(CLOSE.CLIENT_FORGOTTEN);
+  }
+
+  expire(): void {
+    this.session.state = "expired";
+    this.bye(CLOSE.SESSION_EXPIRED);
+  }
+
+  terminate(): void {
+    this.session.state = "terminated";
+    this.bye(CLOSE.SESSION_TERMINATED);
+  }
+
+  #opened(socket: FakeSocket): void {
+    socket.cut = this.#cut;
+  }
+
+  #closed(socket: FakeSocket): void {
+    const attached = this.#attached.get(socket);
+    this.#attached.delete(socket);
+    if (attached?.client.socket === socket) attached.client.socket = null;
+  }
+
+  #received(socket: FakeSocket, frame: Frame): void {
+    this.received.push(frame);
+    if (frame.type === "connect") return this.#connect(socket, frame);
+    const attached = this.#attached.get(socket);
+    if (!attached) return;
+    const { session, client } = attached;
+    if (frame.type === "subscribe") this.#subscribe(socket, session, client, frame);
+    else if (frame.type === "unsubscribe") client.follows.delete(frame.log);
+    else if (frame.type === "ping") socket.deliver({ type: "pong", id: frame.id, server_time: "" });
+    else if (frame.type === "publish" && frame.ephemeral) this.#ephemeral(frame);
+    else if (frame.seq !== undefined && frame.type !== "ack") this.#decide(socket, session, client, frame);
+  }
+
+  #connect(socket: FakeSocket, frame: Frame): void {
+    const session = this.sessions.find(({ token }) => token === frame.token);
+    if (!session) return this.#bye(socket, CLOSE.INVALID_TOKEN);
+    if (session.state === "terminated") return this.#bye(socket, CLOSE.SESSION_TERMINATED);
+    if (session.state === "expired") return this.#bye(socket, CLOSE.SESSION_EXPIRED);
+    const known = frame.client_id ? session.clients.get(frame.client_id) : session.newClient(this.#name("c_"));
+    if (!known) return this.#bye(socket, CLOSE.CLIENT_FORGOTTEN);
+    this.#attach(socket, session, known, frame);
+  }
+
+  #attach(socket: FakeSocket, session: FakeSession, client: FakeClient, frame: Frame): void {
+    if (client.socket) this.#bye(client.socket, CLOSE.REPLACED);
+    const wentBack = client.lastSeq < frame.acked;
+    client.lastSeq = Math.max(client.lastSeq, frame.acked);
+    client.generation += 1;
+    client.socket = socket;
+    client.follows = new Set();
+    this.#attached.set(socket, { session, client });
+    const logs: Record<string, Verdict> = {};
+    const replay: object[] = [];
+    for (const [name, asked] of Object.entries<Position | null>(frame.logs)) {
+      const log = this.#log(session, name);
+      logs[name] = log ? log.verdict(asked) : { mode: "denied", error: topicDenied() };
+      if (!log) continue;
+      client.follows.add(name);
+      replay.push(...log.replay(logs[name]));
+    }
+    socket.deliver(this.#welcome(session, client, wentBack, logs));
+    for (const followed of replay) socket.deliver(followed);
+    socket.deliver({ type: "recovery", receipt: receiptOf(client, frame.logs, logs) });
+  }
+
+  #welcome(session: FakeSession, client: FakeClient, wentBack: boolean, logs: Record<string, Verdict>): object {
+    return {
+      type: "connected",
+      session: { ...session.fields(), connection_state: "connected" },
+      client_id: client.id,
+      generation: client.generation,
+      last_seq: client.lastSeq,
+      went_back: wentBack,
+      verdict: client.generation === 1 ? "none" : "full",
+      reason: client.generation === 1 ? "new_client" : "resumed",
+      logs,
+      subscriptions: [],
+      heartbeat: { interval: 25, missed_limit: 3, deadline: 35 },
+      retry: { initial: 0.5, maximum: 20, factor: 2, attempts: 0 },
+      ...this.settings,
+    };
+  }
+
+  #subscribe(socket: FakeSocket, session: FakeSession, client: FakeClient, frame: Frame): void {
+    const log = this.#log(session, frame.log);
+    if (!log) return socket.deliver({ type: "error", id: frame.id, ...topicDenied() });
+    const verdict = log.verdict(frame.position);
+    client.follows.add(frame.log);
+    socket.deliver({ type: "reply", id: frame.id, verdict });
+    for (const followed of log.replay(verdict)) socket.deliver(followed);
+  }
+
+  #decide(socket: FakeSocket, session: FakeSession, client: FakeClient, frame: Frame): void {
+    const known = client.receipts.get(frame.seq);
+    if (known) return this.#receipt(socket, { ...known, replayed: true });
+    const refusal = frame.seq === client.lastSeq + 1 ? this.#refusals.shift() : gapError(client);
+    if (refusal?.temporary) return this.#receipt(socket, { type: "receipt", seq: frame.seq, ok: false, error: refusal });
+    const receipt: ReceiptFrame = refusal
+      ? { type: "receipt", seq: frame.seq, ok: false, error: refusal }
+      : { type: "receipt", seq: frame.seq, ok: true, ...this.#effect(session, client, frame as never, frame.seq) };
+    client.lastSeq = frame.seq;
+    client.receipts.set(frame.seq, receipt);
+    this.#receipt(socket, receipt);
+  }
+
+  #receipt(socket: FakeSocket, receipt: ReceiptFrame): void {
+    if (!this.swallowReceipts) socket.deliver(receipt);
+  }
+
+  #effect(session: FakeSession, client: FakeClient, write: WriteFrame, seq: number): Partial<ReceiptFrame> {
+    if (write.type === "send") return { data: this.#onMessage(write.data) };
+    if (write.type === "publish") return { position: this.publish(write.topic, write.data) };
+    const document = session.document(write.doc);
+    const operations = operationsOf(write, document);
+    const before = document.value;
+    if (operations.length === 0) return { position: document.position, unchanged: true };
+    const entry = document.write(operations, { client_id: client.id, seq });
+    this.#spread(document, entry, session);
+    return { position: document.position, ...(equal(before, document.value) ? { unchanged: true } : {}) };
+  }
+
+  #ephemeral(frame: Frame): void {
+    for (const [socket, { client }] of this.#attached) {
+      const follows = client.follows.has(`topic:${frame.topic}`);
+      if (follows) socket.deliver({ type: "ephemeral", topic: frame.topic, data: frame.data });
+    }
+  }
+
+  #spread(log: FakeLog, entry: Entry, owner: FakeSession = this.session): void {
+    for (const [socket, { session, client }] of this.#attached) {
+      const concerned = log.name.startsWith("topic:") || session === owner;
+      if (!concerned || !client.follows.has(log.name)) continue;
+      socket.deliver({ type: "entries", log: log.name, epoch: log.epoch, entries: [entry] });
+    }
+  }
+
+  #log(session: FakeSession, name: string): FakeLog | null {
+    if (name === "session") return session.log;
+    if (name.startsWith("state:")) return session.document(name.slice("state:".length));
+    const topic = name.slice("topic:".length);
+    return this.denied.has(topic) ? null : this.topic(topic);
+  }
+
+  #bye(socket: FakeSocket, code: number, retryAfter: number | null = null): void {
+    const reconnect = mayReconnect(code) || code === CLOSE.CLIENT_FORGOTTEN;
+    socket.deliver({ type: "bye", code, name: closeName(code), reconnect, retry_after: retryAfter });
+    socket.drop(code);
+  }
+
+  #name(prefix: string): string {
+    this.#names += 1;
+    return `${prefix}${this.#names}`;
+  }
+
+  async #answer(url: string, init: RequestInit): Promise<Response> {
+    const { pathname } = new URL(url);
+    this.requests.push(`${init.method} ${pathname}`);
+    if (this.offline) throw new TypeError("no network");
+    const token = new Headers(init.headers).get("Authorization")?.slice("Bearer ".length);
+    const session = this.sessions.find((candidate) => candidate.token === token);
+    if (init.method === "POST" && pathname.endsWith("/sessions/")) return json(201, this.#created());
+    if (!session) return json(401, { code: 200, name: "invalid_token", temporary: false, message: "" });
+    return this.#sessionRequest(session, init.method ?? "GET", pathname);
+  }
+
+  #sessionRequest(session: FakeSession, method: string, path: string): Response {
+    if (path.endsWith("/recover/")) {
+      const gone = { code: 214, name: "not_recoverable", temporary: false, message: "" };
+      return this.recoverable ? json(201, this.#created()) : json(410, gone);
+    }
+    if (path.endsWith("/validate/")) return json(200, { valid: session.state === "active", reason: null });
+    const document = session.documents.get(/\/state\/([^/]+)\/(?:sync\/)?$/.exec(path)?.[1] ?? "");
+    if (document && method === "GET") return json(200, { data: document.value }, etag(document));
+    if (document) return json(200, { mode: "snapshot", position: document.position, data: document.value });
+    if (method === "DELETE") this.terminate();
+    return method === "DELETE" ? new Response(null, { status: 204 }) : json(200, session.fields());
+  }
+
+  #created(): object {
+    const session = new FakeSession(this.#name("session-"), this.#name("sma_"));
+    this.sessions.push(session);
+    return {
+      session: session.fields(),
+      token: session.token,
+      positions: { session: session.log.position },
+      endpoints: { websocket: "/ws/session/", session: `/api/sessions/${session.id}/` },
+      receipt: null,
+    };
+  }
+}
+
+function operationsOf(write: UpdateFrame, document: FakeDocument): Operation[] {
+  if (write.ops) return write.ops;
+  return [["set", "", "merge" in write ? mergePatch(document.value, write.merge) : write.data]];
+}
+
+function receiptOf(client: FakeClient, asked: Json, logs: Record<string, Verdict>): object {
+  const of = (mode: string): object =>
+    Object.fromEntries(
+      Object.entries(logs)
+        .filter(([, verdict]) => verdict.mode === mode)
+        .map(([name, { from, to }]) => [name, [mode === "entries" ? (from as number) + 1 : from, to]]),
+    );
+  const verdict = client.generation === 1 ? "none" : "full";
+  const fixed = { id: "1", verdict, reason: "resumed", generation: client.generation, duration_ms: 1, queries: 1 };
+  return { ...fixed, asked, replayed: of("entries"), lost: of("gap") };
+}
+
+function gapError(client: FakeClient): ErrorFields {
+  return { code: 230, name: "seq_gap", temporary: true, message: "", expected: client.lastSeq + 1 };
+}
+
+function topicDenied(): ErrorFields {
+  return { code: 250, name: "topic_denied", temporary: false, message: "" };
+}
+
+function etag(document: FakeDocument): Record<string, string> {
+  return { ETag: `"${document.position.join(".")}"` };
+}
+
+function json(status: number, body: object, headers: Record<string, string> = {}): Response {
+  return new Response(JSON.stringify(body), { status, headers: { "Content-Type": "application/json", ...headers } });
+}

@@ -1,0 +1,68 @@
+/** The two ends of a WebSocket in memory. Frames arrive in order, each in a turn of its own. */
+
+import type { SocketLike } from "../environment";
+
+export interface FakePeer {
+  opened(socket: FakeSocket): void;
+  received(socket: FakeSocket, text: string): void;
+  closed(socket: FakeSocket): void;
+}
+
+export class FakeSocket implements SocketLike {
+  onopen: SocketLike["onopen"] = null;
+  onmessage: SocketLike["onmessage"] = null;
+  onclose: SocketLike["onclose"] = null;
+  onerror: SocketLike["onerror"] = null;
+  /** Nothing passes, and nobody is told. */
+  cut = false;
+  open = false;
+  closedWith: number | null = null;
+  readonly #peer: FakePeer;
+
+  constructor(
+    readonly url: string,
+    readonly protocols: string[],
+    peer: FakePeer,
+  ) {
+    this.#peer = peer;
+    queueMicrotask(() => {
+      if (this.closedWith !== null) return;
+      peer.opened(this);
+      if (this.cut) return;
+      this.open = true;
+      this.onopen?.({} as never);
+    });
+  }
+
+  send(text: string): void {
+    queueMicrotask(() => {
+      if (this.open && !this.cut) this.#peer.received(this, text);
+    });
+  }
+
+  close(code = 1000): void {
+    if (this.closedWith !== null) return;
+    this.closedWith = code;
+    this.open = false;
+    if (!this.cut) this.#peer.closed(this);
+  }
+
+  /** From the server. */
+  deliver(frame: object): void {
+    const text = JSON.stringify(frame);
+    queueMicrotask(() => {
+      if (this.open && !this.cut) this.onmessage?.({ data: text });
+    });
+  }
+
+  /** The server or the network ends it. */
+  drop(code = 1006): void {
+    queueMicrotask(() => {
+      if (this.cut || this.closedWith !== null) return;
+      this.closedWith = code;
+      this.open = false;
+      this.#peer.closed(this);
+      this.onclose?.({ code, reason: "" });
+    });
+  }
+}

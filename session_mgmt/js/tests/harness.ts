@@ -1,0 +1,130 @@
+/** A browser with tabs in memory, and a clock that the tests move. */
+
+import { afterEach, beforeEach, vi } from "vitest";
+import { SessionClient, type SessionEvents, type StartOptions } from "../src/index";
+import { FakeLocks, FakeServer, MemoryStore } from "../src/testing";
+
+export class FakePage {
+  readonly window = new EventTarget();
+  readonly document: EventTarget & { visibilityState: string } = Object.assign(new EventTarget(), {
+    visibilityState: "visible",
+  });
+
+  get page() {
+    return { window: this.window, document: this.document };
+  }
+}
+
+/** One tab: its sessionStorage outlives its pages. */
+export class Tab {
+  readonly page = new FakePage();
+
+  constructor(
+    readonly browser: Browser,
+    readonly storage = new MemoryStore(),
+  ) {}
+
+  /** As a browser's "duplicate tab": another tab with a copy of the storage. */
+  duplicate(): Tab {
+    const copy = new MemoryStore();
+    for (let at = 0; at < this.storage.length; at += 1) {
+      const key = this.storage.key(at) as string;
+      copy.setItem(key, this.storage.getItem(key) as string);
+    }
+    return new Tab(this.browser, copy);
+  }
+
+  async open(options: StartOptions = {}): Promise<SessionClient> {
+    const { server, local, locks } = this.browser;
+    const started = SessionClient.start({
+      url: "http://shop.test/api/",
+      WebSocket: server.WebSocket,
+      fetch: server.fetch,
+      storage: { local, session: this.storage },
+      locks,
+      page: this.page.page,
+      random: () => 0.5,
+      ...options,
+    });
+    const client = await settled(started);
+    clients.push(client);
+    return client;
+  }
+
+  /** Opens a page and waits for its connection. */
+  async openConnected(options: StartOptions = {}): Promise<SessionClient> {
+    const client = await this.open(options);
+    await until(() => client.status === "connected");
+    return client;
+  }
+
+  /** The page goes without a goodbye, as in a reload; its lock and its connection go with it. */
+  async close(client: SessionClient): Promise<void> {
+    client.destroy();
+    await turns();
+  }
+}
+
+export class Browser {
+  readonly local = new MemoryStore();
+  readonly locks = new FakeLocks();
+
+  constructor(readonly server = new FakeServer()) {}
+
+  tab(): Tab {
+    return new Tab(this);
+  }
+}
+
+const clients: SessionClient[] = [];
+
+export function useFakeClock(): void {
+  beforeEach(() => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] });
+  });
+  afterEach(() => {
+    for (const client of clients.splice(0)) client.destroy();
+    vi.useRealTimers();
+  });
+}
+
+/** Lets everything happen that waits for no timer. */
+export async function turns(count = 20): Promise<void> {
+  for (let at = 0; at < count; at += 1) await new Promise((resolve) => setImmediate(resolve));
+}
+
+export async function until(condition: () => boolean): Promise<void> {
+  for (let at = 0; at < 500 && !condition(); at += 1) await turns(1);
+  if (!condition()) throw new Error(`never came true: ${condition}`);
+}
+
+/** Moves the clock, with everything that happens in between. */
+export async function pass(seconds: number): Promise<void> {
+  await turns(3);
+  await vi.advanceTimersByTimeAsync(seconds * 1000);
+  await turns(3);
+}
+
+async function settled<T>(promise: Promise<T>): Promise<T> {
+  let done = false;
+  const mark = (): void => void (done = true);
+  promise.then(mark, mark);
+  // Locks and retries wait on the clock.
+  for (let at = 0; at < 200 && !done; at += 1) await pass(0.1);
+  return promise;
+}
+
+/** Collects what one kind of event brings. */
+export function record<K extends keyof SessionEvents>(client: SessionClient, type: K): SessionEvents[K][] {
+  const seen: SessionEvents[K][] = [];
+  client.on(type, (...args) => void seen.push(args));
+  return seen;
+}
+
+/** The name of the error that a promise is rejected with. */
+export async function refusal(promise: Promise<unknown>): Promise<string> {
+  return promise.then(
+    () => "resolved",
+    (error: Error) => error.name,
+  );
+}

@@ -1,0 +1,281 @@
+import { describe, expect, test, vi } from "vitest";
+import type { SessionClient } from "../src/index";
+import { Browser, pass, record, turns, until, useFakeClock } from "./harness";
+
+useFakeClock();
+
+function follow(client: SessionClient, topic: string): unknown[] {
+  const seen: unknown[] = [];
+  client.topics.subscribe(topic, (data) => void seen.push(data));
+  return seen;
+}
+
+describe("a topic", () => {
+  test("hands over publications with their places", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    const places: unknown[] = [];
+    client.topics.subscribe("orders:42", (data, place) => void places.push([data, place]));
+    await turns();
+    const [epoch, offset, tag] = browser.server.publish("orders:42", { status: "paid" });
+    await turns();
+    expect(places).toEqual([[{ status: "paid" }, { epoch, offset, tag, ephemeral: false }]]);
+  });
+
+  test("gives what was missed first, in order and once, also after a reload", async () => {
+    const browser = new Browser();
+    const tab = browser.tab();
+    const before = await tab.openConnected();
+    const seen = follow(before, "orders:42");
+    await turns();
+    browser.server.publish("orders:42", 1);
+    await until(() => seen.length === 1);
+    await tab.close(before);
+    browser.server.publish("orders:42", 2);
+    browser.server.publish("orders:42", 3);
+    const after = await tab.openConnected();
+    // Subscribed after the connection was there: the place in the topic is known all the same.
+    const again = follow(after, "orders:42");
+    await until(() => again.length === 2);
+    browser.server.publish("orders:42", 4);
+    await turns();
+    expect([seen, again]).toEqual([[1], [2, 3, 4]]);
+  });
+
+  test("resumes from a place where nothing ever came", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    const seen = follow(client, "quiet");
+    await turns();
+    browser.server.drop();
+    await turns();
+    browser.server.publish("quiet", "first");
+    await pass(2);
+    expect(seen).toEqual(["first"]);
+    const connect = browser.server.received.findLast(({ type }) => type === "connect");
+    expect(connect?.logs["topic:quiet"]).toEqual([browser.server.topic("quiet").epoch, 0, ""]);
+  });
+
+  test("resumes ten times in a row", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    const seen = follow(client, "t");
+    await turns();
+    for (let n = 1; n <= 10; n += 1) {
+      browser.server.drop();
+      await turns();
+      browser.server.publish("t", n);
+      await pass(31);
+    }
+    expect(seen).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    expect(client.stats().recoveries.full).toBe(10);
+  });
+
+  test("signals a gap before later entries", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    const events: unknown[] = [];
+    client.topics.subscribe("t", (data) => void events.push(data));
+    client.topics.onGap((gap) => void events.push(gap));
+    const gaps = record(client, "gap");
+    await turns();
+    browser.server.publish("t", 1);
+    await turns();
+    browser.server.drop();
+    await turns();
+    browser.server.publish("t", 2);
+    browser.server.topic("t").trim();
+    await pass(2);
+    browser.server.publish("t", 3);
+    await turns();
+    const gap = { log: "topic:t", topic: "t", from: 2, to: 2, reason: "trimmed" };
+    expect(events).toEqual([1, gap, 3]);
+    expect(gaps).toEqual([[gap]]);
+  });
+
+  test("signals a gap on a live log", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    const seen = follow(client, "t");
+    const gaps = record(client, "gap");
+    await turns();
+    const log = browser.server.topic("t");
+    log.append("lost");
+    browser.server.broadcast(log.gapFrame(1, 1));
+    await turns();
+    browser.server.publish("t", "next");
+    await turns();
+    expect(gaps).toHaveLength(1);
+    expect(seen).toEqual(["next"]);
+  });
+
+  test("ignores entries that were seen, and comes back with 4104 after a jump", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    const seen = follow(client, "t");
+    await turns();
+    browser.server.publish("t", 1);
+    await turns();
+    const log = browser.server.topic("t");
+    browser.server.broadcast({ type: "entries", log: "topic:t", epoch: log.epoch, entries: [...log.entries] });
+    log.append(2);
+    // The doorbell for 2 was lost; 3 comes as if nothing had happened.
+    browser.server.publish("t", 3);
+    await turns();
+    expect(seen).toEqual([1]);
+    expect(browser.server.sockets[0]?.closedWith).toBe(4104);
+    await pass(2);
+    expect(seen).toEqual([1, 2, 3]);
+  });
+
+  test("is left when the last listener goes, and the place is forgotten", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    const seen: unknown[] = [];
+    const first = client.topics.subscribe("t", (data) => void seen.push(data));
+    const second = client.topics.subscribe("t", () => undefined);
+    await turns();
+    second();
+    second();
+    await turns();
+    browser.server.publish("t", 1);
+    await turns();
+    first();
+    await turns();
+    browser.server.publish("t", 2);
+    await turns();
+    expect(seen).toEqual([1]);
+    expect(browser.server.received.at(-1)).toMatchObject({ type: "unsubscribe", log: "topic:t" });
+    const again = follow(client, "t");
+    await turns();
+    browser.server.publish("t", 3);
+    await turns();
+    expect(again).toEqual([3]);
+  });
+
+  test("loses and doubles nothing when a handler subscribes anew during a replay", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    const seen: unknown[] = [];
+    let stop = client.topics.subscribe("t", handler);
+    function handler(data: unknown): void {
+      seen.push(data);
+      stop();
+      stop = client.topics.subscribe("t", handler);
+    }
+    await turns();
+    browser.server.drop();
+    await turns();
+    for (const n of [1, 2, 3]) browser.server.publish("t", n);
+    await pass(2);
+    browser.server.publish("t", 4);
+    await turns();
+    expect(seen).toEqual([1, 2, 3, 4]);
+  });
+
+  test("serves an entry once although the handler throws on it, also over a reload", async () => {
+    vi.spyOn(console, "error").mockImplementation(() => undefined);
+    const browser = new Browser();
+    const tab = browser.tab();
+    const before = await tab.openConnected();
+    before.topics.subscribe("t", () => {
+      throw new Error("of the application");
+    });
+    await turns();
+    browser.server.publish("t", 1);
+    browser.server.publish("t", 2);
+    await turns();
+    await tab.close(before);
+    const after = await tab.open({ autoConnect: false });
+    const seen = follow(after, "t");
+    await after.connection.connect();
+    browser.server.publish("t", 3);
+    await turns();
+    expect(seen).toEqual([3]);
+  });
+
+  test("is not called by an ended connection", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    const seen: unknown[] = [];
+    client.topics.subscribe("t", (data) => {
+      seen.push(data);
+      if (data === 1) client.connection.disconnect();
+    });
+    await turns();
+    browser.server.drop();
+    await turns();
+    for (const n of [1, 2, 3]) browser.server.publish("t", n);
+    await pass(2);
+    expect(seen).toEqual([1]);
+    await client.connection.connect();
+    await turns();
+    expect(seen).toEqual([1, 2, 3]);
+  });
+
+  test("that may not be read is told as an error, live and on connect", async () => {
+    const browser = new Browser();
+    browser.server.denied.add("secret");
+    const client = await browser.tab().openConnected();
+    const errors = record(client, "error");
+    client.topics.subscribe("secret", () => undefined);
+    await turns();
+    browser.server.drop();
+    await pass(2);
+    expect(errors.map(([error]) => [error.name, error.code, error.facts.topic])).toEqual([
+      ["topic_denied", 250, "secret"],
+      ["topic_denied", 250, "secret"],
+    ]);
+  });
+
+  test("passes ephemeral publications on without a place", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    const places: unknown[] = [];
+    client.topics.subscribe("chat", (data, { ephemeral, offset }) => void places.push([data, ephemeral, offset]));
+    await turns();
+    expect(await client.topics.publish("chat", { typing: true }, { ephemeral: true })).toBeNull();
+    await turns();
+    expect(places).toEqual([[{ typing: true }, true, null]]);
+    client.connection.disconnect();
+    expect(await client.topics.publish("chat", { typing: true }, { ephemeral: true })).toBeNull();
+    expect(client.pending).toBe(0);
+  });
+
+  test("takes an idempotency key along", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    await client.topics.publish("chat", 1, { key: "k" });
+    expect(browser.server.received.at(-1)).toEqual({ type: "publish", seq: 1, topic: "chat", data: 1, key: "k" });
+  });
+});
+
+describe("the session's own log", () => {
+  test("brings messages and events to their listeners", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    const messages: unknown[] = [];
+    client.onMessage((data) => void messages.push(data));
+    client.connection.onMessage((data) => void messages.push(data));
+    const updated = record(client, "session_updated");
+    const all: unknown[] = [];
+    client.sessions.onSessionEvent((type) => void all.push(type));
+    browser.server.message("hello");
+    browser.server.event("session_updated", { metadata: 1 });
+    browser.server.event("of_a_later_version", {});
+    await turns();
+    expect(messages).toEqual(["hello", "hello"]);
+    expect(updated[0]?.[1]).toMatchObject({ type: "session_updated", data: { metadata: 1 }, position: expect.any(Array) });
+    expect(all).toEqual(["session_updated"]);
+  });
+
+  test("begins where the session began for the tab that created it", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().open({ autoConnect: false });
+    const messages = record(client, "message");
+    browser.server.message("before the first connection");
+    await client.connection.connect();
+    await turns();
+    expect(messages.map(([data]) => data)).toEqual(["before the first connection"]);
+  });
+});
