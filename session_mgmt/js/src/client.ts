@@ -2,7 +2,7 @@
 
 import { Auth } from "./auth";
 import { CLOSE } from "./codes";
-import { Connection } from "./connection";
+import { Connection, type Repair } from "./connection";
 import { ConnectionControls } from "./controls";
 import { Credentials, type CreateOptions } from "./credentials";
 import { Emitter, type Unsubscribe } from "./emitter";
@@ -371,27 +371,27 @@ export class SessionClient {
     write.frame = at ? { ...frame, base: at[1], epoch: at[0] } : replica ? write.frame : frame;
   }
 
-  #repair(code: number): Promise<"reconnect" | "stop"> | null {
+  #repair(code: number): Repair | Promise<Repair> | null {
     switch (code) {
       case CLOSE.CLIENT_FORGOTTEN:
         this.#newLife("client_forgotten");
-        return Promise.resolve("reconnect");
+        return "reconnect";
       case CLOSE.SESSION_EXPIRED:
         return this.#recover();
       case CLOSE.INVALID_TOKEN:
-        return Promise.resolve(this.#refused("invalid_token", "auth_required"));
+        return this.#refused("invalid_token", "auth_required");
       case CLOSE.SESSION_TERMINATED:
-        return Promise.resolve(this.#refused("session_terminated", "session_terminated"));
+        return this.#refused("session_terminated", "session_terminated");
       case CLOSE.INVALID_FRAME:
         // One of the writes may be why; sent again by the next page, it would end that page's connection too.
         this.#newLife("invalid_frame");
-        return Promise.resolve("stop");
+        return "stop";
       default:
         return null;
     }
   }
 
-  #refused(reason: string, event: "auth_required" | "session_terminated" | "session_expired"): "reconnect" | "stop" {
+  #refused(reason: string, event: "auth_required" | "session_terminated" | "session_expired"): Repair {
     if (this.#credentials.adopt()) {
       this.#enterSession(reason);
       return "reconnect";
@@ -402,7 +402,7 @@ export class SessionClient {
     return "stop";
   }
 
-  async #recover(): Promise<"reconnect" | "stop"> {
+  async #recover(): Promise<Repair> {
     try {
       await this.#credentials.recover();
       this.#enterSession("session_expired");

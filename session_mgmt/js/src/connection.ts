@@ -23,8 +23,10 @@ export interface ConnectionPort {
   detached(): void;
   status(status: Status, reason: StatusReason | null): void;
   /** What to do about an end that is no ordinary loss: come back now, or stay away. */
-  repair(code: number): Promise<"reconnect" | "stop"> | null;
+  repair(code: number): Repair | Promise<Repair> | null;
 }
+
+export type Repair = "reconnect" | "stop";
 
 interface Waiter {
   resolve(): void;
@@ -196,19 +198,17 @@ export class Connection {
   #ended({ code, name, retryAfter, reconnect }: Ending): void {
     this.#detach();
     const reason = { code, name: name ?? closeName(code) };
-    const repair = this.#port.repair(code);
-    if (repair) return void this.#repair(repair, reason);
-    if (!(reconnect ?? mayReconnect(code))) return this.#fail(reason);
-    this.#comeBack(reason, retryAfter ?? 0);
-  }
-
-  async #repair(repair: Promise<"reconnect" | "stop">, reason: StatusReason): Promise<void> {
     const wish = this.#wish;
+    const go = (outcome: Repair): void => {
+      // The application has decided otherwise in the meantime.
+      if (wish !== this.#wish) return;
+      if (outcome === "stop") this.#fail(reason);
+      else this.#comeBack(reason, retryAfter ?? 0);
+    };
+    const repair = this.#port.repair(code) ?? ((reconnect ?? mayReconnect(code)) ? "reconnect" : "stop");
+    if (typeof repair === "string") return go(repair);
     this.#setStatus("reconnecting", reason);
-    const outcome = await repair;
-    if (wish !== this.#wish) return;
-    if (outcome === "stop") this.#fail(reason);
-    else this.#comeBack(reason, 0);
+    void repair.then(go);
   }
 
   #comeBack(reason: StatusReason, retryAfter: number): void {

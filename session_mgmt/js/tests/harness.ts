@@ -15,9 +15,12 @@ export class FakePage {
   }
 }
 
+let tabs = 0;
+
 /** One tab: its sessionStorage outlives its pages. */
 export class Tab {
   readonly page = new FakePage();
+  readonly number = (tabs += 1);
 
   constructor(
     readonly browser: Browser,
@@ -43,7 +46,8 @@ export class Tab {
       storage: { local, session: this.storage },
       locks,
       page: this.page.page,
-      random: () => 0.5,
+      // Tabs draw different names for themselves; waits stay near the middle of their bounds.
+      random: () => 0.5 + this.number * 1e-6,
       ...options,
     });
     const client = await settled(started);
@@ -110,7 +114,10 @@ async function settled<T>(promise: Promise<T>): Promise<T> {
   const mark = (): void => void (done = true);
   promise.then(mark, mark);
   // Locks and retries wait on the clock.
-  for (let at = 0; at < 200 && !done; at += 1) await pass(0.1);
+  for (let at = 0; at < 200 && !done; at += 1) {
+    await turns();
+    if (!done) await vi.advanceTimersByTimeAsync(100);
+  }
   return promise;
 }
 

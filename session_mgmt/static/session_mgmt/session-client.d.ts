@@ -550,8 +550,9 @@ export interface ConnectionPort {
 	detached(): void;
 	status(status: Status, reason: StatusReason | null): void;
 	/** What to do about an end that is no ordinary loss: come back now, or stay away. */
-	repair(code: number): Promise<"reconnect" | "stop"> | null;
+	repair(code: number): Repair | Promise<Repair> | null;
 }
+export type Repair = "reconnect" | "stop";
 declare class Connection {
 	#private;
 	status: Status;

@@ -1,0 +1,208 @@
+import { describe, expect, test } from "vitest";
+import { Browser, pass, record, refusal, turns, until, useFakeClock } from "./harness";
+
+useFakeClock();
+
+describe("client_forgotten", () => {
+  test("makes a new client, and gives what was not confirmed to the application", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    const { clientId } = client;
+    const unsent = record(client, "unsent");
+    const seen: unknown[] = [];
+    client.topics.subscribe("t", (data) => void seen.push(data));
+    await client.state.set("/a", 1);
+    browser.server.swallowReceipts = true;
+    const lost = client.topics.publish("chat", "hello");
+    await turns();
+    browser.server.swallowReceipts = false;
+    browser.server.forgetClients();
+    await turns();
+    browser.server.publish("t", "meanwhile");
+    await pass(2);
+    expect(await refusal(lost)).toBe("client_forgotten");
+    expect(unsent).toEqual([[[{ seq: 2, write: { type: "publish", topic: "chat", data: "hello" } }], "client_forgotten"]]);
+    expect(client.clientId).not.toBe(clientId);
+    expect(seen).toEqual(["meanwhile"]);
+    await client.state.set("/b", 2);
+    expect(browser.server.received.at(-1)?.seq).toBe(1);
+    expect(client.state.get()).toEqual({ a: 1, b: 2 });
+  });
+});
+
+describe("session_expired", () => {
+  test("gets a successor, keeps subscriptions, and gives unsent writes to the application", async () => {
+    const browser = new Browser();
+    const tab = browser.tab();
+    const client = await tab.openConnected();
+    const old = client.id;
+    const unsent = record(client, "unsent");
+    const seen: unknown[] = [];
+    client.topics.subscribe("t", (data) => void seen.push(data));
+    await client.state.set("/a", 1);
+    client.connection.disconnect();
+    void client.state.set("/b", 2);
+    browser.server.session.state = "expired";
+    browser.server.publish("t", "missed");
+    void client.connection.connect();
+    await pass(3);
+    expect(client.status).toBe("connected");
+    expect(client.id).not.toBe(old);
+    expect(unsent.map(([writes, reason]) => [writes.length, reason])).toEqual([[1, "session_expired"]]);
+    expect(seen).toEqual(["missed"]);
+    expect(client.state.get()).toEqual({});
+    await client.state.set("/c", 3);
+    await tab.close(client);
+    expect((await tab.open()).id).toBe(client.id);
+  });
+
+  test("in two tabs gets one successor", async () => {
+    const browser = new Browser();
+    const first = await browser.tab().openConnected();
+    const second = await browser.tab().openConnected();
+    browser.server.expire();
+    await pass(5);
+    expect(browser.server.sessions).toHaveLength(2);
+    expect(first.id).toBe(second.id);
+    expect([first.status, second.status]).toEqual(["connected", "connected"]);
+  });
+
+  test("without a successor fails, and the next start creates a session", async () => {
+    const browser = new Browser();
+    const tab = browser.tab();
+    browser.server.recoverable = false;
+    const client = await tab.openConnected();
+    const expired = record(client, "session_expired");
+    browser.server.expire();
+    await pass(3);
+    expect(client.status).toBe("failed");
+    expect(expired).toHaveLength(1);
+    await tab.close(client);
+    const next = await tab.openConnected();
+    expect(next.id).not.toBe(client.id);
+  });
+
+  test("asks again while the server does not answer", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    browser.server.offline = true;
+    browser.server.expire();
+    await pass(3);
+    expect(client.status).toBe("reconnecting");
+    browser.server.offline = false;
+    await pass(20);
+    expect(client.status).toBe("connected");
+  });
+});
+
+describe("a session that is no more", () => {
+  test("terminated: fails, tells it once, and the next start creates another", async () => {
+    const browser = new Browser();
+    const tab = browser.tab();
+    const client = await tab.openConnected();
+    const terminated = record(client, "session_terminated");
+    const unsent = record(client, "unsent");
+    browser.server.refuse({ name: "busy", temporary: true, retry_after: 60 });
+    void client.state.set("/a", 1);
+    await turns();
+    browser.server.event("session_terminated", { by: "admin" });
+    browser.server.terminate();
+    await pass(60);
+    expect(client.status).toBe("failed");
+    expect(terminated).toHaveLength(1);
+    expect(unsent.map(([, reason]) => reason)).toEqual(["session_terminated"]);
+    expect(browser.server.sockets).toHaveLength(1);
+    await tab.close(client);
+    expect((await tab.openConnected()).id).not.toBe(client.id);
+  });
+
+  test("invalid token: fails and says that a login is needed", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    const required: unknown[] = [];
+    client.auth.onAuthRequired((data) => void required.push(data));
+    browser.server.bye(4501);
+    await pass(60);
+    expect(client.status).toBe("failed");
+    expect(required).toEqual([{ reason: "invalid_token" }]);
+  });
+
+  test("invalid token: takes the session that another tab has got in the meantime", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    const key = browser.local.key(0) as string;
+    const kept = JSON.parse(browser.local.getItem(key) as string);
+    await browser.tab().open({ name: "other" });
+    const other = browser.server.session;
+    browser.local.setItem(key, JSON.stringify({ ...kept, session: other.fields(), token: other.token }));
+    browser.server.bye(4501);
+    await pass(3);
+    expect(client.status).toBe("connected");
+    expect(client.id).toBe(other.id);
+  });
+
+  test("a record of an earlier session gives its writes to the application of the next start", async () => {
+    const browser = new Browser();
+    const tab = browser.tab();
+    const before = await tab.openConnected();
+    before.connection.disconnect();
+    void before.send("for the old session");
+    await tab.close(before);
+    browser.local.removeItem(browser.local.key(0) as string);
+    const after = await tab.open({ autoConnect: false });
+    const unsent = record(after, "unsent");
+    await pass(0.1);
+    expect(unsent).toEqual([[[{ seq: 1, write: { type: "send", data: "for the old session" } }], "session_changed"]]);
+    expect(after.pending).toBe(0);
+  });
+
+  test("a write that breaks the protocol does not end the next page's connection too", async () => {
+    const browser = new Browser();
+    const tab = browser.tab();
+    const client = await tab.openConnected();
+    const unsent = record(client, "unsent");
+    browser.server.swallowReceipts = true;
+    void client.send("poison");
+    await turns();
+    browser.server.bye(4500);
+    await turns();
+    expect(client.status).toBe("failed");
+    expect(unsent.map(([, reason]) => reason)).toEqual(["invalid_frame"]);
+    await tab.close(client);
+    const next = await tab.openConnected();
+    await until(() => next.status === "connected");
+    expect(next.pending).toBe(0);
+  });
+});
+
+describe("the session manager", () => {
+  test("has the calls of the seed interface", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    const { sessions } = client;
+    expect((await sessions.getSession()).sessionId).toBe(client.id);
+    expect((await sessions.updateSession({ metadata: { a: 1 } })).state).toBe("active");
+    expect(await sessions.validateSession("shop.view")).toEqual({ valid: true, reason: null });
+    expect(await client.auth.validate()).toEqual({ valid: true, reason: null });
+    expect((await sessions.createSession()).session.sessionId).not.toBe(client.id);
+    await sessions.getSessionMetrics();
+    expect((await sessions.recoverSession(client.id)).token).toMatch(/^sma_/);
+    await client.state.persistState();
+    await client.state.restoreState();
+    await client.state.compressState();
+    expect(browser.server.requests.slice(-3).map((line) => line.split("/").slice(-3, -1).join("/"))).toEqual([
+      "main/persist",
+      "main/restore",
+      "main/compress",
+    ]);
+  });
+
+  test("rejects with the server's error", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    browser.server.sessions.length = 0;
+    await expect(client.sessions.getSession()).rejects.toMatchObject({ name: "invalid_token", code: 200 });
+    browser.server.offline = true;
+    await expect(client.sessions.getSession()).rejects.toMatchObject({ name: "network_error", temporary: true });
+  });
+});
