@@ -335,6 +335,13 @@ class ConnectionLimit(TemporaryError):
     message = "The user has as many connections as allowed."
 
 
+class InternalError(SessionMgmtError):
+    """A fault of the server; what it was stands in the log only."""
+
+    number, name, status, close = 303, "internal_error", 500, 1011
+    message = "The server failed."
+
+
 class Unavailable(TemporaryError):
     number, name, close = 304, "unavailable", 4013
     message = "The database cannot be reached."
