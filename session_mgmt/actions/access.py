@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
+
 from session_mgmt.exceptions import PublishDenied, SessionNotFound, TopicDenied
 from session_mgmt.models import ClientSession
 from session_mgmt.registry import registry
+
+logger = logging.getLogger("session_mgmt.access")
 
 # Everything that prints, without spaces at the ends; a topic is a name that people read in lists and logs.
 _TOPIC = re.compile(r"[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]{0,253}[^\s\x00-\x1f\x7f])?")
@@ -30,6 +36,8 @@ class Actor:
 
 SERVER = Actor(trusted=True)
 MANAGE = "session_mgmt.change_clientsession"
+MESSAGE = "session_mgmt.message_clientsession"
+PUBLISH = "session_mgmt.add_publication"
 
 
 def access_session(using: str, actor: Actor, session: UUID) -> ClientSession:
@@ -48,16 +56,32 @@ def _is_theirs(actor: Actor, session: ClientSession) -> bool:
 
 def may_follow(session: ClientSession, topic: str) -> None:
     """Ask the application whether a session may follow a topic; default no. Raises ``TopicDenied``."""
-    found = registry.find(topic) if _TOPIC.fullmatch(topic) else None
-    if found is None or not found[0].allows_follow(session, found[1]):
+    found = registry.find(topic) if is_topic(topic) else None
+    if found is None or not _allows(found[0].allows_follow, session, found[1]):
         raise TopicDenied()
 
 
 def may_publish(session: ClientSession, topic: str) -> None:
     """Ask the application whether a session may publish to a topic; default no. Raises ``PublishDenied``."""
-    found = registry.find(topic) if _TOPIC.fullmatch(topic) else None
-    if found is None or not found[0].allows_publish(session, found[1]):
+    found = registry.find(topic) if is_topic(topic) else None
+    if found is None or not _allows(found[0].allows_publish, session, found[1]):
         raise PublishDenied()
+
+
+def is_declared(topic: str) -> bool:
+    """Whether the application has a topic of this name."""
+    return is_topic(topic) and registry.find(topic) is not None
+
+
+def _allows(
+    ask: Callable[[ClientSession, dict[str, str]], bool], session: ClientSession, parts: dict[str, str]
+) -> bool:
+    """The application's answer. ``orders:abc`` where it looks up a number is a topic that does not exist, not a fault."""
+    try:
+        return ask(session, parts)
+    except (ValueError, TypeError, LookupError, ObjectDoesNotExist, ValidationError) as error:
+        logger.info("The rights of a topic could not be told from its name: %r", error)
+        return False
 
 
 def is_topic(topic: str) -> bool:

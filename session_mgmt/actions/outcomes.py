@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from session_mgmt.exceptions import SessionMgmtError, TemporaryError, subclasses
+from session_mgmt.protocol import position as positions
 from session_mgmt.protocol.logs import Entry
 from session_mgmt.protocol.position import Position
 
@@ -56,4 +57,5 @@ def replayed(body: bytes) -> Outcome:
     answer = orjson.loads(body)
     stored = answer.get("error")
     error = _BY_NAME[stored["name"]](stored["message"]) if stored else None
-    return Outcome(orjson.dumps({**answer, "replayed": True}), error=error, replayed=True)
+    position = positions.parse(answer.get("position"))
+    return Outcome(orjson.dumps({**answer, "replayed": True}), error=error, position=position, replayed=True)

@@ -60,6 +60,7 @@ class Attachment:
     is_new: bool
     logs: dict[str, Log]
     denied: dict[str, SessionMgmtError]
+    at: datetime
     subscriptions: list[str] = field(default_factory=list)
     queries: int = 0
 
@@ -105,6 +106,7 @@ def attach(connect: Connect, *, server: str, transport: str = "websocket", now: 
         is_new=is_new,
         logs=logs,
         denied=denied,
+        at=now,
         subscriptions=subscriptions,
         queries=counter.count,
     )
@@ -227,6 +229,15 @@ def _check_subscriptions(using: str, session: uuid.UUID, topic: str) -> None:
     mine = Subscription.objects.using(using).filter(session_id=session)
     if mine.exclude(topic=topic).count() >= settings().max_subscriptions:
         raise SubscriptionLimit(limit=settings().max_subscriptions)
+
+
+def publish_ephemeral(session: ClientSession, topic: str, data: Any) -> None:
+    """Tell those who are there now; nothing is stored. Raises ``PublishDenied``."""
+    using = settings().database
+    access.may_publish(session, topic)
+    statements = Statements(connections[using])
+    streams.ensure(statements, [topic], at=clock.read(using))
+    notices.carry(stream_key(streams.windows(statements, {topic: None})[topic].id), topic, data)
 
 
 def unfollow(session: uuid.UUID, topic: str) -> None:

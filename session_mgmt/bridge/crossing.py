@@ -19,6 +19,7 @@ from session_mgmt.actions import notices, writing
 from session_mgmt.actions.outcomes import refused
 from session_mgmt.actions.writing import Decision, Group, Member
 from session_mgmt.backends import doorbell
+from session_mgmt.backends.doorbell import Listener, RemoteListener, is_shared
 from session_mgmt.bridge.lane import Lane, Sink, Waiting
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import Busy, Unavailable
@@ -47,6 +48,14 @@ class Bridge:
 
     def _is_sqlite(self) -> bool:
         return connections[self.using].vendor == "sqlite"
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Hear the doorbells of this process, on whatever thread rings; returns the way to stop."""
+        return doorbell().listen(listener)
+
+    def ears(self, heard: Listener) -> RemoteListener | None:
+        """Hear the doorbells of other processes, if the channel layer reaches them."""
+        return RemoteListener(heard) if is_shared() else None
 
     def _heard(self, heads: dict[str, int], cargo: dict[str, Any] | None) -> None:
         if notices.OUTBOX in heads and not self.inline:

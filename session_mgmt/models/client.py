@@ -74,9 +74,7 @@ class Connection(models.Model):
         ]
         indexes = [
             models.Index(fields=["session", "opened_at"], name="sm_conn_session"),
-            models.Index(
-                fields=["lease_expires_at"], name="sm_conn_open", condition=models.Q(closed_at__isnull=True)
-            ),
+            models.Index(fields=["lease_expires_at"], name="sm_conn_open", condition=models.Q(closed_at__isnull=True)),
         ]
 
     def __str__(self) -> str:

@@ -40,6 +40,12 @@ class ClientSession(models.Model):
     class Meta:
         verbose_name = _("client session")
         verbose_name_plural = _("client sessions")
+        permissions = [
+            ("terminate_clientsession", "Can end client sessions"),
+            ("disconnect_clientsession", "Can disconnect client sessions"),
+            ("message_clientsession", "Can send messages to client sessions"),
+            ("clean_clientsession", "Can run the cleanup"),
+        ]
         constraints = [
             models.CheckConstraint(
                 name="sm_session_ended",
@@ -48,9 +54,7 @@ class ClientSession(models.Model):
             ),
         ]
         indexes = [
-            models.Index(
-                fields=["user", "created_at"], name="sm_user_live", condition=models.Q(state="active")
-            ),
+            models.Index(fields=["user", "created_at"], name="sm_user_live", condition=models.Q(state="active")),
             models.Index(fields=["created_at"], name="sm_created"),
             models.Index(fields=["ended_at"], name="sm_ended", condition=models.Q(ended_at__isnull=False)),
         ]

@@ -1,0 +1,15 @@
+"""The whole ASGI side in one call: ``application = session_mgmt.asgi.application(get_asgi_application())``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from channels.routing import ProtocolTypeRouter, URLRouter
+
+from session_mgmt.routing import websocket_urlpatterns
+
+
+def application(django_application: Any, extra_websocket_urlpatterns: list[Any] | None = None) -> ProtocolTypeRouter:
+    """HTTP goes to Django, WebSockets to the session consumer, which checks origin and token itself."""
+    patterns = [*websocket_urlpatterns, *(extra_websocket_urlpatterns or [])]
+    return ProtocolTypeRouter({"http": django_application, "websocket": URLRouter(patterns)})

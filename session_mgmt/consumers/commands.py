@@ -1,0 +1,175 @@
+"""Frames in: a table from frame to what is done with it; the only dispatch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from session_mgmt.actions import preparing, resuming
+from session_mgmt.bridge import bridge
+from session_mgmt.conf import settings
+from session_mgmt.consumers import verdicts
+from session_mgmt.consumers.connection import Connection
+from session_mgmt.consumers.writes import Refused, digest_of_text
+from session_mgmt.documents import strict
+from session_mgmt.documents.errors import DocumentError
+from session_mgmt.exceptions import (
+    FrameTooLarge,
+    InvalidField,
+    InvalidFrame,
+    SessionMgmtError,
+    TooManyRequests,
+)
+from session_mgmt.models import clock
+from session_mgmt.protocol import frames
+from session_mgmt.protocol.codes import Close
+from session_mgmt.protocol.frames import (
+    Ack,
+    Connect,
+    Disconnect,
+    Ping,
+    Pong,
+    Publish,
+    Send,
+    Subscribe,
+    Unsubscribe,
+    Update,
+)
+from session_mgmt.protocol.logs import SESSION, STATE, TOPIC
+
+BURST_SECONDS = 5.0
+NUMBERED = ("update", "publish", "send")
+
+
+def decode(text: str) -> Any:
+    """Strict JSON of one frame. Raises ``SessionMgmtError``."""
+    most = settings().max_frame_bytes
+    if len(text) > most:
+        raise FrameTooLarge(limit=most)
+    try:
+        return strict.loads(text, preparing.limits(), most)
+    except DocumentError as error:
+        raise preparing.translated(error) from error
+
+
+class Commands:
+    """What a connected client asks for, one frame after the other."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._tokens = settings().max_frames_per_second * BURST_SECONDS
+        self._filled_at = asyncio.get_running_loop().time()
+
+    def receive(self, text: str) -> None:
+        """Take one text message; every refusal is answered, none ends in a traceback."""
+        self._connection.heard(len(text))
+        if not self._may_ask():
+            self._connection.fail(TooManyRequests(retry_after=1.0))
+            self._connection.stop(Close.TOO_MANY_REQUESTS, retry_after=BURST_SECONDS)
+            return
+        message = None
+        try:
+            message = decode(text)
+            frame = frames.parse(message)
+        except SessionMgmtError as error:
+            self._refuse(message, text, error)
+            return
+        HANDLERS[type(frame)](self._connection, frame)
+
+    def _may_ask(self) -> bool:
+        """A bucket that fills at the allowed rate."""
+        rate = settings().max_frames_per_second
+        now = asyncio.get_running_loop().time()
+        self._tokens = min(rate * BURST_SECONDS, self._tokens + (now - self._filled_at) * rate)
+        self._filled_at = now
+        self._tokens -= 1
+        return self._tokens >= 0
+
+    def _refuse(self, message: Any, text: str, error: SessionMgmtError) -> None:
+        """A numbered frame is refused under its number, so that the client can go on with the next."""
+        seq = message.get("seq") if isinstance(message, dict) and message.get("type") in NUMBERED else None
+        if isinstance(seq, int) and not isinstance(seq, bool) and 0 < seq <= frames.MAX_OFFSET:
+            self._connection.writes.take(Refused(seq, error, digest_of_text(text)))
+            return
+        request = {"id": message["id"]} if isinstance(message, dict) and isinstance(message.get("id"), int) else {}
+        self._connection.fail(error, **request)
+
+
+def _write(connection: Connection, frame: Update | Publish | Send) -> None:
+    connection.wrote()
+    if isinstance(frame, Publish) and frame.seq is None:
+        connection.spawn(_publish_ephemeral(connection, frame))
+    else:
+        connection.writes.take(frame)
+
+
+async def _publish_ephemeral(connection: Connection, frame: Publish) -> None:
+    await bridge().call(resuming.publish_ephemeral, connection.attachment.session, frame.topic, frame.data)
+
+
+def _subscribe(connection: Connection, frame: Subscribe) -> None:
+    connection.spawn(_follow(connection, frame))
+
+
+async def _follow(connection: Connection, frame: Subscribe) -> None:
+    session = connection.attachment.session
+    try:
+        log = await bridge().call(resuming.follow, session, frame.log, frame.position)
+    except SessionMgmtError as error:
+        connection.fail(error, id=frame.id)
+        return
+    connection.push({"type": "reply", "id": frame.id, "verdict": verdicts.as_json(log)})
+    connection.follow(log).start()
+
+
+def _unsubscribe(connection: Connection, frame: Unsubscribe) -> None:
+    if not frame.log.startswith((TOPIC, STATE)) and frame.log != SESSION:
+        connection.fail(InvalidField("log is session, state:<name> or topic:<topic>.", field="log"), id=frame.id)
+        return
+    connection.spawn(_leave(connection, frame))
+
+
+async def _leave(connection: Connection, frame: Unsubscribe) -> None:
+    connection.unfollow(frame.log)
+    if frame.log.startswith(TOPIC):
+        await bridge().call(resuming.unfollow, connection.attachment.session.pk, frame.log.removeprefix(TOPIC))
+    connection.push({"type": "reply", "id": frame.id})
+
+
+def _ack(connection: Connection, frame: Ack) -> None:
+    connection.confirm(frame.seq)
+
+
+def _ping(connection: Connection, frame: Ping) -> None:
+    connection.push({"type": "pong", "id": frame.id, "server_time": clock.as_text(connection.server_time())})
+
+
+def _pong(connection: Connection, frame: Pong) -> None:
+    connection.ponged(frame.ping)
+    if frame.acked is not None:
+        connection.confirm(frame.acked)
+
+
+def _disconnect(connection: Connection, frame: Disconnect) -> None:
+    connection.left = True
+    connection.stop(Close.NORMAL)
+
+
+def _connect_again(connection: Connection, frame: Connect) -> None:
+    connection.fail(InvalidFrame("connect is the first frame, and comes once."))
+    connection.stop(Close.INVALID_FRAME)
+
+
+HANDLERS: dict[type, Callable[[Connection, Any], None]] = {
+    Connect: _connect_again,
+    Update: _write,
+    Publish: _write,
+    Send: _write,
+    Subscribe: _subscribe,
+    Unsubscribe: _unsubscribe,
+    Ack: _ack,
+    Ping: _ping,
+    Pong: _pong,
+    Disconnect: _disconnect,
+}

@@ -1,0 +1,122 @@
+"""A log as this process serves it: one place for all who follow, one read and one encoding for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from session_mgmt.actions import logs
+from session_mgmt.actions.logs import LogRow
+from session_mgmt.bridge import bridge
+from session_mgmt.conf import settings
+from session_mgmt.exceptions import SessionMgmtError
+from session_mgmt.protocol.logs import Entry, entries_frame
+from session_mgmt.protocol.recovery import is_dense
+
+if TYPE_CHECKING:
+    from session_mgmt.protocol.position import Position
+
+logger = logging.getLogger("session_mgmt.feed")
+
+
+class Follower(Protocol):
+    """Somebody who is served by a feed."""
+
+    def deliver(self, feed: Feed, frame: str, before: int) -> None:
+        """Take a frame whose first entry is number ``before`` + 1."""
+
+    def lost(self, feed: Feed, position: Position) -> None:
+        """The log has lost entries between what was delivered and ``position``."""
+
+
+@dataclass(slots=True)
+class Feed:
+    """``head`` is the newest entry that this process has handed on; ``row`` tells where the log is stored."""
+
+    row: LogRow
+    epoch: str
+    head: int
+    tag: str
+    live: dict[Follower, None]
+    following: int = 0
+    idle_since: float | None = None
+    _reading: asyncio.Task[None] | None = None
+    _again: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.row.name
+
+    def append(self, entries: Sequence[Entry]) -> bool:
+        """Hand on new entries; False if there is a hole before them, which is then read."""
+        fresh = [entry for entry in entries if entry.offset > self.head]
+        if not fresh:
+            return True
+        if fresh[0].offset != self.head + 1:
+            self.catch_up()
+            return False
+        before, self.head, self.tag = self.head, fresh[-1].offset, fresh[-1].tag
+        if self.live:
+            frame = entries_frame(self.name, self.epoch, fresh)
+            for follower in tuple(self.live):
+                follower.deliver(self, frame, before)
+        return True
+
+    def catch_up(self) -> None:
+        """Read what is new, soon; several calls become one read."""
+        if self._reading is not None:
+            self._again = True
+            return
+        self._reading = asyncio.get_running_loop().create_task(self._read_on(), name=f"read {self.row.key}")
+
+    async def caught_up(self) -> None:
+        """Wait until a read that was asked for is done."""
+        while self._reading is not None:
+            await asyncio.wait([self._reading])
+
+    async def _read_on(self) -> None:
+        try:
+            while True:
+                self._again = False
+                entries = await bridge().read(logs.read, self.row, self.head, settings().replay_page)
+                fresh = [entry for entry in entries if entry.offset > self.head]
+                if not is_dense((entry.offset for entry in fresh), after=self.head):
+                    await self._jump()
+                elif fresh:
+                    self.append(fresh)
+                elif not self._again:
+                    return
+        except SessionMgmtError as error:
+            # The next doorbell or position check asks again.
+            logger.warning("The log %s could not be read: %s", self.row.key, error)
+        finally:
+            self._reading = None
+
+    async def _jump(self) -> None:
+        """Entries that nobody here has seen are gone: go to where the log stands, and say so to everybody."""
+        position = await bridge().read(logs.head, self.row)
+        if position is None:
+            return
+        self.epoch, self.head, self.tag = position.epoch, position.offset, position.tag
+        for follower in tuple(self.live):
+            follower.lost(self, position)
+
+    def correct(self, position: Position) -> None:
+        """Compare with where the database says that the log stands: behind means read, another epoch or a smaller head means history was lost."""
+        if position.epoch != self.epoch or position.offset < self.head:
+            self.epoch, self.head, self.tag = position.epoch, position.offset, position.tag
+            for follower in tuple(self.live):
+                follower.lost(self, position)
+        elif position.offset > self.head:
+            self.catch_up()
+        elif position.tag != self.tag:
+            self.tag = position.tag
+            for follower in tuple(self.live):
+                follower.lost(self, position)
+
+    def stop(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()

@@ -1,0 +1,189 @@
+"""One connection's place in one log: replay until it stands where the feed stands, then join the feed in the same turn of the loop.
+
+A client that reads too slowly falls back to replay: nothing is kept for it, because everything is in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from session_mgmt.actions import bodies, logs
+from session_mgmt.actions.logs import LogRow
+from session_mgmt.actions.resuming import Log
+from session_mgmt.bridge import bridge
+from session_mgmt.conf import settings
+from session_mgmt.consumers import verdicts
+from session_mgmt.protocol.logs import DOCUMENT_KEY, entries_frame
+from session_mgmt.protocol.position import Position
+from session_mgmt.protocol.recovery import Mode, is_dense
+
+if TYPE_CHECKING:
+    from session_mgmt.consumers.connection import Connection
+    from session_mgmt.consumers.feed import Feed
+
+
+class Following:
+    """``sent`` is the last offset that went out to the client."""
+
+    def __init__(self, connection: Connection, feed: Feed, log: Log) -> None:
+        self._connection, self.feed, self.log = connection, feed, log
+        self.sent = log.asked.offset if log.verdict.mode is Mode.ENTRIES and log.asked else log.head.offset
+        self.replayed: tuple[int, int] | None = None
+        self.lost_range: tuple[int | None, int] | None = verdicts.lost(log)
+        self._parked: deque[tuple[int, str]] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self.stopped = False
+
+    @property
+    def is_document(self) -> bool:
+        return self.log.key.startswith(DOCUMENT_KEY)
+
+    def start(self) -> asyncio.Task[None]:
+        """Bring the client to the present."""
+        needs_snapshot = self.is_document and self.log.verdict.mode is Mode.LOST
+        replays = self.log.verdict.mode is Mode.ENTRIES
+        self._task = asyncio.get_running_loop().create_task(
+            self._catch_up(snapshot=self.log.verdict.reason if needs_snapshot else None, marked=replays),
+            name=f"replay {self.log.key}",
+        )
+        return self._task
+
+    def stop(self) -> None:
+        if self.stopped:
+            return
+        self.stopped = True
+        self.feed.live.pop(self, None)
+        if self._task is not None:
+            self._task.cancel()
+
+    # -- live ------------------------------------------------------------------------------------------------------
+
+    def deliver(self, feed: Feed, frame: str, before: int) -> None:
+        """Pass a live frame on, or leave the feed and read the log when the client has caught up with what waits for it."""
+        outlet = self._connection.outlet
+        if outlet.full:
+            feed.live.pop(self, None)
+            self.sent = before
+            self._connection.fell_behind()
+            outlet.when_drained(self._return)
+            return
+        outlet.push(frame)
+        self.sent = feed.head
+        self._release()
+
+    def lost(self, feed: Feed, position: Position) -> None:
+        """The live log lost entries: a snapshot or a gap, then on from there."""
+        feed.live.pop(self, None)
+        self._restart(reason="history_lost" if position.offset <= self.sent else "trimmed", at=position)
+
+    def ephemeral(self, cargo: dict[str, Any]) -> None:
+        if not self._connection.outlet.full:
+            self._connection.push({"type": "ephemeral", **cargo})
+
+    def park(self, offset: int, frame: str) -> None:
+        """Keep a receipt until the client has been given the entries up to its offset."""
+        if self.stopped or offset <= self.sent:
+            self._connection.outlet.push(frame)
+        else:
+            self._parked.append((offset, frame))
+
+    def _release(self) -> None:
+        while self._parked and self._parked[0][0] <= self.sent:
+            self._connection.outlet.push(self._parked.popleft()[1])
+
+    # -- replay ----------------------------------------------------------------------------------------------------
+
+    def _return(self) -> None:
+        if not self.stopped:
+            self._task = asyncio.get_running_loop().create_task(self._catch_up(), name=f"return {self.log.key}")
+
+    def _restart(self, *, reason: str, at: Position) -> None:
+        if self.stopped:
+            return
+        if self.is_document:
+            work = self._catch_up(snapshot=reason)
+        else:
+            self._tell_gap(reason, at)
+            work = self._catch_up()
+        if self._task is not None:
+            self._task.cancel()
+        self._task = asyncio.get_running_loop().create_task(work, name=f"restart {self.log.key}")
+
+    async def _catch_up(self, *, snapshot: str | None = None, marked: bool = False) -> None:
+        """Pages from the log until the place equals the feed's; then, without giving up the loop, join it."""
+        if snapshot is not None:
+            await self._send_snapshot(snapshot)
+        while not self._join():
+            if self.sent > self.feed.head:
+                self.feed.catch_up()
+                await self.feed.caught_up()
+                continue
+            await self._send_page(marked=marked)
+            await self._connection.outlet.finished()
+        self._release()
+
+    def _join(self) -> bool:
+        if self.sent != self.feed.head:
+            return False
+        self.feed.live[self] = None
+        return True
+
+    async def _send_page(self, *, marked: bool) -> None:
+        row = LogRow(self.log.key, self.log.name)
+        entries = await bridge().read(logs.read, row, self.sent, settings().replay_page)
+        if not entries or not is_dense((entry.offset for entry in entries), after=self.sent):
+            await self._skip_what_is_gone()
+            return
+        # The feed may be behind what was read: those who are live there get the rest as well.
+        self.feed.append(entries)
+        last = entries[-1].offset
+        is_last = marked and last >= self.feed.head
+        self._connection.outlet.push(entries_frame(self.log.name, self.feed.epoch, entries, recovered=is_last))
+        self.replayed = (self.replayed[0] if self.replayed else self.sent + 1, last)
+        self.sent = last
+        self._release()
+
+    async def _skip_what_is_gone(self) -> None:
+        """A purge ran between two pages."""
+        position = await bridge().read(logs.head, LogRow(self.log.key, self.log.name))
+        if position is None or (position.offset == self.sent and position.epoch == self.feed.epoch):
+            self.feed.correct(position or Position(self.feed.epoch, self.sent, ""))
+            return
+        if self.is_document:
+            await self._send_snapshot("trimmed")
+        else:
+            self._tell_gap("trimmed", position)
+
+    def _tell_gap(self, reason: str, at: Position) -> None:
+        first = self.sent + 1 if reason == "trimmed" else None
+        self.lost_range = (first, at.offset)
+        self._connection.push(
+            {
+                "type": "gap",
+                "log": self.log.name,
+                "from": first,
+                "to": at.offset,
+                "reason": reason,
+                "position": at.as_json(),
+            }
+        )
+        self.sent = at.offset
+
+    async def _send_snapshot(self, reason: str) -> None:
+        limit = settings().max_document_bytes * 2
+        body = await bridge().read(bodies.load, settings().database, self.log.id, limit=limit)
+        head = {"type": "snapshot", "log": self.log.name, "position": body.position.as_json(), "reason": str(reason)}
+        data = orjson.dumps(body.data)
+        url = self._connection.document_url(body.name) if len(data) > settings().max_frame_bytes else None
+        if url is not None:
+            self._connection.push({**head, "url": url})
+        else:
+            self._connection.outlet.push(orjson.dumps(head)[:-1].decode() + ',"data":' + data.decode() + "}")
+        self.sent = body.position.offset
+        if body.position.epoch != self.feed.epoch:
+            self.feed.correct(body.position)
+        self._release()

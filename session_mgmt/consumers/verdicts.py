@@ -1,0 +1,49 @@
+"""Verdicts as clients are told them (PROTOCOL sections 2 and 4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from session_mgmt.actions.resuming import Attachment, Log
+from session_mgmt.protocol.logs import STATE
+from session_mgmt.protocol.recovery import Mode, Reason
+
+_DISCONTINUOUS = (Reason.HISTORY_LOST, Reason.EPOCH_CHANGED)
+
+
+def as_json(log: Log) -> dict[str, Any]:
+    """One log's verdict."""
+    verdict = log.verdict
+    if verdict.mode is Mode.UP_TO_DATE:
+        reason = {"reason": str(verdict.reason)} if verdict.reason is Reason.FROM_NOW else {}
+        return {"mode": "up_to_date", **reason, "position": log.head.as_json()}
+    if verdict.mode is Mode.ENTRIES and log.asked is not None:
+        return {"mode": "entries", "from": log.asked.offset, "to": verdict.last, "position": log.asked.as_json()}
+    if log.name.startswith(STATE):
+        return {"mode": "snapshot", "reason": str(verdict.reason), "position": log.head.as_json()}
+    return {
+        "mode": "gap",
+        "from": verdict.first or None,
+        "to": verdict.last,
+        "reason": str(verdict.reason),
+        "position": log.head.as_json(),
+    }
+
+
+def lost(log: Log) -> tuple[int | None, int] | None:
+    """The range of entries that a client will never see; a document's snapshot holds what its entries would have."""
+    if log.verdict.mode is not Mode.LOST or log.name.startswith(STATE):
+        return None
+    return (log.verdict.first or None, log.verdict.last)
+
+
+def overall(attachment: Attachment) -> tuple[str, str]:
+    """``full``, ``state_only`` or ``none``, and the reason."""
+    if attachment.is_new:
+        return "none", "new_client"
+    if attachment.went_back:
+        return "state_only", "went_back"
+    for log in attachment.logs.values():
+        if log.verdict.mode is Mode.LOST and (lost(log) or log.verdict.reason in _DISCONTINUOUS):
+            return "state_only", str(log.verdict.reason)
+    return "full", "resumed"

@@ -1,0 +1,246 @@
+"""A client's numbered writes, in their order: most go straight to the lane; those that need a read or user code first hold up what comes after them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import deque
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import orjson
+
+from session_mgmt.actions import access, bodies, messages, preparing, state, streams
+from session_mgmt.actions.fencing import Fence
+from session_mgmt.actions.outcomes import Outcome, refused
+from session_mgmt.actions.state import Prepare
+from session_mgmt.actions.streams import Publication
+from session_mgmt.actions.writing import Decision, Member, Work
+from session_mgmt.bridge import bridge
+from session_mgmt.conf import settings
+from session_mgmt.consumers.hub import hub
+from session_mgmt.documents import strict
+from session_mgmt.exceptions import Busy, PublishDenied, SessionMgmtError, StringTooLong, Unavailable
+from session_mgmt.models import clock
+from session_mgmt.protocol.frames import Publish, Send, Update
+from session_mgmt.protocol.logs import STATE
+
+if TYPE_CHECKING:
+    from session_mgmt.consumers.connection import Connection
+
+MOST_WAITING = 1000
+PREPARATIONS = 5
+PERMISSION_SECONDS = 5.0
+
+
+class Refused:
+    """A numbered frame that broke a rule before it could be read; it still uses up its number."""
+
+    __slots__ = ("digest", "error", "seq")
+
+    def __init__(self, seq: int, error: SessionMgmtError, digest: bytes) -> None:
+        self.seq, self.error, self.digest = seq, error, digest
+
+
+Numbered: TypeAlias = Update | Publish | Send | Refused
+
+
+class Writes:
+    """The writes of one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._documents: dict[str, int] = {}
+        self._publishable: dict[str, float] = {}
+        self._waiting: deque[Numbered] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def knows_document(self, name: str, row: int) -> None:
+        """The row of a document, so that updates need no look-up."""
+        self._documents[name] = row
+
+    def take(self, frame: Numbered) -> None:
+        """Carry out a write after all that came before it."""
+        if self._task is None and self._is_direct(frame):
+            self._submit(frame, self._work(frame))
+            return
+        if len(self._waiting) >= MOST_WAITING:
+            self._answer(frame, refused(Busy(retry_after=1.0)))
+            return
+        self._waiting.append(frame)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._work_off(), name="writes")
+
+    def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    # -- straight to the lane --------------------------------------------------------------------------------------
+
+    def _is_direct(self, frame: Numbered) -> bool:
+        if isinstance(frame, Update):
+            return frame.doc in self._documents and preparing.is_blind(frame.kind)
+        if isinstance(frame, Publish):
+            return self._publishable.get(frame.topic, 0.0) > asyncio.get_running_loop().time()
+        return isinstance(frame, Refused)
+
+    def _work(self, frame: Numbered) -> Work:
+        try:
+            if isinstance(frame, Update):
+                return preparing.blind(self._documents[frame.doc], frame.kind, frame.change, **self._terms(frame))
+            if isinstance(frame, Publish):
+                return self._publication(frame)
+        except SessionMgmtError as error:
+            return error
+        assert isinstance(frame, Refused)
+        return frame.error
+
+    def _terms(self, frame: Update) -> dict[str, Any]:
+        return {
+            "base": frame.base,
+            "epoch": frame.epoch,
+            "strategy": frame.strategy,
+            "writer": self._connection.attachment.client_id,
+        }
+
+    def _publication(self, frame: Publish) -> Publication:
+        data = strict.dumps(frame.data)
+        if len(data) > settings().max_publication_bytes:
+            limit = settings().max_publication_bytes
+            raise StringTooLong(f"A publication has at most {limit} bytes.", limit=limit)
+        return Publication(frame.topic, data, frame.key)
+
+    def _fence(self, frame: Numbered) -> Fence:
+        attachment = self._connection.attachment
+        assert frame.seq is not None
+        return Fence(attachment.client, attachment.client_id, attachment.generation, frame.seq, _digest(frame))
+
+    def _submit(self, frame: Numbered, work: Work) -> None:
+        self._in_flight += 1
+        self._idle.clear()
+        sent = bridge().submit(Member(work, self._fence(frame)), (self._connection, frame), hub().from_lane)
+        if not sent:
+            self.answered(frame, refused(Busy(retry_after=1.0)))
+
+    def answered(self, frame: Numbered, decision: Decision) -> None:
+        """The lane has decided."""
+        self._in_flight -= 1
+        if self._in_flight == 0:
+            self._idle.set()
+        if isinstance(decision, Prepare) and isinstance(frame, Update):
+            self._connection.spawn(self._prepare_and_write(frame))
+        elif isinstance(decision, Outcome):
+            self._answer(frame, decision)
+
+    def _answer(self, frame: Numbered, outcome: Outcome) -> None:
+        text = f'{{"type":"receipt","seq":{frame.seq},{outcome.body[1:].decode()}'
+        following = self._connection.followings.get(STATE + frame.doc) if isinstance(frame, Update) else None
+        position = outcome.position
+        if following is not None and position is not None and position.epoch == following.feed.epoch:
+            following.park(position.offset, text)
+        else:
+            self._connection.outlet.push(text)
+
+    # -- one at a time ---------------------------------------------------------------------------------------------
+
+    async def _work_off(self) -> None:
+        try:
+            while self._waiting:
+                frame = self._waiting.popleft()
+                if self._is_direct(frame):
+                    self._submit(frame, self._work(frame))
+                    continue
+                await self._idle.wait()
+                await self._one(frame)
+        finally:
+            self._task = None
+
+    async def _one(self, frame: Numbered) -> None:
+        try:
+            if isinstance(frame, Update):
+                await self._find_document(frame)
+            elif isinstance(frame, Publish):
+                await self._ask_publish(frame)
+            elif isinstance(frame, Send):
+                await self._send(frame)
+        except SessionMgmtError as error:
+            if error.temporary:
+                self._answer(frame, refused(error))
+            else:
+                self._submit(frame, error)
+
+    async def _find_document(self, frame: Update) -> None:
+        if frame.doc not in self._documents:
+            session = self._connection.attachment.session.pk
+            self._documents[frame.doc] = await bridge().call(_ensure_document, session, frame.doc)
+        if preparing.is_blind(frame.kind):
+            self._submit(frame, self._work(frame))
+        else:
+            await self._prepare_and_write(frame)
+
+    async def _prepare_and_write(self, frame: Update) -> None:
+        """Compute the change from the document as it is; again if the document moves meanwhile."""
+        for _ in range(PREPARATIONS):
+            work = await self._from_head(frame)
+            decision = await bridge().awrite(Member(work, self._fence(frame)))
+            if isinstance(decision, Outcome):
+                self._answer(frame, decision)
+                return
+        self._answer(frame, refused(Busy(retry_after=0.2)))
+
+    async def _from_head(self, frame: Update) -> Work:
+        try:
+            return await bridge().call(
+                preparing.from_head,
+                bridge().using,
+                self._documents[frame.doc],
+                frame.kind,
+                frame.change,
+                **self._terms(frame),
+            )
+        except SessionMgmtError as error:
+            if error.temporary:
+                raise
+            return error
+
+    async def _ask_publish(self, frame: Publish) -> None:
+        try:
+            await bridge().read(access.may_publish, self._connection.attachment.session, frame.topic)
+        except SessionMgmtError:
+            raise
+        except Exception as error:
+            raise PublishDenied() from error
+        self._publishable[frame.topic] = asyncio.get_running_loop().time() + PERMISSION_SECONDS
+        self._submit(frame, self._work(frame))
+
+    async def _send(self, frame: Send) -> None:
+        attachment = self._connection.attachment
+        try:
+            outcome = await bridge().call(messages.receive, attachment.session, self._fence(frame), frame.data)
+        except SessionMgmtError:
+            raise
+        except Exception as error:
+            raise Unavailable(retry_after=1.0) from error
+        self._answer(frame, outcome)
+
+
+def _ensure_document(session: Any, name: str) -> int:
+    using = settings().database
+    return bodies.ensure(using, session, name, most=settings().max_documents, at=clock.read(using))
+
+
+def _digest(frame: Numbered) -> bytes:
+    if isinstance(frame, Update):
+        return state.digest(frame.doc, frame.kind, frame.change, frame.strategy)
+    if isinstance(frame, Publish):
+        return streams.digest(frame.topic, orjson.dumps(frame.data), frame.key)
+    if isinstance(frame, Send):
+        return messages.digest(frame.data)
+    return frame.digest
+
+
+def digest_of_text(text: str) -> bytes:
+    """What a repeated frame that could not be read must equal."""
+    return hashlib.sha256(b"refused\0" + text.encode()).digest()

@@ -1,0 +1,127 @@
+"""Clients that speak the protocol by hand, through the real consumer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import orjson
+import pytest
+from channels.testing import WebsocketCommunicator
+
+from session_mgmt import registry as registry_module
+from session_mgmt.actions import sessions
+from session_mgmt.bridge import bridge
+from session_mgmt.consumers.hub import hub
+from session_mgmt.consumers.websocket import SUBPROTOCOL, SessionConsumer
+from session_mgmt.registry import on_message, topic
+
+PATIENCE = 10.0
+
+
+class Peer:
+    """One connection; frames that a test does not wait for stay in ``seen``."""
+
+    def __init__(self, **headers: str) -> None:
+        given = [(name.encode(), value.encode()) for name, value in headers.items()]
+        self._communicator = WebsocketCommunicator(
+            SessionConsumer.as_asgi(), "/ws/session/", headers=given, subprotocols=[SUBPROTOCOL]
+        )
+        self.seen: list[dict[str, Any]] = []
+
+    async def open(
+        self, token: str, *, client_id: str | None = None, logs: Any = None, acked: int = 0
+    ) -> dict[str, Any]:
+        await self.handshake()
+        await self.say(type="connect", token=token, client_id=client_id, logs=logs or {}, acked=acked)
+        return await self.next()
+
+    async def handshake(self) -> None:
+        accepted, _ = await self._communicator.connect(timeout=PATIENCE)
+        assert accepted
+
+    async def say(self, **frame: Any) -> None:
+        await self.raw(orjson.dumps(frame).decode())
+
+    async def raw(self, text: str) -> None:
+        await self._communicator.send_to(text_data=text)
+
+    async def binary(self, data: bytes) -> None:
+        await self._communicator.send_to(bytes_data=data)
+
+    async def next(self) -> dict[str, Any]:
+        frame: dict[str, Any] = orjson.loads(await self._communicator.receive_from(timeout=PATIENCE))
+        self.seen.append(frame)
+        return frame
+
+    async def until(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        while not wanted(frame := await self.next()):
+            pass
+        return frame
+
+    async def until_type(self, type_: str) -> dict[str, Any]:
+        return await self.until(lambda frame: frame["type"] == type_)
+
+    async def receipt(self, seq: int) -> dict[str, Any]:
+        return await self.until(lambda frame: frame["type"] == "receipt" and frame["seq"] == seq)
+
+    async def entry(self, log: str) -> list[Any]:
+        frame = await self.until(lambda f: f["type"] == "entries" and f["log"] == log)
+        entries: list[Any] = frame["entries"]
+        return entries
+
+    async def closed(self) -> int:
+        """Wait for the close and give its code."""
+        while True:
+            event = await self._communicator.receive_output(timeout=PATIENCE)
+            if event["type"] == "websocket.close":
+                return int(event["code"])
+            self.seen.append(orjson.loads(event["text"]))
+
+    async def leave(self) -> None:
+        await self._communicator.disconnect(timeout=PATIENCE)
+
+    async def drop(self) -> None:
+        """The network is gone: the server is told 1006."""
+        await self._communicator.disconnect(code=1006, timeout=PATIENCE)
+
+
+@pytest.fixture
+def declared() -> Any:
+    """Topics and a message handler, for one test."""
+    before = registry_module.registry.topics[:], registry_module.registry.message_handlers[:]
+
+    @topic("room:{name}", publish=True)
+    def everybody(session: Any, name: str) -> bool:
+        return name != "secret"
+
+    @on_message
+    def double(session: Any, data: Any) -> Any:
+        if data == "fail":
+            raise ValueError("no")
+        return {"double": data["n"] * 2}
+
+    yield
+    registry_module.registry.topics[:], registry_module.registry.message_handlers[:] = before
+
+
+@pytest.fixture
+async def peers(transactional_db: None, declared: None) -> AsyncIterator[Callable[..., Peer]]:
+    """Make peers; all are disconnected at the end and the hub is stopped."""
+    made: list[Peer] = []
+
+    def make(**headers: str) -> Peer:
+        made.append(Peer(**headers))
+        return made[-1]
+
+    yield make
+    for peer in made:
+        await asyncio.gather(peer.leave(), return_exceptions=True)
+    await hub().stop()
+
+
+@pytest.fixture
+async def created(transactional_db: None) -> sessions.Created:
+    """A fresh session."""
+    return await bridge().call(sessions.create)
