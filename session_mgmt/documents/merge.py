@@ -82,6 +82,8 @@ def rebase(
     """
     listed = tuple(ops)
     fates = _overlapping(listed, their_paths)
+    if not any(fates):
+        return Merged(operations.apply(server, listed))
     # Each obj goes along: the dropped operations below it count on the object.
     dropped = [op for op, falls in zip(listed, fates, strict=True) if falls or op[0] == "obj"]
     merged = merge3(base, server, operations.apply(base, dropped), arrays=arrays, on_conflict=on_conflict)

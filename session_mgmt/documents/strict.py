@@ -30,7 +30,7 @@ _BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKET: Final = bytes(set(range(256)) - set(b"[]{}"))
 _STEPS: Final = {ord("["): 1, ord("]"): -1}
 # orjson turns integers from 2^64 on silently into floats; shorter ones are checked as values.
-_FLOAT = re.compile(rb"[0-9][.eE]")
+_ODD_FLOAT = re.compile(rb"\.0(?![0-9])|e\+")
 _HUGE_INTEGER = re.compile(rb"(?:^|[\s,:\[])-?[0-9]{17,}+(?![.eE])")
 
 
@@ -88,19 +88,26 @@ def _is_plain(data: bytes, value: JSON, limits: Limits) -> bool:
     colons = data.count(b":")
     if colons > limits.keys or not _strings_are_short(data, limits):
         return False
-    written = orjson.dumps(value)
-    if written == data:
-        # Compact text that comes back the same lost no duplicate key; left are floats with an integral value.
-        return b".0" not in data and b"e+" not in data
     # Each dropped duplicate takes its colon along. Without \u escapes a text inside strings keeps its colons, so equal
     # counts mean that nothing was dropped.
-    return written.count(b":") == colons and not _FLOAT.search(_outside_strings(data))
+    written = orjson.dumps(value)
+    return written.count(b":") == colons and not _has_odd_float(written)
+
+
+def _has_odd_float(written: bytes) -> bool:
+    """True when a float with an integral value was parsed: it is written with .0 or a positive exponent."""
+    if b".0" not in written and b"e+" not in written:
+        return False
+    return _ODD_FLOAT.search(_outside_strings(written)) is not None
 
 
 def _strings_are_short(data: bytes, limits: Limits) -> bool:
     if len(data) <= limits.key_bytes and len(data) <= limits.string_bytes:
         return True
-    return b"\\" not in data and max(map(len, data.split(b'"'))) <= min(limits.key_bytes, limits.string_bytes)
+    if b"\\" in data:
+        return False
+    strings = data.split(b'"')[1::2]
+    return max(map(len, strings), default=0) <= min(limits.key_bytes, limits.string_bytes)
 
 
 def _examined(data: bytes, value: JSON, limits: Limits) -> JSON:
@@ -124,11 +131,13 @@ def _outside_strings(data: bytes) -> bytes:
 def _check_depth(data: bytes, limit: int) -> None:
     brackets = _outside_strings(data).translate(_BRACKETS, _NO_BRACKET)
     # Each pass takes the innermost pairs away, so well formed text is gone after as many passes as it is deep.
-    rest = brackets
+    rest, too_deep = brackets, b"[" * (limit + 1)
     for _ in range(limit):
         rest = rest.replace(b"[]", b"")
         if not rest:
             return
+        if too_deep in rest:
+            break
     # What is left is too deep or not well formed, and the latter is for the parser to say.
     if any(deep > limit for deep in accumulate(map(_STEPS.__getitem__, brackets))):
         raise TooDeep(f"The JSON text is nested deeper than {limit}.")
