@@ -1,0 +1,87 @@
+"""The checker: histories and a dump in, violations out. It knows PROTOCOL.md and the tables, and no line of the server.
+
+python -m tests.faults.check FOLDER      # 0 valid, 1 invalid, 2 unknown: too little happened to say anything
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+
+from tests.faults import check_life, check_state, check_streams, history
+from tests.faults.evidence import Evidence, Record, Violation
+
+VALID, INVALID, UNKNOWN = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """How much must have happened for silence to mean anything."""
+
+    kills: int = 0
+    unanswered_at_kill: int = 0
+    acknowledged: int = 0
+    takeovers: int = 0
+    retries: int = 0
+
+
+@dataclass(slots=True)
+class Verdict:
+    """`doubts` say why a run without violations still proves nothing."""
+
+    violations: list[Violation] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+
+    @property
+    def code(self) -> int:
+        return INVALID if self.violations else UNKNOWN if self.doubts else VALID
+
+
+def check(
+    records: list[Record], dump: Record, log_lines: Iterable[str] = (), demands: Demands | None = None
+) -> Verdict:
+    """Every check over one run."""
+    evidence = Evidence(records, dump)
+    verdict = Verdict(doubts=list(_doubts(evidence, demands or Demands())))
+    for one in (*check_state.CHECKS, *check_streams.CHECKS, *check_life.CHECKS):
+        verdict.violations += one(evidence)
+    verdict.violations += check_life.refusals_have_documented_names(evidence, check_life.documented_names())
+    verdict.violations += check_life.logs_are_quiet(log_lines)
+    return verdict
+
+
+def _doubts(evidence: Evidence, demands: Demands) -> Iterable[str]:
+    kills = [record for record in evidence.records if record["type"] == "kill"]
+    few = [record["unanswered"] for record in kills if record["unanswered"] < demands.unanswered_at_kill]
+    acknowledged = sum(write.ok is not None for write in evidence.writes.values())
+    takeovers = sum(bool(record.get("zombie")) for record in evidence.records)
+    retries = sum(len(write.answers) > 1 for write in evidence.writes.values())
+    if len(kills) < demands.kills:
+        yield f"{len(kills)} kills of {demands.kills}"
+    if few:
+        yield f"{len(few)} kills with fewer than {demands.unanswered_at_kill} requests unanswered"
+    if acknowledged < demands.acknowledged:
+        yield f"{acknowledged} acknowledged writes of {demands.acknowledged}"
+    if takeovers < demands.takeovers:
+        yield f"{takeovers} writes on replaced connections of {demands.takeovers}"
+    if retries < demands.retries:
+        yield f"{retries} retries of answered writes of {demands.retries}"
+
+
+def main() -> int:
+    folder = Path(sys.argv[1])
+    dump = orjson.loads((folder / "dump.json").read_bytes())
+    lines = [line for path in sorted(folder.glob("*.log")) for line in path.read_text(errors="replace").splitlines()]
+    verdict = check(history.read(folder / "history.jsonl"), dump, lines)
+    for violation in verdict.violations:
+        print(violation)
+    print(f"{len(verdict.violations)} violations")
+    return verdict.code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,228 @@
+"""S1 to S6: documents and numbered writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from tests.faults.evidence import Evidence, Record, Violation, Write, strip
+from tests.faults.operations import replay, touch
+
+
+def versions_are_dense(evidence: Evidence) -> Iterator[Violation]:
+    """S3: 1 to n without gap or repeat, and the head is the last of them."""
+    for name, document in evidence.documents.items():
+        numbers = [revision["version"] for revision in document["revisions"]]
+        if numbers != list(range(document["oldest"], document["version"] + 1)):
+            yield Violation("S3", f"{name}: revisions are not {document['oldest']}..{document['version']}")
+        last = document["revisions"][-1]["tag"] if document["revisions"] else ""
+        if last != document["tag"]:
+            yield Violation("S3", f"{name}: the head's tag {document['tag']} is not the last revision's {last}")
+
+
+def versions_follow_time(evidence: Evidence) -> Iterator[Violation]:
+    """S3: a version acknowledged before another update was made is the lower one."""
+    highest: dict[str, tuple[int, int]] = {}
+    floor: dict[str, tuple[int, int]] = {}
+    for record in evidence.records:
+        write = evidence.writes.get(record.get("op", ""))
+        if write is None or write.kind != "update":
+            continue
+        log = evidence.key_of(write.process, write.log)
+        if record["type"] == "invoke" and log in highest:
+            floor[write.op] = highest[log]
+        elif record["type"] == "ok" and _made_version(record["receipt"]):
+            version = record["receipt"]["position"][1]
+            if version <= floor.get(write.op, (0, 0))[0]:
+                known, where = floor[write.op]
+                yield Violation(
+                    "S3", f"{write.op} got version {version} after {known} was acknowledged", (where, record["i"])
+                )
+            highest[log] = max(highest.get(log, (0, 0)), (version, record["i"]))
+
+
+def _made_version(receipt: Record) -> bool:
+    return not receipt.get("unchanged") and not receipt.get("replayed")
+
+
+def acknowledged_updates_are_there(evidence: Evidence) -> Iterator[Violation]:
+    """S1: the version that the receipt names holds this client's write under this number."""
+    for write in _updates(evidence):
+        answer = write.ok
+        if answer is None or answer["receipt"].get("unchanged"):
+            continue
+        epoch, version, tag = answer["receipt"]["position"]
+        document, revision = _revision(evidence, write, version)
+        if revision is None or document is None or document["epoch"] != epoch:
+            yield Violation("S1", f"{write.op}: acknowledged version {version} is not in the database", (answer["i"],))
+        elif (revision["client"], revision["seq"]) != (write.client, write.seq):
+            yield Violation("S1", f"{write.op}: version {version} belongs to somebody else", (answer["i"],))
+        elif revision["tag"] != tag:
+            yield Violation(
+                "S1", f"{write.op}: version {version} has the tag {revision['tag']}, not {tag}", (answer["i"],)
+            )
+
+
+def nothing_unsent_appears(evidence: Evidence) -> Iterator[Violation]:
+    """S2: each revision is a write that was sent and not refused, with no operation that was not in it."""
+    for name, document in evidence.documents.items():
+        for revision in document["revisions"]:
+            writes = evidence.by_number.get((revision["client"], revision["seq"]), [])
+            where = f"{name}@{revision['version']}"
+            fitting = [write for write in writes if _is_part(revision["ops"], write)]
+            if not fitting:
+                yield Violation("S2", f"{where}: nobody sent this", tuple(write.invoked for write in writes))
+            for write in fitting:
+                if write.refusal is not None:
+                    yield Violation("S2", f"{where}: {write.op} was refused", (write.refusal["i"],))
+
+
+def _is_part(ops: list[Any], write: Write) -> bool:
+    if write.kind != "update":
+        return False
+    rest = iter(write.frame["ops"])
+    return all(any(op == sent for sent in rest) for op in ops)
+
+
+def nobody_overwrites_unseen(evidence: Evidence) -> Iterator[Violation]:
+    """S4: of two updates from one base that touch the same path, the later one drops the operation or is refused."""
+    for name, document in evidence.documents.items():
+        by_version = {revision["version"]: revision for revision in document["revisions"]}
+        for revision in document["revisions"]:
+            for write in evidence.by_number.get((revision["client"], revision["seq"]), []):
+                if write.kind != "update" or not write.bases:
+                    continue
+                for version in range(max(write.bases) + 1, revision["version"]):
+                    other = by_version.get(version)
+                    if other and other["client"] != revision["client"] and _clash(revision["ops"], other["ops"]):
+                        text = (
+                            f"{name}: {write.op} on base {max(write.bases)} became {revision['version']} over {version}"
+                        )
+                        yield Violation("S4", text, (write.invoked,))
+
+
+def _clash(mine: list[Any], theirs: list[Any]) -> bool:
+    return any(touch(one, other) for one in mine for other in theirs)
+
+
+def versions_never_go_back(evidence: Evidence) -> Iterator[Violation]:
+    """S5: what one client is given of a document only moves forward."""
+    for process, records in evidence.seen():
+        highest: dict[str, tuple[str, int, int]] = {}
+        for record in records:
+            for log, epoch, offset in _shown(record):
+                known = highest.get(log)
+                if log.startswith("state:") and known and known[0] == epoch and offset < known[1]:
+                    yield Violation("S5", f"{process}: {log} went from {known[1]} to {offset}", (known[2], record["i"]))
+                highest[log] = (epoch, offset, record["i"])
+
+
+def _shown(record: Record) -> Iterator[tuple[str, str, int]]:
+    frame = record.get("frame") or {}
+    if record["type"] == "entries" and frame["entries"]:
+        yield frame["log"], frame["epoch"], frame["entries"][0][0]
+        yield frame["log"], frame["epoch"], frame["entries"][-1][0]
+    elif record["type"] == "snapshot":
+        yield frame["log"], frame["position"][0], frame["position"][1]
+    elif record["type"] == "connected":
+        for log, verdict in frame["logs"].items():
+            if verdict["mode"] == "up_to_date":
+                yield log, verdict["position"][0], verdict["position"][1]
+
+
+def a_retry_gets_the_same_answer(evidence: Evidence) -> Iterator[Violation]:
+    """S6: all final answers to one write are equal but for the mark `replayed`."""
+    for write in evidence.writes.values():
+        final = [answer for answer in write.answers if answer["type"] in {"ok", "fail"}]
+        for answer in final[1:]:
+            if strip(answer["receipt"]) != strip(final[0]["receipt"]):
+                yield Violation("S6", f"{write.op} was answered in two ways", (final[0]["i"], answer["i"]))
+
+
+def a_write_has_one_effect(evidence: Evidence) -> Iterator[Violation]:
+    """S6: one number of a client makes at most one version, and one label at most one publication."""
+    made: dict[tuple[str, int], str] = {}
+    for name, document in evidence.documents.items():
+        for revision in document["revisions"]:
+            key, here = (revision["client"], revision["seq"]), f"{name}@{revision['version']}"
+            if key in made and revision["seq"] is not None:
+                where = tuple(write.invoked for write in evidence.by_number.get(key, []))
+                yield Violation("S6", f"{key} made {made[key]} and {here}", where)
+            made[key] = here
+    labels: dict[Any, int] = {}
+    for stream in evidence.dump["streams"]:
+        for publication in stream["publications"]:
+            label = publication["data"].get("v")
+            write = evidence.writes.get(label)
+            if label in labels:
+                text = f"{label} is at {labels[label]} and {publication['offset']} of {stream['topic']}"
+                yield Violation("S6", text, (write.invoked,) if write else ())
+            labels[label] = publication["offset"]
+
+
+def what_was_dropped_is_told(evidence: Evidence) -> Iterator[Violation]:
+    """S6: an operation that did not take effect is named in the receipt."""
+    for write in _updates(evidence):
+        if write.ok is None:
+            continue
+        receipt = write.ok["receipt"]
+        _, revision = _revision(evidence, write, receipt["position"][1])
+        applied = [] if receipt.get("unchanged") or revision is None else revision["ops"]
+        missing = {op[1] for op in write.frame["ops"] if op not in applied} - set(receipt.get("dropped", ()))
+        if missing and revision is not None:
+            yield Violation("S6", f"{write.op}: {sorted(missing)} dropped without a word", (write.ok["i"],))
+
+
+def snapshots_are_the_sum_of_the_log(evidence: Evidence) -> Iterator[Violation]:
+    """T8, S2: a snapshot at version n is what versions 1 to n make of an empty document."""
+    wanted: dict[tuple[str, str], list[Record]] = {}
+    for process, records in evidence.seen():
+        for record in records:
+            if record["type"] == "snapshot" and "data" in record["frame"]:
+                session = evidence.home(process)["session"]
+                wanted.setdefault((session, record["frame"]["log"].removeprefix("state:")), []).append(record)
+    for key, records in wanted.items():
+        yield from _compare(key, evidence.documents.get(key), records)
+
+
+def _compare(key: tuple[str, str], document: Record | None, records: list[Record]) -> Iterator[Violation]:
+    revisions = document["revisions"] if document and document["oldest"] == 1 else []
+    value: Any = {}
+    done = 0
+    for record in sorted(records, key=lambda one: one["frame"]["position"][1]):
+        version = record["frame"]["position"][1]
+        if version > len(revisions):
+            yield Violation("S2", f"{key}: snapshot of version {version}, which does not exist", (record["i"],))
+            continue
+        while done < version:
+            value = replay(value, revisions[done]["ops"])
+            done += 1
+        if value != record["frame"]["data"]:
+            yield Violation("T8", f"{key}: the snapshot of {version} is not what its log adds up to", (record["i"],))
+
+
+def _updates(evidence: Evidence) -> Iterator[Write]:
+    return (write for write in evidence.writes.values() if write.kind == "update")
+
+
+def _revision(evidence: Evidence, write: Write, version: int) -> tuple[Record | None, Record | None]:
+    document = evidence.documents.get((write.session, write.frame["doc"]))
+    if document is None:
+        return None, None
+    place = version - document["oldest"]
+    found = document["revisions"][place] if 0 <= place < len(document["revisions"]) else None
+    return document, found if found and found["version"] == version else None
+
+
+CHECKS = [
+    versions_are_dense,
+    versions_follow_time,
+    acknowledged_updates_are_there,
+    nothing_unsent_appears,
+    nobody_overwrites_unseen,
+    versions_never_go_back,
+    a_retry_gets_the_same_answer,
+    a_write_has_one_effect,
+    what_was_dropped_is_told,
+    snapshots_are_the_sum_of_the_log,
+]

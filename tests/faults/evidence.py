@@ -1,0 +1,137 @@
+"""The history and the dump, indexed for the checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+Record = dict[str, Any]
+Position = list[Any]
+
+NEMESIS = "nemesis"
+SEEN = frozenset({"connected", "entries", "snapshot", "gap", "recovery", "info"})
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A broken promise, and the numbers of the records that show it."""
+
+    promise: str
+    text: str
+    records: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        where = f"  records {', '.join(map(str, self.records))}" if self.records else ""
+        return f"{self.promise}: {self.text}{where}"
+
+
+@dataclass(slots=True)
+class Write:
+    """One write from its invocation to all the answers it got."""
+
+    op: str
+    kind: str
+    process: str
+    session: str
+    client: str
+    seq: int
+    frame: Record
+    invoked: int
+    sent: list[tuple[int, int]]
+    bases: list[int]
+    answers: list[Record] = field(default_factory=list)
+
+    @property
+    def ok(self) -> Record | None:
+        return next((answer for answer in self.answers if answer["type"] == "ok"), None)
+
+    @property
+    def refusal(self) -> Record | None:
+        return next((answer for answer in self.answers if answer["type"] == "fail"), None)
+
+    @property
+    def log(self) -> str:
+        """The log that it appends to, as on the wire."""
+        if self.kind == "update":
+            return f"state:{self.frame['doc']}"
+        return f"topic:{self.frame['topic'] if self.kind == 'publish' else self.frame['data']['topic']}"
+
+    @property
+    def value(self) -> Any:
+        """What a publish or a handled message puts into its topic."""
+        return self.frame["data"]["v"]
+
+
+class Evidence:
+    """`writes` by label; `by_number` by (client, seq); `documents` and `streams` of the dump by name."""
+
+    def __init__(self, records: list[Record], dump: Record) -> None:
+        self.records, self.dump = records, dump
+        self.homes: dict[str, Record] = {r["p"]: r for r in records if r["type"] == "start"}
+        self.writes: dict[str, Write] = {}
+        self.by_number: dict[tuple[str, int], list[Write]] = {}
+        self._collect()
+        self.documents: dict[tuple[str, str], Record] = {(d["session"], d["name"]): d for d in dump["documents"]}
+        self.streams: dict[str, Record] = {s["topic"]: s for s in dump["streams"]}
+
+    def _collect(self) -> None:
+        for record in self.records:
+            kind = record["type"]
+            if kind == "invoke":
+                self._invoke(record)
+            elif kind == "again":
+                write = self.writes[record["op"]]
+                write.sent.append((record["i"], record["gen"]))
+                if record.get("base") is not None:
+                    write.bases.append(record["base"])
+            elif kind in {"ok", "fail", "temporary"}:
+                self.writes[record["op"]].answers.append(record)
+
+    def _invoke(self, record: Record) -> None:
+        frame = record["frame"]
+        base = frame.get("base")
+        write = Write(
+            record["op"],
+            record["f"],
+            record["p"],
+            self.home(record["p"])["session"],
+            record["client"],
+            record["seq"],
+            frame,
+            record["i"],
+            [(record["i"], record["gen"])],
+            [] if base is None else [base],
+        )
+        self.writes[write.op] = write
+        self.by_number.setdefault((write.client, write.seq), []).append(write)
+
+    def home(self, process: str) -> Record:
+        """The `start` record of a client; a `!` marks the connection that it replaced."""
+        return self.homes[process.rstrip("!")]
+
+    def key_of(self, process: str, log: str) -> str:
+        """One name for a log of any client: documents and timelines belong to sessions, topics to all."""
+        return log if log.startswith("topic:") else f"{self.home(process)['session']}/{log}"
+
+    def seen(self) -> Iterator[tuple[str, list[Record]]]:
+        """By client, in order, what it saw of logs."""
+        found: dict[str, list[Record]] = {}
+        for record in self.records:
+            if record["type"] in SEEN and record["p"] in self.homes:
+                found.setdefault(record["p"], []).append(record)
+        yield from found.items()
+
+    def held(self) -> Iterator[tuple[str, str, Iterable[tuple[int, str, Any]], Record]]:
+        """The logs of the dump: name, epoch, (offset, tag, body) in order, and the row of the head."""
+        for document in self.dump["documents"]:
+            rows = [(r["version"], r["tag"], r) for r in document["revisions"]]
+            yield f"{document['session']}/state:{document['name']}", document["epoch"], rows, document
+        for stream in self.dump["streams"]:
+            entries = [(p["offset"], p["tag"], p["data"]) for p in stream["publications"]]
+            yield f"topic:{stream['topic']}", stream["epoch"], entries, stream
+
+
+def strip(receipt: Record) -> Record:
+    """An answer without the mark that it is a repeated one."""
+    return {key: value for key, value in receipt.items() if key not in {"replayed", "type"}}

@@ -1,0 +1,126 @@
+"""What the database holds in the end, by plain SQL: the server's own code is what is being checked."""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psycopg
+
+Row = tuple[Any, ...]
+Dump = dict[str, Any]
+
+
+class Database:
+    """Reads one database of either kind."""
+
+    def __init__(self, url: str, sqlite_path: Path) -> None:
+        self._url, self._path = url, sqlite_path
+
+    def rows(self, query: str) -> list[Row]:
+        if self._url:
+            with psycopg.connect(self._url) as connection:
+                return connection.execute(query).fetchall()
+        connection = sqlite3.connect(self._path, timeout=20)
+        try:
+            return connection.execute(query).fetchall()
+        finally:
+            connection.close()
+
+    def pending(self) -> int:
+        """Outbox rows that nobody has carried out yet."""
+        return int(self.rows("SELECT count(*) FROM session_mgmt_outbox")[0][0])
+
+    def heads(self) -> dict[str, dict[str, int]]:
+        """By session, the newest offset of each of its documents; topics are under the key ``""``."""
+        found: dict[str, dict[str, int]] = {}
+        for session, name, version in self.rows("SELECT session_id, name, version FROM session_mgmt_statedocument"):
+            found.setdefault(_uuid(session), {})[f"state:{name}"] = version
+        topics = self.rows("SELECT topic, head FROM session_mgmt_stream")
+        found[""] = {f"topic:{topic}": head for topic, head in topics}
+        return found
+
+    def dump(self) -> Dump:
+        """Everything that the checker compares, as JSON values."""
+        return {
+            "documents": self._documents(),
+            "streams": self._streams(),
+            "clients": self._clients(),
+            "events": self._events(),
+            "pending": self.pending(),
+        }
+
+    def _documents(self) -> list[Dump]:
+        revisions: dict[int, list[Dump]] = {}
+        query = (
+            "SELECT r.document_id, r.version, r.chain, r.ops, c.client_id, r.seq FROM session_mgmt_staterevision r"
+            " LEFT JOIN session_mgmt_client c ON c.id = r.client_id ORDER BY r.document_id, r.version"
+        )
+        for document, version, chain, ops, client, seq in self.rows(query):
+            found = {
+                "version": version,
+                "tag": _tag(chain),
+                "ops": orjson.loads(bytes(ops)),
+                "client": client,
+                "seq": seq,
+            }
+            revisions.setdefault(document, []).append(found)
+        heads = "SELECT id, session_id, name, epoch, version, chain, oldest_revision FROM session_mgmt_statedocument"
+        return [
+            {
+                "session": _uuid(session),
+                "name": name,
+                "epoch": epoch,
+                "version": version,
+                "tag": _tag(chain) if version else "",
+                "oldest": oldest,
+                "revisions": revisions.get(key, []),
+            }
+            for key, session, name, epoch, version, chain, oldest in self.rows(heads)
+        ]
+
+    def _streams(self) -> list[Dump]:
+        publications: dict[int, list[Dump]] = {}
+        query = 'SELECT stream_id, "offset", tag, data FROM session_mgmt_publication ORDER BY stream_id, "offset"'
+        for stream, offset, tag, data in self.rows(query):
+            found = {"offset": offset, "tag": tag, "data": orjson.loads(bytes(data))}
+            publications.setdefault(stream, []).append(found)
+        return [
+            {
+                "topic": topic,
+                "epoch": epoch,
+                "head": head,
+                "tag": tag,
+                "oldest": oldest,
+                "publications": publications.get(key, []),
+            }
+            for key, topic, epoch, head, tag, oldest in self.rows(
+                "SELECT id, topic, epoch, head, head_tag, oldest FROM session_mgmt_stream"
+            )
+        ]
+
+    def _clients(self) -> list[Dump]:
+        query = "SELECT session_id, client_id, generation, last_seq FROM session_mgmt_client"
+        return [
+            {"session": _uuid(session), "client": client, "generation": generation, "last_seq": last}
+            for session, client, generation, last in self.rows(query)
+        ]
+
+    def _events(self) -> list[Dump]:
+        query = "SELECT session_id, seq, tag, type, data FROM session_mgmt_sessionevent ORDER BY session_id, seq"
+        return [
+            {"session": _uuid(session), "seq": seq, "tag": tag, "type": kind, "data": orjson.loads(bytes(data))}
+            for session, seq, tag, kind, data in self.rows(query)
+        ]
+
+
+def _tag(chain: Any) -> str:
+    """The tag of a version is the beginning of its chain."""
+    return bytes(chain).hex()[:16]
+
+
+def _uuid(value: Any) -> str:
+    return str(value if isinstance(value, uuid.UUID) else uuid.UUID(value))

@@ -1,0 +1,50 @@
+"""What every process saw, one JSON object per line, in the order of one monotonic clock.
+
+Fields of each record: `i` its number, `t` CLOCK_MONOTONIC in nanoseconds, `p` the logical process, `type`. The others:
+
+start      session, group, topic          a client begins
+connected  gen, client, frame, asked      `asked`: the positions that it sent
+entries, snapshot, gap, recovery, verdict gen, frame
+invoke     op, f, gen, client, seq, frame a new write (`f`: update, publish, send), put on the wire
+again      op, gen, base                  the same write, sent again
+ok, fail   op, gen, receipt               its final answer; a retry may give one more
+temporary  op, gen, receipt               refused without a decision
+info       ops, gen, code, name           the connection ended with these writes unanswered: nobody knows
+error, bye gen, frame
+kill, ready, flush, calm                  the nemesis
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+Record = dict[str, Any]
+
+
+class History:
+    """Kept in memory for the checker, and in a file for whoever must understand a violation."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.records: list[Record] = []
+        self._file = path.open("wb") if path else None
+
+    def add(self, process: str, kind: str, **fields: Any) -> Record:
+        record = {"i": len(self.records), "t": time.monotonic_ns(), "p": process, "type": kind, **fields}
+        self.records.append(record)
+        if self._file:
+            self._file.write(orjson.dumps(record) + b"\n")
+        return record
+
+    def close(self) -> None:
+        if self._file:
+            self._file.close()
+
+
+def read(path: Path) -> list[Record]:
+    """The records of a file; a half line at the end, of a run that was killed, is left out."""
+    lines = path.read_bytes().split(b"\n")
+    return [orjson.loads(line) for line in lines[:-1]]

@@ -1,0 +1,69 @@
+"""What goes wrong, and when. The schedule comes from the seed; what it interrupts does not."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+
+from tests import services
+from tests.faults.history import History
+from tests.faults.servers import AppServer
+from tests.faults.workload import Crowd, until
+
+BUSY_SECONDS = 20.0
+BACK_SECONDS = 30.0
+
+
+@dataclass(slots=True)
+class Nemesis:
+    """Kills servers while at least `at_least` requests are unanswered, and starts them again at once."""
+
+    history: History
+    crowd: Crowd
+    servers: list[AppServer]
+    redis: services.Redis | None
+    chance: random.Random
+    at_least: int
+    kills: int = field(default=0)
+
+    async def torment(self, kills: int) -> None:
+        """Each round: a random moment of 0.2 to 2 s, then one fault, then wait until writes are acknowledged again."""
+        while self.kills < kills:
+            await asyncio.sleep(self.chance.uniform(0.2, 2.0))
+            if self.redis is not None and self.chance.random() < 0.5:
+                await self._disturb_redis()
+            if not await until(lambda: self.crowd.unanswered >= self.at_least, BUSY_SECONDS):
+                self.history.add("nemesis", "calm", unanswered=self.crowd.unanswered)
+                return
+            await self._kill(self.chance.choice(self.servers))
+
+    async def _kill(self, server: AppServer) -> None:
+        assert server.process is not None
+        pid, unanswered = server.process.pid, self.crowd.unanswered
+        ops = [write.op for peer in self.crowd.peers if peer.ready for write in peer.outbox.values()]
+        self.history.add("nemesis", "kill", server=server.name, pid=pid, unanswered=unanswered, ops=ops)
+        server.kill()
+        self.kills += 1
+        await asyncio.to_thread(server.start)
+        self.history.add("nemesis", "ready", server=server.name)
+        before = {peer.name: peer.oks for peer in self.crowd.peers}
+        await until(lambda: all(peer.oks > before[peer.name] for peer in self.crowd.peers), BACK_SECONDS)
+
+    async def _disturb_redis(self) -> None:
+        assert self.redis is not None
+        if self.chance.random() < 0.5:
+            await self._flush(self.redis)
+            return
+        self.history.add("nemesis", "redis_kill")
+        self.redis.kill()
+        await asyncio.sleep(self.chance.uniform(0.0, 0.5))
+        await asyncio.to_thread(self.redis.start)
+        self.history.add("nemesis", "redis_ready")
+
+    async def _flush(self, redis: services.Redis) -> None:
+        reader, writer = await asyncio.open_connection(services.HOST, redis.port)
+        writer.write(b"FLUSHALL\r\n")
+        answer = await reader.readline()
+        writer.close()
+        self.history.add("nemesis", "flush", answer=answer.decode().strip())

@@ -1,0 +1,304 @@
+"""A client written from PROTOCOL.md alone: raw frames over a raw WebSocket, and a record of everything."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidMessage, WebSocketException
+
+from tests.faults.history import History
+
+Frame = dict[str, Any]
+Position = list[Any]
+PIPELINE = 16
+ACK_EVERY = 32
+OPEN_SECONDS = 5.0
+BAD_BASE = {"unknown_version", "too_old", "epoch_changed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Clients that share one session, hence its documents, and one topic."""
+
+    name: str
+    session: str
+    token: str
+    topic: str
+
+    @property
+    def logs(self) -> list[str]:
+        return ["session", "state:main", "state:cart", f"topic:{self.topic}"]
+
+
+@dataclass(slots=True)
+class Write:
+    """One numbered write and its label, unique in the run."""
+
+    op: str
+    frame: Frame
+
+
+@dataclass(eq=False)
+class Peer:
+    """One logical client. `next_write` makes its writes; `urls` are the servers it may use."""
+
+    name: str
+    group: Group
+    urls: list[str]
+    history: History
+    chance: random.Random
+    next_write: Callable[[Peer], Write] | None
+    client_id: str | None = None
+    generation: int = 0
+    next_seq: int = 1
+    positions: dict[str, Position | None] = field(default_factory=dict)
+    outbox: dict[int, Write] = field(default_factory=dict)
+    answered: dict[int, Write] = field(default_factory=dict)
+    told: int = 0
+    oks: int = 0
+    connections: int = 0
+    ready: bool = False
+    stopping: bool = False
+    paused: bool = False
+    writing: bool = True
+    socket: ClientConnection | None = None
+    _room: asyncio.Event = field(default_factory=asyncio.Event)
+    _resend: asyncio.TimerHandle | None = None
+
+    def __post_init__(self) -> None:
+        self.positions = dict.fromkeys(self.group.logs)
+        self.history.add(self.name, "start", session=self.group.session, group=self.group.name, topic=self.group.topic)
+
+    @property
+    def unanswered(self) -> int:
+        """Writes on the wire of a living connection."""
+        return len(self.outbox) if self.ready else 0
+
+    @property
+    def acked(self) -> int:
+        return min(self.outbox, default=self.next_seq) - 1
+
+    # The connection.
+
+    async def run(self, adopted: ClientConnection | None = None) -> None:
+        """Connect, serve and connect again until `stop`; `adopted` is a connection that was answered already."""
+        while not self.stopping:
+            with contextlib.suppress(OSError, TimeoutError, WebSocketException):
+                await self.serve(adopted or await self.join())
+            adopted = None
+            if not self.stopping:
+                await asyncio.sleep(self.chance.uniform(0.02, 0.12))
+
+    async def stop(self) -> None:
+        self.stopping = True
+        if self.socket is not None:
+            await self.socket.close()
+
+    async def open(self) -> ClientConnection:
+        """A new socket on which `connect` has been sent."""
+        socket = await connect(
+            self.chance.choice(self.urls),
+            subprotocols=["session-mgmt.v1"],  # type: ignore[list-item]
+            compression=None,
+            ping_interval=None,
+            open_timeout=OPEN_SECONDS,
+            close_timeout=1,
+            max_size=None,
+            proxy=None,
+        )
+        await self._put(
+            {
+                "type": "connect",
+                "token": self.group.token,
+                "client_id": self.client_id,
+                "acked": self.acked,
+                "logs": dict(self.positions),
+                "agent": "faults/1",
+            },
+            socket,
+        )
+        self.told = max(self.told, self.acked)
+        return socket
+
+    async def join(self) -> ClientConnection:
+        """A connection whose `connect` was answered."""
+        asked = dict(self.positions)
+        socket = await self.open()
+        first = orjson.loads(await asyncio.wait_for(socket.recv(), OPEN_SECONDS))
+        self.take(first, asked)
+        return socket
+
+    async def serve(self, socket: ClientConnection) -> None:
+        """Send again what is unanswered, then read and write until the connection ends."""
+        self.socket = socket
+        pump = asyncio.create_task(self._pump(socket, self.generation))
+        try:
+            async for message in socket:
+                self.take(orjson.loads(message), {})
+        except ConnectionClosed:
+            pass
+        finally:
+            pump.cancel()
+            await asyncio.gather(pump, return_exceptions=True)
+            if self.socket is socket:
+                self._lost(socket)
+
+    def _lost(self, socket: ClientConnection) -> None:
+        self.ready = False
+        if self._resend:
+            self._resend.cancel()
+            self._resend = None
+        self.history.add(
+            self.name,
+            "info",
+            ops=[write.op for write in self.outbox.values()],
+            gen=self.generation,
+            code=socket.close_code,
+            name=socket.close_reason,
+        )
+
+    async def _put(self, frame: Frame, socket: ClientConnection | None = None) -> None:
+        await (socket or self.socket).send(orjson.dumps(frame).decode())  # type: ignore[union-attr]
+
+    # Writing.
+
+    async def _pump(self, socket: ClientConnection, generation: int) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            for write in list(self.outbox.values()) if self.ready else ():
+                await self._again(write, socket)
+            while self.ready and not self.stopping:
+                while self._may_write() and self.next_write is not None:
+                    await self._new(self.next_write(self), socket, generation)
+                self._room.clear()
+                await self._room.wait()
+
+    def _may_write(self) -> bool:
+        return self.writing and not self.paused and self._resend is None and len(self.outbox) < PIPELINE
+
+    async def _new(self, write: Write, socket: ClientConnection, generation: int) -> None:
+        write.frame["seq"] = self.next_seq
+        self.outbox[self.next_seq] = write
+        self.next_seq += 1
+        self.history.add(
+            self.name,
+            "invoke",
+            op=write.op,
+            f=write.frame["type"],
+            gen=generation,
+            client=self.client_id,
+            seq=write.frame["seq"],
+            frame=dict(write.frame),
+        )
+        await self._put(write.frame, socket)
+
+    async def _again(self, write: Write, socket: ClientConnection) -> None:
+        self.history.add(self.name, "again", op=write.op, gen=self.generation, base=write.frame.get("base"))
+        await self._put(write.frame, socket)
+
+    async def retry_answered(self) -> None:
+        """Ask again for an answer that was given, as a client that lost it would."""
+        candidates = [seq for seq in self.answered if seq > self.told]
+        if candidates and self.ready and self.socket is not None:
+            with contextlib.suppress(ConnectionClosed):
+                await self._again(self.answered[self.chance.choice(candidates)], self.socket)
+
+    def wake(self) -> None:
+        self._room.set()
+
+    # Reading.
+
+    def take(self, frame: Frame, asked: dict[str, Position | None]) -> None:
+        kind = frame["type"]
+        if kind == "receipt":
+            self._receipt(frame)
+        elif kind == "connected":
+            self._connected(frame, asked)
+        elif kind in {"entries", "snapshot", "gap", "recovery", "error", "bye"}:
+            self.history.add(self.name, kind, gen=self.generation, frame=frame)
+            if kind in {"entries", "snapshot", "gap"}:
+                self._advance(frame)
+            elif kind == "error" and frame.get("seq") is not None:
+                self._receipt({"seq": frame["seq"], "ok": False, "error": frame})
+        elif kind == "ping":
+            self._later({"type": "pong", "ping": frame["ping"], "acked": self._tell()})
+
+    def _connected(self, frame: Frame, asked: dict[str, Position | None]) -> None:
+        self.client_id, self.generation, self.ready = frame["client_id"], frame["generation"], True
+        self.connections += 1
+        self.history.add(self.name, "connected", gen=self.generation, client=self.client_id, frame=frame, asked=asked)
+        for log, verdict in frame["logs"].items():
+            if verdict["mode"] in {"up_to_date", "gap"}:
+                self.positions[log] = verdict["position"]
+
+    def _advance(self, frame: Frame) -> None:
+        log = frame["log"]
+        if frame["type"] != "entries":
+            self.positions[log] = frame["position"]
+            return
+        for offset, tag, _ in frame["entries"]:
+            known = self.positions[log]
+            if known is None or known[0] != frame["epoch"] or offset > known[1]:
+                self.positions[log] = [frame["epoch"], offset, tag]
+
+    def _receipt(self, frame: Frame) -> None:
+        seq = frame["seq"]
+        write = self.outbox.get(seq) or self.answered.get(seq)
+        if write is None:
+            return
+        error = frame.get("error") or {}
+        temporary = not frame["ok"] and bool(error.get("temporary"))
+        kind = "ok" if frame["ok"] else "temporary" if temporary else "fail"
+        self.history.add(self.name, kind, op=write.op, gen=self.generation, receipt=frame)
+        if temporary:
+            self._undecided(write, error)
+            return
+        self.oks += kind == "ok"
+        self.outbox.pop(seq, None)
+        self.answered[seq] = write
+        self.answered.pop(seq - 2 * ACK_EVERY, None)
+        if self.acked >= self.told + ACK_EVERY:
+            self._later({"type": "ack", "seq": self._tell()})
+        self._room.set()
+
+    def _tell(self) -> int:
+        self.told = self.acked
+        return self.told
+
+    def _undecided(self, write: Write, error: Frame) -> None:
+        if write.frame["seq"] not in self.outbox:
+            return
+        if error["name"] in BAD_BASE:
+            known = self.positions[f"state:{write.frame['doc']}"]
+            if known is not None:
+                write.frame |= {"base": known[1], "epoch": known[0]}
+        if self._resend is None:
+            delay = error.get("retry_after") or 0.05
+            self._resend = asyncio.get_running_loop().call_later(delay, self._resend_now)
+
+    def _resend_now(self) -> None:
+        self._resend = None
+        for write in list(self.outbox.values()):
+            self.history.add(self.name, "again", op=write.op, gen=self.generation, base=write.frame.get("base"))
+            self._later(write.frame)
+        self._room.set()
+
+    def _later(self, frame: Frame) -> None:
+        """Send from a callback; order is kept, because the library writes at once unless it is flow controlled."""
+        task = asyncio.get_running_loop().create_task(self._quietly(frame))
+        _KEEP.add(task)
+        task.add_done_callback(_KEEP.discard)
+
+    async def _quietly(self, frame: Frame) -> None:
+        with contextlib.suppress(ConnectionClosed, AttributeError, InvalidMessage):
+            await self._put(frame)
+
+
+# The loop itself holds tasks only weakly.
+_KEEP: set[asyncio.Task[None]] = set()

@@ -1,0 +1,213 @@
+"""One run: start everything, torment it, let it heal, and judge."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import random
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+
+from tests import services
+from tests.faults import breakage
+from tests.faults.check import INVALID, UNKNOWN, VALID, Demands, Verdict, check
+from tests.faults.evidence import Record
+from tests.faults.final import Database
+from tests.faults.history import History
+from tests.faults.nemesis import Nemesis
+from tests.faults.servers import AppServer, environment, migrate
+from tests.faults.workload import Crowd, until
+
+HEAL_SECONDS = 30.0
+SHOWN = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`scale`: two servers and Redis, which is killed and flushed as well. `broken`: a deliberate fault."""
+
+    database: str = "sqlite"
+    clients: int = 20
+    kills: int = 20
+    seed: int = 1
+    unanswered: int = 100
+    scale: bool = False
+    broken: str | None = None
+    keep: Path | None = None
+
+    @property
+    def demands(self) -> Demands:
+        return Demands(
+            kills=self.kills,
+            unanswered_at_kill=self.unanswered,
+            acknowledged=40 * self.kills,
+            takeovers=self.kills // 4,
+            retries=self.kills // 2,
+        )
+
+
+@dataclass(slots=True)
+class Outcome:
+    verdict: Verdict
+    records: list[Record]
+    notes: list[str] = field(default_factory=list)
+
+
+async def run(options: Options, folder: Path, database_url: str, redis: services.Redis | None) -> Outcome:
+    """Everything between two empty processes and a verdict; files go to `folder`."""
+    sqlite = folder / "faults.sqlite3"
+    variables = environment(database_url, redis.url if redis else "", sqlite, options.broken)
+    await asyncio.to_thread(migrate, variables)
+    servers = [AppServer(name, variables) for name in ("A", "B")[: 2 if options.scale else 1]]
+    history = History(folder / "history.jsonl")
+    crowd = Crowd(history, servers, options.clients, options.seed)
+    try:
+        for server in servers:
+            await asyncio.to_thread(server.start)
+        await crowd.create()
+        crowd.start()
+        nemesis = Nemesis(history, crowd, servers, redis, random.Random(options.seed), options.unanswered)
+        await nemesis.torment(options.kills)
+        notes = await _heal(crowd, Database(database_url, sqlite))
+        dump = Database(database_url, sqlite).dump()
+    finally:
+        await crowd.stop()
+        lines = [line for server in servers for line in _keep_log(server, folder)]
+        for server in servers:
+            server.close()
+        history.close()
+    (folder / "dump.json").write_bytes(orjson.dumps(dump))
+    return Outcome(check(history.records, dump, lines, options.demands), history.records, notes)
+
+
+async def _heal(crowd: Crowd, database: Database) -> list[str]:
+    """Wait for every answer and for every reader; what does not come is for the checker to judge."""
+    notes = []
+    if not await crowd.settle(HEAL_SECONDS):
+        notes.append(f"{crowd.unanswered} writes are unanswered after {HEAL_SECONDS:.0f} s of peace")
+    if not await until(lambda: database.pending() == 0, HEAL_SECONDS):
+        notes.append(f"{database.pending()} outbox entries are left after {HEAL_SECONDS:.0f} s of peace")
+    heads = database.heads()
+    topics = heads.pop("")
+    wanted = {
+        group.session: {**heads.get(group.session, {}), **_topic_of(group.topic, topics)} for group in crowd.groups
+    }
+    if not await crowd.caught_up(wanted, HEAL_SECONDS):
+        notes.append(f"not every client has caught up after {HEAL_SECONDS:.0f} s of peace")
+    await crowd.read_all(HEAL_SECONDS)
+    return notes
+
+
+def _topic_of(topic: str, topics: dict[str, int]) -> dict[str, int]:
+    log = f"topic:{topic}"
+    return {log: topics[log]} if log in topics else {}
+
+
+def _keep_log(server: AppServer, folder: Path) -> list[str]:
+    lines = server.output()
+    (folder / f"server-{server.name}.log").write_text("\n".join(lines))
+    return lines
+
+
+def report(options: Options, outcome: Outcome) -> str:
+    """A short text with the figures of the run."""
+    records, verdict = outcome.records, outcome.verdict
+    kills = [record for record in records if record["type"] == "kill"]
+    acknowledged = {record["op"] for record in records if record["type"] == "ok"}
+    refused = {record["op"] for record in records if record["type"] == "fail"}
+    caught = {op for kill in kills for op in kill["ops"]}
+    counts = Counter(violation.promise for violation in verdict.violations)
+    times = recovery_times(records)
+    word = {VALID: "valid", INVALID: "INVALID", UNKNOWN: "UNKNOWN"}[verdict.code]
+    lines = [
+        f"{options.database}{' scale' if options.scale else ''}, {options.clients} clients, seed {options.seed}"
+        + (f", broken: {options.broken}" if options.broken else ""),
+        f"acknowledged        {len(acknowledged)}  (refused for good {len(refused)})",
+        f"kills               {len(kills)}",
+        f"unanswered at kills {len(caught)}  (each {_spread([kill['unanswered'] for kill in kills])})",
+        f"recovered           {len(caught & (acknowledged | refused))} of {len(caught)}",
+        f"lost                {counts['S1'] + counts['T4']}",
+        f"doubled             {counts['S6'] + counts['T3']}",
+        f"gap signals         {sum(_gaps(record) for record in records)}",
+        f"recovery time       p50 {_percentile(times, 50):.2f} s, p99 {_percentile(times, 99):.2f} s",
+        *(f"note                {note}" for note in outcome.notes),
+        *(f"doubt               {doubt}" for doubt in verdict.doubts),
+        *(f"VIOLATION           {violation}" for violation in verdict.violations[:SHOWN]),
+    ]
+    if len(verdict.violations) > SHOWN:
+        lines.append(f"… {len(verdict.violations)} violations: {dict(counts)}")
+    return "\n".join([*lines, f"verdict             {word}"])
+
+
+def _gaps(record: Record) -> int:
+    if record["type"] == "gap":
+        return 1
+    if record["type"] != "connected":
+        return 0
+    return sum(verdict["mode"] == "gap" for verdict in record["frame"]["logs"].values())
+
+
+def recovery_times(records: list[Record]) -> list[float]:
+    """Seconds from the port's return to each client's first acknowledged write."""
+    times: list[float] = []
+    ready: int | None = None
+    waiting: set[str] = set()
+    clients = {record["p"] for record in records if record["type"] == "invoke" and not record.get("zombie")}
+    for record in records:
+        if record["type"] == "ready":
+            ready, waiting = record["t"], set(clients)
+        elif record["type"] == "kill":
+            waiting = set()
+        elif record["type"] == "ok" and ready is not None and record["p"] in waiting:
+            waiting.discard(record["p"])
+            times.append((record["t"] - ready) / 1e9)
+    return sorted(times)
+
+
+def _percentile(values: list[float], part: int) -> float:
+    return values[min(len(values) - 1, len(values) * part // 100)] if values else float("nan")
+
+
+def _spread(values: list[int]) -> str:
+    return f"{min(values)}..{max(values)}" if values else "-"
+
+
+def execute(options: Options, database_url: str = "", redis: services.Redis | None = None) -> Outcome:
+    """Run with the servers given, else with servers of our own."""
+    with contextlib.ExitStack() as stack:
+        if options.database == "postgres" and not database_url:
+            database_url = stack.enter_context(services.postgres()).url
+        if options.scale and redis is None:
+            redis = stack.enter_context(services.redis())
+        kept = options.keep
+        folder = kept or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="session-mgmt-faults-")))
+        folder.mkdir(parents=True, exist_ok=True)
+        return asyncio.run(run(options, folder, database_url, redis))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.faults", description="Kill the servers and judge the result."
+    )
+    parser.add_argument("--database", choices=["sqlite", "postgres"], default="sqlite")
+    parser.add_argument("--clients", type=int, default=20)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--unanswered", type=int, default=100, help="requests without an answer when a kill lands")
+    parser.add_argument("--scale", action="store_true", help="two servers, and Redis killed and flushed as well")
+    parser.add_argument("--break", dest="broken", choices=sorted(breakage.BREAKS), help="a deliberately broken build")
+    parser.add_argument("--keep", type=Path, help="a folder for the history, the dump and the servers' logs")
+    options = Options(**vars(parser.parse_args()))
+    outcome = execute(options)
+    print(report(options, outcome))
+    return outcome.verdict.code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""The servers under test as child processes in process groups of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests import services
+
+HOST = services.HOST
+ROOT = Path(__file__).resolve().parents[2]
+HEALTH_SECONDS = 1
+
+
+class AppServer(services.Server):
+    """The project under uvicorn on one port."""
+
+    scheme = "http"
+
+    def __init__(self, name: str, environment: Mapping[str, str]) -> None:
+        super().__init__()
+        self.name = name
+        self.environment = dict(environment)
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}/api/"
+
+    def command(self) -> list[str]:
+        options = ["--host", HOST, "--port", str(self.port), "--no-access-log", "--log-level", "warning"]
+        sockets = ["--ws", "websockets-sansio", "--ws-per-message-deflate", "false"]
+        return [sys.executable, "-m", "uvicorn", "project.asgi:application", *options, *sockets]
+
+    def popen_options(self) -> dict[str, object]:
+        return {"cwd": ROOT, "env": self.environment}
+
+    def is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(self.url + "health/", timeout=HEALTH_SECONDS) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def kill(self) -> None:
+        """SIGKILL of the whole process group: killing a parent alone would leave workers that still serve."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.wait()
+
+    def output(self) -> list[str]:
+        return self.log.read_text(errors="replace").splitlines()
+
+
+def environment(database_url: str, redis_url: str, sqlite_path: Path, broken: str | None) -> dict[str, str]:
+    """The variables of project/settings.py; nothing of the caller's own servers gets through."""
+    clean = {key: value for key, value in os.environ.items() if key not in {"DATABASE_URL", "REDIS_URL"}}
+    settings = "tests.faults.broken_settings" if broken else "tests.faults.settings"
+    clean |= {"DJANGO_SETTINGS_MODULE": settings, "SECRET_KEY": "for the kill test only", "DEBUG": "0"}
+    clean |= {"SQLITE_PATH": str(sqlite_path), "PYTHONUNBUFFERED": "1"}
+    if database_url:
+        clean["DATABASE_URL"] = database_url
+    if redis_url:
+        clean["REDIS_URL"] = redis_url
+    if broken:
+        clean["SESSION_MGMT_TEST_BREAK"] = broken
+    return clean
+
+
+def migrate(variables: Mapping[str, str]) -> None:
+    """Make the tables. Raises CalledProcessError."""
+    command = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
+    subprocess.run(command, cwd=ROOT, env=dict(variables), check=True)

@@ -1,0 +1,23 @@
+"""The project's own settings, with the declarations of the kill test and limits that its rate does not reach."""
+
+from __future__ import annotations
+
+from project.settings import *  # noqa: F403
+
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.faults.subject"]  # noqa: F405
+ALLOWED_HOSTS = ["*"]
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+}
+SESSION_MGMT = {
+    **globals().get("SESSION_MGMT", {}),
+    "ANONYMOUS_SESSIONS": True,
+    "MAX_CONNECTIONS_PER_USER": 10_000,
+    "MAX_FRAMES_PER_SECOND": 100_000.0,
+    # The log must reach back over the whole run: a trimmed one could not be checked.
+    "STREAM_ENTRIES": 10_000_000,
+    "REPLAY_MOST": 1_000_000,
+}

@@ -1,0 +1,21 @@
+"""One topic per group of clients, and a handler that publishes from inside a transaction, hence through the outbox."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from session_mgmt.shortcuts import on_message, publish, topic
+
+
+@topic("faults:{group}", publish=True)
+def may_follow(session: Any, group: str) -> bool:
+    return True
+
+
+@on_message
+def answer(session: Any, data: Any) -> dict[str, Any]:
+    """The effect can be counted: one publication per message that was handled and committed."""
+    with transaction.atomic():
+        publish(data["topic"], {"v": data["v"]})
+    return {"seen": data["v"]}

@@ -1,0 +1,60 @@
+"""The kill test (issue 2): 20 clients, 20 SIGKILLs with a hundred requests unanswered, none lost, none doubled."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.faults.check import INVALID, VALID
+from tests.faults.run import Options, execute, report
+from tests.services import Postgres, Redis
+from tests.settings import DATABASE
+
+KILLS = int(os.environ.get("SESSION_MGMT_KILLS", "20"))
+SEED = int(os.environ.get("SESSION_MGMT_SEED", "1"))
+
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A PostgreSQL server of this test alone where the run is on PostgreSQL, nothing for SQLite."""
+    if DATABASE == "sqlite":
+        return ""
+    server: Postgres = request.getfixturevalue("postgres_server")
+    return server.url
+
+
+def test_no_write_is_lost_or_doubled_by_twenty_kills(database_url: str) -> None:
+    options = Options(database=DATABASE, kills=KILLS, seed=SEED)
+    outcome = execute(options, database_url)
+    print(report(options, outcome))
+    assert outcome.verdict.code == VALID, report(options, outcome)
+
+
+@pytest.mark.postgres
+@pytest.mark.redis
+def test_nothing_is_lost_with_two_servers_while_redis_is_killed_and_flushed(
+    database_url: str, redis_server: Redis
+) -> None:
+    options = Options(database=DATABASE, kills=max(2, KILLS // 2), seed=SEED, scale=True)
+    outcome = execute(options, database_url, redis_server)
+    print(report(options, outcome))
+    assert outcome.verdict.code == VALID, report(options, outcome)
+
+
+@pytest.mark.parametrize(
+    ("broken", "promises"),
+    [
+        ("ack_before_commit", {"S1", "T4"}),
+        ("skip_fence", {"L4", "S6"}),
+        ("double_drain", {"S6", "T3"}),
+    ],
+)
+def test_the_checker_catches_a_broken_build(broken: str, promises: set[str], database_url: str) -> None:
+    options = Options(database=DATABASE, kills=3, seed=SEED, broken=broken)
+    outcome = execute(options, database_url)
+    print(report(options, outcome))
+    assert outcome.verdict.code == INVALID, report(options, outcome)
+    assert promises & {violation.promise for violation in outcome.verdict.violations}

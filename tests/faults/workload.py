@@ -1,0 +1,233 @@
+"""What the clients do: write without pause, retry what was answered, and take over their own connections."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import orjson
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed, WebSocketException
+
+from tests.faults.history import History
+from tests.faults.peer import Group, Peer, Write
+from tests.faults.servers import AppServer
+
+GROUP_SIZE = 5
+ZOMBIE_SECONDS = 2.0
+IDLE_SECONDS = 3.0
+
+
+class Writes:
+    """The mix; every value carries a label that no other write has."""
+
+    def __init__(self) -> None:
+        self._numbers: Iterator[int] = itertools.count(1)
+
+    def __call__(self, peer: Peer) -> Write:
+        op = f"{peer.name}-{next(self._numbers)}"
+        kinds, weights = zip(*_MIX.items(), strict=True)
+        make = peer.chance.choices(kinds, weights)[0]
+        return Write(op, make(peer, op))
+
+
+def own_value(peer: Peer, op: str) -> dict[str, Any]:
+    """Two paths that only this client writes: never a conflict, whatever the base."""
+    return _update(peer, [["inc", f"/counters/{peer.name}", 1], ["set", f"/values/{peer.name}", op]], "server_wins")
+
+
+def shared_value(peer: Peer, op: str) -> dict[str, Any]:
+    """A path that all write: behind the head it conflicts, and is dropped or refused."""
+    strategy = peer.chance.choice(["server_wins", "server_wins", "reject"])
+    ops = [["set", f"/shared/{peer.chance.randrange(3)}", op], ["inc", f"/tries/{peer.name}", 1]]
+    return _update(peer, ops, strategy)
+
+
+def blind(peer: Peer, op: str) -> dict[str, Any]:
+    """Without a base, and one operation that others do as well."""
+    frame = _update(peer, [["inc", "/total", 1], ["set", f"/blind/{peer.name}", op]], "server_wins")
+    return {key: value for key, value in frame.items() if key not in {"base", "epoch"}}
+
+
+def _update(peer: Peer, ops: list[list[Any]], strategy: str) -> dict[str, Any]:
+    doc = peer.chance.choices(["main", "cart"], [2, 1])[0]
+    frame: dict[str, Any] = {"type": "update", "doc": doc, "strategy": strategy, "ops": ops}
+    known = peer.positions[f"state:{doc}"]
+    return frame | {"base": known[1], "epoch": known[0]} if known else frame
+
+
+def publish(peer: Peer, op: str) -> dict[str, Any]:
+    return {"type": "publish", "topic": peer.group.topic, "data": {"v": op}}
+
+
+def send(peer: Peer, op: str) -> dict[str, Any]:
+    """The handler publishes the label from inside a transaction."""
+    return {"type": "send", "data": {"v": op, "topic": peer.group.topic}}
+
+
+_MIX = {own_value: 35, shared_value: 15, blind: 5, publish: 35, send: 10}
+
+
+class Crowd:
+    """All clients of a run."""
+
+    def __init__(self, history: History, servers: list[AppServer], clients: int, seed: int) -> None:
+        self._history, self._servers, self._clients = history, servers, clients
+        self._random = random.Random(seed)
+        self._writes = Writes()
+        self.groups: list[Group] = []
+        self.peers: list[Peer] = []
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._background: list[asyncio.Task[None]] = []
+
+    @property
+    def unanswered(self) -> int:
+        return sum(peer.unanswered for peer in self.peers)
+
+    @property
+    def oks(self) -> int:
+        return sum(peer.oks for peer in self.peers)
+
+    async def create(self) -> None:
+        """One session per group of clients, by REST."""
+        async with httpx.AsyncClient(timeout=20, trust_env=False) as http:
+            for number in range(max(1, self._clients // GROUP_SIZE)):
+                answer = await http.post(self._servers[0].url + "sessions/", json={})
+                answer.raise_for_status()
+                body = answer.json()
+                path = body["endpoints"]["websocket"]
+                session = body["session"]["session_id"]
+                self.groups.append(Group(f"g{number}", session, body["token"], f"faults:g{number}"))
+        urls = [f"ws://{server.url.split('/')[2]}{path}" for server in self._servers]
+        for number in range(self._clients):
+            group = self.groups[min(number // GROUP_SIZE, len(self.groups) - 1)]
+            self.peers.append(self._peer(f"{group.name}c{number}", group, urls))
+        self._readers = [self._peer(f"{group.name}reader", group, urls, writes=False) for group in self.groups]
+
+    def _peer(self, name: str, group: Group, urls: list[str], *, writes: bool = True) -> Peer:
+        chance = random.Random(self._random.random())
+        return Peer(name, group, urls, self._history, chance, self._writes if writes else None)
+
+    def start(self) -> None:
+        for peer in self.peers:
+            self._tasks[peer.name] = asyncio.create_task(peer.run())
+        self._background = [asyncio.create_task(self._retry()), asyncio.create_task(self._usurp())]
+
+    async def settle(self, seconds: float) -> bool:
+        """No new writes; whether every answer came within the time."""
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        for peer in self.peers:
+            peer.writing, peer.paused = False, False
+            peer.wake()
+        return await until(lambda: all(p.ready and not p.outbox for p in self.peers), seconds)
+
+    async def caught_up(self, heads: dict[str, dict[str, int]], seconds: float) -> bool:
+        """Whether every client reaches the head of every log (`heads`: session, log, offset) within the time."""
+
+        def here() -> bool:
+            return all(
+                peer.positions[log] is not None and peer.positions[log][1] >= offset  # type: ignore[index]
+                for peer in self.peers
+                for log, offset in heads[peer.group.session].items()
+                if log != "session"  # it goes on: every connection is an event of it
+            )
+
+        return await until(here, seconds)
+
+    async def read_all(self, seconds: float) -> None:
+        """A new client per session, which is given everything as it is now."""
+        tasks = [asyncio.create_task(reader.run()) for reader in self._readers]
+        await until(
+            lambda: all(r.positions["state:main"] and r.positions["state:cart"] for r in self._readers), seconds
+        )
+        await asyncio.gather(*(reader.stop() for reader in self._readers))
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def stop(self) -> None:
+        await asyncio.gather(*(peer.stop() for peer in self.peers))
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    # What clients do beside writing.
+
+    async def _retry(self) -> None:
+        while True:
+            await asyncio.sleep(0.02)
+            await self._random.choice(self.peers).retry_answered()
+
+    async def _usurp(self) -> None:
+        while True:
+            await asyncio.sleep(self._random.uniform(0.2, 0.6))
+            peer = self._random.choice(self.peers)
+            with contextlib.suppress(OSError, TimeoutError, WebSocketException, KeyError):
+                await self._take_over(peer)
+            peer.paused = False
+            peer.wake()
+
+    async def _take_over(self, peer: Peer) -> None:
+        """A second connection of the same client, and then one more write on the first, which must not count."""
+        peer.paused = True
+        if not await until(lambda: peer.ready and not peer.outbox, IDLE_SECONDS) or peer.socket is None:
+            return
+        old, generation, peer.socket = peer.socket, peer.generation, None
+        await self._end(peer)
+        adopted = None
+        try:
+            adopted = await peer.join()
+            if peer.generation > generation:
+                self._background.append(asyncio.create_task(self._zombie(peer, old, generation)))
+        finally:
+            peer.ready = adopted is not None
+            peer.paused = False
+            self._tasks[peer.name] = asyncio.create_task(peer.run(adopted))
+
+    async def _end(self, peer: Peer) -> None:
+        task = self._tasks[peer.name]
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def _zombie(self, peer: Peer, old: ClientConnection, generation: int) -> None:
+        """Write with the number that comes next on the connection that was replaced, and record what becomes of it."""
+        name, write = peer.name + "!", self._writes(peer)
+        op = write.op + "!"
+        frame = {
+            **orjson.loads(orjson.dumps(write.frame).replace(write.op.encode(), op.encode())),
+            "seq": peer.next_seq,
+        }
+        record = {"op": op, "f": frame["type"], "gen": generation, "client": peer.client_id, "seq": frame["seq"]}
+        self._history.add(name, "invoke", frame=frame, zombie=True, **record)
+        try:
+            async with asyncio.timeout(ZOMBIE_SECONDS):
+                await old.send(orjson.dumps(frame).decode())
+                async for message in old:
+                    self._heard(name, record, orjson.loads(message))
+        except (TimeoutError, ConnectionClosed):
+            pass
+        finally:
+            self._history.add(name, "info", ops=[op], gen=generation, code=old.close_code, name=old.close_reason)
+            await old.close()
+
+    def _heard(self, name: str, record: dict[str, Any], frame: dict[str, Any]) -> None:
+        if frame["type"] == "receipt" and frame["seq"] == record["seq"]:
+            kind = "ok" if frame["ok"] else "temporary" if frame["error"].get("temporary") else "fail"
+            self._history.add(name, kind, op=record["op"], gen=record["gen"], receipt=frame)
+        elif frame["type"] in {"bye", "error"}:
+            self._history.add(name, frame["type"], gen=record["gen"], frame=frame)
+
+
+async def until(done: Any, seconds: float) -> bool:
+    """Poll: the harness watches other processes, and nobody would call it."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not done():
+        if asyncio.get_running_loop().time() > deadline:
+            return False
+        await asyncio.sleep(0.01)
+    return True
