@@ -201,7 +201,7 @@ export class SessionClient {
         frame: (frame) => this.#frame(frame),
         detached: () => this.#detached(),
         status: (status, reason) => this.#emitter.emit("status", status, reason),
-        repair: (code) => this.#repair(code),
+        repair: (code, wasReady) => this.#repair(code, wasReady),
       },
       this.#stats,
     );
@@ -371,7 +371,7 @@ export class SessionClient {
     write.frame = at ? { ...frame, base: at[1], epoch: at[0] } : replica ? write.frame : frame;
   }
 
-  #repair(code: number): Repair | Promise<Repair> | null {
+  #repair(code: number, wasReady: boolean): Repair | Promise<Repair> | null {
     switch (code) {
       case CLOSE.CLIENT_FORGOTTEN:
         this.#newLife("client_forgotten");
@@ -383,6 +383,7 @@ export class SessionClient {
       case CLOSE.SESSION_TERMINATED:
         return this.#refused("session_terminated", "session_terminated");
       case CLOSE.INVALID_FRAME:
+        if (!wasReady) return null;
         // One of the writes may be why; sent again by the next page, it would end that page's connection too.
         this.#newLife("invalid_frame");
         return "stop";

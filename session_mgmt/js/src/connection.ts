@@ -22,8 +22,8 @@ export interface ConnectionPort {
   frame(frame: ServerFrame): void;
   detached(): void;
   status(status: Status, reason: StatusReason | null): void;
-  /** What to do about an end that is no ordinary loss: come back now, or stay away. */
-  repair(code: number): Repair | Promise<Repair> | null;
+  /** What to do about an end that is no ordinary loss: come back, or stay away. `wasReady`: after `connected`. */
+  repair(code: number, wasReady: boolean): Repair | Promise<Repair> | null;
 }
 
 export type Repair = "reconnect" | "stop";
@@ -162,7 +162,8 @@ export class Connection {
     this.heartbeat.heard();
     try {
       if (frame.type === "connected") this.#arrived(frame);
-      else if (this.connected) this.#dispatch(frame);
+      // An error before `connected` says why the server will end this connection.
+      else if (this.connected || frame.type === "error") this.#dispatch(frame);
     } catch (error) {
       if (!(error instanceof OutOfOrder)) throw error;
       this.abandon();
@@ -196,6 +197,7 @@ export class Connection {
   }
 
   #ended({ code, name, retryAfter, reconnect }: Ending): void {
+    const wasReady = this.#connectedAt !== null;
     this.#detach();
     const reason = { code, name: name ?? closeName(code) };
     const wish = this.#wish;
@@ -205,7 +207,7 @@ export class Connection {
       if (outcome === "stop") this.#fail(reason);
       else this.#comeBack(reason, retryAfter ?? 0);
     };
-    const repair = this.#port.repair(code) ?? ((reconnect ?? mayReconnect(code)) ? "reconnect" : "stop");
+    const repair = this.#port.repair(code, wasReady) ?? ((reconnect ?? mayReconnect(code)) ? "reconnect" : "stop");
     if (typeof repair === "string") return go(repair);
     this.#setStatus("reconnecting", reason);
     void repair.then(go);

@@ -549,8 +549,8 @@ export interface ConnectionPort {
 	frame(frame: ServerFrame): void;
 	detached(): void;
 	status(status: Status, reason: StatusReason | null): void;
-	/** What to do about an end that is no ordinary loss: come back now, or stay away. */
-	repair(code: number): Repair | Promise<Repair> | null;
+	/** What to do about an end that is no ordinary loss: come back, or stay away. `wasReady`: after `connected`. */
+	repair(code: number, wasReady: boolean): Repair | Promise<Repair> | null;
 }
 export type Repair = "reconnect" | "stop";
 declare class Connection {

@@ -1,0 +1,111 @@
+/** Random networks, reloads and refusals: in the end every write happened once, and every reader saw everything once. */
+
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import type { SessionClient } from "../src/index";
+import { Browser, pass, type Tab, turns, until, useFakeClock } from "./harness";
+
+useFakeClock();
+
+interface Page {
+  tab: Tab;
+  client: SessionClient;
+  published: number[];
+  heard: number[];
+}
+
+class World {
+  readonly browser = new Browser();
+  readonly pages: Page[] = [];
+  additions = 0;
+  #publications = 0;
+
+  async begin(): Promise<void> {
+    for (let n = 0; n < 2; n += 1) {
+      const tab = this.browser.tab();
+      const page = { tab, client: await tab.openConnected(), published: [], heard: [] };
+      this.#listen(page);
+      this.pages.push(page);
+    }
+    await turns();
+  }
+
+  add(at: number): void {
+    this.additions += 1;
+    void this.pages[at]?.client.state.inc("/visits");
+  }
+
+  publish(at: number): void {
+    const page = this.pages[at] as Page;
+    this.#publications += 1;
+    page.published.push(this.#publications);
+    void page.client.topics.publish("t", this.#publications);
+  }
+
+  async reload(at: number): Promise<void> {
+    const page = this.pages[at] as Page;
+    await page.tab.close(page.client);
+    page.client = await page.tab.open();
+    this.#listen(page);
+  }
+
+  async heal(): Promise<void> {
+    this.browser.server.swallowReceipts = false;
+    this.browser.server.mend();
+    for (let at = 0; at < 60 && !this.#quiet(); at += 1) await pass(7);
+    await until(() => this.#quiet());
+    await turns();
+  }
+
+  #quiet(): boolean {
+    // A client does not know yet that its connection is dead when the server has none.
+    const { connected } = this.browser.server;
+    return connected === 2 && this.pages.every(({ client }) => client.status === "connected" && client.pending === 0);
+  }
+
+  #listen(page: Page): void {
+    page.client.topics.subscribe("t", (data) => void page.heard.push(data));
+  }
+}
+
+type Step = (world: World) => unknown;
+
+const place = fc.integer({ min: 0, max: 1 });
+const step: fc.Arbitrary<[string, Step]> = fc.oneof(
+  { weight: 5, arbitrary: place.map((at): [string, Step] => [`add ${at}`, (world) => world.add(at)]) },
+  { weight: 5, arbitrary: place.map((at): [string, Step] => [`publish ${at}`, (world) => world.publish(at)]) },
+  { weight: 2, arbitrary: place.map((at): [string, Step] => [`reload ${at}`, (world) => world.reload(at)]) },
+  { weight: 2, arbitrary: fc.constant<[string, Step]>(["drop", ({ browser }) => browser.server.drop()]) },
+  { weight: 1, arbitrary: fc.constant<[string, Step]>(["cut", ({ browser }) => browser.server.cut()]) },
+  { weight: 1, arbitrary: fc.constant<[string, Step]>(["mend", ({ browser }) => browser.server.mend()]) },
+  { weight: 1, arbitrary: fc.constant<[string, Step]>(["swallow", ({ browser }) => (browser.server.swallowReceipts = true)]) },
+  { weight: 1, arbitrary: fc.constant<[string, Step]>(["busy", ({ browser }) => busy(browser)]) },
+  { weight: 1, arbitrary: fc.constant<[string, Step]>(["restart", ({ browser }) => browser.server.bye(4000, 1)]) },
+  { weight: 3, arbitrary: fc.constant<[string, Step]>(["turn", () => turns(2)]) },
+  { weight: 2, arbitrary: fc.integer({ min: 1, max: 40 }).map((s): [string, Step] => [`wait ${s}`, () => pass(s)]) },
+);
+
+function busy(browser: Browser): void {
+  browser.server.refuse({ name: "busy", temporary: true });
+}
+
+test("every write happens once and every reader sees everything once", { timeout: 60_000 }, async () => {
+  const run = fc.asyncProperty(fc.array(step, { maxLength: 30 }), async (steps) => {
+    const world = new World();
+    await world.begin();
+    for (const [, act] of steps) await act(world);
+    await world.heal();
+    const { server } = world.browser;
+    const stored = server.topic("t").entries.map((entry) => entry[2] as number);
+    expect(server.session.document("main").value.visits ?? 0).toBe(world.additions);
+    expect(new Set(stored).size).toBe(stored.length);
+    expect(server.connected).toBe(2);
+    for (const { client, published, heard } of world.pages) {
+      expect(client.state.get("/visits") ?? 0).toBe(world.additions);
+      expect(stored.filter((n) => published.includes(n))).toEqual(published);
+      expect(heard).toEqual(stored);
+      client.destroy();
+    }
+  });
+  await fc.assert(run, { numRuns: 150, seed: 20261123 });
+});
