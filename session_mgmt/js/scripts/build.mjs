@@ -38,6 +38,8 @@ const files = {
   "session-client.js": await bundle("index", { format: "esm" }),
   "session-client.classic.js": await bundle("index", { format: "iife", globalName: "SessionMgmt" }),
   "session-client.d.ts": typings("index"),
+  "session-client.testing.js": await bundle("testing", { format: "esm" }),
+  "session-client.testing.d.ts": typings("testing"),
 };
 
 let stale = 0;

@@ -19,6 +19,8 @@ test("codes come back or stop as the protocol page says", () => {
   expect([1000, 1002, 1003, 1007, 1008, 1009, 4500, 4507, 4999].some(mayReconnect)).toBe(false);
 });
 
-test("there are twelve event types", () => {
+test("the twelve event types are those of the events page", () => {
+  const page = readFileSync(new URL("../../../docs/reference/events.md", import.meta.url), "utf8");
   expect(new Set(EVENT_TYPES).size).toBe(12);
+  expect(EVENT_TYPES.filter((type) => !page.includes(`\`${type}\``))).toEqual([]);
 });
