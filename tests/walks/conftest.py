@@ -71,6 +71,13 @@ class Peer:
         entries: list[Any] = frame["entries"]
         return entries
 
+    async def until_following(self, log: str) -> None:
+        """Wait until the hub serves this log to us live."""
+        await self.say(type="subscribe", id=900, log=log, position=None)
+        await self.until(lambda frame: frame["type"] == "reply" and frame["id"] == 900)
+        await self.say(type="ping", id=901)
+        await self.until_type("pong")
+
     async def closed(self) -> int:
         """Wait for the close and give its code."""
         while True:

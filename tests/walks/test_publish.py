@@ -1,0 +1,106 @@
+"""Walk two: a publication reaches every follower once, in order, whoever published it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+
+from session_mgmt.bridge import bridge, writes
+from session_mgmt.models import Outbox, Publication
+
+ROOM = "topic:room:1"
+
+
+async def test_a_client_publishes_and_everybody_gets_the_same_entry(peers: Any, created: Any) -> None:
+    one, two = peers(), peers()
+    await one.open(created.token.secret, logs={ROOM: None})
+    await two.open(created.token.secret, logs={ROOM: None})
+    await one.say(type="publish", seq=1, topic="room:1", data={"text": "hello"})
+    receipt = await one.receipt(1)
+    assert receipt["ok"] and receipt["position"][1] == 1
+    assert await two.entry(ROOM) == [[1, receipt["position"][2], {"text": "hello"}]]
+
+
+async def test_direct_and_outbox_publications_share_one_order(peers: Any, created: Any) -> None:
+    one = peers()
+    await one.open(created.token.secret, logs={ROOM: None})
+    await bridge().call(_publish_in_a_transaction, "room:1", [1, 2])
+    await bridge().read(writes.publish, "room:1", 3)
+    seen: list[Any] = []
+    while len(seen) < 3:
+        seen += await one.entry(ROOM)
+    assert [(entry[0], entry[2]) for entry in seen] == [(1, 1), (2, 2), (3, 3)]
+    assert not await bridge().read(Outbox.objects.exists)
+
+
+async def test_a_rolled_back_publication_never_happened(peers: Any, created: Any) -> None:
+    one = peers()
+    await one.open(created.token.secret, logs={ROOM: None})
+    await bridge().call(_publish_and_roll_back, "room:1")
+    await bridge().read(writes.publish, "room:1", "after")
+    assert [entry[2] for entry in await one.entry(ROOM)] == ["after"]
+
+
+async def test_an_idempotency_key_makes_a_second_publish_harmless(transactional_db: Any) -> None:
+    first = await bridge().read(writes.publish, "room:1", 1, key="k")
+    assert await bridge().read(writes.publish, "room:1", 1, key="k") == first
+    assert await bridge().read(Publication.objects.count) == 1
+
+
+async def test_a_topic_that_may_not_be_read_looks_like_one_that_does_not_exist(peers: Any, created: Any) -> None:
+    one = peers()
+    connected = await one.open(created.token.secret, logs={"topic:room:secret": None, "topic:nowhere": None})
+    denied = {name: verdict["error"]["name"] for name, verdict in connected["logs"].items()}
+    assert denied == {"topic:room:secret": "topic_denied", "topic:nowhere": "topic_denied"}
+    await one.say(type="subscribe", id=1, log="topic:nowhere", position=None)
+    assert (await one.until_type("error"))["name"] == "topic_denied"
+    await one.say(type="publish", seq=1, topic="nowhere", data=1)
+    assert (await one.receipt(1))["error"]["name"] == "publish_denied"
+    await one.say(type="publish", seq=2, topic="room:1", data=1)
+    assert (await one.receipt(2))["ok"]
+
+
+async def test_an_ephemeral_publication_has_no_place_in_the_log(peers: Any, created: Any) -> None:
+    one, two = peers(), peers()
+    await one.open(created.token.secret, logs={ROOM: None})
+    await two.open(created.token.secret, logs={ROOM: None})
+    await two.until_following(ROOM)
+    await one.say(type="publish", topic="room:1", data={"typing": True}, ephemeral=True)
+    assert (await two.until_type("ephemeral")) == {"type": "ephemeral", "topic": "room:1", "data": {"typing": True}}
+    assert await bridge().read(Publication.objects.count) == 0
+
+
+async def test_send_is_answered_once_and_its_effects_are_kept_once(peers: Any, created: Any) -> None:
+    one = peers()
+    await one.open(created.token.secret)
+    await one.say(type="send", seq=1, data={"n": 21})
+    assert (await one.receipt(1))["data"] == {"double": 42}
+    await one.say(type="send", seq=1, data={"n": 21})
+    assert (await one.receipt(1))["replayed"] is True
+    await one.say(type="send", seq=2, data="fail")
+    assert (await one.receipt(2))["error"]["name"] == "handler_failed"
+    await one.say(type="send", seq=3, data={"n": 1})
+    assert (await one.receipt(3))["ok"]
+
+
+async def test_a_message_of_the_server_is_an_entry_of_the_sessions_own_log(peers: Any, created: Any) -> None:
+    one = peers()
+    await one.open(created.token.secret, logs={"session": created.position.as_json()})
+    await bridge().read(writes.send, created.session.pk, {"hello": "you"})
+    found = None
+    while not found:
+        found = [entry[2] for entry in await one.entry("session") if entry[2]["type"] == "message"]
+    assert found[0]["data"] == {"hello": "you"}
+
+
+def _publish_in_a_transaction(topic: str, values: list[Any]) -> None:
+    with transaction.atomic():
+        for value in values:
+            writes.publish(topic, value)
+
+
+def _publish_and_roll_back(topic: str) -> None:
+    with transaction.atomic():
+        writes.publish(topic, "never")
+        transaction.set_rollback(True)
