@@ -76,7 +76,7 @@ def is_declared(topic: str) -> bool:
 def _allows(
     ask: Callable[[ClientSession, dict[str, str]], bool], session: ClientSession, parts: dict[str, str]
 ) -> bool:
-    """The application's answer. ``orders:abc`` where it looks up a number is a topic that does not exist, not a fault."""
+    """The application's answer. ``orders:abc`` where it looks up a number is no such topic, and no fault."""
     try:
         return ask(session, parts)
     except (ValueError, TypeError, LookupError, ObjectDoesNotExist, ValidationError) as error:

@@ -59,7 +59,8 @@ class Update:
     """One change, prepared outside: ``ops`` are total operations, encoded; ``paths`` what they touch; ``growth`` bytes they may add.
 
     ``at_version``: the operations were computed from the document at this version and hold for no other. ``exact_size``: the size of the
-    result, known only together with ``at_version``.
+    result, known only together with ``at_version``. ``session``: refused if this session has ended; for writes without a fence, which ending
+    raises.
     """
 
     document: int
@@ -74,6 +75,7 @@ class Update:
     writer: str = ""
     at_version: int | None = None
     exact_size: int | None = None
+    session: uuid.UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from session_mgmt.actions.outcomes import Appended, Outcome, refused
 from session_mgmt.actions.state import Changed, DocumentLedger, Prepare, Update
 from session_mgmt.actions.streams import Publication, StreamLedger
 from session_mgmt.conf import settings
-from session_mgmt.exceptions import Busy, SeqGap, SessionMgmtError
+from session_mgmt.exceptions import Busy, SeqGap, SessionMgmtError, SessionTerminated
 from session_mgmt.models import clock
 from session_mgmt.models.sql import Statements
 
@@ -130,8 +130,9 @@ class _Run:
 
     def _load(self) -> None:
         records = [m.work for m in self._members if isinstance(m.work, Record)]
+        guarded = {m.work.session for m in self._members if isinstance(m.work, Update) and m.work.session}
         self._timelines.load(
-            {record.session for record in records},
+            {record.session for record in records} | guarded,
             wait=self._wait,
             keyed={(record.session, record.key) for record in records if record.key},
         )
@@ -166,6 +167,8 @@ class _Run:
 
     def _decide_work(self, member: Member) -> Outcome | Prepare:
         match member.work:
+            case Update(session=session) if session is not None and not self._timelines.is_live(session):
+                return refused(SessionTerminated())
             case Update() as update:
                 return self._documents.decide(update, member.fence)
             case Publication() as publication:
@@ -180,8 +183,8 @@ class _Run:
         if fence and (fence.client in self._clients.held or fence.client in self._waiting_clients):
             return True
         match member.work:
-            case Update(document=document):
-                return document in self._documents.held
+            case Update(document=document, session=session):
+                return document in self._documents.held or session in self._timelines.held
             case Publication(topic=topic):
                 return topic in self._streams.held
             case Record(session=session):

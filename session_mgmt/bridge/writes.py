@@ -6,6 +6,7 @@ Inside the caller's own transaction the outbox takes the wish (a ``Ticket``); ou
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from typing import Any
 
 from django.db import connections
@@ -21,7 +22,16 @@ from session_mgmt.bridge.crossing import bridge
 from session_mgmt.conf import settings
 from session_mgmt.documents import strict
 from session_mgmt.documents.errors import DocumentError
-from session_mgmt.exceptions import Busy, InvalidField, SessionMgmtError, StringTooLong, Unavailable
+from session_mgmt.documents.whole import Replacement
+from session_mgmt.exceptions import (
+    Busy,
+    DocumentTooLarge,
+    InvalidField,
+    PreconditionFailed,
+    SessionMgmtError,
+    StringTooLong,
+    Unavailable,
+)
 from session_mgmt.models import clock
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.events import MESSAGE
@@ -75,18 +85,64 @@ def update(
     return _told(update_now(session, name, kind, change, key=key, **terms))
 
 
-def update_now(session: uuid.UUID, name: str, kind: str, change: Any, **terms: Any) -> Outcome:
-    """As ``update``, outside a transaction; gives the whole outcome."""
+def update_now(
+    session: uuid.UUID, name: str, kind: str, change: Any, *, expected: Position | None = None, **terms: Any
+) -> Outcome:
+    """As ``update``, outside a transaction; gives the whole outcome. An ended session is refused.
+
+    ``expected``: only if the document is exactly there, else ``PreconditionFailed``; it is not made for that.
+    """
     using = bridge().using
-    document = bodies.ensure(using, session, name, most=settings().max_documents, at=clock.read(using))
+    document = _document(using, session, name, expected)
     needs_head = not preparing.is_blind(kind)
     for _ in range(PREPARATIONS):
-        prepared = _prepare(document, kind, change, needs_head, terms)
-        decision = bridge().write(Member(prepared))
+        prepared = _prepare(document, kind, change, needs_head, {**terms, "session": session})
+        decision = bridge().write(Member(_only_at(expected, prepared)))
         if isinstance(decision, Outcome):
             return decision
+        if expected is not None and decision == Prepare("moved"):
+            return refused(PreconditionFailed())
         needs_head = True
     return refused(Busy(retry_after=1.0))
+
+
+def replace_now(
+    session: uuid.UUID, name: str, whole: Replacement, *, expected: Position | None = None, kind: str = "replace"
+) -> Outcome:
+    """Replace a document by one that was made ready elsewhere; ``expected`` as for ``update_now``."""
+    using = bridge().using
+    if whole.size > settings().max_document_bytes:
+        raise DocumentTooLarge(size=whole.size, limit=settings().max_document_bytes)
+    update = Update(
+        document=_document(using, session, name, expected),
+        ops=whole.ops,
+        paths=whole.paths,
+        growth=whole.growth,
+        kind=kind,
+        exact_size=whole.size,
+        session=session,
+    )
+    decision = bridge().write(Member(_only_at(expected, update)))
+    return decision if isinstance(decision, Outcome) else refused(PreconditionFailed())
+
+
+def _document(using: str, session: uuid.UUID, name: str, expected: Position | None) -> int:
+    """The document's row, made at first use unless somebody says where it stands."""
+    if expected is None:
+        return bodies.ensure(using, session, name, most=settings().max_documents, at=clock.read(using))
+    found = bodies.windows(Statements(connections[using]), session, {name: None}).get(name)
+    if found is None or found.window.head != expected:
+        raise PreconditionFailed(**({"position": found.window.head.as_json()} if found else {}))
+    return found.id
+
+
+def _only_at(expected: Position | None, prepared: Update | SessionMgmtError) -> Update | SessionMgmtError:
+    """The update for this version and no other: the lane answers ``moved`` if the document has gone on."""
+    if expected is None or isinstance(prepared, SessionMgmtError):
+        return prepared
+    if prepared.at_version not in (None, expected.offset):
+        return PreconditionFailed()
+    return replace(prepared, at_version=expected.offset, epoch=expected.epoch)
 
 
 def _prepare(
