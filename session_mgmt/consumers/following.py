@@ -117,27 +117,31 @@ class Following:
         """Pages from the log until the place equals the feed's; then, without giving up the loop, join it."""
         if snapshot is not None:
             await self._send_snapshot(snapshot)
-        while not self._join():
+        # A feed may stand where the client does and still be behind the verdict: what was promised is replayed, not left to come live.
+        promised = self.log.head.offset if marked else 0
+        while not self._join(promised):
             if self.sent > self.feed.head:
                 self.feed.catch_up()
                 await self.feed.caught_up()
                 continue
-            await self._send_page(marked=marked)
+            if not await self._send_page(marked=marked):
+                promised = 0
             await self._connection.outlet.finished()
         self._release()
 
-    def _join(self) -> bool:
-        if self.sent != self.feed.head:
+    def _join(self, promised: int) -> bool:
+        if self.sent != self.feed.head or self.sent < promised:
             return False
         self.feed.live[self] = None
         return True
 
-    async def _send_page(self, *, marked: bool) -> None:
+    async def _send_page(self, *, marked: bool) -> bool:
+        """The next entries from the log; False if it holds none, and the client has been told of any loss."""
         row = LogRow(self.log.key, self.log.name)
         entries = await bridge().read(logs.read, row, self.sent, settings().replay_page)
         if not entries or not is_dense((entry.offset for entry in entries), after=self.sent):
             await self._skip_what_is_gone()
-            return
+            return False
         # The feed may be behind what was read: those who are live there get the rest as well.
         self.feed.append(entries)
         last = entries[-1].offset
@@ -146,6 +150,7 @@ class Following:
         self.replayed = (self.replayed[0] if self.replayed else self.sent + 1, last)
         self.sent = last
         self._release()
+        return True
 
     async def _skip_what_is_gone(self) -> None:
         """A purge ran between two pages."""
