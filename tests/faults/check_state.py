@@ -90,7 +90,7 @@ def nobody_overwrites_unseen(evidence: Evidence) -> Iterator[Violation]:
         by_version = {revision["version"]: revision for revision in document["revisions"]}
         for revision in document["revisions"]:
             for write in evidence.by_number.get((revision["client"], revision["seq"]), []):
-                if write.kind != "update" or not write.bases:
+                if not write.bases or not _is_part(revision["ops"], write):
                     continue
                 for version in range(max(write.bases) + 1, revision["version"]):
                     other = by_version.get(version)
