@@ -17,7 +17,7 @@ import orjson
 
 from session_mgmt.actions.fencing import Fence
 from session_mgmt.actions.outcomes import Appended, Outcome, accepted, refused
-from session_mgmt.documents import chain, operations, pointer, touched
+from session_mgmt.documents import chain, merge, operations, touched
 from session_mgmt.exceptions import (
     Conflict,
     DocumentNotFound,
@@ -169,12 +169,13 @@ class DocumentLedger:
         misfit = _misfit(update, head)
         if misfit is not None:
             return misfit
-        conflicts = self._conflicts(update, fence, head)
-        if conflicts and update.strategy == "reject":
-            return refused(Conflict(position=head.position.as_json(), paths=sorted(conflicts)))
-        ops, paths, dropped = _without(update, conflicts)
-        if dropped and not paths:
-            return accepted(head.position, log=log, unchanged=True, dropped=dropped)
+        theirs = self._theirs(update, fence, head)
+        overlap = merge.conflicts(update.paths, theirs) if theirs else []
+        if overlap and update.strategy == "reject":
+            return refused(Conflict(position=head.position.as_json(), paths=overlap))
+        ops, paths, dropped = _without(update, theirs) if overlap else (update.ops, update.paths, [])
+        if not paths:
+            return accepted(head.position, log=log, unchanged=True, **({"dropped": dropped} if dropped else {}))
         if update.exact_size is None and head.size + update.growth > self.most_bytes:
             return Prepare("size")
         self._accept(update, fence, head, ops, paths)
@@ -245,17 +246,16 @@ class DocumentLedger:
         if update.key:
             self._known[update.document, update.key] = head.position
 
-    def _conflicts(self, update: Update, fence: Fence | None, head: _Head) -> set[str]:
-        """Paths of this update that others touched after its base. The client knew its own earlier writes, answered or not."""
+    def _theirs(self, update: Update, fence: Fence | None, head: _Head) -> set[str]:
+        """Paths that others touched after the update's base. The client knew its own earlier writes, answered or not."""
         if update.base is None or update.base >= head.version:
             return set()
-        theirs = {
+        return {
             path
             for past in self._past.get(update.document, ())
             if past.version > update.base and (fence is None or past.client != fence.client)
             for path in past.paths
         }
-        return {mine for mine, _ in pointer.touches(update.paths, theirs)} if theirs else set()
 
     def _load_past(self, updates: list[Update]) -> None:
         oldest: dict[int, int] = {}
@@ -306,14 +306,10 @@ def _misfit(update: Update, head: _Head) -> Outcome | Prepare | None:
     return None
 
 
-def _without(update: Update, conflicts: set[str]) -> tuple[bytes, tuple[str, ...], list[str]]:
-    """The operations that no conflict touches, their paths, and the paths of those dropped."""
-    if not conflicts:
-        return update.ops, update.paths, []
-    ops = operations.decode(update.ops)
-    kept = [op for op, path in zip(ops, touched.each(ops), strict=True) if path not in conflicts]
-    dropped = sorted({op[1] for op, path in zip(ops, touched.each(ops), strict=True) if path in conflicts})
-    return operations.encode(kept), touched.paths(kept), dropped
+def _without(update: Update, theirs: set[str]) -> tuple[bytes, tuple[str, ...], list[str]]:
+    """The operations that others' changes leave alone, their paths, and the paths of those dropped."""
+    kept, dropped = merge.drop_overlapping(operations.decode(update.ops), theirs)
+    return operations.encode(kept), touched.paths(kept), sorted({op[1] for op in dropped})
 
 
 def entry_body(ops: bytes, client_id: str | None, fence: Fence | None = None, *, seq: int | None = None) -> bytes:

@@ -153,7 +153,11 @@ async def test_a_trimmed_log_is_a_gap_with_its_range(peers: Any, created: Any) -
     one, two = peers(), peers()
     connected = await one.open(created.token.secret, logs={ROOM: [epoch, 3, page[2][1]]})
     assert connected["logs"][ROOM] | {"position": None} == {
-        "mode": "gap", "from": 4, "to": 10, "reason": "trimmed", "position": None,
+        "mode": "gap",
+        "from": 4,
+        "to": 10,
+        "reason": "trimmed",
+        "position": None,
     }
     await two.open(created.token.secret, logs={ROOM: [epoch, 4, page[3][1]]})
     assert [entry[0] for entry in await two.entry(ROOM)] == [5, 6, 7, 8, 9, 10]

@@ -1,0 +1,115 @@
+"""Walk three: beats keep a connection alive, measure it, and end it when nobody answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from session_mgmt.actions import connections, sessions
+from session_mgmt.actions.access import SERVER
+from session_mgmt.bridge import bridge
+from session_mgmt.consumers.hub import hub
+from session_mgmt.models import Connection, Publication, SessionActivity, SessionEvent, Stream
+
+
+@pytest.fixture
+def quick(settings: Any) -> Any:
+    """Beats as fast as the wheel turns; everything else rests."""
+    settings.SESSION_MGMT = {"heartbeat_interval": 0.1, "lease_flush_interval": 3600.0, "control_interval": 3600.0}
+    return settings
+
+
+async def test_a_ping_is_answered_and_the_next_carries_the_round_trip(quick: Any, peers: Any, created: Any) -> None:
+    one = peers()
+    await one.open(created.token.secret)
+    ping = await one.until_type("ping")
+    assert ping["rtt_ms"] is None
+    await one.say(type="pong", ping=ping["ping"], acked=0)
+    assert (await one.until_type("ping"))["rtt_ms"] >= 0
+
+
+async def test_a_client_that_never_answers_is_closed_after_the_missed_limit(
+    quick: Any, peers: Any, created: Any
+) -> None:
+    one = peers()
+    await one.open(created.token.secret)
+    assert await one.closed() == 4002
+    pings = [frame for frame in one.seen if frame["type"] == "ping"]
+    assert len(pings) == 3
+    assert one.seen[-1] == {
+        "type": "bye",
+        "code": 4002,
+        "name": "heartbeat_lost",
+        "reconnect": True,
+        "retry_after": None,
+    }
+
+
+async def test_any_frame_counts_as_life_and_what_we_send_does_not(quick: Any, peers: Any, created: Any) -> None:
+    one = peers()
+    await one.open(created.token.secret)
+    for number in range(5):
+        await one.until_type("ping")
+        await one.say(type="ping", id=number)
+    assert not any(frame["type"] == "bye" for frame in one.seen)
+
+
+async def test_a_flush_writes_all_leases_with_one_statement_and_no_beat_writes(
+    peers: Any, created: Any, django_assert_max_num_queries: Any
+) -> None:
+    for _ in range(5):
+        await peers().open(created.token.secret)
+    before = await bridge().read(lambda: list(Connection.objects.values_list("lease_expires_at", flat=True)))
+    beats = [connection.figures() for connection in hub().connections]
+
+    def flush() -> set[int]:
+        with django_assert_max_num_queries(5):  # BEGIN, clock, lock, update, COMMIT
+            return connections.flush(beats)
+
+    assert len(await bridge().read(flush)) == 5
+    after = await bridge().read(lambda: list(Connection.objects.values_list("lease_expires_at", flat=True)))
+    assert min(after) > min(before)
+
+
+async def test_a_connection_that_was_swept_is_closed_by_its_own_process(peers: Any, created: Any) -> None:
+    one = peers()
+    await one.open(created.token.secret)
+    await bridge().call(lambda: Connection.objects.update(lease_expires_at="2020-01-01T00:00:00Z"))
+    assert await bridge().call(connections.sweep, limit=10) == 1
+    await hub().rounds.flush()
+    assert await one.closed() == 4004
+    lost = await bridge().read(lambda: SessionEvent.objects.filter(type="connection_lost").count())
+    assert lost == 1
+
+
+async def test_a_revoked_session_is_closed_without_any_doorbell(peers: Any, created: Any) -> None:
+    one = peers()
+    await one.open(created.token.secret)
+    await bridge().call(lambda: SessionActivity.objects.update(live=False))
+    await hub().rounds.check_sessions()
+    assert await one.closed() == 4503
+
+
+async def test_a_lost_doorbell_is_made_good_by_the_position_check(peers: Any, created: Any) -> None:
+    one = peers()
+    await one.open(created.token.secret, logs={"topic:room:1": None})
+    await one.until_following("topic:room:1")
+    await bridge().call(_publish_without_a_doorbell)
+    await hub().rounds.check_positions()
+    assert [entry[2] for entry in await one.entry("topic:room:1")] == ["unheard"]
+
+
+async def test_terminate_reaches_the_socket_by_doorbell_alone(quick: Any, peers: Any, created: Any) -> None:
+    one = peers()
+    await one.open(created.token.secret)
+    await bridge().call(sessions.terminate, SERVER, created.session.pk)
+    assert await one.closed() == 4503
+
+
+def _publish_without_a_doorbell() -> None:
+    stream = Stream.objects.get()
+    Publication.objects.create(
+        stream=stream, offset=stream.head + 1, tag="a" * 16, data=b'"unheard"', at="2026-01-01T00:00:00Z"
+    )
+    Stream.objects.update(head=stream.head + 1, head_tag="a" * 16)
