@@ -196,7 +196,8 @@ export class SessionClient {
     return new Connection(
       this.#env,
       {
-        opening: () => this.#opening(),
+        address: () => this.#address(),
+        connect: () => this.#connectFrame(),
         connected: (frame) => this.#connected(frame),
         frame: (frame) => this.#frame(frame),
         detached: () => this.#detached(),
@@ -289,13 +290,17 @@ export class SessionClient {
     reject(signal.reason);
   }
 
-  #opening(): { url: string; connect: object } {
+  #address(): string {
     if (this.#credentials.adopt()) this.#enterSession("session_changed");
     const url = new URL(this.#credentials.endpoints.websocket, this.#rest.base);
     url.protocol = url.protocol.replace("http", "ws");
+    return url.href;
+  }
+
+  #connectFrame(): object {
     const logs = this.#logbook.positions();
     this.#asked = new Set(Object.keys(logs));
-    const connect = {
+    return {
       type: "connect",
       token: this.#credentials.token,
       client_id: this.clientId,
@@ -304,7 +309,6 @@ export class SessionClient {
       capabilities: [],
       agent: AGENT,
     };
-    return { url: url.href, connect };
   }
 
   #connected(frame: ConnectedFrame): void {

@@ -16,8 +16,10 @@ const CONNECT_WITHIN = 15_000;
 const STABLE_AFTER = 30_000;
 
 export interface ConnectionPort {
-  /** The address and the first frame of the next connection. */
-  opening(): { url: string; connect: object };
+  /** The address of the next connection. */
+  address(): string;
+  /** Its first frame; asked for as late as possible, so that what the page subscribed to meanwhile is in it. */
+  connect(): object;
   connected(frame: ConnectedFrame): void;
   frame(frame: ServerFrame): void;
   detached(): void;
@@ -143,10 +145,11 @@ export class Connection {
     this.#setStatus(this.#everConnected ? "reconnecting" : "connecting", this.reason);
     const wish = this.#wish;
     try {
-      const { url, connect } = this.#port.opening();
+      const url = this.#port.address();
+      // A callback of the application may have decided otherwise.
       if (wish !== this.#wish) return;
       const socket: Socket = new Socket(this.#env, url, {
-        opened: () => void socket.send(JSON.stringify(connect)),
+        opened: () => void socket.send(JSON.stringify(this.#port.connect())),
         frame: (frame, length) => this.#frame(frame, length),
         ended: (ending) => this.#ended(ending),
       });

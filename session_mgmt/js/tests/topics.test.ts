@@ -34,12 +34,29 @@ describe("a topic", () => {
     browser.server.publish("orders:42", 2);
     browser.server.publish("orders:42", 3);
     const after = await tab.openConnected();
-    // Subscribed after the connection was there: the place in the topic is known all the same.
+    // After the connection was there: the place in the topic is known all the same.
     const again = follow(after, "orders:42");
     await until(() => again.length === 2);
     browser.server.publish("orders:42", 4);
     await turns();
     expect([seen, again]).toEqual([[1], [2, 3, 4]]);
+  });
+
+  test("that is subscribed to in the turn of start is part of the recovery", async () => {
+    const browser = new Browser();
+    const tab = browser.tab();
+    const before = await tab.openConnected();
+    follow(before, "orders:42");
+    await turns();
+    await tab.close(before);
+    browser.server.publish("orders:42", 1);
+    const after = await tab.open({ autoConnect: false });
+    const receipts = record(after, "recovery");
+    void after.connection.connect();
+    const seen = follow(after, "orders:42");
+    await until(() => receipts.length === 1);
+    expect(seen).toEqual([1]);
+    expect(receipts[0]?.[0].replayed).toMatchObject({ "topic:orders:42": [1, 1] });
   });
 
   test("resumes from a place where nothing ever came", async () => {

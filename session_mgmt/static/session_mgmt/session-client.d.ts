@@ -540,11 +540,10 @@ declare class Stats {
 	summary(pending: number): ClientStats;
 }
 export interface ConnectionPort {
-	/** The address and the first frame of the next connection. */
-	opening(): {
-		url: string;
-		connect: object;
-	};
+	/** The address of the next connection. */
+	address(): string;
+	/** Its first frame; asked for as late as possible, so that what the page subscribed to meanwhile is in it. */
+	connect(): object;
 	connected(frame: ConnectedFrame): void;
 	frame(frame: ServerFrame): void;
 	detached(): void;
