@@ -65,6 +65,16 @@ def ensure(using: str, session: uuid.UUID, name: str, *, most: int, at: datetime
     return fresh.pk
 
 
+def find(using: str, session: uuid.UUID, name: str) -> int | None:
+    """The row of a named document, if it was ever used."""
+    return StateDocument.objects.using(using).filter(session_id=session, name=name).values_list("id", flat=True).first()
+
+
+def bound(using: str, document: int) -> int:
+    """Upper bound of the size in bytes; exact if a snapshot was just taken."""
+    return StateDocument.objects.using(using).values_list("size", flat=True).get(pk=document)
+
+
 def load(using: str, document: int, *, limit: int) -> Body:
     """Read a document: the newest snapshot, then the revisions after it. ``limit`` bounds decompression, in bytes."""
     statements = Statements(connections[using])

@@ -137,6 +137,11 @@ def _tell_lost(using: str, lost: list[tuple[uuid.UUID, int, str]], now: datetime
     notices.after_commit(using, rings=ledger.heads(), facts=ledger.facts())
 
 
+def stop(session: uuid.UUID, code: int) -> None:
+    """Close a session's connections on whatever process holds them; told by doorbell, so at most once."""
+    notices.detach([session], code)
+
+
 def keep_receipt(connection: int, receipt: dict[str, Any]) -> None:
     """Store the receipt of a recovery beside its connection, for people to see."""
     Connection.objects.using(settings().database).filter(pk=connection).update(

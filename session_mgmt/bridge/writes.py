@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from django.db import connections
+from django.db import connections, transaction
 
 from session_mgmt.actions import access, bodies, notices, outbox, preparing, streams
 from session_mgmt.actions.events import Record
@@ -50,7 +51,9 @@ def publish(topic: str, data: Any, *, key: str | None = None, ephemeral: bool = 
         raise InvalidField("A topic is printable text of at most 255 characters.", field="topic")
     checked = _checked(data, settings().max_publication_bytes)
     if ephemeral:
-        return _carry(topic, checked)
+        # After commit: a rolled back transaction tells nothing, and a stream made inside it would block its first other user.
+        transaction.on_commit(partial(_carry, topic, checked), using=bridge().using, robust=True)
+        return None
     if bridge().inside_transaction():
         return _put("publish", topic, checked, key)
     return _told(bridge().write(Member(Publication(topic, strict.dumps(checked), key))))

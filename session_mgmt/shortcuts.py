@@ -1,0 +1,146 @@
+"""What projects import: ``from session_mgmt.shortcuts import on, on_message, publish, send, state, topic``.
+
+Every function may be called from a view, a signal, a task, the admin, or inside ``atomic()``, where it takes effect if and only if the transaction
+commits. A session is given as a ``ClientSession`` or its id.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from session_mgmt.actions import bodies, connections, sessions
+from session_mgmt.actions.access import SERVER
+from session_mgmt.actions.outbox import Ticket
+from session_mgmt.actions.sessions import Created, Device
+from session_mgmt.bridge import bridge, writes
+from session_mgmt.bridge.writes import publish
+from session_mgmt.conf import settings
+from session_mgmt.exceptions import InvalidField
+from session_mgmt.models import ClientSession, clock
+from session_mgmt.protocol.codes import Close
+from session_mgmt.protocol.position import Position
+from session_mgmt.registry import off, on, on_message, topic
+
+__all__ = [
+    "create_session",
+    "disconnect",
+    "drain",
+    "get_session",
+    "is_connected",
+    "off",
+    "on",
+    "on_message",
+    "publish",
+    "reconnect",
+    "send",
+    "state",
+    "terminate_session",
+    "topic",
+]
+
+Session = ClientSession | uuid.UUID
+
+
+def create_session(
+    *, user: Any = None, metadata: dict[str, Any] | None = None, session_id: uuid.UUID | None = None, **config: Any
+) -> Created:
+    """Make a session from trusted code; the answer holds its token. ``config`` as in ``docs/reference/rest.md``."""
+    return sessions.create(user=user, metadata=metadata, config=config, session_id=session_id, device=Device())
+
+
+def get_session(session: uuid.UUID) -> ClientSession:
+    """The session with its user and activity. Raises ``SessionNotFound``."""
+    return sessions.get(SERVER, session)
+
+
+def terminate_session(session: Session, *, reason: str = "requested") -> bool:
+    """End a session for good; False if it had ended before."""
+    return sessions.terminate(SERVER, _id(session), reason=reason)
+
+
+def send(session: Session, data: Any, *, key: str | None = None) -> Position | Ticket:
+    """Put a message into the session's own log: every client of it sees the message once, now or when it comes back."""
+    return writes.send(_id(session), data, key=key)
+
+
+def is_connected(session: Session) -> bool:
+    """Whether any client of the session has a live connection, on whatever process."""
+    return connections.states([_id(session)])[_id(session)] == "connected"
+
+
+def disconnect(session: Session) -> None:
+    """Close the session's connections wherever they are; their clients do not come back by themselves."""
+    connections.stop(_id(session), Close.NORMAL)
+
+
+def reconnect(session: Session) -> None:
+    """Close the session's connections wherever they are; their clients come back at once."""
+    connections.stop(_id(session), Close.DETACHED)
+
+
+class State:
+    """Documents of a session, as ``state.update(session, {"cart": {"coupon": "WELCOME"}})``."""
+
+    def get(self, session: Session, name: str = "main") -> Any:
+        """The document as it is; ``{}`` if nothing was ever written."""
+        using = settings().database
+        row = bodies.find(using, _id(session), name)
+        return {} if row is None else bodies.load(using, row, limit=settings().max_document_bytes * 2).data
+
+    def update(
+        self,
+        session: Session,
+        merge: dict[str, Any] | None = None,
+        *,
+        ops: list[Any] | None = None,
+        patch: list[Any] | None = None,
+        name: str = "main",
+        key: str | None = None,
+    ) -> Position | Ticket:
+        """Change a document at its head, merged with whatever its clients are doing.
+
+        One of ``merge`` (RFC 7396), ``ops`` (total operations) or ``patch`` (RFC 6902, not inside a transaction). ``key`` makes a repetition harmless.
+        """
+        given = {"merge": merge, "ops": ops, "patch": patch}
+        chosen = {kind: change for kind, change in given.items() if change is not None}
+        if len(chosen) != 1:
+            raise InvalidField("Give exactly one of merge, ops and patch.", field="merge")
+        ((kind, change),) = chosen.items()
+        return writes.update(_id(session), name, kind, change, key=key)
+
+    def replace(self, session: Session, data: Any, *, name: str = "main", key: str | None = None) -> Position | Ticket:
+        """Set the whole document."""
+        return writes.update(_id(session), name, "data", data, key=key)
+
+    def clear(self, session: Session, *, name: str = "main") -> Position | Ticket:
+        """Empty the document; an ordinary new version."""
+        return self.replace(session, {}, name=name)
+
+    def size(self, session: Session, name: str = "main") -> int:
+        """Bytes of compact JSON, exact."""
+        using = settings().database
+        now = settings()
+        row = bodies.find(using, _id(session), name)
+        if row is None:
+            return 2
+        bodies.materialise(
+            using,
+            row,
+            at=clock.read(using),
+            threshold=now.compression_threshold,
+            limit=now.max_document_bytes * 2,
+        )
+        return bodies.bound(using, row)
+
+
+state = State()
+
+
+def drain() -> int:
+    """Carry out what committed transactions left in the outbox, now and here; returns how many wishes it was."""
+    return bridge().drain()
+
+
+def _id(session: Session) -> uuid.UUID:
+    return session.pk if isinstance(session, ClientSession) else session
