@@ -34,11 +34,14 @@ class Nemesis:
             if self.redis is not None and self.chance.random() < 0.5:
                 await self._disturb_redis()
             if not await until(lambda: self.crowd.unanswered >= self.at_least, BUSY_SECONDS):
-                self.history.add("nemesis", "calm", unanswered=self.crowd.unanswered)
+                self.history.add("nemesis", "calm", why="too little is unanswered", unanswered=self.crowd.unanswered)
                 return
-            await self._kill(self.chance.choice(self.servers))
+            if not await self._kill(self.chance.choice(self.servers)):
+                self.history.add("nemesis", "calm", why="not every client came back")
+                return
 
-    async def _kill(self, server: AppServer) -> None:
+    async def _kill(self, server: AppServer) -> bool:
+        """Kill, start again, and tell whether every client was then served."""
         assert server.process is not None
         pid, unanswered = server.process.pid, self.crowd.unanswered
         ops = [write.op for peer in self.crowd.peers if peer.ready for write in peer.outbox.values()]
@@ -48,7 +51,7 @@ class Nemesis:
         await asyncio.to_thread(server.start)
         self.history.add("nemesis", "ready", server=server.name)
         before = {peer.name: peer.oks for peer in self.crowd.peers}
-        await until(lambda: all(peer.oks > before[peer.name] for peer in self.crowd.peers), BACK_SECONDS)
+        return await until(lambda: all(peer.oks > before[peer.name] for peer in self.crowd.peers), BACK_SECONDS)
 
     async def _disturb_redis(self) -> None:
         assert self.redis is not None

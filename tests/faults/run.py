@@ -188,6 +188,8 @@ def execute(options: Options, database_url: str = "", redis: services.Redis | No
         kept = options.keep
         folder = kept or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="session-mgmt-faults-")))
         folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise SystemExit(f"{folder} is not empty: an old database would be checked against a new history")
         return asyncio.run(run(options, folder, database_url, redis))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
+
 from session_mgmt.shortcuts import on_message, publish, topic
 
 
