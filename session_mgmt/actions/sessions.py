@@ -22,6 +22,7 @@ from session_mgmt.exceptions import (
     NotRecoverable,
     SessionEnded,
     SessionLimit,
+    SessionTerminated,
 )
 from session_mgmt.models import (
     Client,
@@ -220,17 +221,18 @@ def update(
         found = access_session(using, actor, session)
         _must_be_live(found, now)
         changed = _changes(metadata=metadata, label=label, config=config)
-        idle, absolute = _timeouts({**found.config, **(config or {})})
-        ClientSession.objects.using(using).filter(pk=session, state=ClientSession.State.ACTIVE).update(**changed)
-        _renew(using, session, idle, found.created_at + absolute, now)
+        # The activity row first, as whoever ends a session does: its lock decides, and is taken in one order.
+        if not _renew(using, found, config, now):
+            raise SessionTerminated()
+        ClientSession.objects.using(using).filter(pk=session).update(**changed)
         _tell(using, [record(session, names.SESSION_UPDATED, {"fields": sorted(changed)})], now)
-    for name, value in changed.items():
-        setattr(found, name, value)
-    return found
+    return access_session(using, actor, session)
 
 
 def _changes(**given: Any) -> dict[str, Any]:
     changed = {name: value for name, value in given.items() if value is not None}
+    if not changed:
+        raise InvalidField("There is nothing to change.", field="metadata")
     for name in ("metadata", "config"):
         if name in changed:
             _small(changed[name], name)
@@ -245,13 +247,23 @@ def _must_be_live(session: ClientSession, now: datetime) -> None:
         raise error
 
 
-def _renew(using: str, session: uuid.UUID, idle: timedelta, absolute: datetime, now: datetime) -> None:
-    SessionActivity.objects.using(using).filter(pk=session, live=True).update(
-        idle_seconds=int(idle.total_seconds()),
-        absolute_deadline=absolute,
-        last_active_at=now,
-        expires_at=min(now + idle, absolute),
+def _renew(using: str, session: ClientSession, config: dict[str, Any] | None, now: datetime) -> bool:
+    """Count activity, with new timeouts if there are any; false if the session has ended meanwhile."""
+    if config is None:
+        return bool(touch([session.pk], now=now))
+    idle, absolute = _timeouts(config)
+    deadline = session.created_at + absolute
+    renewed = (
+        SessionActivity.objects.using(using)
+        .filter(pk=session.pk, live=True)
+        .update(
+            idle_seconds=int(idle.total_seconds()),
+            absolute_deadline=deadline,
+            last_active_at=now,
+            expires_at=min(now + idle, deadline),
+        )
     )
+    return bool(renewed)
 
 
 def touch(sessions: Iterable[uuid.UUID], *, now: datetime | None = None) -> set[uuid.UUID]:
