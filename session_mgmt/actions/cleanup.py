@@ -1,0 +1,140 @@
+"""The sweep: ends what is over, and takes away what is past its retention. In chunks, each a transaction of its own.
+
+Every step claims its rows by a condition, so two sweeps at once, or one that is killed, do no harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from django.db.models import F, QuerySet
+
+from session_mgmt.actions import connections, retention, sessions
+from session_mgmt.conf import settings
+from session_mgmt.models import ClientSession, Connection, Outbox, Receipt, Token, clock
+
+Progress = Callable[[str, int], None]
+# A session brings its documents and its log along.
+_PURGE_CHUNK = 100
+
+
+@dataclass(slots=True)
+class CleanupReport:
+    """How many rows each step has ended or taken away; in a dry run, how many it would."""
+
+    expired: int = 0
+    connections: int = 0
+    tokens: int = 0
+    receipts: int = 0
+    outbox: int = 0
+    publications: int = 0
+    revisions: int = 0
+    purged: int = 0
+
+    def as_dict(self) -> dict[str, int]:
+        return asdict(self)
+
+
+def cleanup(progress: Progress | None = None, *, dry_run: bool = False, now: datetime | None = None) -> CleanupReport:
+    """Run every step until nothing is left; ``progress(step, rows)`` is called after each chunk."""
+    moment = now or clock.read(settings().database)
+    if dry_run:
+        return _counted(moment)
+    run = _Run(moment, now, progress or _silent)
+    run.all()
+    return run.report
+
+
+def _silent(step: str, rows: int) -> None:
+    """Nobody watches."""
+
+
+class _Run:
+    """``given`` is the caller's clock, if it has one; the verbs else read the database's anew."""
+
+    def __init__(self, moment: datetime, given: datetime | None, progress: Progress) -> None:
+        self.report = CleanupReport()
+        self._now, self._given, self._progress = moment, given, progress
+        self._chunk = settings().cleanup_chunk
+
+    def all(self) -> None:
+        self._repeat("expired", lambda: len(sessions.expire_due(limit=self._chunk, now=self._given)), self._chunk)
+        self._repeat("connections", lambda: connections.sweep(limit=self._chunk, now=self._given), self._chunk)
+        for step, rows in _leftovers(self._now).items():
+            self._repeat(step, lambda rows=rows: _delete(rows, self._chunk), self._chunk)
+        self._trim_streams()
+        self._trim_documents()
+        self._repeat("purged", lambda: _purge(self._now), _PURGE_CHUNK)
+
+    def _repeat(self, step: str, chunk: Callable[[], int], size: int) -> None:
+        while True:
+            rows = chunk()
+            self._count(step, rows)
+            if rows < size:
+                return
+
+    def _trim_streams(self) -> None:
+        after = 0
+        while due := retention.due_streams(self._now, after=after, limit=self._chunk):
+            for stream in due:
+                self._repeat(
+                    "publications",
+                    lambda stream=stream: retention.trim_stream(stream, self._now, limit=self._chunk),
+                    self._chunk,
+                )
+            after = due[-1]
+
+    def _trim_documents(self) -> None:
+        after = 0
+        while due := retention.due_documents(after=after, limit=self._chunk):
+            for document in due:
+                self._count("revisions", retention.trim_document(document))
+            after = due[-1]
+
+    def _count(self, step: str, rows: int) -> None:
+        if rows:
+            setattr(self.report, step, getattr(self.report, step) + rows)
+            self._progress(step, rows)
+
+
+def _leftovers(now: datetime) -> dict[str, QuerySet]:
+    """Rows that nobody can need any more."""
+    using = settings().database
+    return {
+        "tokens": Token.objects.using(using).filter(expires_at__lt=now),
+        # The client has confirmed them; a process died before it could delete them.
+        "receipts": Receipt.objects.using(using).filter(seq__lte=F("client__confirmed_seq")),
+        "outbox": Outbox.objects.using(using).exclude(refused="").filter(created_at__lt=now - settings().retention),
+    }
+
+
+def _delete(rows: QuerySet, limit: int) -> int:
+    """By ascending key, so that two sweeps meet in one order."""
+    keys = list(rows.order_by("pk").values_list("pk", flat=True)[:limit])
+    if keys:
+        rows.model._default_manager.using(rows.db).filter(pk__in=keys).delete()
+    return len(keys)
+
+
+def _ended(now: datetime) -> QuerySet[ClientSession]:
+    return ClientSession.objects.using(settings().database).filter(ended_at__lt=now - settings().retention)
+
+
+def _purge(now: datetime) -> int:
+    """Delete ended sessions past the retention, with all that hangs on them."""
+    keys = list(_ended(now).order_by("ended_at").values_list("pk", flat=True)[:_PURGE_CHUNK])
+    if keys:
+        ClientSession.objects.using(settings().database).filter(pk__in=keys).delete()
+    return len(keys)
+
+
+def _counted(now: datetime) -> CleanupReport:
+    """What a sweep would do; logs are not counted, because only trimming finds out."""
+    using = settings().database
+    lost = Connection.objects.using(using).filter(closed_at__isnull=True, lease_expires_at__lt=now)
+    counts = {step: rows.count() for step, rows in _leftovers(now).items()}
+    return CleanupReport(
+        expired=sessions.count_due(now=now), connections=lost.count(), purged=_ended(now).count(), **counts
+    )

@@ -1,0 +1,117 @@
+"""Documents as people and programs ask for them one at a time: heads, sizes, and one verdict."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import orjson
+from django.db import connections
+from django.db.models import QuerySet, Sum
+from django.db.models.functions import Length
+
+from session_mgmt.actions import bodies, state
+from session_mgmt.actions.bodies import DocumentWindow
+from session_mgmt.conf import settings
+from session_mgmt.documents import chain
+from session_mgmt.models import StateDocument, StateSnapshot, clock
+from session_mgmt.models.clock import as_text
+from session_mgmt.models.sql import Statements
+from session_mgmt.protocol import position as positions
+from session_mgmt.protocol.position import Position
+from session_mgmt.protocol.recovery import Mode, Reason, Verdict, decide, is_dense
+
+
+def listed(session: uuid.UUID) -> QuerySet[StateDocument]:
+    """The documents of a session by name; heads only, whatever their size."""
+    return StateDocument.objects.using(settings().database).filter(session=session).order_by("name")
+
+
+def position(row: StateDocument) -> Position:
+    """Where a document stands."""
+    return Position(row.epoch, row.version, chain.tag(bytes(row.chain)) if row.version else "")
+
+
+def head(row: StateDocument) -> dict[str, Any]:
+    """``ClientState`` without its data. ``checksum`` is of ``checksum_version``, which may be the older."""
+    return {
+        "name": row.name,
+        "version": row.version,
+        "position": position(row).as_json(),
+        "last_modified": as_text(row.last_modified),
+        "last_writer": row.last_writer or None,
+        "checksum": row.checksum or None,
+        "checksum_version": row.checksum_version,
+        "compressed": row.compressed,
+        "encrypted": row.encrypted,
+        "size": row.size,
+    }
+
+
+def sizes(row: StateDocument) -> dict[str, Any]:
+    """Bytes: ``size`` of compact JSON (an upper bound unless ``exact``), ``stored`` snapshots, ``log`` of revisions."""
+    stored = StateSnapshot.objects.using(settings().database).filter(document=row).aggregate(sum=Sum(Length("body")))
+    return {
+        "name": row.name,
+        "version": row.version,
+        "size": row.size,
+        "exact": row.snapshot_version == row.version,
+        "stored": stored["sum"] or 0,
+        "log": row.log_bytes,
+        "compressed": row.compressed,
+    }
+
+
+def compress(document: int) -> None:
+    """Keep the head as a snapshot now: reading it needs no log, and it is stored compressed if it is large."""
+    now = settings()
+    bodies.materialise(
+        now.database,
+        document,
+        at=clock.read(now.database),
+        threshold=now.compression_threshold,
+        limit=now.max_document_bytes * 2,
+    )
+
+
+def sync(session: uuid.UUID, name: str, given: Any) -> dict[str, Any]:
+    """What a client at ``given`` (a position or ``None``) must be told: one verdict, with entries or a snapshot."""
+    using = settings().database
+    asked = positions.parse(given)
+    statements = Statements(connections[using])
+    bodies.ensure(using, session, name, most=settings().max_documents, at=clock.read(using))
+    window = bodies.windows(statements, session, {name: asked.offset if asked else None})[name]
+    verdict = _verdict(asked, given, window)
+    if verdict.mode is Mode.UP_TO_DATE:
+        return {"mode": "up_to_date", "reason": verdict.reason, "position": window.window.head.as_json()}
+    if verdict.mode is Mode.ENTRIES and asked is not None:
+        answer = _entries(statements, window, asked)
+        if answer is not None:
+            return answer
+    return _snapshot(using, window, verdict.reason if verdict.mode is Mode.LOST else Reason.TRIMMED)
+
+
+def _verdict(asked: Position | None, given: Any, window: DocumentWindow) -> Verdict:
+    if asked is None:
+        return Verdict(Mode.LOST, Reason.FIRST if given is None else Reason.UNREADABLE_POSITION)
+    return decide(asked, window.window, most=settings().replay_page)
+
+
+def _entries(statements: Statements, window: DocumentWindow, asked: Position) -> dict[str, Any] | None:
+    """``None`` when a compaction took entries away between the two reads."""
+    found = state.read(statements, window.id, asked.offset, settings().replay_page)
+    if not found or not is_dense((entry.offset for entry in found), after=asked.offset):
+        return None
+    last = Position(asked.epoch, found[-1].offset, found[-1].tag)
+    return {
+        "mode": "entries",
+        "from": asked.offset,
+        "to": last.offset,
+        "position": last.as_json(),
+        "entries": [orjson.Fragment(entry.as_json()) for entry in found],
+    }
+
+
+def _snapshot(using: str, window: DocumentWindow, reason: Reason) -> dict[str, Any]:
+    body = bodies.load(using, window.id, limit=settings().max_document_bytes * 2)
+    return {"mode": "snapshot", "reason": reason, "position": body.position.as_json(), "data": body.data}

@@ -1,0 +1,169 @@
+"""Figures: of one session for its user and its inspector, of all for operators. A fixed number of set-based queries."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+from django.db.models import Avg, Count, DurationField, ExpressionWrapper, F, Max, Min, Q, Sum
+from django.db.models.functions import Coalesce, Least
+
+from session_mgmt.conf import settings
+from session_mgmt.exceptions import SessionNotFound
+from session_mgmt.models import (
+    ClientSession,
+    Connection,
+    Outbox,
+    SessionActivity,
+    SessionEvent,
+    StateDocument,
+    clock,
+)
+from session_mgmt.protocol import events as names
+
+# Of the events that tell of errors, so many of the newest are counted by code.
+_MOST_ERRORS = 1000
+# How late each may be before health is no longer "ok".
+OUTBOX_LATE = timedelta(seconds=60)
+HANDLERS_LATE = timedelta(minutes=5)
+_TRAFFIC = ("beats_sent", "beats_missed", "messages_in", "messages_out", "bytes_in", "bytes_out")
+
+
+def session_metrics(session: uuid.UUID, *, now: datetime | None = None) -> dict[str, Any]:
+    """Figures of one session: times in seconds, latency in milliseconds. Raises ``SessionNotFound``."""
+    using = settings().database
+    now = now or clock.read(using)
+    row = ClientSession.objects.using(using).filter(pk=session).values("state", "created_at", "ended_at").first()
+    if row is None:
+        raise SessionNotFound()
+    errors = _errors(using, session)
+    return {
+        "session_id": str(session),
+        "state": row["state"],
+        "uptime": ((row["ended_at"] or now) - row["created_at"]).total_seconds(),
+        **_connections(using, session, now),
+        "recoveries": _grouped(Connection.objects.using(using).filter(session=session).exclude(verdict=""), "verdict"),
+        "closes": _grouped(
+            Connection.objects.using(using).filter(session=session, close_code__isnull=False), "close_code"
+        ),
+        "state_documents": _documents(using, session),
+        "events": _grouped(SessionEvent.objects.using(using).filter(session=session), "type"),
+        "errors": errors,
+        "conflicts": errors.get("conflict", 0),
+    }
+
+
+def _connections(using: str, session: uuid.UUID, now: datetime) -> dict[str, Any]:
+    mine = Connection.objects.using(using).filter(session=session).order_by()
+    # A process that died has left its connection open: it lived no longer than its lease.
+    end = Coalesce("closed_at", Least("lease_expires_at", now))
+    lasted = ExpressionWrapper(end - F("opened_at"), output_field=DurationField())
+    found = mine.aggregate(
+        count=Count("pk"),
+        open=Count("pk", filter=Q(closed_at__isnull=True, lease_expires_at__gt=now)),
+        again=Count("pk", filter=Q(generation__gt=1)),
+        lasted=Sum(lasted),
+        average=Avg("rtt_average_ms"),
+        **{name: Sum(name) for name in _TRAFFIC},
+    )
+    last = mine.filter(rtt_ms__isnull=False).order_by("-opened_at").values_list("rtt_ms", flat=True).first()
+    return {
+        "connections": found["count"],
+        "open_connections": found["open"],
+        "reconnects": found["again"],
+        "connected_time": found["lasted"].total_seconds() if found["lasted"] else 0.0,
+        "latency": {"last_ms": last, "average_ms": found["average"]},
+        "beats": {"sent": found["beats_sent"] or 0, "missed": found["beats_missed"] or 0},
+        "messages": {"in": found["messages_in"] or 0, "out": found["messages_out"] or 0},
+        "bytes": {"in": found["bytes_in"] or 0, "out": found["bytes_out"] or 0},
+    }
+
+
+def _documents(using: str, session: uuid.UUID) -> dict[str, Any]:
+    """Every version is one update, so the sum of versions is the number of updates."""
+    mine = StateDocument.objects.using(using).filter(session=session)
+    found = mine.aggregate(count=Count("pk"), size=Sum("size"), updates=Sum("version"), newest=Max("version"))
+    return {
+        "count": found["count"],
+        "size": found["size"] or 0,
+        "updates": found["updates"] or 0,
+        "version": found["newest"] or 0,
+    }
+
+
+def _grouped(rows: Any, column: str) -> dict[str, int]:
+    return {str(key): count for key, count in rows.order_by().values_list(column).annotate(Count("pk"))}
+
+
+def _errors(using: str, session: uuid.UUID) -> dict[str, int]:
+    """Errors by name. Their data is opaque to the database, so the newest are counted here."""
+    told = SessionEvent.objects.using(using).filter(session=session, type=names.ERROR_OCCURRED).order_by("-seq")
+    bodies = [orjson.loads(bytes(data)) for data in told.values_list("data", flat=True)[:_MOST_ERRORS]]
+    return dict(Counter(str(body.get("name", "error")) for body in bodies if isinstance(body, dict)))
+
+
+def overview(*, now: datetime | None = None) -> dict[str, Any]:
+    """Figures of the whole service; lags are seconds."""
+    using = settings().database
+    now = now or clock.read(using)
+    live = SessionActivity.objects.using(using).filter(live=True)
+    open_ = Connection.objects.using(using).filter(closed_at__isnull=True, lease_expires_at__gt=now)
+    connected = open_.aggregate(connections=Count("pk"), sessions=Count("session", distinct=True))
+    return {
+        "sessions": {
+            "active": live.count(),
+            "connected": connected["sessions"],
+            "ended": ClientSession.objects.using(using).filter(ended_at__isnull=False).count(),
+        },
+        "connections": connected["connections"],
+        "connections_lost": Connection.objects.using(using)
+        .filter(closed_at__isnull=True, lease_expires_at__lte=now)
+        .count(),
+        "cleanup": _cleanup(live, now),
+        "outbox": _outbox(using, now),
+        "handlers": _handlers(using, now),
+        "server_time": clock.as_text(now),
+    }
+
+
+def _cleanup(live: Any, now: datetime) -> dict[str, Any]:
+    due = live.filter(expires_at__lt=now).aggregate(count=Count("pk"), oldest=Min("expires_at"))
+    return {"due": due["count"], "lateness": _age(due["oldest"], now)}
+
+
+def _outbox(using: str, now: datetime) -> dict[str, Any]:
+    rows = Outbox.objects.using(using)
+    waiting = rows.filter(refused="").aggregate(count=Count("pk"), oldest=Min("created_at"))
+    return {
+        "waiting": waiting["count"],
+        "lag": _age(waiting["oldest"], now),
+        "refused": rows.exclude(refused="").count(),
+    }
+
+
+def _handlers(using: str, now: datetime) -> dict[str, Any]:
+    waiting = SessionEvent.objects.using(using).filter(pending=True).aggregate(count=Count("pk"), oldest=Min("at"))
+    return {"waiting": waiting["count"], "lag": _age(waiting["oldest"], now)}
+
+
+def _age(oldest: datetime | None, now: datetime) -> float:
+    return max((now - oldest).total_seconds(), 0.0) if oldest else 0.0
+
+
+def health(*, now: datetime | None = None) -> dict[str, Any]:
+    """``overview`` with ``status`` and ``problems``.
+
+    ``ok`` without problems, else ``degraded``: ``cleanup_late``, ``outbox_late``, ``handlers_late``.
+    """
+    found = overview(now=now)
+    late = {
+        # Two missed sweeps: one may be running, or its broker may have restarted.
+        "cleanup_late": found["cleanup"]["lateness"] > 3 * settings().cleanup_interval.total_seconds(),
+        "outbox_late": found["outbox"]["lag"] > OUTBOX_LATE.total_seconds(),
+        "handlers_late": found["handlers"]["lag"] > HANDLERS_LATE.total_seconds(),
+    }
+    problems = [name for name, is_late in late.items() if is_late]
+    return {"status": "degraded" if problems else "ok", "problems": problems, **found}

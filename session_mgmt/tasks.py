@@ -1,0 +1,39 @@
+"""Celery tasks; their names are those of ``session_mgmt.beat_schedule()``. Without Celery they are plain functions."""
+
+from __future__ import annotations
+
+from session_mgmt.actions import cleanup, handling
+from session_mgmt.bridge import bridge
+
+try:
+    from celery import shared_task
+except ImportError:  # pragma: no cover - the suite has it
+
+    def shared_task(**_):  # type: ignore[no-untyped-def]
+        return lambda function: function
+
+
+HANDLERS = 100
+
+
+@shared_task(name="session_mgmt.cleanup_sessions", ignore_result=False)
+def cleanup_sessions() -> dict[str, int]:
+    """The five-minute sweep, and the durable handlers that others have left."""
+    report = cleanup.cleanup().as_dict()
+    return {**report, "handled": run_handlers()}
+
+
+@shared_task(name="session_mgmt.drain_outbox", ignore_result=True)
+def drain_outbox() -> int:
+    """Carry out what processes that serve no sockets have put into the outbox, and run durable handlers."""
+    drained = bridge().drain() if handling.outbox_waits() else 0
+    run_handlers()
+    return drained
+
+
+def run_handlers() -> int:
+    """Run durable handlers while they get done; those that failed wait for the next time."""
+    total = 0
+    while handling.events_wait() and (done := handling.run_pending(HANDLERS)):
+        total += done
+    return total
