@@ -2,7 +2,39 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, path, re_path
+
+from session_mgmt.api.documents import DocumentViewSet
+from session_mgmt.api.operations import HealthView, NothingView, SchemaView
+from session_mgmt.api.sessions import SessionViewSet
+from session_mgmt.api.topics import PublicationView
 
 app_name = "session_mgmt"
-urlpatterns: list[URLPattern | URLResolver] = []
+_ONE = {"get": "retrieve", "patch": "partial_update", "delete": "destroy"}
+# Ids are text here: an address with a malformed one must answer in JSON too.
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("sessions/", SessionViewSet.as_view({"get": "list", "post": "create"}), name="session-list"),
+    path("sessions/<str:pk>/", SessionViewSet.as_view(_ONE), name="session-detail"),
+    path("sessions/<str:pk>/validate/", SessionViewSet.as_view({"post": "validate"}), name="session-validate"),
+    path("sessions/<str:pk>/recover/", SessionViewSet.as_view({"post": "recover"}), name="session-recover"),
+    path("sessions/<str:pk>/metrics/", SessionViewSet.as_view({"get": "metrics"}), name="session-metrics"),
+    path("sessions/<str:pk>/events/", SessionViewSet.as_view({"get": "events"}), name="session-events"),
+    path("sessions/<str:pk>/messages/", SessionViewSet.as_view({"post": "messages"}), name="session-messages"),
+    path("sessions/<str:pk>/state/", DocumentViewSet.as_view({"get": "list"}), name="document-list"),
+    path(
+        "sessions/<str:pk>/state/<str:name>/",
+        DocumentViewSet.as_view({**_ONE, "put": "update"}),
+        name="document-detail",
+    ),
+    path("sessions/<str:pk>/state/<str:name>/sync/", DocumentViewSet.as_view({"post": "sync"}), name="document-sync"),
+    path("sessions/<str:pk>/state/<str:name>/size/", DocumentViewSet.as_view({"get": "size"}), name="document-size"),
+    path(
+        "sessions/<str:pk>/state/<str:name>/compress/",
+        DocumentViewSet.as_view({"post": "compress"}),
+        name="document-compress",
+    ),
+    path("topics/<path:topic>/publications/", PublicationView.as_view(), name="topic-publications"),
+    path("health/", HealthView.as_view(), name="health"),
+    path("schema/", SchemaView.as_view(), name="schema"),
+    re_path(r"^sessions/", NothingView.as_view(), name="nothing"),
+]

@@ -1,0 +1,160 @@
+"""A session's documents over HTTP: whole ones, changes, and what a client missed (PROTOCOL sections 6 and 13)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from session_mgmt.actions import bodies, documents, preparing
+from session_mgmt.actions.bodies import Body
+from session_mgmt.actions.outcomes import Outcome
+from session_mgmt.api.description import describe
+from session_mgmt.api.forms import ChangeForm, NothingForm, SyncForm
+from session_mgmt.api.reading import read, read_json
+from session_mgmt.api.views import ApiViewSet
+from session_mgmt.bridge import bridge, writes
+from session_mgmt.conf import settings
+from session_mgmt.documents import whole
+from session_mgmt.documents.errors import DocumentError
+from session_mgmt.documents.whole import Replacement
+from session_mgmt.exceptions import DocumentNotFound, DocumentTooLarge, PreconditionFailed
+from session_mgmt.models import ClientSession, StateDocument, StateRevision
+from session_mgmt.protocol.position import Position
+
+# Beside the document: the names of the other fields, and white space of a client that prints prettily.
+SLACK = 64 * 1024
+# Above it, parsing would hold the interpreter long enough to be felt by every other request.
+HEAVY = 256 * 1024
+# A name that people read in lists; a path cannot hold a slash.
+_NAME = re.compile(r"[^\x00-\x1f\x7f/]{1,100}")
+_ETAG = re.compile(r'(?:W/)?"([^".\s]{1,64})\.(\d{1,16})\.([^".\s]{0,64})"')
+
+
+class DocumentViewSet(ApiViewSet):
+    """``sessions/{id}/state/``."""
+
+    @describe("The session's documents", answer="`results`: heads of documents, without their data.")
+    def list(self, request: Request, pk: str) -> Response:
+        found = self.live_session(pk)
+        return Response({"results": [documents.head(row) for row in documents.listed(found.pk)]})
+
+    @describe("Read a document", answer="ClientState. `ETag` is its position; `If-None-Match` gives 304.")
+    def retrieve(self, request: Request, pk: str, name: str) -> Response:
+        row = self._row(self.live_session(pk), name)
+        head = documents.position(row)
+        if _is_known(request.headers.get("If-None-Match", ""), head):
+            return Response(status=304, headers={"ETag": etag(head)})
+        body = bodies.load(bridge().using, row.pk, limit=settings().max_document_bytes * 2)
+        return Response(_client_state(row, body), headers={"ETag": etag(body.position)})
+
+    @describe(
+        "Change a document: exactly one of ops, merge, patch, data",
+        body=ChangeForm,
+        answer="`position`, `unchanged`, `dropped`. With `If-Match` only at that version (412).",
+    )
+    def partial_update(self, request: Request, pk: str, name: str) -> Response:
+        found = self.live_session(pk)
+        most = settings().max_document_bytes + SLACK
+        change = ChangeForm(data=read_json(request, most=most, too_large=DocumentTooLarge)).read()
+        kind, value = change.pop("kind"), change.pop("change")
+        return _written(writes.update_now(found.pk, _checked(name), kind, value, expected=_expected(request), **change))
+
+    @describe("Replace a document: the body is the document", body=NothingForm, answer="As for PATCH.")
+    def update(self, request: Request, pk: str, name: str) -> Response:
+        found = self.live_session(pk)
+        most = settings().max_document_bytes + SLACK
+        fresh = _prepared(read(request, most=most, too_large=DocumentTooLarge), most)
+        return _written(writes.replace_now(found.pk, _checked(name), fresh, expected=_expected(request)))
+
+    @describe("Empty a document: a new version that is {}", answer="As for PATCH.")
+    def destroy(self, request: Request, pk: str, name: str) -> Response:
+        found = self.live_session(pk)
+        row = self._row(found, name)
+        outcome = writes.replace_now(
+            found.pk, row.name, whole.replacing({}), expected=_expected(request), kind=StateRevision.Kind.CLEAR
+        )
+        return _written(outcome)
+
+    @describe(
+        "One verdict for a position", body=SyncForm, answer="`mode`, `reason`, `position`, and `entries` or `data`."
+    )
+    def sync(self, request: Request, pk: str, name: str) -> Response:
+        found = self.live_session(pk)
+        asked = self.form(SyncForm).get("position")
+        return Response(documents.sync(found.pk, _checked(name), asked))
+
+    @describe("Bytes of a document", answer="`size` (of compact JSON, an upper bound unless `exact`), `stored`, `log`.")
+    def size(self, request: Request, pk: str, name: str) -> Response:
+        return Response(documents.sizes(self._row(self.live_session(pk), name)))
+
+    @describe("Compress a document now", body=NothingForm, answer="As from size.")
+    def compress(self, request: Request, pk: str, name: str) -> Response:
+        found = self.live_session(pk)
+        self.form(NothingForm)
+        row = self._row(found, name)
+        documents.compress(row.pk)
+        return Response(documents.sizes(self._row(found, name)))
+
+    def _row(self, session: ClientSession, name: str) -> StateDocument:
+        row = documents.listed(session.pk).filter(name=_checked(name)).first()
+        if row is None:
+            raise DocumentNotFound()
+        return row
+
+
+def etag(position: Position) -> str:
+    """``"<epoch>.<version>.<tag>"``."""
+    return f'"{position.epoch}.{position.offset}.{position.tag}"'
+
+
+def _expected(request: Request) -> Position | None:
+    """The position of ``If-Match``; what cannot be one matches nothing."""
+    given = request.headers.get("If-Match")
+    if given is None:
+        return None
+    found = _ETAG.fullmatch(given.strip())
+    if found is None:
+        raise PreconditionFailed("If-Match holds no ETag of a document.")
+    return Position(found[1], int(found[2]), found[3])
+
+
+def _is_known(given: str, head: Position) -> bool:
+    return any(candidate.strip().removeprefix("W/") == etag(head) for candidate in given.split(","))
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise DocumentNotFound()
+    return name
+
+
+def _prepared(raw: bytes, most: int) -> Replacement:
+    """A whole document made ready, in another process if it is large."""
+    try:
+        if len(raw) > HEAVY:
+            return bridge().heavy_now(whole.replacement, raw, preparing.limits(), most)
+        return whole.replacement(raw, preparing.limits(), most)
+    except DocumentError as error:
+        raise preparing.translated(error) from error
+
+
+def _written(outcome: Outcome) -> Response:
+    if outcome.error is not None or outcome.position is None:
+        raise outcome.error or PreconditionFailed()
+    told = orjson.loads(outcome.body)
+    answer = {
+        "position": told["position"],
+        "unchanged": told.get("unchanged", False),
+        "dropped": told.get("dropped", []),
+    }
+    return Response(answer, headers={"ETag": etag(outcome.position)})
+
+
+def _client_state(row: StateDocument, body: Body) -> dict[str, Any]:
+    """``ClientState`` at the position that was read, which may be newer than the row."""
+    here = {"version": body.position.offset, "position": body.position.as_json(), "data": body.data}
+    return {**documents.head(row), **here}

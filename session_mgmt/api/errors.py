@@ -1,0 +1,77 @@
+"""Every refusal as its documented answer: ours as they are, those of DRF and Django by the nearest code."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+from django.core.exceptions import BadRequest, SuspiciousOperation
+from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
+from django.db import InterfaceError, OperationalError
+from django.http import Http404
+from rest_framework import exceptions as drf
+from rest_framework.response import Response
+
+from session_mgmt.exceptions import (
+    AuthRequired,
+    InternalError,
+    InvalidField,
+    InvalidJSON,
+    InvalidToken,
+    MethodNotAllowed,
+    NotFound,
+    PermissionDenied,
+    SessionMgmtError,
+    TokenExpired,
+    TooManyRequests,
+    Unavailable,
+    UnsupportedMediaType,
+)
+
+logger = logging.getLogger("session_mgmt.api")
+
+_NEAREST: tuple[tuple[type[Exception], type[SessionMgmtError]], ...] = (
+    (drf.NotAuthenticated, AuthRequired),
+    (drf.AuthenticationFailed, InvalidToken),
+    (drf.PermissionDenied, PermissionDenied),
+    (DjangoPermissionDenied, PermissionDenied),
+    (drf.NotFound, NotFound),
+    (Http404, NotFound),
+    (drf.MethodNotAllowed, MethodNotAllowed),
+    (drf.UnsupportedMediaType, UnsupportedMediaType),
+    (drf.Throttled, TooManyRequests),
+    (drf.ValidationError, InvalidField),
+    (drf.ParseError, InvalidJSON),
+    (BadRequest, InvalidJSON),
+    (SuspiciousOperation, InvalidJSON),
+)
+# The database is away, or the lane did not answer in time: nobody knows more than "later".
+_OUTAGES = (OperationalError, InterfaceError, TimeoutError)
+
+
+def answer(error: Exception, context: dict[str, Any]) -> Response:
+    """DRF's exception handler for the views of this app; never ``None``, so that no page of Django's shows."""
+    ours = translated(error)
+    response = Response(ours.as_dict(), status=ours.status)
+    if ours.retry_after is not None:
+        response["Retry-After"] = str(math.ceil(ours.retry_after))
+    if ours.status == 401:
+        # RFC 6750 3.1: a request without credentials is told the scheme and nothing more.
+        known = isinstance(ours, InvalidToken | TokenExpired)
+        response["WWW-Authenticate"] = 'Bearer error="invalid_token"' if known else "Bearer"
+    return response
+
+
+def translated(error: Exception) -> SessionMgmtError:
+    """The documented error for whatever was raised."""
+    if isinstance(error, SessionMgmtError):
+        return error
+    if isinstance(error, _OUTAGES):
+        logger.warning("The database did not answer", exc_info=error)
+        return Unavailable(retry_after=1.0)
+    for theirs, ours in _NEAREST:
+        if isinstance(error, theirs):
+            return ours()
+    logger.error("A view failed", exc_info=error)
+    return InternalError()

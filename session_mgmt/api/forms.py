@@ -1,0 +1,136 @@
+"""Bodies of requests, field by field: exact types, and no field that is not listed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from session_mgmt.exceptions import InvalidField
+
+MAX_INTEGER = 2**53 - 1
+
+
+class Text(serializers.CharField):
+    """Text and nothing that could be made into text."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(trim_whitespace=False, **{"allow_blank": True, **kwargs})
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class Whole(serializers.IntegerField):
+    """An integer from 0 to 2^53-1; neither ``true`` nor ``"1"``."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"min_value": 0, "max_value": MAX_INTEGER, **kwargs})
+
+    def to_internal_value(self, data: Any) -> int:
+        if not isinstance(data, int) or isinstance(data, bool):
+            self.fail("invalid")
+        return data
+
+
+class Flag(serializers.BooleanField):
+    """``true`` or ``false``."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
+class Object(serializers.DictField):
+    """A JSON object; what is in it is its reader's affair."""
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        if not isinstance(data, dict):
+            self.fail("not_a_dict", input_type=type(data).__name__)
+        return data
+
+
+class Anything(serializers.JSONField):
+    """Any JSON value, checked by the parser already."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"allow_null": True, **kwargs})
+
+    def to_internal_value(self, data: Any) -> Any:
+        return data
+
+
+class Form(serializers.Serializer[Any]):
+    """A JSON object with these fields and no others."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, dict):
+            raise InvalidField("The body is a JSON object.")
+        unknown = sorted(data.keys() - self.fields.keys())
+        if unknown:
+            # The name is cut: it came from outside and goes back and into logs.
+            raise InvalidField("There is no such field.", field=unknown[0][:100])
+        return super().to_internal_value(data)
+
+    def read(self) -> dict[str, Any]:
+        """The checked values. Raises ``InvalidField`` with the first ``field`` that is wrong."""
+        if not self.is_valid():
+            raise InvalidField(field=next(iter(self.errors), None))
+        return dict(self.validated_data)
+
+
+class SessionForm(Form):
+    metadata = Object(required=False)
+    config = Object(required=False)
+    label = Text(required=False, max_length=200)
+
+
+class ValidationForm(Form):
+    permission = Text(required=False, max_length=200)
+
+
+class RecoveryForm(Form):
+    state = Flag(required=False)
+    subscriptions = Flag(required=False)
+    maximum_age = Whole(required=False, help_text="Seconds since the session ended.")
+
+
+class MessageForm(Form):
+    data = Anything()
+    key = Text(required=False, min_length=1, max_length=100)
+
+
+class PublicationForm(Form):
+    data = Anything()
+    key = Text(required=False, min_length=1, max_length=100)
+    ephemeral = Flag(required=False)
+
+
+class ChangeForm(Form):
+    """Exactly one of ``ops``, ``merge``, ``patch`` and ``data``."""
+
+    ops = Anything(required=False)
+    merge = Anything(required=False)
+    patch = Anything(required=False)
+    data = Anything(required=False)
+    base = Whole(required=False)
+    epoch = Text(required=False, max_length=64)
+    strategy = serializers.ChoiceField(["server_wins", "reject"], required=False)
+    key = Text(required=False, min_length=1, max_length=100)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        kinds = [kind for kind in ("ops", "merge", "patch", "data") if kind in attrs]
+        if len(kinds) != 1:
+            raise InvalidField("Exactly one of ops, merge, patch and data.", field="ops")
+        return {"kind": kinds[0], "change": attrs.pop(kinds[0]), **attrs}
+
+
+class SyncForm(Form):
+    position = Anything(required=False)
+
+
+class NothingForm(Form):
+    """``{}``."""

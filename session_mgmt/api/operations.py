@@ -1,0 +1,52 @@
+"""For operators and tools: health, the schema, and an answer for addresses that do not exist."""
+
+from __future__ import annotations
+
+from django.db import InterfaceError, OperationalError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from session_mgmt.actions import access, monitoring
+from session_mgmt.api import description
+from session_mgmt.api.description import describe
+from session_mgmt.api.views import ApiView
+from session_mgmt.exceptions import NotFound
+
+
+class HealthView(ApiView):
+    """``health/``: for load balancers without a login; figures for those who manage sessions."""
+
+    anonymous = True
+
+    @describe("Whether the service works", answer="`status`; for managers also the figures. 503 where it does not.")
+    def get(self, request: Request) -> Response:
+        try:
+            found = monitoring.health()
+        except (OperationalError, InterfaceError):
+            return Response({"status": "unavailable", "problems": ["database"]}, status=503)
+        if not self.actor.may(access.MANAGE):
+            found = {"status": found["status"]}
+        return Response(found)
+
+
+class SchemaView(ApiView):
+    """``schema/``: OpenAPI, where drf-spectacular is installed."""
+
+    anonymous = True
+
+    @describe("This description")
+    def get(self, request: Request) -> Response:
+        made = description.schema(request.path.removesuffix("schema/"))
+        if made is None:
+            raise NotFound("Install drf-spectacular to have the schema.")
+        return Response(made)
+
+
+class NothingView(ApiView):
+    """What is not there, said in JSON."""
+
+    anonymous = True
+    schema = None
+
+    def initial(self, request: Request, *args: object, **kwargs: object) -> None:
+        raise NotFound()

@@ -1,0 +1,83 @@
+"""Bodies of requests: one strict parser, with a byte limit of its own that holds before anything is parsed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from email.message import Message
+from typing import Any
+
+from django.http import HttpRequest
+from django.http.request import RawPostDataException, UnreadablePostError
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
+
+from session_mgmt.actions import preparing
+from session_mgmt.documents import strict
+from session_mgmt.documents.errors import DocumentError
+from session_mgmt.exceptions import InvalidJSON, SessionMgmtError, UnsupportedMediaType
+
+_CHUNK = 64 * 1024
+
+
+class Untouched(BaseParser):
+    """Leaves the stream to ``read``: DRF would parse it again for Django's CSRF check, without our limits."""
+
+    media_type = "application/json"
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
+        return {}
+
+
+def read_json(request: Request, *, most: int, too_large: type[SessionMgmtError]) -> Any:
+    """The body as a checked value. Raises ``InvalidJSON`` and the errors of limits."""
+    return parsed(read(request, most=most, too_large=too_large), most)
+
+
+def parsed(raw: bytes, most: int) -> Any:
+    """Bytes as a checked value."""
+    try:
+        return strict.loads(raw, preparing.limits(), most)
+    except DocumentError as error:
+        raise preparing.translated(error) from error
+
+
+def read(request: Request, *, most: int, too_large: type[SessionMgmtError]) -> bytes:
+    """The body's bytes, at most ``most``. Django's own limit does not apply to a stream that is read in pieces."""
+    _check_type(request.META)
+    declared = request.META.get("CONTENT_LENGTH") or "0"
+    if declared.isdigit() and int(declared) > most:
+        raise too_large(limit=most)
+    raw = _bytes(request._request, most, too_large)
+    if not raw:
+        raise InvalidJSON("The body is empty.")
+    return raw
+
+
+def _bytes(request: HttpRequest, most: int, too_large: type[SessionMgmtError]) -> bytes:
+    try:
+        if request._read_started:
+            # A middleware of the project has read it already.
+            return request.body
+        return _pieces(request, most, too_large)
+    except (RawPostDataException, UnreadablePostError) as error:
+        raise InvalidJSON("The body could not be read.") from error
+
+
+def _pieces(request: HttpRequest, most: int, too_large: type[SessionMgmtError]) -> bytes:
+    body = bytearray()
+    while piece := request.read(_CHUNK):
+        body += piece
+        if len(body) > most:
+            raise too_large(limit=most)
+    return bytes(body)
+
+
+def _check_type(meta: Mapping[str, Any]) -> None:
+    """JSON in UTF-8 and nothing else: a second encoding would be a second parser with other rules."""
+    if meta.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() not in ("", "identity"):
+        raise UnsupportedMediaType()
+    given = Message()
+    given["content-type"] = meta.get("CONTENT_TYPE") or "application/json"
+    charset = str(given.get_param("charset") or "utf-8").lower()
+    if given.get_content_type() != "application/json" or charset not in ("utf-8", "utf8"):
+        raise UnsupportedMediaType()

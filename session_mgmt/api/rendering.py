@@ -1,0 +1,38 @@
+"""Answers are JSON, whatever the request accepts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+
+
+class JSON(BaseRenderer):
+    """Compact JSON; bytes are JSON already."""
+
+    media_type = "application/json"
+    format = "json"
+    charset = None
+
+    def render(
+        self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None
+    ) -> bytes:
+        if data is None or isinstance(data, bytes):
+            return data or b""
+        return orjson.dumps(data)
+
+
+class OnlyJSON(BaseContentNegotiation):
+    """No negotiation: an error page in HTML, or a 406 without a code, would be neither readable nor documented."""
+
+    def select_parser(self, request: Request, parsers: Sequence[Any]) -> Any:
+        return parsers[0]
+
+    def select_renderer(
+        self, request: Request, renderers: Sequence[Any], format_suffix: str | None = None
+    ) -> tuple[Any, str]:
+        return renderers[0], renderers[0].media_type

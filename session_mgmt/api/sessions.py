@@ -1,0 +1,192 @@
+"""Sessions over HTTP (PROTOCOL section 13)."""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import timedelta
+from typing import Any
+
+import orjson
+from django.db import connections as database_connections
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from session_mgmt.actions import access, connections, events, info, monitoring, sessions
+from session_mgmt.actions.sessions import Created, Device
+from session_mgmt.api.authentication import bearer
+from session_mgmt.api.description import describe
+from session_mgmt.api.forms import MessageForm, RecoveryForm, SessionForm, ValidationForm
+from session_mgmt.api.views import ApiViewSet, proven_session, session_id
+from session_mgmt.bridge import writes
+from session_mgmt.conf import settings
+from session_mgmt.exceptions import AuthRequired, InvalidField, PermissionDenied, SessionNotFound
+from session_mgmt.models import ClientSession
+from session_mgmt.models.sql import Statements
+
+MOST_EVENTS = 500
+
+
+class SessionViewSet(ApiViewSet):
+    """``sessions/`` and what is below one session, except its documents."""
+
+    def is_open(self) -> bool:
+        return self.action == "create" and settings().anonymous_sessions
+
+    def takes_ended_sessions(self) -> bool:
+        return self.action in ("validate", "recover")
+
+    @describe("The caller's active sessions", answer="`results`: a list of SessionInfo.")
+    def list(self, request: Request) -> Response:
+        # At most max_sessions_per_user: the limit at creation bounds the answer.
+        found = list(sessions.list_active(self.actor))
+        states = connections.states(session.pk for session in found)
+        return Response({"results": [info.session_info(session, states[session.pk]) for session in found]})
+
+    @describe(
+        "Create a session",
+        body=SessionForm,
+        status=201,
+        answer="`session` (SessionInfo), `token` (nowhere else), `positions` (where its log begins), `endpoints`.",
+    )
+    def create(self, request: Request) -> Response:
+        if proven_session(request) is not None:
+            # A token that could make sessions would outlive its own.
+            raise PermissionDenied("A session is created with the project's own authentication.")
+        wanted = self.form(SessionForm)
+        user = request.user if request.user and request.user.is_authenticated else None
+        created = sessions.create(
+            user=user,
+            metadata=wanted.get("metadata"),
+            config=wanted.get("config"),
+            device=device(request, wanted.get("label", "")),
+        )
+        return _created(request, created)
+
+    @describe("Read a session", answer="SessionInfo.")
+    def retrieve(self, request: Request, pk: str) -> Response:
+        return self._told(self.session(pk))
+
+    @describe("Change metadata, config or label", body=SessionForm, answer="SessionInfo.")
+    def partial_update(self, request: Request, pk: str) -> Response:
+        found = self.live_session(pk)
+        wanted = self.form(SessionForm)
+        if not wanted:
+            raise InvalidField("At least one of metadata, config and label.", field="metadata")
+        return self._told(sessions.update(self.actor, found.pk, **wanted))
+
+    @describe("End a session for good", status=204)
+    def destroy(self, request: Request, pk: str) -> Response:
+        sessions.terminate(self.actor, session_id(pk))
+        return Response(status=204)
+
+    @describe(
+        "Whether a session may act", body=ValidationForm, answer="`valid`, `reason` (a name of an error or null)."
+    )
+    def validate(self, request: Request, pk: str) -> Response:
+        found = self.session(pk)
+        reason = sessions.validate(self.actor, found.pk, permission=self.form(ValidationForm).get("permission"))
+        return Response({"valid": reason is None, "reason": reason})
+
+    @describe(
+        "Make a successor of an expired session, by its old token",
+        body=RecoveryForm,
+        status=201,
+        answer="`session`, `token`, `positions`, `endpoints` as from creation, and the `receipt`.",
+    )
+    def recover(self, request: Request, pk: str) -> Response:
+        proven = proven_session(request)
+        if proven is None:
+            raise AuthRequired("A session is recovered with its own token.")
+        if proven.pk != session_id(pk):
+            raise SessionNotFound()
+        wanted = self.form(RecoveryForm)
+        restored = sessions.recover(
+            bearer(request) or "",
+            state=wanted.get("state", True),
+            subscriptions=wanted.get("subscriptions", True),
+            maximum_age=_seconds(wanted.get("maximum_age")),
+            device=device(request, proven.label),
+        )
+        return _created(request, restored.created, receipt=restored.receipt)
+
+    @describe("A session's figures", answer="See `docs/reference/rest.md`.")
+    def metrics(self, request: Request, pk: str) -> Response:
+        return Response(monitoring.session_metrics(self.session(pk).pk))
+
+    @describe(
+        "A session's own log, in pages: `?after=0&limit=100`", answer="`results`, `epoch`, `oldest`, `head`, `next`."
+    )
+    def events(self, request: Request, pk: str) -> Response:
+        found = self.session(pk)
+        after = _number(request, "after", default=0, most=2**53 - 1)
+        limit = _number(request, "limit", default=100, most=MOST_EVENTS)
+        return Response(_page(found, after, limit))
+
+    @describe("Send a message to a session", body=MessageForm, status=201, answer="`position`.")
+    def messages(self, request: Request, pk: str) -> Response:
+        found = self.session(pk)
+        if not self.actor.may(access.MESSAGE):
+            raise PermissionDenied()
+        wanted = self.form(MessageForm)
+        self._must_be_live(found)
+        position = writes.send(found.pk, wanted["data"], key=wanted.get("key"))
+        return Response({"position": position.as_json()}, status=201)
+
+    def _told(self, session: ClientSession) -> Response:
+        return Response(info.session_info(session, connections.states([session.pk])[session.pk]))
+
+
+def _created(request: Request, created: Created, **more: Any) -> Response:
+    session = created.session
+    where = info.endpoints(session.pk, request.META.get("SCRIPT_NAME", ""))
+    answer = {
+        "session": info.session_info(session, "disconnected"),
+        "token": created.token.secret,
+        "positions": {"session": created.position.as_json()},
+        "endpoints": where,
+        **more,
+    }
+    return Response(answer, status=201, headers={"Location": where["session"]})
+
+
+def device(request: Request, label: str) -> Device:
+    """Where a session lives. Headers that a proxy should have set are believed by nobody here: the server decides."""
+    agent = "".join(character for character in request.META.get("HTTP_USER_AGENT", "")[:400] if character.isprintable())
+    return Device(label=label, ip=_address(request.META.get("REMOTE_ADDR", "")), user_agent=agent)
+
+
+def _address(text: str) -> str | None:
+    """An IP address; a Unix socket has none."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return None
+
+
+def _seconds(value: int | None) -> timedelta | None:
+    most = settings().retention
+    return None if value is None else min(timedelta(seconds=min(value, most.total_seconds())), most)
+
+
+def _number(request: Request, name: str, *, default: int, most: int) -> int:
+    text = request.query_params.get(name, str(default))
+    if not text.isascii() or not text.isdigit() or len(text) > 16 or int(text) > most:
+        raise InvalidField(f"{name} is an integer from 0 to {most}.", field=name)
+    return int(text)
+
+
+def _page(session: ClientSession, after: int, limit: int) -> dict[str, Any]:
+    """One page of the log; ``oldest`` above ``after`` + 1 says that entries before it are gone."""
+    statements = Statements(database_connections[settings().database])
+    window = events.window(statements, session.pk, None)
+    if window is None:
+        raise SessionNotFound()
+    found = events.read(statements, session.pk, after, limit)
+    last = found[-1].offset if found else after
+    return {
+        "results": [orjson.Fragment(entry.as_json()) for entry in found],
+        "epoch": window.head.epoch,
+        "oldest": window.oldest,
+        "head": window.head.as_json(),
+        "next": last if last < window.head.offset and found else None,
+    }

@@ -1,0 +1,41 @@
+"""Publishing over HTTP."""
+
+from __future__ import annotations
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from session_mgmt.actions import access
+from session_mgmt.actions.outbox import Ticket
+from session_mgmt.api.description import describe
+from session_mgmt.api.forms import PublicationForm
+from session_mgmt.api.views import ApiView, proven_session
+from session_mgmt.bridge import writes
+from session_mgmt.exceptions import PublishDenied
+
+
+class PublicationView(ApiView):
+    """``topics/{topic}/publications/``."""
+
+    @describe(
+        "Publish to a topic",
+        body=PublicationForm,
+        status=201,
+        answer="`position`; null for an ephemeral publication, which has no place in the log.",
+    )
+    def post(self, request: Request, topic: str) -> Response:
+        self._must_be_allowed(topic)
+        wanted = self.form(PublicationForm)
+        position = writes.publish(
+            topic, wanted["data"], key=wanted.get("key"), ephemeral=wanted.get("ephemeral", False)
+        )
+        told = None if position is None or isinstance(position, Ticket) else position.as_json()
+        return Response({"position": told}, status=201)
+
+    def _must_be_allowed(self, topic: str) -> None:
+        """A session is judged by the application; a caller without one needs the permission and a topic that exists."""
+        session = proven_session(self.request)
+        if session is not None:
+            access.may_publish(session, topic)
+        elif not self.actor.may(access.PUBLISH) or not access.is_declared(topic):
+            raise PublishDenied()

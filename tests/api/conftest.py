@@ -1,0 +1,60 @@
+"""Two users with a session each, and an anonymous one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.test import Client
+
+from session_mgmt.actions import sessions
+from session_mgmt.registry import registry, topic
+from tests.api.calls import Caller, caller
+
+
+@pytest.fixture
+def alice(transactional_db: None) -> Any:
+    return get_user_model().objects.create_user("alice", password="a password")
+
+
+@pytest.fixture
+def bob(transactional_db: None) -> Any:
+    return get_user_model().objects.create_user("bob", password="a password")
+
+
+@pytest.fixture
+def mine(alice: Any) -> Caller:
+    """A client of Alice's session."""
+    return caller(sessions.create(user=alice, metadata={"tab": 1}))
+
+
+@pytest.fixture
+def theirs(bob: Any) -> Caller:
+    """A client of Bob's session."""
+    return caller(sessions.create(user=bob))
+
+
+@pytest.fixture
+def nobody(transactional_db: None) -> Caller:
+    """Somebody without any credential."""
+    return Caller(Client())
+
+
+@pytest.fixture
+def page(alice: Any) -> Caller:
+    """Alice in a browser, logged in to the project, without a session of ours."""
+    http = Client(enforce_csrf_checks=True)
+    http.force_login(alice)
+    return Caller(http)
+
+
+@pytest.fixture
+def rooms() -> Iterator[None]:
+    """``room:{number}``: everyone may follow and publish, if the number is one; ``news:{name}`` only the server."""
+    before = list(registry.topics)
+    topic("room:{number}", publish=lambda session, number: int(number) > 0)(lambda session, number: int(number) > 0)
+    topic("news:{name}")(lambda session, name: True)
+    yield
+    registry.topics[:] = before
