@@ -154,7 +154,8 @@ export class Connection {
         ended: (ending) => this.#ended(ending),
       });
       this.#socket = socket;
-      this.#timer = this.#env.clock.setTimeout(() => socket.end(CLOSE.SILENT_SERVER, "connect_timeout"), CONNECT_WITHIN);
+      const late = (): void => socket.end(CLOSE.SILENT_SERVER, "connect_timeout");
+      this.#timer = this.#env.clock.setTimeout(late, CONNECT_WITHIN);
     } catch (error) {
       this.#fail({ code: 0, name: error instanceof SessionError ? error.name : "invalid_address" });
     }

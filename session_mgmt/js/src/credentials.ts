@@ -1,4 +1,4 @@
-/** A session's token and addresses: kept for all tabs (or this one), created once, replaced when the session expires. */
+/** A session's token and addresses: kept for all tabs (or this one), created once, replaced when it expires. */
 
 import type { Environment } from "./environment";
 import { SessionError } from "./errors";

@@ -1,4 +1,4 @@
-/** What the client needs from its surroundings. Looked up when a client starts, so that importing is safe on a server. */
+/** What the client needs from its surroundings; looked up when one starts, so importing is safe on a server. */
 
 import { SessionError } from "./errors";
 import type { PageLike } from "./page";

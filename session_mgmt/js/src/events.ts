@@ -30,7 +30,7 @@ export interface StatusReason {
   name: string;
 }
 
-/** An entry of the session's log. `position` is null for an event that this client made itself, such as a refused token. */
+/** An entry of the session's log. `position` is null for an event that this client made itself: a refused token. */
 export interface SessionEntry {
   type: string;
   data: Json;

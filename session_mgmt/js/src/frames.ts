@@ -107,6 +107,12 @@ export interface RecoveryReceipt {
   queries: number;
 }
 
+export interface ErrorFrame extends ErrorFields {
+  type: "error";
+  id?: number;
+  seq?: number;
+}
+
 export type ServerFrame =
   | ConnectedFrame
   | EntriesFrame
@@ -116,7 +122,7 @@ export type ServerFrame =
   | ByeFrame
   | { type: "recovery"; receipt: RecoveryReceipt }
   | { type: "reply"; id: number; verdict?: Verdict }
-  | ({ type: "error"; id?: number; seq?: number } & ErrorFields)
+  | ErrorFrame
   | { type: "ping"; ping: number; rtt_ms?: number | null }
   | { type: "pong"; id: number; server_time?: string }
   | { type: "ephemeral"; topic: string; data: Json };

@@ -1,4 +1,4 @@
-/** Whether the server still speaks: a deadline, a quick question after a doubt, and the notice of a sleeping machine. */
+/** Whether the server still speaks: a deadline, a question after a doubt, and the notice of a sleeping machine. */
 
 import type { Clock } from "./environment";
 

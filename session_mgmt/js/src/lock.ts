@@ -70,7 +70,8 @@ async function takeNote(store: StoreLike, clock: Clock, name: string, random: ()
   const wait = (): Promise<void> => new Promise((resolve) => void clock.setTimeout(resolve, LOOK_AGAIN));
   try {
     while (read().by !== mine) {
-      if ((read().until ?? 0) < clock.now()) store.setItem(name, JSON.stringify({ by: mine, until: clock.now() + NOTE_LASTS }));
+      const note = { by: mine, until: clock.now() + NOTE_LASTS };
+      if ((read().until ?? 0) < clock.now()) store.setItem(name, JSON.stringify(note));
       // Storage has no compare-and-set: the last of several writers is the one that all of them read afterwards.
       await wait();
     }

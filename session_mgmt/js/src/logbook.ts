@@ -81,7 +81,7 @@ export class Logbook {
     const log = this.#logs.get(name);
     if (!log) return;
     this.#logs.delete(name);
-    // A callback may unsubscribe and subscribe again; only what is still left at the end of the turn is told the server.
+    // A callback may unsubscribe and subscribe again: the server is told what is still left at the end of the turn.
     this.#leaving.set(name, log);
     this.#plan();
   }

@@ -5,7 +5,8 @@
 
 import { SessionError } from "./errors";
 import * as pointer from "./pointer";
-import { carried, checked, checkedKey, checkedNumber, isObject, type Json, type JsonObject, type ValueLimits } from "./values";
+import { carried, checked, checkedKey, checkedNumber, isObject } from "./values";
+import type { Json, JsonObject, ValueLimits } from "./values";
 
 export type Operation =
   | readonly ["set", string, Json]
@@ -91,7 +92,7 @@ function without(node: Json | undefined, token: string): Outcome {
 function withMember(node: JsonObject, token: string, value: Json): JsonObject {
   const copy = { ...node };
   // Assigning to this name would set the copy's prototype.
-  if (token === "__proto__") Object.defineProperty(copy, token, { value, enumerable: true, configurable: true, writable: true });
-  else copy[token] = value;
+  if (token !== "__proto__") copy[token] = value;
+  else Object.defineProperty(copy, token, { value, enumerable: true, configurable: true, writable: true });
   return copy;
 }

@@ -5,7 +5,6 @@
 
 import type { Clock } from "./environment";
 import { SessionError } from "./errors";
-import type { UnsentWrite } from "./events";
 import type { ReceiptFrame, WriteFrame } from "./frames";
 import type { ClientRecord } from "./record";
 import { byteLength } from "./values";
@@ -219,8 +218,4 @@ export class Outbox {
     if (this.#timer !== null) this.#clock.clearTimeout(this.#timer);
     this.#timer = null;
   }
-}
-
-export function unsent(writes: readonly Write[]): UnsentWrite[] {
-  return writes.map(({ seq, frame }) => ({ seq, write: frame }));
 }

@@ -78,7 +78,7 @@ export class Replica {
     this.#loading = true;
   }
 
-  /** Applies one version's operations; `own` is the number of this client's write that made it. Call `settled` after the last. */
+  /** Applies one version's operations; `own` is the number of this client's write that made it. Then `settled`. */
   advance(operations: readonly Operation[], own: number | null): void {
     this.#confirmed = apply(this.#confirmed, operations);
     // Its receipt comes later; until then the write would count twice.

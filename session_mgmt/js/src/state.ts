@@ -1,7 +1,7 @@
 /** A document as the application uses it: read at once, written at once, confirmed by the server later. */
 
 import type { Unsubscribe } from "./emitter";
-import { quiet, SessionError } from "./errors";
+import { quiet } from "./errors";
 import type { Position, ReceiptFrame, UpdateFrame } from "./frames";
 import { checkedOperations, type Operation } from "./operations";
 import * as pointer from "./pointer";
@@ -28,11 +28,11 @@ export interface UpdateResult {
 }
 
 export interface StatePort {
-  update(frame: UpdateFrame, signal: AbortSignal | undefined): Promise<ReceiptFrame>;
+  update(frame: () => UpdateFrame, signal: AbortSignal | undefined): Promise<ReceiptFrame>;
   /** A call under `state/{name}/`. */
   request(method: string, path: string, body?: unknown): Promise<Json>;
   sync(): Promise<void>;
-  readonly limits: ValueLimits;
+  limits(): ValueLimits;
 }
 
 type UpdateContent = Pick<UpdateFrame, "ops" | "merge" | "data">;
@@ -62,7 +62,7 @@ export class StateDocument {
     return this.#replica.pending;
   }
 
-  /** The value at an RFC 6901 path, this client's own pending writes included; undefined if there is none. Not to be changed in place. */
+  /** The value at a path (RFC 6901), own pending writes included; undefined if none. Not to be changed in place. */
   get(path = ""): Json {
     return pointer.valueAt(this.#replica.view, pointer.parse(path));
   }
@@ -92,17 +92,17 @@ export class StateDocument {
 
   /** Merges an object by RFC 7396: members replace, null removes. */
   merge(patch: JsonObject, options?: UpdateOptions): Promise<UpdateResult> {
-    return this.#update(() => ({ merge: checked(patch, this.#port.limits) }), options);
+    return this.#update(() => ({ merge: checked(patch, this.#port.limits()) }), options);
   }
 
   /** Replaces the whole document. */
   replace(data: Json, options?: UpdateOptions): Promise<UpdateResult> {
-    return this.#update(() => ({ data: checked(data, this.#port.limits) }), options);
+    return this.#update(() => ({ data: checked(data, this.#port.limits()) }), options);
   }
 
   /** Several operations, applied together or not at all. */
   update(operations: readonly Operation[], options?: UpdateOptions): Promise<UpdateResult> {
-    return this.#update(() => ({ ops: checkedOperations(operations, this.#port.limits) }), options);
+    return this.#update(() => ({ ops: checkedOperations(operations, this.#port.limits()) }), options);
   }
 
   /** Asks the server for what is missing, over HTTP. */
@@ -160,17 +160,14 @@ export class StateDocument {
 
   async #send(content: () => UpdateContent, { signal, strategy }: UpdateOptions): Promise<UpdateResult> {
     const position = this.#replica.position;
-    const receipt = await this.#port.update(
-      {
-        type: "update",
-        doc: this.name,
-        ...(position ? { base: position[1], epoch: position[0] } : {}),
-        ...(strategy ? { strategy } : {}),
-        ...content(),
-      },
-      signal,
-    );
-    if (!receipt.ok) throw new SessionError(receipt.error ?? {});
+    const frame = (): UpdateFrame => ({
+      type: "update",
+      doc: this.name,
+      ...(position ? { base: position[1], epoch: position[0] } : {}),
+      ...(strategy ? { strategy } : {}),
+      ...content(),
+    });
+    const receipt = await this.#port.update(frame, signal);
     return {
       version: receipt.position?.[1] ?? this.version,
       position: receipt.position ?? null,

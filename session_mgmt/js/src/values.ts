@@ -52,7 +52,7 @@ export function checked(value: unknown, limits: ValueLimits = DEFAULT_VALUE_LIMI
   if (plain === null || typeof plain === "boolean") return plain;
   if (typeof plain === "string") return checkedText(plain, limits.stringBytes, "string_too_long");
   if (typeof plain === "number") return checkedNumber(plain);
-  if (typeof plain !== "object") throw SessionError.local("invalid_json", `A value of type ${typeof plain} is not JSON.`);
+  if (typeof plain !== "object") throw SessionError.local("invalid_json", `A ${typeof plain} is not JSON.`);
   if (inside >= limits.depth) throw SessionError.local("too_deep", `The JSON is nested deeper than ${limits.depth}.`);
   if (Array.isArray(plain)) return plain.map((item) => checked(item, limits, inside + 1));
   return checkedObject(plain as object, limits, inside);
@@ -88,7 +88,7 @@ function checkedText(text: string, limit: number, name: string): string {
 }
 
 function hasLoneSurrogate(text: string): boolean {
-  return /[\uD800-\uDFFF]/.test(text) && /[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/.test(text);
+  return /[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/.test(text);
 }
 
 function hasToJson(value: unknown): value is { toJSON(): unknown } {

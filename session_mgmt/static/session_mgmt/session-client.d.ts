@@ -263,6 +263,11 @@ export interface RecoveryReceipt {
 	duration_ms: number;
 	queries: number;
 }
+export interface ErrorFrame extends ErrorFields {
+	type: "error";
+	id?: number;
+	seq?: number;
+}
 export type ServerFrame = ConnectedFrame | EntriesFrame | SnapshotFrame | GapFrame | ReceiptFrame | ByeFrame | {
 	type: "recovery";
 	receipt: RecoveryReceipt;
@@ -270,11 +275,7 @@ export type ServerFrame = ConnectedFrame | EntriesFrame | SnapshotFrame | GapFra
 	type: "reply";
 	id: number;
 	verdict?: Verdict;
-} | ({
-	type: "error";
-	id?: number;
-	seq?: number;
-} & ErrorFields) | {
+} | ErrorFrame | {
 	type: "ping";
 	ping: number;
 	rtt_ms?: number | null;
@@ -380,7 +381,7 @@ export interface StatusReason {
 	code: number;
 	name: string;
 }
-/** An entry of the session's log. `position` is null for an event that this client made itself, such as a refused token. */
+/** An entry of the session's log. `position` is null for an event that this client made itself: a refused token. */
 export interface SessionEntry {
 	type: string;
 	data: Json;
@@ -636,7 +637,7 @@ declare class Replica {
 	moved(position: Position | null): void;
 	/** The server says that a snapshot will come: until then answers may be ahead of what is here. */
 	awaitSnapshot(): void;
-	/** Applies one version's operations; `own` is the number of this client's write that made it. Call `settled` after the last. */
+	/** Applies one version's operations; `own` is the number of this client's write that made it. Then `settled`. */
 	advance(operations: readonly Operation[], own: number | null): void;
 	/** Takes a snapshot. Writes up to `decided` were answered before it was made, so it holds what they did. */
 	replace(data: Json, decided: number): void;
@@ -662,11 +663,11 @@ export interface UpdateResult {
 	dropped: string[];
 }
 export interface StatePort {
-	update(frame: UpdateFrame, signal: AbortSignal | undefined): Promise<ReceiptFrame>;
+	update(frame: () => UpdateFrame, signal: AbortSignal | undefined): Promise<ReceiptFrame>;
 	/** A call under `state/{name}/`. */
 	request(method: string, path: string, body?: unknown): Promise<Json>;
 	sync(): Promise<void>;
-	readonly limits: ValueLimits;
+	limits(): ValueLimits;
 }
 export declare class StateDocument {
 	#private;
@@ -677,7 +678,7 @@ export declare class StateDocument {
 	get position(): Position | null;
 	/** Updates that the server has not answered. */
 	get pending(): number;
-	/** The value at an RFC 6901 path, this client's own pending writes included; undefined if there is none. Not to be changed in place. */
+	/** The value at a path (RFC 6901), own pending writes included; undefined if none. Not to be changed in place. */
 	get(path?: string): Json;
 	/** Calls back when the value at the path has changed, by this client or by the server. */
 	on(path: string, listener: Listener): Unsubscribe;
@@ -865,7 +866,10 @@ export declare class SessionClient {
 	/** A named document; `main` is `state`. */
 	document(name: string): StateDocument;
 	stats(): ClientStats;
-	/** Ends this object: no callback, timer or listener of it is left. Unanswered writes stay for the next start in this tab. */
+	/**
+	 * Ends this object: no callback, timer or listener of it is left. Unanswered writes stay for the next start in this
+	 * tab.
+	 */
 	destroy(): void;
 }
 /** Close codes (PROTOCOL section 10); a test compares this table with that page. */

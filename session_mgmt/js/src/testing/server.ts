@@ -1,6 +1,6 @@
 /**
  * A server in memory that speaks session-mgmt.v1 to any number of clients, and can be made to fail. It applies every
- * update at the head (strategy `reject` compares the version), allows every topic but those in `denied`, and knows one user.
+ * update at the head, whatever its base and strategy, allows every topic but those in `denied`, and knows one user.
  */
 
 import { CLOSE, closeName, mayReconnect } from "../codes";
@@ -226,10 +226,11 @@ export class FakeServer {
     const known = client.receipts.get(frame.seq);
     if (known) return this.#receipt(socket, { ...known, replayed: true });
     const refusal = frame.seq === client.lastSeq + 1 ? this.#refusals.shift() : gapError(client);
-    if (refusal?.temporary) return this.#receipt(socket, { type: "receipt", seq: frame.seq, ok: false, error: refusal });
+    const { seq } = frame;
+    if (refusal?.temporary) return this.#receipt(socket, { type: "receipt", seq, ok: false, error: refusal });
     const receipt: ReceiptFrame = refusal
-      ? { type: "receipt", seq: frame.seq, ok: false, error: refusal }
-      : { type: "receipt", seq: frame.seq, ok: true, ...this.#effect(session, client, frame as never, frame.seq) };
+      ? { type: "receipt", seq, ok: false, error: refusal }
+      : { type: "receipt", seq, ok: true, ...this.#effect(session, client, frame as never, seq) };
     client.lastSeq = frame.seq;
     client.receipts.set(frame.seq, receipt);
     this.#receipt(socket, receipt);
