@@ -1,7 +1,8 @@
 """Settings: the one dict ``SESSION_MGMT`` of the project, typed.
 
-Read late (``conf.settings().heartbeat_interval``); the value is rebuilt when Django tells that a setting changed. ``docs/reference/settings.md`` is
-compared with this table by a test, and ``checks.py`` reports unknown names and contradictions at start.
+Read late (``conf.settings().heartbeat_interval``); the value is rebuilt when Django tells that a setting changed.
+``docs/reference/settings.md`` is compared with this table by a test, and ``checks.py`` reports unknown names and
+contradictions at start.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ def _setting(default: Any, reason: str) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Times are ``timedelta`` or, where the name says so, seconds; sizes are bytes. ``reason`` tells why the default is what it is."""
+    """Times are ``timedelta`` or, where the name says so, seconds; sizes are bytes. ``reason`` tells why the default
+    is what it is.
+    """
 
     database: str = _setting(
         "default", "The alias of the session tables; the outbox works only inside its transactions."

@@ -8,8 +8,9 @@
     ├── SessionEnded            terminated or expired; final
     └── TemporaryError          not decided; the same request may be sent again
 
-A class is one row of the table in ``docs/reference/errors.md``: ``number`` and ``name`` are stable, ``status`` is the HTTP status and
-``close`` the WebSocket close code where the error ends a connection. Facts are attributes; the sentence never holds a secret or content.
+A class is one row of the table in ``docs/reference/errors.md``: ``number`` and ``name`` are stable, ``status`` is the
+HTTP status and ``close`` the WebSocket close code where the error ends a connection. Facts are attributes; the
+sentence never holds a secret or content.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What apps of the project declare: topics, message handlers, event handlers. Filled at import, from ``session_topics.py`` of every app."""
+"""What apps of the project declare: topics, message handlers, event handlers. Filled at import, from
+``session_topics.py`` of every app.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,8 @@ def topic(
 ) -> Callable[[Callable[..., bool]], Callable[..., bool]]:
     """Declare a topic; the decorated function says who may follow it.
 
-    ``pattern`` is text with parts in braces: ``orders:{pk}`` gives ``pk`` to the functions. A part matches anything but ``:``.
+    ``pattern`` is text with parts in braces: ``orders:{pk}`` gives ``pk`` to the functions. A part matches anything
+    but ``:``.
     """
 
     def declare(may_follow: Callable[..., bool]) -> Callable[..., bool]:
@@ -89,13 +92,16 @@ def _compile(pattern: str) -> re.Pattern[str]:
 
 
 def on_message(handler: MessageHandler) -> MessageHandler:
-    """The function ``handler(session, data)`` answers what clients ``send``; its return value is their answer, its database effects are kept exactly once."""
+    """The function ``handler(session, data)`` answers what clients ``send``; its return value is their answer, its
+    database effects are kept exactly once.
+    """
     registry.message_handlers.append(handler)
     return handler
 
 
 def on(type_: str, *, durable: bool = False) -> Callable[[EventHandler], EventHandler]:
-    """Handle events of one type (``"*"``: all). ``durable`` handlers run at least once, whatever dies; others after commit, at most once.
+    """Handle events of one type (``"*"``: all). ``durable`` handlers run at least once, whatever dies; others after
+    commit, at most once.
 
     Calling ``off`` with the handler takes it back.
     """

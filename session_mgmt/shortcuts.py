@@ -1,7 +1,7 @@
 """What projects import: ``from session_mgmt.shortcuts import on, on_message, publish, send, state, topic``.
 
-Every function may be called from a view, a signal, a task, the admin, or inside ``atomic()``, where it takes effect if and only if the transaction
-commits. A session is given as a ``ClientSession`` or its id.
+Every function may be called from a view, a signal, a task, the admin, or inside ``atomic()``, where it takes effect
+if and only if the transaction commits. A session is given as a ``ClientSession`` or its id.
 """
 
 from __future__ import annotations
@@ -100,7 +100,8 @@ class State:
     ) -> Position | Ticket:
         """Change a document at its head, merged with whatever its clients are doing.
 
-        One of ``merge`` (RFC 7396), ``ops`` (total operations) or ``patch`` (RFC 6902, not inside a transaction). ``key`` makes a repetition harmless.
+        One of ``merge`` (RFC 7396), ``ops`` (total operations) or ``patch`` (RFC 6902, not inside a transaction).
+        ``key`` makes a repetition harmless.
         """
         given = {"merge": merge, "ops": ops, "patch": patch}
         chosen = {kind: change for kind, change in given.items() if change is not None}

@@ -26,9 +26,11 @@ __all__ = ["inline_bridge"]
 
 @contextmanager
 def inline_bridge() -> Iterator[Bridge]:
-    """Run every read and write of the app on the calling thread; the lane's threads would not see a test's open transaction.
+    """Run every read and write of the app on the calling thread; the lane's threads would not see a test's open
+    transaction.
 
-    Writes outside your own ``atomic()`` blocks are carried out at once; those inside wait in the outbox for ``drain()``.
+    Writes outside your own ``atomic()`` blocks are carried out at once; those inside wait in the outbox for
+    ``drain()``.
     """
     here = bridge()
     here.run_inline(True)

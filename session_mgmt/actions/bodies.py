@@ -1,4 +1,6 @@
-"""Bodies of documents: adding the log up, keeping snapshots so that adding up stays short, and finding what a client missed."""
+"""Bodies of documents: adding the log up, keeping snapshots so that adding up stays short, and finding what a client
+missed.
+"""
 
 from __future__ import annotations
 
@@ -130,7 +132,8 @@ def _replay(data: Any, rows: Iterable[Row]) -> Any:
 
 
 def materialise(using: str, document: int, *, at: datetime, threshold: int, limit: int) -> Body:
-    """Keep a snapshot of the head and make its size exact. Running it twice, or being killed in it, costs only space."""
+    """Keep a snapshot of the head and make its size exact. Running it twice, or being killed in it, costs only space.
+    """
     body = load(using, document, limit=limit)
     if body.position.offset == body.snapshot_version:
         return body

@@ -1,4 +1,6 @@
-"""Live transports: written at open, on batched lease flushes, and at close. ``disconnect`` may never run; the lease is the truth."""
+"""Live transports: written at open, on batched lease flushes, and at close. ``disconnect`` may never run; the lease
+is the truth.
+"""
 
 from __future__ import annotations
 
@@ -50,9 +52,11 @@ class Beat:
 
 
 def flush(beats: Iterable[Beat], *, now: datetime | None = None) -> set[int]:
-    """Renew leases and write figures, in one statement for all; returns the connections that are still open in the database.
+    """Renew leases and write figures, in one statement for all; returns the connections that are still open in the
+    database.
 
-    One that is missing was closed by somebody else (a sweep that thought this process dead, an ended session) and must be closed here.
+    One that is missing was closed by somebody else (a sweep that thought this process dead, an ended session) and
+    must be closed here.
     """
     using = settings().database
     listed = sorted(beats, key=lambda beat: beat.connection)
@@ -87,7 +91,9 @@ def _row(beat: Beat, lease: Any) -> tuple[Any, ...]:
 
 
 def close(connection: int, *, code: int, closed_by: str, now: datetime | None = None) -> bool:
-    """Mark a connection closed; False if somebody had done so. A close that the client did not ask for is a ``connection_lost``."""
+    """Mark a connection closed; False if somebody had done so. A close that the client did not ask for is a
+    ``connection_lost``.
+    """
     using = settings().database
     with transaction.atomic(using=using):
         now = now or clock.read(using)
@@ -166,7 +172,9 @@ def confirm(confirmed: dict[int, int]) -> None:
 
 
 def still_allowed(sessions: Iterable[uuid.UUID], *, now: datetime | None = None) -> set[uuid.UUID]:
-    """The control query: those of the sessions that may go on, by state, deadline and their user's standing; one SELECT."""
+    """The control query: those of the sessions that may go on, by state, deadline and their user's standing; one
+    SELECT.
+    """
     using = settings().database
     now = now or clock.read(using)
     allowed = SessionActivity.objects.using(using).filter(session__in=list(sessions), live=True)
@@ -175,7 +183,9 @@ def still_allowed(sessions: Iterable[uuid.UUID], *, now: datetime | None = None)
 
 
 def states(sessions: Iterable[uuid.UUID]) -> dict[uuid.UUID, str]:
-    """``connected``, ``reconnecting`` (lost, but its lease would still hold) or ``disconnected``, for lists and pages; one query."""
+    """``connected``, ``reconnecting`` (lost, but its lease would still hold) or ``disconnected``, for lists and
+    pages; one query.
+    """
     using = settings().database
     wanted = set(sessions)
     if not wanted:

@@ -1,7 +1,7 @@
 """Clients: who may write, which number comes next, and the receipts that make a retry harmless.
 
-One row per client is both guard and fence: whatever ends a right to write (a newer connection, a login, the session's end) raises its
-``generation``.
+One row per client is both guard and fence: whatever ends a right to write (a newer connection, a login, the session's
+end) raises its ``generation``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ _RECEIPT_COLUMNS = {"client_id": "bigint", "seq": "bigint", "digest": "bytea", "
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """A numbered write's claim. ``client`` is the row, ``name`` the public id, ``digest`` SHA-256 of what was asked, without its base."""
+    """A numbered write's claim. ``client`` is the row, ``name`` the public id, ``digest`` SHA-256 of what was asked,
+    without its base.
+    """
 
     client: int
     name: str

@@ -28,8 +28,9 @@ def events_wait() -> bool:
 def run_pending(limit: int = 100) -> int:
     """Run the durable handlers of up to ``limit`` events, oldest first; returns how many were done.
 
-    The handlers and the mark that they have run commit together, so what a handler writes to this database is kept exactly once; what it does
-    elsewhere happens at least once. One that fails is tried again later and holds up no other event.
+    The handlers and the mark that they have run commit together, so what a handler writes to this database is kept
+    exactly once; what it does elsewhere happens at least once. One that fails is tried again later and holds up no
+    other event.
     """
     using = settings().database
     waiting = SessionEvent.objects.using(using).filter(pending=True).order_by("id").values_list("id", flat=True)

@@ -1,4 +1,6 @@
-"""What clients ``send``: the application's handler runs once, and its effects are kept with the receipt or not at all."""
+"""What clients ``send``: the application's handler runs once, and its effects are kept with the receipt or not at
+all.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,8 @@ logger = logging.getLogger("session_mgmt.messages")
 def receive(session: ClientSession, fence: Fence, data: Any) -> Outcome:
     """Give a message to the application and store its answer; runs user code, so never on a lane.
 
-    The client's row is held meanwhile: what it sent after this waits. A handler that raises is undone and answered with ``handler_failed``, unless
-    it raises one of our own errors.
+    The client's row is held meanwhile: what it sent after this waits. A handler that raises is undone and answered
+    with ``handler_failed``, unless it raises one of our own errors.
     """
     using = settings().database
     with transaction.atomic(using=using):

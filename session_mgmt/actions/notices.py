@@ -1,7 +1,7 @@
 """Telling after commit, and only then: doorbells for those who serve logs, Django signals for the project.
 
-Both are at most once and may be lost; the logs themselves are not. A hook that fails must not make the caller believe that its transaction failed,
-so every hook is robust.
+Both are at most once and may be lost; the logs themselves are not. A hook that fails must not make the caller believe
+that its transaction failed, so every hook is robust.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def after_commit(
     ended: Iterable[uuid.UUID] = (),
     cargo: dict[str, Any] | None = None,
 ) -> None:
-    """Once the current transaction has committed: ring these logs, send these events, stop these sessions' connections."""
+    """Once the current transaction has committed: ring these logs, send these events, stop these sessions'
+    connections.
+    """
     stopped = [session.hex for session in ended]
     orders = {**(cargo or {}), **({"ended": stopped} if stopped else {})}
     transaction.on_commit(partial(_tell, rings or {}, list(facts), orders), using=using, robust=True)

@@ -27,7 +27,9 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """What a caller inside ``atomic()`` gets: the effect has no offset or version yet, and none at all if the transaction rolls back."""
+    """What a caller inside ``atomic()`` gets: the effect has no offset or version yet, and none at all if the
+    transaction rolls back.
+    """
 
     outbox_id: int
 
@@ -42,8 +44,8 @@ def put(using: str, kind: str, target: str, payload: Any, *, key: str | None) ->
 def take(statements: Statements, limit: int) -> list[Wish]:
     """The oldest wishes, under the sequencer's lock if there are any.
 
-    The second SELECT is a statement of its own: under READ COMMITTED it sees what a drain, for which the lock was waited, has taken away. One
-    statement that locks and reads would work on rows that are already gone.
+    The second SELECT is a statement of its own: under READ COMMITTED it sees what a drain, for which the lock was
+    waited, has taken away. One statement that locks and reads would work on rows that are already gone.
     """
     if not statements.fetch(f"SELECT 1 FROM {_OUTBOX} WHERE refused = '' LIMIT 1"):
         return []

@@ -17,7 +17,9 @@ _BY_NAME = {error.name: error for error in subclasses()}
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """``body`` is the receipt's JSON without ``type`` and ``seq``; ``log`` is the key of the log that moved, if one did."""
+    """``body`` is the receipt's JSON without ``type`` and ``seq``; ``log`` is the key of the log that moved, if one
+    did.
+    """
 
     body: bytes
     error: SessionMgmtError | None = None

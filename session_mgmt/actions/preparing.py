@@ -1,7 +1,7 @@
 """Making an ``Update`` of what somebody asks for, outside the lane.
 
-Blind changes (total operations, merge patches, whole values) are made without the document. The others, and any that may pass the size limit,
-are computed from the document as it is and hold for that version only.
+Blind changes (total operations, merge patches, whole values) are made without the document. The others, and any that
+may pass the size limit, are computed from the document as it is and hold for that version only.
 """
 
 from __future__ import annotations
@@ -46,12 +46,16 @@ def is_blind(kind: str) -> bool:
 
 
 def blind(document: int, kind: str, change: Any, **facts: Any) -> Update:
-    """An update that holds for whatever the document is. ``facts`` are further fields of ``Update``. Raises ``SessionMgmtError``."""
+    """An update that holds for whatever the document is. ``facts`` are further fields of ``Update``. Raises
+    ``SessionMgmtError``.
+    """
     return _update(document, kind, change, MISSING, **facts)
 
 
 def from_head(using: str, document: int, kind: str, change: Any, **facts: Any) -> Update:
-    """An update computed from the document as it is now, with the exact size of the result. Raises ``SessionMgmtError``."""
+    """An update computed from the document as it is now, with the exact size of the result. Raises
+    ``SessionMgmtError``.
+    """
     at = clock.read(using)
     now = settings()
     body = bodies.materialise(

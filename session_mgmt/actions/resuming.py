@@ -36,7 +36,9 @@ from session_mgmt.protocol.recovery import Mode, Reason, Verdict, Window, decide
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """A log that may be followed: its key, where it stands, and what the client must be given. ``id`` is its row (none for ``session``)."""
+    """A log that may be followed: its key, where it stands, and what the client must be given. ``id`` is its row
+    (none for ``session``).
+    """
 
     name: str
     key: str

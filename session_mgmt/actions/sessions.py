@@ -82,8 +82,9 @@ def create(
 ) -> Created:
     """Make a session, its token and its first event, in one transaction.
 
-    ``config`` may hold ``idle_timeout`` and ``absolute_timeout`` in seconds, at least 60 and at most the settings' values. ``session_id`` of the caller's
-    choosing is for trusted server code only. Raises ``SessionLimit`` or ``InvalidField``.
+    ``config`` may hold ``idle_timeout`` and ``absolute_timeout`` in seconds, at least 60 and at most the settings'
+    values. ``session_id`` of the caller's choosing is for trusted server code only. Raises ``SessionLimit`` or
+    ``InvalidField``.
     """
     using = settings().database
     idle, absolute = _timeouts(config or {})
@@ -214,7 +215,9 @@ def update(
     config: dict[str, Any] | None = None,
     now: datetime | None = None,
 ) -> ClientSession:
-    """Replace metadata, label or config of a live session. Raises ``SessionNotFound``, ``SessionEnded`` or ``InvalidField``."""
+    """Replace metadata, label or config of a live session. Raises ``SessionNotFound``, ``SessionEnded`` or
+    ``InvalidField``.
+    """
     using = settings().database
     with transaction.atomic(using=using):
         now = now or clock.read(using)
@@ -249,21 +252,21 @@ def _must_be_live(session: ClientSession, now: datetime) -> None:
 
 def _renew(using: str, session: ClientSession, config: dict[str, Any] | None, now: datetime) -> bool:
     """Count activity, with new timeouts if there are any; false if the session has ended meanwhile."""
+    mine = SessionActivity.objects.using(using).filter(pk=session.pk, live=True)
+    if mine.select_for_update(no_key=True).first() is None:
+        return False
     if config is None:
-        return bool(touch([session.pk], now=now))
+        touch([session.pk], now=now)
+        return True
     idle, absolute = _timeouts(config)
     deadline = session.created_at + absolute
-    renewed = (
-        SessionActivity.objects.using(using)
-        .filter(pk=session.pk, live=True)
-        .update(
-            idle_seconds=int(idle.total_seconds()),
-            absolute_deadline=deadline,
-            last_active_at=now,
-            expires_at=min(now + idle, deadline),
-        )
+    mine.update(
+        idle_seconds=int(idle.total_seconds()),
+        absolute_deadline=deadline,
+        last_active_at=now,
+        expires_at=min(now + idle, deadline),
     )
-    return bool(renewed)
+    return True
 
 
 def touch(sessions: Iterable[uuid.UUID], *, now: datetime | None = None) -> set[uuid.UUID]:
@@ -333,8 +336,8 @@ def validate(
 def expire_due(*, limit: int, now: datetime | None = None) -> list[uuid.UUID]:
     """End up to ``limit`` sessions whose deadline has passed, in one transaction; returns them.
 
-    The claim is a conditional UPDATE on the row on which resume competes, so that two sweeps, or a sweep and a resume, cannot both win. Activity that is
-    still waiting to be flushed is waited for.
+    The claim is a conditional UPDATE on the row on which resume competes, so that two sweeps, or a sweep and a
+    resume, cannot both win. Activity that is still waiting to be flushed is waited for.
     """
     using = settings().database
     with transaction.atomic(using=using):
@@ -381,8 +384,8 @@ def recover(
 ) -> Restored:
     """Make a successor of an expired session, by the old token, within the retention.
 
-    The successor carries the documents and the subscriptions; writes that the old client had not sent are its application's to decide. Raises
-    ``InvalidToken`` or ``NotRecoverable``.
+    The successor carries the documents and the subscriptions; writes that the old client had not sent are its
+    application's to decide. Raises ``InvalidToken`` or ``NotRecoverable``.
     """
     using = settings().database
     with transaction.atomic(using=using):

@@ -1,7 +1,7 @@
 """Documents: accepting updates from the log alone, and reading what the log adds up to.
 
-Accepting costs O(change): a revision, a version, a receipt. No body is loaded: conflicts are found from the paths that revisions touched,
-and operations are total, so whatever was acknowledged can be applied later.
+Accepting costs O(change): a revision, a version, a receipt. No body is loaded: conflicts are found from the paths
+that revisions touched, and operations are total, so whatever was acknowledged can be applied later.
 """
 
 from __future__ import annotations
@@ -56,11 +56,12 @@ _HEAD_COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """One change, prepared outside: ``ops`` are total operations, encoded; ``paths`` what they touch; ``growth`` bytes they may add.
+    """One change, prepared outside: ``ops`` are total operations, encoded; ``paths`` what they touch; ``growth``
+    bytes they may add.
 
-    ``at_version``: the operations were computed from the document at this version and hold for no other. ``exact_size``: the size of the
-    result, known only together with ``at_version``. ``session``: refused if this session has ended; for writes without a fence, which ending
-    raises.
+    ``at_version``: the operations were computed from the document at this version and hold for no other.
+    ``exact_size``: the size of the result, known only together with ``at_version``. ``session``: refused if this
+    session has ended; for writes without a fence, which ending raises.
     """
 
     document: int
@@ -80,7 +81,9 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Prepare:
-    """Not an answer: the caller must compute the update anew from the document as it is (``reason``: ``moved`` or ``size``)."""
+    """Not an answer: the caller must compute the update anew from the document as it is (``reason``: ``moved`` or
+    ``size``).
+    """
 
     reason: str
 
@@ -247,7 +250,8 @@ class DocumentLedger:
             self._known[update.document, update.key] = head.position
 
     def _theirs(self, update: Update, fence: Fence | None, head: _Head) -> set[str]:
-        """Paths that others touched after the update's base. The client knew its own earlier writes, answered or not."""
+        """Paths that others touched after the update's base. The client knew its own earlier writes, answered or not.
+        """
         if update.base is None or update.base >= head.version:
             return set()
         return {

@@ -53,7 +53,9 @@ def find(using: str, secret: str, *, now: datetime) -> ClientSession:
 
 
 def verify(using: str, secret: str, *, now: datetime) -> ClientSession:
-    """The live session that a token proves. Raises ``InvalidToken``, ``TokenExpired``, ``SessionExpired`` or ``SessionTerminated``."""
+    """The live session that a token proves. Raises ``InvalidToken``, ``TokenExpired``, ``SessionExpired`` or
+    ``SessionTerminated``.
+    """
     session = find(using, secret, now=now)
     error = why_not_live(session, now=now)
     if error is not None:
@@ -62,7 +64,8 @@ def verify(using: str, secret: str, *, now: datetime) -> ClientSession:
 
 
 def why_not_live(session: ClientSession, *, now: datetime) -> SessionEnded | None:
-    """How the session ended, or ``None``. A deadline that has passed counts, whether or not the sweep has been there."""
+    """How the session ended, or ``None``. A deadline that has passed counts, whether or not the sweep has been there.
+    """
     if session.state == ClientSession.State.TERMINATED:
         return SessionTerminated()
     if session.state == ClientSession.State.EXPIRED or session.activity.expires_at <= now:

@@ -1,7 +1,8 @@
 """One transaction for all writes that wait: load, decide, write, commit.
 
-Locks are taken in one order everywhere: sequencer, session, client, document, stream, each sorted by key, before anything is updated. Rows held by others are
-skipped and their members reported as held, so that one held row does not hold up the rest.
+Locks are taken in one order everywhere: sequencer, session, client, document, stream, each sorted by key, before
+anything is updated. Rows held by others are skipped and their members reported as held, so that one held row does not
+hold up the rest.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ class Group:
 def execute(using: str, members: Sequence[Member], group: Group, *, wait: bool = False) -> None:
     """Carry out all members, and what the outbox holds, in one transaction; fills ``group``.
 
-    ``group.committing`` tells, if this raises, whether COMMIT may already have been sent: only before it may the group be run again.
+    ``group.committing`` tells, if this raises, whether COMMIT may already have been sent: only before it may the
+    group be run again.
     """
     statements = Statements(connections[using])
     with transaction.atomic(using=using):

@@ -1,4 +1,6 @@
-"""The crossing itself: pools of threads that hold their database connections, the lane, and one process for heavy decoding."""
+"""The crossing itself: pools of threads that hold their database connections, the lane, and one process for heavy
+decoding.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ class Bridge:
 
     def __init__(self) -> None:
         self.using = settings().database
-        # SQLite's busy handler is unfair (3 s at worst, measured); a lock of our own makes this process's writers take turns.
+        # SQLite's busy handler is unfair (3 s at worst, measured); a lock of our own makes this process's writers
+        # take turns.
         self._gate: AbstractContextManager[Any] = threading.RLock() if self._is_sqlite() else nullcontext()
         self._reads = ThreadPoolExecutor(settings().read_threads, thread_name_prefix="session_mgmt-read")
         self._control = ThreadPoolExecutor(1, thread_name_prefix="session_mgmt-control")
@@ -73,7 +76,9 @@ class Bridge:
         return await self._run(self._reads, partial(self._gated, partial(verb, *args, **kwargs)))
 
     async def control(self, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a verb that must not queue behind a storm: revocation and position checks have a connection of their own."""
+        """Run a verb that must not queue behind a storm: revocation and position checks have a connection of their
+        own.
+        """
         return await self._run(self._control, partial(verb, *args, **kwargs))
 
     async def heavy(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -149,7 +154,9 @@ class Bridge:
             self.lane.execute([waiting], wait=True)
 
     def drain(self) -> int:
-        """Carry out what the outbox holds, on the calling thread; returns how many wishes it was. For commands, tasks and tests."""
+        """Carry out what the outbox holds, on the calling thread; returns how many wishes it was. For commands, tasks
+        and tests.
+        """
         total = 0
         while True:
             group = Group()
@@ -184,7 +191,9 @@ def _resolve(group: Group, results: list[tuple[Any, Decision]]) -> None:
 
 
 def _on_this_thread(work: Callable[[], R]) -> R:
-    """Let sync ORM code run on the thread of a running event loop; only tests do so, where nobody else waits for the loop."""
+    """Let sync ORM code run on the thread of a running event loop; only tests do so, where nobody else waits for the
+    loop.
+    """
     before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
     try:

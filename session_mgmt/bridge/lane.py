@@ -1,7 +1,8 @@
-"""The writer lane: all hot writes of a process share one thread, one connection and, while a commit runs, the next transaction.
+"""The writer lane: all hot writes of a process share one thread, one connection and, while a commit runs, the next
+transaction.
 
-Writes that wait for a commit go into one transaction together (measured: 24 to 27 times the acknowledged updates). A row held by somebody else sends its
-member to a slow lane, which waits for locks; a failing member is refused alone.
+Writes that wait for a commit go into one transaction together (measured: 24 to 27 times the acknowledged updates). A
+row held by somebody else sends its member to a slow lane, which waits for locks; a failing member is refused alone.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ class Lane:
         self.batches = self.written = 0
 
     def listen(self, sink: Sink) -> Callable[[], None]:
-        """Call ``sink`` with what every transaction appended, before its members are answered; returns the way to stop."""
+        """Call ``sink`` with what every transaction appended, before its members are answered; returns the way to
+        stop.
+        """
         self._listeners.append(sink)
         return lambda: self._listeners.remove(sink) if sink in self._listeners else None
 
@@ -198,8 +201,9 @@ class Lane:
         return _joined(first, second), [*early, *late]
 
     def _after_unknown_commit(self, batch: Sequence[Waiting]) -> tuple[Group, list[Decision]]:
-        """COMMIT was sent and no answer came. Numbered and keyed writes are run again, and their receipts and keys say what happened;
-        for others nobody can tell, and they are told so."""
+        """COMMIT was sent and no answer came. Numbered and keyed writes are run again, and their receipts and keys
+        say what happened; for others nobody can tell, and they are told so.
+        """
         sure = [waiting for waiting in batch if waiting.member.fence or getattr(waiting.member.work, "key", None)]
         group, decisions = self._attempt(sure, wait=True) if sure else (Group(), [])
         answers = iter(decisions)

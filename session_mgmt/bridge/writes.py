@@ -1,6 +1,7 @@
 """Writing from Python: one verb each for update, publish, send and record, whatever the caller's situation.
 
-Inside the caller's own transaction the outbox takes the wish (a ``Ticket``); outside it the lane writes it and the answer is a ``Position``.
+Inside the caller's own transaction the outbox takes the wish (a ``Ticket``); outside it the lane writes it and the
+answer is a ``Position``.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def publish(topic: str, data: Any, *, key: str | None = None, ephemeral: bool = 
         raise InvalidField("A topic is printable text of at most 255 characters.", field="topic")
     checked = _checked(data, settings().max_publication_bytes)
     if ephemeral:
-        # After commit: a rolled back transaction tells nothing, and a stream made inside it would block its first other user.
+        # After commit: a rolled back transaction tells nothing, and a stream made inside it would block its first
+        # other user.
         transaction.on_commit(partial(_carry, topic, checked), using=bridge().using, robust=True)
         return None
     if bridge().inside_transaction():
@@ -77,8 +79,8 @@ def update(
 ) -> Position | Ticket:
     """Change a document at its head: ``kind`` is ``merge``, ``ops``, ``patch`` or ``data``.
 
-    ``terms`` are ``base``, ``epoch`` and ``strategy``, for callers that saw a version. A ``patch`` (RFC 6902) must see the document and so cannot go
-    through the outbox. Raises ``SessionMgmtError``.
+    ``terms`` are ``base``, ``epoch`` and ``strategy``, for callers that saw a version. A ``patch`` (RFC 6902) must
+    see the document and so cannot go through the outbox. Raises ``SessionMgmtError``.
     """
     if bridge().inside_transaction():
         if not preparing.is_blind(kind):

@@ -105,7 +105,9 @@ class Feed:
             follower.lost(self, position)
 
     def correct(self, position: Position) -> None:
-        """Compare with where the database says that the log stands: behind means read, another epoch or a smaller head means history was lost."""
+        """Compare with where the database says that the log stands: behind means read, another epoch or a smaller
+        head means history was lost.
+        """
         if position.epoch != self.epoch or position.offset < self.head:
             self.epoch, self.head, self.tag = position.epoch, position.offset, position.tag
             for follower in tuple(self.live):

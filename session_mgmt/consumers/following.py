@@ -1,4 +1,5 @@
-"""One connection's place in one log: replay until it stands where the feed stands, then join the feed in the same turn of the loop.
+"""One connection's place in one log: replay until it stands where the feed stands, then join the feed in the same
+turn of the loop.
 
 A client that reads too slowly falls back to replay: nothing is kept for it, because everything is in the log.
 """
@@ -63,7 +64,9 @@ class Following:
     # -- live ------------------------------------------------------------------------------------------------------
 
     def deliver(self, feed: Feed, frame: str, before: int) -> None:
-        """Pass a live frame on, or leave the feed and read the log when the client has caught up with what waits for it."""
+        """Pass a live frame on, or leave the feed and read the log when the client has caught up with what waits for
+        it.
+        """
         outlet = self._connection.outlet
         if outlet.full:
             feed.live.pop(self, None)
@@ -117,7 +120,8 @@ class Following:
         """Pages from the log until the place equals the feed's; then, without giving up the loop, join it."""
         if snapshot is not None:
             await self._send_snapshot(snapshot)
-        # A feed may stand where the client does and still be behind the verdict: what was promised is replayed, not left to come live.
+        # A feed may stand where the client does and still be behind the verdict: what was promised is replayed, not
+        # left to come live.
         promised = self.log.head.offset if marked else 0
         while not self._join(promised):
             if self.sent > self.feed.head:

@@ -1,6 +1,7 @@
 """All that one process serves: its connections, and one feed for each log that any of them follows.
 
-Doorbells and the lane tell that a log has moved; position checks find out what they did not tell. The truth is always read from the database.
+Doorbells and the lane tell that a log has moved; position checks find out what they did not tell. The truth is always
+read from the database.
 """
 
 from __future__ import annotations
@@ -81,7 +82,9 @@ class Hub:
     # -- feeds -----------------------------------------------------------------------------------------------------
 
     def follow(self, row: LogRow, head: Position) -> Feed:
-        """The feed of a log, made at first use. What moved before the feed existed was told to nobody, so a new feed reads at once."""
+        """The feed of a log, made at first use. What moved before the feed existed was told to nobody, so a new feed
+        reads at once.
+        """
         feed = self.feeds.get(row.key)
         if feed is None:
             feed = self.feeds[row.key] = Feed(row, head.epoch, head.offset, head.tag, {})
@@ -163,7 +166,8 @@ class Hub:
                 connection.stop(Close.REPLACED)
 
     def stop_session(self, session: uuid.UUID, code: Close) -> None:
-        """Close every connection of a session here; why it ended is asked of the database when its client comes back."""
+        """Close every connection of a session here; why it ended is asked of the database when its client comes back.
+        """
         for connection in list(self.sessions.get(session, ())):
             connection.stop(code)
 

@@ -1,7 +1,7 @@
 """The way out of one connection: bounded, and without a task or a wake-up per message while the client keeps up.
 
-``send`` of an ASGI server is a coroutine that rarely waits. It is stepped by hand: if it finishes at once, nothing else happens; only one that waits for a
-full buffer is given a task, and what comes meanwhile is queued behind it.
+``send`` of an ASGI server is a coroutine that rarely waits. It is stepped by hand: if it finishes at once, nothing
+else happens; only one that waits for a full buffer is given a task, and what comes meanwhile is queued behind it.
 """
 
 from __future__ import annotations

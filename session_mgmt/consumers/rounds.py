@@ -1,4 +1,5 @@
-"""What a process does at intervals for all its connections together: beats, leases, positions, revocations, the outbox, snapshots.
+"""What a process does at intervals for all its connections together: beats, leases, positions, revocations, the
+outbox, snapshots.
 
 One timer wheel and one statement each, whatever the number of connections; nothing is written per beat.
 """

@@ -1,7 +1,8 @@
 """One WebSocket: a Channels consumer whose loop does nothing but move frames.
 
-Channels' own dispatch makes a thread hop for every message (37 to 56 % of a consumer's time, measured) and keeps a channel layer for every connection; this one does neither, and
-is otherwise an ordinary consumer: ``as_asgi()``, ``scope``, and ``WebsocketCommunicator`` in tests.
+Channels' own dispatch makes a thread hop for every message (37 to 56 % of a consumer's time, measured) and keeps a
+channel layer for every connection; this one does neither, and is otherwise an ordinary consumer: ``as_asgi()``,
+``scope``, and ``WebsocketCommunicator`` in tests.
 """
 
 from __future__ import annotations
@@ -42,9 +43,11 @@ class SessionConsumer(AsyncConsumer):
         await self._serve(receive, send)
 
     async def may_open(self) -> Close | None:
-        """Why this handshake is refused, or ``None``. The page's origin must be the host's own or in ``allowed_origins``.
+        """Why this handshake is refused, or ``None``. The page's origin must be the host's own or in
+        ``allowed_origins``.
 
-        A client that is no browser sends no origin; it proves itself by its token, as everybody does: no cookie counts here.
+        A client that is no browser sends no origin; it proves itself by its token, as everybody does: no cookie
+        counts here.
         """
         headers = dict(self.scope.get("headers", ()))
         origin = headers.get(b"origin", b"").decode("latin-1")

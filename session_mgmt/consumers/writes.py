@@ -1,4 +1,6 @@
-"""A client's numbered writes, in their order: most go straight to the lane; those that need a read or user code first hold up what comes after them."""
+"""A client's numbered writes, in their order: most go straight to the lane; those that need a read or user code first
+hold up what comes after them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Tables. Constraints and indexes live in ``Meta``; sets of rows on QuerySets; stories of several rows in ``actions``."""
+"""Tables. Constraints and indexes live in ``Meta``; sets of rows on QuerySets; stories of several rows in
+``actions``.
+"""
 
 from session_mgmt.models.audit import AuditEntry
 from session_mgmt.models.client import Client, Connection

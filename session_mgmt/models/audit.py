@@ -8,7 +8,9 @@ from django.utils.translation import gettext_lazy as _
 
 
 class AuditEntry(models.Model):
-    """One decision of a person or of the guard; never a secret. ``session`` outlives the session's row, so it is no foreign key."""
+    """One decision of a person or of the guard; never a secret. ``session`` outlives the session's row, so it is no
+    foreign key.
+    """
 
     id = models.BigAutoField(primary_key=True)
     action = models.CharField(max_length=60)

@@ -8,7 +8,9 @@ import uuid
 
 
 def uuid7() -> uuid.UUID:
-    """A UUID of version 7 (RFC 9562 5.7): 48 bits of Unix milliseconds, then random bits, so that rows are inserted in index order."""
+    """A UUID of version 7 (RFC 9562 5.7): 48 bits of Unix milliseconds, then random bits, so that rows are inserted
+    in index order.
+    """
     stamp = time.time_ns() // 1_000_000
     value = (stamp << 80) | secrets.randbits(80)
     value = value & ~(0xF << 76) | (0x7 << 76)

@@ -9,8 +9,9 @@ from django.utils.translation import gettext_lazy as _
 class Outbox(models.Model):
     """One wish, in the order of its transaction.
 
-    No foreign key, no unique key, no lock: a row beside a lock would let a long or crossing transaction of the project block
-    ours, or deadlock with it. ``refused`` keeps a row that cannot be carried out from blocking the rest.
+    No foreign key, no unique key, no lock: a row beside a lock would let a long or crossing transaction of the
+    project block ours, or deadlock with it. ``refused`` keeps a row that cannot be carried out from blocking the
+    rest.
     """
 
     class Kind(models.TextChoices):

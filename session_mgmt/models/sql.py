@@ -1,7 +1,7 @@
 """Set-based SQL, written once for each database: many rows, one statement.
 
-ORM calls inside a group of 128 writes cost 125 ms, a set-based statement 3 ms (measured). Columns are given with their PostgreSQL types, which
-only PostgreSQL needs. All names come from this package, never from a request.
+ORM calls inside a group of 128 writes cost 125 ms, a set-based statement 3 ms (measured). Columns are given with
+their PostgreSQL types, which only PostgreSQL needs. All names come from this package, never from a request.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ class Statements:
             return int(cursor.rowcount)
 
     def lock_clause(self, *, wait: bool) -> str:
-        """End of a SELECT that locks its rows. ``NO KEY``: inserts that refer to the row go on. SQLite has locked everything at BEGIN."""
+        """End of a SELECT that locks its rows. ``NO KEY``: inserts that refer to the row go on. SQLite has locked
+        everything at BEGIN.
+        """
         if not self.postgres:
             return ""
         return " FOR NO KEY UPDATE" if wait else " FOR NO KEY UPDATE SKIP LOCKED"

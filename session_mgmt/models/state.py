@@ -11,7 +11,9 @@ from session_mgmt.models.session import ClientSession
 
 
 class StateDocument(models.Model):
-    """The head. ``size`` is an upper bound in bytes of compact JSON, exact after each snapshot; the body is elsewhere."""
+    """The head. ``size`` is an upper bound in bytes of compact JSON, exact after each snapshot; the body is
+    elsewhere.
+    """
 
     id = models.BigAutoField(primary_key=True)
     session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="documents")
@@ -48,7 +50,9 @@ class StateDocument(models.Model):
 
 
 class StateSnapshot(models.Model):
-    """The whole at one version. There is always one at or before ``oldest_revision`` - 1, unless the log reaches to version 0."""
+    """The whole at one version. There is always one at or before ``oldest_revision`` - 1, unless the log reaches to
+    version 0.
+    """
 
     id = models.BigAutoField(primary_key=True)
     document = models.ForeignKey(StateDocument, on_delete=models.CASCADE, related_name="snapshots")

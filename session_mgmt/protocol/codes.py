@@ -1,4 +1,6 @@
-"""Close codes and what each tells the client to do; ``docs/PROTOCOL.md`` section 10 is compared with this table by a test."""
+"""Close codes and what each tells the client to do; ``docs/PROTOCOL.md`` section 10 is compared with this table by a
+test.
+"""
 
 from __future__ import annotations
 

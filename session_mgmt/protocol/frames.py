@@ -1,4 +1,6 @@
-"""What clients send, as frozen values: one class per frame of PROTOCOL section 3. ``parse`` takes decoded, strictly checked JSON."""
+"""What clients send, as frozen values: one class per frame of PROTOCOL section 3. ``parse`` takes decoded, strictly
+checked JSON.
+"""
 
 from __future__ import annotations
 

@@ -43,7 +43,9 @@ def timeline_key(session: UUID) -> str:
 
 
 def entries_frame(name: str, epoch: str, entries: Iterable[Entry], *, recovered: bool = False) -> str:
-    """An ``entries`` frame (PROTOCOL section 4); ``name`` has been checked and holds nothing that JSON must escape but quotes."""
+    """An ``entries`` frame (PROTOCOL section 4); ``name`` has been checked and holds nothing that JSON must escape
+    but quotes.
+    """
     body = b",".join(entry.as_json() for entry in entries)
     end = b'],"recovered":true}' if recovered else b"]}"
     head = b'{"type":"entries","log":%s,"epoch":"%s","entries":[' % (_quoted(name), epoch.encode())

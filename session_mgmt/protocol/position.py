@@ -1,7 +1,8 @@
 """A place in a log: epoch, offset and tag, always together.
 
-Why three. A backup restores a stream to offset 100 in the same epoch; a client is at 118. Twenty-five publications later 118 exists again,
-with other content; only the tag (64 random bits of the entry, or a document's chain) tells the two apart.
+Why three. A backup restores a stream to offset 100 in the same epoch; a client is at 118. Twenty-five publications
+later 118 exists again, with other content; only the tag (64 random bits of the entry, or a document's chain) tells
+the two apart.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ class Position:
 
 
 def parse(value: Any) -> Position | None:
-    """Read a position from the wire; ``None`` for anything that cannot be one, which a verdict then reports as unreadable."""
+    """Read a position from the wire; ``None`` for anything that cannot be one, which a verdict then reports as
+    unreadable.
+    """
     match value:
         case [str() as epoch, int() as offset, str() as tag] if not isinstance(offset, bool):
             pass

@@ -35,8 +35,9 @@ class Reason(StrEnum):
 class Window:
     """What the server holds of a log.
 
-    ``head`` is the newest entry's position. Entries ``oldest`` … ``head.offset`` can be read. ``tag_at_asked`` is the tag that the log holds at the
-    asked offset, or ``None`` if it holds none there (the caller may leave it out when the asked offset is the head).
+    ``head`` is the newest entry's position. Entries ``oldest`` … ``head.offset`` can be read. ``tag_at_asked`` is the
+    tag that the log holds at the asked offset, or ``None`` if it holds none there (the caller may leave it out when
+    the asked offset is the head).
     """
 
     head: Position
@@ -46,7 +47,9 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``first`` … ``last`` are the missed entries (``ENTRIES``) or the lost ones (``LOST``; ``first`` 0 if nobody knows)."""
+    """``first`` … ``last`` are the missed entries (``ENTRIES``) or the lost ones (``LOST``; ``first`` 0 if nobody
+    knows).
+    """
 
     mode: Mode
     reason: Reason
@@ -84,7 +87,8 @@ def _proves_itself(asked: Position, window: Window) -> bool:
 
 
 def is_dense(offsets: Iterable[int], *, after: int) -> bool:
-    """Whether a page read from a log starts right after ``after`` and has no hole; a purge may run between two reads."""
+    """Whether a page read from a log starts right after ``after`` and has no hole; a purge may run between two reads.
+    """
     expected = after
     for offset in offsets:
         expected += 1

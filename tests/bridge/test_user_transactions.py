@@ -1,4 +1,6 @@
-"""Scenarios 2 to 5: a project's own transactions block nobody, deadlock with nobody, and are told once, in an order, if and only if they commit."""
+"""Scenarios 2 to 5: a project's own transactions block nobody, deadlock with nobody, and are told once, in an order,
+if and only if they commit.
+"""
 
 from __future__ import annotations
 
@@ -109,7 +111,8 @@ def test_two_drains_at_once_keep_the_order_within_a_transaction_and_double_nothi
 
 @postgres
 def test_a_locked_document_holds_up_only_its_own_writes() -> None:
-    """Scenario 5: one held row; the lane goes on for everybody else, and the held write is made when the row is free."""
+    """Scenario 5: one held row; the lane goes on for everybody else, and the held write is made when the row is free.
+    """
     one, two = create_session().session, create_session().session
     state.update(one, {"n": 0})
     row = StateDocument.objects.get(session=one)
