@@ -96,9 +96,9 @@ class _Sender:
                     await layer.group_send(group_of(key), {"type": "doorbell", "heads": {key: head}})
                 for key, load in cargo:
                     await layer.group_send(group_of(key), {"type": "doorbell", "heads": {key: 0}, "cargo": load})
-        except Exception:
-            # Nothing is lost: every process also checks the positions that it serves.
-            logger.warning("The channel layer did not take a doorbell", exc_info=True)
+        except Exception as error:
+            # Nothing is lost: every process also checks the positions that it serves. One line, or a dead Redis fills the log.
+            logger.warning("The channel layer did not take a doorbell: %r", error)
 
 
 class RemoteListener:
@@ -126,8 +126,8 @@ class RemoteListener:
                 await self._listen()
             except asyncio.CancelledError:
                 raise
-            except Exception:
-                logger.warning("The channel layer failed; positions are checked without it", exc_info=True)
+            except Exception as error:
+                logger.warning("The channel layer failed; positions are checked without it: %r", error)
                 self._channel = None
                 await asyncio.sleep(1)
 
@@ -145,8 +145,8 @@ async def _patiently(work: Any) -> None:
     """Wait for the layer, but not for ever and not at the price of an error: the position check covers the rest."""
     try:
         await asyncio.wait_for(work, SEND_TIMEOUT)
-    except Exception:
-        logger.warning("The channel layer did not answer", exc_info=True)
+    except Exception as error:
+        logger.warning("The channel layer did not answer: %r", error)
 
 
 def is_shared() -> bool:

@@ -11,6 +11,8 @@ LOGGING = {
     "disable_existing_loggers": False,
     "handlers": {"console": {"class": "logging.StreamHandler"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
+    # It logs a traceback of its own whenever Redis dies; R7 is about ours.
+    "loggers": {"channels_redis": {"level": "CRITICAL"}},
 }
 SESSION_MGMT = {
     **globals().get("SESSION_MGMT", {}),

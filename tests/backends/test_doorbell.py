@@ -1,0 +1,72 @@
+"""A channel layer that is down costs a line in the log, not a write and not a page of tracebacks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+from session_mgmt.backends.doorbell import Doorbell, RemoteListener
+
+WAIT = 10.0
+# The package's attribute of this name is the function.
+MODULE = sys.modules[Doorbell.__module__]
+LOGGER = logging.getLogger("session_mgmt.doorbell")
+
+
+class DeadLayer:
+    """A layer whose Redis is gone."""
+
+    async def group_send(self, group: str, message: Any) -> None:
+        raise ConnectionError("refused")
+
+    async def group_add(self, group: str, channel: str) -> None:
+        raise ConnectionError("refused")
+
+    async def new_channel(self) -> str:
+        raise ConnectionError("refused")
+
+
+class Lines(logging.Handler):
+    """What was logged, with an event for those who wait for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+        self.came = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+        self.came.set()
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(MODULE, "get_channel_layer", DeadLayer)
+    handler = Lines()
+    LOGGER.addHandler(handler)
+    yield handler
+    LOGGER.removeHandler(handler)
+
+
+def test_a_ring_that_the_layer_does_not_take_is_heard_here_and_logged_in_one_line(lines: Lines) -> None:
+    heard: list[Any] = []
+    bell = Doorbell()
+    bell.listen(lambda heads, cargo: heard.append(heads))
+    bell.ring({"topic:1": 5})
+    assert heard == [{"topic:1": 5}]
+    assert lines.came.wait(WAIT)
+    assert lines.records[0].exc_info is None
+    assert "refused" in lines.records[0].getMessage()
+
+
+async def test_a_listener_goes_on_without_the_layer(lines: Lines) -> None:
+    listening = asyncio.create_task(RemoteListener(print).run())
+    await asyncio.to_thread(lines.came.wait, WAIT)
+    assert not listening.done()
+    listening.cancel()
+    assert lines.records[0].exc_info is None
