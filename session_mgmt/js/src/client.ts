@@ -10,7 +10,8 @@ import { environment, type Environment, type Surroundings } from "./environment"
 import { quiet, SessionError } from "./errors";
 import type { SessionEntry, SessionEvents, Status } from "./events";
 import { AGENT } from "./frames";
-import type { ConnectedFrame, ErrorFrame, Position, ServerFrame, SessionFields, Verdict } from "./frames";
+import type { ConnectedFrame, ErrorFrame, Position, RecoveryReceipt, ServerFrame, SessionFields } from "./frames";
+import type { SuccessorReceipt, Verdict } from "./frames";
 import { sessionInfo, type SessionInfo } from "./info";
 import { Life } from "./life";
 import { Logbook } from "./logbook";
@@ -107,7 +108,8 @@ export class SessionClient {
     const documents = (this.#documents = this.#newDocuments());
     const timeline = new Timeline(record, emitter, this.#stats);
     const { clock } = env;
-    this.#life = new Life({ credentials, record, writer, documents, logbook, timeline, emitter, clock });
+    const recovered = (receipt: SuccessorReceipt): void => this.#recovered(receipt);
+    this.#life = new Life({ credentials, record, writer, documents, logbook, timeline, emitter, clock, recovered });
     this.#life.settleIn(begins[SESSION_LOG]);
     logbook.follow(SESSION_LOG, timeline);
     this.state = documents.get("main");
@@ -279,8 +281,7 @@ export class SessionClient {
       case "receipt":
         return this.#writer.receipt(frame);
       case "recovery":
-        this.#stats.recovered(frame.receipt.verdict);
-        return this.#emitter.emit("recovery", frame.receipt);
+        return this.#recovered(frame.receipt);
       case "ephemeral":
         return this.topics.ephemeral(frame.topic, frame.data);
       case "ping":
@@ -290,6 +291,11 @@ export class SessionClient {
       case "error":
         return this.#errorFrame(frame);
     }
+  }
+
+  #recovered(receipt: RecoveryReceipt | SuccessorReceipt): void {
+    this.#stats.recovered(receipt.verdict);
+    this.#emitter.emit("recovery", receipt);
   }
 
   #errorFrame({ type: _type, id: _id, seq, ...error }: ErrorFrame): void {

@@ -3,7 +3,7 @@
 import type { Environment } from "./environment";
 import { SessionError } from "./errors";
 import { Backoff } from "./backoff";
-import type { Endpoints, Position, SessionFields } from "./frames";
+import type { Endpoints, Position, SessionFields, SuccessorReceipt } from "./frames";
 import type { JsonObject } from "./values";
 import { exclusive } from "./lock";
 import type { Rest } from "./rest";
@@ -18,6 +18,8 @@ export interface Kept {
 export interface CreateOptions {
   metadata?: JsonObject;
   config?: JsonObject;
+  /** What people call this browser. */
+  label?: string;
 }
 
 interface CreateAnswer extends Kept {
@@ -74,14 +76,18 @@ export class Credentials {
     return true;
   }
 
-  /** Asks for a successor of the expired session, unless another tab has. Throws what the server answered. */
-  async recover(): Promise<void> {
-    await exclusive(this.#env, `${this.#scope}create`, async () => {
-      if (this.adopt()) return;
+  /**
+   * Asks for a successor of the expired session, unless another tab has (then there is no receipt). Throws what the
+   * server answered.
+   */
+  recover(): Promise<SuccessorReceipt | null> {
+    return exclusive(this.#env, `${this.#scope}create`, async () => {
+      if (this.adopt()) return null;
       const { token, session } = this.#current();
       const path = `sessions/${session.session_id}/recover/`;
       const { body } = await this.#rest.request("POST", path, { body: {}, token });
       this.#keep({ ...this.#current(), ...(body as Partial<Kept>) });
+      return (body.receipt as SuccessorReceipt | undefined) ?? null;
     });
   }
 

@@ -3,7 +3,7 @@
 import type { Credentials } from "./credentials";
 import { SessionError } from "./errors";
 import type { Position } from "./frames";
-import type { Logbook, Reader } from "./logbook";
+import type { Logbook, Reader, SyncAnswer } from "./logbook";
 import type { ClientRecord } from "./record";
 import { Replica } from "./replica";
 import type { Rest } from "./rest";
@@ -52,10 +52,7 @@ export class Documents {
     const document = new StateDocument(name, replica, {
       update: (content, signal) => writer.write(content, signal),
       request: (method, path, body) => this.#request(name, method, path, body),
-      sync: async () => {
-        const answer = await this.#request(name, "POST", "sync/", { position: replica.position });
-        logbook.synced(`state:${name}`, answer);
-      },
+      sync: () => this.#sync(name, replica),
       limits: () => writer.limits,
     });
     const known = { replica, document };
@@ -79,6 +76,16 @@ export class Documents {
       awaitSnapshot: () => replica.awaitSnapshot(),
       denied: (error) => denied(name, error),
     };
+  }
+
+  async #sync(name: string, replica: Replica): Promise<void> {
+    for (;;) {
+      const { position } = replica;
+      const answer: SyncAnswer = await this.#request(name, "POST", "sync/", { position });
+      this.#parts.logbook.synced(`state:${name}`, answer);
+      // Entries come in pages; the page that brings nothing new is the last.
+      if (answer.mode !== "entries" || replica.position === position) return;
+    }
   }
 
   async #request(name: string, method: string, path: string, body?: unknown): Promise<Json> {

@@ -1,7 +1,7 @@
 /** What an application can listen to with `session.on`. */
 
 import type { SessionError } from "./errors";
-import type { Position, RecoveryReceipt, WriteFrame } from "./frames";
+import type { Position, RecoveryReceipt, SuccessorReceipt, WriteFrame } from "./frames";
 import type { Json } from "./values";
 
 /** The twelve events of the session's own log (docs/reference/events.md). */
@@ -58,7 +58,7 @@ type TimelineEvents = { [T in EventType]: [data: Json, entry: SessionEntry] };
 
 export interface SessionEvents extends TimelineEvents {
   status: [status: Status, reason: StatusReason | null];
-  recovery: [receipt: RecoveryReceipt];
+  recovery: [receipt: RecoveryReceipt | SuccessorReceipt];
   gap: [gap: Gap];
   message: [data: Json, entry: SessionEntry];
   unsent: [writes: UnsentWrite[], reason: string];

@@ -107,6 +107,15 @@ export interface RecoveryReceipt {
   queries: number;
 }
 
+/** What an expired session's successor brought along. */
+export interface SuccessorReceipt {
+  verdict: "state_only" | "none";
+  reason: string;
+  recovered_from: string;
+  documents: string[];
+  subscriptions: string[];
+}
+
 export interface ErrorFrame extends ErrorFields {
   type: "error";
   id?: number;

@@ -8,7 +8,7 @@ import type { Emitter } from "./emitter";
 import type { Clock } from "./environment";
 import { SessionError } from "./errors";
 import type { SessionEvents, UnsentWrite } from "./events";
-import type { Position } from "./frames";
+import type { Position, SuccessorReceipt } from "./frames";
 import type { Logbook } from "./logbook";
 import type { ClientRecord } from "./record";
 import { SESSION_LOG, type Timeline } from "./timeline";
@@ -23,6 +23,7 @@ export interface LifeParts {
   timeline: Timeline;
   emitter: Emitter<SessionEvents>;
   clock: Clock;
+  recovered(receipt: SuccessorReceipt): void;
 }
 
 export class Life {
@@ -83,8 +84,9 @@ export class Life {
 
   async #recover(): Promise<Repair> {
     try {
-      await this.#parts.credentials.recover();
+      const receipt = await this.#parts.credentials.recover();
       this.#enterSession("session_expired");
+      if (receipt) this.#parts.recovered(receipt);
       return "reconnect";
     } catch (error) {
       const failure = error instanceof SessionError ? error : SessionError.local("recovery_failed", String(error));

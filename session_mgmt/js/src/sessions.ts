@@ -3,7 +3,7 @@
 import type { Credentials, CreateOptions } from "./credentials";
 import type { Emitter, Unsubscribe } from "./emitter";
 import type { EventType, SessionEntry, SessionEvents } from "./events";
-import type { RecoveryReceipt, SessionFields } from "./frames";
+import type { SessionFields, SuccessorReceipt } from "./frames";
 import { sessionInfo, type SessionInfo } from "./info";
 import type { Rest } from "./rest";
 import type { Json, JsonObject } from "./values";
@@ -20,7 +20,7 @@ export interface CreatedSession {
 }
 
 export interface RecoveredSession extends CreatedSession {
-  receipt: RecoveryReceipt | null;
+  receipt: SuccessorReceipt | null;
 }
 
 export class Sessions {
@@ -41,11 +41,11 @@ export class Sessions {
   }
 
   async getSession(id = this.#own()): Promise<SessionInfo> {
-    return sessionInfo(fieldsOf(await this.#call("GET", id)));
+    return sessionInfo(await this.#call("GET", id));
   }
 
   async updateSession(changes: CreateOptions, id = this.#own()): Promise<SessionInfo> {
-    return sessionInfo(fieldsOf(await this.#call("PATCH", id, "", changes)));
+    return sessionInfo(await this.#call("PATCH", id, "", changes));
   }
 
   async terminateSession(id = this.#own()): Promise<void> {
@@ -54,8 +54,7 @@ export class Sessions {
 
   async getActiveSessions(): Promise<SessionInfo[]> {
     const { body } = await this.#rest.request("GET", "sessions/", { token: this.#credentials.token });
-    const list = (Array.isArray(body) ? body : (body.results ?? body.sessions)) as SessionFields[];
-    return list.map((fields) => sessionInfo(fields));
+    return (body.results as SessionFields[]).map((fields) => sessionInfo(fields));
   }
 
   async validateSession(permission?: string, id = this.#own()): Promise<Validation> {
@@ -85,8 +84,4 @@ export class Sessions {
   #own(): string {
     return this.#credentials.session.session_id;
   }
-}
-
-function fieldsOf(body: Json): SessionFields {
-  return body.session ?? body;
 }

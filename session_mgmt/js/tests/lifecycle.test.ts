@@ -37,6 +37,7 @@ describe("session_expired", () => {
     const client = await tab.openConnected();
     const old = client.id;
     const unsent = record(client, "unsent");
+    const receipts = record(client, "recovery");
     const seen: unknown[] = [];
     client.topics.subscribe("t", (data) => void seen.push(data));
     await client.state.set("/a", 1);
@@ -49,6 +50,7 @@ describe("session_expired", () => {
     expect(client.status).toBe("connected");
     expect(client.id).not.toBe(old);
     expect(unsent.map(([writes, reason]) => [writes.length, reason])).toEqual([[1, "session_expired"]]);
+    expect(receipts.map(([{ reason, verdict }]) => [reason, verdict])).toEqual([["session_expired", "state_only"]]);
     expect(seen).toEqual(["missed"]);
     expect(client.state.get()).toEqual({});
     await client.state.set("/c", 3);
@@ -184,6 +186,7 @@ describe("the session manager", () => {
     expect((await sessions.updateSession({ metadata: { a: 1 } })).state).toBe("active");
     expect(await sessions.validateSession("shop.view")).toEqual({ valid: true, reason: null });
     expect(await client.auth.validate()).toEqual({ valid: true, reason: null });
+    expect((await sessions.getActiveSessions()).map(({ sessionId }) => sessionId)).toEqual([client.id]);
     expect((await sessions.createSession()).session.sessionId).not.toBe(client.id);
     await sessions.getSessionMetrics();
     expect((await sessions.recoverSession(client.id)).token).toMatch(/^sma_/);

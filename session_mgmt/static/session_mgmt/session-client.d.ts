@@ -263,6 +263,14 @@ export interface RecoveryReceipt {
 	duration_ms: number;
 	queries: number;
 }
+/** What an expired session's successor brought along. */
+export interface SuccessorReceipt {
+	verdict: "state_only" | "none";
+	reason: string;
+	recovered_from: string;
+	documents: string[];
+	subscriptions: string[];
+}
 export interface ErrorFrame extends ErrorFields {
 	type: "error";
 	id?: number;
@@ -333,6 +341,8 @@ declare class Rest {
 export interface CreateOptions {
 	metadata?: JsonObject;
 	config?: JsonObject;
+	/** What people call this browser. */
+	label?: string;
 }
 declare class Credentials {
 	#private;
@@ -344,8 +354,11 @@ declare class Credentials {
 	obtain(options: CreateOptions): Promise<Record<string, Position>>;
 	/** Takes what another tab has put in the place of this tab's session; false if nobody did. */
 	adopt(): boolean;
-	/** Asks for a successor of the expired session, unless another tab has. Throws what the server answered. */
-	recover(): Promise<void>;
+	/**
+	 * Asks for a successor of the expired session, unless another tab has (then there is no receipt). Throws what the
+	 * server answered.
+	 */
+	recover(): Promise<SuccessorReceipt | null>;
 	/** The next start creates a new session. */
 	forget(): void;
 }
@@ -414,7 +427,7 @@ export interface SessionEvents extends TimelineEvents {
 		reason: StatusReason | null
 	];
 	recovery: [
-		receipt: RecoveryReceipt
+		receipt: RecoveryReceipt | SuccessorReceipt
 	];
 	gap: [
 		gap: Gap
@@ -456,7 +469,7 @@ export interface CreatedSession {
 	token: string;
 }
 export interface RecoveredSession extends CreatedSession {
-	receipt: RecoveryReceipt | null;
+	receipt: SuccessorReceipt | null;
 }
 export declare class Sessions {
 	#private;

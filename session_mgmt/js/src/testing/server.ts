@@ -192,7 +192,8 @@ export class FakeServer {
     }
     socket.deliver(this.#welcome(session, client, wentBack, logs));
     for (const followed of replay) socket.deliver(followed);
-    socket.deliver({ type: "recovery", receipt: receiptOf(client, frame.logs, logs) });
+    const isNew = client.generation === 1;
+    if (!isNew) socket.deliver({ type: "recovery", receipt: receiptOf(client, frame.logs, logs) });
   }
 
   #welcome(session: FakeSession, client: FakeClient, wentBack: boolean, logs: Record<string, Verdict>): object {
@@ -299,8 +300,9 @@ export class FakeServer {
   #sessionRequest(session: FakeSession, method: string, path: string): Response {
     if (path.endsWith("/recover/")) {
       const gone = { code: 214, name: "not_recoverable", temporary: false, message: "" };
-      return this.recoverable ? json(201, this.#created()) : json(410, gone);
+      return this.recoverable ? json(201, this.#created(successorOf(session))) : json(410, gone);
     }
+    if (path.endsWith("/sessions/")) return json(200, { results: this.sessions.map((each) => each.fields()) });
     if (path.endsWith("/validate/")) return json(200, { valid: session.state === "active", reason: null });
     const document = session.documents.get(/\/state\/([^/]+)\/(?:sync\/)?$/.exec(path)?.[1] ?? "");
     if (document && method === "GET") return json(200, { data: document.value }, etag(document));
@@ -309,7 +311,7 @@ export class FakeServer {
     return method === "DELETE" ? new Response(null, { status: 204 }) : json(200, session.fields());
   }
 
-  #created(): object {
+  #created(more: object = {}): object {
     const session = new FakeSession(this.#name("session-"), this.#name("sma_"));
     this.sessions.push(session);
     return {
@@ -317,7 +319,7 @@ export class FakeServer {
       token: session.token,
       positions: { session: session.log.position },
       endpoints: { websocket: "/ws/session/", session: `/api/sessions/${session.id}/` },
-      receipt: null,
+      ...more,
     };
   }
 }
@@ -334,9 +336,13 @@ function receiptOf(client: FakeClient, asked: Json, logs: Record<string, Verdict
         .filter(([, verdict]) => verdict.mode === mode)
         .map(([name, { from, to }]) => [name, [mode === "entries" ? (from as number) + 1 : from, to]]),
     );
-  const verdict = client.generation === 1 ? "none" : "full";
-  const fixed = { id: "1", verdict, reason: "resumed", generation: client.generation, duration_ms: 1, queries: 1 };
+  const fixed = { id: "1", verdict: "full", reason: "resumed", generation: client.generation, duration_ms: 1, queries: 1 };
   return { ...fixed, asked, replayed: of("entries"), lost: of("gap") };
+}
+
+function successorOf({ id, documents }: FakeSession): object {
+  const fixed = { verdict: "state_only", reason: "session_expired", subscriptions: [] };
+  return { receipt: { ...fixed, recovered_from: id, documents: [...documents.keys()] } };
 }
 
 function gapError(client: FakeClient): ErrorFields {
