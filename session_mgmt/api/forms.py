@@ -100,12 +100,12 @@ class RecoveryForm(Form):
 
 class MessageForm(Form):
     data = Anything()
-    key = Text(required=False, min_length=1, max_length=100)
+    key = Text(required=False, allow_blank=False, max_length=100)
 
 
 class PublicationForm(Form):
     data = Anything()
-    key = Text(required=False, min_length=1, max_length=100)
+    key = Text(required=False, allow_blank=False, max_length=100)
     ephemeral = Flag(required=False)
 
 
@@ -119,7 +119,7 @@ class ChangeForm(Form):
     base = Whole(required=False)
     epoch = Text(required=False, max_length=64)
     strategy = serializers.ChoiceField(["server_wins", "reject"], required=False)
-    key = Text(required=False, min_length=1, max_length=100)
+    key = Text(required=False, allow_blank=False, max_length=100)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         kinds = [kind for kind in ("ops", "merge", "patch", "data") if kind in attrs]

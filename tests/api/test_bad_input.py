@@ -1,0 +1,349 @@
+"""Hostile bodies, headers and addresses: each its documented code in JSON, no 500, and nothing changed."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+from django.test import Client
+
+from session_mgmt.actions import documents, sessions
+from session_mgmt.models import ClientSession, SessionEvent, StateDocument
+from tests.api.calls import JSON, Caller, refused
+
+pytestmark = pytest.mark.django_db(transaction=True)
+MAIN = "sessions/{id}/state/main/"
+
+# Bodies that no parser of ours takes, whatever the call.
+BODIES: dict[str, tuple[bytes, str, int]] = {
+    "infinite number": (b'{"merge":{"a":1e400}}', "invalid_json|number_out_of_range", 400),
+    "nested arrays": (b'{"merge":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "too_deep", 400),
+    "one level too deep": (b'{"merge":' + b"[" * 64 + b"]" * 64 + b"}", "too_deep", 400),
+    "lone surrogate": (b'{"merge":{"a":"\\ud800"}}', "invalid_json", 400),
+    "lone surrogate in a key": (b'{"merge":{"\\udfff":1}}', "invalid_json", 400),
+    "NUL": (b'{"merge":{"a":"\\u0000"}}', "invalid_json", 400),
+    "4,000 digits": (b'{"merge":{"a":' + b"9" * 4000 + b"}}", "invalid_json|number_out_of_range", 400),
+    "5,000 digits": (b'{"merge":{"a":' + b"9" * 5000 + b"}}", "invalid_json|number_out_of_range", 400),
+    "2^53": (b'{"merge":{"a":9007199254740992}}', "number_out_of_range", 400),
+    "2^64": (b'{"merge":{"a":18446744073709551616}}', "number_out_of_range", 400),
+    "duplicate keys": (b'{"merge":{"a":1,"a":2}}', "invalid_json", 400),
+    "empty": (b"", "invalid_json", 400),
+    "white space": (b"  \n", "invalid_json", 400),
+    "NaN": (b'{"merge":{"a":NaN}}', "invalid_json", 400),
+    "byte order mark": (b'\xef\xbb\xbf{"merge":{}}', "invalid_json", 400),
+    "bad UTF-8": (b'{"merge":{"a":"\xff"}}', "invalid_json", 400),
+    "UTF-16": ('{"merge":{}}'.encode("utf-16"), "invalid_json", 400),
+    "trailing garbage": (b'{"merge":{}} x', "invalid_json", 400),
+    "cut off": (b'{"merge":{', "invalid_json", 400),
+    "forbidden key": (b'{"merge":{"__proto__":{"polluted":1}}}', "forbidden_key", 400),
+    "long key": (b'{"merge":{"%s":1}}' % (b"k" * 1025), "key_too_long", 400),
+    "long string": (b'{"merge":{"a":"%s"}}' % (b"s" * (2**20 + 1)), "string_too_long", 400),
+    "many keys": (b'{"merge":{%s}}' % b",".join(b'"%d":0' % n for n in range(100_001)), "too_many_keys", 400),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_traceback(caplog: pytest.LogCaptureFixture) -> Any:
+    yield
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == []
+
+
+@pytest.fixture
+def held(mine: Caller) -> Caller:
+    """A client with a document that must stay as it is."""
+    mine.put(MAIN, {"kept": True})
+    return mine
+
+
+def untouched(mine: Caller) -> bool:
+    document = StateDocument.objects.get(session=mine.session)
+    return document.version == 1 and ClientSession.objects.get(pk=mine.session).metadata == {"tab": 1}
+
+
+@pytest.mark.parametrize("case", BODIES)
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+def test_a_hostile_body_leaves_the_document_as_it_is(held: Caller, case: str, method: str) -> None:
+    raw, names, status = BODIES[case]
+    answer = held.call(method, MAIN, raw=raw)
+    told = answer.json()
+    assert told["name"] in names.split("|"), told
+    assert refused(answer, told["name"], status)
+    assert untouched(held)
+
+
+@pytest.mark.parametrize(
+    "path", ["sessions/{id}/validate/", "sessions/{id}/recover/", MAIN + "sync/", MAIN + "compress/"]
+)
+@pytest.mark.parametrize("case", ["nested arrays", "lone surrogate", "duplicate keys", "empty", "NaN", "bad UTF-8"])
+def test_every_call_has_the_same_parser(held: Caller, path: str, case: str) -> None:
+    raw, name, status = BODIES[case]
+    assert refused(held.post(path, raw=raw), name, status)
+    assert untouched(held)
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("Content_Type", "application/json; charset=utf-16"),
+        ("Content_Type", "application/json; charset=utf-7"),
+        ("Content_Type", "application/json; charset=made-up"),
+        ("Content_Type", "text/plain"),
+        ("Content_Type", "application/x-www-form-urlencoded"),
+        ("Content_Type", "multipart/form-data; boundary=x"),
+        ("Content_Type", "application/json-patch+json"),
+        ("Content_Encoding", "gzip"),
+        ("Content_Encoding", "br"),
+    ],
+)
+def test_another_media_type_or_encoding_is_refused(held: Caller, header: str, value: str) -> None:
+    raw = gzip.compress(b"{}") if value == "gzip" else b'{"merge":{"a":1}}'
+    assert refused(held.patch(MAIN, raw=raw, **{header: value}), "unsupported_media_type", 415)
+    assert untouched(held)
+
+
+def test_a_form_from_another_site_is_refused_before_anything_is_read(page: Caller) -> None:
+    answer = page.call("POST", "sessions/", raw=b"a=1", Content_Type="application/x-www-form-urlencoded")
+    assert refused(answer, "permission_denied", 403)
+
+
+def test_three_megabytes_are_json_answered_in_json(held: Caller) -> None:
+    raw = json.dumps({"data": "x" * 3_000_000}).encode()
+    assert refused(held.post("sessions/{id}/validate/", raw=raw), "frame_too_large", 413)
+
+
+def test_a_declared_length_over_the_limit_is_refused_unread(held: Caller) -> None:
+    answer = held.http.generic(
+        "PUT", f"/api/sessions/{held.session}/state/main/", b"{}", content_type=JSON,
+        headers={"Authorization": f"Bearer {held.token}"}, CONTENT_LENGTH="99999999999",
+    )  # fmt: skip
+    assert refused(answer, "document_too_large", 413)
+    assert untouched(held)
+
+
+@pytest.mark.parametrize("body", [[], 1, "text", None, True, [{}]])
+@pytest.mark.parametrize("path", ["sessions/{id}/", MAIN])
+def test_a_body_that_is_no_object_is_refused(held: Caller, path: str, body: Any) -> None:
+    assert refused(held.call("PATCH", path, raw=json.dumps(body).encode()), "invalid_field", 400)
+    assert untouched(held)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"ops": [], "merge": {}},
+        {"merge": {}, "base": "1"},
+        {"merge": {}, "base": True},
+        {"merge": {}, "base": -1},
+        {"merge": {}, "base": 1.5},
+        {"merge": {}, "epoch": 7},
+        {"merge": {}, "epoch": "e" * 65},
+        {"merge": {}, "strategy": "client_wins"},
+        {"merge": {}, "strategy": []},
+        {"merge": {}, "key": ""},
+        {"merge": {}, "key": "k" * 101},
+        {"merge": {}, "key": 5},
+        {"merge": {}, "version": 5},
+        {"merge": {}, "session_id": "x"},
+    ],
+)
+def test_a_change_with_wrong_fields_is_refused(held: Caller, body: dict[str, Any]) -> None:
+    assert refused(held.patch(MAIN, body), "invalid_field", 400)
+    assert untouched(held)
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        ({"ops": {}}, "invalid_patch"),
+        ({"ops": [["boom", "/a"]]}, "invalid_patch"),
+        ({"ops": [["set", "/a"]]}, "invalid_patch"),
+        ({"ops": [["inc", "/a", "1"]]}, "invalid_patch"),
+        ({"ops": [["set", "a", 1]]}, "invalid_path"),
+        ({"ops": [["set", "/~2", 1]]}, "invalid_path"),
+        ({"ops": [["set", "/__proto__/x", 1]]}, "forbidden_key"),
+        ({"ops": [["set", "/a", 1]] * 501}, "too_many_ops"),
+        ({"ops": [["set", "/a" * 65, 1]]}, "too_deep"),
+        ({"patch": {}}, "invalid_patch"),
+        ({"patch": [{"op": "add"}]}, "invalid_patch"),
+        ({"patch": [{"op": "remove", "path": "/nothing"}]}, "patch_failed"),
+    ],
+)
+def test_operations_that_are_wrong_are_refused(held: Caller, body: dict[str, Any], name: str) -> None:
+    status = 409 if name == "patch_failed" else 400
+    assert refused(held.patch(MAIN, body), name, status)
+    assert untouched(held)
+
+
+def test_a_patch_that_copies_the_root_into_itself_is_refused(held: Caller) -> None:
+    copies = [{"op": "copy", "from": "", "path": f"/c{n}"} for n in range(40)]
+    answer = held.patch(MAIN, {"patch": copies})
+    assert answer.status_code in (400, 413)
+    assert refused(answer, answer.json()["name"], answer.status_code)
+    assert untouched(held)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"metadata": []},
+        {"metadata": None},
+        {"metadata": "x"},
+        {"metadata": {"a": "x" * 20_000}},
+        {"config": 5},
+        {"config": {"idle_timeout": 59}},
+        {"config": {"idle_timeout": "60"}},
+        {"config": {"idle_timeout": True}},
+        {"config": {"absolute_timeout": 2**53 - 1}},
+        {"label": 5},
+        {"label": "x" * 201},
+        *({field: "x"} for field in ("id", "user", "user_id", "state", "scopes", "ip", "auth_version", "ended_at")),
+    ],
+)
+def test_a_session_takes_no_other_fields_and_types(held: Caller, body: dict[str, Any]) -> None:
+    assert refused(held.patch("sessions/{id}/", body), "invalid_field", 400)
+    assert untouched(held)
+    assert SessionEvent.objects.filter(type="session_updated").count() == 0
+
+
+@pytest.mark.parametrize("field", ["state", "subscriptions", "maximum_age"])
+@pytest.mark.parametrize("value", ["yes", None, -1, [], 1.5])
+def test_options_of_recover_have_exact_types(held: Caller, field: str, value: Any) -> None:
+    assert refused(held.post("sessions/{id}/recover/", {field: value}), "invalid_field", 400)
+
+
+GARBAGE = ["", "x", "sma_", "sma_" + "A" * 43, "sma_\x7f", "smr_" + "A" * 43, "sma_" + "é" * 20, "A" * 5000]
+
+
+@pytest.mark.parametrize("token", GARBAGE)
+def test_a_garbage_token_is_invalid_and_says_nothing_else(held: Caller, token: str) -> None:
+    answer = held.http.get(f"/api/sessions/{held.session}/", HTTP_AUTHORIZATION=f"Bearer {token}")
+    assert refused(answer, "invalid_token", 401)
+    assert answer["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+
+
+def test_a_token_in_the_address_is_no_token(held: Caller) -> None:
+    answer = Client().get(f"/api/sessions/{held.session}/?token={held.token}&access_token={held.token}")
+    assert refused(answer, "auth_required", 401)
+    assert answer["WWW-Authenticate"] == "Bearer"
+
+
+def test_an_expired_token_of_a_living_session_says_so(held: Caller) -> None:
+    session = ClientSession.objects.get(pk=held.session)
+    session.tokens.update(expires_at=session.created_at)
+    assert refused(held.get("sessions/{id}/"), "token_expired", 401)
+
+
+def test_a_revoked_token_is_invalid(held: Caller) -> None:
+    session = ClientSession.objects.get(pk=held.session)
+    session.tokens.update(revoked_at=session.created_at)
+    assert refused(held.get("sessions/{id}/"), "invalid_token", 401)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "sessions/not-a-uuid/",
+        "sessions/%00/",
+        "sessions/{id}/nothing/",
+        "sessions/{id}",
+        "sessions/a/b/c/d/",
+        "sessions/%F0%9F%98%80/",
+    ],
+)
+def test_an_address_that_leads_nowhere_answers_in_json(held: Caller, path: str) -> None:
+    answer = held.get(path)
+    assert answer.status_code == 404
+    assert refused(answer, answer.json()["name"], 404)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("PUT", "sessions/"), ("POST", "sessions/{id}/"), ("GET", MAIN + "sync/"), ("TRACE", MAIN)]
+)
+def test_a_method_that_is_not_there_is_named(held: Caller, method: str, path: str) -> None:
+    answer = held.call(method, path)
+    assert refused(answer, "method_not_allowed", 405)
+    assert answer["Allow"]
+
+
+@pytest.mark.parametrize("query", ["?format=zzz", "?format=api", "?format=json"])
+def test_there_is_no_format_but_json(held: Caller, query: str) -> None:
+    answer = held.get(MAIN + query, Accept="text/html")
+    assert (answer.status_code, answer["Content-Type"]) == (200, JSON)
+
+
+@pytest.mark.parametrize("path", ["sessions/", "sessions/{id}/", "sessions/x/", MAIN, "health/", "sessions/{id}/nope/"])
+def test_no_answer_is_kept_by_a_cache(held: Caller, path: str) -> None:
+    for answer in (held.get(path), Caller(Client(), None, held.session).get(path)):
+        assert answer["Cache-Control"] == "no-store"
+        assert {"Authorization", "Cookie"} <= {part.strip() for part in answer["Vary"].split(",")}
+        assert answer["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("topic", "status"), [("room:1", 201), ("room:0", 403), ("room:abc", 403), ("news:x", 403), ("none", 403)]
+)
+def test_publishing_asks_the_application(held: Caller, rooms: None, topic: str, status: int) -> None:
+    answer = held.post(f"topics/{topic}/publications/", {"data": 1})
+    assert answer.status_code == status
+    assert status == 201 or refused(answer, "publish_denied", 403)
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        ({}, "invalid_field"),
+        ({"data": 1, "key": 1}, "invalid_field"),
+        ({"data": 1, "ephemeral": "yes"}, "invalid_field"),
+        ({"data": 1, "topic": "room:2"}, "invalid_field"),
+        ({"data": "x" * 70_000}, "string_too_long"),
+    ],
+)
+def test_a_publication_with_wrong_fields_is_refused(held: Caller, rooms: None, body: Any, name: str) -> None:
+    assert refused(held.post("topics/room:1/publications/", body), name, 400)
+
+
+def test_strange_headers_are_neither_stored_nor_trusted(page: Caller) -> None:
+    page.http.cookies["csrftoken"] = "a" * 32
+    told = page.post(
+        "sessions/",
+        User_Agent="Phone\x1b[31m" + "x" * 1000,
+        X_Forwarded_For="6.6.6.6",
+        X_CSRFToken="a" * 32,
+    ).json()
+    session = ClientSession.objects.get(pk=told["session"]["session_id"])
+    assert session.ip == "127.0.0.1"
+    assert len(session.user_agent) <= 400
+    assert session.user_agent.isprintable()
+
+
+def test_a_database_that_is_away_is_a_temporary_error(
+    held: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*_: Any) -> None:
+        raise OperationalError("server closed the connection; password=hunter2")
+
+    monkeypatch.setattr(documents, "listed", away)
+    answer = held.get("sessions/{id}/state/")
+    assert refused(answer, "unavailable", 503)
+    assert answer["Retry-After"] == "1"
+    assert b"hunter2" not in answer.content
+    caplog.clear()
+
+
+def test_a_fault_is_a_500_without_detail_and_stands_in_the_log(
+    held: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("a secret detail")
+
+    monkeypatch.setattr(sessions, "list_active", broken)
+    answer = held.get("sessions/")
+    assert refused(answer, "internal_error", 500)
+    assert b"secret" not in answer.content
+    assert [record.levelno for record in caplog.records if record.exc_info] == [logging.ERROR]
+    caplog.clear()
