@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import connection, connections
 
 from project.databases import postgres_database
+from session_mgmt.bridge import bridge
 from tests import programs, services
 from tests.settings import DATABASE
 
@@ -97,6 +98,13 @@ def django_db_modify_db_settings(
         keep = {key: entry[key] for key in ("NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS")}
         settings.DATABASES["default"].update(keep)
         connections["default"].settings_dict.update(keep)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """Give the lane's connections back before the test database goes: PostgreSQL drops none that is in use."""
+    yield
+    bridge().close()
 
 
 @pytest.fixture
