@@ -97,7 +97,8 @@ def _load_once(statements: Statements, document: int, limit: int) -> Body | None
     name, epoch, version, link, bound, modified = heads[0]
     snapshot_version, data = _snapshot(statements, document, version, limit)
     rows = statements.fetch(
-        f"SELECT version, ops FROM {_REVISION} WHERE document_id = %s AND version > %s AND version <= %s ORDER BY version",
+        f"SELECT version, ops FROM {_REVISION}"
+        " WHERE document_id = %s AND version > %s AND version <= %s ORDER BY version",
         [document, snapshot_version, version],
     )
     if len(rows) != version - snapshot_version:
@@ -156,8 +157,8 @@ def materialise(using: str, document: int, *, at: datetime, threshold: int, limi
         )
         # Relative, because writes went on meanwhile and have grown the bound.
         Statements(connections[using]).run(
-            f"UPDATE {_DOCUMENT} SET snapshot_version = %s, size = size - %s, compressed = %s, checksum = %s, checksum_version = %s"
-            " WHERE id = %s AND snapshot_version < %s",
+            f"UPDATE {_DOCUMENT} SET snapshot_version = %s, size = size - %s, compressed = %s, checksum = %s,"
+            " checksum_version = %s WHERE id = %s AND snapshot_version < %s",
             [
                 version,
                 body.bound - len(raw),

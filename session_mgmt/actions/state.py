@@ -271,7 +271,8 @@ class DocumentLedger:
             return
         where = " OR ".join(["(document_id = %s AND version > %s)"] * len(oldest))
         rows = self.sql.fetch(
-            f"SELECT document_id, version, client_id, paths FROM {_REVISION} WHERE {where} ORDER BY document_id, version",
+            f"SELECT document_id, version, client_id, paths FROM {_REVISION}"
+            f" WHERE {where} ORDER BY document_id, version",
             [value for pair in oldest.items() for value in pair],
         )
         for document, version, client, paths in rows:

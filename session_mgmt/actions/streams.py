@@ -152,7 +152,8 @@ def windows(statements: Statements, asked: dict[str, int | None]) -> dict[str, S
         return {}
     topics = sorted(asked)
     rows = statements.fetch(
-        f"SELECT topic, id, epoch, head, head_tag, oldest, oldest_tag FROM {_STREAM} WHERE topic IN ({marks(len(topics))})",
+        f"SELECT topic, id, epoch, head, head_tag, oldest, oldest_tag FROM {_STREAM}"
+        f" WHERE topic IN ({marks(len(topics))})",
         topics,
     )
     places = [(row[1], asked[row[0]]) for row in rows if _is_inside(asked[row[0]], row[3])]
@@ -185,7 +186,8 @@ def _tags(statements: Statements, places: list[tuple[int, int | None]]) -> dict[
 def read(statements: Statements, stream: int, after: int, limit: int) -> list[Entry]:
     """Publications after an offset, oldest first."""
     rows = statements.fetch(
-        f'SELECT "offset", tag, data FROM {_PUBLICATION} WHERE stream_id = %s AND "offset" > %s ORDER BY "offset" LIMIT %s',
+        f'SELECT "offset", tag, data FROM {_PUBLICATION}'
+        ' WHERE stream_id = %s AND "offset" > %s ORDER BY "offset" LIMIT %s',
         [stream, after, limit],
     )
     return [Entry(row[0], row[1], bytes(row[2])) for row in rows]

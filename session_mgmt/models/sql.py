@@ -93,7 +93,8 @@ class Statements:
                 sets = ", ".join(f'"{name}" = new."{name}"' for name in others)
                 names = ", ".join(f'"{name}"' for name in columns)
                 cursor.execute(
-                    f'UPDATE {table} SET {sets} FROM (VALUES {values}) AS new({names}) WHERE {table}."{key}" = new."{key}"',
+                    f"UPDATE {table} SET {sets} FROM (VALUES {values}) AS new({names})"
+                    f' WHERE {table}."{key}" = new."{key}"',
                     [value for row in rows for value in row],
                 )
             else:
