@@ -133,8 +133,7 @@ def _replay(data: Any, rows: Iterable[Row]) -> Any:
 
 
 def materialise(using: str, document: int, *, at: datetime, threshold: int, limit: int) -> Body:
-    """Keep a snapshot of the head and make its size exact. Running it twice, or being killed in it, costs only space.
-    """
+    """Keep a snapshot of the head and make its size exact. Running it twice, or being killed in it, costs only space."""
     body = load(using, document, limit=limit)
     if body.position.offset == body.snapshot_version:
         return body

@@ -250,8 +250,7 @@ class DocumentLedger:
             self._known[update.document, update.key] = head.position
 
     def _theirs(self, update: Update, fence: Fence | None, head: _Head) -> set[str]:
-        """Paths that others touched after the update's base. The client knew its own earlier writes, answered or not.
-        """
+        """Paths that others touched after the update's base. The client knew its own earlier writes, answered or not."""
         if update.base is None or update.base >= head.version:
             return set()
         return {

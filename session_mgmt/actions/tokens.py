@@ -64,8 +64,7 @@ def verify(using: str, secret: str, *, now: datetime) -> ClientSession:
 
 
 def why_not_live(session: ClientSession, *, now: datetime) -> SessionEnded | None:
-    """How the session ended, or ``None``. A deadline that has passed counts, whether or not the sweep has been there.
-    """
+    """How the session ended, or ``None``. A deadline that has passed counts, whether or not the sweep has been there."""
     if session.state == ClientSession.State.TERMINATED:
         return SessionTerminated()
     if session.state == ClientSession.State.EXPIRED or session.activity.expires_at <= now:

@@ -1,7 +1,8 @@
 """Doorbells: "log X has moved". They carry no truth, may be lost, and never block who rings.
 
-Inside the process every listener is called at once. Other processes hear through the channel layer, if it is a shared one; a thread with its own
-event loop sends, so that a slow or dead Redis cannot hold up a commit. A lost ring is made good by the position check.
+Inside the process every listener is called at once. Other processes hear through the channel layer, if it is a shared
+one; a thread with its own event loop sends, so that a slow or dead Redis cannot hold up a commit. A lost ring is made
+good by the position check.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class Doorbell:
         return lambda: self._listeners.remove(listener) if listener in self._listeners else None
 
     def ring(self, heads: Heads, cargo: dict[str, Any] | None = None) -> None:
-        """Tell everybody how far these logs have come (0: unknown). ``cargo`` is for what lives in the doorbell alone."""
+        """Tell everybody how far these logs have come (0: unknown). ``cargo`` is for what lives in the doorbell
+        alone.
+        """
         if not heads:
             return
         for listener in tuple(self._listeners):
@@ -97,7 +100,8 @@ class _Sender:
                 for key, load in cargo:
                     await layer.group_send(group_of(key), {"type": "doorbell", "heads": {key: 0}, "cargo": load})
         except Exception as error:
-            # Nothing is lost: every process also checks the positions that it serves. One line, or a dead Redis fills the log.
+            # Nothing is lost: every process also checks the positions that it serves. One line, or a dead Redis fills
+            # the log.
             logger.warning("The channel layer did not take a doorbell: %r", error)
 
 

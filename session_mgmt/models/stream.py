@@ -10,8 +10,7 @@ from session_mgmt.models.session import ClientSession
 
 
 class Stream(models.Model):
-    """The order of one topic. ``oldest`` is the first offset still held, ``oldest_tag`` the tag of the one before it.
-    """
+    """The order of one topic. ``oldest`` is the first offset still held, ``oldest_tag`` the tag of the one before it."""
 
     id = models.BigAutoField(primary_key=True)
     topic = models.CharField(max_length=255, unique=True)
