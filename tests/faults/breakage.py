@@ -1,34 +1,84 @@
 """Deliberately broken builds: a checker that has never failed proves nothing.
 
-Each function takes one guarantee out of the running server. `--break NAME` starts the servers with it.
+Each function takes one guarantee out of the running server. `--break NAME` starts the servers with it. One of them,
+`ignore_replacement`, takes away a courtesy and must change nothing: then the fence alone stands.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib import import_module
+from typing import Any
 
 from django.apps import AppConfig
 
 VARIABLE = "SESSION_MGMT_TEST_BREAK"
+COMMIT_SECONDS = 0.05
 
 
 def ack_before_commit() -> None:
     """Answer a write before the transaction that holds it has committed."""
+    lane = import_module("session_mgmt.bridge.lane")
+    atomic = import_module("django.db.transaction").atomic
+
+    def execute(self: Any, batch: Sequence[Any], *, wait: bool = False) -> None:
+        with self._gate, atomic(using=self._using):
+            group, decisions = self._attempt(batch, wait=wait)
+            pairs = list(zip(batch, decisions, strict=True))
+            self._answer(group, [(waiting, d) for waiting, d in pairs if not isinstance(d, lane.Held)])
+            time.sleep(COMMIT_SECONDS)
+        self._requeue([waiting for waiting, d in pairs if isinstance(d, lane.Held)])
+        self.tell(group, local=False)
+
+    lane.Lane.execute = execute
 
 
 def skip_fence() -> None:
     """Let every attachment of a client write, not only the newest."""
+    ledger = import_module("session_mgmt.actions.fencing").ClientLedger
+    decide = ledger.decide
+
+    def unfenced(self: Any, fence: Any) -> Any:
+        client = self._clients.get(fence.client)
+        return decide(self, replace(fence, generation=client.generation) if client else fence)
+
+    ledger.decide = unfenced
+    ignore_replacement()
+
+
+def ignore_replacement() -> None:
+    """Not a fault: a replaced connection is not told, as when it hangs on a server that no doorbell reaches."""
+    connection = import_module("session_mgmt.consumers.connection")
+    stop = connection.Connection.stop
+
+    def deaf(self: Any, code: Any, **more: Any) -> None:
+        if code != connection.Close.REPLACED:
+            stop(self, code, **more)
+
+    connection.Connection.stop = deaf
 
 
 def double_drain() -> None:
     """Carry out what the outbox holds twice."""
+    outbox = import_module("session_mgmt.actions.outbox")
+    settle, once = outbox.settle, set[int]()
+
+    def settle_the_second_time(statements: Any, done: list[int], refused: list[tuple[int, str]]) -> None:
+        twice = [row for row in done if row in once]
+        once.update(done)
+        settle(statements, twice, refused)
+
+    outbox.settle = settle_the_second_time
 
 
 BREAKS: dict[str, Callable[[], None]] = {
     "ack_before_commit": ack_before_commit,
     "skip_fence": skip_fence,
     "double_drain": double_drain,
+    "ignore_replacement": ignore_replacement,
 }
 
 

@@ -61,6 +61,7 @@ class Peer:
     positions: dict[str, Position | None] = field(default_factory=dict)
     outbox: dict[int, Write] = field(default_factory=dict)
     answered: dict[int, Write] = field(default_factory=dict)
+    asking: set[int] = field(default_factory=set)
     told: int = 0
     oks: int = 0
     connections: int = 0
@@ -118,13 +119,12 @@ class Peer:
                 "type": "connect",
                 "token": self.group.token,
                 "client_id": self.client_id,
-                "acked": self.acked,
+                "acked": self._tell(),
                 "logs": dict(self.positions),
                 "agent": "faults/1",
             },
             socket,
         )
-        self.told = max(self.told, self.acked)
         return socket
 
     async def join(self) -> ClientConnection:
@@ -152,6 +152,7 @@ class Peer:
 
     def _lost(self, socket: ClientConnection) -> None:
         self.ready = False
+        self.asking.clear()
         if self._resend:
             self._resend.cancel()
             self._resend = None
@@ -206,8 +207,10 @@ class Peer:
         """Ask again for an answer that was given, as a client that lost it would."""
         candidates = [seq for seq in self.answered if seq > self.told]
         if candidates and self.ready and self.socket is not None:
+            seq = self.chance.choice(candidates)
+            self.asking.add(seq)
             with contextlib.suppress(ConnectionClosed):
-                await self._again(self.answered[self.chance.choice(candidates)], self.socket)
+                await self._again(self.answered[seq], self.socket)
 
     def wake(self) -> None:
         self._room.set()
@@ -260,6 +263,7 @@ class Peer:
             self._undecided(write, error)
             return
         self.oks += kind == "ok"
+        self.asking.discard(seq)
         self.outbox.pop(seq, None)
         self.answered[seq] = write
         self.answered.pop(seq - 2 * ACK_EVERY, None)
@@ -268,7 +272,8 @@ class Peer:
         self._room.set()
 
     def _tell(self) -> int:
-        self.told = self.acked
+        """Confirm what was answered, except what is being asked again: its receipt is still needed."""
+        self.told = max(self.told, min([self.acked, *(seq - 1 for seq in self.asking)]))
         return self.told
 
     def _undecided(self, write: Write, error: Frame) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import random
 import sys
 import tempfile
@@ -190,6 +191,8 @@ def execute(options: Options, database_url: str = "", redis: services.Redis | No
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise SystemExit(f"{folder} is not empty: an old database would be checked against a new history")
+        # A client that writes to a killed server is the point, not a warning.
+        logging.getLogger("asyncio").setLevel(logging.ERROR)
         return asyncio.run(run(options, folder, database_url, redis))
 
 

@@ -53,8 +53,14 @@ def test_nothing_is_lost_with_two_servers_while_redis_is_killed_and_flushed(
     ],
 )
 def test_the_checker_catches_a_broken_build(broken: str, promises: set[str], database_url: str) -> None:
-    options = Options(database=DATABASE, kills=3, seed=SEED, broken=broken)
+    options = Options(database=DATABASE, kills=4, seed=SEED, broken=broken)
     outcome = execute(options, database_url)
     print(report(options, outcome))
     assert outcome.verdict.code == INVALID, report(options, outcome)
     assert promises & {violation.promise for violation in outcome.verdict.violations}
+
+
+def test_the_fence_holds_where_a_replaced_connection_is_not_told(database_url: str) -> None:
+    options = Options(database=DATABASE, kills=3, seed=SEED, broken="ignore_replacement")
+    outcome = execute(options, database_url)
+    assert outcome.verdict.code == VALID, report(options, outcome)

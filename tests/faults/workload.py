@@ -165,7 +165,7 @@ class Crowd:
 
     async def _usurp(self) -> None:
         while True:
-            await asyncio.sleep(self._random.uniform(0.2, 0.6))
+            await asyncio.sleep(self._random.uniform(0.1, 0.3))
             peer = self._random.choice(self.peers)
             with contextlib.suppress(OSError, TimeoutError, WebSocketException, KeyError):
                 await self._take_over(peer)
@@ -193,6 +193,7 @@ class Crowd:
         task = self._tasks[peer.name]
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        peer.asking.clear()
 
     async def _zombie(self, peer: Peer, old: ClientConnection, generation: int) -> None:
         """Write with the number that comes next on the connection that was replaced, and record what becomes of it."""
