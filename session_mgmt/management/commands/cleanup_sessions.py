@@ -1,0 +1,34 @@
+"""``manage.py cleanup_sessions``: the sweep that Celery runs every five minutes, by hand or from cron."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from session_mgmt.actions import audit, cleanup
+
+
+class Command(BaseCommand):
+    help = "End expired sessions, close connections of dead processes, and delete what is past its retention."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--dry-run", action="store_true", help="Only count what would be done.")
+        parser.add_argument("--json", action="store_true", help="Print one JSON object.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self._quiet = options["json"] or options["verbosity"] == 0
+        report = cleanup.cleanup(self._progress, dry_run=options["dry_run"]).as_dict()
+        if not options["dry_run"]:
+            audit.note("cleanup", **report)
+        if options["json"]:
+            self.stdout.write(json.dumps({"dry_run": options["dry_run"], **report}))
+            return
+        for step, rows in report.items():
+            self.stdout.write(f"{step:<14} {rows}")
+
+    def _progress(self, step: str, rows: int) -> None:
+        if not self._quiet:
+            self.stderr.write(f"{step}: {rows} more")

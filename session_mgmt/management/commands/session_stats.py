@@ -1,0 +1,48 @@
+"""``manage.py session_stats``: the figures of the whole service, or of one session."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from session_mgmt.actions import monitoring
+from session_mgmt.exceptions import SessionNotFound
+
+
+class Command(BaseCommand):
+    help = "Show sessions, connections, and how late cleanup, outbox and handlers are."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("session", nargs="?", type=uuid.UUID, help="A session's id: its own figures.")
+        parser.add_argument("--json", action="store_true", help="Print one JSON object.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        figures = self._figures(options["session"])
+        if options["json"]:
+            self.stdout.write(json.dumps(figures))
+            return
+        for name, value in flattened(figures):
+            self.stdout.write(f"{name:<28} {value}")
+
+    def _figures(self, session: uuid.UUID | None) -> dict[str, Any]:
+        if session is None:
+            return monitoring.health()
+        try:
+            return monitoring.session_metrics(session)
+        except SessionNotFound as error:
+            raise CommandError(str(error)) from error
+
+
+def flattened(figures: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """``("outbox.lag", "0.0")``: one line for each figure."""
+    for name, value in figures.items():
+        if isinstance(value, dict) and value:
+            yield from flattened(value, f"{prefix}{name}.")
+        else:
+            listed = ", ".join(map(str, value)) if isinstance(value, list) else value
+            yield f"{prefix}{name}", "-" if listed in (None, "", {}) else str(listed)

@@ -1,0 +1,57 @@
+"""``manage.py terminate_session``: end sessions for good, by id or by user."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from argparse import ArgumentParser
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.management.base import BaseCommand, CommandError
+
+from session_mgmt.actions import audit, sessions
+from session_mgmt.actions.access import SERVER
+from session_mgmt.exceptions import SessionNotFound
+
+
+class Command(BaseCommand):
+    help = "End sessions for good: their tokens stop working and their connections are closed."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("sessions", nargs="*", type=uuid.UUID, help="Ids of sessions.")
+        parser.add_argument("--user", help="The name of a user: all active sessions of that user.")
+        parser.add_argument("--reason", default="command", help="Kept with the session; at most 60 characters.")
+        parser.add_argument("--dry-run", action="store_true", help="Only list what would be ended.")
+        parser.add_argument("--json", action="store_true", help="Print one JSON object.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        wanted = [*options["sessions"], *(self._of_user(options["user"]) if options["user"] else [])]
+        if not wanted and not options["user"]:
+            raise CommandError("Name sessions, or a user with --user.")
+        outcomes = {str(session): self._end(session, options) for session in dict.fromkeys(wanted)}
+        if options["json"]:
+            self.stdout.write(json.dumps({"dry_run": options["dry_run"], "sessions": outcomes}))
+        else:
+            for session, outcome in outcomes.items():
+                self.stdout.write(f"{session} {outcome}")
+        if "not_found" in outcomes.values():
+            raise CommandError("Some of the sessions do not exist.")
+
+    def _of_user(self, name: str) -> list[uuid.UUID]:
+        users = get_user_model()
+        user = users._default_manager.filter(**{users.USERNAME_FIELD: name}).first()
+        if user is None:
+            raise CommandError(f"There is no user {name!r}.")
+        return list(sessions.list_active(SERVER, user=user).values_list("pk", flat=True))
+
+    def _end(self, session: uuid.UUID, options: dict[str, Any]) -> str:
+        try:
+            if options["dry_run"]:
+                return str(sessions.get(SERVER, session).state)
+            ended = sessions.terminate(SERVER, session, reason=options["reason"])
+        except SessionNotFound:
+            return "not_found"
+        if ended:
+            audit.note("terminate", session=session, reason=options["reason"][:60])
+        return "terminated" if ended else "ended before"
