@@ -11,9 +11,10 @@ from typing import Any, Final, Literal, TypeAlias
 from session_mgmt.documents import arrays as array_policies
 from session_mgmt.documents import operations, pointer, touched
 from session_mgmt.documents.arrays import NO_POLICIES, ArrayPolicies
+from session_mgmt.documents.diff import diff
 from session_mgmt.documents.operations import Op
 from session_mgmt.documents.pointer import Touched
-from session_mgmt.documents.values import JSON, MISSING, Missing, equal
+from session_mgmt.documents.values import JSON, MISSING, Missing, equal, is_number
 
 Value: TypeAlias = JSON | Missing
 Side: TypeAlias = Literal["server", "client", "resolver"]
@@ -45,15 +46,19 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """The merged document, and the conflicts on the way, in the order of their discovery."""
+    """The merged document, and the conflicts on the way, in the order of their discovery.
+
+    ``ops``, from a rebase only: what makes the server's document the merged one.
+    """
 
     document: JSON
     conflicts: tuple[Conflict, ...] = ()
+    ops: tuple[Op, ...] = ()
 
 
 def conflicts(mine_paths: Iterable[str], theirs_paths: Iterable[str]) -> list[str]:
     """Pointers of mine that overlap theirs, sorted. Two `inc` of one number, or two appends to one array, do not."""
-    return sorted({pointer.bare(mine) for mine, _ in pointer.touches(mine_paths, theirs_paths)})
+    return sorted({pointer.bare(mine) for mine, theirs in pointer.touches(mine_paths, theirs_paths)})
 
 
 def drop_overlapping(ops: Iterable[Op], their_paths: Iterable[str]) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
@@ -81,15 +86,18 @@ def rebase(
     Under `reject` the server's document comes back unchanged if there are conflicts.
     """
     listed = tuple(ops)
-    fates = _overlapping(listed, their_paths)
+    fates = _only_add(listed, _overlapping(listed, their_paths), server)
     if not any(fates):
-        return Merged(operations.apply(server, listed))
+        return Merged(operations.apply(server, listed), ops=listed)
     # Each obj goes along: the dropped operations below it count on the object.
     dropped = [op for op, falls in zip(listed, fates, strict=True) if falls or op[0] == "obj"]
     merged = merge3(base, server, operations.apply(base, dropped), arrays=arrays, on_conflict=on_conflict)
     if merged.conflicts and on_conflict == "reject":
         return merged
-    return Merged(operations.apply(merged.document, _chosen(listed, fates, False)), merged.conflicts)
+    # Kept as they were asked for: an `inc` that the log shows as a value would be in conflict with the next one.
+    kept = _chosen(listed, fates, False)
+    settled = diff(server, merged.document)
+    return Merged(operations.apply(merged.document, kept), merged.conflicts, settled + kept)
 
 
 def merge3(
@@ -174,6 +182,19 @@ def _overlapping(ops: Sequence[Op], their_paths: Iterable[str]) -> list[bool]:
         for at in found:
             fates[at] = True
         blocked = Touched(paths[at] for at in found)
+
+
+def _only_add(ops: Sequence[Op], fates: Sequence[bool], server: JSON) -> list[bool]:
+    """The fates, but for each `inc` that the client's other operations leave alone: a number never refuses it."""
+    dropped = _chosen(ops, fates, True)
+    others = Touched(op[1] for op in dropped if op[0] not in ("inc", "obj"))
+    return [
+        fate
+        and not (
+            op[0] == "inc" and next(others.overlapping(op[1]), None) is None and is_number(pointer.value(server, op[1]))
+        )
+        for op, fate in zip(ops, fates, strict=True)
+    ]
 
 
 def _hits(op: Sequence[Any], path: str, blocked: Touched) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from session_mgmt.documents.errors import InvalidPath
+from session_mgmt.documents.values import JSON, MISSING, Missing
 
 ADDED: Final = "+"
 APPENDED: Final = ">"
@@ -60,6 +61,20 @@ def index(token: str) -> int | None:
     if not (token.isascii() and token.isdigit()) or len(token) > _INDEX_DIGITS:
         return None
     return None if token[0] == "0" and len(token) > 1 else int(token)
+
+
+def value(document: JSON, path: str) -> JSON | Missing:
+    """What stands at a pointer; MISSING where nothing does."""
+    found: JSON | Missing = document
+    for token in parse(path):
+        at = index(token) if type(found) is list else None
+        if type(found) is dict:
+            found = found.get(token, MISSING)
+        elif at is not None and at < len(found):
+            found = found[at]
+        else:
+            return MISSING
+    return found
 
 
 def bare(path: str) -> str:

@@ -275,6 +275,22 @@ def test_a_rebase_where_the_server_wins_keeps_what_the_server_set(base: Any, min
     merged = rebase(base, server, [op for op in mine if op[0] != "obj"], paths)
     if lookup(server, "/a/b") == "theirs":
         assert lookup(merged.document, "/a/b") == "theirs"
+    assert equal(operations.apply(server, merged.ops), merged.document)
+
+
+@pytest.mark.parametrize("theirs", [[("set", "/n", 10)], [("set", "/n", 5)], [("obj", ""), ("set", "/n", 9)]])
+def test_an_addition_is_in_conflict_with_no_number(theirs: Any) -> None:
+    base: Any = {"n": 4}
+    server = operations.apply(base, theirs)
+    merged = rebase(base, server, [("inc", "/n", 1)], touched.paths(theirs))
+    assert merged.document == {"n": server["n"] + 1}
+    assert merged.conflicts == ()
+
+
+def test_an_addition_to_what_the_server_removed_is_a_conflict() -> None:
+    merged = rebase({"n": 4}, {}, [("inc", "/n", 1)], ["/n"])
+    assert merged.document == {}
+    assert [found.path for found in merged.conflicts] == ["/n"]
 
 
 def test_counters_add_up_and_appends_line_up_beside_a_conflict() -> None:

@@ -1,0 +1,90 @@
+"""Changes made on a version that the log no longer holds: judged by digests of the values that they replaced.
+
+A client that was away for too long gets the document as it is, and sends its writes again with what it saw then. What
+is the same still is replaced as was meant; where it is not, nobody can merge three ways, and the strategy decides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from session_mgmt.documents import operations, pointer, touched
+from session_mgmt.documents.canonical import canonical
+from session_mgmt.documents.diff import diff
+from session_mgmt.documents.merge import CONFLICT, Conflict, Merged, OnConflict, Side, Value, drop_overlapping
+from session_mgmt.documents.operations import Op
+from session_mgmt.documents.values import JSON, MISSING, equal
+
+DIGEST_CHARACTERS: Final = 16
+
+
+def digest(value: Value) -> str | None:
+    """The first 16 hex digits of SHA-256 over the RFC 8785 bytes; None where nothing is."""
+    return None if value is MISSING else hashlib.sha256(canonical(value)).hexdigest()[:DIGEST_CHARACTERS]
+
+
+def digests(document: JSON, ops: Iterable[Op]) -> dict[str, str | None]:
+    """What the operations are about to replace, by path. An `inc` and an append replace nothing."""
+    return {path: digest(pointer.value(document, path)) for path in needed(ops)}
+
+
+def needed(ops: Iterable[Op]) -> list[str]:
+    """The paths whose earlier values tell whether the operations still mean what they meant."""
+    return [path for path in touched.paths(ops) if path == pointer.bare(path)]
+
+
+def settle(
+    server: JSON, ops: Iterable[Op], replaced: Mapping[str, str | None], *, on_conflict: OnConflict = "server_wins"
+) -> Merged:
+    """The operations on the server's head; a path whose value is not the one that was replaced is a conflict.
+
+    A path without a digest counts as changed. The base of every conflict is MISSING: nobody knows it any more.
+    """
+    listed = tuple(ops)
+    changed = [path for path in needed(listed) if not _is_same(server, path, replaced)]
+    kept, overlapping = drop_overlapping(listed, changed)
+    if not overlapping:
+        return Merged(operations.apply(server, listed), ops=listed)
+    conflicts, settled = _settled(server, overlapping, on_conflict)
+    if conflicts and on_conflict == "reject":
+        return Merged(server, tuple(conflicts))
+    document = operations.apply(server, settled)
+    return Merged(operations.apply(document, kept), tuple(conflicts), diff(server, document) + kept)
+
+
+def _is_same(server: JSON, path: str, replaced: Mapping[str, str | None]) -> bool:
+    return path in replaced and replaced[path] == digest(pointer.value(server, path))
+
+
+def _settled(server: JSON, ops: tuple[Op, ...], on_conflict: OnConflict) -> tuple[list[Conflict], list[Op]]:
+    wanted = operations.apply(server, ops)
+    conflicts, chosen = [], []
+    for path in _topmost(map(pointer.bare, touched.paths(ops))):
+        theirs, mine = pointer.value(server, path), pointer.value(wanted, path)
+        if equal(theirs, mine):
+            continue
+        kept, value = _chosen(path, theirs, mine, on_conflict)
+        conflicts.append(Conflict(path, MISSING, theirs, mine, kept))
+        if kept != "server":
+            chosen.append(("del", path) if value is MISSING else ("set", path, value))
+    return conflicts, chosen
+
+
+def _chosen(path: str, server: Value, client: Value, on_conflict: OnConflict) -> tuple[Side, Value]:
+    if on_conflict == "client_wins":
+        return "client", client
+    if callable(on_conflict):
+        resolved = on_conflict(path, MISSING, server, client)
+        if resolved is not CONFLICT:
+            return "resolver", resolved
+    return "server", server
+
+
+def _topmost(paths: Iterable[str]) -> list[str]:
+    found: list[str] = []
+    for path in sorted(set(paths), key=lambda one: (one.count("/"), one)):
+        if not any(above in found for above in pointer.ancestors(path)):
+            found.append(path)
+    return found

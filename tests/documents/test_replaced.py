@@ -1,0 +1,73 @@
+"""Changes from before the log: by digests of what they replaced."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from session_mgmt.documents import operations, replaced
+from session_mgmt.documents.merge import CONFLICT
+from session_mgmt.documents.values import MISSING, equal
+from tests.documents.values import DOCUMENTS, LISTS_OF_OPS
+
+
+@given(DOCUMENTS, LISTS_OF_OPS)
+def test_what_is_as_it_was_is_replaced_as_was_meant(document: Any, ops: Any) -> None:
+    settled = replaced.settle(document, ops, replaced.digests(document, ops))
+    assert equal(settled.document, operations.apply(document, ops))
+    assert settled.conflicts == ()
+
+
+@given(DOCUMENTS, DOCUMENTS, LISTS_OF_OPS)
+def test_its_operations_make_its_document(seen: Any, server: Any, ops: Any) -> None:
+    for who in ("server_wins", "client_wins"):
+        settled = replaced.settle(server, ops, replaced.digests(seen, ops), on_conflict=who)  # type: ignore[arg-type]
+        assert equal(operations.apply(server, settled.ops), settled.document)
+
+
+@pytest.mark.parametrize(
+    ("seen", "server", "ops", "document", "paths"),
+    [
+        ({"a": 1}, {"a": 2}, [("set", "/a", 3)], {"a": 2}, ["/a"]),
+        ({"a": 1}, {"a": 3}, [("set", "/a", 3)], {"a": 3}, []),
+        ({"a": 1}, {}, [("set", "/a", 3)], {}, ["/a"]),
+        ({}, {"a": None}, [("set", "/a", 3)], {"a": None}, ["/a"]),
+        ({}, {}, [("set", "/a", 3)], {"a": 3}, []),
+        ({"n": 1}, {"n": 5}, [("inc", "/n", 1)], {"n": 6}, []),
+        ({"l": [1]}, {"l": [2]}, [("ins", "/l/-", 3)], {"l": [2, 3]}, []),
+        ({"l": [1]}, {"l": [2]}, [("ins", "/l/0", 3)], {"l": [2]}, ["/l"]),
+        ({"a": 1, "b": 1}, {"a": 2, "b": 1}, [("set", "/a", 3), ("set", "/b", 3)], {"a": 2, "b": 3}, ["/a"]),
+        ({"a": True}, {"a": 1}, [("del", "/a")], {"a": 1}, ["/a"]),
+    ],
+)
+def test_what_changed_is_a_conflict(seen: Any, server: Any, ops: Any, document: Any, paths: list[str]) -> None:
+    settled = replaced.settle(server, ops, replaced.digests(seen, ops))
+    assert settled.document == document
+    assert [found.path for found in settled.conflicts] == paths
+
+
+def test_a_path_without_a_digest_counts_as_changed() -> None:
+    assert replaced.settle({"a": 1}, [("set", "/a", 2)], {}).document == {"a": 1}
+
+
+def test_a_resolver_is_told_that_the_base_is_gone() -> None:
+    asked: list[Any] = []
+
+    def resolve(*given: Any) -> Any:
+        asked.append(given)
+        return CONFLICT if given[0] == "/b" else "both"
+
+    settled = replaced.settle(
+        {"a": 1, "b": 1}, [("set", "/a", 2), ("set", "/b", 2)], {"/a": "0" * 16}, on_conflict=resolve
+    )
+    assert asked == [("/a", MISSING, 1, 2), ("/b", MISSING, 1, 2)]
+    assert settled.document == {"a": "both", "b": 1}
+
+
+def test_rejected_changes_leave_the_server_as_it_is() -> None:
+    server = {"a": 1}
+    settled = replaced.settle(server, [("set", "/a", 2), ("set", "/b", 2)], {}, on_conflict="reject")
+    assert settled.document is server
+    assert settled.ops == ()
