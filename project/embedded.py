@@ -1,0 +1,85 @@
+"""Web server, Celery worker and beat in one process: `python -m project.embedded --port 8000`.
+
+The worker and beat are threads, so the broker may be the memory of this process. `celery worker -B` would not do: its
+beat is a child process with a memory of its own, and the worker never sees what it sends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+
+import uvicorn
+from celery.beat import Scheduler, Service
+
+from project.celery import app
+
+# Longer than a drain needs, shorter than the patience of who pressed Ctrl-C.
+SHUTDOWN_SECONDS = 3
+
+
+@contextlib.contextmanager
+def celery_threads() -> Iterator[None]:
+    """Run a Celery worker and beat in threads of this process while the block runs."""
+    worker = app.WorkController(pool="solo", without_heartbeat=True, without_mingle=True, without_gossip=True)
+    # The plain scheduler keeps no file, which a kill could leave half written. It looks for its end every second.
+    beat = Service(app, max_interval=1, scheduler_cls=Scheduler)
+    starts = {"celery worker": worker.start, "celery beat": beat.start}
+    threads = [threading.Thread(target=start, name=name, daemon=True) for name, start in starts.items()]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        beat.stop()
+        worker.stop()
+        for thread in threads:
+            thread.join(SHUTDOWN_SECONDS)
+
+
+def end_with_the_parent() -> None:
+    """Shut down when standard input ends: a parent that was killed cannot tell its children."""
+
+    def watch() -> None:
+        sys.stdin.buffer.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent watch", daemon=True).start()
+
+
+def server(host: str, port: int) -> uvicorn.Server:
+    """The reference server: uvloop where it is installed, the sans-I/O WebSocket code, no compression of frames."""
+    config = uvicorn.Config(
+        "project.asgi:application",
+        host=host,
+        port=port,
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        log_level="warning",
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
+    return uvicorn.Server(config)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Web server, Celery worker and beat in one process.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--with-parent", action="store_true", help="end when standard input ends")
+    options = parser.parse_args()
+    if options.with_parent:
+        end_with_the_parent()
+    serving = server(options.host, options.port)
+    # Before the threads, which use models, Django must be set up; loading the application does that.
+    serving.config.load()
+    with celery_threads():
+        serving.run()
+
+
+if __name__ == "__main__":
+    main()
