@@ -1,0 +1,1 @@
+"""The demo: two clients of one session, with buttons that cut their network and kill their server."""

@@ -1,0 +1,106 @@
+"""The demo's buttons, answered by the proxy itself: they work while everything else is held or dead."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from project.demo import heads
+from project.demo.heads import CLIENTS, Head
+from project.demo.proxy import Network
+from project.demo.supervisor import Server
+
+PATH = "/demo-control/"
+BODY_BYTES = 4096
+MOST_SECONDS = 120.0
+# Long enough for the requests under way to arrive and be carried out; their answers are then lost with the process.
+BEFORE_THE_KILL = 0.15
+
+
+class Controls:
+    """``GET status``; ``POST cut``, ``mend`` and ``kill``, each answered by the status."""
+
+    def __init__(self, network: Network, server: Server) -> None:
+        self._network, self._server = network, server
+        self._mending: asyncio.TimerHandle | None = None
+
+    async def answer(self, head: Head, reader: asyncio.StreamReader) -> bytes:
+        verb = head.path.removeprefix(PATH)
+        if head.is_from_elsewhere:
+            return _json("403 Forbidden", {"error": "Only the demo's own page may do this."})
+        if (head.method, verb) == ("GET", "status"):
+            return _json("200 OK", self.status())
+        if head.method != "POST" or verb not in ("cut", "mend", "kill"):
+            return _json("404 Not Found", {"error": "There are status, cut, mend and kill."})
+        try:
+            wish = await _body(head, reader)
+            await self._do(verb, _clients(wish), _seconds(wish))
+        except (TypeError, ValueError) as error:
+            return _json("400 Bad Request", {"error": str(error)})
+        return _json("200 OK", self.status())
+
+    def status(self) -> dict[str, Any]:
+        links = [link.client for link in self._network.links]
+        return {
+            "cut": sorted(self._network.cut_off),
+            "connections": {client: links.count(client) for client in CLIENTS},
+            "server": {
+                "up": self._server.up.is_set(),
+                "pid": self._server.pid,
+                "starts": self._server.starts,
+                "kills": self._server.kills,
+            },
+        }
+
+    async def _do(self, verb: str, clients: list[str], seconds: float | None) -> None:
+        if verb == "kill":
+            await self._kill()
+            return
+        # An earlier cut's end must not come in the middle of this one.
+        if self._mending is not None:
+            self._mending.cancel()
+        if verb == "mend":
+            self._network.mend(clients)
+            return
+        self._network.cut(clients)
+        if seconds is not None:
+            self._mending = asyncio.get_running_loop().call_later(seconds, self._network.mend, clients)
+
+    async def _kill(self) -> None:
+        self._network.hold_answers()
+        await asyncio.sleep(BEFORE_THE_KILL)
+        self._server.kill()
+        self._network.drop_answers()
+
+
+async def _body(head: Head, reader: asyncio.StreamReader) -> dict[str, Any]:
+    length = int(head.field("content-length") or 0)
+    if length > BODY_BYTES:
+        raise ValueError("The request is too long.")
+    body = json.loads(await reader.readexactly(length) or b"{}")
+    if not isinstance(body, dict):
+        raise ValueError("The request must be a JSON object.")
+    return body
+
+
+def _clients(wish: dict[str, Any]) -> list[str]:
+    """Whom it is about; both if not said."""
+    clients = wish.get("clients", CLIENTS)
+    if not set(clients) <= set(CLIENTS):
+        raise ValueError(f"The clients are {' and '.join(CLIENTS)}.")
+    return list(clients)
+
+
+def _seconds(wish: dict[str, Any]) -> float | None:
+    """After how long the network mends itself; never if not said."""
+    if wish.get("seconds") is None:
+        return None
+    seconds = float(wish["seconds"])
+    if not 0 < seconds <= MOST_SECONDS:
+        raise ValueError(f"The seconds are between 0 and {MOST_SECONDS:.0f}.")
+    return seconds
+
+
+def _json(status: str, value: Any) -> bytes:
+    return heads.answer(status, json.dumps(value).encode(), "application/json")

@@ -1,0 +1,36 @@
+"""What the demo's clients may follow and publish, and what the server answers them."""
+
+from __future__ import annotations
+
+import os
+import random
+from datetime import timedelta
+from typing import Any
+
+from session_mgmt.models import ClientSession
+from session_mgmt.shortcuts import on_message, publish, topic
+
+SIDES = 6
+
+
+def is_own(session: ClientSession, owner: str) -> bool:
+    """A topic named after a session is that session's alone."""
+    return str(session.pk) == owner
+
+
+@topic("demo:chat:{owner}", publish=is_own, retain=timedelta(hours=1))
+def may_follow_chat(session: ClientSession, owner: str) -> bool:
+    return is_own(session, owner)
+
+
+@topic("demo:numbers:{owner}", publish=is_own, retain=timedelta(hours=1), entries=100_000)
+def may_follow_numbers(session: ClientSession, owner: str) -> bool:
+    return is_own(session, owner)
+
+
+@on_message
+def roll_the_dice(session: ClientSession, data: Any) -> dict[str, int]:
+    """A throw that nobody can repeat: it is in the chat once, and a client that asks again gets the same answer."""
+    thrown = random.randint(1, SIDES)
+    publish(f"demo:chat:{session.pk}", {"from": "server", "text": f"{data['name']} rolled a {thrown}"})
+    return {"thrown": thrown, "process": os.getpid()}

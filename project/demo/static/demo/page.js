@@ -1,0 +1,126 @@
+/** The page around the two clients: the buttons that break things, and the count of what came of it. */
+
+import { inRows, verdict } from "./sums.js";
+
+const part = (id) => document.getElementById(id);
+const frames = new Map([...document.querySelectorAll(".client-frame")].map((frame) => [frame.dataset.client, frame]));
+const reports = new Map();
+let writing = { run: 0, on: false };
+let broken = new Set();
+
+const LOOK_EVERY = 1000;
+const MOST_LINES = 60;
+
+async function control(verb, wish) {
+  const options = wish ? { method: "POST", body: JSON.stringify(wish) } : {};
+  const response = await fetch(`/demo-control/${verb}`, options);
+  if (!response.ok) throw new Error(`The demo answered ${response.status}.`);
+  showStatus(await response.json());
+}
+
+function showStatus({ cut, server }) {
+  broken = new Set(cut);
+  for (const [name, frame] of frames) {
+    const button = frame.querySelector("[data-cut]");
+    button.setAttribute("aria-pressed", broken.has(name));
+    button.textContent = broken.has(name) ? "Mend the network" : "Cut the network";
+    frame.dataset.cut = broken.has(name);
+  }
+  const kills = server.kills ? `, killed ${server.kills} ×` : "";
+  part("server").textContent = server.up ? `Server is process ${server.pid}${kills}` : "Server is dead; another is being started …";
+  part("server").dataset.up = server.up;
+}
+
+async function look() {
+  try {
+    await control("status");
+  } catch {
+    part("server").textContent = "Cutting and killing work only under “make demo”.";
+    for (const button of document.querySelectorAll("#kill, [data-cut]")) button.disabled = true;
+    return;
+  }
+  setTimeout(look, LOOK_EVERY);
+}
+
+function tell(text, kind = "") {
+  const line = document.createElement("li");
+  const time = Object.assign(document.createElement("time"), { textContent: new Date().toLocaleTimeString("en-GB") });
+  line.append(time, ` ${text}`);
+  line.dataset.kind = kind;
+  part("story").prepend(line);
+  while (part("story").children.length > MOST_LINES) part("story").lastElementChild.remove();
+}
+
+function showTally() {
+  const all = Object.fromEntries(reports);
+  part("tally").replaceChildren(
+    ...inRows(all).map(({ title, figures }) => {
+      const row = document.createElement("tr");
+      row.append(Object.assign(document.createElement("th"), { scope: "row", textContent: title }));
+      for (const [kind, figure] of Object.entries(figures)) {
+        const cell = Object.assign(document.createElement("td"), { textContent: figure });
+        if (figure > 0) cell.dataset.kind = kind;
+        row.append(cell);
+      }
+      return row;
+    }),
+  );
+  part("no-tally").hidden = part("tally").children.length > 0;
+  const { state, text } = verdict(all);
+  if (part("verdict").textContent !== text) part("verdict").textContent = text;
+  part("verdict").dataset.state = state;
+}
+
+function order(name) {
+  frames.get(name).querySelector("iframe").contentWindow.postMessage({ demo: "write", ...writing }, location.origin);
+}
+
+const heard = {
+  hello: ({ name }) => writing.run && order(name),
+  height: ({ name, height }) => (frames.get(name).querySelector("iframe").style.height = `${height}px`),
+  report: ({ name, ...report }) => {
+    reports.set(name, report);
+    showTally();
+  },
+  event: ({ name, what, reason, text, verdict, pending }) => {
+    if (what === "recovery" && verdict !== "none") tell(`Client ${name} is back. ${text}`, "good");
+    if (what === "reconnecting") tell(`Client ${name} lost its connection (${reason.replaceAll("_", " ")}), ${pending} writes unanswered.`, "bad");
+    if (what === "failed") tell(`Client ${name} gave up: ${reason}.`, "bad");
+  },
+};
+
+addEventListener("message", ({ origin, data }) => {
+  if (origin === location.origin && frames.has(data?.name)) heard[data.demo]?.(data);
+});
+
+part("write").addEventListener("click", () => {
+  const on = !writing.on;
+  writing = { run: on ? Date.now() : writing.run, on };
+  part("write").setAttribute("aria-pressed", on);
+  part("write").textContent = on ? "Stop writing" : "Write without pause";
+  for (const name of frames.keys()) order(name);
+  tell(on ? "Both clients write without pause." : "Both clients stop writing.");
+});
+
+part("kill").addEventListener("click", async () => {
+  const unanswered = [...reports.values()].reduce((sum, { pending }) => sum + pending, 0);
+  tell(`You kill the server${unanswered ? `; ${unanswered} writes are unanswered` : ""}.`, "bad");
+  await control("kill", {});
+});
+
+for (const [name, frame] of frames) {
+  frame.querySelector("[data-cut]").addEventListener("click", async () => {
+    const verb = broken.has(name) ? "mend" : "cut";
+    tell(
+      verb === "cut" ? `You cut the network of client ${name}; nobody is told.` : `You mend the network of client ${name}.`,
+      verb === "cut" ? "bad" : "",
+    );
+    await control(verb, { clients: [name] });
+  });
+  frame.querySelector("[data-reload]").addEventListener("click", () => {
+    tell(`You reload client ${name}.`);
+    frame.querySelector("iframe").contentWindow.location.reload();
+  });
+}
+
+look();

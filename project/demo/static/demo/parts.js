@@ -1,0 +1,107 @@
+/** The parts of a client that a user touches, each bound to the SDK. */
+
+const part = (id) => document.getElementById(id);
+
+const MOST_LINES = 40;
+
+/** The list: one member of `/items` each, so that clients that add at the same time do not collide. */
+export function bindList(session) {
+  const rows = new Map();
+  part("add").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const text = part("item").value.trim();
+    if (!text) return;
+    session.state.set(`/items/${freshKey()}`, { text, done: false });
+    part("item").value = "";
+  });
+  session.state.on("/items", (items = {}) => {
+    for (const [key, row] of rows) if (!items[key]) row.remove();
+    for (const key of rows.keys()) if (!items[key]) rows.delete(key);
+    for (const key of Object.keys(items).sort()) {
+      if (!rows.has(key)) rows.set(key, newRow(session, key));
+      fillRow(rows.get(key), items[key]);
+      part("items").append(rows.get(key));
+    }
+    part("no-items").hidden = rows.size > 0;
+  });
+}
+
+function newRow(session, key) {
+  const row = document.createElement("li");
+  const label = document.createElement("label");
+  const box = Object.assign(document.createElement("input"), { type: "checkbox" });
+  const remove = Object.assign(document.createElement("button"), { type: "button", textContent: "×", className: "quiet" });
+  box.addEventListener("change", () => session.state.set(`/items/${key}/done`, box.checked));
+  remove.addEventListener("click", () => session.state.del(`/items/${key}`));
+  label.append(box, document.createElement("span"));
+  row.append(label, remove);
+  return row;
+}
+
+function fillRow(row, { text, done }) {
+  row.querySelector("span").textContent = text;
+  row.querySelector("input").checked = done;
+  row.querySelector("button").setAttribute("aria-label", `Remove ${text}`);
+}
+
+/** Keys that sort by the time they were made. */
+function freshKey() {
+  return `${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 8)}`;
+}
+
+/** The note: the whole text is one value, written at every key. */
+export function bindNote(session, notice) {
+  const note = part("note");
+  note.addEventListener("input", async () => {
+    const { dropped } = await session.state.set("/note", note.value).catch(() => ({ dropped: [] }));
+    if (dropped.length) notice("The other client wrote into the note at the same time and was first; its text was kept.");
+  });
+  session.state.on("/note", (text = "") => {
+    if (note.value === text) return;
+    const { selectionStart, selectionEnd } = note;
+    note.value = text;
+    note.setSelectionRange(Math.min(selectionStart, text.length), Math.min(selectionEnd, text.length));
+  });
+}
+
+/** A counter that both add to, and a question that the server answers once. */
+export function bindTogether(session, name) {
+  session.state.on("/count", (count = 0) => (part("count").value = count));
+  part("plus").addEventListener("click", () => session.state.inc("/count"));
+  part("dice").addEventListener("click", async () => {
+    part("answer").textContent = "Asking the server …";
+    try {
+      const { thrown, process } = await session.send({ name: `Client ${name}` });
+      part("answer").textContent = `Process ${process} rolled a ${thrown}.`;
+    } catch (error) {
+      part("answer").textContent = `The server refused: ${error.message}`;
+    }
+  });
+}
+
+export function bindChat(session, name, memory) {
+  const topic = `demo:chat:${session.id}`;
+  for (const line of memory.get("chat", [])) showLine(line, name);
+  session.topics.subscribe(topic, (line, { offset }) => {
+    window.dispatchEvent(new CustomEvent("demo:chat", { detail: { ...line, offset } }));
+    memory.set("chat", [...memory.get("chat", []), line].slice(-MOST_LINES));
+    showLine(line, name);
+  });
+  part("say").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const text = part("words").value.trim();
+    if (text) session.topics.publish(topic, { from: name, text });
+    part("words").value = "";
+  });
+}
+
+function showLine({ from, text }, name) {
+  const line = document.createElement("li");
+  line.dataset.from = from === name ? "me" : from === "server" ? "server" : "other";
+  const who = Object.assign(document.createElement("b"), { textContent: from === "server" ? "Server" : `Client ${from}` });
+  line.append(who, ` ${text}`);
+  const chat = part("chat");
+  chat.append(line);
+  while (chat.children.length > MOST_LINES) chat.firstElementChild.remove();
+  chat.scrollTop = chat.scrollHeight;
+}
