@@ -119,7 +119,8 @@ class Hub:
 
     def from_lane(self, group: Group, results: list[tuple[Any, Decision]]) -> None:
         """On the lane's thread: entries first, then answers, in one turn of the loop."""
-        self._loop.call_soon_threadsafe(self._take, group, results)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._take, group, results)
 
     def _take(self, group: Group, results: list[tuple[Any, Decision]]) -> None:
         for key, log in group.appended.items():

@@ -25,10 +25,29 @@ class Peer:
 
     def __init__(self, **headers: str) -> None:
         given = [(name.encode(), value.encode()) for name, value in headers.items()]
+        self._reads = asyncio.Event()
+        self._reads.set()
         self._communicator = WebsocketCommunicator(
-            SessionConsumer.as_asgi(), "/ws/session/", headers=given, subprotocols=[SUBPROTOCOL]
+            self._slowed(SessionConsumer.as_asgi()), "/ws/session/", headers=given, subprotocols=[SUBPROTOCOL]
         )
         self.seen: list[dict[str, Any]] = []
+
+    def _slowed(self, application: Any) -> Any:
+        """The server's ``send`` waits while this peer does not read, as it does when a socket's buffer is full."""
+
+        async def slowed(scope: Any, receive: Any, send: Any) -> None:
+            async def wait_and_send(message: Any) -> None:
+                await self._reads.wait()
+                await send(message)
+
+            await application(scope, receive, wait_and_send)
+
+        return slowed
+
+    def stop_reading(self) -> Callable[[], None]:
+        """Let the buffers fill; returns the way to read again."""
+        self._reads.clear()
+        return self._reads.set
 
     async def open(
         self, token: str, *, client_id: str | None = None, logs: Any = None, acked: int = 0
