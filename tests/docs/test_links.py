@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+from tests.docs.pages import PAGES, ROOT
+
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 
 
