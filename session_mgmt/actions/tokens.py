@@ -78,4 +78,4 @@ def _may_act(session: ClientSession) -> bool:
 
 def digest(secret: str) -> bytes:
     """SHA-256 of a token; the token is 256 random bits, so nothing slower is needed."""
-    return hashlib.sha256(secret.encode()).digest()
+    return hashlib.sha256(secret.encode(errors="surrogatepass")).digest()
