@@ -1,0 +1,37 @@
+"""``python -m tests.benchmarks [creation] [patches] [fanout] [--quick] [--json]``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from tests.benchmarks import creation, fanout, patches
+from tests.benchmarks.scale import FULL, QUICK, TINY
+
+BENCHMARKS = {"creation": creation.run, "patches": patches.run, "fanout": fanout.run}
+SCALES = {"full": FULL, "quick": QUICK, "tiny": TINY}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="tests.benchmarks", description="Ratios against baselines of the same run.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all by default")
+    parser.add_argument("--list", action="store_true", help="name the benchmarks and end")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line instead of tables")
+    parser.add_argument("--quick", dest="scale", action="store_const", const="quick", help="shorter rounds")
+    parser.add_argument("--scale", choices=SCALES, default="full", help="tiny only shows that all of it runs")
+    arguments = parser.parse_args()
+    unknown = set(arguments.names) - BENCHMARKS.keys()
+    if unknown:
+        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
+    if arguments.list:
+        print("\n".join(BENCHMARKS))
+        return 0
+    for name in arguments.names or BENCHMARKS:
+        for table in BENCHMARKS[name](SCALES[arguments.scale]):
+            print(json.dumps(table.as_json()) if arguments.json else table.as_text() + "\n", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

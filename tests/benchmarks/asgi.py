@@ -1,0 +1,31 @@
+"""One application with both sides; each server process of a benchmark is asked for one of them only."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import orjson
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.benchmarks.settings")
+get_asgi_application()
+
+# Django must be set up before an import that may touch models.
+from django.urls import path  # noqa: E402
+
+import session_mgmt.asgi  # noqa: E402
+from session_mgmt.bridge import bridge  # noqa: E402
+from tests.benchmarks.baseline.consumers import Room, Updates  # noqa: E402
+
+
+async def lane(scope: Any, receive: Any, send: Any) -> None:
+    """What the writer lane of this process has done, for the mean batch size."""
+    body = orjson.dumps({"batches": bridge().lane.batches, "written": bridge().lane.written})
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": body})
+
+
+application = session_mgmt.asgi.application(
+    lane, [path("plain/updates/", Updates.as_asgi()), path("plain/room/", Room.as_asgi())]
+)

@@ -1,0 +1,20 @@
+"""What a project without session_mgmt would write for each change: a row to update and a row of history."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class Document(models.Model):
+    """The current value."""
+
+    value = models.TextField(default="")
+    version = models.PositiveBigIntegerField(default=0)
+
+
+class Change(models.Model):
+    """One change of it."""
+
+    document = models.ForeignKey(Document, on_delete=models.CASCADE)
+    value = models.TextField()
+    at = models.DateTimeField(auto_now_add=True)

@@ -1,0 +1,77 @@
+"""The process that creates sessions; prints the rate of each round of each case as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+
+import django
+
+from tests.benchmarks import machine
+
+django.setup()
+
+from django.contrib.auth import get_user_model  # noqa: E402
+from django.contrib.sessions.backends.db import SessionStore  # noqa: E402
+
+from session_mgmt.actions import sessions  # noqa: E402
+
+METADATA = {"agent": "benchmark", "locale": "en"}
+
+
+def contrib() -> None:
+    """As a view that asks for a key first and stores something then."""
+    store = SessionStore()
+    store.create()
+    store.update(METADATA)
+    store.save()
+
+
+def contrib_once() -> None:
+    """The least that a session costs."""
+    store = SessionStore()
+    store.update(METADATA)
+    store.save()
+
+
+def ours() -> None:
+    sessions.create(metadata=METADATA)
+
+
+def ours_of_user() -> Callable[[], None]:
+    """Users share the load, so that nobody reaches the limit."""
+    users = [get_user_model().objects.create(username=f"user {os.getpid()} {number}") for number in range(100)]
+    turn = iter(range(10**9))
+
+    def create() -> None:
+        sessions.create(user=users[next(turn) % len(users)], metadata=METADATA)
+
+    return create
+
+
+def rate(create: Callable[[], None], count: int) -> float:
+    """How many a second."""
+    started = time.perf_counter()
+    for _ in range(count):
+        create()
+    return count / (time.perf_counter() - started)
+
+
+def main(rounds: int, count: int, names: list[str]) -> dict[str, list[float]]:
+    """Rounds of all cases in turn, after one that only warms up."""
+    os.sched_setaffinity(0, machine.cores()[0])
+    cases = {"contrib": contrib, "contrib_once": contrib_once, "ours": ours, "ours_of_user": ours_of_user()}
+    for name in names:
+        rate(cases[name], max(1, count // 10))
+    rates: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(rounds):
+        for name in names:
+            rates[name].append(rate(cases[name], count))
+    return rates
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])))

@@ -1,0 +1,66 @@
+"""The databases of a benchmark, all durable, and the proof of it as they tell it themselves."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from tests import programs, services
+from tests.benchmarks import sides
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """``variables`` point a process at it; ``settings`` is what it says of its durability."""
+
+    name: str
+    variables: dict[str, str]
+    settings: str
+
+
+@contextlib.contextmanager
+def sqlite() -> Iterator[Database]:
+    """A file of its own in WAL with ``synchronous=FULL``, as project/databases.py opens it."""
+    with tempfile.TemporaryDirectory(prefix="session-mgmt-benchmark-") as folder:
+        said = f"SQLite {sqlite3.sqlite_version}, WAL, synchronous=FULL"
+        yield Database("SQLite", sides.environment("", Path(folder, "db.sqlite3")), said)
+
+
+@contextlib.contextmanager
+def postgres() -> Iterator[Database]:
+    """DATABASE_URL as it is given, else a server of its own with fsync."""
+    with contextlib.ExitStack() as stack:
+        url = os.environ.get("DATABASE_URL") or stack.enter_context(services.postgres(durable=True)).url
+        yield Database("PostgreSQL", sides.environment(url, Path("unused")), _told(url))
+
+
+def _told(url: str) -> str:
+    names = ("server_version", "fsync", "synchronous_commit", "full_page_writes")
+    with psycopg.connect(url) as connection:
+        values = {name: connection.execute(f"SHOW {name}").fetchone() for name in names}  # type: ignore[call-overload]
+    return "PostgreSQL " + ", ".join(f"{name}={value[0]}" for name, value in values.items())
+
+
+@contextlib.contextmanager
+def redis() -> Iterator[str]:
+    """REDIS_URL as it is given, else a server of its own."""
+    with contextlib.ExitStack() as stack:
+        yield os.environ.get("REDIS_URL") or stack.enter_context(services.redis()).url
+
+
+def all_databases() -> Iterator[contextlib.AbstractContextManager[Database]]:
+    """SQLite, and PostgreSQL where this machine has it."""
+    yield sqlite()
+    try:
+        programs.postgres()
+    except programs.Unavailable:
+        if not os.environ.get("DATABASE_URL"):
+            return
+    yield postgres()

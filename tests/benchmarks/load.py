@@ -1,0 +1,170 @@
+"""The load generator: a process of its own. Reads a plan and then rounds, one JSON line each, and answers each with a line."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+import uvloop
+
+from tests.benchmarks import machine, wire
+from tests.benchmarks.peers import Listener, Peer, Updater
+
+AT_ONCE = 32
+PATIENCE = 30.0
+
+
+async def opened(plan: dict[str, Any], make: Callable[[str | None], Peer]) -> list[Any]:
+    """All connections of a plan, so many at a time."""
+    loop, gate = asyncio.get_running_loop(), asyncio.Semaphore(AT_ONCE)
+
+    async def one(token: str | None) -> Peer:
+        async with gate:
+            _, peer = await loop.create_connection(lambda: make(token), "127.0.0.1", plan["port"])
+            await asyncio.wait_for(peer.opened, PATIENCE)
+            return peer
+
+    tokens: Sequence[str | None] = plan["tokens"] or [None] * plan["connections"]
+    return await asyncio.gather(*(one(token) for token in tokens))
+
+
+class Account:
+    """Time and CPU of the server and of this process since it was made."""
+
+    def __init__(self, server: int) -> None:
+        self._server = server
+        self._at, self._cpu, self._own = time.perf_counter(), machine.cpu_seconds(server), time.process_time()
+
+    def closed(self) -> dict[str, float]:
+        seconds = time.perf_counter() - self._at
+        return {
+            "seconds": seconds,
+            "server_cpu": machine.cpu_seconds(self._server) - self._cpu,
+            "load_cpu": time.process_time() - self._own,
+        }
+
+
+def quantile(values: list[float], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
+
+
+class Patches:
+    """Updates from many connections, each with ``window`` in flight."""
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        self._plan = plan
+
+    async def open(self) -> None:
+        self._peers: list[Updater] = await opened(self._plan, lambda token: Updater(self._plan, token))
+
+    async def run(self, window: int, warm: float, seconds: float) -> dict[str, Any]:
+        for peer in self._peers:
+            peer.start(window)
+        await asyncio.sleep(warm)
+        before = sum(peer.got for peer in self._peers)
+        for peer in self._peers:
+            peer.latencies.clear()
+        account = Account(self._plan["server"])
+        await asyncio.sleep(seconds)
+        result: dict[str, Any] = {"done": sum(peer.got for peer in self._peers) - before, **account.closed()}
+        latencies = [latency for peer in self._peers for latency in peer.latencies]
+        await self._settled()
+        return result | {
+            "p50_ms": quantile(latencies, 0.5) * 1000,
+            "p99_ms": quantile(latencies, 0.99) * 1000,
+            "refused": sum(peer.refused for peer in self._peers),
+            "lost": sum(peer.lost is not None for peer in self._peers),
+        }
+
+    async def _settled(self) -> None:
+        """Let what is in flight be answered, so that the next round begins with nothing."""
+        for peer in self._peers:
+            peer.running = False
+        deadline = time.monotonic() + PATIENCE
+        while any(peer.in_flight and peer.lost is None for peer in self._peers) and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+
+
+class Fanout:
+    """One publisher, many listeners; a new publication as soon as one of the window has reached everybody."""
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        self._plan = plan
+        self._got = self._goal = self._sent = self._seq = 0
+        self._moved = asyncio.Event()
+
+    async def open(self) -> None:
+        plan = self._plan
+        self._peers: list[Listener] = await opened(plan, lambda token: Listener(plan, token, self._count))
+
+    def _count(self, found: int) -> None:
+        self._got += found
+        if self._got >= self._goal:
+            self._moved.set()
+
+    async def run(self, window: int, warm: float, seconds: float, frame: str) -> dict[str, Any]:
+        await self._until(time.perf_counter() + warm, window, frame)
+        before, times = self._got, list[float]()
+        account = Account(self._plan["server"])
+        await self._until(time.perf_counter() + seconds, window, frame, times)
+        for peer in self._peers:
+            if peer.token is not None:
+                # A sign of life: a listener that never says anything is taken for dead.
+                peer.say({"type": "ack", "seq": 0})
+        return {
+            "done": self._got - before,
+            **account.closed(),
+            "p50_ms": quantile(times, 0.5) * 1000,
+            "p99_ms": quantile(times, 0.99) * 1000,
+            "refused": 0,
+            "lost": sum(peer.lost is not None for peer in self._peers),
+        }
+
+    async def _until(self, end: float, window: int, frame: str, times: list[float] | None = None) -> None:
+        """Publish until the time is up, then wait for the rest."""
+        first = self._got // len(self._peers)
+        sent_at: list[float] = []
+        while True:
+            reached = self._got // len(self._peers) - first
+            now = time.perf_counter()
+            if times is not None:
+                times.extend(now - at for at in sent_at[len(times) : reached])
+            if now > end and reached >= len(sent_at):
+                return
+            while now <= end and len(sent_at) - reached < window:
+                sent_at.append(now)
+                self._publish(frame)
+            self._goal = (first + reached + 1) * len(self._peers)
+            self._moved.clear()
+            if self._got < self._goal:
+                await asyncio.wait_for(self._moved.wait(), PATIENCE)
+
+    def _publish(self, frame: str) -> None:
+        if "$seq" in frame:
+            self._seq += 1
+        self._peers[0].transport.write(wire.text(frame.replace("$seq", str(self._seq)).encode()))
+
+
+KINDS: dict[str, Any] = {"patches": Patches, "fanout": Fanout}
+
+
+async def main() -> None:
+    plan = orjson.loads(sys.stdin.readline())
+    if plan["cores"]:
+        os.sched_setaffinity(0, plan["cores"])
+    work = KINDS[plan["kind"]](plan)
+    await work.open()
+    print("{}", flush=True)
+    loop = asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        print(orjson.dumps(await work.run(**orjson.loads(line))).decode(), flush=True)
+
+
+if __name__ == "__main__":
+    uvloop.run(main())

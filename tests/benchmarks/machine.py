@@ -1,0 +1,30 @@
+"""What a benchmark says of the machine, and how it divides it: server on one core, load on another."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from pathlib import Path
+
+
+def cores() -> tuple[set[int], set[int]]:
+    """The cores of the server and of the load; the same set where there is one only."""
+    usable = sorted(os.sched_getaffinity(0))
+    return ({usable[0]}, {usable[1]}) if len(usable) > 1 else (set(usable), set(usable))
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process and all its threads, from the scheduler's own account."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):
+            total += int((task / "schedstat").read_text().split()[0])
+    return total / 1e9
+
+
+def described() -> str:
+    """Processor, cores, system and Python."""
+    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    processor = names[0].partition(": ")[2] if names else platform.machine()
+    return f"{processor}, {os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}"

@@ -1,0 +1,24 @@
+"""How much a run does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Counts and seconds of one run; all are bounded, so a run is too."""
+
+    rounds: int = 3
+    seconds: float = 4.0
+    warm: float = 1.0
+    creations: int = 300
+    connections: int = 64
+    window: int = 16
+    listeners: int = 1000
+    publications: int = 4
+
+
+FULL = Scale()
+QUICK = Scale(rounds=3, seconds=1.5, warm=0.5, creations=80)
+TINY = Scale(rounds=1, seconds=0.2, warm=0.05, creations=3, connections=4, window=2, listeners=10, publications=2)

@@ -1,0 +1,114 @@
+"""The two sides of a benchmark: a server process on one core, and the load that belongs to it on another."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tests import services
+from tests.benchmarks import machine
+
+ROOT = Path(__file__).resolve().parents[2]
+OPTIONS = ["--loop", "uvloop", "--ws", "websockets-sansio", "--ws-per-message-deflate", "false"]
+QUIET = ["--ws-ping-interval", "0", "--no-access-log", "--log-level", "warning"]
+UPDATES, ROOM, SESSION = "/plain/updates/", "/plain/room/", "/ws/session/"
+
+
+def environment(database_url: str, sqlite_path: Path, redis_url: str = "") -> dict[str, str]:
+    """The variables of both sides; the caller's own servers do not get through."""
+    clean = {key: value for key, value in os.environ.items() if key not in {"DATABASE_URL", "REDIS_URL"}}
+    clean |= {"DJANGO_SETTINGS_MODULE": "tests.benchmarks.settings", "SECRET_KEY": "for benchmarks only", "DEBUG": "0"}
+    clean |= {"SQLITE_PATH": str(sqlite_path), "DATABASE_URL": database_url, "REDIS_URL": redis_url}
+    return clean
+
+
+def prepared(variables: Mapping[str, str], sessions: int) -> list[str]:
+    """Make the tables and so many sessions; their tokens."""
+    command = [sys.executable, "-m", "tests.benchmarks.prepare", str(sessions)]
+    answer = subprocess.run(command, cwd=ROOT, env=dict(variables), check=True, stdout=subprocess.PIPE, text=True)
+    tokens: list[str] = json.loads(answer.stdout.splitlines()[-1])
+    return tokens
+
+
+class AppServer(services.Server):
+    """The application of the benchmarks under uvicorn, on its own core."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        super().__init__()
+        self.variables = dict(variables)
+
+    def command(self) -> list[str]:
+        address = ["--host", services.HOST, "--port", str(self.port)]
+        return [sys.executable, "-m", "uvicorn", "tests.benchmarks.asgi:application", *address, *OPTIONS, *QUIET]
+
+    def popen_options(self) -> dict[str, object]:
+        core = machine.cores()[0]
+        return {"cwd": ROOT, "env": self.variables, "preexec_fn": lambda: os.sched_setaffinity(0, core)}
+
+    def is_ready(self) -> bool:
+        try:
+            self.lane()
+        except OSError:
+            return False
+        return True
+
+    def lane(self) -> dict[str, int]:
+        """How many batches the writer lane has written, of how many writes."""
+        with urllib.request.urlopen(f"http://{services.HOST}:{self.port}/", timeout=5) as answer:
+            done: dict[str, int] = json.load(answer)
+        return done
+
+
+def serving(variables: Mapping[str, str]) -> contextlib.AbstractContextManager[AppServer]:
+    """A server that ends with the block."""
+    return services.running(AppServer(variables))
+
+
+class Load:
+    """The load of one server; its connections stay open between rounds."""
+
+    def __init__(
+        self, server: AppServer, kind: str, path: str, connections: int, tokens: list[str], **plan: Any
+    ) -> None:
+        assert server.process is not None
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.benchmarks.load"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        fixed = {"port": server.port, "server": server.process.pid, "cores": sorted(machine.cores()[1])}
+        started = time.perf_counter()
+        self._ask({"kind": kind, "path": path, "connections": connections, "tokens": tokens, **plan, **fixed})
+        self.server = server
+        self.opening_seconds = time.perf_counter() - started
+
+    def run(self, **round_: Any) -> dict[str, Any]:
+        """One round: what was done in how many seconds, the CPU of both sides, latencies, and the lane's batches."""
+        before = self.server.lane()
+        result = self._ask(round_)
+        return result | {name: count - before[name] for name, count in self.server.lane().items()}
+
+    def _ask(self, line: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        print(json.dumps(line), file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError("The load generator ended early.")
+        result: dict[str, Any] = json.loads(answer)
+        return result
+
+    def close(self) -> None:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+        self._process.stdout.close()
