@@ -391,6 +391,8 @@ def recover(
     with transaction.atomic(using=using):
         now = now or clock.read(using)
         old = tokens.find(using, secret, now=now)
+        # Of two tabs that ask at once, the second waits here and then finds the successor.
+        SessionActivity.objects.using(using).select_for_update(no_key=True).get(pk=old.pk)
         _must_have_expired(using, old, now, maximum_age)
         created = create(
             user=old.user, metadata=old.metadata, config=old.config, device=device, predecessor=old, now=now
