@@ -18,6 +18,7 @@ from session_mgmt.actions.streams import Publication as NewPublication
 from session_mgmt.actions.writing import Group, Member
 from session_mgmt.bridge import bridge
 from session_mgmt.bridge.lane import Waiting
+from session_mgmt.exceptions import Unavailable
 from session_mgmt.models import ClientSession, Outbox, Publication, StateDocument, StateRevision, Stream
 from session_mgmt.shortcuts import create_session, drain, publish, state
 from tests.bridge.threads import held, together
@@ -190,6 +191,21 @@ def test_after_an_unknown_commit_a_keyed_write_is_found_and_not_doubled(monkeypa
 
     monkeypatch.setattr(writing, "execute", cut)
     assert publish("room:1", "once", key="k").offset == 1
+    assert _room("room:1") == ["once"]
+
+
+def test_after_an_unknown_commit_a_write_without_a_key_is_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, cuts = writing.execute, [True]
+
+    def cut(using: str, members: Any, group: Group, *, wait: bool = False) -> None:
+        real(using, members, group, wait=wait)
+        if members and cuts and cuts.pop():
+            raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(writing, "execute", cut)
+    with pytest.raises(Unavailable) as told:
+        publish("room:1", "once")
+    assert told.value.facts == {"unknown": True}
     assert _room("room:1") == ["once"]
 
 

@@ -16,6 +16,7 @@ from session_mgmt.bridge import bridge
 from session_mgmt.consumers.hub import hub
 from session_mgmt.consumers.websocket import SUBPROTOCOL, SessionConsumer
 from session_mgmt.registry import on_message, topic
+from session_mgmt.shortcuts import publish
 
 PATIENCE = 10.0
 
@@ -124,7 +125,9 @@ def declared() -> Any:
 
     @on_message
     def double(session: Any, data: Any) -> Any:
-        if data == "fail":
+        if data == "publish and fail":
+            publish("room:1", "from a handler that failed")
+        if not isinstance(data, dict):
             raise ValueError("no")
         return {"double": data["n"] * 2}
 

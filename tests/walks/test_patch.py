@@ -83,6 +83,15 @@ async def test_many_pipelined_updates_make_dense_versions(peers: Any, created: A
     assert (await bridge().read(_document, created)).data["n"] == 200
 
 
+async def test_a_clients_own_unanswered_writes_are_no_conflict(peers: Any, created: Any) -> None:
+    one = peers()
+    await one.open(created.token.secret)
+    for seq in range(1, 6):
+        await one.say(type="update", seq=seq, ops=[["set", "/typed", "x" * seq]], base=0, strategy="reject")
+    assert (await one.receipt(5))["ok"]
+    assert (await bridge().read(_document, created)).data == {"typed": "xxxxx"}
+
+
 def _document(created: Any) -> Any:
     row = StateDocument.objects.get(session=created.session, name="main")
     return bodies.load("default", row.pk, limit=10**7)

@@ -84,6 +84,17 @@ async def test_send_is_answered_once_and_its_effects_are_kept_once(peers: Any, c
     assert (await one.receipt(3))["ok"]
 
 
+async def test_what_a_failing_handler_wrote_is_undone_and_its_answer_kept(peers: Any, created: Any) -> None:
+    one = peers()
+    await one.open(created.token.secret, logs={ROOM: None})
+    await one.say(type="send", seq=1, data="publish and fail")
+    assert (await one.receipt(1))["error"]["name"] == "handler_failed"
+    await one.say(type="send", seq=1, data="publish and fail")
+    assert (await one.receipt(1))["replayed"] is True
+    await one.say(type="publish", seq=2, topic="room:1", data="after")
+    assert [entry[2] for entry in await one.entry(ROOM)] == ["after"]
+
+
 async def test_a_message_of_the_server_is_an_entry_of_the_sessions_own_log(peers: Any, created: Any) -> None:
     one = peers()
     await one.open(created.token.secret, logs={"session": created.position.as_json()})
