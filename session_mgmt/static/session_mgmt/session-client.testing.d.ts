@@ -1,0 +1,260 @@
+/*! session_mgmt browser client 0.1.0, BSD-3-Clause. Built from session_mgmt/js; do not edit. */
+/** Storage that cannot fail: what the browser refuses to keep is kept in memory, and the application is told once. */
+/** The part of the web's `Storage` that is used. */
+export interface StoreLike {
+	readonly length: number;
+	key(index: number): string | null;
+	getItem(key: string): string | null;
+	setItem(key: string, value: string): void;
+	removeItem(key: string): void;
+}
+export declare class MemoryStore implements StoreLike {
+	#private;
+	get length(): number;
+	key(index: number): string | null;
+	getItem(key: string): string | null;
+	setItem(key: string, value: string): void;
+	removeItem(key: string): void;
+}
+export interface SocketLike {
+	onopen: ((event: never) => void) | null;
+	onmessage: ((event: {
+		data: unknown;
+	}) => void) | null;
+	onclose: ((event: {
+		code: number;
+		reason: string;
+	}) => void) | null;
+	onerror: ((event: never) => void) | null;
+	send(text: string): void;
+	close(code?: number, reason?: string): void;
+}
+export type SocketClass = new (url: string, protocols: string[]) => SocketLike;
+export type Fetch = (url: string, init?: RequestInit) => Promise<Response>;
+export interface LocksLike {
+	request(name: string, options: {
+		signal?: AbortSignal;
+	}, callback: () => Promise<unknown>): Promise<unknown>;
+}
+/** The one error type. Programs branch on `name` or `code`, never on `message` (PROTOCOL section 11). */
+export interface ErrorFields {
+	code?: number;
+	name?: string;
+	temporary?: boolean;
+	message?: string;
+	retry_after?: number | null;
+	[fact: string]: unknown;
+}
+/** JSON values: their equality, the rules of PROTOCOL section 3 for what may be sent, and safe access to members. */
+export type Json = any;
+export type JsonObject = {
+	[key: string]: Json;
+};
+export type Operation = readonly [
+	"set",
+	string,
+	Json
+] | readonly [
+	"del",
+	string
+] | readonly [
+	"ins",
+	string,
+	Json
+] | readonly [
+	"inc",
+	string,
+	number
+] | readonly [
+	"obj",
+	string
+];
+/** Epoch, offset and tag: a place in a log. Two are equal only if all three parts are. */
+export type Position = readonly [
+	epoch: string,
+	offset: number,
+	tag: string
+];
+export interface Verdict {
+	mode: "up_to_date" | "entries" | "snapshot" | "gap" | "denied";
+	reason?: string;
+	from?: number | null;
+	to?: number | null;
+	position?: Position;
+	error?: ErrorFields;
+}
+export interface SessionFields {
+	session_id: string;
+	user_id: string | null;
+	state: "active" | "expired" | "terminated";
+	created_at: string;
+	last_active_at: string;
+	expires_at: string;
+	connection_state: string;
+	metadata: JsonObject;
+}
+export interface SnapshotFrame {
+	type: "snapshot";
+	log: string;
+	position: Position;
+	data?: Json;
+	url?: string;
+	reason?: string;
+}
+export interface GapFrame extends Verdict {
+	type: "gap";
+	log: string;
+}
+export interface ReceiptFrame {
+	type: "receipt";
+	seq: number;
+	ok: boolean;
+	replayed?: boolean;
+	position?: Position;
+	unchanged?: boolean;
+	dropped?: string[];
+	data?: Json;
+	error?: ErrorFields;
+}
+export type Entry = [
+	offset: number,
+	tag: string,
+	body: Json
+];
+declare class FakeLog {
+	#private;
+	readonly name: string;
+	epoch: string;
+	entries: Entry[];
+	head: number;
+	constructor(name: string);
+	get position(): Position;
+	at(offset: number): Position;
+	append(body: Json): Entry;
+	/** Forgets all entries up to an offset. */
+	trim(upTo?: number): void;
+	/** History is lost: another epoch, from the beginning. */
+	restart(): void;
+	after(offset: number): Entry[];
+	verdict(asked: Position | null): Verdict;
+	protected gap(from: number | null, reason: string): Verdict;
+	/** What follows a verdict, before live entries. */
+	replay(verdict: Verdict): object[];
+	gapFrame(from: number, to: number): GapFrame;
+}
+declare class FakeDocument extends FakeLog {
+	value: Json;
+	/** The address of the body, if snapshots are to be fetched. */
+	url: string | null;
+	write(ops: readonly Operation[], author?: {
+		client_id?: string;
+		seq?: number;
+	}): Entry;
+	restart(): void;
+	verdict(asked: Position | null): Verdict;
+	protected gap(_from: number | null, reason: string): Verdict;
+	replay(verdict: Verdict): object[];
+	snapshot(reason?: string): SnapshotFrame;
+}
+export interface FakePeer {
+	opened(socket: FakeSocket): void;
+	received(socket: FakeSocket, text: string): void;
+	closed(socket: FakeSocket): void;
+}
+declare class FakeSocket implements SocketLike {
+	#private;
+	readonly url: string;
+	readonly protocols: string[];
+	onopen: SocketLike["onopen"];
+	onmessage: SocketLike["onmessage"];
+	onclose: SocketLike["onclose"];
+	onerror: SocketLike["onerror"];
+	/** Nothing passes, and nobody is told. */
+	cut: boolean;
+	open: boolean;
+	closedWith: number | null;
+	constructor(url: string, protocols: string[], peer: FakePeer);
+	send(text: string): void;
+	close(code?: number): void;
+	/** From the server. */
+	deliver(frame: object): void;
+	/** The server or the network ends it. */
+	drop(code?: number): void;
+}
+export interface FakeClient {
+	id: string;
+	generation: number;
+	lastSeq: number;
+	receipts: Map<number, ReceiptFrame>;
+	socket: FakeSocket | null;
+	follows: Set<string>;
+}
+declare class FakeSession {
+	readonly id: string;
+	readonly token: string;
+	state: SessionFields["state"];
+	readonly log: FakeLog;
+	readonly documents: Map<string, FakeDocument>;
+	readonly clients: Map<string, FakeClient>;
+	constructor(id: string, token: string);
+	document(name: string): FakeDocument;
+	newClient(id: string): FakeClient;
+	fields(): SessionFields;
+}
+export interface FakeServerOptions {
+	/** Answers what a client sends. */
+	onMessage?: (data: Json) => Json;
+}
+export type Frame = {
+	type: string;
+	[field: string]: Json;
+};
+export declare class FakeServer {
+	#private;
+	readonly WebSocket: SocketClass;
+	readonly fetch: Fetch;
+	readonly sessions: FakeSession[];
+	readonly topics: Map<string, FakeLog>;
+	readonly denied: Set<string>;
+	/** Frames that clients have sent, the newest last. */
+	readonly received: Frame[];
+	readonly requests: string[];
+	readonly sockets: FakeSocket[];
+	/** Effects happen, but their receipts are lost. */
+	swallowReceipts: boolean;
+	recoverable: boolean;
+	/** No request is answered. */
+	offline: boolean;
+	/** What `connected` says beside the fixed part, such as `retry` or `limits`. */
+	settings: Record<string, Json>;
+	constructor({ onMessage }?: FakeServerOptions);
+	get session(): FakeSession;
+	get connected(): number;
+	topic(name: string): FakeLog;
+	publish(topic: string, data: Json): Position;
+	/** The server itself changes a document. */
+	write(operations: Operation[], name?: string): Position;
+	message(data: Json): void;
+	event(type: string, data: Json): void;
+	/** The next numbered writes are refused with these errors, one each. */
+	refuse(...errors: ErrorFields[]): void;
+	/** Sends a frame to every client, true to the protocol or not. */
+	broadcast(frame: object): void;
+	/** Every connection breaks; new ones are welcome. */
+	drop(code?: number): void;
+	/** Nothing passes any more, and nobody is told; connections that exist never work again. */
+	cut(): void;
+	mend(): void;
+	bye(code: number, retryAfter?: number | null): void;
+	forgetClients(): void;
+	expire(): void;
+	terminate(): void;
+}
+export declare class FakeLocks implements LocksLike {
+	#private;
+	request(name: string, options: {
+		signal?: AbortSignal;
+	}, callback: () => Promise<unknown>): Promise<unknown>;
+}
+
+export {};
