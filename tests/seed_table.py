@@ -1,0 +1,158 @@
+"""Every operation of the seed's interfaces, and where it lives: a Python verb, a REST call or a frame, an SDK method.
+
+``later`` says why an entry has no home of one kind yet; an entry with neither is a mistake that `test_seed_table`
+tells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SESSIONS = "session_mgmt.actions.sessions"
+CONNECTIONS = "session_mgmt.actions.connections"
+DOCUMENTS = "session_mgmt.actions.documents"
+SHORTCUTS = "session_mgmt.shortcuts"
+WRITES = "session_mgmt.bridge.writes"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """``verb`` is ``module:name``; ``call`` is ``METHOD route``; ``frame`` a client's frame; ``sdk``
+    ``Class.method``.
+    """
+
+    name: str
+    verb: str = ""
+    call: str = ""
+    frame: str = ""
+    sdk: str = ""
+    later: str = ""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+HTTP = "HTTP transports: SSE, long poll and hybrid come with their own issue"
+HISTORY = "history: checkpoints, restore and diff come with their own issue"
+REFRESH = "refresh: until it exists an access token lives as long as its session"
+STRATEGIES = "the other conflict strategies come with their own issue"
+ONE_SIDED = "only the client knows it; the server has no part in it"
+
+OPERATIONS = [
+    # ISessionManager
+    Operation("createSession", f"{SESSIONS}:create", "POST session-list", sdk="Sessions.createSession"),
+    Operation("getSession", f"{SESSIONS}:get", "GET session-detail", sdk="Sessions.getSession"),
+    Operation("updateSession", f"{SESSIONS}:update", "PATCH session-detail", sdk="Sessions.updateSession"),
+    Operation("terminateSession", f"{SESSIONS}:terminate", "DELETE session-detail", sdk="Sessions.terminateSession"),
+    Operation("getActiveSessions", f"{SESSIONS}:list_active", "GET session-list", sdk="Sessions.getActiveSessions"),
+    Operation(
+        "cleanupExpiredSessions",
+        "session_mgmt.actions.cleanup:cleanup",
+        later="an operator's verb: a Celery task, a command and an admin action, and no business of a client",
+    ),
+    Operation("validateSession", f"{SESSIONS}:validate", "POST session-validate", sdk="Sessions.validateSession"),
+    Operation("recoverSession", f"{SESSIONS}:recover", "POST session-recover", sdk="Sessions.recoverSession"),
+    Operation(
+        "getSessionMetrics",
+        "session_mgmt.actions.monitoring:session_metrics",
+        "GET session-metrics",
+        sdk="Sessions.getSessionMetrics",
+    ),
+    Operation("onSessionEvent", f"{SHORTCUTS}:on", "GET session-events", sdk="Sessions.onSessionEvent"),
+    Operation("onSessionEvent: unsubscribe", f"{SHORTCUTS}:off", frame="unsubscribe", sdk="Sessions.onSessionEvent"),
+    # IConnectionManager
+    Operation("connect", "session_mgmt.actions.resuming:attach", frame="connect", sdk="ConnectionControls.connect"),
+    Operation("disconnect", f"{SHORTCUTS}:disconnect", frame="disconnect", sdk="ConnectionControls.disconnect"),
+    Operation("reconnect", f"{SHORTCUTS}:reconnect", frame="connect", sdk="ConnectionControls.reconnect"),
+    Operation("isConnected", f"{SHORTCUTS}:is_connected", "GET session-detail", sdk="ConnectionControls.isConnected"),
+    Operation("send", f"{SHORTCUTS}:send", "POST session-messages", "send", sdk="ConnectionControls.send"),
+    Operation("onMessage", f"{SHORTCUTS}:on_message", frame="send", sdk="ConnectionControls.onMessage"),
+    Operation(
+        "getConnectionStats",
+        "session_mgmt.actions.monitoring:session_metrics",
+        "GET session-metrics",
+        sdk="ConnectionControls.getConnectionStats",
+    ),
+    Operation("setupHeartbeat", f"{CONNECTIONS}:flush", frame="ping", sdk="ConnectionControls.setupHeartbeat"),
+    Operation("setConnectionConfig", sdk="ConnectionControls.setConnectionConfig", later=ONE_SIDED),
+    Operation(
+        "connection type websocket",
+        "session_mgmt.consumers.websocket:SessionConsumer",
+        frame="connect",
+        sdk="SessionClient.start",
+    ),
+    Operation("connection type http", later=HTTP),
+    Operation("connection type hybrid", later=HTTP),
+    # IStateManager
+    Operation("getState", f"{SHORTCUTS}:State.get", "GET document-detail", sdk="StateDocument.getState"),
+    Operation("updateState", f"{WRITES}:update", "PATCH document-detail", "update", "StateDocument.updateState"),
+    Operation("syncState", f"{DOCUMENTS}:sync", "POST document-sync", "subscribe", "StateDocument.syncState"),
+    Operation("persistState", sdk="StateDocument.persistState", later=HISTORY),
+    Operation("restoreState", sdk="StateDocument.restoreState", later=HISTORY),
+    Operation("clearState", f"{SHORTCUTS}:State.clear", "DELETE document-detail", sdk="StateDocument.clearState"),
+    Operation("compressState", f"{DOCUMENTS}:compress", "POST document-compress", sdk="StateDocument.compressState"),
+    Operation("getStateSize", f"{SHORTCUTS}:State.size", "GET document-size", sdk="StateDocument.getStateSize"),
+    Operation(
+        "onStateChange", "session_mgmt.signals:state_changed", frame="subscribe", sdk="StateDocument.onStateChange"
+    ),
+    # ISessionAuth
+    Operation("tokens", "session_mgmt.actions.tokens:issue", "POST session-list", sdk="Auth.token"),
+    Operation("secure context", "session_mgmt.actions.tokens:verify", frame="connect", sdk="Auth.headers"),
+    Operation("automatic refresh", later=REFRESH),
+    Operation("permission-based validation", f"{SESSIONS}:validate", "POST session-validate", sdk="Auth.validate"),
+    Operation("onAuthRequired", sdk="Auth.onAuthRequired", later=ONE_SIDED),
+    # ISessionRecovery
+    Operation("recover logs", "session_mgmt.protocol.recovery:decide", frame="connect", sdk="SessionClient.on"),
+    Operation("recover a session", f"{SESSIONS}:recover", "POST session-recover", sdk="Sessions.recoverSession"),
+    # ISessionMonitor
+    Operation("metrics", "session_mgmt.actions.monitoring:overview", "GET health", sdk="SessionClient.stats"),
+    # IClientSession, the one object
+    Operation("IClientSession", f"{SHORTCUTS}:create_session", frame="connect", sdk="SessionClient.start"),
+    Operation("subscriptions", "session_mgmt.actions.resuming:follow", frame="subscribe", sdk="Topics.subscribe"),
+    Operation("publish", f"{SHORTCUTS}:publish", "POST topic-publications", "publish", "Topics.publish"),
+]
+
+# What the server itself records; the others with the reason why it does not yet.
+EVENTS_LATER = {
+    "auth_required": "told by the client when its token is refused; recorded with refresh",
+    "auth_success": REFRESH,
+    "auth_failed": "recorded with the audit trail of authentication",
+    "state_synchronized": "recorded with the other figures of synchronisation",
+    "error_occurred": "recorded with the other figures of a session",
+}
+
+SESSION_INFO = [
+    "session_id",
+    "user_id",
+    "state",
+    "created_at",
+    "last_active_at",
+    "expires_at",
+    "connection_state",
+    "metadata",
+]
+CLIENT_STATE = ["data", "version", "last_modified", "checksum", "compressed", "encrypted", "size"]
+
+# Field of SessionConfig -> a setting, or a field of a session, of an update, of the SDK; or why there is none yet.
+SESSION_CONFIG = {
+    "idle timeout": "setting idle_timeout",
+    "absolute timeout": "setting absolute_timeout",
+    "idle timeout of one session": "config idle_timeout",
+    "absolute timeout of one session": "config absolute_timeout",
+    "connection.type": f"later {HTTP}",
+    "connection.heartbeat interval": "setting heartbeat_interval",
+    "connection.missed limit": "setting heartbeat_missed_limit",
+    "connection.reconnect initial": "setting reconnect_initial",
+    "connection.reconnect maximum": "setting reconnect_maximum",
+    "connection.reconnect factor": "setting reconnect_factor",
+    "connection.reconnect jitter": "later full jitter is the rule of the protocol, and no choice",
+    "connection.reconnect attempts": "setting reconnect_attempts",
+    "state.compression threshold": "setting compression_threshold",
+    "state.maximum": "setting max_document_bytes",
+    "state.encryption": "setting encrypt_state",
+    "state.sync": "later delayed synchronisation comes with the other strategies; immediate is the only one",
+    "state.conflict strategy": "update strategy",
+    "permissions": "later scopes come with refresh; until then a session may what its user may",
+    "metadata": "create metadata",
+    "session_id of trusted code": "create session_id",
+}

@@ -1,0 +1,179 @@
+"""Each operation of the seed's interfaces exists in Python, on the wire and in the SDK, or says why not yet."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import re
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import resolve, reverse
+
+from session_mgmt.actions import info, sessions
+from session_mgmt.bridge import writes
+from session_mgmt.conf import Settings
+from session_mgmt.protocol import frames
+from session_mgmt.protocol.events import EVENT_TYPES
+from session_mgmt.registry import registry, topic
+from tests.docs.pages import ROOT
+from tests.seed_table import (
+    CLIENT_STATE,
+    EVENTS_LATER,
+    OPERATIONS,
+    SESSION_CONFIG,
+    SESSION_INFO,
+    Operation,
+)
+
+TYPINGS = (ROOT / "session_mgmt/static/session_mgmt/session-client.d.ts").read_text(encoding="utf-8")
+PARTS = {"pk": "01937a52-7a39-7bd1-a71b-3c1f6e0ad9a1", "name": "main", "topic": "orders:42"}
+NEEDS = {"session": ["pk"], "document": ["pk", "name"], "topic": ["topic"]}
+
+
+def address(route: str, **parts: str) -> str:
+    given = {**PARTS, **parts}
+    named = [] if route == "session-list" else NEEDS.get(route.split("-")[0], [])
+    return reverse(f"session_mgmt:{route}", kwargs={name: given[name] for name in named if route != "document-list"})
+
+
+def having(field: str) -> list[Operation]:
+    return [operation for operation in OPERATIONS if getattr(operation, field)]
+
+
+def test_an_operation_that_lacks_a_home_says_why() -> None:
+    homeless = [o.name for o in OPERATIONS if not (o.verb and (o.call or o.frame) and o.sdk) and not o.later]
+    assert homeless == []
+
+
+@pytest.mark.parametrize("operation", having("verb"), ids=str)
+def test_the_verb_exists(operation: Operation) -> None:
+    module, name = operation.verb.split(":")
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    assert callable(found) or hasattr(found, "connect")
+
+
+@pytest.mark.parametrize("operation", having("call"), ids=str)
+def test_the_rest_call_is_mounted(operation: Operation) -> None:
+    method, route = operation.call.split()
+    view = resolve(address(route)).func
+    allowed = getattr(view, "actions", None) or view.view_class.http_method_names  # type: ignore[attr-defined]
+    assert method.lower() in allowed
+
+
+@pytest.mark.parametrize("operation", having("frame"), ids=str)
+def test_the_frame_is_read_by_the_server(operation: Operation) -> None:
+    assert operation.frame in frames.FRAME_TYPES
+
+
+@pytest.mark.parametrize("operation", having("sdk"), ids=str)
+def test_the_sdk_offers_the_method(operation: Operation) -> None:
+    class_, method = operation.sdk.split(".")
+    found = re.search(rf"^(export )?declare class {class_} .*?^}}", TYPINGS, re.MULTILINE | re.DOTALL)
+    assert found
+    assert re.search(rf"^\t(static |get )?{method}[<(]", found[0], re.MULTILINE)
+
+
+# -- the calls work ----------------------------------------------------------------------------------------------------
+
+BODIES: dict[str, Any] = {
+    "PATCH session-detail": {"metadata": {"device": "phone"}},
+    "PATCH document-detail": {"merge": {"a": 1}},
+    "POST session-messages": {"data": {"hello": 1}},
+    "POST topic-publications": {"data": {"status": "paid"}},
+}
+# Without the right to it, and with nothing to recover: the honest answer is a refusal of its own.
+REFUSED = {
+    "POST session-list": "permission_denied",
+    "POST session-messages": "permission_denied",
+    "POST session-recover": "not_recoverable",
+}
+CALLS = sorted({operation.call for operation in having("call")})
+
+
+@pytest.fixture
+def orders() -> Any:
+    before = registry.topics[:]
+
+    @topic("orders:{pk}", publish=True)
+    def everybody(session: Any, pk: str) -> bool:
+        return True
+
+    yield
+    registry.topics[:] = before
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("call", CALLS)
+def test_the_rest_call_works(call: str, orders: None) -> None:
+    created = sessions.create()
+    writes.update(created.session.pk, "main", "merge", {"cart": {}})
+    method, route = call.split()
+    answer = Client().generic(
+        method,
+        address(route, pk=str(created.session.pk)),
+        data=json.dumps(BODIES.get(call, {})) if method != "GET" else "",
+        content_type="application/json",
+        headers={"Authorization": f"Bearer {created.token.secret}"},
+    )
+    if call in REFUSED:
+        assert answer.json()["name"] == REFUSED[call]
+    else:
+        assert 200 <= answer.status_code < 300, answer.content
+
+
+# -- events and values -------------------------------------------------------------------------------------------------
+
+
+def recorded() -> set[str]:
+    """The event types that some verb records."""
+    verbs = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "session_mgmt/actions").glob("*.py"))
+    return {type_ for type_ in EVENT_TYPES if f"names.{type_.upper()}" in verbs} - {"error_occurred"}
+
+
+def test_there_are_the_seeds_twelve_events_and_the_sdk_knows_them() -> None:
+    assert len(EVENT_TYPES) == 12
+    block = re.search(r"EVENT_TYPES: readonly \[(.*?)\]", TYPINGS, re.DOTALL)
+    assert block and re.findall(r'"(\w+)"', block[1]) == list(EVENT_TYPES)
+
+
+def test_every_event_is_recorded_by_a_verb_or_says_why_not_yet() -> None:
+    assert recorded() | set(EVENTS_LATER) == set(EVENT_TYPES)
+    assert not recorded() & set(EVENTS_LATER), "recorded now: take it out of EVENTS_LATER"
+
+
+@pytest.mark.django_db
+def test_session_info_has_the_seeds_fields_and_the_sdk_speaks_camel_case() -> None:
+    assert list(info.session_info(sessions.create().session, "connected")) == SESSION_INFO
+    block = re.search(r"interface SessionInfo \{(.*?)\}", TYPINGS, re.DOTALL)
+    camel = [re.sub(r"_(\w)", lambda match: match[1].upper(), name) for name in SESSION_INFO]
+    assert block and [name for name in re.findall(r"(\w+)\??:", re.sub(r"/\*.*?\*/", "", block[1]))] == camel
+
+
+@pytest.mark.django_db(transaction=True)
+def test_client_state_has_the_seeds_fields() -> None:
+    created = sessions.create()
+    writes.update(created.session.pk, "main", "merge", {"a": 1})
+    headers = {"Authorization": f"Bearer {created.token.secret}"}
+    answer = Client().get(address("document-detail", pk=str(created.session.pk)), headers=headers)
+    assert set(CLIENT_STATE) <= set(answer.json())
+
+
+@pytest.mark.parametrize("field", SESSION_CONFIG)
+def test_a_field_of_session_config_has_its_place(field: str) -> None:
+    kind, _, where = SESSION_CONFIG[field].partition(" ")
+    if kind == "setting":
+        assert where in {field.name for field in fields(Settings)}
+    elif kind == "config":
+        assert where in inspect.getsource(sessions)
+    elif kind == "create":
+        assert where in inspect.signature(sessions.create).parameters
+    elif kind == "update":
+        assert where in frames.Update.__slots__
+    else:
+        assert (kind, bool(where)) == ("later", True)
