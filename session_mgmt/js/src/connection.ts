@@ -75,6 +75,10 @@ export class Connection {
     return this.status === "connected";
   }
 
+  get #trying(): Status {
+    return this.#everConnected ? "reconnecting" : "connecting";
+  }
+
   /** Resolves when connected; rejects when the connection is given up before that. */
   connect(): Promise<void> {
     if (this.connected) return Promise.resolve();
@@ -142,7 +146,7 @@ export class Connection {
 
   #open(): void {
     this.#clearTimer();
-    this.#setStatus(this.#everConnected ? "reconnecting" : "connecting", this.reason);
+    this.#setStatus(this.#trying, this.reason);
     const wish = this.#wish;
     try {
       const url = this.#port.address();
@@ -213,7 +217,7 @@ export class Connection {
     };
     const repair = this.#port.repair(code, wasReady) ?? ((reconnect ?? mayReconnect(code)) ? "reconnect" : "stop");
     if (typeof repair === "string") return go(repair);
-    this.#setStatus("reconnecting", reason);
+    this.#setStatus(this.#trying, reason);
     void repair.then(go);
   }
 
@@ -222,7 +226,7 @@ export class Connection {
     if (wait === null) return this.#fail(reason);
     this.#notBefore = this.#env.clock.now() + retryAfter * 1000;
     this.#timer = this.#env.clock.setTimeout(() => this.#open(), wait);
-    this.#setStatus("reconnecting", reason);
+    this.#setStatus(this.#trying, reason);
   }
 
   #fail(reason: StatusReason): void {
@@ -243,6 +247,8 @@ export class Connection {
     if (this.#connectedAt !== null && now - this.#connectedAt >= STABLE_AFTER) this.backoff.reset();
     this.#connectedAt = null;
     this.#socket = null;
+    // What the application is told from here on must not look as if it were connected.
+    if (this.connected) this.status = this.#trying;
     this.heartbeat.stop();
     this.#clearTimer();
     this.#asked.clear();

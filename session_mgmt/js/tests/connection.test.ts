@@ -231,6 +231,32 @@ describe("signs of the page", () => {
   });
 });
 
+test("a client that never was connected says connecting through all attempts", async () => {
+  const browser = new Browser();
+  const tab = browser.tab();
+  await tab.close(await tab.openConnected());
+  const client = await tab.open({ autoConnect: false });
+  browser.server.cut();
+  const seen = statuses(client);
+  void client.connection.connect();
+  await pass(60);
+  browser.server.mend();
+  await pass(40);
+  expect(new Set(seen.map(([status]) => status))).toEqual(new Set(["connecting", "connected"]));
+});
+
+test("a callback of an ended connection does not find the client connected", async () => {
+  const { browser, client } = await connected();
+  const seen: Status[] = [];
+  client.on("unsent", () => void seen.push(client.status));
+  browser.server.swallowReceipts = true;
+  void client.send(1);
+  await turns();
+  browser.server.forgetClients();
+  await turns();
+  expect(seen).toEqual(["reconnecting"]);
+});
+
 describe("the application's own control", () => {
   test("connect resolves when connected, and rejects when the connection is given up", async () => {
     const browser = new Browser();
