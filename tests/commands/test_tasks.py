@@ -1,0 +1,92 @@
+"""The Celery tasks: found by the names of the schedule, and harmless when run again."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import transaction
+
+import session_mgmt
+from project.celery import app
+from session_mgmt import tasks
+from session_mgmt.actions import sessions
+from session_mgmt.bridge import writes
+from session_mgmt.models import Outbox, Publication, SessionActivity, SessionEvent, clock
+from session_mgmt.registry import off, on
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def seen() -> Any:
+    """Events that a durable handler was given; it fails for those in ``broken``."""
+    told: list[Any] = []
+    told_broken: set[Any] = set()
+
+    @on("session_created", durable=True)
+    def handle(event: Any) -> None:
+        if event.session_id in told_broken:
+            raise RuntimeError("not today")
+        told.append(event.session_id)
+
+    yield told, told_broken
+    off(handle)
+
+
+def test_the_schedule_names_tasks_that_exist() -> None:
+    app.loader.import_default_modules()
+    assert {entry["task"] for entry in session_mgmt.beat_schedule().values()} <= app.tasks.keys()
+
+
+def test_a_schedule_entry_expires_before_the_next_is_due() -> None:
+    for entry in session_mgmt.beat_schedule(cleanup_interval=timedelta(minutes=1)).values():
+        assert entry["options"]["expires"] < entry["schedule"]
+
+
+def test_the_cleanup_task_ends_what_is_due() -> None:
+    sessions.create()
+    SessionActivity.objects.update(expires_at=clock.read("default") - timedelta(hours=1))
+    assert tasks.cleanup_sessions()["expired"] == 1
+    assert tasks.cleanup_sessions()["expired"] == 0
+
+
+def test_the_drain_task_tells_what_a_dead_process_left() -> None:
+    with transaction.atomic():
+        writes.publish("orders:1", {"n": 1})
+        # As if the process died right after COMMIT: nobody hears the bell.
+        transaction.get_connection().run_on_commit.clear()
+    assert Outbox.objects.count() == 1
+    assert tasks.drain_outbox() == 1
+    assert Publication.objects.count() == 1
+    assert tasks.drain_outbox() == 0
+
+
+def test_durable_handlers_run_once_for_each_event(seen: Any) -> None:
+    told, _ = seen
+    made = [sessions.create().session.pk for _ in range(3)]
+    assert tasks.run_handlers() == 3
+    assert told == made
+    assert tasks.run_handlers() == 0
+
+
+def test_a_failing_handler_is_tried_again_and_holds_up_no_other(seen: Any, caplog: pytest.LogCaptureFixture) -> None:
+    told, broken = seen
+    first, second = sessions.create().session.pk, sessions.create().session.pk
+    broken.add(first)
+    assert tasks.run_handlers() == 1
+    assert told == [second]
+    assert SessionEvent.objects.get(pending=True).session_id == first
+    broken.clear()
+    assert tasks.run_handlers() == 1
+    assert told == [second, first]
+
+
+def test_many_failing_handlers_do_not_starve_the_others(seen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    told, broken = seen
+    monkeypatch.setattr(tasks, "HANDLERS", 2)
+    broken.update(sessions.create().session.pk for _ in range(5))
+    good = sessions.create().session.pk
+    assert tasks.run_handlers() == 1
+    assert told == [good]
