@@ -4,7 +4,8 @@ import { CLOSE, CLOSE_NAMES, mayReconnect } from "../src/codes";
 import { EVENT_TYPES } from "../src/events";
 
 const protocol = readFileSync(new URL("../../../docs/PROTOCOL.md", import.meta.url), "utf8");
-const rows = [...protocol.matchAll(/^\| (4\d{3}) \| (?:`(\w+)`)? *\|/gm)].map(([, code, name]) => [Number(code), name] as const);
+const matches = [...protocol.matchAll(/^\| (4\d{3}) \| (?:`(\w+)`)? *\|/gm)];
+const rows = matches.map(([, code, name]) => [Number(code), name] as const);
 
 test("every close code of the protocol page is known by its name", () => {
   expect(rows.length).toBeGreaterThan(15);

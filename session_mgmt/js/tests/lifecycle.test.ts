@@ -21,7 +21,8 @@ describe("client_forgotten", () => {
     browser.server.publish("t", "meanwhile");
     await pass(2);
     expect(await refusal(lost)).toBe("client_forgotten");
-    expect(unsent).toEqual([[[{ seq: 2, write: { type: "publish", topic: "chat", data: "hello" } }], "client_forgotten"]]);
+    const write = { type: "publish", topic: "chat", data: "hello" };
+    expect(unsent).toEqual([[[{ seq: 2, write }], "client_forgotten"]]);
     expect(client.clientId).not.toBe(clientId);
     expect(seen).toEqual(["meanwhile"]);
     await client.state.set("/b", 2);

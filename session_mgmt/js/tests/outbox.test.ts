@@ -8,14 +8,19 @@ import { pass, useFakeClock } from "./harness";
 
 useFakeClock();
 
-const clock: Clock = { now: Date.now, setTimeout: (call, ms) => setTimeout(call, ms), clearTimeout: (id) => clearTimeout(id as never) };
+const clock: Clock = {
+  now: Date.now,
+  setTimeout: (call, ms) => setTimeout(call, ms),
+  clearTimeout: (id) => clearTimeout(id as never),
+};
 const busy = { name: "busy", temporary: true, retry_after: 1 };
 const gap = { name: "seq_gap", temporary: true };
 
 async function outbox() {
   const env = environment({ WebSocket: class {}, locks: null, BroadcastChannel: null, page: null });
   const sent: number[] = [];
-  const port = { send: (frame: object) => Boolean(sent.push((frame as { seq: number }).seq)), rebase: vi.fn(), stuck: vi.fn() };
+  const send = (frame: object) => Boolean(sent.push((frame as { seq: number }).seq));
+  const port = { send, rebase: vi.fn(), stuck: vi.fn() };
   const record = await ClientRecord.open(env, new Shelf(new MemoryStore(), ""), "");
   return { box: new Outbox(record, clock, port), port, sent };
 }

@@ -14,7 +14,8 @@ function channels(): new (name: string) => ChannelLike {
     }
     postMessage(data: unknown): void {
       for (const other of open) {
-        if (other !== this && other.name === this.name) queueMicrotask(() => open.has(other) && other.onmessage?.({ data }));
+        if (other === this || other.name !== this.name) continue;
+        queueMicrotask(() => open.has(other) && other.onmessage?.({ data }));
       }
     }
     close(): void {
@@ -166,7 +167,8 @@ describe("a start", () => {
     expect(calls[0]?.[1].get("X-CSRFToken")).toBe("t");
     expect(calls[0]?.[1].get("Authorization")).toBeNull();
     const errors = record(client, "error");
-    browser.server.broadcast({ type: "snapshot", log: "state:main", position: ["e", 1, "t"], url: "http://evil.test/x" });
+    const url = "http://evil.test/x";
+    browser.server.broadcast({ type: "snapshot", log: "state:main", position: ["e", 1, "t"], url });
     await turns();
     expect(calls.every(([url]) => url.startsWith("http://shop.test/"))).toBe(true);
     expect(errors).toEqual([]);

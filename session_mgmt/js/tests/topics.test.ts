@@ -282,7 +282,8 @@ describe("the session's own log", () => {
     browser.server.event("of_a_later_version", {});
     await turns();
     expect(messages).toEqual(["hello", "hello"]);
-    expect(updated[0]?.[1]).toMatchObject({ type: "session_updated", data: { metadata: 1 }, position: expect.any(Array) });
+    const entry = { type: "session_updated", data: { metadata: 1 }, position: expect.any(Array) };
+    expect(updated[0]?.[1]).toMatchObject(entry);
     expect(all).toEqual(["session_updated"]);
   });
 

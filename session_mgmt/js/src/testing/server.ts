@@ -336,7 +336,8 @@ function receiptOf(client: FakeClient, asked: Json, logs: Record<string, Verdict
         .filter(([, verdict]) => verdict.mode === mode)
         .map(([name, { from, to }]) => [name, [mode === "entries" ? (from as number) + 1 : from, to]]),
     );
-  const fixed = { id: "1", verdict: "full", reason: "resumed", generation: client.generation, duration_ms: 1, queries: 1 };
+  const { generation } = client;
+  const fixed = { id: "1", verdict: "full", reason: "resumed", generation, duration_ms: 1, queries: 1 };
   return { ...fixed, asked, replayed: of("entries"), lost: of("gap") };
 }
 
