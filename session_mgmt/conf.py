@@ -88,10 +88,12 @@ class Settings:
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """The settings as they are now; unknown names are left to the system check."""
+    """The settings as they are now; what cannot be understood is left to the system check."""
     given = getattr(django_settings, NAME, {})
     known = {f.name for f in fields(Settings)}
-    return Settings(**{name.lower(): value for name, value in given.items() if name.lower() in known})
+    if not isinstance(given, dict):
+        return Settings()
+    return Settings(**{str(name).lower(): value for name, value in given.items() if str(name).lower() in known})
 
 
 @receiver(setting_changed)
