@@ -1,0 +1,74 @@
+"""Every system check fires on the mistake that it is for, with a hint, and is silent without it."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.checks import CheckMessage, run_checks
+
+from session_mgmt import checks
+from session_mgmt.actions import vaults
+
+KEY = ("k1", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
+ENGINE = "django.db.backends.sqlite3"
+
+# The id -> what is set for it: SESSION_MGMT, or other settings of the project.
+MISTAKES: dict[str, dict[str, Any]] = {
+    "E001": {"SESSION_MGMT": ["idle_timeout"]},
+    "E002": {"SESSION_MGMT": {"idle_timeouts": timedelta(hours=1)}},
+    "E003": {"SESSION_MGMT": {"idle_timeout": 3600}},
+    "E004": {"SESSION_MGMT": {"idle_timeout": timedelta(seconds=59)}},
+    "E005": {"SESSION_MGMT": {"lease_duration": timedelta(seconds=30)}},
+    "E006": {"SESSION_MGMT": {"session_limit_policy": "lottery"}},
+    "E007": {"SESSION_MGMT": {"database": "elsewhere"}},
+    "E008": {"SESSION_MGMT": {"state_keys": (("k1", "short"),)}},
+    "E009": {"SESSION_MGMT": {"encrypt_state": True}},
+    "E010": {"SESSION_MGMT": {"state_keys": (KEY,)}},
+    "W001": {"DATABASES": {"default": {"ENGINE": ENGINE, "NAME": "db.sqlite3"}}},
+    "W002": {"CHANNEL_LAYERS": {}},
+}
+
+
+def found(settings: Any, **changed: Any) -> list[CheckMessage]:
+    for name, value in changed.items():
+        setattr(settings, name, value)
+    return [m for m in run_checks(include_deployment_checks=True) if (m.id or "").startswith("session_mgmt.")]
+
+
+def test_every_check_has_its_mistake_here() -> None:
+    source = Path(checks.__file__).read_text(encoding="utf-8")
+    assert set(re.findall(r'id="session_mgmt\.(\w+)"', source)) == set(MISTAKES)
+
+
+# Django itself warns that DATABASES is not overridden by tests; nothing connects here.
+@pytest.mark.filterwarnings("ignore:Overriding setting DATABASES")
+@pytest.mark.parametrize("id_", MISTAKES)
+def test_a_mistake_is_told_with_a_hint(id_: str, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    if id_ == "E010":
+        monkeypatch.setattr(vaults, "sealing", None)
+        vaults._keyring.cache_clear()
+    told = [message for message in found(settings, **MISTAKES[id_]) if message.id == f"session_mgmt.{id_}"]
+    assert len(told) == 1
+    assert told[0].hint
+
+
+@pytest.mark.filterwarnings("ignore:Overriding setting DATABASES")
+def test_a_project_without_mistakes_is_told_nothing(settings: Any) -> None:
+    fit = {"ENGINE": ENGINE, "NAME": "db.sqlite3", "OPTIONS": {"transaction_mode": "IMMEDIATE"}}
+    layers = {"default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"}}
+    given = {"IDLE_TIMEOUT": timedelta(hours=1), "reconnect_factor": 2, "allowed_origins": ["https://shop.example"]}
+    assert found(settings, DATABASES={"default": fit}, CHANNEL_LAYERS=layers, SESSION_MGMT=given) == []
+
+
+@pytest.mark.parametrize("value", [True, "1", None, 1.5])
+def test_a_number_is_neither_a_flag_nor_text(value: Any, settings: Any) -> None:
+    assert "session_mgmt.E003" in [message.id for message in found(settings, SESSION_MGMT={"max_ops": value})]
+
+
+def test_a_layer_in_memory_is_fine_while_developing(settings: Any) -> None:
+    settings.CHANNEL_LAYERS = {}
+    assert not [message for message in run_checks() if message.id == "session_mgmt.W002"]
