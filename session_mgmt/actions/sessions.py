@@ -394,18 +394,15 @@ def recover(
         # Of two tabs that ask at once, the second waits here and then finds the successor.
         SessionActivity.objects.using(using).select_for_update(no_key=True).get(pk=old.pk)
         _must_have_expired(using, old, now, maximum_age)
+        successor = ClientSession.objects.using(using).select_related("activity").filter(recovered_from=old).first()
+        if successor is not None:
+            return _recovered_before(using, old, successor, now)
         created = create(
             user=old.user, metadata=old.metadata, config=old.config, device=device, predecessor=old, now=now
         )
         documents = _carry_documents(using, old, created.session, now) if state else []
         topics = _carry_subscriptions(using, old, created.session, now) if subscriptions else []
-        receipt = {
-            "verdict": "state_only" if state else "none",
-            "reason": "session_expired",
-            "recovered_from": str(old.pk),
-            "documents": documents,
-            "subscriptions": topics,
-        }
+        receipt = _recovery_receipt(old, documents, topics)
         _tell(using, [record(created.session.pk, names.CONNECTION_RESTORED, receipt)], now)
     return Restored(created, receipt)
 
@@ -420,8 +417,30 @@ def _must_have_expired(using: str, old: ClientSession, now: datetime, maximum_ag
     age = now - (old.ended_at or now)
     if age > min(maximum_age or settings().retention, settings().retention):
         raise NotRecoverable()
-    if ClientSession.objects.using(using).filter(recovered_from=old).exists():
-        raise NotRecoverable("The session has a successor already.")
+
+
+def _recovered_before(using: str, old: ClientSession, successor: ClientSession, now: datetime) -> Restored:
+    """The answer to the first request was lost, or two tabs asked: the same successor again, with a token of its own."""
+    _must_be_live(successor, now)
+    activity = successor.activity
+    token = tokens.issue(using, successor, expires_at=activity.absolute_deadline + settings().retention, now=now)
+    position = Position(activity.epoch, activity.event_seq, activity.event_tag)
+    documents = StateDocument.objects.using(using).filter(session=successor).order_by("name")
+    topics = Subscription.objects.using(using).filter(session=successor).order_by("topic")
+    receipt = _recovery_receipt(
+        old, list(documents.values_list("name", flat=True)), list(topics.values_list("topic", flat=True))
+    )
+    return Restored(Created(successor, token, position), receipt)
+
+
+def _recovery_receipt(old: ClientSession, documents: list[str], topics: list[str]) -> dict[str, Any]:
+    return {
+        "verdict": "state_only" if documents else "none",
+        "reason": "session_expired",
+        "recovered_from": str(old.pk),
+        "documents": documents,
+        "subscriptions": topics,
+    }
 
 
 def _carry_documents(using: str, old: ClientSession, new: ClientSession, now: datetime) -> list[str]:
