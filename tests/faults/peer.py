@@ -205,7 +205,7 @@ class Peer:
 
     async def retry_answered(self) -> None:
         """Ask again for an answer that was given, as a client that lost it would."""
-        candidates = [seq for seq in self.answered if seq > self.told]
+        candidates = [seq for seq in self.answered if seq > self.told and seq not in self.asking]
         if candidates and self.ready and self.socket is not None:
             seq = self.chance.choice(candidates)
             self.asking.add(seq)
