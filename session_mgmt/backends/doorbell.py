@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import secrets
 import threading
 from collections.abc import Callable
 from functools import lru_cache
@@ -22,6 +24,14 @@ Heads = dict[str, int]
 Listener = Callable[[Heads, dict[str, Any] | None], None]
 SEND_TIMEOUT = 2.0
 PENDING_LIMIT = 10_000
+_BOOT = secrets.token_hex(8)
+
+
+def origin() -> str:
+    """This process, so that it does not hear its own rings again: what lives in the doorbell alone would come twice.
+    With the process id, because a fork has the same memory.
+    """
+    return f"{_BOOT}.{os.getpid()}"
 
 
 def group_of(key: str) -> str:
@@ -96,9 +106,9 @@ class _Sender:
         try:
             async with asyncio.timeout(SEND_TIMEOUT):
                 for key, head in heads.items():
-                    await layer.group_send(group_of(key), {"type": "doorbell", "heads": {key: head}})
+                    await layer.group_send(group_of(key), _message(key, head))
                 for key, load in cargo:
-                    await layer.group_send(group_of(key), {"type": "doorbell", "heads": {key: 0}, "cargo": load})
+                    await layer.group_send(group_of(key), {**_message(key, 0), "cargo": load})
         except Exception as error:
             # Nothing is lost: every process also checks the positions that it serves. One line, or a dead Redis fills
             # the log.
@@ -142,7 +152,13 @@ class RemoteListener:
             await layer.group_add(group_of(key), self._channel)
         while True:
             message = await layer.receive(self._channel)
+            if message.get("origin") == origin():
+                continue
             self._heard(message["heads"], message.get("cargo"))
+
+
+def _message(key: str, head: int) -> dict[str, Any]:
+    return {"type": "doorbell", "heads": {key: head}, "origin": origin()}
 
 
 async def _patiently(work: Any) -> None:
