@@ -174,7 +174,8 @@ class Proxy:
             await self._pass_on(head, reader, writer)
 
     async def _pass_on(self, head: Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await self._network.passing(head.client)
+        # A request for a page that comes while a server is about to die waits for the next one.
+        await self._network.passing(head.client, answers=not head.is_upgrade)
         server = await self._connect(head)
         if server is None:
             writer.write(UNAVAILABLE)

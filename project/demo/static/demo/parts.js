@@ -4,6 +4,12 @@ const part = (id) => document.getElementById(id);
 
 const MOST_LINES = 40;
 
+/** Shows a value now and at every change. After a reload the unanswered writes of the page before are in it already. */
+function follow(state, path, show) {
+  show(state.get(path));
+  state.on(path, show);
+}
+
 /** The list: one member of `/items` each, so that clients that add at the same time do not collide. */
 export function bindList(session) {
   const rows = new Map();
@@ -14,7 +20,7 @@ export function bindList(session) {
     session.state.set(`/items/${freshKey()}`, { text, done: false });
     part("item").value = "";
   });
-  session.state.on("/items", (items = {}) => {
+  follow(session.state, "/items", (items = {}) => {
     for (const [key, row] of rows) if (!items[key]) row.remove();
     for (const key of rows.keys()) if (!items[key]) rows.delete(key);
     for (const key of Object.keys(items).sort()) {
@@ -56,7 +62,7 @@ export function bindNote(session, notice) {
     const { dropped } = await session.state.set("/note", note.value).catch(() => ({ dropped: [] }));
     if (dropped.length) notice("The other client wrote into the note at the same time and was first; its text was kept.");
   });
-  session.state.on("/note", (text = "") => {
+  follow(session.state, "/note", (text = "") => {
     if (note.value === text) return;
     const { selectionStart, selectionEnd } = note;
     note.value = text;
@@ -66,7 +72,7 @@ export function bindNote(session, notice) {
 
 /** A counter that both add to, and a question that the server answers once. */
 export function bindTogether(session, name) {
-  session.state.on("/count", (count = 0) => (part("count").value = count));
+  follow(session.state, "/count", (count = 0) => (part("count").value = count));
   part("plus").addEventListener("click", () => session.state.inc("/count"));
   part("dice").addEventListener("click", async () => {
     part("answer").textContent = "Asking the server …";
@@ -82,8 +88,7 @@ export function bindTogether(session, name) {
 export function bindChat(session, name, memory) {
   const topic = `demo:chat:${session.id}`;
   for (const line of memory.get("chat", [])) showLine(line, name);
-  session.topics.subscribe(topic, (line, { offset }) => {
-    window.dispatchEvent(new CustomEvent("demo:chat", { detail: { ...line, offset } }));
+  session.topics.subscribe(topic, (line) => {
     memory.set("chat", [...memory.get("chat", []), line].slice(-MOST_LINES));
     showLine(line, name);
   });

@@ -1,0 +1,86 @@
+"""The demo as a stranger starts it, and Chromium to look at it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+
+from tests.browser.watching import Demo, Room
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+STOP_SECONDS = 20
+# What a browser says by itself when a request fails; everything else in the console is a fault of ours.
+FAILED_REQUEST = re.compile(r"Failed to load resource|WebSocket connection to .* failed")
+
+expect.set_options(timeout=20_000)
+
+
+@pytest.fixture(scope="package")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """`manage.py demo` on a free port and a database of its own."""
+    database = tmp_path_factory.mktemp("demo") / "db.sqlite3"
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "demo", "--port", "0"],
+        cwd=ROOT,
+        env={**os.environ, "SQLITE_PATH": str(database), "DJANGO_SETTINGS_MODULE": "project.settings"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        urls = (re.search(r"http://\S+", line) for line in process.stdout)
+        found = next((url for url in urls if url), None)
+        assert found, "the demo did not start"
+        yield Demo(found.group(), database)
+    finally:
+        process.terminate()
+        assert process.wait(STOP_SECONDS) == 0
+
+
+@pytest.fixture(scope="package")
+def browser(chromium: Path) -> Iterator[Browser]:
+    """One Chromium for all; it ends with the package, for its event loop would be in the way of other tests."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def viewport() -> dict[str, int]:
+    return {"width": 1280, "height": 900}
+
+
+@pytest.fixture
+def context(browser: Browser, viewport: dict[str, int]) -> Iterator[BrowserContext]:
+    """A browser profile of its own; afterwards, its console must be clean."""
+    context = browser.new_context(viewport=viewport)
+    faults: list[str] = []
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning") and not FAILED_REQUEST.search(message.text):
+            faults.append(message.text)
+
+    context.on("console", note)
+    context.on("weberror", lambda error: faults.append(str(error.error)))
+    yield context
+    context.close()
+    assert faults == []
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Page:
+    return context.new_page()
+
+
+@pytest.fixture
+def room(page: Page, demo: Demo) -> Room:
+    """The demo's page with both clients connected."""
+    return Room.enter(page, demo)
