@@ -10,6 +10,8 @@ from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
 from session_mgmt import conf
+from session_mgmt.actions import vaults
+from session_mgmt.exceptions import StateUnreadable
 
 
 @register()
@@ -24,6 +26,8 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         if not isinstance(name, str) or name.lower() not in known:
             hint = "Names are listed in docs/reference/settings.md."
             found.append(Error(f"SESSION_MGMT has an unknown name {name!r}.", hint=hint, id="session_mgmt.E002"))
+        elif name.lower() == "encrypt_state" and isinstance(value, list | tuple):
+            continue
         elif not _fits(value, known[name.lower()]):
             hint = f"It must be of type {type(known[name.lower()]).__name__}."
             found.append(Error(f"SESSION_MGMT[{name!r}] has the wrong type.", hint=hint, id="session_mgmt.E003"))
@@ -56,6 +60,25 @@ def _check_values(now: conf.Settings) -> list[CheckMessage]:
         hint = "Name an alias of DATABASES."
         found.append(Error(f"There is no database {now.database!r}.", hint=hint, id="session_mgmt.E007"))
     return found
+
+
+@register()
+def check_state_keys(**_: Any) -> list[CheckMessage]:
+    """E008: keys that cannot work. E009: encryption without a key. E010: without its package."""
+    now = conf.settings()
+    if not now.state_keys and not now.encrypt_state:
+        return []
+    if not now.state_keys:
+        hint = "Give state_keys, or nothing can be written to these documents."
+        return [Error("encrypt_state is on and there is no key.", hint=hint, id="session_mgmt.E009")]
+    try:
+        vaults.keyring()
+    except ValueError as error:
+        hint = "Pairs of a key id of at most 40 characters and base64 of 32 bytes, no id twice."
+        return [Error(f"state_keys cannot be used: {error}", hint=hint, id="session_mgmt.E008")]
+    except StateUnreadable as error:
+        return [Error(str(error), hint='pip install "session_mgmt[crypto]"', id="session_mgmt.E010")]
+    return []
 
 
 @register()

@@ -19,8 +19,8 @@ from django.dispatch import receiver
 NAME = "SESSION_MGMT"
 
 
-def _setting(default: Any, reason: str) -> Any:
-    return field(default=default, metadata={"reason": reason})
+def _setting(default: Any, reason: str, *, secret: bool = False) -> Any:
+    return field(default=default, metadata={"reason": reason}, repr=not secret)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +72,17 @@ class Settings:
 
     compression_threshold: int = _setting(10 * 1024, "Below it the row fits a page anyway.")
     snapshot_every: int = _setting(64, "Revisions; bounds what a reader must replay.")
+    max_revisions: int = _setting(1000, "Revisions of one document's log; a client further behind gets a snapshot.")
+    max_log_bytes: int = _setting(10 * 1024 * 1024, "Operations of one document's log; twice a document.")
+    log_retention: timedelta = _setting(timedelta(hours=24), "Older revisions go, about; labelled checkpoints stay.")
+    max_checkpoints: int = _setting(20, "Labelled checkpoints of one document; each is a whole copy.")
+    head_cache_bytes: int = _setting(64 * 1024 * 1024, "Decoded documents kept in each process; 0 keeps none.")
+    state_keys: tuple[tuple[str, str], ...] = _setting(
+        (), "Pairs of key id and base64 of 32 bytes; the first one writes, all of them read.", secret=True
+    )
+    encrypt_state: bool | tuple[str, ...] = _setting(
+        False, "True, or the names of the documents that are encrypted; whoever reads a dump reads the others."
+    )
     replay_page: int = _setting(200, "Entries of one read from a log.")
     replay_most: int = _setting(10_000, "Entries of one recovery; beyond it a snapshot or a gap is the honest answer.")
     stream_retention: timedelta = _setting(timedelta(hours=24), "Where a topic does not say.")

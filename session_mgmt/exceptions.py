@@ -254,13 +254,6 @@ class DocumentLimit(StateError):
     message = "The session has as many documents as allowed."
 
 
-class StateUnreadable(SessionMgmtError):
-    """Fails closed: an empty document would be synchronised back as the truth."""
-
-    number, name, status = 246, "state_unreadable", 503
-    message = "The stored document cannot be read."
-
-
 class PreconditionFailed(StateError):
     number, name, status = 247, "precondition_failed", 412
     message = "The document is not at the version of If-Match."
@@ -314,6 +307,16 @@ class EpochChanged(TemporaryError):
 class UnknownVersion(TemporaryError):
     number, name, status = 242, "unknown_version", 409
     message = "The server does not have this version."
+
+
+class StateUnreadable(TemporaryError):
+    """Fails closed: an empty document would be synchronised back as the truth.
+
+    Temporary, so that no write is given up while a key is missing.
+    """
+
+    number, name = 246, "state_unreadable"
+    message = "The stored document cannot be read."
 
 
 class TooOld(TemporaryError):

@@ -126,11 +126,7 @@ class State:
         if row is None:
             return 2
         bodies.materialise(
-            using,
-            row,
-            at=clock.read(using),
-            threshold=now.compression_threshold,
-            limit=now.max_document_bytes * 2,
+            using, row, at=clock.read(using), threshold=now.compression_threshold, limit=now.max_document_bytes * 2
         )
         return bodies.bound(using, row)
 

@@ -4,28 +4,27 @@ missed.
 
 from __future__ import annotations
 
-import hashlib
 import uuid
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import orjson
 from django.db import IntegrityError, connections, transaction
 
-from session_mgmt.documents import canonical, chain, codec, operations, strict
-from session_mgmt.documents.errors import DocumentError
-from session_mgmt.exceptions import DocumentLimit, DocumentNotFound, StateUnreadable
-from session_mgmt.models import StateDocument, StateSnapshot
+from session_mgmt.actions import stored, unreadable, vaults
+from session_mgmt.actions.heads import HeadCache
+from session_mgmt.actions.stored import HEAVY, Head, Runner, here
+from session_mgmt.documents import chain, rebuild
+from session_mgmt.documents.rebuild import Packed
+from session_mgmt.exceptions import DocumentLimit, StateUnreadable
+from session_mgmt.models import StateDocument
 from session_mgmt.models.identifiers import new_epoch
-from session_mgmt.models.sql import Row, Statements, marks
+from session_mgmt.models.sql import Statements, marks
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Window
 
 _DOCUMENT = "session_mgmt_statedocument"
 _REVISION = "session_mgmt_staterevision"
-_SNAPSHOT = "session_mgmt_statesnapshot"
 ATTEMPTS = 5
 
 
@@ -58,7 +57,17 @@ def ensure(using: str, session: uuid.UUID, name: str, *, most: int, at: datetime
         return found[0]
     if StateDocument.objects.using(using).filter(session_id=session).count() >= most:
         raise DocumentLimit(limit=most)
-    fresh = StateDocument(session_id=session, name=name, epoch=new_epoch(), chain=chain.GENESIS, last_modified=at)
+    key_id, secret = vaults.new_secret(session, name) if vaults.encrypts(name) else ("", b"")
+    fresh = StateDocument(
+        session_id=session,
+        name=name,
+        epoch=new_epoch(),
+        chain=chain.GENESIS,
+        last_modified=at,
+        encrypted=bool(key_id),
+        key_id=key_id,
+        secret=secret,
+    )
     try:
         with transaction.atomic(using=using):
             fresh.save(using=using, force_insert=True)
@@ -77,98 +86,100 @@ def bound(using: str, document: int) -> int:
     return StateDocument.objects.using(using).values_list("size", flat=True).get(pk=document)
 
 
-def load(using: str, document: int, *, limit: int) -> Body:
-    """Read a document: the newest snapshot, then the revisions after it. ``limit`` bounds decompression, in bytes."""
+def load(using: str, document: int, *, limit: int, heads: HeadCache | None = None) -> Body:
+    """Read a document: the newest snapshot, then the revisions after it. ``limit`` bounds decompression, in bytes.
+
+    With ``heads`` the data may be shared with other readers and is not to be changed. Raises ``DocumentNotFound`` or
+    ``StateUnreadable``.
+    """
     statements = Statements(connections[using])
-    for _ in range(ATTEMPTS):
-        body = _load_once(statements, document, limit)
-        if body is not None:
-            return body
+    with unreadable.audited(using, document):
+        for _ in range(ATTEMPTS):
+            head = stored.read_head(statements, document)
+            body = _from_cache(statements, head, heads) if heads is not None else None
+            body = body or _from_rows(statements, head, limit)
+            if body is not None:
+                if heads is not None:
+                    heads.keep(document, body, body.bound)
+                return body
     raise StateUnreadable()
 
 
-def _load_once(statements: Statements, document: int, limit: int) -> Body | None:
-    """``None`` when a compaction ran between two of the reads."""
-    heads = statements.fetch(
-        f"SELECT name, epoch, version, chain, size, last_modified FROM {_DOCUMENT} WHERE id = %s", [document]
-    )
-    if not heads:
-        raise DocumentNotFound()
-    name, epoch, version, link, bound, modified = heads[0]
-    snapshot_version, data = _snapshot(statements, document, version, limit)
-    rows = statements.fetch(
-        f"SELECT version, ops FROM {_REVISION}"
-        " WHERE document_id = %s AND version > %s AND version <= %s ORDER BY version",
-        [document, snapshot_version, version],
-    )
-    if len(rows) != version - snapshot_version:
+def _from_rows(statements: Statements, head: Head, limit: int) -> Body | None:
+    found = stored.read_parts(statements, head, head.position.offset, limit)
+    return None if found is None else _body(head, rebuild.value(found.parts), found.snapshot_version)
+
+
+def _from_cache(statements: Statements, head: Head, heads: HeadCache) -> Body | None:
+    """What the cache holds and the revisions since; ``None`` where the log does not confirm what the cache holds."""
+    known: Body | None = heads.find(head.document)
+    if known is None or known.position.epoch != head.position.epoch or known.position.offset > head.position.offset:
         return None
-    position = Position(epoch, version, chain.tag(bytes(link)) if version else "")
-    return Body(document, name, position, _replay(data, rows), bound, snapshot_version, modified)
+    if known.position == head.position:
+        return known
+    rows = stored.read_revisions(statements, head, known.position.offset - 1, head.position.offset)
+    if len(rows) != head.position.offset - known.position.offset + 1 or rows[0].tag != known.position.tag:
+        return None
+    data = rebuild.replay(known.data, tuple(row.ops for row in rows[1:]))
+    return _body(head, data, known.snapshot_version)
 
 
-def _snapshot(statements: Statements, document: int, version: int, limit: int) -> tuple[int, Any]:
-    rows = statements.fetch(
-        f"SELECT version, codec, body, digest FROM {_SNAPSHOT} WHERE document_id = %s AND version <= %s"
-        " ORDER BY version DESC LIMIT 1",
-        [document, version],
-    )
-    if not rows:
-        return 0, {}
-    found, stored_codec, stored, digest = rows[0]
-    try:
-        raw = codec.decode(stored_codec, bytes(stored), limit)
-    except DocumentError as error:
-        raise StateUnreadable() from error
-    if hashlib.sha256(raw).digest() != bytes(digest):
-        # Served as it is, or as {}, a damaged body would be synchronised back as the truth.
-        raise StateUnreadable()
-    return found, orjson.loads(raw)
+def _body(head: Head, data: Any, snapshot_version: int) -> Body:
+    return Body(head.document, head.name, head.position, data, head.bound, snapshot_version, head.last_modified)
 
 
-def _replay(data: Any, rows: Iterable[Row]) -> Any:
-    for _, ops in rows:
-        data = operations.apply(data, operations.decode(bytes(ops)))
-    return data
+def load_raw(using: str, document: int, *, limit: int, run: Runner = here) -> tuple[Position, str, bytes]:
+    """Position, name and compact JSON of a document. ``run`` is given what is heavy; raises as ``load``."""
+    statements = Statements(connections[using])
+    with unreadable.audited(using, document):
+        for _ in range(ATTEMPTS):
+            head = stored.read_head(statements, document)
+            found = stored.read_parts(statements, head, head.position.offset, limit)
+            if found is not None:
+                heavy = found.parts.ops and head.bound > HEAVY
+                raw = run(rebuild.raw, found.parts) if heavy else rebuild.raw(found.parts)
+                return head.position, head.name, raw
+    raise StateUnreadable()
 
 
-def materialise(using: str, document: int, *, at: datetime, threshold: int, limit: int) -> Body:
-    """Keep a snapshot of the head and make its size exact. Running it twice, or being killed in it, costs only space."""
-    body = load(using, document, limit=limit)
-    if body.position.offset == body.snapshot_version:
-        return body
-    raw = strict.dumps(body.data)
-    packed = codec.encode(raw, threshold=threshold)
-    version = body.position.offset
+def materialise(using: str, document: int, *, at: datetime, threshold: int, limit: int, run: Runner = here) -> Position:
+    """Keep a snapshot of the head and make its size exact.
+
+    Running it twice, or being killed in it, costs only space.
+    """
+    statements = Statements(connections[using])
+    with unreadable.audited(using, document):
+        for _ in range(ATTEMPTS):
+            head = stored.read_head(statements, document)
+            if head.position.offset == head.snapshot_version:
+                return head.position
+            found = stored.read_parts(statements, head, head.position.offset, limit)
+            if found is not None:
+                packed = (run if head.bound > HEAVY else here)(rebuild.packed, found.parts, threshold)
+                _keep(using, head, packed, at)
+                return head.position
+    raise StateUnreadable()
+
+
+def _keep(using: str, head: Head, packed: Packed, at: datetime) -> None:
+    version = head.position.offset
     with transaction.atomic(using=using):
-        StateSnapshot.objects.using(using).bulk_create(
-            [
-                StateSnapshot(
-                    document_id=document,
-                    version=version,
-                    codec=packed.codec,
-                    body=packed.data,
-                    digest=hashlib.sha256(raw).digest(),
-                    created_at=at,
-                )
-            ],
-            ignore_conflicts=True,
-        )
+        if not stored.insert_snapshot(using, head, version, packed, at):
+            return
         # Relative, because writes went on meanwhile and have grown the bound.
         Statements(connections[using]).run(
             f"UPDATE {_DOCUMENT} SET snapshot_version = %s, size = size - %s, compressed = %s, checksum = %s,"
             " checksum_version = %s WHERE id = %s AND snapshot_version < %s",
             [
                 version,
-                body.bound - len(raw),
-                bool(packed.codec),
-                canonical.checksum(body.data),
+                head.bound - packed.size,
+                bool(packed.encoded.codec),
+                packed.checksum,
                 version,
-                document,
+                head.document,
                 version,
             ],
         )
-    return body
 
 
 def windows(statements: Statements, session: uuid.UUID, asked: dict[str, int | None]) -> dict[str, DocumentWindow]:
@@ -177,14 +188,15 @@ def windows(statements: Statements, session: uuid.UUID, asked: dict[str, int | N
         return {}
     names = sorted(asked)
     rows = statements.fetch(
-        f"SELECT name, id, epoch, version, chain, oldest_revision, size FROM {_DOCUMENT}"
+        f"SELECT name, id, epoch, version, chain, oldest_revision, size, oldest_chain FROM {_DOCUMENT}"
         f" WHERE session_id = %s AND name IN ({marks(len(names))})",
         [statements.uuid(session), *names],
     )
     places = [(row[1], offset) for row in rows if (offset := asked[row[0]]) is not None and 0 < offset < row[3]]
     tags = _tags(statements, places)
     found = {}
-    for name, key, epoch, version, link, oldest, size in rows:
+    for name, key, epoch, version, link, oldest, size, before in rows:
+        tags.setdefault((key, oldest - 1), chain.tag(bytes(before)))
         head = Position(epoch, version, chain.tag(bytes(link)) if version else "")
         found[name] = DocumentWindow(key, Window(head, oldest, tags.get((key, asked[name] or 0))), size)
     return found

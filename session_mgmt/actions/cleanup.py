@@ -11,7 +11,7 @@ from datetime import datetime
 
 from django.db.models import F, QuerySet
 
-from session_mgmt.actions import connections, retention, sessions
+from session_mgmt.actions import compaction, connections, retention, sessions
 from session_mgmt.conf import settings
 from session_mgmt.models import ClientSession, Connection, Outbox, Receipt, Token, clock
 
@@ -87,11 +87,7 @@ class _Run:
             after = due[-1]
 
     def _trim_documents(self) -> None:
-        after = 0
-        while due := retention.due_documents(after=after, limit=self._chunk):
-            for document in due:
-                self._count("revisions", retention.trim_document(document))
-            after = due[-1]
+        self._count("revisions", compaction.compact_due(self._chunk, now=self._given))
 
     def _count(self, step: str, rows: int) -> None:
         if rows:

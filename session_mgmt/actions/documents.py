@@ -10,7 +10,7 @@ from django.db import connections
 from django.db.models import QuerySet, Sum
 from django.db.models.functions import Length
 
-from session_mgmt.actions import bodies, state
+from session_mgmt.actions import bodies, compaction, state
 from session_mgmt.actions.bodies import DocumentWindow
 from session_mgmt.conf import settings
 from session_mgmt.documents import chain
@@ -64,14 +64,7 @@ def sizes(row: StateDocument) -> dict[str, Any]:
 
 def compress(document: int) -> None:
     """Keep the head as a snapshot now: reading it needs no log, and it is stored compressed if it is large."""
-    now = settings()
-    bodies.materialise(
-        now.database,
-        document,
-        at=clock.read(now.database),
-        threshold=now.compression_threshold,
-        limit=now.max_document_bytes * 2,
-    )
+    compaction.compact(document)
 
 
 def sync(session: uuid.UUID, name: str, given: Any) -> dict[str, Any]:

@@ -9,11 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
+from session_mgmt.actions import vaults
 from session_mgmt.actions.outcomes import Outcome, refused, replayed
-from session_mgmt.exceptions import ReceiptGone, Replaced, SeqGap, SeqReused
+from session_mgmt.exceptions import ReceiptGone, Replaced, SeqGap, SeqReused, StateUnreadable
 from session_mgmt.models.sql import Row, Statements, marks
 
+if TYPE_CHECKING:
+    from session_mgmt.documents.sealing import Keyring
+
+# What stands in the column of a digest that is sealed.
+_NO_DIGEST = bytes(32)
 _CLIENT = "session_mgmt_client"
 _RECEIPT = "session_mgmt_receipt"
 _RECEIPT_COLUMNS = {"client_id": "bigint", "seq": "bigint", "digest": "bytea", "outcome": "bytea", "at": "timestamptz"}
@@ -85,7 +92,9 @@ class ClientLedger:
 
     def write(self, at: datetime) -> None:
         moment = self._sql.moment(at)
-        self._sql.insert(_RECEIPT, _RECEIPT_COLUMNS, [(*receipt, moment) for receipt in self._new])
+        ring = vaults.private() if self._new else None
+        kept = self._new if ring is None else [_sealed(ring, receipt) for receipt in self._new]
+        self._sql.insert(_RECEIPT, _RECEIPT_COLUMNS, [(*receipt, moment) for receipt in kept])
         moved: list[Row] = [(key, client.last_seq) for key, client in self._clients.items() if client.moved]
         self._sql.update(_CLIENT, {"id": "bigint", "last_seq": "bigint"}, moved)
 
@@ -93,7 +102,10 @@ class ClientLedger:
         stored = self._receipts.get((fence.client, fence.seq))
         if stored is None:
             return refused(ReceiptGone())
-        digest, body = stored
+        try:
+            digest, body = _opened(fence, *stored)
+        except StateUnreadable as error:
+            return refused(error)
         return replayed(body) if digest == fence.digest else refused(SeqReused())
 
     def _read_receipts(self, wanted: set[tuple[int, int]]) -> dict[tuple[int, int], tuple[bytes, bytes]]:
@@ -115,3 +127,20 @@ class ClientLedger:
         return {
             row[0] for row in self._sql.fetch(f"SELECT id FROM {_CLIENT} WHERE id IN ({marks(len(ordered))})", ordered)
         }
+
+
+def _sealed(ring: Keyring, receipt: tuple[int, int, bytes, bytes]) -> tuple[int, int, bytes, bytes]:
+    """The digest goes inside: in its column it would confirm guesses of what was written."""
+    client, seq, digest, body = receipt
+    return client, seq, _NO_DIGEST, vaults.seal_row(ring, vaults.RECEIPT, _owner(client), seq, digest + body)
+
+
+def _opened(fence: Fence, digest: bytes, body: bytes) -> tuple[bytes, bytes]:
+    if not vaults.is_sealed(body):
+        return digest, body
+    plain = vaults.open_row(vaults.RECEIPT, _owner(fence.client), fence.seq, body)
+    return plain[: len(_NO_DIGEST)], plain[len(_NO_DIGEST) :]
+
+
+def _owner(client: int) -> bytes:
+    return client.to_bytes(8, "big")

@@ -8,21 +8,27 @@ from typing import Any
 import orjson
 from django.db.models.functions import Now
 
+from session_mgmt.actions import vaults
 from session_mgmt.models import Outbox
 from session_mgmt.models.sql import Statements, marks
 
+UPDATE = "update"
 _OUTBOX = "session_mgmt_outbox"
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """One row: ``payload`` is compact JSON whose shape depends on ``kind``."""
+    """One row: ``payload()`` is JSON whose shape depends on ``kind``."""
 
     id: int
     kind: str
     target: str
-    payload: Any
+    stored: bytes
     key: str | None
+
+    def payload(self) -> Any:
+        """What is wished. Raises ``StateUnreadable``: one wish whose key is gone must not hold up the others."""
+        return orjson.loads(vaults.open_row(vaults.OUTBOX, self.target.encode(), 0, self.stored))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,11 @@ class Ticket:
 
 def put(using: str, kind: str, target: str, payload: Any, *, key: str | None) -> Ticket:
     """Write one wish into the caller's transaction; blocks nobody."""
-    row = Outbox(kind=kind, target=target, payload=orjson.dumps(payload), key=key, created_at=Now())
+    body = orjson.dumps(payload)
+    ring = vaults.private() if kind == UPDATE else None
+    if ring is not None:
+        body = vaults.seal_row(ring, vaults.OUTBOX, target.encode(), 0, body)
+    row = Outbox(kind=kind, target=target, payload=body, key=key, created_at=Now())
     row.save(using=using, force_insert=True)
     return Ticket(row.pk)
 
@@ -53,7 +63,7 @@ def take(statements: Statements, limit: int) -> list[Wish]:
     rows = statements.fetch(
         f"SELECT id, kind, target, payload, \"key\" FROM {_OUTBOX} WHERE refused = '' ORDER BY id LIMIT %s", [limit]
     )
-    return [Wish(row[0], row[1], row[2], orjson.loads(bytes(row[3])), row[4]) for row in rows]
+    return [Wish(row[0], row[1], row[2], bytes(row[3]), row[4]) for row in rows]
 
 
 def settle(statements: Statements, done: list[int], refused: list[tuple[int, str]]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from session_mgmt.actions import bodies
+from session_mgmt.actions.heads import HeadCache
 from session_mgmt.actions.state import Update
 from session_mgmt.conf import settings
 from session_mgmt.documents import normalise, operations, size, touched
@@ -17,7 +18,6 @@ from session_mgmt.documents.errors import DocumentError
 from session_mgmt.documents.limits import Limits
 from session_mgmt.documents.values import MISSING
 from session_mgmt.exceptions import DocumentTooLarge, InvalidJSON, SessionMgmtError, subclasses
-from session_mgmt.models import clock
 
 _BY_NAME = {error.name: error for error in subclasses()}
 
@@ -52,15 +52,14 @@ def blind(document: int, kind: str, change: Any, **facts: Any) -> Update:
     return _update(document, kind, change, MISSING, **facts)
 
 
-def from_head(using: str, document: int, kind: str, change: Any, **facts: Any) -> Update:
+def from_head(
+    using: str, document: int, kind: str, change: Any, *, heads: HeadCache | None = None, **facts: Any
+) -> Update:
     """An update computed from the document as it is now, with the exact size of the result. Raises
     ``SessionMgmtError``.
     """
-    at = clock.read(using)
     now = settings()
-    body = bodies.materialise(
-        using, document, at=at, threshold=now.compression_threshold, limit=now.max_document_bytes * 2
-    )
+    body = bodies.load(using, document, limit=now.max_document_bytes * 2, heads=heads)
     update = _update(document, kind, change, body.data, at_version=body.position.offset, **facts)
     result = operations.apply(body.data, operations.decode(update.ops))
     exact = size.size(result)

@@ -5,17 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from django.db import connections, transaction
-from django.db.models import F, Max, Sum
-from django.db.models.functions import Length
+from django.db.models import F, Max
 
-from session_mgmt.actions import documents
 from session_mgmt.conf import settings
-from session_mgmt.models import Publication, StateDocument, StateRevision, StateSnapshot, Stream
+from session_mgmt.models import Publication, Stream
 from session_mgmt.models.sql import Statements
 from session_mgmt.registry import registry
-
-# Revisions of a document that stay for clients that come back; those who are further behind get a snapshot anyway.
-KEPT_REVISIONS = 1000
 
 
 def due_streams(now: datetime, *, after: int, limit: int) -> list[int]:
@@ -70,38 +65,3 @@ def _first_kept(using: str, stream: int, topic: str, head: int, now: datetime) -
     retain, entries = kept(topic)
     old = Publication.objects.using(using).filter(stream=stream, at__lt=now - retain).aggregate(last=Max("offset"))
     return max((old["last"] or 0) + 1, head - entries + 1)
-
-
-def due_documents(*, after: int, limit: int) -> list[int]:
-    """Documents whose log is twice as long as it need be, by id after ``after``."""
-    long = StateDocument.objects.using(settings().database).filter(
-        pk__gt=after, version__gte=F("oldest_revision") + 2 * KEPT_REVISIONS
-    )
-    return list(long.order_by("pk").values_list("pk", flat=True)[:limit])
-
-
-def trim_document(document: int) -> int:
-    """Take old revisions and unlabelled snapshots off a document's log; returns how many revisions."""
-    using = settings().database
-    documents.compress(document)
-    with transaction.atomic(using=using):
-        row = StateDocument.objects.using(using).select_for_update(no_key=True).filter(pk=document).first()
-        if row is None:
-            return 0
-        first = min(row.snapshot_version, row.version - KEPT_REVISIONS) + 1
-        if first <= row.oldest_revision:
-            return 0
-        revisions = StateRevision.objects.using(using).filter(document=row)
-        # The one before the first stays: its tag proves the position of a client that is exactly there.
-        gone, _ = revisions.filter(version__lt=first - 1).delete()
-        left = revisions.aggregate(bytes=Sum(Length("ops")))["bytes"] or 0
-        StateDocument.objects.using(using).filter(pk=document).update(oldest_revision=first, log_bytes=left)
-        _drop_snapshots(using, document, first)
-    return gone
-
-
-def _drop_snapshots(using: str, document: int, first: int) -> None:
-    """Keep the newest one from which the log can be added up, those after it, and those that people have named."""
-    mine = StateSnapshot.objects.using(using).filter(document=document)
-    base = mine.filter(version__lt=first).aggregate(newest=Max("version"))["newest"]
-    mine.filter(version__lt=base or 0, label__isnull=True).delete()

@@ -15,13 +15,17 @@ from typing import Any
 
 import orjson
 
+from session_mgmt.actions import unreadable, vaults
 from session_mgmt.actions.fencing import Fence
 from session_mgmt.actions.outcomes import Appended, Outcome, accepted, refused
+from session_mgmt.actions.vaults import Vault
+from session_mgmt.conf import settings
 from session_mgmt.documents import chain, merge, operations, touched
 from session_mgmt.exceptions import (
     Conflict,
     DocumentNotFound,
     EpochChanged,
+    StateUnreadable,
     TooOld,
     UnknownVersion,
 )
@@ -99,6 +103,8 @@ class _Head:
     log_bytes: int
     chain: bytes
     snapshot_version: int
+    vault: Vault | None = None
+    refusal: StateUnreadable | None = None
     writer: str = ""
     moved: bool = False
 
@@ -145,13 +151,16 @@ class DocumentLedger:
         listed = list(updates)
         wanted = {update.document for update in listed}
         rows = self.sql.select_locked(
-            "id, session_id, name, epoch, version, oldest_revision, size, log_bytes, chain, snapshot_version",
+            "id, session_id, name, epoch, version, oldest_revision, size, log_bytes, chain, snapshot_version, key_id,"
+            " secret",
             _DOCUMENT,
             wanted,
             wait=wait,
         )
         for row in rows:
-            self._heads[row[0]] = _Head(self.sql.as_uuid(row[1]), *row[2:8], bytes(row[8]), row[9])
+            head = self._heads[row[0]] = _Head(self.sql.as_uuid(row[1]), *row[2:8], bytes(row[8]), row[9])
+            if row[10]:
+                self._unlock(row[0], head, row[10], bytes(row[11]))
         self.held = set() if wait else self._existing(wanted - self._heads.keys())
         self._load_past(listed)
         self._load_keys(listed)
@@ -165,6 +174,8 @@ class DocumentLedger:
         head = self._heads.get(update.document)
         if head is None:
             return refused(DocumentNotFound())
+        if head.refusal is not None:
+            return refused(head.refusal)
         log = document_key(update.document)
         known = self._known.get((update.document, update.key)) if update.key else None
         if known is not None:
@@ -197,8 +208,7 @@ class DocumentLedger:
                     fence.client if fence else None,
                     fence.seq if fence else None,
                     update.kind,
-                    ops,
-                    orjson.dumps(paths),
+                    *self._stored(document, version, ops, paths),
                     link,
                     update.key,
                     moment,
@@ -240,12 +250,14 @@ class DocumentLedger:
 
     def _accept(self, update: Update, fence: Fence | None, head: _Head, ops: bytes, paths: tuple[str, ...]) -> None:
         head.version += 1
-        head.chain = chain.advance(head.chain, head.version, ops)
+        head.chain = chain.advance(head.chain, head.version, ops, head.vault and head.vault.chain_key)
         head.size = update.exact_size if update.exact_size is not None else head.size + update.growth
         head.log_bytes += len(ops)
         head.writer, head.moved = update.writer, True
         self._rows.append((update.document, update, fence, head.version, ops, head.chain, paths))
-        self._past.setdefault(update.document, []).append(_Past(head.version, fence.client if fence else None, paths))
+        touched_here = paths if head.vault is None else head.vault.hide(paths)
+        past = _Past(head.version, fence.client if fence else None, touched_here)
+        self._past.setdefault(update.document, []).append(past)
         if update.key:
             self._known[update.document, update.key] = head.position
 
@@ -253,12 +265,28 @@ class DocumentLedger:
         """Paths that others touched after the update's base. The client knew its own earlier writes, answered or not."""
         if update.base is None or update.base >= head.version:
             return set()
-        return {
+        theirs = {
             path
             for past in self._past.get(update.document, ())
             if past.version > update.base and (fence is None or past.client != fence.client)
             for path in past.paths
         }
+        return theirs if head.vault is None or not theirs else _revealed(head.vault, theirs, update)
+
+    def _unlock(self, document: int, head: _Head, key_id: str, secret: bytes) -> None:
+        """Open an encrypted document. If that fails, its writes are refused and those of others go on."""
+        try:
+            head.vault = vaults.vault_of(document, head.session, head.name, key_id, secret)
+        except StateUnreadable as error:
+            unreadable.record(self.sql.connection.alias, document, str(error))
+            head.refusal = StateUnreadable(retry_after=60.0)
+
+    def _stored(self, document: int, version: int, ops: bytes, paths: tuple[str, ...]) -> tuple[bytes, bytes]:
+        """Operations and paths as a revision holds them."""
+        vault = self._heads[document].vault
+        if vault is None:
+            return ops, orjson.dumps(paths)
+        return vault.seal_ops(version, ops), orjson.dumps(vault.hide(paths))
 
     def _load_past(self, updates: list[Update]) -> None:
         oldest: dict[int, int] = {}
@@ -297,6 +325,12 @@ class DocumentLedger:
         return {row[0] for row in self.sql.fetch(f"SELECT id FROM {_DOCUMENT} WHERE id IN ({marks(len(keys))})", keys)}
 
 
+def _revealed(vault: Vault, theirs: set[str], update: Update) -> set[str]:
+    """Stored paths as far as the update shares them, so that they can be compared with its own."""
+    known = {*update.paths, *touched.each(operations.decode(update.ops))}
+    return set(vault.reveal(tuple(theirs), tuple(known)))
+
+
 def _misfit(update: Update, head: _Head) -> Outcome | Prepare | None:
     here = head.position.as_json()
     if update.epoch is not None and update.epoch != head.epoch:
@@ -332,16 +366,36 @@ def digest(document: str, kind: str, change: Any, strategy: str) -> bytes:
 
 
 def read(statements: Statements, document: int, after: int, limit: int) -> list[Entry]:
-    """Revisions after a version, oldest first."""
+    """Revisions after a version, oldest first. Raises ``StateUnreadable``."""
     rows = statements.fetch(
         f"SELECT r.version, r.chain, r.ops, c.client_id, r.seq FROM {_REVISION} r"
         " LEFT JOIN session_mgmt_client c ON c.id = r.client_id"
         " WHERE r.document_id = %s AND r.version > %s ORDER BY r.version LIMIT %s",
         [document, after, limit],
     )
-    return [_entry(row) for row in rows]
+    if not rows:
+        return []
+    with unreadable.audited(statements.connection.alias, document):
+        vault = _vault(statements, document) if _may_be_sealed(rows) else None
+        return [_entry(row, vault) for row in rows]
 
 
-def _entry(row: Row) -> Entry:
-    version, link, ops, client_id, seq = row
-    return Entry(version, chain.tag(bytes(link)), entry_body(bytes(ops), client_id, seq=seq))
+def _may_be_sealed(rows: list[Row]) -> bool:
+    """Where there are keys, the document's row says what its log must be like; without keys, no log that is sealed
+    can be read.
+    """
+    return bool(settings().state_keys) or any(vaults.is_sealed(bytes(row[2][:1])) for row in rows)
+
+
+def _vault(statements: Statements, document: int) -> Vault | None:
+    rows = statements.fetch(f"SELECT session_id, name, key_id, secret FROM {_DOCUMENT} WHERE id = %s", [document])
+    if not rows:
+        raise DocumentNotFound()
+    session, name, key_id, secret = rows[0]
+    return vaults.vault_of(document, statements.as_uuid(session), name, key_id, bytes(secret))
+
+
+def _entry(row: Row, vault: Vault | None) -> Entry:
+    version, link, stored, client_id, seq = row
+    ops = vaults.open_ops(vault, version, bytes(stored))
+    return Entry(version, chain.tag(bytes(link)), entry_body(ops, client_id, seq=seq))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -24,7 +24,7 @@ from session_mgmt.actions.outcomes import Appended, Outcome, refused
 from session_mgmt.actions.state import Changed, DocumentLedger, Prepare, Update
 from session_mgmt.actions.streams import Publication, StreamLedger
 from session_mgmt.conf import settings
-from session_mgmt.exceptions import Busy, SeqGap, SessionMgmtError, SessionTerminated
+from session_mgmt.exceptions import Busy, SeqGap, SessionMgmtError, SessionTerminated, StateUnreadable
 from session_mgmt.models import clock
 from session_mgmt.models.sql import Statements
 
@@ -95,13 +95,15 @@ def _member_of(using: str, wish: Wish, at: datetime) -> Member:
 
 
 def _work_of(using: str, wish: Wish, at: datetime) -> Work:
+    payload = wish.payload()
     if wish.kind == "publish":
-        return Publication(wish.target, orjson.dumps(wish.payload), wish.key)
+        return Publication(wish.target, orjson.dumps(payload), wish.key)
     session, _, name = wish.target.partition("/")
     if wish.kind == "record":
-        return Record(uuid.UUID(session), name, orjson.dumps(wish.payload), wish.key)
+        return Record(uuid.UUID(session), name, orjson.dumps(payload), wish.key)
     document = bodies.ensure(using, uuid.UUID(session), name, most=settings().max_documents, at=at)
-    return preparing.blind(document, wish.payload["kind"], wish.payload["change"], key=wish.key)
+    update = preparing.blind(document, payload["kind"], payload["change"], key=wish.key)
+    return replace(update, kind=payload["as"]) if "as" in payload else update
 
 
 def _settle_wishes(statements: Statements, wishes: list[Wish], decisions: list[Decision]) -> None:
@@ -109,11 +111,19 @@ def _settle_wishes(statements: Statements, wishes: list[Wish], decisions: list[D
     for wish, decision in zip(wishes, decisions, strict=False):
         if isinstance(decision, Outcome) and decision.error is None:
             done.append(wish.id)
-        elif isinstance(decision, Outcome) and decision.decided and decision.error is not None:
+        elif isinstance(decision, Outcome) and decision.error is not None and _is_final(decision):
             bad.append((wish.id, decision.error.name))
         elif isinstance(decision, Prepare):
             bad.append((wish.id, "document_too_large"))
     outbox.settle(statements, done, bad)
+
+
+def _is_final(decision: Outcome) -> bool:
+    """Whether a wish is set aside.
+
+    One that cannot be read is, until an operator has put the key back and clears its mark.
+    """
+    return decision.decided or isinstance(decision.error, StateUnreadable)
 
 
 class _Run:

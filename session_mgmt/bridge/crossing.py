@@ -18,6 +18,7 @@ from asgiref.sync import sync_to_async
 from django.db import InterfaceError, OperationalError, connections, transaction
 
 from session_mgmt.actions import notices, writing
+from session_mgmt.actions.heads import HeadCache
 from session_mgmt.actions.outcomes import refused
 from session_mgmt.actions.writing import Decision, Group, Member
 from session_mgmt.backends import doorbell
@@ -43,6 +44,7 @@ class Bridge:
         self._gate: AbstractContextManager[Any] = threading.RLock() if self._is_sqlite() else nullcontext()
         self._reads = ThreadPoolExecutor(settings().read_threads, thread_name_prefix="session_mgmt-read")
         self._control = ThreadPoolExecutor(1, thread_name_prefix="session_mgmt-control")
+        self.heads = HeadCache(settings().head_cache_bytes)
         self._heavy: ProcessPoolExecutor | None = None
         self._waiting = 0
         self.inline = False

@@ -155,7 +155,7 @@ def _prepare(
 ) -> Update | SessionMgmtError:
     try:
         if needs_head:
-            return preparing.from_head(bridge().using, document, kind, change, **terms)
+            return preparing.from_head(bridge().using, document, kind, change, heads=bridge().heads, **terms)
         return preparing.blind(document, kind, change, **terms)
     except SessionMgmtError as error:
         return error

@@ -184,15 +184,16 @@ class Following:
 
     async def _send_snapshot(self, reason: str) -> None:
         limit = settings().max_document_bytes * 2
-        body = await bridge().read(bodies.load, settings().database, self.log.id, limit=limit)
-        head = {"type": "snapshot", "log": self.log.name, "position": body.position.as_json(), "reason": str(reason)}
-        data = orjson.dumps(body.data)
-        url = self._connection.document_url(body.name) if len(data) > settings().max_frame_bytes else None
+        position, name, data = await bridge().read(
+            bodies.load_raw, settings().database, self.log.id, limit=limit, run=bridge().heavy_now
+        )
+        head = {"type": "snapshot", "log": self.log.name, "position": position.as_json(), "reason": str(reason)}
+        url = self._connection.document_url(name) if len(data) > settings().max_frame_bytes else None
         if url is not None:
             self._connection.push({**head, "url": url})
         else:
             self._connection.outlet.push(orjson.dumps(head)[:-1].decode() + ',"data":' + data.decode() + "}")
-        self.sent = body.position.offset
-        if body.position.epoch != self.feed.epoch:
-            self.feed.correct(body.position)
+        self.sent = position.offset
+        if position.epoch != self.feed.epoch:
+            self.feed.correct(position)
         self._release()

@@ -12,11 +12,10 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from session_mgmt.actions import bodies, connections, handling, logs, sessions
+from session_mgmt.actions import compaction, connections, handling, logs, sessions
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import SessionMgmtError
-from session_mgmt.models import clock
 from session_mgmt.protocol.codes import Close
 
 if TYPE_CHECKING:
@@ -146,15 +145,8 @@ class Rounds:
     async def _take_snapshots(self) -> None:
         while self._snapshots:
             document = self._snapshots.pop()
-            await bridge().call(_snapshot, document)
+            await bridge().read(_snapshot, document)
 
 
 def _snapshot(document: int) -> None:
-    now = settings()
-    bodies.materialise(
-        now.database,
-        document,
-        at=clock.read(now.database),
-        threshold=now.compression_threshold,
-        limit=now.max_document_bytes * 2,
-    )
+    compaction.compact(document, run=bridge().heavy_now)

@@ -200,6 +200,7 @@ class Writes:
                 self._documents[frame.doc],
                 frame.kind,
                 frame.change,
+                heads=bridge().heads,
                 **self._terms(frame),
             )
         except SessionMgmtError as error:

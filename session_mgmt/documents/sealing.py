@@ -72,12 +72,19 @@ class Keyring:
         info = f"session_mgmt/v1/{kind}".encode()
         return HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=document, info=info).derive(master)
 
+    def holds(self, key_id: str) -> bool:
+        """Whether what is under this key can be read."""
+        return key_id in self._keys
 
-def seal(keyring: Keyring, place: Place, body: bytes) -> Sealed:
-    """Encrypt a body (compressed before: afterwards there is nothing to save) for its place."""
-    key = keyring.derive(place.kind, place.document)
+
+def seal(keyring: Keyring, place: Place, body: bytes, key_id: str | None = None) -> Sealed:
+    """Encrypt a body (compressed before: afterwards there is nothing to save) for its place, with the writing key
+    if none is named.
+    """
+    key_id = keyring.writing if key_id is None else key_id
+    key = keyring.derive(place.kind, place.document, key_id)
     nonce = os.urandom(_NONCE_BYTES)
-    return Sealed(keyring.writing, nonce, AESGCM(key).encrypt(nonce, body, place.associated_data(keyring.writing)))
+    return Sealed(key_id, nonce, AESGCM(key).encrypt(nonce, body, place.associated_data(key_id)))
 
 
 def unseal(keyring: Keyring, place: Place, sealed: Sealed) -> bytes:

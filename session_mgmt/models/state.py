@@ -9,6 +9,9 @@ from session_mgmt.models.client import Client
 from session_mgmt.models.identifiers import new_epoch
 from session_mgmt.models.session import ClientSession
 
+# The chain before version 1.
+_GENESIS = bytes(32)
+
 
 class StateDocument(models.Model):
     """The head. ``size`` is an upper bound in bytes of compact JSON, exact after each snapshot; the body is
@@ -22,6 +25,7 @@ class StateDocument(models.Model):
     version = models.BigIntegerField(default=0)
     snapshot_version = models.BigIntegerField(default=0)
     oldest_revision = models.BigIntegerField(default=1)
+    oldest_chain = models.BinaryField(max_length=32, default=_GENESIS)
     size = models.BigIntegerField(default=2)
     log_bytes = models.BigIntegerField(default=0)
     chain = models.BinaryField(max_length=32)
@@ -29,6 +33,8 @@ class StateDocument(models.Model):
     checksum_version = models.BigIntegerField(default=0)
     compressed = models.BooleanField(default=False)
     encrypted = models.BooleanField(default=False)
+    key_id = models.CharField(max_length=40, blank=True, default="")
+    secret = models.BinaryField(max_length=80, default=b"")
     last_modified = models.DateTimeField()
     last_writer = models.CharField(max_length=40, blank=True)
 

@@ -1,0 +1,165 @@
+"""The rows of one document: its head, its snapshots and its revisions, opened if they are sealed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db import connections
+
+from session_mgmt.actions import vaults
+from session_mgmt.actions.vaults import Vault
+from session_mgmt.documents import chain
+from session_mgmt.documents.rebuild import Packed, Parts
+from session_mgmt.exceptions import DocumentNotFound
+from session_mgmt.models import StateSnapshot
+from session_mgmt.models.sql import Statements
+from session_mgmt.protocol.position import Position
+
+DOCUMENT = "session_mgmt_statedocument"
+REVISION = "session_mgmt_staterevision"
+SNAPSHOT = "session_mgmt_statesnapshot"
+# Decoding more than this would hold the interpreter long enough to be felt by every other connection.
+HEAVY = 256 * 1024
+
+Runner = Callable[..., Any]
+
+
+def here(work: Callable[..., Any], *args: Any) -> Any:
+    """The runner that does it on the spot."""
+    return work(*args)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A document's row.
+
+    ``bound`` is the upper bound of its size in bytes; ``before`` the chain before revision ``oldest``.
+    """
+
+    document: int
+    name: str
+    position: Position
+    chain: bytes
+    oldest: int
+    before: bytes
+    snapshot_version: int
+    bound: int
+    last_modified: datetime
+    vault: Vault | None = field(repr=False)
+
+    @property
+    def digest_key(self) -> bytes | None:
+        return self.vault.digest_key if self.vault else None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a version is built from: the snapshot at ``snapshot_version`` and every revision after it."""
+
+    parts: Parts
+    snapshot_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One revision's operations, opened."""
+
+    version: int
+    ops: bytes
+    link: bytes
+
+    @property
+    def tag(self) -> str:
+        return chain.tag(self.link)
+
+
+def read_head(statements: Statements, document: int) -> Head:
+    """The row. Raises ``DocumentNotFound`` or ``StateUnreadable``."""
+    rows = statements.fetch(
+        "SELECT session_id, name, epoch, version, chain, oldest_revision, oldest_chain, snapshot_version, size,"
+        f" last_modified, key_id, secret FROM {DOCUMENT} WHERE id = %s",
+        [document],
+    )
+    if not rows:
+        raise DocumentNotFound()
+    session, name, epoch, version, link, oldest, before, snapshot, size, modified, key_id, secret = rows[0]
+    position = Position(epoch, version, chain.tag(bytes(link)) if version else "")
+    vault = vaults.vault_of(document, statements.as_uuid(session), name, key_id, bytes(secret)) if key_id else None
+    return Head(document, name, position, bytes(link), oldest, bytes(before), snapshot, size, modified, vault)
+
+
+def read_parts(statements: Statements, head: Head, version: int, limit: int) -> Found | None:
+    """What ``version`` is built from; ``None`` when a compaction ran between two of the reads.
+
+    Raises ``StateUnreadable``.
+    """
+    rows = statements.fetch(
+        f"SELECT version, codec, key_id, nonce, body, digest FROM {SNAPSHOT} WHERE document_id = %s AND version <= %s"
+        " ORDER BY version DESC, id LIMIT 1",
+        [head.document, version],
+    )
+    base = rows[0][0] if rows else 0
+    revisions = read_revisions(statements, head, base, version)
+    if len(revisions) != version - base:
+        return None
+    ops = tuple(revision.ops for revision in revisions)
+    if not rows:
+        return Found(Parts(ops, limit), 0)
+    _, codec, key_id, nonce, body, digest = rows[0]
+    opened = open_snapshot(head.vault, base, codec, key_id, bytes(nonce), bytes(body))
+    return Found(Parts(ops, limit, codec, opened, bytes(digest), head.digest_key), base)
+
+
+def open_snapshot(vault: Vault | None, version: int, codec: int, key_id: str, nonce: bytes, body: bytes) -> bytes:
+    """A snapshot's body, opened and not yet decompressed. Raises ``StateUnreadable``."""
+    return body if vault is None else vault.open_body(version, codec, key_id, nonce, body)
+
+
+def read_revisions(statements: Statements, head: Head, after: int, to: int) -> list[Revision]:
+    """Revisions after a version up to another, oldest first. Raises ``StateUnreadable``."""
+    if after >= to:
+        return []
+    rows = statements.fetch(
+        f"SELECT version, ops, chain FROM {REVISION} WHERE document_id = %s AND version > %s AND version <= %s"
+        " ORDER BY version",
+        [head.document, after, to],
+    )
+    return [Revision(row[0], vaults.open_ops(head.vault, row[0], bytes(row[1])), bytes(row[2])) for row in rows]
+
+
+def insert_snapshot(
+    using: str, head: Head, version: int, packed: Packed, at: datetime, label: str | None = None
+) -> bool:
+    """Keep a whole document, sealed if it is encrypted; False if its keys have changed since ``head`` was read.
+
+    The caller holds a transaction.
+    """
+    if not _has_same_key(using, head):
+        return False
+    body, nonce, key_id = packed.encoded.data, b"", ""
+    if head.vault is not None:
+        nonce, body = head.vault.seal_body(version, packed.encoded.codec, body)
+        key_id = head.vault.key_id
+    fresh = StateSnapshot(
+        document_id=head.document,
+        version=version,
+        codec=packed.encoded.codec,
+        key_id=key_id,
+        nonce=nonce,
+        body=body,
+        digest=packed.digest,
+        label=label,
+        created_at=at,
+    )
+    StateSnapshot.objects.using(using).bulk_create([fresh], ignore_conflicts=True)
+    return True
+
+
+def _has_same_key(using: str, head: Head) -> bool:
+    """Locks the head: a rotation that ran between would not see a row that comes after it."""
+    statements = Statements(connections[using])
+    rows = statements.select_locked("key_id", DOCUMENT, [head.document], wait=True)
+    return [row[0] for row in rows] == [head.vault.key_id if head.vault else ""]

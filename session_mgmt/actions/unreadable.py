@@ -1,0 +1,56 @@
+"""What cannot be read is refused, and remembered for the operator."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from django.db import DatabaseError, transaction
+
+from session_mgmt.documents.errors import StateUnreadable as Damaged
+from session_mgmt.exceptions import StateUnreadable
+from session_mgmt.models import AuditEntry, StateDocument, clock
+
+logger = logging.getLogger("session_mgmt.state")
+
+ACTION = "state_unreadable"
+# A client asks again and again; one entry an hour says as much.
+_AGAIN = timedelta(hours=1)
+
+
+@contextmanager
+def audited(using: str, document: int) -> Iterator[None]:
+    """Turn what is unreadable into a refusal, with an entry in the audit trail."""
+    try:
+        yield
+    except Damaged as error:
+        record(using, document, str(error))
+        raise StateUnreadable() from error
+    except StateUnreadable as error:
+        record(using, document, str(error))
+        raise
+
+
+def record(using: str, document: int, reason: str) -> None:
+    """Remember that a document could not be read; ``reason`` never holds content."""
+    logger.error("Document %d cannot be read: %s", document, reason)
+    try:
+        with transaction.atomic(using=using):
+            _remember(using, document, reason)
+    except DatabaseError:
+        # The refusal matters more than its record.
+        logger.exception("The audit trail could not be written")
+
+
+def _remember(using: str, document: int, reason: str) -> None:
+    row = StateDocument.objects.using(using).filter(pk=document).values("session_id", "name", "version").first()
+    if row is None:
+        return
+    now = clock.read(using)
+    recent = AuditEntry.objects.using(using).filter(session=row["session_id"], action=ACTION, at__gt=now - _AGAIN)
+    if any(entry.data.get("document") == row["name"] for entry in recent):
+        return
+    data = {"document": row["name"], "version": row["version"], "reason": reason}
+    AuditEntry(action=ACTION, session=row["session_id"], data=data, at=now).save(using=using, force_insert=True)

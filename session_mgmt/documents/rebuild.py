@@ -1,0 +1,96 @@
+"""A document from what is stored of it: a snapshot's body and the operations after it.
+
+Bytes in, so that another process can do it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from session_mgmt.documents import canonical, codec, operations, strict
+from session_mgmt.documents.codec import Encoded
+from session_mgmt.documents.errors import StateUnreadable
+from session_mgmt.documents.values import JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """``stored`` is ``None`` where the log reaches back to version 0.
+
+    ``limit`` bounds decompression; ``key`` is the digest's, if it has one.
+    """
+
+    ops: tuple[bytes, ...]
+    limit: int
+    codec: int = codec.RAW
+    stored: bytes | None = None
+    digest: bytes = b""
+    key: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A whole document ready to be stored: its ``size`` as compact JSON, its ``digest`` and its ``checksum``."""
+
+    encoded: Encoded
+    size: int
+    digest: bytes
+    checksum: str
+
+
+def digest_of(raw: bytes, key: bytes | None) -> bytes:
+    """SHA-256 of a body; HMAC where a plain hash would let one confirm guesses."""
+    return hashlib.sha256(raw).digest() if key is None else hmac.digest(key, raw, "sha256")
+
+
+def checksum_of(value: JSON, key: bytes | None) -> str:
+    """Over the RFC 8785 bytes, hex; opaque with ``key``."""
+    return digest_of(canonical.canonical(value), key).hex()
+
+
+def body(parts: Parts) -> bytes:
+    """The snapshot's compact JSON, proved by its digest. Raises StateUnreadable."""
+    if parts.stored is None:
+        return b"{}"
+    raw = codec.decode(parts.codec, parts.stored, parts.limit)
+    if not hmac.compare_digest(digest_of(raw, parts.key), parts.digest):
+        # Served as it is, or as {}, a damaged body would be synchronised back as the truth.
+        raise StateUnreadable("A stored body does not have its digest.")
+    return raw
+
+
+def value(parts: Parts) -> JSON:
+    """The document. Raises StateUnreadable."""
+    try:
+        data = orjson.loads(body(parts))
+    except orjson.JSONDecodeError as error:
+        raise StateUnreadable("A stored body is no JSON.") from error
+    return replay(data, parts.ops)
+
+
+def replay(data: JSON, revisions: tuple[bytes, ...]) -> JSON:
+    """The document after these revisions."""
+    for ops in revisions:
+        data = operations.apply(data, operations.decode(ops))
+    return data
+
+
+def raw(parts: Parts) -> bytes:
+    """The document as compact JSON; without operations it is not even parsed. Raises StateUnreadable."""
+    return strict.dumps(value(parts)) if parts.ops else body(parts)
+
+
+def packed(parts: Parts, threshold: int) -> Packed:
+    """The document ready to be a snapshot, compressed above ``threshold`` bytes. Raises StateUnreadable."""
+    return pack(value(parts), threshold, parts.key)
+
+
+def pack(data: Any, threshold: int, key: bytes | None) -> Packed:
+    """As ``packed``, of a document at hand."""
+    plain = strict.dumps(data)
+    return Packed(codec.encode(plain, threshold=threshold), len(plain), digest_of(plain, key), checksum_of(data, key))

@@ -1,0 +1,60 @@
+"""Touched paths under a key: whoever reads the database learns neither names nor, by guessing, that a guess is right.
+
+Every token becomes the hash of the pointer that ends with it, so equality and ancestry of paths survive, and one name
+in two
+places looks like two names. The marks of `pointer` stay in front.
+"""
+
+from __future__ import annotations
+
+import hmac
+from base64 import urlsafe_b64encode
+from collections.abc import Iterable
+from typing import Final
+
+from session_mgmt.documents import pointer
+
+# 96 bits, 16 characters; two paths that share one by accident would only be a conflict that is none.
+_TOKEN_BYTES: Final = 12
+
+
+def hide(key: bytes, paths: Iterable[str]) -> tuple[str, ...]:
+    """The paths as they are stored, sorted."""
+    tokens: dict[str, str] = {}
+    return tuple(sorted(_mark(path) + _hidden(key, pointer.bare(path), tokens) for path in paths))
+
+
+def reveal(key: bytes, hidden: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
+    """Stored paths, as far as `known` plain paths share them; what lies below stays hidden.
+
+    Against `known` the result overlaps exactly where the plain paths would.
+    """
+    tokens: dict[str, str] = {}
+    plain: dict[str, str] = {}
+    for path in known:
+        bare = pointer.bare(path)
+        for above in (bare, *pointer.ancestors(bare)):
+            plain[_hidden(key, above, tokens)] = above
+    return tuple(sorted(_mark(path) + _revealed(pointer.bare(path), plain) for path in hidden))
+
+
+def _mark(path: str) -> str:
+    return path[:1] if path[:1] in (pointer.ADDED, pointer.APPENDED) else ""
+
+
+def _hidden(key: bytes, bare: str, tokens: dict[str, str]) -> str:
+    made: list[str] = []
+    while bare:
+        if bare not in tokens:
+            digest = hmac.digest(key, bare.encode(), "sha256")
+            tokens[bare] = urlsafe_b64encode(digest[:_TOKEN_BYTES]).decode()
+        made.append(tokens[bare])
+        bare = pointer.parent(bare)
+    return "".join(f"/{token}" for token in reversed(made))
+
+
+def _revealed(path: str, plain: dict[str, str]) -> str:
+    for above in (path, *pointer.ancestors(path)):
+        if above in plain:
+            return plain[above] + path[len(above) :]
+    return path
