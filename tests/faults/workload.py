@@ -178,9 +178,9 @@ class Crowd:
         if not await until(lambda: peer.ready and not peer.outbox, IDLE_SECONDS) or peer.socket is None:
             return
         old, generation, peer.socket = peer.socket, peer.generation, None
-        await self._end(peer)
         adopted = None
         try:
+            await self._end(peer)
             adopted = await peer.join()
             if peer.generation > generation:
                 self._background.append(asyncio.create_task(self._zombie(peer, old, generation)))
