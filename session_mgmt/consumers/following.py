@@ -37,7 +37,7 @@ class Following:
         self.lost_range: tuple[int | None, int] | None = verdicts.lost(log)
         self._parked: deque[tuple[int, str]] = deque()
         self._task: asyncio.Task[None] | None = None
-        self.stopped = False
+        self.stopped = self._told = False
 
     @property
     def is_document(self) -> bool:
@@ -149,7 +149,9 @@ class Following:
         # The feed may be behind what was read: those who are live there get the rest as well.
         self.feed.append(entries)
         last = entries[-1].offset
-        is_last = marked and last >= self.feed.head
+        # Said once: while the frame goes out the log may move on, and then another page follows.
+        is_last = marked and not self._told and last >= self.feed.head
+        self._told = self._told or is_last
         self._connection.outlet.push(entries_frame(self.log.name, self.feed.epoch, entries, recovered=is_last))
         self.replayed = (self.replayed[0] if self.replayed else self.sent + 1, last)
         self.sent = last
