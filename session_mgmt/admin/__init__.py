@@ -1,0 +1,6 @@
+"""The admin edge: an inspector of sessions. It reads, and acts through the verbs; nothing can be edited as a row."""
+
+from session_mgmt.admin.rows import AuditEntryAdmin, OutboxAdmin, StreamAdmin
+from session_mgmt.admin.sessions import ClientSessionAdmin
+
+__all__ = ["AuditEntryAdmin", "ClientSessionAdmin", "OutboxAdmin", "StreamAdmin"]

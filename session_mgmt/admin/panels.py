@@ -1,0 +1,129 @@
+"""What the page of one session shows; a fixed number of queries, and one document at a time."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+from django.http import HttpRequest
+
+from session_mgmt.actions import bodies, documents, monitoring
+from session_mgmt.admin import show
+from session_mgmt.conf import settings
+from session_mgmt.exceptions import SessionMgmtError
+from session_mgmt.models import (
+    AuditEntry,
+    ClientSession,
+    Connection,
+    SessionEvent,
+    StateDocument,
+    Subscription,
+    clock,
+)
+
+EVENTS = 100
+CONNECTIONS = 25
+# A larger document is downloaded: neither the page nor the person is served by five megabytes of it.
+SHOWN_BYTES = 64 * 1024
+SEE_STATE = "session_mgmt.view_statedocument"
+
+
+def panels(request: HttpRequest, session: ClientSession) -> dict[str, Any]:
+    """The template's context for one session."""
+    now = clock.read(settings().database)
+    figures = monitoring.session_metrics(session.pk, now=now)
+    may_see_state = request.user.has_perm(SEE_STATE)
+    return {
+        "session": session,
+        "device": show.device(session.label, session.user_agent, session.ip),
+        "figures": _cards(figures),
+        "events": _events(session, before=_number(request.GET.get("before"))),
+        "connections": _connections(session, now),
+        "subscriptions": _subscriptions(session),
+        "audit": _audit(session.pk),
+        "may_see_state": may_see_state,
+        **(_state(session, request.GET.get("document")) if may_see_state else {}),
+        "metadata": show.as_json(session.metadata) if session.metadata else "",
+        "config": show.as_json(session.config) if session.config else "",
+    }
+
+
+def _cards(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Label, value, and a remark below it."""
+    latency = figures["latency"]
+    last = "-" if latency["last_ms"] is None else f"{latency['last_ms']:.0f} ms"
+    average = "" if latency["average_ms"] is None else f"{latency['average_ms']:.0f} ms on average"
+    recoveries = ", ".join(f"{count} {name}" for name, count in sorted(figures["recoveries"].items()))
+    state = figures["state_documents"]
+    return [
+        ("Age", _time(figures["uptime"]), f"{_time(figures['connected_time'])} connected"),
+        ("Connections", str(figures["connections"]), f"{figures['reconnects']} reconnects"),
+        ("Recoveries", str(sum(figures["recoveries"].values())), recoveries),
+        ("Latency", last, average),
+        ("Beats", str(figures["beats"]["sent"]), f"{figures['beats']['missed']} missed"),
+        (
+            "Messages",
+            str(figures["messages"]["in"] + figures["messages"]["out"]),
+            f"{show.size(figures['bytes']['in'])} in, {show.size(figures['bytes']['out'])} out",
+        ),
+        ("State", show.size(state["size"]), f"{state['updates']} updates"),
+        ("Errors", str(sum(figures["errors"].values())), ", ".join(sorted(figures["errors"]))),
+    ]
+
+
+def _time(seconds: float) -> str:
+    return show.duration(timedelta(seconds=seconds))
+
+
+def _events(session: ClientSession, *, before: int | None) -> dict[str, Any]:
+    mine = SessionEvent.objects.using(settings().database).filter(session=session).order_by("-seq")
+    if before is not None:
+        mine = mine.filter(seq__lt=before)
+    lines = [show.event_line(event) for event in mine[: EVENTS + 1]]
+    more = len(lines) > EVENTS
+    return {"lines": lines[:EVENTS], "before": lines[EVENTS - 1].seq if more else None, "paged": before is not None}
+
+
+def _connections(session: ClientSession, now: Any) -> list[show.ConnectionLine]:
+    mine = Connection.objects.using(settings().database).filter(session=session)
+    newest = mine.select_related("client").order_by("-opened_at")[:CONNECTIONS]
+    return [show.connection_line(row, now) for row in newest]
+
+
+def _subscriptions(session: ClientSession) -> list[str]:
+    mine = Subscription.objects.using(settings().database).filter(session=session).order_by("topic")
+    return list(mine.values_list("topic", flat=True)[: settings().max_subscriptions])
+
+
+def _audit(session: uuid.UUID) -> list[AuditEntry]:
+    mine = AuditEntry.objects.using(settings().database).filter(session=session)
+    return list(mine.select_related("actor").order_by("-at")[:20])
+
+
+def _state(session: ClientSession, wanted: str | None) -> dict[str, Any]:
+    """The heads of all documents and the body of the one that was asked for, or of the first."""
+    rows = list(documents.listed(session.pk)[: settings().max_documents])
+    by_name = {row.name: row for row in rows}
+    chosen = by_name.get(wanted or "main") or (rows[0] if rows else None)
+    heads = [{"row": row, "size": show.size(row.size), "is_chosen": row is chosen} for row in rows]
+    return {"documents": heads, "chosen": chosen, **(_body(chosen) if chosen else {})}
+
+
+def _body(row: StateDocument) -> dict[str, Any]:
+    if row.size > SHOWN_BYTES:
+        return {"too_large": True}
+    try:
+        return {"body": pretty(row)}
+    except SessionMgmtError as error:
+        return {"unreadable": error.name}
+
+
+def pretty(row: StateDocument) -> str:
+    """A document as indented JSON."""
+    now = settings()
+    return show.as_json(bodies.load(now.database, row.pk, limit=now.max_document_bytes * 2).data)
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 16 else None

@@ -1,0 +1,33 @@
+"""Rows that are looked at and never edited: every change belongs to a verb."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from session_mgmt.conf import settings
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):
+    """List and page without add, change and delete, whatever permissions the person has."""
+
+    show_full_result_count = False
+    actions_on_bottom = False
+
+    class Media:
+        css = {"all": ["session_mgmt/admin.css"]}
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).using(settings().database)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False

@@ -1,0 +1,51 @@
+"""The audit trail, topics, and wishes that wait or were refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import F
+from django.utils.translation import gettext_lazy as _
+
+from session_mgmt.admin.readonly import ReadOnlyAdmin
+from session_mgmt.admin.show import as_json
+from session_mgmt.models import AuditEntry, Outbox, Stream
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ReadOnlyAdmin):
+    list_display = ("at", "action", "actor", "session", "ip", "facts")
+    list_filter = ("action", "at")
+    list_select_related = ("actor",)
+    search_fields = ("session",)
+    ordering = ("-at",)
+
+    @admin.display(description=_("facts"))
+    def facts(self, entry: AuditEntry) -> str:
+        return as_json(entry.data, indent=None)
+
+
+@admin.register(Stream)
+class StreamAdmin(ReadOnlyAdmin):
+    list_display = ("topic", "head", "held", "epoch", "created_at")
+    search_fields = ("topic",)
+    ordering = ("topic",)
+
+    def get_queryset(self, request: Any) -> Any:
+        return super().get_queryset(request).annotate(entries=F("head") - F("oldest") + 1)
+
+    @admin.display(description=_("entries held"), ordering="entries")
+    def held(self, stream: Any) -> int:
+        return int(stream.entries)
+
+
+@admin.register(Outbox)
+class OutboxAdmin(ReadOnlyAdmin):
+    """What waits is normally gone within a second; what was refused stays with its reason."""
+
+    list_display = ("id", "kind", "target", "refused", "created_at")
+    list_filter = ("kind", "refused")
+    search_fields = ("target",)
+    exclude = ("payload",)
+    ordering = ("-id",)

@@ -1,0 +1,264 @@
+"""Sessions: who, where, connected or not; and the four things that an operator may do to them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.contrib.auth import get_user_model
+from django.core.exceptions import PermissionDenied
+from django.db.models import DateTimeField, Exists, OuterRef, Q, QuerySet, Value
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+
+from session_mgmt.actions import audit, cleanup, connections, documents, monitoring, sessions
+from session_mgmt.actions.access import SERVER
+from session_mgmt.admin import panels, show
+from session_mgmt.admin.readonly import ReadOnlyAdmin
+from session_mgmt.conf import settings
+from session_mgmt.models import ClientSession, Connection, clock
+from session_mgmt.protocol.codes import Close
+
+CONNECTED, RECONNECTING, DISCONNECTED = "connected", "reconnecting", "disconnected"
+
+
+class ConnectionFilter(admin.SimpleListFilter):
+    """By what the connections say: open, just lost, or none."""
+
+    title = _("connection")
+    parameter_name = "connection"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [(CONNECTED, _("connected")), (RECONNECTING, _("reconnecting")), (DISCONNECTED, _("disconnected"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        wanted = {
+            CONNECTED: Q(has_open=True),
+            RECONNECTING: Q(has_open=False, has_lost=True),
+            DISCONNECTED: Q(has_open=False, has_lost=False),
+        }
+        return queryset.filter(wanted[self.value()]) if self.value() in wanted else queryset
+
+
+@admin.register(ClientSession)
+class ClientSessionAdmin(ReadOnlyAdmin):
+    list_display = ("name", "owner", "status", "connection", "where", "last_active")
+    list_filter = ("state", ConnectionFilter, "created_at")
+    list_select_related = ("user", "activity")
+    list_per_page = 50
+    ordering = ("-created_at",)
+    search_help_text = _("A user's name, a session's id, a device's label or an IP address.")
+    actions = ("terminate_selected", "disconnect_selected", "reconnect_selected")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        now = clock.read(settings().database)
+        leased = Connection.objects.filter(session=OuterRef("pk"), lease_expires_at__gt=now)
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(
+                has_open=Exists(leased.filter(closed_at__isnull=True)),
+                asked_at=Value(now, output_field=DateTimeField()),
+                has_lost=Exists(leased.filter(closed_at__isnull=False).exclude(close_code=1000)),
+            )
+        )
+
+    # -- the list
+
+    def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
+        return (f"user__{get_user_model().USERNAME_FIELD}", "label", "ip")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        try:
+            return queryset.filter(pk=uuid.UUID(search_term.strip())), False
+        except ValueError:
+            return super().get_search_results(request, queryset, search_term)
+
+    @admin.display(description=_("session"), ordering="id")
+    def name(self, session: ClientSession) -> str:
+        # The end of a UUIDv7 is what tells sessions of one moment apart.
+        return format_html('<span class="sm-line">…{}</span>', str(session.pk)[-12:])
+
+    @admin.display(description=_("user"), ordering="user")
+    def owner(self, session: ClientSession) -> str:
+        return session.user.get_username() if session.user else gettext("nobody")
+
+    @admin.display(description=_("status"), ordering="state")
+    def status(self, session: ClientSession) -> str:
+        return _badge(session.state, session.get_state_display())
+
+    @admin.display(description=_("connection"))
+    def connection(self, session: Any) -> str:
+        state = connection_state(session)
+        return _badge(state, gettext(state))
+
+    @admin.display(description=_("device"), ordering="label")
+    def where(self, session: ClientSession) -> str:
+        text = show.device(session.label, session.user_agent, session.ip)
+        return format_html('<span class="sm-line" title="{}">{}</span>', session.ip or "", text)
+
+    @admin.display(description=_("last active"), ordering="activity__last_active_at")
+    def last_active(self, session: Any) -> str:
+        at = session.activity.last_active_at
+        return format_html('<time class="sm-line" title="{}">{}</time>', at, show.ago(session.asked_at - at))
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        context = {"overview": monitoring.health(), "may_clean": self.has_clean_permission(request)}
+        return super().changelist_view(request, {**context, **(extra_context or {})})
+
+    # -- one session
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        session = self._found(request, object_id)
+        state = connection_state(session)
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": gettext("Session …%s") % str(session.pk)[-12:],
+            "media": self.media,
+            "connection_state": state,
+            "owner": self.owner(session),
+            "is_live": session.state == ClientSession.State.ACTIVE,
+            "may_terminate": self.has_terminate_permission(request),
+            "may_disconnect": self.has_disconnect_permission(request),
+            **panels.panels(request, session),
+            **(extra_context or {}),
+        }
+        return TemplateResponse(request, "admin/session_mgmt/clientsession/page.html", context)
+
+    def document_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
+        """A whole document, as a file: it may be too large for a page."""
+        session = self._found(request, object_id)
+        row = documents.listed(session.pk).filter(name=name).first()
+        if not request.user.has_perm(panels.SEE_STATE):
+            raise PermissionDenied
+        if row is None:
+            raise Http404
+        self._note(request, "read_state", session.pk, document=row.name, version=row.version)
+        headers = {"Content-Disposition": "attachment; filename=document.json", "Cache-Control": "no-store"}
+        return HttpResponse(panels.pretty(row), content_type="application/json", headers=headers)
+
+    def _found(self, request: HttpRequest, object_id: str) -> ClientSession:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        session = self.get_object(request, unquote(object_id))
+        if session is None:
+            raise Http404
+        return session
+
+    # -- doing
+
+    def get_urls(self) -> list[URLPattern]:
+        def wrapped(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+            return self.admin_site.admin_view(view)
+
+        return [
+            path("clean/", wrapped(self.clean_view), name="session_mgmt_clientsession_clean"),
+            path("<path:object_id>/act/", wrapped(self.act_view), name="session_mgmt_clientsession_act"),
+            path(
+                "<path:object_id>/document/<str:name>/",
+                wrapped(self.document_view),
+                name="session_mgmt_clientsession_document",
+            ),
+            *super().get_urls(),
+        ]
+
+    def act_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The buttons of a session's page: ``do`` is terminate, disconnect or reconnect."""
+        session = self._found(request, object_id)
+        do = request.POST.get("do", "")
+        allowed = {
+            "terminate": self.has_terminate_permission,
+            "disconnect": self.has_disconnect_permission,
+            "reconnect": self.has_disconnect_permission,
+        }
+        if request.method != "POST" or do not in allowed or not allowed[do](request):
+            raise PermissionDenied
+        if self._act(request, do, session.pk, request.POST.get("reason", "")):
+            self.message_user(request, gettext("Done."), messages.SUCCESS)
+        else:
+            self.message_user(request, gettext("The session had ended before."), messages.WARNING)
+        return HttpResponseRedirect(reverse("admin:session_mgmt_clientsession_change", args=[session.pk]))
+
+    def clean_view(self, request: HttpRequest) -> HttpResponse:
+        """Run the cleanup now."""
+        if request.method != "POST" or not self.has_clean_permission(request):
+            raise PermissionDenied
+        report = cleanup.cleanup().as_dict()
+        self._note(request, "cleanup", None, **report)
+        done = ", ".join(f"{step} {rows}" for step, rows in report.items() if rows) or gettext("nothing to do")
+        self.message_user(request, gettext("Cleaned up: %s.") % done, messages.SUCCESS)
+        return HttpResponseRedirect(reverse("admin:session_mgmt_clientsession_changelist"))
+
+    @admin.action(description=_("End selected sessions for good"), permissions=["terminate"])
+    def terminate_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        """Asks first: an ended session does not come back."""
+        if request.POST.get("confirmed") != "yes":
+            context = {
+                **self.admin_site.each_context(request),
+                "opts": self.opts,
+                "title": gettext("End these sessions for good?"),
+                "sessions": list(queryset),
+                "media": self.media,
+            }
+            return TemplateResponse(request, "admin/session_mgmt/clientsession/confirm.html", context)
+        self._act_on_all(request, "terminate", queryset, request.POST.get("reason", ""))
+        return None
+
+    @admin.action(description=_("Disconnect selected sessions"), permissions=["disconnect"])
+    def disconnect_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        self._act_on_all(request, "disconnect", queryset)
+
+    @admin.action(description=_("Let selected sessions reconnect"), permissions=["disconnect"])
+    def reconnect_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        self._act_on_all(request, "reconnect", queryset)
+
+    def _act_on_all(self, request: HttpRequest, do: str, queryset: QuerySet[Any], reason: str = "") -> None:
+        done = sum(self._act(request, do, session.pk, reason) for session in queryset)
+        told = ngettext("Done for %d session.", "Done for %d sessions.", done) % done
+        self.message_user(request, told, messages.SUCCESS)
+
+    def _act(self, request: HttpRequest, do: str, session: uuid.UUID, reason: str = "") -> bool:
+        """One verb and its entry in the audit trail; false if there was nothing to do."""
+        if do == "terminate":
+            if not sessions.terminate(SERVER, session, reason=(reason or "administrator")[:60]):
+                return False
+            self._note(request, "terminate", session, reason=reason[:60])
+            return True
+        connections.stop(session, Close.NORMAL if do == "disconnect" else Close.DETACHED)
+        self._note(request, do, session)
+        return True
+
+    def _note(self, request: HttpRequest, action: str, session: uuid.UUID | None, **data: Any) -> None:
+        audit.note(action, user=request.user, session=session, ip=request.META.get("REMOTE_ADDR") or None, **data)
+
+    def has_terminate_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("session_mgmt.terminate_clientsession")
+
+    def has_disconnect_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("session_mgmt.disconnect_clientsession")
+
+    def has_clean_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("session_mgmt.clean_clientsession")
+
+
+def connection_state(session: Any) -> str:
+    """As ``connections.states`` tells it, from the columns of the list's own query."""
+    if session.has_open:
+        return CONNECTED
+    return RECONNECTING if session.has_lost else DISCONNECTED
+
+
+def _badge(kind: str, text: str) -> str:
+    return format_html('<span class="sm-badge sm-{}">{}</span>', kind, text)

@@ -1,0 +1,147 @@
+"""Values as people read them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import orjson
+from django.utils.translation import gettext as _
+
+from session_mgmt.models import Connection, SessionEvent
+from session_mgmt.protocol.codes import Close
+
+# Marks in the timeline: the class of its CSS.
+_TONES = {
+    "session_created": "good",
+    "connection_established": "good",
+    "connection_restored": "good",
+    "auth_success": "good",
+    "connection_lost": "warn",
+    "auth_required": "warn",
+    "session_expired": "end",
+    "session_terminated": "end",
+    "auth_failed": "bad",
+    "error_occurred": "bad",
+}
+_STANDARD = {1000: "normal", 1001: "going_away", 1006: "lost", 1011: "internal_error", 1012: "service_restart"}
+
+
+@dataclass(frozen=True, slots=True)
+class EventLine:
+    """One line of the timeline."""
+
+    seq: int
+    at: Any
+    type: str
+    tone: str
+    facts: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLine:
+    """One connection, with everything worth knowing when somebody says "it keeps dropping"."""
+
+    row: Connection
+    is_open: bool
+    lasted: str
+    close: str
+    receipt: str
+    latency: str
+    traffic: str
+
+
+def as_json(value: Any, *, indent: int | None = 2) -> str:
+    return json.dumps(value, indent=indent, ensure_ascii=False)
+
+
+def event_line(event: SessionEvent) -> EventLine:
+    data = orjson.loads(bytes(event.data))
+    facts = as_json(data, indent=None) if data else ""
+    return EventLine(event.seq, event.at, event.type, _TONES.get(event.type, "plain"), facts)
+
+
+def connection_line(row: Connection, now: Any) -> ConnectionLine:
+    is_open = row.closed_at is None and row.lease_expires_at > now
+    # A process that died has closed nothing: the connection lived no longer than its lease.
+    end = row.closed_at or min(now, row.lease_expires_at)
+    return ConnectionLine(
+        row=row,
+        is_open=is_open,
+        lasted=duration(end - row.opened_at),
+        close=close_text(row, is_open),
+        receipt=as_json(orjson.loads(row.receipt)) if row.receipt else "",
+        latency=f"{row.rtt_ms:.0f} / {row.rtt_average_ms or row.rtt_ms:.0f} ms" if row.rtt_ms is not None else "-",
+        traffic=f"{row.messages_in} / {row.messages_out}",
+    )
+
+
+def close_text(row: Connection, is_open: bool) -> str:
+    if is_open:
+        return ""
+    if row.close_code is None:
+        return _("ended with the session") if row.closed_at else _("lease ran out")
+    name = _STANDARD.get(row.close_code) or (
+        Close(row.close_code).name.lower() if row.close_code in list(Close) else _("other")
+    )
+    return f"{row.close_code} {name}"
+
+
+def duration(value: timedelta) -> str:
+    """``3 d 4 h``, ``4 min 10 s``: the two largest parts."""
+    seconds = max(int(value.total_seconds()), 0)
+    parts = []
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        count, seconds = divmod(seconds, size)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])
+
+
+def ago(value: timedelta) -> str:
+    """``just now``, ``5 min ago``."""
+    text = " ".join(duration(value).split()[:2])
+    return _("just now") if value < timedelta(seconds=5) else _("%s ago") % text
+
+
+def size(count: int) -> str:
+    """``512 B``, ``5.0 MB``."""
+    amount = float(count)
+    for unit in ("B", "KB", "MB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GB"
+
+
+def device(label: str, user_agent: str, ip: str | None) -> str:
+    """A short name of where a session lives."""
+    return label or browser(user_agent) or ip or "-"
+
+
+def browser(user_agent: str) -> str:
+    """``Firefox on Android``, as far as a user agent tells; else its beginning."""
+    program = next((name for mark, name in _PROGRAMS if mark in user_agent), user_agent[:40])
+    system = next((name for mark, name in _SYSTEMS if mark in user_agent), "")
+    return f"{program} on {system}" if system else program
+
+
+# The order matters: every browser claims to be several others.
+_PROGRAMS = (
+    ("Edg/", "Edge"),
+    ("OPR/", "Opera"),
+    ("Firefox/", "Firefox"),
+    ("Chrome/", "Chrome"),
+    ("Safari/", "Safari"),
+)
+_SYSTEMS = (
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Android", "Android"),
+    ("Windows", "Windows"),
+    ("Mac OS", "macOS"),
+    ("CrOS", "ChromeOS"),
+    ("Linux", "Linux"),
+)

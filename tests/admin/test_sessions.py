@@ -1,0 +1,286 @@
+"""The inspector: what an operator sees and may do, and that it costs the same for few sessions and many."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from session_mgmt.actions import connections, resuming, sessions
+from session_mgmt.actions.access import SERVER
+from session_mgmt.actions.sessions import Created, Device
+from session_mgmt.backends import doorbell
+from session_mgmt.bridge import writes
+from session_mgmt.models import AuditEntry, ClientSession, Outbox, SessionActivity, StateDocument, StateSnapshot, clock
+from session_mgmt.protocol.frames import Connect
+
+pytestmark = pytest.mark.django_db(transaction=True)
+LIST = "/admin/session_mgmt/clientsession/"
+
+
+@pytest.fixture
+def alice() -> Any:
+    return get_user_model().objects.create_user("alice")
+
+
+def staff(*codenames: str) -> Client:
+    """Somebody of the staff with just these permissions."""
+    user = get_user_model().objects.create_user("clerk" + uuid.uuid4().hex[:6], is_staff=True)
+    user.user_permissions.add(*Permission.objects.filter(codename__in=codenames))
+    http = Client()
+    http.force_login(user)
+    return http
+
+
+@pytest.fixture
+def operator() -> Client:
+    http = Client()
+    http.force_login(get_user_model().objects.create_superuser("operator"))
+    return http
+
+
+def page_of(session: Any) -> str:
+    return f"{LIST}{session.pk}/change/"
+
+
+def attach(created: Created) -> resuming.Attachment:
+    return resuming.attach(
+        Connect(token=created.token.secret, client_id=None, acked=0, logs={}, agent="t"), server="web-1"
+    )
+
+
+def lively(user: Any, documents: int = 1) -> Created:
+    """A session with connections, receipts, documents and messages."""
+    created = sessions.create(user=user, device=Device("Phone", "10.0.0.9", "Firefox/1 Android"), metadata={"a": 1})
+    for number in range(3):
+        attachment = attach(created)
+        connections.keep_receipt(attachment.connection, {"verdict": "full", "reason": f"reason-{number}"})
+    connections.close(attachment.connection, code=4002, closed_by="server")
+    for number in range(documents):
+        writes.update(created.session.pk, "main" if not number else f"d{number}", "data", {"coupon": "WELCOME"})
+    writes.send(created.session.pk, {"hello": "<b>world</b>"})
+    return created
+
+
+def queries(work: Any) -> int:
+    with CaptureQueriesContext(connection) as caught:
+        assert work().status_code == 200
+    return len(caught)
+
+
+# -- seeing
+
+
+def test_the_list_shows_user_status_device_and_connection(operator: Client, alice: Any) -> None:
+    lively(alice)
+    ended = sessions.create()
+    sessions.terminate(SERVER, ended.session.pk)
+    html = operator.get(LIST).content.decode()
+    for text in ("alice", "Phone", "connected", "terminated", "nobody", "just now"):
+        assert text in html
+
+
+@pytest.mark.parametrize("term", ["alice", "ali", "Phone", "10.0.0.9", "id"])
+def test_search_finds_by_user_device_address_and_id(operator: Client, alice: Any, term: str) -> None:
+    found, other = lively(alice).session, sessions.create().session
+    html = operator.get(LIST, {"q": str(found.pk) if term == "id" else term}).content.decode()
+    assert str(found.pk) in html
+    assert str(other.pk) not in html
+
+
+@pytest.mark.parametrize("state", ["connected", "reconnecting", "disconnected"])
+def test_the_filter_by_connection_agrees_with_the_verb(operator: Client, state: str) -> None:
+    open_, lost, never = (sessions.create() for _ in range(3))
+    attach(open_)
+    connections.close(attach(lost).connection, code=1006, closed_by="client")
+    wanted = {"connected": open_, "reconnecting": lost, "disconnected": never}[state].session.pk
+    html = operator.get(LIST, {"connection": state}).content.decode()
+    assert set(re.findall(r"clientsession/([0-9a-f-]{36})/change", html)) == {str(wanted)}
+    assert connections.states([wanted]) == {wanted: state}
+
+
+@pytest.mark.parametrize("query", ["?connection=x", "?state__exact=x", "?q=%00", "?p=999", "?before=x", "?o=99"])
+def test_strange_queries_of_the_list_fail_nowhere(operator: Client, query: str) -> None:
+    sessions.create()
+    assert operator.get(LIST + query).status_code in (200, 302)
+
+
+def test_the_page_tells_the_whole_story(operator: Client, alice: Any) -> None:
+    session = lively(alice).session
+    html = operator.get(page_of(session)).content.decode()
+    for text in ("4002 heartbeat_lost", "reason-2", "session_created", "connection_lost", "WELCOME", "10.0.0.9"):
+        assert text in html
+    assert "&lt;b&gt;world&lt;/b&gt;" in html
+    assert "<b>world</b>" not in html
+
+
+def test_the_page_shows_the_document_that_was_asked_for(operator: Client, alice: Any) -> None:
+    session = lively(alice, documents=2).session
+    writes.update(session.pk, "d1", "data", {"second": True})
+    assert "second" not in operator.get(page_of(session)).content.decode()
+    assert "&quot;second&quot;: true" in operator.get(page_of(session) + "?document=d1").content.decode()
+    assert operator.get(page_of(session) + "?document=nothing").status_code == 200
+
+
+def test_a_large_document_is_downloaded_and_that_is_audited(operator: Client, alice: Any) -> None:
+    session = sessions.create(user=alice).session
+    writes.update(session.pk, "main", "data", {"text": "x" * 100_000})
+    assert "Too large to show here" in operator.get(page_of(session)).content.decode()
+    answer = operator.get(f"{LIST}{session.pk}/document/main/")
+    assert answer.json() == {"text": "x" * 100_000}
+    assert "attachment" in answer["Content-Disposition"]
+    assert AuditEntry.objects.get().action == "read_state"
+
+
+def test_a_damaged_document_is_named_and_breaks_no_page(operator: Client, alice: Any) -> None:
+    session = sessions.create(user=alice).session
+    writes.update(session.pk, "main", "data", {"a": 1})
+    row = StateDocument.objects.get()
+    StateSnapshot.objects.create(document=row, version=1, body=b"{}", digest=b"wrong", created_at=clock.read("default"))
+    assert "state_unreadable" in operator.get(page_of(session)).content.decode()
+
+
+def test_the_timeline_goes_back_in_pages(operator: Client) -> None:
+    session = sessions.create().session
+    for number in range(105):
+        writes.send(session.pk, {"n": number})
+    html = operator.get(page_of(session)).content.decode()
+    before = re.search(r"\?before=(\d+)", html)
+    assert before is not None
+    assert "session_created" in operator.get(f"{page_of(session)}?before={before[1]}").content.decode()
+
+
+def test_list_and_page_cost_the_same_for_few_and_many(operator: Client, alice: Any) -> None:
+    first = lively(alice).session
+    operator.get(LIST)
+    few = queries(lambda: operator.get(LIST)), queries(lambda: operator.get(page_of(first)))
+    many = [lively(alice, documents=3).session for _ in range(10)][-1]
+    for number in range(30):
+        writes.send(many.pk, number)
+    assert (queries(lambda: operator.get(LIST)), queries(lambda: operator.get(page_of(many)))) == few
+    assert max(few) <= 30
+
+
+def test_no_page_asks_another_host_for_anything(operator: Client, alice: Any) -> None:
+    session = lively(alice).session
+    for address in (LIST, page_of(session)):
+        html = operator.get(address).content.decode()
+        assert not re.findall(r'(?:src|href|action)="(?:https?:)?//', html)
+
+
+# -- rights
+
+
+def test_without_the_view_permission_there_is_nothing_to_see(alice: Any) -> None:
+    session = lively(alice).session
+    http = staff()
+    for address in (LIST, page_of(session), f"{LIST}{session.pk}/document/main/"):
+        assert http.get(address).status_code == 403
+
+
+def test_seeing_sessions_is_not_seeing_their_state(alice: Any) -> None:
+    session = lively(alice).session
+    http = staff("view_clientsession")
+    html = http.get(page_of(session)).content.decode()
+    assert "WELCOME" not in html
+    assert "You may not see documents" in html
+    assert http.get(f"{LIST}{session.pk}/document/main/").status_code == 403
+
+
+@pytest.mark.parametrize("do", ["terminate", "disconnect", "reconnect", "nothing", ""])
+def test_seeing_sessions_is_not_acting_on_them(alice: Any, do: str) -> None:
+    session = lively(alice).session
+    http = staff("view_clientsession", "change_clientsession", "delete_clientsession")
+    assert http.post(f"{LIST}{session.pk}/act/", {"do": do}).status_code == 403
+    html = http.get(page_of(session)).content.decode()
+    assert 'value="terminate"' not in html and 'value="disconnect"' not in html
+    assert ClientSession.objects.get().state == "active"
+    assert not AuditEntry.objects.exists()
+
+
+def test_nothing_can_be_edited_added_or_deleted_as_a_row(operator: Client, alice: Any) -> None:
+    session = lively(alice).session
+    assert operator.get(f"{LIST}add/").status_code == 403
+    assert operator.post(f"{LIST}{session.pk}/delete/", {"post": "yes"}).status_code == 403
+    operator.post(page_of(session), {"state": "terminated"})
+    assert ClientSession.objects.get().state == "active"
+    assert "delete_selected" not in operator.get(LIST).content.decode()
+
+
+@pytest.mark.parametrize("address", [f"{LIST}not-a-uuid/change/", f"{LIST}{uuid.uuid4()}/change/"])
+def test_a_session_that_is_not_there_is_a_404(operator: Client, address: str) -> None:
+    assert operator.get(address).status_code == 404
+
+
+# -- doing
+
+
+def test_ending_a_session_goes_through_the_verb_and_is_audited(alice: Any) -> None:
+    created = lively(alice)
+    http = staff("view_clientsession", "terminate_clientsession")
+    answer = http.post(f"{LIST}{created.session.pk}/act/", {"do": "terminate", "reason": "stolen phone"}, follow=True)
+    assert answer.status_code == 200
+    session = ClientSession.objects.get()
+    assert (session.state, session.end_reason) == ("terminated", "stolen phone")
+    entry = AuditEntry.objects.get()
+    assert (entry.action, entry.session, entry.data) == ("terminate", session.pk, {"reason": "stolen phone"})
+    assert entry.actor is not None and entry.ip == "127.0.0.1"
+    again = http.post(f"{LIST}{created.session.pk}/act/", {"do": "terminate"}, follow=True)
+    assert "had ended before" in again.content.decode()
+    assert AuditEntry.objects.count() == 1
+
+
+@pytest.mark.parametrize(("do", "code"), [("disconnect", 1000), ("reconnect", 4005)])
+def test_disconnecting_reaches_whoever_holds_the_connection(operator: Client, alice: Any, do: str, code: int) -> None:
+    session = lively(alice).session
+    heard: list[Any] = []
+    stop = doorbell().listen(lambda heads, cargo: heard.append(cargo))
+    try:
+        operator.post(f"{LIST}{session.pk}/act/", {"do": do})
+    finally:
+        stop()
+    assert {"close": [session.pk.hex], "code": code} in heard
+    assert AuditEntry.objects.get().action == do
+
+
+def test_ending_selected_sessions_asks_first(operator: Client) -> None:
+    first, second, third = (sessions.create().session.pk for _ in range(3))
+    form = {"action": "terminate_selected", "_selected_action": [str(first), str(second)]}
+    asked = operator.post(LIST, form).content.decode()
+    assert str(first) in asked and str(third) not in asked
+    assert ClientSession.objects.filter(state="active").count() == 3
+    operator.post(LIST, {**form, "confirmed": "yes", "reason": "test"})
+    assert ClientSession.objects.get(state="active").pk == third
+    assert AuditEntry.objects.filter(action="terminate").count() == 2
+
+
+def test_cleaning_up_now_needs_its_own_permission(alice: Any) -> None:
+    sessions.create()
+    SessionActivity.objects.update(expires_at=clock.read("default") - timedelta(hours=1))
+    assert staff("view_clientsession").post(f"{LIST}clean/").status_code == 403
+    http = staff("view_clientsession", "clean_clientsession")
+    assert http.get(f"{LIST}clean/").status_code == 403
+    assert "expired 1" in http.post(f"{LIST}clean/", follow=True).content.decode()
+    assert ClientSession.objects.get().state == "expired"
+    assert AuditEntry.objects.get().data["expired"] == 1
+
+
+@pytest.mark.parametrize("model", ["auditentry", "stream", "outbox"])
+def test_the_other_lists_are_there_and_read_only(operator: Client, alice: Any, model: str) -> None:
+    lively(alice)
+    writes.publish("room:1", 1)
+    Outbox.objects.create(kind="publish", target="x", payload=b"1", refused="busy", created_at=clock.read("default"))
+    operator.post(f"{LIST}clean/")
+    html = operator.get(f"/admin/session_mgmt/{model}/").content.decode()
+    row = re.search(rf"/admin/session_mgmt/{model}/(\d+)/change/", html)
+    assert row is not None
+    assert operator.get(row[0]).status_code == 200
+    assert operator.get(f"/admin/session_mgmt/{model}/add/").status_code == 403
