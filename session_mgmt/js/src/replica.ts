@@ -46,7 +46,10 @@ export class Replica {
 
   on(path: string, listener: Listener): Unsubscribe {
     const tokens = pointer.parse(path);
-    const watch: Watch = { tokens, value: pointer.valueAt(this.#view, tokens), listener };
+    // Before the server has said anything, only this tab's unanswered writes of an earlier page can be here: the
+    // listener has not been shown them, and a value that stays what they made it would never be told.
+    const value = this.position === null ? undefined : pointer.valueAt(this.#view, tokens);
+    const watch: Watch = { tokens, value, listener };
     this.#watches.add(watch);
     return () => void this.#watches.delete(watch);
   }
