@@ -4,12 +4,6 @@ const part = (id) => document.getElementById(id);
 
 const MOST_LINES = 40;
 
-/** Shows a value now and at every change. After a reload the unanswered writes of the page before are in it already. */
-function follow(state, path, show) {
-  show(state.get(path));
-  state.on(path, show);
-}
-
 /** The list: one member of `/items` each, so that clients that add at the same time do not collide. */
 export function bindList(session) {
   const rows = new Map();
@@ -20,7 +14,7 @@ export function bindList(session) {
     session.state.set(`/items/${freshKey()}`, { text, done: false });
     part("item").value = "";
   });
-  follow(session.state, "/items", (items = {}) => {
+  session.state.on("/items", (items = {}) => {
     for (const [key, row] of rows) if (!items[key]) row.remove();
     for (const key of rows.keys()) if (!items[key]) rows.delete(key);
     for (const key of Object.keys(items).sort()) {
@@ -62,7 +56,7 @@ export function bindNote(session, notice) {
     const { dropped } = await session.state.set("/note", note.value).catch(() => ({ dropped: [] }));
     if (dropped.length) notice("The other client wrote into the note at the same time and was first; its text was kept.");
   });
-  follow(session.state, "/note", (text = "") => {
+  session.state.on("/note", (text = "") => {
     if (note.value === text) return;
     const { selectionStart, selectionEnd } = note;
     note.value = text;
@@ -72,7 +66,7 @@ export function bindNote(session, notice) {
 
 /** A counter that both add to, and a question that the server answers once. */
 export function bindTogether(session, name) {
-  follow(session.state, "/count", (count = 0) => (part("count").value = count));
+  session.state.on("/count", (count = 0) => (part("count").value = count));
   part("plus").addEventListener("click", () => session.state.inc("/count"));
   part("dice").addEventListener("click", async () => {
     part("answer").textContent = "Asking the server …";
