@@ -6,12 +6,15 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+import orjson
 
 from session_mgmt.actions import logs
 from session_mgmt.actions.logs import LogRow
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
+from session_mgmt.consumers.outlet import Shared
 from session_mgmt.exceptions import SessionMgmtError
 from session_mgmt.protocol.logs import Entry, entries_frame
 from session_mgmt.protocol.recovery import is_dense
@@ -25,8 +28,11 @@ logger = logging.getLogger("session_mgmt.feed")
 class Follower(Protocol):
     """Somebody who is served by a feed."""
 
-    def deliver(self, feed: Feed, frame: str, before: int) -> None:
+    def deliver(self, feed: Feed, frame: Shared, before: int) -> None:
         """Take a frame whose first entry is number ``before`` + 1."""
+
+    def ephemeral(self, frame: Shared) -> None:
+        """Take a message that is kept nowhere."""
 
     def lost(self, feed: Feed, position: Position) -> None:
         """The log has lost entries between what was delivered and ``position``."""
@@ -60,10 +66,17 @@ class Feed:
             return False
         before, self.head, self.tag = self.head, fresh[-1].offset, fresh[-1].tag
         if self.live:
-            frame = entries_frame(self.name, self.epoch, fresh)
+            frame = Shared(entries_frame(self.name, self.epoch, fresh))
             for follower in tuple(self.live):
                 follower.deliver(self, frame, before)
         return True
+
+    def pass_on(self, cargo: dict[str, Any]) -> None:
+        """Hand on an ephemeral message."""
+        if self.live:
+            frame = Shared(orjson.dumps({"type": "ephemeral", **cargo}).decode())
+            for follower in tuple(self.live):
+                follower.ephemeral(frame)
 
     def catch_up(self) -> None:
         """Read what is new, soon; several calls become one read."""

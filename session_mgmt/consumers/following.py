@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -18,6 +18,7 @@ from session_mgmt.actions.resuming import Log
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers import verdicts
+from session_mgmt.consumers.outlet import Shared
 from session_mgmt.protocol.logs import DOCUMENT_KEY, entries_frame
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Mode, is_dense
@@ -63,7 +64,7 @@ class Following:
 
     # -- live ------------------------------------------------------------------------------------------------------
 
-    def deliver(self, feed: Feed, frame: str, before: int) -> None:
+    def deliver(self, feed: Feed, frame: Shared, before: int) -> None:
         """Pass a live frame on, or leave the feed and read the log when the client has caught up with what waits for
         it.
         """
@@ -83,9 +84,10 @@ class Following:
         feed.live.pop(self, None)
         self._restart(reason="history_lost" if position.offset <= self.sent else "trimmed", at=position)
 
-    def ephemeral(self, cargo: dict[str, Any]) -> None:
+    def ephemeral(self, frame: Shared) -> None:
+        """Pass it on, unless the client is behind: what is kept nowhere must not pile up either."""
         if not self._connection.outlet.full:
-            self._connection.push({"type": "ephemeral", **cargo})
+            self._connection.outlet.push(frame)
 
     def park(self, offset: int, frame: str) -> None:
         """Keep a receipt until the client has been given the entries up to its offset."""

@@ -150,8 +150,7 @@ class Hub:
                 elif key == notices.OUTBOX:
                     bridge().lane.nudge()
             elif cargo is not None:
-                for follower in tuple(feed.live):
-                    follower.ephemeral(cargo)
+                feed.pass_on(cargo)
             elif head == 0 or head > feed.head:
                 feed.catch_up()
 

@@ -11,7 +11,25 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
+from session_mgmt.consumers import direct
+
 Send = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
+
+
+class Shared:
+    """A text frame for many connections, encoded once for all of them."""
+
+    __slots__ = ("_wire", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._wire: bytes | None = None
+
+    @property
+    def wire(self) -> bytes:
+        if self._wire is None:
+            self._wire = direct.wire(self.text)
+        return self._wire
 
 
 class Outlet:
@@ -19,6 +37,7 @@ class Outlet:
 
     def __init__(self, send: Send, most_bytes: int) -> None:
         self._send = send
+        self._write = direct.writer(send)
         self._most = most_bytes
         self._queue: deque[dict[str, Any]] = deque()
         self._queued = 0
@@ -31,11 +50,13 @@ class Outlet:
     def full(self) -> bool:
         return self._queued > self._most
 
-    def push(self, text: str) -> None:
+    def push(self, frame: str | Shared) -> None:
         """Send a text frame, now or when the client has read enough."""
+        text = frame if isinstance(frame, str) else frame.text
         self.messages += 1
         self.bytes += len(text)
-        self._push({"type": "websocket.send", "text": text}, len(text))
+        if not self._is_written(frame):
+            self._push({"type": "websocket.send", "text": text}, len(text))
 
     def close(self, code: int, reason: str) -> None:
         """Close after everything that was pushed."""
@@ -60,6 +81,12 @@ class Outlet:
         self._queued = 0
         if self._task is not None:
             self._task.cancel()
+
+    def _is_written(self, frame: str | Shared) -> bool:
+        """Whether the frame went past the ASGI server; never while older ones wait."""
+        if self._write is None or self._task is not None or self.broken:
+            return False
+        return self._write(direct.wire(frame) if isinstance(frame, str) else frame.wire)
 
     def _push(self, message: dict[str, Any], size: int) -> None:
         if self.broken:
