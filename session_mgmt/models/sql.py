@@ -14,6 +14,8 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from session_mgmt.models.moments import stored
+
 Row = tuple[Any, ...]
 
 
@@ -28,7 +30,7 @@ class Statements:
 
     def moment(self, value: datetime) -> Any:
         """A datetime as this database stores it."""
-        return self.connection.ops.adapt_datetimefield_value(value)
+        return stored(value, self.connection)
 
     def uuid(self, value: uuid.UUID) -> Any:
         """A UUID as this database stores it."""
@@ -89,10 +91,10 @@ class Statements:
     def _copy(self, table: str, columns: Mapping[str, str], rows: Sequence[Row]) -> None:
         """COPY costs the client a third of INSERT with VALUES, and the server has no long text to parse."""
         names = ", ".join(f'"{name}"' for name in columns)
-        with self.connection.cursor() as cursor, self.connection.wrap_database_errors:
-            with cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
-                for row in rows:
-                    copy.write_row(row)
+        sql = f"COPY {table} ({names}) FROM STDIN"
+        with self.connection.cursor() as cursor, self.connection.wrap_database_errors, cursor.copy(sql) as copy:
+            for row in rows:
+                copy.write_row(row)
 
     def update(self, table: str, columns: Mapping[str, str], rows: Sequence[Row]) -> None:
         """Set the other columns of the row whose first column is the key; the caller holds the rows' locks."""
@@ -113,7 +115,8 @@ class Statements:
     def _execute(self, sql: str, rows: Sequence[Row]) -> None:
         """A prepared SQLite statement over whole rows, past Django's rewriting of every single placeholder.
 
-        One statement and not ``executemany``: that gives up the interpreter lock once a row, and an event loop that is busy keeps it for 5 ms each time.
+        One statement and not ``executemany``: that gives up the interpreter lock once a row, and an event loop that is
+        busy keeps it for 5 ms each time.
         """
         self.connection.ensure_connection()
         with self.connection.wrap_database_errors:
