@@ -6,6 +6,8 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from session_mgmt.models.moments import MomentField
+
 
 class AuditEntry(models.Model):
     """One decision of a person or of the guard; never a secret. ``session`` outlives the session's row, so it is no
@@ -18,7 +20,7 @@ class AuditEntry(models.Model):
     session = models.UUIDField(null=True, db_index=True)
     ip = models.GenericIPAddressField(null=True)
     data = models.JSONField(default=dict)
-    at = models.DateTimeField(db_index=True)
+    at = MomentField(db_index=True)
 
     class Meta:
         verbose_name = _("audit entry")

@@ -6,6 +6,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from session_mgmt.models.identifiers import new_client_id
+from session_mgmt.models.moments import MomentField
 from session_mgmt.models.session import ClientSession
 
 
@@ -22,7 +23,7 @@ class Client(models.Model):
     last_seq = models.BigIntegerField(default=0)
     confirmed_seq = models.BigIntegerField(default=0)
     agent = models.CharField(max_length=100, blank=True)
-    created_at = models.DateTimeField()
+    created_at = MomentField()
 
     class Meta:
         verbose_name = _("client")
@@ -50,11 +51,11 @@ class Connection(models.Model):
     generation = models.BigIntegerField()
     transport = models.CharField(max_length=10, choices=Transport.choices, default=Transport.WEBSOCKET)
     server = models.CharField(max_length=80)
-    opened_at = models.DateTimeField()
-    closed_at = models.DateTimeField(null=True, blank=True)
+    opened_at = MomentField()
+    closed_at = MomentField(null=True, blank=True)
     close_code = models.PositiveIntegerField(null=True, blank=True)
     closed_by = models.CharField(max_length=10, blank=True)
-    lease_expires_at = models.DateTimeField()
+    lease_expires_at = MomentField()
     rtt_ms = models.FloatField(null=True, blank=True)
     rtt_average_ms = models.FloatField(null=True, blank=True)
     beats_sent = models.PositiveIntegerField(default=0)

@@ -9,7 +9,7 @@ from django.db import connections
 from django.utils.dateparse import parse_datetime
 
 _SQL = {
-    "postgresql": "SELECT clock_timestamp()",
+    "postgresql": "SELECT clock_timestamp() AT TIME ZONE 'UTC'",
     "sqlite": "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from session_mgmt.models.moments import MomentField
 from session_mgmt.models.session import ClientSession
 
 
@@ -19,7 +20,7 @@ class SessionEvent(models.Model):
     data = models.BinaryField()
     key = models.CharField(max_length=100, null=True)
     pending = models.BooleanField(default=False)
-    at = models.DateTimeField()
+    at = MomentField()
 
     class Meta:
         verbose_name = _("session event")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from session_mgmt.models.moments import MomentField
+
 
 class Outbox(models.Model):
     """One wish, in the order of its transaction.
@@ -25,7 +27,7 @@ class Outbox(models.Model):
     payload = models.BinaryField()
     key = models.CharField(max_length=100, null=True)
     refused = models.CharField(max_length=60, blank=True, default="")
-    created_at = models.DateTimeField()
+    created_at = MomentField()
 
     class Meta:
         verbose_name = _("outbox entry")

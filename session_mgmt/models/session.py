@@ -7,6 +7,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from session_mgmt.models.identifiers import new_epoch, uuid7
+from session_mgmt.models.moments import MomentField
 
 
 class ClientSession(models.Model):
@@ -28,10 +29,10 @@ class ClientSession(models.Model):
     label = models.CharField(max_length=200, blank=True)
     ip = models.GenericIPAddressField(null=True, blank=True)
     user_agent = models.CharField(max_length=400, blank=True)
-    created_at = models.DateTimeField()
-    auth_time = models.DateTimeField(null=True, blank=True)
+    created_at = MomentField()
+    auth_time = MomentField(null=True, blank=True)
     auth_version = models.PositiveIntegerField(default=1)
-    ended_at = models.DateTimeField(null=True, blank=True)
+    ended_at = MomentField(null=True, blank=True)
     end_reason = models.CharField(max_length=60, blank=True)
     recovered_from = models.OneToOneField(
         "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="successor"
@@ -71,10 +72,10 @@ class SessionActivity(models.Model):
 
     session = models.OneToOneField(ClientSession, primary_key=True, on_delete=models.CASCADE, related_name="activity")
     live = models.BooleanField(default=True)
-    last_active_at = models.DateTimeField()
+    last_active_at = MomentField()
     idle_seconds = models.PositiveIntegerField()
-    absolute_deadline = models.DateTimeField()
-    expires_at = models.DateTimeField()
+    absolute_deadline = MomentField()
+    expires_at = MomentField()
     epoch = models.CharField(max_length=32, default=new_epoch)
     event_seq = models.BigIntegerField(default=0)
     event_tag = models.CharField(max_length=16, blank=True, default="")

@@ -6,11 +6,12 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from session_mgmt.models.identifiers import new_epoch
+from session_mgmt.models.moments import MomentField
 from session_mgmt.models.session import ClientSession
 
 
 class Stream(models.Model):
-    """The order of one topic. ``oldest`` is the first offset still held, ``oldest_tag`` the tag of the one before it."""
+    """The order of one topic. ``oldest`` is the first offset still held, ``oldest_tag`` the tag before it."""
 
     id = models.BigAutoField(primary_key=True)
     topic = models.CharField(max_length=255, unique=True)
@@ -19,7 +20,7 @@ class Stream(models.Model):
     head_tag = models.CharField(max_length=16, blank=True, default="")
     oldest = models.BigIntegerField(default=1)
     oldest_tag = models.CharField(max_length=16, blank=True, default="")
-    created_at = models.DateTimeField()
+    created_at = MomentField()
 
     class Meta:
         verbose_name = _("stream")
@@ -44,7 +45,7 @@ class Publication(models.Model):
     tag = models.CharField(max_length=16)
     data = models.BinaryField()
     key = models.CharField(max_length=100, null=True)
-    at = models.DateTimeField()
+    at = MomentField()
 
     class Meta:
         verbose_name = _("publication")
@@ -69,7 +70,7 @@ class Subscription(models.Model):
     session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="subscriptions")
     topic = models.CharField(max_length=255)
     options = models.JSONField(default=dict, blank=True)
-    created_at = models.DateTimeField()
+    created_at = MomentField()
 
     class Meta:
         verbose_name = _("subscription")

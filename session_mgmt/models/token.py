@@ -7,6 +7,7 @@ import uuid
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from session_mgmt.models.moments import MomentField
 from session_mgmt.models.session import ClientSession
 
 
@@ -23,10 +24,10 @@ class Token(models.Model):
     session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="tokens")
     family = models.UUIDField(default=uuid.uuid4)
     parent = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="children")
-    created_at = models.DateTimeField()
-    expires_at = models.DateTimeField()
-    used_at = models.DateTimeField(null=True)
-    revoked_at = models.DateTimeField(null=True)
+    created_at = MomentField()
+    expires_at = MomentField()
+    used_at = MomentField(null=True)
+    revoked_at = MomentField(null=True)
 
     class Meta:
         verbose_name = _("token")
