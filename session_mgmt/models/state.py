@@ -7,6 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 from session_mgmt.models.client import Client
 from session_mgmt.models.identifiers import new_epoch
+from session_mgmt.models.moments import MomentField
 from session_mgmt.models.session import ClientSession
 
 # The chain before version 1.
@@ -35,7 +36,7 @@ class StateDocument(models.Model):
     encrypted = models.BooleanField(default=False)
     key_id = models.CharField(max_length=40, blank=True, default="")
     secret = models.BinaryField(max_length=80, default=b"")
-    last_modified = models.DateTimeField()
+    last_modified = MomentField()
     last_writer = models.CharField(max_length=40, blank=True)
 
     class Meta:
@@ -69,7 +70,7 @@ class StateSnapshot(models.Model):
     body = models.BinaryField()
     digest = models.BinaryField(max_length=32)
     label = models.CharField(max_length=100, null=True, blank=True)
-    created_at = models.DateTimeField()
+    created_at = MomentField()
 
     class Meta:
         verbose_name = _("state snapshot")
@@ -106,7 +107,7 @@ class StateRevision(models.Model):
     paths = models.BinaryField()
     chain = models.BinaryField(max_length=32)
     key = models.CharField(max_length=100, null=True)
-    at = models.DateTimeField()
+    at = MomentField()
 
     class Meta:
         verbose_name = _("state revision")
@@ -131,7 +132,7 @@ class Receipt(models.Model):
     seq = models.BigIntegerField()
     digest = models.BinaryField(max_length=32)
     outcome = models.BinaryField()
-    at = models.DateTimeField()
+    at = MomentField()
 
     class Meta:
         verbose_name = _("receipt")
