@@ -10,7 +10,8 @@ from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
 from session_mgmt import conf
-from session_mgmt.actions import vaults
+from session_mgmt.actions import policies, vaults
+from session_mgmt.documents.errors import DocumentError
 from session_mgmt.exceptions import StateUnreadable
 
 
@@ -20,7 +21,8 @@ def check_settings(**_: Any) -> list[CheckMessage]:
     given = getattr(django_settings, conf.NAME, {})
     if not isinstance(given, dict):
         return [Error("SESSION_MGMT is not a dict.", hint="See docs/reference/settings.md.", id="session_mgmt.E001")]
-    known = {f.name: f.default for f in fields(conf.Settings)}
+    initial = conf.Settings()
+    known = {f.name: getattr(initial, f.name) for f in fields(conf.Settings)}
     found: list[CheckMessage] = []
     for name, value in given.items():
         if not isinstance(name, str) or name.lower() not in known:
@@ -79,6 +81,20 @@ def check_state_keys(**_: Any) -> list[CheckMessage]:
     except StateUnreadable as error:
         return [Error(str(error), hint='pip install "session_mgmt[crypto]"', id="session_mgmt.E010")]
     return []
+
+
+@register()
+def check_documents(**_: Any) -> list[CheckMessage]:
+    """E011: a document whose policy makes no sense, or whose function cannot be imported."""
+    found: list[CheckMessage] = []
+    for name, given in conf.settings().documents.items():
+        try:
+            policies.parsed(given)
+        except (ValueError, AttributeError, ImportError, DocumentError) as error:
+            hint = "See docs/topics/merging.md."
+            message = f"SESSION_MGMT documents[{name!r}] cannot be used: {error}"
+            found.append(Error(message, hint=hint, id="session_mgmt.E011"))
+    return found
 
 
 @register()

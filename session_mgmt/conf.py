@@ -20,7 +20,9 @@ NAME = "SESSION_MGMT"
 
 
 def _setting(default: Any, reason: str, *, secret: bool = False) -> Any:
-    return field(default=default, metadata={"reason": reason}, repr=not secret)
+    facts: dict[str, Any] = {"metadata": {"reason": reason}, "repr": not secret}
+    # A dataclass takes no mutable default; this one is never changed.
+    return field(default_factory=lambda: default, **facts) if default == {} else field(default=default, **facts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,11 @@ class Settings:
     )
     max_frames_per_second: float = _setting(200.0, "Sustained, per connection; a burst of five seconds is allowed.")
 
+    documents: dict[str, dict[str, Any]] = _setting(
+        {}, "By name: strategy, arrays and on_conflict; others are merged, arrays as single values."
+    )
+    max_conflicts: int = _setting(100, "Open conflicts of one document under manual; beyond it an update is refused.")
+    max_conflict_bytes: int = _setting(1024 * 1024, "Their values together.")
     compression_threshold: int = _setting(10 * 1024, "Below it the row fits a page anyway.")
     snapshot_every: int = _setting(64, "Revisions; bounds what a reader must replay.")
     max_revisions: int = _setting(1000, "Revisions of one document's log; a client further behind gets a snapshot.")

@@ -28,6 +28,7 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "E008": {"SESSION_MGMT": {"state_keys": (("k1", "short"),)}},
     "E009": {"SESSION_MGMT": {"encrypt_state": True}},
     "E010": {"SESSION_MGMT": {"state_keys": (KEY,)}},
+    "E011": {"SESSION_MGMT": {"DOCUMENTS": {"main": {"strategy": "no.such.function"}}}},
     "W001": {"DATABASES": {"default": {"ENGINE": ENGINE, "NAME": "db.sqlite3"}}},
     "W002": {"CHANNEL_LAYERS": {}},
 }

@@ -16,6 +16,7 @@ from session_mgmt.conf import settings
 from session_mgmt.documents import normalise, operations, size, touched
 from session_mgmt.documents.errors import DocumentError
 from session_mgmt.documents.limits import Limits
+from session_mgmt.documents.operations import Op
 from session_mgmt.documents.values import MISSING
 from session_mgmt.exceptions import DocumentTooLarge, InvalidJSON, SessionMgmtError, subclasses
 
@@ -69,16 +70,21 @@ def from_head(
 
 
 def _update(document: int, kind: str, change: Any, head: Any, **facts: Any) -> Update:
+    ops = total(kind, change, head)
+    return Update(
+        document=document,
+        ops=operations.encode(ops),
+        paths=touched.paths(ops),
+        growth=size.growth(ops),
+        kind="replace" if kind == "data" else "patch",
+        **facts,
+    )
+
+
+def total(kind: str, change: Any, head: Any) -> tuple[Op, ...]:
+    """The total operations of a change that was made on ``head``. Raises ``SessionMgmtError``."""
     try:
-        ops = normalise.normalise(_kind(kind), change, head, limits())
-        return Update(
-            document=document,
-            ops=operations.encode(ops),
-            paths=touched.paths(ops),
-            growth=size.growth(ops),
-            kind="replace" if kind == "data" else "patch",
-            **facts,
-        )
+        return normalise.normalise(_kind(kind), change, head, limits())
     except DocumentError as error:
         raise translated(error) from error
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 import orjson
 
-from session_mgmt.actions import unreadable, vaults
+from session_mgmt.actions import merges, policies, unreadable, vaults
 from session_mgmt.actions.fencing import Fence
+from session_mgmt.actions.merges import Merge
 from session_mgmt.actions.outcomes import Appended, Outcome, accepted, refused
 from session_mgmt.actions.vaults import Vault
 from session_mgmt.conf import settings
@@ -74,19 +75,20 @@ class Update:
     growth: int
     base: int | None = None
     epoch: str | None = None
-    strategy: str = "server_wins"
+    strategy: str | None = None
     kind: str = "patch"
     key: str | None = None
     writer: str = ""
     at_version: int | None = None
     exact_size: int | None = None
     session: uuid.UUID | None = None
+    merge: Merge | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Prepare:
     """Not an answer: the caller must compute the update anew from the document as it is (``reason``: ``moved`` or
-    ``size``).
+    ``size``), or settle it with what others did since its base (``merge``).
     """
 
     reason: str
@@ -144,6 +146,7 @@ class DocumentLedger:
     _heads: dict[int, _Head] = field(default_factory=dict)
     _past: dict[int, list[_Past]] = field(default_factory=dict)
     _known: dict[tuple[int, str], Position] = field(default_factory=dict)
+    _merges: list[tuple[int, Fence | None, int, Merge]] = field(default_factory=list)
     _rows: list[tuple[int, Update, Fence | None, int, bytes, bytes, tuple[str, ...]]] = field(default_factory=list)
 
     def load(self, updates: Iterable[Update], *, wait: bool) -> None:
@@ -183,20 +186,42 @@ class DocumentLedger:
         misfit = _misfit(update, head)
         if misfit is not None:
             return misfit
-        theirs = self._theirs(update, fence, head)
+        if update.at_version not in (None, head.version):
+            if not self._still_holds(update, fence, head):
+                return Prepare("moved")
+            update = replace(update, exact_size=None)
+        theirs = self._theirs(update, fence, head) if update.merge is None else set()
         overlap = merge.conflicts(update.paths, theirs) if theirs else []
-        if overlap and update.strategy == "reject":
-            return refused(Conflict(position=head.position.as_json(), paths=overlap))
-        ops, paths, dropped = _without(update, theirs) if overlap else (update.ops, update.paths, [])
-        if not paths:
-            return accepted(head.position, log=log, unchanged=True, **({"dropped": dropped} if dropped else {}))
-        if update.exact_size is None and head.size + update.growth > self.most_bytes:
+        settled = _settled(update, head, theirs, overlap) if overlap else (update, {})
+        if not isinstance(settled, tuple):
+            return settled
+        return self._apply(settled[0], fence, head, settled[1])
+
+    def _apply(self, update: Update, fence: Fence | None, head: _Head, facts: dict[str, Any]) -> Outcome | Prepare:
+        if update.merge is not None:
+            refusal = merges.refusal(self.sql, update.document, update.merge, head.position)
+            if refusal is not None:
+                return refused(refusal)
+            facts = update.merge.report
+        log = document_key(update.document)
+        if update.paths and update.exact_size is None and head.size + update.growth > self.most_bytes:
             return Prepare("size")
-        self._accept(update, fence, head, ops, paths)
-        facts: dict[str, Any] = {"dropped": dropped} if dropped else {}
+        if update.paths:
+            self._accept(update, fence, head, update.ops, update.paths)
+        else:
+            facts = {"unchanged": True, **facts}
+        if update.merge is not None:
+            kept = update.merge if update.paths else replace(update.merge, asked=b"")
+            self._merges.append((update.document, fence, head.version, kept))
         return accepted(head.position, log=log, **facts)
 
     def write(self, at: datetime) -> None:
+        self._write(at)
+        for document, fence, version, merged in self._merges:
+            client = fence.client if fence else None
+            merges.write(self.sql, self._heads[document].vault, document, version, client, merged, at)
+
+    def _write(self, at: datetime) -> None:
         moment = self.sql.moment(at)
         self.sql.insert(
             _REVISION,
@@ -262,16 +287,33 @@ class DocumentLedger:
             self._known[update.document, update.key] = head.position
 
     def _theirs(self, update: Update, fence: Fence | None, head: _Head) -> set[str]:
-        """Paths that others touched after the update's base. The client knew its own earlier writes, answered or not."""
-        if update.base is None or update.base >= head.version:
+        """Paths that others touched after the update's base.
+
+        The client knew its own earlier writes, answered or not.
+        """
+        if update.base is None:
+            return set()
+        return self._touched_after(update.base, update, fence, head)
+
+    def _touched_after(self, version: int, update: Update, fence: Fence | None, head: _Head) -> set[str]:
+        if version >= head.version:
             return set()
         theirs = {
             path
             for past in self._past.get(update.document, ())
-            if past.version > update.base and (fence is None or past.client != fence.client)
+            if past.version > version and (fence is None or past.client != fence.client)
             for path in past.paths
         }
         return theirs if head.vault is None or not theirs else _revealed(head.vault, theirs, update)
+
+    def _still_holds(self, update: Update, fence: Fence | None, head: _Head) -> bool:
+        """Whether a merge that was computed from an earlier version says the same of this one."""
+        made_at, merged = update.at_version, update.merge
+        if made_at is None or merged is None or not merged.movable or made_at > head.version:
+            return False
+        mine = (*update.paths, *merged.paths)
+        theirs = self._touched_after(made_at, replace(update, paths=mine), None, head)
+        return not theirs or not merge.conflicts(mine, theirs)
 
     def _unlock(self, document: int, head: _Head, key_id: str, secret: bytes) -> None:
         """Open an encrypted document. If that fails, its writes are refused and those of others go on."""
@@ -339,15 +381,23 @@ def _misfit(update: Update, head: _Head) -> Outcome | Prepare | None:
         return refused(UnknownVersion(position=here))
     if update.base is not None and update.base < head.oldest - 1:
         return refused(TooOld(position=here))
-    if update.at_version is not None and update.at_version != head.version:
-        return Prepare("moved")
     return None
 
 
-def _without(update: Update, theirs: set[str]) -> tuple[bytes, tuple[str, ...], list[str]]:
-    """The operations that others' changes leave alone, their paths, and the paths of those dropped."""
+def _settled(
+    update: Update, head: _Head, theirs: set[str], overlap: list[str]
+) -> tuple[Update, dict[str, Any]] | Outcome | Prepare:
+    """What a strategy makes of an update that overlaps, with what the receipt tells, from the log alone if it can."""
+    strategy = update.strategy or policies.policy(head.name).strategy
+    if strategy == "reject":
+        return refused(Conflict(position=head.position.as_json(), paths=overlap))
+    if strategy == "client_wins":
+        return replace(update, kind="merge"), {"overwrote": overlap}
+    if strategy != "server_wins":
+        return Prepare("merge")
     kept, dropped = merge.drop_overlapping(operations.decode(update.ops), theirs)
-    return operations.encode(kept), touched.paths(kept), sorted({op[1] for op in dropped})
+    rest = replace(update, kind="merge", ops=operations.encode(kept), paths=touched.paths(kept))
+    return rest, {"dropped": sorted({op[1] for op in dropped})}
 
 
 def entry_body(ops: bytes, client_id: str | None, fence: Fence | None = None, *, seq: int | None = None) -> bytes:
@@ -358,10 +408,10 @@ def entry_body(ops: bytes, client_id: str | None, fence: Fence | None = None, *,
     return b'{"ops":%s,"client_id":"%s","seq":%d}' % (ops, client_id.encode(), number)
 
 
-def digest(document: str, kind: str, change: Any, strategy: str) -> bytes:
+def digest(document: str, kind: str, change: Any, strategy: str | None) -> bytes:
     """What a repeated update must equal: everything but its base, which may have moved."""
     return hashlib.sha256(
-        b"\0".join((b"update", document.encode(), kind.encode(), strategy.encode(), orjson.dumps(change)))
+        b"\0".join((b"update", document.encode(), kind.encode(), (strategy or "").encode(), orjson.dumps(change)))
     ).digest()
 
 

@@ -54,30 +54,32 @@ class DocumentViewSet(ApiViewSet):
     @describe(
         "Change a document: exactly one of ops, merge, patch, data",
         body=ChangeForm,
-        answer="`position`, `unchanged`, `dropped`. With `If-Match` only at that version (412).",
+        answer="`position`, `unchanged`, `dropped`, `overwrote`, `conflicts`. `If-Match`: only at that version (412).",
     )
     def partial_update(self, request: Request, pk: str, name: str) -> Response:
         found = self.live_session(pk)
         most = settings().max_document_bytes + SLACK
         change = ChangeForm(data=read_json(request, most=most, too_large=DocumentTooLarge)).read()
         kind, value = change.pop("kind"), change.pop("change")
-        return _written(writes.update_now(found.pk, _checked(name), kind, value, expected=_expected(request), **change))
+        return written(
+            writes.update_now(found.pk, _checked(name), kind, value, expected=expected_position(request), **change)
+        )
 
     @describe("Replace a document: the body is the document", body=NothingForm, answer="As for PATCH.")
     def update(self, request: Request, pk: str, name: str) -> Response:
         found = self.live_session(pk)
         most = settings().max_document_bytes + SLACK
         fresh = _prepared(read(request, most=most, too_large=DocumentTooLarge), most)
-        return _written(writes.replace_now(found.pk, _checked(name), fresh, expected=_expected(request)))
+        return written(writes.replace_now(found.pk, _checked(name), fresh, expected=expected_position(request)))
 
     @describe("Empty a document: a new version that is {}", answer="As for PATCH.")
     def destroy(self, request: Request, pk: str, name: str) -> Response:
         found = self.live_session(pk)
         row = self._row(found, name)
         outcome = writes.replace_now(
-            found.pk, row.name, whole.replacing({}), expected=_expected(request), kind=StateRevision.Kind.CLEAR
+            found.pk, row.name, whole.replacing({}), expected=expected_position(request), kind=StateRevision.Kind.CLEAR
         )
-        return _written(outcome)
+        return written(outcome)
 
     @describe(
         "One verdict for a position", body=SyncForm, answer="`mode`, `reason`, `position`, and `entries` or `data`."
@@ -111,7 +113,7 @@ def etag(position: Position) -> str:
     return f'"{position.epoch}.{position.offset}.{position.tag}"'
 
 
-def _expected(request: Request) -> Position | None:
+def expected_position(request: Request) -> Position | None:
     """The position of ``If-Match``; what cannot be one matches nothing."""
     given = request.headers.get("If-Match")
     if given is None:
@@ -142,7 +144,7 @@ def _prepared(raw: bytes, most: int) -> Replacement:
         raise preparing.translated(error) from error
 
 
-def _written(outcome: Outcome) -> Response:
+def written(outcome: Outcome) -> Response:
     if outcome.error is not None or outcome.position is None:
         raise outcome.error or PreconditionFailed()
     told = orjson.loads(outcome.body)
@@ -150,6 +152,8 @@ def _written(outcome: Outcome) -> Response:
         "position": told["position"],
         "unchanged": told.get("unchanged", False),
         "dropped": told.get("dropped", []),
+        "overwrote": told.get("overwrote", []),
+        "conflicts": told.get("conflicts", []),
     }
     return Response(answer, headers={"ETag": etag(outcome.position)})
 

@@ -7,6 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from session_mgmt.exceptions import InvalidField
+from session_mgmt.protocol.frames import STRATEGIES, replaced
 
 MAX_INTEGER = 2**53 - 1
 
@@ -118,13 +119,16 @@ class ChangeForm(Form):
     data = Anything(required=False)
     base = Whole(required=False)
     epoch = Text(required=False, max_length=64)
-    strategy = serializers.ChoiceField(["server_wins", "reject"], required=False)
+    strategy = serializers.ChoiceField(list(STRATEGIES), required=False)
+    replaced = Object(required=False, help_text="Digests of what the change replaced, by path.")
     key = Text(required=False, allow_blank=False, max_length=100)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         kinds = [kind for kind in ("ops", "merge", "patch", "data") if kind in attrs]
         if len(kinds) != 1:
             raise InvalidField("Exactly one of ops, merge, patch and data.", field="ops")
+        if "replaced" in attrs:
+            replaced(attrs["replaced"])
         return {"kind": kinds[0], "change": attrs.pop(kinds[0]), **attrs}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import connections, transaction
 
-from session_mgmt.actions import access, bodies, notices, outbox, preparing, streams
+from session_mgmt.actions import access, bodies, merging, notices, outbox, preparing, streams
 from session_mgmt.actions.events import Record
 from session_mgmt.actions.outbox import Ticket
 from session_mgmt.actions.outcomes import Outcome, refused
@@ -99,15 +99,15 @@ def update_now(
     """
     using = bridge().using
     document = _document(using, session, name, expected)
-    needs_head = not preparing.is_blind(kind)
+    way = first_way(kind, terms.get("replaced"))
     for _ in range(PREPARATIONS):
-        prepared = _prepare(document, kind, change, needs_head, {**terms, "session": session})
+        prepared = _prepare(document, kind, change, way, {**terms, "session": session})
         decision = bridge().write(Member(_only_at(expected, prepared)))
         if isinstance(decision, Outcome):
             return decision
         if expected is not None and decision == Prepare("moved"):
             return refused(PreconditionFailed())
-        needs_head = True
+        way = next_way(way, decision)
     return refused(Busy(retry_after=1.0))
 
 
@@ -147,16 +147,37 @@ def _only_at(expected: Position | None, prepared: Update | SessionMgmtError) -> 
         return prepared
     if prepared.at_version not in (None, expected.offset):
         return PreconditionFailed()
-    return replace(prepared, at_version=expected.offset, epoch=expected.epoch)
+    merge = None if prepared.merge is None else replace(prepared.merge, movable=False)
+    return replace(prepared, at_version=expected.offset, epoch=expected.epoch, merge=merge)
 
 
-def _prepare(
-    document: int, kind: str, change: Any, needs_head: bool, terms: dict[str, Any]
-) -> Update | SessionMgmtError:
+def first_way(kind: str, replaced: Any) -> str:
+    """How an update is prepared at first: ``blind``, ``head``, or ``merge`` where it is known to need both ends."""
+    if replaced is not None:
+        return "merge"
+    return "blind" if preparing.is_blind(kind) else "head"
+
+
+def next_way(way: str, decision: Decision) -> str:
+    """How to prepare an update again that the lane gave back."""
+    asked = decision.reason if isinstance(decision, Prepare) else ""
+    return "merge" if asked == "merge" or way == "merge" else "head"
+
+
+def prepared(way: str, document: int, kind: str, change: Any, **terms: Any) -> Update:
+    """The update, made in this way; ``terms`` besides are fields of ``Update``, ``client`` and ``replaced``."""
+    client, replaced = terms.pop("client", None), terms.pop("replaced", None)
+    if way == "merge":
+        terms = {"base": None, "epoch": None, "strategy": None, **terms}
+        return merging.settle(bridge().using, document, kind, change, client=client, replaced=replaced, **terms)
+    if way == "head":
+        return preparing.from_head(bridge().using, document, kind, change, heads=bridge().heads, **terms)
+    return preparing.blind(document, kind, change, **terms)
+
+
+def _prepare(document: int, kind: str, change: Any, way: str, terms: dict[str, Any]) -> Update | SessionMgmtError:
     try:
-        if needs_head:
-            return preparing.from_head(bridge().using, document, kind, change, heads=bridge().heads, **terms)
-        return preparing.blind(document, kind, change, **terms)
+        return prepared(way, document, kind, change, **terms)
     except SessionMgmtError as error:
         return error
 

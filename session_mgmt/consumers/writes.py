@@ -17,11 +17,11 @@ from session_mgmt.actions.outcomes import Outcome, refused
 from session_mgmt.actions.state import Prepare
 from session_mgmt.actions.streams import Publication
 from session_mgmt.actions.writing import Decision, Member, Work
-from session_mgmt.bridge import bridge
+from session_mgmt.bridge import bridge, writes
 from session_mgmt.conf import settings
 from session_mgmt.consumers.hub import hub
 from session_mgmt.documents import strict
-from session_mgmt.exceptions import Busy, PublishDenied, SessionMgmtError, StringTooLong, Unavailable
+from session_mgmt.exceptions import Busy, PublishDenied, SeqGap, SessionMgmtError, StringTooLong, Unavailable
 from session_mgmt.models import clock
 from session_mgmt.protocol.frames import Publish, Send, Update
 from session_mgmt.protocol.logs import STATE
@@ -55,6 +55,8 @@ class Writes:
         self._publishable: dict[str, float] = {}
         self._waiting: deque[Numbered] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._unprepared: tuple[Update, str] | None = None
+        self._returned: list[Numbered] = []
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -72,6 +74,9 @@ class Writes:
             self._answer(frame, refused(Busy(retry_after=1.0)))
             return
         self._waiting.append(frame)
+        self._start()
+
+    def _start(self) -> None:
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._work_off(), name="writes")
 
@@ -83,7 +88,7 @@ class Writes:
 
     def _is_direct(self, frame: Numbered) -> bool:
         if isinstance(frame, Update):
-            return frame.doc in self._documents and preparing.is_blind(frame.kind)
+            return frame.doc in self._documents and preparing.is_blind(frame.kind) and frame.replaced is None
         if isinstance(frame, Publish):
             return self._publishable.get(frame.topic, 0.0) > asyncio.get_running_loop().time()
         return isinstance(frame, Refused)
@@ -132,9 +137,12 @@ class Writes:
         if self._in_flight == 0:
             self._idle.set()
         if isinstance(decision, Prepare) and isinstance(frame, Update):
-            self._connection.spawn(self._prepare_and_write(frame))
+            self._unprepared = frame, writes.next_way("blind", decision)
+            self._start()
         elif isinstance(decision, Outcome):
-            self._answer(frame, decision)
+            # What came after the one that is being prepared is not the client's to send again.
+            behind = self._unprepared is not None and isinstance(decision.error, SeqGap)
+            self._returned.append(frame) if behind else self._answer(frame, decision)
 
     def _answer(self, frame: Numbered, outcome: Outcome) -> None:
         text = f'{{"type":"receipt","seq":{frame.seq},{outcome.body[1:].decode()}'
@@ -149,15 +157,34 @@ class Writes:
 
     async def _work_off(self) -> None:
         try:
-            while self._waiting:
+            while self._waiting or self._unprepared is not None:
+                if self._unprepared is not None:
+                    await self._settle_first()
+                    continue
                 frame = self._waiting.popleft()
                 if self._is_direct(frame):
                     self._submit(frame, self._work(frame))
                     continue
                 await self._idle.wait()
+                if self._unprepared is not None:
+                    self._waiting.appendleft(frame)
+                    continue
                 await self._one(frame)
         finally:
             self._task = None
+
+    async def _settle_first(self) -> None:
+        """Prepare the update that the lane gave back, then submit what was sent after it."""
+        assert self._unprepared is not None
+        await self._idle.wait()
+        try:
+            await self._prepare_and_write(*self._unprepared)
+        except SessionMgmtError as error:
+            self._answer(self._unprepared[0], refused(error))
+        finally:
+            self._waiting.extendleft(reversed(self._returned))
+            self._returned.clear()
+            self._unprepared = None
 
     async def _one(self, frame: Numbered) -> None:
         try:
@@ -177,32 +204,28 @@ class Writes:
         if frame.doc not in self._documents:
             session = self._connection.attachment.session.pk
             self._documents[frame.doc] = await bridge().call(_ensure_document, session, frame.doc)
-        if preparing.is_blind(frame.kind):
+        way = writes.first_way(frame.kind, frame.replaced)
+        if way == "blind":
             self._submit(frame, self._work(frame))
         else:
-            await self._prepare_and_write(frame)
+            await self._prepare_and_write(frame, way)
 
-    async def _prepare_and_write(self, frame: Update) -> None:
-        """Compute the change from the document as it is; again if the document moves meanwhile."""
+    async def _prepare_and_write(self, frame: Update, way: str) -> None:
+        """Compute the change from the document; again if the document moves meanwhile."""
         for _ in range(PREPARATIONS):
-            work = await self._from_head(frame)
+            work = await self._prepared(frame, way)
             decision = await bridge().awrite(Member(work, self._fence(frame)))
             if isinstance(decision, Outcome):
                 self._answer(frame, decision)
                 return
+            way = writes.next_way(way, decision)
         self._answer(frame, refused(Busy(retry_after=0.2)))
 
-    async def _from_head(self, frame: Update) -> Work:
+    async def _prepared(self, frame: Update, way: str) -> Work:
+        terms = {**self._terms(frame), "client": self._connection.attachment.client, "replaced": frame.replaced}
+        document = self._documents[frame.doc]
         try:
-            return await bridge().call(
-                preparing.from_head,
-                bridge().using,
-                self._documents[frame.doc],
-                frame.kind,
-                frame.change,
-                heads=bridge().heads,
-                **self._terms(frame),
-            )
+            return await bridge().read(writes.prepared, way, document, frame.kind, frame.change, **terms)
         except SessionMgmtError as error:
             if error.temporary:
                 raise

@@ -4,6 +4,7 @@
 
 from session_mgmt.models.audit import AuditEntry
 from session_mgmt.models.client import Client, Connection
+from session_mgmt.models.conflict import StateConflict
 from session_mgmt.models.event import SessionEvent
 from session_mgmt.models.outbox import Outbox
 from session_mgmt.models.session import ClientSession, SessionActivity
@@ -21,6 +22,7 @@ __all__ = [
     "Receipt",
     "SessionActivity",
     "SessionEvent",
+    "StateConflict",
     "StateDocument",
     "StateRevision",
     "StateSnapshot",

@@ -89,13 +89,17 @@ class StateSnapshot(models.Model):
 
 
 class StateRevision(models.Model):
-    """What made a version: total operations and the paths they touch, both compact JSON."""
+    """What made a version: total operations and the paths they touch, both compact JSON.
+
+    ``asked``, of a merge: what the client had asked for.
+    """
 
     class Kind(models.TextChoices):
         PATCH = "patch", _("patch")
         REPLACE = "replace", _("replace")
         CLEAR = "clear", _("clear")
         RESTORE = "restore", _("restore")
+        MERGE = "merge", _("merge")
 
     id = models.BigAutoField(primary_key=True)
     document = models.ForeignKey(StateDocument, on_delete=models.CASCADE, related_name="revisions")
@@ -106,6 +110,7 @@ class StateRevision(models.Model):
     ops = models.BinaryField()
     paths = models.BinaryField()
     chain = models.BinaryField(max_length=32)
+    asked = models.BinaryField(null=True)
     key = models.CharField(max_length=100, null=True)
     at = MomentField()
 

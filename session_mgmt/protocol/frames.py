@@ -4,6 +4,7 @@ checked JSON.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -14,7 +15,9 @@ from session_mgmt.protocol.position import MAX_OFFSET
 JSON: TypeAlias = Any
 
 CHANGES = ("ops", "merge", "patch", "data")
-STRATEGIES = ("server_wins", "reject")
+STRATEGIES = ("merge", "server_wins", "client_wins", "reject", "manual")
+REPLACED_LIMIT = 500
+_DIGEST = re.compile("[0-9a-f]{16}")
 NAME_LIMIT = 100
 TOPIC_LIMIT = 255
 LOG_LIMIT = 256
@@ -31,7 +34,9 @@ class Connect:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """``kind`` is the name of the field that held the change: ``ops``, ``merge``, ``patch`` or ``data``."""
+    """``kind`` is the name of the field that held the change: ``ops``, ``merge``, ``patch`` or ``data``. Without a
+    ``strategy`` the document's own counts. ``replaced``: digests of what the change replaced, by path.
+    """
 
     seq: int
     doc: str
@@ -39,7 +44,8 @@ class Update:
     change: JSON
     base: int | None
     epoch: str | None
-    strategy: str
+    strategy: str | None
+    replaced: dict[str, str | None] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +128,8 @@ def _update(message: JSON) -> Update:
     kinds = [kind for kind in CHANGES if kind in message]
     if len(kinds) != 1:
         raise InvalidField("An update has exactly one of ops, merge, patch and data.", field="ops")
-    strategy = _optional_text(message, "strategy", 20) or STRATEGIES[0]
-    if strategy not in STRATEGIES:
+    strategy = _optional_text(message, "strategy", 20)
+    if strategy is not None and strategy not in STRATEGIES:
         raise InvalidField(f"strategy is one of {', '.join(STRATEGIES)}.", field="strategy")
     return Update(
         seq=_count(message, "seq", least=1),
@@ -133,7 +139,21 @@ def _update(message: JSON) -> Update:
         base=_optional_count(message, "base"),
         epoch=_optional_text(message, "epoch", 64),
         strategy=strategy,
+        replaced=None if message.get("replaced") is None else replaced(message["replaced"]),
     )
+
+
+def replaced(value: JSON) -> dict[str, str | None]:
+    """The digests of an update that is older than the log. Raises ``InvalidField``."""
+    if isinstance(value, dict) and len(value) <= REPLACED_LIMIT and all(map(_is_digest, value.values())):
+        return value
+    raise InvalidField(
+        f"replaced has at most {REPLACED_LIMIT} paths, each with 16 hex digits or null.", field="replaced"
+    )
+
+
+def _is_digest(value: JSON) -> bool:
+    return value is None or (isinstance(value, str) and _DIGEST.fullmatch(value) is not None)
 
 
 def _publish(message: JSON) -> Publish:

@@ -73,7 +73,7 @@ def test_a_stale_base_conflicts_only_where_it_overlaps(cart: Caller) -> None:
     cart.patch(MAIN, {"ops": [["set", "/cart/n", 5]]})
     terms = {"base": base[1], "epoch": base[0]}
     told = cart.patch(MAIN, {"ops": [["set", "/cart/n", 6], ["set", "/b", 1]], **terms}).json()
-    assert told["dropped"] == ["/cart/n"]
+    assert [found["path"] for found in told["conflicts"]] == ["/cart/n"]
     answer = cart.patch(MAIN, {"ops": [["set", "/cart/n", 7]], "strategy": "reject", **terms})
     assert refused(answer, "conflict", 409)
     assert cart.get(MAIN).json()["data"] == {"cart": {"n": 5}, "b": 1}

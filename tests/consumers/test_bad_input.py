@@ -57,6 +57,7 @@ BROKEN_FRAMES: dict[str, dict[str, Any]] = {
     "base true": {"type": "update", "ops": [], "base": True},
     "base negative": {"type": "update", "ops": [], "base": -1},
     "strategy unknown": {"type": "update", "ops": [], "strategy": "mine_wins"},
+    "replaced no digest": {"type": "update", "ops": [], "replaced": {"/a": "xyz"}},
     "doc no text": {"type": "update", "ops": [], "doc": 5},
     "doc too long": {"type": "update", "ops": [], "doc": "x" * 101},
     "topic missing": {"type": "publish", "data": 1},

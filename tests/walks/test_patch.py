@@ -46,7 +46,7 @@ async def test_strategies_drop_or_refuse_what_overlaps(peers: Any, created: Any)
     await two.open(created.token.secret)
     await one.say(type="update", seq=1, ops=[["set", "/a", 1]], base=0)
     await one.receipt(1)
-    await two.say(type="update", seq=1, ops=[["set", "/a", 2], ["set", "/b", 2]], base=0)
+    await two.say(type="update", seq=1, ops=[["set", "/a", 2], ["set", "/b", 2]], base=0, strategy="server_wins")
     assert (await two.receipt(1))["dropped"] == ["/a"]
     await two.say(type="update", seq=2, ops=[["set", "/a/deep", 2]], base=0, strategy="reject")
     refused = await two.receipt(2)

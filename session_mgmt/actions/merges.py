@@ -1,0 +1,213 @@
+"""What a merged update leaves behind: what was asked for, what lost, and the report in the receipt."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from session_mgmt.actions import vaults
+from session_mgmt.actions.vaults import Vault
+from session_mgmt.conf import settings
+from session_mgmt.documents import strict
+from session_mgmt.documents.merge import Conflict, Value
+from session_mgmt.documents.values import MISSING
+from session_mgmt.exceptions import Conflict as ConflictRefused
+from session_mgmt.models.sql import Statements
+from session_mgmt.protocol.frames import JSON
+from session_mgmt.protocol.position import Position
+
+CONFLICT = "session_mgmt_stateconflict"
+_REVISION = "session_mgmt_staterevision"
+_ASKED, _LOSING = "asked", "conflict"
+REPORT_BYTES = 2048
+RESOLVED_KEPT = 100
+_COLUMNS = {
+    "id": "uuid",
+    "document_id": "bigint",
+    "version": "bigint",
+    "path": "bytea",
+    "base": "bytea",
+    "server": "bytea",
+    "client_value": "bytea",
+    "size": "bigint",
+    "client_id": "bigint",
+    "at": "timestamptz",
+    "resolution": "text",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Losing:
+    """A conflict whose values are kept; ``id`` is made beforehand, so that the receipt can name it."""
+
+    id: uuid.UUID
+    conflict: Conflict
+
+    @property
+    def values(self) -> tuple[bytes | None, ...]:
+        found = (self.conflict.base, self.conflict.server, self.conflict.client)
+        return tuple(None if value is MISSING else strict.dumps(value) for value in found)
+
+    @property
+    def size(self) -> int:
+        return sum(len(value) for value in self.values if value is not None) + len(self.conflict.path.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Goes with an update that was settled outside the lane.
+
+    ``asked``: the client's own operations, encoded, and the ``paths`` they touch. ``movable``: it still holds when the
+    document has moved where neither it nor the client was. ``resolves``: the conflict record that it settles, and how.
+    """
+
+    asked: bytes = b""
+    paths: tuple[str, ...] = ()
+    report: dict[str, Any] = field(default_factory=dict)
+    losing: tuple[Losing, ...] = ()
+    movable: bool = True
+    resolves: tuple[uuid.UUID, str] | None = None
+
+
+def report(conflicts: Iterable[Conflict], ids: Sequence[uuid.UUID] = ()) -> dict[str, Any]:
+    """``{"conflicts": [{path, kept, base?, server?, client?, id?}]}`` of at most 2 KB; nothing without conflicts.
+
+    A value that is not there has no field. ``cut`` says that values were left out, ``more`` how many conflicts were.
+    """
+    listed = [_shown(found, ids[at] if ids else None) for at, found in enumerate(conflicts)]
+    if not listed:
+        return {}
+    told: list[dict[str, Any]] = []
+    room = REPORT_BYTES
+    for whole in listed:
+        entry = next((one for one in (whole, _cut(whole)) if len(orjson.dumps(one)) < room), None)
+        if entry is None:
+            break
+        room -= len(orjson.dumps(entry)) + 1
+        told.append(entry)
+    more = len(listed) - len(told)
+    return {"conflicts": told, **({"more": more} if more else {})}
+
+
+def _shown(found: Conflict, id_: uuid.UUID | None) -> dict[str, Any]:
+    values = {"base": found.base, "server": found.server, "client": found.client}
+    present = {name: value for name, value in values.items() if value is not MISSING}
+    return {"path": found.path, "kept": found.kept, **present, **({"id": str(id_)} if id_ else {})}
+
+
+def _cut(entry: dict[str, Any]) -> dict[str, Any]:
+    return {name: entry[name] for name in ("path", "kept", "id") if name in entry} | {"cut": True}
+
+
+def refusal(statements: Statements, document: int, merge: Merge, here: Position) -> ConflictRefused | None:
+    """Why a settled update cannot be kept; the caller holds the document's lock."""
+    if merge.losing and not _has_room(statements, document, merge.losing):
+        return ConflictRefused("As many conflicts wait as may be kept.", position=here.as_json())
+    if merge.resolves is not None and not _is_open(statements, merge.resolves[0]):
+        return ConflictRefused("The conflict was resolved before.", position=here.as_json())
+    return None
+
+
+def write(
+    statements: Statements,
+    vault: Vault | None,
+    document: int,
+    version: int,
+    client: int | None,
+    merge: Merge,
+    at: datetime,
+) -> None:
+    """What goes with the revision, in its transaction."""
+    if client is not None and merge.asked:
+        _keep_asked(statements, vault, document, version, merge.asked)
+    if merge.losing:
+        _keep_losing(statements, vault, document, version, client, merge.losing, at)
+    if merge.resolves is not None:
+        _mark_resolved(statements, *merge.resolves, at)
+
+
+def _has_room(statements: Statements, document: int, losing: Sequence[Losing]) -> bool:
+    ((count, size),) = statements.fetch(
+        f"SELECT COUNT(*), COALESCE(SUM(size), 0) FROM {CONFLICT} WHERE document_id = %s AND resolved_at IS NULL",
+        [document],
+    )
+    now = settings()
+    fresh = sum(lost.size for lost in losing)
+    return count + len(losing) <= now.max_conflicts and size + fresh <= now.max_conflict_bytes
+
+
+def _keep_asked(statements: Statements, vault: Vault | None, document: int, version: int, asked: bytes) -> None:
+    """Beside a revision that a merge made, what its client had asked for: its next writes were made on that."""
+    stored = asked if vault is None else vaults.seal_row(vault.ring, _ASKED, _owner(document), version, asked)
+    statements.run(
+        f"UPDATE {_REVISION} SET asked = %s WHERE document_id = %s AND version = %s", [stored, document, version]
+    )
+
+
+def open_asked(document: int, version: int, stored: bytes) -> bytes:
+    """The operations again. Raises ``StateUnreadable``."""
+    return vaults.open_row(_ASKED, _owner(document), version, stored)
+
+
+def _keep_losing(
+    statements: Statements,
+    vault: Vault | None,
+    document: int,
+    version: int,
+    client: int | None,
+    losing: Iterable[Losing],
+    at: datetime,
+) -> None:
+    rows = []
+    for lost in losing:
+        fields = [lost.conflict.path.encode(), *lost.values]
+        if vault is not None:
+            fields = [
+                None if value is None else _sealed(vault, lost.id, at_, value) for at_, value in enumerate(fields)
+            ]
+        moment = statements.moment(at)
+        rows.append((statements.uuid(lost.id), document, version, *fields, lost.size, client, moment, ""))
+    statements.insert(CONFLICT, _COLUMNS, rows)
+    # What was resolved is of use for a while only.
+    statements.run(
+        f"DELETE FROM {CONFLICT} WHERE id IN (SELECT id FROM {CONFLICT}"
+        " WHERE document_id = %s AND resolved_at IS NOT NULL"
+        " ORDER BY resolved_at DESC LIMIT 1000 OFFSET %s)",
+        [document, RESOLVED_KEPT],
+    )
+
+
+def open_value(id_: uuid.UUID, at: int, stored: bytes | None) -> bytes | None:
+    """A column of a record: path, base, server, client. Raises ``StateUnreadable``."""
+    return None if stored is None else vaults.open_row(_LOSING, id_.bytes, at, bytes(stored))
+
+
+def _is_open(statements: Statements, id_: uuid.UUID) -> bool:
+    rows = statements.fetch(f"SELECT id FROM {CONFLICT} WHERE id = %s AND resolved_at IS NULL", [statements.uuid(id_)])
+    return bool(rows)
+
+
+def _mark_resolved(statements: Statements, id_: uuid.UUID, resolution: str, at: datetime) -> None:
+    statements.run(
+        f"UPDATE {CONFLICT} SET resolved_at = %s, resolution = %s WHERE id = %s",
+        [statements.moment(at), resolution, statements.uuid(id_)],
+    )
+
+
+def value_of(stored: bytes | None) -> Value:
+    """A kept value; MISSING where there was none."""
+    found: JSON = MISSING if stored is None else orjson.loads(stored)
+    return found
+
+
+def _sealed(vault: Vault, id_: uuid.UUID, at: int, value: bytes) -> bytes:
+    return vaults.seal_row(vault.ring, _LOSING, id_.bytes, at, value)
+
+
+def _owner(document: int) -> bytes:
+    return document.to_bytes(8, "big")

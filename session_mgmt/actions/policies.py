@@ -1,0 +1,68 @@
+"""How a document settles conflicts: what ``SESSION_MGMT["documents"]`` says about its name."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from django.utils.module_loading import import_string
+
+from session_mgmt.conf import settings
+from session_mgmt.documents.arrays import NO_POLICIES, ArrayPolicies
+from session_mgmt.documents.errors import DocumentError
+from session_mgmt.documents.merge import OnConflict, Resolver
+from session_mgmt.protocol.frames import STRATEGIES
+
+logger = logging.getLogger("session_mgmt.merging")
+
+FIELDS = ("strategy", "arrays", "on_conflict")
+SIDES = ("server_wins", "client_wins", "reject")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """``strategy`` for updates that name none; ``resolver`` if it is a function of the project."""
+
+    strategy: str
+    arrays: ArrayPolicies
+    on_conflict: OnConflict
+    resolver: Resolver | None = None
+
+    def for_strategy(self, strategy: str | None) -> tuple[str, OnConflict]:
+        """The strategy of one update, and whose value stands where merging finds a conflict."""
+        if strategy is None and self.resolver is not None:
+            return self.strategy, self.resolver
+        chosen = strategy or self.strategy
+        return chosen, self.on_conflict if chosen == "merge" else "server_wins"
+
+
+def policy(name: str) -> Policy:
+    """The policy of documents with this name. One that cannot be used lets nobody overwrite anybody."""
+    try:
+        return parsed(settings().documents.get(name, {}))
+    except (ValueError, AttributeError, ImportError, DocumentError):
+        logger.exception("The policy of documents named %s cannot be used", name)
+        return Policy("reject", NO_POLICIES, "reject")
+
+
+def parsed(given: Mapping[str, Any]) -> Policy:
+    """A policy from its settings. Raises ``ValueError`` or ``ImportError`` saying what is wrong."""
+    unknown = sorted(given.keys() - set(FIELDS))
+    if unknown:
+        raise ValueError(f"There is no {unknown[0]!r}; there are {', '.join(FIELDS)}.")
+    strategy, side = given.get("strategy", STRATEGIES[0]), given.get("on_conflict", SIDES[0])
+    if side not in SIDES:
+        raise ValueError(f"on_conflict is one of {', '.join(SIDES)}, not {side!r}.")
+    resolver = None if strategy in STRATEGIES else _resolver(strategy)
+    return Policy(strategy, ArrayPolicies(given.get("arrays")), cast(OnConflict, side), resolver)
+
+
+def _resolver(strategy: Any) -> Resolver:
+    if not isinstance(strategy, str) or "." not in strategy:
+        raise ValueError(f"strategy is one of {', '.join(STRATEGIES)} or the dotted path of a function.")
+    found = import_string(strategy)
+    if not callable(found):
+        raise ValueError(f"{strategy} is not a function.")
+    return cast(Resolver, found)

@@ -1,0 +1,45 @@
+"""Values that lost a conflict and are kept until somebody decides."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from session_mgmt.models.client import Client
+from session_mgmt.models.identifiers import uuid7
+from session_mgmt.models.moments import MomentField
+from session_mgmt.models.state import StateDocument
+
+
+class StateConflict(models.Model):
+    """One path on which a client and the server disagreed; the server's value stood at ``version``.
+
+    The values are JSON, sealed where the document is encrypted; ``None`` is no value at all. ``size`` is their bytes.
+    """
+
+    class Resolution(models.TextChoices):
+        OPEN = "", _("open")
+        SERVER = "server", _("server")
+        CLIENT = "client", _("client")
+        VALUE = "value", _("value")
+
+    id = models.UUIDField(primary_key=True, default=uuid7)
+    document = models.ForeignKey(StateDocument, on_delete=models.CASCADE, related_name="conflicts")
+    version = models.BigIntegerField()
+    path = models.BinaryField()
+    base = models.BinaryField(null=True)
+    server = models.BinaryField(null=True)
+    client_value = models.BinaryField(null=True)
+    size = models.BigIntegerField()
+    client = models.ForeignKey(Client, null=True, on_delete=models.SET_NULL, related_name="+")
+    at = MomentField()
+    resolved_at = MomentField(null=True, blank=True)
+    resolution = models.CharField(max_length=10, choices=Resolution.choices, default=Resolution.OPEN, blank=True)
+
+    class Meta:
+        verbose_name = _("state conflict")
+        verbose_name_plural = _("state conflicts")
+        indexes = [models.Index(fields=["document", "resolved_at"], name="sm_conflict_open")]
+
+    def __str__(self) -> str:
+        return f"{self.document_id}@{self.version}"
