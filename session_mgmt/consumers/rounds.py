@@ -144,9 +144,14 @@ class Rounds:
         self._snapshots.add(document)
 
     async def _take_snapshots(self) -> None:
+        """Compact what was written most, in a tenth of the time.
+
+        Each takes a commit, for which writers wait; a few hundred revisions more cost a reader milliseconds.
+        """
         while self._snapshots:
-            document = self._snapshots.pop()
-            await bridge().read(_snapshot, document)
+            started = self._loop.time()
+            await bridge().read(_snapshot, self._snapshots.pop())
+            await asyncio.sleep(SNAPSHOT_REST * (self._loop.time() - started))
 
 
 def _snapshot(document: int) -> None:
