@@ -6,18 +6,20 @@ import uuid
 from typing import Any
 
 import orjson
-from django.db import connections
+from django.db import connections, transaction
 from django.db.models import QuerySet, Sum
 from django.db.models.functions import Length
 
-from session_mgmt.actions import bodies, compaction, state
+from session_mgmt.actions import bodies, compaction, events, notices, state
 from session_mgmt.actions.bodies import DocumentWindow
+from session_mgmt.actions.events import Record, record
 from session_mgmt.conf import settings
 from session_mgmt.documents import chain
 from session_mgmt.models import StateDocument, StateSnapshot, clock
 from session_mgmt.models.clock import as_text
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol import position as positions
+from session_mgmt.protocol.events import STATE_SYNCHRONIZED
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Mode, Reason, Verdict, decide, is_dense
 
@@ -68,7 +70,24 @@ def compress(document: int) -> None:
 
 
 def sync(session: uuid.UUID, name: str, given: Any) -> dict[str, Any]:
-    """What a client at ``given`` (a position or ``None``) must be told: one verdict, with entries or a snapshot."""
+    """What a client at ``given`` (a position or ``None``) must be told: one verdict, with entries or a snapshot.
+
+    One that moves something is a ``state_synchronized`` of the session's log.
+    """
+    answer = _answered(session, name, given)
+    if answer["mode"] != "up_to_date":
+        facts = {"document": name, "mode": answer["mode"], "version": answer["position"][1]}
+        _tell(settings().database, record(session, STATE_SYNCHRONIZED, facts))
+    return answer
+
+
+def _tell(using: str, entry: Record) -> None:
+    with transaction.atomic(using=using):
+        ledger = events.append(Statements(connections[using]), [entry], at=clock.read(using))
+        notices.after_commit(using, rings=ledger.heads(), facts=ledger.facts())
+
+
+def _answered(session: uuid.UUID, name: str, given: Any) -> dict[str, Any]:
     using = settings().database
     asked = positions.parse(given)
     statements = Statements(connections[using])

@@ -22,7 +22,7 @@ from session_mgmt.signals import session_event, state_changed
 
 logger = logging.getLogger("session_mgmt.notices")
 
-Fact = tuple[uuid.UUID, str, Any, int | None]
+Fact = tuple[uuid.UUID | None, str, Any, int | None]
 CONTROL = "control"
 OUTBOX = "outbox"
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from session_mgmt.actions import access, tokens
+from session_mgmt.actions import access, incidents, tokens
 from session_mgmt.actions.access import Actor
 from session_mgmt.conf import settings
-from session_mgmt.models import clock
+from session_mgmt.exceptions import AuthError
+from session_mgmt.models import ClientSession, clock
 
 # What callers with a login of the project may be allowed beyond their own sessions.
 RIGHTS = (access.MANAGE, access.MESSAGE, access.PUBLISH)
@@ -27,13 +29,29 @@ class SessionTokenAuthentication(BaseAuthentication):
         secret = bearer(request)
         if secret is None or not secret.startswith(tokens.ACCESS_PREFIX):
             return None
-        using = settings().database
-        session = tokens.find(using, secret, now=clock.read(using))
+        session = self._find(request, secret)
         request.client_session = session
         return session.user or AnonymousUser(), Actor(session=session.pk, user_id=session.user_id)
 
+    def _find(self, request: Request, secret: str) -> ClientSession:
+        using = settings().database
+        now = clock.read(using)
+        try:
+            return tokens.find(using, secret, now=now)
+        except AuthError as error:
+            incidents.auth_refused(secret, error, ip=address_of(request), now=now)
+            raise
+
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
+
+
+def address_of(request: Request) -> str | None:
+    """The caller's IP address; a Unix socket has none. Headers of proxies are the server's to believe, not ours."""
+    try:
+        return str(ipaddress.ip_address(request.META.get("REMOTE_ADDR", "")))
+    except ValueError:
+        return None
 
 
 def bearer(request: Request) -> str | None:

@@ -8,13 +8,15 @@ from typing import Any
 
 from django.core.exceptions import BadRequest, SuspiciousOperation
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError
 from django.http import Http404
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
+from session_mgmt.actions import incidents
 from session_mgmt.exceptions import (
     AuthRequired,
+    HandlerFailed,
     InternalError,
     InvalidField,
     InvalidJSON,
@@ -23,11 +25,13 @@ from session_mgmt.exceptions import (
     NotFound,
     PermissionDenied,
     SessionMgmtError,
+    StateUnreadable,
     TokenExpired,
     TooManyRequests,
     Unavailable,
     UnsupportedMediaType,
 )
+from session_mgmt.models import ClientSession
 
 logger = logging.getLogger("session_mgmt.api")
 
@@ -46,6 +50,8 @@ _NEAREST: tuple[tuple[type[Exception], type[SessionMgmtError]], ...] = (
     (BadRequest, InvalidJSON),
     (SuspiciousOperation, InvalidJSON),
 )
+# What a session's people should find in its log.
+_FAULTS = (InternalError, StateUnreadable, HandlerFailed)
 # The database is away, or the lane did not answer in time: nobody knows more than "later".
 _OUTAGES = (OperationalError, InterfaceError, TimeoutError)
 
@@ -53,6 +59,8 @@ _OUTAGES = (OperationalError, InterfaceError, TimeoutError)
 def answer(error: Exception, context: dict[str, Any]) -> Response:
     """DRF's exception handler for the views of this app; never ``None``, so that no page of Django's shows."""
     ours = translated(error)
+    if isinstance(ours, _FAULTS):
+        _record(ours, getattr(context.get("request"), "client_session", None))
     response = Response(ours.as_dict(), status=ours.status)
     if ours.retry_after is not None:
         response["Retry-After"] = str(math.ceil(ours.retry_after))
@@ -61,6 +69,16 @@ def answer(error: Exception, context: dict[str, Any]) -> Response:
         known = isinstance(ours, InvalidToken | TokenExpired)
         response["WWW-Authenticate"] = 'Bearer error="invalid_token"' if known else "Bearer"
     return response
+
+
+def _record(error: SessionMgmtError, session: ClientSession | None) -> None:
+    """Tell the session's log; the answer goes out whether or not that works."""
+    if session is None:
+        return
+    try:
+        incidents.failed(session.pk, error)
+    except DatabaseError:
+        logger.warning("A fault could not be recorded", exc_info=True)
 
 
 def translated(error: Exception) -> SessionMgmtError:

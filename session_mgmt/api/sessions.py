@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +12,7 @@ from rest_framework.response import Response
 
 from session_mgmt.actions import access, connections, events, info, monitoring, sessions
 from session_mgmt.actions.sessions import Created, Device
-from session_mgmt.api.authentication import bearer
+from session_mgmt.api.authentication import address_of, bearer
 from session_mgmt.api.description import describe
 from session_mgmt.api.forms import MessageForm, RecoveryForm, SessionForm, ValidationForm
 from session_mgmt.api.views import ApiViewSet, proven_session, session_id
@@ -22,6 +21,7 @@ from session_mgmt.conf import settings
 from session_mgmt.exceptions import AuthRequired, InvalidField, PermissionDenied, SessionNotFound
 from session_mgmt.models import ClientSession
 from session_mgmt.models.sql import Statements
+from session_mgmt.protocol.events import AUTH_SUCCESS
 
 MOST_EVENTS = 500
 
@@ -60,6 +60,8 @@ class SessionViewSet(ApiViewSet):
             config=wanted.get("config"),
             device=device(request, wanted.get("label", "")),
         )
+        if user is not None:
+            writes.record(created.session.pk, AUTH_SUCCESS, {"user_id": str(user.pk)})
         return _created(request, created)
 
     @describe("Read a session", answer="SessionInfo.")
@@ -150,17 +152,9 @@ def _created(request: Request, created: Created, **more: Any) -> Response:
 
 
 def device(request: Request, label: str) -> Device:
-    """Where a session lives. Headers that a proxy should have set are believed by nobody here: the server decides."""
+    """Where a session lives, as the request tells it."""
     agent = "".join(character for character in request.META.get("HTTP_USER_AGENT", "")[:400] if character.isprintable())
-    return Device(label=label, ip=_address(request.META.get("REMOTE_ADDR", "")), user_agent=agent)
-
-
-def _address(text: str) -> str | None:
-    """An IP address; a Unix socket has none."""
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        return None
+    return Device(label=label, ip=address_of(request), user_agent=agent)
 
 
 def _seconds(value: int | None) -> timedelta | None:
