@@ -3,7 +3,7 @@
 /** Rows of the newest run: what each client wrote, as each client saw it, and the counters in the document. */
 export function inRows(reports) {
   const run = Math.max(0, ...Object.values(reports).map(({ numbers }) => numbers.run));
-  const present = Object.entries(reports).filter(([, { numbers }]) => run > 0 && numbers.run === run);
+  const present = Object.entries(reports).sort(([a], [b]) => a.localeCompare(b)).filter(([, { numbers }]) => run > 0 && numbers.run === run);
   return present.flatMap(([from, { numbers, pending }]) => [
     ...present.map(([to, other]) => topicRow(from, to, numbers.sent, other.numbers.seen[from])),
     counterRow(from, numbers.sent, values(present, from), pending === 0),
