@@ -117,17 +117,21 @@ class Feed:
         for follower in tuple(self.live):
             follower.lost(self, position)
 
-    def correct(self, position: Position) -> None:
+    def correct(self, position: Position, *, asked_at: int | None = None) -> None:
         """Compare with where the database says that the log stands: behind means read, another epoch or a smaller
         head means history was lost.
+
+        ``asked_at`` is the head when the database was asked: what was handed on since then is not missing from its
+        answer, it is newer.
         """
-        if position.epoch != self.epoch or position.offset < self.head:
+        known = self.head if asked_at is None else asked_at
+        if position.epoch != self.epoch or position.offset < known:
             self.epoch, self.head, self.tag = position.epoch, position.offset, position.tag
             for follower in tuple(self.live):
                 follower.lost(self, position)
         elif position.offset > self.head:
             self.catch_up()
-        elif position.tag != self.tag:
+        elif position.offset == self.head and position.tag != self.tag:
             self.tag = position.tag
             for follower in tuple(self.live):
                 follower.lost(self, position)

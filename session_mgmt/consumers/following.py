@@ -162,9 +162,10 @@ class Following:
 
     async def _skip_what_is_gone(self) -> None:
         """A purge ran between two pages."""
+        asked_at = self.feed.head
         position = await bridge().read(logs.head, LogRow(self.log.key, self.log.name))
         if position is None or (position.offset == self.sent and position.epoch == self.feed.epoch):
-            self.feed.correct(position or Position(self.feed.epoch, self.sent, ""))
+            self.feed.correct(position or Position(self.feed.epoch, self.sent, ""), asked_at=asked_at)
             return
         if self.is_document:
             await self._send_snapshot("trimmed")

@@ -112,10 +112,11 @@ class Rounds:
         """Ask the database where the served logs stand, in slices."""
         keys = [key for key, feed in self._hub.feeds.items() if feed.following]
         for start in range(0, len(keys), SLICE):
-            for key, position in (await bridge().control(logs.heads, keys[start : start + SLICE])).items():
+            asked = {key: self._hub.feeds[key].head for key in keys[start : start + SLICE] if key in self._hub.feeds}
+            for key, position in (await bridge().control(logs.heads, list(asked))).items():
                 feed = self._hub.feeds.get(key)
                 if feed is not None:
-                    feed.correct(position)
+                    feed.correct(position, asked_at=asked[key])
 
     async def check_sessions(self) -> None:
         """Close what has been revoked. If the database cannot say for 5 s, nobody is served: fail closed."""
