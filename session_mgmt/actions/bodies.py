@@ -5,7 +5,7 @@ missed.
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from session_mgmt.actions.heads import HeadCache
 from session_mgmt.actions.stored import HEAVY, Head, Runner, here
 from session_mgmt.documents import chain, rebuild
 from session_mgmt.documents.rebuild import Packed
-from session_mgmt.exceptions import DocumentLimit, StateUnreadable
+from session_mgmt.exceptions import DocumentLimit, NotFound, StateUnreadable
 from session_mgmt.models import StateDocument
 from session_mgmt.models.identifiers import new_epoch
 from session_mgmt.models.sql import Statements, marks
@@ -126,6 +126,27 @@ def _from_cache(statements: Statements, head: Head, heads: HeadCache) -> Body | 
 
 def _body(head: Head, data: Any, snapshot_version: int) -> Body:
     return Body(head.document, head.name, head.position, data, head.bound, snapshot_version, head.last_modified)
+
+
+def load_at(using: str, document: int, version: int, *, limit: int) -> Body:
+    """Read a version that the log still reaches, or that was kept under a label; the tag of the latter may be unknown.
+
+    Raises ``NotFound``, ``DocumentNotFound`` or ``StateUnreadable``.
+    """
+    statements = Statements(connections[using])
+    with unreadable.audited(using, document):
+        for _ in range(ATTEMPTS):
+            head = stored.read_head(statements, document)
+            if not 0 <= version <= head.position.offset:
+                raise NotFound("There is no such version.")
+            found = stored.read_parts(statements, head, version, limit)
+            if found is not None:
+                data = rebuild.value(found.parts)
+                position = Position(head.position.epoch, version, stored.tag_at(statements, head, version))
+                return replace(_body(head, data, found.snapshot_version), position=position)
+            if version < head.oldest - 1:
+                raise NotFound("The log no longer holds this version.")
+    raise StateUnreadable()
 
 
 def load_raw(using: str, document: int, *, limit: int, run: Runner = here) -> tuple[Position, str, bytes]:

@@ -107,7 +107,7 @@ def read_parts(statements: Statements, head: Head, version: int, limit: int) -> 
         return None
     ops = tuple(revision.ops for revision in revisions)
     if not rows:
-        return Found(Parts(ops, limit), 0)
+        return Found(Parts(ops, limit, key=head.digest_key), 0)
     _, codec, key_id, nonce, body, digest = rows[0]
     opened = open_snapshot(head.vault, base, codec, key_id, bytes(nonce), bytes(body))
     return Found(Parts(ops, limit, codec, opened, bytes(digest), head.digest_key), base)
@@ -128,6 +128,18 @@ def read_revisions(statements: Statements, head: Head, after: int, to: int) -> l
         [head.document, after, to],
     )
     return [Revision(row[0], vaults.open_ops(head.vault, row[0], bytes(row[1])), bytes(row[2])) for row in rows]
+
+
+def tag_at(statements: Statements, head: Head, version: int) -> str:
+    """The tag of a version; empty before the first one, and where the log no longer knows it."""
+    if version == head.position.offset:
+        return head.position.tag
+    if version == head.oldest - 1:
+        return chain.tag(head.before) if version else ""
+    rows = statements.fetch(
+        f"SELECT chain FROM {REVISION} WHERE document_id = %s AND version = %s", [head.document, version]
+    )
+    return chain.tag(bytes(rows[0][0])) if rows else ""
 
 
 def insert_snapshot(

@@ -1,0 +1,156 @@
+"""A document's past: what made each version, any of them as it was, the difference of two, and those kept under a
+label.
+
+The past is never rewritten: restoring writes a new version (``bridge.past``), and only compaction takes old ones away.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.db import IntegrityError, connections, transaction
+
+from session_mgmt.actions import bodies, stored, unreadable, vaults
+from session_mgmt.actions.bodies import Body
+from session_mgmt.actions.stored import Head
+from session_mgmt.conf import settings
+from session_mgmt.documents import chain, operations, rebuild, touched
+from session_mgmt.documents import diff as differences
+from session_mgmt.exceptions import Conflict, DocumentLimit, InvalidField, NotFound
+from session_mgmt.models import StateRevision, StateSnapshot, clock
+from session_mgmt.models.clock import as_text
+from session_mgmt.models.sql import Statements
+
+PAGE = 50
+MOST_PAGE = 200
+_MOST_LABEL = 100
+
+
+def versions(document: int, *, before: int | None = None, limit: int = PAGE) -> dict[str, Any]:
+    """A page of the log, newest first: ``{"results": […], "oldest", "next"}``; ``next`` is the ``before`` of the next
+    page.
+
+    Each result has ``version``, ``tag``, ``kind``, ``at``, ``client_id`` and ``seq`` of the write (``null`` for the
+    server's), the ``paths`` it
+    touched, ``bytes`` of its operations, and ``labels``. ``oldest`` is the first version that can be read. Raises
+    ``DocumentNotFound`` or ``StateUnreadable``.
+    """
+    using = settings().database
+    statements = Statements(connections[using])
+    with unreadable.audited(using, document):
+        head = stored.read_head(statements, document)
+        rows = (
+            StateRevision.objects.using(using).filter(document=document).select_related("client").order_by("-version")
+        )
+        page = rows if before is None else rows.filter(version__lt=before)
+        labels = _labels(using, document)
+        results = [_shown(head, row, labels) for row in page[: max(1, min(limit, MOST_PAGE))]]
+    last = results[-1]["version"] if results else head.oldest
+    return {"results": results, "oldest": head.oldest - 1, "next": last if last > head.oldest else None}
+
+
+def _shown(head: Head, row: StateRevision, labels: dict[int, list[str]]) -> dict[str, Any]:
+    ops = vaults.open_ops(head.vault, row.version, bytes(row.ops))
+    return {
+        "version": row.version,
+        "tag": chain.tag(bytes(row.chain)),
+        "kind": row.kind,
+        "at": as_text(row.at),
+        "client_id": row.client.client_id if row.client else None,
+        "seq": row.seq,
+        # From the operations: an encrypted document stores its paths as hashes.
+        "paths": list(touched.paths(operations.decode(ops))),
+        "bytes": len(ops),
+        "labels": labels.get(row.version, []),
+    }
+
+
+def _labels(using: str, document: int) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    for version, label in _checkpoints(using, document).values_list("version", "label"):
+        found.setdefault(version, []).append(label)
+    return found
+
+
+def _checkpoints(using: str, document: int) -> Any:
+    rows = StateSnapshot.objects.using(using).filter(document=document, label__isnull=False)
+    return rows.order_by("version", "label")
+
+
+def checkpoints(document: int) -> list[dict[str, Any]]:
+    """The versions kept under a label, oldest first: ``label``, ``version``, ``at``."""
+    rows = _checkpoints(settings().database, document).values_list("label", "version", "created_at")
+    return [{"label": label, "version": version, "at": as_text(at)} for label, version, at in rows]
+
+
+def read_at(document: int, version: int) -> Body:
+    """The document as it was. Raises ``NotFound``, ``DocumentNotFound`` or ``StateUnreadable``."""
+    now = settings()
+    return bodies.load_at(now.database, document, version, limit=now.max_document_bytes * 2)
+
+
+def read(document: int, to: int | str) -> Body:
+    """The document at a version or under a label."""
+    return read_at(document, version_of(document, to) if isinstance(to, str) else to)
+
+
+def version_of(document: int, label: str) -> int:
+    """The version kept under a label. Raises ``NotFound``."""
+    rows = _checkpoints(settings().database, document).filter(label=label).values_list("version", flat=True)
+    if not rows:
+        raise NotFound("There is no checkpoint of this label.")
+    return int(rows[0])
+
+
+def diff(document: int, first: int, second: int) -> list[dict[str, Any]]:
+    """What makes the second version of the first, as an RFC 6902 patch. Raises as ``read_at``."""
+    return differences.to_json_patch(read_at(document, first).data, read_at(document, second).data)
+
+
+def persist(document: int, label: str | None = None, *, now: datetime | None = None) -> dict[str, Any]:
+    """Keep the head for good under a label (``v<version>`` if none is given): no compaction takes it away.
+
+    Answers ``{"label", "version"}``; repeating it at the same version changes nothing. Raises ``Conflict`` where the
+    label stands at another version, ``DocumentLimit`` (``max_checkpoints``), ``InvalidField``, ``DocumentNotFound``
+    or ``StateUnreadable``.
+    """
+    limits = settings()
+    body = bodies.load(limits.database, document, limit=limits.max_document_bytes * 2)
+    version = body.position.offset
+    label = _checked(f"v{version}" if label is None else label)
+    try:
+        with transaction.atomic(using=limits.database):
+            _pin(limits.database, document, body, label, now or clock.read(limits.database))
+    except IntegrityError as error:
+        raise Conflict("The label has just been given.", label=label) from error
+    return {"label": label, "version": version}
+
+
+def _pin(using: str, document: int, body: Body, label: str, at: datetime) -> None:
+    statements = Statements(connections[using])
+    # The lock makes label and limit one decision, and keeps a rotation of keys out.
+    statements.select_locked("id", stored.DOCUMENT, [document], wait=True)
+    mine = _checkpoints(using, document)
+    standing = mine.filter(label=label).values_list("version", flat=True).first()
+    if standing is not None:
+        if standing != body.position.offset:
+            raise Conflict("The label stands at another version.", label=label, version=standing)
+        return
+    if mine.count() >= settings().max_checkpoints:
+        raise DocumentLimit("The document has as many checkpoints as allowed.", limit=settings().max_checkpoints)
+    head = stored.read_head(statements, document)
+    packed = rebuild.pack(body.data, settings().compression_threshold, head.digest_key)
+    stored.insert_snapshot(using, head, body.position.offset, packed, at, label)
+
+
+def forget(document: int, label: str) -> bool:
+    """Give a checkpoint up; False if there is none of this label."""
+    gone, _ = _checkpoints(settings().database, document).filter(label=label).delete()
+    return gone > 0
+
+
+def _checked(label: str) -> str:
+    if not isinstance(label, str) or not label.isprintable() or not 1 <= len(label) <= _MOST_LABEL:
+        raise InvalidField(f"A label is printable text of 1 to {_MOST_LABEL} characters.", field="label")
+    return label

@@ -1,0 +1,119 @@
+"""A document's past over HTTP: its versions, one of them, the difference of two, checkpoints, and going back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.urls import URLPattern, path
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from session_mgmt.actions import documents, history
+from session_mgmt.api.description import describe
+from session_mgmt.api.documents import DocumentViewSet, expected_position, written
+from session_mgmt.api.forms import Form, Text, Whole
+from session_mgmt.bridge import past
+from session_mgmt.exceptions import DocumentNotFound, InvalidField, NotFound
+
+_DIGITS = 16
+
+
+class LabelForm(Form):
+    label = Text(required=False, allow_blank=False, max_length=100)
+
+
+class RestoreForm(Form):
+    """Exactly one of ``version`` and ``label``."""
+
+    version = Whole(required=False)
+    label = Text(required=False, allow_blank=False, max_length=100)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if len(attrs) != 1:
+            raise InvalidField("Exactly one of version and label.", field="version")
+        return attrs
+
+
+class HistoryViewSet(DocumentViewSet):
+    """``sessions/{id}/state/{name}/history/`` and its neighbours."""
+
+    @describe(
+        "What made each version, newest first: ?before= and ?limit=",
+        answer="`results`: version, tag, kind, at, client_id, seq, paths, bytes, labels; `oldest`, `next`.",
+    )
+    def versions(self, request: Request, pk: str, name: str) -> Response:
+        row = self._row(self.live_session(pk), name)
+        before, limit = _number(request, "before"), _number(request, "limit")
+        return Response(history.versions(row.pk, before=before, limit=history.PAGE if limit is None else limit))
+
+    @describe("A document as it was", answer="`version`, `position`, `data`.")
+    def version(self, request: Request, pk: str, name: str, version: str) -> Response:
+        row = self._row(self.live_session(pk), name)
+        body = history.read_at(row.pk, _version(version))
+        return Response({"version": body.position.offset, "position": body.position.as_json(), "data": body.data})
+
+    @describe("The difference of two versions: ?from= and ?to=", answer="`from`, `to`, `patch` (RFC 6902).")
+    def diff(self, request: Request, pk: str, name: str) -> Response:
+        row = self._row(self.live_session(pk), name)
+        first, second = _number(request, "from"), _number(request, "to")
+        if first is None:
+            raise InvalidField("Give from.", field="from")
+        to = row.version if second is None else second
+        return Response({"from": first, "to": to, "patch": history.diff(row.pk, first, to)})
+
+    @describe("The versions kept under a label", answer="`results`: label, version, at.")
+    def checkpoints(self, request: Request, pk: str, name: str) -> Response:
+        return Response({"results": history.checkpoints(self._row(self.live_session(pk), name).pk)})
+
+    @describe("Keep a document as it is under a label", body=LabelForm, answer="`label`, `version`.")
+    def persist(self, request: Request, pk: str, name: str) -> Response:
+        found = self.live_session(pk)
+        label = self.form(LabelForm).get("label")
+        return Response(history.persist(self._row(found, name).pk, label))
+
+    @describe("Give a checkpoint up", status=204)
+    def forget(self, request: Request, pk: str, name: str, label: str) -> Response:
+        if not history.forget(self._row(self.live_session(pk), name).pk, label):
+            raise NotFound("There is no checkpoint of this label.")
+        return Response(status=204)
+
+    @describe(
+        "Go back to a version or a label: a new version", body=RestoreForm, answer="As for PATCH; `If-Match` as there."
+    )
+    def restore(self, request: Request, pk: str, name: str) -> Response:
+        found = self.live_session(pk)
+        asked = self.form(RestoreForm)
+        row = documents.listed(found.pk).filter(name=name).first()
+        if row is None:
+            raise DocumentNotFound()
+        to = asked["label"] if "label" in asked else asked["version"]
+        return written(past.restore_now(found.pk, row.name, to, expected=expected_position(request)))
+
+
+def _number(request: Request, name: str) -> int | None:
+    given = request.query_params.get(name)
+    if given is None:
+        return None
+    if not (given.isascii() and given.isdigit() and len(given) <= _DIGITS):
+        raise InvalidField("A number from 0 on.", field=name)
+    return int(given)
+
+
+def _version(given: str) -> int:
+    if not (given.isascii() and given.isdigit() and len(given) <= _DIGITS):
+        raise NotFound("There is no such version.")
+    return int(given)
+
+
+def _path(end: str, name: str, **actions: str) -> URLPattern:
+    return path(f"sessions/<str:pk>/state/<str:name>/{end}", HistoryViewSet.as_view(actions), name=f"document-{name}")
+
+
+urlpatterns = [
+    _path("history/", "history", get="versions"),
+    _path("history/<str:version>/", "version", get="version"),
+    _path("diff/", "diff", get="diff"),
+    _path("persist/", "persist", get="checkpoints", post="persist"),
+    _path("persist/<path:label>/", "checkpoint", delete="forget"),
+    _path("restore/", "restore", post="restore"),
+]

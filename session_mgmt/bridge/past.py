@@ -1,0 +1,57 @@
+"""Going back: restoring and clearing are ordinary new versions, and so go through the lane like every write."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from session_mgmt.actions import bodies, history, notices, outbox
+from session_mgmt.actions.outbox import Ticket
+from session_mgmt.actions.outcomes import Outcome
+from session_mgmt.bridge import writes
+from session_mgmt.bridge.crossing import bridge
+from session_mgmt.documents import whole
+from session_mgmt.exceptions import DocumentNotFound, Unavailable
+from session_mgmt.models import StateRevision
+from session_mgmt.protocol.position import Position
+
+
+def restore(session: uuid.UUID, name: str, to: int | str) -> Position | Ticket:
+    """Make a document what it was at a version or under a label. Raises as ``restore_now``."""
+    return _replaced(session, name, _data_of(session, name, to), StateRevision.Kind.RESTORE)
+
+
+def clear(session: uuid.UUID, name: str) -> Position | Ticket:
+    """Make a document ``{}``. Raises ``SessionMgmtError``."""
+    return _replaced(session, name, {}, StateRevision.Kind.CLEAR)
+
+
+def restore_now(session: uuid.UUID, name: str, to: int | str, *, expected: Position | None = None) -> Outcome:
+    """As ``restore``, outside a transaction; ``expected`` as for ``writes.update_now``.
+
+    Raises ``DocumentNotFound``, ``NotFound`` where that version or label is gone, or ``StateUnreadable``.
+    """
+    fresh = whole.replacing(_data_of(session, name, to))
+    return writes.replace_now(session, name, fresh, expected=expected, kind=StateRevision.Kind.RESTORE)
+
+
+def _data_of(session: uuid.UUID, name: str, to: int | str) -> Any:
+    row = bodies.find(bridge().using, session, name)
+    if row is None:
+        raise DocumentNotFound()
+    return history.read(row, to).data
+
+
+def _replaced(session: uuid.UUID, name: str, data: Any, kind: str) -> Position | Ticket:
+    using = bridge().using
+    if bridge().inside_transaction():
+        payload = {"kind": "data", "change": data, "as": str(kind)}
+        ticket = outbox.put(using, outbox.UPDATE, f"{session.hex}/{name}", payload, key=None)
+        notices.ring_outbox(using)
+        return ticket
+    outcome = writes.replace_now(session, name, whole.replacing(data), kind=kind)
+    if outcome.error is not None:
+        raise outcome.error
+    if outcome.position is None:
+        raise Unavailable()
+    return outcome.position

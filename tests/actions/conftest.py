@@ -1,0 +1,104 @@
+"""Documents at hand: a session, writes from its own server, and writes of clients with numbers and bases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from session_mgmt.actions import bodies, preparing
+from session_mgmt.actions.fencing import Fence
+from session_mgmt.actions.outcomes import Outcome
+from session_mgmt.actions.state import digest
+from session_mgmt.actions.writing import Member
+from session_mgmt.bridge import bridge
+from session_mgmt.models import Client, ClientSession, StateDocument
+from session_mgmt.shortcuts import create_session, state
+
+LIMIT = 10**8
+
+
+@dataclass(slots=True)
+class Writer:
+    """A client that numbers its writes."""
+
+    client: Client
+    document: int
+    seq: int = 0
+    said: list[tuple[int, Any]] = field(default_factory=list)
+
+    def write(self, *ops: Any, seq: int | None = None, **terms: Any) -> Outcome:
+        if seq is None:
+            self.seq += 1
+        number = self.seq if seq is None else seq
+        listed = [list(op) for op in ops]
+        claim = digest("main", "ops", listed, terms.get("strategy", "server_wins"))
+        fence = Fence(self.client.pk, self.client.client_id, 1, number, claim)
+        update = preparing.blind(self.document, "ops", listed, **{"strategy": "server_wins", **terms})
+        outcome = bridge().write(Member(update, fence))
+        assert isinstance(outcome, Outcome)
+        return outcome
+
+
+class Desk:
+    """One session and its document ``main``."""
+
+    def __init__(self) -> None:
+        self.session: ClientSession = create_session().session
+
+    def put(self, *ops: Any) -> int:
+        """Write total operations; gives the version."""
+        written = state.update(self.session, ops=[list(op) for op in ops])
+        return int(written.offset)  # type: ignore[union-attr]
+
+    @property
+    def row(self) -> StateDocument:
+        return StateDocument.objects.get(session=self.session, name="main")
+
+    def data(self) -> Any:
+        return bodies.load("default", self.row.pk, limit=LIMIT).data
+
+    def writer(self) -> Writer:
+        bodies.ensure("default", self.session.pk, "main", most=16, at=self.session.created_at)
+        client = Client(session=self.session, generation=1, created_at=self.session.created_at)
+        client.save(force_insert=True)
+        return Writer(client, self.row.pk)
+
+
+@pytest.fixture
+def desk(transactional_db: None) -> Desk:
+    return Desk()
+
+
+class Killed(Exception):
+    """The process is gone."""
+
+
+@pytest.fixture
+def kill_at() -> Iterator[Callable[[int], Any]]:
+    """A context that lets so many statements pass and then kills whoever sends the next."""
+
+    class KillAt:
+        def __init__(self, statements: int) -> None:
+            self.left = statements
+            self._wrapper: Any = None
+
+        def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+            if self.left <= 0:
+                raise Killed
+            self.left -= 1
+            return execute(sql, params, many, context)
+
+        def __enter__(self) -> KillAt:
+            self._wrapper = connection.execute_wrapper(self)
+            self._wrapper.__enter__()
+            return self
+
+        def __exit__(self, *error: Any) -> bool:
+            self._wrapper.__exit__(*error)
+            return error[0] is Killed
+
+    yield KillAt

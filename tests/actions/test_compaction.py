@@ -1,0 +1,270 @@
+"""Logs that get shorter: within their limits, whoever is killed where, and what is left can be rebuilt."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import orjson
+import pytest
+from django.db import connections
+from django.db.models.functions import Now
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis
+from hypothesis import strategies as st
+
+from session_mgmt.actions import bodies, cleanup, compaction, documents, heads
+from session_mgmt.exceptions import NotFound
+from session_mgmt.models import AuditEntry, StateDocument, StateRevision, StateSnapshot, clock
+from session_mgmt.models.sql import Statements
+from session_mgmt.protocol.recovery import Mode, Reason, decide
+from session_mgmt.shortcuts import state
+from tests.actions.conftest import LIMIT, Desk
+
+FEW = {"MAX_REVISIONS": 8, "SNAPSHOT_EVERY": 4}
+
+
+def fill(desk: Desk, count: int) -> list[Any]:
+    """So many versions; the list holds each, the first one being version 0."""
+    seen: list[Any] = [state.get(desk.session)]
+    for number in range(count):
+        desk.put(("set", f"/k{number % 5}", "x" * number), ("inc", "/n", 1))
+        seen.append(state.get(desk.session))
+    return seen
+
+
+def assert_whole(desk: Desk, seen: list[Any]) -> None:
+    """Every version from where the log begins can be rebuilt, and no earlier one is promised."""
+    row = desk.row
+    assert row.version == len(seen) - 1
+    for version in range(row.oldest_revision - 1, row.version + 1):
+        assert bodies.load_at("default", row.pk, version, limit=LIMIT).data == seen[version]
+    kept = list(StateRevision.objects.filter(document=row).order_by("version").values_list("version", flat=True))
+    assert kept == list(range(row.oldest_revision, row.version + 1))
+    assert row.snapshot_version >= row.oldest_revision - 1
+
+
+def test_a_log_is_cut_to_its_number(desk: Desk, settings: Any) -> None:
+    settings.SESSION_MGMT = FEW
+    seen = fill(desk, 30)
+    gone = state.compress(desk.session)
+    assert gone == 30 - 6
+    assert desk.row.oldest_revision == 25
+    assert_whole(desk, seen)
+    with pytest.raises(NotFound):
+        state.read_at(desk.session, 23)
+
+
+def test_a_log_is_cut_to_its_bytes(desk: Desk, settings: Any) -> None:
+    settings.SESSION_MGMT = {"MAX_LOG_BYTES": 1000}
+    seen = fill(desk, 40)
+    assert desk.row.log_bytes > 1000
+    assert state.compress(desk.session) > 0
+    assert desk.row.log_bytes <= 1000
+    assert desk.row.log_bytes == sum(len(bytes(row.ops)) for row in StateRevision.objects.all())
+    assert_whole(desk, seen)
+
+
+def test_a_log_is_cut_to_its_age(desk: Desk, settings: Any) -> None:
+    seen = fill(desk, 10)
+    StateRevision.objects.filter(version__lte=6).update(at=Now() - timedelta(hours=40))
+    assert compaction.compact_due(100) == 6
+    assert desk.row.oldest_revision == 7
+    assert_whole(desk, seen)
+
+
+def test_a_log_that_is_hardly_too_old_waits(desk: Desk) -> None:
+    fill(desk, 10)
+    StateRevision.objects.filter(version__lte=6).update(at=Now() - timedelta(hours=25))
+    assert compaction.compact_due(100) == 0
+
+
+def test_a_log_that_is_all_old_goes_and_the_document_stays(desk: Desk) -> None:
+    seen = fill(desk, 10)
+    StateRevision.objects.update(at=Now() - timedelta(hours=40))
+    assert compaction.compact_due(100) == 10
+    assert desk.row.oldest_revision == 11
+    assert_whole(desk, seen)
+    desk.put(("set", "/late", 1))
+    assert_whole(desk, [*seen, {**seen[-1], "late": 1}])
+
+
+def test_running_twice_changes_nothing(desk: Desk, settings: Any) -> None:
+    settings.SESSION_MGMT = FEW
+    seen = fill(desk, 30)
+    state.compress(desk.session)
+    before = list(StateSnapshot.objects.order_by("pk").values())
+    assert state.compress(desk.session) == 0
+    assert list(StateSnapshot.objects.order_by("pk").values()) == before
+    assert_whole(desk, seen)
+
+
+def test_snapshots_do_not_pile_up(desk: Desk, settings: Any) -> None:
+    settings.SESSION_MGMT = FEW
+    for _ in range(8):
+        fill(desk, 8)
+        state.compress(desk.session)
+    assert StateSnapshot.objects.count() <= 3
+
+
+def test_the_sweep_compacts_what_is_due(desk: Desk, settings: Any) -> None:
+    settings.SESSION_MGMT = FEW
+    seen = fill(desk, 30)
+    assert cleanup.cleanup().revisions == 24
+    assert_whole(desk, seen)
+
+
+def test_one_document_that_cannot_be_read_does_not_hold_up_the_others(desk: Desk, settings: Any) -> None:
+    settings.SESSION_MGMT = FEW
+    other = Desk()
+    seen = [fill(other, 30), fill(desk, 30)][0]
+    state.compress(desk.session)
+    fill(desk, 30)
+    StateSnapshot.objects.filter(document=desk.row).update(body=b"damaged")
+    assert compaction.compact_due(1) == 24
+    assert_whole(other, seen)
+    assert AuditEntry.objects.get().action == "state_unreadable"
+
+
+def test_killed_at_any_statement_it_costs_only_space(desk: Desk, settings: Any, kill_at: Any) -> None:
+    settings.SESSION_MGMT = FEW
+    seen = fill(desk, 30)
+    survived = 0
+    while desk.row.oldest_revision == 1:
+        with kill_at(survived):
+            compaction.compact(desk.row.pk)
+        assert_whole(desk, seen)
+        survived += 1
+    assert survived > 5
+    compaction.compact(desk.row.pk)
+    assert_whole(desk, seen)
+    assert StateSnapshot.objects.count() <= 3
+
+
+def test_who_stands_where_the_log_begins_gets_entries_and_who_is_older_a_snapshot(desk: Desk, settings: Any) -> None:
+    settings.SESSION_MGMT = FEW
+    fill(desk, 30)
+    positions = {version: bodies.load_at("default", desk.row.pk, version, limit=LIMIT).position for version in (23, 24)}
+    state.compress(desk.session)
+    for version, mode, reason in ((24, Mode.ENTRIES, Reason.MISSED), (23, Mode.LOST, Reason.TRIMMED)):
+        seen = bodies.windows(Statements(connections["default"]), desk.session.pk, {"main": version})["main"]
+        verdict = decide(positions[version], seen.window)
+        assert (verdict.mode, verdict.reason) == (mode, reason)
+    told = documents.sync(desk.session.pk, "main", positions[24].as_json())
+    assert [told["mode"], told["from"], told["to"]] == ["entries", 24, 30]
+    assert documents.sync(desk.session.pk, "main", positions[23].as_json())["reason"] == "trimmed"
+
+
+def test_a_lie_about_where_the_log_begins_is_noticed(desk: Desk, settings: Any) -> None:
+    settings.SESSION_MGMT = FEW
+    fill(desk, 30)
+    state.compress(desk.session)
+    told = documents.sync(desk.session.pk, "main", [desk.row.epoch, 24, "0" * 16])
+    assert (told["mode"], told["reason"]) == ("snapshot", "history_lost")
+
+
+def test_a_large_document_is_packed_by_whoever_runs_what_is_heavy(desk: Desk) -> None:
+    state.replace(desk.session, {"large": ["x" * 1000] * 300})
+    desk.put(("set", "/small", 1))
+    asked = []
+
+    def run(work: Any, *args: Any) -> Any:
+        asked.append(work.__name__)
+        return work(*args)
+
+    _, _, raw = bodies.load_raw("default", desk.row.pk, limit=LIMIT, run=run)
+    assert orjson.loads(raw) == state.get(desk.session)
+    compaction.compact(desk.row.pk, run=run)
+    assert asked == ["raw", "packed"]
+    bodies.load_raw("default", desk.row.pk, limit=LIMIT, run=run)
+    assert asked == ["raw", "packed"]
+
+
+def test_a_cached_head_is_brought_up_to_date_from_the_log(desk: Desk) -> None:
+    cache = heads.HeadCache(10**6)
+    desk.put(("set", "/a", 1))
+    first = bodies.load("default", desk.row.pk, limit=LIMIT, heads=cache)
+    assert bodies.load("default", desk.row.pk, limit=LIMIT, heads=cache) is first
+    desk.put(("set", "/b", 2))
+    second = bodies.load("default", desk.row.pk, limit=LIMIT, heads=cache)
+    assert (first.data, second.data) == ({"a": 1}, {"a": 1, "b": 2})
+
+
+def test_a_cached_head_of_another_history_is_not_believed(desk: Desk) -> None:
+    cache = heads.HeadCache(10**6)
+    desk.put(("set", "/a", 1))
+    bodies.load("default", desk.row.pk, limit=LIMIT, heads=cache)
+    # A backup was put back, and version 1 made anew.
+    StateRevision.objects.all().delete()
+    StateDocument.objects.update(version=0, chain=bytes(32))
+    desk.put(("set", "/other", 1))
+    desk.put(("set", "/more", 1))
+    assert bodies.load("default", desk.row.pk, limit=LIMIT, heads=cache).data == {"other": 1, "more": 1}
+
+
+def test_the_cache_is_bounded_by_bytes_and_drops_what_was_not_used() -> None:
+    cache = heads.HeadCache(1000)
+    for document in (1, 2):
+        cache.keep(document, f"body {document}", 80)
+    assert cache.find(1) == "body 1"
+    cache.keep(3, "body 3", 80)
+    assert (cache.find(1), cache.find(2), cache.find(3)) == ("body 1", None, "body 3")
+    cache.keep(1, "too large", 300)
+    assert cache.find(1) is None
+    assert cache.used == 400
+
+
+WRITES = st.one_of(
+    st.tuples(st.just("set"), st.sampled_from(["/a", "/b", "/b/c"]), st.integers(-3, 3) | st.just([1]) | st.just({})),
+    st.tuples(st.just("inc"), st.sampled_from(["/a", "/b/c"]), st.integers(1, 3)),
+    st.tuples(st.just("del"), st.sampled_from(["/a", "/b"])),
+    st.tuples(st.just("ins"), st.just("/b/-"), st.integers(0, 3)),
+)
+STEPS = st.lists(
+    st.one_of(
+        WRITES,
+        st.tuples(st.just("restore"), st.integers(0, 100)),
+        st.just(("clear",)),
+        st.just(("compact",)),
+        st.just(("persist",)),
+    ),
+    max_size=40,
+)
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+@hypothesis(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(steps=STEPS)
+def test_any_retained_version_can_be_rebuilt(
+    transactional_db: None, settings: Any, encrypted: bool, steps: list[Any]
+) -> None:
+    keys = {"STATE_KEYS": [("k", "a" * 43 + "=")], "ENCRYPT_STATE": True} if encrypted else {}
+    settings.SESSION_MGMT = {"MAX_REVISIONS": 6, "SNAPSHOT_EVERY": 3, **keys}
+    desk = Desk()
+    seen = [{}]
+    labels: dict[str, Any] = {}
+    desk.put(("set", "/start", 1))
+    seen.append({"start": 1})
+    for step in steps:
+        match step:
+            case ("restore", number):
+                oldest = desk.row.oldest_revision - 1
+                state.restore(desk.session, oldest + number % (desk.row.version - oldest + 1))
+            case ("clear",):
+                state.clear(desk.session)
+            case ("compact",):
+                state.compress(desk.session)
+                continue
+            case ("persist",):
+                if len(labels) < 20:
+                    state.persist(desk.session, f"l{desk.row.version}")
+                    labels[f"l{desk.row.version}"] = seen[-1]
+                continue
+            case op:
+                if desk.put(op) == len(seen) - 1:
+                    continue
+        seen.append(state.get(desk.session))
+    assert_whole(desk, seen)
+    for label, data in labels.items():
+        assert state.read_at(desk.session, label) == data
+    assert clock.read("default") >= desk.row.last_modified
