@@ -58,7 +58,7 @@ def publish(topic: str, data: Any, *, key: str | None = None, ephemeral: bool = 
         return None
     if bridge().inside_transaction():
         return _put("publish", topic, checked, key)
-    return _told(bridge().write(Member(Publication(topic, strict.dumps(checked), key))))
+    return told(bridge().write(Member(Publication(topic, strict.dumps(checked), key))))
 
 
 def send(session: uuid.UUID, data: Any, *, key: str | None = None) -> Position | Ticket:
@@ -71,7 +71,7 @@ def record(session: uuid.UUID, type_: str, data: Any, *, key: str | None = None)
     checked = _checked(data, settings().max_publication_bytes)
     if bridge().inside_transaction():
         return _put("record", f"{session.hex}/{type_}", checked, key)
-    return _told(bridge().write(Member(Record(session, type_, strict.dumps(checked), key))))
+    return told(bridge().write(Member(Record(session, type_, strict.dumps(checked), key))))
 
 
 def update(
@@ -87,7 +87,7 @@ def update(
             raise InvalidField("Inside a transaction use merge, ops or data.", field="patch")
         preparing.blind(0, kind, change)
         return _put("update", f"{session.hex}/{name}", {"kind": kind, "change": change}, key)
-    return _told(update_now(session, name, kind, change, key=key, **terms))
+    return told(update_now(session, name, kind, change, key=key, **terms))
 
 
 def update_now(
@@ -207,7 +207,8 @@ def _checked(data: Any, most: int) -> Any:
     return checked
 
 
-def _told(decision: Decision) -> Position:
+def told(decision: Decision) -> Position:
+    """Where a write took effect. Raises what refused it."""
     if isinstance(decision, Outcome) and decision.error is None and decision.position is not None:
         return decision.position
     if isinstance(decision, Outcome) and decision.error is not None:

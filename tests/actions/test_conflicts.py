@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any
 
 import orjson
 import pytest
+from django.db import transaction
 
+from session_mgmt import shortcuts
 from session_mgmt.actions import bodies, preparing, sessions
 from session_mgmt.actions.outcomes import Outcome
 from session_mgmt.bridge import bridge, writes
 from session_mgmt.documents import replaced
 from session_mgmt.documents.merge import CONFLICT
+from session_mgmt.exceptions import InvalidField
 from session_mgmt.models import ClientSession, StateConflict, StateDocument, StateRevision
+
+KEY = b64encode(bytes(32)).decode()
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -284,3 +290,35 @@ def test_a_report_stays_within_two_kilobytes(session: ClientSession) -> None:
     update(session, ["set", "/long", "x" * 5000], base=0)
     told = update(session, ["set", "/long", 1], base=0)
     assert told["conflicts"] == [{"path": "/long", "kept": "server", "cut": True}]
+
+
+class TestFromPython:
+    """``state.conflicts`` and ``state.resolve``."""
+
+    def test_a_conflict_is_listed_until_it_is_resolved(self, session: ClientSession) -> None:
+        update(session, ["set", "/a", 1], base=0)
+        update(session, ["set", "/a", 2], base=0, strategy="manual")
+        (found,) = shortcuts.state.conflicts(session)
+        assert shortcuts.state.resolve(session, found["id"], "client").offset == 2
+        assert shortcuts.state.conflicts(session) == []
+        assert document(session) == {"a": 2}
+
+    def test_inside_a_transaction_nothing_can_be_resolved(self, session: ClientSession) -> None:
+        update(session, ["set", "/a", 1], base=0)
+        update(session, ["set", "/a", 2], base=0, strategy="manual")
+        (found,) = shortcuts.state.conflicts(session)
+        with transaction.atomic(), pytest.raises(InvalidField):
+            shortcuts.state.resolve(session, found["id"], "client")
+
+    @pytest.mark.parametrize("encrypted", [True, False])
+    def test_values_are_sealed_where_the_document_is(
+        self, session: ClientSession, settings: Any, encrypted: bool
+    ) -> None:
+        settings.SESSION_MGMT = {"state_keys": (("k1", KEY),), "encrypt_state": encrypted}
+        update(session, ["set", "/secret", "before"], base=0)
+        update(session, ["set", "/secret", "losing"], ["set", "/b", 1], base=0, strategy="manual")
+        kept = StateConflict.objects.get()
+        plain = b"".join(bytes(value) for value in (kept.path, kept.server, kept.client_value))
+        assert (b"losing" not in plain and b"secret" not in plain) is encrypted
+        (found,) = shortcuts.state.conflicts(session)
+        assert (found["path"], found["client"]) == ("/secret", "losing")

@@ -1,0 +1,120 @@
+"""Conflicts that wait for a decision: reading them, and the update that settles one."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.db.models import QuerySet
+
+from session_mgmt.actions import bodies, merges, preparing, unreadable
+from session_mgmt.actions.merges import Merge
+from session_mgmt.actions.state import Update
+from session_mgmt.conf import settings
+from session_mgmt.documents import operations, pointer, size, strict, touched
+from session_mgmt.documents.errors import DocumentError
+from session_mgmt.documents.merge import Value
+from session_mgmt.documents.operations import Op
+from session_mgmt.documents.values import JSON, MISSING, equal
+from session_mgmt.exceptions import Conflict, InvalidField, NotFound
+from session_mgmt.models import StateConflict
+from session_mgmt.models.clock import as_text
+
+SERVER, CLIENT, VALUE = (
+    StateConflict.Resolution.SERVER,
+    StateConflict.Resolution.CLIENT,
+    StateConflict.Resolution.VALUE,
+)
+
+
+def listed(document: int, *, open_only: bool = False) -> list[dict[str, Any]]:
+    """The records of a document, newest first. Raises ``StateUnreadable``."""
+    using = settings().database
+    rows = _rows().filter(document=document).order_by("-id")
+    chosen = rows.filter(resolved_at=None) if open_only else rows
+    with unreadable.audited(using, document):
+        return [shown(row) for row in chosen]
+
+
+def shown(row: StateConflict) -> dict[str, Any]:
+    """``{id, path, version, base?, server?, client?, client_id, at, resolved_at, resolution}``; a value that was not
+    there has no field.
+    """
+    names = ("base", "server", "client")
+    present = {name: value for name, value in zip(names, _values(row), strict=True) if value is not MISSING}
+    return {
+        "id": str(row.pk),
+        "path": _path(row),
+        "version": row.version,
+        **present,
+        "client_id": row.client.client_id if row.client else None,
+        "at": as_text(row.at),
+        "resolved_at": as_text(row.resolved_at) if row.resolved_at else None,
+        "resolution": row.resolution or None,
+    }
+
+
+def find(document: int, id_: uuid.UUID) -> StateConflict:
+    """A record. Raises ``NotFound``."""
+    row = _rows().filter(document=document, pk=id_).first()
+    if row is None:
+        raise NotFound()
+    return row
+
+
+def resolution(row: StateConflict, keep: str, value: Value = MISSING) -> Update:
+    """The update that settles a record: an ordinary change of the head, or none for ``server``.
+
+    ``keep``: ``server`` leaves the document as it is, ``client`` sets what lost, ``value`` sets ``value`` (MISSING
+    removes). Raises ``InvalidField``, ``Conflict`` where a place in an array is another one by now, and errors of
+    documents.
+    """
+    if keep not in (SERVER, CLIENT, VALUE):
+        raise InvalidField("keep is server, client or value.", field="keep")
+    body = bodies.load(settings().database, row.document_id, limit=settings().max_document_bytes * 2)
+    _, server, client = _values(row)
+    path = _path(row)
+    if keep != SERVER and _moved(body.data, path, server):
+        raise Conflict("The array has changed since.", position=body.position.as_json(), paths=[path])
+    ops = () if keep == SERVER else _ops(path, client if keep == CLIENT else _checked(value))
+    result = operations.apply(body.data, ops)
+    return Update(
+        document=row.document_id,
+        ops=operations.encode(ops),
+        paths=() if equal(result, body.data) else touched.paths(ops),
+        growth=size.growth(ops),
+        at_version=body.position.offset,
+        epoch=body.position.epoch,
+        exact_size=size.size(result),
+        merge=Merge(movable=False, resolves=(row.pk, keep)),
+    )
+
+
+def _rows() -> QuerySet[StateConflict]:
+    return StateConflict.objects.using(settings().database).select_related("client")
+
+
+def _path(row: StateConflict) -> str:
+    return (merges.open_value(row.pk, 0, row.path) or b"").decode()
+
+
+def _values(row: StateConflict) -> tuple[Value, ...]:
+    columns = (row.base, row.server, row.client_value)
+    return tuple(merges.value_of(merges.open_value(row.pk, at, stored)) for at, stored in enumerate(columns, 1))
+
+
+def _moved(document: JSON, path: str, server: Value) -> bool:
+    """Whether a place behind an array's index may be another item's by now."""
+    inside = any(isinstance(pointer.value(document, above), list) for above in pointer.ancestors(path))
+    return inside and not equal(pointer.value(document, path), server)
+
+
+def _ops(path: str, value: Value) -> tuple[Op, ...]:
+    return (("del", path),) if value is MISSING else (("set", path, value),)
+
+
+def _checked(value: Value) -> Value:
+    try:
+        return value if value is MISSING else strict.check(value, preparing.limits())
+    except DocumentError as error:
+        raise preparing.translated(error) from error

@@ -1,0 +1,68 @@
+"""Conflicts of a document over HTTP: those that ``manual`` kept, and deciding one."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.urls import URLPattern, path
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from session_mgmt.actions import bodies, conflicts
+from session_mgmt.api.description import describe
+from session_mgmt.api.documents import etag
+from session_mgmt.api.forms import Anything, Form
+from session_mgmt.api.views import ApiViewSet
+from session_mgmt.bridge import bridge
+from session_mgmt.bridge import conflicts as deciding
+from session_mgmt.documents.values import MISSING
+from session_mgmt.exceptions import DocumentNotFound, InvalidField, NotFound, PreconditionFailed
+
+
+class DecisionForm(Form):
+    """``value`` only with ``keep`` = ``value``, where its absence removes what is there."""
+
+    keep = serializers.ChoiceField(["server", "client", "value"])
+    value = Anything(required=False)
+
+    def validate(self, attrs: dict[str, object]) -> dict[str, object]:
+        if "value" in attrs and attrs["keep"] != "value":
+            raise InvalidField("value goes with keep = value only.", field="value")
+        return attrs
+
+
+class ConflictViewSet(ApiViewSet):
+    """``sessions/{id}/state/{name}/conflicts/``."""
+
+    @describe("Conflicts that were kept", answer="`results`, `id, path, version, base?, server?, client?, …`.")
+    def list(self, request: Request, pk: str, name: str) -> Response:
+        found = self.live_session(pk)
+        row = bodies.find(bridge().using, found.pk, name)
+        if row is None:
+            raise DocumentNotFound()
+        return Response({"results": conflicts.listed(row)})
+
+    @describe("Decide a conflict", body=DecisionForm, answer="`position`, `unchanged`.")
+    def resolve(self, request: Request, pk: str, name: str, conflict: str) -> Response:
+        found = self.live_session(pk)
+        decision = self.form(DecisionForm)
+        outcome = deciding.resolve(found.pk, name, _id(conflict), decision["keep"], decision.get("value", MISSING))
+        if outcome.error is not None or outcome.position is None:
+            raise outcome.error or PreconditionFailed()
+        answer = {"position": outcome.position.as_json(), "unchanged": b'"unchanged":true' in outcome.body}
+        return Response(answer, headers={"ETag": etag(outcome.position)})
+
+
+def _id(given: str) -> uuid.UUID:
+    try:
+        return uuid.UUID(given)
+    except ValueError:
+        raise NotFound() from None
+
+
+_AT = "sessions/<str:pk>/state/<str:name>/conflicts/"
+urlpatterns: list[URLPattern] = [
+    path(_AT, ConflictViewSet.as_view({"get": "list"}), name="conflict-list"),
+    path(f"{_AT}<str:conflict>/resolve/", ConflictViewSet.as_view({"post": "resolve"}), name="conflict-resolve"),
+]
