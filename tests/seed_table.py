@@ -112,14 +112,8 @@ OPERATIONS = [
     Operation("publish", f"{SHORTCUTS}:publish", "POST topic-publications", "publish", "Topics.publish"),
 ]
 
-# What the server itself records; the others with the reason why it does not yet.
-EVENTS_LATER = {
-    "auth_required": "told by the client when its token is refused; recorded with refresh",
-    "auth_success": REFRESH,
-    "auth_failed": "recorded with the audit trail of authentication",
-    "state_synchronized": "recorded with the other figures of synchronisation",
-    "error_occurred": "recorded with the other figures of a session",
-}
+# What no verb records yet, with the reason.
+EVENTS_LATER = {"auth_success": REFRESH}
 
 SESSION_INFO = [
     "session_id",

@@ -10,7 +10,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
-from django.db.models import DateTimeField, Exists, OuterRef, Q, QuerySet, Value
+from django.db.models import Exists, OuterRef, Q, QuerySet, Value
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -24,6 +24,7 @@ from session_mgmt.admin import panels, show
 from session_mgmt.admin.readonly import ReadOnlyAdmin
 from session_mgmt.conf import settings
 from session_mgmt.models import ClientSession, Connection, clock
+from session_mgmt.models.moments import MomentField
 from session_mgmt.protocol.codes import Close
 
 CONNECTED, RECONNECTING, DISCONNECTED = "connected", "reconnecting", "disconnected"
@@ -65,7 +66,7 @@ class ClientSessionAdmin(ReadOnlyAdmin):
             .get_queryset(request)
             .annotate(
                 has_open=Exists(leased.filter(closed_at__isnull=True)),
-                asked_at=Value(now, output_field=DateTimeField()),
+                asked_at=Value(now, output_field=MomentField()),
                 has_lost=Exists(leased.filter(closed_at__isnull=False).exclude(close_code=1000)),
             )
         )
