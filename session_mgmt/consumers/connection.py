@@ -138,11 +138,11 @@ class Connection:
             following.stop()
             self.hub.unfollow(following.feed)
 
-    async def _recovered(self, replays: list[asyncio.Task[None]], verdict: str, reason: str, started: float) -> None:
+    async def _recovered(self, replays: list[asyncio.Task[bool]], verdict: str, reason: str, started: float) -> None:
         """Once every log is at the present: the receipt, the same for the client and for the administrator."""
-        if replays:
-            await asyncio.gather(*replays)
-        if self.attachment.is_new:
+        # A replay is cancelled where the client leaves that log meanwhile; the others still have their receipt.
+        ended = await asyncio.gather(*replays, return_exceptions=True)
+        if self.attachment.is_new or False in ended:
             return
         followings = self.followings
         lost = {name: list(f.lost_range) for name, f in followings.items() if f.lost_range}

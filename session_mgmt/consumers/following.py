@@ -7,8 +7,10 @@ A client that reads too slowly falls back to replay: nothing is kept for it, bec
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -19,6 +21,8 @@ from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers import verdicts
 from session_mgmt.consumers.outlet import Shared
+from session_mgmt.exceptions import SessionMgmtError, StateUnreadable
+from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.logs import DOCUMENT_KEY, entries_frame
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Mode, is_dense
@@ -26,6 +30,8 @@ from session_mgmt.protocol.recovery import Mode, is_dense
 if TYPE_CHECKING:
     from session_mgmt.consumers.connection import Connection
     from session_mgmt.consumers.feed import Feed
+
+logger = logging.getLogger("session_mgmt.following")
 
 
 class Following:
@@ -37,22 +43,19 @@ class Following:
         self.replayed: tuple[int, int] | None = None
         self.lost_range: tuple[int | None, int] | None = verdicts.lost(log)
         self._parked: deque[tuple[int, str]] = deque()
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[bool] | None = None
         self.stopped = self._told = False
 
     @property
     def is_document(self) -> bool:
         return self.log.key.startswith(DOCUMENT_KEY)
 
-    def start(self) -> asyncio.Task[None]:
-        """Bring the client to the present."""
+    def start(self) -> asyncio.Task[bool]:
+        """Bring the client to the present; the task tells whether that was possible."""
         needs_snapshot = self.is_document and self.log.verdict.mode is Mode.LOST
         replays = self.log.verdict.mode is Mode.ENTRIES
-        self._task = asyncio.get_running_loop().create_task(
-            self._catch_up(snapshot=self.log.verdict.reason if needs_snapshot else None, marked=replays),
-            name=f"replay {self.log.key}",
-        )
-        return self._task
+        work = self._catch_up(snapshot=self.log.verdict.reason if needs_snapshot else None, marked=replays)
+        return self._begin(work, "replay")
 
     def stop(self) -> None:
         if self.stopped:
@@ -104,7 +107,7 @@ class Following:
 
     def _return(self) -> None:
         if not self.stopped:
-            self._task = asyncio.get_running_loop().create_task(self._catch_up(), name=f"return {self.log.key}")
+            self._begin(self._catch_up(), "return")
 
     def _restart(self, *, reason: str, at: Position) -> None:
         if self.stopped:
@@ -116,7 +119,30 @@ class Following:
             work = self._catch_up()
         if self._task is not None:
             self._task.cancel()
-        self._task = asyncio.get_running_loop().create_task(work, name=f"restart {self.log.key}")
+        self._begin(work, "restart")
+
+    def _begin(self, work: Coroutine[Any, Any, None], purpose: str) -> asyncio.Task[bool]:
+        name = f"{purpose} {self.log.key}"
+        self._task = asyncio.get_running_loop().create_task(self._or_leave(work), name=name)
+        return self._task
+
+    async def _or_leave(self, work: Coroutine[Any, Any, None]) -> bool:
+        """A place that cannot be kept ends the connection: a client that stayed would miss entries and never know.
+
+        A document that cannot be read stops only itself: its client has no version of it that could fall behind.
+        """
+        try:
+            await work
+        except StateUnreadable as error:
+            self._connection.fail(error)
+        except SessionMgmtError:
+            self._connection.stop(Close.INSUFFICIENT_STATE)
+        except Exception:
+            logger.exception("The log %s could not be replayed", self.log.key)
+            self._connection.stop(Close.INTERNAL_ERROR)
+        else:
+            return True
+        return False
 
     async def _catch_up(self, *, snapshot: str | None = None, marked: bool = False) -> None:
         """Pages from the log until the place equals the feed's; then, without giving up the loop, join it."""
