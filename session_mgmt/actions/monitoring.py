@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from django.db.models import Avg, Count, DurationField, ExpressionWrapper, F, Max, Min, Q, Sum
+from django.db.models import Avg, Count, DurationField, ExpressionWrapper, F, Max, Min, Q, Sum, Value
 from django.db.models.functions import Coalesce, Least
 
 from session_mgmt.conf import settings
@@ -22,6 +22,7 @@ from session_mgmt.models import (
     StateDocument,
     clock,
 )
+from session_mgmt.models.moments import MomentField
 from session_mgmt.protocol import events as names
 
 # Of the events that tell of errors, so many of the newest are counted by code.
@@ -59,7 +60,7 @@ def session_metrics(session: uuid.UUID, *, now: datetime | None = None) -> dict[
 def _connections(using: str, session: uuid.UUID, now: datetime) -> dict[str, Any]:
     mine = Connection.objects.using(using).filter(session=session).order_by()
     # A process that died has left its connection open: it lived no longer than its lease.
-    end = Coalesce("closed_at", Least("lease_expires_at", now))
+    end = Coalesce("closed_at", Least("lease_expires_at", Value(now, output_field=MomentField())))
     lasted = ExpressionWrapper(end - F("opened_at"), output_field=DurationField())
     found = mine.aggregate(
         count=Count("pk"),
