@@ -6,8 +6,11 @@ from dataclasses import fields
 from datetime import timedelta
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings as django_settings
+from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Error, Warning, register
+from django.db import router
 
 from session_mgmt import conf
 from session_mgmt.actions import policies, vaults
@@ -95,6 +98,22 @@ def check_documents(**_: Any) -> list[CheckMessage]:
             message = f"SESSION_MGMT documents[{name!r}] cannot be used: {error}"
             found.append(Error(message, hint=hint, id="session_mgmt.E011"))
     return found
+
+
+@register()
+def check_database(**_: Any) -> list[CheckMessage]:
+    """E020: sessions are read with their users, in one query. E021: their tables must be made where they are read."""
+    using = conf.settings().database
+    if using not in django_settings.DATABASES:
+        return []
+    if router.db_for_read(get_user_model()) != using:
+        hint = "Let a database router send both to one database, and SESSION_MGMT['database'] name it."
+        return [Error("The user model is not in the database of the sessions.", hint=hint, id="session_mgmt.E020")]
+    models = apps.get_app_config("session_mgmt").get_models()
+    if not all(router.allow_migrate_model(using, model) and router.db_for_write(model) == using for model in models):
+        hint = f"Let the router send the app session_mgmt to {using!r}, for reading, writing and migrating."
+        return [Error("A router sends session tables to another database.", hint=hint, id="session_mgmt.E021")]
+    return []
 
 
 @register()

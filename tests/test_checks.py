@@ -13,6 +13,19 @@ from django.core.checks import CheckMessage, run_checks
 from session_mgmt import checks
 from session_mgmt.actions import vaults
 
+
+class Elsewhere:
+    """A router that sends some apps to a database of their own."""
+
+    def __init__(self, labels: set[str]) -> None:
+        self._labels = labels
+
+    def db_for_read(self, model: Any, **hints: Any) -> str | None:
+        return "elsewhere" if model._meta.app_label in self._labels else None
+
+    db_for_write = db_for_read
+
+
 KEY = ("k1", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
 ENGINE = "django.db.backends.sqlite3"
 
@@ -29,6 +42,8 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "E009": {"SESSION_MGMT": {"encrypt_state": True}},
     "E010": {"SESSION_MGMT": {"state_keys": (KEY,)}},
     "E011": {"SESSION_MGMT": {"DOCUMENTS": {"main": {"strategy": "no.such.function"}}}},
+    "E020": {"DATABASE_ROUTERS": [Elsewhere({"auth"})]},
+    "E021": {"DATABASE_ROUTERS": [Elsewhere({"session_mgmt"})]},
     "W001": {"DATABASES": {"default": {"ENGINE": ENGINE, "NAME": "db.sqlite3"}}},
     "W002": {"CHANNEL_LAYERS": {}},
 }
