@@ -27,8 +27,12 @@ class Nemesis:
     at_least: int
     kills: int = field(default=0)
 
-    async def torment(self, kills: int) -> None:
-        """Each round: a random moment of 0.2 to 2 s, then one fault, then wait until writes are acknowledged again."""
+    async def torment(self, kills: int, calm: float) -> None:
+        """First `calm` seconds without a fault: a healthy server must keep its word too.
+
+        Each round: a random moment of 0.2 to 2 s, then one fault, then wait until writes are acknowledged again.
+        """
+        await asyncio.sleep(calm)
         while self.kills < kills:
             await asyncio.sleep(self.chance.uniform(0.2, 2.0))
             if self.redis is not None and self.chance.random() < 0.5:

@@ -31,13 +31,16 @@ SHOWN = 12
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`scale`: two servers and Redis, which is killed and flushed as well. `broken`: a deliberate fault."""
+    """`calm`: seconds before the first fault. `scale`: two servers and Redis, which is killed and flushed as well.
+    `broken`: a deliberate fault (tests/faults/breakage.py). `keep`: a folder for the evidence.
+    """
 
     database: str = "sqlite"
     clients: int = 20
     kills: int = 20
     seed: int = 1
     unanswered: int = 100
+    calm: float = 5.0
     scale: bool = False
     broken: str | None = None
     keep: Path | None = None
@@ -74,7 +77,7 @@ async def run(options: Options, folder: Path, database_url: str, redis: services
         await crowd.create()
         crowd.start()
         nemesis = Nemesis(history, crowd, servers, redis, random.Random(options.seed), options.unanswered)
-        await nemesis.torment(options.kills)
+        await nemesis.torment(options.kills, options.calm)
         notes = await _heal(crowd, Database(database_url, sqlite))
         dump = Database(database_url, sqlite).dump()
     finally:
@@ -205,6 +208,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--unanswered", type=int, default=100, help="requests without an answer when a kill lands")
+    parser.add_argument("--calm", type=float, default=5.0, help="seconds without a fault before the first")
     parser.add_argument("--scale", action="store_true", help="two servers, and Redis killed and flushed as well")
     parser.add_argument("--break", dest="broken", choices=sorted(breakage.BREAKS), help="a deliberately broken build")
     parser.add_argument("--keep", type=Path, help="a folder for the history, the dump and the servers' logs")

@@ -19,7 +19,15 @@ SESSION_MGMT = {
     "ANONYMOUS_SESSIONS": True,
     "MAX_CONNECTIONS_PER_USER": 10_000,
     "MAX_FRAMES_PER_SECOND": 100_000.0,
+    # A server lives for two seconds here: its rounds must come within them.
+    "POSITION_CHECK_INTERVAL": 0.3,
+    "CONTROL_INTERVAL": 0.3,
+    "DRAIN_INTERVAL": 0.3,
+    "LEASE_FLUSH_INTERVAL": 0.5,
+    "HEARTBEAT_INTERVAL": 1.0,
     # The log must reach back over the whole run: a trimmed one could not be checked.
     "STREAM_ENTRIES": 10_000_000,
+    "MAX_REVISIONS": 10_000_000,
+    "MAX_LOG_BYTES": 10**10,
     "REPLAY_MOST": 1_000_000,
 }
