@@ -43,6 +43,8 @@ class Appended:
 
 def accepted(position: Position | None, *, log: str | None = None, **facts: Any) -> Outcome:
     """The write took effect at ``position``."""
+    if position is not None and not facts:
+        return Outcome(b'{"ok":true,"position":%s}' % position.as_bytes(), log=log, position=position)
     answer: dict[str, Any] = {"ok": True, **facts}
     if position is not None:
         answer["position"] = position.as_json()

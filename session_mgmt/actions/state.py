@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 
@@ -107,12 +107,13 @@ class _Head:
     snapshot_version: int
     vault: Vault | None = None
     refusal: StateUnreadable | None = None
+    tag: str = ""
     writer: str = ""
     moved: bool = False
 
     @property
     def position(self) -> Position:
-        return Position(self.epoch, self.version, chain.tag(self.chain) if self.version else "")
+        return Position(self.epoch, self.version, self.tag)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,10 @@ class Changed:
     writer: str
 
 
+# Document, update, fence, version, operations, chain, tag and paths of a revision to be written.
+_Row: TypeAlias = tuple[int, Update, Fence | None, int, bytes, bytes, str, tuple[str, ...]]
+
+
 @dataclass(slots=True)
 class DocumentLedger:
     """The documents of one group of writes; ``most_bytes`` is the size limit."""
@@ -147,7 +152,7 @@ class DocumentLedger:
     _past: dict[int, list[_Past]] = field(default_factory=dict)
     _known: dict[tuple[int, str], Position] = field(default_factory=dict)
     _merges: list[tuple[int, Fence | None, int, Merge]] = field(default_factory=list)
-    _rows: list[tuple[int, Update, Fence | None, int, bytes, bytes, tuple[str, ...]]] = field(default_factory=list)
+    _rows: list[_Row] = field(default_factory=list)
 
     def load(self, updates: Iterable[Update], *, wait: bool) -> None:
         """Lock the heads and read what was touched since the oldest base."""
@@ -162,6 +167,7 @@ class DocumentLedger:
         )
         for row in rows:
             head = self._heads[row[0]] = _Head(self.sql.as_uuid(row[1]), *row[2:8], bytes(row[8]), row[9])
+            head.tag = chain.tag(head.chain) if head.version else ""
             if row[10]:
                 self._unlock(row[0], head, row[10], bytes(row[11]))
         self.held = set() if wait else self._existing(wanted - self._heads.keys())
@@ -238,7 +244,7 @@ class DocumentLedger:
                     update.key,
                     moment,
                 )
-                for document, update, fence, version, ops, link, paths in self._rows
+                for document, update, fence, version, ops, link, _, paths in self._rows
             ],
         )
         self.sql.update(
@@ -254,16 +260,19 @@ class DocumentLedger:
     def appended(self) -> dict[str, Appended]:
         """What was written, by log key."""
         logs: dict[str, Appended] = {}
-        for document, _, fence, version, ops, link, _ in self._rows:
-            log = logs.setdefault(document_key(document), Appended(self._heads[document].epoch, []))
-            log.entries.append(Entry(version, chain.tag(link), entry_body(ops, fence.name if fence else None, fence)))
+        for document, _, fence, version, ops, _, tag, _ in self._rows:
+            key = document_key(document)
+            log = logs.get(key)
+            if log is None:
+                log = logs[key] = Appended(self._heads[document].epoch, [])
+            log.entries.append(Entry(version, tag, entry_body(ops, fence.name if fence else None, fence)))
         return logs
 
     def changed(self) -> list[Changed]:
         """Every new version."""
         return [
             Changed(document, head.session, head.name, version, paths, update.writer)
-            for document, update, _, version, _, _, paths in self._rows
+            for document, update, _, version, _, _, _, paths in self._rows
             if (head := self._heads[document])
         ]
 
@@ -279,7 +288,8 @@ class DocumentLedger:
         head.size = update.exact_size if update.exact_size is not None else head.size + update.growth
         head.log_bytes += len(ops)
         head.writer, head.moved = update.writer, True
-        self._rows.append((update.document, update, fence, head.version, ops, head.chain, paths))
+        head.tag = chain.tag(head.chain)
+        self._rows.append((update.document, update, fence, head.version, ops, head.chain, head.tag, paths))
         touched_here = paths if head.vault is None else head.vault.hide(paths)
         past = _Past(head.version, fence.client if fence else None, touched_here)
         self._past.setdefault(update.document, []).append(past)
@@ -374,13 +384,12 @@ def _revealed(vault: Vault, theirs: set[str], update: Update) -> set[str]:
 
 
 def _misfit(update: Update, head: _Head) -> Outcome | Prepare | None:
-    here = head.position.as_json()
     if update.epoch is not None and update.epoch != head.epoch:
-        return refused(EpochChanged(position=here))
+        return refused(EpochChanged(position=head.position.as_json()))
     if update.base is not None and update.base > head.version:
-        return refused(UnknownVersion(position=here))
+        return refused(UnknownVersion(position=head.position.as_json()))
     if update.base is not None and update.base < head.oldest - 1:
-        return refused(TooOld(position=here))
+        return refused(TooOld(position=head.position.as_json()))
     return None
 
 

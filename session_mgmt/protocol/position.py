@@ -26,6 +26,10 @@ class Position:
         """``["6dc1e0a4", 118, "00f1a2b3c4d5e6f7"]``."""
         return [self.epoch, self.offset, self.tag]
 
+    def as_bytes(self) -> bytes:
+        """The same as JSON; epochs and tags that a server has made hold nothing that must be escaped."""
+        return b'["%s",%d,"%s"]' % (self.epoch.encode(), self.offset, self.tag.encode())
+
 
 def parse(value: Any) -> Position | None:
     """Read a position from the wire; ``None`` for anything that cannot be one, which a verdict then reports as
