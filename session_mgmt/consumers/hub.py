@@ -19,6 +19,7 @@ from session_mgmt.actions import notices
 from session_mgmt.actions.logs import LogRow
 from session_mgmt.actions.writing import Decision, Group
 from session_mgmt.bridge import bridge
+from session_mgmt.consumers import memory
 from session_mgmt.consumers.feed import Feed
 from session_mgmt.consumers.rounds import Rounds
 from session_mgmt.protocol.codes import Close
@@ -35,6 +36,7 @@ class Hub:
     """One per event loop; starts with its first connection."""
 
     def __init__(self) -> None:
+        memory.settle()
         self._loop = asyncio.get_running_loop()
         self.server = f"{socket.gethostname()[:40]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.feeds: dict[str, Feed] = {}
