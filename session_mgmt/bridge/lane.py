@@ -44,7 +44,9 @@ class Lane:
     def __init__(self, using: str, gate: AbstractContextManager[Any]) -> None:
         self._using, self._gate = using, gate
         self._listeners: list[Sink] = []
-        self._condition = threading.Condition()
+        # One lock, two places to wait: a thread that is woken for what concerns the other one costs a switch per write.
+        lock = threading.RLock()
+        self._condition, self._slow_condition = threading.Condition(lock), threading.Condition(lock)
         self._fast: deque[Waiting] = deque()
         self._slow: deque[Waiting] = deque()
         self._slow_clients: Counter[int] = Counter()
@@ -68,8 +70,10 @@ class Lane:
             slow = fence is not None and self._slow_clients[fence.client] > 0
             if slow and fence is not None:
                 self._slow_clients[fence.client] += 1
-            (self._slow if slow else self._fast).append(waiting)
-            self._wake()
+            queue = self._slow if slow else self._fast
+            queue.append(waiting)
+            if len(queue) == 1:
+                self._wake()
         return True
 
     def nudge(self) -> None:
@@ -82,7 +86,7 @@ class Lane:
         """Finish what waits and end the threads."""
         with self._condition:
             self._stopping = True
-            self._condition.notify_all()
+            self._notify()
         for thread in self._threads:
             thread.join(timeout=10)
 
@@ -96,7 +100,12 @@ class Lane:
             ]
             for thread in self._threads:
                 thread.start()
+        self._notify()
+
+    def _notify(self) -> None:
         self._condition.notify_all()
+        if self._slow or self._stopping:
+            self._slow_condition.notify_all()
 
     def _run(self, wait: bool) -> None:
         try:
@@ -107,8 +116,9 @@ class Lane:
 
     def _next(self, queue: deque[Waiting], wait: bool) -> list[Waiting] | None:
         """Everything that waits, up to the batch size; ``None`` to stop."""
-        with self._condition:
-            self._condition.wait_for(lambda: queue or self._stopping or (self._nudged and not wait))
+        condition = self._slow_condition if wait else self._condition
+        with condition:
+            condition.wait_for(lambda: queue or self._stopping or (self._nudged and not wait))
             if not queue and self._stopping:
                 return None
             if not wait:
@@ -164,7 +174,7 @@ class Lane:
                 if waiting.member.fence:
                     self._slow_clients[waiting.member.fence.client] += 1
                 self._slow.append(waiting)
-            self._condition.notify_all()
+            self._notify()
 
     def _attempt(self, batch: Sequence[Waiting], *, wait: bool) -> tuple[Group, list[Decision]]:
         """Run the transaction; retry what may be retried, and part a failing batch until the culprit is alone."""
