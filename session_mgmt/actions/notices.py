@@ -63,6 +63,8 @@ def send_events(facts: Iterable[Fact]) -> None:
 
 def send_changes(changes: Iterable[Any]) -> None:
     """``state_changed`` for every new version."""
+    if not state_changed.has_listeners():
+        return
     for change in changes:
         state_changed.send_robust(
             sender=None,
