@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN = $(PYTHON) project/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test tests style format types imports migrations coverage js js-check docs benchmarks clean
+.PHONY: help demo test tests style format types imports migrations coverage js js-check docs reference benchmarks clean
 
 help:  ## this list
 	@$(PYTHON) -c "import re; [print(f'make {t:12}{d}') for t, d in re.findall(r'^([a-z-]+):.*?  ## (.*)', open('Makefile').read(), re.M)]"
@@ -46,6 +46,9 @@ js-check:  ## fails when the built SDK is not what its source builds
 
 docs:  ## links and examples of the documentation
 	@$(RUN) -m pytest -q tests/docs
+
+reference:  ## write the tables of docs/reference from the code
+	@$(RUN) -m tests.docs.tables
 
 benchmarks:  ## ratios against baselines in the same run (ARGS="--list")
 	@$(RUN) -m tests.benchmarks $(ARGS)

@@ -1,16 +1,22 @@
-"""The OpenAPI side, which exists where drf-spectacular is installed."""
+"""The OpenAPI side, which exists where drf-spectacular is installed.
+
+Calls carry their description as plain data: drf-spectacular's own decorators would take the project's schema class.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from rest_framework.schemas.inspectors import ViewInspector
 
+from session_mgmt import __version__
+
 try:
     from drf_spectacular.generators import SchemaGenerator
     from drf_spectacular.openapi import AutoSchema as BaseSchema
-    from drf_spectacular.utils import OpenApiTypes, extend_schema
+    from drf_spectacular.utils import OpenApiTypes
 except ImportError:  # pragma: no cover - the suite has it
     SchemaGenerator = None
     BaseSchema = ViewInspector
@@ -20,30 +26,59 @@ URLCONF = "session_mgmt.urls"
 TOKEN = "sessionToken"
 
 
+@dataclass(frozen=True, slots=True)
+class Description:
+    """One call: ``body`` is the form of its request, ``answer`` tells the fields of its answer."""
+
+    summary: str
+    body: Any = None
+    status: int = 200
+    answer: str = ""
+
+
+def describe(summary: str, *, body: Any = None, status: int = 200, answer: str = "") -> Callable[[F], F]:
+    """Describe the call that a method answers."""
+
+    def add(view: F) -> F:
+        view.description = Description(summary, body, status, answer)  # type: ignore[attr-defined]
+        return view
+
+    return add
+
+
 class AutoSchema(BaseSchema):  # type: ignore[misc, valid-type] # one of two bases
     """Calls are named by what they do: ``session_validate``, ``document_sync``."""
 
     def get_operation_id(self) -> str:
         kind = type(self.view).__name__.removesuffix("ViewSet").removesuffix("View").lower()
-        return f"{kind}_{getattr(self.view, 'action', None) or self.method.lower()}"
+        return f"{kind}_{self._name()}"
 
     def get_auth(self) -> list[dict[str, list[str]]]:
         """The session's token; what else the project takes is the project's to describe."""
         return [{}] if self.view.anonymous else [{TOKEN: []}]
 
+    def get_tags(self) -> list[str]:
+        return ["session_mgmt"]
 
-def describe(summary: str, *, body: Any = None, status: int = 200, answer: str = "") -> Callable[[F], F]:
-    """Describe one call; nothing where drf-spectacular is absent. ``answer`` tells the fields of the answer."""
-    if SchemaGenerator is None:
-        return lambda view: view
-    kind = None if status == 204 else OpenApiTypes.OBJECT
-    return extend_schema(
-        summary=summary,
-        description=answer,
-        request={"application/json": body} if body is not None else None,
-        responses={status: kind},
-        tags=["session_mgmt"],
-    )
+    def get_summary(self) -> str:
+        return self._told().summary
+
+    def get_description(self) -> str:
+        return self._told().answer
+
+    def get_request_serializer(self) -> Any:
+        return self._told().body
+
+    def get_response_serializers(self) -> dict[int, Any]:
+        told = self._told()
+        return {told.status: None if told.status == 204 else OpenApiTypes.OBJECT}
+
+    def _name(self) -> str:
+        return getattr(self.view, "action", None) or self.method.lower()
+
+    def _told(self) -> Description:
+        found: Description = getattr(self.view, self._name()).description
+        return found
 
 
 def schema(server: str) -> dict[str, Any] | None:
@@ -52,4 +87,4 @@ def schema(server: str) -> dict[str, Any] | None:
         return None
     made: dict[str, Any] = SchemaGenerator(urlconf=URLCONF).get_schema(request=None, public=True)
     made.setdefault("components", {})["securitySchemes"] = {TOKEN: {"type": "http", "scheme": "bearer"}}
-    return {**made, "servers": [{"url": server}]}
+    return {**made, "info": {"title": "session_mgmt", "version": __version__}, "servers": [{"url": server}]}

@@ -1,0 +1,54 @@
+"""The reference says what the code does. ``make reference`` writes its tables anew."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from session_mgmt.protocol.events import EVENT_TYPES
+from tests.docs import tables
+from tests.docs.tables import OPENAPI, REFERENCE, ROOT
+
+EVENT_ROW = re.compile(r"^\| `(\w+)` \| (.+?) \| `([\w/.]+)` \| (.+?) \| `([\w/.]+)::(\w+)` \|$", re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", tables.TABLES)
+def test_every_table_has_its_place_in_a_page(name: str) -> None:
+    assert any(f"<!-- table: {name} -->" in page.read_text(encoding="utf-8") for page in tables.pages())
+
+
+@pytest.mark.parametrize("page", tables.pages(), ids=lambda page: page.stem)
+def test_the_tables_of_a_page_are_those_of_the_code(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert text == tables.filled(text), "run: make reference"
+
+
+def test_the_openapi_file_is_that_of_the_code() -> None:
+    assert OPENAPI.read_text(encoding="utf-8") == tables.openapi_text(), "run: make reference"
+
+
+def test_the_schema_holds_every_address_of_the_app() -> None:
+    from session_mgmt.urls import urlpatterns
+
+    routes = [str(entry.pattern) for entry in urlpatterns if getattr(entry, "name", "") != "nothing"]
+    plain = {
+        re.sub(r"<\w+:(\w+)>", lambda part: "{" + part[1].replace("pk", "id") + "}", "/" + route) for route in routes
+    }
+    assert plain == set(tables.openapi()["paths"])
+
+
+def test_errors_have_numbers_and_names_of_their_own() -> None:
+    from session_mgmt.exceptions import subclasses
+
+    found = subclasses()
+    assert len({error.number for error in found}) == len({error.name for error in found}) == len(found)
+
+
+def test_the_twelve_events_are_described_each_with_who_records_it_and_its_test() -> None:
+    rows = EVENT_ROW.findall((REFERENCE / "events.md").read_text(encoding="utf-8"))
+    assert [row[0] for row in rows] == list(EVENT_TYPES)
+    for name, _, recorder, _, test_file, test in rows:
+        assert name.upper() in (ROOT / recorder).read_text(encoding="utf-8")
+        assert f"def {test}(" in (ROOT / test_file).read_text(encoding="utf-8")
