@@ -20,9 +20,10 @@ from session_mgmt.client.effects import (
     Settle,
     Tell,
 )
-from session_mgmt.client.outbox import Outbox
+from session_mgmt.client.outbox import Outbox, on_the_wire
 from session_mgmt.client.replica import Replica
 from session_mgmt.client.storage import Saved
+from session_mgmt.documents import replaced
 from session_mgmt.protocol import position as positions
 from session_mgmt.protocol.codes import CLIENT_OUT_OF_ORDER, Close, may_reconnect
 
@@ -90,15 +91,16 @@ class Core:
     def write(self, frame: Frame) -> tuple[int, list[Effect]]:
         """Number a `publish` or `send` (or `update`, see below) and put it on its way; gives its number."""
         numbered = self.outbox.add(frame)
-        send = [Send(numbered)] if self.ready and not self._holding else []
+        send = [Send(on_the_wire(numbered))] if self.ready and not self._holding else []
         return numbered["seq"], [*send]
 
-    def update(self, doc: str, ops: list[list[Any]], strategy: str) -> tuple[int, list[Effect]]:
+    def update(self, doc: str, ops: list[list[Any]], strategy: str | None = None) -> tuple[int, list[Effect]]:
         """Change a document: seen at once in the replica, sent with the version that it was made on."""
         replica = self.replica(doc)
-        frame: Frame = {"type": "update", "doc": doc, "strategy": strategy, "ops": ops}
+        frame: Frame = {"type": "update", "doc": doc, "ops": ops, **({"strategy": strategy} if strategy else {})}
         if replica.position is not None:
             frame |= {"base": replica.position.offset, "epoch": replica.position.epoch}
+            frame["replaced"] = replaced.digests(replica.view, ops)  # kept aside, see `on_the_wire`
         before = replica.view
         seq, effects = self.write(frame)
         replica.expect(seq, ops)
@@ -131,7 +133,7 @@ class Core:
         self._holding = False
         if self.ready:
             for frame in list(self.outbox):
-                yield Send(frame)
+                yield Send(on_the_wire(frame))
 
     def receive(self, frame: Frame) -> Effects:
         """Take one frame of the server. Unknown types are ignored: they belong to a later version."""
@@ -246,6 +248,8 @@ class Core:
         yield Settle(frame["seq"], frame)
         if written["type"] == "update":
             yield from self._answered(written)
+            if report := {name: frame[name] for name in _CONFLICTS if frame.get(name)}:
+                yield Tell("conflict", {"doc": written["doc"], "seq": frame["seq"], **report})
         if self.outbox.acked >= self._told + ACK_EVERY:
             self._told = self.outbox.acked
             yield Send({"type": "ack", "seq": self._told})
@@ -260,15 +264,15 @@ class Core:
     def _undecided(self, seq: int, error: Frame) -> Effects:
         """The number is not used up. Later ones are refused by `seq_gap` until it is decided, so they wait too."""
         if error.get("name") in _NEW_BASE:
-            self._rebase_update(seq)
+            self._rebase_update(seq, error["name"])
         self._holding = True
         yield ResendAfter(error.get("retry_after") or RESEND_SECONDS)
 
-    def _rebase_update(self, seq: int) -> None:
+    def _rebase_update(self, seq: int, error: str) -> None:
         for frame in self.outbox:
             place = self.replica(frame["doc"]).position if frame["seq"] == seq else None
             if place is not None:
-                self.outbox.rebase(seq, place.offset, place.epoch)
+                self.outbox.rebase(seq, error, place.offset, place.epoch)
                 return
 
     def _ping(self, frame: Frame) -> Effects:
@@ -311,6 +315,8 @@ class Core:
         yield Hand(TOPIC + str(frame["topic"]), frame.get("data"))
 
 
+# What a receipt tells of others who had changed the same place.
+_CONFLICTS = ("dropped", "overwrote", "conflicts", "more")
 # Refused because of the version they name; the server sends what is missing, and the write goes again.
 _NEW_BASE = frozenset({"unknown_version", "too_old", "epoch_changed"})
 

@@ -8,6 +8,12 @@ from typing import Any
 Frame = dict[str, Any]
 
 
+def on_the_wire(frame: Frame) -> Frame:
+    """A stored write as it is sent: with digests only where its base is gone."""
+    sent = {name: value for name, value in frame.items() if name not in ("replaced", "unseen")}
+    return {**sent, "replaced": frame.get("replaced", {})} if frame.get("unseen") else sent
+
+
 class Outbox:
     """Writes without a receipt in the order of their numbers. A number is given once and never again."""
 
@@ -35,10 +41,20 @@ class Outbox:
         """The write that a receipt answers, or None if it was answered before."""
         return self._writes.pop(seq, None)
 
-    def rebase(self, seq: int, base: int, epoch: str) -> None:
-        """Let an undecided update speak of a newer version: the only part of a write that may change."""
-        if seq in self._writes and "base" in self._writes[seq]:
-            self._writes[seq] |= {"base": base, "epoch": epoch}
+    def rebase(self, seq: int, error: str, base: int, epoch: str) -> None:
+        """Let an undecided update speak of another version: the only part of a write that may change.
+
+        What was written behind it on a base that is refused too goes along. From then on each is sent with the digests
+        of what it replaced, because nobody can tell any more what was changed in between.
+        """
+        refused = self._writes.get(seq)
+        if refused is None or "base" not in refused or (refused["base"], refused["epoch"]) == (base, epoch):
+            return
+        doc, old_epoch, old_base = refused["doc"], refused["epoch"], refused["base"]
+        for frame in self._writes.values():
+            behind = frame["seq"] >= seq and frame.get("doc") == doc and frame.get("epoch") == old_epoch
+            if behind and (error != "too_old" or frame["base"] <= old_base):
+                frame |= {"base": base, "epoch": epoch, "unseen": True}
 
     @property
     def acked(self) -> int:

@@ -43,11 +43,15 @@ class SessionClient:
     """A durable session. Make one with `await SessionClient.start(...)`.
 
     Events for `on`: `connected` (the frame), `disconnected` (code, name), `recovery` (the receipt), `gap`, `denied`,
-    `refused` (a write's error), `unsent` (the frame), `error`, `stopped` (code, name), and every event type of the
-    session's log. Callbacks are plain functions; one that raises is logged.
+    `refused` (a write's error), `conflict` (doc, seq and what the receipt tells of it), `unsent` (the frame), `error`,
+    `stopped` (code, name), and every event type of the session's log. Callbacks are plain functions; one that raises is
+    logged.
     """
 
-    def __init__(self, base_url: str, storage: Storage, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, base_url: str, storage: Storage, headers: Mapping[str, str], strategy: str | None = None
+    ) -> None:
+        self._strategy = strategy
         self._base = base_url.rstrip("/") + "/"
         self._storage = storage
         self._saved = storage.load()
@@ -77,16 +81,18 @@ class SessionClient:
         storage: str | os.PathLike[str] | Storage | None = None,
         headers: Mapping[str, str] | None = None,
         documents: Iterable[str] = (MAIN,),
+        strategy: str | None = None,
     ) -> SessionClient:
         """Create a session, or resume the stored one, and return when it is connected.
 
         `base_url` is the place of the REST side (`https://example.org/api/`). `token` joins an existing session;
         without one, and without a stored one, `POST sessions/` with `headers` (the project's own authentication)
-        creates a session. `storage` is a path of a JSON file, or nothing for memory. Raises Refused or Stopped, and
+        creates a session. `storage` is a path of a JSON file, or nothing for memory. `strategy` settles conflicts of
+        updates that name none; without it the server's settings do. Raises Refused or Stopped, and
         httpx.HTTPError when the session cannot be created.
         """
         kept = FileStorage(storage) if isinstance(storage, str | os.PathLike) else storage or MemoryStorage()
-        client = cls(base_url, kept, headers or {})
+        client = cls(base_url, kept, headers or {}, strategy)
         try:
             await client._identify(token)
             for doc in documents:
@@ -157,8 +163,8 @@ class SessionClient:
     def write(self, frame: dict[str, Any]) -> asyncio.Future[Receipt]:
         return self._track(*self.core.write(frame))
 
-    def update(self, doc: str, ops: list[list[Any]], strategy: str) -> asyncio.Future[Receipt]:
-        return self._track(*self.core.update(doc, ops, strategy))
+    def update(self, doc: str, ops: list[list[Any]], strategy: str | None = None) -> asyncio.Future[Receipt]:
+        return self._track(*self.core.update(doc, ops, strategy or self._strategy))
 
     def tell_server(self, frame: dict[str, Any]) -> None:
         self._link.send(frame)

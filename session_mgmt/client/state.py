@@ -20,7 +20,7 @@ class Shell(Protocol):
 
     core: Core
 
-    def update(self, doc: str, ops: list[list[Any]], strategy: str) -> asyncio.Future[Receipt]: ...
+    def update(self, doc: str, ops: list[list[Any]], strategy: str | None) -> asyncio.Future[Receipt]: ...
 
     async def following(self, log: str) -> None: ...
 
@@ -44,24 +44,25 @@ class State:
         place = self._shell.core.replica(doc).position
         return place.offset if place else 0
 
-    def set(self, path: str, value: Any, *, doc: str = MAIN, strategy: str = "server_wins") -> asyncio.Future[Receipt]:
+    def set(self, path: str, value: Any, *, doc: str = MAIN, strategy: str | None = None) -> asyncio.Future[Receipt]:
         return self.update([["set", path, value]], doc=doc, strategy=strategy)
 
-    def delete(self, path: str, *, doc: str = MAIN, strategy: str = "server_wins") -> asyncio.Future[Receipt]:
+    def delete(self, path: str, *, doc: str = MAIN, strategy: str | None = None) -> asyncio.Future[Receipt]:
         return self.update([["del", path]], doc=doc, strategy=strategy)
 
     def inc(self, path: str, amount: float = 1, *, doc: str = MAIN) -> asyncio.Future[Receipt]:
         """Add to a number; increments of several clients all count."""
         return self.update([["inc", path, amount]], doc=doc)
 
-    def merge(self, value: Any, *, doc: str = MAIN, strategy: str = "server_wins") -> asyncio.Future[Receipt]:
+    def merge(self, value: Any, *, doc: str = MAIN, strategy: str | None = None) -> asyncio.Future[Receipt]:
         """RFC 7396: members of objects are set, null removes."""
         return self.update(merge_ops(value), doc=doc, strategy=strategy)
 
-    def update(
-        self, ops: list[list[Any]], *, doc: str = MAIN, strategy: str = "server_wins"
-    ) -> asyncio.Future[Receipt]:
-        """Several operations of PROTOCOL section 6 in one version. `strategy` is `server_wins` or `reject`."""
+    def update(self, ops: list[list[Any]], *, doc: str = MAIN, strategy: str | None = None) -> asyncio.Future[Receipt]:
+        """Several operations of PROTOCOL section 6 in one version.
+
+        `strategy` is `merge`, `server_wins`, `client_wins`, `reject` or `manual`; else the client's, else the server's.
+        """
         for op in ops:
             pointer.parse(op[1])
         return self._shell.update(doc, ops, strategy)

@@ -20,6 +20,7 @@ from session_mgmt.client.effects import (
     Tell,
 )
 from session_mgmt.client.storage import Saved
+from session_mgmt.documents.replaced import digest
 from session_mgmt.protocol.position import Position
 from tests.client.fake_server import connected, entries, snapshot
 
@@ -206,3 +207,35 @@ def test_a_stored_outbox_shows_in_the_document_before_the_server_answers() -> No
     core = Core(Saved(client_id="c_one", next_seq=6, writes=[write]))
     assert core.replica("main").view == {"a": 1}
     assert core.opening("t")["acked"] == 4
+
+
+def test_an_update_names_a_strategy_only_if_it_was_given_one() -> None:
+    core = ready_core()
+    _, effects = core.update("main", [["set", "/a", 1]])
+    assert "strategy" not in sent(effects)[0]
+    _, effects = core.update("main", [["set", "/a", 1]], "manual")
+    assert sent(effects)[0]["strategy"] == "manual"
+
+
+def test_writes_older_than_the_log_are_sent_again_with_digests_of_what_they_replaced() -> None:
+    core = ready_core()
+    first, effects = core.update("main", [["set", "/a", 1], ["inc", "/n", 1]])
+    assert "replaced" not in sent(effects)[0]
+    second, _ = core.update("main", [["set", "/a", 2]])
+    run(core, no(first, "too_old", True), snapshot("state:main", 9, {"a": 5}))
+    run(core, no(first, "too_old", True))
+    again = sent(list(core.resend()))
+    assert [frame["base"] for frame in again] == [9, 9]
+    assert [frame["replaced"] for frame in again] == [{"/a": None}, {"/a": digest(1)}]
+    assert all("unseen" not in frame for frame in again)
+    assert core.replica("main").view == {"a": 2, "n": 1}
+    run(core, ok(first), ok(second))
+    assert core.replica("main").view == {"a": 5}
+
+
+def test_a_receipt_that_tells_of_a_conflict_becomes_an_event() -> None:
+    core = ready_core()
+    seq, _ = core.update("main", [["set", "/a", 1]])
+    conflict = {"path": "/a", "kept": "server", "server": 2, "client": 1}
+    effects = run(core, ok(seq, conflicts=[conflict]))
+    assert Tell("conflict", {"doc": "main", "seq": seq, "conflicts": [conflict]}) in effects
