@@ -1,0 +1,114 @@
+"""`manage.py demo` as a whole: one command, one address, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PATIENCE = 30.0
+
+pytestmark = [pytest.mark.sqlite, pytest.mark.faults]
+
+
+@contextmanager
+def running(database: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    """The demo on a free port, and a client of its address."""
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "demo", "--port", "0"],
+        cwd=ROOT,
+        env={**os.environ, "SQLITE_PATH": str(database), "DJANGO_SETTINGS_MODULE": "project.settings"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        urls = (re.search(r"http://\S+", line) for line in process.stdout)
+        url = next(found.group() for found in urls if found)
+        with httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE) as client:
+            yield process, client
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def serving(client: httpx.Client) -> dict[str, Any]:
+    server: dict[str, Any] = client.get("demo-control/status").json()["server"]
+    return server
+
+
+def ends(pid: int) -> bool:
+    """Wait for the end of a process that is no child of ours."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        return bool(select.select([descriptor], [], [], PATIENCE)[0])
+    finally:
+        os.close(descriptor)
+
+
+def test_a_killed_server_is_started_again_and_requests_wait_for_it(tmp_path: Path) -> None:
+    with running(tmp_path / "db.sqlite3") as (_, client):
+        before = serving(client)["pid"]
+        assert client.post("demo-control/kill").json()["server"]["up"] is False
+        assert client.get("").status_code == 200
+        after = serving(client)
+        assert after["pid"] != before and (after["starts"], after["kills"]) == (2, 1)
+
+
+def test_a_polite_end_takes_the_server_along(tmp_path: Path) -> None:
+    with running(tmp_path / "db.sqlite3") as (process, client):
+        server = serving(client)["pid"]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 0
+        assert not Path(f"/proc/{server}").exists()
+
+
+def test_a_killed_supervisor_leaves_no_server_behind(tmp_path: Path) -> None:
+    with running(tmp_path / "db.sqlite3") as (process, client):
+        server = serving(client)["pid"]
+        process.kill()
+        assert ends(server)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "origin", "status"),
+    [
+        ("POST", "kill", {}, "http://evil.example", 403),
+        ("GET", "kill", None, None, 404),
+        ("POST", "cut", {"clients": ["three"]}, None, 400),
+        ("POST", "cut", {"clients": [["one"]]}, None, 400),
+        ("POST", "cut", {"seconds": -1}, None, 400),
+        ("POST", "cut", [], None, 400),
+    ],
+)
+def test_a_wrong_wish_is_refused(
+    demo_client: httpx.Client, method: str, path: str, body: Any, origin: str | None, status: int
+) -> None:
+    headers = {"Origin": origin} if origin else {}
+    assert demo_client.request(method, f"demo-control/{path}", json=body, headers=headers).status_code == status
+    assert serving(demo_client)["kills"] == 0
+
+
+@pytest.fixture(scope="module")
+def demo_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    with running(tmp_path_factory.mktemp("demo") / "db.sqlite3") as (_, client):
+        yield client
+
+
+def test_a_cut_may_mend_itself(demo_client: httpx.Client) -> None:
+    assert demo_client.post("demo-control/cut", json={"clients": ["one"], "seconds": 0.05}).json()["cut"] == ["one"]
+    # The page of a client that is cut off waits until the cut is over.
+    assert demo_client.get("client/one/").status_code == 200
+    assert demo_client.get("demo-control/status").json()["cut"] == []
