@@ -1,0 +1,74 @@
+"""The Python of README, how-to guides and topics runs as it stands, from top to bottom, in one namespace a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import transaction
+from django.urls import include, path
+
+from session_mgmt import registry as registry_module
+from session_mgmt.shortcuts import create_session
+from session_mgmt.testing import inline_bridge
+from tests.docs.pages import ROOT, blocks
+
+PAGES = [
+    ROOT / "README.md",
+    *sorted(ROOT.glob("docs/howto/*.md")),
+    *sorted(ROOT.glob("docs/topics/*.md")),
+    ROOT / "docs/reference/python.md",
+    ROOT / "docs/reference/signals.md",
+]
+REGISTERED = ("topics", "message_handlers")
+
+
+class Order:
+    """The model of the project that the pages speak of."""
+
+    pk = 42
+    status = "paid"
+    objects = SimpleNamespace(filter=lambda **_: SimpleNamespace(exists=lambda: True))
+
+    def ship(self) -> None:
+        """Its own business."""
+
+
+@pytest.fixture
+def namespace(transactional_db: None) -> Iterator[dict[str, Any]]:
+    """What a project has before it reads our pages."""
+    registry = registry_module.registry
+    kept = {name: getattr(registry, name)[:] for name in REGISTERED}
+    tables = [{key: handlers[:] for key, handlers in table.items()} for table in (registry.durable, registry.transient)]
+    with inline_bridge():
+        user = get_user_model().objects.create_user("ada")
+        yield {
+            "__name__": "page",
+            "INSTALLED_APPS": [],
+            "DATABASES": {"default": {}},
+            "urlpatterns": [],
+            "django_application": None,
+            "include": include,
+            "path": path,
+            "timedelta": timedelta,
+            "transaction": transaction,
+            "Order": Order,
+            "order": Order(),
+            "user": user,
+            "session": create_session(user=user).session,
+        }
+    for name, before in kept.items():
+        getattr(registry, name)[:] = before
+    registry.durable, registry.transient = tables
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_python_of_the_page_runs(page: Path, namespace: dict[str, Any]) -> None:
+    for block in blocks("python", [page]):
+        # Line numbers as on the page, so that a failure is found there.
+        exec(compile("\n" * (block.line - 1) + block.text, str(page), "exec"), namespace)
