@@ -7,12 +7,16 @@ may pass the size limit, are computed from the document as it is and hold for th
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
+
+from django.core.signals import setting_changed
+from django.dispatch import receiver
 
 from session_mgmt.actions import bodies
 from session_mgmt.actions.heads import HeadCache
 from session_mgmt.actions.state import Update
-from session_mgmt.conf import settings
+from session_mgmt.conf import NAME, settings
 from session_mgmt.documents import normalise, operations, size, touched
 from session_mgmt.documents.errors import DocumentError
 from session_mgmt.documents.limits import Limits
@@ -23,6 +27,7 @@ from session_mgmt.exceptions import DocumentTooLarge, InvalidJSON, SessionMgmtEr
 _BY_NAME = {error.name: error for error in subclasses()}
 
 
+@lru_cache(maxsize=1)
 def limits() -> Limits:
     """The limits of documents, from the settings."""
     now = settings()
@@ -34,6 +39,12 @@ def limits() -> Limits:
         string_bytes=now.max_string_bytes,
         ops=now.max_ops,
     )
+
+
+@receiver(setting_changed)
+def _forget_limits(*, setting: str, **_: Any) -> None:
+    if setting == NAME:
+        limits.cache_clear()
 
 
 def translated(error: DocumentError) -> SessionMgmtError:
