@@ -26,6 +26,8 @@ def paths(ops: Iterable[Sequence[Any]], most: int = MOST_PATHS) -> tuple[str, ..
     """Sorted unique touched paths. Beyond `most`, the deepest give way to their ancestors, which touch more."""
     listed = list(ops)
     touched = each(listed)
+    if len(touched) == 1:
+        return tuple(touched)
     ensured = {path for op, path in zip(listed, touched, strict=True) if op[0] == "obj"}
     entered = {above for path in touched for above in pointer.ancestors(pointer.bare(path))} if ensured else set()
     found = {path for path in touched if path not in ensured or path not in entered}
