@@ -19,7 +19,6 @@ from session_mgmt.actions.streams import Publication
 from session_mgmt.actions.writing import Decision, Member, Work
 from session_mgmt.bridge import bridge, writes
 from session_mgmt.conf import settings
-from session_mgmt.consumers.hub import hub
 from session_mgmt.documents import strict
 from session_mgmt.exceptions import Busy, PublishDenied, SeqGap, SessionMgmtError, StringTooLong, Unavailable
 from session_mgmt.models import clock
@@ -127,7 +126,9 @@ class Writes:
     def _submit(self, frame: Numbered, work: Work) -> None:
         self._in_flight += 1
         self._idle.clear()
-        sent = bridge().submit(Member(work, self._fence(frame)), (self._connection, frame), hub().from_lane)
+        sent = bridge().submit(
+            Member(work, self._fence(frame)), (self._connection, frame), self._connection.hub.from_lane
+        )
         if not sent:
             self.answered(frame, refused(Busy(retry_after=1.0)))
 
