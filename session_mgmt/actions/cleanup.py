@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 
 from django.db.models import F, QuerySet
 
@@ -63,7 +64,7 @@ class _Run:
         self._repeat("expired", lambda: len(sessions.expire_due(limit=self._chunk, now=self._given)), self._chunk)
         self._repeat("connections", lambda: connections.sweep(limit=self._chunk, now=self._given), self._chunk)
         for step, rows in _leftovers(self._now).items():
-            self._repeat(step, lambda rows=rows: _delete(rows, self._chunk), self._chunk)
+            self._repeat(step, partial(_delete, rows, self._chunk), self._chunk)
         self._trim_streams()
         self._trim_documents()
         self._repeat("purged", lambda: _purge(self._now), _PURGE_CHUNK)
@@ -79,11 +80,8 @@ class _Run:
         after = 0
         while due := retention.due_streams(self._now, after=after, limit=self._chunk):
             for stream in due:
-                self._repeat(
-                    "publications",
-                    lambda stream=stream: retention.trim_stream(stream, self._now, limit=self._chunk),
-                    self._chunk,
-                )
+                trim = partial(retention.trim_stream, stream, self._now, limit=self._chunk)
+                self._repeat("publications", trim, self._chunk)
             after = due[-1]
 
     def _trim_documents(self) -> None:

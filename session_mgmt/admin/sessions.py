@@ -45,7 +45,8 @@ class ConnectionFilter(admin.SimpleListFilter):
             RECONNECTING: Q(has_open=False, has_lost=True),
             DISCONNECTED: Q(has_open=False, has_lost=False),
         }
-        return queryset.filter(wanted[self.value()]) if self.value() in wanted else queryset
+        chosen = wanted.get(self.value() or "")
+        return queryset if chosen is None else queryset.filter(chosen)
 
 
 @admin.register(ClientSession)

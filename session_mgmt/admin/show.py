@@ -92,7 +92,7 @@ def close_text(row: Connection, is_open: bool) -> str:
 def duration(value: timedelta) -> str:
     """``3 d 4 h``, ``4 min 10 s``: the two largest parts."""
     seconds = max(int(value.total_seconds()), 0)
-    parts = []
+    parts: list[str] = []
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
         count, seconds = divmod(seconds, size)
         if count or (unit == "s" and not parts):

@@ -30,7 +30,7 @@ class SessionTokenAuthentication(BaseAuthentication):
         if secret is None or not secret.startswith(tokens.ACCESS_PREFIX):
             return None
         session = self._find(request, secret)
-        request.client_session = session
+        request.client_session = session  # type: ignore[attr-defined] # for the view
         return session.user or AnonymousUser(), Actor(session=session.pk, user_id=session.user_id)
 
     def _find(self, request: Request, secret: str) -> ClientSession:

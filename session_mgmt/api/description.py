@@ -6,6 +6,7 @@ Calls carry their description as plain data: drf-spectacular's own decorators wo
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,13 +14,12 @@ from rest_framework.schemas.inspectors import ViewInspector
 
 from session_mgmt import __version__
 
-try:
+SchemaGenerator: Any = None
+BaseSchema: Any = ViewInspector
+with suppress(ImportError):
     from drf_spectacular.generators import SchemaGenerator
     from drf_spectacular.openapi import AutoSchema as BaseSchema
     from drf_spectacular.utils import OpenApiTypes
-except ImportError:  # pragma: no cover - the suite has it
-    SchemaGenerator = None
-    BaseSchema = ViewInspector
 
 F = TypeVar("F", bound=Callable[..., Any])
 URLCONF = "session_mgmt.urls"
@@ -46,7 +46,7 @@ def describe(summary: str, *, body: Any = None, status: int = 200, answer: str =
     return add
 
 
-class AutoSchema(BaseSchema):  # type: ignore[misc, valid-type] # one of two bases
+class AutoSchema(BaseSchema):
     """Calls are named by what they do: ``session_validate``, ``document_sync``."""
 
     def get_operation_id(self) -> str:

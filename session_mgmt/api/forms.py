@@ -86,7 +86,7 @@ class Form(serializers.Serializer[Any]):
 class SessionForm(Form):
     metadata = Object(required=False)
     config = Object(required=False)
-    label = Text(required=False, max_length=200)
+    label = Text(required=False, max_length=200)  # type: ignore[assignment] # serializers have attributes of these names
 
 
 class ValidationForm(Form):
@@ -100,12 +100,12 @@ class RecoveryForm(Form):
 
 
 class MessageForm(Form):
-    data = Anything()
+    data = Anything()  # type: ignore[assignment]
     key = Text(required=False, allow_blank=False, max_length=100)
 
 
 class PublicationForm(Form):
-    data = Anything()
+    data = Anything()  # type: ignore[assignment]
     key = Text(required=False, allow_blank=False, max_length=100)
     ephemeral = Flag(required=False)
 
@@ -116,7 +116,7 @@ class ChangeForm(Form):
     ops = Anything(required=False)
     merge = Anything(required=False)
     patch = Anything(required=False)
-    data = Anything(required=False)
+    data = Anything(required=False)  # type: ignore[assignment]
     base = Whole(required=False)
     epoch = Text(required=False, max_length=64)
     strategy = serializers.ChoiceField(list(STRATEGIES), required=False)

@@ -55,7 +55,7 @@ def read(request: Request, *, most: int, too_large: type[SessionMgmtError]) -> b
 
 def _bytes(request: HttpRequest, most: int, too_large: type[SessionMgmtError]) -> bytes:
     try:
-        if request._read_started:
+        if getattr(request, "_read_started", False):
             # A middleware of the project has read it already.
             return request.body
         return _pieces(request, most, too_large)

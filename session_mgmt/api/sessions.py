@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from session_mgmt.actions import access, connections, events, info, monitoring, sessions
+from session_mgmt.actions.outbox import Ticket
 from session_mgmt.actions.sessions import Created, Device
 from session_mgmt.api.authentication import address_of, bearer
 from session_mgmt.api.description import describe
@@ -132,7 +133,7 @@ class SessionViewSet(ApiViewSet):
         wanted = self.form(MessageForm)
         self._must_be_live(found)
         position = writes.send(found.pk, wanted["data"], key=wanted.get("key"))
-        return Response({"position": position.as_json()}, status=201)
+        return Response({"position": None if isinstance(position, Ticket) else position.as_json()}, status=201)
 
     def _told(self, session: ClientSession) -> Response:
         return Response(info.session_info(session, connections.states([session.pk])[session.pk]))

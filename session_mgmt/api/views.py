@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any, ClassVar, TypeVar
 
 from django.db import transaction
-from django.http import HttpRequest
 from django.utils.cache import patch_vary_headers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -43,7 +42,7 @@ class ApiView(APIView):
     throttle_classes = []
     versioning_class = None
     metadata_class = None
-    schema = AutoSchema()
+    schema: Any = AutoSchema()
     anonymous: ClassVar[bool] = False
 
     @classmethod
@@ -52,7 +51,8 @@ class ApiView(APIView):
 
     def get_authenticators(self) -> list[Any]:
         """Ours, then the project's as they are now."""
-        return [SessionTokenAuthentication(), *(theirs() for theirs in api_settings.DEFAULT_AUTHENTICATION_CLASSES)]
+        theirs: Any = api_settings.DEFAULT_AUTHENTICATION_CLASSES
+        return [SessionTokenAuthentication(), *(authentication() for authentication in theirs)]
 
     def get_exception_handler(self) -> Any:
         return errors.answer
@@ -79,14 +79,14 @@ class ApiView(APIView):
         """Whether the token of an ended session is good for this call."""
         return False
 
-    def finalize_response(self, request: HttpRequest, response: Any, *args: Any, **kwargs: Any) -> Any:
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         final = super().finalize_response(request, response, *args, **kwargs)
         final["Cache-Control"] = "no-store"
         final["X-Content-Type-Options"] = "nosniff"
         patch_vary_headers(final, ("Authorization", "Cookie"))
         return final
 
-    def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def options(self, request: Any, *args: Any, **kwargs: Any) -> Response:
         """The methods, in the ``Allow`` header; the schema tells the rest."""
         return Response(status=204)
 
@@ -126,7 +126,7 @@ class ApiView(APIView):
             raise error
 
 
-class ApiViewSet(ViewSetMixin, ApiView):  # type: ignore[misc] # both sides define as_view and initialize_request
+class ApiViewSet(ViewSetMixin, ApiView):
     """The same for views that are sets of actions."""
 
     @classmethod

@@ -20,7 +20,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         self._quiet = options["json"] or options["verbosity"] == 0
-        report = cleanup.cleanup(self._progress, dry_run=options["dry_run"]).as_dict()
+        report: dict[str, Any] = cleanup.cleanup(self._progress, dry_run=options["dry_run"]).as_dict()
         if not options["dry_run"]:
             audit.note("cleanup", **report)
         if options["json"]:
