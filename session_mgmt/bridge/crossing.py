@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache, partial
 from typing import Any, ParamSpec, TypeVar
@@ -46,6 +47,7 @@ class Bridge:
         self._control = ThreadPoolExecutor(1, thread_name_prefix="session_mgmt-control")
         self.heads = HeadCache(settings().head_cache_bytes)
         self._heavy: ProcessPoolExecutor | None = None
+        self._heavy_lock = threading.Lock()
         self._waiting = 0
         self.inline = False
         self._test_blocks = 0
@@ -85,12 +87,27 @@ class Bridge:
 
     async def heavy(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run pure work in another process: decoding 5 MB in a thread stalls the event loop for 400 ms (measured)."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._processes(), partial(work, *args, **kwargs))
+        try:
+            return await asyncio.wrap_future(self._start_heavy(partial(work, *args, **kwargs)))
+        except BrokenProcessPool as error:
+            raise Unavailable(retry_after=1.0) from error
 
     def heavy_now(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """The sync face of ``heavy``, for edges that run in threads."""
-        return self._processes().submit(partial(work, *args, **kwargs)).result()
+        try:
+            return self._start_heavy(partial(work, *args, **kwargs)).result(WRITE_TIMEOUT)
+        except BrokenProcessPool as error:
+            # Somebody killed the process in the middle; the next call has a new one.
+            raise Unavailable(retry_after=1.0) from error
+
+    def _start_heavy(self, work: Callable[[], R]) -> Future[R]:
+        """Hand work to the other process, to a new one if the last was killed: a pool never recovers by itself."""
+        with self._heavy_lock:
+            try:
+                return self._processes().submit(work)
+            except BrokenProcessPool:
+                self._heavy = None
+                return self._processes().submit(work)
 
     def _processes(self) -> ProcessPoolExecutor:
         if self._heavy is None:

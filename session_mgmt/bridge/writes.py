@@ -136,8 +136,10 @@ def _document(using: str, session: uuid.UUID, name: str, expected: Position | No
     if expected is None:
         return bodies.ensure(using, session, name, most=settings().max_documents, at=clock.read(using))
     found = bodies.windows(Statements(connections[using]), session, {name: None}).get(name)
-    if found is None or found.window.head != expected:
-        raise PreconditionFailed(**({"position": found.window.head.as_json()} if found else {}))
+    if found is None:
+        raise PreconditionFailed()
+    if found.window.head != expected:
+        raise PreconditionFailed(position=found.window.head.as_json())
     return found.id
 
 
