@@ -141,7 +141,9 @@ class Lane:
         group, decisions = self._attempt(batch, wait=wait)
         self.batches += 1
         self.written += len(batch)
-        answered = [(waiting, d) for waiting, d in zip(batch, decisions, strict=True) if not isinstance(d, Held)]
+        answered: list[tuple[Waiting, Decision]] = [
+            (waiting, d) for waiting, d in zip(batch, decisions, strict=True) if not isinstance(d, Held)
+        ]
         self._requeue([waiting for waiting, d in zip(batch, decisions, strict=True) if isinstance(d, Held)])
         self._answer(group, answered)
         self.tell(group, local=False)
@@ -167,13 +169,24 @@ class Lane:
                 logger.exception("A sink of the lane failed")
 
     def _requeue(self, held: list[Waiting]) -> None:
+        """Send members to the slow lane, and behind them what their clients have sent meanwhile: on the fast lane it
+        would overtake them, and be refused by ``seq_gap``.
+        """
         if not held:
             return
+        clients = {waiting.member.fence.client for waiting in held if waiting.member.fence}
+        late = set(held)
         with self._condition:
-            for waiting in held:
-                if waiting.member.fence:
-                    self._slow_clients[waiting.member.fence.client] += 1
-                self._slow.append(waiting)
+            queued = list(self._fast)
+            self._fast.clear()
+            for waiting in [*held, *queued]:
+                fence = waiting.member.fence
+                if waiting in late or (fence and fence.client in clients):
+                    if fence:
+                        self._slow_clients[fence.client] += 1
+                    self._slow.append(waiting)
+                else:
+                    self._fast.append(waiting)
             self._notify()
 
     def _attempt(self, batch: Sequence[Waiting], *, wait: bool) -> tuple[Group, list[Decision]]:
