@@ -85,7 +85,7 @@ class Evidence:
                 write.sent.append((record["i"], record["gen"]))
                 if record.get("base") is not None:
                     write.bases.append(record["base"])
-            elif kind in {"ok", "fail", "temporary"}:
+            elif kind in {"ok", "fail", "temporary"} and not _is_forgotten(record):
                 self.writes[record["op"]].answers.append(record)
 
     def _invoke(self, record: Record) -> None:
@@ -130,6 +130,12 @@ class Evidence:
         for stream in self.dump["streams"]:
             entries = [(p["offset"], p["tag"], p["data"]) for p in stream["publications"]]
             yield f"topic:{stream['topic']}", stream["epoch"], entries, stream
+
+
+def _is_forgotten(record: Record) -> bool:
+    """A repeated write that overtook its own confirmation on the wire: the server has rightly forgotten the answer."""
+    error = record["receipt"].get("error") or {}
+    return error.get("name") == "receipt_gone" and bool(record.get("confirmed"))
 
 
 def strip(receipt: Record) -> Record:

@@ -7,7 +7,8 @@ connected  gen, client, frame, asked      `asked`: the positions that it sent
 entries, snapshot, gap, recovery, verdict gen, frame
 invoke     op, f, gen, client, seq, frame a new write (`f`: update, publish, send), put on the wire
 again      op, gen, base                  the same write, sent again
-ok, fail   op, gen, receipt               its final answer; a retry may give one more
+ok, fail   op, gen, receipt, confirmed    its final answer; a retry may give one more. `confirmed`: the client had
+                                          told the server before that it needs no receipt up to this number
 temporary  op, gen, receipt               refused without a decision
 info       ops, gen, code, name           the connection ended with these writes unanswered: nobody knows
 error, bye gen, frame

@@ -258,7 +258,8 @@ class Peer:
         error = frame.get("error") or {}
         temporary = not frame["ok"] and bool(error.get("temporary"))
         kind = "ok" if frame["ok"] else "temporary" if temporary else "fail"
-        self.history.add(self.name, kind, op=write.op, gen=self.generation, receipt=frame)
+        confirmed = seq <= self.told
+        self.history.add(self.name, kind, op=write.op, gen=self.generation, receipt=frame, confirmed=confirmed)
         if temporary:
             self._undecided(write, error)
             return

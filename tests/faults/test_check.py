@@ -121,6 +121,14 @@ def test_a_refusal_after_an_acknowledgement_is_found() -> None:
     assert "S6" in promises(story)
 
 
+def test_a_receipt_may_be_gone_only_after_its_client_has_confirmed_it() -> None:
+    story = honest()
+    record = story.fail("a", "a-1", 1, "receipt_gone")
+    assert "S6" in promises(story)
+    record["confirmed"] = True
+    assert "S6" not in promises(story)
+
+
 def test_an_update_that_took_effect_twice_is_found() -> None:
     story = honest()
     story.revise("a", 1, [["set", "/x", "a-1"]])
