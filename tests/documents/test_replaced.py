@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,3 +73,9 @@ def test_rejected_changes_leave_the_server_as_it_is() -> None:
     settled = replaced.settle(server, [("set", "/a", 2), ("set", "/b", 2)], {}, on_conflict="reject")
     assert settled.document is server
     assert settled.ops == ()
+
+
+def test_digests_are_those_of_the_shared_table() -> None:
+    table = json.loads((Path(__file__).parent / "vectors" / "replaced.json").read_text(encoding="utf-8"))
+    for case in table:
+        assert replaced.digests(case["seen"], case["ops"]) == case["replaced"]

@@ -11,7 +11,7 @@ import { quiet, SessionError } from "./errors";
 import type { SessionEntry, SessionEvents, Status } from "./events";
 import { AGENT } from "./frames";
 import type { ConnectedFrame, ErrorFrame, Position, RecoveryReceipt, ServerFrame, SessionFields } from "./frames";
-import type { SuccessorReceipt, Verdict } from "./frames";
+import type { Strategy, SuccessorReceipt, Verdict } from "./frames";
 import { sessionInfo, type SessionInfo } from "./info";
 import { Life } from "./life";
 import { Logbook } from "./logbook";
@@ -41,6 +41,8 @@ export interface StartOptions extends Surroundings {
   create?: CreateOptions;
   autoConnect?: boolean;
   outbox?: Partial<OutboxBounds>;
+  /** Settles conflicts of updates that name no strategy; without it the server's settings do. */
+  strategy?: Strategy;
 }
 
 interface Parts {
@@ -50,6 +52,7 @@ interface Parts {
   record: ClientRecord;
   emitter: Emitter<SessionEvents>;
   bounds: OutboxBounds;
+  strategy: Strategy | undefined;
   /** Where the logs of a session begin that was created just now. */
   begins: Record<string, Position>;
 }
@@ -91,13 +94,14 @@ export class SessionClient {
     const begins = await credentials.obtain(options.create ?? {});
     const slot = `${scope}client:${options.slot ?? ""}:`;
     const record = await ClientRecord.open(env, new Shelf(env.session, slot, warn), slot);
+    const { strategy } = options;
     const bounds = { ...DEFAULT_BOUNDS, ...options.outbox };
-    const client = new SessionClient({ env, rest, credentials, record, emitter, bounds, begins });
+    const client = new SessionClient({ env, rest, credentials, record, emitter, bounds, begins, strategy });
     if (options.autoConnect !== false) void client.#connection.connect();
     return client;
   }
 
-  private constructor({ env, rest, credentials, record, emitter, bounds, begins }: Parts) {
+  private constructor({ env, rest, credentials, record, emitter, bounds, begins, strategy }: Parts) {
     this.#rest = rest;
     this.#credentials = credentials;
     this.#record = record;
@@ -105,7 +109,7 @@ export class SessionClient {
     this.#connection = this.#newConnection(env);
     const logbook = (this.#logbook = this.#newLogbook());
     const writer = (this.#writer = this.#newWriter(env, bounds));
-    const documents = (this.#documents = this.#newDocuments());
+    const documents = (this.#documents = this.#newDocuments(strategy));
     const timeline = new Timeline(record, emitter, this.#stats);
     const { clock } = env;
     const recovered = (receipt: SuccessorReceipt): void => this.#recovered(receipt);
@@ -217,13 +221,14 @@ export class SessionClient {
     });
   }
 
-  #newDocuments(): Documents {
+  #newDocuments(strategy: Strategy | undefined): Documents {
     return new Documents({
       logbook: this.#logbook,
       writer: this.#writer,
       rest: this.#rest,
       credentials: this.#credentials,
       record: this.#record,
+      strategy,
       denied: (document, error) => this.#tellDenied({ document }, error),
     });
   }

@@ -2,7 +2,7 @@
 
 import type { Credentials } from "./credentials";
 import { SessionError } from "./errors";
-import type { Position } from "./frames";
+import type { Position, Strategy } from "./frames";
 import type { Logbook, Reader, SyncAnswer } from "./logbook";
 import type { ClientRecord } from "./record";
 import { Replica } from "./replica";
@@ -17,6 +17,7 @@ export interface DocumentsParts {
   rest: Rest;
   credentials: Credentials;
   record: ClientRecord;
+  strategy: Strategy | undefined;
   denied(name: string, error: SessionError): void;
 }
 
@@ -47,13 +48,14 @@ export class Documents {
   }
 
   #follow(name: string): { replica: Replica; document: StateDocument } {
-    const { writer, logbook } = this.#parts;
+    const { writer, logbook, strategy } = this.#parts;
     const replica = new Replica();
     const document = new StateDocument(name, replica, {
       update: (content, signal) => writer.write(content, signal),
       request: (method, path, body) => this.#request(name, method, path, body),
       sync: () => this.#sync(name, replica),
       limits: () => writer.limits,
+      strategy,
     });
     const known = { replica, document };
     this.#known.set(name, known);

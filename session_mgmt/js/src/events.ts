@@ -1,7 +1,7 @@
 /** What an application can listen to with `session.on`. */
 
 import type { SessionError } from "./errors";
-import type { Position, RecoveryReceipt, SuccessorReceipt, WriteFrame } from "./frames";
+import type { Conflict, Position, RecoveryReceipt, SuccessorReceipt, WriteFrame } from "./frames";
 import type { Json } from "./values";
 
 /** The twelve events of the session's own log (docs/reference/events.md). */
@@ -54,6 +54,18 @@ export interface UnsentWrite {
   write: WriteFrame;
 }
 
+/** An update was made where somebody else had changed the same place. */
+export interface ConflictReport {
+  document: string;
+  seq: number;
+  /** Paths of operations that were left out, and of values of others that were overwritten. */
+  dropped: string[];
+  overwrote: string[];
+  conflicts: Conflict[];
+  /** Conflicts that the report had no room for. */
+  more: number;
+}
+
 type TimelineEvents = { [T in EventType]: [data: Json, entry: SessionEntry] };
 
 export interface SessionEvents extends TimelineEvents {
@@ -61,6 +73,7 @@ export interface SessionEvents extends TimelineEvents {
   recovery: [receipt: RecoveryReceipt | SuccessorReceipt];
   gap: [gap: Gap];
   message: [data: Json, entry: SessionEntry];
+  conflict: [report: ConflictReport];
   unsent: [writes: UnsentWrite[], reason: string];
   error: [error: SessionError];
   "*": [type: EventType, data: Json, entry: SessionEntry];

@@ -3,6 +3,7 @@
 import type { RetryPolicy } from "./backoff";
 import type { ErrorFields } from "./errors";
 import type { Operation } from "./operations";
+import type { Replaced } from "./replaced";
 import type { Json, JsonObject } from "./values";
 
 export const SUBPROTOCOL = "session-mgmt.v1";
@@ -83,9 +84,27 @@ export interface ReceiptFrame {
   position?: Position;
   unchanged?: boolean;
   dropped?: string[];
+  overwrote?: string[];
+  conflicts?: Conflict[];
+  /** Conflicts that the report had no room for. */
+  more?: number;
   data?: Json;
   error?: ErrorFields;
 }
+
+/** Two changes of one path. A value that is not there has no field; `cut` says that values were left out. */
+export interface Conflict {
+  path: string;
+  kept: "server" | "client" | "resolver";
+  base?: Json;
+  server?: Json;
+  client?: Json;
+  cut?: boolean;
+  /** The record that `manual` keeps. */
+  id?: string;
+}
+
+export type Strategy = "merge" | "server_wins" | "client_wins" | "reject" | "manual";
 
 export interface ByeFrame {
   type: "bye";
@@ -144,10 +163,21 @@ export interface UpdateFrame {
   doc: string;
   base?: number;
   epoch?: string;
-  strategy?: string;
+  strategy?: Strategy;
+  /** Digests of what the change replaced; sent only with `unseen`, which is never sent. */
+  replaced?: Replaced;
+  /** The base that it was made on is gone. */
+  unseen?: boolean;
   ops?: Operation[];
   merge?: Json;
   data?: Json;
+}
+
+/** A stored write as it is sent. */
+export function onTheWire(frame: WriteFrame): WriteFrame {
+  if (frame.type !== "update") return frame;
+  const { replaced, unseen, ...sent } = frame;
+  return unseen ? { ...sent, replaced: replaced ?? {} } : sent;
 }
 
 export interface PublishFrame {

@@ -1,5 +1,7 @@
 /** RFC 7396 merge patch. */
 
+import type { Operation } from "./operations";
+import * as pointer from "./pointer";
 import { isObject, type Json, type JsonObject } from "./values";
 
 /** The value after the patch. The input stays as it is; untouched members are shared with it. */
@@ -11,4 +13,16 @@ export function mergePatch(target: Json, patch: Json): Json {
     else result[key] = mergePatch(Object.hasOwn(result, key) ? result[key] : undefined, value);
   }
   return result;
+}
+
+/** The patch as total operations, which give the same for every target. */
+export function mergeOperations(patch: Json, path = ""): Operation[] {
+  if (!isObject(patch)) return [["set", path, patch]];
+  const operations: Operation[] = [["obj", path]];
+  for (const [key, value] of Object.entries(patch)) {
+    const inner = pointer.child(path, key);
+    if (value === null) operations.push(["del", inner]);
+    else operations.push(...mergeOperations(value, inner));
+  }
+  return operations;
 }

@@ -5,7 +5,7 @@
 
 import type { Clock } from "./environment";
 import { SessionError } from "./errors";
-import type { ReceiptFrame, WriteFrame } from "./frames";
+import { onTheWire, type ReceiptFrame, type WriteFrame } from "./frames";
 import type { ClientRecord } from "./record";
 import { byteLength } from "./values";
 
@@ -34,8 +34,8 @@ export interface Write {
 export interface OutboxPort {
   /** False if there is no connection to send on. */
   send(frame: object): boolean;
-  /** Gives an update a newer base, before it is sent again. */
-  rebase(write: Write): void;
+  /** Gives an update a newer base before it is sent again, and those behind it that need one; gives all of them. */
+  rebase(write: Write, reason: string): readonly Write[];
   /** The first write cannot be decided on this connection. */
   stuck(): void;
 }
@@ -161,7 +161,7 @@ export class Outbox {
     // While a retry is planned, later numbers would only be refused by `seq_gap`.
     if (!this.#attached || this.#timer !== null) return;
     for (let write = this.#writes[this.#cursor]; write; write = this.#writes[this.#cursor]) {
-      if (!this.#port.send({ ...write.frame, seq: write.seq })) return;
+      if (!this.#port.send({ ...onTheWire(write.frame), seq: write.seq })) return;
       write.sent = true;
       write.unanswered += 1;
       this.#cursor += 1;
@@ -184,8 +184,7 @@ export class Outbox {
   #again(write: Write, reason: string | undefined): void {
     this.#timer = null;
     if (reason === "too_old" || reason === "unknown_version" || reason === "epoch_changed") {
-      this.#port.rebase(write);
-      this.#record.keep(write.seq, write.frame);
+      for (const { seq, frame } of this.#port.rebase(write, reason)) this.#record.keep(seq, frame);
     }
     this.#flush();
   }

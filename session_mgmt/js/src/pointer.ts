@@ -19,6 +19,10 @@ export function index(token: string): number | null {
   return INDEX.test(token) ? Number(token) : null;
 }
 
+export function child(path: string, token: string): string {
+  return `${path}/${token.replaceAll("~", "~0").replaceAll("/", "~1")}`;
+}
+
 /** The value at the tokens, or undefined. */
 export function valueAt(root: Json, tokens: readonly string[]): Json | undefined {
   let node = root;

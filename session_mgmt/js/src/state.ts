@@ -2,9 +2,11 @@
 
 import type { Unsubscribe } from "./emitter";
 import { quiet } from "./errors";
-import type { Position, ReceiptFrame, UpdateFrame } from "./frames";
+import type { Conflict, Position, ReceiptFrame, Strategy, UpdateFrame } from "./frames";
+import { mergeOperations } from "./merge";
 import { checkedOperations, type Operation } from "./operations";
 import * as pointer from "./pointer";
+import { replacedBy } from "./replaced";
 import type { Listener, Replica } from "./replica";
 import { byteLength, checked, type Json, type JsonObject, type ValueLimits } from "./values";
 
@@ -14,8 +16,8 @@ export interface WriteOptions {
 }
 
 export interface UpdateOptions extends WriteOptions {
-  /** What happens if somebody else changed the same place since: `server_wins` (default) or `reject`. */
-  strategy?: "server_wins" | "reject";
+  /** What happens if somebody else changed the same place since; else the client's, else the document's own counts. */
+  strategy?: Strategy;
 }
 
 export interface UpdateResult {
@@ -25,6 +27,9 @@ export interface UpdateResult {
   unchanged: boolean;
   /** Paths whose operations the strategy dropped, because somebody else changed the same place. */
   dropped: string[];
+  /** Paths where values of others were overwritten. */
+  overwrote: string[];
+  conflicts: Conflict[];
 }
 
 export interface StatePort {
@@ -33,6 +38,8 @@ export interface StatePort {
   request(method: string, path: string, body?: unknown): Promise<Json>;
   sync(): Promise<void>;
   limits(): ValueLimits;
+  /** For updates that name none. */
+  strategy: Strategy | undefined;
 }
 
 type UpdateContent = Pick<UpdateFrame, "ops" | "merge" | "data">;
@@ -158,21 +165,31 @@ export class StateDocument {
     return quiet(this.#send(content, options));
   }
 
+  #frame(content: UpdateContent, strategy: Strategy | undefined): UpdateFrame {
+    const { position, view } = this.#replica;
+    const seen = position && {
+      base: position[1],
+      epoch: position[0],
+      replaced: replacedBy(view, operationsOf(content)),
+    };
+    return { type: "update", doc: this.name, ...seen, ...(strategy ? { strategy } : {}), ...content };
+  }
+
   async #send(content: () => UpdateContent, { signal, strategy }: UpdateOptions): Promise<UpdateResult> {
-    const position = this.#replica.position;
-    const frame = (): UpdateFrame => ({
-      type: "update",
-      doc: this.name,
-      ...(position ? { base: position[1], epoch: position[0] } : {}),
-      ...(strategy ? { strategy } : {}),
-      ...content(),
-    });
+    const frame = (): UpdateFrame => this.#frame(content(), strategy ?? this.#port.strategy);
     const receipt = await this.#port.update(frame, signal);
     return {
       version: receipt.position?.[1] ?? this.version,
       position: receipt.position ?? null,
       unchanged: receipt.unchanged ?? false,
       dropped: receipt.dropped ?? [],
+      overwrote: receipt.overwrote ?? [],
+      conflicts: receipt.conflicts ?? [],
     };
   }
+}
+
+function operationsOf({ ops, merge, data }: UpdateContent): readonly Operation[] {
+  if (ops) return ops;
+  return merge === undefined ? [["set", "", data]] : mergeOperations(merge);
 }

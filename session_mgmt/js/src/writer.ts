@@ -4,7 +4,8 @@ import type { Emitter } from "./emitter";
 import type { Clock } from "./environment";
 import { SessionError } from "./errors";
 import type { SessionEvents, UnsentWrite } from "./events";
-import type { PublishFrame, ReceiptFrame, WriteFrame } from "./frames";
+import { onTheWire, type Position, type PublishFrame, type ReceiptFrame, type UpdateFrame } from "./frames";
+import type { WriteFrame } from "./frames";
 import { Outbox, type OutboxBounds, type Write } from "./outbox";
 import type { ClientRecord } from "./record";
 import type { Replica } from "./replica";
@@ -43,7 +44,7 @@ export class Writer {
     this.#stats = stats;
     this.#port = port;
     const { send, stuck } = port;
-    this.outbox = new Outbox(record, clock, { send, stuck, rebase: (write) => this.#rebase(write) }, bounds);
+    this.outbox = new Outbox(record, clock, { send, stuck, rebase: (...refused) => this.#rebase(...refused) }, bounds);
   }
 
   takeLimits(limits: Record<string, number>): void {
@@ -79,7 +80,10 @@ export class Writer {
     if (!write) return;
     this.#stats.count(frame.ok ? "receipts" : "refusals");
     this.#replicaOf(write)?.answered(write, frame.ok ? (frame.position ?? null) : null);
-    if (frame.ok) return write.settle?.(frame);
+    if (frame.ok) {
+      this.#tellConflict(write, frame);
+      return write.settle?.(frame);
+    }
     const error = new SessionError(frame.error ?? {});
     this.#emitter.emit("error", error);
     write.settle?.(error);
@@ -90,7 +94,7 @@ export class Writer {
     const writes = this.outbox.abandon();
     const error = SessionError.local(reason, `The write can no longer be sent: ${reason}.`);
     for (const write of writes) write.settle?.(error);
-    return writes.map(({ seq, frame }) => ({ seq, write: frame }));
+    return writes.map(({ seq, frame }) => ({ seq, write: onTheWire(frame) }));
   }
 
   /** Ends the waiting; the writes stay for the next page. */
@@ -111,16 +115,42 @@ export class Writer {
     reject(signal.reason);
   }
 
-  #rebase(write: Write): void {
-    if (write.frame.type !== "update") return;
-    const replica = this.#replicaOf(write);
-    const { base: _base, epoch: _epoch, ...frame } = write.frame;
-    // Of a document that this page does not follow no version is known.
-    if (!replica) write.frame = frame;
-    else if (replica.position) write.frame = { ...frame, base: replica.position[1], epoch: replica.position[0] };
+  /**
+   * Whatever was written on a base that is refused goes on to the one that is here now, with digests of what it
+   * replaced: nobody can tell any more what was changed in between.
+   */
+  #rebase(write: Write, reason: string): readonly Write[] {
+    if (write.frame.type !== "update") return [];
+    const { doc, base = 0, epoch } = write.frame;
+    const position = this.#replicaOf(write)?.position ?? null;
+    const moved: Write[] = [];
+    for (const later of this.outbox.writes) {
+      const frame = later.frame;
+      if (later.seq < write.seq || frame.type !== "update" || frame.doc !== doc || frame.epoch !== epoch) continue;
+      if (reason === "too_old" && (frame.base ?? 0) > base) continue;
+      later.frame = rebased(frame, position);
+      moved.push(later);
+    }
+    return moved;
+  }
+
+  #tellConflict(write: Write, { seq, dropped, overwrote, conflicts, more }: ReceiptFrame): void {
+    if (write.frame.type !== "update" || !(dropped?.length || overwrote?.length || conflicts?.length)) return;
+    const told = { dropped: dropped ?? [], overwrote: overwrote ?? [], conflicts: conflicts ?? [], more: more ?? 0 };
+    this.#emitter.emit("conflict", { document: write.frame.doc, seq, ...told });
   }
 
   #replicaOf(write: Write): Replica | undefined {
     return write.frame.type === "update" ? this.#port.replica(write.frame.doc) : undefined;
   }
+}
+
+function rebased(frame: UpdateFrame, position: Position | null): UpdateFrame {
+  if (!position) {
+    // Of a document that this page does not follow no version is known.
+    const { base: _base, epoch: _epoch, ...rest } = frame;
+    return frame.replaced ? { ...rest, unseen: true } : rest;
+  }
+  if (frame.base === position[1] && frame.epoch === position[0]) return frame;
+  return { ...frame, base: position[1], epoch: position[0], unseen: true };
 }

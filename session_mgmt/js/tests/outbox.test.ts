@@ -20,7 +20,7 @@ async function outbox() {
   const env = environment({ WebSocket: class {}, locks: null, BroadcastChannel: null, page: null });
   const sent: number[] = [];
   const send = (frame: object) => Boolean(sent.push((frame as { seq: number }).seq));
-  const port = { send, rebase: vi.fn(), stuck: vi.fn() };
+  const port = { send, rebase: vi.fn(() => []), stuck: vi.fn() };
   const record = await ClientRecord.open(env, new Shelf(new MemoryStore(), ""), "");
   return { box: new Outbox(record, clock, port), port, sent };
 }

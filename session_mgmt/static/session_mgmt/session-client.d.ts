@@ -157,6 +157,7 @@ export type Operation = readonly [
 	"obj",
 	string
 ];
+export type Replaced = Record<string, string | null>;
 /** Epoch, offset and tag: a place in a log. Two are equal only if all three parts are. */
 export type Position = readonly [
 	epoch: string,
@@ -236,9 +237,25 @@ export interface ReceiptFrame {
 	position?: Position;
 	unchanged?: boolean;
 	dropped?: string[];
+	overwrote?: string[];
+	conflicts?: Conflict[];
+	/** Conflicts that the report had no room for. */
+	more?: number;
 	data?: Json;
 	error?: ErrorFields;
 }
+/** Two changes of one path. A value that is not there has no field; `cut` says that values were left out. */
+export interface Conflict {
+	path: string;
+	kept: "server" | "client" | "resolver";
+	base?: Json;
+	server?: Json;
+	client?: Json;
+	cut?: boolean;
+	/** The record that `manual` keeps. */
+	id?: string;
+}
+export type Strategy = "merge" | "server_wins" | "client_wins" | "reject" | "manual";
 export interface ByeFrame {
 	type: "bye";
 	code: number;
@@ -303,7 +320,11 @@ export interface UpdateFrame {
 	doc: string;
 	base?: number;
 	epoch?: string;
-	strategy?: string;
+	strategy?: Strategy;
+	/** Digests of what the change replaced; sent only with `unseen`, which is never sent. */
+	replaced?: Replaced;
+	/** The base that it was made on is gone. */
+	unseen?: boolean;
 	ops?: Operation[];
 	merge?: Json;
 	data?: Json;
@@ -415,6 +436,17 @@ export interface UnsentWrite {
 	seq: number;
 	write: WriteFrame;
 }
+/** An update was made where somebody else had changed the same place. */
+export interface ConflictReport {
+	document: string;
+	seq: number;
+	/** Paths of operations that were left out, and of values of others that were overwritten. */
+	dropped: string[];
+	overwrote: string[];
+	conflicts: Conflict[];
+	/** Conflicts that the report had no room for. */
+	more: number;
+}
 export type TimelineEvents = {
 	[T in EventType]: [
 		data: Json,
@@ -435,6 +467,9 @@ export interface SessionEvents extends TimelineEvents {
 	message: [
 		data: Json,
 		entry: SessionEntry
+	];
+	conflict: [
+		report: ConflictReport
 	];
 	unsent: [
 		writes: UnsentWrite[],
@@ -664,8 +699,8 @@ export interface WriteOptions {
 	signal?: AbortSignal;
 }
 export interface UpdateOptions extends WriteOptions {
-	/** What happens if somebody else changed the same place since: `server_wins` (default) or `reject`. */
-	strategy?: "server_wins" | "reject";
+	/** What happens if somebody else changed the same place since; else the client's, else the document's own counts. */
+	strategy?: Strategy;
 }
 export interface UpdateResult {
 	version: number;
@@ -674,6 +709,9 @@ export interface UpdateResult {
 	unchanged: boolean;
 	/** Paths whose operations the strategy dropped, because somebody else changed the same place. */
 	dropped: string[];
+	/** Paths where values of others were overwritten. */
+	overwrote: string[];
+	conflicts: Conflict[];
 }
 export interface StatePort {
 	update(frame: () => UpdateFrame, signal: AbortSignal | undefined): Promise<ReceiptFrame>;
@@ -681,6 +719,8 @@ export interface StatePort {
 	request(method: string, path: string, body?: unknown): Promise<Json>;
 	sync(): Promise<void>;
 	limits(): ValueLimits;
+	/** For updates that name none. */
+	strategy: Strategy | undefined;
 }
 export declare class StateDocument {
 	#private;
@@ -850,6 +890,8 @@ export interface StartOptions extends Surroundings {
 	create?: CreateOptions;
 	autoConnect?: boolean;
 	outbox?: Partial<OutboxBounds>;
+	/** Settles conflicts of updates that name no strategy; without it the server's settings do. */
+	strategy?: Strategy;
 }
 export declare class SessionClient {
 	#private;

@@ -113,8 +113,23 @@ export interface ReceiptFrame {
 	position?: Position;
 	unchanged?: boolean;
 	dropped?: string[];
+	overwrote?: string[];
+	conflicts?: Conflict[];
+	/** Conflicts that the report had no room for. */
+	more?: number;
 	data?: Json;
 	error?: ErrorFields;
+}
+/** Two changes of one path. A value that is not there has no field; `cut` says that values were left out. */
+export interface Conflict {
+	path: string;
+	kept: "server" | "client" | "resolver";
+	base?: Json;
+	server?: Json;
+	client?: Json;
+	cut?: boolean;
+	/** The record that `manual` keeps. */
+	id?: string;
 }
 export type Entry = [
 	offset: number,
@@ -236,6 +251,8 @@ export declare class FakeServer {
 	write(operations: Operation[], name?: string): Position;
 	message(data: Json): void;
 	event(type: string, data: Json): void;
+	/** The next receipts of writes that take effect tell this besides, one each. */
+	report(...reports: Partial<ReceiptFrame>[]): void;
 	/** The next numbered writes are refused with these errors, one each. */
 	refuse(...errors: ErrorFields[]): void;
 	/** Sends a frame to every client, true to the protocol or not. */

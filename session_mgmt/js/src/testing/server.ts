@@ -40,6 +40,7 @@ export class FakeServer {
   settings: Record<string, Json> = {};
   #onMessage: (data: Json) => Json;
   #refusals: ErrorFields[] = [];
+  #reports: Partial<ReceiptFrame>[] = [];
   #cut = false;
   #attached = new Map<FakeSocket, { session: FakeSession; client: FakeClient }>();
   #names = 0;
@@ -93,6 +94,11 @@ export class FakeServer {
 
   event(type: string, data: Json): void {
     this.#spread(this.session.log, this.session.log.append({ type, data, at: "2026-11-23T12:00:00.000000Z" }));
+  }
+
+  /** The next receipts of writes that take effect tell this besides, one each. */
+  report(...reports: Partial<ReceiptFrame>[]): void {
+    this.#reports.push(...reports);
   }
 
   /** The next numbered writes are refused with these errors, one each. */
@@ -231,7 +237,7 @@ export class FakeServer {
     if (refusal?.temporary) return this.#receipt(socket, { type: "receipt", seq, ok: false, error: refusal });
     const receipt: ReceiptFrame = refusal
       ? { type: "receipt", seq, ok: false, error: refusal }
-      : { type: "receipt", seq, ok: true, ...this.#effect(session, client, frame as never, seq) };
+      : { type: "receipt", seq, ok: true, ...this.#effect(session, client, frame as never, seq), ...this.#reports.shift() };
     client.lastSeq = frame.seq;
     client.receipts.set(frame.seq, receipt);
     this.#receipt(socket, receipt);

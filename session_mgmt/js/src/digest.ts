@@ -1,0 +1,78 @@
+/** Digests of JSON values (PROTOCOL section 6): SHA-256 over their RFC 8785 text, the first 16 hex digits. */
+
+import { isObject, type Json } from "./values";
+
+const ROUND_CONSTANTS = fractions(64, (prime) => Math.cbrt(prime));
+const START = fractions(8, (prime) => Math.sqrt(prime));
+
+/** Null where nothing is. Not by the browser's own crypto: that answers later, and not on every page. */
+export function digest(value: Json | undefined): string | null {
+  if (value === undefined) return null;
+  const [first, second] = sha256(new TextEncoder().encode(canonical(value)));
+  return hex(first as number) + hex(second as number);
+}
+
+/** RFC 8785: members in the order of their keys' UTF-16 units; numbers and strings are as JavaScript writes them. */
+export function canonical(value: Json): string {
+  if (Array.isArray(value)) return `[${value.map(canonical).join(",")}]`;
+  if (!isObject(value)) return JSON.stringify(value);
+  const members = Object.keys(value).sort();
+  return `{${members.map((key) => `${JSON.stringify(key)}:${canonical(value[key])}`).join(",")}}`;
+}
+
+/** The eight words of the hash (FIPS 180-4 section 6.2). */
+export function sha256(message: Uint8Array): Uint32Array {
+  const blocks = new DataView(padded(message));
+  const state = Uint32Array.from(START);
+  const words = new Uint32Array(64);
+  for (let at = 0; at < blocks.byteLength; at += 64) {
+    for (let i = 0; i < 16; i += 1) words[i] = blocks.getUint32(at + 4 * i);
+    for (let i = 16; i < 64; i += 1) words[i] = extended(words, i);
+    mix(state, words);
+  }
+  return state;
+}
+
+function padded(message: Uint8Array): ArrayBuffer {
+  const bytes = new Uint8Array(Math.ceil((message.length + 9) / 64) * 64);
+  bytes.set(message);
+  bytes[message.length] = 0x80;
+  const view = new DataView(bytes.buffer);
+  view.setUint32(bytes.length - 8, Math.floor(message.length / 2 ** 29));
+  view.setUint32(bytes.length - 4, (message.length << 3) >>> 0);
+  return bytes.buffer;
+}
+
+function extended(words: Uint32Array, i: number): number {
+  const [a, b] = [words[i - 15] as number, words[i - 2] as number];
+  const first = turned(a, 7) ^ turned(a, 18) ^ (a >>> 3);
+  const second = turned(b, 17) ^ turned(b, 19) ^ (b >>> 10);
+  return (words[i - 16] as number) + first + (words[i - 7] as number) + second;
+}
+
+function mix(state: Uint32Array, words: Uint32Array): void {
+  let [a, b, c, d, e, f, g, h] = state as unknown as [number, number, number, number, number, number, number, number];
+  for (let i = 0; i < 64; i += 1) {
+    const choice = (e & f) ^ (~e & g);
+    const sum = turned(e, 6) ^ turned(e, 11) ^ turned(e, 25);
+    const one = (h + sum + choice + (ROUND_CONSTANTS[i] as number) + (words[i] as number)) | 0;
+    const two = ((turned(a, 2) ^ turned(a, 13) ^ turned(a, 22)) + ((a & b) ^ (a & c) ^ (b & c))) | 0;
+    [h, g, f, e, d, c, b, a] = [g, f, e, (d + one) | 0, c, b, a, (one + two) | 0];
+  }
+  [a, b, c, d, e, f, g, h].forEach((word, i) => (state[i] = (state[i] as number) + word));
+}
+
+function turned(word: number, by: number): number {
+  return (word >>> by) | (word << (32 - by));
+}
+
+/** The first 32 bits of the fractional parts of the roots of the first primes. */
+function fractions(count: number, root: (prime: number) => number): Uint32Array {
+  const primes: number[] = [];
+  for (let n = 2; primes.length < count; n += 1) if (primes.every((prime) => n % prime !== 0)) primes.push(n);
+  return Uint32Array.from(primes, (prime) => (root(prime) % 1) * 2 ** 32);
+}
+
+function hex(word: number): string {
+  return word.toString(16).padStart(8, "0");
+}

@@ -1,0 +1,101 @@
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { describe, expect, test } from "vitest";
+import { canonical, sha256 } from "../src/digest";
+import type { Operation } from "../src/operations";
+import { replacedBy, type Replaced } from "../src/replaced";
+import type { Json } from "../src/values";
+import { Browser, pass, record, turns, useFakeClock } from "./harness";
+
+useFakeClock();
+
+type Row = { seen: Json; ops: Operation[]; replaced: Replaced };
+const table: Row[] = JSON.parse(
+  readFileSync(new URL("../../../tests/documents/vectors/replaced.json", import.meta.url), "utf8"),
+);
+
+describe("digests", () => {
+  test.each(table.map((row, at) => [at, row] as const))("of row %i are the server's", (_, { seen, ops, replaced }) => {
+    expect(replacedBy(seen, ops)).toEqual(replaced);
+  });
+
+  test("are SHA-256 for every length of the last block", () => {
+    for (let length = 0; length < 200; length += 1) {
+      const bytes = Uint8Array.from({ length }, (_, at) => (at * 7 + length) % 256);
+      const words = [...sha256(bytes)].map((word) => word.toString(16).padStart(8, "0")).join("");
+      expect(words).toBe(createHash("sha256").update(bytes).digest("hex"));
+    }
+  });
+
+  test("do not depend on the order of members", () => {
+    expect(canonical({ b: 1, a: { d: [1, null], c: true } })).toBe('{"a":{"c":true,"d":[1,null]},"b":1}');
+  });
+});
+
+describe("writes older than the server's log", () => {
+  test("are sent again on the newest version with digests of what they replaced, all of them at once", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    await client.state.set("/a", 1);
+    browser.server.refuse({ code: 243, name: "too_old", temporary: true });
+    const done = Promise.all([client.state.set("/a", 2), client.state.inc("/n"), client.state.set("/a", 3)]);
+    await turns();
+    browser.server.write([["set", "/other", 1]]);
+    await pass(1);
+    await done;
+    const updates = browser.server.received.filter(({ type, seq }) => type === "update" && (seq as number) > 1);
+    expect(updates.map(({ seq, base, replaced }) => [seq, base, replaced !== undefined])).toEqual([
+      [2, 1, false],
+      [3, 1, false],
+      [4, 1, false],
+      [2, 2, true],
+      [3, 2, true],
+      [4, 2, true],
+    ]);
+    const digests = updates.slice(3).map(({ replaced }) => replaced);
+    expect(digests).toEqual([replacedBy({ a: 1 }, [["set", "/a", 2]]), {}, replacedBy({ a: 2 }, [["set", "/a", 3]])]);
+  });
+
+  test("keep their digests over a reload", async () => {
+    const browser = new Browser();
+    const tab = browser.tab();
+    const client = await tab.openConnected();
+    await client.state.set("/a", 1);
+    browser.server.drop();
+    void client.state.set("/a", 2);
+    client.destroy();
+    browser.server.refuse({ code: 243, name: "too_old", temporary: true });
+    browser.server.write([["set", "/other", 1]]);
+    await tab.openConnected();
+    await pass(1);
+    const last = browser.server.received.filter(({ type }) => type === "update").at(-1);
+    expect(last).toMatchObject({ seq: 2, base: 2, replaced: replacedBy({ a: 1 }, [["set", "/a", 2]]) });
+  });
+});
+
+describe("strategies", () => {
+  test("are named only if the update or the client has one", async () => {
+    const browser = new Browser();
+    const plain = await browser.tab().openConnected();
+    await plain.state.set("/a", 1);
+    await plain.state.set("/a", 2, { strategy: "manual" });
+    const strict = await browser.tab().openConnected({ strategy: "reject" });
+    await strict.state.set("/a", 3);
+    await strict.state.set("/a", 4, { strategy: "client_wins" });
+    const named = browser.server.received.filter(({ type }) => type === "update").map(({ strategy }) => strategy);
+    expect(named).toEqual([undefined, "manual", "reject", "client_wins"]);
+  });
+
+  test("that met a conflict are told with the result and by an event", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    const conflict = { path: "/a", kept: "server", server: 2, client: 1 } as const;
+    browser.server.report({ conflicts: [conflict] });
+    const reports = record(client, "conflict");
+    expect((await client.state.set("/a", 1)).conflicts).toEqual([conflict]);
+    const report = { document: "main", seq: 1, dropped: [], overwrote: [], conflicts: [conflict], more: 0 };
+    expect(reports).toEqual([[report]]);
+    await client.state.set("/b", 1);
+    expect(reports.length).toBe(1);
+  });
+});
