@@ -9,18 +9,18 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from session_mgmt.actions import bodies, connections, sessions
+from session_mgmt.actions import bodies, compaction, connections, history, sessions
 from session_mgmt.actions import conflicts as kept_conflicts
 from session_mgmt.actions.access import SERVER
 from session_mgmt.actions.outbox import Ticket
 from session_mgmt.actions.sessions import Created, Device
-from session_mgmt.bridge import bridge, writes
+from session_mgmt.bridge import bridge, past, writes
 from session_mgmt.bridge import conflicts as deciding
 from session_mgmt.bridge.writes import publish
 from session_mgmt.conf import settings
 from session_mgmt.documents.merge import CONFLICT
 from session_mgmt.documents.values import MISSING
-from session_mgmt.exceptions import InvalidField
+from session_mgmt.exceptions import DocumentNotFound, InvalidField
 from session_mgmt.models import ClientSession, clock
 from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.position import Position
@@ -122,7 +122,43 @@ class State:
 
     def clear(self, session: Session, *, name: str = "main") -> Position | Ticket:
         """Empty the document; an ordinary new version."""
-        return self.replace(session, {}, name=name)
+        return past.clear(_id(session), name)
+
+    def history(
+        self, session: Session, *, name: str = "main", before: int | None = None, limit: int = history.PAGE
+    ) -> dict[str, Any]:
+        """A page of what made each version, newest first; ``next`` is the ``before`` of the next page
+        (``docs/reference/rest.md``).
+        """
+        return history.versions(self._row(session, name), before=before, limit=limit)
+
+    def read_at(self, session: Session, version: int | str, *, name: str = "main") -> Any:
+        """The document as it was at a version or under a label. Raises ``NotFound`` where it is gone."""
+        return history.read(self._row(session, name), version).data
+
+    def diff(self, session: Session, first: int, second: int, *, name: str = "main") -> list[dict[str, Any]]:
+        """What makes the second version of the first, as an RFC 6902 patch."""
+        return history.diff(self._row(session, name), first, second)
+
+    def persist(self, session: Session, label: str | None = None, *, name: str = "main") -> int:
+        """Keep the document as it is for good, under a label; returns the version. ``restore`` takes the label back."""
+        return int(history.persist(self._row(session, name), label)["version"])
+
+    def restore(self, session: Session, to: int | str, *, name: str = "main") -> Position | Ticket:
+        """Make the document what it was at a version or under a label; an ordinary new version."""
+        return past.restore(_id(session), name, to)
+
+    def compress(self, session: Session, *, name: str = "main") -> int:
+        """Store a snapshot, compressed if it is large, and shorten a log that is over its limits; returns how many
+        revisions went.
+        """
+        return compaction.compact(self._row(session, name))
+
+    def _row(self, session: Session, name: str) -> int:
+        row = bodies.find(settings().database, _id(session), name)
+        if row is None:
+            raise DocumentNotFound()
+        return row
 
     def conflicts(self, session: Session, *, name: str = "main", open_only: bool = True) -> list[dict[str, Any]]:
         """What ``manual`` kept: ``id, path, version, base?, server?, client?, …``, newest first."""

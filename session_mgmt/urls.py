@@ -6,6 +6,7 @@ from django.urls import URLPattern, URLResolver, path, re_path
 
 from session_mgmt.api.conflicts import urlpatterns as conflict_urlpatterns
 from session_mgmt.api.documents import DocumentViewSet
+from session_mgmt.api.history import urlpatterns as history_urlpatterns
 from session_mgmt.api.operations import HealthView, NothingView, SchemaView
 from session_mgmt.api.sessions import SessionViewSet
 from session_mgmt.api.topics import PublicationView
@@ -34,6 +35,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
         DocumentViewSet.as_view({"post": "compress"}),
         name="document-compress",
     ),
+    *history_urlpatterns,
     *conflict_urlpatterns,
     path("topics/<path:topic>/publications/", PublicationView.as_view(), name="topic-publications"),
     path("health/", HealthView.as_view(), name="health"),

@@ -103,7 +103,7 @@ class ClientLedger:
         if stored is None:
             return refused(ReceiptGone())
         try:
-            digest, body = _opened(fence, *stored)
+            digest, body = _opened(fence.client, fence.seq, *stored)
         except StateUnreadable as error:
             return refused(error)
         return replayed(body) if digest == fence.digest else refused(SeqReused())
@@ -129,16 +129,21 @@ class ClientLedger:
         }
 
 
+def resealed(ring: Keyring, client: int, seq: int, digest: bytes, body: bytes) -> tuple[bytes, bytes]:
+    """A receipt's two columns under the writing key. Raises ``StateUnreadable``."""
+    return _sealed(ring, (client, seq, *_opened(client, seq, digest, body)))[2:]
+
+
 def _sealed(ring: Keyring, receipt: tuple[int, int, bytes, bytes]) -> tuple[int, int, bytes, bytes]:
     """The digest goes inside: in its column it would confirm guesses of what was written."""
     client, seq, digest, body = receipt
     return client, seq, _NO_DIGEST, vaults.seal_row(ring, vaults.RECEIPT, _owner(client), seq, digest + body)
 
 
-def _opened(fence: Fence, digest: bytes, body: bytes) -> tuple[bytes, bytes]:
+def _opened(client: int, seq: int, digest: bytes, body: bytes) -> tuple[bytes, bytes]:
     if not vaults.is_sealed(body):
         return digest, body
-    plain = vaults.open_row(vaults.RECEIPT, _owner(fence.client), fence.seq, body)
+    plain = vaults.open_row(vaults.RECEIPT, _owner(client), seq, body)
     return plain[: len(_NO_DIGEST)], plain[len(_NO_DIGEST) :]
 
 

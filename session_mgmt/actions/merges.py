@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -21,9 +21,15 @@ from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.frames import JSON
 from session_mgmt.protocol.position import Position
 
+if TYPE_CHECKING:
+    from session_mgmt.documents.sealing import Keyring
+    from session_mgmt.models import StateConflict
+
 CONFLICT = "session_mgmt_stateconflict"
 _REVISION = "session_mgmt_staterevision"
 _ASKED, _LOSING = "asked", "conflict"
+# In the order of the numbers that they are sealed under.
+_SEALED_COLUMNS = ("path", "base", "server", "client_value")
 REPORT_BYTES = 2048
 RESOLVED_KEPT = 100
 _COLUMNS = {
@@ -185,6 +191,21 @@ def _keep_losing(
 def open_value(id_: uuid.UUID, at: int, stored: bytes | None) -> bytes | None:
     """A column of a record: path, base, server, client. Raises ``StateUnreadable``."""
     return None if stored is None else vaults.open_row(_LOSING, id_.bytes, at, bytes(stored))
+
+
+def reseal(keys: Keyring, row: StateConflict) -> None:
+    """Put a record's columns under the writing key. Raises ``StateUnreadable``."""
+    for at, name in enumerate(_SEALED_COLUMNS):
+        value = open_value(row.id, at, getattr(row, name))
+        setattr(row, name, None if value is None else vaults.seal_row(keys, _LOSING, row.id.bytes, at, value))
+    row.save(update_fields=_SEALED_COLUMNS)
+
+
+def reseal_asked(keys: Keyring, document: int, version: int, stored: bytes | None) -> bytes | None:
+    """What a client had asked for, under the writing key. Raises ``StateUnreadable``."""
+    if stored is None:
+        return None
+    return vaults.seal_row(keys, _ASKED, _owner(document), version, open_asked(document, version, bytes(stored)))
 
 
 def _is_open(statements: Statements, id_: uuid.UUID) -> bool:

@@ -34,6 +34,7 @@ SNAPSHOT = "snapshot"
 REVISION = "revision"
 RECEIPT = "receipt"
 OUTBOX = "outbox"
+SECRET_BYTES = 32
 _SECRET = "document"
 # First byte of what is sealed inside one column; JSON never starts with it.
 _MARK = 1
@@ -68,15 +69,15 @@ def encrypts(name: str) -> bool:
     return wanted if isinstance(wanted, bool) else name in wanted
 
 
-def _ring() -> Keyring:
-    """The keys, or a refusal that the caller may tell."""
+def ring() -> Keyring:
+    """The keys. Raises ``StateUnreadable`` without any."""
     try:
-        ring = keyring()
+        found = keyring()
     except ValueError as error:
         raise StateUnreadable("The keys of the settings cannot be used.") from error
-    if ring is None:
+    if found is None:
         raise StateUnreadable("There is no key.")
-    return ring
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +141,13 @@ def new_secret(session: uuid.UUID, name: str) -> tuple[str, bytes]:
 
     Raises ``StateUnreadable`` without a key.
     """
-    ring = _ring()
-    return ring.writing, wrap(ring, session, name, os.urandom(32), ring.writing)
+    keys = ring()
+    return keys.writing, wrap(keys, session, name, os.urandom(SECRET_BYTES), keys.writing)
 
 
-def wrap(ring: Keyring, session: uuid.UUID, name: str, secret: bytes, key_id: str) -> bytes:
+def wrap(keys: Keyring, session: uuid.UUID, name: str, secret: bytes, key_id: str) -> bytes:
     """A document's secret as its row stores it."""
-    sealed = sealing.seal(ring, _secret_place(session, name), secret, key_id)
+    sealed = sealing.seal(keys, _secret_place(session, name), secret, key_id)
     return sealed.nonce + sealed.data
 
 
@@ -154,9 +155,9 @@ def vault_of(document: int, session: uuid.UUID, name: str, key_id: str, secret: 
     """The vault of a document's row, ``None`` if it is not encrypted. Raises ``StateUnreadable``."""
     if not key_id:
         return None
-    ring = _ring()
+    keys = ring()
     sealed = sealing.Sealed(key_id, bytes(secret[:_NONCE_BYTES]), bytes(secret[_NONCE_BYTES:]))
-    return Vault(ring, document, key_id, _opened(ring, _secret_place(session, name), sealed))
+    return Vault(keys, document, key_id, _opened(keys, _secret_place(session, name), sealed))
 
 
 def _secret_place(session: uuid.UUID, name: str) -> sealing.Place:
@@ -178,19 +179,19 @@ def open_ops(vault: Vault | None, version: int, stored: bytes) -> bytes:
 
 def private() -> Keyring | None:
     """The keys, if any document is encrypted: receipts and wishes hold parts of what was written."""
-    return _ring() if settings().encrypt_state else None
+    return ring() if settings().encrypt_state else None
 
 
-def seal_row(ring: Keyring, kind: str, owner: bytes, number: int, body: bytes) -> bytes:
+def seal_row(keys: Keyring, kind: str, owner: bytes, number: int, body: bytes) -> bytes:
     """A body for one column of a row, under the writing key."""
-    return _envelope(sealing.seal(ring, sealing.Place(kind, owner, "", number, 0), body))
+    return _envelope(sealing.seal(keys, sealing.Place(kind, owner, "", number, 0), body))
 
 
 def open_row(kind: str, owner: bytes, number: int, stored: bytes) -> bytes:
     """The body again; a plain one as it is. Raises ``StateUnreadable``."""
     if not is_sealed(stored):
         return stored
-    return _opened(_ring(), sealing.Place(kind, owner, "", number, 0), _out_of_envelope(stored))
+    return _opened(ring(), sealing.Place(kind, owner, "", number, 0), _out_of_envelope(stored))
 
 
 def is_sealed(stored: bytes) -> bool:
@@ -216,8 +217,8 @@ def _out_of_envelope(stored: bytes) -> sealing.Sealed:
     return sealing.Sealed(name, stored[end : end + _NONCE_BYTES], stored[end + _NONCE_BYTES :])
 
 
-def _opened(ring: Keyring, place: sealing.Place, sealed: sealing.Sealed) -> bytes:
+def _opened(keys: Keyring, place: sealing.Place, sealed: sealing.Sealed) -> bytes:
     try:
-        return sealing.unseal(ring, place, sealed)
+        return sealing.unseal(keys, place, sealed)
     except DocumentError as error:
         raise StateUnreadable(str(error)) from error

@@ -1,0 +1,42 @@
+"""``manage.py verify_state``: read every stored document, row by row, and say what is wrong."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from session_mgmt.actions import verifying
+from session_mgmt.actions.verifying import Finding
+
+
+class Command(BaseCommand):
+    help = "Look for gaps, broken chains and damaged bodies in all documents; ends with 1 if there is any."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--name", action="append", help="Only documents of this name; may be repeated.")
+        parser.add_argument("--document", action="append", type=int, help="Only this row; may be repeated.")
+        parser.add_argument("--json", action="store_true", help="Print one JSON object.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        checked, found = 0, []
+        for document in options["document"] or verifying.documents(options["name"]):
+            checked += 1
+            found += verifying.verify(document)
+            if not options["json"] and options["verbosity"] > 0 and checked % 100 == 0:
+                self.stderr.write(f"{checked} documents, {len(found)} findings")
+        self._print(checked, found, options["json"])
+        if found:
+            raise CommandError(f"{len(found)} findings.", returncode=1)
+
+    def _print(self, checked: int, found: list[Finding], as_json: bool) -> None:
+        if as_json:
+            listed = [finding.as_dict() for finding in found]
+            self.stdout.write(json.dumps({"documents": checked, "findings": listed}))
+            return
+        for finding in found:
+            row = f"document {finding.document} {finding.row} {finding.version}"
+            self.stdout.write(f"{row}: {finding.problem} {finding.detail}".rstrip())
+        self.stdout.write(f"{checked} documents, {len(found)} findings")

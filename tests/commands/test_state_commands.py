@@ -1,0 +1,170 @@
+"""Rotating keys and verifying documents from the command line."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from session_mgmt.actions import bodies
+from session_mgmt.models import AuditEntry, StateDocument, StateRevision, StateSnapshot
+from session_mgmt.shortcuts import create_session, state
+
+pytestmark = pytest.mark.django_db(transaction=True)
+OLD = ("old", b64encode(b"o" * 32).decode())
+NEW = ("new", b64encode(b"n" * 32).decode())
+
+
+def run(*words: str) -> tuple[Any, int]:
+    """The JSON that a command prints, and its exit code."""
+    out, code = StringIO(), 0
+    try:
+        call_command(*words, "--json", stdout=out, stderr=StringIO())
+    except CommandError as error:
+        code = error.returncode
+    return json.loads(out.getvalue()), code
+
+
+def made(name: str = "main") -> StateDocument:
+    """Four versions, a snapshot at 3."""
+    session = create_session().session
+    for number in range(3):
+        state.update(session, {f"k{number}": "x" * 50}, name=name)
+    state.compress(session, name=name)
+    state.update(session, {"last": 1}, name=name)
+    return StateDocument.objects.get(session=session, name=name)
+
+
+def problems(told: Any) -> list[tuple[str, int, str]]:
+    return [(found["row"], found["version"], found["problem"]) for found in told["findings"]]
+
+
+def test_whole_documents_are_no_finding() -> None:
+    made()
+    made("other")
+    assert run("verify_state") == ({"documents": 2, "findings": []}, 0)
+
+
+def _gap(row: StateDocument) -> None:
+    StateRevision.objects.filter(document=row, version__in=[2, 3]).delete()
+
+
+def _no_end(row: StateDocument) -> None:
+    StateRevision.objects.filter(document=row, version=4).delete()
+
+
+def _other_ops(row: StateDocument) -> None:
+    StateRevision.objects.filter(document=row, version=2).update(ops=b'[["set","/k1","other"]]')
+
+
+def _no_json(row: StateDocument) -> None:
+    StateRevision.objects.filter(document=row, version=2).update(ops=b"[[")
+
+
+def _other_head(row: StateDocument) -> None:
+    StateDocument.objects.filter(pk=row.pk).update(chain=bytes(32))
+
+
+def _damaged(row: StateDocument) -> None:
+    StateSnapshot.objects.filter(document=row).update(body=b"{}")
+
+
+def _other_snapshot(row: StateDocument) -> None:
+    StateSnapshot.objects.filter(document=row).update(version=2)
+
+
+def _other_sum(row: StateDocument) -> None:
+    StateDocument.objects.filter(pk=row.pk).update(checksum="0" * 64)
+
+
+def _too_small(row: StateDocument) -> None:
+    StateDocument.objects.filter(pk=row.pk).update(size=5)
+
+
+def _leftover(row: StateDocument) -> None:
+    StateDocument.objects.filter(pk=row.pk).update(oldest_revision=3)
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (_gap, [("revision", 2, "gap")]),
+        (_no_end, [("revision", 4, "gap")]),
+        (_other_ops, [("revision", 2, "bad_chain"), ("document", 3, "bad_checksum"), ("snapshot", 3, "bad_snapshot")]),
+        (_no_json, [("revision", 2, "unreadable")]),
+        (_other_head, [("document", 4, "bad_chain")]),
+        (_damaged, [("snapshot", 3, "unreadable")]),
+        (_other_snapshot, [("snapshot", 2, "bad_snapshot")]),
+        (_other_sum, [("document", 3, "bad_checksum")]),
+        (_too_small, [("document", 4, "bad_size")]),
+        (
+            _leftover,
+            [
+                ("revision", 1, "outside"),
+                ("revision", 2, "outside"),
+                ("snapshot", 2, "no_anchor"),
+                ("revision", 3, "bad_chain"),
+            ],
+        ),
+    ],
+)
+def test_every_kind_of_damage_is_named_row_by_row(damage: Any, expected: Any) -> None:
+    made("fine")
+    row = made()
+    damage(row)
+    told, code = run("verify_state")
+    assert problems(told) == expected
+    assert {found["document"] for found in told["findings"]} == {row.pk}
+    assert (told["documents"], code) == (2, 1)
+
+
+def test_verifying_only_reads_and_may_be_narrowed() -> None:
+    row = made()
+    made("other")
+    before = list(StateDocument.objects.order_by("pk").values())
+    _damaged(row)
+    assert run("verify_state", "--name", "other") == ({"documents": 1, "findings": []}, 0)
+    assert run("verify_state", "--document", str(row.pk))[1] == 1
+    assert list(StateDocument.objects.order_by("pk").values()) == before
+
+
+def test_people_are_told_in_lines() -> None:
+    row = made()
+    _damaged(row)
+    out = StringIO()
+    with pytest.raises(CommandError, match="1 findings"):
+        call_command("verify_state", stdout=out, stderr=StringIO())
+    assert out.getvalue().startswith(f"document {row.pk} snapshot 3: unreadable")
+
+
+def test_a_rotation_is_counted_done_and_audited(settings: Any) -> None:
+    settings.SESSION_MGMT = {"STATE_KEYS": [OLD], "ENCRYPT_STATE": True}
+    row = made()
+    data = bodies.load("default", row.pk, limit=10**6).data
+    settings.SESSION_MGMT = {"STATE_KEYS": [NEW, OLD], "ENCRYPT_STATE": True}
+    assert run("rotate_state_keys", "--dry-run")[0]["documents"] == 1
+    assert not AuditEntry.objects.exists()
+    told, code = run("rotate_state_keys")
+    assert (told["documents"], told["unreadable"], code) == (1, 0, 0)
+    assert AuditEntry.objects.get().action == "rotate_state_keys"
+    settings.SESSION_MGMT = {"STATE_KEYS": [NEW], "ENCRYPT_STATE": True}
+    assert bodies.load("default", row.pk, limit=10**6).data == data
+    assert run("verify_state")[1] == 0
+
+
+def test_a_rotation_that_leaves_something_behind_says_so(settings: Any) -> None:
+    settings.SESSION_MGMT = {"STATE_KEYS": [OLD], "ENCRYPT_STATE": True}
+    made()
+    settings.SESSION_MGMT = {"STATE_KEYS": [NEW], "ENCRYPT_STATE": True}
+    told, code = run("rotate_state_keys")
+    assert (told["unreadable"], code) == (1, 2)
+    assert run("verify_state")[0]["findings"][0]["problem"] == "unreadable"
+
+
+def test_without_keys_there_is_nothing_to_rotate_to() -> None:
+    with pytest.raises(CommandError, match="no key"):
+        call_command("rotate_state_keys", stdout=StringIO(), stderr=StringIO())
