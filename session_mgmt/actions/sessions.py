@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connections, transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from session_mgmt.actions import bodies, events, notices, preparing, tokens
 from session_mgmt.actions.access import Actor, access_session
@@ -94,8 +94,9 @@ def create(
             _make_room(using, user, now)
         session = _insert_session(using, user, metadata, config, device, session_id, predecessor, now)
         expires = min(now + idle, now + absolute)
-        position = _insert_activity(using, session, idle, now + absolute, expires, now)
-        token = tokens.issue(using, session, expires_at=now + absolute + settings().retention, now=now)
+        activity, event, position = _beginning(session, idle, now + absolute, expires, now)
+        proof, token = tokens.make(session, expires_at=now + absolute + settings().retention, now=now)
+        Statements(connections[using]).put(activity, event, proof)
         notices.after_commit(using, facts=[(session.pk, names.SESSION_CREATED, {}, 1)])
     return Created(session, token, position)
 
@@ -165,11 +166,12 @@ def _small(value: Any, name: str) -> dict[str, Any]:
     return value
 
 
-def _insert_activity(
-    using: str, session: ClientSession, idle: timedelta, absolute: datetime, expires: datetime, now: datetime
-) -> Position:
+def _beginning(
+    session: ClientSession, idle: timedelta, absolute: datetime, expires: datetime, now: datetime
+) -> tuple[SessionActivity, SessionEvent, Position]:
+    """What a session has from its first moment, yet to be stored."""
     position = Position(new_epoch(), 1, new_tag())
-    SessionActivity(
+    activity = SessionActivity(
         session=session,
         last_active_at=now,
         idle_seconds=int(idle.total_seconds()),
@@ -178,8 +180,8 @@ def _insert_activity(
         epoch=position.epoch,
         event_seq=1,
         event_tag=position.tag,
-    ).save(using=using, force_insert=True)
-    SessionEvent(
+    )
+    event = SessionEvent(
         session=session,
         seq=1,
         tag=position.tag,
@@ -187,8 +189,8 @@ def _insert_activity(
         data=b"{}",
         pending=registry.is_durable(names.SESSION_CREATED),
         at=now,
-    ).save(using=using, force_insert=True)
-    return position
+    )
+    return activity, event, position
 
 
 def get(actor: Actor, session: uuid.UUID) -> ClientSession:
@@ -202,7 +204,8 @@ def list_active(actor: Actor, *, user: Any = None) -> QuerySet[ClientSession]:
     if user is not None:
         live = live.filter(user=user)
     elif not actor.trusted:
-        live = live.filter(pk=actor.session) if actor.user_id is None else live.filter(user_id=actor.user_id)
+        mine = Q(pk=actor.session) if actor.user_id is None else Q(user_id=actor.user_id)
+        live = live.filter(mine)
     return live.select_related("user", "activity").order_by("-created_at")
 
 
@@ -420,7 +423,7 @@ def _must_have_expired(using: str, old: ClientSession, now: datetime, maximum_ag
 
 
 def _recovered_before(using: str, old: ClientSession, successor: ClientSession, now: datetime) -> Restored:
-    """The answer to the first request was lost, or two tabs asked: the same successor again, with a token of its own."""
+    """The answer to the first request was lost, or two tabs asked: the same successor, a token of its own."""
     _must_be_live(successor, now)
     activity = successor.activity
     token = tokens.issue(using, successor, expires_at=activity.absolute_deadline + settings().retention, now=now)

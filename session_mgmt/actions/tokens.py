@@ -7,8 +7,11 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db import connections
+
 from session_mgmt.exceptions import InvalidToken, SessionEnded, SessionExpired, SessionTerminated, TokenExpired
 from session_mgmt.models import ClientSession, Token
+from session_mgmt.models.sql import Statements
 
 ACCESS_PREFIX = "sma_"
 _RANDOM_BYTES = 32
@@ -22,13 +25,18 @@ class Issued:
     expires_at: datetime
 
 
-def issue(using: str, session: ClientSession, *, expires_at: datetime, now: datetime) -> Issued:
-    """Make an access token. Until tokens are refreshed it lives as long as its session can."""
+def make(session: ClientSession, *, expires_at: datetime, now: datetime) -> tuple[Token, Issued]:
+    """An access token that is yet to be stored. Until tokens are refreshed it lives as long as its session can."""
     secret = ACCESS_PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
-    Token(kind=Token.Kind.ACCESS, digest=digest(secret), session=session, created_at=now, expires_at=expires_at).save(
-        using=using, force_insert=True
-    )
-    return Issued(secret, expires_at)
+    row = Token(kind=Token.Kind.ACCESS, digest=digest(secret), session=session, created_at=now, expires_at=expires_at)
+    return row, Issued(secret, expires_at)
+
+
+def issue(using: str, session: ClientSession, *, expires_at: datetime, now: datetime) -> Issued:
+    """Make and store an access token."""
+    row, issued = make(session, expires_at=expires_at, now=now)
+    Statements(connections[using]).put(row)
+    return issued
 
 
 def find(using: str, secret: str, *, now: datetime) -> ClientSession:
@@ -64,7 +72,7 @@ def verify(using: str, secret: str, *, now: datetime) -> ClientSession:
 
 
 def why_not_live(session: ClientSession, *, now: datetime) -> SessionEnded | None:
-    """How the session ended, or ``None``. A deadline that has passed counts, whether or not the sweep has been there."""
+    """How the session ended, or ``None``. A deadline that has passed counts, swept or not."""
     if session.state == ClientSession.State.TERMINATED:
         return SessionTerminated()
     if session.state == ClientSession.State.EXPIRED or session.activity.expires_at <= now:

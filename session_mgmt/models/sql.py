@@ -6,13 +6,14 @@ their PostgreSQL types, which only PostgreSQL needs. All names come from this pa
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
+from uuid import UUID
 
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import AutoField, Model
 
 from session_mgmt.models.moments import stored
 
@@ -32,13 +33,13 @@ class Statements:
         """A datetime as this database stores it."""
         return stored(value, self.connection)
 
-    def uuid(self, value: uuid.UUID) -> Any:
+    def uuid(self, value: UUID) -> Any:
         """A UUID as this database stores it."""
         return value if self.connection.features.has_native_uuid_field else value.hex
 
-    def as_uuid(self, value: Any) -> uuid.UUID:
+    def as_uuid(self, value: Any) -> UUID:
         """A UUID as it came from this database."""
-        return value if isinstance(value, uuid.UUID) else uuid.UUID(value)
+        return value if isinstance(value, UUID) else UUID(value)
 
     # -- statements ------------------------------------------------------------------------------------------------
 
@@ -87,6 +88,20 @@ class Statements:
             return
         for part in _parts(rows):
             self._execute(_sqlite_insert(table, tuple(columns), len(part)), part)
+
+    def put(self, *rows: Model) -> None:
+        """Insert new objects as their fields say, without the ORM's own 150 us each for putting a statement together.
+
+        PostgreSQL takes them as one statement. No signals are sent, and keys that the database makes are not read back.
+        """
+        for part in [rows] if self.postgres else [(row,) for row in rows]:
+            self.run(_insert_each(tuple(type(row) for row in part)), [v for row in part for v in self._values(row)])
+        for row in rows:
+            row._state.adding, row._state.db = False, self.connection.alias
+
+    def _values(self, row: Model) -> list[Any]:
+        fields = _stored_fields(type(row))
+        return [field.get_db_prep_save(getattr(row, field.attname), self.connection) for field in fields]
 
     def _copy(self, table: str, columns: Mapping[str, str], rows: Sequence[Row]) -> None:
         """COPY costs the client a third of INSERT with VALUES, and the server has no long text to parse."""
@@ -150,6 +165,24 @@ def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
         while len(rows) - at >= size:
             yield rows[at : at + size]
             at += size
+
+
+@lru_cache(maxsize=20)
+def _stored_fields(model: type[Model]) -> tuple[Any, ...]:
+    return tuple(field for field in model._meta.concrete_fields if not isinstance(field, AutoField))
+
+
+@lru_cache(maxsize=20)
+def _insert_each(models: tuple[type[Model], ...]) -> str:
+    """One INSERT for each model; several are one statement, as PostgreSQL allows."""
+    *first, last = [_insert_one(model) for model in models]
+    before = ", ".join(f"put_{number} AS ({insert})" for number, insert in enumerate(first))
+    return f"WITH {before} {last}" if before else last
+
+
+def _insert_one(model: type[Model]) -> str:
+    names = [f'"{field.column}"' for field in _stored_fields(model)]
+    return f"INSERT INTO {model._meta.db_table} ({', '.join(names)}) VALUES ({marks(len(names))})"
 
 
 @lru_cache(maxsize=100)
