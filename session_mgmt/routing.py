@@ -7,4 +7,4 @@ from django.urls import path
 from session_mgmt.conf import settings
 from session_mgmt.consumers.websocket import SessionConsumer
 
-websocket_urlpatterns = [path(settings().websocket_path.lstrip("/"), SessionConsumer.as_asgi())]
+websocket_urlpatterns = [path(settings().websocket_path.lstrip("/"), SessionConsumer.as_asgi())]  # type: ignore[arg-type] # Channels routes ASGI

@@ -188,7 +188,7 @@ def _keep_losing(
     )
 
 
-def open_value(id_: uuid.UUID, at: int, stored: bytes | None) -> bytes | None:
+def open_value(id_: uuid.UUID, at: int, stored: bytes | memoryview | None) -> bytes | None:
     """A column of a record: path, base, server, client. Raises ``StateUnreadable``."""
     return None if stored is None else vaults.open_row(_LOSING, id_.bytes, at, bytes(stored))
 

@@ -166,7 +166,7 @@ class DocumentLedger:
             wait=wait,
         )
         for row in rows:
-            head = self._heads[row[0]] = _Head(self.sql.as_uuid(row[1]), *row[2:8], bytes(row[8]), row[9])
+            head = self._heads[row[0]] = _head(self.sql.as_uuid(row[1]), row[2:10])
             head.tag = chain.tag(head.chain) if head.version else ""
             if row[10]:
                 self._unlock(row[0], head, row[10], bytes(row[11]))
@@ -284,7 +284,7 @@ class DocumentLedger:
 
     def _accept(self, update: Update, fence: Fence | None, head: _Head, ops: bytes, paths: tuple[str, ...]) -> None:
         head.version += 1
-        head.chain = chain.advance(head.chain, head.version, ops, head.vault and head.vault.chain_key)
+        head.chain = chain.advance(head.chain, head.version, ops, head.vault.chain_key if head.vault else None)
         head.size = update.exact_size if update.exact_size is not None else head.size + update.growth
         head.log_bytes += len(ops)
         head.writer, head.moved = update.writer, True
@@ -381,6 +381,11 @@ def _revealed(vault: Vault, theirs: set[str], update: Update) -> set[str]:
     """Stored paths as far as the update shares them, so that they can be compared with its own."""
     known = {*update.paths, *touched.each(operations.decode(update.ops))}
     return set(vault.reveal(tuple(theirs), tuple(known)))
+
+
+def _head(session: uuid.UUID, row: Row) -> _Head:
+    name, epoch, version, oldest, size, log_bytes, link, snapshot = row
+    return _Head(session, name, epoch, version, oldest, size, log_bytes, bytes(link), snapshot)
 
 
 def _misfit(update: Update, head: _Head) -> Outcome | Prepare | None:

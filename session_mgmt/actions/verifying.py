@@ -128,7 +128,7 @@ class _Check:
             self._tell("revision", row.version, "unreadable", str(error))
             return stands
         self._revisions[row.version] = ops
-        key = self._head.vault and self._head.vault.chain_key
+        key = self._head.vault.chain_key if self._head.vault else None
         if link is not None and chain.advance(link, row.version, ops, key) != stands:
             self._tell("revision", row.version, "bad_chain", "it does not follow from the one before")
         return stands

@@ -19,14 +19,14 @@ _DIGITS = 16
 
 
 class LabelForm(Form):
-    label = Text(required=False, allow_blank=False, max_length=100)
+    label = Text(required=False, allow_blank=False, max_length=100)  # type: ignore[assignment] # as in forms
 
 
 class RestoreForm(Form):
     """Exactly one of ``version`` and ``label``."""
 
     version = Whole(required=False)
-    label = Text(required=False, allow_blank=False, max_length=100)
+    label = Text(required=False, allow_blank=False, max_length=100)  # type: ignore[assignment] # as in forms
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if len(attrs) != 1:

@@ -102,7 +102,7 @@ class _Sender:
             heads, self._pending = self._pending, {}
             cargo, self._cargo = self._cargo, []
             self._scheduled = False
-        layer = get_channel_layer()
+        layer = _layer()
         try:
             async with asyncio.timeout(SEND_TIMEOUT):
                 for key, head in heads.items():
@@ -126,12 +126,12 @@ class RemoteListener:
     async def join(self, key: str) -> None:
         self._wanted.add(key)
         if self._channel is not None:
-            await _patiently(get_channel_layer().group_add(group_of(key), self._channel))
+            await _patiently(_layer().group_add(group_of(key), self._channel))
 
     async def leave(self, key: str) -> None:
         self._wanted.discard(key)
         if self._channel is not None:
-            await _patiently(get_channel_layer().group_discard(group_of(key), self._channel))
+            await _patiently(_layer().group_discard(group_of(key), self._channel))
 
     async def run(self) -> None:
         """Listen until cancelled; after a failure of the layer, join everything again."""
@@ -146,7 +146,7 @@ class RemoteListener:
                 await asyncio.sleep(1)
 
     async def _listen(self) -> None:
-        layer = get_channel_layer()
+        layer = _layer()
         self._channel = await layer.new_channel()
         for key in tuple(self._wanted):
             await layer.group_add(group_of(key), self._channel)
@@ -159,6 +159,11 @@ class RemoteListener:
 
 def _message(key: str, head: int) -> dict[str, Any]:
     return {"type": "doorbell", "heads": {key: head}, "origin": origin()}
+
+
+def _layer() -> Any:
+    """Only asked where ``is_shared``."""
+    return get_channel_layer()
 
 
 async def _patiently(work: Any) -> None:

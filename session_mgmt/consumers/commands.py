@@ -37,6 +37,7 @@ from session_mgmt.protocol.frames import (
     Update,
 )
 from session_mgmt.protocol.logs import SESSION, STATE, TOPIC
+from session_mgmt.protocol.position import MAX_OFFSET
 
 BURST_SECONDS = 5.0
 NUMBERED = ("update", "publish", "send")
@@ -89,7 +90,7 @@ class Commands:
     def _refuse(self, message: Any, text: str, error: SessionMgmtError) -> None:
         """A numbered frame is refused under its number, so that the client can go on with the next."""
         seq = message.get("seq") if isinstance(message, dict) and message.get("type") in NUMBERED else None
-        if isinstance(seq, int) and not isinstance(seq, bool) and 0 < seq <= frames.MAX_OFFSET:
+        if isinstance(seq, int) and not isinstance(seq, bool) and 0 < seq <= MAX_OFFSET:
             self._connection.writes.take(Refused(seq, error, digest_of_text(text)))
             return
         request = {"id": message["id"]} if isinstance(message, dict) and isinstance(message.get("id"), int) else {}

@@ -29,7 +29,7 @@ def wire(text: str) -> bytes:
 
 def writer(send: Any) -> Callable[[bytes], bool] | None:
     """The way past ``send``, if there is one: a function that writes a frame, or returns False if it may not now."""
-    protocol = getattr(send, "__self__", None)
+    protocol: Any = getattr(send, "__self__", None)
     try:
         if (type(protocol).__module__, type(protocol).__name__) != _PROTOCOL or not _is_usable(protocol):
             return None

@@ -215,6 +215,7 @@ class Following:
 
     async def _send_snapshot(self, reason: str) -> None:
         limit = settings().max_document_bytes * 2
+        assert self.log.id is not None  # only documents have snapshots, and each is a row
         position, name, data = await bridge().read(
             bodies.load_raw, settings().database, self.log.id, limit=limit, run=bridge().heavy_now
         )

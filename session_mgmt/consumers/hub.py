@@ -168,7 +168,7 @@ class Hub:
                 connection.stop(Close.REPLACED)
 
     def stop_session(self, session: uuid.UUID, code: Close) -> None:
-        """Close every connection of a session here; why it ended is asked of the database when its client comes back."""
+        """Close every connection of a session here; why it ended is told when its client comes back."""
         for connection in list(self.sessions.get(session, ())):
             connection.stop(code)
 

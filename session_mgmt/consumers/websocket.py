@@ -38,7 +38,7 @@ ABNORMAL = 1006
 class SessionConsumer(AsyncConsumer):
     """Mount with ``as_asgi()``; a project may subclass it and override ``may_open``."""
 
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.scope = scope
         await self._serve(receive, send)
 

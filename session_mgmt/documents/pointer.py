@@ -65,7 +65,7 @@ def index(token: str) -> int | None:
 
 def value(document: JSON, path: str) -> JSON | Missing:
     """What stands at a pointer; MISSING where nothing does."""
-    found: JSON | Missing = document
+    found: JSON = document
     for token in parse(path):
         at = index(token) if type(found) is list else None
         if type(found) is dict:

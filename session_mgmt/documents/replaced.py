@@ -7,8 +7,8 @@ is the same still is replaced as was meant; where it is not, nobody can merge th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 from session_mgmt.documents import operations, pointer, touched
 from session_mgmt.documents.canonical import canonical
@@ -25,9 +25,9 @@ def digest(value: Value) -> str | None:
     return None if value is MISSING else hashlib.sha256(canonical(value)).hexdigest()[:DIGEST_CHARACTERS]
 
 
-def digests(document: JSON, ops: Iterable[Op]) -> dict[str, str | None]:
+def digests(document: JSON, ops: Iterable[Sequence[Any]]) -> dict[str, str | None]:
     """What the operations are about to replace, by path. An `inc` and an append replace nothing."""
-    return {path: digest(pointer.value(document, path)) for path in needed(ops)}
+    return {path: digest(pointer.value(document, path)) for path in needed(tuple(op) for op in ops)}
 
 
 def needed(ops: Iterable[Op]) -> list[str]:

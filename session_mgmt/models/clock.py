@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.db import connections
-from django.utils.dateparse import parse_datetime
 
 _SQL = {
     "postgresql": "SELECT clock_timestamp() AT TIME ZONE 'UTC'",
@@ -23,7 +22,7 @@ def read(using: str) -> datetime:
 
 
 def _aware(value: Any) -> datetime:
-    moment = parse_datetime(value) if isinstance(value, str) else value
+    moment: datetime = datetime.fromisoformat(value) if isinstance(value, str) else value
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 

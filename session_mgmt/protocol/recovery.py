@@ -87,7 +87,7 @@ def _proves_itself(asked: Position, window: Window) -> bool:
 
 
 def is_dense(offsets: Iterable[int], *, after: int) -> bool:
-    """Whether a page read from a log starts right after ``after`` and has no hole; a purge may run between two reads."""
+    """Whether a page read from a log starts right after ``after`` and has no hole; a purge may run in between."""
     expected = after
     for offset in offsets:
         expected += 1

@@ -112,7 +112,7 @@ def test_two_drains_at_once_keep_the_order_within_a_transaction_and_double_nothi
 
 @postgres
 def test_a_locked_document_holds_up_only_its_own_writes() -> None:
-    """Scenario 5: one held row; the lane goes on for everybody else, and the held write is made when the row is free."""
+    """Scenario 5: one held row; the lane goes on for everybody else, and the held write follows when it is free."""
     one, two = create_session().session, create_session().session
     state.update(one, {"n": 0})
     row = StateDocument.objects.get(session=one)

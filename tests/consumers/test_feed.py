@@ -1,4 +1,6 @@
-"""What other processes wrote: a feed that hears of entry 3 while it stands at 1 reads 2 first, and never hands anything on twice."""
+"""What other processes wrote: a feed that hears of entry 3 while it stands at 1 reads 2 first, and hands nothing on
+twice.
+"""
 
 from __future__ import annotations
 

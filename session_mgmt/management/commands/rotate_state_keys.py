@@ -26,7 +26,7 @@ class Command(BaseCommand):
         except StateUnreadable as error:
             raise CommandError(error.detail) from error
         if not options["dry_run"]:
-            audit.note("rotate_state_keys", **report)
+            audit.note("rotate_state_keys", rows=report)
         if options["json"]:
             self.stdout.write(json.dumps({"dry_run": options["dry_run"], **report}))
         else:
