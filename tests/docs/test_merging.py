@@ -1,0 +1,46 @@
+"""The worked examples of docs/topics/merging.md come out as the page says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from session_mgmt.actions import sessions
+from session_mgmt.bridge import writes
+from session_mgmt.documents import replaced
+from session_mgmt.models import ClientSession
+from session_mgmt.shortcuts import state
+from tests.docs.pages import ROOT, Block, blocks
+
+EXAMPLES = blocks("json", [ROOT / "docs" / "topics" / "merging.md"])
+
+
+@pytest.mark.parametrize("block", EXAMPLES, ids=str)
+@pytest.mark.django_db(transaction=True)
+def test_an_example_comes_out_as_the_page_says(block: Block, settings: Any) -> None:
+    example = orjson.loads(block.text)
+    settings.SESSION_MGMT = {"DOCUMENTS": {"main": example.get("settings", {})}}
+    session = sessions.create().session
+    state.replace(session, example["base"])
+    writes.update_now(session.pk, "main", "ops", example["server"], base=1)
+    told = change(session, example)
+    assert state.get(session) == example["document"]
+    if "error" in example:
+        assert told["error"]["name"] == example["error"]
+    elif "kept" in example:
+        names = ("path", "base", "server", "client")
+        kept = [{name: found[name] for name in names if name in found} for found in state.conflicts(session)]
+        assert kept == example["kept"]
+    else:
+        report = {name: told[name] for name in ("conflicts", "dropped", "overwrote") if name in told}
+        assert report == example["receipt"]
+
+
+def change(session: ClientSession, example: Any) -> Any:
+    terms = {"strategy": example["strategy"]} if "strategy" in example else {}
+    if "digests_of" in example:
+        terms["replaced"] = replaced.digests(example["digests_of"], example["client"])
+    outcome = writes.update_now(session.pk, "main", "ops", example["client"], base=1, **terms)
+    return orjson.loads(outcome.body)
