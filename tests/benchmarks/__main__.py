@@ -19,7 +19,8 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="name the benchmarks and end")
     parser.add_argument("--json", action="store_true", help="one JSON object a line instead of tables")
     parser.add_argument("--quick", dest="scale", action="store_const", const="quick", help="shorter rounds")
-    parser.add_argument("--scale", choices=SCALES, default="full", help="tiny only shows that all of it runs")
+    parser.add_argument("--scale", choices=SCALES, help="tiny only shows that all of it runs")
+    parser.set_defaults(scale="full")
     arguments = parser.parse_args()
     unknown = set(arguments.names) - BENCHMARKS.keys()
     if unknown:

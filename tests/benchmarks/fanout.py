@@ -1,4 +1,4 @@
-"""One publisher to 1,000 subscribers of a topic: ours, ephemeral and durable, against ``group_send`` on two channel layers."""
+"""One publisher to 1,000 subscribers of a topic: ours, ephemeral and durable, against ``group_send``."""
 
 from __future__ import annotations
 
@@ -83,7 +83,8 @@ def _settings(database: Database, scale: Scale) -> dict[str, str]:
         "cores": ", ".join(f"{name} on {sorted(core)}" for name, core in pairs) + "; Redis where it likes",
         "database": database.settings,
         "server": "one uvicorn process for each side, " + " ".join(sides.OPTIONS + sides.QUIET[:2]),
-        "load": f"1 publisher, {scale.listeners} subscribers (it is one of them), {len(TEXT)} bytes of text; a new publication for each that reached all",
+        "load": f"1 publisher, {scale.listeners} subscribers (it is one of them), {len(TEXT)} bytes of text;"
+        " a new publication for each that reached all",
         "rounds": f"{scale.rounds}, interleaved, {scale.warm} s to warm up, {scale.seconds} s measured; medians",
         "latency": "from publishing to the last receiver",
     }

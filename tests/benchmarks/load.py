@@ -1,4 +1,4 @@
-"""The load generator: a process of its own. Reads a plan and then rounds, one JSON line each, and answers each with a line."""
+"""The load generator, a process of its own: reads a plan and then rounds, one JSON line each, and answers each."""
 
 from __future__ import annotations
 

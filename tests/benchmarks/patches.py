@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -14,7 +15,8 @@ from tests.benchmarks.report import Table, measured
 from tests.benchmarks.scale import Scale
 
 MAIN = "state:main"
-PLAIN = "plain Channels consumer, UPDATE + INSERT"
+PLAIN = "plain Channels consumer, persistent database connections"
+DEFAULTS = "plain Channels consumer, Django's defaults"
 OURS = "session_mgmt, one session each"
 OURS_FOLLOWED = "session_mgmt, as the SDK: based, following its document"
 
@@ -39,16 +41,19 @@ def _table(database: Database, scale: Scale) -> Table:
     table = Table(f"patches on {database.name}", "updates", _settings(database, scale))
     for window in (scale.window, 1):
         base = measured(f"{PLAIN}, {window} in flight", rounds[PLAIN, window])
-        table.rows.append(base)
+        slower = measured(f"{DEFAULTS}, {window} in flight", rounds[DEFAULTS, window], base)
+        table.rows += [base, slower]
         for case in (OURS, OURS_FOLLOWED):
             done = rounds[case, window]
             batch = median(r["written"] / max(1, r["batches"]) for r in done)
-            table.rows.append(measured(f"{case}, {window} in flight", done, base, **{"mean batch": batch}))
+            row = measured(f"{case}, {window} in flight", done, base, **{"mean batch": batch})
+            table.rows.append(replace(row, facts=row.facts | {"x defaults": row.value / max(slower.value, 1e-9)}))
     return table
 
 
 def _loads(stack: contextlib.ExitStack, database: Database, scale: Scale, tokens: list[str]) -> dict[str, sides.Load]:
-    plain = stack.enter_context(sides.serving(database.variables))
+    plain = stack.enter_context(sides.serving(database.variables | {"BENCHMARK_PERSISTENT": "1"}))
+    defaults = stack.enter_context(sides.serving(database.variables))
     ours = stack.enter_context(sides.serving(database.variables))
 
     def load(server: sides.AppServer, path: str, tokens: list[str], **plan: Any) -> sides.Load:
@@ -59,6 +64,7 @@ def _loads(stack: contextlib.ExitStack, database: Database, scale: Scale, tokens
     half = scale.connections
     return {
         PLAIN: load(plain, sides.UPDATES, [], logs=[]),
+        DEFAULTS: load(defaults, sides.UPDATES, [], logs=[]),
         OURS: load(ours, sides.SESSION, tokens[:half], logs=[]),
         OURS_FOLLOWED: load(ours, sides.SESSION, tokens[half:], logs=[MAIN], based=True),
     }
@@ -71,6 +77,8 @@ def _settings(database: Database, scale: Scale) -> dict[str, str]:
         "cores": ", ".join(f"{name} on {sorted(core)}" for name, core in pairs) + "; PostgreSQL where it likes",
         "database": database.settings,
         "server": "one uvicorn process for each side, " + " ".join(sides.OPTIONS + sides.QUIET[:2]),
-        "load": f"{scale.connections} connections, closed loop, values of {len(VALUE)} bytes; max_frames_per_second raised",
+        "load": f"{scale.connections} connections, closed loop, values of {len(VALUE)} bytes;"
+        " max_frames_per_second raised",
+        "baseline": "one ORM transaction of UPDATE and INSERT for each message",
         "rounds": f"{scale.rounds}, interleaved, {scale.warm} s to warm up, {scale.seconds} s measured; medians",
     }

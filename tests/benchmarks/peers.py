@@ -1,4 +1,4 @@
-"""The clients of the load generator, as light as Python allows: one protocol object per connection, no task, no queue."""
+"""The clients of the load generator, as light as Python allows: no task and no queue for a connection."""
 
 from __future__ import annotations
 

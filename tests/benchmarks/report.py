@@ -10,7 +10,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One case: the median of its rounds, with what it is compared to. ``values`` are per second; ``per_core`` is per second of server CPU."""
+    """One case, with what it is compared to.
+
+    ``values``: one a round, per second. ``per_core``: the median per second of the server's CPU.
+    """
 
     case: str
     values: list[float]
@@ -67,6 +70,11 @@ def _number(value: Any) -> str:
     return f"{value:,.0f}".replace(",", " ") if abs(value) >= 100 else f"{value:.3g}"
 
 
+def _times(value: float, base: float | None) -> float | None:
+    """How often the base fits in; ``None`` where the base did nothing."""
+    return value / base if base else None
+
+
 def measured(case: str, rounds: Iterable[dict[str, Any]], base: Row | None = None, **facts: Any) -> Row:
     """A row from what the load generator answered."""
     listed = list(rounds)
@@ -78,5 +86,5 @@ def measured(case: str, rounds: Iterable[dict[str, Any]], base: Row | None = Non
     }
     latency = {name.replace("_", " "): median(r[name] for r in listed) for name in ("p50_ms", "p99_ms")}
     failures = {name: max(r[name] for r in listed) for name in ("refused", "lost")}
-    compared = (median(values) / base.value, per_core / base.per_core) if base and base.per_core else (None, None)
+    compared = (None, None) if base is None else (_times(median(values), base.value), _times(per_core, base.per_core))
     return Row(case, values, compared[0], per_core, compared[1], {**latency, **shares, **failures, **facts})

@@ -1,14 +1,17 @@
-"""The project's own settings for both sides of a benchmark: durable databases, and limits that its rates do not reach."""
+"""The project's own settings for both sides: durable databases, and limits that the rates do not reach."""
 
 from __future__ import annotations
+
+import os
 
 from project.settings import *  # noqa: F403
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.benchmarks.baseline"]  # noqa: F405
 ALLOWED_HOSTS = ["*"]
 ASGI_APPLICATION = "tests.benchmarks.asgi.application"
-# Without it Channels would open a connection for every message of the baseline.
-DATABASES["default"] |= {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": False}  # noqa: F405
+# Django's default is 0: a connection for every message of a plain consumer. session_mgmt holds its own either way.
+PERSISTENT = {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": False}
+DATABASES["default"] |= PERSISTENT if os.environ.get("BENCHMARK_PERSISTENT") else {"CONN_MAX_AGE": 0}  # noqa: F405
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
