@@ -33,9 +33,7 @@ class Operation:
 
 
 HTTP = "HTTP transports: SSE, long poll and hybrid come with their own issue"
-HISTORY = "history: checkpoints, restore and diff come with their own issue"
 REFRESH = "refresh: until it exists an access token lives as long as its session"
-STRATEGIES = "the other conflict strategies come with their own issue"
 ONE_SIDED = "only the client knows it; the server has no part in it"
 
 OPERATIONS = [
@@ -87,8 +85,8 @@ OPERATIONS = [
     Operation("getState", f"{SHORTCUTS}:State.get", "GET document-detail", sdk="StateDocument.getState"),
     Operation("updateState", f"{WRITES}:update", "PATCH document-detail", "update", "StateDocument.updateState"),
     Operation("syncState", f"{DOCUMENTS}:sync", "POST document-sync", "subscribe", "StateDocument.syncState"),
-    Operation("persistState", sdk="StateDocument.persistState", later=HISTORY),
-    Operation("restoreState", sdk="StateDocument.restoreState", later=HISTORY),
+    Operation("persistState", f"{SHORTCUTS}:State.persist", "POST document-persist", sdk="StateDocument.persistState"),
+    Operation("restoreState", f"{SHORTCUTS}:State.restore", "POST document-restore", sdk="StateDocument.restoreState"),
     Operation("clearState", f"{SHORTCUTS}:State.clear", "DELETE document-detail", sdk="StateDocument.clearState"),
     Operation("compressState", f"{DOCUMENTS}:compress", "POST document-compress", sdk="StateDocument.compressState"),
     Operation("getStateSize", f"{SHORTCUTS}:State.size", "GET document-size", sdk="StateDocument.getStateSize"),
@@ -144,7 +142,7 @@ SESSION_CONFIG = {
     "state.compression threshold": "setting compression_threshold",
     "state.maximum": "setting max_document_bytes",
     "state.encryption": "setting encrypt_state",
-    "state.sync": "later delayed synchronisation comes with the other strategies; immediate is the only one",
+    "state.sync": "later delayed synchronisation comes with the HTTP transports; immediate is the only one",
     "state.conflict strategy": "update strategy",
     "permissions": "later scopes come with refresh; until then a session may what its user may",
     "metadata": "create metadata",

@@ -84,6 +84,8 @@ def test_the_sdk_offers_the_method(operation: Operation) -> None:
 BODIES: dict[str, Any] = {
     "PATCH session-detail": {"metadata": {"device": "phone"}},
     "PATCH document-detail": {"merge": {"a": 1}},
+    "POST document-persist": {"label": "checkout"},
+    "POST document-restore": {"version": 1},
     "POST session-messages": {"data": {"hello": 1}},
     "POST topic-publications": {"data": {"status": "paid"}},
 }

@@ -14,6 +14,7 @@ from session_mgmt.documents import strict
 from session_mgmt.models import Publication, Stream
 from session_mgmt.protocol import codes, frames
 from session_mgmt.protocol.codes import Close
+from session_mgmt.urls import urlpatterns
 from tests.docs.pages import PROTOCOL, Block, blocks, table_rows
 
 TEXT = PROTOCOL.read_text(encoding="utf-8")
@@ -82,6 +83,37 @@ def test_the_table_of_close_codes_is_what_the_server_closes_with() -> None:
     told = {int(code): name.strip("`") for code, name, _ in table_rows(PROTOCOL, "close code")}
     assert told.pop(codes.CLIENT_HEARTBEAT_LOST) == told.pop(codes.CLIENT_OUT_OF_ORDER) == ""
     assert told == {close.value: close.name.lower() for close in Close if close.value >= 4000}
+
+
+def rest_calls() -> set[tuple[str, str]]:
+    """``(METHOD, path)`` of every call in section 13, with the names of the parts taken out."""
+    found = set()
+    for cell, _ in table_rows(PROTOCOL, "call"):
+        methods: list[str] = []
+        for words in re.findall(r"`([^`]+)`", cell):
+            method, _, where = words.partition(" ")
+            methods.append(method)
+            if where:
+                found |= {(method, re.sub(r"\{\w+\}", "{}", where)) for method in methods}
+                methods = []
+    return found
+
+
+def mounted_calls() -> set[tuple[str, str]]:
+    """The same of the URL conf."""
+    found = set()
+    for pattern in urlpatterns:
+        if pattern.name == "nothing":
+            continue
+        view = pattern.callback
+        methods = getattr(view, "actions", None) or [m for m in ("get", "post") if hasattr(view.view_class, m)]
+        where = "/" + re.sub(r"<\w+:\w+>", "{}", str(pattern.pattern))
+        found |= {(method.upper(), where) for method in methods if method != "head"}
+    return found
+
+
+def test_the_table_of_rest_calls_is_what_is_mounted() -> None:
+    assert rest_calls() == mounted_calls()
 
 
 # -- what a real connection sends --------------------------------------------------------------------------------------
