@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from project.databases import postgres_database
 
 SCRATCH = Path(tempfile.mkdtemp(prefix="session-mgmt-hostile-"))
 atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
@@ -81,6 +84,9 @@ def _database(name: str) -> dict[str, Any]:
 
 
 DATABASES = {"default": _database("default"), "people": _database("people")}
+if PEOPLE_URL := os.environ.get("HOSTILE_PEOPLE_URL"):
+    postgres = postgres_database(PEOPLE_URL)
+    DATABASES["people"] = {**postgres, "ATOMIC_REQUESTS": True, "TEST": {"NAME": "hostile_people"}}
 DATABASE_ROUTERS = ["tests.hostile.routers.People"]
 SESSION_MGMT = {"database": "people", "WEBSOCKET_PATH": "/live/"}
 
