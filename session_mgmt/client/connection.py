@@ -62,7 +62,9 @@ class Connection:
         """The next frame, or why there is none: the peer's close, or silence for `deadline` seconds."""
         assert self._socket is not None
         try:
-            message = await asyncio.wait_for(self._socket.recv(), deadline)
+            # Not wait_for: in Python 3.11 it swallows a cancellation that meets the end of the connection.
+            async with asyncio.timeout(deadline):
+                message = await self._socket.recv()
         except TimeoutError:
             return Leave(CLIENT_HEARTBEAT_LOST, "heartbeat_lost", reconnect=True)
         except ConnectionClosed as closed:

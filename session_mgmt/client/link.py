@@ -57,6 +57,7 @@ class Link:
         self._core, self._stats = core, stats
         self._take, self._lost = take, lost
         self._connection: Connection | None = None
+        self._leaving: Leave | None = None
         self.departure: Leave | None = None
 
     async def run(self, address: Address) -> Leave:
@@ -70,6 +71,8 @@ class Link:
             self._core.disconnected()
             self._stats.last_close = f"{leave.code} {leave.name}"
             self._lost(leave, was_ready)
+            if self._leaving is not None:
+                return self._leaving
             if not leave.reconnect or self._core.backoff.exhausted(failures):
                 return leave
             await asyncio.sleep(self._delay(leave, failures))
@@ -80,8 +83,14 @@ class Link:
             self._connection.send(frame)
 
     async def leave(self, code: int, last: Mapping[str, Any] | None = None) -> None:
+        """Close the present connection, if there is one; `run` decides what comes then."""
         if self._connection is not None:
             await self._connection.leave(code, last)
+
+    async def finish(self, last: Mapping[str, Any] | None) -> None:
+        """Close for good, after a `last` frame."""
+        self._leaving = Leave(1000, "closed", reconnect=False)
+        await self.leave(1000, last)
 
     def _delay(self, leave: Leave, failures: int) -> float:
         return self._core.backoff.delay(failures) if leave.retry_after is None else leave.retry_after

@@ -150,7 +150,7 @@ class SessionClient:
     async def close(self) -> None:
         """Close the connection. With a file as storage the client can be started again from it; without, it is gone."""
         self._closed = True
-        await self._link.leave(1000, None if self._storage.durable else {"type": "disconnect"})
+        await self._link.finish(None if self._storage.durable else {"type": "disconnect"})
         running = [*self._tasks] if self._runner is None else [*self._tasks, self._runner]
         for task in running:
             task.cancel()

@@ -40,7 +40,7 @@ class Options:
     kills: int = 20
     seed: int = 1
     unanswered: int = 100
-    calm: float = 5.0
+    calm: float = 4.0
     scale: bool = False
     broken: str | None = None
     keep: Path | None = None
@@ -208,7 +208,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--unanswered", type=int, default=100, help="requests without an answer when a kill lands")
-    parser.add_argument("--calm", type=float, default=5.0, help="seconds without a fault before the first")
+    parser.add_argument("--calm", type=float, default=4.0, help="seconds without a fault before the first")
     parser.add_argument("--scale", action="store_true", help="two servers, and Redis killed and flushed as well")
     parser.add_argument("--break", dest="broken", choices=sorted(breakage.BREAKS), help="a deliberately broken build")
     parser.add_argument("--keep", type=Path, help="a folder for the history, the dump and the servers' logs")

@@ -1,0 +1,71 @@
+"""The Python client through a SIGKILL of the real server: what it was told is true, what it asked for happens once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from session_mgmt.client import SessionClient
+from tests.faults.servers import AppServer, environment, migrate
+
+TOPIC = "faults:client"
+WRITES = 200
+WAIT = 60.0
+
+pytestmark = [pytest.mark.faults, pytest.mark.sqlite, pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[AppServer]:
+    variables = environment("", "", tmp_path / "faults.sqlite3", None)
+    migrate(variables)
+    server = AppServer("A", variables)
+    server.start()
+    yield server
+    server.close()
+
+
+async def test_every_write_takes_effect_once_although_the_server_is_killed_twice(
+    server: AppServer, tmp_path: Path
+) -> None:
+    client = await SessionClient.start(server.url, storage=tmp_path / "client.json")
+    other = await SessionClient.start(server.url, token=client.token)
+    heard: list[Any] = []
+    await other.topics.subscribe(TOPIC, heard.append)
+    for number in range(WRITES):
+        client.state.inc("/n")
+        client.topics.publish(TOPIC, number)
+        client.send({"v": f"sent {number}", "topic": TOPIC})
+        if number in {WRITES // 3, WRITES // 2}:
+            server.kill()
+            await asyncio.to_thread(server.start)
+    await asyncio.wait_for(client.flushed(), WAIT)
+    await other.state.set("/last", True)
+    assert client.state.get("/n") == WRITES
+    assert other.state.get("/n") == WRITES
+    while len(heard) < 2 * WRITES:
+        await asyncio.sleep(0.01)
+    assert [value for value in heard if isinstance(value, int)] == list(range(WRITES))
+    assert sorted(value["v"] for value in heard if isinstance(value, dict)) == sorted(
+        f"sent {number}" for number in range(WRITES)
+    )
+    assert client.stats().losses >= 1
+    await asyncio.gather(client.close(), other.close())
+
+
+async def test_a_new_process_finishes_what_the_old_one_began(server: AppServer, tmp_path: Path) -> None:
+    storage = tmp_path / "client.json"
+    client = await SessionClient.start(server.url, storage=storage)
+    server.kill()
+    for _ in range(20):
+        client.state.inc("/n")
+    await client.close()
+    await asyncio.to_thread(server.start)
+    again = await SessionClient.start(server.url, storage=storage)
+    await asyncio.wait_for(again.flushed(), WAIT)
+    assert again.state.get("/n") == 20
+    await again.close()
