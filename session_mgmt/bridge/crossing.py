@@ -27,6 +27,7 @@ from session_mgmt.backends.doorbell import Listener, RemoteListener, is_shared
 from session_mgmt.bridge.lane import Lane, Sink, Waiting
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import Busy, Unavailable
+from session_mgmt.worker import end_with_parent
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -111,7 +112,8 @@ class Bridge:
 
     def _processes(self) -> ProcessPoolExecutor:
         if self._heavy is None:
-            self._heavy = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+            context = multiprocessing.get_context("spawn")
+            self._heavy = ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent)
         return self._heavy
 
     async def _run(self, pool: ThreadPoolExecutor, work: Callable[[], R]) -> R:

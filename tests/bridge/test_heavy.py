@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from session_mgmt.bridge import bridge
 from session_mgmt.exceptions import Unavailable
+
+SERVER = """
+import os, signal, django
+django.setup()
+from session_mgmt.bridge import bridge
+if __name__ == "__main__":
+    print(bridge().heavy_now(os.getpid), flush=True)
+    signal.pause()
+"""
 
 
 def die() -> None:
@@ -27,3 +38,13 @@ async def test_the_same_holds_for_async_callers() -> None:
     with pytest.raises(Unavailable):
         await bridge().heavy(die)
     assert await bridge().heavy(os.getpid) != os.getpid()
+
+
+def test_the_process_ends_with_a_server_that_was_killed() -> None:
+    server = subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    assert int(server.stdout.readline()) != server.pid
+    server.kill()
+    # The other process holds the same pipe: its end is the end of both.
+    rest, _ = server.communicate(timeout=30)
+    assert rest == ""

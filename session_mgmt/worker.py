@@ -1,0 +1,19 @@
+"""Of a process that does heavy work for a server: it ends with its server, however that one ended."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+
+
+def end_with_parent() -> None:
+    """Watch the parent from a thread: a killed one closes nothing, and a pool's worker would wait for work for ever."""
+    threading.Thread(target=_wait_and_end, name="session_mgmt-parent", daemon=True).start()
+
+
+def _wait_and_end() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(0)
