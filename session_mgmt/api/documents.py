@@ -10,7 +10,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from session_mgmt.actions import bodies, documents, preparing
-from session_mgmt.actions.bodies import Body
 from session_mgmt.actions.outcomes import Outcome
 from session_mgmt.api.description import describe
 from session_mgmt.api.forms import ChangeForm, NothingForm, SyncForm
@@ -48,8 +47,9 @@ class DocumentViewSet(ApiViewSet):
         head = documents.position(row)
         if _is_known(request.headers.get("If-None-Match", ""), head):
             return Response(status=304, headers={"ETag": etag(head)})
-        body = bodies.load(bridge().using, row.pk, limit=settings().max_document_bytes * 2)
-        return Response(_client_state(row, body), headers={"ETag": etag(body.position)})
+        limit = settings().max_document_bytes * 2
+        position, _, raw = bodies.load_raw(bridge().using, row.pk, limit=limit, run=bridge().heavy_now)
+        return Response(_client_state(row, position, raw), headers={"ETag": etag(position)})
 
     @describe(
         "Change a document: exactly one of ops, merge, patch, data",
@@ -158,7 +158,7 @@ def written(outcome: Outcome) -> Response:
     return Response(answer, headers={"ETag": etag(outcome.position)})
 
 
-def _client_state(row: StateDocument, body: Body) -> dict[str, Any]:
+def _client_state(row: StateDocument, position: Position, raw: bytes) -> dict[str, Any]:
     """``ClientState`` at the position that was read, which may be newer than the row."""
-    here = {"version": body.position.offset, "position": body.position.as_json(), "data": body.data}
+    here = {"version": position.offset, "position": position.as_json(), "data": orjson.Fragment(raw)}
     return {**documents.head(row), **here}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from session_mgmt.actions import bodies, cleanup, compaction, documents, heads
+from session_mgmt.bridge import bridge
 from session_mgmt.exceptions import NotFound
 from session_mgmt.models import AuditEntry, StateDocument, StateRevision, StateSnapshot, clock
 from session_mgmt.models.sql import Statements
@@ -178,6 +180,31 @@ def test_a_large_document_is_packed_by_whoever_runs_what_is_heavy(desk: Desk) ->
     assert asked == ["raw", "packed"]
     bodies.load_raw("default", desk.row.pk, limit=LIMIT, run=run)
     assert asked == ["raw", "packed"]
+
+
+def test_another_process_can_pack_it(desk: Desk) -> None:
+    state.replace(desk.session, {"large": ["x" * 1000] * 300})
+    desk.put(("set", "/small", 1))
+    _, _, raw = bodies.load_raw("default", desk.row.pk, limit=LIMIT, run=bridge().heavy_now)
+    assert orjson.loads(raw)["small"] == 1
+    compaction.compact(desk.row.pk, run=bridge().heavy_now)
+    assert desk.row.snapshot_version == 2
+    assert state.get(desk.session)["small"] == 1
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_writers_and_compactions_do_not_disturb_each_other(desk: Desk, settings: Any, encrypted: bool) -> None:
+    keys = {"STATE_KEYS": [("k", "a" * 43 + "=")], "ENCRYPT_STATE": True} if encrypted else {}
+    settings.SESSION_MGMT = {"MAX_REVISIONS": 10, "SNAPSHOT_EVERY": 4, **keys}
+    desk.put(("inc", "/n", 1))
+    with ThreadPoolExecutor(4) as pool:
+        written = [pool.submit(desk.put, ("inc", "/n", 1)) for _ in range(120)]
+        while not all(one.done() for one in written):
+            compaction.compact(desk.row.pk)
+    assert sorted(one.result() for one in written) == list(range(2, 122))
+    compaction.compact(desk.row.pk)
+    assert_whole(desk, [{"n": number} if number else {} for number in range(122)])
+    assert StateRevision.objects.count() <= 10
 
 
 def test_a_cached_head_is_brought_up_to_date_from_the_log(desk: Desk) -> None:
