@@ -237,9 +237,10 @@ def publish_ephemeral(session: ClientSession, topic: str, data: Any) -> None:
     """Tell those who are there now; nothing is stored. Raises ``PublishDenied``."""
     using = settings().database
     access.may_publish(session, topic)
-    statements = Statements(connections[using])
-    streams.ensure(statements, [topic], at=clock.read(using))
-    notices.carry(stream_key(streams.windows(statements, {topic: None})[topic].id), topic, data)
+    found = streams.windows(Statements(connections[using]), {topic: None}).get(topic)
+    if found is not None:
+        # Without a stream nobody follows the topic: to follow makes one.
+        notices.carry(stream_key(found.id), topic, data)
 
 
 def unfollow(session: uuid.UUID, topic: str) -> None:

@@ -192,11 +192,10 @@ def _put(kind: str, target: str, payload: Any, key: str | None) -> Ticket:
 
 
 def _carry(topic: str, data: Any) -> None:
-    using = bridge().using
-    statements = Statements(connections[using])
-    streams.ensure(statements, [topic], at=clock.read(using))
-    found = streams.windows(statements, {topic: None})[topic]
-    notices.carry(stream_key(found.id), topic, data)
+    found = streams.windows(Statements(connections[bridge().using]), {topic: None}).get(topic)
+    if found is not None:
+        # Without a stream nobody follows the topic: to follow makes one.
+        notices.carry(stream_key(found.id), topic, data)
 
 
 def _checked(data: Any, most: int) -> Any:

@@ -106,7 +106,7 @@ def _write(connection: Connection, frame: Update | Publish | Send) -> None:
 
 
 async def _publish_ephemeral(connection: Connection, frame: Publish) -> None:
-    await bridge().call(resuming.publish_ephemeral, connection.attachment.session, frame.topic, frame.data)
+    await bridge().read(resuming.publish_ephemeral, connection.attachment.session, frame.topic, frame.data)
 
 
 def _subscribe(connection: Connection, frame: Subscribe) -> None:
