@@ -360,10 +360,13 @@ def expire_due(*, limit: int, now: datetime | None = None) -> list[uuid.UUID]:
 def _claim_due(using: str, due: datetime, limit: int) -> list[uuid.UUID]:
     statements = Statements(connections[using])
     locked = " FOR UPDATE SKIP LOCKED" if statements.postgres else ""
+    # Materialised: in a nested loop PostgreSQL runs a plain subquery again for each row, past the LIMIT.
     rows = statements.fetch(
-        "UPDATE session_mgmt_sessionactivity SET live = false WHERE session_id IN ("
-        "SELECT session_id FROM session_mgmt_sessionactivity WHERE live AND expires_at <= %s"
-        f" ORDER BY expires_at LIMIT %s{locked}) AND live RETURNING session_id",
+        "WITH due AS MATERIALIZED (SELECT session_id FROM session_mgmt_sessionactivity"
+        " WHERE live AND expires_at <= %s"
+        f" ORDER BY expires_at LIMIT %s{locked})"
+        " UPDATE session_mgmt_sessionactivity SET live = false"
+        " WHERE session_id IN (SELECT session_id FROM due) AND live RETURNING session_id",
         [statements.moment(due), limit],
     )
     return [statements.as_uuid(row[0]) for row in rows]
