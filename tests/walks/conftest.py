@@ -95,6 +95,10 @@ class Peer:
         """Wait until the hub serves this log to us live."""
         await self.say(type="subscribe", id=900, log=log, position=None)
         await self.until(lambda frame: frame["type"] == "reply" and frame["id"] == 900)
+        if log.startswith("state:"):
+            # It comes anew, and the connection is live in the same turn.
+            await self.until_type("snapshot")
+            return
         await self.say(type="ping", id=901)
         await self.until_type("pong")
 
