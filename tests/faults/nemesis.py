@@ -12,7 +12,6 @@ from tests.faults.servers import AppServer
 from tests.faults.workload import Crowd, until
 
 BUSY_SECONDS = 20.0
-BACK_SECONDS = 30.0
 
 
 @dataclass(slots=True)
@@ -25,6 +24,7 @@ class Nemesis:
     redis: services.Redis | None
     chance: random.Random
     at_least: int
+    patience: float
     kills: int = field(default=0)
 
     async def torment(self, kills: int, calm: float) -> None:
@@ -55,7 +55,7 @@ class Nemesis:
         await asyncio.to_thread(server.start)
         self.history.add("nemesis", "ready", server=server.name)
         before = {peer.name: peer.oks for peer in self.crowd.peers}
-        return await until(lambda: all(peer.oks > before[peer.name] for peer in self.crowd.peers), BACK_SECONDS)
+        return await until(lambda: all(peer.oks > before[peer.name] for peer in self.crowd.peers), self.patience)
 
     async def _disturb_redis(self) -> None:
         assert self.redis is not None

@@ -26,6 +26,7 @@ from tests.faults.servers import AppServer, environment, migrate
 from tests.faults.workload import Crowd, until
 
 HEAL_SECONDS = 30.0
+BROKEN_SECONDS = 12.0
 SHOWN = 12
 
 
@@ -44,6 +45,11 @@ class Options:
     scale: bool = False
     broken: str | None = None
     keep: Path | None = None
+
+    @property
+    def patience(self) -> float:
+        """Seconds for what must come back; a broken build may never do so, and need not be waited for."""
+        return BROKEN_SECONDS if self.broken else HEAL_SECONDS
 
     @property
     def demands(self) -> Demands:
@@ -76,9 +82,10 @@ async def run(options: Options, folder: Path, database_url: str, redis: services
             await asyncio.to_thread(server.start)
         await crowd.create()
         crowd.start()
-        nemesis = Nemesis(history, crowd, servers, redis, random.Random(options.seed), options.unanswered)
+        chance = random.Random(options.seed)
+        nemesis = Nemesis(history, crowd, servers, redis, chance, options.unanswered, options.patience)
         await nemesis.torment(options.kills, options.calm)
-        notes = await _heal(crowd, Database(database_url, sqlite))
+        notes = await _heal(crowd, Database(database_url, sqlite), options.patience)
         dump = Database(database_url, sqlite).dump()
     finally:
         await crowd.stop()
@@ -90,21 +97,21 @@ async def run(options: Options, folder: Path, database_url: str, redis: services
     return Outcome(check(history.records, dump, lines, options.demands), history.records, notes)
 
 
-async def _heal(crowd: Crowd, database: Database) -> list[str]:
+async def _heal(crowd: Crowd, database: Database, patience: float) -> list[str]:
     """Wait for every answer and for every reader; what does not come is for the checker to judge."""
     notes = []
-    if not await crowd.settle(HEAL_SECONDS):
-        notes.append(f"{crowd.unanswered} writes are unanswered after {HEAL_SECONDS:.0f} s of peace")
-    if not await until(lambda: database.pending() == 0, HEAL_SECONDS):
-        notes.append(f"{database.pending()} outbox entries are left after {HEAL_SECONDS:.0f} s of peace")
+    if not await crowd.settle(patience):
+        notes.append(f"{crowd.unanswered} writes are unanswered after {patience:.0f} s of peace")
+    if not await until(lambda: database.pending() == 0, patience):
+        notes.append(f"{database.pending()} outbox entries are left after {patience:.0f} s of peace")
     heads = database.heads()
     topics = heads.pop("")
     wanted = {
         group.session: {**heads.get(group.session, {}), **_topic_of(group.topic, topics)} for group in crowd.groups
     }
-    if not await crowd.caught_up(wanted, HEAL_SECONDS):
-        notes.append(f"not every client has caught up after {HEAL_SECONDS:.0f} s of peace")
-    await crowd.read_all(HEAL_SECONDS)
+    if not await crowd.caught_up(wanted, patience):
+        notes.append(f"not every client has caught up after {patience:.0f} s of peace")
+    await crowd.read_all(patience)
     return notes
 
 
