@@ -15,7 +15,7 @@ from django.db import connections, transaction
 from django.db.models import F
 
 from session_mgmt.actions import access, bodies, events, notices, streams, tokens
-from session_mgmt.actions.events import record
+from session_mgmt.actions.events import Record, record
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import (
     ClientForgotten,
@@ -90,11 +90,16 @@ def attach(connect: Connect, *, server: str, transport: str = "websocket", now: 
             at=now,
         )
         logs = _look(using, session, connect.logs, topics, denied, now)
+        heads, facts = ledger.heads(), ledger.facts()
+        synchronised = None if is_new else _synchronised(client, logs)
+        if synchronised is not None:
+            later = events.append(Statements(connections[using]), [synchronised], at=now)
+            heads, facts = heads | later.heads(), [*facts, *later.facts()]
         subscriptions = list(Subscription.objects.using(using).filter(session=session).values_list("topic", flat=True))
         notices.after_commit(
             using,
-            rings=ledger.heads(),
-            facts=ledger.facts(),
+            rings=heads,
+            facts=facts,
             cargo={"replaced": [client.pk, client.generation]},
         )
     return Attachment(
@@ -112,6 +117,19 @@ def attach(connect: Connect, *, server: str, transport: str = "websocket", now: 
         subscriptions=subscriptions,
         queries=counter.count,
     )
+
+
+def _synchronised(client: Client, logs: dict[str, Log]) -> Record | None:
+    """The event of a resume that brings documents to where they are; none if nothing has to move."""
+    moved = {
+        log.name.removeprefix(STATE): [log.asked.offset if log.asked else None, log.head.offset]
+        for log in logs.values()
+        if log.name.startswith(STATE) and log.verdict.mode is not Mode.UP_TO_DATE
+    }
+    if not moved:
+        return None
+    data = {"client_id": client.client_id, "documents": moved}
+    return record(client.session_id, names.STATE_SYNCHRONIZED, data)
 
 
 class _Counter:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import orjson
 from channels.consumer import AsyncConsumer
 
-from session_mgmt.actions import resuming
+from session_mgmt.actions import incidents, resuming
 from session_mgmt.actions.resuming import Attachment
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
@@ -24,7 +24,7 @@ from session_mgmt.consumers.commands import Commands, decode
 from session_mgmt.consumers.connection import Connection, bye
 from session_mgmt.consumers.hub import hub
 from session_mgmt.consumers.outlet import Outlet
-from session_mgmt.exceptions import InvalidFrame, SessionMgmtError
+from session_mgmt.exceptions import AuthError, InvalidFrame, SessionMgmtError
 from session_mgmt.protocol import frames
 from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.frames import Connect
@@ -83,6 +83,7 @@ class SessionConsumer(AsyncConsumer):
             return None
         if event["type"] != "websocket.receive":
             return None
+        frame = None
         try:
             frame = frames.parse(decode(event.get("text") or ""))
             if not isinstance(frame, Connect):
@@ -90,10 +91,20 @@ class SessionConsumer(AsyncConsumer):
             return await bridge().call(resuming.attach, frame, server=hub().server)
         except SessionMgmtError as error:
             _refuse(outlet, error)
+            if isinstance(error, AuthError) and isinstance(frame, Connect):
+                await self._note(frame.token, error)
         except Exception:
             logger.exception("A connection could not be opened")
             _leave(outlet, Close.INTERNAL_ERROR)
         return None
+
+    async def _note(self, token: str, error: AuthError) -> None:
+        """A refused token goes to its session's log, or to the audit trail; a failure of that changes no answer."""
+        client = self.scope.get("client") or (None,)
+        try:
+            await bridge().call(incidents.auth_refused, token, error, ip=client[0])
+        except SessionMgmtError:
+            logger.warning("A refused token could not be noted")
 
     async def _run(self, connection: Connection, receive: Callable[[], Awaitable[Any]]) -> None:
         connection.hang_up_with(asyncio.current_task())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 
 from session_mgmt.actions import sessions
 from session_mgmt.actions.access import SERVER
 from session_mgmt.bridge import bridge, writes
-from session_mgmt.models import Client, Connection, Publication, StateRevision, Stream
+from session_mgmt.models import AuditEntry, Client, Connection, Publication, SessionEvent, StateRevision, Stream
 
 ROOM = "topic:room:1"
 MAIN = "state:main"
@@ -199,6 +200,30 @@ async def test_ending_a_session_closes_its_connections_and_nothing_works_after(p
     two = peers()
     assert (await two.open(created.token.secret))["name"] == "session_terminated"
     assert await two.closed() == 4503
+
+
+async def test_a_resume_that_moves_a_document_is_recorded_once(peers: Any, created: Any) -> None:
+    one = peers()
+    connected = await one.open(created.token.secret, logs={MAIN: None})
+    position = connected["logs"][MAIN]["position"]
+    await one.drop()
+    two = peers()
+    await two.open(created.token.secret, client_id=connected["client_id"], logs={MAIN: position})
+    await two.drop()
+    await bridge().read(writes.update, created.session.pk, "main", "merge", {"a": 1})
+    three = peers()
+    await three.open(created.token.secret, client_id=connected["client_id"], logs={MAIN: position})
+    events = await bridge().read(lambda: list(SessionEvent.objects.filter(type="state_synchronized")))
+    assert [orjson.loads(bytes(event.data))["documents"] for event in events] == [{"main": [0, 1]}]
+
+
+async def test_a_refused_token_is_noted_and_never_stored(peers: Any, created: Any) -> None:
+    one = peers()
+    assert (await one.open("sma_not_a_token_of_ours"))["name"] == "invalid_token"
+    assert await one.closed() == 4501
+    await one.leave()
+    noted = await bridge().read(AuditEntry.objects.get)
+    assert noted.action == "auth_failed" and "sma_" not in str(noted.data)
 
 
 async def test_a_connection_that_drops_is_told_once_as_lost(peers: Any, created: Any) -> None:
