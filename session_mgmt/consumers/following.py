@@ -21,7 +21,7 @@ from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers import verdicts
 from session_mgmt.consumers.outlet import Shared
-from session_mgmt.exceptions import SessionMgmtError, StateUnreadable
+from session_mgmt.exceptions import SessionMgmtError, StateUnreadable, Unavailable
 from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.logs import DOCUMENT_KEY, entries_frame
 from session_mgmt.protocol.position import Position
@@ -40,6 +40,7 @@ class Following:
     def __init__(self, connection: Connection, feed: Feed, log: Log) -> None:
         self._connection, self.feed, self.log = connection, feed, log
         self.sent = log.asked.offset if log.verdict.mode is Mode.ENTRIES and log.asked else log.head.offset
+        self._epoch = log.head.epoch
         self.replayed: tuple[int, int] | None = None
         self.lost_range: tuple[int | None, int] | None = verdicts.lost(log)
         self._parked: deque[tuple[int, str]] = deque()
@@ -152,9 +153,8 @@ class Following:
         # left to come live.
         promised = self.log.head.offset if marked else 0
         while not self._join(promised):
-            if self.sent > self.feed.head:
-                self.feed.catch_up()
-                await self.feed.caught_up()
+            if self.sent > self.feed.head or self._epoch != self.feed.epoch:
+                await self._find_place()
                 continue
             if not await self._send_page(marked=marked):
                 promised = 0
@@ -162,10 +162,29 @@ class Following:
         self._release()
 
     def _join(self, promised: int) -> bool:
-        if self.sent != self.feed.head or self.sent < promised:
+        if self._epoch != self.feed.epoch or self.sent != self.feed.head or self.sent < promised:
             return False
         self.feed.live[self] = None
         return True
+
+    async def _find_place(self) -> None:
+        """The client is ahead of the feed, or in another epoch: either the feed is late, or history was lost."""
+        if self._epoch == self.feed.epoch:
+            self.feed.catch_up()
+            await self.feed.caught_up()
+            if self.sent <= self.feed.head:
+                return
+        asked_at = self.feed.head
+        position = await bridge().read(logs.head, LogRow(self.log.key, self.log.name))
+        if position is None:
+            raise Unavailable()
+        self.feed.correct(position, asked_at=asked_at)
+        if position.epoch == self._epoch and position.offset >= self.sent:
+            return
+        if self.is_document:
+            await self._send_snapshot("history_lost")
+        else:
+            self._tell_gap("history_lost", position)
 
     async def _send_page(self, *, marked: bool) -> bool:
         """The next entries from the log; False if it holds none, and the client has been told of any loss."""
@@ -211,7 +230,7 @@ class Following:
                 "position": at.as_json(),
             }
         )
-        self.sent = at.offset
+        self.sent, self._epoch = at.offset, at.epoch
 
     async def _send_snapshot(self, reason: str) -> None:
         limit = settings().max_document_bytes * 2
@@ -225,7 +244,7 @@ class Following:
             self._connection.push({**head, "url": url})
         else:
             self._connection.outlet.push(orjson.dumps(head)[:-1].decode() + ',"data":' + data.decode() + "}")
-        self.sent = position.offset
+        self.sent, self._epoch = position.offset, position.epoch
         if position.epoch != self.feed.epoch:
             self.feed.correct(position)
         self._release()

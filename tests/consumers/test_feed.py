@@ -4,7 +4,10 @@ twice.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
+
+import pytest
 
 from session_mgmt.actions import bodies, preparing, writing
 from session_mgmt.actions.streams import Publication
@@ -73,6 +76,36 @@ async def test_a_reader_that_stops_reading_is_fed_from_the_log_afterwards(
     while len(seen) < 40:
         seen += await slow.entry(ROOM)
     assert [entry[0] for entry in seen] == list(range(1, 41))
+
+
+@pytest.mark.parametrize("log", [ROOM, MAIN])
+async def test_a_replay_ahead_of_a_log_that_was_cut_is_told_and_does_not_turn_for_ever(
+    peers: Any, created: Any, log: str
+) -> None:
+    one = peers()
+    await one.open(created.token.secret, logs={log: None})
+    await one.until_following(log)
+    (connection,) = hub().connections
+    following = connection.followings[log]
+    following.feed.live.pop(following)
+    following.sent = 99
+    await asyncio.wait_for(following._catch_up(), 10)
+    told = await one.until_type("snapshot" if log == MAIN else "gap")
+    assert (told["reason"], told["position"][1]) == ("history_lost", 0)
+    assert following in following.feed.live
+
+
+async def test_a_replay_never_joins_a_feed_of_another_epoch_where_the_offset_fits(peers: Any, created: Any) -> None:
+    one = peers()
+    await one.open(created.token.secret, logs={ROOM: None})
+    await one.until_following(ROOM)
+    (connection,) = hub().connections
+    following = connection.followings[ROOM]
+    following.feed.live.pop(following)
+    following._epoch = "of the restored backup"
+    await asyncio.wait_for(following._catch_up(), 10)
+    told = await one.until_type("gap")
+    assert (told["reason"], told["position"]) == ("history_lost", [following.feed.epoch, 0, ""])
 
 
 def _document(created: Any) -> int:
