@@ -98,10 +98,18 @@ class _Sender:
         asyncio.run_coroutine_threadsafe(self._flush(), self._loop)
 
     async def _flush(self) -> None:
+        """Send until nothing is left; one at a time, so that a hanging Redis holds one call and no crowd of them."""
+        while (taken := self._take()) is not None:
+            await self._send_out(*taken)
+
+    def _take(self) -> tuple[Heads, list[tuple[str, dict[str, Any]]]] | None:
         with self._lock:
             heads, self._pending = self._pending, {}
             cargo, self._cargo = self._cargo, []
-            self._scheduled = False
+            self._scheduled = bool(heads or cargo)
+        return (heads, cargo) if heads or cargo else None
+
+    async def _send_out(self, heads: Heads, cargo: list[tuple[str, dict[str, Any]]]) -> None:
         layer = _layer()
         try:
             async with asyncio.timeout(SEND_TIMEOUT):
