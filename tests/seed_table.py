@@ -142,7 +142,7 @@ SESSION_CONFIG = {
     "state.compression threshold": "setting compression_threshold",
     "state.maximum": "setting max_document_bytes",
     "state.encryption": "setting encrypt_state",
-    "state.sync": "later delayed synchronisation comes with the HTTP transports; immediate is the only one",
+    "state.sync": "later delayed is the SDK's own choice (`sync` of SessionClient.start), and no field of a session",
     "state.conflict strategy": "update strategy",
     "permissions": "later scopes come with refresh; until then a session may what its user may",
     "metadata": "create metadata",

@@ -1,6 +1,7 @@
 /** The one object that an application holds. It joins the parts; each of them knows one thing. */
 
 import { Auth } from "./auth";
+import type { SyncOptions } from "./batch";
 import { Connection } from "./connection";
 import { ConnectionControls } from "./controls";
 import { Credentials, type CreateOptions } from "./credentials";
@@ -43,6 +44,8 @@ export interface StartOptions extends Surroundings {
   outbox?: Partial<OutboxBounds>;
   /** Settles conflicts of updates that name no strategy; without it the server's settings do. */
   strategy?: Strategy;
+  /** Whether updates go at once, or gather and go as one; 200 and 2000 milliseconds unless told. */
+  sync?: SyncOptions;
 }
 
 interface Parts {
@@ -53,6 +56,7 @@ interface Parts {
   emitter: Emitter<SessionEvents>;
   bounds: OutboxBounds;
   strategy: Strategy | undefined;
+  sync: SyncOptions | undefined;
   /** Where the logs of a session begin that was created just now. */
   begins: Record<string, Position>;
 }
@@ -94,21 +98,21 @@ export class SessionClient {
     const begins = await credentials.obtain(options.create ?? {});
     const slot = `${scope}client:${options.slot ?? ""}:`;
     const record = await ClientRecord.open(env, new Shelf(env.session, slot, warn), slot);
-    const { strategy } = options;
+    const { strategy, sync } = options;
     const bounds = { ...DEFAULT_BOUNDS, ...options.outbox };
-    const client = new SessionClient({ env, rest, credentials, record, emitter, bounds, begins, strategy });
+    const client = new SessionClient({ env, rest, credentials, record, emitter, bounds, begins, strategy, sync });
     if (options.autoConnect !== false) void client.#connection.connect();
     return client;
   }
 
-  private constructor({ env, rest, credentials, record, emitter, bounds, begins, strategy }: Parts) {
+  private constructor({ env, rest, credentials, record, emitter, bounds, begins, strategy, sync }: Parts) {
     this.#rest = rest;
     this.#credentials = credentials;
     this.#record = record;
     this.#emitter = emitter;
     this.#connection = this.#newConnection(env);
     const logbook = (this.#logbook = this.#newLogbook());
-    const writer = (this.#writer = this.#newWriter(env, bounds));
+    const writer = (this.#writer = this.#newWriter(env, bounds, sync));
     const documents = (this.#documents = this.#newDocuments(strategy));
     const timeline = new Timeline(record, emitter, this.#stats);
     const { clock } = env;
@@ -162,6 +166,11 @@ export class SessionClient {
     return quiet(this.#writer.send(data, signal));
   }
 
+  /** Sends the updates that delayed synchronisation holds back. */
+  flush(): void {
+    this.#writer.flush();
+  }
+
   /** A named document; `main` is `state`. */
   document(name: string): StateDocument {
     return this.#documents.get(name);
@@ -176,6 +185,7 @@ export class SessionClient {
    * tab.
    */
   destroy(): void {
+    this.#writer.flush();
     this.connection.stopHeartbeat();
     this.#emitter.clear();
     this.topics.clear();
@@ -213,12 +223,13 @@ export class SessionClient {
     });
   }
 
-  #newWriter(env: Environment, bounds: OutboxBounds): Writer {
-    return new Writer(this.#record, env.clock, bounds, this.#emitter, this.#stats, {
-      send: (frame) => this.#connection.send(frame),
-      replica: (name) => this.#documents.replica(name),
+  #newWriter(env: Environment, bounds: OutboxBounds, sync: SyncOptions | undefined): Writer {
+    const port = {
+      send: (frame: object) => this.#connection.send(frame),
+      replica: (name: string) => this.#documents.replica(name),
       stuck: () => this.#connection.abandon(),
-    });
+    };
+    return new Writer(this.#record, env.clock, bounds, this.#emitter, this.#stats, port, sync && { ...sync, page: env.page });
   }
 
   #newDocuments(strategy: Strategy | undefined): Documents {
@@ -237,6 +248,7 @@ export class SessionClient {
     return new Topics(this.#logbook, this.#record, this.#stats, {
       publish: async (frame, signal) => (await this.#writer.publish(frame, signal)).position ?? null,
       publishEphemeral: async (topic, data) => {
+        this.#writer.flush();
         const checkedData = checked(data, this.#writer.limits);
         this.#connection.send({ type: "publish", topic, data: checkedData, ephemeral: true });
         return null;

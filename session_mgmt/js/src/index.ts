@@ -1,6 +1,7 @@
 /** The public names of the browser client of session_mgmt. */
 
 export { SessionClient, type StartOptions } from "./client";
+export type { SyncOptions } from "./batch";
 export { SessionError, type ErrorFields } from "./errors";
 export { CLOSE } from "./codes";
 export { EVENT_TYPES } from "./events";

@@ -1,5 +1,6 @@
 /** RFC 7396 merge patch. */
 
+import type { UpdateFrame } from "./frames";
 import type { Operation } from "./operations";
 import * as pointer from "./pointer";
 import { isObject, type Json, type JsonObject } from "./values";
@@ -13,6 +14,12 @@ export function mergePatch(target: Json, patch: Json): Json {
     else result[key] = mergePatch(Object.hasOwn(result, key) ? result[key] : undefined, value);
   }
   return result;
+}
+
+/** What an update says, as operations. */
+export function operationsOf({ ops, merge, data }: Pick<UpdateFrame, "ops" | "merge" | "data">): readonly Operation[] {
+  if (ops) return ops;
+  return merge === undefined ? [["set", "", data]] : mergeOperations(merge);
 }
 
 /** The patch as total operations, which give the same for every target. */

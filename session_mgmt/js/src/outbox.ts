@@ -26,6 +26,8 @@ export interface Write {
   bytes: number;
   /** It may have reached the server, so its number can never be given to another write. */
   sent: boolean;
+  /** The last one, while more may be added to it: not sent until it is released. */
+  held: boolean;
   /** Transmissions on this connection that have no receipt yet. */
   unanswered: number;
   settle?: (receipt: ReceiptFrame | SessionError) => void;
@@ -77,18 +79,33 @@ export class Outbox {
     return (this.#writes[0]?.seq ?? this.#record.next) - 1;
   }
 
-  /** Numbers a write, keeps it, and sends it if there is a connection. Throws `outbox_full`. */
-  add(frame: WriteFrame): Write {
+  /** Numbers a write, keeps it, and sends it if there is a connection and it is not held. Throws `outbox_full`. */
+  add(frame: WriteFrame, held = false): Write {
     const bytes = byteLength(JSON.stringify(frame));
-    if (this.size >= this.#bounds.writes || this.#bytes + bytes > this.#bounds.bytes) {
-      throw SessionError.local("outbox_full", "Too many writes wait for the server.", true);
-    }
+    if (this.size >= this.#bounds.writes) throw full();
+    this.#demand(bytes);
     const seq = this.#record.next;
     this.#record.keep(seq, frame);
     this.#record.next = seq + 1;
     const write = this.#take(seq, frame, false, bytes);
+    write.held = held;
     this.#flush();
     return write;
+  }
+
+  /** Gives a write that was never sent another content, kept at once. Throws `outbox_full`. */
+  amend(write: Write, frame: WriteFrame): void {
+    const bytes = byteLength(JSON.stringify(frame));
+    this.#demand(bytes - write.bytes);
+    this.#record.keep(write.seq, frame);
+    this.#bytes += bytes - write.bytes;
+    write.frame = frame;
+    write.bytes = bytes;
+  }
+
+  release(write: Write): void {
+    write.held = false;
+    this.#flush();
   }
 
   /** Takes back a write that was never sent; false if it may have reached the server. */
@@ -144,10 +161,14 @@ export class Outbox {
   }
 
   #take(seq: number, frame: WriteFrame, sent: boolean, bytes = byteLength(JSON.stringify(frame))): Write {
-    const write: Write = { seq, frame, bytes, sent, unanswered: 0 };
+    const write: Write = { seq, frame, bytes, sent, held: false, unanswered: 0 };
     this.#writes.push(write);
     this.#bytes += bytes;
     return write;
+  }
+
+  #demand(bytes: number): void {
+    if (bytes > 0 && this.#bytes + bytes > this.#bounds.bytes) throw full();
   }
 
   #remove(at: number): void {
@@ -161,7 +182,7 @@ export class Outbox {
     // While a retry is planned, later numbers would only be refused by `seq_gap`.
     if (!this.#attached || this.#timer !== null) return;
     for (let write = this.#writes[this.#cursor]; write; write = this.#writes[this.#cursor]) {
-      if (!this.#port.send({ ...onTheWire(write.frame), seq: write.seq })) return;
+      if (write.held || !this.#port.send({ ...onTheWire(write.frame), seq: write.seq })) return;
       write.sent = true;
       write.unanswered += 1;
       this.#cursor += 1;
@@ -217,4 +238,8 @@ export class Outbox {
     if (this.#timer !== null) this.#clock.clearTimeout(this.#timer);
     this.#timer = null;
   }
+}
+
+function full(): SessionError {
+  return SessionError.local("outbox_full", "Too many writes wait for the server.", true);
 }

@@ -13,6 +13,20 @@ export interface PageLike {
 const WINDOW_SIGNS = ["online", "offline", "pageshow"];
 const DOCUMENT_SIGNS = ["visibilitychange", "freeze", "resume"];
 
+/** Calls `leaving` when the page may be about to go; gives the function that ends it. */
+export function watchLeaving(page: PageLike | null, leaving: () => void): () => void {
+  if (page === null) return () => undefined;
+  const hidden = (): void => {
+    if (page.document.visibilityState === "hidden") leaving();
+  };
+  page.window.addEventListener("pagehide", leaving);
+  page.document.addEventListener("visibilitychange", hidden);
+  return () => {
+    page.window.removeEventListener("pagehide", leaving);
+    page.document.removeEventListener("visibilitychange", hidden);
+  };
+}
+
 /** Calls `check` on every sign; gives the function that ends it. A tab that becomes hidden is no reason to check. */
 export function watchPage(page: PageLike | null, check: () => void): () => void {
   if (page === null) return () => undefined;

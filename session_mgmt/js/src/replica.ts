@@ -61,6 +61,12 @@ export class Replica {
     this.#notify("local");
   }
 
+  /** An unsent write says something else now. */
+  amended(origin: Change["origin"]): void {
+    this.#rebuild();
+    this.#notify(origin);
+  }
+
   /** A write was answered. What it did is in the confirmed value, at once or as soon as that has reached `position`. */
   answered(write: Write, position: Position | null): void {
     if (!this.#pending.has(write)) return;

@@ -3,7 +3,7 @@
 import type { Unsubscribe } from "./emitter";
 import { quiet } from "./errors";
 import type { Conflict, Position, ReceiptFrame, Strategy, UpdateFrame } from "./frames";
-import { mergeOperations } from "./merge";
+import { operationsOf } from "./merge";
 import { checkedOperations, type Operation } from "./operations";
 import * as pointer from "./pointer";
 import { replacedBy } from "./replaced";
@@ -187,9 +187,4 @@ export class StateDocument {
       conflicts: receipt.conflicts ?? [],
     };
   }
-}
-
-function operationsOf({ ops, merge, data }: UpdateContent): readonly Operation[] {
-  if (ops) return ops;
-  return merge === undefined ? [["set", "", data]] : mergeOperations(merge);
 }

@@ -1,5 +1,6 @@
 /** Takes the application's writes: checks them, keeps them in the outbox, and settles their promises. */
 
+import { Batch, type Settle, type Sync } from "./batch";
 import type { Emitter } from "./emitter";
 import type { Clock } from "./environment";
 import { SessionError } from "./errors";
@@ -21,6 +22,7 @@ export interface WriterPort {
 }
 
 const FRAME_BYTES = 262_144;
+const MOST_OPERATIONS = 500;
 /** What a frame says around its write. */
 const FRAME_MARGIN = 64;
 
@@ -30,7 +32,10 @@ export class Writer {
   readonly #emitter: Emitter<SessionEvents>;
   readonly #stats: Stats;
   readonly #port: WriterPort;
+  /** Null if every update goes at once. */
+  readonly #batch: Batch | null;
   #frameBytes = FRAME_BYTES;
+  #mostOperations = MOST_OPERATIONS;
 
   constructor(
     record: ClientRecord,
@@ -39,16 +44,21 @@ export class Writer {
     emitter: Emitter<SessionEvents>,
     stats: Stats,
     port: WriterPort,
+    sync?: Sync,
   ) {
     this.#emitter = emitter;
     this.#stats = stats;
     this.#port = port;
     const { send, stuck } = port;
     this.outbox = new Outbox(record, clock, { send, stuck, rebase: (...refused) => this.#rebase(...refused) }, bounds);
+    const { replica } = port;
+    const fits = (frame: UpdateFrame): boolean => this.#fits(frame);
+    this.#batch = sync?.mode === "delayed" ? new Batch(this.outbox, clock, sync, { fits, replica }) : null;
   }
 
   takeLimits(limits: Record<string, number>): void {
     this.#frameBytes = limits.frame_bytes ?? FRAME_BYTES;
+    this.#mostOperations = limits.ops ?? MOST_OPERATIONS;
     this.limits = {
       depth: limits.depth ?? DEFAULT_VALUE_LIMITS.depth,
       keyBytes: limits.key_bytes ?? DEFAULT_VALUE_LIMITS.keyBytes,
@@ -60,11 +70,19 @@ export class Writer {
   write(content: () => WriteFrame, signal?: AbortSignal): Promise<ReceiptFrame> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(signal.reason);
-      const write = this.outbox.add(this.#fitting(content()));
-      write.settle = (answer) => (answer instanceof SessionError ? reject(answer) : resolve(answer));
-      this.#replicaOf(write)?.expect(write);
-      signal?.addEventListener("abort", () => this.#aborted(write, signal, reject), { once: true });
+      const settle: Settle = (answer) => (answer instanceof SessionError ? reject(answer) : resolve(answer));
+      const takeBack = this.#take(this.#fitting(content()), settle);
+      const aborted = (): void => {
+        takeBack();
+        reject(signal?.reason);
+      };
+      signal?.addEventListener("abort", aborted, { once: true });
     });
+  }
+
+  /** Sends the updates that wait for their delay. */
+  flush(): void {
+    this.#batch?.flush();
   }
 
   async send(data: Json, signal?: AbortSignal): Promise<Json> {
@@ -91,6 +109,7 @@ export class Writer {
 
   /** Gives up what was not confirmed, and begins to count anew. */
   abandon(reason: string): UnsentWrite[] {
+    this.#batch?.forget();
     const writes = this.outbox.abandon();
     const error = SessionError.local(reason, `The write can no longer be sent: ${reason}.`);
     for (const write of writes) write.settle?.(error);
@@ -99,6 +118,7 @@ export class Writer {
 
   /** Ends the waiting; the writes stay for the next page. */
   destroy(): void {
+    this.#batch?.destroy();
     this.outbox.detach();
     const error = SessionError.local("destroyed", "The client was destroyed; its writes wait for the next start.");
     for (const write of this.outbox.writes) write.settle?.(error);
@@ -110,9 +130,22 @@ export class Writer {
     throw SessionError.local("frame_too_large", `A write is larger than ${this.#frameBytes} bytes.`);
   }
 
-  #aborted(write: Write, signal: AbortSignal, reject: (reason: unknown) => void): void {
-    if (this.outbox.withdraw(write)) this.#replicaOf(write)?.answered(write, null);
-    reject(signal.reason);
+  #fits(frame: UpdateFrame): boolean {
+    const bytes = byteLength(JSON.stringify(frame)) + FRAME_MARGIN;
+    return bytes <= this.#frameBytes && (frame.ops?.length ?? 0) <= this.#mostOperations;
+  }
+
+  /** Gives what takes the write back, if it was never sent. */
+  #take(frame: WriteFrame, settle: Settle): () => void {
+    if (this.#batch && frame.type === "update") return this.#batch.take(frame, settle);
+    // What was written before goes before.
+    this.flush();
+    const write = this.outbox.add(frame);
+    write.settle = settle;
+    this.#replicaOf(write)?.expect(write);
+    return () => {
+      if (this.outbox.withdraw(write)) this.#replicaOf(write)?.answered(write, null);
+    };
   }
 
   /**

@@ -534,6 +534,87 @@ export declare class Auth {
 	/** Calls back when the token is no good any more: let the user log in, then start again. */
 	onAuthRequired(listener: (data: Json, entry: SessionEntry) => void): Unsubscribe;
 }
+declare class ClientRecord {
+	#private;
+	private constructor();
+	/**
+	 * The record of this tab. If another tab holds its lock, this tab's storage is a copy of the other's: the copied
+	 * writes are the other's to send, and this tab starts as a new client.
+	 */
+	static open(env: Environment, shelf: Shelf, scope: string): Promise<ClientRecord>;
+	get session(): string | null;
+	get client(): string | null;
+	get next(): number;
+	set next(seq: number);
+	belongTo(session: string, client: string | null): void;
+	/** The unanswered writes of an earlier page, in the order of their numbers. */
+	writes(): [
+		seq: number,
+		write: WriteFrame
+	][];
+	keep(seq: number, write: WriteFrame): void;
+	drop(seq: number): void;
+	position(log: string): Position | null;
+	setPosition(log: string, position: Position | null): void;
+	release(): void;
+}
+export interface OutboxBounds {
+	writes: number;
+	bytes: number;
+}
+export interface Write {
+	seq: number;
+	frame: WriteFrame;
+	bytes: number;
+	/** It may have reached the server, so its number can never be given to another write. */
+	sent: boolean;
+	/** The last one, while more may be added to it: not sent until it is released. */
+	held: boolean;
+	/** Transmissions on this connection that have no receipt yet. */
+	unanswered: number;
+	settle?: (receipt: ReceiptFrame | SessionError) => void;
+}
+export interface Change {
+	origin: "local" | "server";
+	version: number;
+}
+export type Listener = (value: Json | undefined, change: Change) => void;
+declare class Replica {
+	#private;
+	/** Where the confirmed value stands; null until the server has sent it. */
+	position: Position | null;
+	/** What the application sees. Operations are total, so the pending ones apply to whatever was confirmed. */
+	get view(): Json;
+	get version(): number;
+	get pending(): number;
+	on(path: string, listener: Listener): Unsubscribe;
+	/** Shows a write before the server has answered it. */
+	expect(write: Write): void;
+	/** An unsent write says something else now. */
+	amended(origin: Change["origin"]): void;
+	/** A write was answered. What it did is in the confirmed value, at once or as soon as that has reached `position`. */
+	answered(write: Write, position: Position | null): void;
+	/** The confirmed value now stands here; null when another life of the document begins. */
+	moved(position: Position | null): void;
+	/** The server says that a snapshot will come: until then answers may be ahead of what is here. */
+	awaitSnapshot(): void;
+	/** Applies one version's operations; `own` is the number of this client's write that made it. Then `settled`. */
+	advance(operations: readonly Operation[], own: number | null): void;
+	/** Takes a snapshot. Writes up to `decided` were answered before it was made, so it holds what they did. */
+	replace(data: Json, decided: number): void;
+	/** Shows what `advance` and `replace` did. */
+	settled(): void;
+	dropPending(): void;
+	clear(): void;
+}
+/** When updates are sent; times in milliseconds. */
+export interface SyncOptions {
+	mode: "immediate" | "delayed";
+	/** Without a further update. */
+	delay?: number;
+	/** After the first update, however many follow. */
+	maxDelay?: number;
+}
 export interface HeartbeatPort {
 	/** Asks the server for a sign of life. */
 	probe(): void;
@@ -624,75 +705,6 @@ declare class Connection {
 	ask(frame: object, answer: (frame: ServerFrame) => void): boolean;
 	/** Gives this connection up and comes back. */
 	abandon(code?: number): void;
-}
-declare class ClientRecord {
-	#private;
-	private constructor();
-	/**
-	 * The record of this tab. If another tab holds its lock, this tab's storage is a copy of the other's: the copied
-	 * writes are the other's to send, and this tab starts as a new client.
-	 */
-	static open(env: Environment, shelf: Shelf, scope: string): Promise<ClientRecord>;
-	get session(): string | null;
-	get client(): string | null;
-	get next(): number;
-	set next(seq: number);
-	belongTo(session: string, client: string | null): void;
-	/** The unanswered writes of an earlier page, in the order of their numbers. */
-	writes(): [
-		seq: number,
-		write: WriteFrame
-	][];
-	keep(seq: number, write: WriteFrame): void;
-	drop(seq: number): void;
-	position(log: string): Position | null;
-	setPosition(log: string, position: Position | null): void;
-	release(): void;
-}
-export interface OutboxBounds {
-	writes: number;
-	bytes: number;
-}
-export interface Write {
-	seq: number;
-	frame: WriteFrame;
-	bytes: number;
-	/** It may have reached the server, so its number can never be given to another write. */
-	sent: boolean;
-	/** Transmissions on this connection that have no receipt yet. */
-	unanswered: number;
-	settle?: (receipt: ReceiptFrame | SessionError) => void;
-}
-export interface Change {
-	origin: "local" | "server";
-	version: number;
-}
-export type Listener = (value: Json | undefined, change: Change) => void;
-declare class Replica {
-	#private;
-	/** Where the confirmed value stands; null until the server has sent it. */
-	position: Position | null;
-	/** What the application sees. Operations are total, so the pending ones apply to whatever was confirmed. */
-	get view(): Json;
-	get version(): number;
-	get pending(): number;
-	on(path: string, listener: Listener): Unsubscribe;
-	/** Shows a write before the server has answered it. */
-	expect(write: Write): void;
-	/** A write was answered. What it did is in the confirmed value, at once or as soon as that has reached `position`. */
-	answered(write: Write, position: Position | null): void;
-	/** The confirmed value now stands here; null when another life of the document begins. */
-	moved(position: Position | null): void;
-	/** The server says that a snapshot will come: until then answers may be ahead of what is here. */
-	awaitSnapshot(): void;
-	/** Applies one version's operations; `own` is the number of this client's write that made it. Then `settled`. */
-	advance(operations: readonly Operation[], own: number | null): void;
-	/** Takes a snapshot. Writes up to `decided` were answered before it was made, so it holds what they did. */
-	replace(data: Json, decided: number): void;
-	/** Shows what `advance` and `replace` did. */
-	settled(): void;
-	dropPending(): void;
-	clear(): void;
 }
 export interface WriteOptions {
 	/** Before the write was sent, aborting takes it back; later, it only ends the waiting. */
@@ -892,6 +904,8 @@ export interface StartOptions extends Surroundings {
 	outbox?: Partial<OutboxBounds>;
 	/** Settles conflicts of updates that name no strategy; without it the server's settings do. */
 	strategy?: Strategy;
+	/** Whether updates go at once, or gather and go as one; 200 and 2000 milliseconds unless told. */
+	sync?: SyncOptions;
 }
 export declare class SessionClient {
 	#private;
@@ -918,6 +932,8 @@ export declare class SessionClient {
 	onMessage(callback: (data: Json, entry: SessionEntry) => void): Unsubscribe;
 	/** Calls the application's handler once, also over drops and reloads; resolves with what it returned. */
 	send(data: Json, { signal }?: WriteOptions): Promise<Json>;
+	/** Sends the updates that delayed synchronisation holds back. */
+	flush(): void;
 	/** A named document; `main` is `state`. */
 	document(name: string): StateDocument;
 	stats(): ClientStats;

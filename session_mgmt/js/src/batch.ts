@@ -1,0 +1,157 @@
+/** Delayed synchronisation: updates gather in the last, still unsent write of the outbox, and go as one. */
+
+import { coalesced } from "./coalesce";
+import type { Clock } from "./environment";
+import type { SessionError } from "./errors";
+import type { ReceiptFrame, UpdateFrame } from "./frames";
+import { operationsOf } from "./merge";
+import type { Operation } from "./operations";
+import type { Outbox, Write } from "./outbox";
+import { watchLeaving, type PageLike } from "./page";
+import { replacedBy } from "./replaced";
+import type { Replica } from "./replica";
+import type { Json } from "./values";
+
+/** When updates are sent; times in milliseconds. */
+export interface SyncOptions {
+  mode: "immediate" | "delayed";
+  /** Without a further update. */
+  delay?: number;
+  /** After the first update, however many follow. */
+  maxDelay?: number;
+}
+
+/** With the page that may go before the time has come. */
+export type Sync = SyncOptions & { page: PageLike | null };
+
+export type Settle = (answer: ReceiptFrame | SessionError) => void;
+
+export interface BatchPort {
+  fits(frame: UpdateFrame): boolean;
+  replica(document: string): Replica | undefined;
+}
+
+interface Part {
+  frame: UpdateFrame;
+  settle: Settle;
+}
+
+interface Draft {
+  write: Write;
+  /** What was there before the first part. */
+  view: Json;
+  parts: Part[];
+  began: number;
+}
+
+const DELAY = 200;
+const MAX_DELAY = 2000;
+
+export class Batch {
+  readonly #outbox: Outbox;
+  readonly #clock: Clock;
+  readonly #port: BatchPort;
+  readonly #delay: number;
+  readonly #maxDelay: number;
+  readonly #unwatch: () => void;
+  #draft: Draft | null = null;
+  #timer: unknown = null;
+
+  constructor(outbox: Outbox, clock: Clock, sync: Sync, port: BatchPort) {
+    this.#outbox = outbox;
+    this.#clock = clock;
+    this.#delay = sync.delay ?? DELAY;
+    this.#maxDelay = sync.maxDelay ?? MAX_DELAY;
+    this.#port = port;
+    this.#unwatch = watchLeaving(sync.page, () => this.flush());
+  }
+
+  /** Takes an update that fits a frame; gives what takes it back, which is false once it was sent. */
+  take(frame: UpdateFrame, settle: Settle): () => boolean {
+    const part = { frame, settle };
+    const draft = this.#join(part) ?? this.#begin(part);
+    this.#plan(draft);
+    return () => this.#takeBack(draft, part);
+  }
+
+  /** Sends what waits; without a connection it waits in the outbox, closed. */
+  flush(): void {
+    this.#clearTimer();
+    const draft = this.#draft;
+    this.#draft = null;
+    if (draft) this.#outbox.release(draft.write);
+  }
+
+  /** Lets go of what the outbox has given up. */
+  forget(): void {
+    this.#clearTimer();
+    this.#draft = null;
+  }
+
+  destroy(): void {
+    this.forget();
+    this.#unwatch();
+  }
+
+  #begin(part: Part): Draft {
+    this.flush();
+    const replica = this.#port.replica(part.frame.doc);
+    const view = replica?.view;
+    const write = this.#outbox.add(part.frame, true);
+    const draft = { write, view, parts: [part], began: this.#clock.now() };
+    write.settle = (answer) => draft.parts.forEach(({ settle }) => settle(answer));
+    replica?.expect(write);
+    this.#draft = draft;
+    return draft;
+  }
+
+  #join(part: Part): Draft | null {
+    const draft = this.#draft;
+    if (!draft || !sameGround(draft.write.frame as UpdateFrame, part.frame)) return null;
+    const ops = coalesced(operationsOf(draft.write.frame as UpdateFrame), operationsOf(part.frame));
+    const frame = amended(draft, ops);
+    if (!this.#port.fits(frame)) return null;
+    this.#outbox.amend(draft.write, frame);
+    draft.parts.push(part);
+    this.#port.replica(frame.doc)?.amended("local");
+    return draft;
+  }
+
+  #takeBack(draft: Draft, part: Part): boolean {
+    const { write, parts } = draft;
+    if (write.sent || !this.#outbox.writes.includes(write)) return false;
+    const replica = this.#port.replica(part.frame.doc);
+    parts.splice(parts.indexOf(part), 1);
+    if (parts.length > 0) {
+      const ops = parts.map(({ frame }) => operationsOf(frame)).reduce((list, more) => coalesced(list, more));
+      this.#outbox.amend(write, amended(draft, ops));
+      replica?.amended("server");
+      return true;
+    }
+    if (this.#draft === draft) this.forget();
+    this.#outbox.withdraw(write);
+    replica?.answered(write, null);
+    return true;
+  }
+
+  #plan(draft: Draft): void {
+    this.#clearTimer();
+    const left = draft.began + this.#maxDelay - this.#clock.now();
+    this.#timer = this.#clock.setTimeout(() => this.flush(), Math.max(0, Math.min(this.#delay, left)));
+  }
+
+  #clearTimer(): void {
+    if (this.#timer !== null) this.#clock.clearTimeout(this.#timer);
+    this.#timer = null;
+  }
+}
+
+/** One update has one document, strategy and base: on another base the server would see other conflicts. */
+function sameGround(a: UpdateFrame, b: UpdateFrame): boolean {
+  return a.doc === b.doc && a.strategy === b.strategy && a.base === b.base && a.epoch === b.epoch;
+}
+
+function amended({ write, view }: Draft, ops: readonly Operation[]): UpdateFrame {
+  const { ops: _ops, merge: _merge, data: _data, ...around } = write.frame as UpdateFrame;
+  return { ...around, ...(around.replaced ? { replaced: replacedBy(view, ops) } : {}), ops: [...ops] };
+}
