@@ -11,7 +11,7 @@ from session_mgmt.actions import bodies, merges, preparing, unreadable
 from session_mgmt.actions.merges import Merge
 from session_mgmt.actions.state import Update
 from session_mgmt.conf import settings
-from session_mgmt.documents import operations, pointer, size, strict, touched
+from session_mgmt.documents import operations, pointer, replaced, size, strict, touched
 from session_mgmt.documents.errors import DocumentError
 from session_mgmt.documents.merge import Value
 from session_mgmt.documents.operations import Op
@@ -62,12 +62,21 @@ def find(document: int, id_: uuid.UUID) -> StateConflict:
     return row
 
 
-def resolution(row: StateConflict, keep: str, value: Value = MISSING) -> Update:
+def parsed(text: str) -> JSON:
+    """A value that somebody typed, under the rules of every transport. Raises ``SessionMgmtError``."""
+    try:
+        return strict.loads(text, preparing.limits(), settings().max_document_bytes)
+    except DocumentError as error:
+        raise preparing.translated(error) from error
+
+
+def resolution(row: StateConflict, keep: str, value: Value = MISSING, *, seen: str | None = None) -> Update:
     """The update that settles a record: an ordinary change of the head, or none for ``server``.
 
     ``keep``: ``server`` leaves the document as it is, ``client`` sets what lost, ``value`` sets ``value`` (MISSING
-    removes). Raises ``InvalidField``, ``Conflict`` where a place in an array is another one by now, and errors of
-    documents.
+    removes). ``seen`` is the digest of what stood there when somebody decided, empty for nothing (as of
+    ``viewing.standing``). Raises ``InvalidField``, ``Conflict`` where another value stands there by now or a place in
+    an array may be another one, and errors of documents.
     """
     if keep not in (SERVER, CLIENT, VALUE):
         raise InvalidField("keep is server, client or value.", field="keep")
@@ -76,6 +85,8 @@ def resolution(row: StateConflict, keep: str, value: Value = MISSING) -> Update:
     path = _path(row)
     if keep != SERVER and _moved(body.data, path, server):
         raise Conflict("The array has changed since.", position=body.position.as_json(), paths=[path])
+    if keep != SERVER and seen is not None and seen != (replaced.digest(pointer.value(body.data, path)) or ""):
+        raise Conflict("The value has changed since.", position=body.position.as_json(), paths=[path])
     ops = () if keep == SERVER else _ops(path, client if keep == CLIENT else _checked(value))
     result = operations.apply(body.data, ops)
     return Update(

@@ -18,7 +18,7 @@ from session_mgmt.conf import settings
 from session_mgmt.documents import chain, operations, rebuild, touched
 from session_mgmt.documents import diff as differences
 from session_mgmt.exceptions import Conflict, DocumentLimit, InvalidField, NotFound
-from session_mgmt.models import StateRevision, StateSnapshot, clock
+from session_mgmt.models import StateDocument, StateRevision, StateSnapshot, clock
 from session_mgmt.models.clock import as_text
 from session_mgmt.models.sql import Statements
 
@@ -101,6 +101,19 @@ def version_of(document: int, label: str) -> int:
     if not rows:
         raise NotFound("There is no checkpoint of this label.")
     return int(rows[0])
+
+
+def version_at(document: int, moment: datetime) -> int:
+    """The version that stood at a moment. Raises ``NotFound`` where the log begins later."""
+    using = settings().database
+    rows = StateRevision.objects.using(using).filter(document=document, at__lte=moment)
+    version = rows.order_by("-version").values_list("version", flat=True).first()
+    if version is not None:
+        return int(version)
+    oldest = StateDocument.objects.using(using).values_list("oldest_revision", flat=True).filter(pk=document).first()
+    if oldest != 1:
+        raise NotFound("The log begins later than that.")
+    return 0
 
 
 def diff(document: int, first: int, second: int) -> list[dict[str, Any]]:

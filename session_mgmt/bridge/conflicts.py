@@ -17,7 +17,9 @@ from session_mgmt.exceptions import Busy, DocumentNotFound, DocumentTooLarge, In
 PREPARATIONS = 5
 
 
-def resolve(session: uuid.UUID, name: str, id_: uuid.UUID, keep: str, value: Value = MISSING) -> Outcome:
+def resolve(
+    session: uuid.UUID, name: str, id_: uuid.UUID, keep: str, value: Value = MISSING, *, seen: str | None = None
+) -> Outcome:
     """Settle a record as ``actions.conflicts.resolution`` tells. Raises ``NotFound`` and as that does.
 
     Outside transactions only, because the decision must see the document.
@@ -29,7 +31,7 @@ def resolve(session: uuid.UUID, name: str, id_: uuid.UUID, keep: str, value: Val
         raise DocumentNotFound()
     row = conflicts.find(document, id_)
     for _ in range(PREPARATIONS):
-        update = conflicts.resolution(row, keep, value)
+        update = conflicts.resolution(row, keep, value, seen=seen)
         if (update.exact_size or 0) > settings().max_document_bytes:
             raise DocumentTooLarge(size=update.exact_size, limit=settings().max_document_bytes)
         decision = bridge().write(Member(replace(update, session=session)))

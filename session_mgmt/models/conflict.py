@@ -39,6 +39,7 @@ class StateConflict(models.Model):
     class Meta:
         verbose_name = _("state conflict")
         verbose_name_plural = _("state conflicts")
+        permissions = [("resolve_stateconflict", "Can resolve state conflicts")]
         indexes = [models.Index(fields=["document", "resolved_at"], name="sm_conflict_open")]
 
     def __str__(self) -> str:

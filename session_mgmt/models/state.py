@@ -42,6 +42,10 @@ class StateDocument(models.Model):
     class Meta:
         verbose_name = _("state document")
         verbose_name_plural = _("state documents")
+        permissions = [
+            ("restore_statedocument", "Can restore earlier versions of state documents"),
+            ("maintain_statedocument", "Can label, compact and verify state documents"),
+        ]
         constraints = [
             models.UniqueConstraint(fields=["session", "name"], name="sm_document"),
             models.CheckConstraint(

@@ -1,0 +1,54 @@
+"""Values as text for people: cut where they are long, and with nothing in them that would deceive the eye."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import islice
+from typing import Final, NamedTuple
+
+from session_mgmt.documents.values import JSON
+
+# Control and format characters are written out: an override of the writing direction makes a text look like another,
+# and what has no width hides. The joiners stay, for scripts and emoji need them.
+_DECEPTIVE = re.compile(
+    "[\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+)
+# Pieces of indented JSON that are made at most; each has a character or more.
+_PIECES: Final = 20_000
+
+
+class Shown(NamedTuple):
+    """A text, and whether it was cut."""
+
+    text: str
+    is_cut: bool
+
+
+def quoted(text: str, most: int) -> Shown:
+    """A string as JSON, of at most `most` characters of its own."""
+    return Shown(_plain(json.dumps(text[:most], ensure_ascii=False)), len(text) > most)
+
+
+def plain(text: str, most: int) -> Shown:
+    """A string without quotes, for names and parts of strings."""
+    shown, is_cut = quoted(text, most)
+    return Shown(shown[1:-1].replace('\\"', '"'), is_cut)
+
+
+def pretty(value: JSON, most: int) -> Shown:
+    """Indented JSON of at most about `most` characters; no more than that is made of a large value."""
+    if isinstance(value, str):
+        return quoted(value, most)
+    pieces: list[str] = []
+    room = most
+    for piece in islice(json.JSONEncoder(ensure_ascii=False, indent=2).iterencode(value), _PIECES):
+        pieces.append(piece[:room])
+        room -= len(piece)
+        if room < 0:
+            return Shown(_plain("".join(pieces)), True)
+    return Shown(_plain("".join(pieces)), len(pieces) == _PIECES)
+
+
+def _plain(text: str) -> str:
+    return _DECEPTIVE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
