@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from itertools import accumulate
 from typing import Final
@@ -9,6 +10,7 @@ from typing import Final
 import orjson
 
 from session_mgmt.documents.errors import (
+    DocumentError,
     DocumentTooLarge,
     ForbiddenKey,
     InvalidJSON,
@@ -32,6 +34,10 @@ _STEPS: Final = {ord("["): 1, ord("]"): -1}
 # orjson turns integers from 2^64 on silently into floats; shorter ones are checked as values.
 _ODD_FLOAT = re.compile(rb"\.0(?![0-9])|e\+")
 _HUGE_INTEGER = re.compile(rb"(?:^|[\s,:\[])-?[0-9]{17,}+(?![.eE])")
+# Numbers that may be infinite: by their digits, or by their exponent. Possessive, so that all digits are read once.
+_VAST = re.compile(
+    rb"(?<![0-9.])(?:[0-9]{309,}+(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+|[0-9]++(?:\.[0-9]++)?+[eE]\+?[0-9]{3,}+)"
+)
 
 
 def loads(raw: bytes | str, limits: Limits, max_bytes: int) -> JSON:
@@ -49,7 +55,7 @@ def loads(raw: bytes | str, limits: Limits, max_bytes: int) -> JSON:
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise InvalidJSON("The text is not valid JSON in UTF-8.") from error
+        raise _unreadable(data) from error
     if _is_plain(data, value, limits):
         return value
     return _examined(data, value, limits)
@@ -79,6 +85,13 @@ def _as_bytes(raw: bytes | str) -> bytes:
         return raw.encode()
     except UnicodeEncodeError as error:
         raise InvalidJSON("The text holds a lone surrogate.") from error
+
+
+def _unreadable(data: bytes) -> DocumentError:
+    """Why the parser gave up: a number that no double holds is valid JSON, and refused as it is in Python values."""
+    if any(float(found[0]) == math.inf for found in _VAST.finditer(_outside_strings(data))):
+        return NumberOutOfRange("A number is not finite.")
+    return InvalidJSON("The text is not valid JSON in UTF-8.")
 
 
 def _is_plain(data: bytes, value: JSON, limits: Limits) -> bool:
