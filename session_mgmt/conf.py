@@ -78,7 +78,9 @@ class Settings:
     max_conflicts: int = _setting(100, "Open conflicts of one document under manual; beyond it an update is refused.")
     max_conflict_bytes: int = _setting(1024 * 1024, "Their values together.")
     compression_threshold: int = _setting(10 * 1024, "Below it the row fits a page anyway.")
-    snapshot_every: int = _setting(64, "Revisions; bounds what a reader must replay.")
+    snapshot_every: int = _setting(
+        64, "Revisions at least; more for a large document, until a reader would have a quarter more to do."
+    )
     max_revisions: int = _setting(1000, "Revisions of one document's log; a client further behind gets a snapshot.")
     max_log_bytes: int = _setting(10 * 1024 * 1024, "Operations of one document's log; twice a document.")
     log_retention: timedelta = _setting(timedelta(hours=24), "Older revisions go, about; labelled checkpoints stay.")

@@ -15,7 +15,7 @@ from typing import Any
 from django.db import connections, transaction
 from django.db.models import F, Q
 
-from session_mgmt.actions import bodies, stored, unreadable
+from session_mgmt.actions import bodies, state, stored, unreadable
 from session_mgmt.actions.stored import Head, Runner, here
 from session_mgmt.conf import Settings, settings
 from session_mgmt.documents import rebuild
@@ -25,6 +25,7 @@ from session_mgmt.models.sql import Statements
 
 # Taken off in larger pieces, or a full log would be rebuilt for every revision that comes.
 _KEPT_SHARE = 0.75
+_LEAST_SHARE = 0.25
 _AGE_SLACK = 1.25
 _LATE_SNAPSHOTS = 4
 # Beside the one where the log begins, and those with labels.
@@ -48,6 +49,17 @@ def compact(document: int, *, now: datetime | None = None, run: Runner = here) -
     )
     with unreadable.audited(limits.database, document):
         return _trim(limits, document, at, run)
+
+
+def compact_lagging(document: int, *, run: Runner = here) -> int:
+    """As ``compact``, if the document is still due: it was asked for several times while one snapshot was taken."""
+    rows = Statements(connections[settings().database]).fetch(
+        f"SELECT COUNT(*), COALESCE(SUM(LENGTH(r.ops)), 0), MAX(d.size) FROM {stored.DOCUMENT} d"
+        f" JOIN {stored.REVISION} r ON r.document_id = d.id AND r.version > d.snapshot_version WHERE d.id = %s",
+        [document],
+    )
+    ((pending, size_of_ops, size),) = rows
+    return compact(document, run=run) if pending and state.is_lagging(pending, size_of_ops, size) else 0
 
 
 def compact_due(limit: int, *, now: datetime | None = None) -> int:
@@ -136,9 +148,15 @@ def _first_kept(statements: Statements, limits: Settings, head: Head, at: dateti
 
 
 def _by_count(limits: Settings, head: Head) -> int:
+    """Rather where a snapshot stands already, if that leaves enough: another one would cost O(document)."""
     if head.position.offset - head.oldest + 1 <= limits.max_revisions:
         return head.oldest
-    return head.position.offset - int(limits.max_revisions * _KEPT_SHARE) + 1
+    first = head.position.offset - int(limits.max_revisions * _KEPT_SHARE) + 1
+    last = head.position.offset - int(limits.max_revisions * _LEAST_SHARE) + 1
+    plain = StateSnapshot.objects.using(limits.database).filter(document=head.document, label__isnull=True)
+    standing = plain.filter(version__gte=first - 1, version__lt=last).order_by("version")
+    version = standing.values_list("version", flat=True).first()
+    return first if version is None else version + 1
 
 
 def _by_age(statements: Statements, limits: Settings, head: Head, at: datetime) -> int:

@@ -21,7 +21,7 @@ from session_mgmt.actions.merges import Merge
 from session_mgmt.actions.outcomes import Appended, Outcome, accepted, refused
 from session_mgmt.actions.vaults import Vault
 from session_mgmt.conf import settings
-from session_mgmt.documents import chain, merge, operations, touched
+from session_mgmt.documents import chain, merge, operations, rebuild, touched
 from session_mgmt.exceptions import (
     Conflict,
     DocumentNotFound,
@@ -114,6 +114,20 @@ class _Head:
     @property
     def position(self) -> Position:
         return Position(self.epoch, self.version, self.tag)
+
+    def is_lagging(self) -> bool:
+        # The bytes of the whole log: it does not matter that this says yes too often, for it is looked at again.
+        return is_lagging(self.version - self.snapshot_version, self.log_bytes, self.size)
+
+
+def is_lagging(pending: int, pending_bytes: int, size: int) -> bool:
+    """Whether a document with so many revisions after its last snapshot is due for one: readers replay much, or the
+    log will be cut and no snapshot would stand there.
+    """
+    now = settings()
+    if pending < now.snapshot_every:
+        return False
+    return pending > now.max_revisions // 2 or rebuild.is_long(pending, pending_bytes, size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,11 +290,9 @@ class DocumentLedger:
             if (head := self._heads[document])
         ]
 
-    def lagging(self, every: int) -> list[int]:
-        """Documents whose last snapshot is ``every`` or more versions behind."""
-        return [
-            key for key, head in self._heads.items() if head.moved and head.version - head.snapshot_version >= every
-        ]
+    def lagging(self) -> list[int]:
+        """Documents that are due for a snapshot."""
+        return [key for key, head in self._heads.items() if head.moved and head.is_lagging()]
 
     def _accept(self, update: Update, fence: Fence | None, head: _Head, ops: bytes, paths: tuple[str, ...]) -> None:
         head.version += 1

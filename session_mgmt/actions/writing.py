@@ -217,7 +217,7 @@ class _Run:
         }
         group.changed = self._documents.changed()
         group.facts = self._timelines.facts()
-        group.lagging = self._documents.lagging(settings().snapshot_every)
+        group.lagging = self._documents.lagging()
 
 
 def busy(members: Iterable[Any]) -> list[Outcome]:

@@ -156,4 +156,4 @@ class Rounds:
 
 
 def _snapshot(document: int) -> None:
-    compaction.compact(document, run=bridge().heavy_now)
+    compaction.compact_lagging(document, run=bridge().heavy_now)

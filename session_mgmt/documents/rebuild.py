@@ -18,6 +18,11 @@ from session_mgmt.documents.errors import StateUnreadable
 from session_mgmt.documents.values import JSON
 
 
+# To read and apply a revision takes as long as to parse so many bytes of a document (5 us, measured).
+_REVISION_BYTES = 200
+# A reader may have a quarter more to do than with a fresh snapshot.
+_SHARE = 0.25
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """``stored`` is ``None`` where the log reaches back to version 0.
@@ -44,6 +49,15 @@ class Packed:
 
 
 def digest_of(raw: bytes, key: bytes | None) -> bytes:
+def is_long(pending: int, pending_bytes: int, size: int) -> bool:
+    """Whether ``pending`` revisions with so many bytes of operations are much beside a document of ``size`` bytes.
+
+    A snapshot costs O(size). Taken after a number of revisions in proportion to the size, it costs each of them the
+    same, whatever the size.
+    """
+    return pending * _REVISION_BYTES + pending_bytes >= size * _SHARE
+
+
     """SHA-256 of a body; HMAC where a plain hash would let one confirm guesses."""
     return hashlib.sha256(raw).digest() if key is None else hmac.digest(key, raw, "sha256")
 

@@ -182,6 +182,67 @@ def test_a_large_document_is_packed_by_whoever_runs_what_is_heavy(desk: Desk) ->
     assert asked == ["raw", "packed"]
 
 
+LARGE = {"large": ["x" * 1000] * 300}
+
+
+def test_the_larger_a_document_the_more_revisions_lie_between_two_snapshots(desk: Desk, settings: Any) -> None:
+    small, large = desk, Desk()
+    state.replace(small.session, {})
+    state.replace(large.session, LARGE)
+    state.compress(large.session)
+    taken = {}
+    for one in (small, large):
+        before = one.row.snapshot_version
+        for _ in range(330):
+            one.put(("inc", "/n", 1))
+            compaction.compact_lagging(one.row.pk)
+        taken[one] = (one.row.snapshot_version - before, StateSnapshot.objects.filter(document=one.row).count())
+    assert taken[small][0] == 64 * 5
+    # A quarter of 300 KB, at 200 bytes for a revision and 16 for its operations.
+    assert 345 < 300_000 / 4 / 216 < 350
+    assert taken[large] == (0, 1)
+
+
+def test_a_few_revisions_that_are_large_are_due_for_a_snapshot_too(desk: Desk) -> None:
+    state.replace(desk.session, LARGE)
+    state.compress(desk.session)
+    for number in range(64):
+        assert desk.row.snapshot_version == 1
+        desk.put(("set", "/more", "y" * 2000 + str(number)))
+        compaction.compact_lagging(desk.row.pk)
+    assert desk.row.snapshot_version == 65
+
+
+def test_a_snapshot_that_was_asked_for_twice_is_taken_once(desk: Desk) -> None:
+    for _ in range(64):
+        desk.put(("inc", "/n", 1))
+    for _ in range(2):
+        compaction.compact_lagging(desk.row.pk)
+        desk.put(("inc", "/n", 1))
+    assert desk.row.snapshot_version == 64
+
+
+def test_the_log_of_a_large_document_is_cut_where_a_snapshot_stands(desk: Desk, settings: Any) -> None:
+    settings.SESSION_MGMT = {"MAX_REVISIONS": 20, "SNAPSHOT_EVERY": 2}
+    state.replace(desk.session, LARGE)
+    state.compress(desk.session)
+    seen = [{}, LARGE]
+    asked: list[str] = []
+
+    def run(work: Any, *args: Any) -> Any:
+        asked.append(work.__name__)
+        return work(*args)
+
+    for number in range(1, 67):
+        desk.put(("inc", "/n", 1))
+        seen.append({**LARGE, "n": number})
+        compaction.compact_lagging(desk.row.pk, run=run)
+        assert StateRevision.objects.count() <= 22
+    # Every eleventh is one more than half of the limit.
+    assert asked == ["packed"] * 6
+    assert_whole(desk, seen)
+
+
 def test_another_process_can_pack_it(desk: Desk) -> None:
     state.replace(desk.session, {"large": ["x" * 1000] * 300})
     desk.put(("set", "/small", 1))
