@@ -15,7 +15,7 @@ from session_mgmt.actions import stored, unreadable, vaults
 from session_mgmt.actions.heads import HeadCache
 from session_mgmt.actions.stored import HEAVY, Head, Runner, here
 from session_mgmt.documents import chain, rebuild
-from session_mgmt.documents.rebuild import Packed
+from session_mgmt.documents.rebuild import Packed, Parts
 from session_mgmt.exceptions import DocumentLimit, NotFound, StateUnreadable
 from session_mgmt.models import StateDocument
 from session_mgmt.models.identifiers import new_epoch
@@ -48,6 +48,20 @@ class DocumentWindow:
     id: int
     window: Window
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a version is built from."""
+
+    head: Head
+    position: Position
+    parts: Parts
+    snapshot_version: int
+
+    def runner(self, run: Runner) -> Runner:
+        """Where to build it: what is small is not worth the way to another process."""
+        return run if self.head.bound > HEAVY else here
 
 
 def ensure(using: str, session: uuid.UUID, name: str, *, most: int, at: datetime) -> int:
@@ -133,33 +147,41 @@ def load_at(using: str, document: int, version: int, *, limit: int) -> Body:
 
     Raises ``NotFound``, ``DocumentNotFound`` or ``StateUnreadable``.
     """
-    statements = Statements(connections[using])
     with unreadable.audited(using, document):
-        for _ in range(ATTEMPTS):
-            head = stored.read_head(statements, document)
-            if not 0 <= version <= head.position.offset:
-                raise NotFound("There is no such version.")
-            found = stored.read_parts(statements, head, version, limit)
-            if found is not None:
-                data = rebuild.value(found.parts)
-                position = Position(head.position.epoch, version, stored.tag_at(statements, head, version))
-                return replace(_body(head, data, found.snapshot_version), position=position)
-            if version < head.oldest - 1:
-                raise NotFound("The log no longer holds this version.")
-    raise StateUnreadable()
+        past = parts_at(using, document, version, limit=limit)
+        body = _body(past.head, rebuild.value(past.parts), past.snapshot_version)
+    return replace(body, position=past.position)
 
 
-def load_raw(using: str, document: int, *, limit: int, run: Runner = here) -> tuple[Position, str, bytes]:
-    """Position, name and compact JSON of a document. ``run`` is given what is heavy; raises as ``load``."""
-    statements = Statements(connections[using])
+def load_raw(
+    using: str, document: int, version: int | None = None, *, limit: int, run: Runner = here
+) -> tuple[Position, str, bytes]:
+    """Position, name and compact JSON of a document, as it is or as it was. ``run`` is given what is heavy; raises as
+    ``load`` and ``load_at``.
+    """
     with unreadable.audited(using, document):
-        for _ in range(ATTEMPTS):
-            head = stored.read_head(statements, document)
-            found = stored.read_parts(statements, head, head.position.offset, limit)
-            if found is not None:
-                heavy = found.parts.ops and head.bound > HEAVY
-                raw = run(rebuild.raw, found.parts) if heavy else rebuild.raw(found.parts)
-                return head.position, head.name, raw
+        past = parts_at(using, document, version, limit=limit)
+        raw = past.runner(run)(rebuild.raw, past.parts) if past.parts.ops else rebuild.raw(past.parts)
+    return past.position, past.head.name, raw
+
+
+def parts_at(using: str, document: int, version: int | None, *, limit: int) -> Past:
+    """What a version (none: the head) is built from; the building itself may be done elsewhere. Raises as ``load_at``.
+
+    The caller has it ``unreadable.audited``.
+    """
+    statements = Statements(connections[using])
+    for _ in range(ATTEMPTS):
+        head = stored.read_head(statements, document)
+        wanted = head.position.offset if version is None else version
+        if not 0 <= wanted <= head.position.offset:
+            raise NotFound("There is no such version.")
+        found = stored.read_parts(statements, head, wanted, limit)
+        if found is not None:
+            position = Position(head.position.epoch, wanted, stored.tag_at(statements, head, wanted))
+            return Past(head, position, found.parts, found.snapshot_version)
+        if wanted < head.oldest - 1:
+            raise NotFound("The log no longer holds this version.")
     raise StateUnreadable()
 
 
@@ -168,18 +190,13 @@ def materialise(using: str, document: int, *, at: datetime, threshold: int, limi
 
     Running it twice, or being killed in it, costs only space.
     """
-    statements = Statements(connections[using])
     with unreadable.audited(using, document):
-        for _ in range(ATTEMPTS):
-            head = stored.read_head(statements, document)
-            if head.position.offset == head.snapshot_version:
-                return head.position
-            found = stored.read_parts(statements, head, head.position.offset, limit)
-            if found is not None:
-                packed = (run if head.bound > HEAVY else here)(rebuild.packed, found.parts, threshold)
-                _keep(using, head, packed, at)
-                return head.position
-    raise StateUnreadable()
+        head = stored.read_head(Statements(connections[using]), document)
+        if head.position.offset == head.snapshot_version:
+            return head.position
+        past = parts_at(using, document, None, limit=limit)
+        _keep(using, past.head, past.runner(run)(rebuild.packed, past.parts, threshold), at)
+        return past.position
 
 
 def _keep(using: str, head: Head, packed: Packed, at: datetime) -> None:

@@ -13,6 +13,7 @@ from django.db.models.functions import Length
 from session_mgmt.actions import bodies, compaction, events, notices, state
 from session_mgmt.actions.bodies import DocumentWindow
 from session_mgmt.actions.events import Record, record
+from session_mgmt.actions.stored import Runner, here
 from session_mgmt.conf import settings
 from session_mgmt.documents import chain
 from session_mgmt.models import StateDocument, StateSnapshot, clock
@@ -64,17 +65,17 @@ def sizes(row: StateDocument) -> dict[str, Any]:
     }
 
 
-def compress(document: int) -> None:
+def compress(document: int, *, run: Runner = here) -> None:
     """Keep the head as a snapshot now: reading it needs no log, and it is stored compressed if it is large."""
-    compaction.compact(document)
+    compaction.compact(document, run=run)
 
 
-def sync(session: uuid.UUID, name: str, given: Any) -> dict[str, Any]:
+def sync(session: uuid.UUID, name: str, given: Any, *, run: Runner = here) -> dict[str, Any]:
     """What a client at ``given`` (a position or ``None``) must be told: one verdict, with entries or a snapshot.
 
-    One that moves something is a ``state_synchronized`` of the session's log.
+    One that moves something is a ``state_synchronized`` of the session's log. ``run`` is given what is heavy.
     """
-    answer = _answered(session, name, given)
+    answer = _answered(session, name, given, run)
     if answer["mode"] != "up_to_date":
         facts = {"document": name, "mode": answer["mode"], "version": answer["position"][1]}
         _tell(settings().database, record(session, STATE_SYNCHRONIZED, facts))
@@ -87,7 +88,7 @@ def _tell(using: str, entry: Record) -> None:
         notices.after_commit(using, rings=ledger.heads(), facts=ledger.facts())
 
 
-def _answered(session: uuid.UUID, name: str, given: Any) -> dict[str, Any]:
+def _answered(session: uuid.UUID, name: str, given: Any, run: Runner) -> dict[str, Any]:
     using = settings().database
     asked = positions.parse(given)
     statements = Statements(connections[using])
@@ -100,7 +101,7 @@ def _answered(session: uuid.UUID, name: str, given: Any) -> dict[str, Any]:
         answer = _entries(statements, window, asked)
         if answer is not None:
             return answer
-    return _snapshot(using, window, verdict.reason if verdict.mode is Mode.LOST else Reason.TRIMMED)
+    return _snapshot(using, window, verdict.reason if verdict.mode is Mode.LOST else Reason.TRIMMED, run)
 
 
 def _verdict(asked: Position | None, given: Any, window: DocumentWindow) -> Verdict:
@@ -124,6 +125,6 @@ def _entries(statements: Statements, window: DocumentWindow, asked: Position) ->
     }
 
 
-def _snapshot(using: str, window: DocumentWindow, reason: Reason) -> dict[str, Any]:
-    body = bodies.load(using, window.id, limit=settings().max_document_bytes * 2)
-    return {"mode": "snapshot", "reason": reason, "position": body.position.as_json(), "data": body.data}
+def _snapshot(using: str, window: DocumentWindow, reason: Reason, run: Runner) -> dict[str, Any]:
+    position, _, raw = bodies.load_raw(using, window.id, limit=settings().max_document_bytes * 2, run=run)
+    return {"mode": "snapshot", "reason": reason, "position": position.as_json(), "data": orjson.Fragment(raw)}

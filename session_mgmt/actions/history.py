@@ -9,18 +9,22 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+import orjson
 from django.db import IntegrityError, connections, transaction
+from django.db.models.functions import Length
 
 from session_mgmt.actions import bodies, stored, unreadable, vaults
-from session_mgmt.actions.bodies import Body
-from session_mgmt.actions.stored import Head
+from session_mgmt.actions.bodies import Body, Past
+from session_mgmt.actions.stored import Head, Runner, here
 from session_mgmt.conf import settings
-from session_mgmt.documents import chain, operations, rebuild, touched
-from session_mgmt.documents import diff as differences
-from session_mgmt.exceptions import Conflict, DocumentLimit, InvalidField, NotFound
+from session_mgmt.documents import chain, operations, rebuild, touched, whole
+from session_mgmt.documents.rebuild import Packed
+from session_mgmt.documents.whole import Replacement
+from session_mgmt.exceptions import Conflict, DocumentLimit, InvalidField, NotFound, Unavailable
 from session_mgmt.models import StateDocument, StateRevision, StateSnapshot, clock
 from session_mgmt.models.clock import as_text
 from session_mgmt.models.sql import Statements
+from session_mgmt.protocol.position import Position
 
 PAGE = 50
 MOST_PAGE = 200
@@ -44,6 +48,9 @@ def versions(document: int, *, before: int | None = None, limit: int = PAGE) -> 
             StateRevision.objects.using(using).filter(document=document).select_related("client").order_by("-version")
         )
         page = rows if before is None else rows.filter(version__lt=before)
+        if head.vault is None:
+            # Operations may be whole documents; their paths stand beside them.
+            page = page.annotate(bytes=Length("ops")).defer("ops", "asked")
         labels = _labels(using, document)
         results = [_shown(head, row, labels) for row in page[: max(1, min(limit, MOST_PAGE))]]
     last = results[-1]["version"] if results else head.oldest
@@ -51,7 +58,7 @@ def versions(document: int, *, before: int | None = None, limit: int = PAGE) -> 
 
 
 def _shown(head: Head, row: StateRevision, labels: dict[int, list[str]]) -> dict[str, Any]:
-    ops = vaults.open_ops(head.vault, row.version, bytes(row.ops))
+    paths, size = _touched(head, row)
     return {
         "version": row.version,
         "tag": chain.tag(bytes(row.chain)),
@@ -59,11 +66,18 @@ def _shown(head: Head, row: StateRevision, labels: dict[int, list[str]]) -> dict
         "at": as_text(row.at),
         "client_id": row.client.client_id if row.client else None,
         "seq": row.seq,
-        # From the operations: an encrypted document stores its paths as hashes.
-        "paths": list(touched.paths(operations.decode(ops))),
-        "bytes": len(ops),
+        "paths": paths,
+        "bytes": size,
         "labels": labels.get(row.version, []),
     }
+
+
+def _touched(head: Head, row: Any) -> tuple[list[str], int]:
+    """Paths of a revision, and the bytes of its operations. An encrypted document stores its paths as hashes."""
+    if head.vault is None:
+        return orjson.loads(bytes(row.paths)), row.bytes
+    ops = vaults.open_ops(head.vault, row.version, bytes(row.ops))
+    return list(touched.paths(operations.decode(ops))), len(ops)
 
 
 def _labels(using: str, document: int) -> dict[int, list[str]]:
@@ -95,6 +109,23 @@ def read(document: int, to: int | str) -> Body:
     return read_at(document, version_of(document, to) if isinstance(to, str) else to)
 
 
+def read_raw(document: int, version: int, *, run: Runner = here) -> tuple[Position, bytes]:
+    """As ``read_at``, as compact JSON. ``run`` is given what is heavy."""
+    now = settings()
+    position, _, raw = bodies.load_raw(now.database, document, version, limit=now.max_document_bytes * 2, run=run)
+    return position, raw
+
+
+def replacement(document: int, to: int | str, *, run: Runner = here) -> Replacement:
+    """What makes a document again what it was. ``run`` is given what is heavy; raises as ``read``."""
+    now = settings()
+    version = version_of(document, to) if isinstance(to, str) else to
+    with unreadable.audited(now.database, document):
+        past = bodies.parts_at(now.database, document, version, limit=now.max_document_bytes * 2)
+        found: Replacement = past.runner(run)(whole.restoring, past.parts)
+    return found
+
+
 def version_of(document: int, label: str) -> int:
     """The version kept under a label. Raises ``NotFound``."""
     rows = _checkpoints(settings().database, document).filter(label=label).values_list("version", flat=True)
@@ -116,45 +147,58 @@ def version_at(document: int, moment: datetime) -> int:
     return 0
 
 
-def diff(document: int, first: int, second: int) -> list[dict[str, Any]]:
-    """What makes the second version of the first, as an RFC 6902 patch. Raises as ``read_at``."""
-    return differences.to_json_patch(read_at(document, first).data, read_at(document, second).data)
+def diff(document: int, first: int, second: int, *, run: Runner = here) -> list[dict[str, Any]]:
+    """What makes the second version of the first, as an RFC 6902 patch. ``run`` is given what is heavy. Raises as
+    ``read_at``.
+    """
+    now = settings()
+    with unreadable.audited(now.database, document):
+        before, after = [
+            bodies.parts_at(now.database, document, version, limit=now.max_document_bytes * 2)
+            for version in (first, second)
+        ]
+        found: list[dict[str, Any]] = after.runner(run)(rebuild.difference, before.parts, after.parts)
+    return found
 
 
-def persist(document: int, label: str | None = None, *, now: datetime | None = None) -> dict[str, Any]:
+def persist(
+    document: int, label: str | None = None, *, now: datetime | None = None, run: Runner = here
+) -> dict[str, Any]:
     """Keep the head for good under a label (``v<version>`` if none is given): no compaction takes it away.
 
     Answers ``{"label", "version"}``; repeating it at the same version changes nothing. Raises ``Conflict`` where the
     label stands at another version, ``DocumentLimit`` (``max_checkpoints``), ``InvalidField``, ``DocumentNotFound``
-    or ``StateUnreadable``.
+    or ``StateUnreadable``. ``run`` is given what is heavy.
     """
     limits = settings()
-    body = bodies.load(limits.database, document, limit=limits.max_document_bytes * 2)
-    version = body.position.offset
+    with unreadable.audited(limits.database, document):
+        past = bodies.parts_at(limits.database, document, None, limit=limits.max_document_bytes * 2)
+        packed: Packed = past.runner(run)(rebuild.packed, past.parts, limits.compression_threshold)
+    version = past.position.offset
     label = _checked(f"v{version}" if label is None else label)
     try:
         with transaction.atomic(using=limits.database):
-            _pin(limits.database, document, body, label, now or clock.read(limits.database))
+            _pin(limits.database, past, packed, label, now or clock.read(limits.database))
     except IntegrityError as error:
         raise Conflict("The label has just been given.", label=label) from error
     return {"label": label, "version": version}
 
 
-def _pin(using: str, document: int, body: Body, label: str, at: datetime) -> None:
+def _pin(using: str, past: Past, packed: Packed, label: str, at: datetime) -> None:
+    document, version = past.head.document, past.position.offset
     statements = Statements(connections[using])
     # The lock makes label and limit one decision, and keeps a rotation of keys out.
     statements.select_locked("id", stored.DOCUMENT, [document], wait=True)
     mine = _checkpoints(using, document)
     standing = mine.filter(label=label).values_list("version", flat=True).first()
     if standing is not None:
-        if standing != body.position.offset:
+        if standing != version:
             raise Conflict("The label stands at another version.", label=label, version=standing)
         return
     if mine.count() >= settings().max_checkpoints:
         raise DocumentLimit("The document has as many checkpoints as allowed.", limit=settings().max_checkpoints)
-    head = stored.read_head(statements, document)
-    packed = rebuild.pack(body.data, settings().compression_threshold, head.digest_key)
-    stored.insert_snapshot(using, head, body.position.offset, packed, at, label)
+    if not stored.insert_snapshot(using, past.head, version, packed, at, label):
+        raise Unavailable("The document's key has just been changed.", retry_after=1.0)
 
 
 def forget(document: int, label: str) -> bool:

@@ -87,7 +87,7 @@ class DocumentViewSet(ApiViewSet):
     def sync(self, request: Request, pk: str, name: str) -> Response:
         found = self.live_session(pk)
         asked = self.form(SyncForm).get("position")
-        return Response(documents.sync(found.pk, _checked(name), asked))
+        return Response(documents.sync(found.pk, _checked(name), asked, run=bridge().heavy_now))
 
     @describe("Bytes of a document", answer="`size` (of compact JSON, an upper bound unless `exact`), `stored`, `log`.")
     def size(self, request: Request, pk: str, name: str) -> Response:
@@ -98,7 +98,7 @@ class DocumentViewSet(ApiViewSet):
         found = self.live_session(pk)
         self.form(NothingForm)
         row = self._row(found, name)
-        documents.compress(row.pk)
+        documents.compress(row.pk, run=bridge().heavy_now)
         return Response(documents.sizes(self._row(found, name)))
 
     def _row(self, session: ClientSession, name: str) -> StateDocument:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 from django.urls import URLPattern, path
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -12,7 +13,7 @@ from session_mgmt.actions import documents, history
 from session_mgmt.api.description import describe
 from session_mgmt.api.documents import DocumentViewSet, expected_position, written
 from session_mgmt.api.forms import Form, Text, Whole
-from session_mgmt.bridge import past
+from session_mgmt.bridge import bridge, past
 from session_mgmt.exceptions import DocumentNotFound, InvalidField, NotFound
 
 _DIGITS = 16
@@ -49,8 +50,9 @@ class HistoryViewSet(DocumentViewSet):
     @describe("A document as it was", answer="`version`, `position`, `data`.")
     def version(self, request: Request, pk: str, name: str, version: str) -> Response:
         row = self._row(self.live_session(pk), name)
-        body = history.read_at(row.pk, _version(version))
-        return Response({"version": body.position.offset, "position": body.position.as_json(), "data": body.data})
+        position, raw = history.read_raw(row.pk, _version(version), run=bridge().heavy_now)
+        told = {"version": position.offset, "position": position.as_json(), "data": orjson.Fragment(raw)}
+        return Response(told)
 
     @describe("The difference of two versions: ?from= and ?to=", answer="`from`, `to`, `patch` (RFC 6902).")
     def diff(self, request: Request, pk: str, name: str) -> Response:
@@ -59,7 +61,7 @@ class HistoryViewSet(DocumentViewSet):
         if first is None:
             raise InvalidField("Give from.", field="from")
         to = row.version if second is None else second
-        return Response({"from": first, "to": to, "patch": history.diff(row.pk, first, to)})
+        return Response({"from": first, "to": to, "patch": history.diff(row.pk, first, to, run=bridge().heavy_now)})
 
     @describe("The versions kept under a label", answer="`results`: label, version, at.")
     def checkpoints(self, request: Request, pk: str, name: str) -> Response:
@@ -69,7 +71,7 @@ class HistoryViewSet(DocumentViewSet):
     def persist(self, request: Request, pk: str, name: str) -> Response:
         found = self.live_session(pk)
         label = self.form(LabelForm).get("label")
-        return Response(history.persist(self._row(found, name).pk, label))
+        return Response(history.persist(self._row(found, name).pk, label, run=bridge().heavy_now))
 
     @describe("Give a checkpoint up", status=204)
     def forget(self, request: Request, pk: str, name: str, label: str) -> Response:

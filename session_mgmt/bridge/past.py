@@ -18,12 +18,16 @@ from session_mgmt.protocol.position import Position
 
 def restore(session: uuid.UUID, name: str, to: int | str) -> Position | Ticket:
     """Make a document what it was at a version or under a label. Raises as ``restore_now``."""
-    return _replaced(session, name, _data_of(session, name, to), StateRevision.Kind.RESTORE)
+    if bridge().inside_transaction():
+        return _put(session, name, history.read(_row(session, name), to).data, StateRevision.Kind.RESTORE)
+    return _position(restore_now(session, name, to))
 
 
 def clear(session: uuid.UUID, name: str) -> Position | Ticket:
     """Make a document ``{}``. Raises ``SessionMgmtError``."""
-    return _replaced(session, name, {}, StateRevision.Kind.CLEAR)
+    if bridge().inside_transaction():
+        return _put(session, name, {}, StateRevision.Kind.CLEAR)
+    return _position(writes.replace_now(session, name, whole.replacing({}), kind=StateRevision.Kind.CLEAR))
 
 
 def restore_now(session: uuid.UUID, name: str, to: int | str, *, expected: Position | None = None) -> Outcome:
@@ -31,25 +35,26 @@ def restore_now(session: uuid.UUID, name: str, to: int | str, *, expected: Posit
 
     Raises ``DocumentNotFound``, ``NotFound`` where that version or label is gone, or ``StateUnreadable``.
     """
-    fresh = whole.replacing(_data_of(session, name, to))
+    fresh = history.replacement(_row(session, name), to, run=bridge().heavy_now)
     return writes.replace_now(session, name, fresh, expected=expected, kind=StateRevision.Kind.RESTORE)
 
 
-def _data_of(session: uuid.UUID, name: str, to: int | str) -> Any:
+def _row(session: uuid.UUID, name: str) -> int:
     row = bodies.find(bridge().using, session, name)
     if row is None:
         raise DocumentNotFound()
-    return history.read(row, to).data
+    return row
 
 
-def _replaced(session: uuid.UUID, name: str, data: Any, kind: str) -> Position | Ticket:
+def _put(session: uuid.UUID, name: str, data: Any, kind: str) -> Ticket:
     using = bridge().using
-    if bridge().inside_transaction():
-        payload = {"kind": "data", "change": data, "as": str(kind)}
-        ticket = outbox.put(using, outbox.UPDATE, f"{session.hex}/{name}", payload, key=None)
-        notices.ring_outbox(using)
-        return ticket
-    outcome = writes.replace_now(session, name, whole.replacing(data), kind=kind)
+    payload = {"kind": "data", "change": data, "as": str(kind)}
+    ticket = outbox.put(using, outbox.UPDATE, f"{session.hex}/{name}", payload, key=None)
+    notices.ring_outbox(using)
+    return ticket
+
+
+def _position(outcome: Outcome) -> Position:
     if outcome.error is not None:
         raise outcome.error
     if outcome.position is None:

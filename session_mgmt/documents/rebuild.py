@@ -14,14 +14,15 @@ import orjson
 
 from session_mgmt.documents import canonical, codec, operations, strict
 from session_mgmt.documents.codec import Encoded
+from session_mgmt.documents.diff import to_json_patch
 from session_mgmt.documents.errors import StateUnreadable
 from session_mgmt.documents.values import JSON
-
 
 # To read and apply a revision takes as long as to parse so many bytes of a document (5 us, measured).
 _REVISION_BYTES = 200
 # A reader may have a quarter more to do than with a fresh snapshot.
 _SHARE = 0.25
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -48,7 +49,6 @@ class Packed:
     checksum: str
 
 
-def digest_of(raw: bytes, key: bytes | None) -> bytes:
 def is_long(pending: int, pending_bytes: int, size: int) -> bool:
     """Whether ``pending`` revisions with so many bytes of operations are much beside a document of ``size`` bytes.
 
@@ -58,6 +58,7 @@ def is_long(pending: int, pending_bytes: int, size: int) -> bool:
     return pending * _REVISION_BYTES + pending_bytes >= size * _SHARE
 
 
+def digest_of(raw: bytes, key: bytes | None) -> bytes:
     """SHA-256 of a body; HMAC where a plain hash would let one confirm guesses."""
     return hashlib.sha256(raw).digest() if key is None else hmac.digest(key, raw, "sha256")
 
@@ -97,6 +98,11 @@ def replay(data: JSON, revisions: tuple[bytes, ...]) -> JSON:
 def raw(parts: Parts) -> bytes:
     """The document as compact JSON; without operations it is not even parsed. Raises StateUnreadable."""
     return strict.dumps(value(parts)) if parts.ops else body(parts)
+
+
+def difference(before: Parts, after: Parts) -> list[dict[str, Any]]:
+    """What makes the second document of the first, as an RFC 6902 patch. Raises StateUnreadable."""
+    return to_json_patch(value(before), value(after))
 
 
 def packed(parts: Parts, threshold: int) -> Packed:

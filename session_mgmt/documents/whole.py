@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from session_mgmt.documents import operations, size, strict, touched
+from session_mgmt.documents import operations, rebuild, size, strict, touched
 from session_mgmt.documents.limits import Limits
 from session_mgmt.documents.normalise import from_replace
+from session_mgmt.documents.rebuild import Parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,11 @@ class Replacement:
 def replacement(raw: bytes, limits: Limits, max_bytes: int) -> Replacement:
     """Parse and check a document; for another process too, so bytes in and bytes out. Raises a DocumentError."""
     return replacing(strict.loads(raw, limits, max_bytes))
+
+
+def restoring(parts: Parts) -> Replacement:
+    """As ``replacement``, of what is stored. Raises StateUnreadable."""
+    return replacing(rebuild.value(parts))
 
 
 def replacing(data: object) -> Replacement:

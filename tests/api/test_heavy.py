@@ -1,0 +1,72 @@
+"""Large documents are parsed, added up and compared in another process: here it would hold up every connection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from session_mgmt.actions.stored import HEAVY
+from session_mgmt.documents import operations, rebuild, strict
+from tests.api.calls import Caller
+
+pytestmark = pytest.mark.django_db(transaction=True)
+MAIN = "sessions/{id}/state/main/"
+LOADS = strict.loads
+LARGE = {"text": ["x" * 1000] * (HEAVY // 900)}
+
+
+def _only_elsewhere(*_: Any, **__: Any) -> Any:
+    raise AssertionError("a large document was handled in the server's own process")
+
+
+def _small_only(raw: bytes, *rest: Any) -> Any:
+    return _only_elsewhere() if len(raw) > HEAVY else LOADS(raw, *rest)
+
+
+@pytest.fixture
+def large(mine: Caller, monkeypatch: pytest.MonkeyPatch) -> Caller:
+    """A document above the bound, changed twice; this process can no longer parse one."""
+    assert mine.put(MAIN, LARGE).status_code == 200
+    assert mine.post(MAIN + "persist/", {"label": "first"}).status_code == 200
+    for n in (1, 2):
+        assert mine.patch(MAIN, {"merge": {"n": n}}).status_code == 200
+    for module, name in [
+        (rebuild, "value"),
+        (rebuild, "pack"),
+        (rebuild, "replay"),
+        (operations, "apply"),
+    ]:
+        # The other process imports its own.
+        monkeypatch.setattr(module, name, _only_elsewhere)
+    monkeypatch.setattr(strict, "loads", _small_only)
+    return mine
+
+
+def test_reading_and_asking_for_what_was_missed(large: Caller) -> None:
+    assert large.get(MAIN).json()["data"] == {**LARGE, "n": 2}
+    told = large.post(MAIN + "sync/", {"position": None}).json()
+    assert (told["mode"], told["data"]) == ("snapshot", {**LARGE, "n": 2})
+    assert large.get(MAIN + "history/2/").json()["data"] == {**LARGE, "n": 1}
+
+
+def test_the_difference_of_two_versions(large: Caller) -> None:
+    assert large.get(MAIN + "diff/?from=1&to=3").json()["patch"] == [{"op": "add", "path": "/n", "value": 2}]
+
+
+def test_a_page_of_history_reads_no_operations(large: Caller) -> None:
+    told = large.get(MAIN + "history/").json()["results"]
+    assert [row["paths"] for row in told] == [["/n"], ["/n"], [""]]
+    assert told[2]["bytes"] > HEAVY > told[0]["bytes"]
+
+
+def test_keeping_a_version_and_going_back_to_one(large: Caller) -> None:
+    assert large.post(MAIN + "persist/", {"label": "third"}).json()["version"] == 3
+    assert large.post(MAIN + "restore/", {"label": "first"}).status_code == 200
+    assert large.get(MAIN).json()["data"] == LARGE
+
+
+def test_replacing_and_compressing(large: Caller) -> None:
+    assert large.put(MAIN, {**LARGE, "n": 9}).status_code == 200
+    assert large.post(MAIN + "compress/").json()["exact"]
+    assert large.get(MAIN).json()["data"] == {**LARGE, "n": 9}
