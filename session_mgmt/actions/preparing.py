@@ -67,12 +67,15 @@ def blind(document: int, kind: str, change: Any, **facts: Any) -> Update:
 def from_head(
     using: str, document: int, kind: str, change: Any, *, heads: HeadCache | None = None, **facts: Any
 ) -> Update:
-    """An update computed from the document as it is now, with the exact size of the result. Raises
-    ``SessionMgmtError``.
+    """An update computed from the document as it is now; with the exact size of the result where its bound does not
+    fit. Raises ``SessionMgmtError``.
     """
     now = settings()
     body = bodies.load(using, document, limit=now.max_document_bytes * 2, heads=heads)
     update = _update(document, kind, change, body.data, at_version=body.position.offset, **facts)
+    if body.bound + update.growth <= now.max_document_bytes:
+        # To measure costs O(document), and nobody would look at it.
+        return update
     result = operations.apply(body.data, operations.decode(update.ops))
     exact = size.size(result)
     if exact > now.max_document_bytes:
