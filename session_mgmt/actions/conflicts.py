@@ -62,6 +62,12 @@ def find(document: int, id_: uuid.UUID) -> StateConflict:
     return row
 
 
+def read(document: int, id_: uuid.UUID) -> dict[str, Any]:
+    """A record as ``shown``. Raises ``NotFound`` or ``StateUnreadable``."""
+    with unreadable.audited(settings().database, document):
+        return shown(find(document, id_))
+
+
 def parsed(text: str) -> JSON:
     """A value that somebody typed, under the rules of every transport. Raises ``SessionMgmtError``."""
     try:

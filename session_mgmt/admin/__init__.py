@@ -1,6 +1,15 @@
 """The admin edge: an inspector of sessions. It reads, and acts through the verbs; nothing can be edited as a row."""
 
+from session_mgmt.admin.conflicts import StateConflictAdmin
+from session_mgmt.admin.documents import StateDocumentAdmin
 from session_mgmt.admin.rows import AuditEntryAdmin, OutboxAdmin, StreamAdmin
 from session_mgmt.admin.sessions import ClientSessionAdmin
 
-__all__ = ["AuditEntryAdmin", "ClientSessionAdmin", "OutboxAdmin", "StreamAdmin"]
+__all__ = [
+    "AuditEntryAdmin",
+    "ClientSessionAdmin",
+    "OutboxAdmin",
+    "StateConflictAdmin",
+    "StateDocumentAdmin",
+    "StreamAdmin",
+]

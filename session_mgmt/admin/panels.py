@@ -1,49 +1,46 @@
-"""What the page of one session shows; a fixed number of queries, and one document at a time."""
+"""What the page of one session shows, in a fixed number of queries."""
 
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
 from django.http import HttpRequest
 
-from session_mgmt.actions import bodies, documents, monitoring
-from session_mgmt.admin import show
+from session_mgmt.actions import documents, monitoring
+from session_mgmt.admin import content, show
 from session_mgmt.conf import settings
-from session_mgmt.exceptions import SessionMgmtError
 from session_mgmt.models import (
     AuditEntry,
     ClientSession,
     Connection,
     SessionEvent,
-    StateDocument,
+    StateConflict,
     Subscription,
     clock,
 )
 
 EVENTS = 100
 CONNECTIONS = 25
-# A larger document is downloaded: neither the page nor the person is served by five megabytes of it.
-SHOWN_BYTES = 64 * 1024
-SEE_STATE = "session_mgmt.view_statedocument"
 
 
 def panels(request: HttpRequest, session: ClientSession) -> dict[str, Any]:
     """The template's context for one session."""
     now = clock.read(settings().database)
     figures = monitoring.session_metrics(session.pk, now=now)
-    may_see_state = request.user.has_perm(SEE_STATE)
+    may_see_state = request.user.has_perm(content.SEE_STATE)
     return {
         "session": session,
         "device": show.device(session.label, session.user_agent, session.ip),
         "figures": _cards(figures),
-        "events": _events(session, before=_number(request.GET.get("before"))),
+        "events": _events(session, before=content.number(request.GET.get("before"))),
         "connections": _connections(session, now),
         "subscriptions": _subscriptions(session),
         "audit": _audit(session.pk),
         "may_see_state": may_see_state,
-        **(_state(session, request.GET.get("document")) if may_see_state else {}),
+        **(_state(session) if may_see_state else {}),
         "metadata": show.as_json(session.metadata) if session.metadata else "",
         "config": show.as_json(session.config) if session.config else "",
     }
@@ -101,29 +98,10 @@ def _audit(session: uuid.UUID) -> list[AuditEntry]:
     return list(mine.select_related("actor").order_by("-at")[:20])
 
 
-def _state(session: ClientSession, wanted: str | None) -> dict[str, Any]:
-    """The heads of all documents and the body of the one that was asked for, or of the first."""
+def _state(session: ClientSession) -> dict[str, Any]:
+    """The heads of all documents, without their content: that is a page of its own, and leaves a trace."""
     rows = list(documents.listed(session.pk)[: settings().max_documents])
-    by_name = {row.name: row for row in rows}
-    chosen = by_name.get(wanted or "main") or (rows[0] if rows else None)
-    heads = [{"row": row, "size": show.size(row.size), "is_chosen": row is chosen} for row in rows]
-    return {"documents": heads, "chosen": chosen, **(_body(chosen) if chosen else {})}
-
-
-def _body(row: StateDocument) -> dict[str, Any]:
-    if row.size > SHOWN_BYTES:
-        return {"too_large": True}
-    try:
-        return {"body": pretty(row)}
-    except SessionMgmtError as error:
-        return {"unreadable": error.name}
-
-
-def pretty(row: StateDocument) -> str:
-    """A document as indented JSON."""
-    now = settings()
-    return show.as_json(bodies.load(now.database, row.pk, limit=now.max_document_bytes * 2).data)
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 16 else None
+    open_ones = StateConflict.objects.using(settings().database).filter(document__session=session, resolved_at=None)
+    waiting = Counter(open_ones.values_list("document", flat=True))
+    heads = [{"row": row, "size": show.size(row.size), "waiting": waiting[row.pk]} for row in rows]
+    return {"documents": heads}

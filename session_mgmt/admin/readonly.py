@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from session_mgmt.actions import audit
 from session_mgmt.conf import settings
 
 
@@ -31,3 +33,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    def note(self, request: HttpRequest, action: str, session: uuid.UUID | None, **data: Any) -> None:
+        """An entry in the audit trail: who, what and from where, never any content."""
+        audit.note(action, user=request.user, session=session, ip=request.META.get("REMOTE_ADDR") or None, **data)

@@ -18,7 +18,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from session_mgmt.actions import audit, cleanup, connections, documents, monitoring, sessions
+from session_mgmt.actions import cleanup, connections, monitoring, sessions
 from session_mgmt.actions.access import SERVER
 from session_mgmt.admin import panels, show
 from session_mgmt.admin.readonly import ReadOnlyAdmin
@@ -92,7 +92,7 @@ class ClientSessionAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("user"), ordering="user")
     def owner(self, session: ClientSession) -> str:
-        return session.user.get_username() if session.user else gettext("nobody")
+        return show.owner(session)
 
     @admin.display(description=_("status"), ordering="state")
     def status(self, session: ClientSession) -> str:
@@ -139,18 +139,6 @@ class ClientSessionAdmin(ReadOnlyAdmin):
         }
         return TemplateResponse(request, "admin/session_mgmt/clientsession/page.html", context)
 
-    def document_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
-        """A whole document, as a file: it may be too large for a page."""
-        session = self._found(request, object_id)
-        row = documents.listed(session.pk).filter(name=name).first()
-        if not request.user.has_perm(panels.SEE_STATE):
-            raise PermissionDenied
-        if row is None:
-            raise Http404
-        self._note(request, "read_state", session.pk, document=row.name, version=row.version)
-        headers = {"Content-Disposition": "attachment; filename=document.json", "Cache-Control": "no-store"}
-        return HttpResponse(panels.pretty(row), content_type="application/json", headers=headers)
-
     def _found(self, request: HttpRequest, object_id: str) -> ClientSession:
         if not self.has_view_permission(request):
             raise PermissionDenied
@@ -168,11 +156,6 @@ class ClientSessionAdmin(ReadOnlyAdmin):
         return [
             path("clean/", wrapped(self.clean_view), name="session_mgmt_clientsession_clean"),
             path("<path:object_id>/act/", wrapped(self.act_view), name="session_mgmt_clientsession_act"),
-            path(
-                "<path:object_id>/document/<str:name>/",
-                wrapped(self.document_view),
-                name="session_mgmt_clientsession_document",
-            ),
             *super().get_urls(),
         ]
 
@@ -198,7 +181,7 @@ class ClientSessionAdmin(ReadOnlyAdmin):
         if request.method != "POST" or not self.has_clean_permission(request):
             raise PermissionDenied
         report = cleanup.cleanup().as_dict()
-        self._note(request, "cleanup", None, **report)
+        self.note(request, "cleanup", None, **report)
         done = ", ".join(f"{step} {rows}" for step, rows in report.items() if rows) or gettext("nothing to do")
         self.message_user(request, gettext("Cleaned up: %s.") % done, messages.SUCCESS)
         return HttpResponseRedirect(reverse("admin:session_mgmt_clientsession_changelist"))
@@ -236,14 +219,11 @@ class ClientSessionAdmin(ReadOnlyAdmin):
         if do == "terminate":
             if not sessions.terminate(SERVER, session, reason=(reason or "administrator")[:60]):
                 return False
-            self._note(request, "terminate", session, reason=reason[:60])
+            self.note(request, "terminate", session, reason=reason[:60])
             return True
         connections.stop(session, Close.NORMAL if do == "disconnect" else Close.DETACHED)
-        self._note(request, do, session)
+        self.note(request, do, session)
         return True
-
-    def _note(self, request: HttpRequest, action: str, session: uuid.UUID | None, **data: Any) -> None:
-        audit.note(action, user=request.user, session=session, ip=request.META.get("REMOTE_ADDR") or None, **data)
 
     def has_terminate_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("session_mgmt.terminate_clientsession")

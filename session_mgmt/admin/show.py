@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from django.utils.translation import gettext as _
 
-from session_mgmt.models import Connection, SessionEvent
+from session_mgmt.models import ClientSession, Connection, SessionEvent
 from session_mgmt.protocol.codes import Close
 
 # Marks in the timeline: the class of its CSS.
@@ -114,6 +114,11 @@ def size(count: int) -> str:
             return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1024
     return f"{amount:.1f} GB"
+
+
+def owner(session: ClientSession) -> str:
+    """The name of whoever the session belongs to."""
+    return session.user.get_username() if session.user else _("nobody")
 
 
 def device(label: str, user_agent: str, ip: str | None) -> str:

@@ -1,0 +1,174 @@
+"""Conflicts that ``manual`` kept: which are open, the three values of one, and deciding it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, reverse
+from django.utils.html import format_html
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from session_mgmt.actions import conflicts, viewing
+from session_mgmt.admin import content, past, show
+from session_mgmt.admin.content import ContentAdmin
+from session_mgmt.bridge import bridge
+from session_mgmt.bridge import conflicts as deciding
+from session_mgmt.documents import legible
+from session_mgmt.documents.legible import Shown
+from session_mgmt.documents.values import MISSING
+from session_mgmt.exceptions import SessionMgmtError, Unavailable
+from session_mgmt.models import StateConflict
+
+OPEN, RESOLVED = "open", "resolved"
+_REMOVE = "remove"
+_PATH = 2000
+
+
+class StateFilter(admin.SimpleListFilter):
+    """Open ones, or those that somebody has decided."""
+
+    title = _("state")
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [(OPEN, _("open")), (RESOLVED, _("resolved"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() not in (OPEN, RESOLVED):
+            return queryset
+        return queryset.filter(resolved_at__isnull=self.value() == OPEN)
+
+
+@admin.register(StateConflict)
+class StateConflictAdmin(ContentAdmin):
+    """The list has no content: paths and values are on the page of each, for those who may see documents."""
+
+    folder = "stateconflict"
+    list_display = ("short", "state", "of_document", "owner", "at", "of_session", "lost_by")
+    list_filter = (StateFilter, "at")
+    list_select_related = ("document__session__user", "client")
+    list_per_page = 50
+    ordering = ("-id",)
+    search_fields = ("document__name", "=document__session__id")
+    search_help_text = _("A document's name or a session's id.")
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perms([content.SEE_SESSION, content.SEE_CONFLICTS])
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        values = ("path", "base", "server", "client_value", "document__secret")
+        rows = super().get_queryset(request).select_related("document__session__user", "client")
+        return rows.defer(*values)
+
+    def shared(self, request: HttpRequest, row: StateConflict) -> dict[str, Any]:
+        return {"owner": show.owner(row.document.session)}
+
+    # -- the list
+
+    @admin.display(description=_("conflict"))
+    def short(self, row: StateConflict) -> str:
+        return format_html('<span class="sm-line">…{}</span>', str(row.pk)[-12:])
+
+    @admin.display(description=_("document"), ordering="document__name")
+    def of_document(self, row: StateConflict) -> str:
+        address = reverse("admin:session_mgmt_statedocument_change", args=[row.document_id])
+        return format_html('<a href="{}">{}</a>', address, row.document.name)
+
+    @admin.display(description=_("session"))
+    def of_session(self, row: StateConflict) -> str:
+        session = row.document.session_id
+        address = reverse("admin:session_mgmt_clientsession_change", args=[session])
+        return format_html('<a class="sm-line" href="{}">…{}</a>', address, str(session)[-12:])
+
+    @admin.display(description=_("user"))
+    def owner(self, row: StateConflict) -> str:
+        return show.owner(row.document.session)
+
+    @admin.display(description=_("lost by"))
+    def lost_by(self, row: StateConflict) -> str:
+        return row.client.client_id if row.client else gettext("server")
+
+    @admin.display(description=_("state"), ordering="resolved_at")
+    def state(self, row: StateConflict) -> str:
+        if row.resolved_at is None:
+            return format_html('<span class="sm-badge sm-reconnecting">{}</span>', gettext("open"))
+        return format_html('<span class="sm-badge">{}</span>', row.get_resolution_display())
+
+    # -- one conflict
+
+    def get_urls(self) -> list[URLPattern]:
+        return [self.view_url("resolve", "resolve", self.resolve), *super().get_urls()]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return self.told(request, object_id, self.look_page)
+
+    def look_page(self, request: HttpRequest, row: StateConflict) -> HttpResponse:
+        """The three values, and what stands there now."""
+        self._may_see(request)
+        self.note(request, "read_conflict", row.document.session_id, document=row.document.name, conflict=str(row.pk))
+        return self._shown(request, row)
+
+    def _may_see(self, request: HttpRequest) -> None:
+        if not request.user.has_perm(content.SEE_STATE):
+            raise PermissionDenied
+
+    def _shown(self, request: HttpRequest, row: StateConflict, **more: Any) -> HttpResponse:
+        record = conflicts.read(row.document_id, row.pk)
+        now = viewing.standing(row.document_id, record["path"], run=bridge().heavy_now)
+        names = (
+            ("base", gettext("Before")),
+            ("server", gettext("Kept: the server's")),
+            ("client", gettext("Lost: the client's")),
+        )
+        values = [
+            (name, label, legible.pretty(record[name], viewing.VALUE_TEXT) if name in record else None)
+            for name, label in names
+        ]
+        context = {
+            "title": gettext("Conflict …%s") % str(row.pk)[-12:],
+            "path": legible.plain(record["path"] or "/", _PATH).text,
+            "values": values,
+            "now": None if now.text is None else Shown(now.text, now.is_cut),
+            "seen": now.digest,
+            "is_open": row.resolved_at is None,
+            "may_resolve": row.resolved_at is None and request.user.has_perm(content.RESOLVE),
+            "keep": "server",
+            "typed": "",
+        }
+        status = more.pop("status", 200)
+        return self.page(request, "page", {**context, **more}, row, status=status)
+
+    def resolve(self, request: HttpRequest, row: StateConflict) -> HttpResponse:
+        """Decide it: ``keep`` is server, client, value (as typed) or remove; ``seen`` what stood there on the page."""
+        self.allowed(request, content.RESOLVE)
+        self._may_see(request)
+        keep, typed = request.POST.get("keep", ""), request.POST.get("value", "")
+        try:
+            version = _decided(row, keep, typed, request.POST.get("seen", ""))
+        except SessionMgmtError as error:
+            told = {"error": error, "keep": keep, "typed": typed}
+            return self._shown(request, row, **told, status=min(error.status, 499))
+        facts = {"document": row.document.name, "conflict": str(row.pk), "keep": keep}
+        made = {} if version is None else {"version": version}
+        self.note(request, past.RESOLVED, row.document.session_id, **facts, **made)
+        text = gettext("Decided.") if version is None else gettext("Decided, as version %d.") % version
+        self.message_user(request, text, messages.SUCCESS)
+        return HttpResponseRedirect(self.address("change", row))
+
+
+def _decided(row: StateConflict, keep: str, typed: str, seen: str) -> int | None:
+    """The version that was made, if the document has changed by it."""
+    value = conflicts.parsed(typed) if keep == "value" else MISSING
+    wanted = "value" if keep == _REMOVE else keep
+    document = row.document
+    outcome = deciding.resolve(document.session_id, document.name, row.pk, wanted, value, seen=seen)
+    if outcome.error is not None or outcome.position is None:
+        raise outcome.error or Unavailable()
+    return None if b'"unchanged":true' in outcome.body else outcome.position.offset

@@ -1,0 +1,113 @@
+"""What pages with content of documents have in common: who may open them, a trace of it, and refusals as pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.translation import gettext as _
+
+from session_mgmt.admin.readonly import ReadOnlyAdmin
+from session_mgmt.conf import settings
+from session_mgmt.exceptions import SessionMgmtError, StateUnreadable
+
+SEE_SESSION = "session_mgmt.view_clientsession"
+SEE_STATE = "session_mgmt.view_statedocument"
+SEE_CONFLICTS = "session_mgmt.view_stateconflict"
+RESTORE = "session_mgmt.restore_statedocument"
+MAINTAIN = "session_mgmt.maintain_statedocument"
+RESOLVE = "session_mgmt.resolve_stateconflict"
+
+
+class ContentAdmin(ReadOnlyAdmin):
+    """Pages about one row. A view is given the row, and a ``SessionMgmtError`` that it raises becomes a page."""
+
+    folder = ""
+
+    class Media:
+        css = {"all": ["session_mgmt/admin-state.css"]}
+
+    def view_url(self, route: str, name: str, view: Callable[[HttpRequest, Any], HttpResponse]) -> URLPattern:
+        """An address below the row's. Outside the project's transactions: writes have their own, on another thread."""
+        guarded = self.admin_site.admin_view(lambda request, pk: self.told(request, str(pk), view))
+        plain = transaction.non_atomic_requests(using=settings().database)(guarded)
+        return path(f"<str:pk>/{route}/", plain, name=f"{self.opts.app_label}_{self.opts.model_name}_{name}")
+
+    def told(self, request: HttpRequest, pk: str, view: Callable[[HttpRequest, Any], HttpResponse]) -> HttpResponse:
+        request.current_app = self.admin_site.name
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        row = self.get_object(request, unquote(pk))
+        if row is None:
+            raise Http404
+        try:
+            return view(request, row)
+        except SessionMgmtError as error:
+            return self.page(request, "problem", problem(error), row, status=_status(error))
+
+    def page(
+        self, request: HttpRequest, name: str, context: dict[str, Any], row: Any, *, status: int = 200
+    ) -> HttpResponse:
+        """A template of the folder. Nothing of it is kept by browsers and proxies."""
+        shared = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "media": self.media,
+            "row": row,
+            **self.shared(request, row),
+        }
+        response = TemplateResponse(
+            request, f"admin/session_mgmt/{self.folder}/{name}.html", {**shared, **context}, status=status
+        )
+        response["Cache-Control"] = "no-store"
+        return response
+
+    def shared(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """What every page of a row shows."""
+        return {}
+
+    def allowed(self, request: HttpRequest, permission: str) -> None:
+        """Only by POST, and only with this permission."""
+        if request.method != "POST" or not request.user.has_perm(permission):
+            raise PermissionDenied
+
+    def back(self, request: HttpRequest, row: Any, text: str, level: int = messages.SUCCESS) -> HttpResponse:
+        """To the row's own page, with a message."""
+        self.message_user(request, text, level)
+        return HttpResponseRedirect(self.address("change", row))
+
+    def address(self, name: str, row: Any, query: str = "") -> str:
+        found = reverse(
+            f"admin:{self.opts.app_label}_{self.opts.model_name}_{name}",
+            args=[row.pk],
+            current_app=self.admin_site.name,
+        )
+        return f"{found}?{query}" if query else found
+
+
+def problem(error: SessionMgmtError) -> dict[str, Any]:
+    """What an operator is told of a refusal."""
+    help_ = ""
+    if isinstance(error, StateUnreadable):
+        help_ = _(
+            "Its key is missing or its stored bytes are damaged. Nothing was changed and nothing was shown instead. "
+            "Put the key back into STATE_KEYS, or verify the document to see which rows are bad."
+        )
+    return {"title": _("This cannot be shown"), "problem": {"name": error.name, "text": str(error), "help": help_}}
+
+
+def _status(error: SessionMgmtError) -> int:
+    # 5xx would be reported as a fault of the site, mail to its administrators included.
+    return error.status if error.status < 500 else 200
+
+
+def number(text: str | None) -> int | None:
+    """A number of an address; ``None`` for anything else."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 16 else None

@@ -1,0 +1,209 @@
+"""Documents of sessions: what one holds, in pieces, and the facts beside it."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, reverse
+from django.utils.html import format_html
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from session_mgmt.actions import conflicts, documents, history, viewing
+from session_mgmt.admin import content, show, tree
+from session_mgmt.admin.past import PastPages
+from session_mgmt.admin.upkeep import UpkeepPages
+from session_mgmt.bridge import bridge
+from session_mgmt.documents.outline import Place
+from session_mgmt.exceptions import NotFound, StateUnreadable
+from session_mgmt.models import StateConflict, StateDocument
+
+_DEEPEST = 64
+_LARGE = 64 * 1024
+_LONGEST_SEARCH = 200
+
+
+@admin.register(StateDocument)
+class StateDocumentAdmin(PastPages, UpkeepPages):
+    folder = "statedocument"
+    list_display = ("name", "of_session", "owner", "version", "shown_size", "waiting", "sealed", "modified")
+    list_filter = ("encrypted", "compressed")
+    list_select_related = ("session__user",)
+    list_per_page = 50
+    ordering = ("-id",)
+    search_fields = ("name",)
+    search_help_text = _("A document's name or a session's id.")
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perms([content.SEE_SESSION, content.SEE_STATE])
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        waits = StateConflict.objects.filter(document=OuterRef("pk"), resolved_at=None).order_by()
+        count = waits.values("document").annotate(count=Count("pk")).values("count")
+        rows = super().get_queryset(request).select_related("session__user").defer("secret")
+        return rows.annotate(open_conflicts=Coalesce(Subquery(count), 0))
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        try:
+            return queryset.filter(session=uuid.UUID(search_term.strip())), False
+        except ValueError:
+            return super().get_search_results(request, queryset, search_term)
+
+    def shared(self, request: HttpRequest, row: StateDocument) -> dict[str, Any]:
+        return {
+            "owner": show.owner(row.session),
+            "session_id": row.session_id,
+            "may_maintain": request.user.has_perm(content.MAINTAIN),
+        }
+
+    # -- the list
+
+    @admin.display(description=_("session"), ordering="session")
+    def of_session(self, row: StateDocument) -> str:
+        address = reverse("admin:session_mgmt_clientsession_change", args=[row.session_id])
+        return format_html('<a class="sm-line" href="{}">…{}</a>', address, str(row.session_id)[-12:])
+
+    @admin.display(description=_("user"), ordering="session__user")
+    def owner(self, row: StateDocument) -> str:
+        return show.owner(row.session)
+
+    @admin.display(description=_("size"), ordering="size")
+    def shown_size(self, row: StateDocument) -> str:
+        return show.size(row.size)
+
+    @admin.display(description=_("open conflicts"), ordering="open_conflicts")
+    def waiting(self, row: Any) -> str:
+        return str(row.open_conflicts) if row.open_conflicts else ""
+
+    @admin.display(description=_("encrypted"), boolean=True, ordering="encrypted")
+    def sealed(self, row: StateDocument) -> bool:
+        return row.encrypted
+
+    @admin.display(description=_("last modified"), ordering="last_modified")
+    def modified(self, row: StateDocument) -> datetime:
+        return row.last_modified
+
+    # -- one document
+
+    def get_urls(self) -> list[URLPattern]:
+        own = {"find": self.find_page, "download": self.download, **self.past_views(), **self.upkeep_views()}
+        return [*(self.view_url(name, name, view) for name, view in own.items()), *super().get_urls()]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return self.told(request, object_id, self.look_page)
+
+    def look_page(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
+        """A piece of the document: ``version``, ``at`` (a place) and ``skip``; without them the head from its root."""
+        version, place = content.number(request.GET.get("version")), _place(request.GET.get("at"))
+        skip = content.number(request.GET.get("skip")) or 0
+        self.note(
+            request,
+            "read_state",
+            row.session_id,
+            document=row.name,
+            version=row.version if version is None else version,
+        )
+        facts = {"facts": _facts(row), "checkpoints": history.checkpoints(row.pk)}
+        try:
+            look = viewing.look(row.pk, version, place=place, skip=skip, run=bridge().heavy_now)
+            seen = {**self._drawn(request, row, look), "waiting": conflicts.listed(row.pk, open_only=True)}
+        except StateUnreadable as error:
+            seen = {**content.problem(error), "version": row.version if version is None else version}
+        titled = {"title": gettext("Document %s") % row.name, "tab": "content"}
+        return self.page(request, "page", {**facts, **seen, **titled}, row)
+
+    def _drawn(self, request: HttpRequest, row: StateDocument, look: viewing.Look) -> dict[str, Any]:
+        node = look.outline.node
+        if node is None:
+            raise NotFound("There is no such place in this version.")
+        opens_all = request.GET.get("open") == "all"
+        link = partial(tree.place_link, self.address("change", row), look.version)
+        trail = [(above.name, link(above.place, 0)) for above in look.outline.trail]
+        return {
+            "tree": tree.render(node, tree.Look(link, opens_all=opens_all)),
+            "node": node,
+            "large": show.size(row.size) if row.size > _LARGE else "",
+            "trail": trail,
+            "version": look.version,
+            "head": look.head.offset,
+            "is_head": look.version == look.head.offset,
+            "open_all": None if opens_all else f"{link(node.place, node.skipped)}&open=all",
+        }
+
+    def find_page(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
+        """Where a version holds a text. By POST: what is searched for belongs in no log of addresses."""
+        if request.method != "POST":
+            raise PermissionDenied
+        text = request.POST.get("text", "")[:_LONGEST_SEARCH]
+        version = content.number(request.POST.get("version"))
+        version = row.version if version is None else version
+        self.note(request, "read_state", row.session_id, document=row.name, version=version)
+        hits = viewing.find(row.pk, version, text, run=bridge().heavy_now)
+        link = partial(tree.place_link, self.address("change", row), version)
+        lines = [(node, link(node.place if node.is_container else node.place[:-1], 0)) for node in hits.nodes]
+        context = {"title": gettext("Found in %s") % row.name, "text": text, "lines": lines, "more": hits.more}
+        return self.page(request, "found", {**context, "version": version}, row)
+
+    def download(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
+        """A whole version as a file."""
+        version = content.number(request.GET.get("version"))
+        self.note(
+            request,
+            "read_state",
+            row.session_id,
+            document=row.name,
+            version=row.version if version is None else version,
+            whole=True,
+        )
+        raw = viewing.raw(row.pk, version, run=bridge().heavy_now)
+        headers = {"Content-Disposition": "attachment; filename=document.json", "Cache-Control": "no-store"}
+        return HttpResponse(raw, content_type="application/json", headers=headers)
+
+
+def _place(text: str | None) -> Place:
+    found = [content.number(step) for step in text.split(".")[: _DEEPEST + 1]] if text else []
+    if None in found:
+        raise NotFound("There is no such place in this version.")
+    return tuple(step for step in found if step is not None)
+
+
+def _facts(row: Any) -> list[tuple[str, Any]]:
+    """Label and value; no content."""
+    sizes = documents.sizes(row)
+    log = {"bytes": show.size(row.log_bytes), "count": row.version - row.oldest_revision + 1}
+    stored = show.size(sizes["stored"])
+    return [
+        (gettext("Version"), row.version),
+        (gettext("Last modified"), row.last_modified),
+        (gettext("Last writer"), row.last_writer or "-"),
+        (gettext("Size"), show.size(row.size) if sizes["exact"] else gettext("at most %s") % show.size(row.size)),
+        (gettext("Stored"), f"{stored}, {gettext('compressed')}" if row.compressed else stored),
+        (
+            gettext("Log"),
+            gettext("%(bytes)s in %(count)d versions") % log,
+        ),
+        (gettext("Readable from"), gettext("version %d") % (row.oldest_revision - 1)),
+        (gettext("Encrypted"), gettext("yes, under key %s") % row.key_id if row.encrypted else gettext("no")),
+        (gettext("Checksum"), _checksum(row)),
+        (gettext("Epoch"), row.epoch),
+    ]
+
+
+def _checksum(row: StateDocument) -> str:
+    if not row.checksum:
+        return gettext("none yet")
+    if row.checksum_version == row.version:
+        return row.checksum
+    return gettext("%(sum)s of version %(version)d") % {"sum": row.checksum, "version": row.checksum_version}

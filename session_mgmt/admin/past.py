@@ -1,0 +1,199 @@
+"""A document's past: its versions, two of them side by side, and going back to one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import orjson
+from django.conf import settings as project
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext as _
+
+from session_mgmt.actions import history, viewing
+from session_mgmt.admin import content, tree
+from session_mgmt.admin.content import ContentAdmin
+from session_mgmt.bridge import bridge, past
+from session_mgmt.conf import settings
+from session_mgmt.documents import legible, pointer
+from session_mgmt.exceptions import Conflict, InvalidField, PreconditionFailed, SessionMgmtError
+from session_mgmt.models import AuditEntry, StateDocument, StateRevision
+from session_mgmt.protocol import position as positions
+from session_mgmt.protocol.position import Position
+
+_PATHS = 4
+_MOST_PATHS = 100
+_PATH = 160
+# Enough for a page of versions, unless people do more than machines.
+_DEEDS = 500
+RESTORED, RESOLVED = "restore_state", "resolve_conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class VersionLine:
+    """One version: ``first`` paths are shown, ``others`` on demand, ``more`` not at all."""
+
+    version: int
+    at: datetime
+    kind: str
+    who: str
+    seq: int | None
+    first: list[str]
+    others: list[str]
+    more: int
+    bytes: int
+    labels: list[str]
+
+
+class PastPages(ContentAdmin):
+    """Part of the documents' admin."""
+
+    def past_views(self) -> dict[str, Callable[[HttpRequest, Any], HttpResponse]]:
+        return {"versions": self.versions_page, "compare": self.compare_page, "restore": self.restore}
+
+    def versions_page(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
+        """What made each version, newest first; ``before`` leads further back."""
+        self.note(request, "read_history", row.session_id, document=row.name)
+        before = content.number(request.GET.get("before"))
+        found = history.versions(row.pk, before=before)
+        people = _deeds(row)
+        lines = [_line(entry, people) for entry in found["results"]]
+        context = {
+            "title": _("Versions of %s") % row.name,
+            "tab": "versions",
+            "lines": lines,
+            "oldest": found["oldest"],
+            "next": found["next"],
+            "is_paged": before is not None,
+        }
+        return self.page(request, "versions", context, row)
+
+    def compare_page(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
+        """``from`` a version, or ``moment``, beside version ``to``, or beside the document as it is now."""
+        then, now = _then(request, row), content.number(request.GET.get("to"))
+        self.note(request, "compare_state", row.session_id, document=row.name, versions=[then, now])
+        pair = viewing.compare(row.pk, then, now, run=bridge().heavy_now)
+        is_head = pair.second == pair.head.offset
+        context = {
+            "title": _("Compare versions of %s") % row.name,
+            "tab": "compare",
+            "pair": pair,
+            "lines": pair.comparison.lines,
+            "more": pair.comparison.total - len(pair.comparison.lines),
+            "trees": self._trees(row, pair),
+            "times": _times(row, pair.first, pair.second),
+            "is_head": is_head,
+            "seen": pair.head.as_bytes().decode(),
+            "may_restore": is_head and pair.first != pair.second and request.user.has_perm(content.RESTORE),
+            "zone": _zone(),
+        }
+        return self.page(request, "compare", context, row)
+
+    def _trees(self, row: StateDocument, pair: viewing.Pair) -> list[Any]:
+        found, address = pair.comparison, self.address("change", row)
+        sides = (
+            (pair.first, found.then, {line.was for line in found.lines if line.then is not None}),
+            (pair.second, found.now, {line.path for line in found.lines if line.now is not None}),
+        )
+        return [
+            tree.render(outline.node, tree.Look.marking(partial(tree.place_link, address, version), marks))
+            for version, outline, marks in sides
+            if outline.node is not None
+        ]
+
+    def restore(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
+        """Make a new version like version ``to``, if the document is still where the page ``seen`` had it."""
+        self.allowed(request, content.RESTORE)
+        to, seen = content.number(request.POST.get("to")), _position(request.POST.get("seen", ""))
+        if to is None or seen is None:
+            raise InvalidField("Choose a version on the page that compares it.", field="to")
+        try:
+            made = _restored(row, to, seen)
+        except PreconditionFailed:
+            text = _("Somebody has written since you looked, so nothing was restored. This is how it stands now.")
+            self.message_user(request, text, messages.WARNING)
+            return HttpResponseRedirect(self.address("compare", row, f"from={to}"))
+        except SessionMgmtError as error:
+            return self.back(request, row, f"{error} ({error.name})", messages.ERROR)
+        self.note(request, RESTORED, row.session_id, document=row.name, to=to, version=made.offset)
+        text = _("Version %(old)d was restored, as version %(new)d.") % {"old": to, "new": made.offset}
+        return self.back(request, row, text)
+
+
+def _restored(row: StateDocument, to: int, seen: Position) -> Position:
+    outcome = past.restore_now(row.session_id, row.name, to, expected=seen)
+    if outcome.error is not None or outcome.position is None:
+        raise outcome.error or Conflict()
+    return outcome.position
+
+
+def _then(request: HttpRequest, row: StateDocument) -> int:
+    given = request.GET.get("moment")
+    if given:
+        return history.version_at(row.pk, _moment(given))
+    version = content.number(request.GET.get("from"))
+    return max(row.version - 1, row.oldest_revision - 1) if version is None else version
+
+
+def _moment(text: str) -> datetime:
+    """What somebody typed, in the time zone that pages show; to the end of a second, as pages show no parts of it."""
+    try:
+        found = parse_datetime(text)
+    except ValueError:
+        found = None
+    if found is None:
+        raise InvalidField("A date and a time, such as 2026-11-23T14:02.", field="moment")
+    if timezone.is_naive(found):
+        found = timezone.make_aware(found) if project.USE_TZ else found.replace(tzinfo=UTC)
+    return found.replace(microsecond=0) + timedelta(seconds=1, microseconds=-1)
+
+
+def _zone() -> str:
+    return timezone.get_current_timezone_name() if project.USE_TZ else "UTC"
+
+
+def _position(text: str) -> Position | None:
+    try:
+        return positions.parse(orjson.loads(text))
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _times(row: StateDocument, *versions: int) -> list[datetime | None]:
+    rows = StateRevision.objects.using(settings().database).filter(document=row.pk, version__in=versions)
+    found = dict(rows.values_list("version", "at"))
+    return [found.get(version) for version in versions]
+
+
+def _deeds(row: StateDocument) -> dict[int, str]:
+    """Who of the staff made which version, as the audit trail tells it."""
+    mine = AuditEntry.objects.using(settings().database).filter(session=row.session_id, action__in=(RESTORED, RESOLVED))
+    found = mine.select_related("actor").order_by("-id")[:_DEEDS]
+    return {
+        entry.data["version"]: entry.actor.get_username()
+        for entry in found
+        if entry.actor is not None and entry.data.get("document") == row.name and "version" in entry.data
+    }
+
+
+def _line(entry: dict[str, Any], people: dict[int, str]) -> VersionLine:
+    touched = list(dict.fromkeys(map(pointer.bare, entry["paths"])))
+    paths = [legible.plain(path or "/", _PATH).text for path in touched[:_MOST_PATHS]]
+    return VersionLine(
+        version=entry["version"],
+        at=datetime.fromisoformat(entry["at"]),
+        kind=entry["kind"],
+        who=people.get(entry["version"]) or entry["client_id"] or _("server"),
+        seq=entry["seq"],
+        first=paths[:_PATHS],
+        others=paths[_PATHS:],
+        more=len(touched) - len(paths),
+        bytes=entry["bytes"],
+        labels=entry["labels"],
+    )

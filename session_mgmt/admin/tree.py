@@ -1,0 +1,112 @@
+"""An outline as nested, foldable lists. Whatever is in a document is text here: everything passes ``escape``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from urllib.parse import urlencode
+
+from django.utils.html import escape
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from session_mgmt.documents import pointer
+from session_mgmt.documents.outline import Node, Place
+
+_OPEN_LEVELS = 2
+# A longer one would hide what comes after it.
+_OPEN_MEMBERS = 30
+_TITLE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How an outline is drawn: ``link`` gives the address of a place from a member on; ``marks`` are the pointers
+    that stand out, and what is above them is open.
+    """
+
+    link: Callable[[Place, int], str]
+    marks: Collection[str] = ()
+    opens_all: bool = False
+    above: frozenset[str] = field(default=frozenset())
+
+    @classmethod
+    def marking(cls, link: Callable[[Place, int], str], marks: Collection[str]) -> Look:
+        above = frozenset(above for path in marks for above in pointer.ancestors(path))
+        return cls(link, frozenset(marks), above=above)
+
+
+def place_link(address: str, version: int, place: Place, skip: int) -> str:
+    """The address of a place in a version."""
+    query = {"version": str(version)}
+    if place:
+        query["at"] = ".".join(map(str, place))
+    if skip:
+        query["skip"] = str(skip)
+    return f"{address}?{urlencode(query)}"
+
+
+def render(root: Node, look: Look) -> SafeString:
+    """The tree of a node and of what its outline holds below."""
+    inside = _members(root, look, 1) if root.is_container else _leaf(root, look)
+    kind = "ul" if root.is_container else "div"
+    return mark_safe(f'<{kind} class="sm-tree">{inside}</{kind}>')
+
+
+def _members(node: Node, look: Look, depth: int) -> str:
+    lines = [_item(child, look, depth) for child in node.children]
+    if node.skipped:
+        text = ngettext("%d before", "%d before", node.skipped) % node.skipped
+        lines.insert(0, _rest(look.link(node.place, max(node.skipped - 100, 0)), f"… {text}"))
+    if node.rest > 0 and node.children:
+        text = ngettext("%d more", "%d more", node.rest) % node.rest
+        lines.append(_rest(look.link(node.place, node.skipped + len(node.children)), f"… {text}"))
+    if not node.length:
+        lines.append(f'<li class="sm-quiet">{escape(_("empty"))}</li>')
+    return "".join(lines)
+
+
+def _item(node: Node, look: Look, depth: int) -> str:
+    mark = ' class="sm-mark"' if node.path in look.marks else ""
+    title = escape(node.path if len(node.path) <= _TITLE else node.path[:_TITLE] + "…")
+    if not node.is_container:
+        return f'<li{mark} title="{title}">{_name(node)} {_leaf(node, look)}</li>'
+    head = f"{_name(node)} {_count(node)}"
+    if not node.length:
+        return f'<li{mark} title="{title}">{head}</li>'
+    if not node.children:
+        return f'<li{mark} title="{title}">{head} {_link(look.link(node.place, 0), _("look inside"))}</li>'
+    is_short = depth < _OPEN_LEVELS and node.length <= _OPEN_MEMBERS
+    is_open = look.opens_all or is_short or node.path in look.above or node.path in look.marks
+    inside = _members(node, look, depth + 1)
+    return (
+        f'<li{mark}><details{" open" if is_open else ""}><summary title="{title}">{head}</summary>'
+        f"<ul>{inside}</ul></details></li>"
+    )
+
+
+def _name(node: Node) -> str:
+    kind = "sm-index" if isinstance(node.name, int) else "sm-key"
+    return f'<span class="{kind}"><bdi>{escape(node.name)}</bdi></span>'
+
+
+def _count(node: Node) -> str:
+    shown = f"[{node.length}]" if node.kind == "array" else f"{{{node.length}}}"
+    return f'<span class="sm-count">{shown}</span>'
+
+
+def _leaf(node: Node, look: Look) -> str:
+    text = f'<bdi class="sm-v sm-{node.kind}">{escape(node.text)}</bdi>'
+    if not node.is_cut:
+        return text
+    note = _("cut, %s characters") % f"{node.length:,}"
+    return f'{text}<span class="sm-count">…</span> {_link(look.link(node.place, 0), note)}'
+
+
+def _rest(address: str, text: str) -> str:
+    return f'<li class="sm-rest">{_link(address, text)}</li>'
+
+
+def _link(address: str, text: str) -> str:
+    return f'<a href="{escape(address)}">{escape(text)}</a>'

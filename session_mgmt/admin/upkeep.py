@@ -1,0 +1,69 @@
+"""Keeping documents in order: labels, compaction, and a check of every stored row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext as _
+
+from session_mgmt.actions import compaction, history, verifying
+from session_mgmt.admin import content
+from session_mgmt.admin.content import ContentAdmin
+from session_mgmt.bridge import bridge
+from session_mgmt.exceptions import SessionMgmtError
+from session_mgmt.models import StateDocument
+
+_FINDINGS = 500
+
+
+class UpkeepPages(ContentAdmin):
+    """Part of the documents' admin."""
+
+    def upkeep_views(self) -> dict[str, Callable[[HttpRequest, Any], HttpResponse]]:
+        return {"act": self.act, "verify": self.verify_page}
+
+    def act(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
+        """The buttons of a document's page: ``do`` is persist, forget or compact."""
+        self.allowed(request, content.MAINTAIN)
+        verbs = {"persist": self._persist, "forget": self._forget, "compact": self._compact}
+        verb = verbs.get(request.POST.get("do", ""))
+        if verb is None:
+            raise PermissionDenied
+        try:
+            return self.back(request, row, verb(request, row))
+        except SessionMgmtError as error:
+            return self.back(request, row, f"{error} ({error.name})", messages.ERROR)
+
+    def _persist(self, request: HttpRequest, row: StateDocument) -> str:
+        kept = history.persist(row.pk, request.POST.get("label", "").strip() or None)
+        self.note(request, "persist_state", row.session_id, document=row.name, **kept)
+        return _("Version %(version)d is kept as %(label)s.") % kept
+
+    def _forget(self, request: HttpRequest, row: StateDocument) -> str:
+        label = request.POST.get("label", "")
+        if not history.forget(row.pk, label):
+            return _("There was no such label.")
+        self.note(request, "forget_state", row.session_id, document=row.name, label=label)
+        return _("The label was given up.")
+
+    def _compact(self, request: HttpRequest, row: StateDocument) -> str:
+        gone = compaction.compact(row.pk, run=bridge().heavy_now)
+        self.note(request, "compact_state", row.session_id, document=row.name, revisions=gone)
+        return _("Compacted: %d old versions went.") % gone
+
+    def verify_page(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
+        """Every row that is wrong. By POST, because it reads all of them."""
+        self.allowed(request, content.MAINTAIN)
+        found = verifying.verify(row.pk)
+        self.note(request, "verify_state", row.session_id, document=row.name, findings=len(found))
+        context = {
+            "title": _("Check of %s") % row.name,
+            "findings": found[:_FINDINGS],
+            "count": len(found),
+            "held": row.version - row.oldest_revision + 1,
+        }
+        return self.page(request, "verified", context, row)
