@@ -92,6 +92,9 @@ class Settings:
     encrypt_state: bool | tuple[str, ...] = _setting(
         False, "True, or the names of the documents that are encrypted; whoever reads a dump reads the others."
     )
+    require_encryption: bool = _setting(
+        False, "Plain rows are refused where sealed ones belong; off while rotate_state_keys still has some to convert."
+    )
     replay_page: int = _setting(200, "Entries of one read from a log.")
     replay_most: int = _setting(10_000, "Entries of one recovery; beyond it a snapshot or a gap is the honest answer.")
     stream_retention: timedelta = _setting(timedelta(hours=24), "Where a topic does not say.")

@@ -116,7 +116,7 @@ def load(using: str, document: int, *, limit: int, heads: HeadCache | None = Non
                 if heads is not None:
                     heads.keep(document, body, body.bound)
                 return body
-    raise StateUnreadable()
+        raise StateUnreadable()
 
 
 def _from_rows(statements: Statements, head: Head, limit: int) -> Body | None:
@@ -131,8 +131,15 @@ def _from_cache(statements: Statements, head: Head, heads: HeadCache) -> Body | 
         return None
     if known.position == head.position:
         return known
-    rows = stored.read_revisions(statements, head, known.position.offset - 1, head.position.offset)
-    if len(rows) != head.position.offset - known.position.offset + 1 or rows[0].tag != known.position.tag:
+    first = known.position.offset - 1
+    rows = stored.unless_rekeyed(
+        statements, head, lambda: stored.read_revisions(statements, head, first, head.position.offset)
+    )
+    if (
+        rows is None
+        or len(rows) != head.position.offset - known.position.offset + 1
+        or rows[0].tag != known.position.tag
+    ):
         return None
     data = rebuild.replay(known.data, tuple(row.ops for row in rows[1:]))
     return _body(head, data, known.snapshot_version)

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
 
+from django.db import connections
 from django.db.models import QuerySet
 
-from session_mgmt.actions import bodies, merges, preparing, unreadable
+from session_mgmt.actions import bodies, merges, preparing, stored, unreadable
+from session_mgmt.actions.bodies import ATTEMPTS
 from session_mgmt.actions.merges import Merge
 from session_mgmt.actions.state import Update
+from session_mgmt.actions.vaults import Vault
 from session_mgmt.conf import settings
 from session_mgmt.documents import operations, pointer, replaced, size, strict, touched
 from session_mgmt.documents.errors import DocumentError
 from session_mgmt.documents.merge import Value
 from session_mgmt.documents.operations import Op
 from session_mgmt.documents.values import JSON, MISSING, equal
-from session_mgmt.exceptions import Conflict, InvalidField, NotFound
+from session_mgmt.exceptions import Conflict, InvalidField, NotFound, StateUnreadable
 from session_mgmt.models import StateConflict
 from session_mgmt.models.clock import as_text
+from session_mgmt.models.sql import Statements
+
+T = TypeVar("T")
 
 SERVER, CLIENT, VALUE = (
     StateConflict.Resolution.SERVER,
@@ -28,23 +36,35 @@ SERVER, CLIENT, VALUE = (
 
 
 def listed(document: int, *, open_only: bool = False) -> list[dict[str, Any]]:
-    """The records of a document, newest first. Raises ``StateUnreadable``."""
-    using = settings().database
+    """The records of a document, newest first. Raises ``DocumentNotFound`` or ``StateUnreadable``.
+
+    ``{id, path, version, base?, server?, client?, client_id, at, resolved_at, resolution}``; a value that was not there
+    has no field.
+    """
     rows = _rows().filter(document=document).order_by("-id")
     chosen = rows.filter(resolved_at=None) if open_only else rows
+    return _read(document, lambda vault: [_shown(vault, row) for row in chosen.all()])
+
+
+def _read(document: int, read: Callable[[Vault | None], T]) -> T:
+    """What ``read`` makes of the records, given the vault of their document."""
+    using = settings().database
+    statements = Statements(connections[using])
     with unreadable.audited(using, document):
-        return [shown(row) for row in chosen]
+        for _ in range(ATTEMPTS):
+            head = stored.read_head(statements, document)
+            found = stored.unless_rekeyed(statements, head, partial(read, head.vault))
+            if found is not None:
+                return found
+        raise StateUnreadable()
 
 
-def shown(row: StateConflict) -> dict[str, Any]:
-    """``{id, path, version, base?, server?, client?, client_id, at, resolved_at, resolution}``; a value that was not
-    there has no field.
-    """
-    names = ("base", "server", "client")
-    present = {name: value for name, value in zip(names, _values(row), strict=True) if value is not MISSING}
+def _shown(vault: Vault | None, row: StateConflict) -> dict[str, Any]:
+    path, values = merges.opened(vault, row)
+    present = {name: v for name, v in zip(("base", "server", "client"), values, strict=True) if v is not MISSING}
     return {
         "id": str(row.pk),
-        "path": _path(row),
+        "path": path,
         "version": row.version,
         **present,
         "client_id": row.client.client_id if row.client else None,
@@ -54,18 +74,16 @@ def shown(row: StateConflict) -> dict[str, Any]:
     }
 
 
-def find(document: int, id_: uuid.UUID) -> StateConflict:
-    """A record. Raises ``NotFound``."""
+def read(document: int, id_: uuid.UUID) -> dict[str, Any]:
+    """A record as ``listed`` has it. Raises ``NotFound``, and as that does."""
+    return _read(document, lambda vault: _shown(vault, _find(document, id_)))
+
+
+def _find(document: int, id_: uuid.UUID) -> StateConflict:
     row = _rows().filter(document=document, pk=id_).first()
     if row is None:
         raise NotFound()
     return row
-
-
-def read(document: int, id_: uuid.UUID) -> dict[str, Any]:
-    """A record as ``shown``. Raises ``NotFound`` or ``StateUnreadable``."""
-    with unreadable.audited(settings().database, document):
-        return shown(find(document, id_))
 
 
 def parsed(text: str) -> JSON:
@@ -76,19 +94,18 @@ def parsed(text: str) -> JSON:
         raise preparing.translated(error) from error
 
 
-def resolution(row: StateConflict, keep: str, value: Value = MISSING, *, seen: str | None = None) -> Update:
+def resolution(document: int, id_: uuid.UUID, keep: str, value: Value = MISSING, *, seen: str | None = None) -> Update:
     """The update that settles a record: an ordinary change of the head, or none for ``server``.
 
     ``keep``: ``server`` leaves the document as it is, ``client`` sets what lost, ``value`` sets ``value`` (MISSING
     removes). ``seen`` is the digest of what stood there when somebody decided, empty for nothing (as of
-    ``viewing.standing``). Raises ``InvalidField``, ``Conflict`` where another value stands there by now or a place in
-    an array may be another one, and errors of documents.
+    ``viewing.standing``). Raises ``NotFound``, ``InvalidField``, ``Conflict`` where another value stands there by now
+    or a place in an array may be another one, and errors of documents.
     """
     if keep not in (SERVER, CLIENT, VALUE):
         raise InvalidField("keep is server, client or value.", field="keep")
-    body = bodies.load(settings().database, row.document_id, limit=settings().max_document_bytes * 2)
-    _, server, client = _values(row)
-    path = _path(row)
+    path, (_, server, client) = _read(document, lambda vault: merges.opened(vault, _find(document, id_)))
+    body = bodies.load(settings().database, document, limit=settings().max_document_bytes * 2)
     if keep != SERVER and _moved(body.data, path, server):
         raise Conflict("The array has changed since.", position=body.position.as_json(), paths=[path])
     if keep != SERVER and seen is not None and seen != (replaced.digest(pointer.value(body.data, path)) or ""):
@@ -96,28 +113,19 @@ def resolution(row: StateConflict, keep: str, value: Value = MISSING, *, seen: s
     ops = () if keep == SERVER else _ops(path, client if keep == CLIENT else _checked(value))
     result = operations.apply(body.data, ops)
     return Update(
-        document=row.document_id,
+        document=document,
         ops=operations.encode(ops),
         paths=() if equal(result, body.data) else touched.paths(ops),
         growth=size.growth(ops),
         at_version=body.position.offset,
         epoch=body.position.epoch,
         exact_size=size.size(result),
-        merge=Merge(movable=False, resolves=(row.pk, keep)),
+        merge=Merge(movable=False, resolves=(id_, keep)),
     )
 
 
 def _rows() -> QuerySet[StateConflict]:
     return StateConflict.objects.using(settings().database).select_related("client")
-
-
-def _path(row: StateConflict) -> str:
-    return (merges.open_value(row.pk, 0, row.path) or b"").decode()
-
-
-def _values(row: StateConflict) -> tuple[Value, ...]:
-    columns = (row.base, row.server, row.client_value)
-    return tuple(merges.value_of(merges.open_value(row.pk, at, stored)) for at, stored in enumerate(columns, 1))
 
 
 def _moved(document: JSON, path: str, server: Value) -> bool:

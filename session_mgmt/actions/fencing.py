@@ -6,6 +6,7 @@ end) raises its ``generation``.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,8 @@ from session_mgmt.models.sql import Row, Statements, marks
 
 if TYPE_CHECKING:
     from session_mgmt.documents.sealing import Keyring
+
+logger = logging.getLogger("session_mgmt.state")
 
 # What stands in the column of a digest that is sealed.
 _NO_DIGEST = bytes(32)
@@ -103,9 +106,10 @@ class ClientLedger:
         if stored is None:
             return refused(ReceiptGone())
         try:
-            digest, body = _opened(fence.client, fence.seq, *stored)
+            digest, body = opened(fence.client, fence.seq, *stored)
         except StateUnreadable as error:
-            return refused(error)
+            logger.error("Receipt %d of client %d cannot be read: %s", fence.seq, fence.client, error)
+            return refused(StateUnreadable(retry_after=60.0))
         return replayed(body) if digest == fence.digest else refused(SeqReused())
 
     def _read_receipts(self, wanted: set[tuple[int, int]]) -> dict[tuple[int, int], tuple[bytes, bytes]]:
@@ -131,7 +135,7 @@ class ClientLedger:
 
 def resealed(ring: Keyring, client: int, seq: int, digest: bytes, body: bytes) -> tuple[bytes, bytes]:
     """A receipt's two columns under the writing key. Raises ``StateUnreadable``."""
-    return _sealed(ring, (client, seq, *_opened(client, seq, digest, body)))[2:]
+    return _sealed(ring, (client, seq, *opened(client, seq, digest, body)))[2:]
 
 
 def _sealed(ring: Keyring, receipt: tuple[int, int, bytes, bytes]) -> tuple[int, int, bytes, bytes]:
@@ -140,8 +144,10 @@ def _sealed(ring: Keyring, receipt: tuple[int, int, bytes, bytes]) -> tuple[int,
     return client, seq, _NO_DIGEST, vaults.seal_row(ring, vaults.RECEIPT, _owner(client), seq, digest + body)
 
 
-def _opened(client: int, seq: int, digest: bytes, body: bytes) -> tuple[bytes, bytes]:
+def opened(client: int, seq: int, digest: bytes, body: bytes) -> tuple[bytes, bytes]:
+    """A receipt's digest and outcome. Raises ``StateUnreadable``."""
     if not vaults.is_sealed(body):
+        vaults.refuse_plain()
         return digest, body
     plain = vaults.open_row(vaults.RECEIPT, _owner(client), seq, body)
     return plain[: len(_NO_DIGEST)], plain[len(_NO_DIGEST) :]

@@ -7,10 +7,11 @@ The past is never rewritten: restoring writes a new version (``bridge.past``), a
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-import orjson
 from django.db import IntegrityError, connections, transaction
+from django.db.models import QuerySet
 from django.db.models.functions import Length
 
 from session_mgmt.actions import bodies, stored, unreadable, vaults
@@ -20,7 +21,7 @@ from session_mgmt.conf import settings
 from session_mgmt.documents import chain, operations, rebuild, touched, whole
 from session_mgmt.documents.rebuild import Packed
 from session_mgmt.documents.whole import Replacement
-from session_mgmt.exceptions import Conflict, DocumentLimit, InvalidField, NotFound, Unavailable
+from session_mgmt.exceptions import Conflict, DocumentLimit, InvalidField, NotFound, StateUnreadable, Unavailable
 from session_mgmt.models import StateDocument, StateRevision, StateSnapshot, clock
 from session_mgmt.models.clock import as_text
 from session_mgmt.models.sql import Statements
@@ -42,19 +43,30 @@ def versions(document: int, *, before: int | None = None, limit: int = PAGE) -> 
     """
     using = settings().database
     statements = Statements(connections[using])
-    with unreadable.audited(using, document):
-        head = stored.read_head(statements, document)
-        rows = (
-            StateRevision.objects.using(using).filter(document=document).select_related("client").order_by("-version")
-        )
-        page = rows if before is None else rows.filter(version__lt=before)
-        if head.vault is None:
-            # Operations may be whole documents; their paths stand beside them.
-            page = page.annotate(bytes=Length("ops")).defer("ops", "asked")
-        labels = _labels(using, document)
-        results = [_shown(head, row, labels) for row in page[: max(1, min(limit, MOST_PAGE))]]
+    rows = StateRevision.objects.using(using).filter(document=document).select_related("client").order_by("-version")
+    page = rows if before is None else rows.filter(version__lt=before)
+    head, results = _read_page(using, statements, document, page, max(1, min(limit, MOST_PAGE)))
     last = results[-1]["version"] if results else head.oldest
     return {"results": results, "oldest": head.oldest - 1, "next": last if last > head.oldest else None}
+
+
+def _read_page(
+    using: str, statements: Statements, document: int, rows: QuerySet[StateRevision], limit: int
+) -> tuple[Head, list[dict[str, Any]]]:
+    with unreadable.audited(using, document):
+        labels = _labels(using, document)
+        for _ in range(bodies.ATTEMPTS):
+            head = stored.read_head(statements, document)
+            # Operations may be whole documents; where they are plain, their paths stand beside them.
+            page = rows if head.vault else rows.annotate(bytes=Length("ops")).defer("ops", "asked")
+            results = stored.unless_rekeyed(statements, head, partial(_all_shown, head, page[:limit], labels))
+            if results is not None:
+                return head, results
+        raise StateUnreadable()
+
+
+def _all_shown(head: Head, page: QuerySet[StateRevision], labels: dict[int, list[str]]) -> list[dict[str, Any]]:
+    return [_shown(head, row, labels) for row in page]
 
 
 def _shown(head: Head, row: StateRevision, labels: dict[int, list[str]]) -> dict[str, Any]:
@@ -75,7 +87,7 @@ def _shown(head: Head, row: StateRevision, labels: dict[int, list[str]]) -> dict
 def _touched(head: Head, row: Any) -> tuple[list[str], int]:
     """Paths of a revision, and the bytes of its operations. An encrypted document stores its paths as hashes."""
     if head.vault is None:
-        return orjson.loads(bytes(row.paths)), row.bytes
+        return list(vaults.open_paths(None, row.version, bytes(row.paths))), row.bytes
     ops = vaults.open_ops(head.vault, row.version, bytes(row.ops))
     return list(touched.paths(operations.decode(ops))), len(ops)
 

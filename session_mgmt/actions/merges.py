@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
@@ -17,19 +17,17 @@ from session_mgmt.documents import strict
 from session_mgmt.documents.merge import Conflict, Value
 from session_mgmt.documents.values import MISSING
 from session_mgmt.exceptions import Conflict as ConflictRefused
+from session_mgmt.exceptions import StateUnreadable
+from session_mgmt.models import StateConflict
 from session_mgmt.models.sql import Statements
-from session_mgmt.protocol.frames import JSON
 from session_mgmt.protocol.position import Position
-
-if TYPE_CHECKING:
-    from session_mgmt.documents.sealing import Keyring
-    from session_mgmt.models import StateConflict
 
 CONFLICT = "session_mgmt_stateconflict"
 _REVISION = "session_mgmt_staterevision"
-_ASKED, _LOSING = "asked", "conflict"
 # In the order of the numbers that they are sealed under.
-_SEALED_COLUMNS = ("path", "base", "server", "client_value")
+_COLUMNS_SEALED = ("path", "base", "server", "client_value")
+# What stands sealed for a value that is not there; JSON is never empty.
+_NOTHING = b""
 REPORT_BYTES = 2048
 RESOLVED_KEPT = 100
 _COLUMNS = {
@@ -129,12 +127,17 @@ def write(
     at: datetime,
 ) -> None:
     """What goes with the revision, in its transaction."""
-    if client is not None and merge.asked:
+    if keeps_asked(client, merge):
         _keep_asked(statements, vault, document, version, merge.asked)
     if merge.losing:
         _keep_losing(statements, vault, document, version, client, merge.losing, at)
     if merge.resolves is not None:
         _mark_resolved(statements, *merge.resolves, at)
+
+
+def keeps_asked(client: int | None, merge: Merge | None) -> bool:
+    """Whether what was asked for stands beside the revision: the client's next writes were made on that."""
+    return client is not None and merge is not None and bool(merge.asked)
 
 
 def _has_room(statements: Statements, document: int, losing: Sequence[Losing]) -> bool:
@@ -148,16 +151,10 @@ def _has_room(statements: Statements, document: int, losing: Sequence[Losing]) -
 
 
 def _keep_asked(statements: Statements, vault: Vault | None, document: int, version: int, asked: bytes) -> None:
-    """Beside a revision that a merge made, what its client had asked for: its next writes were made on that."""
-    stored = asked if vault is None else vaults.seal_row(vault.ring, _ASKED, _owner(document), version, asked)
+    stored = asked if vault is None else vault.seal(vaults.ASKED, version, asked)
     statements.run(
         f"UPDATE {_REVISION} SET asked = %s WHERE document_id = %s AND version = %s", [stored, document, version]
     )
-
-
-def open_asked(document: int, version: int, stored: bytes) -> bytes:
-    """The operations again. Raises ``StateUnreadable``."""
-    return vaults.open_row(_ASKED, _owner(document), version, stored)
 
 
 def _keep_losing(
@@ -171,11 +168,7 @@ def _keep_losing(
 ) -> None:
     rows = []
     for lost in losing:
-        fields = [lost.conflict.path.encode(), *lost.values]
-        if vault is not None:
-            fields = [
-                None if value is None else _sealed(vault, lost.id, at_, value) for at_, value in enumerate(fields)
-            ]
+        fields = _columns(vault, lost.id, version, (lost.conflict.path.encode(), *lost.values))
         moment = statements.moment(at)
         rows.append((statements.uuid(lost.id), document, version, *fields, lost.size, client, moment, ""))
     statements.insert(CONFLICT, _COLUMNS, rows)
@@ -188,24 +181,51 @@ def _keep_losing(
     )
 
 
-def open_value(id_: uuid.UUID, at: int, stored: bytes | memoryview | None) -> bytes | None:
-    """A column of a record: path, base, server, client. Raises ``StateUnreadable``."""
-    return None if stored is None else vaults.open_row(_LOSING, id_.bytes, at, bytes(stored))
+def _columns(vault: Vault | None, id_: uuid.UUID, version: int, values: Sequence[bytes | None]) -> list[bytes | None]:
+    """The columns of a record. Sealed ones say that there is no value: an empty column could be anybody's."""
+    if vault is None:
+        return list(values)
+    return [
+        vault.seal(vaults.CONFLICT, version, _NOTHING if value is None else value, part=at, row=id_.hex)
+        for at, value in enumerate(values)
+    ]
 
 
-def reseal(keys: Keyring, row: StateConflict) -> None:
-    """Put a record's columns under the writing key. Raises ``StateUnreadable``."""
-    for at, name in enumerate(_SEALED_COLUMNS):
-        value = open_value(row.id, at, getattr(row, name))
-        setattr(row, name, None if value is None else vaults.seal_row(keys, _LOSING, row.id.bytes, at, value))
-    row.save(update_fields=_SEALED_COLUMNS)
+def opened(vault: Vault | None, row: StateConflict) -> tuple[str, tuple[Value, ...]]:
+    """A record's path, and its values: base, server, client; MISSING where there was none. Raises
+    ``StateUnreadable``.
+    """
+    path, *values = _opened(vault, row)
+    try:
+        return (path or b"").decode(), tuple(MISSING if value is None else orjson.loads(value) for value in values)
+    except ValueError as error:
+        raise StateUnreadable("A kept value is no JSON.") from error
 
 
-def reseal_asked(keys: Keyring, document: int, version: int, stored: bytes | None) -> bytes | None:
-    """What a client had asked for, under the writing key. Raises ``StateUnreadable``."""
+def _opened(vault: Vault | None, row: StateConflict) -> list[bytes | None]:
+    return [_column(vault, row, at, stored) for at, stored in enumerate(columns(row))]
+
+
+def _column(vault: Vault | None, row: StateConflict, at: int, stored: bytes | None) -> bytes | None:
     if stored is None:
+        if vault is not None:
+            raise StateUnreadable("A kept value was taken away.")
         return None
-    return vaults.seal_row(keys, _ASKED, _owner(document), version, open_asked(document, version, bytes(stored)))
+    value = vaults.column(vault, vaults.CONFLICT, row.version, stored, part=at, row=row.id.hex)
+    return None if vault is not None and value == _NOTHING else value
+
+
+def reseal(vault: Vault | None, fresh: Vault, row: StateConflict) -> None:
+    """Put a record's columns under another key. Raises ``StateUnreadable``."""
+    sealed = _columns(fresh, row.id, row.version, _opened(vault, row))
+    for name, value in zip(_COLUMNS_SEALED, sealed, strict=True):
+        setattr(row, name, value)
+    row.save(update_fields=_COLUMNS_SEALED)
+
+
+def columns(row: StateConflict) -> list[bytes | None]:
+    """A record's columns as they stand in the database."""
+    return [None if (stored := getattr(row, name)) is None else bytes(stored) for name in _COLUMNS_SEALED]
 
 
 def _is_open(statements: Statements, id_: uuid.UUID) -> bool:
@@ -218,17 +238,3 @@ def _mark_resolved(statements: Statements, id_: uuid.UUID, resolution: str, at: 
         f"UPDATE {CONFLICT} SET resolved_at = %s, resolution = %s WHERE id = %s",
         [statements.moment(at), resolution, statements.uuid(id_)],
     )
-
-
-def value_of(stored: bytes | None) -> Value:
-    """A kept value; MISSING where there was none."""
-    found: JSON = MISSING if stored is None else orjson.loads(stored)
-    return found
-
-
-def _sealed(vault: Vault, id_: uuid.UUID, at: int, value: bytes) -> bytes:
-    return vaults.seal_row(vault.ring, _LOSING, id_.bytes, at, value)
-
-
-def _owner(document: int) -> bytes:
-    return document.to_bytes(8, "big")

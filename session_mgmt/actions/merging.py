@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.db import connections
@@ -93,10 +94,10 @@ def read_span(
             head = stored.read_head(statements, document)
             start = head.position.offset if unseen or base is None else base
             _check_base(head, start, epoch)
-            span = _read_once(statements, head, start, client)
+            span = stored.unless_rekeyed(statements, head, partial(_read_once, statements, head, start, client))
             if span is not None:
                 return span
-    raise StateUnreadable()
+        raise StateUnreadable()
 
 
 def _check_base(head: Head, base: int, epoch: str | None) -> None:
@@ -121,14 +122,14 @@ def _read_once(statements: Statements, head: Head, base: int, client: int | None
         return None
     seen = now = rebuild.value(found.parts)
     theirs: set[str] = set()
-    for version, author, sealed, asked in rows:
-        ops = operations.decode(vaults.open_ops(head.vault, version, bytes(sealed)))
+    for version, author, sealed, beside in rows:
+        opened, asked = vaults.open_merge(head.vault, version, bytes(sealed), beside and bytes(beside))
+        ops = operations.decode(opened)
         now = operations.apply(now, ops)
         if client is None or author != client:
             theirs.update(touched.paths(ops))
         else:
-            own = ops if asked is None else operations.decode(merges.open_asked(head.document, version, bytes(asked)))
-            seen = operations.apply(seen, own)
+            seen = operations.apply(seen, ops if asked is None else operations.decode(asked))
     return Span(head, seen, now, frozenset(theirs))
 
 

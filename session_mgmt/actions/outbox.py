@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from django.db.models.functions import Now
 
 from session_mgmt.actions import vaults
-from session_mgmt.models import Outbox
+from session_mgmt.conf import settings
+from session_mgmt.exceptions import StateUnreadable
+from session_mgmt.models import Outbox, StateDocument
 from session_mgmt.models.sql import Statements, marks
+
+if TYPE_CHECKING:
+    from session_mgmt.documents.sealing import Keyring
 
 UPDATE = "update"
 _OUTBOX = "session_mgmt_outbox"
@@ -27,8 +33,13 @@ class Wish:
     key: str | None
 
     def payload(self) -> Any:
-        """What is wished. Raises ``StateUnreadable``: one wish whose key is gone must not hold up the others."""
-        return orjson.loads(vaults.open_row(vaults.OUTBOX, self.target.encode(), 0, self.stored))
+        """What is wished. Raises ``StateUnreadable``: one wish that cannot be read must not hold up the others."""
+        try:
+            return orjson.loads(
+                opened(self.id, self.target, self.key, self.stored) if self.kind == UPDATE else self.stored
+            )
+        except orjson.JSONDecodeError as error:
+            raise StateUnreadable("A wish is no JSON.") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +54,38 @@ class Ticket:
 def put(using: str, kind: str, target: str, payload: Any, *, key: str | None) -> Ticket:
     """Write one wish into the caller's transaction; blocks nobody."""
     body = orjson.dumps(payload)
-    ring = vaults.private() if kind == UPDATE else None
-    if ring is not None:
-        body = vaults.seal_row(ring, vaults.OUTBOX, target.encode(), 0, body)
-    row = Outbox(kind=kind, target=target, payload=body, key=key, created_at=Now())
+    is_private = kind == UPDATE and _is_private(using, target)
+    row = Outbox(kind=kind, target=target, payload=b"" if is_private else body, key=key, created_at=Now())
     row.save(using=using, force_insert=True)
+    if is_private:
+        # Sealed for its number, which it has only now; nobody sees the row before the caller commits.
+        payload = sealed(vaults.ring(), row.pk, target, key, body)
+        Outbox.objects.using(using).filter(pk=row.pk).update(payload=payload)
     return Ticket(row.pk)
+
+
+def _is_private(using: str, target: str) -> bool:
+    """Whether a wish is sealed: always where documents become encrypted, else if its own document is."""
+    now = settings()
+    if now.encrypt_state or not now.state_keys:
+        return bool(now.encrypt_state)
+    session, _, name = target.partition("/")
+    mine = StateDocument.objects.using(using).filter(session=uuid.UUID(session), name=name)
+    return mine.exclude(key_id="").exists()
+
+
+def sealed(ring: Keyring, id_: int, target: str, key: str | None, body: bytes) -> bytes:
+    """A wish's payload as its row stores it, for this row and no other."""
+    return vaults.seal_row(ring, vaults.OUTBOX, _owner(target, key), id_, body)
+
+
+def opened(id_: int, target: str, key: str | None, stored: bytes) -> bytes:
+    """The payload again. Raises ``StateUnreadable``."""
+    return vaults.open_row(vaults.OUTBOX, _owner(target, key), id_, stored)
+
+
+def _owner(target: str, key: str | None) -> bytes:
+    return orjson.dumps([target, key])
 
 
 def take(statements: Statements, limit: int) -> list[Wish]:

@@ -1,8 +1,8 @@
 """Putting what is stored under the writing key: one document, with all its rows, in one transaction.
 
 Being killed anywhere leaves each document wholly under one key, and the next run goes on with those that are not
-done. A document that is
-to be encrypted and is not yet becomes so: its chain is keyed anew, and its clients get a snapshot.
+done. A document that is to be encrypted and is not yet becomes so: its chain is keyed anew, and its clients get a
+snapshot.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
-import orjson
 from django.db import connections, transaction
 from django.db.models import QuerySet
 
-from session_mgmt.actions import fencing, merges, outbox, stored, unreadable, vaults
+from session_mgmt.actions import fencing, inventory, merges, outbox, stored, unreadable, vaults
 from session_mgmt.actions.stored import Head
 from session_mgmt.actions.vaults import Vault
 from session_mgmt.conf import settings
@@ -57,22 +57,29 @@ def rotate(progress: Progress | None = None, *, dry_run: bool = False) -> Rotati
         report.unreadable += not done
         tell("documents", report.documents)
     for rows in _receipts():
-        report.receipts += len(rows) if dry_run else sum(map(_rotate_receipt, rows))
+        report.receipts += len(rows) if dry_run else _all(_rotate_receipt, rows)
         tell("receipts", report.receipts)
     for wishes in _wishes():
-        report.wishes += len(wishes) if dry_run else sum(map(_rotate_wish, wishes))
+        report.wishes += len(wishes) if dry_run else _all(_rotate_wish, wishes)
         tell("wishes", report.wishes)
     return report
 
 
+def _all(rotate_row: Callable[[Any], int], rows: list[Any]) -> int:
+    """A batch in one transaction: a commit for each would cost more than all the rest."""
+    with transaction.atomic(using=settings().database):
+        return sum(map(rotate_row, rows))
+
+
 def _documents() -> Iterator[int]:
-    """Documents with another key than they should have, by id."""
+    """Documents with another key than they should have, by id; then those with a row that has another one."""
     using, writing = settings().database, vaults.ring().writing
     after = 0
     rows = StateDocument.objects.using(using).exclude(key_id=writing).order_by("pk").values_list("pk", "name", "key_id")
     while page := list(rows.filter(pk__gt=after)[:BATCH]):
         yield from [key for key, name, key_id in page if key_id or vaults.encrypts(name)]
         after = page[-1][0]
+    yield from sorted(inventory.strays(using, writing))
 
 
 def _try(document: int) -> bool:
@@ -97,7 +104,7 @@ def rotate_document(using: str, document: int) -> None:
         _seal_snapshot(head, fresh, snapshot)
     before, link = _seal_revisions(using, head, fresh)
     for conflict in _one_by_one(StateConflict.objects.using(using).filter(document=document)):
-        merges.reseal(ring, conflict)
+        merges.reseal(head.vault, fresh, conflict)
     row = StateDocument.objects.using(using).get(pk=document)
     row.key_id, row.encrypted = ring.writing, True
     row.secret = vaults.wrap(ring, row.session_id, row.name, secret, ring.writing)
@@ -131,12 +138,14 @@ def _seal_revisions(using: str, head: Head, fresh: Vault) -> tuple[bytes, bytes]
     before = head.before if head.vault or head.oldest == 1 else chain.advance(head.before, 0, b"", fresh.chain_key)
     link = before
     for row in _one_by_one(StateRevision.objects.using(using).filter(document=head.document).order_by("version")):
-        ops = vaults.open_ops(head.vault, row.version, bytes(row.ops))
+        beside = None if row.asked is None else bytes(row.asked)
+        ops, asked = vaults.open_merge(head.vault, row.version, bytes(row.ops), beside)
+        paths = vaults.open_paths(head.vault, row.version, bytes(row.paths))
         if head.vault is None:
-            row.paths = orjson.dumps(fresh.hide(orjson.loads(bytes(row.paths))))
+            row.paths = vaults.seal_paths(fresh, row.version, paths)
             row.chain = link = chain.advance(link, row.version, ops, fresh.chain_key)
-        row.ops = fresh.seal_ops(row.version, ops)
-        row.asked = merges.reseal_asked(fresh.ring, head.document, row.version, row.asked)
+        row.ops = fresh.seal_ops(row.version, ops, merged=asked is not None)
+        row.asked = None if asked is None else fresh.seal(vaults.ASKED, row.version, asked)
         row.save(update_fields=["ops", "paths", "chain", "asked"])
     return before, head.chain if head.vault else link
 
@@ -148,7 +157,7 @@ def _receipts() -> Iterator[list[Receipt]]:
     rows = Receipt.objects.using(settings().database).order_by("pk")
     after = 0
     while page := list(rows.filter(pk__gt=after)[:BATCH]):
-        yield [row for row in page if _is_due(bytes(row.outcome))]
+        yield [row for row in page if _is_due(bytes(row.outcome), always=True)]
         after = page[-1].pk
 
 
@@ -156,14 +165,16 @@ def _wishes() -> Iterator[list[Outbox]]:
     rows = Outbox.objects.using(settings().database).filter(kind=outbox.UPDATE).order_by("pk")
     after = 0
     while page := list(rows.filter(pk__gt=after)[:BATCH]):
-        yield [row for row in page if _is_due(bytes(row.payload))]
+        always = bool(settings().encrypt_state)
+        yield [row for row in page if _is_due(bytes(row.payload), always=always)]
         after = page[-1].pk
 
 
-def _is_due(body: bytes) -> bool:
+def _is_due(body: bytes, *, always: bool) -> bool:
+    """``always``: a plain one is to be sealed too."""
     if not vaults.is_sealed(body):
-        return bool(settings().encrypt_state)
-    return vaults.key_id_of(body) != vaults.ring().writing
+        return always
+    return not body.startswith(vaults.beginning(vaults.ring().writing))
 
 
 def _rotate_receipt(row: Receipt) -> int:
@@ -176,10 +187,9 @@ def _rotate_receipt(row: Receipt) -> int:
 
 
 def _rotate_wish(row: Outbox) -> int:
-    owner = row.target.encode()
     try:
-        body = vaults.open_row(vaults.OUTBOX, owner, 0, bytes(row.payload))
+        body = outbox.opened(row.pk, row.target, row.key, bytes(row.payload))
     except StateUnreadable:
         return 0
-    sealed = vaults.seal_row(vaults.ring(), vaults.OUTBOX, owner, 0, body)
+    sealed = outbox.sealed(vaults.ring(), row.pk, row.target, row.key, body)
     return Outbox.objects.using(settings().database).filter(pk=row.pk).update(payload=sealed)

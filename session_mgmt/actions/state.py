@@ -182,8 +182,7 @@ class DocumentLedger:
         for row in rows:
             head = self._heads[row[0]] = _head(self.sql.as_uuid(row[1]), row[2:10])
             head.tag = chain.tag(head.chain) if head.version else ""
-            if row[10]:
-                self._unlock(row[0], head, row[10], bytes(row[11]))
+            self._unlock(row[0], head, row[10], bytes(row[11]))
         self.held = set() if wait else self._existing(wanted - self._heads.keys())
         self._load_past(listed)
         self._load_keys(listed)
@@ -253,7 +252,7 @@ class DocumentLedger:
                     fence.client if fence else None,
                     fence.seq if fence else None,
                     update.kind,
-                    *self._stored(document, version, ops, paths),
+                    *self._stored(document, version, ops, paths, merged=_keeps_asked(update, fence)),
                     link,
                     update.key,
                     moment,
@@ -342,15 +341,19 @@ class DocumentLedger:
         try:
             head.vault = vaults.vault_of(document, head.session, head.name, key_id, secret)
         except StateUnreadable as error:
-            unreadable.record(self.sql.connection.alias, document, str(error))
-            head.refusal = StateUnreadable(retry_after=60.0)
+            self._refuse(document, head, error)
 
-    def _stored(self, document: int, version: int, ops: bytes, paths: tuple[str, ...]) -> tuple[bytes, bytes]:
+    def _refuse(self, document: int, head: _Head, error: StateUnreadable) -> None:
+        unreadable.record(self.sql.connection.alias, document, str(error))
+        head.refusal = StateUnreadable(retry_after=60.0)
+
+    def _stored(
+        self, document: int, version: int, ops: bytes, paths: tuple[str, ...], *, merged: bool
+    ) -> tuple[bytes, bytes]:
         """Operations and paths as a revision holds them."""
         vault = self._heads[document].vault
-        if vault is None:
-            return ops, orjson.dumps(paths)
-        return vault.seal_ops(version, ops), orjson.dumps(vault.hide(paths))
+        sealed = ops if vault is None else vault.seal_ops(version, ops, merged=merged)
+        return sealed, vaults.seal_paths(vault, version, paths)
 
     def _load_past(self, updates: list[Update]) -> None:
         oldest: dict[int, int] = {}
@@ -367,7 +370,23 @@ class DocumentLedger:
             [value for pair in oldest.items() for value in pair],
         )
         for document, version, client, paths in rows:
-            self._past.setdefault(document, []).append(_Past(version, client, tuple(orjson.loads(bytes(paths)))))
+            self._learn(document, version, client, bytes(paths))
+        for document, base in oldest.items():
+            head = self._heads[document]
+            if head.refusal is None and len(self._past.get(document, ())) != head.version - base:
+                # What is not known to have been touched would be overwritten without a merge.
+                self._refuse(document, head, StateUnreadable("A revision is missing."))
+
+    def _learn(self, document: int, version: int, client: int | None, stored: bytes) -> None:
+        head = self._heads[document]
+        if head.refusal is not None:
+            return
+        try:
+            paths = vaults.open_paths(head.vault, version, stored)
+        except StateUnreadable as error:
+            self._refuse(document, head, error)
+        else:
+            self._past.setdefault(document, []).append(_Past(version, client, paths))
 
     def _load_keys(self, updates: list[Update]) -> None:
         for update in updates:
@@ -387,6 +406,10 @@ class DocumentLedger:
             return set()
         keys = sorted(documents)
         return {row[0] for row in self.sql.fetch(f"SELECT id FROM {_DOCUMENT} WHERE id IN ({marks(len(keys))})", keys)}
+
+
+def _keeps_asked(update: Update, fence: Fence | None) -> bool:
+    return merges.keeps_asked(fence.client if fence else None, update.merge)
 
 
 def _revealed(vault: Vault, theirs: set[str], update: Update) -> set[str]:
@@ -443,6 +466,15 @@ def digest(document: str, kind: str, change: Any, strategy: str | None) -> bytes
 
 def read(statements: Statements, document: int, after: int, limit: int) -> list[Entry]:
     """Revisions after a version, oldest first. Raises ``StateUnreadable``."""
+    with unreadable.audited(statements.connection.alias, document):
+        try:
+            return _read(statements, document, after, limit)
+        except StateUnreadable:
+            # Read once more: the document may have been encrypted between its rows and its head.
+            return _read(statements, document, after, limit)
+
+
+def _read(statements: Statements, document: int, after: int, limit: int) -> list[Entry]:
     rows = statements.fetch(
         f"SELECT r.version, r.chain, r.ops, c.client_id, r.seq FROM {_REVISION} r"
         " LEFT JOIN session_mgmt_client c ON c.id = r.client_id"
@@ -451,9 +483,8 @@ def read(statements: Statements, document: int, after: int, limit: int) -> list[
     )
     if not rows:
         return []
-    with unreadable.audited(statements.connection.alias, document):
-        vault = _vault(statements, document) if _may_be_sealed(rows) else None
-        return [_entry(row, vault) for row in rows]
+    vault = _vault(statements, document) if _may_be_sealed(rows) else None
+    return [_entry(row, vault) for row in rows]
 
 
 def _may_be_sealed(rows: list[Row]) -> bool:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import connections
 
 from session_mgmt.actions import vaults
 from session_mgmt.actions.vaults import Vault
 from session_mgmt.documents import chain
+from session_mgmt.documents.errors import StateUnreadable as Damaged
 from session_mgmt.documents.rebuild import Packed, Parts
-from session_mgmt.exceptions import DocumentNotFound
+from session_mgmt.exceptions import DocumentNotFound, StateUnreadable
 from session_mgmt.models import StateSnapshot
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.position import Position
@@ -25,6 +26,7 @@ SNAPSHOT = "session_mgmt_statesnapshot"
 HEAVY = 256 * 1024
 
 Runner = Callable[..., Any]
+T = TypeVar("T")
 
 
 def here(work: Callable[..., Any], *args: Any) -> Any:
@@ -49,6 +51,10 @@ class Head:
     bound: int
     last_modified: datetime
     vault: Vault | None = field(repr=False)
+
+    @property
+    def key_id(self) -> str:
+        return self.vault.key_id if self.vault else ""
 
     @property
     def digest_key(self) -> bytes | None:
@@ -78,24 +84,44 @@ class Revision:
 
 def read_head(statements: Statements, document: int) -> Head:
     """The row. Raises ``DocumentNotFound`` or ``StateUnreadable``."""
+    # Head and ends of log and snapshots in one statement, so that no write can come between them.
     rows = statements.fetch(
         "SELECT session_id, name, epoch, version, chain, oldest_revision, oldest_chain, snapshot_version, size,"
-        f" last_modified, key_id, secret FROM {DOCUMENT} WHERE id = %s",
+        " last_modified, key_id, secret,"
+        f" (SELECT MAX(r.version) FROM {REVISION} r WHERE r.document_id = d.id),"
+        f" (SELECT MAX(s.version) FROM {SNAPSHOT} s WHERE s.document_id = d.id) FROM {DOCUMENT} d WHERE d.id = %s",
         [document],
     )
     if not rows:
         raise DocumentNotFound()
-    session, name, epoch, version, link, oldest, before, snapshot, size, modified, key_id, secret = rows[0]
+    session, name, epoch, version, link, oldest, before, snapshot, size, modified, key_id, secret, *ends = rows[0]
     position = Position(epoch, version, chain.tag(bytes(link)) if version else "")
-    vault = vaults.vault_of(document, statements.as_uuid(session), name, key_id, bytes(secret)) if key_id else None
+    vault = vaults.vault_of(document, statements.as_uuid(session), name, key_id, bytes(secret))
+    if vault is not None and max(end or 0 for end in ends) > version:
+        raise StateUnreadable("The head of the document is older than its rows.")
     return Head(document, name, position, bytes(link), oldest, bytes(before), snapshot, size, modified, vault)
 
 
+def unless_rekeyed(statements: Statements, head: Head, read: Callable[[], T]) -> T | None:
+    """What ``read`` gives; ``None`` where it could not, because the document was encrypted since ``head`` was read."""
+    try:
+        return read()
+    except (Damaged, StateUnreadable):
+        rows = statements.fetch(f"SELECT key_id FROM {DOCUMENT} WHERE id = %s", [head.document])
+        if [row[0] for row in rows] == [head.key_id]:
+            raise
+        return None
+
+
 def read_parts(statements: Statements, head: Head, version: int, limit: int) -> Found | None:
-    """What ``version`` is built from; ``None`` when a compaction ran between two of the reads.
+    """What ``version`` is built from; ``None`` when a compaction or a rotation of keys ran between two of the reads.
 
     Raises ``StateUnreadable``.
     """
+    return unless_rekeyed(statements, head, lambda: _read_parts(statements, head, version, limit))
+
+
+def _read_parts(statements: Statements, head: Head, version: int, limit: int) -> Found | None:
     rows = statements.fetch(
         f"SELECT version, codec, key_id, nonce, body, digest FROM {SNAPSHOT} WHERE document_id = %s AND version <= %s"
         " ORDER BY version DESC, id LIMIT 1",
@@ -115,7 +141,11 @@ def read_parts(statements: Statements, head: Head, version: int, limit: int) -> 
 
 def open_snapshot(vault: Vault | None, version: int, codec: int, key_id: str, nonce: bytes, body: bytes) -> bytes:
     """A snapshot's body, opened and not yet decompressed. Raises ``StateUnreadable``."""
-    return body if vault is None else vault.open_body(version, codec, key_id, nonce, body)
+    if vault is not None:
+        return vault.open_body(version, codec, key_id, nonce, body)
+    if key_id:
+        raise StateUnreadable("A snapshot is sealed and its document has no key.")
+    return body
 
 
 def read_revisions(statements: Statements, head: Head, after: int, to: int) -> list[Revision]:
@@ -174,4 +204,4 @@ def _has_same_key(using: str, head: Head) -> bool:
     """Locks the head: a rotation that ran between would not see a row that comes after it."""
     statements = Statements(connections[using])
     rows = statements.select_locked("key_id", DOCUMENT, [head.document], wait=True)
-    return [row[0] for row in rows] == [head.vault.key_id if head.vault else ""]
+    return [row[0] for row in rows] == [head.key_id]

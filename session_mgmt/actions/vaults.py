@@ -1,8 +1,10 @@
 """What encryption at rest knows of one document: how its rows are sealed and opened, and the keys of its hashes.
 
 All rows of a document are under one master key, ``StateDocument.key_id``, and change it together. Chain, paths,
-digests and checksum are hashed
-under a secret of the document's own, which outlives the master keys: paths must stay comparable while keys are rotated.
+digests and checksum are hashed under a secret of the document's own, which outlives the master keys: paths must stay
+comparable while keys are rotated.
+
+In an encrypted document a plain column is refused, not read: somebody has put it there.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+import orjson
 
 from session_mgmt.conf import settings
 from session_mgmt.documents import veil
@@ -32,12 +36,19 @@ except ImportError:  # the extra `crypto` is not installed
 
 SNAPSHOT = "snapshot"
 REVISION = "revision"
+ASKED = "asked"
+CONFLICT = "conflict"
 RECEIPT = "receipt"
 OUTBOX = "outbox"
 SECRET_BYTES = 32
 _SECRET = "document"
 # First byte of what is sealed inside one column; JSON never starts with it.
 _MARK = 1
+# Before the operations of a revision that has something in its column ``asked``; JSON never starts with it either.
+_MERGED = b"+"
+# No path begins with it.
+_PATHS_MARK = "#"
+_PATHS_MARK_BYTES = 12
 _NONCE_BYTES = 12
 _MOST_ID_BYTES = 40
 
@@ -67,6 +78,11 @@ def encrypts(name: str) -> bool:
     """Whether new documents of this name are encrypted."""
     wanted = settings().encrypt_state
     return wanted if isinstance(wanted, bool) else name in wanted
+
+
+def must_be_sealed(name: str) -> bool:
+    """Whether a plain document of this name is somebody's work and not merely older than its encryption."""
+    return settings().require_encryption and encrypts(name)
 
 
 def ring() -> Keyring:
@@ -114,26 +130,43 @@ class Vault:
         sealed = sealing.Sealed(key_id, nonce, body)
         return _opened(self.ring, self._place(SNAPSHOT, version, codec), sealed)
 
-    def seal_ops(self, version: int, ops: bytes) -> bytes:
-        """Operations as a revision stores them."""
-        return _envelope(sealing.seal(self.ring, self._place(REVISION, version), ops, self.key_id))
+    def seal(self, kind: str, version: int, body: bytes, *, part: int = 0, row: str = "") -> bytes:
+        """A column of a row that belongs to a version; ``part`` numbers the columns, ``row`` names one of many."""
+        return _envelope(sealing.seal(self.ring, self._place(kind, version, part, row), body, self.key_id))
 
-    def open_ops(self, version: int, stored: bytes) -> bytes:
-        """The operations again. Raises ``StateUnreadable``, also for plain ones: somebody has put them there."""
-        return _opened(self.ring, self._place(REVISION, version), _out_of_envelope(stored))
+    def open(self, kind: str, version: int, stored: bytes, *, part: int = 0, row: str = "") -> bytes:
+        """The column again. Raises ``StateUnreadable``, also for a plain one."""
+        return _opened(self.ring, self._place(kind, version, part, row), _out_of_envelope(stored))
+
+    def seal_ops(self, version: int, ops: bytes, *, merged: bool = False) -> bytes:
+        """Operations as a revision stores them; ``merged``: it also holds what was asked for."""
+        return self.seal(REVISION, version, _MERGED + ops if merged else ops)
 
     def hide(self, paths: Sequence[str]) -> tuple[str, ...]:
-        """Touched paths as a revision stores them."""
+        """Touched paths as they can be compared and not read."""
         return veil.hide(self.path_key, paths)
+
+    def mark_paths(self, version: int, hidden: Sequence[str]) -> bytes:
+        """Hidden paths as a revision stores them: without a mark, paths that were taken out would hide a conflict."""
+        body = orjson.dumps(hidden)
+        mark = hmac.digest(self._derived(b"marks"), version.to_bytes(8, "big") + body, "sha256")
+        return orjson.dumps([_PATHS_MARK + mark[:_PATHS_MARK_BYTES].hex(), *hidden])
+
+    def marked_paths(self, version: int, stored: bytes) -> tuple[str, ...]:
+        """The hidden paths again. Raises ``StateUnreadable``."""
+        hidden = _paths(stored)[1:]
+        if not hmac.compare_digest(self.mark_paths(version, hidden), stored):
+            raise StateUnreadable("The paths of a revision are not those that it was written with.")
+        return hidden
 
     def reveal(self, hidden: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
         """Stored paths as far as ``known`` ones share them."""
         return veil.reveal(self.path_key, hidden, known)
 
-    def _place(self, kind: str, version: int, codec: int = 0) -> sealing.Place:
+    def _place(self, kind: str, version: int, codec: int, row: str = "") -> sealing.Place:
         # Not the epoch, which changes when a backup was put back: the secret says as well which document this is.
         life = self._derived(b"life")[:16].hex()
-        return sealing.Place(kind, self.document.to_bytes(8, "big"), life, version, codec)
+        return sealing.Place(kind, self.document.to_bytes(8, "big"), life + row, version, codec)
 
 
 def new_secret(session: uuid.UUID, name: str) -> tuple[str, bytes]:
@@ -154,6 +187,8 @@ def wrap(keys: Keyring, session: uuid.UUID, name: str, secret: bytes, key_id: st
 def vault_of(document: int, session: uuid.UUID, name: str, key_id: str, secret: bytes) -> Vault | None:
     """The vault of a document's row, ``None`` if it is not encrypted. Raises ``StateUnreadable``."""
     if not key_id:
+        if must_be_sealed(name):
+            raise StateUnreadable("A document is plain and has to be encrypted.")
         return None
     keys = ring()
     sealed = sealing.Sealed(key_id, bytes(secret[:_NONCE_BYTES]), bytes(secret[_NONCE_BYTES:]))
@@ -164,22 +199,65 @@ def _secret_place(session: uuid.UUID, name: str) -> sealing.Place:
     return sealing.Place(_SECRET, session.bytes + name.encode(), "", 0, 0)
 
 
-def open_ops(vault: Vault | None, version: int, stored: bytes) -> bytes:
-    """A revision's operations, of a document that may or may not be encrypted."""
+# -- columns of a document that may or may not be encrypted. All raise ``StateUnreadable``. ----------------------------
+
+
+def column(vault: Vault | None, kind: str, version: int, stored: bytes, *, part: int = 0, row: str = "") -> bytes:
+    """A column of one of its rows."""
     if vault is not None:
-        return vault.open_ops(version, stored)
+        return vault.open(kind, version, stored, part=part, row=row)
     if is_sealed(stored):
-        raise StateUnreadable("A revision is sealed and its document has no key.")
+        raise StateUnreadable("A row is sealed and its document has no key.")
     return stored
 
 
-# -- rows that belong to no document
-# ------------------------------------------------------------------------------------
+def open_ops(vault: Vault | None, version: int, stored: bytes) -> bytes:
+    """A revision's operations."""
+    return column(vault, REVISION, version, stored).removeprefix(_MERGED)
+
+
+def open_merge(vault: Vault | None, version: int, ops: bytes, asked: bytes | None) -> tuple[bytes, bytes | None]:
+    """A revision's operations, and what its client had asked for if they are a merge."""
+    opened = column(vault, REVISION, version, ops)
+    if vault is not None and opened.startswith(_MERGED) != (asked is not None):
+        raise StateUnreadable("What a client had asked for was taken away or put there.")
+    return opened.removeprefix(_MERGED), None if asked is None else column(vault, ASKED, version, asked)
+
+
+def seal_paths(vault: Vault | None, version: int, paths: Sequence[str]) -> bytes:
+    """The paths that a revision touches, as it stores them."""
+    return orjson.dumps(paths) if vault is None else vault.mark_paths(version, vault.hide(paths))
+
+
+def open_paths(vault: Vault | None, version: int, stored: bytes) -> tuple[str, ...]:
+    """The paths again, hidden where they are."""
+    if vault is not None:
+        return vault.marked_paths(version, stored)
+    paths = _paths(stored)
+    if any(path.startswith(_PATHS_MARK) for path in paths):
+        raise StateUnreadable("Paths are hidden and their document has no key.")
+    return paths
+
+
+def _paths(stored: bytes) -> tuple[str, ...]:
+    try:
+        found = orjson.loads(stored)
+    except orjson.JSONDecodeError as error:
+        raise StateUnreadable("The paths of a revision are no JSON.") from error
+    if not isinstance(found, list) or not all(isinstance(path, str) for path in found):
+        raise StateUnreadable("The paths of a revision are no list of texts.")
+    return tuple(found)
+
+
+# -- rows that belong to no document -----------------------------------------------------------------------------------
 
 
 def private() -> Keyring | None:
-    """The keys, if any document is encrypted: receipts and wishes hold parts of what was written."""
-    return ring() if settings().encrypt_state else None
+    """The keys, if there are any: receipts hold parts of what was written, also while ``encrypt_state`` is off and
+    documents are still encrypted.
+    """
+    now = settings()
+    return ring() if now.encrypt_state or now.state_keys else None
 
 
 def seal_row(keys: Keyring, kind: str, owner: bytes, number: int, body: bytes) -> bytes:
@@ -190,8 +268,15 @@ def seal_row(keys: Keyring, kind: str, owner: bytes, number: int, body: bytes) -
 def open_row(kind: str, owner: bytes, number: int, stored: bytes) -> bytes:
     """The body again; a plain one as it is. Raises ``StateUnreadable``."""
     if not is_sealed(stored):
+        refuse_plain()
         return stored
     return _opened(ring(), sealing.Place(kind, owner, "", number, 0), _out_of_envelope(stored))
+
+
+def refuse_plain() -> None:
+    """Raises ``StateUnreadable`` where every receipt and wish is sealed, so that a plain one is somebody's work."""
+    if settings().require_encryption and settings().encrypt_state:
+        raise StateUnreadable("A row is plain and has to be sealed.")
 
 
 def is_sealed(stored: bytes) -> bool:
@@ -200,13 +285,17 @@ def is_sealed(stored: bytes) -> bool:
 
 
 def key_id_of(stored: bytes) -> str:
-    """The master key that a sealed column is under."""
+    """The master key that a sealed column is under. Raises ``StateUnreadable``."""
     return _out_of_envelope(stored).key_id
 
 
+def beginning(key_id: str) -> bytes:
+    """How every column begins that is sealed under this key."""
+    return bytes([_MARK, len(key_id.encode())]) + key_id.encode()
+
+
 def _envelope(sealed: sealing.Sealed) -> bytes:
-    name = sealed.key_id.encode()
-    return bytes([_MARK, len(name)]) + name + sealed.nonce + sealed.data
+    return beginning(sealed.key_id) + sealed.nonce + sealed.data
 
 
 def _out_of_envelope(stored: bytes) -> sealing.Sealed:

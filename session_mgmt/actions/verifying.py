@@ -1,17 +1,16 @@
 """Reading every row of a document and saying what is wrong with it: gaps, broken chains, damaged or unreadable
-bodies.
+bodies, rows under another key; and every receipt and wish.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import orjson
 from django.db import connections
 
-from session_mgmt.actions import stored, vaults
+from session_mgmt.actions import fencing, merges, outbox, stored, vaults
 from session_mgmt.actions.stored import Head
 from session_mgmt.conf import settings
 from session_mgmt.documents import chain, operations, rebuild, size
@@ -19,7 +18,7 @@ from session_mgmt.documents.errors import DocumentError
 from session_mgmt.documents.rebuild import Parts
 from session_mgmt.documents.values import JSON, equal
 from session_mgmt.exceptions import DocumentNotFound, StateUnreadable
-from session_mgmt.models import StateDocument, StateRevision, StateSnapshot
+from session_mgmt.models import Outbox, Receipt, StateConflict, StateDocument, StateRevision, StateSnapshot
 from session_mgmt.models.sql import Statements
 
 PAGE = 500
@@ -31,7 +30,9 @@ _ATTEMPTS = 3
 class Finding:
     """One thing that is wrong.
 
-    ``row`` is ``document``, ``revision`` or ``snapshot``; ``problem`` a stable word (``docs/reference/commands.md``).
+    ``row`` is ``document``, ``revision``, ``snapshot`` or ``conflict``; ``problem`` a stable word
+    (``docs/reference/commands.md``). Rows without a document have the ``document`` 0, and for ``version`` a
+    ``receipt`` has its number and a ``wish`` its row.
     """
 
     document: int
@@ -81,6 +82,21 @@ def _verified(statements: Statements, document: int) -> list[Finding]:
     return _Check(head).run()
 
 
+def loose() -> Iterator[Finding]:
+    """What is wrong with receipts and wishes, which belong to no document."""
+    using = settings().database
+    for receipt in Receipt.objects.using(using).order_by("pk").iterator(PAGE):
+        try:
+            fencing.opened(receipt.client_id, receipt.seq, bytes(receipt.digest), bytes(receipt.outcome))
+        except StateUnreadable as error:
+            yield Finding(0, "receipt", receipt.seq, "unreadable", f"client {receipt.client_id}: {error}")
+    for wish in Outbox.objects.using(using).filter(kind=outbox.UPDATE).order_by("pk").iterator(PAGE):
+        try:
+            outbox.opened(wish.pk, wish.target, wish.key, bytes(wish.payload))
+        except StateUnreadable as error:
+            yield Finding(0, "wish", wish.pk, "unreadable", str(error))
+
+
 class _Check:
     """The state of one pass over a document."""
 
@@ -94,6 +110,7 @@ class _Check:
     def run(self) -> list[Finding]:
         self._check_revisions()
         self._check_snapshots()
+        self._check_conflicts()
         self._check_sum()
         return sorted(self._found, key=lambda finding: (finding.version, finding.row))
 
@@ -120,18 +137,40 @@ class _Check:
     def _check_link(self, row: StateRevision, link: bytes | None) -> bytes:
         """The chain after a revision as it stands there, so that one break is told once."""
         stands = bytes(row.chain)
+        beside = None if row.asked is None else bytes(row.asked)
         try:
-            ops = vaults.open_ops(self._head.vault, row.version, bytes(row.ops))
+            ops, asked = vaults.open_merge(self._head.vault, row.version, bytes(row.ops), beside)
             operations.decode(ops)
-            orjson.loads(bytes(row.paths))
-        except (StateUnreadable, DocumentError, orjson.JSONDecodeError) as error:
+            operations.decode(asked or ops)
+            vaults.open_paths(self._head.vault, row.version, bytes(row.paths))
+        except (StateUnreadable, DocumentError) as error:
             self._tell("revision", row.version, "unreadable", str(error))
             return stands
+        self._check_keys("revision", row.version, (bytes(row.ops), beside))
         self._revisions[row.version] = ops
         key = self._head.vault.chain_key if self._head.vault else None
         if link is not None and chain.advance(link, row.version, ops, key) != stands:
             self._tell("revision", row.version, "bad_chain", "it does not follow from the one before")
         return stands
+
+    def _check_keys(self, row: str, version: int, columns: Iterable[bytes | None]) -> None:
+        if self._head.vault is not None:
+            for key_id in sorted({vaults.key_id_of(column) for column in columns if column is not None}):
+                self._check_key(row, version, key_id)
+
+    def _check_key(self, row: str, version: int, key_id: str) -> None:
+        if key_id != self._head.key_id:
+            self._tell(row, version, "other_key", f"it is under {key_id}")
+
+    def _check_conflicts(self) -> None:
+        rows = StateConflict.objects.using(self._using).filter(document=self._head.document).order_by("version", "pk")
+        for row in rows.iterator(PAGE):
+            try:
+                merges.opened(self._head.vault, row)
+            except StateUnreadable as error:
+                self._tell("conflict", row.version, "unreadable", f"{row.pk}: {error}")
+                continue
+            self._check_keys("conflict", row.version, merges.columns(row))
 
     def _check_snapshots(self) -> None:
         head, limit = self._head, settings().max_document_bytes * 2
@@ -146,6 +185,7 @@ class _Check:
             except (StateUnreadable, DocumentError) as error:
                 self._tell("snapshot", row.version, "unreadable", str(error))
                 continue
+            self._check_key("snapshot", row.version, row.key_id)
             if row.version > head.position.offset:
                 self._tell("snapshot", row.version, "outside", "beyond the head")
             elif row.version in self._values and not equal(self._values[row.version], value):

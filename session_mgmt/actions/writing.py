@@ -92,6 +92,8 @@ def _member_of(using: str, wish: Wish, at: datetime) -> Member:
         return Member(_work_of(using, wish, at))
     except SessionMgmtError as error:
         return Member(error)
+    except (KeyError, TypeError, ValueError):
+        return Member(StateUnreadable("A wish is not what was written."))
 
 
 def _work_of(using: str, wish: Wish, at: datetime) -> Work:

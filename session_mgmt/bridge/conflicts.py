@@ -29,9 +29,8 @@ def resolve(
     document = bodies.find(bridge().using, session, name)
     if document is None:
         raise DocumentNotFound()
-    row = conflicts.find(document, id_)
     for _ in range(PREPARATIONS):
-        update = conflicts.resolution(row, keep, value, seen=seen)
+        update = conflicts.resolution(document, id_, keep, value, seen=seen)
         if (update.exact_size or 0) > settings().max_document_bytes:
             raise DocumentTooLarge(size=update.exact_size, limit=settings().max_document_bytes)
         decision = bridge().write(Member(replace(update, session=session)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,16 +10,19 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from session_mgmt.actions import bodies, preparing
+from session_mgmt.actions import bodies
 from session_mgmt.actions.fencing import Fence
 from session_mgmt.actions.outcomes import Outcome
 from session_mgmt.actions.state import digest
 from session_mgmt.actions.writing import Member
-from session_mgmt.bridge import bridge
+from session_mgmt.bridge import bridge, writes
 from session_mgmt.models import Client, ClientSession, StateDocument
 from session_mgmt.shortcuts import create_session, state
 
 LIMIT = 10**8
+OLD = ("2026-01", b64encode(b"o" * 32).decode())
+NEW = ("2026-11", b64encode(b"n" * 32).decode())
+SECRET = "a very telling word"
 
 
 @dataclass(slots=True)
@@ -31,13 +35,22 @@ class Writer:
     said: list[tuple[int, Any]] = field(default_factory=list)
 
     def write(self, *ops: Any, seq: int | None = None, **terms: Any) -> Outcome:
+        """Write without the document, under ``server_wins``; ``seq`` repeats an earlier number."""
+        return self._send("blind", ops, seq, {"strategy": "server_wins", **terms})
+
+    def settle(self, *ops: Any, base: int, strategy: str = "merge", **terms: Any) -> Outcome:
+        """Write what has to be merged with what others did since ``base``."""
+        terms = {"base": base, "strategy": strategy, "client": self.client.pk, **terms}
+        return self._send("merge", ops, None, terms)
+
+    def _send(self, way: str, ops: tuple[Any, ...], seq: int | None, terms: dict[str, Any]) -> Outcome:
         if seq is None:
             self.seq += 1
         number = self.seq if seq is None else seq
         listed = [list(op) for op in ops]
-        claim = digest("main", "ops", listed, terms.get("strategy", "server_wins"))
+        claim = digest("main", "ops", listed, terms["strategy"])
         fence = Fence(self.client.pk, self.client.client_id, 1, number, claim)
-        update = preparing.blind(self.document, "ops", listed, **{"strategy": "server_wins", **terms})
+        update = writes.prepared(way, self.document, "ops", listed, **terms)
         outcome = bridge().write(Member(update, fence))
         assert isinstance(outcome, Outcome)
         return outcome
@@ -71,6 +84,17 @@ class Desk:
 @pytest.fixture
 def desk(transactional_db: None) -> Desk:
     return Desk()
+
+
+@pytest.fixture
+def encrypted(settings: Any) -> Callable[..., None]:
+    """Sets the keys, the first of which writes; at first there is one."""
+
+    def use(*keys: tuple[str, str], **more: Any) -> None:
+        settings.SESSION_MGMT = {"STATE_KEYS": list(keys), "ENCRYPT_STATE": True, **more}
+
+    use(OLD)
+    return use
 
 
 class Killed(Exception):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -12,27 +11,15 @@ import pytest
 from django.db import connection, transaction
 
 from session_mgmt import checks
-from session_mgmt.actions import bodies, documents, history, rotation, vaults, verifying
+from session_mgmt.actions import documents, vaults
 from session_mgmt.conf import settings as ours
 from session_mgmt.documents import chain, operations
 from session_mgmt.exceptions import SeqReused, StateUnreadable
-from session_mgmt.models import AuditEntry, Outbox, Receipt, StateDocument, StateRevision, StateSnapshot
+from session_mgmt.models import Outbox, Receipt, StateDocument, StateRevision, StateSnapshot
 from session_mgmt.shortcuts import create_session, drain, state
-from tests.actions.conftest import LIMIT, Desk
+from tests.actions.conftest import NEW, OLD, SECRET, Desk
 
-OLD = ("2026-01", b64encode(b"o" * 32).decode())
-NEW = ("2026-11", b64encode(b"n" * 32).decode())
-SECRET = "a very telling word"
 BEFORE = [("set", "/diagnosis", SECRET), ("set", "/list", [SECRET]), ("inc", "/n", 1)]
-
-
-@pytest.fixture
-def encrypted(settings: Any) -> Callable[..., None]:
-    def use(*keys: tuple[str, str], **more: Any) -> None:
-        settings.SESSION_MGMT = {"STATE_KEYS": list(keys), "ENCRYPT_STATE": True, **more}
-
-    use(OLD)
-    return use
 
 
 def stored_bytes() -> bytes:
@@ -125,86 +112,6 @@ def test_clients_get_entries_and_snapshots_in_plain(encrypted: Any, desk: Desk) 
     assert state.get(desk.session) == {"a": 1}
 
 
-def flip(body: bytes) -> bytes:
-    return body[:-1] + bytes([body[-1] ^ 1])
-
-
-def _flip_snapshot(desk: Desk) -> None:
-    for row in StateSnapshot.objects.all():
-        StateSnapshot.objects.filter(pk=row.pk).update(body=flip(bytes(row.body)))
-
-
-def _flip_revision(desk: Desk) -> None:
-    row = StateRevision.objects.get(document=desk.row, version=4)
-    StateRevision.objects.filter(pk=row.pk).update(ops=flip(bytes(row.ops)))
-
-
-def _plain_revision(desk: Desk) -> None:
-    StateRevision.objects.filter(version=4).update(ops=b'[["set","/late","forged"]]')
-
-
-def _older_revision(desk: Desk) -> None:
-    StateRevision.objects.filter(version=4).update(ops=StateRevision.objects.get(version=1).ops)
-
-
-def _older_snapshot(desk: Desk) -> None:
-    StateSnapshot.objects.update(version=4)
-    StateRevision.objects.all().delete()
-
-
-def _other_codec(desk: Desk) -> None:
-    StateSnapshot.objects.update(codec=1)
-
-
-def _other_document(desk: Desk) -> None:
-    other = Desk()
-    write(other)
-    theirs = StateRevision.objects.get(document=other.row, version=4)
-    StateRevision.objects.filter(document=desk.row, version=4).update(ops=theirs.ops)
-
-
-def _other_secret(desk: Desk) -> None:
-    other = Desk()
-    other.put(("set", "/a", 1))
-    StateDocument.objects.filter(pk=desk.row.pk).update(secret=other.row.secret)
-
-
-def _no_key(desk: Desk) -> None:
-    StateDocument.objects.update(key_id="")
-
-
-def _foreign_key(desk: Desk) -> None:
-    StateDocument.objects.update(key_id="lost")
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        _flip_snapshot,
-        _flip_revision,
-        _plain_revision,
-        _older_revision,
-        _older_snapshot,
-        _other_codec,
-        _other_document,
-        _other_secret,
-        _no_key,
-        _foreign_key,
-    ],
-)
-def test_a_row_that_somebody_was_at_is_refused_and_remembered(encrypted: Any, desk: Desk, damage: Any) -> None:
-    write(desk)
-    assert verifying.verify(desk.row.pk) == []
-    damage(desk)
-    with pytest.raises(StateUnreadable):
-        state.get(desk.session)
-    with pytest.raises(StateUnreadable):
-        bodies.load_raw("default", desk.row.pk, limit=LIMIT)
-    entry = AuditEntry.objects.get(action="state_unreadable", session=desk.session.pk)
-    assert entry.data["document"] == "main" and SECRET not in str(entry.data)
-    assert verifying.verify(desk.row.pk) != []
-
-
 def test_without_its_key_a_document_takes_no_write_and_loses_none(encrypted: Any, desk: Desk) -> None:
     writer = desk.writer()
     writer.write(("set", "/a", 1))
@@ -239,87 +146,6 @@ def test_only_the_named_documents_are_encrypted(settings: Any, desk: Desk) -> No
     state.update(desk.session, {"a": 1}, name="medical")
     assert dict(StateDocument.objects.values_list("name", "encrypted")) == {"main": False, "medical": True}
     assert bytes(StateRevision.objects.get(document__name="main").ops)[:1] == b"["
-
-
-# -- rotation ----------------------------------------------------------------------------------------------------------
-
-
-def assert_all_under(key_id: str) -> None:
-    assert set(StateDocument.objects.values_list("key_id", flat=True)) == {key_id}
-    assert set(StateSnapshot.objects.values_list("key_id", flat=True)) == {key_id}
-    assert {vaults.key_id_of(bytes(ops)) for ops in StateRevision.objects.values_list("ops", flat=True)} == {key_id}
-    assert {vaults.key_id_of(bytes(body)) for body in Receipt.objects.values_list("outcome", flat=True)} <= {key_id}
-
-
-def test_after_a_rotation_the_old_key_may_go(encrypted: Any, desk: Desk) -> None:
-    writer = desk.writer()
-    first = writer.write(("inc", "/n", 1))
-    data, chain_before = write(desk), bytes(desk.row.chain)
-    encrypted(NEW, OLD)
-    assert rotation.rotate(dry_run=True).documents == 1
-    assert rotation.rotate().as_dict() == {"documents": 1, "receipts": 1, "wishes": 0, "unreadable": 0}
-    assert rotation.rotate().documents == 0
-    assert_all_under(NEW[0])
-    encrypted(NEW)
-    assert state.get(desk.session) == data
-    # Positions still prove themselves, and paths from before are still compared.
-    assert bytes(desk.row.chain) == chain_before
-    assert verifying.verify(desk.row.pk) == []
-    assert writer.write(("inc", "/n", 1), seq=1).position == first.position
-    told = desk.writer().write(("set", "/diagnosis", "other"), base=0)
-    assert b'"dropped":["/diagnosis"]' in told.body
-    assert state.read_at(desk.session, "kept")["diagnosis"] == SECRET
-
-
-def test_new_writes_of_a_document_that_is_not_rotated_stay_under_its_key(encrypted: Any, desk: Desk) -> None:
-    write(desk)
-    encrypted(NEW, OLD)
-    desk.put(("set", "/more", 1))
-    state.compress(desk.session)
-    assert_all_under(OLD[0])
-
-
-def test_a_rotation_killed_anywhere_goes_on_where_it_was(encrypted: Any, desk: Desk, kill_at: Any) -> None:
-    data = write(desk)
-    other = Desk()
-    write(other)
-    encrypted(NEW, OLD)
-    killed = 0
-    while StateDocument.objects.exclude(key_id=NEW[0]).exists():
-        with kill_at(killed):
-            rotation.rotate()
-        for each in (desk, other):
-            assert state.get(each.session) == data
-        killed += 7
-    assert killed > 14
-    assert_all_under(NEW[0])
-    assert verifying.verify(desk.row.pk) == verifying.verify(other.row.pk) == []
-
-
-def test_a_plain_document_becomes_encrypted_and_its_clients_get_a_snapshot(settings: Any, desk: Desk) -> None:
-    data = write(desk)
-    position = documents.position(desk.row).as_json()
-    settings.SESSION_MGMT = {"STATE_KEYS": [OLD], "ENCRYPT_STATE": True}
-    assert rotation.rotate().documents == 1
-    assert SECRET.encode() not in stored_bytes()
-    assert state.get(desk.session) == data
-    assert verifying.verify(desk.row.pk) == []
-    told = documents.sync(desk.session.pk, "main", position)
-    assert (told["mode"], told["reason"]) == ("snapshot", "history_lost")
-    assert history.read_at(desk.row.pk, 1).data == {"diagnosis": SECRET}
-    desk.put(("set", "/a", 1))
-    assert verifying.verify(desk.row.pk) == []
-
-
-def test_a_document_that_cannot_be_read_is_left_and_counted(encrypted: Any, desk: Desk) -> None:
-    write(desk)
-    other = Desk()
-    write(other)
-    _flip_revision(other)
-    encrypted(NEW, OLD)
-    report = rotation.rotate()
-    assert (report.documents, report.unreadable) == (1, 1)
-    assert other.row.key_id == OLD[0]
 
 
 # -- settings ----------------------------------------------------------------------------------------------------------

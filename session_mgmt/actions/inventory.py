@@ -1,0 +1,108 @@
+"""Which master keys the rows are under: what an operator must know before a key goes.
+
+Counted from the first bytes of each column, so nothing is opened and rows of a missing key are counted as well.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from django.db import connections
+
+from session_mgmt.actions import vaults
+from session_mgmt.actions.outbox import UPDATE
+from session_mgmt.models.sql import Statements
+
+PLAIN = ""
+_DOCUMENT, _SNAPSHOT = "session_mgmt_statedocument", "session_mgmt_statesnapshot"
+_REVISION, _CONFLICT = "session_mgmt_staterevision", "session_mgmt_stateconflict"
+# What it is called -> table, column, and which rows count.
+_SEALED = {
+    "revisions": (_REVISION, "ops", "1 = 1"),
+    "merges": (_REVISION, "asked", "asked IS NOT NULL"),
+    "conflicts": (_CONFLICT, "path", "1 = 1"),
+    "receipts": ("session_mgmt_receipt", "outcome", "1 = 1"),
+    "wishes": ("session_mgmt_outbox", "payload", f"kind = '{UPDATE}'"),
+}
+_OF_DOCUMENTS = (
+    (_REVISION, "ops"),
+    (_REVISION, "asked"),
+    (_CONFLICT, "path"),
+    (_CONFLICT, "base"),
+    (_CONFLICT, "server"),
+    (_CONFLICT, "client_value"),
+)
+
+
+def rows(using: str) -> dict[str, dict[str, int]]:
+    """How many rows of each kind are under each key id; under ``""`` the plain ones.
+
+    ``{key id: {"documents", "snapshots", "revisions", "merges", "conflicts", "receipts", "wishes"}}``; kinds without
+    rows are left out. It reads the beginning of every row.
+    """
+    statements = Statements(connections[using])
+    found: dict[str, dict[str, int]] = {}
+    for kind, key_id, count in _counted(statements):
+        found.setdefault(key_id, {})[kind] = count
+    return dict(sorted(found.items()))
+
+
+def _counted(statements: Statements) -> Iterator[tuple[str, str, int]]:
+    for kind, table in (("documents", _DOCUMENT), ("snapshots", _SNAPSHOT)):
+        for key_id, count in statements.fetch(f"SELECT key_id, COUNT(*) FROM {table} GROUP BY key_id"):
+            yield kind, key_id, count
+    for kind, (table, column, where) in _SEALED.items():
+        for key_id, count in _column(statements, table, column, where).items():
+            yield kind, key_id, count
+
+
+def _column(statements: Statements, table: str, column: str, where: str) -> Counter[str]:
+    """Two queries for each length of a key id: the first two bytes say whether a column is sealed, and that length."""
+    found: Counter[str] = Counter()
+    starts = f"SELECT SUBSTR({column}, 1, 2), COUNT(*) FROM {table} WHERE {where} GROUP BY 1"
+    for start, count in statements.fetch(starts):
+        first = bytes(start)
+        if not vaults.is_sealed(first) or len(first) < 2:
+            found[PLAIN] += count
+            continue
+        names = f"SELECT SUBSTR({column}, 3, %s), COUNT(*) FROM {table} WHERE SUBSTR({column}, 1, 2) = %s AND {where}"
+        for name, of_name in statements.fetch(f"{names} GROUP BY 1", [first[1], first]):
+            found[bytes(name).decode(errors="replace")] += of_name
+    return found
+
+
+def missing(key_ids: set[str]) -> list[str]:
+    """Those that the settings do not have."""
+    keys = vaults.keyring()
+    return sorted(key_id for key_id in key_ids - {PLAIN} if keys is None or not keys.holds(key_id))
+
+
+def of_documents(using: str) -> set[str]:
+    """The master keys that documents need, from their heads alone."""
+    statements = Statements(connections[using])
+    return {row[0] for row in statements.fetch(f"SELECT DISTINCT key_id FROM {_DOCUMENT}")}
+
+
+def strays(using: str, key_id: str) -> set[int]:
+    """Documents under a key that have a row under another one, or a plain one."""
+    statements = Statements(connections[using])
+    found = {
+        row[0]
+        for row in statements.fetch(
+            f"SELECT DISTINCT d.id FROM {_DOCUMENT} d JOIN {_SNAPSHOT} s ON s.document_id = d.id"
+            " WHERE d.key_id = %s AND s.key_id <> %s",
+            [key_id, key_id],
+        )
+    }
+    begin = vaults.beginning(key_id)
+    for table, column in _OF_DOCUMENTS:
+        found |= {
+            row[0]
+            for row in statements.fetch(
+                f"SELECT DISTINCT d.id FROM {_DOCUMENT} d JOIN {table} r ON r.document_id = d.id"
+                f" WHERE d.key_id = %s AND SUBSTR(r.{column}, 1, %s) <> %s",
+                [key_id, len(begin), begin],
+            )
+        }
+    return found

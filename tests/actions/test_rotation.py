@@ -1,0 +1,441 @@
+"""Changing keys under running writes: every row follows its document, and afterwards the old key may go."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pytest
+from django.db import connection, transaction
+
+from session_mgmt.actions import documents, inventory, merging, outbox, rotation, vaults, verifying
+from session_mgmt.actions import state as logs
+from session_mgmt.actions.outcomes import Outcome
+from session_mgmt.exceptions import StateUnreadable
+from session_mgmt.models import Outbox, Receipt, StateConflict, StateDocument, StateRevision, StateSnapshot
+from session_mgmt.models.sql import Statements
+from session_mgmt.shortcuts import drain, state
+from tests.actions.conftest import NEW, OLD, SECRET, Desk, Writer
+from tests.actions.test_encryption import stored_bytes
+
+Encrypted = Callable[..., None]
+
+
+@dataclass
+class Case:
+    """A document in which two clients have merged and disagreed, and whose every column is in use."""
+
+    desk: Desk
+    writers: tuple[Writer, Writer]
+    answers: list[tuple[Writer, Any, str, int, Outcome]]
+
+    @classmethod
+    def made(cls) -> Case:
+        desk = Desk()
+        case = cls(desk, (desk.writer(), desk.writer()), [])
+        desk.put(("set", "/diagnosis", SECRET))
+        state.compress(desk.session)
+        state.persist(desk.session, "kept")
+        case.disagree("one")
+        return case
+
+    def disagree(self, name: str) -> None:
+        """A merge that keeps what was asked for, and a conflict that waits."""
+        first, second = self.writers
+        self._say(first, ("set", f"/{name}", {"qty": 1, "note": SECRET}), strategy="server_wins")
+        base = self.desk.row.version
+        self._say(first, ("set", f"/{name}/qty", 2), strategy="server_wins")
+        self._say(second, ("set", f"/{name}", {"qty": 1, "note": SECRET, "coupon": SECRET}), base=base)
+        self._say(second, ("set", f"/{name}/qty", SECRET), base=base, strategy="manual")
+
+    def _say(self, writer: Writer, op: Any, *, base: int | None = None, strategy: str = "merge") -> None:
+        told = writer.write(op) if base is None else writer.settle(op, base=base, strategy=strategy)
+        self.answers.append((writer, op, strategy, writer.seq, told))
+
+    def everything(self) -> dict[str, Any]:
+        """All that can be read of the document."""
+        session, last = self.desk.session, self.desk.row.version
+        return {
+            "now": state.get(session),
+            "past": [state.read_at(session, version) for version in range(last + 1)],
+            "kept": state.read_at(session, "kept"),
+            "history": state.history(session)["results"],
+            "diff": state.diff(session, 1, last),
+            "conflicts": state.conflicts(session, open_only=False),
+            "synced": orjson.dumps(documents.sync(session.pk, "main", None)["data"]),
+        }
+
+    def check_retries(self) -> None:
+        """Each number gets the answer that it got."""
+        for writer, op, strategy, seq, told in self.answers:
+            again = writer.write(op, seq=seq, strategy=strategy)
+            assert again.replayed, again
+            assert orjson.loads(again.body) == {**orjson.loads(told.body), "replayed": True}
+
+
+def assert_all_under(key_id: str) -> None:
+    assert set(inventory.rows("default")) == {key_id}
+    assert set(StateDocument.objects.values_list("key_id", flat=True)) == {key_id}
+    columns = [bytes(row.ops) for row in StateRevision.objects.all()]
+    columns += [bytes(row.asked) for row in StateRevision.objects.exclude(asked=None)]
+    columns += [bytes(getattr(row, name)) for row in StateConflict.objects.all() for name in COLUMNS]
+    columns += [bytes(row.outcome) for row in Receipt.objects.all()]
+    columns += [bytes(row.payload) for row in Outbox.objects.all()]
+    assert {vaults.key_id_of(column) for column in columns} | {row.key_id for row in snapshots()} == {key_id}
+
+
+COLUMNS = ("path", "base", "server", "client_value")
+
+
+def snapshots() -> list[StateSnapshot]:
+    return list(StateSnapshot.objects.all())
+
+
+def verified() -> list[Any]:
+    return [finding for row in verifying.documents() for finding in verifying.verify(row)] + list(verifying.loose())
+
+
+def wish(desk: Desk, change: Any) -> None:
+    """An update from inside a transaction, which nobody drains yet."""
+    with transaction.atomic():
+        target = f"{desk.session.pk.hex}/main"
+        outbox.put("default", "update", target, {"kind": "merge", "change": change}, key=None)
+
+
+def test_after_a_rotation_nothing_needs_the_old_key(encrypted: Encrypted, transactional_db: None) -> None:
+    old = Case.made()
+    encrypted(NEW, OLD)
+    fresh = Case.made()
+    for case in (old, fresh):
+        case.disagree("two")
+        assert state.resolve(case.desk.session, state.conflicts(case.desk.session)[0]["id"], "client")
+        case.disagree("three")
+    before = [case.everything() for case in (old, fresh)]
+    assert StateRevision.objects.exclude(asked=None).count() == 6 and StateConflict.objects.count() == 6
+    wish(old.desk, {"wished": SECRET})
+    # Rows that were written after the change of keys are still under their document's.
+    assert set(inventory.rows("default")[OLD[0]]) == {
+        "documents",
+        "snapshots",
+        "revisions",
+        "merges",
+        "conflicts",
+        "receipts",
+    }
+    report = rotation.rotate()
+    assert (report.documents, report.unreadable) == (1, 0)
+    encrypted(NEW)
+    assert_all_under(NEW[0])
+    assert [case.everything() for case in (old, fresh)] == before
+    assert drain() == 1 and state.get(old.desk.session)["wished"] == SECRET
+    for case in (old, fresh):
+        case.check_retries()
+    assert verified() == []
+    assert SECRET.encode() not in stored_bytes()
+    (told, *_) = state.conflicts(old.desk.session)
+    state.resolve(old.desk.session, told["id"], "client")
+    assert state.get(old.desk.session)["three"]["qty"] == SECRET
+
+
+def test_a_merge_and_its_conflicts_are_under_the_key_of_their_document(
+    encrypted: Encrypted, transactional_db: None
+) -> None:
+    case = Case.made()
+    encrypted(NEW, OLD)
+    case.disagree("two")
+    state.compress(case.desk.session)
+    assert StateConflict.objects.count() == StateRevision.objects.exclude(asked=None).count() == 2
+    assert set(inventory.rows("default")[NEW[0]]) == {"receipts"}
+
+
+def test_wishes_and_receipts_of_the_old_key_are_rotated(encrypted: Encrypted, desk: Desk) -> None:
+    desk.writer().write(("inc", "/n", 1))
+    wish(desk, {"a": 1})
+    encrypted(NEW, OLD)
+    assert rotation.rotate(dry_run=True).as_dict() == {"documents": 1, "receipts": 1, "wishes": 1, "unreadable": 0}
+    assert rotation.rotate().as_dict() == {"documents": 1, "receipts": 1, "wishes": 1, "unreadable": 0}
+    assert rotation.rotate().as_dict() == {"documents": 0, "receipts": 0, "wishes": 0, "unreadable": 0}
+    encrypted(NEW)
+    drain()
+    assert state.get(desk.session) == {"n": 1, "a": 1}
+
+
+def test_positions_and_paths_from_before_still_hold(encrypted: Encrypted, desk: Desk) -> None:
+    writer = desk.writer()
+    writer.write(("set", "/diagnosis", SECRET))
+    chain_before = bytes(desk.row.chain)
+    encrypted(NEW, OLD)
+    rotation.rotate()
+    encrypted(NEW)
+    assert bytes(desk.row.chain) == chain_before
+    told = desk.writer().write(("set", "/diagnosis", "other"), base=0)
+    assert b'"dropped":["/diagnosis"]' in told.body
+
+
+# -- interrupted, doubled, and beside older settings -------------------------------------------------------------------
+
+
+def test_a_rotation_killed_anywhere_goes_on_where_it_was(
+    encrypted: Encrypted, transactional_db: None, kill_at: Any
+) -> None:
+    cases = [Case.made(), Case.made()]
+    wish(cases[0].desk, {"wished": 1})
+    before = [case.everything() for case in cases]
+    encrypted(NEW, OLD)
+    killed = 0
+    while set(inventory.rows("default")) != {NEW[0]}:
+        with kill_at(killed):
+            rotation.rotate()
+        assert [case.everything() for case in cases] == before
+        killed += 3
+    assert killed > 30
+    encrypted(NEW)
+    assert [case.everything() for case in cases] == before
+    assert verified() == []
+
+
+ROTATES_UNTIL_KILLED = """
+import json, os, sys
+import django
+from django.conf import settings
+settings.SESSION_MGMT = json.loads(os.environ["KEYS"])
+django.setup()
+from django.db import connection
+from session_mgmt.actions import rotation
+heads = 0
+def wrapper(execute, sql, params, many, context):
+    global heads
+    heads += sql.startswith('UPDATE "session_mgmt_statedocument"')
+    if heads == 2:
+        print("in the middle", flush=True)
+        sys.stdin.read()
+    return execute(sql, params, many, context)
+with connection.execute_wrapper(wrapper):
+    rotation.rotate()
+"""
+
+
+def test_a_process_killed_in_the_middle_leaves_documents_whole(
+    encrypted: Encrypted, database_environment: dict[str, str]
+) -> None:
+    cases = [Case.made(), Case.made()]
+    before = [case.everything() for case in cases]
+    keys = {"STATE_KEYS": [NEW, OLD], "ENCRYPT_STATE": True}
+    environment = database_environment | {
+        "DJANGO_SETTINGS_MODULE": "project.settings",
+        "KEYS": json.dumps(keys),
+    }
+    command = [sys.executable, "-c", ROTATES_UNTIL_KILLED]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=inherited(environment)) as killed:
+        assert killed.stdout is not None and killed.stdout.readline() == b"in the middle\n"
+        killed.kill()
+    assert {row.key_id for row in StateDocument.objects.all()} == {OLD[0], NEW[0]}
+    encrypted(NEW, OLD)
+    assert [case.everything() for case in cases] == before
+    rotation.rotate()
+    encrypted(NEW)
+    assert_all_under(NEW[0])
+    assert [case.everything() for case in cases] == before
+
+
+def inherited(environment: dict[str, str]) -> dict[str, str]:
+    return {"PYTHONPATH": ":".join(path for path in sys.path if path), **environment}
+
+
+def in_another_thread(work: Callable[[], Any]) -> threading.Thread:
+    """Started, with a connection of its own."""
+
+    def run() -> None:
+        with closing(connection):
+            work()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def test_two_rotations_at_once_do_no_harm(encrypted: Encrypted, transactional_db: None) -> None:
+    cases = [Case.made() for _ in range(3)]
+    before = [case.everything() for case in cases]
+    encrypted(NEW, OLD)
+    reports: list[rotation.Rotation] = []
+    together = threading.Barrier(2)
+
+    def rotate() -> None:
+        together.wait(timeout=30)
+        reports.append(rotation.rotate())
+
+    for thread in [in_another_thread(rotate) for _ in range(2)]:
+        thread.join(timeout=60)
+    assert [report.unreadable for report in reports] == [0, 0]
+    encrypted(NEW)
+    assert_all_under(NEW[0])
+    assert [case.everything() for case in cases] == before
+
+
+def test_a_process_with_older_settings_leaves_nothing_behind_in_rotated_documents(
+    encrypted: Encrypted, transactional_db: None
+) -> None:
+    cases = [Case.made(), Case.made()]
+    made: list[Case] = []
+
+    def meanwhile(what: str, count: int) -> None:
+        if (what, count) != ("documents", 1):
+            return
+        encrypted(OLD, NEW)
+        for case in cases:
+            case.disagree("meanwhile")
+        made.append(Case.made())
+        encrypted(NEW, OLD)
+
+    encrypted(NEW, OLD)
+    rotation.rotate(meanwhile)
+    # What it made anew is under the old key, and an operator sees so before taking that away.
+    assert (
+        inventory.rows("default").get(OLD[0], {}).get("documents", 0)
+        == StateDocument.objects.filter(key_id=OLD[0]).count()
+    )
+    rotation.rotate()
+    assert_all_under(NEW[0])
+    encrypted(NEW)
+    for case in [*cases, *made]:
+        assert case.everything()["conflicts"]
+        case.check_retries()
+    assert verified() == []
+
+
+def test_new_documents_of_older_settings_are_counted_until_they_are_rotated(encrypted: Encrypted, desk: Desk) -> None:
+    encrypted(NEW, OLD)
+    rotation.rotate()
+    encrypted(OLD, NEW)
+    desk.writer().write(("inc", "/n", 1))
+    encrypted(NEW)
+    assert inventory.rows("default") == {OLD[0]: {"documents": 1, "revisions": 1, "receipts": 1}}
+    assert inventory.missing({OLD[0], NEW[0], ""}) == [OLD[0]]
+    encrypted(NEW, OLD)
+    rotation.rotate()
+    assert set(inventory.rows("default")) == {NEW[0]}
+
+
+def test_a_row_under_another_key_than_its_document_is_found_and_put_right(encrypted: Encrypted, desk: Desk) -> None:
+    case = Case.made()
+    row = StateRevision.objects.get(document=case.desk.row, version=2)
+    conflict = StateConflict.objects.get()
+    earlier = bytes(row.ops), bytes(conflict.server)
+    encrypted(NEW, OLD)
+    rotation.rotate()
+    StateRevision.objects.filter(pk=row.pk).update(ops=earlier[0])
+    StateConflict.objects.filter(pk=conflict.pk).update(server=earlier[1])
+    found = [(finding.row, finding.problem) for finding in verified()]
+    assert found == [("revision", "other_key"), ("conflict", "other_key")]
+    assert rotation.rotate(dry_run=True).documents == 1
+    assert rotation.rotate().documents == 1
+    assert_all_under(NEW[0])
+    assert verified() == []
+
+
+def test_a_document_that_cannot_be_read_is_left_and_counted(encrypted: Encrypted, transactional_db: None) -> None:
+    Case.made()
+    other = Case.made().desk
+    StateConflict.objects.filter(document=other.row).update(server=b'"forged"')
+    encrypted(NEW, OLD)
+    report = rotation.rotate()
+    assert (report.documents, report.unreadable) == (1, 1)
+    assert other.row.key_id == OLD[0]
+
+
+# -- from plain to encrypted -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def plain(settings: Any, transactional_db: None) -> Case:
+    """A document from before encryption, and the settings that ask for it."""
+    settings.SESSION_MGMT = {}
+    case = Case.made()
+    settings.SESSION_MGMT = {"STATE_KEYS": [OLD], "ENCRYPT_STATE": True}
+    return case
+
+
+def _without_tags(told: dict[str, Any]) -> dict[str, Any]:
+    rows = [{name: value for name, value in row.items() if name != "tag"} for row in told["history"]]
+    return {**told, "history": rows}
+
+
+def test_a_plain_document_becomes_encrypted_with_all_its_rows(plain: Case) -> None:
+    before = plain.everything()
+    position = documents.position(plain.desk.row).as_json()
+    wish(plain.desk, {"wished": SECRET})
+    report = rotation.rotate()
+    assert (report.documents, report.receipts, report.unreadable) == (1, len(plain.answers), 0)
+    assert_all_under(OLD[0])
+    assert SECRET.encode() not in stored_bytes()
+    assert _without_tags(plain.everything()) == _without_tags(before)
+    assert drain() == 1 and state.get(plain.desk.session)["wished"] == SECRET
+    plain.check_retries()
+    assert verified() == []
+    told = documents.sync(plain.desk.session.pk, "main", position)
+    assert (told["mode"], told["reason"]) == ("snapshot", "history_lost")
+    plain.disagree("later")
+    assert verified() == []
+
+
+@contextmanager
+def once_before(table: str, work: Callable[[], Any]) -> Iterator[list[str]]:
+    """Does the work in another thread right before this one's first read of a table."""
+    did: list[str] = []
+
+    def wrapper(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if not did and f"FROM {table}" in sql.replace('"', "").split("(SELECT MAX")[0]:
+            did.append(sql)
+            in_another_thread(work).join(timeout=30)
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(wrapper):
+        yield did
+
+
+_REVISION, _SNAPSHOT = "session_mgmt_staterevision", "session_mgmt_statesnapshot"
+_CONFLICT, _DOCUMENT = "session_mgmt_stateconflict", "session_mgmt_statedocument"
+READS: dict[str, tuple[str, Callable[[Desk], Any]]] = {
+    "get, snapshot": (_SNAPSHOT, lambda desk: state.get(desk.session)),
+    "get, log": (_REVISION, lambda desk: state.get(desk.session)),
+    "history": (_REVISION, lambda desk: state.history(desk.session)),
+    "read_at": (_REVISION, lambda desk: state.read_at(desk.session, 2)),
+    "conflicts": (_CONFLICT, lambda desk: state.conflicts(desk.session)),
+    "merge": (_REVISION, lambda desk: merging.read_span("default", desk.row.pk, 1, None, None, unseen=False)),
+    "verify": (_REVISION, lambda desk: verifying.verify(desk.row.pk)),
+}
+
+
+@pytest.mark.parametrize("read", READS)
+def test_a_reader_does_not_notice_that_its_document_becomes_encrypted(plain: Case, read: str) -> None:
+    table, reading = READS[read]
+    with once_before(table, rotation.rotate) as did:
+        found = reading(plain.desk)
+    assert did and plain.desk.row.encrypted
+    assert found or (read == "verify" and found == [])
+
+
+def test_a_follower_does_not_notice_that_its_document_becomes_encrypted(plain: Case) -> None:
+    # It reads its entries first and then the head.
+    with once_before("session_mgmt_statedocument WHERE id", rotation.rotate) as did:
+        entries = logs.read(Statements(connection), plain.desk.row.pk, 0, 100)
+    assert did and len(entries) == plain.desk.row.version
+
+
+def test_once_encryption_is_required_plain_rows_are_not_laundered_by_a_rotation(plain: Case, settings: Any) -> None:
+    settings.SESSION_MGMT = {"STATE_KEYS": [OLD], "ENCRYPT_STATE": True, "REQUIRE_ENCRYPTION": True}
+    wish(plain.desk, {"a": 1})
+    Outbox.objects.update(payload=b'{"kind":"merge","change":{"forged":1}}')
+    report = rotation.rotate()
+    assert report.as_dict() == {"documents": 0, "receipts": 0, "wishes": 0, "unreadable": 1}
+    with pytest.raises(StateUnreadable):
+        state.get(plain.desk.session)
+    assert len(verified()) == 1 + len(plain.answers) + 1
