@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from datetime import timedelta
 from typing import Any
@@ -9,13 +10,14 @@ from typing import Any
 from django.apps import apps
 from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
-from django.core.checks import CheckMessage, Error, Warning, register
-from django.db import router
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import connections, router
 
 from session_mgmt import conf
-from session_mgmt.actions import policies, vaults
+from session_mgmt.actions import inventory, policies, vaults
 from session_mgmt.documents.errors import DocumentError
 from session_mgmt.exceptions import StateUnreadable
+from session_mgmt.models import StateDocument
 
 
 @register()
@@ -69,8 +71,11 @@ def _check_values(now: conf.Settings) -> list[CheckMessage]:
 
 @register()
 def check_state_keys(**_: Any) -> list[CheckMessage]:
-    """E008: keys that cannot work. E009: encryption without a key. E010: without its package."""
+    """E008: keys that cannot work. E009: encryption without a key. E010: without its package. E012: no encryption."""
     now = conf.settings()
+    if now.require_encryption and not now.encrypt_state:
+        hint = "Give encrypt_state, or nothing is required."
+        return [Error("require_encryption is on and encrypt_state is off.", hint=hint, id="session_mgmt.E012")]
     if not now.state_keys and not now.encrypt_state:
         return []
     if not now.state_keys:
@@ -84,6 +89,22 @@ def check_state_keys(**_: Any) -> list[CheckMessage]:
     except StateUnreadable as error:
         return [Error(str(error), hint='pip install "session_mgmt[crypto]"', id="session_mgmt.E010")]
     return []
+
+
+@register(Tags.database)
+def check_keys_in_use(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """W003, with ``check --database`` and ``migrate``: documents under a key that the settings do not have."""
+    using = conf.settings().database
+    if using not in (databases or ()) or check_state_keys():
+        return []
+    if StateDocument._meta.db_table not in connections[using].introspection.table_names():
+        return []
+    missing = inventory.missing(inventory.of_documents(using))
+    if not missing:
+        return []
+    hint = "Put them back behind the first one, until rotate_state_keys has no row left under them."
+    message = f"Documents are under keys that are not in state_keys: {', '.join(missing)}."
+    return [Warning(message, hint=hint, id="session_mgmt.W003")]
 
 
 @register()

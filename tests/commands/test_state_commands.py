@@ -8,9 +8,11 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.checks import CheckMessage, Tags, run_checks
 from django.core.management import CommandError, call_command
 
 from session_mgmt.actions import bodies
+from session_mgmt.management.commands import rotate_state_keys
 from session_mgmt.models import AuditEntry, StateDocument, StateRevision, StateSnapshot
 from session_mgmt.shortcuts import create_session, state
 
@@ -163,6 +165,59 @@ def test_a_rotation_that_leaves_something_behind_says_so(settings: Any) -> None:
     told, code = run("rotate_state_keys")
     assert (told["unreadable"], code) == (1, 2)
     assert run("verify_state")[0]["findings"][0]["problem"] == "unreadable"
+
+
+def test_rows_are_counted_by_key_and_those_of_a_missing_key_are_told(settings: Any) -> None:
+    settings.SESSION_MGMT = {"STATE_KEYS": [OLD], "ENCRYPT_STATE": ["main"]}
+    made()
+    made("plain")
+    settings.SESSION_MGMT = {"STATE_KEYS": [NEW, OLD], "ENCRYPT_STATE": ["main"]}
+    made()
+    told, code = run("rotate_state_keys", "--dry-run")
+    assert told["keys"] == {
+        "": {"documents": 1, "snapshots": 1, "revisions": 4},
+        "new": {"documents": 1, "snapshots": 1, "revisions": 4},
+        "old": {"documents": 1, "snapshots": 1, "revisions": 4},
+    }
+    assert (told["missing"], code) == ([], 0)
+    assert in_use() == []
+    settings.SESSION_MGMT = {"STATE_KEYS": [NEW], "ENCRYPT_STATE": ["main"]}
+    told, code = run("rotate_state_keys", "--dry-run")
+    assert (told["missing"], code) == (["old"], 2)
+    (warning,) = in_use()
+    assert "old" in warning.msg and warning.hint
+    settings.SESSION_MGMT = {"STATE_KEYS": [NEW, OLD], "ENCRYPT_STATE": ["main"]}
+    told, _ = run("rotate_state_keys")
+    assert set(told["keys"]) == {"", "new"}
+    settings.SESSION_MGMT = {"STATE_KEYS": [NEW], "ENCRYPT_STATE": ["main"]}
+    assert in_use() == []
+
+
+def in_use() -> list[CheckMessage]:
+    """What ``check --database default`` says of keys."""
+    found = run_checks(tags=[Tags.database], databases=["default"])
+    return [message for message in found if message.id == "session_mgmt.W003"]
+
+
+def test_a_check_without_a_database_asks_none(settings: Any, django_assert_num_queries: Any) -> None:
+    settings.SESSION_MGMT = {"STATE_KEYS": [NEW]}
+    with django_assert_num_queries(0):
+        run_checks()
+
+
+def test_people_see_the_progress_and_the_keys(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.SESSION_MGMT = {"STATE_KEYS": [OLD], "ENCRYPT_STATE": True}
+    made()
+    made("other")
+    monkeypatch.setattr(rotate_state_keys, "_EVERY", 1)
+    settings.SESSION_MGMT = {"STATE_KEYS": [NEW, OLD], "ENCRYPT_STATE": True}
+    out, progress = StringIO(), StringIO()
+    call_command("rotate_state_keys", stdout=out, stderr=progress)
+    assert progress.getvalue().split() == ["documents:", "1", "documents:", "2"]
+    assert "documents      2\n" in out.getvalue()
+    assert out.getvalue().endswith("under new: 2 documents, 2 snapshots, 8 revisions\n")
+    call_command("rotate_state_keys", verbosity=0, stdout=StringIO(), stderr=(silent := StringIO()))
+    assert silent.getvalue() == ""
 
 
 def test_without_keys_there_is_nothing_to_rotate_to() -> None:

@@ -8,8 +8,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from session_mgmt.actions import audit, rotation
+from session_mgmt.actions import audit, inventory, rotation
+from session_mgmt.actions.rotation import Rotation
+from session_mgmt.conf import settings
 from session_mgmt.exceptions import StateUnreadable
+
+_EVERY = 100
 
 
 class Command(BaseCommand):
@@ -20,21 +24,35 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self._quiet = options["json"] or options["verbosity"] == 0
+        self._quiet, self._told = options["json"] or options["verbosity"] == 0, 0
         try:
-            report = rotation.rotate(self._progress, dry_run=options["dry_run"]).as_dict()
+            report = rotation.rotate(self._progress, dry_run=options["dry_run"])
         except StateUnreadable as error:
             raise CommandError(error.detail) from error
         if not options["dry_run"]:
-            audit.note("rotate_state_keys", rows=report)
+            audit.note("rotate_state_keys", rows=report.as_dict())
+        rows = inventory.rows(settings().database)
+        missing = inventory.missing(set(rows))
         if options["json"]:
-            self.stdout.write(json.dumps({"dry_run": options["dry_run"], **report}))
+            told = {"dry_run": options["dry_run"], **report.as_dict(), "keys": rows, "missing": missing}
+            self.stdout.write(json.dumps(told))
         else:
-            for what, count in report.items():
-                self.stdout.write(f"{what:<14} {count}")
-        if report["unreadable"]:
+            self._print(report, rows)
+        if missing:
+            raise CommandError(f"Rows are under keys that are not in state_keys: {', '.join(missing)}.", returncode=2)
+        if report.unreadable:
             raise CommandError("Some documents could not be read and stayed as they are.", returncode=2)
 
+    def _print(self, report: Rotation, rows: dict[str, dict[str, int]]) -> None:
+        for what, count in report.as_dict().items():
+            self.stdout.write(f"{what:<14} {count}")
+        for key_id, counts in rows.items():
+            listed = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+            self.stdout.write(f"{f'under {key_id}' if key_id else 'plain'}: {listed}")
+
     def _progress(self, what: str, count: int) -> None:
-        if not self._quiet and count and count % 100 == 0:
+        """Counts come one by one or in batches, and begin again with each kind of row."""
+        self._told = min(self._told, count)
+        if not self._quiet and count - self._told >= _EVERY:
+            self._told = count
             self.stderr.write(f"{what}: {count}")

@@ -13,7 +13,7 @@ from session_mgmt.actions.verifying import Finding
 
 
 class Command(BaseCommand):
-    help = "Look for gaps, broken chains and damaged bodies in all documents; ends with 1 if there is any."
+    help = "Look for gaps, broken chains and unreadable rows in all documents; ends with 1 if there is any."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--name", action="append", help="Only documents of this name; may be repeated.")
@@ -21,12 +21,14 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        checked, found = 0, []
+        checked, found = 0, list[Finding]()
         for document in options["document"] or verifying.documents(options["name"]):
             checked += 1
             found += verifying.verify(document)
             if not options["json"] and options["verbosity"] > 0 and checked % 100 == 0:
                 self.stderr.write(f"{checked} documents, {len(found)} findings")
+        if not options["document"] and not options["name"]:
+            found += verifying.loose()
         self._print(checked, found, options["json"])
         if found:
             raise CommandError(f"{len(found)} findings.", returncode=1)
