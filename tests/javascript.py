@@ -14,18 +14,17 @@ from pathlib import Path
 from tests import programs
 
 SOURCE = Path(__file__).resolve().parent.parent / "session_mgmt" / "js"
-STAMP = SOURCE / "node_modules" / ".set-up-for"
 
 
 def exists() -> bool:
     return (SOURCE / "package.json").exists()
 
 
-def npm(*arguments: str) -> int:
-    """Run npm in the SDK's folder, with our Node first on PATH; the answer is its exit code."""
+def npm(*arguments: str, folder: Path = SOURCE) -> int:
+    """Run npm in a folder, with our Node first on PATH; the answer is its exit code."""
     node, command = programs.node()
     path = f"{node.parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    return subprocess.run([*command, *arguments], cwd=SOURCE, env={**os.environ, "PATH": path}).returncode
+    return subprocess.run([*command, *arguments], cwd=folder, env={**os.environ, "PATH": path}).returncode
 
 
 def script(name: str, *arguments: str) -> int:
@@ -33,14 +32,15 @@ def script(name: str, *arguments: str) -> int:
     return install() or npm("run", "--silent", name, "--", *arguments)
 
 
-def install() -> int:
-    """The locked packages, when the lock file has changed since the last time."""
-    wanted = hashlib.sha256((SOURCE / "package-lock.json").read_bytes()).hexdigest()
-    if STAMP.exists() and STAMP.read_text() == wanted:
+def install(folder: Path = SOURCE) -> int:
+    """The locked packages of a folder, when the lock file has changed since the last time."""
+    wanted = hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()
+    stamp = folder / "node_modules" / ".set-up-for"
+    if stamp.exists() and stamp.read_text() == wanted:
         return 0
-    exit_code = npm("ci", "--no-audit", "--no-fund")
+    exit_code = npm("ci", "--no-audit", "--no-fund", folder=folder)
     if not exit_code:
-        STAMP.write_text(wanted)
+        stamp.write_text(wanted)
     return exit_code
 
 
