@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from session_mgmt.actions import bodies, documents, preparing, resuming, sessions
+from session_mgmt.actions import bodies, documents, resuming, sessions
 from session_mgmt.bridge import bridge, writes
 from session_mgmt.models import StateSnapshot
 from session_mgmt.protocol.frames import Connect
@@ -149,9 +149,9 @@ def test_a_json_patch_that_has_room_is_not_measured_against_the_limit(inline: No
     filled(created, SMALL)
     row = bodies.find("default", created.session.pk, "main")
     assert row is not None
-    assert preparing.from_head("default", row, "patch", [replacing(1)]).exact_size is None
+    assert writes.prepared("head", row, "patch", [replacing(1)]).exact_size is None
     settings.SESSION_MGMT = {"MAX_DOCUMENT_BYTES": len(orjson.dumps(document(SMALL))) + 5}
-    assert preparing.from_head("default", row, "patch", [replacing(1)]).exact_size == len(orjson.dumps(document(SMALL)))
+    assert writes.prepared("head", row, "patch", [replacing(1)]).exact_size == len(orjson.dumps(document(SMALL)))
 
 
 def returning(created: sessions.Created, names: list[str]) -> Callable[[], resuming.Attachment]:
