@@ -12,8 +12,7 @@ from typing import Any
 from django.db import IntegrityError, connections, transaction
 
 from session_mgmt.actions import stored, unreadable, vaults
-from session_mgmt.actions.heads import HeadCache
-from session_mgmt.actions.stored import HEAVY, Head, Runner, here
+from session_mgmt.actions.stored import Head, Runner, here
 from session_mgmt.documents import chain, rebuild
 from session_mgmt.documents.rebuild import Packed, Parts
 from session_mgmt.exceptions import DocumentLimit, NotFound, StateUnreadable
@@ -59,10 +58,6 @@ class Past:
     parts: Parts
     snapshot_version: int
 
-    def runner(self, run: Runner) -> Runner:
-        """Where to build it: what is small is not worth the way to another process."""
-        return run if self.head.bound > HEAVY else here
-
 
 def ensure(using: str, session: uuid.UUID, name: str, *, most: int, at: datetime) -> int:
     """The row of a named document, made at first use. Raises ``DocumentLimit``."""
@@ -100,49 +95,14 @@ def bound(using: str, document: int) -> int:
     return StateDocument.objects.using(using).values_list("size", flat=True).get(pk=document)
 
 
-def load(using: str, document: int, *, limit: int, heads: HeadCache | None = None) -> Body:
+def load(using: str, document: int, *, limit: int) -> Body:
     """Read a document: the newest snapshot, then the revisions after it. ``limit`` bounds decompression, in bytes.
 
-    With ``heads`` the data may be shared with other readers and is not to be changed. Raises ``DocumentNotFound`` or
-    ``StateUnreadable``.
+    Raises ``DocumentNotFound`` or ``StateUnreadable``.
     """
-    statements = Statements(connections[using])
     with unreadable.audited(using, document):
-        for _ in range(ATTEMPTS):
-            head = stored.read_head(statements, document)
-            body = _from_cache(statements, head, heads) if heads is not None else None
-            body = body or _from_rows(statements, head, limit)
-            if body is not None:
-                if heads is not None:
-                    heads.keep(document, body, body.bound)
-                return body
-        raise StateUnreadable()
-
-
-def _from_rows(statements: Statements, head: Head, limit: int) -> Body | None:
-    found = stored.read_parts(statements, head, head.position.offset, limit)
-    return None if found is None else _body(head, rebuild.value(found.parts), found.snapshot_version)
-
-
-def _from_cache(statements: Statements, head: Head, heads: HeadCache) -> Body | None:
-    """What the cache holds and the revisions since; ``None`` where the log does not confirm what the cache holds."""
-    known: Body | None = heads.find(head.document)
-    if known is None or known.position.epoch != head.position.epoch or known.position.offset > head.position.offset:
-        return None
-    if known.position == head.position:
-        return known
-    first = known.position.offset - 1
-    rows = stored.unless_rekeyed(
-        statements, head, lambda: stored.read_revisions(statements, head, first, head.position.offset)
-    )
-    if (
-        rows is None
-        or len(rows) != head.position.offset - known.position.offset + 1
-        or rows[0].tag != known.position.tag
-    ):
-        return None
-    data = rebuild.replay(known.data, tuple(row.ops for row in rows[1:]))
-    return _body(head, data, known.snapshot_version)
+        past = parts_at(using, document, None, limit=limit)
+        return _body(past.head, rebuild.value(past.parts), past.snapshot_version)
 
 
 def _body(head: Head, data: Any, snapshot_version: int) -> Body:
@@ -168,7 +128,7 @@ def load_raw(
     """
     with unreadable.audited(using, document):
         past = parts_at(using, document, version, limit=limit)
-        raw = past.runner(run)(rebuild.raw, past.parts) if past.parts.ops else rebuild.raw(past.parts)
+        raw = stored.runner(past.head, run)(rebuild.raw, past.parts) if past.parts.ops else rebuild.raw(past.parts)
     return past.position, past.head.name, raw
 
 
@@ -202,7 +162,7 @@ def materialise(using: str, document: int, *, at: datetime, threshold: int, limi
         if head.position.offset == head.snapshot_version:
             return head.position
         past = parts_at(using, document, None, limit=limit)
-        _keep(using, past.head, past.runner(run)(rebuild.packed, past.parts, threshold), at)
+        _keep(using, past.head, stored.runner(past.head, run)(rebuild.packed, past.parts, threshold), at)
         return past.position
 
 

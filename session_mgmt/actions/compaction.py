@@ -127,8 +127,7 @@ def _trim(limits: Settings, document: int, at: datetime, run: Runner) -> int:
         found = stored.read_parts(statements, head, first - 1, limits.max_document_bytes * 2)
         if found is None:
             return 0
-        place = run if head.bound > stored.HEAVY else here
-        packed = place(rebuild.packed, found.parts, limits.compression_threshold)
+        packed = stored.runner(head, run)(rebuild.packed, found.parts, limits.compression_threshold)
         with transaction.atomic(using=using):
             stored.insert_snapshot(using, head, first - 1, packed, at)
     gone = _cut(using, statements, document, first)

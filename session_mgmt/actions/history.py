@@ -134,7 +134,7 @@ def replacement(document: int, to: int | str, *, run: Runner = here) -> Replacem
     version = version_of(document, to) if isinstance(to, str) else to
     with unreadable.audited(now.database, document):
         past = bodies.parts_at(now.database, document, version, limit=now.max_document_bytes * 2)
-        found: Replacement = past.runner(run)(whole.restoring, past.parts)
+        found: Replacement = stored.runner(past.head, run)(whole.restoring, past.parts)
     return found
 
 
@@ -169,7 +169,7 @@ def diff(document: int, first: int, second: int, *, run: Runner = here) -> list[
             bodies.parts_at(now.database, document, version, limit=now.max_document_bytes * 2)
             for version in (first, second)
         ]
-        found: list[dict[str, Any]] = after.runner(run)(rebuild.difference, before.parts, after.parts)
+        found: list[dict[str, Any]] = stored.runner(after.head, run)(rebuild.difference, before.parts, after.parts)
     return found
 
 
@@ -185,7 +185,7 @@ def persist(
     limits = settings()
     with unreadable.audited(limits.database, document):
         past = bodies.parts_at(limits.database, document, None, limit=limits.max_document_bytes * 2)
-        packed: Packed = past.runner(run)(rebuild.packed, past.parts, limits.compression_threshold)
+        packed: Packed = stored.runner(past.head, run)(rebuild.packed, past.parts, limits.compression_threshold)
     version = past.position.offset
     label = _checked(f"v{version}" if label is None else label)
     try:

@@ -7,7 +7,7 @@ places; the lane decides that. A project's own function runs here.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,13 +17,14 @@ from django.db import connections
 from session_mgmt.actions import merges, policies, preparing, stored, unreadable, vaults
 from session_mgmt.actions.merges import Losing, Merge
 from session_mgmt.actions.state import Update
-from session_mgmt.actions.stored import Head
+from session_mgmt.actions.stored import Head, Runner, here
 from session_mgmt.conf import settings
-from session_mgmt.documents import merge, operations, rebuild, replaced, size, strict, touched
+from session_mgmt.documents import settling, strict
 from session_mgmt.documents.errors import DocumentError
-from session_mgmt.documents.merge import CONFLICT, Merged, OnConflict, Resolver, Unresolved, Value
-from session_mgmt.documents.operations import Op
-from session_mgmt.documents.values import JSON, MISSING
+from session_mgmt.documents.merge import CONFLICT, OnConflict, Resolver, Unresolved, Value
+from session_mgmt.documents.rebuild import Parts
+from session_mgmt.documents.settling import Settled, Step, Terms
+from session_mgmt.documents.values import MISSING
 from session_mgmt.exceptions import (
     Conflict,
     DocumentTooLarge,
@@ -34,20 +35,10 @@ from session_mgmt.exceptions import (
     UnknownVersion,
 )
 from session_mgmt.models.identifiers import uuid7
-from session_mgmt.models.sql import Statements
+from session_mgmt.models.sql import Row, Statements
 
 logger = logging.getLogger("session_mgmt.merging")
 ATTEMPTS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """``seen``: the document as the client saw it, its own writes since the base included; ``now``: as it is."""
-
-    head: Head
-    seen: JSON
-    now: JSON
-    theirs: frozenset[str]
 
 
 def settle(
@@ -61,56 +52,68 @@ def settle(
     strategy: str | None,
     client: int | None = None,
     replaced: Mapping[str, str | None] | None = None,
+    run: Runner = here,
     **facts: Any,
 ) -> Update:
     """The update that settles a change made at ``base`` by ``client``, or on a version that is gone (``replaced``).
 
-    ``facts`` are further fields of ``Update``. Raises ``SessionMgmtError``: ``Conflict`` where the strategy refuses,
-    ``HandlerFailed`` where the project's function does.
+    ``run`` is given what is heavy; ``facts`` are further fields of ``Update``. Raises ``SessionMgmtError``:
+    ``Conflict`` where the strategy refuses, ``HandlerFailed`` where the project's function does.
     """
-    span = read_span(using, document, base, epoch, client, unseen=replaced is not None)
-    policy = policies.policy(span.head.name)
-    chosen, on_conflict = policy.for_strategy(strategy)
-    if replaced is not None and chosen in ("client_wins", "reject"):
-        on_conflict = chosen  # type: ignore[assignment]
-    ops = preparing.total(kind, change, span.seen)
-    merged = _merged(span, ops, policy.arrays, _guarded(on_conflict), replaced)
-    if merged.conflicts and on_conflict == "reject":
-        paths = [found.path for found in merged.conflicts]
-        raise Conflict(position=span.head.position.as_json(), paths=paths[: preparing.limits().ops])
-    losing = tuple(Losing(uuid7(), found) for found in merged.conflicts) if chosen == "manual" else ()
-    told = merges.report(merged.conflicts, [lost.id for lost in losing])
-    record = Merge(operations.encode(ops), touched.paths(ops), told, losing)
-    return _update(span.head, merged, record, strategy=strategy, **facts)
+    with unreadable.audited(using, document), preparing.translating():
+        past = read_past(using, document, base, epoch, client, unseen=replaced is not None)
+        policy = policies.policy(past.head.name)
+        chosen, on_conflict = policy.for_strategy(strategy)
+        if replaced is not None and chosen in ("client_wins", "reject"):
+            on_conflict = chosen  # type: ignore[assignment]
+        # A function of the project stays in the project's own process.
+        place = here if callable(on_conflict) else stored.runner(past.head, run)
+        terms = Terms(policy.arrays, _guarded(on_conflict), replaced)
+        settled = place(settling.merged, past.parts, past.steps, preparing.asking(kind, change), terms)
+    if settled.conflicts and on_conflict == "reject":
+        paths = [found.path for found in settled.conflicts]
+        raise Conflict(position=past.head.position.as_json(), paths=paths[: preparing.limits().ops])
+    losing = tuple(Losing(uuid7(), found) for found in settled.conflicts) if chosen == "manual" else ()
+    told = merges.report(settled.conflicts, [lost.id for lost in losing])
+    record = Merge(settled.asked, settled.asked_paths, told, losing)
+    return _update(past.head, settled, record, strategy=strategy, **facts)
 
 
-def read_span(
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What the document at the base of a change is built from, and what happened to it since."""
+
+    head: Head
+    parts: Parts
+    steps: tuple[Step, ...]
+
+
+def read_past(
     using: str, document: int, base: int | None, epoch: str | None, client: int | None, *, unseen: bool
-) -> Span:
-    """The document at both ends, read without a lock. ``unseen``: the base is of no use, only the present."""
+) -> Past:
+    """Read without a lock. ``unseen``: the base is of no use, only the present."""
     statements = Statements(connections[using])
-    with unreadable.audited(using, document):
-        for _ in range(ATTEMPTS):
-            head = stored.read_head(statements, document)
-            start = head.position.offset if unseen or base is None else base
-            _check_base(head, start, epoch)
-            span = stored.unless_rekeyed(statements, head, partial(_read_once, statements, head, start, client))
-            if span is not None:
-                return span
-        raise StateUnreadable()
+    for _ in range(ATTEMPTS):
+        head = stored.read_head(statements, document)
+        start = head.position.offset if unseen or base is None else base
+        _check_base(head, start, epoch)
+        past = stored.unless_rekeyed(statements, head, partial(_read_once, statements, head, start, client))
+        if past is not None:
+            return past
+    raise StateUnreadable()
 
 
 def _check_base(head: Head, base: int, epoch: str | None) -> None:
-    here = head.position.as_json()
+    place = head.position.as_json()
     if epoch is not None and epoch != head.position.epoch:
-        raise EpochChanged(position=here)
+        raise EpochChanged(position=place)
     if base > head.position.offset:
-        raise UnknownVersion(position=here)
+        raise UnknownVersion(position=place)
     if base < head.oldest - 1:
-        raise TooOld(position=here)
+        raise TooOld(position=place)
 
 
-def _read_once(statements: Statements, head: Head, base: int, client: int | None) -> Span | None:
+def _read_once(statements: Statements, head: Head, base: int, client: int | None) -> Past | None:
     """``None`` when a compaction ran between two of the reads."""
     found = stored.read_parts(statements, head, base, settings().max_document_bytes * 2)
     rows = statements.fetch(
@@ -120,39 +123,29 @@ def _read_once(statements: Statements, head: Head, base: int, client: int | None
     )
     if found is None or len(rows) != head.position.offset - base:
         return None
-    seen = now = rebuild.value(found.parts)
-    theirs: set[str] = set()
-    for version, author, sealed, beside in rows:
-        opened, asked = vaults.open_merge(head.vault, version, bytes(sealed), beside and bytes(beside))
-        ops = operations.decode(opened)
-        now = operations.apply(now, ops)
-        if client is None or author != client:
-            theirs.update(touched.paths(ops))
-        else:
-            seen = operations.apply(seen, ops if asked is None else operations.decode(asked))
-    return Span(head, seen, now, frozenset(theirs))
+    return Past(head, found.parts, tuple(_step(head, row, client) for row in rows))
 
 
-def _merged(
-    span: Span, ops: Sequence[Op], arrays: Any, on_conflict: OnConflict, digests: Mapping[str, str | None] | None
-) -> Merged:
-    if digests is not None:
-        return replaced.settle(span.now, ops, digests, on_conflict=on_conflict)
-    return merge.rebase(span.seen, span.now, ops, span.theirs, arrays=arrays, on_conflict=on_conflict)
+def _step(head: Head, row: Row, client: int | None) -> Step:
+    version, author, sealed, beside = row
+    ops, asked = vaults.open_merge(head.vault, version, bytes(sealed), beside and bytes(beside))
+    if client is None or author != client:
+        return Step(ops)
+    return Step(ops, ops if asked is None else asked)
 
 
-def _update(head: Head, merged: Merged, record: Merge, **facts: Any) -> Update:
-    exact = size.size(merged.document)
-    if exact > settings().max_document_bytes:
-        raise DocumentTooLarge(size=exact, limit=settings().max_document_bytes)
+def _update(head: Head, settled: Settled, record: Merge, **facts: Any) -> Update:
+    limit = settings().max_document_bytes
+    if settled.size is not None and settled.size > limit:
+        raise DocumentTooLarge(size=settled.size, limit=limit)
     return Update(
         document=head.document,
-        ops=operations.encode(merged.ops),
-        paths=touched.paths(merged.ops),
-        growth=size.growth(merged.ops),
+        ops=settled.ops,
+        paths=settled.paths,
+        growth=settled.growth,
         kind="merge",
         at_version=head.position.offset,
-        exact_size=exact,
+        exact_size=settled.size,
         merge=record,
         base=head.position.offset,
         epoch=head.position.epoch,

@@ -6,23 +6,31 @@ may pass the size limit, are computed from the document as it is and hold for th
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from django.core.signals import setting_changed
+from django.db import connections
 from django.dispatch import receiver
 
-from session_mgmt.actions import bodies
-from session_mgmt.actions.heads import HeadCache
+from session_mgmt import heads
+from session_mgmt.actions import bodies, stored, unreadable
 from session_mgmt.actions.state import Update
+from session_mgmt.actions.stored import Head, Runner, here
 from session_mgmt.conf import NAME, settings
 from session_mgmt.documents import normalise, operations, size, touched
 from session_mgmt.documents.errors import DocumentError
 from session_mgmt.documents.limits import Limits
-from session_mgmt.documents.operations import Op
+from session_mgmt.documents.settling import Change, Settled
 from session_mgmt.documents.values import MISSING
 from session_mgmt.exceptions import DocumentTooLarge, InvalidJSON, SessionMgmtError, subclasses
+from session_mgmt.heads import Bounds, Place, Recent, Since
+from session_mgmt.models.sql import Statements
+
+# Which version of a document is kept decoded where the work on it is done, by its row.
+Held: TypeAlias = Recent[int, Place]
 
 _BY_NAME = {error.name: error for error in subclasses()}
 
@@ -52,6 +60,15 @@ def translated(error: DocumentError) -> SessionMgmtError:
     return _BY_NAME.get(error.code, InvalidJSON)(str(error) or None)
 
 
+@contextmanager
+def translating() -> Iterator[None]:
+    """Refusals of the pure room become ours."""
+    try:
+        yield
+    except DocumentError as error:
+        raise translated(error) from error
+
+
 def is_blind(kind: str) -> bool:
     """Whether a change can be made into operations without the document."""
     return normalise.is_blind(_kind(kind))
@@ -61,46 +78,81 @@ def blind(document: int, kind: str, change: Any, **facts: Any) -> Update:
     """An update that holds for whatever the document is. ``facts`` are further fields of ``Update``. Raises
     ``SessionMgmtError``.
     """
-    return _update(document, kind, change, MISSING, **facts)
-
-
-def from_head(
-    using: str, document: int, kind: str, change: Any, *, heads: HeadCache | None = None, **facts: Any
-) -> Update:
-    """An update computed from the document as it is now; with the exact size of the result where its bound does not
-    fit. Raises ``SessionMgmtError``.
-    """
-    now = settings()
-    body = bodies.load(using, document, limit=now.max_document_bytes * 2, heads=heads)
-    update = _update(document, kind, change, body.data, at_version=body.position.offset, **facts)
-    if body.bound + update.growth <= now.max_document_bytes:
-        # To measure costs O(document), and nobody would look at it.
-        return update
-    result = operations.apply(body.data, operations.decode(update.ops))
-    exact = size.size(result)
-    if exact > now.max_document_bytes:
-        raise DocumentTooLarge(size=exact, limit=now.max_document_bytes)
-    return replace(update, exact_size=exact)
-
-
-def _update(document: int, kind: str, change: Any, head: Any, **facts: Any) -> Update:
-    ops = total(kind, change, head)
+    asked = asking(kind, change)
+    with translating():
+        ops = normalise.normalise(asked.kind, asked.body, MISSING, asked.limits)
     return Update(
         document=document,
         ops=operations.encode(ops),
         paths=touched.paths(ops),
         growth=size.growth(ops),
-        kind="replace" if kind == "data" else "patch",
+        kind=revision_kind(kind),
         **facts,
     )
 
 
-def total(kind: str, change: Any, head: Any) -> tuple[Op, ...]:
-    """The total operations of a change that was made on ``head``. Raises ``SessionMgmtError``."""
-    try:
-        return normalise.normalise(_kind(kind), change, head, limits())
-    except DocumentError as error:
-        raise translated(error) from error
+def from_head(
+    using: str, document: int, kind: str, change: Any, *, held: Held, run: Runner = here, **facts: Any
+) -> Update:
+    """An update computed from the document as it is now; with the exact size of the result where its bound does not
+    fit. ``run`` is given what is heavy. Raises ``SessionMgmtError``.
+    """
+    with unreadable.audited(using, document), translating():
+        place, made = _proposed(using, document, asking(kind, change), held, run)
+    if made.size is not None and made.size > settings().max_document_bytes:
+        raise DocumentTooLarge(size=made.size, limit=settings().max_document_bytes)
+    return Update(
+        document=document,
+        ops=made.ops,
+        paths=made.paths,
+        growth=made.growth,
+        kind=revision_kind(kind),
+        at_version=place.version,
+        exact_size=made.size,
+        **facts,
+    )
+
+
+def _proposed(using: str, document: int, change: Change, held: Held, run: Runner) -> tuple[Place, Settled]:
+    now = settings()
+    statements = Statements(connections[using])
+    head = stored.read_head(statements, document)
+    since = _since(statements, head, held.find(document))
+    if since is not None:
+        bounds = Bounds(head.bound, now.head_cache_bytes)
+        made = stored.runner(head, run)(heads.settled, _place(head), since, change, bounds)
+        if made is not None:
+            held.keep(document, _place(head), 1)
+            return _place(head), made
+    past = bodies.parts_at(using, document, None, limit=now.max_document_bytes * 2)
+    place, bounds = _place(past.head), Bounds(past.head.bound, now.head_cache_bytes)
+    made = stored.runner(past.head, run)(heads.settled, place, past.parts, change, bounds)
+    held.keep(document, place, 1)
+    return place, made
+
+
+def _since(statements: Statements, head: Head, place: Place | None) -> Since | None:
+    """The operations after a place that is held; ``None`` where the log does not confirm it."""
+    if place is None or place.epoch != head.position.epoch or not 0 < place.version <= head.position.offset:
+        return None
+    rows = stored.read_revisions(statements, head, place.version - 1, head.position.offset)
+    if len(rows) != head.position.offset - place.version + 1 or rows[0].tag != place.tag:
+        return None
+    return Since(place, tuple(row.ops for row in rows[1:]))
+
+
+def _place(head: Head) -> Place:
+    return Place(head.document, head.position.epoch, head.position.offset, head.position.tag)
+
+
+def asking(kind: str, change: Any) -> Change:
+    """A change with the limits that hold for it."""
+    return Change(_kind(kind), change, limits())
+
+
+def revision_kind(kind: str) -> str:
+    """What a revision is called that a change of this kind made."""
+    return "replace" if kind == "data" else "patch"
 
 
 def _kind(kind: str) -> Any:

@@ -61,6 +61,11 @@ class Head:
         return self.vault.digest_key if self.vault else None
 
 
+def runner(head: Head, run: Runner) -> Runner:
+    """Where to work on a document: what is small is not worth the way to another process."""
+    return run if head.bound > HEAVY else here
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """What a version is built from: the snapshot at ``snapshot_version`` and every revision after it."""

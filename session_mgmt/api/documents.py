@@ -61,9 +61,8 @@ class DocumentViewSet(ApiViewSet):
         most = settings().max_document_bytes + SLACK
         change = ChangeForm(data=read_json(request, most=most, too_large=DocumentTooLarge)).read()
         kind, value = change.pop("kind"), change.pop("change")
-        return written(
-            writes.update_now(found.pk, _checked(name), kind, value, expected=expected_position(request), **change)
-        )
+        terms = {"expected": expected_position(request), "run": bridge().heavy_now, **change}
+        return written(writes.update_now(found.pk, _checked(name), kind, value, **terms))
 
     @describe("Replace a document: the body is the document", body=NothingForm, answer="As for PATCH.")
     def update(self, request: Request, pk: str, name: str) -> Response:

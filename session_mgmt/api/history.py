@@ -89,7 +89,8 @@ class HistoryViewSet(DocumentViewSet):
         if row is None:
             raise DocumentNotFound()
         to = asked["label"] if "label" in asked else asked["version"]
-        return written(past.restore_now(found.pk, row.name, to, expected=expected_position(request)))
+        expected = expected_position(request)
+        return written(past.restore_now(found.pk, row.name, to, expected=expected, run=bridge().heavy_now))
 
 
 def _number(request: Request, name: str) -> int | None:

@@ -19,14 +19,15 @@ from asgiref.sync import sync_to_async
 from django.db import InterfaceError, OperationalError, connections, transaction
 
 from session_mgmt.actions import notices, writing
-from session_mgmt.actions.heads import HeadCache
 from session_mgmt.actions.outcomes import refused
+from session_mgmt.actions.preparing import Held
 from session_mgmt.actions.writing import Decision, Group, Member
 from session_mgmt.backends import doorbell
 from session_mgmt.backends.doorbell import Listener, RemoteListener, is_shared
 from session_mgmt.bridge.lane import Lane, Sink, Waiting
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import Busy, Unavailable
+from session_mgmt.heads import Recent
 from session_mgmt.worker import end_with_parent
 
 P = ParamSpec("P")
@@ -34,6 +35,7 @@ R = TypeVar("R")
 
 WRITE_TIMEOUT = 30.0
 QUEUE_PER_THREAD = 500
+_MOST_HELD = 10_000
 
 
 class Bridge:
@@ -46,7 +48,7 @@ class Bridge:
         self._gate: AbstractContextManager[Any] = threading.RLock() if self._is_sqlite() else nullcontext()
         self._reads = ThreadPoolExecutor(settings().read_threads, thread_name_prefix="session_mgmt-read")
         self._control = ThreadPoolExecutor(1, thread_name_prefix="session_mgmt-control")
-        self.heads = HeadCache(settings().head_cache_bytes)
+        self.held: Held = Recent(_MOST_HELD)
         self._heavy: ProcessPoolExecutor | None = None
         self._heavy_lock = threading.Lock()
         self._waiting = 0
@@ -100,6 +102,8 @@ class Bridge:
         except BrokenProcessPool as error:
             # Somebody killed the process in the middle; the next call has a new one.
             raise Unavailable(retry_after=1.0) from error
+        except TimeoutError as error:
+            raise Busy(retry_after=1.0) from error
 
     def _start_heavy(self, work: Callable[[], R]) -> Future[R]:
         """Hand work to the other process, to a new one if the last was killed: a pool never recovers by itself."""

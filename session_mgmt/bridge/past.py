@@ -8,6 +8,7 @@ from typing import Any
 from session_mgmt.actions import bodies, history, notices, outbox
 from session_mgmt.actions.outbox import Ticket
 from session_mgmt.actions.outcomes import Outcome
+from session_mgmt.actions.stored import Runner, here
 from session_mgmt.bridge import writes
 from session_mgmt.bridge.crossing import bridge
 from session_mgmt.documents import whole
@@ -30,12 +31,14 @@ def clear(session: uuid.UUID, name: str) -> Position | Ticket:
     return _position(writes.replace_now(session, name, whole.replacing({}), kind=StateRevision.Kind.CLEAR))
 
 
-def restore_now(session: uuid.UUID, name: str, to: int | str, *, expected: Position | None = None) -> Outcome:
-    """As ``restore``, outside a transaction; ``expected`` as for ``writes.update_now``.
+def restore_now(
+    session: uuid.UUID, name: str, to: int | str, *, expected: Position | None = None, run: Runner = here
+) -> Outcome:
+    """As ``restore``, outside a transaction; ``expected`` and ``run`` as for ``writes.update_now``.
 
     Raises ``DocumentNotFound``, ``NotFound`` where that version or label is gone, or ``StateUnreadable``.
     """
-    fresh = history.replacement(_row(session, name), to, run=bridge().heavy_now)
+    fresh = history.replacement(_row(session, name), to, run=run)
     return writes.replace_now(session, name, fresh, expected=expected, kind=StateRevision.Kind.RESTORE)
 
 

@@ -18,6 +18,7 @@ from session_mgmt.actions.events import Record
 from session_mgmt.actions.outbox import Ticket
 from session_mgmt.actions.outcomes import Outcome, refused
 from session_mgmt.actions.state import Prepare, Update
+from session_mgmt.actions.stored import Runner, here
 from session_mgmt.actions.streams import Publication
 from session_mgmt.actions.writing import Decision, Member
 from session_mgmt.bridge.crossing import bridge
@@ -95,7 +96,8 @@ def update_now(
 ) -> Outcome:
     """As ``update``, outside a transaction; gives the whole outcome. An ended session is refused.
 
-    ``expected``: only if the document is exactly there, else ``PreconditionFailed``; it is not made for that.
+    ``expected``: only if the document is exactly there, else ``PreconditionFailed``; it is not made for that. A server
+    gives ``run`` what is heavy.
     """
     using = bridge().using
     document = _document(using, session, name, expected)
@@ -166,14 +168,17 @@ def next_way(way: str, decision: Decision) -> str:
     return "merge" if asked == "merge" or way == "merge" else "head"
 
 
-def prepared(way: str, document: int, kind: str, change: Any, **terms: Any) -> Update:
-    """The update, made in this way; ``terms`` besides are fields of ``Update``, ``client`` and ``replaced``."""
+def prepared(way: str, document: int, kind: str, change: Any, *, run: Runner = here, **terms: Any) -> Update:
+    """The update, made in this way; ``terms`` besides are fields of ``Update``, ``client`` and ``replaced``. ``run`` is
+    given what is heavy.
+    """
     client, replaced = terms.pop("client", None), terms.pop("replaced", None)
     if way == "merge":
         terms = {"base": None, "epoch": None, "strategy": None, **terms}
-        return merging.settle(bridge().using, document, kind, change, client=client, replaced=replaced, **terms)
+        before = {"client": client, "replaced": replaced}
+        return merging.settle(bridge().using, document, kind, change, run=run, **before, **terms)
     if way == "head":
-        return preparing.from_head(bridge().using, document, kind, change, heads=bridge().heads, **terms)
+        return preparing.from_head(bridge().using, document, kind, change, held=bridge().held, run=run, **terms)
     return preparing.blind(document, kind, change, **terms)
 
 

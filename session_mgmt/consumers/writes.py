@@ -226,7 +226,8 @@ class Writes:
         terms = {**self._terms(frame), "client": self._connection.attachment.client, "replaced": frame.replaced}
         document = self._documents[frame.doc]
         try:
-            return await bridge().read(writes.prepared, way, document, frame.kind, frame.change, **terms)
+            heavy = bridge().heavy_now
+            return await bridge().read(writes.prepared, way, document, frame.kind, frame.change, run=heavy, **terms)
         except SessionMgmtError as error:
             if error.temporary:
                 raise

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from session_mgmt.actions import bodies, cleanup, compaction, documents, heads
+from session_mgmt.actions import bodies, cleanup, compaction, documents
 from session_mgmt.bridge import bridge
 from session_mgmt.exceptions import NotFound
-from session_mgmt.models import AuditEntry, StateDocument, StateRevision, StateSnapshot, clock
+from session_mgmt.models import AuditEntry, StateRevision, StateSnapshot, clock
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.recovery import Mode, Reason, decide
 from session_mgmt.shortcuts import state
@@ -266,40 +266,6 @@ def test_writers_and_compactions_do_not_disturb_each_other(desk: Desk, settings:
     compaction.compact(desk.row.pk)
     assert_whole(desk, [{"n": number} if number else {} for number in range(122)])
     assert StateRevision.objects.count() <= 10
-
-
-def test_a_cached_head_is_brought_up_to_date_from_the_log(desk: Desk) -> None:
-    cache = heads.HeadCache(10**6)
-    desk.put(("set", "/a", 1))
-    first = bodies.load("default", desk.row.pk, limit=LIMIT, heads=cache)
-    assert bodies.load("default", desk.row.pk, limit=LIMIT, heads=cache) is first
-    desk.put(("set", "/b", 2))
-    second = bodies.load("default", desk.row.pk, limit=LIMIT, heads=cache)
-    assert (first.data, second.data) == ({"a": 1}, {"a": 1, "b": 2})
-
-
-def test_a_cached_head_of_another_history_is_not_believed(desk: Desk) -> None:
-    cache = heads.HeadCache(10**6)
-    desk.put(("set", "/a", 1))
-    bodies.load("default", desk.row.pk, limit=LIMIT, heads=cache)
-    # A backup was put back, and version 1 made anew.
-    StateRevision.objects.all().delete()
-    StateDocument.objects.update(version=0, chain=bytes(32))
-    desk.put(("set", "/other", 1))
-    desk.put(("set", "/more", 1))
-    assert bodies.load("default", desk.row.pk, limit=LIMIT, heads=cache).data == {"other": 1, "more": 1}
-
-
-def test_the_cache_is_bounded_by_bytes_and_drops_what_was_not_used() -> None:
-    cache = heads.HeadCache(1000)
-    for document in (1, 2):
-        cache.keep(document, f"body {document}", 80)
-    assert cache.find(1) == "body 1"
-    cache.keep(3, "body 3", 80)
-    assert (cache.find(1), cache.find(2), cache.find(3)) == ("body 1", None, "body 3")
-    cache.keep(1, "too large", 300)
-    assert cache.find(1) is None
-    assert cache.used == 400
 
 
 WRITES = st.one_of(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
 
 from session_mgmt.actions.stored import HEAVY
+from session_mgmt.bridge import bridge
 from session_mgmt.documents import operations, rebuild, strict
-from tests.api.calls import Caller
+from session_mgmt.exceptions import Unavailable
+from tests.api.calls import Caller, refused
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MAIN = "sessions/{id}/state/main/"
@@ -70,3 +73,27 @@ def test_replacing_and_compressing(large: Caller) -> None:
     assert large.put(MAIN, {**LARGE, "n": 9}).status_code == 200
     assert large.post(MAIN + "compress/").json()["exact"]
     assert large.get(MAIN).json()["data"] == {**LARGE, "n": 9}
+
+
+def test_a_patch_that_must_see_the_document(large: Caller) -> None:
+    for n in (2, 3, 4):
+        body = [{"op": "test", "path": "/n", "value": n}, {"op": "replace", "path": "/n", "value": n + 1}]
+        assert large.patch(MAIN, {"patch": body}).status_code == 200
+    assert refused(large.patch(MAIN, {"patch": [{"op": "test", "path": "/n", "value": 2}]}), "patch_failed", 409)
+    assert large.get(MAIN).json()["data"] == {**LARGE, "n": 5}
+
+
+def test_a_patch_after_the_other_process_was_killed(large: Caller) -> None:
+    body = [{"op": "test", "path": "/n", "value": 2}, {"op": "replace", "path": "/n", "value": 3}]
+    assert large.patch(MAIN, {"patch": body}).status_code == 200
+    with pytest.raises(Unavailable):
+        bridge().heavy_now(os._exit, 1)
+    assert large.patch(MAIN, {"patch": [{"op": "test", "path": "/n", "value": 3}]}).status_code == 200
+
+
+def test_changes_that_overlap(large: Caller) -> None:
+    told = large.patch(MAIN, {"merge": {"n": 7}, "base": 1}).json()
+    assert [found["path"] for found in told["conflicts"]] == ["/n"]
+    refusal = large.patch(MAIN, {"merge": {"n": 7}, "base": 1, "strategy": "reject"})
+    assert refused(refusal, "conflict", 409)
+    assert large.get(MAIN).json()["data"] == {**LARGE, "n": 2}
