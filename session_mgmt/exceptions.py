@@ -239,6 +239,11 @@ class ReceiptGone(StateError):
     message = "The write was decided and its receipt was confirmed before."
 
 
+class KeyReused(StateError):
+    number, name, status = 233, "key_reused", 422
+    message = "This key was used for another change."
+
+
 class Conflict(StateError):
     number, name = 240, "conflict"
     message = "The document has changed at the same place."
@@ -256,7 +261,7 @@ class DocumentLimit(StateError):
 
 class PreconditionFailed(StateError):
     number, name, status = 247, "precondition_failed", 412
-    message = "The document is not at the version of If-Match."
+    message = "The document is not where If-Match or If-None-Match want it."
 
 
 class TopicDenied(RequestError):

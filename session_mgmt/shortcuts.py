@@ -9,15 +9,20 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from session_mgmt.actions import bodies, compaction, connections, history, sessions
+import orjson
+
+from session_mgmt.actions import bodies, compaction, connections, documents, history, preparing, sessions
 from session_mgmt.actions import conflicts as kept_conflicts
 from session_mgmt.actions.access import SERVER
+from session_mgmt.actions.documents import ClientState
 from session_mgmt.actions.outbox import Ticket
 from session_mgmt.actions.sessions import Created, Device
 from session_mgmt.bridge import bridge, past, writes
 from session_mgmt.bridge import conflicts as deciding
 from session_mgmt.bridge.writes import publish
 from session_mgmt.conf import settings
+from session_mgmt.documents import pointer
+from session_mgmt.documents.errors import DocumentError
 from session_mgmt.documents.merge import CONFLICT
 from session_mgmt.documents.values import MISSING
 from session_mgmt.exceptions import DocumentNotFound, InvalidField
@@ -88,11 +93,47 @@ def reconnect(session: Session) -> None:
 class State:
     """Documents of a session, as ``state.update(session, {"cart": {"coupon": "WELCOME"}})``."""
 
-    def get(self, session: Session, name: str = "main") -> Any:
-        """The document as it is; ``{}`` if nothing was ever written."""
-        using = settings().database
-        row = bodies.find(using, _id(session), name)
-        return {} if row is None else bodies.load(using, row, limit=settings().max_document_bytes * 2).data
+    def get(
+        self,
+        session: Session,
+        name: str = "main",
+        *,
+        path: str = "",
+        version: int | str | None = None,
+        default: Any = None,
+    ) -> Any:
+        """The document as it is, ``{}`` if nothing was ever written; or as it was at a version or under a label.
+
+        With ``path`` (RFC 6901) the value there, ``default`` if none. Raises ``InvalidPath``, and as ``read_at``.
+        """
+        data = documents.info(_id(session), name).data if version is None else self.read_at(session, version, name=name)
+        try:
+            found = pointer.value(data, path)
+        except DocumentError as error:
+            raise preparing.translated(error) from error
+        return default if found is MISSING else found
+
+    def info(self, session: Session, name: str = "main") -> ClientState:
+        """The document with what is known of it: ``data, version, last_modified, checksum, …``, all of one version."""
+        return documents.info(_id(session), name)
+
+    def checksum(self, session: Session, name: str = "main") -> str:
+        """SHA-256 of the document as RFC 8785 text, in hex; a client that is up to date has the same."""
+        return documents.info(_id(session), name).checksum
+
+    def documents(self, session: Session) -> list[dict[str, Any]]:
+        """The session's documents without their data, by name: ``name, version, position, size, …``."""
+        return [documents.head(row) for row in documents.listed(_id(session))]
+
+    def sync(
+        self, session: Session, position: Position | list[Any] | None = None, *, name: str = "main"
+    ) -> dict[str, Any]:
+        """What somebody at ``position`` has missed: one verdict, ``mode`` ``up_to_date``, ``entries`` or ``snapshot``
+        (``docs/reference/rest.md``).
+        """
+        given = position.as_json() if isinstance(position, Position) else position
+        answer: dict[str, Any] = orjson.loads(orjson.dumps(documents.sync(_id(session), name, given)))
+        return answer
 
     def update(
         self,
@@ -115,6 +156,12 @@ class State:
             raise InvalidField("Give exactly one of merge, ops and patch.", field="merge")
         ((kind, change),) = chosen.items()
         return writes.update(_id(session), name, kind, change, key=key)
+
+    def create(self, session: Session, data: Any, *, name: str = "main", key: str | None = None) -> Position | Ticket:
+        """Give a document its first value; no effect if it was ever written, also if it was cleared since. The
+        position is where the document then stands.
+        """
+        return writes.update(_id(session), name, "data", data, key=key, if_absent=True)
 
     def replace(self, session: Session, data: Any, *, name: str = "main", key: str | None = None) -> Position | Ticket:
         """Set the whole document."""
@@ -143,6 +190,14 @@ class State:
     def persist(self, session: Session, label: str | None = None, *, name: str = "main") -> int:
         """Keep the document as it is for good, under a label; returns the version. ``restore`` takes the label back."""
         return int(history.persist(self._row(session, name), label)["version"])
+
+    def checkpoints(self, session: Session, *, name: str = "main") -> list[dict[str, Any]]:
+        """What ``persist`` keeps, oldest first: ``label``, ``version``, ``at``."""
+        return history.checkpoints(self._row(session, name))
+
+    def forget(self, session: Session, label: str, *, name: str = "main") -> bool:
+        """Give a checkpoint up; False if there is none of this label."""
+        return history.forget(self._row(session, name), label)
 
     def restore(self, session: Session, to: int | str, *, name: str = "main") -> Position | Ticket:
         """Make the document what it was at a version or under a label; an ordinary new version."""

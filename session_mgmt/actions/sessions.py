@@ -451,7 +451,8 @@ def _recovery_receipt(old: ClientSession, documents: list[str], topics: list[str
 
 def _carry_documents(using: str, old: ClientSession, new: ClientSession, now: datetime) -> list[str]:
     carried = []
-    for document in StateDocument.objects.using(using).filter(session=old).order_by("name"):
+    # One that was followed and never written stays absent: `if_absent` must give it its first value.
+    for document in StateDocument.objects.using(using).filter(session=old, version__gt=0).order_by("name"):
         body = bodies.load(using, document.pk, limit=settings().max_document_bytes * 2)
         _copy_document(using, new, document.name, body.data, now)
         carried.append(document.name)

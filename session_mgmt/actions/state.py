@@ -7,6 +7,7 @@ that revisions touched, and operations are total, so whatever was acknowledged c
 from __future__ import annotations
 
 import hashlib
+import hmac
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,7 @@ from session_mgmt.exceptions import (
     Conflict,
     DocumentNotFound,
     EpochChanged,
+    KeyReused,
     StateUnreadable,
     TooOld,
     UnknownVersion,
@@ -46,6 +48,7 @@ _REVISION_COLUMNS = {
     "paths": "bytea",
     "chain": "bytea",
     "key": "text",
+    "request": "bytea",
     "at": "timestamptz",
 }
 _HEAD_COLUMNS = {
@@ -66,7 +69,8 @@ class Update:
 
     ``at_version``: the operations were computed from the document at this version and hold for no other.
     ``exact_size``: the size of the result, known only together with ``at_version``. ``session``: refused if this
-    session has ended; for writes without a fence, which ending raises.
+    session has ended; for writes without a fence, which ending raises. ``if_absent``: no effect on a document that
+    was written before. ``request``: a digest of what is asked under ``key``, where that is to be compared.
     """
 
     document: int
@@ -78,11 +82,13 @@ class Update:
     strategy: str | None = None
     kind: str = "patch"
     key: str | None = None
+    request: bytes | None = None
     writer: str = ""
     at_version: int | None = None
     exact_size: int | None = None
     session: uuid.UUID | None = None
     merge: Merge | None = None
+    if_absent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +146,14 @@ class _Past:
 
 
 @dataclass(frozen=True, slots=True)
+class _Known:
+    """What was done under a key, and for which request, if that was to be compared."""
+
+    position: Position
+    request: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class Changed:
     """A new version, for signals and for the decision to take a snapshot."""
 
@@ -164,7 +178,7 @@ class DocumentLedger:
     held: set[int] = field(default_factory=set)
     _heads: dict[int, _Head] = field(default_factory=dict)
     _past: dict[int, list[_Past]] = field(default_factory=dict)
-    _known: dict[tuple[int, str], Position] = field(default_factory=dict)
+    _known: dict[tuple[int, str], _Known] = field(default_factory=dict)
     _merges: list[tuple[int, Fence | None, int, Merge]] = field(default_factory=list)
     _rows: list[_Row] = field(default_factory=list)
 
@@ -201,7 +215,9 @@ class DocumentLedger:
         log = document_key(update.document)
         known = self._known.get((update.document, update.key)) if update.key else None
         if known is not None:
-            return accepted(known, log=log)
+            return _again(known, _hidden(update.request, head.vault), log)
+        if update.if_absent and head.version:
+            return accepted(head.position, log=log, unchanged=True)
         misfit = _misfit(update, head)
         if misfit is not None:
             return misfit
@@ -255,6 +271,7 @@ class DocumentLedger:
                     *self._stored(document, version, ops, paths, merged=_keeps_asked(update, fence)),
                     link,
                     update.key,
+                    _hidden(update.request, self._heads[document].vault),
                     moment,
                 )
                 for document, update, fence, version, ops, link, _, paths in self._rows
@@ -305,7 +322,7 @@ class DocumentLedger:
         past = _Past(head.version, fence.client if fence else None, touched_here)
         self._past.setdefault(update.document, []).append(past)
         if update.key:
-            self._known[update.document, update.key] = head.position
+            self._known[update.document, update.key] = _Known(head.position, _hidden(update.request, head.vault))
 
     def _theirs(self, update: Update, fence: Fence | None, head: _Head) -> set[str]:
         """Paths that others touched after the update's base.
@@ -394,12 +411,13 @@ class DocumentLedger:
             if head is None or not update.key:
                 continue
             rows = self.sql.fetch(
-                f'SELECT version, chain FROM {_REVISION} WHERE document_id = %s AND "key" = %s',
+                f'SELECT version, chain, request FROM {_REVISION} WHERE document_id = %s AND "key" = %s',
                 [update.document, update.key],
             )
             if rows:
-                version, link = rows[0]
-                self._known[update.document, update.key] = Position(head.epoch, version, chain.tag(bytes(link)))
+                version, link, request = rows[0]
+                position = Position(head.epoch, version, chain.tag(bytes(link)))
+                self._known[update.document, update.key] = _Known(position, None if request is None else bytes(request))
 
     def _existing(self, documents: set[int]) -> set[int]:
         if not documents:
@@ -416,6 +434,18 @@ def _revealed(vault: Vault, theirs: set[str], update: Update) -> set[str]:
     """Stored paths as far as the update shares them, so that they can be compared with its own."""
     known = {*update.paths, *touched.each(operations.decode(update.ops))}
     return set(vault.reveal(tuple(theirs), tuple(known)))
+
+
+def _again(known: _Known, request: bytes | None, log: str) -> Outcome:
+    """The answer to a repetition."""
+    if request is not None and known.request is not None and request != known.request:
+        return refused(KeyReused(position=known.position.as_json()))
+    return accepted(known.position, log=log)
+
+
+def _hidden(request: bytes | None, vault: Vault | None) -> bytes | None:
+    """A digest as it is stored: beside an encrypted document a plain one would confirm guesses of what was written."""
+    return request if request is None or vault is None else hmac.digest(vault.digest_key, request, "sha256")
 
 
 def _head(session: uuid.UUID, row: Row) -> _Head:
@@ -457,10 +487,11 @@ def entry_body(ops: bytes, client_id: str | None, fence: Fence | None = None, *,
     return b'{"ops":%s,"client_id":"%s","seq":%d}' % (ops, client_id.encode(), number)
 
 
-def digest(document: str, kind: str, change: Any, strategy: str | None) -> bytes:
+def digest(document: str, kind: str, change: Any, strategy: str | None, *, if_absent: bool = False) -> bytes:
     """What a repeated update must equal: everything but its base, which may have moved."""
+    what = b"create" if if_absent else b"update"
     return hashlib.sha256(
-        b"\0".join((b"update", document.encode(), kind.encode(), (strategy or "").encode(), orjson.dumps(change)))
+        b"\0".join((what, document.encode(), kind.encode(), (strategy or "").encode(), orjson.dumps(change)))
     ).digest()
 
 

@@ -104,7 +104,8 @@ def _work_of(using: str, wish: Wish, at: datetime) -> Work:
     if wish.kind == "record":
         return Record(uuid.UUID(session), name, orjson.dumps(payload), wish.key)
     document = bodies.ensure(using, uuid.UUID(session), name, most=settings().max_documents, at=at)
-    update = preparing.blind(document, payload["kind"], payload["change"], key=wish.key)
+    absent = payload.get("if_absent", False)
+    update = preparing.blind(document, payload["kind"], payload["change"], key=wish.key, if_absent=absent)
     return replace(update, kind=payload["as"]) if "as" in payload else update
 
 

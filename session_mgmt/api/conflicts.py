@@ -10,8 +10,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from session_mgmt.actions import bodies, conflicts
+from session_mgmt.api.conditions import etag
 from session_mgmt.api.description import describe
-from session_mgmt.api.documents import etag
 from session_mgmt.api.forms import Anything, Form
 from session_mgmt.api.views import ApiViewSet
 from session_mgmt.bridge import bridge

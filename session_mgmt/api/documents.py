@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Any
 
@@ -9,8 +10,9 @@ import orjson
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from session_mgmt.actions import bodies, documents, preparing
+from session_mgmt.actions import bodies, documents, preparing, state
 from session_mgmt.actions.outcomes import Outcome
+from session_mgmt.api.conditions import Conditions, conditions, etag, is_known
 from session_mgmt.api.description import describe
 from session_mgmt.api.forms import ChangeForm, NothingForm, SyncForm
 from session_mgmt.api.reading import read, read_json
@@ -30,7 +32,6 @@ SLACK = 64 * 1024
 HEAVY = 256 * 1024
 # A name that people read in lists; a path cannot hold a slash.
 _NAME = re.compile(r"[^\x00-\x1f\x7f/]{1,100}")
-_ETAG = re.compile(r'(?:W/)?"([^".\s]{1,64})\.(\d{1,16})\.([^".\s]{0,64})"')
 
 
 class DocumentViewSet(ApiViewSet):
@@ -45,7 +46,7 @@ class DocumentViewSet(ApiViewSet):
     def retrieve(self, request: Request, pk: str, name: str) -> Response:
         row = self._row(self.live_session(pk), name)
         head = documents.position(row)
-        if _is_known(request.headers.get("If-None-Match", ""), head):
+        if is_known(request, head):
             return Response(status=304, headers={"ETag": etag(head)})
         limit = settings().max_document_bytes * 2
         position, _, raw = bodies.load_raw(bridge().using, row.pk, limit=limit, run=bridge().heavy_now)
@@ -54,31 +55,36 @@ class DocumentViewSet(ApiViewSet):
     @describe(
         "Change a document: exactly one of ops, merge, patch, data",
         body=ChangeForm,
-        answer="`position`, `unchanged`, `dropped`, `overwrote`, `conflicts`. `If-Match`: only at that version (412).",
+        answer="`position`, `unchanged`, `dropped`, `overwrote`, `conflicts`. `If-Match`: only at that version;"
+        " `If-None-Match: *`: only if it was never written (412). `Idempotency-Key`: once.",
     )
     def partial_update(self, request: Request, pk: str, name: str) -> Response:
         found = self.live_session(pk)
         most = settings().max_document_bytes + SLACK
         change = ChangeForm(data=read_json(request, most=most, too_large=DocumentTooLarge)).read()
         kind, value = change.pop("kind"), change.pop("change")
-        terms = {"expected": expected_position(request), "run": bridge().heavy_now, **change}
-        return written(writes.update_now(found.pk, _checked(name), kind, value, **terms))
+        wanted = conditions(request, change.pop("key", None))
+        asked = state.digest(name, kind, value, change.get("strategy")) if wanted.key else None
+        terms = {**wanted.terms(asked), "run": bridge().heavy_now, **change}
+        return written(writes.update_now(found.pk, _checked(name), kind, value, **terms), wanted)
 
     @describe("Replace a document: the body is the document", body=NothingForm, answer="As for PATCH.")
     def update(self, request: Request, pk: str, name: str) -> Response:
         found = self.live_session(pk)
         most = settings().max_document_bytes + SLACK
+        wanted = conditions(request)
         fresh = _prepared(read(request, most=most, too_large=DocumentTooLarge), most)
-        return written(writes.replace_now(found.pk, _checked(name), fresh, expected=expected_position(request)))
+        terms = wanted.terms(_digest(b"put", fresh.ops) if wanted.key else None)
+        return written(writes.replace_now(found.pk, _checked(name), fresh, **terms), wanted)
 
     @describe("Empty a document: a new version that is {}", answer="As for PATCH.")
     def destroy(self, request: Request, pk: str, name: str) -> Response:
         found = self.live_session(pk)
         row = self._row(found, name)
-        outcome = writes.replace_now(
-            found.pk, row.name, whole.replacing({}), expected=expected_position(request), kind=StateRevision.Kind.CLEAR
-        )
-        return written(outcome)
+        wanted = conditions(request)
+        terms = wanted.terms(_digest(b"clear"))
+        outcome = writes.replace_now(found.pk, row.name, whole.replacing({}), kind=StateRevision.Kind.CLEAR, **terms)
+        return written(outcome, wanted)
 
     @describe(
         "One verdict for a position", body=SyncForm, answer="`mode`, `reason`, `position`, and `entries` or `data`."
@@ -107,26 +113,6 @@ class DocumentViewSet(ApiViewSet):
         return row
 
 
-def etag(position: Position) -> str:
-    """``"<epoch>.<version>.<tag>"``."""
-    return f'"{position.epoch}.{position.offset}.{position.tag}"'
-
-
-def expected_position(request: Request) -> Position | None:
-    """The position of ``If-Match``; what cannot be one matches nothing."""
-    given = request.headers.get("If-Match")
-    if given is None:
-        return None
-    found = _ETAG.fullmatch(given.strip())
-    if found is None:
-        raise PreconditionFailed("If-Match holds no ETag of a document.")
-    return Position(found[1], int(found[2]), found[3])
-
-
-def _is_known(given: str, head: Position) -> bool:
-    return any(candidate.strip().removeprefix("W/") == etag(head) for candidate in given.split(","))
-
-
 def _checked(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise DocumentNotFound()
@@ -143,10 +129,17 @@ def _prepared(raw: bytes, most: int) -> Replacement:
         raise preparing.translated(error) from error
 
 
-def written(outcome: Outcome) -> Response:
+def _digest(*parts: bytes) -> bytes:
+    return hashlib.sha256(b"\0".join(parts)).digest()
+
+
+def written(outcome: Outcome, wanted: Conditions | None = None) -> Response:
+    """The answer to a change. Raises what refused it, and ``PreconditionFailed`` where ``wanted`` does not hold."""
     if outcome.error is not None or outcome.position is None:
         raise outcome.error or PreconditionFailed()
     told = orjson.loads(outcome.body)
+    if wanted is not None and wanted.if_absent and told.get("unchanged") and outcome.position.offset:
+        raise PreconditionFailed(position=told["position"])
     answer = {
         "position": told["position"],
         "unchanged": told.get("unchanged", False),

@@ -10,8 +10,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from session_mgmt.actions import documents, history
+from session_mgmt.api.conditions import expected_position
 from session_mgmt.api.description import describe
-from session_mgmt.api.documents import DocumentViewSet, expected_position, written
+from session_mgmt.api.documents import DocumentViewSet, written
 from session_mgmt.api.forms import Form, Text, Whole
 from session_mgmt.bridge import bridge, past
 from session_mgmt.exceptions import DocumentNotFound, InvalidField, NotFound
@@ -73,6 +74,13 @@ class HistoryViewSet(DocumentViewSet):
         label = self.form(LabelForm).get("label")
         return Response(history.persist(self._row(found, name).pk, label, run=bridge().heavy_now))
 
+    @describe("The document as it was under a label", answer="`label`, `version`, `position`, `data`.")
+    def labelled(self, request: Request, pk: str, name: str, label: str) -> Response:
+        row = self._row(self.live_session(pk), name)
+        position, raw = history.read_raw(row.pk, history.version_of(row.pk, label), run=bridge().heavy_now)
+        told = {"version": position.offset, "position": position.as_json(), "data": orjson.Fragment(raw)}
+        return Response({"label": label, **told})
+
     @describe("Give a checkpoint up", status=204)
     def forget(self, request: Request, pk: str, name: str, label: str) -> Response:
         if not history.forget(self._row(self.live_session(pk), name).pk, label):
@@ -117,6 +125,6 @@ urlpatterns = [
     _path("history/<str:version>/", "version", get="version"),
     _path("diff/", "diff", get="diff"),
     _path("persist/", "persist", get="checkpoints", post="persist"),
-    _path("persist/<path:label>/", "checkpoint", delete="forget"),
+    _path("persist/<path:label>/", "checkpoint", get="labelled", delete="forget"),
     _path("restore/", "restore", post="restore"),
 ]

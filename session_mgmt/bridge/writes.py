@@ -80,14 +80,16 @@ def update(
 ) -> Position | Ticket:
     """Change a document at its head: ``kind`` is ``merge``, ``ops``, ``patch`` or ``data``.
 
-    ``terms`` are ``base``, ``epoch`` and ``strategy``, for callers that saw a version. A ``patch`` (RFC 6902) must
-    see the document and so cannot go through the outbox. Raises ``SessionMgmtError``.
+    ``terms`` are ``base``, ``epoch`` and ``strategy``, for callers that saw a version, and ``if_absent``, for those
+    that want none to be there. A ``patch`` (RFC 6902) must see the document and so cannot go through the outbox.
+    Raises ``SessionMgmtError``.
     """
     if bridge().inside_transaction():
         if not preparing.is_blind(kind):
             raise InvalidField("Inside a transaction use merge, ops or data.", field="patch")
         preparing.blind(0, kind, change)
-        return _put("update", f"{session.hex}/{name}", {"kind": kind, "change": change}, key)
+        absent = {"if_absent": True} if terms.get("if_absent") else {}
+        return _put("update", f"{session.hex}/{name}", {"kind": kind, "change": change, **absent}, key)
     return told(update_now(session, name, kind, change, key=key, **terms))
 
 
@@ -96,12 +98,18 @@ def update_now(
 ) -> Outcome:
     """As ``update``, outside a transaction; gives the whole outcome. An ended session is refused.
 
-    ``expected``: only if the document is exactly there, else ``PreconditionFailed``; it is not made for that. A server
-    gives ``run`` what is heavy.
+    ``expected``: only if the document is exactly there, else ``PreconditionFailed``; it is not made for that.
+    ``key`` and ``request`` among the terms: a repetition is answered from what was done first, ``KeyReused`` if it
+    asks for something else. A server gives ``run`` what is heavy.
     """
     using = bridge().using
-    document = _document(using, session, name, expected)
     way = first_way(kind, terms.get("replaced"))
+    if expected is not None or way != "blind":
+        # These may fail on the document as it is, because the first attempt has changed it.
+        answer = _answered_already(session, name, terms)
+        if answer is not None:
+            return answer
+    document = _document(using, session, name, expected)
     for _ in range(PREPARATIONS):
         prepared = _prepare(document, kind, change, way, {**terms, "session": session})
         decision = bridge().write(Member(_only_at(expected, prepared)))
@@ -114,12 +122,22 @@ def update_now(
 
 
 def replace_now(
-    session: uuid.UUID, name: str, whole: Replacement, *, expected: Position | None = None, kind: str = "replace"
+    session: uuid.UUID,
+    name: str,
+    whole: Replacement,
+    *,
+    expected: Position | None = None,
+    kind: str = "replace",
+    **terms: Any,
 ) -> Outcome:
-    """Replace a document by one that was made ready elsewhere; ``expected`` as for ``update_now``."""
+    """Replace a document by one that was made ready elsewhere; ``expected`` and ``terms`` as for ``update_now``."""
     using = bridge().using
     if whole.size > settings().max_document_bytes:
         raise DocumentTooLarge(size=whole.size, limit=settings().max_document_bytes)
+    if expected is not None:
+        answer = _answered_already(session, name, terms)
+        if answer is not None:
+            return answer
     update = Update(
         document=_document(using, session, name, expected),
         ops=whole.ops,
@@ -128,9 +146,25 @@ def replace_now(
         kind=kind,
         exact_size=whole.size,
         session=session,
+        **terms,
     )
     decision = bridge().write(Member(_only_at(expected, update)))
     return decision if isinstance(decision, Outcome) else refused(PreconditionFailed())
+
+
+def _answered_already(session: uuid.UUID, name: str, terms: dict[str, Any]) -> Outcome | None:
+    """The answer that ``key`` or ``if_absent`` gives whatever the change is; ``None`` if they let it pass."""
+    chosen = {field: terms[field] for field in ("key", "request", "if_absent") if terms.get(field)}
+    document = bodies.find(bridge().using, session, name) if chosen else None
+    if document is None:
+        return None
+    nothing = Update(document, ops=b"[]", paths=(), growth=0, session=session, **chosen)
+    decision = bridge().write(Member(nothing))
+    if not isinstance(decision, Outcome) or decision.error is not None:
+        return decision if isinstance(decision, Outcome) else None
+    passes = b'"unchanged":true' in decision.body
+    present = "if_absent" in chosen and decision.position is not None and decision.position.offset > 0
+    return None if passes and not present else decision
 
 
 def _document(using: str, session: uuid.UUID, name: str, expected: Position | None) -> int:

@@ -109,6 +109,7 @@ class Writes:
             "epoch": frame.epoch,
             "strategy": frame.strategy,
             "writer": self._connection.attachment.client_id,
+            "if_absent": frame.if_absent,
         }
 
     def _publication(self, frame: Publish) -> Publication:
@@ -261,7 +262,7 @@ def _ensure_document(session: Any, name: str) -> int:
 
 def _digest(frame: Numbered) -> bytes:
     if isinstance(frame, Update):
-        return state.digest(frame.doc, frame.kind, frame.change, frame.strategy)
+        return state.digest(frame.doc, frame.kind, frame.change, frame.strategy, if_absent=frame.if_absent)
     if isinstance(frame, Publish):
         return streams.digest(frame.topic, orjson.dumps(frame.data), frame.key)
     if isinstance(frame, Send):

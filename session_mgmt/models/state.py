@@ -95,7 +95,8 @@ class StateSnapshot(models.Model):
 class StateRevision(models.Model):
     """What made a version: total operations and the paths they touch, both compact JSON.
 
-    ``asked``, of a merge: what the client had asked for.
+    ``asked``, of a merge: what the client had asked for. ``request``: what a repetition under the same ``key`` must
+    equal, as a hash; keyed where the document is encrypted.
     """
 
     class Kind(models.TextChoices):
@@ -116,6 +117,7 @@ class StateRevision(models.Model):
     chain = models.BinaryField(max_length=32)
     asked = models.BinaryField(null=True)
     key = models.CharField(max_length=100, null=True)
+    request = models.BinaryField(max_length=32, null=True)
     at = MomentField()
 
     class Meta:

@@ -17,6 +17,7 @@ JSON: TypeAlias = Any
 CHANGES = ("ops", "merge", "patch", "data")
 STRATEGIES = ("merge", "server_wins", "client_wins", "reject", "manual")
 REPLACED_LIMIT = 500
+_OF_A_BASE = ("base", "epoch", "replaced")
 _DIGEST = re.compile("[0-9a-f]{16}")
 NAME_LIMIT = 100
 TOPIC_LIMIT = 255
@@ -35,7 +36,8 @@ class Connect:
 @dataclass(frozen=True, slots=True)
 class Update:
     """``kind`` is the name of the field that held the change: ``ops``, ``merge``, ``patch`` or ``data``. Without a
-    ``strategy`` the document's own counts. ``replaced``: digests of what the change replaced, by path.
+    ``strategy`` the document's own counts. ``replaced``: digests of what the change replaced, by path. ``if_absent``:
+    only if the document was never written.
     """
 
     seq: int
@@ -46,6 +48,7 @@ class Update:
     epoch: str | None
     strategy: str | None
     replaced: dict[str, str | None] | None
+    if_absent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +143,18 @@ def _update(message: JSON) -> Update:
         epoch=_optional_text(message, "epoch", 64),
         strategy=strategy,
         replaced=None if message.get("replaced") is None else replaced(message["replaced"]),
+        if_absent=_if_absent(message, kinds[0]),
     )
+
+
+def _if_absent(message: JSON, kind: str) -> bool:
+    given = message.get("if_absent")
+    if given is None or given is False:
+        return False
+    # A version that the change was made on, or a change of what is there, says that the document is not absent.
+    if given is not True or kind == "patch" or any(message.get(name) is not None for name in _OF_A_BASE):
+        raise InvalidField(f"if_absent is true or false, without patch, {', '.join(_OF_A_BASE)}.", field="if_absent")
+    return True
 
 
 def replaced(value: JSON) -> dict[str, str | None]:

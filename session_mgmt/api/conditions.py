@@ -1,0 +1,83 @@
+"""What a request says beside its body: on which document it may act, and under which key it may be repeated
+(RFC 9110 section 13; the Idempotency-Key header of the HTTPAPI working group).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from rest_framework.request import Request
+
+from session_mgmt.exceptions import InvalidField, PreconditionFailed
+from session_mgmt.protocol.position import Position
+
+KEY_HEADER = "Idempotency-Key"
+_ETAG = re.compile(r'(?:W/)?"([^".\s]{1,64})\.(\d{1,16})\.([^".\s]{0,64})"')
+# The header is a quoted string; bare ones are common.
+_KEY = re.compile(r'"([ !#-\[\]-~]{1,100})"|([!#-\[\]-~]{1,100})')
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """``expected``: only there. ``if_absent``: only if the document was never written. ``key``: done at most once."""
+
+    expected: Position | None
+    if_absent: bool
+    key: str | None
+
+    def terms(self, request: bytes | None) -> dict[str, Any]:
+        """As arguments of ``bridge.writes``; ``request`` is the digest that a repetition must equal."""
+        digest = request if self.key is not None else None
+        return {"expected": self.expected, "if_absent": self.if_absent, "key": self.key, "request": digest}
+
+
+def conditions(request: Request, key: str | None = None) -> Conditions:
+    """The headers of a writing request; ``key`` is the one of its body. Raises ``InvalidField`` or
+    ``PreconditionFailed``.
+    """
+    return Conditions(expected_position(request), _if_absent(request), _key(request, key))
+
+
+def expected_position(request: Request) -> Position | None:
+    """The position of ``If-Match``; what cannot be one matches nothing."""
+    given = request.headers.get("If-Match")
+    if given is None:
+        return None
+    found = _ETAG.fullmatch(given.strip())
+    if found is None:
+        raise PreconditionFailed("If-Match holds no ETag of a document.")
+    return Position(found[1], int(found[2]), found[3])
+
+
+def etag(position: Position) -> str:
+    """``"<epoch>.<version>.<tag>"``."""
+    return f'"{position.epoch}.{position.offset}.{position.tag}"'
+
+
+def is_known(request: Request, head: Position) -> bool:
+    """Whether ``If-None-Match`` says that the caller has this already."""
+    given = request.headers.get("If-None-Match", "")
+    return any(candidate.strip().removeprefix("W/") == etag(head) for candidate in given.split(","))
+
+
+def _if_absent(request: Request) -> bool:
+    given = request.headers.get("If-None-Match")
+    if given is not None and given.strip() != "*":
+        # To write in spite of a condition would be worse than to refuse one that would hold.
+        raise PreconditionFailed("For writing, If-None-Match is * and nothing else.")
+    return given is not None
+
+
+def _key(request: Request, told: str | None) -> str | None:
+    given = request.headers.get(KEY_HEADER)
+    if given is None:
+        return told
+    found = _KEY.fullmatch(given.strip())
+    if found is None:
+        raise InvalidField(f"{KEY_HEADER} is a string of 1 to 100 printable ASCII characters.", field=KEY_HEADER)
+    key: str = found[1] or found[2]
+    if told not in (None, key):
+        raise InvalidField(f"key and {KEY_HEADER} are not the same.", field="key")
+    return key
