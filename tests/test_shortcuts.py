@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from django.db import transaction
 from django.test import TestCase
 
 from session_mgmt import shortcuts
+from session_mgmt.exceptions import InvalidPath, NotFound
 from session_mgmt.models import Outbox, Publication, SessionEvent
 from session_mgmt.shortcuts import create_session, drain, is_connected, off, on, publish, send, state, terminate_session
 from session_mgmt.testing import inline_bridge
@@ -75,6 +77,63 @@ def test_a_key_makes_a_second_update_harmless() -> None:
     )
     assert state.get(session) == {"n": 1}
     assert not is_connected(session)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_value_is_read_by_its_path_and_at_any_version() -> None:
+    session = create_session().session
+    state.update(session, {"cart": {"coupon": "WELCOME", "a/b": [1, None]}})
+    state.persist(session, "sale")
+    state.update(session, {"cart": {"coupon": "SUMMER"}})
+    assert state.get(session, path="/cart/coupon") == "SUMMER"
+    assert state.get(session, path="/cart/a~1b/0") == 1
+    assert state.get(session, path="/cart/a~1b/1", default="none") is None
+    assert state.get(session, path="/gone", default="none") == "none"
+    assert state.get(session, "never written", path="") == {}
+    assert state.get(session, path="/cart/coupon", version=1) == state.get(session, path="/cart/coupon", version="sale")
+    assert state.get(session, version=1)["cart"]["coupon"] == "WELCOME"
+    with pytest.raises(InvalidPath):
+        state.get(session, path="cart")
+    with pytest.raises(NotFound):
+        state.get(session, version=3)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_known_of_a_document_belongs_to_one_version() -> None:
+    session = create_session().session
+    nothing = state.info(session)
+    assert (nothing.data, nothing.version, nothing.last_modified, nothing.size) == ({}, 0, None, 2)
+    state.sync(session)
+    assert state.info(session).last_modified is None
+    state.update(session, {"b": 1.0, "a": "\u20ac"})
+    known = state.info(session)
+    assert (known.data, known.version, known.size) == ({"a": "\u20ac", "b": 1}, 1, 17)
+    assert known.checksum == hashlib.sha256('{"a":"\u20ac","b":1}'.encode()).hexdigest() == state.checksum(session)
+    assert known.last_modified is not None
+    assert (known.compressed, known.encrypted) == (False, False)
+    assert [document["name"] for document in state.documents(session)] == ["main"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_synchronising_from_python_gives_plain_values() -> None:
+    session = create_session().session
+    position = state.update(session, {"a": 1})
+    assert state.sync(session)["data"] == {"a": 1}
+    state.update(session, {"a": 2})
+    answer = state.sync(session, position)
+    assert (answer["mode"], answer["entries"][0][2]["ops"]) == ("entries", [["obj", ""], ["set", "/a", 2]])
+    assert state.sync(session, answer["position"])["mode"] == "up_to_date"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_checkpoints_are_listed_and_given_up() -> None:
+    session = create_session().session
+    state.update(session, {"a": 1})
+    state.persist(session, "sale")
+    assert [(point["label"], point["version"]) for point in state.checkpoints(session)] == [("sale", 1)]
+    assert state.forget(session, "sale") is True
+    assert state.forget(session, "sale") is False
+    assert state.checkpoints(session) == []
 
 
 @pytest.mark.django_db(transaction=True)

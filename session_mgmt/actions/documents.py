@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -15,7 +17,7 @@ from session_mgmt.actions.bodies import DocumentWindow
 from session_mgmt.actions.events import Record, record
 from session_mgmt.actions.stored import Runner, here
 from session_mgmt.conf import settings
-from session_mgmt.documents import chain
+from session_mgmt.documents import canonical, chain, size
 from session_mgmt.models import StateDocument, StateSnapshot, clock
 from session_mgmt.models.clock import as_text
 from session_mgmt.models.sql import Statements
@@ -49,6 +51,38 @@ def head(row: StateDocument) -> dict[str, Any]:
         "encrypted": row.encrypted,
         "size": row.size,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class ClientState:
+    """A document at one version. ``last_modified`` is ``None`` if it was never written; ``checksum`` is SHA-256 of
+    ``data`` as RFC 8785 text, ``size`` its bytes as compact JSON; ``compressed`` and ``encrypted`` tell how it is
+    stored.
+    """
+
+    data: Any
+    version: int
+    last_modified: datetime | None
+    compressed: bool
+    encrypted: bool
+
+    @property
+    def checksum(self) -> str:
+        return canonical.checksum(self.data)
+
+    @property
+    def size(self) -> int:
+        return size.size(self.data)
+
+
+def info(session: uuid.UUID, name: str) -> ClientState:
+    """A document; of one that was never written ``{}`` at version 0. Raises ``StateUnreadable``."""
+    row = listed(session).filter(name=name).first()
+    if row is None:
+        return ClientState({}, 0, None, compressed=False, encrypted=False)
+    body = bodies.load(settings().database, row.pk, limit=settings().max_document_bytes * 2)
+    written = body.last_modified if body.position.offset else None
+    return ClientState(body.data, body.position.offset, written, row.compressed, row.encrypted)
 
 
 def sizes(row: StateDocument) -> dict[str, Any]:

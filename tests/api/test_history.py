@@ -69,3 +69,12 @@ def test_numbers_are_numbers(cart: Caller, path: str) -> None:
 def test_the_past_of_others_is_not_there(cart: Caller, theirs: Caller) -> None:
     path = MAIN.format(id=cart.session) + "history/"
     assert refused(theirs.get(path), "session_not_found", 404)
+
+
+def test_a_checkpoint_is_read_under_its_label(mine: Caller) -> None:
+    mine.put(MAIN, {"a": 1})
+    mine.post(MAIN + "persist/", {"label": "before/the sale"})
+    mine.put(MAIN, {"a": 2})
+    told = mine.get(MAIN + "persist/before/the%20sale/").json()
+    assert (told["label"], told["version"], told["data"]) == ("before/the sale", 1, {"a": 1})
+    assert refused(mine.get(MAIN + "persist/nothing/"), "not_found", 404)
