@@ -212,7 +212,9 @@ class Bridge:
 
 def _resolve(group: Group, results: list[tuple[Any, Decision]]) -> None:
     for answer, decision in results:
-        answer.set_result(decision)
+        # Whoever waited may have left, and an error here would leave the others of the group without their answers.
+        if answer.set_running_or_notify_cancel():
+            answer.set_result(decision)
 
 
 def _on_this_thread(work: Callable[[], R]) -> R:

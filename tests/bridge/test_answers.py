@@ -1,0 +1,31 @@
+"""Answers of the lane, where some who asked have left."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from session_mgmt.actions.outcomes import Outcome
+from session_mgmt.actions.streams import Publication
+from session_mgmt.actions.writing import Member
+from session_mgmt.bridge import bridge
+from session_mgmt.bridge.lane import Waiting
+
+PATIENCE = 5.0
+
+
+async def test_who_gives_up_does_not_keep_others_of_the_group_waiting(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group: list[Waiting] = []
+    monkeypatch.setattr(bridge().lane, "submit", lambda waiting: group.append(waiting) or True)
+    first, second = (asyncio.create_task(bridge().awrite(Member(Publication("t", b"1")))) for _ in range(2))
+    await asyncio.wait({first}, timeout=0)
+    assert len(group) == 2
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    await bridge().call(bridge().lane.execute, group)
+    async with asyncio.timeout(PATIENCE):
+        answer = await second
+    assert isinstance(answer, Outcome) and answer.position is not None
