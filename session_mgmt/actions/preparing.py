@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
 from django.core.signals import setting_changed
@@ -135,8 +135,10 @@ def _since(statements: Statements, head: Head, place: Place | None) -> Since | N
     """The operations after a place that is held; ``None`` where the log does not confirm it."""
     if place is None or place.epoch != head.position.epoch or not 0 < place.version <= head.position.offset:
         return None
-    rows = stored.read_revisions(statements, head, place.version - 1, head.position.offset)
-    if len(rows) != head.position.offset - place.version + 1 or rows[0].tag != place.tag:
+    first, last = place.version - 1, head.position.offset
+    read = partial(stored.read_revisions, statements, head, first, last)
+    rows = stored.unless_rekeyed(statements, head, read) or []
+    if len(rows) != last - first or rows[0].tag != place.tag:
         return None
     return Since(place, tuple(row.ops for row in rows[1:]))
 
