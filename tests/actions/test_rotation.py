@@ -409,7 +409,7 @@ READS: dict[str, tuple[str, Callable[[Desk], Any]]] = {
     "history": (_REVISION, lambda desk: state.history(desk.session)),
     "read_at": (_REVISION, lambda desk: state.read_at(desk.session, 2)),
     "conflicts": (_CONFLICT, lambda desk: state.conflicts(desk.session)),
-    "merge": (_REVISION, lambda desk: merging.read_span("default", desk.row.pk, 1, None, None, unseen=False)),
+    "merge": (_REVISION, lambda desk: merging.read_past("default", desk.row.pk, 1, None, None, unseen=False)),
     "verify": (_REVISION, lambda desk: verifying.verify(desk.row.pk)),
 }
 
