@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN = $(PYTHON) project/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test tests style format types imports migrations coverage js js-check docs reference benchmarks clean
+.PHONY: help demo test tests style format types imports migrations coverage js js-check docs reference corpus benchmarks clean
 
 help:  ## this list
 	@$(PYTHON) -c "import re; [print(f'make {t:12}{d}') for t, d in re.findall(r'^([a-z-]+):.*?  ## (.*)', open('Makefile').read(), re.M)]"
@@ -49,6 +49,9 @@ docs:  ## links and examples of the documentation
 
 reference:  ## write the tables of docs/reference from the code
 	@$(RUN) -m tests.docs.tables
+
+corpus:  ## measure how small real documents are stored, and write the table of docs/topics/conformance.md
+	@$(RUN) -m tests.suites.table
 
 benchmarks:  ## ratios against baselines in the same run (ARGS="--list")
 	@$(RUN) -m tests.benchmarks $(ARGS)
