@@ -133,7 +133,7 @@ class StateConflictAdmin(ContentAdmin):
         ]
         context = {
             "title": gettext("Conflict …%s") % str(row.pk)[-12:],
-            "path": legible.plain(record["path"] or "/", _PATH).text,
+            "path": show.place(record["path"], _PATH),
             "values": values,
             "now": None if now.text is None else Shown(now.text, now.is_cut),
             "seen": now.digest,

@@ -118,7 +118,7 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
         facts = {"facts": _facts(row), "checkpoints": history.checkpoints(row.pk)}
         try:
             look = viewing.look(row.pk, version, place=place, skip=skip, run=bridge().heavy_now)
-            seen = {**self._drawn(request, row, look), "waiting": conflicts.listed(row.pk, open_only=True)}
+            seen = {**self._drawn(request, row, look), "waiting": _waiting(row)}
         except StateUnreadable as error:
             seen = {**content.problem(error), "version": row.version if version is None else version}
         titled = {"title": gettext("Document %s") % row.name, "tab": "content"}
@@ -152,22 +152,19 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
         self.note(request, "read_state", row.session_id, document=row.name, version=version)
         hits = viewing.find(row.pk, version, text, run=bridge().heavy_now)
         link = partial(tree.place_link, self.address("change", row), version)
-        lines = [(node, link(node.place if node.is_container else node.place[:-1], 0)) for node in hits.nodes]
+        lines = [
+            (node, show.place(node.path), link(node.place if node.is_container else node.place[:-1], 0))
+            for node in hits.nodes
+        ]
         context = {"title": gettext("Found in %s") % row.name, "text": text, "lines": lines, "more": hits.more}
         return self.page(request, "found", {**context, "version": version}, row)
 
     def download(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
         """A whole version as a file."""
         version = content.number(request.GET.get("version"))
-        self.note(
-            request,
-            "read_state",
-            row.session_id,
-            document=row.name,
-            version=row.version if version is None else version,
-            whole=True,
-        )
-        raw = viewing.raw(row.pk, version, run=bridge().heavy_now)
+        version = row.version if version is None else version
+        self.note(request, "read_state", row.session_id, document=row.name, version=version, whole=True)
+        _, raw = history.read_raw(row.pk, version, run=bridge().heavy_now)
         headers = {"Content-Disposition": "attachment; filename=document.json", "Cache-Control": "no-store"}
         return HttpResponse(raw, content_type="application/json", headers=headers)
 
@@ -177,6 +174,11 @@ def _place(text: str | None) -> Place:
     if None in found:
         raise NotFound("There is no such place in this version.")
     return tuple(step for step in found if step is not None)
+
+
+def _waiting(row: StateDocument) -> list[tuple[dict[str, Any], str]]:
+    """Open conflicts and their places."""
+    return [(found, show.place(found["path"])) for found in conflicts.listed(row.pk, open_only=True)]
 
 
 def _facts(row: Any) -> list[tuple[str, Any]]:

@@ -17,11 +17,11 @@ from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 
 from session_mgmt.actions import history, viewing
-from session_mgmt.admin import content, tree
+from session_mgmt.admin import content, show, tree
 from session_mgmt.admin.content import ContentAdmin
 from session_mgmt.bridge import bridge, past
 from session_mgmt.conf import settings
-from session_mgmt.documents import legible, pointer
+from session_mgmt.documents import pointer
 from session_mgmt.exceptions import Conflict, InvalidField, PreconditionFailed, SessionMgmtError
 from session_mgmt.models import AuditEntry, StateDocument, StateRevision
 from session_mgmt.protocol import position as positions
@@ -29,7 +29,6 @@ from session_mgmt.protocol.position import Position
 
 _PATHS = 4
 _MOST_PATHS = 100
-_PATH = 160
 # Enough for a page of versions, unless people do more than machines.
 _DEEDS = 500
 RESTORED, RESOLVED = "restore_state", "resolve_conflict"
@@ -84,7 +83,7 @@ class PastPages(ContentAdmin):
             "title": _("Compare versions of %s") % row.name,
             "tab": "compare",
             "pair": pair,
-            "lines": pair.comparison.lines,
+            "lines": [(line, show.place(line.was)) for line in pair.comparison.lines],
             "more": pair.comparison.total - len(pair.comparison.lines),
             "trees": self._trees(row, pair),
             "times": _times(row, pair.first, pair.second),
@@ -184,7 +183,7 @@ def _deeds(row: StateDocument) -> dict[int, str]:
 
 def _line(entry: dict[str, Any], people: dict[int, str]) -> VersionLine:
     touched = list(dict.fromkeys(map(pointer.bare, entry["paths"])))
-    paths = [legible.plain(path or "/", _PATH).text for path in touched[:_MOST_PATHS]]
+    paths = [show.place(path) for path in touched[:_MOST_PATHS]]
     return VersionLine(
         version=entry["version"],
         at=datetime.fromisoformat(entry["at"]),

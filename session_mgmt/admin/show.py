@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from django.utils.translation import gettext as _
 
+from session_mgmt.documents import legible
 from session_mgmt.models import ClientSession, Connection, SessionEvent
 from session_mgmt.protocol.codes import Close
 
@@ -87,6 +88,12 @@ def close_text(row: Connection, is_open: bool) -> str:
         Close(row.close_code).name.lower() if row.close_code in list(Close) else _("other")
     )
     return f"{row.close_code} {name}"
+
+
+def place(path: str, most: int = 160) -> str:
+    """A pointer in a document, as people read it; the root is ``/``."""
+    shown, is_cut = legible.plain(path or "/", most)
+    return f"{shown}…" if is_cut else shown
 
 
 def duration(value: timedelta) -> str:

@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from session_mgmt.documents import pointer
+from session_mgmt.documents import legible, pointer
 from session_mgmt.documents.outline import Node, Place
 
 _OPEN_LEVELS = 2
@@ -69,7 +69,7 @@ def _members(node: Node, look: Look, depth: int) -> str:
 
 def _item(node: Node, look: Look, depth: int) -> str:
     mark = ' class="sm-mark"' if node.path in look.marks else ""
-    title = escape(node.path if len(node.path) <= _TITLE else node.path[:_TITLE] + "…")
+    title = escape(legible.plain(node.path, _TITLE).text)
     if not node.is_container:
         return f'<li{mark} title="{title}">{_name(node)} {_leaf(node, look)}</li>'
     head = f"{_name(node)} {_count(node)}"

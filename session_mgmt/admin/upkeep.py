@@ -39,7 +39,7 @@ class UpkeepPages(ContentAdmin):
             return self.back(request, row, f"{error} ({error.name})", messages.ERROR)
 
     def _persist(self, request: HttpRequest, row: StateDocument) -> str:
-        kept = history.persist(row.pk, request.POST.get("label", "").strip() or None)
+        kept = history.persist(row.pk, request.POST.get("label", "").strip() or None, run=bridge().heavy_now)
         self.note(request, "persist_state", row.session_id, document=row.name, **kept)
         return _("Version %(version)d is kept as %(label)s.") % kept
 

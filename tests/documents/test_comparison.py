@@ -1,0 +1,75 @@
+"""Two documents beside each other: every difference with what was there before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+
+from session_mgmt.documents import comparison, pointer
+from session_mgmt.documents.comparison import SHOWN, Line
+from session_mgmt.documents.diff import changes
+from session_mgmt.documents.values import MISSING, equal
+from tests.documents.values import DOCUMENTS
+
+
+def lines(then: Any, now: Any) -> list[Line]:
+    return list(comparison.compare(then, now).lines)
+
+
+@given(DOCUMENTS, DOCUMENTS)
+def test_each_change_tells_what_stood_where_and_what_stands_there(then: Any, now: Any) -> None:
+    for change in changes(then, now):
+        if change.before is not MISSING:
+            assert equal(pointer.value(then, change.was), change.before)
+        if change.now is not MISSING:
+            assert equal(pointer.value(now, change.path), change.now)
+
+
+@given(DOCUMENTS, DOCUMENTS)
+def test_there_is_no_change_if_and_only_if_they_are_equal(then: Any, now: Any) -> None:
+    assert (comparison.compare(then, now).total == 0) is equal(then, now)
+
+
+def test_removed_items_are_told_by_the_places_that_they_had() -> None:
+    found = lines({"l": [1, 2, 3, 4, 5]}, {"l": [1, 5]})
+    assert [(line.op, line.was, line.then.changed if line.then else None) for line in found] == [
+        ("remove", "/l/1", "2"),
+        ("remove", "/l/2", "3"),
+        ("remove", "/l/3", "4"),
+    ]
+    assert all(line.now is None for line in found)
+
+
+def test_many_changed_items_are_told_one_by_one() -> None:
+    then = [{"n": number, "done": False} for number in range(30)]
+    found = lines(then, [{**item, "done": True} for item in then])
+    assert len(found) == 30 and found[29].path == "/29/done"
+
+
+def test_of_an_edited_text_the_part_that_differs_is_marked() -> None:
+    before, after = "x" * 500 + " at ten, " + "y" * 500, "x" * 500 + " at eleven, " + "y" * 500
+    (line,) = lines({"t": before}, {"t": after})
+    assert line.then is not None and line.now is not None
+    assert (line.then.changed, line.now.changed) == ("t", "elev")
+    assert line.then.before.startswith("…") and line.then.before.endswith(" at ")
+    assert line.then.after.startswith("en, ") and line.then.after.endswith("…")
+
+
+def test_a_text_that_grew_has_nothing_marked_before() -> None:
+    (line,) = lines("aa", "aaa")
+    assert line.then is not None and line.now is not None
+    assert (line.then.changed, line.now.changed) == ("", "a")
+    assert line.then.before + line.then.changed + line.then.after == '"aa"'
+
+
+def test_a_large_value_is_cut_and_many_changes_are_counted() -> None:
+    found = comparison.compare({}, {f"k{number}": "x" * 5000 for number in range(1000)})
+    assert (len(found.lines), found.total) == (SHOWN, 1000)
+    side = found.lines[0].now
+    assert side is not None and side.is_cut and len(side.changed) < 2100
+
+
+def test_true_is_not_one_and_null_is_not_absent() -> None:
+    found = lines({"a": True, "b": None, "c": None}, {"a": 1, "b": False})
+    assert [(line.op, line.path) for line in found] == [("remove", "/c"), ("replace", "/a"), ("replace", "/b")]
