@@ -15,8 +15,8 @@ from session_mgmt.actions import stored, unreadable, vaults
 from session_mgmt.actions.stored import Head, Runner, here
 from session_mgmt.documents import chain, rebuild
 from session_mgmt.documents.rebuild import Packed, Parts
-from session_mgmt.exceptions import DocumentLimit, NotFound, StateUnreadable
-from session_mgmt.models import StateDocument
+from session_mgmt.exceptions import DocumentLimit, NotFound, SessionNotFound, StateUnreadable
+from session_mgmt.models import ClientSession, StateDocument
 from session_mgmt.models.identifiers import new_epoch
 from session_mgmt.models.sql import Statements, marks
 from session_mgmt.protocol.position import Position
@@ -60,10 +60,13 @@ class Past:
 
 
 def ensure(using: str, session: uuid.UUID, name: str, *, most: int, at: datetime) -> int:
-    """The row of a named document, made at first use. Raises ``DocumentLimit``."""
+    """The row of a named document, made at first use. Raises ``DocumentLimit`` or ``SessionNotFound``."""
     found = StateDocument.objects.using(using).filter(session_id=session, name=name).values_list("id", flat=True)
     if found:
         return found[0]
+    if not ClientSession.objects.using(using).filter(pk=session).exists():
+        # Foreign keys are checked at COMMIT, where one bad wish would fail everybody's writes again and again.
+        raise SessionNotFound()
     if StateDocument.objects.using(using).filter(session_id=session).count() >= most:
         raise DocumentLimit(limit=most)
     key_id, secret = vaults.new_secret(session, name) if vaults.encrypts(name) else ("", b"")

@@ -7,6 +7,7 @@ hold up the rest.
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,8 @@ from session_mgmt.conf import settings
 from session_mgmt.exceptions import Busy, SeqGap, SessionMgmtError, SessionTerminated, StateUnreadable
 from session_mgmt.models import clock
 from session_mgmt.models.sql import Statements
+
+logger = logging.getLogger("session_mgmt.writing")
 
 Work: TypeAlias = Update | Publication | Record | SessionMgmtError
 SLOW_LOCK_MILLISECONDS = 5000
@@ -92,8 +95,9 @@ def _member_of(using: str, wish: Wish, at: datetime) -> Member:
         return Member(_work_of(using, wish, at))
     except SessionMgmtError as error:
         return Member(error)
-    except (KeyError, TypeError, ValueError):
-        return Member(StateUnreadable("A wish is not what was written."))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        logger.exception("Wish %d is not what was written", wish.id)
+        return Member(StateUnreadable())
 
 
 def _work_of(using: str, wish: Wish, at: datetime) -> Work:

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import threading
+import uuid
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from session_mgmt.bridge import bridge
 from session_mgmt.bridge.lane import Waiting
 from session_mgmt.exceptions import Unavailable
 from session_mgmt.models import ClientSession, Outbox, Publication, StateDocument, StateRevision, Stream
-from session_mgmt.shortcuts import create_session, drain, publish, state
+from session_mgmt.shortcuts import create_session, drain, publish, send, state
 from tests.bridge.threads import held, together
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -151,6 +152,18 @@ def test_a_process_killed_between_commit_and_drain_loses_nothing(database_enviro
     assert died.returncode == -9
     drain()
     assert _room("room:1") == [7]
+
+
+def test_wishes_for_a_session_that_is_gone_hold_up_nobody() -> None:
+    gone, session = uuid.uuid4(), create_session().session
+    with transaction.atomic():
+        state.update(gone, {"a": 1})
+        send(gone, "hello")
+        publish("room:1", "still told")
+    assert state.update(session, {"a": 1}).offset == 1
+    drain()
+    assert set(Outbox.objects.values_list("refused", flat=True)) == {"session_not_found"}
+    assert _room("room:1") == ["still told"]
 
 
 def test_a_failing_member_is_refused_alone(monkeypatch: pytest.MonkeyPatch) -> None:
