@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from session_mgmt.actions import bodies, unreadable
+from session_mgmt.actions import bodies, stored, unreadable
 from session_mgmt.actions.bodies import Past
 from session_mgmt.actions.stored import Runner, here
 from session_mgmt.conf import settings
@@ -78,4 +78,4 @@ def _examined(
         found = [
             bodies.parts_at(now.database, document, version, limit=now.max_document_bytes * 2) for version in wanted
         ]
-        return found, found[-1].runner(run)(work, *(past.parts for past in found), *args)
+        return found, stored.runner(found[-1].head, run)(work, *(past.parts for past in found), *args)

@@ -126,7 +126,7 @@ class PastPages(ContentAdmin):
 
 
 def _restored(row: StateDocument, to: int, seen: Position) -> Position:
-    outcome = past.restore_now(row.session_id, row.name, to, expected=seen)
+    outcome = past.restore_now(row.session_id, row.name, to, expected=seen, run=bridge().heavy_now)
     if outcome.error is not None or outcome.position is None:
         raise outcome.error or Conflict()
     return outcome.position
