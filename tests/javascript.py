@@ -14,6 +14,7 @@ from pathlib import Path
 from tests import programs
 
 SOURCE = Path(__file__).resolve().parent.parent / "session_mgmt" / "js"
+SUITES = Path(__file__).resolve().parent / "suites"
 
 
 def exists() -> bool:
@@ -46,7 +47,7 @@ def install(folder: Path = SOURCE) -> int:
 
 def test(report: Path) -> int:
     """The SDK's tests, with a JUnit XML report."""
-    return script("test", "--reporter=default", "--reporter=junit", f"--outputFile.junit={report}")
+    return install(SUITES) or script("test", "--reporter=default", "--reporter=junit", f"--outputFile.junit={report}")
 
 
 def build() -> int:

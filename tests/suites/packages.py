@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests import javascript, programs
 
-FOLDER = Path(__file__).resolve().parent
+FOLDER = javascript.SUITES
 PACKAGES = FOLDER / "node_modules"
 
 
