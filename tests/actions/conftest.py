@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
-from session_mgmt.actions import bodies
+from session_mgmt.actions import bodies, documents, outbox
 from session_mgmt.actions.fencing import Fence
 from session_mgmt.actions.outcomes import Outcome
 from session_mgmt.actions.state import digest
@@ -79,6 +80,68 @@ class Desk:
         client = Client(session=self.session, generation=1, created_at=self.session.created_at)
         client.save(force_insert=True)
         return Writer(client, self.row.pk)
+
+
+def wish(desk: Desk, change: Any) -> None:
+    """An update from inside a transaction, which nobody drains yet."""
+    with transaction.atomic():
+        target = f"{desk.session.pk.hex}/main"
+        outbox.put("default", "update", target, {"kind": "merge", "change": change}, key=None)
+
+
+@dataclass
+class Case:
+    """A document in which two clients have merged and disagreed, and whose every column is in use."""
+
+    desk: Desk
+    writers: tuple[Writer, Writer]
+    answers: list[tuple[Writer, Any, str, int, Outcome]]
+
+    @classmethod
+    def made(cls) -> Case:
+        desk = Desk()
+        case = cls(desk, (desk.writer(), desk.writer()), [])
+        desk.put(("set", "/diagnosis", SECRET))
+        state.compress(desk.session)
+        state.persist(desk.session, "kept")
+        case.disagree("one")
+        return case
+
+    def disagree(self, name: str) -> None:
+        """A merge that keeps what was asked for, and a conflict that waits."""
+        first, second = self.writers
+        self._say(first, ("set", f"/{name}", {"qty": 1, "note": SECRET}), strategy="server_wins")
+        base = self.desk.row.version
+        self._say(first, ("set", f"/{name}/qty", 2), strategy="server_wins")
+        self._say(second, ("set", f"/{name}", {"qty": 1, "note": SECRET, "coupon": SECRET}), base=base)
+        self._say(second, ("set", f"/{name}/qty", SECRET), base=base, strategy="manual")
+
+    def _say(self, writer: Writer, op: Any, *, base: int | None = None, strategy: str = "merge") -> None:
+        told = writer.write(op) if base is None else writer.settle(op, base=base, strategy=strategy)
+        self.answers.append((writer, op, strategy, writer.seq, told))
+
+    def wish(self, change: Any) -> None:
+        wish(self.desk, change)
+
+    def everything(self) -> dict[str, Any]:
+        """All that can be read of the document."""
+        session, last = self.desk.session, self.desk.row.version
+        return {
+            "now": state.get(session),
+            "past": [state.read_at(session, version) for version in range(last + 1)],
+            "kept": state.read_at(session, "kept"),
+            "history": state.history(session)["results"],
+            "diff": state.diff(session, 1, last),
+            "conflicts": state.conflicts(session, open_only=False),
+            "synced": orjson.dumps(documents.sync(session.pk, "main", None)["data"]),
+        }
+
+    def check_retries(self) -> None:
+        """Each number gets the answer that it got."""
+        for writer, op, strategy, seq, told in self.answers:
+            again = writer.write(op, seq=seq, strategy=strategy)
+            assert again.replayed, again
+            assert orjson.loads(again.body) == {**orjson.loads(told.body), "replayed": True}
 
 
 @pytest.fixture

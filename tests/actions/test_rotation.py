@@ -8,76 +8,21 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-import orjson
 import pytest
-from django.db import connection, transaction
+from django.db import connection
 
-from session_mgmt.actions import documents, inventory, merging, outbox, rotation, vaults, verifying
+from session_mgmt.actions import documents, inventory, merging, rotation, vaults, verifying
 from session_mgmt.actions import state as logs
-from session_mgmt.actions.outcomes import Outcome
 from session_mgmt.exceptions import StateUnreadable
 from session_mgmt.models import Outbox, Receipt, StateConflict, StateDocument, StateRevision, StateSnapshot
 from session_mgmt.models.sql import Statements
 from session_mgmt.shortcuts import drain, state
-from tests.actions.conftest import NEW, OLD, SECRET, Desk, Writer
+from tests.actions.conftest import NEW, OLD, SECRET, Case, Desk, wish
 from tests.actions.test_encryption import stored_bytes
 
 Encrypted = Callable[..., None]
-
-
-@dataclass
-class Case:
-    """A document in which two clients have merged and disagreed, and whose every column is in use."""
-
-    desk: Desk
-    writers: tuple[Writer, Writer]
-    answers: list[tuple[Writer, Any, str, int, Outcome]]
-
-    @classmethod
-    def made(cls) -> Case:
-        desk = Desk()
-        case = cls(desk, (desk.writer(), desk.writer()), [])
-        desk.put(("set", "/diagnosis", SECRET))
-        state.compress(desk.session)
-        state.persist(desk.session, "kept")
-        case.disagree("one")
-        return case
-
-    def disagree(self, name: str) -> None:
-        """A merge that keeps what was asked for, and a conflict that waits."""
-        first, second = self.writers
-        self._say(first, ("set", f"/{name}", {"qty": 1, "note": SECRET}), strategy="server_wins")
-        base = self.desk.row.version
-        self._say(first, ("set", f"/{name}/qty", 2), strategy="server_wins")
-        self._say(second, ("set", f"/{name}", {"qty": 1, "note": SECRET, "coupon": SECRET}), base=base)
-        self._say(second, ("set", f"/{name}/qty", SECRET), base=base, strategy="manual")
-
-    def _say(self, writer: Writer, op: Any, *, base: int | None = None, strategy: str = "merge") -> None:
-        told = writer.write(op) if base is None else writer.settle(op, base=base, strategy=strategy)
-        self.answers.append((writer, op, strategy, writer.seq, told))
-
-    def everything(self) -> dict[str, Any]:
-        """All that can be read of the document."""
-        session, last = self.desk.session, self.desk.row.version
-        return {
-            "now": state.get(session),
-            "past": [state.read_at(session, version) for version in range(last + 1)],
-            "kept": state.read_at(session, "kept"),
-            "history": state.history(session)["results"],
-            "diff": state.diff(session, 1, last),
-            "conflicts": state.conflicts(session, open_only=False),
-            "synced": orjson.dumps(documents.sync(session.pk, "main", None)["data"]),
-        }
-
-    def check_retries(self) -> None:
-        """Each number gets the answer that it got."""
-        for writer, op, strategy, seq, told in self.answers:
-            again = writer.write(op, seq=seq, strategy=strategy)
-            assert again.replayed, again
-            assert orjson.loads(again.body) == {**orjson.loads(told.body), "replayed": True}
 
 
 def assert_all_under(key_id: str) -> None:
@@ -102,13 +47,6 @@ def verified() -> list[Any]:
     return [finding for row in verifying.documents() for finding in verifying.verify(row)] + list(verifying.loose())
 
 
-def wish(desk: Desk, change: Any) -> None:
-    """An update from inside a transaction, which nobody drains yet."""
-    with transaction.atomic():
-        target = f"{desk.session.pk.hex}/main"
-        outbox.put("default", "update", target, {"kind": "merge", "change": change}, key=None)
-
-
 def test_after_a_rotation_nothing_needs_the_old_key(encrypted: Encrypted, transactional_db: None) -> None:
     old = Case.made()
     encrypted(NEW, OLD)
@@ -119,7 +57,7 @@ def test_after_a_rotation_nothing_needs_the_old_key(encrypted: Encrypted, transa
         case.disagree("three")
     before = [case.everything() for case in (old, fresh)]
     assert StateRevision.objects.exclude(asked=None).count() == 6 and StateConflict.objects.count() == 6
-    wish(old.desk, {"wished": SECRET})
+    old.wish({"wished": SECRET})
     # Rows that were written after the change of keys are still under their document's.
     assert set(inventory.rows("default")[OLD[0]]) == {
         "documents",
@@ -186,7 +124,7 @@ def test_a_rotation_killed_anywhere_goes_on_where_it_was(
     encrypted: Encrypted, transactional_db: None, kill_at: Any
 ) -> None:
     cases = [Case.made(), Case.made()]
-    wish(cases[0].desk, {"wished": 1})
+    cases[0].wish({"wished": 1})
     before = [case.everything() for case in cases]
     encrypted(NEW, OLD)
     killed = 0
@@ -371,7 +309,7 @@ def _without_tags(told: dict[str, Any]) -> dict[str, Any]:
 def test_a_plain_document_becomes_encrypted_with_all_its_rows(plain: Case) -> None:
     before = plain.everything()
     position = documents.position(plain.desk.row).as_json()
-    wish(plain.desk, {"wished": SECRET})
+    plain.wish({"wished": SECRET})
     report = rotation.rotate()
     assert (report.documents, report.receipts, report.unreadable) == (1, len(plain.answers), 0)
     assert_all_under(OLD[0])
@@ -403,13 +341,24 @@ def once_before(table: str, work: Callable[[], Any]) -> Iterator[list[str]]:
 
 _REVISION, _SNAPSHOT = "session_mgmt_staterevision", "session_mgmt_statesnapshot"
 _CONFLICT, _DOCUMENT = "session_mgmt_stateconflict", "session_mgmt_statedocument"
+
+
+def _settled(document: int) -> Any:
+    terms = {"base": 1, "epoch": None, "strategy": None}
+    return merging.settle("default", document, "ops", [["set", "/one/qty", 3]], **terms)
+
+
 READS: dict[str, tuple[str, Callable[[Desk], Any]]] = {
     "get, snapshot": (_SNAPSHOT, lambda desk: state.get(desk.session)),
     "get, log": (_REVISION, lambda desk: state.get(desk.session)),
     "history": (_REVISION, lambda desk: state.history(desk.session)),
     "read_at": (_REVISION, lambda desk: state.read_at(desk.session, 2)),
     "conflicts": (_CONFLICT, lambda desk: state.conflicts(desk.session)),
-    "merge": (_REVISION, lambda desk: merging.read_past("default", desk.row.pk, 1, None, None, unseen=False)),
+    "patch": (
+        _REVISION,
+        lambda desk: state.update(desk.session, patch=[{"op": "test", "path": "/one/qty", "value": 2}]),
+    ),
+    "merge": (_REVISION, lambda desk: _settled(desk.row.pk)),
     "verify": (_REVISION, lambda desk: verifying.verify(desk.row.pk)),
 }
 
@@ -432,7 +381,7 @@ def test_a_follower_does_not_notice_that_its_document_becomes_encrypted(plain: C
 
 def test_once_encryption_is_required_plain_rows_are_not_laundered_by_a_rotation(plain: Case, settings: Any) -> None:
     settings.SESSION_MGMT = {"STATE_KEYS": [OLD], "ENCRYPT_STATE": True, "REQUIRE_ENCRYPTION": True}
-    wish(plain.desk, {"a": 1})
+    plain.wish({"a": 1})
     Outbox.objects.update(payload=b'{"kind":"merge","change":{"forged":1}}')
     report = rotation.rotate()
     assert report.as_dict() == {"documents": 0, "receipts": 0, "wishes": 0, "unreadable": 1}
