@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from session_mgmt.models.facts import FactsField
 from session_mgmt.models.moments import MomentField
 
 
@@ -19,7 +20,7 @@ class AuditEntry(models.Model):
     actor = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     session = models.UUIDField(null=True, db_index=True)
     ip = models.GenericIPAddressField(null=True)
-    data = models.JSONField(default=dict)
+    data = FactsField(default=dict)
     at = MomentField(db_index=True)
 
     class Meta:

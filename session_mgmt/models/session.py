@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from session_mgmt.models.facts import FactsField
 from session_mgmt.models.identifiers import new_epoch, uuid7
 from session_mgmt.models.moments import MomentField
 
@@ -23,9 +24,9 @@ class ClientSession(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.CASCADE, related_name="client_sessions"
     )
     state = models.CharField(max_length=10, choices=State.choices, default=State.ACTIVE)
-    config = models.JSONField(default=dict, blank=True)
-    metadata = models.JSONField(default=dict, blank=True)
-    scopes = models.JSONField(default=list, blank=True)
+    config = FactsField(default=dict, blank=True)
+    metadata = FactsField(default=dict, blank=True)
+    scopes = FactsField(default=list, blank=True)
     label = models.CharField(max_length=200, blank=True)
     ip = models.GenericIPAddressField(null=True, blank=True)
     user_agent = models.CharField(max_length=400, blank=True)

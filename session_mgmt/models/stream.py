@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from session_mgmt.models.facts import FactsField
 from session_mgmt.models.identifiers import new_epoch
 from session_mgmt.models.moments import MomentField
 from session_mgmt.models.session import ClientSession
@@ -69,7 +70,7 @@ class Subscription(models.Model):
     id = models.BigAutoField(primary_key=True)
     session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="subscriptions")
     topic = models.CharField(max_length=255)
-    options = models.JSONField(default=dict, blank=True)
+    options = FactsField(default=dict, blank=True)
     created_at = MomentField()
 
     class Meta:
