@@ -11,14 +11,20 @@ from uuid import UUID
 
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
 
-from session_mgmt.exceptions import PublishDenied, SessionNotFound, TopicDenied
+from session_mgmt.exceptions import InvalidField, PublishDenied, SessionNotFound, TopicDenied
 from session_mgmt.models import ClientSession
 from session_mgmt.registry import registry
 
 logger = logging.getLogger("session_mgmt.access")
 
 # Everything that prints, without spaces at the ends; a topic is a name that people read in lists and logs.
-_TOPIC = re.compile(r"[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]{0,253}[^\s\x00-\x1f\x7f])?")
+# A lone surrogate, which only Python can hand in, has no bytes that a database could store.
+_TOPIC = re.compile(
+    r"[^\s\x00-\x1f\x7f\ud800-\udfff](?:[^\x00-\x1f\x7f\ud800-\udfff]{0,253}[^\s\x00-\x1f\x7f\ud800-\udfff])?"
+)
+# A path of the REST side cannot hold a slash.
+_DOCUMENT = re.compile(r"[^\x00-\x1f\x7f/\ud800-\udfff]{1,100}")
+_KEY = re.compile(r"[^\x00\ud800-\udfff]{1,100}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,4 +92,20 @@ def _allows(
 
 def is_topic(topic: str) -> bool:
     """Whether the text can name a topic at all."""
-    return _TOPIC.fullmatch(topic) is not None
+    return isinstance(topic, str) and _TOPIC.fullmatch(topic) is not None
+
+
+def is_document(name: str) -> bool:
+    """Whether the text can name a document."""
+    return isinstance(name, str) and _DOCUMENT.fullmatch(name) is not None
+
+
+def must_be_document(name: str) -> None:
+    """Raises ``InvalidField`` for what can name no document."""
+    if not is_document(name):
+        raise InvalidField("A document's name is text of 1 to 100 characters without a slash.", field="doc")
+
+
+def is_key(key: str) -> bool:
+    """Whether the text can be the key that makes a repetition harmless, or a label."""
+    return isinstance(key, str) and _KEY.fullmatch(key) is not None

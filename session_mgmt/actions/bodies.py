@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db import IntegrityError, connections, transaction
 
-from session_mgmt.actions import stored, unreadable, vaults
+from session_mgmt.actions import access, stored, unreadable, vaults
 from session_mgmt.actions.stored import Head, Runner, here
 from session_mgmt.documents import chain, rebuild
 from session_mgmt.documents.rebuild import Packed, Parts
@@ -60,7 +60,10 @@ class Past:
 
 
 def ensure(using: str, session: uuid.UUID, name: str, *, most: int, at: datetime) -> int:
-    """The row of a named document, made at first use. Raises ``DocumentLimit`` or ``SessionNotFound``."""
+    """The row of a named document, made at first use. Raises ``DocumentLimit``, ``SessionNotFound``, or
+    ``InvalidField`` for what is no name.
+    """
+    access.must_be_document(name)
     found = StateDocument.objects.using(using).filter(session_id=session, name=name).values_list("id", flat=True)
     if found:
         return found[0]
@@ -90,6 +93,8 @@ def ensure(using: str, session: uuid.UUID, name: str, *, most: int, at: datetime
 
 def find(using: str, session: uuid.UUID, name: str) -> int | None:
     """The row of a named document, if it was ever used."""
+    if not access.is_document(name):
+        return None
     return StateDocument.objects.using(using).filter(session_id=session, name=name).values_list("id", flat=True).first()
 
 

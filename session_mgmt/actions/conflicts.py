@@ -110,7 +110,7 @@ def resolution(document: int, id_: uuid.UUID, keep: str, value: Value = MISSING,
         raise Conflict("The array has changed since.", position=body.position.as_json(), paths=[path])
     if keep != SERVER and seen is not None and seen != (replaced.digest(pointer.value(body.data, path)) or ""):
         raise Conflict("The value has changed since.", position=body.position.as_json(), paths=[path])
-    ops = () if keep == SERVER else _ops(path, client if keep == CLIENT else _checked(value))
+    ops = () if keep == SERVER else _ops(path, client if keep == CLIENT else _checked(value, path))
     result = operations.apply(body.data, ops)
     return Update(
         document=document,
@@ -138,8 +138,5 @@ def _ops(path: str, value: Value) -> tuple[Op, ...]:
     return (("del", path),) if value is MISSING else (("set", path, value),)
 
 
-def _checked(value: Value) -> Value:
-    try:
-        return value if value is MISSING else strict.check(value, preparing.limits())
-    except DocumentError as error:
-        raise preparing.translated(error) from error
+def _checked(value: Value, path: str) -> Value:
+    return value if value is MISSING else preparing.checked(value, path.count("/"))

@@ -14,7 +14,7 @@ from django.db import IntegrityError, connections, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Length
 
-from session_mgmt.actions import bodies, stored, unreadable, vaults
+from session_mgmt.actions import access, bodies, stored, unreadable, vaults
 from session_mgmt.actions.bodies import Body, Past
 from session_mgmt.actions.stored import Head, Runner, here
 from session_mgmt.conf import settings
@@ -140,6 +140,8 @@ def replacement(document: int, to: int | str, *, run: Runner = here) -> Replacem
 
 def version_of(document: int, label: str) -> int:
     """The version kept under a label. Raises ``NotFound``."""
+    if not access.is_key(label):
+        raise NotFound("There is no checkpoint of this label.")
     rows = _checkpoints(settings().database, document).filter(label=label).values_list("version", flat=True)
     if not rows:
         raise NotFound("There is no checkpoint of this label.")
@@ -215,6 +217,8 @@ def _pin(using: str, past: Past, packed: Packed, label: str, at: datetime) -> No
 
 def forget(document: int, label: str) -> bool:
     """Give a checkpoint up; False if there is none of this label."""
+    if not access.is_key(label):
+        return False
     gone, _ = _checkpoints(settings().database, document).filter(label=label).delete()
     return gone > 0
 

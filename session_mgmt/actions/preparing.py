@@ -20,9 +20,9 @@ from session_mgmt.actions import bodies, stored, unreadable
 from session_mgmt.actions.state import Update
 from session_mgmt.actions.stored import Head, Runner, here
 from session_mgmt.conf import NAME, settings
-from session_mgmt.documents import normalise, operations, size, touched
+from session_mgmt.documents import normalise, operations, size, strict, touched
 from session_mgmt.documents.errors import DocumentError
-from session_mgmt.documents.limits import Limits
+from session_mgmt.documents.limits import Limits, around
 from session_mgmt.documents.settling import Change, Settled
 from session_mgmt.documents.values import MISSING
 from session_mgmt.exceptions import DocumentTooLarge, InvalidJSON, SessionMgmtError, subclasses
@@ -69,6 +69,22 @@ def translating() -> Iterator[None]:
         raise translated(error) from error
 
 
+def loads(text: bytes | str, most: int) -> Any:
+    """JSON from outside, a frame or a body. The values that it carries are checked where they are used, because how
+    deep they are in it depends on what is around them. Raises ``SessionMgmtError``.
+    """
+    with translating():
+        return strict.loads(text, around(limits()), most)
+
+
+def checked(value: Any, inside: int = 0) -> Any:
+    """A value under the rules of every transport, normalised; ``inside`` counts the containers around it. Raises
+    ``SessionMgmtError``.
+    """
+    with translating():
+        return strict.check(value, limits(), inside)
+
+
 def is_blind(kind: str) -> bool:
     """Whether a change can be made into operations without the document."""
     return normalise.is_blind(_kind(kind))
@@ -89,6 +105,13 @@ def blind(document: int, kind: str, change: Any, **facts: Any) -> Update:
         kind=revision_kind(kind),
         **facts,
     )
+
+
+def check_first(kind: str, change: Any) -> None:
+    """Raises what refuses a change of a document that was never written: such a write must not make it."""
+    asked = asking(kind, change)
+    with translating():
+        normalise.normalise(asked.kind, asked.body, {}, asked.limits)
 
 
 def from_head(

@@ -213,7 +213,7 @@ def _split_topics(session: ClientSession, logs: dict[str, Any]) -> tuple[list[st
 
 
 def _why_not(session: ClientSession, name: str) -> SessionMgmtError | None:
-    if name == SESSION or (name.startswith(STATE) and 0 < len(name) - len(STATE) <= 100):
+    if name == SESSION or (name.startswith(STATE) and access.is_document(name.removeprefix(STATE))):
         return None
     if not name.startswith(TOPIC):
         return InvalidField("A log is session, state:<name> or topic:<topic>.", field="logs")

@@ -161,9 +161,10 @@ def _insert_session(
 
 def _small(value: Any, name: str) -> dict[str, Any]:
     limit = settings().max_metadata_bytes
-    if not isinstance(value, dict) or len(strict.dumps(value)) > limit:
+    checked: dict[str, Any] = preparing.checked(value)
+    if not isinstance(checked, dict) or len(strict.dumps(checked)) > limit:
         raise InvalidField(f"{name} is an object of at most {limit} bytes.", field=name)
-    return value
+    return checked
 
 
 def _beginning(
@@ -244,7 +245,7 @@ def _changes(**given: Any) -> dict[str, Any]:
             _small(changed[name], name)
     if "label" in changed and (not isinstance(changed["label"], str) or len(changed["label"]) > 200):
         raise InvalidField("label is text of at most 200 characters.", field="label")
-    return changed
+    return {name: preparing.checked(value) for name, value in changed.items()}
 
 
 def _must_be_live(session: ClientSession, now: datetime) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from typing import Any
 
 import orjson
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from session_mgmt.actions import bodies, documents, preparing, state
+from session_mgmt.actions import access, bodies, documents, preparing, state
 from session_mgmt.actions.outcomes import Outcome
 from session_mgmt.api.conditions import Conditions, conditions, etag, is_known
 from session_mgmt.api.description import describe
@@ -30,8 +29,6 @@ from session_mgmt.protocol.position import Position
 SLACK = 64 * 1024
 # Above it, parsing would hold the interpreter long enough to be felt by every other request.
 HEAVY = 256 * 1024
-# A name that people read in lists; a path cannot hold a slash.
-_NAME = re.compile(r"[^\x00-\x1f\x7f/]{1,100}")
 
 
 class DocumentViewSet(ApiViewSet):
@@ -114,7 +111,7 @@ class DocumentViewSet(ApiViewSet):
 
 
 def _checked(name: str) -> str:
-    if not _NAME.fullmatch(name):
+    if not access.is_document(name):
         raise DocumentNotFound()
     return name
 

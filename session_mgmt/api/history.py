@@ -9,13 +9,13 @@ from django.urls import URLPattern, path
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from session_mgmt.actions import documents, history
+from session_mgmt.actions import history
 from session_mgmt.api.conditions import expected_position
 from session_mgmt.api.description import describe
 from session_mgmt.api.documents import DocumentViewSet, written
 from session_mgmt.api.forms import Form, Text, Whole
 from session_mgmt.bridge import bridge, past
-from session_mgmt.exceptions import DocumentNotFound, InvalidField, NotFound
+from session_mgmt.exceptions import InvalidField, NotFound
 
 _DIGITS = 16
 
@@ -93,9 +93,7 @@ class HistoryViewSet(DocumentViewSet):
     def restore(self, request: Request, pk: str, name: str) -> Response:
         found = self.live_session(pk)
         asked = self.form(RestoreForm)
-        row = documents.listed(found.pk).filter(name=name).first()
-        if row is None:
-            raise DocumentNotFound()
+        row = self._row(found, name)
         to = asked["label"] if "label" in asked else asked["version"]
         expected = expected_position(request)
         return written(past.restore_now(found.pk, row.name, to, expected=expected, run=bridge().heavy_now))

@@ -12,8 +12,6 @@ from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
 from session_mgmt.actions import preparing
-from session_mgmt.documents import strict
-from session_mgmt.documents.errors import DocumentError
 from session_mgmt.exceptions import InvalidJSON, SessionMgmtError, UnsupportedMediaType
 
 _CHUNK = 64 * 1024
@@ -29,16 +27,10 @@ class Untouched(BaseParser):
 
 
 def read_json(request: Request, *, most: int, too_large: type[SessionMgmtError]) -> Any:
-    """The body as a checked value. Raises ``InvalidJSON`` and the errors of limits."""
-    return parsed(read(request, most=most, too_large=too_large), most)
-
-
-def parsed(raw: bytes, most: int) -> Any:
-    """Bytes as a checked value."""
-    try:
-        return strict.loads(raw, preparing.limits(), most)
-    except DocumentError as error:
-        raise preparing.translated(error) from error
+    """The body's JSON; the values in it are checked where they are used. Raises ``InvalidJSON`` and the errors of
+    limits.
+    """
+    return preparing.loads(read(request, most=most, too_large=too_large), most)
 
 
 def read(request: Request, *, most: int, too_large: type[SessionMgmtError]) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from session_mgmt.actions import bodies, history, notices, outbox
+from session_mgmt.actions import access, bodies, history, notices, outbox
 from session_mgmt.actions.outbox import Ticket
 from session_mgmt.actions.outcomes import Outcome
 from session_mgmt.actions.stored import Runner, here
@@ -26,6 +26,7 @@ def restore(session: uuid.UUID, name: str, to: int | str) -> Position | Ticket:
 
 def clear(session: uuid.UUID, name: str) -> Position | Ticket:
     """Make a document ``{}``. Raises ``SessionMgmtError``."""
+    access.must_be_document(name)
     if bridge().inside_transaction():
         return _put(session, name, {}, StateRevision.Kind.CLEAR)
     return _position(writes.replace_now(session, name, whole.replacing({}), kind=StateRevision.Kind.CLEAR))

@@ -24,7 +24,6 @@ from session_mgmt.actions.writing import Decision, Member
 from session_mgmt.bridge.crossing import bridge
 from session_mgmt.conf import settings
 from session_mgmt.documents import strict
-from session_mgmt.documents.errors import DocumentError
 from session_mgmt.documents.whole import Replacement
 from session_mgmt.exceptions import (
     Busy,
@@ -51,15 +50,16 @@ def publish(topic: str, data: Any, *, key: str | None = None, ephemeral: bool = 
     """
     if not access.is_topic(topic):
         raise InvalidField("A topic is printable text of at most 255 characters.", field="topic")
-    checked = _checked(data, settings().max_publication_bytes)
+    _check_key(key)
+    fine = checked(data)
     if ephemeral:
         # After commit: a rolled back transaction tells nothing, and a stream made inside it would block its first
         # other user.
-        transaction.on_commit(partial(_carry, topic, checked), using=bridge().using, robust=True)
+        transaction.on_commit(partial(_carry, topic, fine), using=bridge().using, robust=True)
         return None
     if bridge().inside_transaction():
-        return _put("publish", topic, checked, key)
-    return told(bridge().write(Member(Publication(topic, strict.dumps(checked), key))))
+        return _put("publish", topic, fine, key)
+    return told(bridge().write(Member(Publication(topic, strict.dumps(fine), key))))
 
 
 def send(session: uuid.UUID, data: Any, *, key: str | None = None) -> Position | Ticket:
@@ -69,10 +69,11 @@ def send(session: uuid.UUID, data: Any, *, key: str | None = None) -> Position |
 
 def record(session: uuid.UUID, type_: str, data: Any, *, key: str | None = None) -> Position | Ticket:
     """Put an entry into the session's own log."""
-    checked = _checked(data, settings().max_publication_bytes)
+    _check_key(key)
+    fine = checked(data)
     if bridge().inside_transaction():
-        return _put("record", f"{session.hex}/{type_}", checked, key)
-    return told(bridge().write(Member(Record(session, type_, strict.dumps(checked), key))))
+        return _put("record", f"{session.hex}/{type_}", fine, key)
+    return told(bridge().write(Member(Record(session, type_, strict.dumps(fine), key))))
 
 
 def update(
@@ -84,10 +85,14 @@ def update(
     that want none to be there. A ``patch`` (RFC 6902) must see the document and so cannot go through the outbox.
     Raises ``SessionMgmtError``.
     """
+    _check_key(key)
+    access.must_be_document(name)
     if bridge().inside_transaction():
         if not preparing.is_blind(kind):
             raise InvalidField("Inside a transaction use merge, ops or data.", field="patch")
         preparing.blind(0, kind, change)
+        if kind == "data":
+            _check_size(change)
         absent = {"if_absent": True} if terms.get("if_absent") else {}
         return _put("update", f"{session.hex}/{name}", {"kind": kind, "change": change, **absent}, key)
     return told(update_now(session, name, kind, change, key=key, **terms))
@@ -109,7 +114,10 @@ def update_now(
         answer = _answered_already(session, name, terms)
         if answer is not None:
             return answer
-    document = _document(using, session, name, expected)
+    document = bodies.find(using, session, name) if expected is None else _document(using, session, name, expected)
+    if document is None:
+        preparing.check_first(kind, change)
+        document = _document(using, session, name, None)
     for _ in range(PREPARATIONS):
         prepared = _prepare(document, kind, change, way, {**terms, "session": session})
         decision = bridge().write(Member(_only_at(expected, prepared)))
@@ -223,6 +231,18 @@ def _prepare(document: int, kind: str, change: Any, way: str, terms: dict[str, A
         return error
 
 
+def _check_size(whole: Any) -> None:
+    """A whole document is too large whatever there is; what a change makes of one is known when it is carried out."""
+    exact, most = len(strict.dumps(preparing.checked(whole))), settings().max_document_bytes
+    if exact > most:
+        raise DocumentTooLarge(size=exact, limit=most)
+
+
+def _check_key(key: str | None) -> None:
+    if key is not None and not access.is_key(key):
+        raise InvalidField("A key is text of 1 to 100 characters.", field="key")
+
+
 def _put(kind: str, target: str, payload: Any, key: str | None) -> Ticket:
     using = bridge().using
     ticket = outbox.put(using, kind, target, payload, key=key)
@@ -237,14 +257,12 @@ def _carry(topic: str, data: Any) -> None:
         notices.carry(stream_key(found.id), topic, data)
 
 
-def _checked(data: Any, most: int) -> Any:
-    try:
-        checked = strict.check(data, preparing.limits())
-    except DocumentError as error:
-        raise preparing.translated(error) from error
-    if len(strict.dumps(checked)) > most:
+def checked(data: Any) -> Any:
+    """What a publication or a message may be, normalised. Raises ``SessionMgmtError``."""
+    fine, most = preparing.checked(data), settings().max_publication_bytes
+    if len(strict.dumps(fine)) > most:
         raise StringTooLong(f"The data is larger than {most} bytes.", limit=most)
-    return checked
+    return fine
 
 
 def told(decision: Decision) -> Position:

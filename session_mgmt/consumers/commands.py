@@ -7,14 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from session_mgmt.actions import preparing, resuming
-from session_mgmt.bridge import bridge
+from session_mgmt.bridge import bridge, writes
 from session_mgmt.conf import settings
 from session_mgmt.consumers import verdicts
 from session_mgmt.consumers.connection import Connection
 from session_mgmt.consumers.writes import Refused, digest_of_text
-from session_mgmt.documents import strict
-from session_mgmt.documents.errors import DocumentError
 from session_mgmt.exceptions import (
+    DocumentTooLarge,
     FrameTooLarge,
     InvalidField,
     InvalidFrame,
@@ -40,7 +39,6 @@ from session_mgmt.protocol.logs import SESSION, STATE, TOPIC
 from session_mgmt.protocol.position import MAX_OFFSET
 
 BURST_SECONDS = 5.0
-NUMBERED = ("update", "publish", "send")
 
 
 def decode(text: str) -> Any:
@@ -49,9 +47,10 @@ def decode(text: str) -> Any:
     if len(text) > most:
         raise FrameTooLarge(limit=most)
     try:
-        return strict.loads(text, preparing.limits(), most)
-    except DocumentError as error:
-        raise preparing.translated(error) from error
+        return preparing.loads(text, most)
+    except DocumentTooLarge as error:
+        # Fewer characters than the limit, and more bytes.
+        raise FrameTooLarge(limit=most) from error
 
 
 class Commands:
@@ -89,7 +88,10 @@ class Commands:
 
     def _refuse(self, message: Any, text: str, error: SessionMgmtError) -> None:
         """A numbered frame is refused under its number, so that the client can go on with the next."""
-        seq = message.get("seq") if isinstance(message, dict) and message.get("type") in NUMBERED else None
+        if message is None:
+            seq = frames.number_of(text)
+        else:
+            seq = message.get("seq") if isinstance(message, dict) and message.get("type") in frames.NUMBERED else None
         if isinstance(seq, int) and not isinstance(seq, bool) and 0 < seq <= MAX_OFFSET:
             self._connection.writes.take(Refused(seq, error, digest_of_text(text)))
             return
@@ -106,7 +108,8 @@ def _write(connection: Connection, frame: Update | Publish | Send) -> None:
 
 
 async def _publish_ephemeral(connection: Connection, frame: Publish) -> None:
-    await bridge().read(resuming.publish_ephemeral, connection.attachment.session, frame.topic, frame.data)
+    data = writes.checked(frame.data)
+    await bridge().read(resuming.publish_ephemeral, connection.attachment.session, frame.topic, data)
 
 
 def _subscribe(connection: Connection, frame: Subscribe) -> None:

@@ -20,7 +20,7 @@ from session_mgmt.actions.writing import Decision, Member, Work
 from session_mgmt.bridge import bridge, writes
 from session_mgmt.conf import settings
 from session_mgmt.documents import strict
-from session_mgmt.exceptions import Busy, PublishDenied, SeqGap, SessionMgmtError, StringTooLong, Unavailable
+from session_mgmt.exceptions import Busy, PublishDenied, SeqGap, SessionMgmtError, Unavailable
 from session_mgmt.models import clock
 from session_mgmt.protocol.frames import Publish, Send, Update
 from session_mgmt.protocol.logs import STATE
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 MOST_WAITING = 1000
 PREPARATIONS = 5
 PERMISSION_SECONDS = 5.0
+# Of a text that is over every limit the rest is not worth the time of all others.
+_DIGESTED = 64 * 1024
 
 
 class Refused:
@@ -113,11 +115,7 @@ class Writes:
         }
 
     def _publication(self, frame: Publish) -> Publication:
-        data = strict.dumps(frame.data)
-        if len(data) > settings().max_publication_bytes:
-            limit = settings().max_publication_bytes
-            raise StringTooLong(f"A publication has at most {limit} bytes.", limit=limit)
-        return Publication(frame.topic, data, frame.key)
+        return Publication(frame.topic, strict.dumps(writes.checked(frame.data)), frame.key)
 
     def _fence(self, frame: Numbered) -> Fence:
         attachment = self._connection.attachment
@@ -205,7 +203,7 @@ class Writes:
     async def _find_document(self, frame: Update) -> None:
         if frame.doc not in self._documents:
             session = self._connection.attachment.session.pk
-            self._documents[frame.doc] = await bridge().call(_ensure_document, session, frame.doc)
+            self._documents[frame.doc] = await bridge().call(_ensure_document, session, frame)
         way = writes.first_way(frame.kind, frame.replaced)
         if way == "blind":
             self._submit(frame, self._work(frame))
@@ -246,8 +244,9 @@ class Writes:
 
     async def _send(self, frame: Send) -> None:
         attachment = self._connection.attachment
+        data = preparing.checked(frame.data)
         try:
-            outcome = await bridge().call(messages.receive, attachment.session, self._fence(frame), frame.data)
+            outcome = await bridge().call(messages.receive, attachment.session, self._fence(frame), data)
         except SessionMgmtError:
             raise
         except Exception as error:
@@ -255,9 +254,13 @@ class Writes:
         self._answer(frame, outcome)
 
 
-def _ensure_document(session: Any, name: str) -> int:
+def _ensure_document(session: Any, frame: Update) -> int:
     using = settings().database
-    return bodies.ensure(using, session, name, most=settings().max_documents, at=clock.read(using))
+    found = bodies.find(using, session, frame.doc)
+    if found is not None:
+        return found
+    preparing.check_first(frame.kind, frame.change)
+    return bodies.ensure(using, session, frame.doc, most=settings().max_documents, at=clock.read(using))
 
 
 def _digest(frame: Numbered) -> bytes:
@@ -272,4 +275,4 @@ def _digest(frame: Numbered) -> bytes:
 
 def digest_of_text(text: str) -> bytes:
     """What a repeated frame that could not be read must equal."""
-    return hashlib.sha256(b"refused\0" + text.encode()).digest()
+    return hashlib.sha256(f"refused\0{len(text)}\0{text[:_DIGESTED]}".encode(errors="replace")).digest()

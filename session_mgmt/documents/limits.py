@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Final
+
+# A frame or a body, its operations, and one of them: what stands around a value.
+_AROUND: Final = 3
+_MEMBERS_OF_AN_OPERATION: Final = 3
+_MEMBERS_OF_A_FRAME: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,3 +26,12 @@ class Limits:
     key_bytes: int = 1024
     string_bytes: int = 2**20
     ops: int = 500
+
+
+@lru_cache(maxsize=4)
+def around(limits: Limits) -> Limits:
+    """The limits of a text that carries values of these limits: a document may come as it may be kept, whatever
+    stands around it. The values themselves are still to be checked.
+    """
+    members = limits.keys + _MEMBERS_OF_AN_OPERATION * limits.ops + _MEMBERS_OF_A_FRAME
+    return replace(limits, depth=limits.depth + _AROUND, keys=members)

@@ -14,10 +14,18 @@ from session_mgmt.protocol.position import MAX_OFFSET
 
 JSON: TypeAlias = Any
 
+NUMBERED = ("update", "publish", "send")
 CHANGES = ("ops", "merge", "patch", "data")
 STRATEGIES = ("merge", "server_wins", "client_wins", "reject", "manual")
 REPLACED_LIMIT = 500
 _OF_A_BASE = ("base", "epoch", "replaced")
+# In well formed text what follows the type, and what stands before the last brace, are members of the frame itself.
+_TYPE = r'\s*\{\s*"type"\s*:\s*"(?:update|publish|send)"\s*,'
+_SEQ = r'\s*"seq"\s*:\s*([1-9][0-9]{0,15})\s*'
+_NUMBER_IN_FRONT = re.compile(f"{_TYPE}{_SEQ}[,}}]")
+_NUMBER_AT_END = re.compile(rf",{_SEQ}\}}\s*\Z")
+_TYPE_IN_FRONT = re.compile(_TYPE)
+_AT_THE_END = 60
 _DIGEST = re.compile("[0-9a-f]{16}")
 NAME_LIMIT = 100
 TOPIC_LIMIT = 255
@@ -112,6 +120,14 @@ def parse(message: JSON) -> Frame:
     if reader is None:
         raise UnknownFrame()
     return reader(message)
+
+
+def number_of(text: str) -> int | None:
+    """The ``seq`` of a write whose text cannot be read, if its ``type`` comes first and the number next or last."""
+    if _TYPE_IN_FRONT.match(text) is None:
+        return None
+    found = _NUMBER_IN_FRONT.match(text) or _NUMBER_AT_END.search(text[-_AT_THE_END:])
+    return int(found[1]) if found else None
 
 
 def _connect(message: JSON) -> Connect:

@@ -22,7 +22,7 @@ MAIN = "sessions/{id}/state/main/"
 BODIES: dict[str, tuple[bytes, str, int]] = {
     "infinite number": (b'{"merge":{"a":1e400}}', "invalid_json|number_out_of_range", 400),
     "nested arrays": (b'{"merge":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "too_deep", 400),
-    "one level too deep": (b'{"merge":' + b"[" * 64 + b"]" * 64 + b"}", "too_deep", 400),
+    "one level too deep": (b'{"merge":' + b"[" * 65 + b"]" * 65 + b"}", "too_deep", 400),
     "lone surrogate": (b'{"merge":{"a":"\\ud800"}}', "invalid_json", 400),
     "lone surrogate in a key": (b'{"merge":{"\\udfff":1}}', "invalid_json", 400),
     "NUL": (b'{"merge":{"a":"\\u0000"}}', "invalid_json", 400),
