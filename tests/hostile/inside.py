@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+from html import unescape
 
 import pytest
 from django.apps import apps
@@ -152,3 +154,31 @@ def test_deleting_a_user_takes_the_sessions_along(created: sessions.Created, per
     person.delete()
     assert not ClientSession.objects.exists()
     assert not StateDocument.objects.exists()
+
+
+def test_the_admin_shows_restores_and_keeps_documents(
+    collected: None, person: Person, created: sessions.Created
+) -> None:
+    person.is_staff = person.is_superuser = True
+    person.save()
+    client = Client()
+    client.force_login(person)
+    for coupon in ("WELCOME", "GOODBYE"):
+        state.update(created.session, {"coupon": coupon})
+    row = StateDocument.objects.get()
+    pages = {
+        name: reverse(f"admin:session_mgmt_statedocument_{name}", args=[row.pk]).removeprefix("/shop")
+        for name in ("change", "versions", "compare", "restore", "act", "verify")
+    }
+    shown = {name: client.get(pages[name]).content.decode() for name in ("change", "versions", "compare")}
+    assert "GOODBYE" in shown["change"] and "WELCOME" in shown["compare"]
+    assert not re.findall(r'(?:href|action)="(?!/shop["/]|#|\?)[^"]*"', shown["change"] + shown["versions"])
+    seen = re.search(r'name="seen" value="([^"]*)"', shown["compare"])
+    assert seen is not None
+    # The writer is another thread; inside the request's transaction it would wait for its own caller.
+    answer = client.post(pages["restore"], {"to": 1, "seen": unescape(seen[1])})
+    assert answer.status_code == 302 and answer["Location"].startswith("/shop/admin/")
+    assert state.get(created.session) == {"coupon": "WELCOME"}
+    assert client.post(pages["act"], {"do": "persist", "label": "kept"}).status_code == 302
+    assert client.post(pages["verify"]).status_code == 200
+    assert client.get(pages["compare"], {"moment": "2020-01-01T00:00"}).status_code == 200
