@@ -93,6 +93,21 @@ OPERATIONS = [
     Operation(
         "onStateChange", "session_mgmt.signals:state_changed", frame="subscribe", sdk="StateDocument.onStateChange"
     ),
+    # Issue 3 beyond the seed
+    Operation(
+        "createIfAbsent", f"{SHORTCUTS}:State.create", "PUT document-detail", "update", "StateDocument.createIfAbsent"
+    ),
+    Operation("list documents", f"{SHORTCUTS}:State.documents", "GET document-list", sdk="SessionClient.documents"),
+    Operation("state info", f"{SHORTCUTS}:State.info", "GET document-detail", sdk="StateDocument.info"),
+    Operation("state checksum", f"{SHORTCUTS}:State.checksum", "GET document-detail", sdk="StateDocument.checksum"),
+    Operation("history", f"{SHORTCUTS}:State.history", "GET document-history", sdk="StateDocument.history"),
+    Operation("read a version", f"{SHORTCUTS}:State.read_at", "GET document-version", sdk="StateDocument.readAt"),
+    Operation("diff", f"{SHORTCUTS}:State.diff", "GET document-diff", sdk="StateDocument.diff"),
+    Operation("checkpoints", f"{SHORTCUTS}:State.checkpoints", "GET document-persist", sdk="StateDocument.checkpoints"),
+    Operation("read a checkpoint", f"{SHORTCUTS}:State.read_at", "GET document-checkpoint", sdk="StateDocument.readAt"),
+    Operation("forget", f"{SHORTCUTS}:State.forget", "DELETE document-checkpoint", sdk="StateDocument.forget"),
+    Operation("conflicts", f"{SHORTCUTS}:State.conflicts", "GET conflict-list", sdk="StateDocument.conflicts"),
+    Operation("resolve", f"{SHORTCUTS}:State.resolve", "POST conflict-resolve", sdk="StateDocument.resolve"),
     # ISessionAuth
     Operation("tokens", "session_mgmt.actions.tokens:issue", "POST session-list", sdk="Auth.token"),
     Operation("secure context", "session_mgmt.actions.tokens:verify", frame="connect", sdk="Auth.headers"),

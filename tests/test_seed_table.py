@@ -19,6 +19,7 @@ from session_mgmt.conf import Settings
 from session_mgmt.protocol import frames
 from session_mgmt.protocol.events import EVENT_TYPES
 from session_mgmt.registry import registry, topic
+from session_mgmt.shortcuts import state
 from tests.docs.pages import ROOT
 from tests.seed_table import (
     CLIENT_STATE,
@@ -30,14 +31,17 @@ from tests.seed_table import (
 )
 
 TYPINGS = (ROOT / "session_mgmt/static/session_mgmt/session-client.d.ts").read_text(encoding="utf-8")
-PARTS = {"pk": "01937a52-7a39-7bd1-a71b-3c1f6e0ad9a1", "name": "main", "topic": "orders:42"}
-NEEDS = {"session": ["pk"], "document": ["pk", "name"], "topic": ["topic"]}
+ID = "01937a52-7a39-7bd1-a71b-3c1f6e0ad9a1"
+PARTS = {"pk": ID, "name": "main", "topic": "orders:42", "version": "1", "label": "kept", "conflict": ID}
+NEEDS = {"session": ["pk"], "document": ["pk", "name"], "conflict": ["pk", "name"], "topic": ["topic"]}
+LISTS: dict[str, list[str]] = {"session-list": [], "document-list": ["pk"]}
+MORE = {"document-version": ["version"], "document-checkpoint": ["label"], "conflict-resolve": ["conflict"]}
 
 
 def address(route: str, **parts: str) -> str:
     given = {**PARTS, **parts}
-    named = [] if route == "session-list" else NEEDS.get(route.split("-")[0], [])
-    return reverse(f"session_mgmt:{route}", kwargs={name: given[name] for name in named if route != "document-list"})
+    named = LISTS[route] if route in LISTS else [*NEEDS.get(route.split("-")[0], []), *MORE.get(route, [])]
+    return reverse(f"session_mgmt:{route}", kwargs={name: given[name] for name in named})
 
 
 def having(field: str) -> list[Operation]:
@@ -84,7 +88,9 @@ def test_the_sdk_offers_the_method(operation: Operation) -> None:
 BODIES: dict[str, Any] = {
     "PATCH session-detail": {"metadata": {"device": "phone"}},
     "PATCH document-detail": {"merge": {"a": 1}},
+    "PUT document-detail": {"a": 1},
     "POST document-persist": {"label": "checkout"},
+    "POST conflict-resolve": {"keep": "server"},
     "POST document-restore": {"version": 1},
     "POST session-messages": {"data": {"hello": 1}},
     "POST topic-publications": {"data": {"status": "paid"}},
@@ -94,6 +100,7 @@ REFUSED = {
     "POST session-list": "permission_denied",
     "POST session-messages": "permission_denied",
     "POST session-recover": "not_recoverable",
+    "POST conflict-resolve": "not_found",
 }
 CALLS = sorted({operation.call for operation in having("call")})
 
@@ -115,10 +122,13 @@ def orders() -> Any:
 def test_the_rest_call_works(call: str, orders: None) -> None:
     created = sessions.create()
     writes.update(created.session.pk, "main", "merge", {"cart": {}})
+    state.persist(created.session, "kept")
     method, route = call.split()
     answer = Client().generic(
         method,
         address(route, pk=str(created.session.pk)),
+        # The difference to the newest version begins somewhere.
+        QUERY_STRING="from=1" if route == "document-diff" else "",
         data=json.dumps(BODIES.get(call, {})) if method != "GET" else "",
         content_type="application/json",
         headers={"Authorization": f"Bearer {created.token.secret}"},

@@ -17,6 +17,7 @@ import { sessionInfo, type SessionInfo } from "./info";
 import { Life } from "./life";
 import { Logbook } from "./logbook";
 import { DEFAULT_BOUNDS, type OutboxBounds } from "./outbox";
+import type { DocumentHead } from "./past";
 import { ClientRecord } from "./record";
 import { Rest } from "./rest";
 import { Sessions } from "./sessions";
@@ -174,6 +175,11 @@ export class SessionClient {
   /** A named document; `main` is `state`. */
   document(name: string): StateDocument {
     return this.#documents.get(name);
+  }
+
+  /** All documents of the session, without their data. */
+  documents(): Promise<DocumentHead[]> {
+    return this.#documents.list();
   }
 
   stats(): ClientStats {

@@ -12,6 +12,11 @@ export function digest(value: Json | undefined): string | null {
   return hex(first as number) + hex(second as number);
 }
 
+/** All 64 hex digits, as the server's checksum of a document. */
+export function checksum(value: Json): string {
+  return [...sha256(new TextEncoder().encode(canonical(value)))].map(hex).join("");
+}
+
 /** RFC 8785: members in the order of their keys' UTF-16 units; numbers and strings are as JavaScript writes them. */
 export function canonical(value: Json): string {
   if (Array.isArray(value)) return `[${value.map(canonical).join(",")}]`;

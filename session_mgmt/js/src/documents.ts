@@ -4,12 +4,15 @@ import type { Credentials } from "./credentials";
 import { SessionError } from "./errors";
 import type { Position, Strategy } from "./frames";
 import type { Logbook, Reader, SyncAnswer } from "./logbook";
+import { camels, type DocumentHead } from "./past";
 import type { ClientRecord } from "./record";
 import { Replica } from "./replica";
 import type { Rest } from "./rest";
 import { StateDocument } from "./state";
 import type { Json } from "./values";
 import type { Writer } from "./writer";
+
+type Headers = Record<string, string>;
 
 export interface DocumentsParts {
   logbook: Logbook;
@@ -39,6 +42,11 @@ export class Documents {
     return this.#known.get(name)?.replica;
   }
 
+  /** All documents of the session, followed or not. */
+  async list(): Promise<DocumentHead[]> {
+    return camels((await this.#call("GET", "")).results);
+  }
+
   dropPending(): void {
     for (const { replica } of this.#known.values()) replica.dropPending();
   }
@@ -52,7 +60,7 @@ export class Documents {
     const replica = new Replica();
     const document = new StateDocument(name, replica, {
       update: (content, signal) => writer.write(content, signal),
-      request: (method, path, body) => this.#request(name, method, path, body),
+      request: (method, path, body, headers) => this.#request(name, method, path, body, headers),
       sync: () => this.#sync(name, replica),
       limits: () => writer.limits,
       strategy,
@@ -90,10 +98,14 @@ export class Documents {
     }
   }
 
-  async #request(name: string, method: string, path: string, body?: unknown): Promise<Json> {
+  #request(name: string, method: string, path: string, body?: unknown, headers?: Headers): Promise<Json> {
+    return this.#call(method, `${encodeURIComponent(name)}/${path}`, body, headers);
+  }
+
+  async #call(method: string, path: string, body?: unknown, headers: Headers = {}): Promise<Json> {
     const { credentials, rest } = this.#parts;
-    const address = `sessions/${credentials.session.session_id}/state/${encodeURIComponent(name)}/${path}`;
-    return (await rest.request(method, address, { body, token: credentials.token })).body;
+    const address = `sessions/${credentials.session.session_id}/state/${path}`;
+    return (await rest.request(method, address, { body, headers, token: credentials.token })).body;
   }
 }
 

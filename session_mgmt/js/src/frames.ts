@@ -166,6 +166,8 @@ export interface UpdateFrame {
   strategy?: Strategy;
   /** Digests of what the change replaced; sent only with `unseen`, which is never sent. */
   replaced?: Replaced;
+  /** Only if the document was never written. */
+  if_absent?: boolean;
   /** The base that it was made on is gone. */
   unseen?: boolean;
   ops?: Operation[];

@@ -16,9 +16,11 @@ export type { Conflict, Position, PublishFrame, RecoveryReceipt, SendFrame, Stra
 export type { SuccessorReceipt, UpdateFrame, WriteFrame } from "./frames";
 export type { SessionInfo } from "./info";
 export type { Operation } from "./operations";
+export type { Checkpoint, ClientState, DocumentHead, DocumentSizes, HistoryEntry, HistoryOptions } from "./past";
+export type { HistoryPage, Keep, KeptConflict, PatchOperation, UpdateResult } from "./past";
 export type { Change, Listener } from "./replica";
 export type { CreatedSession, RecoveredSession, Sessions, Validation } from "./sessions";
-export type { StateDocument, UpdateOptions, UpdateResult, WriteOptions } from "./state";
+export type { RestoreOptions, StateDocument, UpdateOptions, WriteOptions } from "./state";
 export type { ClientStats } from "./stats";
 export type { StoreLike } from "./storage";
 export type { PublicationPlace, PublishOptions, TopicListener, Topics } from "./topics";

@@ -56,8 +56,8 @@ export class Replica {
 
   /** Shows a write before the server has answered it. */
   expect(write: Write): void {
+    this.#view = this.#shown(this.#view, write, this.#pending.size > 0);
     this.#pending.set(write, null);
-    this.#view = applyWrite(this.#view, write);
     this.#notify("local");
   }
 
@@ -123,8 +123,19 @@ export class Replica {
 
   #rebuild(): void {
     let view = this.#confirmed;
-    for (const write of this.#pending.keys()) view = applyWrite(view, write);
+    let behind = false;
+    for (const write of this.#pending.keys()) {
+      view = this.#shown(view, write, behind);
+      behind = true;
+    }
     this.#view = view;
+  }
+
+  /** The value with a write on top; `behind` another that waits, which will have written before it. */
+  #shown(view: Json, write: Write, behind: boolean): Json {
+    // A first value that comes too late must not be seen for as long as its answer takes.
+    const late = (write.frame as UpdateFrame).if_absent && (behind || this.version > 0);
+    return late ? view : applyWrite(view, write);
   }
 
   #notify(origin: Change["origin"]): void {

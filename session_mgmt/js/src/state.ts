@@ -1,10 +1,14 @@
 /** A document as the application uses it: read at once, written at once, confirmed by the server later. */
 
+import { checksum } from "./digest";
 import type { Unsubscribe } from "./emitter";
 import { quiet } from "./errors";
-import type { Conflict, Position, ReceiptFrame, Strategy, UpdateFrame } from "./frames";
+import type { Position, ReceiptFrame, Strategy, UpdateFrame } from "./frames";
 import { operationsOf } from "./merge";
 import { checkedOperations, type Operation } from "./operations";
+import { camel, camels, etag, query, updateResult } from "./past";
+import type { Checkpoint, ClientState, DocumentSizes, HistoryEntry, HistoryOptions, HistoryPage } from "./past";
+import type { Keep, KeptConflict, PatchOperation, UpdateResult } from "./past";
 import * as pointer from "./pointer";
 import { replacedBy } from "./replaced";
 import type { Listener, Replica } from "./replica";
@@ -20,29 +24,22 @@ export interface UpdateOptions extends WriteOptions {
   strategy?: Strategy;
 }
 
-export interface UpdateResult {
-  version: number;
-  position: Position | null;
-  /** True if the document was so already. */
-  unchanged: boolean;
-  /** Paths whose operations the strategy dropped, because somebody else changed the same place. */
-  dropped: string[];
-  /** Paths where values of others were overwritten. */
-  overwrote: string[];
-  conflicts: Conflict[];
-}
-
 export interface StatePort {
   update(frame: () => UpdateFrame, signal: AbortSignal | undefined): Promise<ReceiptFrame>;
-  /** A call under `state/{name}/`. */
-  request(method: string, path: string, body?: unknown): Promise<Json>;
+  /** A call under `state/{name}/`; gives the answer's body. */
+  request(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Json>;
   sync(): Promise<void>;
   limits(): ValueLimits;
   /** For updates that name none. */
   strategy: Strategy | undefined;
 }
 
-type UpdateContent = Pick<UpdateFrame, "ops" | "merge" | "data">;
+export interface RestoreOptions {
+  /** Only if the document is exactly there; else `precondition_failed`. */
+  ifMatch?: Position;
+}
+
+type UpdateContent = Pick<UpdateFrame, "ops" | "merge" | "data" | "if_absent">;
 
 export class StateDocument {
   readonly name: string;
@@ -112,6 +109,19 @@ export class StateDocument {
     return this.#update(() => ({ ops: checkedOperations(operations, this.#port.limits()) }), options);
   }
 
+  /**
+   * Gives the document its first value, and does nothing if it was ever written: neither another tab nor a reconnect
+   * can be overwritten by defaults. A document that was cleared is not absent.
+   */
+  createIfAbsent(data: Json, options?: WriteOptions): Promise<UpdateResult> {
+    return this.#update(() => ({ if_absent: true, data: checked(data, this.#port.limits()) }), options);
+  }
+
+  /** Makes it `{}`; an ordinary new version. */
+  clear(options?: UpdateOptions): Promise<UpdateResult> {
+    return this.replace({}, options);
+  }
+
   /** Asks the server for what is missing, over HTTP. */
   async sync(): Promise<number> {
     await this.#port.sync();
@@ -121,6 +131,77 @@ export class StateDocument {
   /** Bytes of the document as compact JSON. */
   size(): number {
     return byteLength(JSON.stringify(this.#replica.view) ?? "");
+  }
+
+  /** SHA-256 of what `get` gives as RFC 8785 text, in hex: the server's checksum if the two are equal. */
+  checksum(): string {
+    return checksum(this.#replica.view);
+  }
+
+  /** The document as the server has it, with what it knows of it. */
+  async info(): Promise<ClientState> {
+    return camel(await this.#port.request("GET", ""));
+  }
+
+  /** Bytes on the server: of the document, of its snapshots, of its log. */
+  async sizes(): Promise<DocumentSizes> {
+    return camel(await this.#port.request("GET", "size/"));
+  }
+
+  /** What made each version, newest first. */
+  async history({ before, limit }: HistoryOptions = {}): Promise<HistoryPage> {
+    const page = await this.#port.request("GET", `history/${query({ before, limit })}`);
+    return { results: camels<HistoryEntry>(page.results), oldest: page.oldest, next: page.next };
+  }
+
+  /** The value at a version, or under a label. Rejects with `not_found` where it is gone. */
+  async readAt(version: number | string): Promise<Json> {
+    const path = typeof version === "number" ? `history/${version}/` : `persist/${labelled(version)}/`;
+    return (await this.#port.request("GET", path)).data;
+  }
+
+  /** What makes the second version of the first; of the newest if none is given. */
+  async diff(from: number, to?: number): Promise<PatchOperation[]> {
+    return (await this.#port.request("GET", `diff/${query({ from, to })}`)).patch;
+  }
+
+  /** Keeps the present version for good, under a label (`v<version>` if none is given). */
+  async persist(label?: string): Promise<Checkpoint> {
+    return { at: null, ...(await this.#port.request("POST", "persist/", label === undefined ? {} : { label })) };
+  }
+
+  /** What `persist` keeps, oldest first. */
+  async checkpoints(): Promise<Checkpoint[]> {
+    return (await this.#port.request("GET", "persist/")).results;
+  }
+
+  /** Gives a checkpoint up. Rejects with `not_found` if there is none of this label. */
+  async forget(label: string): Promise<void> {
+    await this.#port.request("DELETE", `persist/${labelled(label)}/`);
+  }
+
+  /** Makes an earlier version, or the one of a label, the newest; the change arrives like any other. */
+  async restore(to: number | string, { ifMatch }: RestoreOptions = {}): Promise<UpdateResult> {
+    const body = typeof to === "number" ? { version: to } : { label: to };
+    const headers: Record<string, string> = ifMatch ? { "If-Match": etag(ifMatch) } : {};
+    return updateResult(await this.#port.request("POST", "restore/", body, headers), this.version);
+  }
+
+  /** Stores a snapshot now and shortens a log that is over its limits. */
+  async compress(): Promise<DocumentSizes> {
+    return camel(await this.#port.request("POST", "compress/", {}));
+  }
+
+  /** Conflicts that `manual` kept and nobody has decided, newest first; with `all` the decided ones too. */
+  async conflicts({ all = false }: { all?: boolean } = {}): Promise<KeptConflict[]> {
+    const found = camels<KeptConflict>((await this.#port.request("GET", "conflicts/")).results);
+    return all ? found : found.filter(({ resolvedAt }) => resolvedAt === null);
+  }
+
+  /** Decides a conflict; with `"value"` for the given one, or for none. */
+  async resolve(id: string, keep: Keep, value?: Json): Promise<UpdateResult> {
+    const body = { keep, ...(value === undefined ? {} : { value }) };
+    return updateResult(await this.#port.request("POST", `conflicts/${labelled(id)}/resolve/`, body), this.version);
   }
 
   getState(path = ""): Json {
@@ -146,11 +227,11 @@ export class StateDocument {
   }
 
   clearState(options?: UpdateOptions): Promise<UpdateResult> {
-    return this.replace({}, options);
+    return this.clear(options);
   }
 
-  compressState(): Promise<Json> {
-    return this.#port.request("POST", "compress/", {});
+  compressState(): Promise<DocumentSizes> {
+    return this.compress();
   }
 
   getStateSize(): number {
@@ -167,24 +248,21 @@ export class StateDocument {
 
   #frame(content: UpdateContent, strategy: Strategy | undefined): UpdateFrame {
     const { position, view } = this.#replica;
-    const seen = position && {
+    // A condition on there being no version goes without one.
+    const seen = !content.if_absent && position && {
       base: position[1],
       epoch: position[0],
       replaced: replacedBy(view, operationsOf(content)),
     };
-    return { type: "update", doc: this.name, ...seen, ...(strategy ? { strategy } : {}), ...content };
+    return { type: "update", doc: this.name, ...(seen || {}), ...(strategy ? { strategy } : {}), ...content };
   }
 
   async #send(content: () => UpdateContent, { signal, strategy }: UpdateOptions): Promise<UpdateResult> {
     const frame = (): UpdateFrame => this.#frame(content(), strategy ?? this.#port.strategy);
-    const receipt = await this.#port.update(frame, signal);
-    return {
-      version: receipt.position?.[1] ?? this.version,
-      position: receipt.position ?? null,
-      unchanged: receipt.unchanged ?? false,
-      dropped: receipt.dropped ?? [],
-      overwrote: receipt.overwrote ?? [],
-      conflicts: receipt.conflicts ?? [],
-    };
+    return updateResult(await this.#port.update(frame, signal), this.version);
   }
+}
+
+function labelled(text: string): string {
+  return text.split("/").map(encodeURIComponent).join("/");
 }

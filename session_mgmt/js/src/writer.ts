@@ -137,7 +137,8 @@ export class Writer {
 
   /** Gives what takes the write back, if it was never sent. */
   #take(frame: WriteFrame, settle: Settle): () => void {
-    if (this.#batch && frame.type === "update") return this.#batch.take(frame, settle);
+    // A condition holds for what it is sent with, so a first value gathers nothing.
+    if (this.#batch && frame.type === "update" && !frame.if_absent) return this.#batch.take(frame, settle);
     // What was written before goes before.
     this.flush();
     const write = this.outbox.add(frame);

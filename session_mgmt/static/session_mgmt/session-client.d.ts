@@ -323,6 +323,8 @@ export interface UpdateFrame {
 	strategy?: Strategy;
 	/** Digests of what the change replaced; sent only with `unseen`, which is never sent. */
 	replaced?: Replaced;
+	/** Only if the document was never written. */
+	if_absent?: boolean;
 	/** The base that it was made on is gone. */
 	unseen?: boolean;
 	ops?: Operation[];
@@ -706,6 +708,102 @@ declare class Connection {
 	/** Gives this connection up and comes back. */
 	abandon(code?: number): void;
 }
+/** A document without its data. */
+export interface DocumentHead {
+	name: string;
+	version: number;
+	position: Position;
+	lastModified: string;
+	/** The client that made the newest version; null for the server itself. */
+	lastWriter: string | null;
+	/** SHA-256 of the RFC 8785 text at `checksumVersion`, which may be older; opaque where it is encrypted. */
+	checksum: string | null;
+	checksumVersion: number | null;
+	compressed: boolean;
+	encrypted: boolean;
+	/** Bytes of compact JSON, an upper bound. */
+	size: number;
+}
+export interface ClientState extends DocumentHead {
+	data: Json;
+}
+/** Bytes on the server. */
+export interface DocumentSizes {
+	version: number;
+	/** Of compact JSON; an upper bound unless `exact`. */
+	size: number;
+	exact: boolean;
+	/** Of snapshots, as they are stored. */
+	stored: number;
+	/** Of the operations in the log. */
+	log: number;
+	compressed: boolean;
+}
+export interface HistoryOptions {
+	/** Versions below this one; `next` of the page before. */
+	before?: number;
+	limit?: number;
+}
+/** What made a version. */
+export interface HistoryEntry {
+	version: number;
+	tag: string;
+	kind: "patch" | "replace" | "clear" | "restore" | "merge";
+	at: string;
+	/** Null for the server itself. */
+	clientId: string | null;
+	seq: number | null;
+	paths: string[];
+	bytes: number;
+	labels: string[];
+}
+/** Newest first. */
+export interface HistoryPage {
+	results: HistoryEntry[];
+	/** The oldest version that can be read. */
+	oldest: number;
+	/** `before` of the next page; null on the last. */
+	next: number | null;
+}
+export interface Checkpoint {
+	label: string;
+	version: number;
+	/** Null in the answer of `persist`. */
+	at: string | null;
+}
+/** An operation of RFC 6902. */
+export interface PatchOperation {
+	op: "add" | "remove" | "replace" | "move" | "copy" | "test";
+	path: string;
+	from?: string;
+	value?: Json;
+}
+/** A conflict that `manual` kept. A value that was not there has no field. */
+export interface KeptConflict {
+	id: string;
+	path: string;
+	version: number;
+	base?: Json;
+	server?: Json;
+	client?: Json;
+	clientId: string | null;
+	at: string;
+	resolvedAt: string | null;
+	resolution: Keep | null;
+}
+export type Keep = "server" | "client" | "value";
+/** Where a write took effect. */
+export interface UpdateResult {
+	version: number;
+	position: Position | null;
+	/** True if the document was so already, or was not absent. */
+	unchanged: boolean;
+	/** Paths whose operations the strategy dropped, because somebody else changed the same place. */
+	dropped: string[];
+	/** Paths where values of others were overwritten. */
+	overwrote: string[];
+	conflicts: NonNullable<ReceiptFrame["conflicts"]>;
+}
 export interface WriteOptions {
 	/** Before the write was sent, aborting takes it back; later, it only ends the waiting. */
 	signal?: AbortSignal;
@@ -714,25 +812,18 @@ export interface UpdateOptions extends WriteOptions {
 	/** What happens if somebody else changed the same place since; else the client's, else the document's own counts. */
 	strategy?: Strategy;
 }
-export interface UpdateResult {
-	version: number;
-	position: Position | null;
-	/** True if the document was so already. */
-	unchanged: boolean;
-	/** Paths whose operations the strategy dropped, because somebody else changed the same place. */
-	dropped: string[];
-	/** Paths where values of others were overwritten. */
-	overwrote: string[];
-	conflicts: Conflict[];
-}
 export interface StatePort {
 	update(frame: () => UpdateFrame, signal: AbortSignal | undefined): Promise<ReceiptFrame>;
-	/** A call under `state/{name}/`. */
-	request(method: string, path: string, body?: unknown): Promise<Json>;
+	/** A call under `state/{name}/`; gives the answer's body. */
+	request(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Json>;
 	sync(): Promise<void>;
 	limits(): ValueLimits;
 	/** For updates that name none. */
 	strategy: Strategy | undefined;
+}
+export interface RestoreOptions {
+	/** Only if the document is exactly there; else `precondition_failed`. */
+	ifMatch?: Position;
 }
 export declare class StateDocument {
 	#private;
@@ -759,10 +850,45 @@ export declare class StateDocument {
 	replace(data: Json, options?: UpdateOptions): Promise<UpdateResult>;
 	/** Several operations, applied together or not at all. */
 	update(operations: readonly Operation[], options?: UpdateOptions): Promise<UpdateResult>;
+	/**
+	 * Gives the document its first value, and does nothing if it was ever written: neither another tab nor a reconnect
+	 * can be overwritten by defaults. A document that was cleared is not absent.
+	 */
+	createIfAbsent(data: Json, options?: WriteOptions): Promise<UpdateResult>;
+	/** Makes it `{}`; an ordinary new version. */
+	clear(options?: UpdateOptions): Promise<UpdateResult>;
 	/** Asks the server for what is missing, over HTTP. */
 	sync(): Promise<number>;
 	/** Bytes of the document as compact JSON. */
 	size(): number;
+	/** SHA-256 of what `get` gives as RFC 8785 text, in hex: the server's checksum if the two are equal. */
+	checksum(): string;
+	/** The document as the server has it, with what it knows of it. */
+	info(): Promise<ClientState>;
+	/** Bytes on the server: of the document, of its snapshots, of its log. */
+	sizes(): Promise<DocumentSizes>;
+	/** What made each version, newest first. */
+	history({ before, limit }?: HistoryOptions): Promise<HistoryPage>;
+	/** The value at a version, or under a label. Rejects with `not_found` where it is gone. */
+	readAt(version: number | string): Promise<Json>;
+	/** What makes the second version of the first; of the newest if none is given. */
+	diff(from: number, to?: number): Promise<PatchOperation[]>;
+	/** Keeps the present version for good, under a label (`v<version>` if none is given). */
+	persist(label?: string): Promise<Checkpoint>;
+	/** What `persist` keeps, oldest first. */
+	checkpoints(): Promise<Checkpoint[]>;
+	/** Gives a checkpoint up. Rejects with `not_found` if there is none of this label. */
+	forget(label: string): Promise<void>;
+	/** Makes an earlier version, or the one of a label, the newest; the change arrives like any other. */
+	restore(to: number | string, { ifMatch }?: RestoreOptions): Promise<UpdateResult>;
+	/** Stores a snapshot now and shortens a log that is over its limits. */
+	compress(): Promise<DocumentSizes>;
+	/** Conflicts that `manual` kept and nobody has decided, newest first; with `all` the decided ones too. */
+	conflicts({ all }?: {
+		all?: boolean;
+	}): Promise<KeptConflict[]>;
+	/** Decides a conflict; with `"value"` for the given one, or for none. */
+	resolve(id: string, keep: Keep, value?: Json): Promise<UpdateResult>;
 	getState(path?: string): Json;
 	updateState(patch: JsonObject, options?: UpdateOptions): Promise<UpdateResult>;
 	syncState(): Promise<number>;
@@ -771,7 +897,7 @@ export declare class StateDocument {
 	/** Makes an earlier version the newest; the change arrives like any other. */
 	restoreState(body?: JsonObject): Promise<Json>;
 	clearState(options?: UpdateOptions): Promise<UpdateResult>;
-	compressState(): Promise<Json>;
+	compressState(): Promise<DocumentSizes>;
 	getStateSize(): number;
 	onStateChange(listener: Listener): Unsubscribe;
 }
@@ -936,6 +1062,8 @@ export declare class SessionClient {
 	flush(): void;
 	/** A named document; `main` is `state`. */
 	document(name: string): StateDocument;
+	/** All documents of the session, without their data. */
+	documents(): Promise<DocumentHead[]>;
 	stats(): ClientStats;
 	/**
 	 * Ends this object: no callback, timer or listener of it is left. Unanswered writes stay for the next start in this

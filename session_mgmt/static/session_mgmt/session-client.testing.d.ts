@@ -161,6 +161,11 @@ declare class FakeDocument extends FakeLog {
 	value: Json;
 	/** The address of the body, if snapshots are to be fetched. */
 	url: string | null;
+	readonly labels: Map<string, number>;
+	/** What `conflicts/` tells; with `keep` = `client` the whole document becomes `client`. */
+	readonly conflicts: Json[];
+	/** The value at a version; undefined if it is not there, or not any more. */
+	valueAt(version: number): Json | undefined;
 	write(ops: readonly Operation[], author?: {
 		client_id?: string;
 		seq?: number;

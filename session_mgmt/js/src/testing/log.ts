@@ -79,6 +79,16 @@ export class FakeDocument extends FakeLog {
   value: Json = {};
   /** The address of the body, if snapshots are to be fetched. */
   url: string | null = null;
+  readonly labels = new Map<string, number>();
+  /** What `conflicts/` tells; with `keep` = `client` the whole document becomes `client`. */
+  readonly conflicts: Json[] = [];
+
+  /** The value at a version; undefined if it is not there, or not any more. */
+  valueAt(version: number): Json | undefined {
+    if (version < 0 || version > this.head || this.entries.length < this.head) return undefined;
+    const before = this.entries.filter(([offset]) => offset <= version);
+    return before.reduce<Json>((value, [, , { ops }]) => apply(value, ops), {});
+  }
 
   write(ops: readonly Operation[], author: { client_id?: string; seq?: number } = {}): Entry {
     this.value = apply(this.value, ops);

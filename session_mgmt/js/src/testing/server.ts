@@ -10,6 +10,7 @@ import type { Position, ReceiptFrame, UpdateFrame, Verdict, WriteFrame } from ".
 import { mergePatch } from "../merge";
 import type { Operation } from "../operations";
 import { equal, type Json } from "../values";
+import { answered } from "./documents";
 import { FakeDocument, FakeLog, type Entry } from "./log";
 import { FakeSession, type FakeClient } from "./session";
 import { FakeSocket } from "./socket";
@@ -253,6 +254,7 @@ export class FakeServer {
     const document = session.document(write.doc);
     const operations = operationsOf(write, document);
     const before = document.value;
+    if (write.if_absent && document.head > 0) return { position: document.position, unchanged: true };
     if (operations.length === 0) return { position: document.position, unchanged: true };
     const entry = document.write(operations, { client_id: client.id, seq });
     this.#spread(document, entry, session);
@@ -300,19 +302,24 @@ export class FakeServer {
     const session = this.sessions.find((candidate) => candidate.token === token);
     if (init.method === "POST" && pathname.endsWith("/sessions/")) return json(201, this.#created());
     if (!session) return json(401, { code: 200, name: "invalid_token", temporary: false, message: "" });
-    return this.#sessionRequest(session, init.method ?? "GET", pathname);
+    const body = typeof init.body === "string" ? JSON.parse(init.body) : {};
+    return this.#sessionRequest(session, init.method ?? "GET", new URL(url), body);
   }
 
-  #sessionRequest(session: FakeSession, method: string, path: string): Response {
+  #sessionRequest(session: FakeSession, method: string, url: URL, body: Json): Response {
+    const path = url.pathname;
+    if (path.includes("/state/")) {
+      const write = (document: FakeDocument, value: Json): void =>
+        this.#spread(document, document.write([["set", "", value]]), session);
+      const { status, body: told, headers } = answered(session, url, { method, body, write });
+      return status === 204 ? new Response(null, { status }) : json(status, told, headers);
+    }
     if (path.endsWith("/recover/")) {
       const gone = { code: 214, name: "not_recoverable", temporary: false, message: "" };
       return this.recoverable ? json(201, this.#created(successorOf(session))) : json(410, gone);
     }
     if (path.endsWith("/sessions/")) return json(200, { results: this.sessions.map((each) => each.fields()) });
     if (path.endsWith("/validate/")) return json(200, { valid: session.state === "active", reason: null });
-    const document = session.documents.get(/\/state\/([^/]+)\/(?:sync\/)?$/.exec(path)?.[1] ?? "");
-    if (document && method === "GET") return json(200, { data: document.value }, etag(document));
-    if (document) return json(200, { mode: "snapshot", position: document.position, data: document.value });
     if (method === "DELETE") this.terminate();
     return method === "DELETE" ? new Response(null, { status: 204 }) : json(200, session.fields());
   }
@@ -358,10 +365,6 @@ function gapError(client: FakeClient): ErrorFields {
 
 function topicDenied(): ErrorFields {
   return { code: 250, name: "topic_denied", temporary: false, message: "" };
-}
-
-function etag(document: FakeDocument): Record<string, string> {
-  return { ETag: `"${document.position.join(".")}"` };
 }
 
 function json(status: number, body: object, headers: Record<string, string> = {}): Response {

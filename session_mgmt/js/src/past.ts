@@ -1,0 +1,145 @@
+/** What the server tells of a document and its past over HTTP (PROTOCOL section 13), in this client's spelling. */
+
+import type { Position, ReceiptFrame } from "./frames";
+import type { Json } from "./values";
+
+/** A document without its data. */
+export interface DocumentHead {
+  name: string;
+  version: number;
+  position: Position;
+  lastModified: string;
+  /** The client that made the newest version; null for the server itself. */
+  lastWriter: string | null;
+  /** SHA-256 of the RFC 8785 text at `checksumVersion`, which may be older; opaque where it is encrypted. */
+  checksum: string | null;
+  checksumVersion: number | null;
+  compressed: boolean;
+  encrypted: boolean;
+  /** Bytes of compact JSON, an upper bound. */
+  size: number;
+}
+
+export interface ClientState extends DocumentHead {
+  data: Json;
+}
+
+/** Bytes on the server. */
+export interface DocumentSizes {
+  version: number;
+  /** Of compact JSON; an upper bound unless `exact`. */
+  size: number;
+  exact: boolean;
+  /** Of snapshots, as they are stored. */
+  stored: number;
+  /** Of the operations in the log. */
+  log: number;
+  compressed: boolean;
+}
+
+export interface HistoryOptions {
+  /** Versions below this one; `next` of the page before. */
+  before?: number;
+  limit?: number;
+}
+
+/** What made a version. */
+export interface HistoryEntry {
+  version: number;
+  tag: string;
+  kind: "patch" | "replace" | "clear" | "restore" | "merge";
+  at: string;
+  /** Null for the server itself. */
+  clientId: string | null;
+  seq: number | null;
+  paths: string[];
+  bytes: number;
+  labels: string[];
+}
+
+/** Newest first. */
+export interface HistoryPage {
+  results: HistoryEntry[];
+  /** The oldest version that can be read. */
+  oldest: number;
+  /** `before` of the next page; null on the last. */
+  next: number | null;
+}
+
+export interface Checkpoint {
+  label: string;
+  version: number;
+  /** Null in the answer of `persist`. */
+  at: string | null;
+}
+
+/** An operation of RFC 6902. */
+export interface PatchOperation {
+  op: "add" | "remove" | "replace" | "move" | "copy" | "test";
+  path: string;
+  from?: string;
+  value?: Json;
+}
+
+/** A conflict that `manual` kept. A value that was not there has no field. */
+export interface KeptConflict {
+  id: string;
+  path: string;
+  version: number;
+  base?: Json;
+  server?: Json;
+  client?: Json;
+  clientId: string | null;
+  at: string;
+  resolvedAt: string | null;
+  resolution: Keep | null;
+}
+
+export type Keep = "server" | "client" | "value";
+
+/** Where a write took effect. */
+export interface UpdateResult {
+  version: number;
+  position: Position | null;
+  /** True if the document was so already, or was not absent. */
+  unchanged: boolean;
+  /** Paths whose operations the strategy dropped, because somebody else changed the same place. */
+  dropped: string[];
+  /** Paths where values of others were overwritten. */
+  overwrote: string[];
+  conflicts: NonNullable<ReceiptFrame["conflicts"]>;
+}
+
+export function updateResult(told: Partial<ReceiptFrame>, version: number): UpdateResult {
+  return {
+    version: told.position?.[1] ?? version,
+    position: told.position ?? null,
+    unchanged: told.unchanged ?? false,
+    dropped: told.dropped ?? [],
+    overwrote: told.overwrote ?? [],
+    conflicts: told.conflicts ?? [],
+  };
+}
+
+/** An answer's members in camel case. Values of documents below them stay as they are. */
+export function camel<T>(told: Json): T {
+  const renamed = Object.entries(told as object).map(([name, value]) => [
+    name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase()),
+    value,
+  ]);
+  return Object.fromEntries(renamed) as T;
+}
+
+export function camels<T>(told: Json[]): T[] {
+  return told.map((each) => camel<T>(each));
+}
+
+/** `?before=7&limit=20`, without what is undefined. */
+export function query(fields: Record<string, number | undefined>): string {
+  const given = Object.entries(fields).filter(([, value]) => value !== undefined);
+  return given.length ? `?${given.map(([name, value]) => `${name}=${value}`).join("&")}` : "";
+}
+
+export function etag(position: Position): string {
+  return `"${position.join(".")}"`;
+}
