@@ -160,6 +160,11 @@ def encrypted(settings: Any) -> Callable[..., None]:
     return use
 
 
+@pytest.fixture
+def case(encrypted: Any, transactional_db: None) -> Case:
+    return Case.made()
+
+
 class Killed(Exception):
     """The process is gone."""
 

@@ -6,18 +6,14 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
-import pytest
 from django.db import connection
 
-from session_mgmt.actions import documents, inventory, merging, rotation, vaults, verifying
-from session_mgmt.actions import state as logs
-from session_mgmt.exceptions import StateUnreadable
+from session_mgmt.actions import inventory, rotation, vaults, verifying
 from session_mgmt.models import Outbox, Receipt, StateConflict, StateDocument, StateRevision, StateSnapshot
-from session_mgmt.models.sql import Statements
 from session_mgmt.shortcuts import drain, state
 from tests.actions.conftest import NEW, OLD, SECRET, Case, Desk, wish
 from tests.actions.test_encryption import stored_bytes
@@ -287,104 +283,3 @@ def test_a_document_that_cannot_be_read_is_left_and_counted(encrypted: Encrypted
     report = rotation.rotate()
     assert (report.documents, report.unreadable) == (1, 1)
     assert other.row.key_id == OLD[0]
-
-
-# -- from plain to encrypted -------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def plain(settings: Any, transactional_db: None) -> Case:
-    """A document from before encryption, and the settings that ask for it."""
-    settings.SESSION_MGMT = {}
-    case = Case.made()
-    settings.SESSION_MGMT = {"STATE_KEYS": [OLD], "ENCRYPT_STATE": True}
-    return case
-
-
-def _without_tags(told: dict[str, Any]) -> dict[str, Any]:
-    rows = [{name: value for name, value in row.items() if name != "tag"} for row in told["history"]]
-    return {**told, "history": rows}
-
-
-def test_a_plain_document_becomes_encrypted_with_all_its_rows(plain: Case) -> None:
-    before = plain.everything()
-    position = documents.position(plain.desk.row).as_json()
-    plain.wish({"wished": SECRET})
-    report = rotation.rotate()
-    assert (report.documents, report.receipts, report.unreadable) == (1, len(plain.answers), 0)
-    assert_all_under(OLD[0])
-    assert SECRET.encode() not in stored_bytes()
-    assert _without_tags(plain.everything()) == _without_tags(before)
-    assert drain() == 1 and state.get(plain.desk.session)["wished"] == SECRET
-    plain.check_retries()
-    assert verified() == []
-    told = documents.sync(plain.desk.session.pk, "main", position)
-    assert (told["mode"], told["reason"]) == ("snapshot", "history_lost")
-    plain.disagree("later")
-    assert verified() == []
-
-
-@contextmanager
-def once_before(table: str, work: Callable[[], Any]) -> Iterator[list[str]]:
-    """Does the work in another thread right before this one's first read of a table."""
-    did: list[str] = []
-
-    def wrapper(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        if not did and f"FROM {table}" in sql.replace('"', "").split("(SELECT MAX")[0]:
-            did.append(sql)
-            in_another_thread(work).join(timeout=30)
-        return execute(sql, params, many, context)
-
-    with connection.execute_wrapper(wrapper):
-        yield did
-
-
-_REVISION, _SNAPSHOT = "session_mgmt_staterevision", "session_mgmt_statesnapshot"
-_CONFLICT, _DOCUMENT = "session_mgmt_stateconflict", "session_mgmt_statedocument"
-
-
-def _settled(document: int) -> Any:
-    terms = {"base": 1, "epoch": None, "strategy": None}
-    return merging.settle("default", document, "ops", [["set", "/one/qty", 3]], **terms)
-
-
-READS: dict[str, tuple[str, Callable[[Desk], Any]]] = {
-    "get, snapshot": (_SNAPSHOT, lambda desk: state.get(desk.session)),
-    "get, log": (_REVISION, lambda desk: state.get(desk.session)),
-    "history": (_REVISION, lambda desk: state.history(desk.session)),
-    "read_at": (_REVISION, lambda desk: state.read_at(desk.session, 2)),
-    "conflicts": (_CONFLICT, lambda desk: state.conflicts(desk.session)),
-    "patch": (
-        _REVISION,
-        lambda desk: state.update(desk.session, patch=[{"op": "test", "path": "/one/qty", "value": 2}]),
-    ),
-    "merge": (_REVISION, lambda desk: _settled(desk.row.pk)),
-    "verify": (_REVISION, lambda desk: verifying.verify(desk.row.pk)),
-}
-
-
-@pytest.mark.parametrize("read", READS)
-def test_a_reader_does_not_notice_that_its_document_becomes_encrypted(plain: Case, read: str) -> None:
-    table, reading = READS[read]
-    with once_before(table, rotation.rotate) as did:
-        found = reading(plain.desk)
-    assert did and plain.desk.row.encrypted
-    assert found or (read == "verify" and found == [])
-
-
-def test_a_follower_does_not_notice_that_its_document_becomes_encrypted(plain: Case) -> None:
-    # It reads its entries first and then the head.
-    with once_before("session_mgmt_statedocument WHERE id", rotation.rotate) as did:
-        entries = logs.read(Statements(connection), plain.desk.row.pk, 0, 100)
-    assert did and len(entries) == plain.desk.row.version
-
-
-def test_once_encryption_is_required_plain_rows_are_not_laundered_by_a_rotation(plain: Case, settings: Any) -> None:
-    settings.SESSION_MGMT = {"STATE_KEYS": [OLD], "ENCRYPT_STATE": True, "REQUIRE_ENCRYPTION": True}
-    plain.wish({"a": 1})
-    Outbox.objects.update(payload=b'{"kind":"merge","change":{"forged":1}}')
-    report = rotation.rotate()
-    assert report.as_dict() == {"documents": 0, "receipts": 0, "wishes": 0, "unreadable": 1}
-    with pytest.raises(StateUnreadable):
-        state.get(plain.desk.session)
-    assert len(verified()) == 1 + len(plain.answers) + 1
