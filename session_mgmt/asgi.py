@@ -6,10 +6,13 @@ from typing import Any
 
 from channels.routing import ProtocolTypeRouter, URLRouter
 
+from session_mgmt.consumers.lifespan import lifespan
 from session_mgmt.routing import websocket_urlpatterns
 
 
 def application(django_application: Any, extra_websocket_urlpatterns: list[Any] | None = None) -> ProtocolTypeRouter:
-    """HTTP goes to Django, WebSockets to the session consumer, which checks origin and token itself."""
+    """HTTP goes to Django, WebSockets to the session consumer, which checks origin and token itself; a server that is
+    told to end says good-bye to its clients first.
+    """
     patterns = [*websocket_urlpatterns, *(extra_websocket_urlpatterns or [])]
-    return ProtocolTypeRouter({"http": django_application, "websocket": URLRouter(patterns)})
+    return ProtocolTypeRouter({"http": django_application, "websocket": URLRouter(patterns), "lifespan": lifespan})

@@ -41,6 +41,7 @@ class Settings:
     max_sessions_per_user: int = _setting(50, "Ten devices with room to spare.")
     session_limit_policy: str = _setting("evict_idle", "reject, evict_oldest or evict_idle; a user is not locked out.")
 
+    drain_spread: float = _setting(5.0, "Seconds over which the clients of a server that is told to end come back.")
     heartbeat_interval: float = _setting(25.0, "Seconds; home routers forget a silent connection after 30 to 60.")
     heartbeat_missed_limit: int = _setting(3, "1 is an event, 2 is suspect, 3 closes.")
     lease_flush_interval: float = _setting(10.0, "Seconds; one UPDATE for all connections instead of one per beat.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import socket
 import uuid
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from session_mgmt.actions import notices
 from session_mgmt.actions.logs import LogRow
 from session_mgmt.actions.writing import Decision, Group
 from session_mgmt.bridge import bridge
+from session_mgmt.conf import settings
 from session_mgmt.consumers import memory
 from session_mgmt.consumers.feed import Feed
 from session_mgmt.consumers.rounds import Rounds
@@ -49,6 +51,7 @@ class Hub:
         ]
         self._ears = bridge().ears(self._heard)
         self._tasks = [self._loop.create_task(self._ears.run(), name="doorbell")] if self._ears else []
+        self.draining = False
         self.rounds = Rounds(self)
         self.join_control()
 
@@ -172,15 +175,27 @@ class Hub:
         for connection in list(self.sessions.get(session, ())):
             connection.stop(code)
 
-    async def stop(self) -> None:
-        """Say good-bye to everybody and end."""
+    def drain(self) -> None:
+        """Send everybody away, to come back spread over some seconds: by then another process is there, and all of
+        them at once would be a storm for it.
+        """
+        self.draining = True
         for connection in list(self.connections):
-            connection.stop(Close.DRAINING)
+            connection.stop(Close.DRAINING, retry_after=spread())
+
+    async def stop(self) -> None:
+        """Send everybody away and end."""
+        self.drain()
         for stop in self._stops:
             stop()
         self.rounds.stop()
         for task in self._tasks:
             task.cancel()
+
+
+def spread() -> float:
+    """Seconds after which one of many clients is to come back."""
+    return random.uniform(0, settings().drain_spread)
 
 
 _HUBS: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()

@@ -22,7 +22,7 @@ from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers.commands import Commands, decode
 from session_mgmt.consumers.connection import Connection, bye
-from session_mgmt.consumers.hub import hub
+from session_mgmt.consumers.hub import hub, spread
 from session_mgmt.consumers.outlet import Outlet
 from session_mgmt.exceptions import AuthError, InvalidFrame, SessionMgmtError
 from session_mgmt.protocol import frames
@@ -60,6 +60,8 @@ class SessionConsumer(AsyncConsumer):
         if event["type"] != "websocket.connect":
             return
         refusal = await self.may_open()
+        if refusal is None and hub().draining:
+            refusal = Close.DRAINING
         offered = SUBPROTOCOL if SUBPROTOCOL in self.scope.get("subprotocols", ()) else None
         # Accept first: a handshake that is refused reaches a browser as 1006, which says nothing.
         await send({"type": "websocket.accept", "subprotocol": offered})
@@ -67,7 +69,7 @@ class SessionConsumer(AsyncConsumer):
         attachment = None if refusal else await self._attach(receive, outlet)
         if attachment is None:
             if refusal:
-                _leave(outlet, refusal)
+                _leave(outlet, refusal, retry_after=spread() if refusal is Close.DRAINING else None)
             await outlet.finished()
             return
         connection = Connection(outlet, attachment, hub(), script_name=self.scope.get("root_path", ""))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from session_mgmt import conf
 from session_mgmt.actions import connections, sessions
 from session_mgmt.actions.access import SERVER
 from session_mgmt.bridge import bridge
@@ -113,3 +114,15 @@ def _publish_without_a_doorbell() -> None:
         stream=stream, offset=stream.head + 1, tag="a" * 16, data=b'"unheard"', at="2026-01-01T00:00:00Z"
     )
     Stream.objects.update(head=stream.head + 1, head_tag="a" * 16)
+
+
+async def test_a_server_that_is_about_to_end_sends_newcomers_on(peers: Any, created: Any) -> None:
+    one, two = peers(), peers()
+    await one.open(created.token.secret)
+    hub().drain()
+    assert await one.closed() == 4000
+    await two.handshake()
+    assert await two.closed() == 4000
+    bye = two.seen[-1]
+    assert (bye["name"], bye["reconnect"]) == ("draining", True)
+    assert 0 <= bye["retry_after"] <= conf.settings().drain_spread
