@@ -1,4 +1,4 @@
-"""A server that is told to end says so first: its clients come back spread over some seconds, and all rows are closed."""
+"""A server that is told to end says so first: its clients come back spread over some seconds; all rows are closed."""
 
 from __future__ import annotations
 
