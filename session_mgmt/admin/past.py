@@ -22,6 +22,7 @@ from session_mgmt.admin.content import ContentAdmin
 from session_mgmt.bridge import bridge, past
 from session_mgmt.conf import settings
 from session_mgmt.documents import pointer
+from session_mgmt.documents.comparison import Line
 from session_mgmt.exceptions import Conflict, InvalidField, PreconditionFailed, SessionMgmtError
 from session_mgmt.models import AuditEntry, StateDocument, StateRevision
 from session_mgmt.protocol import position as positions
@@ -83,7 +84,7 @@ class PastPages(ContentAdmin):
             "title": _("Compare versions of %s") % row.name,
             "tab": "compare",
             "pair": pair,
-            "lines": [(line, show.place(line.was)) for line in pair.comparison.lines],
+            "lines": [(line, _place(line)) for line in pair.comparison.lines],
             "more": pair.comparison.total - len(pair.comparison.lines),
             "trees": self._trees(row, pair),
             "times": _times(row, pair.first, pair.second),
@@ -123,6 +124,13 @@ class PastPages(ContentAdmin):
         self.note(request, RESTORED, row.session_id, document=row.name, to=to, version=made.offset)
         text = _("Version %(old)d was restored, as version %(new)d.") % {"old": to, "new": made.offset}
         return self.back(request, row, text)
+
+
+def _place(line: Line) -> str:
+    """Where a change is, and in an array where it was before."""
+    if line.op == "replace" and line.was != line.path:
+        return f"{show.place(line.was)} → {show.place(line.path)}"
+    return show.place(line.path if line.op == "add" else line.was)
 
 
 def _restored(row: StateDocument, to: int, seen: Position) -> Position:

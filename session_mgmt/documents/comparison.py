@@ -1,21 +1,39 @@
-"""Two versions side by side, for people: what changed, value by value, and an outline of each."""
+"""Two versions side by side, for people: what changed, value by value, and an outline of each.
+
+Where ``diff`` makes short patches, this finds the items of an array that stayed, so that one which was taken out does
+not make all later ones look changed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
-from session_mgmt.documents import legible, outline, rebuild
-from session_mgmt.documents.diff import Change, changes
+from session_mgmt.documents import legible, outline, pointer, rebuild
+from session_mgmt.documents.canonical import canonical
 from session_mgmt.documents.outline import Outline
 from session_mgmt.documents.rebuild import Parts
-from session_mgmt.documents.values import JSON, MISSING, Missing
+from session_mgmt.documents.values import JSON, MISSING, Missing, equal
 
 SHOWN: Final = 200
 VALUE: Final = 2000
 _AROUND: Final = 60
+# Finding what stayed in an array costs up to the product of both lengths. Beyond so much of it (about 100 ms, measured)
+# items are compared by their places: what a client has written must not keep others waiting.
+_ALIGNED: Final = 500_000
+
+
+class Change(NamedTuple):
+    """One change, ``op`` of RFC 6902: what stands at ``path`` in the later version, and stood at ``was`` before."""
+
+    op: str
+    path: str
+    was: str
+    now: JSON | Missing
+    before: JSON | Missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +76,71 @@ def of(first: Parts, second: Parts) -> Comparison:
 
 def compare(then: JSON, now: JSON) -> Comparison:
     """What makes `now` of `then`, and both."""
-    found: Iterator[Change] = changes(then, now)
+    found = changes(then, now)
     lines = tuple(_line(change) for change in islice(found, SHOWN))
     total = len(lines) + sum(1 for _ in found)
     return Comparison(lines, total, outline.outline(then), outline.outline(now))
 
 
+def changes(then: JSON, now: JSON) -> Iterator[Change]:
+    """Every difference; none if and only if the two are equal."""
+    return _Walk().changes(then, now, "", "")
+
+
+class _Walk:
+    """One comparison, which may look for what stayed in arrays only so long."""
+
+    def __init__(self) -> None:
+        self._room = _ALIGNED
+
+    def changes(self, then: JSON, now: JSON, path: str, was: str) -> Iterator[Change]:
+        if then is now:
+            return
+        if isinstance(then, dict) and isinstance(now, dict):
+            yield from self._object_changes(then, now, path, was)
+        elif isinstance(then, list) and isinstance(now, list):
+            yield from self._array_changes(then, now, path, was)
+        elif not equal(then, now):
+            yield Change("replace", path, was, now, then)
+
+    def _object_changes(self, then: dict[str, JSON], now: dict[str, JSON], path: str, was: str) -> Iterator[Change]:
+        for key, value in then.items():
+            here, there = pointer.child(path, key), pointer.child(was, key)
+            if key in now:
+                yield from self.changes(value, now[key], here, there)
+            else:
+                yield Change("remove", here, there, MISSING, value)
+        for key, value in now.items():
+            if key not in then:
+                yield Change("add", pointer.child(path, key), pointer.child(was, key), value, MISSING)
+
+    def _array_changes(self, then: list[JSON], now: list[JSON], path: str, was: str) -> Iterator[Change]:
+        for first, last, start, end in self._differing(then, now):
+            paired = min(last - first, end - start)
+            for at in range(paired):
+                here, there = f"{path}/{start + at}", f"{was}/{first + at}"
+                yield from self.changes(then[first + at], now[start + at], here, there)
+            for at in range(first + paired, last):
+                yield Change("remove", f"{path}/{start + paired}", f"{was}/{at}", MISSING, then[at])
+            for at in range(start + paired, end):
+                yield Change("add", f"{path}/{at}", f"{was}/{at}", now[at], MISSING)
+
+    def _differing(self, then: list[JSON], now: list[JSON]) -> Iterator[tuple[int, int, int, int]]:
+        """The stretches in which two arrays differ: from and to in the first, from and to in the second."""
+        self._room -= len(then) * len(now)
+        if self._room < 0:
+            yield (0, len(then), 0, len(now))
+            return
+        first, second = ([canonical(item) for item in items] for items in (then, now))
+        for tag, *stretch in SequenceMatcher(None, first, second, autojunk=False).get_opcodes():
+            if tag != "equal":
+                yield (stretch[0], stretch[1], stretch[2], stretch[3])
+
+
 def _line(change: Change) -> Line:
-    op = "add" if change.name == "insert" else change.name
     if isinstance(change.before, str) and isinstance(change.now, str):
-        return Line(op, change.path, change.was, *_edited(change.before, change.now))
-    return Line(op, change.path, change.was, _side(change.before), _side(change.now))
+        return Line(change.op, change.path, change.was, *_edited(change.before, change.now))
+    return Line(change.op, change.path, change.was, _side(change.before), _side(change.now))
 
 
 def _side(value: JSON | Missing) -> Side | None:

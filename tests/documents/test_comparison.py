@@ -7,8 +7,7 @@ from typing import Any
 from hypothesis import given
 
 from session_mgmt.documents import comparison, pointer
-from session_mgmt.documents.comparison import SHOWN, Line
-from session_mgmt.documents.diff import changes
+from session_mgmt.documents.comparison import SHOWN, Line, changes
 from session_mgmt.documents.values import MISSING, equal
 from tests.documents.values import DOCUMENTS
 
@@ -39,6 +38,27 @@ def test_removed_items_are_told_by_the_places_that_they_had() -> None:
         ("remove", "/l/3", "4"),
     ]
     assert all(line.now is None for line in found)
+
+
+def test_items_that_stayed_do_not_look_changed_when_one_is_taken_out() -> None:
+    items: list[Any] = [{"sku": sku, "qty": 1} for sku in "ABCDE"]
+    edited = [*items[1:3], {"sku": "D", "qty": 2}, items[4], {"sku": "F", "qty": 1}]
+    found = [(line.op, line.was, line.path) for line in lines(items, edited)]
+    assert found == [("remove", "/0", "/0"), ("replace", "/3/qty", "/2/qty"), ("add", "/4", "/4")]
+
+
+def test_true_and_one_are_different_items() -> None:
+    assert [line.op for line in lines([True, 0], [1, 0])] == ["replace"]
+
+
+def test_a_long_array_is_compared_by_place() -> None:
+    assert len(lines([1] * 3000, [1] * 1500 + [2] + [1] * 1499)) == 1
+
+
+def test_after_much_alignment_arrays_are_compared_by_place() -> None:
+    then, now = [["a"] * 400 for _ in range(9)], [["b"] + ["a"] * 400 for _ in range(9)]
+    found = [line.was for line in lines(then, now)]
+    assert found[:2] == ["/0/0", "/1/0"] and "/8/400" in found
 
 
 def test_many_changed_items_are_told_one_by_one() -> None:
@@ -72,4 +92,4 @@ def test_a_large_value_is_cut_and_many_changes_are_counted() -> None:
 
 def test_true_is_not_one_and_null_is_not_absent() -> None:
     found = lines({"a": True, "b": None, "c": None}, {"a": 1, "b": False})
-    assert [(line.op, line.path) for line in found] == [("remove", "/c"), ("replace", "/a"), ("replace", "/b")]
+    assert [(line.op, line.path) for line in found] == [("replace", "/a"), ("replace", "/b"), ("remove", "/c")]
