@@ -111,23 +111,23 @@ class PublicationForm(Form):
 
 
 class ChangeForm(Form):
-    """Exactly one of ``ops``, ``merge``, ``patch`` and ``data``."""
+    """Exactly one of ``ops``, ``merge``, ``patch`` and ``data``. As in a frame, ``null`` in the other fields is none."""
 
     ops = Anything(required=False)
     merge = Anything(required=False)
     patch = Anything(required=False)
     data = Anything(required=False)  # type: ignore[assignment]
-    base = Whole(required=False)
-    epoch = Text(required=False, max_length=64)
-    strategy = serializers.ChoiceField(list(STRATEGIES), required=False)
-    replaced = Object(required=False, help_text="Digests of what the change replaced, by path.")
-    key = Text(required=False, allow_blank=False, max_length=100)
+    base = Whole(required=False, allow_null=True)
+    epoch = Text(required=False, allow_null=True, allow_blank=False, max_length=64)
+    strategy = serializers.ChoiceField(list(STRATEGIES), required=False, allow_null=True)
+    replaced = Object(required=False, allow_null=True, help_text="Digests of what the change replaced, by path.")
+    key = Text(required=False, allow_null=True, allow_blank=False, max_length=100)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         kinds = [kind for kind in ("ops", "merge", "patch", "data") if kind in attrs]
         if len(kinds) != 1:
             raise InvalidField("Exactly one of ops, merge, patch and data.", field="ops")
-        if "replaced" in attrs:
+        if attrs.get("replaced") is not None:
             replaced(attrs["replaced"])
         return {"kind": kinds[0], "change": attrs.pop(kinds[0]), **attrs}
 
