@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 CODES = {error.name: error for error in subclasses()}
 MAIN = "sessions/{id}/state/main/"
-# What each transport says of more fields than it knows, and of a change that must see the document.
+# A JSON Patch must see the document.
 NOT_INSIDE = "invalid_field"
 
 
