@@ -24,6 +24,8 @@ SEE_CONFLICTS = "session_mgmt.view_stateconflict"
 RESTORE = "session_mgmt.restore_statedocument"
 MAINTAIN = "session_mgmt.maintain_statedocument"
 RESOLVE = "session_mgmt.resolve_stateconflict"
+# What the audit trail calls looking, as opposed to doing.
+LOOKS = ("read_state", "read_history", "compare_state", "read_conflict")
 
 
 class ContentAdmin(ReadOnlyAdmin):

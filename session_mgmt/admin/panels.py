@@ -94,7 +94,8 @@ def _subscriptions(session: ClientSession) -> list[str]:
 
 
 def _audit(session: uuid.UUID) -> list[AuditEntry]:
-    mine = AuditEntry.objects.using(settings().database).filter(session=session)
+    """What was done; those who only looked would hide it."""
+    mine = AuditEntry.objects.using(settings().database).filter(session=session).exclude(action__in=content.LOOKS)
     return list(mine.select_related("actor").order_by("-at")[:20])
 
 

@@ -129,6 +129,16 @@ def test_no_page_asks_another_host_for_anything(operator: Client, alice: Any) ->
         assert not re.findall(r'(?:src|href|action)="(?:https?:)?//', html)
 
 
+def test_the_page_tells_what_was_done_and_leads_to_who_looked(operator: Client, alice: Any) -> None:
+    session = lively(alice).session
+    operator.get(f"/admin/session_mgmt/statedocument/{StateDocument.objects.get().pk}/change/")
+    operator.post(f"{LIST}{session.pk}/act/", {"do": "disconnect"})
+    html = operator.get(page_of(session)).content.decode()
+    assert "<strong>disconnect</strong>" in html and "read_state" not in html
+    trail = f"/admin/session_mgmt/auditentry/?q={session.pk}"
+    assert trail in html and "read_state" in operator.get(trail).content.decode()
+
+
 # -- rights
 
 
