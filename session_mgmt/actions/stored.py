@@ -89,22 +89,30 @@ class Revision:
 
 def read_head(statements: Statements, document: int) -> Head:
     """The row. Raises ``DocumentNotFound`` or ``StateUnreadable``."""
-    # Head and ends of log and snapshots in one statement, so that no write can come between them.
     rows = statements.fetch(
         "SELECT session_id, name, epoch, version, chain, oldest_revision, oldest_chain, snapshot_version, size,"
-        " last_modified, key_id, secret,"
-        f" (SELECT MAX(r.version) FROM {REVISION} r WHERE r.document_id = d.id),"
-        f" (SELECT MAX(s.version) FROM {SNAPSHOT} s WHERE s.document_id = d.id) FROM {DOCUMENT} d WHERE d.id = %s",
+        f" last_modified, key_id, secret FROM {DOCUMENT} WHERE id = %s",
         [document],
     )
     if not rows:
         raise DocumentNotFound()
-    session, name, epoch, version, link, oldest, before, snapshot, size, modified, key_id, secret, *ends = rows[0]
+    session, name, epoch, version, link, oldest, before, snapshot, size, modified, key_id, secret = rows[0]
     position = Position(epoch, version, chain.tag(bytes(link)) if version else "")
     vault = vaults.vault_of(document, statements.as_uuid(session), name, key_id, bytes(secret))
-    if vault is not None and max(end or 0 for end in ends) > version:
-        raise StateUnreadable("The head of the document is older than its rows.")
+    if vault is not None:
+        _refuse_older_head(statements, document)
     return Head(document, name, position, bytes(link), oldest, bytes(before), snapshot, size, modified, vault)
+
+
+def _refuse_older_head(statements: Statements, document: int) -> None:
+    """Head, log and snapshots in one statement, so that no write can come between them."""
+    newer = "(SELECT 1 FROM {} r WHERE r.document_id = d.id AND r.version > d.version)"
+    if statements.fetch(
+        f"SELECT 1 FROM {DOCUMENT} d WHERE d.id = %s"
+        f" AND (EXISTS {newer.format(REVISION)} OR EXISTS {newer.format(SNAPSHOT)})",
+        [document],
+    ):
+        raise StateUnreadable("The head of the document is older than its rows.")
 
 
 def unless_rekeyed(statements: Statements, head: Head, read: Callable[[], T]) -> T | None:
