@@ -40,5 +40,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("topics/<path:topic>/publications/", PublicationView.as_view(), name="topic-publications"),
     path("health/", HealthView.as_view(), name="health"),
     path("schema/", SchemaView.as_view(), name="schema"),
-    re_path(r"^sessions/", NothingView.as_view(), name="nothing"),
+    re_path(r"^(?:sessions|topics)/", NothingView.as_view(), name="nothing"),
 ]

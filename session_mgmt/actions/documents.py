@@ -12,7 +12,7 @@ from django.db import connections, transaction
 from django.db.models import QuerySet, Sum
 from django.db.models.functions import Length
 
-from session_mgmt.actions import bodies, compaction, events, notices, state
+from session_mgmt.actions import access, bodies, compaction, events, notices, state
 from session_mgmt.actions.bodies import DocumentWindow
 from session_mgmt.actions.events import Record, record
 from session_mgmt.actions.stored import Runner, here
@@ -77,7 +77,7 @@ class ClientState:
 
 def info(session: uuid.UUID, name: str) -> ClientState:
     """A document; of one that was never written ``{}`` at version 0. Raises ``StateUnreadable``."""
-    row = listed(session).filter(name=name).first()
+    row = listed(session).filter(name=name).first() if access.is_document(name) else None
     if row is None:
         return ClientState({}, 0, None, compressed=False, encrypted=False)
     body = bodies.load(settings().database, row.pk, limit=settings().max_document_bytes * 2)
