@@ -42,14 +42,27 @@ class Counter:
 
 
 @contextlib.contextmanager
-def counted(connection: Any, prefix: str = APP) -> Iterator[Counter]:
-    """Count the rows of all tables whose name begins so, on this database."""
-    tables = [name for name in connection.introspection.table_names() if name.startswith(prefix)]
-    make, drop = _postgres(tables) if connection.vendor == "postgresql" else _sqlite(connection, tables)
+def counted(connection: Any) -> Iterator[Counter]:
+    """Count the rows of our tables, on this database."""
     with contextlib.ExitStack() as stack:
-        stack.callback(_run, connection, drop)
-        _run(connection, make)
+        stack.callback(stop, connection)
+        start(connection)
         yield Counter(connection)
+
+
+def start(connection: Any, *prefixes: str) -> None:
+    """Count the rows of all tables whose name begins so."""
+    _run(connection, _statements(connection, prefixes or (APP,))[0])
+
+
+def stop(connection: Any, *prefixes: str) -> None:
+    """Take away what ``start`` has made, or what it could make of it."""
+    _run(connection, _statements(connection, prefixes or (APP,))[1])
+
+
+def _statements(connection: Any, prefixes: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    tables = [name for name in connection.introspection.table_names() if name.startswith(prefixes)]
+    return _postgres(tables) if connection.vendor == "postgresql" else _sqlite(connection, tables)
 
 
 def _run(connection: Any, statements: list[str]) -> None:

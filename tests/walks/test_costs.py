@@ -118,7 +118,7 @@ def of_documents(said: list[str]) -> list[str]:
 
 
 def reads_a_body(said: list[str]) -> bool:
-    return any(StateSnapshot._meta.db_table in sql for sql in said)
+    return any(StateSnapshot._meta.db_table in sql and "body" in sql for sql in said)
 
 
 @pytest.fixture
