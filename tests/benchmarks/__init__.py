@@ -1,1 +1,1 @@
-"""Three benchmarks; each prints ratios against a baseline of the same run. See docs/topics/performance.md."""
+"""Benchmarks; each prints ratios against a baseline of the same run. See docs/topics/performance.md."""

@@ -1,4 +1,4 @@
-"""``python -m tests.benchmarks [creation] [patches] [fanout] [--quick] [--json]``."""
+"""``python -m tests.benchmarks [NAME ...] [--quick] [--json]``."""
 
 from __future__ import annotations
 
@@ -6,10 +6,16 @@ import argparse
 import json
 import sys
 
-from tests.benchmarks import creation, fanout, patches
+from tests.benchmarks import creation, documents, fanout, patches, reconnects
 from tests.benchmarks.scale import FULL, QUICK, TINY
 
-BENCHMARKS = {"creation": creation.run, "patches": patches.run, "fanout": fanout.run}
+BENCHMARKS = {
+    "creation": creation.run,
+    "patches": patches.run,
+    "fanout": fanout.run,
+    "documents": documents.run,
+    "reconnects": reconnects.run,
+}
 SCALES = {"full": FULL, "quick": QUICK, "tiny": TINY}
 
 

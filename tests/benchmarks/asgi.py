@@ -9,14 +9,14 @@ import orjson
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.benchmarks.settings")
-get_asgi_application()
+django_application = get_asgi_application()
 
 # Django must be set up before an import that may touch models.
 from django.urls import path  # noqa: E402
 
 import session_mgmt.asgi  # noqa: E402
 from session_mgmt.bridge import bridge  # noqa: E402
-from tests.benchmarks.baseline.consumers import Room, Updates  # noqa: E402
+from tests.benchmarks.baseline.consumers import InPlace, Rewritten, Room, Updates  # noqa: E402
 
 
 async def lane(scope: Any, receive: Any, send: Any) -> None:
@@ -26,6 +26,17 @@ async def lane(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+async def http(scope: Any, receive: Any, send: Any) -> None:
+    """The REST side, and everything else tells of the lane."""
+    await (django_application if scope["path"].startswith("/api/") else lane)(scope, receive, send)
+
+
 application = session_mgmt.asgi.application(
-    lane, [path("plain/updates/", Updates.as_asgi()), path("plain/room/", Room.as_asgi())]
+    http,
+    [
+        path("plain/updates/", Updates.as_asgi()),
+        path("plain/room/", Room.as_asgi()),
+        path("plain/rewritten/<int:document>/", Rewritten.as_asgi()),
+        path("plain/in-place/<int:document>/", InPlace.as_asgi()),
+    ],
 )

@@ -23,6 +23,25 @@ def cpu_seconds(pid: int) -> float:
     return total / 1e9
 
 
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(stat.parent.name))
+    return found
+
+
+def family_seconds(pid: int) -> float:
+    """CPU time of a process and of its children."""
+    total = 0.0
+    for one in (pid, *children(pid)):
+        with contextlib.suppress(OSError):
+            total += cpu_seconds(one)
+    return total
+
+
 def described() -> str:
     """Processor, cores, system and Python."""
     names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]

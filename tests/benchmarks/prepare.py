@@ -1,4 +1,7 @@
-"""Run with a benchmark's environment: make the tables and so many sessions, and print their tokens as JSON."""
+"""Run with a benchmark's environment: make the tables, so many sessions, and documents of the baseline of these sizes.
+
+Prints the tokens as JSON.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,18 @@ from django.db import transaction
 django.setup()
 
 from session_mgmt.actions import sessions  # noqa: E402
+from tests.benchmarks import samples  # noqa: E402
+from tests.benchmarks.baseline.models import Whole  # noqa: E402
 
 
-def main(count: int) -> list[str]:
-    """The tokens of ``count`` new sessions."""
+def main(count: int, sizes: list[int]) -> list[str]:
+    """The tokens of ``count`` new sessions. The baseline's documents have their sizes as keys."""
     call_command("migrate", run_syncdb=True, verbosity=0)
+    for size in sizes:
+        Whole.objects.update_or_create(pk=size, defaults={"data": samples.document(size)})
     with transaction.atomic():
         return [sessions.create().token.secret for _ in range(count)]
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(int(sys.argv[1]))))
+    print(json.dumps(main(int(sys.argv[1]), [int(size) for size in sys.argv[2:]])))

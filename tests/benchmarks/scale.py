@@ -17,8 +17,25 @@ class Scale:
     window: int = 16
     listeners: int = 1000
     publications: int = 4
+    changes: int = 1200
+    rewrites: int = 10
+    returns: int = 40
+    large: int = 5_000_000
 
 
 FULL = Scale()
-QUICK = Scale(rounds=3, seconds=1.5, warm=0.5, creations=80)
-TINY = Scale(rounds=1, seconds=0.2, warm=0.05, creations=3, connections=4, window=2, listeners=10, publications=2)
+QUICK = Scale(rounds=3, seconds=1.5, warm=0.5, creations=80, changes=600, rewrites=4, returns=10)
+TINY = Scale(
+    rounds=1,
+    seconds=0.2,
+    warm=0.05,
+    creations=3,
+    connections=4,
+    window=2,
+    listeners=10,
+    publications=2,
+    changes=6,
+    rewrites=1,
+    returns=2,
+    large=500_000,
+)

@@ -12,6 +12,9 @@ ASGI_APPLICATION = "tests.benchmarks.asgi.application"
 # Django's default is 0: a connection for every message of a plain consumer. session_mgmt holds its own either way.
 PERSISTENT = {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": False}
 DATABASES["default"] |= PERSISTENT if os.environ.get("BENCHMARK_PERSISTENT") else {"CONN_MAX_AGE": 0}  # noqa: F405
+if os.environ.get("BENCHMARK_KEEP_WAL") and not os.environ.get("DATABASE_URL"):
+    # Then the file of the write-ahead log only grows, and its size tells what was written.
+    DATABASES["default"]["OPTIONS"]["init_command"] += "PRAGMA wal_autocheckpoint=0;"  # noqa: F405
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -20,3 +23,5 @@ LOGGING = {
 }
 # The clients of a benchmark send as fast as they are answered; the default limit is 200 frames a second for each.
 SESSION_MGMT = {"MAX_FRAMES_PER_SECOND": 1_000_000.0}
+if os.environ.get("BENCHMARK_NO_SNAPSHOTS"):
+    SESSION_MGMT["SNAPSHOT_EVERY"] = 10**9

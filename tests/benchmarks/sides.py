@@ -30,9 +30,9 @@ def environment(database_url: str, sqlite_path: Path, redis_url: str = "") -> di
     return clean
 
 
-def prepared(variables: Mapping[str, str], sessions: int) -> list[str]:
-    """Make the tables and so many sessions; their tokens."""
-    command = [sys.executable, "-m", "tests.benchmarks.prepare", str(sessions)]
+def prepared(variables: Mapping[str, str], sessions: int, *sizes: int) -> list[str]:
+    """Make the tables, so many sessions, and documents of the baseline; the sessions' tokens."""
+    command = [sys.executable, "-m", "tests.benchmarks.prepare", str(sessions), *map(str, sizes)]
     answer = subprocess.run(command, cwd=ROOT, env=dict(variables), check=True, stdout=subprocess.PIPE, text=True)
     tokens: list[str] = json.loads(answer.stdout.splitlines()[-1])
     return tokens

@@ -12,6 +12,12 @@ class Document(models.Model):
     version = models.PositiveBigIntegerField(default=0)
 
 
+class Whole(models.Model):
+    """A JSON document as one column, rewritten for each change."""
+
+    data = models.JSONField(default=dict)
+
+
 class Change(models.Model):
     """One change of it."""
 
