@@ -111,7 +111,7 @@ class PublicationForm(Form):
 
 
 class ChangeForm(Form):
-    """Exactly one of ``ops``, ``merge``, ``patch`` and ``data``. As in a frame, ``null`` in the other fields is none."""
+    """Exactly one of ``ops``, ``merge``, ``patch`` and ``data``; ``null`` in the others is none, as in a frame."""
 
     ops = Anything(required=False)
     merge = Anything(required=False)
