@@ -1,0 +1,34 @@
+"""A real server in this process, on this test's database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from django.core.handlers.asgi import ASGIHandler
+
+from session_mgmt.asgi import application
+
+
+@asynccontextmanager
+async def served() -> AsyncIterator[int]:
+    """uvicorn as the documentation starts it; gives its port."""
+    options = {"ws": "websockets-sansio", "ws_per_message_deflate": False, "lifespan": "off", "log_level": "error"}
+    server = uvicorn.Server(uvicorn.Config(application(ASGIHandler()), port=0, **options))  # type: ignore[arg-type]
+    ready = asyncio.get_running_loop().create_future()
+    startup = server.startup
+
+    async def started(sockets: object = None) -> None:
+        await startup()
+        ready.set_result(None)
+
+    server.startup = started  # type: ignore[assignment,method-assign]
+    task = asyncio.create_task(server._serve())
+    await ready
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        await task
