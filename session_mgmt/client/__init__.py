@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
-from session_mgmt.client.errors import ClientError, Refused, Stopped, Unsent
+from session_mgmt.client.draft import Sync
+from session_mgmt.client.errors import ClientError, Refused, Stopped, Unanswered, Unsent
 from session_mgmt.client.session import SessionClient
 from session_mgmt.client.storage import FileStorage, MemoryStorage
+from session_mgmt.documents.values import MISSING
 
-__all__ = ["ClientError", "FileStorage", "MemoryStorage", "Refused", "SessionClient", "Stopped", "Unsent"]
+__all__ = [
+    "MISSING",
+    "ClientError",
+    "FileStorage",
+    "MemoryStorage",
+    "Refused",
+    "SessionClient",
+    "Stopped",
+    "Sync",
+    "Unanswered",
+    "Unsent",
+]

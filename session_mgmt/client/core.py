@@ -20,16 +20,12 @@ from session_mgmt.client.effects import (
     Settle,
     Tell,
 )
-from session_mgmt.client.outbox import Outbox, on_the_wire
-from session_mgmt.client.replica import Replica
 from session_mgmt.client.storage import Saved
-from session_mgmt.documents import replaced
+from session_mgmt.client.writing import STATE, Writing
 from session_mgmt.protocol import position as positions
 from session_mgmt.protocol.codes import CLIENT_OUT_OF_ORDER, Close, may_reconnect
 
 AGENT = "python/0.1.0"
-SESSION_LOG = "session"
-STATE = "state:"
 TOPIC = "topic:"
 ACK_EVERY = 32
 # Where the server names no wait: long enough for a snapshot to arrive, short enough to go unnoticed.
@@ -39,39 +35,22 @@ Frame = dict[str, Any]
 Effects = Iterator[Effect]
 
 
-class Core:
+class Core(Writing):
     """One client of one session. Every method that yields effects must be run to its end."""
 
-    def __init__(self, saved: Saved) -> None:
+    def __init__(self, saved: Saved, *, delayed: bool = False) -> None:
+        super().__init__(saved, delayed=delayed)
         self.client_id = saved.client_id
-        self.outbox = Outbox(saved.next_seq, saved.writes)
-        self.replicas: dict[str, Replica] = {}
-        self.logs: dict[str, positions.Position | None] = {SESSION_LOG: None}
-        for log, place in saved.positions.items():
-            self.logs[log] = positions.parse(place)
         self.session: Frame = {}
         self.generation = 0
-        self.limits: Frame = {}
         self.heartbeat: Frame = {}
         self.backoff = Backoff()
-        self.ready = False
         self._decided = 0
         self._told = 0
-        self._holding = False
         self._next_id = 1
         self._asked: dict[int, str] = {}
 
     # What the application wants.
-
-    def replica(self, doc: str) -> Replica:
-        """The document as this client knows it; writes that a stored outbox holds are shown from the start."""
-        if doc not in self.replicas:
-            self.replicas[doc] = replica = Replica()
-            self.logs.setdefault(STATE + doc, None)
-            for frame in self.outbox:
-                if frame["type"] == "update" and frame["doc"] == doc:
-                    replica.expect(frame["seq"], frame["ops"])
-        return self.replicas[doc]
 
     def follow(self, log: str) -> Effects:
         """Follow a log from the position that is known, else from now; `Following` tells the outcome."""
@@ -88,23 +67,17 @@ class Core:
             yield Send({"type": "unsubscribe", "id": self._next_id, "log": log})
             self._next_id += 1
 
-    def write(self, frame: Frame) -> tuple[int, list[Effect]]:
-        """Number a `publish` or `send` (or `update`, see below) and put it on its way; gives its number."""
-        numbered = self.outbox.add(frame)
-        send = [Send(on_the_wire(numbered))] if self.ready and not self._holding else []
-        return numbered["seq"], [*send]
-
-    def update(self, doc: str, ops: list[list[Any]], strategy: str | None = None) -> tuple[int, list[Effect]]:
-        """Change a document: seen at once in the replica, sent with the version that it was made on."""
-        replica = self.replica(doc)
-        frame: Frame = {"type": "update", "doc": doc, "ops": ops, **({"strategy": strategy} if strategy else {})}
-        if replica.position is not None:
-            frame |= {"base": replica.position.offset, "epoch": replica.position.epoch}
-            frame["replaced"] = replaced.digests(replica.view, ops)  # kept aside, see `on_the_wire`
-        before = replica.view
-        seq, effects = self.write(frame)
-        replica.expect(seq, ops)
-        return seq, [*effects, Changed(doc, before, replica.view)]
+    def synced(self, doc: str, answer: Frame) -> Effects:
+        """Take the answer of a synchronisation over HTTP; what arrived by the connection meanwhile stays."""
+        replica, place = self.replica(doc), positions.parse(answer["position"])
+        if replica.fetching or place is None:
+            return
+        if answer["mode"] == "entries":
+            yield from self._entries({"log": STATE + doc, "epoch": place.epoch, "entries": answer["entries"]})
+        elif answer["mode"] == "snapshot":
+            known = replica.position
+            if known is None or known.epoch != place.epoch or known.offset < place.offset:
+                yield from self._replace(doc, place, answer["data"])
 
     # The connection.
 
@@ -127,13 +100,6 @@ class Core:
         for doc, replica in self.replicas.items():
             if replica.fetching:  # its position would claim a body that never came
                 replica.fetching, self.logs[STATE + doc] = False, None
-
-    def resend(self) -> Effects:
-        """Send every write without a receipt again, in order."""
-        self._holding = False
-        if self.ready:
-            for frame in list(self.outbox):
-                yield Send(on_the_wire(frame))
 
     def receive(self, frame: Frame) -> Effects:
         """Take one frame of the server. Unknown types are ignored: they belong to a later version."""
@@ -268,13 +234,6 @@ class Core:
         self._holding = True
         yield ResendAfter(error.get("retry_after") or RESEND_SECONDS)
 
-    def _rebase_update(self, seq: int, error: str) -> None:
-        for frame in self.outbox:
-            place = self.replica(frame["doc"]).position if frame["seq"] == seq else None
-            if place is not None:
-                self.outbox.rebase(seq, error, place.offset, place.epoch)
-                return
-
     def _ping(self, frame: Frame) -> Effects:
         self._told = self.outbox.acked
         yield Send({"type": "pong", "ping": frame.get("ping"), "acked": self._told})
@@ -302,7 +261,7 @@ class Core:
 
     def _forgotten(self) -> Effects:
         """Unanswered writes go to the application: under a new name they might take effect a second time."""
-        self.client_id, self._told = None, 0
+        self.client_id, self._told, self.draft = None, 0, None
         for frame in self.outbox.abandon():
             if frame["type"] == "update":
                 yield from self._answered(frame)

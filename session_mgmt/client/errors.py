@@ -11,11 +11,17 @@ class ClientError(Exception):
 
 
 class Refused(ClientError):
-    """The server refused for good. Branch on `name` or `code`; `facts` holds the other fields, as `position`."""
+    """The server refused. Branch on `name` or `code`; `facts` holds the other fields, as `position`.
+
+    A numbered write is refused for good only. A call over HTTP that is `temporary` may be made again, after
+    `retry_after` seconds if that is not None.
+    """
 
     def __init__(self, error: Mapping[str, Any]) -> None:
         self.code = int(error.get("code") or 0)
         self.name = str(error.get("name") or "error")
+        self.temporary = bool(error.get("temporary"))
+        self.retry_after: float | None = error.get("retry_after")
         self.facts = {key: value for key, value in error.items() if key not in _FIXED}
         super().__init__(f"{self.name} ({self.code}): {error.get('message') or 'refused'}")
 
@@ -27,6 +33,10 @@ class Stopped(ClientError):
         self.code = code
         self.name = name
         super().__init__(f"the client has stopped: {name} ({code})")
+
+
+class Unanswered(ClientError):
+    """A call over HTTP had no answer; nobody can say whether it took effect."""
 
 
 class Unsent(ClientError):

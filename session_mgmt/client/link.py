@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from websockets.exceptions import WebSocketException
 
@@ -46,6 +47,13 @@ class Address:
     url: str
     token: str
     headers: Mapping[str, str]
+
+
+def websocket_url(base: str, path: str) -> str:
+    """Where the socket is, from the address of the REST side."""
+    parts = urlsplit(urljoin(base, path))
+    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+    return urlunsplit(parts._replace(scheme=scheme))
 
 
 class Link:

@@ -20,6 +20,7 @@ class Replica:
         self.fetching = False
         self.awaited = 0
         self._pending: dict[int, Ops] = {}
+        self._first_values: set[int] = set()
         self._waiting: list[tuple[Position, Any]] = []
         self._view: Any = {}
 
@@ -27,13 +28,21 @@ class Replica:
     def view(self) -> Any:
         return self._view
 
-    def expect(self, seq: int, ops: Ops) -> None:
+    def expect(self, seq: int, ops: Ops, *, if_absent: bool = False) -> None:
         """Show a write before the server has answered it."""
+        if if_absent:
+            self._first_values.add(seq)
+        self._view = self._shown(self._view, seq, ops, behind=bool(self._pending))
         self._pending[seq] = ops
-        self._view = apply(self._view, ops)
+
+    def amend(self, seq: int, ops: Ops, added: Ops) -> None:
+        """The newest write, which was not sent, says `added` too; all of it is `ops`."""
+        self._pending[seq] = ops
+        self._view = apply(self._view, added)
 
     def forget(self, seq: int) -> None:
         """A write was answered: what it did, if anything, is in `confirmed`."""
+        self._first_values.discard(seq)
         if self._pending.pop(seq, None) is not None:
             self._rebuild()
 
@@ -67,7 +76,14 @@ class Replica:
         self._waiting.clear()
 
     def _rebuild(self) -> None:
-        view = self.confirmed
-        for ops in self._pending.values():
-            view = apply(view, ops)
+        view, behind = self.confirmed, False
+        for seq, ops in self._pending.items():
+            view, behind = self._shown(view, seq, ops, behind=behind), True
         self._view = view
+
+    def _shown(self, view: Any, seq: int, ops: Ops, *, behind: bool) -> Any:
+        """The value with a write on top; `behind` another that waits, which will have written before it."""
+        written = self.position is not None and self.position.offset > 0
+        # A first value that comes too late must not be seen for as long as its answer takes.
+        late = seq in self._first_values and (behind or written)
+        return view if late else apply(view, ops)

@@ -6,11 +6,12 @@ import asyncio
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import httpx
 
-from session_mgmt.client.core import SESSION_LOG, STATE, TOPIC, Core
+from session_mgmt.client.answers import DocumentHead, made
+from session_mgmt.client.core import TOPIC, Core
+from session_mgmt.client.draft import Pace, Sync
 from session_mgmt.client.effects import (
     Abandon,
     Advance,
@@ -26,11 +27,13 @@ from session_mgmt.client.effects import (
     Tell,
 )
 from session_mgmt.client.errors import ClientError, Refused, Stopped, Unsent
-from session_mgmt.client.link import Address, Link, Stats
+from session_mgmt.client.link import Address, Link, Stats, websocket_url
 from session_mgmt.client.listeners import Callback, Listeners, Unsubscribe
+from session_mgmt.client.rest import Rest
 from session_mgmt.client.state import MAIN, State
 from session_mgmt.client.storage import FileStorage, MemoryStorage, Storage
 from session_mgmt.client.topics import Topics
+from session_mgmt.client.writing import SESSION_LOG, STATE
 from session_mgmt.protocol import position as positions
 from session_mgmt.protocol.codes import CLIENT_OUT_OF_ORDER
 
@@ -49,16 +52,23 @@ class SessionClient:
     """
 
     def __init__(
-        self, base_url: str, storage: Storage, headers: Mapping[str, str], strategy: str | None = None
+        self,
+        base_url: str,
+        storage: Storage,
+        headers: Mapping[str, str],
+        strategy: str | None = None,
+        sync: Sync | None = None,
     ) -> None:
         self._strategy = strategy
+        self._pace = Pace(sync or Sync(), self.flush)
         self._base = base_url.rstrip("/") + "/"
         self._storage = storage
         self._saved = storage.load()
         self._headers = dict(headers)
         self._http = httpx.AsyncClient(headers=self._headers, timeout=HTTP_SECONDS, trust_env=False)
+        self._rest = Rest(self._http, self._base, lambda: self._saved.token)
         self._listeners, self._messages = Listeners(), Listeners()
-        self._answers: dict[int, asyncio.Future[Receipt]] = {}
+        self._answers: dict[int, list[asyncio.Future[Receipt]]] = {}
         self._wanted: dict[str, list[asyncio.Future[None]]] = {}
         self._settled = asyncio.Event()
         self._first = asyncio.Event()
@@ -68,7 +78,7 @@ class SessionClient:
         self._tasks: set[asyncio.Task[None]] = set()
         self._runner: asyncio.Task[None] | None = None
         self._stats = Stats()
-        self.core = Core(self._saved)
+        self.core = Core(self._saved, delayed=sync is not None and sync.mode == "delayed")
         self._link = Link(self.core, self._stats, self._receive, self._lost)
         self.state = State(self)
         self.topics = Topics(self)
@@ -82,17 +92,18 @@ class SessionClient:
         headers: Mapping[str, str] | None = None,
         documents: Iterable[str] = (MAIN,),
         strategy: str | None = None,
+        sync: Sync | None = None,
     ) -> SessionClient:
         """Create a session, or resume the stored one, and return when it is connected.
 
         `base_url` is the place of the REST side (`https://example.org/api/`). `token` joins an existing session;
         without one, and without a stored one, `POST sessions/` with `headers` (the project's own authentication)
         creates a session. `storage` is a path of a JSON file, or nothing for memory. `strategy` settles conflicts of
-        updates that name none; without it the server's settings do. Raises Refused or Stopped, and
-        httpx.HTTPError when the session cannot be created.
+        updates that name none; without it the server's settings do. `sync=Sync("delayed")` gathers updates and sends
+        them as one. Raises Refused or Stopped, and httpx.HTTPError when the session cannot be created.
         """
         kept = FileStorage(storage) if isinstance(storage, str | os.PathLike) else storage or MemoryStorage()
-        client = cls(base_url, kept, headers or {}, strategy)
+        client = cls(base_url, kept, headers or {}, strategy, sync)
         try:
             await client._identify(token)
             for doc in documents:
@@ -139,8 +150,18 @@ class SessionClient:
         self._stats.generation, self._stats.client_id = self.core.generation, self.core.client_id
         return self._stats
 
+    async def documents(self) -> list[DocumentHead]:
+        """All documents of the session, without their data. Raises Refused or Unanswered."""
+        return [made(DocumentHead, told) for told in (await self.call("GET", "state/"))["results"]]
+
+    def flush(self) -> None:
+        """Send the updates that delayed synchronisation holds back."""
+        self._pace.cancel()
+        self._perform(self.core.flush())
+
     async def flushed(self) -> None:
         """Return when every write has its answer. Raises Stopped if the client stops before."""
+        self.flush()
         while len(self.core.outbox):
             if self._stopped:
                 raise self._stopped
@@ -150,6 +171,7 @@ class SessionClient:
     async def close(self) -> None:
         """Close the connection. With a file as storage the client can be started again from it; without, it is gone."""
         self._closed = True
+        self.flush()
         await self._link.finish(None if self._storage.durable else {"type": "disconnect"})
         running = [*self._tasks] if self._runner is None else [*self._tasks, self._runner]
         for task in running:
@@ -164,7 +186,19 @@ class SessionClient:
         return self._track(*self.core.write(frame))
 
     def update(self, doc: str, ops: list[list[Any]], strategy: str | None = None) -> asyncio.Future[Receipt]:
-        return self._track(*self.core.update(doc, ops, strategy or self._strategy))
+        answer = self._track(*self.core.update(doc, ops, strategy or self._strategy))
+        if self.core.draft is not None:
+            self._pace.plan(self.core.draft)
+        return answer
+
+    def create(self, doc: str, data: Any) -> asyncio.Future[Receipt]:
+        return self._track(*self.core.create(doc, data))
+
+    async def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
+        return await self._rest.call(method, f"sessions/{self.session['session_id']}/{path}", body, headers)
+
+    def synced(self, doc: str, answer: dict[str, Any]) -> None:
+        self._perform(self.core.synced(doc, answer))
 
     def tell_server(self, frame: dict[str, Any]) -> None:
         self._link.send(frame)
@@ -195,11 +229,7 @@ class SessionClient:
         self._save()
 
     async def _create(self) -> None:
-        answer = await self._http.post(urljoin(self._base, "sessions/"), json={})
-        body = answer.json() if "json" in answer.headers.get("content-type", "") else {}
-        if answer.is_client_error and "name" in body:
-            raise Refused(body)
-        answer.raise_for_status()
+        body = await self._rest.create()
         self._saved.token = body["token"]
         self._saved.websocket = (body.get("endpoints") or {}).get("websocket")
         for log, place in (body.get("positions") or {}).items():
@@ -207,13 +237,9 @@ class SessionClient:
                 self._saved.positions[log] = place
                 self.core.logs[log] = positions.parse(place)
 
-    def _websocket_url(self) -> str:
-        parts = urlsplit(urljoin(self._base, self._saved.websocket or WEBSOCKET_PATH))
-        scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
-        return urlunsplit(parts._replace(scheme=scheme))
-
     async def _run(self) -> None:
-        self._stop(await self._link.run(Address(self._websocket_url(), self._saved.token or "", self._headers)))
+        url = websocket_url(self._base, self._saved.websocket or WEBSOCKET_PATH)
+        self._stop(await self._link.run(Address(url, self._saved.token or "", self._headers)))
 
     def _receive(self, frame: dict[str, Any]) -> None:
         self._perform(self.core.receive(frame))
@@ -233,9 +259,8 @@ class SessionClient:
             return
         self._stopped = Stopped(leave.code, leave.name)
         self._stats.state = "closed" if self._closed else "failed"
-        for answer in self._answers.values():
-            _fail(answer, self._stopped)
-        for waiter in (one for many in self._wanted.values() for one in many):
+        self._pace.cancel()
+        for waiter in (one for waiting in (self._answers, self._wanted) for many in waiting.values() for one in many):
             _fail(waiter, self._stopped)
         self._answers.clear()
         self._wanted.clear()
@@ -253,7 +278,7 @@ class SessionClient:
         if self._stopped:
             answer.set_exception(self._stopped)
         else:
-            self._answers[seq] = answer
+            self._answers.setdefault(seq, []).append(answer)
         self._save()
         self._perform(effects)
         return answer
@@ -287,19 +312,22 @@ class SessionClient:
     def _settle(self, effect: Settle) -> None:
         seq, receipt = effect.seq, effect.receipt
         self._save()
-        answer = self._answers.pop(seq, None)
+        answers = self._answers.pop(seq, [])
         if receipt["ok"]:
-            if answer is not None and not answer.done():
-                answer.set_result(receipt)
+            for answer in answers:
+                if not answer.done():
+                    answer.set_result(receipt)
         else:
-            _fail(answer, Refused(receipt["error"]))
+            for answer in answers:
+                _fail(answer, Refused(receipt["error"]))
             self._listeners.call("refused", {"seq": seq, **receipt["error"]})
         self._settled.set()
 
     def _abandon(self, effect: Abandon) -> None:
         frame = effect.frame
         self._save()
-        _fail(self._answers.pop(frame["seq"], None), Unsent(frame))
+        for answer in self._answers.pop(frame["seq"], []):
+            _fail(answer, Unsent(frame))
         self._listeners.call("unsent", frame)
         self._settled.set()
 
@@ -337,13 +365,7 @@ class SessionClient:
     async def _load(self, log: str, url: str) -> None:
         """Get a large document; if that fails, a new connection gives a new verdict."""
         try:
-            headers = {"authorization": f"Bearer {self._saved.token}"}
-            answer = await self._http.get(urljoin(self._base, url), headers=headers)
-            answer.raise_for_status()
-            epoch, version, tag = answer.headers["etag"].strip('"').split(".")
-            body = answer.json()
-            data = body["data"] if isinstance(body, dict) and "data" in body and "version" in body else body
-            self._perform(self.core.fetched(log, positions.Position(epoch, int(version), tag), data))
+            self._perform(self.core.fetched(log, *await self._rest.document(url)))
         except (httpx.HTTPError, KeyError, ValueError) as error:
             self._listeners.call("error", {"name": "snapshot_failed", "message": str(error)})
             await self._link.leave(CLIENT_OUT_OF_ORDER)
@@ -355,8 +377,8 @@ class SessionClient:
         self._storage.save(self._saved)
 
 
-def _fail(answer: asyncio.Future[Any] | None, error: ClientError) -> None:
-    if answer is not None and not answer.done():
+def _fail(answer: asyncio.Future[Any], error: ClientError) -> None:
+    if not answer.done():
         answer.set_exception(error)
 
 
