@@ -47,6 +47,7 @@ class DocumentWindow:
     id: int
     window: Window
     size: int
+    encrypted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,17 +202,18 @@ def windows(statements: Statements, session: uuid.UUID, asked: dict[str, int | N
         return {}
     names = sorted(asked)
     rows = statements.fetch(
-        f"SELECT name, id, epoch, version, chain, oldest_revision, size, oldest_chain FROM {_DOCUMENT}"
+        f"SELECT name, id, epoch, version, chain, oldest_revision, size, encrypted, oldest_chain FROM {_DOCUMENT}"
         f" WHERE session_id = %s AND name IN ({marks(len(names))})",
         [statements.uuid(session), *names],
     )
     places = [(row[1], offset) for row in rows if (offset := asked[row[0]]) is not None and 0 < offset < row[3]]
     tags = _tags(statements, places)
     found = {}
-    for name, key, epoch, version, link, oldest, size, before in rows:
+    for name, key, epoch, version, link, oldest, size, encrypted, before in rows:
         tags.setdefault((key, oldest - 1), chain.tag(bytes(before)))
         head = Position(epoch, version, chain.tag(bytes(link)) if version else "")
-        found[name] = DocumentWindow(key, Window(head, oldest, tags.get((key, asked[name] or 0))), size)
+        window = Window(head, oldest, tags.get((key, asked[name] or 0)))
+        found[name] = DocumentWindow(key, window, size, bool(encrypted))
     return found
 
 

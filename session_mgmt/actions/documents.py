@@ -128,6 +128,13 @@ def _answered(session: uuid.UUID, name: str, given: Any, run: Runner) -> dict[st
     statements = Statements(connections[using])
     bodies.ensure(using, session, name, most=settings().max_documents, at=clock.read(using))
     window = bodies.windows(statements, session, {name: asked.offset if asked else None})[name]
+    answer = _told(using, statements, window, asked, given, run)
+    return {**answer, "encrypted": True} if window.encrypted else answer
+
+
+def _told(
+    using: str, statements: Statements, window: DocumentWindow, asked: Position | None, given: Any, run: Runner
+) -> dict[str, Any]:
     verdict = _verdict(asked, given, window)
     if verdict.mode is Mode.UP_TO_DATE:
         return {"mode": "up_to_date", "reason": verdict.reason, "position": window.window.head.as_json()}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -46,6 +46,7 @@ class Log:
     head: Position
     asked: Position | None
     verdict: Verdict
+    encrypted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,9 +311,8 @@ def _look_at_documents(
     found = {}
     for name, document in seen.items():
         log = STATE + name
-        found[log] = _log(
-            log, document_key(document.id), document.id, documents[name], document.window, given=logs[log]
-        )
+        key, asked, window = document_key(document.id), documents[name], document.window
+        found[log] = replace(_log(log, key, document.id, asked, window, given=logs[log]), encrypted=document.encrypted)
     return found
 
 

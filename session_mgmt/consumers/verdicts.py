@@ -12,7 +12,11 @@ _DISCONTINUOUS = (Reason.HISTORY_LOST, Reason.EPOCH_CHANGED)
 
 
 def as_json(log: Log) -> dict[str, Any]:
-    """One log's verdict."""
+    """One log's verdict. A client must know what not to keep in clear."""
+    return {**_mode(log), **({"encrypted": True} if log.encrypted else {})}
+
+
+def _mode(log: Log) -> dict[str, Any]:
     verdict = log.verdict
     if verdict.mode is Mode.UP_TO_DATE:
         reason = {"reason": str(verdict.reason)} if verdict.reason is Reason.FROM_NOW else {}
