@@ -4,10 +4,12 @@ import { Auth } from "./auth";
 import type { SyncOptions } from "./batch";
 import { Connection } from "./connection";
 import { ConnectionControls } from "./controls";
-import { Credentials, type CreateOptions } from "./credentials";
+import type { Copies } from "./copies";
+import { Credentials } from "./credentials";
+import type { Owner } from "./database";
 import { Documents, fetchDocument } from "./documents";
 import { Emitter, type Unsubscribe } from "./emitter";
-import { environment, type Environment, type Surroundings } from "./environment";
+import { environment, type Clock, type Environment } from "./environment";
 import { quiet, SessionError } from "./errors";
 import type { SessionEntry, SessionEvents, Status } from "./events";
 import { AGENT } from "./frames";
@@ -16,6 +18,7 @@ import type { Strategy, SuccessorReceipt, Verdict } from "./frames";
 import { sessionInfo, type SessionInfo } from "./info";
 import { Life } from "./life";
 import { Logbook } from "./logbook";
+import { absolute, openCopies, tellLater, warnOnce, type StartOptions } from "./options";
 import { DEFAULT_BOUNDS, type OutboxBounds } from "./outbox";
 import type { DocumentHead } from "./past";
 import { ClientRecord } from "./record";
@@ -29,26 +32,6 @@ import { Topics } from "./topics";
 import { checked, type Json } from "./values";
 import { Writer } from "./writer";
 
-export interface StartOptions extends Surroundings {
-  /** Where `session_mgmt.urls` is included. */
-  url?: string;
-  /** Whether the tabs of a browser share one session. */
-  share?: "browser" | "tab";
-  /** Separates several sessions of one site. */
-  name?: string;
-  /** Separates several clients of one page, or of frames of one tab; each needs its own. */
-  slot?: string;
-  /** Further headers of calls that use the page's own login, such as a CSRF token under another name. */
-  headers?: () => Record<string, string>;
-  create?: CreateOptions;
-  autoConnect?: boolean;
-  outbox?: Partial<OutboxBounds>;
-  /** Settles conflicts of updates that name no strategy; without it the server's settings do. */
-  strategy?: Strategy;
-  /** Whether updates go at once, or gather and go as one; 200 and 2000 milliseconds unless told. */
-  sync?: SyncOptions;
-}
-
 interface Parts {
   env: Environment;
   rest: Rest;
@@ -58,6 +41,9 @@ interface Parts {
   bounds: OutboxBounds;
   strategy: Strategy | undefined;
   sync: SyncOptions | undefined;
+  copies: Copies | null;
+  keepsSealed: boolean;
+  scope: string;
   /** Where the logs of a session begin that was created just now. */
   begins: Record<string, Position>;
 }
@@ -77,6 +63,7 @@ export class SessionClient {
   readonly #logbook: Logbook;
   readonly #writer: Writer;
   readonly #documents: Documents;
+  readonly #copies: Copies | null;
   readonly #life: Life;
   /** What the last connection told about the session; null before the first. */
   #fields: SessionFields | null = null;
@@ -92,21 +79,27 @@ export class SessionClient {
     const base = absolute(options.url ?? "/api/");
     const scope = `session-mgmt:${base}:${options.name ?? "default"}:`;
     const emitter = new Emitter<SessionEvents>();
-    const warn = warnOnce(env, emitter);
+    const tell = tellLater(env, emitter);
+    const warn = warnOnce(tell);
     const rest = new Rest(env, base, options.headers);
     const store = options.share === "tab" ? env.session : env.local;
-    const credentials = new Credentials(env, rest, new Shelf(store, scope, warn), scope);
+    const credentials = new Credentials(env, rest, new Shelf(store, scope, warn), scope, options.user);
     const begins = await credentials.obtain(options.create ?? {});
     const slot = `${scope}client:${options.slot ?? ""}:`;
-    const record = await ClientRecord.open(env, new Shelf(env.session, slot, warn), slot);
+    const [record, copies] = await Promise.all([
+      ClientRecord.open(env, new Shelf(env.session, slot, warn), slot),
+      openCopies(options, env, ownerOf(scope, credentials), tell),
+    ]);
     const { strategy, sync } = options;
+    const keepsSealed = typeof options.cache === "object" && options.cache.encrypted === true;
     const bounds = { ...DEFAULT_BOUNDS, ...options.outbox };
-    const client = new SessionClient({ env, rest, credentials, record, emitter, bounds, begins, strategy, sync });
+    const kept = { record, copies, keepsSealed, scope, begins };
+    const client = new SessionClient({ env, rest, credentials, emitter, bounds, strategy, sync, ...kept });
     if (options.autoConnect !== false) void client.#connection.connect();
     return client;
   }
 
-  private constructor({ env, rest, credentials, record, emitter, bounds, begins, strategy, sync }: Parts) {
+  private constructor({ env, rest, credentials, record, emitter, bounds, sync, copies, ...more }: Parts) {
     this.#rest = rest;
     this.#credentials = credentials;
     this.#record = record;
@@ -114,16 +107,19 @@ export class SessionClient {
     this.#connection = this.#newConnection(env);
     const logbook = (this.#logbook = this.#newLogbook());
     const writer = (this.#writer = this.#newWriter(env, bounds, sync));
-    const documents = (this.#documents = this.#newDocuments(strategy));
+    this.#copies = copies;
+    const documents = (this.#documents = this.#newDocuments(env.clock, more.strategy, more.keepsSealed));
     const timeline = new Timeline(record, emitter, this.#stats);
     const { clock } = env;
     const recovered = (receipt: SuccessorReceipt): void => this.#recovered(receipt);
-    this.#life = new Life({ credentials, record, writer, documents, logbook, timeline, emitter, clock, recovered });
-    this.#life.settleIn(begins[SESSION_LOG]);
+    const owner = (): Owner => ownerOf(more.scope, credentials);
+    const logs = { documents, logbook, timeline };
+    this.#life = new Life({ credentials, record, writer, ...logs, emitter, copies, owner, clock, recovered });
+    this.#life.settleIn(more.begins[SESSION_LOG]);
     logbook.follow(SESSION_LOG, timeline);
     this.state = documents.get("main");
     this.topics = this.#newTopics();
-    this.sessions = new Sessions(rest, credentials, emitter);
+    this.sessions = new Sessions(rest, credentials, emitter, () => this.clearCache());
     this.auth = new Auth(credentials, this.sessions, emitter);
     this.connection = new ConnectionControls(this.#connection, emitter, clock, {
       send: (data, options) => this.send(data, options),
@@ -177,6 +173,11 @@ export class SessionClient {
     return this.#documents.get(name);
   }
 
+  /** Removes the local copies of this session from the browser and keeps no more; for a button that logs out. */
+  async clearCache(): Promise<void> {
+    await this.#copies?.wipe();
+  }
+
   /** All documents of the session, without their data. */
   documents(): Promise<DocumentHead[]> {
     return this.#documents.list();
@@ -199,6 +200,7 @@ export class SessionClient {
     this.#connection.destroy();
     this.#writer.destroy();
     this.#record.release();
+    this.#copies?.close();
   }
 
   #newConnection(env: Environment): Connection {
@@ -235,10 +237,11 @@ export class SessionClient {
       replica: (name: string) => this.#documents.replica(name),
       stuck: () => this.#connection.abandon(),
     };
-    return new Writer(this.#record, env.clock, bounds, this.#emitter, this.#stats, port, sync && { ...sync, page: env.page });
+    const { page, clock } = env;
+    return new Writer(this.#record, clock, bounds, this.#emitter, this.#stats, port, sync && { ...sync, page });
   }
 
-  #newDocuments(strategy: Strategy | undefined): Documents {
+  #newDocuments(clock: Clock, strategy: Strategy | undefined, keepsSealed: boolean): Documents {
     return new Documents({
       logbook: this.#logbook,
       writer: this.#writer,
@@ -246,6 +249,10 @@ export class SessionClient {
       credentials: this.#credentials,
       record: this.#record,
       strategy,
+      clock,
+      copies: this.#copies,
+      keepsSealed,
+      cached: (document, fromCache) => this.#emitter.emit("cache", { document, fromCache }),
       denied: (document, error) => this.#tellDenied({ document }, error),
     });
   }
@@ -332,24 +339,11 @@ export class SessionClient {
   }
 }
 
+function ownerOf(scope: string, { session }: Credentials): Owner {
+  return [scope, session.user_id ?? "", session.session_id];
+}
+
 function answered(frame: ServerFrame, answer: (verdict: Verdict | SessionError) => void): void {
   if (frame.type === "reply" && frame.verdict) answer(frame.verdict);
   else if (frame.type === "error") answer(new SessionError(frame));
-}
-
-function absolute(url: string): string {
-  const page = typeof location === "undefined" ? undefined : location.href;
-  const base = new URL(url, page).href;
-  return base.endsWith("/") ? base : `${base}/`;
-}
-
-function warnOnce(env: Environment, emitter: Emitter<SessionEvents>): () => void {
-  let warned = false;
-  return () => {
-    if (warned) return;
-    warned = true;
-    const error = SessionError.local("storage_unavailable", "The browser keeps nothing; a reload loses what waits.");
-    // Not before the application has had its chance to listen.
-    env.clock.setTimeout(() => emitter.emit("error", error), 0);
-  };
 }

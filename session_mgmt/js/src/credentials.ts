@@ -34,9 +34,12 @@ export class Credentials {
   readonly #rest: Rest;
   readonly #shelf: Shelf;
   readonly #scope: string;
+  /** Who is logged in, if the page knows; then no other user's session will do. */
+  readonly #user: string | null | undefined;
   #kept: Kept | null = null;
 
-  constructor(env: Environment, rest: Rest, shelf: Shelf, scope: string) {
+  constructor(env: Environment, rest: Rest, shelf: Shelf, scope: string, user?: string | number | null) {
+    this.#user = typeof user === "number" ? String(user) : user;
     this.#env = env;
     this.#rest = rest;
     this.#shelf = shelf;
@@ -57,10 +60,10 @@ export class Credentials {
 
   /** Takes the kept session or creates one; gives where a new one's logs begin. Two tabs at once create one. */
   async obtain(options: CreateOptions): Promise<Record<string, Position>> {
-    this.#kept = this.#shelf.get<Kept>(NAME);
+    this.#kept = this.#stored();
     if (this.#kept) return {};
     return exclusive(this.#env, `${this.#scope}create`, async () => {
-      this.#kept = this.#shelf.get<Kept>(NAME);
+      this.#kept = this.#stored();
       if (this.#kept) return {};
       const answer = await this.#create(options);
       this.#keep(answer);
@@ -70,7 +73,7 @@ export class Credentials {
 
   /** Takes what another tab has put in the place of this tab's session; false if nobody did. */
   adopt(): boolean {
-    const kept = this.#shelf.get<Kept>(NAME);
+    const kept = this.#stored();
     if (!kept || kept.token === this.#kept?.token) return false;
     this.#kept = kept;
     return true;
@@ -109,6 +112,13 @@ export class Credentials {
         await new Promise<void>((resolve) => void this.#env.clock.setTimeout(resolve, wait));
       }
     }
+  }
+
+  /** What this or another tab has put there; of another user than the page's it is as good as nothing. */
+  #stored(): Kept | null {
+    const kept = this.#shelf.get<Kept>(NAME);
+    const foreign = this.#user !== undefined && kept?.session.user_id !== this.#user;
+    return foreign ? null : kept;
   }
 
   #keep({ session, token, endpoints }: Kept): void {

@@ -44,6 +44,7 @@ export interface Surroundings {
   locks?: LocksLike | null;
   BroadcastChannel?: (new (name: string) => ChannelLike) | null;
   page?: PageLike | null;
+  indexedDB?: IDBFactory | null;
 }
 
 export interface Environment {
@@ -56,6 +57,7 @@ export interface Environment {
   readonly locks: LocksLike | null;
   readonly Channel: (new (name: string) => ChannelLike) | null;
   readonly page: PageLike | null;
+  readonly indexedDB: IDBFactory | null;
 }
 
 const SYSTEM_CLOCK: Clock = {
@@ -77,6 +79,7 @@ export function environment(given: Surroundings): Environment {
     locks: given.locks === undefined ? pageLocks() : given.locks,
     Channel: given.BroadcastChannel === undefined ? pageChannel() : given.BroadcastChannel,
     page: given.page === undefined ? pageEvents() : given.page,
+    indexedDB: given.indexedDB === undefined ? pageDatabases() : given.indexedDB,
   };
 }
 
@@ -96,6 +99,15 @@ function pageLocks(): LocksLike | null {
 
 function pageChannel(): (new (name: string) => ChannelLike) | null {
   return typeof document === "undefined" ? null : ((globalThis.BroadcastChannel as never) ?? null);
+}
+
+function pageDatabases(): IDBFactory | null {
+  try {
+    // Reading the property throws where the user blocks storage.
+    return typeof document === "undefined" ? null : (globalThis.indexedDB ?? null);
+  } catch {
+    return null;
+  }
 }
 
 function pageEvents(): PageLike | null {

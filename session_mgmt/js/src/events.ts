@@ -68,11 +68,18 @@ export interface ConflictReport {
 
 type TimelineEvents = { [T in EventType]: [data: Json, entry: SessionEntry] };
 
+/** Whether what is seen of a document comes from its local copy. */
+export interface CacheReport {
+  document: string;
+  fromCache: boolean;
+}
+
 export interface SessionEvents extends TimelineEvents {
   status: [status: Status, reason: StatusReason | null];
   recovery: [receipt: RecoveryReceipt | SuccessorReceipt];
   gap: [gap: Gap];
   message: [data: Json, entry: SessionEntry];
+  cache: [report: CacheReport];
   conflict: [report: ConflictReport];
   unsent: [writes: UnsentWrite[], reason: string];
   error: [error: SessionError];

@@ -19,6 +19,8 @@ export interface Verdict {
   to?: number | null;
   position?: Position;
   error?: ErrorFields;
+  /** The server stores this document encrypted. */
+  encrypted?: boolean;
 }
 
 export interface SessionFields {

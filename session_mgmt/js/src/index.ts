@@ -1,11 +1,12 @@
 /** The public names of the browser client of session_mgmt. */
 
-export { SessionClient, type StartOptions } from "./client";
+export { SessionClient } from "./client";
+export type { CacheOptions, StartOptions } from "./options";
 export type { SyncOptions } from "./batch";
 export { SessionError, type ErrorFields } from "./errors";
 export { CLOSE } from "./codes";
 export { EVENT_TYPES } from "./events";
-export type { ConflictReport, EventType, Gap, SessionEntry, SessionEvents } from "./events";
+export type { CacheReport, ConflictReport, EventType, Gap, SessionEntry, SessionEvents } from "./events";
 export type { Status, StatusReason, UnsentWrite } from "./events";
 export type { Auth } from "./auth";
 export type { ConnectionConfig, ConnectionControls } from "./controls";

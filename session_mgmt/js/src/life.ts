@@ -2,7 +2,9 @@
 
 import { CLOSE } from "./codes";
 import type { Repair } from "./connection";
+import type { Copies } from "./copies";
 import type { Credentials } from "./credentials";
+import type { Owner } from "./database";
 import type { Documents } from "./documents";
 import type { Emitter } from "./emitter";
 import type { Clock } from "./environment";
@@ -22,6 +24,8 @@ export interface LifeParts {
   logbook: Logbook;
   timeline: Timeline;
   emitter: Emitter<SessionEvents>;
+  copies: Copies | null;
+  owner(): Owner;
   clock: Clock;
   recovered(receipt: SuccessorReceipt): void;
 }
@@ -57,8 +61,11 @@ export class Life {
 
   /** Goes over to the session that another tab has put in the place of this one's. */
   adopt(reason: string): boolean {
-    const adopted = this.#parts.credentials.adopt();
+    const { credentials, documents } = this.#parts;
+    const user = credentials.session.user_id;
+    const adopted = credentials.adopt();
     if (adopted) this.#enterSession(reason);
+    if (credentials.session.user_id !== user) documents.reset();
     return adopted;
   }
 
@@ -77,6 +84,7 @@ export class Life {
   #refused(reason: string, event: "auth_required" | "session_terminated" | "session_expired"): Repair {
     if (this.adopt(reason)) return "reconnect";
     this.#parts.credentials.forget();
+    void this.#parts.copies?.wipe();
     this.#begin(reason);
     this.#parts.timeline.announce(event, { reason });
     return "stop";
@@ -98,7 +106,8 @@ export class Life {
 
   /** Another session: its documents and its own log are other logs; topics are the same ones. */
   #enterSession(reason: string): void {
-    const { logbook } = this.#parts;
+    const { logbook, copies, owner } = this.#parts;
+    copies?.enter(owner());
     logbook.forget(logbook.names().filter((name) => !name.startsWith("topic:")));
     this.#begin(reason);
   }

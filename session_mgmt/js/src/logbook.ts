@@ -17,6 +17,10 @@ export interface Reader {
   moved?(position: Position | null): void;
   snapshot?(data: Json): void;
   awaitSnapshot?(): void;
+  /** What the server says of the place, before what follows from it. */
+  judged?(verdict: Verdict): void;
+  /** The server stores the document encrypted. */
+  sealed?(): void;
   denied?(error: SessionError): void;
 }
 
@@ -158,6 +162,8 @@ export class Logbook {
     const log = this.#logs.get(name);
     const position = answer.position;
     if (!log || log.waiting || !position) return;
+    if (answer.encrypted) log.reader.sealed?.();
+    log.reader.judged?.(answer);
     if (answer.mode === "snapshot" && answer.data !== undefined) {
       const known = log.position?.[0] === position[0] && log.position[1] >= position[1];
       if (!known) this.#replace(log, answer.data, position);
@@ -182,6 +188,8 @@ export class Logbook {
   }
 
   #judged(log: Log, verdict: Verdict): void {
+    if (verdict.encrypted) log.reader.sealed?.();
+    log.reader.judged?.(verdict);
     if (verdict.mode === "denied") {
       log.reader.denied?.(new SessionError(verdict.error ?? { name: "topic_denied" }));
     } else if (verdict.mode === "gap") this.#skip(log, verdict);

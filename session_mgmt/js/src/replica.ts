@@ -1,7 +1,7 @@
 /** One document on the client's side: what the server confirmed, and on top of it what is on its way. */
 
 import { guarded, type Unsubscribe } from "./emitter";
-import type { Position, UpdateFrame } from "./frames";
+import type { Position, UpdateFrame, Verdict } from "./frames";
 import { mergePatch } from "./merge";
 import { apply, type Operation } from "./operations";
 import type { Write } from "./outbox";
@@ -9,7 +9,8 @@ import * as pointer from "./pointer";
 import { equal, type Json } from "./values";
 
 export interface Change {
-  origin: "local" | "server";
+  /** `cache` is a value of the local copy, from before the server has answered. */
+  origin: "local" | "server" | "cache";
   version: number;
 }
 
@@ -28,12 +29,21 @@ export class Replica {
   #view: Json = {};
   /** A snapshot is on its way, so answers may be ahead of the confirmed value. */
   #loading = true;
+  /** Whether listeners were told what there was at the start. */
+  #told = true;
+  /** The version that makes a local copy as good as what the server has; null if it is no copy any more. */
+  #awaited: number | null = null;
   readonly #pending = new Map<Write, Position | null>();
   readonly #watches = new Set<Watch>();
 
   /** What the application sees. Operations are total, so the pending ones apply to whatever was confirmed. */
   get view(): Json {
     return this.#view;
+  }
+
+  /** What the server confirmed. */
+  get confirmed(): Json {
+    return this.#confirmed;
   }
 
   get version(): number {
@@ -44,11 +54,31 @@ export class Replica {
     return this.#pending.size;
   }
 
+  /** True while the server has not said whether the local copy is up to date, or sent what it lacks. */
+  get fromCache(): boolean {
+    return this.#awaited !== null;
+  }
+
+  /** Takes a local copy for the confirmed value, as if a connection had been lost there. */
+  restore(data: Json, position: Position): void {
+    this.#confirmed = this.#view = data;
+    this.moved(position);
+    this.#awaited = Infinity;
+    this.#told = false;
+  }
+
+  /** Tells what the local copy shows to those who began to listen right after the start. */
+  announce(): void {
+    if (this.#told) return;
+    this.#told = true;
+    this.#notify("cache");
+  }
+
   on(path: string, listener: Listener): Unsubscribe {
     const tokens = pointer.parse(path);
     // Before the server has said anything, only this tab's unanswered writes of an earlier page can be here: the
     // listener has not been shown them, and a value that stays what they made it would never be told.
-    const value = this.position === null ? undefined : pointer.valueAt(this.#view, tokens);
+    const value = this.position === null || !this.#told ? undefined : pointer.valueAt(this.#view, tokens);
     const watch: Watch = { tokens, value, listener };
     this.#watches.add(watch);
     return () => void this.#watches.delete(watch);
@@ -87,6 +117,13 @@ export class Replica {
     this.#loading = true;
   }
 
+  /** The server says what has become of the place where the local copy stands. */
+  judged({ mode, to }: Verdict): void {
+    if (this.#awaited === null) return;
+    if (mode === "up_to_date") this.#awaited = null;
+    else this.#awaited = mode === "entries" ? (to ?? Infinity) : Infinity;
+  }
+
   /** Applies one version's operations; `own` is the number of this client's write that made it. Then `settled`. */
   advance(operations: readonly Operation[], own: number | null): void {
     this.#confirmed = apply(this.#confirmed, operations);
@@ -97,12 +134,24 @@ export class Replica {
   /** Takes a snapshot. Writes up to `decided` were answered before it was made, so it holds what they did. */
   replace(data: Json, decided: number): void {
     this.#confirmed = data;
+    this.#awaited = null;
     this.#forget((write) => write.seq <= decided);
   }
 
   /** Shows what `advance` and `replace` did. */
   settled(): void {
     this.#forget((_, at) => at !== null && !this.#loading && (at[0] !== this.position?.[0] || at[1] <= this.version));
+    if (this.#awaited !== null && this.version >= this.#awaited) this.#awaited = null;
+    this.#told = true;
+    this.#rebuild();
+    this.#notify("server");
+  }
+
+  /** This client may not see any more what it saw. */
+  reset(): void {
+    this.#confirmed = {};
+    this.#awaited = null;
+    this.#told = true;
     this.#rebuild();
     this.#notify("server");
   }

@@ -27,8 +27,11 @@ export class Sessions {
   readonly #rest: Rest;
   readonly #credentials: Credentials;
   readonly #emitter: Emitter<SessionEvents>;
+  readonly #ended: () => Promise<void>;
 
-  constructor(rest: Rest, credentials: Credentials, emitter: Emitter<SessionEvents>) {
+  /** `ended`: this client's own session is no more. */
+  constructor(rest: Rest, credentials: Credentials, emitter: Emitter<SessionEvents>, ended: () => Promise<void>) {
+    this.#ended = ended;
     this.#rest = rest;
     this.#credentials = credentials;
     this.#emitter = emitter;
@@ -50,6 +53,7 @@ export class Sessions {
 
   async terminateSession(id = this.#own()): Promise<void> {
     await this.#call("DELETE", id);
+    if (id === this.#own()) await this.#ended();
   }
 
   async getActiveSessions(): Promise<SessionInfo[]> {

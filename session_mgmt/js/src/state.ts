@@ -61,6 +61,11 @@ export class StateDocument {
     return this.#replica.position;
   }
 
+  /** True while what is seen is the local copy (option `cache`), and the server has not said what it lacks. */
+  get fromCache(): boolean {
+    return this.#replica.fromCache;
+  }
+
   /** Updates that the server has not answered. */
   get pending(): number {
     return this.#replica.pending;

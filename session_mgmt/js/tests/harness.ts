@@ -1,5 +1,7 @@
 /** A browser with tabs in memory, and a clock that the tests move. */
 
+import "fake-indexeddb/auto";
+import { IDBFactory } from "fake-indexeddb";
 import { afterEach, beforeEach, vi } from "vitest";
 import { SessionClient, type SessionEvents, type StartOptions } from "../src/index";
 import { FakeLocks, FakeServer, MemoryStore } from "../src/testing";
@@ -38,13 +40,14 @@ export class Tab {
   }
 
   async open(options: StartOptions = {}): Promise<SessionClient> {
-    const { server, local, locks } = this.browser;
+    const { server, local, locks, databases } = this.browser;
     const started = SessionClient.start({
       url: "http://shop.test/api/",
       WebSocket: server.WebSocket,
       fetch: server.fetch,
       storage: { local, session: this.storage },
       locks,
+      indexedDB: databases,
       page: this.page.page,
       // Tabs draw different names for themselves; waits stay near the middle of their bounds.
       random: () => 0.5 + this.number * 1e-6,
@@ -72,6 +75,7 @@ export class Tab {
 export class Browser {
   readonly local = new MemoryStore();
   readonly locks = new FakeLocks();
+  readonly databases = new IDBFactory();
 
   constructor(readonly server = new FakeServer()) {}
 

@@ -2,7 +2,7 @@
 
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import type { SessionClient } from "../src/index";
+import type { SessionClient, StartOptions } from "../src/index";
 import { Browser, pass, type Tab, turns, until, useFakeClock } from "./harness";
 
 useFakeClock();
@@ -18,12 +18,21 @@ class World {
   readonly browser = new Browser();
   readonly pages: Page[] = [];
   additions = 0;
+  /** The sum of all that pages were shown from their local copies. */
+  copies = 0;
+  /** Versions that went back within a page. */
+  readonly backwards: [from: number, to: number][] = [];
+  readonly #options: StartOptions;
   #publications = 0;
+
+  constructor(options: StartOptions) {
+    this.#options = options;
+  }
 
   async begin(): Promise<void> {
     for (let n = 0; n < 2; n += 1) {
       const tab = this.browser.tab();
-      const page = { tab, client: await tab.openConnected(), published: [], heard: [] };
+      const page = { tab, client: await tab.openConnected(this.#options), published: [], heard: [] };
       this.#listen(page);
       this.pages.push(page);
     }
@@ -44,9 +53,18 @@ class World {
 
   async reload(at: number): Promise<void> {
     const page = this.pages[at] as Page;
+    const shown = page.client.state.get("/visits") ?? 0;
     await page.tab.close(page.client);
-    page.client = await page.tab.open();
+    page.client = await page.tab.open({ ...this.#options, autoConnect: false });
+    if (this.#options.cache) {
+      this.copies += page.client.state.fromCache ? 1 : 0;
+      // What a page had shown, its own pending additions included, the next one shows before anything answers.
+      expect(page.client.state.get("/visits") ?? 0).toBeGreaterThanOrEqual(shown);
+      expect(page.client.state.get("/visits") ?? 0).toBeLessThanOrEqual(this.additions);
+    }
     this.#listen(page);
+    void page.client.connection.connect();
+    await turns();
   }
 
   async heal(): Promise<void> {
@@ -64,6 +82,11 @@ class World {
   }
 
   #listen(page: Page): void {
+    let seen = page.client.state.version;
+    page.client.state.on("/visits", (_, { version }) => {
+      if (version < seen) this.backwards.push([seen, version]);
+      seen = version;
+    });
     page.client.topics.subscribe("t", (data) => void page.heard.push(data));
   }
 }
@@ -93,9 +116,17 @@ function busy(browser: Browser): void {
   browser.server.refuse({ name: "busy", temporary: true });
 }
 
-test("every write happens once and every reader sees everything once", { timeout: 60_000 }, async () => {
+const kinds: [what: string, options: StartOptions, runs: number][] = [
+  ["no copies", {}, 150],
+  ["local copies", { cache: "indexeddb" }, 150],
+  ["local copies and delayed updates", { cache: "indexeddb", sync: { mode: "delayed", delay: 50 } }, 50],
+];
+
+const title = "with %s every write happens once and every reader sees everything once";
+test.each(kinds)(title, { timeout: 60_000 }, async (_, options, numRuns) => {
+  let copies = 0;
   const run = fc.asyncProperty(fc.array(step, { maxLength: 30 }), async (steps) => {
-    const world = new World();
+    const world = new World(options);
     await world.begin();
     for (const [, act] of steps) await act(world);
     await world.heal();
@@ -104,12 +135,15 @@ test("every write happens once and every reader sees everything once", { timeout
     expect(server.session.document("main").value.visits ?? 0).toBe(world.additions);
     expect(new Set(stored).size).toBe(stored.length);
     expect(server.connected).toBe(2);
+    expect(world.backwards).toEqual([]);
     for (const { client, published, heard } of world.pages) {
       expect(client.state.get("/visits") ?? 0).toBe(world.additions);
       expect(stored.filter((n) => published.includes(n))).toEqual(published);
       expect(heard).toEqual(stored);
       client.destroy();
     }
+    copies += world.copies;
   });
-  await fc.assert(run, { numRuns: 150, seed: 20261123 });
+  await fc.assert(run, { numRuns, seed: 20261123 });
+  expect(copies > 0).toBe(options.cache !== undefined);
 });

@@ -76,6 +76,7 @@ export interface Surroundings {
 	locks?: LocksLike | null;
 	BroadcastChannel?: (new (name: string) => ChannelLike) | null;
 	page?: PageLike | null;
+	indexedDB?: IDBFactory | null;
 }
 export interface Environment {
 	readonly Socket: SocketClass;
@@ -87,6 +88,7 @@ export interface Environment {
 	readonly locks: LocksLike | null;
 	readonly Channel: (new (name: string) => ChannelLike) | null;
 	readonly page: PageLike | null;
+	readonly indexedDB: IDBFactory | null;
 }
 /** Full jitter: the wait before an attempt is anything between nothing and a bound that grows. */
 export interface RetryPolicy {
@@ -171,6 +173,8 @@ export interface Verdict {
 	to?: number | null;
 	position?: Position;
 	error?: ErrorFields;
+	/** The server stores this document encrypted. */
+	encrypted?: boolean;
 }
 export interface SessionFields {
 	session_id: string;
@@ -369,7 +373,7 @@ export interface CreateOptions {
 }
 declare class Credentials {
 	#private;
-	constructor(env: Environment, rest: Rest, shelf: Shelf, scope: string);
+	constructor(env: Environment, rest: Rest, shelf: Shelf, scope: string, user?: string | number | null);
 	get token(): string;
 	get session(): SessionFields;
 	get endpoints(): Endpoints;
@@ -455,6 +459,11 @@ export type TimelineEvents = {
 		entry: SessionEntry
 	];
 };
+/** Whether what is seen of a document comes from its local copy. */
+export interface CacheReport {
+	document: string;
+	fromCache: boolean;
+}
 export interface SessionEvents extends TimelineEvents {
 	status: [
 		status: Status,
@@ -469,6 +478,9 @@ export interface SessionEvents extends TimelineEvents {
 	message: [
 		data: Json,
 		entry: SessionEntry
+	];
+	cache: [
+		report: CacheReport
 	];
 	conflict: [
 		report: ConflictReport
@@ -510,7 +522,8 @@ export interface RecoveredSession extends CreatedSession {
 }
 export declare class Sessions {
 	#private;
-	constructor(rest: Rest, credentials: Credentials, emitter: Emitter<SessionEvents>);
+	/** `ended`: this client's own session is no more. */
+	constructor(rest: Rest, credentials: Credentials, emitter: Emitter<SessionEvents>, ended: () => Promise<void>);
 	/** A further session with the page's own login; this client stays with its own. */
 	createSession(options?: CreateOptions): Promise<CreatedSession>;
 	getSession(id?: string): Promise<SessionInfo>;
@@ -535,87 +548,6 @@ export declare class Auth {
 	validate(permission?: string): Promise<Validation>;
 	/** Calls back when the token is no good any more: let the user log in, then start again. */
 	onAuthRequired(listener: (data: Json, entry: SessionEntry) => void): Unsubscribe;
-}
-declare class ClientRecord {
-	#private;
-	private constructor();
-	/**
-	 * The record of this tab. If another tab holds its lock, this tab's storage is a copy of the other's: the copied
-	 * writes are the other's to send, and this tab starts as a new client.
-	 */
-	static open(env: Environment, shelf: Shelf, scope: string): Promise<ClientRecord>;
-	get session(): string | null;
-	get client(): string | null;
-	get next(): number;
-	set next(seq: number);
-	belongTo(session: string, client: string | null): void;
-	/** The unanswered writes of an earlier page, in the order of their numbers. */
-	writes(): [
-		seq: number,
-		write: WriteFrame
-	][];
-	keep(seq: number, write: WriteFrame): void;
-	drop(seq: number): void;
-	position(log: string): Position | null;
-	setPosition(log: string, position: Position | null): void;
-	release(): void;
-}
-export interface OutboxBounds {
-	writes: number;
-	bytes: number;
-}
-export interface Write {
-	seq: number;
-	frame: WriteFrame;
-	bytes: number;
-	/** It may have reached the server, so its number can never be given to another write. */
-	sent: boolean;
-	/** The last one, while more may be added to it: not sent until it is released. */
-	held: boolean;
-	/** Transmissions on this connection that have no receipt yet. */
-	unanswered: number;
-	settle?: (receipt: ReceiptFrame | SessionError) => void;
-}
-export interface Change {
-	origin: "local" | "server";
-	version: number;
-}
-export type Listener = (value: Json | undefined, change: Change) => void;
-declare class Replica {
-	#private;
-	/** Where the confirmed value stands; null until the server has sent it. */
-	position: Position | null;
-	/** What the application sees. Operations are total, so the pending ones apply to whatever was confirmed. */
-	get view(): Json;
-	get version(): number;
-	get pending(): number;
-	on(path: string, listener: Listener): Unsubscribe;
-	/** Shows a write before the server has answered it. */
-	expect(write: Write): void;
-	/** An unsent write says something else now. */
-	amended(origin: Change["origin"]): void;
-	/** A write was answered. What it did is in the confirmed value, at once or as soon as that has reached `position`. */
-	answered(write: Write, position: Position | null): void;
-	/** The confirmed value now stands here; null when another life of the document begins. */
-	moved(position: Position | null): void;
-	/** The server says that a snapshot will come: until then answers may be ahead of what is here. */
-	awaitSnapshot(): void;
-	/** Applies one version's operations; `own` is the number of this client's write that made it. Then `settled`. */
-	advance(operations: readonly Operation[], own: number | null): void;
-	/** Takes a snapshot. Writes up to `decided` were answered before it was made, so it holds what they did. */
-	replace(data: Json, decided: number): void;
-	/** Shows what `advance` and `replace` did. */
-	settled(): void;
-	dropPending(): void;
-	clear(): void;
-}
-/** When updates are sent; times in milliseconds. */
-export interface SyncOptions {
-	mode: "immediate" | "delayed";
-	/** Without a further update. */
-	delay?: number;
-	/** After the first update, however many follow. */
-	maxDelay?: number;
 }
 export interface HeartbeatPort {
 	/** Asks the server for a sign of life. */
@@ -804,6 +736,92 @@ export interface UpdateResult {
 	overwrote: string[];
 	conflicts: NonNullable<ReceiptFrame["conflicts"]>;
 }
+declare class ClientRecord {
+	#private;
+	private constructor();
+	/**
+	 * The record of this tab. If another tab holds its lock, this tab's storage is a copy of the other's: the copied
+	 * writes are the other's to send, and this tab starts as a new client.
+	 */
+	static open(env: Environment, shelf: Shelf, scope: string): Promise<ClientRecord>;
+	get session(): string | null;
+	get client(): string | null;
+	get next(): number;
+	set next(seq: number);
+	belongTo(session: string, client: string | null): void;
+	/** The unanswered writes of an earlier page, in the order of their numbers. */
+	writes(): [
+		seq: number,
+		write: WriteFrame
+	][];
+	keep(seq: number, write: WriteFrame): void;
+	drop(seq: number): void;
+	position(log: string): Position | null;
+	setPosition(log: string, position: Position | null): void;
+	release(): void;
+}
+export interface OutboxBounds {
+	writes: number;
+	bytes: number;
+}
+export interface Write {
+	seq: number;
+	frame: WriteFrame;
+	bytes: number;
+	/** It may have reached the server, so its number can never be given to another write. */
+	sent: boolean;
+	/** The last one, while more may be added to it: not sent until it is released. */
+	held: boolean;
+	/** Transmissions on this connection that have no receipt yet. */
+	unanswered: number;
+	settle?: (receipt: ReceiptFrame | SessionError) => void;
+}
+export interface Change {
+	/** `cache` is a value of the local copy, from before the server has answered. */
+	origin: "local" | "server" | "cache";
+	version: number;
+}
+export type Listener = (value: Json | undefined, change: Change) => void;
+declare class Replica {
+	#private;
+	/** Where the confirmed value stands; null until the server has sent it. */
+	position: Position | null;
+	/** What the application sees. Operations are total, so the pending ones apply to whatever was confirmed. */
+	get view(): Json;
+	/** What the server confirmed. */
+	get confirmed(): Json;
+	get version(): number;
+	get pending(): number;
+	/** True while the server has not said whether the local copy is up to date, or sent what it lacks. */
+	get fromCache(): boolean;
+	/** Takes a local copy for the confirmed value, as if a connection had been lost there. */
+	restore(data: Json, position: Position): void;
+	/** Tells what the local copy shows to those who began to listen right after the start. */
+	announce(): void;
+	on(path: string, listener: Listener): Unsubscribe;
+	/** Shows a write before the server has answered it. */
+	expect(write: Write): void;
+	/** An unsent write says something else now. */
+	amended(origin: Change["origin"]): void;
+	/** A write was answered. What it did is in the confirmed value, at once or as soon as that has reached `position`. */
+	answered(write: Write, position: Position | null): void;
+	/** The confirmed value now stands here; null when another life of the document begins. */
+	moved(position: Position | null): void;
+	/** The server says that a snapshot will come: until then answers may be ahead of what is here. */
+	awaitSnapshot(): void;
+	/** The server says what has become of the place where the local copy stands. */
+	judged({ mode, to }: Verdict): void;
+	/** Applies one version's operations; `own` is the number of this client's write that made it. Then `settled`. */
+	advance(operations: readonly Operation[], own: number | null): void;
+	/** Takes a snapshot. Writes up to `decided` were answered before it was made, so it holds what they did. */
+	replace(data: Json, decided: number): void;
+	/** Shows what `advance` and `replace` did. */
+	settled(): void;
+	/** This client may not see any more what it saw. */
+	reset(): void;
+	dropPending(): void;
+	clear(): void;
+}
 export interface WriteOptions {
 	/** Before the write was sent, aborting takes it back; later, it only ends the waiting. */
 	signal?: AbortSignal;
@@ -832,6 +850,8 @@ export declare class StateDocument {
 	/** The number of the last change that this client has seen. */
 	get version(): number;
 	get position(): Position | null;
+	/** True while what is seen is the local copy (option `cache`), and the server has not said what it lacks. */
+	get fromCache(): boolean;
 	/** Updates that the server has not answered. */
 	get pending(): number;
 	/** The value at a path (RFC 6901), own pending writes included; undefined if none. Not to be changed in place. */
@@ -927,6 +947,42 @@ export declare class ConnectionControls {
 	/** Goes before what the server says. */
 	setConnectionConfig({ deadline, ...retry }: ConnectionConfig): void;
 }
+/** When updates are sent; times in milliseconds. */
+export interface SyncOptions {
+	mode: "immediate" | "delayed";
+	/** Without a further update. */
+	delay?: number;
+	/** After the first update, however many follow. */
+	maxDelay?: number;
+}
+export interface CacheOptions {
+	store: "indexeddb";
+	/** Keep copies of documents that the server stores encrypted too; in this browser they are not. */
+	encrypted?: boolean;
+}
+export interface StartOptions extends Surroundings {
+	/** Where `session_mgmt.urls` is included. */
+	url?: string;
+	/** Whether the tabs of a browser share one session. */
+	share?: "browser" | "tab";
+	/** Separates several sessions of one site. */
+	name?: string;
+	/** Separates several clients of one page, or of frames of one tab; each needs its own. */
+	slot?: string;
+	/** Further headers of calls that use the page's own login, such as a CSRF token under another name. */
+	headers?: () => Record<string, string>;
+	create?: CreateOptions;
+	autoConnect?: boolean;
+	outbox?: Partial<OutboxBounds>;
+	/** Settles conflicts of updates that name no strategy; without it the server's settings do. */
+	strategy?: Strategy;
+	/** Whether updates go at once, or gather and go as one; 200 and 2000 milliseconds unless told. */
+	sync?: SyncOptions;
+	/** Keeps documents in this browser, so that they are seen before the server answers, or without a network. */
+	cache?: "indexeddb" | CacheOptions;
+	/** The `user_id` of who is logged in, null for nobody: a session of anybody else in this browser is not continued. */
+	user?: string | number | null;
+}
 /** Who reads a log. */
 export interface Reader {
 	/** Where to begin, from an earlier page; null for "from now on", or "everything" for a document. */
@@ -939,6 +995,10 @@ export interface Reader {
 	moved?(position: Position | null): void;
 	snapshot?(data: Json): void;
 	awaitSnapshot?(): void;
+	/** What the server says of the place, before what follows from it. */
+	judged?(verdict: Verdict): void;
+	/** The server stores the document encrypted. */
+	sealed?(): void;
 	denied?(error: SessionError): void;
 }
 export interface LogbookPort {
@@ -1014,25 +1074,6 @@ export declare class Topics {
 	ephemeral(topic: string, data: Json): void;
 	clear(): void;
 }
-export interface StartOptions extends Surroundings {
-	/** Where `session_mgmt.urls` is included. */
-	url?: string;
-	/** Whether the tabs of a browser share one session. */
-	share?: "browser" | "tab";
-	/** Separates several sessions of one site. */
-	name?: string;
-	/** Separates several clients of one page, or of frames of one tab; each needs its own. */
-	slot?: string;
-	/** Further headers of calls that use the page's own login, such as a CSRF token under another name. */
-	headers?: () => Record<string, string>;
-	create?: CreateOptions;
-	autoConnect?: boolean;
-	outbox?: Partial<OutboxBounds>;
-	/** Settles conflicts of updates that name no strategy; without it the server's settings do. */
-	strategy?: Strategy;
-	/** Whether updates go at once, or gather and go as one; 200 and 2000 milliseconds unless told. */
-	sync?: SyncOptions;
-}
 export declare class SessionClient {
 	#private;
 	readonly state: StateDocument;
@@ -1062,6 +1103,8 @@ export declare class SessionClient {
 	flush(): void;
 	/** A named document; `main` is `state`. */
 	document(name: string): StateDocument;
+	/** Removes the local copies of this session from the browser and keeps no more; for a button that logs out. */
+	clearCache(): Promise<void>;
 	/** All documents of the session, without their data. */
 	documents(): Promise<DocumentHead[]>;
 	stats(): ClientStats;

@@ -82,6 +82,8 @@ export interface Verdict {
 	to?: number | null;
 	position?: Position;
 	error?: ErrorFields;
+	/** The server stores this document encrypted. */
+	encrypted?: boolean;
 }
 export interface SessionFields {
 	session_id: string;
@@ -161,6 +163,8 @@ declare class FakeDocument extends FakeLog {
 	value: Json;
 	/** The address of the body, if snapshots are to be fetched. */
 	url: string | null;
+	/** The server stores it encrypted, and says so. */
+	encrypted: boolean;
 	readonly labels: Map<string, number>;
 	/** What `conflicts/` tells; with `keep` = `client` the whole document becomes `client`. */
 	readonly conflicts: Json[];
@@ -212,11 +216,12 @@ export interface FakeClient {
 declare class FakeSession {
 	readonly id: string;
 	readonly token: string;
+	readonly user: string | null;
 	state: SessionFields["state"];
 	readonly log: FakeLog;
 	readonly documents: Map<string, FakeDocument>;
 	readonly clients: Map<string, FakeClient>;
-	constructor(id: string, token: string);
+	constructor(id: string, token: string, user: string | null);
 	document(name: string): FakeDocument;
 	newClient(id: string): FakeClient;
 	fields(): SessionFields;
@@ -243,6 +248,8 @@ export declare class FakeServer {
 	/** Effects happen, but their receipts are lost. */
 	swallowReceipts: boolean;
 	recoverable: boolean;
+	/** Whose sessions it makes. */
+	user: string | null;
 	/** No request is answered. */
 	offline: boolean;
 	/** What `connected` says beside the fixed part, such as `retry` or `limits`. */

@@ -79,6 +79,8 @@ export class FakeDocument extends FakeLog {
   value: Json = {};
   /** The address of the body, if snapshots are to be fetched. */
   url: string | null = null;
+  /** The server stores it encrypted, and says so. */
+  encrypted = false;
   readonly labels = new Map<string, number>();
   /** What `conflicts/` tells; with `keep` = `client` the whole document becomes `client`. */
   readonly conflicts: Json[] = [];
@@ -101,7 +103,8 @@ export class FakeDocument extends FakeLog {
   }
 
   override verdict(asked: Position | null): Verdict {
-    return asked ? super.verdict(asked) : this.gap(null, "first");
+    const verdict = asked ? super.verdict(asked) : this.gap(null, "first");
+    return this.encrypted ? { ...verdict, encrypted: true } : verdict;
   }
 
   protected override gap(_from: number | null, reason: string): Verdict {

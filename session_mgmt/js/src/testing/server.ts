@@ -1,6 +1,7 @@
 /**
  * A server in memory that speaks session-mgmt.v1 to any number of clients, and can be made to fail. It applies every
- * update at the head, whatever its base and strategy, allows every topic but those in `denied`, and knows one user.
+ * update at the head, whatever its base and strategy, and allows every log but the topics, and `state:<name>`, in
+ * `denied`.
  */
 
 import { CLOSE, closeName, mayReconnect } from "../codes";
@@ -35,6 +36,8 @@ export class FakeServer {
   /** Effects happen, but their receipts are lost. */
   swallowReceipts = false;
   recoverable = true;
+  /** Whose sessions it makes. */
+  user: string | null = "7";
   /** No request is answered. */
   offline = false;
   /** What `connected` says beside the fixed part, such as `retry` or `limits`. */
@@ -278,9 +281,9 @@ export class FakeServer {
 
   #log(session: FakeSession, name: string): FakeLog | null {
     if (name === "session") return session.log;
-    if (name.startsWith("state:")) return session.document(name.slice("state:".length));
-    const topic = name.slice("topic:".length);
-    return this.denied.has(topic) ? null : this.topic(topic);
+    const [, kind, rest = ""] = /^(\w+):(.*)$/s.exec(name) ?? [];
+    if (this.denied.has(kind === "topic" ? rest : name)) return null;
+    return kind === "state" ? session.document(rest) : this.topic(rest);
   }
 
   #bye(socket: FakeSocket, code: number, retryAfter: number | null = null): void {
@@ -325,7 +328,7 @@ export class FakeServer {
   }
 
   #created(more: object = {}): object {
-    const session = new FakeSession(this.#name("session-"), this.#name("sma_"));
+    const session = new FakeSession(this.#name("session-"), this.#name("sma_"), this.user);
     this.sessions.push(session);
     return {
       session: session.fields(),

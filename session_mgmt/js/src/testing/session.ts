@@ -22,6 +22,7 @@ export class FakeSession {
   constructor(
     readonly id: string,
     readonly token: string,
+    readonly user: string | null,
   ) {}
 
   document(name: string): FakeDocument {
@@ -39,7 +40,7 @@ export class FakeSession {
   fields(): SessionFields {
     return {
       session_id: this.id,
-      user_id: "7",
+      user_id: this.user,
       state: this.state,
       created_at: "2026-11-23T12:00:00.000000Z",
       last_active_at: "2026-11-23T12:00:00.000000Z",

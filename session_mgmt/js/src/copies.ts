@@ -1,0 +1,222 @@
+/**
+ * Local copies of documents in IndexedDB: what the server confirmed, kept over a reload (option `cache`). Whatever goes
+ * wrong with them, the client works without.
+ *
+ * A copy is a base, the whole value at one version, and the entries of the log that came after it, each a record of
+ * its own. So a change costs what the change costs, also in a document of 5 MB; only now and then the entries are
+ * folded into a new base (`DocumentCopy`). There is no record of "where the copy stands" for several tabs to overwrite:
+ * an entry is the same whoever writes it, it names the tag of the entry before it, and a copy reaches as far as that
+ * chain does. So it is whole at every moment, and never goes back.
+ *
+ * No timer delays a write: while one transaction runs, what comes gathers for the next.
+ */
+
+import { openDatabase, read, removeOthers, transact, under, type Owner, type Work } from "./database";
+import type { Environment } from "./environment";
+import { SessionError } from "./errors";
+import type { Position } from "./frames";
+import type { Operation } from "./operations";
+import { watchLeaving } from "./page";
+
+export interface Base {
+  position: Position;
+  /** The last write of each client that is in the value. */
+  seqs: Record<string, number>;
+}
+
+export interface Entry {
+  epoch: string;
+  tag: string;
+  /** The tag of the entry before. */
+  after: string;
+  ops: readonly Operation[];
+  client: string | null;
+  seq: number;
+}
+
+/** The records of one document: its base at BASE and BODY, its entries at their versions. */
+export type Records = ReadonlyMap<number, unknown>;
+
+export const BASE = -1;
+/** Apart from the base's place, so that this can be looked up without reading the whole value. */
+export const BODY = 0;
+
+interface NewBase extends Base {
+  text: string;
+  /** Of bases of the same epoch, it replaces those up to this version. */
+  over: number;
+}
+
+interface Change {
+  removed: boolean;
+  base: NewBase | null;
+  entries: Map<number, Entry>;
+}
+
+export class Copies {
+  readonly #warn: (error: SessionError) => void;
+  readonly #unwatch: () => void;
+  #db: IDBDatabase | null = null;
+  #owner: Owner;
+  #found = new Map<string, Map<number, unknown>>();
+  #waiting = new Map<string, Change>();
+  #writing = 0;
+
+  private constructor(env: Environment, owner: Owner, warn: (error: SessionError) => void) {
+    this.#owner = owner;
+    this.#warn = warn;
+    this.#unwatch = watchLeaving(env.page, () => this.#write());
+  }
+
+  /** With the owner's copies; those of others in its scope are removed. Never rejects, and never waits for long. */
+  static async open(env: Environment, owner: Owner, warn: (error: SessionError) => void): Promise<Copies> {
+    const copies = new Copies(env, owner, warn);
+    try {
+      await copies.#begin(await openDatabase(env.indexedDB, env.clock));
+    } catch (error) {
+      copies.#giveUp(error);
+    }
+    return copies;
+  }
+
+  /** What was found of a document at the start. */
+  take(document: string): Records | null {
+    const records = this.#found.get(document) ?? null;
+    this.#found.delete(document);
+    return records;
+  }
+
+  append(document: string, version: number, entry: Entry): void {
+    this.#change(document, ({ entries }) => void entries.set(version, entry));
+  }
+
+  /** Keeps a whole value. What waited is in it, or belongs to another life of the document. */
+  replace(document: string, base: NewBase): void {
+    this.#change(document, (change) => {
+      change.base = base;
+      change.entries.clear();
+    });
+  }
+
+  remove(document: string): void {
+    this.#found.delete(document);
+    this.#change(document, (change) => {
+      change.removed = true;
+      change.base = null;
+      change.entries.clear();
+    });
+  }
+
+  /** Another session: nothing of the one before stays. */
+  enter(owner: Owner): void {
+    this.#owner = owner;
+    this.#found.clear();
+    this.#waiting.clear();
+    this.#transact((store) => removeOthers(store, owner));
+  }
+
+  /** Removes this session's copies and keeps no more; resolves when they are gone. */
+  async wipe(): Promise<void> {
+    this.#found.clear();
+    this.#waiting.clear();
+    const owner = this.#owner;
+    await new Promise<void>((resolve) => this.#transact((store) => void store.delete(under(owner)), resolve));
+    this.close();
+  }
+
+  /** Writes what waits, and ends. */
+  close(): void {
+    this.#write();
+    this.#unwatch();
+    // What it has begun still ends.
+    this.#db?.close();
+    this.#db = null;
+  }
+
+  async #begin(db: IDBDatabase): Promise<void> {
+    this.#db = db;
+    // An update of this library in another tab must not have to wait for this one.
+    db.onversionchange = db.onclose = () => this.#giveUp(new Error("The database was closed."));
+    for (const [key, record] of await read(db, this.#owner)) {
+      const [document, place] = (key as unknown[]).slice(this.#owner.length) as [string, number];
+      const records = this.#found.get(document) ?? new Map<number, unknown>();
+      this.#found.set(document, records.set(place, record));
+    }
+    this.#transact((store) => removeOthers(store, this.#owner));
+  }
+
+  #change(document: string, amend: (change: Change) => void): void {
+    if (!this.#db) return;
+    const change = this.#waiting.get(document) ?? { removed: false, base: null, entries: new Map() };
+    this.#waiting.set(document, change);
+    amend(change);
+    if (this.#writing === 0) this.#write();
+  }
+
+  #write(): void {
+    const changes = [...this.#waiting];
+    this.#waiting.clear();
+    if (changes.length === 0) return;
+    const owner = this.#owner;
+    this.#transact((store) => {
+      for (const [document, change] of changes) applyChange(store, [...owner, document], change);
+      // A page that is being left hears nothing more, so nothing may be left to do.
+      if (changes.every(([, { base }]) => base === null)) store.transaction.commit?.();
+    });
+  }
+
+  #transact(work: Work, done: () => void = () => undefined): void {
+    if (!this.#db) return done();
+    this.#writing += 1;
+    transact(this.#db, work, (error) => {
+      this.#writing -= 1;
+      if (error) this.#giveUp(error);
+      else if (this.#writing === 0) this.#write();
+      done();
+    });
+  }
+
+  /** A copy that ends here is still one, of an earlier version. */
+  #giveUp(error: unknown): void {
+    this.#waiting.clear();
+    this.#unwatch();
+    this.#db?.close();
+    this.#db = null;
+    this.#warn(SessionError.local("cache_unavailable", `No local copies are kept: ${String(error)}`));
+  }
+}
+
+type DocumentKey = readonly [...Owner, document: string];
+
+function applyChange(store: IDBObjectStore, key: DocumentKey, { removed, base, entries }: Change): void {
+  if (removed) store.delete(under(key));
+  const putEntries = (): void => entries.forEach((entry, version) => void store.put(entry, [...key, version]));
+  if (!base) return putEntries();
+  const there = store.get([...key, BASE]);
+  there.onsuccess = () => {
+    if (replaces(base, there.result)) putBase(store, key, base, there.result);
+    putEntries();
+  };
+}
+
+/** Another tab may be further; its base stays. */
+function replaces({ position, over }: NewBase, there: unknown): boolean {
+  return !isBase(there) || there.position[0] !== position[0] || there.position[1] <= over;
+}
+
+function putBase(store: IDBObjectStore, key: DocumentKey, base: NewBase, there: unknown): void {
+  const { position, seqs, text, over } = base;
+  const goesOn = isBase(there) && there.position[0] === position[0] && over !== Infinity;
+  store.put({ position: [...position], seqs }, [...key, BASE]);
+  store.put(text, [...key, BODY]);
+  const last = goesOn ? position[1] : Number.MAX_SAFE_INTEGER;
+  if (last > 0) store.delete(IDBKeyRange.bound([...key, 1], [...key, last]));
+}
+
+export function isBase(record: unknown): record is Base {
+  const { position, seqs } = (record ?? {}) as Partial<Base>;
+  if (!Array.isArray(position) || typeof seqs !== "object" || seqs === null) return false;
+  const [epoch, version, tag] = position as unknown[];
+  if (typeof version !== "number" || !Number.isSafeInteger(version) || version < 0) return false;
+  return typeof epoch === "string" && typeof tag === "string";
+}
