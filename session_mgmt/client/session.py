@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from session_mgmt.client.answers import DocumentHead, made
+from session_mgmt.client.checking import checked_data, checked_ops
 from session_mgmt.client.core import TOPIC, Core
 from session_mgmt.client.draft import Pace, Sync
 from session_mgmt.client.effects import (
@@ -183,16 +184,18 @@ class SessionClient:
     # For the faces `state` and `topics`.
 
     def write(self, frame: dict[str, Any]) -> asyncio.Future[Receipt]:
-        return self._track(*self.core.write(frame))
+        data = checked_data(frame["data"], self.core.limits)
+        return self._track(*self.core.write({**frame, "data": data}))
 
     def update(self, doc: str, ops: list[list[Any]], strategy: str | None = None) -> asyncio.Future[Receipt]:
-        answer = self._track(*self.core.update(doc, ops, strategy or self._strategy))
+        fine = checked_ops(ops, self.core.limits)
+        answer = self._track(*self.core.update(doc, fine, strategy or self._strategy))
         if self.core.draft is not None:
             self._pace.plan(self.core.draft)
         return answer
 
     def create(self, doc: str, data: Any) -> asyncio.Future[Receipt]:
-        return self._track(*self.core.create(doc, data))
+        return self._track(*self.core.create(doc, checked_data(data, self.core.limits)))
 
     async def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
         return await self._rest.call(method, f"sessions/{self.session['session_id']}/{path}", body, headers)
@@ -201,6 +204,8 @@ class SessionClient:
         self._perform(self.core.synced(doc, answer))
 
     def tell_server(self, frame: dict[str, Any]) -> None:
+        if "data" in frame:
+            frame = {**frame, "data": checked_data(frame["data"], self.core.limits)}
         self._link.send(frame)
 
     async def following(self, log: str) -> None:
