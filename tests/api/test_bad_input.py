@@ -8,10 +8,14 @@ import logging
 from typing import Any
 
 import pytest
+from django.core.handlers.asgi import ASGIRequest
 from django.db import OperationalError
 from django.test import Client
+from rest_framework.request import Request
 
 from session_mgmt.actions import documents, sessions
+from session_mgmt.api import reading
+from session_mgmt.exceptions import DocumentTooLarge
 from session_mgmt.models import ClientSession, SessionEvent, StateDocument
 from tests.api.calls import JSON, Caller, refused
 
@@ -104,6 +108,26 @@ def test_a_declared_length_over_the_limit_is_refused_unread(held: Caller) -> Non
     )  # fmt: skip
     assert refused(answer, "document_too_large", 413)
     assert untouched(held)
+
+
+class Endless:
+    """A body that never ends."""
+
+    def __init__(self) -> None:
+        self.given = 0
+
+    def read(self, size: int) -> bytes:
+        self.given += size
+        return b"[" * size
+
+
+def test_a_body_without_end_is_read_up_to_the_limit() -> None:
+    body = Endless()
+    scope = {"type": "http", "method": "PUT", "path": "/", "query_string": b"", "headers": []}
+    request = Request(ASGIRequest(scope, body))
+    with pytest.raises(DocumentTooLarge):
+        reading.read(request, most=1_000_000, too_large=DocumentTooLarge)
+    assert body.given < 1_100_000
 
 
 @pytest.mark.parametrize("body", [[], 1, "text", None, True, [{}]])

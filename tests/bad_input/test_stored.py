@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
 import zstandard
 
-from session_mgmt.documents import codec
+from session_mgmt.documents import codec, errors
 from session_mgmt.exceptions import StateUnreadable
 from session_mgmt.models import StateDocument, StateSnapshot
 from session_mgmt.shortcuts import state
@@ -43,6 +44,17 @@ def test_the_bomb_states_its_size() -> None:
     packed = bomb()
     assert len(packed) < 100_000
     assert zstandard.frame_content_size(packed) == BOMB_BYTES
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
+    packed = bomb()
+    tracemalloc.start()
+    try:
+        with pytest.raises(errors.StateUnreadable):
+            codec.decode(codec.ZSTD, packed, 10 * 1024 * 1024)
+        assert tracemalloc.get_traced_memory()[1] < BOMB_BYTES / 10
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("path", ["", "history/1/", "diff/?from=1&to=1"])
