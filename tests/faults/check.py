@@ -12,7 +12,7 @@ from pathlib import Path
 
 import orjson
 
-from tests.faults import check_life, check_state, check_streams, history
+from tests.faults import check_counts, check_life, check_state, check_streams, history
 from tests.faults.evidence import Evidence, Record, Violation
 
 VALID, INVALID, UNKNOWN = 0, 1, 2
@@ -27,6 +27,8 @@ class Demands:
     acknowledged: int = 0
     takeovers: int = 0
     retries: int = 0
+    trimmed: int = 0
+    by_digests: int = 0
 
 
 @dataclass(slots=True)
@@ -47,7 +49,7 @@ def check(
     """Every check over one run."""
     evidence = Evidence(records, dump)
     verdict = Verdict(doubts=list(_doubts(evidence, demands or Demands())))
-    for one in (*check_state.CHECKS, *check_streams.CHECKS, *check_life.CHECKS):
+    for one in (*check_state.CHECKS, *check_counts.CHECKS, *check_streams.CHECKS, *check_life.CHECKS):
         verdict.violations += one(evidence)
     verdict.violations += check_life.refusals_have_documented_names(evidence, check_life.documented_names())
     verdict.violations += check_life.logs_are_quiet(log_lines)
@@ -60,6 +62,15 @@ def _doubts(evidence: Evidence, demands: Demands) -> Iterable[str]:
     acknowledged = sum(write.ok is not None for write in evidence.writes.values())
     takeovers = sum(bool(record.get("zombie")) for record in evidence.records)
     retries = sum(len(write.answers) > 1 for write in evidence.writes.values())
+    trimmed = sum(document["oldest"] - 1 for document in evidence.documents.values())
+    uncounted = evidence.documents.keys() - check_counts.ends(evidence).keys()
+    if trimmed < demands.trimmed:
+        yield f"{trimmed} trimmed versions of {demands.trimmed}"
+    by_digests = sum(write.by_digests and write.ok is not None for write in evidence.writes.values())
+    if by_digests < demands.by_digests:
+        yield f"{by_digests} writes on a base that was gone of {demands.by_digests}"
+    if uncounted:
+        yield f"nobody was given the end of {sorted(uncounted)}"
     if len(kills) < demands.kills:
         yield f"{len(kills)} kills of {demands.kills}"
     if few:

@@ -40,6 +40,7 @@ class Write:
     invoked: int
     sent: list[tuple[int, int]]
     bases: list[int]
+    by_digests: bool = False
     answers: list[Record] = field(default_factory=list)
 
     @property
@@ -64,7 +65,9 @@ class Write:
 
 
 class Evidence:
-    """`writes` by label; `by_number` by (client, seq); `documents` and `streams` of the dump by name."""
+    """`writes` by label; `by_number` by (client, seq); `documents` and `streams` of the dump by name; `past` by
+    document and version: what the dump holds, and what a client was given before a compaction took it away.
+    """
 
     def __init__(self, records: list[Record], dump: Record) -> None:
         self.records, self.dump = records, dump
@@ -74,6 +77,8 @@ class Evidence:
         self._collect()
         self.documents: dict[tuple[str, str], Record] = {(d["session"], d["name"]): d for d in dump["documents"]}
         self.streams: dict[str, Record] = {s["topic"]: s for s in dump["streams"]}
+        self.past = {key: {r["version"]: r for r in found["revisions"]} for key, found in self.documents.items()}
+        self._remember()
 
     def _collect(self) -> None:
         for record in self.records:
@@ -85,6 +90,7 @@ class Evidence:
                 write.sent.append((record["i"], record["gen"]))
                 if record.get("base") is not None:
                     write.bases.append(record["base"])
+                write.by_digests = write.by_digests or bool(record.get("digests"))
             elif kind in {"ok", "fail", "temporary"} and not _is_forgotten(record):
                 self.writes[record["op"]].answers.append(record)
 
@@ -105,6 +111,25 @@ class Evidence:
         )
         self.writes[write.op] = write
         self.by_number.setdefault((write.client, write.seq), []).append(write)
+
+    def _remember(self) -> None:
+        for record in self.records:
+            log = (record.get("frame") or {}).get("log", "")
+            if record["type"] != "entries" or not log.startswith("state:"):
+                continue
+            key = (self.home(record["p"])["session"], log.removeprefix("state:"))
+            oldest = self.documents[key]["oldest"] if key in self.documents else 0
+            for version, tag, body in record["frame"]["entries"]:
+                # From there on the dump is whole, and what is not in it was lost.
+                if version < oldest:
+                    revision = {"version": version, "tag": tag, "ops": body["ops"]}
+                    author = {"client": body.get("client_id"), "seq": body.get("seq")}
+                    self.past[key].setdefault(version, revision | author)
+
+    def revisions(self) -> Iterator[tuple[tuple[str, str], list[Record]]]:
+        """By document, every version that is known, oldest first."""
+        for key, found in self.past.items():
+            yield key, [found[version] for version in sorted(found)]
 
     def home(self, process: str) -> Record:
         """The `start` record of a client; a `!` marks the connection that it replaced."""

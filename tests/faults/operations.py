@@ -12,9 +12,14 @@ LIMIT = 2**53 - 1
 def replay(document: Any, ops: list[list[Any]]) -> Any:
     """The document after the operations; the input stays as it is."""
     holder = {"": copy.deepcopy(document)}
+    advance(holder, ops)
+    return holder[""]
+
+
+def advance(holder: dict[str, Any], ops: list[list[Any]]) -> None:
+    """As `replay`, in place: the document is the member `""` of the holder."""
     for op in ops:
         _one(holder, op)
-    return holder[""]
 
 
 def _one(holder: dict[str, Any], op: list[Any]) -> None:
@@ -25,17 +30,19 @@ def _one(holder: dict[str, Any], op: list[Any]) -> None:
             holder[""] = {}
         return
     tokens = [token.replace("~1", "/").replace("~0", "~") for token in path[1:].split("/")]
-    parent = _walk(holder, tokens[:-1])
+    parent = _walk(holder, tokens[:-1], make=name != "del")
     if parent is not None:
         _at(parent, tokens[-1], name, op)
 
 
-def _walk(holder: dict[str, Any], tokens: list[str]) -> Any:
-    """The container of the last token, made where it may be; None where an array is entered by something else."""
+def _walk(holder: dict[str, Any], tokens: list[str], *, make: bool) -> Any:
+    """The container of the last token, made where it may be; None where there is none."""
     node, key = holder, ""
     for token in [*tokens, None]:
         child = node[key]
         if not isinstance(child, dict | list):
+            if not make:
+                return None
             child = node[key] = {}
         if token is None:
             return child
@@ -45,7 +52,10 @@ def _walk(holder: dict[str, Any], tokens: list[str]) -> Any:
                 return None
             node, key = child, place  # type: ignore[assignment]
         else:
-            child.setdefault(token, {})
+            if make:
+                child.setdefault(token, {})
+            elif token not in child:
+                return None
             node, key = child, token
     return None
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
+import hashlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidMessage, WebSocketException
 
 from tests.faults.history import History
+from tests.faults.operations import advance
 
 Frame = dict[str, Any]
 Position = list[Any]
@@ -39,10 +42,11 @@ class Group:
 
 @dataclass(slots=True)
 class Write:
-    """One numbered write and its label, unique in the run."""
+    """One numbered write and its label, unique in the run; `digests` of what it replaces, for a base that is gone."""
 
     op: str
     frame: Frame
+    digests: dict[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -59,6 +63,7 @@ class Peer:
     generation: int = 0
     next_seq: int = 1
     positions: dict[str, Position | None] = field(default_factory=dict)
+    views: dict[str, Frame] = field(default_factory=dict)
     outbox: dict[int, Write] = field(default_factory=dict)
     answered: dict[int, Write] = field(default_factory=dict)
     asking: set[int] = field(default_factory=set)
@@ -69,6 +74,7 @@ class Peer:
     stopping: bool = False
     paused: bool = False
     writing: bool = True
+    absence: float = 0.0
     socket: ClientConnection | None = None
     _room: asyncio.Event = field(default_factory=asyncio.Event)
     _resend: asyncio.TimerHandle | None = None
@@ -95,7 +101,14 @@ class Peer:
                 await self.serve(adopted or await self.join())
             adopted = None
             if not self.stopping:
-                await asyncio.sleep(self.chance.uniform(0.02, 0.12))
+                absence, self.absence = self.absence, 0.0
+                await asyncio.sleep(absence or self.chance.uniform(0.02, 0.12))
+
+    async def leave(self, seconds: float) -> None:
+        """Go with writes on their way, and come back that much later."""
+        if self.socket is not None and self.ready and not self.paused:
+            self.absence = seconds
+            await self.socket.close()
 
     async def stop(self) -> None:
         self.stopping = True
@@ -185,6 +198,7 @@ class Peer:
 
     async def _new(self, write: Write, socket: ClientConnection, generation: int) -> None:
         write.frame["seq"] = self.next_seq
+        write.digests = self._digests(write.frame)
         self.outbox[self.next_seq] = write
         self.next_seq += 1
         self.history.add(
@@ -200,8 +214,12 @@ class Peer:
         await self._put(write.frame, socket)
 
     async def _again(self, write: Write, socket: ClientConnection) -> None:
-        self.history.add(self.name, "again", op=write.op, gen=self.generation, base=write.frame.get("base"))
+        self._record_again(write)
         await self._put(write.frame, socket)
+
+    def _record_again(self, write: Write) -> None:
+        base, digests = write.frame.get("base"), "replaced" in write.frame
+        self.history.add(self.name, "again", op=write.op, gen=self.generation, base=base, digests=digests)
 
     async def retry_answered(self) -> None:
         """Ask again for an answer that was given, as a client that lost it would."""
@@ -244,11 +262,15 @@ class Peer:
         log = frame["log"]
         if frame["type"] != "entries":
             self.positions[log] = frame["position"]
+            if frame["type"] == "snapshot":
+                self.views[log] = {"": copy.deepcopy(frame["data"])}  # the history keeps the frame
             return
-        for offset, tag, _ in frame["entries"]:
+        for offset, tag, body in frame["entries"]:
             known = self.positions[log]
             if known is None or known[0] != frame["epoch"] or offset > known[1]:
                 self.positions[log] = [frame["epoch"], offset, tag]
+                if log.startswith("state:"):
+                    advance(self.views.setdefault(log, {"": {}}), body["ops"])
 
     def _receipt(self, frame: Frame) -> None:
         seq = frame["seq"]
@@ -281,17 +303,37 @@ class Peer:
         if write.frame["seq"] not in self.outbox:
             return
         if error["name"] in BAD_BASE:
-            known = self.positions[f"state:{write.frame['doc']}"]
-            if known is not None:
-                write.frame |= {"base": known[1], "epoch": known[0]}
+            self._rebase(write.frame["doc"], write.frame.get("base", 0))
         if self._resend is None:
             delay = error.get("retry_after") or 0.05
             self._resend = asyncio.get_running_loop().call_later(delay, self._resend_now)
 
+    def _rebase(self, doc: str, base: int) -> None:
+        """What was made on this base or an older one goes by its digests from now on."""
+        known = self.positions[f"state:{doc}"]
+        for write in self.outbox.values():
+            if known and write.frame.get("doc") == doc and write.frame.get("base", known[1]) <= base < known[1]:
+                write.frame |= {"base": known[1], "epoch": known[0], "replaced": write.digests}
+
+    def _digests(self, frame: Frame) -> dict[str, str | None]:
+        """Of every value that an update is about to replace, as this client sees it."""
+        places = [op[1] for op in frame.get("ops", ()) if op[0] == "set"]
+        return {path: _digest(self._seen(frame["doc"], path)) for path in places}
+
+    def _seen(self, doc: str, path: str) -> Any:
+        for write in reversed(self.outbox.values()):
+            for op in write.frame.get("ops", ()) if write.frame.get("doc") == doc else ():
+                if op[:2] == ["set", path]:
+                    return op[2]
+        value = self.views.get(f"state:{doc}", {}).get("", {})
+        for token in path[1:].split("/"):
+            value = value.get(token) if isinstance(value, dict) else None
+        return value
+
     def _resend_now(self) -> None:
         self._resend = None
         for write in list(self.outbox.values()):
-            self.history.add(self.name, "again", op=write.op, gen=self.generation, base=write.frame.get("base"))
+            self._record_again(write)
             self._later(write.frame)
         self._room.set()
 
@@ -304,6 +346,11 @@ class Peer:
     async def _quietly(self, frame: Frame) -> None:
         with contextlib.suppress(ConnectionClosed, AttributeError, InvalidMessage):
             await self._put(frame)
+
+
+def _digest(value: Any) -> str | None:
+    """Values here are texts without anything to escape: their JSON is canonical."""
+    return None if value is None else hashlib.sha256(orjson.dumps(value)).hexdigest()[:16]
 
 
 # The loop itself holds tasks only weakly.

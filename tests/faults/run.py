@@ -33,7 +33,8 @@ SHOWN = 12
 @dataclass(frozen=True, slots=True)
 class Options:
     """`calm`: seconds before the first fault. `scale`: two servers and Redis, which is killed and flushed as well.
-    `broken`: a deliberate fault (tests/faults/breakage.py). `keep`: a folder for the evidence.
+    `trim`: the number of revisions that a document's log keeps, 0 for all. `broken`: a deliberate fault
+    (tests/faults/breakage.py). `keep`: a folder for the evidence.
     """
 
     database: str = "sqlite"
@@ -43,6 +44,7 @@ class Options:
     unanswered: int = 100
     calm: float = 4.0
     scale: bool = False
+    trim: int = 0
     broken: str | None = None
     keep: Path | None = None
 
@@ -59,6 +61,8 @@ class Options:
             acknowledged=40 * self.kills,
             takeovers=self.kills // 4,
             retries=self.kills // 2,
+            trimmed=5 * self.trim,
+            by_digests=self.kills if self.trim else 0,
         )
 
 
@@ -66,17 +70,18 @@ class Options:
 class Outcome:
     verdict: Verdict
     records: list[Record]
+    trimmed: int = 0
     notes: list[str] = field(default_factory=list)
 
 
 async def run(options: Options, folder: Path, database_url: str, redis: services.Redis | None) -> Outcome:
     """Everything between two empty processes and a verdict; files go to `folder`."""
     sqlite = folder / "faults.sqlite3"
-    variables = environment(database_url, redis.url if redis else "", sqlite, options.broken)
+    variables = environment(database_url, redis.url if redis else "", sqlite, options.broken, options.trim)
     await asyncio.to_thread(migrate, variables)
     servers = [AppServer(name, variables) for name in ("A", "B")[: 2 if options.scale else 1]]
     history = History(folder / "history.jsonl")
-    crowd = Crowd(history, servers, options.clients, options.seed)
+    crowd = Crowd(history, servers, options.clients, options.seed, absences=options.trim > 0)
     try:
         for server in servers:
             await asyncio.to_thread(server.start)
@@ -94,7 +99,8 @@ async def run(options: Options, folder: Path, database_url: str, redis: services
             server.close()
         history.close()
     (folder / "dump.json").write_bytes(orjson.dumps(dump))
-    return Outcome(check(history.records, dump, lines, options.demands), history.records, notes)
+    trimmed = sum(document["oldest"] - 1 for document in dump["documents"])
+    return Outcome(check(history.records, dump, lines, options.demands), history.records, trimmed, notes)
 
 
 async def _heal(crowd: Crowd, database: Database, patience: float) -> list[str]:
@@ -145,6 +151,7 @@ def report(options: Options, outcome: Outcome) -> str:
         f"recovered           {len(caught & (acknowledged | refused))} of {len(caught)}",
         f"lost                {counts['S1'] + counts['T4']}",
         f"doubled             {counts['S6'] + counts['T3']}",
+        *_trimming(records, outcome.trimmed),
         f"gap signals         {sum(_gaps(record) for record in records)}",
         f"recovery time       p50 {_percentile(times, 50):.2f} s, p99 {_percentile(times, 99):.2f} s",
         *(f"note                {note}" for note in outcome.notes),
@@ -154,6 +161,15 @@ def report(options: Options, outcome: Outcome) -> str:
     if len(verdict.violations) > SHOWN:
         lines.append(f"… {len(verdict.violations)} violations: {dict(counts)}")
     return "\n".join([*lines, f"verdict             {word}"])
+
+
+def _trimming(records: list[Record], trimmed: int) -> list[str]:
+    if not trimmed:
+        return []
+    old = sum(r["type"] == "temporary" and r["receipt"]["error"]["name"] == "too_old" for r in records)
+    snapshots = sum(r["type"] == "snapshot" for r in records)
+    by_digests = len({r["op"] for r in records if r["type"] == "again" and r.get("digests")})
+    return [f"trimmed versions    {trimmed}  (too_old {old}, by digests {by_digests}, snapshots {snapshots})"]
 
 
 def _gaps(record: Record) -> int:
@@ -217,6 +233,7 @@ def main() -> int:
     parser.add_argument("--unanswered", type=int, default=100, help="requests without an answer when a kill lands")
     parser.add_argument("--calm", type=float, default=4.0, help="seconds without a fault before the first")
     parser.add_argument("--scale", action="store_true", help="two servers, and Redis killed and flushed as well")
+    parser.add_argument("--trim", type=int, default=0, help="revisions that a document's log keeps (0: all)")
     parser.add_argument("--break", dest="broken", choices=sorted(breakage.BREAKS), help="a deliberately broken build")
     parser.add_argument("--keep", type=Path, help="a folder for the history, the dump and the servers' logs")
     options = Options(**vars(parser.parse_args()))

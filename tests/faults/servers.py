@@ -57,7 +57,9 @@ class AppServer(services.Server):
         return self.log.read_text(errors="replace").splitlines()
 
 
-def environment(database_url: str, redis_url: str, sqlite_path: Path, broken: str | None) -> dict[str, str]:
+def environment(
+    database_url: str, redis_url: str, sqlite_path: Path, broken: str | None, trim: int = 0
+) -> dict[str, str]:
     """The variables of project/settings.py; nothing of the caller's own servers gets through."""
     clean = {key: value for key, value in os.environ.items() if key not in {"DATABASE_URL", "REDIS_URL"}}
     settings = "tests.faults.broken_settings" if broken else "tests.faults.settings"
@@ -67,6 +69,8 @@ def environment(database_url: str, redis_url: str, sqlite_path: Path, broken: st
         clean["DATABASE_URL"] = database_url
     if redis_url:
         clean["REDIS_URL"] = redis_url
+    if trim:
+        clean["SESSION_MGMT_TEST_TRIM"] = str(trim)
     if broken:
         clean["SESSION_MGMT_TEST_BREAK"] = broken
     return clean

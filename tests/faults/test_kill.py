@@ -33,6 +33,13 @@ def test_no_write_is_lost_or_doubled_by_twenty_kills(database_url: str) -> None:
     assert outcome.verdict.code == VALID, report(options, outcome)
 
 
+def test_no_write_is_lost_or_doubled_where_logs_are_trimmed(database_url: str) -> None:
+    options = Options(database=DATABASE, kills=max(3, KILLS // 6), calm=1.0, seed=SEED, trim=20)
+    outcome = execute(options, database_url)
+    print(report(options, outcome))
+    assert outcome.verdict.code == VALID, report(options, outcome)
+
+
 @pytest.mark.postgres
 @pytest.mark.redis
 def test_nothing_is_lost_with_two_servers_while_redis_is_killed_and_flushed(

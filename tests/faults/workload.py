@@ -76,8 +76,10 @@ _MIX = {own_value: 35, shared_value: 15, blind: 5, publish: 35, send: 10}
 class Crowd:
     """All clients of a run."""
 
-    def __init__(self, history: History, servers: list[AppServer], clients: int, seed: int) -> None:
-        self._history, self._servers, self._clients = history, servers, clients
+    def __init__(
+        self, history: History, servers: list[AppServer], clients: int, seed: int, *, absences: bool = False
+    ) -> None:
+        self._history, self._servers, self._clients, self._absences = history, servers, clients, absences
         self._random = random.Random(seed)
         self._writes = Writes()
         self.groups: list[Group] = []
@@ -116,7 +118,8 @@ class Crowd:
     def start(self) -> None:
         for peer in self.peers:
             self._tasks[peer.name] = asyncio.create_task(peer.run())
-        self._background = [asyncio.create_task(self._retry()), asyncio.create_task(self._usurp())]
+        habits = [self._retry(), self._usurp(), *([self._leave()] if self._absences else [])]
+        self._background = [asyncio.create_task(habit) for habit in habits]
 
     async def settle(self, seconds: float) -> bool:
         """No new writes; whether every answer came within the time."""
@@ -162,6 +165,12 @@ class Crowd:
         while True:
             await asyncio.sleep(0.02)
             await self._random.choice(self.peers).retry_answered()
+
+    async def _leave(self) -> None:
+        """Long enough for a short log to begin after what the client had seen."""
+        while True:
+            await asyncio.sleep(self._random.uniform(0.1, 0.3))
+            await self._random.choice(self.peers).leave(self._random.uniform(0.8, 1.6))
 
     async def _usurp(self) -> None:
         while True:
