@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 CODES = {error.name: error for error in subclasses()}
 DESCRIPTION = json.loads((Path(__file__).parents[2] / "docs/reference/openapi.json").read_text())
 fuzzed = settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 INTEGERS = st.integers() | st.sampled_from([0, 1, -1, 2**53 - 1, 2**53, 2**63, 2**64, 10**400])

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import pytest
@@ -249,21 +250,20 @@ PYTHON: dict[str, tuple[Write, Callable[[Held], Any]]] = {
 
 
 @pytest.mark.parametrize("inside", [False, True], ids=["now", "inside atomic"])
-@pytest.mark.parametrize("name", PYTHON)
-def test_from_python(held: Held, name: str, inside: bool) -> None:
-    write, read = PYTHON[name]
-    wrong = []
-    before = held.everything()
-    for row in [row for row in AS_PYTHON if row.kept is NOTHING]:
-        error = _error_of(held, write, row.python, inside=inside)
+def test_from_python(held: Held, inside: bool) -> None:
+    before, wrong = held.everything(), []
+    for name, row in product(PYTHON, [row for row in AS_PYTHON if row.kept is NOTHING]):
+        error = _error_of(held, PYTHON[name][0], row.python, inside=inside)
         if error != (NOT_INSIDE if inside and name == "patch" else row.python_error):
-            wrong.append(f"{row.name}: {error}")
+            wrong.append(f"{name}, {row.name}: {error}")
     assert held.everything() == before
-    for row in [row for row in AS_PYTHON if row.kept is not NOTHING and not (inside and name == "patch")]:
-        error = _error_of(held, write, row.python, inside=inside)
-        drain()
-        if error is not None or not ((kept := read(held)) is NOTHING or is_the_same(kept, row.kept)):
-            wrong.append(f"{row.name}: {error}")
+    for name, row in product(PYTHON, [row for row in AS_PYTHON if row.kept is not NOTHING]):
+        if not (inside and name == "patch"):
+            write, read = PYTHON[name]
+            error = _error_of(held, write, row.python, inside=inside)
+            drain()
+            if error is not None or not ((kept := read(held)) is NOTHING or is_the_same(kept, row.kept)):
+                wrong.append(f"{name}, {row.name}: {error}")
     assert not wrong, "\n".join(wrong)
 
 
