@@ -84,12 +84,14 @@ def test_a_change_of_a_large_document_is_kept_at_the_price_of_the_change(context
       body: JSON.stringify({ n: 0, rows: Array.from({ length: 40000 }, (_, n) => `row ${n} `.repeat(8)) }),
     }).then((answer) => answer.ok || Promise.reject(answer.status))""")
     plain.until("session.state.get('/rows')?.length === 40000")
-    plain.run("""window.largest = 0;
+    plain.run("""() => {
+      window.largest = 0;
       const put = IDBObjectStore.prototype.put;
       IDBObjectStore.prototype.put = function (value, key) {
         largest = Math.max(largest, JSON.stringify(value).length);
         return put.call(this, value, key);
-      }""")
+      };
+    }""")
     for _ in range(20):
         plain.run("session.state.inc('/n')")
     plain.is_settled()
