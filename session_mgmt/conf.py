@@ -82,7 +82,7 @@ class Settings:
     snapshot_every: int = _setting(
         64, "Revisions at least; more for a large document, until a reader would have a quarter more to do."
     )
-    max_revisions: int = _setting(1000, "Revisions of one document's log; a client further behind gets a snapshot.")
+    max_revisions: int = _setting(2000, "Revisions of one document's log; a client further behind gets a snapshot.")
     max_log_bytes: int = _setting(10 * 1024 * 1024, "Operations of one document's log; twice a document.")
     log_retention: timedelta = _setting(timedelta(hours=24), "Older revisions go, about; labelled checkpoints stay.")
     max_checkpoints: int = _setting(20, "Labelled checkpoints of one document; each is a whole copy.")

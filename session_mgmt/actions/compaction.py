@@ -98,10 +98,17 @@ def _long(after: int, limit: int) -> list[int]:
     over = (
         Q(version__gte=F("oldest_revision") + now.max_revisions)
         | Q(log_bytes__gt=now.max_log_bytes)
-        | Q(version__gte=F("snapshot_version") + _LATE_SNAPSHOTS * now.snapshot_every)
+        | Q(version__gte=F("snapshot_version") + _LATE_SNAPSHOTS * now.snapshot_every) & _behind(now)
     )
     rows = StateDocument.objects.using(now.database).filter(over, pk__gt=after).order_by("pk")
     return list(rows.values_list("pk", flat=True)[:limit])
+
+
+def _behind(now: Settings) -> Q:
+    """As ``state.is_lagging`` for all documents at once, with the bytes of the whole log."""
+    pending = F("version") - F("snapshot_version")
+    much = (pending * rebuild.REVISION_BYTES + F("log_bytes")) / rebuild.SHARE
+    return Q(version__gt=F("snapshot_version") + now.max_revisions // 2) | Q(size__lte=much)
 
 
 def _first_revisions(after: int, limit: int, at: datetime) -> list[tuple[int, int]]:

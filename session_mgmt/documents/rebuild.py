@@ -19,9 +19,9 @@ from session_mgmt.documents.errors import StateUnreadable
 from session_mgmt.documents.values import JSON
 
 # To read and apply a revision takes as long as to parse so many bytes of a document (5 us, measured).
-_REVISION_BYTES = 200
+REVISION_BYTES = 200
 # A reader may have a quarter more to do than with a fresh snapshot.
-_SHARE = 0.25
+SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def is_long(pending: int, pending_bytes: int, size: int) -> bool:
     A snapshot costs O(size). Taken after a number of revisions in proportion to the size, it costs each of them the
     same, whatever the size.
     """
-    return pending * _REVISION_BYTES + pending_bytes >= size * _SHARE
+    return pending * REVISION_BYTES + pending_bytes >= size * SHARE
 
 
 def digest_of(raw: bytes, key: bytes | None) -> bytes:

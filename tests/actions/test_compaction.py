@@ -116,6 +116,23 @@ def test_the_sweep_compacts_what_is_due(desk: Desk, settings: Any) -> None:
     assert_whole(desk, seen)
 
 
+def test_the_sweep_leaves_a_large_document_whose_readers_hardly_replay(desk: Desk, settings: Any) -> None:
+    settings.SESSION_MGMT = {"SNAPSHOT_EVERY": 4, "MAX_LOG_BYTES": 20_000, "MAX_REVISIONS": 100}
+    small, large = desk, Desk()
+    for one, data in ((small, {}), (large, LARGE)):
+        state.replace(one.session, data)
+        fill(one, 5)
+        StateRevision.objects.filter(document=one.row).update(at=Now() - timedelta(hours=40))
+        compaction.compact_due(100)
+        fill(one, 20)
+        compaction.compact_due(100)
+    assert (small.row.version, small.row.snapshot_version) == (26, 26)
+    assert (large.row.version, large.row.snapshot_version) == (26, 6)
+    fill(large, 31)
+    compaction.compact_due(100)
+    assert large.row.snapshot_version == 57
+
+
 def test_one_document_that_cannot_be_read_does_not_hold_up_the_others(desk: Desk, settings: Any) -> None:
     settings.SESSION_MGMT = FEW
     other = Desk()
