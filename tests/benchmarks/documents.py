@@ -77,13 +77,17 @@ def _cases(stack: contextlib.ExitStack, database: Database, scale: Scale) -> lis
     plain = stack.enter_context(sides.serving(database.variables))
     cases = []
     for size in sizes:
-        often, seldom = scale.changes, scale.rewrites if size > SMALL else 10 * scale.rewrites
+        often, rarer, seldom = (
+            scale.changes,
+            -(-scale.changes // 4),
+            scale.rewrites if size > SMALL else 10 * scale.rewrites,
+        )
         here = [filled(server, next(tokens), size) for server in (ours, bare, bare, bare)]
         cases += [
-            Case("WebSocket, with snapshots", size, often, _over_socket(database, ours, here[0])),
+            Case("WebSocket, with snapshots", size, 2 * often, _over_socket(database, ours, here[0])),
             Case("WebSocket, without snapshots", size, often, _over_socket(database, bare, here[1])),
-            Case("REST PATCH, merge", size, often, _over_rest(database, bare, here[2], _merge)),
-            Case("REST PATCH, JSON Patch", size, often, _over_rest(database, bare, here[2], _json_patch)),
+            Case("REST PATCH, merge", size, rarer, _over_rest(database, bare, here[2], _merge)),
+            Case("REST PATCH, JSON Patch", size, rarer, _over_rest(database, bare, here[2], _json_patch)),
             Case("Python, state.update", size, often, _in_python(database, bare, here[3])),
             Case(REWRITTEN, size, seldom, _plainly(database, plain, f"/plain/rewritten/{size}/")),
         ]
@@ -248,5 +252,6 @@ def _settings(database: Database, scale: Scale) -> dict[str, str]:
         "server": "one uvicorn process for each side on one core, " + " ".join(sides.OPTIONS + sides.QUIET[:2]),
         "load": "one client, one change in flight; over WebSocket it waits for another client to be told, too",
         "cpu": "of the server with its helper process and of PostgreSQL's processes; ratio: small document / this one",
-        "rounds": f"{scale.rounds}, interleaved, {scale.changes} changes each ({scale.rewrites} rewrites); medians",
+        "rounds": f"{scale.rounds}, interleaved, {scale.changes} changes each (with snapshots twice as many, over REST a"
+        f" quarter, {scale.rewrites} rewrites); medians",
     }

@@ -34,12 +34,15 @@ def children(pid: int) -> list[int]:
 
 
 def family_seconds(pid: int) -> float:
-    """CPU time of a process and of its children."""
-    total = 0.0
+    """CPU time of a process and of its children, with what threads and children used that have ended, in steps of
+    10 ms.
+    """
+    total = 0
     for one in (pid, *children(pid)):
         with contextlib.suppress(OSError):
-            total += cpu_seconds(one)
-    return total
+            # utime, stime, cutime and cstime of proc(5).
+            total += sum(map(int, Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()[11:15]))
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 def described() -> str:

@@ -44,12 +44,13 @@ def run(scale: Scale) -> Iterator[Table]:
 
 def _table(stack: contextlib.ExitStack, database: Database, scale: Scale) -> Table:
     sizes = (SMALL, scale.large)
-    tokens = iter(sides.prepared(database.variables, len(sizes) + len(DOCUMENTS), *sizes))
+    tokens = iter(sides.prepared(database.variables, 2 * len(sizes) + len(DOCUMENTS), *sizes))
     ours = stack.enter_context(sides.serving(database.variables))
     plain = stack.enter_context(sides.serving(database.variables))
     cases = [case for count in DOCUMENTS for case in _many(database, ours, next(tokens), count)]
     for size in sizes:
         cases += _one(database, ours, next(tokens), size)
+        cases.append(_again(database, ours, next(tokens), size))
         cases.append(Case(_named(WHOLE, size), _whole(database, plain, f"/plain/rewritten/{size}/")))
     for _ in range(scale.rounds):
         for case in cases:
@@ -92,7 +93,12 @@ def _one(database: Database, server: sides.AppServer, token: str, size: int) -> 
         _get(database, server, here.token, here.session, known=True),
         _named("GET", size),
     )
-    yield Case(_named("the same update again", size), _repeat(database, server, token))
+
+
+def _again(database: Database, server: sides.AppServer, token: str, size: int) -> Case:
+    """In a session of its own, because it writes."""
+    filled(server, token, size)
+    return Case(_named("the same update again", size), _repeat(database, server, token))
 
 
 def _named(name: str, size: int) -> str:
