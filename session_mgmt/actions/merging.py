@@ -51,6 +51,7 @@ def settle(
     epoch: str | None,
     strategy: str | None,
     client: int | None = None,
+    own: frozenset[int] = frozenset(),
     replaced: Mapping[str, str | None] | None = None,
     run: Runner = here,
     **facts: Any,
@@ -61,7 +62,7 @@ def settle(
     ``Conflict`` where the strategy refuses, ``HandlerFailed`` where the project's function does.
     """
     with unreadable.audited(using, document), preparing.translating():
-        past = read_past(using, document, base, epoch, client, unseen=replaced is not None)
+        past = read_past(using, document, base, epoch, client, unseen=replaced is not None, own=own)
         policy = policies.policy(past.head.name)
         chosen, on_conflict = policy.for_strategy(strategy)
         if replaced is not None and chosen in ("client_wins", "reject"):
@@ -89,15 +90,24 @@ class Past:
 
 
 def read_past(
-    using: str, document: int, base: int | None, epoch: str | None, client: int | None, *, unseen: bool
+    using: str,
+    document: int,
+    base: int | None,
+    epoch: str | None,
+    client: int | None,
+    *,
+    unseen: bool,
+    own: frozenset[int] = frozenset(),
 ) -> Past:
-    """Read without a lock. ``unseen``: the base is of no use, only the present."""
+    """Read without a lock. ``unseen``: the base is of no use, only the present. What ``client`` made, and the versions
+    ``own``, were known to who asks.
+    """
     statements = Statements(connections[using])
     for _ in range(ATTEMPTS):
         head = stored.read_head(statements, document)
         start = head.position.offset if unseen or base is None else base
         _check_base(head, start, epoch)
-        past = stored.unless_rekeyed(statements, head, partial(_read_once, statements, head, start, client))
+        past = stored.unless_rekeyed(statements, head, partial(_read_once, statements, head, start, client, own))
         if past is not None:
             return past
     raise StateUnreadable()
@@ -113,7 +123,7 @@ def _check_base(head: Head, base: int, epoch: str | None) -> None:
         raise TooOld(position=place)
 
 
-def _read_once(statements: Statements, head: Head, base: int, client: int | None) -> Past | None:
+def _read_once(statements: Statements, head: Head, base: int, client: int | None, own: frozenset[int]) -> Past | None:
     """``None`` when a compaction ran between two of the reads."""
     found = stored.read_parts(statements, head, base, settings().max_document_bytes * 2)
     rows = statements.fetch(
@@ -123,13 +133,13 @@ def _read_once(statements: Statements, head: Head, base: int, client: int | None
     )
     if found is None or len(rows) != head.position.offset - base:
         return None
-    return Past(head, found.parts, tuple(_step(head, row, client) for row in rows))
+    return Past(head, found.parts, tuple(_step(head, row, client, own) for row in rows))
 
 
-def _step(head: Head, row: Row, client: int | None) -> Step:
+def _step(head: Head, row: Row, client: int | None, own: frozenset[int]) -> Step:
     version, author, sealed, beside = row
     ops, asked = vaults.open_merge(head.vault, version, bytes(sealed), beside and bytes(beside))
-    if client is None or author != client:
+    if (client is None or author != client) and version not in own:
         return Step(ops)
     return Step(ops, ops if asked is None else asked)
 

@@ -71,6 +71,7 @@ class Update:
     ``exact_size``: the size of the result, known only together with ``at_version``. ``session``: refused if this
     session has ended; for writes without a fence, which ending raises. ``if_absent``: no effect on a document that
     was written before. ``request``: a digest of what is asked under ``key``, where that is to be compared.
+    ``own``: versions that the same caller made, who knew of them; for writes without a fence, which tells that.
     """
 
     document: int
@@ -89,6 +90,7 @@ class Update:
     session: uuid.UUID | None = None
     merge: Merge | None = None
     if_absent: bool = False
+    own: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,7 +341,9 @@ class DocumentLedger:
         theirs = {
             path
             for past in self._past.get(update.document, ())
-            if past.version > version and (fence is None or past.client != fence.client)
+            if past.version > version
+            and (fence is None or past.client != fence.client)
+            and past.version not in update.own
             for path in past.paths
         }
         return theirs if head.vault is None or not theirs else _revealed(head.vault, theirs, update)

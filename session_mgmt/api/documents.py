@@ -16,12 +16,13 @@ from session_mgmt.api.description import describe
 from session_mgmt.api.forms import ChangeForm, NothingForm, SyncForm
 from session_mgmt.api.reading import read, read_json
 from session_mgmt.api.views import ApiViewSet
-from session_mgmt.bridge import bridge, writes
+from session_mgmt.bridge import bridge, pending, writes
+from session_mgmt.bridge.pending import Pending
 from session_mgmt.conf import settings
 from session_mgmt.documents import whole
 from session_mgmt.documents.errors import DocumentError
 from session_mgmt.documents.whole import Replacement
-from session_mgmt.exceptions import DocumentNotFound, DocumentTooLarge, PreconditionFailed
+from session_mgmt.exceptions import DocumentNotFound, DocumentTooLarge, InvalidField, PreconditionFailed
 from session_mgmt.models import ClientSession, StateDocument, StateRevision
 from session_mgmt.protocol.position import Position
 
@@ -29,6 +30,8 @@ from session_mgmt.protocol.position import Position
 SLACK = 64 * 1024
 # Above it, parsing would hold the interpreter long enough to be felt by every other request.
 HEAVY = 256 * 1024
+# One call has one time-out, and each change is a write.
+MOST_PENDING = 100
 
 
 class DocumentViewSet(ApiViewSet):
@@ -84,12 +87,18 @@ class DocumentViewSet(ApiViewSet):
         return written(outcome, wanted)
 
     @describe(
-        "One verdict for a position", body=SyncForm, answer="`mode`, `reason`, `position`, and `entries` or `data`."
+        "Carry out what is pending, then one verdict for a position",
+        body=SyncForm,
+        answer="`mode`, `reason`, `position`, and `entries` or `data`; with `pending` also `results`.",
     )
     def sync(self, request: Request, pk: str, name: str) -> Response:
-        found = self.live_session(pk)
-        asked = self.form(SyncForm).get("position")
-        return Response(documents.sync(found.pk, _checked(name), asked, run=bridge().heavy_now))
+        found, name = self.live_session(pk), _checked(name)
+        asked = self.form(SyncForm)
+        changes = _pending(asked["pending"]) if "pending" in asked else None
+        outcomes = pending.carry_out(found.pk, name, changes or (), run=bridge().heavy_now)
+        answer = documents.sync(found.pk, name, asked.get("position"), run=bridge().heavy_now)
+        told = {} if changes is None else {"results": [orjson.Fragment(outcome.body) for outcome in outcomes]}
+        return Response({**answer, **told})
 
     @describe("Bytes of a document", answer="`size` (of compact JSON, an upper bound unless `exact`), `stored`, `log`.")
     def size(self, request: Request, pk: str, name: str) -> Response:
@@ -114,6 +123,20 @@ def _checked(name: str) -> str:
     if not access.is_document(name):
         raise DocumentNotFound()
     return name
+
+
+def _pending(given: Any) -> list[Pending]:
+    """Changes that all have a key: the whole call is repeated when its answer is lost."""
+    if not isinstance(given, list) or len(given) > MOST_PENDING:
+        raise InvalidField(f"pending is a list of at most {MOST_PENDING} changes.", field="pending")
+    changes = []
+    for each in given:
+        change = ChangeForm(data=each).read()
+        kind, value, key = change.pop("kind"), change.pop("change"), change.pop("key", None)
+        if key is None:
+            raise InvalidField("Each pending change has a key.", field="key")
+        changes.append(Pending(kind, value, key, change))
+    return changes
 
 
 def _prepared(raw: bytes, most: int) -> Replacement:

@@ -134,6 +134,7 @@ class ChangeForm(Form):
 
 class SyncForm(Form):
     position = Anything(required=False)
+    pending = Anything(required=False, help_text="Changes as of PATCH, each with its key, in their order.")
 
 
 class NothingForm(Form):

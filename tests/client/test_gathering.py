@@ -53,6 +53,11 @@ def test_sets_of_one_path_replace_and_increments_add_up() -> None:
     assert ops == [["set", "/x", 3], ["inc", "/n", 3]]
 
 
+def test_a_place_in_an_array_is_not_changed_before_its_turn() -> None:
+    ops = [["set", "/l/2", "no place yet"], ["set", "/l/1", "second"], ["set", "/l/2", "third"]]
+    assert apply({"l": ["first"]}, coalesced(ops[:2], ops[2:])) == {"l": ["first", "second", "third"]}
+
+
 def gathering(**changes: Any) -> Core:
     core = Core(Saved(), delayed=True)
     core.replica("main")
@@ -73,8 +78,8 @@ def test_updates_gather_in_one_number_and_go_on_flush() -> None:
 def test_the_digests_are_of_what_was_there_before_the_first_part() -> None:
     core = gathering()
     core.update("main", [["set", "/x", 1]])
-    core.update("main", [["set", "/x", 2]])
-    assert next(iter(core.outbox))["replaced"] == {"/x": digest(0)}
+    core.update("main", [["set", "/x", 2], ["set", "/y", 2]])
+    assert next(iter(core.outbox))["replaced"] == {"/x": digest(0), "/y": None}
 
 
 @pytest.mark.parametrize("other", ["document", "strategy", "base", "size"])
