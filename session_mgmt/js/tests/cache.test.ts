@@ -1,5 +1,6 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import type { SessionClient, StartOptions } from "../src/index";
+import { Replica } from "../src/replica";
 import { type Browser, pass, record, type Tab, turns, until, useFakeClock, Browser as FakeBrowser } from "./harness";
 
 useFakeClock();
@@ -122,6 +123,19 @@ describe("the local copy", () => {
     expect(seen).toEqual([[true, 0], [false, 3]]);
   });
 
+  test("stays one between two pages of what it lacks", () => {
+    const replica = new Replica();
+    replica.restore({ n: 1 }, ["e", 1, "t1"]);
+    replica.judged({ mode: "entries", from: 1, to: 3 });
+    const seen = [2, 3].map((n) => {
+      replica.moved(["e", n, `t${n}`]);
+      replica.advance([["set", "/n", n]], null);
+      replica.settled();
+      return replica.fromCache;
+    });
+    expect(seen).toEqual([true, false]);
+  });
+
   test("gives way to a snapshot when the log no longer reaches back, or is another one", async () => {
     for (const spoil of ["trim", "restart"] as const) {
       const { browser, tab, client } = await connected();
@@ -139,6 +153,19 @@ describe("the local copy", () => {
       expect(offline.state.get()).toEqual({ x: 3 });
       offline.destroy();
     }
+  });
+
+  test("goes back where the server does, in one epoch too", async () => {
+    const { browser, tab, client } = await connected();
+    const [epoch] = client.state.position as [string, number, string];
+    const snapshot = (version: number, tag: string, data: object) =>
+      browser.server.broadcast({ type: "snapshot", log: "state:main", position: [epoch, version, tag], data });
+    snapshot(5, "5555555555555555", { x: "lost" });
+    await turns();
+    snapshot(2, "2222222222222222", { x: "restored" });
+    await turns();
+    const again = await reloadOffline(browser, tab, client);
+    expect([again.state.get("/x"), again.state.version]).toEqual(["restored", 2]);
   });
 
   test("does not show a write twice whose answer was lost", async () => {
@@ -178,7 +205,11 @@ describe("the local copy", () => {
     await client.state.set("/n", 0);
     for (let n = 1; n < 20; n += 1) browser.server.write([["set", "/n", n]]);
     await until(() => client.state.get("/n") === 19);
+    const put = vi.spyOn(IDBObjectStore.prototype, "put");
+    const written = () => put.mock.calls.some(([, key]) => (key as unknown[]).at(-1) === 20);
+    expect(written()).toBe(false);
     tab.page.window.dispatchEvent(new Event("pagehide"));
+    expect(written()).toBe(true);
     await turns();
     browser.server.cut();
     expect((await browser.tab().open(CACHED)).state.get("/n")).toBe(19);
@@ -279,15 +310,14 @@ describe("a copy of somebody else", () => {
   });
 
   test("is not shown after another tab has put another user's session there", async () => {
-    const { browser, tab, client } = await connected();
+    const { browser, client } = await connected();
     await client.state.set("/secret", 1);
-    browser.server.cut();
-    browser.server.mend();
     browser.server.user = "8";
     const other = await browser.tab().openConnected({ ...CACHED, user: 8 });
-    await pass(60);
-    expect([client.id, client.state.get()]).toEqual([other.id, {}]);
-    void tab;
+    expect(client.state.get()).toEqual({ secret: 1 });
+    browser.server.cut();
+    await pass(120);
+    expect([client.id, client.state.get(), client.status]).toEqual([other.id, {}, "reconnecting"]);
   });
 
   test("is not shown any longer when the document may not be read any more", async () => {
