@@ -140,7 +140,7 @@ SESSION_INFO = [
 ]
 CLIENT_STATE = ["data", "version", "last_modified", "checksum", "compressed", "encrypted", "size"]
 
-# Field of SessionConfig -> a setting, or a field of a session, of an update, of the SDK; or why there is none yet.
+# Field of SessionConfig -> a setting, or a field of a session, of an update, of the SDK's start; or why there is none.
 SESSION_CONFIG = {
     "idle timeout": "setting idle_timeout",
     "absolute timeout": "setting absolute_timeout",
@@ -157,7 +157,8 @@ SESSION_CONFIG = {
     "state.compression threshold": "setting compression_threshold",
     "state.maximum": "setting max_document_bytes",
     "state.encryption": "setting encrypt_state",
-    "state.sync": "later delayed is the SDK's own choice (`sync` of SessionClient.start), and no field of a session",
+    # Only the client has anything to delay: what the server has acknowledged is stored.
+    "state.sync": "start sync",
     "state.conflict strategy": "update strategy",
     "permissions": "later scopes come with refresh; until then a session may what its user may",
     "metadata": "create metadata",

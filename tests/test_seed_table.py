@@ -187,5 +187,8 @@ def test_a_field_of_session_config_has_its_place(field: str) -> None:
         assert where in inspect.signature(sessions.create).parameters
     elif kind == "update":
         assert where in frames.Update.__slots__
+    elif kind == "start":
+        options = TYPINGS.split("interface StartOptions", 1)[1].split("\n}", 1)[0]
+        assert f"\t{where}?:" in options
     else:
         assert (kind, bool(where)) == ("later", True)
