@@ -51,12 +51,21 @@ def _counted(asked: Asked, answer: Frame, book: Book, made: list[int]) -> bool:
 
 
 def _judge_ops(tab: Tab, asked: Asked, answer: Frame, book: Book, version: int) -> None:
-    frame = asked.frame
-    assert frame is not None
-    ops, made = asked.change, book.versions[version].ops
-    if "replaced" in frame:
-        _judge_by_digests(asked, answer, book, version)
+    """By what the server decided on: a first sending may have been on its way when the next one had digests."""
+    if asked.digested is None:
+        assert asked.frame is not None
+        _judge_on_base(tab, asked, answer, book, version, asked.frame)
         return
+    try:
+        _judge_by_digests(asked, answer, book, version)
+    except AssertionError:
+        if asked.frame is None:
+            raise
+        _judge_on_base(tab, asked, answer, book, version, asked.frame)
+
+
+def _judge_on_base(tab: Tab, asked: Asked, answer: Frame, book: Book, version: int, frame: Frame) -> None:
+    ops, made = asked.change, book.versions[version].ops
     base = frame.get("base", version - 1)
     client = tab.core.client_id
     theirs = [op for past in book.versions[base + 1 : version] if past.client != client for op in past.ops]
@@ -78,7 +87,7 @@ def _judge_ops(tab: Tab, asked: Asked, answer: Frame, book: Book, version: int) 
 def _judge_dropped(ops: Ops, theirs: Ops, answer: Frame, made: Ops) -> None:
     for op in ops:
         kept = any(same(op, one) for one in made)
-        assert kept or op[1] in answer["dropped"], f"{op} was dropped without a word"
+        assert kept or op[1] in answer.get("dropped", ()), f"{op} was dropped without a word"
         assert not (kept and _collide([op], theirs)), f"{op} stands over {theirs}"
 
 
@@ -91,7 +100,7 @@ def _seen(tab: Tab, book: Book, base: int, version: int) -> Any:
             if own.kind != "ops":
                 return MISSING
             # What `server_wins` drops from the log alone is kept nowhere.
-            whole = own.strategy != "server_wins" or "replaced" in (own.frame or {})
+            whole = own.strategy != "server_wins" or own.digested is not None
             seen = replay(seen, own.change if whole else past.ops)
     return seen
 

@@ -269,5 +269,5 @@ def _events(tab: Tab) -> Counter[str]:
         told = [name for name in ("conflicts", "dropped", "overwrote", "unchanged") if answer.get(name)]
         found.update([*told, *([] if answer["ok"] else [answer["error"]["name"]])])
         found[f"strategy {asked.strategy}"] += 1
-        found["judged by digests"] += asked.frame is not None and "replaced" in asked.frame
+        found["judged by digests"] += asked.digested is not None
     return found

@@ -20,7 +20,9 @@ Frame = dict[str, Any]
 
 @dataclass(slots=True)
 class Asked:
-    """A write as the application made it: what it saw just before (`view`), and the frame as it was last sent."""
+    """A write as the application made it: what it saw just before (`view`), and the frames as they were last sent, on
+    its base (`frame`) and with digests.
+    """
 
     doc: str
     kind: str
@@ -28,6 +30,7 @@ class Asked:
     strategy: str | None
     view: Any
     frame: Frame | None = None
+    digested: Frame | None = None
 
 
 class Tab:
@@ -87,7 +90,7 @@ class Tab:
 
     async def ask_again(self, seq: int) -> None:
         """As if its answer had been lost."""
-        frame = self.asked[seq].frame
+        frame = self.asked[seq].digested or self.asked[seq].frame
         if self.core.ready and frame is not None:
             await self._send(frame)
 
@@ -207,7 +210,11 @@ class Tab:
             return
         if frame["type"] == "update":
             self._in_flight += 1
-            self.asked[frame["seq"]].frame = frame
+            asked = self.asked[frame["seq"]]
+            if "replaced" in frame:
+                asked.digested = frame
+            else:
+                asked.frame = frame
         self._told = max(self._told, frame.get("acked", 0), frame["seq"] if frame["type"] == "ack" else 0)
         await self._peer.say(**frame)
 
