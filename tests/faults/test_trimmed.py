@@ -73,3 +73,14 @@ def test_what_a_client_changed_by_digests_is_measured_from_what_it_had_seen() ->
     story.see("a", "state:main", 3, 3)
     _, promises = judged(story, dump)
     assert "S4" in promises
+
+
+@pytest.mark.parametrize(("version", "promises"), [(2, set()), (1, {"T6"})])
+def test_a_snapshot_stands_for_a_replay_if_it_reaches_as_far(version: int, promises: set[str]) -> None:
+    story, dump = counting(counted=2)
+    verdict = {"mode": "entries", "from": 0, "to": 2, "position": ["e1", 2, "tag2"]}
+    story.places["b"]["state:main"] = ["e1", 0, ""]
+    story.connect("b", state=verdict)
+    story.snapshot("b", version, {"n": version})
+    story.add("b", "recovery", gen=2, frame={"receipt": {"verdict": "full"}})
+    assert judged(story, dump)[1] & {"T6"} == promises

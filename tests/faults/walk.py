@@ -82,6 +82,9 @@ class Walk:
 
     def snapshot(self, record: Record) -> None:
         self.position = record["frame"]["position"]
+        if self.replay_to is not None and self.position is not None and self.position[1] >= self.replay_to:
+            # What was to be replayed was trimmed meanwhile; the whole document holds it.
+            self.replay_to, self.replayed = None, True
 
     def gap(self, record: Record) -> Iterator[Violation]:
         yield from self._lost(record["frame"].get("reason"), record)
