@@ -179,7 +179,8 @@ def _row(case: Case, whole: Case | None) -> Row:
 
 def _cpu(case: Case) -> float:
     """Of the server and, where it can be seen, of the database."""
-    return median((cost.server + cost.database) / cost.done for cost, _ in case.rounds)
+    # A tiny run may end before the clock of CPU time, which has steps of 10 ms, has moved.
+    return max(1e-6, median((cost.server + cost.database) / cost.done for cost, _ in case.rounds))
 
 
 def _settings(database: Database, scale: Scale) -> dict[str, str]:
