@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from session_mgmt.actions import bodies, merges, preparing, stored, unreadable
 from session_mgmt.actions.bodies import ATTEMPTS
 from session_mgmt.actions.merges import Merge
-from session_mgmt.actions.state import Update
+from session_mgmt.actions.updates import Update
 from session_mgmt.actions.vaults import Vault
 from session_mgmt.conf import settings
 from session_mgmt.documents import operations, pointer, replaced, size, strict, touched

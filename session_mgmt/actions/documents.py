@@ -12,7 +12,7 @@ from django.db import connections, transaction
 from django.db.models import QuerySet, Sum
 from django.db.models.functions import Length
 
-from session_mgmt.actions import access, bodies, compaction, events, notices, state
+from session_mgmt.actions import access, bodies, compaction, events, notices, revisions
 from session_mgmt.actions.bodies import DocumentWindow
 from session_mgmt.actions.events import Record, record
 from session_mgmt.actions.stored import Runner, here
@@ -153,7 +153,7 @@ def _verdict(asked: Position | None, given: Any, window: DocumentWindow) -> Verd
 
 def _entries(statements: Statements, window: DocumentWindow, asked: Position) -> dict[str, Any] | None:
     """``None`` when a compaction took entries away between the two reads."""
-    found = state.read(statements, window.id, asked.offset, settings().replay_page)
+    found = revisions.read(statements, window.id, asked.offset, settings().replay_page)
     if not found or not is_dense((entry.offset for entry in found), after=asked.offset):
         return None
     last = Position(asked.epoch, found[-1].offset, found[-1].tag)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from django.db import connections
 
-from session_mgmt.actions import events, state, streams
+from session_mgmt.actions import events, revisions, streams
 from session_mgmt.conf import settings
 from session_mgmt.documents import chain
 from session_mgmt.models.sql import Statements, marks
@@ -36,7 +36,7 @@ def read(row: LogRow, after: int, limit: int) -> list[Entry]:
     """Entries after an offset, oldest first."""
     statements = Statements(connections[settings().database])
     if row.key.startswith(DOCUMENT_KEY):
-        return state.read(statements, row.number, after, limit)
+        return revisions.read(statements, row.number, after, limit)
     if row.key.startswith(STREAM_KEY):
         return streams.read(statements, row.number, after, limit)
     return events.read(statements, row.session, after, limit)

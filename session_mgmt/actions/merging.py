@@ -16,8 +16,8 @@ from django.db import connections
 
 from session_mgmt.actions import merges, policies, preparing, stored, unreadable, vaults
 from session_mgmt.actions.merges import Losing, Merge
-from session_mgmt.actions.state import Update
 from session_mgmt.actions.stored import Head, Runner, here
+from session_mgmt.actions.updates import Update
 from session_mgmt.conf import settings
 from session_mgmt.documents import settling, strict
 from session_mgmt.documents.errors import DocumentError

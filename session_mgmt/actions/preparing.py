@@ -17,8 +17,8 @@ from django.dispatch import receiver
 
 from session_mgmt import heads
 from session_mgmt.actions import bodies, stored, unreadable
-from session_mgmt.actions.state import Update
 from session_mgmt.actions.stored import Head, Runner, here
+from session_mgmt.actions.updates import Update
 from session_mgmt.conf import NAME, settings
 from session_mgmt.documents import normalise, operations, size, strict, touched
 from session_mgmt.documents.errors import DocumentError

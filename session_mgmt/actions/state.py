@@ -6,7 +6,6 @@ that revisions touched, and operations are total, so whatever was acknowledged c
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import uuid
 from collections.abc import Iterable
@@ -14,12 +13,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeAlias
 
-import orjson
-
-from session_mgmt.actions import merges, policies, unreadable, vaults
+from session_mgmt.actions import merges, policies, revisions, unreadable, vaults
 from session_mgmt.actions.fencing import Fence
 from session_mgmt.actions.merges import Merge
 from session_mgmt.actions.outcomes import Appended, Outcome, accepted, refused
+from session_mgmt.actions.updates import Prepare, Update
 from session_mgmt.actions.vaults import Vault
 from session_mgmt.conf import settings
 from session_mgmt.documents import chain, merge, operations, rebuild, touched
@@ -60,46 +58,6 @@ _HEAD_COLUMNS = {
     "last_modified": "timestamptz",
     "last_writer": "text",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Update:
-    """One change, prepared outside: ``ops`` are total operations, encoded; ``paths`` what they touch; ``growth``
-    bytes they may add.
-
-    ``at_version``: the operations were computed from the document at this version and hold for no other.
-    ``exact_size``: the size of the result, known only together with ``at_version``. ``session``: refused if this
-    session has ended; for writes without a fence, which ending raises. ``if_absent``: no effect on a document that
-    was written before. ``request``: a digest of what is asked under ``key``, where that is to be compared.
-    ``own``: versions that the same caller made, who knew of them; for writes without a fence, which tells that.
-    """
-
-    document: int
-    ops: bytes
-    paths: tuple[str, ...]
-    growth: int
-    base: int | None = None
-    epoch: str | None = None
-    strategy: str | None = None
-    kind: str = "patch"
-    key: str | None = None
-    request: bytes | None = None
-    writer: str = ""
-    at_version: int | None = None
-    exact_size: int | None = None
-    session: uuid.UUID | None = None
-    merge: Merge | None = None
-    if_absent: bool = False
-    own: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Prepare:
-    """Not an answer: the caller must compute the update anew from the document as it is (``reason``: ``moved`` or
-    ``size``), or settle it with what others did since its base (``merge``).
-    """
-
-    reason: str
 
 
 @dataclass(slots=True)
@@ -297,7 +255,7 @@ class DocumentLedger:
             log = logs.get(key)
             if log is None:
                 log = logs[key] = Appended(self._heads[document].epoch, [])
-            log.entries.append(Entry(version, tag, entry_body(ops, fence.name if fence else None, fence)))
+            log.entries.append(Entry(version, tag, revisions.entry_body(ops, fence.name if fence else None, fence)))
         return logs
 
     def changed(self) -> list[Changed]:
@@ -481,63 +439,3 @@ def _settled(
     kept, dropped = merge.drop_overlapping(operations.decode(update.ops), theirs)
     rest = replace(update, kind="merge", ops=operations.encode(kept), paths=touched.paths(kept))
     return rest, {"dropped": sorted({op[1] for op in dropped})}
-
-
-def entry_body(ops: bytes, client_id: str | None, fence: Fence | None = None, *, seq: int | None = None) -> bytes:
-    """A document entry (PROTOCOL section 6), from the stored operations as they are."""
-    number = fence.seq if fence else seq
-    if client_id is None or number is None:
-        return b'{"ops":%s}' % ops
-    return b'{"ops":%s,"client_id":"%s","seq":%d}' % (ops, client_id.encode(), number)
-
-
-def digest(document: str, kind: str, change: Any, strategy: str | None, *, if_absent: bool = False) -> bytes:
-    """What a repeated update must equal: everything but its base, which may have moved."""
-    what = b"create" if if_absent else b"update"
-    return hashlib.sha256(
-        b"\0".join((what, document.encode(), kind.encode(), (strategy or "").encode(), orjson.dumps(change)))
-    ).digest()
-
-
-def read(statements: Statements, document: int, after: int, limit: int) -> list[Entry]:
-    """Revisions after a version, oldest first. Raises ``StateUnreadable``."""
-    with unreadable.audited(statements.connection.alias, document):
-        try:
-            return _read(statements, document, after, limit)
-        except StateUnreadable:
-            # Read once more: the document may have been encrypted between its rows and its head.
-            return _read(statements, document, after, limit)
-
-
-def _read(statements: Statements, document: int, after: int, limit: int) -> list[Entry]:
-    rows = statements.fetch(
-        f"SELECT r.version, r.chain, r.ops, c.client_id, r.seq FROM {_REVISION} r"
-        " LEFT JOIN session_mgmt_client c ON c.id = r.client_id"
-        " WHERE r.document_id = %s AND r.version > %s ORDER BY r.version LIMIT %s",
-        [document, after, limit],
-    )
-    if not rows:
-        return []
-    vault = _vault(statements, document) if _may_be_sealed(rows) else None
-    return [_entry(row, vault) for row in rows]
-
-
-def _may_be_sealed(rows: list[Row]) -> bool:
-    """Where there are keys, the document's row says what its log must be like; without keys, no log that is sealed
-    can be read.
-    """
-    return bool(settings().state_keys) or any(vaults.is_sealed(bytes(row[2][:1])) for row in rows)
-
-
-def _vault(statements: Statements, document: int) -> Vault | None:
-    rows = statements.fetch(f"SELECT session_id, name, key_id, secret FROM {_DOCUMENT} WHERE id = %s", [document])
-    if not rows:
-        raise DocumentNotFound()
-    session, name, key_id, secret = rows[0]
-    return vaults.vault_of(document, statements.as_uuid(session), name, key_id, bytes(secret))
-
-
-def _entry(row: Row, vault: Vault | None) -> Entry:
-    version, link, stored, client_id, seq = row
-    ops = vaults.open_ops(vault, version, bytes(stored))
-    return Entry(version, chain.tag(bytes(link)), entry_body(ops, client_id, seq=seq))

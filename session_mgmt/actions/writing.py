@@ -22,8 +22,9 @@ from session_mgmt.actions.events import Record, TimelineLedger
 from session_mgmt.actions.fencing import ClientLedger, Fence
 from session_mgmt.actions.outbox import Wish
 from session_mgmt.actions.outcomes import Appended, Outcome, refused
-from session_mgmt.actions.state import Changed, DocumentLedger, Prepare, Update
+from session_mgmt.actions.state import Changed, DocumentLedger
 from session_mgmt.actions.streams import Publication, StreamLedger
+from session_mgmt.actions.updates import Prepare, Update
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import Busy, SeqGap, SessionMgmtError, SessionTerminated, StateUnreadable
 from session_mgmt.models import clock

@@ -9,7 +9,7 @@ import orjson
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from session_mgmt.actions import access, bodies, documents, preparing, state
+from session_mgmt.actions import access, bodies, documents, preparing, updates
 from session_mgmt.actions.outcomes import Outcome
 from session_mgmt.api.conditions import Conditions, conditions, etag, is_known
 from session_mgmt.api.description import describe
@@ -64,7 +64,7 @@ class DocumentViewSet(ApiViewSet):
         change = ChangeForm(data=read_json(request, most=most, too_large=DocumentTooLarge)).read()
         kind, value = change.pop("kind"), change.pop("change")
         wanted = conditions(request, change.pop("key", None))
-        asked = state.digest(name, kind, value, change.get("strategy")) if wanted.key else None
+        asked = updates.digest(name, kind, value, change.get("strategy")) if wanted.key else None
         terms = {**wanted.terms(asked), "run": bridge().heavy_now, **change}
         return written(writes.update_now(found.pk, _checked(name), kind, value, **terms), wanted)
 

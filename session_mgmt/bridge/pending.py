@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from session_mgmt.actions import state
+from session_mgmt.actions import updates
 from session_mgmt.actions.outcomes import Outcome, refused
 from session_mgmt.actions.stored import Runner, here
 from session_mgmt.bridge import writes
@@ -40,7 +40,7 @@ def carry_out(session: uuid.UUID, name: str, changes: Iterable[Pending], *, run:
 
 
 def _one(session: uuid.UUID, name: str, change: Pending, own: frozenset[int], run: Runner) -> Outcome:
-    asked = state.digest(name, change.kind, change.change, change.terms.get("strategy"))
+    asked = updates.digest(name, change.kind, change.change, change.terms.get("strategy"))
     facts = {"key": change.key, "request": asked, "own": own, "run": run, **change.terms}
     try:
         return writes.update_now(session, name, change.kind, change.change, **facts)

@@ -17,9 +17,9 @@ from session_mgmt.actions import access, bodies, merging, notices, outbox, prepa
 from session_mgmt.actions.events import Record
 from session_mgmt.actions.outbox import Ticket
 from session_mgmt.actions.outcomes import Outcome, refused
-from session_mgmt.actions.state import Prepare, Update
 from session_mgmt.actions.stored import Runner, here
 from session_mgmt.actions.streams import Publication
+from session_mgmt.actions.updates import Prepare, Update
 from session_mgmt.actions.writing import Decision, Member
 from session_mgmt.bridge.crossing import bridge
 from session_mgmt.conf import settings

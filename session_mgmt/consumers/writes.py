@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
 
-from session_mgmt.actions import access, bodies, messages, preparing, state, streams
+from session_mgmt.actions import access, bodies, messages, preparing, streams, updates
 from session_mgmt.actions.fencing import Fence
 from session_mgmt.actions.outcomes import Outcome, refused
-from session_mgmt.actions.state import Prepare
 from session_mgmt.actions.streams import Publication
+from session_mgmt.actions.updates import Prepare
 from session_mgmt.actions.writing import Decision, Member, Work
 from session_mgmt.bridge import bridge, writes
 from session_mgmt.conf import settings
@@ -265,7 +265,7 @@ def _ensure_document(session: Any, frame: Update) -> int:
 
 def _digest(frame: Numbered) -> bytes:
     if isinstance(frame, Update):
-        return state.digest(frame.doc, frame.kind, frame.change, frame.strategy, if_absent=frame.if_absent)
+        return updates.digest(frame.doc, frame.kind, frame.change, frame.strategy, if_absent=frame.if_absent)
     if isinstance(frame, Publish):
         return streams.digest(frame.topic, orjson.dumps(frame.data), frame.key)
     if isinstance(frame, Send):

@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from session_mgmt.actions import bodies, documents, outbox
 from session_mgmt.actions.fencing import Fence
 from session_mgmt.actions.outcomes import Outcome
-from session_mgmt.actions.state import digest
+from session_mgmt.actions.updates import digest
 from session_mgmt.actions.writing import Member
 from session_mgmt.bridge import bridge, writes
 from session_mgmt.models import Client, ClientSession, StateDocument

@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 
 from session_mgmt.actions import documents, merging, rotation, verifying
-from session_mgmt.actions import state as logs
+from session_mgmt.actions import revisions as logs
 from session_mgmt.exceptions import StateUnreadable
 from session_mgmt.models import Outbox
 from session_mgmt.models.sql import Statements

@@ -7,8 +7,7 @@ from typing import Any
 
 from django.db import connection, connections, transaction
 
-from session_mgmt.actions import rotation, verifying
-from session_mgmt.actions import state as revisions
+from session_mgmt.actions import revisions, rotation, verifying
 from session_mgmt.backends.doorbell import doorbell
 from session_mgmt.bridge import bridge, crossing
 from session_mgmt.conf import settings as now
