@@ -68,7 +68,7 @@ def drop_overlapping(ops: Iterable[Op], their_paths: Iterable[str]) -> tuple[tup
     """
     listed = tuple(ops)
     fates = _overlapping(listed, their_paths)
-    return _chosen(listed, fates, False), _chosen(listed, fates, True)
+    return _kept(listed, fates), _chosen(listed, fates, True)
 
 
 def rebase(
@@ -95,7 +95,7 @@ def rebase(
     if merged.conflicts and on_conflict == "reject":
         return merged
     # Kept as they were asked for: an `inc` that the log shows as a value would be in conflict with the next one.
-    kept = _chosen(listed, fates, False)
+    kept = _kept(listed, fates)
     settled = diff(server, merged.document)
     return Merged(operations.apply(merged.document, kept), merged.conflicts, settled + kept)
 
@@ -195,6 +195,14 @@ def _only_add(ops: Sequence[Op], fates: Sequence[bool], server: JSON) -> list[bo
         )
         for op, fate in zip(ops, fates, strict=True)
     ]
+
+
+def _kept(ops: Sequence[Op], fates: Sequence[bool]) -> tuple[Op, ...]:
+    """What is left, without each `obj` that was there for what is dropped: alone it would touch all that is below it."""
+    left = _chosen(ops, fates, False)
+    entered = {above for op in ops for above in pointer.ancestors(op[1])}
+    needed = {above for op in left if op[0] != "obj" or op[1] not in entered for above in pointer.ancestors(op[1])}
+    return tuple(op for op in left if op[0] != "obj" or op[1] not in entered or op[1] in needed)
 
 
 def _hits(op: Sequence[Any], path: str, blocked: Touched) -> bool:

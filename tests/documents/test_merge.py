@@ -253,6 +253,22 @@ def test_what_is_dropped_when_the_server_wins(ops: Any, theirs: list[str], dropp
     assert list(kept) == [op for at, op in enumerate(ops) if at not in dropped]
 
 
+@pytest.mark.parametrize(
+    ("ops", "theirs", "left"),
+    [
+        ([["obj", ""], ["set", "/a", 1]], ["/a"], []),
+        ([["obj", ""], ["obj", "/a"], ["set", "/a/x", 1], ["set", "/b", 1]], ["/a/x"], [["obj", ""], ["set", "/b", 1]]),
+        ([["obj", ""], ["obj", "/a"]], ["/a/x"], [["obj", ""], ["obj", "/a"]]),
+    ],
+)
+def test_an_object_that_was_there_for_what_is_dropped_goes_with_it(ops: Any, theirs: list[str], left: Any) -> None:
+    """Alone it would touch the whole object, and be in the way of everybody who works inside it."""
+    kept, _ = drop_overlapping(ops, theirs)
+    assert list(kept) == left
+    document = {"a": {"x": 5}, "b": 0}
+    assert rebase({"a": {"x": 0}, "b": 0}, document, ops, theirs).ops == kept
+
+
 @given(LISTS_OF_OPS, LISTS_OF_OPS)
 def test_what_is_kept_overlaps_nothing(mine: Any, theirs: Any) -> None:
     ops = [op for op in mine if op[0] != "obj"]
