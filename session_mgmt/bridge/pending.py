@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from session_mgmt.actions import updates
 from session_mgmt.actions.outcomes import Outcome, refused
 from session_mgmt.actions.stored import Runner, here
@@ -33,7 +35,7 @@ def carry_out(session: uuid.UUID, name: str, changes: Iterable[Pending], *, run:
         outcomes.append(outcome)
         if outcome.error is not None and outcome.error.temporary:
             break
-        if outcome.error is None and outcome.position is not None and b'"unchanged":true' not in outcome.body:
+        if outcome.position is not None and not orjson.loads(outcome.body).get("unchanged"):
             # What this client itself made after its base is no conflict with what it made next.
             own.add(outcome.position.offset)
     return outcomes

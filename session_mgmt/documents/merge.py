@@ -198,7 +198,7 @@ def _only_add(ops: Sequence[Op], fates: Sequence[bool], server: JSON) -> list[bo
 
 
 def _kept(ops: Sequence[Op], fates: Sequence[bool]) -> tuple[Op, ...]:
-    """What is left, without each `obj` that was there for what is dropped: alone it would touch all that is below it."""
+    """What is left, without each `obj` that was there for what is dropped: alone it would touch all below it."""
     left = _chosen(ops, fates, False)
     entered = {above for op in ops for above in pointer.ancestors(op[1])}
     needed = {above for op in left if op[0] != "obj" or op[1] not in entered for above in pointer.ancestors(op[1])}
