@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +21,32 @@ class Database:
 
     def __init__(self, url: str, sqlite_path: Path) -> None:
         self._url, self._path = url, sqlite_path
+        self._open: Any = None
 
     def rows(self, query: str) -> list[Row]:
-        if self._url:
-            with psycopg.connect(self._url) as connection:
-                return connection.execute(query).fetchall()
-        connection = sqlite3.connect(self._path, timeout=20)
+        if self._open is not None:
+            rows: list[Row] = self._open.execute(query).fetchall()
+            return rows
+        with self._at_one_moment():
+            return self.rows(query)
+
+    def _connect(self) -> Any:
+        if not self._url:
+            connection = sqlite3.connect(self._path, timeout=20)
+            connection.execute("BEGIN")
+            return connection
+        found = psycopg.connect(self._url)
+        found.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        return found
+
+    @contextlib.contextmanager
+    def _at_one_moment(self) -> Iterator[None]:
+        """All that is read is of one moment: a server that still runs may shorten a log between two statements."""
+        self._open = connection = self._connect()
         try:
-            return connection.execute(query).fetchall()
+            yield
         finally:
+            self._open = None
             connection.close()
 
     def pending(self) -> int:
@@ -45,13 +64,14 @@ class Database:
 
     def dump(self) -> Dump:
         """Everything that the checker compares, as JSON values."""
-        return {
-            "documents": self._documents(),
-            "streams": self._streams(),
-            "clients": self._clients(),
-            "events": self._events(),
-            "pending": self.pending(),
-        }
+        with self._at_one_moment():
+            return {
+                "documents": self._documents(),
+                "streams": self._streams(),
+                "clients": self._clients(),
+                "events": self._events(),
+                "pending": self.pending(),
+            }
 
     def _documents(self) -> list[Dump]:
         revisions: dict[int, list[Dump]] = {}
