@@ -14,6 +14,7 @@ from django.db import connection, connections
 
 from project.databases import postgres_database
 from session_mgmt.bridge import bridge
+from session_mgmt.testing import inline_bridge
 from tests import programs, services
 from tests.settings import DATABASE
 from tests.suites.packages import installed
@@ -113,6 +114,16 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
     """Give the lane's connections back before the test database goes: PostgreSQL drops none that is in use."""
     yield
     bridge().close()
+
+
+@pytest.fixture
+def on_this_thread(db: None) -> Iterator[None]:
+    """Run all reads and writes inside the test's own transaction.
+
+    With the lane's threads a test would have to commit, and then cost a flush of all tables.
+    """
+    with inline_bridge():
+        yield
 
 
 @pytest.fixture

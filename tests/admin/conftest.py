@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from html import unescape
 from html.parser import HTMLParser
 from typing import Any
@@ -19,18 +19,8 @@ from django.test.utils import CaptureQueriesContext
 from session_mgmt.bridge import writes
 from session_mgmt.models import AuditEntry, StateDocument
 from session_mgmt.shortcuts import create_session, state
-from session_mgmt.testing import inline_bridge
 
 SEEING = ("view_clientsession", "view_statedocument")
-
-
-@pytest.fixture
-def on_this_thread(db: None) -> Iterator[None]:
-    """Everything inside the test's own transaction: with the lane's threads, each of these tests would cost a flush of
-    all tables.
-    """
-    with inline_bridge():
-        yield
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from session_mgmt.models import AuditEntry, ClientSession, Outbox, SessionActivi
 from session_mgmt.protocol.frames import Connect
 from tests.admin.conftest import queries, staff
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.usefixtures("on_this_thread")
 LIST = "/admin/session_mgmt/clientsession/"
 
 

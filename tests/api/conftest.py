@@ -14,13 +14,21 @@ from session_mgmt.registry import registry, topic
 from tests.api.calls import Caller, caller
 
 
+@pytest.fixture(autouse=True)
+def inline_unless_committing(request: pytest.FixtureRequest) -> None:
+    """Give a test the lane's threads only if it says, by ``django_db(transaction=True)``, that it commits."""
+    marker = request.node.get_closest_marker("django_db")
+    if marker is not None and not marker.kwargs.get("transaction"):
+        request.getfixturevalue("on_this_thread")
+
+
 @pytest.fixture
-def alice(transactional_db: None) -> Any:
+def alice(db: None) -> Any:
     return get_user_model().objects.create_user("alice", password="a password")
 
 
 @pytest.fixture
-def bob(transactional_db: None) -> Any:
+def bob(db: None) -> Any:
     return get_user_model().objects.create_user("bob", password="a password")
 
 
@@ -37,7 +45,7 @@ def theirs(bob: Any) -> Caller:
 
 
 @pytest.fixture
-def nobody(transactional_db: None) -> Caller:
+def nobody(db: None) -> Caller:
     """Somebody without any credential."""
     return Caller(Client())
 

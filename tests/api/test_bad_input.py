@@ -19,7 +19,7 @@ from session_mgmt.exceptions import DocumentTooLarge
 from session_mgmt.models import ClientSession, SessionEvent, StateDocument
 from tests.api.calls import JSON, Caller, refused
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 MAIN = "sessions/{id}/state/main/"
 
 # Bodies that are no JSON whatever the call; the values in them are the table of tests/bad_input.

@@ -13,7 +13,7 @@ from tests.api.calls import Caller, caller, refused
 MAIN = "sessions/{id}/state/main/"
 CONFLICTS = MAIN + "conflicts/"
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture

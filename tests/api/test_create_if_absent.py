@@ -14,7 +14,7 @@ from tests.api.calls import Caller, refused
 from tests.api.test_sessions import expire
 from tests.bridge.threads import together
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 MAIN = "sessions/{id}/state/main/"
 ABSENT = {"If_None_Match": "*"}
 CHANGES: dict[str, Any] = {
@@ -82,6 +82,7 @@ def test_delete_takes_the_condition_at_its_word(mine: Caller) -> None:
     assert mine.get(MAIN).json()["data"] == {"a": 1}
 
 
+@pytest.mark.django_db(transaction=True)
 def test_of_many_at_once_one_gives_the_first_value(mine: Caller) -> None:
     def attempt(number: int) -> int:
         return int(Caller(Client(), mine.token, mine.session).put(MAIN, {"by": number}, **ABSENT).status_code)

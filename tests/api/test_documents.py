@@ -10,7 +10,7 @@ import pytest
 from session_mgmt.models import StateDocument, StateRevision
 from tests.api.calls import Caller, refused
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 MAIN = "sessions/{id}/state/main/"
 
 

@@ -11,7 +11,7 @@ from session_mgmt.models import AuditEntry, ClientSession, SessionEvent
 from session_mgmt.signals import session_event
 from tests.api.calls import Caller, refused
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 MAIN = "sessions/{id}/state/main/"
 
 

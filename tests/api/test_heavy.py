@@ -13,7 +13,7 @@ from session_mgmt.documents import operations, rebuild, strict
 from session_mgmt.exceptions import Unavailable
 from tests.api.calls import Caller, refused
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 MAIN = "sessions/{id}/state/main/"
 LOADS = strict.loads
 LARGE = {"text": ["x" * 1000] * (HEAVY // 900)}

@@ -8,7 +8,7 @@ import pytest
 
 from tests.api.calls import Caller, refused
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 MAIN = "sessions/{id}/state/main/"
 
 

@@ -9,7 +9,7 @@ import pytest
 from session_mgmt.models import StateRevision
 from tests.api.calls import Caller, refused
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 SYNC = "sessions/{id}/state/main/sync/"
 MAIN = "sessions/{id}/state/main/"
 

@@ -13,7 +13,7 @@ from session_mgmt.shortcuts import state
 from tests.api.calls import Caller, refused
 from tests.bridge.threads import together
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 MAIN = "sessions/{id}/state/main/"
 KEY = {"Idempotency_Key": '"8e03978e-40d5-43dd"'}
 WRITES: dict[str, tuple[str, Any, Any]] = {
@@ -85,6 +85,7 @@ def test_a_refused_write_does_not_use_up_its_key(counting: Caller) -> None:
     assert counting.get(MAIN).json()["data"] == {"a": 2}
 
 
+@pytest.mark.django_db(transaction=True)
 def test_repetitions_at_once_have_one_effect(counting: Caller) -> None:
     def attempt() -> Any:
         tab = Caller(Client(), counting.token, counting.session)

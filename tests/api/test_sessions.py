@@ -15,7 +15,7 @@ from session_mgmt.actions.access import SERVER
 from session_mgmt.models import ClientSession, SessionActivity, SessionEvent, StateDocument
 from tests.api.calls import Caller, caller, refused
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
@@ -236,7 +236,7 @@ def test_a_read_is_no_activity(mine: Caller) -> None:
     assert SessionActivity.objects.get().last_active_at == before
 
 
-def test_a_session_of_nobody_is_reached_by_its_token_alone(transactional_db: None) -> None:
+def test_a_session_of_nobody_is_reached_by_its_token_alone(db: None) -> None:
     first, second = caller(sessions.create()), caller(sessions.create())
     assert first.get("sessions/{id}/").status_code == 200
     assert refused(Caller(first.http, first.token, second.session).get("sessions/{id}/"), "session_not_found", 404)

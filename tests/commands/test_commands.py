@@ -15,7 +15,7 @@ from django.core.management import CommandError, call_command
 from session_mgmt.actions import sessions
 from session_mgmt.models import AuditEntry, ClientSession, SessionActivity
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.usefixtures("on_this_thread")
 
 
 def run(*words: Any, **options: Any) -> str:

@@ -16,7 +16,7 @@ from session_mgmt.management.commands import rotate_state_keys
 from session_mgmt.models import AuditEntry, StateDocument, StateRevision, StateSnapshot
 from session_mgmt.shortcuts import create_session, state
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.usefixtures("on_this_thread")
 OLD = ("old", b64encode(b"o" * 32).decode())
 NEW = ("new", b64encode(b"n" * 32).decode())
 
