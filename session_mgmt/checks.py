@@ -14,7 +14,9 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connections, router
 
 from session_mgmt import conf
-from session_mgmt.actions import inventory, policies, vaults
+from session_mgmt.actions import vaults
+from session_mgmt.actions.keys import usage
+from session_mgmt.actions.state import policies
 from session_mgmt.documents.errors import DocumentError
 from session_mgmt.exceptions import StateUnreadable
 from session_mgmt.models import StateDocument
@@ -99,7 +101,7 @@ def check_keys_in_use(databases: Sequence[str] | None = None, **_: Any) -> list[
         return []
     if StateDocument._meta.db_table not in connections[using].introspection.table_names():
         return []
-    missing = inventory.missing(inventory.of_documents(using))
+    missing = usage.missing(usage.of_documents(using))
     if not missing:
         return []
     hint = "Put them back behind the first one, until rotate_state_keys has no row left under them."

@@ -11,15 +11,15 @@ from typing import Any
 
 import orjson
 
-from session_mgmt.actions import bodies, compaction, connections, documents, history, preparing, sessions
-from session_mgmt.actions import conflicts as kept_conflicts
+from session_mgmt.actions import checking
 from session_mgmt.actions.access import SERVER
-from session_mgmt.actions.documents import ClientState
 from session_mgmt.actions.outbox import Ticket
-from session_mgmt.actions.sessions import Created, Device
-from session_mgmt.bridge import bridge, past, writes
-from session_mgmt.bridge import conflicts as deciding
-from session_mgmt.bridge.writes import publish
+from session_mgmt.actions.sessions import connections, lifecycle
+from session_mgmt.actions.sessions.lifecycle import Created, Device
+from session_mgmt.actions.state import bodies, compaction, history, lookup
+from session_mgmt.actions.state import conflicts as kept_conflicts
+from session_mgmt.actions.state.lookup import ClientState
+from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.documents import pointer
 from session_mgmt.documents.errors import DocumentError
@@ -30,6 +30,9 @@ from session_mgmt.models import ClientSession, clock
 from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.position import Position
 from session_mgmt.registry import off, on, on_message, topic
+from session_mgmt.writes import conflicts as deciding
+from session_mgmt.writes import restore, verbs
+from session_mgmt.writes.verbs import publish
 
 __all__ = [
     "CONFLICT",
@@ -57,22 +60,22 @@ def create_session(
     *, user: Any = None, metadata: dict[str, Any] | None = None, session_id: uuid.UUID | None = None, **config: Any
 ) -> Created:
     """Make a session from trusted code; the answer holds its token. ``config`` as in ``docs/reference/rest.md``."""
-    return sessions.create(user=user, metadata=metadata, config=config, session_id=session_id, device=Device())
+    return lifecycle.create(user=user, metadata=metadata, config=config, session_id=session_id, device=Device())
 
 
 def get_session(session: uuid.UUID) -> ClientSession:
     """The session with its user and activity. Raises ``SessionNotFound``."""
-    return sessions.get(SERVER, session)
+    return lifecycle.get(SERVER, session)
 
 
 def terminate_session(session: Session, *, reason: str = "requested") -> bool:
     """End a session for good; False if it had ended before."""
-    return sessions.terminate(SERVER, _id(session), reason=reason)
+    return lifecycle.terminate(SERVER, _id(session), reason=reason)
 
 
 def send(session: Session, data: Any, *, key: str | None = None) -> Position | Ticket:
     """Put a message into the session's own log: every client of it sees the message once, now or when it comes back."""
-    return writes.send(_id(session), data, key=key)
+    return verbs.send(_id(session), data, key=key)
 
 
 def is_connected(session: Session) -> bool:
@@ -106,24 +109,24 @@ class State:
 
         With ``path`` (RFC 6901) the value there, ``default`` if none. Raises ``InvalidPath``, and as ``read_at``.
         """
-        data = documents.info(_id(session), name).data if version is None else self.read_at(session, version, name=name)
+        data = lookup.info(_id(session), name).data if version is None else self.read_at(session, version, name=name)
         try:
             found = pointer.value(data, path)
         except DocumentError as error:
-            raise preparing.translated(error) from error
+            raise checking.translate_error(error) from error
         return default if found is MISSING else found
 
     def info(self, session: Session, name: str = "main") -> ClientState:
         """The document with what is known of it: ``data, version, last_modified, checksum, …``, all of one version."""
-        return documents.info(_id(session), name)
+        return lookup.info(_id(session), name)
 
     def checksum(self, session: Session, name: str = "main") -> str:
         """SHA-256 of the document as RFC 8785 text, in hex; a client that is up to date has the same."""
-        return documents.info(_id(session), name).checksum
+        return lookup.info(_id(session), name).checksum
 
     def documents(self, session: Session) -> list[dict[str, Any]]:
         """The session's documents without their data, by name: ``name, version, position, size, …``."""
-        return [documents.head(row) for row in documents.listed(_id(session))]
+        return [lookup.head(row) for row in lookup.listed(_id(session))]
 
     def sync(
         self, session: Session, position: Position | list[Any] | None = None, *, name: str = "main"
@@ -132,7 +135,7 @@ class State:
         (``docs/reference/rest.md``).
         """
         given = position.as_json() if isinstance(position, Position) else position
-        answer: dict[str, Any] = orjson.loads(orjson.dumps(documents.sync(_id(session), name, given)))
+        answer: dict[str, Any] = orjson.loads(orjson.dumps(lookup.sync(_id(session), name, given)))
         return answer
 
     def update(
@@ -155,21 +158,21 @@ class State:
         if len(chosen) != 1:
             raise InvalidField("Give exactly one of merge, ops and patch.", field="merge")
         ((kind, change),) = chosen.items()
-        return writes.update(_id(session), name, kind, change, key=key)
+        return verbs.update(_id(session), name, kind, change, key=key)
 
     def create(self, session: Session, data: Any, *, name: str = "main", key: str | None = None) -> Position | Ticket:
         """Give a document its first value; no effect if it was ever written, also if it was cleared since. The
         position is where the document then stands.
         """
-        return writes.update(_id(session), name, "data", data, key=key, if_absent=True)
+        return verbs.update(_id(session), name, "data", data, key=key, if_absent=True)
 
     def replace(self, session: Session, data: Any, *, name: str = "main", key: str | None = None) -> Position | Ticket:
         """Set the whole document."""
-        return writes.update(_id(session), name, "data", data, key=key)
+        return verbs.update(_id(session), name, "data", data, key=key)
 
     def clear(self, session: Session, *, name: str = "main") -> Position | Ticket:
         """Empty the document; an ordinary new version."""
-        return past.clear(_id(session), name)
+        return restore.clear(_id(session), name)
 
     def history(
         self, session: Session, *, name: str = "main", before: int | None = None, limit: int = history.PAGE
@@ -201,7 +204,7 @@ class State:
 
     def restore(self, session: Session, to: int | str, *, name: str = "main") -> Position | Ticket:
         """Make the document what it was at a version or under a label; an ordinary new version."""
-        return past.restore(_id(session), name, to)
+        return restore.restore(_id(session), name, to)
 
     def compress(self, session: Session, *, name: str = "main") -> int:
         """Store a snapshot, compressed if it is large, and shorten a log that is over its limits; returns how many
@@ -227,7 +230,7 @@ class State:
         ``Conflict`` if somebody has decided before.
         """
         id_ = conflict if isinstance(conflict, uuid.UUID) else uuid.UUID(conflict)
-        return writes.told(deciding.resolve(_id(session), name, id_, keep, value))
+        return verbs.told(deciding.resolve(_id(session), name, id_, keep, value))
 
     def size(self, session: Session, name: str = "main") -> int:
         """Bytes of compact JSON, exact."""

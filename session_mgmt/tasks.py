@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from session_mgmt.actions import cleanup, handling
+from session_mgmt.actions import cleanup
+from session_mgmt.actions.timeline import handlers
 from session_mgmt.bridge import bridge
 
 try:
@@ -26,7 +27,7 @@ def cleanup_sessions() -> dict[str, int]:
 @shared_task(name="session_mgmt.drain_outbox", ignore_result=True)
 def drain_outbox() -> int:
     """Carry out what processes that serve no sockets have put into the outbox, and run durable handlers."""
-    drained = bridge().drain() if handling.outbox_waits() else 0
+    drained = bridge().drain() if handlers.outbox_waits() else 0
     run_handlers()
     return drained
 
@@ -34,6 +35,6 @@ def drain_outbox() -> int:
 def run_handlers() -> int:
     """Run durable handlers while they get done; those that failed wait for the next time."""
     total = 0
-    while handling.events_wait() and (done := handling.run_pending(HANDLERS)):
+    while handlers.events_wait() and (done := handlers.run_pending(HANDLERS)):
         total += done
     return total

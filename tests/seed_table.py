@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SESSIONS = "session_mgmt.actions.sessions"
-CONNECTIONS = "session_mgmt.actions.connections"
-DOCUMENTS = "session_mgmt.actions.documents"
+SESSIONS = "session_mgmt.actions.sessions.lifecycle"
+RESUME = "session_mgmt.actions.sessions.resume"
+RECOVERY = "session_mgmt.actions.sessions.recovery"
+FOLLOWING = "session_mgmt.actions.sessions.following"
+CONNECTIONS = "session_mgmt.actions.sessions.connections"
+DOCUMENTS = "session_mgmt.actions.state.lookup"
 SHORTCUTS = "session_mgmt.shortcuts"
-WRITES = "session_mgmt.bridge.writes"
+WRITES = "session_mgmt.writes.verbs"
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ OPERATIONS = [
         later="an operator's verb: a Celery task, a command and an admin action, and no business of a client",
     ),
     Operation("validateSession", f"{SESSIONS}:validate", "POST session-validate", sdk="Sessions.validateSession"),
-    Operation("recoverSession", f"{SESSIONS}:recover", "POST session-recover", sdk="Sessions.recoverSession"),
+    Operation("recoverSession", f"{RECOVERY}:recover", "POST session-recover", sdk="Sessions.recoverSession"),
     Operation(
         "getSessionMetrics",
         "session_mgmt.actions.monitoring:session_metrics",
@@ -59,7 +62,7 @@ OPERATIONS = [
     Operation("onSessionEvent", f"{SHORTCUTS}:on", "GET session-events", sdk="Sessions.onSessionEvent"),
     Operation("onSessionEvent: unsubscribe", f"{SHORTCUTS}:off", frame="unsubscribe", sdk="Sessions.onSessionEvent"),
     # IConnectionManager
-    Operation("connect", "session_mgmt.actions.resuming:attach", frame="connect", sdk="ConnectionControls.connect"),
+    Operation("connect", f"{RESUME}:attach", frame="connect", sdk="ConnectionControls.connect"),
     Operation("disconnect", f"{SHORTCUTS}:disconnect", frame="disconnect", sdk="ConnectionControls.disconnect"),
     Operation("reconnect", f"{SHORTCUTS}:reconnect", frame="connect", sdk="ConnectionControls.reconnect"),
     Operation("isConnected", f"{SHORTCUTS}:is_connected", "GET session-detail", sdk="ConnectionControls.isConnected"),
@@ -109,19 +112,19 @@ OPERATIONS = [
     Operation("conflicts", f"{SHORTCUTS}:State.conflicts", "GET conflict-list", sdk="StateDocument.conflicts"),
     Operation("resolve", f"{SHORTCUTS}:State.resolve", "POST conflict-resolve", sdk="StateDocument.resolve"),
     # ISessionAuth
-    Operation("tokens", "session_mgmt.actions.tokens:issue", "POST session-list", sdk="Auth.token"),
-    Operation("secure context", "session_mgmt.actions.tokens:verify", frame="connect", sdk="Auth.headers"),
+    Operation("tokens", "session_mgmt.actions.sessions.tokens:issue", "POST session-list", sdk="Auth.token"),
+    Operation("secure context", "session_mgmt.actions.sessions.tokens:verify", frame="connect", sdk="Auth.headers"),
     Operation("automatic refresh", later=REFRESH),
     Operation("permission-based validation", f"{SESSIONS}:validate", "POST session-validate", sdk="Auth.validate"),
     Operation("onAuthRequired", sdk="Auth.onAuthRequired", later=ONE_SIDED),
     # ISessionRecovery
     Operation("recover logs", "session_mgmt.protocol.recovery:decide", frame="connect", sdk="SessionClient.on"),
-    Operation("recover a session", f"{SESSIONS}:recover", "POST session-recover", sdk="Sessions.recoverSession"),
+    Operation("recover a session", f"{RECOVERY}:recover", "POST session-recover", sdk="Sessions.recoverSession"),
     # ISessionMonitor
     Operation("metrics", "session_mgmt.actions.monitoring:overview", "GET health", sdk="SessionClient.stats"),
     # IClientSession, the one object
     Operation("IClientSession", f"{SHORTCUTS}:create_session", frame="connect", sdk="SessionClient.start"),
-    Operation("subscriptions", "session_mgmt.actions.resuming:follow", frame="subscribe", sdk="Topics.subscribe"),
+    Operation("subscriptions", f"{FOLLOWING}:follow", frame="subscribe", sdk="Topics.subscribe"),
     Operation("publish", f"{SHORTCUTS}:publish", "POST topic-publications", "publish", "Topics.publish"),
 ]
 

@@ -13,13 +13,13 @@ import pytest
 from django.test import Client
 from django.urls import resolve, reverse
 
-from session_mgmt.actions import info, sessions
-from session_mgmt.bridge import writes
+from session_mgmt.actions.sessions import info, lifecycle
 from session_mgmt.conf import Settings
 from session_mgmt.protocol import frames
 from session_mgmt.protocol.events import EVENT_TYPES
 from session_mgmt.registry import registry, topic
 from session_mgmt.shortcuts import state
+from session_mgmt.writes import verbs
 from tests.docs.pages import ROOT
 from tests.seed_table import (
     CLIENT_STATE,
@@ -120,8 +120,8 @@ def orders() -> Any:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("call", CALLS)
 def test_the_rest_call_works(call: str, orders: None) -> None:
-    created = sessions.create()
-    writes.update(created.session.pk, "main", "merge", {"cart": {}})
+    created = lifecycle.create()
+    verbs.update(created.session.pk, "main", "merge", {"cart": {}})
     state.persist(created.session, "kept")
     method, route = call.split()
     answer = Client().generic(
@@ -144,7 +144,7 @@ def test_the_rest_call_works(call: str, orders: None) -> None:
 
 def recorded() -> set[str]:
     """The event types that some verb records."""
-    verbs = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "session_mgmt/actions").glob("*.py"))
+    verbs = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "session_mgmt/actions").rglob("*.py"))
     return {type_ for type_ in EVENT_TYPES if re.search(rf"\b{type_.upper()}\b", verbs)}
 
 
@@ -161,7 +161,7 @@ def test_every_event_is_recorded_by_a_verb_or_says_why_not_yet() -> None:
 
 @pytest.mark.django_db
 def test_session_info_has_the_seeds_fields_and_the_sdk_speaks_camel_case() -> None:
-    assert list(info.session_info(sessions.create().session, "connected")) == SESSION_INFO
+    assert list(info.session_info(lifecycle.create().session, "connected")) == SESSION_INFO
     block = re.search(r"interface SessionInfo \{(.*?)\}", TYPINGS, re.DOTALL)
     camel = [re.sub(r"_(\w)", lambda match: match[1].upper(), name) for name in SESSION_INFO]
     assert block and [name for name in re.findall(r"(\w+)\??:", re.sub(r"/\*.*?\*/", "", block[1]))] == camel
@@ -169,8 +169,8 @@ def test_session_info_has_the_seeds_fields_and_the_sdk_speaks_camel_case() -> No
 
 @pytest.mark.django_db(transaction=True)
 def test_client_state_has_the_seeds_fields() -> None:
-    created = sessions.create()
-    writes.update(created.session.pk, "main", "merge", {"a": 1})
+    created = lifecycle.create()
+    verbs.update(created.session.pk, "main", "merge", {"a": 1})
     headers = {"Authorization": f"Bearer {created.token.secret}"}
     answer = Client().get(address("document-detail", pk=str(created.session.pk)), headers=headers)
     assert set(CLIENT_STATE) <= set(answer.json())
@@ -182,9 +182,9 @@ def test_a_field_of_session_config_has_its_place(field: str) -> None:
     if kind == "setting":
         assert where in {field.name for field in fields(Settings)}
     elif kind == "config":
-        assert where in inspect.getsource(sessions)
+        assert where in inspect.getsource(lifecycle)
     elif kind == "create":
-        assert where in inspect.signature(sessions.create).parameters
+        assert where in inspect.signature(lifecycle.create).parameters
     elif kind == "update":
         assert where in frames.Update.__slots__
     elif kind == "start":

@@ -12,7 +12,9 @@ from functools import partial
 
 from django.db.models import F, QuerySet
 
-from session_mgmt.actions import compaction, connections, retention, sessions
+from session_mgmt.actions.sessions import connections, expiry
+from session_mgmt.actions.state import compaction
+from session_mgmt.actions.topics import retention
 from session_mgmt.conf import settings
 from session_mgmt.models import ClientSession, Connection, Outbox, Receipt, Token, clock
 
@@ -61,7 +63,7 @@ class _Run:
         self._chunk = settings().cleanup_chunk
 
     def all(self) -> None:
-        self._repeat("expired", lambda: len(sessions.expire_due(limit=self._chunk, now=self._given)), self._chunk)
+        self._repeat("expired", lambda: len(expiry.expire_due(limit=self._chunk, now=self._given)), self._chunk)
         self._repeat("connections", lambda: connections.sweep(limit=self._chunk, now=self._given), self._chunk)
         for step, rows in _leftovers(self._now).items():
             self._repeat(step, partial(_delete, rows, self._chunk), self._chunk)
@@ -130,5 +132,5 @@ def _counted(now: datetime) -> CleanupReport:
     lost = Connection.objects.using(using).filter(closed_at__isnull=True, lease_expires_at__lt=now)
     counts = {step: rows.count() for step, rows in _leftovers(now).items()}
     return CleanupReport(
-        expired=sessions.count_due(now=now), connections=lost.count(), purged=_ended(now).count(), **counts
+        expired=expiry.count_due(now=now), connections=lost.count(), purged=_ended(now).count(), **counts
     )

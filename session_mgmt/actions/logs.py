@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from django.db import connections
 
-from session_mgmt.actions import events, revisions, streams
+from session_mgmt.actions.state import entries
+from session_mgmt.actions.timeline import events
+from session_mgmt.actions.topics import streams
 from session_mgmt.conf import settings
 from session_mgmt.documents import chain
 from session_mgmt.models.sql import Statements, marks
@@ -36,7 +38,7 @@ def read(row: LogRow, after: int, limit: int) -> list[Entry]:
     """Entries after an offset, oldest first."""
     statements = Statements(connections[settings().database])
     if row.key.startswith(DOCUMENT_KEY):
-        return revisions.read(statements, row.number, after, limit)
+        return entries.read(statements, row.number, after, limit)
     if row.key.startswith(STREAM_KEY):
         return streams.read(statements, row.number, after, limit)
     return events.read(statements, row.session, after, limit)

@@ -13,16 +13,16 @@ from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from session_mgmt.actions import conflicts, viewing
+from session_mgmt.actions.state import conflicts, inspection
 from session_mgmt.admin import content, past, show
 from session_mgmt.admin.content import ContentAdmin
 from session_mgmt.bridge import bridge
-from session_mgmt.bridge import conflicts as deciding
 from session_mgmt.documents import legible
 from session_mgmt.documents.legible import Shown
 from session_mgmt.documents.values import MISSING
 from session_mgmt.exceptions import SessionMgmtError, Unavailable
 from session_mgmt.models import StateConflict
+from session_mgmt.writes import conflicts as deciding
 
 OPEN, RESOLVED = "open", "resolved"
 _REMOVE = "remove"
@@ -121,14 +121,14 @@ class StateConflictAdmin(ContentAdmin):
 
     def _shown(self, request: HttpRequest, row: StateConflict, **more: Any) -> HttpResponse:
         record = conflicts.read(row.document_id, row.pk)
-        now = viewing.standing(row.document_id, record["path"], run=bridge().heavy_now)
+        now = inspection.standing(row.document_id, record["path"], run=bridge().heavy_now)
         names = (
             ("base", gettext("Before")),
             ("server", gettext("Kept: the server's")),
             ("client", gettext("Lost: the client's")),
         )
         values = [
-            (name, label, legible.pretty(record[name], viewing.VALUE_TEXT) if name in record else None)
+            (name, label, legible.pretty(record[name], inspection.VALUE_TEXT) if name in record else None)
             for name, label in names
         ]
         context = {

@@ -17,7 +17,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from session_mgmt.actions import conflicts, documents, history, viewing
+from session_mgmt.actions.state import conflicts, history, inspection, lookup
 from session_mgmt.admin import content, show, tree
 from session_mgmt.admin.past import PastPages
 from session_mgmt.admin.upkeep import UpkeepPages
@@ -117,14 +117,14 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
         )
         facts = {"facts": _facts(row), "checkpoints": history.checkpoints(row.pk)}
         try:
-            look = viewing.look(row.pk, version, place=place, skip=skip, run=bridge().heavy_now)
+            look = inspection.look(row.pk, version, place=place, skip=skip, run=bridge().heavy_now)
             seen = {**self._drawn(request, row, look), "waiting": _waiting(row)}
         except StateUnreadable as error:
             seen = {**content.problem(error), "version": row.version if version is None else version}
         titled = {"title": gettext("Document %s") % row.name, "tab": "content"}
         return self.page(request, "page", {**facts, **seen, **titled}, row)
 
-    def _drawn(self, request: HttpRequest, row: StateDocument, look: viewing.Look) -> dict[str, Any]:
+    def _drawn(self, request: HttpRequest, row: StateDocument, look: inspection.Look) -> dict[str, Any]:
         node = look.outline.node
         if node is None:
             raise NotFound("There is no such place in this version.")
@@ -150,7 +150,7 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
         version = content.number(request.POST.get("version"))
         version = row.version if version is None else version
         self.note(request, "read_state", row.session_id, document=row.name, version=version)
-        hits = viewing.find(row.pk, version, text, run=bridge().heavy_now)
+        hits = inspection.find(row.pk, version, text, run=bridge().heavy_now)
         link = partial(tree.place_link, self.address("change", row), version)
         lines = [
             (node, show.place(node.path), link(node.place if node.is_container else node.place[:-1], 0))
@@ -183,7 +183,7 @@ def _waiting(row: StateDocument) -> list[tuple[dict[str, Any], str]]:
 
 def _facts(row: Any) -> list[tuple[str, Any]]:
     """Label and value; no content."""
-    sizes = documents.sizes(row)
+    sizes = lookup.sizes(row)
     log = {"bytes": show.size(row.log_bytes), "count": row.version - row.oldest_revision + 1}
     stored = show.size(sizes["stored"])
     return [

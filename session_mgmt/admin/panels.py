@@ -9,7 +9,8 @@ from typing import Any
 
 from django.http import HttpRequest
 
-from session_mgmt.actions import documents, monitoring
+from session_mgmt.actions import monitoring
+from session_mgmt.actions.state import lookup
 from session_mgmt.admin import content, show
 from session_mgmt.conf import settings
 from session_mgmt.models import (
@@ -101,7 +102,7 @@ def _audit(session: uuid.UUID) -> list[AuditEntry]:
 
 def _state(session: ClientSession) -> dict[str, Any]:
     """The heads of all documents, without their content: that is a page of its own, and leaves a trace."""
-    rows = list(documents.listed(session.pk)[: settings().max_documents])
+    rows = list(lookup.listed(session.pk)[: settings().max_documents])
     open_ones = StateConflict.objects.using(settings().database).filter(document__session=session, resolved_at=None)
     waiting = Counter(open_ones.values_list("document", flat=True))
     heads = [{"row": row, "size": show.size(row.size), "waiting": waiting[row.pk]} for row in rows]

@@ -16,10 +16,10 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 
-from session_mgmt.actions import history, viewing
+from session_mgmt.actions.state import history, inspection
 from session_mgmt.admin import content, show, tree
 from session_mgmt.admin.content import ContentAdmin
-from session_mgmt.bridge import bridge, past
+from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.documents import pointer
 from session_mgmt.documents.comparison import Line
@@ -27,6 +27,7 @@ from session_mgmt.exceptions import Conflict, InvalidField, PreconditionFailed, 
 from session_mgmt.models import AuditEntry, StateDocument, StateRevision
 from session_mgmt.protocol import position as positions
 from session_mgmt.protocol.position import Position
+from session_mgmt.writes import restore
 
 _PATHS = 4
 _MOST_PATHS = 100
@@ -78,7 +79,7 @@ class PastPages(ContentAdmin):
         """``from`` a version, or ``moment``, beside version ``to``, or beside the document as it is now."""
         then, now = _then(request, row), content.number(request.GET.get("to"))
         self.note(request, "compare_state", row.session_id, document=row.name, versions=[then, now])
-        pair = viewing.compare(row.pk, then, now, run=bridge().heavy_now)
+        pair = inspection.compare(row.pk, then, now, run=bridge().heavy_now)
         is_head = pair.second == pair.head.offset
         context = {
             "title": _("Compare versions of %s") % row.name,
@@ -95,7 +96,7 @@ class PastPages(ContentAdmin):
         }
         return self.page(request, "compare", context, row)
 
-    def _trees(self, row: StateDocument, pair: viewing.Pair) -> list[Any]:
+    def _trees(self, row: StateDocument, pair: inspection.Pair) -> list[Any]:
         found, address = pair.comparison, self.address("change", row)
         sides = (
             (pair.first, found.then, {line.was for line in found.lines if line.then is not None}),
@@ -134,7 +135,7 @@ def _place(line: Line) -> str:
 
 
 def _restored(row: StateDocument, to: int, seen: Position) -> Position:
-    outcome = past.restore_now(row.session_id, row.name, to, expected=seen, run=bridge().heavy_now)
+    outcome = restore.restore_now(row.session_id, row.name, to, expected=seen, run=bridge().heavy_now)
     if outcome.error is not None or outcome.position is None:
         raise outcome.error or Conflict()
     return outcome.position

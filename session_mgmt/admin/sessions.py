@@ -18,8 +18,9 @@ from django.utils.html import format_html
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from session_mgmt.actions import cleanup, connections, monitoring, sessions
+from session_mgmt.actions import cleanup, monitoring
 from session_mgmt.actions.access import SERVER
+from session_mgmt.actions.sessions import connections, lifecycle
 from session_mgmt.admin import panels, show
 from session_mgmt.admin.readonly import ReadOnlyAdmin
 from session_mgmt.conf import settings
@@ -217,7 +218,7 @@ class ClientSessionAdmin(ReadOnlyAdmin):
     def _act(self, request: HttpRequest, do: str, session: uuid.UUID, reason: str = "") -> bool:
         """One verb and its entry in the audit trail; false if there was nothing to do."""
         if do == "terminate":
-            if not sessions.terminate(SERVER, session, reason=(reason or "administrator")[:60]):
+            if not lifecycle.terminate(SERVER, session, reason=(reason or "administrator")[:60]):
                 return False
             self.note(request, "terminate", session, reason=reason[:60])
             return True

@@ -10,7 +10,8 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
-from session_mgmt.actions import compaction, history, verifying
+from session_mgmt.actions.keys import verification
+from session_mgmt.actions.state import compaction, history
 from session_mgmt.admin import content
 from session_mgmt.admin.content import ContentAdmin
 from session_mgmt.bridge import bridge
@@ -58,7 +59,7 @@ class UpkeepPages(ContentAdmin):
     def verify_page(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
         """Every row that is wrong. By POST, because it reads all of them."""
         self.allowed(request, content.MAINTAIN)
-        found = verifying.verify(row.pk)
+        found = verification.verify(row.pk)
         self.note(request, "verify_state", row.session_id, document=row.name, findings=len(found))
         context = {
             "title": _("Check of %s") % row.name,

@@ -9,8 +9,9 @@ from django.contrib.auth.models import AnonymousUser
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from session_mgmt.actions import access, incidents, tokens
+from session_mgmt.actions import access
 from session_mgmt.actions.access import Actor
+from session_mgmt.actions.sessions import incidents, tokens
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import AuthError
 from session_mgmt.models import ClientSession, clock

@@ -9,15 +9,15 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from session_mgmt.actions import bodies, conflicts
+from session_mgmt.actions.state import bodies, conflicts
 from session_mgmt.api.conditions import etag
 from session_mgmt.api.description import describe
 from session_mgmt.api.forms import Anything, Form
 from session_mgmt.api.views import ApiViewSet
 from session_mgmt.bridge import bridge
-from session_mgmt.bridge import conflicts as deciding
 from session_mgmt.documents.values import MISSING
 from session_mgmt.exceptions import DocumentNotFound, InvalidField, NotFound, PreconditionFailed
+from session_mgmt.writes import conflicts as deciding
 
 
 class DecisionForm(Form):

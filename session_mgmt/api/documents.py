@@ -9,15 +9,15 @@ import orjson
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from session_mgmt.actions import access, bodies, documents, preparing, updates
-from session_mgmt.actions.outcomes import Outcome
+from session_mgmt.actions import access, checking
+from session_mgmt.actions.outcome import Outcome
+from session_mgmt.actions.state import bodies, lookup, updates
 from session_mgmt.api.conditions import Conditions, conditions, etag, is_known
 from session_mgmt.api.description import describe
 from session_mgmt.api.forms import ChangeForm, NothingForm, SyncForm
 from session_mgmt.api.reading import read, read_json
 from session_mgmt.api.views import ApiViewSet
-from session_mgmt.bridge import bridge, pending, writes
-from session_mgmt.bridge.pending import Pending
+from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.documents import whole
 from session_mgmt.documents.errors import DocumentError
@@ -25,6 +25,8 @@ from session_mgmt.documents.whole import Replacement
 from session_mgmt.exceptions import DocumentNotFound, DocumentTooLarge, InvalidField, PreconditionFailed
 from session_mgmt.models import ClientSession, StateDocument, StateRevision
 from session_mgmt.protocol.position import Position
+from session_mgmt.writes import offline, verbs
+from session_mgmt.writes.offline import Pending
 
 # Beside the document: the names of the other fields, and white space of a client that prints prettily.
 SLACK = 64 * 1024
@@ -40,12 +42,12 @@ class DocumentViewSet(ApiViewSet):
     @describe("The session's documents", answer="`results`: heads of documents, without their data.")
     def list(self, request: Request, pk: str) -> Response:
         found = self.live_session(pk)
-        return Response({"results": [documents.head(row) for row in documents.listed(found.pk)]})
+        return Response({"results": [lookup.head(row) for row in lookup.listed(found.pk)]})
 
     @describe("Read a document", answer="ClientState. `ETag` is its position; `If-None-Match` gives 304.")
     def retrieve(self, request: Request, pk: str, name: str) -> Response:
         row = self._row(self.live_session(pk), name)
-        head = documents.position(row)
+        head = lookup.position(row)
         if is_known(request, head):
             return Response(status=304, headers={"ETag": etag(head)})
         limit = settings().max_document_bytes * 2
@@ -66,7 +68,7 @@ class DocumentViewSet(ApiViewSet):
         wanted = conditions(request, change.pop("key", None))
         asked = updates.digest(name, kind, value, change.get("strategy")) if wanted.key else None
         terms = {**wanted.terms(asked), "run": bridge().heavy_now, **change}
-        return written(writes.update_now(found.pk, _checked(name), kind, value, **terms), wanted)
+        return written(verbs.update_now(found.pk, _checked(name), kind, value, **terms), wanted)
 
     @describe("Replace a document: the body is the document", body=NothingForm, answer="As for PATCH.")
     def update(self, request: Request, pk: str, name: str) -> Response:
@@ -75,7 +77,7 @@ class DocumentViewSet(ApiViewSet):
         wanted = conditions(request)
         fresh = _prepared(read(request, most=most, too_large=DocumentTooLarge), most)
         terms = wanted.terms(_digest(b"put", fresh.ops) if wanted.key else None)
-        return written(writes.replace_now(found.pk, _checked(name), fresh, **terms), wanted)
+        return written(verbs.replace_now(found.pk, _checked(name), fresh, **terms), wanted)
 
     @describe("Empty a document: a new version that is {}", answer="As for PATCH.")
     def destroy(self, request: Request, pk: str, name: str) -> Response:
@@ -83,7 +85,7 @@ class DocumentViewSet(ApiViewSet):
         row = self._row(found, name)
         wanted = conditions(request)
         terms = wanted.terms(_digest(b"clear"))
-        outcome = writes.replace_now(found.pk, row.name, whole.replacing({}), kind=StateRevision.Kind.CLEAR, **terms)
+        outcome = verbs.replace_now(found.pk, row.name, whole.replacing({}), kind=StateRevision.Kind.CLEAR, **terms)
         return written(outcome, wanted)
 
     @describe(
@@ -95,25 +97,25 @@ class DocumentViewSet(ApiViewSet):
         found, name = self.live_session(pk), _checked(name)
         asked = self.form(SyncForm)
         changes = _pending(asked["pending"]) if "pending" in asked else None
-        outcomes = pending.carry_out(found.pk, name, changes or (), run=bridge().heavy_now)
-        answer = documents.sync(found.pk, name, asked.get("position"), run=bridge().heavy_now)
+        outcomes = offline.carry_out(found.pk, name, changes or (), run=bridge().heavy_now)
+        answer = lookup.sync(found.pk, name, asked.get("position"), run=bridge().heavy_now)
         told = {} if changes is None else {"results": [orjson.Fragment(outcome.body) for outcome in outcomes]}
         return Response({**answer, **told})
 
     @describe("Bytes of a document", answer="`size` (of compact JSON, an upper bound unless `exact`), `stored`, `log`.")
     def size(self, request: Request, pk: str, name: str) -> Response:
-        return Response(documents.sizes(self._row(self.live_session(pk), name)))
+        return Response(lookup.sizes(self._row(self.live_session(pk), name)))
 
     @describe("Compress a document now", body=NothingForm, answer="As from size.")
     def compress(self, request: Request, pk: str, name: str) -> Response:
         found = self.live_session(pk)
         self.form(NothingForm)
         row = self._row(found, name)
-        documents.compress(row.pk, run=bridge().heavy_now)
-        return Response(documents.sizes(self._row(found, name)))
+        lookup.compress(row.pk, run=bridge().heavy_now)
+        return Response(lookup.sizes(self._row(found, name)))
 
     def _row(self, session: ClientSession, name: str) -> StateDocument:
-        row = documents.listed(session.pk).filter(name=_checked(name)).first()
+        row = lookup.listed(session.pk).filter(name=_checked(name)).first()
         if row is None:
             raise DocumentNotFound()
         return row
@@ -143,10 +145,10 @@ def _prepared(raw: bytes, most: int) -> Replacement:
     """A whole document made ready, in another process if it is large."""
     try:
         if len(raw) > HEAVY:
-            return bridge().heavy_now(whole.replacement, raw, preparing.limits(), most)
-        return whole.replacement(raw, preparing.limits(), most)
+            return bridge().heavy_now(whole.replacement, raw, checking.document_limits(), most)
+        return whole.replacement(raw, checking.document_limits(), most)
     except DocumentError as error:
-        raise preparing.translated(error) from error
+        raise checking.translate_error(error) from error
 
 
 def _digest(*parts: bytes) -> bytes:
@@ -173,4 +175,4 @@ def written(outcome: Outcome, wanted: Conditions | None = None) -> Response:
 def _client_state(row: StateDocument, position: Position, raw: bytes) -> dict[str, Any]:
     """``ClientState`` at the position that was read, which may be newer than the row."""
     here = {"version": position.offset, "position": position.as_json(), "data": orjson.Fragment(raw)}
-    return {**documents.head(row), **here}
+    return {**lookup.head(row), **here}

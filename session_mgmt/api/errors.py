@@ -13,7 +13,7 @@ from django.http import Http404
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
-from session_mgmt.actions import incidents
+from session_mgmt.actions.sessions import incidents
 from session_mgmt.exceptions import (
     AuthRequired,
     HandlerFailed,

@@ -9,13 +9,14 @@ from django.urls import URLPattern, path
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from session_mgmt.actions import history
+from session_mgmt.actions.state import history
 from session_mgmt.api.conditions import expected_position
 from session_mgmt.api.description import describe
 from session_mgmt.api.documents import DocumentViewSet, written
 from session_mgmt.api.forms import Form, Text, Whole
-from session_mgmt.bridge import bridge, past
+from session_mgmt.bridge import bridge
 from session_mgmt.exceptions import InvalidField, NotFound
+from session_mgmt.writes import restore
 
 _DIGITS = 16
 
@@ -96,7 +97,7 @@ class HistoryViewSet(DocumentViewSet):
         row = self._row(found, name)
         to = asked["label"] if "label" in asked else asked["version"]
         expected = expected_position(request)
-        return written(past.restore_now(found.pk, row.name, to, expected=expected, run=bridge().heavy_now))
+        return written(restore.restore_now(found.pk, row.name, to, expected=expected, run=bridge().heavy_now))
 
 
 def _number(request: Request, name: str) -> int | None:

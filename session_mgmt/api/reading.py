@@ -11,7 +11,7 @@ from django.http.request import RawPostDataException, UnreadablePostError
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
-from session_mgmt.actions import preparing
+from session_mgmt.actions import checking
 from session_mgmt.exceptions import InvalidJSON, SessionMgmtError, UnsupportedMediaType
 
 _CHUNK = 64 * 1024
@@ -30,7 +30,7 @@ def read_json(request: Request, *, most: int, too_large: type[SessionMgmtError])
     """The body's JSON; the values in it are checked where they are used. Raises ``InvalidJSON`` and the errors of
     limits.
     """
-    return preparing.loads(read(request, most=most, too_large=too_large), most)
+    return checking.parse_json(read(request, most=most, too_large=too_large), most)
 
 
 def read(request: Request, *, most: int, too_large: type[SessionMgmtError]) -> bytes:

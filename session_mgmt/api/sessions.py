@@ -10,19 +10,21 @@ from django.db import connections as database_connections
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from session_mgmt.actions import access, connections, events, info, monitoring, sessions
+from session_mgmt.actions import access, monitoring
 from session_mgmt.actions.outbox import Ticket
-from session_mgmt.actions.sessions import Created, Device
+from session_mgmt.actions.sessions import connections, info, lifecycle, recovery
+from session_mgmt.actions.sessions.lifecycle import Created, Device
+from session_mgmt.actions.timeline import events
 from session_mgmt.api.authentication import address_of, bearer
 from session_mgmt.api.description import describe
 from session_mgmt.api.forms import MessageForm, RecoveryForm, SessionForm, ValidationForm
 from session_mgmt.api.views import ApiViewSet, proven_session, session_id
-from session_mgmt.bridge import writes
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import AuthRequired, InvalidField, PermissionDenied, SessionNotFound
 from session_mgmt.models import ClientSession
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.events import AUTH_SUCCESS
+from session_mgmt.writes import verbs
 
 MOST_EVENTS = 500
 
@@ -39,7 +41,7 @@ class SessionViewSet(ApiViewSet):
     @describe("The caller's active sessions", answer="`results`: a list of SessionInfo.")
     def list(self, request: Request) -> Response:
         # At most max_sessions_per_user: the limit at creation bounds the answer.
-        found = list(sessions.list_active(self.actor))
+        found = list(lifecycle.list_active(self.actor))
         states = connections.states(session.pk for session in found)
         return Response({"results": [info.session_info(session, states[session.pk]) for session in found]})
 
@@ -55,14 +57,14 @@ class SessionViewSet(ApiViewSet):
             raise PermissionDenied("A session is created with the project's own authentication.")
         wanted = self.form(SessionForm)
         user = request.user if request.user and request.user.is_authenticated else None
-        created = sessions.create(
+        created = lifecycle.create(
             user=user,
             metadata=wanted.get("metadata"),
             config=wanted.get("config"),
             device=device(request, wanted.get("label", "")),
         )
         if user is not None:
-            writes.record(created.session.pk, AUTH_SUCCESS, {"user_id": str(user.pk)})
+            verbs.record(created.session.pk, AUTH_SUCCESS, {"user_id": str(user.pk)})
         return _created(request, created)
 
     @describe("Read a session", answer="SessionInfo.")
@@ -75,11 +77,11 @@ class SessionViewSet(ApiViewSet):
         wanted = self.form(SessionForm)
         if not wanted:
             raise InvalidField("At least one of metadata, config and label.", field="metadata")
-        return self._told(sessions.update(self.actor, found.pk, **wanted))
+        return self._told(lifecycle.update(self.actor, found.pk, **wanted))
 
     @describe("End a session for good", status=204)
     def destroy(self, request: Request, pk: str) -> Response:
-        sessions.terminate(self.actor, session_id(pk))
+        lifecycle.terminate(self.actor, session_id(pk))
         return Response(status=204)
 
     @describe(
@@ -87,7 +89,7 @@ class SessionViewSet(ApiViewSet):
     )
     def validate(self, request: Request, pk: str) -> Response:
         found = self.session(pk)
-        reason = sessions.validate(self.actor, found.pk, permission=self.form(ValidationForm).get("permission"))
+        reason = lifecycle.validate(self.actor, found.pk, permission=self.form(ValidationForm).get("permission"))
         return Response({"valid": reason is None, "reason": reason})
 
     @describe(
@@ -103,7 +105,7 @@ class SessionViewSet(ApiViewSet):
         if proven.pk != session_id(pk):
             raise SessionNotFound()
         wanted = self.form(RecoveryForm)
-        restored = sessions.recover(
+        restored = recovery.recover(
             bearer(request) or "",
             state=wanted.get("state", True),
             subscriptions=wanted.get("subscriptions", True),
@@ -132,7 +134,7 @@ class SessionViewSet(ApiViewSet):
             raise PermissionDenied()
         wanted = self.form(MessageForm)
         self._must_be_live(found)
-        position = writes.send(found.pk, wanted["data"], key=wanted.get("key"))
+        position = verbs.send(found.pk, wanted["data"], key=wanted.get("key"))
         return Response({"position": None if isinstance(position, Ticket) else position.as_json()}, status=201)
 
     def _told(self, session: ClientSession) -> Response:

@@ -10,8 +10,8 @@ from session_mgmt.actions.outbox import Ticket
 from session_mgmt.api.description import describe
 from session_mgmt.api.forms import PublicationForm
 from session_mgmt.api.views import ApiView, proven_session
-from session_mgmt.bridge import writes
 from session_mgmt.exceptions import PublishDenied
+from session_mgmt.writes import verbs
 
 
 class PublicationView(ApiView):
@@ -26,9 +26,7 @@ class PublicationView(ApiView):
     def post(self, request: Request, topic: str) -> Response:
         self._must_be_allowed(topic)
         wanted = self.form(PublicationForm)
-        position = writes.publish(
-            topic, wanted["data"], key=wanted.get("key"), ephemeral=wanted.get("ephemeral", False)
-        )
+        position = verbs.publish(topic, wanted["data"], key=wanted.get("key"), ephemeral=wanted.get("ephemeral", False))
         told = None if position is None or isinstance(position, Ticket) else position.as_json()
         return Response({"position": told}, status=201)
 

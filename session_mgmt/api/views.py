@@ -14,8 +14,8 @@ from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 from rest_framework.viewsets import ViewSetMixin
 
-from session_mgmt.actions import sessions, tokens
 from session_mgmt.actions.access import Actor
+from session_mgmt.actions.sessions import lifecycle, tokens
 from session_mgmt.api import errors
 from session_mgmt.api.authentication import SessionTokenAuthentication, actor_of, bearer
 from session_mgmt.api.description import AutoSchema
@@ -105,7 +105,7 @@ class ApiView(APIView):
         """The session of the address, if the caller may see it. Raises ``SessionNotFound``, whatever the reason."""
         wanted = session_id(key)
         proven = proven_session(self.request)
-        return proven if proven is not None and proven.pk == wanted else sessions.get(self.actor, wanted)
+        return proven if proven is not None and proven.pk == wanted else lifecycle.get(self.actor, wanted)
 
     def live_session(self, key: str) -> ClientSession:
         """As ``session``. Raises ``SessionEnded`` too. A write counts as activity."""
@@ -118,7 +118,7 @@ class ApiView(APIView):
     def _touch(self, session: ClientSession) -> None:
         now = clock.read(settings().database)
         if now - session.activity.last_active_at >= TOUCH_EVERY:
-            sessions.touch([session.pk], now=now)
+            lifecycle.touch([session.pk], now=now)
 
     def _must_be_live(self, session: ClientSession) -> None:
         error = tokens.why_not_live(session, now=clock.read(settings().database))

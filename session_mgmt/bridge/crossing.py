@@ -18,10 +18,10 @@ from typing import Any, ParamSpec, TypeVar
 from asgiref.sync import sync_to_async
 from django.db import InterfaceError, OperationalError, connections, transaction
 
-from session_mgmt.actions import notices, writing
-from session_mgmt.actions.outcomes import refused
-from session_mgmt.actions.preparing import Held
-from session_mgmt.actions.writing import Decision, Group, Member
+from session_mgmt.actions import group_commit, notify
+from session_mgmt.actions.group_commit import Decision, Group, Member
+from session_mgmt.actions.outcome import refused
+from session_mgmt.actions.state.prepare import Held
 from session_mgmt.backends import doorbell
 from session_mgmt.backends.doorbell import Listener, RemoteListener, is_shared
 from session_mgmt.bridge.lane import Lane, Sink, Waiting
@@ -69,7 +69,7 @@ class Bridge:
         return RemoteListener(heard) if is_shared() else None
 
     def _heard(self, heads: dict[str, int], cargo: dict[str, Any] | None) -> None:
-        if notices.OUTBOX in heads and not self.inline:
+        if notify.OUTBOX in heads and not self.inline:
             self.lane.nudge()
 
     # -- reads and rare verbs --------------------------------------------------------------------------------------
@@ -186,10 +186,10 @@ class Bridge:
         while True:
             group = Group()
             with self._gate:
-                writing.execute(self.using, [], group, wait=True)
+                group_commit.execute(self.using, [], group, wait=True)
             total += group.drained
             self.lane.tell(group)
-            if group.drained < writing.DRAIN_LIMIT:
+            if group.drained < group_commit.DRAIN_LIMIT:
                 return total
 
     def inside_transaction(self) -> bool:

@@ -17,9 +17,9 @@ from typing import Any
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connections
 
-from session_mgmt.actions import notices, writing
-from session_mgmt.actions.outcomes import refused
-from session_mgmt.actions.writing import Decision, Group, Held, Member
+from session_mgmt.actions import group_commit, notify
+from session_mgmt.actions.group_commit import Decision, Group, Held, Member
+from session_mgmt.actions.outcome import refused
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import Busy, Unavailable
 
@@ -147,16 +147,16 @@ class Lane:
         self._requeue([waiting for waiting, d in zip(batch, decisions, strict=True) if isinstance(d, Held)])
         self._answer(group, answered)
         self.tell(group, local=False)
-        if group.drained >= writing.DRAIN_LIMIT:
+        if group.drained >= group_commit.DRAIN_LIMIT:
             self.nudge()
 
     def tell(self, group: Group, *, local: bool = True) -> None:
         """After commit: rings for other processes, signals for the project; ``local`` for those who listen here."""
         if local:
             self._answer(group, [])
-        notices.ring_appended(group.appended)
-        notices.send_events(group.facts)
-        notices.send_changes(group.changed)
+        notify.ring_appended(group.appended)
+        notify.send_events(group.facts)
+        notify.send_changes(group.changed)
 
     def _answer(self, group: Group, answered: list[tuple[Waiting, Decision]]) -> None:
         by_sink: dict[Sink, list[tuple[Any, Decision]]] = {sink: [] for sink in self._listeners}
@@ -195,7 +195,7 @@ class Lane:
             group = Group()
             try:
                 with self._gate:
-                    writing.execute(self._using, [waiting.member for waiting in batch], group, wait=wait)
+                    group_commit.execute(self._using, [waiting.member for waiting in batch], group, wait=wait)
                 return group, group.decisions
             except (OperationalError, InterfaceError) as error:
                 connections[self._using].close()

@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from session_mgmt.actions import preparing, resuming
-from session_mgmt.bridge import bridge, writes
+from session_mgmt.actions import checking
+from session_mgmt.actions.sessions import following
+from session_mgmt.actions.topics import subscriptions
+from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers import verdicts
 from session_mgmt.consumers.connection import Connection
@@ -37,6 +39,7 @@ from session_mgmt.protocol.frames import (
 )
 from session_mgmt.protocol.logs import SESSION, STATE, TOPIC
 from session_mgmt.protocol.position import MAX_OFFSET
+from session_mgmt.writes import verbs
 
 BURST_SECONDS = 5.0
 
@@ -47,7 +50,7 @@ def decode(text: str) -> Any:
     if len(text) > most:
         raise FrameTooLarge(limit=most)
     try:
-        return preparing.loads(text, most)
+        return checking.parse_json(text, most)
     except DocumentTooLarge as error:
         # Fewer characters than the limit, and more bytes.
         raise FrameTooLarge(limit=most) from error
@@ -108,8 +111,8 @@ def _write(connection: Connection, frame: Update | Publish | Send) -> None:
 
 
 async def _publish_ephemeral(connection: Connection, frame: Publish) -> None:
-    data = writes.checked(frame.data)
-    await bridge().read(resuming.publish_ephemeral, connection.attachment.session, frame.topic, data)
+    data = verbs.checked(frame.data)
+    await bridge().read(subscriptions.publish_ephemeral, connection.attachment.session, frame.topic, data)
 
 
 def _subscribe(connection: Connection, frame: Subscribe) -> None:
@@ -119,7 +122,7 @@ def _subscribe(connection: Connection, frame: Subscribe) -> None:
 async def _follow(connection: Connection, frame: Subscribe) -> None:
     session = connection.attachment.session
     try:
-        log = await bridge().call(resuming.follow, session, frame.log, frame.position)
+        log = await bridge().call(following.follow, session, frame.log, frame.position)
     except SessionMgmtError as error:
         connection.fail(error, id=frame.id)
         return
@@ -137,7 +140,7 @@ def _unsubscribe(connection: Connection, frame: Unsubscribe) -> None:
 async def _leave(connection: Connection, frame: Unsubscribe) -> None:
     connection.unfollow(frame.log)
     if frame.log.startswith(TOPIC):
-        await bridge().call(resuming.unfollow, connection.attachment.session.pk, frame.log.removeprefix(TOPIC))
+        await bridge().call(subscriptions.unfollow, connection.attachment.session.pk, frame.log.removeprefix(TOPIC))
     connection.push({"type": "reply", "id": frame.id})
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import orjson
 
-from session_mgmt.actions import connections, info
-from session_mgmt.actions.connections import Beat
 from session_mgmt.actions.logs import LogRow
-from session_mgmt.actions.resuming import Attachment, Log
+from session_mgmt.actions.sessions import connections, info
+from session_mgmt.actions.sessions.connections import Beat
+from session_mgmt.actions.sessions.following import Log
+from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers import verdicts

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from session_mgmt.actions import bodies, logs
+from session_mgmt.actions import logs
 from session_mgmt.actions.logs import LogRow
-from session_mgmt.actions.resuming import Log
+from session_mgmt.actions.sessions.following import Log
+from session_mgmt.actions.state import bodies
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers import verdicts

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from session_mgmt.actions import notices
+from session_mgmt.actions import notify
+from session_mgmt.actions.group_commit import Decision, Group
 from session_mgmt.actions.logs import LogRow
-from session_mgmt.actions.writing import Decision, Group
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers import memory
@@ -57,8 +57,8 @@ class Hub:
 
     def join_control(self) -> None:
         if self._ears:
-            self._tasks.append(self._loop.create_task(self._ears.join(notices.CONTROL), name="join control"))
-            self._tasks.append(self._loop.create_task(self._ears.join(notices.OUTBOX), name="join outbox"))
+            self._tasks.append(self._loop.create_task(self._ears.join(notify.CONTROL), name="join control"))
+            self._tasks.append(self._loop.create_task(self._ears.join(notify.OUTBOX), name="join outbox"))
 
     # -- connections -----------------------------------------------------------------------------------------------
 
@@ -150,9 +150,9 @@ class Hub:
         for key, head in heads.items():
             feed = self.feeds.get(key)
             if feed is None:
-                if key == notices.CONTROL:
+                if key == notify.CONTROL:
                     self._obey(cargo or {})
-                elif key == notices.OUTBOX:
+                elif key == notify.OUTBOX:
                     bridge().lane.nudge()
             elif cargo is not None:
                 feed.pass_on(cargo)

@@ -12,7 +12,10 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from session_mgmt.actions import compaction, connections, handling, logs, sessions
+from session_mgmt.actions import logs
+from session_mgmt.actions.sessions import connections, lifecycle
+from session_mgmt.actions.state import compaction
+from session_mgmt.actions.timeline import handlers
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import SessionMgmtError
@@ -98,7 +101,7 @@ class Rounds:
                     mine[beat.connection].lost_lease()
         active = {c.attachment.session.pk for c in mine.values() if c.take_active()}
         if active:
-            live = await bridge().call(sessions.touch, active)
+            live = await bridge().call(lifecycle.touch, active)
             for session in active - live:
                 self._hub.stop_session(session, Close.SESSION_EXPIRED)
         confirmed = {c.attachment.client: acked for c in mine.values() if (acked := c.take_confirmed())}
@@ -136,10 +139,10 @@ class Rounds:
     # -- background writes -----------------------------------------------------------------------------------------
 
     async def _drain(self) -> None:
-        if await bridge().control(handling.outbox_waits):
+        if await bridge().control(handlers.outbox_waits):
             bridge().lane.nudge()
-        if await bridge().control(handling.events_wait):
-            await bridge().call(handling.run_pending)
+        if await bridge().control(handlers.events_wait):
+            await bridge().call(handlers.run_pending)
 
     def snapshot_soon(self, document: int) -> None:
         self._snapshots.add(document)

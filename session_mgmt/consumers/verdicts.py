@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from session_mgmt.actions.resuming import Attachment, Log
+from session_mgmt.actions.sessions.following import Log
+from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.protocol.logs import STATE
 from session_mgmt.protocol.recovery import Mode, Reason
 

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import orjson
 from channels.consumer import AsyncConsumer
 
-from session_mgmt.actions import incidents, resuming
-from session_mgmt.actions.resuming import Attachment
+from session_mgmt.actions.sessions import incidents, resume
+from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers.commands import Commands, decode
@@ -90,7 +90,7 @@ class SessionConsumer(AsyncConsumer):
             frame = frames.parse(decode(event.get("text") or ""))
             if not isinstance(frame, Connect):
                 raise InvalidFrame("The first frame is connect.")
-            return await bridge().call(resuming.attach, frame, server=hub().server)
+            return await bridge().call(resume.attach, frame, server=hub().server)
         except SessionMgmtError as error:
             _refuse(outlet, error)
             if isinstance(error, AuthError) and isinstance(frame, Connect):

@@ -11,19 +11,23 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
 
-from session_mgmt.actions import access, bodies, messages, preparing, streams, updates
-from session_mgmt.actions.fencing import Fence
-from session_mgmt.actions.outcomes import Outcome, refused
-from session_mgmt.actions.streams import Publication
-from session_mgmt.actions.updates import Prepare
-from session_mgmt.actions.writing import Decision, Member, Work
-from session_mgmt.bridge import bridge, writes
+from session_mgmt.actions import access, checking
+from session_mgmt.actions.clients import Fence
+from session_mgmt.actions.group_commit import Decision, Member, Work
+from session_mgmt.actions.outcome import Outcome, refused
+from session_mgmt.actions.state import bodies, prepare, updates
+from session_mgmt.actions.state.updates import Prepare
+from session_mgmt.actions.timeline import messages
+from session_mgmt.actions.topics import streams
+from session_mgmt.actions.topics.streams import Publication
+from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.documents import strict
 from session_mgmt.exceptions import Busy, PublishDenied, SeqGap, SessionMgmtError, Unavailable
 from session_mgmt.models import clock
 from session_mgmt.protocol.frames import Publish, Send, Update
 from session_mgmt.protocol.logs import STATE
+from session_mgmt.writes import verbs
 
 if TYPE_CHECKING:
     from session_mgmt.consumers.connection import Connection
@@ -89,7 +93,7 @@ class Writes:
 
     def _is_direct(self, frame: Numbered) -> bool:
         if isinstance(frame, Update):
-            return frame.doc in self._documents and preparing.is_blind(frame.kind) and frame.replaced is None
+            return frame.doc in self._documents and prepare.is_blind(frame.kind) and frame.replaced is None
         if isinstance(frame, Publish):
             return self._publishable.get(frame.topic, 0.0) > asyncio.get_running_loop().time()
         return isinstance(frame, Refused)
@@ -97,7 +101,7 @@ class Writes:
     def _work(self, frame: Numbered) -> Work:
         try:
             if isinstance(frame, Update):
-                return preparing.blind(self._documents[frame.doc], frame.kind, frame.change, **self._terms(frame))
+                return prepare.blind(self._documents[frame.doc], frame.kind, frame.change, **self._terms(frame))
             if isinstance(frame, Publish):
                 return self._publication(frame)
         except SessionMgmtError as error:
@@ -115,7 +119,7 @@ class Writes:
         }
 
     def _publication(self, frame: Publish) -> Publication:
-        return Publication(frame.topic, strict.dumps(writes.checked(frame.data)), frame.key)
+        return Publication(frame.topic, strict.dumps(verbs.checked(frame.data)), frame.key)
 
     def _fence(self, frame: Numbered) -> Fence:
         attachment = self._connection.attachment
@@ -137,7 +141,7 @@ class Writes:
         if self._in_flight == 0:
             self._idle.set()
         if isinstance(decision, Prepare) and isinstance(frame, Update):
-            self._unprepared = frame, writes.next_way("blind", decision)
+            self._unprepared = frame, verbs.next_way("blind", decision)
             self._start()
         elif isinstance(decision, Outcome):
             # What came after the one that is being prepared is not the client's to send again.
@@ -204,7 +208,7 @@ class Writes:
         if frame.doc not in self._documents:
             session = self._connection.attachment.session.pk
             self._documents[frame.doc] = await bridge().call(_ensure_document, session, frame)
-        way = writes.first_way(frame.kind, frame.replaced)
+        way = verbs.first_way(frame.kind, frame.replaced)
         if way == "blind":
             self._submit(frame, self._work(frame))
         else:
@@ -218,7 +222,7 @@ class Writes:
             if isinstance(decision, Outcome):
                 self._answer(frame, decision)
                 return
-            way = writes.next_way(way, decision)
+            way = verbs.next_way(way, decision)
         self._answer(frame, refused(Busy(retry_after=0.2)))
 
     async def _prepared(self, frame: Update, way: str) -> Work:
@@ -226,7 +230,7 @@ class Writes:
         document = self._documents[frame.doc]
         try:
             heavy = bridge().heavy_now
-            return await bridge().read(writes.prepared, way, document, frame.kind, frame.change, run=heavy, **terms)
+            return await bridge().read(verbs.prepared, way, document, frame.kind, frame.change, run=heavy, **terms)
         except SessionMgmtError as error:
             if error.temporary:
                 raise
@@ -244,7 +248,7 @@ class Writes:
 
     async def _send(self, frame: Send) -> None:
         attachment = self._connection.attachment
-        data = preparing.checked(frame.data)
+        data = checking.check_value(frame.data)
         try:
             outcome = await bridge().call(messages.receive, attachment.session, self._fence(frame), data)
         except SessionMgmtError:
@@ -259,7 +263,7 @@ def _ensure_document(session: Any, frame: Update) -> int:
     found = bodies.find(using, session, frame.doc)
     if found is not None:
         return found
-    preparing.check_first(frame.kind, frame.change)
+    prepare.check_first(frame.kind, frame.change)
     return bodies.ensure(using, session, frame.doc, most=settings().max_documents, at=clock.read(using))
 
 

@@ -11,14 +11,16 @@ import orjson
 import pytest
 from django.db import connection, transaction
 
-from session_mgmt.actions import bodies, documents, outbox
-from session_mgmt.actions.fencing import Fence
-from session_mgmt.actions.outcomes import Outcome
-from session_mgmt.actions.updates import digest
-from session_mgmt.actions.writing import Member
-from session_mgmt.bridge import bridge, writes
+from session_mgmt.actions import outbox
+from session_mgmt.actions.clients import Fence
+from session_mgmt.actions.group_commit import Member
+from session_mgmt.actions.outcome import Outcome
+from session_mgmt.actions.state import bodies, lookup
+from session_mgmt.actions.state.updates import digest
+from session_mgmt.bridge import bridge
 from session_mgmt.models import Client, ClientSession, StateDocument
 from session_mgmt.shortcuts import create_session, state
+from session_mgmt.writes import verbs
 
 LIMIT = 10**8
 OLD = ("2026-01", b64encode(b"o" * 32).decode())
@@ -51,7 +53,7 @@ class Writer:
         listed = [list(op) for op in ops]
         claim = digest("main", "ops", listed, terms["strategy"])
         fence = Fence(self.client.pk, self.client.client_id, 1, number, claim)
-        update = writes.prepared(way, self.document, "ops", listed, **terms)
+        update = verbs.prepared(way, self.document, "ops", listed, **terms)
         outcome = bridge().write(Member(update, fence))
         assert isinstance(outcome, Outcome)
         return outcome
@@ -133,7 +135,7 @@ class Case:
             "history": state.history(session)["results"],
             "diff": state.diff(session, 1, last),
             "conflicts": state.conflicts(session, open_only=False),
-            "synced": orjson.dumps(documents.sync(session.pk, "main", None)["data"]),
+            "synced": orjson.dumps(lookup.sync(session.pk, "main", None)["data"]),
         }
 
     def check_retries(self) -> None:

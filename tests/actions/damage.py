@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.db.models import QuerySet
 
-from session_mgmt.actions import verifying
+from session_mgmt.actions.keys import verification
 from session_mgmt.exceptions import StateUnreadable
 from session_mgmt.models import AuditEntry, StateConflict, StateRevision
 from tests.actions.conftest import SECRET, Case
@@ -33,7 +33,7 @@ def records(case: Case) -> QuerySet[StateConflict]:
 
 
 def problems(case: Case) -> set[str]:
-    found = [*verifying.verify(case.desk.row.pk), *verifying.loose()]
+    found = [*verification.verify(case.desk.row.pk), *verification.loose()]
     return {finding.row for finding in found if finding.problem == "unreadable"}
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from session_mgmt.actions import documents, merging, rotation, verifying
-from session_mgmt.actions import revisions as logs
+from session_mgmt.actions.keys import rotation, verification
+from session_mgmt.actions.state import entries as logs
+from session_mgmt.actions.state import lookup, reconcile
 from session_mgmt.exceptions import StateUnreadable
 from session_mgmt.models import Outbox
 from session_mgmt.models.sql import Statements
@@ -36,7 +37,7 @@ def _without_tags(told: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_plain_document_becomes_encrypted_with_all_its_rows(plain: Case) -> None:
     before = plain.everything()
-    position = documents.position(plain.desk.row).as_json()
+    position = lookup.position(plain.desk.row).as_json()
     plain.wish({"wished": SECRET})
     report = rotation.rotate()
     assert (report.documents, report.receipts, report.unreadable) == (1, len(plain.answers), 0)
@@ -46,7 +47,7 @@ def test_a_plain_document_becomes_encrypted_with_all_its_rows(plain: Case) -> No
     assert drain() == 1 and state.get(plain.desk.session)["wished"] == SECRET
     plain.check_retries()
     assert verified() == []
-    told = documents.sync(plain.desk.session.pk, "main", position)
+    told = lookup.sync(plain.desk.session.pk, "main", position)
     assert (told["mode"], told["reason"]) == ("snapshot", "history_lost")
     plain.disagree("later")
     assert verified() == []
@@ -73,7 +74,7 @@ _CONFLICT, _DOCUMENT = "session_mgmt_stateconflict", "session_mgmt_statedocument
 
 def _settled(document: int) -> Any:
     terms = {"base": 1, "epoch": None, "strategy": None}
-    return merging.settle("default", document, "ops", [["set", "/one/qty", 3]], **terms)
+    return reconcile.settle("default", document, "ops", [["set", "/one/qty", 3]], **terms)
 
 
 READS: dict[str, tuple[str, Callable[[Desk], Any]]] = {
@@ -87,7 +88,7 @@ READS: dict[str, tuple[str, Callable[[Desk], Any]]] = {
         lambda desk: state.update(desk.session, patch=[{"op": "test", "path": "/one/qty", "value": 2}]),
     ),
     "merge": (_REVISION, lambda desk: _settled(desk.row.pk)),
-    "verify": (_REVISION, lambda desk: verifying.verify(desk.row.pk)),
+    "verify": (_REVISION, lambda desk: verification.verify(desk.row.pk)),
 }
 
 

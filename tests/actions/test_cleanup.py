@@ -10,10 +10,12 @@ import orjson
 import pytest
 from django.db import connections as database_connections
 
-from session_mgmt.actions import bodies, cleanup, connections, documents, resuming, sessions, streams
+from session_mgmt.actions import cleanup
 from session_mgmt.actions.access import SERVER
-from session_mgmt.actions.sessions import Created
-from session_mgmt.bridge import writes
+from session_mgmt.actions.sessions import connections, lifecycle, resume
+from session_mgmt.actions.sessions.lifecycle import Created
+from session_mgmt.actions.state import bodies, lookup
+from session_mgmt.actions.topics import streams
 from session_mgmt.models import (
     ClientSession,
     Connection,
@@ -34,6 +36,7 @@ from session_mgmt.protocol.frames import Connect
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Mode, Reason, decide
 from session_mgmt.registry import registry, topic
+from session_mgmt.writes import verbs
 from tests.bridge.threads import together
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -53,14 +56,14 @@ def later(**by: float) -> Any:
 
 
 def overdue(count: int) -> list[Created]:
-    made = [sessions.create() for _ in range(count)]
+    made = [lifecycle.create() for _ in range(count)]
     SessionActivity.objects.update(expires_at=later(hours=-1))
     return made
 
 
-def attach(created: Created) -> resuming.Attachment:
+def attach(created: Created) -> resume.Attachment:
     frame = Connect(token=created.token.secret, client_id=None, acked=0, logs={}, agent="test")
-    return resuming.attach(frame, server="test")
+    return resume.attach(frame, server="test")
 
 
 def verdict(name: str, place: Position) -> Any:
@@ -86,7 +89,7 @@ def test_two_sweeps_at_once_end_everything_once() -> None:
 
 
 def test_connections_of_a_dead_process_are_closed_and_told_once() -> None:
-    created = sessions.create()
+    created = lifecycle.create()
     attach(created)
     assert cleanup.cleanup().connections == 0
     assert cleanup.cleanup(now=later(seconds=91)).connections == 1
@@ -96,18 +99,18 @@ def test_connections_of_a_dead_process_are_closed_and_told_once() -> None:
 
 
 def test_a_flush_that_finds_its_connection_swept_is_told() -> None:
-    attachment = attach(sessions.create())
+    attachment = attach(lifecycle.create())
     connections.sweep(limit=10, now=later(seconds=91))
     beat = connections.Beat(attachment.connection, 1.0, 1.0, 1, 0, 1, 1, 1, 1)
     assert connections.flush([beat]) == set()
 
 
 def test_ended_sessions_are_kept_for_the_retention_and_then_purged_with_everything() -> None:
-    created = sessions.create()
-    writes.update(created.session.pk, "main", "data", {"a": 1})
+    created = lifecycle.create()
+    verbs.update(created.session.pk, "main", "data", {"a": 1})
     attach(created)
-    kept = sessions.create().session.pk
-    sessions.terminate(SERVER, created.session.pk)
+    kept = lifecycle.create().session.pk
+    lifecycle.terminate(SERVER, created.session.pk)
     assert cleanup.cleanup(now=later(days=29, hours=23)).purged == 0
     ClientSession.objects.filter(pk=kept).exclude(state="active").delete()
     assert cleanup.cleanup(now=later(days=30, seconds=1)).purged >= 1
@@ -116,7 +119,7 @@ def test_ended_sessions_are_kept_for_the_retention_and_then_purged_with_everythi
 
 
 def test_expired_tokens_and_confirmed_receipts_go() -> None:
-    created = sessions.create()
+    created = lifecycle.create()
     client = attach(created).client
     now = later()
     for seq in (1, 2, 3):
@@ -136,7 +139,7 @@ def test_refused_wishes_go_after_the_retention_and_waiting_ones_stay() -> None:
 
 
 def test_a_topic_keeps_its_number_of_entries_and_says_trimmed(rooms: None) -> None:
-    places = [writes.publish("room:1", number) for number in range(6)]
+    places = [verbs.publish("room:1", number) for number in range(6)]
     assert cleanup.cleanup().publications == 3
     stream = Stream.objects.get()
     assert (stream.head, stream.oldest, stream.oldest_tag) == (6, 4, places[2].tag)
@@ -147,20 +150,20 @@ def test_a_topic_keeps_its_number_of_entries_and_says_trimmed(rooms: None) -> No
 
 
 def test_a_topic_whose_entries_are_all_too_old_keeps_its_head(rooms: None) -> None:
-    last = [writes.publish("day:1", number) for number in range(3)][-1]
+    last = [verbs.publish("day:1", number) for number in range(3)][-1]
     assert cleanup.cleanup(now=later(hours=23)).publications == 0
     assert cleanup.cleanup(now=later(hours=25)).publications == 3
     stream = Stream.objects.get()
     assert (stream.head, stream.oldest, stream.oldest_tag) == (3, 4, last.tag)
     assert verdict("day:1", last).mode is Mode.UP_TO_DATE
-    assert writes.publish("day:1", "next").offset == 4
+    assert verbs.publish("day:1", "next").offset == 4
     assert verdict("day:1", last).mode is Mode.ENTRIES
 
 
 def test_a_long_topic_is_trimmed_in_chunks(rooms: None, settings: Any) -> None:
     settings.SESSION_MGMT = {"cleanup_chunk": 2}
     for number in range(10):
-        writes.publish("room:1", number)
+        verbs.publish("room:1", number)
     steps: list[int] = []
     cleanup.cleanup(lambda step, rows: steps.append(rows))
     assert steps == [2, 2, 2, 1]
@@ -169,7 +172,7 @@ def test_a_long_topic_is_trimmed_in_chunks(rooms: None, settings: Any) -> None:
 def test_topics_are_trimmed_by_two_sweeps_at_once(rooms: None) -> None:
     for room in range(4):
         for number in range(6):
-            writes.publish(f"room:{room}", number)
+            verbs.publish(f"room:{room}", number)
     reports = together(cleanup.cleanup, cleanup.cleanup)
     assert sum(report.publications for report in reports) == 12
     assert Publication.objects.count() == 12
@@ -177,9 +180,9 @@ def test_topics_are_trimmed_by_two_sweeps_at_once(rooms: None) -> None:
 
 def test_a_document_keeps_its_newest_revisions_and_its_value(settings: Any) -> None:
     settings.SESSION_MGMT = {"max_revisions": 8}
-    session = sessions.create().session.pk
+    session = lifecycle.create().session.pk
     for number in range(12):
-        writes.update(session, "main", "ops", [["set", f"/k{number}", number]])
+        verbs.update(session, "main", "ops", [["set", f"/k{number}", number]])
     assert cleanup.cleanup().revisions == 6
     row = StateDocument.objects.get()
     assert (row.version, row.oldest_revision, row.snapshot_version) == (12, 7, 12)
@@ -189,21 +192,21 @@ def test_a_document_keeps_its_newest_revisions_and_its_value(settings: Any) -> N
 
 def test_a_client_exactly_before_the_oldest_revision_is_still_proven(settings: Any) -> None:
     settings.SESSION_MGMT = {"max_revisions": 8}
-    session = sessions.create().session.pk
-    places = [writes.update(session, "main", "ops", [["inc", "/n", 1]]) for _ in range(12)]
+    session = lifecycle.create().session.pk
+    places = [verbs.update(session, "main", "ops", [["inc", "/n", 1]]) for _ in range(12)]
     cleanup.cleanup()
-    assert documents.sync(session, "main", places[5].as_json())["mode"] == "entries"
-    told = documents.sync(session, "main", places[4].as_json())
+    assert lookup.sync(session, "main", places[5].as_json())["mode"] == "entries"
+    told = lookup.sync(session, "main", places[4].as_json())
     assert (told["mode"], told["reason"], orjson.dumps(told["data"])) == ("snapshot", "trimmed", b'{"n":12}')
 
 
 def test_old_snapshots_go_and_named_ones_stay(settings: Any) -> None:
     settings.SESSION_MGMT = {"max_revisions": 4}
-    session = sessions.create().session.pk
+    session = lifecycle.create().session.pk
     for number in range(9):
-        writes.update(session, "main", "data", {"n": number})
+        verbs.update(session, "main", "data", {"n": number})
         if number == 0:
-            documents.compress(StateDocument.objects.get().pk)
+            lookup.compress(StateDocument.objects.get().pk)
             StateSnapshot.objects.update(label="first")
     cleanup.cleanup()
     versions = sorted(StateSnapshot.objects.values_list("version", flat=True))

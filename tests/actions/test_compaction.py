@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
-from session_mgmt.actions import bodies, cleanup, compaction, documents
+from session_mgmt.actions import cleanup
+from session_mgmt.actions.state import bodies, compaction, lookup
 from session_mgmt.bridge import bridge
 from session_mgmt.exceptions import NotFound
 from session_mgmt.models import AuditEntry, StateRevision, StateSnapshot, clock
@@ -169,16 +170,16 @@ def test_who_stands_where_the_log_begins_gets_entries_and_who_is_older_a_snapsho
         seen = bodies.windows(Statements(connections["default"]), desk.session.pk, {"main": version})["main"]
         verdict = decide(positions[version], seen.window)
         assert (verdict.mode, verdict.reason) == (mode, reason)
-    told = documents.sync(desk.session.pk, "main", positions[24].as_json())
+    told = lookup.sync(desk.session.pk, "main", positions[24].as_json())
     assert [told["mode"], told["from"], told["to"]] == ["entries", 24, 30]
-    assert documents.sync(desk.session.pk, "main", positions[23].as_json())["reason"] == "trimmed"
+    assert lookup.sync(desk.session.pk, "main", positions[23].as_json())["reason"] == "trimmed"
 
 
 def test_a_lie_about_where_the_log_begins_is_noticed(desk: Desk, settings: Any) -> None:
     settings.SESSION_MGMT = FEW
     fill(desk, 30)
     state.compress(desk.session)
-    told = documents.sync(desk.session.pk, "main", [desk.row.epoch, 24, "0" * 16])
+    told = lookup.sync(desk.session.pk, "main", [desk.row.epoch, 24, "0" * 16])
     assert (told["mode"], told["reason"]) == ("snapshot", "history_lost")
 
 

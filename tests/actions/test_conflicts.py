@@ -10,13 +10,16 @@ import pytest
 from django.db import transaction
 
 from session_mgmt import shortcuts
-from session_mgmt.actions import bodies, preparing, sessions
-from session_mgmt.actions.outcomes import Outcome
-from session_mgmt.bridge import bridge, writes
+from session_mgmt.actions import checking
+from session_mgmt.actions.outcome import Outcome
+from session_mgmt.actions.sessions import lifecycle
+from session_mgmt.actions.state import bodies
+from session_mgmt.bridge import bridge
 from session_mgmt.documents import replaced
 from session_mgmt.documents.merge import CONFLICT
 from session_mgmt.exceptions import InvalidField
 from session_mgmt.models import ClientSession, StateConflict, StateDocument, StateRevision
+from session_mgmt.writes import verbs
 
 KEY = b64encode(bytes(32)).decode()
 
@@ -25,12 +28,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def session() -> ClientSession:
-    return sessions.create().session
+    return lifecycle.create().session
 
 
 def update(session: ClientSession, *ops: Any, name: str = "main", **terms: Any) -> dict[str, Any]:
     """The receipt of an update."""
-    outcome = writes.update_now(session.pk, name, "ops", list(ops), **terms)
+    outcome = verbs.update_now(session.pk, name, "ops", list(ops), **terms)
     assert isinstance(outcome, Outcome)
     told: dict[str, Any] = orjson.loads(outcome.body)
     return told
@@ -119,10 +122,10 @@ def test_an_rfc_6902_patch_is_judged_by_what_its_author_saw(session: ClientSessi
     update(session, ["set", "/a", 1], ["set", "/b", {"x": 1}], base=0)
     update(session, ["set", "/b/y", 2], base=1)
     patch = [{"op": "test", "path": "/b", "value": {"x": 1}}, {"op": "replace", "path": "/b", "value": {"x": 5}}]
-    outcome = writes.update_now(session.pk, "main", "patch", patch, base=1)
+    outcome = verbs.update_now(session.pk, "main", "patch", patch, base=1)
     assert outcome.error is not None and outcome.error.name == "patch_failed"
     replace = [{"op": "replace", "path": "/b", "value": {"x": 5}}]
-    assert writes.update_now(session.pk, "main", "patch", replace, base=1).error is None
+    assert verbs.update_now(session.pk, "main", "patch", replace, base=1).error is None
     assert document(session) == {"a": 1, "b": {"x": 5, "y": 2}}
 
 
@@ -282,7 +285,7 @@ class TestOldChanges:
 
 
 def test_a_report_stays_within_two_kilobytes(session: ClientSession) -> None:
-    most = preparing.limits().ops
+    most = checking.document_limits().ops
     update(session, *[["set", f"/k{number}", 1] for number in range(most)], base=0)
     told = update(session, *[["set", f"/k{number}", "x" * 40] for number in range(most)], base=0)
     assert len(orjson.dumps(told["conflicts"])) <= 2048

@@ -11,7 +11,8 @@ import pytest
 from django.db import connection, transaction
 
 from session_mgmt import checks
-from session_mgmt.actions import documents, vaults
+from session_mgmt.actions import vaults
+from session_mgmt.actions.state import lookup
 from session_mgmt.conf import settings as ours
 from session_mgmt.documents import chain, operations
 from session_mgmt.exceptions import SeqReused, StateUnreadable
@@ -58,7 +59,7 @@ def test_what_is_written_is_read_and_the_database_does_not_know_it(encrypted: An
         assert word not in dump
     drain()
     assert state.get(desk.session)["waiting"] == SECRET
-    assert documents.head(desk.row)["encrypted"] is True
+    assert lookup.head(desk.row)["encrypted"] is True
 
 
 def test_hashes_are_no_oracle_for_those_who_guess(encrypted: Any, desk: Desk) -> None:
@@ -102,11 +103,11 @@ def test_a_retry_gets_the_same_answer_from_a_sealed_receipt(encrypted: Any, desk
 
 def test_clients_get_entries_and_snapshots_in_plain(encrypted: Any, desk: Desk) -> None:
     desk.put(("set", "/a", 1))
-    position = documents.position(desk.row).as_json()
+    position = lookup.position(desk.row).as_json()
     desk.put(("set", "/b", 2))
-    told = documents.sync(desk.session.pk, "main", position)
+    told = lookup.sync(desk.session.pk, "main", position)
     assert b'"ops":[["set","/b",2]]' in orjson.dumps(told["entries"])
-    assert orjson.dumps(documents.sync(desk.session.pk, "main", None)["data"]) == b'{"a":1,"b":2}'
+    assert orjson.dumps(lookup.sync(desk.session.pk, "main", None)["data"]) == b'{"a":1,"b":2}'
     assert [row["paths"] for row in state.history(desk.session)["results"]] == [["/b"], ["/a"]]
     state.restore(desk.session, 1)
     assert state.get(desk.session) == {"a": 1}

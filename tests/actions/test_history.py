@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from session_mgmt.actions import compaction, history, preparing
+from session_mgmt.actions import checking
+from session_mgmt.actions.state import compaction, history
 from session_mgmt.documents import json_patch, operations
 from session_mgmt.exceptions import Conflict, DocumentLimit, DocumentNotFound, InvalidField, NotFound
 from session_mgmt.models import StateRevision, StateSnapshot
@@ -52,7 +53,7 @@ def test_a_difference_applied_to_the_one_gives_the_other(desk: Desk) -> None:
     for first in range(6):
         for second in range(6):
             patch = state.diff(desk.session, first, second)
-            ops = json_patch.from_json_patch(patch, seen[first], preparing.limits())
+            ops = json_patch.from_json_patch(patch, seen[first], checking.document_limits())
             assert operations.apply(seen[first], ops) == seen[second]
 
 

@@ -8,11 +8,12 @@ from typing import Any
 import orjson
 import pytest
 
-from session_mgmt.actions import connections, monitoring, resuming, sessions
+from session_mgmt.actions import monitoring
 from session_mgmt.actions.access import SERVER
-from session_mgmt.bridge import writes
+from session_mgmt.actions.sessions import connections, lifecycle, resume
 from session_mgmt.models import Connection, Outbox, SessionActivity, SessionEvent, clock
 from session_mgmt.protocol.frames import Connect
+from session_mgmt.writes import verbs
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -24,19 +25,19 @@ def later(**by: float) -> Any:
 def lived(session: Any, token: str) -> None:
     """Two connections of one client: a minute each, a minute apart; the second is still open."""
     start = session.created_at
-    first = resuming.attach(Connect(token=token, client_id=None, acked=0, logs={}, agent="t"), server="s", now=start)
+    first = resume.attach(Connect(token=token, client_id=None, acked=0, logs={}, agent="t"), server="s", now=start)
     beat = connections.Beat(first.connection, 20.0, 30.0, 10, 1, 100, 200, 1000, 2000)
     connections.flush([beat], now=start)
     connections.close(first.connection, code=1006, closed_by="client", now=start + timedelta(minutes=1))
     again = Connect(token=token, client_id=first.client_id, acked=0, logs={}, agent="t")
-    second = resuming.attach(again, server="s", now=start + timedelta(minutes=2))
+    second = resume.attach(again, server="s", now=start + timedelta(minutes=2))
     connections.keep_receipt(second.connection, {"verdict": "full"})
     beat = connections.Beat(second.connection, 40.0, 50.0, 5, 0, 1, 2, 3, 4)
     connections.flush([beat], now=start + timedelta(minutes=2))
 
 
 def test_metrics_add_up_connections_traffic_and_recoveries() -> None:
-    created = sessions.create()
+    created = lifecycle.create()
     lived(created.session, created.token.secret)
     told = monitoring.session_metrics(created.session.pk, now=created.session.created_at + timedelta(minutes=3))
     assert told["uptime"] == 180.0
@@ -57,7 +58,7 @@ def test_metrics_add_up_connections_traffic_and_recoveries() -> None:
 
 
 def test_a_dead_process_counts_until_its_lease_and_no_longer() -> None:
-    created = sessions.create()
+    created = lifecycle.create()
     lived(created.session, created.token.secret)
     Connection.objects.filter(closed_at__isnull=False).delete()
     told = monitoring.session_metrics(created.session.pk, now=created.session.created_at + timedelta(hours=5))
@@ -66,10 +67,10 @@ def test_a_dead_process_counts_until_its_lease_and_no_longer() -> None:
 
 
 def test_metrics_of_documents_and_errors() -> None:
-    session = sessions.create().session
-    writes.update(session.pk, "main", "data", {"a": 1})
-    writes.update(session.pk, "main", "merge", {"b": 2})
-    writes.update(session.pk, "other", "data", {})
+    session = lifecycle.create().session
+    verbs.update(session.pk, "main", "data", {"a": 1})
+    verbs.update(session.pk, "main", "merge", {"b": 2})
+    verbs.update(session.pk, "other", "data", {})
     for number, name in enumerate(("conflict", "conflict", "too_deep"), start=2):
         body = orjson.dumps({"name": name})
         SessionEvent.objects.create(
@@ -82,7 +83,7 @@ def test_metrics_of_documents_and_errors() -> None:
 
 
 def test_metrics_cost_the_same_for_a_long_life(django_assert_num_queries: Any) -> None:
-    short, long = sessions.create(), sessions.create()
+    short, long = lifecycle.create(), lifecycle.create()
     for _ in range(3):
         lived(long.session, long.token.secret)
     now = later(hours=1)
@@ -92,13 +93,13 @@ def test_metrics_cost_the_same_for_a_long_life(django_assert_num_queries: Any) -
 
 
 def test_an_ended_session_stops_ageing() -> None:
-    session = sessions.create().session
-    sessions.terminate(SERVER, session.pk, now=session.created_at + timedelta(seconds=30))
+    session = lifecycle.create().session
+    lifecycle.terminate(SERVER, session.pk, now=session.created_at + timedelta(seconds=30))
     assert monitoring.session_metrics(session.pk, now=later(days=1))["uptime"] == 30.0
 
 
 def test_health_is_ok_until_something_is_late() -> None:
-    session = sessions.create().session
+    session = lifecycle.create().session
     assert monitoring.health()["status"] == "ok"
     SessionActivity.objects.filter(pk=session.pk).update(expires_at=later(minutes=-20))
     Outbox.objects.create(kind="publish", target="x", payload=b"1", created_at=later(minutes=-2))
@@ -110,7 +111,7 @@ def test_health_is_ok_until_something_is_late() -> None:
 
 def test_health_costs_the_same_whatever_there_is(django_assert_num_queries: Any) -> None:
     for _ in range(3):
-        created = sessions.create()
+        created = lifecycle.create()
         lived(created.session, created.token.secret)
     with django_assert_num_queries(9):
         monitoring.health()

@@ -12,7 +12,8 @@ from typing import Any
 
 from django.db import connection
 
-from session_mgmt.actions import inventory, rotation, vaults, verifying
+from session_mgmt.actions import vaults
+from session_mgmt.actions.keys import rotation, usage, verification
 from session_mgmt.models import Outbox, Receipt, StateConflict, StateDocument, StateRevision, StateSnapshot
 from session_mgmt.shortcuts import drain, state
 from tests.actions.conftest import NEW, OLD, SECRET, Case, Desk, wish
@@ -22,7 +23,7 @@ Encrypted = Callable[..., None]
 
 
 def assert_all_under(key_id: str) -> None:
-    assert set(inventory.rows("default")) == {key_id}
+    assert set(usage.rows("default")) == {key_id}
     assert set(StateDocument.objects.values_list("key_id", flat=True)) == {key_id}
     columns = [bytes(row.ops) for row in StateRevision.objects.all()]
     columns += [bytes(row.asked) for row in StateRevision.objects.exclude(asked=None)]
@@ -40,7 +41,9 @@ def snapshots() -> list[StateSnapshot]:
 
 
 def verified() -> list[Any]:
-    return [finding for row in verifying.documents() for finding in verifying.verify(row)] + list(verifying.loose())
+    return [finding for row in verification.documents() for finding in verification.verify(row)] + list(
+        verification.loose()
+    )
 
 
 def test_after_a_rotation_nothing_needs_the_old_key(encrypted: Encrypted, transactional_db: None) -> None:
@@ -55,7 +58,7 @@ def test_after_a_rotation_nothing_needs_the_old_key(encrypted: Encrypted, transa
     assert StateRevision.objects.exclude(asked=None).count() == 6 and StateConflict.objects.count() == 6
     old.wish({"wished": SECRET})
     # Rows that were written after the change of keys are still under their document's.
-    assert set(inventory.rows("default")[OLD[0]]) == {
+    assert set(usage.rows("default")[OLD[0]]) == {
         "documents",
         "snapshots",
         "revisions",
@@ -86,7 +89,7 @@ def test_a_merge_and_its_conflicts_are_under_the_key_of_their_document(
     case.disagree("two")
     state.compress(case.desk.session)
     assert StateConflict.objects.count() == StateRevision.objects.exclude(asked=None).count() == 2
-    assert set(inventory.rows("default")[NEW[0]]) == {"receipts"}
+    assert set(usage.rows("default")[NEW[0]]) == {"receipts"}
 
 
 def test_wishes_and_receipts_of_the_old_key_are_rotated(encrypted: Encrypted, desk: Desk) -> None:
@@ -124,7 +127,7 @@ def test_a_rotation_killed_anywhere_goes_on_where_it_was(
     before = [case.everything() for case in cases]
     encrypted(NEW, OLD)
     killed = 0
-    while set(inventory.rows("default")) != {NEW[0]}:
+    while set(usage.rows("default")) != {NEW[0]}:
         with kill_at(killed):
             rotation.rotate()
         assert [case.everything() for case in cases] == before
@@ -142,7 +145,7 @@ from django.conf import settings
 settings.SESSION_MGMT = json.loads(os.environ["KEYS"])
 django.setup()
 from django.db import connection
-from session_mgmt.actions import rotation
+from session_mgmt.actions.keys import rotation
 heads = 0
 def wrapper(execute, sql, params, many, context):
     global heads
@@ -233,8 +236,7 @@ def test_a_process_with_older_settings_leaves_nothing_behind_in_rotated_document
     rotation.rotate(meanwhile)
     # What it made anew is under the old key, and an operator sees so before taking that away.
     assert (
-        inventory.rows("default").get(OLD[0], {}).get("documents", 0)
-        == StateDocument.objects.filter(key_id=OLD[0]).count()
+        usage.rows("default").get(OLD[0], {}).get("documents", 0) == StateDocument.objects.filter(key_id=OLD[0]).count()
     )
     rotation.rotate()
     assert_all_under(NEW[0])
@@ -251,11 +253,11 @@ def test_new_documents_of_older_settings_are_counted_until_they_are_rotated(encr
     encrypted(OLD, NEW)
     desk.writer().write(("inc", "/n", 1))
     encrypted(NEW)
-    assert inventory.rows("default") == {OLD[0]: {"documents": 1, "revisions": 1, "receipts": 1}}
-    assert inventory.missing({OLD[0], NEW[0], ""}) == [OLD[0]]
+    assert usage.rows("default") == {OLD[0]: {"documents": 1, "revisions": 1, "receipts": 1}}
+    assert usage.missing({OLD[0], NEW[0], ""}) == [OLD[0]]
     encrypted(NEW, OLD)
     rotation.rotate()
-    assert set(inventory.rows("default")) == {NEW[0]}
+    assert set(usage.rows("default")) == {NEW[0]}
 
 
 def test_a_row_under_another_key_than_its_document_is_found_and_put_right(encrypted: Encrypted, desk: Desk) -> None:

@@ -11,10 +11,9 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.db import IntegrityError, connection, transaction
 
-from session_mgmt.actions import resuming, sessions, tokens
 from session_mgmt.actions.access import SERVER, Actor
-from session_mgmt.actions.sessions import Created, Device
-from session_mgmt.bridge import writes
+from session_mgmt.actions.sessions import expiry, lifecycle, recovery, resume, tokens
+from session_mgmt.actions.sessions.lifecycle import Created, Device
 from session_mgmt.exceptions import (
     InvalidField,
     NotRecoverable,
@@ -27,6 +26,7 @@ from session_mgmt.exceptions import (
 from session_mgmt.models import Client, ClientSession, Connection, SessionActivity, SessionEvent, Subscription, Token
 from session_mgmt.protocol.frames import Connect
 from session_mgmt.signals import session_event
+from session_mgmt.writes import verbs
 from tests.bridge.threads import together
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -40,10 +40,10 @@ def user() -> Any:
     return get_user_model().objects.create_user("alice")
 
 
-def connect(created: Created, **more: Any) -> resuming.Attachment:
+def connect(created: Created, **more: Any) -> resume.Attachment:
     now = more.pop("now", None)
     frame = Connect(token=created.token.secret, client_id=None, acked=0, logs={}, agent="test", **more)
-    return resuming.attach(frame, server="test", now=now)
+    return resume.attach(frame, server="test", now=now)
 
 
 def deadline(created: Created) -> Any:
@@ -54,7 +54,7 @@ def deadline(created: Created) -> Any:
 
 
 def test_create_makes_session_token_and_first_event_at_one_moment(user: Any) -> None:
-    created = sessions.create(
+    created = lifecycle.create(
         user=user, metadata={"a": 1}, config={"idle_timeout": 60}, device=Device("Phone", "10.0.0.1", "agent")
     )
     session = ClientSession.objects.select_related("activity").get()
@@ -73,9 +73,9 @@ def test_create_that_is_rolled_back_tells_nobody() -> None:
     session_event.connect(hear)
     try:
         with pytest.raises(ZeroDivisionError), transaction.atomic():
-            sessions.create()
+            lifecycle.create()
             raise ZeroDivisionError
-        sessions.create()
+        lifecycle.create()
     finally:
         session_event.disconnect(hear)
     assert told == ["session_created"]
@@ -84,32 +84,32 @@ def test_create_that_is_rolled_back_tells_nobody() -> None:
 
 def test_an_id_of_the_servers_choosing_is_used_once() -> None:
     wanted = uuid.uuid4()
-    assert sessions.create(session_id=wanted).session.pk == wanted
+    assert lifecycle.create(session_id=wanted).session.pk == wanted
     with pytest.raises(IntegrityError):
-        sessions.create(session_id=wanted)
+        lifecycle.create(session_id=wanted)
 
 
 @pytest.mark.parametrize("seconds", [59, 0, -1, True, "60", 10**9, None])
 def test_timeouts_are_from_a_minute_to_the_settings(seconds: Any) -> None:
     if seconds is None:
-        assert sessions.create(config={"idle_timeout": None}).session.pk
+        assert lifecycle.create(config={"idle_timeout": None}).session.pk
         return
     with pytest.raises(InvalidField):
-        sessions.create(config={"idle_timeout": seconds})
+        lifecycle.create(config={"idle_timeout": seconds})
     assert not ClientSession.objects.exists()
 
 
 @pytest.mark.parametrize(("policy", "survivors"), [("evict_oldest", [1, 2, 3]), ("evict_idle", [0, 2, 3])])
 def test_the_limit_of_a_user_evicts_by_policy(user: Any, settings: Any, policy: str, survivors: list[int]) -> None:
     settings.SESSION_MGMT = {"max_sessions_per_user": 3, "session_limit_policy": policy}
-    made = [sessions.create(user=user) for _ in range(3)]
+    made = [lifecycle.create(user=user) for _ in range(3)]
     base = made[-1].session.created_at
     for number, created in enumerate(made):
         # The second was used longest ago.
         SessionActivity.objects.filter(pk=created.session.pk).update(
             last_active_at=base - timedelta(minutes=9 if number == 1 else number)
         )
-    made.append(sessions.create(user=user))
+    made.append(lifecycle.create(user=user))
     live = set(ClientSession.objects.filter(state="active").values_list("pk", flat=True))
     assert [number for number, created in enumerate(made) if created.session.pk in live] == survivors
     assert ClientSession.objects.get(state="terminated").end_reason == "session_limit"
@@ -117,32 +117,32 @@ def test_the_limit_of_a_user_evicts_by_policy(user: Any, settings: Any, policy: 
 
 def test_the_limit_of_a_user_may_refuse(user: Any, settings: Any) -> None:
     settings.SESSION_MGMT = {"max_sessions_per_user": 1, "session_limit_policy": "reject"}
-    sessions.create(user=user)
+    lifecycle.create(user=user)
     with pytest.raises(SessionLimit):
-        sessions.create(user=user)
-    sessions.create(user=get_user_model().objects.create_user("bob"))
+        lifecycle.create(user=user)
+    lifecycle.create(user=get_user_model().objects.create_user("bob"))
 
 
 # -- L1: ended is final
 
 
 def test_terminated_is_final_for_every_verb() -> None:
-    created = sessions.create()
+    created = lifecycle.create()
     session = created.session.pk
-    assert sessions.terminate(SERVER, session, reason="test")
-    assert not sessions.terminate(SERVER, session)
+    assert lifecycle.terminate(SERVER, session, reason="test")
+    assert not lifecycle.terminate(SERVER, session)
     refusals = [
-        lambda: sessions.update(SERVER, session, metadata={"a": 1}),
+        lambda: lifecycle.update(SERVER, session, metadata={"a": 1}),
         lambda: connect(created),
-        lambda: writes.update(session, "main", "merge", {"a": 1}),
-        lambda: writes.send(session, "hello"),
+        lambda: verbs.update(session, "main", "merge", {"a": 1}),
+        lambda: verbs.send(session, "hello"),
     ]
     for attempt in refusals:
         with pytest.raises(SessionTerminated):
             attempt()
-    assert sessions.touch([session]) == set()
-    assert sessions.validate(SERVER, session) == "session_terminated"
-    assert not sessions.expire_due(limit=10, now=deadline(created) + timedelta(days=60))
+    assert lifecycle.touch([session]) == set()
+    assert lifecycle.validate(SERVER, session) == "session_terminated"
+    assert not expiry.expire_due(limit=10, now=deadline(created) + timedelta(days=60))
     assert list(SessionEvent.objects.order_by("seq").values_list("type", flat=True)) == [
         "session_created",
         "session_terminated",
@@ -150,35 +150,35 @@ def test_terminated_is_final_for_every_verb() -> None:
 
 
 def test_ending_fences_every_client_and_closes_every_connection() -> None:
-    created = sessions.create()
+    created = lifecycle.create()
     attachment = connect(created)
-    sessions.terminate(SERVER, created.session.pk)
+    lifecycle.terminate(SERVER, created.session.pk)
     assert Client.objects.get().generation > attachment.generation
     assert Connection.objects.get().closed_at is not None
 
 
 def test_two_that_end_a_session_at_once_end_it_once() -> None:
-    session = sessions.create().session.pk
-    outcomes = together(*[lambda: sessions.terminate(SERVER, session)] * 4)
+    session = lifecycle.create().session.pk
+    outcomes = together(*[lambda: lifecycle.terminate(SERVER, session)] * 4)
     assert sorted(outcomes) == [False, False, False, True]
     assert SessionEvent.objects.filter(type="session_terminated").count() == 1
 
 
 def test_an_update_that_loses_to_an_end_changes_nothing() -> None:
     for _ in range(5):
-        session = sessions.create(metadata={"n": 0}).session.pk
+        session = lifecycle.create(metadata={"n": 0}).session.pk
         barrier = threading.Barrier(2)
 
         def change(session: uuid.UUID = session, barrier: threading.Barrier = barrier) -> None:
             barrier.wait(10)
             try:
-                sessions.update(SERVER, session, metadata={"n": 1})
+                lifecycle.update(SERVER, session, metadata={"n": 1})
             except SessionMgmtError as error:
                 assert error.name == "session_terminated"
 
         def end(session: uuid.UUID = session, barrier: threading.Barrier = barrier) -> None:
             barrier.wait(10)
-            sessions.terminate(SERVER, session)
+            lifecycle.terminate(SERVER, session)
 
         together(change, end)
         types = list(SessionEvent.objects.filter(session=session).order_by("seq").values_list("type", flat=True))
@@ -191,59 +191,59 @@ def test_an_update_that_loses_to_an_end_changes_nothing() -> None:
 
 
 def test_a_session_never_expires_early_and_is_swept_after_its_grace() -> None:
-    created = sessions.create()
+    created = lifecycle.create()
     end = deadline(created)
-    assert not sessions.expire_due(limit=10, now=end + GRACE - A_SECOND)
-    assert sessions.validate(SERVER, created.session.pk, now=end - A_SECOND) is None
-    assert sessions.expire_due(limit=10, now=end + GRACE) == [created.session.pk]
+    assert not expiry.expire_due(limit=10, now=end + GRACE - A_SECOND)
+    assert lifecycle.validate(SERVER, created.session.pk, now=end - A_SECOND) is None
+    assert expiry.expire_due(limit=10, now=end + GRACE) == [created.session.pk]
     assert ClientSession.objects.get().state == "expired"
 
 
 def test_a_passed_deadline_counts_before_the_sweep_has_been_there() -> None:
-    created = sessions.create()
+    created = lifecycle.create()
     with pytest.raises(SessionExpired):
         connect(created, now=deadline(created))
-    assert sessions.validate(SERVER, created.session.pk, now=deadline(created)) == "session_expired"
+    assert lifecycle.validate(SERVER, created.session.pk, now=deadline(created)) == "session_expired"
 
 
 def test_activity_moves_the_idle_deadline_but_never_past_the_absolute_one() -> None:
-    created = sessions.create(config={"idle_timeout": 600, "absolute_timeout": 900})
+    created = lifecycle.create(config={"idle_timeout": 600, "absolute_timeout": 900})
     start = created.session.created_at
-    sessions.touch([created.session.pk], now=start + timedelta(seconds=200))
+    lifecycle.touch([created.session.pk], now=start + timedelta(seconds=200))
     assert deadline(created) == start + timedelta(seconds=800)
-    sessions.touch([created.session.pk], now=start + timedelta(seconds=700))
+    lifecycle.touch([created.session.pk], now=start + timedelta(seconds=700))
     assert deadline(created) == start + timedelta(seconds=900)
 
 
 def test_resuming_is_no_activity() -> None:
-    created = sessions.create()
+    created = lifecycle.create()
     before = deadline(created)
     connect(created, now=created.session.created_at + timedelta(hours=1))
     assert deadline(created) == before
 
 
 def test_each_expired_session_is_told_once_whatever_the_number_of_sweeps() -> None:
-    made = [sessions.create() for _ in range(20)]
+    made = [lifecycle.create() for _ in range(20)]
     late = max(map(deadline, made)) + GRACE
     barrier = threading.Barrier(4)
 
     def sweep() -> list[uuid.UUID]:
         barrier.wait(10)
         found: list[uuid.UUID] = []
-        while claimed := sessions.expire_due(limit=3, now=late):
+        while claimed := expiry.expire_due(limit=3, now=late):
             found += claimed
         return found
 
     claimed = [session for found in together(*[sweep] * 4) for session in found]
-    sessions.expire_due(limit=100, now=late)
+    expiry.expire_due(limit=100, now=late)
     assert len(claimed) == len(set(claimed))
     assert SessionEvent.objects.filter(type="session_expired").count() == 20
     assert ClientSession.objects.filter(state="expired").count() == 20
 
 
 def test_the_database_itself_refuses_a_second_expiry_event() -> None:
-    created = sessions.create()
-    sessions.expire_due(limit=1, now=deadline(created) + GRACE)
+    created = lifecycle.create()
+    expiry.expire_due(limit=1, now=deadline(created) + GRACE)
     event = SessionEvent.objects.get(type="session_expired")
     event.pk, event.seq = None, event.seq + 1
     with pytest.raises(IntegrityError), transaction.atomic():
@@ -253,7 +253,7 @@ def test_the_database_itself_refuses_a_second_expiry_event() -> None:
 def test_of_a_resume_and_a_sweep_at_once_exactly_one_wins() -> None:
     """Both claim the session's row, at a moment when both could be right."""
     for _ in range(8):
-        created = sessions.create()
+        created = lifecycle.create()
         end = deadline(created)
         barrier = threading.Barrier(2)
 
@@ -267,11 +267,11 @@ def test_of_a_resume_and_a_sweep_at_once_exactly_one_wins() -> None:
 
         def sweep(created: Created = created, barrier: threading.Barrier = barrier, end: Any = end) -> bool:
             barrier.wait(10)
-            return created.session.pk in sessions.expire_due(limit=10, now=end + GRACE)
+            return created.session.pk in expiry.expire_due(limit=10, now=end + GRACE)
 
         resumed, swept = together(resume, sweep)
         # A row that the other one holds is left to the next sweep.
-        assert swept or created.session.pk in sessions.expire_due(limit=10, now=end + GRACE)
+        assert swept or created.session.pk in expiry.expire_due(limit=10, now=end + GRACE)
         connection_rows = Connection.objects.filter(session=created.session)
         # Whoever resumed first was closed by the end that came after; whoever came second was never let in.
         assert all(row.closed_at is not None for row in connection_rows)
@@ -281,53 +281,53 @@ def test_of_a_resume_and_a_sweep_at_once_exactly_one_wins() -> None:
 
 
 def test_a_sweep_takes_no_more_than_its_limit_and_a_fixed_number_of_queries(django_assert_max_num_queries: Any) -> None:
-    made = [sessions.create() for _ in range(12)]
+    made = [lifecycle.create() for _ in range(12)]
     late = max(map(deadline, made)) + GRACE
     with django_assert_max_num_queries(12):
-        assert len(sessions.expire_due(limit=10, now=late)) == 10
-    assert len(sessions.expire_due(limit=10, now=late)) == 2
+        assert len(expiry.expire_due(limit=10, now=late)) == 10
+    assert len(expiry.expire_due(limit=10, now=late)) == 2
 
 
 @pytest.mark.postgres
 def test_the_limit_of_a_sweep_holds_in_a_nested_loop() -> None:
-    made = [sessions.create() for _ in range(12)]
+    made = [lifecycle.create() for _ in range(12)]
     late = max(map(deadline, made)) + GRACE
     with transaction.atomic(), connection.cursor() as cursor:
         for plan in ("hashjoin", "mergejoin", "hashagg", "material", "sort"):
             cursor.execute(f"SET LOCAL enable_{plan} = off")
-        assert len(sessions.expire_due(limit=5, now=late)) == 5
+        assert len(expiry.expire_due(limit=5, now=late)) == 5
 
 
 # -- access
 
 
 def test_only_the_session_its_user_and_managers_may_see_it(user: Any) -> None:
-    session = sessions.create(user=user).session.pk
+    session = lifecycle.create(user=user).session.pk
     for actor in (Actor(session=session), Actor(user_id=user.pk), SERVER):
-        assert sessions.get(actor, session).pk == session
+        assert lifecycle.get(actor, session).pk == session
     for actor in (Actor(), Actor(session=uuid.uuid4()), Actor(user_id=user.pk + 1)):
         with pytest.raises(SessionNotFound):
-            sessions.get(actor, session)
+            lifecycle.get(actor, session)
 
 
 def test_the_list_is_newest_first_and_holds_the_living() -> None:
-    first, second, third = (sessions.create().session.pk for _ in range(3))
-    sessions.terminate(SERVER, second)
-    assert list(sessions.list_active(SERVER).values_list("pk", flat=True)) == [third, first]
-    assert not sessions.list_active(Actor()).exists()
+    first, second, third = (lifecycle.create().session.pk for _ in range(3))
+    lifecycle.terminate(SERVER, second)
+    assert list(lifecycle.list_active(SERVER).values_list("pk", flat=True)) == [third, first]
+    assert not lifecycle.list_active(Actor()).exists()
 
 
 def test_metadata_over_the_limit_is_refused(settings: Any) -> None:
     settings.SESSION_MGMT = {"max_metadata_bytes": 100}
-    session = sessions.create().session.pk
+    session = lifecycle.create().session.pk
     with pytest.raises(InvalidField):
-        sessions.update(SERVER, session, metadata={"a": "x" * 100})
+        lifecycle.update(SERVER, session, metadata={"a": "x" * 100})
     assert ClientSession.objects.get().metadata == {}
 
 
 def test_a_changed_label_leaves_the_timeouts_as_they_are() -> None:
-    created = sessions.create(config={"idle_timeout": 600})
-    told = sessions.update(SERVER, created.session.pk, label="Phone")
+    created = lifecycle.create(config={"idle_timeout": 600})
+    told = lifecycle.update(SERVER, created.session.pk, label="Phone")
     assert told.activity.idle_seconds == 600
     assert told.activity.expires_at - told.activity.last_active_at == timedelta(seconds=600)
 
@@ -337,16 +337,16 @@ def test_a_changed_label_leaves_the_timeouts_as_they_are() -> None:
 
 def expired(created: Created) -> Any:
     end = deadline(created) + GRACE
-    assert sessions.expire_due(limit=10, now=end)
+    assert expiry.expire_due(limit=10, now=end)
     return end
 
 
 def test_a_successor_carries_user_documents_and_subscriptions(user: Any) -> None:
-    created = sessions.create(user=user, metadata={"a": 1})
-    writes.update(created.session.pk, "main", "data", {"cart": [1]})
+    created = lifecycle.create(user=user, metadata={"a": 1})
+    verbs.update(created.session.pk, "main", "data", {"cart": [1]})
     Subscription.objects.create(session=created.session, topic="room:1", created_at=created.session.created_at)
     end = expired(created)
-    restored = sessions.recover(created.token.secret, now=end)
+    restored = recovery.recover(created.token.secret, now=end)
     fresh = restored.created.session
     assert (fresh.user, fresh.metadata, fresh.recovered_from_id) == (user, {"a": 1}, created.session.pk)
     assert restored.receipt["documents"] == ["main"]
@@ -355,25 +355,25 @@ def test_a_successor_carries_user_documents_and_subscriptions(user: Any) -> None
 
 
 def test_a_successor_may_be_asked_for_without_documents() -> None:
-    created = sessions.create()
-    writes.update(created.session.pk, "main", "data", {"cart": [1]})
-    restored = sessions.recover(created.token.secret, state=False, subscriptions=False, now=expired(created))
+    created = lifecycle.create()
+    verbs.update(created.session.pk, "main", "data", {"cart": [1]})
+    restored = recovery.recover(created.token.secret, state=False, subscriptions=False, now=expired(created))
     assert restored.receipt["verdict"] == "none"
     assert not restored.created.session.documents.exists()
 
 
 def test_an_overdue_session_is_expired_by_its_own_recovery() -> None:
-    created = sessions.create()
-    restored = sessions.recover(created.token.secret, now=deadline(created) + A_SECOND)
+    created = lifecycle.create()
+    restored = recovery.recover(created.token.secret, now=deadline(created) + A_SECOND)
     assert restored.created.session.recovered_from_id == created.session.pk
     assert SessionEvent.objects.filter(session=created.session, type="session_expired").count() == 1
 
 
 def test_two_tabs_that_recover_at_once_get_one_successor() -> None:
-    created = sessions.create()
+    created = lifecycle.create()
     end = expired(created)
 
-    restored = together(*[lambda: sessions.recover(created.token.secret, now=end)] * 3)
+    restored = together(*[lambda: recovery.recover(created.token.secret, now=end)] * 3)
     assert len({one.created.session.pk for one in restored}) == 1
     secrets = {one.created.token.secret for one in restored}
     assert len(secrets) == 3
@@ -383,18 +383,18 @@ def test_two_tabs_that_recover_at_once_get_one_successor() -> None:
 
 
 def test_recovery_is_refused_when_alive_terminated_or_too_old() -> None:
-    living, ended, old = sessions.create(), sessions.create(), sessions.create()
-    sessions.terminate(SERVER, ended.session.pk)
+    living, ended, old = lifecycle.create(), lifecycle.create(), lifecycle.create()
+    lifecycle.terminate(SERVER, ended.session.pk)
     for created in (living, ended):
         with pytest.raises(NotRecoverable):
-            sessions.recover(created.token.secret)
+            recovery.recover(created.token.secret)
     end = expired(old)
     with pytest.raises(NotRecoverable):
-        sessions.recover(old.token.secret, maximum_age=timedelta(minutes=5), now=end + timedelta(minutes=6))
+        recovery.recover(old.token.secret, maximum_age=timedelta(minutes=5), now=end + timedelta(minutes=6))
 
 
 def test_nothing_is_left_open_by_the_verbs() -> None:
-    created = sessions.create()
-    sessions.terminate(SERVER, created.session.pk)
+    created = lifecycle.create()
+    lifecycle.terminate(SERVER, created.session.pk)
     assert not connection.in_atomic_block
     assert Token.objects.count() == 1

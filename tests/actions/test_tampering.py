@@ -9,7 +9,8 @@ import orjson
 import pytest
 from django.db.models import QuerySet
 
-from session_mgmt.actions import bodies, verifying
+from session_mgmt.actions.keys import verification
+from session_mgmt.actions.state import bodies
 from session_mgmt.exceptions import StateUnreadable
 from session_mgmt.models import (
     AuditEntry,
@@ -156,7 +157,7 @@ def test_a_document_that_somebody_was_at_is_refused_and_remembered(case: Case, d
     assert_refused(case, lambda: state.get(case.desk.session))
     with pytest.raises(StateUnreadable):
         bodies.load_raw("default", case.desk.row.pk, limit=LIMIT)
-    assert verifying.verify(case.desk.row.pk) != []
+    assert verification.verify(case.desk.row.pk) != []
 
 
 # -- merges: what was asked for, and what lost -------------------------------------------------------------------------

@@ -16,9 +16,9 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from session_mgmt.bridge import writes
 from session_mgmt.models import AuditEntry, StateDocument
 from session_mgmt.shortcuts import create_session, state
+from session_mgmt.writes import verbs
 
 SEEING = ("view_clientsession", "view_statedocument")
 
@@ -60,7 +60,7 @@ class Paper:
 
     def put(self, change: Any, *, kind: str = "merge", **terms: Any) -> int:
         """Write; gives the version."""
-        written = writes.update(self.session.pk, self.name, kind, change, **terms)
+        written = verbs.update(self.session.pk, self.name, kind, change, **terms)
         return int(written.offset)  # type: ignore[union-attr]
 
     @property

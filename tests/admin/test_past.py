@@ -10,7 +10,7 @@ from django.contrib.messages import constants as levels
 from django.test import Client
 from django.utils import timezone
 
-from session_mgmt.actions import compaction
+from session_mgmt.actions.state import compaction
 from session_mgmt.models import AuditEntry, StateRevision
 from session_mgmt.shortcuts import state
 from tests.actions.conftest import Writer

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from session_mgmt.actions import connections, resuming, sessions
 from session_mgmt.actions.access import SERVER
-from session_mgmt.actions.sessions import Created, Device
+from session_mgmt.actions.sessions import connections, lifecycle, resume
+from session_mgmt.actions.sessions.lifecycle import Created, Device
 from session_mgmt.backends import doorbell
-from session_mgmt.bridge import writes
 from session_mgmt.models import AuditEntry, ClientSession, Outbox, SessionActivity, StateDocument, clock
 from session_mgmt.protocol.frames import Connect
+from session_mgmt.writes import verbs
 from tests.admin.conftest import queries, staff
 
 pytestmark = pytest.mark.usefixtures("on_this_thread")
@@ -27,22 +27,22 @@ def page_of(session: Any) -> str:
     return f"{LIST}{session.pk}/change/"
 
 
-def attach(created: Created) -> resuming.Attachment:
-    return resuming.attach(
+def attach(created: Created) -> resume.Attachment:
+    return resume.attach(
         Connect(token=created.token.secret, client_id=None, acked=0, logs={}, agent="t"), server="web-1"
     )
 
 
 def lively(user: Any, documents: int = 1) -> Created:
     """A session with connections, receipts, documents and messages."""
-    created = sessions.create(user=user, device=Device("Phone", "10.0.0.9", "Firefox/1 Android"), metadata={"a": 1})
+    created = lifecycle.create(user=user, device=Device("Phone", "10.0.0.9", "Firefox/1 Android"), metadata={"a": 1})
     for number in range(3):
         attachment = attach(created)
         connections.keep_receipt(attachment.connection, {"verdict": "full", "reason": f"reason-{number}"})
     connections.close(attachment.connection, code=4002, closed_by="server")
     for number in range(documents):
-        writes.update(created.session.pk, "main" if not number else f"d{number}", "data", {"coupon": "WELCOME"})
-    writes.send(created.session.pk, {"hello": "<b>world</b>"})
+        verbs.update(created.session.pk, "main" if not number else f"d{number}", "data", {"coupon": "WELCOME"})
+    verbs.send(created.session.pk, {"hello": "<b>world</b>"})
     return created
 
 
@@ -51,8 +51,8 @@ def lively(user: Any, documents: int = 1) -> Created:
 
 def test_the_list_shows_user_status_device_and_connection(operator: Client, alice: Any) -> None:
     lively(alice)
-    ended = sessions.create()
-    sessions.terminate(SERVER, ended.session.pk)
+    ended = lifecycle.create()
+    lifecycle.terminate(SERVER, ended.session.pk)
     html = operator.get(LIST).content.decode()
     for text in ("alice", "Phone", "connected", "terminated", "nobody", "just now"):
         assert text in html
@@ -60,7 +60,7 @@ def test_the_list_shows_user_status_device_and_connection(operator: Client, alic
 
 @pytest.mark.parametrize("term", ["alice", "ali", "Phone", "10.0.0.9", "id"])
 def test_search_finds_by_user_device_address_and_id(operator: Client, alice: Any, term: str) -> None:
-    found, other = lively(alice).session, sessions.create().session
+    found, other = lively(alice).session, lifecycle.create().session
     html = operator.get(LIST, {"q": str(found.pk) if term == "id" else term}).content.decode()
     assert str(found.pk) in html
     assert str(other.pk) not in html
@@ -68,7 +68,7 @@ def test_search_finds_by_user_device_address_and_id(operator: Client, alice: Any
 
 @pytest.mark.parametrize("state", ["connected", "reconnecting", "disconnected"])
 def test_the_filter_by_connection_agrees_with_the_verb(operator: Client, state: str) -> None:
-    open_, lost, never = (sessions.create() for _ in range(3))
+    open_, lost, never = (lifecycle.create() for _ in range(3))
     attach(open_)
     connections.close(attach(lost).connection, code=1006, closed_by="client")
     wanted = {"connected": open_, "reconnecting": lost, "disconnected": never}[state].session.pk
@@ -79,7 +79,7 @@ def test_the_filter_by_connection_agrees_with_the_verb(operator: Client, state: 
 
 @pytest.mark.parametrize("query", ["?connection=x", "?state__exact=x", "?q=%00", "?p=999", "?before=x", "?o=99"])
 def test_strange_queries_of_the_list_fail_nowhere(operator: Client, query: str) -> None:
-    sessions.create()
+    lifecycle.create()
     assert operator.get(LIST + query).status_code in (200, 302)
 
 
@@ -102,9 +102,9 @@ def test_the_page_lists_documents_without_their_content(operator: Client, alice:
 
 
 def test_the_timeline_goes_back_in_pages(operator: Client) -> None:
-    session = sessions.create().session
+    session = lifecycle.create().session
     for number in range(105):
-        writes.send(session.pk, {"n": number})
+        verbs.send(session.pk, {"n": number})
     html = operator.get(page_of(session)).content.decode()
     before = re.search(r"\?before=(\d+)", html)
     assert before is not None
@@ -117,7 +117,7 @@ def test_list_and_page_cost_the_same_for_few_and_many(operator: Client, alice: A
     few = queries(lambda: operator.get(LIST)), queries(lambda: operator.get(page_of(first)))
     many = [lively(alice, documents=3).session for _ in range(10)][-1]
     for number in range(30):
-        writes.send(many.pk, number)
+        verbs.send(many.pk, number)
     assert (queries(lambda: operator.get(LIST)), queries(lambda: operator.get(page_of(many)))) == few
     assert max(few) <= 30
 
@@ -214,7 +214,7 @@ def test_disconnecting_reaches_whoever_holds_the_connection(operator: Client, al
 
 
 def test_ending_selected_sessions_asks_first(operator: Client) -> None:
-    first, second, third = (sessions.create().session.pk for _ in range(3))
+    first, second, third = (lifecycle.create().session.pk for _ in range(3))
     form = {"action": "terminate_selected", "_selected_action": [str(first), str(second)]}
     asked = operator.post(LIST, form).content.decode()
     assert str(first) in asked and str(third) not in asked
@@ -225,7 +225,7 @@ def test_ending_selected_sessions_asks_first(operator: Client) -> None:
 
 
 def test_cleaning_up_now_needs_its_own_permission(alice: Any) -> None:
-    sessions.create()
+    lifecycle.create()
     SessionActivity.objects.update(expires_at=clock.read("default") - timedelta(hours=1))
     assert staff("view_clientsession").post(f"{LIST}clean/").status_code == 403
     http = staff("view_clientsession", "clean_clientsession")
@@ -238,7 +238,7 @@ def test_cleaning_up_now_needs_its_own_permission(alice: Any) -> None:
 @pytest.mark.parametrize("model", ["auditentry", "stream", "outbox"])
 def test_the_other_lists_are_there_and_read_only(operator: Client, alice: Any, model: str) -> None:
     lively(alice)
-    writes.publish("room:1", 1)
+    verbs.publish("room:1", 1)
     Outbox.objects.create(kind="publish", target="x", payload=b"1", refused="busy", created_at=clock.read("default"))
     operator.post(f"{LIST}clean/")
     html = operator.get(f"/admin/session_mgmt/{model}/").content.decode()

@@ -9,7 +9,7 @@ from typing import Any
 from django.http import HttpResponse
 from django.test import Client
 
-from session_mgmt.actions.sessions import Created
+from session_mgmt.actions.sessions.lifecycle import Created
 
 JSON = "application/json"
 ROOT = "/api/"

@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.test import Client
 
-from session_mgmt.actions import sessions
+from session_mgmt.actions.sessions import lifecycle
 from session_mgmt.registry import registry, topic
 from tests.api.calls import Caller, caller
 
@@ -35,13 +35,13 @@ def bob(db: None) -> Any:
 @pytest.fixture
 def mine(alice: Any) -> Caller:
     """A client of Alice's session."""
-    return caller(sessions.create(user=alice, metadata={"tab": 1}))
+    return caller(lifecycle.create(user=alice, metadata={"tab": 1}))
 
 
 @pytest.fixture
 def theirs(bob: Any) -> Caller:
     """A client of Bob's session."""
-    return caller(sessions.create(user=bob))
+    return caller(lifecycle.create(user=bob))
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from django.db import OperationalError
 from django.test import Client
 from rest_framework.request import Request
 
-from session_mgmt.actions import documents, sessions
+from session_mgmt.actions.sessions import lifecycle
+from session_mgmt.actions.state import lookup
 from session_mgmt.api import reading
 from session_mgmt.exceptions import DocumentTooLarge
 from session_mgmt.models import ClientSession, SessionEvent, StateDocument
@@ -277,7 +278,7 @@ def test_a_database_that_is_away_is_a_temporary_error(
     def away(*_: Any) -> None:
         raise OperationalError("server closed the connection; password=hunter2")
 
-    monkeypatch.setattr(documents, "listed", away)
+    monkeypatch.setattr(lookup, "listed", away)
     answer = held.get("sessions/{id}/state/")
     assert refused(answer, "unavailable", 503)
     assert answer["Retry-After"] == "1"
@@ -291,7 +292,7 @@ def test_a_fault_is_a_500_without_detail_and_stands_in_the_log(
     def broken(*_: Any) -> None:
         raise RuntimeError("a secret detail")
 
-    monkeypatch.setattr(sessions, "list_active", broken)
+    monkeypatch.setattr(lifecycle, "list_active", broken)
     answer = held.get("sessions/")
     assert refused(answer, "internal_error", 500)
     assert b"secret" not in answer.content

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from session_mgmt.actions import sessions
+from session_mgmt.actions.sessions import lifecycle
 from session_mgmt.models import AuditEntry, ClientSession, SessionEvent
 from session_mgmt.signals import session_event
 from tests.api.calls import Caller, refused
@@ -81,7 +81,7 @@ def test_a_fault_is_an_error_occurred_and_counted(
     def broken(*_: Any) -> None:
         raise RuntimeError("a secret detail")
 
-    monkeypatch.setattr(sessions, "list_active", broken)
+    monkeypatch.setattr(lifecycle, "list_active", broken)
     for _ in range(3):
         assert refused(mine.get("sessions/"), "internal_error", 500)
     assert types(mine) == ["session_created", "error_occurred"]

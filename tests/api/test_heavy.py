@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from session_mgmt.actions.stored import HEAVY
+from session_mgmt.actions.state.stored_rows import HEAVY
 from session_mgmt.bridge import bridge
 from session_mgmt.documents import operations, rebuild, strict
 from session_mgmt.exceptions import Unavailable

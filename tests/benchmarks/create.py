@@ -17,7 +17,7 @@ django.setup()
 from django.contrib.auth import get_user_model  # noqa: E402
 from django.contrib.sessions.backends.db import SessionStore  # noqa: E402
 
-from session_mgmt.actions import sessions  # noqa: E402
+from session_mgmt.actions.sessions import lifecycle  # noqa: E402
 
 METADATA = {"agent": "benchmark", "locale": "en"}
 
@@ -38,7 +38,7 @@ def contrib_once() -> None:
 
 
 def ours() -> None:
-    sessions.create(metadata=METADATA)
+    lifecycle.create(metadata=METADATA)
 
 
 def ours_of_user() -> Callable[[], None]:
@@ -47,7 +47,7 @@ def ours_of_user() -> Callable[[], None]:
     turn = iter(range(10**9))
 
     def create() -> None:
-        sessions.create(user=users[next(turn) % len(users)], metadata=METADATA)
+        lifecycle.create(user=users[next(turn) % len(users)], metadata=METADATA)
 
     return create
 

@@ -14,7 +14,7 @@ from django.db import transaction
 
 django.setup()
 
-from session_mgmt.actions import sessions  # noqa: E402
+from session_mgmt.actions.sessions import lifecycle  # noqa: E402
 from tests.benchmarks import samples  # noqa: E402
 from tests.benchmarks.baseline.models import Whole  # noqa: E402
 
@@ -25,7 +25,7 @@ def main(count: int, sizes: list[int]) -> list[str]:
     for size in sizes:
         Whole.objects.update_or_create(pk=size, defaults={"data": samples.document(size)})
     with transaction.atomic():
-        return [sessions.create().token.secret for _ in range(count)]
+        return [lifecycle.create().token.secret for _ in range(count)]
 
 
 if __name__ == "__main__":

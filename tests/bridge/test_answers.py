@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from session_mgmt.actions.outcomes import Outcome
-from session_mgmt.actions.streams import Publication
-from session_mgmt.actions.writing import Member
+from session_mgmt.actions.group_commit import Member
+from session_mgmt.actions.outcome import Outcome
+from session_mgmt.actions.topics.streams import Publication
 from session_mgmt.bridge import bridge
 from session_mgmt.bridge.lane import Waiting
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from session_mgmt.actions import writing
-from session_mgmt.actions.fencing import Fence
-from session_mgmt.actions.outcomes import refused
-from session_mgmt.actions.streams import Publication
-from session_mgmt.actions.writing import HELD, Group, Member
+from session_mgmt.actions import group_commit
+from session_mgmt.actions.clients import Fence
+from session_mgmt.actions.group_commit import HELD, Group, Member
+from session_mgmt.actions.outcome import refused
+from session_mgmt.actions.topics.streams import Publication
 from session_mgmt.bridge.lane import Lane, Waiting
 from session_mgmt.exceptions import Busy
 
@@ -54,7 +54,7 @@ class Transactions:
 def test_what_a_client_sent_after_a_held_write_waits_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
     lane = Lane("default", nullcontext())
     transactions = Transactions(lane)
-    monkeypatch.setattr(writing, "execute", transactions)
+    monkeypatch.setattr(group_commit, "execute", transactions)
     transactions.submit(write(1, 1))
     assert transactions.done.wait(WAIT)
     lane.stop()

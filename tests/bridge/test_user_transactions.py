@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 from django.db import OperationalError, transaction
 
-from session_mgmt.actions import sessions, writing
-from session_mgmt.actions.streams import Publication as NewPublication
-from session_mgmt.actions.writing import Group, Member
+from session_mgmt.actions import group_commit
+from session_mgmt.actions.group_commit import Group, Member
+from session_mgmt.actions.sessions import lifecycle
+from session_mgmt.actions.topics.streams import Publication as NewPublication
 from session_mgmt.bridge import bridge
 from session_mgmt.bridge.lane import Waiting
 from session_mgmt.exceptions import Unavailable
@@ -169,14 +170,14 @@ def test_wishes_for_a_session_that_is_gone_hold_up_nobody() -> None:
 def test_a_failing_member_is_refused_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """One write that the database refuses: its neighbours in the same transaction are written."""
     session = create_session().session
-    real = writing.execute
+    real = group_commit.execute
 
     def poisoned(using: str, members: Any, group: Group, *, wait: bool = False) -> None:
         if any(isinstance(m.work, NewPublication) and m.work.data == b'"poison"' for m in members):
             raise ValueError("refused")
         real(using, members, group, wait=wait)
 
-    monkeypatch.setattr(writing, "execute", poisoned)
+    monkeypatch.setattr(group_commit, "execute", poisoned)
     futures: list[Any] = []
     with bridge().lane._condition:  # all five are in the queue before the lane looks
         for data in (b"1", b"2", b'"poison"', b"3", b"4"):
@@ -195,27 +196,27 @@ def test_a_failing_member_is_refused_alone(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_after_an_unknown_commit_a_keyed_write_is_found_and_not_doubled(monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection is cut during COMMIT: the transaction is durable, the answer is not."""
-    real, cuts = writing.execute, [True]
+    real, cuts = group_commit.execute, [True]
 
     def cut(using: str, members: Any, group: Group, *, wait: bool = False) -> None:
         real(using, members, group, wait=wait)
         if members and cuts and cuts.pop():
             raise OperationalError("server closed the connection unexpectedly")
 
-    monkeypatch.setattr(writing, "execute", cut)
+    monkeypatch.setattr(group_commit, "execute", cut)
     assert publish("room:1", "once", key="k").offset == 1
     assert _room("room:1") == ["once"]
 
 
 def test_after_an_unknown_commit_a_write_without_a_key_is_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    real, cuts = writing.execute, [True]
+    real, cuts = group_commit.execute, [True]
 
     def cut(using: str, members: Any, group: Group, *, wait: bool = False) -> None:
         real(using, members, group, wait=wait)
         if members and cuts and cuts.pop():
             raise OperationalError("server closed the connection unexpectedly")
 
-    monkeypatch.setattr(writing, "execute", cut)
+    monkeypatch.setattr(group_commit, "execute", cut)
     with pytest.raises(Unavailable) as told:
         publish("room:1", "once")
     assert told.value.facts == {"unknown": True}
@@ -233,7 +234,7 @@ def test_many_threads_on_one_document_make_dense_versions(writers: int) -> None:
 
 def test_creating_a_session_inside_a_transaction_that_rolls_back_leaves_nothing() -> None:
     with transaction.atomic():
-        sessions.create()
+        lifecycle.create()
         transaction.set_rollback(True)
     assert ClientSession.objects.count() == 0
 

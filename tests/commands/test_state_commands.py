@@ -11,7 +11,7 @@ import pytest
 from django.core.checks import CheckMessage, Tags, run_checks
 from django.core.management import CommandError, call_command
 
-from session_mgmt.actions import bodies
+from session_mgmt.actions.state import bodies
 from session_mgmt.management.commands import rotate_state_keys
 from session_mgmt.models import AuditEntry, StateDocument, StateRevision, StateSnapshot
 from session_mgmt.shortcuts import create_session, state

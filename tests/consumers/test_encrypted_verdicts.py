@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from session_mgmt.actions import documents, rotation
+from session_mgmt.actions.keys import rotation
+from session_mgmt.actions.state import lookup
 from session_mgmt.bridge import bridge
 
 MAIN, NOTES = "state:main", "state:notes"
@@ -40,7 +41,7 @@ async def test_a_client_that_is_up_to_date_is_told_as_well(
     position = first["logs"][MAIN]["position"]
     connected = await two.open(created.token.secret, client_id=first["client_id"], logs={MAIN: position})
     assert connected["logs"][MAIN] == {"mode": "up_to_date", "position": position, "encrypted": True}
-    answer = await bridge().read(documents.sync, created.session.pk, "main", position)
+    answer = await bridge().read(lookup.sync, created.session.pk, "main", position)
     assert (answer["mode"], answer["encrypted"]) == ("up_to_date", True)
 
 

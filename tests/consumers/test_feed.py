@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from session_mgmt.actions import bodies, preparing, writing
-from session_mgmt.actions.streams import Publication
-from session_mgmt.actions.writing import Group, Member
+from session_mgmt.actions import group_commit
+from session_mgmt.actions.group_commit import Group, Member
+from session_mgmt.actions.state import bodies, prepare
+from session_mgmt.actions.topics.streams import Publication
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers.hub import hub
 from session_mgmt.models import clock
@@ -24,7 +25,7 @@ async def test_an_own_write_behind_an_unheard_one_is_acknowledged_after_both_ent
     one = peers()
     await one.open(created.token.secret, logs={MAIN: None})
     await one.until_following(MAIN)
-    await bridge().call(_elsewhere, lambda: preparing.blind(_document(created), "merge", {"theirs": 1}))
+    await bridge().call(_elsewhere, lambda: prepare.blind(_document(created), "merge", {"theirs": 1}))
     await one.say(type="update", seq=1, ops=[["set", "/mine", 1]])
     receipt = await one.receipt(1)
     assert receipt["position"][1] == 2
@@ -118,4 +119,4 @@ def _elsewhere(work: Any) -> None:
 
 
 def _write(group: Group, work: Any) -> None:
-    writing.execute("default", [Member(work)], group, wait=True)
+    group_commit.execute("default", [Member(work)], group, wait=True)

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from session_mgmt.actions import bodies, logs
-from session_mgmt.bridge import bridge, writes
+from session_mgmt.actions import logs
+from session_mgmt.actions.state import bodies
+from session_mgmt.bridge import bridge
 from session_mgmt.exceptions import StateUnreadable, Unavailable
+from session_mgmt.writes import verbs
 
 ROOM = "topic:room:1"
 MAIN = "state:main"
@@ -26,7 +28,7 @@ async def left_behind(peers: Any, created: Any) -> tuple[str, list[Any]]:
     one = peers()
     connected = await one.open(created.token.secret, logs={ROOM: None})
     await one.drop()
-    await bridge().read(writes.publish, "room:1", "missed")
+    await bridge().read(verbs.publish, "room:1", "missed")
     return connected["client_id"], connected["logs"][ROOM]["position"]
 
 

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from session_mgmt.actions import logs
-from session_mgmt.bridge import bridge, writes
+from session_mgmt.bridge import bridge
 from session_mgmt.consumers.hub import hub
 from session_mgmt.models import Stream
+from session_mgmt.writes import verbs
 
 ROOM = "topic:room:1"
 
@@ -28,13 +29,13 @@ async def test_an_answer_that_entries_have_overtaken_is_no_lost_history(
     one = peers()
     await one.open(created.token.secret, logs={ROOM: None})
     await one.until_following(ROOM)
-    await bridge().read(writes.publish, "room:1", "first")
+    await bridge().read(verbs.publish, "room:1", "first")
     await one.entry(ROOM)
     heads = logs.heads
 
     def heads_and_then_an_entry(keys: Any) -> Any:
         found = heads(keys)
-        writes.publish("room:1", "second")
+        verbs.publish("room:1", "second")
         return found
 
     monkeypatch.setattr(logs, "heads", heads_and_then_an_entry)
@@ -48,7 +49,7 @@ async def test_a_head_smaller_than_what_was_handed_on_before_the_question_is_los
     one = peers()
     await one.open(created.token.secret, logs={ROOM: None})
     await one.until_following(ROOM)
-    await bridge().read(writes.publish, "room:1", "first")
+    await bridge().read(verbs.publish, "room:1", "first")
     await one.entry(ROOM)
     await bridge().call(lambda: Stream.objects.filter(topic="room:1").update(head=0, head_tag="", oldest=1))
     await hub().rounds.check_positions()

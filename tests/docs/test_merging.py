@@ -7,11 +7,11 @@ from typing import Any
 import orjson
 import pytest
 
-from session_mgmt.actions import sessions
-from session_mgmt.bridge import writes
+from session_mgmt.actions.sessions import lifecycle
 from session_mgmt.documents import replaced
 from session_mgmt.models import ClientSession
 from session_mgmt.shortcuts import state
+from session_mgmt.writes import verbs
 from tests.docs.pages import ROOT, Block, blocks
 
 EXAMPLES = blocks("json", [ROOT / "docs" / "topics" / "merging.md"])
@@ -22,9 +22,9 @@ EXAMPLES = blocks("json", [ROOT / "docs" / "topics" / "merging.md"])
 def test_an_example_comes_out_as_the_page_says(block: Block, settings: Any) -> None:
     example = orjson.loads(block.text)
     settings.SESSION_MGMT = {"DOCUMENTS": {"main": example.get("settings", {})}}
-    session = sessions.create().session
+    session = lifecycle.create().session
     state.replace(session, example["base"])
-    writes.update_now(session.pk, "main", "ops", example["server"], base=1)
+    verbs.update_now(session.pk, "main", "ops", example["server"], base=1)
     told = change(session, example)
     assert state.get(session) == example["document"]
     if "error" in example:
@@ -42,5 +42,5 @@ def change(session: ClientSession, example: Any) -> Any:
     terms = {"strategy": example["strategy"]} if "strategy" in example else {}
     if "digests_of" in example:
         terms["replaced"] = replaced.digests(example["digests_of"], example["client"])
-    outcome = writes.update_now(session.pk, "main", "ops", example["client"], base=1, **terms)
+    outcome = verbs.update_now(session.pk, "main", "ops", example["client"], base=1, **terms)
     return orjson.loads(outcome.body)

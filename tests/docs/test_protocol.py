@@ -7,14 +7,15 @@ from typing import Any, get_args
 
 import pytest
 
-from session_mgmt.actions.preparing import limits
-from session_mgmt.bridge import bridge, writes
+from session_mgmt.actions.checking import document_limits
+from session_mgmt.bridge import bridge
 from session_mgmt.consumers.commands import HANDLERS
 from session_mgmt.documents import strict
 from session_mgmt.models import Publication, Stream
 from session_mgmt.protocol import codes, frames
 from session_mgmt.protocol.codes import Close
 from session_mgmt.urls import urlpatterns
+from session_mgmt.writes import verbs
 from tests.docs.pages import PROTOCOL, Block, blocks, table_rows
 
 TEXT = PROTOCOL.read_text(encoding="utf-8")
@@ -24,7 +25,7 @@ MAIN = "state:main"
 
 
 def read(block: Block) -> dict[str, Any]:
-    found: dict[str, Any] = strict.loads(block.text, limits(), 1 << 20)
+    found: dict[str, Any] = strict.loads(block.text, document_limits(), 1 << 20)
     return found
 
 
@@ -130,8 +131,8 @@ async def missed(peers: Any, created: Any) -> tuple[Any, dict[str, Any]]:
     await first.until_type("snapshot")
     positions = {name: verdict["position"] for name, verdict in connected["logs"].items()}
     await first.drop()
-    await bridge().read(writes.publish, "room:1", {"status": "paid"})
-    await bridge().read(writes.update, created.session.pk, "main", "merge", {"a": 1})
+    await bridge().read(verbs.publish, "room:1", {"status": "paid"})
+    await bridge().read(verbs.update, created.session.pk, "main", "merge", {"a": 1})
     peer = peers()
     return peer, await peer.open(created.token.secret, client_id=connected["client_id"], logs=positions)
 
@@ -172,7 +173,7 @@ async def test_receipts_have_the_fields_that_the_page_shows(peers: Any, created:
     assert_same_fields(await peer.receipt(1), example("receipt", ok=True))
     await peer.say(type="update", seq=2, doc="main", base=0, strategy="reject", ops=[["set", "/b", 1]])
     await peer.receipt(2)
-    await bridge().read(writes.update, created.session.pk, "main", "merge", {"a": 2})
+    await bridge().read(verbs.update, created.session.pk, "main", "merge", {"a": 2})
     await peer.say(type="update", seq=3, doc="main", base=1, strategy="reject", ops=[["set", "/a", 3]])
     refusal = await peer.receipt(3)
     told = example("receipt", ok=False)
@@ -183,7 +184,7 @@ async def test_receipts_have_the_fields_that_the_page_shows(peers: Any, created:
 
 async def test_a_gap_has_the_fields_that_the_page_shows(peers: Any, created: Any) -> None:
     for number in range(3):
-        await bridge().read(writes.publish, "room:1", number)
+        await bridge().read(verbs.publish, "room:1", number)
     peer = peers()
     connected = await peer.open(created.token.secret, logs={ROOM: None})
     await peer.until_following(ROOM)

@@ -38,7 +38,7 @@ def ack_before_commit() -> None:
 
 def skip_fence() -> None:
     """Let every attachment of a client write, not only the newest."""
-    ledger = import_module("session_mgmt.actions.fencing").ClientLedger
+    ledger = import_module("session_mgmt.actions.clients").ClientLedger
     decide = ledger.decide
 
     def unfenced(self: Any, fence: Any) -> Any:

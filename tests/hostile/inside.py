@@ -14,10 +14,12 @@ from django.db import connections
 from django.test import Client
 from django.urls import reverse
 
-from session_mgmt.actions import cleanup, sessions
-from session_mgmt.bridge import bridge, writes
+from session_mgmt.actions import cleanup
+from session_mgmt.actions.sessions import expiry, lifecycle
+from session_mgmt.bridge import bridge
 from session_mgmt.models import ClientSession, Publication, StateDocument
 from session_mgmt.shortcuts import create_session, drain, get_session, is_connected, state, terminate_session
+from session_mgmt.writes import verbs
 from tests.hostile.accounts.models import Person
 from tests.walks.conftest import Peer
 
@@ -31,11 +33,11 @@ def person() -> Person:
 
 
 @pytest.fixture
-def created(person: Person) -> sessions.Created:
+def created(person: Person) -> lifecycle.Created:
     return create_session(user=person, metadata={"device": "phone"})
 
 
-def bearer(created: sessions.Created) -> dict[str, str]:
+def bearer(created: lifecycle.Created) -> dict[str, str]:
     return {"Authorization": f"Bearer {created.token.secret}"}
 
 
@@ -50,13 +52,13 @@ def test_the_tables_are_in_the_database_that_the_settings_name() -> None:
     assert not tables & set(connections["default"].introspection.table_names())
 
 
-def test_a_session_of_a_user_with_a_key_of_another_kind(created: sessions.Created, person: Person) -> None:
+def test_a_session_of_a_user_with_a_key_of_another_kind(created: lifecycle.Created, person: Person) -> None:
     found = get_session(created.session.pk)
     assert found.user == person
     assert found.activity.expires_at > found.created_at
 
 
-def test_a_document_and_a_topic_are_written_outside_and_inside_a_transaction(created: sessions.Created) -> None:
+def test_a_document_and_a_topic_are_written_outside_and_inside_a_transaction(created: lifecycle.Created) -> None:
     state.update(created.session, {"cart": {"coupon": "WELCOME"}})
     assert state.get(created.session) == {"cart": {"coupon": "WELCOME"}}
     answer = Client().get(f"/shop/order/{created.session.pk}/".removeprefix("/shop"))
@@ -66,7 +68,7 @@ def test_a_document_and_a_topic_are_written_outside_and_inside_a_transaction(cre
     assert Publication.objects.count() == 1
 
 
-def test_what_a_failing_request_would_have_told_is_told_to_nobody(created: sessions.Created) -> None:
+def test_what_a_failing_request_would_have_told_is_told_to_nobody(created: lifecycle.Created) -> None:
     answer = Client(raise_request_exception=False).get(f"/order/{created.session.pk}/?fail=1")
     assert answer.status_code == 500
     drain()
@@ -74,7 +76,7 @@ def test_what_a_failing_request_would_have_told_is_told_to_nobody(created: sessi
     assert not Publication.objects.exists()
 
 
-def test_the_rest_side_keeps_its_own_rules_and_the_script_name(created: sessions.Created) -> None:
+def test_the_rest_side_keeps_its_own_rules_and_the_script_name(created: lifecycle.Created) -> None:
     client = Client()
     address = reverse("session_mgmt:session-detail", kwargs={"pk": created.session.pk})
     assert address.startswith("/shop/de/api/v7/")
@@ -100,7 +102,7 @@ def test_a_logged_in_user_creates_a_session_over_http(person: Person) -> None:
 
 
 async def test_a_client_connects_writes_and_comes_back(person: Person) -> None:
-    made = await bridge().call(sessions.create, user=person)
+    made = await bridge().call(lifecycle.create, user=person)
     peer = Peer()
     connected = await peer.open(made.token.secret, logs={"state:main": None, ROOM: None})
     assert connected["session"]["user_id"] == str(person.pk)
@@ -109,7 +111,7 @@ async def test_a_client_connects_writes_and_comes_back(person: Person) -> None:
     assert (await peer.receipt(1))["ok"]
     assert await bridge().read(is_connected, made.session)
     await peer.drop()
-    await bridge().read(writes.publish, "orders:1", {"status": "paid"})
+    await bridge().read(verbs.publish, "orders:1", {"status": "paid"})
     back = Peer()
     positions = {name: verdict["position"] for name, verdict in connected["logs"].items()}
     again = await back.open(made.token.secret, client_id=connected["client_id"], logs=positions)
@@ -118,10 +120,10 @@ async def test_a_client_connects_writes_and_comes_back(person: Person) -> None:
     await back.leave()
 
 
-def test_sessions_expire_and_are_terminated_in_times_without_zone(created: sessions.Created, person: Person) -> None:
+def test_sessions_expire_and_are_terminated_in_times_without_zone(created: lifecycle.Created, person: Person) -> None:
     other = create_session(user=person)
     expires = other.session.activity.expires_at
-    assert sessions.expire_due(limit=10, now=expires.replace(year=expires.year + 1)) != []
+    assert expiry.expire_due(limit=10, now=expires.replace(year=expires.year + 1)) != []
     assert ClientSession.objects.get(pk=other.session.pk).state == ClientSession.State.EXPIRED
     third = create_session(user=person)
     assert terminate_session(third.session)
@@ -138,7 +140,7 @@ def test_the_built_sdk_can_be_collected_with_hashed_names(collected: None) -> No
     assert staticfiles_storage.url("session_mgmt/session-client.js") not in ("", plain)
 
 
-def test_the_admin_opens_in_another_language(collected: None, person: Person, created: sessions.Created) -> None:
+def test_the_admin_opens_in_another_language(collected: None, person: Person, created: lifecycle.Created) -> None:
     person.is_staff = person.is_superuser = True
     person.save()
     state.update(created.session, {"a": 1})
@@ -149,7 +151,7 @@ def test_the_admin_opens_in_another_language(collected: None, person: Person, cr
         assert client.get(address).status_code == 200
 
 
-def test_deleting_a_user_takes_the_sessions_along(created: sessions.Created, person: Person) -> None:
+def test_deleting_a_user_takes_the_sessions_along(created: lifecycle.Created, person: Person) -> None:
     state.update(created.session, {"a": 1})
     person.delete()
     assert not ClientSession.objects.exists()
@@ -157,7 +159,7 @@ def test_deleting_a_user_takes_the_sessions_along(created: sessions.Created, per
 
 
 def test_the_admin_shows_restores_and_keeps_documents(
-    collected: None, person: Person, created: sessions.Created
+    collected: None, person: Person, created: lifecycle.Created
 ) -> None:
     person.is_staff = person.is_superuser = True
     person.save()

@@ -11,7 +11,7 @@ import pytest
 from channels.testing import WebsocketCommunicator
 
 from session_mgmt import registry as registry_module
-from session_mgmt.actions import sessions
+from session_mgmt.actions.sessions import lifecycle
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers.hub import hub
 from session_mgmt.consumers.websocket import SUBPROTOCOL, SessionConsumer
@@ -155,6 +155,6 @@ async def peers(transactional_db: None, declared: None) -> AsyncIterator[Callabl
 
 
 @pytest.fixture
-async def created(transactional_db: None) -> sessions.Created:
+async def created(transactional_db: None) -> lifecycle.Created:
     """A fresh session."""
-    return await bridge().call(sessions.create)
+    return await bridge().call(lifecycle.create)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from session_mgmt.actions import bodies
+from session_mgmt.actions.state import bodies
 from session_mgmt.bridge import bridge
 from session_mgmt.documents import replaced
 from session_mgmt.models import StateDocument, StateRevision

@@ -11,13 +11,15 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from session_mgmt.actions import bodies, documents, resuming, sessions
-from session_mgmt.bridge import bridge, writes
+from session_mgmt.actions.sessions import lifecycle, resume
+from session_mgmt.actions.state import bodies, lookup
+from session_mgmt.bridge import bridge
 from session_mgmt.models import StateSnapshot
 from session_mgmt.protocol.frames import Connect
 from session_mgmt.protocol.logs import STATE
 from session_mgmt.shortcuts import state
 from session_mgmt.testing import inline_bridge
+from session_mgmt.writes import verbs
 from tests import rows
 from tests.api.calls import Caller, caller
 from tests.rows import Counter, Written
@@ -34,7 +36,7 @@ def document(size: int) -> dict[str, Any]:
     return {"lines": ["x" * 97] * (size // 100), "field": 0}
 
 
-def filled(created: sessions.Created, size: int, name: str = "main") -> None:
+def filled(created: lifecycle.Created, size: int, name: str = "main") -> None:
     """The session's document as it is long after it was made: a snapshot, and a log that is short."""
     state.replace(created.session, document(size), name=name)
     state.compress(created.session, name=name)
@@ -48,7 +50,7 @@ def counter(transactional_db: None) -> Iterator[Counter]:
 
 async def patched(peers: Any, counter: Counter, size: int) -> tuple[Written, Written, bytes, bytes]:
     """What one client's second update writes, and what its repetition does; the receipt, and what another is told."""
-    created = await bridge().call(sessions.create)
+    created = await bridge().call(lifecycle.create)
     await bridge().read(filled, created, size)
     one, other = peers(), peers()
     await one.open(created.token.secret)
@@ -130,7 +132,7 @@ def inline(transactional_db: None) -> Iterator[None]:
 def test_no_way_to_change_one_field_reads_the_document(inline: None) -> None:
     said: dict[int, dict[str, int]] = {}
     for size in (SMALL, LARGE):
-        created = sessions.create()
+        created = lifecycle.create()
         filled(created, size)
         mine = caller(created)
         counts = said[size] = {}
@@ -145,20 +147,20 @@ def test_no_way_to_change_one_field_reads_the_document(inline: None) -> None:
 
 
 def test_a_json_patch_that_has_room_is_not_measured_against_the_limit(inline: None, settings: Any) -> None:
-    created = sessions.create()
+    created = lifecycle.create()
     filled(created, SMALL)
     row = bodies.find("default", created.session.pk, "main")
     assert row is not None
-    assert writes.prepared("head", row, "patch", [replacing(1)]).exact_size is None
+    assert verbs.prepared("head", row, "patch", [replacing(1)]).exact_size is None
     settings.SESSION_MGMT = {"MAX_DOCUMENT_BYTES": len(orjson.dumps(document(SMALL))) + 5}
-    assert writes.prepared("head", row, "patch", [replacing(1)]).exact_size == len(orjson.dumps(document(SMALL)))
+    assert verbs.prepared("head", row, "patch", [replacing(1)]).exact_size == len(orjson.dumps(document(SMALL)))
 
 
-def returning(created: sessions.Created, names: list[str]) -> Callable[[], resuming.Attachment]:
+def returning(created: lifecycle.Created, names: list[str]) -> Callable[[], resume.Attachment]:
     """The way to come back for a client that has seen all of these documents as they are."""
 
-    def connect(client_id: str | None, logs: dict[str, Any]) -> resuming.Attachment:
-        return resuming.attach(Connect(created.token.secret, client_id, 0, logs, ""), server="test")
+    def connect(client_id: str | None, logs: dict[str, Any]) -> resume.Attachment:
+        return resume.attach(Connect(created.token.secret, client_id, 0, logs, ""), server="test")
 
     first = connect(None, {STATE + name: None for name in names})
     return lambda: connect(first.client_id, {name: log.head.as_json() for name, log in first.logs.items()})
@@ -166,7 +168,7 @@ def returning(created: sessions.Created, names: list[str]) -> Callable[[], resum
 
 @pytest.mark.parametrize("count", [0, 1, 16])
 def test_a_return_with_nothing_missed_is_one_query_whatever_the_number_of_documents(inline: None, count: int) -> None:
-    created = sessions.create()
+    created = lifecycle.create()
     names = [f"d{number}" for number in range(count)]
     for name in names:
         filled(created, LARGE if name == "d0" else SMALL, name)
@@ -177,14 +179,14 @@ def test_a_return_with_nothing_missed_is_one_query_whatever_the_number_of_docume
 
 async def returned(peers: Any, size: int, missed: int) -> tuple[int, int]:
     """Bytes that are sent to a client which comes back so many versions later, and the queries of the receipt."""
-    created = await bridge().call(sessions.create)
+    created = await bridge().call(lifecycle.create)
     await bridge().read(filled, created, size)
     one = peers()
     connected = await one.open(created.token.secret, logs={MAIN: None})
     assert (await one.until_type("snapshot"))["log"] == MAIN
     await one.drop()
     for number in range(missed):
-        await bridge().read(writes.update, created.session.pk, "main", "ops", [["set", "/field", number]])
+        await bridge().read(verbs.update, created.session.pk, "main", "ops", [["set", "/field", number]])
     two = peers()
     position = connected["logs"][MAIN]["position"]
     await two.open(created.token.secret, client_id=connected["client_id"], logs={MAIN: position})
@@ -203,7 +205,7 @@ async def test_who_comes_back_gets_what_was_missed_and_never_the_document(peers:
 def test_a_document_that_is_known_is_not_read_again(inline: None) -> None:
     counts = set()
     for size in (SMALL, LARGE):
-        created = sessions.create()
+        created = lifecycle.create()
         filled(created, size)
         mine = caller(created)
         etag = mine.get("sessions/{id}/state/main/").headers["ETag"]
@@ -218,15 +220,15 @@ def test_a_document_that_is_known_is_not_read_again(inline: None) -> None:
 def test_a_synchronisation_costs_what_was_missed(inline: None) -> None:
     told: dict[int, list[tuple[int, int]]] = {}
     for size in (SMALL, LARGE):
-        created = sessions.create()
+        created = lifecycle.create()
         filled(created, size)
-        start = documents.sync(created.session.pk, "main", None)["position"]
+        start = lookup.sync(created.session.pk, "main", None)["position"]
         for number in range(100):
             state.update(created.session, {"field": number})
-        positions = [documents.sync(created.session.pk, "main", None)["position"], start]
+        positions = [lookup.sync(created.session.pk, "main", None)["position"], start]
         found = told[size] = []
         for position in positions:
-            asked, answer = statements(documents.sync, created.session.pk, "main", position)
+            asked, answer = statements(lookup.sync, created.session.pk, "main", position)
             assert not reads_a_body(asked)
             found.append((len(asked), len(orjson.dumps(answer))))
     assert [count for count, _ in told[SMALL]] == [count for count, _ in told[LARGE]]

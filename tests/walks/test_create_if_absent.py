@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from session_mgmt.actions import bodies
+from session_mgmt.actions.state import bodies
 from session_mgmt.bridge import bridge
 from session_mgmt.models import StateDocument, StateRevision
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from session_mgmt import conf
-from session_mgmt.actions import connections, sessions
 from session_mgmt.actions.access import SERVER
+from session_mgmt.actions.sessions import connections, lifecycle
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers.hub import hub
 from session_mgmt.models import Connection, Publication, SessionActivity, SessionEvent, Stream
@@ -104,7 +104,7 @@ async def test_a_lost_doorbell_is_made_good_by_the_position_check(peers: Any, cr
 async def test_terminate_reaches_the_socket_by_doorbell_alone(quick: Any, peers: Any, created: Any) -> None:
     one = peers()
     await one.open(created.token.secret)
-    await bridge().call(sessions.terminate, SERVER, created.session.pk)
+    await bridge().call(lifecycle.terminate, SERVER, created.session.pk)
     assert await one.closed() == 4503
 
 

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from session_mgmt.actions import writing
-from session_mgmt.actions.streams import Publication
-from session_mgmt.actions.writing import Group, Member
-from session_mgmt.bridge import bridge, writes
+from session_mgmt.actions import group_commit
+from session_mgmt.actions.group_commit import Group, Member
+from session_mgmt.actions.topics.streams import Publication
+from session_mgmt.bridge import bridge
+from session_mgmt.writes import verbs
 
 ROOM = "topic:room:1"
 
 
 def publish_without_a_doorbell(data: bytes) -> None:
     """As another process does whose doorbell is late."""
-    writing.execute(bridge().using, [Member(Publication("room:1", data))], Group(), wait=True)
+    group_commit.execute(bridge().using, [Member(Publication("room:1", data))], Group(), wait=True)
 
 
 async def test_entries_beyond_the_feed_are_replayed_and_marked_as_recovered(peers: Any, created: Any) -> None:
     one = peers()
     connected = await one.open(created.token.secret, logs={ROOM: None})
-    await bridge().read(writes.publish, "room:1", "first")
+    await bridge().read(verbs.publish, "room:1", "first")
     ((offset, tag, _),) = await one.entry(ROOM)
     place = [connected["logs"][ROOM]["position"][0], offset, tag]
     other = peers()

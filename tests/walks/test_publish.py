@@ -6,8 +6,9 @@ from typing import Any
 
 from django.db import transaction
 
-from session_mgmt.bridge import bridge, writes
+from session_mgmt.bridge import bridge
 from session_mgmt.models import Outbox, Publication
+from session_mgmt.writes import verbs
 
 ROOM = "topic:room:1"
 
@@ -26,7 +27,7 @@ async def test_direct_and_outbox_publications_share_one_order(peers: Any, create
     one = peers()
     await one.open(created.token.secret, logs={ROOM: None})
     await bridge().call(_publish_in_a_transaction, "room:1", [1, 2])
-    await bridge().read(writes.publish, "room:1", 3)
+    await bridge().read(verbs.publish, "room:1", 3)
     seen: list[Any] = []
     while len(seen) < 3:
         seen += await one.entry(ROOM)
@@ -38,13 +39,13 @@ async def test_a_rolled_back_publication_never_happened(peers: Any, created: Any
     one = peers()
     await one.open(created.token.secret, logs={ROOM: None})
     await bridge().call(_publish_and_roll_back, "room:1")
-    await bridge().read(writes.publish, "room:1", "after")
+    await bridge().read(verbs.publish, "room:1", "after")
     assert [entry[2] for entry in await one.entry(ROOM)] == ["after"]
 
 
 async def test_an_idempotency_key_makes_a_second_publish_harmless(transactional_db: Any) -> None:
-    first = await bridge().read(writes.publish, "room:1", 1, key="k")
-    assert await bridge().read(writes.publish, "room:1", 1, key="k") == first
+    first = await bridge().read(verbs.publish, "room:1", 1, key="k")
+    assert await bridge().read(verbs.publish, "room:1", 1, key="k") == first
     assert await bridge().read(Publication.objects.count) == 1
 
 
@@ -99,7 +100,7 @@ async def test_what_a_failing_handler_wrote_is_undone_and_its_answer_kept(peers:
 async def test_a_message_of_the_server_is_an_entry_of_the_sessions_own_log(peers: Any, created: Any) -> None:
     one = peers()
     await one.open(created.token.secret, logs={"session": created.position.as_json()})
-    await bridge().read(writes.send, created.session.pk, {"hello": "you"})
+    await bridge().read(verbs.send, created.session.pk, {"hello": "you"})
     found = None
     while not found:
         found = [entry[2] for entry in await one.entry("session") if entry[2]["type"] == "message"]
@@ -109,10 +110,10 @@ async def test_a_message_of_the_server_is_an_entry_of_the_sessions_own_log(peers
 def _publish_in_a_transaction(topic: str, values: list[Any]) -> None:
     with transaction.atomic():
         for value in values:
-            writes.publish(topic, value)
+            verbs.publish(topic, value)
 
 
 def _publish_and_roll_back(topic: str) -> None:
     with transaction.atomic():
-        writes.publish(topic, "never")
+        verbs.publish(topic, "never")
         transaction.set_rollback(True)

@@ -7,10 +7,11 @@ from typing import Any
 import orjson
 import pytest
 
-from session_mgmt.actions import sessions
 from session_mgmt.actions.access import SERVER
-from session_mgmt.bridge import bridge, writes
+from session_mgmt.actions.sessions import lifecycle
+from session_mgmt.bridge import bridge
 from session_mgmt.models import AuditEntry, Client, Connection, Publication, SessionEvent, StateRevision, Stream
+from session_mgmt.writes import verbs
 
 ROOM = "topic:room:1"
 MAIN = "state:main"
@@ -22,8 +23,8 @@ async def test_missed_entries_are_replayed_once_and_the_receipt_says_which(peers
     positions = {name: verdict["position"] for name, verdict in connected["logs"].items()}
     await one.drop()
     for number in range(5):
-        await bridge().read(writes.publish, "room:1", number)
-    await bridge().read(writes.update, created.session.pk, "main", "merge", {"a": 1})
+        await bridge().read(verbs.publish, "room:1", number)
+    await bridge().read(verbs.update, created.session.pk, "main", "merge", {"a": 1})
     two = peers()
     again = await two.open(created.token.secret, client_id=connected["client_id"], logs=positions)
     assert (again["verdict"], again["reason"], again["generation"]) == ("full", "resumed", 2)
@@ -41,7 +42,7 @@ async def test_a_session_that_received_nothing_resumes_and_gets_what_came_meanwh
     position = connected["logs"][ROOM]["position"]
     assert position[1] == 0
     await one.drop()
-    await bridge().read(writes.publish, "room:1", "first")
+    await bridge().read(verbs.publish, "room:1", "first")
     two = peers()
     await two.open(created.token.secret, client_id=connected["client_id"], logs={ROOM: position})
     assert [entry[2] for entry in await two.entry(ROOM)] == ["first"]
@@ -53,7 +54,7 @@ async def test_ten_drops_in_a_row_all_resume_in_full(peers: Any, created: Any) -
     client, position = connected["client_id"], connected["logs"][ROOM]["position"]
     await one.drop()
     for number in range(1, 11):
-        await bridge().read(writes.publish, "room:1", number)
+        await bridge().read(verbs.publish, "room:1", number)
         peer = peers()
         again = await peer.open(created.token.secret, client_id=client, logs={ROOM: position})
         assert again["verdict"] == "full"
@@ -68,7 +69,7 @@ async def test_replay_in_pages_meets_live_entries_without_hole_or_overlap(
 ) -> None:
     settings.SESSION_MGMT = {"replay_page": 7}
     for number in range(1, 51):
-        await bridge().read(writes.publish, "room:1", number)
+        await bridge().read(verbs.publish, "room:1", number)
     stream = await bridge().read(Stream.objects.get)
     one, two = peers(), peers()
     await two.open(created.token.secret)
@@ -101,8 +102,8 @@ async def test_replay_in_pages_meets_live_entries_without_hole_or_overlap(
 )
 async def test_a_position_that_lies_is_never_recovered(peers: Any, created: Any, lie: Any, reason: Any) -> None:
     for number in range(3):
-        await bridge().read(writes.publish, "room:1", number)
-        await bridge().read(writes.update, created.session.pk, "main", "merge", {"n": number})
+        await bridge().read(verbs.publish, "room:1", number)
+        await bridge().read(verbs.update, created.session.pk, "main", "merge", {"n": number})
     one = peers()
     connected = await one.open(created.token.secret, logs={ROOM: None, MAIN: None})
     asked = {name: lie(verdict["position"]) for name, verdict in connected["logs"].items()}
@@ -120,14 +121,14 @@ async def test_a_position_that_lies_is_never_recovered(peers: Any, created: Any,
 
 async def test_a_restored_database_is_noticed_although_the_offset_exists_again(peers: Any, created: Any) -> None:
     for number in range(3):
-        await bridge().read(writes.publish, "room:1", number)
+        await bridge().read(verbs.publish, "room:1", number)
     one = peers()
     connected = await one.open(created.token.secret, logs={ROOM: None})
     position = connected["logs"][ROOM]["position"]
     await one.drop()
     await bridge().call(_restore_stream, 1)
     for number in range(3):
-        await bridge().read(writes.publish, "room:1", f"new {number}")
+        await bridge().read(verbs.publish, "room:1", f"new {number}")
     two = peers()
     again = await two.open(created.token.secret, client_id=connected["client_id"], logs={ROOM: position})
     assert again["logs"][ROOM]["reason"] == "history_lost"
@@ -147,7 +148,7 @@ async def test_a_server_that_is_behind_its_client_adopts_the_clients_number(peer
 
 async def test_a_trimmed_log_is_a_gap_with_its_range(peers: Any, created: Any) -> None:
     for number in range(1, 11):
-        await bridge().read(writes.publish, "room:1", number)
+        await bridge().read(verbs.publish, "room:1", number)
     page = await bridge().read(lambda: list(Publication.objects.order_by("offset").values_list("offset", "tag")))
     epoch = (await bridge().read(Stream.objects.get)).epoch
     await bridge().call(_trim, 5)
@@ -195,7 +196,7 @@ async def test_an_unknown_client_is_forgotten_and_never_made_as_asked(peers: Any
 async def test_ending_a_session_closes_its_connections_and_nothing_works_after(peers: Any, created: Any) -> None:
     one = peers()
     await one.open(created.token.secret)
-    await bridge().call(sessions.terminate, SERVER, created.session.pk)
+    await bridge().call(lifecycle.terminate, SERVER, created.session.pk)
     assert await one.closed() == 4503
     two = peers()
     assert (await two.open(created.token.secret))["name"] == "session_terminated"
@@ -210,7 +211,7 @@ async def test_a_resume_that_moves_a_document_is_recorded_once(peers: Any, creat
     two = peers()
     await two.open(created.token.secret, client_id=connected["client_id"], logs={MAIN: position})
     await two.drop()
-    await bridge().read(writes.update, created.session.pk, "main", "merge", {"a": 1})
+    await bridge().read(verbs.update, created.session.pk, "main", "merge", {"a": 1})
     three = peers()
     await three.open(created.token.secret, client_id=connected["client_id"], logs={MAIN: position})
     events = await bridge().read(lambda: list(SessionEvent.objects.filter(type="state_synchronized")))
@@ -236,7 +237,7 @@ async def test_a_connection_that_drops_is_told_once_as_lost(peers: Any, created:
 
 async def test_a_trimmed_document_comes_as_a_snapshot(peers: Any, created: Any) -> None:
     for number in range(6):
-        await bridge().read(writes.update, created.session.pk, "main", "merge", {"n": number})
+        await bridge().read(verbs.update, created.session.pk, "main", "merge", {"n": number})
     one = peers()
     connected = await one.open(created.token.secret, logs={MAIN: None})
     epoch = connected["logs"][MAIN]["position"][0]

@@ -8,8 +8,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from session_mgmt.actions import audit, inventory, rotation
-from session_mgmt.actions.rotation import Rotation
+from session_mgmt.actions import audit
+from session_mgmt.actions.keys import rotation, usage
+from session_mgmt.actions.keys.rotation import Rotation
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import StateUnreadable
 
@@ -31,8 +32,8 @@ class Command(BaseCommand):
             raise CommandError(error.detail) from error
         if not options["dry_run"]:
             audit.note("rotate_state_keys", rows=report.as_dict())
-        rows = inventory.rows(settings().database)
-        missing = inventory.missing(set(rows))
+        rows = usage.rows(settings().database)
+        missing = usage.missing(set(rows))
         if options["json"]:
             told = {"dry_run": options["dry_run"], **report.as_dict(), "keys": rows, "missing": missing}
             self.stdout.write(json.dumps(told))

@@ -10,8 +10,9 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 
-from session_mgmt.actions import audit, sessions
+from session_mgmt.actions import audit
 from session_mgmt.actions.access import SERVER
+from session_mgmt.actions.sessions import lifecycle
 from session_mgmt.exceptions import SessionNotFound
 
 
@@ -43,13 +44,13 @@ class Command(BaseCommand):
         user = users._default_manager.filter(**{users.USERNAME_FIELD: name}).first()
         if user is None:
             raise CommandError(f"There is no user {name!r}.")
-        return list(sessions.list_active(SERVER, user=user).values_list("pk", flat=True))
+        return list(lifecycle.list_active(SERVER, user=user).values_list("pk", flat=True))
 
     def _end(self, session: uuid.UUID, options: dict[str, Any]) -> str:
         try:
             if options["dry_run"]:
-                return str(sessions.get(SERVER, session).state)
-            ended = sessions.terminate(SERVER, session, reason=options["reason"])
+                return str(lifecycle.get(SERVER, session).state)
+            ended = lifecycle.terminate(SERVER, session, reason=options["reason"])
         except SessionNotFound:
             return "not_found"
         if ended:

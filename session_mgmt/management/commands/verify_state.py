@@ -8,8 +8,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from session_mgmt.actions import verifying
-from session_mgmt.actions.verifying import Finding
+from session_mgmt.actions.keys import verification
+from session_mgmt.actions.keys.verification import Finding
 
 
 class Command(BaseCommand):
@@ -22,13 +22,13 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         checked, found = 0, list[Finding]()
-        for document in options["document"] or verifying.documents(options["name"]):
+        for document in options["document"] or verification.documents(options["name"]):
             checked += 1
-            found += verifying.verify(document)
+            found += verification.verify(document)
             if not options["json"] and options["verbosity"] > 0 and checked % 100 == 0:
                 self.stderr.write(f"{checked} documents, {len(found)} findings")
         if not options["document"] and not options["name"]:
-            found += verifying.loose()
+            found += verification.loose()
         self._print(checked, found, options["json"])
         if found:
             raise CommandError(f"{len(found)} findings.", returncode=1)

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from session_mgmt.actions.writing import Decision, Group
+from session_mgmt.actions.group_commit import Decision, Group
 from session_mgmt.protocol.logs import DOCUMENT_KEY
 from tests.faults.operations import replay
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from django.db import connection, connections, transaction
 
-from session_mgmt.actions import revisions, rotation, verifying
+from session_mgmt.actions.keys import rotation, verification
+from session_mgmt.actions.state import entries
 from session_mgmt.backends.doorbell import doorbell
 from session_mgmt.bridge import bridge, crossing
 from session_mgmt.conf import settings as now
@@ -180,7 +181,7 @@ class Server:
         if row is None:
             return
         assert row.version == book.head
-        kept = revisions.read(Statements(connection), row.pk, 0, LIMIT)
+        kept = entries.read(Statements(connection), row.pk, 0, LIMIT)
         assert [entry.offset for entry in kept] == list(range(row.oldest_revision, row.version + 1))
         for version in range(row.oldest_revision - 1, row.version + 1):
             assert same(state.read_at(self.session, version, name=doc), book.value(version)), f"{doc} at {version}"
@@ -188,7 +189,7 @@ class Server:
             if name == doc:
                 assert same(state.read_at(self.session, label, name=doc), book.value(version)), f"{doc} at {label}"
         assert same(state.get(self.session, doc), book.value(row.version))
-        assert verifying.verify(row.pk) == []
+        assert verification.verify(row.pk) == []
 
     def check_size(self, doc: str) -> None:
         if self.find(doc) is not None:

@@ -1,0 +1,69 @@
+"""Check input from users against the limits of the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+from django.core.signals import setting_changed
+from django.dispatch import receiver
+
+from session_mgmt.conf import NAME, settings
+from session_mgmt.documents import strict
+from session_mgmt.documents.errors import DocumentError
+from session_mgmt.documents.limits import Limits, around
+from session_mgmt.exceptions import InvalidJSON, SessionMgmtError, subclasses
+
+_BY_NAME = {error.name: error for error in subclasses()}
+
+
+@lru_cache(maxsize=1)
+def document_limits() -> Limits:
+    """The limits of documents, from the settings."""
+    now = settings()
+    return Limits(
+        document_bytes=now.max_document_bytes,
+        depth=now.max_depth,
+        keys=now.max_keys,
+        key_bytes=now.max_key_bytes,
+        string_bytes=now.max_string_bytes,
+        ops=now.max_ops,
+    )
+
+
+@receiver(setting_changed)
+def _forget_limits(*, setting: str, **_: Any) -> None:
+    if setting == NAME:
+        document_limits.cache_clear()
+
+
+def translate_error(error: DocumentError) -> SessionMgmtError:
+    """A refusal of the pure room as one of ours; their codes are the same words."""
+    return _BY_NAME.get(error.code, InvalidJSON)(str(error) or None)
+
+
+@contextmanager
+def translate_errors() -> Iterator[None]:
+    """Refusals of the pure room become ours."""
+    try:
+        yield
+    except DocumentError as error:
+        raise translate_error(error) from error
+
+
+def parse_json(text: bytes | str, most: int) -> Any:
+    """JSON from outside, a frame or a body. The values that it carries are checked where they are used, because how
+    deep they are in it depends on what is around them. Raises ``SessionMgmtError``.
+    """
+    with translate_errors():
+        return strict.loads(text, around(document_limits()), most)
+
+
+def check_value(value: Any, inside: int = 0) -> Any:
+    """A value under the rules of every transport, normalised; ``inside`` counts the containers around it. Raises
+    ``SessionMgmtError``.
+    """
+    with translate_errors():
+        return strict.check(value, document_limits(), inside)

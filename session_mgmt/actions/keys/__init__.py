@@ -1,0 +1,1 @@
+"""Encryption keys: which rows use them, rotation and verification."""

@@ -1,0 +1,1 @@
+"""Life of a session: create, resume, expire, recover; its connections and tokens."""

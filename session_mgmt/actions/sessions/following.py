@@ -1,0 +1,120 @@
+"""Follow logs: compare the position of a client with each log and give a verdict."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from django.db import connections, transaction
+
+from session_mgmt.actions.state import bodies
+from session_mgmt.actions.timeline import events
+from session_mgmt.actions.topics import streams, subscriptions
+from session_mgmt.conf import settings
+from session_mgmt.exceptions import (
+    SessionMgmtError,
+)
+from session_mgmt.models import ClientSession, clock
+from session_mgmt.models.sql import Statements
+from session_mgmt.protocol import position as positions
+from session_mgmt.protocol.logs import SESSION, STATE, TOPIC, document_key, stream_key, timeline_key
+from session_mgmt.protocol.position import Position
+from session_mgmt.protocol.recovery import Mode, Reason, Verdict, Window, decide
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A log that may be followed: its key, where it stands, and what the client must be given. ``id`` is its row
+    (none for ``session``).
+    """
+
+    name: str
+    key: str
+    id: int | None
+    head: Position
+    asked: Position | None
+    verdict: Verdict
+    encrypted: bool = False
+
+
+def look_at_logs(
+    using: str,
+    session: ClientSession,
+    logs: dict[str, Any],
+    topics: list[str],
+    denied: dict[str, SessionMgmtError],
+    now: datetime,
+) -> dict[str, Log]:
+    """A verdict on every log; documents and streams that do not exist yet are made."""
+    statements = Statements(connections[using])
+    asked = {name: positions.parse(value) for name, value in logs.items() if name not in denied}
+    found: dict[str, Log] = {}
+    documents = {name.removeprefix(STATE): position for name, position in asked.items() if name.startswith(STATE)}
+    found |= _look_at_documents(using, statements, session.pk, documents, logs, now)
+    streams.ensure(statements, topics, at=now)
+    offsets = {topic: _offset(asked[TOPIC + topic]) for topic in topics}
+    for topic, seen in streams.windows(statements, offsets).items():
+        name = TOPIC + topic
+        found[name] = _log(name, stream_key(seen.id), seen.id, asked[name], seen.window, given=logs[name])
+    if SESSION in asked:
+        window = events.window(statements, session.pk, _offset(asked[SESSION]))
+        assert window is not None  # the session's row was claimed in this transaction
+        found[SESSION] = _log(SESSION, timeline_key(session.pk), None, asked[SESSION], window, given=logs[SESSION])
+    return found
+
+
+def _look_at_documents(
+    using: str,
+    statements: Statements,
+    session: uuid.UUID,
+    documents: dict[str, Position | None],
+    logs: dict[str, Any],
+    now: datetime,
+) -> dict[str, Log]:
+    offsets = {name: _offset(position) for name, position in documents.items()}
+    seen = bodies.windows(statements, session, offsets)
+    missing = documents.keys() - seen.keys()
+    for name in sorted(missing):
+        bodies.ensure(using, session, name, most=settings().max_documents, at=now)
+    if missing:
+        seen |= bodies.windows(statements, session, {name: offsets[name] for name in missing})
+    found = {}
+    for name, document in seen.items():
+        log = STATE + name
+        key, asked, window = document_key(document.id), documents[name], document.window
+        found[log] = replace(_log(log, key, document.id, asked, window, given=logs[log]), encrypted=document.encrypted)
+    return found
+
+
+def _log(name: str, key: str, row: int | None, asked: Position | None, window: Window, *, given: Any) -> Log:
+    return Log(name, key, row, window.head, asked, _verdict(name, asked, window, given))
+
+
+def _verdict(name: str, asked: Position | None, window: Window, given: Any) -> Verdict:
+    if asked is not None:
+        return decide(asked, window, most=settings().replay_most)
+    if given is not None:
+        return Verdict(Mode.LOST, Reason.UNREADABLE_POSITION, 0, window.head.offset)
+    if name.startswith(STATE):
+        return Verdict(Mode.LOST, Reason.FIRST, 0, window.head.offset)
+    return Verdict(Mode.UP_TO_DATE, Reason.FROM_NOW)
+
+
+def _offset(position: Position | None) -> int | None:
+    return position.offset if position else None
+
+
+def follow(session: ClientSession, name: str, position: Any, *, now: datetime | None = None) -> Log:
+    """Look at one more log for a live connection. Raises ``TopicDenied``, ``InvalidField`` or a limit's error."""
+    using = settings().database
+    with transaction.atomic(using=using):
+        now = now or clock.read(using)
+        topics, denied = subscriptions.split_topics(session, {name: position})
+        if denied:
+            raise denied[name]
+        if topics:
+            subscriptions.check_limit(using, session.pk, topics[0])
+            subscriptions.subscribe(using, session.pk, topics, now)
+        return look_at_logs(using, session, {name: position}, topics, {}, now)[name]

@@ -1,0 +1,297 @@
+"""Create, read, update and terminate sessions."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connections, transaction
+from django.db.models import Q, QuerySet
+
+from session_mgmt.actions import checking, notify
+from session_mgmt.actions.access import Actor, access_session
+from session_mgmt.actions.sessions import ending, tokens
+from session_mgmt.actions.timeline.events import record
+from session_mgmt.conf import settings
+from session_mgmt.documents import strict
+from session_mgmt.exceptions import (
+    InvalidField,
+    SessionEnded,
+    SessionLimit,
+    SessionTerminated,
+)
+from session_mgmt.models import (
+    ClientSession,
+    SessionActivity,
+    SessionEvent,
+    clock,
+)
+from session_mgmt.models.identifiers import new_epoch, new_tag
+from session_mgmt.models.sql import Statements
+from session_mgmt.protocol import events as names
+from session_mgmt.protocol.position import Position
+from session_mgmt.registry import registry
+
+MINIMUM_TIMEOUT = timedelta(seconds=60)
+POLICIES = ("reject", "evict_oldest", "evict_idle")
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What is known of where a session lives; for people, never for decisions."""
+
+    label: str = ""
+    ip: str | None = None
+    user_agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A new session; the token is nowhere else."""
+
+    session: ClientSession
+    token: tokens.Issued
+    position: Position
+
+
+def create(
+    *,
+    user: Any = None,
+    metadata: dict[str, Any] | None = None,
+    config: dict[str, Any] | None = None,
+    device: Device | None = None,
+    session_id: uuid.UUID | None = None,
+    predecessor: ClientSession | None = None,
+    now: datetime | None = None,
+) -> Created:
+    """Make a session, its token and its first event, in one transaction.
+
+    ``config`` may hold ``idle_timeout`` and ``absolute_timeout`` in seconds, at least 60 and at most the settings'
+    values. ``session_id`` of the caller's choosing is for trusted server code only. Raises ``SessionLimit`` or
+    ``InvalidField``.
+    """
+    using = settings().database
+    idle, absolute = _timeouts(config or {})
+    with transaction.atomic(using=using):
+        now = now or clock.read(using)
+        if user is not None:
+            _make_room(using, user, now)
+        session = _insert_session(using, user, metadata, config, device, session_id, predecessor, now)
+        expires = min(now + idle, now + absolute)
+        activity, event, position = _beginning(session, idle, now + absolute, expires, now)
+        proof, token = tokens.make(session, expires_at=now + absolute + settings().retention, now=now)
+        Statements(connections[using]).put(activity, event, proof)
+        notify.after_commit(using, facts=[(session.pk, names.SESSION_CREATED, {}, 1)])
+    return Created(session, token, position)
+
+
+def _timeouts(config: dict[str, Any]) -> tuple[timedelta, timedelta]:
+    now = settings()
+    idle = _timeout(config, "idle_timeout", now.idle_timeout)
+    return idle, _timeout(config, "absolute_timeout", now.absolute_timeout)
+
+
+def _timeout(config: dict[str, Any], name: str, most: timedelta) -> timedelta:
+    value = config.get(name)
+    if value is None:
+        return most
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidField(f"{name} is a number of seconds.", field=name)
+    if not MINIMUM_TIMEOUT.total_seconds() <= value <= most.total_seconds():
+        raise InvalidField(f"{name} is from 60 to {most.total_seconds():.0f} seconds.", field=name)
+    return timedelta(seconds=value)
+
+
+def _make_room(using: str, user: Any, now: datetime) -> None:
+    live = ClientSession.objects.using(using).filter(user=user, state=ClientSession.State.ACTIVE)
+    surplus = live.count() - settings().max_sessions_per_user + 1
+    if surplus <= 0:
+        return
+    policy = settings().session_limit_policy
+    if policy == "reject":
+        raise SessionLimit(limit=settings().max_sessions_per_user)
+    order = "created_at" if policy == "evict_oldest" else "activity__last_active_at"
+    for session in live.order_by(order).values_list("pk", flat=True)[:surplus]:
+        ending.end_session(
+            using, session, ClientSession.State.TERMINATED, names.SESSION_TERMINATED, "session_limit", now
+        )
+
+
+def _insert_session(
+    using: str,
+    user: Any,
+    metadata: dict[str, Any] | None,
+    config: dict[str, Any] | None,
+    device: Device | None,
+    session_id: uuid.UUID | None,
+    predecessor: ClientSession | None,
+    now: datetime,
+) -> ClientSession:
+    device = device or Device()
+    session = ClientSession(
+        user=user,
+        metadata=_small(metadata or {}, "metadata"),
+        config=_small(config or {}, "config"),
+        label=device.label[:200],
+        ip=device.ip,
+        user_agent=device.user_agent[:400],
+        created_at=now,
+        auth_time=now if user is not None else None,
+        recovered_from=predecessor,
+    )
+    if session_id is not None:
+        session.id = session_id
+    session.save(using=using, force_insert=True)
+    return session
+
+
+def _small(value: Any, name: str) -> dict[str, Any]:
+    limit = settings().max_metadata_bytes
+    checked: dict[str, Any] = checking.check_value(value)
+    if not isinstance(checked, dict) or len(strict.dumps(checked)) > limit:
+        raise InvalidField(f"{name} is an object of at most {limit} bytes.", field=name)
+    return checked
+
+
+def _beginning(
+    session: ClientSession, idle: timedelta, absolute: datetime, expires: datetime, now: datetime
+) -> tuple[SessionActivity, SessionEvent, Position]:
+    """What a session has from its first moment, yet to be stored."""
+    position = Position(new_epoch(), 1, new_tag())
+    activity = SessionActivity(
+        session=session,
+        last_active_at=now,
+        idle_seconds=int(idle.total_seconds()),
+        absolute_deadline=absolute,
+        expires_at=expires,
+        epoch=position.epoch,
+        event_seq=1,
+        event_tag=position.tag,
+    )
+    event = SessionEvent(
+        session=session,
+        seq=1,
+        tag=position.tag,
+        type=names.SESSION_CREATED,
+        data=b"{}",
+        pending=registry.is_durable(names.SESSION_CREATED),
+        at=now,
+    )
+    return activity, event, position
+
+
+def get(actor: Actor, session: uuid.UUID) -> ClientSession:
+    """The session with its user and activity. Raises ``SessionNotFound``."""
+    return access_session(settings().database, actor, session)
+
+
+def list_active(actor: Actor, *, user: Any = None) -> QuerySet[ClientSession]:
+    """Live sessions of one user (of all, for those who manage), the newest first; a lazy QuerySet for pages."""
+    live = ClientSession.objects.using(settings().database).filter(state=ClientSession.State.ACTIVE)
+    if user is not None:
+        live = live.filter(user=user)
+    elif not actor.trusted:
+        mine = Q(pk=actor.session) if actor.user_id is None else Q(user_id=actor.user_id)
+        live = live.filter(mine)
+    return live.select_related("user", "activity").order_by("-created_at")
+
+
+def update(
+    actor: Actor,
+    session: uuid.UUID,
+    *,
+    metadata: dict[str, Any] | None = None,
+    label: str | None = None,
+    config: dict[str, Any] | None = None,
+    now: datetime | None = None,
+) -> ClientSession:
+    """Replace metadata, label or config of a live session. Raises ``SessionNotFound``, ``SessionEnded`` or
+    ``InvalidField``.
+    """
+    using = settings().database
+    with transaction.atomic(using=using):
+        now = now or clock.read(using)
+        found = access_session(using, actor, session)
+        tokens.require_live(found, now)
+        changed = _changes(metadata=metadata, label=label, config=config)
+        # The activity row first, as whoever ends a session does: its lock decides, and is taken in one order.
+        if not _renew(using, found, config, now):
+            raise SessionTerminated()
+        ClientSession.objects.using(using).filter(pk=session).update(**changed)
+        ending.record_and_notify(using, [record(session, names.SESSION_UPDATED, {"fields": sorted(changed)})], now)
+    return access_session(using, actor, session)
+
+
+def _changes(**given: Any) -> dict[str, Any]:
+    changed = {name: value for name, value in given.items() if value is not None}
+    if not changed:
+        raise InvalidField("There is nothing to change.", field="metadata")
+    for name in ("metadata", "config"):
+        if name in changed:
+            _small(changed[name], name)
+    if "label" in changed and (not isinstance(changed["label"], str) or len(changed["label"]) > 200):
+        raise InvalidField("label is text of at most 200 characters.", field="label")
+    return {name: checking.check_value(value) for name, value in changed.items()}
+
+
+def _renew(using: str, session: ClientSession, config: dict[str, Any] | None, now: datetime) -> bool:
+    """Count activity, with new timeouts if there are any; false if the session has ended meanwhile."""
+    mine = SessionActivity.objects.using(using).filter(pk=session.pk, live=True)
+    if mine.select_for_update(no_key=True).first() is None:
+        return False
+    if config is None:
+        touch([session.pk], now=now)
+        return True
+    idle, absolute = _timeouts(config)
+    deadline = session.created_at + absolute
+    mine.update(
+        idle_seconds=int(idle.total_seconds()),
+        absolute_deadline=deadline,
+        last_active_at=now,
+        expires_at=min(now + idle, deadline),
+    )
+    return True
+
+
+def touch(sessions: Iterable[uuid.UUID], *, now: datetime | None = None) -> set[uuid.UUID]:
+    """Count activity for sessions; returns those that are still live. Each keeps its own idle timeout."""
+    using = settings().database
+    now = now or clock.read(using)
+    live = SessionActivity.objects.using(using).filter(pk__in=list(sessions), live=True, expires_at__gt=now)
+    renewed = {row.pk: min(now + timedelta(seconds=row.idle_seconds), row.absolute_deadline) for row in live}
+    statements = Statements(connections[using])
+    statements.update(
+        "session_mgmt_sessionactivity",
+        {"session_id": "uuid", "last_active_at": "timestamptz", "expires_at": "timestamptz"},
+        [
+            (statements.uuid(key), statements.moment(now), statements.moment(expires))
+            for key, expires in sorted(renewed.items())
+        ],
+    )
+    return set(renewed)
+
+
+def terminate(actor: Actor, session: uuid.UUID, *, reason: str = "requested", now: datetime | None = None) -> bool:
+    """End a session for good; False if it had ended before. Raises ``SessionNotFound``."""
+    using = settings().database
+    with transaction.atomic(using=using):
+        now = now or clock.read(using)
+        access_session(using, actor, session)
+        return ending.end_session(using, session, ClientSession.State.TERMINATED, names.SESSION_TERMINATED, reason, now)
+
+
+def validate(
+    actor: Actor, session: uuid.UUID, *, permission: str | None = None, now: datetime | None = None
+) -> str | None:
+    """Why the session may not act, or ``None`` if it may. Raises ``SessionNotFound``."""
+    using = settings().database
+    found = access_session(using, actor, session)
+    error: SessionEnded | None = tokens.why_not_live(found, now=now or clock.read(using))
+    if error is not None:
+        return error.name
+    if permission and not (found.user and found.user.is_active and found.user.has_perm(permission)):
+        return "permission_denied"
+    return None

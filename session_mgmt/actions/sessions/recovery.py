@@ -1,0 +1,138 @@
+"""Recover an expired session: make a successor that carries its documents and subscriptions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connections, transaction
+
+from session_mgmt.actions.sessions import ending, lifecycle, tokens
+from session_mgmt.actions.sessions.lifecycle import Created, Device
+from session_mgmt.actions.state import bodies, prepare
+from session_mgmt.actions.state.ledger import DocumentLedger
+from session_mgmt.actions.timeline.events import record
+from session_mgmt.conf import settings
+from session_mgmt.documents import size
+from session_mgmt.exceptions import (
+    NotRecoverable,
+)
+from session_mgmt.models import (
+    ClientSession,
+    SessionActivity,
+    StateDocument,
+    Subscription,
+    clock,
+)
+from session_mgmt.models.sql import Statements
+from session_mgmt.protocol import events as names
+from session_mgmt.protocol.position import Position
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a recovered session brought along."""
+
+    created: Created
+    receipt: dict[str, Any] = field(default_factory=dict)
+
+
+def recover(
+    secret: str,
+    *,
+    state: bool = True,
+    subscriptions: bool = True,
+    maximum_age: timedelta | None = None,
+    device: Device | None = None,
+    now: datetime | None = None,
+) -> Restored:
+    """Make a successor of an expired session, by the old token, within the retention.
+
+    The successor carries the documents and the subscriptions; writes that the old client had not sent are its
+    application's to decide. Raises ``InvalidToken`` or ``NotRecoverable``.
+    """
+    using = settings().database
+    with transaction.atomic(using=using):
+        now = now or clock.read(using)
+        old = tokens.find(using, secret, now=now)
+        # Of two tabs that ask at once, the second waits here and then finds the successor.
+        SessionActivity.objects.using(using).select_for_update(no_key=True).get(pk=old.pk)
+        _must_have_expired(using, old, now, maximum_age)
+        successor = ClientSession.objects.using(using).select_related("activity").filter(recovered_from=old).first()
+        if successor is not None:
+            return _recovered_before(using, old, successor, now)
+        created = lifecycle.create(
+            user=old.user, metadata=old.metadata, config=old.config, device=device, predecessor=old, now=now
+        )
+        documents = _carry_documents(using, old, created.session, now) if state else []
+        topics = _carry_subscriptions(using, old, created.session, now) if subscriptions else []
+        receipt = _recovery_receipt(old, documents, topics)
+        ending.record_and_notify(using, [record(created.session.pk, names.CONNECTION_RESTORED, receipt)], now)
+    return Restored(created, receipt)
+
+
+def _must_have_expired(using: str, old: ClientSession, now: datetime, maximum_age: timedelta | None) -> None:
+    if not old.activity.live and old.state != ClientSession.State.EXPIRED:
+        raise NotRecoverable()
+    if old.activity.live and old.activity.expires_at > now:
+        raise NotRecoverable("The session is alive: resume it.")
+    if old.activity.live:
+        ending.end_session(using, old.pk, ClientSession.State.EXPIRED, names.SESSION_EXPIRED, "timeout", now)
+    age = now - (old.ended_at or now)
+    if age > min(maximum_age or settings().retention, settings().retention):
+        raise NotRecoverable()
+
+
+def _recovered_before(using: str, old: ClientSession, successor: ClientSession, now: datetime) -> Restored:
+    """The answer to the first request was lost, or two tabs asked: the same successor, a token of its own."""
+    tokens.require_live(successor, now)
+    activity = successor.activity
+    token = tokens.issue(using, successor, expires_at=activity.absolute_deadline + settings().retention, now=now)
+    position = Position(activity.epoch, activity.event_seq, activity.event_tag)
+    documents = StateDocument.objects.using(using).filter(session=successor).order_by("name")
+    topics = Subscription.objects.using(using).filter(session=successor).order_by("topic")
+    receipt = _recovery_receipt(
+        old, list(documents.values_list("name", flat=True)), list(topics.values_list("topic", flat=True))
+    )
+    return Restored(Created(successor, token, position), receipt)
+
+
+def _recovery_receipt(old: ClientSession, documents: list[str], topics: list[str]) -> dict[str, Any]:
+    return {
+        "verdict": "state_only" if documents else "none",
+        "reason": "session_expired",
+        "recovered_from": str(old.pk),
+        "documents": documents,
+        "subscriptions": topics,
+    }
+
+
+def _carry_documents(using: str, old: ClientSession, new: ClientSession, now: datetime) -> list[str]:
+    carried = []
+    # One that was followed and never written stays absent: `if_absent` must give it its first value.
+    for document in StateDocument.objects.using(using).filter(session=old, version__gt=0).order_by("name"):
+        body = bodies.load(using, document.pk, limit=settings().max_document_bytes * 2)
+        _copy_document(using, new, document.name, body.data, now)
+        carried.append(document.name)
+    return carried
+
+
+def _copy_document(using: str, session: ClientSession, name: str, data: Any, now: datetime) -> None:
+    """The successor's document begins with a snapshot of what the old one ended with, in its own epoch."""
+    fresh = bodies.ensure(using, session.pk, name, most=settings().max_documents, at=now)
+    update = replace(prepare.blind(fresh, "data", data), exact_size=size.size(data))
+    ledger = DocumentLedger(Statements(connections[using]), settings().max_document_bytes)
+    ledger.load([update], wait=True)
+    ledger.decide(update, None)
+    ledger.write(now)
+
+
+def _carry_subscriptions(using: str, old: ClientSession, new: ClientSession, now: datetime) -> list[str]:
+    topics = list(
+        Subscription.objects.using(using).filter(session=old).order_by("topic").values_list("topic", flat=True)
+    )
+    Subscription.objects.using(using).bulk_create(
+        [Subscription(session=new, topic=topic, created_at=now) for topic in topics]
+    )
+    return topics

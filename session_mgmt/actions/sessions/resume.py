@@ -1,0 +1,182 @@
+"""Connecting: one transaction that proves the session, takes over the client, and gives a verdict on every log.
+
+A fixed number of queries, whatever the session holds; rights to topics are asked of the application each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db import connections, transaction
+from django.db.models import F
+
+from session_mgmt.actions import notify
+from session_mgmt.actions.sessions import following, tokens
+from session_mgmt.actions.sessions.following import Log
+from session_mgmt.actions.timeline import events
+from session_mgmt.actions.timeline.events import Record, record
+from session_mgmt.actions.topics import subscriptions
+from session_mgmt.conf import settings
+from session_mgmt.exceptions import (
+    ClientForgotten,
+    ConnectionLimit,
+    SessionMgmtError,
+)
+from session_mgmt.models import Client, ClientSession, Connection, SessionActivity, Subscription, clock
+from session_mgmt.models.sql import Statements
+from session_mgmt.protocol import events as names
+from session_mgmt.protocol.frames import Connect
+from session_mgmt.protocol.logs import STATE
+from session_mgmt.protocol.recovery import Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A client that is connected: everything that its connection must know."""
+
+    session: ClientSession
+    client: int
+    client_id: str
+    generation: int
+    connection: int
+    last_seq: int
+    went_back: bool
+    is_new: bool
+    logs: dict[str, Log]
+    denied: dict[str, SessionMgmtError]
+    at: datetime
+    subscriptions: list[str] = field(default_factory=list)
+    queries: int = 0
+
+
+def attach(connect: Connect, *, server: str, transport: str = "websocket", now: datetime | None = None) -> Attachment:
+    """Resume: prove the session, fence off older connections of this client, and look at every log that it follows.
+
+    Raises ``InvalidToken``, ``TokenExpired``, ``SessionEnded``, ``ClientForgotten`` or ``ConnectionLimit``.
+    """
+    using = settings().database
+    counter = _Counter()
+    with connections[using].execute_wrapper(counter), transaction.atomic(using=using):
+        now = now or clock.read(using)
+        session = tokens.verify(using, connect.token, now=now)
+        _claim(using, session, now)
+        client, went_back, is_new = _take_over(using, session, connect, now)
+        _check_connections(using, session, now)
+        connection = _open(using, session, client, server, transport, now)
+        topics, denied = subscriptions.split_topics(session, connect.logs)
+        subscriptions.subscribe(using, session.pk, topics, now)
+        event = names.CONNECTION_ESTABLISHED if is_new else names.CONNECTION_RESTORED
+        ledger = events.append(
+            Statements(connections[using]),
+            [record(session.pk, event, {"client_id": client.client_id, "generation": client.generation})],
+            at=now,
+        )
+        logs = following.look_at_logs(using, session, connect.logs, topics, denied, now)
+        heads, facts = ledger.heads(), ledger.facts()
+        synchronised = None if is_new else _synchronised(client, logs)
+        if synchronised is not None:
+            later = events.append(Statements(connections[using]), [synchronised], at=now)
+            heads, facts = heads | later.heads(), [*facts, *later.facts()]
+        subscribed = list(Subscription.objects.using(using).filter(session=session).values_list("topic", flat=True))
+        notify.after_commit(
+            using,
+            rings=heads,
+            facts=facts,
+            cargo={"replaced": [client.pk, client.generation]},
+        )
+    return Attachment(
+        session=session,
+        client=client.pk,
+        client_id=client.client_id,
+        generation=client.generation,
+        connection=connection,
+        last_seq=client.last_seq,
+        went_back=went_back,
+        is_new=is_new,
+        logs=logs,
+        denied=denied,
+        at=now,
+        subscriptions=subscribed,
+        queries=counter.count,
+    )
+
+
+def _synchronised(client: Client, logs: dict[str, Log]) -> Record | None:
+    """The event of a resume that brings documents to where they are; none if nothing has to move."""
+    moved = {
+        log.name.removeprefix(STATE): [log.asked.offset if log.asked else None, log.head.offset]
+        for log in logs.values()
+        if log.name.startswith(STATE) and log.verdict.mode is not Mode.UP_TO_DATE
+    }
+    if not moved:
+        return None
+    data = {"client_id": client.client_id, "documents": moved}
+    return record(client.session_id, names.STATE_SYNCHRONIZED, data)
+
+
+class _Counter:
+    """How many statements a recovery took; part of its receipt."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
+        self.count += 1
+        return execute(sql, params, many, context)
+
+
+def _claim(using: str, session: ClientSession, now: datetime) -> None:
+    """Compete with expiry for the session's row; whoever loses is told so."""
+    activity = SessionActivity.objects.using(using).filter(pk=session.pk, live=True, expires_at__gt=now)
+    if not activity.update(live=True):
+        session.refresh_from_db(using=using)
+        raise tokens.why_not_live(session, now=now) or tokens.SessionExpired()
+
+
+def _take_over(using: str, session: ClientSession, connect: Connect, now: datetime) -> tuple[Client, bool, bool]:
+    """The client with its new generation; whether the server was behind it; whether it is new."""
+    clients = Client.objects.using(using)
+    if connect.client_id is None:
+        fresh = Client(session=session, generation=1, agent=connect.agent, created_at=now)
+        fresh.save(using=using, force_insert=True)
+        return fresh, False, True
+    mine = clients.filter(session=session, client_id=connect.client_id)
+    if not mine.update(generation=F("generation") + 1):
+        raise ClientForgotten()
+    client = mine.get()
+    went_back = connect.acked > client.last_seq
+    if went_back:
+        # A restored database: the numbers that it forgot were decided, and must not be given out again.
+        mine.update(last_seq=connect.acked)
+        client.last_seq = connect.acked
+    Connection.objects.using(using).filter(client=client, closed_at__isnull=True).update(
+        closed_at=now, close_code=4507, closed_by="server"
+    )
+    return client, went_back, False
+
+
+def _check_connections(using: str, session: ClientSession, now: datetime) -> None:
+    if session.user_id is None:
+        return
+    live = Connection.objects.using(using).filter(
+        session__user=session.user_id, closed_at__isnull=True, lease_expires_at__gt=now
+    )
+    if live.count() >= settings().max_connections_per_user:
+        raise ConnectionLimit(limit=settings().max_connections_per_user, retry_after=60.0)
+
+
+def _open(using: str, session: ClientSession, client: Client, server: str, transport: str, now: datetime) -> int:
+    connection = Connection(
+        session=session,
+        client=client,
+        generation=client.generation,
+        transport=transport,
+        server=server,
+        opened_at=now,
+        lease_expires_at=now + settings().lease_duration,
+    )
+    connection.save(using=using, force_insert=True)
+    return connection.pk

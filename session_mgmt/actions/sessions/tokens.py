@@ -1,0 +1,95 @@
+"""Tokens: proof of a session. Only a digest is stored, and nothing here is ever logged."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import connections
+
+from session_mgmt.exceptions import InvalidToken, SessionEnded, SessionExpired, SessionTerminated, TokenExpired
+from session_mgmt.models import ClientSession, Token
+from session_mgmt.models.sql import Statements
+
+ACCESS_PREFIX = "sma_"
+_RANDOM_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A new token; ``secret`` exists only here and in the answer."""
+
+    secret: str
+    expires_at: datetime
+
+
+def make(session: ClientSession, *, expires_at: datetime, now: datetime) -> tuple[Token, Issued]:
+    """An access token that is yet to be stored. Until tokens are refreshed it lives as long as its session can."""
+    secret = ACCESS_PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
+    row = Token(kind=Token.Kind.ACCESS, digest=digest(secret), session=session, created_at=now, expires_at=expires_at)
+    return row, Issued(secret, expires_at)
+
+
+def issue(using: str, session: ClientSession, *, expires_at: datetime, now: datetime) -> Issued:
+    """Make and store an access token."""
+    row, issued = make(session, expires_at=expires_at, now=now)
+    Statements(connections[using]).put(row)
+    return issued
+
+
+def find(using: str, secret: str, *, now: datetime) -> ClientSession:
+    """The session that a token proves, with its user and activity, whether it has ended or not; one query.
+
+    Unknown, revoked and foreign kinds are one error, so that nothing can be learnt from trying.
+    """
+    if not secret.startswith(ACCESS_PREFIX):
+        raise InvalidToken()
+    token = (
+        Token.objects.using(using)
+        .select_related("session", "session__user", "session__activity")
+        .filter(digest=digest(secret), kind=Token.Kind.ACCESS)
+        .first()
+    )
+    if token is None or token.revoked_at is not None or not _may_act(token.session):
+        raise InvalidToken()
+    # An ended session says so itself: its client is told how it ended, and may ask for a successor.
+    if token.expires_at <= now and token.session.activity.live and token.session.activity.expires_at > now:
+        raise TokenExpired()
+    return token.session
+
+
+def verify(using: str, secret: str, *, now: datetime) -> ClientSession:
+    """The live session that a token proves. Raises ``InvalidToken``, ``TokenExpired``, ``SessionExpired`` or
+    ``SessionTerminated``.
+    """
+    session = find(using, secret, now=now)
+    error = why_not_live(session, now=now)
+    if error is not None:
+        raise error
+    return session
+
+
+def why_not_live(session: ClientSession, *, now: datetime) -> SessionEnded | None:
+    """How the session ended, or ``None``. A deadline that has passed counts, swept or not."""
+    if session.state == ClientSession.State.TERMINATED:
+        return SessionTerminated()
+    if session.state == ClientSession.State.EXPIRED or session.activity.expires_at <= now:
+        return SessionExpired()
+    return None
+
+
+def _may_act(session: ClientSession) -> bool:
+    return session.user is None or session.user.is_active
+
+
+def digest(secret: str) -> bytes:
+    """SHA-256 of a token; the token is 256 random bits, so nothing slower is needed."""
+    return hashlib.sha256(secret.encode(errors="surrogatepass")).digest()
+
+
+def require_live(session: ClientSession, now: datetime) -> None:
+    error = why_not_live(session, now=now)
+    if error is not None:
+        raise error

@@ -1,0 +1,230 @@
+"""Bodies of documents: adding the log up, keeping snapshots so that adding up stays short, and finding what a client
+missed.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from django.db import IntegrityError, connections, transaction
+
+from session_mgmt.actions import access, vaults
+from session_mgmt.actions.state import stored_rows, unreadable
+from session_mgmt.actions.state.stored_rows import Head, Runner, here
+from session_mgmt.documents import chain, rebuild
+from session_mgmt.documents.rebuild import Packed, Parts
+from session_mgmt.exceptions import DocumentLimit, NotFound, SessionNotFound, StateUnreadable
+from session_mgmt.models import ClientSession, StateDocument
+from session_mgmt.models.identifiers import new_epoch
+from session_mgmt.models.sql import Statements, marks
+from session_mgmt.protocol.position import Position
+from session_mgmt.protocol.recovery import Window
+
+_DOCUMENT = "session_mgmt_statedocument"
+_REVISION = "session_mgmt_staterevision"
+ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A document as it was at ``position``. ``bound`` is the size bound that the head held then."""
+
+    document: int
+    name: str
+    position: Position
+    data: Any
+    bound: int
+    snapshot_version: int
+    last_modified: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentWindow:
+    """A document's row and what its log holds."""
+
+    id: int
+    window: Window
+    size: int
+    encrypted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a version is built from."""
+
+    head: Head
+    position: Position
+    parts: Parts
+    snapshot_version: int
+
+
+def ensure(using: str, session: uuid.UUID, name: str, *, most: int, at: datetime) -> int:
+    """The row of a named document, made at first use. Raises ``DocumentLimit``, ``SessionNotFound``, or
+    ``InvalidField`` for what is no name.
+    """
+    access.must_be_document(name)
+    found = StateDocument.objects.using(using).filter(session_id=session, name=name).values_list("id", flat=True)
+    if found:
+        return found[0]
+    if not ClientSession.objects.using(using).filter(pk=session).exists():
+        # Foreign keys are checked at COMMIT, where one bad wish would fail everybody's writes again and again.
+        raise SessionNotFound()
+    if StateDocument.objects.using(using).filter(session_id=session).count() >= most:
+        raise DocumentLimit(limit=most)
+    key_id, secret = vaults.new_secret(session, name) if vaults.encrypts(name) else ("", b"")
+    fresh = StateDocument(
+        session_id=session,
+        name=name,
+        epoch=new_epoch(),
+        chain=chain.GENESIS,
+        last_modified=at,
+        encrypted=bool(key_id),
+        key_id=key_id,
+        secret=secret,
+    )
+    try:
+        with transaction.atomic(using=using):
+            fresh.save(using=using, force_insert=True)
+    except IntegrityError:
+        return StateDocument.objects.using(using).values_list("id", flat=True).get(session_id=session, name=name)
+    return fresh.pk
+
+
+def find(using: str, session: uuid.UUID, name: str) -> int | None:
+    """The row of a named document, if it was ever used."""
+    if not access.is_document(name):
+        return None
+    return StateDocument.objects.using(using).filter(session_id=session, name=name).values_list("id", flat=True).first()
+
+
+def bound(using: str, document: int) -> int:
+    """Upper bound of the size in bytes; exact if a snapshot was just taken."""
+    return StateDocument.objects.using(using).values_list("size", flat=True).get(pk=document)
+
+
+def load(using: str, document: int, *, limit: int) -> Body:
+    """Read a document: the newest snapshot, then the revisions after it. ``limit`` bounds decompression, in bytes.
+
+    Raises ``DocumentNotFound`` or ``StateUnreadable``.
+    """
+    with unreadable.audited(using, document):
+        past = parts_at(using, document, None, limit=limit)
+        return _body(past.head, rebuild.value(past.parts), past.snapshot_version)
+
+
+def _body(head: Head, data: Any, snapshot_version: int) -> Body:
+    return Body(head.document, head.name, head.position, data, head.bound, snapshot_version, head.last_modified)
+
+
+def load_at(using: str, document: int, version: int, *, limit: int) -> Body:
+    """Read a version that the log still reaches, or that was kept under a label; the tag of the latter may be unknown.
+
+    Raises ``NotFound``, ``DocumentNotFound`` or ``StateUnreadable``.
+    """
+    with unreadable.audited(using, document):
+        past = parts_at(using, document, version, limit=limit)
+        body = _body(past.head, rebuild.value(past.parts), past.snapshot_version)
+    return replace(body, position=past.position)
+
+
+def load_raw(
+    using: str, document: int, version: int | None = None, *, limit: int, run: Runner = here
+) -> tuple[Position, str, bytes]:
+    """Position, name and compact JSON of a document, as it is or as it was. ``run`` is given what is heavy; raises as
+    ``load`` and ``load_at``.
+    """
+    with unreadable.audited(using, document):
+        past = parts_at(using, document, version, limit=limit)
+        raw = stored_rows.runner(past.head, run)(rebuild.raw, past.parts) if past.parts.ops else rebuild.raw(past.parts)
+    return past.position, past.head.name, raw
+
+
+def parts_at(using: str, document: int, version: int | None, *, limit: int) -> Past:
+    """What a version (none: the head) is built from; the building itself may be done elsewhere. Raises as ``load_at``.
+
+    The caller has it ``unreadable.audited``.
+    """
+    statements = Statements(connections[using])
+    for _ in range(ATTEMPTS):
+        head = stored_rows.read_head(statements, document)
+        wanted = head.position.offset if version is None else version
+        if not 0 <= wanted <= head.position.offset:
+            raise NotFound("There is no such version.")
+        found = stored_rows.read_parts(statements, head, wanted, limit)
+        if found is not None:
+            position = Position(head.position.epoch, wanted, stored_rows.tag_at(statements, head, wanted))
+            return Past(head, position, found.parts, found.snapshot_version)
+        if wanted < head.oldest - 1:
+            raise NotFound("The log no longer holds this version.")
+    raise StateUnreadable()
+
+
+def materialise(using: str, document: int, *, at: datetime, threshold: int, limit: int, run: Runner = here) -> Position:
+    """Keep a snapshot of the head and make its size exact.
+
+    Running it twice, or being killed in it, costs only space.
+    """
+    with unreadable.audited(using, document):
+        head = stored_rows.read_head(Statements(connections[using]), document)
+        if head.position.offset == head.snapshot_version:
+            return head.position
+        past = parts_at(using, document, None, limit=limit)
+        _keep(using, past.head, stored_rows.runner(past.head, run)(rebuild.packed, past.parts, threshold), at)
+        return past.position
+
+
+def _keep(using: str, head: Head, packed: Packed, at: datetime) -> None:
+    version = head.position.offset
+    with transaction.atomic(using=using):
+        if not stored_rows.insert_snapshot(using, head, version, packed, at):
+            return
+        # Relative, because writes went on meanwhile and have grown the bound.
+        Statements(connections[using]).run(
+            f"UPDATE {_DOCUMENT} SET snapshot_version = %s, size = size - %s, compressed = %s, checksum = %s,"
+            " checksum_version = %s WHERE id = %s AND snapshot_version < %s",
+            [
+                version,
+                head.bound - packed.size,
+                bool(packed.encoded.codec),
+                packed.checksum,
+                version,
+                head.document,
+                version,
+            ],
+        )
+
+
+def windows(statements: Statements, session: uuid.UUID, asked: dict[str, int | None]) -> dict[str, DocumentWindow]:
+    """What the logs of these documents hold, in two queries whatever their number."""
+    if not asked:
+        return {}
+    names = sorted(asked)
+    rows = statements.fetch(
+        f"SELECT name, id, epoch, version, chain, oldest_revision, size, encrypted, oldest_chain FROM {_DOCUMENT}"
+        f" WHERE session_id = %s AND name IN ({marks(len(names))})",
+        [statements.uuid(session), *names],
+    )
+    places = [(row[1], offset) for row in rows if (offset := asked[row[0]]) is not None and 0 < offset < row[3]]
+    tags = _tags(statements, places)
+    found = {}
+    for name, key, epoch, version, link, oldest, size, encrypted, before in rows:
+        tags.setdefault((key, oldest - 1), chain.tag(bytes(before)))
+        head = Position(epoch, version, chain.tag(bytes(link)) if version else "")
+        window = Window(head, oldest, tags.get((key, asked[name] or 0)))
+        found[name] = DocumentWindow(key, window, size, bool(encrypted))
+    return found
+
+
+def _tags(statements: Statements, places: list[tuple[int, int]]) -> dict[tuple[int, int], str]:
+    if not places:
+        return {}
+    rows = statements.fetch(
+        f"SELECT document_id, version, chain FROM {_REVISION} WHERE (document_id, version) IN (VALUES "
+        + ", ".join(["(%s, %s)"] * len(places))
+        + ")",
+        [value for place in places for value in place],
+    )
+    return {(row[0], row[1]): chain.tag(bytes(row[2])) for row in rows}

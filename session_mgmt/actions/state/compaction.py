@@ -1,0 +1,243 @@
+"""Keeping documents short: a snapshot of the head now and then, and the old end of the log taken off.
+
+Each step is harmless to repeat, and being killed between two of them costs only space: first a snapshot is written
+where the log will
+begin, then one transaction moves the beginning and takes away what lies before it. So every version from
+``oldest_revision`` - 1 on can be
+rebuilt at any time.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.db import connections, transaction
+from django.db.models import F, Q
+
+from session_mgmt.actions.state import bodies, ledger, stored_rows, unreadable
+from session_mgmt.actions.state.stored_rows import Head, Runner, here
+from session_mgmt.conf import Settings, settings
+from session_mgmt.documents import rebuild
+from session_mgmt.exceptions import DocumentNotFound, StateUnreadable
+from session_mgmt.models import StateDocument, StateRevision, StateSnapshot, clock
+from session_mgmt.models.sql import Statements
+
+# Taken off in larger pieces, or a full log would be rebuilt for every revision that comes.
+_KEPT_SHARE = 0.75
+_LEAST_SHARE = 0.25
+_AGE_SLACK = 1.25
+_LATE_SNAPSHOTS = 4
+# Beside the one where the log begins, and those with labels.
+_KEPT_SNAPSHOTS = 2
+
+
+def compact(document: int, *, now: datetime | None = None, run: Runner = here) -> int:
+    """Keep a snapshot of the head, and shorten the log if it is over a limit; returns how many revisions went.
+
+    ``run`` is given what is heavy. Raises ``DocumentNotFound`` or ``StateUnreadable``.
+    """
+    limits = settings()
+    at = now or clock.read(limits.database)
+    bodies.materialise(
+        limits.database,
+        document,
+        at=at,
+        threshold=limits.compression_threshold,
+        limit=limits.max_document_bytes * 2,
+        run=run,
+    )
+    with unreadable.audited(limits.database, document):
+        return _trim(limits, document, at, run)
+
+
+def compact_lagging(document: int, *, run: Runner = here) -> int:
+    """As ``compact``, if the document is still due: it was asked for several times while one snapshot was taken."""
+    rows = Statements(connections[settings().database]).fetch(
+        f"SELECT COUNT(*), COALESCE(SUM(LENGTH(r.ops)), 0), MAX(d.size) FROM {stored_rows.DOCUMENT} d"
+        f" JOIN {stored_rows.REVISION} r ON r.document_id = d.id AND r.version > d.snapshot_version WHERE d.id = %s",
+        [document],
+    )
+    ((pending, size_of_ops, size),) = rows
+    return compact(document, run=run) if pending and ledger.is_lagging(pending, size_of_ops, size) else 0
+
+
+def compact_due(limit: int, *, now: datetime | None = None) -> int:
+    """Compact every document that is over a limit, ``limit`` at a time; returns how many revisions went.
+
+    One that cannot be read is left as it is, with an entry in the audit trail.
+    """
+    at = now or clock.read(settings().database)
+    return sum(_compact_some(keys, at) for keys in _pages(limit, at))
+
+
+def _pages(limit: int, at: datetime) -> Any:
+    after = 0
+    while keys := _long(after, limit):
+        yield keys
+        after = keys[-1]
+    after = 0
+    while rows := _first_revisions(after, limit, at):
+        yield sorted({document for _, document in rows})
+        after = rows[-1][0]
+
+
+def _compact_some(documents: list[int], at: datetime) -> int:
+    gone = 0
+    for document in documents:
+        try:
+            gone += compact(document, now=at)
+        except (StateUnreadable, DocumentNotFound):
+            continue
+    return gone
+
+
+def _long(after: int, limit: int) -> list[int]:
+    """Documents whose log is too long or too large, or whose last snapshot is far behind, by id after ``after``."""
+    now = settings()
+    over = (
+        Q(version__gte=F("oldest_revision") + now.max_revisions)
+        | Q(log_bytes__gt=now.max_log_bytes)
+        | Q(version__gte=F("snapshot_version") + _LATE_SNAPSHOTS * now.snapshot_every) & _behind(now)
+    )
+    rows = StateDocument.objects.using(now.database).filter(over, pk__gt=after).order_by("pk")
+    return list(rows.values_list("pk", flat=True)[:limit])
+
+
+def _behind(now: Settings) -> Q:
+    """As ``state.is_lagging`` for all documents at once, with the bytes of the whole log."""
+    pending = F("version") - F("snapshot_version")
+    much = (pending * rebuild.REVISION_BYTES + F("log_bytes")) / rebuild.SHARE
+    return Q(version__gt=F("snapshot_version") + now.max_revisions // 2) | Q(size__lte=much)
+
+
+def _first_revisions(after: int, limit: int, at: datetime) -> list[tuple[int, int]]:
+    """(row, document) of the oldest revisions past the retention.
+
+    By row number, which grows with time: no index on time is needed.
+    """
+    cutoff = at - settings().log_retention * _AGE_SLACK
+    rows = StateRevision.objects.using(settings().database).filter(pk__gt=after).order_by("pk")
+    found = rows.values_list("pk", "document_id", "at")[:limit]
+    return [(key, document) for key, document, made in found if made < cutoff]
+
+
+def _trim(limits: Settings, document: int, at: datetime, run: Runner) -> int:
+    using = limits.database
+    statements = Statements(connections[using])
+    head = stored_rows.read_head(statements, document)
+    first = _first_kept(statements, limits, head, at)
+    if first <= head.oldest:
+        _drop_snapshots(using, document)
+        return 0
+    if not _anchors(using, document, first - 1):
+        found = stored_rows.read_parts(statements, head, first - 1, limits.max_document_bytes * 2)
+        if found is None:
+            return 0
+        packed = stored_rows.runner(head, run)(rebuild.packed, found.parts, limits.compression_threshold)
+        with transaction.atomic(using=using):
+            stored_rows.insert_snapshot(using, head, first - 1, packed, at)
+    gone = _cut(using, statements, document, first)
+    _drop_snapshots(using, document)
+    return gone
+
+
+def _first_kept(statements: Statements, limits: Settings, head: Head, at: datetime) -> int:
+    """The revision at which the log is to begin; at most one behind the head's snapshot, so that it can be added up."""
+    wanted = [
+        head.oldest,
+        _by_count(limits, head),
+        _by_age(statements, limits, head, at),
+        _by_bytes(statements, limits, head),
+    ]
+    return min(max(wanted), head.snapshot_version + 1)
+
+
+def _by_count(limits: Settings, head: Head) -> int:
+    """Rather where a snapshot stands already, if that leaves enough: another one would cost O(document)."""
+    if head.position.offset - head.oldest + 1 <= limits.max_revisions:
+        return head.oldest
+    first = head.position.offset - int(limits.max_revisions * _KEPT_SHARE) + 1
+    last = head.position.offset - int(limits.max_revisions * _LEAST_SHARE) + 1
+    plain = StateSnapshot.objects.using(limits.database).filter(document=head.document, label__isnull=True)
+    standing = plain.filter(version__gte=first - 1, version__lt=last).order_by("version")
+    version = standing.values_list("version", flat=True).first()
+    return first if version is None else version + 1
+
+
+def _by_age(statements: Statements, limits: Settings, head: Head, at: datetime) -> int:
+    """Half a log is not rebuilt for one old revision: it waits until it is a quarter older than need be."""
+    first = f"SELECT at FROM {stored_rows.REVISION} WHERE document_id = %s AND version >= %s ORDER BY version LIMIT 1"
+    old = f"SELECT MAX(version) FROM {stored_rows.REVISION} WHERE document_id = %s AND at < %s"
+    late = statements.moment(at - limits.log_retention * _AGE_SLACK)
+    if not statements.fetch(f"SELECT 1 FROM ({first}) oldest WHERE at < %s", [head.document, head.oldest, late]):
+        return head.oldest
+    cutoff = statements.moment(at - limits.log_retention)
+    ((last,),) = statements.fetch(old, [head.document, cutoff])
+    return (last or 0) + 1
+
+
+def _by_bytes(statements: Statements, limits: Settings, head: Head) -> int:
+    rows = statements.fetch(
+        f"SELECT log_bytes FROM {stored_rows.DOCUMENT} WHERE id = %s AND log_bytes > %s",
+        [head.document, limits.max_log_bytes],
+    )
+    if not rows:
+        return head.oldest
+    room, first = int(limits.max_log_bytes * _KEPT_SHARE), head.position.offset + 1
+    sizes = f"SELECT version, LENGTH(ops) FROM {stored_rows.REVISION} WHERE document_id = %s AND version >= %s"
+    for version, size in statements.fetch(f"{sizes} ORDER BY version DESC", [head.document, head.oldest]):
+        room -= size
+        if room < 0:
+            break
+        first = version
+    return first
+
+
+def _cut(using: str, statements: Statements, document: int, first: int) -> int:
+    """Let the log begin at ``first``, if a snapshot stands right before it."""
+    with transaction.atomic(using=using):
+        rows = statements.select_locked("oldest_revision, version", stored_rows.DOCUMENT, [document], wait=True)
+        if not rows or rows[0][0] >= first or rows[0][1] < first - 1:
+            return 0
+        if not _anchors(using, document, first - 1):
+            return 0
+        links = statements.fetch(
+            f"SELECT chain FROM {stored_rows.REVISION} WHERE document_id = %s AND version = %s", [document, first - 1]
+        )
+        if not links:
+            return 0
+        gone = statements.run(
+            f"DELETE FROM {stored_rows.REVISION} WHERE document_id = %s AND version < %s", [document, first]
+        )
+        statements.run(
+            f"UPDATE {stored_rows.DOCUMENT} SET oldest_revision = %s, oldest_chain = %s, log_bytes = COALESCE("
+            f"(SELECT SUM(LENGTH(ops)) FROM {stored_rows.REVISION} WHERE document_id = %s), 0) WHERE id = %s",
+            [first, bytes(links[0][0]), document, document],
+        )
+        return gone
+
+
+def _anchors(using: str, document: int, version: int) -> bool:
+    """Whether a snapshot of this version is there to stay; one with a label may be given up at any time."""
+    rows = StateSnapshot.objects.using(using).filter(document=document, version=version, label__isnull=True)
+    return rows.exists()
+
+
+def _drop_snapshots(using: str, document: int) -> None:
+    """Keep the one where the log begins, the newest two, and those that people have named."""
+    with transaction.atomic(using=using):
+        rows = Statements(connections[using]).select_locked(
+            "oldest_revision", stored_rows.DOCUMENT, [document], wait=True
+        )
+        plain = StateSnapshot.objects.using(using).filter(document=document, label__isnull=True)
+        keep = list(plain.order_by("-version").values_list("pk", flat=True)[:_KEPT_SNAPSHOTS])
+        for (oldest,) in rows:
+            keep += _anchor(using, document, oldest)
+            plain.exclude(pk__in=keep).delete()
+
+
+def _anchor(using: str, document: int, oldest: int) -> list[int]:
+    """The newest snapshot from which the oldest retained version can be rebuilt."""
+    found = StateSnapshot.objects.using(using).filter(document=document, label__isnull=True, version__lt=oldest)
+    return list(found.order_by("-version").values_list("pk", flat=True)[:1])

@@ -1,0 +1,143 @@
+"""Conflicts that wait for a decision: reading them, and the update that settles one."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from django.db import connections
+from django.db.models import QuerySet
+
+from session_mgmt.actions import checking
+from session_mgmt.actions.state import bodies, merge_rows, stored_rows, unreadable
+from session_mgmt.actions.state.bodies import ATTEMPTS
+from session_mgmt.actions.state.merge_rows import Merge
+from session_mgmt.actions.state.updates import Update
+from session_mgmt.actions.vaults import Vault
+from session_mgmt.conf import settings
+from session_mgmt.documents import operations, pointer, replaced, size, strict, touched
+from session_mgmt.documents.errors import DocumentError
+from session_mgmt.documents.merge import Value
+from session_mgmt.documents.operations import Op
+from session_mgmt.documents.values import JSON, MISSING, equal
+from session_mgmt.exceptions import Conflict, InvalidField, NotFound, StateUnreadable
+from session_mgmt.models import StateConflict
+from session_mgmt.models.clock import as_text
+from session_mgmt.models.sql import Statements
+
+T = TypeVar("T")
+
+SERVER, CLIENT, VALUE = (
+    StateConflict.Resolution.SERVER,
+    StateConflict.Resolution.CLIENT,
+    StateConflict.Resolution.VALUE,
+)
+
+
+def listed(document: int, *, open_only: bool = False) -> list[dict[str, Any]]:
+    """The records of a document, newest first. Raises ``DocumentNotFound`` or ``StateUnreadable``.
+
+    ``{id, path, version, base?, server?, client?, client_id, at, resolved_at, resolution}``; a value that was not there
+    has no field.
+    """
+    rows = _rows().filter(document=document).order_by("-id")
+    chosen = rows.filter(resolved_at=None) if open_only else rows
+    return _read(document, lambda vault: [_shown(vault, row) for row in chosen.all()])
+
+
+def _read(document: int, read: Callable[[Vault | None], T]) -> T:
+    """What ``read`` makes of the records, given the vault of their document."""
+    using = settings().database
+    statements = Statements(connections[using])
+    with unreadable.audited(using, document):
+        for _ in range(ATTEMPTS):
+            head = stored_rows.read_head(statements, document)
+            found = stored_rows.unless_rekeyed(statements, head, partial(read, head.vault))
+            if found is not None:
+                return found
+        raise StateUnreadable()
+
+
+def _shown(vault: Vault | None, row: StateConflict) -> dict[str, Any]:
+    path, values = merge_rows.opened(vault, row)
+    present = {name: v for name, v in zip(("base", "server", "client"), values, strict=True) if v is not MISSING}
+    return {
+        "id": str(row.pk),
+        "path": path,
+        "version": row.version,
+        **present,
+        "client_id": row.client.client_id if row.client else None,
+        "at": as_text(row.at),
+        "resolved_at": as_text(row.resolved_at) if row.resolved_at else None,
+        "resolution": row.resolution or None,
+    }
+
+
+def read(document: int, id_: uuid.UUID) -> dict[str, Any]:
+    """A record as ``listed`` has it. Raises ``NotFound``, and as that does."""
+    return _read(document, lambda vault: _shown(vault, _find(document, id_)))
+
+
+def _find(document: int, id_: uuid.UUID) -> StateConflict:
+    row = _rows().filter(document=document, pk=id_).first()
+    if row is None:
+        raise NotFound()
+    return row
+
+
+def parsed(text: str) -> JSON:
+    """A value that somebody typed, under the rules of every transport. Raises ``SessionMgmtError``."""
+    try:
+        return strict.loads(text, checking.document_limits(), settings().max_document_bytes)
+    except DocumentError as error:
+        raise checking.translate_error(error) from error
+
+
+def resolution(document: int, id_: uuid.UUID, keep: str, value: Value = MISSING, *, seen: str | None = None) -> Update:
+    """The update that settles a record: an ordinary change of the head, or none for ``server``.
+
+    ``keep``: ``server`` leaves the document as it is, ``client`` sets what lost, ``value`` sets ``value`` (MISSING
+    removes). ``seen`` is the digest of what stood there when somebody decided, empty for nothing (as of
+    ``viewing.standing``). Raises ``NotFound``, ``InvalidField``, ``Conflict`` where another value stands there by now
+    or a place in an array may be another one, and errors of documents.
+    """
+    if keep not in (SERVER, CLIENT, VALUE):
+        raise InvalidField("keep is server, client or value.", field="keep")
+    path, (_, server, client) = _read(document, lambda vault: merge_rows.opened(vault, _find(document, id_)))
+    body = bodies.load(settings().database, document, limit=settings().max_document_bytes * 2)
+    if keep != SERVER and _moved(body.data, path, server):
+        raise Conflict("The array has changed since.", position=body.position.as_json(), paths=[path])
+    if keep != SERVER and seen is not None and seen != (replaced.digest(pointer.value(body.data, path)) or ""):
+        raise Conflict("The value has changed since.", position=body.position.as_json(), paths=[path])
+    ops = () if keep == SERVER else _ops(path, client if keep == CLIENT else _checked(value, path))
+    result = operations.apply(body.data, ops)
+    return Update(
+        document=document,
+        ops=operations.encode(ops),
+        paths=() if equal(result, body.data) else touched.paths(ops),
+        growth=size.growth(ops),
+        at_version=body.position.offset,
+        epoch=body.position.epoch,
+        exact_size=size.size(result),
+        merge=Merge(movable=False, resolves=(id_, keep)),
+    )
+
+
+def _rows() -> QuerySet[StateConflict]:
+    return StateConflict.objects.using(settings().database).select_related("client")
+
+
+def _moved(document: JSON, path: str, server: Value) -> bool:
+    """Whether a place behind an array's index may be another item's by now."""
+    inside = any(isinstance(pointer.value(document, above), list) for above in pointer.ancestors(path))
+    return inside and not equal(pointer.value(document, path), server)
+
+
+def _ops(path: str, value: Value) -> tuple[Op, ...]:
+    return (("del", path),) if value is MISSING else (("set", path, value),)
+
+
+def _checked(value: Value, path: str) -> Value:
+    return value if value is MISSING else checking.check_value(value, path.count("/"))

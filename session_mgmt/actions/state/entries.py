@@ -1,0 +1,68 @@
+"""The log of a document as its readers get it: entries, from the stored operations as they are."""
+
+from __future__ import annotations
+
+from session_mgmt.actions import vaults
+from session_mgmt.actions.clients import Fence
+from session_mgmt.actions.state import unreadable
+from session_mgmt.actions.vaults import Vault
+from session_mgmt.conf import settings
+from session_mgmt.documents import chain
+from session_mgmt.exceptions import DocumentNotFound, StateUnreadable
+from session_mgmt.models.sql import Row, Statements
+from session_mgmt.protocol.logs import Entry
+
+_DOCUMENT = "session_mgmt_statedocument"
+_REVISION = "session_mgmt_staterevision"
+
+
+def read(statements: Statements, document: int, after: int, limit: int) -> list[Entry]:
+    """Revisions after a version, oldest first. Raises ``StateUnreadable``."""
+    with unreadable.audited(statements.connection.alias, document):
+        try:
+            return _read(statements, document, after, limit)
+        except StateUnreadable:
+            # Read once more: the document may have been encrypted between its rows and its head.
+            return _read(statements, document, after, limit)
+
+
+def _read(statements: Statements, document: int, after: int, limit: int) -> list[Entry]:
+    rows = statements.fetch(
+        f"SELECT r.version, r.chain, r.ops, c.client_id, r.seq FROM {_REVISION} r"
+        " LEFT JOIN session_mgmt_client c ON c.id = r.client_id"
+        " WHERE r.document_id = %s AND r.version > %s ORDER BY r.version LIMIT %s",
+        [document, after, limit],
+    )
+    if not rows:
+        return []
+    vault = _vault(statements, document) if _may_be_sealed(rows) else None
+    return [_entry(row, vault) for row in rows]
+
+
+def _may_be_sealed(rows: list[Row]) -> bool:
+    """Where there are keys, the document's row says what its log must be like; without keys, no log that is sealed
+    can be read.
+    """
+    return bool(settings().state_keys) or any(vaults.is_sealed(bytes(row[2][:1])) for row in rows)
+
+
+def _vault(statements: Statements, document: int) -> Vault | None:
+    rows = statements.fetch(f"SELECT session_id, name, key_id, secret FROM {_DOCUMENT} WHERE id = %s", [document])
+    if not rows:
+        raise DocumentNotFound()
+    session, name, key_id, secret = rows[0]
+    return vaults.vault_of(document, statements.as_uuid(session), name, key_id, bytes(secret))
+
+
+def _entry(row: Row, vault: Vault | None) -> Entry:
+    version, link, stored, client_id, seq = row
+    ops = vaults.open_ops(vault, version, bytes(stored))
+    return Entry(version, chain.tag(bytes(link)), entry_body(ops, client_id, seq=seq))
+
+
+def entry_body(ops: bytes, client_id: str | None, fence: Fence | None = None, *, seq: int | None = None) -> bytes:
+    """A document entry (PROTOCOL section 6), from the stored operations as they are."""
+    number = fence.seq if fence else seq
+    if client_id is None or number is None:
+        return b'{"ops":%s}' % ops
+    return b'{"ops":%s,"client_id":"%s","seq":%d}' % (ops, client_id.encode(), number)

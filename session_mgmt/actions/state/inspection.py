@@ -1,0 +1,81 @@
+"""Looking at documents as people do: in pieces, as they were, side by side, whatever their size.
+
+What is heavy is handed to ``run`` and comes back small, so that a large document is neither decoded beside other
+people's connections nor sent to a page as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from session_mgmt.actions.state import bodies, stored_rows, unreadable
+from session_mgmt.actions.state.bodies import Past
+from session_mgmt.actions.state.stored_rows import Runner, here
+from session_mgmt.conf import settings
+from session_mgmt.documents import comparison, outline
+from session_mgmt.documents.comparison import Comparison
+from session_mgmt.documents.outline import Hits, Outline, Place, Standing
+from session_mgmt.protocol.position import Position
+
+# Of one value that is looked at beside others.
+VALUE_TEXT = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A piece of one version; ``head`` is where the document stood at that moment."""
+
+    version: int
+    head: Position
+    outline: Outline
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two versions and what differs; ``head`` is where the document stood at that moment."""
+
+    first: int
+    second: int
+    head: Position
+    comparison: Comparison
+
+
+def look(document: int, version: int | None = None, *, place: Place = (), skip: int = 0, run: Runner = here) -> Look:
+    """What stands at a place of a version (of the head without one).
+
+    Raises ``NotFound``, ``DocumentNotFound`` or ``StateUnreadable``.
+    """
+    (past,), found = _examined(document, [version], outline.of, place, skip, run=run)
+    return Look(past.position.offset, past.head.position, found)
+
+
+def find(document: int, version: int | None, text: str, *, run: Runner = here) -> Hits:
+    """Where a version holds a text. Raises as ``look``."""
+    hits: Hits = _examined(document, [version], outline.search, text, run=run)[1]
+    return hits
+
+
+def compare(document: int, first: int, second: int | None = None, *, run: Runner = here) -> Pair:
+    """A version beside another, or beside the head. Raises as ``look``."""
+    (then, now), found = _examined(document, [first, second], comparison.of, run=run)
+    return Pair(then.position.offset, now.position.offset, now.head.position, found)
+
+
+def standing(document: int, path: str, *, run: Runner = here) -> Standing:
+    """What the head holds at a pointer. Raises as ``look``."""
+    found: Standing = _examined(document, [None], outline.standing, path, VALUE_TEXT, run=run)[1]
+    return found
+
+
+def _examined(
+    document: int, wanted: Sequence[int | None], work: Callable[..., Any], *args: Any, run: Runner
+) -> tuple[list[Past], Any]:
+    """Do pure work on what these versions are built from, elsewhere if the document is large."""
+    now = settings()
+    with unreadable.audited(now.database, document):
+        found = [
+            bodies.parts_at(now.database, document, version, limit=now.max_document_bytes * 2) for version in wanted
+        ]
+        return found, stored_rows.runner(found[-1].head, run)(work, *(past.parts for past in found), *args)

@@ -1,0 +1,173 @@
+"""Documents as people and programs ask for them one at a time: heads, sizes, and one verdict."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+from django.db import connections, transaction
+from django.db.models import QuerySet, Sum
+from django.db.models.functions import Length
+
+from session_mgmt.actions import access, notify
+from session_mgmt.actions.state import bodies, compaction, entries
+from session_mgmt.actions.state.bodies import DocumentWindow
+from session_mgmt.actions.state.stored_rows import Runner, here
+from session_mgmt.actions.timeline import events
+from session_mgmt.actions.timeline.events import Record, record
+from session_mgmt.conf import settings
+from session_mgmt.documents import canonical, chain, size
+from session_mgmt.models import StateDocument, StateSnapshot, clock
+from session_mgmt.models.clock import as_text
+from session_mgmt.models.sql import Statements
+from session_mgmt.protocol import position as positions
+from session_mgmt.protocol.events import STATE_SYNCHRONIZED
+from session_mgmt.protocol.position import Position
+from session_mgmt.protocol.recovery import Mode, Reason, Verdict, decide, is_dense
+
+
+def listed(session: uuid.UUID) -> QuerySet[StateDocument]:
+    """The documents of a session by name; heads only, whatever their size."""
+    return StateDocument.objects.using(settings().database).filter(session=session).order_by("name")
+
+
+def position(row: StateDocument) -> Position:
+    """Where a document stands."""
+    return Position(row.epoch, row.version, chain.tag(bytes(row.chain)) if row.version else "")
+
+
+def head(row: StateDocument) -> dict[str, Any]:
+    """``ClientState`` without its data. ``checksum`` is of ``checksum_version``, which may be the older."""
+    return {
+        "name": row.name,
+        "version": row.version,
+        "position": position(row).as_json(),
+        "last_modified": as_text(row.last_modified),
+        "last_writer": row.last_writer or None,
+        "checksum": row.checksum or None,
+        "checksum_version": row.checksum_version,
+        "compressed": row.compressed,
+        "encrypted": row.encrypted,
+        "size": row.size,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class ClientState:
+    """A document at one version. ``last_modified`` is ``None`` if it was never written; ``checksum`` is SHA-256 of
+    ``data`` as RFC 8785 text, ``size`` its bytes as compact JSON; ``compressed`` and ``encrypted`` tell how it is
+    stored.
+    """
+
+    data: Any
+    version: int
+    last_modified: datetime | None
+    compressed: bool
+    encrypted: bool
+
+    @property
+    def checksum(self) -> str:
+        return canonical.checksum(self.data)
+
+    @property
+    def size(self) -> int:
+        return size.size(self.data)
+
+
+def info(session: uuid.UUID, name: str) -> ClientState:
+    """A document; of one that was never written ``{}`` at version 0. Raises ``StateUnreadable``."""
+    row = listed(session).filter(name=name).first() if access.is_document(name) else None
+    if row is None:
+        return ClientState({}, 0, None, compressed=False, encrypted=False)
+    body = bodies.load(settings().database, row.pk, limit=settings().max_document_bytes * 2)
+    written = body.last_modified if body.position.offset else None
+    return ClientState(body.data, body.position.offset, written, row.compressed, row.encrypted)
+
+
+def sizes(row: StateDocument) -> dict[str, Any]:
+    """Bytes: ``size`` of compact JSON (an upper bound unless ``exact``), ``stored`` snapshots, ``log`` of revisions."""
+    stored = StateSnapshot.objects.using(settings().database).filter(document=row).aggregate(sum=Sum(Length("body")))
+    return {
+        "name": row.name,
+        "version": row.version,
+        "size": row.size,
+        "exact": row.snapshot_version == row.version,
+        "stored": stored["sum"] or 0,
+        "log": row.log_bytes,
+        "compressed": row.compressed,
+    }
+
+
+def compress(document: int, *, run: Runner = here) -> None:
+    """Keep the head as a snapshot now: reading it needs no log, and it is stored compressed if it is large."""
+    compaction.compact(document, run=run)
+
+
+def sync(session: uuid.UUID, name: str, given: Any, *, run: Runner = here) -> dict[str, Any]:
+    """What a client at ``given`` (a position or ``None``) must be told: one verdict, with entries or a snapshot.
+
+    One that moves something is a ``state_synchronized`` of the session's log. ``run`` is given what is heavy.
+    """
+    answer = _answered(session, name, given, run)
+    if answer["mode"] != "up_to_date":
+        facts = {"document": name, "mode": answer["mode"], "version": answer["position"][1]}
+        _tell(settings().database, record(session, STATE_SYNCHRONIZED, facts))
+    return answer
+
+
+def _tell(using: str, entry: Record) -> None:
+    with transaction.atomic(using=using):
+        ledger = events.append(Statements(connections[using]), [entry], at=clock.read(using))
+        notify.after_commit(using, rings=ledger.heads(), facts=ledger.facts())
+
+
+def _answered(session: uuid.UUID, name: str, given: Any, run: Runner) -> dict[str, Any]:
+    using = settings().database
+    asked = positions.parse(given)
+    statements = Statements(connections[using])
+    bodies.ensure(using, session, name, most=settings().max_documents, at=clock.read(using))
+    window = bodies.windows(statements, session, {name: asked.offset if asked else None})[name]
+    answer = _told(using, statements, window, asked, given, run)
+    return {**answer, "encrypted": True} if window.encrypted else answer
+
+
+def _told(
+    using: str, statements: Statements, window: DocumentWindow, asked: Position | None, given: Any, run: Runner
+) -> dict[str, Any]:
+    verdict = _verdict(asked, given, window)
+    if verdict.mode is Mode.UP_TO_DATE:
+        return {"mode": "up_to_date", "reason": verdict.reason, "position": window.window.head.as_json()}
+    if verdict.mode is Mode.ENTRIES and asked is not None:
+        answer = _entries(statements, window, asked)
+        if answer is not None:
+            return answer
+    return _snapshot(using, window, verdict.reason if verdict.mode is Mode.LOST else Reason.TRIMMED, run)
+
+
+def _verdict(asked: Position | None, given: Any, window: DocumentWindow) -> Verdict:
+    if asked is None:
+        return Verdict(Mode.LOST, Reason.FIRST if given is None else Reason.UNREADABLE_POSITION)
+    return decide(asked, window.window, most=settings().replay_page)
+
+
+def _entries(statements: Statements, window: DocumentWindow, asked: Position) -> dict[str, Any] | None:
+    """``None`` when a compaction took entries away between the two reads."""
+    found = entries.read(statements, window.id, asked.offset, settings().replay_page)
+    if not found or not is_dense((entry.offset for entry in found), after=asked.offset):
+        return None
+    last = Position(asked.epoch, found[-1].offset, found[-1].tag)
+    return {
+        "mode": "entries",
+        "from": asked.offset,
+        "to": last.offset,
+        "position": last.as_json(),
+        "entries": [orjson.Fragment(entry.as_json()) for entry in found],
+    }
+
+
+def _snapshot(using: str, window: DocumentWindow, reason: Reason, run: Runner) -> dict[str, Any]:
+    position, _, raw = bodies.load_raw(using, window.id, limit=settings().max_document_bytes * 2, run=run)
+    return {"mode": "snapshot", "reason": reason, "position": position.as_json(), "data": orjson.Fragment(raw)}

@@ -1,0 +1,127 @@
+"""Making an ``Update`` of what somebody asks for, outside the lane.
+
+Blind changes (total operations, merge patches, whole values) are made without the document. The others, and any that
+may pass the size limit, are computed from the document as it is and hold for that version only.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, TypeAlias
+
+from django.db import connections
+
+from session_mgmt import heads
+from session_mgmt.actions import checking
+from session_mgmt.actions.state import bodies, stored_rows, unreadable
+from session_mgmt.actions.state.stored_rows import Head, Runner, here
+from session_mgmt.actions.state.updates import Update
+from session_mgmt.conf import settings
+from session_mgmt.documents import normalise, operations, size, touched
+from session_mgmt.documents.settling import Change, Settled
+from session_mgmt.documents.values import MISSING
+from session_mgmt.exceptions import DocumentTooLarge
+from session_mgmt.heads import Bounds, Place, Recent, Since
+from session_mgmt.models.sql import Statements
+
+# Which version of a document is kept decoded where the work on it is done, by its row.
+Held: TypeAlias = Recent[int, Place]
+
+
+def is_blind(kind: str) -> bool:
+    """Whether a change can be made into operations without the document."""
+    return normalise.is_blind(_kind(kind))
+
+
+def blind(document: int, kind: str, change: Any, **facts: Any) -> Update:
+    """An update that holds for whatever the document is. ``facts`` are further fields of ``Update``. Raises
+    ``SessionMgmtError``.
+    """
+    asked = asking(kind, change)
+    with checking.translate_errors():
+        ops = normalise.normalise(asked.kind, asked.body, MISSING, asked.limits)
+    return Update(
+        document=document,
+        ops=operations.encode(ops),
+        paths=touched.paths(ops),
+        growth=size.growth(ops),
+        kind=revision_kind(kind),
+        **facts,
+    )
+
+
+def check_first(kind: str, change: Any) -> None:
+    """Raises what refuses a change of a document that was never written: such a write must not make it."""
+    asked = asking(kind, change)
+    with checking.translate_errors():
+        normalise.normalise(asked.kind, asked.body, {}, asked.limits)
+
+
+def from_head(
+    using: str, document: int, kind: str, change: Any, *, held: Held, run: Runner = here, **facts: Any
+) -> Update:
+    """An update computed from the document as it is now; with the exact size of the result where its bound does not
+    fit. ``run`` is given what is heavy. Raises ``SessionMgmtError``.
+    """
+    with unreadable.audited(using, document), checking.translate_errors():
+        place, made = _proposed(using, document, asking(kind, change), held, run)
+    if made.size is not None and made.size > settings().max_document_bytes:
+        raise DocumentTooLarge(size=made.size, limit=settings().max_document_bytes)
+    return Update(
+        document=document,
+        ops=made.ops,
+        paths=made.paths,
+        growth=made.growth,
+        kind=revision_kind(kind),
+        at_version=place.version,
+        exact_size=made.size,
+        **facts,
+    )
+
+
+def _proposed(using: str, document: int, change: Change, held: Held, run: Runner) -> tuple[Place, Settled]:
+    now = settings()
+    statements = Statements(connections[using])
+    head = stored_rows.read_head(statements, document)
+    since = _since(statements, head, held.find(document))
+    if since is not None:
+        bounds = Bounds(head.bound, now.head_cache_bytes)
+        made = stored_rows.runner(head, run)(heads.settled, _place(head), since, change, bounds)
+        if made is not None:
+            held.keep(document, _place(head), 1)
+            return _place(head), made
+    past = bodies.parts_at(using, document, None, limit=now.max_document_bytes * 2)
+    place, bounds = _place(past.head), Bounds(past.head.bound, now.head_cache_bytes)
+    made = stored_rows.runner(past.head, run)(heads.settled, place, past.parts, change, bounds)
+    held.keep(document, place, 1)
+    return place, made
+
+
+def _since(statements: Statements, head: Head, place: Place | None) -> Since | None:
+    """The operations after a place that is held; ``None`` where the log does not confirm it."""
+    if place is None or place.epoch != head.position.epoch or not 0 < place.version <= head.position.offset:
+        return None
+    first, last = place.version - 1, head.position.offset
+    read = partial(stored_rows.read_revisions, statements, head, first, last)
+    rows = stored_rows.unless_rekeyed(statements, head, read) or []
+    if len(rows) != last - first or rows[0].tag != place.tag:
+        return None
+    return Since(place, tuple(row.ops for row in rows[1:]))
+
+
+def _place(head: Head) -> Place:
+    return Place(head.document, head.position.epoch, head.position.offset, head.position.tag)
+
+
+def asking(kind: str, change: Any) -> Change:
+    """A change with the limits that hold for it."""
+    return Change(_kind(kind), change, checking.document_limits())
+
+
+def revision_kind(kind: str) -> str:
+    """What a revision is called that a change of this kind made."""
+    return "replace" if kind == "data" else "patch"
+
+
+def _kind(kind: str) -> Any:
+    return "replace" if kind == "data" else kind

@@ -1,0 +1,188 @@
+"""Settling an update that overlaps what others did: from the document at its base and as it is now, outside the lane.
+
+The result holds for the version that it was computed from, and for later ones as long as nobody touches the same
+places; the lane decides that. A project's own function runs here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from django.db import connections
+
+from session_mgmt.actions import checking, vaults
+from session_mgmt.actions.state import merge_rows, policies, prepare, stored_rows, unreadable
+from session_mgmt.actions.state.merge_rows import Losing, Merge
+from session_mgmt.actions.state.stored_rows import Head, Runner, here
+from session_mgmt.actions.state.updates import Update
+from session_mgmt.conf import settings
+from session_mgmt.documents import settling, strict
+from session_mgmt.documents.errors import DocumentError
+from session_mgmt.documents.merge import CONFLICT, OnConflict, Resolver, Unresolved, Value
+from session_mgmt.documents.rebuild import Parts
+from session_mgmt.documents.settling import Settled, Step, Terms
+from session_mgmt.documents.values import MISSING
+from session_mgmt.exceptions import (
+    Conflict,
+    DocumentTooLarge,
+    EpochChanged,
+    HandlerFailed,
+    StateUnreadable,
+    TooOld,
+    UnknownVersion,
+)
+from session_mgmt.models.identifiers import uuid7
+from session_mgmt.models.sql import Row, Statements
+
+logger = logging.getLogger("session_mgmt.merging")
+ATTEMPTS = 5
+
+
+def settle(
+    using: str,
+    document: int,
+    kind: str,
+    change: Any,
+    *,
+    base: int | None,
+    epoch: str | None,
+    strategy: str | None,
+    client: int | None = None,
+    own: frozenset[int] = frozenset(),
+    replaced: Mapping[str, str | None] | None = None,
+    run: Runner = here,
+    **facts: Any,
+) -> Update:
+    """The update that settles a change made at ``base`` by ``client``, or on a version that is gone (``replaced``).
+
+    ``run`` is given what is heavy; ``facts`` are further fields of ``Update``. Raises ``SessionMgmtError``:
+    ``Conflict`` where the strategy refuses, ``HandlerFailed`` where the project's function does.
+    """
+    with unreadable.audited(using, document), checking.translate_errors():
+        past = read_past(using, document, base, epoch, client, unseen=replaced is not None, own=own)
+        policy = policies.policy(past.head.name)
+        chosen, on_conflict = policy.for_strategy(strategy)
+        if replaced is not None and chosen in ("client_wins", "reject"):
+            on_conflict = chosen  # type: ignore[assignment]
+        # A function of the project stays in the project's own process.
+        place = here if callable(on_conflict) else stored_rows.runner(past.head, run)
+        terms = Terms(policy.arrays, _guarded(on_conflict), replaced)
+        settled = place(settling.merged, past.parts, past.steps, prepare.asking(kind, change), terms)
+    if settled.conflicts and on_conflict == "reject":
+        paths = [found.path for found in settled.conflicts]
+        raise Conflict(position=past.head.position.as_json(), paths=paths[: checking.document_limits().ops])
+    losing = tuple(Losing(uuid7(), found) for found in settled.conflicts) if chosen == "manual" else ()
+    told = merge_rows.report(settled.conflicts, [lost.id for lost in losing])
+    record = Merge(settled.asked, settled.asked_paths, told, losing)
+    return _update(past.head, settled, record, strategy=strategy, **facts)
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What the document at the base of a change is built from, and what happened to it since."""
+
+    head: Head
+    parts: Parts
+    steps: tuple[Step, ...]
+
+
+def read_past(
+    using: str,
+    document: int,
+    base: int | None,
+    epoch: str | None,
+    client: int | None,
+    *,
+    unseen: bool,
+    own: frozenset[int] = frozenset(),
+) -> Past:
+    """Read without a lock. ``unseen``: the base is of no use, only the present. What ``client`` made, and the versions
+    ``own``, were known to who asks.
+    """
+    statements = Statements(connections[using])
+    for _ in range(ATTEMPTS):
+        head = stored_rows.read_head(statements, document)
+        start = head.position.offset if unseen or base is None else base
+        _check_base(head, start, epoch)
+        past = stored_rows.unless_rekeyed(statements, head, partial(_read_once, statements, head, start, client, own))
+        if past is not None:
+            return past
+    raise StateUnreadable()
+
+
+def _check_base(head: Head, base: int, epoch: str | None) -> None:
+    place = head.position.as_json()
+    if epoch is not None and epoch != head.position.epoch:
+        raise EpochChanged(position=place)
+    if base > head.position.offset:
+        raise UnknownVersion(position=place)
+    if base < head.oldest - 1:
+        raise TooOld(position=place)
+
+
+def _read_once(statements: Statements, head: Head, base: int, client: int | None, own: frozenset[int]) -> Past | None:
+    """``None`` when a compaction ran between two of the reads."""
+    found = stored_rows.read_parts(statements, head, base, settings().max_document_bytes * 2)
+    rows = statements.fetch(
+        f"SELECT version, client_id, ops, asked FROM {stored_rows.REVISION} WHERE document_id = %s AND version > %s"
+        " AND version <= %s ORDER BY version",
+        [head.document, base, head.position.offset],
+    )
+    if found is None or len(rows) != head.position.offset - base:
+        return None
+    return Past(head, found.parts, tuple(_step(head, row, client, own) for row in rows))
+
+
+def _step(head: Head, row: Row, client: int | None, own: frozenset[int]) -> Step:
+    version, author, sealed, beside = row
+    ops, asked = vaults.open_merge(head.vault, version, bytes(sealed), beside and bytes(beside))
+    if (client is None or author != client) and version not in own:
+        return Step(ops)
+    return Step(ops, ops if asked is None else asked)
+
+
+def _update(head: Head, settled: Settled, record: Merge, **facts: Any) -> Update:
+    limit = settings().max_document_bytes
+    if settled.size is not None and settled.size > limit:
+        raise DocumentTooLarge(size=settled.size, limit=limit)
+    return Update(
+        document=head.document,
+        ops=settled.ops,
+        paths=settled.paths,
+        growth=settled.growth,
+        kind="merge",
+        at_version=head.position.offset,
+        exact_size=settled.size,
+        merge=record,
+        base=head.position.offset,
+        epoch=head.position.epoch,
+        **facts,
+    )
+
+
+def _guarded(on_conflict: OnConflict) -> OnConflict:
+    return _Guarded(on_conflict) if callable(on_conflict) else on_conflict
+
+
+class _Guarded:
+    """A project's function, whose errors and answers are checked: what it gives becomes part of the document."""
+
+    def __init__(self, resolver: Resolver) -> None:
+        self._resolver = resolver
+
+    def __call__(self, path: str, base: Value, server: Value, client: Value) -> Value | Unresolved:
+        try:
+            answer = self._resolver(path, base, server, client)
+            return (
+                answer if answer is CONFLICT or answer is MISSING else strict.check(answer, checking.document_limits())
+            )
+        except DocumentError as error:
+            logger.exception("A merge function gave what no document can hold")
+            raise HandlerFailed() from error
+        except Exception as error:
+            logger.exception("A merge function failed")
+            raise HandlerFailed() from error

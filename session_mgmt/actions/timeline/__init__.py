@@ -1,0 +1,1 @@
+"""Log of a session: its events and messages, and their handlers."""

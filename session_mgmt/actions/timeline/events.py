@@ -1,0 +1,206 @@
+"""A session's own log: events and messages. Every entry is written with its effect, in one transaction."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from session_mgmt.actions.outcome import Appended, Outcome, accepted, refused
+from session_mgmt.exceptions import SessionNotFound, SessionTerminated
+from session_mgmt.models.clock import as_text
+from session_mgmt.models.identifiers import new_tag
+from session_mgmt.models.sql import Row, Statements, marks
+from session_mgmt.protocol.events import MESSAGE
+from session_mgmt.protocol.logs import Entry, timeline_key
+from session_mgmt.protocol.position import Position
+from session_mgmt.protocol.recovery import Window
+from session_mgmt.registry import registry
+
+_EVENT = "session_mgmt_sessionevent"
+_ACTIVITY = "session_mgmt_sessionactivity"
+_EVENT_COLUMNS = {
+    "session_id": "uuid",
+    "seq": "bigint",
+    "tag": "text",
+    "type": "text",
+    "data": "bytea",
+    "key": "text",
+    "pending": "boolean",
+    "at": "timestamptz",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One entry to be written; ``data`` is compact JSON, ``key`` makes a repetition harmless."""
+
+    session: uuid.UUID
+    type: str
+    data: bytes
+    key: str | None = None
+
+
+def record(session: uuid.UUID, type_: str, data: Any = None, *, key: str | None = None) -> Record:
+    """A ``Record`` of plain data."""
+    return Record(session, type_, orjson.dumps({} if data is None else data), key)
+
+
+@dataclass(slots=True)
+class _Timeline:
+    live: bool
+    epoch: str
+    seq: int
+    tag: str
+    moved: bool = False
+
+
+class TimelineLedger:
+    """The session logs of one group of writes."""
+
+    def __init__(self, statements: Statements) -> None:
+        self._sql = statements
+        self._timelines: dict[uuid.UUID, _Timeline] = {}
+        self._known: dict[tuple[uuid.UUID, str], Position] = {}
+        self._rows: list[tuple[Record, int, str]] = []
+        self.held: set[uuid.UUID] = set()
+
+    def load(self, sessions: Iterable[uuid.UUID], *, wait: bool, keyed: Iterable[tuple[uuid.UUID, str]] = ()) -> None:
+        """Lock the rows that number these sessions' entries."""
+        wanted = set(sessions)
+        stored = {self._sql.uuid(session) for session in wanted}
+        rows = self._sql.select_locked(
+            "session_id, live, epoch, event_seq, event_tag", _ACTIVITY, stored, key="session_id", wait=wait
+        )
+        self._timelines = {self._sql.as_uuid(row[0]): _Timeline(bool(row[1]), *row[2:]) for row in rows}
+        self.held = set() if wait else self._existing(wanted - self._timelines.keys())
+        for session, key in keyed:
+            self._find_key(session, key)
+
+    def is_live(self, session: uuid.UUID) -> bool:
+        timeline = self._timelines.get(session)
+        return timeline is not None and timeline.live
+
+    def decide(self, entry: Record) -> Outcome:
+        """Number the entry. Messages go to live sessions only; events also tell how a session ended."""
+        timeline = self._timelines.get(entry.session)
+        if timeline is None:
+            return refused(SessionNotFound())
+        if entry.type == MESSAGE and not timeline.live:
+            return refused(SessionTerminated())
+        known = self._known.get((entry.session, entry.key)) if entry.key else None
+        if known is not None:
+            return accepted(known, log=timeline_key(entry.session))
+        timeline.seq += 1
+        timeline.tag, timeline.moved = new_tag(), True
+        self._rows.append((entry, timeline.seq, timeline.tag))
+        position = Position(timeline.epoch, timeline.seq, timeline.tag)
+        if entry.key:
+            self._known[entry.session, entry.key] = position
+        return accepted(position, log=timeline_key(entry.session))
+
+    def write(self, at: datetime) -> None:
+        moment = self._sql.moment(at)
+        self._sql.insert(
+            _EVENT,
+            _EVENT_COLUMNS,
+            [
+                (self._sql.uuid(e.session), seq, tag, e.type, e.data, e.key, registry.is_durable(e.type), moment)
+                for e, seq, tag in self._rows
+            ],
+        )
+        self._sql.update(
+            _ACTIVITY,
+            {"session_id": "uuid", "event_seq": "bigint", "event_tag": "text"},
+            [(self._sql.uuid(key), line.seq, line.tag) for key, line in self._timelines.items() if line.moved],
+        )
+
+    def appended(self, at: datetime) -> dict[str, Appended]:
+        """What was written, by log key."""
+        logs: dict[str, Appended] = {}
+        for entry, seq, tag in self._rows:
+            epoch = self._timelines[entry.session].epoch
+            log = logs.setdefault(timeline_key(entry.session), Appended(epoch, []))
+            log.entries.append(Entry(seq, tag, _body(entry.type, entry.data, at)))
+        return logs
+
+    def heads(self) -> dict[str, int]:
+        """How far each log has come, for doorbells."""
+        return {timeline_key(entry.session): seq for entry, seq, _ in self._rows}
+
+    def facts(self) -> list[tuple[uuid.UUID, str, Any, int]]:
+        """Session, type, data and number of every written entry, for signals after commit."""
+        return [(entry.session, entry.type, orjson.loads(entry.data), seq) for entry, seq, _ in self._rows]
+
+    def _existing(self, sessions: set[uuid.UUID]) -> set[uuid.UUID]:
+        if not sessions:
+            return set()
+        keys = [self._sql.uuid(session) for session in sessions]
+        rows = self._sql.fetch(f"SELECT session_id FROM {_ACTIVITY} WHERE session_id IN ({marks(len(keys))})", keys)
+        return {self._sql.as_uuid(row[0]) for row in rows}
+
+    def _find_key(self, session: uuid.UUID, key: str) -> None:
+        timeline = self._timelines.get(session)
+        rows = self._sql.fetch(
+            f'SELECT seq, tag FROM {_EVENT} WHERE session_id = %s AND "key" = %s', [self._sql.uuid(session), key]
+        )
+        if rows and timeline is not None:
+            self._known[session, key] = Position(timeline.epoch, *rows[0])
+
+
+def append(statements: Statements, entries: Iterable[Record], *, at: datetime) -> TimelineLedger:
+    """Write entries in the caller's own transaction: for verbs that run singly."""
+    listed = list(entries)
+    ledger = TimelineLedger(statements)
+    ledger.load({entry.session for entry in listed}, wait=True)
+    for entry in listed:
+        ledger.decide(entry)
+    ledger.write(at)
+    return ledger
+
+
+def window(statements: Statements, session: uuid.UUID, asked: int | None) -> Window | None:
+    """What the log holds; one query, two if a client names an older place."""
+    rows = statements.fetch(
+        f"SELECT epoch, event_seq, event_tag, oldest_event FROM {_ACTIVITY} WHERE session_id = %s",
+        [statements.uuid(session)],
+    )
+    if not rows:
+        return None
+    epoch, head, tag, oldest = rows[0]
+    return Window(Position(epoch, head, tag), oldest, _tag_at(statements, session, asked, head))
+
+
+def _tag_at(statements: Statements, session: uuid.UUID, asked: int | None, head: int) -> str | None:
+    if asked is None or not 0 < asked < head:
+        return None
+    rows = statements.fetch(
+        f"SELECT tag FROM {_EVENT} WHERE session_id = %s AND seq = %s", [statements.uuid(session), asked]
+    )
+    return rows[0][0] if rows else None
+
+
+def read(statements: Statements, session: uuid.UUID, after: int, limit: int) -> list[Entry]:
+    """Entries after a number, oldest first."""
+    rows = statements.fetch(
+        f'SELECT seq, tag, "type", data, "at" FROM {_EVENT} WHERE session_id = %s AND seq > %s ORDER BY seq LIMIT %s',
+        [statements.uuid(session), after, limit],
+    )
+    return [_entry(row) for row in rows]
+
+
+def _entry(row: Row) -> Entry:
+    seq, tag, type_, data, at = row
+    return Entry(seq, tag, _body(type_, bytes(data), at))
+
+
+def _body(type_: str, data: bytes, at: Any) -> bytes:
+    return b'{"type":"%s","data":%s,"at":"%s"}' % (type_.encode(), data, _moment(at).encode())
+
+
+def _moment(at: Any) -> str:
+    return as_text(at) if isinstance(at, datetime) else at.replace(" ", "T").ljust(26, "0") + "Z"

@@ -1,0 +1,64 @@
+"""What clients ``send``: the application's handler runs once, and its effects are kept with the receipt or not at
+all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from typing import Any
+
+import orjson
+from django.db import connections, transaction
+
+from session_mgmt.actions import checking
+from session_mgmt.actions.clients import ClientLedger, Fence
+from session_mgmt.actions.outcome import Outcome, accepted, refused
+from session_mgmt.conf import settings
+from session_mgmt.documents import strict
+from session_mgmt.exceptions import HandlerFailed, NoHandler, SessionMgmtError, TemporaryError
+from session_mgmt.models import ClientSession, clock
+from session_mgmt.models.sql import Statements
+from session_mgmt.registry import registry
+
+logger = logging.getLogger("session_mgmt.messages")
+
+
+def receive(session: ClientSession, fence: Fence, data: Any) -> Outcome:
+    """Give a message to the application and store its answer; runs user code, so never on a lane.
+
+    The client's row is held meanwhile: what it sent after this waits. A handler that raises is undone and answered
+    with ``handler_failed``, unless it raises one of our own errors.
+    """
+    using = settings().database
+    with transaction.atomic(using=using):
+        clients = ClientLedger(Statements(connections[using]))
+        clients.load([fence], wait=True)
+        answer = clients.decide(fence)
+        if answer is not None:
+            return answer
+        outcome = _handle(using, session, data)
+        clients.settle(fence, outcome)
+        clients.write(clock.read(using))
+    return outcome
+
+
+def _handle(using: str, session: ClientSession, data: Any) -> Outcome:
+    if not registry.message_handlers:
+        return refused(NoHandler())
+    try:
+        with transaction.atomic(using=using):
+            answer = registry.message_handlers[-1](session, data)
+            return accepted(None, data=strict.check(answer, checking.document_limits()))
+    except TemporaryError:
+        raise
+    except SessionMgmtError as error:
+        return refused(error)
+    except Exception:
+        logger.exception("The message handler failed")
+        return refused(HandlerFailed())
+
+
+def digest(data: Any) -> bytes:
+    """What a repeated message must equal."""
+    return hashlib.sha256(b"send\0" + orjson.dumps(data)).digest()

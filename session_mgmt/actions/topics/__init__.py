@@ -1,0 +1,1 @@
+"""Topics: publish, follow and trim their logs."""

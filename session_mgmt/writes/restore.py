@@ -1,0 +1,67 @@
+"""Going back: restoring and clearing are ordinary new versions, and so go through the lane like every write."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from session_mgmt.actions import access, notify, outbox
+from session_mgmt.actions.outbox import Ticket
+from session_mgmt.actions.outcome import Outcome
+from session_mgmt.actions.state import bodies, history
+from session_mgmt.actions.state.stored_rows import Runner, here
+from session_mgmt.bridge.crossing import bridge
+from session_mgmt.documents import whole
+from session_mgmt.exceptions import DocumentNotFound, Unavailable
+from session_mgmt.models import StateRevision
+from session_mgmt.protocol.position import Position
+from session_mgmt.writes import verbs
+
+
+def restore(session: uuid.UUID, name: str, to: int | str) -> Position | Ticket:
+    """Make a document what it was at a version or under a label. Raises as ``restore_now``."""
+    if bridge().inside_transaction():
+        return _put(session, name, history.read(_row(session, name), to).data, StateRevision.Kind.RESTORE)
+    return _position(restore_now(session, name, to))
+
+
+def clear(session: uuid.UUID, name: str) -> Position | Ticket:
+    """Make a document ``{}``. Raises ``SessionMgmtError``."""
+    access.must_be_document(name)
+    if bridge().inside_transaction():
+        return _put(session, name, {}, StateRevision.Kind.CLEAR)
+    return _position(verbs.replace_now(session, name, whole.replacing({}), kind=StateRevision.Kind.CLEAR))
+
+
+def restore_now(
+    session: uuid.UUID, name: str, to: int | str, *, expected: Position | None = None, run: Runner = here
+) -> Outcome:
+    """As ``restore``, outside a transaction; ``expected`` and ``run`` as for ``writes.update_now``.
+
+    Raises ``DocumentNotFound``, ``NotFound`` where that version or label is gone, or ``StateUnreadable``.
+    """
+    fresh = history.replacement(_row(session, name), to, run=run)
+    return verbs.replace_now(session, name, fresh, expected=expected, kind=StateRevision.Kind.RESTORE)
+
+
+def _row(session: uuid.UUID, name: str) -> int:
+    row = bodies.find(bridge().using, session, name)
+    if row is None:
+        raise DocumentNotFound()
+    return row
+
+
+def _put(session: uuid.UUID, name: str, data: Any, kind: str) -> Ticket:
+    using = bridge().using
+    payload = {"kind": "data", "change": data, "as": str(kind)}
+    ticket = outbox.put(using, outbox.UPDATE, f"{session.hex}/{name}", payload, key=None)
+    notify.ring_outbox(using)
+    return ticket
+
+
+def _position(outcome: Outcome) -> Position:
+    if outcome.error is not None:
+        raise outcome.error
+    if outcome.position is None:
+        raise Unavailable()
+    return outcome.position
