@@ -77,7 +77,7 @@ class FrameTooLarge(RequestError):
 
 class UnsupportedMediaType(RequestError):
     number, name, status = 105, "unsupported_media_type", 415
-    message = "Send application/json in UTF-8, without content encoding."
+    message = "Send JSON in UTF-8, without content encoding."
 
 
 class NotFound(RequestError):
@@ -261,7 +261,7 @@ class DocumentLimit(StateError):
 
 class PreconditionFailed(StateError):
     number, name, status = 247, "precondition_failed", 412
-    message = "The document is not where If-Match or If-None-Match want it."
+    message = "The document is not at the required version."
 
 
 class TopicDenied(RequestError):

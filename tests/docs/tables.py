@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import re
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, fields
 from datetime import timedelta
@@ -37,11 +38,16 @@ _COMMON = {
 }
 
 
-def settings_table() -> str:
+def settings_list() -> str:
     from session_mgmt.conf import Settings
 
-    rows = [(f"`{f.name}`", _default(f), f.metadata["reason"]) for f in fields(Settings)]
-    return table(("setting", "default", "unit and reason"), rows)
+    return "".join(_item(f"`{f.name}` ({_default(f)})", f.metadata["reason"]) for f in fields(Settings))
+
+
+def _item(name: str, text: str) -> str:
+    """Return one list item, wrapped as prose is."""
+    words = f"{name}: {text}" if text else name
+    return textwrap.fill(words, 100, initial_indent="- ", subsequent_indent="  ", break_long_words=False) + "\n"
 
 
 def _default(setting: Field[Any]) -> str:
@@ -88,7 +94,7 @@ def commands_table() -> str:
 
 def _command(name: str) -> Iterator[str]:
     command = load_command_class("session_mgmt", name)
-    yield f"### {name}\n\n{command.help}\n"
+    yield f"### {name}\n\n{textwrap.fill(command.help, 100)}\n"
     rows = [(f"`{_call(action)}`", action.help or "") for action in _own(command.create_parser("manage.py", name))]
     yield table(("option", "effect"), rows)
 
@@ -119,7 +125,7 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "settings": settings_table,
+    "settings": settings_list,
     "errors": errors_table,
     "calls": calls_table,
     "commands": commands_table,
