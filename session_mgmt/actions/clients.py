@@ -57,7 +57,7 @@ class ClientLedger:
         self._clients: dict[int, _Client] = {}
         self._receipts: dict[tuple[int, int], tuple[bytes, bytes]] = {}
         self._new: list[tuple[int, int, bytes, bytes]] = []
-        self.held: set[int] = set()
+        self.locked: set[int] = set()
 
     def load(self, fences: Iterable[Fence], *, wait: bool) -> None:
         """Lock the clients and read the receipts that a repeated write may need."""
@@ -65,7 +65,7 @@ class ClientLedger:
         wanted = {fence.client for fence in claims}
         rows = self._sql.select_locked("id, generation, last_seq", _CLIENT, wanted, wait=wait)
         self._clients = {row[0]: _Client(row[1], row[2]) for row in rows}
-        self.held = self._sql_existing(wanted - self._clients.keys()) if not wait else set()
+        self.locked = self._sql_existing(wanted - self._clients.keys()) if not wait else set()
         repeated = {
             (fence.client, fence.seq)
             for fence in claims

@@ -1,8 +1,8 @@
 """One transaction for all writes that wait: load, decide, write, commit.
 
 Locks are taken in one order everywhere: sequencer, session, client, document, stream, each sorted by key, before
-anything is updated. Rows held by others are skipped and their members reported as held, so that one held row does not
-hold up the rest.
+anything is updated. Rows that others hold are skipped and their writes reported as locked, so that one such row does
+not hold up the rest.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from django.db import connections, transaction
 
 from session_mgmt.actions import outbox
 from session_mgmt.actions.clients import ClientLedger, Fence
-from session_mgmt.actions.outbox import Wish
+from session_mgmt.actions.outbox import OutboxEntry
 from session_mgmt.actions.outcome import Appended, Outcome, refused
 from session_mgmt.actions.state import bodies, prepare
 from session_mgmt.actions.state.ledger import Changed, DocumentLedger
@@ -39,7 +39,7 @@ DRAIN_LIMIT = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class Write:
     """One write of a group. An exception as ``work`` is a refusal decided outside, which still uses up its number."""
 
     work: Work
@@ -47,17 +47,17 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """Not decided: a row that the member needs is locked by somebody else."""
+class Locked:
+    """Not decided: a row that the write needs is locked by somebody else."""
 
 
-HELD = Held()
-Decision: TypeAlias = Outcome | Prepare | Held
+LOCKED = Locked()
+Decision: TypeAlias = Outcome | Prepare | Locked
 
 
 @dataclass(slots=True)
 class Group:
-    """What one transaction did: a decision for each member, and what to tell after commit."""
+    """What one transaction did: a decision for each write, and what to tell after commit."""
 
     decisions: list[Decision] = field(default_factory=list)
     appended: dict[str, Appended] = field(default_factory=dict)
@@ -68,8 +68,8 @@ class Group:
     committing: bool = False
 
 
-def execute(using: str, members: Sequence[Member], group: Group, *, wait: bool = False) -> None:
-    """Carry out all members, and what the outbox holds, in one transaction; fills ``group``.
+def execute(using: str, writes: Sequence[Write], group: Group, *, wait: bool = False) -> None:
+    """Carry out all writes, and what the outbox holds, in one transaction; fills ``group``.
 
     ``group.committing`` tells, if this raises, whether COMMIT may already have been sent: only before it may the
     group be run again.
@@ -79,56 +79,56 @@ def execute(using: str, members: Sequence[Member], group: Group, *, wait: bool =
         if wait:
             statements.limit_lock_wait(SLOW_LOCK_MILLISECONDS)
         at = clock.read(using)
-        wishes = outbox.take(statements, DRAIN_LIMIT)
-        drained = [_member_of(using, wish, at) for wish in wishes]
-        run = _Run(statements, at, [*drained, *members], wait=wait)
+        entries = outbox.take(statements, DRAIN_LIMIT)
+        drained = [_write_of(using, entry, at) for entry in entries]
+        run = _Run(statements, at, [*drained, *writes], wait=wait)
         run.decide()
         run.write()
-        _settle_wishes(statements, wishes, run.decisions)
-        group.decisions = run.decisions[len(wishes) :]
+        _settle_outbox(statements, entries, run.decisions)
+        group.decisions = run.decisions[len(entries) :]
         run.report(group)
-        group.drained = len(wishes)
+        group.drained = len(entries)
         group.committing = True
 
 
-def _member_of(using: str, wish: Wish, at: datetime) -> Member:
-    """A wish as a member. What cannot be one is refused, so that it blocks nobody."""
+def _write_of(using: str, entry: OutboxEntry, at: datetime) -> Write:
+    """Turn an outbox entry into a write. What cannot be one is refused, so that it blocks nobody."""
     try:
-        return Member(_work_of(using, wish, at))
+        return Write(_work_of(using, entry, at))
     except SessionMgmtError as error:
-        return Member(error)
+        return Write(error)
     except (AttributeError, KeyError, TypeError, ValueError):
-        logger.exception("Wish %d is not what was written", wish.id)
-        return Member(StateUnreadable())
+        logger.exception("Outbox entry %d is not what was written", entry.id)
+        return Write(StateUnreadable())
 
 
-def _work_of(using: str, wish: Wish, at: datetime) -> Work:
-    payload = wish.payload()
-    if wish.kind == "publish":
-        return Publication(wish.target, orjson.dumps(payload), wish.key)
-    session, _, name = wish.target.partition("/")
-    if wish.kind == "record":
-        return Record(uuid.UUID(session), name, orjson.dumps(payload), wish.key)
+def _work_of(using: str, entry: OutboxEntry, at: datetime) -> Work:
+    payload = entry.payload()
+    if entry.kind == "publish":
+        return Publication(entry.target, orjson.dumps(payload), entry.key)
+    session, _, name = entry.target.partition("/")
+    if entry.kind == "record":
+        return Record(uuid.UUID(session), name, orjson.dumps(payload), entry.key)
     document = bodies.ensure(using, uuid.UUID(session), name, most=settings().max_documents, at=at)
     absent = payload.get("if_absent", False)
-    update = prepare.blind(document, payload["kind"], payload["change"], key=wish.key, if_absent=absent)
+    update = prepare.blind(document, payload["kind"], payload["change"], key=entry.key, if_absent=absent)
     return replace(update, kind=payload["as"]) if "as" in payload else update
 
 
-def _settle_wishes(statements: Statements, wishes: list[Wish], decisions: list[Decision]) -> None:
+def _settle_outbox(statements: Statements, entries: list[OutboxEntry], decisions: list[Decision]) -> None:
     done, bad = [], []
-    for wish, decision in zip(wishes, decisions, strict=False):
+    for entry, decision in zip(entries, decisions, strict=False):
         if isinstance(decision, Outcome) and decision.error is None:
-            done.append(wish.id)
+            done.append(entry.id)
         elif isinstance(decision, Outcome) and decision.error is not None and _is_final(decision):
-            bad.append((wish.id, decision.error.name))
+            bad.append((entry.id, decision.error.name))
         elif isinstance(decision, Prepare):
-            bad.append((wish.id, "document_too_large"))
+            bad.append((entry.id, "document_too_large"))
     outbox.settle(statements, done, bad)
 
 
 def _is_final(decision: Outcome) -> bool:
-    """Whether a wish is set aside.
+    """Tell whether an entry is set aside.
 
     One that cannot be read is, until an operator has put the key back and clears its mark.
     """
@@ -138,8 +138,8 @@ def _is_final(decision: Outcome) -> bool:
 class _Run:
     """The ledgers of one transaction."""
 
-    def __init__(self, statements: Statements, at: datetime, members: list[Member], *, wait: bool) -> None:
-        self._at, self._members, self._wait = at, members, wait
+    def __init__(self, statements: Statements, at: datetime, writes: list[Write], *, wait: bool) -> None:
+        self._at, self._writes, self._wait = at, writes, wait
         self.decisions: list[Decision] = []
         self._clients = ClientLedger(statements)
         self._documents = DocumentLedger(statements, settings().max_document_bytes)
@@ -150,35 +150,35 @@ class _Run:
         self._load()
 
     def _load(self) -> None:
-        records = [m.work for m in self._members if isinstance(m.work, Record)]
-        guarded = {m.work.session for m in self._members if isinstance(m.work, Update) and m.work.session}
+        records = [m.work for m in self._writes if isinstance(m.work, Record)]
+        guarded = {m.work.session for m in self._writes if isinstance(m.work, Update) and m.work.session}
         self._timelines.load(
             {record.session for record in records} | guarded,
             wait=self._wait,
             keyed={(record.session, record.key) for record in records if record.key},
         )
-        self._clients.load((m.fence for m in self._members if m.fence), wait=self._wait)
-        self._documents.load((m.work for m in self._members if isinstance(m.work, Update)), wait=self._wait)
-        publications = [m.work for m in self._members if isinstance(m.work, Publication)]
+        self._clients.load((m.fence for m in self._writes if m.fence), wait=self._wait)
+        self._documents.load((m.work for m in self._writes if isinstance(m.work, Update)), wait=self._wait)
+        publications = [m.work for m in self._writes if isinstance(m.work, Publication)]
         if publications:
             self._streams.load(publications, at=self._at, wait=self._wait)
 
     def decide(self) -> None:
-        for member in self._members:
-            self.decisions.append(self._decide(member))
+        for write in self._writes:
+            self.decisions.append(self._decide(write))
 
-    def _decide(self, member: Member) -> Decision:
-        fence = member.fence
-        if self._is_held(member):
+    def _decide(self, write: Write) -> Decision:
+        fence = write.fence
+        if self._is_locked(write):
             if fence:
                 self._waiting_clients.add(fence.client)
-            return HELD
+            return LOCKED
         if fence and fence.client in self._unprepared:
             return refused(SeqGap(expected=self._unprepared[fence.client]))
         answer = self._clients.decide(fence) if fence else None
         if answer is not None:
             return answer
-        decision = self._decide_work(member)
+        decision = self._decide_work(write)
         if fence and isinstance(decision, Outcome):
             self._clients.settle(fence, decision)
         elif fence:
@@ -186,12 +186,12 @@ class _Run:
             self._unprepared[fence.client] = fence.seq
         return decision
 
-    def _decide_work(self, member: Member) -> Outcome | Prepare:
-        match member.work:
+    def _decide_work(self, write: Write) -> Outcome | Prepare:
+        match write.work:
             case Update(session=session) if session is not None and not self._timelines.is_live(session):
                 return refused(SessionTerminated())
             case Update() as update:
-                return self._documents.decide(update, member.fence)
+                return self._documents.decide(update, write.fence)
             case Publication() as publication:
                 return self._streams.decide(publication)
             case Record() as record:
@@ -199,17 +199,17 @@ class _Run:
             case error:
                 return refused(error)
 
-    def _is_held(self, member: Member) -> bool:
-        fence = member.fence
-        if fence and (fence.client in self._clients.held or fence.client in self._waiting_clients):
+    def _is_locked(self, write: Write) -> bool:
+        fence = write.fence
+        if fence and (fence.client in self._clients.locked or fence.client in self._waiting_clients):
             return True
-        match member.work:
+        match write.work:
             case Update(document=document, session=session):
-                return document in self._documents.held or session in self._timelines.held
+                return document in self._documents.locked or session in self._timelines.locked
             case Publication(topic=topic):
-                return topic in self._streams.held
+                return topic in self._streams.locked
             case Record(session=session):
-                return session in self._timelines.held
+                return session in self._timelines.locked
         return False
 
     def write(self) -> None:

@@ -23,7 +23,7 @@ _OUTBOX = "session_mgmt_outbox"
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class OutboxEntry:
     """One row: ``payload()`` is JSON whose shape depends on ``kind``."""
 
     id: int
@@ -33,13 +33,13 @@ class Wish:
     key: str | None
 
     def payload(self) -> Any:
-        """What is wished. Raises ``StateUnreadable``: one wish that cannot be read must not hold up the others."""
+        """Return the content. Raises ``StateUnreadable``: one entry that cannot be read must not hold up the others."""
         try:
             return orjson.loads(
                 opened(self.id, self.target, self.key, self.stored) if self.kind == UPDATE else self.stored
             )
         except orjson.JSONDecodeError as error:
-            raise StateUnreadable("A wish is no JSON.") from error
+            raise StateUnreadable("An outbox entry is no JSON.") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Ticket:
 
 
 def put(using: str, kind: str, target: str, payload: Any, *, key: str | None) -> Ticket:
-    """Write one wish into the caller's transaction; blocks nobody."""
+    """Write one entry into the caller's transaction; blocks nobody."""
     body = orjson.dumps(payload)
     is_private = kind == UPDATE and _is_private(using, target)
     row = Outbox(kind=kind, target=target, payload=b"" if is_private else body, key=key, created_at=Now())
@@ -65,7 +65,7 @@ def put(using: str, kind: str, target: str, payload: Any, *, key: str | None) ->
 
 
 def _is_private(using: str, target: str) -> bool:
-    """Whether a wish is sealed: always where documents become encrypted, else if its own document is."""
+    """Tell whether an entry is sealed: always where documents become encrypted, else if its own document is."""
     now = settings()
     if now.encrypt_state or not now.state_keys:
         return bool(now.encrypt_state)
@@ -75,7 +75,7 @@ def _is_private(using: str, target: str) -> bool:
 
 
 def sealed(ring: Keyring, id_: int, target: str, key: str | None, body: bytes) -> bytes:
-    """A wish's payload as its row stores it, for this row and no other."""
+    """Seal the payload of an entry, for this row and no other."""
     return vaults.seal_row(ring, vaults.OUTBOX, _owner(target, key), id_, body)
 
 
@@ -88,8 +88,8 @@ def _owner(target: str, key: str | None) -> bytes:
     return orjson.dumps([target, key])
 
 
-def take(statements: Statements, limit: int) -> list[Wish]:
-    """The oldest wishes, under the sequencer's lock if there are any.
+def take(statements: Statements, limit: int) -> list[OutboxEntry]:
+    """Take the oldest entries, under the sequencer's lock if there are any.
 
     The second SELECT is a statement of its own: under READ COMMITTED it sees what a drain, for which the lock was
     waited, has taken away. One statement that locks and reads would work on rows that are already gone.
@@ -100,7 +100,7 @@ def take(statements: Statements, limit: int) -> list[Wish]:
     rows = statements.fetch(
         f"SELECT id, kind, target, payload, \"key\" FROM {_OUTBOX} WHERE refused = '' ORDER BY id LIMIT %s", [limit]
     )
-    return [Wish(row[0], row[1], row[2], bytes(row[3]), row[4]) for row in rows]
+    return [OutboxEntry(row[0], row[1], row[2], bytes(row[3]), row[4]) for row in rows]
 
 
 def settle(statements: Statements, done: list[int], refused: list[tuple[int, str]]) -> None:

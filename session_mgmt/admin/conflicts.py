@@ -121,7 +121,7 @@ class StateConflictAdmin(ContentAdmin):
 
     def _shown(self, request: HttpRequest, row: StateConflict, **more: Any) -> HttpResponse:
         record = conflicts.read(row.document_id, row.pk)
-        now = inspection.standing(row.document_id, record["path"], run=bridge().heavy_now)
+        now = inspection.standing(row.document_id, record["path"], run=bridge().run_in_worker)
         names = (
             ("base", gettext("Before")),
             ("server", gettext("Kept: the server's")),

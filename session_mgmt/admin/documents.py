@@ -117,7 +117,7 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
         )
         facts = {"facts": _facts(row), "checkpoints": history.checkpoints(row.pk)}
         try:
-            look = inspection.look(row.pk, version, place=place, skip=skip, run=bridge().heavy_now)
+            look = inspection.look(row.pk, version, place=place, skip=skip, run=bridge().run_in_worker)
             seen = {**self._drawn(request, row, look), "waiting": _waiting(row)}
         except StateUnreadable as error:
             seen = {**content.problem(error), "version": row.version if version is None else version}
@@ -150,7 +150,7 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
         version = content.number(request.POST.get("version"))
         version = row.version if version is None else version
         self.note(request, "read_state", row.session_id, document=row.name, version=version)
-        hits = inspection.find(row.pk, version, text, run=bridge().heavy_now)
+        hits = inspection.find(row.pk, version, text, run=bridge().run_in_worker)
         link = partial(tree.place_link, self.address("change", row), version)
         lines = [
             (node, show.place(node.path), link(node.place if node.is_container else node.place[:-1], 0))
@@ -164,7 +164,7 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
         version = content.number(request.GET.get("version"))
         version = row.version if version is None else version
         self.note(request, "read_state", row.session_id, document=row.name, version=version, whole=True)
-        _, raw = history.read_raw(row.pk, version, run=bridge().heavy_now)
+        _, raw = history.read_raw(row.pk, version, run=bridge().run_in_worker)
         headers = {"Content-Disposition": "attachment; filename=document.json", "Cache-Control": "no-store"}
         return HttpResponse(raw, content_type="application/json", headers=headers)
 

@@ -79,7 +79,7 @@ class PastPages(ContentAdmin):
         """``from`` a version, or ``moment``, beside version ``to``, or beside the document as it is now."""
         then, now = _then(request, row), content.number(request.GET.get("to"))
         self.note(request, "compare_state", row.session_id, document=row.name, versions=[then, now])
-        pair = inspection.compare(row.pk, then, now, run=bridge().heavy_now)
+        pair = inspection.compare(row.pk, then, now, run=bridge().run_in_worker)
         is_head = pair.second == pair.head.offset
         context = {
             "title": _("Compare versions of %s") % row.name,
@@ -135,7 +135,7 @@ def _place(line: Line) -> str:
 
 
 def _restored(row: StateDocument, to: int, seen: Position) -> Position:
-    outcome = restore.restore_now(row.session_id, row.name, to, expected=seen, run=bridge().heavy_now)
+    outcome = restore.restore_now(row.session_id, row.name, to, expected=seen, run=bridge().run_in_worker)
     if outcome.error is not None or outcome.position is None:
         raise outcome.error or Conflict()
     return outcome.position

@@ -40,7 +40,7 @@ class UpkeepPages(ContentAdmin):
             return self.back(request, row, f"{error} ({error.name})", messages.ERROR)
 
     def _persist(self, request: HttpRequest, row: StateDocument) -> str:
-        kept = history.persist(row.pk, request.POST.get("label", "").strip() or None, run=bridge().heavy_now)
+        kept = history.persist(row.pk, request.POST.get("label", "").strip() or None, run=bridge().run_in_worker)
         self.note(request, "persist_state", row.session_id, document=row.name, **kept)
         return _("Version %(version)d is kept as %(label)s.") % kept
 
@@ -52,7 +52,7 @@ class UpkeepPages(ContentAdmin):
         return _("The label was given up.")
 
     def _compact(self, request: HttpRequest, row: StateDocument) -> str:
-        gone = compaction.compact(row.pk, run=bridge().heavy_now)
+        gone = compaction.compact(row.pk, run=bridge().run_in_worker)
         self.note(request, "compact_state", row.session_id, document=row.name, revisions=gone)
         return _("Compacted: %d old versions went.") % gone
 

@@ -51,7 +51,7 @@ class DocumentViewSet(ApiViewSet):
         if is_known(request, head):
             return Response(status=304, headers={"ETag": etag(head)})
         limit = settings().max_document_bytes * 2
-        position, _, raw = bodies.load_raw(bridge().using, row.pk, limit=limit, run=bridge().heavy_now)
+        position, _, raw = bodies.load_raw(bridge().using, row.pk, limit=limit, run=bridge().run_in_worker)
         return Response(_client_state(row, position, raw), headers={"ETag": etag(position)})
 
     @describe(
@@ -67,7 +67,7 @@ class DocumentViewSet(ApiViewSet):
         kind, value = change.pop("kind"), change.pop("change")
         wanted = conditions(request, change.pop("key", None))
         asked = updates.digest(name, kind, value, change.get("strategy")) if wanted.key else None
-        terms = {**wanted.terms(asked), "run": bridge().heavy_now, **change}
+        terms = {**wanted.terms(asked), "run": bridge().run_in_worker, **change}
         return written(verbs.update_now(found.pk, _checked(name), kind, value, **terms), wanted)
 
     @describe("Replace a document: the body is the document", body=NothingForm, answer="As for PATCH.")
@@ -97,8 +97,8 @@ class DocumentViewSet(ApiViewSet):
         found, name = self.live_session(pk), _checked(name)
         asked = self.form(SyncForm)
         changes = _pending(asked["pending"]) if "pending" in asked else None
-        outcomes = offline.carry_out(found.pk, name, changes or (), run=bridge().heavy_now)
-        answer = lookup.sync(found.pk, name, asked.get("position"), run=bridge().heavy_now)
+        outcomes = offline.carry_out(found.pk, name, changes or (), run=bridge().run_in_worker)
+        answer = lookup.sync(found.pk, name, asked.get("position"), run=bridge().run_in_worker)
         told = {} if changes is None else {"results": [orjson.Fragment(outcome.body) for outcome in outcomes]}
         return Response({**answer, **told})
 
@@ -111,7 +111,7 @@ class DocumentViewSet(ApiViewSet):
         found = self.live_session(pk)
         self.form(NothingForm)
         row = self._row(found, name)
-        lookup.compress(row.pk, run=bridge().heavy_now)
+        lookup.compress(row.pk, run=bridge().run_in_worker)
         return Response(lookup.sizes(self._row(found, name)))
 
     def _row(self, session: ClientSession, name: str) -> StateDocument:
@@ -145,7 +145,7 @@ def _prepared(raw: bytes, most: int) -> Replacement:
     """A whole document made ready, in another process if it is large."""
     try:
         if len(raw) > HEAVY:
-            return bridge().heavy_now(whole.replacement, raw, checking.document_limits(), most)
+            return bridge().run_in_worker(whole.replacement, raw, checking.document_limits(), most)
         return whole.replacement(raw, checking.document_limits(), most)
     except DocumentError as error:
         raise checking.translate_error(error) from error

@@ -52,7 +52,7 @@ class HistoryViewSet(DocumentViewSet):
     @describe("A document as it was", answer="`version`, `position`, `data`.")
     def version(self, request: Request, pk: str, name: str, version: str) -> Response:
         row = self._row(self.live_session(pk), name)
-        position, raw = history.read_raw(row.pk, _version(version), run=bridge().heavy_now)
+        position, raw = history.read_raw(row.pk, _version(version), run=bridge().run_in_worker)
         told = {"version": position.offset, "position": position.as_json(), "data": orjson.Fragment(raw)}
         return Response(told)
 
@@ -63,7 +63,7 @@ class HistoryViewSet(DocumentViewSet):
         if first is None:
             raise InvalidField("Give from.", field="from")
         to = row.version if second is None else second
-        return Response({"from": first, "to": to, "patch": history.diff(row.pk, first, to, run=bridge().heavy_now)})
+        return Response({"from": first, "to": to, "patch": history.diff(row.pk, first, to, run=bridge().run_in_worker)})
 
     @describe("The versions kept under a label", answer="`results`: label, version, at.")
     def checkpoints(self, request: Request, pk: str, name: str) -> Response:
@@ -73,12 +73,12 @@ class HistoryViewSet(DocumentViewSet):
     def persist(self, request: Request, pk: str, name: str) -> Response:
         found = self.live_session(pk)
         label = self.form(LabelForm).get("label")
-        return Response(history.persist(self._row(found, name).pk, label, run=bridge().heavy_now))
+        return Response(history.persist(self._row(found, name).pk, label, run=bridge().run_in_worker))
 
     @describe("The document as it was under a label", answer="`label`, `version`, `position`, `data`.")
     def labelled(self, request: Request, pk: str, name: str, label: str) -> Response:
         row = self._row(self.live_session(pk), name)
-        position, raw = history.read_raw(row.pk, history.version_of(row.pk, label), run=bridge().heavy_now)
+        position, raw = history.read_raw(row.pk, history.version_of(row.pk, label), run=bridge().run_in_worker)
         told = {"version": position.offset, "position": position.as_json(), "data": orjson.Fragment(raw)}
         return Response({"label": label, **told})
 
@@ -97,7 +97,7 @@ class HistoryViewSet(DocumentViewSet):
         row = self._row(found, name)
         to = asked["label"] if "label" in asked else asked["version"]
         expected = expected_position(request)
-        return written(restore.restore_now(found.pk, row.name, to, expected=expected, run=bridge().heavy_now))
+        return written(restore.restore_now(found.pk, row.name, to, expected=expected, run=bridge().run_in_worker))
 
 
 def _number(request: Request, name: str) -> int | None:

@@ -19,12 +19,12 @@ from asgiref.sync import sync_to_async
 from django.db import InterfaceError, OperationalError, connections, transaction
 
 from session_mgmt.actions import group_commit, notify
-from session_mgmt.actions.group_commit import Decision, Group, Member
+from session_mgmt.actions.group_commit import Decision, Group, Write
 from session_mgmt.actions.outcome import refused
-from session_mgmt.actions.state.prepare import Held
+from session_mgmt.actions.state.prepare import HeadCache
 from session_mgmt.backends import doorbell
 from session_mgmt.backends.doorbell import Listener, RemoteListener, is_shared
-from session_mgmt.bridge.lane import Lane, Sink, Waiting
+from session_mgmt.bridge.lane import Lane, QueuedWrite, Sink
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import Busy, Unavailable
 from session_mgmt.heads import Recent
@@ -35,7 +35,7 @@ R = TypeVar("R")
 
 WRITE_TIMEOUT = 30.0
 QUEUE_PER_THREAD = 500
-_MOST_HELD = 10_000
+_CACHED_HEADS = 10_000
 
 
 class Bridge:
@@ -48,7 +48,7 @@ class Bridge:
         self._gate: AbstractContextManager[Any] = threading.RLock() if self._is_sqlite() else nullcontext()
         self._reads = ThreadPoolExecutor(settings().read_threads, thread_name_prefix="session_mgmt-read")
         self._control = ThreadPoolExecutor(1, thread_name_prefix="session_mgmt-control")
-        self.held: Held = Recent(_MOST_HELD)
+        self.head_cache: HeadCache = Recent(_CACHED_HEADS)
         self._heavy: ProcessPoolExecutor | None = None
         self._heavy_lock = threading.Lock()
         self._waiting = 0
@@ -64,7 +64,7 @@ class Bridge:
         """Hear the doorbells of this process, on whatever thread rings; returns the way to stop."""
         return doorbell().listen(listener)
 
-    def ears(self, heard: Listener) -> RemoteListener | None:
+    def remote_listener(self, heard: Listener) -> RemoteListener | None:
         """Hear the doorbells of other processes, if the channel layer reaches them."""
         return RemoteListener(heard) if is_shared() else None
 
@@ -95,7 +95,7 @@ class Bridge:
         except BrokenProcessPool as error:
             raise Unavailable(retry_after=1.0) from error
 
-    def heavy_now(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    def run_in_worker(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """The sync face of ``heavy``, for edges that run in threads."""
         try:
             return self._start_heavy(partial(work, *args, **kwargs)).result(WRITE_TIMEOUT)
@@ -151,35 +151,35 @@ class Bridge:
 
     # -- hot writes ------------------------------------------------------------------------------------------------
 
-    def submit(self, member: Member, token: Any, sink: Sink) -> bool:
+    def submit(self, write: Write, token: Any, sink: Sink) -> bool:
         """Queue a write on the lane; ``sink`` is called on the lane's thread. False: the queue is full."""
         if self.inline:
-            self._execute_inline(Waiting(member, token, sink))
+            self._execute_inline(QueuedWrite(write, token, sink))
             return True
-        return self.lane.submit(Waiting(member, token, sink))
+        return self.lane.submit(QueuedWrite(write, token, sink))
 
-    def write(self, member: Member) -> Decision:
+    def write(self, write: Write) -> Decision:
         """Write now and wait for the answer; for sync code outside transactions."""
         answer: Future[Decision] = Future()
-        if not self.submit(member, answer, _resolve):
+        if not self.submit(write, answer, _resolve):
             return refused(Busy(retry_after=1.0))
         return answer.result(WRITE_TIMEOUT)
 
-    async def awrite(self, member: Member) -> Decision:
+    async def awrite(self, write: Write) -> Decision:
         """Write now and await the answer."""
         answer: Future[Decision] = Future()
-        if not self.submit(member, answer, _resolve):
+        if not self.submit(write, answer, _resolve):
             return refused(Busy(retry_after=1.0))
         return await asyncio.wait_for(asyncio.wrap_future(answer), WRITE_TIMEOUT)
 
-    def _execute_inline(self, waiting: Waiting) -> None:
+    def _execute_inline(self, queued: QueuedWrite) -> None:
         if threading.current_thread() is threading.main_thread():
-            _on_this_thread(lambda: self.lane.execute([waiting], wait=True))
+            _on_this_thread(lambda: self.lane.execute([queued], wait=True))
         else:
-            self.lane.execute([waiting], wait=True)
+            self.lane.execute([queued], wait=True)
 
     def drain(self) -> int:
-        """Carry out what the outbox holds, on the calling thread; returns how many wishes it was. For commands, tasks
+        """Carry out what the outbox holds, on the calling thread; returns how many entries it was. For commands, tasks
         and tests.
         """
         total = 0

@@ -2,7 +2,7 @@
 transaction.
 
 Writes that wait for a commit go into one transaction together (measured: 24 to 27 times the acknowledged updates). A
-row held by somebody else sends its member to a slow lane, which waits for locks; a failing member is refused alone.
+row locked by somebody else sends its write to a slow lane, which waits for locks; a failing write is refused alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError, OperationalError, connections
 
 from session_mgmt.actions import group_commit, notify
-from session_mgmt.actions.group_commit import Decision, Group, Held, Member
+from session_mgmt.actions.group_commit import Decision, Group, Locked, Write
 from session_mgmt.actions.outcome import refused
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import Busy, Unavailable
@@ -30,10 +30,10 @@ ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Waiting:
-    """A member in the queue; ``token`` comes back to ``sink`` with the decision."""
+class QueuedWrite:
+    """A write in the queue; ``token`` comes back to ``sink`` with the decision."""
 
-    member: Member
+    write: Write
     token: Any
     sink: Sink
 
@@ -47,31 +47,31 @@ class Lane:
         # One lock, two places to wait: a thread that is woken for what concerns the other one costs a switch per write.
         lock = threading.RLock()
         self._condition, self._slow_condition = threading.Condition(lock), threading.Condition(lock)
-        self._fast: deque[Waiting] = deque()
-        self._slow: deque[Waiting] = deque()
+        self._fast: deque[QueuedWrite] = deque()
+        self._slow: deque[QueuedWrite] = deque()
         self._slow_clients: Counter[int] = Counter()
         self._nudged = self._stopping = False
         self._threads: list[threading.Thread] = []
         self.batches = self.written = 0
 
     def listen(self, sink: Sink) -> Callable[[], None]:
-        """Call ``sink`` with what every transaction appended, before its members are answered; returns the way to
+        """Call ``sink`` with what every transaction appended, before its writes are answered; returns the way to
         stop.
         """
         self._listeners.append(sink)
         return lambda: self._listeners.remove(sink) if sink in self._listeners else None
 
-    def submit(self, waiting: Waiting) -> bool:
+    def submit(self, queued: QueuedWrite) -> bool:
         """Queue a write; False when the queue is full."""
         with self._condition:
             if len(self._fast) + len(self._slow) >= settings().lane_queue:
                 return False
-            fence = waiting.member.fence
+            fence = queued.write.fence
             slow = fence is not None and self._slow_clients[fence.client] > 0
             if slow and fence is not None:
                 self._slow_clients[fence.client] += 1
             queue = self._slow if slow else self._fast
-            queue.append(waiting)
+            queue.append(queued)
             if len(queue) == 1:
                 self._wake()
         return True
@@ -114,7 +114,7 @@ class Lane:
         finally:
             connections[self._using].close()
 
-    def _next(self, queue: deque[Waiting], wait: bool) -> list[Waiting] | None:
+    def _next(self, queue: deque[QueuedWrite], wait: bool) -> list[QueuedWrite] | None:
         """Everything that waits, up to the batch size; ``None`` to stop."""
         condition = self._slow_condition if wait else self._condition
         with condition:
@@ -125,7 +125,7 @@ class Lane:
                 self._nudged = False
             return [queue.popleft() for _ in range(min(len(queue), settings().lane_batch))]
 
-    def _carry_out(self, batch: list[Waiting], *, wait: bool) -> None:
+    def _carry_out(self, batch: list[QueuedWrite], *, wait: bool) -> None:
         try:
             self.execute(batch, wait=wait)
         except Exception:
@@ -133,18 +133,18 @@ class Lane:
         finally:
             if wait:
                 with self._condition:
-                    self._slow_clients.subtract(w.member.fence.client for w in batch if w.member.fence)
+                    self._slow_clients.subtract(w.write.fence.client for w in batch if w.write.fence)
                     self._slow_clients += Counter()
 
-    def execute(self, batch: Sequence[Waiting], *, wait: bool = False) -> None:
-        """Write a batch and answer its members."""
+    def execute(self, batch: Sequence[QueuedWrite], *, wait: bool = False) -> None:
+        """Write a batch and answer its writes."""
         group, decisions = self._attempt(batch, wait=wait)
         self.batches += 1
         self.written += len(batch)
-        answered: list[tuple[Waiting, Decision]] = [
-            (waiting, d) for waiting, d in zip(batch, decisions, strict=True) if not isinstance(d, Held)
+        answered: list[tuple[QueuedWrite, Decision]] = [
+            (queued, d) for queued, d in zip(batch, decisions, strict=True) if not isinstance(d, Locked)
         ]
-        self._requeue([waiting for waiting, d in zip(batch, decisions, strict=True) if isinstance(d, Held)])
+        self._requeue([queued for queued, d in zip(batch, decisions, strict=True) if isinstance(d, Locked)])
         self._answer(group, answered)
         self.tell(group, local=False)
         if group.drained >= group_commit.DRAIN_LIMIT:
@@ -158,44 +158,44 @@ class Lane:
         notify.send_events(group.facts)
         notify.send_changes(group.changed)
 
-    def _answer(self, group: Group, answered: list[tuple[Waiting, Decision]]) -> None:
+    def _answer(self, group: Group, answered: list[tuple[QueuedWrite, Decision]]) -> None:
         by_sink: dict[Sink, list[tuple[Any, Decision]]] = {sink: [] for sink in self._listeners}
-        for waiting, decision in answered:
-            by_sink.setdefault(waiting.sink, []).append((waiting.token, decision))
+        for queued, decision in answered:
+            by_sink.setdefault(queued.sink, []).append((queued.token, decision))
         for sink, results in by_sink.items():
             try:
                 sink(group, results)
             except Exception:
                 logger.exception("A sink of the lane failed")
 
-    def _requeue(self, held: list[Waiting]) -> None:
-        """Send members to the slow lane, and behind them what their clients have sent meanwhile: on the fast lane it
+    def _requeue(self, locked: list[QueuedWrite]) -> None:
+        """Send writes to the slow lane, and behind them what their clients have sent meanwhile: on the fast lane it
         would overtake them, and be refused by ``seq_gap``.
         """
-        if not held:
+        if not locked:
             return
-        clients = {waiting.member.fence.client for waiting in held if waiting.member.fence}
-        late = set(held)
+        clients = {queued.write.fence.client for queued in locked if queued.write.fence}
+        late = set(locked)
         with self._condition:
-            queued = list(self._fast)
+            behind = list(self._fast)
             self._fast.clear()
-            for waiting in [*held, *queued]:
-                fence = waiting.member.fence
-                if waiting in late or (fence and fence.client in clients):
+            for queued in [*locked, *behind]:
+                fence = queued.write.fence
+                if queued in late or (fence and fence.client in clients):
                     if fence:
                         self._slow_clients[fence.client] += 1
-                    self._slow.append(waiting)
+                    self._slow.append(queued)
                 else:
-                    self._fast.append(waiting)
+                    self._fast.append(queued)
             self._notify()
 
-    def _attempt(self, batch: Sequence[Waiting], *, wait: bool) -> tuple[Group, list[Decision]]:
+    def _attempt(self, batch: Sequence[QueuedWrite], *, wait: bool) -> tuple[Group, list[Decision]]:
         """Run the transaction; retry what may be retried, and part a failing batch until the culprit is alone."""
         for attempt in range(ATTEMPTS):
             group = Group()
             try:
                 with self._gate:
-                    group_commit.execute(self._using, [waiting.member for waiting in batch], group, wait=wait)
+                    group_commit.execute(self._using, [queued.write for queued in batch], group, wait=wait)
                 return group, group.decisions
             except (OperationalError, InterfaceError) as error:
                 connections[self._using].close()
@@ -215,7 +215,7 @@ class Lane:
             return Group(), [refused(Busy(retry_after=1.0)) for _ in batch]
         return self._part(batch, wait=wait)
 
-    def _part(self, batch: Sequence[Waiting], *, wait: bool) -> tuple[Group, list[Decision]]:
+    def _part(self, batch: Sequence[QueuedWrite], *, wait: bool) -> tuple[Group, list[Decision]]:
         if len(batch) <= 1:
             return Group(), [refused(Unavailable()) for _ in batch]
         half = len(batch) // 2
@@ -223,15 +223,15 @@ class Lane:
         second, late = self._attempt(batch[half:], wait=wait)
         return _joined(first, second), [*early, *late]
 
-    def _after_unknown_commit(self, batch: Sequence[Waiting]) -> tuple[Group, list[Decision]]:
+    def _after_unknown_commit(self, batch: Sequence[QueuedWrite]) -> tuple[Group, list[Decision]]:
         """COMMIT was sent and no answer came. Numbered and keyed writes are run again, and their receipts and keys
         say what happened; for others nobody can tell, and they are told so.
         """
-        sure = [waiting for waiting in batch if waiting.member.fence or getattr(waiting.member.work, "key", None)]
+        sure = [queued for queued in batch if queued.write.fence or getattr(queued.write.work, "key", None)]
         group, decisions = self._attempt(sure, wait=True) if sure else (Group(), [])
         answers = iter(decisions)
         unknown = refused(Unavailable("The database did not say whether this was written.", unknown=True))
-        return group, [next(answers) if waiting in sure else unknown for waiting in batch]
+        return group, [next(answers) if queued in sure else unknown for queued in batch]
 
 
 def _joined(first: Group, second: Group) -> Group:

@@ -237,7 +237,7 @@ class Following:
         limit = settings().max_document_bytes * 2
         assert self.log.id is not None  # only documents have snapshots, and each is a row
         position, name, data = await bridge().read(
-            bodies.load_raw, settings().database, self.log.id, limit=limit, run=bridge().heavy_now
+            bodies.load_raw, settings().database, self.log.id, limit=limit, run=bridge().run_in_worker
         )
         head = {"type": "snapshot", "log": self.log.name, "position": position.as_json(), "reason": str(reason)}
         url = self._connection.document_url(name) if len(data) > settings().max_frame_bytes else None

@@ -49,16 +49,18 @@ class Hub:
             bridge().lane.listen(self.from_lane),
             bridge().listen(self._from_doorbell),
         ]
-        self._ears = bridge().ears(self._heard)
-        self._tasks = [self._loop.create_task(self._ears.run(), name="doorbell")] if self._ears else []
+        self._remote_listener = bridge().remote_listener(self._heard)
+        self._tasks = (
+            [self._loop.create_task(self._remote_listener.run(), name="doorbell")] if self._remote_listener else []
+        )
         self.draining = False
         self.rounds = Rounds(self)
         self.join_control()
 
     def join_control(self) -> None:
-        if self._ears:
-            self._tasks.append(self._loop.create_task(self._ears.join(notify.CONTROL), name="join control"))
-            self._tasks.append(self._loop.create_task(self._ears.join(notify.OUTBOX), name="join outbox"))
+        if self._remote_listener:
+            self._tasks.append(self._loop.create_task(self._remote_listener.join(notify.CONTROL), name="join control"))
+            self._tasks.append(self._loop.create_task(self._remote_listener.join(notify.OUTBOX), name="join outbox"))
 
     # -- connections -----------------------------------------------------------------------------------------------
 
@@ -101,8 +103,8 @@ class Hub:
         return feed
 
     async def _open(self, feed: Feed) -> None:
-        if self._ears:
-            await self._ears.join(feed.row.key)
+        if self._remote_listener:
+            await self._remote_listener.join(feed.row.key)
         feed.catch_up()
 
     def unfollow(self, feed: Feed) -> None:
@@ -117,8 +119,8 @@ class Hub:
             if feed.following == 0 and feed.idle_since is not None and feed.idle_since < limit:
                 del self.feeds[key]
                 feed.stop()
-                if self._ears:
-                    await self._ears.leave(key)
+                if self._remote_listener:
+                    await self._remote_listener.leave(key)
 
     # -- what has happened -----------------------------------------------------------------------------------------
 

@@ -159,4 +159,4 @@ class Rounds:
 
 
 def _snapshot(document: int) -> None:
-    compaction.compact_lagging(document, run=bridge().heavy_now)
+    compaction.compact_lagging(document, run=bridge().run_in_worker)

@@ -13,7 +13,7 @@ import orjson
 
 from session_mgmt.actions import access, checking
 from session_mgmt.actions.clients import Fence
-from session_mgmt.actions.group_commit import Decision, Member, Work
+from session_mgmt.actions.group_commit import Decision, Work, Write
 from session_mgmt.actions.outcome import Outcome, refused
 from session_mgmt.actions.state import bodies, prepare, updates
 from session_mgmt.actions.state.updates import Prepare
@@ -130,7 +130,7 @@ class Writes:
         self._in_flight += 1
         self._idle.clear()
         sent = bridge().submit(
-            Member(work, self._fence(frame)), (self._connection, frame), self._connection.hub.from_lane
+            Write(work, self._fence(frame)), (self._connection, frame), self._connection.hub.from_lane
         )
         if not sent:
             self.answered(frame, refused(Busy(retry_after=1.0)))
@@ -218,7 +218,7 @@ class Writes:
         """Compute the change from the document; again if the document moves meanwhile."""
         for _ in range(PREPARATIONS):
             work = await self._prepared(frame, way)
-            decision = await bridge().awrite(Member(work, self._fence(frame)))
+            decision = await bridge().awrite(Write(work, self._fence(frame)))
             if isinstance(decision, Outcome):
                 self._answer(frame, decision)
                 return
@@ -229,7 +229,7 @@ class Writes:
         terms = {**self._terms(frame), "client": self._connection.attachment.client, "replaced": frame.replaced}
         document = self._documents[frame.doc]
         try:
-            heavy = bridge().heavy_now
+            heavy = bridge().run_in_worker
             return await bridge().read(verbs.prepared, way, document, frame.kind, frame.change, run=heavy, **terms)
         except SessionMgmtError as error:
             if error.temporary:

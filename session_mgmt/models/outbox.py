@@ -9,7 +9,7 @@ from session_mgmt.models.moments import MomentField
 
 
 class Outbox(models.Model):
-    """One wish, in the order of its transaction.
+    """One outbox entry, in the order of its transaction.
 
     No foreign key, no unique key, no lock: a row beside a lock would let a long or crossing transaction of the
     project block ours, or deadlock with it. ``refused`` keeps a row that cannot be carried out from blocking the

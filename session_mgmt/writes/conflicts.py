@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import replace
 
-from session_mgmt.actions.group_commit import Member
+from session_mgmt.actions.group_commit import Write
 from session_mgmt.actions.outcome import Outcome, refused
 from session_mgmt.actions.state import bodies, conflicts
 from session_mgmt.bridge.crossing import bridge
@@ -33,7 +33,7 @@ def resolve(
         update = conflicts.resolution(document, id_, keep, value, seen=seen)
         if (update.exact_size or 0) > settings().max_document_bytes:
             raise DocumentTooLarge(size=update.exact_size, limit=settings().max_document_bytes)
-        decision = bridge().write(Member(replace(update, session=session)))
+        decision = bridge().write(Write(replace(update, session=session)))
         if isinstance(decision, Outcome):
             return decision
     return refused(Busy(retry_after=1.0))

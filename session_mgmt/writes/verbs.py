@@ -14,7 +14,7 @@ from typing import Any
 from django.db import connections, transaction
 
 from session_mgmt.actions import access, checking, notify, outbox
-from session_mgmt.actions.group_commit import Decision, Member
+from session_mgmt.actions.group_commit import Decision, Write
 from session_mgmt.actions.outbox import Ticket
 from session_mgmt.actions.outcome import Outcome, refused
 from session_mgmt.actions.state import bodies, prepare, reconcile
@@ -61,7 +61,7 @@ def publish(topic: str, data: Any, *, key: str | None = None, ephemeral: bool = 
         return None
     if bridge().inside_transaction():
         return _put("publish", topic, fine, key)
-    return told(bridge().write(Member(Publication(topic, strict.dumps(fine), key))))
+    return told(bridge().write(Write(Publication(topic, strict.dumps(fine), key))))
 
 
 def send(session: uuid.UUID, data: Any, *, key: str | None = None) -> Position | Ticket:
@@ -75,7 +75,7 @@ def record(session: uuid.UUID, type_: str, data: Any, *, key: str | None = None)
     fine = checked(data)
     if bridge().inside_transaction():
         return _put("record", f"{session.hex}/{type_}", fine, key)
-    return told(bridge().write(Member(Record(session, type_, strict.dumps(fine), key))))
+    return told(bridge().write(Write(Record(session, type_, strict.dumps(fine), key))))
 
 
 def update(
@@ -122,7 +122,7 @@ def update_now(
         document = _document(using, session, name, None)
     for _ in range(PREPARATIONS):
         prepared = _prepare(document, kind, change, way, {**terms, "session": session})
-        decision = bridge().write(Member(_only_at(expected, prepared)))
+        decision = bridge().write(Write(_only_at(expected, prepared)))
         if isinstance(decision, Outcome):
             return decision
         if expected is not None and decision == Prepare("moved"):
@@ -158,7 +158,7 @@ def replace_now(
         session=session,
         **terms,
     )
-    decision = bridge().write(Member(_only_at(expected, update)))
+    decision = bridge().write(Write(_only_at(expected, update)))
     return decision if isinstance(decision, Outcome) else refused(PreconditionFailed())
 
 
@@ -169,7 +169,7 @@ def _answered_already(session: uuid.UUID, name: str, terms: dict[str, Any]) -> O
     if document is None:
         return None
     nothing = Update(document, ops=b"[]", paths=(), growth=0, session=session, **chosen)
-    decision = bridge().write(Member(nothing))
+    decision = bridge().write(Write(nothing))
     if not isinstance(decision, Outcome) or decision.error is not None:
         return decision if isinstance(decision, Outcome) else None
     passes = b'"unchanged":true' in decision.body
@@ -222,7 +222,9 @@ def prepared(way: str, document: int, kind: str, change: Any, *, run: Runner = h
         before = {"client": client, "replaced": replaced}
         return reconcile.settle(bridge().using, document, kind, change, run=run, **before, **terms)
     if way == "head":
-        return prepare.from_head(bridge().using, document, kind, change, held=bridge().held, run=run, **terms)
+        return prepare.from_head(
+            bridge().using, document, kind, change, head_cache=bridge().head_cache, run=run, **terms
+        )
     return prepare.blind(document, kind, change, **terms)
 
 

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 
 from session_mgmt.actions import outbox
 from session_mgmt.actions.clients import Fence
-from session_mgmt.actions.group_commit import Member
+from session_mgmt.actions.group_commit import Write
 from session_mgmt.actions.outcome import Outcome
 from session_mgmt.actions.state import bodies, lookup
 from session_mgmt.actions.state.updates import digest
@@ -54,7 +54,7 @@ class Writer:
         claim = digest("main", "ops", listed, terms["strategy"])
         fence = Fence(self.client.pk, self.client.client_id, 1, number, claim)
         update = verbs.prepared(way, self.document, "ops", listed, **terms)
-        outcome = bridge().write(Member(update, fence))
+        outcome = bridge().write(Write(update, fence))
         assert isinstance(outcome, Outcome)
         return outcome
 

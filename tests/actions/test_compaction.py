@@ -264,9 +264,9 @@ def test_the_log_of_a_large_document_is_cut_where_a_snapshot_stands(desk: Desk, 
 def test_another_process_can_pack_it(desk: Desk) -> None:
     state.replace(desk.session, {"large": ["x" * 1000] * 300})
     desk.put(("set", "/small", 1))
-    _, _, raw = bodies.load_raw("default", desk.row.pk, limit=LIMIT, run=bridge().heavy_now)
+    _, _, raw = bodies.load_raw("default", desk.row.pk, limit=LIMIT, run=bridge().run_in_worker)
     assert orjson.loads(raw)["small"] == 1
-    compaction.compact(desk.row.pk, run=bridge().heavy_now)
+    compaction.compact(desk.row.pk, run=bridge().run_in_worker)
     assert desk.row.snapshot_version == 2
     assert state.get(desk.session)["small"] == 1
 

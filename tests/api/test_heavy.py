@@ -87,7 +87,7 @@ def test_a_patch_after_the_other_process_was_killed(large: Caller) -> None:
     body = [{"op": "test", "path": "/n", "value": 2}, {"op": "replace", "path": "/n", "value": 3}]
     assert large.patch(MAIN, {"patch": body}).status_code == 200
     with pytest.raises(Unavailable):
-        bridge().heavy_now(os._exit, 1)
+        bridge().run_in_worker(os._exit, 1)
     assert large.patch(MAIN, {"patch": [{"op": "test", "path": "/n", "value": 3}]}).status_code == 200
 
 

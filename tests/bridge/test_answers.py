@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from session_mgmt.actions.group_commit import Member
+from session_mgmt.actions.group_commit import Write
 from session_mgmt.actions.outcome import Outcome
 from session_mgmt.actions.topics.streams import Publication
 from session_mgmt.bridge import bridge
-from session_mgmt.bridge.lane import Waiting
+from session_mgmt.bridge.lane import QueuedWrite
 
 PATIENCE = 5.0
 
@@ -18,9 +18,9 @@ PATIENCE = 5.0
 async def test_who_gives_up_does_not_keep_others_of_the_group_waiting(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    group: list[Waiting] = []
-    monkeypatch.setattr(bridge().lane, "submit", lambda waiting: not group.append(waiting))
-    first, second = (asyncio.create_task(bridge().awrite(Member(Publication("t", b"1")))) for _ in range(2))
+    group: list[QueuedWrite] = []
+    monkeypatch.setattr(bridge().lane, "submit", lambda queued: not group.append(queued))
+    first, second = (asyncio.create_task(bridge().awrite(Write(Publication("t", b"1")))) for _ in range(2))
     await asyncio.wait({first}, timeout=0)
     assert len(group) == 2
     first.cancel()

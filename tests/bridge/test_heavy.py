@@ -17,7 +17,7 @@ import os, signal, django
 django.setup()
 from session_mgmt.bridge import bridge
 if __name__ == "__main__":
-    print(bridge().heavy_now(os.getpid), flush=True)
+    print(bridge().run_in_worker(os.getpid), flush=True)
     signal.pause()
 """
 
@@ -27,10 +27,10 @@ def die() -> None:
 
 
 def test_a_killed_process_is_replaced() -> None:
-    first = bridge().heavy_now(os.getpid)
+    first = bridge().run_in_worker(os.getpid)
     with pytest.raises(Unavailable):
-        bridge().heavy_now(die)
-    second = bridge().heavy_now(os.getpid)
+        bridge().run_in_worker(die)
+    second = bridge().run_in_worker(os.getpid)
     assert len({first, second, os.getpid()}) == 3
 
 

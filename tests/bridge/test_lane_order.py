@@ -10,17 +10,17 @@ import pytest
 
 from session_mgmt.actions import group_commit
 from session_mgmt.actions.clients import Fence
-from session_mgmt.actions.group_commit import HELD, Group, Member
+from session_mgmt.actions.group_commit import LOCKED, Group, Write
 from session_mgmt.actions.outcome import refused
 from session_mgmt.actions.topics.streams import Publication
-from session_mgmt.bridge.lane import Lane, Waiting
+from session_mgmt.bridge.lane import Lane, QueuedWrite
 from session_mgmt.exceptions import Busy
 
 WAIT = 10.0
 
 
-def write(client: int, seq: int) -> Member:
-    return Member(Publication("t", b"1"), Fence(client, f"c_{client}", 1, seq, b""))
+def number(client: int, seq: int) -> Write:
+    return Write(Publication("t", b"1"), Fence(client, f"c_{client}", 1, seq, b""))
 
 
 class Transactions:
@@ -32,30 +32,30 @@ class Transactions:
         self.done = threading.Event()
         self._met = False
 
-    def __call__(self, using: str, members: Any, group: Group, *, wait: bool = False) -> None:
-        for member in members:
-            group.decisions.append(self._decide(member.fence, wait))
+    def __call__(self, using: str, writes: Any, group: Group, *, wait: bool = False) -> None:
+        for one in writes:
+            group.decisions.append(self._decide(one.fence, wait))
         if len(self.carried_out) == 4:
             self.done.set()
 
     def _decide(self, fence: Fence, wait: bool) -> Any:
         if not self._met:
             self._met = True
-            for member in (write(1, 2), write(2, 1), write(1, 3)):
-                self.submit(member)
-            return HELD
+            for one in (number(1, 2), number(2, 1), number(1, 3)):
+                self.submit(one)
+            return LOCKED
         self.carried_out.append((wait, fence.client, fence.seq))
         return refused(Busy())
 
-    def submit(self, member: Member) -> None:
-        assert self.lane.submit(Waiting(member, None, lambda group, results: None))
+    def submit(self, one: Write) -> None:
+        assert self.lane.submit(QueuedWrite(one, None, lambda group, results: None))
 
 
-def test_what_a_client_sent_after_a_held_write_waits_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_client_sent_after_a_locked_write_waits_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
     lane = Lane("default", nullcontext())
     transactions = Transactions(lane)
     monkeypatch.setattr(group_commit, "execute", transactions)
-    transactions.submit(write(1, 1))
+    transactions.submit(number(1, 1))
     assert transactions.done.wait(WAIT)
     lane.stop()
     slow = [(client, seq) for wait, client, seq in transactions.carried_out if wait]

@@ -15,11 +15,11 @@ import pytest
 from django.db import OperationalError, transaction
 
 from session_mgmt.actions import group_commit
-from session_mgmt.actions.group_commit import Group, Member
+from session_mgmt.actions.group_commit import Group, Write
 from session_mgmt.actions.sessions import lifecycle
 from session_mgmt.actions.topics.streams import Publication as NewPublication
 from session_mgmt.bridge import bridge
-from session_mgmt.bridge.lane import Waiting
+from session_mgmt.bridge.lane import QueuedWrite
 from session_mgmt.exceptions import Unavailable
 from session_mgmt.models import ClientSession, Outbox, Publication, StateDocument, StateRevision, Stream
 from session_mgmt.shortcuts import create_session, drain, publish, send, state
@@ -172,16 +172,16 @@ def test_a_failing_member_is_refused_alone(monkeypatch: pytest.MonkeyPatch) -> N
     session = create_session().session
     real = group_commit.execute
 
-    def poisoned(using: str, members: Any, group: Group, *, wait: bool = False) -> None:
-        if any(isinstance(m.work, NewPublication) and m.work.data == b'"poison"' for m in members):
+    def poisoned(using: str, writes: Any, group: Group, *, wait: bool = False) -> None:
+        if any(isinstance(m.work, NewPublication) and m.work.data == b'"poison"' for m in writes):
             raise ValueError("refused")
-        real(using, members, group, wait=wait)
+        real(using, writes, group, wait=wait)
 
     monkeypatch.setattr(group_commit, "execute", poisoned)
     futures: list[Any] = []
     with bridge().lane._condition:  # all five are in the queue before the lane looks
         for data in (b"1", b"2", b'"poison"', b"3", b"4"):
-            bridge().lane.submit(_waiting(Member(NewPublication("room:1", data)), futures))
+            bridge().lane.submit(_waiting(Write(NewPublication("room:1", data)), futures))
     _wait_for(futures, 5)
     assert [decision.error.name if decision.error else "ok" for decision in _in_order(futures)] == [
         "ok",
@@ -198,9 +198,9 @@ def test_after_an_unknown_commit_a_keyed_write_is_found_and_not_doubled(monkeypa
     """The connection is cut during COMMIT: the transaction is durable, the answer is not."""
     real, cuts = group_commit.execute, [True]
 
-    def cut(using: str, members: Any, group: Group, *, wait: bool = False) -> None:
-        real(using, members, group, wait=wait)
-        if members and cuts and cuts.pop():
+    def cut(using: str, writes: Any, group: Group, *, wait: bool = False) -> None:
+        real(using, writes, group, wait=wait)
+        if writes and cuts and cuts.pop():
             raise OperationalError("server closed the connection unexpectedly")
 
     monkeypatch.setattr(group_commit, "execute", cut)
@@ -211,9 +211,9 @@ def test_after_an_unknown_commit_a_keyed_write_is_found_and_not_doubled(monkeypa
 def test_after_an_unknown_commit_a_write_without_a_key_is_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
     real, cuts = group_commit.execute, [True]
 
-    def cut(using: str, members: Any, group: Group, *, wait: bool = False) -> None:
-        real(using, members, group, wait=wait)
-        if members and cuts and cuts.pop():
+    def cut(using: str, writes: Any, group: Group, *, wait: bool = False) -> None:
+        real(using, writes, group, wait=wait)
+        if writes and cuts and cuts.pop():
             raise OperationalError("server closed the connection unexpectedly")
 
     monkeypatch.setattr(group_commit, "execute", cut)
@@ -255,7 +255,7 @@ def _offsets(topic: str) -> list[int]:
     return offsets
 
 
-def _waiting(member: Member, results: list[Any]) -> Any:
+def _waiting(write: Write, results: list[Any]) -> Any:
     place = threading.Event()
     results.append([place, None])
     entry = results[-1]
@@ -265,7 +265,7 @@ def _waiting(member: Member, results: list[Any]) -> Any:
             token[1] = decision
             token[0].set()
 
-    return Waiting(member, entry, sink)
+    return QueuedWrite(write, entry, sink)
 
 
 def _wait_for(results: list[Any], count: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from session_mgmt.actions import group_commit
-from session_mgmt.actions.group_commit import Group, Member
+from session_mgmt.actions.group_commit import Group, Write
 from session_mgmt.actions.state import bodies, prepare
 from session_mgmt.actions.topics.streams import Publication
 from session_mgmt.bridge import bridge
@@ -119,4 +119,4 @@ def _elsewhere(work: Any) -> None:
 
 
 def _write(group: Group, work: Any) -> None:
-    group_commit.execute("default", [Member(work)], group, wait=True)
+    group_commit.execute("default", [Write(work)], group, wait=True)

@@ -28,9 +28,9 @@ def ack_before_commit() -> None:
         with self._gate, atomic(using=self._using):
             group, decisions = self._attempt(batch, wait=wait)
             pairs = list(zip(batch, decisions, strict=True))
-            self._answer(group, [(waiting, d) for waiting, d in pairs if not isinstance(d, lane.Held)])
+            self._answer(group, [(waiting, d) for waiting, d in pairs if not isinstance(d, lane.Locked)])
             time.sleep(COMMIT_SECONDS)
-        self._requeue([waiting for waiting, d in pairs if isinstance(d, lane.Held)])
+        self._requeue([waiting for waiting, d in pairs if isinstance(d, lane.Locked)])
         self.tell(group, local=False)
 
     lane.Lane.execute = execute

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from session_mgmt.actions import group_commit
-from session_mgmt.actions.group_commit import Group, Member
+from session_mgmt.actions.group_commit import Group, Write
 from session_mgmt.actions.topics.streams import Publication
 from session_mgmt.bridge import bridge
 from session_mgmt.writes import verbs
@@ -15,7 +15,7 @@ ROOM = "topic:room:1"
 
 def publish_without_a_doorbell(data: bytes) -> None:
     """As another process does whose doorbell is late."""
-    group_commit.execute(bridge().using, [Member(Publication("room:1", data))], Group(), wait=True)
+    group_commit.execute(bridge().using, [Write(Publication("room:1", data))], Group(), wait=True)
 
 
 async def test_entries_beyond_the_feed_are_replayed_and_marked_as_recovered(peers: Any, created: Any) -> None:

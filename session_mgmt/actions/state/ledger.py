@@ -136,7 +136,7 @@ class DocumentLedger:
 
     sql: Statements
     most_bytes: int
-    held: set[int] = field(default_factory=set)
+    locked: set[int] = field(default_factory=set)
     _heads: dict[int, _Head] = field(default_factory=dict)
     _past: dict[int, list[_Past]] = field(default_factory=dict)
     _known: dict[tuple[int, str], _Known] = field(default_factory=dict)
@@ -158,7 +158,7 @@ class DocumentLedger:
             head = self._heads[row[0]] = _head(self.sql.as_uuid(row[1]), row[2:10])
             head.tag = chain.tag(head.chain) if head.version else ""
             self._unlock(row[0], head, row[10], bytes(row[11]))
-        self.held = set() if wait else self._existing(wanted - self._heads.keys())
+        self.locked = set() if wait else self._existing(wanted - self._heads.keys())
         self._load_past(listed)
         self._load_keys(listed)
 

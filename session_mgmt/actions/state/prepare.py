@@ -25,7 +25,7 @@ from session_mgmt.heads import Bounds, Place, Recent, Since
 from session_mgmt.models.sql import Statements
 
 # Which version of a document is kept decoded where the work on it is done, by its row.
-Held: TypeAlias = Recent[int, Place]
+HeadCache: TypeAlias = Recent[int, Place]
 
 
 def is_blind(kind: str) -> bool:
@@ -58,13 +58,13 @@ def check_first(kind: str, change: Any) -> None:
 
 
 def from_head(
-    using: str, document: int, kind: str, change: Any, *, held: Held, run: Runner = here, **facts: Any
+    using: str, document: int, kind: str, change: Any, *, head_cache: HeadCache, run: Runner = here, **facts: Any
 ) -> Update:
     """An update computed from the document as it is now; with the exact size of the result where its bound does not
     fit. ``run`` is given what is heavy. Raises ``SessionMgmtError``.
     """
     with unreadable.audited(using, document), checking.translate_errors():
-        place, made = _proposed(using, document, asking(kind, change), held, run)
+        place, made = _proposed(using, document, asking(kind, change), head_cache, run)
     if made.size is not None and made.size > settings().max_document_bytes:
         raise DocumentTooLarge(size=made.size, limit=settings().max_document_bytes)
     return Update(
@@ -79,21 +79,21 @@ def from_head(
     )
 
 
-def _proposed(using: str, document: int, change: Change, held: Held, run: Runner) -> tuple[Place, Settled]:
+def _proposed(using: str, document: int, change: Change, head_cache: HeadCache, run: Runner) -> tuple[Place, Settled]:
     now = settings()
     statements = Statements(connections[using])
     head = stored_rows.read_head(statements, document)
-    since = _since(statements, head, held.find(document))
+    since = _since(statements, head, head_cache.find(document))
     if since is not None:
         bounds = Bounds(head.bound, now.head_cache_bytes)
         made = stored_rows.runner(head, run)(heads.settled, _place(head), since, change, bounds)
         if made is not None:
-            held.keep(document, _place(head), 1)
+            head_cache.keep(document, _place(head), 1)
             return _place(head), made
     past = bodies.parts_at(using, document, None, limit=now.max_document_bytes * 2)
     place, bounds = _place(past.head), Bounds(past.head.bound, now.head_cache_bytes)
     made = stored_rows.runner(past.head, run)(heads.settled, place, past.parts, change, bounds)
-    held.keep(document, place, 1)
+    head_cache.keep(document, place, 1)
     return place, made
 
 

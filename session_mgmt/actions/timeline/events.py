@@ -67,7 +67,7 @@ class TimelineLedger:
         self._timelines: dict[uuid.UUID, _Timeline] = {}
         self._known: dict[tuple[uuid.UUID, str], Position] = {}
         self._rows: list[tuple[Record, int, str]] = []
-        self.held: set[uuid.UUID] = set()
+        self.locked: set[uuid.UUID] = set()
 
     def load(self, sessions: Iterable[uuid.UUID], *, wait: bool, keyed: Iterable[tuple[uuid.UUID, str]] = ()) -> None:
         """Lock the rows that number these sessions' entries."""
@@ -77,7 +77,7 @@ class TimelineLedger:
             "session_id, live, epoch, event_seq, event_tag", _ACTIVITY, stored, key="session_id", wait=wait
         )
         self._timelines = {self._sql.as_uuid(row[0]): _Timeline(bool(row[1]), *row[2:]) for row in rows}
-        self.held = set() if wait else self._existing(wanted - self._timelines.keys())
+        self.locked = set() if wait else self._existing(wanted - self._timelines.keys())
         for session, key in keyed:
             self._find_key(session, key)
 

@@ -53,7 +53,7 @@ class StreamLedger:
         self._streams: dict[str, _Stream] = {}
         self._known: dict[tuple[str, str], Position] = {}
         self._rows: list[tuple[_Stream, Publication, int, str]] = []
-        self.held: set[str] = set()
+        self.locked: set[str] = set()
 
     def load(self, publications: Iterable[Publication], *, at: datetime, wait: bool) -> None:
         """Lock the streams, making those that are new."""
@@ -64,7 +64,7 @@ class StreamLedger:
         if missing:
             ensure(self._sql, missing, at=at)
             self._lock(missing, wait=wait)
-        self.held = wanted - self._streams.keys()
+        self.locked = wanted - self._streams.keys()
         self._find_keys({(p.topic, p.key) for p in listed if p.key})
 
     def decide(self, publication: Publication) -> Outcome:
