@@ -37,13 +37,13 @@ def check_settings(**_: Any) -> list[CheckMessage]:
             found.append(Error(f"SESSION_MGMT has an unknown name {name!r}.", hint=hint, id="session_mgmt.E002"))
         elif name.lower() == "encrypt_state" and isinstance(value, list | tuple):
             continue
-        elif not _fits(value, known[name.lower()]):
+        elif not _fits_type(value, known[name.lower()]):
             hint = f"It must be of type {type(known[name.lower()]).__name__}."
             found.append(Error(f"SESSION_MGMT[{name!r}] has the wrong type.", hint=hint, id="session_mgmt.E003"))
     return found or _check_values(conf.settings())
 
 
-def _fits(value: Any, default: Any) -> bool:
+def _fits_type(value: Any, default: Any) -> bool:
     if isinstance(default, bool):
         return isinstance(value, bool)
     if isinstance(default, float):
@@ -62,8 +62,8 @@ def _check_values(now: conf.Settings) -> list[CheckMessage]:
     if now.lease_duration.total_seconds() <= now.heartbeat_interval + now.lease_flush_interval:
         hint = "Give it at least heartbeat_interval + lease_flush_interval, better three beats."
         found.append(Error("lease_duration is shorter than a beat and a flush.", hint=hint, id="session_mgmt.E005"))
-    if now.session_limit_policy not in ("reject", "evict_oldest", "evict_idle"):
-        hint = "Use reject, evict_oldest or evict_idle."
+    if now.session_limit_policy not in conf.SESSION_LIMIT_POLICIES:
+        hint = f"Use one of {', '.join(conf.SESSION_LIMIT_POLICIES)}."
         found.append(Error("session_limit_policy is unknown.", hint=hint, id="session_mgmt.E006"))
     if now.database not in django_settings.DATABASES:
         hint = "Name an alias of DATABASES."

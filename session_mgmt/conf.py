@@ -17,6 +17,7 @@ from django.core.signals import setting_changed
 from django.dispatch import receiver
 
 NAME = "SESSION_MGMT"
+SESSION_LIMIT_POLICIES = ("reject", "evict_oldest", "evict_idle")
 
 
 def _setting(default: Any, reason: str, *, secret: bool = False) -> Any:

@@ -49,7 +49,7 @@ class StateConflictAdmin(ContentAdmin):
     """The list has no content: paths and values are on the page of each, for those who may see documents."""
 
     folder = "stateconflict"
-    list_display = ("short", "state", "of_document", "owner", "at", "of_session", "lost_by")
+    list_display = ("short_id", "state_badge", "of_document", "owner_name", "at", "of_session", "lost_by")
     list_filter = (StateFilter, "at")
     list_select_related = ("document__session__user", "client")
     list_per_page = 50
@@ -65,13 +65,13 @@ class StateConflictAdmin(ContentAdmin):
         rows = super().get_queryset(request).select_related("document__session__user", "client")
         return rows.defer(*values)
 
-    def shared(self, request: HttpRequest, row: StateConflict) -> dict[str, Any]:
-        return {"owner": show.owner(row.document.session)}
+    def get_shared_context(self, request: HttpRequest, row: StateConflict) -> dict[str, Any]:
+        return {"owner": show.name_owner(row.document.session)}
 
     # -- the list
 
     @admin.display(description=_("conflict"))
-    def short(self, row: StateConflict) -> str:
+    def short_id(self, row: StateConflict) -> str:
         return format_html('<span class="sm-line">…{}</span>', str(row.pk)[-12:])
 
     @admin.display(description=_("document"), ordering="document__name")
@@ -86,15 +86,15 @@ class StateConflictAdmin(ContentAdmin):
         return format_html('<a class="sm-line" href="{}">…{}</a>', address, str(session)[-12:])
 
     @admin.display(description=_("user"))
-    def owner(self, row: StateConflict) -> str:
-        return show.owner(row.document.session)
+    def owner_name(self, row: StateConflict) -> str:
+        return show.name_owner(row.document.session)
 
     @admin.display(description=_("lost by"))
     def lost_by(self, row: StateConflict) -> str:
         return row.client.client_id if row.client else gettext("server")
 
     @admin.display(description=_("state"), ordering="resolved_at")
-    def state(self, row: StateConflict) -> str:
+    def state_badge(self, row: StateConflict) -> str:
         if row.resolved_at is None:
             return format_html('<span class="sm-badge sm-reconnecting">{}</span>', gettext("open"))
         return format_html('<span class="sm-badge">{}</span>', row.get_resolution_display())
@@ -102,24 +102,26 @@ class StateConflictAdmin(ContentAdmin):
     # -- one conflict
 
     def get_urls(self) -> list[URLPattern]:
-        return [self.view_url("resolve", "resolve", self.resolve), *super().get_urls()]
+        return [self.view_url("resolve", "resolve", self.resolve_conflict), *super().get_urls()]
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        return self.told(request, object_id, self.look_page)
+        return self.render_about(request, object_id, self.look_page)
 
     def look_page(self, request: HttpRequest, row: StateConflict) -> HttpResponse:
         """The three values, and what stands there now."""
-        self._may_see(request)
-        self.note(request, "read_conflict", row.document.session_id, document=row.document.name, conflict=str(row.pk))
-        return self._shown(request, row)
+        self._check_may_see(request)
+        self.note_action(
+            request, "read_conflict", row.document.session_id, document=row.document.name, conflict=str(row.pk)
+        )
+        return self._render_conflict(request, row)
 
-    def _may_see(self, request: HttpRequest) -> None:
+    def _check_may_see(self, request: HttpRequest) -> None:
         if not request.user.has_perm(content.SEE_STATE):
             raise PermissionDenied
 
-    def _shown(self, request: HttpRequest, row: StateConflict, **more: Any) -> HttpResponse:
+    def _render_conflict(self, request: HttpRequest, row: StateConflict, **more: Any) -> HttpResponse:
         record = conflicts.read(row.document_id, row.pk)
         now = inspection.standing(row.document_id, record["path"], run=bridge().run_in_worker)
         names = (
@@ -133,7 +135,7 @@ class StateConflictAdmin(ContentAdmin):
         ]
         context = {
             "title": gettext("Conflict …%s") % str(row.pk)[-12:],
-            "path": show.place(record["path"], _PATH),
+            "path": show.format_place(record["path"], _PATH),
             "values": values,
             "now": None if now.text is None else Shown(now.text, now.is_cut),
             "seen": now.digest,
@@ -143,27 +145,27 @@ class StateConflictAdmin(ContentAdmin):
             "typed": "",
         }
         status = more.pop("status", 200)
-        return self.page(request, "page", {**context, **more}, row, status=status)
+        return self.render_page(request, "page", {**context, **more}, row, status=status)
 
-    def resolve(self, request: HttpRequest, row: StateConflict) -> HttpResponse:
+    def resolve_conflict(self, request: HttpRequest, row: StateConflict) -> HttpResponse:
         """Decide it: ``keep`` is server, client, value (as typed) or remove; ``seen`` what stood there on the page."""
-        self.allowed(request, content.RESOLVE)
-        self._may_see(request)
+        self.check_allowed(request, content.RESOLVE)
+        self._check_may_see(request)
         keep, typed = request.POST.get("keep", ""), request.POST.get("value", "")
         try:
-            version = _decided(row, keep, typed, request.POST.get("seen", ""))
+            version = _decide_conflict(row, keep, typed, request.POST.get("seen", ""))
         except SessionMgmtError as error:
             told = {"error": error, "keep": keep, "typed": typed}
-            return self._shown(request, row, **told, status=min(error.status, 499))
+            return self._render_conflict(request, row, **told, status=min(error.status, 499))
         facts = {"document": row.document.name, "conflict": str(row.pk), "keep": keep}
         made = {} if version is None else {"version": version}
-        self.note(request, past.RESOLVED, row.document.session_id, **facts, **made)
+        self.note_action(request, past.RESOLVED, row.document.session_id, **facts, **made)
         text = gettext("Decided.") if version is None else gettext("Decided, as version %d.") % version
         self.message_user(request, text, messages.SUCCESS)
-        return HttpResponseRedirect(self.address("change", row))
+        return HttpResponseRedirect(self.build_url("change", row))
 
 
-def _decided(row: StateConflict, keep: str, typed: str, seen: str) -> int | None:
+def _decide_conflict(row: StateConflict, keep: str, typed: str, seen: str) -> int | None:
     """The version that was made, if the document has changed by it."""
     value = conflicts.parsed(typed) if keep == "value" else MISSING
     wanted = "value" if keep == _REMOVE else keep

@@ -38,11 +38,13 @@ class ContentAdmin(ReadOnlyAdmin):
 
     def view_url(self, route: str, name: str, view: Callable[[HttpRequest, Any], HttpResponse]) -> URLPattern:
         """An address below the row's. Outside the project's transactions: writes have their own, on another thread."""
-        guarded = self.admin_site.admin_view(lambda request, pk: self.told(request, str(pk), view))
+        guarded = self.admin_site.admin_view(lambda request, pk: self.render_about(request, str(pk), view))
         plain = transaction.non_atomic_requests(using=settings().database)(guarded)
         return path(f"<str:pk>/{route}/", plain, name=f"{self.opts.app_label}_{self.opts.model_name}_{name}")
 
-    def told(self, request: HttpRequest, pk: str, view: Callable[[HttpRequest, Any], HttpResponse]) -> HttpResponse:
+    def render_about(
+        self, request: HttpRequest, pk: str, view: Callable[[HttpRequest, Any], HttpResponse]
+    ) -> HttpResponse:
         request.current_app = self.admin_site.name
         if not self.has_view_permission(request):
             raise PermissionDenied
@@ -52,9 +54,9 @@ class ContentAdmin(ReadOnlyAdmin):
         try:
             return view(request, row)
         except SessionMgmtError as error:
-            return self.page(request, "problem", problem(error), row, status=_status(error))
+            return self.render_page(request, "problem", describe_problem(error), row, status=_choose_status(error))
 
-    def page(
+    def render_page(
         self, request: HttpRequest, name: str, context: dict[str, Any], row: Any, *, status: int = 200
     ) -> HttpResponse:
         """A template of the folder. Nothing of it is kept by browsers and proxies."""
@@ -63,7 +65,7 @@ class ContentAdmin(ReadOnlyAdmin):
             "opts": self.opts,
             "media": self.media,
             "row": row,
-            **self.shared(request, row),
+            **self.get_shared_context(request, row),
         }
         response = TemplateResponse(
             request, f"admin/session_mgmt/{self.folder}/{name}.html", {**shared, **context}, status=status
@@ -71,21 +73,21 @@ class ContentAdmin(ReadOnlyAdmin):
         response["Cache-Control"] = "no-store"
         return response
 
-    def shared(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+    def get_shared_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """What every page of a row shows."""
         return {}
 
-    def allowed(self, request: HttpRequest, permission: str) -> None:
+    def check_allowed(self, request: HttpRequest, permission: str) -> None:
         """Only by POST, and only with this permission."""
         if request.method != "POST" or not request.user.has_perm(permission):
             raise PermissionDenied
 
-    def back(self, request: HttpRequest, row: Any, text: str, level: int = messages.SUCCESS) -> HttpResponse:
+    def redirect_back(self, request: HttpRequest, row: Any, text: str, level: int = messages.SUCCESS) -> HttpResponse:
         """To the row's own page, with a message."""
         self.message_user(request, text, level)
-        return HttpResponseRedirect(self.address("change", row))
+        return HttpResponseRedirect(self.build_url("change", row))
 
-    def address(self, name: str, row: Any, query: str = "") -> str:
+    def build_url(self, name: str, row: Any, query: str = "") -> str:
         found = reverse(
             f"admin:{self.opts.app_label}_{self.opts.model_name}_{name}",
             args=[row.pk],
@@ -94,7 +96,7 @@ class ContentAdmin(ReadOnlyAdmin):
         return f"{found}?{query}" if query else found
 
 
-def problem(error: SessionMgmtError) -> dict[str, Any]:
+def describe_problem(error: SessionMgmtError) -> dict[str, Any]:
     """What an operator is told of a refusal."""
     help_ = ""
     if isinstance(error, StateUnreadable):
@@ -105,11 +107,11 @@ def problem(error: SessionMgmtError) -> dict[str, Any]:
     return {"title": _("This cannot be shown"), "problem": {"name": error.name, "text": str(error), "help": help_}}
 
 
-def _status(error: SessionMgmtError) -> int:
+def _choose_status(error: SessionMgmtError) -> int:
     # 5xx would be reported as a fault of the site, mail to its administrators included.
     return error.status if error.status < 500 else 200
 
 
-def number(text: str | None) -> int | None:
+def parse_number(text: str | None) -> int | None:
     """A number of an address; ``None`` for anything else."""
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 16 else None

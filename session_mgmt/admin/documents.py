@@ -34,7 +34,16 @@ _LONGEST_SEARCH = 200
 @admin.register(StateDocument)
 class StateDocumentAdmin(PastPages, UpkeepPages):
     folder = "statedocument"
-    list_display = ("name", "of_session", "owner", "version", "shown_size", "waiting", "sealed", "modified")
+    list_display = (
+        "name",
+        "of_session",
+        "owner_name",
+        "version",
+        "size_text",
+        "open_count",
+        "is_encrypted",
+        "modified_at",
+    )
     list_filter = ("encrypted", "compressed")
     list_select_related = ("session__user",)
     list_per_page = 50
@@ -59,9 +68,9 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
         except ValueError:
             return super().get_search_results(request, queryset, search_term)
 
-    def shared(self, request: HttpRequest, row: StateDocument) -> dict[str, Any]:
+    def get_shared_context(self, request: HttpRequest, row: StateDocument) -> dict[str, Any]:
         return {
-            "owner": show.owner(row.session),
+            "owner": show.name_owner(row.session),
             "session_id": row.session_id,
             "may_maintain": request.user.has_perm(content.MAINTAIN),
         }
@@ -74,67 +83,67 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
         return format_html('<a class="sm-line" href="{}">…{}</a>', address, str(row.session_id)[-12:])
 
     @admin.display(description=_("user"), ordering="session__user")
-    def owner(self, row: StateDocument) -> str:
-        return show.owner(row.session)
+    def owner_name(self, row: StateDocument) -> str:
+        return show.name_owner(row.session)
 
     @admin.display(description=_("size"), ordering="size")
-    def shown_size(self, row: StateDocument) -> str:
-        return show.size(row.size)
+    def size_text(self, row: StateDocument) -> str:
+        return show.format_size(row.size)
 
     @admin.display(description=_("open conflicts"), ordering="open_conflicts")
-    def waiting(self, row: Any) -> str:
+    def open_count(self, row: Any) -> str:
         return str(row.open_conflicts) if row.open_conflicts else ""
 
     @admin.display(description=_("encrypted"), boolean=True, ordering="encrypted")
-    def sealed(self, row: StateDocument) -> bool:
+    def is_encrypted(self, row: StateDocument) -> bool:
         return row.encrypted
 
     @admin.display(description=_("last modified"), ordering="last_modified")
-    def modified(self, row: StateDocument) -> datetime:
+    def modified_at(self, row: StateDocument) -> datetime:
         return row.last_modified
 
     # -- one document
 
     def get_urls(self) -> list[URLPattern]:
-        own = {"find": self.find_page, "download": self.download, **self.past_views(), **self.upkeep_views()}
+        own = {"find": self.find_page, "download": self.download_version, **self.past_views(), **self.upkeep_views()}
         return [*(self.view_url(name, name, view) for name, view in own.items()), *super().get_urls()]
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        return self.told(request, object_id, self.look_page)
+        return self.render_about(request, object_id, self.look_page)
 
     def look_page(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
         """A piece of the document: ``version``, ``at`` (a place) and ``skip``; without them the head from its root."""
-        version, place = content.number(request.GET.get("version")), _place(request.GET.get("at"))
-        skip = content.number(request.GET.get("skip")) or 0
-        self.note(
+        version, place = content.parse_number(request.GET.get("version")), _parse_place(request.GET.get("at"))
+        skip = content.parse_number(request.GET.get("skip")) or 0
+        self.note_action(
             request,
             "read_state",
             row.session_id,
             document=row.name,
             version=row.version if version is None else version,
         )
-        facts = {"facts": _facts(row), "checkpoints": history.checkpoints(row.pk)}
+        facts = {"facts": _list_facts(row), "checkpoints": history.checkpoints(row.pk)}
         try:
             look = inspection.look(row.pk, version, place=place, skip=skip, run=bridge().run_in_worker)
-            seen = {**self._drawn(request, row, look), "waiting": _waiting(row)}
+            seen = {**self._draw_outline(request, row, look), "waiting": _list_waiting(row)}
         except StateUnreadable as error:
-            seen = {**content.problem(error), "version": row.version if version is None else version}
+            seen = {**content.describe_problem(error), "version": row.version if version is None else version}
         titled = {"title": gettext("Document %s") % row.name, "tab": "content"}
-        return self.page(request, "page", {**facts, **seen, **titled}, row)
+        return self.render_page(request, "page", {**facts, **seen, **titled}, row)
 
-    def _drawn(self, request: HttpRequest, row: StateDocument, look: inspection.Look) -> dict[str, Any]:
+    def _draw_outline(self, request: HttpRequest, row: StateDocument, look: inspection.Look) -> dict[str, Any]:
         node = look.outline.node
         if node is None:
             raise NotFound("There is no such place in this version.")
         opens_all = request.GET.get("open") == "all"
-        link = partial(tree.place_link, self.address("change", row), look.version)
+        link = partial(tree.place_link, self.build_url("change", row), look.version)
         trail = [(above.name, link(above.place, 0)) for above in look.outline.trail]
         return {
-            "tree": tree.render(node, tree.Look(link, opens_all=opens_all)),
+            "tree": tree.render_tree(node, tree.Look(link, opens_all=opens_all)),
             "node": node,
-            "large": show.size(row.size) if row.size > _LARGE else "",
+            "large": show.format_size(row.size) if row.size > _LARGE else "",
             "trail": trail,
             "version": look.version,
             "head": look.head.offset,
@@ -147,50 +156,53 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
         if request.method != "POST":
             raise PermissionDenied
         text = request.POST.get("text", "")[:_LONGEST_SEARCH]
-        version = content.number(request.POST.get("version"))
+        version = content.parse_number(request.POST.get("version"))
         version = row.version if version is None else version
-        self.note(request, "read_state", row.session_id, document=row.name, version=version)
+        self.note_action(request, "read_state", row.session_id, document=row.name, version=version)
         hits = inspection.find(row.pk, version, text, run=bridge().run_in_worker)
-        link = partial(tree.place_link, self.address("change", row), version)
+        link = partial(tree.place_link, self.build_url("change", row), version)
         lines = [
-            (node, show.place(node.path), link(node.place if node.is_container else node.place[:-1], 0))
+            (node, show.format_place(node.path), link(node.place if node.is_container else node.place[:-1], 0))
             for node in hits.nodes
         ]
         context = {"title": gettext("Found in %s") % row.name, "text": text, "lines": lines, "more": hits.more}
-        return self.page(request, "found", {**context, "version": version}, row)
+        return self.render_page(request, "found", {**context, "version": version}, row)
 
-    def download(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
+    def download_version(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
         """A whole version as a file."""
-        version = content.number(request.GET.get("version"))
+        version = content.parse_number(request.GET.get("version"))
         version = row.version if version is None else version
-        self.note(request, "read_state", row.session_id, document=row.name, version=version, whole=True)
+        self.note_action(request, "read_state", row.session_id, document=row.name, version=version, whole=True)
         _, raw = history.read_raw(row.pk, version, run=bridge().run_in_worker)
         headers = {"Content-Disposition": "attachment; filename=document.json", "Cache-Control": "no-store"}
         return HttpResponse(raw, content_type="application/json", headers=headers)
 
 
-def _place(text: str | None) -> Place:
-    found = [content.number(step) for step in text.split(".")[: _DEEPEST + 1]] if text else []
+def _parse_place(text: str | None) -> Place:
+    found = [content.parse_number(step) for step in text.split(".")[: _DEEPEST + 1]] if text else []
     if None in found:
         raise NotFound("There is no such place in this version.")
     return tuple(step for step in found if step is not None)
 
 
-def _waiting(row: StateDocument) -> list[tuple[dict[str, Any], str]]:
+def _list_waiting(row: StateDocument) -> list[tuple[dict[str, Any], str]]:
     """Open conflicts and their places."""
-    return [(found, show.place(found["path"])) for found in conflicts.listed(row.pk, open_only=True)]
+    return [(found, show.format_place(found["path"])) for found in conflicts.listed(row.pk, open_only=True)]
 
 
-def _facts(row: Any) -> list[tuple[str, Any]]:
+def _list_facts(row: Any) -> list[tuple[str, Any]]:
     """Label and value; no content."""
     sizes = lookup.sizes(row)
-    log = {"bytes": show.size(row.log_bytes), "count": row.version - row.oldest_revision + 1}
-    stored = show.size(sizes["stored"])
+    log = {"bytes": show.format_size(row.log_bytes), "count": row.version - row.oldest_revision + 1}
+    stored = show.format_size(sizes["stored"])
     return [
         (gettext("Version"), row.version),
         (gettext("Last modified"), row.last_modified),
         (gettext("Last writer"), row.last_writer or "-"),
-        (gettext("Size"), show.size(row.size) if sizes["exact"] else gettext("at most %s") % show.size(row.size)),
+        (
+            gettext("Size"),
+            show.format_size(row.size) if sizes["exact"] else gettext("at most %s") % show.format_size(row.size),
+        ),
         (gettext("Stored"), f"{stored}, {gettext('compressed')}" if row.compressed else stored),
         (
             gettext("Log"),
@@ -198,12 +210,12 @@ def _facts(row: Any) -> list[tuple[str, Any]]:
         ),
         (gettext("Readable from"), gettext("version %d") % (row.oldest_revision - 1)),
         (gettext("Encrypted"), gettext("yes, under key %s") % row.key_id if row.encrypted else gettext("no")),
-        (gettext("Checksum"), _checksum(row)),
+        (gettext("Checksum"), _describe_checksum(row)),
         (gettext("Epoch"), row.epoch),
     ]
 
 
-def _checksum(row: StateDocument) -> str:
+def _describe_checksum(row: StateDocument) -> str:
     if not row.checksum:
         return gettext("none yet")
     if row.checksum_version == row.version:

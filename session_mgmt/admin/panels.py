@@ -27,27 +27,27 @@ EVENTS = 100
 CONNECTIONS = 25
 
 
-def panels(request: HttpRequest, session: ClientSession) -> dict[str, Any]:
+def build_panels(request: HttpRequest, session: ClientSession) -> dict[str, Any]:
     """The template's context for one session."""
     now = clock.read(settings().database)
     figures = monitoring.session_metrics(session.pk, now=now)
     may_see_state = request.user.has_perm(content.SEE_STATE)
     return {
         "session": session,
-        "device": show.device(session.label, session.user_agent, session.ip),
-        "figures": _cards(figures),
-        "events": _events(session, before=content.number(request.GET.get("before"))),
-        "connections": _connections(session, now),
-        "subscriptions": _subscriptions(session),
-        "audit": _audit(session.pk),
+        "device": show.name_device(session.label, session.user_agent, session.ip),
+        "figures": _build_cards(figures),
+        "events": _list_events(session, before=content.parse_number(request.GET.get("before"))),
+        "connections": _list_connections(session, now),
+        "subscriptions": _list_topics(session),
+        "audit": _list_audit(session.pk),
         "may_see_state": may_see_state,
-        **(_state(session) if may_see_state else {}),
+        **(_list_documents(session) if may_see_state else {}),
         "metadata": show.as_json(session.metadata) if session.metadata else "",
         "config": show.as_json(session.config) if session.config else "",
     }
 
 
-def _cards(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
+def _build_cards(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Label, value, and a remark below it."""
     latency = figures["latency"]
     last = "-" if latency["last_ms"] is None else f"{latency['last_ms']:.0f} ms"
@@ -55,7 +55,7 @@ def _cards(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
     recoveries = ", ".join(f"{count} {name}" for name, count in sorted(figures["recoveries"].items()))
     state = figures["state_documents"]
     return [
-        ("Age", _time(figures["uptime"]), f"{_time(figures['connected_time'])} connected"),
+        ("Age", _format_time(figures["uptime"]), f"{_format_time(figures['connected_time'])} connected"),
         ("Connections", str(figures["connections"]), f"{figures['reconnects']} reconnects"),
         ("Recoveries", str(sum(figures["recoveries"].values())), recoveries),
         ("Latency", last, average),
@@ -63,18 +63,18 @@ def _cards(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
         (
             "Messages",
             str(figures["messages"]["in"] + figures["messages"]["out"]),
-            f"{show.size(figures['bytes']['in'])} in, {show.size(figures['bytes']['out'])} out",
+            f"{show.format_size(figures['bytes']['in'])} in, {show.format_size(figures['bytes']['out'])} out",
         ),
-        ("State", show.size(state["size"]), f"{state['updates']} updates"),
+        ("State", show.format_size(state["size"]), f"{state['updates']} updates"),
         ("Errors", str(sum(figures["errors"].values())), ", ".join(sorted(figures["errors"]))),
     ]
 
 
-def _time(seconds: float) -> str:
-    return show.duration(timedelta(seconds=seconds))
+def _format_time(seconds: float) -> str:
+    return show.format_duration(timedelta(seconds=seconds))
 
 
-def _events(session: ClientSession, *, before: int | None) -> dict[str, Any]:
+def _list_events(session: ClientSession, *, before: int | None) -> dict[str, Any]:
     mine = SessionEvent.objects.using(settings().database).filter(session=session).order_by("-seq")
     if before is not None:
         mine = mine.filter(seq__lt=before)
@@ -83,27 +83,27 @@ def _events(session: ClientSession, *, before: int | None) -> dict[str, Any]:
     return {"lines": lines[:EVENTS], "before": lines[EVENTS - 1].seq if more else None, "paged": before is not None}
 
 
-def _connections(session: ClientSession, now: Any) -> list[show.ConnectionLine]:
+def _list_connections(session: ClientSession, now: Any) -> list[show.ConnectionLine]:
     mine = Connection.objects.using(settings().database).filter(session=session)
     newest = mine.select_related("client").order_by("-opened_at")[:CONNECTIONS]
     return [show.connection_line(row, now) for row in newest]
 
 
-def _subscriptions(session: ClientSession) -> list[str]:
+def _list_topics(session: ClientSession) -> list[str]:
     mine = Subscription.objects.using(settings().database).filter(session=session).order_by("topic")
     return list(mine.values_list("topic", flat=True)[: settings().max_subscriptions])
 
 
-def _audit(session: uuid.UUID) -> list[AuditEntry]:
+def _list_audit(session: uuid.UUID) -> list[AuditEntry]:
     """What was done; those who only looked would hide it."""
     mine = AuditEntry.objects.using(settings().database).filter(session=session).exclude(action__in=content.LOOKS)
     return list(mine.select_related("actor").order_by("-at")[:20])
 
 
-def _state(session: ClientSession) -> dict[str, Any]:
+def _list_documents(session: ClientSession) -> dict[str, Any]:
     """The heads of all documents, without their content: that is a page of its own, and leaves a trace."""
     rows = list(lookup.listed(session.pk)[: settings().max_documents])
     open_ones = StateConflict.objects.using(settings().database).filter(document__session=session, resolved_at=None)
     waiting = Counter(open_ones.values_list("document", flat=True))
-    heads = [{"row": row, "size": show.size(row.size), "waiting": waiting[row.pk]} for row in rows]
+    heads = [{"row": row, "size": show.format_size(row.size), "waiting": waiting[row.pk]} for row in rows]
     return {"documents": heads}

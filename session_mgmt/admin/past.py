@@ -56,15 +56,15 @@ class PastPages(ContentAdmin):
     """Part of the documents' admin."""
 
     def past_views(self) -> dict[str, Callable[[HttpRequest, Any], HttpResponse]]:
-        return {"versions": self.versions_page, "compare": self.compare_page, "restore": self.restore}
+        return {"versions": self.versions_page, "compare": self.compare_page, "restore": self.restore_version}
 
     def versions_page(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
         """What made each version, newest first; ``before`` leads further back."""
-        self.note(request, "read_history", row.session_id, document=row.name)
-        before = content.number(request.GET.get("before"))
+        self.note_action(request, "read_history", row.session_id, document=row.name)
+        before = content.parse_number(request.GET.get("before"))
         found = history.versions(row.pk, before=before)
-        people = _deeds(row)
-        lines = [_line(entry, people) for entry in found["results"]]
+        people = _find_authors(row)
+        lines = [_build_line(entry, people) for entry in found["results"]]
         context = {
             "title": _("Versions of %s") % row.name,
             "tab": "versions",
@@ -73,83 +73,83 @@ class PastPages(ContentAdmin):
             "next": found["next"],
             "is_paged": before is not None,
         }
-        return self.page(request, "versions", context, row)
+        return self.render_page(request, "versions", context, row)
 
     def compare_page(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
         """``from`` a version, or ``moment``, beside version ``to``, or beside the document as it is now."""
-        then, now = _then(request, row), content.number(request.GET.get("to"))
-        self.note(request, "compare_state", row.session_id, document=row.name, versions=[then, now])
+        then, now = _choose_first(request, row), content.parse_number(request.GET.get("to"))
+        self.note_action(request, "compare_state", row.session_id, document=row.name, versions=[then, now])
         pair = inspection.compare(row.pk, then, now, run=bridge().run_in_worker)
         is_head = pair.second == pair.head.offset
         context = {
             "title": _("Compare versions of %s") % row.name,
             "tab": "compare",
             "pair": pair,
-            "lines": [(line, _place(line)) for line in pair.comparison.lines],
+            "lines": [(line, _format_place(line)) for line in pair.comparison.lines],
             "more": pair.comparison.total - len(pair.comparison.lines),
-            "trees": self._trees(row, pair),
-            "times": _times(row, pair.first, pair.second),
+            "trees": self._draw_trees(row, pair),
+            "times": _find_times(row, pair.first, pair.second),
             "is_head": is_head,
             "seen": pair.head.as_bytes().decode(),
             "may_restore": is_head and pair.first != pair.second and request.user.has_perm(content.RESTORE),
-            "zone": _zone(),
+            "zone": _name_zone(),
         }
-        return self.page(request, "compare", context, row)
+        return self.render_page(request, "compare", context, row)
 
-    def _trees(self, row: StateDocument, pair: inspection.Pair) -> list[Any]:
-        found, address = pair.comparison, self.address("change", row)
+    def _draw_trees(self, row: StateDocument, pair: inspection.Pair) -> list[Any]:
+        found, address = pair.comparison, self.build_url("change", row)
         sides = (
             (pair.first, found.then, {line.was for line in found.lines if line.then is not None}),
             (pair.second, found.now, {line.path for line in found.lines if line.now is not None}),
         )
         return [
-            tree.render(outline.node, tree.Look.marking(partial(tree.place_link, address, version), marks))
+            tree.render_tree(outline.node, tree.Look.with_marks(partial(tree.place_link, address, version), marks))
             for version, outline, marks in sides
             if outline.node is not None
         ]
 
-    def restore(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
+    def restore_version(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
         """Make a new version like version ``to``, if the document is still where the page ``seen`` had it."""
-        self.allowed(request, content.RESTORE)
-        to, seen = content.number(request.POST.get("to")), _position(request.POST.get("seen", ""))
+        self.check_allowed(request, content.RESTORE)
+        to, seen = content.parse_number(request.POST.get("to")), _parse_position(request.POST.get("seen", ""))
         if to is None or seen is None:
             raise InvalidField("Choose a version on the page that compares it.", field="to")
         try:
-            made = _restored(row, to, seen)
+            made = _restore_version(row, to, seen)
         except PreconditionFailed:
             text = _("Somebody has written since you looked, so nothing was restored. This is how it stands now.")
             self.message_user(request, text, messages.WARNING)
-            return HttpResponseRedirect(self.address("compare", row, f"from={to}"))
+            return HttpResponseRedirect(self.build_url("compare", row, f"from={to}"))
         except SessionMgmtError as error:
-            return self.back(request, row, f"{error} ({error.name})", messages.ERROR)
-        self.note(request, RESTORED, row.session_id, document=row.name, to=to, version=made.offset)
+            return self.redirect_back(request, row, f"{error} ({error.name})", messages.ERROR)
+        self.note_action(request, RESTORED, row.session_id, document=row.name, to=to, version=made.offset)
         text = _("Version %(old)d was restored, as version %(new)d.") % {"old": to, "new": made.offset}
-        return self.back(request, row, text)
+        return self.redirect_back(request, row, text)
 
 
-def _place(line: Line) -> str:
+def _format_place(line: Line) -> str:
     """Where a change is, and in an array where it was before."""
     if line.op == "replace" and line.was != line.path:
-        return f"{show.place(line.was)} → {show.place(line.path)}"
-    return show.place(line.path if line.op == "add" else line.was)
+        return f"{show.format_place(line.was)} → {show.format_place(line.path)}"
+    return show.format_place(line.path if line.op == "add" else line.was)
 
 
-def _restored(row: StateDocument, to: int, seen: Position) -> Position:
+def _restore_version(row: StateDocument, to: int, seen: Position) -> Position:
     outcome = restore.restore_now(row.session_id, row.name, to, expected=seen, run=bridge().run_in_worker)
     if outcome.error is not None or outcome.position is None:
         raise outcome.error or Conflict()
     return outcome.position
 
 
-def _then(request: HttpRequest, row: StateDocument) -> int:
+def _choose_first(request: HttpRequest, row: StateDocument) -> int:
     given = request.GET.get("moment")
     if given:
-        return history.version_at(row.pk, _moment(given))
-    version = content.number(request.GET.get("from"))
+        return history.version_at(row.pk, _parse_moment(given))
+    version = content.parse_number(request.GET.get("from"))
     return max(row.version - 1, row.oldest_revision - 1) if version is None else version
 
 
-def _moment(text: str) -> datetime:
+def _parse_moment(text: str) -> datetime:
     """What somebody typed, in the time zone that pages show; to the end of a second, as pages show no parts of it."""
     try:
         found = parse_datetime(text)
@@ -162,24 +162,24 @@ def _moment(text: str) -> datetime:
     return found.replace(microsecond=0) + timedelta(seconds=1, microseconds=-1)
 
 
-def _zone() -> str:
+def _name_zone() -> str:
     return timezone.get_current_timezone_name() if project.USE_TZ else "UTC"
 
 
-def _position(text: str) -> Position | None:
+def _parse_position(text: str) -> Position | None:
     try:
         return positions.parse(orjson.loads(text))
     except orjson.JSONDecodeError:
         return None
 
 
-def _times(row: StateDocument, *versions: int) -> list[datetime | None]:
+def _find_times(row: StateDocument, *versions: int) -> list[datetime | None]:
     rows = StateRevision.objects.using(settings().database).filter(document=row.pk, version__in=versions)
     found = dict(rows.values_list("version", "at"))
     return [found.get(version) for version in versions]
 
 
-def _deeds(row: StateDocument) -> dict[int, str]:
+def _find_authors(row: StateDocument) -> dict[int, str]:
     """Who of the staff made which version, as the audit trail tells it."""
     mine = AuditEntry.objects.using(settings().database).filter(session=row.session_id, action__in=(RESTORED, RESOLVED))
     found = mine.select_related("actor").order_by("-id")[:_DEEDS]
@@ -190,9 +190,9 @@ def _deeds(row: StateDocument) -> dict[int, str]:
     }
 
 
-def _line(entry: dict[str, Any], people: dict[int, str]) -> VersionLine:
+def _build_line(entry: dict[str, Any], people: dict[int, str]) -> VersionLine:
     touched = list(dict.fromkeys(map(pointer.bare, entry["paths"])))
-    paths = [show.place(path) for path in touched[:_MOST_PATHS]]
+    paths = [show.format_place(path) for path in touched[:_MOST_PATHS]]
     return VersionLine(
         version=entry["version"],
         at=datetime.fromisoformat(entry["at"]),

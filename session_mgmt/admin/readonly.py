@@ -34,6 +34,6 @@ class ReadOnlyAdmin(admin.ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    def note(self, request: HttpRequest, action: str, session: uuid.UUID | None, **data: Any) -> None:
+    def note_action(self, request: HttpRequest, action: str, session: uuid.UUID | None, **data: Any) -> None:
         """An entry in the audit trail: who, what and from where, never any content."""
         audit.note(action, user=request.user, session=session, ip=request.META.get("REMOTE_ADDR") or None, **data)

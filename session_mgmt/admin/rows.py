@@ -15,20 +15,20 @@ from session_mgmt.models import AuditEntry, Outbox, Stream
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(ReadOnlyAdmin):
-    list_display = ("at", "action", "actor", "session", "ip", "facts")
+    list_display = ("at", "action", "actor", "session", "ip", "facts_text")
     list_filter = ("action", "at")
     list_select_related = ("actor",)
     search_fields = ("session",)
     ordering = ("-at",)
 
     @admin.display(description=_("facts"))
-    def facts(self, entry: AuditEntry) -> str:
+    def facts_text(self, entry: AuditEntry) -> str:
         return as_json(entry.data, indent=None)
 
 
 @admin.register(Stream)
 class StreamAdmin(ReadOnlyAdmin):
-    list_display = ("topic", "head", "held", "epoch", "created_at")
+    list_display = ("topic", "head", "entries_held", "epoch", "created_at")
     search_fields = ("topic",)
     ordering = ("topic",)
 
@@ -36,7 +36,7 @@ class StreamAdmin(ReadOnlyAdmin):
         return super().get_queryset(request).annotate(entries=F("head") - F("oldest") + 1)
 
     @admin.display(description=_("entries held"), ordering="entries")
-    def held(self, stream: Any) -> int:
+    def entries_held(self, stream: Any) -> int:
         return int(stream.entries)
 
 

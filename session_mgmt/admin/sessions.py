@@ -52,7 +52,7 @@ class ConnectionFilter(admin.SimpleListFilter):
 
 @admin.register(ClientSession)
 class ClientSessionAdmin(ReadOnlyAdmin):
-    list_display = ("name", "owner", "status", "connection", "where", "last_active")
+    list_display = ("short_id", "owner_name", "status_badge", "connection_badge", "device_name", "last_active")
     list_filter = ("state", ConnectionFilter, "created_at")
     list_select_related = ("user", "activity")
     list_per_page = 50
@@ -87,32 +87,32 @@ class ClientSessionAdmin(ReadOnlyAdmin):
             return super().get_search_results(request, queryset, search_term)
 
     @admin.display(description=_("session"), ordering="id")
-    def name(self, session: ClientSession) -> str:
+    def short_id(self, session: ClientSession) -> str:
         # The end of a UUIDv7 is what tells sessions of one moment apart.
         return format_html('<span class="sm-line">…{}</span>', str(session.pk)[-12:])
 
     @admin.display(description=_("user"), ordering="user")
-    def owner(self, session: ClientSession) -> str:
-        return show.owner(session)
+    def owner_name(self, session: ClientSession) -> str:
+        return show.name_owner(session)
 
     @admin.display(description=_("status"), ordering="state")
-    def status(self, session: ClientSession) -> str:
-        return _badge(session.state, session.get_state_display())
+    def status_badge(self, session: ClientSession) -> str:
+        return _make_badge(session.state, session.get_state_display())
 
     @admin.display(description=_("connection"))
-    def connection(self, session: Any) -> str:
+    def connection_badge(self, session: Any) -> str:
         state = connection_state(session)
-        return _badge(state, gettext(state))
+        return _make_badge(state, gettext(state))
 
     @admin.display(description=_("device"), ordering="label")
-    def where(self, session: ClientSession) -> str:
-        text = show.device(session.label, session.user_agent, session.ip)
+    def device_name(self, session: ClientSession) -> str:
+        text = show.name_device(session.label, session.user_agent, session.ip)
         return format_html('<span class="sm-line" title="{}">{}</span>', session.ip or "", text)
 
     @admin.display(description=_("last active"), ordering="activity__last_active_at")
     def last_active(self, session: Any) -> str:
         at = session.activity.last_active_at
-        return format_html('<time class="sm-line" title="{}">{}</time>', at, show.ago(session.asked_at - at))
+        return format_html('<time class="sm-line" title="{}">{}</time>', at, show.format_age(session.asked_at - at))
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         context = {"overview": monitoring.health(), "may_clean": self.has_clean_permission(request)}
@@ -123,7 +123,7 @@ class ClientSessionAdmin(ReadOnlyAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        session = self._found(request, object_id)
+        session = self._find_session(request, object_id)
         state = connection_state(session)
         context = {
             **self.admin_site.each_context(request),
@@ -131,16 +131,16 @@ class ClientSessionAdmin(ReadOnlyAdmin):
             "title": gettext("Session …%s") % str(session.pk)[-12:],
             "media": self.media,
             "connection_state": state,
-            "owner": self.owner(session),
+            "owner": self.owner_name(session),
             "is_live": session.state == ClientSession.State.ACTIVE,
             "may_terminate": self.has_terminate_permission(request),
             "may_disconnect": self.has_disconnect_permission(request),
-            **panels.panels(request, session),
+            **panels.build_panels(request, session),
             **(extra_context or {}),
         }
         return TemplateResponse(request, "admin/session_mgmt/clientsession/page.html", context)
 
-    def _found(self, request: HttpRequest, object_id: str) -> ClientSession:
+    def _find_session(self, request: HttpRequest, object_id: str) -> ClientSession:
         if not self.has_view_permission(request):
             raise PermissionDenied
         session = self.get_object(request, unquote(object_id))
@@ -151,18 +151,18 @@ class ClientSessionAdmin(ReadOnlyAdmin):
     # -- doing
 
     def get_urls(self) -> list[URLPattern]:
-        def wrapped(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+        def wrap_view(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
             return self.admin_site.admin_view(view)
 
         return [
-            path("clean/", wrapped(self.clean_view), name="session_mgmt_clientsession_clean"),
-            path("<path:object_id>/act/", wrapped(self.act_view), name="session_mgmt_clientsession_act"),
+            path("clean/", wrap_view(self.clean_view), name="session_mgmt_clientsession_clean"),
+            path("<path:object_id>/act/", wrap_view(self.act_view), name="session_mgmt_clientsession_act"),
             *super().get_urls(),
         ]
 
     def act_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The buttons of a session's page: ``do`` is terminate, disconnect or reconnect."""
-        session = self._found(request, object_id)
+        session = self._find_session(request, object_id)
         do = request.POST.get("do", "")
         allowed = {
             "terminate": self.has_terminate_permission,
@@ -171,7 +171,7 @@ class ClientSessionAdmin(ReadOnlyAdmin):
         }
         if request.method != "POST" or do not in allowed or not allowed[do](request):
             raise PermissionDenied
-        if self._act(request, do, session.pk, request.POST.get("reason", "")):
+        if self._act_on_one(request, do, session.pk, request.POST.get("reason", "")):
             self.message_user(request, gettext("Done."), messages.SUCCESS)
         else:
             self.message_user(request, gettext("The session had ended before."), messages.WARNING)
@@ -182,7 +182,7 @@ class ClientSessionAdmin(ReadOnlyAdmin):
         if request.method != "POST" or not self.has_clean_permission(request):
             raise PermissionDenied
         report = cleanup.cleanup().as_dict()
-        self.note(request, "cleanup", None, **report)
+        self.note_action(request, "cleanup", None, **report)
         done = ", ".join(f"{step} {rows}" for step, rows in report.items() if rows) or gettext("nothing to do")
         self.message_user(request, gettext("Cleaned up: %s.") % done, messages.SUCCESS)
         return HttpResponseRedirect(reverse("admin:session_mgmt_clientsession_changelist"))
@@ -211,19 +211,19 @@ class ClientSessionAdmin(ReadOnlyAdmin):
         self._act_on_all(request, "reconnect", queryset)
 
     def _act_on_all(self, request: HttpRequest, do: str, queryset: QuerySet[Any], reason: str = "") -> None:
-        done = sum(self._act(request, do, session.pk, reason) for session in queryset)
+        done = sum(self._act_on_one(request, do, session.pk, reason) for session in queryset)
         told = ngettext("Done for %d session.", "Done for %d sessions.", done) % done
         self.message_user(request, told, messages.SUCCESS)
 
-    def _act(self, request: HttpRequest, do: str, session: uuid.UUID, reason: str = "") -> bool:
+    def _act_on_one(self, request: HttpRequest, do: str, session: uuid.UUID, reason: str = "") -> bool:
         """One verb and its entry in the audit trail; false if there was nothing to do."""
         if do == "terminate":
             if not lifecycle.terminate(SERVER, session, reason=(reason or "administrator")[:60]):
                 return False
-            self.note(request, "terminate", session, reason=reason[:60])
+            self.note_action(request, "terminate", session, reason=reason[:60])
             return True
         connections.stop(session, Close.NORMAL if do == "disconnect" else Close.DETACHED)
-        self.note(request, do, session)
+        self.note_action(request, do, session)
         return True
 
     def has_terminate_permission(self, request: HttpRequest) -> bool:
@@ -243,5 +243,5 @@ def connection_state(session: Any) -> str:
     return RECONNECTING if session.has_lost else DISCONNECTED
 
 
-def _badge(kind: str, text: str) -> str:
+def _make_badge(kind: str, text: str) -> str:
     return format_html('<span class="sm-badge sm-{}">{}</span>', kind, text)

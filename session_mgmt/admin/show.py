@@ -71,7 +71,7 @@ def connection_line(row: Connection, now: Any) -> ConnectionLine:
     return ConnectionLine(
         row=row,
         is_open=is_open,
-        lasted=duration(end - row.opened_at),
+        lasted=format_duration(end - row.opened_at),
         close=close_text(row, is_open),
         receipt=as_json(orjson.loads(row.receipt)) if row.receipt else "",
         latency=f"{row.rtt_ms:.0f} / {row.rtt_average_ms or row.rtt_ms:.0f} ms" if row.rtt_ms is not None else "-",
@@ -90,13 +90,13 @@ def close_text(row: Connection, is_open: bool) -> str:
     return f"{row.close_code} {name}"
 
 
-def place(path: str, most: int = 160) -> str:
+def format_place(path: str, most: int = 160) -> str:
     """A pointer in a document, as people read it; the root is ``/``."""
     shown, is_cut = legible.plain(path or "/", most)
     return f"{shown}…" if is_cut else shown
 
 
-def duration(value: timedelta) -> str:
+def format_duration(value: timedelta) -> str:
     """``3 d 4 h``, ``4 min 10 s``: the two largest parts."""
     seconds = max(int(value.total_seconds()), 0)
     parts: list[str] = []
@@ -107,13 +107,13 @@ def duration(value: timedelta) -> str:
     return " ".join(parts[:2])
 
 
-def ago(value: timedelta) -> str:
+def format_age(value: timedelta) -> str:
     """``just now``, ``5 min ago``."""
-    text = " ".join(duration(value).split()[:2])
+    text = " ".join(format_duration(value).split()[:2])
     return _("just now") if value < timedelta(seconds=5) else _("%s ago") % text
 
 
-def size(count: int) -> str:
+def format_size(count: int) -> str:
     """``512 B``, ``5.0 MB``."""
     amount = float(count)
     for unit in ("B", "KB", "MB"):
@@ -123,17 +123,17 @@ def size(count: int) -> str:
     return f"{amount:.1f} GB"
 
 
-def owner(session: ClientSession) -> str:
+def name_owner(session: ClientSession) -> str:
     """The name of whoever the session belongs to."""
     return session.user.get_username() if session.user else _("nobody")
 
 
-def device(label: str, user_agent: str, ip: str | None) -> str:
+def name_device(label: str, user_agent: str, ip: str | None) -> str:
     """A short name of where a session lives."""
-    return label or browser(user_agent) or ip or "-"
+    return label or name_browser(user_agent) or ip or "-"
 
 
-def browser(user_agent: str) -> str:
+def name_browser(user_agent: str) -> str:
     """``Firefox on Android``, as far as a user agent tells; else its beginning."""
     program = next((name for mark, name in _PROGRAMS if mark in user_agent), user_agent[:40])
     system = next((name for mark, name in _SYSTEMS if mark in user_agent), "")

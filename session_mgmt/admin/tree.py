@@ -32,7 +32,7 @@ class Look:
     above: frozenset[str] = field(default=frozenset())
 
     @classmethod
-    def marking(cls, link: Callable[[Place, int], str], marks: Collection[str]) -> Look:
+    def with_marks(cls, link: Callable[[Place, int], str], marks: Collection[str]) -> Look:
         above = frozenset(above for path in marks for above in pointer.ancestors(path))
         return cls(link, frozenset(marks), above=above)
 
@@ -47,66 +47,66 @@ def place_link(address: str, version: int, place: Place, skip: int) -> str:
     return f"{address}?{urlencode(query)}"
 
 
-def render(root: Node, look: Look) -> SafeString:
+def render_tree(root: Node, look: Look) -> SafeString:
     """The tree of a node and of what its outline holds below."""
-    inside = _members(root, look, 1) if root.is_container else _leaf(root, look)
+    inside = _render_members(root, look, 1) if root.is_container else _render_leaf(root, look)
     kind = "ul" if root.is_container else "div"
     return mark_safe(f'<{kind} class="sm-tree">{inside}</{kind}>')
 
 
-def _members(node: Node, look: Look, depth: int) -> str:
-    lines = [_item(child, look, depth) for child in node.children]
+def _render_members(node: Node, look: Look, depth: int) -> str:
+    lines = [_render_item(child, look, depth) for child in node.children]
     if node.skipped:
         text = ngettext("%d before", "%d before", node.skipped) % node.skipped
-        lines.insert(0, _rest(look.link(node.place, max(node.skipped - 100, 0)), f"… {text}"))
+        lines.insert(0, _render_rest(look.link(node.place, max(node.skipped - 100, 0)), f"… {text}"))
     if node.rest > 0 and node.children:
         text = ngettext("%d more", "%d more", node.rest) % node.rest
-        lines.append(_rest(look.link(node.place, node.skipped + len(node.children)), f"… {text}"))
+        lines.append(_render_rest(look.link(node.place, node.skipped + len(node.children)), f"… {text}"))
     if not node.length:
         lines.append(f'<li class="sm-quiet">{escape(_("empty"))}</li>')
     return "".join(lines)
 
 
-def _item(node: Node, look: Look, depth: int) -> str:
+def _render_item(node: Node, look: Look, depth: int) -> str:
     mark = ' class="sm-mark"' if node.path in look.marks else ""
     title = escape(legible.plain(node.path, _TITLE).text)
     if not node.is_container:
-        return f'<li{mark} title="{title}">{_name(node)} {_leaf(node, look)}</li>'
-    head = f"{_name(node)} {_count(node)}"
+        return f'<li{mark} title="{title}">{_render_name(node)} {_render_leaf(node, look)}</li>'
+    head = f"{_render_name(node)} {_count_members(node)}"
     if not node.length:
         return f'<li{mark} title="{title}">{head}</li>'
     if not node.children:
-        return f'<li{mark} title="{title}">{head} {_link(look.link(node.place, 0), _("look inside"))}</li>'
+        return f'<li{mark} title="{title}">{head} {_render_link(look.link(node.place, 0), _("look inside"))}</li>'
     is_short = depth < _OPEN_LEVELS and node.length <= _OPEN_MEMBERS
     is_open = look.opens_all or is_short or node.path in look.above or node.path in look.marks
-    inside = _members(node, look, depth + 1)
+    inside = _render_members(node, look, depth + 1)
     return (
         f'<li{mark}><details{" open" if is_open else ""}><summary title="{title}">{head}</summary>'
         f"<ul>{inside}</ul></details></li>"
     )
 
 
-def _name(node: Node) -> str:
+def _render_name(node: Node) -> str:
     kind = "sm-index" if isinstance(node.name, int) else "sm-key"
     return f'<span class="{kind}"><bdi>{escape(node.name)}</bdi></span>'
 
 
-def _count(node: Node) -> str:
+def _count_members(node: Node) -> str:
     shown = f"[{node.length}]" if node.kind == "array" else f"{{{node.length}}}"
     return f'<span class="sm-count">{shown}</span>'
 
 
-def _leaf(node: Node, look: Look) -> str:
+def _render_leaf(node: Node, look: Look) -> str:
     text = f'<bdi class="sm-v sm-{node.kind}">{escape(node.text)}</bdi>'
     if not node.is_cut:
         return text
     note = _("cut, %s characters") % f"{node.length:,}"
-    return f'{text}<span class="sm-count">…</span> {_link(look.link(node.place, 0), note)}'
+    return f'{text}<span class="sm-count">…</span> {_render_link(look.link(node.place, 0), note)}'
 
 
-def _rest(address: str, text: str) -> str:
-    return f'<li class="sm-rest">{_link(address, text)}</li>'
+def _render_rest(address: str, text: str) -> str:
+    return f'<li class="sm-rest">{_render_link(address, text)}</li>'
 
 
-def _link(address: str, text: str) -> str:
+def _render_link(address: str, text: str) -> str:
     return f'<a href="{escape(address)}">{escape(text)}</a>'

@@ -25,46 +25,46 @@ class UpkeepPages(ContentAdmin):
     """Part of the documents' admin."""
 
     def upkeep_views(self) -> dict[str, Callable[[HttpRequest, Any], HttpResponse]]:
-        return {"act": self.act, "verify": self.verify_page}
+        return {"act": self.act_on_document, "verify": self.verify_page}
 
-    def act(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
+    def act_on_document(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
         """The buttons of a document's page: ``do`` is persist, forget or compact."""
-        self.allowed(request, content.MAINTAIN)
-        verbs = {"persist": self._persist, "forget": self._forget, "compact": self._compact}
+        self.check_allowed(request, content.MAINTAIN)
+        verbs = {"persist": self._persist_version, "forget": self._forget_label, "compact": self._compact_log}
         verb = verbs.get(request.POST.get("do", ""))
         if verb is None:
             raise PermissionDenied
         try:
-            return self.back(request, row, verb(request, row))
+            return self.redirect_back(request, row, verb(request, row))
         except SessionMgmtError as error:
-            return self.back(request, row, f"{error} ({error.name})", messages.ERROR)
+            return self.redirect_back(request, row, f"{error} ({error.name})", messages.ERROR)
 
-    def _persist(self, request: HttpRequest, row: StateDocument) -> str:
+    def _persist_version(self, request: HttpRequest, row: StateDocument) -> str:
         kept = history.persist(row.pk, request.POST.get("label", "").strip() or None, run=bridge().run_in_worker)
-        self.note(request, "persist_state", row.session_id, document=row.name, **kept)
+        self.note_action(request, "persist_state", row.session_id, document=row.name, **kept)
         return _("Version %(version)d is kept as %(label)s.") % kept
 
-    def _forget(self, request: HttpRequest, row: StateDocument) -> str:
+    def _forget_label(self, request: HttpRequest, row: StateDocument) -> str:
         label = request.POST.get("label", "")
         if not history.forget(row.pk, label):
             return _("There was no such label.")
-        self.note(request, "forget_state", row.session_id, document=row.name, label=label)
+        self.note_action(request, "forget_state", row.session_id, document=row.name, label=label)
         return _("The label was given up.")
 
-    def _compact(self, request: HttpRequest, row: StateDocument) -> str:
+    def _compact_log(self, request: HttpRequest, row: StateDocument) -> str:
         gone = compaction.compact(row.pk, run=bridge().run_in_worker)
-        self.note(request, "compact_state", row.session_id, document=row.name, revisions=gone)
+        self.note_action(request, "compact_state", row.session_id, document=row.name, revisions=gone)
         return _("Compacted: %d old versions went.") % gone
 
     def verify_page(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
         """Every row that is wrong. By POST, because it reads all of them."""
-        self.allowed(request, content.MAINTAIN)
+        self.check_allowed(request, content.MAINTAIN)
         found = verification.verify(row.pk)
-        self.note(request, "verify_state", row.session_id, document=row.name, findings=len(found))
+        self.note_action(request, "verify_state", row.session_id, document=row.name, findings=len(found))
         context = {
             "title": _("Check of %s") % row.name,
             "findings": found[:_FINDINGS],
             "count": len(found),
             "held": row.version - row.oldest_revision + 1,
         }
-        return self.page(request, "verified", context, row)
+        return self.render_page(request, "verified", context, row)

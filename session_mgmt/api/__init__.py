@@ -1,1 +1,1 @@
-"""The REST edge: DRF views that call verbs and hold no rule. It brings its own parser, renderer and error answers."""
+"""REST edge: DRF views that call the verbs and hold no rule; parser, renderer and error answers are their own."""

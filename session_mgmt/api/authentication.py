@@ -1,4 +1,4 @@
-"""Who asks: a session by its bearer token, else whatever the project's own authentication says."""
+"""Authentication of requests: a session by its bearer token, otherwise whatever the project has configured."""
 
 from __future__ import annotations
 
@@ -21,48 +21,53 @@ RIGHTS = (access.MANAGE, access.MESSAGE, access.PUBLISH)
 
 
 class SessionTokenAuthentication(BaseAuthentication):
-    """``Authorization: Bearer sma_…``. Sets ``request.auth`` to an ``Actor`` and ``request.client_session``.
+    """Authentication by ``Authorization: Bearer sma_…``.
 
-    A session that has ended is still found: its client may ask why, and for a successor. ``ApiView`` refuses the rest.
+    Set ``request.auth`` to an ``Actor`` and ``request.client_session`` to the session. A session that has ended is
+    still found, because its client may ask why and for a successor; ``ApiView`` refuses it everywhere else.
     """
 
     def authenticate(self, request: Request) -> tuple[Any, Actor] | None:
-        secret = bearer(request)
+        """Return the user and the actor of a session's token, or ``None`` if the request carries no such token."""
+        secret = read_bearer(request)
         if secret is None or not secret.startswith(tokens.ACCESS_PREFIX):
             return None
-        session = self._find(request, secret)
+        session = self._find_session(request, secret)
         request.client_session = session  # type: ignore[attr-defined] # for the view
         return session.user or AnonymousUser(), Actor(session=session.pk, user_id=session.user_id)
 
-    def _find(self, request: Request, secret: str) -> ClientSession:
+    def _find_session(self, request: Request, secret: str) -> ClientSession:
         using = settings().database
         now = clock.read(using)
         try:
             return tokens.find(using, secret, now=now)
         except AuthError as error:
-            incidents.auth_refused(secret, error, ip=address_of(request), now=now)
+            incidents.auth_refused(secret, error, ip=read_address(request), now=now)
             raise
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
 
 
-def address_of(request: Request) -> str | None:
-    """The caller's IP address; a Unix socket has none. Headers of proxies are the server's to believe, not ours."""
+def read_address(request: Request) -> str | None:
+    """Return the caller's IP address, or ``None`` for a Unix socket.
+
+    Headers of proxies are evaluated by the server in front, not here.
+    """
     try:
         return str(ipaddress.ip_address(request.META.get("REMOTE_ADDR", "")))
     except ValueError:
         return None
 
 
-def bearer(request: Request) -> str | None:
-    """The bearer token of a request, whoever made it. Never from the query: URLs end up in logs."""
+def read_bearer(request: Request) -> str | None:
+    """Return the bearer token of a request. It is never taken from the query string, because URLs end up in logs."""
     scheme, _, secret = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
     return secret.strip() if scheme.lower() == "bearer" else None
 
 
-def actor_of(request: Request) -> Actor:
-    """The asker for the verbs; an anonymous one may do nothing with sessions that exist."""
+def find_actor(request: Request) -> Actor:
+    """Return the actor on whose behalf the verbs act. An anonymous one may do nothing with existing sessions."""
     if isinstance(request.auth, Actor):
         return request.auth
     user = request.user

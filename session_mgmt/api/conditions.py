@@ -1,5 +1,6 @@
-"""What a request says beside its body: on which document it may act, and under which key it may be repeated
-(RFC 9110 section 13; the Idempotency-Key header of the HTTPAPI working group).
+"""Request headers that make a write conditional or repeatable.
+
+``If-Match`` and ``If-None-Match`` follow RFC 9110 section 13, ``Idempotency-Key`` the draft of the HTTPAPI group.
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ _KEY = re.compile(r'"([ !#-\[\]-~]{1,100})"|([!#-\[\]-~]{1,100})')
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """``expected``: only there. ``if_absent``: only if the document was never written. ``key``: done at most once."""
+    """Conditions of one write.
+
+    ``expected`` is the only position at which it may act; ``if_absent`` allows it only if the document was never
+    written; ``key`` makes a repetition harmless.
+    """
 
     expected: Position | None
     if_absent: bool
@@ -33,15 +38,16 @@ class Conditions:
         return {"expected": self.expected, "if_absent": self.if_absent, "key": self.key, "request": digest}
 
 
-def conditions(request: Request, key: str | None = None) -> Conditions:
-    """The headers of a writing request; ``key`` is the one of its body. Raises ``InvalidField`` or
-    ``PreconditionFailed``.
+def read_conditions(request: Request, key: str | None = None) -> Conditions:
+    """Return the conditions of a writing request; ``key`` is the one in its body.
+
+    Raises ``InvalidField`` or ``PreconditionFailed``.
     """
-    return Conditions(expected_position(request), _if_absent(request), _key(request, key))
+    return Conditions(read_expected_position(request), _read_if_absent(request), _read_key(request, key))
 
 
-def expected_position(request: Request) -> Position | None:
-    """The position of ``If-Match``; what cannot be one matches nothing."""
+def read_expected_position(request: Request) -> Position | None:
+    """Return the position of ``If-Match``. A malformed one matches nothing, so it raises ``PreconditionFailed``."""
     given = request.headers.get("If-Match")
     if given is None:
         return None
@@ -51,18 +57,18 @@ def expected_position(request: Request) -> Position | None:
     return Position(found[1], int(found[2]), found[3])
 
 
-def etag(position: Position) -> str:
-    """``"<epoch>.<version>.<tag>"``."""
+def format_etag(position: Position) -> str:
+    """Return ``"<epoch>.<version>.<tag>"``."""
     return f'"{position.epoch}.{position.offset}.{position.tag}"'
 
 
 def is_known(request: Request, head: Position) -> bool:
-    """Whether ``If-None-Match`` says that the caller has this already."""
+    """Return whether ``If-None-Match`` says that the caller has this version already."""
     given = request.headers.get("If-None-Match", "")
-    return any(candidate.strip().removeprefix("W/") == etag(head) for candidate in given.split(","))
+    return any(candidate.strip().removeprefix("W/") == format_etag(head) for candidate in given.split(","))
 
 
-def _if_absent(request: Request) -> bool:
+def _read_if_absent(request: Request) -> bool:
     given = request.headers.get("If-None-Match")
     if given is not None and given.strip() != "*":
         # To write in spite of a condition would be worse than to refuse one that would hold.
@@ -70,7 +76,7 @@ def _if_absent(request: Request) -> bool:
     return given is not None
 
 
-def _key(request: Request, told: str | None) -> str | None:
+def _read_key(request: Request, told: str | None) -> str | None:
     given = request.headers.get(KEY_HEADER)
     if given is None:
         return told

@@ -1,4 +1,4 @@
-"""Conflicts of a document over HTTP: those that ``manual`` kept, and deciding one."""
+"""Conflicts of a document over HTTP: list the ones that ``manual`` kept, and decide one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from session_mgmt.actions.state import bodies, conflicts
-from session_mgmt.api.conditions import etag
+from session_mgmt.api.conditions import format_etag
 from session_mgmt.api.description import describe
 from session_mgmt.api.forms import Anything, Form
 from session_mgmt.api.views import ApiViewSet
@@ -33,11 +33,11 @@ class DecisionForm(Form):
 
 
 class ConflictViewSet(ApiViewSet):
-    """``sessions/{id}/state/{name}/conflicts/``."""
+    """Views below ``sessions/{id}/state/{name}/conflicts/``."""
 
     @describe("Conflicts that were kept", answer="`results`, `id, path, version, base?, server?, client?, …`.")
     def list(self, request: Request, pk: str, name: str) -> Response:
-        found = self.live_session(pk)
+        found = self.find_live_session(pk)
         row = bodies.find(bridge().using, found.pk, name)
         if row is None:
             raise DocumentNotFound()
@@ -45,16 +45,18 @@ class ConflictViewSet(ApiViewSet):
 
     @describe("Decide a conflict", body=DecisionForm, answer="`position`, `unchanged`.")
     def resolve(self, request: Request, pk: str, name: str, conflict: str) -> Response:
-        found = self.live_session(pk)
-        decision = self.form(DecisionForm)
-        outcome = deciding.resolve(found.pk, name, _id(conflict), decision["keep"], decision.get("value", MISSING))
+        found = self.find_live_session(pk)
+        decision = self.read_form(DecisionForm)
+        outcome = deciding.resolve(
+            found.pk, name, _parse_id(conflict), decision["keep"], decision.get("value", MISSING)
+        )
         if outcome.error is not None or outcome.position is None:
             raise outcome.error or PreconditionFailed()
         answer = {"position": outcome.position.as_json(), "unchanged": b'"unchanged":true' in outcome.body}
-        return Response(answer, headers={"ETag": etag(outcome.position)})
+        return Response(answer, headers={"ETag": format_etag(outcome.position)})
 
 
-def _id(given: str) -> uuid.UUID:
+def _parse_id(given: str) -> uuid.UUID:
     try:
         return uuid.UUID(given)
     except ValueError:

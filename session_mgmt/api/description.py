@@ -1,6 +1,6 @@
-"""The OpenAPI side, which exists where drf-spectacular is installed.
+"""OpenAPI description, available where drf-spectacular is installed.
 
-Calls carry their description as plain data: drf-spectacular's own decorators would take the project's schema class.
+Views carry their description as plain data: drf-spectacular's own decorators would use the schema class of the project.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TOKEN = "sessionToken"
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """One call: ``body`` is the form of its request, ``answer`` tells the fields of its answer."""
+    """Description of one call: ``body`` is the form of its request, ``answer`` lists the fields of its answer."""
 
     summary: str
     body: Any = None
@@ -39,50 +39,50 @@ class Description:
 def describe(summary: str, *, body: Any = None, status: int = 200, answer: str = "") -> Callable[[F], F]:
     """Describe the call that a method answers."""
 
-    def add(view: F) -> F:
+    def attach_description(view: F) -> F:
         view.description = Description(summary, body, status, answer)  # type: ignore[attr-defined]
         return view
 
-    return add
+    return attach_description
 
 
 class AutoSchema(BaseSchema):
-    """Calls are named by what they do: ``session_validate``, ``document_sync``."""
+    """Schema of one view. Operations are named after their action: ``session_validate``, ``document_sync``."""
 
     def get_operation_id(self) -> str:
         kind = type(self.view).__name__.removesuffix("ViewSet").removesuffix("View").lower()
-        return f"{kind}_{self._name()}"
+        return f"{kind}_{self._find_action()}"
 
     def get_auth(self) -> list[dict[str, list[str]]]:
-        """The session's token; what else the project takes is the project's to describe."""
+        """Return the session's token; other credentials of the project are for the project to describe."""
         return [{}] if self.view.anonymous else [{TOKEN: []}]
 
     def get_tags(self) -> list[str]:
         return ["session_mgmt"]
 
     def get_summary(self) -> str:
-        return self._told().summary
+        return self._find_description().summary
 
     def get_description(self) -> str:
-        return self._told().answer
+        return self._find_description().answer
 
     def get_request_serializer(self) -> Any:
-        return self._told().body
+        return self._find_description().body
 
     def get_response_serializers(self) -> dict[int, Any]:
-        told = self._told()
+        told = self._find_description()
         return {told.status: None if told.status == 204 else OpenApiTypes.OBJECT}
 
-    def _name(self) -> str:
+    def _find_action(self) -> str:
         return getattr(self.view, "action", None) or self.method.lower()
 
-    def _told(self) -> Description:
-        found: Description = getattr(self.view, self._name()).description
+    def _find_description(self) -> Description:
+        found: Description = getattr(self.view, self._find_action()).description
         return found
 
 
-def schema(server: str) -> dict[str, Any] | None:
-    """The description of this app alone, with paths relative to ``server``; ``None`` without drf-spectacular."""
+def build_schema(server: str) -> dict[str, Any] | None:
+    """Return the description of this app alone, with paths relative to ``server``; ``None`` without drf-spectacular."""
     if SchemaGenerator is None:
         return None
     made: dict[str, Any] = SchemaGenerator(urlconf=URLCONF).get_schema(request=None, public=True)

@@ -1,4 +1,4 @@
-"""A session's documents over HTTP: whole ones, changes, and what a client missed (PROTOCOL sections 6 and 13)."""
+"""Documents of a session over HTTP: read, change, and fetch missed changes (PROTOCOL sections 6 and 13)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from rest_framework.response import Response
 from session_mgmt.actions import access, checking
 from session_mgmt.actions.outcome import Outcome
 from session_mgmt.actions.state import bodies, lookup, updates
-from session_mgmt.api.conditions import Conditions, conditions, etag, is_known
+from session_mgmt.api.conditions import Conditions, format_etag, is_known, read_conditions
 from session_mgmt.api.description import describe
 from session_mgmt.api.forms import ChangeForm, NothingForm, SyncForm
-from session_mgmt.api.reading import read, read_json
+from session_mgmt.api.reading import read_body, read_json
 from session_mgmt.api.views import ApiViewSet
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
@@ -37,22 +37,22 @@ MOST_PENDING = 100
 
 
 class DocumentViewSet(ApiViewSet):
-    """``sessions/{id}/state/``."""
+    """Views below ``sessions/{id}/state/``, except history and conflicts."""
 
     @describe("The session's documents", answer="`results`: heads of documents, without their data.")
     def list(self, request: Request, pk: str) -> Response:
-        found = self.live_session(pk)
+        found = self.find_live_session(pk)
         return Response({"results": [lookup.head(row) for row in lookup.listed(found.pk)]})
 
     @describe("Read a document", answer="ClientState. `ETag` is its position; `If-None-Match` gives 304.")
     def retrieve(self, request: Request, pk: str, name: str) -> Response:
-        row = self._row(self.live_session(pk), name)
+        row = find_document(self.find_live_session(pk), name)
         head = lookup.position(row)
         if is_known(request, head):
-            return Response(status=304, headers={"ETag": etag(head)})
+            return Response(status=304, headers={"ETag": format_etag(head)})
         limit = settings().max_document_bytes * 2
         position, _, raw = bodies.load_raw(bridge().using, row.pk, limit=limit, run=bridge().run_in_worker)
-        return Response(_client_state(row, position, raw), headers={"ETag": etag(position)})
+        return Response(_build_client_state(row, position, raw), headers={"ETag": format_etag(position)})
 
     @describe(
         "Change a document: exactly one of ops, merge, patch, data",
@@ -61,32 +61,32 @@ class DocumentViewSet(ApiViewSet):
         " `If-None-Match: *`: only if it was never written (412). `Idempotency-Key`: once.",
     )
     def partial_update(self, request: Request, pk: str, name: str) -> Response:
-        found = self.live_session(pk)
+        found = self.find_live_session(pk)
         most = settings().max_document_bytes + SLACK
-        change = ChangeForm(data=read_json(request, most=most, too_large=DocumentTooLarge)).read()
+        change = ChangeForm(data=read_json(request, most=most, too_large=DocumentTooLarge)).read_fields()
         kind, value = change.pop("kind"), change.pop("change")
-        wanted = conditions(request, change.pop("key", None))
+        wanted = read_conditions(request, change.pop("key", None))
         asked = updates.digest(name, kind, value, change.get("strategy")) if wanted.key else None
         terms = {**wanted.terms(asked), "run": bridge().run_in_worker, **change}
-        return written(verbs.update_now(found.pk, _checked(name), kind, value, **terms), wanted)
+        return answer_write(verbs.update_now(found.pk, _check_name(name), kind, value, **terms), wanted)
 
     @describe("Replace a document: the body is the document", body=NothingForm, answer="As for PATCH.")
     def update(self, request: Request, pk: str, name: str) -> Response:
-        found = self.live_session(pk)
+        found = self.find_live_session(pk)
         most = settings().max_document_bytes + SLACK
-        wanted = conditions(request)
-        fresh = _prepared(read(request, most=most, too_large=DocumentTooLarge), most)
-        terms = wanted.terms(_digest(b"put", fresh.ops) if wanted.key else None)
-        return written(verbs.replace_now(found.pk, _checked(name), fresh, **terms), wanted)
+        wanted = read_conditions(request)
+        fresh = _prepare_whole(read_body(request, most=most, too_large=DocumentTooLarge), most)
+        terms = wanted.terms(_hash_parts(b"put", fresh.ops) if wanted.key else None)
+        return answer_write(verbs.replace_now(found.pk, _check_name(name), fresh, **terms), wanted)
 
     @describe("Empty a document: a new version that is {}", answer="As for PATCH.")
     def destroy(self, request: Request, pk: str, name: str) -> Response:
-        found = self.live_session(pk)
-        row = self._row(found, name)
-        wanted = conditions(request)
-        terms = wanted.terms(_digest(b"clear"))
+        found = self.find_live_session(pk)
+        row = find_document(found, name)
+        wanted = read_conditions(request)
+        terms = wanted.terms(_hash_parts(b"clear"))
         outcome = verbs.replace_now(found.pk, row.name, whole.replacing({}), kind=StateRevision.Kind.CLEAR, **terms)
-        return written(outcome, wanted)
+        return answer_write(outcome, wanted)
 
     @describe(
         "Carry out what is pending, then one verdict for a position",
@@ -94,9 +94,9 @@ class DocumentViewSet(ApiViewSet):
         answer="`mode`, `reason`, `position`, and `entries` or `data`; with `pending` also `results`.",
     )
     def sync(self, request: Request, pk: str, name: str) -> Response:
-        found, name = self.live_session(pk), _checked(name)
-        asked = self.form(SyncForm)
-        changes = _pending(asked["pending"]) if "pending" in asked else None
+        found, name = self.find_live_session(pk), _check_name(name)
+        asked = self.read_form(SyncForm)
+        changes = _read_pending(asked["pending"]) if "pending" in asked else None
         outcomes = offline.carry_out(found.pk, name, changes or (), run=bridge().run_in_worker)
         answer = lookup.sync(found.pk, name, asked.get("position"), run=bridge().run_in_worker)
         told = {} if changes is None else {"results": [orjson.Fragment(outcome.body) for outcome in outcomes]}
@@ -104,36 +104,38 @@ class DocumentViewSet(ApiViewSet):
 
     @describe("Bytes of a document", answer="`size` (of compact JSON, an upper bound unless `exact`), `stored`, `log`.")
     def size(self, request: Request, pk: str, name: str) -> Response:
-        return Response(lookup.sizes(self._row(self.live_session(pk), name)))
+        return Response(lookup.sizes(find_document(self.find_live_session(pk), name)))
 
     @describe("Compress a document now", body=NothingForm, answer="As from size.")
     def compress(self, request: Request, pk: str, name: str) -> Response:
-        found = self.live_session(pk)
-        self.form(NothingForm)
-        row = self._row(found, name)
+        found = self.find_live_session(pk)
+        self.read_form(NothingForm)
+        row = find_document(found, name)
         lookup.compress(row.pk, run=bridge().run_in_worker)
-        return Response(lookup.sizes(self._row(found, name)))
-
-    def _row(self, session: ClientSession, name: str) -> StateDocument:
-        row = lookup.listed(session.pk).filter(name=_checked(name)).first()
-        if row is None:
-            raise DocumentNotFound()
-        return row
+        return Response(lookup.sizes(find_document(found, name)))
 
 
-def _checked(name: str) -> str:
+def find_document(session: ClientSession, name: str) -> StateDocument:
+    """Return the head of the document that an address names. Raises ``DocumentNotFound``."""
+    row = lookup.listed(session.pk).filter(name=_check_name(name)).first()
+    if row is None:
+        raise DocumentNotFound()
+    return row
+
+
+def _check_name(name: str) -> str:
     if not access.is_document(name):
         raise DocumentNotFound()
     return name
 
 
-def _pending(given: Any) -> list[Pending]:
-    """Changes that all have a key: the whole call is repeated when its answer is lost."""
+def _read_pending(given: Any) -> list[Pending]:
+    """Return the pending changes. Each needs a key, because the whole call is repeated when its answer is lost."""
     if not isinstance(given, list) or len(given) > MOST_PENDING:
         raise InvalidField(f"pending is a list of at most {MOST_PENDING} changes.", field="pending")
     changes = []
     for each in given:
-        change = ChangeForm(data=each).read()
+        change = ChangeForm(data=each).read_fields()
         kind, value, key = change.pop("kind"), change.pop("change"), change.pop("key", None)
         if key is None:
             raise InvalidField("Each pending change has a key.", field="key")
@@ -141,8 +143,8 @@ def _pending(given: Any) -> list[Pending]:
     return changes
 
 
-def _prepared(raw: bytes, most: int) -> Replacement:
-    """A whole document made ready, in another process if it is large."""
+def _prepare_whole(raw: bytes, most: int) -> Replacement:
+    """Prepare a whole document, in another process if it is large."""
     try:
         if len(raw) > HEAVY:
             return bridge().run_in_worker(whole.replacement, raw, checking.document_limits(), most)
@@ -151,12 +153,15 @@ def _prepared(raw: bytes, most: int) -> Replacement:
         raise checking.translate_error(error) from error
 
 
-def _digest(*parts: bytes) -> bytes:
+def _hash_parts(*parts: bytes) -> bytes:
     return hashlib.sha256(b"\0".join(parts)).digest()
 
 
-def written(outcome: Outcome, wanted: Conditions | None = None) -> Response:
-    """The answer to a change. Raises what refused it, and ``PreconditionFailed`` where ``wanted`` does not hold."""
+def answer_write(outcome: Outcome, wanted: Conditions | None = None) -> Response:
+    """Return the response to a write.
+
+    Raises the error that refused it, or ``PreconditionFailed`` where ``wanted`` does not hold.
+    """
     if outcome.error is not None or outcome.position is None:
         raise outcome.error or PreconditionFailed()
     told = orjson.loads(outcome.body)
@@ -169,10 +174,10 @@ def written(outcome: Outcome, wanted: Conditions | None = None) -> Response:
         "overwrote": told.get("overwrote", []),
         "conflicts": told.get("conflicts", []),
     }
-    return Response(answer, headers={"ETag": etag(outcome.position)})
+    return Response(answer, headers={"ETag": format_etag(outcome.position)})
 
 
-def _client_state(row: StateDocument, position: Position, raw: bytes) -> dict[str, Any]:
-    """``ClientState`` at the position that was read, which may be newer than the row."""
+def _build_client_state(row: StateDocument, position: Position, raw: bytes) -> dict[str, Any]:
+    """Return ``ClientState`` at the position that was read, which may be newer than the row."""
     here = {"version": position.offset, "position": position.as_json(), "data": orjson.Fragment(raw)}
     return {**lookup.head(row), **here}

@@ -1,4 +1,4 @@
-"""Every refusal as its documented answer: ours as they are, those of DRF and Django by the nearest code."""
+"""Exception handling: this app's errors as they are, those of DRF and Django by the nearest code."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from session_mgmt.exceptions import (
 )
 from session_mgmt.models import ClientSession
 
-logger = logging.getLogger("session_mgmt.api")
+logger = logging.getLogger(__name__)
 
 _NEAREST: tuple[tuple[type[Exception], type[SessionMgmtError]], ...] = (
     (drf.NotAuthenticated, AuthRequired),
@@ -56,11 +56,11 @@ _FAULTS = (InternalError, StateUnreadable, HandlerFailed)
 _OUTAGES = (OperationalError, InterfaceError, TimeoutError)
 
 
-def answer(error: Exception, context: dict[str, Any]) -> Response:
-    """DRF's exception handler for the views of this app; never ``None``, so that no page of Django's shows."""
-    ours = translated(error)
+def handle_exception(error: Exception, context: dict[str, Any]) -> Response:
+    """Turn an exception into a response. Never return ``None``, so that no HTML page of Django is shown."""
+    ours = translate_error(error)
     if isinstance(ours, _FAULTS):
-        _record(ours, getattr(context.get("request"), "client_session", None))
+        _record_fault(ours, getattr(context.get("request"), "client_session", None))
     response = Response(ours.as_dict(), status=ours.status)
     if ours.retry_after is not None:
         response["Retry-After"] = str(math.ceil(ours.retry_after))
@@ -71,8 +71,8 @@ def answer(error: Exception, context: dict[str, Any]) -> Response:
     return response
 
 
-def _record(error: SessionMgmtError, session: ClientSession | None) -> None:
-    """Tell the session's log; the answer goes out whether or not that works."""
+def _record_fault(error: SessionMgmtError, session: ClientSession | None) -> None:
+    """Record a fault in the session's log. The response is sent whether or not that succeeds."""
     if session is None:
         return
     try:
@@ -81,8 +81,8 @@ def _record(error: SessionMgmtError, session: ClientSession | None) -> None:
         logger.warning("A fault could not be recorded", exc_info=True)
 
 
-def translated(error: Exception) -> SessionMgmtError:
-    """The documented error for whatever was raised."""
+def translate_error(error: Exception) -> SessionMgmtError:
+    """Return the documented error for any exception."""
     if isinstance(error, SessionMgmtError):
         return error
     if isinstance(error, _OUTAGES):

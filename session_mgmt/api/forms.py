@@ -1,4 +1,4 @@
-"""Bodies of requests, field by field: exact types, and no field that is not listed."""
+"""Request bodies: exact types for each field, and no unlisted fields."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_INTEGER = 2**53 - 1
 
 
 class Text(serializers.CharField):
-    """Text and nothing that could be made into text."""
+    """Text; no other type is converted."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(trim_whitespace=False, **{"allow_blank": True, **kwargs})
@@ -25,7 +25,7 @@ class Text(serializers.CharField):
 
 
 class Whole(serializers.IntegerField):
-    """An integer from 0 to 2^53-1; neither ``true`` nor ``"1"``."""
+    """Integer from 0 to 2^53-1; neither ``true`` nor ``"1"``."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"min_value": 0, "max_value": MAX_INTEGER, **kwargs})
@@ -46,7 +46,7 @@ class Flag(serializers.BooleanField):
 
 
 class Object(serializers.DictField):
-    """A JSON object; what is in it is its reader's affair."""
+    """JSON object whose content is checked by its reader."""
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         if not isinstance(data, dict):
@@ -55,7 +55,7 @@ class Object(serializers.DictField):
 
 
 class Anything(serializers.JSONField):
-    """Any JSON value, checked by the parser already."""
+    """Any JSON value; the parser has checked it already."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"allow_null": True, **kwargs})
@@ -76,8 +76,8 @@ class Form(serializers.Serializer[Any]):
             raise InvalidField("There is no such field.", field=unknown[0][:100])
         return super().to_internal_value(data)
 
-    def read(self) -> dict[str, Any]:
-        """The checked values. Raises ``InvalidField`` with the first ``field`` that is wrong."""
+    def read_fields(self) -> dict[str, Any]:
+        """Return the validated values. Raises ``InvalidField`` with the first invalid ``field``."""
         if not self.is_valid():
             raise InvalidField(field=next(iter(self.errors), None))
         return dict(self.validated_data)

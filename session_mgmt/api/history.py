@@ -1,4 +1,4 @@
-"""A document's past over HTTP: its versions, one of them, the difference of two, checkpoints, and going back."""
+"""History of a document over HTTP: list and read versions, compare two, keep checkpoints, restore."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from session_mgmt.actions.state import history
-from session_mgmt.api.conditions import expected_position
+from session_mgmt.api.conditions import read_expected_position
 from session_mgmt.api.description import describe
-from session_mgmt.api.documents import DocumentViewSet, written
+from session_mgmt.api.documents import answer_write, find_document
 from session_mgmt.api.forms import Form, Text, Whole
+from session_mgmt.api.views import ApiViewSet
 from session_mgmt.bridge import bridge
 from session_mgmt.exceptions import InvalidField, NotFound
 from session_mgmt.writes import restore
@@ -37,28 +38,28 @@ class RestoreForm(Form):
         return attrs
 
 
-class HistoryViewSet(DocumentViewSet):
-    """``sessions/{id}/state/{name}/history/`` and its neighbours."""
+class HistoryViewSet(ApiViewSet):
+    """Views of ``history/``, ``diff/``, ``persist/`` and ``restore/`` below a document."""
 
     @describe(
         "What made each version, newest first: ?before= and ?limit=",
         answer="`results`: version, tag, kind, at, client_id, seq, paths, bytes, labels; `oldest`, `next`.",
     )
     def versions(self, request: Request, pk: str, name: str) -> Response:
-        row = self._row(self.live_session(pk), name)
+        row = find_document(self.find_live_session(pk), name)
         before, limit = _number(request, "before"), _number(request, "limit")
         return Response(history.versions(row.pk, before=before, limit=history.PAGE if limit is None else limit))
 
     @describe("A document as it was", answer="`version`, `position`, `data`.")
     def version(self, request: Request, pk: str, name: str, version: str) -> Response:
-        row = self._row(self.live_session(pk), name)
-        position, raw = history.read_raw(row.pk, _version(version), run=bridge().run_in_worker)
+        row = find_document(self.find_live_session(pk), name)
+        position, raw = history.read_raw(row.pk, _parse_version(version), run=bridge().run_in_worker)
         told = {"version": position.offset, "position": position.as_json(), "data": orjson.Fragment(raw)}
         return Response(told)
 
     @describe("The difference of two versions: ?from= and ?to=", answer="`from`, `to`, `patch` (RFC 6902).")
     def diff(self, request: Request, pk: str, name: str) -> Response:
-        row = self._row(self.live_session(pk), name)
+        row = find_document(self.find_live_session(pk), name)
         first, second = _number(request, "from"), _number(request, "to")
         if first is None:
             raise InvalidField("Give from.", field="from")
@@ -67,24 +68,24 @@ class HistoryViewSet(DocumentViewSet):
 
     @describe("The versions kept under a label", answer="`results`: label, version, at.")
     def checkpoints(self, request: Request, pk: str, name: str) -> Response:
-        return Response({"results": history.checkpoints(self._row(self.live_session(pk), name).pk)})
+        return Response({"results": history.checkpoints(find_document(self.find_live_session(pk), name).pk)})
 
     @describe("Keep a document as it is under a label", body=LabelForm, answer="`label`, `version`.")
     def persist(self, request: Request, pk: str, name: str) -> Response:
-        found = self.live_session(pk)
-        label = self.form(LabelForm).get("label")
-        return Response(history.persist(self._row(found, name).pk, label, run=bridge().run_in_worker))
+        found = self.find_live_session(pk)
+        label = self.read_form(LabelForm).get("label")
+        return Response(history.persist(find_document(found, name).pk, label, run=bridge().run_in_worker))
 
     @describe("The document as it was under a label", answer="`label`, `version`, `position`, `data`.")
     def labelled(self, request: Request, pk: str, name: str, label: str) -> Response:
-        row = self._row(self.live_session(pk), name)
+        row = find_document(self.find_live_session(pk), name)
         position, raw = history.read_raw(row.pk, history.version_of(row.pk, label), run=bridge().run_in_worker)
         told = {"version": position.offset, "position": position.as_json(), "data": orjson.Fragment(raw)}
         return Response({"label": label, **told})
 
     @describe("Give a checkpoint up", status=204)
     def forget(self, request: Request, pk: str, name: str, label: str) -> Response:
-        if not history.forget(self._row(self.live_session(pk), name).pk, label):
+        if not history.forget(find_document(self.find_live_session(pk), name).pk, label):
             raise NotFound("There is no checkpoint of this label.")
         return Response(status=204)
 
@@ -92,12 +93,12 @@ class HistoryViewSet(DocumentViewSet):
         "Go back to a version or a label: a new version", body=RestoreForm, answer="As for PATCH; `If-Match` as there."
     )
     def restore(self, request: Request, pk: str, name: str) -> Response:
-        found = self.live_session(pk)
-        asked = self.form(RestoreForm)
-        row = self._row(found, name)
+        found = self.find_live_session(pk)
+        asked = self.read_form(RestoreForm)
+        row = find_document(found, name)
         to = asked["label"] if "label" in asked else asked["version"]
-        expected = expected_position(request)
-        return written(restore.restore_now(found.pk, row.name, to, expected=expected, run=bridge().run_in_worker))
+        expected = read_expected_position(request)
+        return answer_write(restore.restore_now(found.pk, row.name, to, expected=expected, run=bridge().run_in_worker))
 
 
 def _number(request: Request, name: str) -> int | None:
@@ -109,21 +110,21 @@ def _number(request: Request, name: str) -> int | None:
     return int(given)
 
 
-def _version(given: str) -> int:
+def _parse_version(given: str) -> int:
     if not (given.isascii() and given.isdigit() and len(given) <= _DIGITS):
         raise NotFound("There is no such version.")
     return int(given)
 
 
-def _path(end: str, name: str, **actions: str) -> URLPattern:
+def _make_path(end: str, name: str, **actions: str) -> URLPattern:
     return path(f"sessions/<str:pk>/state/<str:name>/{end}", HistoryViewSet.as_view(actions), name=f"document-{name}")
 
 
 urlpatterns = [
-    _path("history/", "history", get="versions"),
-    _path("history/<str:version>/", "version", get="version"),
-    _path("diff/", "diff", get="diff"),
-    _path("persist/", "persist", get="checkpoints", post="persist"),
-    _path("persist/<path:label>/", "checkpoint", get="labelled", delete="forget"),
-    _path("restore/", "restore", post="restore"),
+    _make_path("history/", "history", get="versions"),
+    _make_path("history/<str:version>/", "version", get="version"),
+    _make_path("diff/", "diff", get="diff"),
+    _make_path("persist/", "persist", get="checkpoints", post="persist"),
+    _make_path("persist/<path:label>/", "checkpoint", get="labelled", delete="forget"),
+    _make_path("restore/", "restore", post="restore"),
 ]

@@ -1,4 +1,4 @@
-"""For operators and tools: health, the schema, and an answer for addresses that do not exist."""
+"""Views for operators and tools: health, the schema, and a JSON answer for unknown addresses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from session_mgmt.exceptions import NotFound
 
 
 class HealthView(ApiView):
-    """``health/``: for load balancers without a login; figures for those who manage sessions."""
+    """View of ``health/``: for load balancers without a login, with figures for those who manage sessions."""
 
     anonymous = True
 
@@ -30,20 +30,20 @@ class HealthView(ApiView):
 
 
 class SchemaView(ApiView):
-    """``schema/``: OpenAPI, where drf-spectacular is installed."""
+    """View of ``schema/``: the OpenAPI document, where drf-spectacular is installed."""
 
     anonymous = True
 
     @describe("This description")
     def get(self, request: Request) -> Response:
-        made = description.schema(request.path.removesuffix("schema/"))
+        made = description.build_schema(request.path.removesuffix("schema/"))
         if made is None:
             raise NotFound("Install drf-spectacular to have the schema.")
         return Response(made)
 
 
 class NothingView(ApiView):
-    """What is not there, said in JSON."""
+    """Answer 404 in JSON."""
 
     anonymous = True
     schema = None

@@ -1,4 +1,4 @@
-"""Bodies of requests: one strict parser, with a byte limit of its own that holds before anything is parsed."""
+"""Request bodies: one strict parser, with a byte limit that applies before anything is parsed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _CHUNK = 64 * 1024
 
 
 class Untouched(BaseParser):
-    """Leaves the stream to ``read``: DRF would parse it again for Django's CSRF check, without our limits."""
+    """Parser that leaves the stream to ``read_body``.
+
+    DRF would otherwise parse the body again for Django's CSRF check, without these limits.
+    """
 
     media_type = "application/json"
 
@@ -27,35 +30,39 @@ class Untouched(BaseParser):
 
 
 def read_json(request: Request, *, most: int, too_large: type[SessionMgmtError]) -> Any:
-    """The body's JSON; the values in it are checked where they are used. Raises ``InvalidJSON`` and the errors of
-    limits.
+    """Return the body's JSON; its values are checked where they are used.
+
+    Raises ``InvalidJSON`` and the errors of limits.
     """
-    return checking.parse_json(read(request, most=most, too_large=too_large), most)
+    return checking.parse_json(read_body(request, most=most, too_large=too_large), most)
 
 
-def read(request: Request, *, most: int, too_large: type[SessionMgmtError]) -> bytes:
-    """The body's bytes, at most ``most``. Django's own limit does not apply to a stream that is read in pieces."""
+def read_body(request: Request, *, most: int, too_large: type[SessionMgmtError]) -> bytes:
+    """Return the body's bytes, at most ``most``.
+
+    Django's own limit does not apply to a stream that is read in pieces.
+    """
     _check_type(request.META)
     declared = request.META.get("CONTENT_LENGTH") or "0"
     if declared.isdigit() and int(declared) > most:
         raise too_large(limit=most)
-    raw = _bytes(request._request, most, too_large)
+    raw = _read_bytes(request._request, most, too_large)
     if not raw:
         raise InvalidJSON("The body is empty.")
     return raw
 
 
-def _bytes(request: HttpRequest, most: int, too_large: type[SessionMgmtError]) -> bytes:
+def _read_bytes(request: HttpRequest, most: int, too_large: type[SessionMgmtError]) -> bytes:
     try:
         if getattr(request, "_read_started", False):
             # A middleware of the project has read it already.
             return request.body
-        return _pieces(request, most, too_large)
+        return _read_pieces(request, most, too_large)
     except (RawPostDataException, UnreadablePostError) as error:
         raise InvalidJSON("The body could not be read.") from error
 
 
-def _pieces(request: HttpRequest, most: int, too_large: type[SessionMgmtError]) -> bytes:
+def _read_pieces(request: HttpRequest, most: int, too_large: type[SessionMgmtError]) -> bytes:
     body = bytearray()
     while piece := request.read(_CHUNK):
         body += piece
@@ -65,7 +72,7 @@ def _pieces(request: HttpRequest, most: int, too_large: type[SessionMgmtError]) 
 
 
 def _check_type(meta: Mapping[str, Any]) -> None:
-    """JSON in UTF-8 and nothing else: a second encoding would be a second parser with other rules."""
+    """Accept JSON in UTF-8 only: a second encoding would be a second parser with other rules."""
     if meta.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() not in ("", "identity"):
         raise UnsupportedMediaType()
     given = Message()

@@ -1,4 +1,4 @@
-"""Answers are JSON, whatever the request accepts."""
+"""Rendering: answers are JSON, whatever the request accepts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rest_framework.request import Request
 
 
 class JSON(BaseRenderer):
-    """Compact JSON; bytes are JSON already."""
+    """Renderer of compact JSON; bytes are JSON already."""
 
     media_type = "application/json"
     format = "json"
@@ -27,7 +27,7 @@ class JSON(BaseRenderer):
 
 
 class OnlyJSON(BaseContentNegotiation):
-    """No negotiation: an error page in HTML, or a 406 without a code, would be neither readable nor documented."""
+    """Content negotiation that always chooses JSON, since an HTML error page or a bare 406 has no documented code."""
 
     def select_parser(self, request: Request, parsers: Iterable[Any]) -> Any:
         return next(iter(parsers))

@@ -15,10 +15,10 @@ from session_mgmt.actions.outbox import Ticket
 from session_mgmt.actions.sessions import connections, info, lifecycle, recovery
 from session_mgmt.actions.sessions.lifecycle import Created, Device
 from session_mgmt.actions.timeline import events
-from session_mgmt.api.authentication import address_of, bearer
+from session_mgmt.api.authentication import read_address, read_bearer
 from session_mgmt.api.description import describe
 from session_mgmt.api.forms import MessageForm, RecoveryForm, SessionForm, ValidationForm
-from session_mgmt.api.views import ApiViewSet, proven_session, session_id
+from session_mgmt.api.views import ApiViewSet, parse_session_id, proven_session
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import AuthRequired, InvalidField, PermissionDenied, SessionNotFound
 from session_mgmt.models import ClientSession
@@ -30,7 +30,7 @@ MOST_EVENTS = 500
 
 
 class SessionViewSet(ApiViewSet):
-    """``sessions/`` and what is below one session, except its documents."""
+    """Views of ``sessions/`` and below one session, except its documents."""
 
     def is_open(self) -> bool:
         return self.action == "create" and settings().anonymous_sessions
@@ -55,41 +55,41 @@ class SessionViewSet(ApiViewSet):
         if proven_session(request) is not None:
             # A token that could make sessions would outlive its own.
             raise PermissionDenied("A session is created with the project's own authentication.")
-        wanted = self.form(SessionForm)
+        wanted = self.read_form(SessionForm)
         user = request.user if request.user and request.user.is_authenticated else None
         created = lifecycle.create(
             user=user,
             metadata=wanted.get("metadata"),
             config=wanted.get("config"),
-            device=device(request, wanted.get("label", "")),
+            device=read_device(request, wanted.get("label", "")),
         )
         if user is not None:
             verbs.record(created.session.pk, AUTH_SUCCESS, {"user_id": str(user.pk)})
-        return _created(request, created)
+        return _answer_created(request, created)
 
     @describe("Read a session", answer="SessionInfo.")
     def retrieve(self, request: Request, pk: str) -> Response:
-        return self._told(self.session(pk))
+        return self._answer_session(self.find_session(pk))
 
     @describe("Change metadata, config or label", body=SessionForm, answer="SessionInfo.")
     def partial_update(self, request: Request, pk: str) -> Response:
-        found = self.live_session(pk)
-        wanted = self.form(SessionForm)
+        found = self.find_live_session(pk)
+        wanted = self.read_form(SessionForm)
         if not wanted:
             raise InvalidField("At least one of metadata, config and label.", field="metadata")
-        return self._told(lifecycle.update(self.actor, found.pk, **wanted))
+        return self._answer_session(lifecycle.update(self.actor, found.pk, **wanted))
 
     @describe("End a session for good", status=204)
     def destroy(self, request: Request, pk: str) -> Response:
-        lifecycle.terminate(self.actor, session_id(pk))
+        lifecycle.terminate(self.actor, parse_session_id(pk))
         return Response(status=204)
 
     @describe(
         "Whether a session may act", body=ValidationForm, answer="`valid`, `reason` (a name of an error or null)."
     )
     def validate(self, request: Request, pk: str) -> Response:
-        found = self.session(pk)
-        reason = lifecycle.validate(self.actor, found.pk, permission=self.form(ValidationForm).get("permission"))
+        found = self.find_session(pk)
+        reason = lifecycle.validate(self.actor, found.pk, permission=self.read_form(ValidationForm).get("permission"))
         return Response({"valid": reason is None, "reason": reason})
 
     @describe(
@@ -102,46 +102,46 @@ class SessionViewSet(ApiViewSet):
         proven = proven_session(request)
         if proven is None:
             raise AuthRequired("A session is recovered with its own token.")
-        if proven.pk != session_id(pk):
+        if proven.pk != parse_session_id(pk):
             raise SessionNotFound()
-        wanted = self.form(RecoveryForm)
+        wanted = self.read_form(RecoveryForm)
         restored = recovery.recover(
-            bearer(request) or "",
+            read_bearer(request) or "",
             state=wanted.get("state", True),
             subscriptions=wanted.get("subscriptions", True),
-            maximum_age=_seconds(wanted.get("maximum_age")),
-            device=device(request, proven.label),
+            maximum_age=_limit_age(wanted.get("maximum_age")),
+            device=read_device(request, proven.label),
         )
-        return _created(request, restored.created, receipt=restored.receipt)
+        return _answer_created(request, restored.created, receipt=restored.receipt)
 
     @describe("A session's figures", answer="See `docs/reference/rest.md`.")
     def metrics(self, request: Request, pk: str) -> Response:
-        return Response(monitoring.session_metrics(self.session(pk).pk))
+        return Response(monitoring.session_metrics(self.find_session(pk).pk))
 
     @describe(
         "A session's own log, in pages: `?after=0&limit=100`", answer="`results`, `epoch`, `oldest`, `head`, `next`."
     )
     def events(self, request: Request, pk: str) -> Response:
-        found = self.session(pk)
+        found = self.find_session(pk)
         after = _number(request, "after", default=0, most=2**53 - 1)
         limit = _number(request, "limit", default=100, most=MOST_EVENTS)
-        return Response(_page(found, after, limit))
+        return Response(_read_page(found, after, limit))
 
     @describe("Send a message to a session", body=MessageForm, status=201, answer="`position`.")
     def messages(self, request: Request, pk: str) -> Response:
-        found = self.session(pk)
+        found = self.find_session(pk)
         if not self.actor.may(access.MESSAGE):
             raise PermissionDenied()
-        wanted = self.form(MessageForm)
-        self._must_be_live(found)
+        wanted = self.read_form(MessageForm)
+        self._check_live(found)
         position = verbs.send(found.pk, wanted["data"], key=wanted.get("key"))
         return Response({"position": None if isinstance(position, Ticket) else position.as_json()}, status=201)
 
-    def _told(self, session: ClientSession) -> Response:
+    def _answer_session(self, session: ClientSession) -> Response:
         return Response(info.session_info(session, connections.states([session.pk])[session.pk]))
 
 
-def _created(request: Request, created: Created, **more: Any) -> Response:
+def _answer_created(request: Request, created: Created, **more: Any) -> Response:
     session = created.session
     where = info.endpoints(session.pk, request.META.get("SCRIPT_NAME", ""))
     answer = {
@@ -154,13 +154,13 @@ def _created(request: Request, created: Created, **more: Any) -> Response:
     return Response(answer, status=201, headers={"Location": where["session"]})
 
 
-def device(request: Request, label: str) -> Device:
-    """Where a session lives, as the request tells it."""
+def read_device(request: Request, label: str) -> Device:
+    """Return the device that the request describes."""
     agent = "".join(character for character in request.META.get("HTTP_USER_AGENT", "")[:400] if character.isprintable())
-    return Device(label=label, ip=address_of(request), user_agent=agent)
+    return Device(label=label, ip=read_address(request), user_agent=agent)
 
 
-def _seconds(value: int | None) -> timedelta | None:
+def _limit_age(value: int | None) -> timedelta | None:
     most = settings().retention
     return None if value is None else min(timedelta(seconds=min(value, most.total_seconds())), most)
 
@@ -172,8 +172,8 @@ def _number(request: Request, name: str, *, default: int, most: int) -> int:
     return int(text)
 
 
-def _page(session: ClientSession, after: int, limit: int) -> dict[str, Any]:
-    """One page of the log; ``oldest`` above ``after`` + 1 says that entries before it are gone."""
+def _read_page(session: ClientSession, after: int, limit: int) -> dict[str, Any]:
+    """Return one page of the log. ``oldest`` above ``after`` + 1 means that the entries before it are gone."""
     statements = Statements(database_connections[settings().database])
     window = events.window(statements, session.pk, None)
     if window is None:

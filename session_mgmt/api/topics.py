@@ -15,7 +15,7 @@ from session_mgmt.writes import verbs
 
 
 class PublicationView(ApiView):
-    """``topics/{topic}/publications/``."""
+    """View of ``topics/{topic}/publications/``."""
 
     @describe(
         "Publish to a topic",
@@ -24,14 +24,14 @@ class PublicationView(ApiView):
         answer="`position`; null for an ephemeral publication, which has no place in the log.",
     )
     def post(self, request: Request, topic: str) -> Response:
-        self._must_be_allowed(topic)
-        wanted = self.form(PublicationForm)
+        self._check_rights(topic)
+        wanted = self.read_form(PublicationForm)
         position = verbs.publish(topic, wanted["data"], key=wanted.get("key"), ephemeral=wanted.get("ephemeral", False))
         told = None if position is None or isinstance(position, Ticket) else position.as_json()
         return Response({"position": told}, status=201)
 
-    def _must_be_allowed(self, topic: str) -> None:
-        """A session is judged by the application; a caller without one needs the permission and a topic that exists."""
+    def _check_rights(self, topic: str) -> None:
+        """Let the application judge a session; any other caller needs the permission and a declared topic."""
         session = proven_session(self.request)
         if session is not None:
             access.may_publish(session, topic)

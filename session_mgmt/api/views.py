@@ -1,4 +1,4 @@
-"""What every view of this app has in common, so that nothing of the project's own REST settings changes it."""
+"""Base of all views, independent of the project's own REST settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rest_framework.viewsets import ViewSetMixin
 from session_mgmt.actions.access import Actor
 from session_mgmt.actions.sessions import lifecycle, tokens
 from session_mgmt.api import errors
-from session_mgmt.api.authentication import SessionTokenAuthentication, actor_of, bearer
+from session_mgmt.api.authentication import SessionTokenAuthentication, find_actor, read_bearer
 from session_mgmt.api.description import AutoSchema
 from session_mgmt.api.forms import Form
 from session_mgmt.api.reading import Untouched, read_json
@@ -33,7 +33,7 @@ TOUCH_EVERY = timedelta(seconds=10)
 
 
 class ApiView(APIView):
-    """Strict JSON in, JSON out, errors with codes, nothing cached; authentication by token or as the project has it."""
+    """View with strict JSON in and out, documented errors and no caching; authentication by token or by the project."""
 
     parser_classes = [Untouched]
     renderer_classes = [JSON]
@@ -47,36 +47,36 @@ class ApiView(APIView):
 
     @classmethod
     def as_view(cls, *args: Any, **kwargs: Any) -> Any:
-        return _outside_transactions(super().as_view(*args, **kwargs))
+        return _leave_transactions(super().as_view(*args, **kwargs))
 
     def get_authenticators(self) -> list[Any]:
-        """Ours, then the project's as they are now."""
+        """Return this app's authentication, followed by the project's as configured now."""
         theirs: Any = api_settings.DEFAULT_AUTHENTICATION_CLASSES
         return [SessionTokenAuthentication(), *(authentication() for authentication in theirs)]
 
     def get_exception_handler(self) -> Any:
-        return errors.answer
+        return errors.handle_exception
 
     def perform_authentication(self, request: Request) -> None:
-        """Find out who asks. A bearer token that nobody knows is not the same as none."""
+        """Authenticate the request. An unknown bearer token is an error, unlike a missing one."""
         super().perform_authentication(request)
-        if request.auth is None and not _is_known(request) and bearer(request) is not None:
+        if request.auth is None and not _is_known(request) and read_bearer(request) is not None:
             raise InvalidToken()
 
     def check_permissions(self, request: Request) -> None:
-        """Someone must ask, and with the token of a session that is still alive."""
+        """Require credentials, and a live session if they are a session's token."""
         if request.auth is None and not _is_known(request) and not self.is_open():
             raise AuthRequired()
         session = proven_session(request)
         if session is not None and not self.takes_ended_sessions():
-            self._must_be_live(session)
+            self._check_live(session)
 
     def is_open(self) -> bool:
-        """Whether this call needs no credentials."""
+        """Return whether this call needs no credentials."""
         return self.anonymous
 
     def takes_ended_sessions(self) -> bool:
-        """Whether the token of an ended session is good for this call."""
+        """Return whether this call accepts the token of an ended session."""
         return False
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
@@ -87,60 +87,67 @@ class ApiView(APIView):
         return final
 
     def options(self, request: Any, *args: Any, **kwargs: Any) -> Response:
-        """The methods, in the ``Allow`` header; the schema tells the rest."""
+        """Return the allowed methods in the ``Allow`` header; the schema describes the rest."""
         return Response(status=204)
 
     # -- for the views -------------------------------------------------------------------------------------------------
 
     @property
     def actor(self) -> Actor:
-        return actor_of(self.request)
+        return find_actor(self.request)
 
-    def form(self, kind: type[F]) -> dict[str, Any]:
-        """The body's fields, checked. Raises ``InvalidField`` and the errors of JSON."""
+    def read_form(self, kind: type[F]) -> dict[str, Any]:
+        """Return the validated fields of the body. Raises ``InvalidField`` and the errors of JSON."""
         most = settings().max_frame_bytes
-        return kind(data=read_json(self.request, most=most, too_large=FrameTooLarge)).read()
+        return kind(data=read_json(self.request, most=most, too_large=FrameTooLarge)).read_fields()
 
-    def session(self, key: str) -> ClientSession:
-        """The session of the address, if the caller may see it. Raises ``SessionNotFound``, whatever the reason."""
-        wanted = session_id(key)
+    def find_session(self, key: str) -> ClientSession:
+        """Return the session of the address if the caller may see it. Raises ``SessionNotFound`` for any other reason
+        too.
+        """
+        wanted = parse_session_id(key)
         proven = proven_session(self.request)
         return proven if proven is not None and proven.pk == wanted else lifecycle.get(self.actor, wanted)
 
-    def live_session(self, key: str) -> ClientSession:
-        """As ``session``. Raises ``SessionEnded`` too. A write counts as activity."""
-        found = self.session(key)
-        self._must_be_live(found)
+    def find_live_session(self, key: str) -> ClientSession:
+        """Return the session of the address, and count a write as activity.
+
+        Raises ``SessionNotFound`` or ``SessionEnded``.
+        """
+        found = self.find_session(key)
+        self._check_live(found)
         if self.request.method not in ("GET", "HEAD", "OPTIONS"):
-            self._touch(found)
+            self._count_activity(found)
         return found
 
-    def _touch(self, session: ClientSession) -> None:
+    def _count_activity(self, session: ClientSession) -> None:
         now = clock.read(settings().database)
         if now - session.activity.last_active_at >= TOUCH_EVERY:
             lifecycle.touch([session.pk], now=now)
 
-    def _must_be_live(self, session: ClientSession) -> None:
+    def _check_live(self, session: ClientSession) -> None:
         error = tokens.why_not_live(session, now=clock.read(settings().database))
         if error is not None:
             raise error
 
 
 class ApiViewSet(ViewSetMixin, ApiView):
-    """The same for views that are sets of actions."""
+    """``ApiView`` for sets of actions."""
 
     @classmethod
     def as_view(cls, *args: Any, **kwargs: Any) -> Any:
-        return _outside_transactions(super().as_view(*args, **kwargs))
+        return _leave_transactions(super().as_view(*args, **kwargs))
 
 
-def _outside_transactions(view: Any) -> Any:
-    """Verbs have transactions of their own; inside ATOMIC_REQUESTS a write would wait for itself."""
+def _leave_transactions(view: Any) -> Any:
+    """Exempt a view from ``ATOMIC_REQUESTS``: verbs have their own transactions, and a write inside would wait for
+    itself.
+    """
     return transaction.non_atomic_requests(using=settings().database)(view)
 
 
-def session_id(key: str) -> uuid.UUID:
-    """An id from an address. What is no UUID is no session, and looks like any other unknown one."""
+def parse_session_id(key: str) -> uuid.UUID:
+    """Return the session id of an address. A malformed one looks like any unknown session."""
     try:
         return uuid.UUID(key)
     except ValueError:
@@ -148,7 +155,7 @@ def session_id(key: str) -> uuid.UUID:
 
 
 def proven_session(request: Request) -> ClientSession | None:
-    """The session whose token the request carries."""
+    """Return the session whose token the request carries."""
     return getattr(request, "client_session", None)
 
 

@@ -127,7 +127,7 @@ def test_a_body_without_end_is_read_up_to_the_limit() -> None:
     scope = {"type": "http", "method": "PUT", "path": "/", "query_string": b"", "headers": []}
     request = Request(ASGIRequest(scope, body))
     with pytest.raises(DocumentTooLarge):
-        reading.read(request, most=1_000_000, too_large=DocumentTooLarge)
+        reading.read_body(request, most=1_000_000, too_large=DocumentTooLarge)
     assert body.given < 1_100_000
 
 

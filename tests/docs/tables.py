@@ -112,7 +112,7 @@ def _call(action: argparse.Action) -> str:
 def openapi() -> dict[str, Any]:
     from session_mgmt.api import description
 
-    made = description.schema("/api/")
+    made = description.build_schema("/api/")
     assert made is not None
     # Through JSON: translated texts and ordered classes become what the file holds.
     told: dict[str, Any] = json.loads(json.dumps(made, default=str))

@@ -36,7 +36,6 @@ from session_mgmt.protocol.position import Position
 from session_mgmt.registry import registry
 
 MINIMUM_TIMEOUT = timedelta(seconds=60)
-POLICIES = ("reject", "evict_oldest", "evict_idle")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         self._quiet = options["json"] or options["verbosity"] == 0
-        report: dict[str, Any] = cleanup.cleanup(self._progress, dry_run=options["dry_run"]).as_dict()
+        report: dict[str, Any] = cleanup.cleanup(self._show_progress, dry_run=options["dry_run"]).as_dict()
         if not options["dry_run"]:
             audit.note("cleanup", **report)
         if options["json"]:
@@ -29,6 +29,6 @@ class Command(BaseCommand):
         for step, rows in report.items():
             self.stdout.write(f"{step:<14} {rows}")
 
-    def _progress(self, step: str, rows: int) -> None:
+    def _show_progress(self, step: str, rows: int) -> None:
         if not self._quiet:
             self.stderr.write(f"{step}: {rows} more")

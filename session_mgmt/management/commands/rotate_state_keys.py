@@ -27,7 +27,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         self._quiet, self._told = options["json"] or options["verbosity"] == 0, 0
         try:
-            report = rotation.rotate(self._progress, dry_run=options["dry_run"])
+            report = rotation.rotate(self._show_progress, dry_run=options["dry_run"])
         except StateUnreadable as error:
             raise CommandError(error.detail) from error
         if not options["dry_run"]:
@@ -38,20 +38,20 @@ class Command(BaseCommand):
             told = {"dry_run": options["dry_run"], **report.as_dict(), "keys": rows, "missing": missing}
             self.stdout.write(json.dumps(told))
         else:
-            self._print(report, rows)
+            self._print_report(report, rows)
         if missing:
             raise CommandError(f"Rows are under keys that are not in state_keys: {', '.join(missing)}.", returncode=2)
         if report.unreadable:
             raise CommandError("Some documents could not be read and stayed as they are.", returncode=2)
 
-    def _print(self, report: Rotation, rows: dict[str, dict[str, int]]) -> None:
+    def _print_report(self, report: Rotation, rows: dict[str, dict[str, int]]) -> None:
         for what, count in report.as_dict().items():
             self.stdout.write(f"{what:<14} {count}")
         for key_id, counts in rows.items():
             listed = ", ".join(f"{count} {kind}" for kind, count in counts.items())
             self.stdout.write(f"{f'under {key_id}' if key_id else 'plain'}: {listed}")
 
-    def _progress(self, what: str, count: int) -> None:
+    def _show_progress(self, what: str, count: int) -> None:
         """Counts come one by one or in batches, and begin again with each kind of row."""
         self._told = min(self._told, count)
         if not self._quiet and count - self._told >= _EVERY:

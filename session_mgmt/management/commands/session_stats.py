@@ -22,14 +22,14 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        figures = self._figures(options["session"])
+        figures = self._read_figures(options["session"])
         if options["json"]:
             self.stdout.write(json.dumps(figures))
             return
-        for name, value in flattened(figures):
+        for name, value in flatten_figures(figures):
             self.stdout.write(f"{name:<28} {value}")
 
-    def _figures(self, session: uuid.UUID | None) -> dict[str, Any]:
+    def _read_figures(self, session: uuid.UUID | None) -> dict[str, Any]:
         if session is None:
             return monitoring.health()
         try:
@@ -38,11 +38,11 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
 
 
-def flattened(figures: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def flatten_figures(figures: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """``("outbox.lag", "0.0")``: one line for each figure."""
     for name, value in figures.items():
         if isinstance(value, dict) and value:
-            yield from flattened(value, f"{prefix}{name}.")
+            yield from flatten_figures(value, f"{prefix}{name}.")
         else:
             listed = ", ".join(map(str, value)) if isinstance(value, list) else value
             yield f"{prefix}{name}", "-" if listed in (None, "", {}) else str(listed)

@@ -27,10 +27,10 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        wanted = [*options["sessions"], *(self._of_user(options["user"]) if options["user"] else [])]
+        wanted = [*options["sessions"], *(self._list_of_user(options["user"]) if options["user"] else [])]
         if not wanted and not options["user"]:
             raise CommandError("Name sessions, or a user with --user.")
-        outcomes = {str(session): self._end(session, options) for session in dict.fromkeys(wanted)}
+        outcomes = {str(session): self._end_session(session, options) for session in dict.fromkeys(wanted)}
         if options["json"]:
             self.stdout.write(json.dumps({"dry_run": options["dry_run"], "sessions": outcomes}))
         else:
@@ -39,14 +39,14 @@ class Command(BaseCommand):
         if "not_found" in outcomes.values():
             raise CommandError("Some of the sessions do not exist.")
 
-    def _of_user(self, name: str) -> list[uuid.UUID]:
+    def _list_of_user(self, name: str) -> list[uuid.UUID]:
         users = get_user_model()
         user = users._default_manager.filter(**{users.USERNAME_FIELD: name}).first()
         if user is None:
             raise CommandError(f"There is no user {name!r}.")
         return list(lifecycle.list_active(SERVER, user=user).values_list("pk", flat=True))
 
-    def _end(self, session: uuid.UUID, options: dict[str, Any]) -> str:
+    def _end_session(self, session: uuid.UUID, options: dict[str, Any]) -> str:
         try:
             if options["dry_run"]:
                 return str(lifecycle.get(SERVER, session).state)

@@ -29,11 +29,11 @@ class Command(BaseCommand):
                 self.stderr.write(f"{checked} documents, {len(found)} findings")
         if not options["document"] and not options["name"]:
             found += verification.loose()
-        self._print(checked, found, options["json"])
+        self._print_report(checked, found, options["json"])
         if found:
             raise CommandError(f"{len(found)} findings.", returncode=1)
 
-    def _print(self, checked: int, found: list[Finding], as_json: bool) -> None:
+    def _print_report(self, checked: int, found: list[Finding], as_json: bool) -> None:
         if as_json:
             listed = [finding.as_dict() for finding in found]
             self.stdout.write(json.dumps({"documents": checked, "findings": listed}))
