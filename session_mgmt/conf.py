@@ -58,7 +58,7 @@ class Settings:
     reconnect_attempts: int = _setting(0, "0 is without end.")
 
     max_frame_bytes: int = _setting(256 * 1024, "Whole documents go over HTTP; a patch is small.")
-    max_document_bytes: int = _setting(5 * 1024 * 1024, "The seed's figure.")
+    max_document_bytes: int = _setting(5 * 1024 * 1024, "Enough for a form or a board; more belongs into files.")
     max_depth: int = _setting(64, "orjson writes 254 levels at most; nobody needs 64.")
     max_keys: int = _setting(100_000, "Keys of one document.")
     max_key_bytes: int = _setting(1024, "")
@@ -105,7 +105,7 @@ class Settings:
     lane_queue: int = _setting(10_000, "Writes that wait; beyond it: busy.")
     lane_batch: int = _setting(256, "Writes of one transaction.")
     read_threads: int = _setting(4, "Most database connections of one process, besides lane and control.")
-    cleanup_interval: timedelta = _setting(timedelta(minutes=5), "The seed's figure.")
+    cleanup_interval: timedelta = _setting(timedelta(minutes=5), "An expired session ends at most this late.")
     cleanup_chunk: int = _setting(1000, "Rows; one DELETE of a million blocked writers for 3 s, chunks for 54 ms.")
     allowed_origins: tuple[str, ...] = _setting((), "Origins besides the host's own that may open a WebSocket.")
     websocket_path: str = _setting("/ws/session/", "Where the consumer is mounted; told to clients.")

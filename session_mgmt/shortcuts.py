@@ -160,7 +160,9 @@ class State:
         ((kind, change),) = chosen.items()
         return verbs.update(_id(session), name, kind, change, key=key)
 
-    def create(self, session: Session, data: Any, *, name: str = "main", key: str | None = None) -> Position | Ticket:
+    def create_if_absent(
+        self, session: Session, data: Any, *, name: str = "main", key: str | None = None
+    ) -> Position | Ticket:
         """Give a document its first value; no effect if it was ever written, also if it was cleared since. The
         position is where the document then stands.
         """
@@ -218,10 +220,12 @@ class State:
             raise DocumentNotFound()
         return row
 
-    def conflicts(self, session: Session, *, name: str = "main", open_only: bool = True) -> list[dict[str, Any]]:
+    def conflicts(
+        self, session: Session, *, name: str = "main", include_resolved: bool = False
+    ) -> list[dict[str, Any]]:
         """What ``manual`` kept: ``id, path, version, base?, server?, client?, …``, newest first."""
         row = bodies.find(settings().database, _id(session), name)
-        return [] if row is None else kept_conflicts.listed(row, open_only=open_only)
+        return [] if row is None else kept_conflicts.listed(row, open_only=not include_resolved)
 
     def resolve(
         self, session: Session, conflict: uuid.UUID | str, keep: str, value: Any = MISSING, *, name: str = "main"

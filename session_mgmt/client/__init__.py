@@ -1,8 +1,8 @@
-"""The client: `await SessionClient.start("https://example.org/api/")`. Needs httpx and websockets, no Django."""
+"""Python client: `await SessionClient.start("https://example.org/api/")`. It needs httpx and websockets, no Django."""
 
 from __future__ import annotations
 
-from session_mgmt.client.draft import Sync
+from session_mgmt.client.batch import Sync
 from session_mgmt.client.errors import ClientError, Refused, Stopped, Unanswered, Unsent
 from session_mgmt.client.session import SessionClient
 from session_mgmt.client.storage import FileStorage, MemoryStorage

@@ -1,4 +1,4 @@
-"""What the server tells of a document and its past over HTTP (PROTOCOL section 13)."""
+"""Answers of the REST API about a document and its past (PROTOCOL section 13)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Place = list[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentHead:
-    """A document without its data. `last_writer` is the client that made the newest version, None the server.
+    """Document without its data. `last_writer` is the client that made the newest version, None for the server.
 
     `checksum` is SHA-256 of the RFC 8785 text at `checksum_version`, which may be older, and opaque where the document
     is encrypted; `size` is an upper bound of its bytes as compact JSON.
@@ -39,7 +39,7 @@ class ClientState(DocumentHead):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentSizes:
-    """Bytes: `size` of compact JSON (an upper bound unless `exact`), `stored` snapshots, `log` of operations."""
+    """Sizes in bytes: compact JSON (an upper bound unless `exact`), `stored` snapshots, operations in the `log`."""
 
     version: int
     size: int
@@ -51,7 +51,7 @@ class DocumentSizes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryEntry:
-    """What made a version; `client_id` and `seq` are None for the server itself."""
+    """Origin of a version; `client_id` and `seq` are None for the server itself."""
 
     version: int
     tag: str
@@ -66,7 +66,7 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryPage:
-    """Newest first. `oldest` is the first version that can be read, `next` the `before` of the next page."""
+    """Versions, newest first. `oldest` is the first readable version, `next` the `before` of the next page."""
 
     results: list[HistoryEntry]
     oldest: int
@@ -75,7 +75,7 @@ class HistoryPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """`at` is None in the answer of `persist`."""
+    """Version kept under a label; `at` is None in the answer of `persist`."""
 
     label: str
     version: int
@@ -84,7 +84,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptConflict:
-    """A conflict that `manual` kept; a value that was not there is MISSING."""
+    """Conflict that `manual` kept; an absent value is MISSING."""
 
     id: str
     path: str
@@ -100,7 +100,7 @@ class KeptConflict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """Where a write over HTTP took effect; `unchanged` if the document was so already."""
+    """Result of a write over HTTP: its place; `unchanged` if the document already had this value."""
 
     position: Place
     unchanged: bool = False
@@ -110,7 +110,7 @@ class Written:
         return int(self.position[1])
 
 
-def made(kind: type[T], told: Mapping[str, Any]) -> T:
-    """An answer as its value; what a newer server tells besides is left out."""
+def build_answer(kind: type[T], fields_: Mapping[str, Any]) -> T:
+    """Build a value from an answer; leave out fields that only a newer server knows."""
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    return kind(**{name: told[name] for name in names if name in told})
+    return kind(**{name: fields_[name] for name in names if name in fields_})

@@ -1,4 +1,4 @@
-"""What a server would refuse for good is refused at the call: it gets no number, and holds up nothing behind it."""
+"""Checks at the call: a write that no server takes gets no number, and holds up no later write."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from session_mgmt.documents.errors import DocumentError
 from session_mgmt.documents.limits import Limits
 
 _FRAME_BYTES = 256 * 1024
-# Room for what is added when a write is sent: its number, its base, digests of what it replaced.
+# Room for the fields added when a write is sent: its number, its base, digests of replaced values.
 _MARGIN = 1024
 
 
-def checked_data(data: Any, limits: Mapping[str, int]) -> Any:
-    """A copy of what a `send` or `publish` carries, normalised. Raises Refused."""
+def check_data(data: Any, limits: Mapping[str, int]) -> Any:
+    """Return a normalised copy of the data of a `send` or `publish`. Raises Refused."""
     try:
-        fine = strict.check(data, _limits(limits))
+        fine = strict.check(data, _read_limits(limits))
     except DocumentError as error:
-        raise _refused(error.code, str(error)) from error
+        raise _build_refusal(error.code, str(error)) from error
     _check_size(fine, limits)
     return fine
 
 
-def checked_ops(ops: Any, limits: Mapping[str, int]) -> list[list[Any]]:
-    """The operations of an update, normalised. Raises Refused."""
+def check_operations(ops: Any, limits: Mapping[str, int]) -> list[list[Any]]:
+    """Return the normalised operations of an update. Raises Refused."""
     try:
-        fine = [list(op) for op in operations.validate(ops, _limits(limits))]
+        fine = [list(op) for op in operations.validate(ops, _read_limits(limits))]
     except DocumentError as error:
-        raise _refused(error.code, str(error)) from error
+        raise _build_refusal(error.code, str(error)) from error
     _check_size(fine, limits)
     return fine
 
@@ -40,12 +40,12 @@ def checked_ops(ops: Any, limits: Mapping[str, int]) -> list[list[Any]]:
 def _check_size(value: Any, limits: Mapping[str, int]) -> None:
     most = limits.get("frame_bytes", _FRAME_BYTES)
     if len(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()) + _MARGIN > most:
-        raise _refused("frame_too_large", f"A write is larger than {most} bytes.")
+        raise _build_refusal("frame_too_large", f"A write is larger than {most} bytes.")
 
 
-def _limits(told: Mapping[str, int]) -> Limits:
-    return Limits(**{one.name: told[one.name] for one in fields(Limits) if one.name in told})
+def _read_limits(given: Mapping[str, int]) -> Limits:
+    return Limits(**{one.name: given[one.name] for one in fields(Limits) if one.name in given})
 
 
-def _refused(name: str, message: str) -> Refused:
+def _build_refusal(name: str, message: str) -> Refused:
     return Refused({"name": name, "message": message})

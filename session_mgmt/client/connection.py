@@ -1,4 +1,4 @@
-"""One WebSocket connection: frames in and out as dictionaries."""
+"""WebSocket connection that sends and receives frames as dictionaries."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ LOST = Leave(1006, "lost", reconnect=True)
 
 
 class Connection:
-    """`async with` opens and closes it. Frames are sent in the order of `send`, which never waits."""
+    """Connection for `async with`. `send_frame` never waits and keeps the order."""
 
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:
-        # No pings of the library: the server's heartbeat is the protocol's, and a second one would hide its loss.
-        self._connecting = connect(
+        # No pings of the library: the heartbeat belongs to the protocol, and a second one would hide its loss.
+        self._opening = connect(
             url,
             subprotocols=[SUBPROTOCOL],
             additional_headers=dict(headers),
@@ -39,12 +39,12 @@ class Connection:
         self._socket: ClientConnection | None = None
         self._outgoing: asyncio.Queue[str] = asyncio.Queue()
         self._writer: asyncio.Task[None] | None = None
-        self.frames_in = self.frames_out = self.bytes_in = self.bytes_out = 0
+        self.frames_received = self.frames_sent = self.bytes_received = self.bytes_sent = 0
 
     async def __aenter__(self) -> Connection:
         # __await__ and not the iterator form: retries are the client's own.
-        self._socket = await self._connecting
-        self._writer = asyncio.create_task(self._write())
+        self._socket = await self._opening
+        self._writer = asyncio.create_task(self._write_frames())
         return self
 
     async def __aexit__(
@@ -55,11 +55,11 @@ class Connection:
         await asyncio.gather(self._writer, return_exceptions=True)
         await self._socket.close()
 
-    def send(self, frame: Mapping[str, Any]) -> None:
+    def send_frame(self, frame: Mapping[str, Any]) -> None:
         self._outgoing.put_nowait(json.dumps(frame, separators=(",", ":"), ensure_ascii=False, allow_nan=False))
 
-    async def receive(self, deadline: float) -> dict[str, Any] | Leave:
-        """The next frame, or why there is none: the peer's close, or silence for `deadline` seconds."""
+    async def receive_frame(self, deadline: float) -> dict[str, Any] | Leave:
+        """Return the next frame, or why there is none: the peer's close, or silence for `deadline` seconds."""
         assert self._socket is not None
         try:
             # Not wait_for: in Python 3.11 it swallows a cancellation that meets the end of the connection.
@@ -68,44 +68,45 @@ class Connection:
         except TimeoutError:
             return Leave(CLIENT_HEARTBEAT_LOST, "heartbeat_lost", reconnect=True)
         except ConnectionClosed as closed:
-            return _close_of(closed)
-        self.frames_in += 1
-        self.bytes_in += len(message)
+            return _read_close(closed)
+        self.frames_received += 1
+        self.bytes_received += len(message)
         frame = json.loads(message)
         return frame if isinstance(frame, dict) else LOST
 
-    async def leave(self, code: int, last: Mapping[str, Any] | None = None) -> None:
-        """Close with a code that a client may send, after everything that waits and a `last` frame."""
+    async def close(self, code: int, last: Mapping[str, Any] | None = None) -> None:
+        """Send what waits and a `last` frame, then close with a code that a client may send."""
         assert self._socket is not None
         if last is not None:
-            self.send(last)
+            self.send_frame(last)
             await self._outgoing.join()
         await self._socket.close(code if code in {1000, CLIENT_HEARTBEAT_LOST} or 4100 <= code < 4200 else 1000)
 
-    async def _write(self) -> None:
+    async def _write_frames(self) -> None:
         assert self._socket is not None
         while True:
             text = await self._outgoing.get()
             try:
                 await self._socket.send(text)
             except ConnectionClosed:
-                pass  # `receive` tells why; whatever matters is in the outbox
+                # `receive_frame` returns why, and the outbox keeps what matters.
+                pass
             else:
-                self.frames_out += 1
-                self.bytes_out += len(text)
+                self.frames_sent += 1
+                self.bytes_sent += len(text)
             finally:
                 self._outgoing.task_done()
 
 
-def _close_of(closed: ConnectionClosed) -> Leave:
+def _read_close(closed: ConnectionClosed) -> Leave:
     if closed.rcvd is None:
         return LOST
     code = closed.rcvd.code
     return Leave(code, closed.rcvd.reason or str(code), may_reconnect(code))
 
 
-def failure_of(error: OSError | WebSocketException) -> Leave:
-    """Why a connection could not be opened. A server that answers and says no will say no again."""
+def explain_failure(error: OSError | WebSocketException) -> Leave:
+    """Return why a connection could not be opened; a server that answered and refused would refuse again."""
     if isinstance(error, InvalidStatus) and error.response.status_code in {401, 403, 404}:
         return Leave(Close.ORIGIN_DENIED, f"handshake_{error.response.status_code}", reconnect=False)
     return LOST

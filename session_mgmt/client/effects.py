@@ -1,4 +1,4 @@
-"""What the core asks its shell to do. The shell does it in the order given, and adds nothing of its own."""
+"""Effects that the core asks its shell to perform, in the order given and with nothing added."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any, TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Write a frame to the connection; harmless to leave out when there is none."""
+    """Send a frame; the shell leaves it out when there is no connection."""
 
     frame: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Advance:
-    """Store a place before the entry there is handed over (PROTOCOL section 4); documents have no stored place."""
+class StorePosition:
+    """Store a position before its entry is delivered (PROTOCOL section 4); documents have no stored position."""
 
     log: str
     position: list[Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Hand:
+class Deliver:
     """Give an entry of a topic or of the session's log to the application."""
 
     log: str
@@ -31,7 +31,7 @@ class Hand:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A document as the application sees it has a new value."""
+    """New value of a document as the application sees it."""
 
     doc: str
     before: Any
@@ -40,7 +40,7 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """The final answer to a numbered write: its receipt, `ok` or not."""
+    """Final answer to a numbered write: its receipt, `ok` or not."""
 
     seq: int
     receipt: dict[str, Any]
@@ -48,22 +48,22 @@ class Settle:
 
 @dataclass(frozen=True, slots=True)
 class Abandon:
-    """A write that nobody will answer any more."""
+    """Write that nobody will answer any more."""
 
     frame: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Following:
-    """The answer to wanting a log: its verdict, or `denied` with the error."""
+    """Answer to following a log: its verdict, or `denied` with the error."""
 
     log: str
     verdict: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Tell:
-    """An event for whoever listens."""
+class Emit:
+    """Event for the application's listeners."""
 
     event: str
     data: Any
@@ -71,7 +71,7 @@ class Tell:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Get a document that is too large for a frame, with the bearer token, and pass it to `Core.fetched`."""
+    """Get a document that is too large for a frame, with the token, and pass it to `Core.apply_fetched`."""
 
     log: str
     url: str
@@ -79,14 +79,14 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class ResendAfter:
-    """Call `Core.resend` in so many seconds; one that is planned already is enough."""
+    """Call `Core.resend_writes` after some seconds, unless a call is planned already."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """Close the connection; come back after `retry_after` seconds (None: by backoff), or stay away."""
+    """Close the connection; come back after `retry_after` seconds (None: by the backoff), or stay away."""
 
     code: int
     name: str
@@ -94,4 +94,6 @@ class Leave:
     retry_after: float | None = None
 
 
-Effect: TypeAlias = Send | Advance | Hand | Changed | Settle | Abandon | Following | Tell | Fetch | ResendAfter | Leave
+Effect: TypeAlias = (
+    Send | StorePosition | Deliver | Changed | Settle | Abandon | Following | Emit | Fetch | ResendAfter | Leave
+)

@@ -1,4 +1,4 @@
-"""What the client raises."""
+"""Exceptions of the client."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 
 class ClientError(Exception):
-    """Base of all."""
+    """Base class of the client's exceptions."""
 
 
 class Refused(ClientError):
-    """The server refused. Branch on `name` or `code`; `facts` holds the other fields, as `position`.
+    """Refusal by the server. Branch on `name` or `code`; `facts` holds the other fields, such as `position`.
 
     A numbered write is refused for good only. A call over HTTP that is `temporary` may be made again, after
     `retry_after` seconds if that is not None.
@@ -27,7 +27,7 @@ class Refused(ClientError):
 
 
 class Stopped(ClientError):
-    """The client is closed, or the server told it to stop; `code` is the close code and `name` its name."""
+    """End of the client: it was closed, or the server told it to stop. `code` is the close code and `name` its name."""
 
     def __init__(self, code: int, name: str) -> None:
         self.code = code
@@ -36,11 +36,11 @@ class Stopped(ClientError):
 
 
 class Unanswered(ClientError):
-    """A call over HTTP had no answer; nobody can say whether it took effect."""
+    """Call over HTTP without an answer: nobody can say whether it took effect."""
 
 
 class Unsent(ClientError):
-    """The server has forgotten this client: nobody can say whether the write in `frame` took effect."""
+    """Write that nobody will answer, because the server has forgotten this client; it may have taken effect."""
 
     def __init__(self, frame: Mapping[str, Any]) -> None:
         self.frame = dict(frame)

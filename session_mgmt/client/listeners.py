@@ -9,17 +9,17 @@ from typing import Any, TypeAlias
 Callback: TypeAlias = Callable[..., Any]
 Unsubscribe: TypeAlias = Callable[[], None]
 
-logger = logging.getLogger("session_mgmt.client")
+logger = logging.getLogger(__name__)
 
 
 class Listeners:
-    """Plain callables, called on the event loop in the order they were added."""
+    """Plain functions by name, called on the event loop in the order they were added."""
 
     def __init__(self) -> None:
         self._callbacks: dict[str, list[Callback]] = {}
 
     def add(self, name: str, callback: Callback) -> Unsubscribe:
-        """The returned function removes it again, once or more often."""
+        """Add a callback; return the function that removes it and may be called more than once."""
         callbacks = self._callbacks.setdefault(name, [])
         callbacks.append(callback)
 
@@ -29,14 +29,14 @@ class Listeners:
 
         return remove
 
-    def any(self, name: str) -> bool:
+    def has_any(self, name: str) -> bool:
         return bool(self._callbacks.get(name))
 
     def names(self) -> list[str]:
         return [name for name, callbacks in self._callbacks.items() if callbacks]
 
-    def call(self, name: str, *arguments: Any) -> None:
-        """Call all; one that raises is logged, because the connection serves the others as well."""
+    def call_all(self, name: str, *arguments: Any) -> None:
+        """Call all callbacks and log one that raises, because the connection serves the others as well."""
         for callback in list(self._callbacks.get(name, ())):
             try:
                 callback(*arguments)

@@ -1,4 +1,4 @@
-"""A client's numbered writes, from the call until the receipt (PROTOCOL section 5)."""
+"""Numbered writes of a client, from the call until the receipt (PROTOCOL section 5)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 Frame = dict[str, Any]
 
 
-def on_the_wire(frame: Frame) -> Frame:
-    """A stored write as it is sent: with digests only where its base is gone."""
+def build_frame(frame: Frame) -> Frame:
+    """Return a stored write as it is sent: with digests only if its base is gone."""
     sent = {name: value for name, value in frame.items() if name not in ("replaced", "unseen")}
     return {**sent, "replaced": frame.get("replaced", {})} if frame.get("unseen") else sent
 
 
 class Outbox:
-    """Writes without a receipt in the order of their numbers. A number is given once and never again."""
+    """Writes without a receipt in the order of their numbers. A number is never given twice."""
 
     def __init__(self, next_seq: int = 1, writes: Iterable[Frame] = ()) -> None:
         self._writes: dict[int, Frame] = {frame["seq"]: frame for frame in writes}
@@ -31,22 +31,22 @@ class Outbox:
         return seq in self._writes
 
     def add(self, frame: Frame) -> Frame:
-        """Number the write; it is kept until `settle`."""
-        # The type first and the number next: where a server finds it even in a text that it cannot read.
+        """Number a write and keep it until `settle`."""
+        # Type first, number second: a server finds the number there even in a text that it cannot parse.
         numbered = {"type": frame["type"], "seq": self.next_seq, **frame}
         self._writes[self.next_seq] = numbered
         self.next_seq += 1
         return numbered
 
     def settle(self, seq: int) -> Frame | None:
-        """The write that a receipt answers, or None if it was answered before."""
+        """Remove and return the write that a receipt answers, or None if it was answered before."""
         return self._writes.pop(seq, None)
 
     def rebase(self, seq: int, error: str, base: int, epoch: str) -> None:
-        """Let an undecided update speak of another version: the only part of a write that may change.
+        """Give an undecided update another base: the only part of a write that may change.
 
-        What was written behind it on a base that is refused too goes along. From then on each is sent with the digests
-        of what it replaced, because nobody can tell any more what was changed in between.
+        Later updates on a base that would be refused too change with it. Each is then sent with the digests of the
+        values it replaced, because nobody can tell any more what changed in between.
         """
         refused = self._writes.get(seq)
         if refused is None or "base" not in refused or (refused["base"], refused["epoch"]) == (base, epoch):
@@ -59,15 +59,15 @@ class Outbox:
 
     @property
     def acked(self) -> int:
-        """The highest number up to which every receipt has come."""
+        """Highest number up to which every receipt has come."""
         return min(self._writes, default=self.next_seq) - 1
 
     def skip_to(self, last_seq: int) -> None:
-        """Never give a number that the server has decided, even after this side lost its memory of it."""
+        """Skip the numbers that the server has decided, even if this side has forgotten them."""
         self.next_seq = max(self.next_seq, last_seq + 1)
 
     def abandon(self) -> list[Frame]:
-        """Empty it and start again at 1, for a new client name; gives the writes that nobody answered."""
+        """Clear the outbox and start again at 1 for a new client name; return the writes without an answer."""
         unanswered = list(self._writes.values())
         self._writes.clear()
         self.next_seq = 1

@@ -1,4 +1,4 @@
-"""Calls to the REST side (PROTOCOL section 13)."""
+"""Calls to the REST API (PROTOCOL section 13)."""
 
 from __future__ import annotations
 
@@ -13,26 +13,24 @@ from session_mgmt.protocol.position import Position
 
 
 class Rest:
-    """`token` gives the session's secret, which goes with every call."""
+    """REST API of one server; `token` returns the session's secret for every call."""
 
     def __init__(self, http: httpx.AsyncClient, base: str, token: Callable[[], str | None]) -> None:
         self._http, self._base, self._token = http, base, token
 
     async def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
-        """The answer's JSON, None without one. Raises Refused or Unanswered."""
+        """Return the JSON of the answer, None without a body. Raises Refused or Unanswered."""
         sent = {**(headers or {}), "authorization": f"Bearer {self._token()}"}
         try:
             answer = await self._http.request(method, urljoin(self._base, path), json=body, headers=sent)
         except httpx.HTTPError as error:
             raise Unanswered(str(error)) from error
         if answer.is_error:
-            raise Refused(_error_of(answer))
+            raise Refused(_read_error(answer))
         return answer.json() if answer.content else None
 
-    async def create(self) -> dict[str, Any]:
-        """Make a session, by the project's own authentication. Raises Refused, and httpx.HTTPError for everything
-        else.
-        """
+    async def create_session(self) -> dict[str, Any]:
+        """Create a session by the project's own authentication. Raises Refused, or httpx.HTTPError for the rest."""
         answer = await self._http.post(urljoin(self._base, "sessions/"), json={})
         body: dict[str, Any] = answer.json() if "json" in answer.headers.get("content-type", "") else {}
         if answer.is_client_error and "name" in body:
@@ -40,9 +38,10 @@ class Rest:
         answer.raise_for_status()
         return body
 
-    async def document(self, url: str) -> tuple[Position, Any]:
-        """A document that was too large for a frame, and where it stands. Raises httpx.HTTPError, KeyError or
-        ValueError.
+    async def fetch_document(self, url: str) -> tuple[Position, Any]:
+        """Fetch a document that was too large for a frame, with its position.
+
+        Raises httpx.HTTPError, KeyError or ValueError.
         """
         answer = await self._http.get(urljoin(self._base, url), headers={"authorization": f"Bearer {self._token()}"})
         answer.raise_for_status()
@@ -52,12 +51,12 @@ class Rest:
         return Position(epoch, int(version), tag), data
 
 
-def _error_of(answer: httpx.Response) -> Mapping[str, Any]:
-    """The server's own error; of a proxy that answers in its place, what its status says."""
+def _read_error(answer: httpx.Response) -> Mapping[str, Any]:
+    """Return the server's own error, or one made of the status if a proxy has answered in its place."""
     try:
-        told = answer.json()
+        error = answer.json()
     except ValueError:
-        told = None
-    if isinstance(told, dict) and "name" in told:
-        return told
+        error = None
+    if isinstance(error, dict) and "name" in error:
+        return error
     return {"name": f"http_{answer.status_code}", "temporary": answer.is_server_error or answer.status_code == 429}

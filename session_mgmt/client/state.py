@@ -1,4 +1,4 @@
-"""`client.state`: documents as plain values, changed at once and confirmed later."""
+"""`client.state` and `client.document(name)`: plain values, changed at once and confirmed later."""
 
 from __future__ import annotations
 
@@ -15,229 +15,233 @@ from session_mgmt.client.answers import (
     HistoryPage,
     KeptConflict,
     Written,
-    made,
+    build_answer,
 )
 from session_mgmt.client.core import Core
 from session_mgmt.client.listeners import Callback, Listeners, Unsubscribe
+from session_mgmt.client.replica import Replica
 from session_mgmt.client.writing import STATE
-from session_mgmt.documents import canonical, pointer, size
+from session_mgmt.documents import canonical, normalise, pointer, size
 from session_mgmt.documents.values import MISSING, equal
+from session_mgmt.protocol.position import Position
 
 MAIN = "main"
 Receipt = dict[str, Any]
 
 
-class Shell(Protocol):
-    """What the faces need from the client."""
+class StatePort(Protocol):
+    """Calls that a document needs from the shell."""
 
     core: Core
+    changes: Listeners
 
     def update(self, doc: str, ops: list[list[Any]], strategy: str | None) -> asyncio.Future[Receipt]: ...
 
-    def create(self, doc: str, data: Any) -> asyncio.Future[Receipt]: ...
+    def create_if_absent(self, doc: str, data: Any) -> asyncio.Future[Receipt]: ...
 
     async def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
-        """A call below the session's own address."""
+        """Call the REST API below the session's own address."""
 
-    def synced(self, doc: str, answer: dict[str, Any]) -> None: ...
+    def apply_sync(self, doc: str, answer: dict[str, Any]) -> None: ...
 
-    async def following(self, log: str) -> None: ...
+    async def follow_log(self, log: str) -> None: ...
 
 
-class State:
-    """Every change is visible here when the call returns, also offline; the future it gives resolves with the receipt.
+class StateDocument:
+    """Named document. Every change is visible when the call returns, also offline; its future gives the receipt.
 
     A future fails with `Refused` when the server refuses the change for good; the change is then gone from here too.
-    What is asked of the server over HTTP raises Refused or Unanswered.
+    Calls over HTTP raise Refused or Unanswered.
     """
 
-    def __init__(self, shell: Shell) -> None:
-        self._shell = shell
-        self._watchers = Listeners()
+    def __init__(self, name: str, port: StatePort) -> None:
+        self.name = name
+        self._port = port
 
-    def get(self, path: str = "", default: Any = None, *, doc: str = MAIN) -> Any:
-        """The value at an RFC 6901 pointer; `default` where nothing is. Treat it as read-only: it is not a copy."""
-        return value_at(self._shell.core.replica(doc).view, path, default)
+    @property
+    def version(self) -> int:
+        """Newest version that the server confirmed; 0 before the first."""
+        return self.position.offset if self.position else 0
 
-    def version(self, doc: str = MAIN) -> int:
-        """The newest version that the server confirmed; 0 before the first."""
-        place = self._shell.core.replica(doc).position
-        return place.offset if place else 0
+    @property
+    def position(self) -> Position | None:
+        """Place of that version in the document's log; None until the server has told it."""
+        return self._replica.position
 
-    def set(self, path: str, value: Any, *, doc: str = MAIN, strategy: str | None = None) -> asyncio.Future[Receipt]:
-        return self.update([["set", path, value]], doc=doc, strategy=strategy)
+    @property
+    def pending(self) -> int:
+        """Number of updates without an answer."""
+        return self._replica.pending
 
-    def delete(self, path: str, *, doc: str = MAIN, strategy: str | None = None) -> asyncio.Future[Receipt]:
-        return self.update([["del", path]], doc=doc, strategy=strategy)
+    def get(self, path: str = "", default: Any = None) -> Any:
+        """Return the value at an RFC 6901 pointer, or `default`. Treat it as read-only: it is not a copy."""
+        return _read_value(self._replica.view, path, default)
 
-    def insert(self, path: str, value: Any, *, doc: str = MAIN, strategy: str | None = None) -> asyncio.Future[Receipt]:
+    def on(self, path: str, callback: Callback) -> Unsubscribe:
+        """Call `callback(value)` whenever the value at `path` changes; with None when it is gone."""
+        _ = self._replica
+        return self._port.changes.add(self.name, _watch(path, callback))
+
+    async def follow(self) -> None:
+        """Follow a document besides `main`; return when it is here. Raises Refused."""
+        _ = self._replica
+        await self._port.follow_log(STATE + self.name)
+
+    def set(self, path: str, value: Any, *, strategy: str | None = None) -> asyncio.Future[Receipt]:
+        """Set the value at a path."""
+        return self.update([["set", path, value]], strategy=strategy)
+
+    def delete(self, path: str, *, strategy: str | None = None) -> asyncio.Future[Receipt]:
+        """Remove the value at a path."""
+        return self.update([["del", path]], strategy=strategy)
+
+    def insert(self, path: str, value: Any, *, strategy: str | None = None) -> asyncio.Future[Receipt]:
         """Insert into an array before the index at the end of the path; `-` appends."""
-        return self.update([["ins", path, value]], doc=doc, strategy=strategy)
+        return self.update([["ins", path, value]], strategy=strategy)
 
-    def replace(self, data: Any, *, doc: str = MAIN, strategy: str | None = None) -> asyncio.Future[Receipt]:
-        """Set the whole document."""
-        return self.update([["set", "", data]], doc=doc, strategy=strategy)
-
-    def clear(self, *, doc: str = MAIN, strategy: str | None = None) -> asyncio.Future[Receipt]:
-        """Make it `{}`; an ordinary new version."""
-        return self.replace({}, doc=doc, strategy=strategy)
-
-    def create_if_absent(self, data: Any, *, doc: str = MAIN) -> asyncio.Future[Receipt]:
-        """Give the document its first value; the receipt says `unchanged` if it was ever written, also if it was
-        cleared since. So neither a start nor a reconnect can overwrite anything with defaults.
-        """
-        return self._shell.create(doc, data)
-
-    def inc(self, path: str, amount: float = 1, *, doc: str = MAIN) -> asyncio.Future[Receipt]:
+    def inc(self, path: str, amount: float = 1, *, strategy: str | None = None) -> asyncio.Future[Receipt]:
         """Add to a number; increments of several clients all count."""
-        return self.update([["inc", path, amount]], doc=doc)
+        return self.update([["inc", path, amount]], strategy=strategy)
 
-    def merge(self, value: Any, *, doc: str = MAIN, strategy: str | None = None) -> asyncio.Future[Receipt]:
-        """RFC 7396: members of objects are set, null removes."""
-        return self.update(merge_ops(value), doc=doc, strategy=strategy)
+    def merge(self, value: Any, *, strategy: str | None = None) -> asyncio.Future[Receipt]:
+        """Merge an object (RFC 7396): members are set, null removes."""
+        # As operations, so that it can be shown before the server has answered.
+        return self.update([list(op) for op in normalise.from_merge(value)], strategy=strategy)
 
-    def update(self, ops: list[list[Any]], *, doc: str = MAIN, strategy: str | None = None) -> asyncio.Future[Receipt]:
-        """Several operations of PROTOCOL section 6 in one version.
+    def replace(self, data: Any, *, strategy: str | None = None) -> asyncio.Future[Receipt]:
+        """Set the whole document."""
+        return self.set("", data, strategy=strategy)
+
+    def clear(self, *, strategy: str | None = None) -> asyncio.Future[Receipt]:
+        """Make the document `{}`; an ordinary new version."""
+        return self.replace({}, strategy=strategy)
+
+    def create_if_absent(self, data: Any) -> asyncio.Future[Receipt]:
+        """Give the document its first value; the receipt says `unchanged` if it was ever written.
+
+        A document that was cleared is not absent, so neither a start nor a reconnect can overwrite anything with
+        defaults.
+        """
+        return self._port.create_if_absent(self.name, data)
+
+    def update(self, ops: list[list[Any]], *, strategy: str | None = None) -> asyncio.Future[Receipt]:
+        """Apply several operations of PROTOCOL section 6 as one version.
 
         `strategy` is `merge`, `server_wins`, `client_wins`, `reject` or `manual`; else the client's, else the server's.
         """
         for op in ops:
             pointer.parse(op[1])
-        return self._shell.update(doc, ops, strategy)
+        return self._port.update(self.name, ops, strategy)
 
-    def on(self, path: str, callback: Callback, *, doc: str = MAIN) -> Unsubscribe:
-        """Call `callback(value)` whenever the value at `path` is another; None when it is gone."""
-        watched = _watch(path, callback)
-        self._shell.core.replica(doc)
-        return self._watchers.add(doc, watched)
+    def size(self) -> int:
+        """Return the bytes of `get()` as compact JSON."""
+        return size.size(self.get())
 
-    async def follow(self, doc: str) -> None:
-        """Follow a document besides `main`; returns when it is here. Raises Refused."""
-        self._shell.core.replica(doc)
-        await self._shell.following(STATE + doc)
+    def checksum(self) -> str:
+        """Return the SHA-256 of `get()` as RFC 8785 text: the server's checksum if the two are equal."""
+        return canonical.checksum(self.get())
 
-    def size(self, doc: str = MAIN) -> int:
-        """Bytes of what `get` gives as compact JSON."""
-        return size.size(self.get(doc=doc))
+    # Calls to the REST API.
 
-    def checksum(self, doc: str = MAIN) -> str:
-        """SHA-256 of what `get` gives as RFC 8785 text: the server's checksum if the two are equal."""
-        return canonical.checksum(self.get(doc=doc))
-
-    # Asked of the server, over HTTP.
-
-    async def sync(self, doc: str = MAIN) -> int:
-        """Fetch what is missing; the version then."""
-        replica = self._shell.core.replica(doc)
+    async def sync(self) -> int:
+        """Fetch what is missing; return the version then."""
         while True:
-            before = replica.position
-            answer = await self._call("POST", doc, "sync/", {"position": before and before.as_json()})
-            self._shell.synced(doc, answer)
+            before = self.position
+            answer = await self._call("POST", "sync/", {"position": before and before.as_json()})
+            self._port.apply_sync(self.name, answer)
             # Entries come in pages; the page that brings nothing new is the last.
-            if answer["mode"] != "entries" or replica.position == before:
-                return self.version(doc)
+            if answer["mode"] != "entries" or self.position == before:
+                return self.version
 
-    async def info(self, doc: str = MAIN) -> ClientState:
-        """The document as the server has it, with what it knows of it."""
-        return made(ClientState, await self._call("GET", doc))
+    async def info(self) -> ClientState:
+        """Read the stored document with the server's facts about it."""
+        return build_answer(ClientState, await self._call("GET"))
 
-    async def sizes(self, doc: str = MAIN) -> DocumentSizes:
-        return made(DocumentSizes, await self._call("GET", doc, "size/"))
+    async def sizes(self) -> DocumentSizes:
+        """Read the sizes of the document on the server."""
+        return build_answer(DocumentSizes, await self._call("GET", "size/"))
 
-    async def compress(self, doc: str = MAIN) -> DocumentSizes:
+    async def compress(self) -> DocumentSizes:
         """Store a snapshot now and shorten a log that is over its limits."""
-        return made(DocumentSizes, await self._call("POST", doc, "compress/", {}))
+        return build_answer(DocumentSizes, await self._call("POST", "compress/", {}))
 
-    async def history(self, *, before: int | None = None, limit: int | None = None, doc: str = MAIN) -> HistoryPage:
-        """What made each version, newest first; `before` is the `next` of the page before."""
-        page = await self._call("GET", doc, "history/" + _query(before=before, limit=limit))
-        return made(HistoryPage, {**page, "results": [made(HistoryEntry, entry) for entry in page["results"]]})
+    async def history(self, *, before: int | None = None, limit: int | None = None) -> HistoryPage:
+        """List what made each version, newest first; `before` is the `next` of the page before."""
+        page = await self._call("GET", "history/" + _build_query(before=before, limit=limit))
+        entries = [build_answer(HistoryEntry, entry) for entry in page["results"]]
+        return build_answer(HistoryPage, {**page, "results": entries})
 
-    async def read_at(self, version: int | str, *, doc: str = MAIN) -> Any:
-        """The value at a version, or under a label. Raises Refused (`not_found`) where it is gone."""
+    async def read_at(self, version: int | str) -> Any:
+        """Read the value at a version or under a label. Raises Refused (`not_found`) if it is gone."""
         path = f"history/{version}/" if isinstance(version, int) else f"persist/{quote(version)}/"
-        return (await self._call("GET", doc, path))["data"]
+        return (await self._call("GET", path))["data"]
 
-    async def diff(self, first: int, second: int | None = None, *, doc: str = MAIN) -> list[dict[str, Any]]:
-        """What makes the second version (None: the newest) of the first, as an RFC 6902 patch."""
-        answer = await self._call("GET", doc, "diff/" + _query(**{"from": first, "to": second}))
+    async def diff(self, first: int, second: int | None = None) -> list[dict[str, Any]]:
+        """Return the RFC 6902 patch from the first version to the second (None: the newest)."""
+        answer = await self._call("GET", "diff/" + _build_query(**{"from": first, "to": second}))
         patch: list[dict[str, Any]] = answer["patch"]
         return patch
 
-    async def persist(self, label: str | None = None, *, doc: str = MAIN) -> Checkpoint:
-        """Keep the present version for good, under a label (`v<version>` if none is given)."""
-        return made(Checkpoint, await self._call("POST", doc, "persist/", {} if label is None else {"label": label}))
+    async def persist(self, label: str | None = None) -> Checkpoint:
+        """Keep the present version for good under a label, `v<version>` by default."""
+        return build_answer(Checkpoint, await self._call("POST", "persist/", {} if label is None else {"label": label}))
 
-    async def checkpoints(self, doc: str = MAIN) -> list[Checkpoint]:
-        """What `persist` keeps, oldest first."""
-        return [made(Checkpoint, told) for told in (await self._call("GET", doc, "persist/"))["results"]]
+    async def checkpoints(self) -> list[Checkpoint]:
+        """List the checkpoints that `persist` made, oldest first."""
+        return [build_answer(Checkpoint, kept) for kept in (await self._call("GET", "persist/"))["results"]]
 
-    async def forget(self, label: str, *, doc: str = MAIN) -> None:
-        """Give a checkpoint up. Raises Refused (`not_found`) if there is none of this label."""
-        await self._call("DELETE", doc, f"persist/{quote(label)}/")
+    async def forget(self, label: str) -> None:
+        """Remove a checkpoint. Raises Refused (`not_found`) if there is none of this label."""
+        await self._call("DELETE", f"persist/{quote(label)}/")
 
-    async def restore(self, to: int | str, *, if_match: Sequence[Any] | None = None, doc: str = MAIN) -> Written:
-        """Make the document what it was at a version or under a label; an ordinary new version.
+    async def restore(self, to: int | str, *, if_match: Sequence[Any] | None = None) -> Written:
+        """Make the value of a version or a checkpoint the newest; an ordinary new version.
 
-        `if_match` is a position: only if the document is there, else Refused (`precondition_failed`).
+        `if_match` is a position: raises Refused (`precondition_failed`) if the document is not there.
         """
         body = {"version": to} if isinstance(to, int) else {"label": to}
         headers = None if if_match is None else {"if-match": '"{}.{}.{}"'.format(*if_match)}
-        return made(Written, await self._call("POST", doc, "restore/", body, headers))
+        return build_answer(Written, await self._call("POST", "restore/", body, headers))
 
-    async def conflicts(self, *, open_only: bool = True, doc: str = MAIN) -> list[KeptConflict]:
-        """What `manual` kept, newest first."""
-        told = (await self._call("GET", doc, "conflicts/"))["results"]
-        found = [made(KeptConflict, conflict) for conflict in told]
-        return [conflict for conflict in found if conflict.resolved_at is None or not open_only]
+    async def conflicts(self, *, include_resolved: bool = False) -> list[KeptConflict]:
+        """List the conflicts that `manual` kept, newest first."""
+        results = (await self._call("GET", "conflicts/"))["results"]
+        found = [build_answer(KeptConflict, conflict) for conflict in results]
+        return [conflict for conflict in found if conflict.resolved_at is None or include_resolved]
 
     async def resolve(
-        self, id_: str, keep: Literal["server", "client", "value"], value: Any = MISSING, *, doc: str = MAIN
+        self,
+        id_: str,
+        keep: Literal["server", "client", "value"],
+        value: Any = MISSING,
     ) -> Written:
         """Decide a conflict. Raises Refused (`conflict`) if somebody has decided before."""
         body = {"keep": keep, **({} if value is MISSING else {"value": value})}
-        return made(Written, await self._call("POST", doc, f"conflicts/{quote(id_)}/resolve/", body))
+        return build_answer(Written, await self._call("POST", f"conflicts/{quote(id_)}/resolve/", body))
 
     async def _call(
-        self, method: str, doc: str, path: str = "", body: Any = None, headers: Mapping[str, str] | None = None
+        self, method: str, path: str = "", body: Any = None, headers: Mapping[str, str] | None = None
     ) -> Any:
-        return await self._shell.call(method, f"state/{quote(doc, safe='')}/{path}", body, headers)
+        return await self._port.call(method, f"state/{quote(self.name, safe='')}/{path}", body, headers)
 
-    def changed(self, doc: str, before: Any, after: Any) -> None:
-        self._watchers.call(doc, before, after)
+    @property
+    def _replica(self) -> Replica:
+        return self._port.core.open_replica(self.name)
 
 
-def _query(**fields: int | None) -> str:
+def _build_query(**fields: int | None) -> str:
     return "?" + urlencode({name: value for name, value in fields.items() if value is not None})
 
 
 def _watch(path: str, callback: Callback) -> Callable[[Any, Any], None]:
-    def watched(before: Any, after: Any) -> None:
-        value = value_at(after, path)
-        if not equal(value_at(before, path), value):
+    def call_if_changed(before: Any, after: Any) -> None:
+        value = _read_value(after, path)
+        if not equal(_read_value(before, path), value):
             callback(value)
 
-    return watched
+    return call_if_changed
 
 
-def value_at(document: Any, path: str, default: Any = None) -> Any:
-    """What a pointer finds in a document."""
-    for token in pointer.parse(path):
-        if isinstance(document, dict) and token in document:
-            document = document[token]
-        elif isinstance(document, list) and (index := pointer.index(token)) is not None and index < len(document):
-            document = document[index]
-        else:
-            return default
-    return document
-
-
-def merge_ops(patch: Any, path: str = "") -> list[list[Any]]:
-    """An RFC 7396 patch as operations, so that it can be shown before the server has answered."""
-    if not isinstance(patch, dict):
-        return [["set", path, patch]]
-    ops: list[list[Any]] = [["obj", path]]
-    for key, value in patch.items():
-        place = pointer.child(path, key)
-        ops += [["del", place]] if value is None else merge_ops(value, place)
-    return ops
+def _read_value(document: Any, path: str, default: Any = None) -> Any:
+    found = pointer.value(document, path)
+    return default if found is MISSING else found

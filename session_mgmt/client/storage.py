@@ -1,4 +1,4 @@
-"""Where a client keeps what must survive its process: who it is, its places in the logs and its unanswered writes."""
+"""Storage of what must survive a client's process: its name, its positions and its unanswered writes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 @dataclass(slots=True)
 class Saved:
-    """`writes` are the frames without a receipt, oldest first; `positions` leave out documents: no body is kept."""
+    """Stored facts of a client: `writes` without a receipt, oldest first; `positions` of all logs except documents."""
 
     token: str | None = None
     websocket: str | None = None
@@ -22,7 +22,7 @@ class Saved:
 
 
 class Storage(Protocol):
-    """Two calls; `save` must leave either the old or the new whole, never a mixture."""
+    """Interface of a storage; `save` must leave either the old or the new record, never a mixture."""
 
     durable: bool
 
@@ -32,7 +32,7 @@ class Storage(Protocol):
 
 
 class MemoryStorage:
-    """Lives and dies with the process."""
+    """Storage that ends with the process."""
 
     durable = False
 
@@ -47,9 +47,9 @@ class MemoryStorage:
 
 
 class FileStorage:
-    """One JSON file, for one client: two processes with one file would replace each other's connection.
+    """JSON file of one client: two processes sharing a file keep disconnecting each other.
 
-    It holds the session's token, so only the owner may read it.
+    The file holds the session's token, so only its owner may read it.
     """
 
     durable = True
@@ -58,7 +58,7 @@ class FileStorage:
         self._path = Path(path)
 
     def load(self) -> Saved:
-        """What was saved; a new `Saved` without a file. Raises ValueError for a file that is not one of ours."""
+        """Read the file, or return a new `Saved` if there is none. Raises ValueError for any other file."""
         try:
             text = self._path.read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -69,12 +69,12 @@ class FileStorage:
             raise ValueError(f"{self._path} does not hold a client's storage") from problem
 
     def save(self, saved: Saved) -> None:
-        """Replace the file in one step: a process that dies in the middle leaves the old one."""
+        """Replace the file in one step, so that a process that dies in the middle leaves the old one."""
         beside = self._path.with_name(self._path.name + ".new")
-        with open(beside, "w", encoding="utf-8", opener=_owner_only) as file:
+        with open(beside, "w", encoding="utf-8", opener=_open_private) as file:
             json.dump(asdict(saved), file, separators=(",", ":"))
         beside.replace(self._path)
 
 
-def _owner_only(path: str, flags: int) -> int:
+def _open_private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)

@@ -1,4 +1,4 @@
-"""`client.topics`: publications of a topic, in order, the missed ones first."""
+"""`client.topics`: publications of a topic in order, missed ones first."""
 
 from __future__ import annotations
 
@@ -11,49 +11,58 @@ from session_mgmt.client.listeners import Callback, Listeners, Unsubscribe
 Receipt = dict[str, Any]
 
 
-class Shell(Protocol):
+class TopicsPort(Protocol):
+    """Calls that `Topics` needs from the shell."""
+
+    publications: Listeners
+
     def write(self, frame: dict[str, Any]) -> asyncio.Future[Receipt]: ...
 
-    def tell_server(self, frame: dict[str, Any]) -> None: ...
+    def send_ephemeral(self, topic: str, data: Any) -> None: ...
 
-    async def following(self, log: str) -> None: ...
+    async def follow_log(self, log: str) -> None: ...
 
-    def unfollow(self, log: str) -> None: ...
+    def unfollow_log(self, log: str) -> None: ...
 
 
 class Topics:
-    def __init__(self, shell: Shell) -> None:
-        self._shell = shell
-        self._subscribers = Listeners()
+    """Topics of one client."""
+
+    def __init__(self, port: TopicsPort) -> None:
+        self._port = port
 
     async def subscribe(self, topic: str, callback: Callback) -> Unsubscribe:
         """Call `callback(data)` once per publication, from now on or from the stored position; returns when that holds.
 
-        A topic that may not be read raises `Refused` (`topic_denied`). What could not be recovered is told by the
-        event `gap` before the next publication.
+        Raises `Refused` (`topic_denied`) if the topic may not be read. Lost publications are reported by the event
+        `gap` before the next one.
         """
-        remove = self._subscribers.add(topic, callback)
+        subscribers = self._port.publications
+        remove = subscribers.add(topic, callback)
         try:
-            await self._shell.following(TOPIC + topic)
+            await self._port.follow_log(TOPIC + topic)
         except BaseException:
             remove()
             raise
 
         def unsubscribe() -> None:
             remove()
-            if not self._subscribers.any(topic):
-                self._shell.unfollow(TOPIC + topic)
+            if not subscribers.has_any(topic):
+                self._port.unfollow_log(TOPIC + topic)
 
         return unsubscribe
 
-    def publish(self, topic: str, data: Any, *, key: str | None = None) -> asyncio.Future[Receipt]:
-        """Publish exactly once, also after a lost connection; resolves with the receipt, which holds the position."""
+    def publish(
+        self, topic: str, data: Any, *, key: str | None = None, ephemeral: bool = False
+    ) -> asyncio.Future[Receipt | None]:
+        """Publish exactly once, also after a lost connection; resolves with the receipt, which holds the position.
+
+        With `ephemeral` publish at most once, to those who are connected now; resolves with None at once.
+        """
+        if ephemeral:
+            self._port.send_ephemeral(topic, data)
+            nothing: asyncio.Future[Receipt | None] = asyncio.get_running_loop().create_future()
+            nothing.set_result(None)
+            return nothing
         frame = {"type": "publish", "topic": topic, "data": data}
-        return self._shell.write(frame if key is None else {**frame, "key": key})
-
-    def whisper(self, topic: str, data: Any) -> None:
-        """Publish at most once to whoever is connected now (`ephemeral`); without a connection to nobody."""
-        self._shell.tell_server({"type": "publish", "topic": topic, "data": data, "ephemeral": True})
-
-    def hand(self, topic: str, data: Any) -> None:
-        self._subscribers.call(topic, data)
+        return self._port.write(frame if key is None else {**frame, "key": key})  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""The half of the core that makes numbered writes: shows them, numbers them, gathers them, sends them again."""
+"""Numbered writes of the core: show them, number them, gather them, send them again."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from session_mgmt.client.draft import Draft
+from session_mgmt.client.batch import Draft
 from session_mgmt.client.effects import Changed, Effect, Send
 from session_mgmt.client.errors import Refused
-from session_mgmt.client.outbox import Outbox, on_the_wire
+from session_mgmt.client.outbox import Outbox, build_frame
 from session_mgmt.client.replica import Replica
 from session_mgmt.client.storage import Saved
 from session_mgmt.documents import replaced
@@ -18,9 +18,9 @@ from session_mgmt.protocol import position as positions
 
 SESSION_LOG = "session"
 STATE = "state:"
-# Until the server has told its limits.
+# Limits until the server has named its own.
 FRAME_BYTES, MOST_OPERATIONS = 262_144, 500
-# What a frame says around its write.
+# Bytes of a frame around its write.
 FRAME_MARGIN = 64
 
 Frame = dict[str, Any]
@@ -28,7 +28,10 @@ Effects = Iterator[Effect]
 
 
 class Writing:
-    """`logs` are the followed logs with the place in each; `draft` is the write that others may still join."""
+    """Writes and documents of one client.
+
+    `logs` maps each followed log to the place in it; `draft` is the update that later ones may join.
+    """
 
     def __init__(self, saved: Saved, *, delayed: bool) -> None:
         self.outbox = Outbox(saved.next_seq, saved.writes)
@@ -42,8 +45,8 @@ class Writing:
         self._delayed = delayed
         self._holding = False
 
-    def replica(self, doc: str) -> Replica:
-        """The document as this client knows it; writes that a stored outbox holds are shown from the start."""
+    def open_replica(self, doc: str) -> Replica:
+        """Return this client's copy of a document; a new one shows the writes of a stored outbox at once."""
         if doc not in self.replicas:
             self.replicas[doc] = replica = Replica()
             self.logs.setdefault(STATE + doc, None)
@@ -52,86 +55,87 @@ class Writing:
                     replica.expect(frame["seq"], frame["ops"], if_absent=frame.get("if_absent", False))
         return self.replicas[doc]
 
-    def write(self, frame: Frame) -> tuple[int, list[Effect]]:
-        """Number a `publish` or `send` and put it on its way, behind what gathers; gives its number.
+    def add_write(self, frame: Frame) -> tuple[int, list[Effect]]:
+        """Number a `publish` or `send` and send it behind the draft; return its number.
 
-        Raises Refused for what no frame can hold.
+        Raises Refused if it is too large for a frame.
         """
-        self._check(frame)
-        before = [*self.flush()]
+        self._check_size(frame)
+        before = [*self.flush_draft()]
         numbered = self.outbox.add(frame)
-        return numbered["seq"], [*before, *self._sent(numbered)]
+        return numbered["seq"], [*before, *self._send_write(numbered)]
 
-    def update(self, doc: str, ops: list[list[Any]], strategy: str | None = None) -> tuple[int, list[Effect]]:
-        """Change a document: seen at once in the replica, sent with the version that it was made on.
+    def add_update(self, doc: str, ops: list[list[Any]], strategy: str | None = None) -> tuple[int, list[Effect]]:
+        """Change a document at once in the replica, and send the change with the version that it was made on.
 
-        With delayed synchronisation it may join what gathers: then its number is that one's.
+        With delayed synchronisation it may join the draft and share its number.
         """
-        replica = self.replica(doc)
+        replica = self.open_replica(doc)
         frame: Frame = {"type": "update", "doc": doc, "ops": ops, **({"strategy": strategy} if strategy else {})}
         if replica.position is not None:
             frame |= {"base": replica.position.offset, "epoch": replica.position.epoch}
-            frame["replaced"] = replaced.digests(replica.view, ops)  # kept aside, see `on_the_wire`
+            # Kept aside for a lost base, see `build_frame`.
+            frame["replaced"] = replaced.digests(replica.view, ops)
         before = replica.view
-        if self.draft is not None and self.draft.join(frame, self._fits):
+        if self.draft is not None and self.draft.join(frame, self._is_sendable):
             joined = self.draft.frame
             replica.amend(joined["seq"], joined["ops"], ops)
             return joined["seq"], [Changed(doc, before, replica.view)]
-        self._check(frame)
-        effects = [*self.flush()]
+        self._check_size(frame)
+        effects = [*self.flush_draft()]
         numbered = self.outbox.add(frame)
         if self._delayed:
             self.draft = Draft(numbered, before)
         else:
-            effects += self._sent(numbered)
+            effects += self._send_write(numbered)
         replica.expect(numbered["seq"], ops)
         return numbered["seq"], [*effects, Changed(doc, before, replica.view)]
 
-    def create(self, doc: str, data: Any) -> tuple[int, list[Effect]]:
-        """Give a document its first value, if it has none: seen at once only where nothing is known of it."""
-        replica = self.replica(doc)
+    def add_first_value(self, doc: str, data: Any) -> tuple[int, list[Effect]]:
+        """Give a document its first value; show it at once only if no version is known here."""
+        replica = self.open_replica(doc)
         before, ops = replica.view, [["set", "", data]]
-        # A condition on there being no version goes without one.
-        seq, effects = self.write({"type": "update", "doc": doc, "ops": ops, "if_absent": True})
+        # An update that requires the absence of a version names none.
+        seq, effects = self.add_write({"type": "update", "doc": doc, "ops": ops, "if_absent": True})
         replica.expect(seq, ops, if_absent=True)
         return seq, [*effects, Changed(doc, before, replica.view)]
 
-    def flush(self) -> Effects:
-        """Send what gathers; without a connection it waits in the outbox, closed."""
+    def flush_draft(self) -> Effects:
+        """Send the draft; without a connection it waits in the outbox, and nothing joins it any more."""
         draft, self.draft = self.draft, None
         if draft is not None:
-            yield from self._sent(draft.frame)
+            yield from self._send_write(draft.frame)
 
-    def resend(self) -> Effects:
+    def resend_writes(self) -> Effects:
         """Send every write without a receipt again, in order."""
         self._holding = False
         if self.ready:
             for frame in list(self.outbox):
                 if self.draft is None or frame is not self.draft.frame:
-                    yield Send(on_the_wire(frame))
+                    yield Send(build_frame(frame))
 
     def _rebase_update(self, seq: int, error: str) -> None:
         for frame in self.outbox:
-            place = self.replica(frame["doc"]).position if frame["seq"] == seq else None
+            place = self.open_replica(frame["doc"]).position if frame["seq"] == seq else None
             if place is not None:
                 self.outbox.rebase(seq, error, place.offset, place.epoch)
                 return
 
-    def _sent(self, frame: Frame) -> list[Effect]:
-        return [Send(on_the_wire(frame))] if self.ready and not self._holding else []
+    def _send_write(self, frame: Frame) -> list[Effect]:
+        return [Send(build_frame(frame))] if self.ready and not self._holding else []
 
-    def _check(self, frame: Frame) -> None:
-        if self._bytes(frame) > self._most_bytes():
-            # The server would refuse it without reading its number, again and again.
-            raise Refused(FrameTooLarge(limit=self._most_bytes()).as_dict())
+    def _check_size(self, frame: Frame) -> None:
+        if self._measure_frame(frame) > self._read_frame_limit():
+            # The server would refuse it without reading its number, at every attempt.
+            raise Refused(FrameTooLarge(limit=self._read_frame_limit()).as_dict())
 
-    def _fits(self, frame: Frame) -> bool:
-        few = len(frame["ops"]) <= self.limits.get("ops", MOST_OPERATIONS)
-        return few and self._bytes(frame) <= self._most_bytes()
+    def _is_sendable(self, frame: Frame) -> bool:
+        is_short = len(frame["ops"]) <= self.limits.get("ops", MOST_OPERATIONS)
+        return is_short and self._measure_frame(frame) <= self._read_frame_limit()
 
-    def _bytes(self, frame: Frame) -> int:
-        text = json.dumps(on_the_wire(frame), separators=(",", ":"), ensure_ascii=False)
+    def _measure_frame(self, frame: Frame) -> int:
+        text = json.dumps(build_frame(frame), separators=(",", ":"), ensure_ascii=False)
         return len(text.encode()) + FRAME_MARGIN
 
-    def _most_bytes(self) -> int:
+    def _read_frame_limit(self) -> int:
         return int(self.limits.get("frame_bytes", FRAME_BYTES))

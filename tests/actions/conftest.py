@@ -134,7 +134,7 @@ class Case:
             "kept": state.read_at(session, "kept"),
             "history": state.history(session)["results"],
             "diff": state.diff(session, 1, last),
-            "conflicts": state.conflicts(session, open_only=False),
+            "conflicts": state.conflicts(session, include_resolved=True),
             "synced": orjson.dumps(lookup.sync(session.pk, "main", None)["data"]),
         }
 

@@ -121,23 +121,23 @@ def session() -> ClientSession:
 
 def test_create_gives_the_first_value_once() -> None:
     mine = session()
-    first = state.create(mine, {"theme": "light"}, name="prefs")
+    first = state.create_if_absent(mine, {"theme": "light"}, name="prefs")
     assert first.offset == 1
     state.update(mine, {"theme": "dark"}, name="prefs")
-    assert state.create(mine, {"theme": "light"}, name="prefs").offset == 2
+    assert state.create_if_absent(mine, {"theme": "light"}, name="prefs").offset == 2
     assert state.get(mine, name="prefs") == {"theme": "dark"}
 
 
 def test_create_inside_a_transaction_yields_to_what_was_written_before_it_commits() -> None:
     early, late = session(), session()
     with transaction.atomic():
-        state.create(early, {"by": "create"})
-        state.create(late, {"by": "create"})
+        state.create_if_absent(early, {"by": "create"})
+        state.create_if_absent(late, {"by": "create"})
         state.update(late, {"then": "merged"})
     drain()
     assert (state.get(early), state.get(late)) == ({"by": "create"}, {"by": "create", "then": "merged"})
     with transaction.atomic():
-        state.create(early, {"by": "a later create"})
+        state.create_if_absent(early, {"by": "a later create"})
     drain()
     assert state.get(early) == {"by": "create"}
 
@@ -145,8 +145,8 @@ def test_create_inside_a_transaction_yields_to_what_was_written_before_it_commit
 def test_create_that_is_rolled_back_leaves_the_document_absent() -> None:
     mine = session()
     with pytest.raises(ValueError, match="no"), transaction.atomic():
-        state.create(mine, {"a": 1})
+        state.create_if_absent(mine, {"a": 1})
         raise ValueError("no")
     drain()
-    assert state.create(mine, {"b": 2}).offset == 1
+    assert state.create_if_absent(mine, {"b": 2}).offset == 1
     assert state.get(mine) == {"b": 2}

@@ -13,29 +13,30 @@ import pytest
 from session_mgmt import shortcuts
 from session_mgmt.client import MISSING, Refused, Unanswered
 from session_mgmt.client.core import Core
+from session_mgmt.client.listeners import Listeners
 from session_mgmt.client.rest import Rest
-from session_mgmt.client.state import State
+from session_mgmt.client.state import StateDocument
 from session_mgmt.client.storage import Saved
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-class Shell:
-    """A client that never had a connection."""
+class Port:
+    """Shell of a client that never had a connection."""
 
     def __init__(self, rest: Rest, session: str) -> None:
-        self.core, self._rest, self._session = Core(Saved()), rest, session
+        self.core, self.changes, self._rest, self._session = Core(Saved()), Listeners(), rest, session
 
     def update(self, *_: Any) -> Any:
         raise AssertionError("no connection")
 
-    create = following = update
+    create_if_absent = follow_log = update
 
     async def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
         return await self._rest.call(method, f"sessions/{self._session}/{path}", body, headers)
 
-    def synced(self, doc: str, answer: dict[str, Any]) -> None:
-        list(self.core.synced(doc, answer))
+    def apply_sync(self, doc: str, answer: dict[str, Any]) -> None:
+        list(self.core.apply_sync(doc, answer))
 
 
 @pytest.fixture
@@ -48,14 +49,14 @@ def session() -> Any:
 
 
 @pytest.fixture
-def asked(live_server: Any, session: Any) -> Callable[[Callable[[State], Any]], Any]:
+def asked(live_server: Any, session: Any) -> Callable[[Callable[[StateDocument], Any]], Any]:
     """Run an async function with the session's documents."""
 
-    def run(work: Callable[[State], Any]) -> Any:
+    def run(work: Callable[[StateDocument], Any]) -> Any:
         async def inside() -> Any:
             async with httpx.AsyncClient(trust_env=False) as http:
                 rest = Rest(http, f"{live_server.url}/api/", lambda: session.token.secret)
-                return await work(State(Shell(rest, str(session.session.pk))))
+                return await work(StateDocument("main", Port(rest, str(session.session.pk))))
 
         return asyncio.run(inside())
 
@@ -63,7 +64,7 @@ def asked(live_server: Any, session: Any) -> Callable[[Callable[[State], Any]], 
 
 
 def test_a_document_is_told_with_what_the_server_knows_of_it(asked: Any) -> None:
-    async def work(state: State) -> None:
+    async def work(state: StateDocument) -> None:
         known = await state.info()
         assert (known.name, known.data, known.version, known.encrypted) == ("main", {"n": 2}, 2, False)
         sizes = await state.sizes()
@@ -74,7 +75,7 @@ def test_a_document_is_told_with_what_the_server_knows_of_it(asked: Any) -> None
 
 
 def test_history_comes_in_pages_and_versions_are_read(asked: Any) -> None:
-    async def work(state: State) -> None:
+    async def work(state: StateDocument) -> None:
         page = await state.history(limit=1)
         rest = await state.history(before=page.next)
         assert [(entry.version, entry.kind, entry.client_id) for entry in page.results] == [(2, "replace", None)]
@@ -90,7 +91,7 @@ def test_history_comes_in_pages_and_versions_are_read(asked: Any) -> None:
 
 
 def test_checkpoints_are_kept_restored_and_given_up(asked: Any) -> None:
-    async def work(state: State) -> None:
+    async def work(state: StateDocument) -> None:
         assert (await state.persist()).label == "v2"
         assert [point.label for point in await state.checkpoints()] == ["before/the sale", "v2"]
         with pytest.raises(Refused, match="precondition_failed"):
@@ -106,7 +107,7 @@ def test_checkpoints_are_kept_restored_and_given_up(asked: Any) -> None:
 
 
 def test_synchronising_brings_the_replica_up_without_a_connection(asked: Any, session: Any) -> None:
-    async def work(state: State) -> None:
+    async def work(state: StateDocument) -> None:
         assert await state.sync() == 2
         assert (state.get(), state.size()) == ({"n": 2}, 7)
         assert state.checksum() == hashlib.sha256(b'{"n":2}').hexdigest()
@@ -119,9 +120,9 @@ def test_synchronising_brings_the_replica_up_without_a_connection(asked: Any, se
 
 
 def test_a_kept_conflict_is_listed_and_decided_once(asked: Any) -> None:
-    async def work(state: State) -> None:
+    async def work(state: StateDocument) -> None:
         change = {"ops": [["del", "/n"]], "base": 1, "strategy": "manual"}
-        await state._shell.call("PATCH", "state/main/", change)
+        await state._port.call("PATCH", "state/main/", change)
         (conflict,) = await state.conflicts()
         assert (conflict.path, conflict.server, conflict.client) == ("/n", 2, MISSING)
         assert (await state.resolve(conflict.id, "value", 9)).version == 3
@@ -129,7 +130,7 @@ def test_a_kept_conflict_is_listed_and_decided_once(asked: Any) -> None:
             await state.resolve(conflict.id, "server")
         assert refused.value.name == "conflict"
         assert await state.conflicts() == []
-        assert [kept.resolution for kept in await state.conflicts(open_only=False)] == ["value"]
+        assert [kept.resolution for kept in await state.conflicts(include_resolved=True)] == ["value"]
         assert (await state.info()).data == {"n": 9}
 
     asked(work)

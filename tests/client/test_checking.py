@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from session_mgmt.client import Refused
-from session_mgmt.client.checking import checked_data, checked_ops
+from session_mgmt.client.checking import check_data, check_operations
 from tests.bad_input.held import is_the_same
 from tests.bad_input.values import AS_PYTHON, LIMITS, NOTHING
 from tests.client.fake_server import FakeServer, fake_server
@@ -20,7 +20,7 @@ def test_values_are_judged_as_the_server_judges_them() -> None:
     wrong = []
     for row in AS_PYTHON:
         try:
-            data, ops = checked_data({"a": row.python}, TOLD), checked_ops([["set", "/a", row.python]], TOLD)
+            data, ops = check_data({"a": row.python}, TOLD), check_operations([["set", "/a", row.python]], TOLD)
             right = is_the_same(data["a"], row.kept) and is_the_same(ops, [["set", "/a", row.kept]])
         except Refused as refused:
             right = row.kept is NOTHING and refused.name == row.python_error

@@ -7,17 +7,17 @@ from typing import Any
 from session_mgmt.client.core import ACK_EVERY, Core
 from session_mgmt.client.effects import (
     Abandon,
-    Advance,
     Changed,
+    Deliver,
     Effect,
+    Emit,
     Fetch,
     Following,
-    Hand,
     Leave,
     ResendAfter,
     Send,
     Settle,
-    Tell,
+    StorePosition,
 )
 from session_mgmt.client.storage import Saved
 from session_mgmt.documents.replaced import digest
@@ -27,13 +27,13 @@ from tests.client.fake_server import connected, entries, snapshot
 
 def ready_core(**changes: Any) -> Core:
     core = Core(Saved())
-    core.replica("main")
+    core.open_replica("main")
     run(core, connected(**changes), snapshot("state:main", 0, {}))
     return core
 
 
 def run(core: Core, *frames: dict[str, Any]) -> list[Effect]:
-    return [effect for frame in frames for effect in core.receive(frame)]
+    return [effect for frame in frames for effect in core.receive_frame(frame)]
 
 
 def sent(effects: list[Effect]) -> list[dict[str, Any]]:
@@ -55,35 +55,35 @@ def revision(ops: list[Any], client_id: str = "c_other", seq: int = 1) -> dict[s
 
 def test_the_opening_names_every_followed_log_with_its_position() -> None:
     core = Core(Saved(client_id="c_one", positions={"session": ["e", 3, "t3"], "topic:a": None}))
-    core.replica("main")
-    opening = core.opening("sma_token")
+    core.open_replica("main")
+    opening = core.build_connect("sma_token")
     assert opening["logs"] == {"session": ["e", 3, "t3"], "topic:a": None, "state:main": None}
     assert (opening["client_id"], opening["token"], opening["acked"]) == ("c_one", "sma_token", 0)
 
 
 def test_a_change_shows_at_once_and_once_through_entry_and_receipt() -> None:
     core = ready_core()
-    seq, effects = core.update("main", [["inc", "/n", 1]], "server_wins")
-    assert core.replica("main").view == {"n": 1}
+    seq, effects = core.add_update("main", [["inc", "/n", 1]], "server_wins")
+    assert core.open_replica("main").view == {"n": 1}
     assert sent(effects)[0] | {"base": 0, "epoch": "e1", "seq": 1} == sent(effects)[0]
     run(core, entries("state:main", 1, revision([["inc", "/n", 1]], "c_one", seq)))
-    assert core.replica("main").view == {"n": 1}
+    assert core.open_replica("main").view == {"n": 1}
     run(core, ok(seq))
-    assert core.replica("main").view == {"n": 1}
+    assert core.open_replica("main").view == {"n": 1}
     assert len(core.outbox) == 0
 
 
 def test_entries_of_others_go_below_what_is_on_its_way() -> None:
     core = ready_core()
-    core.update("main", [["set", "/a", "mine"]], "server_wins")
+    core.add_update("main", [["set", "/a", "mine"]], "server_wins")
     run(core, entries("state:main", 1, revision([["set", "/a", "theirs"], ["set", "/b", 1]])))
-    assert core.replica("main").view == {"a": "mine", "b": 1}
-    assert core.replica("main").confirmed == {"a": "theirs", "b": 1}
+    assert core.open_replica("main").view == {"a": "mine", "b": 1}
+    assert core.open_replica("main").confirmed == {"a": "theirs", "b": 1}
 
 
 def test_a_refused_change_is_taken_back() -> None:
     core = ready_core()
-    seq, _ = core.update("main", [["set", "/a", 1]], "reject")
+    seq, _ = core.add_update("main", [["set", "/a", 1]], "reject")
     effects = run(core, no(seq, "conflict", temporary=False))
     assert Changed("main", {"a": 1}, {}) in effects
     assert any(isinstance(effect, Settle) and not effect.receipt["ok"] for effect in effects)
@@ -91,10 +91,10 @@ def test_a_refused_change_is_taken_back() -> None:
 
 def test_writes_without_a_receipt_are_sent_again_in_order_after_a_reconnect() -> None:
     core = ready_core()
-    core.write({"type": "publish", "topic": "a", "data": 1})
-    core.update("main", [["set", "/a", 1]], "server_wins")
-    core.disconnected()
-    _, offline = core.write({"type": "send", "data": 3})
+    core.add_write({"type": "publish", "topic": "a", "data": 1})
+    core.add_update("main", [["set", "/a", 1]], "server_wins")
+    core.mark_disconnected()
+    _, offline = core.add_write({"type": "send", "data": 3})
     assert offline == []
     again = sent(run(core, connected(last_seq=1, generation=2)))
     assert [(frame["seq"], frame["type"]) for frame in again] == [(1, "publish"), (2, "update"), (3, "send")]
@@ -102,27 +102,27 @@ def test_writes_without_a_receipt_are_sent_again_in_order_after_a_reconnect() ->
 
 def test_a_snapshot_after_a_reconnect_holds_what_was_decided_before_it() -> None:
     core = ready_core()
-    core.update("main", [["inc", "/n", 1]], "server_wins")
-    core.update("main", [["inc", "/n", 1]], "server_wins")
-    core.disconnected()
+    core.add_update("main", [["inc", "/n", 1]], "server_wins")
+    core.add_update("main", [["inc", "/n", 1]], "server_wins")
+    core.mark_disconnected()
     run(core, connected(last_seq=1), snapshot("state:main", 1, {"n": 1}))
-    assert core.replica("main").view == {"n": 2}
+    assert core.open_replica("main").view == {"n": 2}
 
 
 def test_a_temporary_refusal_keeps_the_number_and_holds_later_writes() -> None:
     core = ready_core()
-    seq, _ = core.write({"type": "publish", "topic": "a", "data": 1})
+    seq, _ = core.add_write({"type": "publish", "topic": "a", "data": 1})
     assert ResendAfter(2.0) in run(core, no(seq, "busy", temporary=True, retry_after=2.0))
-    _, held = core.write({"type": "publish", "topic": "a", "data": 2})
+    _, held = core.add_write({"type": "publish", "topic": "a", "data": 2})
     assert held == []
-    assert [frame["seq"] for frame in sent(list(core.resend()))] == [1, 2]
+    assert [frame["seq"] for frame in sent(list(core.resend_writes()))] == [1, 2]
 
 
 def test_an_update_refused_for_its_base_is_sent_again_with_the_newest() -> None:
     core = ready_core()
-    seq, _ = core.update("main", [["set", "/a", 1]], "server_wins")
+    seq, _ = core.add_update("main", [["set", "/a", 1]], "server_wins")
     run(core, snapshot("state:main", 40, {"b": 1}, epoch="e2"), no(seq, "epoch_changed", temporary=True))
-    again = sent(list(core.resend()))[0]
+    again = sent(list(core.resend_writes()))[0]
     assert (again["base"], again["epoch"]) == (40, "e2")
 
 
@@ -130,10 +130,10 @@ def test_a_place_is_stored_before_its_entry_is_handed_over() -> None:
     core = ready_core(logs={"topic:a": {"mode": "up_to_date", "position": ["e1", 4, "t4"]}})
     effects = run(core, entries("topic:a", 5, "five", "six"))
     assert effects == [
-        Advance("topic:a", ["e1", 5, "t5"]),
-        Hand("topic:a", "five"),
-        Advance("topic:a", ["e1", 6, "t6"]),
-        Hand("topic:a", "six"),
+        StorePosition("topic:a", ["e1", 5, "t5"]),
+        Deliver("topic:a", "five"),
+        StorePosition("topic:a", ["e1", 6, "t6"]),
+        Deliver("topic:a", "six"),
     ]
 
 
@@ -148,13 +148,13 @@ def test_a_gap_is_told_and_moves_the_position() -> None:
     core = ready_core()
     gap = {"mode": "gap", "from": 5, "to": 9, "reason": "trimmed", "position": ["e1", 9, "t9"]}
     effects = run(core, connected(logs={"topic:a": gap}))
-    assert Tell("gap", {"log": "topic:a", "from": 5, "to": 9, "reason": "trimmed"}) in effects
+    assert Emit("gap", {"log": "topic:a", "from": 5, "to": 9, "reason": "trimmed"}) in effects
     assert core.logs["topic:a"] == Position("e1", 9, "t9")
 
 
 def test_a_denied_log_is_not_asked_for_again() -> None:
     core = ready_core()
-    list(core.follow("topic:secret"))
+    list(core.follow_log("topic:secret"))
     denied = {"type": "error", "id": 1, "code": 250, "name": "topic_denied", "temporary": False}
     effects = run(core, denied)
     assert any(isinstance(effect, Following) and effect.verdict["mode"] == "denied" for effect in effects)
@@ -164,7 +164,7 @@ def test_a_denied_log_is_not_asked_for_again() -> None:
 def test_receipts_are_confirmed_in_batches_and_with_each_pong() -> None:
     core = ready_core()
     for _ in range(ACK_EVERY):
-        core.write({"type": "send", "data": 1})
+        core.add_write({"type": "send", "data": 1})
     effects = run(core, *[ok(seq) for seq in range(1, ACK_EVERY + 1)])
     assert sent(effects) == [{"type": "ack", "seq": ACK_EVERY}]
     assert sent(run(core, {"type": "ping", "ping": 7})) == [{"type": "pong", "ping": 7, "acked": ACK_EVERY}]
@@ -175,67 +175,67 @@ def test_a_large_document_is_fetched_and_entries_wait_for_it() -> None:
     large = {"type": "snapshot", "log": "state:main", "position": ["e1", 7, "t7"], "url": "/big", "reason": "trimmed"}
     assert run(core, large) == [Fetch("state:main", "/big")]
     run(core, entries("state:main", 8, revision([["inc", "/n", 1]]), revision([["inc", "/n", 1]])))
-    list(core.fetched("state:main", Position("e1", 8, "t8"), {"n": 8}))
-    assert core.replica("main").view == {"n": 9}
+    list(core.apply_fetched("state:main", Position("e1", 8, "t8"), {"n": 8}))
+    assert core.open_replica("main").view == {"n": 9}
     assert core.logs["state:main"] == Position("e1", 9, "t9")
 
 
 def test_a_document_whose_body_never_came_has_no_position() -> None:
     core = ready_core()
     run(core, {"type": "snapshot", "log": "state:main", "position": ["e1", 7, "t7"], "url": "/big", "reason": "first"})
-    core.disconnected()
-    assert core.opening("t")["logs"]["state:main"] is None
+    core.mark_disconnected()
+    assert core.build_connect("t")["logs"]["state:main"] is None
 
 
 def test_a_forgotten_client_gives_its_writes_to_the_application() -> None:
     core = ready_core()
-    core.update("main", [["set", "/a", 1]], "server_wins")
+    core.add_update("main", [["set", "/a", 1]], "server_wins")
     effects = run(core, {"type": "bye", "code": 4508, "name": "client_forgotten", "reconnect": False})
     assert [effect.frame["seq"] for effect in effects if isinstance(effect, Abandon)] == [1]
     assert effects[-1] == Leave(4508, "client_forgotten", True, None)
-    assert core.opening("t")["client_id"] is None
-    assert core.write({"type": "send", "data": 1})[0] == 1
+    assert core.build_connect("t")["client_id"] is None
+    assert core.add_write({"type": "send", "data": 1})[0] == 1
 
 
 def test_numbers_that_the_server_has_decided_are_never_given_again() -> None:
     core = ready_core(last_seq=12)
-    assert core.write({"type": "send", "data": 1})[0] == 13
+    assert core.add_write({"type": "send", "data": 1})[0] == 13
 
 
 def test_a_stored_outbox_shows_in_the_document_before_the_server_answers() -> None:
     write = {"type": "update", "seq": 5, "doc": "main", "strategy": "server_wins", "ops": [["set", "/a", 1]]}
     core = Core(Saved(client_id="c_one", next_seq=6, writes=[write]))
-    assert core.replica("main").view == {"a": 1}
-    assert core.opening("t")["acked"] == 4
+    assert core.open_replica("main").view == {"a": 1}
+    assert core.build_connect("t")["acked"] == 4
 
 
 def test_an_update_names_a_strategy_only_if_it_was_given_one() -> None:
     core = ready_core()
-    _, effects = core.update("main", [["set", "/a", 1]])
+    _, effects = core.add_update("main", [["set", "/a", 1]])
     assert "strategy" not in sent(effects)[0]
-    _, effects = core.update("main", [["set", "/a", 1]], "manual")
+    _, effects = core.add_update("main", [["set", "/a", 1]], "manual")
     assert sent(effects)[0]["strategy"] == "manual"
 
 
 def test_writes_older_than_the_log_are_sent_again_with_digests_of_what_they_replaced() -> None:
     core = ready_core()
-    first, effects = core.update("main", [["set", "/a", 1], ["inc", "/n", 1]])
+    first, effects = core.add_update("main", [["set", "/a", 1], ["inc", "/n", 1]])
     assert "replaced" not in sent(effects)[0]
-    second, _ = core.update("main", [["set", "/a", 2]])
+    second, _ = core.add_update("main", [["set", "/a", 2]])
     run(core, no(first, "too_old", True), snapshot("state:main", 9, {"a": 5}))
     run(core, no(first, "too_old", True))
-    again = sent(list(core.resend()))
+    again = sent(list(core.resend_writes()))
     assert [frame["base"] for frame in again] == [9, 9]
     assert [frame["replaced"] for frame in again] == [{"/a": None}, {"/a": digest(1)}]
     assert all("unseen" not in frame for frame in again)
-    assert core.replica("main").view == {"a": 2, "n": 1}
+    assert core.open_replica("main").view == {"a": 2, "n": 1}
     run(core, ok(first), ok(second))
-    assert core.replica("main").view == {"a": 5}
+    assert core.open_replica("main").view == {"a": 5}
 
 
 def test_a_receipt_that_tells_of_a_conflict_becomes_an_event() -> None:
     core = ready_core()
-    seq, _ = core.update("main", [["set", "/a", 1]])
+    seq, _ = core.add_update("main", [["set", "/a", 1]])
     conflict = {"path": "/a", "kept": "server", "server": 2, "client": 1}
     effects = run(core, ok(seq, conflicts=[conflict]))
-    assert Tell("conflict", {"doc": "main", "seq": seq, "conflicts": [conflict]}) in effects
+    assert Emit("conflict", {"doc": "main", "seq": seq, "conflicts": [conflict]}) in effects

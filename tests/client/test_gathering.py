@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from session_mgmt.client import Refused, SessionClient, Sync
-from session_mgmt.client.coalesce import coalesced
+from session_mgmt.client.coalesce import coalesce_operations
 from session_mgmt.client.core import Core
 from session_mgmt.client.storage import Saved
 from session_mgmt.documents.operations import apply
@@ -38,7 +38,7 @@ def test_coalesced_operations_give_what_the_single_ones_give(document: Any, earl
 
     one_by_one = apply(apply(document, earlier), later)
     if not any(op[0] == "inc" and isinstance(one_by_one, dict) and _is_at_the_edge(one_by_one) for op in earlier):
-        assert exactly(apply(document, coalesced(earlier, later))) == exactly(one_by_one)
+        assert exactly(apply(document, coalesce_operations(earlier, later))) == exactly(one_by_one)
 
 
 def _is_at_the_edge(value: Any) -> bool:
@@ -49,47 +49,47 @@ def _is_at_the_edge(value: Any) -> bool:
 
 
 def test_sets_of_one_path_replace_and_increments_add_up() -> None:
-    ops = coalesced([["set", "/x", 1], ["inc", "/n", 2]], [["set", "/x", 3], ["inc", "/n", 1]])
+    ops = coalesce_operations([["set", "/x", 1], ["inc", "/n", 2]], [["set", "/x", 3], ["inc", "/n", 1]])
     assert ops == [["set", "/x", 3], ["inc", "/n", 3]]
 
 
 def test_a_place_in_an_array_is_not_changed_before_its_turn() -> None:
     ops = [["set", "/l/2", "no place yet"], ["set", "/l/1", "second"], ["set", "/l/2", "third"]]
-    assert apply({"l": ["first"]}, coalesced(ops[:2], ops[2:])) == {"l": ["first", "second", "third"]}
+    assert apply({"l": ["first"]}, coalesce_operations(ops[:2], ops[2:])) == {"l": ["first", "second", "third"]}
 
 
 def gathering(**changes: Any) -> Core:
     core = Core(Saved(), delayed=True)
-    core.replica("main")
+    core.open_replica("main")
     run(core, connected(**changes), snapshot("state:main", 0, {"x": 0}))
     return core
 
 
 def test_updates_gather_in_one_number_and_go_on_flush() -> None:
     core = gathering()
-    assert [core.update("main", [["set", "/x", n]])[0] for n in (1, 2)] == [1, 1]
-    assert core.replica("main").view == {"x": 2}
-    (frame,) = sent([*core.flush()])
+    assert [core.add_update("main", [["set", "/x", n]])[0] for n in (1, 2)] == [1, 1]
+    assert core.open_replica("main").view == {"x": 2}
+    (frame,) = sent([*core.flush_draft()])
     assert (frame["seq"], frame["ops"], frame["base"]) == (1, [["set", "/x", 2]], 0)
-    assert [*core.flush()] == []
-    assert core.update("main", [["set", "/x", 3]])[0] == 2
+    assert [*core.flush_draft()] == []
+    assert core.add_update("main", [["set", "/x", 3]])[0] == 2
 
 
 def test_the_digests_are_of_what_was_there_before_the_first_part() -> None:
     core = gathering()
-    core.update("main", [["set", "/x", 1]])
-    core.update("main", [["set", "/x", 2], ["set", "/y", 2]])
+    core.add_update("main", [["set", "/x", 1]])
+    core.add_update("main", [["set", "/x", 2], ["set", "/y", 2]])
     assert next(iter(core.outbox))["replaced"] == {"/x": digest(0), "/y": None}
 
 
 @pytest.mark.parametrize("other", ["document", "strategy", "base", "size"])
 def test_another_ground_begins_another_update(other: str) -> None:
     core = gathering(limits={"ops": 2})
-    core.update("main", [["set", "/x", 1]])
+    core.add_update("main", [["set", "/x", 1]])
     if other == "base":
         run(core, entries("state:main", 1, revision([["set", "/y", 1]])))
     ops = [["set", "/x", 2]] if other != "size" else [["set", "/y", 1], ["set", "/z", 1]]
-    seq, effects = core.update(
+    seq, effects = core.add_update(
         "prefs" if other == "document" else "main", ops, "reject" if other == "strategy" else None
     )
     assert (seq, [frame["seq"] for frame in sent(effects)]) == (2, [1])
@@ -97,29 +97,29 @@ def test_another_ground_begins_another_update(other: str) -> None:
 
 def test_a_publication_goes_behind_what_gathers() -> None:
     core = gathering()
-    core.update("main", [["set", "/x", 1]])
-    _, effects = core.write({"type": "publish", "topic": "a", "data": 1})
+    core.add_update("main", [["set", "/x", 1]])
+    _, effects = core.add_write({"type": "publish", "topic": "a", "data": 1})
     assert [frame["type"] for frame in sent(effects)] == ["update", "publish"]
 
 
 def test_a_reconnect_sends_what_was_sent_and_goes_on_gathering() -> None:
     core = gathering()
-    core.update("main", [["set", "/x", 1]])
-    run_all = sent([*core.flush()])
-    core.update("main", [["set", "/x", 2]])
-    core.disconnected()
+    core.add_update("main", [["set", "/x", 1]])
+    run_all = sent([*core.flush_draft()])
+    core.add_update("main", [["set", "/x", 2]])
+    core.mark_disconnected()
     again = sent(run(core, connected(generation=2)))
     assert again == run_all
-    assert [frame["seq"] for frame in sent([*core.flush()])] == [2]
+    assert [frame["seq"] for frame in sent([*core.flush_draft()])] == [2]
 
 
 def test_a_refused_update_takes_all_its_parts_back() -> None:
     core = gathering()
-    core.update("main", [["set", "/x", 1]])
-    core.update("main", [["set", "/y", 1]])
-    [*core.flush()]
+    core.add_update("main", [["set", "/x", 1]])
+    core.add_update("main", [["set", "/y", 1]])
+    [*core.flush_draft()]
     run(core, no(1, "conflict", temporary=False))
-    assert core.replica("main").view == {"x": 0}
+    assert core.open_replica("main").view == {"x": 0}
 
 
 # -- the shell ---------------------------------------------------------------------------------------------------------

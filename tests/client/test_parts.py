@@ -1,4 +1,4 @@
-"""Backoff, storage, merging and addressing."""
+"""Backoff and storage."""
 
 from __future__ import annotations
 
@@ -10,28 +10,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from session_mgmt.client.backoff import Backoff, from_policy
-from session_mgmt.client.state import merge_ops, value_at
+from session_mgmt.client.backoff import Backoff, read_policy
 from session_mgmt.client.storage import FileStorage, Saved
-from session_mgmt.documents.operations import apply
 
 
 @given(attempt=st.integers(0, 10**6), chance=st.floats(0, 1, exclude_max=True))
 def test_a_delay_is_between_zero_and_the_bound_whatever_the_attempt(attempt: int, chance: float) -> None:
-    delay = Backoff(initial=0.5, maximum=20, factor=2).delay(attempt, lambda: chance)
+    delay = Backoff(initial=0.5, maximum=20, factor=2).choose_delay(attempt, lambda: chance)
     assert 0 <= delay <= 20
 
 
 def test_the_bound_doubles_until_the_maximum() -> None:
-    bounds = [Backoff(initial=0.5, maximum=20, factor=2).ceiling(attempt) for attempt in range(8)]
+    bounds = [Backoff(initial=0.5, maximum=20, factor=2).compute_bound(attempt) for attempt in range(8)]
     assert bounds == [0.5, 1, 2, 4, 8, 16, 20, 20]
 
 
 def test_a_policy_of_the_server_replaces_what_it_names() -> None:
-    policy = from_policy({"maximum": 3, "attempts": 2}, Backoff())
+    policy = read_policy({"maximum": 3, "attempts": 2}, Backoff())
     assert policy == Backoff(0.5, 3, 2.0, 2)
-    assert not policy.exhausted(1)
-    assert policy.exhausted(2)
+    assert not policy.is_exhausted(1)
+    assert policy.is_exhausted(2)
 
 
 def test_a_file_comes_back_as_it_was_and_only_the_owner_may_read_it(tmp_path: Path) -> None:
@@ -48,21 +46,3 @@ def test_a_file_of_another_kind_is_not_taken_for_an_empty_one(tmp_path: Path) ->
     path.write_text(json.dumps({"something": "else"}))
     with pytest.raises(ValueError, match=r"other\.json"):
         FileStorage(path).load()
-
-
-def test_a_merge_patch_becomes_operations_with_the_effect_of_rfc_7396() -> None:
-    document = {"a": "b", "c": {"d": "e", "f": "g"}, "s": 1}
-    patched = apply(document, merge_ops({"a": "z", "c": {"f": None}, "s": {"x": {"y": None, "z": 1}}}))
-    assert patched == {"a": "z", "c": {"d": "e"}, "s": {"x": {"z": 1}}}
-
-
-def test_a_merge_patch_that_is_no_object_replaces_everything() -> None:
-    assert apply({"a": 1}, merge_ops([1])) == [1]
-
-
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [("", {"a": [1, {"b~/": 2}]}), ("/a/0", 1), ("/a/1/b~0~1", 2), ("/a/2", None), ("/a/x", None), ("/b", None)],
-)
-def test_a_pointer_finds_its_value_or_nothing(path: str, value: object) -> None:
-    assert value_at({"a": [1, {"b~/": 2}]}, path) == value

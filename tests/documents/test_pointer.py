@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from session_mgmt.documents import pointer
 from session_mgmt.documents.errors import InvalidPath
+from session_mgmt.documents.values import MISSING
 from tests.documents.values import KEYS, TEXTS
 
 TOKENS = st.lists(TEXTS | st.text("~/01", max_size=4), max_size=5)
@@ -107,3 +108,18 @@ def test_what_is_no_array_index(token: str) -> None:
 
 def test_array_indexes() -> None:
     assert [pointer.index(token) for token in ("0", "7", "10", "9999999999")] == [0, 7, 10, 9_999_999_999]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("", {"a": [1, {"b~/": 2}]}),
+        ("/a/0", 1),
+        ("/a/1/b~0~1", 2),
+        ("/a/2", MISSING),
+        ("/a/x", MISSING),
+        ("/b", MISSING),
+    ],
+)
+def test_a_pointer_finds_its_value_or_nothing(path: str, value: object) -> None:
+    assert pointer.value({"a": [1, {"b~/": 2}]}, path) == value

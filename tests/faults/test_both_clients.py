@@ -125,10 +125,10 @@ async def test_a_typescript_and_two_python_clients_agree_with_the_server_after_m
             one, two, _ = await asyncio.gather(*map(write, clients, range(2)), cut_often(wire))
             three = await told(page)
             async with httpx.AsyncClient(trust_env=False, headers={"Authorization": f"Bearer {token}"}) as http:
-                body = (await http.get(f"{server.url}sessions/{clients[0].session['session_id']}/state/main/")).json()
+                body = (await http.get(f"{server.url}sessions/{clients[0].info['session_id']}/state/main/")).json()
             for client in clients:
                 async with asyncio.timeout(WAIT):
-                    while client.state.version() < body["version"]:
+                    while client.state.version < body["version"]:
                         await asyncio.sleep(0.01)
                 assert client.state.get() == body["data"]
             assert page.stdin is not None

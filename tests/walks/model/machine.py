@@ -184,7 +184,7 @@ class Clients(RuleBasedStateMachine):
         for doc in DOCUMENTS if self.tabs else ():
             book = self.server.book(doc)
             for tab in self.tabs:
-                replica = tab.core.replica(doc)
+                replica = tab.core.open_replica(doc)
                 if replica.position is not None:
                     true = book.value(replica.position.offset)
                     assert same(replica.confirmed, true), f"{tab.number} has {replica.confirmed}, not {true}"

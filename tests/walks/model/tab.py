@@ -49,7 +49,7 @@ class Tab:
         self.core = Core(saved)
         self._resend, self._in_flight = False, 0
         for doc in DOCUMENTS:
-            self.core.replica(doc)
+            self.core.open_replica(doc)
 
     @property
     def online(self) -> bool:
@@ -61,22 +61,22 @@ class Tab:
         return all("ops" in frame for frame in self.core.outbox)
 
     def view(self, doc: str) -> Any:
-        return self.core.replica(doc).view
+        return self.core.open_replica(doc).view
 
     # Writing.
 
     async def update(self, doc: str, ops: list[list[Any]], strategy: str | None) -> int:
         asked = Asked(doc, "ops", ops, strategy, self.view(doc))
-        seq, effects = self.core.update(doc, ops, strategy)
+        seq, effects = self.core.add_update(doc, ops, strategy)
         return await self._ask(seq, asked, effects)
 
     async def other(self, doc: str, kind: str, change: Any, strategy: str | None) -> int:
         """A frame of a kind that the SDK turns into operations, as another client may send it."""
         asked = Asked(doc, kind, change, strategy, self.view(doc))
         frame: Frame = {"type": "update", "doc": doc, kind: change, **({"strategy": strategy} if strategy else {})}
-        if (place := self.core.replica(doc).position) is not None:
+        if (place := self.core.open_replica(doc).position) is not None:
             frame |= {"base": place.offset, "epoch": place.epoch}
-        seq, effects = self.core.write(frame)
+        seq, effects = self.core.add_write(frame)
         return await self._ask(seq, asked, effects)
 
     async def _ask(self, seq: int, asked: Asked, effects: list[Effect]) -> int:
@@ -86,7 +86,7 @@ class Tab:
 
     async def repeat(self) -> None:
         """Send everything without an answer again, whether the first is still on its way or not."""
-        await self.perform(list(self.core.resend()))
+        await self.perform(list(self.core.resend_writes()))
 
     async def ask_again(self, seq: int) -> None:
         """As if its answer had been lost."""
@@ -100,13 +100,13 @@ class Tab:
         self._peer = Peer()
         await self._peer.handshake()
         self._told = max(self._told, self.core.outbox.acked)
-        await self._peer.say(**self.core.opening(self._token))
+        await self._peer.say(**self.core.build_connect(self._token))
 
     async def drop(self) -> None:
         """What was on its way in either direction may be lost."""
         peer, self._peer = self._peer, None
         self._resend, self._in_flight = False, 0
-        self.core.disconnected()
+        self.core.mark_disconnected()
         if peer is not None:
             await peer.drop()
 
@@ -145,7 +145,7 @@ class Tab:
 
     async def reach(self, doc: str, version: int) -> None:
         for _ in range(MOST_FRAMES):
-            if (place := self.core.replica(doc).position) is not None and place.offset >= version:
+            if (place := self.core.open_replica(doc).position) is not None and place.offset >= version:
                 return
             await self._next()
         raise AssertionError(f"{doc} is at {place} of {version} after {MOST_FRAMES} frames")
@@ -165,10 +165,10 @@ class Tab:
         self._keep(frame)
         again = twice and frame["type"] in ("receipt", "entries")
         for _ in range(2 if again else 1):
-            before = {doc: self.core.replica(doc).position for doc in DOCUMENTS}
-            await self.perform(list(self.core.receive(frame)))
+            before = {doc: self.core.open_replica(doc).position for doc in DOCUMENTS}
+            await self.perform(list(self.core.receive_frame(frame)))
             for doc, old in before.items():
-                new = self.core.replica(doc).position
+                new = self.core.open_replica(doc).position
                 assert old is None or new is None or new.epoch != old.epoch or new.offset >= old.offset, (
                     f"{doc} went back from {old} to {new}"
                 )

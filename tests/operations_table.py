@@ -1,7 +1,6 @@
-"""Every operation of the seed's interfaces, and where it lives: a Python verb, a REST call or a frame, an SDK method.
+"""Operations table: the Python verb, the REST call or frame, and the JavaScript method of each operation.
 
-``later`` says why an entry has no home of one kind yet; an entry with neither is a mistake that `test_seed_table`
-tells.
+``later`` says why an operation lacks one of the three; `test_operations_table` fails for one that lacks it silently.
 """
 
 from __future__ import annotations
@@ -96,9 +95,13 @@ OPERATIONS = [
     Operation(
         "onStateChange", "session_mgmt.signals:state_changed", frame="subscribe", sdk="StateDocument.onStateChange"
     ),
-    # Issue 3 beyond the seed
+    # Documents beyond IStateManager
     Operation(
-        "createIfAbsent", f"{SHORTCUTS}:State.create", "PUT document-detail", "update", "StateDocument.createIfAbsent"
+        "createIfAbsent",
+        f"{SHORTCUTS}:State.create_if_absent",
+        "PUT document-detail",
+        "update",
+        "StateDocument.createIfAbsent",
     ),
     Operation("list documents", f"{SHORTCUTS}:State.documents", "GET document-list", sdk="SessionClient.documents"),
     Operation("state info", f"{SHORTCUTS}:State.info", "GET document-detail", sdk="StateDocument.info"),
@@ -128,7 +131,7 @@ OPERATIONS = [
     Operation("publish", f"{SHORTCUTS}:publish", "POST topic-publications", "publish", "Topics.publish"),
 ]
 
-# What no verb records yet, with the reason.
+# Event types that no verb records yet, with the reason.
 EVENTS_LATER = {"auth_success": REFRESH}
 
 SESSION_INFO = [

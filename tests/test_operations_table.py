@@ -1,4 +1,4 @@
-"""Each operation of the seed's interfaces exists in Python, on the wire and in the SDK, or says why not yet."""
+"""Each operation of the table exists in Python, on the wire and in the SDK, or says why not yet."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from session_mgmt.registry import registry, topic
 from session_mgmt.shortcuts import state
 from session_mgmt.writes import verbs
 from tests.docs.pages import ROOT
-from tests.seed_table import (
+from tests.operations_table import (
     CLIENT_STATE,
     EVENTS_LATER,
     OPERATIONS,
@@ -148,7 +148,7 @@ def recorded() -> set[str]:
     return {type_ for type_ in EVENT_TYPES if re.search(rf"\b{type_.upper()}\b", verbs)}
 
 
-def test_there_are_the_seeds_twelve_events_and_the_sdk_knows_them() -> None:
+def test_there_are_twelve_events_and_the_sdk_knows_them() -> None:
     assert len(EVENT_TYPES) == 12
     block = re.search(r"EVENT_TYPES: readonly \[(.*?)\]", TYPINGS, re.DOTALL)
     assert block and re.findall(r'"(\w+)"', block[1]) == list(EVENT_TYPES)
@@ -160,7 +160,7 @@ def test_every_event_is_recorded_by_a_verb_or_says_why_not_yet() -> None:
 
 
 @pytest.mark.django_db
-def test_session_info_has_the_seeds_fields_and_the_sdk_speaks_camel_case() -> None:
+def test_session_info_has_its_documented_fields_and_the_sdk_speaks_camel_case() -> None:
     assert list(info.session_info(lifecycle.create().session, "connected")) == SESSION_INFO
     block = re.search(r"interface SessionInfo \{(.*?)\}", TYPINGS, re.DOTALL)
     camel = [re.sub(r"_(\w)", lambda match: match[1].upper(), name) for name in SESSION_INFO]
@@ -168,7 +168,7 @@ def test_session_info_has_the_seeds_fields_and_the_sdk_speaks_camel_case() -> No
 
 
 @pytest.mark.django_db(transaction=True)
-def test_client_state_has_the_seeds_fields() -> None:
+def test_client_state_has_its_documented_fields() -> None:
     created = lifecycle.create()
     verbs.update(created.session.pk, "main", "merge", {"a": 1})
     headers = {"Authorization": f"Bearer {created.token.secret}"}

@@ -1,4 +1,4 @@
-"""Delayed synchronisation: updates gather in the newest, still unsent write, and go as one."""
+"""Delayed synchronisation: updates join the newest, unsent write and are sent as one."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from session_mgmt.client.coalesce import coalesced
+from session_mgmt.client.coalesce import coalesce_operations
 from session_mgmt.documents import replaced
 
 Frame = dict[str, Any]
-# One update has one of each: on another base the server would see other conflicts.
-_GROUND = ("doc", "strategy", "base", "epoch")
+# Updates join only if these are equal: on another base the server would see other conflicts.
+_COMMON = ("doc", "strategy", "base", "epoch")
 
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """When updates are sent, in seconds: `delay` after the last of them, `max_delay` after the first."""
+    """Timing of updates, in seconds: `delay` after the last one, `max_delay` after the first one."""
 
     mode: Literal["immediate", "delayed"] = "immediate"
     delay: float = 0.2
@@ -30,16 +30,16 @@ class Sync:
 
 @dataclass(slots=True)
 class Draft:
-    """`frame` is the outbox's own; `view` is the document before the first part."""
+    """Unsent update that later ones may join: the outbox's own `frame`, and the document before it in `view`."""
 
     frame: Frame
     view: Any
 
     def join(self, frame: Frame, fits: Callable[[Frame], bool]) -> bool:
-        """Take an update in; False if it must be a write of its own."""
-        if any(self.frame.get(name) != frame.get(name) for name in _GROUND):
+        """Add an update to the draft; return False if it must be a write of its own."""
+        if any(self.frame.get(name) != frame.get(name) for name in _COMMON):
             return False
-        amended = {**self.frame, "ops": coalesced(self.frame["ops"], frame["ops"])}
+        amended = {**self.frame, "ops": coalesce_operations(self.frame["ops"], frame["ops"])}
         if "replaced" in amended:
             amended["replaced"] = replaced.digests(self.view, amended["ops"])
         if not fits(amended):
@@ -48,8 +48,8 @@ class Draft:
         return True
 
 
-class Pace:
-    """Calls `flush` when the time of a draft has come."""
+class Batch:
+    """Timer that calls `flush` when the time of a draft has come."""
 
     def __init__(self, sync: Sync, flush: Callable[[], None]) -> None:
         self._sync, self._flush = sync, flush
@@ -57,16 +57,16 @@ class Pace:
         self._began = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
-    def plan(self, draft: Draft) -> None:
-        """A draft has been begun or added to."""
+    def plan_flush(self, draft: Draft) -> None:
+        """Set the timer for a draft that was begun or extended."""
         loop = asyncio.get_running_loop()
-        self.cancel()
+        self.cancel_flush()
         if draft.frame["seq"] != self._seq:
             self._seq, self._began = draft.frame["seq"], loop.time()
         left = self._began + self._sync.max_delay - loop.time()
         self._timer = loop.call_later(max(0.0, min(self._sync.delay, left)), self._flush)
 
-    def cancel(self) -> None:
+    def cancel_flush(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,0 +1,50 @@
+"""Session of a client: the token, and the address of its socket."""
+
+from __future__ import annotations
+
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+from session_mgmt.client.rest import Rest
+from session_mgmt.client.storage import Saved
+from session_mgmt.client.writing import STATE
+
+WEBSOCKET_PATH = "/ws/session/"
+
+
+class Credentials:
+    """Session that the storage holds; `obtain` makes sure that there is one."""
+
+    def __init__(self, saved: Saved, rest: Rest, base: str) -> None:
+        self._saved, self._rest, self._base = saved, rest, base
+
+    @property
+    def token(self) -> str | None:
+        return self._saved.token
+
+    @property
+    def websocket_url(self) -> str:
+        """Address of the socket, built from the address of the REST API."""
+        return build_websocket_url(self._base, self._saved.websocket or WEBSOCKET_PATH)
+
+    async def obtain(self, token: str | None) -> None:
+        """Join the session of `token`, else keep the stored one, else create one. Raises as `Rest.create_session`."""
+        if token is not None and token != self._saved.token:
+            self._saved.token, self._saved.client_id = token, None
+        if self._saved.token is None:
+            await self._create_session()
+        self._saved.websocket = self._saved.websocket or WEBSOCKET_PATH
+
+    async def _create_session(self) -> None:
+        body = await self._rest.create_session()
+        self._saved.token = body["token"]
+        self._saved.websocket = (body.get("endpoints") or {}).get("websocket")
+        for log, place in (body.get("positions") or {}).items():
+            if not log.startswith(STATE):
+                self._saved.positions[log] = place
+
+
+def build_websocket_url(base: str, path: str) -> str:
+    """Return the address of the socket for a REST API at `base`."""
+    parts = urlsplit(urljoin(base, path))
+    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+    return urlunsplit(parts._replace(scheme=scheme))

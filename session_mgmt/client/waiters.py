@@ -1,0 +1,45 @@
+"""Futures of the callers that wait for an answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Generic, TypeVar
+
+from session_mgmt.client.errors import ClientError
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+class Waiters(Generic[Key, Value]):
+    """Futures by what they wait for; several callers may wait for one answer."""
+
+    def __init__(self) -> None:
+        self._futures: dict[Key, list[asyncio.Future[Value]]] = {}
+
+    def add(self, key: Key) -> asyncio.Future[Value]:
+        """Return a future that `resolve` or `reject` ends."""
+        future: asyncio.Future[Value] = asyncio.get_running_loop().create_future()
+        # Reading the exception silences asyncio's warning about a future that nobody awaits.
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._futures.setdefault(key, []).append(future)
+        return future
+
+    def resolve(self, key: Key, value: Value) -> None:
+        """Answer all who wait for this."""
+        for future in self._take_open(key):
+            future.set_result(value)
+
+    def reject(self, key: Key, error: ClientError) -> None:
+        """Fail all who wait for this."""
+        for future in self._take_open(key):
+            future.set_exception(error)
+
+    def reject_all(self, error: ClientError) -> None:
+        """Fail everybody."""
+        for key in list(self._futures):
+            self.reject(key, error)
+
+    def _take_open(self, key: Key) -> list[asyncio.Future[Value]]:
+        # A caller may have cancelled its own future.
+        return [future for future in self._futures.pop(key, ()) if not future.done()]
