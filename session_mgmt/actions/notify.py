@@ -33,13 +33,13 @@ def after_commit(
     rings: dict[str, int] | None = None,
     facts: Iterable[Fact] = (),
     ended: Iterable[uuid.UUID] = (),
-    cargo: dict[str, Any] | None = None,
+    payload: dict[str, Any] | None = None,
 ) -> None:
     """Once the current transaction has committed: ring these logs, send these events, stop these sessions'
     connections.
     """
     stopped = [session.hex for session in ended]
-    orders = {**(cargo or {}), **({"ended": stopped} if stopped else {})}
+    orders = {**(payload or {}), **({"ended": stopped} if stopped else {})}
     transaction.on_commit(partial(_tell, rings or {}, list(facts), orders), using=using, robust=True)
 
 

@@ -1,4 +1,4 @@
-"""What may be lost: doorbells between processes."""
+"""Stores that may be lost: doorbells between processes."""
 
 from session_mgmt.backends.doorbell import Doorbell, doorbell
 

@@ -1,4 +1,4 @@
-"""Doorbells: "log X has moved". They carry no truth, may be lost, and never block who rings.
+"""Doorbells: "log X has moved". They carry no truth, may be lost, and never block the process that rings.
 
 Inside the process every listener is called at once. Other processes hear through the channel layer, if it is a shared
 one; a thread with its own event loop sends, so that a slow or dead Redis cannot hold up a commit. A lost ring is made
@@ -18,7 +18,7 @@ from typing import Any
 
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 
-logger = logging.getLogger("session_mgmt.doorbell")
+logger = logging.getLogger(__name__)
 
 Heads = dict[str, int]
 Listener = Callable[[Heads, dict[str, Any] | None], None]
@@ -27,20 +27,21 @@ PENDING_LIMIT = 10_000
 _BOOT = secrets.token_hex(8)
 
 
-def origin() -> str:
-    """This process, so that it does not hear its own rings again: what lives in the doorbell alone would come twice.
-    With the process id, because a fork has the same memory.
+def build_origin() -> str:
+    """Build the name of this process, with which it leaves out its own rings: ephemeral messages would come twice.
+
+    The process id is part of it, because a fork has the same memory.
     """
     return f"{_BOOT}.{os.getpid()}"
 
 
-def group_of(key: str) -> str:
-    """The channel layer's group of a log key; group names allow no colon."""
+def build_group(key: str) -> str:
+    """Build the channel layer's group name of a log key; it allows no colon."""
     return "session_mgmt." + key.replace(":", ".")
 
 
 class Doorbell:
-    """Rings the listeners of this process and, through the channel layer, those of others."""
+    """Bell of this process: rings its listeners and, through the channel layer, those of other processes."""
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
@@ -48,48 +49,49 @@ class Doorbell:
         self._sender: _Sender | None = None
 
     def listen(self, listener: Listener) -> Callable[[], None]:
-        """Call ``listener(heads, cargo)`` on every ring, from whatever thread rings; returns the way to stop."""
+        """Call ``listener(heads, payload)`` on every ring, on the thread that rings; return the way to stop."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener) if listener in self._listeners else None
 
-    def ring(self, heads: Heads, cargo: dict[str, Any] | None = None) -> None:
-        """Tell everybody how far these logs have come (0: unknown). ``cargo`` is for what lives in the doorbell
-        alone.
+    def ring(self, heads: Heads, payload: dict[str, Any] | None = None) -> None:
+        """Tell everybody how far these logs have come (0: unknown).
+
+        ``payload`` is for messages that live in the doorbell alone.
         """
         if not heads:
             return
         for listener in tuple(self._listeners):
-            listener(heads, cargo)
+            listener(heads, payload)
         if is_shared():
-            self._remote().send(heads, cargo)
+            self._find_sender().send(heads, payload)
 
-    def _remote(self) -> _Sender:
+    def _find_sender(self) -> _Sender:
         with self._lock:
-            if self._sender is None or not self._sender.alive():
+            if self._sender is None or not self._sender.is_alive():
                 self._sender = _Sender()
             return self._sender
 
 
 class _Sender:
-    """A daemon thread with an event loop of its own."""
+    """Daemon thread with an event loop of its own."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._pending: Heads = {}
-        self._cargo: list[tuple[str, dict[str, Any]]] = []
+        self._payloads: list[tuple[str, dict[str, Any]]] = []
         self._lock = threading.Lock()
         self._scheduled = False
         self._thread = threading.Thread(target=self._loop.run_forever, name="session_mgmt-doorbell", daemon=True)
         self._thread.start()
 
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         return self._thread.is_alive()
 
-    def send(self, heads: Heads, cargo: dict[str, Any] | None) -> None:
+    def send(self, heads: Heads, payload: dict[str, Any] | None) -> None:
         with self._lock:
-            if cargo is not None:
-                self._cargo.extend((key, cargo) for key in heads)
-                del self._cargo[:-PENDING_LIMIT]
+            if payload is not None:
+                self._payloads.extend((key, payload) for key in heads)
+                del self._payloads[:-PENDING_LIMIT]
             elif len(self._pending) < PENDING_LIMIT:
                 self._pending.update(heads)
             if self._scheduled:
@@ -105,18 +107,18 @@ class _Sender:
     def _take(self) -> tuple[Heads, list[tuple[str, dict[str, Any]]]] | None:
         with self._lock:
             heads, self._pending = self._pending, {}
-            cargo, self._cargo = self._cargo, []
-            self._scheduled = bool(heads or cargo)
-        return (heads, cargo) if heads or cargo else None
+            payloads, self._payloads = self._payloads, []
+            self._scheduled = bool(heads or payloads)
+        return (heads, payloads) if heads or payloads else None
 
-    async def _send_out(self, heads: Heads, cargo: list[tuple[str, dict[str, Any]]]) -> None:
-        layer = _layer()
+    async def _send_out(self, heads: Heads, payloads: list[tuple[str, dict[str, Any]]]) -> None:
+        layer = _find_layer()
         try:
             async with asyncio.timeout(SEND_TIMEOUT):
                 for key, head in heads.items():
-                    await layer.group_send(group_of(key), _message(key, head))
-                for key, load in cargo:
-                    await layer.group_send(group_of(key), {**_message(key, 0), "cargo": load})
+                    await layer.group_send(build_group(key), _build_message(key, head))
+                for key, payload in payloads:
+                    await layer.group_send(build_group(key), {**_build_message(key, 0), "payload": payload})
         except Exception as error:
             # Nothing is lost: every process also checks the positions that it serves. One line, or a dead Redis fills
             # the log.
@@ -124,7 +126,7 @@ class _Sender:
 
 
 class RemoteListener:
-    """One process's ear: a single channel that joins a group for each log it serves."""
+    """Ear of one process: a single channel that joins a group for each log it serves."""
 
     def __init__(self, heard: Listener) -> None:
         self._heard = heard
@@ -132,14 +134,16 @@ class RemoteListener:
         self._wanted: set[str] = set()
 
     async def join(self, key: str) -> None:
+        """Hear of a log."""
         self._wanted.add(key)
         if self._channel is not None:
-            await _patiently(_layer().group_add(group_of(key), self._channel))
+            await _wait_patiently(_find_layer().group_add(build_group(key), self._channel))
 
     async def leave(self, key: str) -> None:
+        """Hear of a log no more."""
         self._wanted.discard(key)
         if self._channel is not None:
-            await _patiently(_layer().group_discard(group_of(key), self._channel))
+            await _wait_patiently(_find_layer().group_discard(build_group(key), self._channel))
 
     async def run(self) -> None:
         """Listen until cancelled; after a failure of the layer, join everything again."""
@@ -154,27 +158,27 @@ class RemoteListener:
                 await asyncio.sleep(1)
 
     async def _listen(self) -> None:
-        layer = _layer()
+        layer = _find_layer()
         self._channel = await layer.new_channel()
         for key in tuple(self._wanted):
-            await layer.group_add(group_of(key), self._channel)
+            await layer.group_add(build_group(key), self._channel)
         while True:
             message = await layer.receive(self._channel)
-            if message.get("origin") == origin():
+            if message.get("origin") == build_origin():
                 continue
-            self._heard(message["heads"], message.get("cargo"))
+            self._heard(message["heads"], message.get("payload"))
 
 
-def _message(key: str, head: int) -> dict[str, Any]:
-    return {"type": "doorbell", "heads": {key: head}, "origin": origin()}
+def _build_message(key: str, head: int) -> dict[str, Any]:
+    return {"type": "doorbell", "heads": {key: head}, "origin": build_origin()}
 
 
-def _layer() -> Any:
-    """Only asked where ``is_shared``."""
+def _find_layer() -> Any:
+    """Return the channel layer; only asked where ``is_shared``."""
     return get_channel_layer()
 
 
-async def _patiently(work: Any) -> None:
+async def _wait_patiently(work: Any) -> None:
     """Wait for the layer, but not for ever and not at the price of an error: the position check covers the rest."""
     try:
         await asyncio.wait_for(work, SEND_TIMEOUT)
@@ -183,12 +187,12 @@ async def _patiently(work: Any) -> None:
 
 
 def is_shared() -> bool:
-    """Whether the channel layer reaches other processes; Django's in-memory one does not, and is not thread-safe."""
+    """Tell a channel layer that reaches other processes; the in-memory one does not, and is not thread-safe."""
     layer = get_channel_layer()
     return layer is not None and not isinstance(layer, InMemoryChannelLayer)
 
 
 @lru_cache(maxsize=1)
 def doorbell() -> Doorbell:
-    """The doorbell of this process."""
+    """Return the doorbell of this process."""
     return Doorbell()

@@ -68,7 +68,7 @@ class Bridge:
         """Hear the doorbells of other processes, if the channel layer reaches them."""
         return RemoteListener(heard) if is_shared() else None
 
-    def _heard(self, heads: dict[str, int], cargo: dict[str, Any] | None) -> None:
+    def _heard(self, heads: dict[str, int], payload: dict[str, Any] | None) -> None:
         if notify.OUTBOX in heads and not self.inline:
             self.lane.nudge()
 

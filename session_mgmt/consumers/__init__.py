@@ -1,3 +1,3 @@
-"""Live connections: bytes in, bytes out. ``connection`` knows no transport; ``hub`` holds what this process serves;
-``websocket`` moves bytes.
+"""Live connections. ``websocket`` moves bytes, ``connection`` knows no transport, ``hub`` puts together all that this
+process serves.
 """

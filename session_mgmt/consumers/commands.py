@@ -1,4 +1,4 @@
-"""Frames in: a table from frame to what is done with it; the only dispatch."""
+"""Dispatch of frames that come in: a table from frame to handler."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers import verdicts
 from session_mgmt.consumers.connection import Connection
-from session_mgmt.consumers.writes import Refused, digest_of_text
+from session_mgmt.consumers.writes import Refused, build_text_digest
 from session_mgmt.exceptions import (
     DocumentTooLarge,
     FrameTooLarge,
@@ -45,7 +45,7 @@ BURST_SECONDS = 5.0
 
 
 def decode(text: str) -> Any:
-    """Strict JSON of one frame. Raises ``SessionMgmtError``."""
+    """Decode one frame of strict JSON. Raises ``SessionMgmtError``."""
     most = settings().max_frame_bytes
     if len(text) > most:
         raise FrameTooLarge(limit=most)
@@ -57,7 +57,7 @@ def decode(text: str) -> Any:
 
 
 class Commands:
-    """What a connected client asks for, one frame after the other."""
+    """Requests of a connected client, one frame after the other."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -66,9 +66,9 @@ class Commands:
 
     def receive(self, text: str) -> None:
         """Take one text message; every refusal is answered, none ends in a traceback."""
-        self._connection.heard(len(text))
-        if not self._may_ask():
-            self._connection.fail(TooManyRequests(retry_after=1.0))
+        self._connection.count_message(len(text))
+        if not self._take_token():
+            self._connection.push_error(TooManyRequests(retry_after=1.0))
             self._connection.stop(Close.TOO_MANY_REQUESTS, retry_after=BURST_SECONDS)
             return
         message = None
@@ -76,12 +76,12 @@ class Commands:
             message = decode(text)
             frame = frames.parse(message)
         except SessionMgmtError as error:
-            self._refuse(message, text, error)
+            self._refuse_frame(message, text, error)
             return
         HANDLERS[type(frame)](self._connection, frame)
 
-    def _may_ask(self) -> bool:
-        """A bucket that fills at the allowed rate."""
+    def _take_token(self) -> bool:
+        """Take a token from a bucket that fills at the allowed rate; return False if it is empty."""
         rate = settings().max_frames_per_second
         now = asyncio.get_running_loop().time()
         self._tokens = min(rate * BURST_SECONDS, self._tokens + (now - self._filled_at) * rate)
@@ -89,21 +89,21 @@ class Commands:
         self._tokens -= 1
         return self._tokens >= 0
 
-    def _refuse(self, message: Any, text: str, error: SessionMgmtError) -> None:
+    def _refuse_frame(self, message: Any, text: str, error: SessionMgmtError) -> None:
         """A numbered frame is refused under its number, so that the client can go on with the next."""
         if message is None:
             seq = frames.number_of(text)
         else:
             seq = message.get("seq") if isinstance(message, dict) and message.get("type") in frames.NUMBERED else None
         if isinstance(seq, int) and not isinstance(seq, bool) and 0 < seq <= MAX_OFFSET:
-            self._connection.writes.take(Refused(seq, error, digest_of_text(text)))
+            self._connection.writes.take(Refused(seq, error, build_text_digest(text)))
             return
         request = {"id": message["id"]} if isinstance(message, dict) and isinstance(message.get("id"), int) else {}
-        self._connection.fail(error, **request)
+        self._connection.push_error(error, **request)
 
 
-def _write(connection: Connection, frame: Update | Publish | Send) -> None:
-    connection.wrote()
+def _take_write(connection: Connection, frame: Update | Publish | Send) -> None:
+    connection.mark_active()
     if isinstance(frame, Publish) and frame.seq is None:
         connection.spawn(_publish_ephemeral(connection, frame))
     else:
@@ -115,68 +115,68 @@ async def _publish_ephemeral(connection: Connection, frame: Publish) -> None:
     await bridge().read(subscriptions.publish_ephemeral, connection.attachment.session, frame.topic, data)
 
 
-def _subscribe(connection: Connection, frame: Subscribe) -> None:
-    connection.spawn(_follow(connection, frame))
+def _take_subscribe(connection: Connection, frame: Subscribe) -> None:
+    connection.spawn(_follow_log(connection, frame))
 
 
-async def _follow(connection: Connection, frame: Subscribe) -> None:
+async def _follow_log(connection: Connection, frame: Subscribe) -> None:
     session = connection.attachment.session
     try:
         log = await bridge().call(following.follow, session, frame.log, frame.position)
     except SessionMgmtError as error:
-        connection.fail(error, id=frame.id)
+        connection.push_error(error, id=frame.id)
         return
-    connection.push({"type": "reply", "id": frame.id, "verdict": verdicts.as_json(log)})
-    connection.follow(log).start()
+    connection.push({"type": "reply", "id": frame.id, "verdict": verdicts.build_verdict(log)})
+    connection.follow_log(log).start()
 
 
-def _unsubscribe(connection: Connection, frame: Unsubscribe) -> None:
+def _take_unsubscribe(connection: Connection, frame: Unsubscribe) -> None:
     if not frame.log.startswith((TOPIC, STATE)) and frame.log != SESSION:
-        connection.fail(InvalidField("log is session, state:<name> or topic:<topic>.", field="log"), id=frame.id)
+        connection.push_error(InvalidField("log is session, state:<name> or topic:<topic>.", field="log"), id=frame.id)
         return
-    connection.spawn(_leave(connection, frame))
+    connection.spawn(_leave_log(connection, frame))
 
 
-async def _leave(connection: Connection, frame: Unsubscribe) -> None:
-    connection.unfollow(frame.log)
+async def _leave_log(connection: Connection, frame: Unsubscribe) -> None:
+    connection.unfollow_log(frame.log)
     if frame.log.startswith(TOPIC):
         await bridge().call(subscriptions.unfollow, connection.attachment.session.pk, frame.log.removeprefix(TOPIC))
     connection.push({"type": "reply", "id": frame.id})
 
 
-def _ack(connection: Connection, frame: Ack) -> None:
+def _take_ack(connection: Connection, frame: Ack) -> None:
     connection.confirm(frame.seq)
 
 
-def _ping(connection: Connection, frame: Ping) -> None:
-    connection.push({"type": "pong", "id": frame.id, "server_time": clock.as_text(connection.server_time())})
+def _answer_ping(connection: Connection, frame: Ping) -> None:
+    connection.push({"type": "pong", "id": frame.id, "server_time": clock.as_text(connection.read_server_time())})
 
 
-def _pong(connection: Connection, frame: Pong) -> None:
-    connection.ponged(frame.ping)
+def _take_pong(connection: Connection, frame: Pong) -> None:
+    connection.take_pong(frame.ping)
     if frame.acked is not None:
         connection.confirm(frame.acked)
 
 
-def _disconnect(connection: Connection, frame: Disconnect) -> None:
+def _take_disconnect(connection: Connection, frame: Disconnect) -> None:
     connection.left = True
     connection.stop(Close.NORMAL)
 
 
-def _connect_again(connection: Connection, frame: Connect) -> None:
-    connection.fail(InvalidFrame("connect is the first frame, and comes once."))
+def _refuse_second_connect(connection: Connection, frame: Connect) -> None:
+    connection.push_error(InvalidFrame("connect is the first frame, and comes once."))
     connection.stop(Close.INVALID_FRAME)
 
 
 HANDLERS: dict[type, Callable[[Connection, Any], None]] = {
-    Connect: _connect_again,
-    Update: _write,
-    Publish: _write,
-    Send: _write,
-    Subscribe: _subscribe,
-    Unsubscribe: _unsubscribe,
-    Ack: _ack,
-    Ping: _ping,
-    Pong: _pong,
-    Disconnect: _disconnect,
+    Connect: _refuse_second_connect,
+    Update: _take_write,
+    Publish: _take_write,
+    Send: _take_write,
+    Subscribe: _take_subscribe,
+    Unsubscribe: _take_unsubscribe,
+    Ack: _take_ack,
+    Ping: _answer_ping,
+    Pong: _take_pong,
+    Disconnect: _take_disconnect,
 }

@@ -1,4 +1,4 @@
-"""A log as this process serves it: one place for all who follow, one read and one encoding for all of them."""
+"""Live end of a log in this process: one place, one read and one encoding for all who follow it."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from session_mgmt.protocol.recovery import is_dense
 if TYPE_CHECKING:
     from session_mgmt.protocol.position import Position
 
-logger = logging.getLogger("session_mgmt.feed")
+logger = logging.getLogger(__name__)
 
 
 class Follower(Protocol):
-    """Somebody who is served by a feed."""
+    """Face of whoever is served by a feed."""
 
     def deliver(self, feed: Feed, frame: Shared, before: int) -> None:
         """Take a frame whose first entry is number ``before`` + 1."""
 
-    def ephemeral(self, frame: Shared) -> None:
+    def deliver_ephemeral(self, frame: Shared) -> None:
         """Take a message that is kept nowhere."""
 
-    def lost(self, feed: Feed, position: Position) -> None:
-        """The log has lost entries between what was delivered and ``position``."""
+    def handle_loss(self, feed: Feed, position: Position) -> None:
+        """Go on from ``position``: the log has lost the entries between what was delivered and there."""
 
 
 @dataclass(slots=True)
 class Feed:
-    """``head`` is the newest entry that this process has handed on; ``row`` tells where the log is stored."""
+    """State of one feed: ``head`` is the newest entry handed on, ``row`` tells where the log is stored."""
 
     row: LogRow
     epoch: str
@@ -57,7 +57,7 @@ class Feed:
         return self.row.name
 
     def append(self, entries: Sequence[Entry]) -> bool:
-        """Hand on new entries; False if there is a hole before them, which is then read."""
+        """Hand on new entries; return False if there is a hole before them, which is then read."""
         fresh = [entry for entry in entries if entry.offset > self.head]
         if not fresh:
             return True
@@ -71,33 +71,33 @@ class Feed:
                 follower.deliver(self, frame, before)
         return True
 
-    def pass_on(self, cargo: dict[str, Any]) -> None:
+    def hand_on_ephemeral(self, payload: dict[str, Any]) -> None:
         """Hand on an ephemeral message."""
         if self.live:
-            frame = Shared(orjson.dumps({"type": "ephemeral", **cargo}).decode())
+            frame = Shared(orjson.dumps({"type": "ephemeral", **payload}).decode())
             for follower in tuple(self.live):
-                follower.ephemeral(frame)
+                follower.deliver_ephemeral(frame)
 
     def catch_up(self) -> None:
         """Read what is new, soon; several calls become one read."""
         if self._reading is not None:
             self._again = True
             return
-        self._reading = asyncio.get_running_loop().create_task(self._read_on(), name=f"read {self.row.key}")
+        self._reading = asyncio.get_running_loop().create_task(self._read_new_entries(), name=f"read {self.row.key}")
 
-    async def caught_up(self) -> None:
-        """Wait until a read that was asked for is done."""
+    async def wait_for_read(self) -> None:
+        """Wait until no read is running."""
         while self._reading is not None:
             await asyncio.wait([self._reading])
 
-    async def _read_on(self) -> None:
+    async def _read_new_entries(self) -> None:
         try:
             while True:
                 self._again = False
                 entries = await bridge().read(logs.read, self.row, self.head, settings().replay_page)
                 fresh = [entry for entry in entries if entry.offset > self.head]
                 if not is_dense((entry.offset for entry in fresh), after=self.head):
-                    await self._jump()
+                    await self._jump_to_head()
                 elif fresh:
                     self.append(fresh)
                 elif not self._again:
@@ -108,34 +108,35 @@ class Feed:
         finally:
             self._reading = None
 
-    async def _jump(self) -> None:
-        """Entries that nobody here has seen are gone: go to where the log stands, and say so to everybody."""
+    async def _jump_to_head(self) -> None:
+        """Go to where the log stands, and say so to everybody: entries that nobody here has seen are gone."""
         position = await bridge().read(logs.head, self.row)
         if position is None:
             return
         self.epoch, self.head, self.tag = position.epoch, position.offset, position.tag
-        for follower in tuple(self.live):
-            follower.lost(self, position)
+        self._announce_loss(position)
 
     def correct(self, position: Position, *, asked_at: int | None = None) -> None:
-        """Compare with where the database says that the log stands: behind means read, another epoch or a smaller
-        head means history was lost.
+        """Compare with where the database says that the log stands.
 
-        ``asked_at`` is the head when the database was asked: what was handed on since then is not missing from its
-        answer, it is newer.
+        A feed that is behind reads; another epoch or a smaller head means that history was lost. ``asked_at`` is the
+        head when the database was asked: what was handed on since then is newer than the answer, not missing from it.
         """
         known = self.head if asked_at is None else asked_at
         if position.epoch != self.epoch or position.offset < known:
             self.epoch, self.head, self.tag = position.epoch, position.offset, position.tag
-            for follower in tuple(self.live):
-                follower.lost(self, position)
+            self._announce_loss(position)
         elif position.offset > self.head:
             self.catch_up()
         elif position.offset == self.head and position.tag != self.tag:
             self.tag = position.tag
-            for follower in tuple(self.live):
-                follower.lost(self, position)
+            self._announce_loss(position)
+
+    def _announce_loss(self, position: Position) -> None:
+        for follower in tuple(self.live):
+            follower.handle_loss(self, position)
 
     def stop(self) -> None:
+        """End a read that is running."""
         if self._reading is not None:
             self._reading.cancel()

@@ -1,4 +1,4 @@
-"""One connection's place in one log: replay until it stands where the feed stands, then join the feed in the same
+"""Place of one connection in one log: replay until it stands where the feed stands, then join the feed in the same
 turn of the loop.
 
 A client that reads too slowly falls back to replay: nothing is kept for it, because everything is in the log.
@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
@@ -21,7 +21,7 @@ from session_mgmt.actions.state import bodies
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers import verdicts
-from session_mgmt.consumers.outlet import Shared
+from session_mgmt.consumers.outlet import Outlet, Shared
 from session_mgmt.exceptions import SessionMgmtError, StateUnreadable, Unavailable
 from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.logs import DOCUMENT_KEY, entries_frame
@@ -29,37 +29,58 @@ from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Mode, is_dense
 
 if TYPE_CHECKING:
-    from session_mgmt.consumers.connection import Connection
     from session_mgmt.consumers.feed import Feed
 
-logger = logging.getLogger("session_mgmt.following")
+logger = logging.getLogger(__name__)
+
+
+class Reader(Protocol):
+    """Face of the connection that follows a log."""
+
+    outlet: Outlet
+
+    def push(self, frame: dict[str, Any]) -> None:
+        """Send a frame."""
+
+    def push_error(self, error: SessionMgmtError) -> None:
+        """Tell an error that answers no request."""
+
+    def stop(self, code: Close) -> None:
+        """Say good-bye and close."""
+
+    def mark_slow(self) -> None:
+        """Note that the client fell behind its feeds."""
+
+    def build_document_url(self, name: str) -> str | None:
+        """Build the address of a large document."""
 
 
 class Following:
-    """``sent`` is the last offset that went out to the client."""
+    """State of one followed log: ``sent`` is the last offset that went out to the client."""
 
-    def __init__(self, connection: Connection, feed: Feed, log: Log) -> None:
+    def __init__(self, connection: Reader, feed: Feed, log: Log) -> None:
         self._connection, self.feed, self.log = connection, feed, log
         self.sent = log.asked.offset if log.verdict.mode is Mode.ENTRIES and log.asked else log.head.offset
         self._epoch = log.head.epoch
         self.replayed: tuple[int, int] | None = None
-        self.lost_range: tuple[int | None, int] | None = verdicts.lost(log)
+        self.lost_range: tuple[int | None, int] | None = verdicts.find_lost_range(log)
         self._parked: deque[tuple[int, str]] = deque()
         self._task: asyncio.Task[bool] | None = None
-        self.stopped = self._told = False
+        self.stopped = self._said_recovered = False
 
     @property
     def is_document(self) -> bool:
         return self.log.key.startswith(DOCUMENT_KEY)
 
     def start(self) -> asyncio.Task[bool]:
-        """Bring the client to the present; the task tells whether that was possible."""
+        """Bring the client to the present; the task's result is False if that was impossible."""
         needs_snapshot = self.is_document and self.log.verdict.mode is Mode.LOST
         replays = self.log.verdict.mode is Mode.ENTRIES
         work = self._catch_up(snapshot=self.log.verdict.reason if needs_snapshot else None, marked=replays)
-        return self._begin(work, "replay")
+        return self._start_task(work, "replay")
 
     def stop(self) -> None:
+        """Leave the log."""
         if self.stopped:
             return
         self.stopped = True
@@ -74,42 +95,42 @@ class Following:
         it.
         """
         outlet = self._connection.outlet
-        if outlet.full:
+        if outlet.is_full:
             feed.live.pop(self, None)
             self.sent = before
-            self._connection.fell_behind()
-            outlet.when_drained(self._return)
+            self._connection.mark_slow()
+            outlet.when_drained(self._resume)
             return
         outlet.push(frame)
         self.sent = feed.head
-        self._release()
+        self._release_receipts()
 
-    def lost(self, feed: Feed, position: Position) -> None:
-        """The live log lost entries: a snapshot or a gap, then on from there."""
+    def handle_loss(self, feed: Feed, position: Position) -> None:
+        """Send a snapshot or a gap, then go on from there: the live log lost entries."""
         feed.live.pop(self, None)
         self._restart(reason="history_lost" if position.offset <= self.sent else "trimmed", at=position)
 
-    def ephemeral(self, frame: Shared) -> None:
-        """Pass it on, unless the client is behind: what is kept nowhere must not pile up either."""
-        if not self._connection.outlet.full:
+    def deliver_ephemeral(self, frame: Shared) -> None:
+        """Pass a message on unless the client is behind: what is kept nowhere must not pile up either."""
+        if not self._connection.outlet.is_full:
             self._connection.outlet.push(frame)
 
-    def park(self, offset: int, frame: str) -> None:
+    def park_receipt(self, offset: int, frame: str) -> None:
         """Keep a receipt until the client has been given the entries up to its offset."""
         if self.stopped or offset <= self.sent:
             self._connection.outlet.push(frame)
         else:
             self._parked.append((offset, frame))
 
-    def _release(self) -> None:
+    def _release_receipts(self) -> None:
         while self._parked and self._parked[0][0] <= self.sent:
             self._connection.outlet.push(self._parked.popleft()[1])
 
     # -- replay ----------------------------------------------------------------------------------------------------
 
-    def _return(self) -> None:
+    def _resume(self) -> None:
         if not self.stopped:
-            self._begin(self._catch_up(), "return")
+            self._start_task(self._catch_up(), "return")
 
     def _restart(self, *, reason: str, at: Position) -> None:
         if self.stopped:
@@ -117,26 +138,26 @@ class Following:
         if self.is_document:
             work = self._catch_up(snapshot=reason)
         else:
-            self._tell_gap(reason, at)
+            self._send_gap(reason, at)
             work = self._catch_up()
         if self._task is not None:
             self._task.cancel()
-        self._begin(work, "restart")
+        self._start_task(work, "restart")
 
-    def _begin(self, work: Coroutine[Any, Any, None], purpose: str) -> asyncio.Task[bool]:
+    def _start_task(self, work: Coroutine[Any, Any, None], purpose: str) -> asyncio.Task[bool]:
         name = f"{purpose} {self.log.key}"
-        self._task = asyncio.get_running_loop().create_task(self._or_leave(work), name=name)
+        self._task = asyncio.get_running_loop().create_task(self._run_or_leave(work), name=name)
         return self._task
 
-    async def _or_leave(self, work: Coroutine[Any, Any, None]) -> bool:
-        """A place that cannot be kept ends the connection: a client that stayed would miss entries and never know.
+    async def _run_or_leave(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Do the work, or end the connection: a client that stayed would miss entries and never know.
 
         A document that cannot be read stops only itself: its client has no version of it that could fall behind.
         """
         try:
             await work
         except StateUnreadable as error:
-            self._connection.fail(error)
+            self._connection.push_error(error)
         except SessionMgmtError:
             self._connection.stop(Close.INSUFFICIENT_STATE)
         except Exception:
@@ -147,32 +168,32 @@ class Following:
         return False
 
     async def _catch_up(self, *, snapshot: str | None = None, marked: bool = False) -> None:
-        """Pages from the log until the place equals the feed's; then, without giving up the loop, join it."""
+        """Send pages from the log until the place equals the feed's; then, without giving up the loop, join it."""
         if snapshot is not None:
             await self._send_snapshot(snapshot)
         # A feed may stand where the client does and still be behind the verdict: what was promised is replayed, not
         # left to come live.
         promised = self.log.head.offset if marked else 0
-        while not self._join(promised):
+        while not self._join_feed(promised):
             if self.sent > self.feed.head or self._epoch != self.feed.epoch:
                 await self._find_place()
                 continue
             if not await self._send_page(marked=marked):
                 promised = 0
-            await self._connection.outlet.finished()
-        self._release()
+            await self._connection.outlet.wait_until_sent()
+        self._release_receipts()
 
-    def _join(self, promised: int) -> bool:
+    def _join_feed(self, promised: int) -> bool:
         if self._epoch != self.feed.epoch or self.sent != self.feed.head or self.sent < promised:
             return False
         self.feed.live[self] = None
         return True
 
     async def _find_place(self) -> None:
-        """The client is ahead of the feed, or in another epoch: either the feed is late, or history was lost."""
+        """Find out why the client is ahead of the feed or in another epoch: the feed is late, or history was lost."""
         if self._epoch == self.feed.epoch:
             self.feed.catch_up()
-            await self.feed.caught_up()
+            await self.feed.wait_for_read()
             if self.sent <= self.feed.head:
                 return
         asked_at = self.feed.head
@@ -185,29 +206,29 @@ class Following:
         if self.is_document:
             await self._send_snapshot("history_lost")
         else:
-            self._tell_gap("history_lost", position)
+            self._send_gap("history_lost", position)
 
     async def _send_page(self, *, marked: bool) -> bool:
-        """The next entries from the log; False if it holds none, and the client has been told of any loss."""
+        """Send the next entries from the log; return False if there are none, once the client knows of any loss."""
         row = LogRow(self.log.key, self.log.name)
         entries = await bridge().read(logs.read, row, self.sent, settings().replay_page)
         if not entries or not is_dense((entry.offset for entry in entries), after=self.sent):
-            await self._skip_what_is_gone()
+            await self._skip_purged_entries()
             return False
         # The feed may be behind what was read: those who are live there get the rest as well.
         self.feed.append(entries)
         last = entries[-1].offset
         # Said once: while the frame goes out the log may move on, and then another page follows.
-        is_last = marked and not self._told and last >= self.feed.head
-        self._told = self._told or is_last
+        is_last = marked and not self._said_recovered and last >= self.feed.head
+        self._said_recovered = self._said_recovered or is_last
         self._connection.outlet.push(entries_frame(self.log.name, self.feed.epoch, entries, recovered=is_last))
         self.replayed = (self.replayed[0] if self.replayed else self.sent + 1, last)
         self.sent = last
-        self._release()
+        self._release_receipts()
         return True
 
-    async def _skip_what_is_gone(self) -> None:
-        """A purge ran between two pages."""
+    async def _skip_purged_entries(self) -> None:
+        """Go to where the log stands after a purge between two pages."""
         asked_at = self.feed.head
         position = await bridge().read(logs.head, LogRow(self.log.key, self.log.name))
         if position is None or (position.offset == self.sent and position.epoch == self.feed.epoch):
@@ -216,9 +237,9 @@ class Following:
         if self.is_document:
             await self._send_snapshot("trimmed")
         else:
-            self._tell_gap("trimmed", position)
+            self._send_gap("trimmed", position)
 
-    def _tell_gap(self, reason: str, at: Position) -> None:
+    def _send_gap(self, reason: str, at: Position) -> None:
         first = self.sent + 1 if reason == "trimmed" else None
         self.lost_range = (first, at.offset)
         self._connection.push(
@@ -240,7 +261,7 @@ class Following:
             bodies.load_raw, settings().database, self.log.id, limit=limit, run=bridge().run_in_worker
         )
         head = {"type": "snapshot", "log": self.log.name, "position": position.as_json(), "reason": str(reason)}
-        url = self._connection.document_url(name) if len(data) > settings().max_frame_bytes else None
+        url = self._connection.build_document_url(name) if len(data) > settings().max_frame_bytes else None
         if url is not None:
             self._connection.push({**head, "url": url})
         else:
@@ -248,4 +269,4 @@ class Following:
         self.sent, self._epoch = position.offset, position.epoch
         if position.epoch != self.feed.epoch:
             self.feed.correct(position)
-        self._release()
+        self._release_receipts()

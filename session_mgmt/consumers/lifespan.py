@@ -1,6 +1,6 @@
-"""The beginning and the end of a server (ASGI lifespan): one that is told to end says good-bye before it closes.
+"""Start and end of a server (ASGI lifespan): a server that is told to end says good-bye to its clients first.
 
-The servers close their sockets before they tell an application to shut down, so the signal itself is heard.
+Servers close their sockets before they tell an application to shut down, so the signal itself is handled.
 """
 
 from __future__ import annotations
@@ -17,36 +17,36 @@ from session_mgmt.consumers.hub import hub
 
 
 async def lifespan(scope: Any, receive: Any, send: Any) -> None:
-    """The ASGI application for scopes of type ``lifespan``."""
+    """Serve scopes of type ``lifespan``."""
     await receive()
     loop = asyncio.get_running_loop()
-    with _before_sigterm(lambda: loop.call_soon_threadsafe(_drain)):
+    with _act_before_sigterm(lambda: loop.call_soon_threadsafe(_drain_hub)):
         await send({"type": "lifespan.startup.complete"})
         await receive()
     await hub().stop()
     await send({"type": "lifespan.shutdown.complete"})
 
 
-def _drain() -> None:
+def _drain_hub() -> None:
     hub().drain()
 
 
 @contextmanager
-def _before_sigterm(act: Callable[[], Any]) -> Iterator[None]:
-    """Do something before the server's own handler. Where there is none, the signal ends the process at once."""
+def _act_before_sigterm(act: Callable[[], Any]) -> Iterator[None]:
+    """Call ``act`` before the server's own handler; without a handler the signal ends the process at once."""
     before = signal.getsignal(signal.SIGTERM)
     if not callable(before) or threading.current_thread() is not threading.main_thread():
         yield
         return
     handler: Callable[[int, FrameType | None], Any] = before
 
-    def heard(number: int, frame: FrameType | None) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         act()
         handler(number, frame)
 
-    signal.signal(signal.SIGTERM, heard)
+    signal.signal(signal.SIGTERM, handle)
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGTERM) is heard:
+        if signal.getsignal(signal.SIGTERM) is handle:
             signal.signal(signal.SIGTERM, before)

@@ -1,7 +1,7 @@
-"""The way out of one connection: bounded, and without a task or a wake-up per message while the client keeps up.
+"""Way out of one connection: bounded, and without a task or a wake-up per message while the client keeps up.
 
 ``send`` of an ASGI server is a coroutine that rarely waits. It is stepped by hand: if it finishes at once, nothing
-else happens; only one that waits for a full buffer is given a task, and what comes meanwhile is queued behind it.
+else happens. Only a ``send`` that waits for a full buffer is given a task; later messages queue up behind it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
-from session_mgmt.consumers import direct
+from session_mgmt.consumers import uvicorn_fast_path
 
 Send = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
 
 
 class Shared:
-    """A text frame for many connections, encoded once for all of them."""
+    """Text frame for many connections, encoded once for all of them."""
 
     __slots__ = ("_wire", "text")
 
@@ -28,16 +28,16 @@ class Shared:
     @property
     def wire(self) -> bytes:
         if self._wire is None:
-            self._wire = direct.wire(self.text)
+            self._wire = uvicorn_fast_path.build_frame(self.text)
         return self._wire
 
 
 class Outlet:
-    """``most_bytes`` may wait; beyond that the outlet is ``full`` and logs are to be read again once it is not."""
+    """Queue of frames: at most ``most_bytes`` wait, beyond that it is ``full`` and logs are read again later."""
 
     def __init__(self, send: Send, most_bytes: int) -> None:
         self._send = send
-        self._write = direct.writer(send)
+        self._write = uvicorn_fast_path.find_writer(send)
         self._most = most_bytes
         self._queue: deque[dict[str, Any]] = deque()
         self._queued = 0
@@ -47,7 +47,7 @@ class Outlet:
         self.messages = self.bytes = 0
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         return self._queued > self._most
 
     def push(self, frame: str | Shared) -> None:
@@ -55,12 +55,12 @@ class Outlet:
         text = frame if isinstance(frame, str) else frame.text
         self.messages += 1
         self.bytes += len(text)
-        if not self._is_written(frame):
-            self._push({"type": "websocket.send", "text": text}, len(text))
+        if not self._write_directly(frame):
+            self._enqueue({"type": "websocket.send", "text": text}, len(text))
 
     def close(self, code: int, reason: str) -> None:
         """Close after everything that was pushed."""
-        self._push({"type": "websocket.close", "code": code, "reason": reason}, 0)
+        self._enqueue({"type": "websocket.close", "code": code, "reason": reason}, 0)
 
     def when_drained(self, callback: Callable[[], None]) -> None:
         """Call once when nothing waits."""
@@ -69,26 +69,26 @@ class Outlet:
         else:
             self._drained.append(callback)
 
-    async def finished(self) -> None:
+    async def wait_until_sent(self) -> None:
         """Wait until everything is out, or the connection is broken."""
         if self._task is not None:
             await asyncio.wait([self._task])
 
     def abandon(self) -> None:
-        """The connection is gone: forget what waits."""
+        """Forget all that waits: the connection is gone."""
         self.broken = True
         self._queue.clear()
         self._queued = 0
         if self._task is not None:
             self._task.cancel()
 
-    def _is_written(self, frame: str | Shared) -> bool:
-        """Whether the frame went past the ASGI server; never while older ones wait."""
+    def _write_directly(self, frame: str | Shared) -> bool:
+        """Write past the ASGI server if that is possible; never while older frames wait."""
         if self._write is None or self._task is not None or self.broken:
             return False
-        return self._write(direct.wire(frame) if isinstance(frame, str) else frame.wire)
+        return self._write(uvicorn_fast_path.build_frame(frame) if isinstance(frame, str) else frame.wire)
 
-    def _push(self, message: dict[str, Any], size: int) -> None:
+    def _enqueue(self, message: dict[str, Any], size: int) -> None:
         if self.broken:
             return
         if self._task is not None:
@@ -103,11 +103,11 @@ class Outlet:
         except Exception:
             self.broken = True
             return
-        self._task = asyncio.get_running_loop().create_task(self._finish(step, waits_for))
+        self._task = asyncio.get_running_loop().create_task(self._send_rest(step, waits_for))
 
-    async def _finish(self, step: Coroutine[Any, Any, None], waits_for: Any) -> None:
+    async def _send_rest(self, step: Coroutine[Any, Any, None], waits_for: Any) -> None:
         try:
-            await _Rest(step, waits_for)
+            await _RemainingSteps(step, waits_for)
             while self._queue:
                 message = self._queue.popleft()
                 self._queued -= len(message.get("text", ""))
@@ -125,8 +125,8 @@ class Outlet:
         return callbacks
 
 
-class _Rest(Awaitable[None]):
-    """The rest of a coroutine that was stepped by hand and waits for a future."""
+class _RemainingSteps(Awaitable[None]):
+    """Remaining steps of a coroutine that was stepped by hand and waits for a future."""
 
     def __init__(self, step: Coroutine[Any, Any, None], waits_for: Any) -> None:
         self._step, self._waits_for = step, waits_for

@@ -1,5 +1,5 @@
-"""What a process does at intervals for all its connections together: beats, leases, positions, revocations, the
-outbox, snapshots.
+"""Recurring work of a process for all its connections together: beats, leases, positions, revocations, the outbox,
+snapshots.
 
 One timer wheel and one statement each, whatever the number of connections; nothing is written per beat.
 """
@@ -10,7 +10,6 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
 from session_mgmt.actions import logs
 from session_mgmt.actions.sessions import connections, lifecycle
@@ -18,14 +17,11 @@ from session_mgmt.actions.state import compaction
 from session_mgmt.actions.timeline import handlers
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
+from session_mgmt.consumers.serving import Served, Serving
 from session_mgmt.exceptions import SessionMgmtError
 from session_mgmt.protocol.codes import Close
 
-if TYPE_CHECKING:
-    from session_mgmt.consumers.connection import Connection
-    from session_mgmt.consumers.hub import Hub
-
-logger = logging.getLogger("session_mgmt.rounds")
+logger = logging.getLogger(__name__)
 
 TICK = 0.5
 SPREAD = 0.2
@@ -35,29 +31,29 @@ SNAPSHOT_REST = 9
 
 
 class Rounds:
-    """The recurring work of one hub."""
+    """Timers of one hub."""
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
         self._loop = asyncio.get_running_loop()
-        self._wheel: dict[int, list[Connection]] = {}
+        self._wheel: dict[int, list[Served]] = {}
         self._snapshots: set[int] = set()
         self._control_answered = self._loop.time()
         now = settings()
         self._tasks = [
-            self._every(lambda: TICK, self._beat, "beats"),
-            self._every(lambda: now.lease_flush_interval, self.flush, "leases"),
-            self._every(lambda: now.position_check_interval, self.check_positions, "positions"),
-            self._every(lambda: now.control_interval, self.check_sessions, "control"),
-            self._every(lambda: now.drain_interval, self._drain, "drain"),
-            self._every(lambda: TICK, self._take_snapshots, "snapshots"),
+            self._start(lambda: TICK, self._beat_due, "beats"),
+            self._start(lambda: now.lease_flush_interval, self.flush_leases, "leases"),
+            self._start(lambda: now.position_check_interval, self.check_positions, "positions"),
+            self._start(lambda: now.control_interval, self.check_sessions, "control"),
+            self._start(lambda: now.drain_interval, self._work_off_backlog, "drain"),
+            self._start(lambda: TICK, self._take_snapshots, "snapshots"),
         ]
 
     def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
 
-    def _every(
+    def _start(
         self, seconds: Callable[[], float], work: Callable[[], Awaitable[None]], name: str
     ) -> asyncio.Task[None]:
         return self._loop.create_task(self._repeat(seconds, work), name=f"session_mgmt {name}")
@@ -74,89 +70,96 @@ class Rounds:
 
     # -- beats -----------------------------------------------------------------------------------------------------
 
-    def add(self, connection: Connection) -> None:
+    def schedule_beat(self, connection: Served) -> None:
         """Give a connection its place on the wheel."""
         due = self._loop.time() + settings().heartbeat_interval * random.uniform(1 - SPREAD, 1 + SPREAD)
         self._wheel.setdefault(int(due / TICK), []).append(connection)
 
-    async def _beat(self) -> None:
+    async def _beat_due(self) -> None:
         now = self._loop.time()
         for slot in [slot for slot in self._wheel if slot <= int(now / TICK)]:
             for connection in self._wheel.pop(slot):
-                if connection in self._hub.connections:
+                if connection in self._serving.connections:
                     connection.beat(now)
-                    self.add(connection)
+                    self.schedule_beat(connection)
 
     # -- leases ----------------------------------------------------------------------------------------------------
 
-    async def flush(self) -> None:
+    async def flush_leases(self) -> None:
         """Renew leases, write figures, count activity, forget confirmed receipts."""
-        mine = {connection.attachment.connection: connection for connection in self._hub.connections}
-        beats = [connection.figures() for connection in mine.values()]
+        mine = {connection.attachment.connection: connection for connection in self._serving.connections}
+        beats = [connection.build_figures() for connection in mine.values()]
         for start in range(0, len(beats), SLICE):
             part = beats[start : start + SLICE]
             open_ = await bridge().call(connections.flush, part)
             for beat in part:
                 if beat.connection not in open_:
-                    mine[beat.connection].lost_lease()
+                    # A sweep thought this process dead, or the session has ended.
+                    mine[beat.connection].stop(Close.INSUFFICIENT_STATE)
         active = {c.attachment.session.pk for c in mine.values() if c.take_active()}
         if active:
             live = await bridge().call(lifecycle.touch, active)
             for session in active - live:
-                self._hub.stop_session(session, Close.SESSION_EXPIRED)
+                self._serving.stop_session(session, Close.SESSION_EXPIRED)
         confirmed = {c.attachment.client: acked for c in mine.values() if (acked := c.take_confirmed())}
         if confirmed:
             await bridge().call(connections.confirm, confirmed)
-        await self._hub.drop_idle_feeds()
+        await self._serving.drop_idle_feeds()
 
     # -- positions and revocations ---------------------------------------------------------------------------------
 
     async def check_positions(self) -> None:
-        """Ask the database where the served logs stand, in slices."""
-        keys = [key for key, feed in self._hub.feeds.items() if feed.following]
+        """Compare every served log with where the database says that it stands, in slices."""
+        keys = [key for key, feed in self._serving.feeds.items() if feed.following]
         for start in range(0, len(keys), SLICE):
-            asked = {key: self._hub.feeds[key].head for key in keys[start : start + SLICE] if key in self._hub.feeds}
+            asked = {
+                key: self._serving.feeds[key].head for key in keys[start : start + SLICE] if key in self._serving.feeds
+            }
             for key, position in (await bridge().control(logs.heads, list(asked))).items():
-                feed = self._hub.feeds.get(key)
+                feed = self._serving.feeds.get(key)
                 if feed is not None:
                     feed.correct(position, asked_at=asked[key])
 
     async def check_sessions(self) -> None:
-        """Close what has been revoked. If the database cannot say for 5 s, nobody is served: fail closed."""
-        serving = list(self._hub.sessions)
+        """Close connections of sessions that were revoked.
+
+        If the database cannot say for 5 s, nobody is served: fail closed.
+        """
+        serving = list(self._serving.sessions)
         try:
             for start in range(0, len(serving), SLICE):
                 part = serving[start : start + SLICE]
                 allowed = await bridge().control(connections.still_allowed, part)
                 for session in set(part) - allowed:
-                    self._hub.stop_session(session, Close.SESSION_TERMINATED)
+                    self._serving.stop_session(session, Close.SESSION_TERMINATED)
             self._control_answered = self._loop.time()
         except SessionMgmtError:
             if self._loop.time() - self._control_answered > REVOKE_UNANSWERED:
                 for session in serving:
-                    self._hub.stop_session(session, Close.UNAVAILABLE)
+                    self._serving.stop_session(session, Close.UNAVAILABLE)
 
     # -- background writes -----------------------------------------------------------------------------------------
 
-    async def _drain(self) -> None:
+    async def _work_off_backlog(self) -> None:
         if await bridge().control(handlers.outbox_waits):
             bridge().lane.nudge()
         if await bridge().control(handlers.events_wait):
             await bridge().call(handlers.run_pending)
 
-    def snapshot_soon(self, document: int) -> None:
+    def schedule_snapshot(self, document: int) -> None:
+        """Compact a document when there is time."""
         self._snapshots.add(document)
 
     async def _take_snapshots(self) -> None:
-        """Compact what was written most, in a tenth of the time.
+        """Compact documents one after the other, in a tenth of the time.
 
         Each takes a commit, for which writers wait; a few hundred revisions more cost a reader milliseconds.
         """
         while self._snapshots:
             started = self._loop.time()
-            await bridge().read(_snapshot, self._snapshots.pop())
+            await bridge().read(_compact, self._snapshots.pop())
             await asyncio.sleep(SNAPSHOT_REST * (self._loop.time() - started))
 
 
-def _snapshot(document: int) -> None:
+def _compact(document: int) -> None:
     compaction.compact_lagging(document, run=bridge().run_in_worker)

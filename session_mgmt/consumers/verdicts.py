@@ -1,4 +1,4 @@
-"""Verdicts as clients are told them (PROTOCOL sections 2 and 4)."""
+"""Verdicts in the form that clients are given (PROTOCOL sections 2 and 4)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from session_mgmt.protocol.recovery import Mode, Reason
 _DISCONTINUOUS = (Reason.HISTORY_LOST, Reason.EPOCH_CHANGED)
 
 
-def as_json(log: Log) -> dict[str, Any]:
-    """One log's verdict. A client must know what not to keep in clear."""
-    return {**_mode(log), **({"encrypted": True} if log.encrypted else {})}
+def build_verdict(log: Log) -> dict[str, Any]:
+    """Build one log's verdict; a client must know which logs it may not keep in clear."""
+    return {**_build_mode(log), **({"encrypted": True} if log.encrypted else {})}
 
 
-def _mode(log: Log) -> dict[str, Any]:
+def _build_mode(log: Log) -> dict[str, Any]:
     verdict = log.verdict
     if verdict.mode is Mode.UP_TO_DATE:
         reason = {"reason": str(verdict.reason)} if verdict.reason is Reason.FROM_NOW else {}
@@ -35,20 +35,23 @@ def _mode(log: Log) -> dict[str, Any]:
     }
 
 
-def lost(log: Log) -> tuple[int | None, int] | None:
-    """The range of entries that a client will never see; a document's snapshot holds what its entries would have."""
+def find_lost_range(log: Log) -> tuple[int | None, int] | None:
+    """Return the range of entries that a client will never see.
+
+    A document loses none: its snapshot holds what its entries would have brought.
+    """
     if log.verdict.mode is not Mode.LOST or log.name.startswith(STATE):
         return None
     return (log.verdict.first or None, log.verdict.last)
 
 
-def overall(attachment: Attachment) -> tuple[str, str]:
-    """``full``, ``state_only`` or ``none``, and the reason."""
+def judge_attachment(attachment: Attachment) -> tuple[str, str]:
+    """Judge a resume as a whole: ``full``, ``state_only`` or ``none``, and the reason."""
     if attachment.is_new:
         return "none", "new_client"
     if attachment.went_back:
         return "state_only", "went_back"
     for log in attachment.logs.values():
-        if log.verdict.mode is Mode.LOST and (lost(log) or log.verdict.reason in _DISCONTINUOUS):
+        if log.verdict.mode is Mode.LOST and (find_lost_range(log) or log.verdict.reason in _DISCONTINUOUS):
             return "state_only", str(log.verdict.reason)
     return "full", "resumed"

@@ -1,4 +1,4 @@
-"""One WebSocket: a Channels consumer whose loop does nothing but move frames.
+"""WebSocket transport: a Channels consumer whose loop does nothing but move frames.
 
 Channels' own dispatch makes a thread hop for every message (37 to 56 % of a consumer's time, measured) and keeps a
 channel layer for every connection; this one does neither, and is otherwise an ordinary consumer: ``as_asgi()``,
@@ -21,15 +21,16 @@ from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers.commands import Commands, decode
-from session_mgmt.consumers.connection import Connection, bye
-from session_mgmt.consumers.hub import hub, spread
+from session_mgmt.consumers.connection import Connection
+from session_mgmt.consumers.greetings import build_bye
+from session_mgmt.consumers.hub import hub, pick_delay
 from session_mgmt.consumers.outlet import Outlet
 from session_mgmt.exceptions import AuthError, InvalidFrame, SessionMgmtError
 from session_mgmt.protocol import frames
 from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.frames import Connect
 
-logger = logging.getLogger("session_mgmt.websocket")
+logger = logging.getLogger(__name__)
 
 SUBPROTOCOL = "session-mgmt.v1"
 ABNORMAL = 1006
@@ -43,15 +44,14 @@ class SessionConsumer(AsyncConsumer):
         await self._serve(receive, send)
 
     async def may_open(self) -> Close | None:
-        """Why this handshake is refused, or ``None``. The page's origin must be the host's own or in
-        ``allowed_origins``.
+        """Return why this handshake is refused, or ``None``.
 
-        A client that is no browser sends no origin; it proves itself by its token, as everybody does: no cookie
-        counts here.
+        The page's origin must be the host's own or in ``allowed_origins``. A client that is no browser sends no origin;
+        it proves itself by its token, as everybody does: no cookie counts here.
         """
         headers = dict(self.scope.get("headers", ()))
         origin = headers.get(b"origin", b"").decode("latin-1")
-        if origin and not _is_allowed(origin, headers.get(b"host", b"").decode("latin-1")):
+        if origin and not _is_origin_allowed(origin, headers.get(b"host", b"").decode("latin-1")):
             return Close.ORIGIN_DENIED
         return None if SUBPROTOCOL in self.scope.get("subprotocols", ()) else Close.UNSUPPORTED_VERSION
 
@@ -69,19 +69,19 @@ class SessionConsumer(AsyncConsumer):
         attachment = None if refusal else await self._attach(receive, outlet)
         if attachment is None:
             if refusal:
-                _leave(outlet, refusal, retry_after=spread() if refusal is Close.DRAINING else None)
-            await outlet.finished()
+                _send_bye(outlet, refusal, retry_after=pick_delay() if refusal is Close.DRAINING else None)
+            await outlet.wait_until_sent()
             return
         connection = Connection(outlet, attachment, hub(), script_name=self.scope.get("root_path", ""))
-        await self._run(connection, receive)
+        await self._run_connection(connection, receive)
 
     async def _attach(self, receive: Callable[[], Awaitable[Any]], outlet: Outlet) -> Attachment | None:
-        """The first frame, in time, must be a ``connect`` that proves a session."""
+        """Wait for the first frame: in time, and a ``connect`` that proves a session."""
         try:
             async with asyncio.timeout(settings().connect_timeout):
                 event = await receive()
         except TimeoutError:
-            _leave(outlet, Close.CONNECT_TIMEOUT)
+            _send_bye(outlet, Close.CONNECT_TIMEOUT)
             return None
         if event["type"] != "websocket.receive":
             return None
@@ -92,24 +92,24 @@ class SessionConsumer(AsyncConsumer):
                 raise InvalidFrame("The first frame is connect.")
             return await bridge().call(resume.attach, frame, server=hub().server)
         except SessionMgmtError as error:
-            _refuse(outlet, error)
+            _send_refusal(outlet, error)
             if isinstance(error, AuthError) and isinstance(frame, Connect):
-                await self._note(frame.token, error)
+                await self._record_refusal(frame.token, error)
         except Exception:
             logger.exception("A connection could not be opened")
-            _leave(outlet, Close.INTERNAL_ERROR)
+            _send_bye(outlet, Close.INTERNAL_ERROR)
         return None
 
-    async def _note(self, token: str, error: AuthError) -> None:
-        """A refused token goes to its session's log, or to the audit trail; a failure of that changes no answer."""
+    async def _record_refusal(self, token: str, error: AuthError) -> None:
+        """Record a refused token in its session's log or in the audit trail; a failure of that changes no answer."""
         client = self.scope.get("client") or (None,)
         try:
             await bridge().call(incidents.auth_refused, token, error, ip=client[0])
         except SessionMgmtError:
             logger.warning("A refused token could not be noted")
 
-    async def _run(self, connection: Connection, receive: Callable[[], Awaitable[Any]]) -> None:
-        connection.hang_up_with(asyncio.current_task())
+    async def _run_connection(self, connection: Connection, receive: Callable[[], Awaitable[Any]]) -> None:
+        connection.set_hang_up(asyncio.current_task())
         code = ABNORMAL
         try:
             connection.open()
@@ -119,7 +119,7 @@ class SessionConsumer(AsyncConsumer):
                 if connection.closed_with is not None:
                     continue
                 if text is None:
-                    connection.fail(InvalidFrame("Frames are text."))
+                    connection.push_error(InvalidFrame("Frames are text."))
                     connection.stop(Close.INVALID_FRAME)
                 else:
                     commands.receive(text)
@@ -127,27 +127,27 @@ class SessionConsumer(AsyncConsumer):
         except asyncio.CancelledError:
             if connection.closed_with is None:
                 raise
-            # We hung up on a peer that did not answer our good-bye.
+            # The peer did not answer the good-bye and was hung up on.
         finally:
-            connection.hang_up_with(None)
+            connection.set_hang_up(None)
             await connection.end(code)
 
 
-def _is_allowed(origin: str, host: str) -> bool:
-    """Scheme, host and port, compared exactly; a browser cannot forge either header."""
+def _is_origin_allowed(origin: str, host: str) -> bool:
+    """Compare scheme, host and port exactly; a browser cannot forge either header."""
     if origin in settings().allowed_origins:
         return True
     parts = urlsplit(origin)
     return parts.scheme in ("http", "https") and parts.netloc == host and not parts.path
 
 
-def _refuse(outlet: Outlet, error: SessionMgmtError) -> None:
-    """Errors that have a close code of their own use it; the rest breaks the protocol or will pass."""
+def _send_refusal(outlet: Outlet, error: SessionMgmtError) -> None:
+    """Tell an error and close: by its own code, else as a broken rule or as something that will pass."""
     code = Close(error.close) if error.close else Close.UNAVAILABLE if error.temporary else Close.INVALID_FRAME
     outlet.push(orjson.dumps({"type": "error", **error.as_dict()}).decode())
-    _leave(outlet, code, retry_after=error.retry_after)
+    _send_bye(outlet, code, retry_after=error.retry_after)
 
 
-def _leave(outlet: Outlet, code: Close, *, retry_after: float | None = None) -> None:
-    outlet.push(orjson.dumps(bye(code, retry_after=retry_after)).decode())
+def _send_bye(outlet: Outlet, code: Close, *, retry_after: float | None = None) -> None:
+    outlet.push(orjson.dumps(build_bye(code, retry_after=retry_after)).decode())
     outlet.close(code, code.name.lower())

@@ -1,5 +1,6 @@
-"""A client's numbered writes, in their order: most go straight to the lane; those that need a read or user code first
-hold up what comes after them.
+"""Numbered writes of a client, in their order.
+
+Most go straight to the lane; a write that needs a read or user code first holds up what comes after it.
 """
 
 from __future__ import annotations
@@ -7,14 +8,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Protocol, TypeAlias
 
 import orjson
 
 from session_mgmt.actions import access, checking
 from session_mgmt.actions.clients import Fence
-from session_mgmt.actions.group_commit import Decision, Work, Write
+from session_mgmt.actions.group_commit import Decision, Group, Work, Write
 from session_mgmt.actions.outcome import Outcome, refused
+from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.actions.state import bodies, prepare, updates
 from session_mgmt.actions.state.updates import Prepare
 from session_mgmt.actions.timeline import messages
@@ -22,6 +26,8 @@ from session_mgmt.actions.topics import streams
 from session_mgmt.actions.topics.streams import Publication
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
+from session_mgmt.consumers.following import Following
+from session_mgmt.consumers.outlet import Outlet
 from session_mgmt.documents import strict
 from session_mgmt.exceptions import Busy, PublishDenied, SeqGap, SessionMgmtError, Unavailable
 from session_mgmt.models import clock
@@ -29,18 +35,15 @@ from session_mgmt.protocol.frames import Publish, Send, Update
 from session_mgmt.protocol.logs import STATE
 from session_mgmt.writes import verbs
 
-if TYPE_CHECKING:
-    from session_mgmt.consumers.connection import Connection
-
 MOST_WAITING = 1000
 PREPARATIONS = 5
 PERMISSION_SECONDS = 5.0
-# Of a text that is over every limit the rest is not worth the time of all others.
+# The rest of a text that is over every limit is not worth the time of all others.
 _DIGESTED = 64 * 1024
 
 
 class Refused:
-    """A numbered frame that broke a rule before it could be read; it still uses up its number."""
+    """Numbered frame that broke a rule before it could be read; it still uses up its number."""
 
     __slots__ = ("digest", "error", "seq")
 
@@ -51,11 +54,22 @@ class Refused:
 Numbered: TypeAlias = Update | Publish | Send | Refused
 
 
-class Writes:
-    """The writes of one connection."""
+class Writer(Protocol):
+    """Face of the connection that writes."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    attachment: Attachment
+    outlet: Outlet
+
+    @property
+    def followings(self) -> Mapping[str, Following]:
+        """Logs that the client follows, by name."""
+
+
+class Writes:
+    """Writes of one connection; ``take_group`` is called on the lane's thread with what a transaction did."""
+
+    def __init__(self, connection: Writer, take_group: Callable[[Group, list[tuple[Any, Decision]]], None]) -> None:
+        self._connection, self._take_group = connection, take_group
         self._documents: dict[str, int] = {}
         self._publishable: dict[str, float] = {}
         self._waiting: deque[Numbered] = deque()
@@ -66,26 +80,27 @@ class Writes:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def knows_document(self, name: str, row: int) -> None:
-        """The row of a document, so that updates need no look-up."""
+    def add_document(self, name: str, row: int) -> None:
+        """Remember the row of a document, so that updates need no look-up."""
         self._documents[name] = row
 
     def take(self, frame: Numbered) -> None:
         """Carry out a write after all that came before it."""
         if self._task is None and self._is_direct(frame):
-            self._submit(frame, self._work(frame))
+            self._submit(frame, self._build_work(frame))
             return
         if len(self._waiting) >= MOST_WAITING:
             self._answer(frame, refused(Busy(retry_after=1.0)))
             return
         self._waiting.append(frame)
-        self._start()
+        self._start_task()
 
-    def _start(self) -> None:
+    def _start_task(self) -> None:
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._work_off(), name="writes")
+            self._task = asyncio.get_running_loop().create_task(self._work_off_queue(), name="writes")
 
     def stop(self) -> None:
+        """End what is being prepared."""
         if self._task is not None:
             self._task.cancel()
 
@@ -98,18 +113,18 @@ class Writes:
             return self._publishable.get(frame.topic, 0.0) > asyncio.get_running_loop().time()
         return isinstance(frame, Refused)
 
-    def _work(self, frame: Numbered) -> Work:
+    def _build_work(self, frame: Numbered) -> Work:
         try:
             if isinstance(frame, Update):
-                return prepare.blind(self._documents[frame.doc], frame.kind, frame.change, **self._terms(frame))
+                return prepare.blind(self._documents[frame.doc], frame.kind, frame.change, **self._build_terms(frame))
             if isinstance(frame, Publish):
-                return self._publication(frame)
+                return self._build_publication(frame)
         except SessionMgmtError as error:
             return error
         assert isinstance(frame, Refused)
         return frame.error
 
-    def _terms(self, frame: Update) -> dict[str, Any]:
+    def _build_terms(self, frame: Update) -> dict[str, Any]:
         return {
             "base": frame.base,
             "epoch": frame.epoch,
@@ -118,31 +133,28 @@ class Writes:
             "if_absent": frame.if_absent,
         }
 
-    def _publication(self, frame: Publish) -> Publication:
+    def _build_publication(self, frame: Publish) -> Publication:
         return Publication(frame.topic, strict.dumps(verbs.checked(frame.data)), frame.key)
 
-    def _fence(self, frame: Numbered) -> Fence:
+    def _build_fence(self, frame: Numbered) -> Fence:
         attachment = self._connection.attachment
         assert frame.seq is not None
-        return Fence(attachment.client, attachment.client_id, attachment.generation, frame.seq, _digest(frame))
+        return Fence(attachment.client, attachment.client_id, attachment.generation, frame.seq, _build_digest(frame))
 
     def _submit(self, frame: Numbered, work: Work) -> None:
         self._in_flight += 1
         self._idle.clear()
-        sent = bridge().submit(
-            Write(work, self._fence(frame)), (self._connection, frame), self._connection.hub.from_lane
-        )
-        if not sent:
-            self.answered(frame, refused(Busy(retry_after=1.0)))
+        write, answer = Write(work, self._build_fence(frame)), partial(self._take_decision, frame)
+        if not bridge().submit(write, answer, self._take_group):
+            answer(refused(Busy(retry_after=1.0)))
 
-    def answered(self, frame: Numbered, decision: Decision) -> None:
-        """The lane has decided."""
+    def _take_decision(self, frame: Numbered, decision: Decision) -> None:
         self._in_flight -= 1
         if self._in_flight == 0:
             self._idle.set()
         if isinstance(decision, Prepare) and isinstance(frame, Update):
             self._unprepared = frame, verbs.next_way("blind", decision)
-            self._start()
+            self._start_task()
         elif isinstance(decision, Outcome):
             # What came after the one that is being prepared is not the client's to send again.
             behind = self._unprepared is not None and isinstance(decision.error, SeqGap)
@@ -153,31 +165,31 @@ class Writes:
         following = self._connection.followings.get(STATE + frame.doc) if isinstance(frame, Update) else None
         position = outcome.position
         if following is not None and position is not None and position.epoch == following.feed.epoch:
-            following.park(position.offset, text)
+            following.park_receipt(position.offset, text)
         else:
             self._connection.outlet.push(text)
 
     # -- one at a time ---------------------------------------------------------------------------------------------
 
-    async def _work_off(self) -> None:
+    async def _work_off_queue(self) -> None:
         try:
             while self._waiting or self._unprepared is not None:
                 if self._unprepared is not None:
-                    await self._settle_first()
+                    await self._finish_unprepared()
                     continue
                 frame = self._waiting.popleft()
                 if self._is_direct(frame):
-                    self._submit(frame, self._work(frame))
+                    self._submit(frame, self._build_work(frame))
                     continue
                 await self._idle.wait()
                 if self._unprepared is not None:
                     self._waiting.appendleft(frame)
                     continue
-                await self._one(frame)
+                await self._carry_out(frame)
         finally:
             self._task = None
 
-    async def _settle_first(self) -> None:
+    async def _finish_unprepared(self) -> None:
         """Prepare the update that the lane gave back, then submit what was sent after it."""
         assert self._unprepared is not None
         await self._idle.wait()
@@ -190,12 +202,12 @@ class Writes:
             self._returned.clear()
             self._unprepared = None
 
-    async def _one(self, frame: Numbered) -> None:
+    async def _carry_out(self, frame: Numbered) -> None:
         try:
             if isinstance(frame, Update):
                 await self._find_document(frame)
             elif isinstance(frame, Publish):
-                await self._ask_publish(frame)
+                await self._publish_if_allowed(frame)
             elif isinstance(frame, Send):
                 await self._send(frame)
         except SessionMgmtError as error:
@@ -210,23 +222,23 @@ class Writes:
             self._documents[frame.doc] = await bridge().call(_ensure_document, session, frame)
         way = verbs.first_way(frame.kind, frame.replaced)
         if way == "blind":
-            self._submit(frame, self._work(frame))
+            self._submit(frame, self._build_work(frame))
         else:
             await self._prepare_and_write(frame, way)
 
     async def _prepare_and_write(self, frame: Update, way: str) -> None:
         """Compute the change from the document; again if the document moves meanwhile."""
         for _ in range(PREPARATIONS):
-            work = await self._prepared(frame, way)
-            decision = await bridge().awrite(Write(work, self._fence(frame)))
+            work = await self._prepare(frame, way)
+            decision = await bridge().awrite(Write(work, self._build_fence(frame)))
             if isinstance(decision, Outcome):
                 self._answer(frame, decision)
                 return
             way = verbs.next_way(way, decision)
         self._answer(frame, refused(Busy(retry_after=0.2)))
 
-    async def _prepared(self, frame: Update, way: str) -> Work:
-        terms = {**self._terms(frame), "client": self._connection.attachment.client, "replaced": frame.replaced}
+    async def _prepare(self, frame: Update, way: str) -> Work:
+        terms = {**self._build_terms(frame), "client": self._connection.attachment.client, "replaced": frame.replaced}
         document = self._documents[frame.doc]
         try:
             heavy = bridge().run_in_worker
@@ -236,7 +248,7 @@ class Writes:
                 raise
             return error
 
-    async def _ask_publish(self, frame: Publish) -> None:
+    async def _publish_if_allowed(self, frame: Publish) -> None:
         try:
             await bridge().read(access.may_publish, self._connection.attachment.session, frame.topic)
         except SessionMgmtError:
@@ -244,13 +256,13 @@ class Writes:
         except Exception as error:
             raise PublishDenied() from error
         self._publishable[frame.topic] = asyncio.get_running_loop().time() + PERMISSION_SECONDS
-        self._submit(frame, self._work(frame))
+        self._submit(frame, self._build_work(frame))
 
     async def _send(self, frame: Send) -> None:
         attachment = self._connection.attachment
         data = checking.check_value(frame.data)
         try:
-            outcome = await bridge().call(messages.receive, attachment.session, self._fence(frame), data)
+            outcome = await bridge().call(messages.receive, attachment.session, self._build_fence(frame), data)
         except SessionMgmtError:
             raise
         except Exception as error:
@@ -267,7 +279,7 @@ def _ensure_document(session: Any, frame: Update) -> int:
     return bodies.ensure(using, session, frame.doc, most=settings().max_documents, at=clock.read(using))
 
 
-def _digest(frame: Numbered) -> bytes:
+def _build_digest(frame: Numbered) -> bytes:
     if isinstance(frame, Update):
         return updates.digest(frame.doc, frame.kind, frame.change, frame.strategy, if_absent=frame.if_absent)
     if isinstance(frame, Publish):
@@ -277,6 +289,6 @@ def _digest(frame: Numbered) -> bytes:
     return frame.digest
 
 
-def digest_of_text(text: str) -> bytes:
-    """What a repeated frame that could not be read must equal."""
+def build_text_digest(text: str) -> bytes:
+    """Build the digest that a repetition of an unreadable frame must equal."""
     return hashlib.sha256(f"refused\0{len(text)}\0{text[:_DIGESTED]}".encode(errors="replace")).digest()

@@ -204,7 +204,7 @@ def test_ending_a_session_goes_through_the_verb_and_is_audited(alice: Any) -> No
 def test_disconnecting_reaches_whoever_holds_the_connection(operator: Client, alice: Any, do: str, code: int) -> None:
     session = lively(alice).session
     heard: list[Any] = []
-    stop = doorbell().listen(lambda heads, cargo: heard.append(cargo))
+    stop = doorbell().listen(lambda heads, payload: heard.append(payload))
     try:
         operator.post(f"{LIST}{session.pk}/act/", {"do": do})
     finally:

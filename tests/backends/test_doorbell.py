@@ -15,7 +15,7 @@ from session_mgmt.backends.doorbell import Doorbell, RemoteListener
 WAIT = 10.0
 # The package's attribute of this name is the function.
 MODULE = sys.modules[Doorbell.__module__]
-LOGGER = logging.getLogger("session_mgmt.doorbell")
+LOGGER = logging.getLogger("session_mgmt.backends.doorbell")
 
 
 class DeadLayer:
@@ -56,7 +56,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_a_ring_that_the_layer_does_not_take_is_heard_here_and_logged_in_one_line(lines: Lines) -> None:
     heard: list[Any] = []
     bell = Doorbell()
-    bell.listen(lambda heads, cargo: heard.append(heads))
+    bell.listen(lambda heads, payload: heard.append(heads))
     bell.ring({"topic:1": 5})
     assert heard == [{"topic:1": 5}]
     assert lines.came.wait(WAIT)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from channels.layers import get_channel_layer
 
-from session_mgmt.backends.doorbell import Doorbell, RemoteListener, group_of
+from session_mgmt.backends.doorbell import Doorbell, RemoteListener, build_group
 from session_mgmt.bridge import bridge
 from session_mgmt.models import Stream
 from session_mgmt.protocol.logs import stream_key
@@ -37,10 +37,10 @@ def shared_layer(redis_url: str, settings: Any) -> None:
     settings.CHANNEL_LAYERS = layer_at(redis_url)
 
 
-async def ring_from_elsewhere(key: str, head: int, cargo: Any = None) -> None:
+async def ring_from_elsewhere(key: str, head: int, payload: Any = None) -> None:
     """What another process sends."""
     message = {"type": "doorbell", "heads": {key: head}, "origin": "another process"}
-    await get_channel_layer().group_send(group_of(key), message | ({"cargo": cargo} if cargo else {}))
+    await get_channel_layer().group_send(build_group(key), message | ({"payload": payload} if payload else {}))
 
 
 async def ring_until_heard(rings: Rings) -> None:
@@ -58,7 +58,7 @@ async def ring_until_heard(rings: Rings) -> None:
 async def listening() -> AsyncIterator[Rings]:
     """What this process hears of others at ``KEY``."""
     rings: Rings = asyncio.Queue()
-    ear = RemoteListener(lambda heads, cargo: rings.put_nowait((heads, cargo)))
+    ear = RemoteListener(lambda heads, payload: rings.put_nowait((heads, payload)))
     await ear.join(KEY)
     task = asyncio.create_task(ear.run())
     try:
@@ -81,7 +81,7 @@ async def heard(rings: Rings, head: int) -> list[int]:
 async def test_a_ring_reaches_other_processes(shared_layer: None) -> None:
     layer = get_channel_layer()
     channel = await layer.new_channel()
-    await layer.group_add(group_of(KEY), channel)
+    await layer.group_add(build_group(KEY), channel)
     Doorbell().ring({KEY: 5})
     message = await asyncio.wait_for(layer.receive(channel), PATIENCE)
     assert message["heads"] == {KEY: 5}
@@ -96,10 +96,10 @@ async def test_a_ring_of_another_process_is_heard(shared_layer: None) -> None:
 async def test_a_ring_of_this_process_is_heard_at_once_and_only_once(shared_layer: None) -> None:
     here: list[Any] = []
     bell = Doorbell()
-    bell.listen(lambda heads, cargo: here.append(heads))
+    bell.listen(lambda heads, payload: here.append(heads))
     layer = get_channel_layer()
     witness = await layer.new_channel()
-    await layer.group_add(group_of(KEY), witness)
+    await layer.group_add(build_group(KEY), witness)
     async with listening() as rings:
         bell.ring({KEY: 5})
         assert here == [{KEY: 5}]
@@ -114,7 +114,7 @@ async def test_a_redis_that_answers_nothing_holds_up_no_ring(redis_server: Any, 
     settings.CHANNEL_LAYERS = layer_at(redis_server.url)
     here: list[Any] = []
     bell = Doorbell()
-    bell.listen(lambda heads, cargo: here.append(heads))
+    bell.listen(lambda heads, payload: here.append(heads))
     bell.ring({KEY: 0})
     redis_server.pause()
     # Waiting for the layer, even one short time-out each, would take for ever.
@@ -140,7 +140,7 @@ async def test_an_ephemeral_message_arrives_once(shared_layer: None, peers: Any,
     stream = await bridge().read(lambda: Stream.objects.get(topic="room:1").pk)
     layer = get_channel_layer()
     witness = await layer.new_channel()
-    await layer.group_add(group_of(stream_key(stream)), witness)
+    await layer.group_add(build_group(stream_key(stream)), witness)
     await peer.say(type="publish", topic="room:1", data="typing", ephemeral=True)
     await asyncio.wait_for(layer.receive(witness), PATIENCE)
     last = {"topic": "room:1", "data": "last"}

@@ -102,7 +102,7 @@ async def test_a_confirmed_receipt_is_gone_and_its_number_has_no_second_effect(p
     await one.say(type="ack", seq=1)
     await one.say(type="ping", id=1)
     await one.until_type("pong")
-    await hub().rounds.flush()
+    await hub().rounds.flush_leases()
     await one.say(type="update", seq=1, ops=[["inc", "/a", 1]])
     assert (await one.receipt(1))["error"]["name"] == "receipt_gone"
     assert (await bridge().read(StateRevision.objects.count)) == 1

@@ -52,8 +52,8 @@ async def test_entries_that_are_told_twice_are_handed_on_once(peers: Any, create
     await one.until_following(ROOM)
     group = Group()
     await bridge().call(_write, group, Publication("room:1", b"1"))
-    hub().from_lane(group, [])
-    hub().from_lane(group, [])
+    hub().take_group(group, [])
+    hub().take_group(group, [])
     await one.say(type="publish", seq=1, topic="room:1", data=2)
     await one.receipt(1)
     entries = [entry[0] for f in one.seen if f["type"] == "entries" and f["log"] == ROOM for entry in f["entries"]]
@@ -86,7 +86,7 @@ async def test_a_replay_ahead_of_a_log_that_was_cut_is_told_and_does_not_turn_fo
     one = peers()
     await one.open(created.token.secret, logs={log: None})
     await one.until_following(log)
-    (connection,) = hub().connections
+    (connection,) = hub().serving.connections
     following = connection.followings[log]
     following.feed.live.pop(following)
     following.sent = 99
@@ -100,7 +100,7 @@ async def test_a_replay_never_joins_a_feed_of_another_epoch_where_the_offset_fit
     one = peers()
     await one.open(created.token.secret, logs={ROOM: None})
     await one.until_following(ROOM)
-    (connection,) = hub().connections
+    (connection,) = hub().serving.connections
     following = connection.followings[ROOM]
     following.feed.live.pop(following)
     following._epoch = "of the restored backup"

@@ -62,7 +62,7 @@ async def test_a_flush_writes_all_leases_with_one_statement_and_no_beat_writes(
     for _ in range(5):
         await peers().open(created.token.secret)
     before = await bridge().read(lambda: list(Connection.objects.values_list("lease_expires_at", flat=True)))
-    beats = [connection.figures() for connection in hub().connections]
+    beats = [connection.build_figures() for connection in hub().serving.connections]
 
     def flush() -> set[int]:
         with django_assert_max_num_queries(5):  # BEGIN, clock, lock, update, COMMIT
@@ -78,7 +78,7 @@ async def test_a_connection_that_was_swept_is_closed_by_its_own_process(peers: A
     await one.open(created.token.secret)
     await bridge().call(lambda: Connection.objects.update(lease_expires_at="2020-01-01T00:00:00Z"))
     assert await bridge().call(connections.sweep, limit=10) == 1
-    await hub().rounds.flush()
+    await hub().rounds.flush_leases()
     assert await one.closed() == 4004
     lost = await bridge().read(lambda: SessionEvent.objects.filter(type="connection_lost").count())
     assert lost == 1

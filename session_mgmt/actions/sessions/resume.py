@@ -85,7 +85,7 @@ def attach(connect: Connect, *, server: str, transport: str = "websocket", now: 
             using,
             rings=heads,
             facts=facts,
-            cargo={"replaced": [client.pk, client.generation]},
+            payload={"replaced": [client.pk, client.generation]},
         )
     return Attachment(
         session=session,

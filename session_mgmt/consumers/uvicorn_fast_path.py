@@ -1,4 +1,4 @@
-"""Text frames straight into the transport, where the server is uvicorn with its sans-I/O WebSockets.
+"""Text frames written straight into the transport, where the server is uvicorn with its sans-I/O WebSockets.
 
 The ASGI way costs a coroutine, a frame object and a copy for each message and reader; a frame that is encoded once and
 written to a thousand transports costs a fifth of that, and the event loop joins what one turn wrote into one system
@@ -16,8 +16,8 @@ _TEXT = 0x81
 _SHORT, _MEDIUM = 126, 1 << 16
 
 
-def wire(text: str) -> bytes:
-    """One unmasked text frame (RFC 6455 section 5.2)."""
+def build_frame(text: str) -> bytes:
+    """Build one unmasked text frame (RFC 6455 section 5.2)."""
     payload = text.encode()
     size = len(payload)
     if size < _SHORT:
@@ -27,8 +27,8 @@ def wire(text: str) -> bytes:
     return bytes((_TEXT, 127)) + size.to_bytes(8, "big") + payload
 
 
-def writer(send: Any) -> Callable[[bytes], bool] | None:
-    """The way past ``send``, if there is one: a function that writes a frame, or returns False if it may not now."""
+def find_writer(send: Any) -> Callable[[bytes], bool] | None:
+    """Find the way past ``send``: a function that writes a frame, or returns False while it may not; else ``None``."""
     protocol: Any = getattr(send, "__self__", None)
     try:
         if (type(protocol).__module__, type(protocol).__name__) != _PROTOCOL or not _is_usable(protocol):
@@ -38,18 +38,18 @@ def writer(send: Any) -> Callable[[bytes], bool] | None:
     except AttributeError:
         return None
 
-    def direct(frame: bytes) -> bool:
+    def write_frame(frame: bytes) -> bool:
         # Whatever waits or ends is left to the server's own code, which knows what to do then.
         if not writable() or protocol.close_sent or protocol.disconnected or conn.state is not is_open:
             return False
         write(frame)
         return True
 
-    return direct
+    return write_frame
 
 
 def _is_usable(protocol: Any) -> bool:
-    """An open connection without extensions: with compression the frame would have to be another one."""
+    """Tell an open connection without extensions; compression would need another frame."""
     return (
         protocol.handshake_complete is True
         and protocol.close_sent is False

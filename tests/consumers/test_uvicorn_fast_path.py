@@ -12,7 +12,7 @@ import uvicorn
 import websockets
 from websockets.frames import Frame, Opcode
 
-from session_mgmt.consumers import direct
+from session_mgmt.consumers import uvicorn_fast_path
 from session_mgmt.consumers.outlet import Outlet, Shared
 
 MOST_BYTES = 1024 * 1024
@@ -21,7 +21,7 @@ MOST_BYTES = 1024 * 1024
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536, 70000])
 def test_a_frame_is_the_one_that_the_websockets_library_would_send(size: int) -> None:
     text = "é" * (size // 2) + "x" * (size % 2)
-    assert direct.wire(text) == Frame(Opcode.TEXT, text.encode()).serialize(mask=False)
+    assert uvicorn_fast_path.build_frame(text) == Frame(Opcode.TEXT, text.encode()).serialize(mask=False)
 
 
 async def test_a_server_that_is_not_known_is_served_in_the_portable_way() -> None:
@@ -30,7 +30,7 @@ async def test_a_server_that_is_not_known_is_served_in_the_portable_way() -> Non
     async def send(message: Any) -> None:
         sent.append(message)
 
-    assert direct.writer(send) is None
+    assert uvicorn_fast_path.find_writer(send) is None
     outlet = Outlet(send, MOST_BYTES)
     outlet.push("one")
     outlet.push(Shared("two"))
@@ -49,7 +49,7 @@ class Application:
         await receive()
         await send({"type": "websocket.accept"})
         self.outlet, self.protocol = Outlet(send, MOST_BYTES), send.__self__
-        self.direct = direct.writer(send) is not None
+        self.direct = uvicorn_fast_path.find_writer(send) is not None
         while (event := await receive())["type"] == "websocket.receive":
             self.outlet.push(orjson.dumps({"echo": event["text"]}).decode())
         self.outlet.abandon()

@@ -1,4 +1,4 @@
-"""The garbage collector of a process that serves connections."""
+"""Garbage collector of a process that serves connections."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _RARELY = (20_000, 20, 20)
 
 
 @lru_cache(maxsize=1)
-def settle() -> None:
-    """Once per process: take what was loaded so far out of the collector's sight, and let it look less often.
+def freeze_loaded_objects() -> None:
+    """Take everything loaded so far out of the collector's sight, once per process, and let it look less often.
 
     A write makes some thirty objects and no cycle; with Python's defaults a fifth of the time went into looking for
     cycles among them (measured). Thresholds that the project has set stay.

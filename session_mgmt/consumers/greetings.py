@@ -1,0 +1,79 @@
+"""First and last frames of a connection (PROTOCOL sections 2 and 10)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from session_mgmt.actions.sessions import info
+from session_mgmt.actions.sessions.resume import Attachment
+from session_mgmt.conf import settings
+from session_mgmt.consumers import verdicts
+from session_mgmt.models import clock
+from session_mgmt.protocol.codes import Close
+
+
+def build_connected(attachment: Attachment, verdict: str, reason: str, *, script_name: str) -> dict[str, Any]:
+    """Build the ``connected`` frame: who the client is, and where each of its logs stands."""
+    denied = {name: {"mode": "denied", "error": error.as_dict()} for name, error in attachment.denied.items()}
+    return {
+        "type": "connected",
+        "session": info.session_info(attachment.session, "connected"),
+        "client_id": attachment.client_id,
+        "generation": attachment.generation,
+        "last_seq": attachment.last_seq,
+        "went_back": attachment.went_back,
+        "verdict": verdict,
+        "reason": reason,
+        "logs": {**{name: verdicts.build_verdict(log) for name, log in attachment.logs.items()}, **denied},
+        "subscriptions": attachment.subscriptions,
+        "heartbeat": _build_heartbeat(),
+        "limits": _build_limits(),
+        "retry": _build_retry(),
+        "endpoints": info.endpoints(attachment.session.pk, script_name),
+        "server_time": clock.as_text(attachment.at),
+    }
+
+
+def _build_heartbeat() -> dict[str, float]:
+    now = settings()
+    return {
+        "interval": now.heartbeat_interval,
+        "missed_limit": now.heartbeat_missed_limit,
+        "deadline": now.heartbeat_interval * 1.2 + 10.0,
+    }
+
+
+def _build_limits() -> dict[str, int]:
+    """Build the limits that a client should know before it runs into them."""
+    now = settings()
+    return {
+        "frame_bytes": now.max_frame_bytes,
+        "document_bytes": now.max_document_bytes,
+        "depth": now.max_depth,
+        "keys": now.max_keys,
+        "key_bytes": now.max_key_bytes,
+        "string_bytes": now.max_string_bytes,
+        "ops": now.max_ops,
+        "subscriptions": now.max_subscriptions,
+    }
+
+
+def _build_retry() -> dict[str, float]:
+    now = settings()
+    return {
+        "initial": now.reconnect_initial,
+        "maximum": now.reconnect_maximum,
+        "factor": now.reconnect_factor,
+        "attempts": now.reconnect_attempts,
+    }
+
+
+def build_bye(code: Close, *, retry_after: float | None = None) -> dict[str, Any]:
+    """Build the ``bye`` frame that goes before a close."""
+    return {
+        "type": "bye",
+        "code": int(code),
+        "name": code.name.lower(),
+        "reconnect": code.reconnect,
+        "retry_after": retry_after,
+    }

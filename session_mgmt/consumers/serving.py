@@ -1,0 +1,139 @@
+"""Connections and feeds of one process, found by client, by session and by log; the bookkeeping of the hub."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import Protocol
+
+from session_mgmt.actions.logs import LogRow
+from session_mgmt.actions.sessions.connections import Beat
+from session_mgmt.actions.sessions.resume import Attachment
+from session_mgmt.consumers.feed import Feed
+from session_mgmt.protocol.codes import Close
+from session_mgmt.protocol.position import Position
+
+KEEP_IDLE_FEED = 60.0
+
+
+class RemoteListener(Protocol):
+    """Face of the process's ear for doorbells of other processes."""
+
+    async def join(self, key: str) -> None:
+        """Hear of a log."""
+
+    async def leave(self, key: str) -> None:
+        """Hear of a log no more."""
+
+
+class Served(Protocol):
+    """Face of a connection towards the hub and its rounds."""
+
+    attachment: Attachment
+
+    def stop(self, code: Close, *, retry_after: float | None = None) -> None:
+        """Say good-bye and close."""
+
+    def beat(self, now: float) -> None:
+        """Ask for a sign of life."""
+
+    def build_figures(self) -> Beat:
+        """Build what a lease flush writes."""
+
+    def take_active(self) -> bool:
+        """Return whether the client wrote since the last call."""
+
+    def take_confirmed(self) -> int | None:
+        """Return the number up to which receipts may be forgotten, if it has moved."""
+
+
+class Serving:
+    """Who is connected here, and which logs are followed by any of them."""
+
+    def __init__(self, remote_listener: RemoteListener | None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._remote_listener = remote_listener
+        self.connections: set[Served] = set()
+        self.clients: dict[int, Served] = {}
+        self.sessions: dict[uuid.UUID, set[Served]] = {}
+        self.feeds: dict[str, Feed] = {}
+        # The event loop keeps only weak references to its tasks.
+        self._opening: set[asyncio.Task[None]] = set()
+
+    # -- connections -----------------------------------------------------------------------------------------------
+
+    def add_connection(self, connection: Served) -> None:
+        """Serve a connection; an older one of the same client is told that it was replaced."""
+        attachment = connection.attachment
+        self.stop_replaced(attachment.client, attachment.generation)
+        self.connections.add(connection)
+        self.clients[attachment.client] = connection
+        self.sessions.setdefault(attachment.session.pk, set()).add(connection)
+
+    def remove_connection(self, connection: Served) -> None:
+        """Forget a connection whose transport is gone."""
+        attachment = connection.attachment
+        self.connections.discard(connection)
+        if self.clients.get(attachment.client) is connection:
+            del self.clients[attachment.client]
+        mine = self.sessions.get(attachment.session.pk)
+        if mine is not None:
+            mine.discard(connection)
+            if not mine:
+                del self.sessions[attachment.session.pk]
+
+    def stop_session(self, session: uuid.UUID, code: Close) -> None:
+        """Close every connection of a session here; why it ended is told when its client comes back."""
+        for connection in list(self.sessions.get(session, ())):
+            connection.stop(code)
+
+    def stop_replaced(self, client: int, generation: int) -> None:
+        """Close the connection of a client that has attached again since, here or elsewhere."""
+        connection = self.clients.get(client)
+        if connection is not None and connection.attachment.generation < generation:
+            connection.stop(Close.REPLACED)
+
+    # -- feeds -----------------------------------------------------------------------------------------------------
+
+    def follow_log(self, row: LogRow, head: Position) -> Feed:
+        """Return the feed of a log, made at first use.
+
+        What moved before the feed existed was told to nobody, so a new feed reads at once.
+        """
+        feed = self.feeds.get(row.key)
+        if feed is None:
+            feed = self.feeds[row.key] = Feed(row, head.epoch, head.offset, head.tag, {})
+            task = self._loop.create_task(self._open_feed(feed), name=f"open {row.key}")
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
+        elif feed.epoch != head.epoch:
+            feed.correct(head)
+        feed.following += 1
+        feed.idle_since = None
+        return feed
+
+    async def _open_feed(self, feed: Feed) -> None:
+        if self._remote_listener is not None:
+            await self._remote_listener.join(feed.row.key)
+        feed.catch_up()
+
+    def unfollow_log(self, feed: Feed) -> None:
+        """Count one follower less; the feed stays for a minute, in case somebody comes back."""
+        feed.following -= 1
+        if feed.following == 0:
+            feed.idle_since = self._loop.time()
+
+    async def drop_idle_feeds(self) -> None:
+        """Forget feeds that nobody has followed for a minute."""
+        limit = self._loop.time() - KEEP_IDLE_FEED
+        for key, feed in list(self.feeds.items()):
+            if feed.following == 0 and feed.idle_since is not None and feed.idle_since < limit:
+                del self.feeds[key]
+                feed.stop()
+                if self._remote_listener is not None:
+                    await self._remote_listener.leave(key)
+
+    def stop(self) -> None:
+        """End what is still being opened."""
+        for task in tuple(self._opening):
+            task.cancel()
