@@ -1,5 +1,6 @@
-"""What apps of the project declare: topics, message handlers, event handlers. Filled at import, from
-``session_topics.py`` of every app.
+"""Declarations of the project's apps: topics, message handlers, event handlers.
+
+Filled at import, from ``session_topics.py`` of every app.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ EventHandler = Callable[[Any], None]
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One declared pattern. ``may_follow`` and ``may_publish`` take the session and the pattern's parts."""
+    """Declared pattern. ``may_follow`` and ``may_publish`` take the session and the pattern's parts."""
 
     pattern: str
     regex: re.Pattern[str]
@@ -28,9 +29,11 @@ class Topic:
     entries: int | None
 
     def allows_follow(self, session: Any, parts: dict[str, str]) -> bool:
+        """Return whether the session may follow the topic with these parts."""
         return bool(self.may_follow(session, **parts))
 
     def allows_publish(self, session: Any, parts: dict[str, str]) -> bool:
+        """Return whether a client of the session may publish to the topic with these parts."""
         if callable(self.may_publish):
             return bool(self.may_publish(session, **parts))
         return self.may_publish
@@ -46,7 +49,7 @@ class Registry:
     transient: dict[str, list[EventHandler]] = field(default_factory=dict)
 
     def find(self, topic: str) -> tuple[Topic, dict[str, str]] | None:
-        """The first declared topic that matches, with its parts; ``None`` means denied."""
+        """Return the first declared topic that matches, with its parts, or ``None``: nobody may follow it."""
         for declared in self.topics:
             match = declared.regex.fullmatch(topic)
             if match:
@@ -54,9 +57,11 @@ class Registry:
         return None
 
     def is_durable(self, type_: str) -> bool:
+        """Return whether events of this type have a durable handler."""
         return bool(self.durable.get(type_) or self.durable.get("*"))
 
     def handlers(self, type_: str, *, durable: bool) -> list[EventHandler]:
+        """Return the handlers of this type, those of ``"*"`` last."""
         table = self.durable if durable else self.transient
         return [*table.get(type_, ()), *table.get("*", ())]
 
@@ -71,10 +76,10 @@ def topic(
     retain: timedelta | None = None,
     entries: int | None = None,
 ) -> Callable[[Callable[..., bool]], Callable[..., bool]]:
-    """Declare a topic; the decorated function says who may follow it.
+    """Declare a topic; the decorated function decides who may follow it.
 
-    ``pattern`` is text with parts in braces: ``orders:{pk}`` gives ``pk`` to the functions. A part matches anything
-    but ``:``.
+    ``pattern`` is text with parts in braces: ``orders:{pk}`` passes ``pk`` to the functions. A part matches any text
+    without ``:``.
     """
 
     def declare(may_follow: Callable[..., bool]) -> Callable[..., bool]:
@@ -92,18 +97,19 @@ def _compile(pattern: str) -> re.Pattern[str]:
 
 
 def on_message(handler: MessageHandler) -> MessageHandler:
-    """The function ``handler(session, data)`` answers what clients ``send``; its return value is their answer, its
-    database effects are kept exactly once.
+    """Register ``handler(session, data)`` to answer the messages that clients ``send``.
+
+    Its return value is the answer. Its database effects are committed with the answer, exactly once.
     """
     registry.message_handlers.append(handler)
     return handler
 
 
 def on(type_: str, *, durable: bool = False) -> Callable[[EventHandler], EventHandler]:
-    """Handle events of one type (``"*"``: all). ``durable`` handlers run at least once, whatever dies; others after
-    commit, at most once.
+    """Handle events of one type (``"*"``: all).
 
-    Calling ``off`` with the handler takes it back.
+    A ``durable`` handler runs at least once, even if processes die. Others run after the commit, at most once.
+    ``off(handler)`` removes the handler.
     """
     if type_ not in (*EVENT_TYPES, MESSAGE, "*"):
         raise ValueError(f"There is no event type {type_!r}; see docs/reference/events.md.")
@@ -117,7 +123,7 @@ def on(type_: str, *, durable: bool = False) -> Callable[[EventHandler], EventHa
 
 
 def off(handler: EventHandler) -> None:
-    """Forget a handler of ``on``; nothing if it is not known."""
+    """Remove a handler that ``on`` registered; do nothing if it is unknown."""
     for table in (registry.durable, registry.transient):
         for handlers in table.values():
             if handler in handlers:

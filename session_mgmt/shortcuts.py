@@ -1,7 +1,7 @@
-"""What projects import: ``from session_mgmt.shortcuts import on, on_message, publish, send, state, topic``.
+"""Public Python API: ``from session_mgmt.shortcuts import on, on_message, publish, send, state, topic``.
 
-Every function may be called from a view, a signal, a task, the admin, or inside ``atomic()``, where it takes effect
-if and only if the transaction commits. A session is given as a ``ClientSession`` or its id.
+Every function may be called from a view, a signal handler, a task, the admin, or inside ``atomic()``, where it takes
+effect if and only if the transaction commits. Pass a session as a ``ClientSession`` or by its id.
 """
 
 from __future__ import annotations
@@ -59,37 +59,37 @@ Session = ClientSession | uuid.UUID
 def create_session(
     *, user: Any = None, metadata: dict[str, Any] | None = None, session_id: uuid.UUID | None = None, **config: Any
 ) -> Created:
-    """Make a session from trusted code; the answer holds its token. ``config`` as in ``docs/reference/rest.md``."""
+    """Create a session from trusted code; the result holds its token. ``config`` as in ``docs/reference/rest.md``."""
     return lifecycle.create(user=user, metadata=metadata, config=config, session_id=session_id, device=Device())
 
 
 def get_session(session: uuid.UUID) -> ClientSession:
-    """The session with its user and activity. Raises ``SessionNotFound``."""
+    """Return the session with its user and activity. Raises ``SessionNotFound``."""
     return lifecycle.get(SERVER, session)
 
 
 def terminate_session(session: Session, *, reason: str = "requested") -> bool:
-    """End a session for good; False if it had ended before."""
+    """End a session for good. Return False if it had ended before."""
     return lifecycle.terminate(SERVER, _id(session), reason=reason)
 
 
 def send(session: Session, data: Any, *, key: str | None = None) -> Position | Ticket:
-    """Put a message into the session's own log: every client of it sees the message once, now or when it comes back."""
+    """Write a message to the session's own log: each of its clients sees it once, now or when it comes back."""
     return verbs.send(_id(session), data, key=key)
 
 
 def is_connected(session: Session) -> bool:
-    """Whether any client of the session has a live connection, on whatever process."""
+    """Return whether any client of the session has a live connection, on any process."""
     return connections.states([_id(session)])[_id(session)] == "connected"
 
 
 def disconnect(session: Session) -> None:
-    """Close the session's connections wherever they are; their clients do not come back by themselves."""
+    """Close the session's connections on every process; their clients do not reconnect by themselves."""
     connections.stop(_id(session), Close.NORMAL)
 
 
 def reconnect(session: Session) -> None:
-    """Close the session's connections wherever they are; their clients come back at once."""
+    """Close the session's connections on every process; their clients reconnect at once."""
     connections.stop(_id(session), Close.DETACHED)
 
 
@@ -105,9 +105,9 @@ class State:
         version: int | str | None = None,
         default: Any = None,
     ) -> Any:
-        """The document as it is, ``{}`` if nothing was ever written; or as it was at a version or under a label.
+        """Return the document, ``{}`` if nothing was ever written; with ``version`` (or a label), an earlier one.
 
-        With ``path`` (RFC 6901) the value there, ``default`` if none. Raises ``InvalidPath``, and as ``read_at``.
+        With ``path`` (RFC 6901) return the value there, or ``default``. Raises ``InvalidPath``, and as ``read_at``.
         """
         data = lookup.info(_id(session), name).data if version is None else self.read_at(session, version, name=name)
         try:
@@ -117,22 +117,23 @@ class State:
         return default if found is MISSING else found
 
     def info(self, session: Session, name: str = "main") -> ClientState:
-        """The document with what is known of it: ``data, version, last_modified, checksum, …``, all of one version."""
+        """Return ``data, version, last_modified, checksum, …`` of the document, all of one version."""
         return lookup.info(_id(session), name)
 
     def checksum(self, session: Session, name: str = "main") -> str:
-        """SHA-256 of the document as RFC 8785 text, in hex; a client that is up to date has the same."""
+        """Return the SHA-256 of the document's RFC 8785 text, in hex; an up-to-date client computes the same."""
         return lookup.info(_id(session), name).checksum
 
     def documents(self, session: Session) -> list[dict[str, Any]]:
-        """The session's documents without their data, by name: ``name, version, position, size, …``."""
+        """Return the heads of the session's documents, by name: ``name, version, position, size, …``, no data."""
         return [lookup.head(row) for row in lookup.listed(_id(session))]
 
     def sync(
         self, session: Session, position: Position | list[Any] | None = None, *, name: str = "main"
     ) -> dict[str, Any]:
-        """What somebody at ``position`` has missed: one verdict, ``mode`` ``up_to_date``, ``entries`` or ``snapshot``
-        (``docs/reference/rest.md``).
+        """Return the changes since ``position`` as one verdict (``docs/reference/rest.md``).
+
+        Its ``mode`` is ``up_to_date``, ``entries`` or ``snapshot``.
         """
         given = position.as_json() if isinstance(position, Position) else position
         answer: dict[str, Any] = orjson.loads(orjson.dumps(lookup.sync(_id(session), name, given)))
@@ -148,9 +149,9 @@ class State:
         name: str = "main",
         key: str | None = None,
     ) -> Position | Ticket:
-        """Change a document at its head, merged with whatever its clients are doing.
+        """Change a document at its head, merged with concurrent changes of its clients.
 
-        One of ``merge`` (RFC 7396), ``ops`` (total operations) or ``patch`` (RFC 6902, not inside a transaction).
+        Give one of ``merge`` (RFC 7396), ``ops`` (total operations) or ``patch`` (RFC 6902, not in a transaction).
         ``key`` makes a repetition harmless.
         """
         given = {"merge": merge, "ops": ops, "patch": patch}
@@ -163,8 +164,9 @@ class State:
     def create_if_absent(
         self, session: Session, data: Any, *, name: str = "main", key: str | None = None
     ) -> Position | Ticket:
-        """Give a document its first value; no effect if it was ever written, also if it was cleared since. The
-        position is where the document then stands.
+        """Give a document its first value; do nothing if it was ever written, even if it was cleared since.
+
+        Return the document's position after the call.
         """
         return verbs.update(_id(session), name, "data", data, key=key, if_absent=True)
 
@@ -173,44 +175,46 @@ class State:
         return verbs.update(_id(session), name, "data", data, key=key)
 
     def clear(self, session: Session, *, name: str = "main") -> Position | Ticket:
-        """Empty the document; an ordinary new version."""
+        """Empty the document, as an ordinary new version."""
         return restore.clear(_id(session), name)
 
     def history(
         self, session: Session, *, name: str = "main", before: int | None = None, limit: int = history.PAGE
     ) -> dict[str, Any]:
-        """A page of what made each version, newest first; ``next`` is the ``before`` of the next page
-        (``docs/reference/rest.md``).
+        """Return a page of versions, newest first (``docs/reference/rest.md``).
+
+        ``next`` is the ``before`` of the next page.
         """
         return history.versions(self._row(session, name), before=before, limit=limit)
 
     def read_at(self, session: Session, version: int | str, *, name: str = "main") -> Any:
-        """The document as it was at a version or under a label. Raises ``NotFound`` where it is gone."""
+        """Return the document of a version or label. Raises ``NotFound`` if the log no longer reaches back to it."""
         return history.read(self._row(session, name), version).data
 
     def diff(self, session: Session, first: int, second: int, *, name: str = "main") -> list[dict[str, Any]]:
-        """What makes the second version of the first, as an RFC 6902 patch."""
+        """Return the difference of two versions as an RFC 6902 patch from the first to the second."""
         return history.diff(self._row(session, name), first, second)
 
     def persist(self, session: Session, label: str | None = None, *, name: str = "main") -> int:
-        """Keep the document as it is for good, under a label; returns the version. ``restore`` takes the label back."""
+        """Keep the current version for good, under a label that ``restore`` accepts. Return the version."""
         return int(history.persist(self._row(session, name), label)["version"])
 
     def checkpoints(self, session: Session, *, name: str = "main") -> list[dict[str, Any]]:
-        """What ``persist`` keeps, oldest first: ``label``, ``version``, ``at``."""
+        """Return the checkpoints of ``persist``, oldest first: ``label``, ``version``, ``at``."""
         return history.checkpoints(self._row(session, name))
 
     def forget(self, session: Session, label: str, *, name: str = "main") -> bool:
-        """Give a checkpoint up; False if there is none of this label."""
+        """Delete a checkpoint. Return False if there is none of this label."""
         return history.forget(self._row(session, name), label)
 
     def restore(self, session: Session, to: int | str, *, name: str = "main") -> Position | Ticket:
-        """Make the document what it was at a version or under a label; an ordinary new version."""
+        """Restore the document of a version or label, as an ordinary new version."""
         return restore.restore(_id(session), name, to)
 
     def compress(self, session: Session, *, name: str = "main") -> int:
-        """Store a snapshot, compressed if it is large, and shorten a log that is over its limits; returns how many
-        revisions went.
+        """Store a snapshot (compressed if it is large) and shorten a log that is over its limits.
+
+        Return the number of revisions removed.
         """
         return compaction.compact(self._row(session, name))
 
@@ -223,21 +227,22 @@ class State:
     def conflicts(
         self, session: Session, *, name: str = "main", include_resolved: bool = False
     ) -> list[dict[str, Any]]:
-        """What ``manual`` kept: ``id, path, version, base?, server?, client?, …``, newest first."""
+        """Return the records that ``manual`` kept, newest first: ``id, path, version, base?, server?, client?, …``."""
         row = bodies.find(settings().database, _id(session), name)
         return [] if row is None else kept_conflicts.listed(row, open_only=not include_resolved)
 
     def resolve(
         self, session: Session, conflict: uuid.UUID | str, keep: str, value: Any = MISSING, *, name: str = "main"
     ) -> Position:
-        """Decide a conflict: ``keep`` is ``server``, ``client`` or ``value``. Not inside a transaction. Raises
-        ``Conflict`` if somebody has decided before.
+        """Decide a conflict: ``keep`` is ``server``, ``client`` or ``value``. Not inside a transaction.
+
+        Raises ``Conflict`` if somebody has decided it before.
         """
         id_ = conflict if isinstance(conflict, uuid.UUID) else uuid.UUID(conflict)
         return verbs.told(deciding.resolve(_id(session), name, id_, keep, value))
 
     def size(self, session: Session, name: str = "main") -> int:
-        """Bytes of compact JSON, exact."""
+        """Return the exact size in bytes of compact JSON."""
         using = settings().database
         now = settings()
         row = bodies.find(using, _id(session), name)
@@ -253,7 +258,7 @@ state = State()
 
 
 def drain() -> int:
-    """Carry out what committed transactions left in the outbox, now and here; returns how many wishes it was."""
+    """Apply the outbox entries of committed transactions, now and in this process. Return their number."""
     return bridge().drain()
 
 

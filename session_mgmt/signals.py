@@ -1,5 +1,4 @@
-"""Django signals for users of the app; sent after commit, at most once. For "at least once" use ``@on(…,
-durable=True)``.
+"""Django signals for projects, sent after commit and at most once. For "at least once" use ``@on(…, durable=True)``.
 
 ``session_event``: one of the events of ``docs/reference/events.md`` was committed. Arguments: ``session_id`` (UUID or
 ``None`` for ``auth_failed`` without a session), ``type`` (str), ``data`` (dict), ``seq`` (int or ``None``).

@@ -1,6 +1,4 @@
-"""Tables. Constraints and indexes live in ``Meta``; sets of rows on QuerySets; stories of several rows in
-``actions``.
-"""
+"""Tables. Constraints and indexes live in ``Meta``; changes of several tables in ``actions``."""
 
 from session_mgmt.models.audit import AuditEntry
 from session_mgmt.models.client import Client, Connection

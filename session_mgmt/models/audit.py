@@ -1,4 +1,4 @@
-"""Who did what."""
+"""Audit trail."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from session_mgmt.models.facts import FactsField
 from session_mgmt.models.moments import MomentField
+from session_mgmt.models.portable_json import PortableJSONField
 
 
 class AuditEntry(models.Model):
-    """One decision of a person or of the guard; never a secret. ``session`` outlives the session's row, so it is no
-    foreign key.
+    """Decision of a person, or a refusal by the app; never contains a secret.
+
+    ``session`` is no foreign key, because the entry outlives the session's row.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -20,7 +21,7 @@ class AuditEntry(models.Model):
     actor = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     session = models.UUIDField(null=True, db_index=True)
     ip = models.GenericIPAddressField(null=True)
-    data = FactsField(default=dict)
+    data = PortableJSONField(default=dict)
     at = MomentField(db_index=True)
 
     class Meta:

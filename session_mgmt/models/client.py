@@ -1,4 +1,4 @@
-"""One tab or process of a session, and its live transports."""
+"""Clients (tabs or processes) of a session, and their live connections."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from session_mgmt.models.session import ClientSession
 
 
 class Client(models.Model):
-    """Fencing and exactly-once in one row: only the newest ``generation`` may write, and only ``last_seq`` + 1.
+    """Fence and write counter in one row: only the newest ``generation`` may write, and only ``last_seq`` + 1.
 
-    Ending a session, a login, or a newer connection raises ``generation``; so a write needs to look at nothing else.
+    A newer connection raises ``generation``, and so does the end of the session. A write therefore checks this row
+    and nothing else.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -38,7 +39,7 @@ class Client(models.Model):
 
 
 class Connection(models.Model):
-    """One live transport of a client; ``disconnect`` may never run, so ``lease_expires_at`` is the truth about life."""
+    """Live transport of a client. ``disconnect`` may never run, so only ``lease_expires_at`` proves that it lives."""
 
     class Transport(models.TextChoices):
         WEBSOCKET = "websocket", _("WebSocket")

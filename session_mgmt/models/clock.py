@@ -1,4 +1,4 @@
-"""The database's clock: the one that decides about deadlines, whatever the servers' clocks say."""
+"""Database clock. It alone decides about deadlines, because the clocks of servers differ."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _SQL = {
 
 
 def read(using: str) -> datetime:
-    """Now, as the database tells it; always aware, in UTC."""
+    """Return the database's current time: aware, in UTC."""
     connection = connections[using]
     with connection.cursor() as cursor:
         cursor.execute(_SQL.get(connection.vendor, "SELECT CURRENT_TIMESTAMP"))
-        return _aware(cursor.fetchone()[0])
+        return _make_aware(cursor.fetchone()[0])
 
 
-def _aware(value: Any) -> datetime:
+def _make_aware(value: Any) -> datetime:
     moment: datetime = datetime.fromisoformat(value) if isinstance(value, str) else value
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def as_text(moment: datetime) -> str:
-    """RFC 3339 in UTC with microseconds: ``2026-11-23T12:05:00.000000Z``."""
+    """Format a moment as RFC 3339 in UTC with microseconds: ``2026-11-23T12:05:00.000000Z``."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,4 +1,4 @@
-"""Values that lost a conflict and are kept until somebody decides."""
+"""Values that lost a conflict, kept until somebody decides."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from session_mgmt.models.state import StateDocument
 
 
 class StateConflict(models.Model):
-    """One path on which a client and the server disagreed; the server's value stood at ``version``.
+    """Path on which a client and the server disagreed; ``version`` is the version of the server's value.
 
-    The values are JSON, sealed where the document is encrypted; ``None`` is no value at all. ``size`` is their bytes.
+    The values are JSON, sealed if the document is encrypted; ``None`` means that the value is absent. ``size`` is
+    their size in bytes.
     """
 
     class Resolution(models.TextChoices):

@@ -1,4 +1,4 @@
-"""The session's own log: events and messages."""
+"""Session's own log: events and messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from session_mgmt.models.session import ClientSession
 
 
 class SessionEvent(models.Model):
-    """One entry; ``data`` is compact JSON. ``pending`` marks one that durable handlers have still to see."""
+    """Entry of a session's own log; ``data`` is compact JSON. ``pending`` means: not yet handled durably."""
 
     id = models.BigAutoField(primary_key=True)
     session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="events")
@@ -30,7 +30,7 @@ class SessionEvent(models.Model):
             models.UniqueConstraint(
                 fields=["session", "key"], name="sm_event_key", condition=models.Q(key__isnull=False)
             ),
-            # The database's own promise of L2, whatever the code does.
+            # The database itself keeps promise L2, even if the code has a fault.
             models.UniqueConstraint(
                 fields=["session"], name="sm_expired_once", condition=models.Q(type="session_expired")
             ),

@@ -1,4 +1,4 @@
-"""Names and marks. Ids are names, not secrets; secrets are made in ``actions.tokens``."""
+"""Identifiers. They are names, not secrets; tokens are made in ``actions.sessions.tokens``."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import uuid
 
 
 def uuid7() -> uuid.UUID:
-    """A UUID of version 7 (RFC 9562 5.7): 48 bits of Unix milliseconds, then random bits, so that rows are inserted
-    in index order.
+    """Return a UUID of version 7 (RFC 9562 5.7): 48 bits of Unix milliseconds, then random bits.
+
+    Rows are then inserted in the order of the index.
     """
     stamp = time.time_ns() // 1_000_000
     value = (stamp << 80) | secrets.randbits(80)
@@ -19,15 +20,15 @@ def uuid7() -> uuid.UUID:
 
 
 def new_epoch() -> str:
-    """Which life of a log this is; 64 random bits, because an epoch must never return."""
+    """Return a new epoch of a log: 64 random bits, because an epoch must never occur twice."""
     return secrets.token_hex(8)
 
 
 def new_tag() -> str:
-    """An entry's own mark: 64 random bits as 16 hex digits."""
+    """Return the tag of a new entry: 64 random bits as 16 hex digits."""
     return secrets.token_hex(8)
 
 
 def new_client_id() -> str:
-    """A client's public name."""
+    """Return a new client's public name."""
     return "c_" + secrets.token_hex(10)

@@ -1,6 +1,6 @@
-"""Moments in columns: aware and in UTC, also in a project that keeps ``USE_TZ = False`` for its own times.
+"""Moments in columns: aware and in UTC, even in a project with ``USE_TZ = False``.
 
-Naive local times would go back an hour every autumn, and sessions with them.
+Naive local times would go back an hour every autumn, and sessions would live an hour longer.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 
-def stored(moment: datetime, connection: BaseDatabaseWrapper) -> Any:
-    """A moment as this database stores it."""
+def adapt_moment(moment: datetime, connection: BaseDatabaseWrapper) -> Any:
+    """Convert a moment to the form that this database stores."""
     if not settings.USE_TZ and connection.vendor != "postgresql":
         moment = moment.astimezone(UTC).replace(tzinfo=None)
     return connection.ops.adapt_datetimefield_value(moment)
 
 
 class MomentField(models.DateTimeField):
-    """A ``DateTimeField`` for migrations, and a column in UTC whatever the project does."""
+    """``DateTimeField`` whose column holds UTC, independent of the project's ``USE_TZ``."""
 
     def deconstruct(self) -> Any:
         name, _, args, kwargs = super().deconstruct()
@@ -31,11 +31,11 @@ class MomentField(models.DateTimeField):
     def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
         if settings.USE_TZ or not isinstance(value, datetime):
             return super().get_db_prep_value(value, connection, prepared)
-        return stored(value, connection)
+        return adapt_moment(value, connection)
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
         if settings.USE_TZ or value is None:
             return value
-        # PostgreSQL gives the time of the connection's zone, others what was stored.
+        # PostgreSQL returns the time in the connection's zone; others return the stored UTC.
         zone = ZoneInfo(connection.timezone_name) if connection.vendor == "postgresql" else UTC
         return value.replace(tzinfo=zone).astimezone(UTC)

@@ -1,4 +1,4 @@
-"""What somebody else's transaction wants told when it commits."""
+"""Outbox: effects that wait for the project's own transaction to commit."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from session_mgmt.models.moments import MomentField
 
 
 class Outbox(models.Model):
-    """One outbox entry, in the order of its transaction.
+    """Publication, update or event that a transaction of the project asked for, in the order of that transaction.
 
-    No foreign key, no unique key, no lock: a row beside a lock would let a long or crossing transaction of the
-    project block ours, or deadlock with it. ``refused`` keeps a row that cannot be carried out from blocking the
-    rest.
+    The table has no foreign key, no unique key and no lock: with any of them, a long or crossing transaction of the
+    project could block the app's, or deadlock with it. ``refused`` sets aside a row that cannot be applied, so that
+    it does not block the others.
     """
 
     class Kind(models.TextChoices):

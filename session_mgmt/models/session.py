@@ -1,4 +1,4 @@
-"""A session: the wide and quiet row, and the narrow and hot one beside it."""
+"""Sessions: a wide row that rarely changes, and a narrow row that often does."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from session_mgmt.models.facts import FactsField
 from session_mgmt.models.identifiers import new_epoch, uuid7
 from session_mgmt.models.moments import MomentField
+from session_mgmt.models.portable_json import PortableJSONField
 
 
 class ClientSession(models.Model):
-    """One browser profile or app installation of one user; named so as not to clash with ``contrib.sessions``."""
+    """Browser profile or app installation of one user. The name avoids a clash with ``contrib.sessions``."""
 
     class State(models.TextChoices):
         ACTIVE = "active", _("active")
@@ -24,9 +24,9 @@ class ClientSession(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.CASCADE, related_name="client_sessions"
     )
     state = models.CharField(max_length=10, choices=State.choices, default=State.ACTIVE)
-    config = FactsField(default=dict, blank=True)
-    metadata = FactsField(default=dict, blank=True)
-    scopes = FactsField(default=list, blank=True)
+    config = PortableJSONField(default=dict, blank=True)
+    metadata = PortableJSONField(default=dict, blank=True)
+    scopes = PortableJSONField(default=list, blank=True)
     label = models.CharField(max_length=200, blank=True)
     ip = models.GenericIPAddressField(null=True, blank=True)
     user_agent = models.CharField(max_length=400, blank=True)
@@ -66,7 +66,7 @@ class ClientSession(models.Model):
 
 
 class SessionActivity(models.Model):
-    """What changes often. Resume and expiry compete for ``live`` on this one row.
+    """Columns of a session that change often. Resume and expiry compete for ``live`` on this one row.
 
     ``expires_at`` is the earlier of the idle and the absolute deadline. ``event_seq`` numbers the session's own log.
     """

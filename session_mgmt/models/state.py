@@ -1,4 +1,4 @@
-"""A document: its narrow head, its bodies, its log, and the receipts of numbered writes."""
+"""Documents: the narrow head, the bodies, the log, and the receipts of numbered writes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ _GENESIS = bytes(32)
 
 
 class StateDocument(models.Model):
-    """The head. ``size`` is an upper bound in bytes of compact JSON, exact after each snapshot; the body is
-    elsewhere.
+    """Head of a document; its body is in snapshots and revisions.
+
+    ``size`` is an upper bound in bytes of compact JSON, exact after each snapshot.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -61,8 +62,9 @@ class StateDocument(models.Model):
 
 
 class StateSnapshot(models.Model):
-    """The whole at one version. There is always one at or before ``oldest_revision`` - 1, unless the log reaches to
-    version 0.
+    """Whole document at one version.
+
+    There is always one at or before ``oldest_revision`` - 1, unless the log reaches back to version 0.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -93,10 +95,10 @@ class StateSnapshot(models.Model):
 
 
 class StateRevision(models.Model):
-    """What made a version: total operations and the paths they touch, both compact JSON.
+    """Log entry of a version: total operations and the paths they touch, both compact JSON.
 
-    ``asked``, of a merge: what the client had asked for. ``request``: what a repetition under the same ``key`` must
-    equal, as a hash; keyed where the document is encrypted.
+    ``asked`` is the client's original request, if a merge changed it. ``request`` is the hash that a repetition under
+    the same ``key`` must equal; it is keyed if the document is encrypted.
     """
 
     class Kind(models.TextChoices):
@@ -136,7 +138,7 @@ class StateRevision(models.Model):
 
 
 class Receipt(models.Model):
-    """The answer to a numbered write, stored with its effect; kept until the client confirms it."""
+    """Answer to a numbered write, stored with its effect and kept until the client confirms it."""
 
     id = models.BigAutoField(primary_key=True)
     client = models.ForeignKey(Client, on_delete=models.CASCADE, related_name="receipts")

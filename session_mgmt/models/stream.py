@@ -1,18 +1,18 @@
-"""Topics: their retained order, and who follows them."""
+"""Topics: their retained entries, and the sessions that follow them."""
 
 from __future__ import annotations
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from session_mgmt.models.facts import FactsField
 from session_mgmt.models.identifiers import new_epoch
 from session_mgmt.models.moments import MomentField
+from session_mgmt.models.portable_json import PortableJSONField
 from session_mgmt.models.session import ClientSession
 
 
 class Stream(models.Model):
-    """The order of one topic. ``oldest`` is the first offset still held, ``oldest_tag`` the tag before it."""
+    """Retained log of one topic. ``oldest`` is the first offset still held, ``oldest_tag`` the tag before it."""
 
     id = models.BigAutoField(primary_key=True)
     topic = models.CharField(max_length=255, unique=True)
@@ -38,7 +38,7 @@ class Stream(models.Model):
 
 
 class Publication(models.Model):
-    """One entry of a stream; ``data`` is compact JSON."""
+    """Entry of a stream; ``data`` is compact JSON."""
 
     id = models.BigAutoField(primary_key=True)
     stream = models.ForeignKey(Stream, on_delete=models.CASCADE, related_name="publications")
@@ -65,12 +65,12 @@ class Publication(models.Model):
 
 
 class Subscription(models.Model):
-    """A topic that a session follows; survives with the session. Rights are asked again on every resume."""
+    """Topic that a session follows; it survives with the session. Permission is checked again on every resume."""
 
     id = models.BigAutoField(primary_key=True)
     session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="subscriptions")
     topic = models.CharField(max_length=255)
-    options = FactsField(default=dict, blank=True)
+    options = PortableJSONField(default=dict, blank=True)
     created_at = MomentField()
 
     class Meta:

@@ -1,4 +1,4 @@
-"""Proof of a session; the secret itself is never stored."""
+"""Tokens that prove a session; the secret itself is never stored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from session_mgmt.models.session import ClientSession
 
 
 class Token(models.Model):
-    """``digest`` is SHA-256 of the token. ``family`` joins a refresh token to its successors."""
+    """Token of a session. ``digest`` is its SHA-256, ``family`` joins a refresh token to its successors."""
 
     class Kind(models.TextChoices):
         ACCESS = "access", _("access")

@@ -1,4 +1,4 @@
-"""JSON columns that give back what was put in, whatever the database makes of numbers."""
+"""JSON columns that return large numbers as they were stored, on every database."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from django.db import models
 from session_mgmt.documents.values import SAFE_INTEGER
 
 
-class FactsField(models.JSONField):
-    """PostgreSQL gives the float 1e21 back as an integer of 22 digits, which no JSON of ours holds."""
+class PortableJSONField(models.JSONField):
+    """``JSONField`` that reads integers beyond 2^53 as floats.
+
+    PostgreSQL returns the float 1e21 as an integer of 22 digits, which the strict JSON of this app refuses.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **{**options, "decoder": _Decoder})
 
     def deconstruct(self) -> Any:
-        """As Django's own field, so that migrations know no difference."""
+        """Describe the field as Django's own, so that migrations see no difference."""
         name, _, args, options = super().deconstruct()
         options.pop("decoder", None)
         return name, "django.db.models.JSONField", args, options
@@ -25,9 +28,9 @@ class FactsField(models.JSONField):
 
 class _Decoder(json.JSONDecoder):
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{**options, "parse_int": _number})
+        super().__init__(**{**options, "parse_int": _parse_number})
 
 
-def _number(text: str) -> float:
+def _parse_number(text: str) -> float:
     value = int(text)
     return value if abs(value) <= SAFE_INTEGER else float(value)
