@@ -24,7 +24,7 @@ from session_mgmt.models import StateDocument
 
 @register()
 def check_settings(**_: Any) -> list[CheckMessage]:
-    """E001 to E005: the dict itself, unknown names, wrong types, limits that contradict each other."""
+    """Check the settings. E001: not a dict. E002: unknown name. E003: wrong type. E004 to E007: contradictory limits."""
     given = getattr(django_settings, conf.NAME, {})
     if not isinstance(given, dict):
         return [Error("SESSION_MGMT is not a dict.", hint="See docs/reference/settings.md.", id="session_mgmt.E001")]
@@ -73,7 +73,7 @@ def _check_values(now: conf.Settings) -> list[CheckMessage]:
 
 @register()
 def check_state_keys(**_: Any) -> list[CheckMessage]:
-    """E008: keys that cannot work. E009: encryption without a key. E010: without its package. E012: no encryption."""
+    """Check the encryption. E008: unusable keys. E009: no key. E010: missing package. E012: required but off."""
     now = conf.settings()
     if now.require_encryption and not now.encrypt_state:
         hint = "Give encrypt_state, or nothing is required."
@@ -95,7 +95,10 @@ def check_state_keys(**_: Any) -> list[CheckMessage]:
 
 @register(Tags.database)
 def check_keys_in_use(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
-    """W003, with ``check --database`` and ``migrate``: documents under a key that the settings do not have."""
+    """Check that no document needs a key that is missing from the settings (W003).
+
+    It runs with ``check --database`` and ``migrate``.
+    """
     using = conf.settings().database
     if using not in (databases or ()) or check_state_keys():
         return []
@@ -111,7 +114,7 @@ def check_keys_in_use(databases: Sequence[str] | None = None, **_: Any) -> list[
 
 @register()
 def check_documents(**_: Any) -> list[CheckMessage]:
-    """E011: a document whose policy makes no sense, or whose function cannot be imported."""
+    """Check the policies of documents (E011): each must be valid and its function importable."""
     found: list[CheckMessage] = []
     for name, given in conf.settings().documents.items():
         try:
@@ -125,7 +128,10 @@ def check_documents(**_: Any) -> list[CheckMessage]:
 
 @register()
 def check_database(**_: Any) -> list[CheckMessage]:
-    """E020: sessions are read with their users, in one query. E021: their tables must be made where they are read."""
+    """Check the database routers.
+
+    E020: sessions are read with their users, in one query. E021: the tables must be created where they are read.
+    """
     using = conf.settings().database
     if using not in django_settings.DATABASES:
         return []
@@ -141,7 +147,9 @@ def check_database(**_: Any) -> list[CheckMessage]:
 
 @register()
 def check_sqlite(**_: Any) -> list[CheckMessage]:
-    """W001: a deferred transaction that reads and then writes fails at once with "database is locked"."""
+    """Check that SQLite transactions are IMMEDIATE (W001): a deferred one that reads and then writes fails with
+    "database is locked".
+    """
     alias = django_settings.DATABASES.get(conf.settings().database, {})
     if "sqlite" not in alias.get("ENGINE", ""):
         return []
@@ -155,7 +163,7 @@ def check_sqlite(**_: Any) -> list[CheckMessage]:
 
 @register(deploy=True)
 def check_deploy(**_: Any) -> list[CheckMessage]:
-    """W002: an in-memory channel layer reaches one process only."""
+    """Check for a shared channel layer (W002): an in-memory one reaches one process only."""
     layers = getattr(django_settings, "CHANNEL_LAYERS", {})
     if "InMemory" not in layers.get("default", {}).get("BACKEND", "InMemory"):
         return []

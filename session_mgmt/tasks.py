@@ -1,4 +1,4 @@
-"""Celery tasks; their names are those of ``session_mgmt.beat_schedule()``. Without Celery they are plain functions."""
+"""Celery tasks, named as in ``session_mgmt.beat_schedule()``. Without Celery they are plain functions."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ HANDLERS = 100
 
 @shared_task(name="session_mgmt.cleanup_sessions", ignore_result=False)
 def cleanup_sessions() -> dict[str, int]:
-    """The five-minute sweep, and the durable handlers that others have left."""
+    """Run the cleanup and the durable handlers that are left; scheduled every five minutes."""
     report = cleanup.cleanup().as_dict()
     return {**report, "handled": run_handlers()}
 
 
 @shared_task(name="session_mgmt.drain_outbox", ignore_result=True)
 def drain_outbox() -> int:
-    """Carry out what processes that serve no sockets have put into the outbox, and run durable handlers."""
+    """Carry out outbox entries of processes that serve no sockets, and run durable handlers."""
     drained = bridge().drain() if handlers.outbox_waits() else 0
     run_handlers()
     return drained
 
 
 def run_handlers() -> int:
-    """Run durable handlers while they get done; those that failed wait for the next time."""
+    """Run durable handlers as long as they succeed; failed ones wait for the next run."""
     total = 0
     while handlers.events_wait() and (done := handlers.run_pending(HANDLERS)):
         total += done

@@ -1,4 +1,4 @@
-"""The admin edge: an inspector of sessions. It reads, and acts through the verbs; nothing can be edited as a row."""
+"""Admin edge: an inspector of sessions. It reads, and acts only through the verbs; no row can be edited."""
 
 from session_mgmt.admin.conflicts import StateConflictAdmin
 from session_mgmt.admin.documents import StateDocumentAdmin

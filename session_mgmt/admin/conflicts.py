@@ -1,4 +1,4 @@
-"""Conflicts that ``manual`` kept: which are open, the three values of one, and deciding it."""
+"""Conflicts that ``manual`` kept: list the open ones, compare the values of one, decide it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PATH = 2000
 
 
 class StateFilter(admin.SimpleListFilter):
-    """Open ones, or those that somebody has decided."""
+    """Filter by open and resolved conflicts."""
 
     title = _("state")
     parameter_name = "state"
@@ -46,7 +46,10 @@ class StateFilter(admin.SimpleListFilter):
 
 @admin.register(StateConflict)
 class StateConflictAdmin(ContentAdmin):
-    """The list has no content: paths and values are on the page of each, for those who may see documents."""
+    """List and pages of kept conflicts.
+
+    The list shows no content: paths and values are on the page of each conflict, for those who may see documents.
+    """
 
     folder = "stateconflict"
     list_display = ("short_id", "state_badge", "of_document", "owner_name", "at", "of_session", "lost_by")
@@ -110,7 +113,7 @@ class StateConflictAdmin(ContentAdmin):
         return self.render_about(request, object_id, self.look_page)
 
     def look_page(self, request: HttpRequest, row: StateConflict) -> HttpResponse:
-        """The three values, and what stands there now."""
+        """Show the three values, and the value that is there now."""
         self._check_may_see(request)
         self.note_action(
             request, "read_conflict", row.document.session_id, document=row.document.name, conflict=str(row.pk)
@@ -148,7 +151,9 @@ class StateConflictAdmin(ContentAdmin):
         return self.render_page(request, "page", {**context, **more}, row, status=status)
 
     def resolve_conflict(self, request: HttpRequest, row: StateConflict) -> HttpResponse:
-        """Decide it: ``keep`` is server, client, value (as typed) or remove; ``seen`` what stood there on the page."""
+        """Decide a conflict: ``keep`` is server, client, value (as typed) or remove; ``seen`` is the digest of the
+        value that the page showed.
+        """
         self.check_allowed(request, content.RESOLVE)
         self._check_may_see(request)
         keep, typed = request.POST.get("keep", ""), request.POST.get("value", "")
@@ -166,7 +171,7 @@ class StateConflictAdmin(ContentAdmin):
 
 
 def _decide_conflict(row: StateConflict, keep: str, typed: str, seen: str) -> int | None:
-    """The version that was made, if the document has changed by it."""
+    """Carry the decision out. Return the new version, or ``None`` if the document did not change."""
     value = conflicts.parsed(typed) if keep == "value" else MISSING
     wanted = "value" if keep == _REMOVE else keep
     document = row.document

@@ -1,4 +1,4 @@
-"""What pages with content of documents have in common: who may open them, a trace of it, and refusals as pages."""
+"""Base of pages that show content of documents: permissions, audit entries, and refusals as pages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ LOOKS = ("read_state", "read_history", "compare_state", "read_conflict")
 
 
 class ContentAdmin(ReadOnlyAdmin):
-    """Pages about one row. A view is given the row, and a ``SessionMgmtError`` that it raises becomes a page."""
+    """Pages about one row.
+
+    A view receives the row; a ``SessionMgmtError`` that it raises is shown as a page.
+    """
 
     folder = ""
 
@@ -37,7 +40,10 @@ class ContentAdmin(ReadOnlyAdmin):
         css = {"all": ["session_mgmt/admin-state.css"]}
 
     def view_url(self, route: str, name: str, view: Callable[[HttpRequest, Any], HttpResponse]) -> URLPattern:
-        """An address below the row's. Outside the project's transactions: writes have their own, on another thread."""
+        """Return a URL below the row's.
+
+        Its view runs outside the project's transactions: writes have their own, on another thread.
+        """
         guarded = self.admin_site.admin_view(lambda request, pk: self.render_about(request, str(pk), view))
         plain = transaction.non_atomic_requests(using=settings().database)(guarded)
         return path(f"<str:pk>/{route}/", plain, name=f"{self.opts.app_label}_{self.opts.model_name}_{name}")
@@ -45,6 +51,7 @@ class ContentAdmin(ReadOnlyAdmin):
     def render_about(
         self, request: HttpRequest, pk: str, view: Callable[[HttpRequest, Any], HttpResponse]
     ) -> HttpResponse:
+        """Find the row, check the permission and call the view."""
         request.current_app = self.admin_site.name
         if not self.has_view_permission(request):
             raise PermissionDenied
@@ -59,7 +66,7 @@ class ContentAdmin(ReadOnlyAdmin):
     def render_page(
         self, request: HttpRequest, name: str, context: dict[str, Any], row: Any, *, status: int = 200
     ) -> HttpResponse:
-        """A template of the folder. Nothing of it is kept by browsers and proxies."""
+        """Render a template of the folder. Browsers and proxies must not store it."""
         shared = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -74,16 +81,16 @@ class ContentAdmin(ReadOnlyAdmin):
         return response
 
     def get_shared_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
-        """What every page of a row shows."""
+        """Return the context that every page of a row needs."""
         return {}
 
     def check_allowed(self, request: HttpRequest, permission: str) -> None:
-        """Only by POST, and only with this permission."""
+        """Require POST and this permission."""
         if request.method != "POST" or not request.user.has_perm(permission):
             raise PermissionDenied
 
     def redirect_back(self, request: HttpRequest, row: Any, text: str, level: int = messages.SUCCESS) -> HttpResponse:
-        """To the row's own page, with a message."""
+        """Redirect to the row's own page, with a message."""
         self.message_user(request, text, level)
         return HttpResponseRedirect(self.build_url("change", row))
 
@@ -97,7 +104,7 @@ class ContentAdmin(ReadOnlyAdmin):
 
 
 def describe_problem(error: SessionMgmtError) -> dict[str, Any]:
-    """What an operator is told of a refusal."""
+    """Return the explanation of a refusal for an operator."""
     help_ = ""
     if isinstance(error, StateUnreadable):
         help_ = _(
@@ -113,5 +120,5 @@ def _choose_status(error: SessionMgmtError) -> int:
 
 
 def parse_number(text: str | None) -> int | None:
-    """A number of an address; ``None`` for anything else."""
+    """Return a number from an address, or ``None`` for anything else."""
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 16 else None

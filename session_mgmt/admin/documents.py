@@ -1,4 +1,4 @@
-"""Documents of sessions: what one holds, in pieces, and the facts beside it."""
+"""Documents of sessions: their content in pieces, and facts about them."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ _LONGEST_SEARCH = 200
 
 @admin.register(StateDocument)
 class StateDocumentAdmin(PastPages, UpkeepPages):
+    """List and pages of documents."""
+
     folder = "statedocument"
     list_display = (
         "name",
@@ -114,7 +116,7 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
         return self.render_about(request, object_id, self.look_page)
 
     def look_page(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
-        """A piece of the document: ``version``, ``at`` (a place) and ``skip``; without them the head from its root."""
+        """Show a piece of the document: ``version``, ``at`` (a place) and ``skip``; by default the head from its root."""
         version, place = content.parse_number(request.GET.get("version")), _parse_place(request.GET.get("at"))
         skip = content.parse_number(request.GET.get("skip")) or 0
         self.note_action(
@@ -152,7 +154,7 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
         }
 
     def find_page(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
-        """Where a version holds a text. By POST: what is searched for belongs in no log of addresses."""
+        """Search a version for a text. Only by POST, because a search term must not appear in logs of addresses."""
         if request.method != "POST":
             raise PermissionDenied
         text = request.POST.get("text", "")[:_LONGEST_SEARCH]
@@ -169,7 +171,7 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
         return self.render_page(request, "found", {**context, "version": version}, row)
 
     def download_version(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
-        """A whole version as a file."""
+        """Send a whole version as a file."""
         version = content.parse_number(request.GET.get("version"))
         version = row.version if version is None else version
         self.note_action(request, "read_state", row.session_id, document=row.name, version=version, whole=True)
@@ -186,12 +188,12 @@ def _parse_place(text: str | None) -> Place:
 
 
 def _list_waiting(row: StateDocument) -> list[tuple[dict[str, Any], str]]:
-    """Open conflicts and their places."""
+    """Return open conflicts and their places."""
     return [(found, show.format_place(found["path"])) for found in conflicts.listed(row.pk, open_only=True)]
 
 
 def _list_facts(row: Any) -> list[tuple[str, Any]]:
-    """Label and value; no content."""
+    """Return pairs of label and value; no content."""
     sizes = lookup.sizes(row)
     log = {"bytes": show.format_size(row.log_bytes), "count": row.version - row.oldest_revision + 1}
     stored = show.format_size(sizes["stored"])

@@ -1,4 +1,4 @@
-"""What the page of one session shows, in a fixed number of queries."""
+"""Context of the page of one session, in a fixed number of queries."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CONNECTIONS = 25
 
 
 def build_panels(request: HttpRequest, session: ClientSession) -> dict[str, Any]:
-    """The template's context for one session."""
+    """Return the template's context for one session."""
     now = clock.read(settings().database)
     figures = monitoring.session_metrics(session.pk, now=now)
     may_see_state = request.user.has_perm(content.SEE_STATE)
@@ -48,7 +48,7 @@ def build_panels(request: HttpRequest, session: ClientSession) -> dict[str, Any]
 
 
 def _build_cards(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Label, value, and a remark below it."""
+    """Return label, value and remark of each figure."""
     latency = figures["latency"]
     last = "-" if latency["last_ms"] is None else f"{latency['last_ms']:.0f} ms"
     average = "" if latency["average_ms"] is None else f"{latency['average_ms']:.0f} ms on average"
@@ -95,13 +95,13 @@ def _list_topics(session: ClientSession) -> list[str]:
 
 
 def _list_audit(session: uuid.UUID) -> list[AuditEntry]:
-    """What was done; those who only looked would hide it."""
+    """Return actions on the session. Entries of people who only looked are left out, since they would hide the others."""
     mine = AuditEntry.objects.using(settings().database).filter(session=session).exclude(action__in=content.LOOKS)
     return list(mine.select_related("actor").order_by("-at")[:20])
 
 
 def _list_documents(session: ClientSession) -> dict[str, Any]:
-    """The heads of all documents, without their content: that is a page of its own, and leaves a trace."""
+    """Return the heads of all documents. Their content is on pages of its own, which leave an audit entry."""
     rows = list(lookup.listed(session.pk)[: settings().max_documents])
     open_ones = StateConflict.objects.using(settings().database).filter(document__session=session, resolved_at=None)
     waiting = Counter(open_ones.values_list("document", flat=True))

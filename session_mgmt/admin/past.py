@@ -1,4 +1,4 @@
-"""A document's past: its versions, two of them side by side, and going back to one."""
+"""History of a document: its versions, two of them side by side, and restoring one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ RESTORED, RESOLVED = "restore_state", "resolve_conflict"
 
 @dataclass(frozen=True, slots=True)
 class VersionLine:
-    """One version: ``first`` paths are shown, ``others`` on demand, ``more`` not at all."""
+    """One version: ``first`` paths are shown, ``others`` on demand, ``more`` only counted."""
 
     version: int
     at: datetime
@@ -53,13 +53,13 @@ class VersionLine:
 
 
 class PastPages(ContentAdmin):
-    """Part of the documents' admin."""
+    """History pages of the documents' admin."""
 
     def past_views(self) -> dict[str, Callable[[HttpRequest, Any], HttpResponse]]:
         return {"versions": self.versions_page, "compare": self.compare_page, "restore": self.restore_version}
 
     def versions_page(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
-        """What made each version, newest first; ``before`` leads further back."""
+        """List the versions, newest first; ``before`` leads further back."""
         self.note_action(request, "read_history", row.session_id, document=row.name)
         before = content.parse_number(request.GET.get("before"))
         found = history.versions(row.pk, before=before)
@@ -76,7 +76,7 @@ class PastPages(ContentAdmin):
         return self.render_page(request, "versions", context, row)
 
     def compare_page(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
-        """``from`` a version, or ``moment``, beside version ``to``, or beside the document as it is now."""
+        """Compare version ``from`` (or the one at ``moment``) with version ``to``, by default with the head."""
         then, now = _choose_first(request, row), content.parse_number(request.GET.get("to"))
         self.note_action(request, "compare_state", row.session_id, document=row.name, versions=[then, now])
         pair = inspection.compare(row.pk, then, now, run=bridge().run_in_worker)
@@ -109,7 +109,7 @@ class PastPages(ContentAdmin):
         ]
 
     def restore_version(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
-        """Make a new version like version ``to``, if the document is still where the page ``seen`` had it."""
+        """Restore version ``to`` as a new version, if the document is still at the position ``seen`` on the page."""
         self.check_allowed(request, content.RESTORE)
         to, seen = content.parse_number(request.POST.get("to")), _parse_position(request.POST.get("seen", ""))
         if to is None or seen is None:
@@ -128,7 +128,7 @@ class PastPages(ContentAdmin):
 
 
 def _format_place(line: Line) -> str:
-    """Where a change is, and in an array where it was before."""
+    """Return the place of a change, and for a moved array item its earlier place too."""
     if line.op == "replace" and line.was != line.path:
         return f"{show.format_place(line.was)} → {show.format_place(line.path)}"
     return show.format_place(line.path if line.op == "add" else line.was)
@@ -150,7 +150,10 @@ def _choose_first(request: HttpRequest, row: StateDocument) -> int:
 
 
 def _parse_moment(text: str) -> datetime:
-    """What somebody typed, in the time zone that pages show; to the end of a second, as pages show no parts of it."""
+    """Parse a typed moment in the time zone of the pages.
+
+    It means the end of that second, because pages show no fractions.
+    """
     try:
         found = parse_datetime(text)
     except ValueError:
@@ -180,7 +183,7 @@ def _find_times(row: StateDocument, *versions: int) -> list[datetime | None]:
 
 
 def _find_authors(row: StateDocument) -> dict[int, str]:
-    """Who of the staff made which version, as the audit trail tells it."""
+    """Return the staff member who made each version, according to the audit trail."""
     mine = AuditEntry.objects.using(settings().database).filter(session=row.session_id, action__in=(RESTORED, RESOLVED))
     found = mine.select_related("actor").order_by("-id")[:_DEEDS]
     return {

@@ -1,4 +1,4 @@
-"""Rows that are looked at and never edited: every change belongs to a verb."""
+"""Read-only admin: every change belongs to a verb."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from session_mgmt.conf import settings
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
-    """List and page without add, change and delete, whatever permissions the person has."""
+    """List and page without add, change and delete, whatever permissions the user has."""
 
     show_full_result_count = False
     actions_on_bottom = False
@@ -35,5 +35,5 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         return False
 
     def note_action(self, request: HttpRequest, action: str, session: uuid.UUID | None, **data: Any) -> None:
-        """An entry in the audit trail: who, what and from where, never any content."""
+        """Write an audit entry: who, what and from where, never any content."""
         audit.note(action, user=request.user, session=session, ip=request.META.get("REMOTE_ADDR") or None, **data)

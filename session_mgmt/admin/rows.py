@@ -1,4 +1,4 @@
-"""The audit trail, topics, and wishes that wait or were refused."""
+"""Lists of the audit trail, of topics, and of outbox entries that wait or were refused."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from session_mgmt.models import AuditEntry, Outbox, Stream
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(ReadOnlyAdmin):
+    """List of the audit trail."""
+
     list_display = ("at", "action", "actor", "session", "ip", "facts_text")
     list_filter = ("action", "at")
     list_select_related = ("actor",)
@@ -28,6 +30,8 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
 @admin.register(Stream)
 class StreamAdmin(ReadOnlyAdmin):
+    """List of topics."""
+
     list_display = ("topic", "head", "entries_held", "epoch", "created_at")
     search_fields = ("topic",)
     ordering = ("topic",)
@@ -42,7 +46,10 @@ class StreamAdmin(ReadOnlyAdmin):
 
 @admin.register(Outbox)
 class OutboxAdmin(ReadOnlyAdmin):
-    """What waits is normally gone within a second; what was refused stays with its reason."""
+    """List of outbox entries.
+
+    An entry that waits is normally gone within a second; a refused one stays with its reason.
+    """
 
     list_display = ("id", "kind", "target", "refused", "created_at")
     list_filter = ("kind", "refused")

@@ -1,4 +1,4 @@
-"""Sessions: who, where, connected or not; and the four things that an operator may do to them."""
+"""Sessions: owner, device, connection, and the actions of an operator."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CONNECTED, RECONNECTING, DISCONNECTED = "connected", "reconnecting", "disconnect
 
 
 class ConnectionFilter(admin.SimpleListFilter):
-    """By what the connections say: open, just lost, or none."""
+    """Filter by the state of the connections: open, just lost, or none."""
 
     title = _("connection")
     parameter_name = "connection"
@@ -52,6 +52,8 @@ class ConnectionFilter(admin.SimpleListFilter):
 
 @admin.register(ClientSession)
 class ClientSessionAdmin(ReadOnlyAdmin):
+    """List of sessions, page of one session, and its actions."""
+
     list_display = ("short_id", "owner_name", "status_badge", "connection_badge", "device_name", "last_active")
     list_filter = ("state", ConnectionFilter, "created_at")
     list_select_related = ("user", "activity")
@@ -161,7 +163,7 @@ class ClientSessionAdmin(ReadOnlyAdmin):
         ]
 
     def act_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """The buttons of a session's page: ``do`` is terminate, disconnect or reconnect."""
+        """Handle the buttons of a session's page: ``do`` is terminate, disconnect or reconnect."""
         session = self._find_session(request, object_id)
         do = request.POST.get("do", "")
         allowed = {
@@ -189,7 +191,7 @@ class ClientSessionAdmin(ReadOnlyAdmin):
 
     @admin.action(description=_("End selected sessions for good"), permissions=["terminate"])
     def terminate_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
-        """Asks first: an ended session does not come back."""
+        """End the selected sessions, after a confirmation page: an ended session does not come back."""
         if request.POST.get("confirmed") != "yes":
             context = {
                 **self.admin_site.each_context(request),
@@ -216,7 +218,7 @@ class ClientSessionAdmin(ReadOnlyAdmin):
         self.message_user(request, told, messages.SUCCESS)
 
     def _act_on_one(self, request: HttpRequest, do: str, session: uuid.UUID, reason: str = "") -> bool:
-        """One verb and its entry in the audit trail; false if there was nothing to do."""
+        """Run one verb and write its audit entry. Return ``False`` if there was nothing to do."""
         if do == "terminate":
             if not lifecycle.terminate(SERVER, session, reason=(reason or "administrator")[:60]):
                 return False
@@ -237,7 +239,7 @@ class ClientSessionAdmin(ReadOnlyAdmin):
 
 
 def connection_state(session: Any) -> str:
-    """As ``connections.states`` tells it, from the columns of the list's own query."""
+    """Return the state as ``connections.states`` does, from columns of the list's own query."""
     if session.has_open:
         return CONNECTED
     return RECONNECTING if session.has_lost else DISCONNECTED

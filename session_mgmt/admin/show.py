@@ -1,4 +1,4 @@
-"""Values as people read them."""
+"""Formatting of values for people."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class EventLine:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLine:
-    """One connection, with everything worth knowing when somebody says "it keeps dropping"."""
+    """One connection with the facts that explain why it keeps dropping."""
 
     row: Connection
     is_open: bool
@@ -91,13 +91,13 @@ def close_text(row: Connection, is_open: bool) -> str:
 
 
 def format_place(path: str, most: int = 160) -> str:
-    """A pointer in a document, as people read it; the root is ``/``."""
+    """Return a readable pointer; the root is ``/``."""
     shown, is_cut = legible.plain(path or "/", most)
     return f"{shown}…" if is_cut else shown
 
 
 def format_duration(value: timedelta) -> str:
-    """``3 d 4 h``, ``4 min 10 s``: the two largest parts."""
+    """Return the two largest parts: ``3 d 4 h``, ``4 min 10 s``."""
     seconds = max(int(value.total_seconds()), 0)
     parts: list[str] = []
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
@@ -108,13 +108,13 @@ def format_duration(value: timedelta) -> str:
 
 
 def format_age(value: timedelta) -> str:
-    """``just now``, ``5 min ago``."""
+    """Return ``just now`` or ``5 min ago``."""
     text = " ".join(format_duration(value).split()[:2])
     return _("just now") if value < timedelta(seconds=5) else _("%s ago") % text
 
 
 def format_size(count: int) -> str:
-    """``512 B``, ``5.0 MB``."""
+    """Return ``512 B`` or ``5.0 MB``."""
     amount = float(count)
     for unit in ("B", "KB", "MB"):
         if amount < 1024:
@@ -124,17 +124,17 @@ def format_size(count: int) -> str:
 
 
 def name_owner(session: ClientSession) -> str:
-    """The name of whoever the session belongs to."""
+    """Return the name of the session's user."""
     return session.user.get_username() if session.user else _("nobody")
 
 
 def name_device(label: str, user_agent: str, ip: str | None) -> str:
-    """A short name of where a session lives."""
+    """Return a short name of the device."""
     return label or name_browser(user_agent) or ip or "-"
 
 
 def name_browser(user_agent: str) -> str:
-    """``Firefox on Android``, as far as a user agent tells; else its beginning."""
+    """Return ``Firefox on Android`` if the user agent is understood, otherwise its beginning."""
     program = next((name for mark, name in _PROGRAMS if mark in user_agent), user_agent[:40])
     system = next((name for mark, name in _SYSTEMS if mark in user_agent), "")
     return f"{program} on {system}" if system else program

@@ -38,7 +38,7 @@ class Look:
 
 
 def place_link(address: str, version: int, place: Place, skip: int) -> str:
-    """The address of a place in a version."""
+    """Return the address of a place in a version."""
     query = {"version": str(version)}
     if place:
         query["at"] = ".".join(map(str, place))
@@ -48,7 +48,7 @@ def place_link(address: str, version: int, place: Place, skip: int) -> str:
 
 
 def render_tree(root: Node, look: Look) -> SafeString:
-    """The tree of a node and of what its outline holds below."""
+    """Render a node and the part of its outline below it."""
     inside = _render_members(root, look, 1) if root.is_container else _render_leaf(root, look)
     kind = "ul" if root.is_container else "div"
     return mark_safe(f'<{kind} class="sm-tree">{inside}</{kind}>')

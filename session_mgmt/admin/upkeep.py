@@ -22,13 +22,13 @@ _FINDINGS = 500
 
 
 class UpkeepPages(ContentAdmin):
-    """Part of the documents' admin."""
+    """Maintenance pages of the documents' admin."""
 
     def upkeep_views(self) -> dict[str, Callable[[HttpRequest, Any], HttpResponse]]:
         return {"act": self.act_on_document, "verify": self.verify_page}
 
     def act_on_document(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
-        """The buttons of a document's page: ``do`` is persist, forget or compact."""
+        """Handle the buttons of a document's page: ``do`` is persist, forget or compact."""
         self.check_allowed(request, content.MAINTAIN)
         verbs = {"persist": self._persist_version, "forget": self._forget_label, "compact": self._compact_log}
         verb = verbs.get(request.POST.get("do", ""))
@@ -57,7 +57,7 @@ class UpkeepPages(ContentAdmin):
         return _("Compacted: %d old versions went.") % gone
 
     def verify_page(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
-        """Every row that is wrong. By POST, because it reads all of them."""
+        """List every damaged row. Only by POST, because it reads all of them."""
         self.check_allowed(request, content.MAINTAIN)
         found = verification.verify(row.pk)
         self.note_action(request, "verify_state", row.session_id, document=row.name, findings=len(found))

@@ -1,4 +1,4 @@
-"""``manage.py cleanup_sessions``: the sweep that Celery runs every five minutes, by hand or from cron."""
+"""``manage.py cleanup_sessions``: run the cleanup by hand or from cron."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``manage.py rotate_state_keys``: put all that is encrypted under the first of ``state_keys``."""
+"""``manage.py rotate_state_keys``: encrypt everything with the first of ``state_keys``."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{f'under {key_id}' if key_id else 'plain'}: {listed}")
 
     def _show_progress(self, what: str, count: int) -> None:
-        """Counts come one by one or in batches, and begin again with each kind of row."""
+        """Print a count every 100 rows. Counts arrive one by one or in batches, and restart with each kind of row."""
         self._told = min(self._told, count)
         if not self._quiet and count - self._told >= _EVERY:
             self._told = count

@@ -1,4 +1,4 @@
-"""``manage.py session_stats``: the figures of the whole service, or of one session."""
+"""``manage.py session_stats``: print figures of the whole service, or of one session."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Command(BaseCommand):
 
 
 def flatten_figures(figures: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """``("outbox.lag", "0.0")``: one line for each figure."""
+    """Yield ``("outbox.lag", "0.0")`` for each figure."""
     for name, value in figures.items():
         if isinstance(value, dict) and value:
             yield from flatten_figures(value, f"{prefix}{name}.")

@@ -1,4 +1,4 @@
-"""``manage.py verify_state``: read every stored document, row by row, and say what is wrong."""
+"""``manage.py verify_state``: read every stored document row by row, and list damaged rows."""
 
 from __future__ import annotations
 
