@@ -18,8 +18,7 @@ async function bundle(entry, options) {
     write: false,
     target: "es2022",
     charset: "utf8",
-    minifySyntax: true,
-    minifyWhitespace: true,
+    minify: true,
     banner: { js: banner },
     ...options,
   });

@@ -26,7 +26,7 @@ export class Backoff {
   }
 
   /** Milliseconds before the next attempt, never less than `atLeast` seconds; null when there have been enough. */
-  next(atLeast = 0): number | null {
+  nextWait(atLeast = 0): number | null {
     const { initial, maximum, factor, attempts } = this.policy;
     if (attempts > 0 && this.#attempt >= attempts) return null;
     this.#attempt += 1;

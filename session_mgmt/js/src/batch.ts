@@ -1,6 +1,6 @@
 /** Delayed synchronisation: updates gather in the last, still unsent write of the outbox, and go as one. */
 
-import { coalesced } from "./coalesce";
+import { coalesceOperations } from "./coalesce";
 import type { Clock } from "./environment";
 import type { SessionError } from "./errors";
 import type { ReceiptFrame, UpdateFrame } from "./frames";
@@ -8,7 +8,7 @@ import { operationsOf } from "./merge";
 import type { Operation } from "./operations";
 import type { Outbox, Write } from "./outbox";
 import { watchLeaving, type PageLike } from "./page";
-import { replacedBy } from "./replaced";
+import { digestReplaced } from "./replaced";
 import type { Replica } from "./replica";
 import type { Json } from "./values";
 
@@ -27,8 +27,8 @@ export type Sync = SyncOptions & { page: PageLike | null };
 export type Settle = (answer: ReceiptFrame | SessionError) => void;
 
 export interface BatchPort {
-  fits(frame: UpdateFrame): boolean;
-  replica(document: string): Replica | undefined;
+  fitsFrame(frame: UpdateFrame): boolean;
+  findReplica(document: string): Replica | undefined;
 }
 
 interface Part {
@@ -67,11 +67,11 @@ export class Batch {
   }
 
   /** Takes an update that fits a frame; gives what takes it back, which is false once it was sent. */
-  take(frame: UpdateFrame, settle: Settle): () => boolean {
+  takeUpdate(frame: UpdateFrame, settle: Settle): () => boolean {
     const part = { frame, settle };
-    const draft = this.#join(part) ?? this.#begin(part);
-    this.#plan(draft);
-    return () => this.#takeBack(draft, part);
+    const draft = this.#joinDraft(part) ?? this.#beginDraft(part);
+    this.#planFlush(draft);
+    return () => this.#takeBackPart(draft, part);
   }
 
   /** Sends what waits; without a connection it waits in the outbox, closed. */
@@ -79,62 +79,62 @@ export class Batch {
     this.#clearTimer();
     const draft = this.#draft;
     this.#draft = null;
-    if (draft) this.#outbox.release(draft.write);
+    if (draft) this.#outbox.releaseWrite(draft.write);
   }
 
   /** Lets go of what the outbox has given up. */
-  forget(): void {
+  dropDraft(): void {
     this.#clearTimer();
     this.#draft = null;
   }
 
   destroy(): void {
-    this.forget();
+    this.dropDraft();
     this.#unwatch();
   }
 
-  #begin(part: Part): Draft {
+  #beginDraft(part: Part): Draft {
     this.flush();
-    const replica = this.#port.replica(part.frame.doc);
+    const replica = this.#port.findReplica(part.frame.doc);
     const view = replica?.view;
-    const write = this.#outbox.add(part.frame, true);
+    const write = this.#outbox.addWrite(part.frame, true);
     const draft = { write, view, parts: [part], began: this.#clock.now() };
     write.settle = (answer) => draft.parts.forEach(({ settle }) => settle(answer));
-    replica?.expect(write);
+    replica?.expectWrite(write);
     this.#draft = draft;
     return draft;
   }
 
-  #join(part: Part): Draft | null {
+  #joinDraft(part: Part): Draft | null {
     const draft = this.#draft;
-    if (!draft || !sameGround(draft.write.frame as UpdateFrame, part.frame)) return null;
-    const ops = coalesced(operationsOf(draft.write.frame as UpdateFrame), operationsOf(part.frame));
-    const frame = amended(draft, ops);
-    if (!this.#port.fits(frame)) return null;
-    this.#outbox.amend(draft.write, frame);
+    if (!draft || !haveSameGround(draft.write.frame as UpdateFrame, part.frame)) return null;
+    const ops = coalesceOperations(operationsOf(draft.write.frame as UpdateFrame), operationsOf(part.frame));
+    const frame = amendFrame(draft, ops);
+    if (!this.#port.fitsFrame(frame)) return null;
+    this.#outbox.amendWrite(draft.write, frame);
     draft.parts.push(part);
-    this.#port.replica(frame.doc)?.amended("local");
+    this.#port.findReplica(frame.doc)?.showAmended("local");
     return draft;
   }
 
-  #takeBack(draft: Draft, part: Part): boolean {
+  #takeBackPart(draft: Draft, part: Part): boolean {
     const { write, parts } = draft;
     if (write.sent || !this.#outbox.writes.includes(write)) return false;
-    const replica = this.#port.replica(part.frame.doc);
+    const replica = this.#port.findReplica(part.frame.doc);
     parts.splice(parts.indexOf(part), 1);
     if (parts.length > 0) {
-      const ops = parts.map(({ frame }) => operationsOf(frame)).reduce((list, more) => coalesced(list, more));
-      this.#outbox.amend(write, amended(draft, ops));
-      replica?.amended("server");
+      const ops = parts.map(({ frame }) => operationsOf(frame)).reduce((list, more) => coalesceOperations(list, more));
+      this.#outbox.amendWrite(write, amendFrame(draft, ops));
+      replica?.showAmended("server");
       return true;
     }
-    if (this.#draft === draft) this.forget();
-    this.#outbox.withdraw(write);
-    replica?.answered(write, null);
+    if (this.#draft === draft) this.dropDraft();
+    this.#outbox.withdrawWrite(write);
+    replica?.settleWrite(write, null);
     return true;
   }
 
-  #plan(draft: Draft): void {
+  #planFlush(draft: Draft): void {
     this.#clearTimer();
     const left = draft.began + this.#maxDelay - this.#clock.now();
     this.#timer = this.#clock.setTimeout(() => this.flush(), Math.max(0, Math.min(this.#delay, left)));
@@ -147,11 +147,11 @@ export class Batch {
 }
 
 /** One update has one document, strategy and base: on another base the server would see other conflicts. */
-function sameGround(a: UpdateFrame, b: UpdateFrame): boolean {
+function haveSameGround(a: UpdateFrame, b: UpdateFrame): boolean {
   return a.doc === b.doc && a.strategy === b.strategy && a.base === b.base && a.epoch === b.epoch;
 }
 
-function amended({ write, view }: Draft, ops: readonly Operation[]): UpdateFrame {
+function amendFrame({ write, view }: Draft, ops: readonly Operation[]): UpdateFrame {
   const { ops: _ops, merge: _merge, data: _data, ...around } = write.frame as UpdateFrame;
-  return { ...around, ...(around.replaced ? { replaced: replacedBy(view, ops) } : {}), ops: [...ops] };
+  return { ...around, ...(around.replaced ? { replaced: digestReplaced(view, ops) } : {}), ops: [...ops] };
 }

@@ -2,23 +2,23 @@
 
 import { Auth } from "./auth";
 import type { SyncOptions } from "./batch";
-import { Connection } from "./connection";
+import { Connection, type ConnectionPort } from "./connection";
 import { ConnectionControls } from "./controls";
 import type { Copies } from "./copies";
 import { Credentials } from "./credentials";
 import type { Owner } from "./database";
 import { Documents, fetchDocument } from "./documents";
 import { Emitter, type Unsubscribe } from "./emitter";
-import { environment, type Clock, type Environment } from "./environment";
-import { quiet, SessionError } from "./errors";
+import { readEnvironment, type Clock, type Environment } from "./environment";
+import { silenceRejection, SessionError } from "./errors";
 import type { SessionEntry, SessionEvents, Status } from "./events";
 import { AGENT } from "./frames";
 import type { ConnectedFrame, ErrorFrame, Position, RecoveryReceipt, ServerFrame, SessionFields } from "./frames";
 import type { Strategy, SuccessorReceipt, Verdict } from "./frames";
-import { sessionInfo, type SessionInfo } from "./info";
+import { toSessionInfo, type SessionInfo } from "./info";
 import { Life } from "./life";
 import { Logbook } from "./logbook";
-import { absolute, openCopies, tellLater, warnOnce, type StartOptions } from "./options";
+import { resolveBase, openCopies, makeTeller, makeWarning, type StartOptions } from "./options";
 import { DEFAULT_BOUNDS, type OutboxBounds } from "./outbox";
 import type { DocumentHead } from "./past";
 import { ClientRecord } from "./record";
@@ -29,8 +29,8 @@ import { Stats, type ClientStats } from "./stats";
 import { Shelf } from "./storage";
 import { SESSION_LOG, Timeline } from "./timeline";
 import { Topics } from "./topics";
-import { checked, type Json } from "./values";
-import { Writer } from "./writer";
+import { normalizeValue, type Json } from "./values";
+import { Writer, type WriterPort } from "./writer";
 
 interface Parts {
   env: Environment;
@@ -75,20 +75,20 @@ export class SessionClient {
    * connection. Rejects if a session is needed and the server refuses or does not answer.
    */
   static async start(options: StartOptions = {}): Promise<SessionClient> {
-    const env = environment(options);
-    const base = absolute(options.url ?? "/api/");
+    const env = readEnvironment(options);
+    const base = resolveBase(options.url ?? "/api/");
     const scope = `session-mgmt:${base}:${options.name ?? "default"}:`;
     const emitter = new Emitter<SessionEvents>();
-    const tell = tellLater(env, emitter);
-    const warn = warnOnce(tell);
+    const tell = makeTeller(env, emitter);
+    const warn = makeWarning(tell);
     const rest = new Rest(env, base, options.headers);
     const store = options.share === "tab" ? env.session : env.local;
     const credentials = new Credentials(env, rest, new Shelf(store, scope, warn), scope, options.user);
-    const begins = await credentials.obtain(options.create ?? {});
+    const begins = await credentials.obtainSession(options.create ?? {});
     const slot = `${scope}client:${options.slot ?? ""}:`;
     const [record, copies] = await Promise.all([
       ClientRecord.open(env, new Shelf(env.session, slot, warn), slot),
-      openCopies(options, env, ownerOf(scope, credentials), tell),
+      openCopies(options, env, readOwnerOf(scope, credentials), tell),
     ]);
     const { strategy, sync } = options;
     const keepsSealed = typeof options.cache === "object" && options.cache.encrypted === true;
@@ -111,13 +111,14 @@ export class SessionClient {
     const documents = (this.#documents = this.#newDocuments(env.clock, more.strategy, more.keepsSealed));
     const timeline = new Timeline(record, emitter, this.#stats);
     const { clock } = env;
-    const recovered = (receipt: SuccessorReceipt): void => this.#recovered(receipt);
-    const owner = (): Owner => ownerOf(more.scope, credentials);
+    const tellRecovery = (receipt: SuccessorReceipt): void => this.#tellRecovery(receipt);
+    const readOwner = (): Owner => readOwnerOf(more.scope, credentials);
     const logs = { documents, logbook, timeline };
-    this.#life = new Life({ credentials, record, writer, ...logs, emitter, copies, owner, clock, recovered });
+    const told = { readOwner, tellRecovery };
+    this.#life = new Life({ credentials, record, writer, ...logs, emitter, copies, clock, ...told });
     this.#life.settleIn(more.begins[SESSION_LOG]);
-    logbook.follow(SESSION_LOG, timeline);
-    this.state = documents.get("main");
+    logbook.followLog(SESSION_LOG, timeline);
+    this.state = documents.getDocument("main");
     this.topics = this.#newTopics();
     this.sessions = new Sessions(rest, credentials, emitter, () => this.clearCache());
     this.auth = new Auth(credentials, this.sessions, emitter);
@@ -137,7 +138,7 @@ export class SessionClient {
   }
 
   get info(): SessionInfo {
-    return sessionInfo(this.#fields ?? this.#credentials.session, this.status);
+    return toSessionInfo(this.#fields ?? this.#credentials.session, this.status);
   }
 
   get status(): Status {
@@ -160,7 +161,7 @@ export class SessionClient {
 
   /** Calls the application's handler once, also over drops and reloads; resolves with what it returned. */
   send(data: Json, { signal }: WriteOptions = {}): Promise<Json> {
-    return quiet(this.#writer.send(data, signal));
+    return silenceRejection(this.#writer.sendMessage(data, signal));
   }
 
   /** Sends the updates that delayed synchronisation holds back. */
@@ -170,21 +171,21 @@ export class SessionClient {
 
   /** A named document; `main` is `state`. */
   document(name: string): StateDocument {
-    return this.#documents.get(name);
+    return this.#documents.getDocument(name);
   }
 
   /** Removes the local copies of this session from the browser and keeps no more; for a button that logs out. */
   async clearCache(): Promise<void> {
-    await this.#copies?.wipe();
+    await this.#copies?.wipeRecords();
   }
 
   /** All documents of the session, without their data. */
   documents(): Promise<DocumentHead[]> {
-    return this.#documents.list();
+    return this.#documents.listHeads();
   }
 
   stats(): ClientStats {
-    return this.#stats.summary(this.pending);
+    return this.#stats.buildSummary(this.pending);
   }
 
   /**
@@ -195,8 +196,8 @@ export class SessionClient {
     this.#writer.flush();
     this.connection.stopHeartbeat();
     this.#emitter.clear();
-    this.topics.clear();
-    this.#documents.clear();
+    this.topics.clearListeners();
+    this.#documents.clearWatches();
     this.#connection.destroy();
     this.#writer.destroy();
     this.#record.release();
@@ -204,27 +205,27 @@ export class SessionClient {
   }
 
   #newConnection(env: Environment): Connection {
-    const port = {
-      address: () => this.#address(),
-      connect: () => this.#connectFrame(),
-      connected: (frame: ConnectedFrame) => this.#connected(frame),
-      frame: (frame: ServerFrame) => this.#frame(frame),
-      detached: () => {
+    const port: ConnectionPort = {
+      buildAddress: () => this.#buildAddress(),
+      buildConnect: () => this.#buildConnect(),
+      takeConnected: (frame) => this.#takeConnected(frame),
+      handleFrame: (frame) => this.#handleFrame(frame),
+      handleDetach: () => {
         this.#logbook.detach();
         this.#writer.outbox.detach();
       },
-      status: (...change: SessionEvents["status"]) => this.#emitter.emit("status", ...change),
-      repair: (code: number, wasReady: boolean) => this.#life.repair(code, wasReady),
+      tellStatus: (...change) => this.#emitter.emit("status", ...change),
+      repairAfter: (code, wasReady) => this.#life.repairAfter(code, wasReady),
     };
     return new Connection(env, port, this.#stats);
   }
 
   #newLogbook(): Logbook {
     return new Logbook({
-      ask: (frame, answer) => this.#connection.ask(frame, (reply) => answered(reply, answer)),
+      askServer: (frame, answer) => this.#connection.askServer(frame, (reply) => passAnswer(reply, answer)),
       fetchDocument: (url) => fetchDocument(this.#rest, url, this.#credentials.token),
-      lost: () => this.#connection.abandon(),
-      gap: (gap) => {
+      abandonConnection: () => this.#connection.abandonSocket(),
+      tellGap: (gap) => {
         this.#stats.count("gaps");
         this.#emitter.emit("gap", gap);
       },
@@ -232,10 +233,10 @@ export class SessionClient {
   }
 
   #newWriter(env: Environment, bounds: OutboxBounds, sync: SyncOptions | undefined): Writer {
-    const port = {
-      send: (frame: object) => this.#connection.send(frame),
-      replica: (name: string) => this.#documents.replica(name),
-      stuck: () => this.#connection.abandon(),
+    const port: WriterPort = {
+      sendFrame: (frame) => this.#connection.sendFrame(frame),
+      findReplica: (name) => this.#documents.findReplica(name),
+      abandonConnection: () => this.#connection.abandonSocket(),
     };
     const { page, clock } = env;
     return new Writer(this.#record, clock, bounds, this.#emitter, this.#stats, port, sync && { ...sync, page });
@@ -252,33 +253,33 @@ export class SessionClient {
       clock,
       copies: this.#copies,
       keepsSealed,
-      cached: (document, fromCache) => this.#emitter.emit("cache", { document, fromCache }),
-      denied: (document, error) => this.#tellDenied({ document }, error),
+      tellCached: (document, fromCache) => this.#emitter.emit("cache", { document, fromCache }),
+      tellDenied: (document, error) => this.#tellDenied({ document }, error),
     });
   }
 
   #newTopics(): Topics {
     return new Topics(this.#logbook, this.#record, this.#stats, {
-      publish: async (frame, signal) => (await this.#writer.publish(frame, signal)).position ?? null,
+      publishEntry: async (frame, signal) => (await this.#writer.publishEntry(frame, signal)).position ?? null,
       publishEphemeral: async (topic, data) => {
         this.#writer.flush();
-        const checkedData = checked(data, this.#writer.limits);
-        this.#connection.send({ type: "publish", topic, data: checkedData, ephemeral: true });
+        const checkedData = normalizeValue(data, this.#writer.limits);
+        this.#connection.sendFrame({ type: "publish", topic, data: checkedData, ephemeral: true });
         return null;
       },
-      denied: (topic, error) => this.#tellDenied({ topic }, error),
+      tellDenied: (topic, error) => this.#tellDenied({ topic }, error),
     });
   }
 
-  #address(): string {
-    this.#life.adopt("session_changed");
+  #buildAddress(): string {
+    this.#life.adoptSession("session_changed");
     const url = new URL(this.#credentials.endpoints.websocket, this.#rest.base);
     url.protocol = url.protocol.replace("http", "ws");
     return url.href;
   }
 
-  #connectFrame(): object {
-    const logs = this.#logbook.positions();
+  #buildConnect(): object {
+    const logs = this.#logbook.listPositions();
     this.#asked = new Set(Object.keys(logs));
     return {
       type: "connect",
@@ -291,46 +292,46 @@ export class SessionClient {
     };
   }
 
-  #connected(frame: ConnectedFrame): void {
+  #takeConnected(frame: ConnectedFrame): void {
     this.#fields = frame.session;
-    this.#record.belongTo(frame.session.session_id, frame.client_id);
+    this.#record.assignClient(frame.session.session_id, frame.client_id);
     this.#documents.decided = frame.last_seq;
-    this.#writer.takeLimits(frame.limits ?? {});
+    this.#writer.applyLimits(frame.limits ?? {});
     this.#logbook.attach(this.#asked, frame.logs);
     this.#writer.outbox.attach(frame.last_seq);
   }
 
-  #frame(frame: ServerFrame): void {
+  #handleFrame(frame: ServerFrame): void {
     switch (frame.type) {
       case "entries":
-        return this.#logbook.entries(frame);
+        return this.#logbook.takeEntries(frame);
       case "snapshot":
-        return this.#logbook.snapshot(frame);
+        return this.#logbook.takeSnapshot(frame);
       case "gap":
-        return this.#logbook.gap(frame);
+        return this.#logbook.takeGap(frame);
       case "receipt":
-        return this.#writer.receipt(frame);
+        return this.#writer.takeReceipt(frame);
       case "recovery":
-        return this.#recovered(frame.receipt);
+        return this.#tellRecovery(frame.receipt);
       case "ephemeral":
-        return this.topics.ephemeral(frame.topic, frame.data);
+        return this.topics.takeEphemeral(frame.topic, frame.data);
       case "ping":
-        if (typeof frame.rtt_ms === "number") this.#stats.latency(frame.rtt_ms);
-        this.#connection.send({ type: "pong", ping: frame.ping, acked: this.#writer.outbox.acked });
+        if (typeof frame.rtt_ms === "number") this.#stats.addLatency(frame.rtt_ms);
+        this.#connection.sendFrame({ type: "pong", ping: frame.ping, acked: this.#writer.outbox.acked });
         return;
       case "error":
-        return this.#errorFrame(frame);
+        return this.#handleError(frame);
     }
   }
 
-  #recovered(receipt: RecoveryReceipt | SuccessorReceipt): void {
-    this.#stats.recovered(receipt.verdict);
+  #tellRecovery(receipt: RecoveryReceipt | SuccessorReceipt): void {
+    this.#stats.countRecovery(receipt.verdict);
     this.#emitter.emit("recovery", receipt);
   }
 
-  #errorFrame({ type: _type, id: _id, seq, ...error }: ErrorFrame): void {
+  #handleError({ type: _type, id: _id, seq, ...error }: ErrorFrame): void {
     // An error with a number answers that write, as a receipt would.
-    if (seq !== undefined) return this.#writer.receipt({ type: "receipt", seq, ok: false, error });
+    if (seq !== undefined) return this.#writer.takeReceipt({ type: "receipt", seq, ok: false, error });
     this.#emitter.emit("error", new SessionError(error));
   }
 
@@ -339,11 +340,11 @@ export class SessionClient {
   }
 }
 
-function ownerOf(scope: string, { session }: Credentials): Owner {
+function readOwnerOf(scope: string, { session }: Credentials): Owner {
   return [scope, session.user_id ?? "", session.session_id];
 }
 
-function answered(frame: ServerFrame, answer: (verdict: Verdict | SessionError) => void): void {
+function passAnswer(frame: ServerFrame, answer: (verdict: Verdict | SessionError) => void): void {
   if (frame.type === "reply" && frame.verdict) answer(frame.verdict);
   else if (frame.type === "error") answer(new SessionError(frame));
 }

@@ -2,34 +2,34 @@
 
 import type { Operation } from "./operations";
 import * as pointer from "./pointer";
-import { carried } from "./values";
+import { normalizeNumber } from "./values";
 
 /** `earlier` with `later` behind it: a later `set` replaces one of the same path, `inc` adds up. */
-export function coalesced(earlier: readonly Operation[], later: readonly Operation[]): Operation[] {
+export function coalesceOperations(earlier: readonly Operation[], later: readonly Operation[]): Operation[] {
   const result = [...earlier];
   for (const operation of later) {
-    const at = partner(result, operation);
+    const at = findPartner(result, operation);
     if (at < 0) result.push(operation);
-    else result[at] = together(result[at] as Operation, operation) as Operation;
+    else result[at] = joinOperations(result[at] as Operation, operation) as Operation;
   }
   return result;
 }
 
 /** Index of the operation that the new one can go into; -1 if none. */
-function partner(operations: readonly Operation[], operation: Operation): number {
+function findPartner(operations: readonly Operation[], operation: Operation): number {
   if (operation[0] === "del" || operation[0] === "ins" || operation[1].endsWith("/-")) return -1;
   // An array's places depend on what happened to its other places in between.
-  const far = pointer.parse(operation[1]).every((token) => token !== "-" && pointer.index(token) === null);
+  const far = pointer.parse(operation[1]).every((token) => token !== "-" && pointer.parseIndex(token) === null);
   for (let at = operations.length - 1; at >= 0; at -= 1) {
     const other = operations[at] as Operation;
-    if (together(other, operation)) return at;
-    if (!far || !passes(operation, other)) return -1;
+    if (joinOperations(other, operation)) return at;
+    if (!far || !canPass(operation, other)) return -1;
   }
   return -1;
 }
 
 /** Whether the order of the two does not matter, or, for `obj`, whether the other leaves the object an object. */
-function passes(operation: Operation, other: Operation): boolean {
+function canPass(operation: Operation, other: Operation): boolean {
   const [name, path] = operation;
   if (name === "obj" && other[1].startsWith(`${path}/`)) return true;
   const related = `${other[1]}/`.startsWith(`${path}/`) || `${path}/`.startsWith(`${other[1]}/`);
@@ -37,9 +37,9 @@ function passes(operation: Operation, other: Operation): boolean {
   return !related && other[0] !== "ins" && other[0] !== "del";
 }
 
-function together(earlier: Operation, later: Operation): Operation | null {
+function joinOperations(earlier: Operation, later: Operation): Operation | null {
   if (earlier[0] !== later[0] || earlier[1] !== later[1]) return null;
   if (earlier[0] !== "inc" || later[0] !== "inc") return later;
-  const sum = carried(earlier[2] + later[2]);
+  const sum = normalizeNumber(earlier[2] + later[2]);
   return sum === null ? null : ["inc", later[1], sum];
 }

@@ -17,15 +17,15 @@ const STABLE_AFTER = 30_000;
 
 export interface ConnectionPort {
   /** The address of the next connection. */
-  address(): string;
+  buildAddress(): string;
   /** Its first frame; asked for as late as possible, so that what the page subscribed to meanwhile is in it. */
-  connect(): object;
-  connected(frame: ConnectedFrame): void;
-  frame(frame: ServerFrame): void;
-  detached(): void;
-  status(status: Status, reason: StatusReason | null): void;
+  buildConnect(): object;
+  takeConnected(frame: ConnectedFrame): void;
+  handleFrame(frame: ServerFrame): void;
+  handleDetach(): void;
+  tellStatus(status: Status, reason: StatusReason | null): void;
   /** What to do about an end that is no ordinary loss: come back, or stay away. `wasReady`: after `connected`. */
-  repair(code: number, wasReady: boolean): Repair | Promise<Repair> | null;
+  repairAfter(code: number, wasReady: boolean): Repair | Promise<Repair> | null;
 }
 
 export type Repair = "reconnect" | "stop";
@@ -65,10 +65,10 @@ export class Connection {
     this.#stats = stats;
     this.backoff = new Backoff(env.random);
     this.heartbeat = new Heartbeat(env.clock, {
-      probe: () => void this.ask({ type: "ping" }, () => undefined),
-      silent: () => this.#socket?.end(CLOSE.SILENT_SERVER, "heartbeat_lost"),
+      askForLife: () => void this.askServer({ type: "ping" }, () => undefined),
+      endSilent: () => this.#socket?.endWith(CLOSE.SILENT_SERVER, "heartbeat_lost"),
     });
-    this.#unwatch = watchPage(env.page, () => this.check());
+    this.#unwatch = watchPage(env.page, () => this.checkLife());
   }
 
   get connected(): boolean {
@@ -88,7 +88,7 @@ export class Connection {
     if (this.status === "disconnected" || this.status === "failed") {
       this.#wish += 1;
       this.backoff.reset();
-      this.#open();
+      this.#openSocket();
     }
     return ready;
   }
@@ -96,7 +96,7 @@ export class Connection {
   /** Stays away until `connect`; no sign of the page changes that. */
   disconnect(): void {
     this.#wish += 1;
-    this.#leave("disconnected", { code: CLOSE.NORMAL, name: "closed" });
+    this.#closeAs("disconnected", { code: CLOSE.NORMAL, name: "closed" });
   }
 
   reconnect(): Promise<void> {
@@ -110,9 +110,10 @@ export class Connection {
   }
 
   /** The page saw a change: ask a live connection for a sign, and do not wait for the next attempt's time. */
-  check(): void {
-    if (this.connected) this.heartbeat.doubt();
-    else if (this.#socket === null && this.#timer !== null && this.#env.clock.now() >= this.#notBefore) this.#open();
+  checkLife(): void {
+    if (this.connected) return this.heartbeat.startDoubt();
+    const isWaiting = this.#socket === null && this.#timer !== null;
+    if (isWaiting && this.#env.clock.now() >= this.#notBefore) this.#openSocket();
   }
 
   configure(retry: Partial<RetryPolicy>, deadline?: number): void {
@@ -123,126 +124,126 @@ export class Connection {
   }
 
   /** False if there is no connection. */
-  send(frame: object): boolean {
+  sendFrame(frame: object): boolean {
     if (!this.connected) return false;
     const text = JSON.stringify(frame);
-    const sent = this.#socket?.send(text) ?? false;
-    if (sent) this.#stats.sent(text.length);
+    const sent = this.#socket?.sendText(text) ?? false;
+    if (sent) this.#stats.countSent(text.length);
     return sent;
   }
 
   /** Sends a frame with an id; `answer` gets the reply, the error or the pong, unless the connection ends before. */
-  ask(frame: object, answer: (frame: ServerFrame) => void): boolean {
+  askServer(frame: object, answer: (frame: ServerFrame) => void): boolean {
     this.#askId += 1;
-    if (!this.send({ ...frame, id: this.#askId })) return false;
+    if (!this.sendFrame({ ...frame, id: this.#askId })) return false;
     this.#asked.set(this.#askId, answer);
     return true;
   }
 
   /** Gives this connection up and comes back. */
-  abandon(code: number = CLOSE.OUT_OF_ORDER): void {
-    this.#socket?.end(code);
+  abandonSocket(code: number = CLOSE.OUT_OF_ORDER): void {
+    this.#socket?.endWith(code);
   }
 
-  #open(): void {
+  #openSocket(): void {
     this.#clearTimer();
     this.#setStatus(this.#trying, this.reason);
     const wish = this.#wish;
     try {
-      const url = this.#port.address();
+      const url = this.#port.buildAddress();
       // A callback of the application may have decided otherwise.
       if (wish !== this.#wish) return;
       const socket: Socket = new Socket(this.#env, url, {
-        opened: () => void socket.send(JSON.stringify(this.#port.connect())),
-        frame: (frame, length) => this.#frame(frame, length),
-        ended: (ending) => this.#ended(ending),
+        handleOpen: () => void socket.sendText(JSON.stringify(this.#port.buildConnect())),
+        handleFrame: (frame, length) => this.#takeFrame(frame, length),
+        handleEnd: (ending) => this.#handleEnd(ending),
       });
       this.#socket = socket;
-      const late = (): void => socket.end(CLOSE.SILENT_SERVER, "connect_timeout");
-      this.#timer = this.#env.clock.setTimeout(late, CONNECT_WITHIN);
+      const endLate = (): void => socket.endWith(CLOSE.SILENT_SERVER, "connect_timeout");
+      this.#timer = this.#env.clock.setTimeout(endLate, CONNECT_WITHIN);
     } catch (error) {
-      this.#fail({ code: 0, name: error instanceof SessionError ? error.name : "invalid_address" });
+      this.#giveUp({ code: 0, name: error instanceof SessionError ? error.name : "invalid_address" });
     }
   }
 
-  #frame(frame: ServerFrame, length: number): void {
-    this.#stats.received(length);
-    this.heartbeat.heard();
+  #takeFrame(frame: ServerFrame, length: number): void {
+    this.#stats.countReceived(length);
+    this.heartbeat.noteLife();
     try {
-      if (frame.type === "connected") this.#arrived(frame);
+      if (frame.type === "connected") this.#takeConnected(frame);
       // An error before `connected` says why the server will end this connection.
-      else if (this.connected || frame.type === "error") this.#dispatch(frame);
+      else if (this.connected || frame.type === "error") this.#dispatchFrame(frame);
     } catch (error) {
       if (!(error instanceof OutOfOrder)) throw error;
-      this.abandon();
+      this.abandonSocket();
     }
   }
 
-  #arrived(frame: ConnectedFrame): void {
+  #takeConnected(frame: ConnectedFrame): void {
     this.#clearTimer();
     this.#connectedAt = this.#env.clock.now();
     this.backoff.policy = { ...this.backoff.policy, ...frame.retry, ...this.#retry };
     const deadline = this.#deadline ?? frame.heartbeat?.deadline;
     if (deadline !== undefined) this.heartbeat.deadline = deadline * 1000;
     this.heartbeat.start();
-    this.#stats.connected(this.#everConnected);
+    this.#stats.countConnection(this.#everConnected);
     this.#everConnected = true;
     this.status = "connected";
     this.reason = null;
-    this.#port.connected(frame);
+    this.#port.takeConnected(frame);
     // A callback may have ended it again.
     if (!this.connected) return;
-    this.#port.status("connected", null);
+    this.#port.tellStatus("connected", null);
     for (const waiter of this.#waiters.splice(0)) waiter.resolve();
   }
 
-  #dispatch(frame: ServerFrame): void {
+  #dispatchFrame(frame: ServerFrame): void {
     const id = "id" in frame ? frame.id : undefined;
     const answer = id === undefined ? undefined : this.#asked.get(id);
-    if (id === undefined || !answer) return this.#port.frame(frame);
+    if (id === undefined || !answer) return this.#port.handleFrame(frame);
     this.#asked.delete(id);
     answer(frame);
   }
 
-  #ended({ code, name, retryAfter, reconnect }: Ending): void {
+  #handleEnd({ code, name, retryAfter, reconnect }: Ending): void {
     const wasReady = this.#connectedAt !== null;
-    this.#detach();
+    this.#detachSocket();
     const reason = { code, name: name ?? closeName(code) };
     const wish = this.#wish;
-    const go = (outcome: Repair): void => {
+    const settleEnd = (outcome: Repair): void => {
       // The application has decided otherwise in the meantime.
       if (wish !== this.#wish) return;
-      if (outcome === "stop") this.#fail(reason);
-      else this.#comeBack(reason, retryAfter ?? 0);
+      if (outcome === "stop") this.#giveUp(reason);
+      else this.#planReturn(reason, retryAfter ?? 0);
     };
-    const repair = this.#port.repair(code, wasReady) ?? ((reconnect ?? mayReconnect(code)) ? "reconnect" : "stop");
-    if (typeof repair === "string") return go(repair);
+    const repair = this.#port.repairAfter(code, wasReady) ?? ((reconnect ?? mayReconnect(code)) ? "reconnect" : "stop");
+    if (typeof repair === "string") return settleEnd(repair);
     this.#setStatus(this.#trying, reason);
-    void repair.then(go);
+    void repair.then(settleEnd);
   }
 
-  #comeBack(reason: StatusReason, retryAfter: number): void {
-    const wait = this.backoff.next(retryAfter);
-    if (wait === null) return this.#fail(reason);
+  #planReturn(reason: StatusReason, retryAfter: number): void {
+    const wait = this.backoff.nextWait(retryAfter);
+    if (wait === null) return this.#giveUp(reason);
     this.#notBefore = this.#env.clock.now() + retryAfter * 1000;
-    this.#timer = this.#env.clock.setTimeout(() => this.#open(), wait);
+    this.#timer = this.#env.clock.setTimeout(() => this.#openSocket(), wait);
     this.#setStatus(this.#trying, reason);
   }
 
-  #fail(reason: StatusReason): void {
-    this.#leave("failed", reason);
+  #giveUp(reason: StatusReason): void {
+    this.#closeAs("failed", reason);
   }
 
-  #leave(status: "disconnected" | "failed", reason: StatusReason): void {
+  #closeAs(status: "disconnected" | "failed", reason: StatusReason): void {
     this.#clearTimer();
-    this.#socket?.drop();
-    this.#detach();
+    this.#socket?.dropSocket();
+    this.#detachSocket();
     this.#setStatus(status, reason);
     const error = SessionError.local(reason.name, `The connection was given up: ${reason.name}.`);
     for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
   }
 
-  #detach(): void {
+  #detachSocket(): void {
     const now = this.#env.clock.now();
     if (this.#connectedAt !== null && now - this.#connectedAt >= STABLE_AFTER) this.backoff.reset();
     this.#connectedAt = null;
@@ -252,14 +253,14 @@ export class Connection {
     this.heartbeat.stop();
     this.#clearTimer();
     this.#asked.clear();
-    this.#port.detached();
+    this.#port.handleDetach();
   }
 
   #setStatus(status: Status, reason: StatusReason | null): void {
     const changed = status !== this.status || reason?.code !== this.reason?.code;
     this.status = status;
     this.reason = reason;
-    if (changed) this.#port.status(status, reason);
+    if (changed) this.#port.tellStatus(status, reason);
   }
 
   #clearTimer(): void {

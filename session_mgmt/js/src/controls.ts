@@ -66,11 +66,11 @@ export class ConnectionControls {
   /** Asks the server for a sign of life every `interval` seconds, beside the server's own beats; gives what ends it. */
   setupHeartbeat(interval = 25): Unsubscribe {
     this.stopHeartbeat();
-    const beat = (): void => {
-      this.#beat = this.#clock.setTimeout(beat, interval * 1000);
-      this.#connection.heartbeat.doubt();
+    const sendBeat = (): void => {
+      this.#beat = this.#clock.setTimeout(sendBeat, interval * 1000);
+      this.#connection.heartbeat.startDoubt();
     };
-    this.#beat = this.#clock.setTimeout(beat, interval * 1000);
+    this.#beat = this.#clock.setTimeout(sendBeat, interval * 1000);
     return () => this.stopHeartbeat();
   }
 

@@ -11,7 +11,7 @@
  * No timer delays a write: while one transaction runs, what comes gathers for the next.
  */
 
-import { openDatabase, read, removeOthers, transact, under, type Owner, type Work } from "./database";
+import { openDatabase, readRecords, removeOthers, runTransaction, keysUnder, type Owner, type Work } from "./database";
 import type { Environment } from "./environment";
 import { SessionError } from "./errors";
 import type { Position } from "./frames";
@@ -65,14 +65,14 @@ export class Copies {
   private constructor(env: Environment, owner: Owner, warn: (error: SessionError) => void) {
     this.#owner = owner;
     this.#warn = warn;
-    this.#unwatch = watchLeaving(env.page, () => this.#write());
+    this.#unwatch = watchLeaving(env.page, () => this.#writeWaiting());
   }
 
   /** With the owner's copies; those of others in its scope are removed. Never rejects, and never waits for long. */
   static async open(env: Environment, owner: Owner, warn: (error: SessionError) => void): Promise<Copies> {
     const copies = new Copies(env, owner, warn);
     try {
-      await copies.#begin(await openDatabase(env.indexedDB, env.clock));
+      await copies.#readOwned(await openDatabase(env.indexedDB, env.clock));
     } catch (error) {
       copies.#giveUp(error);
     }
@@ -80,27 +80,27 @@ export class Copies {
   }
 
   /** What was found of a document at the start. */
-  take(document: string): Records | null {
+  takeRecords(document: string): Records | null {
     const records = this.#found.get(document) ?? null;
     this.#found.delete(document);
     return records;
   }
 
-  append(document: string, version: number, entry: Entry): void {
-    this.#change(document, ({ entries }) => void entries.set(version, entry));
+  appendEntry(document: string, version: number, entry: Entry): void {
+    this.#planChange(document, ({ entries }) => void entries.set(version, entry));
   }
 
   /** Keeps a whole value. What waited is in it, or belongs to another life of the document. */
-  replace(document: string, base: NewBase): void {
-    this.#change(document, (change) => {
+  replaceBase(document: string, base: NewBase): void {
+    this.#planChange(document, (change) => {
       change.base = base;
       change.entries.clear();
     });
   }
 
-  remove(document: string): void {
+  removeDocument(document: string): void {
     this.#found.delete(document);
-    this.#change(document, (change) => {
+    this.#planChange(document, (change) => {
       change.removed = true;
       change.base = null;
       change.entries.clear();
@@ -108,70 +108,70 @@ export class Copies {
   }
 
   /** Another session: nothing of the one before stays. */
-  enter(owner: Owner): void {
+  enterSession(owner: Owner): void {
     this.#owner = owner;
     this.#found.clear();
     this.#waiting.clear();
-    this.#transact((store) => removeOthers(store, owner));
+    this.#runTransaction((store) => removeOthers(store, owner));
   }
 
   /** Removes this session's copies and keeps no more; resolves when they are gone. */
-  async wipe(): Promise<void> {
+  async wipeRecords(): Promise<void> {
     this.#found.clear();
     this.#waiting.clear();
     const owner = this.#owner;
-    await new Promise<void>((resolve) => this.#transact((store) => void store.delete(under(owner)), resolve));
+    await new Promise<void>((resolve) => this.#runTransaction((store) => void store.delete(keysUnder(owner)), resolve));
     this.close();
   }
 
   /** Writes what waits, and ends. */
   close(): void {
-    this.#write();
+    this.#writeWaiting();
     this.#unwatch();
     // What it has begun still ends.
     this.#db?.close();
     this.#db = null;
   }
 
-  async #begin(db: IDBDatabase): Promise<void> {
+  async #readOwned(db: IDBDatabase): Promise<void> {
     this.#db = db;
     // An update of this library in another tab must not have to wait for this one.
     db.onversionchange = db.onclose = () => this.#giveUp(new Error("The database was closed."));
-    for (const [key, record] of await read(db, this.#owner)) {
+    for (const [key, record] of await readRecords(db, this.#owner)) {
       const [document, place] = (key as unknown[]).slice(this.#owner.length) as [string, number];
       const records = this.#found.get(document) ?? new Map<number, unknown>();
       this.#found.set(document, records.set(place, record));
     }
-    this.#transact((store) => removeOthers(store, this.#owner));
+    this.#runTransaction((store) => removeOthers(store, this.#owner));
   }
 
-  #change(document: string, amend: (change: Change) => void): void {
+  #planChange(document: string, amend: (change: Change) => void): void {
     if (!this.#db) return;
     const change = this.#waiting.get(document) ?? { removed: false, base: null, entries: new Map() };
     this.#waiting.set(document, change);
     amend(change);
-    if (this.#writing === 0) this.#write();
+    if (this.#writing === 0) this.#writeWaiting();
   }
 
-  #write(): void {
+  #writeWaiting(): void {
     const changes = [...this.#waiting];
     this.#waiting.clear();
     if (changes.length === 0) return;
     const owner = this.#owner;
-    this.#transact((store) => {
+    this.#runTransaction((store) => {
       for (const [document, change] of changes) applyChange(store, [...owner, document], change);
       // A page that is being left hears nothing more, so nothing may be left to do.
       if (changes.every(([, { base }]) => base === null)) store.transaction.commit?.();
     });
   }
 
-  #transact(work: Work, done: () => void = () => undefined): void {
+  #runTransaction(work: Work, done: () => void = () => undefined): void {
     if (!this.#db) return done();
     this.#writing += 1;
-    transact(this.#db, work, (error) => {
+    runTransaction(this.#db, work, (error) => {
       this.#writing -= 1;
       if (error) this.#giveUp(error);
-      else if (this.#writing === 0) this.#write();
+      else if (this.#writing === 0) this.#writeWaiting();
       done();
     });
   }
@@ -189,18 +189,18 @@ export class Copies {
 type DocumentKey = readonly [...Owner, document: string];
 
 function applyChange(store: IDBObjectStore, key: DocumentKey, { removed, base, entries }: Change): void {
-  if (removed) store.delete(under(key));
+  if (removed) store.delete(keysUnder(key));
   const putEntries = (): void => entries.forEach((entry, version) => void store.put(entry, [...key, version]));
   if (!base) return putEntries();
   const there = store.get([...key, BASE]);
   there.onsuccess = () => {
-    if (replaces(base, there.result)) putBase(store, key, base, there.result);
+    if (mayReplace(base, there.result)) putBase(store, key, base, there.result);
     putEntries();
   };
 }
 
 /** Another tab may be further; its base stays. */
-function replaces({ position, over }: NewBase, there: unknown): boolean {
+function mayReplace({ position, over }: NewBase, there: unknown): boolean {
   return !isBase(there) || there.position[0] !== position[0] || there.position[1] <= over;
 }
 

@@ -2,7 +2,7 @@
 
 import { BASE, BODY, isBase, type Copies, type Entry, type Records } from "./copies";
 import type { Position } from "./frames";
-import { apply, type Operation } from "./operations";
+import { applyOperations, type Operation } from "./operations";
 import type { Json } from "./values";
 
 export interface Kept {
@@ -40,80 +40,80 @@ export class DocumentCopy {
     this.#copies = copies;
     this.#name = name;
     this.#keepsSealed = keepsSealed;
-    const records = copies.take(name);
-    this.kept = records && this.#rebuilt(records);
+    const records = copies.takeRecords(name);
+    this.kept = records && this.#rebuildValue(records);
     this.#at = this.kept?.position ?? null;
-    if (records && !this.kept) copies.remove(name);
+    if (records && !this.kept) copies.removeDocument(name);
   }
 
   /** Whether the copy holds what this write did, though its receipt never came. */
-  holds(client: string | null, seq: number): boolean {
+  holdsWrite(client: string | null, seq: number): boolean {
     return client !== null && seq <= (this.#seqs.get(client) ?? 0);
   }
 
-  append(position: Position, { ops, client_id: client = "", seq = 0 }: EntryBody): void {
+  appendEntry(position: Position, { ops, client_id: client = "", seq = 0 }: EntryBody): void {
     const at = this.#at;
-    this.#saw(client, seq);
+    this.#noteSeq(client, seq);
     if (!at) return;
     const [epoch, version, tag] = position;
     this.#at = at[0] === epoch && at[1] + 1 === version ? position : null;
     if (!this.#at) return;
-    this.#copies.append(this.#name, version, { epoch, tag, after: at[2], ops, client, seq });
+    this.#copies.appendEntry(this.#name, version, { epoch, tag, after: at[2], ops, client, seq });
     this.#entries.count += 1;
     this.#entries.bytes += JSON.stringify(ops).length;
   }
 
   /** After the last entry of a frame. */
-  settled(data: Json): void {
+  foldEntries(data: Json): void {
     const { count, bytes } = this.#entries;
     const many = count >= FOLD_ENTRIES || bytes > Math.max(FOLD_BYTES, this.#base.bytes / 2);
     // Where another tab has folded since, its base is good.
-    if (this.#at && many) this.#keep(this.#at, data, this.#base.version);
+    if (this.#at && many) this.#storeBase(this.#at, data, this.#base.version);
   }
 
   /** A snapshot; it holds the writes of this client up to `decided`. */
-  replace(position: Position, data: Json, client: string | null, decided: number): void {
+  replaceBase(position: Position, data: Json, client: string | null, decided: number): void {
     if (this.#sealed) return;
-    this.#saw(client ?? "", decided);
+    this.#noteSeq(client ?? "", decided);
     const before = this.#at;
     const wentBack = before !== null && before[0] === position[0] && before[1] >= position[1];
-    this.#keep(position, data, wentBack ? Infinity : position[1]);
+    this.#storeBase(position, data, wentBack ? Infinity : position[1]);
   }
 
   /** The server stores the document encrypted: in clear it stays nowhere. */
-  seal(): void {
+  dropSealed(): void {
     if (this.#keepsSealed || this.#sealed) return;
     this.#sealed = true;
-    this.drop();
+    this.dropRecords();
   }
 
-  drop(): void {
+  dropRecords(): void {
     this.#at = null;
-    this.#copies.remove(this.#name);
+    this.#copies.removeDocument(this.#name);
   }
 
   /** Another life of the document, or another session's, begins. */
-  leave(): void {
+  leaveChain(): void {
     this.#at = null;
   }
 
-  #keep(position: Position, data: Json, over: number): void {
+  #storeBase(position: Position, data: Json, over: number): void {
     const text = JSON.stringify(data);
     const seqs = Object.fromEntries([...this.#seqs].slice(-MOST_CLIENTS));
-    this.#copies.replace(this.#name, { position, text, over, seqs });
+    this.#copies.replaceBase(this.#name, { position, text, over, seqs });
     this.#at = position;
     this.#base = { version: position[1], bytes: text.length };
     this.#entries = { count: 0, bytes: 0 };
   }
 
-  #saw(client: string, seq: number): void {
+  #noteSeq(client: string, seq: number): void {
     if (seq <= (this.#seqs.get(client) ?? 0)) return;
     // Those who write are the last ones.
     this.#seqs.delete(client);
     this.#seqs.set(client, seq);
   }
 
-  #rebuilt(records: Records): Kept | null {
+  #rebuildValue(records: Records): Kept | null {
     const base = records.get(BASE);
     const text = records.get(BODY);
     if (!isBase(base) || typeof text !== "string") return null;
@@ -124,22 +124,22 @@ export class DocumentCopy {
       return null;
     }
     this.#base = { version: base.position[1], bytes: text.length };
-    for (const [client, seq] of Object.entries(base.seqs)) this.#saw(client, Number(seq));
-    return this.#chained(records, { data, position: base.position });
+    for (const [client, seq] of Object.entries(base.seqs)) this.#noteSeq(client, Number(seq));
+    return this.#followChain(records, { data, position: base.position });
   }
 
-  #chained(records: Records, { data, position }: Kept): Kept {
+  #followChain(records: Records, { data, position }: Kept): Kept {
     for (;;) {
       const [epoch, version, tag] = position;
       const entry = records.get(version + 1);
       if (!isEntry(entry) || entry.epoch !== epoch || entry.after !== tag) return { data, position };
       try {
-        data = apply(data, entry.ops);
+        data = applyOperations(data, entry.ops);
       } catch {
         return { data, position };
       }
       position = [epoch, version + 1, entry.tag];
-      this.#saw(entry.client ?? "", entry.seq);
+      this.#noteSeq(entry.client ?? "", entry.seq);
       this.#entries.count += 1;
       this.#entries.bytes += JSON.stringify(entry.ops).length;
     }

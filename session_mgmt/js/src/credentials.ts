@@ -5,7 +5,7 @@ import { SessionError } from "./errors";
 import { Backoff } from "./backoff";
 import type { Endpoints, Position, SessionFields, SuccessorReceipt } from "./frames";
 import type { JsonObject } from "./values";
-import { exclusive } from "./lock";
+import { runExclusively } from "./lock";
 import type { Rest } from "./rest";
 import type { Shelf } from "./storage";
 
@@ -47,33 +47,33 @@ export class Credentials {
   }
 
   get token(): string {
-    return this.#current().token;
+    return this.#requireSession().token;
   }
 
   get session(): SessionFields {
-    return this.#current().session;
+    return this.#requireSession().session;
   }
 
   get endpoints(): Endpoints {
-    return this.#current().endpoints;
+    return this.#requireSession().endpoints;
   }
 
   /** Takes the kept session or creates one; gives where a new one's logs begin. Two tabs at once create one. */
-  async obtain(options: CreateOptions): Promise<Record<string, Position>> {
-    this.#kept = this.#stored();
+  async obtainSession(options: CreateOptions): Promise<Record<string, Position>> {
+    this.#kept = this.#readStored();
     if (this.#kept) return {};
-    return exclusive(this.#env, `${this.#scope}create`, async () => {
-      this.#kept = this.#stored();
+    return runExclusively(this.#env, `${this.#scope}create`, async () => {
+      this.#kept = this.#readStored();
       if (this.#kept) return {};
-      const answer = await this.#create(options);
-      this.#keep(answer);
+      const answer = await this.#createSession(options);
+      this.#storeSession(answer);
       return answer.positions ?? {};
     });
   }
 
   /** Takes what another tab has put in the place of this tab's session; false if nobody did. */
-  adopt(): boolean {
-    const kept = this.#stored();
+  adoptStored(): boolean {
+    const kept = this.#readStored();
     if (!kept || kept.token === this.#kept?.token) return false;
     this.#kept = kept;
     return true;
@@ -83,31 +83,31 @@ export class Credentials {
    * Asks for a successor of the expired session, unless another tab has (then there is no receipt). Throws what the
    * server answered.
    */
-  recover(): Promise<SuccessorReceipt | null> {
-    return exclusive(this.#env, `${this.#scope}create`, async () => {
-      if (this.adopt()) return null;
-      const { token, session } = this.#current();
+  recoverSession(): Promise<SuccessorReceipt | null> {
+    return runExclusively(this.#env, `${this.#scope}create`, async () => {
+      if (this.adoptStored()) return null;
+      const { token, session } = this.#requireSession();
       const path = `sessions/${session.session_id}/recover/`;
-      const { body } = await this.#rest.request("POST", path, { body: {}, token });
-      this.#keep({ ...this.#current(), ...(body as Partial<Kept>) });
+      const { body } = await this.#rest.sendRequest("POST", path, { body: {}, token });
+      this.#storeSession({ ...this.#requireSession(), ...(body as Partial<Kept>) });
       return (body.receipt as SuccessorReceipt | undefined) ?? null;
     });
   }
 
   /** The next start creates a new session. */
-  forget(): void {
+  forgetSession(): void {
     // Another tab may have put a good one there already.
     if (this.#shelf.get<Kept>(NAME)?.token === this.#kept?.token) this.#shelf.remove(NAME);
   }
 
-  async #create(options: CreateOptions): Promise<CreateAnswer> {
+  async #createSession(options: CreateOptions): Promise<CreateAnswer> {
     const backoff = new Backoff(this.#env.random);
     for (;;) {
       try {
-        return (await this.#rest.request("POST", "sessions/", { body: options })).body as CreateAnswer;
+        return (await this.#rest.sendRequest("POST", "sessions/", { body: options })).body as CreateAnswer;
       } catch (error) {
         const again = error instanceof SessionError && error.temporary && backoff.attempt < CREATE_ATTEMPTS;
-        const wait = again ? backoff.next(error.retryAfter ?? 0) : null;
+        const wait = again ? backoff.nextWait(error.retryAfter ?? 0) : null;
         if (wait === null) throw error;
         await new Promise<void>((resolve) => void this.#env.clock.setTimeout(resolve, wait));
       }
@@ -115,18 +115,18 @@ export class Credentials {
   }
 
   /** What this or another tab has put there; of another user than the page's it is as good as nothing. */
-  #stored(): Kept | null {
+  #readStored(): Kept | null {
     const kept = this.#shelf.get<Kept>(NAME);
     const foreign = this.#user !== undefined && kept?.session.user_id !== this.#user;
     return foreign ? null : kept;
   }
 
-  #keep({ session, token, endpoints }: Kept): void {
+  #storeSession({ session, token, endpoints }: Kept): void {
     this.#kept = { session, token, endpoints };
     this.#shelf.set(NAME, this.#kept);
   }
 
-  #current(): Kept {
+  #requireSession(): Kept {
     if (!this.#kept) throw SessionError.local("auth_required", "There is no session.");
     return this.#kept;
   }

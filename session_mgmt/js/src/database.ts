@@ -36,7 +36,7 @@ export function openDatabase(factory: IDBFactory | null, clock: Clock): Promise<
  * Runs `work` in one transaction; `ended` gets the error, or null when all of it is stored. Relaxed durability: after a
  * power loss a copy may be older, which it may be at any time.
  */
-export function transact(db: IDBDatabase, work: Work, ended: (error: unknown) => void): void {
+export function runTransaction(db: IDBDatabase, work: Work, ended: (error: unknown) => void): void {
   try {
     const transaction = db.transaction(STORE, "readwrite", { durability: "relaxed" });
     transaction.oncomplete = () => ended(null);
@@ -48,18 +48,18 @@ export function transact(db: IDBDatabase, work: Work, ended: (error: unknown) =>
 }
 
 /** All records of an owner, with their keys, in the order of the keys. */
-export function read(db: IDBDatabase, owner: Owner): Promise<[key: IDBValidKey, record: unknown][]> {
+export function readRecords(db: IDBDatabase, owner: Owner): Promise<[key: IDBValidKey, record: unknown][]> {
   return new Promise((resolve, reject) => {
     const transaction = db.transaction(STORE, "readonly");
-    const keys = transaction.objectStore(STORE).getAllKeys(under(owner));
-    const records = transaction.objectStore(STORE).getAll(under(owner));
+    const keys = transaction.objectStore(STORE).getAllKeys(keysUnder(owner));
+    const records = transaction.objectStore(STORE).getAll(keysUnder(owner));
     transaction.oncomplete = () => resolve(keys.result.map((key, at) => [key, records.result[at]]));
     transaction.onabort = () => reject(transaction.error);
   });
 }
 
 /** Every key that begins with these; an array sorts behind every string and number. */
-export function under(start: readonly (string | number)[]): IDBKeyRange {
+export function keysUnder(start: readonly (string | number)[]): IDBKeyRange {
   return IDBKeyRange.bound([...start], [...start, []]);
 }
 

@@ -2,43 +2,43 @@
 
 import { isObject, type Json } from "./values";
 
-const ROUND_CONSTANTS = fractions(64, (prime) => Math.cbrt(prime));
-const START = fractions(8, (prime) => Math.sqrt(prime));
+const ROUND_CONSTANTS = rootFractions(64, (prime) => Math.cbrt(prime));
+const START = rootFractions(8, (prime) => Math.sqrt(prime));
 
 /** Null where nothing is. Not by the browser's own crypto: that answers later, and not on every page. */
-export function digest(value: Json | undefined): string | null {
+export function digestOf(value: Json | undefined): string | null {
   if (value === undefined) return null;
-  const [first, second] = sha256(new TextEncoder().encode(canonical(value)));
-  return hex(first as number) + hex(second as number);
+  const [first, second] = hashMessage(new TextEncoder().encode(canonicalText(value)));
+  return toHex(first as number) + toHex(second as number);
 }
 
 /** All 64 hex digits, as the server's checksum of a document. */
-export function checksum(value: Json): string {
-  return [...sha256(new TextEncoder().encode(canonical(value)))].map(hex).join("");
+export function checksumOf(value: Json): string {
+  return [...hashMessage(new TextEncoder().encode(canonicalText(value)))].map(toHex).join("");
 }
 
 /** RFC 8785: members in the order of their keys' UTF-16 units; numbers and strings are as JavaScript writes them. */
-export function canonical(value: Json): string {
-  if (Array.isArray(value)) return `[${value.map(canonical).join(",")}]`;
+export function canonicalText(value: Json): string {
+  if (Array.isArray(value)) return `[${value.map(canonicalText).join(",")}]`;
   if (!isObject(value)) return JSON.stringify(value);
   const members = Object.keys(value).sort();
-  return `{${members.map((key) => `${JSON.stringify(key)}:${canonical(value[key])}`).join(",")}}`;
+  return `{${members.map((key) => `${JSON.stringify(key)}:${canonicalText(value[key])}`).join(",")}}`;
 }
 
 /** The eight words of the hash (FIPS 180-4 section 6.2). */
-export function sha256(message: Uint8Array): Uint32Array {
-  const blocks = new DataView(padded(message));
+export function hashMessage(message: Uint8Array): Uint32Array {
+  const blocks = new DataView(padMessage(message));
   const state = Uint32Array.from(START);
   const words = new Uint32Array(64);
   for (let at = 0; at < blocks.byteLength; at += 64) {
     for (let i = 0; i < 16; i += 1) words[i] = blocks.getUint32(at + 4 * i);
-    for (let i = 16; i < 64; i += 1) words[i] = extended(words, i);
-    mix(state, words);
+    for (let i = 16; i < 64; i += 1) words[i] = extendWords(words, i);
+    mixBlock(state, words);
   }
   return state;
 }
 
-function padded(message: Uint8Array): ArrayBuffer {
+function padMessage(message: Uint8Array): ArrayBuffer {
   const bytes = new Uint8Array(Math.ceil((message.length + 9) / 64) * 64);
   bytes.set(message);
   bytes[message.length] = 0x80;
@@ -48,36 +48,36 @@ function padded(message: Uint8Array): ArrayBuffer {
   return bytes.buffer;
 }
 
-function extended(words: Uint32Array, i: number): number {
+function extendWords(words: Uint32Array, i: number): number {
   const [a, b] = [words[i - 15] as number, words[i - 2] as number];
-  const first = turned(a, 7) ^ turned(a, 18) ^ (a >>> 3);
-  const second = turned(b, 17) ^ turned(b, 19) ^ (b >>> 10);
+  const first = rotateRight(a, 7) ^ rotateRight(a, 18) ^ (a >>> 3);
+  const second = rotateRight(b, 17) ^ rotateRight(b, 19) ^ (b >>> 10);
   return (words[i - 16] as number) + first + (words[i - 7] as number) + second;
 }
 
-function mix(state: Uint32Array, words: Uint32Array): void {
+function mixBlock(state: Uint32Array, words: Uint32Array): void {
   let [a, b, c, d, e, f, g, h] = state as unknown as [number, number, number, number, number, number, number, number];
   for (let i = 0; i < 64; i += 1) {
     const choice = (e & f) ^ (~e & g);
-    const sum = turned(e, 6) ^ turned(e, 11) ^ turned(e, 25);
+    const sum = rotateRight(e, 6) ^ rotateRight(e, 11) ^ rotateRight(e, 25);
     const one = (h + sum + choice + (ROUND_CONSTANTS[i] as number) + (words[i] as number)) | 0;
-    const two = ((turned(a, 2) ^ turned(a, 13) ^ turned(a, 22)) + ((a & b) ^ (a & c) ^ (b & c))) | 0;
+    const two = ((rotateRight(a, 2) ^ rotateRight(a, 13) ^ rotateRight(a, 22)) + ((a & b) ^ (a & c) ^ (b & c))) | 0;
     [h, g, f, e, d, c, b, a] = [g, f, e, (d + one) | 0, c, b, a, (one + two) | 0];
   }
   [a, b, c, d, e, f, g, h].forEach((word, i) => (state[i] = (state[i] as number) + word));
 }
 
-function turned(word: number, by: number): number {
+function rotateRight(word: number, by: number): number {
   return (word >>> by) | (word << (32 - by));
 }
 
 /** The first 32 bits of the fractional parts of the roots of the first primes. */
-function fractions(count: number, root: (prime: number) => number): Uint32Array {
+function rootFractions(count: number, root: (prime: number) => number): Uint32Array {
   const primes: number[] = [];
   for (let n = 2; primes.length < count; n += 1) if (primes.every((prime) => n % prime !== 0)) primes.push(n);
   return Uint32Array.from(primes, (prime) => (root(prime) % 1) * 2 ** 32);
 }
 
-function hex(word: number): string {
+function toHex(word: number): string {
   return word.toString(16).padStart(8, "0");
 }

@@ -18,7 +18,7 @@ export class Emitter<Events extends { [K in keyof Events]: readonly unknown[] }>
     const callbacks = this.#callbacks.get(type);
     for (const registration of [...(callbacks ?? [])]) {
       // A callback that was removed by an earlier one of the same round is not called.
-      if (callbacks?.has(registration)) guarded(() => registration.call(...(args as unknown as never[])));
+      if (callbacks?.has(registration)) runGuarded(() => registration.call(...(args as unknown as never[])));
     }
   }
 
@@ -28,7 +28,7 @@ export class Emitter<Events extends { [K in keyof Events]: readonly unknown[] }>
 }
 
 /** Runs a callback of the application; what it throws goes to the page's error handler. */
-export function guarded(call: () => void): void {
+export function runGuarded(call: () => void): void {
   try {
     call();
   } catch (error) {

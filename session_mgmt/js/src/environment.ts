@@ -66,24 +66,24 @@ const SYSTEM_CLOCK: Clock = {
   clearTimeout: (handle) => clearTimeout(handle as ReturnType<typeof setTimeout>),
 };
 
-export function environment(given: Surroundings): Environment {
+export function readEnvironment(given: Surroundings): Environment {
   const Socket = given.WebSocket ?? globalThis.WebSocket;
   if (!Socket) throw SessionError.local("unsupported", "There is no WebSocket here; pass one as `WebSocket`.");
   return {
     Socket: Socket as SocketClass,
     fetch: given.fetch ?? ((url, init) => globalThis.fetch(url, init)),
-    local: given.storage?.local ?? pageStore("localStorage"),
-    session: given.storage?.session ?? pageStore("sessionStorage"),
+    local: given.storage?.local ?? findStore("localStorage"),
+    session: given.storage?.session ?? findStore("sessionStorage"),
     clock: given.clock ?? SYSTEM_CLOCK,
     random: given.random ?? Math.random,
-    locks: given.locks === undefined ? pageLocks() : given.locks,
-    Channel: given.BroadcastChannel === undefined ? pageChannel() : given.BroadcastChannel,
-    page: given.page === undefined ? pageEvents() : given.page,
-    indexedDB: given.indexedDB === undefined ? pageDatabases() : given.indexedDB,
+    locks: given.locks === undefined ? findLocks() : given.locks,
+    Channel: given.BroadcastChannel === undefined ? findChannel() : given.BroadcastChannel,
+    page: given.page === undefined ? findPage() : given.page,
+    indexedDB: given.indexedDB === undefined ? findDatabases() : given.indexedDB,
   };
 }
 
-function pageStore(name: "localStorage" | "sessionStorage"): StoreLike {
+function findStore(name: "localStorage" | "sessionStorage"): StoreLike {
   try {
     // Reading the property throws where the user blocks storage. Node has a global of this name that is no page's.
     const store = typeof document === "undefined" ? undefined : globalThis[name];
@@ -93,15 +93,15 @@ function pageStore(name: "localStorage" | "sessionStorage"): StoreLike {
   }
 }
 
-function pageLocks(): LocksLike | null {
+function findLocks(): LocksLike | null {
   return typeof navigator === "undefined" ? null : ((navigator as { locks?: LocksLike }).locks ?? null);
 }
 
-function pageChannel(): (new (name: string) => ChannelLike) | null {
+function findChannel(): (new (name: string) => ChannelLike) | null {
   return typeof document === "undefined" ? null : ((globalThis.BroadcastChannel as never) ?? null);
 }
 
-function pageDatabases(): IDBFactory | null {
+function findDatabases(): IDBFactory | null {
   try {
     // Reading the property throws where the user blocks storage.
     return typeof document === "undefined" ? null : (globalThis.indexedDB ?? null);
@@ -110,6 +110,6 @@ function pageDatabases(): IDBFactory | null {
   }
 }
 
-function pageEvents(): PageLike | null {
+function findPage(): PageLike | null {
   return typeof document === "undefined" ? null : { window: globalThis as never, document };
 }

@@ -35,7 +35,7 @@ export class SessionError extends Error {
 }
 
 /** Refusals are told by the `error` event too, so who does not wait for the promise needs no unhandled rejection. */
-export function quiet<T>(promise: Promise<T>): Promise<T> {
+export function silenceRejection<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => undefined);
   return promise;
 }

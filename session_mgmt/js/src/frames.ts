@@ -178,7 +178,7 @@ export interface UpdateFrame {
 }
 
 /** A stored write as it is sent. */
-export function onTheWire(frame: WriteFrame): WriteFrame {
+export function toWire(frame: WriteFrame): WriteFrame {
   if (frame.type !== "update") return frame;
   const { replaced, unseen, ...sent } = frame;
   return unseen ? { ...sent, replaced: replaced ?? {} } : sent;
@@ -197,7 +197,7 @@ export interface SendFrame {
 }
 
 /** A server frame, or null for text that is not a JSON object with a `type`. */
-export function decode(text: unknown): ServerFrame | null {
+export function decodeFrame(text: unknown): ServerFrame | null {
   if (typeof text !== "string") return null;
   try {
     const frame: unknown = JSON.parse(text);

@@ -9,9 +9,9 @@ const ANSWER_WITHIN = 3_000;
 
 export interface HeartbeatPort {
   /** Asks the server for a sign of life. */
-  probe(): void;
+  askForLife(): void;
   /** Nothing was heard for too long. */
-  silent(): void;
+  endSilent(): void;
 }
 
 export class Heartbeat {
@@ -31,42 +31,42 @@ export class Heartbeat {
 
   start(): void {
     this.stop();
-    this.heard();
-    this.#plan();
+    this.noteLife();
+    this.#planLook();
   }
 
   stop(): void {
     this.#clock.clearTimeout(this.#look);
-    this.#settleDoubt();
+    this.#endDoubt();
     this.#look = null;
   }
 
   /** Any frame is a sign of life. */
-  heard(): void {
+  noteLife(): void {
     this.#heardAt = this.#clock.now();
-    this.#settleDoubt();
+    this.#endDoubt();
   }
 
   /** Something may have happened to the network: ask, and do not wait long for the answer. */
-  doubt(): void {
+  startDoubt(): void {
     if (this.#look === null || this.#doubt !== null) return;
-    this.#doubt = this.#clock.setTimeout(() => this.#port.silent(), ANSWER_WITHIN);
-    this.#port.probe();
+    this.#doubt = this.#clock.setTimeout(() => this.#port.endSilent(), ANSWER_WITHIN);
+    this.#port.askForLife();
   }
 
-  #plan(): void {
+  #planLook(): void {
     this.#lookAt = this.#clock.now() + LOOK_EVERY;
-    this.#look = this.#clock.setTimeout(() => this.#check(), LOOK_EVERY);
+    this.#look = this.#clock.setTimeout(() => this.#lookForLife(), LOOK_EVERY);
   }
 
-  #check(): void {
+  #lookForLife(): void {
     const late = Math.abs(this.#clock.now() - this.#lookAt);
-    this.#plan();
-    if (this.#clock.now() - this.#heardAt > this.deadline) this.#port.silent();
-    else if (late > LATE) this.doubt();
+    this.#planLook();
+    if (this.#clock.now() - this.#heardAt > this.deadline) this.#port.endSilent();
+    else if (late > LATE) this.startDoubt();
   }
 
-  #settleDoubt(): void {
+  #endDoubt(): void {
     this.#clock.clearTimeout(this.#doubt);
     this.#doubt = null;
   }

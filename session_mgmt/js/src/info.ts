@@ -15,7 +15,7 @@ export interface SessionInfo {
   metadata: JsonObject;
 }
 
-export function sessionInfo(fields: SessionFields, connectionState = fields.connection_state as Status): SessionInfo {
+export function toSessionInfo(fields: SessionFields, connectionState = fields.connection_state as Status): SessionInfo {
   return {
     sessionId: fields.session_id,
     userId: fields.user_id,

@@ -25,9 +25,9 @@ export interface LifeParts {
   timeline: Timeline;
   emitter: Emitter<SessionEvents>;
   copies: Copies | null;
-  owner(): Owner;
+  readOwner(): Owner;
   clock: Clock;
-  recovered(receipt: SuccessorReceipt): void;
+  tellRecovery(receipt: SuccessorReceipt): void;
 }
 
 export class Life {
@@ -38,21 +38,21 @@ export class Life {
   }
 
   /** What to do about a close code; null if it is an ordinary end. */
-  repair(code: number, wasReady: boolean): Repair | Promise<Repair> | null {
+  repairAfter(code: number, wasReady: boolean): Repair | Promise<Repair> | null {
     switch (code) {
       case CLOSE.CLIENT_FORGOTTEN:
-        this.#begin("client_forgotten");
+        this.#beginClient("client_forgotten");
         return "reconnect";
       case CLOSE.SESSION_EXPIRED:
-        return this.#recover();
+        return this.#recoverSession();
       case CLOSE.INVALID_TOKEN:
-        return this.#refused("invalid_token", "auth_required");
+        return this.#leaveSession("invalid_token", "auth_required");
       case CLOSE.SESSION_TERMINATED:
-        return this.#refused("session_terminated", "session_terminated");
+        return this.#leaveSession("session_terminated", "session_terminated");
       case CLOSE.INVALID_FRAME:
         if (!wasReady) return null;
         // One of the writes may be why; sent again by the next page, it would end that page's connection too.
-        this.#begin("invalid_frame");
+        this.#beginClient("invalid_frame");
         return "stop";
       default:
         return null;
@@ -60,12 +60,12 @@ export class Life {
   }
 
   /** Goes over to the session that another tab has put in the place of this one's. */
-  adopt(reason: string): boolean {
+  adoptSession(reason: string): boolean {
     const { credentials, documents } = this.#parts;
     const user = credentials.session.user_id;
-    const adopted = credentials.adopt();
+    const adopted = credentials.adoptStored();
     if (adopted) this.#enterSession(reason);
-    if (credentials.session.user_id !== user) documents.reset();
+    if (credentials.session.user_id !== user) documents.resetValues();
     return adopted;
   }
 
@@ -75,56 +75,56 @@ export class Life {
     const session = credentials.session.session_id;
     const stale = record.session !== null && record.session !== session;
     if (stale || begins) record.setPosition(SESSION_LOG, begins ?? null);
-    if (!stale) return record.belongTo(session, record.client);
-    const writes = this.#restart("session_changed");
+    if (!stale) return record.assignClient(session, record.client);
+    const writes = this.#restartClient("session_changed");
     // Not before the application has had its chance to listen.
-    this.#parts.clock.setTimeout(() => this.#tell(writes, "session_changed"), 0);
+    this.#parts.clock.setTimeout(() => this.#tellUnsent(writes, "session_changed"), 0);
   }
 
-  #refused(reason: string, event: "auth_required" | "session_terminated" | "session_expired"): Repair {
-    if (this.adopt(reason)) return "reconnect";
-    this.#parts.credentials.forget();
-    void this.#parts.copies?.wipe();
-    this.#begin(reason);
-    this.#parts.timeline.announce(event, { reason });
+  #leaveSession(reason: string, event: "auth_required" | "session_terminated" | "session_expired"): Repair {
+    if (this.adoptSession(reason)) return "reconnect";
+    this.#parts.credentials.forgetSession();
+    void this.#parts.copies?.wipeRecords();
+    this.#beginClient(reason);
+    this.#parts.timeline.announceEnd(event, { reason });
     return "stop";
   }
 
-  async #recover(): Promise<Repair> {
+  async #recoverSession(): Promise<Repair> {
     try {
-      const receipt = await this.#parts.credentials.recover();
+      const receipt = await this.#parts.credentials.recoverSession();
       this.#enterSession("session_expired");
-      if (receipt) this.#parts.recovered(receipt);
+      if (receipt) this.#parts.tellRecovery(receipt);
       return "reconnect";
     } catch (error) {
       const failure = error instanceof SessionError ? error : SessionError.local("recovery_failed", String(error));
       this.#parts.emitter.emit("error", failure);
       // Coming back with the old token leads here again, after the next wait.
-      return failure.temporary ? "reconnect" : this.#refused("session_expired", "session_expired");
+      return failure.temporary ? "reconnect" : this.#leaveSession("session_expired", "session_expired");
     }
   }
 
   /** Another session: its documents and its own log are other logs; topics are the same ones. */
   #enterSession(reason: string): void {
-    const { logbook, copies, owner } = this.#parts;
-    copies?.enter(owner());
-    logbook.forget(logbook.names().filter((name) => !name.startsWith("topic:")));
-    this.#begin(reason);
+    const { logbook, copies, readOwner: owner } = this.#parts;
+    copies?.enterSession(owner());
+    logbook.forgetPlaces(logbook.names().filter((name) => !name.startsWith("topic:")));
+    this.#beginClient(reason);
   }
 
   /** Another client, by another name; what this one had not confirmed goes to the application. */
-  #begin(reason: string): void {
-    this.#tell(this.#restart(reason), reason);
+  #beginClient(reason: string): void {
+    this.#tellUnsent(this.#restartClient(reason), reason);
   }
 
-  #restart(reason: string): UnsentWrite[] {
+  #restartClient(reason: string): UnsentWrite[] {
     const { record, credentials, documents, writer } = this.#parts;
-    record.belongTo(credentials.session.session_id, null);
+    record.assignClient(credentials.session.session_id, null);
     documents.dropPending();
-    return writer.abandon(reason);
+    return writer.abandonWrites(reason);
   }
 
-  #tell(writes: UnsentWrite[], reason: string): void {
+  #tellUnsent(writes: UnsentWrite[], reason: string): void {
     if (writes.length > 0) this.#parts.emitter.emit("unsent", writes, reason);
   }
 }

@@ -15,13 +15,13 @@ const NOTE_LASTS = 15_000;
 const LOOK_AGAIN = 50;
 
 /** Holds `name` until released; null if another tab holds it. */
-export async function claim(env: Environment, name: string): Promise<Release | null> {
+export async function claimLock(env: Environment, name: string): Promise<Release | null> {
   if (env.locks) return claimWebLock(env, name);
   return env.Channel ? claimChannel(env, new env.Channel(name)) : () => undefined;
 }
 
 /** Runs `work` while no other tab runs work of this name. */
-export async function exclusive<T>(env: Environment, name: string, work: () => Promise<T>): Promise<T> {
+export async function runExclusively<T>(env: Environment, name: string, work: () => Promise<T>): Promise<T> {
   if (env.locks) return (await env.locks.request(name, {}, work)) as T;
   const release = await takeNote(env.local, env.clock, name, env.random);
   try {
@@ -35,11 +35,11 @@ function claimWebLock(env: Environment, name: string): Promise<Release | null> {
   const impatience = new AbortController();
   const timer = env.clock.setTimeout(() => impatience.abort(), PATIENCE);
   return new Promise((resolve) => {
-    const held = (): Promise<void> => {
+    const holdLock = (): Promise<void> => {
       env.clock.clearTimeout(timer);
       return new Promise<void>((release) => resolve(release));
     };
-    env.locks?.request(name, { signal: impatience.signal }, held).catch(() => resolve(null));
+    env.locks?.request(name, { signal: impatience.signal }, holdLock).catch(() => resolve(null));
   });
 }
 
@@ -48,16 +48,16 @@ function claimChannel(env: Environment, channel: ChannelLike): Promise<Release |
   const me = env.random();
   let holding = false;
   return new Promise((resolve) => {
-    const settle = (mine: boolean): void => {
+    const settleClaim = (mine: boolean): void => {
       env.clock.clearTimeout(timer);
       holding = mine;
       if (!mine) channel.close();
       resolve(mine ? () => channel.close() : null);
     };
-    const timer = env.clock.setTimeout(() => settle(true), ANSWER_WITHIN);
+    const timer = env.clock.setTimeout(() => settleClaim(true), ANSWER_WITHIN);
     channel.onmessage = ({ data }) => {
       const said = data as { claim?: number; taken?: number };
-      if (said.taken === me && !holding) settle(false);
+      if (said.taken === me && !holding) settleClaim(false);
       if (said.claim !== undefined && (holding || me < said.claim)) channel.postMessage({ taken: said.claim });
     };
     channel.postMessage({ claim: me });
@@ -66,14 +66,14 @@ function claimChannel(env: Environment, channel: ChannelLike): Promise<Release |
 
 async function takeNote(store: StoreLike, clock: Clock, name: string, random: () => number): Promise<Release> {
   const mine = `${random()}`;
-  const read = (): { by?: string; until?: number } => JSON.parse(store.getItem(name) ?? "{}");
-  const wait = (): Promise<void> => new Promise((resolve) => void clock.setTimeout(resolve, LOOK_AGAIN));
+  const readNote = (): { by?: string; until?: number } => JSON.parse(store.getItem(name) ?? "{}");
+  const waitForTurn = (): Promise<void> => new Promise((resolve) => void clock.setTimeout(resolve, LOOK_AGAIN));
   try {
-    while (read().by !== mine) {
+    while (readNote().by !== mine) {
       const note = { by: mine, until: clock.now() + NOTE_LASTS };
-      if ((read().until ?? 0) < clock.now()) store.setItem(name, JSON.stringify(note));
+      if ((readNote().until ?? 0) < clock.now()) store.setItem(name, JSON.stringify(note));
       // Storage has no compare-and-set: the last of several writers is the one that all of them read afterwards.
-      await wait();
+      await waitForTurn();
     }
     return () => store.removeItem(name);
   } catch {

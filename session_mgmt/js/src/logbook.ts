@@ -9,19 +9,19 @@ import type { Json } from "./values";
 export interface Reader {
   /** Where to begin, from an earlier page; null for "from now on", or "everything" for a document. */
   readonly start: Position | null;
-  entry(body: Json, position: Position): void;
+  takeEntry(body: Json, position: Position): void;
   /** After the last entry of a frame. */
-  settled?(): void;
-  gap?(gap: Gap): void;
+  endFrame?(): void;
+  takeGap?(gap: Gap): void;
   /** The place has changed; it is stored before the entry there is handed over. */
-  moved?(position: Position | null): void;
-  snapshot?(data: Json): void;
+  moveTo?(position: Position | null): void;
+  takeSnapshot?(data: Json): void;
   awaitSnapshot?(): void;
   /** What the server says of the place, before what follows from it. */
-  judged?(verdict: Verdict): void;
+  takeVerdict?(verdict: Verdict): void;
   /** The server stores the document encrypted. */
-  sealed?(): void;
-  denied?(error: SessionError): void;
+  sealCopy?(): void;
+  handleDenial?(error: SessionError): void;
 }
 
 /** Entries that do not follow on what was seen; the connection is closed with 4104. */
@@ -29,11 +29,11 @@ export class OutOfOrder extends Error {}
 
 export interface LogbookPort {
   /** Asks on the connection; `answer` gets the verdict, or the error. False if there is no connection. */
-  ask(frame: object, answer: (verdict: Verdict | SessionError) => void): boolean;
+  askServer(frame: object, answer: (verdict: Verdict | SessionError) => void): boolean;
   fetchDocument(url: string): Promise<{ data: Json; position: Position }>;
   /** The connection must be given up and recovered. */
-  lost(): void;
-  gap(gap: Gap): void;
+  abandonConnection(): void;
+  tellGap(gap: Gap): void;
 }
 
 /** A verdict over HTTP carries what would follow it on a connection. */
@@ -73,21 +73,21 @@ export class Logbook {
   }
 
   /** Follows a log from the reader's start, or goes on where the log was left in the same turn. */
-  follow(name: string, reader: Reader): void {
+  followLog(name: string, reader: Reader): void {
     const left = this.#leaving.get(name);
     this.#leaving.delete(name);
     if (left) left.reader = reader;
     this.#logs.set(name, left ?? new Log(name, reader));
-    this.#plan();
+    this.#planReconcile();
   }
 
-  unfollow(name: string): void {
+  unfollowLog(name: string): void {
     const log = this.#logs.get(name);
     if (!log) return;
     this.#logs.delete(name);
     // A callback may unsubscribe and subscribe again: the server is told what is still left at the end of the turn.
     this.#leaving.set(name, log);
-    this.#plan();
+    this.#planReconcile();
   }
 
   position(name: string): Position | null {
@@ -95,17 +95,17 @@ export class Logbook {
   }
 
   /** The `logs` of `connect`. */
-  positions(): Record<string, Position | null> {
+  listPositions(): Record<string, Position | null> {
     const positions: Record<string, Position | null> = {};
     for (const log of this.#logs.values()) positions[log.name] = log.position;
     return positions;
   }
 
   /** Another session, or another life of this client, has other places. */
-  forget(names: readonly string[]): void {
-    for (const name of names) {
+  forgetPlaces(listNames: readonly string[]): void {
+    for (const name of listNames) {
       const log = this.#logs.get(name);
-      if (log) this.#move(log, null);
+      if (log) this.#moveTo(log, null);
     }
   }
 
@@ -118,9 +118,9 @@ export class Logbook {
     for (const log of this.#logs.values()) {
       log.asked = asked.has(log.name);
       const verdict = verdicts[log.name];
-      if (verdict) this.#judged(log, verdict);
+      if (verdict) this.#applyVerdict(log, verdict);
     }
-    this.#plan();
+    this.#planReconcile();
   }
 
   detach(): void {
@@ -132,7 +132,7 @@ export class Logbook {
     }
   }
 
-  entries(frame: EntriesFrame): void {
+  takeEntries(frame: EntriesFrame): void {
     const log = this.#logs.get(frame.log);
     if (!log) return;
     if (log.waiting) {
@@ -140,39 +140,39 @@ export class Logbook {
       if (log.waiting.length > MOST_WAITING) throw new OutOfOrder();
       return;
     }
-    this.#apply(log, frame);
+    this.#applyEntries(log, frame);
   }
 
-  gap(frame: GapFrame): void {
+  takeGap(frame: GapFrame): void {
     const log = this.#logs.get(frame.log);
-    if (log) this.#skip(log, frame);
+    if (log) this.#skipGap(log, frame);
   }
 
-  snapshot(frame: SnapshotFrame): void {
+  takeSnapshot(frame: SnapshotFrame): void {
     const log = this.#logs.get(frame.log);
     if (!log) return;
-    if (frame.url === undefined) return this.#replace(log, frame.data, frame.position);
+    if (frame.url === undefined) return this.#replaceValue(log, frame.data, frame.position);
     log.waiting = [];
     log.reader.awaitSnapshot?.();
-    void this.#fetch(log, frame.url, frame.position);
+    void this.#fetchBody(log, frame.url, frame.position);
   }
 
   /** Takes the answer of an explicit synchronisation; what arrived by the connection meanwhile stays. */
-  synced(name: string, answer: SyncAnswer): void {
+  takeSyncAnswer(name: string, answer: SyncAnswer): void {
     const log = this.#logs.get(name);
     const position = answer.position;
     if (!log || log.waiting || !position) return;
-    if (answer.encrypted) log.reader.sealed?.();
-    log.reader.judged?.(answer);
+    if (answer.encrypted) log.reader.sealCopy?.();
+    log.reader.takeVerdict?.(answer);
     if (answer.mode === "snapshot" && answer.data !== undefined) {
       const known = log.position?.[0] === position[0] && log.position[1] >= position[1];
-      if (!known) this.#replace(log, answer.data, position);
+      if (!known) this.#replaceValue(log, answer.data, position);
     } else if (answer.mode === "entries") {
-      this.#apply(log, { type: "entries", log: name, epoch: position[0], entries: answer.entries ?? [] });
+      this.#applyEntries(log, { type: "entries", log: name, epoch: position[0], entries: answer.entries ?? [] });
     }
   }
 
-  #apply(log: Log, frame: EntriesFrame): void {
+  #applyEntries(log: Log, frame: EntriesFrame): void {
     const attachment = this.#attachment;
     for (const [offset, tag, body] of frame.entries) {
       // A callback may have ended the connection, or stopped following: the rest belongs to the next reader.
@@ -181,37 +181,37 @@ export class Logbook {
       if (!at || at[0] !== frame.epoch || offset > at[1] + 1) throw new OutOfOrder();
       if (offset <= at[1]) continue;
       const position: Position = [frame.epoch, offset, tag];
-      this.#move(log, position);
-      log.reader.entry(body, position);
+      this.#moveTo(log, position);
+      log.reader.takeEntry(body, position);
     }
-    log.reader.settled?.();
+    log.reader.endFrame?.();
   }
 
-  #judged(log: Log, verdict: Verdict): void {
-    if (verdict.encrypted) log.reader.sealed?.();
-    log.reader.judged?.(verdict);
+  #applyVerdict(log: Log, verdict: Verdict): void {
+    if (verdict.encrypted) log.reader.sealCopy?.();
+    log.reader.takeVerdict?.(verdict);
     if (verdict.mode === "denied") {
-      log.reader.denied?.(new SessionError(verdict.error ?? { name: "topic_denied" }));
-    } else if (verdict.mode === "gap") this.#skip(log, verdict);
+      log.reader.handleDenial?.(new SessionError(verdict.error ?? { name: "topic_denied" }));
+    } else if (verdict.mode === "gap") this.#skipGap(log, verdict);
     else if (verdict.mode === "snapshot") log.reader.awaitSnapshot?.();
-    else if (verdict.position) this.#move(log, verdict.position);
+    else if (verdict.position) this.#moveTo(log, verdict.position);
   }
 
-  #skip(log: Log, { from = null, to = null, reason = "", position }: Verdict): void {
-    if (position) this.#move(log, position);
+  #skipGap(log: Log, { from = null, to = null, reason = "", position }: Verdict): void {
+    if (position) this.#moveTo(log, position);
     const topic = log.name.startsWith("topic:") ? log.name.slice("topic:".length) : null;
     const gap = { log: log.name, topic, from, to, reason };
-    log.reader.gap?.(gap);
-    this.#port.gap(gap);
+    log.reader.takeGap?.(gap);
+    this.#port.tellGap(gap);
   }
 
-  #replace(log: Log, data: Json, position: Position): void {
-    this.#move(log, position);
-    log.reader.snapshot?.(data);
-    log.reader.settled?.();
+  #replaceValue(log: Log, data: Json, position: Position): void {
+    this.#moveTo(log, position);
+    log.reader.takeSnapshot?.(data);
+    log.reader.endFrame?.();
   }
 
-  async #fetch(log: Log, url: string, promised: Position): Promise<void> {
+  async #fetchBody(log: Log, url: string, promised: Position): Promise<void> {
     const attachment = this.#attachment;
     try {
       const { data, position } = await this.#port.fetchDocument(url);
@@ -219,47 +219,48 @@ export class Logbook {
       if (position[0] !== promised[0] || position[1] < promised[1]) throw new OutOfOrder();
       const waiting = log.waiting ?? [];
       log.waiting = null;
-      this.#replace(log, data, position);
-      for (const frame of waiting) this.#apply(log, frame);
+      this.#replaceValue(log, data, position);
+      for (const frame of waiting) this.#applyEntries(log, frame);
     } catch {
       // Without its body the document has no place to go on from.
-      if (attachment === this.#attachment) this.#port.lost();
+      if (attachment === this.#attachment) this.#port.abandonConnection();
     }
   }
 
-  #move(log: Log, position: Position | null): void {
+  #moveTo(log: Log, position: Position | null): void {
     log.position = position;
-    log.reader.moved?.(position);
+    log.reader.moveTo?.(position);
   }
 
-  #plan(): void {
+  #planReconcile(): void {
     if (this.#planned) return;
     this.#planned = true;
     queueMicrotask(() => {
       this.#planned = false;
-      this.#reconcile();
+      this.#reconcileLogs();
     });
   }
 
-  #reconcile(): void {
+  #reconcileLogs(): void {
     const leaving = [...this.#leaving.values()];
     this.#leaving.clear();
     for (const log of leaving) {
-      log.reader.moved?.(null);
-      if (this.#attached && log.asked) this.#port.ask({ type: "unsubscribe", log: log.name }, () => undefined);
+      log.reader.moveTo?.(null);
+      if (this.#attached && log.asked) this.#port.askServer({ type: "unsubscribe", log: log.name }, () => undefined);
     }
     if (!this.#attached) return;
-    for (const log of this.#logs.values()) if (!log.asked) this.#subscribe(log);
+    for (const log of this.#logs.values()) if (!log.asked) this.#subscribeLog(log);
   }
 
-  #subscribe(log: Log): void {
-    log.asked = this.#port.ask({ type: "subscribe", log: log.name, position: log.position }, (answer) => {
+  #subscribeLog(log: Log): void {
+    log.asked = this.#port.askServer({ type: "subscribe", log: log.name, position: log.position }, (answer) => {
       if (this.#logs.get(log.name) !== log) return;
-      this.#judged(log, answer instanceof SessionError ? { mode: "denied", error: fields(answer) } : answer);
+      const isRefused = answer instanceof SessionError;
+      this.#applyVerdict(log, isRefused ? { mode: "denied", error: toErrorFields(answer) } : answer);
     });
   }
 }
 
-function fields(error: SessionError): Verdict["error"] {
+function toErrorFields(error: SessionError): Verdict["error"] {
   return { code: error.code, name: error.name, temporary: error.temporary, message: error.message };
 }

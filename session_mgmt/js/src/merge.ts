@@ -27,7 +27,7 @@ export function mergeOperations(patch: Json, path = ""): Operation[] {
   if (!isObject(patch)) return [["set", path, patch]];
   const operations: Operation[] = [["obj", path]];
   for (const [key, value] of Object.entries(patch)) {
-    const inner = pointer.child(path, key);
+    const inner = pointer.appendToken(path, key);
     if (value === null) operations.push(["del", inner]);
     else operations.push(...mergeOperations(value, inner));
   }

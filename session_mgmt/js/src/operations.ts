@@ -5,7 +5,7 @@
 
 import { SessionError } from "./errors";
 import * as pointer from "./pointer";
-import { carried, checked, checkedKey, checkedNumber, isObject } from "./values";
+import { normalizeNumber, normalizeValue, checkKey, checkNumber, isObject } from "./values";
 import type { Json, JsonObject, ValueLimits } from "./values";
 
 export type Operation =
@@ -24,7 +24,7 @@ type Outcome = Json | typeof NOTHING;
 const LENGTHS: Record<string, number> = { set: 3, del: 2, ins: 3, inc: 3, obj: 2 };
 
 /** The document after the operations. The input stays as it is; what did not change is shared with it. */
-export function apply(document: Json, operations: readonly Operation[]): Json {
+export function applyOperations(document: Json, operations: readonly Operation[]): Json {
   let result = document;
   for (const [name, path, argument] of operations) {
     const changed = applyAt(result, pointer.parse(path), 0, name, argument);
@@ -34,62 +34,62 @@ export function apply(document: Json, operations: readonly Operation[]): Json {
 }
 
 /** A normalised copy of a caller's operations. Throws `invalid_patch`, `invalid_path` or an error of `checked`. */
-export function checkedOperations(operations: readonly Operation[], limits: ValueLimits): Operation[] {
-  return operations.map((operation) => checkedOperation(operation, limits));
+export function checkOperations(operations: readonly Operation[], limits: ValueLimits): Operation[] {
+  return operations.map((operation) => checkOperation(operation, limits));
 }
 
-function checkedOperation(operation: readonly unknown[], limits: ValueLimits): Operation {
+function checkOperation(operation: readonly unknown[], limits: ValueLimits): Operation {
   const [name, path, argument] = operation;
   if (typeof name !== "string" || typeof path !== "string" || LENGTHS[name] !== operation.length) {
     throw SessionError.local("invalid_patch", "An operation is set, del, ins, inc or obj with its path and value.");
   }
   const tokens = pointer.parse(path);
-  for (const token of tokens) checkedKey(token, limits);
+  for (const token of tokens) checkKey(token, limits);
   if (operation.length === 2) return [name, path] as unknown as Operation;
-  if (name !== "inc") return [name, path, checked(argument, limits, tokens.length)] as unknown as Operation;
+  if (name !== "inc") return [name, path, normalizeValue(argument, limits, tokens.length)] as unknown as Operation;
   if (typeof argument !== "number") throw SessionError.local("invalid_patch", "The amount of inc is a number.");
-  return ["inc", path, checkedNumber(argument)];
+  return ["inc", path, checkNumber(argument)];
 }
 
 function applyAt(node: Json | undefined, tokens: readonly string[], at: number, name: Name, argument: Json): Outcome {
   const token = tokens[at];
-  if (token === undefined) return name === "del" ? {} : newValue(name, node, argument);
+  if (token === undefined) return name === "del" ? {} : computeValue(name, node, argument);
   const last = at === tokens.length - 1;
-  if (last && name === "del") return without(node, token);
-  if (Array.isArray(node)) return intoArray(node, tokens, at, name, argument);
+  if (last && name === "del") return removeMember(node, token);
+  if (Array.isArray(node)) return applyInArray(node, tokens, at, name, argument);
   const inner = last
-    ? newValue(name, pointer.member(node, token), argument)
-    : applyAt(pointer.member(node, token), tokens, at + 1, name, argument);
-  return inner === NOTHING ? NOTHING : withMember(isObject(node) ? node : {}, token, inner);
+    ? computeValue(name, pointer.getMember(node, token), argument)
+    : applyAt(pointer.getMember(node, token), tokens, at + 1, name, argument);
+  return inner === NOTHING ? NOTHING : setMember(isObject(node) ? node : {}, token, inner);
 }
 
-function intoArray(node: Json[], tokens: readonly string[], at: number, name: Name, argument: Json): Outcome {
+function applyInArray(node: Json[], tokens: readonly string[], at: number, name: Name, argument: Json): Outcome {
   const token = tokens[at] as string;
   const last = at === tokens.length - 1;
-  const place = last && token === "-" ? node.length : pointer.index(token);
+  const place = last && token === "-" ? node.length : pointer.parseIndex(token);
   if (place === null || place > node.length || (!last && place === node.length)) return NOTHING;
-  const inner = last ? newValue(name, node[place], argument) : applyAt(node[place], tokens, at + 1, name, argument);
+  const inner = last ? computeValue(name, node[place], argument) : applyAt(node[place], tokens, at + 1, name, argument);
   if (inner === NOTHING) return NOTHING;
   const items = node.slice();
   items.splice(place, last && name === "ins" ? 0 : 1, inner);
   return items;
 }
 
-function newValue(name: Name, old: Json | undefined, argument: Json): Outcome {
-  if (name === "inc") return typeof old === "number" ? (carried(old + argument) ?? NOTHING) : argument;
+function computeValue(name: Name, old: Json | undefined, argument: Json): Outcome {
+  if (name === "inc") return typeof old === "number" ? (normalizeNumber(old + argument) ?? NOTHING) : argument;
   if (name === "obj") return isObject(old) ? NOTHING : {};
   return argument;
 }
 
-function without(node: Json | undefined, token: string): Outcome {
-  if (pointer.member(node, token) === undefined) return NOTHING;
-  if (Array.isArray(node)) return node.filter((_, at) => at !== pointer.index(token));
+function removeMember(node: Json | undefined, token: string): Outcome {
+  if (pointer.getMember(node, token) === undefined) return NOTHING;
+  if (Array.isArray(node)) return node.filter((_, at) => at !== pointer.parseIndex(token));
   const copy = { ...node };
   delete copy[token];
   return copy;
 }
 
-function withMember(node: JsonObject, token: string, value: Json): JsonObject {
+function setMember(node: JsonObject, token: string, value: Json): JsonObject {
   const copy = { ...node };
   // Assigning to this name would set the copy's prototype.
   if (token !== "__proto__") copy[token] = value;

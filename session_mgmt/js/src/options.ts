@@ -45,12 +45,12 @@ export interface StartOptions extends Surroundings {
 export type Tell = (error: SessionError) => void;
 
 /** Not before the application has had its chance to listen. */
-export function tellLater(env: Environment, emitter: Emitter<SessionEvents>): Tell {
+export function makeTeller(env: Environment, emitter: Emitter<SessionEvents>): Tell {
   return (error) => void env.clock.setTimeout(() => emitter.emit("error", error), 0);
 }
 
 /** For storage that fails: said once, however often it does. */
-export function warnOnce(tell: Tell): () => void {
+export function makeWarning(tell: Tell): () => void {
   let warned = false;
   return () => {
     if (warned) return;
@@ -74,7 +74,7 @@ export async function openCopies(
 }
 
 /** The absolute address of the API. */
-export function absolute(url: string): string {
+export function resolveBase(url: string): string {
   const page = typeof location === "undefined" ? undefined : location.href;
   const base = new URL(url, page).href;
   return base.endsWith("/") ? base : `${base}/`;

@@ -5,7 +5,7 @@
 
 import type { Clock } from "./environment";
 import { SessionError } from "./errors";
-import { onTheWire, type ReceiptFrame, type WriteFrame } from "./frames";
+import { toWire, type ReceiptFrame, type WriteFrame } from "./frames";
 import type { ClientRecord } from "./record";
 import { byteLength } from "./values";
 
@@ -35,11 +35,11 @@ export interface Write {
 
 export interface OutboxPort {
   /** False if there is no connection to send on. */
-  send(frame: object): boolean;
+  sendFrame(frame: object): boolean;
   /** Gives an update a newer base before it is sent again, and those behind it that need one; gives all of them. */
-  rebase(write: Write, reason: string): readonly Write[];
+  rebaseWrites(write: Write, reason: string): readonly Write[];
   /** The first write cannot be decided on this connection. */
-  stuck(): void;
+  abandonConnection(): void;
 }
 
 export class Outbox {
@@ -61,7 +61,7 @@ export class Outbox {
     this.#clock = clock;
     this.#port = port;
     this.#bounds = bounds;
-    for (const [seq, frame] of record.writes()) this.#take(seq, frame, true);
+    for (const [seq, frame] of record.readWrites()) this.#appendWrite(seq, frame, true);
     const last = this.#writes.at(-1);
     if (last && last.seq >= record.next) record.next = last.seq + 1;
   }
@@ -80,41 +80,41 @@ export class Outbox {
   }
 
   /** Numbers a write, keeps it, and sends it if there is a connection and it is not held. Throws `outbox_full`. */
-  add(frame: WriteFrame, held = false): Write {
+  addWrite(frame: WriteFrame, held = false): Write {
     const bytes = byteLength(JSON.stringify(frame));
-    if (this.size >= this.#bounds.writes) throw full();
-    this.#demand(bytes);
+    if (this.size >= this.#bounds.writes) throw makeFullError();
+    this.#demandRoom(bytes);
     const seq = this.#record.next;
-    this.#record.keep(seq, frame);
+    this.#record.storeWrite(seq, frame);
     this.#record.next = seq + 1;
-    const write = this.#take(seq, frame, false, bytes);
+    const write = this.#appendWrite(seq, frame, false, bytes);
     write.held = held;
-    this.#flush();
+    this.#sendWaiting();
     return write;
   }
 
   /** Gives a write that was never sent another content, kept at once. Throws `outbox_full`. */
-  amend(write: Write, frame: WriteFrame): void {
+  amendWrite(write: Write, frame: WriteFrame): void {
     const bytes = byteLength(JSON.stringify(frame));
-    this.#demand(bytes - write.bytes);
-    this.#record.keep(write.seq, frame);
+    this.#demandRoom(bytes - write.bytes);
+    this.#record.storeWrite(write.seq, frame);
     this.#bytes += bytes - write.bytes;
     write.frame = frame;
     write.bytes = bytes;
   }
 
-  release(write: Write): void {
+  releaseWrite(write: Write): void {
     write.held = false;
-    this.#flush();
+    this.#sendWaiting();
   }
 
   /** Takes back a write that was never sent; false if it may have reached the server. */
-  withdraw(write: Write): boolean {
+  withdrawWrite(write: Write): boolean {
     const at = this.#writes.indexOf(write);
     if (at < 0 || write.sent) return false;
-    this.#remove(at);
+    this.#removeAt(at);
     // Writes are sent in order, so those behind it were never sent either and may close the hole in the numbers.
-    this.#renumber(at, write.seq);
+    this.#renumberFrom(at, write.seq);
     return true;
   }
 
@@ -123,9 +123,9 @@ export class Outbox {
     this.detach();
     this.#attached = true;
     this.#cursor = 0;
-    this.#skipTo(lastSeq);
+    this.#skipDecided(lastSeq);
     for (const write of this.#writes) write.unanswered = 0;
-    this.#flush();
+    this.#sendWaiting();
   }
 
   detach(): void {
@@ -134,102 +134,102 @@ export class Outbox {
   }
 
   /** Takes a receipt; gives the write that it settles for good, or null. */
-  receipt(receipt: ReceiptFrame): Write | null {
+  takeReceipt(receipt: ReceiptFrame): Write | null {
     const at = this.#writes.findIndex((write) => write.seq === receipt.seq);
     const write = this.#writes[at];
     if (!write) return null;
     write.unanswered = Math.max(0, write.unanswered - 1);
     if (!receipt.ok && receipt.error?.temporary) {
-      this.#undecided(at, write, receipt);
+      this.#planRetry(at, write, receipt);
       return null;
     }
     this.#retries = 0;
-    this.#remove(at);
-    this.#acknowledge();
+    this.#removeAt(at);
+    this.#countReceipt();
     return write;
   }
 
   /** Empties it and starts again at 1, for a new client name; gives the writes that nobody will answer. */
-  abandon(): Write[] {
+  abandonWrites(): Write[] {
     this.detach();
     const abandoned = this.#writes;
-    for (const write of abandoned) this.#record.drop(write.seq);
+    for (const write of abandoned) this.#record.dropWrite(write.seq);
     this.#writes = [];
     this.#bytes = 0;
     this.#record.next = 1;
     return abandoned;
   }
 
-  #take(seq: number, frame: WriteFrame, sent: boolean, bytes = byteLength(JSON.stringify(frame))): Write {
+  #appendWrite(seq: number, frame: WriteFrame, sent: boolean, bytes = byteLength(JSON.stringify(frame))): Write {
     const write: Write = { seq, frame, bytes, sent, held: false, unanswered: 0 };
     this.#writes.push(write);
     this.#bytes += bytes;
     return write;
   }
 
-  #demand(bytes: number): void {
-    if (bytes > 0 && this.#bytes + bytes > this.#bounds.bytes) throw full();
+  #demandRoom(bytes: number): void {
+    if (bytes > 0 && this.#bytes + bytes > this.#bounds.bytes) throw makeFullError();
   }
 
-  #remove(at: number): void {
+  #removeAt(at: number): void {
     const [write] = this.#writes.splice(at, 1) as [Write];
     this.#bytes -= write.bytes;
-    this.#record.drop(write.seq);
+    this.#record.dropWrite(write.seq);
     if (at < this.#cursor) this.#cursor -= 1;
   }
 
-  #flush(): void {
+  #sendWaiting(): void {
     // While a retry is planned, later numbers would only be refused by `seq_gap`.
     if (!this.#attached || this.#timer !== null) return;
     for (let write = this.#writes[this.#cursor]; write; write = this.#writes[this.#cursor]) {
-      if (write.held || !this.#port.send({ ...onTheWire(write.frame), seq: write.seq })) return;
+      if (write.held || !this.#port.sendFrame({ ...toWire(write.frame), seq: write.seq })) return;
       write.sent = true;
       write.unanswered += 1;
       this.#cursor += 1;
     }
   }
 
-  #undecided(at: number, write: Write, receipt: ReceiptFrame): void {
+  #planRetry(at: number, write: Write, receipt: ReceiptFrame): void {
     // It was sent again since; that attempt's receipt is still to come.
     if (write.unanswered > 0) return;
     const gap = receipt.error?.name === "seq_gap";
     // The first write waits for nobody: the hole before it closes when `connect` says again how far this client is.
-    if (gap && at === 0 && this.#timer === null) return this.#port.stuck();
+    if (gap && at === 0 && this.#timer === null) return this.#port.abandonConnection();
     this.#cursor = Math.min(this.#cursor, at);
     if (this.#timer !== null) return;
     const wait = receipt.error?.retry_after ?? Math.min(RETRY_MOST, RETRY_FIRST * 2 ** this.#retries);
     this.#retries += 1;
-    this.#timer = this.#clock.setTimeout(() => this.#again(write, receipt.error?.name), wait * 1000);
+    this.#timer = this.#clock.setTimeout(() => this.#retryWrite(write, receipt.error?.name), wait * 1000);
   }
 
-  #again(write: Write, reason: string | undefined): void {
+  #retryWrite(write: Write, reason: string | undefined): void {
     this.#timer = null;
     if (reason === "too_old" || reason === "unknown_version" || reason === "epoch_changed") {
-      for (const { seq, frame } of this.#port.rebase(write, reason)) this.#record.keep(seq, frame);
+      for (const { seq, frame } of this.#port.rebaseWrites(write, reason)) this.#record.storeWrite(seq, frame);
     }
-    this.#flush();
+    this.#sendWaiting();
   }
 
-  #acknowledge(): void {
+  #countReceipt(): void {
     this.#sinceAck += 1;
     if (this.#sinceAck < ACK_EVERY) return;
     this.#sinceAck = 0;
-    this.#port.send({ type: "ack", seq: this.acked });
+    this.#port.sendFrame({ type: "ack", seq: this.acked });
   }
 
   /** Storage that came back older than it was (a restored browser) must not give a number a second time. */
-  #skipTo(lastSeq: number): void {
+  #skipDecided(lastSeq: number): void {
     const fresh = this.#writes.findIndex((write) => !write.sent);
-    if (fresh >= 0 && (this.#writes[fresh] as Write).seq <= lastSeq) this.#renumber(fresh, lastSeq + 1);
+    if (fresh >= 0 && (this.#writes[fresh] as Write).seq <= lastSeq) this.#renumberFrom(fresh, lastSeq + 1);
     if (this.#record.next <= lastSeq) this.#record.next = lastSeq + 1;
   }
 
-  #renumber(from: number, first: number): void {
+  #renumberFrom(from: number, first: number): void {
     const moved = this.#writes.slice(from);
-    for (const write of moved) this.#record.drop(write.seq);
+    for (const write of moved) this.#record.dropWrite(write.seq);
     moved.forEach((write, at) => {
       write.seq = first + at;
-      this.#record.keep(write.seq, write.frame);
+      this.#record.storeWrite(write.seq, write.frame);
     });
     this.#record.next = first + moved.length;
   }
@@ -240,6 +240,6 @@ export class Outbox {
   }
 }
 
-function full(): SessionError {
+function makeFullError(): SessionError {
   return SessionError.local("outbox_full", "Too many writes wait for the server.", true);
 }

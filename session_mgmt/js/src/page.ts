@@ -16,28 +16,28 @@ const DOCUMENT_SIGNS = ["visibilitychange", "freeze", "resume"];
 /** Calls `leaving` when the page may be about to go; gives the function that ends it. */
 export function watchLeaving(page: PageLike | null, leaving: () => void): () => void {
   if (page === null) return () => undefined;
-  const hidden = (): void => {
+  const leaveIfHidden = (): void => {
     if (page.document.visibilityState === "hidden") leaving();
   };
   page.window.addEventListener("pagehide", leaving);
-  page.document.addEventListener("visibilitychange", hidden);
+  page.document.addEventListener("visibilitychange", leaveIfHidden);
   return () => {
     page.window.removeEventListener("pagehide", leaving);
-    page.document.removeEventListener("visibilitychange", hidden);
+    page.document.removeEventListener("visibilitychange", leaveIfHidden);
   };
 }
 
 /** Calls `check` on every sign; gives the function that ends it. A tab that becomes hidden is no reason to check. */
 export function watchPage(page: PageLike | null, check: () => void): () => void {
   if (page === null) return () => undefined;
-  const listener = (): void => {
+  const checkIfVisible = (): void => {
     if (page.document.visibilityState !== "hidden") check();
   };
   // A hidden tab hears of the network too, and should be whole before somebody looks at it.
   for (const sign of WINDOW_SIGNS) page.window.addEventListener(sign, check);
-  for (const sign of DOCUMENT_SIGNS) page.document.addEventListener(sign, listener);
+  for (const sign of DOCUMENT_SIGNS) page.document.addEventListener(sign, checkIfVisible);
   return () => {
     for (const sign of WINDOW_SIGNS) page.window.removeEventListener(sign, check);
-    for (const sign of DOCUMENT_SIGNS) page.document.removeEventListener(sign, listener);
+    for (const sign of DOCUMENT_SIGNS) page.document.removeEventListener(sign, checkIfVisible);
   };
 }

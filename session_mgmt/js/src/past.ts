@@ -110,7 +110,7 @@ export interface UpdateResult {
   conflicts: NonNullable<ReceiptFrame["conflicts"]>;
 }
 
-export function updateResult(told: Partial<ReceiptFrame>, version: number): UpdateResult {
+export function toUpdateResult(told: Partial<ReceiptFrame>, version: number): UpdateResult {
   return {
     version: told.position?.[1] ?? version,
     position: told.position ?? null,
@@ -122,7 +122,7 @@ export function updateResult(told: Partial<ReceiptFrame>, version: number): Upda
 }
 
 /** An answer's members in camel case. Values of documents below them stay as they are. */
-export function camel<T>(told: Json): T {
+export function toCamelCase<T>(told: Json): T {
   const renamed = Object.entries(told as object).map(([name, value]) => [
     name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase()),
     value,
@@ -130,16 +130,16 @@ export function camel<T>(told: Json): T {
   return Object.fromEntries(renamed) as T;
 }
 
-export function camels<T>(told: Json[]): T[] {
-  return told.map((each) => camel<T>(each));
+export function toCamelCases<T>(told: Json[]): T[] {
+  return told.map((each) => toCamelCase<T>(each));
 }
 
 /** `?before=7&limit=20`, without what is undefined. */
-export function query(fields: Record<string, number | undefined>): string {
+export function buildQuery(fields: Record<string, number | undefined>): string {
   const given = Object.entries(fields).filter(([, value]) => value !== undefined);
   return given.length ? `?${given.map(([name, value]) => `${name}=${value}`).join("&")}` : "";
 }
 
-export function etag(position: Position): string {
+export function formatEtag(position: Position): string {
   return `"${position.join(".")}"`;
 }

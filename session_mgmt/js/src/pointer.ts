@@ -15,28 +15,28 @@ export function parse(path: string): string[] {
 }
 
 /** The array index that a token spells (RFC 6901 section 4: digits, no leading zero), else null. */
-export function index(token: string): number | null {
+export function parseIndex(token: string): number | null {
   return INDEX.test(token) ? Number(token) : null;
 }
 
-export function child(path: string, token: string): string {
+export function appendToken(path: string, token: string): string {
   return `${path}/${token.replaceAll("~", "~0").replaceAll("/", "~1")}`;
 }
 
 /** The value at the tokens, or undefined. */
-export function valueAt(root: Json, tokens: readonly string[]): Json | undefined {
+export function getValue(root: Json, tokens: readonly string[]): Json | undefined {
   let node = root;
   for (const token of tokens) {
-    node = member(node, token);
+    node = getMember(node, token);
     if (node === undefined) return undefined;
   }
   return node;
 }
 
 /** One step down; undefined for what is not there. Never reads what an object inherits. */
-export function member(node: Json, token: string): Json | undefined {
+export function getMember(node: Json, token: string): Json | undefined {
   if (Array.isArray(node)) {
-    const at = index(token);
+    const at = parseIndex(token);
     return at === null ? undefined : node[at];
   }
   return isObject(node) && Object.hasOwn(node, token) ? node[token] : undefined;

@@ -2,7 +2,7 @@
 
 import type { Environment } from "./environment";
 import type { Position, WriteFrame } from "./frames";
-import { claim, type Release } from "./lock";
+import { claimLock, type Release } from "./lock";
 import type { Shelf } from "./storage";
 
 interface Fields {
@@ -18,9 +18,9 @@ export class ClientRecord {
   readonly #release: Release;
   readonly #fields: Fields;
 
-  private constructor(shelf: Shelf, release: Release, fields: Fields) {
+  private constructor(shelf: Shelf, releaseLock: Release, fields: Fields) {
     this.#shelf = shelf;
-    this.#release = release;
+    this.#release = releaseLock;
     this.#fields = fields;
   }
 
@@ -30,17 +30,17 @@ export class ClientRecord {
    */
   static async open(env: Environment, shelf: Shelf, scope: string): Promise<ClientRecord> {
     const kept = shelf.get<Fields>("client");
-    const release = kept && (await claim(env, scope + kept.key));
+    const release = kept && (await claimLock(env, scope + kept.key));
     if (kept && release) return new ClientRecord(shelf, release, kept);
     shelf.clear();
     const key = `${env.random()}${env.random()}`.replaceAll("0.", "-");
-    const fresh = new ClientRecord(shelf, (await claim(env, scope + key)) ?? (() => undefined), {
+    const fresh = new ClientRecord(shelf, (await claimLock(env, scope + key)) ?? (() => undefined), {
       key,
       session: null,
       client: null,
       next: 1,
     });
-    fresh.#save();
+    fresh.#saveFields();
     return fresh;
   }
 
@@ -58,34 +58,34 @@ export class ClientRecord {
 
   set next(seq: number) {
     this.#fields.next = seq;
-    this.#save();
+    this.#saveFields();
   }
 
-  belongTo(session: string, client: string | null): void {
+  assignClient(session: string, client: string | null): void {
     if (this.#fields.session === session && this.#fields.client === client) return;
     this.#fields.session = session;
     this.#fields.client = client;
-    this.#save();
+    this.#saveFields();
   }
 
   /** The unanswered writes of an earlier page, in the order of their numbers. */
-  writes(): [seq: number, write: WriteFrame][] {
+  readWrites(): [seq: number, write: WriteFrame][] {
     return this.#shelf
-      .names("write:")
+      .listNames("write:")
       .map((name): [number, WriteFrame | null] => [Number(name.slice("write:".length)), this.#shelf.get(name)])
       .filter((pair): pair is [number, WriteFrame] => pair[1] !== null)
       .sort(([a], [b]) => a - b);
   }
 
-  keep(seq: number, write: WriteFrame): void {
+  storeWrite(seq: number, write: WriteFrame): void {
     this.#shelf.set(`write:${seq}`, write);
   }
 
-  drop(seq: number): void {
+  dropWrite(seq: number): void {
     this.#shelf.remove(`write:${seq}`);
   }
 
-  position(log: string): Position | null {
+  readPosition(log: string): Position | null {
     return this.#shelf.get(`position:${log}`);
   }
 
@@ -98,7 +98,7 @@ export class ClientRecord {
     this.#release();
   }
 
-  #save(): void {
+  #saveFields(): void {
     this.#shelf.set("client", this.#fields);
   }
 }

@@ -1,6 +1,6 @@
 /** What operations replace: sent along when the version they were made on is older than the server's log. */
 
-import { digest } from "./digest";
+import { digestOf } from "./digest";
 import type { Operation } from "./operations";
 import * as pointer from "./pointer";
 import type { Json } from "./values";
@@ -10,37 +10,37 @@ export type Replaced = Record<string, string | null>;
 const MOST_PATHS = 500;
 
 /** Digests of what is at the paths that the operations are about to change. An `inc` and an append replace nothing. */
-export function replacedBy(view: Json, operations: readonly Operation[]): Replaced {
+export function digestReplaced(view: Json, operations: readonly Operation[]): Replaced {
   const digests: Replaced = {};
-  for (const path of touched(operations)) {
+  for (const path of listTouched(operations)) {
     if (path.startsWith("+") || path.startsWith(">")) continue;
-    digests[path] = digest(pointer.valueAt(view, pointer.parse(path)));
+    digests[path] = digestOf(pointer.getValue(view, pointer.parse(path)));
   }
   return digests;
 }
 
 /** Touched paths as the server has them (`documents/touched.py`), so that both speak of the same ones. */
-export function touched(operations: readonly Operation[]): string[] {
+export function listTouched(operations: readonly Operation[]): string[] {
   const objects = new Set<string>();
   const each = operations.map(([name, path]) => {
     if (name === "obj") objects.add(path);
-    return touchedBy(name, path, objects);
+    return touchPath(name, path, objects);
   });
-  const entered = new Set(each.flatMap((path) => ancestors(path.replace(/^[+>]/, ""))));
-  return atMost(new Set(each.filter((path) => !objects.has(path) || !entered.has(path))));
+  const entered = new Set(each.flatMap((path) => listAncestors(path.replace(/^[+>]/, ""))));
+  return limitPaths(new Set(each.filter((path) => !objects.has(path) || !entered.has(path))));
 }
 
-function touchedBy(name: Operation[0], path: string, objects: ReadonlySet<string>): string {
+function touchPath(name: Operation[0], path: string, objects: ReadonlySet<string>): string {
   const parent = path.slice(0, Math.max(0, path.lastIndexOf("/")));
   const last = path.slice(parent.length + 1);
   if (path !== "" && !objects.has(parent)) {
     if (last === "-" && name !== "del") return name === "ins" ? `>${parent}` : parent;
-    if ((name === "ins" || name === "del") && pointer.index(last) !== null) return parent;
+    if ((name === "ins" || name === "del") && pointer.parseIndex(last) !== null) return parent;
   }
   return name === "inc" ? `+${path}` : path;
 }
 
-function ancestors(path: string): string[] {
+function listAncestors(path: string): string[] {
   const found: string[] = [];
   for (let at = path.lastIndexOf("/"); at >= 0; at = path.lastIndexOf("/", at - 1)) {
     found.push(path.slice(0, at));
@@ -49,21 +49,21 @@ function ancestors(path: string): string[] {
   return found;
 }
 
-function atMost(found: Set<string>): string[] {
-  let deepest = Math.max(0, ...[...found].map(depth));
+function limitPaths(found: Set<string>): string[] {
+  let deepest = Math.max(0, ...[...found].map(countTokens));
   while (found.size > MOST_PATHS) {
     deepest -= 1;
-    found = new Set([...found].map((path) => cut(path, deepest)));
+    found = new Set([...found].map((path) => cutPath(path, deepest)));
   }
   return [...found].sort();
 }
 
-function depth(path: string): number {
+function countTokens(path: string): number {
   return path.split("/").length - 1;
 }
 
-function cut(path: string, tokens: number): string {
-  if (depth(path) <= tokens) return path;
+function cutPath(path: string, tokens: number): string {
+  if (countTokens(path) <= tokens) return path;
   return path
     .split("/")
     .slice(1, tokens + 1)

@@ -1,12 +1,12 @@
 /** One document on the client's side: what the server confirmed, and on top of it what is on its way. */
 
-import { guarded, type Unsubscribe } from "./emitter";
+import { runGuarded, type Unsubscribe } from "./emitter";
 import type { Position, UpdateFrame, Verdict } from "./frames";
 import { mergePatch } from "./merge";
-import { apply, type Operation } from "./operations";
+import { applyOperations, type Operation } from "./operations";
 import type { Write } from "./outbox";
 import * as pointer from "./pointer";
-import { equal, type Json } from "./values";
+import { areEqual, type Json } from "./values";
 
 export interface Change {
   /** `cache` is a value of the local copy, from before the server has answered. */
@@ -60,54 +60,54 @@ export class Replica {
   }
 
   /** Takes a local copy for the confirmed value, as if a connection had been lost there. */
-  restore(data: Json, position: Position): void {
+  restoreCopy(data: Json, position: Position): void {
     this.#confirmed = this.#view = data;
-    this.moved(position);
+    this.moveTo(position);
     this.#awaited = Infinity;
     this.#told = false;
   }
 
   /** Tells what the local copy shows to those who began to listen right after the start. */
-  announce(): void {
+  announceCopy(): void {
     if (this.#told) return;
     this.#told = true;
-    this.#notify("cache");
+    this.#notifyWatches("cache");
   }
 
   on(path: string, listener: Listener): Unsubscribe {
     const tokens = pointer.parse(path);
     // Before the server has said anything, only this tab's unanswered writes of an earlier page can be here: the
     // listener has not been shown them, and a value that stays what they made it would never be told.
-    const value = this.position === null || !this.#told ? undefined : pointer.valueAt(this.#view, tokens);
+    const value = this.position === null || !this.#told ? undefined : pointer.getValue(this.#view, tokens);
     const watch: Watch = { tokens, value, listener };
     this.#watches.add(watch);
     return () => void this.#watches.delete(watch);
   }
 
   /** Shows a write before the server has answered it. */
-  expect(write: Write): void {
-    this.#view = this.#shown(this.#view, write, this.#pending.size > 0);
+  expectWrite(write: Write): void {
+    this.#view = this.#showWrite(this.#view, write, this.#pending.size > 0);
     this.#pending.set(write, null);
-    this.#notify("local");
+    this.#notifyWatches("local");
   }
 
   /** An unsent write says something else now. */
-  amended(origin: Change["origin"]): void {
-    this.#rebuild();
-    this.#notify(origin);
+  showAmended(origin: Change["origin"]): void {
+    this.#rebuildView();
+    this.#notifyWatches(origin);
   }
 
   /** A write was answered. What it did is in the confirmed value, at once or as soon as that has reached `position`. */
-  answered(write: Write, position: Position | null): void {
+  settleWrite(write: Write, position: Position | null): void {
     if (!this.#pending.has(write)) return;
     if (position && this.#loading) this.#pending.set(write, position);
     else this.#pending.delete(write);
-    this.#rebuild();
-    this.#notify("server");
+    this.#rebuildView();
+    this.#notifyWatches("server");
   }
 
   /** The confirmed value now stands here; null when another life of the document begins. */
-  moved(position: Position | null): void {
+  moveTo(position: Position | null): void {
     this.position = position;
     this.#loading = position === null;
   }
@@ -118,88 +118,89 @@ export class Replica {
   }
 
   /** The server says what has become of the place where the local copy stands. */
-  judged({ mode, to }: Verdict): void {
+  takeVerdict({ mode, to }: Verdict): void {
     if (this.#awaited === null) return;
     if (mode === "up_to_date") this.#awaited = null;
     else this.#awaited = mode === "entries" ? (to ?? Infinity) : Infinity;
   }
 
   /** Applies one version's operations; `own` is the number of this client's write that made it. Then `settled`. */
-  advance(operations: readonly Operation[], own: number | null): void {
-    this.#confirmed = apply(this.#confirmed, operations);
+  applyVersion(operations: readonly Operation[], own: number | null): void {
+    this.#confirmed = applyOperations(this.#confirmed, operations);
     // Its receipt comes later; until then the write would count twice.
-    if (own !== null) this.#forget((write) => write.seq === own);
+    if (own !== null) this.#forgetPending((write) => write.seq === own);
   }
 
   /** Takes a snapshot. Writes up to `decided` were answered before it was made, so it holds what they did. */
-  replace(data: Json, decided: number): void {
+  takeSnapshot(data: Json, decided: number): void {
     this.#confirmed = data;
     this.#awaited = null;
-    this.#forget((write) => write.seq <= decided);
+    this.#forgetPending((write) => write.seq <= decided);
   }
 
   /** Shows what `advance` and `replace` did. */
-  settled(): void {
-    this.#forget((_, at) => at !== null && !this.#loading && (at[0] !== this.position?.[0] || at[1] <= this.version));
+  showConfirmed(): void {
+    const epoch = this.position?.[0];
+    this.#forgetPending((_, at) => at !== null && !this.#loading && (at[0] !== epoch || at[1] <= this.version));
     if (this.#awaited !== null && this.version >= this.#awaited) this.#awaited = null;
     this.#told = true;
-    this.#rebuild();
-    this.#notify("server");
+    this.#rebuildView();
+    this.#notifyWatches("server");
   }
 
   /** This client may not see any more what it saw. */
-  reset(): void {
+  resetValue(): void {
     this.#confirmed = {};
     this.#awaited = null;
     this.#told = true;
-    this.#rebuild();
-    this.#notify("server");
+    this.#rebuildView();
+    this.#notifyWatches("server");
   }
 
   dropPending(): void {
     this.#pending.clear();
-    this.#rebuild();
-    this.#notify("server");
+    this.#rebuildView();
+    this.#notifyWatches("server");
   }
 
-  clear(): void {
+  clearWatches(): void {
     this.#watches.clear();
   }
 
-  #forget(when: (write: Write, answeredAt: Position | null) => boolean): void {
+  #forgetPending(when: (write: Write, answeredAt: Position | null) => boolean): void {
     for (const [write, at] of this.#pending) if (when(write, at)) this.#pending.delete(write);
   }
 
-  #rebuild(): void {
+  #rebuildView(): void {
     let view = this.#confirmed;
     let behind = false;
     for (const write of this.#pending.keys()) {
-      view = this.#shown(view, write, behind);
+      view = this.#showWrite(view, write, behind);
       behind = true;
     }
     this.#view = view;
   }
 
   /** The value with a write on top; `behind` another that waits, which will have written before it. */
-  #shown(view: Json, write: Write, behind: boolean): Json {
+  #showWrite(view: Json, write: Write, behind: boolean): Json {
     // A first value that comes too late must not be seen for as long as its answer takes.
     const late = (write.frame as UpdateFrame).if_absent && (behind || this.version > 0);
     return late ? view : applyWrite(view, write);
   }
 
-  #notify(origin: Change["origin"]): void {
+  #notifyWatches(origin: Change["origin"]): void {
     const change = { origin, version: this.version };
     for (const watch of [...this.#watches]) {
-      const value = pointer.valueAt(this.#view, watch.tokens);
-      const changed = this.#watches.has(watch) && !equal(value, watch.value);
+      const value = pointer.getValue(this.#view, watch.tokens);
+      const changed = this.#watches.has(watch) && !areEqual(value, watch.value);
       watch.value = value;
-      if (changed) guarded(() => watch.listener(value, change));
+      if (changed) runGuarded(() => watch.listener(value, change));
     }
   }
 }
 
 function applyWrite(value: Json, write: Write): Json {
   const update = write.frame as UpdateFrame;
-  if (update.ops) return apply(value, update.ops);
+  if (update.ops) return applyOperations(value, update.ops);
   return "merge" in update ? mergePatch(value, update.merge) : update.data;
 }

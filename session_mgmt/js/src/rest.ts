@@ -31,25 +31,25 @@ export class Rest {
   }
 
   /** An address of the server; throws for another origin, which must never be given the token. */
-  resolve(path: string): string {
+  resolveUrl(path: string): string {
     const url = new URL(path, this.base);
     if (url.origin !== new URL(this.base).origin) throw SessionError.local("foreign_origin", "Not the API's origin.");
     return url.href;
   }
 
   /** Throws a SessionError: the server's own, or `network_error` (temporary) if there was no answer. */
-  async request(method: string, path: string, options: RequestOptions = {}): Promise<Answer> {
+  async sendRequest(method: string, path: string, options: RequestOptions = {}): Promise<Answer> {
     const impatience = new AbortController();
     const timer = this.#env.clock.setTimeout(() => impatience.abort(), TIMEOUT);
     try {
-      const response = await this.#env.fetch(this.resolve(path), {
+      const response = await this.#env.fetch(this.resolveUrl(path), {
         method,
-        headers: this.#allHeaders(options),
+        headers: this.#buildHeaders(options),
         credentials: "same-origin",
         signal: impatience.signal,
         ...(options.body === undefined ? {} : { body: JSON.stringify(options.body) }),
       });
-      return await read(response);
+      return await readResponse(response);
     } catch (error) {
       if (error instanceof SessionError) throw error;
       throw SessionError.local("network_error", "The server did not answer.", true);
@@ -58,25 +58,25 @@ export class Rest {
     }
   }
 
-  #allHeaders(options: RequestOptions): Record<string, string> {
+  #buildHeaders(options: RequestOptions): Record<string, string> {
     return {
       Accept: "application/json",
       ...(options.body === undefined ? {} : { "Content-Type": "application/json" }),
-      ...(options.token ? { Authorization: `Bearer ${options.token}` } : this.#ownCredentials()),
+      ...(options.token ? { Authorization: `Bearer ${options.token}` } : this.#loginHeaders()),
       ...options.headers,
     };
   }
 
   /** For calls without a token: the page's own login, which Django protects against forgery. */
-  #ownCredentials(): Record<string, string> {
+  #loginHeaders(): Record<string, string> {
     const cookie = typeof document === "undefined" ? null : /(?:^|; )csrftoken=([^;]+)/.exec(document.cookie);
     return { ...(cookie?.[1] ? { "X-CSRFToken": cookie[1] } : {}), ...this.#headers() };
   }
 }
 
-async function read(response: Response): Promise<Answer> {
+async function readResponse(response: Response): Promise<Answer> {
   const text = await response.text();
-  const body = parsed(text);
+  const body = parseBody(text);
   if (response.ok) return { body, etag: response.headers.get("ETag") };
   const fields = typeof body === "object" && body !== null ? (body as ErrorFields) : {};
   throw new SessionError({
@@ -87,7 +87,7 @@ async function read(response: Response): Promise<Answer> {
   });
 }
 
-function parsed(text: string): Json {
+function parseBody(text: string): Json {
   try {
     return text === "" ? null : JSON.parse(text);
   } catch {

@@ -4,7 +4,7 @@ import type { Credentials, CreateOptions } from "./credentials";
 import type { Emitter, Unsubscribe } from "./emitter";
 import type { EventType, SessionEntry, SessionEvents } from "./events";
 import type { SessionFields, SuccessorReceipt } from "./frames";
-import { sessionInfo, type SessionInfo } from "./info";
+import { toSessionInfo, type SessionInfo } from "./info";
 import type { Rest } from "./rest";
 import type { Json, JsonObject } from "./values";
 
@@ -39,40 +39,40 @@ export class Sessions {
 
   /** A further session with the page's own login; this client stays with its own. */
   async createSession(options: CreateOptions = {}): Promise<CreatedSession> {
-    const { body } = await this.#rest.request("POST", "sessions/", { body: options });
-    return { session: sessionInfo(body.session), token: body.token };
+    const { body } = await this.#rest.sendRequest("POST", "sessions/", { body: options });
+    return { session: toSessionInfo(body.session), token: body.token };
   }
 
-  async getSession(id = this.#own()): Promise<SessionInfo> {
-    return sessionInfo(await this.#call("GET", id));
+  async getSession(id = this.#ownId()): Promise<SessionInfo> {
+    return toSessionInfo(await this.#callSession("GET", id));
   }
 
-  async updateSession(changes: CreateOptions, id = this.#own()): Promise<SessionInfo> {
-    return sessionInfo(await this.#call("PATCH", id, "", changes));
+  async updateSession(changes: CreateOptions, id = this.#ownId()): Promise<SessionInfo> {
+    return toSessionInfo(await this.#callSession("PATCH", id, "", changes));
   }
 
-  async terminateSession(id = this.#own()): Promise<void> {
-    await this.#call("DELETE", id);
-    if (id === this.#own()) await this.#ended();
+  async terminateSession(id = this.#ownId()): Promise<void> {
+    await this.#callSession("DELETE", id);
+    if (id === this.#ownId()) await this.#ended();
   }
 
   async getActiveSessions(): Promise<SessionInfo[]> {
-    const { body } = await this.#rest.request("GET", "sessions/", { token: this.#credentials.token });
-    return (body.results as SessionFields[]).map((fields) => sessionInfo(fields));
+    const { body } = await this.#rest.sendRequest("GET", "sessions/", { token: this.#credentials.token });
+    return (body.results as SessionFields[]).map((fields) => toSessionInfo(fields));
   }
 
-  async validateSession(permission?: string, id = this.#own()): Promise<Validation> {
-    return this.#call("POST", id, "validate/", permission === undefined ? {} : { permission });
+  async validateSession(permission?: string, id = this.#ownId()): Promise<Validation> {
+    return this.#callSession("POST", id, "validate/", permission === undefined ? {} : { permission });
   }
 
   /** Asks for the successor of an expired session, by its old token. */
-  async recoverSession(id = this.#own(), options: JsonObject = {}, token?: string): Promise<RecoveredSession> {
-    const body = await this.#call("POST", id, "recover/", options, token);
-    return { session: sessionInfo(body.session), token: body.token, receipt: body.receipt ?? null };
+  async recoverSession(id = this.#ownId(), options: JsonObject = {}, token?: string): Promise<RecoveredSession> {
+    const body = await this.#callSession("POST", id, "recover/", options, token);
+    return { session: toSessionInfo(body.session), token: body.token, receipt: body.receipt ?? null };
   }
 
-  async getSessionMetrics(id = this.#own()): Promise<JsonObject> {
-    return this.#call("GET", id, "metrics/");
+  async getSessionMetrics(id = this.#ownId()): Promise<JsonObject> {
+    return this.#callSession("GET", id, "metrics/");
   }
 
   /** Every event of this session's log. */
@@ -80,12 +80,18 @@ export class Sessions {
     return this.#emitter.on("*", listener);
   }
 
-  async #call(method: string, id: string, action = "", body?: unknown, token = this.#credentials.token): Promise<Json> {
+  async #callSession(
+    method: string,
+    id: string,
+    action = "",
+    body?: unknown,
+    token = this.#credentials.token,
+  ): Promise<Json> {
     const path = `sessions/${encodeURIComponent(id)}/${action}`;
-    return (await this.#rest.request(method, path, { body, token })).body;
+    return (await this.#rest.sendRequest(method, path, { body, token })).body;
   }
 
-  #own(): string {
+  #ownId(): string {
     return this.#credentials.session.session_id;
   }
 }

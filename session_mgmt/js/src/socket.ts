@@ -1,7 +1,7 @@
 /** One WebSocket: it opens, speaks frames, and ends once. What comes from an ended one is never passed on. */
 
 import type { Environment, SocketLike } from "./environment";
-import { decode, SUBPROTOCOL, type ByeFrame, type ServerFrame } from "./frames";
+import { decodeFrame, SUBPROTOCOL, type ByeFrame, type ServerFrame } from "./frames";
 
 /** How a connection ended; `retryAfter` in seconds if the server said it. */
 export interface Ending {
@@ -12,9 +12,9 @@ export interface Ending {
 }
 
 export interface SocketPort {
-  opened(): void;
-  frame(frame: ServerFrame, length: number): void;
-  ended(ending: Ending): void;
+  handleOpen(): void;
+  handleFrame(frame: ServerFrame, length: number): void;
+  handleEnd(ending: Ending): void;
 }
 
 export class Socket {
@@ -29,28 +29,28 @@ export class Socket {
     this.#socket = socket;
     socket.onopen = () => {
       this.#open = true;
-      port.opened();
+      port.handleOpen();
     };
-    socket.onmessage = ({ data }) => this.#message(data);
-    socket.onclose = ({ code }) => this.end(code);
+    socket.onmessage = ({ data }) => this.#handleMessage(data);
+    socket.onclose = ({ code }) => this.endWith(code);
     // `close` follows and says more.
     socket.onerror = () => undefined;
   }
 
   /** False if the socket is not open; then nothing was sent. */
-  send(text: string): boolean {
+  sendText(text: string): boolean {
     if (!this.#open || !this.#socket) return false;
     this.#socket.send(text);
     return true;
   }
 
   /** Ends it from this side at once: a dead network would let the closing handshake wait for minutes. */
-  end(code: number, name: string | null = null): void {
+  endWith(code: number, name: string | null = null): void {
     const socket = this.#socket;
     if (!socket) return;
-    this.drop(code);
+    this.dropSocket(code);
     const bye = this.#bye;
-    this.#port.ended({
+    this.#port.handleEnd({
       code: bye?.code ?? code,
       name: bye?.name ?? name,
       retryAfter: bye?.retry_after ?? null,
@@ -59,7 +59,7 @@ export class Socket {
   }
 
   /** Ends it without telling anybody. */
-  drop(code = 1000): void {
+  dropSocket(code = 1000): void {
     const socket = this.#socket;
     this.#socket = null;
     if (!socket) return;
@@ -71,12 +71,12 @@ export class Socket {
     }
   }
 
-  #message(data: unknown): void {
-    const frame = decode(data);
+  #handleMessage(data: unknown): void {
+    const frame = decodeFrame(data);
     if (!frame) return;
     if (frame.type === "bye") {
       this.#bye = frame;
-      this.end(frame.code);
-    } else this.#port.frame(frame, (data as string).length);
+      this.endWith(frame.code);
+    } else this.#port.handleFrame(frame, (data as string).length);
   }
 }

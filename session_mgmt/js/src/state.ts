@@ -1,18 +1,18 @@
 /** A document as the application uses it: read at once, written at once, confirmed by the server later. */
 
-import { checksum } from "./digest";
+import { checksumOf } from "./digest";
 import type { Unsubscribe } from "./emitter";
-import { quiet } from "./errors";
+import { silenceRejection } from "./errors";
 import type { Position, ReceiptFrame, Strategy, UpdateFrame } from "./frames";
 import { operationsOf } from "./merge";
-import { checkedOperations, type Operation } from "./operations";
-import { camel, camels, etag, query, updateResult } from "./past";
+import { checkOperations, type Operation } from "./operations";
+import { toCamelCase, toCamelCases, formatEtag, buildQuery, toUpdateResult } from "./past";
 import type { Checkpoint, ClientState, DocumentSizes, HistoryEntry, HistoryOptions, HistoryPage } from "./past";
 import type { Keep, KeptConflict, PatchOperation, UpdateResult } from "./past";
 import * as pointer from "./pointer";
-import { replacedBy } from "./replaced";
+import { digestReplaced } from "./replaced";
 import type { Listener, Replica } from "./replica";
-import { byteLength, checked, type Json, type JsonObject, type ValueLimits } from "./values";
+import { byteLength, normalizeValue, type Json, type JsonObject, type ValueLimits } from "./values";
 
 export interface WriteOptions {
   /** Before the write was sent, aborting takes it back; later, it only ends the waiting. */
@@ -25,11 +25,11 @@ export interface UpdateOptions extends WriteOptions {
 }
 
 export interface StatePort {
-  update(frame: () => UpdateFrame, signal: AbortSignal | undefined): Promise<ReceiptFrame>;
+  sendUpdate(frame: () => UpdateFrame, signal: AbortSignal | undefined): Promise<ReceiptFrame>;
   /** A call under `state/{name}/`; gives the answer's body. */
-  request(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Json>;
-  sync(): Promise<void>;
-  limits(): ValueLimits;
+  callServer(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Json>;
+  syncDocument(): Promise<void>;
+  readLimits(): ValueLimits;
   /** For updates that name none. */
   strategy: Strategy | undefined;
 }
@@ -73,7 +73,7 @@ export class StateDocument {
 
   /** The value at a path (RFC 6901), own pending writes included; undefined if none. Not to be changed in place. */
   get(path = ""): Json {
-    return pointer.valueAt(this.#replica.view, pointer.parse(path));
+    return pointer.getValue(this.#replica.view, pointer.parse(path));
   }
 
   /** Calls back when the value at the path has changed, by this client or by the server. */
@@ -101,17 +101,17 @@ export class StateDocument {
 
   /** Merges an object by RFC 7396: members replace, null removes. */
   merge(patch: JsonObject, options?: UpdateOptions): Promise<UpdateResult> {
-    return this.#update(() => ({ merge: checked(patch, this.#port.limits()) }), options);
+    return this.#startUpdate(() => ({ merge: normalizeValue(patch, this.#port.readLimits()) }), options);
   }
 
   /** Replaces the whole document. */
   replace(data: Json, options?: UpdateOptions): Promise<UpdateResult> {
-    return this.#update(() => ({ data: checked(data, this.#port.limits()) }), options);
+    return this.#startUpdate(() => ({ data: normalizeValue(data, this.#port.readLimits()) }), options);
   }
 
   /** Several operations, applied together or not at all. */
   update(operations: readonly Operation[], options?: UpdateOptions): Promise<UpdateResult> {
-    return this.#update(() => ({ ops: checkedOperations(operations, this.#port.limits()) }), options);
+    return this.#startUpdate(() => ({ ops: checkOperations(operations, this.#port.readLimits()) }), options);
   }
 
   /**
@@ -119,7 +119,7 @@ export class StateDocument {
    * can be overwritten by defaults. A document that was cleared is not absent.
    */
   createIfAbsent(data: Json, options?: WriteOptions): Promise<UpdateResult> {
-    return this.#update(() => ({ if_absent: true, data: checked(data, this.#port.limits()) }), options);
+    return this.#startUpdate(() => ({ if_absent: true, data: normalizeValue(data, this.#port.readLimits()) }), options);
   }
 
   /** Makes it `{}`; an ordinary new version. */
@@ -129,7 +129,7 @@ export class StateDocument {
 
   /** Asks the server for what is missing, over HTTP. */
   async sync(): Promise<number> {
-    await this.#port.sync();
+    await this.#port.syncDocument();
     return this.version;
   }
 
@@ -140,73 +140,74 @@ export class StateDocument {
 
   /** SHA-256 of what `get` gives as RFC 8785 text, in hex: the server's checksum if the two are equal. */
   checksum(): string {
-    return checksum(this.#replica.view);
+    return checksumOf(this.#replica.view);
   }
 
   /** The document as the server has it, with what it knows of it. */
   async info(): Promise<ClientState> {
-    return camel(await this.#port.request("GET", ""));
+    return toCamelCase(await this.#port.callServer("GET", ""));
   }
 
   /** Bytes on the server: of the document, of its snapshots, of its log. */
   async sizes(): Promise<DocumentSizes> {
-    return camel(await this.#port.request("GET", "size/"));
+    return toCamelCase(await this.#port.callServer("GET", "size/"));
   }
 
   /** What made each version, newest first. */
   async history({ before, limit }: HistoryOptions = {}): Promise<HistoryPage> {
-    const page = await this.#port.request("GET", `history/${query({ before, limit })}`);
-    return { results: camels<HistoryEntry>(page.results), oldest: page.oldest, next: page.next };
+    const page = await this.#port.callServer("GET", `history/${buildQuery({ before, limit })}`);
+    return { results: toCamelCases<HistoryEntry>(page.results), oldest: page.oldest, next: page.next };
   }
 
   /** The value at a version, or under a label. Rejects with `not_found` where it is gone. */
   async readAt(version: number | string): Promise<Json> {
-    const path = typeof version === "number" ? `history/${version}/` : `persist/${labelled(version)}/`;
-    return (await this.#port.request("GET", path)).data;
+    const path = typeof version === "number" ? `history/${version}/` : `persist/${encodeLabel(version)}/`;
+    return (await this.#port.callServer("GET", path)).data;
   }
 
   /** What makes the second version of the first; of the newest if none is given. */
   async diff(from: number, to?: number): Promise<PatchOperation[]> {
-    return (await this.#port.request("GET", `diff/${query({ from, to })}`)).patch;
+    return (await this.#port.callServer("GET", `diff/${buildQuery({ from, to })}`)).patch;
   }
 
   /** Keeps the present version for good, under a label (`v<version>` if none is given). */
   async persist(label?: string): Promise<Checkpoint> {
-    return { at: null, ...(await this.#port.request("POST", "persist/", label === undefined ? {} : { label })) };
+    return { at: null, ...(await this.#port.callServer("POST", "persist/", label === undefined ? {} : { label })) };
   }
 
   /** What `persist` keeps, oldest first. */
   async checkpoints(): Promise<Checkpoint[]> {
-    return (await this.#port.request("GET", "persist/")).results;
+    return (await this.#port.callServer("GET", "persist/")).results;
   }
 
   /** Gives a checkpoint up. Rejects with `not_found` if there is none of this label. */
   async forget(label: string): Promise<void> {
-    await this.#port.request("DELETE", `persist/${labelled(label)}/`);
+    await this.#port.callServer("DELETE", `persist/${encodeLabel(label)}/`);
   }
 
   /** Makes an earlier version, or the one of a label, the newest; the change arrives like any other. */
   async restore(to: number | string, { ifMatch }: RestoreOptions = {}): Promise<UpdateResult> {
     const body = typeof to === "number" ? { version: to } : { label: to };
-    const headers: Record<string, string> = ifMatch ? { "If-Match": etag(ifMatch) } : {};
-    return updateResult(await this.#port.request("POST", "restore/", body, headers), this.version);
+    const headers: Record<string, string> = ifMatch ? { "If-Match": formatEtag(ifMatch) } : {};
+    return toUpdateResult(await this.#port.callServer("POST", "restore/", body, headers), this.version);
   }
 
   /** Stores a snapshot now and shortens a log that is over its limits. */
   async compress(): Promise<DocumentSizes> {
-    return camel(await this.#port.request("POST", "compress/", {}));
+    return toCamelCase(await this.#port.callServer("POST", "compress/", {}));
   }
 
   /** Conflicts that `manual` kept and nobody has decided, newest first; with `all` the decided ones too. */
   async conflicts({ all = false }: { all?: boolean } = {}): Promise<KeptConflict[]> {
-    const found = camels<KeptConflict>((await this.#port.request("GET", "conflicts/")).results);
+    const found = toCamelCases<KeptConflict>((await this.#port.callServer("GET", "conflicts/")).results);
     return all ? found : found.filter(({ resolvedAt }) => resolvedAt === null);
   }
 
   /** Decides a conflict; with `"value"` for the given one, or for none. */
   async resolve(id: string, keep: Keep, value?: Json): Promise<UpdateResult> {
     const body = { keep, ...(value === undefined ? {} : { value }) };
-    return updateResult(await this.#port.request("POST", `conflicts/${labelled(id)}/resolve/`, body), this.version);
+    const path = `conflicts/${encodeLabel(id)}/resolve/`;
+    return toUpdateResult(await this.#port.callServer("POST", path, body), this.version);
   }
 
   getState(path = ""): Json {
@@ -223,12 +224,12 @@ export class StateDocument {
 
   /** Keeps the present version on the server as a checkpoint. */
   persistState(body: JsonObject = {}): Promise<Json> {
-    return this.#port.request("POST", "persist/", body);
+    return this.#port.callServer("POST", "persist/", body);
   }
 
   /** Makes an earlier version the newest; the change arrives like any other. */
   restoreState(body: JsonObject = {}): Promise<Json> {
-    return this.#port.request("POST", "restore/", body);
+    return this.#port.callServer("POST", "restore/", body);
   }
 
   clearState(options?: UpdateOptions): Promise<UpdateResult> {
@@ -247,27 +248,27 @@ export class StateDocument {
     return this.on("", listener);
   }
 
-  #update(content: () => UpdateContent, options: UpdateOptions = {}): Promise<UpdateResult> {
-    return quiet(this.#send(content, options));
+  #startUpdate(content: () => UpdateContent, options: UpdateOptions = {}): Promise<UpdateResult> {
+    return silenceRejection(this.#sendUpdate(content, options));
   }
 
-  #frame(content: UpdateContent, strategy: Strategy | undefined): UpdateFrame {
+  #buildFrame(content: UpdateContent, strategy: Strategy | undefined): UpdateFrame {
     const { position, view } = this.#replica;
     // A condition on there being no version goes without one.
     const seen = !content.if_absent && position && {
       base: position[1],
       epoch: position[0],
-      replaced: replacedBy(view, operationsOf(content)),
+      replaced: digestReplaced(view, operationsOf(content)),
     };
     return { type: "update", doc: this.name, ...(seen || {}), ...(strategy ? { strategy } : {}), ...content };
   }
 
-  async #send(content: () => UpdateContent, { signal, strategy }: UpdateOptions): Promise<UpdateResult> {
-    const frame = (): UpdateFrame => this.#frame(content(), strategy ?? this.#port.strategy);
-    return updateResult(await this.#port.update(frame, signal), this.version);
+  async #sendUpdate(content: () => UpdateContent, { signal, strategy }: UpdateOptions): Promise<UpdateResult> {
+    const buildFrame = (): UpdateFrame => this.#buildFrame(content(), strategy ?? this.#port.strategy);
+    return toUpdateResult(await this.#port.sendUpdate(buildFrame, signal), this.version);
   }
 }
 
-function labelled(text: string): string {
+function encodeLabel(text: string): string {
   return text.split("/").map(encodeURIComponent).join("/");
 }

@@ -33,20 +33,20 @@ export class Stats {
   #sent = { frames: 0, characters: 0 };
   #received = { frames: 0, characters: 0 };
 
-  sent(characters: number): void {
+  countSent(characters: number): void {
     this.#sent = { frames: this.#sent.frames + 1, characters: this.#sent.characters + characters };
   }
 
-  received(characters: number): void {
+  countReceived(characters: number): void {
     this.#received = { frames: this.#received.frames + 1, characters: this.#received.characters + characters };
   }
 
-  connected(again: boolean): void {
+  countConnection(again: boolean): void {
     this.#connections += 1;
     if (again) this.#reconnects += 1;
   }
 
-  recovered(verdict: "full" | "state_only" | "none"): void {
+  countRecovery(verdict: "full" | "state_only" | "none"): void {
     this.#recoveries[verdict] += 1;
   }
 
@@ -54,12 +54,12 @@ export class Stats {
     this.#counted[counter] += 1;
   }
 
-  latency(milliseconds: number): void {
+  addLatency(milliseconds: number): void {
     this.#latencies.push(milliseconds);
     if (this.#latencies.length > LATENCIES_KEPT) this.#latencies.shift();
   }
 
-  summary(pending: number): ClientStats {
+  buildSummary(pending: number): ClientStats {
     return {
       connections: this.#connections,
       reconnects: this.#reconnects,
@@ -69,24 +69,24 @@ export class Stats {
       charactersReceived: this.#received.characters,
       recoveries: { ...this.#recoveries },
       ...this.#counted,
-      latency: summarised(this.#latencies),
+      latency: summarizeLatencies(this.#latencies),
       pending,
     };
   }
 }
 
-function summarised(values: readonly number[]): ClientStats["latency"] {
+function summarizeLatencies(values: readonly number[]): ClientStats["latency"] {
   if (values.length === 0) return { last: null, average: null, p95: null, jitter: null };
   const sorted = [...values].sort((a, b) => a - b);
   const steps = values.slice(1).map((value, at) => Math.abs(value - (values[at] as number)));
   return {
     last: values.at(-1) ?? null,
-    average: mean(values),
+    average: averageOf(values),
     p95: sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * 0.95))] ?? null,
-    jitter: steps.length ? mean(steps) : 0,
+    jitter: steps.length ? averageOf(steps) : 0,
   };
 }
 
-function mean(values: readonly number[]): number {
+function averageOf(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
 }

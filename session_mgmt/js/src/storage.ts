@@ -49,7 +49,7 @@ export class Shelf {
 
   get<T>(name: string): T | null {
     const key = this.#prefix + name;
-    const text = this.#memory.get(key) ?? this.#try(() => this.#store.getItem(key));
+    const text = this.#memory.get(key) ?? this.#attempt(() => this.#store.getItem(key));
     try {
       return text === null ? null : (JSON.parse(text) as T);
     } catch {
@@ -65,7 +65,7 @@ export class Shelf {
       this.#memory.delete(key);
     } catch (error) {
       // An old value left behind would come back after a reload as if it were the newest.
-      this.#try(() => this.#store.removeItem(key));
+      this.#attempt(() => this.#store.removeItem(key));
       this.#memory.set(key, text);
       this.#onFailure(error);
     }
@@ -74,13 +74,14 @@ export class Shelf {
   remove(name: string): void {
     const key = this.#prefix + name;
     this.#memory.delete(key);
-    this.#try(() => this.#store.removeItem(key));
+    this.#attempt(() => this.#store.removeItem(key));
   }
 
   /** The names that begin with `start`. */
-  names(start: string): string[] {
+  listNames(start: string): string[] {
     const found = new Set<string>();
-    const stored = this.#try(() => Array.from({ length: this.#store.length }, (_, at) => this.#store.key(at))) ?? [];
+    const read = (): (string | null)[] => Array.from({ length: this.#store.length }, (_, at) => this.#store.key(at));
+    const stored = this.#attempt(read) ?? [];
     for (const key of [...stored, ...this.#memory.keys()]) {
       if (key?.startsWith(this.#prefix + start)) found.add(key.slice(this.#prefix.length));
     }
@@ -88,10 +89,10 @@ export class Shelf {
   }
 
   clear(start = ""): void {
-    for (const name of this.names(start)) this.remove(name);
+    for (const name of this.listNames(start)) this.remove(name);
   }
 
-  #try<T>(call: () => T): T | null {
+  #attempt<T>(call: () => T): T | null {
     try {
       return call();
     } catch (error) {

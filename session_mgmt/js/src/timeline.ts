@@ -23,27 +23,27 @@ export class Timeline implements Reader {
   }
 
   get start(): Position | null {
-    return this.#record.position(SESSION_LOG);
+    return this.#record.readPosition(SESSION_LOG);
   }
 
-  moved(position: Position | null): void {
+  moveTo(position: Position | null): void {
     this.#record.setPosition(SESSION_LOG, position);
   }
 
-  entry(body: { type: string; data?: Json; at?: string }, position: Position): void {
+  takeEntry(body: { type: string; data?: Json; at?: string }, position: Position): void {
     const entry: SessionEntry = { type: body.type, data: body.data ?? null, at: body.at ?? null, position };
     if (entry.type === "message") {
       this.#stats.count("messages");
       this.#emitter.emit("message", entry.data, entry);
-    } else if (isEventType(entry.type)) this.#tell(entry.type, entry);
+    } else if (isEventType(entry.type)) this.#tellEvent(entry.type, entry);
   }
 
   /** Tells of an end that the server can no longer write into a log that this client may read. */
-  announce(type: EventType, data: Json): void {
-    if (!this.#seen.has(type)) this.#tell(type, { type, data, at: null, position: null });
+  announceEnd(type: EventType, data: Json): void {
+    if (!this.#seen.has(type)) this.#tellEvent(type, { type, data, at: null, position: null });
   }
 
-  #tell(type: EventType, entry: SessionEntry): void {
+  #tellEvent(type: EventType, entry: SessionEntry): void {
     this.#seen.add(type);
     this.#emitter.emit(type, entry.data, entry);
     this.#emitter.emit("*", type, entry.data, entry);

@@ -1,7 +1,7 @@
 /** Topics: what was published is handed over once and in order, with what was missed first (PROTOCOL section 7). */
 
 import { Emitter, type Unsubscribe } from "./emitter";
-import { quiet, type SessionError } from "./errors";
+import { silenceRejection, type SessionError } from "./errors";
 import type { Gap } from "./events";
 import type { Position, PublishFrame } from "./frames";
 import type { Logbook, Reader } from "./logbook";
@@ -25,9 +25,9 @@ export interface PublishOptions {
 }
 
 export interface TopicsPort {
-  publish(frame: Omit<PublishFrame, "type">, signal: AbortSignal | undefined): Promise<Position | null>;
+  publishEntry(frame: Omit<PublishFrame, "type">, signal: AbortSignal | undefined): Promise<Position | null>;
   publishEphemeral(topic: string, data: Json): Promise<null>;
-  denied(topic: string, error: SessionError): void;
+  tellDenied(topic: string, error: SessionError): void;
 }
 
 const NOWHERE: PublicationPlace = { epoch: null, offset: null, tag: null, ephemeral: true };
@@ -53,10 +53,10 @@ export class Topics {
     const stop = this.#listeners.on(topic, listener);
     const count = this.#counts.get(topic) ?? 0;
     this.#counts.set(topic, count + 1);
-    if (count === 0) this.#logbook.follow(logOf(topic), this.#reader(topic));
+    if (count === 0) this.#logbook.followLog(nameLog(topic), this.#buildReader(topic));
     let active = true;
     return () => {
-      if (active) this.#leave(topic, stop);
+      if (active) this.#leaveTopic(topic, stop);
       active = false;
     };
   }
@@ -64,7 +64,8 @@ export class Topics {
   /** Resolves with the publication's position when the server has it; with null at once for an ephemeral one. */
   publish(topic: string, data: Json, { key, ephemeral, signal }: PublishOptions = {}): Promise<Position | null> {
     const frame = { topic, data, ...(key === undefined ? {} : { key }) };
-    return quiet(ephemeral ? this.#port.publishEphemeral(topic, data) : this.#port.publish(frame, signal));
+    const { publishEphemeral, publishEntry } = this.#port;
+    return silenceRejection(ephemeral ? publishEphemeral(topic, data) : publishEntry(frame, signal));
   }
 
   onGap(listener: (gap: Gap) => void): Unsubscribe {
@@ -72,30 +73,30 @@ export class Topics {
   }
 
   /** Takes an `ephemeral` frame. */
-  ephemeral(topic: string, data: Json): void {
+  takeEphemeral(topic: string, data: Json): void {
     this.#listeners.emit(topic, data, NOWHERE);
   }
 
-  clear(): void {
+  clearListeners(): void {
     this.#listeners.clear();
     this.#gaps.clear();
   }
 
-  #leave(topic: string, stop: Unsubscribe): void {
+  #leaveTopic(topic: string, stop: Unsubscribe): void {
     stop();
     const count = (this.#counts.get(topic) ?? 1) - 1;
     this.#counts.set(topic, count);
-    if (count === 0) this.#logbook.unfollow(logOf(topic));
+    if (count === 0) this.#logbook.unfollowLog(nameLog(topic));
   }
 
-  #reader(topic: string): Reader {
-    const log = logOf(topic);
+  #buildReader(topic: string): Reader {
+    const log = nameLog(topic);
     return {
-      start: this.#record.position(log),
-      moved: (position) => this.#record.setPosition(log, position),
-      gap: (gap) => this.#gaps.emit("gap", gap),
-      denied: (error) => this.#port.denied(topic, error),
-      entry: (data, [epoch, offset, tag]) => {
+      start: this.#record.readPosition(log),
+      moveTo: (position) => this.#record.setPosition(log, position),
+      takeGap: (gap) => this.#gaps.emit("gap", gap),
+      handleDenial: (error) => this.#port.tellDenied(topic, error),
+      takeEntry: (data, [epoch, offset, tag]) => {
         this.#stats.count("publications");
         this.#listeners.emit(topic, data, { epoch, offset, tag, ephemeral: false });
       },
@@ -103,6 +104,6 @@ export class Topics {
   }
 }
 
-function logOf(topic: string): string {
+function nameLog(topic: string): string {
   return `topic:${topic}`;
 }

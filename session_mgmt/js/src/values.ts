@@ -24,19 +24,22 @@ export function isObject(value: Json): value is JsonObject {
 }
 
 /** The one form of a number, or null when documents cannot carry it. */
-export function carried(value: number): number | null {
+export function normalizeNumber(value: number): number | null {
   if (!Number.isFinite(value)) return null;
   if (Number.isInteger(value) && !Number.isSafeInteger(value) && Math.abs(value) < EXPONENT_FROM) return null;
   return value === 0 ? 0 : value;
 }
 
 /** JSON equality: true is not 1, and the order of keys does not matter. */
-export function equal(a: Json, b: Json): boolean {
+export function areEqual(a: Json, b: Json): boolean {
   if (a === b) return true;
-  if (Array.isArray(a)) return Array.isArray(b) && a.length === b.length && a.every((item, at) => equal(item, b[at]));
+  if (Array.isArray(a)) {
+    return Array.isArray(b) && a.length === b.length && a.every((item, at) => areEqual(item, b[at]));
+  }
   if (!isObject(a) || !isObject(b)) return false;
   const keys = Object.keys(a);
-  return keys.length === Object.keys(b).length && keys.every((key) => Object.hasOwn(b, key) && equal(a[key], b[key]));
+  if (keys.length !== Object.keys(b).length) return false;
+  return keys.every((key) => Object.hasOwn(b, key) && areEqual(a[key], b[key]));
 }
 
 export function byteLength(text: string): number {
@@ -47,38 +50,38 @@ export function byteLength(text: string): number {
  * A normalised copy of a caller's value; later changes to the original do not reach it. Follows `toJSON`, leaves out
  * members that are undefined. Throws a SessionError with the name that the server would answer.
  */
-export function checked(value: unknown, limits: ValueLimits = DEFAULT_VALUE_LIMITS, inside = 0): Json {
+export function normalizeValue(value: unknown, limits: ValueLimits = DEFAULT_VALUE_LIMITS, inside = 0): Json {
   const plain = hasToJson(value) ? value.toJSON() : value;
   if (plain === null || typeof plain === "boolean") return plain;
-  if (typeof plain === "string") return checkedText(plain, limits.stringBytes, "string_too_long");
-  if (typeof plain === "number") return checkedNumber(plain);
+  if (typeof plain === "string") return checkText(plain, limits.stringBytes, "string_too_long");
+  if (typeof plain === "number") return checkNumber(plain);
   if (typeof plain !== "object") throw SessionError.local("invalid_json", `A ${typeof plain} is not JSON.`);
   if (inside >= limits.depth) throw SessionError.local("too_deep", `The JSON is nested deeper than ${limits.depth}.`);
-  if (Array.isArray(plain)) return plain.map((item) => checked(item, limits, inside + 1));
-  return checkedObject(plain as object, limits, inside);
+  if (Array.isArray(plain)) return plain.map((item) => normalizeValue(item, limits, inside + 1));
+  return normalizeObject(plain as object, limits, inside);
 }
 
-export function checkedKey(key: string, limits: ValueLimits): string {
+export function checkKey(key: string, limits: ValueLimits): string {
   // A member of this name would change the prototype of a careless reader's copy.
   if (key === "__proto__") throw SessionError.local("forbidden_key", "The key __proto__ is not allowed.");
-  return checkedText(key, limits.keyBytes, "key_too_long");
+  return checkText(key, limits.keyBytes, "key_too_long");
 }
 
-export function checkedNumber(value: number): number {
-  const number = carried(value);
+export function checkNumber(value: number): number {
+  const number = normalizeNumber(value);
   if (number === null) throw SessionError.local("number_out_of_range", "A number is not finite or beyond 2^53-1.");
   return number;
 }
 
-function checkedObject(value: object, limits: ValueLimits, inside: number): JsonObject {
+function normalizeObject(value: object, limits: ValueLimits, inside: number): JsonObject {
   const copy: JsonObject = {};
   for (const [key, member] of Object.entries(value)) {
-    if (member !== undefined) copy[checkedKey(key, limits)] = checked(member, limits, inside + 1);
+    if (member !== undefined) copy[checkKey(key, limits)] = normalizeValue(member, limits, inside + 1);
   }
   return copy;
 }
 
-function checkedText(text: string, limit: number, name: string): string {
+function checkText(text: string, limit: number, name: string): string {
   if (text.includes("\0")) throw SessionError.local("invalid_json", "A text holds a NUL character.");
   if (hasLoneSurrogate(text)) throw SessionError.local("invalid_json", "A text holds a lone surrogate.");
   if (text.length * LONGEST_UTF8 > limit && byteLength(text) > limit) {

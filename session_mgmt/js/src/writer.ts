@@ -5,20 +5,20 @@ import type { Emitter } from "./emitter";
 import type { Clock } from "./environment";
 import { SessionError } from "./errors";
 import type { SessionEvents, UnsentWrite } from "./events";
-import { onTheWire, type Position, type PublishFrame, type ReceiptFrame, type UpdateFrame } from "./frames";
+import { toWire, type Position, type PublishFrame, type ReceiptFrame, type UpdateFrame } from "./frames";
 import type { WriteFrame } from "./frames";
-import { Outbox, type OutboxBounds, type Write } from "./outbox";
+import { Outbox, type OutboxBounds, type OutboxPort, type Write } from "./outbox";
 import type { ClientRecord } from "./record";
 import type { Replica } from "./replica";
 import type { Stats } from "./stats";
-import { byteLength, checked, DEFAULT_VALUE_LIMITS, type Json, type ValueLimits } from "./values";
+import { byteLength, normalizeValue, DEFAULT_VALUE_LIMITS, type Json, type ValueLimits } from "./values";
 
 export interface WriterPort {
   /** False if there is no connection to send on. */
-  send(frame: object): boolean;
-  replica(document: string): Replica | undefined;
+  sendFrame(frame: object): boolean;
+  findReplica(document: string): Replica | undefined;
   /** The connection must be given up: it cannot decide the first write. */
-  stuck(): void;
+  abandonConnection(): void;
 }
 
 const FRAME_BYTES = 262_144;
@@ -49,14 +49,14 @@ export class Writer {
     this.#emitter = emitter;
     this.#stats = stats;
     this.#port = port;
-    const { send, stuck } = port;
-    this.outbox = new Outbox(record, clock, { send, stuck, rebase: (...refused) => this.#rebase(...refused) }, bounds);
-    const { replica } = port;
-    const fits = (frame: UpdateFrame): boolean => this.#fits(frame);
-    this.#batch = sync?.mode === "delayed" ? new Batch(this.outbox, clock, sync, { fits, replica }) : null;
+    const { sendFrame, findReplica, abandonConnection } = port;
+    const rebaseWrites: OutboxPort["rebaseWrites"] = (...refused) => this.#rebaseWrites(...refused);
+    this.outbox = new Outbox(record, clock, { sendFrame, abandonConnection, rebaseWrites }, bounds);
+    const fitsFrame = (frame: UpdateFrame): boolean => this.#fitsFrame(frame);
+    this.#batch = sync?.mode === "delayed" ? new Batch(this.outbox, clock, sync, { fitsFrame, findReplica }) : null;
   }
 
-  takeLimits(limits: Record<string, number>): void {
+  applyLimits(limits: Record<string, number>): void {
     this.#frameBytes = limits.frame_bytes ?? FRAME_BYTES;
     this.#mostOperations = limits.ops ?? MOST_OPERATIONS;
     this.limits = {
@@ -67,16 +67,16 @@ export class Writer {
   }
 
   /** Numbers and keeps a write; resolves with its good receipt, rejects with the refusal. */
-  write(content: () => WriteFrame, signal?: AbortSignal): Promise<ReceiptFrame> {
+  addWrite(content: () => WriteFrame, signal?: AbortSignal): Promise<ReceiptFrame> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(signal.reason);
       const settle: Settle = (answer) => (answer instanceof SessionError ? reject(answer) : resolve(answer));
-      const takeBack = this.#take(this.#fitting(content()), settle);
-      const aborted = (): void => {
+      const takeBack = this.#takeWrite(this.#demandFit(content()), settle);
+      const giveUpWaiting = (): void => {
         takeBack();
         reject(signal?.reason);
       };
-      signal?.addEventListener("abort", aborted, { once: true });
+      signal?.addEventListener("abort", giveUpWaiting, { once: true });
     });
   }
 
@@ -85,19 +85,19 @@ export class Writer {
     this.#batch?.flush();
   }
 
-  async send(data: Json, signal?: AbortSignal): Promise<Json> {
-    return (await this.write(() => ({ type: "send", data: checked(data, this.limits) }), signal)).data;
+  async sendMessage(data: Json, signal?: AbortSignal): Promise<Json> {
+    return (await this.addWrite(() => ({ type: "send", data: normalizeValue(data, this.limits) }), signal)).data;
   }
 
-  publish(frame: Omit<PublishFrame, "type">, signal?: AbortSignal): Promise<ReceiptFrame> {
-    return this.write(() => ({ type: "publish", ...frame, data: checked(frame.data, this.limits) }), signal);
+  publishEntry(frame: Omit<PublishFrame, "type">, signal?: AbortSignal): Promise<ReceiptFrame> {
+    return this.addWrite(() => ({ type: "publish", ...frame, data: normalizeValue(frame.data, this.limits) }), signal);
   }
 
-  receipt(frame: ReceiptFrame): void {
-    const write = this.outbox.receipt(frame);
+  takeReceipt(frame: ReceiptFrame): void {
+    const write = this.outbox.takeReceipt(frame);
     if (!write) return;
     this.#stats.count(frame.ok ? "receipts" : "refusals");
-    this.#replicaOf(write)?.answered(write, frame.ok ? (frame.position ?? null) : null);
+    this.#findReplicaOf(write)?.settleWrite(write, frame.ok ? (frame.position ?? null) : null);
     if (frame.ok) {
       this.#tellConflict(write, frame);
       return write.settle?.(frame);
@@ -108,12 +108,12 @@ export class Writer {
   }
 
   /** Gives up what was not confirmed, and begins to count anew. */
-  abandon(reason: string): UnsentWrite[] {
-    this.#batch?.forget();
-    const writes = this.outbox.abandon();
+  abandonWrites(reason: string): UnsentWrite[] {
+    this.#batch?.dropDraft();
+    const writes = this.outbox.abandonWrites();
     const error = SessionError.local(reason, `The write can no longer be sent: ${reason}.`);
     for (const write of writes) write.settle?.(error);
-    return writes.map(({ seq, frame }) => ({ seq, write: onTheWire(frame) }));
+    return writes.map(({ seq, frame }) => ({ seq, write: toWire(frame) }));
   }
 
   /** Ends the waiting; the writes stay for the next page. */
@@ -124,28 +124,28 @@ export class Writer {
     for (const write of this.outbox.writes) write.settle?.(error);
   }
 
-  #fitting(frame: WriteFrame): WriteFrame {
+  #demandFit(frame: WriteFrame): WriteFrame {
     if (byteLength(JSON.stringify(frame)) + FRAME_MARGIN <= this.#frameBytes) return frame;
     // The server would end the connection for it, again and again.
     throw SessionError.local("frame_too_large", `A write is larger than ${this.#frameBytes} bytes.`);
   }
 
-  #fits(frame: UpdateFrame): boolean {
+  #fitsFrame(frame: UpdateFrame): boolean {
     const bytes = byteLength(JSON.stringify(frame)) + FRAME_MARGIN;
     return bytes <= this.#frameBytes && (frame.ops?.length ?? 0) <= this.#mostOperations;
   }
 
   /** Gives what takes the write back, if it was never sent. */
-  #take(frame: WriteFrame, settle: Settle): () => void {
+  #takeWrite(frame: WriteFrame, settle: Settle): () => void {
     // A condition holds for what it is sent with, so a first value gathers nothing.
-    if (this.#batch && frame.type === "update" && !frame.if_absent) return this.#batch.take(frame, settle);
+    if (this.#batch && frame.type === "update" && !frame.if_absent) return this.#batch.takeUpdate(frame, settle);
     // What was written before goes before.
     this.flush();
-    const write = this.outbox.add(frame);
+    const write = this.outbox.addWrite(frame);
     write.settle = settle;
-    this.#replicaOf(write)?.expect(write);
+    this.#findReplicaOf(write)?.expectWrite(write);
     return () => {
-      if (this.outbox.withdraw(write)) this.#replicaOf(write)?.answered(write, null);
+      if (this.outbox.withdrawWrite(write)) this.#findReplicaOf(write)?.settleWrite(write, null);
     };
   }
 
@@ -153,16 +153,16 @@ export class Writer {
    * Whatever was written on a base that is refused goes on to the one that is here now, with digests of what it
    * replaced: nobody can tell any more what was changed in between.
    */
-  #rebase(write: Write, reason: string): readonly Write[] {
+  #rebaseWrites(write: Write, reason: string): readonly Write[] {
     if (write.frame.type !== "update") return [];
     const { doc, base = 0, epoch } = write.frame;
-    const position = this.#replicaOf(write)?.position ?? null;
+    const position = this.#findReplicaOf(write)?.position ?? null;
     const moved: Write[] = [];
     for (const later of this.outbox.writes) {
       const frame = later.frame;
       if (later.seq < write.seq || frame.type !== "update" || frame.doc !== doc || frame.epoch !== epoch) continue;
       if (reason === "too_old" && (frame.base ?? 0) > base) continue;
-      later.frame = rebased(frame, position);
+      later.frame = moveBase(frame, position);
       moved.push(later);
     }
     return moved;
@@ -174,12 +174,12 @@ export class Writer {
     this.#emitter.emit("conflict", { document: write.frame.doc, seq, ...told });
   }
 
-  #replicaOf(write: Write): Replica | undefined {
-    return write.frame.type === "update" ? this.#port.replica(write.frame.doc) : undefined;
+  #findReplicaOf(write: Write): Replica | undefined {
+    return write.frame.type === "update" ? this.#port.findReplica(write.frame.doc) : undefined;
   }
 }
 
-function rebased(frame: UpdateFrame, position: Position | null): UpdateFrame {
+function moveBase(frame: UpdateFrame, position: Position | null): UpdateFrame {
   if (!position) {
     // Of a document that this page does not follow no version is known.
     const { base: _base, epoch: _epoch, ...rest } = frame;

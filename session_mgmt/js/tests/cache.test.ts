@@ -125,12 +125,12 @@ describe("the local copy", () => {
 
   test("stays one between two pages of what it lacks", () => {
     const replica = new Replica();
-    replica.restore({ n: 1 }, ["e", 1, "t1"]);
-    replica.judged({ mode: "entries", from: 1, to: 3 });
+    replica.restoreCopy({ n: 1 }, ["e", 1, "t1"]);
+    replica.takeVerdict({ mode: "entries", from: 1, to: 3 });
     const seen = [2, 3].map((n) => {
-      replica.moved(["e", n, `t${n}`]);
-      replica.advance([["set", "/n", n]], null);
-      replica.settled();
+      replica.moveTo(["e", n, `t${n}`]);
+      replica.applyVersion([["set", "/n", n]], null);
+      replica.showConfirmed();
       return replica.fromCache;
     });
     expect(seen).toEqual([true, false]);

@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { canonical, sha256 } from "../src/digest";
+import { canonicalText, hashMessage } from "../src/digest";
 import type { Operation } from "../src/operations";
-import { replacedBy, type Replaced } from "../src/replaced";
+import { digestReplaced, type Replaced } from "../src/replaced";
 import type { Json } from "../src/values";
 import { Browser, pass, record, turns, useFakeClock } from "./harness";
 
@@ -16,19 +16,19 @@ const table: Row[] = JSON.parse(
 
 describe("digests", () => {
   test.each(table.map((row, at) => [at, row] as const))("of row %i are the server's", (_, { seen, ops, replaced }) => {
-    expect(replacedBy(seen, ops)).toEqual(replaced);
+    expect(digestReplaced(seen, ops)).toEqual(replaced);
   });
 
   test("are SHA-256 for every length of the last block", () => {
     for (let length = 0; length < 200; length += 1) {
       const bytes = Uint8Array.from({ length }, (_, at) => (at * 7 + length) % 256);
-      const words = [...sha256(bytes)].map((word) => word.toString(16).padStart(8, "0")).join("");
+      const words = [...hashMessage(bytes)].map((word) => word.toString(16).padStart(8, "0")).join("");
       expect(words).toBe(createHash("sha256").update(bytes).digest("hex"));
     }
   });
 
   test("do not depend on the order of members", () => {
-    expect(canonical({ b: 1, a: { d: [1, null], c: true } })).toBe('{"a":{"c":true,"d":[1,null]},"b":1}');
+    expect(canonicalText({ b: 1, a: { d: [1, null], c: true } })).toBe('{"a":{"c":true,"d":[1,null]},"b":1}');
   });
 });
 
@@ -53,7 +53,8 @@ describe("writes older than the server's log", () => {
       [4, 2, true],
     ]);
     const digests = updates.slice(3).map(({ replaced }) => replaced);
-    expect(digests).toEqual([replacedBy({ a: 1 }, [["set", "/a", 2]]), {}, replacedBy({ a: 2 }, [["set", "/a", 3]])]);
+    const [first, third] = [digestReplaced({ a: 1 }, [["set", "/a", 2]]), digestReplaced({ a: 2 }, [["set", "/a", 3]])];
+    expect(digests).toEqual([first, {}, third]);
   });
 
   test("keep their digests over a reload", async () => {
@@ -69,7 +70,7 @@ describe("writes older than the server's log", () => {
     await tab.openConnected();
     await pass(1);
     const last = browser.server.received.filter(({ type }) => type === "update").at(-1);
-    expect(last).toMatchObject({ seq: 2, base: 2, replaced: replacedBy({ a: 1 }, [["set", "/a", 2]]) });
+    expect(last).toMatchObject({ seq: 2, base: 2, replaced: digestReplaced({ a: 1 }, [["set", "/a", 2]]) });
   });
 });
 

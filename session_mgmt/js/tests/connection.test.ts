@@ -24,14 +24,14 @@ describe("the wait before an attempt", () => {
       [0.999, [999, 1998, 3996, 7992, 15984, 19980, 19980]],
     ] as const) {
       const backoff = new Backoff(() => random);
-      expect(waits.map(() => Math.round(backoff.next() as number))).toEqual(waits);
+      expect(waits.map(() => Math.round(backoff.nextWait() as number))).toEqual(waits);
     }
   });
 
   test("ends after the allowed attempts, and is never below what the server said", () => {
     const backoff = new Backoff(() => 0);
     backoff.policy = { ...backoff.policy, attempts: 2 };
-    expect([backoff.next(7), backoff.next(), backoff.next()]).toEqual([7000, 0, null]);
+    expect([backoff.nextWait(7), backoff.nextWait(), backoff.nextWait()]).toEqual([7000, 0, null]);
   });
 
   test("grows until a connection has lasted 30 seconds", async () => {

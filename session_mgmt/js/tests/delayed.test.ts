@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test, vi } from "vitest";
-import { coalesced } from "../src/coalesce";
+import { coalesceOperations } from "../src/coalesce";
 import type { StartOptions } from "../src/index";
-import { apply, type Operation } from "../src/operations";
+import { applyOperations, type Operation } from "../src/operations";
 import { Browser, pass, refusal, turns, until, useFakeClock } from "./harness";
 
 useFakeClock();
@@ -143,7 +143,7 @@ describe("delayed synchronisation", () => {
       ["other", undefined, [["set", "/x", 1]]],
       ["other", "reject", [["set", "/x", 2]]],
     ]);
-    expect(apply({ b: 1 }, sentBy(browser)[0]?.ops)).toEqual(apply({ b: 1 }, ops as Operation[]));
+    expect(applyOperations({ b: 1 }, sentBy(browser)[0]?.ops)).toEqual(applyOperations({ b: 1 }, ops as Operation[]));
   });
 
   test("begins another update when another's change has come in between", async () => {
@@ -228,8 +228,8 @@ test("coalesced operations give what the single ones give, for every document", 
   const lists = fc.array(fc.array(operation, { maxLength: 3 }), { maxLength: 8 });
   fc.assert(
     fc.property(document, lists, (before, parts) => {
-      const together = parts.reduce<Operation[]>((list, part) => coalesced(list, part), []);
-      expect(apply(before, together)).toEqual(apply(before, parts.flat()));
+      const together = parts.reduce<Operation[]>((list, part) => coalesceOperations(list, part), []);
+      expect(applyOperations(before, together)).toEqual(applyOperations(before, parts.flat()));
     }),
     { numRuns: 3000 },
   );

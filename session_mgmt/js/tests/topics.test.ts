@@ -117,7 +117,7 @@ describe("a topic", () => {
     const gaps = record(client, "gap");
     await turns();
     const log = browser.server.topic("t");
-    log.append("lost");
+    log.appendEntry("lost");
     browser.server.broadcast(log.gapFrame(1, 1));
     await turns();
     browser.server.publish("t", "next");
@@ -135,7 +135,7 @@ describe("a topic", () => {
     await turns();
     const log = browser.server.topic("t");
     browser.server.broadcast({ type: "entries", log: "topic:t", epoch: log.epoch, entries: [...log.entries] });
-    log.append(2);
+    log.appendEntry(2);
     // The doorbell for 2 was lost; 3 comes as if nothing had happened.
     browser.server.publish("t", 3);
     await turns();

@@ -26,7 +26,7 @@ declare class Shelf {
 	set(name: string, value: unknown): void;
 	remove(name: string): void;
 	/** The names that begin with `start`. */
-	names(start: string): string[];
+	listNames(start: string): string[];
 	clear(start?: string): void;
 }
 export interface Clock {
@@ -106,7 +106,7 @@ declare class Backoff {
 	constructor(random: () => number);
 	get attempt(): number;
 	/** Milliseconds before the next attempt, never less than `atLeast` seconds; null when there have been enough. */
-	next(atLeast?: number): number | null;
+	nextWait(atLeast?: number): number | null;
 	reset(): void;
 }
 /** The one error type. Programs branch on `name` or `code`, never on `message` (PROTOCOL section 11). */
@@ -361,9 +361,9 @@ declare class Rest {
 	readonly base: string;
 	constructor(env: Environment, base: string, headers?: () => Record<string, string>);
 	/** An address of the server; throws for another origin, which must never be given the token. */
-	resolve(path: string): string;
+	resolveUrl(path: string): string;
 	/** Throws a SessionError: the server's own, or `network_error` (temporary) if there was no answer. */
-	request(method: string, path: string, options?: RequestOptions): Promise<Answer>;
+	sendRequest(method: string, path: string, options?: RequestOptions): Promise<Answer>;
 }
 export interface CreateOptions {
 	metadata?: JsonObject;
@@ -378,16 +378,16 @@ declare class Credentials {
 	get session(): SessionFields;
 	get endpoints(): Endpoints;
 	/** Takes the kept session or creates one; gives where a new one's logs begin. Two tabs at once create one. */
-	obtain(options: CreateOptions): Promise<Record<string, Position>>;
+	obtainSession(options: CreateOptions): Promise<Record<string, Position>>;
 	/** Takes what another tab has put in the place of this tab's session; false if nobody did. */
-	adopt(): boolean;
+	adoptStored(): boolean;
 	/**
 	 * Asks for a successor of the expired session, unless another tab has (then there is no receipt). Throws what the
 	 * server answered.
 	 */
-	recover(): Promise<SuccessorReceipt | null>;
+	recoverSession(): Promise<SuccessorReceipt | null>;
 	/** The next start creates a new session. */
-	forget(): void;
+	forgetSession(): void;
 }
 /** Callbacks by name. One that throws never stops the others, nor the stream that called it. */
 export type Unsubscribe = () => void;
@@ -551,9 +551,9 @@ export declare class Auth {
 }
 export interface HeartbeatPort {
 	/** Asks the server for a sign of life. */
-	probe(): void;
+	askForLife(): void;
 	/** Nothing was heard for too long. */
-	silent(): void;
+	endSilent(): void;
 }
 declare class Heartbeat {
 	#private;
@@ -563,9 +563,9 @@ declare class Heartbeat {
 	start(): void;
 	stop(): void;
 	/** Any frame is a sign of life. */
-	heard(): void;
+	noteLife(): void;
 	/** Something may have happened to the network: ask, and do not wait long for the answer. */
-	doubt(): void;
+	startDoubt(): void;
 }
 /** Counters of one client since it was started. */
 export interface ClientStats {
@@ -595,25 +595,25 @@ export interface ClientStats {
 export type Counter = "gaps" | "messages" | "publications" | "receipts" | "refusals";
 declare class Stats {
 	#private;
-	sent(characters: number): void;
-	received(characters: number): void;
-	connected(again: boolean): void;
-	recovered(verdict: "full" | "state_only" | "none"): void;
+	countSent(characters: number): void;
+	countReceived(characters: number): void;
+	countConnection(again: boolean): void;
+	countRecovery(verdict: "full" | "state_only" | "none"): void;
 	count(counter: Counter): void;
-	latency(milliseconds: number): void;
-	summary(pending: number): ClientStats;
+	addLatency(milliseconds: number): void;
+	buildSummary(pending: number): ClientStats;
 }
 export interface ConnectionPort {
 	/** The address of the next connection. */
-	address(): string;
+	buildAddress(): string;
 	/** Its first frame; asked for as late as possible, so that what the page subscribed to meanwhile is in it. */
-	connect(): object;
-	connected(frame: ConnectedFrame): void;
-	frame(frame: ServerFrame): void;
-	detached(): void;
-	status(status: Status, reason: StatusReason | null): void;
+	buildConnect(): object;
+	takeConnected(frame: ConnectedFrame): void;
+	handleFrame(frame: ServerFrame): void;
+	handleDetach(): void;
+	tellStatus(status: Status, reason: StatusReason | null): void;
 	/** What to do about an end that is no ordinary loss: come back, or stay away. `wasReady`: after `connected`. */
-	repair(code: number, wasReady: boolean): Repair | Promise<Repair> | null;
+	repairAfter(code: number, wasReady: boolean): Repair | Promise<Repair> | null;
 }
 export type Repair = "reconnect" | "stop";
 declare class Connection {
@@ -631,14 +631,14 @@ declare class Connection {
 	reconnect(): Promise<void>;
 	destroy(): void;
 	/** The page saw a change: ask a live connection for a sign, and do not wait for the next attempt's time. */
-	check(): void;
+	checkLife(): void;
 	configure(retry: Partial<RetryPolicy>, deadline?: number): void;
 	/** False if there is no connection. */
-	send(frame: object): boolean;
+	sendFrame(frame: object): boolean;
 	/** Sends a frame with an id; `answer` gets the reply, the error or the pong, unless the connection ends before. */
-	ask(frame: object, answer: (frame: ServerFrame) => void): boolean;
+	askServer(frame: object, answer: (frame: ServerFrame) => void): boolean;
 	/** Gives this connection up and comes back. */
-	abandon(code?: number): void;
+	abandonSocket(code?: number): void;
 }
 /** A document without its data. */
 export interface DocumentHead {
@@ -748,15 +748,15 @@ declare class ClientRecord {
 	get client(): string | null;
 	get next(): number;
 	set next(seq: number);
-	belongTo(session: string, client: string | null): void;
+	assignClient(session: string, client: string | null): void;
 	/** The unanswered writes of an earlier page, in the order of their numbers. */
-	writes(): [
+	readWrites(): [
 		seq: number,
 		write: WriteFrame
 	][];
-	keep(seq: number, write: WriteFrame): void;
-	drop(seq: number): void;
-	position(log: string): Position | null;
+	storeWrite(seq: number, write: WriteFrame): void;
+	dropWrite(seq: number): void;
+	readPosition(log: string): Position | null;
 	setPosition(log: string, position: Position | null): void;
 	release(): void;
 }
@@ -795,32 +795,32 @@ declare class Replica {
 	/** True while the server has not said whether the local copy is up to date, or sent what it lacks. */
 	get fromCache(): boolean;
 	/** Takes a local copy for the confirmed value, as if a connection had been lost there. */
-	restore(data: Json, position: Position): void;
+	restoreCopy(data: Json, position: Position): void;
 	/** Tells what the local copy shows to those who began to listen right after the start. */
-	announce(): void;
+	announceCopy(): void;
 	on(path: string, listener: Listener): Unsubscribe;
 	/** Shows a write before the server has answered it. */
-	expect(write: Write): void;
+	expectWrite(write: Write): void;
 	/** An unsent write says something else now. */
-	amended(origin: Change["origin"]): void;
+	showAmended(origin: Change["origin"]): void;
 	/** A write was answered. What it did is in the confirmed value, at once or as soon as that has reached `position`. */
-	answered(write: Write, position: Position | null): void;
+	settleWrite(write: Write, position: Position | null): void;
 	/** The confirmed value now stands here; null when another life of the document begins. */
-	moved(position: Position | null): void;
+	moveTo(position: Position | null): void;
 	/** The server says that a snapshot will come: until then answers may be ahead of what is here. */
 	awaitSnapshot(): void;
 	/** The server says what has become of the place where the local copy stands. */
-	judged({ mode, to }: Verdict): void;
+	takeVerdict({ mode, to }: Verdict): void;
 	/** Applies one version's operations; `own` is the number of this client's write that made it. Then `settled`. */
-	advance(operations: readonly Operation[], own: number | null): void;
+	applyVersion(operations: readonly Operation[], own: number | null): void;
 	/** Takes a snapshot. Writes up to `decided` were answered before it was made, so it holds what they did. */
-	replace(data: Json, decided: number): void;
+	takeSnapshot(data: Json, decided: number): void;
 	/** Shows what `advance` and `replace` did. */
-	settled(): void;
+	showConfirmed(): void;
 	/** This client may not see any more what it saw. */
-	reset(): void;
+	resetValue(): void;
 	dropPending(): void;
-	clear(): void;
+	clearWatches(): void;
 }
 export interface WriteOptions {
 	/** Before the write was sent, aborting takes it back; later, it only ends the waiting. */
@@ -831,11 +831,11 @@ export interface UpdateOptions extends WriteOptions {
 	strategy?: Strategy;
 }
 export interface StatePort {
-	update(frame: () => UpdateFrame, signal: AbortSignal | undefined): Promise<ReceiptFrame>;
+	sendUpdate(frame: () => UpdateFrame, signal: AbortSignal | undefined): Promise<ReceiptFrame>;
 	/** A call under `state/{name}/`; gives the answer's body. */
-	request(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Json>;
-	sync(): Promise<void>;
-	limits(): ValueLimits;
+	callServer(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Json>;
+	syncDocument(): Promise<void>;
+	readLimits(): ValueLimits;
 	/** For updates that name none. */
 	strategy: Strategy | undefined;
 }
@@ -987,30 +987,30 @@ export interface StartOptions extends Surroundings {
 export interface Reader {
 	/** Where to begin, from an earlier page; null for "from now on", or "everything" for a document. */
 	readonly start: Position | null;
-	entry(body: Json, position: Position): void;
+	takeEntry(body: Json, position: Position): void;
 	/** After the last entry of a frame. */
-	settled?(): void;
-	gap?(gap: Gap): void;
+	endFrame?(): void;
+	takeGap?(gap: Gap): void;
 	/** The place has changed; it is stored before the entry there is handed over. */
-	moved?(position: Position | null): void;
-	snapshot?(data: Json): void;
+	moveTo?(position: Position | null): void;
+	takeSnapshot?(data: Json): void;
 	awaitSnapshot?(): void;
 	/** What the server says of the place, before what follows from it. */
-	judged?(verdict: Verdict): void;
+	takeVerdict?(verdict: Verdict): void;
 	/** The server stores the document encrypted. */
-	sealed?(): void;
-	denied?(error: SessionError): void;
+	sealCopy?(): void;
+	handleDenial?(error: SessionError): void;
 }
 export interface LogbookPort {
 	/** Asks on the connection; `answer` gets the verdict, or the error. False if there is no connection. */
-	ask(frame: object, answer: (verdict: Verdict | SessionError) => void): boolean;
+	askServer(frame: object, answer: (verdict: Verdict | SessionError) => void): boolean;
 	fetchDocument(url: string): Promise<{
 		data: Json;
 		position: Position;
 	}>;
 	/** The connection must be given up and recovered. */
-	lost(): void;
-	gap(gap: Gap): void;
+	abandonConnection(): void;
+	tellGap(gap: Gap): void;
 }
 /** A verdict over HTTP carries what would follow it on a connection. */
 export interface SyncAnswer extends Verdict {
@@ -1021,21 +1021,21 @@ declare class Logbook {
 	#private;
 	constructor(port: LogbookPort);
 	/** Follows a log from the reader's start, or goes on where the log was left in the same turn. */
-	follow(name: string, reader: Reader): void;
-	unfollow(name: string): void;
+	followLog(name: string, reader: Reader): void;
+	unfollowLog(name: string): void;
 	position(name: string): Position | null;
 	/** The `logs` of `connect`. */
-	positions(): Record<string, Position | null>;
+	listPositions(): Record<string, Position | null>;
 	/** Another session, or another life of this client, has other places. */
-	forget(names: readonly string[]): void;
+	forgetPlaces(listNames: readonly string[]): void;
 	names(): string[];
 	attach(asked: ReadonlySet<string>, verdicts: Record<string, Verdict>): void;
 	detach(): void;
-	entries(frame: EntriesFrame): void;
-	gap(frame: GapFrame): void;
-	snapshot(frame: SnapshotFrame): void;
+	takeEntries(frame: EntriesFrame): void;
+	takeGap(frame: GapFrame): void;
+	takeSnapshot(frame: SnapshotFrame): void;
 	/** Takes the answer of an explicit synchronisation; what arrived by the connection meanwhile stays. */
-	synced(name: string, answer: SyncAnswer): void;
+	takeSyncAnswer(name: string, answer: SyncAnswer): void;
 }
 /** Where a publication stands in its topic; an ephemeral one stands nowhere. */
 export type PublicationPlace = {
@@ -1058,9 +1058,9 @@ export interface PublishOptions {
 	signal?: AbortSignal;
 }
 export interface TopicsPort {
-	publish(frame: Omit<PublishFrame, "type">, signal: AbortSignal | undefined): Promise<Position | null>;
+	publishEntry(frame: Omit<PublishFrame, "type">, signal: AbortSignal | undefined): Promise<Position | null>;
 	publishEphemeral(topic: string, data: Json): Promise<null>;
-	denied(topic: string, error: SessionError): void;
+	tellDenied(topic: string, error: SessionError): void;
 }
 export declare class Topics {
 	#private;
@@ -1071,8 +1071,8 @@ export declare class Topics {
 	publish(topic: string, data: Json, { key, ephemeral, signal }?: PublishOptions): Promise<Position | null>;
 	onGap(listener: (gap: Gap) => void): Unsubscribe;
 	/** Takes an `ephemeral` frame. */
-	ephemeral(topic: string, data: Json): void;
-	clear(): void;
+	takeEphemeral(topic: string, data: Json): void;
+	clearListeners(): void;
 }
 export declare class SessionClient {
 	#private;

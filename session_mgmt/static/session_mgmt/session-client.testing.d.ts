@@ -146,17 +146,17 @@ declare class FakeLog {
 	head: number;
 	constructor(name: string);
 	get position(): Position;
-	at(offset: number): Position;
-	append(body: Json): Entry;
+	positionAt(offset: number): Position;
+	appendEntry(body: Json): Entry;
 	/** Forgets all entries up to an offset. */
 	trim(upTo?: number): void;
 	/** History is lost: another epoch, from the beginning. */
 	restart(): void;
-	after(offset: number): Entry[];
-	verdict(asked: Position | null): Verdict;
-	protected gap(from: number | null, reason: string): Verdict;
+	entriesAfter(offset: number): Entry[];
+	judgePosition(asked: Position | null): Verdict;
+	protected makeGap(from: number | null, reason: string): Verdict;
 	/** What follows a verdict, before live entries. */
-	replay(verdict: Verdict): object[];
+	listReplay(verdict: Verdict): object[];
 	gapFrame(from: number, to: number): GapFrame;
 }
 declare class FakeDocument extends FakeLog {
@@ -170,20 +170,20 @@ declare class FakeDocument extends FakeLog {
 	readonly conflicts: Json[];
 	/** The value at a version; undefined if it is not there, or not any more. */
 	valueAt(version: number): Json | undefined;
-	write(ops: readonly Operation[], author?: {
+	applyWrite(ops: readonly Operation[], author?: {
 		client_id?: string;
 		seq?: number;
 	}): Entry;
 	restart(): void;
-	verdict(asked: Position | null): Verdict;
-	protected gap(_from: number | null, reason: string): Verdict;
-	replay(verdict: Verdict): object[];
-	snapshot(reason?: string): SnapshotFrame;
+	judgePosition(asked: Position | null): Verdict;
+	protected makeGap(_from: number | null, reason: string): Verdict;
+	listReplay(verdict: Verdict): object[];
+	makeSnapshot(reason?: string): SnapshotFrame;
 }
 export interface FakePeer {
-	opened(socket: FakeSocket): void;
-	received(socket: FakeSocket, text: string): void;
-	closed(socket: FakeSocket): void;
+	handleOpen(socket: FakeSocket): void;
+	handleText(socket: FakeSocket, text: string): void;
+	handleClose(socket: FakeSocket): void;
 }
 declare class FakeSocket implements SocketLike {
 	#private;

@@ -23,49 +23,50 @@ interface Call {
 
 const AT = "2026-11-23T12:00:00.000000Z";
 
-export function answered(session: FakeSession, url: URL, call: Pick<Call, "method" | "body" | "write">): Answer {
-  const [name, ...rest] = url.pathname.replace(/^.*?\/state\//, "").replace(/\/$/, "").split("/").map(decodeURIComponent);
-  if (!name) return { status: 200, body: { results: [...session.documents].map(([each, it]) => head(each, it)) } };
+export function answerRequest(session: FakeSession, url: URL, call: Pick<Call, "method" | "body" | "write">): Answer {
+  const path = url.pathname.replace(/^.*?\/state\//, "").replace(/\/$/, "");
+  const [name, ...rest] = path.split("/").map(decodeURIComponent);
+  if (!name) return makeAnswer({ results: [...session.documents].map(([each, it]) => describeHead(each, it)) });
   const document = session.documents.get(name);
-  if (!document) return refusal(404, 244, "document_not_found");
+  if (!document) return makeRefusal(404, 244, "document_not_found");
   const [verb = ""] = rest;
   const handler = HANDLERS[verb];
-  if (!handler) return refusal(404, 106, "not_found");
+  if (!handler) return makeRefusal(404, 106, "not_found");
   return handler({ ...call, document, rest: rest.slice(1).join("/"), query: url.searchParams }, name);
 }
 
 const HANDLERS: Record<string, (call: Call, name: string) => Answer> = {
   "": ({ document }, name) => {
-    const body = { ...head(name, document), data: document.value };
+    const body = { ...describeHead(name, document), data: document.value };
     return { status: 200, body, headers: { ETag: `"${document.position.join(".")}"` } };
   },
-  sync: ({ document }) => ok({ mode: "snapshot", position: document.position, data: document.value }),
-  size: ({ document }) => ok(sizes(document)),
-  compress: ({ document }) => ok(sizes(document)),
-  history: (call) => (call.rest ? readAt(call.document, Number(call.rest)) : ok(history(call))),
+  sync: ({ document }) => makeAnswer({ mode: "snapshot", position: document.position, data: document.value }),
+  size: ({ document }) => makeAnswer(describeSizes(document)),
+  compress: ({ document }) => makeAnswer(describeSizes(document)),
+  history: (call) => (call.rest ? readAt(call.document, Number(call.rest)) : makeAnswer(listHistory(call))),
   diff: ({ document, query }) => {
     const [from, to] = [Number(query.get("from")), Number(query.get("to") ?? document.head)];
-    return ok({ from, to, patch: [{ op: "replace", path: "", value: document.valueAt(to) }] });
+    return makeAnswer({ from, to, patch: [{ op: "replace", path: "", value: document.valueAt(to) }] });
   },
-  persist: (call) => (call.rest ? labelled(call) : checkpoints(call)),
+  persist: (call) => (call.rest ? answerLabel(call) : answerCheckpoints(call)),
   restore: ({ document, body, write }) => {
     const version = body.version ?? document.labels.get(body.label);
     const value = document.valueAt(version);
-    if (value === undefined) return refusal(404, 106, "not_found");
+    if (value === undefined) return makeRefusal(404, 106, "not_found");
     write(document, value);
-    return ok({ position: document.position });
+    return makeAnswer({ position: document.position });
   },
   conflicts: ({ document, rest, body, write }) => {
-    if (rest === "") return ok({ results: document.conflicts });
+    if (rest === "") return makeAnswer({ results: document.conflicts });
     const at = document.conflicts.findIndex(({ id }) => rest.startsWith(id));
-    if (at < 0) return refusal(404, 106, "not_found");
+    if (at < 0) return makeRefusal(404, 106, "not_found");
     const [conflict] = document.conflicts.splice(at, 1) as [Json];
     if (body.keep !== "server") write(document, body.keep === "client" ? conflict.client : body.value);
-    return ok({ position: document.position, unchanged: body.keep === "server" });
+    return makeAnswer({ position: document.position, unchanged: body.keep === "server" });
   },
 };
 
-function head(name: string, document: FakeDocument): Json {
+function describeHead(name: string, document: FakeDocument): Json {
   return {
     name,
     version: document.head,
@@ -80,12 +81,12 @@ function head(name: string, document: FakeDocument): Json {
   };
 }
 
-function sizes(document: FakeDocument): Json {
+function describeSizes(document: FakeDocument): Json {
   const size = JSON.stringify(document.value).length;
   return { version: document.head, size, exact: true, stored: size, log: 0, compressed: false };
 }
 
-function history({ document, query }: Call): Json {
+function listHistory({ document, query }: Call): Json {
   const before = Number(query.get("before") ?? document.head + 1);
   const page = document.entries.filter(([version]) => version < before).reverse();
   const results = page.slice(0, Number(query.get("limit") ?? 50)).map(([version, tag, { ops, client_id, seq }]) => ({
@@ -105,27 +106,27 @@ function history({ document, query }: Call): Json {
 
 function readAt(document: FakeDocument, version: number | undefined): Answer {
   const data = version === undefined ? undefined : document.valueAt(version);
-  return data === undefined ? refusal(404, 106, "not_found") : ok({ version, data });
+  return data === undefined ? makeRefusal(404, 106, "not_found") : makeAnswer({ version, data });
 }
 
-function checkpoints({ document, method, body }: Call): Answer {
+function answerCheckpoints({ document, method, body }: Call): Answer {
   if (method === "GET") {
-    return ok({ results: [...document.labels].map(([label, version]) => ({ label, version, at: AT })) });
+    return makeAnswer({ results: [...document.labels].map(([label, version]) => ({ label, version, at: AT })) });
   }
   const { label = `v${document.head}` } = body;
   document.labels.set(label, document.head);
-  return ok({ label, version: document.head });
+  return makeAnswer({ label, version: document.head });
 }
 
-function labelled({ document, method, rest }: Call): Answer {
+function answerLabel({ document, method, rest }: Call): Answer {
   if (method === "GET") return readAt(document, document.labels.get(rest));
-  return document.labels.delete(rest) ? { status: 204, body: null } : refusal(404, 106, "not_found");
+  return document.labels.delete(rest) ? { status: 204, body: null } : makeRefusal(404, 106, "not_found");
 }
 
-function ok(body: Json): Answer {
+function makeAnswer(body: Json): Answer {
   return { status: 200, body };
 }
 
-function refusal(status: number, code: number, name: string): Answer {
+function makeRefusal(status: number, code: number, name: string): Answer {
   return { status, body: { code, name, temporary: false, message: "" } };
 }

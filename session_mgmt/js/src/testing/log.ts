@@ -1,7 +1,7 @@
 /** A log of the fake server. */
 
 import type { GapFrame, Position, SnapshotFrame, Verdict } from "../frames";
-import { apply, type Operation } from "../operations";
+import { applyOperations, type Operation } from "../operations";
 import type { Json } from "../values";
 
 export type Entry = [offset: number, tag: string, body: Json];
@@ -17,14 +17,14 @@ export class FakeLog {
   constructor(readonly name: string) {}
 
   get position(): Position {
-    return this.at(this.head);
+    return this.positionAt(this.head);
   }
 
-  at(offset: number): Position {
+  positionAt(offset: number): Position {
     return [this.epoch, offset, this.#tags.get(offset) ?? ""];
   }
 
-  append(body: Json): Entry {
+  appendEntry(body: Json): Entry {
     this.head += 1;
     const tag = `${this.epoch.slice(-6)}${String(this.head).padStart(10, "0")}`;
     this.#tags.set(this.head, tag);
@@ -45,28 +45,28 @@ export class FakeLog {
     this.head = 0;
   }
 
-  after(offset: number): Entry[] {
+  entriesAfter(offset: number): Entry[] {
     return this.entries.filter((entry) => entry[0] > offset);
   }
 
-  verdict(asked: Position | null): Verdict {
+  judgePosition(asked: Position | null): Verdict {
     if (!asked) return { mode: "up_to_date", reason: "from_now", position: this.position };
     const [epoch, offset, tag] = asked;
-    if (epoch !== this.epoch) return this.gap(null, "epoch_changed");
-    if (this.#tags.get(offset) !== tag) return this.gap(null, "history_lost");
+    if (epoch !== this.epoch) return this.makeGap(null, "epoch_changed");
+    if (this.#tags.get(offset) !== tag) return this.makeGap(null, "history_lost");
     if (offset === this.head) return { mode: "up_to_date", position: asked };
-    if (this.after(offset).length < this.head - offset) return this.gap(offset + 1, "trimmed");
+    if (this.entriesAfter(offset).length < this.head - offset) return this.makeGap(offset + 1, "trimmed");
     return { mode: "entries", from: offset, to: this.head, position: asked };
   }
 
-  protected gap(from: number | null, reason: string): Verdict {
+  protected makeGap(from: number | null, reason: string): Verdict {
     return { mode: "gap", from, to: this.head, reason, position: this.position };
   }
 
   /** What follows a verdict, before live entries. */
-  replay(verdict: Verdict): object[] {
+  listReplay(verdict: Verdict): object[] {
     if (verdict.mode !== "entries") return [];
-    const entries = this.after(verdict.from as number);
+    const entries = this.entriesAfter(verdict.from as number);
     return [{ type: "entries", log: this.name, epoch: this.epoch, entries, recovered: true }];
   }
 
@@ -89,12 +89,12 @@ export class FakeDocument extends FakeLog {
   valueAt(version: number): Json | undefined {
     if (version < 0 || version > this.head || this.entries.length < this.head) return undefined;
     const before = this.entries.filter(([offset]) => offset <= version);
-    return before.reduce<Json>((value, [, , { ops }]) => apply(value, ops), {});
+    return before.reduce<Json>((value, [, , { ops }]) => applyOperations(value, ops), {});
   }
 
-  write(ops: readonly Operation[], author: { client_id?: string; seq?: number } = {}): Entry {
-    this.value = apply(this.value, ops);
-    return this.append({ ops, ...author });
+  applyWrite(ops: readonly Operation[], author: { client_id?: string; seq?: number } = {}): Entry {
+    this.value = applyOperations(this.value, ops);
+    return this.appendEntry({ ops, ...author });
   }
 
   override restart(): void {
@@ -102,20 +102,20 @@ export class FakeDocument extends FakeLog {
     this.value = {};
   }
 
-  override verdict(asked: Position | null): Verdict {
-    const verdict = asked ? super.verdict(asked) : this.gap(null, "first");
+  override judgePosition(asked: Position | null): Verdict {
+    const verdict = asked ? super.judgePosition(asked) : this.makeGap(null, "first");
     return this.encrypted ? { ...verdict, encrypted: true } : verdict;
   }
 
-  protected override gap(_from: number | null, reason: string): Verdict {
+  protected override makeGap(_from: number | null, reason: string): Verdict {
     return { mode: "snapshot", reason, position: this.position };
   }
 
-  override replay(verdict: Verdict): object[] {
-    return verdict.mode === "snapshot" ? [this.snapshot(verdict.reason)] : super.replay(verdict);
+  override listReplay(verdict: Verdict): object[] {
+    return verdict.mode === "snapshot" ? [this.makeSnapshot(verdict.reason)] : super.listReplay(verdict);
   }
 
-  snapshot(reason = "first"): SnapshotFrame {
+  makeSnapshot(reason = "first"): SnapshotFrame {
     const body = this.url === null ? { data: this.value } : { url: this.url };
     return { type: "snapshot", log: this.name, position: this.position, reason, ...body };
   }

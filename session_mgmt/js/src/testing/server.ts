@@ -10,8 +10,8 @@ import type { ErrorFields } from "../errors";
 import type { Position, ReceiptFrame, UpdateFrame, Verdict, WriteFrame } from "../frames";
 import { mergePatch } from "../merge";
 import type { Operation } from "../operations";
-import { equal, type Json } from "../values";
-import { answered } from "./documents";
+import { areEqual, type Json } from "../values";
+import { answerRequest } from "./documents";
 import { FakeDocument, FakeLog, type Entry } from "./log";
 import { FakeSession, type FakeClient } from "./session";
 import { FakeSocket } from "./socket";
@@ -52,13 +52,13 @@ export class FakeServer {
   constructor({ onMessage = (data) => data }: FakeServerOptions = {}) {
     const server = this;
     this.#onMessage = onMessage;
-    this.fetch = (url, init) => this.#answer(url, init ?? {});
+    this.fetch = (url, init) => this.#answerFetch(url, init ?? {});
     this.WebSocket = class extends FakeSocket {
       constructor(url: string, protocols: string[]) {
         super(url, protocols, {
-          opened: (socket) => server.#opened(socket),
-          received: (socket, text) => server.#received(socket, JSON.parse(text)),
-          closed: (socket) => server.#closed(socket),
+          handleOpen: (socket) => server.#handleOpen(socket),
+          handleText: (socket, text) => server.#handleFrame(socket, JSON.parse(text)),
+          handleClose: (socket) => server.#handleClose(socket),
         });
         server.sockets.push(this);
       }
@@ -81,14 +81,14 @@ export class FakeServer {
 
   publish(topic: string, data: Json): Position {
     const log = this.topic(topic);
-    this.#spread(log, log.append(data));
+    this.#spreadEntry(log, log.appendEntry(data));
     return log.position;
   }
 
   /** The server itself changes a document. */
   write(operations: Operation[], name = "main"): Position {
     const document = this.session.document(name);
-    this.#spread(document, document.write(operations));
+    this.#spreadEntry(document, document.applyWrite(operations));
     return document.position;
   }
 
@@ -97,7 +97,8 @@ export class FakeServer {
   }
 
   event(type: string, data: Json): void {
-    this.#spread(this.session.log, this.session.log.append({ type, data, at: "2026-11-23T12:00:00.000000Z" }));
+    const { log } = this.session;
+    this.#spreadEntry(log, log.appendEntry({ type, data, at: "2026-11-23T12:00:00.000000Z" }));
   }
 
   /** The next receipts of writes that take effect tell this besides, one each. */
@@ -132,7 +133,7 @@ export class FakeServer {
   }
 
   bye(code: number, retryAfter: number | null = null): void {
-    for (const socket of [...this.#attached.keys()]) this.#bye(socket, code, retryAfter);
+    for (const socket of [...this.#attached.keys()]) this.#sendBye(socket, code, retryAfter);
   }
 
   forgetClients(): void {
@@ -150,41 +151,41 @@ export class FakeServer {
     this.bye(CLOSE.SESSION_TERMINATED);
   }
 
-  #opened(socket: FakeSocket): void {
+  #handleOpen(socket: FakeSocket): void {
     socket.cut = this.#cut;
   }
 
-  #closed(socket: FakeSocket): void {
+  #handleClose(socket: FakeSocket): void {
     const attached = this.#attached.get(socket);
     this.#attached.delete(socket);
     if (attached?.client.socket === socket) attached.client.socket = null;
   }
 
-  #received(socket: FakeSocket, frame: Frame): void {
+  #handleFrame(socket: FakeSocket, frame: Frame): void {
     this.received.push(frame);
-    if (frame.type === "connect") return this.#connect(socket, frame);
+    if (frame.type === "connect") return this.#handleConnect(socket, frame);
     const attached = this.#attached.get(socket);
     if (!attached) return;
     const { session, client } = attached;
-    if (frame.type === "subscribe") this.#subscribe(socket, session, client, frame);
+    if (frame.type === "subscribe") this.#handleSubscribe(socket, session, client, frame);
     else if (frame.type === "unsubscribe") client.follows.delete(frame.log);
     else if (frame.type === "ping") socket.deliver({ type: "pong", id: frame.id, server_time: "" });
-    else if (frame.type === "publish" && frame.ephemeral) this.#ephemeral(frame);
-    else if (frame.seq !== undefined && frame.type !== "ack") this.#decide(socket, session, client, frame);
+    else if (frame.type === "publish" && frame.ephemeral) this.#spreadEphemeral(frame);
+    else if (frame.seq !== undefined && frame.type !== "ack") this.#decideWrite(socket, session, client, frame);
   }
 
-  #connect(socket: FakeSocket, frame: Frame): void {
+  #handleConnect(socket: FakeSocket, frame: Frame): void {
     const session = this.sessions.find(({ token }) => token === frame.token);
-    if (!session) return this.#bye(socket, CLOSE.INVALID_TOKEN);
-    if (session.state === "terminated") return this.#bye(socket, CLOSE.SESSION_TERMINATED);
-    if (session.state === "expired") return this.#bye(socket, CLOSE.SESSION_EXPIRED);
-    const known = frame.client_id ? session.clients.get(frame.client_id) : session.newClient(this.#name("c_"));
-    if (!known) return this.#bye(socket, CLOSE.CLIENT_FORGOTTEN);
-    this.#attach(socket, session, known, frame);
+    if (!session) return this.#sendBye(socket, CLOSE.INVALID_TOKEN);
+    if (session.state === "terminated") return this.#sendBye(socket, CLOSE.SESSION_TERMINATED);
+    if (session.state === "expired") return this.#sendBye(socket, CLOSE.SESSION_EXPIRED);
+    const known = frame.client_id ? session.clients.get(frame.client_id) : session.newClient(this.#makeName("c_"));
+    if (!known) return this.#sendBye(socket, CLOSE.CLIENT_FORGOTTEN);
+    this.#attachClient(socket, session, known, frame);
   }
 
-  #attach(socket: FakeSocket, session: FakeSession, client: FakeClient, frame: Frame): void {
-    if (client.socket) this.#bye(client.socket, CLOSE.REPLACED);
+  #attachClient(socket: FakeSocket, session: FakeSession, client: FakeClient, frame: Frame): void {
+    if (client.socket) this.#sendBye(client.socket, CLOSE.REPLACED);
     const wentBack = client.lastSeq < frame.acked;
     client.lastSeq = Math.max(client.lastSeq, frame.acked);
     client.generation += 1;
@@ -194,19 +195,19 @@ export class FakeServer {
     const logs: Record<string, Verdict> = {};
     const replay: object[] = [];
     for (const [name, asked] of Object.entries<Position | null>(frame.logs)) {
-      const log = this.#log(session, name);
-      logs[name] = log ? log.verdict(asked) : { mode: "denied", error: topicDenied() };
+      const log = this.#findLog(session, name);
+      logs[name] = log ? log.judgePosition(asked) : { mode: "denied", error: makeTopicDenied() };
       if (!log) continue;
       client.follows.add(name);
-      replay.push(...log.replay(logs[name]));
+      replay.push(...log.listReplay(logs[name]));
     }
-    socket.deliver(this.#welcome(session, client, wentBack, logs));
+    socket.deliver(this.#makeConnected(session, client, wentBack, logs));
     for (const followed of replay) socket.deliver(followed);
     const isNew = client.generation === 1;
-    if (!isNew) socket.deliver({ type: "recovery", receipt: receiptOf(client, frame.logs, logs) });
+    if (!isNew) socket.deliver({ type: "recovery", receipt: makeReceipt(client, frame.logs, logs) });
   }
 
-  #welcome(session: FakeSession, client: FakeClient, wentBack: boolean, logs: Record<string, Verdict>): object {
+  #makeConnected(session: FakeSession, client: FakeClient, wentBack: boolean, logs: Record<string, Verdict>): object {
     return {
       type: "connected",
       session: { ...session.fields(), connection_state: "connected" },
@@ -224,54 +225,55 @@ export class FakeServer {
     };
   }
 
-  #subscribe(socket: FakeSocket, session: FakeSession, client: FakeClient, frame: Frame): void {
-    const log = this.#log(session, frame.log);
-    if (!log) return socket.deliver({ type: "error", id: frame.id, ...topicDenied() });
-    const verdict = log.verdict(frame.position);
+  #handleSubscribe(socket: FakeSocket, session: FakeSession, client: FakeClient, frame: Frame): void {
+    const log = this.#findLog(session, frame.log);
+    if (!log) return socket.deliver({ type: "error", id: frame.id, ...makeTopicDenied() });
+    const verdict = log.judgePosition(frame.position);
     client.follows.add(frame.log);
     socket.deliver({ type: "reply", id: frame.id, verdict });
-    for (const followed of log.replay(verdict)) socket.deliver(followed);
+    for (const followed of log.listReplay(verdict)) socket.deliver(followed);
   }
 
-  #decide(socket: FakeSocket, session: FakeSession, client: FakeClient, frame: Frame): void {
+  #decideWrite(socket: FakeSocket, session: FakeSession, client: FakeClient, frame: Frame): void {
     const known = client.receipts.get(frame.seq);
-    if (known) return this.#receipt(socket, { ...known, replayed: true });
-    const refusal = frame.seq === client.lastSeq + 1 ? this.#refusals.shift() : gapError(client);
+    if (known) return this.#sendReceipt(socket, { ...known, replayed: true });
+    const refusal = frame.seq === client.lastSeq + 1 ? this.#refusals.shift() : makeGapError(client);
     const { seq } = frame;
-    if (refusal?.temporary) return this.#receipt(socket, { type: "receipt", seq, ok: false, error: refusal });
+    if (refusal?.temporary) return this.#sendReceipt(socket, { type: "receipt", seq, ok: false, error: refusal });
+    const effect = (): Partial<ReceiptFrame> => this.#applyEffect(session, client, frame as never, seq);
     const receipt: ReceiptFrame = refusal
       ? { type: "receipt", seq, ok: false, error: refusal }
-      : { type: "receipt", seq, ok: true, ...this.#effect(session, client, frame as never, seq), ...this.#reports.shift() };
+      : { type: "receipt", seq, ok: true, ...effect(), ...this.#reports.shift() };
     client.lastSeq = frame.seq;
     client.receipts.set(frame.seq, receipt);
-    this.#receipt(socket, receipt);
+    this.#sendReceipt(socket, receipt);
   }
 
-  #receipt(socket: FakeSocket, receipt: ReceiptFrame): void {
+  #sendReceipt(socket: FakeSocket, receipt: ReceiptFrame): void {
     if (!this.swallowReceipts) socket.deliver(receipt);
   }
 
-  #effect(session: FakeSession, client: FakeClient, write: WriteFrame, seq: number): Partial<ReceiptFrame> {
+  #applyEffect(session: FakeSession, client: FakeClient, write: WriteFrame, seq: number): Partial<ReceiptFrame> {
     if (write.type === "send") return { data: this.#onMessage(write.data) };
     if (write.type === "publish") return { position: this.publish(write.topic, write.data) };
     const document = session.document(write.doc);
-    const operations = operationsOf(write, document);
+    const operations = listOperations(write, document);
     const before = document.value;
     if (write.if_absent && document.head > 0) return { position: document.position, unchanged: true };
     if (operations.length === 0) return { position: document.position, unchanged: true };
-    const entry = document.write(operations, { client_id: client.id, seq });
-    this.#spread(document, entry, session);
-    return { position: document.position, ...(equal(before, document.value) ? { unchanged: true } : {}) };
+    const entry = document.applyWrite(operations, { client_id: client.id, seq });
+    this.#spreadEntry(document, entry, session);
+    return { position: document.position, ...(areEqual(before, document.value) ? { unchanged: true } : {}) };
   }
 
-  #ephemeral(frame: Frame): void {
+  #spreadEphemeral(frame: Frame): void {
     for (const [socket, { client }] of this.#attached) {
       const follows = client.follows.has(`topic:${frame.topic}`);
       if (follows) socket.deliver({ type: "ephemeral", topic: frame.topic, data: frame.data });
     }
   }
 
-  #spread(log: FakeLog, entry: Entry, owner: FakeSession = this.session): void {
+  #spreadEntry(log: FakeLog, entry: Entry, owner: FakeSession = this.session): void {
     for (const [socket, { session, client }] of this.#attached) {
       const concerned = log.name.startsWith("topic:") || session === owner;
       if (!concerned || !client.follows.has(log.name)) continue;
@@ -279,56 +281,57 @@ export class FakeServer {
     }
   }
 
-  #log(session: FakeSession, name: string): FakeLog | null {
+  #findLog(session: FakeSession, name: string): FakeLog | null {
     if (name === "session") return session.log;
     const [, kind, rest = ""] = /^(\w+):(.*)$/s.exec(name) ?? [];
     if (this.denied.has(kind === "topic" ? rest : name)) return null;
     return kind === "state" ? session.document(rest) : this.topic(rest);
   }
 
-  #bye(socket: FakeSocket, code: number, retryAfter: number | null = null): void {
+  #sendBye(socket: FakeSocket, code: number, retryAfter: number | null = null): void {
     const reconnect = mayReconnect(code) || code === CLOSE.CLIENT_FORGOTTEN;
     socket.deliver({ type: "bye", code, name: closeName(code), reconnect, retry_after: retryAfter });
     socket.drop(code);
   }
 
-  #name(prefix: string): string {
+  #makeName(prefix: string): string {
     this.#names += 1;
     return `${prefix}${this.#names}`;
   }
 
-  async #answer(url: string, init: RequestInit): Promise<Response> {
+  async #answerFetch(url: string, init: RequestInit): Promise<Response> {
     const { pathname } = new URL(url);
     this.requests.push(`${init.method} ${pathname}`);
     if (this.offline) throw new TypeError("no network");
     const token = new Headers(init.headers).get("Authorization")?.slice("Bearer ".length);
     const session = this.sessions.find((candidate) => candidate.token === token);
-    if (init.method === "POST" && pathname.endsWith("/sessions/")) return json(201, this.#created());
-    if (!session) return json(401, { code: 200, name: "invalid_token", temporary: false, message: "" });
+    if (init.method === "POST" && pathname.endsWith("/sessions/")) return makeResponse(201, this.#createSession());
+    if (!session) return makeResponse(401, { code: 200, name: "invalid_token", temporary: false, message: "" });
     const body = typeof init.body === "string" ? JSON.parse(init.body) : {};
-    return this.#sessionRequest(session, init.method ?? "GET", new URL(url), body);
+    return this.#answerSession(session, init.method ?? "GET", new URL(url), body);
   }
 
-  #sessionRequest(session: FakeSession, method: string, url: URL, body: Json): Response {
+  #answerSession(session: FakeSession, method: string, url: URL, body: Json): Response {
     const path = url.pathname;
     if (path.includes("/state/")) {
       const write = (document: FakeDocument, value: Json): void =>
-        this.#spread(document, document.write([["set", "", value]]), session);
-      const { status, body: told, headers } = answered(session, url, { method, body, write });
-      return status === 204 ? new Response(null, { status }) : json(status, told, headers);
+        this.#spreadEntry(document, document.applyWrite([["set", "", value]]), session);
+      const { status, body: told, headers } = answerRequest(session, url, { method, body, write });
+      return status === 204 ? new Response(null, { status }) : makeResponse(status, told, headers);
     }
     if (path.endsWith("/recover/")) {
       const gone = { code: 214, name: "not_recoverable", temporary: false, message: "" };
-      return this.recoverable ? json(201, this.#created(successorOf(session))) : json(410, gone);
+      if (!this.recoverable) return makeResponse(410, gone);
+      return makeResponse(201, this.#createSession(describeSuccessor(session)));
     }
-    if (path.endsWith("/sessions/")) return json(200, { results: this.sessions.map((each) => each.fields()) });
-    if (path.endsWith("/validate/")) return json(200, { valid: session.state === "active", reason: null });
+    if (path.endsWith("/sessions/")) return makeResponse(200, { results: this.sessions.map((each) => each.fields()) });
+    if (path.endsWith("/validate/")) return makeResponse(200, { valid: session.state === "active", reason: null });
     if (method === "DELETE") this.terminate();
-    return method === "DELETE" ? new Response(null, { status: 204 }) : json(200, session.fields());
+    return method === "DELETE" ? new Response(null, { status: 204 }) : makeResponse(200, session.fields());
   }
 
-  #created(more: object = {}): object {
-    const session = new FakeSession(this.#name("session-"), this.#name("sma_"), this.user);
+  #createSession(more: object = {}): object {
+    const session = new FakeSession(this.#makeName("session-"), this.#makeName("sma_"), this.user);
     this.sessions.push(session);
     return {
       session: session.fields(),
@@ -340,13 +343,13 @@ export class FakeServer {
   }
 }
 
-function operationsOf(write: UpdateFrame, document: FakeDocument): Operation[] {
+function listOperations(write: UpdateFrame, document: FakeDocument): Operation[] {
   if (write.ops) return write.ops;
   return [["set", "", "merge" in write ? mergePatch(document.value, write.merge) : write.data]];
 }
 
-function receiptOf(client: FakeClient, asked: Json, logs: Record<string, Verdict>): object {
-  const of = (mode: string): object =>
+function makeReceipt(client: FakeClient, asked: Json, logs: Record<string, Verdict>): object {
+  const listRanges = (mode: string): object =>
     Object.fromEntries(
       Object.entries(logs)
         .filter(([, verdict]) => verdict.mode === mode)
@@ -354,22 +357,22 @@ function receiptOf(client: FakeClient, asked: Json, logs: Record<string, Verdict
     );
   const { generation } = client;
   const fixed = { id: "1", verdict: "full", reason: "resumed", generation, duration_ms: 1, queries: 1 };
-  return { ...fixed, asked, replayed: of("entries"), lost: of("gap") };
+  return { ...fixed, asked, replayed: listRanges("entries"), lost: listRanges("gap") };
 }
 
-function successorOf({ id, documents }: FakeSession): object {
+function describeSuccessor({ id, documents }: FakeSession): object {
   const fixed = { verdict: "state_only", reason: "session_expired", subscriptions: [] };
   return { receipt: { ...fixed, recovered_from: id, documents: [...documents.keys()] } };
 }
 
-function gapError(client: FakeClient): ErrorFields {
+function makeGapError(client: FakeClient): ErrorFields {
   return { code: 230, name: "seq_gap", temporary: true, message: "", expected: client.lastSeq + 1 };
 }
 
-function topicDenied(): ErrorFields {
+function makeTopicDenied(): ErrorFields {
   return { code: 250, name: "topic_denied", temporary: false, message: "" };
 }
 
-function json(status: number, body: object, headers: Record<string, string> = {}): Response {
+function makeResponse(status: number, body: object, headers: Record<string, string> = {}): Response {
   return new Response(JSON.stringify(body), { status, headers: { "Content-Type": "application/json", ...headers } });
 }

@@ -3,9 +3,9 @@
 import type { SocketLike } from "../environment";
 
 export interface FakePeer {
-  opened(socket: FakeSocket): void;
-  received(socket: FakeSocket, text: string): void;
-  closed(socket: FakeSocket): void;
+  handleOpen(socket: FakeSocket): void;
+  handleText(socket: FakeSocket, text: string): void;
+  handleClose(socket: FakeSocket): void;
 }
 
 export class FakeSocket implements SocketLike {
@@ -27,7 +27,7 @@ export class FakeSocket implements SocketLike {
     this.#peer = peer;
     queueMicrotask(() => {
       if (this.closedWith !== null) return;
-      peer.opened(this);
+      peer.handleOpen(this);
       if (this.cut) return;
       this.open = true;
       this.onopen?.({} as never);
@@ -36,7 +36,7 @@ export class FakeSocket implements SocketLike {
 
   send(text: string): void {
     queueMicrotask(() => {
-      if (this.open && !this.cut) this.#peer.received(this, text);
+      if (this.open && !this.cut) this.#peer.handleText(this, text);
     });
   }
 
@@ -44,7 +44,7 @@ export class FakeSocket implements SocketLike {
     if (this.closedWith !== null) return;
     this.closedWith = code;
     this.open = false;
-    if (!this.cut) this.#peer.closed(this);
+    if (!this.cut) this.#peer.handleClose(this);
   }
 
   /** From the server. */
@@ -61,7 +61,7 @@ export class FakeSocket implements SocketLike {
       if (this.cut || this.closedWith !== null) return;
       this.closedWith = code;
       this.open = false;
-      this.#peer.closed(this);
+      this.#peer.handleClose(this);
       this.onclose?.({ code, reason: "" });
     });
   }
