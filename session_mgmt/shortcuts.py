@@ -19,6 +19,7 @@ from session_mgmt.actions.sessions.lifecycle import Created, Device
 from session_mgmt.actions.state import bodies, compaction, history, lookup
 from session_mgmt.actions.state import conflicts as kept_conflicts
 from session_mgmt.actions.state.lookup import ClientState
+from session_mgmt.actions.state.updates import Terms
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.documents import pointer
@@ -159,7 +160,7 @@ class State:
         if len(chosen) != 1:
             raise InvalidField("Give exactly one of merge, ops and patch.", field="merge")
         ((kind, change),) = chosen.items()
-        return verbs.update(_id(session), name, kind, change, key=key)
+        return verbs.update(_id(session), name, kind, change, Terms(key=key))
 
     def create_if_absent(
         self, session: Session, data: Any, *, name: str = "main", key: str | None = None
@@ -168,11 +169,11 @@ class State:
 
         Return the document's position after the call.
         """
-        return verbs.update(_id(session), name, "data", data, key=key, if_absent=True)
+        return verbs.update(_id(session), name, "data", data, Terms(key=key, if_absent=True))
 
     def replace(self, session: Session, data: Any, *, name: str = "main", key: str | None = None) -> Position | Ticket:
         """Set the whole document."""
-        return verbs.update(_id(session), name, "data", data, key=key)
+        return verbs.update(_id(session), name, "data", data, Terms(key=key))
 
     def clear(self, session: Session, *, name: str = "main") -> Position | Ticket:
         """Empty the document, as an ordinary new version."""
@@ -239,7 +240,7 @@ class State:
         Raises ``Conflict`` if somebody has decided it before.
         """
         id_ = conflict if isinstance(conflict, uuid.UUID) else uuid.UUID(conflict)
-        return verbs.told(deciding.resolve(_id(session), name, id_, keep, value))
+        return deciding.resolve(_id(session), name, id_, keep, value).require()
 
     def size(self, session: Session, name: str = "main") -> int:
         """Return the exact size in bytes of compact JSON."""

@@ -86,7 +86,7 @@ class ClientLedger:
 
     def settle(self, fence: Fence, outcome: Outcome) -> None:
         """Keep the answer under its number; a temporary refusal leaves the number free."""
-        if not outcome.decided:
+        if not outcome.is_final:
             return
         client = self._clients[fence.client]
         client.last_seq, client.moved = fence.seq, True

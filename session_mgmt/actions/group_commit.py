@@ -23,7 +23,7 @@ from session_mgmt.actions.outbox import OutboxEntry
 from session_mgmt.actions.outcome import Appended, Outcome, refused
 from session_mgmt.actions.state import bodies, prepare
 from session_mgmt.actions.state.ledger import Changed, DocumentLedger
-from session_mgmt.actions.state.updates import Prepare, Update
+from session_mgmt.actions.state.updates import Prepare, Terms, Update
 from session_mgmt.actions.timeline.events import Record, TimelineLedger
 from session_mgmt.actions.topics.streams import Publication, StreamLedger
 from session_mgmt.conf import settings
@@ -111,7 +111,7 @@ def _work_of(using: str, entry: OutboxEntry, at: datetime) -> Work:
         return Record(uuid.UUID(session), name, orjson.dumps(payload), entry.key)
     document = bodies.ensure(using, uuid.UUID(session), name, most=settings().max_documents, at=at)
     absent = payload.get("if_absent", False)
-    update = prepare.blind(document, payload["kind"], payload["change"], key=entry.key, if_absent=absent)
+    update = prepare.blind(document, payload["kind"], payload["change"], Terms(key=entry.key, if_absent=absent))
     return replace(update, kind=payload["as"]) if "as" in payload else update
 
 
@@ -132,7 +132,7 @@ def _is_final(decision: Outcome) -> bool:
 
     One that cannot be read is, until an operator has put the key back and clears its mark.
     """
-    return decision.decided or isinstance(decision.error, StateUnreadable)
+    return decision.is_final or isinstance(decision.error, StateUnreadable)
 
 
 class _Run:
@@ -151,7 +151,7 @@ class _Run:
 
     def _load(self) -> None:
         records = [m.work for m in self._writes if isinstance(m.work, Record)]
-        guarded = {m.work.session for m in self._writes if isinstance(m.work, Update) and m.work.session}
+        guarded = {m.work.terms.session for m in self._writes if isinstance(m.work, Update) and m.work.terms.session}
         self._timelines.load(
             {record.session for record in records} | guarded,
             wait=self._wait,
@@ -188,7 +188,7 @@ class _Run:
 
     def _decide_work(self, write: Write) -> Outcome | Prepare:
         match write.work:
-            case Update(session=session) if session is not None and not self._timelines.is_live(session):
+            case Update(terms=Terms(session=session)) if session is not None and not self._timelines.is_live(session):
                 return refused(SessionTerminated())
             case Update() as update:
                 return self._documents.decide(update, write.fence)
@@ -204,7 +204,7 @@ class _Run:
         if fence and (fence.client in self._clients.locked or fence.client in self._waiting_clients):
             return True
         match write.work:
-            case Update(document=document, session=session):
+            case Update(document=document, terms=Terms(session=session)):
                 return document in self._documents.locked or session in self._timelines.locked
             case Publication(topic=topic):
                 return topic in self._streams.locked

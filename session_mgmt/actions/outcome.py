@@ -1,4 +1,4 @@
-"""What became of one write."""
+"""Result of one write."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from session_mgmt.exceptions import SessionMgmtError, TemporaryError, subclasses
+from session_mgmt.exceptions import SessionMgmtError, TemporaryError, Unavailable, subclasses
 from session_mgmt.protocol import position as positions
 from session_mgmt.protocol.logs import Entry
 from session_mgmt.protocol.position import Position
@@ -17,49 +17,62 @@ _BY_NAME = {error.name: error for error in subclasses()}
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """``body`` is the receipt's JSON without ``type`` and ``seq``; ``log`` is the key of the log that moved, if one
-    did.
+    """Result of one write.
+
+    ``body`` is the receipt's JSON without ``type`` and ``seq``; ``log`` is the key of the log that the write belongs
+    to. ``unchanged``: accepted, and nothing was different afterwards. ``replayed``: the answer of an earlier attempt.
     """
 
     body: bytes
     error: SessionMgmtError | None = None
     log: str | None = None
     position: Position | None = None
+    unchanged: bool = False
     replayed: bool = False
 
     @property
-    def decided(self) -> bool:
-        """Whether the number is used up: a temporary refusal leaves it free."""
+    def is_final(self) -> bool:
+        """Tell whether the number is used up: a temporary refusal leaves it free."""
         return not isinstance(self.error, TemporaryError)
+
+    def require(self) -> Position:
+        """Return the position at which the write took effect. Raise the error that refused it."""
+        if self.error is not None:
+            raise self.error
+        if self.position is None:
+            raise Unavailable()
+        return self.position
 
 
 @dataclass(slots=True)
 class Appended:
-    """New entries of one log, handed to whoever serves it after commit."""
+    """New entries of one log, for those who serve it after commit."""
 
     epoch: str
     entries: list[Entry]
 
 
 def accepted(position: Position | None, *, log: str | None = None, **facts: Any) -> Outcome:
-    """The write took effect at ``position``."""
+    """Make the outcome of a write that took effect at ``position``; ``facts`` are further fields of its receipt."""
     if position is not None and not facts:
         return Outcome(b'{"ok":true,"position":%s}' % position.as_bytes(), log=log, position=position)
     answer: dict[str, Any] = {"ok": True, **facts}
     if position is not None:
         answer["position"] = position.as_json()
-    return Outcome(orjson.dumps(answer), log=log, position=position)
+    unchanged = bool(facts.get("unchanged"))
+    return Outcome(orjson.dumps(answer), log=log, position=position, unchanged=unchanged)
 
 
 def refused(error: SessionMgmtError) -> Outcome:
-    """The write had no effect."""
+    """Make the outcome of a write that had no effect."""
     return Outcome(orjson.dumps({"ok": False, "error": error.as_dict()}), error=error)
 
 
 def replayed(body: bytes) -> Outcome:
-    """The stored answer of an earlier attempt, marked as such."""
+    """Make the outcome of a repetition from the stored answer of the first attempt."""
     answer = orjson.loads(body)
     stored = answer.get("error")
     error = _BY_NAME[stored["name"]](stored["message"]) if stored else None
     position = positions.parse(answer.get("position"))
-    return Outcome(orjson.dumps({**answer, "replayed": True}), error=error, position=position, replayed=True)
+    body, unchanged = orjson.dumps({**answer, "replayed": True}), bool(answer.get("unchanged"))
+    return Outcome(body, error=error, position=position, unchanged=unchanged, replayed=True)

@@ -20,7 +20,7 @@ from session_mgmt.bridge import bridge
 from session_mgmt.documents import legible
 from session_mgmt.documents.legible import Shown
 from session_mgmt.documents.values import MISSING
-from session_mgmt.exceptions import SessionMgmtError, Unavailable
+from session_mgmt.exceptions import SessionMgmtError
 from session_mgmt.models import StateConflict
 from session_mgmt.writes import conflicts as deciding
 
@@ -176,6 +176,5 @@ def _decide_conflict(row: StateConflict, keep: str, typed: str, seen: str) -> in
     wanted = "value" if keep == _REMOVE else keep
     document = row.document
     outcome = deciding.resolve(document.session_id, document.name, row.pk, wanted, value, seen=seen)
-    if outcome.error is not None or outcome.position is None:
-        raise outcome.error or Unavailable()
-    return None if b'"unchanged":true' in outcome.body else outcome.position.offset
+    position = outcome.require()
+    return None if outcome.unchanged else position.offset

@@ -23,7 +23,7 @@ from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.documents import pointer
 from session_mgmt.documents.comparison import Line
-from session_mgmt.exceptions import Conflict, InvalidField, PreconditionFailed, SessionMgmtError
+from session_mgmt.exceptions import InvalidField, PreconditionFailed, SessionMgmtError
 from session_mgmt.models import AuditEntry, StateDocument, StateRevision
 from session_mgmt.protocol import position as positions
 from session_mgmt.protocol.position import Position
@@ -135,10 +135,7 @@ def _format_place(line: Line) -> str:
 
 
 def _restore_version(row: StateDocument, to: int, seen: Position) -> Position:
-    outcome = restore.restore_now(row.session_id, row.name, to, expected=seen, run=bridge().run_in_worker)
-    if outcome.error is not None or outcome.position is None:
-        raise outcome.error or Conflict()
-    return outcome.position
+    return restore.restore_now(row.session_id, row.name, to, expected=seen, run=bridge().run_in_worker).require()
 
 
 def _choose_first(request: HttpRequest, row: StateDocument) -> int:

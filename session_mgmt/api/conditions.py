@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 from rest_framework.request import Request
 
+from session_mgmt.actions.state.updates import Terms
 from session_mgmt.exceptions import InvalidField, PreconditionFailed
 from session_mgmt.protocol.position import Position
 
@@ -32,10 +32,9 @@ class Conditions:
     if_absent: bool
     key: str | None
 
-    def terms(self, request: bytes | None) -> dict[str, Any]:
-        """As arguments of ``bridge.writes``; ``request`` is the digest that a repetition must equal."""
-        digest = request if self.key is not None else None
-        return {"expected": self.expected, "if_absent": self.if_absent, "key": self.key, "request": digest}
+    def terms(self, request: bytes | None) -> Terms:
+        """Return the terms of the write; ``request`` is the digest that a repetition must equal."""
+        return Terms(if_absent=self.if_absent, key=self.key, request=request if self.key is not None else None)
 
 
 def read_conditions(request: Request, key: str | None = None) -> Conditions:

@@ -16,7 +16,7 @@ from session_mgmt.api.forms import Anything, Form
 from session_mgmt.api.views import ApiViewSet
 from session_mgmt.bridge import bridge
 from session_mgmt.documents.values import MISSING
-from session_mgmt.exceptions import DocumentNotFound, InvalidField, NotFound, PreconditionFailed
+from session_mgmt.exceptions import DocumentNotFound, InvalidField, NotFound
 from session_mgmt.writes import conflicts as deciding
 
 
@@ -50,10 +50,9 @@ class ConflictViewSet(ApiViewSet):
         outcome = deciding.resolve(
             found.pk, name, _parse_id(conflict), decision["keep"], decision.get("value", MISSING)
         )
-        if outcome.error is not None or outcome.position is None:
-            raise outcome.error or PreconditionFailed()
-        answer = {"position": outcome.position.as_json(), "unchanged": b'"unchanged":true' in outcome.body}
-        return Response(answer, headers={"ETag": format_etag(outcome.position)})
+        position = outcome.require()
+        answer = {"position": position.as_json(), "unchanged": outcome.unchanged}
+        return Response(answer, headers={"ETag": format_etag(position)})
 
 
 def _parse_id(given: str) -> uuid.UUID:

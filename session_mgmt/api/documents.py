@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ from rest_framework.response import Response
 from session_mgmt.actions import access, checking
 from session_mgmt.actions.outcome import Outcome
 from session_mgmt.actions.state import bodies, lookup, updates
+from session_mgmt.actions.state.updates import Terms
 from session_mgmt.api.conditions import Conditions, format_etag, is_known, read_conditions
 from session_mgmt.api.description import describe
 from session_mgmt.api.forms import ChangeForm, NothingForm, SyncForm
@@ -67,8 +69,10 @@ class DocumentViewSet(ApiViewSet):
         kind, value = change.pop("kind"), change.pop("change")
         wanted = read_conditions(request, change.pop("key", None))
         asked = updates.digest(name, kind, value, change.get("strategy")) if wanted.key else None
-        terms = {**wanted.terms(asked), "run": bridge().run_in_worker, **change}
-        return answer_write(verbs.update_now(found.pk, _check_name(name), kind, value, **terms), wanted)
+        terms = replace(wanted.terms(asked), **change)
+        run = bridge().run_in_worker
+        outcome = verbs.update_now(found.pk, _check_name(name), kind, value, terms, expected=wanted.expected, run=run)
+        return answer_write(outcome, wanted)
 
     @describe("Replace a document: the body is the document", body=NothingForm, answer="As for PATCH.")
     def update(self, request: Request, pk: str, name: str) -> Response:
@@ -77,7 +81,8 @@ class DocumentViewSet(ApiViewSet):
         wanted = read_conditions(request)
         fresh = _prepare_whole(read_body(request, most=most, too_large=DocumentTooLarge), most)
         terms = wanted.terms(_hash_parts(b"put", fresh.ops) if wanted.key else None)
-        return answer_write(verbs.replace_now(found.pk, _check_name(name), fresh, **terms), wanted)
+        outcome = verbs.replace_now(found.pk, _check_name(name), fresh, terms, expected=wanted.expected)
+        return answer_write(outcome, wanted)
 
     @describe("Empty a document: a new version that is {}", answer="As for PATCH.")
     def destroy(self, request: Request, pk: str, name: str) -> Response:
@@ -85,7 +90,8 @@ class DocumentViewSet(ApiViewSet):
         row = find_document(found, name)
         wanted = read_conditions(request)
         terms = wanted.terms(_hash_parts(b"clear"))
-        outcome = verbs.replace_now(found.pk, row.name, whole.replacing({}), kind=StateRevision.Kind.CLEAR, **terms)
+        nothing, kind = whole.replacing({}), StateRevision.Kind.CLEAR
+        outcome = verbs.replace_now(found.pk, row.name, nothing, terms, expected=wanted.expected, kind=kind)
         return answer_write(outcome, wanted)
 
     @describe(
@@ -139,7 +145,7 @@ def _read_pending(given: Any) -> list[Pending]:
         kind, value, key = change.pop("kind"), change.pop("change"), change.pop("key", None)
         if key is None:
             raise InvalidField("Each pending change has a key.", field="key")
-        changes.append(Pending(kind, value, key, change))
+        changes.append(Pending(kind, value, Terms(key=key, **change)))
     return changes
 
 
@@ -162,19 +168,18 @@ def answer_write(outcome: Outcome, wanted: Conditions | None = None) -> Response
 
     Raises the error that refused it, or ``PreconditionFailed`` where ``wanted`` does not hold.
     """
-    if outcome.error is not None or outcome.position is None:
-        raise outcome.error or PreconditionFailed()
+    position = outcome.require()
+    if wanted is not None and wanted.if_absent and outcome.unchanged and position.offset:
+        raise PreconditionFailed(position=position.as_json())
     told = orjson.loads(outcome.body)
-    if wanted is not None and wanted.if_absent and told.get("unchanged") and outcome.position.offset:
-        raise PreconditionFailed(position=told["position"])
     answer = {
-        "position": told["position"],
-        "unchanged": told.get("unchanged", False),
+        "position": position.as_json(),
+        "unchanged": outcome.unchanged,
         "dropped": told.get("dropped", []),
         "overwrote": told.get("overwrote", []),
         "conflicts": told.get("conflicts", []),
     }
-    return Response(answer, headers={"ETag": format_etag(outcome.position)})
+    return Response(answer, headers={"ETag": format_etag(position)})
 
 
 def _build_client_state(row: StateDocument, position: Position, raw: bytes) -> dict[str, Any]:

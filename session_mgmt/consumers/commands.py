@@ -111,7 +111,7 @@ def _take_write(connection: Connection, frame: Update | Publish | Send) -> None:
 
 
 async def _publish_ephemeral(connection: Connection, frame: Publish) -> None:
-    data = verbs.checked(frame.data)
+    data = verbs.check_data(frame.data)
     await bridge().read(subscriptions.publish_ephemeral, connection.attachment.session, frame.topic, data)
 
 

@@ -20,7 +20,7 @@ from session_mgmt.actions.group_commit import Decision, Group, Work, Write
 from session_mgmt.actions.outcome import Outcome, refused
 from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.actions.state import bodies, prepare, updates
-from session_mgmt.actions.state.updates import Prepare
+from session_mgmt.actions.state.updates import Prepare, Terms
 from session_mgmt.actions.timeline import messages
 from session_mgmt.actions.topics import streams
 from session_mgmt.actions.topics.streams import Publication
@@ -28,15 +28,16 @@ from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers.following import Following
 from session_mgmt.consumers.outlet import Outlet
-from session_mgmt.documents import strict
 from session_mgmt.exceptions import Busy, PublishDenied, SeqGap, SessionMgmtError, Unavailable
 from session_mgmt.models import clock
 from session_mgmt.protocol.frames import Publish, Send, Update
 from session_mgmt.protocol.logs import STATE
 from session_mgmt.writes import verbs
+from session_mgmt.writes.attempts import Attempts, Way, choose_way
 
 MOST_WAITING = 1000
-PREPARATIONS = 5
+# A document that moves this fast is soon free again.
+RETRY_SECONDS = 0.2
 PERMISSION_SECONDS = 5.0
 # The rest of a text that is over every limit is not worth the time of all others.
 _DIGESTED = 64 * 1024
@@ -74,7 +75,7 @@ class Writes:
         self._publishable: dict[str, float] = {}
         self._waiting: deque[Numbered] = deque()
         self._task: asyncio.Task[None] | None = None
-        self._unprepared: tuple[Update, str] | None = None
+        self._unprepared: tuple[Update, Attempts] | None = None
         self._returned: list[Numbered] = []
         self._in_flight = 0
         self._idle = asyncio.Event()
@@ -116,7 +117,7 @@ class Writes:
     def _build_work(self, frame: Numbered) -> Work:
         try:
             if isinstance(frame, Update):
-                return prepare.blind(self._documents[frame.doc], frame.kind, frame.change, **self._build_terms(frame))
+                return prepare.blind(self._documents[frame.doc], frame.kind, frame.change, self._build_terms(frame))
             if isinstance(frame, Publish):
                 return self._build_publication(frame)
         except SessionMgmtError as error:
@@ -124,27 +125,31 @@ class Writes:
         assert isinstance(frame, Refused)
         return frame.error
 
-    def _build_terms(self, frame: Update) -> dict[str, Any]:
-        return {
-            "base": frame.base,
-            "epoch": frame.epoch,
-            "strategy": frame.strategy,
-            "writer": self._connection.attachment.client_id,
-            "if_absent": frame.if_absent,
-        }
+    def _build_terms(self, frame: Update) -> Terms:
+        attachment = self._connection.attachment
+        return Terms(
+            base=frame.base,
+            epoch=frame.epoch,
+            strategy=frame.strategy,
+            replaced=frame.replaced,
+            if_absent=frame.if_absent,
+            client=attachment.client,
+            writer=attachment.client_id,
+        )
 
     def _build_publication(self, frame: Publish) -> Publication:
-        return Publication(frame.topic, strict.dumps(verbs.checked(frame.data)), frame.key)
+        return Publication(frame.topic, verbs.encode_data(frame.data), frame.key)
 
-    def _build_fence(self, frame: Numbered) -> Fence:
+    def _build_fence(self, frame: Numbered, work: Work | None = None) -> Fence:
         attachment = self._connection.attachment
         assert frame.seq is not None
-        return Fence(attachment.client, attachment.client_id, attachment.generation, frame.seq, _build_digest(frame))
+        digest = _build_digest(frame, work)
+        return Fence(attachment.client, attachment.client_id, attachment.generation, frame.seq, digest)
 
     def _submit(self, frame: Numbered, work: Work) -> None:
         self._in_flight += 1
         self._idle.clear()
-        write, answer = Write(work, self._build_fence(frame)), partial(self._take_decision, frame)
+        write, answer = Write(work, self._build_fence(frame, work)), partial(self._take_decision, frame)
         if not bridge().submit(write, answer, self._take_group):
             answer(refused(Busy(retry_after=1.0)))
 
@@ -153,7 +158,9 @@ class Writes:
         if self._in_flight == 0:
             self._idle.set()
         if isinstance(decision, Prepare) and isinstance(frame, Update):
-            self._unprepared = frame, verbs.next_way("blind", decision)
+            attempts = Attempts(Way.BLIND, retry_after=RETRY_SECONDS)
+            attempts.record(decision)
+            self._unprepared = frame, attempts
             self._start_task()
         elif isinstance(decision, Outcome):
             # What came after the one that is being prepared is not the client's to send again.
@@ -220,29 +227,24 @@ class Writes:
         if frame.doc not in self._documents:
             session = self._connection.attachment.session.pk
             self._documents[frame.doc] = await bridge().call(_ensure_document, session, frame)
-        way = verbs.first_way(frame.kind, frame.replaced)
-        if way == "blind":
+        attempts = Attempts(choose_way(frame.kind, frame.replaced), retry_after=RETRY_SECONDS)
+        if attempts.way is Way.BLIND:
             self._submit(frame, self._build_work(frame))
         else:
-            await self._prepare_and_write(frame, way)
+            await self._prepare_and_write(frame, attempts)
 
-    async def _prepare_and_write(self, frame: Update, way: str) -> None:
+    async def _prepare_and_write(self, frame: Update, attempts: Attempts) -> None:
         """Compute the change from the document; again if the document moves meanwhile."""
-        for _ in range(PREPARATIONS):
-            work = await self._prepare(frame, way)
-            decision = await bridge().awrite(Write(work, self._build_fence(frame)))
-            if isinstance(decision, Outcome):
-                self._answer(frame, decision)
-                return
-            way = verbs.next_way(way, decision)
-        self._answer(frame, refused(Busy(retry_after=0.2)))
+        while attempts.outcome is None:
+            work = await self._prepare(frame, attempts.way)
+            attempts.record(await bridge().awrite(Write(work, self._build_fence(frame))))
+        self._answer(frame, attempts.outcome)
 
-    async def _prepare(self, frame: Update, way: str) -> Work:
-        terms = {**self._build_terms(frame), "client": self._connection.attachment.client, "replaced": frame.replaced}
-        document = self._documents[frame.doc]
+    async def _prepare(self, frame: Update, way: Way) -> Work:
+        document, terms = self._documents[frame.doc], self._build_terms(frame)
+        run = bridge().run_in_worker
         try:
-            heavy = bridge().run_in_worker
-            return await bridge().read(verbs.prepared, way, document, frame.kind, frame.change, run=heavy, **terms)
+            return await bridge().read(verbs.prepare_update, way, document, frame.kind, frame.change, terms, run=run)
         except SessionMgmtError as error:
             if error.temporary:
                 raise
@@ -279,11 +281,13 @@ def _ensure_document(session: Any, frame: Update) -> int:
     return bodies.ensure(using, session, frame.doc, most=settings().max_documents, at=clock.read(using))
 
 
-def _build_digest(frame: Numbered) -> bytes:
+def _build_digest(frame: Numbered, work: Work | None = None) -> bytes:
     if isinstance(frame, Update):
         return updates.digest(frame.doc, frame.kind, frame.change, frame.strategy, if_absent=frame.if_absent)
     if isinstance(frame, Publish):
-        return streams.digest(frame.topic, orjson.dumps(frame.data), frame.key)
+        # What was encoded to be written need not be encoded again.
+        body = work.data if isinstance(work, Publication) else orjson.dumps(frame.data)
+        return streams.digest(frame.topic, body, frame.key)
     if isinstance(frame, Send):
         return messages.digest(frame.data)
     return frame.digest

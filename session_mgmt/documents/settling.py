@@ -27,7 +27,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class MergeRules:
     """How overlapping changes are settled; ``digests`` of what was replaced where the base is not known any more."""
 
     arrays: ArrayPolicies
@@ -66,7 +66,7 @@ def on_head(data: JSON, change: Change, bound: int) -> Settled:
     return _settled(ops, operations.apply(data, ops))
 
 
-def merged(parts: Parts, steps: tuple[Step, ...], change: Change, terms: Terms) -> Settled:
+def merged(parts: Parts, steps: tuple[Step, ...], change: Change, rules: MergeRules) -> Settled:
     """The change settled with what others did after its base, which ``parts`` make. Raises a DocumentError."""
     seen = now = rebuild.value(parts)
     theirs: set[str] = set()
@@ -78,14 +78,14 @@ def merged(parts: Parts, steps: tuple[Step, ...], change: Change, terms: Terms) 
         else:
             seen = operations.apply(seen, operations.decode(step.asked))
     ops = normalise(change.kind, change.body, seen, change.limits)
-    found = _merged(seen, now, ops, theirs, terms)
+    found = _merged(seen, now, ops, theirs, rules)
     return _settled(found.ops, found.document, ops, found.conflicts)
 
 
-def _merged(seen: JSON, now: JSON, ops: tuple[Op, ...], theirs: set[str], terms: Terms) -> Merged:
-    if terms.digests is not None:
-        return replaced.settle(now, ops, terms.digests, on_conflict=terms.on_conflict)
-    return merge.rebase(seen, now, ops, theirs, arrays=terms.arrays, on_conflict=terms.on_conflict)
+def _merged(seen: JSON, now: JSON, ops: tuple[Op, ...], theirs: set[str], rules: MergeRules) -> Merged:
+    if rules.digests is not None:
+        return replaced.settle(now, ops, rules.digests, on_conflict=rules.on_conflict)
+    return merge.rebase(seen, now, ops, theirs, arrays=rules.arrays, on_conflict=rules.on_conflict)
 
 
 def _settled(

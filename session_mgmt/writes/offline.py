@@ -1,50 +1,51 @@
-"""What a client without a connection has changed meanwhile: carried out in its order, each change at most once."""
+"""Write what a client changed while it was offline: in its order, each change at most once."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
-
-import orjson
 
 from session_mgmt.actions.outcome import Outcome, refused
 from session_mgmt.actions.state import updates
 from session_mgmt.actions.state.stored_rows import Runner, here
+from session_mgmt.actions.state.updates import Terms
 from session_mgmt.exceptions import SessionMgmtError
 from session_mgmt.writes import verbs
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """One change; ``terms`` are ``base``, ``epoch``, ``strategy`` and ``replaced``."""
+    """One change, with the terms that its client gave: at least a key."""
 
     kind: str
     change: Any
-    key: str
-    terms: dict[str, Any] = field(default_factory=dict)
+    terms: Terms
 
 
 def carry_out(session: uuid.UUID, name: str, changes: Iterable[Pending], *, run: Runner = here) -> list[Outcome]:
-    """An outcome for each, in order, up to the first that is refused temporarily: what follows it may build on it."""
+    """Return an outcome for each change, in order.
+
+    Stop after the first that is refused temporarily: what follows it may build on it.
+    """
     outcomes: list[Outcome] = []
     own: set[int] = set()
     for change in changes:
-        outcome = _one(session, name, change, frozenset(own), run)
+        outcome = _write_one(session, name, change, frozenset(own), run)
         outcomes.append(outcome)
         if outcome.error is not None and outcome.error.temporary:
             break
-        if outcome.position is not None and not orjson.loads(outcome.body).get("unchanged"):
+        if outcome.position is not None and not outcome.unchanged:
             # What this client itself made after its base is no conflict with what it made next.
             own.add(outcome.position.offset)
     return outcomes
 
 
-def _one(session: uuid.UUID, name: str, change: Pending, own: frozenset[int], run: Runner) -> Outcome:
-    asked = updates.digest(name, change.kind, change.change, change.terms.get("strategy"))
-    facts = {"key": change.key, "request": asked, "own": own, "run": run, **change.terms}
+def _write_one(session: uuid.UUID, name: str, change: Pending, own: frozenset[int], run: Runner) -> Outcome:
+    asked = updates.digest(name, change.kind, change.change, change.terms.strategy)
+    terms = replace(change.terms, request=asked, own=own)
     try:
-        return verbs.update_now(session, name, change.kind, change.change, **facts)
+        return verbs.update_now(session, name, change.kind, change.change, terms, run=run)
     except SessionMgmtError as error:
         return refused(error)

@@ -1,18 +1,18 @@
-"""Going back: restoring and clearing are ordinary new versions, and so go through the lane like every write."""
+"""Restore and clear documents: ordinary new versions, which go through the lane like every write."""
 
 from __future__ import annotations
 
 import uuid
 from typing import Any
 
-from session_mgmt.actions import access, notify, outbox
+from session_mgmt.actions import access, outbox
 from session_mgmt.actions.outbox import Ticket
 from session_mgmt.actions.outcome import Outcome
 from session_mgmt.actions.state import bodies, history
 from session_mgmt.actions.state.stored_rows import Runner, here
 from session_mgmt.bridge.crossing import bridge
 from session_mgmt.documents import whole
-from session_mgmt.exceptions import DocumentNotFound, Unavailable
+from session_mgmt.exceptions import DocumentNotFound
 from session_mgmt.models import StateRevision
 from session_mgmt.protocol.position import Position
 from session_mgmt.writes import verbs
@@ -22,7 +22,7 @@ def restore(session: uuid.UUID, name: str, to: int | str) -> Position | Ticket:
     """Make a document what it was at a version or under a label. Raises as ``restore_now``."""
     if bridge().inside_transaction():
         return _put(session, name, history.read(_row(session, name), to).data, StateRevision.Kind.RESTORE)
-    return _position(restore_now(session, name, to))
+    return restore_now(session, name, to).require()
 
 
 def clear(session: uuid.UUID, name: str) -> Position | Ticket:
@@ -30,7 +30,7 @@ def clear(session: uuid.UUID, name: str) -> Position | Ticket:
     access.must_be_document(name)
     if bridge().inside_transaction():
         return _put(session, name, {}, StateRevision.Kind.CLEAR)
-    return _position(verbs.replace_now(session, name, whole.replacing({}), kind=StateRevision.Kind.CLEAR))
+    return verbs.replace_now(session, name, whole.replacing({}), kind=StateRevision.Kind.CLEAR).require()
 
 
 def restore_now(
@@ -52,16 +52,5 @@ def _row(session: uuid.UUID, name: str) -> int:
 
 
 def _put(session: uuid.UUID, name: str, data: Any, kind: str) -> Ticket:
-    using = bridge().using
     payload = {"kind": "data", "change": data, "as": str(kind)}
-    ticket = outbox.put(using, outbox.UPDATE, f"{session.hex}/{name}", payload, key=None)
-    notify.ring_outbox(using)
-    return ticket
-
-
-def _position(outcome: Outcome) -> Position:
-    if outcome.error is not None:
-        raise outcome.error
-    if outcome.position is None:
-        raise Unavailable()
-    return outcome.position
+    return verbs.put_into_outbox(outbox.UPDATE, f"{session.hex}/{name}", payload, None)

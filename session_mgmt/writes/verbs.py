@@ -1,6 +1,6 @@
-"""Writing from Python: one verb each for update, publish, send and record, whatever the caller's situation.
+"""Write from Python: one verb each for update, publish, send and record, whatever the caller's situation.
 
-Inside the caller's own transaction the outbox takes the wish (a ``Ticket``); outside it the lane writes it and the
+Inside the caller's own transaction the outbox takes the write (a ``Ticket``); outside it the lane writes it, and the
 answer is a ``Position``.
 """
 
@@ -11,15 +11,16 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import orjson
 from django.db import connections, transaction
 
 from session_mgmt.actions import access, checking, notify, outbox
-from session_mgmt.actions.group_commit import Decision, Write
+from session_mgmt.actions.group_commit import Work, Write
 from session_mgmt.actions.outbox import Ticket
 from session_mgmt.actions.outcome import Outcome, refused
 from session_mgmt.actions.state import bodies, prepare, reconcile
 from session_mgmt.actions.state.stored_rows import Runner, here
-from session_mgmt.actions.state.updates import Prepare, Update
+from session_mgmt.actions.state.updates import NO_TERMS, Terms, Update
 from session_mgmt.actions.timeline.events import Record
 from session_mgmt.actions.topics import streams
 from session_mgmt.actions.topics.streams import Publication
@@ -34,15 +35,13 @@ from session_mgmt.exceptions import (
     PreconditionFailed,
     SessionMgmtError,
     StringTooLong,
-    Unavailable,
 )
 from session_mgmt.models import clock
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.events import MESSAGE
 from session_mgmt.protocol.logs import stream_key
 from session_mgmt.protocol.position import Position
-
-PREPARATIONS = 5
+from session_mgmt.writes.attempts import Attempts, Way, choose_way
 
 
 def publish(topic: str, data: Any, *, key: str | None = None, ephemeral: bool = False) -> Position | Ticket | None:
@@ -53,15 +52,16 @@ def publish(topic: str, data: Any, *, key: str | None = None, ephemeral: bool = 
     if not access.is_topic(topic):
         raise InvalidField("A topic is printable text of at most 255 characters.", field="topic")
     _check_key(key)
-    fine = checked(data)
     if ephemeral:
         # After commit: a rolled back transaction tells nothing, and a stream made inside it would block its first
         # other user.
-        transaction.on_commit(partial(_carry, topic, fine), using=bridge().using, robust=True)
+        ring = partial(_publish_ephemeral, topic, check_data(data))
+        transaction.on_commit(ring, using=bridge().using, robust=True)
         return None
+    body = encode_data(data)
     if bridge().inside_transaction():
-        return _put("publish", topic, fine, key)
-    return told(bridge().write(Write(Publication(topic, strict.dumps(fine), key))))
+        return put_into_outbox("publish", topic, orjson.Fragment(body), key)
+    return _write(Publication(topic, body, key)).require()
 
 
 def send(session: uuid.UUID, data: Any, *, key: str | None = None) -> Position | Ticket:
@@ -72,113 +72,118 @@ def send(session: uuid.UUID, data: Any, *, key: str | None = None) -> Position |
 def record(session: uuid.UUID, type_: str, data: Any, *, key: str | None = None) -> Position | Ticket:
     """Put an entry into the session's own log."""
     _check_key(key)
-    fine = checked(data)
+    body = encode_data(data)
     if bridge().inside_transaction():
-        return _put("record", f"{session.hex}/{type_}", fine, key)
-    return told(bridge().write(Write(Record(session, type_, strict.dumps(fine), key))))
+        return put_into_outbox("record", f"{session.hex}/{type_}", orjson.Fragment(body), key)
+    return _write(Record(session, type_, body, key)).require()
 
 
-def update(
-    session: uuid.UUID, name: str, kind: str, change: Any, *, key: str | None = None, **terms: Any
-) -> Position | Ticket:
+def update(session: uuid.UUID, name: str, kind: str, change: Any, terms: Terms = NO_TERMS) -> Position | Ticket:
     """Change a document at its head: ``kind`` is ``merge``, ``ops``, ``patch`` or ``data``.
 
-    ``terms`` are ``base``, ``epoch`` and ``strategy``, for callers that saw a version, and ``if_absent``, for those
-    that want none to be there. A ``patch`` (RFC 6902) must see the document and so cannot go through the outbox.
-    Raises ``SessionMgmtError``.
+    A ``patch`` (RFC 6902) must see the document and so cannot go through the outbox; of the terms, only ``key`` and
+    ``if_absent`` can. Raises ``SessionMgmtError``.
     """
-    _check_key(key)
+    _check_key(terms.key)
     access.must_be_document(name)
     if bridge().inside_transaction():
-        if not prepare.is_blind(kind):
-            raise InvalidField("Inside a transaction use merge, ops or data.", field="patch")
-        prepare.blind(0, kind, change)
-        if kind == "data":
-            _check_size(change)
-        absent = {"if_absent": True} if terms.get("if_absent") else {}
-        return _put("update", f"{session.hex}/{name}", {"kind": kind, "change": change, **absent}, key)
-    return told(update_now(session, name, kind, change, key=key, **terms))
+        return _put_update(session, name, kind, change, terms)
+    return update_now(session, name, kind, change, terms).require()
+
+
+def _put_update(session: uuid.UUID, name: str, kind: str, change: Any, terms: Terms) -> Ticket:
+    if not prepare.is_blind(kind):
+        raise InvalidField("Inside a transaction use merge, ops or data.", field="patch")
+    prepare.blind(0, kind, change)
+    if kind == "data":
+        _check_size(change)
+    payload = {"kind": kind, "change": change, **({"if_absent": True} if terms.if_absent else {})}
+    return put_into_outbox(outbox.UPDATE, f"{session.hex}/{name}", payload, terms.key)
 
 
 def update_now(
-    session: uuid.UUID, name: str, kind: str, change: Any, *, expected: Position | None = None, **terms: Any
+    session: uuid.UUID,
+    name: str,
+    kind: str,
+    change: Any,
+    terms: Terms = NO_TERMS,
+    *,
+    expected: Position | None = None,
+    run: Runner = here,
 ) -> Outcome:
-    """As ``update``, outside a transaction; gives the whole outcome. An ended session is refused.
+    """Change a document as ``update`` does, outside a transaction, and return the whole outcome.
 
-    ``expected``: only if the document is exactly there, else ``PreconditionFailed``; it is not made for that.
-    ``key`` and ``request`` among the terms: a repetition is answered from what was done first, ``KeyReused`` if it
-    asks for something else. A server gives ``run`` what is heavy.
+    ``expected``: only if the document is exactly there, else ``PreconditionFailed``; the document is not made for
+    that. An ended session is refused. A server gives ``run``, which is given what is heavy.
     """
-    using = bridge().using
-    way = first_way(kind, terms.get("replaced"))
-    if expected is not None or way != "blind":
+    terms = replace(terms, session=session)
+    attempts = Attempts(choose_way(kind, terms.replaced), pinned=expected is not None)
+    if expected is not None or attempts.way is not Way.BLIND:
         # These may fail on the document as it is, because the first attempt has changed it.
-        answer = _answered_already(session, name, terms)
+        answer = _find_answer(session, name, terms)
         if answer is not None:
             return answer
-    document = bodies.find(using, session, name) if expected is None else _document(using, session, name, expected)
-    if document is None:
-        prepare.check_first(kind, change)
-        document = _document(using, session, name, None)
-    for _ in range(PREPARATIONS):
-        prepared = _prepare(document, kind, change, way, {**terms, "session": session})
-        decision = bridge().write(Write(_only_at(expected, prepared)))
-        if isinstance(decision, Outcome):
-            return decision
-        if expected is not None and decision == Prepare("moved"):
-            return refused(PreconditionFailed())
-        way = next_way(way, decision)
-    return refused(Busy(retry_after=1.0))
+    document = _find_or_make(session, name, kind, change, expected)
+    while attempts.outcome is None:
+        prepared = _prepare(document, kind, change, attempts.way, terms, run)
+        attempts.record(bridge().write(Write(_pin(expected, prepared))))
+    return attempts.outcome
 
 
 def replace_now(
     session: uuid.UUID,
     name: str,
     whole: Replacement,
+    terms: Terms = NO_TERMS,
     *,
     expected: Position | None = None,
     kind: str = "replace",
-    **terms: Any,
 ) -> Outcome:
-    """Replace a document by one that was made ready elsewhere; ``expected`` and ``terms`` as for ``update_now``."""
-    using = bridge().using
+    """Replace a document by one that was made ready elsewhere; ``expected`` as for ``update_now``."""
     if whole.size > settings().max_document_bytes:
         raise DocumentTooLarge(size=whole.size, limit=settings().max_document_bytes)
     if expected is not None:
-        answer = _answered_already(session, name, terms)
+        answer = _find_answer(session, name, terms)
         if answer is not None:
             return answer
     update = Update(
-        document=_document(using, session, name, expected),
+        document=_locate(session, name, expected),
         ops=whole.ops,
         paths=whole.paths,
         growth=whole.growth,
         kind=kind,
+        terms=replace(terms, session=session),
         exact_size=whole.size,
-        session=session,
-        **terms,
     )
-    decision = bridge().write(Write(_only_at(expected, update)))
+    decision = bridge().write(Write(_pin(expected, update)))
     return decision if isinstance(decision, Outcome) else refused(PreconditionFailed())
 
 
-def _answered_already(session: uuid.UUID, name: str, terms: dict[str, Any]) -> Outcome | None:
-    """The answer that ``key`` or ``if_absent`` gives whatever the change is; ``None`` if they let it pass."""
-    chosen = {field: terms[field] for field in ("key", "request", "if_absent") if terms.get(field)}
-    document = bodies.find(bridge().using, session, name) if chosen else None
+def _find_answer(session: uuid.UUID, name: str, terms: Terms) -> Outcome | None:
+    """Return the answer that ``key`` or ``if_absent`` gives whatever the change is; ``None`` if they let it pass."""
+    asks = terms.key or terms.if_absent
+    document = bodies.find(bridge().using, session, name) if asks else None
     if document is None:
         return None
-    nothing = Update(document, ops=b"[]", paths=(), growth=0, session=session, **chosen)
-    decision = bridge().write(Write(nothing))
+    asked = Terms(key=terms.key, request=terms.request, if_absent=terms.if_absent, session=session)
+    # An update that changes nothing: it asks the lane about key and presence, in order with all other writes.
+    decision = bridge().write(Write(Update(document, ops=b"[]", paths=(), growth=0, terms=asked)))
     if not isinstance(decision, Outcome) or decision.error is not None:
         return decision if isinstance(decision, Outcome) else None
-    passes = b'"unchanged":true' in decision.body
-    present = "if_absent" in chosen and decision.position is not None and decision.position.offset > 0
-    return None if passes and not present else decision
+    present = terms.if_absent and decision.position is not None and decision.position.offset > 0
+    return None if decision.unchanged and not present else decision
 
 
-def _document(using: str, session: uuid.UUID, name: str, expected: Position | None) -> int:
-    """The document's row, made at first use unless somebody says where it stands."""
+def _find_or_make(session: uuid.UUID, name: str, kind: str, change: Any, expected: Position | None) -> int:
+    """Return the document's row. A change that no new document would take does not make one."""
+    if expected is None and bodies.find(bridge().using, session, name) is None:
+        prepare.check_first(kind, change)
+    return _locate(session, name, expected)
+
+
+def _locate(session: uuid.UUID, name: str, expected: Position | None) -> int:
+    """Return the document's row, made at first use unless somebody says where it stands."""
+    using = bridge().using
     if expected is None:
         return bodies.ensure(using, session, name, most=settings().max_documents, at=clock.read(using))
     found = bodies.windows(Statements(connections[using]), session, {name: None}).get(name)
@@ -189,54 +194,38 @@ def _document(using: str, session: uuid.UUID, name: str, expected: Position | No
     return found.id
 
 
-def _only_at(expected: Position | None, prepared: Update | SessionMgmtError) -> Update | SessionMgmtError:
-    """The update for this version and no other: the lane answers ``moved`` if the document has gone on."""
+def _pin(expected: Position | None, prepared: Update | SessionMgmtError) -> Update | SessionMgmtError:
+    """Bind the update to this version: the lane answers ``moved`` if the document has gone on."""
     if expected is None or isinstance(prepared, SessionMgmtError):
         return prepared
     if prepared.at_version not in (None, expected.offset):
         return PreconditionFailed()
     merge = None if prepared.merge is None else replace(prepared.merge, movable=False)
-    return replace(prepared, at_version=expected.offset, epoch=expected.epoch, merge=merge)
+    terms = replace(prepared.terms, epoch=expected.epoch)
+    return replace(prepared, at_version=expected.offset, terms=terms, merge=merge)
 
 
-def first_way(kind: str, replaced: Any) -> str:
-    """How an update is prepared at first: ``blind``, ``head``, or ``merge`` where it is known to need both ends."""
-    if replaced is not None:
-        return "merge"
-    return "blind" if prepare.is_blind(kind) else "head"
+def prepare_update(
+    way: Way, document: int, kind: str, change: Any, terms: Terms = NO_TERMS, *, run: Runner = here
+) -> Update:
+    """Prepare the update in this way; ``run`` is given what is heavy. Raises ``SessionMgmtError``."""
+    using = bridge().using
+    if way is Way.MERGE:
+        return reconcile.settle(using, document, kind, change, terms, run=run)
+    if way is Way.HEAD:
+        return prepare.from_head(using, document, kind, change, terms, head_cache=bridge().head_cache, run=run)
+    return prepare.blind(document, kind, change, terms)
 
 
-def next_way(way: str, decision: Decision) -> str:
-    """How to prepare an update again that the lane gave back."""
-    asked = decision.reason if isinstance(decision, Prepare) else ""
-    return "merge" if asked == "merge" or way == "merge" else "head"
-
-
-def prepared(way: str, document: int, kind: str, change: Any, *, run: Runner = here, **terms: Any) -> Update:
-    """The update, made in this way; ``terms`` besides are fields of ``Update``, ``client`` and ``replaced``. ``run`` is
-    given what is heavy.
-    """
-    client, replaced = terms.pop("client", None), terms.pop("replaced", None)
-    if way == "merge":
-        terms = {"base": None, "epoch": None, "strategy": None, **terms}
-        before = {"client": client, "replaced": replaced}
-        return reconcile.settle(bridge().using, document, kind, change, run=run, **before, **terms)
-    if way == "head":
-        return prepare.from_head(
-            bridge().using, document, kind, change, head_cache=bridge().head_cache, run=run, **terms
-        )
-    return prepare.blind(document, kind, change, **terms)
-
-
-def _prepare(document: int, kind: str, change: Any, way: str, terms: dict[str, Any]) -> Update | SessionMgmtError:
+def _prepare(document: int, kind: str, change: Any, way: Way, terms: Terms, run: Runner) -> Update | SessionMgmtError:
     try:
-        return prepared(way, document, kind, change, **terms)
+        return prepare_update(way, document, kind, change, terms, run=run)
     except SessionMgmtError as error:
         return error
 
 
 def _check_size(whole: Any) -> None:
-    """A whole document is too large whatever there is; what a change makes of one is known when it is carried out."""
+    """Refuse a whole document that is too large; how large a change makes one is known when it is carried out."""
     exact, most = len(strict.dumps(checking.check_value(whole))), settings().max_document_bytes
     if exact > most:
         raise DocumentTooLarge(size=exact, limit=most)
@@ -247,34 +236,39 @@ def _check_key(key: str | None) -> None:
         raise InvalidField("A key is text of 1 to 100 characters.", field="key")
 
 
-def _put(kind: str, target: str, payload: Any, key: str | None) -> Ticket:
+def put_into_outbox(kind: str, target: str, payload: Any, key: str | None) -> Ticket:
+    """Write one entry into the caller's transaction, and ring once that has committed."""
     using = bridge().using
     ticket = outbox.put(using, kind, target, payload, key=key)
     notify.ring_outbox(using)
     return ticket
 
 
-def _carry(topic: str, data: Any) -> None:
+def _publish_ephemeral(topic: str, data: Any) -> None:
     found = streams.windows(Statements(connections[bridge().using]), {topic: None}).get(topic)
     if found is not None:
         # Without a stream nobody follows the topic: to follow makes one.
         notify.carry(stream_key(found.id), topic, data)
 
 
-def checked(data: Any) -> Any:
-    """What a publication or a message may be, normalised. Raises ``SessionMgmtError``."""
+def check_data(data: Any) -> Any:
+    """Return the data of a publication or a message, normalised. Raises ``SessionMgmtError``."""
+    return _measure(data)[0]
+
+
+def encode_data(data: Any) -> bytes:
+    """Return the data of a publication or a message as compact JSON. Raises ``SessionMgmtError``."""
+    return _measure(data)[1]
+
+
+def _measure(data: Any) -> tuple[Any, bytes]:
     fine, most = checking.check_value(data), settings().max_publication_bytes
-    if len(strict.dumps(fine)) > most:
+    body = strict.dumps(fine)
+    if len(body) > most:
         raise StringTooLong(f"The data is larger than {most} bytes.", limit=most)
-    return fine
+    return fine, body
 
 
-def told(decision: Decision) -> Position:
-    """Where a write took effect. Raises what refused it."""
-    if isinstance(decision, Outcome) and decision.error is None and decision.position is not None:
-        return decision.position
-    if isinstance(decision, Outcome) and decision.error is not None:
-        raise decision.error
-    if isinstance(decision, Prepare):
-        raise Busy(retry_after=1.0)
-    raise Unavailable()
+def _write(work: Work) -> Outcome:
+    decision = bridge().write(Write(work))
+    return decision if isinstance(decision, Outcome) else refused(Busy(retry_after=1.0))

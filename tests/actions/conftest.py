@@ -16,11 +16,12 @@ from session_mgmt.actions.clients import Fence
 from session_mgmt.actions.group_commit import Write
 from session_mgmt.actions.outcome import Outcome
 from session_mgmt.actions.state import bodies, lookup
-from session_mgmt.actions.state.updates import digest
+from session_mgmt.actions.state.updates import Terms, digest
 from session_mgmt.bridge import bridge
 from session_mgmt.models import Client, ClientSession, StateDocument
 from session_mgmt.shortcuts import create_session, state
 from session_mgmt.writes import verbs
+from session_mgmt.writes.attempts import Way
 
 LIMIT = 10**8
 OLD = ("2026-01", b64encode(b"o" * 32).decode())
@@ -39,21 +40,21 @@ class Writer:
 
     def write(self, *ops: Any, seq: int | None = None, **terms: Any) -> Outcome:
         """Write without the document, under ``server_wins``; ``seq`` repeats an earlier number."""
-        return self._send("blind", ops, seq, {"strategy": "server_wins", **terms})
+        return self._send(Way.BLIND, ops, seq, {"strategy": "server_wins", **terms})
 
     def settle(self, *ops: Any, base: int, strategy: str = "merge", **terms: Any) -> Outcome:
         """Write what has to be merged with what others did since ``base``."""
         terms = {"base": base, "strategy": strategy, "client": self.client.pk, **terms}
-        return self._send("merge", ops, None, terms)
+        return self._send(Way.MERGE, ops, None, terms)
 
-    def _send(self, way: str, ops: tuple[Any, ...], seq: int | None, terms: dict[str, Any]) -> Outcome:
+    def _send(self, way: Way, ops: tuple[Any, ...], seq: int | None, terms: dict[str, Any]) -> Outcome:
         if seq is None:
             self.seq += 1
         number = self.seq if seq is None else seq
         listed = [list(op) for op in ops]
         claim = digest("main", "ops", listed, terms["strategy"])
         fence = Fence(self.client.pk, self.client.client_id, 1, number, claim)
-        update = verbs.prepared(way, self.document, "ops", listed, **terms)
+        update = verbs.prepare_update(way, self.document, "ops", listed, Terms(**terms))
         outcome = bridge().write(Write(update, fence))
         assert isinstance(outcome, Outcome)
         return outcome

@@ -12,6 +12,7 @@ from django.db import connection
 from session_mgmt.actions.keys import rotation, verification
 from session_mgmt.actions.state import entries as logs
 from session_mgmt.actions.state import lookup, reconcile
+from session_mgmt.actions.state.updates import Terms
 from session_mgmt.exceptions import StateUnreadable
 from session_mgmt.models import Outbox
 from session_mgmt.models.sql import Statements
@@ -73,8 +74,7 @@ _CONFLICT, _DOCUMENT = "session_mgmt_stateconflict", "session_mgmt_statedocument
 
 
 def _settled(document: int) -> Any:
-    terms = {"base": 1, "epoch": None, "strategy": None}
-    return reconcile.settle("default", document, "ops", [["set", "/one/qty", 3]], **terms)
+    return reconcile.settle("default", document, "ops", [["set", "/one/qty", 3]], Terms(base=1))
 
 
 READS: dict[str, tuple[str, Callable[[Desk], Any]]] = {

@@ -14,6 +14,7 @@ from session_mgmt.actions import checking
 from session_mgmt.actions.outcome import Outcome
 from session_mgmt.actions.sessions import lifecycle
 from session_mgmt.actions.state import bodies
+from session_mgmt.actions.state.updates import Terms
 from session_mgmt.bridge import bridge
 from session_mgmt.documents import replaced
 from session_mgmt.documents.merge import CONFLICT
@@ -33,7 +34,7 @@ def session() -> ClientSession:
 
 def update(session: ClientSession, *ops: Any, name: str = "main", **terms: Any) -> dict[str, Any]:
     """The receipt of an update."""
-    outcome = verbs.update_now(session.pk, name, "ops", list(ops), **terms)
+    outcome = verbs.update_now(session.pk, name, "ops", list(ops), Terms(**terms))
     assert isinstance(outcome, Outcome)
     told: dict[str, Any] = orjson.loads(outcome.body)
     return told
@@ -122,10 +123,10 @@ def test_an_rfc_6902_patch_is_judged_by_what_its_author_saw(session: ClientSessi
     update(session, ["set", "/a", 1], ["set", "/b", {"x": 1}], base=0)
     update(session, ["set", "/b/y", 2], base=1)
     patch = [{"op": "test", "path": "/b", "value": {"x": 1}}, {"op": "replace", "path": "/b", "value": {"x": 5}}]
-    outcome = verbs.update_now(session.pk, "main", "patch", patch, base=1)
+    outcome = verbs.update_now(session.pk, "main", "patch", patch, Terms(base=1))
     assert outcome.error is not None and outcome.error.name == "patch_failed"
     replace = [{"op": "replace", "path": "/b", "value": {"x": 5}}]
-    assert verbs.update_now(session.pk, "main", "patch", replace, base=1).error is None
+    assert verbs.update_now(session.pk, "main", "patch", replace, Terms(base=1)).error is None
     assert document(session) == {"a": 1, "b": {"x": 5, "y": 2}}
 
 

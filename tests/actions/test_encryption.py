@@ -118,7 +118,7 @@ def test_without_its_key_a_document_takes_no_write_and_loses_none(encrypted: Any
     writer.write(("set", "/a", 1))
     encrypted(NEW)
     refused = writer.write(("set", "/a", 2))
-    assert isinstance(refused.error, StateUnreadable) and not refused.decided
+    assert isinstance(refused.error, StateUnreadable) and not refused.is_final
     other = Desk()
     assert other.put(("set", "/fine", 1)) == 1
     encrypted(NEW, OLD)

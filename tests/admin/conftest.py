@@ -16,6 +16,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from session_mgmt.actions.state.updates import Terms
 from session_mgmt.models import AuditEntry, StateDocument
 from session_mgmt.shortcuts import create_session, state
 from session_mgmt.writes import verbs
@@ -60,7 +61,7 @@ class Paper:
 
     def put(self, change: Any, *, kind: str = "merge", **terms: Any) -> int:
         """Write; gives the version."""
-        written = verbs.update(self.session.pk, self.name, kind, change, **terms)
+        written = verbs.update(self.session.pk, self.name, kind, change, Terms(**terms))
         return int(written.offset)  # type: ignore[union-attr]
 
     @property

@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from session_mgmt.actions.sessions import lifecycle
+from session_mgmt.actions.state.updates import Terms
 from session_mgmt.documents import replaced
 from session_mgmt.models import ClientSession
 from session_mgmt.shortcuts import state
@@ -24,7 +25,7 @@ def test_an_example_comes_out_as_the_page_says(block: Block, settings: Any) -> N
     settings.SESSION_MGMT = {"DOCUMENTS": {"main": example.get("settings", {})}}
     session = lifecycle.create().session
     state.replace(session, example["base"])
-    verbs.update_now(session.pk, "main", "ops", example["server"], base=1)
+    verbs.update_now(session.pk, "main", "ops", example["server"], Terms(base=1))
     told = change(session, example)
     assert state.get(session) == example["document"]
     if "error" in example:
@@ -42,5 +43,5 @@ def change(session: ClientSession, example: Any) -> Any:
     terms = {"strategy": example["strategy"]} if "strategy" in example else {}
     if "digests_of" in example:
         terms["replaced"] = replaced.digests(example["digests_of"], example["client"])
-    outcome = verbs.update_now(session.pk, "main", "ops", example["client"], base=1, **terms)
+    outcome = verbs.update_now(session.pk, "main", "ops", example["client"], Terms(base=1, **terms))
     return orjson.loads(outcome.body)

@@ -20,6 +20,7 @@ from session_mgmt.protocol.logs import STATE
 from session_mgmt.shortcuts import state
 from session_mgmt.testing import inline_bridge
 from session_mgmt.writes import verbs
+from session_mgmt.writes.attempts import Way
 from tests import rows
 from tests.api.calls import Caller, caller
 from tests.rows import Counter, Written
@@ -151,9 +152,9 @@ def test_a_json_patch_that_has_room_is_not_measured_against_the_limit(inline: No
     filled(created, SMALL)
     row = bodies.find("default", created.session.pk, "main")
     assert row is not None
-    assert verbs.prepared("head", row, "patch", [replacing(1)]).exact_size is None
+    assert verbs.prepare_update(Way.HEAD, row, "patch", [replacing(1)]).exact_size is None
     settings.SESSION_MGMT = {"MAX_DOCUMENT_BYTES": len(orjson.dumps(document(SMALL))) + 5}
-    assert verbs.prepared("head", row, "patch", [replacing(1)]).exact_size == len(orjson.dumps(document(SMALL)))
+    assert verbs.prepare_update(Way.HEAD, row, "patch", [replacing(1)]).exact_size == len(orjson.dumps(document(SMALL)))
 
 
 def returning(created: lifecycle.Created, names: list[str]) -> Callable[[], resume.Attachment]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ from session_mgmt.actions import checking
 from session_mgmt.actions.state import bodies, merge_rows, stored_rows, unreadable
 from session_mgmt.actions.state.bodies import ATTEMPTS
 from session_mgmt.actions.state.merge_rows import Merge
-from session_mgmt.actions.state.updates import Update
+from session_mgmt.actions.state.updates import NO_TERMS, Terms, Update
 from session_mgmt.actions.vaults import Vault
 from session_mgmt.conf import settings
 from session_mgmt.documents import operations, pointer, replaced, size, strict, touched
@@ -95,7 +96,15 @@ def parsed(text: str) -> JSON:
         raise checking.translate_error(error) from error
 
 
-def resolution(document: int, id_: uuid.UUID, keep: str, value: Value = MISSING, *, seen: str | None = None) -> Update:
+def resolution(
+    document: int,
+    id_: uuid.UUID,
+    keep: str,
+    value: Value = MISSING,
+    terms: Terms = NO_TERMS,
+    *,
+    seen: str | None = None,
+) -> Update:
     """The update that settles a record: an ordinary change of the head, or none for ``server``.
 
     ``keep``: ``server`` leaves the document as it is, ``client`` sets what lost, ``value`` sets ``value`` (MISSING
@@ -119,7 +128,7 @@ def resolution(document: int, id_: uuid.UUID, keep: str, value: Value = MISSING,
         paths=() if equal(result, body.data) else touched.paths(ops),
         growth=size.growth(ops),
         at_version=body.position.offset,
-        epoch=body.position.epoch,
+        terms=replace(terms, epoch=body.position.epoch),
         exact_size=size.size(result),
         merge=Merge(movable=False, resolves=(id_, keep)),
     )

@@ -18,7 +18,7 @@ from session_mgmt.actions.clients import Fence
 from session_mgmt.actions.outcome import Appended, Outcome, accepted, refused
 from session_mgmt.actions.state import entries, merge_rows, policies, unreadable
 from session_mgmt.actions.state.merge_rows import Merge
-from session_mgmt.actions.state.updates import Prepare, Update
+from session_mgmt.actions.state.updates import Prepare, Reason, Update
 from session_mgmt.actions.vaults import Vault
 from session_mgmt.conf import settings
 from session_mgmt.documents import chain, merge, operations, rebuild, touched
@@ -170,17 +170,17 @@ class DocumentLedger:
         if head.refusal is not None:
             return refused(head.refusal)
         log = document_key(update.document)
-        known = self._known.get((update.document, update.key)) if update.key else None
+        known = self._known.get((update.document, update.terms.key)) if update.terms.key else None
         if known is not None:
-            return _again(known, _hidden(update.request, head.vault), log)
-        if update.if_absent and head.version:
+            return _again(known, _hidden(update.terms.request, head.vault), log)
+        if update.terms.if_absent and head.version:
             return accepted(head.position, log=log, unchanged=True)
         misfit = _misfit(update, head)
         if misfit is not None:
             return misfit
         if update.at_version not in (None, head.version):
             if not self._still_holds(update, fence, head):
-                return Prepare("moved")
+                return Prepare(Reason.MOVED)
             update = replace(update, exact_size=None)
         theirs = self._theirs(update, fence, head) if update.merge is None else set()
         overlap = merge.conflicts(update.paths, theirs) if theirs else []
@@ -197,7 +197,7 @@ class DocumentLedger:
             facts = update.merge.report
         log = document_key(update.document)
         if update.paths and update.exact_size is None and head.size + update.growth > self.most_bytes:
-            return Prepare("size")
+            return Prepare(Reason.SIZE)
         if update.paths:
             self._accept(update, fence, head, update.ops, update.paths)
         else:
@@ -227,8 +227,8 @@ class DocumentLedger:
                     update.kind,
                     *self._stored(document, version, ops, paths, merged=_keeps_asked(update, fence)),
                     link,
-                    update.key,
-                    _hidden(update.request, self._heads[document].vault),
+                    update.terms.key,
+                    _hidden(update.terms.request, self._heads[document].vault),
                     moment,
                 )
                 for document, update, fence, version, ops, link, _, paths in self._rows
@@ -258,7 +258,7 @@ class DocumentLedger:
     def changed(self) -> list[Changed]:
         """Every new version."""
         return [
-            Changed(document, head.session, head.name, version, paths, update.writer)
+            Changed(document, head.session, head.name, version, paths, update.terms.writer)
             for document, update, _, version, _, _, _, paths in self._rows
             if (head := self._heads[document])
         ]
@@ -272,23 +272,25 @@ class DocumentLedger:
         head.chain = chain.advance(head.chain, head.version, ops, head.vault.chain_key if head.vault else None)
         head.size = update.exact_size if update.exact_size is not None else head.size + update.growth
         head.log_bytes += len(ops)
-        head.writer, head.moved = update.writer, True
+        head.writer, head.moved = update.terms.writer, True
         head.tag = chain.tag(head.chain)
         self._rows.append((update.document, update, fence, head.version, ops, head.chain, head.tag, paths))
         touched_here = paths if head.vault is None else head.vault.hide(paths)
         past = _Past(head.version, fence.client if fence else None, touched_here)
         self._past.setdefault(update.document, []).append(past)
-        if update.key:
-            self._known[update.document, update.key] = _Known(head.position, _hidden(update.request, head.vault))
+        if update.terms.key:
+            self._known[update.document, update.terms.key] = _Known(
+                head.position, _hidden(update.terms.request, head.vault)
+            )
 
     def _theirs(self, update: Update, fence: Fence | None, head: _Head) -> set[str]:
         """Paths that others touched after the update's base.
 
         The client knew its own earlier writes, answered or not.
         """
-        if update.base is None:
+        if update.terms.base is None:
             return set()
-        return self._touched_after(update.base, update, fence, head)
+        return self._touched_after(update.terms.base, update, fence, head)
 
     def _touched_after(self, version: int, update: Update, fence: Fence | None, head: _Head) -> set[str]:
         if version >= head.version:
@@ -298,7 +300,7 @@ class DocumentLedger:
             for past in self._past.get(update.document, ())
             if past.version > version
             and (fence is None or past.client != fence.client)
-            and past.version not in update.own
+            and past.version not in update.terms.own
             for path in past.paths
         }
         return theirs if head.vault is None or not theirs else _revealed(head.vault, theirs, update)
@@ -335,8 +337,12 @@ class DocumentLedger:
         oldest: dict[int, int] = {}
         for update in updates:
             head = self._heads.get(update.document)
-            if head is not None and update.base is not None and head.oldest - 1 <= update.base < head.version:
-                oldest[update.document] = min(update.base, oldest.get(update.document, update.base))
+            if (
+                head is not None
+                and update.terms.base is not None
+                and head.oldest - 1 <= update.terms.base < head.version
+            ):
+                oldest[update.document] = min(update.terms.base, oldest.get(update.document, update.terms.base))
         if not oldest:
             return
         where = " OR ".join(["(document_id = %s AND version > %s)"] * len(oldest))
@@ -367,16 +373,18 @@ class DocumentLedger:
     def _load_keys(self, updates: list[Update]) -> None:
         for update in updates:
             head = self._heads.get(update.document)
-            if head is None or not update.key:
+            if head is None or not update.terms.key:
                 continue
             rows = self.sql.fetch(
                 f'SELECT version, chain, request FROM {_REVISION} WHERE document_id = %s AND "key" = %s',
-                [update.document, update.key],
+                [update.document, update.terms.key],
             )
             if rows:
                 version, link, request = rows[0]
                 position = Position(head.epoch, version, chain.tag(bytes(link)))
-                self._known[update.document, update.key] = _Known(position, None if request is None else bytes(request))
+                self._known[update.document, update.terms.key] = _Known(
+                    position, None if request is None else bytes(request)
+                )
 
     def _existing(self, documents: set[int]) -> set[int]:
         if not documents:
@@ -413,11 +421,11 @@ def _head(session: uuid.UUID, row: Row) -> _Head:
 
 
 def _misfit(update: Update, head: _Head) -> Outcome | Prepare | None:
-    if update.epoch is not None and update.epoch != head.epoch:
+    if update.terms.epoch is not None and update.terms.epoch != head.epoch:
         return refused(EpochChanged(position=head.position.as_json()))
-    if update.base is not None and update.base > head.version:
+    if update.terms.base is not None and update.terms.base > head.version:
         return refused(UnknownVersion(position=head.position.as_json()))
-    if update.base is not None and update.base < head.oldest - 1:
+    if update.terms.base is not None and update.terms.base < head.oldest - 1:
         return refused(TooOld(position=head.position.as_json()))
     return None
 
@@ -426,13 +434,13 @@ def _settled(
     update: Update, head: _Head, theirs: set[str], overlap: list[str]
 ) -> tuple[Update, dict[str, Any]] | Outcome | Prepare:
     """What a strategy makes of an update that overlaps, with what the receipt tells, from the log alone if it can."""
-    strategy = update.strategy or policies.policy(head.name).strategy
+    strategy = update.terms.strategy or policies.policy(head.name).strategy
     if strategy == "reject":
         return refused(Conflict(position=head.position.as_json(), paths=overlap))
     if strategy == "client_wins":
         return replace(update, kind="merge"), {"overwrote": overlap}
     if strategy != "server_wins":
-        return Prepare("merge")
+        return Prepare(Reason.MERGE)
     kept, dropped = merge.drop_overlapping(operations.decode(update.ops), theirs)
     rest = replace(update, kind="merge", ops=operations.encode(kept), paths=touched.paths(kept))
     return rest, {"dropped": sorted({op[1] for op in dropped})}

@@ -15,7 +15,7 @@ from session_mgmt import heads
 from session_mgmt.actions import checking
 from session_mgmt.actions.state import bodies, stored_rows, unreadable
 from session_mgmt.actions.state.stored_rows import Head, Runner, here
-from session_mgmt.actions.state.updates import Update
+from session_mgmt.actions.state.updates import NO_TERMS, Terms, Update
 from session_mgmt.conf import settings
 from session_mgmt.documents import normalise, operations, size, touched
 from session_mgmt.documents.settling import Change, Settled
@@ -33,10 +33,8 @@ def is_blind(kind: str) -> bool:
     return normalise.is_blind(_kind(kind))
 
 
-def blind(document: int, kind: str, change: Any, **facts: Any) -> Update:
-    """An update that holds for whatever the document is. ``facts`` are further fields of ``Update``. Raises
-    ``SessionMgmtError``.
-    """
+def blind(document: int, kind: str, change: Any, terms: Terms = NO_TERMS) -> Update:
+    """Prepare an update that holds for whatever the document is. Raises ``SessionMgmtError``."""
     asked = asking(kind, change)
     with checking.translate_errors():
         ops = normalise.normalise(asked.kind, asked.body, MISSING, asked.limits)
@@ -46,7 +44,7 @@ def blind(document: int, kind: str, change: Any, **facts: Any) -> Update:
         paths=touched.paths(ops),
         growth=size.growth(ops),
         kind=revision_kind(kind),
-        **facts,
+        terms=terms,
     )
 
 
@@ -58,9 +56,16 @@ def check_first(kind: str, change: Any) -> None:
 
 
 def from_head(
-    using: str, document: int, kind: str, change: Any, *, head_cache: HeadCache, run: Runner = here, **facts: Any
+    using: str,
+    document: int,
+    kind: str,
+    change: Any,
+    terms: Terms = NO_TERMS,
+    *,
+    head_cache: HeadCache,
+    run: Runner = here,
 ) -> Update:
-    """An update computed from the document as it is now; with the exact size of the result where its bound does not
+    """Prepare an update from the document as it is now; with the exact size of the result where its bound does not
     fit. ``run`` is given what is heavy. Raises ``SessionMgmtError``.
     """
     with unreadable.audited(using, document), checking.translate_errors():
@@ -75,7 +80,7 @@ def from_head(
         kind=revision_kind(kind),
         at_version=place.version,
         exact_size=made.size,
-        **facts,
+        terms=terms,
     )
 
 

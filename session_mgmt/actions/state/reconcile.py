@@ -7,8 +7,7 @@ places; the lane decides that. A project's own function runs here.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,13 +17,13 @@ from session_mgmt.actions import checking, vaults
 from session_mgmt.actions.state import merge_rows, policies, prepare, stored_rows, unreadable
 from session_mgmt.actions.state.merge_rows import Losing, Merge
 from session_mgmt.actions.state.stored_rows import Head, Runner, here
-from session_mgmt.actions.state.updates import Update
+from session_mgmt.actions.state.updates import Terms, Update
 from session_mgmt.conf import settings
 from session_mgmt.documents import settling, strict
 from session_mgmt.documents.errors import DocumentError
 from session_mgmt.documents.merge import CONFLICT, OnConflict, Resolver, Unresolved, Value
 from session_mgmt.documents.rebuild import Parts
-from session_mgmt.documents.settling import Settled, Step, Terms
+from session_mgmt.documents.settling import MergeRules, Settled, Step
 from session_mgmt.documents.values import MISSING
 from session_mgmt.exceptions import (
     Conflict,
@@ -42,43 +41,29 @@ logger = logging.getLogger("session_mgmt.merging")
 ATTEMPTS = 5
 
 
-def settle(
-    using: str,
-    document: int,
-    kind: str,
-    change: Any,
-    *,
-    base: int | None,
-    epoch: str | None,
-    strategy: str | None,
-    client: int | None = None,
-    own: frozenset[int] = frozenset(),
-    replaced: Mapping[str, str | None] | None = None,
-    run: Runner = here,
-    **facts: Any,
-) -> Update:
-    """The update that settles a change made at ``base`` by ``client``, or on a version that is gone (``replaced``).
+def settle(using: str, document: int, kind: str, change: Any, terms: Terms, *, run: Runner = here) -> Update:
+    """Prepare the update that settles a change made at its base, or on a version that is gone (``terms.replaced``).
 
-    ``run`` is given what is heavy; ``facts`` are further fields of ``Update``. Raises ``SessionMgmtError``:
-    ``Conflict`` where the strategy refuses, ``HandlerFailed`` where the project's function does.
+    ``run`` is given what is heavy. Raises ``SessionMgmtError``: ``Conflict`` where the strategy refuses,
+    ``HandlerFailed`` where the project's function does.
     """
     with unreadable.audited(using, document), checking.translate_errors():
-        past = read_past(using, document, base, epoch, client, unseen=replaced is not None, own=own)
+        past = read_past(using, document, terms)
         policy = policies.policy(past.head.name)
-        chosen, on_conflict = policy.for_strategy(strategy)
-        if replaced is not None and chosen in ("client_wins", "reject"):
+        chosen, on_conflict = policy.for_strategy(terms.strategy)
+        if terms.replaced is not None and chosen in ("client_wins", "reject"):
             on_conflict = chosen  # type: ignore[assignment]
         # A function of the project stays in the project's own process.
         place = here if callable(on_conflict) else stored_rows.runner(past.head, run)
-        terms = Terms(policy.arrays, _guarded(on_conflict), replaced)
-        settled = place(settling.merged, past.parts, past.steps, prepare.asking(kind, change), terms)
+        rules = MergeRules(policy.arrays, _guarded(on_conflict), terms.replaced)
+        settled = place(settling.merged, past.parts, past.steps, prepare.asking(kind, change), rules)
     if settled.conflicts and on_conflict == "reject":
         paths = [found.path for found in settled.conflicts]
         raise Conflict(position=past.head.position.as_json(), paths=paths[: checking.document_limits().ops])
     losing = tuple(Losing(uuid7(), found) for found in settled.conflicts) if chosen == "manual" else ()
     told = merge_rows.report(settled.conflicts, [lost.id for lost in losing])
     record = Merge(settled.asked, settled.asked_paths, told, losing)
-    return _update(past.head, settled, record, strategy=strategy, **facts)
+    return _update(past.head, settled, record, terms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,25 +75,14 @@ class Past:
     steps: tuple[Step, ...]
 
 
-def read_past(
-    using: str,
-    document: int,
-    base: int | None,
-    epoch: str | None,
-    client: int | None,
-    *,
-    unseen: bool,
-    own: frozenset[int] = frozenset(),
-) -> Past:
-    """Read without a lock. ``unseen``: the base is of no use, only the present. What ``client`` made, and the versions
-    ``own``, were known to who asks.
-    """
+def read_past(using: str, document: int, terms: Terms) -> Past:
+    """Read without a lock. With ``terms.replaced`` the base is of no use, and only the present is read."""
     statements = Statements(connections[using])
     for _ in range(ATTEMPTS):
         head = stored_rows.read_head(statements, document)
-        start = head.position.offset if unseen or base is None else base
-        _check_base(head, start, epoch)
-        past = stored_rows.unless_rekeyed(statements, head, partial(_read_once, statements, head, start, client, own))
+        start = head.position.offset if terms.replaced is not None or terms.base is None else terms.base
+        _check_base(head, start, terms.epoch)
+        past = stored_rows.unless_rekeyed(statements, head, partial(_read_once, statements, head, start, terms))
         if past is not None:
             return past
     raise StateUnreadable()
@@ -124,7 +98,7 @@ def _check_base(head: Head, base: int, epoch: str | None) -> None:
         raise TooOld(position=place)
 
 
-def _read_once(statements: Statements, head: Head, base: int, client: int | None, own: frozenset[int]) -> Past | None:
+def _read_once(statements: Statements, head: Head, base: int, terms: Terms) -> Past | None:
     """``None`` when a compaction ran between two of the reads."""
     found = stored_rows.read_parts(statements, head, base, settings().max_document_bytes * 2)
     rows = statements.fetch(
@@ -134,18 +108,18 @@ def _read_once(statements: Statements, head: Head, base: int, client: int | None
     )
     if found is None or len(rows) != head.position.offset - base:
         return None
-    return Past(head, found.parts, tuple(_step(head, row, client, own) for row in rows))
+    return Past(head, found.parts, tuple(_step(head, row, terms) for row in rows))
 
 
-def _step(head: Head, row: Row, client: int | None, own: frozenset[int]) -> Step:
+def _step(head: Head, row: Row, terms: Terms) -> Step:
     version, author, sealed, beside = row
     ops, asked = vaults.open_merge(head.vault, version, bytes(sealed), beside and bytes(beside))
-    if (client is None or author != client) and version not in own:
+    if (terms.client is None or author != terms.client) and version not in terms.own:
         return Step(ops)
     return Step(ops, ops if asked is None else asked)
 
 
-def _update(head: Head, settled: Settled, record: Merge, **facts: Any) -> Update:
+def _update(head: Head, settled: Settled, record: Merge, terms: Terms) -> Update:
     limit = settings().max_document_bytes
     if settled.size is not None and settled.size > limit:
         raise DocumentTooLarge(size=settled.size, limit=limit)
@@ -157,10 +131,8 @@ def _update(head: Head, settled: Settled, record: Merge, **facts: Any) -> Update
         kind="merge",
         at_version=head.position.offset,
         exact_size=settled.size,
+        terms=replace(terms, base=head.position.offset, epoch=head.position.epoch),
         merge=record,
-        base=head.position.offset,
-        epoch=head.position.epoch,
-        **facts,
     )
 
 

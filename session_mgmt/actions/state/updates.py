@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import orjson
@@ -13,43 +15,70 @@ from session_mgmt.actions.state.merge_rows import Merge
 
 
 @dataclass(frozen=True, slots=True)
-class Update:
-    """One change, prepared outside: ``ops`` are total operations, encoded; ``paths`` what they touch; ``growth``
-    bytes they may add.
+class Terms:
+    """Conditions of an update: what its author knew, and who asks for it.
 
+    ``base`` and ``epoch``: the version that the author saw. ``strategy``: how conflicts with later versions are
+    settled. ``replaced``: digests of the values that the change replaces, where the base is gone. ``if_absent``: no
+    effect on a document that was written before. ``key``: makes a repetition harmless; ``request``: the digest that
+    the repetition must equal. ``own``: versions that the same author made and so knew; only for writes without a
+    fence. ``session``: refuse the update if this session has ended; only for writes without a fence. ``client``: the
+    author's row; ``writer``: the author's public id.
+    """
+
+    base: int | None = None
+    epoch: str | None = None
+    strategy: str | None = None
+    replaced: Mapping[str, str | None] | None = None
+    if_absent: bool = False
+    key: str | None = None
+    request: bytes | None = None
+    own: frozenset[int] = frozenset()
+    session: uuid.UUID | None = None
+    client: int | None = None
+    writer: str = ""
+
+
+NO_TERMS = Terms()
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One change, prepared outside the lane.
+
+    ``ops`` are total operations, encoded; ``paths`` are the places they touch; ``growth`` is the most bytes they add.
     ``at_version``: the operations were computed from the document at this version and hold for no other.
-    ``exact_size``: the size of the result, known only together with ``at_version``. ``session``: refused if this
-    session has ended; for writes without a fence, which ending raises. ``if_absent``: no effect on a document that
-    was written before. ``request``: a digest of what is asked under ``key``, where that is to be compared.
-    ``own``: versions that the same caller made, who knew of them; for writes without a fence, which tells that.
+    ``exact_size``: the size of the result, known only together with ``at_version``.
     """
 
     document: int
     ops: bytes
     paths: tuple[str, ...]
     growth: int
-    base: int | None = None
-    epoch: str | None = None
-    strategy: str | None = None
     kind: str = "patch"
-    key: str | None = None
-    request: bytes | None = None
-    writer: str = ""
+    terms: Terms = NO_TERMS
     at_version: int | None = None
     exact_size: int | None = None
-    session: uuid.UUID | None = None
     merge: Merge | None = None
-    if_absent: bool = False
-    own: frozenset[int] = frozenset()
+
+
+class Reason(StrEnum):
+    """Why the lane gives an update back.
+
+    ``MOVED``: the document has another version by now. ``SIZE``: only the document itself tells whether the result
+    fits. ``MERGE``: the update overlaps what others did since its base.
+    """
+
+    MOVED = "moved"
+    SIZE = "size"
+    MERGE = "merge"
 
 
 @dataclass(frozen=True, slots=True)
 class Prepare:
-    """Not an answer: the caller must compute the update anew from the document as it is (``reason``: ``moved`` or
-    ``size``), or settle it with what others did since its base (``merge``).
-    """
+    """Request of the lane to prepare an update again; no answer for its author."""
 
-    reason: str
+    reason: Reason
 
 
 def digest(document: str, kind: str, change: Any, strategy: str | None, *, if_absent: bool = False) -> bytes:

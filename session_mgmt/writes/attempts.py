@@ -1,0 +1,62 @@
+"""Attempts of one update: how it is prepared, and when it is over. Pure, so that sync and async callers share it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+from session_mgmt.actions.group_commit import Decision
+from session_mgmt.actions.outcome import Outcome, refused
+from session_mgmt.actions.state import prepare
+from session_mgmt.actions.state.updates import Prepare, Reason
+from session_mgmt.exceptions import Busy, PreconditionFailed
+
+_MOST: Final = 5
+
+
+class Way(StrEnum):
+    """How an update is prepared.
+
+    ``BLIND`` needs no document. ``HEAD`` computes the update from the document as it is now, ``MERGE`` from the
+    document at its base and from what others did since.
+    """
+
+    BLIND = "blind"
+    HEAD = "head"
+    MERGE = "merge"
+
+
+def choose_way(kind: str, replaced: Mapping[str, str | None] | None) -> Way:
+    """Return how an update is prepared first."""
+    if replaced is not None:
+        return Way.MERGE
+    return Way.BLIND if prepare.is_blind(kind) else Way.HEAD
+
+
+class Attempts:
+    """One update between its preparation and its outcome.
+
+    Prepare the update in ``way``, write it, and ``record`` the decision, until there is an ``outcome``. ``pinned``
+    updates hold for one version only: they are refused as soon as the document has moved.
+    """
+
+    def __init__(self, way: Way, *, pinned: bool = False, retry_after: float = 1.0) -> None:
+        self.way = way
+        self.outcome: Outcome | None = None
+        self._pinned, self._retry_after = pinned, retry_after
+        self._made = 0
+
+    def record(self, decision: Decision) -> None:
+        """Take the lane's decision: keep an outcome, or choose how to prepare the update next."""
+        self._made += 1
+        if isinstance(decision, Outcome):
+            self.outcome = decision
+        elif self._pinned and decision == Prepare(Reason.MOVED):
+            self.outcome = refused(PreconditionFailed())
+        elif self._made >= _MOST:
+            self.outcome = refused(Busy(retry_after=self._retry_after))
+        elif decision == Prepare(Reason.MERGE) or self.way is Way.MERGE:
+            self.way = Way.MERGE
+        else:
+            self.way = Way.HEAD
