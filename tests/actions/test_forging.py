@@ -58,7 +58,7 @@ def test_a_receipt_that_somebody_was_at_answers_nothing(case: Case, damage: Dama
     version = case.desk.row.version
     told = _seen_again(case, 0)
     # Temporary: the client keeps its update and asks again.
-    assert isinstance(told.error, StateUnreadable) and not told.decided and not told.replayed
+    assert isinstance(told.error, StateUnreadable) and not told.is_final and not told.replayed
     assert case.desk.row.version == version
     assert problems(case) == {"receipt"}
 
@@ -151,7 +151,7 @@ def test_a_plain_document_is_refused_once_encryption_is_required(case: Case, enc
     encrypted(OLD, REQUIRE_ENCRYPTION=True)
     assert_refused(case, lambda: state.get(case.desk.session))
     told = case.desk.writer().write(("set", "/a", 1))
-    assert isinstance(told.error, StateUnreadable) and not told.decided
+    assert isinstance(told.error, StateUnreadable) and not told.is_final
     assert verification.verify(case.desk.row.pk) != []
 
 

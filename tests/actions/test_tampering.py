@@ -282,7 +282,7 @@ def test_a_conflict_is_not_hidden_by_changing_paths(case: Case, value: Callable[
     revisions(case, 3).update(paths=value(case))
     before = state.get(case.desk.session)
     told = case.desk.writer().write(("set", "/one/qty", "mine"), base=2)
-    assert isinstance(told.error, StateUnreadable) and not told.decided
+    assert isinstance(told.error, StateUnreadable) and not told.is_final
     assert AuditEntry.objects.filter(action="state_unreadable", session=case.desk.session.pk).count() == 1
     assert state.get(case.desk.session) == before
     assert problems(case) == {"revision"}
