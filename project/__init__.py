@@ -1,1 +1,1 @@
-"""The runnable Django project around session_mgmt: demo, development and a deployable example."""
+"""Runnable Django project around session_mgmt: demo, development and a deployable example."""

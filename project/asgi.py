@@ -1,4 +1,4 @@
-"""The ASGI application: Django for HTTP, session_mgmt for WebSockets."""
+"""ASGI application: Django for HTTP, session_mgmt for WebSockets."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Make the virtual environment when it is missing or out of date, then run Python in it.
+"""Set up the virtual environment if it is missing or out of date, then run Python in it.
 
     python3 project/bootstrap.py manage.py demo
     python3 project/bootstrap.py -m pytest tests/protocol
 
-Needs nothing but a Python with venv. Without arguments it only sets up. The packages are those of requirements.txt;
+It needs nothing but a Python with venv. Without arguments it only sets up. The packages are those of requirements.txt;
 they are installed again when that file, pyproject.toml or the interpreter changes.
 """
 
@@ -28,8 +28,8 @@ OLDEST = (3, 11)
 KNOWN = ("python3.13", "python3.12", "python3.11")
 
 
-def use_a_new_enough_python() -> None:
-    """Start over under a newer interpreter of this machine when ours is too old."""
+def require_recent_python() -> None:
+    """Start again under a newer interpreter of this machine if this one is too old."""
     if sys.version_info >= OLDEST:
         return
     for name in KNOWN:
@@ -39,8 +39,8 @@ def use_a_new_enough_python() -> None:
     sys.exit("Python 3.11 or newer is needed. Where it has another name: make demo PYTHON=/path/to/python3.11")
 
 
-def wanted() -> str:
-    """What the environment must have been set up for; another value means: install again."""
+def compute_stamp() -> str:
+    """Return a digest of everything that the environment depends on; another value means: install again."""
     digest = hashlib.sha256(sys.version.encode())
     for path in (REQUIREMENTS, ROOT / "pyproject.toml"):
         digest.update(path.read_bytes())
@@ -48,11 +48,11 @@ def wanted() -> str:
 
 
 def is_ready() -> bool:
-    return PYTHON.exists() and STAMP.exists() and STAMP.read_text() == wanted()
+    return PYTHON.exists() and STAMP.exists() and STAMP.read_text() == compute_stamp()
 
 
-def runs_our_version() -> bool:
-    """Whether the environment's interpreter still starts and has our version, so that it can be kept."""
+def has_same_python() -> bool:
+    """Return True if the environment's interpreter starts and has this version, so that it can be kept."""
     ask = "import sys; print(sys.version)"
     try:
         answer = subprocess.run([PYTHON, "-c", ask], capture_output=True, text=True, timeout=60)
@@ -61,7 +61,7 @@ def runs_our_version() -> bool:
     return answer.stdout.strip() == sys.version.strip()
 
 
-def pip(*arguments: str) -> None:
+def run_pip(*arguments: str) -> None:
     command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
     if subprocess.run(command, cwd=ROOT).returncode:
         sys.exit(f"Set-up failed at: pip install {' '.join(arguments)}\nNothing was marked as done; run it again.")
@@ -72,17 +72,17 @@ def set_up() -> None:
         sys.exit("This Python has no venv. On Debian and Ubuntu: apt install python3-venv")
     print(f"Setting up {VENV.name}/ (once, about a minute) ...", file=sys.stderr, flush=True)
     STAMP.unlink(missing_ok=True)
-    if not runs_our_version():
+    if not has_same_python():
         venv.EnvBuilder(with_pip=True, clear=VENV.exists(), symlinks=True).create(VENV)
-    pip("--requirement", str(REQUIREMENTS))
+    run_pip("--requirement", str(REQUIREMENTS))
     # The build backend is one of the requirements, so that the checkout installs without fetching another copy.
-    pip("--no-deps", "--no-build-isolation", "--editable", str(ROOT))
-    STAMP.write_text(wanted())
+    run_pip("--no-deps", "--no-build-isolation", "--editable", str(ROOT))
+    STAMP.write_text(compute_stamp())
 
 
 def main() -> None:
-    use_a_new_enough_python()
-    # Two makes at once would install over each other. The lock is the folder itself: it leaves no file behind.
+    require_recent_python()
+    # Two set-ups at once would overwrite each other. The lock is the folder itself, so it leaves no file behind.
     folder = os.open(ROOT, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
     if not is_ready():
@@ -90,7 +90,7 @@ def main() -> None:
     os.close(folder)
     if sys.argv[1:]:
         os.chdir(ROOT)
-        # In place of this process, so that Ctrl-C and exit codes belong to the program alone.
+        # Replace this process, so that Ctrl-C and exit codes belong to the program alone.
         os.execv(PYTHON, [str(PYTHON), *sys.argv[1:]])
 
 

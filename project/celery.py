@@ -1,4 +1,4 @@
-"""The Celery application: `celery -A project.celery worker` and, once in all, `celery -A project.celery beat`."""
+"""Celery application: `celery -A project.celery worker` and, once in all, `celery -A project.celery beat`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Entries of Django's DATABASES from a path or a URL."""
+"""Entries of Django's DATABASES, built from a path or a URL."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from django.core.exceptions import ImproperlyConfigured
 
 
-def sqlite_database(path: Path) -> dict[str, Any]:
-    """The embedded database at `path`, whose folder is made when missing."""
+def build_sqlite(path: Path) -> dict[str, Any]:
+    """Return the entry of the embedded database at `path`, and make its folder if missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return {
         "ENGINE": "django.db.backends.sqlite3",
@@ -25,8 +25,8 @@ def sqlite_database(path: Path) -> dict[str, Any]:
     }
 
 
-def postgres_database(url: str) -> dict[str, Any]:
-    """`postgres://user:password@host:port/name?option=value` as an entry of DATABASES."""
+def build_postgres(url: str) -> dict[str, Any]:
+    """Return the entry for `postgres://user:password@host:port/name?option=value`."""
     parts = urlsplit(url)
     if parts.scheme not in {"postgres", "postgresql"}:
         raise ImproperlyConfigured(f"DATABASE_URL must begin with postgres://, not {parts.scheme}://")

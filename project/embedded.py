@@ -1,7 +1,7 @@
 """Web server, Celery worker and beat in one process: `python -m project.embedded --port 8000`.
 
-The worker and beat are threads, so the broker may be the memory of this process. `celery worker -B` would not do: its
-beat is a child process with a memory of its own, and the worker never sees what it sends.
+The worker and beat are threads, so the broker may be the memory of this process. `celery worker -B` would not work:
+its beat is a child process with its own memory, so the worker would never see its messages.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from celery.beat import Scheduler, Service
 
 from project.celery import app
 
-# Longer than a drain needs, shorter than the patience of who pressed Ctrl-C.
+# Longer than a drain needs, shorter than the patience of the person who pressed Ctrl-C.
 SHUTDOWN_SECONDS = 3
 
 
 @contextlib.contextmanager
-def celery_threads() -> Iterator[None]:
+def run_celery_threads() -> Iterator[None]:
     """Run a Celery worker and beat in threads of this process while the block runs."""
     worker = app.WorkController(pool="solo", without_heartbeat=True, without_mingle=True, without_gossip=True)
-    # The plain scheduler keeps no file, which a kill could leave half written. It looks for its end every second.
+    # The plain scheduler keeps no file, which a kill could leave half written. It checks for its end every second.
     beat = Service(app, max_interval=1, scheduler_cls=Scheduler)
     starts = {"celery worker": worker.start, "celery beat": beat.start}
     threads = [threading.Thread(target=start, name=name, daemon=True) for name, start in starts.items()]
@@ -42,18 +42,18 @@ def celery_threads() -> Iterator[None]:
             thread.join(SHUTDOWN_SECONDS)
 
 
-def end_with_the_parent() -> None:
+def end_with_parent() -> None:
     """Shut down when standard input ends: a parent that was killed cannot tell its children."""
 
-    def watch() -> None:
+    def watch_input() -> None:
         sys.stdin.buffer.read()
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=watch, name="parent watch", daemon=True).start()
+    threading.Thread(target=watch_input, name="parent watch", daemon=True).start()
 
 
-def server(host: str, port: int) -> uvicorn.Server:
-    """The reference server: uvloop where it is installed, the sans-I/O WebSocket code, no compression of frames."""
+def build_server(host: str, port: int) -> uvicorn.Server:
+    """Build the reference server: uvloop if installed, the sans-I/O WebSocket code, no compression of frames."""
     config = uvicorn.Config(
         "project.asgi:application",
         host=host,
@@ -73,11 +73,11 @@ def main() -> None:
     parser.add_argument("--with-parent", action="store_true", help="end when standard input ends")
     options = parser.parse_args()
     if options.with_parent:
-        end_with_the_parent()
-    serving = server(options.host, options.port)
-    # Before the threads, which use models, Django must be set up; loading the application does that.
+        end_with_parent()
+    serving = build_server(options.host, options.port)
+    # The threads use models, so Django must be set up first; loading the application does that.
     serving.config.load()
-    with celery_threads():
+    with run_celery_threads():
         serving.run()
 
 

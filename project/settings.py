@@ -1,7 +1,7 @@
 """Settings of the runnable project.
 
-Without any environment variable: SQLite in var/, an in-process channel layer and an in-memory Celery broker, so one
-command runs everything. For scale, from the environment:
+Without any environment variable the project uses SQLite in var/, an in-process channel layer and an in-memory Celery
+broker, so that one command runs everything. To scale out, set in the environment:
 
 DATABASE_URL     postgres://user:password@host:port/name
 REDIS_URL        redis://host:port/0, for the channel layer and as Celery broker
@@ -21,21 +21,21 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 import session_mgmt
-from project.databases import postgres_database, sqlite_database
+from project.databases import build_postgres, build_sqlite
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = BASE_DIR / "var"
 
 
-def flag(name: str, default: bool) -> bool:
-    """An environment variable as a truth value: 1, true, yes and on (in any case) are true."""
+def read_flag(name: str, default: bool) -> bool:
+    """Read an environment variable as a boolean: 1, true, yes and on (in any case) are true."""
     value = os.environ.get(name)
     return default if value is None else value.strip().lower() in {"1", "true", "yes", "on"}
 
 
 DATABASE_URL = os.environ.get("DATABASE_URL", "")
 REDIS_URL = os.environ.get("REDIS_URL", "")
-DEBUG = flag("DEBUG", default=not (DATABASE_URL or REDIS_URL))
+DEBUG = read_flag("DEBUG", default=not (DATABASE_URL or REDIS_URL))
 SECRET_KEY = os.environ.get("SECRET_KEY") or (
     "only for development: set SECRET_KEY in the environment" if DEBUG else ""
 )
@@ -88,9 +88,9 @@ ROOT_URLCONF = "project.urls"
 ASGI_APPLICATION = "project.asgi.application"
 
 DATABASES = {
-    "default": postgres_database(DATABASE_URL)
+    "default": build_postgres(DATABASE_URL)
     if DATABASE_URL
-    else sqlite_database(Path(os.environ.get("SQLITE_PATH", VAR_DIR / "db.sqlite3")))
+    else build_sqlite(Path(os.environ.get("SQLITE_PATH", VAR_DIR / "db.sqlite3")))
 }
 
 # Pub/sub, not the list layer: the list layer drops messages silently at 100 unread ones.
@@ -125,6 +125,6 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 if not DEBUG:
     SECURE_CONTENT_TYPE_NOSNIFF = True
-    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if flag("BEHIND_PROXY", default=False) else None
-    SESSION_COOKIE_SECURE = flag("SECURE_COOKIES", default=True)
-    CSRF_COOKIE_SECURE = flag("SECURE_COOKIES", default=True)
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if read_flag("BEHIND_PROXY", default=False) else None
+    SESSION_COOKIE_SECURE = read_flag("SECURE_COOKIES", default=True)
+    CSRF_COOKIE_SECURE = read_flag("SECURE_COOKIES", default=True)

@@ -1,4 +1,4 @@
-"""URLs of the runnable project: the admin, the REST side of session_mgmt and the demo page."""
+"""URLs of the runnable project: the admin, the REST API of session_mgmt and the demo page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wiring: what Django must know at start, and nothing else."""
+"""App configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole ASGI side in one call: ``application = session_mgmt.asgi.application(get_asgi_application())``."""
+"""ASGI application in one call: ``application = session_mgmt.asgi.application(get_asgi_application())``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from session_mgmt.routing import websocket_urlpatterns
 
 
 def application(django_application: Any, extra_websocket_urlpatterns: list[Any] | None = None) -> ProtocolTypeRouter:
-    """HTTP goes to Django, WebSockets to the session consumer, which checks origin and token itself; a server that is
-    told to end says good-bye to its clients first.
+    """Route HTTP to Django and WebSockets to the session consumer, which checks origin and token itself.
+
+    A stopping server tells its clients first.
     """
     patterns = [*websocket_urlpatterns, *(extra_websocket_urlpatterns or [])]
     return ProtocolTypeRouter({"http": django_application, "websocket": URLRouter(patterns), "lifespan": lifespan})

@@ -1,7 +1,7 @@
-"""Settings: the one dict ``SESSION_MGMT`` of the project, typed.
+"""Typed settings, from the one dict ``SESSION_MGMT`` of the project.
 
-Read late (``conf.settings().heartbeat_interval``); the value is rebuilt when Django tells that a setting changed.
-``docs/reference/settings.md`` is compared with this table by a test, and ``checks.py`` reports unknown names and
+Read them late (``conf.settings().heartbeat_interval``): they are rebuilt when Django's ``setting_changed`` fires. A
+test compares ``docs/reference/settings.md`` with this table, and ``checks.py`` reports unknown names and
 contradictions at start.
 """
 
@@ -28,34 +28,30 @@ def _setting(default: Any, reason: str, *, secret: bool = False) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Times are ``timedelta`` or, where the name says so, seconds; sizes are bytes. ``reason`` tells why the default
-    is what it is.
-    """
+    """Settings with their defaults, each with its ``reason``; times are ``timedelta`` or seconds, sizes are bytes."""
 
-    database: str = _setting(
-        "default", "The alias of the session tables; the outbox works only inside its transactions."
-    )
+    database: str = _setting("default", "Alias of the session tables; the outbox works only inside its transactions.")
     anonymous_sessions: bool = _setting(False, "Rows that anyone can make are a way to fill a disk (ASVS 7.6.2).")
     idle_timeout: timedelta = _setting(timedelta(hours=24), "A working day and a night; at least 60 s.")
     absolute_timeout: timedelta = _setting(timedelta(days=30), "NIST 63B AAL1; at least 60 s.")
-    retention: timedelta = _setting(timedelta(days=30), "How long an ended session is kept, and so can be recovered.")
+    retention: timedelta = _setting(timedelta(days=30), "Time for which an ended session is kept and can be recovered.")
     max_sessions_per_user: int = _setting(50, "Ten devices with room to spare.")
     session_limit_policy: str = _setting("evict_idle", "reject, evict_oldest or evict_idle; a user is not locked out.")
 
-    drain_spread: float = _setting(5.0, "Seconds over which the clients of a server that is told to end come back.")
+    drain_spread: float = _setting(5.0, "Seconds over which the clients of a stopping server come back.")
     heartbeat_interval: float = _setting(25.0, "Seconds; home routers forget a silent connection after 30 to 60.")
     heartbeat_missed_limit: int = _setting(3, "1 is an event, 2 is suspect, 3 closes.")
     lease_flush_interval: float = _setting(10.0, "Seconds; one UPDATE for all connections instead of one per beat.")
     lease_duration: timedelta = _setting(timedelta(seconds=90), "Three missed beats and a flush.")
-    position_check_interval: float = _setting(5.0, "Seconds; how late a lost doorbell can make a message.")
-    control_interval: float = _setting(3.0, "Seconds; revoked sessions are seen this soon even without a doorbell.")
+    position_check_interval: float = _setting(5.0, "Seconds; the delay of a message whose doorbell was lost.")
+    control_interval: float = _setting(3.0, "Seconds; a revoked session is noticed this soon even without a doorbell.")
     connect_timeout: float = _setting(10.0, "Seconds; a socket that says nothing holds memory.")
-    drain_interval: float = _setting(1.0, "Seconds; the outbox is looked at this often even if no doorbell came.")
+    drain_interval: float = _setting(1.0, "Seconds; the outbox is checked this often even without a doorbell.")
 
     reconnect_initial: float = _setting(0.5, "Seconds.")
     reconnect_maximum: float = _setting(20.0, "Seconds.")
     reconnect_factor: float = _setting(2.0, "")
-    reconnect_attempts: int = _setting(0, "0 is without end.")
+    reconnect_attempts: int = _setting(0, "0 means without end.")
 
     max_frame_bytes: int = _setting(256 * 1024, "Whole documents go over HTTP; a patch is small.")
     max_document_bytes: int = _setting(5 * 1024 * 1024, "Enough for a form or a board; more belongs into files.")
@@ -78,7 +74,7 @@ class Settings:
         {}, "By name: strategy, arrays and on_conflict; others are merged, arrays as single values."
     )
     max_conflicts: int = _setting(100, "Open conflicts of one document under manual; beyond it an update is refused.")
-    max_conflict_bytes: int = _setting(1024 * 1024, "Their values together.")
+    max_conflict_bytes: int = _setting(1024 * 1024, "Values of these conflicts together.")
     compression_threshold: int = _setting(10 * 1024, "Below it the row fits a page anyway.")
     snapshot_every: int = _setting(
         64, "Revisions at least; more for a large document, until a reader would have a quarter more to do."
@@ -99,21 +95,21 @@ class Settings:
     )
     replay_page: int = _setting(200, "Entries of one read from a log.")
     replay_most: int = _setting(10_000, "Entries of one recovery; beyond it a snapshot or a gap is the honest answer.")
-    stream_retention: timedelta = _setting(timedelta(hours=24), "Where a topic does not say.")
-    stream_entries: int = _setting(10_000, "Where a topic does not say.")
+    stream_retention: timedelta = _setting(timedelta(hours=24), "Default for topics that declare none.")
+    stream_entries: int = _setting(10_000, "Default for topics that declare none.")
 
-    lane_queue: int = _setting(10_000, "Writes that wait; beyond it: busy.")
+    lane_queue: int = _setting(10_000, "Waiting writes; beyond it a write is refused as busy.")
     lane_batch: int = _setting(256, "Writes of one transaction.")
     read_threads: int = _setting(4, "Most database connections of one process, besides lane and control.")
     cleanup_interval: timedelta = _setting(timedelta(minutes=5), "An expired session ends at most this late.")
     cleanup_chunk: int = _setting(1000, "Rows; one DELETE of a million blocked writers for 3 s, chunks for 54 ms.")
     allowed_origins: tuple[str, ...] = _setting((), "Origins besides the host's own that may open a WebSocket.")
-    websocket_path: str = _setting("/ws/session/", "Where the consumer is mounted; told to clients.")
+    websocket_path: str = _setting("/ws/session/", "Address of the consumer, as clients are told.")
 
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """The settings as they are now; what cannot be understood is left to the system check."""
+    """Return the present settings; wrong values are left to the system check."""
     given = getattr(django_settings, NAME, {})
     known = {f.name for f in fields(Settings)}
     if not isinstance(given, dict):
@@ -122,6 +118,6 @@ def settings() -> Settings:
 
 
 @receiver(setting_changed)
-def _reload(*, setting: str, **_: Any) -> None:
+def _reload_settings(*, setting: str, **_: Any) -> None:
     if setting == NAME:
         settings.cache_clear()

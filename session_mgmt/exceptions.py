@@ -1,12 +1,12 @@
-"""Every refusal, with its documented code.
+"""Errors of the app, each with its documented code.
 
     SessionMgmtError
-    ├── RequestError            the request breaks a rule; sending it again unchanged cannot help
+    ├── RequestError            the request breaks a rule; repeating it unchanged cannot help
     │   ├── DocumentRefused     … a rule of documents (limits, patches)
-    │   └── StateError          … it does not fit what the server holds
-    ├── AuthError               who asks, or whether that one may
+    │   └── StateError          … it does not fit the stored data
+    ├── AuthError               unknown or without permission
     ├── SessionEnded            terminated or expired; final
-    └── TemporaryError          not decided; the same request may be sent again
+    └── TemporaryError          undecided; the same request may be sent again
 
 A class is one row of the table in ``docs/reference/errors.md``: ``number`` and ``name`` are stable, ``status`` is the
 HTTP status and ``close`` the WebSocket close code where the error ends a connection. Facts are attributes; the
@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 
 class SessionMgmtError(Exception):
-    """Base of all; ``facts`` go into the error frame beside the fixed fields."""
+    """Base class; ``facts`` are sent in the error frame beside the fixed fields."""
 
     number: ClassVar[int] = 0
     name: ClassVar[str] = "error"
@@ -35,7 +35,7 @@ class SessionMgmtError(Exception):
         super().__init__(self.detail)
 
     def as_dict(self) -> dict[str, Any]:
-        """``{"code": 240, "name": "conflict", "temporary": false, "retry_after": null, "message": "…", **facts}``."""
+        """Return ``{"code": 240, "name": "conflict", "temporary": false, "retry_after": null, "message": "…", …}``."""
         return {
             "code": self.number,
             "name": self.name,
@@ -47,7 +47,7 @@ class SessionMgmtError(Exception):
 
 
 class RequestError(SessionMgmtError):
-    """The request itself is wrong."""
+    """Request that is wrong in itself."""
 
 
 class InvalidFrame(RequestError):
@@ -91,7 +91,7 @@ class MethodNotAllowed(RequestError):
 
 
 class DocumentRefused(RequestError):
-    """A rule of documents is broken."""
+    """Request that breaks a rule of documents."""
 
 
 class InvalidPatch(DocumentRefused):
@@ -150,7 +150,7 @@ class InvalidPath(DocumentRefused):
 
 
 class AuthError(SessionMgmtError):
-    """Who asks, or whether that one may."""
+    """Caller unknown or without permission."""
 
     status = 401
 
@@ -181,14 +181,14 @@ class OriginDenied(AuthError):
 
 
 class SessionNotFound(RequestError):
-    """Also for a session of somebody else: the two must look alike."""
+    """Unknown session, or one of another user: the two must look alike."""
 
     number, name, status = 210, "session_not_found", 404
     message = "There is no such session."
 
 
 class SessionEnded(SessionMgmtError):
-    """Final: nothing works with this session again."""
+    """Final end of a session: nothing works with it again."""
 
     status = 410
 
@@ -214,7 +214,7 @@ class NotRecoverable(SessionEnded):
 
 
 class StateError(RequestError):
-    """The request does not fit what the server holds."""
+    """Request that does not fit the stored data."""
 
     status = 409
 
@@ -265,7 +265,7 @@ class PreconditionFailed(StateError):
 
 
 class TopicDenied(RequestError):
-    """Also for a topic that does not exist: the two must look alike."""
+    """Unknown topic, or one that may not be read: the two must look alike."""
 
     number, name, status = 250, "topic_denied", 403
     message = "There is no such topic, or it may not be read."
@@ -292,13 +292,13 @@ class HandlerFailed(RequestError):
 
 
 class TemporaryError(SessionMgmtError):
-    """Not decided; the same request may be sent again."""
+    """Undecided request, which may be sent again."""
 
     status, temporary = 503, True
 
 
 class SeqGap(TemporaryError):
-    """``expected`` is the number that the server wants next."""
+    """Missing number; ``expected`` is the one that the server wants next."""
 
     number, name, status = 230, "seq_gap", 409
     message = "An earlier write has not arrived."
@@ -315,7 +315,7 @@ class UnknownVersion(TemporaryError):
 
 
 class StateUnreadable(TemporaryError):
-    """Fails closed: an empty document would be synchronised back as the truth.
+    """Unreadable document. Fails closed: an empty document would be synchronised back as the truth.
 
     Temporary, so that no write is given up while a key is missing.
     """
@@ -345,7 +345,7 @@ class ConnectionLimit(TemporaryError):
 
 
 class InternalError(SessionMgmtError):
-    """A fault of the server; what it was stands in the log only."""
+    """Fault of the server; only the log has the details."""
 
     number, name, status, close = 303, "internal_error", 500, 1011
     message = "The server failed."
@@ -356,10 +356,10 @@ class Unavailable(TemporaryError):
     message = "The database cannot be reached."
 
 
-def subclasses(root: type[SessionMgmtError] = SessionMgmtError) -> list[type[SessionMgmtError]]:
-    """Every class that stands for one code, by number."""
+def list_errors(root: type[SessionMgmtError] = SessionMgmtError) -> list[type[SessionMgmtError]]:
+    """Return every class that stands for one code, ordered by number."""
     found: list[type[SessionMgmtError]] = []
     for child in root.__subclasses__():
         found += [child] if "number" in child.__dict__ else []
-        found += subclasses(child)
+        found += list_errors(child)
     return sorted(found, key=lambda error: error.number)

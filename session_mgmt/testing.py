@@ -1,4 +1,4 @@
-"""For your own tests: no threads, no waiting, everything inside your test's transaction.
+"""Tools for your own tests: no threads, no waiting, everything inside your test's transaction.
 
     from session_mgmt.testing import inline_bridge
 
@@ -9,7 +9,7 @@
                 state.update(session, {"cart": {"coupon": "WELCOME"}})
                 with transaction.atomic():
                     publish("orders:1", {"status": "paid"})
-                bridge.drain()                       # what a committed transaction would have told
+                bridge.drain()                       # as after a commit
 
 Works in ``TestCase``, ``TransactionTestCase`` and pytest, sync and async.
 """
@@ -26,8 +26,7 @@ __all__ = ["inline_bridge"]
 
 @contextmanager
 def inline_bridge() -> Iterator[Bridge]:
-    """Run every read and write of the app on the calling thread; the lane's threads would not see a test's open
-    transaction.
+    """Run every read and write of the app on the calling thread, inside the test's open transaction.
 
     Writes outside your own ``atomic()`` blocks are carried out at once; those inside wait in the outbox for
     ``drain()``.

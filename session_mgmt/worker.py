@@ -1,4 +1,4 @@
-"""Of a process that does heavy work for a server: it ends with its server, however that one ended."""
+"""Exit a worker process when its parent dies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 
 
 def end_with_parent() -> None:
-    """Watch the parent from a thread: a killed one closes nothing, and a pool's worker would wait for work for ever."""
+    """Watch the parent from a thread: a killed parent closes no pipe, and a pool's worker would wait for ever."""
     threading.Thread(target=_wait_and_end, name="session_mgmt-parent", daemon=True).start()
 
 

@@ -12,7 +12,7 @@ import pytest
 from django.conf import settings
 from django.db import connection, connections
 
-from project.databases import postgres_database
+from project.databases import build_postgres
 from session_mgmt.bridge import bridge
 from session_mgmt.testing import inline_bridge
 from tests import programs, services
@@ -103,7 +103,7 @@ def django_db_modify_db_settings(
 ) -> None:
     """Point Django at the PostgreSQL server before pytest-django creates the test database on it."""
     if DATABASE == "postgres":
-        entry = postgres_database(request.getfixturevalue("postgres_url"))
+        entry = build_postgres(request.getfixturevalue("postgres_url"))
         keep = {key: entry[key] for key in ("NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS")}
         settings.DATABASES["default"].update(keep)
         connections["default"].settings_dict.update(keep)

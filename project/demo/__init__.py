@@ -1,1 +1,1 @@
-"""The demo: two clients of one session, with buttons that cut their network and kill their server."""
+"""Demo: two clients of one session, with buttons that cut their network and kill their server."""

@@ -1,4 +1,4 @@
-"""The demo's buttons, answered by the proxy itself: they work while everything else is held or dead."""
+"""Buttons of the demo. The proxy answers them itself, so they work while everything else is held or dead."""
 
 from __future__ import annotations
 
@@ -19,28 +19,30 @@ BEFORE_THE_KILL = 0.15
 
 
 class Controls:
-    """``GET status``; ``POST cut``, ``mend`` and ``kill``, each answered by the status."""
+    """Calls ``GET status``, ``POST cut``, ``mend`` and ``kill``; each returns the status."""
 
     def __init__(self, network: Network, server: Server) -> None:
         self._network, self._server = network, server
         self._mending: asyncio.TimerHandle | None = None
 
-    async def answer(self, head: Head, reader: asyncio.StreamReader) -> bytes:
+    async def answer_request(self, head: Head, reader: asyncio.StreamReader) -> bytes:
+        """Return the whole response to a request for the demo."""
         verb = head.path.removeprefix(PATH)
-        if head.is_from_elsewhere:
-            return _json("403 Forbidden", {"error": "Only the demo's own page may do this."})
+        if head.is_cross_site:
+            return _build_json("403 Forbidden", {"error": "Only the demo's own page may do this."})
         if (head.method, verb) == ("GET", "status"):
-            return _json("200 OK", self.status())
+            return _build_json("200 OK", self.read_status())
         if head.method != "POST" or verb not in ("cut", "mend", "kill"):
-            return _json("404 Not Found", {"error": "There are status, cut, mend and kill."})
+            return _build_json("404 Not Found", {"error": "There are status, cut, mend and kill."})
         try:
-            wish = await _body(head, reader)
-            await self._do(verb, _clients(wish), _seconds(wish))
+            request = await _read_body(head, reader)
+            await self._carry_out(verb, _read_clients(request), _read_seconds(request))
         except (TypeError, ValueError) as error:
-            return _json("400 Bad Request", {"error": str(error)})
-        return _json("200 OK", self.status())
+            return _build_json("400 Bad Request", {"error": str(error)})
+        return _build_json("200 OK", self.read_status())
 
-    def status(self) -> dict[str, Any]:
+    def read_status(self) -> dict[str, Any]:
+        """Return the state of network and server for the page."""
         links = [link.client for link in self._network.links]
         return {
             "cut": sorted(self._network.cut_off),
@@ -53,11 +55,11 @@ class Controls:
             },
         }
 
-    async def _do(self, verb: str, clients: list[str], seconds: float | None) -> None:
+    async def _carry_out(self, verb: str, clients: list[str], seconds: float | None) -> None:
         if verb == "kill":
-            await self._kill()
+            await self._kill_server()
             return
-        # An earlier cut's end must not come in the middle of this one.
+        # The end of an earlier cut must not fall into this one.
         if self._mending is not None:
             self._mending.cancel()
         if verb == "mend":
@@ -67,15 +69,15 @@ class Controls:
         if seconds is not None:
             self._mending = asyncio.get_running_loop().call_later(seconds, self._network.mend, clients)
 
-    async def _kill(self) -> None:
+    async def _kill_server(self) -> None:
         self._network.hold_answers()
         await asyncio.sleep(BEFORE_THE_KILL)
         self._server.kill()
         self._network.drop_answers()
 
 
-async def _body(head: Head, reader: asyncio.StreamReader) -> dict[str, Any]:
-    length = int(head.field("content-length") or 0)
+async def _read_body(head: Head, reader: asyncio.StreamReader) -> dict[str, Any]:
+    length = int(head.read_field("content-length") or 0)
     if length > BODY_BYTES:
         raise ValueError("The request is too long.")
     body = json.loads(await reader.readexactly(length) or b"{}")
@@ -84,23 +86,23 @@ async def _body(head: Head, reader: asyncio.StreamReader) -> dict[str, Any]:
     return body
 
 
-def _clients(wish: dict[str, Any]) -> list[str]:
-    """Whom it is about; both if not said."""
-    clients = wish.get("clients", CLIENTS)
+def _read_clients(request: dict[str, Any]) -> list[str]:
+    """Return the clients of a request; both by default."""
+    clients = request.get("clients", CLIENTS)
     if not set(clients) <= set(CLIENTS):
         raise ValueError(f"The clients are {' and '.join(CLIENTS)}.")
     return list(clients)
 
 
-def _seconds(wish: dict[str, Any]) -> float | None:
-    """After how long the network mends itself; never if not said."""
-    if wish.get("seconds") is None:
+def _read_seconds(request: dict[str, Any]) -> float | None:
+    """Return the seconds after which the network mends itself; None for never."""
+    if request.get("seconds") is None:
         return None
-    seconds = float(wish["seconds"])
+    seconds = float(request["seconds"])
     if not 0 < seconds <= MOST_SECONDS:
         raise ValueError(f"The seconds are between 0 and {MOST_SECONDS:.0f}.")
     return seconds
 
 
-def _json(status: str, value: Any) -> bytes:
-    return heads.answer(status, json.dumps(value).encode(), "application/json")
+def _build_json(status: str, value: Any) -> bytes:
+    return heads.build_response(status, json.dumps(value).encode(), "application/json")

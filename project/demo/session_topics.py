@@ -1,4 +1,4 @@
-"""What the demo's clients may follow and publish, and what the server answers them."""
+"""Topics of the demo, and its handler of messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIDES = 6
 
 
 def is_own(session: ClientSession, owner: str) -> bool:
-    """A topic named after a session is that session's alone."""
+    """Return True for a topic named after this session."""
     return str(session.pk) == owner
 
 
@@ -30,7 +30,7 @@ def may_follow_numbers(session: ClientSession, owner: str) -> bool:
 
 @on_message
 def roll_the_dice(session: ClientSession, data: Any) -> dict[str, int]:
-    """A throw that nobody can repeat: it is in the chat once, and a client that asks again gets the same answer."""
+    """Roll once: the result is in the chat once, and a client that sends again gets the same answer."""
     thrown = random.randint(1, SIDES)
     publish(f"demo:chat:{session.pk}", {"from": "server", "text": f"{data['name']} rolled a {thrown}"})
     return {"thrown": thrown, "process": os.getpid()}

@@ -1,11 +1,11 @@
-"""The project's settings with a quick heartbeat, so that nobody waits half a minute to see a cut noticed."""
+"""Settings of the demo: those of the project, with a quick heartbeat so that a cut is noticed within seconds."""
 
 from __future__ import annotations
 
 from project.settings import *  # noqa: F403 - settings are made to be taken over whole
 
 SESSION_MGMT = {
-    # A stranger tries this without an account.
+    # The demo has no accounts.
     "anonymous_sessions": True,
     "heartbeat_interval": 2.0,
     "heartbeat_missed_limit": 2,

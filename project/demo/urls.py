@@ -8,6 +8,6 @@ from project.demo import views
 
 app_name = "demo"
 urlpatterns = [
-    path("", views.page, name="page"),
-    path("client/<slug:name>/", views.client, name="client"),
+    path("", views.show_page, name="page"),
+    path("client/<slug:name>/", views.show_client, name="client"),
 ]

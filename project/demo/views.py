@@ -1,4 +1,4 @@
-"""The demo's two pages: the one around, and the client that it shows twice."""
+"""Pages of the demo: one client, and the page that shows two of them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from django.views.decorators.clickjacking import xframe_options_sameorigin
 from project.demo.heads import CLIENTS
 
 
-def page(request: HttpRequest) -> HttpResponse:
-    """Two clients side by side, with the network's and the server's switches."""
+def show_page(request: HttpRequest) -> HttpResponse:
+    """Show two clients side by side, with the switches of network and server."""
     return render(request, "demo/page.html", {"clients": CLIENTS})
 
 
 @xframe_options_sameorigin
-def client(request: HttpRequest, name: str) -> HttpResponse:
-    """One client, in a frame or on its own."""
+def show_client(request: HttpRequest, name: str) -> HttpResponse:
+    """Show one client, in a frame or on its own."""
     if name not in CLIENTS:
         raise Http404
     return render(request, "demo/client.html", {"name": name})

@@ -14,9 +14,9 @@ from session_mgmt.conf import NAME, settings
 from session_mgmt.documents import strict
 from session_mgmt.documents.errors import DocumentError
 from session_mgmt.documents.limits import Limits, around
-from session_mgmt.exceptions import InvalidJSON, SessionMgmtError, subclasses
+from session_mgmt.exceptions import InvalidJSON, SessionMgmtError, list_errors
 
-_BY_NAME = {error.name: error for error in subclasses()}
+_BY_NAME = {error.name: error for error in list_errors()}
 
 
 @lru_cache(maxsize=1)

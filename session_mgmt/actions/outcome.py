@@ -7,12 +7,12 @@ from typing import Any
 
 import orjson
 
-from session_mgmt.exceptions import SessionMgmtError, TemporaryError, Unavailable, subclasses
+from session_mgmt.exceptions import SessionMgmtError, TemporaryError, Unavailable, list_errors
 from session_mgmt.protocol import position as positions
 from session_mgmt.protocol.logs import Entry
 from session_mgmt.protocol.position import Position
 
-_BY_NAME = {error.name: error for error in subclasses()}
+_BY_NAME = {error.name: error for error in list_errors()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import pytest
 from django.db import transaction
 
 from session_mgmt.bridge import bridge
-from session_mgmt.exceptions import SessionMgmtError, subclasses
+from session_mgmt.exceptions import SessionMgmtError, list_errors
 from session_mgmt.models import ClientSession
 from session_mgmt.shortcuts import drain, state
 from tests.api.calls import refused
@@ -19,7 +19,7 @@ from tests.bad_input.held import Held, is_the_same
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-CODES = {error.name: error for error in subclasses()}
+CODES = {error.name: error for error in list_errors()}
 MAIN = "sessions/{id}/state/main/"
 # A JSON Patch must see the document.
 NOT_INSIDE = "invalid_field"

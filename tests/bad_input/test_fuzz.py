@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from session_mgmt.exceptions import subclasses
+from session_mgmt.exceptions import list_errors
 from session_mgmt.protocol.codes import Close
 from tests.bad_input.held import Held
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-CODES = {error.name: error for error in subclasses()}
+CODES = {error.name: error for error in list_errors()}
 DESCRIPTION = json.loads((Path(__file__).parents[2] / "docs/reference/openapi.json").read_text())
 fuzzed = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

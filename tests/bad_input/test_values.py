@@ -13,7 +13,7 @@ import pytest
 from django.db import transaction
 
 from session_mgmt.bridge import bridge
-from session_mgmt.exceptions import SessionMgmtError, subclasses
+from session_mgmt.exceptions import SessionMgmtError, list_errors
 from session_mgmt.models import ClientSession
 from session_mgmt.shortcuts import create_session, drain, publish, send, state
 from tests.bad_input.held import Held, is_the_same
@@ -21,7 +21,7 @@ from tests.bad_input.values import AS_PYTHON, AS_TEXT, GOOD, NOTHING, REFUSED, S
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-CODES = {error.name: error for error in subclasses()}
+CODES = {error.name: error for error in list_errors()}
 MAIN = "sessions/{id}/state/main/"
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers.hub import hub
-from session_mgmt.exceptions import subclasses
+from session_mgmt.exceptions import list_errors
 from session_mgmt.models import Client, StateDocument, StateRevision
 
-CODES = {error.name: error.number for error in subclasses()}
+CODES = {error.name: error.number for error in list_errors()}
 
 # Texts that are no frame; the values and changes in frames are the tables of tests/bad_input.
 BROKEN_TEXT = {

@@ -9,7 +9,7 @@ import pytest
 from celery.signals import task_success
 
 from project.celery import app
-from project.embedded import celery_threads
+from project.embedded import run_celery_threads
 
 PATIENCE = 20.0
 
@@ -31,7 +31,7 @@ def test_beat_and_worker_run_a_task_again_and_again(transactional_db: None, quic
 
     task_success.connect(count, weak=False)
     try:
-        with celery_threads():
+        with run_celery_threads():
             assert ran.acquire(timeout=PATIENCE) and ran.acquire(timeout=PATIENCE)
         assert not any(thread.name.startswith("celery") for thread in threading.enumerate())
     finally:

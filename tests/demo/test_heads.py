@@ -8,7 +8,7 @@ from project.demo import heads
 
 
 def head(first: str, *fields: str) -> heads.Head:
-    parsed = heads.parse("\r\n".join([first, *fields, "", ""]).encode())
+    parsed = heads.parse_head("\r\n".join([first, *fields, "", ""]).encode())
     assert parsed is not None
     return parsed
 
@@ -30,22 +30,24 @@ def test_a_request_is_of_the_client_that_its_address_or_its_page_names(
 
 
 def test_a_request_is_passed_on_as_the_only_one_of_its_connection() -> None:
-    passed = head("GET / HTTP/1.1", "Host: here", "Connection: keep-alive", "X-Forwarded-For: 9.9.9.9").forwarded(
+    passed = head("GET / HTTP/1.1", "Host: here", "Connection: keep-alive", "X-Forwarded-For: 9.9.9.9").build_forwarded(
         "1.2.3.4"
     )
     assert passed == b"GET / HTTP/1.1\r\nhost: here\r\nconnection: close\r\nx-forwarded-for: 1.2.3.4\r\n\r\n"
 
 
 def test_a_websocket_stays_one() -> None:
-    passed = head("GET /ws/ HTTP/1.1", "Upgrade: websocket", "Connection: keep-alive, Upgrade").forwarded("1.2.3.4")
+    passed = head("GET /ws/ HTTP/1.1", "Upgrade: websocket", "Connection: keep-alive, Upgrade").build_forwarded(
+        "1.2.3.4"
+    )
     assert b"connection: Upgrade\r\n" in passed and b"upgrade: websocket\r\n" in passed
 
 
 def test_another_sites_page_is_known_by_its_origin() -> None:
-    assert head("POST /x HTTP/1.1", "Host: here:1", "Origin: http://evil").is_from_elsewhere
-    assert not head("POST /x HTTP/1.1", "Host: here:1", "Origin: http://here:1").is_from_elsewhere
+    assert head("POST /x HTTP/1.1", "Host: here:1", "Origin: http://evil").is_cross_site
+    assert not head("POST /x HTTP/1.1", "Host: here:1", "Origin: http://here:1").is_cross_site
 
 
 @pytest.mark.parametrize("raw", [b"", b"\x16\x03\x01", b"hello\r\n\r\n", b"GET / HTTP/1.1\r\nno colon\r\n\r\n"])
 def test_what_is_no_request_is_none(raw: bytes) -> None:
-    assert heads.parse(raw) is None
+    assert heads.parse_head(raw) is None

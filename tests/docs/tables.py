@@ -69,11 +69,11 @@ def _time(value: timedelta) -> str:
 
 
 def errors_table() -> str:
-    from session_mgmt.exceptions import subclasses
+    from session_mgmt.exceptions import list_errors
 
     rows = [
         (str(e.number), f"`{e.name}`", str(e.status), str(e.close or ""), "yes" if e.temporary else "", e.message)
-        for e in subclasses()
+        for e in list_errors()
     ]
     return table(("code", "name", "HTTP", "close", "temporary", "meaning"), rows)
 

@@ -42,9 +42,9 @@ def test_the_schema_holds_every_address_of_the_app() -> None:
 
 
 def test_errors_have_numbers_and_names_of_their_own() -> None:
-    from session_mgmt.exceptions import subclasses
+    from session_mgmt.exceptions import list_errors
 
-    found = subclasses()
+    found = list_errors()
     assert len({error.number for error in found}) == len({error.name for error in found}) == len(found)
 
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from project.demo.supervisor import free_port
+from project.demo.supervisor import find_free_port
 from session_mgmt.client import SessionClient
 from tests.docs.pages import ROOT, blocks
 
@@ -30,7 +30,7 @@ class Shop:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = free_port("127.0.0.1")
+        self.port = find_free_port("127.0.0.1")
         self.url = f"http://127.0.0.1:{self.port}/"
         self._server: subprocess.Popen[bytes] | None = None
 

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from project.databases import postgres_database
+from project.databases import build_postgres
 
 SCRATCH = Path(tempfile.mkdtemp(prefix="session-mgmt-hostile-"))
 atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
@@ -85,7 +85,7 @@ def _database(name: str) -> dict[str, Any]:
 
 DATABASES = {"default": _database("default"), "people": _database("people")}
 if PEOPLE_URL := os.environ.get("HOSTILE_PEOPLE_URL"):
-    postgres = postgres_database(PEOPLE_URL)
+    postgres = build_postgres(PEOPLE_URL)
     DATABASES["people"] = {**postgres, "ATOMIC_REQUESTS": True, "TEST": {"NAME": "hostile_people"}}
 DATABASE_ROUTERS = ["tests.hostile.routers.People"]
 SESSION_MGMT = {"database": "people", "WEBSOCKET_PATH": "/live/"}

@@ -26,7 +26,7 @@ def test_what_a_client_closes_with_asks_it_to_come_back() -> None:
     assert may_reconnect(codes.CLIENT_HEARTBEAT_LOST) and may_reconnect(codes.CLIENT_OUT_OF_ORDER)
 
 
-@pytest.mark.parametrize("error", exceptions.subclasses(), ids=lambda error: error.name)
+@pytest.mark.parametrize("error", exceptions.list_errors(), ids=lambda error: error.name)
 def test_an_error_that_ends_a_connection_has_a_known_close_code(error: type[exceptions.SessionMgmtError]) -> None:
     assert error.close is None or error.close in set(Close)
 
@@ -34,7 +34,7 @@ def test_an_error_that_ends_a_connection_has_a_known_close_code(error: type[exce
 # The limit of a user's connections is a rule that no waiting client can wait out, yet the request may be sent again.
 @pytest.mark.parametrize(
     "error",
-    [e for e in exceptions.subclasses() if e.close and e is not exceptions.ConnectionLimit],
+    [e for e in exceptions.list_errors() if e.close and e is not exceptions.ConnectionLimit],
     ids=lambda error: error.name,
 )
 def test_a_temporary_error_closes_with_a_code_to_come_back(error: type[exceptions.SessionMgmtError]) -> None:
@@ -43,5 +43,5 @@ def test_a_temporary_error_closes_with_a_code_to_come_back(error: type[exception
 
 
 def test_numbers_and_names_of_errors_are_unique() -> None:
-    found = exceptions.subclasses()
+    found = exceptions.list_errors()
     assert len({error.number for error in found}) == len(found) == len({error.name for error in found})

@@ -31,17 +31,17 @@ class Command(BaseCommand):
         self.stdout.write("Starting the demo ...")
         call_command("migrate", interactive=False, verbosity=0)
         connections.close_all()
-        asyncio.run(self._run(options["host"], options["port"]))
+        asyncio.run(self._run_demo(options["host"], options["port"]))
 
-    async def _run(self, host: str, port: int) -> None:
+    async def _run_demo(self, host: str, port: int) -> None:
         network, server = Network(), Server()
         controls = Controls(network, server)
-        proxy = Proxy(network, control_path=PATH, connect=server.connect, control=controls.answer)
-        chosen = await _listen(proxy, host, port)
+        proxy = Proxy(network, control_path=PATH, connect=server.connect, control=controls.answer_request)
+        chosen = await _start_proxy(proxy, host, port)
         serving = asyncio.create_task(server.keep_alive())
-        announcing = asyncio.create_task(self._announce(server, f"http://{host}:{chosen}/"))
+        announcing = asyncio.create_task(self._announce_address(server, f"http://{host}:{chosen}/"))
         try:
-            await asyncio.wait((serving, asyncio.create_task(_told_to_end())), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((serving, asyncio.create_task(_wait_for_end())), return_when=asyncio.FIRST_COMPLETED)
         finally:
             announcing.cancel()
             serving.cancel()
@@ -49,13 +49,13 @@ class Command(BaseCommand):
             await proxy.stop()
             self.stdout.write("\nThe demo has ended.")
 
-    async def _announce(self, server: Server, url: str) -> None:
+    async def _announce_address(self, server: Server, url: str) -> None:
         await server.up.wait()
         self.stdout.write(f"\n    {url}\n\nOpen it in a browser. Ctrl-C here ends it.")
         self.stdout.flush()
 
 
-async def _listen(proxy: Proxy, host: str, port: int) -> int:
+async def _start_proxy(proxy: Proxy, host: str, port: int) -> int:
     try:
         return await proxy.start(host, port)
     except OSError as error:
@@ -64,9 +64,9 @@ async def _listen(proxy: Proxy, host: str, port: int) -> int:
         return await proxy.start(host, 0)
 
 
-async def _told_to_end() -> None:
-    """Wait for Ctrl-C, or for a polite kill."""
-    told = asyncio.Event()
+async def _wait_for_end() -> None:
+    """Wait for Ctrl-C or SIGTERM."""
+    ended = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
-    await told.wait()
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    await ended.wait()
