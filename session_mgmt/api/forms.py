@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from session_mgmt.exceptions import InvalidField
-from session_mgmt.protocol.frames import STRATEGIES, replaced
+from session_mgmt.protocol.frames import STRATEGIES, check_replaced
 
 MAX_INTEGER = 2**53 - 1
 
@@ -128,7 +128,7 @@ class ChangeForm(Form):
         if len(kinds) != 1:
             raise InvalidField("Exactly one of ops, merge, patch and data.", field="ops")
         if attrs.get("replaced") is not None:
-            replaced(attrs["replaced"])
+            check_replaced(attrs["replaced"])
         return {"kind": kinds[0], "change": attrs.pop(kinds[0]), **attrs}
 
 

@@ -92,7 +92,7 @@ class Commands:
     def _refuse_frame(self, message: Any, text: str, error: SessionMgmtError) -> None:
         """A numbered frame is refused under its number, so that the client can go on with the next."""
         if message is None:
-            seq = frames.number_of(text)
+            seq = frames.find_number(text)
         else:
             seq = message.get("seq") if isinstance(message, dict) and message.get("type") in frames.NUMBERED else None
         if isinstance(seq, int) and not isinstance(seq, bool) and 0 < seq <= MAX_OFFSET:

@@ -16,7 +16,7 @@ from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers.outlet import Shared
 from session_mgmt.exceptions import SessionMgmtError
-from session_mgmt.protocol.logs import Entry, entries_frame
+from session_mgmt.protocol.logs import Entry, build_entries_frame
 from session_mgmt.protocol.recovery import is_dense
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Feed:
             return False
         before, self.head, self.tag = self.head, fresh[-1].offset, fresh[-1].tag
         if self.live:
-            frame = Shared(entries_frame(self.name, self.epoch, fresh))
+            frame = Shared(build_entries_frame(self.name, self.epoch, fresh))
             for follower in tuple(self.live):
                 follower.deliver(self, frame, before)
         return True

@@ -24,7 +24,7 @@ from session_mgmt.consumers import verdicts
 from session_mgmt.consumers.outlet import Outlet, Shared
 from session_mgmt.exceptions import SessionMgmtError, StateUnreadable, Unavailable
 from session_mgmt.protocol.codes import Close
-from session_mgmt.protocol.logs import DOCUMENT_KEY, entries_frame
+from session_mgmt.protocol.logs import DOCUMENT_KEY, build_entries_frame
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Mode, is_dense
 
@@ -221,7 +221,7 @@ class Following:
         # Said once: while the frame goes out the log may move on, and then another page follows.
         is_last = marked and not self._said_recovered and last >= self.feed.head
         self._said_recovered = self._said_recovered or is_last
-        self._connection.outlet.push(entries_frame(self.log.name, self.feed.epoch, entries, recovered=is_last))
+        self._connection.outlet.push(build_entries_frame(self.log.name, self.feed.epoch, entries, recovered=is_last))
         self.replayed = (self.replayed[0] if self.replayed else self.sent + 1, last)
         self.sent = last
         self._release_receipts()

@@ -1,5 +1,6 @@
-"""Close codes and what each tells the client to do; ``docs/PROTOCOL.md`` section 10 is compared with this table by a
-test.
+"""Close codes, and how each tells the client to go on.
+
+A test compares ``docs/PROTOCOL.md`` section 10 with this table.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from enum import IntEnum
 
 
 class Close(IntEnum):
-    """4000-4499: reconnect. 4500-4999: stop. The range is the rule, so that an old client understands a new code."""
+    """Close codes. 4000-4499: reconnect, 4500-4999: stop; so an old client understands a new code."""
 
     NORMAL = 1000
     INTERNAL_ERROR = 1011
@@ -34,7 +35,7 @@ class Close(IntEnum):
 
     @property
     def reconnect(self) -> bool:
-        """Whether a client that is closed with this code should come back."""
+        """Tell a code after which the client should come back."""
         return may_reconnect(self.value)
 
 
@@ -45,7 +46,7 @@ _STANDARD_STOPS = frozenset({1000, 1002, 1003, 1007, 1008, 1009, 1010})
 
 
 def may_reconnect(code: int) -> bool:
-    """Whether a close code, ours or one of RFC 6455 7.4, asks the client to come back."""
+    """Tell a close code, ours or one of RFC 6455 7.4, that asks the client to come back."""
     if code < 4000:
         return code not in _STANDARD_STOPS
     return code < 4500

@@ -1,4 +1,4 @@
-"""The names of events in a session's own log."""
+"""Names of events in a session's own log."""
 
 from __future__ import annotations
 
@@ -31,4 +31,4 @@ EVENT_TYPES = (
 )
 
 MESSAGE = "message"
-"""What ``send`` from the server puts into the log; not an event."""
+"""Type of the entries that ``send`` puts into the log; not an event."""

@@ -1,5 +1,6 @@
-"""What clients send, as frozen values: one class per frame of PROTOCOL section 3. ``parse`` takes decoded, strictly
-checked JSON.
+"""Frames that clients send, as frozen values: one class per frame of PROTOCOL section 3.
+
+``parse`` takes decoded, strictly checked JSON.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ CHANGES = ("ops", "merge", "patch", "data")
 STRATEGIES = ("merge", "server_wins", "client_wins", "reject", "manual")
 REPLACED_LIMIT = 500
 _OF_A_BASE = ("base", "epoch", "replaced")
-# In well formed text what follows the type, and what stands before the last brace, are members of the frame itself.
+# In well formed text, whatever follows the type or stands before the last brace is a member of the frame itself.
 _TYPE = r'\s*\{\s*"type"\s*:\s*"(?:update|publish|send)"\s*,'
 _SEQ = r'\s*"seq"\s*:\s*([1-9][0-9]{0,15})\s*'
 _NUMBER_IN_FRONT = re.compile(f"{_TYPE}{_SEQ}[,}}]")
@@ -43,9 +44,10 @@ class Connect:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """``kind`` is the name of the field that held the change: ``ops``, ``merge``, ``patch`` or ``data``. Without a
-    ``strategy`` the document's own counts. ``replaced``: digests of what the change replaced, by path. ``if_absent``:
-    only if the document was never written.
+    """Change of a document; ``kind`` is the field that held it: ``ops``, ``merge``, ``patch`` or ``data``.
+
+    Without a ``strategy`` the document's own counts. ``replaced`` has digests of the values that the change replaced,
+    by path. ``if_absent`` asks for a document that was never written.
     """
 
     seq: int
@@ -61,7 +63,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """``seq`` is ``None`` for an ephemeral publication only."""
+    """Publication; ``seq`` is ``None`` for an ephemeral one only."""
 
     seq: int | None
     topic: str
@@ -116,65 +118,65 @@ def parse(message: JSON) -> Frame:
     """Make a frame of decoded JSON; raises ``UnknownFrame`` or ``InvalidField`` (``field`` names it)."""
     if not isinstance(message, dict):
         raise InvalidField("A frame is a JSON object.", field="")
-    reader = _READERS.get(_text(message, "type", 40))
+    reader = _READERS.get(_read_text(message, "type", 40))
     if reader is None:
         raise UnknownFrame()
     return reader(message)
 
 
-def number_of(text: str) -> int | None:
-    """The ``seq`` of a write whose text cannot be read, if its ``type`` comes first and the number next or last."""
+def find_number(text: str) -> int | None:
+    """Find the ``seq`` of a write whose text cannot be read: ``type`` must come first, the number next or last."""
     if _TYPE_IN_FRONT.match(text) is None:
         return None
     found = _NUMBER_IN_FRONT.match(text) or _NUMBER_AT_END.search(text[-_AT_THE_END:])
     return int(found[1]) if found else None
 
 
-def _connect(message: JSON) -> Connect:
+def _read_connect(message: JSON) -> Connect:
     logs = message.get("logs", {})
     if not isinstance(logs, dict) or len(logs) > LOG_LIMIT:
         raise InvalidField(f"logs is an object of at most {LOG_LIMIT} positions.", field="logs")
     return Connect(
-        token=_text(message, "token", 200),
-        client_id=_optional_text(message, "client_id", 40),
-        acked=_count(message, "acked", default=0),
+        token=_read_text(message, "token", 200),
+        client_id=_read_optional_text(message, "client_id", 40),
+        acked=_read_count(message, "acked", default=0),
         logs=logs,
-        agent=(_optional_text(message, "agent", 100) or ""),
+        agent=(_read_optional_text(message, "agent", 100) or ""),
     )
 
 
-def _update(message: JSON) -> Update:
+def _read_update(message: JSON) -> Update:
     kinds = [kind for kind in CHANGES if kind in message]
     if len(kinds) != 1:
         raise InvalidField("An update has exactly one of ops, merge, patch and data.", field="ops")
-    strategy = _optional_text(message, "strategy", 20)
+    strategy = _read_optional_text(message, "strategy", 20)
     if strategy is not None and strategy not in STRATEGIES:
         raise InvalidField(f"strategy is one of {', '.join(STRATEGIES)}.", field="strategy")
     return Update(
-        seq=_count(message, "seq", least=1),
-        doc=_optional_text(message, "doc", NAME_LIMIT) or "main",
+        seq=_read_count(message, "seq", least=1),
+        doc=_read_optional_text(message, "doc", NAME_LIMIT) or "main",
         kind=kinds[0],
         change=message[kinds[0]],
-        base=_optional_count(message, "base"),
-        epoch=_optional_text(message, "epoch", 64),
+        base=_read_optional_count(message, "base"),
+        epoch=_read_optional_text(message, "epoch", 64),
         strategy=strategy,
-        replaced=None if message.get("replaced") is None else replaced(message["replaced"]),
-        if_absent=_if_absent(message, kinds[0]),
+        replaced=None if message.get("replaced") is None else check_replaced(message["replaced"]),
+        if_absent=_read_if_absent(message, kinds[0]),
     )
 
 
-def _if_absent(message: JSON, kind: str) -> bool:
+def _read_if_absent(message: JSON, kind: str) -> bool:
     given = message.get("if_absent")
     if given is None or given is False:
         return False
-    # A version that the change was made on, or a change of what is there, says that the document is not absent.
+    # Naming a version, or changing a value that is there, says that the document is not absent.
     if given is not True or kind == "patch" or any(message.get(name) is not None for name in _OF_A_BASE):
         raise InvalidField(f"if_absent is true or false, without patch, {', '.join(_OF_A_BASE)}.", field="if_absent")
     return True
 
 
-def replaced(value: JSON) -> dict[str, str | None]:
-    """The digests of an update that is older than the log. Raises ``InvalidField``."""
+def check_replaced(value: JSON) -> dict[str, str | None]:
+    """Check the digests of an update that is older than the log. Raises ``InvalidField``."""
     if isinstance(value, dict) and len(value) <= REPLACED_LIMIT and all(map(_is_digest, value.values())):
         return value
     raise InvalidField(
@@ -186,81 +188,81 @@ def _is_digest(value: JSON) -> bool:
     return value is None or (isinstance(value, str) and _DIGEST.fullmatch(value) is not None)
 
 
-def _publish(message: JSON) -> Publish:
+def _read_publish(message: JSON) -> Publish:
     if "data" not in message:
         raise InvalidField("data is missing.", field="data")
     ephemeral = message.get("ephemeral", False) is True
     return Publish(
-        seq=None if ephemeral else _count(message, "seq", least=1),
-        topic=_text(message, "topic", TOPIC_LIMIT),
+        seq=None if ephemeral else _read_count(message, "seq", least=1),
+        topic=_read_text(message, "topic", TOPIC_LIMIT),
         data=message["data"],
-        key=_optional_text(message, "key", NAME_LIMIT),
+        key=_read_optional_text(message, "key", NAME_LIMIT),
     )
 
 
-def _send(message: JSON) -> Send:
+def _read_send(message: JSON) -> Send:
     if "data" not in message:
         raise InvalidField("data is missing.", field="data")
-    return Send(_count(message, "seq", least=1), message["data"])
+    return Send(_read_count(message, "seq", least=1), message["data"])
 
 
-def _subscribe(message: JSON) -> Subscribe:
-    return Subscribe(_count(message, "id"), _text(message, "log", TOPIC_LIMIT + 10), message.get("position"))
+def _read_subscribe(message: JSON) -> Subscribe:
+    return Subscribe(_read_count(message, "id"), _read_text(message, "log", TOPIC_LIMIT + 10), message.get("position"))
 
 
-def _unsubscribe(message: JSON) -> Unsubscribe:
-    return Unsubscribe(_count(message, "id"), _text(message, "log", TOPIC_LIMIT + 10))
+def _read_unsubscribe(message: JSON) -> Unsubscribe:
+    return Unsubscribe(_read_count(message, "id"), _read_text(message, "log", TOPIC_LIMIT + 10))
 
 
-def _ack(message: JSON) -> Ack:
-    return Ack(_count(message, "seq"))
+def _read_ack(message: JSON) -> Ack:
+    return Ack(_read_count(message, "seq"))
 
 
-def _ping(message: JSON) -> Ping:
-    return Ping(_count(message, "id"))
+def _read_ping(message: JSON) -> Ping:
+    return Ping(_read_count(message, "id"))
 
 
-def _pong(message: JSON) -> Pong:
-    return Pong(_count(message, "ping"), _optional_count(message, "acked"))
+def _read_pong(message: JSON) -> Pong:
+    return Pong(_read_count(message, "ping"), _read_optional_count(message, "acked"))
 
 
-def _disconnect(message: JSON) -> Disconnect:
-    return Disconnect(_optional_text(message, "reason", 100) or "")
+def _read_disconnect(message: JSON) -> Disconnect:
+    return Disconnect(_read_optional_text(message, "reason", 100) or "")
 
 
 _READERS: dict[str, Callable[[JSON], Frame]] = {
-    "connect": _connect,
-    "update": _update,
-    "publish": _publish,
-    "send": _send,
-    "subscribe": _subscribe,
-    "unsubscribe": _unsubscribe,
-    "ack": _ack,
-    "ping": _ping,
-    "pong": _pong,
-    "disconnect": _disconnect,
+    "connect": _read_connect,
+    "update": _read_update,
+    "publish": _read_publish,
+    "send": _read_send,
+    "subscribe": _read_subscribe,
+    "unsubscribe": _read_unsubscribe,
+    "ack": _read_ack,
+    "ping": _read_ping,
+    "pong": _read_pong,
+    "disconnect": _read_disconnect,
 }
 
 FRAME_TYPES = tuple(_READERS)
 
 
-def _text(message: JSON, name: str, limit: int) -> str:
+def _read_text(message: JSON, name: str, limit: int) -> str:
     value = message.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= limit:
         raise InvalidField(f"{name} is text of 1 to {limit} characters.", field=name)
     return value
 
 
-def _optional_text(message: JSON, name: str, limit: int) -> str | None:
-    return None if message.get(name) is None else _text(message, name, limit)
+def _read_optional_text(message: JSON, name: str, limit: int) -> str | None:
+    return None if message.get(name) is None else _read_text(message, name, limit)
 
 
-def _count(message: JSON, name: str, *, least: int = 0, default: int | None = None) -> int:
+def _read_count(message: JSON, name: str, *, least: int = 0, default: int | None = None) -> int:
     value = message.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MAX_OFFSET:
         raise InvalidField(f"{name} is an integer from {least} to 2^53-1.", field=name)
     return value
 
 
-def _optional_count(message: JSON, name: str) -> int | None:
-    return None if message.get(name) is None else _count(message, name)
+def _read_optional_count(message: JSON, name: str) -> int | None:
+    return None if message.get(name) is None else _read_count(message, name)

@@ -17,41 +17,43 @@ TIMELINE_KEY = "e:"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of any log; ``body`` is compact JSON."""
+    """Entry of any log; ``body`` is compact JSON."""
 
     offset: int
     tag: str
     body: bytes
 
     def as_json(self) -> bytes:
+        """Build the entry as clients are given it."""
         return b'[%d,"%s",%s]' % (self.offset, self.tag.encode(), self.body)
 
 
 def document_key(document: int) -> str:
-    """How processes call a document's log among themselves."""
+    """Build the name that processes use for a document's log among themselves."""
     return f"{DOCUMENT_KEY}{document}"
 
 
 def stream_key(stream: int) -> str:
-    """How processes call a topic's log among themselves."""
+    """Build the name that processes use for a topic's log among themselves."""
     return f"{STREAM_KEY}{stream}"
 
 
 def timeline_key(session: UUID) -> str:
-    """How processes call a session's own log among themselves."""
+    """Build the name that processes use for a session's own log among themselves."""
     return f"{TIMELINE_KEY}{session.hex}"
 
 
-def entries_frame(name: str, epoch: str, entries: Iterable[Entry], *, recovered: bool = False) -> str:
-    """An ``entries`` frame (PROTOCOL section 4); ``name`` has been checked and holds nothing that JSON must escape
-    but quotes.
+def build_entries_frame(name: str, epoch: str, entries: Iterable[Entry], *, recovered: bool = False) -> str:
+    """Build an ``entries`` frame (PROTOCOL section 4).
+
+    ``name`` has been checked: JSON must escape only quotes and backslashes in it.
     """
     body = b",".join(entry.as_json() for entry in entries)
     end = b'],"recovered":true}' if recovered else b"]}"
-    head = b'{"type":"entries","log":%s,"epoch":"%s","entries":[' % (_quoted(name), epoch.encode())
+    head = b'{"type":"entries","log":%s,"epoch":"%s","entries":[' % (_quote(name), epoch.encode())
     return (head + body + end).decode()
 
 
-def _quoted(text: str) -> bytes:
+def _quote(text: str) -> bytes:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return b'"' + escaped.encode() + b'"'

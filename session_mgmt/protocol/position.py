@@ -1,4 +1,4 @@
-"""A place in a log: epoch, offset and tag, always together.
+"""Place in a log: epoch, offset and tag, always together.
 
 Why three. A backup restores a stream to offset 100 in the same epoch; a client is at 118. Twenty-five publications
 later 118 exists again, with other content; only the tag (64 random bits of the entry, or a document's chain) tells
@@ -16,24 +16,25 @@ _TEXT_LIMIT = 64
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """``offset`` counts entries from 1; 0 is before the first and has the tag ``""``."""
+    """Place in a log; ``offset`` counts entries from 1, and 0 is before the first and has the tag ``""``."""
 
     epoch: str
     offset: int
     tag: str
 
     def as_json(self) -> list[Any]:
-        """``["6dc1e0a4", 118, "00f1a2b3c4d5e6f7"]``."""
+        """Build the form of the wire: ``["6dc1e0a4", 118, "00f1a2b3c4d5e6f7"]``."""
         return [self.epoch, self.offset, self.tag]
 
     def as_bytes(self) -> bytes:
-        """The same as JSON; epochs and tags that a server has made hold nothing that must be escaped."""
+        """Build the same as JSON text; epochs and tags that a server has made hold nothing that must be escaped."""
         return b'["%s",%d,"%s"]' % (self.epoch.encode(), self.offset, self.tag.encode())
 
 
 def parse(value: Any) -> Position | None:
-    """Read a position from the wire; ``None`` for anything that cannot be one, which a verdict then reports as
-    unreadable.
+    """Read a position from the wire.
+
+    ``None`` stands for anything that cannot be one; a verdict then reports it as unreadable.
     """
     match value:
         case [str() as epoch, int() as offset, str() as tag] if not isinstance(offset, bool):

@@ -1,4 +1,4 @@
-"""What a client that names a position must be given: the one rule for documents, topics and session logs."""
+"""Verdict on a position that a client names: one rule for documents, topics and session logs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from session_mgmt.protocol.position import Position
 
 
 class Mode(StrEnum):
-    """The verdict on one log (PROTOCOL section 4)."""
+    """Verdict on one log (PROTOCOL section 4)."""
 
     UP_TO_DATE = "up_to_date"
     ENTRIES = "entries"
@@ -18,7 +18,7 @@ class Mode(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a verdict is what it is."""
+    """Reason of a verdict."""
 
     NOTHING_MISSED = "nothing_missed"
     MISSED = "missed"
@@ -33,7 +33,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What the server holds of a log.
+    """Part of a log that the server holds.
 
     ``head`` is the newest entry's position. Entries ``oldest`` … ``head.offset`` can be read. ``tag_at_asked`` is the
     tag that the log holds at the asked offset, or ``None`` if it holds none there (the caller may leave it out when
@@ -47,8 +47,9 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``first`` … ``last`` are the missed entries (``ENTRIES``) or the lost ones (``LOST``; ``first`` 0 if nobody
-    knows).
+    """Verdict with its range: ``first`` to ``last`` are the missed entries (``ENTRIES``) or the lost ones (``LOST``).
+
+    ``first`` is 0 if nobody knows it.
     """
 
     mode: Mode
@@ -87,7 +88,7 @@ def _proves_itself(asked: Position, window: Window) -> bool:
 
 
 def is_dense(offsets: Iterable[int], *, after: int) -> bool:
-    """Whether a page read from a log starts right after ``after`` and has no hole; a purge may run in between."""
+    """Tell a page that starts right after ``after`` and has no hole; a purge may run between two reads."""
     expected = after
     for offset in offsets:
         expected += 1

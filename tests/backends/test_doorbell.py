@@ -1,4 +1,4 @@
-"""A channel layer that is down costs a line in the log, not a write and not a page of tracebacks."""
+"""Channel layers that are down: each costs a line in the log, not a write and not a page of tracebacks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOGGER = logging.getLogger("session_mgmt.backends.doorbell")
 
 
 class DeadLayer:
-    """A layer whose Redis is gone."""
+    """Layer whose Redis is gone."""
 
     async def group_send(self, group: str, message: Any) -> None:
         raise ConnectionError("refused")
@@ -32,7 +32,7 @@ class DeadLayer:
 
 
 class Lines(logging.Handler):
-    """What was logged, with an event for those who wait for it."""
+    """Lines that were logged, with an event for those who wait for it."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -38,7 +38,7 @@ def shared_layer(redis_url: str, settings: Any) -> None:
 
 
 async def ring_from_elsewhere(key: str, head: int, payload: Any = None) -> None:
-    """What another process sends."""
+    """Ring as another process does."""
     message = {"type": "doorbell", "heads": {key: head}, "origin": "another process"}
     await get_channel_layer().group_send(build_group(key), message | ({"payload": payload} if payload else {}))
 
@@ -56,7 +56,7 @@ async def ring_until_heard(rings: Rings) -> None:
 
 @contextlib.asynccontextmanager
 async def listening() -> AsyncIterator[Rings]:
-    """What this process hears of others at ``KEY``."""
+    """Listen at ``KEY`` to other processes."""
     rings: Rings = asyncio.Queue()
     ear = RemoteListener(lambda heads, payload: rings.put_nowait((heads, payload)))
     await ear.join(KEY)

@@ -1,4 +1,4 @@
-"""What other processes wrote: a feed that hears of entry 3 while it stands at 1 reads 2 first, and hands nothing on
+"""Entries of other processes: a feed that hears of entry 3 while it stands at 1 reads 2 first, and hands nothing on
 twice.
 """
 

@@ -1,4 +1,4 @@
-"""A log that cannot be replayed: the client is told, by a close or by an error, and never left waiting."""
+"""Logs that cannot be replayed: the client is told, by a close or by an error, and never left waiting."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def failing(error: Exception) -> Any:
 
 
 async def left_behind(peers: Any, created: Any) -> tuple[str, list[Any]]:
-    """A client that has missed one publication: its name and its position."""
+    """Connect and drop a client that misses one publication; give its name and its position."""
     one = peers()
     connected = await one.open(created.token.secret, logs={ROOM: None})
     await one.drop()

@@ -16,7 +16,7 @@ ROOM = "topic:room:1"
 
 
 async def kinds_until_pong(peer: Any) -> list[str]:
-    """The types of the frames that come before the answer to a ping."""
+    """Collect the types of the frames that come before the answer to a ping."""
     before = len(peer.seen)
     await peer.say(type="ping", id=77)
     await peer.until(lambda frame: frame.get("id") == 77)

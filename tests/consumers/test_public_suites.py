@@ -1,4 +1,4 @@
-"""What others publish to test JSON programs, in frames. A follower adds the entries up, as every client does."""
+"""Public test suites of JSON programs, sent in frames. A follower adds the entries up, as every client does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REFUSALS = {"patch_failed", "invalid_patch", "invalid_path"}
 
 
 class Follower:
-    """A connection that follows the document and writes to it."""
+    """Connection that follows the document and writes to it."""
 
     def __init__(self, peer: Any) -> None:
         self.peer = peer
@@ -31,7 +31,7 @@ class Follower:
         await self.peer.until_type("snapshot")
 
     async def write(self, **change: Any) -> dict[str, Any]:
-        """The receipt of an update."""
+        """Send an update and give its receipt."""
         self._seq += 1
         await self.peer.say(type="update", seq=self._seq, **change)
         receipt: dict[str, Any] = await self.peer.receipt(self._seq)
@@ -41,14 +41,14 @@ class Follower:
         assert (await self.write(data=document))["ok"]
 
     async def write_text(self, text: str) -> dict[str, Any]:
-        """The answer to an update whose whole document is given as text; one that is no JSON uses up no number."""
+        """Send an update whose whole document is given as text; text that is no JSON uses up no number."""
         await self.peer.raw(f'{{"type":"update","seq":{self._seq + 1},"data":{text}}}')
         answer: dict[str, Any] = await self.peer.until(lambda frame: frame["type"] in ("receipt", "error"))
         self._seq += answer["type"] == "receipt"
         return answer
 
     def read(self) -> Any:
-        """What the entries so far come to; an update's receipt never comes before its entry."""
+        """Add up the entries so far; an update's receipt never comes before its entry."""
         while self.peer.seen:
             frame = self.peer.seen.pop(0)
             if frame["type"] == "entries" and frame["log"] == LOG:

@@ -1,4 +1,4 @@
-"""The checker: histories and a dump in, violations out. It knows PROTOCOL.md and the tables, and no line of the server.
+"""Checker: histories and a dump in, violations out. It knows PROTOCOL.md and the tables, and no line of the server.
 
 python -m tests.faults.check FOLDER      # 0 valid, 1 invalid, 2 unknown: too little happened to say anything
 """

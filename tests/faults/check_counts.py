@@ -25,7 +25,7 @@ def counters_count_each_write_once(evidence: Evidence) -> Iterator[Violation]:
 
 
 def ends(evidence: Evidence) -> dict[Key, Any]:
-    """What each document is in the end, where that can be told: from the log, or from a snapshot and what followed."""
+    """Compute each document's end where that can be told: from the log, or from a snapshot and what followed."""
     given = snapshots(evidence)
     found = {}
     for key, document in evidence.documents.items():
@@ -54,7 +54,7 @@ def _expected(evidence: Evidence) -> tuple[dict[Key, Counter[str]], dict[Key, Co
 
 
 def _counters(value: Any) -> Iterator[str]:
-    """The numbers of a document of this workload, which are all counters."""
+    """List the counters of a document of this workload."""
     for name, member in value.items():
         if isinstance(member, dict):
             yield from (f"/{name}/{key}" for key, one in member.items() if isinstance(one, int))

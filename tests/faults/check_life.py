@@ -34,7 +34,7 @@ def only_the_newest_attachment_writes(evidence: Evidence) -> Iterator[Violation]
 
 
 def _first_newer(write: Write, connections: list[tuple[int, int]]) -> int | None:
-    """The connection that had replaced this write's before each time it was sent; None if one sending was in order."""
+    """Find the connection that had replaced this write's before each sending; None if one sending was in order."""
     found = None
     for sent, generation in write.sent:
         found = next((i for i, newer in connections if i < sent and newer > generation), None)
@@ -44,7 +44,7 @@ def _first_newer(write: Write, connections: list[tuple[int, int]]) -> int | None
 
 
 def _effects(evidence: Evidence) -> dict[str, str]:
-    """Where each label is in the database."""
+    """Find each label's places in the database."""
     found: dict[str, str] = {}
     for name, document in evidence.documents.items():
         for revision in document["revisions"]:

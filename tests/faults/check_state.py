@@ -107,7 +107,7 @@ def nobody_overwrites_unseen(evidence: Evidence) -> Iterator[Violation]:
 
 
 def _base(write: Write) -> int:
-    """What its client had seen. With digests a newer base says nothing: values are compared, and no two are equal."""
+    """Find the version that its client had seen. Digests compare values, and no two are equal; a newer base is none."""
     return min(write.bases) if write.by_digests else max(write.bases)
 
 
@@ -184,7 +184,7 @@ def what_was_dropped_is_told(evidence: Evidence) -> Iterator[Violation]:
 
 
 def not_applied(receipt: Record) -> set[str]:
-    """The paths that an answer says did not take effect."""
+    """List the paths that an answer says did not take effect."""
     return {*receipt.get("dropped", ()), *(found["path"] for found in receipt.get("conflicts", ()))}
 
 
@@ -206,7 +206,7 @@ def snapshots(evidence: Evidence) -> dict[tuple[str, str], list[Record]]:
 
 
 class Sum:
-    """A document added up from what is known of its past; where that has a hole, from the next snapshot on."""
+    """Document added up from its known past; where that has a hole, from the next snapshot on."""
 
     def __init__(self, past: dict[int, Record]) -> None:
         self._past = past

@@ -40,7 +40,7 @@ def _held_places(evidence: Evidence) -> dict[Place, tuple[Any, int | None]]:
 
 
 def _timeline_epoch(evidence: Evidence, session: str) -> str:
-    """The dump does not name it; it is whatever the clients are told first, and must then stay (T7)."""
+    """Find the timeline's epoch: the first that clients are told, which must then stay (T7); the dump has none."""
     for record in evidence.records:
         if record["type"] == "connected" and evidence.home(record["p"])["session"] == session:
             position = record["frame"]["logs"]["session"].get("position")
@@ -49,7 +49,7 @@ def _timeline_epoch(evidence: Evidence, session: str) -> str:
 
 
 def _essence(log: str, body: Any) -> Any:
-    """What must be equal: a document's operations, a session event's type, a publication's data."""
+    """Reduce an entry to what must be equal: a document's operations, a session event's type, a publication's data."""
     if log.startswith("state:"):
         return body["ops"]
     return body["type"] if log == "session" else body

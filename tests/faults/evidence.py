@@ -1,4 +1,4 @@
-"""The history and the dump, indexed for the checks."""
+"""History and dump of a run, indexed for the checks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SEEN = frozenset({"connected", "entries", "snapshot", "gap", "recovery", "info"}
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A broken promise, and the numbers of the records that show it."""
+    """Broken promise, with the numbers of the records that show it."""
 
     promise: str
     text: str
@@ -28,7 +28,7 @@ class Violation:
 
 @dataclass(slots=True)
 class Write:
-    """One write from its invocation to all the answers it got."""
+    """Write of a client, from its invocation to all the answers it got."""
 
     op: str
     kind: str
@@ -53,14 +53,14 @@ class Write:
 
     @property
     def log(self) -> str:
-        """The log that it appends to, as on the wire."""
+        """Name the log that it appends to, as on the wire."""
         if self.kind == "update":
             return f"state:{self.frame['doc']}"
         return f"topic:{self.frame['topic'] if self.kind == 'publish' else self.frame['data']['topic']}"
 
     @property
     def value(self) -> Any:
-        """What a publish or a handled message puts into its topic."""
+        """Give the value that a publish or a handled message puts into its topic."""
         return self.frame["data"]["v"]
 
 
@@ -132,11 +132,11 @@ class Evidence:
             yield key, [found[version] for version in sorted(found)]
 
     def home(self, process: str) -> Record:
-        """The `start` record of a client; a `!` marks the connection that it replaced."""
+        """Find the `start` record of a client; a `!` marks the connection that it replaced."""
         return self.homes[process.rstrip("!")]
 
     def key_of(self, process: str, log: str) -> str:
-        """One name for a log of any client: documents and timelines belong to sessions, topics to all."""
+        """Name a log of any client once: documents and timelines belong to sessions, topics to all."""
         return log if log.startswith("topic:") else f"{self.home(process)['session']}/{log}"
 
     def seen(self) -> Iterator[tuple[str, list[Record]]]:
@@ -148,7 +148,7 @@ class Evidence:
         yield from found.items()
 
     def held(self) -> Iterator[tuple[str, str, Iterable[tuple[int, str, Any]], Record]]:
-        """The logs of the dump: name, epoch, (offset, tag, body) in order, and the row of the head."""
+        """List the logs of the dump: name, epoch, (offset, tag, body) in order, and the row of the head."""
         for document in self.dump["documents"]:
             rows = [(r["version"], r["tag"], r) for r in document["revisions"]]
             yield f"{document['session']}/state:{document['name']}", document["epoch"], rows, document
@@ -158,11 +158,11 @@ class Evidence:
 
 
 def _is_forgotten(record: Record) -> bool:
-    """A repeated write that overtook its own confirmation on the wire: the server has rightly forgotten the answer."""
+    """Tell a repeated write that overtook its own confirmation: the server has rightly forgotten the answer."""
     error = record["receipt"].get("error") or {}
     return error.get("name") == "receipt_gone" and bool(record.get("confirmed"))
 
 
 def strip(receipt: Record) -> Record:
-    """An answer without the mark that it is a repeated one."""
+    """Remove the mark that an answer is a repeated one."""
     return {key: value for key, value in receipt.items() if key not in {"replayed", "type"}}

@@ -1,4 +1,4 @@
-"""What the database holds in the end, by plain SQL: the server's own code is what is being checked."""
+"""Contents of the database in the end, by plain SQL, because the server's own code is being checked."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class Database:
 
 
 def _tag(chain: Any) -> str:
-    """The tag of a version is the beginning of its chain."""
+    """Cut the tag of a version out of its chain."""
     return bytes(chain).hex()[:16]
 
 

@@ -1,4 +1,4 @@
-"""What every process saw, one JSON object per line, in the order of one monotonic clock.
+"""History of every process, one JSON object per line, in the order of one monotonic clock.
 
 Fields of each record: `i` its number, `t` CLOCK_MONOTONIC in nanoseconds, `p` the logical process, `type`. The others:
 
@@ -46,6 +46,6 @@ class History:
 
 
 def read(path: Path) -> list[Record]:
-    """The records of a file; a half line at the end, of a run that was killed, is left out."""
+    """Read the records of a file; a half line at the end, of a run that was killed, is left out."""
     lines = path.read_bytes().split(b"\n")
     return [orjson.loads(line) for line in lines[:-1]]

@@ -1,4 +1,4 @@
-"""What goes wrong, and when. The schedule comes from the seed; what it interrupts does not."""
+"""Faults and their schedule. The random seed decides when they come, not what they interrupt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operations of documents, written from PROTOCOL section 6 alone: a second opinion on the server's."""
+"""Operations of documents, written from PROTOCOL section 6 alone: a second opinion on the server's."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ LIMIT = 2**53 - 1
 
 
 def replay(document: Any, ops: list[list[Any]]) -> Any:
-    """The document after the operations; the input stays as it is."""
+    """Compute the document after the operations; the input stays unchanged."""
     holder = {"": copy.deepcopy(document)}
     advance(holder, ops)
     return holder[""]
 
 
 def advance(holder: dict[str, Any], ops: list[list[Any]]) -> None:
-    """As `replay`, in place: the document is the member `""` of the holder."""
+    """Apply the operations in place: the document is the member `""` of the holder."""
     for op in ops:
         _one(holder, op)
 
@@ -36,7 +36,7 @@ def _one(holder: dict[str, Any], op: list[Any]) -> None:
 
 
 def _walk(holder: dict[str, Any], tokens: list[str], *, make: bool) -> Any:
-    """The container of the last token, made where it may be; None where there is none."""
+    """Find the container of the last token, making it where that is allowed; None where there is none."""
     node, key = holder, ""
     for token in [*tokens, None]:
         child = node[key]
@@ -114,7 +114,7 @@ def normal(value: Any) -> Any:
 
 
 def touch(one: list[Any], other: list[Any]) -> bool:
-    """Whether two operations cannot both be meant: equal paths, or one above the other. Two additions can."""
+    """Tell two operations that exclude each other: equal paths, or one above the other; two additions do not."""
     if one[0] == other[0] == "inc" and one[1] == other[1]:
         return False
     return one[1] == other[1] or one[1].startswith(other[1] + "/") or other[1].startswith(one[1] + "/")

@@ -1,4 +1,4 @@
-"""A client written from PROTOCOL.md alone: raw frames over a raw WebSocket, and a record of everything."""
+"""Client written from PROTOCOL.md alone: raw frames over a raw WebSocket, and a record of everything."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Group:
 
 @dataclass(slots=True)
 class Write:
-    """One numbered write and its label, unique in the run; `digests` of what it replaces, for a base that is gone."""
+    """Numbered write and its label, unique in the run; `digests` of what it replaces, for a base that is gone."""
 
     op: str
     frame: Frame
@@ -51,7 +51,7 @@ class Write:
 
 @dataclass(eq=False)
 class Peer:
-    """One logical client. `next_write` makes its writes; `urls` are the servers it may use."""
+    """Logical client. `next_write` makes its writes; `urls` are the servers it may use."""
 
     name: str
     group: Group
@@ -116,7 +116,7 @@ class Peer:
             await self.socket.close()
 
     async def open(self) -> ClientConnection:
-        """A new socket on which `connect` has been sent."""
+        """Open a new socket and send `connect` on it."""
         socket = await connect(
             self.chance.choice(self.urls),
             subprotocols=["session-mgmt.v1"],  # type: ignore[list-item]
@@ -141,7 +141,7 @@ class Peer:
         return socket
 
     async def join(self) -> ClientConnection:
-        """A connection whose `connect` was answered."""
+        """Open a connection and wait until its `connect` is answered."""
         asked = dict(self.positions)
         socket = await self.open()
         first = orjson.loads(await asyncio.wait_for(socket.recv(), OPEN_SECONDS))
@@ -309,14 +309,14 @@ class Peer:
             self._resend = asyncio.get_running_loop().call_later(delay, self._resend_now)
 
     def _rebase(self, doc: str, base: int) -> None:
-        """What was made on this base or an older one goes by its digests from now on."""
+        """Let writes on this base or an older one go by their digests from now on."""
         known = self.positions[f"state:{doc}"]
         for write in self.outbox.values():
             if known and write.frame.get("doc") == doc and write.frame.get("base", known[1]) <= base < known[1]:
                 write.frame |= {"base": known[1], "epoch": known[0], "replaced": write.digests}
 
     def _digests(self, frame: Frame) -> dict[str, str | None]:
-        """Of every value that an update is about to replace, as this client sees it."""
+        """Build the digest of every value that an update is about to replace, as this client sees it."""
         places = [op[1] for op in frame.get("ops", ()) if op[0] == "set"]
         return {path: _digest(self._seen(frame["doc"], path)) for path in places}
 

@@ -1,4 +1,4 @@
-"""One run: start everything, torment it, let it heal, and judge."""
+"""Run of the kill test: start everything, torment it, let it heal, and judge."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _keep_log(server: AppServer, folder: Path) -> list[str]:
 
 
 def report(options: Options, outcome: Outcome) -> str:
-    """A short text with the figures of the run."""
+    """Write a short text with the figures of the run."""
     records, verdict = outcome.records, outcome.verdict
     kills = [record for record in records if record["type"] == "kill"]
     acknowledged = {record["op"] for record in records if record["type"] == "ok"}

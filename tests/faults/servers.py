@@ -1,4 +1,4 @@
-"""The servers under test as child processes in process groups of their own."""
+"""Servers under test, as child processes in process groups of their own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEALTH_SECONDS = 1
 
 
 class AppServer(services.Server):
-    """The project under uvicorn on one port."""
+    """Project under uvicorn on one port."""
 
     scheme = "http"
 
@@ -60,7 +60,7 @@ class AppServer(services.Server):
 def environment(
     database_url: str, redis_url: str, sqlite_path: Path, broken: str | None, trim: int = 0
 ) -> dict[str, str]:
-    """The variables of project/settings.py; nothing of the caller's own servers gets through."""
+    """Build the variables of project/settings.py; nothing of the caller's own servers gets through."""
     clean = {key: value for key, value in os.environ.items() if key not in {"DATABASE_URL", "REDIS_URL"}}
     settings = "tests.faults.broken_settings" if broken else "tests.faults.settings"
     clean |= {"DJANGO_SETTINGS_MODULE": settings, "SECRET_KEY": "for the kill test only", "DEBUG": "0"}

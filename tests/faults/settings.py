@@ -1,4 +1,4 @@
-"""The project's own settings, with the declarations of the kill test and limits that its rate does not reach."""
+"""Settings of the project, with the declarations of the kill test and limits that its rate does not reach."""
 
 from __future__ import annotations
 

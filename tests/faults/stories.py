@@ -11,7 +11,7 @@ LOGS = ["session", "state:main", f"topic:{TOPIC}"]
 
 
 class Story:
-    """One session with two clients, `a` and `b`; an honest server behind them."""
+    """Story of one session with two clients, `a` and `b`, and an honest server behind them."""
 
     def __init__(self) -> None:
         self.records: list[Record] = []
@@ -66,14 +66,14 @@ class Story:
         return self.invoke(process, op, seq, {"type": "publish", "topic": TOPIC, "data": {"v": op}})
 
     def revise(self, process: str, seq: int, ops: list[Any]) -> list[Any]:
-        """The database takes an update; gives its position."""
+        """Let the database take an update; give its position."""
         version = len(self.revisions) + 1
         revision = {"version": version, "tag": f"tag{version}", "client": f"c_{process}", "seq": seq, "ops": ops}
         self.revisions.append(revision)
         return self.head("state:main")
 
     def append(self, value: str) -> list[Any]:
-        """The database takes a publication; gives its position."""
+        """Let the database take a publication; give its position."""
         offset = len(self.publications) + 1
         self.publications.append({"offset": offset, "tag": f"tag{offset}", "data": {"v": value}})
         return self.head(f"topic:{TOPIC}")
@@ -88,7 +88,7 @@ class Story:
         return self.add(process, "fail", op=op, gen=self.generations[process], receipt=receipt)
 
     def see(self, process: str, log: str, first: int, last: int, **more: Any) -> Record:
-        """The client is given entries `first` to `last` as the database holds them."""
+        """Give the client entries `first` to `last` as the database holds them."""
         if log == "state:main":
             rows = [[r["version"], r["tag"], {"ops": r["ops"]}] for r in self.revisions[first - 1 : last]]
         else:

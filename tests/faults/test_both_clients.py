@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.js, pytest.mark.sqlite, pytest.mark.timeout(120)]
 
 
 class Wire:
-    """A port before the server's, whose connections can all be cut at once."""
+    """Port before the server's, whose connections can all be cut at once."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -88,7 +88,7 @@ async def told(process: Process) -> dict[str, Any]:
 
 
 async def write(client: SessionClient, number: int) -> Counter[str]:
-    """As the script does; how many writes were accepted and refused."""
+    """Write as the script does; give the numbers of accepted and refused writes."""
     chance = random.Random(SEED + number)
     answers = []
     for _ in range(WRITES):

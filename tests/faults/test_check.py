@@ -1,4 +1,4 @@
-"""The checker is checked: an honest history passes, and each lie is caught by the promise that it breaks."""
+"""Tests of the checker: an honest history passes, and each lie is caught by the promise that it breaks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def promises(story: Story, *log_lines: str) -> set[str]:
 
 
 def at(story: Story, **wanted: object) -> dict[str, object]:
-    """The first record with these fields."""
+    """Find the first record with these fields."""
     return next(r for r in story.records if all(r.get(key) == value for key, value in wanted.items()))
 
 

@@ -1,4 +1,4 @@
-"""A server that is told to end says so first: its clients come back spread over some seconds; all rows are closed."""
+"""Servers that are told to end say so first: their clients come back spread over some seconds; all rows are closed."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def connected(address: str, token: str) -> Any:
 
 
 async def last_words(socket: Any) -> Any:
-    """The last frame that the server sends, and the code that it closes with."""
+    """Give the last frame that the server sends, and the code that it closes with."""
     frame = None
     try:
         while True:

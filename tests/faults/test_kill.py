@@ -1,4 +1,4 @@
-"""The kill test (issue 2): 20 clients, 20 SIGKILLs with a hundred requests unanswered, none lost, none doubled."""
+"""Kill test: 20 clients, 20 SIGKILLs with a hundred requests unanswered, none lost, none doubled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(300)]
 
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest) -> str:
-    """A PostgreSQL server of this test alone where the run is on PostgreSQL, nothing for SQLite."""
+    """Start a PostgreSQL server for this test alone where the run is on PostgreSQL; nothing for SQLite."""
     if DATABASE == "sqlite":
         return ""
     server: Postgres = request.getfixturevalue("postgres_server")

@@ -1,4 +1,4 @@
-"""The checker's own operations, from the table in PROTOCOL section 6."""
+"""Tests of the checker's own operations, from the table in PROTOCOL section 6."""
 
 from __future__ import annotations
 

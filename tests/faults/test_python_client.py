@@ -1,4 +1,4 @@
-"""The Python client through a SIGKILL of the real server: what it was told is true, what it asked for happens once."""
+"""Python client through a SIGKILL of the real server: its answers are true, and its requests take effect once."""
 
 from __future__ import annotations
 

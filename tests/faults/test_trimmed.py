@@ -1,4 +1,4 @@
-"""The checker where a log was trimmed: what nobody can look up any more is counted instead."""
+"""Checker where a log was trimmed: entries that nobody can look up any more are counted instead."""
 
 from __future__ import annotations
 

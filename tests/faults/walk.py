@@ -91,7 +91,7 @@ class Walk:
         self.position = record["frame"]["position"]
 
     def recovery(self, record: Record) -> Iterator[Violation]:
-        """The receipt speaks of the whole connection; each log must be able to confirm its part."""
+        """Check the receipt of the whole connection against each log's part."""
         receipt = record["frame"]["receipt"]
         if self.replay_to is not None:
             yield self._broken("T6", f"has a receipt before it has reached {self.replay_to}", record)

@@ -1,4 +1,4 @@
-"""What the clients do: write without pause, retry what was answered, and take over their own connections."""
+"""Work of the clients: write without pause, retry what was answered, and take over their own connections."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IDLE_SECONDS = 3.0
 
 
 class Writes:
-    """The mix; every value carries a label that no other write has."""
+    """Mix of writes; every value carries a label that no other write has."""
 
     def __init__(self) -> None:
         self._numbers: Iterator[int] = itertools.count(1)
@@ -42,7 +42,7 @@ def own_value(peer: Peer, op: str) -> dict[str, Any]:
 
 
 def shared_value(peer: Peer, op: str) -> dict[str, Any]:
-    """A path that all write: behind the head it conflicts, and is dropped or refused."""
+    """Write to a path that all write: behind the head it conflicts, and is dropped or refused."""
     strategy = peer.chance.choice(["server_wins", "server_wins", "reject"])
     ops = [["set", f"/shared/{peer.chance.randrange(3)}", op], ["inc", f"/tries/{peer.name}", 1]]
     return _update(peer, ops, strategy)
@@ -66,7 +66,7 @@ def publish(peer: Peer, op: str) -> dict[str, Any]:
 
 
 def send(peer: Peer, op: str) -> dict[str, Any]:
-    """The handler publishes the label from inside a transaction."""
+    """Send the label to the handler, which publishes it from inside a transaction."""
     return {"type": "send", "data": {"v": op, "topic": peer.group.topic}}
 
 
@@ -96,7 +96,7 @@ class Crowd:
         return sum(peer.oks for peer in self.peers)
 
     async def create(self) -> None:
-        """One session per group of clients, by REST."""
+        """Create one session per group of clients, by REST."""
         async with httpx.AsyncClient(timeout=20, trust_env=False) as http:
             for number in range(max(1, self._clients // GROUP_SIZE)):
                 answer = await http.post(self._servers[0].url + "sessions/", json={})
@@ -132,7 +132,7 @@ class Crowd:
         return await until(lambda: all(p.ready and not p.outbox for p in self.peers), seconds)
 
     async def caught_up(self, heads: dict[str, dict[str, int]], seconds: float) -> bool:
-        """Whether every client reaches the head of every log (`heads`: session, log, offset) within the time."""
+        """Wait until every client reaches the head of every log (`heads`: session, log, offset) within the time."""
 
         def here() -> bool:
             return all(
@@ -145,7 +145,7 @@ class Crowd:
         return await until(here, seconds)
 
     async def read_all(self, seconds: float) -> None:
-        """A new client per session, which is given everything as it is now."""
+        """Connect a new client per session, which is given everything as it is now."""
         tasks = [asyncio.create_task(reader.run()) for reader in self._readers]
         await until(
             lambda: all(r.positions["state:main"] and r.positions["state:cart"] for r in self._readers), seconds
@@ -182,7 +182,7 @@ class Crowd:
             peer.wake()
 
     async def _take_over(self, peer: Peer) -> None:
-        """A second connection of the same client, and then one more write on the first, which must not count."""
+        """Open a second connection of the same client, then write once more on the first, which must not count."""
         peer.paused = True
         if not await until(lambda: peer.ready and not peer.outbox, IDLE_SECONDS) or peer.socket is None:
             return

@@ -1,4 +1,4 @@
-"""The range of a close code is the rule by which old clients understand new codes."""
+"""Close codes: their range is the rule by which old clients understand new codes."""
 
 from __future__ import annotations
 

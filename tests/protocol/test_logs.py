@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from session_mgmt.documents import strict
 from session_mgmt.protocol import logs
-from session_mgmt.protocol.logs import Entry, entries_frame
+from session_mgmt.protocol.logs import Entry, build_entries_frame
 
 BODIES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text(st.characters(codec="utf-8")),
@@ -36,7 +36,7 @@ def test_an_entries_frame_says_what_json_would(
     expected = {"type": "entries", "log": name, "epoch": epoch, "entries": [list(entry) for entry in found]}
     if recovered:
         expected["recovered"] = True
-    assert json.loads(entries_frame(name, epoch, stored, recovered=recovered)) == expected
+    assert json.loads(build_entries_frame(name, epoch, stored, recovered=recovered)) == expected
 
 
 def test_keys_of_different_kinds_of_logs_never_meet() -> None:

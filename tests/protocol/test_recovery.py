@@ -1,4 +1,4 @@
-"""The laws of `recovery.decide`, for any log and any position that a client may name."""
+"""Laws of `recovery.decide`, for any log and any position that a client may name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from session_mgmt.protocol.recovery import Mode, Reason, Verdict, Window, decide
 
 @dataclass(frozen=True)
 class Log:
-    """A log in memory, as a server would hold it: entries from ``oldest`` on, and the tag before them."""
+    """Log in memory, as a server would hold it: entries from ``oldest`` on, and the tag before them."""
 
     epoch: str
     tags: tuple[str, ...]
@@ -106,7 +106,7 @@ def test_a_loss_names_a_range_that_ends_at_the_head_or_none(case: tuple[Log, Pos
 def test_a_restored_log_serves_no_place_of_the_life_that_was_lost(
     log: Log, shorter: int, more: list[str], asked: int
 ) -> None:
-    """The same epoch and the same offsets again, with other entries: only the tag tells."""
+    """Compare the same epoch and offsets with other entries: only the tag tells them apart."""
     if not shorter < asked <= len(log.tags):
         return
     before = Position(log.epoch, asked, log.tags[asked - 1])

@@ -22,7 +22,7 @@ PATIENCE = 10.0
 
 
 class Peer:
-    """One connection; frames that a test does not wait for stay in ``seen``."""
+    """Connection of a test; frames that a test does not wait for stay in ``seen``."""
 
     def __init__(self, **headers: str) -> None:
         given = [(name.encode(), value.encode()) for name, value in headers.items()]
@@ -34,7 +34,7 @@ class Peer:
         self.seen: list[dict[str, Any]] = []
 
     def _slowed(self, application: Any) -> Any:
-        """The server's ``send`` waits while this peer does not read, as it does when a socket's buffer is full."""
+        """Make the server's ``send`` wait while this peer does not read, as a full socket buffer does."""
 
         async def slowed(scope: Any, receive: Any, send: Any) -> None:
             async def wait_and_send(message: Any) -> None:
@@ -114,7 +114,7 @@ class Peer:
         await self._communicator.disconnect(timeout=PATIENCE)
 
     async def drop(self) -> None:
-        """The network is gone: the server is told 1006."""
+        """Lose the network: the server is told 1006."""
         await self._communicator.disconnect(code=1006, timeout=PATIENCE)
 
 
@@ -156,5 +156,5 @@ async def peers(transactional_db: None, declared: None) -> AsyncIterator[Callabl
 
 @pytest.fixture
 async def created(transactional_db: None) -> lifecycle.Created:
-    """A fresh session."""
+    """Create a fresh session."""
     return await bridge().call(lifecycle.create)

@@ -1,4 +1,4 @@
-"""What a change and a return cost: as much for 5 MB as for 5 KB, in rows, bytes and statements; no clock is read."""
+"""Costs of a change and of a return: as much for 5 MB as for 5 KB, in rows, bytes and statements; no clock is read."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def document(size: int) -> dict[str, Any]:
 
 
 def filled(created: lifecycle.Created, size: int, name: str = "main") -> None:
-    """The session's document as it is long after it was made: a snapshot, and a log that is short."""
+    """Fill the session's document as it is long after it was made: a snapshot, and a log that is short."""
     state.replace(created.session, document(size), name=name)
     state.compress(created.session, name=name)
 
@@ -50,7 +50,7 @@ def counter(transactional_db: None) -> Iterator[Counter]:
 
 
 async def patched(peers: Any, counter: Counter, size: int) -> tuple[Written, Written, bytes, bytes]:
-    """What one client's second update writes, and what its repetition does; the receipt, and what another is told."""
+    """Count the rows that a second update and its repetition write; give the receipt and the frames of another."""
     created = await bridge().call(lifecycle.create)
     await bridge().read(filled, created, size)
     one, other = peers(), peers()
@@ -110,7 +110,7 @@ def replacing(value: int) -> dict[str, Any]:
 
 
 def statements(act: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[list[str], Any]:
-    """What is asked of the database on this thread, and what came of it."""
+    """Collect the statements of a call on this thread, and give its result."""
     with CaptureQueriesContext(connection) as caught:
         answer = act(*args, **kwargs)
     return [query["sql"] for query in caught.captured_queries], answer
@@ -158,7 +158,7 @@ def test_a_json_patch_that_has_room_is_not_measured_against_the_limit(inline: No
 
 
 def returning(created: lifecycle.Created, names: list[str]) -> Callable[[], resume.Attachment]:
-    """The way to come back for a client that has seen all of these documents as they are."""
+    """Make a function that reconnects a client which has seen all of these documents."""
 
     def connect(client_id: str | None, logs: dict[str, Any]) -> resume.Attachment:
         return resume.attach(Connect(created.token.secret, client_id, 0, logs, ""), server="test")

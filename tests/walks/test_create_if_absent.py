@@ -60,7 +60,7 @@ async def test_the_same_number_without_the_condition_is_another_write(peers: Any
 async def test_defaults_after_an_oversized_write_and_a_reconnect_leave_the_state_alone(
     peers: Any, created: Any
 ) -> None:
-    """What has destroyed rooms elsewhere (liveblocks#3535)."""
+    """Keep the state where it destroyed rooms elsewhere (liveblocks#3535)."""
     one = peers()
     client = (await one.open(created.token.secret, logs={MAIN: None}))["client_id"]
     await one.say(type="update", seq=1, ops=[["set", "/work", "of an hour"]])

@@ -1,4 +1,4 @@
-"""A process whose feed has not heard of the newest entries still replays all that its verdict promised."""
+"""Replay by a process whose feed is late: all that the verdict promised is replayed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOM = "topic:room:1"
 
 
 def publish_without_a_doorbell(data: bytes) -> None:
-    """As another process does whose doorbell is late."""
+    """Publish as another process does whose doorbell is late."""
     group_commit.execute(bridge().using, [Write(Publication("room:1", data))], Group(), wait=True)
 
 
