@@ -107,7 +107,7 @@ def nobody_overwrites_unseen(evidence: Evidence) -> Iterator[Violation]:
 
 
 def _base(write: Write) -> int:
-    """Find the version that its client had seen. Digests compare values, and no two are equal; a newer base is none."""
+    """Return the base that its client had seen; for a write by digests the oldest, as later ones prove nothing."""
     return min(write.bases) if write.by_digests else max(write.bases)
 
 
