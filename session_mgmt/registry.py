@@ -41,14 +41,14 @@ class Topic:
 
 @dataclass(slots=True)
 class Registry:
-    """All declarations of one process."""
+    """Declarations of one process."""
 
     topics: list[Topic] = field(default_factory=list)
     message_handlers: list[MessageHandler] = field(default_factory=list)
     durable: dict[str, list[EventHandler]] = field(default_factory=dict)
     transient: dict[str, list[EventHandler]] = field(default_factory=dict)
 
-    def find(self, topic: str) -> tuple[Topic, dict[str, str]] | None:
+    def find_topic(self, topic: str) -> tuple[Topic, dict[str, str]] | None:
         """Return the first declared topic that matches, with its parts, or ``None``: nobody may follow it."""
         for declared in self.topics:
             match = declared.regex.fullmatch(topic)
@@ -60,7 +60,7 @@ class Registry:
         """Return whether events of this type have a durable handler."""
         return bool(self.durable.get(type_) or self.durable.get("*"))
 
-    def handlers(self, type_: str, *, durable: bool) -> list[EventHandler]:
+    def list_handlers(self, type_: str, *, durable: bool) -> list[EventHandler]:
         """Return the handlers of this type, those of ``"*"`` last."""
         table = self.durable if durable else self.transient
         return [*table.get(type_, ()), *table.get("*", ())]
@@ -83,13 +83,13 @@ def topic(
     """
 
     def declare(may_follow: Callable[..., bool]) -> Callable[..., bool]:
-        registry.topics.append(Topic(pattern, _compile(pattern), may_follow, publish, retain, entries))
+        registry.topics.append(Topic(pattern, _compile_pattern(pattern), may_follow, publish, retain, entries))
         return may_follow
 
     return declare
 
 
-def _compile(pattern: str) -> re.Pattern[str]:
+def _compile_pattern(pattern: str) -> re.Pattern[str]:
     pieces = re.split(r"\{([A-Za-z_]\w*)\}", pattern)
     literal = [re.escape(piece) for piece in pieces[::2]]
     named = [f"(?P<{name}>[^:]+)" for name in pieces[1::2]]

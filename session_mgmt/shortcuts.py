@@ -61,17 +61,17 @@ def create_session(
     *, user: Any = None, metadata: dict[str, Any] | None = None, session_id: uuid.UUID | None = None, **config: Any
 ) -> Created:
     """Create a session from trusted code; the result holds its token. ``config`` as in ``docs/reference/rest.md``."""
-    return lifecycle.create(user=user, metadata=metadata, config=config, session_id=session_id, device=Device())
+    return lifecycle.create_session(user=user, metadata=metadata, config=config, session_id=session_id, device=Device())
 
 
 def get_session(session: uuid.UUID) -> ClientSession:
     """Return the session with its user and activity. Raises ``SessionNotFound``."""
-    return lifecycle.get(SERVER, session)
+    return lifecycle.read_session(SERVER, session)
 
 
 def terminate_session(session: Session, *, reason: str = "requested") -> bool:
     """End a session for good. Return False if it had ended before."""
-    return lifecycle.terminate(SERVER, _id(session), reason=reason)
+    return lifecycle.terminate_session(SERVER, _id(session), reason=reason)
 
 
 def send(session: Session, data: Any, *, key: str | None = None) -> Position | Ticket:
@@ -81,17 +81,17 @@ def send(session: Session, data: Any, *, key: str | None = None) -> Position | T
 
 def is_connected(session: Session) -> bool:
     """Return whether any client of the session has a live connection, on any process."""
-    return connections.states([_id(session)])[_id(session)] == "connected"
+    return connections.read_states([_id(session)])[_id(session)] == "connected"
 
 
 def disconnect(session: Session) -> None:
     """Close the session's connections on every process; their clients do not reconnect by themselves."""
-    connections.stop(_id(session), Close.NORMAL)
+    connections.stop_session(_id(session), Close.NORMAL)
 
 
 def reconnect(session: Session) -> None:
     """Close the session's connections on every process; their clients reconnect at once."""
-    connections.stop(_id(session), Close.DETACHED)
+    connections.stop_session(_id(session), Close.DETACHED)
 
 
 class State:

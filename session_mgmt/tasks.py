@@ -20,7 +20,7 @@ HANDLERS = 100
 @shared_task(name="session_mgmt.cleanup_sessions", ignore_result=False)
 def cleanup_sessions() -> dict[str, int]:
     """Run the cleanup and the durable handlers that are left; scheduled every five minutes."""
-    report = cleanup.cleanup().as_dict()
+    report = cleanup.run_cleanup().as_dict()
     return {**report, "handled": run_handlers()}
 
 

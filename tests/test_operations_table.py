@@ -120,7 +120,7 @@ def orders() -> Any:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("call", CALLS)
 def test_the_rest_call_works(call: str, orders: None) -> None:
-    created = lifecycle.create()
+    created = lifecycle.create_session()
     verbs.update(created.session.pk, "main", "merge", {"cart": {}})
     state.persist(created.session, "kept")
     method, route = call.split()
@@ -161,7 +161,7 @@ def test_every_event_is_recorded_by_a_verb_or_says_why_not_yet() -> None:
 
 @pytest.mark.django_db
 def test_session_info_has_its_documented_fields_and_the_sdk_speaks_camel_case() -> None:
-    assert list(info.session_info(lifecycle.create().session, "connected")) == SESSION_INFO
+    assert list(info.describe_session(lifecycle.create_session().session, "connected")) == SESSION_INFO
     block = re.search(r"interface SessionInfo \{(.*?)\}", TYPINGS, re.DOTALL)
     camel = [re.sub(r"_(\w)", lambda match: match[1].upper(), name) for name in SESSION_INFO]
     assert block and [name for name in re.findall(r"(\w+)\??:", re.sub(r"/\*.*?\*/", "", block[1]))] == camel
@@ -169,7 +169,7 @@ def test_session_info_has_its_documented_fields_and_the_sdk_speaks_camel_case() 
 
 @pytest.mark.django_db(transaction=True)
 def test_client_state_has_its_documented_fields() -> None:
-    created = lifecycle.create()
+    created = lifecycle.create_session()
     verbs.update(created.session.pk, "main", "merge", {"a": 1})
     headers = {"Authorization": f"Bearer {created.token.secret}"}
     answer = Client().get(address("document-detail", pk=str(created.session.pk)), headers=headers)
@@ -184,7 +184,7 @@ def test_a_field_of_session_config_has_its_place(field: str) -> None:
     elif kind == "config":
         assert where in inspect.getsource(lifecycle)
     elif kind == "create":
-        assert where in inspect.signature(lifecycle.create).parameters
+        assert where in inspect.signature(lifecycle.create_session).parameters
     elif kind == "update":
         assert where in frames.Update.__slots__
     elif kind == "start":

@@ -1,4 +1,4 @@
-"""Who may: fetch and authorise in one verb, with one error for "does not exist" and "not yours"."""
+"""Check access: one error for "does not exist" and "not yours", so that nothing can be learnt from trying."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from session_mgmt.exceptions import InvalidField, PublishDenied, SessionNotFound
 from session_mgmt.models import ClientSession
 from session_mgmt.registry import registry
 
-logger = logging.getLogger("session_mgmt.access")
+logger = logging.getLogger(__name__)
 
 # Everything that prints, without spaces at the ends; a topic is a name that people read in lists and logs.
 # A lone surrogate, which only Python can hand in, has no bytes that a database could store.
@@ -29,7 +29,7 @@ _KEY = re.compile(r"[^\x00\ud800-\udfff]{1,100}")
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who asks: a session by its token, a user by the project's authentication, or trusted server code (neither)."""
+    """Caller: a session by its token, a user by the project's authentication, or trusted server code (neither)."""
 
     session: UUID | None = None
     user_id: Any = None
@@ -37,6 +37,7 @@ class Actor:
     trusted: bool = False
 
     def may(self, permission: str) -> bool:
+        """Return whether the caller has a permission."""
         return self.trusted or permission in self.permissions
 
 
@@ -47,42 +48,42 @@ PUBLISH = "session_mgmt.add_publication"
 
 
 def access_session(using: str, actor: Actor, session: UUID) -> ClientSession:
-    """The session, if the actor is it, owns it, or manages all. Raises ``SessionNotFound``."""
+    """Return the session if the actor is it, owns it, or manages all. Raises ``SessionNotFound``."""
     found = ClientSession.objects.using(using).select_related("user", "activity").filter(pk=session).first()
-    if found is None or not _is_theirs(actor, found):
+    if found is None or not _may_access(actor, found):
         raise SessionNotFound()
     return found
 
 
-def _is_theirs(actor: Actor, session: ClientSession) -> bool:
+def _may_access(actor: Actor, session: ClientSession) -> bool:
     if actor.may(MANAGE) or actor.session == session.pk:
         return True
     return actor.user_id is not None and session.user_id == actor.user_id
 
 
-def may_follow(session: ClientSession, topic: str) -> None:
+def check_follow(session: ClientSession, topic: str) -> None:
     """Ask the application whether a session may follow a topic; default no. Raises ``TopicDenied``."""
-    found = registry.find(topic) if is_topic(topic) else None
-    if found is None or not _allows(found[0].allows_follow, session, found[1]):
+    found = registry.find_topic(topic) if is_topic(topic) else None
+    if found is None or not _ask_application(found[0].allows_follow, session, found[1]):
         raise TopicDenied()
 
 
-def may_publish(session: ClientSession, topic: str) -> None:
+def check_publish(session: ClientSession, topic: str) -> None:
     """Ask the application whether a session may publish to a topic; default no. Raises ``PublishDenied``."""
-    found = registry.find(topic) if is_topic(topic) else None
-    if found is None or not _allows(found[0].allows_publish, session, found[1]):
+    found = registry.find_topic(topic) if is_topic(topic) else None
+    if found is None or not _ask_application(found[0].allows_publish, session, found[1]):
         raise PublishDenied()
 
 
 def is_declared(topic: str) -> bool:
-    """Whether the application has a topic of this name."""
-    return is_topic(topic) and registry.find(topic) is not None
+    """Return whether the application has a topic of this name."""
+    return is_topic(topic) and registry.find_topic(topic) is not None
 
 
-def _allows(
+def _ask_application(
     ask: Callable[[ClientSession, dict[str, str]], bool], session: ClientSession, parts: dict[str, str]
 ) -> bool:
-    """The application's answer. ``orders:abc`` where it looks up a number is no such topic, and no fault."""
+    """Ask the application. ``orders:abc`` where it looks up a number is no such topic, and no fault."""
     try:
         return ask(session, parts)
     except (ValueError, TypeError, LookupError, ObjectDoesNotExist, ValidationError) as error:
@@ -91,21 +92,21 @@ def _allows(
 
 
 def is_topic(topic: str) -> bool:
-    """Whether the text can name a topic at all."""
+    """Return whether the text can name a topic at all."""
     return isinstance(topic, str) and _TOPIC.fullmatch(topic) is not None
 
 
 def is_document(name: str) -> bool:
-    """Whether the text can name a document."""
+    """Return whether the text can name a document."""
     return isinstance(name, str) and _DOCUMENT.fullmatch(name) is not None
 
 
-def must_be_document(name: str) -> None:
-    """Raises ``InvalidField`` for what can name no document."""
+def check_document_name(name: str) -> None:
+    """Raise ``InvalidField`` for what can name no document."""
     if not is_document(name):
         raise InvalidField("A document's name is text of 1 to 100 characters without a slash.", field="doc")
 
 
 def is_key(key: str) -> bool:
-    """Whether the text can be the key that makes a repetition harmless, or a label."""
+    """Return whether the text can be the key that makes a repetition harmless, or a label."""
     return isinstance(key, str) and _KEY.fullmatch(key) is not None

@@ -1,4 +1,4 @@
-"""The audit trail: who did what to which session. Never a secret, never a document's content."""
+"""Write the audit trail: who did what to which session. Never a secret, never a document's content."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from session_mgmt.conf import settings
 from session_mgmt.models import AuditEntry, clock
 
 
-def note(
+def add_entry(
     action: str, *, user: Any = None, session: uuid.UUID | None = None, ip: str | None = None, **data: Any
 ) -> AuditEntry:
     """Write one entry; ``user`` is the person who did it, or nobody for a command."""

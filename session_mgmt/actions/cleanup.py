@@ -1,4 +1,4 @@
-"""The sweep: ends what is over, and takes away what is past its retention. In chunks, each a transaction of its own.
+"""Sweep: end what is over, and delete what is past its retention, in chunks with a transaction each.
 
 Every step claims its rows by a condition, so two sweeps at once, or one that is killed, do no harm.
 """
@@ -25,7 +25,7 @@ _PURGE_CHUNK = 100
 
 @dataclass(slots=True)
 class CleanupReport:
-    """How many rows each step has ended or taken away; in a dry run, how many it would."""
+    """Number of rows that each step has ended or deleted; in a dry run, that it would."""
 
     expired: int = 0
     connections: int = 0
@@ -40,18 +40,20 @@ class CleanupReport:
         return asdict(self)
 
 
-def cleanup(progress: Progress | None = None, *, dry_run: bool = False, now: datetime | None = None) -> CleanupReport:
+def run_cleanup(
+    progress: Progress | None = None, *, dry_run: bool = False, now: datetime | None = None
+) -> CleanupReport:
     """Run every step until nothing is left; ``progress(step, rows)`` is called after each chunk."""
     moment = now or clock.read(settings().database)
     if dry_run:
-        return _counted(moment)
-    run = _Run(moment, now, progress or _silent)
-    run.all()
+        return _count_due(moment)
+    run = _Run(moment, now, progress or _ignore_progress)
+    run.run_steps()
     return run.report
 
 
-def _silent(step: str, rows: int) -> None:
-    """Nobody watches."""
+def _ignore_progress(step: str, rows: int) -> None:
+    """Do nothing: nobody watches."""
 
 
 class _Run:
@@ -62,41 +64,43 @@ class _Run:
         self._now, self._given, self._progress = moment, given, progress
         self._chunk = settings().cleanup_chunk
 
-    def all(self) -> None:
-        self._repeat("expired", lambda: len(expiry.expire_due(limit=self._chunk, now=self._given)), self._chunk)
-        self._repeat("connections", lambda: connections.sweep(limit=self._chunk, now=self._given), self._chunk)
-        for step, rows in _leftovers(self._now).items():
-            self._repeat(step, partial(_delete, rows, self._chunk), self._chunk)
+    def run_steps(self) -> None:
+        self._repeat_chunks("expired", lambda: len(expiry.expire_due(limit=self._chunk, now=self._given)), self._chunk)
+        self._repeat_chunks(
+            "connections", lambda: connections.close_dead(limit=self._chunk, now=self._given), self._chunk
+        )
+        for step, rows in _find_leftovers(self._now).items():
+            self._repeat_chunks(step, partial(_delete_chunk, rows, self._chunk), self._chunk)
         self._trim_streams()
         self._trim_documents()
-        self._repeat("purged", lambda: _purge(self._now), _PURGE_CHUNK)
+        self._repeat_chunks("purged", lambda: _purge_sessions(self._now), _PURGE_CHUNK)
 
-    def _repeat(self, step: str, chunk: Callable[[], int], size: int) -> None:
+    def _repeat_chunks(self, step: str, chunk: Callable[[], int], size: int) -> None:
         while True:
             rows = chunk()
-            self._count(step, rows)
+            self._count_rows(step, rows)
             if rows < size:
                 return
 
     def _trim_streams(self) -> None:
         after = 0
-        while due := retention.due_streams(self._now, after=after, limit=self._chunk):
+        while due := retention.find_due_streams(self._now, after=after, limit=self._chunk):
             for stream in due:
                 trim = partial(retention.trim_stream, stream, self._now, limit=self._chunk)
-                self._repeat("publications", trim, self._chunk)
+                self._repeat_chunks("publications", trim, self._chunk)
             after = due[-1]
 
     def _trim_documents(self) -> None:
-        self._count("revisions", compaction.compact_due(self._chunk, now=self._given))
+        self._count_rows("revisions", compaction.compact_due(self._chunk, now=self._given))
 
-    def _count(self, step: str, rows: int) -> None:
+    def _count_rows(self, step: str, rows: int) -> None:
         if rows:
             setattr(self.report, step, getattr(self.report, step) + rows)
             self._progress(step, rows)
 
 
-def _leftovers(now: datetime) -> dict[str, QuerySet]:
-    """Rows that nobody can need any more."""
+def _find_leftovers(now: datetime) -> dict[str, QuerySet]:
+    """Return the rows that nobody can need any more."""
     using = settings().database
     return {
         "tokens": Token.objects.using(using).filter(expires_at__lt=now),
@@ -106,31 +110,31 @@ def _leftovers(now: datetime) -> dict[str, QuerySet]:
     }
 
 
-def _delete(rows: QuerySet, limit: int) -> int:
-    """By ascending key, so that two sweeps meet in one order."""
+def _delete_chunk(rows: QuerySet, limit: int) -> int:
+    """Delete by ascending key, so that two sweeps meet in one order."""
     keys = list(rows.order_by("pk").values_list("pk", flat=True)[:limit])
     if keys:
         rows.model._default_manager.using(rows.db).filter(pk__in=keys).delete()
     return len(keys)
 
 
-def _ended(now: datetime) -> QuerySet[ClientSession]:
+def _find_ended(now: datetime) -> QuerySet[ClientSession]:
     return ClientSession.objects.using(settings().database).filter(ended_at__lt=now - settings().retention)
 
 
-def _purge(now: datetime) -> int:
+def _purge_sessions(now: datetime) -> int:
     """Delete ended sessions past the retention, with all that hangs on them."""
-    keys = list(_ended(now).order_by("ended_at").values_list("pk", flat=True)[:_PURGE_CHUNK])
+    keys = list(_find_ended(now).order_by("ended_at").values_list("pk", flat=True)[:_PURGE_CHUNK])
     if keys:
         ClientSession.objects.using(settings().database).filter(pk__in=keys).delete()
     return len(keys)
 
 
-def _counted(now: datetime) -> CleanupReport:
-    """What a sweep would do; logs are not counted, because only trimming finds out."""
+def _count_due(now: datetime) -> CleanupReport:
+    """Count what a sweep would do; logs are left out, because only trimming finds out."""
     using = settings().database
     lost = Connection.objects.using(using).filter(closed_at__isnull=True, lease_expires_at__lt=now)
-    counts = {step: rows.count() for step, rows in _leftovers(now).items()}
+    counts = {step: rows.count() for step, rows in _find_leftovers(now).items()}
     return CleanupReport(
-        expired=expiry.count_due(now=now), connections=lost.count(), purged=_ended(now).count(), **counts
+        expired=expiry.count_due(now=now), connections=lost.count(), purged=_find_ended(now).count(), **counts
     )

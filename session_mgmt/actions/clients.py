@@ -1,4 +1,4 @@
-"""Clients: who may write, which number comes next, and the receipts that make a retry harmless.
+"""Fence clients and number their writes; receipts make a retry harmless.
 
 One row per client is both guard and fence: whatever ends a right to write (a newer connection, a login, the session's
 end) raises its ``generation``.
@@ -15,23 +15,22 @@ from typing import TYPE_CHECKING
 from session_mgmt.actions import vaults
 from session_mgmt.actions.outcome import Outcome, refused, replayed
 from session_mgmt.exceptions import ReceiptGone, Replaced, SeqGap, SeqReused, StateUnreadable
-from session_mgmt.models.sql import Row, Statements, marks
+from session_mgmt.models.sql import Row, Statements
+from session_mgmt.models.tables import CLIENT, RECEIPT
 
 if TYPE_CHECKING:
     from session_mgmt.documents.sealing import Keyring
 
-logger = logging.getLogger("session_mgmt.state")
+logger = logging.getLogger(__name__)
 
-# What stands in the column of a digest that is sealed.
+# Stands in the column of a digest that is sealed.
 _NO_DIGEST = bytes(32)
-_CLIENT = "session_mgmt_client"
-_RECEIPT = "session_mgmt_receipt"
 _RECEIPT_COLUMNS = {"client_id": "bigint", "seq": "bigint", "digest": "bytea", "outcome": "bytea", "at": "timestamptz"}
 
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """A numbered write's claim. ``client`` is the row, ``name`` the public id, ``digest`` SHA-256 of what was asked,
+    """Claim of a numbered write: ``client`` is the row, ``name`` the public id, ``digest`` SHA-256 of what was asked,
     without its base.
     """
 
@@ -50,7 +49,7 @@ class _Client:
 
 
 class ClientLedger:
-    """The clients of one group of writes."""
+    """Clients of one group of writes."""
 
     def __init__(self, statements: Statements) -> None:
         self._sql = statements
@@ -63,9 +62,9 @@ class ClientLedger:
         """Lock the clients and read the receipts that a repeated write may need."""
         claims = list(fences)
         wanted = {fence.client for fence in claims}
-        rows = self._sql.select_locked("id, generation, last_seq", _CLIENT, wanted, wait=wait)
+        rows = self._sql.select_locked("id, generation, last_seq", CLIENT, wanted, wait=wait)
         self._clients = {row[0]: _Client(row[1], row[2]) for row in rows}
-        self.locked = self._sql_existing(wanted - self._clients.keys()) if not wait else set()
+        self.locked = set() if wait else self._find_existing(wanted - self._clients.keys())
         repeated = {
             (fence.client, fence.seq)
             for fence in claims
@@ -74,7 +73,7 @@ class ClientLedger:
         self._receipts = self._read_receipts(repeated)
 
     def decide(self, fence: Fence) -> Outcome | None:
-        """``None`` lets the write pass; otherwise its answer: the stored one, or a refusal."""
+        """Return ``None`` to let the write pass, else its answer: the stored one, or a refusal."""
         client = self._clients.get(fence.client)
         if client is None or fence.generation != client.generation:
             return refused(Replaced())
@@ -84,7 +83,7 @@ class ClientLedger:
             return self._answer_again(fence)
         return None
 
-    def settle(self, fence: Fence, outcome: Outcome) -> None:
+    def keep_answer(self, fence: Fence, outcome: Outcome) -> None:
         """Keep the answer under its number; a temporary refusal leaves the number free."""
         if not outcome.is_final:
             return
@@ -96,17 +95,17 @@ class ClientLedger:
     def write(self, at: datetime) -> None:
         moment = self._sql.moment(at)
         ring = vaults.private() if self._new else None
-        kept = self._new if ring is None else [_sealed(ring, receipt) for receipt in self._new]
-        self._sql.insert(_RECEIPT, _RECEIPT_COLUMNS, [(*receipt, moment) for receipt in kept])
+        kept = self._new if ring is None else [_seal_receipt(ring, receipt) for receipt in self._new]
+        self._sql.insert(RECEIPT, _RECEIPT_COLUMNS, [(*receipt, moment) for receipt in kept])
         moved: list[Row] = [(key, client.last_seq) for key, client in self._clients.items() if client.moved]
-        self._sql.update(_CLIENT, {"id": "bigint", "last_seq": "bigint"}, moved)
+        self._sql.update(CLIENT, {"id": "bigint", "last_seq": "bigint"}, moved)
 
     def _answer_again(self, fence: Fence) -> Outcome:
         stored = self._receipts.get((fence.client, fence.seq))
         if stored is None:
             return refused(ReceiptGone())
         try:
-            digest, body = opened(fence.client, fence.seq, *stored)
+            digest, body = open_receipt(fence.client, fence.seq, *stored)
         except StateUnreadable as error:
             logger.error("Receipt %d of client %d cannot be read: %s", fence.seq, fence.client, error)
             return refused(StateUnreadable(retry_after=60.0))
@@ -117,41 +116,36 @@ class ClientLedger:
             return {}
         pairs = sorted(wanted)
         rows = self._sql.fetch(
-            f"SELECT client_id, seq, digest, outcome FROM {_RECEIPT} WHERE (client_id, seq) IN (VALUES "
+            f"SELECT client_id, seq, digest, outcome FROM {RECEIPT} WHERE (client_id, seq) IN (VALUES "
             + ", ".join(["(%s, %s)"] * len(pairs))
             + ")",
             [value for pair in pairs for value in pair],
         )
         return {(row[0], row[1]): (bytes(row[2]), bytes(row[3])) for row in rows}
 
-    def _sql_existing(self, keys: set[int]) -> set[int]:
-        if not keys:
-            return set()
-        ordered = sorted(keys)
-        return {
-            row[0] for row in self._sql.fetch(f"SELECT id FROM {_CLIENT} WHERE id IN ({marks(len(ordered))})", ordered)
-        }
+    def _find_existing(self, keys: set[int]) -> set[int]:
+        return {row[0] for row in self._sql.select_rows("id", CLIENT, keys)}
 
 
-def resealed(ring: Keyring, client: int, seq: int, digest: bytes, body: bytes) -> tuple[bytes, bytes]:
-    """A receipt's two columns under the writing key. Raises ``StateUnreadable``."""
-    return _sealed(ring, (client, seq, *opened(client, seq, digest, body)))[2:]
+def reseal_receipt(ring: Keyring, client: int, seq: int, digest: bytes, body: bytes) -> tuple[bytes, bytes]:
+    """Return a receipt's two columns under the writing key. Raises ``StateUnreadable``."""
+    return _seal_receipt(ring, (client, seq, *open_receipt(client, seq, digest, body)))[2:]
 
 
-def _sealed(ring: Keyring, receipt: tuple[int, int, bytes, bytes]) -> tuple[int, int, bytes, bytes]:
-    """The digest goes inside: in its column it would confirm guesses of what was written."""
+def _seal_receipt(ring: Keyring, receipt: tuple[int, int, bytes, bytes]) -> tuple[int, int, bytes, bytes]:
+    """Seal a receipt with its digest inside: in its column that would confirm guesses of the content."""
     client, seq, digest, body = receipt
-    return client, seq, _NO_DIGEST, vaults.seal_row(ring, vaults.RECEIPT, _owner(client), seq, digest + body)
+    return client, seq, _NO_DIGEST, vaults.seal_row(ring, vaults.RECEIPT, _as_owner(client), seq, digest + body)
 
 
-def opened(client: int, seq: int, digest: bytes, body: bytes) -> tuple[bytes, bytes]:
-    """A receipt's digest and outcome. Raises ``StateUnreadable``."""
+def open_receipt(client: int, seq: int, digest: bytes, body: bytes) -> tuple[bytes, bytes]:
+    """Return a receipt's digest and outcome. Raises ``StateUnreadable``."""
     if not vaults.is_sealed(body):
         vaults.refuse_plain()
         return digest, body
-    plain = vaults.open_row(vaults.RECEIPT, _owner(client), seq, body)
+    plain = vaults.open_row(vaults.RECEIPT, _as_owner(client), seq, body)
     return plain[: len(_NO_DIGEST)], plain[len(_NO_DIGEST) :]
 
 
-def _owner(client: int) -> bytes:
+def _as_owner(client: int) -> bytes:
     return client.to_bytes(8, "big")

@@ -12,26 +12,27 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import orjson
 from django.db import connections, transaction
 
 from session_mgmt.actions import outbox
 from session_mgmt.actions.clients import ClientLedger, Fence
+from session_mgmt.actions.notify import EmittedEvent
 from session_mgmt.actions.outbox import OutboxEntry
 from session_mgmt.actions.outcome import Appended, Outcome, refused
 from session_mgmt.actions.state import bodies, prepare
 from session_mgmt.actions.state.ledger import Changed, DocumentLedger
 from session_mgmt.actions.state.updates import Prepare, Terms, Update
-from session_mgmt.actions.timeline.events import Record, TimelineLedger
-from session_mgmt.actions.topics.streams import Publication, StreamLedger
+from session_mgmt.actions.timeline.ledger import Record, TimelineLedger
+from session_mgmt.actions.topics.ledger import Publication, StreamLedger
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import SeqGap, SessionMgmtError, SessionTerminated, StateUnreadable
 from session_mgmt.models import clock
 from session_mgmt.models.sql import Statements
 
-logger = logging.getLogger("session_mgmt.writing")
+logger = logging.getLogger(__name__)
 
 Work: TypeAlias = Update | Publication | Record | SessionMgmtError
 SLOW_LOCK_MILLISECONDS = 5000
@@ -62,7 +63,7 @@ class Group:
     decisions: list[Decision] = field(default_factory=list)
     appended: dict[str, Appended] = field(default_factory=dict)
     changed: list[Changed] = field(default_factory=list)
-    facts: list[tuple[uuid.UUID, str, Any, int]] = field(default_factory=list)
+    events: list[EmittedEvent] = field(default_factory=list)
     lagging: list[int] = field(default_factory=list)
     drained: int = 0
     committing: bool = False
@@ -180,7 +181,7 @@ class _Run:
             return answer
         decision = self._decide_work(write)
         if fence and isinstance(decision, Outcome):
-            self._clients.settle(fence, decision)
+            self._clients.keep_answer(fence, decision)
         elif fence:
             # Its number is still open, so what the client sent after it must not pass it.
             self._unprepared[fence.client] = fence.seq
@@ -225,5 +226,5 @@ class _Run:
             **self._timelines.appended(self._at),
         }
         group.changed = self._documents.changed()
-        group.facts = self._timelines.facts()
+        group.events = self._timelines.list_events()
         group.lagging = self._documents.lagging()

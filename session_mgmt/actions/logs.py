@@ -1,4 +1,4 @@
-"""The three kinds of logs read alike: pages of entries, and where they stand."""
+"""Read the three kinds of logs alike: pages of entries, and where they stand."""
 
 from __future__ import annotations
 
@@ -9,18 +9,27 @@ from dataclasses import dataclass
 from django.db import connections
 
 from session_mgmt.actions.state import entries
-from session_mgmt.actions.timeline import events
-from session_mgmt.actions.topics import streams
+from session_mgmt.actions.timeline import reading as timelines
+from session_mgmt.actions.topics import reading as topics
 from session_mgmt.conf import settings
 from session_mgmt.documents import chain
-from session_mgmt.models.sql import Statements, marks
-from session_mgmt.protocol.logs import DOCUMENT_KEY, STREAM_KEY, TIMELINE_KEY, Entry
+from session_mgmt.models.sql import Statements
+from session_mgmt.models.tables import ACTIVITY, DOCUMENT, STREAM
+from session_mgmt.protocol.logs import (
+    DOCUMENT_KEY,
+    STREAM_KEY,
+    TIMELINE_KEY,
+    Entry,
+    document_key,
+    stream_key,
+    timeline_key,
+)
 from session_mgmt.protocol.position import Position
 
 
 @dataclass(frozen=True, slots=True)
 class LogRow:
-    """Where a log is stored. ``key`` is its name among processes; ``name`` what clients call it."""
+    """Row of a log: ``key`` is its name among processes, ``name`` the one that clients use."""
 
     key: str
     name: str
@@ -34,60 +43,46 @@ class LogRow:
         return uuid.UUID(self.key[2:])
 
 
-def read(row: LogRow, after: int, limit: int) -> list[Entry]:
-    """Entries after an offset, oldest first."""
-    statements = Statements(connections[settings().database])
+def read_page(row: LogRow, after: int, limit: int) -> list[Entry]:
+    """Return the entries after an offset, oldest first."""
+    using = settings().database
     if row.key.startswith(DOCUMENT_KEY):
-        return entries.read(statements, row.number, after, limit)
+        return entries.read(Statements(connections[using]), row.number, after, limit)
     if row.key.startswith(STREAM_KEY):
-        return streams.read(statements, row.number, after, limit)
-    return events.read(statements, row.session, after, limit)
+        return topics.read_page(using, row.number, after, limit)
+    return timelines.read_page(using, row.session, after, limit)
 
 
-def head(row: LogRow) -> Position | None:
-    """Where one log stands."""
-    return heads([row.key]).get(row.key)
+def read_head(row: LogRow) -> Position | None:
+    """Return where one log stands."""
+    return read_heads([row.key]).get(row.key)
 
 
-def heads(keys: Iterable[str]) -> dict[str, Position]:
-    """Where many logs stand: one query for each kind, by key (10,000 heads cost 55 ms by integer id)."""
+def read_heads(keys: Iterable[str]) -> dict[str, Position]:
+    """Return where many logs stand, by key: one query for each kind (10,000 heads cost 55 ms by integer id)."""
     statements = Statements(connections[settings().database])
-    found: dict[str, Position] = {}
     by_kind: dict[str, list[str]] = {DOCUMENT_KEY: [], STREAM_KEY: [], TIMELINE_KEY: []}
     for key in keys:
         by_kind[key[:2]].append(key[2:])
-    found |= _document_heads(statements, [int(number) for number in by_kind[DOCUMENT_KEY]])
-    found |= _stream_heads(statements, [int(number) for number in by_kind[STREAM_KEY]])
-    found |= _timeline_heads(statements, [uuid.UUID(session) for session in by_kind[TIMELINE_KEY]])
-    return found
+    found = _read_document_heads(statements, [int(number) for number in by_kind[DOCUMENT_KEY]])
+    found |= _read_stream_heads(statements, [int(number) for number in by_kind[STREAM_KEY]])
+    return found | _read_timeline_heads(statements, [uuid.UUID(session) for session in by_kind[TIMELINE_KEY]])
 
 
-def _document_heads(statements: Statements, ids: list[int]) -> dict[str, Position]:
-    if not ids:
-        return {}
-    rows = statements.fetch(
-        f"SELECT id, epoch, version, chain FROM session_mgmt_statedocument WHERE id IN ({marks(len(ids))})", ids
-    )
+def _read_document_heads(statements: Statements, ids: list[int]) -> dict[str, Position]:
+    rows = statements.select_rows("id, epoch, version, chain", DOCUMENT, ids)
     return {
-        f"{DOCUMENT_KEY}{row[0]}": Position(row[1], row[2], chain.tag(bytes(row[3])) if row[2] else "") for row in rows
+        document_key(key): Position(epoch, version, chain.tag(bytes(link)) if version else "")
+        for key, epoch, version, link in rows
     }
 
 
-def _stream_heads(statements: Statements, ids: list[int]) -> dict[str, Position]:
-    if not ids:
-        return {}
-    rows = statements.fetch(
-        f"SELECT id, epoch, head, head_tag FROM session_mgmt_stream WHERE id IN ({marks(len(ids))})", ids
-    )
-    return {f"{STREAM_KEY}{row[0]}": Position(*row[1:]) for row in rows}
+def _read_stream_heads(statements: Statements, ids: list[int]) -> dict[str, Position]:
+    rows = statements.select_rows("id, epoch, head, head_tag", STREAM, ids)
+    return {stream_key(key): Position(*head) for key, *head in rows}
 
 
-def _timeline_heads(statements: Statements, sessions: list[uuid.UUID]) -> dict[str, Position]:
-    if not sessions:
-        return {}
-    rows = statements.fetch(
-        "SELECT session_id, epoch, event_seq, event_tag FROM session_mgmt_sessionactivity"
-        f" WHERE session_id IN ({marks(len(sessions))})",
-        [statements.uuid(session) for session in sessions],
-    )
-    return {f"{TIMELINE_KEY}{statements.as_uuid(row[0]).hex}": Position(*row[1:]) for row in rows}
+def _read_timeline_heads(statements: Statements, sessions: list[uuid.UUID]) -> dict[str, Position]:
+    keys = [statements.uuid(session) for session in sessions]
+    rows = statements.select_rows("session_id, epoch, event_seq, event_tag", ACTIVITY, keys, key="session_id")
+    return {timeline_key(statements.as_uuid(key)): Position(*head) for key, *head in rows}

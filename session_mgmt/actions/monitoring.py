@@ -1,4 +1,4 @@
-"""Figures: of one session for its user and its inspector, of all for operators. A fixed number of set-based queries."""
+"""Read figures: of one session for its user and its inspector, of all for operators. The number of queries is fixed."""
 
 from __future__ import annotations
 
@@ -33,31 +33,33 @@ HANDLERS_LATE = timedelta(minutes=5)
 _TRAFFIC = ("beats_sent", "beats_missed", "messages_in", "messages_out", "bytes_in", "bytes_out")
 
 
-def session_metrics(session: uuid.UUID, *, now: datetime | None = None) -> dict[str, Any]:
-    """Figures of one session: times in seconds, latency in milliseconds. Raises ``SessionNotFound``."""
+def read_session_metrics(session: uuid.UUID, *, now: datetime | None = None) -> dict[str, Any]:
+    """Return the figures of one session: times in seconds, latency in milliseconds. Raises ``SessionNotFound``."""
     using = settings().database
     now = now or clock.read(using)
     row = ClientSession.objects.using(using).filter(pk=session).values("state", "created_at", "ended_at").first()
     if row is None:
         raise SessionNotFound()
-    errors = _errors(using, session)
+    errors = _count_errors(using, session)
     return {
         "session_id": str(session),
         "state": row["state"],
         "uptime": ((row["ended_at"] or now) - row["created_at"]).total_seconds(),
-        **_connections(using, session, now),
-        "recoveries": _grouped(Connection.objects.using(using).filter(session=session).exclude(verdict=""), "verdict"),
-        "closes": _grouped(
+        **_sum_connections(using, session, now),
+        "recoveries": _count_groups(
+            Connection.objects.using(using).filter(session=session).exclude(verdict=""), "verdict"
+        ),
+        "closes": _count_groups(
             Connection.objects.using(using).filter(session=session, close_code__isnull=False), "close_code"
         ),
-        "state_documents": _documents(using, session),
-        "events": _grouped(SessionEvent.objects.using(using).filter(session=session), "type"),
+        "state_documents": _sum_documents(using, session),
+        "events": _count_groups(SessionEvent.objects.using(using).filter(session=session), "type"),
         "errors": errors,
         "conflicts": errors.get("conflict", 0),
     }
 
 
-def _connections(using: str, session: uuid.UUID, now: datetime) -> dict[str, Any]:
+def _sum_connections(using: str, session: uuid.UUID, now: datetime) -> dict[str, Any]:
     mine = Connection.objects.using(using).filter(session=session).order_by()
     # A process that died has left its connection open: it lived no longer than its lease.
     end = Coalesce("closed_at", Least("lease_expires_at", Value(now, output_field=MomentField())))
@@ -83,8 +85,8 @@ def _connections(using: str, session: uuid.UUID, now: datetime) -> dict[str, Any
     }
 
 
-def _documents(using: str, session: uuid.UUID) -> dict[str, Any]:
-    """Every version is one update, so the sum of versions is the number of updates."""
+def _sum_documents(using: str, session: uuid.UUID) -> dict[str, Any]:
+    """Sum up documents: every version is one update, so the sum of versions is the number of updates."""
     mine = StateDocument.objects.using(using).filter(session=session)
     found = mine.aggregate(count=Count("pk"), size=Sum("size"), updates=Sum("version"), newest=Max("version"))
     return {
@@ -95,19 +97,19 @@ def _documents(using: str, session: uuid.UUID) -> dict[str, Any]:
     }
 
 
-def _grouped(rows: Any, column: str) -> dict[str, int]:
+def _count_groups(rows: Any, column: str) -> dict[str, int]:
     return {str(key): count for key, count in rows.order_by().values_list(column).annotate(Count("pk"))}
 
 
-def _errors(using: str, session: uuid.UUID) -> dict[str, int]:
-    """Errors by name. Their data is opaque to the database, so the newest are counted here."""
-    told = SessionEvent.objects.using(using).filter(session=session, type=names.ERROR_OCCURRED).order_by("-seq")
-    bodies = [orjson.loads(bytes(data)) for data in told.values_list("data", flat=True)[:_MOST_ERRORS]]
+def _count_errors(using: str, session: uuid.UUID) -> dict[str, int]:
+    """Count errors by name, of the newest events: their data is opaque to the database."""
+    newest = SessionEvent.objects.using(using).filter(session=session, type=names.ERROR_OCCURRED).order_by("-seq")
+    bodies = [orjson.loads(bytes(data)) for data in newest.values_list("data", flat=True)[:_MOST_ERRORS]]
     return dict(Counter(str(body.get("name", "error")) for body in bodies if isinstance(body, dict)))
 
 
-def overview(*, now: datetime | None = None) -> dict[str, Any]:
-    """Figures of the whole service; lags are seconds."""
+def read_overview(*, now: datetime | None = None) -> dict[str, Any]:
+    """Return the figures of the whole service; lags are seconds."""
     using = settings().database
     now = now or clock.read(using)
     live = SessionActivity.objects.using(using).filter(live=True)
@@ -123,43 +125,43 @@ def overview(*, now: datetime | None = None) -> dict[str, Any]:
         "connections_lost": Connection.objects.using(using)
         .filter(closed_at__isnull=True, lease_expires_at__lte=now)
         .count(),
-        "cleanup": _cleanup(live, now),
-        "outbox": _outbox(using, now),
-        "handlers": _handlers(using, now),
+        "cleanup": _measure_cleanup(live, now),
+        "outbox": _measure_outbox(using, now),
+        "handlers": _measure_handlers(using, now),
         "server_time": clock.as_text(now),
     }
 
 
-def _cleanup(live: Any, now: datetime) -> dict[str, Any]:
+def _measure_cleanup(live: Any, now: datetime) -> dict[str, Any]:
     due = live.filter(expires_at__lt=now).aggregate(count=Count("pk"), oldest=Min("expires_at"))
-    return {"due": due["count"], "lateness": _age(due["oldest"], now)}
+    return {"due": due["count"], "lateness": _measure_age(due["oldest"], now)}
 
 
-def _outbox(using: str, now: datetime) -> dict[str, Any]:
+def _measure_outbox(using: str, now: datetime) -> dict[str, Any]:
     rows = Outbox.objects.using(using)
     waiting = rows.filter(refused="").aggregate(count=Count("pk"), oldest=Min("created_at"))
     return {
         "waiting": waiting["count"],
-        "lag": _age(waiting["oldest"], now),
+        "lag": _measure_age(waiting["oldest"], now),
         "refused": rows.exclude(refused="").count(),
     }
 
 
-def _handlers(using: str, now: datetime) -> dict[str, Any]:
+def _measure_handlers(using: str, now: datetime) -> dict[str, Any]:
     waiting = SessionEvent.objects.using(using).filter(pending=True).aggregate(count=Count("pk"), oldest=Min("at"))
-    return {"waiting": waiting["count"], "lag": _age(waiting["oldest"], now)}
+    return {"waiting": waiting["count"], "lag": _measure_age(waiting["oldest"], now)}
 
 
-def _age(oldest: datetime | None, now: datetime) -> float:
+def _measure_age(oldest: datetime | None, now: datetime) -> float:
     return max((now - oldest).total_seconds(), 0.0) if oldest else 0.0
 
 
-def health(*, now: datetime | None = None) -> dict[str, Any]:
-    """``overview`` with ``status`` and ``problems``.
+def read_health(*, now: datetime | None = None) -> dict[str, Any]:
+    """Return ``read_overview`` with ``status`` and ``problems``.
 
     ``ok`` without problems, else ``degraded``: ``cleanup_late``, ``outbox_late``, ``handlers_late``.
     """
-    found = overview(now=now)
+    found = read_overview(now=now)
     late = {
         # Two missed sweeps: one may be running, or its broker may have restarted.
         "cleanup_late": found["cleanup"]["lateness"] > 3 * settings().cleanup_interval.total_seconds(),

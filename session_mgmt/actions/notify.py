@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 from django.db import transaction
@@ -20,49 +20,61 @@ from session_mgmt.backends import doorbell
 from session_mgmt.registry import registry
 from session_mgmt.signals import session_event, state_changed
 
-logger = logging.getLogger("session_mgmt.notices")
+logger = logging.getLogger(__name__)
 
-Fact = tuple[uuid.UUID | None, str, Any, int | None]
 CONTROL = "control"
 OUTBOX = "outbox"
+
+
+@dataclass(frozen=True, slots=True)
+class EmittedEvent:
+    """Event as ``@on`` handlers get it: ``seq`` numbers it in the session's log, ``id`` is its row for durable ones."""
+
+    session_id: uuid.UUID | None
+    type: str
+    data: Any
+    seq: int | None
+    id: int | None = None
 
 
 def after_commit(
     using: str,
     *,
     rings: dict[str, int] | None = None,
-    facts: Iterable[Fact] = (),
+    events: Iterable[EmittedEvent] = (),
     ended: Iterable[uuid.UUID] = (),
-    payload: dict[str, Any] | None = None,
+    orders: dict[str, Any] | None = None,
 ) -> None:
-    """Once the current transaction has committed: ring these logs, send these events, stop these sessions'
-    connections.
+    """Once the current transaction has committed, ring these logs, send these events, and close the connections of
+    ended sessions.
     """
     stopped = [session.hex for session in ended]
-    orders = {**(payload or {}), **({"ended": stopped} if stopped else {})}
-    transaction.on_commit(partial(_tell, rings or {}, list(facts), orders), using=using, robust=True)
+    control = {**(orders or {}), **({"ended": stopped} if stopped else {})}
+    transaction.on_commit(partial(_notify, rings or {}, list(events), control), using=using, robust=True)
 
 
-def _tell(heads: dict[str, int], facts: list[Fact], orders: dict[str, Any]) -> None:
+def _notify(heads: dict[str, int], events: list[EmittedEvent], control: dict[str, Any]) -> None:
     doorbell().ring(heads)
-    if orders:
-        doorbell().ring({CONTROL: 0}, orders)
-    send_events(facts)
+    if control:
+        doorbell().ring({CONTROL: 0}, control)
+    send_events(events)
 
 
-def send_events(facts: Iterable[Fact]) -> None:
-    """Signals and ``@on`` handlers that are not durable; a failing receiver is logged and does not stop the others."""
-    for session, type_, data, seq in facts:
-        session_event.send_robust(sender=None, session_id=session, type=type_, data=data, seq=seq)
-        for handler in registry.handlers(type_, durable=False):
+def send_events(events: Iterable[EmittedEvent]) -> None:
+    """Call signals and ``@on`` handlers that are not durable; log a failing one and go on with the others."""
+    for event in events:
+        session_event.send_robust(
+            sender=None, session_id=event.session_id, type=event.type, data=event.data, seq=event.seq
+        )
+        for handler in registry.list_handlers(event.type, durable=False):
             try:
-                handler(SimpleNamespace(session_id=session, type=type_, data=data, seq=seq))
+                handler(event)
             except Exception:
                 logger.exception("An event handler failed")
 
 
 def send_changes(changes: Iterable[Any]) -> None:
-    """``state_changed`` for every new version."""
+    """Send ``state_changed`` for every new version."""
     if not state_changed.has_listeners():
         return
     for change in changes:
@@ -77,7 +89,7 @@ def send_changes(changes: Iterable[Any]) -> None:
 
 
 def ring_appended(appended: dict[str, Appended]) -> None:
-    """Ring for what a lane has committed."""
+    """Ring the logs that a lane has written."""
     doorbell().ring({key: log.entries[-1].offset for key, log in appended.items()})
 
 
@@ -86,11 +98,11 @@ def ring_outbox(using: str) -> None:
     transaction.on_commit(lambda: doorbell().ring({OUTBOX: 0}), using=using, robust=True)
 
 
-def detach(sessions: Iterable[uuid.UUID], code: int) -> None:
+def close_sessions(sessions: Iterable[uuid.UUID], code: int) -> None:
     """Close the connections of sessions on whatever process holds them."""
     doorbell().ring({CONTROL: 0}, {"close": [session.hex for session in sessions], "code": code})
 
 
-def carry(topic_key: str, topic: str, data: Any) -> None:
-    """An ephemeral message: it lives in the doorbell and nowhere else."""
+def send_ephemeral(topic_key: str, topic: str, data: Any) -> None:
+    """Send an ephemeral message, which lives in the doorbell and nowhere else."""
     doorbell().ring({topic_key: 0}, {"topic": topic, "data": data})

@@ -116,7 +116,7 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
         return self.render_about(request, object_id, self.look_page)
 
     def look_page(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
-        """Show a piece of the document: ``version``, ``at`` (a place) and ``skip``; by default the head from its root."""
+        """Show a piece of the document: ``version``, ``at`` (a place) and ``skip``; by default the head."""
         version, place = content.parse_number(request.GET.get("version")), _parse_place(request.GET.get("at"))
         skip = content.parse_number(request.GET.get("skip")) or 0
         self.note_action(

@@ -30,7 +30,7 @@ CONNECTIONS = 25
 def build_panels(request: HttpRequest, session: ClientSession) -> dict[str, Any]:
     """Return the template's context for one session."""
     now = clock.read(settings().database)
-    figures = monitoring.session_metrics(session.pk, now=now)
+    figures = monitoring.read_session_metrics(session.pk, now=now)
     may_see_state = request.user.has_perm(content.SEE_STATE)
     return {
         "session": session,
@@ -95,7 +95,7 @@ def _list_topics(session: ClientSession) -> list[str]:
 
 
 def _list_audit(session: uuid.UUID) -> list[AuditEntry]:
-    """Return actions on the session. Entries of people who only looked are left out, since they would hide the others."""
+    """Return actions on the session. Entries of mere looks are left out: they would hide the others."""
     mine = AuditEntry.objects.using(settings().database).filter(session=session).exclude(action__in=content.LOOKS)
     return list(mine.select_related("actor").order_by("-at")[:20])
 

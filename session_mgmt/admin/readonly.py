@@ -36,4 +36,4 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 
     def note_action(self, request: HttpRequest, action: str, session: uuid.UUID | None, **data: Any) -> None:
         """Write an audit entry: who, what and from where, never any content."""
-        audit.note(action, user=request.user, session=session, ip=request.META.get("REMOTE_ADDR") or None, **data)
+        audit.add_entry(action, user=request.user, session=session, ip=request.META.get("REMOTE_ADDR") or None, **data)

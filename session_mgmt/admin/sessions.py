@@ -117,7 +117,7 @@ class ClientSessionAdmin(ReadOnlyAdmin):
         return format_html('<time class="sm-line" title="{}">{}</time>', at, show.format_age(session.asked_at - at))
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        context = {"overview": monitoring.health(), "may_clean": self.has_clean_permission(request)}
+        context = {"overview": monitoring.read_health(), "may_clean": self.has_clean_permission(request)}
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     # -- one session
@@ -183,7 +183,7 @@ class ClientSessionAdmin(ReadOnlyAdmin):
         """Run the cleanup now."""
         if request.method != "POST" or not self.has_clean_permission(request):
             raise PermissionDenied
-        report = cleanup.cleanup().as_dict()
+        report = cleanup.run_cleanup().as_dict()
         self.note_action(request, "cleanup", None, **report)
         done = ", ".join(f"{step} {rows}" for step, rows in report.items() if rows) or gettext("nothing to do")
         self.message_user(request, gettext("Cleaned up: %s.") % done, messages.SUCCESS)
@@ -220,11 +220,11 @@ class ClientSessionAdmin(ReadOnlyAdmin):
     def _act_on_one(self, request: HttpRequest, do: str, session: uuid.UUID, reason: str = "") -> bool:
         """Run one verb and write its audit entry. Return ``False`` if there was nothing to do."""
         if do == "terminate":
-            if not lifecycle.terminate(SERVER, session, reason=(reason or "administrator")[:60]):
+            if not lifecycle.terminate_session(SERVER, session, reason=(reason or "administrator")[:60]):
                 return False
             self.note_action(request, "terminate", session, reason=reason[:60])
             return True
-        connections.stop(session, Close.NORMAL if do == "disconnect" else Close.DETACHED)
+        connections.stop_session(session, Close.NORMAL if do == "disconnect" else Close.DETACHED)
         self.note_action(request, do, session)
         return True
 
@@ -239,7 +239,7 @@ class ClientSessionAdmin(ReadOnlyAdmin):
 
 
 def connection_state(session: Any) -> str:
-    """Return the state as ``connections.states`` does, from columns of the list's own query."""
+    """Return the state as ``connections.read_states`` does, from columns of the list's own query."""
     if session.has_open:
         return CONNECTED
     return RECONNECTING if session.has_lost else DISCONNECTED

@@ -40,9 +40,9 @@ class SessionTokenAuthentication(BaseAuthentication):
         using = settings().database
         now = clock.read(using)
         try:
-            return tokens.find(using, secret, now=now)
+            return tokens.find_session(using, secret, now=now)
         except AuthError as error:
-            incidents.auth_refused(secret, error, ip=read_address(request), now=now)
+            incidents.record_refusal(secret, error, ip=read_address(request), now=now)
             raise
 
     def authenticate_header(self, request: Request) -> str:

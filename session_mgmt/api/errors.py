@@ -76,7 +76,7 @@ def _record_fault(error: SessionMgmtError, session: ClientSession | None) -> Non
     if session is None:
         return
     try:
-        incidents.failed(session.pk, error)
+        incidents.record_failure(session.pk, error)
     except DatabaseError:
         logger.warning("A fault could not be recorded", exc_info=True)
 

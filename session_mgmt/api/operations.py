@@ -21,7 +21,7 @@ class HealthView(ApiView):
     @describe("Whether the service works", answer="`status`; for managers also the figures. 503 where it does not.")
     def get(self, request: Request) -> Response:
         try:
-            found = monitoring.health()
+            found = monitoring.read_health()
         except (OperationalError, InterfaceError):
             return Response({"status": "unavailable", "problems": ["database"]}, status=503)
         if not self.actor.may(access.MANAGE):

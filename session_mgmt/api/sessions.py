@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 import orjson
-from django.db import connections as database_connections
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -14,7 +13,7 @@ from session_mgmt.actions import access, monitoring
 from session_mgmt.actions.outbox import Ticket
 from session_mgmt.actions.sessions import connections, info, lifecycle, recovery
 from session_mgmt.actions.sessions.lifecycle import Created, Device
-from session_mgmt.actions.timeline import events
+from session_mgmt.actions.timeline import reading
 from session_mgmt.api.authentication import read_address, read_bearer
 from session_mgmt.api.description import describe
 from session_mgmt.api.forms import MessageForm, RecoveryForm, SessionForm, ValidationForm
@@ -22,7 +21,6 @@ from session_mgmt.api.views import ApiViewSet, parse_session_id, proven_session
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import AuthRequired, InvalidField, PermissionDenied, SessionNotFound
 from session_mgmt.models import ClientSession
-from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.events import AUTH_SUCCESS
 from session_mgmt.writes import verbs
 
@@ -42,8 +40,8 @@ class SessionViewSet(ApiViewSet):
     def list(self, request: Request) -> Response:
         # At most max_sessions_per_user: the limit at creation bounds the answer.
         found = list(lifecycle.list_active(self.actor))
-        states = connections.states(session.pk for session in found)
-        return Response({"results": [info.session_info(session, states[session.pk]) for session in found]})
+        states = connections.read_states(session.pk for session in found)
+        return Response({"results": [info.describe_session(session, states[session.pk]) for session in found]})
 
     @describe(
         "Create a session",
@@ -57,7 +55,7 @@ class SessionViewSet(ApiViewSet):
             raise PermissionDenied("A session is created with the project's own authentication.")
         wanted = self.read_form(SessionForm)
         user = request.user if request.user and request.user.is_authenticated else None
-        created = lifecycle.create(
+        created = lifecycle.create_session(
             user=user,
             metadata=wanted.get("metadata"),
             config=wanted.get("config"),
@@ -77,11 +75,11 @@ class SessionViewSet(ApiViewSet):
         wanted = self.read_form(SessionForm)
         if not wanted:
             raise InvalidField("At least one of metadata, config and label.", field="metadata")
-        return self._answer_session(lifecycle.update(self.actor, found.pk, **wanted))
+        return self._answer_session(lifecycle.update_session(self.actor, found.pk, **wanted))
 
     @describe("End a session for good", status=204)
     def destroy(self, request: Request, pk: str) -> Response:
-        lifecycle.terminate(self.actor, parse_session_id(pk))
+        lifecycle.terminate_session(self.actor, parse_session_id(pk))
         return Response(status=204)
 
     @describe(
@@ -89,7 +87,9 @@ class SessionViewSet(ApiViewSet):
     )
     def validate(self, request: Request, pk: str) -> Response:
         found = self.find_session(pk)
-        reason = lifecycle.validate(self.actor, found.pk, permission=self.read_form(ValidationForm).get("permission"))
+        reason = lifecycle.find_refusal(
+            self.actor, found.pk, permission=self.read_form(ValidationForm).get("permission")
+        )
         return Response({"valid": reason is None, "reason": reason})
 
     @describe(
@@ -105,7 +105,7 @@ class SessionViewSet(ApiViewSet):
         if proven.pk != parse_session_id(pk):
             raise SessionNotFound()
         wanted = self.read_form(RecoveryForm)
-        restored = recovery.recover(
+        restored = recovery.recover_session(
             read_bearer(request) or "",
             state=wanted.get("state", True),
             subscriptions=wanted.get("subscriptions", True),
@@ -116,7 +116,7 @@ class SessionViewSet(ApiViewSet):
 
     @describe("A session's figures", answer="See `docs/reference/rest.md`.")
     def metrics(self, request: Request, pk: str) -> Response:
-        return Response(monitoring.session_metrics(self.find_session(pk).pk))
+        return Response(monitoring.read_session_metrics(self.find_session(pk).pk))
 
     @describe(
         "A session's own log, in pages: `?after=0&limit=100`", answer="`results`, `epoch`, `oldest`, `head`, `next`."
@@ -138,14 +138,14 @@ class SessionViewSet(ApiViewSet):
         return Response({"position": None if isinstance(position, Ticket) else position.as_json()}, status=201)
 
     def _answer_session(self, session: ClientSession) -> Response:
-        return Response(info.session_info(session, connections.states([session.pk])[session.pk]))
+        return Response(info.describe_session(session, connections.read_states([session.pk])[session.pk]))
 
 
 def _answer_created(request: Request, created: Created, **more: Any) -> Response:
     session = created.session
-    where = info.endpoints(session.pk, request.META.get("SCRIPT_NAME", ""))
+    where = info.list_endpoints(session.pk, request.META.get("SCRIPT_NAME", ""))
     answer = {
-        "session": info.session_info(session, "disconnected"),
+        "session": info.describe_session(session, "disconnected"),
         "token": created.token.secret,
         "positions": {"session": created.position.as_json()},
         "endpoints": where,
@@ -174,11 +174,11 @@ def _number(request: Request, name: str, *, default: int, most: int) -> int:
 
 def _read_page(session: ClientSession, after: int, limit: int) -> dict[str, Any]:
     """Return one page of the log. ``oldest`` above ``after`` + 1 means that the entries before it are gone."""
-    statements = Statements(database_connections[settings().database])
-    window = events.window(statements, session.pk, None)
+    using = settings().database
+    window = reading.read_window(using, session.pk, None)
     if window is None:
         raise SessionNotFound()
-    found = events.read(statements, session.pk, after, limit)
+    found = reading.read_page(using, session.pk, after, limit)
     last = found[-1].offset if found else after
     return {
         "results": [orjson.Fragment(entry.as_json()) for entry in found],

@@ -34,6 +34,6 @@ class PublicationView(ApiView):
         """Let the application judge a session; any other caller needs the permission and a declared topic."""
         session = proven_session(self.request)
         if session is not None:
-            access.may_publish(session, topic)
+            access.check_publish(session, topic)
         elif not self.actor.may(access.PUBLISH) or not access.is_declared(topic):
             raise PublishDenied()

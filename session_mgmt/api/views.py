@@ -107,7 +107,7 @@ class ApiView(APIView):
         """
         wanted = parse_session_id(key)
         proven = proven_session(self.request)
-        return proven if proven is not None and proven.pk == wanted else lifecycle.get(self.actor, wanted)
+        return proven if proven is not None and proven.pk == wanted else lifecycle.read_session(self.actor, wanted)
 
     def find_live_session(self, key: str) -> ClientSession:
         """Return the session of the address, and count a write as activity.
@@ -123,10 +123,10 @@ class ApiView(APIView):
     def _count_activity(self, session: ClientSession) -> None:
         now = clock.read(settings().database)
         if now - session.activity.last_active_at >= TOUCH_EVERY:
-            lifecycle.touch([session.pk], now=now)
+            lifecycle.count_activity([session.pk], now=now)
 
     def _check_live(self, session: ClientSession) -> None:
-        error = tokens.why_not_live(session, now=clock.read(settings().database))
+        error = tokens.explain_end(session, now=clock.read(settings().database))
         if error is not None:
             raise error
 

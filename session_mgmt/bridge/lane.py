@@ -155,7 +155,7 @@ class Lane:
         if local:
             self._answer(group, [])
         notify.ring_appended(group.appended)
-        notify.send_events(group.facts)
+        notify.send_events(group.events)
         notify.send_changes(group.changed)
 
     def _answer(self, group: Group, answered: list[tuple[QueuedWrite, Decision]]) -> None:
@@ -243,7 +243,7 @@ def _joined(first: Group, second: Group) -> Group:
     return Group(
         appended=first.appended,
         changed=[*first.changed, *second.changed],
-        facts=[*first.facts, *second.facts],
+        events=[*first.events, *second.events],
         lagging=[*first.lagging, *second.lagging],
         drained=first.drained + second.drained,
     )

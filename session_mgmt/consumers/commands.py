@@ -122,7 +122,7 @@ def _take_subscribe(connection: Connection, frame: Subscribe) -> None:
 async def _follow_log(connection: Connection, frame: Subscribe) -> None:
     session = connection.attachment.session
     try:
-        log = await bridge().call(following.follow, session, frame.log, frame.position)
+        log = await bridge().call(following.follow_log, session, frame.log, frame.position)
     except SessionMgmtError as error:
         connection.push_error(error, id=frame.id)
         return
@@ -140,7 +140,9 @@ def _take_unsubscribe(connection: Connection, frame: Unsubscribe) -> None:
 async def _leave_log(connection: Connection, frame: Unsubscribe) -> None:
     connection.unfollow_log(frame.log)
     if frame.log.startswith(TOPIC):
-        await bridge().call(subscriptions.unfollow, connection.attachment.session.pk, frame.log.removeprefix(TOPIC))
+        await bridge().call(
+            subscriptions.remove_subscription, connection.attachment.session.pk, frame.log.removeprefix(TOPIC)
+        )
     connection.push({"type": "reply", "id": frame.id})
 
 

@@ -81,7 +81,7 @@ class Connection:
 
     def build_document_url(self, name: str) -> str | None:
         """Build the address of a large document; ``None`` if the REST side is not mounted."""
-        return info.document_address(self.attachment.session.pk, name, self._script_name)
+        return info.find_document_address(self.attachment.session.pk, name, self._script_name)
 
     # -- opening ---------------------------------------------------------------------------------------------------
 
@@ -227,7 +227,7 @@ class Connection:
         by = "server" if self.closed_with else "client"
         final = 1000 if self.left else int(self.closed_with or code)
         try:
-            await bridge().call(connections.close, self.attachment.connection, code=final, closed_by=by)
+            await bridge().call(connections.close_connection, self.attachment.connection, code=final, closed_by=by)
         except SessionMgmtError:
             # The lease will run out by itself.
             logger.info("A connection could not be marked closed")

@@ -94,7 +94,7 @@ class Feed:
         try:
             while True:
                 self._again = False
-                entries = await bridge().read(logs.read, self.row, self.head, settings().replay_page)
+                entries = await bridge().read(logs.read_page, self.row, self.head, settings().replay_page)
                 fresh = [entry for entry in entries if entry.offset > self.head]
                 if not is_dense((entry.offset for entry in fresh), after=self.head):
                     await self._jump_to_head()
@@ -110,7 +110,7 @@ class Feed:
 
     async def _jump_to_head(self) -> None:
         """Go to where the log stands, and say so to everybody: entries that nobody here has seen are gone."""
-        position = await bridge().read(logs.head, self.row)
+        position = await bridge().read(logs.read_head, self.row)
         if position is None:
             return
         self.epoch, self.head, self.tag = position.epoch, position.offset, position.tag

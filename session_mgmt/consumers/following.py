@@ -197,7 +197,7 @@ class Following:
             if self.sent <= self.feed.head:
                 return
         asked_at = self.feed.head
-        position = await bridge().read(logs.head, LogRow(self.log.key, self.log.name))
+        position = await bridge().read(logs.read_head, LogRow(self.log.key, self.log.name))
         if position is None:
             raise Unavailable()
         self.feed.correct(position, asked_at=asked_at)
@@ -211,7 +211,7 @@ class Following:
     async def _send_page(self, *, marked: bool) -> bool:
         """Send the next entries from the log; return False if there are none, once the client knows of any loss."""
         row = LogRow(self.log.key, self.log.name)
-        entries = await bridge().read(logs.read, row, self.sent, settings().replay_page)
+        entries = await bridge().read(logs.read_page, row, self.sent, settings().replay_page)
         if not entries or not is_dense((entry.offset for entry in entries), after=self.sent):
             await self._skip_purged_entries()
             return False
@@ -230,7 +230,7 @@ class Following:
     async def _skip_purged_entries(self) -> None:
         """Go to where the log stands after a purge between two pages."""
         asked_at = self.feed.head
-        position = await bridge().read(logs.head, LogRow(self.log.key, self.log.name))
+        position = await bridge().read(logs.read_head, LogRow(self.log.key, self.log.name))
         if position is None or (position.offset == self.sent and position.epoch == self.feed.epoch):
             self.feed.correct(position or Position(self.feed.epoch, self.sent, ""), asked_at=asked_at)
             return

@@ -17,7 +17,7 @@ def build_connected(attachment: Attachment, verdict: str, reason: str, *, script
     denied = {name: {"mode": "denied", "error": error.as_dict()} for name, error in attachment.denied.items()}
     return {
         "type": "connected",
-        "session": info.session_info(attachment.session, "connected"),
+        "session": info.describe_session(attachment.session, "connected"),
         "client_id": attachment.client_id,
         "generation": attachment.generation,
         "last_seq": attachment.last_seq,
@@ -29,7 +29,7 @@ def build_connected(attachment: Attachment, verdict: str, reason: str, *, script
         "heartbeat": _build_heartbeat(),
         "limits": _build_limits(),
         "retry": _build_retry(),
-        "endpoints": info.endpoints(attachment.session.pk, script_name),
+        "endpoints": info.list_endpoints(attachment.session.pk, script_name),
         "server_time": clock.as_text(attachment.at),
     }
 

@@ -91,19 +91,19 @@ class Rounds:
         beats = [connection.build_figures() for connection in mine.values()]
         for start in range(0, len(beats), SLICE):
             part = beats[start : start + SLICE]
-            open_ = await bridge().call(connections.flush, part)
+            open_ = await bridge().call(connections.renew_leases, part)
             for beat in part:
                 if beat.connection not in open_:
                     # A sweep thought this process dead, or the session has ended.
                     mine[beat.connection].stop(Close.INSUFFICIENT_STATE)
         active = {c.attachment.session.pk for c in mine.values() if c.take_active()}
         if active:
-            live = await bridge().call(lifecycle.touch, active)
+            live = await bridge().call(lifecycle.count_activity, active)
             for session in active - live:
                 self._serving.stop_session(session, Close.SESSION_EXPIRED)
         confirmed = {c.attachment.client: acked for c in mine.values() if (acked := c.take_confirmed())}
         if confirmed:
-            await bridge().call(connections.confirm, confirmed)
+            await bridge().call(connections.forget_receipts, confirmed)
         await self._serving.drop_idle_feeds()
 
     # -- positions and revocations ---------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ class Rounds:
             asked = {
                 key: self._serving.feeds[key].head for key in keys[start : start + SLICE] if key in self._serving.feeds
             }
-            for key, position in (await bridge().control(logs.heads, list(asked))).items():
+            for key, position in (await bridge().control(logs.read_heads, list(asked))).items():
                 feed = self._serving.feeds.get(key)
                 if feed is not None:
                     feed.correct(position, asked_at=asked[key])
@@ -129,7 +129,7 @@ class Rounds:
         try:
             for start in range(0, len(serving), SLICE):
                 part = serving[start : start + SLICE]
-                allowed = await bridge().control(connections.still_allowed, part)
+                allowed = await bridge().control(connections.find_allowed, part)
                 for session in set(part) - allowed:
                     self._serving.stop_session(session, Close.SESSION_TERMINATED)
             self._control_answered = self._loop.time()

@@ -90,7 +90,7 @@ class SessionConsumer(AsyncConsumer):
             frame = frames.parse(decode(event.get("text") or ""))
             if not isinstance(frame, Connect):
                 raise InvalidFrame("The first frame is connect.")
-            return await bridge().call(resume.attach, frame, server=hub().server)
+            return await bridge().call(resume.attach_client, frame, server=hub().server)
         except SessionMgmtError as error:
             _send_refusal(outlet, error)
             if isinstance(error, AuthError) and isinstance(frame, Connect):
@@ -104,7 +104,7 @@ class SessionConsumer(AsyncConsumer):
         """Record a refused token in its session's log or in the audit trail; a failure of that changes no answer."""
         client = self.scope.get("client") or (None,)
         try:
-            await bridge().call(incidents.auth_refused, token, error, ip=client[0])
+            await bridge().call(incidents.record_refusal, token, error, ip=client[0])
         except SessionMgmtError:
             logger.warning("A refused token could not be noted")
 

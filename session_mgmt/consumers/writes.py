@@ -22,8 +22,7 @@ from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.actions.state import bodies, prepare, updates
 from session_mgmt.actions.state.updates import Prepare, Terms
 from session_mgmt.actions.timeline import messages
-from session_mgmt.actions.topics import streams
-from session_mgmt.actions.topics.streams import Publication
+from session_mgmt.actions.topics.ledger import Publication, hash_publication
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers.following import Following
@@ -252,7 +251,7 @@ class Writes:
 
     async def _publish_if_allowed(self, frame: Publish) -> None:
         try:
-            await bridge().read(access.may_publish, self._connection.attachment.session, frame.topic)
+            await bridge().read(access.check_publish, self._connection.attachment.session, frame.topic)
         except SessionMgmtError:
             raise
         except Exception as error:
@@ -264,7 +263,7 @@ class Writes:
         attachment = self._connection.attachment
         data = checking.check_value(frame.data)
         try:
-            outcome = await bridge().call(messages.receive, attachment.session, self._build_fence(frame), data)
+            outcome = await bridge().call(messages.receive_message, attachment.session, self._build_fence(frame), data)
         except SessionMgmtError:
             raise
         except Exception as error:
@@ -287,9 +286,9 @@ def _build_digest(frame: Numbered, work: Work | None = None) -> bytes:
     if isinstance(frame, Publish):
         # What was encoded to be written need not be encoded again.
         body = work.data if isinstance(work, Publication) else orjson.dumps(frame.data)
-        return streams.digest(frame.topic, body, frame.key)
+        return hash_publication(frame.topic, body, frame.key)
     if isinstance(frame, Send):
-        return messages.digest(frame.data)
+        return messages.hash_message(frame.data)
     return frame.digest
 
 

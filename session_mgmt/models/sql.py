@@ -64,6 +64,14 @@ class Statements:
             return ""
         return " FOR NO KEY UPDATE" if wait else " FOR NO KEY UPDATE SKIP LOCKED"
 
+    def select_rows(self, columns: str, table: str, keys: Iterable[Any], *, key: str = "id") -> list[Row]:
+        """Return rows by key, in any order and without a lock."""
+        wanted = list(keys)
+        if not wanted:
+            return []
+        among, params = self.among(key, wanted)
+        return self.fetch(f"SELECT {columns} FROM {table} WHERE {among}", params)
+
     def select_locked(self, columns: str, table: str, keys: Iterable[Any], *, key: str = "id", wait: bool) -> list[Row]:
         """Lock rows in the order of their key and return them; the order keeps two processes from a deadlock."""
         ordered = sorted(keys)

@@ -27,7 +27,7 @@ def restore(session: uuid.UUID, name: str, to: int | str) -> Position | Ticket:
 
 def clear(session: uuid.UUID, name: str) -> Position | Ticket:
     """Make a document ``{}``. Raises ``SessionMgmtError``."""
-    access.must_be_document(name)
+    access.check_document_name(name)
     if bridge().inside_transaction():
         return _put(session, name, {}, StateRevision.Kind.CLEAR)
     return verbs.replace_now(session, name, whole.replacing({}), kind=StateRevision.Kind.CLEAR).require()

@@ -21,9 +21,9 @@ from session_mgmt.actions.outcome import Outcome, refused
 from session_mgmt.actions.state import bodies, prepare, reconcile
 from session_mgmt.actions.state.stored_rows import Runner, here
 from session_mgmt.actions.state.updates import NO_TERMS, Terms, Update
-from session_mgmt.actions.timeline.events import Record
-from session_mgmt.actions.topics import streams
-from session_mgmt.actions.topics.streams import Publication
+from session_mgmt.actions.timeline.ledger import Record
+from session_mgmt.actions.topics.ledger import Publication
+from session_mgmt.actions.topics.reading import find_stream
 from session_mgmt.bridge.crossing import bridge
 from session_mgmt.conf import settings
 from session_mgmt.documents import strict
@@ -85,7 +85,7 @@ def update(session: uuid.UUID, name: str, kind: str, change: Any, terms: Terms =
     ``if_absent`` can. Raises ``SessionMgmtError``.
     """
     _check_key(terms.key)
-    access.must_be_document(name)
+    access.check_document_name(name)
     if bridge().inside_transaction():
         return _put_update(session, name, kind, change, terms)
     return update_now(session, name, kind, change, terms).require()
@@ -245,10 +245,10 @@ def put_into_outbox(kind: str, target: str, payload: Any, key: str | None) -> Ti
 
 
 def _publish_ephemeral(topic: str, data: Any) -> None:
-    found = streams.windows(Statements(connections[bridge().using]), {topic: None}).get(topic)
-    if found is not None:
+    stream = find_stream(bridge().using, topic)
+    if stream is not None:
         # Without a stream nobody follows the topic: to follow makes one.
-        notify.carry(stream_key(found.id), topic, data)
+        notify.send_ephemeral(stream_key(stream), topic, data)
 
 
 def check_data(data: Any) -> Any:

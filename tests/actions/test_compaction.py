@@ -113,7 +113,7 @@ def test_snapshots_do_not_pile_up(desk: Desk, settings: Any) -> None:
 def test_the_sweep_compacts_what_is_due(desk: Desk, settings: Any) -> None:
     settings.SESSION_MGMT = FEW
     seen = fill(desk, 30)
-    assert cleanup.cleanup().revisions == 24
+    assert cleanup.run_cleanup().revisions == 24
     assert_whole(desk, seen)
 
 

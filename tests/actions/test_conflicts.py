@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def session() -> ClientSession:
-    return lifecycle.create().session
+    return lifecycle.create_session().session
 
 
 def update(session: ClientSession, *ops: Any, name: str = "main", **terms: Any) -> dict[str, Any]:

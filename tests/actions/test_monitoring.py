@@ -25,21 +25,23 @@ def later(**by: float) -> Any:
 def lived(session: Any, token: str) -> None:
     """Two connections of one client: a minute each, a minute apart; the second is still open."""
     start = session.created_at
-    first = resume.attach(Connect(token=token, client_id=None, acked=0, logs={}, agent="t"), server="s", now=start)
+    first = resume.attach_client(
+        Connect(token=token, client_id=None, acked=0, logs={}, agent="t"), server="s", now=start
+    )
     beat = connections.Beat(first.connection, 20.0, 30.0, 10, 1, 100, 200, 1000, 2000)
-    connections.flush([beat], now=start)
-    connections.close(first.connection, code=1006, closed_by="client", now=start + timedelta(minutes=1))
+    connections.renew_leases([beat], now=start)
+    connections.close_connection(first.connection, code=1006, closed_by="client", now=start + timedelta(minutes=1))
     again = Connect(token=token, client_id=first.client_id, acked=0, logs={}, agent="t")
-    second = resume.attach(again, server="s", now=start + timedelta(minutes=2))
+    second = resume.attach_client(again, server="s", now=start + timedelta(minutes=2))
     connections.keep_receipt(second.connection, {"verdict": "full"})
     beat = connections.Beat(second.connection, 40.0, 50.0, 5, 0, 1, 2, 3, 4)
-    connections.flush([beat], now=start + timedelta(minutes=2))
+    connections.renew_leases([beat], now=start + timedelta(minutes=2))
 
 
 def test_metrics_add_up_connections_traffic_and_recoveries() -> None:
-    created = lifecycle.create()
+    created = lifecycle.create_session()
     lived(created.session, created.token.secret)
-    told = monitoring.session_metrics(created.session.pk, now=created.session.created_at + timedelta(minutes=3))
+    told = monitoring.read_session_metrics(created.session.pk, now=created.session.created_at + timedelta(minutes=3))
     assert told["uptime"] == 180.0
     assert told["connected_time"] == 120.0
     assert (told["connections"], told["open_connections"], told["reconnects"]) == (2, 1, 1)
@@ -58,16 +60,16 @@ def test_metrics_add_up_connections_traffic_and_recoveries() -> None:
 
 
 def test_a_dead_process_counts_until_its_lease_and_no_longer() -> None:
-    created = lifecycle.create()
+    created = lifecycle.create_session()
     lived(created.session, created.token.secret)
     Connection.objects.filter(closed_at__isnull=False).delete()
-    told = monitoring.session_metrics(created.session.pk, now=created.session.created_at + timedelta(hours=5))
+    told = monitoring.read_session_metrics(created.session.pk, now=created.session.created_at + timedelta(hours=5))
     assert told["connected_time"] == 90.0
     assert told["open_connections"] == 0
 
 
 def test_metrics_of_documents_and_errors() -> None:
-    session = lifecycle.create().session
+    session = lifecycle.create_session().session
     verbs.update(session.pk, "main", "data", {"a": 1})
     verbs.update(session.pk, "main", "merge", {"b": 2})
     verbs.update(session.pk, "other", "data", {})
@@ -76,42 +78,42 @@ def test_metrics_of_documents_and_errors() -> None:
         SessionEvent.objects.create(
             session=session, seq=number, tag="t", type="error_occurred", data=body, at=session.created_at
         )
-    told = monitoring.session_metrics(session.pk)
+    told = monitoring.read_session_metrics(session.pk)
     assert told["state_documents"] | {"count": 2, "updates": 3, "version": 2} == told["state_documents"]
     assert told["errors"] == {"conflict": 2, "too_deep": 1}
     assert told["conflicts"] == 2
 
 
 def test_metrics_cost_the_same_for_a_long_life(django_assert_num_queries: Any) -> None:
-    short, long = lifecycle.create(), lifecycle.create()
+    short, long = lifecycle.create_session(), lifecycle.create_session()
     for _ in range(3):
         lived(long.session, long.token.secret)
     now = later(hours=1)
     for created in (short, long):
         with django_assert_num_queries(8):
-            monitoring.session_metrics(created.session.pk, now=now)
+            monitoring.read_session_metrics(created.session.pk, now=now)
 
 
 def test_an_ended_session_stops_ageing() -> None:
-    session = lifecycle.create().session
-    lifecycle.terminate(SERVER, session.pk, now=session.created_at + timedelta(seconds=30))
-    assert monitoring.session_metrics(session.pk, now=later(days=1))["uptime"] == 30.0
+    session = lifecycle.create_session().session
+    lifecycle.terminate_session(SERVER, session.pk, now=session.created_at + timedelta(seconds=30))
+    assert monitoring.read_session_metrics(session.pk, now=later(days=1))["uptime"] == 30.0
 
 
 def test_health_is_ok_until_something_is_late() -> None:
-    session = lifecycle.create().session
-    assert monitoring.health()["status"] == "ok"
+    session = lifecycle.create_session().session
+    assert monitoring.read_health()["status"] == "ok"
     SessionActivity.objects.filter(pk=session.pk).update(expires_at=later(minutes=-20))
     Outbox.objects.create(kind="publish", target="x", payload=b"1", created_at=later(minutes=-2))
     SessionEvent.objects.filter(session=session).update(pending=True, at=later(minutes=-6))
-    told = monitoring.health()
+    told = monitoring.read_health()
     assert (told["status"], told["problems"]) == ("degraded", ["cleanup_late", "outbox_late", "handlers_late"])
     assert told["cleanup"]["due"] == told["outbox"]["waiting"] == told["handlers"]["waiting"] == 1
 
 
 def test_health_costs_the_same_whatever_there_is(django_assert_num_queries: Any) -> None:
     for _ in range(3):
-        created = lifecycle.create()
+        created = lifecycle.create_session()
         lived(created.session, created.token.secret)
     with django_assert_num_queries(9):
-        monitoring.health()
+        monitoring.read_health()

@@ -43,7 +43,7 @@ def user() -> Any:
 def connect(created: Created, **more: Any) -> resume.Attachment:
     now = more.pop("now", None)
     frame = Connect(token=created.token.secret, client_id=None, acked=0, logs={}, agent="test", **more)
-    return resume.attach(frame, server="test", now=now)
+    return resume.attach_client(frame, server="test", now=now)
 
 
 def deadline(created: Created) -> Any:
@@ -54,7 +54,7 @@ def deadline(created: Created) -> Any:
 
 
 def test_create_makes_session_token_and_first_event_at_one_moment(user: Any) -> None:
-    created = lifecycle.create(
+    created = lifecycle.create_session(
         user=user, metadata={"a": 1}, config={"idle_timeout": 60}, device=Device("Phone", "10.0.0.1", "agent")
     )
     session = ClientSession.objects.select_related("activity").get()
@@ -73,9 +73,9 @@ def test_create_that_is_rolled_back_tells_nobody() -> None:
     session_event.connect(hear)
     try:
         with pytest.raises(ZeroDivisionError), transaction.atomic():
-            lifecycle.create()
+            lifecycle.create_session()
             raise ZeroDivisionError
-        lifecycle.create()
+        lifecycle.create_session()
     finally:
         session_event.disconnect(hear)
     assert told == ["session_created"]
@@ -84,32 +84,32 @@ def test_create_that_is_rolled_back_tells_nobody() -> None:
 
 def test_an_id_of_the_servers_choosing_is_used_once() -> None:
     wanted = uuid.uuid4()
-    assert lifecycle.create(session_id=wanted).session.pk == wanted
+    assert lifecycle.create_session(session_id=wanted).session.pk == wanted
     with pytest.raises(IntegrityError):
-        lifecycle.create(session_id=wanted)
+        lifecycle.create_session(session_id=wanted)
 
 
 @pytest.mark.parametrize("seconds", [59, 0, -1, True, "60", 10**9, None])
 def test_timeouts_are_from_a_minute_to_the_settings(seconds: Any) -> None:
     if seconds is None:
-        assert lifecycle.create(config={"idle_timeout": None}).session.pk
+        assert lifecycle.create_session(config={"idle_timeout": None}).session.pk
         return
     with pytest.raises(InvalidField):
-        lifecycle.create(config={"idle_timeout": seconds})
+        lifecycle.create_session(config={"idle_timeout": seconds})
     assert not ClientSession.objects.exists()
 
 
 @pytest.mark.parametrize(("policy", "survivors"), [("evict_oldest", [1, 2, 3]), ("evict_idle", [0, 2, 3])])
 def test_the_limit_of_a_user_evicts_by_policy(user: Any, settings: Any, policy: str, survivors: list[int]) -> None:
     settings.SESSION_MGMT = {"max_sessions_per_user": 3, "session_limit_policy": policy}
-    made = [lifecycle.create(user=user) for _ in range(3)]
+    made = [lifecycle.create_session(user=user) for _ in range(3)]
     base = made[-1].session.created_at
     for number, created in enumerate(made):
         # The second was used longest ago.
         SessionActivity.objects.filter(pk=created.session.pk).update(
             last_active_at=base - timedelta(minutes=9 if number == 1 else number)
         )
-    made.append(lifecycle.create(user=user))
+    made.append(lifecycle.create_session(user=user))
     live = set(ClientSession.objects.filter(state="active").values_list("pk", flat=True))
     assert [number for number, created in enumerate(made) if created.session.pk in live] == survivors
     assert ClientSession.objects.get(state="terminated").end_reason == "session_limit"
@@ -117,22 +117,22 @@ def test_the_limit_of_a_user_evicts_by_policy(user: Any, settings: Any, policy: 
 
 def test_the_limit_of_a_user_may_refuse(user: Any, settings: Any) -> None:
     settings.SESSION_MGMT = {"max_sessions_per_user": 1, "session_limit_policy": "reject"}
-    lifecycle.create(user=user)
+    lifecycle.create_session(user=user)
     with pytest.raises(SessionLimit):
-        lifecycle.create(user=user)
-    lifecycle.create(user=get_user_model().objects.create_user("bob"))
+        lifecycle.create_session(user=user)
+    lifecycle.create_session(user=get_user_model().objects.create_user("bob"))
 
 
 # -- L1: ended is final
 
 
 def test_terminated_is_final_for_every_verb() -> None:
-    created = lifecycle.create()
+    created = lifecycle.create_session()
     session = created.session.pk
-    assert lifecycle.terminate(SERVER, session, reason="test")
-    assert not lifecycle.terminate(SERVER, session)
+    assert lifecycle.terminate_session(SERVER, session, reason="test")
+    assert not lifecycle.terminate_session(SERVER, session)
     refusals = [
-        lambda: lifecycle.update(SERVER, session, metadata={"a": 1}),
+        lambda: lifecycle.update_session(SERVER, session, metadata={"a": 1}),
         lambda: connect(created),
         lambda: verbs.update(session, "main", "merge", {"a": 1}),
         lambda: verbs.send(session, "hello"),
@@ -140,8 +140,8 @@ def test_terminated_is_final_for_every_verb() -> None:
     for attempt in refusals:
         with pytest.raises(SessionTerminated):
             attempt()
-    assert lifecycle.touch([session]) == set()
-    assert lifecycle.validate(SERVER, session) == "session_terminated"
+    assert lifecycle.count_activity([session]) == set()
+    assert lifecycle.find_refusal(SERVER, session) == "session_terminated"
     assert not expiry.expire_due(limit=10, now=deadline(created) + timedelta(days=60))
     assert list(SessionEvent.objects.order_by("seq").values_list("type", flat=True)) == [
         "session_created",
@@ -150,35 +150,35 @@ def test_terminated_is_final_for_every_verb() -> None:
 
 
 def test_ending_fences_every_client_and_closes_every_connection() -> None:
-    created = lifecycle.create()
+    created = lifecycle.create_session()
     attachment = connect(created)
-    lifecycle.terminate(SERVER, created.session.pk)
+    lifecycle.terminate_session(SERVER, created.session.pk)
     assert Client.objects.get().generation > attachment.generation
     assert Connection.objects.get().closed_at is not None
 
 
 def test_two_that_end_a_session_at_once_end_it_once() -> None:
-    session = lifecycle.create().session.pk
-    outcomes = together(*[lambda: lifecycle.terminate(SERVER, session)] * 4)
+    session = lifecycle.create_session().session.pk
+    outcomes = together(*[lambda: lifecycle.terminate_session(SERVER, session)] * 4)
     assert sorted(outcomes) == [False, False, False, True]
     assert SessionEvent.objects.filter(type="session_terminated").count() == 1
 
 
 def test_an_update_that_loses_to_an_end_changes_nothing() -> None:
     for _ in range(5):
-        session = lifecycle.create(metadata={"n": 0}).session.pk
+        session = lifecycle.create_session(metadata={"n": 0}).session.pk
         barrier = threading.Barrier(2)
 
         def change(session: uuid.UUID = session, barrier: threading.Barrier = barrier) -> None:
             barrier.wait(10)
             try:
-                lifecycle.update(SERVER, session, metadata={"n": 1})
+                lifecycle.update_session(SERVER, session, metadata={"n": 1})
             except SessionMgmtError as error:
                 assert error.name == "session_terminated"
 
         def end(session: uuid.UUID = session, barrier: threading.Barrier = barrier) -> None:
             barrier.wait(10)
-            lifecycle.terminate(SERVER, session)
+            lifecycle.terminate_session(SERVER, session)
 
         together(change, end)
         types = list(SessionEvent.objects.filter(session=session).order_by("seq").values_list("type", flat=True))
@@ -191,39 +191,39 @@ def test_an_update_that_loses_to_an_end_changes_nothing() -> None:
 
 
 def test_a_session_never_expires_early_and_is_swept_after_its_grace() -> None:
-    created = lifecycle.create()
+    created = lifecycle.create_session()
     end = deadline(created)
     assert not expiry.expire_due(limit=10, now=end + GRACE - A_SECOND)
-    assert lifecycle.validate(SERVER, created.session.pk, now=end - A_SECOND) is None
+    assert lifecycle.find_refusal(SERVER, created.session.pk, now=end - A_SECOND) is None
     assert expiry.expire_due(limit=10, now=end + GRACE) == [created.session.pk]
     assert ClientSession.objects.get().state == "expired"
 
 
 def test_a_passed_deadline_counts_before_the_sweep_has_been_there() -> None:
-    created = lifecycle.create()
+    created = lifecycle.create_session()
     with pytest.raises(SessionExpired):
         connect(created, now=deadline(created))
-    assert lifecycle.validate(SERVER, created.session.pk, now=deadline(created)) == "session_expired"
+    assert lifecycle.find_refusal(SERVER, created.session.pk, now=deadline(created)) == "session_expired"
 
 
 def test_activity_moves_the_idle_deadline_but_never_past_the_absolute_one() -> None:
-    created = lifecycle.create(config={"idle_timeout": 600, "absolute_timeout": 900})
+    created = lifecycle.create_session(config={"idle_timeout": 600, "absolute_timeout": 900})
     start = created.session.created_at
-    lifecycle.touch([created.session.pk], now=start + timedelta(seconds=200))
+    lifecycle.count_activity([created.session.pk], now=start + timedelta(seconds=200))
     assert deadline(created) == start + timedelta(seconds=800)
-    lifecycle.touch([created.session.pk], now=start + timedelta(seconds=700))
+    lifecycle.count_activity([created.session.pk], now=start + timedelta(seconds=700))
     assert deadline(created) == start + timedelta(seconds=900)
 
 
 def test_resuming_is_no_activity() -> None:
-    created = lifecycle.create()
+    created = lifecycle.create_session()
     before = deadline(created)
     connect(created, now=created.session.created_at + timedelta(hours=1))
     assert deadline(created) == before
 
 
 def test_each_expired_session_is_told_once_whatever_the_number_of_sweeps() -> None:
-    made = [lifecycle.create() for _ in range(20)]
+    made = [lifecycle.create_session() for _ in range(20)]
     late = max(map(deadline, made)) + GRACE
     barrier = threading.Barrier(4)
 
@@ -242,7 +242,7 @@ def test_each_expired_session_is_told_once_whatever_the_number_of_sweeps() -> No
 
 
 def test_the_database_itself_refuses_a_second_expiry_event() -> None:
-    created = lifecycle.create()
+    created = lifecycle.create_session()
     expiry.expire_due(limit=1, now=deadline(created) + GRACE)
     event = SessionEvent.objects.get(type="session_expired")
     event.pk, event.seq = None, event.seq + 1
@@ -253,7 +253,7 @@ def test_the_database_itself_refuses_a_second_expiry_event() -> None:
 def test_of_a_resume_and_a_sweep_at_once_exactly_one_wins() -> None:
     """Both claim the session's row, at a moment when both could be right."""
     for _ in range(8):
-        created = lifecycle.create()
+        created = lifecycle.create_session()
         end = deadline(created)
         barrier = threading.Barrier(2)
 
@@ -281,7 +281,7 @@ def test_of_a_resume_and_a_sweep_at_once_exactly_one_wins() -> None:
 
 
 def test_a_sweep_takes_no_more_than_its_limit_and_a_fixed_number_of_queries(django_assert_max_num_queries: Any) -> None:
-    made = [lifecycle.create() for _ in range(12)]
+    made = [lifecycle.create_session() for _ in range(12)]
     late = max(map(deadline, made)) + GRACE
     with django_assert_max_num_queries(12):
         assert len(expiry.expire_due(limit=10, now=late)) == 10
@@ -290,7 +290,7 @@ def test_a_sweep_takes_no_more_than_its_limit_and_a_fixed_number_of_queries(djan
 
 @pytest.mark.postgres
 def test_the_limit_of_a_sweep_holds_in_a_nested_loop() -> None:
-    made = [lifecycle.create() for _ in range(12)]
+    made = [lifecycle.create_session() for _ in range(12)]
     late = max(map(deadline, made)) + GRACE
     with transaction.atomic(), connection.cursor() as cursor:
         for plan in ("hashjoin", "mergejoin", "hashagg", "material", "sort"):
@@ -302,32 +302,32 @@ def test_the_limit_of_a_sweep_holds_in_a_nested_loop() -> None:
 
 
 def test_only_the_session_its_user_and_managers_may_see_it(user: Any) -> None:
-    session = lifecycle.create(user=user).session.pk
+    session = lifecycle.create_session(user=user).session.pk
     for actor in (Actor(session=session), Actor(user_id=user.pk), SERVER):
-        assert lifecycle.get(actor, session).pk == session
+        assert lifecycle.read_session(actor, session).pk == session
     for actor in (Actor(), Actor(session=uuid.uuid4()), Actor(user_id=user.pk + 1)):
         with pytest.raises(SessionNotFound):
-            lifecycle.get(actor, session)
+            lifecycle.read_session(actor, session)
 
 
 def test_the_list_is_newest_first_and_holds_the_living() -> None:
-    first, second, third = (lifecycle.create().session.pk for _ in range(3))
-    lifecycle.terminate(SERVER, second)
+    first, second, third = (lifecycle.create_session().session.pk for _ in range(3))
+    lifecycle.terminate_session(SERVER, second)
     assert list(lifecycle.list_active(SERVER).values_list("pk", flat=True)) == [third, first]
     assert not lifecycle.list_active(Actor()).exists()
 
 
 def test_metadata_over_the_limit_is_refused(settings: Any) -> None:
     settings.SESSION_MGMT = {"max_metadata_bytes": 100}
-    session = lifecycle.create().session.pk
+    session = lifecycle.create_session().session.pk
     with pytest.raises(InvalidField):
-        lifecycle.update(SERVER, session, metadata={"a": "x" * 100})
+        lifecycle.update_session(SERVER, session, metadata={"a": "x" * 100})
     assert ClientSession.objects.get().metadata == {}
 
 
 def test_a_changed_label_leaves_the_timeouts_as_they_are() -> None:
-    created = lifecycle.create(config={"idle_timeout": 600})
-    told = lifecycle.update(SERVER, created.session.pk, label="Phone")
+    created = lifecycle.create_session(config={"idle_timeout": 600})
+    told = lifecycle.update_session(SERVER, created.session.pk, label="Phone")
     assert told.activity.idle_seconds == 600
     assert told.activity.expires_at - told.activity.last_active_at == timedelta(seconds=600)
 
@@ -342,59 +342,59 @@ def expired(created: Created) -> Any:
 
 
 def test_a_successor_carries_user_documents_and_subscriptions(user: Any) -> None:
-    created = lifecycle.create(user=user, metadata={"a": 1})
+    created = lifecycle.create_session(user=user, metadata={"a": 1})
     verbs.update(created.session.pk, "main", "data", {"cart": [1]})
     Subscription.objects.create(session=created.session, topic="room:1", created_at=created.session.created_at)
     end = expired(created)
-    restored = recovery.recover(created.token.secret, now=end)
+    restored = recovery.recover_session(created.token.secret, now=end)
     fresh = restored.created.session
     assert (fresh.user, fresh.metadata, fresh.recovered_from_id) == (user, {"a": 1}, created.session.pk)
     assert restored.receipt["documents"] == ["main"]
     assert list(fresh.subscriptions.values_list("topic", flat=True)) == ["room:1"]
-    assert tokens.verify("default", restored.created.token.secret, now=end).pk == fresh.pk
+    assert tokens.verify_token("default", restored.created.token.secret, now=end).pk == fresh.pk
 
 
 def test_a_successor_may_be_asked_for_without_documents() -> None:
-    created = lifecycle.create()
+    created = lifecycle.create_session()
     verbs.update(created.session.pk, "main", "data", {"cart": [1]})
-    restored = recovery.recover(created.token.secret, state=False, subscriptions=False, now=expired(created))
+    restored = recovery.recover_session(created.token.secret, state=False, subscriptions=False, now=expired(created))
     assert restored.receipt["verdict"] == "none"
     assert not restored.created.session.documents.exists()
 
 
 def test_an_overdue_session_is_expired_by_its_own_recovery() -> None:
-    created = lifecycle.create()
-    restored = recovery.recover(created.token.secret, now=deadline(created) + A_SECOND)
+    created = lifecycle.create_session()
+    restored = recovery.recover_session(created.token.secret, now=deadline(created) + A_SECOND)
     assert restored.created.session.recovered_from_id == created.session.pk
     assert SessionEvent.objects.filter(session=created.session, type="session_expired").count() == 1
 
 
 def test_two_tabs_that_recover_at_once_get_one_successor() -> None:
-    created = lifecycle.create()
+    created = lifecycle.create_session()
     end = expired(created)
 
-    restored = together(*[lambda: recovery.recover(created.token.secret, now=end)] * 3)
+    restored = together(*[lambda: recovery.recover_session(created.token.secret, now=end)] * 3)
     assert len({one.created.session.pk for one in restored}) == 1
     secrets = {one.created.token.secret for one in restored}
     assert len(secrets) == 3
     for secret in secrets:
-        assert tokens.verify("default", secret, now=end).recovered_from_id == created.session.pk
+        assert tokens.verify_token("default", secret, now=end).recovered_from_id == created.session.pk
     assert ClientSession.objects.count() == 2
 
 
 def test_recovery_is_refused_when_alive_terminated_or_too_old() -> None:
-    living, ended, old = lifecycle.create(), lifecycle.create(), lifecycle.create()
-    lifecycle.terminate(SERVER, ended.session.pk)
+    living, ended, old = lifecycle.create_session(), lifecycle.create_session(), lifecycle.create_session()
+    lifecycle.terminate_session(SERVER, ended.session.pk)
     for created in (living, ended):
         with pytest.raises(NotRecoverable):
-            recovery.recover(created.token.secret)
+            recovery.recover_session(created.token.secret)
     end = expired(old)
     with pytest.raises(NotRecoverable):
-        recovery.recover(old.token.secret, maximum_age=timedelta(minutes=5), now=end + timedelta(minutes=6))
+        recovery.recover_session(old.token.secret, maximum_age=timedelta(minutes=5), now=end + timedelta(minutes=6))
 
 
 def test_nothing_is_left_open_by_the_verbs() -> None:
-    created = lifecycle.create()
-    lifecycle.terminate(SERVER, created.session.pk)
+    created = lifecycle.create_session()
+    lifecycle.terminate_session(SERVER, created.session.pk)
     assert not connection.in_atomic_block
     assert Token.objects.count() == 1

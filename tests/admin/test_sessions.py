@@ -28,18 +28,20 @@ def page_of(session: Any) -> str:
 
 
 def attach(created: Created) -> resume.Attachment:
-    return resume.attach(
+    return resume.attach_client(
         Connect(token=created.token.secret, client_id=None, acked=0, logs={}, agent="t"), server="web-1"
     )
 
 
 def lively(user: Any, documents: int = 1) -> Created:
     """A session with connections, receipts, documents and messages."""
-    created = lifecycle.create(user=user, device=Device("Phone", "10.0.0.9", "Firefox/1 Android"), metadata={"a": 1})
+    created = lifecycle.create_session(
+        user=user, device=Device("Phone", "10.0.0.9", "Firefox/1 Android"), metadata={"a": 1}
+    )
     for number in range(3):
         attachment = attach(created)
         connections.keep_receipt(attachment.connection, {"verdict": "full", "reason": f"reason-{number}"})
-    connections.close(attachment.connection, code=4002, closed_by="server")
+    connections.close_connection(attachment.connection, code=4002, closed_by="server")
     for number in range(documents):
         verbs.update(created.session.pk, "main" if not number else f"d{number}", "data", {"coupon": "WELCOME"})
     verbs.send(created.session.pk, {"hello": "<b>world</b>"})
@@ -51,8 +53,8 @@ def lively(user: Any, documents: int = 1) -> Created:
 
 def test_the_list_shows_user_status_device_and_connection(operator: Client, alice: Any) -> None:
     lively(alice)
-    ended = lifecycle.create()
-    lifecycle.terminate(SERVER, ended.session.pk)
+    ended = lifecycle.create_session()
+    lifecycle.terminate_session(SERVER, ended.session.pk)
     html = operator.get(LIST).content.decode()
     for text in ("alice", "Phone", "connected", "terminated", "nobody", "just now"):
         assert text in html
@@ -60,7 +62,7 @@ def test_the_list_shows_user_status_device_and_connection(operator: Client, alic
 
 @pytest.mark.parametrize("term", ["alice", "ali", "Phone", "10.0.0.9", "id"])
 def test_search_finds_by_user_device_address_and_id(operator: Client, alice: Any, term: str) -> None:
-    found, other = lively(alice).session, lifecycle.create().session
+    found, other = lively(alice).session, lifecycle.create_session().session
     html = operator.get(LIST, {"q": str(found.pk) if term == "id" else term}).content.decode()
     assert str(found.pk) in html
     assert str(other.pk) not in html
@@ -68,18 +70,18 @@ def test_search_finds_by_user_device_address_and_id(operator: Client, alice: Any
 
 @pytest.mark.parametrize("state", ["connected", "reconnecting", "disconnected"])
 def test_the_filter_by_connection_agrees_with_the_verb(operator: Client, state: str) -> None:
-    open_, lost, never = (lifecycle.create() for _ in range(3))
+    open_, lost, never = (lifecycle.create_session() for _ in range(3))
     attach(open_)
-    connections.close(attach(lost).connection, code=1006, closed_by="client")
+    connections.close_connection(attach(lost).connection, code=1006, closed_by="client")
     wanted = {"connected": open_, "reconnecting": lost, "disconnected": never}[state].session.pk
     html = operator.get(LIST, {"connection": state}).content.decode()
     assert set(re.findall(r"clientsession/([0-9a-f-]{36})/change", html)) == {str(wanted)}
-    assert connections.states([wanted]) == {wanted: state}
+    assert connections.read_states([wanted]) == {wanted: state}
 
 
 @pytest.mark.parametrize("query", ["?connection=x", "?state__exact=x", "?q=%00", "?p=999", "?before=x", "?o=99"])
 def test_strange_queries_of_the_list_fail_nowhere(operator: Client, query: str) -> None:
-    lifecycle.create()
+    lifecycle.create_session()
     assert operator.get(LIST + query).status_code in (200, 302)
 
 
@@ -102,7 +104,7 @@ def test_the_page_lists_documents_without_their_content(operator: Client, alice:
 
 
 def test_the_timeline_goes_back_in_pages(operator: Client) -> None:
-    session = lifecycle.create().session
+    session = lifecycle.create_session().session
     for number in range(105):
         verbs.send(session.pk, {"n": number})
     html = operator.get(page_of(session)).content.decode()
@@ -214,7 +216,7 @@ def test_disconnecting_reaches_whoever_holds_the_connection(operator: Client, al
 
 
 def test_ending_selected_sessions_asks_first(operator: Client) -> None:
-    first, second, third = (lifecycle.create().session.pk for _ in range(3))
+    first, second, third = (lifecycle.create_session().session.pk for _ in range(3))
     form = {"action": "terminate_selected", "_selected_action": [str(first), str(second)]}
     asked = operator.post(LIST, form).content.decode()
     assert str(first) in asked and str(third) not in asked
@@ -225,7 +227,7 @@ def test_ending_selected_sessions_asks_first(operator: Client) -> None:
 
 
 def test_cleaning_up_now_needs_its_own_permission(alice: Any) -> None:
-    lifecycle.create()
+    lifecycle.create_session()
     SessionActivity.objects.update(expires_at=clock.read("default") - timedelta(hours=1))
     assert staff("view_clientsession").post(f"{LIST}clean/").status_code == 403
     http = staff("view_clientsession", "clean_clientsession")

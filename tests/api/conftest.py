@@ -35,13 +35,13 @@ def bob(db: None) -> Any:
 @pytest.fixture
 def mine(alice: Any) -> Caller:
     """A client of Alice's session."""
-    return caller(lifecycle.create(user=alice, metadata={"tab": 1}))
+    return caller(lifecycle.create_session(user=alice, metadata={"tab": 1}))
 
 
 @pytest.fixture
 def theirs(bob: Any) -> Caller:
     """A client of Bob's session."""
-    return caller(lifecycle.create(user=bob))
+    return caller(lifecycle.create_session(user=bob))
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def split() -> Caller:
     """A session whose document has one open conflict at /a: 1 before, 2 on the server, 3 lost."""
-    found = caller(lifecycle.create())
+    found = caller(lifecycle.create_session())
     for change, base in (([["set", "/a", 1]], 0), ([["set", "/a", 2]], 1), ([["set", "/a", 3]], 1)):
         assert found.patch(MAIN, {"ops": change, "base": base, "strategy": "manual"}).status_code == 200
     return found
@@ -75,7 +75,7 @@ def test_an_unknown_conflict_is_not_found(split: Caller, name: str) -> None:
 
 def test_a_place_in_an_array_that_has_changed_is_not_overwritten(settings: Any) -> None:
     settings.SESSION_MGMT = {"DOCUMENTS": {"main": {"arrays": {"/l": "keyed:id"}, "strategy": "manual"}}}
-    found = caller(lifecycle.create())
+    found = caller(lifecycle.create_session())
     for base, x in ((0, 1), (1, 2), (1, 3)):
         assert found.patch(MAIN, {"merge": {"l": [{"id": 1, "x": x}]}, "base": base}).status_code == 200
     assert only(found)["path"] == "/l/0/x"

@@ -82,8 +82,8 @@ def test_endpoints_respect_the_prefix_of_the_project(page: Caller) -> None:
 
 
 def test_the_list_holds_the_callers_active_sessions_and_nobody_elses(mine: Caller, theirs: Caller, alice: Any) -> None:
-    ended = lifecycle.create(user=alice)
-    lifecycle.terminate(SERVER, ended.session.pk)
+    ended = lifecycle.create_session(user=alice)
+    lifecycle.terminate_session(SERVER, ended.session.pk)
     listed = mine.get("sessions/").json()["results"]
     assert [session["session_id"] for session in listed] == [mine.session]
 
@@ -237,7 +237,7 @@ def test_a_read_is_no_activity(mine: Caller) -> None:
 
 
 def test_a_session_of_nobody_is_reached_by_its_token_alone(db: None) -> None:
-    first, second = caller(lifecycle.create()), caller(lifecycle.create())
+    first, second = caller(lifecycle.create_session()), caller(lifecycle.create_session())
     assert first.get("sessions/{id}/").status_code == 200
     assert refused(Caller(first.http, first.token, second.session).get("sessions/{id}/"), "session_not_found", 404)
     assert len(first.get("sessions/").json()["results"]) == 1

@@ -38,7 +38,7 @@ def contrib_once() -> None:
 
 
 def ours() -> None:
-    lifecycle.create(metadata=METADATA)
+    lifecycle.create_session(metadata=METADATA)
 
 
 def ours_of_user() -> Callable[[], None]:
@@ -47,7 +47,7 @@ def ours_of_user() -> Callable[[], None]:
     turn = iter(range(10**9))
 
     def create() -> None:
-        lifecycle.create(user=users[next(turn) % len(users)], metadata=METADATA)
+        lifecycle.create_session(user=users[next(turn) % len(users)], metadata=METADATA)
 
     return create
 

@@ -25,7 +25,7 @@ def main(count: int, sizes: list[int]) -> list[str]:
     for size in sizes:
         Whole.objects.update_or_create(pk=size, defaults={"data": samples.document(size)})
     with transaction.atomic():
-        return [lifecycle.create().token.secret for _ in range(count)]
+        return [lifecycle.create_session().token.secret for _ in range(count)]
 
 
 if __name__ == "__main__":

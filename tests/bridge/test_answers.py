@@ -8,7 +8,7 @@ import pytest
 
 from session_mgmt.actions.group_commit import Write
 from session_mgmt.actions.outcome import Outcome
-from session_mgmt.actions.topics.streams import Publication
+from session_mgmt.actions.topics.ledger import Publication
 from session_mgmt.bridge import bridge
 from session_mgmt.bridge.lane import QueuedWrite
 

@@ -12,7 +12,7 @@ from session_mgmt.actions import group_commit
 from session_mgmt.actions.clients import Fence
 from session_mgmt.actions.group_commit import LOCKED, Group, Write
 from session_mgmt.actions.outcome import refused
-from session_mgmt.actions.topics.streams import Publication
+from session_mgmt.actions.topics.ledger import Publication
 from session_mgmt.bridge.lane import Lane, QueuedWrite
 from session_mgmt.exceptions import Busy
 

@@ -17,7 +17,7 @@ from django.db import OperationalError, transaction
 from session_mgmt.actions import group_commit
 from session_mgmt.actions.group_commit import Group, Write
 from session_mgmt.actions.sessions import lifecycle
-from session_mgmt.actions.topics.streams import Publication as NewPublication
+from session_mgmt.actions.topics.ledger import Publication as NewPublication
 from session_mgmt.bridge import bridge
 from session_mgmt.bridge.lane import QueuedWrite
 from session_mgmt.exceptions import Unavailable
@@ -234,7 +234,7 @@ def test_many_threads_on_one_document_make_dense_versions(writers: int) -> None:
 
 def test_creating_a_session_inside_a_transaction_that_rolls_back_leaves_nothing() -> None:
     with transaction.atomic():
-        lifecycle.create()
+        lifecycle.create_session()
         transaction.set_rollback(True)
     assert ClientSession.objects.count() == 0
 

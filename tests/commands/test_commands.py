@@ -26,7 +26,7 @@ def run(*words: Any, **options: Any) -> str:
 
 def due(count: int) -> None:
     for _ in range(count):
-        session = lifecycle.create().session
+        session = lifecycle.create_session().session
         past = session.created_at - timedelta(hours=1)
         SessionActivity.objects.filter(pk=session.pk).update(expires_at=past)
 
@@ -40,7 +40,7 @@ def test_a_dry_run_counts_and_changes_nothing() -> None:
 
 def test_cleanup_ends_what_is_due_and_is_audited() -> None:
     due(2)
-    lifecycle.create()
+    lifecycle.create_session()
     assert "expired        2" in run("cleanup_sessions")
     assert ClientSession.objects.filter(state="expired").count() == 2
     assert AuditEntry.objects.get().data["expired"] == 2
@@ -54,7 +54,7 @@ def test_stats_tell_how_late_things_are() -> None:
 
 
 def test_stats_of_one_session() -> None:
-    session = lifecycle.create().session
+    session = lifecycle.create_session().session
     assert json.loads(run("session_stats", str(session.pk), "--json"))["session_id"] == str(session.pk)
     with pytest.raises(CommandError):
         run("session_stats", str(uuid.uuid4()))
@@ -62,8 +62,8 @@ def test_stats_of_one_session() -> None:
 
 def test_terminate_ends_by_id_and_by_user_once_each() -> None:
     user = get_user_model().objects.create_user("alice")
-    first, second = (lifecycle.create(user=user).session.pk for _ in range(2))
-    other = lifecycle.create().session.pk
+    first, second = (lifecycle.create_session(user=user).session.pk for _ in range(2))
+    other = lifecycle.create_session().session.pk
     told = json.loads(run("terminate_session", str(first), "--user", "alice", "--json"))["sessions"]
     assert told == {str(first): "terminated", str(second): "terminated"}
     assert ClientSession.objects.get(pk=other).state == "active"
@@ -72,7 +72,7 @@ def test_terminate_ends_by_id_and_by_user_once_each() -> None:
 
 
 def test_terminate_in_a_dry_run_ends_nothing() -> None:
-    session = lifecycle.create().session.pk
+    session = lifecycle.create_session().session.pk
     assert "active" in run("terminate_session", str(session), "--dry-run")
     assert ClientSession.objects.get().state == "active"
 

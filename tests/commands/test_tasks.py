@@ -46,7 +46,7 @@ def test_a_schedule_entry_expires_before_the_next_is_due() -> None:
 
 
 def test_the_cleanup_task_ends_what_is_due() -> None:
-    lifecycle.create()
+    lifecycle.create_session()
     SessionActivity.objects.update(expires_at=clock.read("default") - timedelta(hours=1))
     assert tasks.cleanup_sessions()["expired"] == 1
     assert tasks.cleanup_sessions()["expired"] == 0
@@ -65,7 +65,7 @@ def test_the_drain_task_tells_what_a_dead_process_left() -> None:
 
 def test_durable_handlers_run_once_for_each_event(seen: Any) -> None:
     told, _ = seen
-    made = [lifecycle.create().session.pk for _ in range(3)]
+    made = [lifecycle.create_session().session.pk for _ in range(3)]
     assert tasks.run_handlers() == 3
     assert told == made
     assert tasks.run_handlers() == 0
@@ -73,7 +73,7 @@ def test_durable_handlers_run_once_for_each_event(seen: Any) -> None:
 
 def test_a_failing_handler_is_tried_again_and_holds_up_no_other(seen: Any, caplog: pytest.LogCaptureFixture) -> None:
     told, broken = seen
-    first, second = lifecycle.create().session.pk, lifecycle.create().session.pk
+    first, second = lifecycle.create_session().session.pk, lifecycle.create_session().session.pk
     broken.add(first)
     assert tasks.run_handlers() == 1
     assert told == [second]
@@ -86,7 +86,7 @@ def test_a_failing_handler_is_tried_again_and_holds_up_no_other(seen: Any, caplo
 def test_many_failing_handlers_do_not_starve_the_others(seen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     told, broken = seen
     monkeypatch.setattr(tasks, "HANDLERS", 2)
-    broken.update(lifecycle.create().session.pk for _ in range(5))
-    good = lifecycle.create().session.pk
+    broken.update(lifecycle.create_session().session.pk for _ in range(5))
+    good = lifecycle.create_session().session.pk
     assert tasks.run_handlers() == 1
     assert told == [good]

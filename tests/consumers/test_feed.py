@@ -12,7 +12,7 @@ import pytest
 from session_mgmt.actions import group_commit
 from session_mgmt.actions.group_commit import Group, Write
 from session_mgmt.actions.state import bodies, prepare
-from session_mgmt.actions.topics.streams import Publication
+from session_mgmt.actions.topics.ledger import Publication
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers.hub import hub
 from session_mgmt.models import clock

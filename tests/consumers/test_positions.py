@@ -31,7 +31,7 @@ async def test_an_answer_that_entries_have_overtaken_is_no_lost_history(
     await one.until_following(ROOM)
     await bridge().read(verbs.publish, "room:1", "first")
     await one.entry(ROOM)
-    heads = logs.heads
+    heads = logs.read_heads
 
     def heads_and_then_an_entry(keys: Any) -> Any:
         found = heads(keys)

@@ -23,7 +23,7 @@ EXAMPLES = blocks("json", [ROOT / "docs" / "topics" / "merging.md"])
 def test_an_example_comes_out_as_the_page_says(block: Block, settings: Any) -> None:
     example = orjson.loads(block.text)
     settings.SESSION_MGMT = {"DOCUMENTS": {"main": example.get("settings", {})}}
-    session = lifecycle.create().session
+    session = lifecycle.create_session().session
     state.replace(session, example["base"])
     verbs.update_now(session.pk, "main", "ops", example["server"], Terms(base=1))
     told = change(session, example)

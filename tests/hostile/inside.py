@@ -102,7 +102,7 @@ def test_a_logged_in_user_creates_a_session_over_http(person: Person) -> None:
 
 
 async def test_a_client_connects_writes_and_comes_back(person: Person) -> None:
-    made = await bridge().call(lifecycle.create, user=person)
+    made = await bridge().call(lifecycle.create_session, user=person)
     peer = Peer()
     connected = await peer.open(made.token.secret, logs={"state:main": None, ROOM: None})
     assert connected["session"]["user_id"] == str(person.pk)
@@ -127,7 +127,7 @@ def test_sessions_expire_and_are_terminated_in_times_without_zone(created: lifec
     assert ClientSession.objects.get(pk=other.session.pk).state == ClientSession.State.EXPIRED
     third = create_session(user=person)
     assert terminate_session(third.session)
-    cleanup.cleanup()
+    cleanup.run_cleanup()
 
 
 @pytest.fixture(scope="session")

@@ -157,4 +157,4 @@ async def peers(transactional_db: None, declared: None) -> AsyncIterator[Callabl
 @pytest.fixture
 async def created(transactional_db: None) -> lifecycle.Created:
     """Create a fresh session."""
-    return await bridge().call(lifecycle.create)
+    return await bridge().call(lifecycle.create_session)

@@ -51,7 +51,7 @@ def counter(transactional_db: None) -> Iterator[Counter]:
 
 async def patched(peers: Any, counter: Counter, size: int) -> tuple[Written, Written, bytes, bytes]:
     """Count the rows that a second update and its repetition write; give the receipt and the frames of another."""
-    created = await bridge().call(lifecycle.create)
+    created = await bridge().call(lifecycle.create_session)
     await bridge().read(filled, created, size)
     one, other = peers(), peers()
     await one.open(created.token.secret)
@@ -133,7 +133,7 @@ def inline(transactional_db: None) -> Iterator[None]:
 def test_no_way_to_change_one_field_reads_the_document(inline: None) -> None:
     said: dict[int, dict[str, int]] = {}
     for size in (SMALL, LARGE):
-        created = lifecycle.create()
+        created = lifecycle.create_session()
         filled(created, size)
         mine = caller(created)
         counts = said[size] = {}
@@ -148,7 +148,7 @@ def test_no_way_to_change_one_field_reads_the_document(inline: None) -> None:
 
 
 def test_a_json_patch_that_has_room_is_not_measured_against_the_limit(inline: None, settings: Any) -> None:
-    created = lifecycle.create()
+    created = lifecycle.create_session()
     filled(created, SMALL)
     row = bodies.find("default", created.session.pk, "main")
     assert row is not None
@@ -161,7 +161,7 @@ def returning(created: lifecycle.Created, names: list[str]) -> Callable[[], resu
     """Make a function that reconnects a client which has seen all of these documents."""
 
     def connect(client_id: str | None, logs: dict[str, Any]) -> resume.Attachment:
-        return resume.attach(Connect(created.token.secret, client_id, 0, logs, ""), server="test")
+        return resume.attach_client(Connect(created.token.secret, client_id, 0, logs, ""), server="test")
 
     first = connect(None, {STATE + name: None for name in names})
     return lambda: connect(first.client_id, {name: log.head.as_json() for name, log in first.logs.items()})
@@ -169,7 +169,7 @@ def returning(created: lifecycle.Created, names: list[str]) -> Callable[[], resu
 
 @pytest.mark.parametrize("count", [0, 1, 16])
 def test_a_return_with_nothing_missed_is_one_query_whatever_the_number_of_documents(inline: None, count: int) -> None:
-    created = lifecycle.create()
+    created = lifecycle.create_session()
     names = [f"d{number}" for number in range(count)]
     for name in names:
         filled(created, LARGE if name == "d0" else SMALL, name)
@@ -180,7 +180,7 @@ def test_a_return_with_nothing_missed_is_one_query_whatever_the_number_of_docume
 
 async def returned(peers: Any, size: int, missed: int) -> tuple[int, int]:
     """Bytes that are sent to a client which comes back so many versions later, and the queries of the receipt."""
-    created = await bridge().call(lifecycle.create)
+    created = await bridge().call(lifecycle.create_session)
     await bridge().read(filled, created, size)
     one = peers()
     connected = await one.open(created.token.secret, logs={MAIN: None})
@@ -206,7 +206,7 @@ async def test_who_comes_back_gets_what_was_missed_and_never_the_document(peers:
 def test_a_document_that_is_known_is_not_read_again(inline: None) -> None:
     counts = set()
     for size in (SMALL, LARGE):
-        created = lifecycle.create()
+        created = lifecycle.create_session()
         filled(created, size)
         mine = caller(created)
         etag = mine.get("sessions/{id}/state/main/").headers["ETag"]
@@ -221,7 +221,7 @@ def test_a_document_that_is_known_is_not_read_again(inline: None) -> None:
 def test_a_synchronisation_costs_what_was_missed(inline: None) -> None:
     told: dict[int, list[tuple[int, int]]] = {}
     for size in (SMALL, LARGE):
-        created = lifecycle.create()
+        created = lifecycle.create_session()
         filled(created, size)
         start = lookup.sync(created.session.pk, "main", None)["position"]
         for number in range(100):

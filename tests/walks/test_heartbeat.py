@@ -66,7 +66,7 @@ async def test_a_flush_writes_all_leases_with_one_statement_and_no_beat_writes(
 
     def flush() -> set[int]:
         with django_assert_max_num_queries(5):  # BEGIN, clock, lock, update, COMMIT
-            return connections.flush(beats)
+            return connections.renew_leases(beats)
 
     assert len(await bridge().read(flush)) == 5
     after = await bridge().read(lambda: list(Connection.objects.values_list("lease_expires_at", flat=True)))
@@ -77,7 +77,7 @@ async def test_a_connection_that_was_swept_is_closed_by_its_own_process(peers: A
     one = peers()
     await one.open(created.token.secret)
     await bridge().call(lambda: Connection.objects.update(lease_expires_at="2020-01-01T00:00:00Z"))
-    assert await bridge().call(connections.sweep, limit=10) == 1
+    assert await bridge().call(connections.close_dead, limit=10) == 1
     await hub().rounds.flush_leases()
     assert await one.closed() == 4004
     lost = await bridge().read(lambda: SessionEvent.objects.filter(type="connection_lost").count())
@@ -104,7 +104,7 @@ async def test_a_lost_doorbell_is_made_good_by_the_position_check(peers: Any, cr
 async def test_terminate_reaches_the_socket_by_doorbell_alone(quick: Any, peers: Any, created: Any) -> None:
     one = peers()
     await one.open(created.token.secret)
-    await bridge().call(lifecycle.terminate, SERVER, created.session.pk)
+    await bridge().call(lifecycle.terminate_session, SERVER, created.session.pk)
     assert await one.closed() == 4503
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from session_mgmt.actions import group_commit
 from session_mgmt.actions.group_commit import Group, Write
-from session_mgmt.actions.topics.streams import Publication
+from session_mgmt.actions.topics.ledger import Publication
 from session_mgmt.bridge import bridge
 from session_mgmt.writes import verbs
 

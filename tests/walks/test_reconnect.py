@@ -196,7 +196,7 @@ async def test_an_unknown_client_is_forgotten_and_never_made_as_asked(peers: Any
 async def test_ending_a_session_closes_its_connections_and_nothing_works_after(peers: Any, created: Any) -> None:
     one = peers()
     await one.open(created.token.secret)
-    await bridge().call(lifecycle.terminate, SERVER, created.session.pk)
+    await bridge().call(lifecycle.terminate_session, SERVER, created.session.pk)
     assert await one.closed() == 4503
     two = peers()
     assert (await two.open(created.token.secret))["name"] == "session_terminated"

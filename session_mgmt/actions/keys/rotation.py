@@ -181,7 +181,9 @@ def _is_due(body: bytes, *, always: bool) -> bool:
 
 def _rotate_receipt(row: Receipt) -> int:
     try:
-        digest, outcome = clients.resealed(vaults.ring(), row.client_id, row.seq, bytes(row.digest), bytes(row.outcome))
+        digest, outcome = clients.reseal_receipt(
+            vaults.ring(), row.client_id, row.seq, bytes(row.digest), bytes(row.outcome)
+        )
     except StateUnreadable:
         return 0
     same = Receipt.objects.using(settings().database).filter(pk=row.pk)

@@ -88,7 +88,7 @@ def loose() -> Iterator[Finding]:
     using = settings().database
     for receipt in Receipt.objects.using(using).order_by("pk").iterator(PAGE):
         try:
-            clients.opened(receipt.client_id, receipt.seq, bytes(receipt.digest), bytes(receipt.outcome))
+            clients.open_receipt(receipt.client_id, receipt.seq, bytes(receipt.digest), bytes(receipt.outcome))
         except StateUnreadable as error:
             yield Finding(0, "receipt", receipt.seq, "unreadable", f"client {receipt.client_id}: {error}")
     for wish in Outbox.objects.using(using).filter(kind=outbox.UPDATE).order_by("pk").iterator(PAGE):

@@ -1,5 +1,6 @@
-"""Live transports: written at open, on batched lease flushes, and at close. ``disconnect`` may never run; the lease
-is the truth.
+"""Write live transports: at open, on batched lease flushes, and at close.
+
+``disconnect`` may never run; the lease is the truth.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from django.db import connections, transaction
 from django.db.models import Count, Q
 
 from session_mgmt.actions import notify
-from session_mgmt.actions.timeline import events
-from session_mgmt.actions.timeline.events import record
+from session_mgmt.actions.timeline.ledger import make_record
+from session_mgmt.actions.timeline.recording import record_entries
 from session_mgmt.conf import settings
 from session_mgmt.models import Client, Connection, SessionActivity, clock
-from session_mgmt.models.sql import Statements, marks
+from session_mgmt.models.sql import Statements
+from session_mgmt.models.tables import ACTIVITY, CLIENT, CONNECTION, RECEIPT
 from session_mgmt.protocol import events as names
 
-_CONNECTION = "session_mgmt_connection"
 _FLUSH_COLUMNS = {
     "id": "bigint",
     "lease_expires_at": "timestamptz",
@@ -39,7 +40,7 @@ _FLUSH_COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """What a process knows of one of its connections since the last flush."""
+    """Figures of one connection since the last flush, as its process knows them."""
 
     connection: int
     rtt_ms: float | None
@@ -52,8 +53,8 @@ class Beat:
     bytes_out: int
 
 
-def flush(beats: Iterable[Beat], *, now: datetime | None = None) -> set[int]:
-    """Renew leases and write figures, in one statement for all; returns the connections that are still open in the
+def renew_leases(beats: Iterable[Beat], *, now: datetime | None = None) -> set[int]:
+    """Renew leases and write figures, in one statement for all, and return the connections that are still open in the
     database.
 
     One that is missing was closed by somebody else (a sweep that thought this process dead, an ended session) and
@@ -68,15 +69,15 @@ def flush(beats: Iterable[Beat], *, now: datetime | None = None) -> set[int]:
     with transaction.atomic(using=using):
         now = now or clock.read(using)
         lease = statements.moment(now + settings().lease_duration)
-        sql = f"SELECT id FROM {_CONNECTION} WHERE closed_at IS NULL AND id IN ({marks(len(keys))}) ORDER BY id"
-        open_ = {row[0] for row in statements.fetch(sql + statements.lock_clause(wait=True), keys)}
+        rows = statements.select_locked("id, closed_at", CONNECTION, keys, wait=True)
+        open_ = {key for key, closed_at in rows if closed_at is None}
         statements.update(
-            _CONNECTION, _FLUSH_COLUMNS, [_row(beat, lease) for beat in listed if beat.connection in open_]
+            CONNECTION, _FLUSH_COLUMNS, [_as_row(beat, lease) for beat in listed if beat.connection in open_]
         )
     return open_
 
 
-def _row(beat: Beat, lease: Any) -> tuple[Any, ...]:
+def _as_row(beat: Beat, lease: Any) -> tuple[Any, ...]:
     return (
         beat.connection,
         lease,
@@ -91,8 +92,8 @@ def _row(beat: Beat, lease: Any) -> tuple[Any, ...]:
     )
 
 
-def close(connection: int, *, code: int, closed_by: str, now: datetime | None = None) -> bool:
-    """Mark a connection closed; False if somebody had done so. A close that the client did not ask for is a
+def close_connection(connection: int, *, code: int, closed_by: str, now: datetime | None = None) -> bool:
+    """Mark a connection closed; return false if somebody had done so. A close that the client did not ask for is a
     ``connection_lost``.
     """
     using = settings().database
@@ -104,12 +105,12 @@ def close(connection: int, *, code: int, closed_by: str, now: datetime | None = 
         if row is None or not open_.update(closed_at=now, close_code=code, closed_by=closed_by):
             return False
         if code != 1000:
-            _tell_lost(using, [(row["session_id"], code, closed_by)], now)
+            _record_lost(using, [(row["session_id"], code, closed_by)], now)
     return True
 
 
-def sweep(*, limit: int, now: datetime | None = None) -> int:
-    """Close connections whose lease has run out: their process died. Returns how many."""
+def close_dead(*, limit: int, now: datetime | None = None) -> int:
+    """Close connections whose lease has run out, because their process died, and return their number."""
     using = settings().database
     with transaction.atomic(using=using):
         now = now or clock.read(using)
@@ -125,28 +126,27 @@ def sweep(*, limit: int, now: datetime | None = None) -> int:
             still = Connection.objects.using(using).filter(pk=key, closed_at__isnull=True, lease_expires_at__lt=now)
             if still.update(closed_at=now, close_code=1006, closed_by="lease"):
                 lost.append((session, 1006, "lease"))
-        _tell_lost(using, lost, now)
+        _record_lost(using, lost, now)
     return len(lost)
 
 
 def _lock_sessions(using: str, sessions: Iterable[uuid.UUID]) -> None:
-    """Session before client and connection, as everywhere: a resume holds them in that order."""
+    """Lock sessions before clients and connections, as everywhere: a resume locks them in that order."""
     statements = Statements(connections[using])
     keys = {statements.uuid(session) for session in sessions}
-    statements.select_locked("session_id", "session_mgmt_sessionactivity", keys, key="session_id", wait=True)
+    statements.select_locked("session_id", ACTIVITY, keys, key="session_id", wait=True)
 
 
-def _tell_lost(using: str, lost: list[tuple[uuid.UUID, int, str]], now: datetime) -> None:
+def _record_lost(using: str, lost: list[tuple[uuid.UUID, int, str]], now: datetime) -> None:
     if not lost:
         return
-    entries = [record(session, names.CONNECTION_LOST, {"code": code, "by": by}) for session, code, by in lost]
-    ledger = events.append(Statements(connections[using]), entries, at=now)
-    notify.after_commit(using, rings=ledger.heads(), facts=ledger.facts())
+    entries = [make_record(session, names.CONNECTION_LOST, {"code": code, "by": by}) for session, code, by in lost]
+    record_entries(using, entries, at=now)
 
 
-def stop(session: uuid.UUID, code: int) -> None:
-    """Close a session's connections on whatever process holds them; told by doorbell, so at most once."""
-    notify.detach([session], code)
+def stop_session(session: uuid.UUID, code: int) -> None:
+    """Close a session's connections on whatever process serves them; asked by doorbell, so at most once."""
+    notify.close_sessions([session], code)
 
 
 def keep_receipt(connection: int, receipt: dict[str, Any]) -> None:
@@ -156,7 +156,7 @@ def keep_receipt(connection: int, receipt: dict[str, Any]) -> None:
     )
 
 
-def confirm(confirmed: dict[int, int]) -> None:
+def forget_receipts(confirmed: dict[int, int]) -> None:
     """Forget receipts up to each client's number: their answers have arrived."""
     using = settings().database
     if not confirmed:
@@ -166,16 +166,14 @@ def confirm(confirmed: dict[int, int]) -> None:
     params = [value for pair in sorted(confirmed.items()) for value in pair]
     with transaction.atomic(using=using):
         # Same order as the lane: client rows before what hangs on them.
-        statements.select_locked("id", "session_mgmt_client", confirmed, wait=True)
-        statements.run(f"DELETE FROM session_mgmt_receipt WHERE {where}", params)
+        statements.select_locked("id", CLIENT, confirmed, wait=True)
+        statements.run(f"DELETE FROM {RECEIPT} WHERE {where}", params)
         for client, seq in sorted(confirmed.items()):
             Client.objects.using(using).filter(pk=client, confirmed_seq__lt=seq).update(confirmed_seq=seq)
 
 
-def still_allowed(sessions: Iterable[uuid.UUID], *, now: datetime | None = None) -> set[uuid.UUID]:
-    """The control query: those of the sessions that may go on, by state, deadline and their user's standing; one
-    SELECT.
-    """
+def find_allowed(sessions: Iterable[uuid.UUID], *, now: datetime | None = None) -> set[uuid.UUID]:
+    """Return those of the sessions that may go on, by state and their user's standing; one SELECT."""
     using = settings().database
     now = now or clock.read(using)
     allowed = SessionActivity.objects.using(using).filter(session__in=list(sessions), live=True)
@@ -183,9 +181,9 @@ def still_allowed(sessions: Iterable[uuid.UUID], *, now: datetime | None = None)
     return {session for session, user, active in rows if user is None or active}
 
 
-def states(sessions: Iterable[uuid.UUID]) -> dict[uuid.UUID, str]:
-    """``connected``, ``reconnecting`` (lost, but its lease would still hold) or ``disconnected``, for lists and
-    pages; one query.
+def read_states(sessions: Iterable[uuid.UUID]) -> dict[uuid.UUID, str]:
+    """Return ``connected``, ``reconnecting`` (lost, but its lease would still hold) or ``disconnected`` for each; one
+    query.
     """
     using = settings().database
     wanted = set(sessions)

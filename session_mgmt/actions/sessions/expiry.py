@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from django.db import connections, transaction
 
 from session_mgmt.actions.sessions import ending
-from session_mgmt.actions.timeline.events import record
+from session_mgmt.actions.timeline.ledger import make_record
+from session_mgmt.actions.timeline.recording import record_entries
 from session_mgmt.conf import settings
 from session_mgmt.models import (
     ClientSession,
@@ -16,11 +17,12 @@ from session_mgmt.models import (
     clock,
 )
 from session_mgmt.models.sql import Statements
+from session_mgmt.models.tables import ACTIVITY
 from session_mgmt.protocol import events as names
 
 
 def expire_due(*, limit: int, now: datetime | None = None) -> list[uuid.UUID]:
-    """End up to ``limit`` sessions whose deadline has passed, in one transaction; returns them.
+    """End up to ``limit`` sessions whose deadline has passed, in one transaction, and return them.
 
     The claim is a conditional UPDATE on the row on which resume competes, so that two sweeps, or a sweep and a
     resume, cannot both win. Activity that is still waiting to be flushed is waited for.
@@ -36,9 +38,8 @@ def expire_due(*, limit: int, now: datetime | None = None) -> list[uuid.UUID]:
             state=ClientSession.State.EXPIRED, ended_at=now, end_reason="timeout"
         )
         ending.detach_clients(using, claimed, now)
-        ending.record_and_notify(
-            using, [record(key, names.SESSION_EXPIRED, {"reason": "timeout"}) for key in claimed], now, ended=claimed
-        )
+        entries = [make_record(key, names.SESSION_EXPIRED, {"reason": "timeout"}) for key in claimed]
+        record_entries(using, entries, at=now, ended=claimed)
     return claimed
 
 
@@ -47,10 +48,10 @@ def _claim_due(using: str, due: datetime, limit: int) -> list[uuid.UUID]:
     locked = " FOR UPDATE SKIP LOCKED" if statements.postgres else ""
     # Materialised: in a nested loop PostgreSQL runs a plain subquery again for each row, past the LIMIT.
     rows = statements.fetch(
-        "WITH due AS MATERIALIZED (SELECT session_id FROM session_mgmt_sessionactivity"
+        f"WITH due AS MATERIALIZED (SELECT session_id FROM {ACTIVITY}"
         " WHERE live AND expires_at <= %s"
         f" ORDER BY expires_at LIMIT %s{locked})"
-        " UPDATE session_mgmt_sessionactivity SET live = false"
+        f" UPDATE {ACTIVITY} SET live = false"
         " WHERE session_id IN (SELECT session_id FROM due) AND live RETURNING session_id",
         [statements.moment(due), limit],
     )
@@ -58,7 +59,7 @@ def _claim_due(using: str, due: datetime, limit: int) -> list[uuid.UUID]:
 
 
 def count_due(*, now: datetime | None = None) -> int:
-    """How many sessions a sweep would end now."""
+    """Count the sessions that a sweep would end now."""
     using = settings().database
     due = (now or clock.read(using)) - timedelta(seconds=2 * settings().lease_flush_interval)
     return SessionActivity.objects.using(using).filter(live=True, expires_at__lte=due).count()

@@ -10,8 +10,9 @@ from typing import Any
 from django.db import connections, transaction
 
 from session_mgmt.actions.state import bodies
-from session_mgmt.actions.timeline import events
-from session_mgmt.actions.topics import streams, subscriptions
+from session_mgmt.actions.timeline import reading as timelines
+from session_mgmt.actions.topics import ledger, subscriptions
+from session_mgmt.actions.topics import reading as topics_reading
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import (
     SessionMgmtError,
@@ -26,8 +27,8 @@ from session_mgmt.protocol.recovery import Mode, Reason, Verdict, Window, decide
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """A log that may be followed: its key, where it stands, and what the client must be given. ``id`` is its row
-    (none for ``session``).
+    """Log that may be followed: its key, its head, and the verdict on the client's position. ``id`` is its row (none
+    for ``session``).
     """
 
     name: str
@@ -47,21 +48,21 @@ def look_at_logs(
     denied: dict[str, SessionMgmtError],
     now: datetime,
 ) -> dict[str, Log]:
-    """A verdict on every log; documents and streams that do not exist yet are made."""
+    """Give a verdict on every log; make the documents and streams that do not exist yet."""
     statements = Statements(connections[using])
     asked = {name: positions.parse(value) for name, value in logs.items() if name not in denied}
     found: dict[str, Log] = {}
     documents = {name.removeprefix(STATE): position for name, position in asked.items() if name.startswith(STATE)}
     found |= _look_at_documents(using, statements, session.pk, documents, logs, now)
-    streams.ensure(statements, topics, at=now)
-    offsets = {topic: _offset(asked[TOPIC + topic]) for topic in topics}
-    for topic, seen in streams.windows(statements, offsets).items():
+    ledger.ensure_streams(statements, topics, at=now)
+    offsets = {topic: _read_offset(asked[TOPIC + topic]) for topic in topics}
+    for topic, seen in topics_reading.read_windows(statements, offsets).items():
         name = TOPIC + topic
-        found[name] = _log(name, stream_key(seen.id), seen.id, asked[name], seen.window, given=logs[name])
+        found[name] = _make_log(name, stream_key(seen.id), seen.id, asked[name], seen.window, given=logs[name])
     if SESSION in asked:
-        window = events.window(statements, session.pk, _offset(asked[SESSION]))
+        window = timelines.read_window(using, session.pk, _read_offset(asked[SESSION]))
         assert window is not None  # the session's row was claimed in this transaction
-        found[SESSION] = _log(SESSION, timeline_key(session.pk), None, asked[SESSION], window, given=logs[SESSION])
+        found[SESSION] = _make_log(SESSION, timeline_key(session.pk), None, asked[SESSION], window, given=logs[SESSION])
     return found
 
 
@@ -73,7 +74,7 @@ def _look_at_documents(
     logs: dict[str, Any],
     now: datetime,
 ) -> dict[str, Log]:
-    offsets = {name: _offset(position) for name, position in documents.items()}
+    offsets = {name: _read_offset(position) for name, position in documents.items()}
     seen = bodies.windows(statements, session, offsets)
     missing = documents.keys() - seen.keys()
     for name in sorted(missing):
@@ -84,15 +85,17 @@ def _look_at_documents(
     for name, document in seen.items():
         log = STATE + name
         key, asked, window = document_key(document.id), documents[name], document.window
-        found[log] = replace(_log(log, key, document.id, asked, window, given=logs[log]), encrypted=document.encrypted)
+        found[log] = replace(
+            _make_log(log, key, document.id, asked, window, given=logs[log]), encrypted=document.encrypted
+        )
     return found
 
 
-def _log(name: str, key: str, row: int | None, asked: Position | None, window: Window, *, given: Any) -> Log:
-    return Log(name, key, row, window.head, asked, _verdict(name, asked, window, given))
+def _make_log(name: str, key: str, row: int | None, asked: Position | None, window: Window, *, given: Any) -> Log:
+    return Log(name, key, row, window.head, asked, _give_verdict(name, asked, window, given))
 
 
-def _verdict(name: str, asked: Position | None, window: Window, given: Any) -> Verdict:
+def _give_verdict(name: str, asked: Position | None, window: Window, given: Any) -> Verdict:
     if asked is not None:
         return decide(asked, window, most=settings().replay_most)
     if given is not None:
@@ -102,11 +105,11 @@ def _verdict(name: str, asked: Position | None, window: Window, given: Any) -> V
     return Verdict(Mode.UP_TO_DATE, Reason.FROM_NOW)
 
 
-def _offset(position: Position | None) -> int | None:
+def _read_offset(position: Position | None) -> int | None:
     return position.offset if position else None
 
 
-def follow(session: ClientSession, name: str, position: Any, *, now: datetime | None = None) -> Log:
+def follow_log(session: ClientSession, name: str, position: Any, *, now: datetime | None = None) -> Log:
     """Look at one more log for a live connection. Raises ``TopicDenied``, ``InvalidField`` or a limit's error."""
     using = settings().database
     with transaction.atomic(using=using):
@@ -116,5 +119,5 @@ def follow(session: ClientSession, name: str, position: Any, *, now: datetime | 
             raise denied[name]
         if topics:
             subscriptions.check_limit(using, session.pk, topics[0])
-            subscriptions.subscribe(using, session.pk, topics, now)
+            subscriptions.add_subscriptions(using, session.pk, topics, now)
         return look_at_logs(using, session, {name: position}, topics, {}, now)[name]

@@ -1,4 +1,4 @@
-"""What clients are told about a session, the same on every transport."""
+"""Describe a session to clients, the same on every transport."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from session_mgmt.models import ClientSession
 from session_mgmt.models.clock import as_text
 
 
-def session_info(session: ClientSession, connection_state: str) -> dict[str, Any]:
-    """``SessionInfo`` (PROTOCOL section 2); the session's ``activity`` should be loaded.
+def describe_session(session: ClientSession, connection_state: str) -> dict[str, Any]:
+    """Return ``SessionInfo`` (PROTOCOL section 2); the session's ``activity`` should be loaded.
 
-    ``connection_state`` is ``disconnected``, ``connected`` or ``reconnecting``; ``connections.states`` tells it for
-    many sessions at once.
+    ``connection_state`` is ``disconnected``, ``connected`` or ``reconnecting``; ``connections.read_states`` reads it
+    for many sessions at once.
     """
     activity = session.activity
     return {
@@ -31,23 +31,23 @@ def session_info(session: ClientSession, connection_state: str) -> dict[str, Any
     }
 
 
-def endpoints(session: uuid.UUID, script_name: str = "") -> dict[str, str]:
-    """Where this session is reached: ``websocket`` and ``session``, as paths of this host.
+def list_endpoints(session: uuid.UUID, script_name: str = "") -> dict[str, str]:
+    """Return the addresses of this session, ``websocket`` and ``session``, as paths of this host.
 
     ``script_name`` is the prefix under which the project is served: ``SCRIPT_NAME`` of a request, ``root_path`` of a
     scope.
     """
     found = {"websocket": script_name.rstrip("/") + settings().websocket_path}
-    address = _address("session-detail", script_name, pk=session)
+    address = _find_address("session-detail", script_name, pk=session)
     return {**found, "session": address} if address else found
 
 
-def document_address(session: uuid.UUID, name: str, script_name: str = "") -> str | None:
-    """Where a document that is too large for a frame is fetched; ``None`` if the REST side is not mounted."""
-    return _address("document-detail", script_name, pk=session, name=name)
+def find_document_address(session: uuid.UUID, name: str, script_name: str = "") -> str | None:
+    """Return the address of a document that is too large for a frame; ``None`` if the REST side is not mounted."""
+    return _find_address("document-detail", script_name, pk=session, name=name)
 
 
-def _address(route: str, script_name: str, **parts: Any) -> str | None:
+def _find_address(route: str, script_name: str, **parts: Any) -> str | None:
     try:
         path = reverse(f"session_mgmt:{route}", kwargs=parts)
     except NoReverseMatch:

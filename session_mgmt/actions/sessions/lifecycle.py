@@ -13,8 +13,10 @@ from django.db.models import Q, QuerySet
 
 from session_mgmt.actions import checking, notify
 from session_mgmt.actions.access import Actor, access_session
+from session_mgmt.actions.notify import EmittedEvent
 from session_mgmt.actions.sessions import ending, tokens
-from session_mgmt.actions.timeline.events import record
+from session_mgmt.actions.timeline.ledger import make_record
+from session_mgmt.actions.timeline.recording import record_entries
 from session_mgmt.conf import settings
 from session_mgmt.documents import strict
 from session_mgmt.exceptions import (
@@ -31,6 +33,7 @@ from session_mgmt.models import (
 )
 from session_mgmt.models.identifiers import new_epoch, new_tag
 from session_mgmt.models.sql import Statements
+from session_mgmt.models.tables import ACTIVITY
 from session_mgmt.protocol import events as names
 from session_mgmt.protocol.position import Position
 from session_mgmt.registry import registry
@@ -40,7 +43,7 @@ MINIMUM_TIMEOUT = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What is known of where a session lives; for people, never for decisions."""
+    """Place where a session lives, as far as known; for people, never for decisions."""
 
     label: str = ""
     ip: str | None = None
@@ -49,14 +52,14 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """A new session; the token is nowhere else."""
+    """New session, with its token, which is nowhere else."""
 
     session: ClientSession
     token: tokens.Issued
     position: Position
 
 
-def create(
+def create_session(
     *,
     user: Any = None,
     metadata: dict[str, Any] | None = None,
@@ -73,27 +76,27 @@ def create(
     ``InvalidField``.
     """
     using = settings().database
-    idle, absolute = _timeouts(config or {})
+    idle, absolute = _read_timeouts(config or {})
     with transaction.atomic(using=using):
         now = now or clock.read(using)
         if user is not None:
             _make_room(using, user, now)
         session = _insert_session(using, user, metadata, config, device, session_id, predecessor, now)
         expires = min(now + idle, now + absolute)
-        activity, event, position = _beginning(session, idle, now + absolute, expires, now)
-        proof, token = tokens.make(session, expires_at=now + absolute + settings().retention, now=now)
+        activity, event, position = _make_first_rows(session, idle, now + absolute, expires, now)
+        proof, token = tokens.make_token(session, expires_at=now + absolute + settings().retention, now=now)
         Statements(connections[using]).put(activity, event, proof)
-        notify.after_commit(using, facts=[(session.pk, names.SESSION_CREATED, {}, 1)])
+        notify.after_commit(using, events=[EmittedEvent(session.pk, names.SESSION_CREATED, {}, 1)])
     return Created(session, token, position)
 
 
-def _timeouts(config: dict[str, Any]) -> tuple[timedelta, timedelta]:
+def _read_timeouts(config: dict[str, Any]) -> tuple[timedelta, timedelta]:
     now = settings()
-    idle = _timeout(config, "idle_timeout", now.idle_timeout)
-    return idle, _timeout(config, "absolute_timeout", now.absolute_timeout)
+    idle = _read_timeout(config, "idle_timeout", now.idle_timeout)
+    return idle, _read_timeout(config, "absolute_timeout", now.absolute_timeout)
 
 
-def _timeout(config: dict[str, Any], name: str, most: timedelta) -> timedelta:
+def _read_timeout(config: dict[str, Any], name: str, most: timedelta) -> timedelta:
     value = config.get(name)
     if value is None:
         return most
@@ -132,8 +135,8 @@ def _insert_session(
     device = device or Device()
     session = ClientSession(
         user=user,
-        metadata=_small(metadata or {}, "metadata"),
-        config=_small(config or {}, "config"),
+        metadata=_check_object(metadata or {}, "metadata"),
+        config=_check_object(config or {}, "config"),
         label=device.label[:200],
         ip=device.ip,
         user_agent=device.user_agent[:400],
@@ -147,7 +150,7 @@ def _insert_session(
     return session
 
 
-def _small(value: Any, name: str) -> dict[str, Any]:
+def _check_object(value: Any, name: str) -> dict[str, Any]:
     limit = settings().max_metadata_bytes
     checked: dict[str, Any] = checking.check_value(value)
     if not isinstance(checked, dict) or len(strict.dumps(checked)) > limit:
@@ -155,10 +158,10 @@ def _small(value: Any, name: str) -> dict[str, Any]:
     return checked
 
 
-def _beginning(
+def _make_first_rows(
     session: ClientSession, idle: timedelta, absolute: datetime, expires: datetime, now: datetime
 ) -> tuple[SessionActivity, SessionEvent, Position]:
-    """What a session has from its first moment, yet to be stored."""
+    """Return the rows that a session has from its first moment, not yet stored."""
     position = Position(new_epoch(), 1, new_tag())
     activity = SessionActivity(
         session=session,
@@ -182,13 +185,13 @@ def _beginning(
     return activity, event, position
 
 
-def get(actor: Actor, session: uuid.UUID) -> ClientSession:
-    """The session with its user and activity. Raises ``SessionNotFound``."""
+def read_session(actor: Actor, session: uuid.UUID) -> ClientSession:
+    """Return the session with its user and activity. Raises ``SessionNotFound``."""
     return access_session(settings().database, actor, session)
 
 
 def list_active(actor: Actor, *, user: Any = None) -> QuerySet[ClientSession]:
-    """Live sessions of one user (of all, for those who manage), the newest first; a lazy QuerySet for pages."""
+    """List the live sessions of one user (of all, for those who manage), newest first; a lazy QuerySet for pages."""
     live = ClientSession.objects.using(settings().database).filter(state=ClientSession.State.ACTIVE)
     if user is not None:
         live = live.filter(user=user)
@@ -198,7 +201,7 @@ def list_active(actor: Actor, *, user: Any = None) -> QuerySet[ClientSession]:
     return live.select_related("user", "activity").order_by("-created_at")
 
 
-def update(
+def update_session(
     actor: Actor,
     session: uuid.UUID,
     *,
@@ -215,36 +218,36 @@ def update(
         now = now or clock.read(using)
         found = access_session(using, actor, session)
         tokens.require_live(found, now)
-        changed = _changes(metadata=metadata, label=label, config=config)
+        changed = _check_changes(metadata=metadata, label=label, config=config)
         # The activity row first, as whoever ends a session does: its lock decides, and is taken in one order.
-        if not _renew(using, found, config, now):
+        if not _renew_deadline(using, found, config, now):
             raise SessionTerminated()
         ClientSession.objects.using(using).filter(pk=session).update(**changed)
-        ending.record_and_notify(using, [record(session, names.SESSION_UPDATED, {"fields": sorted(changed)})], now)
+        record_entries(using, [make_record(session, names.SESSION_UPDATED, {"fields": sorted(changed)})], at=now)
     return access_session(using, actor, session)
 
 
-def _changes(**given: Any) -> dict[str, Any]:
+def _check_changes(**given: Any) -> dict[str, Any]:
     changed = {name: value for name, value in given.items() if value is not None}
     if not changed:
         raise InvalidField("There is nothing to change.", field="metadata")
     for name in ("metadata", "config"):
         if name in changed:
-            _small(changed[name], name)
+            _check_object(changed[name], name)
     if "label" in changed and (not isinstance(changed["label"], str) or len(changed["label"]) > 200):
         raise InvalidField("label is text of at most 200 characters.", field="label")
     return {name: checking.check_value(value) for name, value in changed.items()}
 
 
-def _renew(using: str, session: ClientSession, config: dict[str, Any] | None, now: datetime) -> bool:
-    """Count activity, with new timeouts if there are any; false if the session has ended meanwhile."""
+def _renew_deadline(using: str, session: ClientSession, config: dict[str, Any] | None, now: datetime) -> bool:
+    """Count activity, with new timeouts if there are any; return false if the session has ended meanwhile."""
     mine = SessionActivity.objects.using(using).filter(pk=session.pk, live=True)
     if mine.select_for_update(no_key=True).first() is None:
         return False
     if config is None:
-        touch([session.pk], now=now)
+        count_activity([session.pk], now=now)
         return True
-    idle, absolute = _timeouts(config)
+    idle, absolute = _read_timeouts(config)
     deadline = session.created_at + absolute
     mine.update(
         idle_seconds=int(idle.total_seconds()),
@@ -255,15 +258,15 @@ def _renew(using: str, session: ClientSession, config: dict[str, Any] | None, no
     return True
 
 
-def touch(sessions: Iterable[uuid.UUID], *, now: datetime | None = None) -> set[uuid.UUID]:
-    """Count activity for sessions; returns those that are still live. Each keeps its own idle timeout."""
+def count_activity(sessions: Iterable[uuid.UUID], *, now: datetime | None = None) -> set[uuid.UUID]:
+    """Count activity for sessions, each with its own idle timeout, and return those that are still live."""
     using = settings().database
     now = now or clock.read(using)
     live = SessionActivity.objects.using(using).filter(pk__in=list(sessions), live=True, expires_at__gt=now)
     renewed = {row.pk: min(now + timedelta(seconds=row.idle_seconds), row.absolute_deadline) for row in live}
     statements = Statements(connections[using])
     statements.update(
-        "session_mgmt_sessionactivity",
+        ACTIVITY,
         {"session_id": "uuid", "last_active_at": "timestamptz", "expires_at": "timestamptz"},
         [
             (statements.uuid(key), statements.moment(now), statements.moment(expires))
@@ -273,8 +276,10 @@ def touch(sessions: Iterable[uuid.UUID], *, now: datetime | None = None) -> set[
     return set(renewed)
 
 
-def terminate(actor: Actor, session: uuid.UUID, *, reason: str = "requested", now: datetime | None = None) -> bool:
-    """End a session for good; False if it had ended before. Raises ``SessionNotFound``."""
+def terminate_session(
+    actor: Actor, session: uuid.UUID, *, reason: str = "requested", now: datetime | None = None
+) -> bool:
+    """End a session for good; return false if it had ended before. Raises ``SessionNotFound``."""
     using = settings().database
     with transaction.atomic(using=using):
         now = now or clock.read(using)
@@ -282,13 +287,13 @@ def terminate(actor: Actor, session: uuid.UUID, *, reason: str = "requested", no
         return ending.end_session(using, session, ClientSession.State.TERMINATED, names.SESSION_TERMINATED, reason, now)
 
 
-def validate(
+def find_refusal(
     actor: Actor, session: uuid.UUID, *, permission: str | None = None, now: datetime | None = None
 ) -> str | None:
-    """Why the session may not act, or ``None`` if it may. Raises ``SessionNotFound``."""
+    """Return the reason why the session may not act, or ``None``. Raises ``SessionNotFound``."""
     using = settings().database
     found = access_session(using, actor, session)
-    error: SessionEnded | None = tokens.why_not_live(found, now=now or clock.read(using))
+    error: SessionEnded | None = tokens.explain_end(found, now=now or clock.read(using))
     if error is not None:
         return error.name
     if permission and not (found.user and found.user.is_active and found.user.has_perm(permission)):

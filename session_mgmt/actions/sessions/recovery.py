@@ -12,7 +12,8 @@ from session_mgmt.actions.sessions import ending, lifecycle, tokens
 from session_mgmt.actions.sessions.lifecycle import Created, Device
 from session_mgmt.actions.state import bodies, prepare
 from session_mgmt.actions.state.ledger import DocumentLedger
-from session_mgmt.actions.timeline.events import record
+from session_mgmt.actions.timeline.ledger import make_record
+from session_mgmt.actions.timeline.recording import record_entries
 from session_mgmt.conf import settings
 from session_mgmt.documents import size
 from session_mgmt.exceptions import (
@@ -32,13 +33,13 @@ from session_mgmt.protocol.position import Position
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What a recovered session brought along."""
+    """Successor of an expired session, and the receipt of what it carries."""
 
     created: Created
     receipt: dict[str, Any] = field(default_factory=dict)
 
 
-def recover(
+def recover_session(
     secret: str,
     *,
     state: bool = True,
@@ -55,24 +56,24 @@ def recover(
     using = settings().database
     with transaction.atomic(using=using):
         now = now or clock.read(using)
-        old = tokens.find(using, secret, now=now)
+        old = tokens.find_session(using, secret, now=now)
         # Of two tabs that ask at once, the second waits here and then finds the successor.
         SessionActivity.objects.using(using).select_for_update(no_key=True).get(pk=old.pk)
-        _must_have_expired(using, old, now, maximum_age)
+        _require_expired(using, old, now, maximum_age)
         successor = ClientSession.objects.using(using).select_related("activity").filter(recovered_from=old).first()
         if successor is not None:
-            return _recovered_before(using, old, successor, now)
-        created = lifecycle.create(
+            return _return_successor(using, old, successor, now)
+        created = lifecycle.create_session(
             user=old.user, metadata=old.metadata, config=old.config, device=device, predecessor=old, now=now
         )
         documents = _carry_documents(using, old, created.session, now) if state else []
         topics = _carry_subscriptions(using, old, created.session, now) if subscriptions else []
-        receipt = _recovery_receipt(old, documents, topics)
-        ending.record_and_notify(using, [record(created.session.pk, names.CONNECTION_RESTORED, receipt)], now)
+        receipt = _make_receipt(old, documents, topics)
+        record_entries(using, [make_record(created.session.pk, names.CONNECTION_RESTORED, receipt)], at=now)
     return Restored(created, receipt)
 
 
-def _must_have_expired(using: str, old: ClientSession, now: datetime, maximum_age: timedelta | None) -> None:
+def _require_expired(using: str, old: ClientSession, now: datetime, maximum_age: timedelta | None) -> None:
     if not old.activity.live and old.state != ClientSession.State.EXPIRED:
         raise NotRecoverable()
     if old.activity.live and old.activity.expires_at > now:
@@ -84,21 +85,21 @@ def _must_have_expired(using: str, old: ClientSession, now: datetime, maximum_ag
         raise NotRecoverable()
 
 
-def _recovered_before(using: str, old: ClientSession, successor: ClientSession, now: datetime) -> Restored:
-    """The answer to the first request was lost, or two tabs asked: the same successor, a token of its own."""
+def _return_successor(using: str, old: ClientSession, successor: ClientSession, now: datetime) -> Restored:
+    """Return the successor that exists, with a new token: the first answer was lost, or two tabs asked."""
     tokens.require_live(successor, now)
     activity = successor.activity
-    token = tokens.issue(using, successor, expires_at=activity.absolute_deadline + settings().retention, now=now)
+    token = tokens.issue_token(using, successor, expires_at=activity.absolute_deadline + settings().retention, now=now)
     position = Position(activity.epoch, activity.event_seq, activity.event_tag)
     documents = StateDocument.objects.using(using).filter(session=successor).order_by("name")
     topics = Subscription.objects.using(using).filter(session=successor).order_by("topic")
-    receipt = _recovery_receipt(
+    receipt = _make_receipt(
         old, list(documents.values_list("name", flat=True)), list(topics.values_list("topic", flat=True))
     )
     return Restored(Created(successor, token, position), receipt)
 
 
-def _recovery_receipt(old: ClientSession, documents: list[str], topics: list[str]) -> dict[str, Any]:
+def _make_receipt(old: ClientSession, documents: list[str], topics: list[str]) -> dict[str, Any]:
     return {
         "verdict": "state_only" if documents else "none",
         "reason": "session_expired",
@@ -119,7 +120,7 @@ def _carry_documents(using: str, old: ClientSession, new: ClientSession, now: da
 
 
 def _copy_document(using: str, session: ClientSession, name: str, data: Any, now: datetime) -> None:
-    """The successor's document begins with a snapshot of what the old one ended with, in its own epoch."""
+    """Begin the successor's document with a snapshot of the old one's last version, in an epoch of its own."""
     fresh = bodies.ensure(using, session.pk, name, most=settings().max_documents, at=now)
     update = replace(prepare.blind(fresh, "data", data), exact_size=size.size(data))
     ledger = DocumentLedger(Statements(connections[using]), settings().max_document_bytes)

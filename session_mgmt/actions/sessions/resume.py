@@ -1,4 +1,4 @@
-"""Connecting: one transaction that proves the session, takes over the client, and gives a verdict on every log.
+"""Connect a client: one transaction proves the session, takes over the client, and gives a verdict on every log.
 
 A fixed number of queries, whatever the session holds; rights to topics are asked of the application each time.
 """
@@ -13,11 +13,10 @@ from typing import Any
 from django.db import connections, transaction
 from django.db.models import F
 
-from session_mgmt.actions import notify
 from session_mgmt.actions.sessions import following, tokens
 from session_mgmt.actions.sessions.following import Log
-from session_mgmt.actions.timeline import events
-from session_mgmt.actions.timeline.events import Record, record
+from session_mgmt.actions.timeline.ledger import Record, make_record
+from session_mgmt.actions.timeline.recording import record_entries
 from session_mgmt.actions.topics import subscriptions
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import (
@@ -26,7 +25,6 @@ from session_mgmt.exceptions import (
     SessionMgmtError,
 )
 from session_mgmt.models import Client, ClientSession, Connection, SessionActivity, Subscription, clock
-from session_mgmt.models.sql import Statements
 from session_mgmt.protocol import events as names
 from session_mgmt.protocol.frames import Connect
 from session_mgmt.protocol.logs import STATE
@@ -35,7 +33,7 @@ from session_mgmt.protocol.recovery import Mode
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A client that is connected: everything that its connection must know."""
+    """Connected client: everything that its connection must know."""
 
     session: ClientSession
     client: int
@@ -52,8 +50,10 @@ class Attachment:
     queries: int = 0
 
 
-def attach(connect: Connect, *, server: str, transport: str = "websocket", now: datetime | None = None) -> Attachment:
-    """Resume: prove the session, fence off older connections of this client, and look at every log that it follows.
+def attach_client(
+    connect: Connect, *, server: str, transport: str = "websocket", now: datetime | None = None
+) -> Attachment:
+    """Prove the session, fence off older connections of this client, and look at every log that it follows.
 
     Raises ``InvalidToken``, ``TokenExpired``, ``SessionEnded``, ``ClientForgotten`` or ``ConnectionLimit``.
     """
@@ -61,32 +61,22 @@ def attach(connect: Connect, *, server: str, transport: str = "websocket", now: 
     counter = _Counter()
     with connections[using].execute_wrapper(counter), transaction.atomic(using=using):
         now = now or clock.read(using)
-        session = tokens.verify(using, connect.token, now=now)
-        _claim(using, session, now)
-        client, went_back, is_new = _take_over(using, session, connect, now)
+        session = tokens.verify_token(using, connect.token, now=now)
+        _claim_session(using, session, now)
+        client, went_back, is_new = _take_over_client(using, session, connect, now)
         _check_connections(using, session, now)
-        connection = _open(using, session, client, server, transport, now)
+        connection = _open_connection(using, session, client, server, transport, now)
         topics, denied = subscriptions.split_topics(session, connect.logs)
-        subscriptions.subscribe(using, session.pk, topics, now)
+        subscriptions.add_subscriptions(using, session.pk, topics, now)
         event = names.CONNECTION_ESTABLISHED if is_new else names.CONNECTION_RESTORED
-        ledger = events.append(
-            Statements(connections[using]),
-            [record(session.pk, event, {"client_id": client.client_id, "generation": client.generation})],
-            at=now,
-        )
+        entry = make_record(session.pk, event, {"client_id": client.client_id, "generation": client.generation})
+        record_entries(using, [entry], at=now, orders={"replaced": [client.pk, client.generation]})
         logs = following.look_at_logs(using, session, connect.logs, topics, denied, now)
-        heads, facts = ledger.heads(), ledger.facts()
-        synchronised = None if is_new else _synchronised(client, logs)
+        # Only now is known what this client has missed; its entry comes after the verdict on the session's own log.
+        synchronised = None if is_new else _make_synchronised(client, logs)
         if synchronised is not None:
-            later = events.append(Statements(connections[using]), [synchronised], at=now)
-            heads, facts = heads | later.heads(), [*facts, *later.facts()]
+            record_entries(using, [synchronised], at=now)
         subscribed = list(Subscription.objects.using(using).filter(session=session).values_list("topic", flat=True))
-        notify.after_commit(
-            using,
-            rings=heads,
-            facts=facts,
-            payload={"replaced": [client.pk, client.generation]},
-        )
     return Attachment(
         session=session,
         client=client.pk,
@@ -104,8 +94,8 @@ def attach(connect: Connect, *, server: str, transport: str = "websocket", now: 
     )
 
 
-def _synchronised(client: Client, logs: dict[str, Log]) -> Record | None:
-    """The event of a resume that brings documents to where they are; none if nothing has to move."""
+def _make_synchronised(client: Client, logs: dict[str, Log]) -> Record | None:
+    """Return the event of a resume that brings documents up to date; none if nothing has to move."""
     moved = {
         log.name.removeprefix(STATE): [log.asked.offset if log.asked else None, log.head.offset]
         for log in logs.values()
@@ -114,11 +104,11 @@ def _synchronised(client: Client, logs: dict[str, Log]) -> Record | None:
     if not moved:
         return None
     data = {"client_id": client.client_id, "documents": moved}
-    return record(client.session_id, names.STATE_SYNCHRONIZED, data)
+    return make_record(client.session_id, names.STATE_SYNCHRONIZED, data)
 
 
 class _Counter:
-    """How many statements a recovery took; part of its receipt."""
+    """Count of the statements that a recovery took; part of its receipt."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -128,16 +118,16 @@ class _Counter:
         return execute(sql, params, many, context)
 
 
-def _claim(using: str, session: ClientSession, now: datetime) -> None:
-    """Compete with expiry for the session's row; whoever loses is told so."""
+def _claim_session(using: str, session: ClientSession, now: datetime) -> None:
+    """Compete with expiry for the session's row. Raises ``SessionEnded`` for the one who loses."""
     activity = SessionActivity.objects.using(using).filter(pk=session.pk, live=True, expires_at__gt=now)
     if not activity.update(live=True):
         session.refresh_from_db(using=using)
-        raise tokens.why_not_live(session, now=now) or tokens.SessionExpired()
+        raise tokens.explain_end(session, now=now) or tokens.SessionExpired()
 
 
-def _take_over(using: str, session: ClientSession, connect: Connect, now: datetime) -> tuple[Client, bool, bool]:
-    """The client with its new generation; whether the server was behind it; whether it is new."""
+def _take_over_client(using: str, session: ClientSession, connect: Connect, now: datetime) -> tuple[Client, bool, bool]:
+    """Return the client with its new generation, if the server was behind it, and if it is new."""
     clients = Client.objects.using(using)
     if connect.client_id is None:
         fresh = Client(session=session, generation=1, agent=connect.agent, created_at=now)
@@ -168,7 +158,9 @@ def _check_connections(using: str, session: ClientSession, now: datetime) -> Non
         raise ConnectionLimit(limit=settings().max_connections_per_user, retry_after=60.0)
 
 
-def _open(using: str, session: ClientSession, client: Client, server: str, transport: str, now: datetime) -> int:
+def _open_connection(
+    using: str, session: ClientSession, client: Client, server: str, transport: str, now: datetime
+) -> int:
     connection = Connection(
         session=session,
         client=client,

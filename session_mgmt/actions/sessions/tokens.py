@@ -1,4 +1,4 @@
-"""Tokens: proof of a session. Only a digest is stored, and nothing here is ever logged."""
+"""Issue and verify tokens, the proof of a session. Only a digest is stored, and nothing here is ever logged."""
 
 from __future__ import annotations
 
@@ -19,28 +19,30 @@ _RANDOM_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A new token; ``secret`` exists only here and in the answer."""
+    """New token; ``secret`` exists only here and in the answer."""
 
     secret: str
     expires_at: datetime
 
 
-def make(session: ClientSession, *, expires_at: datetime, now: datetime) -> tuple[Token, Issued]:
-    """An access token that is yet to be stored. Until tokens are refreshed it lives as long as its session can."""
+def make_token(session: ClientSession, *, expires_at: datetime, now: datetime) -> tuple[Token, Issued]:
+    """Make an access token without storing it. Until tokens are refreshed it lives as long as its session can."""
     secret = ACCESS_PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
-    row = Token(kind=Token.Kind.ACCESS, digest=digest(secret), session=session, created_at=now, expires_at=expires_at)
+    row = Token(
+        kind=Token.Kind.ACCESS, digest=hash_token(secret), session=session, created_at=now, expires_at=expires_at
+    )
     return row, Issued(secret, expires_at)
 
 
-def issue(using: str, session: ClientSession, *, expires_at: datetime, now: datetime) -> Issued:
+def issue_token(using: str, session: ClientSession, *, expires_at: datetime, now: datetime) -> Issued:
     """Make and store an access token."""
-    row, issued = make(session, expires_at=expires_at, now=now)
+    row, issued = make_token(session, expires_at=expires_at, now=now)
     Statements(connections[using]).put(row)
     return issued
 
 
-def find(using: str, secret: str, *, now: datetime) -> ClientSession:
-    """The session that a token proves, with its user and activity, whether it has ended or not; one query.
+def find_session(using: str, secret: str, *, now: datetime) -> ClientSession:
+    """Return the session that a token proves, ended or not, with its user and activity; one query.
 
     Unknown, revoked and foreign kinds are one error, so that nothing can be learnt from trying.
     """
@@ -49,7 +51,7 @@ def find(using: str, secret: str, *, now: datetime) -> ClientSession:
     token = (
         Token.objects.using(using)
         .select_related("session", "session__user", "session__activity")
-        .filter(digest=digest(secret), kind=Token.Kind.ACCESS)
+        .filter(digest=hash_token(secret), kind=Token.Kind.ACCESS)
         .first()
     )
     if token is None or token.revoked_at is not None or not _may_act(token.session):
@@ -60,19 +62,19 @@ def find(using: str, secret: str, *, now: datetime) -> ClientSession:
     return token.session
 
 
-def verify(using: str, secret: str, *, now: datetime) -> ClientSession:
-    """The live session that a token proves. Raises ``InvalidToken``, ``TokenExpired``, ``SessionExpired`` or
+def verify_token(using: str, secret: str, *, now: datetime) -> ClientSession:
+    """Return the live session that a token proves. Raises ``InvalidToken``, ``TokenExpired``, ``SessionExpired`` or
     ``SessionTerminated``.
     """
-    session = find(using, secret, now=now)
-    error = why_not_live(session, now=now)
+    session = find_session(using, secret, now=now)
+    error = explain_end(session, now=now)
     if error is not None:
         raise error
     return session
 
 
-def why_not_live(session: ClientSession, *, now: datetime) -> SessionEnded | None:
-    """How the session ended, or ``None``. A deadline that has passed counts, swept or not."""
+def explain_end(session: ClientSession, *, now: datetime) -> SessionEnded | None:
+    """Return the error that says how the session ended, or ``None``; a passed deadline counts, swept or not."""
     if session.state == ClientSession.State.TERMINATED:
         return SessionTerminated()
     if session.state == ClientSession.State.EXPIRED or session.activity.expires_at <= now:
@@ -84,12 +86,12 @@ def _may_act(session: ClientSession) -> bool:
     return session.user is None or session.user.is_active
 
 
-def digest(secret: str) -> bytes:
-    """SHA-256 of a token; the token is 256 random bits, so nothing slower is needed."""
+def hash_token(secret: str) -> bytes:
+    """Return the SHA-256 of a token; it is 256 random bits, so nothing slower is needed."""
     return hashlib.sha256(secret.encode(errors="surrogatepass")).digest()
 
 
 def require_live(session: ClientSession, now: datetime) -> None:
-    error = why_not_live(session, now=now)
+    error = explain_end(session, now=now)
     if error is not None:
         raise error

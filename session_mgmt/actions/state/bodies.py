@@ -65,7 +65,7 @@ def ensure(using: str, session: uuid.UUID, name: str, *, most: int, at: datetime
     """The row of a named document, made at first use. Raises ``DocumentLimit``, ``SessionNotFound``, or
     ``InvalidField`` for what is no name.
     """
-    access.must_be_document(name)
+    access.check_document_name(name)
     found = StateDocument.objects.using(using).filter(session_id=session, name=name).values_list("id", flat=True)
     if found:
         return found[0]

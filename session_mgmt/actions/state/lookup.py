@@ -12,12 +12,12 @@ from django.db import connections, transaction
 from django.db.models import QuerySet, Sum
 from django.db.models.functions import Length
 
-from session_mgmt.actions import access, notify
+from session_mgmt.actions import access
 from session_mgmt.actions.state import bodies, compaction, entries
 from session_mgmt.actions.state.bodies import DocumentWindow
 from session_mgmt.actions.state.stored_rows import Runner, here
-from session_mgmt.actions.timeline import events
-from session_mgmt.actions.timeline.events import Record, record
+from session_mgmt.actions.timeline.ledger import make_record
+from session_mgmt.actions.timeline.recording import record_entries
 from session_mgmt.conf import settings
 from session_mgmt.documents import canonical, chain, size
 from session_mgmt.models import StateDocument, StateSnapshot, clock
@@ -113,15 +113,11 @@ def sync(session: uuid.UUID, name: str, given: Any, *, run: Runner = here) -> di
     """
     answer = _answered(session, name, given, run)
     if answer["mode"] != "up_to_date":
-        facts = {"document": name, "mode": answer["mode"], "version": answer["position"][1]}
-        _tell(settings().database, record(session, STATE_SYNCHRONIZED, facts))
+        data = {"document": name, "mode": answer["mode"], "version": answer["position"][1]}
+        using = settings().database
+        with transaction.atomic(using=using):
+            record_entries(using, [make_record(session, STATE_SYNCHRONIZED, data)], at=clock.read(using))
     return answer
-
-
-def _tell(using: str, entry: Record) -> None:
-    with transaction.atomic(using=using):
-        ledger = events.append(Statements(connections[using]), [entry], at=clock.read(using))
-        notify.after_commit(using, rings=ledger.heads(), facts=ledger.facts())
 
 
 def _answered(session: uuid.UUID, name: str, given: Any, run: Runner) -> dict[str, Any]:

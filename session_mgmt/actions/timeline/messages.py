@@ -1,5 +1,5 @@
-"""What clients ``send``: the application's handler runs once, and its effects are kept with the receipt or not at
-all.
+"""Give clients' messages to the application: its handler runs once, and its effects are kept with the receipt or not
+at all.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from session_mgmt.models import ClientSession, clock
 from session_mgmt.models.sql import Statements
 from session_mgmt.registry import registry
 
-logger = logging.getLogger("session_mgmt.messages")
+logger = logging.getLogger(__name__)
 
 
-def receive(session: ClientSession, fence: Fence, data: Any) -> Outcome:
+def receive_message(session: ClientSession, fence: Fence, data: Any) -> Outcome:
     """Give a message to the application and store its answer; runs user code, so never on a lane.
 
     The client's row is held meanwhile: what it sent after this waits. A handler that raises is undone and answered
@@ -37,13 +37,13 @@ def receive(session: ClientSession, fence: Fence, data: Any) -> Outcome:
         answer = clients.decide(fence)
         if answer is not None:
             return answer
-        outcome = _handle(using, session, data)
-        clients.settle(fence, outcome)
+        outcome = _run_handler(using, session, data)
+        clients.keep_answer(fence, outcome)
         clients.write(clock.read(using))
     return outcome
 
 
-def _handle(using: str, session: ClientSession, data: Any) -> Outcome:
+def _run_handler(using: str, session: ClientSession, data: Any) -> Outcome:
     if not registry.message_handlers:
         return refused(NoHandler())
     try:
@@ -59,6 +59,6 @@ def _handle(using: str, session: ClientSession, data: Any) -> Outcome:
         return refused(HandlerFailed())
 
 
-def digest(data: Any) -> bytes:
-    """What a repeated message must equal."""
+def hash_message(data: Any) -> bytes:
+    """Return the digest that a repeated message must equal."""
     return hashlib.sha256(b"send\0" + orjson.dumps(data)).digest()

@@ -1,4 +1,4 @@
-"""Taking the old ends off logs, honestly: a reader that comes for what is gone is told ``trimmed``."""
+"""Trim the old ends of topics' logs. A reader that comes for what is gone gets the verdict ``trimmed``."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from django.db.models import F, Max
 from session_mgmt.conf import settings
 from session_mgmt.models import Publication, Stream
 from session_mgmt.models.sql import Statements
+from session_mgmt.models.tables import STREAM
 from session_mgmt.registry import registry
 
 
-def due_streams(now: datetime, *, after: int, limit: int) -> list[int]:
-    """Streams with a row that may be past its retention, by id after ``after``."""
+def find_due_streams(now: datetime, *, after: int, limit: int) -> list[int]:
+    """Return streams with a row that may be past its retention, by id after ``after``."""
     using = settings().database
-    shortest, fewest = _bounds()
+    shortest, fewest = _find_bounds()
     old = Publication.objects.using(using).filter(at__lt=now - shortest, stream_id__gt=after)
     long = Stream.objects.using(using).filter(pk__gt=after, head__gte=F("oldest") + fewest)
     found = set(old.order_by("stream_id").values_list("stream_id", flat=True).distinct()[:limit])
@@ -24,33 +25,31 @@ def due_streams(now: datetime, *, after: int, limit: int) -> list[int]:
     return sorted(found)[:limit]
 
 
-def _bounds() -> tuple[timedelta, int]:
-    """The shortest time and the smallest number that any topic keeps."""
+def _find_bounds() -> tuple[timedelta, int]:
+    """Return the shortest time and the smallest number that any topic keeps."""
     times = [topic.retain for topic in registry.topics if topic.retain is not None]
     numbers = [topic.entries for topic in registry.topics if topic.entries is not None]
     return min([settings().stream_retention, *times]), min([settings().stream_entries, *numbers])
 
 
-def kept(topic: str) -> tuple[timedelta, int]:
-    """How long and how many entries this topic keeps."""
-    declared = registry.find(topic)
+def read_limits(topic: str) -> tuple[timedelta, int]:
+    """Return how long and how many entries a topic keeps."""
+    declared = registry.find_topic(topic)
     retain = declared[0].retain if declared else None
     entries = declared[0].entries if declared else None
     return retain or settings().stream_retention, entries or settings().stream_entries
 
 
 def trim_stream(stream: int, now: datetime, *, limit: int) -> int:
-    """Take up to ``limit`` old publications off a stream, and say where its log begins now; returns how many."""
+    """Delete up to ``limit`` old publications of a stream, store where its log begins now, and return their number."""
     using = settings().database
     statements = Statements(connections[using])
     with transaction.atomic(using=using):
-        rows = statements.select_locked(
-            "topic, head, head_tag, oldest", "session_mgmt_stream", [stream], key="id", wait=True
-        )
+        rows = statements.select_locked("topic, head, head_tag, oldest", STREAM, [stream], wait=True)
         if not rows:
             return 0
         topic, head, head_tag, oldest = rows[0]
-        first = min(_first_kept(using, stream, topic, head, now), oldest + limit)
+        first = min(_find_first(using, stream, topic, head, now), oldest + limit)
         if first <= oldest:
             return 0
         mine = Publication.objects.using(using).filter(stream=stream)
@@ -61,7 +60,7 @@ def trim_stream(stream: int, now: datetime, *, limit: int) -> int:
         return int(first - oldest)
 
 
-def _first_kept(using: str, stream: int, topic: str, head: int, now: datetime) -> int:
-    retain, entries = kept(topic)
+def _find_first(using: str, stream: int, topic: str, head: int, now: datetime) -> int:
+    retain, entries = read_limits(topic)
     old = Publication.objects.using(using).filter(stream=stream, at__lt=now - retain).aggregate(last=Max("offset"))
     return max((old["last"] or 0) + 1, head - entries + 1)

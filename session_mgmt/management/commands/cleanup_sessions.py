@@ -20,9 +20,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         self._quiet = options["json"] or options["verbosity"] == 0
-        report: dict[str, Any] = cleanup.cleanup(self._show_progress, dry_run=options["dry_run"]).as_dict()
+        report: dict[str, Any] = cleanup.run_cleanup(self._show_progress, dry_run=options["dry_run"]).as_dict()
         if not options["dry_run"]:
-            audit.note("cleanup", **report)
+            audit.add_entry("cleanup", **report)
         if options["json"]:
             self.stdout.write(json.dumps({"dry_run": options["dry_run"], **report}))
             return

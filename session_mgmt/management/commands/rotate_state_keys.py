@@ -31,7 +31,7 @@ class Command(BaseCommand):
         except StateUnreadable as error:
             raise CommandError(error.detail) from error
         if not options["dry_run"]:
-            audit.note("rotate_state_keys", rows=report.as_dict())
+            audit.add_entry("rotate_state_keys", rows=report.as_dict())
         rows = usage.rows(settings().database)
         missing = usage.missing(set(rows))
         if options["json"]:

@@ -31,9 +31,9 @@ class Command(BaseCommand):
 
     def _read_figures(self, session: uuid.UUID | None) -> dict[str, Any]:
         if session is None:
-            return monitoring.health()
+            return monitoring.read_health()
         try:
-            return monitoring.session_metrics(session)
+            return monitoring.read_session_metrics(session)
         except SessionNotFound as error:
             raise CommandError(str(error)) from error
 

@@ -49,10 +49,10 @@ class Command(BaseCommand):
     def _end_session(self, session: uuid.UUID, options: dict[str, Any]) -> str:
         try:
             if options["dry_run"]:
-                return str(lifecycle.get(SERVER, session).state)
-            ended = lifecycle.terminate(SERVER, session, reason=options["reason"])
+                return str(lifecycle.read_session(SERVER, session).state)
+            ended = lifecycle.terminate_session(SERVER, session, reason=options["reason"])
         except SessionNotFound:
             return "not_found"
         if ended:
-            audit.note("terminate", session=session, reason=options["reason"][:60])
+            audit.add_entry("terminate", session=session, reason=options["reason"][:60])
         return "terminated" if ended else "ended before"

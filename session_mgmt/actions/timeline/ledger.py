@@ -1,4 +1,4 @@
-"""A session's own log: events and messages. Every entry is written with its effect, in one transaction."""
+"""Write a session's own log: every event and message goes with its effect into one transaction."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from typing import Any
 
 import orjson
 
+from session_mgmt.actions.notify import EmittedEvent
 from session_mgmt.actions.outcome import Appended, Outcome, accepted, refused
 from session_mgmt.exceptions import SessionNotFound, SessionTerminated
 from session_mgmt.models.clock import as_text
 from session_mgmt.models.identifiers import new_tag
-from session_mgmt.models.sql import Row, Statements, marks
+from session_mgmt.models.sql import Statements
+from session_mgmt.models.tables import ACTIVITY, EVENT
 from session_mgmt.protocol.events import MESSAGE
 from session_mgmt.protocol.logs import Entry, timeline_key
 from session_mgmt.protocol.position import Position
-from session_mgmt.protocol.recovery import Window
 from session_mgmt.registry import registry
 
-_EVENT = "session_mgmt_sessionevent"
-_ACTIVITY = "session_mgmt_sessionactivity"
 _EVENT_COLUMNS = {
     "session_id": "uuid",
     "seq": "bigint",
@@ -37,7 +36,7 @@ _EVENT_COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One entry to be written; ``data`` is compact JSON, ``key`` makes a repetition harmless."""
+    """Entry to be written; ``data`` is compact JSON, ``key`` makes a repetition harmless."""
 
     session: uuid.UUID
     type: str
@@ -45,9 +44,9 @@ class Record:
     key: str | None = None
 
 
-def record(session: uuid.UUID, type_: str, data: Any = None, *, key: str | None = None) -> Record:
-    """A ``Record`` of plain data."""
-    return Record(session, type_, orjson.dumps({} if data is None else data), key)
+def make_record(session: uuid.UUID, type_: str, data: Any = None) -> Record:
+    """Return a ``Record`` of plain data."""
+    return Record(session, type_, orjson.dumps({} if data is None else data))
 
 
 @dataclass(slots=True)
@@ -60,7 +59,7 @@ class _Timeline:
 
 
 class TimelineLedger:
-    """The session logs of one group of writes."""
+    """Session logs of one group of writes."""
 
     def __init__(self, statements: Statements) -> None:
         self._sql = statements
@@ -74,14 +73,16 @@ class TimelineLedger:
         wanted = set(sessions)
         stored = {self._sql.uuid(session) for session in wanted}
         rows = self._sql.select_locked(
-            "session_id, live, epoch, event_seq, event_tag", _ACTIVITY, stored, key="session_id", wait=wait
+            "session_id, live, epoch, event_seq, event_tag", ACTIVITY, stored, key="session_id", wait=wait
         )
         self._timelines = {self._sql.as_uuid(row[0]): _Timeline(bool(row[1]), *row[2:]) for row in rows}
-        self.locked = set() if wait else self._existing(wanted - self._timelines.keys())
+        # A row that the lock skipped and that still exists is locked by somebody else.
+        self.locked = set() if wait else self._find_existing(wanted - self._timelines.keys())
         for session, key in keyed:
             self._find_key(session, key)
 
     def is_live(self, session: uuid.UUID) -> bool:
+        """Return whether the session's row was found and has not ended."""
         timeline = self._timelines.get(session)
         return timeline is not None and timeline.live
 
@@ -106,7 +107,7 @@ class TimelineLedger:
     def write(self, at: datetime) -> None:
         moment = self._sql.moment(at)
         self._sql.insert(
-            _EVENT,
+            EVENT,
             _EVENT_COLUMNS,
             [
                 (self._sql.uuid(e.session), seq, tag, e.type, e.data, e.key, registry.is_durable(e.type), moment)
@@ -114,93 +115,42 @@ class TimelineLedger:
             ],
         )
         self._sql.update(
-            _ACTIVITY,
+            ACTIVITY,
             {"session_id": "uuid", "event_seq": "bigint", "event_tag": "text"},
             [(self._sql.uuid(key), line.seq, line.tag) for key, line in self._timelines.items() if line.moved],
         )
 
     def appended(self, at: datetime) -> dict[str, Appended]:
-        """What was written, by log key."""
+        """Return what was written, by log key."""
         logs: dict[str, Appended] = {}
         for entry, seq, tag in self._rows:
             epoch = self._timelines[entry.session].epoch
             log = logs.setdefault(timeline_key(entry.session), Appended(epoch, []))
-            log.entries.append(Entry(seq, tag, _body(entry.type, entry.data, at)))
+            log.entries.append(Entry(seq, tag, encode_body(entry.type, entry.data, at)))
         return logs
 
-    def heads(self) -> dict[str, int]:
-        """How far each log has come, for doorbells."""
+    def list_heads(self) -> dict[str, int]:
+        """Return how far each log has come, for doorbells."""
         return {timeline_key(entry.session): seq for entry, seq, _ in self._rows}
 
-    def facts(self) -> list[tuple[uuid.UUID, str, Any, int]]:
-        """Session, type, data and number of every written entry, for signals after commit."""
-        return [(entry.session, entry.type, orjson.loads(entry.data), seq) for entry, seq, _ in self._rows]
+    def list_events(self) -> list[EmittedEvent]:
+        """Return every written entry as signals and handlers get it after the commit."""
+        return [EmittedEvent(entry.session, entry.type, orjson.loads(entry.data), seq) for entry, seq, _ in self._rows]
 
-    def _existing(self, sessions: set[uuid.UUID]) -> set[uuid.UUID]:
-        if not sessions:
-            return set()
+    def _find_existing(self, sessions: set[uuid.UUID]) -> set[uuid.UUID]:
         keys = [self._sql.uuid(session) for session in sessions]
-        rows = self._sql.fetch(f"SELECT session_id FROM {_ACTIVITY} WHERE session_id IN ({marks(len(keys))})", keys)
+        rows = self._sql.select_rows("session_id", ACTIVITY, keys, key="session_id")
         return {self._sql.as_uuid(row[0]) for row in rows}
 
     def _find_key(self, session: uuid.UUID, key: str) -> None:
         timeline = self._timelines.get(session)
         rows = self._sql.fetch(
-            f'SELECT seq, tag FROM {_EVENT} WHERE session_id = %s AND "key" = %s', [self._sql.uuid(session), key]
+            f'SELECT seq, tag FROM {EVENT} WHERE session_id = %s AND "key" = %s', [self._sql.uuid(session), key]
         )
         if rows and timeline is not None:
             self._known[session, key] = Position(timeline.epoch, *rows[0])
 
 
-def append(statements: Statements, entries: Iterable[Record], *, at: datetime) -> TimelineLedger:
-    """Write entries in the caller's own transaction: for verbs that run singly."""
-    listed = list(entries)
-    ledger = TimelineLedger(statements)
-    ledger.load({entry.session for entry in listed}, wait=True)
-    for entry in listed:
-        ledger.decide(entry)
-    ledger.write(at)
-    return ledger
-
-
-def window(statements: Statements, session: uuid.UUID, asked: int | None) -> Window | None:
-    """What the log holds; one query, two if a client names an older place."""
-    rows = statements.fetch(
-        f"SELECT epoch, event_seq, event_tag, oldest_event FROM {_ACTIVITY} WHERE session_id = %s",
-        [statements.uuid(session)],
-    )
-    if not rows:
-        return None
-    epoch, head, tag, oldest = rows[0]
-    return Window(Position(epoch, head, tag), oldest, _tag_at(statements, session, asked, head))
-
-
-def _tag_at(statements: Statements, session: uuid.UUID, asked: int | None, head: int) -> str | None:
-    if asked is None or not 0 < asked < head:
-        return None
-    rows = statements.fetch(
-        f"SELECT tag FROM {_EVENT} WHERE session_id = %s AND seq = %s", [statements.uuid(session), asked]
-    )
-    return rows[0][0] if rows else None
-
-
-def read(statements: Statements, session: uuid.UUID, after: int, limit: int) -> list[Entry]:
-    """Entries after a number, oldest first."""
-    rows = statements.fetch(
-        f'SELECT seq, tag, "type", data, "at" FROM {_EVENT} WHERE session_id = %s AND seq > %s ORDER BY seq LIMIT %s',
-        [statements.uuid(session), after, limit],
-    )
-    return [_entry(row) for row in rows]
-
-
-def _entry(row: Row) -> Entry:
-    seq, tag, type_, data, at = row
-    return Entry(seq, tag, _body(type_, bytes(data), at))
-
-
-def _body(type_: str, data: bytes, at: Any) -> bytes:
-    return b'{"type":"%s","data":%s,"at":"%s"}' % (type_.encode(), data, _moment(at).encode())
-
-
-def _moment(at: Any) -> str:
-    return as_text(at) if isinstance(at, datetime) else at.replace(" ", "T").ljust(26, "0") + "Z"
+def encode_body(type_: str, data: bytes, at: datetime) -> bytes:
+    """Return an entry's JSON as clients get it; ``data`` is compact JSON already."""
+    return b'{"type":"%s","data":%s,"at":"%s"}' % (type_.encode(), data, as_text(at).encode())

@@ -1,0 +1,34 @@
+"""Record entries in the caller's own transaction, for verbs that run singly."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db import connections
+
+from session_mgmt.actions import notify
+from session_mgmt.actions.timeline.ledger import Record, TimelineLedger
+from session_mgmt.models.sql import Statements
+
+
+def record_entries(
+    using: str,
+    entries: Sequence[Record],
+    *,
+    at: datetime,
+    ended: Iterable[uuid.UUID] = (),
+    orders: dict[str, Any] | None = None,
+) -> None:
+    """Write entries now, and notify everybody about them once the transaction has committed.
+
+    ``ended`` are sessions whose connections must close; ``orders`` go to all processes along with that.
+    """
+    ledger = TimelineLedger(Statements(connections[using]))
+    ledger.load({entry.session for entry in entries}, wait=True)
+    for entry in entries:
+        ledger.decide(entry)
+    ledger.write(at)
+    notify.after_commit(using, rings=ledger.list_heads(), events=ledger.list_events(), ended=ended, orders=orders)

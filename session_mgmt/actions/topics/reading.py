@@ -1,0 +1,64 @@
+"""Read topics' logs: how far they reach, and pages of their publications."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from session_mgmt.models import Publication, Stream
+from session_mgmt.models.sql import Row, Statements
+from session_mgmt.models.tables import PUBLICATION
+from session_mgmt.protocol.logs import Entry
+from session_mgmt.protocol.position import Position
+from session_mgmt.protocol.recovery import Window
+
+
+@dataclass(frozen=True, slots=True)
+class StreamWindow:
+    """Row of a stream, and what its log holds."""
+
+    id: int
+    window: Window
+
+
+def find_stream(using: str, topic: str) -> int | None:
+    """Return the row of a topic's stream, if there is one."""
+    return Stream.objects.using(using).filter(topic=topic).values_list("pk", flat=True).first()
+
+
+def read_windows(statements: Statements, asked: dict[str, int | None]) -> dict[str, StreamWindow]:
+    """Return what the logs of these topics hold, in two queries whatever their number."""
+    if not asked:
+        return {}
+    streams = Stream.objects.using(statements.connection.alias).filter(topic__in=sorted(asked))
+    rows = list(streams.values_list("topic", "pk", "epoch", "head", "head_tag", "oldest", "oldest_tag"))
+    places = [(row[1], asked[row[0]]) for row in rows if _is_inside(asked[row[0]], row[3])]
+    tags = _read_tags(statements, places)
+    return {row[0]: _make_window(row, asked[row[0]], tags) for row in rows}
+
+
+def _is_inside(offset: int | None, head: int) -> bool:
+    return offset is not None and 0 < offset < head
+
+
+def _make_window(row: Row, asked: int | None, tags: dict[tuple[int, int], str]) -> StreamWindow:
+    _, stream, epoch, head, tag, oldest, oldest_tag = row
+    at_asked = oldest_tag if asked == oldest - 1 else tags.get((stream, asked or 0))
+    return StreamWindow(stream, Window(Position(epoch, head, tag), oldest, at_asked))
+
+
+def _read_tags(statements: Statements, places: list[tuple[int, int | None]]) -> dict[tuple[int, int], str]:
+    if not places:
+        return {}
+    rows = statements.fetch(
+        f'SELECT stream_id, "offset", tag FROM {PUBLICATION} WHERE (stream_id, "offset") IN (VALUES '
+        + ", ".join(["(%s, %s)"] * len(places))
+        + ")",
+        [value for place in places for value in place],
+    )
+    return {(row[0], row[1]): row[2] for row in rows}
+
+
+def read_page(using: str, stream: int, after: int, limit: int) -> list[Entry]:
+    """Return the publications after an offset, oldest first."""
+    later = Publication.objects.using(using).filter(stream=stream, offset__gt=after).order_by("offset")
+    return [Entry(offset, tag, bytes(data)) for offset, tag, data in later.values_list("offset", "tag", "data")[:limit]]
