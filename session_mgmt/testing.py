@@ -16,12 +16,24 @@ Works in ``TestCase``, ``TransactionTestCase`` and pytest, sync and async.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
+from asgiref.sync import sync_to_async
+from django.db import transaction
+
+from session_mgmt.actions.group_commit import Write
 from session_mgmt.bridge import Bridge, bridge
+from session_mgmt.bridge.crossing import replace_bridge
+from session_mgmt.bridge.lane import QueuedWrite, Sink
 
 __all__ = ["inline_bridge"]
+
+R = TypeVar("R")
 
 
 @contextmanager
@@ -31,9 +43,53 @@ def inline_bridge() -> Iterator[Bridge]:
     Writes outside your own ``atomic()`` blocks are carried out at once; those inside wait in the outbox for
     ``drain()``.
     """
-    here = bridge()
-    here.run_inline(True)
+    inline = InlineBridge(bridge())
+    before = replace_bridge(inline)
     try:
-        yield here
+        yield inline
     finally:
-        here.run_inline(False)
+        replace_bridge(before)
+
+
+class InlineBridge(Bridge):
+    """Bridge without threads; the transaction that a test itself holds counts as none."""
+
+    def __init__(self, original: Bridge) -> None:
+        # Everything else is shared: whoever listens to the original's lane hears what the test writes.
+        vars(self).update(vars(original))
+        self._blocks_of_test = len(transaction.get_connection(self.using).atomic_blocks)
+
+    def nudge(self) -> None:
+        """Leave the outbox to ``drain()``."""
+
+    def submit(self, write: Write, token: Any, sink: Sink) -> bool:
+        """Carry out a write at once."""
+        queued = [QueuedWrite(write, token, sink)]
+        if threading.current_thread() is threading.main_thread():
+            _run_here(lambda: self.lane.execute(queued, wait=True))
+        else:
+            self.lane.execute(queued, wait=True)
+        return True
+
+    def inside_transaction(self) -> bool:
+        """Tell whether the caller holds a transaction besides that of the test."""
+        return len(transaction.get_connection(self.using).atomic_blocks) > self._blocks_of_test
+
+    async def _run(self, pool: ThreadPoolExecutor, work: Callable[[], R]) -> R:
+        """Run on the thread that holds the test's transaction."""
+        if threading.current_thread() is threading.main_thread():
+            return _run_here(work)
+        return await sync_to_async(work, thread_sensitive=True)()
+
+
+def _run_here(work: Callable[[], R]) -> R:
+    """Let sync ORM code run on the thread of a running event loop: in a test nobody else waits for the loop."""
+    before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
+    try:
+        return work()
+    finally:
+        if before is None:
+            del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+        else:
+            os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = before

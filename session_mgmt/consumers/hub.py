@@ -86,7 +86,7 @@ class Hub:
                 if key == notify.CONTROL:
                     self._handle_control(payload or {})
                 elif key == notify.OUTBOX:
-                    bridge().lane.nudge()
+                    bridge().nudge()
             elif payload is not None:
                 feed.hand_on_ephemeral(payload)
             elif head == 0 or head > feed.head:

@@ -142,7 +142,7 @@ class Rounds:
 
     async def _work_off_backlog(self) -> None:
         if await bridge().control(handlers.outbox_waits):
-            bridge().lane.nudge()
+            bridge().nudge()
         if await bridge().control(handlers.events_wait):
             await bridge().call(handlers.run_pending)
 

@@ -213,7 +213,7 @@ def prepare_update(
     if way is Way.MERGE:
         return reconcile.settle(using, document, kind, change, terms, run=run)
     if way is Way.HEAD:
-        return prepare.from_head(using, document, kind, change, terms, head_cache=bridge().head_cache, run=run)
+        return prepare.from_head(using, document, kind, change, terms, cache=bridge().head_cache, run=run)
     return prepare.blind(document, kind, change, terms)
 
 

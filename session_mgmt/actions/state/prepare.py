@@ -11,7 +11,6 @@ from typing import Any, TypeAlias
 
 from django.db import connections
 
-from session_mgmt import heads
 from session_mgmt.actions import checking
 from session_mgmt.actions.state import bodies, stored_rows, unreadable
 from session_mgmt.actions.state.stored_rows import Head, Runner, here
@@ -21,8 +20,9 @@ from session_mgmt.documents import normalise, operations, size, touched
 from session_mgmt.documents.settling import Change, Settled
 from session_mgmt.documents.values import MISSING
 from session_mgmt.exceptions import DocumentTooLarge
-from session_mgmt.heads import Bounds, Place, Recent, Since
 from session_mgmt.models.sql import Statements
+from session_mgmt.worker import head_cache
+from session_mgmt.worker.head_cache import Bounds, Place, Recent, Since
 
 # Which version of a document is kept decoded where the work on it is done, by its row.
 HeadCache: TypeAlias = Recent[int, Place]
@@ -62,14 +62,14 @@ def from_head(
     change: Any,
     terms: Terms = NO_TERMS,
     *,
-    head_cache: HeadCache,
+    cache: HeadCache,
     run: Runner = here,
 ) -> Update:
     """Prepare an update from the document as it is now; with the exact size of the result where its bound does not
     fit. ``run`` is given what is heavy. Raises ``SessionMgmtError``.
     """
     with unreadable.audited(using, document), checking.translate_errors():
-        place, made = _proposed(using, document, asking(kind, change), head_cache, run)
+        place, made = _proposed(using, document, asking(kind, change), cache, run)
     if made.size is not None and made.size > settings().max_document_bytes:
         raise DocumentTooLarge(size=made.size, limit=settings().max_document_bytes)
     return Update(
@@ -84,21 +84,21 @@ def from_head(
     )
 
 
-def _proposed(using: str, document: int, change: Change, head_cache: HeadCache, run: Runner) -> tuple[Place, Settled]:
+def _proposed(using: str, document: int, change: Change, cache: HeadCache, run: Runner) -> tuple[Place, Settled]:
     now = settings()
     statements = Statements(connections[using])
     head = stored_rows.read_head(statements, document)
-    since = _since(statements, head, head_cache.find(document))
+    since = _since(statements, head, cache.find(document))
     if since is not None:
         bounds = Bounds(head.bound, now.head_cache_bytes)
-        made = stored_rows.runner(head, run)(heads.settled, _place(head), since, change, bounds)
+        made = stored_rows.runner(head, run)(head_cache.apply_at_head, _place(head), since, change, bounds)
         if made is not None:
-            head_cache.keep(document, _place(head), 1)
+            cache.keep(document, _place(head), 1)
             return _place(head), made
     past = bodies.parts_at(using, document, None, limit=now.max_document_bytes * 2)
     place, bounds = _place(past.head), Bounds(past.head.bound, now.head_cache_bytes)
-    made = stored_rows.runner(past.head, run)(heads.settled, place, past.parts, change, bounds)
-    head_cache.keep(document, place, 1)
+    made = stored_rows.runner(past.head, run)(head_cache.apply_at_head, place, past.parts, change, bounds)
+    cache.keep(document, place, 1)
     return place, made
 
 

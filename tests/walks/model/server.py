@@ -45,7 +45,7 @@ class Server:
         give_connections_back()
         bridge().close()
         self._stop()
-        crossing._bridge_of.cache_clear()
+        crossing.replace_bridge(None)
         doorbell.cache_clear()
         self._stop = bridge().lane.listen(self._ledger.hear)
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from session_mgmt import heads
 from session_mgmt.documents import operations
 from session_mgmt.documents.limits import Limits
 from session_mgmt.documents.rebuild import Parts
 from session_mgmt.documents.settling import Change, Settled
-from session_mgmt.heads import Bounds, Place, Recent, Since
+from session_mgmt.worker import head_cache
+from session_mgmt.worker.head_cache import Bounds, Place, Recent, Since
 
 LIMITS = Limits()
 BOUNDS = Bounds(size=100, cache=10**6)
@@ -21,9 +21,9 @@ FIRST, SECOND = Place(1, "e", 1, "t1"), Place(1, "e", 2, "t2")
 @pytest.fixture(autouse=True)
 def empty() -> Iterator[None]:
     """Nothing is kept from a test before, nor for one after."""
-    heads._heads.cache_clear()
+    head_cache._open_cache.cache_clear()
     yield
-    heads._heads.cache_clear()
+    head_cache._open_cache.cache_clear()
 
 
 def encoded(*ops: operations.Op) -> bytes:
@@ -40,28 +40,30 @@ def patch(path: str, value: object) -> Change:
 def kept() -> Settled | None:
     """Make the first version known."""
     parts = Parts((encoded(("set", "/a", 1)),), 10**6)
-    return heads.settled(FIRST, parts, patch("/a", 1), BOUNDS)
+    return head_cache.apply_at_head(FIRST, parts, patch("/a", 1), BOUNDS)
 
 
 def test_a_kept_document_is_brought_up_to_date_by_what_came_after_it() -> None:
     assert kept() is not None
     later = Since(FIRST, (encoded(("set", "/a", 2)),))
-    made = heads.settled(SECOND, later, patch("/a", 2), BOUNDS)
+    made = head_cache.apply_at_head(SECOND, later, patch("/a", 2), BOUNDS)
     assert made is not None and operations.decode(made.ops) == (("set", "/x", 1),)
-    assert heads.settled(SECOND, Since(SECOND, ()), patch("/a", 2), BOUNDS) is not None
+    assert head_cache.apply_at_head(SECOND, Since(SECOND, ()), patch("/a", 2), BOUNDS) is not None
 
 
 def test_a_document_that_is_kept_at_another_place_is_not_used() -> None:
     kept()
     elsewhere = FIRST._replace(tag="of another history")
-    assert heads.settled(SECOND, Since(elsewhere, ()), patch("/a", 1), BOUNDS) is None
-    assert heads.settled(SECOND, Since(FIRST._replace(document=2), ()), patch("/a", 1), BOUNDS) is None
+    assert head_cache.apply_at_head(SECOND, Since(elsewhere, ()), patch("/a", 1), BOUNDS) is None
+    assert head_cache.apply_at_head(SECOND, Since(FIRST._replace(document=2), ()), patch("/a", 1), BOUNDS) is None
 
 
 def test_a_change_does_not_change_what_is_kept() -> None:
     kept()
     for _ in range(2):
-        made = heads.settled(FIRST, Since(FIRST, ()), Change("patch", [{"op": "remove", "path": "/a"}], LIMITS), BOUNDS)
+        made = head_cache.apply_at_head(
+            FIRST, Since(FIRST, ()), Change("patch", [{"op": "remove", "path": "/a"}], LIMITS), BOUNDS
+        )
         assert made is not None
 
 
@@ -69,7 +71,7 @@ def test_the_size_is_measured_only_where_the_bound_does_not_fit() -> None:
     roomy = kept()
     assert roomy is not None and roomy.size is None
     tight = Bounds(size=LIMITS.document_bytes, cache=10**6)
-    made = heads.settled(FIRST, Since(FIRST, ()), patch("/a", 1), tight)
+    made = head_cache.apply_at_head(FIRST, Since(FIRST, ()), patch("/a", 1), tight)
     assert made is not None and made.size == len('{"a":1,"x":1}')
 
 

@@ -1,6 +1,6 @@
-"""Decoded documents of one process: without them a change of one field would cost as much as the whole document.
+"""Cache of decoded documents: without it a change of one field would cost as much as the whole document.
 
-A server's process keeps the small ones, the one for heavy work the large ones.
+The server keeps the small documents in its own process, the worker keeps the large ones.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ _HEAP: Final = 5
 
 
 class Recent(Generic[K, V]):
-    """The values used last, of ``most`` cost together. What it gives is shared: nobody may change it. Safe in
-    threads.
-    """
+    """Values used last, as many as cost ``most`` together; thread-safe. Values are shared: nobody may change them."""
 
     def __init__(self, most: int) -> None:
         self._most, self._used = most, 0
@@ -36,11 +34,11 @@ class Recent(Generic[K, V]):
 
     @property
     def used(self) -> int:
-        """What the kept values cost together."""
+        """Return the cost of all kept values."""
         return self._used
 
     def find(self, key: K) -> V | None:
-        """The value that was kept last, or ``None``."""
+        """Return the kept value, or ``None``."""
         with self._lock:
             found = self._kept.get(key)
             if found is None:
@@ -49,7 +47,7 @@ class Recent(Generic[K, V]):
             return found[0]
 
     def keep(self, key: K, value: V, cost: int) -> None:
-        """Keep a value in place of an older one; the least recently used give way."""
+        """Keep a value in place of an older one, and drop the least recently used ones over the limit."""
         with self._lock:
             self._drop(key)
             if cost > self._most:
@@ -65,7 +63,7 @@ class Recent(Generic[K, V]):
 
 
 class Place(NamedTuple):
-    """One version of one document: its row and its position."""
+    """Version of a document: its row and its position."""
 
     document: int
     epoch: str
@@ -78,7 +76,7 @@ Heads: TypeAlias = Recent[int, tuple[Place, JSON]]
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """A document that was kept at ``place``, and the operations after it."""
+    """Document that was kept at ``place``, and the operations after it."""
 
     place: Place
     ops: tuple[bytes, ...]
@@ -86,30 +84,33 @@ class Since:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """``size``: upper bound of the document as it is; ``cache``: bytes of decoded documents that a process keeps."""
+    """Limits of one change.
+
+    ``size``: upper bound of the document as it is; ``cache``: bytes of decoded documents that a process keeps.
+    """
 
     size: int
     cache: int
 
 
-def settled(place: Place, source: Parts | Since, change: Change, bounds: Bounds) -> Settled | None:
-    """The change as operations on the document at ``place``; ``None`` where what ``source`` builds on is not kept here.
+def apply_at_head(place: Place, source: Parts | Since, change: Change, bounds: Bounds) -> Settled | None:
+    """Return the change as operations on the document at ``place``; ``None`` if ``source`` builds on nothing kept here.
 
     Raises a DocumentError.
     """
-    heads = _heads(bounds.cache)
-    data = rebuild.value(source) if isinstance(source, Parts) else _brought_on(heads, source)
+    heads = _open_cache(bounds.cache)
+    data = rebuild.value(source) if isinstance(source, Parts) else _bring_forward(heads, source)
     if data is MISSING:
         return None
     heads.keep(place.document, (place, data), bounds.size * _HEAP)
     return settling.on_head(data, change, bounds.size)
 
 
-def _brought_on(heads: Heads, since: Since) -> JSON | Missing:
+def _bring_forward(heads: Heads, since: Since) -> JSON | Missing:
     place, data = heads.find(since.place.document) or (None, None)
     return rebuild.replay(data, since.ops) if place == since.place else MISSING
 
 
 @lru_cache(maxsize=1)
-def _heads(most_bytes: int) -> Heads:
+def _open_cache(most_bytes: int) -> Heads:
     return Recent(most_bytes)
