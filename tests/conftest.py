@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -19,6 +20,7 @@ from tests import programs, services
 from tests.settings import DATABASE
 from tests.suites.packages import installed
 
+FIRST_PROCESS = "gw0"
 # Taken out of the environment, so that a process which a test starts does not use a server the test did not mean.
 GIVEN_URLS = {name: os.environ.pop(name, "") for name in ("DATABASE_URL", "REDIS_URL")}
 
@@ -27,6 +29,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--require-services", action="store_true", default="CI" in os.environ, help="fail where a server is missing"
     )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Hand the given servers to a test process of pytest-xdist, which starts without them in its environment."""
+    node.workerinput["given_urls"] = GIVEN_URLS
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    GIVEN_URLS.update(getattr(config, "workerinput", {}).get("given_urls", {}))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -61,8 +73,11 @@ def postgres_url(pytestconfig: pytest.Config) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def redis_url(pytestconfig: pytest.Config) -> Iterator[str]:
-    """A Redis server shared by the whole run: REDIS_URL as given, else one of our own."""
-    if GIVEN_URLS["REDIS_URL"]:
+    """A Redis server shared by this process's tests: REDIS_URL as given, else one of our own.
+
+    Tests flush it, so that of several test processes only the first may use the one that was given.
+    """
+    if GIVEN_URLS["REDIS_URL"] and os.environ.get("PYTEST_XDIST_WORKER", FIRST_PROCESS) == FIRST_PROCESS:
         yield GIVEN_URLS["REDIS_URL"]
         return
     with or_skip(pytestconfig), services.redis() as server:

@@ -29,6 +29,7 @@ PYTHON_ONLY = "not browser and not js"
 # The pure rooms never see a database: the SQLite pass has run them already.
 PURE = ("tests/protocol", "tests/documents", "tests/client", "tests/docs")
 NO_TESTS_COLLECTED = 5
+PROCESSES = min(4, os.cpu_count() or 1)
 
 
 @dataclass
@@ -64,7 +65,9 @@ def count(tally: Tally, report: Path, exit_code: int, fine: set[int]) -> None:
 def run_pytest(tally: Tally, arguments: list[str], **environment: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
-        command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *arguments]
+        # Two processes for two cores: many tests wait for a server to start or a lock to be given back.
+        command = [sys.executable, "-m", "pytest", "-q", "-n", str(PROCESSES), "--dist", "worksteal"]
+        command += [f"--junitxml={report}", *arguments]
         exit_code = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}).returncode
         count(tally, report, exit_code, fine={0, NO_TESTS_COLLECTED})
 

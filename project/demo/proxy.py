@@ -32,6 +32,15 @@ UNAVAILABLE = heads.build_response(
 NOT_HTTP = heads.build_response("400 Bad Request", b"This is no HTTP request.\n", "text/plain")
 
 
+async def close_all(*writers: asyncio.StreamWriter) -> None:
+    """Close connections and wait until they are; one that was reset is closed already."""
+    for writer in writers:
+        writer.close()
+    for writer in writers:
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
 class Network:
     """State of the network: the clients that are cut off, and the connections."""
 
@@ -94,8 +103,7 @@ class Link:
             await self._network.wait_until_open(self.client)
         finally:
             self._network.links.discard(self)
-            for _, writer in (self._browser, self._server):
-                writer.close()
+            await close_all(self._browser[1], self._server[1])
 
     def reset(self) -> None:
         """Abort the connection with a TCP reset."""
@@ -160,7 +168,7 @@ class Proxy:
             pass
         finally:
             self._tasks.discard(task)
-            writer.close()
+            await close_all(writer)
 
     async def _serve_request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(HEAD_SECONDS):

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from project.demo.heads import Head
-from project.demo.proxy import Network, Proxy, Streams
+from project.demo.proxy import Network, Proxy, Streams, close_all
 
 PATIENCE = 10.0
 # How long silence must last to count as held. Bytes that are wrongly passed on come within a millisecond.
@@ -22,14 +22,14 @@ class Echo:
     def __init__(self) -> None:
         self.lines: asyncio.Queue[bytes] = asyncio.Queue()
         self.port: int | None = None
-        self._writers: list[asyncio.StreamWriter] = []
+        self.writers: list[asyncio.StreamWriter] = []
 
     def die(self) -> None:
-        for writer in self._writers:
+        for writer in self.writers:
             writer.transport.abort()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.append(writer)
+        self.writers.append(writer)
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"hello\n")
         while line := await reader.readline():
@@ -53,8 +53,11 @@ async def proxied() -> AsyncIterator[tuple[Network, Echo, Callable[[str], Awaita
     proxy = Proxy(network, control_path="/control/", connect=echo.connect, control=control)
     port = await proxy.start("127.0.0.1", 0)
 
+    browsers: list[asyncio.StreamWriter] = []
+
     async def browse(path: str) -> Streams:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        browsers.append(writer)
         writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         return reader, writer
 
@@ -63,6 +66,7 @@ async def proxied() -> AsyncIterator[tuple[Network, Echo, Callable[[str], Awaita
             yield network, echo, browse
     finally:
         await proxy.stop()
+        await close_all(*echo.writers, *browsers)
         server.close()
 
 

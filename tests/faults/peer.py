@@ -7,7 +7,7 @@ import contextlib
 import copy
 import hashlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,16 @@ PIPELINE = 16
 ACK_EVERY = 32
 OPEN_SECONDS = 5.0
 BAD_BASE = {"unknown_version", "too_old", "epoch_changed"}
+
+
+@contextlib.contextmanager
+def abort_on_failure(socket: ClientConnection) -> Iterator[None]:
+    """Abort a connection that nobody is going to serve, also when its task is cancelled."""
+    try:
+        yield
+    except BaseException:
+        socket.transport.abort()
+        raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,25 +137,25 @@ class Peer:
             max_size=None,
             proxy=None,
         )
-        await self._put(
-            {
-                "type": "connect",
-                "token": self.group.token,
-                "client_id": self.client_id,
-                "acked": self._tell(),
-                "logs": dict(self.positions),
-                "agent": "faults/1",
-            },
-            socket,
-        )
+        frame = {
+            "type": "connect",
+            "token": self.group.token,
+            "client_id": self.client_id,
+            "acked": self._tell(),
+            "logs": dict(self.positions),
+            "agent": "faults/1",
+        }
+        with abort_on_failure(socket):
+            await self._put(frame, socket)
         return socket
 
     async def join(self) -> ClientConnection:
         """Open a connection and wait until its `connect` is answered."""
         asked = dict(self.positions)
         socket = await self.open()
-        first = orjson.loads(await asyncio.wait_for(socket.recv(), OPEN_SECONDS))
-        self.take(first, asked)
+        with abort_on_failure(socket):
+            first = orjson.loads(await asyncio.wait_for(socket.recv(), OPEN_SECONDS))
+            self.take(first, asked)
         return socket
 
     async def serve(self, socket: ClientConnection) -> None:

@@ -191,9 +191,11 @@ class Crowd:
         try:
             await self._end(peer)
             adopted = await peer.join()
-            if peer.generation > generation:
-                self._background.append(asyncio.create_task(self._zombie(peer, old, generation)))
         finally:
+            if adopted is not None and peer.generation > generation:
+                self._background.append(asyncio.create_task(self._zombie(peer, old, generation)))
+            else:
+                await old.close()
             peer.ready = adopted is not None
             peer.paused = False
             self._tasks[peer.name] = asyncio.create_task(peer.run(adopted))
