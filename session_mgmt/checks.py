@@ -84,7 +84,7 @@ def check_state_keys(**_: Any) -> list[CheckMessage]:
         hint = "Give state_keys, or nothing can be written to these documents."
         return [Error("encrypt_state is on and there is no key.", hint=hint, id="session_mgmt.E009")]
     try:
-        vaults.keyring()
+        vaults.load_keyring()
     except ValueError as error:
         hint = "Pairs of a key id of at most 40 characters and base64 of 32 bytes, no id twice."
         return [Error(f"state_keys cannot be used: {error}", hint=hint, id="session_mgmt.E008")]
@@ -104,7 +104,7 @@ def check_keys_in_use(databases: Sequence[str] | None = None, **_: Any) -> list[
         return []
     if StateDocument._meta.db_table not in connections[using].introspection.table_names():
         return []
-    missing = usage.missing(usage.of_documents(using))
+    missing = usage.list_missing_keys(usage.list_document_keys(using))
     if not missing:
         return []
     hint = "Put them back behind the first one, until rotate_state_keys has no row left under them."
@@ -118,7 +118,7 @@ def check_documents(**_: Any) -> list[CheckMessage]:
     found: list[CheckMessage] = []
     for name, given in conf.settings().documents.items():
         try:
-            policies.parsed(given)
+            policies.parse_policy(given)
         except (ValueError, AttributeError, ImportError, DocumentError) as error:
             hint = "See docs/topics/merging.md."
             message = f"SESSION_MGMT documents[{name!r}] cannot be used: {error}"

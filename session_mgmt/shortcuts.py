@@ -110,24 +110,27 @@ class State:
 
         With ``path`` (RFC 6901) return the value there, or ``default``. Raises ``InvalidPath``, and as ``read_at``.
         """
-        data = lookup.info(_id(session), name).data if version is None else self.read_at(session, version, name=name)
+        if version is None:
+            data = lookup.read_info(_id(session), name).data
+        else:
+            data = self.read_at(session, version, name=name)
         try:
-            found = pointer.value(data, path)
+            found = pointer.find_value(data, path)
         except DocumentError as error:
             raise checking.translate_error(error) from error
         return default if found is MISSING else found
 
     def info(self, session: Session, name: str = "main") -> ClientState:
         """Return ``data, version, last_modified, checksum, …`` of the document, all of one version."""
-        return lookup.info(_id(session), name)
+        return lookup.read_info(_id(session), name)
 
     def checksum(self, session: Session, name: str = "main") -> str:
         """Return the SHA-256 of the document's RFC 8785 text, in hex; an up-to-date client computes the same."""
-        return lookup.info(_id(session), name).checksum
+        return lookup.read_info(_id(session), name).checksum
 
     def documents(self, session: Session) -> list[dict[str, Any]]:
         """Return the heads of the session's documents, by name: ``name, version, position, size, …``, no data."""
-        return [lookup.head(row) for row in lookup.listed(_id(session))]
+        return [lookup.describe_head(row) for row in lookup.list_documents(_id(session))]
 
     def sync(
         self, session: Session, position: Position | list[Any] | None = None, *, name: str = "main"
@@ -137,7 +140,7 @@ class State:
         Its ``mode`` is ``up_to_date``, ``entries`` or ``snapshot``.
         """
         given = position.as_json() if isinstance(position, Position) else position
-        answer: dict[str, Any] = orjson.loads(orjson.dumps(lookup.sync(_id(session), name, given)))
+        answer: dict[str, Any] = orjson.loads(orjson.dumps(lookup.sync_document(_id(session), name, given)))
         return answer
 
     def update(
@@ -186,27 +189,27 @@ class State:
 
         ``next`` is the ``before`` of the next page.
         """
-        return history.versions(self._row(session, name), before=before, limit=limit)
+        return history.list_versions(self._row(session, name), before=before, limit=limit)
 
     def read_at(self, session: Session, version: int | str, *, name: str = "main") -> Any:
         """Return the document of a version or label. Raises ``NotFound`` if the log no longer reaches back to it."""
-        return history.read(self._row(session, name), version).data
+        return history.read_version_or_label(self._row(session, name), version).data
 
     def diff(self, session: Session, first: int, second: int, *, name: str = "main") -> list[dict[str, Any]]:
         """Return the difference of two versions as an RFC 6902 patch from the first to the second."""
-        return history.diff(self._row(session, name), first, second)
+        return history.diff_versions(self._row(session, name), first, second)
 
     def persist(self, session: Session, label: str | None = None, *, name: str = "main") -> int:
         """Keep the current version for good, under a label that ``restore`` accepts. Return the version."""
-        return int(history.persist(self._row(session, name), label)["version"])
+        return int(history.keep_checkpoint(self._row(session, name), label)["version"])
 
     def checkpoints(self, session: Session, *, name: str = "main") -> list[dict[str, Any]]:
         """Return the checkpoints of ``persist``, oldest first: ``label``, ``version``, ``at``."""
-        return history.checkpoints(self._row(session, name))
+        return history.list_checkpoints(self._row(session, name))
 
     def forget(self, session: Session, label: str, *, name: str = "main") -> bool:
         """Delete a checkpoint. Return False if there is none of this label."""
-        return history.forget(self._row(session, name), label)
+        return history.forget_checkpoint(self._row(session, name), label)
 
     def restore(self, session: Session, to: int | str, *, name: str = "main") -> Position | Ticket:
         """Restore the document of a version or label, as an ordinary new version."""
@@ -217,10 +220,10 @@ class State:
 
         Return the number of revisions removed.
         """
-        return compaction.compact(self._row(session, name))
+        return compaction.compact_document(self._row(session, name))
 
     def _row(self, session: Session, name: str) -> int:
-        row = bodies.find(settings().database, _id(session), name)
+        row = bodies.find_document(settings().database, _id(session), name)
         if row is None:
             raise DocumentNotFound()
         return row
@@ -229,8 +232,8 @@ class State:
         self, session: Session, *, name: str = "main", include_resolved: bool = False
     ) -> list[dict[str, Any]]:
         """Return the records that ``manual`` kept, newest first: ``id, path, version, base?, server?, client?, …``."""
-        row = bodies.find(settings().database, _id(session), name)
-        return [] if row is None else kept_conflicts.listed(row, open_only=not include_resolved)
+        row = bodies.find_document(settings().database, _id(session), name)
+        return [] if row is None else kept_conflicts.list_conflicts(row, open_only=not include_resolved)
 
     def resolve(
         self, session: Session, conflict: uuid.UUID | str, keep: str, value: Any = MISSING, *, name: str = "main"
@@ -245,14 +248,11 @@ class State:
     def size(self, session: Session, name: str = "main") -> int:
         """Return the exact size in bytes of compact JSON."""
         using = settings().database
-        now = settings()
-        row = bodies.find(using, _id(session), name)
+        row = bodies.find_document(using, _id(session), name)
         if row is None:
             return 2
-        bodies.materialise(
-            using, row, at=clock.read(using), threshold=now.compression_threshold, limit=now.max_document_bytes * 2
-        )
-        return bodies.bound(using, row)
+        bodies.keep_snapshot(using, row, at=clock.read(using))
+        return bodies.read_size_bound(using, row)
 
 
 state = State()

@@ -71,7 +71,7 @@ def test_every_check_has_its_mistake_here() -> None:
 def test_a_mistake_is_told_with_a_hint(id_: str, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     if id_ == "E010":
         monkeypatch.setattr(vaults, "sealing", None)
-        vaults._keyring.cache_clear()
+        vaults._build_keyring.cache_clear()
     told = [message for message in found(settings, **MISTAKES[id_]) if message.id == f"session_mgmt.{id_}"]
     assert len(told) == 1
     assert told[0].hint

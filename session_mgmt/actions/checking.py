@@ -13,7 +13,7 @@ from django.dispatch import receiver
 from session_mgmt.conf import NAME, settings
 from session_mgmt.documents import strict
 from session_mgmt.documents.errors import DocumentError
-from session_mgmt.documents.limits import Limits, around
+from session_mgmt.documents.limits import Limits, widen_limits
 from session_mgmt.exceptions import InvalidJSON, SessionMgmtError, list_errors
 
 _BY_NAME = {error.name: error for error in list_errors()}
@@ -58,7 +58,7 @@ def parse_json(text: bytes | str, most: int) -> Any:
     deep they are in it depends on what is around them. Raises ``SessionMgmtError``.
     """
     with translate_errors():
-        return strict.loads(text, around(document_limits()), most)
+        return strict.parse_json(text, widen_limits(document_limits()), most)
 
 
 def check_value(value: Any, inside: int = 0) -> Any:
@@ -66,4 +66,4 @@ def check_value(value: Any, inside: int = 0) -> Any:
     ``SessionMgmtError``.
     """
     with translate_errors():
-        return strict.check(value, document_limits(), inside)
+        return strict.check_value(value, document_limits(), inside)

@@ -94,7 +94,7 @@ class ClientLedger:
 
     def write(self, at: datetime) -> None:
         moment = self._sql.moment(at)
-        ring = vaults.private() if self._new else None
+        ring = vaults.find_private_keyring() if self._new else None
         kept = self._new if ring is None else [_seal_receipt(ring, receipt) for receipt in self._new]
         self._sql.insert(RECEIPT, _RECEIPT_COLUMNS, [(*receipt, moment) for receipt in kept])
         moved: list[Row] = [(key, client.last_seq) for key, client in self._clients.items() if client.moved]

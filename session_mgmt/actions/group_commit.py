@@ -110,9 +110,9 @@ def _work_of(using: str, entry: OutboxEntry, at: datetime) -> Work:
     session, _, name = entry.target.partition("/")
     if entry.kind == "record":
         return Record(uuid.UUID(session), name, orjson.dumps(payload), entry.key)
-    document = bodies.ensure(using, uuid.UUID(session), name, most=settings().max_documents, at=at)
+    document = bodies.ensure_document(using, uuid.UUID(session), name, most=settings().max_documents, at=at)
     absent = payload.get("if_absent", False)
-    update = prepare.blind(document, payload["kind"], payload["change"], Terms(key=entry.key, if_absent=absent))
+    update = prepare.prepare_blind(document, payload["kind"], payload["change"], Terms(key=entry.key, if_absent=absent))
     return replace(update, kind=payload["as"]) if "as" in payload else update
 
 

@@ -47,7 +47,7 @@ def read_page(row: LogRow, after: int, limit: int) -> list[Entry]:
     """Return the entries after an offset, oldest first."""
     using = settings().database
     if row.key.startswith(DOCUMENT_KEY):
-        return entries.read(Statements(connections[using]), row.number, after, limit)
+        return entries.read_entries(Statements(connections[using]), row.number, after, limit)
     if row.key.startswith(STREAM_KEY):
         return topics.read_page(using, row.number, after, limit)
     return timelines.read_page(using, row.session, after, limit)
@@ -72,7 +72,7 @@ def read_heads(keys: Iterable[str]) -> dict[str, Position]:
 def _read_document_heads(statements: Statements, ids: list[int]) -> dict[str, Position]:
     rows = statements.select_rows("id, epoch, version, chain", DOCUMENT, ids)
     return {
-        document_key(key): Position(epoch, version, chain.tag(bytes(link)) if version else "")
+        document_key(key): Position(epoch, version, chain.make_tag(bytes(link)) if version else "")
         for key, epoch, version, link in rows
     }
 

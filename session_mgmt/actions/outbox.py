@@ -59,7 +59,7 @@ def put(using: str, kind: str, target: str, payload: Any, *, key: str | None) ->
     row.save(using=using, force_insert=True)
     if is_private:
         # Sealed for its number, which it has only now; nobody sees the row before the caller commits.
-        payload = sealed(vaults.ring(), row.pk, target, key, body)
+        payload = sealed(vaults.require_keyring(), row.pk, target, key, body)
         Outbox.objects.using(using).filter(pk=row.pk).update(payload=payload)
     return Ticket(row.pk)
 

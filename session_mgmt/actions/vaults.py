@@ -53,17 +53,17 @@ _NONCE_BYTES = 12
 _MOST_ID_BYTES = 40
 
 
-def keyring() -> Keyring | None:
+def load_keyring() -> Keyring | None:
     """The keys of the settings.
 
     Raises ``ValueError`` for malformed ones, ``StateUnreadable`` without ``cryptography``.
     """
     pairs = settings().state_keys
-    return _keyring(tuple((str(name), key) for name, key in pairs)) if pairs else None
+    return _build_keyring(tuple((str(name), key) for name, key in pairs)) if pairs else None
 
 
 @lru_cache(maxsize=4)
-def _keyring(pairs: tuple[tuple[str, str | bytes], ...]) -> Keyring:
+def _build_keyring(pairs: tuple[tuple[str, str | bytes], ...]) -> Keyring:
     if sealing is None:
         raise StateUnreadable("Encryption needs the package cryptography.")
     if any(not name or len(name.encode()) > _MOST_ID_BYTES for name, _ in pairs):
@@ -74,7 +74,7 @@ def _keyring(pairs: tuple[tuple[str, str | bytes], ...]) -> Keyring:
         raise ValueError("A key is not base64.") from error
 
 
-def encrypts(name: str) -> bool:
+def is_encrypted_name(name: str) -> bool:
     """Whether new documents of this name are encrypted."""
     wanted = settings().encrypt_state
     return wanted if isinstance(wanted, bool) else name in wanted
@@ -82,13 +82,13 @@ def encrypts(name: str) -> bool:
 
 def must_be_sealed(name: str) -> bool:
     """Whether a plain document of this name is somebody's work and not merely older than its encryption."""
-    return settings().require_encryption and encrypts(name)
+    return settings().require_encryption and is_encrypted_name(name)
 
 
-def ring() -> Keyring:
+def require_keyring() -> Keyring:
     """The keys. Raises ``StateUnreadable`` without any."""
     try:
-        found = keyring()
+        found = load_keyring()
     except ValueError as error:
         raise StateUnreadable("The keys of the settings cannot be used.") from error
     if found is None:
@@ -105,68 +105,68 @@ class Vault:
     key_id: str
     secret: bytes = field(repr=False)
 
-    def _derived(self, purpose: bytes) -> bytes:
+    def _derive_key(self, purpose: bytes) -> bytes:
         return hmac.digest(self.secret, purpose, "sha256")
 
     @property
     def chain_key(self) -> bytes:
-        return self._derived(b"chain")
+        return self._derive_key(b"chain")
 
     @property
     def digest_key(self) -> bytes:
-        return self._derived(b"digest")
+        return self._derive_key(b"digest")
 
     @property
     def path_key(self) -> bytes:
-        return self._derived(b"paths")
+        return self._derive_key(b"paths")
 
     def seal_body(self, version: int, codec: int, body: bytes) -> tuple[bytes, bytes]:
         """A snapshot's nonce and body."""
-        sealed = sealing.seal(self.ring, self._place(SNAPSHOT, version, codec), body, self.key_id)
+        sealed = sealing.seal_body(self.ring, self._make_place(SNAPSHOT, version, codec), body, self.key_id)
         return sealed.nonce, sealed.data
 
     def open_body(self, version: int, codec: int, key_id: str, nonce: bytes, body: bytes) -> bytes:
         """The snapshot's body again. Raises ``StateUnreadable``."""
         sealed = sealing.Sealed(key_id, nonce, body)
-        return _opened(self.ring, self._place(SNAPSHOT, version, codec), sealed)
+        return _unseal(self.ring, self._make_place(SNAPSHOT, version, codec), sealed)
 
-    def seal(self, kind: str, version: int, body: bytes, *, part: int = 0, row: str = "") -> bytes:
+    def seal_column(self, kind: str, version: int, body: bytes, *, part: int = 0, row: str = "") -> bytes:
         """A column of a row that belongs to a version; ``part`` numbers the columns, ``row`` names one of many."""
-        return _envelope(sealing.seal(self.ring, self._place(kind, version, part, row), body, self.key_id))
+        return _wrap_sealed(sealing.seal_body(self.ring, self._make_place(kind, version, part, row), body, self.key_id))
 
-    def open(self, kind: str, version: int, stored: bytes, *, part: int = 0, row: str = "") -> bytes:
+    def open_column(self, kind: str, version: int, stored: bytes, *, part: int = 0, row: str = "") -> bytes:
         """The column again. Raises ``StateUnreadable``, also for a plain one."""
-        return _opened(self.ring, self._place(kind, version, part, row), _out_of_envelope(stored))
+        return _unseal(self.ring, self._make_place(kind, version, part, row), _unwrap_sealed(stored))
 
     def seal_ops(self, version: int, ops: bytes, *, merged: bool = False) -> bytes:
         """Operations as a revision stores them; ``merged``: it also holds what was asked for."""
-        return self.seal(REVISION, version, _MERGED + ops if merged else ops)
+        return self.seal_column(REVISION, version, _MERGED + ops if merged else ops)
 
-    def hide(self, paths: Sequence[str]) -> tuple[str, ...]:
+    def hide_paths(self, paths: Sequence[str]) -> tuple[str, ...]:
         """Touched paths as they can be compared and not read."""
-        return veil.hide(self.path_key, paths)
+        return veil.hide_paths(self.path_key, paths)
 
     def mark_paths(self, version: int, hidden: Sequence[str]) -> bytes:
         """Hidden paths as a revision stores them: without a mark, paths that were taken out would hide a conflict."""
         body = orjson.dumps(hidden)
-        mark = hmac.digest(self._derived(b"marks"), version.to_bytes(8, "big") + body, "sha256")
+        mark = hmac.digest(self._derive_key(b"marks"), version.to_bytes(8, "big") + body, "sha256")
         return orjson.dumps([_PATHS_MARK + mark[:_PATHS_MARK_BYTES].hex(), *hidden])
 
-    def marked_paths(self, version: int, stored: bytes) -> tuple[str, ...]:
+    def open_marked_paths(self, version: int, stored: bytes) -> tuple[str, ...]:
         """The hidden paths again. Raises ``StateUnreadable``."""
-        hidden = _paths(stored)[1:]
+        hidden = _parse_paths(stored)[1:]
         if not hmac.compare_digest(self.mark_paths(version, hidden), stored):
             raise StateUnreadable("The paths of a revision are not those that it was written with.")
         return hidden
 
-    def reveal(self, hidden: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    def reveal_paths(self, hidden: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
         """Stored paths as far as ``known`` ones share them."""
-        return veil.reveal(self.path_key, hidden, known)
+        return veil.reveal_paths(self.path_key, hidden, known)
 
-    def _place(self, kind: str, version: int, codec: int, row: str = "") -> sealing.Place:
+    def _make_place(self, kind: str, version: int, codec: int, row: str = "") -> sealing.RowPlace:
         # Not the epoch, which changes when a backup was put back: the secret says as well which document this is.
-        life = self._derived(b"life")[:16].hex()
-        return sealing.Place(kind, self.document.to_bytes(8, "big"), life + row, version, codec)
+        life = self._derive_key(b"life")[:16].hex()
+        return sealing.RowPlace(kind, self.document.to_bytes(8, "big"), life + row, version, codec)
 
 
 def new_secret(session: uuid.UUID, name: str) -> tuple[str, bytes]:
@@ -174,13 +174,13 @@ def new_secret(session: uuid.UUID, name: str) -> tuple[str, bytes]:
 
     Raises ``StateUnreadable`` without a key.
     """
-    keys = ring()
-    return keys.writing, wrap(keys, session, name, os.urandom(SECRET_BYTES), keys.writing)
+    keys = require_keyring()
+    return keys.writing, seal_secret(keys, session, name, os.urandom(SECRET_BYTES), keys.writing)
 
 
-def wrap(keys: Keyring, session: uuid.UUID, name: str, secret: bytes, key_id: str) -> bytes:
+def seal_secret(keys: Keyring, session: uuid.UUID, name: str, secret: bytes, key_id: str) -> bytes:
     """A document's secret as its row stores it."""
-    sealed = sealing.seal(keys, _secret_place(session, name), secret, key_id)
+    sealed = sealing.seal_body(keys, _secret_place(session, name), secret, key_id)
     return sealed.nonce + sealed.data
 
 
@@ -190,22 +190,22 @@ def vault_of(document: int, session: uuid.UUID, name: str, key_id: str, secret: 
         if must_be_sealed(name):
             raise StateUnreadable("A document is plain and has to be encrypted.")
         return None
-    keys = ring()
+    keys = require_keyring()
     sealed = sealing.Sealed(key_id, bytes(secret[:_NONCE_BYTES]), bytes(secret[_NONCE_BYTES:]))
-    return Vault(keys, document, key_id, _opened(keys, _secret_place(session, name), sealed))
+    return Vault(keys, document, key_id, _unseal(keys, _secret_place(session, name), sealed))
 
 
-def _secret_place(session: uuid.UUID, name: str) -> sealing.Place:
-    return sealing.Place(_SECRET, session.bytes + name.encode(), "", 0, 0)
+def _secret_place(session: uuid.UUID, name: str) -> sealing.RowPlace:
+    return sealing.RowPlace(_SECRET, session.bytes + name.encode(), "", 0, 0)
 
 
 # -- columns of a document that may or may not be encrypted. All raise ``StateUnreadable``. ----------------------------
 
 
-def column(vault: Vault | None, kind: str, version: int, stored: bytes, *, part: int = 0, row: str = "") -> bytes:
+def open_column(vault: Vault | None, kind: str, version: int, stored: bytes, *, part: int = 0, row: str = "") -> bytes:
     """A column of one of its rows."""
     if vault is not None:
-        return vault.open(kind, version, stored, part=part, row=row)
+        return vault.open_column(kind, version, stored, part=part, row=row)
     if is_sealed(stored):
         raise StateUnreadable("A row is sealed and its document has no key.")
     return stored
@@ -213,33 +213,33 @@ def column(vault: Vault | None, kind: str, version: int, stored: bytes, *, part:
 
 def open_ops(vault: Vault | None, version: int, stored: bytes) -> bytes:
     """A revision's operations."""
-    return column(vault, REVISION, version, stored).removeprefix(_MERGED)
+    return open_column(vault, REVISION, version, stored).removeprefix(_MERGED)
 
 
 def open_merge(vault: Vault | None, version: int, ops: bytes, asked: bytes | None) -> tuple[bytes, bytes | None]:
     """A revision's operations, and what its client had asked for if they are a merge."""
-    opened = column(vault, REVISION, version, ops)
+    opened = open_column(vault, REVISION, version, ops)
     if vault is not None and opened.startswith(_MERGED) != (asked is not None):
         raise StateUnreadable("What a client had asked for was taken away or put there.")
-    return opened.removeprefix(_MERGED), None if asked is None else column(vault, ASKED, version, asked)
+    return opened.removeprefix(_MERGED), None if asked is None else open_column(vault, ASKED, version, asked)
 
 
 def seal_paths(vault: Vault | None, version: int, paths: Sequence[str]) -> bytes:
     """The paths that a revision touches, as it stores them."""
-    return orjson.dumps(paths) if vault is None else vault.mark_paths(version, vault.hide(paths))
+    return orjson.dumps(paths) if vault is None else vault.mark_paths(version, vault.hide_paths(paths))
 
 
 def open_paths(vault: Vault | None, version: int, stored: bytes) -> tuple[str, ...]:
     """The paths again, hidden where they are."""
     if vault is not None:
-        return vault.marked_paths(version, stored)
-    paths = _paths(stored)
+        return vault.open_marked_paths(version, stored)
+    paths = _parse_paths(stored)
     if any(path.startswith(_PATHS_MARK) for path in paths):
         raise StateUnreadable("Paths are hidden and their document has no key.")
     return paths
 
 
-def _paths(stored: bytes) -> tuple[str, ...]:
+def _parse_paths(stored: bytes) -> tuple[str, ...]:
     try:
         found = orjson.loads(stored)
     except orjson.JSONDecodeError as error:
@@ -252,17 +252,17 @@ def _paths(stored: bytes) -> tuple[str, ...]:
 # -- rows that belong to no document -----------------------------------------------------------------------------------
 
 
-def private() -> Keyring | None:
+def find_private_keyring() -> Keyring | None:
     """The keys, if there are any: receipts hold parts of what was written, also while ``encrypt_state`` is off and
     documents are still encrypted.
     """
     now = settings()
-    return ring() if now.encrypt_state or now.state_keys else None
+    return require_keyring() if now.encrypt_state or now.state_keys else None
 
 
 def seal_row(keys: Keyring, kind: str, owner: bytes, number: int, body: bytes) -> bytes:
     """A body for one column of a row, under the writing key."""
-    return _envelope(sealing.seal(keys, sealing.Place(kind, owner, "", number, 0), body))
+    return _wrap_sealed(sealing.seal_body(keys, sealing.RowPlace(kind, owner, "", number, 0), body))
 
 
 def open_row(kind: str, owner: bytes, number: int, stored: bytes) -> bytes:
@@ -270,7 +270,7 @@ def open_row(kind: str, owner: bytes, number: int, stored: bytes) -> bytes:
     if not is_sealed(stored):
         refuse_plain()
         return stored
-    return _opened(ring(), sealing.Place(kind, owner, "", number, 0), _out_of_envelope(stored))
+    return _unseal(require_keyring(), sealing.RowPlace(kind, owner, "", number, 0), _unwrap_sealed(stored))
 
 
 def refuse_plain() -> None:
@@ -286,19 +286,19 @@ def is_sealed(stored: bytes) -> bool:
 
 def key_id_of(stored: bytes) -> str:
     """The master key that a sealed column is under. Raises ``StateUnreadable``."""
-    return _out_of_envelope(stored).key_id
+    return _unwrap_sealed(stored).key_id
 
 
-def beginning(key_id: str) -> bytes:
+def make_prefix(key_id: str) -> bytes:
     """How every column begins that is sealed under this key."""
     return bytes([_MARK, len(key_id.encode())]) + key_id.encode()
 
 
-def _envelope(sealed: sealing.Sealed) -> bytes:
-    return beginning(sealed.key_id) + sealed.nonce + sealed.data
+def _wrap_sealed(sealed: sealing.Sealed) -> bytes:
+    return make_prefix(sealed.key_id) + sealed.nonce + sealed.data
 
 
-def _out_of_envelope(stored: bytes) -> sealing.Sealed:
+def _unwrap_sealed(stored: bytes) -> sealing.Sealed:
     if sealing is None or not is_sealed(stored) or len(stored) < 2 + stored[1] + _NONCE_BYTES:
         raise StateUnreadable("A stored body is not sealed.")
     end = 2 + stored[1]
@@ -306,8 +306,8 @@ def _out_of_envelope(stored: bytes) -> sealing.Sealed:
     return sealing.Sealed(name, stored[end : end + _NONCE_BYTES], stored[end + _NONCE_BYTES :])
 
 
-def _opened(keys: Keyring, place: sealing.Place, sealed: sealing.Sealed) -> bytes:
+def _unseal(keys: Keyring, place: sealing.RowPlace, sealed: sealing.Sealed) -> bytes:
     try:
-        return sealing.unseal(keys, place, sealed)
+        return sealing.unseal_body(keys, place, sealed)
     except DocumentError as error:
         raise StateUnreadable(str(error)) from error

@@ -125,15 +125,15 @@ class StateConflictAdmin(ContentAdmin):
             raise PermissionDenied
 
     def _render_conflict(self, request: HttpRequest, row: StateConflict, **more: Any) -> HttpResponse:
-        record = conflicts.read(row.document_id, row.pk)
-        now = inspection.standing(row.document_id, record["path"], run=bridge().run_in_worker)
+        record = conflicts.read_conflict(row.document_id, row.pk)
+        now = inspection.describe_value(row.document_id, record["path"], run=bridge().run_in_worker)
         names = (
             ("base", gettext("Before")),
             ("server", gettext("Kept: the server's")),
             ("client", gettext("Lost: the client's")),
         )
         values = [
-            (name, label, legible.pretty(record[name], inspection.VALUE_TEXT) if name in record else None)
+            (name, label, legible.show_indented(record[name], inspection.VALUE_TEXT) if name in record else None)
             for name, label in names
         ]
         context = {
@@ -172,7 +172,7 @@ class StateConflictAdmin(ContentAdmin):
 
 def _decide_conflict(row: StateConflict, keep: str, typed: str, seen: str) -> int | None:
     """Carry the decision out. Return the new version, or ``None`` if the document did not change."""
-    value = conflicts.parsed(typed) if keep == "value" else MISSING
+    value = conflicts.parse_value(typed) if keep == "value" else MISSING
     wanted = "value" if keep == _REMOVE else keep
     document = row.document
     outcome = deciding.resolve(document.session_id, document.name, row.pk, wanted, value, seen=seen)

@@ -22,7 +22,7 @@ from session_mgmt.admin import content, show, tree
 from session_mgmt.admin.past import PastPages
 from session_mgmt.admin.upkeep import UpkeepPages
 from session_mgmt.bridge import bridge
-from session_mgmt.documents.outline import Place
+from session_mgmt.documents.outline import NodePlace
 from session_mgmt.exceptions import NotFound, StateUnreadable
 from session_mgmt.models import StateConflict, StateDocument
 
@@ -126,9 +126,9 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
             document=row.name,
             version=row.version if version is None else version,
         )
-        facts = {"facts": _list_facts(row), "checkpoints": history.checkpoints(row.pk)}
+        facts = {"facts": _list_facts(row), "checkpoints": history.list_checkpoints(row.pk)}
         try:
-            look = inspection.look(row.pk, version, place=place, skip=skip, run=bridge().run_in_worker)
+            look = inspection.look_at_place(row.pk, version, place=place, skip=skip, run=bridge().run_in_worker)
             seen = {**self._draw_outline(request, row, look), "waiting": _list_waiting(row)}
         except StateUnreadable as error:
             seen = {**content.describe_problem(error), "version": row.version if version is None else version}
@@ -161,7 +161,7 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
         version = content.parse_number(request.POST.get("version"))
         version = row.version if version is None else version
         self.note_action(request, "read_state", row.session_id, document=row.name, version=version)
-        hits = inspection.find(row.pk, version, text, run=bridge().run_in_worker)
+        hits = inspection.find_text(row.pk, version, text, run=bridge().run_in_worker)
         link = partial(tree.place_link, self.build_url("change", row), version)
         lines = [
             (node, show.format_place(node.path), link(node.place if node.is_container else node.place[:-1], 0))
@@ -180,7 +180,7 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
         return HttpResponse(raw, content_type="application/json", headers=headers)
 
 
-def _parse_place(text: str | None) -> Place:
+def _parse_place(text: str | None) -> NodePlace:
     found = [content.parse_number(step) for step in text.split(".")[: _DEEPEST + 1]] if text else []
     if None in found:
         raise NotFound("There is no such place in this version.")
@@ -189,12 +189,12 @@ def _parse_place(text: str | None) -> Place:
 
 def _list_waiting(row: StateDocument) -> list[tuple[dict[str, Any], str]]:
     """Return open conflicts and their places."""
-    return [(found, show.format_place(found["path"])) for found in conflicts.listed(row.pk, open_only=True)]
+    return [(found, show.format_place(found["path"])) for found in conflicts.list_conflicts(row.pk, open_only=True)]
 
 
 def _list_facts(row: Any) -> list[tuple[str, Any]]:
     """Return pairs of label and value; no content."""
-    sizes = lookup.sizes(row)
+    sizes = lookup.read_sizes(row)
     log = {"bytes": show.format_size(row.log_bytes), "count": row.version - row.oldest_revision + 1}
     stored = show.format_size(sizes["stored"])
     return [

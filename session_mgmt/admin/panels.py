@@ -102,7 +102,7 @@ def _list_audit(session: uuid.UUID) -> list[AuditEntry]:
 
 def _list_documents(session: ClientSession) -> dict[str, Any]:
     """Return the heads of all documents. Their content is on pages of its own, which leave an audit entry."""
-    rows = list(lookup.listed(session.pk)[: settings().max_documents])
+    rows = list(lookup.list_documents(session.pk)[: settings().max_documents])
     open_ones = StateConflict.objects.using(settings().database).filter(document__session=session, resolved_at=None)
     waiting = Counter(open_ones.values_list("document", flat=True))
     heads = [{"row": row, "size": show.format_size(row.size), "waiting": waiting[row.pk]} for row in rows]

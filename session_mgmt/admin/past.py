@@ -62,7 +62,7 @@ class PastPages(ContentAdmin):
         """List the versions, newest first; ``before`` leads further back."""
         self.note_action(request, "read_history", row.session_id, document=row.name)
         before = content.parse_number(request.GET.get("before"))
-        found = history.versions(row.pk, before=before)
+        found = history.list_versions(row.pk, before=before)
         people = _find_authors(row)
         lines = [_build_line(entry, people) for entry in found["results"]]
         context = {
@@ -79,7 +79,7 @@ class PastPages(ContentAdmin):
         """Compare version ``from`` (or the one at ``moment``) with version ``to``, by default with the head."""
         then, now = _choose_first(request, row), content.parse_number(request.GET.get("to"))
         self.note_action(request, "compare_state", row.session_id, document=row.name, versions=[then, now])
-        pair = inspection.compare(row.pk, then, now, run=bridge().run_in_worker)
+        pair = inspection.compare_versions(row.pk, then, now, run=bridge().run_in_worker)
         is_head = pair.second == pair.head.offset
         context = {
             "title": _("Compare versions of %s") % row.name,
@@ -141,7 +141,7 @@ def _restore_version(row: StateDocument, to: int, seen: Position) -> Position:
 def _choose_first(request: HttpRequest, row: StateDocument) -> int:
     given = request.GET.get("moment")
     if given:
-        return history.version_at(row.pk, _parse_moment(given))
+        return history.find_version_at(row.pk, _parse_moment(given))
     version = content.parse_number(request.GET.get("from"))
     return max(row.version - 1, row.oldest_revision - 1) if version is None else version
 
@@ -191,7 +191,7 @@ def _find_authors(row: StateDocument) -> dict[int, str]:
 
 
 def _build_line(entry: dict[str, Any], people: dict[int, str]) -> VersionLine:
-    touched = list(dict.fromkeys(map(pointer.bare, entry["paths"])))
+    touched = list(dict.fromkeys(map(pointer.strip_mark, entry["paths"])))
     paths = [show.format_place(path) for path in touched[:_MOST_PATHS]]
     return VersionLine(
         version=entry["version"],

@@ -92,7 +92,7 @@ def close_text(row: Connection, is_open: bool) -> str:
 
 def format_place(path: str, most: int = 160) -> str:
     """Return a readable pointer; the root is ``/``."""
-    shown, is_cut = legible.plain(path or "/", most)
+    shown, is_cut = legible.show_plainly(path or "/", most)
     return f"{shown}…" if is_cut else shown
 
 

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from session_mgmt.documents import legible, pointer
-from session_mgmt.documents.outline import Node, Place
+from session_mgmt.documents.outline import Node, NodePlace
 
 _OPEN_LEVELS = 2
 # A longer one would hide what comes after it.
@@ -26,18 +26,18 @@ class Look:
     that stand out, and what is above them is open.
     """
 
-    link: Callable[[Place, int], str]
+    link: Callable[[NodePlace, int], str]
     marks: Collection[str] = ()
     opens_all: bool = False
     above: frozenset[str] = field(default=frozenset())
 
     @classmethod
-    def with_marks(cls, link: Callable[[Place, int], str], marks: Collection[str]) -> Look:
-        above = frozenset(above for path in marks for above in pointer.ancestors(path))
+    def with_marks(cls, link: Callable[[NodePlace, int], str], marks: Collection[str]) -> Look:
+        above = frozenset(above for path in marks for above in pointer.iter_ancestors(path))
         return cls(link, frozenset(marks), above=above)
 
 
-def place_link(address: str, version: int, place: Place, skip: int) -> str:
+def place_link(address: str, version: int, place: NodePlace, skip: int) -> str:
     """Return the address of a place in a version."""
     query = {"version": str(version)}
     if place:
@@ -59,8 +59,8 @@ def _render_members(node: Node, look: Look, depth: int) -> str:
     if node.skipped:
         text = ngettext("%d before", "%d before", node.skipped) % node.skipped
         lines.insert(0, _render_rest(look.link(node.place, max(node.skipped - 100, 0)), f"… {text}"))
-    if node.rest > 0 and node.children:
-        text = ngettext("%d more", "%d more", node.rest) % node.rest
+    if node.hidden_count > 0 and node.children:
+        text = ngettext("%d more", "%d more", node.hidden_count) % node.hidden_count
         lines.append(_render_rest(look.link(node.place, node.skipped + len(node.children)), f"… {text}"))
     if not node.length:
         lines.append(f'<li class="sm-quiet">{escape(_("empty"))}</li>')
@@ -69,7 +69,7 @@ def _render_members(node: Node, look: Look, depth: int) -> str:
 
 def _render_item(node: Node, look: Look, depth: int) -> str:
     mark = ' class="sm-mark"' if node.path in look.marks else ""
-    title = escape(legible.plain(node.path, _TITLE).text)
+    title = escape(legible.show_plainly(node.path, _TITLE).text)
     if not node.is_container:
         return f'<li{mark} title="{title}">{_render_name(node)} {_render_leaf(node, look)}</li>'
     head = f"{_render_name(node)} {_count_members(node)}"

@@ -40,26 +40,28 @@ class UpkeepPages(ContentAdmin):
             return self.redirect_back(request, row, f"{error} ({error.name})", messages.ERROR)
 
     def _persist_version(self, request: HttpRequest, row: StateDocument) -> str:
-        kept = history.persist(row.pk, request.POST.get("label", "").strip() or None, run=bridge().run_in_worker)
+        kept = history.keep_checkpoint(
+            row.pk, request.POST.get("label", "").strip() or None, run=bridge().run_in_worker
+        )
         self.note_action(request, "persist_state", row.session_id, document=row.name, **kept)
         return _("Version %(version)d is kept as %(label)s.") % kept
 
     def _forget_label(self, request: HttpRequest, row: StateDocument) -> str:
         label = request.POST.get("label", "")
-        if not history.forget(row.pk, label):
+        if not history.forget_checkpoint(row.pk, label):
             return _("There was no such label.")
         self.note_action(request, "forget_state", row.session_id, document=row.name, label=label)
         return _("The label was given up.")
 
     def _compact_log(self, request: HttpRequest, row: StateDocument) -> str:
-        gone = compaction.compact(row.pk, run=bridge().run_in_worker)
+        gone = compaction.compact_document(row.pk, run=bridge().run_in_worker)
         self.note_action(request, "compact_state", row.session_id, document=row.name, revisions=gone)
         return _("Compacted: %d old versions went.") % gone
 
     def verify_page(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
         """List every damaged row. Only by POST, because it reads all of them."""
         self.check_allowed(request, content.MAINTAIN)
-        found = verification.verify(row.pk)
+        found = verification.verify_document(row.pk)
         self.note_action(request, "verify_state", row.session_id, document=row.name, findings=len(found))
         context = {
             "title": _("Check of %s") % row.name,

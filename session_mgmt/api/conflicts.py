@@ -38,10 +38,10 @@ class ConflictViewSet(ApiViewSet):
     @describe("Conflicts that were kept", answer="`results`, `id, path, version, base?, server?, client?, …`.")
     def list(self, request: Request, pk: str, name: str) -> Response:
         found = self.find_live_session(pk)
-        row = bodies.find(bridge().using, found.pk, name)
+        row = bodies.find_document(bridge().using, found.pk, name)
         if row is None:
             raise DocumentNotFound()
-        return Response({"results": conflicts.listed(row)})
+        return Response({"results": conflicts.list_conflicts(row)})
 
     @describe("Decide a conflict", body=DecisionForm, answer="`position`, `unchanged`.")
     def resolve(self, request: Request, pk: str, name: str, conflict: str) -> Response:

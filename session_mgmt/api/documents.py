@@ -44,16 +44,15 @@ class DocumentViewSet(ApiViewSet):
     @describe("The session's documents", answer="`results`: heads of documents, without their data.")
     def list(self, request: Request, pk: str) -> Response:
         found = self.find_live_session(pk)
-        return Response({"results": [lookup.head(row) for row in lookup.listed(found.pk)]})
+        return Response({"results": [lookup.describe_head(row) for row in lookup.list_documents(found.pk)]})
 
     @describe("Read a document", answer="ClientState. `ETag` is its position; `If-None-Match` gives 304.")
     def retrieve(self, request: Request, pk: str, name: str) -> Response:
         row = find_document(self.find_live_session(pk), name)
-        head = lookup.position(row)
+        head = lookup.position_of(row)
         if is_known(request, head):
             return Response(status=304, headers={"ETag": format_etag(head)})
-        limit = settings().max_document_bytes * 2
-        position, _, raw = bodies.load_raw(bridge().using, row.pk, limit=limit, run=bridge().run_in_worker)
+        position, _, raw = bodies.load_raw(bridge().using, row.pk, run=bridge().run_in_worker)
         return Response(_build_client_state(row, position, raw), headers={"ETag": format_etag(position)})
 
     @describe(
@@ -68,7 +67,7 @@ class DocumentViewSet(ApiViewSet):
         change = ChangeForm(data=read_json(request, most=most, too_large=DocumentTooLarge)).read_fields()
         kind, value = change.pop("kind"), change.pop("change")
         wanted = read_conditions(request, change.pop("key", None))
-        asked = updates.digest(name, kind, value, change.get("strategy")) if wanted.key else None
+        asked = updates.digest_request(name, kind, value, change.get("strategy")) if wanted.key else None
         terms = replace(wanted.terms(asked), **change)
         run = bridge().run_in_worker
         outcome = verbs.update_now(found.pk, _check_name(name), kind, value, terms, expected=wanted.expected, run=run)
@@ -90,7 +89,7 @@ class DocumentViewSet(ApiViewSet):
         row = find_document(found, name)
         wanted = read_conditions(request)
         terms = wanted.terms(_hash_parts(b"clear"))
-        nothing, kind = whole.replacing({}), StateRevision.Kind.CLEAR
+        nothing, kind = whole.make_replacement({}), StateRevision.Kind.CLEAR
         outcome = verbs.replace_now(found.pk, row.name, nothing, terms, expected=wanted.expected, kind=kind)
         return answer_write(outcome, wanted)
 
@@ -104,26 +103,26 @@ class DocumentViewSet(ApiViewSet):
         asked = self.read_form(SyncForm)
         changes = _read_pending(asked["pending"]) if "pending" in asked else None
         outcomes = offline.carry_out(found.pk, name, changes or (), run=bridge().run_in_worker)
-        answer = lookup.sync(found.pk, name, asked.get("position"), run=bridge().run_in_worker)
+        answer = lookup.sync_document(found.pk, name, asked.get("position"), run=bridge().run_in_worker)
         told = {} if changes is None else {"results": [orjson.Fragment(outcome.body) for outcome in outcomes]}
         return Response({**answer, **told})
 
     @describe("Bytes of a document", answer="`size` (of compact JSON, an upper bound unless `exact`), `stored`, `log`.")
     def size(self, request: Request, pk: str, name: str) -> Response:
-        return Response(lookup.sizes(find_document(self.find_live_session(pk), name)))
+        return Response(lookup.read_sizes(find_document(self.find_live_session(pk), name)))
 
     @describe("Compress a document now", body=NothingForm, answer="As from size.")
     def compress(self, request: Request, pk: str, name: str) -> Response:
         found = self.find_live_session(pk)
         self.read_form(NothingForm)
         row = find_document(found, name)
-        lookup.compress(row.pk, run=bridge().run_in_worker)
-        return Response(lookup.sizes(find_document(found, name)))
+        lookup.compress_document(row.pk, run=bridge().run_in_worker)
+        return Response(lookup.read_sizes(find_document(found, name)))
 
 
 def find_document(session: ClientSession, name: str) -> StateDocument:
     """Return the head of the document that an address names. Raises ``DocumentNotFound``."""
-    row = lookup.listed(session.pk).filter(name=_check_name(name)).first()
+    row = lookup.list_documents(session.pk).filter(name=_check_name(name)).first()
     if row is None:
         raise DocumentNotFound()
     return row
@@ -153,8 +152,8 @@ def _prepare_whole(raw: bytes, most: int) -> Replacement:
     """Prepare a whole document, in another process if it is large."""
     try:
         if len(raw) > HEAVY:
-            return bridge().run_in_worker(whole.replacement, raw, checking.document_limits(), most)
-        return whole.replacement(raw, checking.document_limits(), most)
+            return bridge().run_in_worker(whole.parse_replacement, raw, checking.document_limits(), most)
+        return whole.parse_replacement(raw, checking.document_limits(), most)
     except DocumentError as error:
         raise checking.translate_error(error) from error
 
@@ -185,4 +184,4 @@ def answer_write(outcome: Outcome, wanted: Conditions | None = None) -> Response
 def _build_client_state(row: StateDocument, position: Position, raw: bytes) -> dict[str, Any]:
     """Return ``ClientState`` at the position that was read, which may be newer than the row."""
     here = {"version": position.offset, "position": position.as_json(), "data": orjson.Fragment(raw)}
-    return {**lookup.head(row), **here}
+    return {**lookup.describe_head(row), **here}

@@ -48,7 +48,7 @@ class HistoryViewSet(ApiViewSet):
     def versions(self, request: Request, pk: str, name: str) -> Response:
         row = find_document(self.find_live_session(pk), name)
         before, limit = _number(request, "before"), _number(request, "limit")
-        return Response(history.versions(row.pk, before=before, limit=history.PAGE if limit is None else limit))
+        return Response(history.list_versions(row.pk, before=before, limit=history.PAGE if limit is None else limit))
 
     @describe("A document as it was", answer="`version`, `position`, `data`.")
     def version(self, request: Request, pk: str, name: str, version: str) -> Response:
@@ -64,28 +64,32 @@ class HistoryViewSet(ApiViewSet):
         if first is None:
             raise InvalidField("Give from.", field="from")
         to = row.version if second is None else second
-        return Response({"from": first, "to": to, "patch": history.diff(row.pk, first, to, run=bridge().run_in_worker)})
+        return Response(
+            {"from": first, "to": to, "patch": history.diff_versions(row.pk, first, to, run=bridge().run_in_worker)}
+        )
 
     @describe("The versions kept under a label", answer="`results`: label, version, at.")
     def checkpoints(self, request: Request, pk: str, name: str) -> Response:
-        return Response({"results": history.checkpoints(find_document(self.find_live_session(pk), name).pk)})
+        return Response({"results": history.list_checkpoints(find_document(self.find_live_session(pk), name).pk)})
 
     @describe("Keep a document as it is under a label", body=LabelForm, answer="`label`, `version`.")
     def persist(self, request: Request, pk: str, name: str) -> Response:
         found = self.find_live_session(pk)
         label = self.read_form(LabelForm).get("label")
-        return Response(history.persist(find_document(found, name).pk, label, run=bridge().run_in_worker))
+        return Response(history.keep_checkpoint(find_document(found, name).pk, label, run=bridge().run_in_worker))
 
     @describe("The document as it was under a label", answer="`label`, `version`, `position`, `data`.")
     def labelled(self, request: Request, pk: str, name: str, label: str) -> Response:
         row = find_document(self.find_live_session(pk), name)
-        position, raw = history.read_raw(row.pk, history.version_of(row.pk, label), run=bridge().run_in_worker)
+        position, raw = history.read_raw(
+            row.pk, history.find_labelled_version(row.pk, label), run=bridge().run_in_worker
+        )
         told = {"version": position.offset, "position": position.as_json(), "data": orjson.Fragment(raw)}
         return Response({"label": label, **told})
 
     @describe("Give a checkpoint up", status=204)
     def forget(self, request: Request, pk: str, name: str, label: str) -> Response:
-        if not history.forget(find_document(self.find_live_session(pk), name).pk, label):
+        if not history.forget_checkpoint(find_document(self.find_live_session(pk), name).pk, label):
             raise NotFound("There is no checkpoint of this label.")
         return Response(status=204)
 

@@ -41,7 +41,7 @@ class Draft:
             return False
         amended = {**self.frame, "ops": coalesce_operations(self.frame["ops"], frame["ops"])}
         if "replaced" in amended:
-            amended["replaced"] = replaced.digests(self.view, amended["ops"])
+            amended["replaced"] = replaced.digest_replaced(self.view, amended["ops"])
         if not fits(amended):
             return False
         self.frame.update(amended)

@@ -20,7 +20,7 @@ _MARGIN = 1024
 def check_data(data: Any, limits: Mapping[str, int]) -> Any:
     """Return a normalised copy of the data of a `send` or `publish`. Raises Refused."""
     try:
-        fine = strict.check(data, _read_limits(limits))
+        fine = strict.check_value(data, _read_limits(limits))
     except DocumentError as error:
         raise _build_refusal(error.code, str(error)) from error
     _check_size(fine, limits)
@@ -30,7 +30,7 @@ def check_data(data: Any, limits: Mapping[str, int]) -> Any:
 def check_operations(ops: Any, limits: Mapping[str, int]) -> list[list[Any]]:
     """Return the normalised operations of an update. Raises Refused."""
     try:
-        fine = [list(op) for op in operations.validate(ops, _read_limits(limits))]
+        fine = [list(op) for op in operations.validate_ops(ops, _read_limits(limits))]
     except DocumentError as error:
         raise _build_refusal(error.code, str(error)) from error
     _check_size(fine, limits)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from session_mgmt.documents import pointer
-from session_mgmt.documents.values import number
+from session_mgmt.documents.values import normalise_number
 
 Op: TypeAlias = Sequence[Any]
 
@@ -28,7 +28,9 @@ def _find_partner(operations: list[Op], operation: Op) -> int | None:
     if operation[0] in ("del", "ins") or operation[1].endswith("/-"):
         return None
     # The meaning of an array index depends on the operations in between.
-    is_index_free = all(token != "-" and pointer.index(token) is None for token in pointer.parse(operation[1]))
+    is_index_free = all(
+        token != "-" and pointer.parse_index(token) is None for token in pointer.parse_pointer(operation[1])
+    )
     for at in range(len(operations) - 1, -1, -1):
         if _combine_pair(operations[at], operation) is not None:
             return at
@@ -52,5 +54,5 @@ def _combine_pair(earlier: Op, later: Op) -> Op | None:
         return None
     if later[0] != "inc":
         return later
-    total = number(earlier[2] + later[2])
+    total = normalise_number(earlier[2] + later[2])
     return None if total is None else ["inc", later[1], total]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from session_mgmt.documents.operations import apply
+from session_mgmt.documents.operations import apply_ops
 from session_mgmt.protocol.position import Position
 
 Ops: TypeAlias = Sequence[Sequence[Any]]
@@ -46,7 +46,7 @@ class Replica:
     def amend(self, seq: int, ops: Ops, added: Ops) -> None:
         """Extend the newest, unsent write by `added`; `ops` is all of it."""
         self._pending[seq] = ops
-        self._view = apply(self._view, added)
+        self._view = apply_ops(self._view, added)
 
     def forget(self, seq: int) -> None:
         """Drop an answered write: its effect, if any, is in `confirmed`."""
@@ -59,7 +59,7 @@ class Replica:
         if self.fetching:
             self._held_back.append((position, body))
             return
-        self.confirmed = apply(self.confirmed, body["ops"])
+        self.confirmed = apply_ops(self.confirmed, body["ops"])
         self.position = position
         if own:
             # The receipt comes later; until then the write would show twice.
@@ -74,7 +74,7 @@ class Replica:
         waiting, self._held_back = self._held_back, []
         for place, body in waiting:
             if place.epoch == position.epoch and place.offset == self.position.offset + 1:
-                self.confirmed = apply(self.confirmed, body["ops"])
+                self.confirmed = apply_ops(self.confirmed, body["ops"])
                 self.position = place
         self._rebuild_view()
 
@@ -94,4 +94,4 @@ class Replica:
         written = self.position is not None and self.position.offset > 0
         # A first value that comes too late must not show up until its answer has come.
         late = seq in self._first_values and (behind or written)
-        return view if late else apply(view, ops)
+        return view if late else apply_ops(view, ops)

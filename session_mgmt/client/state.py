@@ -22,7 +22,7 @@ from session_mgmt.client.listeners import Callback, Listeners, Unsubscribe
 from session_mgmt.client.replica import Replica
 from session_mgmt.client.writing import STATE
 from session_mgmt.documents import canonical, normalise, pointer, size
-from session_mgmt.documents.values import MISSING, equal
+from session_mgmt.documents.values import MISSING, are_equal
 from session_mgmt.protocol.position import Position
 
 MAIN = "main"
@@ -106,7 +106,7 @@ class StateDocument:
     def merge(self, value: Any, *, strategy: str | None = None) -> asyncio.Future[Receipt]:
         """Merge an object (RFC 7396): members are set, null removes."""
         # As operations, so that it can be shown before the server has answered.
-        return self.update([list(op) for op in normalise.from_merge(value)], strategy=strategy)
+        return self.update([list(op) for op in normalise.make_merge_ops(value)], strategy=strategy)
 
     def replace(self, data: Any, *, strategy: str | None = None) -> asyncio.Future[Receipt]:
         """Set the whole document."""
@@ -130,16 +130,16 @@ class StateDocument:
         `strategy` is `merge`, `server_wins`, `client_wins`, `reject` or `manual`; else the client's, else the server's.
         """
         for op in ops:
-            pointer.parse(op[1])
+            pointer.parse_pointer(op[1])
         return self._port.update(self.name, ops, strategy)
 
     def size(self) -> int:
         """Return the bytes of `get()` as compact JSON."""
-        return size.size(self.get())
+        return size.measure_size(self.get())
 
     def checksum(self) -> str:
         """Return the SHA-256 of `get()` as RFC 8785 text: the server's checksum if the two are equal."""
-        return canonical.checksum(self.get())
+        return canonical.compute_checksum(self.get())
 
     # Calls to the REST API.
 
@@ -236,12 +236,12 @@ def _build_query(**fields: int | None) -> str:
 def _watch(path: str, callback: Callback) -> Callable[[Any, Any], None]:
     def call_if_changed(before: Any, after: Any) -> None:
         value = _read_value(after, path)
-        if not equal(_read_value(before, path), value):
+        if not are_equal(_read_value(before, path), value):
             callback(value)
 
     return call_if_changed
 
 
 def _read_value(document: Any, path: str, default: Any = None) -> Any:
-    found = pointer.value(document, path)
+    found = pointer.find_value(document, path)
     return default if found is MISSING else found

@@ -75,7 +75,7 @@ class Writing:
         if replica.position is not None:
             frame |= {"base": replica.position.offset, "epoch": replica.position.epoch}
             # Kept aside for a lost base, see `build_frame`.
-            frame["replaced"] = replaced.digests(replica.view, ops)
+            frame["replaced"] = replaced.digest_replaced(replica.view, ops)
         before = replica.view
         if self.draft is not None and self.draft.join(frame, self._is_sendable):
             joined = self.draft.frame

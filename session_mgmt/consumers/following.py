@@ -255,10 +255,9 @@ class Following:
         self.sent, self._epoch = at.offset, at.epoch
 
     async def _send_snapshot(self, reason: str) -> None:
-        limit = settings().max_document_bytes * 2
         assert self.log.id is not None  # only documents have snapshots, and each is a row
         position, name, data = await bridge().read(
-            bodies.load_raw, settings().database, self.log.id, limit=limit, run=bridge().run_in_worker
+            bodies.load_raw, settings().database, self.log.id, run=bridge().run_in_worker
         )
         head = {"type": "snapshot", "log": self.log.name, "position": position.as_json(), "reason": str(reason)}
         url = self._connection.build_document_url(name) if len(data) > settings().max_frame_bytes else None

@@ -116,7 +116,9 @@ class Writes:
     def _build_work(self, frame: Numbered) -> Work:
         try:
             if isinstance(frame, Update):
-                return prepare.blind(self._documents[frame.doc], frame.kind, frame.change, self._build_terms(frame))
+                return prepare.prepare_blind(
+                    self._documents[frame.doc], frame.kind, frame.change, self._build_terms(frame)
+                )
             if isinstance(frame, Publish):
                 return self._build_publication(frame)
         except SessionMgmtError as error:
@@ -273,16 +275,16 @@ class Writes:
 
 def _ensure_document(session: Any, frame: Update) -> int:
     using = settings().database
-    found = bodies.find(using, session, frame.doc)
+    found = bodies.find_document(using, session, frame.doc)
     if found is not None:
         return found
-    prepare.check_first(frame.kind, frame.change)
-    return bodies.ensure(using, session, frame.doc, most=settings().max_documents, at=clock.read(using))
+    prepare.check_first_change(frame.kind, frame.change)
+    return bodies.ensure_document(using, session, frame.doc, most=settings().max_documents, at=clock.read(using))
 
 
 def _build_digest(frame: Numbered, work: Work | None = None) -> bytes:
     if isinstance(frame, Update):
-        return updates.digest(frame.doc, frame.kind, frame.change, frame.strategy, if_absent=frame.if_absent)
+        return updates.digest_request(frame.doc, frame.kind, frame.change, frame.strategy, if_absent=frame.if_absent)
     if isinstance(frame, Publish):
         # What was encoded to be written need not be encoded again.
         body = work.data if isinstance(work, Publication) else orjson.dumps(frame.data)

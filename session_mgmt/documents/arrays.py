@@ -6,8 +6,8 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Final, TypeAlias
 
 from session_mgmt.documents import pointer
-from session_mgmt.documents.strict import dumps
-from session_mgmt.documents.values import JSON, MISSING, Missing, equal
+from session_mgmt.documents.strict import dump_json
+from session_mgmt.documents.values import JSON, MISSING, Missing, are_equal
 
 # (position to report, base, server, client) -> the merged item, or MISSING.
 MergeItem: TypeAlias = Callable[[int, JSON | Missing, JSON | Missing, JSON | Missing], JSON | Missing]
@@ -27,63 +27,65 @@ class ArrayPolicies:
     """
 
     def __init__(self, patterns: Mapping[str, str] | None = None) -> None:
-        self._patterns = [(pointer.parse(pattern), policy) for pattern, policy in (patterns or {}).items()]
+        self._patterns = [(pointer.parse_pointer(pattern), policy) for pattern, policy in (patterns or {}).items()]
         for _, policy in self._patterns:
             if policy not in (ATOMIC, APPEND, SET) and not (policy.startswith(KEYED) and policy != KEYED):
                 raise ValueError(f"An array policy is atomic, append, set or keyed:<field>, not {policy!r}.")
 
-    def at(self, path: str) -> str:
-        tokens = pointer.parse(path)
-        return next((policy for pattern, policy in self._patterns if _fits(pattern, tokens)), ATOMIC)
+    def find_policy(self, path: str) -> str:
+        tokens = pointer.parse_pointer(path)
+        return next((policy for pattern, policy in self._patterns if _fits_pattern(pattern, tokens)), ATOMIC)
 
 
 NO_POLICIES: Final = ArrayPolicies()
 
 
-def merged(policy: str, base: JSON | Missing, server: list[JSON], client: list[JSON], item: MergeItem) -> JSON | None:
+def merge_arrays(
+    policy: str, base: JSON | Missing, server: list[JSON], client: list[JSON], item: MergeItem
+) -> JSON | None:
     """The merged array, or None when the policy does not fit these arrays and they count as single values.
 
     A base that is no array counts as an empty one.
     """
     before = base if isinstance(base, list) else []
     if policy == APPEND:
-        return _appended(before, server, client)
+        return _merge_appended(before, server, client)
     if policy == SET:
-        return _united(before, server, client)
+        return _merge_sets(before, server, client)
     if policy.startswith(KEYED):
-        return _keyed(policy.removeprefix(KEYED), (before, server, client), item)
+        return _merge_keyed(policy.removeprefix(KEYED), (before, server, client), item)
     return None
 
 
-def _fits(pattern: tuple[str, ...], tokens: tuple[str, ...]) -> bool:
+def _fits_pattern(pattern: tuple[str, ...], tokens: tuple[str, ...]) -> bool:
     if len(pattern) != len(tokens):
         return False
     return all(wanted in (_ANY, token) for wanted, token in zip(pattern, tokens, strict=True))
 
 
-def _appended(base: list[JSON], server: list[JSON], client: list[JSON]) -> list[JSON] | None:
+def _merge_appended(base: list[JSON], server: list[JSON], client: list[JSON]) -> list[JSON] | None:
     known = len(base)
-    if not equal(server[:known], base) or not equal(client[:known], base):
+    if not are_equal(server[:known], base) or not are_equal(client[:known], base):
         return None
     return server + client[known:]
 
 
-def _united(base: list[JSON], server: list[JSON], client: list[JSON]) -> list[JSON] | None:
+def _merge_sets(base: list[JSON], server: list[JSON], client: list[JSON]) -> list[JSON] | None:
     """Adds of both sides, minus removes of both sides, in the order of the server."""
     if any(isinstance(value, dict | list) for side in (base, server, client) for value in side):
         return None
-    known, theirs, mine = (_by_text(side) for side in (base, server, client))
+    known, theirs, mine = (_index_by_text(side) for side in (base, server, client))
     kept = [value for text, value in theirs.items() if text in mine or text not in known]
     return kept + [value for text, value in mine.items() if text not in known and text not in theirs]
 
 
-def _by_text(scalars: list[JSON]) -> dict[bytes, JSON]:
+def _index_by_text(scalars: list[JSON]) -> dict[bytes, JSON]:
     # Not the values themselves as keys: true would be 1.
-    return {dumps(value): value for value in scalars}
+    return {dump_json(value): value for value in scalars}
 
 
-def _keyed(field: str, sides: tuple[list[JSON], list[JSON], list[JSON]], item: MergeItem) -> list[JSON] | None:
-    base, server, client = (_by_key(field, side) for side in sides)
+def _merge_keyed(field: str, sides: tuple[list[JSON], list[JSON], list[JSON]], item: MergeItem) -> list[JSON] | None:
+    base, server, client = (_index_by_key(field, side) for side in sides)
     if base is None or server is None or client is None:
         return None
     places = {key: at for side in (client, server) for at, key in enumerate(side)}
@@ -92,10 +94,10 @@ def _keyed(field: str, sides: tuple[list[JSON], list[JSON], list[JSON]], item: M
         for key, at in places.items()
     }
     surviving = {key: value for key, value in values.items() if value is not MISSING}
-    return [surviving[key] for key in _order(list(base), list(server), list(client), surviving)]
+    return [surviving[key] for key in _order_keys(list(base), list(server), list(client), surviving)]
 
 
-def _by_key(field: str, items: list[JSON]) -> _ByKey | None:
+def _index_by_key(field: str, items: list[JSON]) -> _ByKey | None:
     """The items by their key, or None when a key is missing, no string or integer, or there twice."""
     found: _ByKey = {}
     for value in items:
@@ -106,7 +108,7 @@ def _by_key(field: str, items: list[JSON]) -> _ByKey | None:
     return found
 
 
-def _order(
+def _order_keys(
     base: list[Hashable], server: list[Hashable], client: list[Hashable], surviving: Iterable[Hashable]
 ) -> Iterator[Hashable]:
     """The order of the server, unless only the client reordered; new items after their nearest surviving neighbour."""
@@ -115,10 +117,10 @@ def _order(
     orders = [[key for key in side if key in common] for side in (base, server, client)]
     first, second = (client, server) if orders[0] == orders[1] != orders[2] else (server, client)
     leading = [key for key in first if key in alive]
-    return _interleaved(leading, [key for key in second if key in alive])
+    return _interleave_keys(leading, [key for key in second if key in alive])
 
 
-def _interleaved(leading: list[Hashable], other: list[Hashable]) -> Iterator[Hashable]:
+def _interleave_keys(leading: list[Hashable], other: list[Hashable]) -> Iterator[Hashable]:
     placed = set(leading)
     followers: dict[Hashable, list[Hashable]] = {}
     neighbour: Hashable = None

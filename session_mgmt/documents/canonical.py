@@ -21,7 +21,7 @@ _AFTER_SURROGATES: Final = (b"\xee", b"\xef")
 _ASTRAL: Final = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")
 
 
-def canonical(value: JSON) -> bytes:
+def encode_canonical(value: JSON) -> bytes:
     """The RFC 8785 bytes of a value that came from `strict.loads` or `strict.check`.
 
     Raises NumberOutOfRange or InvalidJSON for what JCS cannot carry (NaN is not looked for: neither lets it through).
@@ -29,13 +29,13 @@ def canonical(value: JSON) -> bytes:
     try:
         written = orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER)
     except orjson.JSONEncodeError:
-        return _slow(value)
-    return _slow(value) if _may_differ(written) else written
+        return _encode_slowly(value)
+    return _encode_slowly(value) if _may_differ(written) else written
 
 
-def checksum(value: JSON) -> str:
+def compute_checksum(value: JSON) -> str:
     """SHA-256 over the canonical bytes, lower-case hex. Finds divergence; it is no protection against forgery."""
-    return hashlib.sha256(canonical(value)).hexdigest()
+    return hashlib.sha256(encode_canonical(value)).hexdigest()
 
 
 def _may_differ(written: bytes) -> bool:
@@ -48,7 +48,7 @@ def _may_differ(written: bytes) -> bool:
     return any(byte in written for byte in _AFTER_SURROGATES) and any(byte in written for byte in _ASTRAL)
 
 
-def _slow(value: JSON) -> bytes:
+def _encode_slowly(value: JSON) -> bytes:
     try:
         return rfc8785.dumps(value)
     except (rfc8785.FloatDomainError, rfc8785.IntegerDomainError) as error:

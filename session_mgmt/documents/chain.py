@@ -12,7 +12,7 @@ _VERSION_BYTES: Final = 8
 _TAG_BYTES: Final = 8
 
 
-def advance(chain: bytes, version: int, ops: bytes, key: bytes | None = None) -> bytes:
+def advance_chain(chain: bytes, version: int, ops: bytes, key: bytes | None = None) -> bytes:
     """The chain after revision `version`: SHA-256 over chain, version (8 bytes, big endian), ops; HMAC with `key`.
 
     `ops` is `canonical(ops)` where clients are to follow the chain by themselves. Encrypted documents need the key:
@@ -24,6 +24,6 @@ def advance(chain: bytes, version: int, ops: bytes, key: bytes | None = None) ->
     return hmac.digest(key, message, "sha256")
 
 
-def tag(chain: bytes) -> str:
+def make_tag(chain: bytes) -> str:
     """The short form on the wire: the first 16 hex digits."""
     return chain[:_TAG_BYTES].hex()

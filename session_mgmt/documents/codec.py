@@ -8,7 +8,7 @@ from io import BytesIO
 from types import ModuleType
 from typing import Final
 
-from session_mgmt.documents.errors import StateUnreadable
+from session_mgmt.documents.errors import UnreadableBody
 
 try:
     import zstandard
@@ -33,63 +33,63 @@ class Encoded:
     data: bytes
 
 
-def encode(body: bytes, *, threshold: int = 10 * 1024) -> Encoded:
+def encode_body(body: bytes, *, threshold: int = 10 * 1024) -> Encoded:
     """Compress a body larger than `threshold` bytes, if that saves at least a tenth; else keep it raw."""
     if len(body) <= threshold:
         return Encoded(RAW, body)
-    packed = _pack(body)
+    packed = _compress(body)
     return packed if len(packed.data) <= len(body) * _WORTH_IT else Encoded(RAW, body)
 
 
-def decode(codec: int, data: bytes, limit: int) -> bytes:
+def decode_body(codec: int, data: bytes, limit: int) -> bytes:
     """The body, at most `limit` bytes, whatever the stored header claims. Raises StateUnreadable."""
     unpack = _UNPACKERS.get(codec)
     if unpack is None:
-        raise StateUnreadable(f"Unknown codec {codec}.")
+        raise UnreadableBody(f"Unknown codec {codec}.")
     body = unpack(data, limit)
     if len(body) > limit:
-        raise StateUnreadable(f"A stored body is larger than {limit} bytes.")
+        raise UnreadableBody(f"A stored body is larger than {limit} bytes.")
     return body
 
 
-def _pack(body: bytes) -> Encoded:
+def _compress(body: bytes) -> Encoded:
     if zstandard is None:
         return Encoded(ZLIB, zlib.compress(body, _ZLIB_LEVEL))
     return Encoded(ZSTD, zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True).compress(body))
 
 
-def _raw(data: bytes, limit: int) -> bytes:
+def _read_raw(data: bytes, limit: int) -> bytes:
     return bytes(data)
 
 
-def _inflate(data: bytes, limit: int) -> bytes:
+def _read_zlib(data: bytes, limit: int) -> bytes:
     stream = zlib.decompressobj()
     try:
         body = stream.decompress(data, limit + 1)
     except zlib.error as error:
-        raise StateUnreadable("A stored body is damaged.") from error
+        raise UnreadableBody("A stored body is damaged.") from error
     # Within the limit the end has been reached, unless the data was cut or something was put behind it.
     if len(body) <= limit and (not stream.eof or stream.unused_data):
-        raise StateUnreadable("A stored body is damaged.")
+        raise UnreadableBody("A stored body is damaged.")
     return body
 
 
-def _unzstd(data: bytes, limit: int) -> bytes:
+def _read_zstd(data: bytes, limit: int) -> bytes:
     if zstandard is None:
-        raise StateUnreadable("A stored body needs the package zstandard.")
+        raise UnreadableBody("A stored body needs the package zstandard.")
     try:
         stated = zstandard.frame_content_size(data)
         if not 0 <= stated <= limit:
-            raise StateUnreadable(f"A stored body is larger than {limit} bytes, or does not state its size.")
+            raise UnreadableBody(f"A stored body is larger than {limit} bytes, or does not state its size.")
         # Not decompress(max_output_size=…): it is ignored when the frame states a size, true or not.
         reader = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES).stream_reader(BytesIO(data))
         body = reader.read(stated + 1)
     except zstandard.ZstdError as error:
-        raise StateUnreadable("A stored body is damaged.") from error
+        raise UnreadableBody("A stored body is damaged.") from error
     # The reader ends without a word where the data was cut.
     if len(body) != stated:
-        raise StateUnreadable("A stored body is damaged.")
+        raise UnreadableBody("A stored body is damaged.")
     return body
 
 
-_UNPACKERS: Final = {RAW: _raw, ZLIB: _inflate, ZSTD: _unzstd}
+_UNPACKERS: Final = {RAW: _read_raw, ZLIB: _read_zlib, ZSTD: _read_zstd}

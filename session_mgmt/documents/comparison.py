@@ -13,10 +13,10 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from session_mgmt.documents import legible, outline, pointer, rebuild
-from session_mgmt.documents.canonical import canonical
+from session_mgmt.documents.canonical import encode_canonical
 from session_mgmt.documents.outline import Outline
 from session_mgmt.documents.rebuild import Parts
-from session_mgmt.documents.values import JSON, MISSING, Missing, equal
+from session_mgmt.documents.values import JSON, MISSING, Missing, are_equal
 
 SHOWN: Final = 200
 VALUE: Final = 2000
@@ -69,22 +69,22 @@ class Comparison:
     now: Outline
 
 
-def of(first: Parts, second: Parts) -> Comparison:
+def compare_parts(first: Parts, second: Parts) -> Comparison:
     """The comparison of two stored versions. Raises StateUnreadable."""
-    return compare(rebuild.value(first), rebuild.value(second))
+    return compare_documents(rebuild.build_value(first), rebuild.build_value(second))
 
 
-def compare(then: JSON, now: JSON) -> Comparison:
+def compare_documents(then: JSON, now: JSON) -> Comparison:
     """What makes `now` of `then`, and both."""
-    found = changes(then, now)
-    lines = tuple(_line(change) for change in islice(found, SHOWN))
+    found = list_changes(then, now)
+    lines = tuple(_make_line(change) for change in islice(found, SHOWN))
     total = len(lines) + sum(1 for _ in found)
-    return Comparison(lines, total, outline.outline(then), outline.outline(now))
+    return Comparison(lines, total, outline.outline_document(then), outline.outline_document(now))
 
 
-def changes(then: JSON, now: JSON) -> Iterator[Change]:
+def list_changes(then: JSON, now: JSON) -> Iterator[Change]:
     """Every difference; none if and only if the two are equal."""
-    return _Walk().changes(then, now, "", "")
+    return _Walk().list_changes(then, now, "", "")
 
 
 class _Walk:
@@ -93,71 +93,73 @@ class _Walk:
     def __init__(self) -> None:
         self._room = _ALIGNED
 
-    def changes(self, then: JSON, now: JSON, path: str, was: str) -> Iterator[Change]:
+    def list_changes(self, then: JSON, now: JSON, path: str, was: str) -> Iterator[Change]:
         if then is now:
             return
         if isinstance(then, dict) and isinstance(now, dict):
-            yield from self._object_changes(then, now, path, was)
+            yield from self._list_object_changes(then, now, path, was)
         elif isinstance(then, list) and isinstance(now, list):
-            yield from self._array_changes(then, now, path, was)
-        elif not equal(then, now):
+            yield from self._list_array_changes(then, now, path, was)
+        elif not are_equal(then, now):
             yield Change("replace", path, was, now, then)
 
-    def _object_changes(self, then: dict[str, JSON], now: dict[str, JSON], path: str, was: str) -> Iterator[Change]:
+    def _list_object_changes(
+        self, then: dict[str, JSON], now: dict[str, JSON], path: str, was: str
+    ) -> Iterator[Change]:
         for key, value in then.items():
-            here, there = pointer.child(path, key), pointer.child(was, key)
+            here, there = pointer.join_token(path, key), pointer.join_token(was, key)
             if key in now:
-                yield from self.changes(value, now[key], here, there)
+                yield from self.list_changes(value, now[key], here, there)
             else:
                 yield Change("remove", here, there, MISSING, value)
         for key, value in now.items():
             if key not in then:
-                yield Change("add", pointer.child(path, key), pointer.child(was, key), value, MISSING)
+                yield Change("add", pointer.join_token(path, key), pointer.join_token(was, key), value, MISSING)
 
-    def _array_changes(self, then: list[JSON], now: list[JSON], path: str, was: str) -> Iterator[Change]:
-        for first, last, start, end in self._differing(then, now):
+    def _list_array_changes(self, then: list[JSON], now: list[JSON], path: str, was: str) -> Iterator[Change]:
+        for first, last, start, end in self._list_differing_stretches(then, now):
             paired = min(last - first, end - start)
             for at in range(paired):
                 here, there = f"{path}/{start + at}", f"{was}/{first + at}"
-                yield from self.changes(then[first + at], now[start + at], here, there)
+                yield from self.list_changes(then[first + at], now[start + at], here, there)
             for at in range(first + paired, last):
                 yield Change("remove", f"{path}/{start + paired}", f"{was}/{at}", MISSING, then[at])
             for at in range(start + paired, end):
                 yield Change("add", f"{path}/{at}", f"{was}/{at}", now[at], MISSING)
 
-    def _differing(self, then: list[JSON], now: list[JSON]) -> Iterator[tuple[int, int, int, int]]:
+    def _list_differing_stretches(self, then: list[JSON], now: list[JSON]) -> Iterator[tuple[int, int, int, int]]:
         """The stretches in which two arrays differ: from and to in the first, from and to in the second."""
         self._room -= len(then) * len(now)
         if self._room < 0:
             yield (0, len(then), 0, len(now))
             return
-        first, second = ([canonical(item) for item in items] for items in (then, now))
+        first, second = ([encode_canonical(item) for item in items] for items in (then, now))
         for tag, *stretch in SequenceMatcher(None, first, second, autojunk=False).get_opcodes():
             if tag != "equal":
                 yield (stretch[0], stretch[1], stretch[2], stretch[3])
 
 
-def _line(change: Change) -> Line:
+def _make_line(change: Change) -> Line:
     if isinstance(change.before, str) and isinstance(change.now, str):
-        return Line(change.op, change.path, change.was, *_edited(change.before, change.now))
-    return Line(change.op, change.path, change.was, _side(change.before), _side(change.now))
+        return Line(change.op, change.path, change.was, *_split_edited_texts(change.before, change.now))
+    return Line(change.op, change.path, change.was, _make_side(change.before), _make_side(change.now))
 
 
-def _side(value: JSON | Missing) -> Side | None:
+def _make_side(value: JSON | Missing) -> Side | None:
     if value is MISSING:
         return None
-    text, is_cut = legible.pretty(value, VALUE)
+    text, is_cut = legible.show_indented(value, VALUE)
     return Side(text, is_cut=is_cut)
 
 
-def _edited(then: str, now: str) -> tuple[Side, Side]:
+def _split_edited_texts(then: str, now: str) -> tuple[Side, Side]:
     """Two texts with their common beginning and end told apart from what differs."""
-    start = _common(then, now)
-    end = _common(then[start:][::-1], now[start:][::-1])
-    return _part(then, start, len(then) - end), _part(now, start, len(now) - end)
+    start = _count_common(then, now)
+    end = _count_common(then[start:][::-1], now[start:][::-1])
+    return _make_part(then, start, len(then) - end), _make_part(now, start, len(now) - end)
 
 
-def _common(a: str, b: str) -> int:
+def _count_common(a: str, b: str) -> int:
     """How many characters two texts begin with in common."""
     low, high = 0, min(len(a), len(b))
     while low < high:
@@ -166,10 +168,10 @@ def _common(a: str, b: str) -> int:
     return low
 
 
-def _part(text: str, start: int, end: int) -> Side:
-    head = legible.plain(text[max(start - _AROUND, 0) : start], _AROUND).text
-    middle = legible.plain(text[start:end], VALUE)
-    tail = legible.plain(text[end : end + _AROUND], _AROUND).text
+def _make_part(text: str, start: int, end: int) -> Side:
+    head = legible.show_plainly(text[max(start - _AROUND, 0) : start], _AROUND).text
+    middle = legible.show_plainly(text[start:end], VALUE)
+    tail = legible.show_plainly(text[end : end + _AROUND], _AROUND).text
     before = ("…" if start > _AROUND else '"') + head
     after = tail + ("…" if end + _AROUND < len(text) else '"')
     return Side(middle.text, before, after, middle.is_cut)

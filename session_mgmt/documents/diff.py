@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 
 from session_mgmt.documents import pointer
 from session_mgmt.documents.operations import Op
-from session_mgmt.documents.values import JSON, equal
+from session_mgmt.documents.values import JSON, are_equal
 
 # One change: its name below, its pointer, its value (None for remove).
 _Change: TypeAlias = tuple[str, str, JSON]
@@ -18,63 +18,63 @@ _RFC_6902: Final = {"add": "add", "insert": "add", "replace": "replace", "remove
 _FEW: Final = 8
 
 
-def diff(a: JSON, b: JSON) -> tuple[Op, ...]:
+def diff_documents(a: JSON, b: JSON) -> tuple[Op, ...]:
     """Total operations such that `apply(a, diff(a, b))` equals `b`. O(a + b): arrays are not searched for moves."""
-    return tuple(_operation(change) for change in _changes(a, b, ""))
+    return tuple(_make_operation(change) for change in _list_changes(a, b, ""))
 
 
-def to_json_patch(a: JSON, b: JSON) -> list[dict[str, Any]]:
+def make_json_patch(a: JSON, b: JSON) -> list[dict[str, Any]]:
     """The same difference as an RFC 6902 patch (add, replace, remove)."""
-    return [_shown(change) for change in _changes(a, b, "")]
+    return [_make_json_patch_step(change) for change in _list_changes(a, b, "")]
 
 
-def _operation(change: _Change) -> Op:
+def _make_operation(change: _Change) -> Op:
     name, path, value = change
     return ("del", path) if name == "remove" else (_TOTAL[name], path, value)
 
 
-def _shown(change: _Change) -> dict[str, Any]:
+def _make_json_patch_step(change: _Change) -> dict[str, Any]:
     name, path, value = change
     step = {"op": _RFC_6902[name], "path": path}
     return step if name == "remove" else {**step, "value": value}
 
 
-def _changes(a: JSON, b: JSON, path: str) -> Iterator[_Change]:
+def _list_changes(a: JSON, b: JSON, path: str) -> Iterator[_Change]:
     if a is b:
         return
     if isinstance(a, dict) and isinstance(b, dict):
-        yield from _object_changes(a, b, path)
+        yield from _list_object_changes(a, b, path)
     elif isinstance(a, list) and isinstance(b, list):
-        found = list(_array_changes(a, b, path))
+        found = list(_list_array_changes(a, b, path))
         whole = len(found) > _FEW and len(found) > len(b) // 2
         yield from [("replace", path, b)] if whole else found
-    elif not equal(a, b):
+    elif not are_equal(a, b):
         yield ("replace", path, b)
 
 
-def _object_changes(a: dict[str, JSON], b: dict[str, JSON], path: str) -> Iterator[_Change]:
+def _list_object_changes(a: dict[str, JSON], b: dict[str, JSON], path: str) -> Iterator[_Change]:
     for key in a:
         if key not in b:
-            yield ("remove", pointer.child(path, key), None)
+            yield ("remove", pointer.join_token(path, key), None)
     for key, value in b.items():
-        inner = pointer.child(path, key)
+        inner = pointer.join_token(path, key)
         if key in a:
-            yield from _changes(a[key], value, inner)
+            yield from _list_changes(a[key], value, inner)
         else:
             yield ("add", inner, value)
 
 
-def _array_changes(a: list[JSON], b: list[JSON], path: str) -> Iterator[_Change]:
+def _list_array_changes(a: list[JSON], b: list[JSON], path: str) -> Iterator[_Change]:
     shorter = min(len(a), len(b))
     start = 0
-    while start < shorter and equal(a[start], b[start]):
+    while start < shorter and are_equal(a[start], b[start]):
         start += 1
     tail = 0
-    while tail < shorter - start and equal(a[-1 - tail], b[-1 - tail]):
+    while tail < shorter - start and are_equal(a[-1 - tail], b[-1 - tail]):
         tail += 1
     common = shorter - tail
     for at in range(start, common):
-        yield from _changes(a[at], b[at], f"{path}/{at}")
+        yield from _list_changes(a[at], b[at], f"{path}/{at}")
     for _ in range(common, len(a) - tail):
         yield ("remove", f"{path}/{common}", None)
     for at in range(common, len(b) - tail):

@@ -65,7 +65,7 @@ class NumberOutOfRange(DocumentError):
     code = "number_out_of_range"
 
 
-class StateUnreadable(DocumentError):
+class UnreadableBody(DocumentError):
     """A stored body cannot be decoded or authenticated. Never answer with an empty document instead."""
 
     code = "state_unreadable"

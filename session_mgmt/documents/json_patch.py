@@ -9,11 +9,11 @@ from session_mgmt.documents import operations, pointer
 from session_mgmt.documents.errors import DocumentTooLarge, InvalidPatch, PatchFailed, TooDeep, TooManyOps
 from session_mgmt.documents.limits import Limits
 from session_mgmt.documents.operations import END, Op
-from session_mgmt.documents.strict import check, dumps
-from session_mgmt.documents.values import JSON, MISSING, Missing, depth, equal
+from session_mgmt.documents.strict import check_value, dump_json
+from session_mgmt.documents.values import JSON, MISSING, Missing, are_equal, measure_depth
 
 
-def from_json_patch(ops: JSON, head: JSON, limits: Limits) -> tuple[Op, ...]:
+def translate_json_patch(ops: JSON, head: JSON, limits: Limits) -> tuple[Op, ...]:
     """The total operations with the effect of the patch on `head`.
 
     `test` is exact (true is not 1, 1 equals 1.0) and leaves nothing behind; `copy` and `move` become their values, each
@@ -26,7 +26,7 @@ def from_json_patch(ops: JSON, head: JSON, limits: Limits) -> tuple[Op, ...]:
         raise TooManyOps(f"More than {limits.ops} operations.")
     patching = _Patching(head, limits)
     for op in ops:
-        patching.step(op)
+        patching.apply_step(op)
     return tuple(patching.done)
 
 
@@ -39,7 +39,7 @@ class _Patching:
         self._limits = limits
         self._charged = 0
 
-    def step(self, op: JSON) -> None:
+    def apply_step(self, op: JSON) -> None:
         if not isinstance(op, dict):
             raise InvalidPatch("An operation of a JSON Patch is an object.")
         name = op.get("op")
@@ -49,80 +49,80 @@ class _Patching:
         handler(self, op)
 
     def add(self, op: dict[str, Any]) -> None:
-        self._add(_member_path(op, "path"), self._value(op))
+        self._add_value(_read_path(op, "path"), self._read_value(op))
 
     def remove(self, op: dict[str, Any]) -> None:
-        path = _member_path(op, "path")
-        self._existing(path)
-        self._remove(path)
+        path = _read_path(op, "path")
+        self._find_existing(path)
+        self._remove_value(path)
 
     def replace(self, op: dict[str, Any]) -> None:
-        path = _member_path(op, "path")
-        self._existing(path)
-        self._emit(("set", path, self._value(op)))
+        path = _read_path(op, "path")
+        self._find_existing(path)
+        self._emit_op(("set", path, self._read_value(op)))
 
     def move(self, op: dict[str, Any]) -> None:
-        source, target = _member_path(op, "from"), _member_path(op, "path")
+        source, target = _read_path(op, "from"), _read_path(op, "path")
         if target.startswith(f"{source}/"):
             raise PatchFailed("A value cannot be moved into itself.")
-        value = self._existing(source)
+        value = self._find_existing(source)
         if source == target:
             return
-        self._charge(value, target)
-        self._remove(source)
-        self._add(target, value)
+        self._charge_copy(value, target)
+        self._remove_value(source)
+        self._add_value(target, value)
 
     def copy(self, op: dict[str, Any]) -> None:
-        source, target = _member_path(op, "from"), _member_path(op, "path")
-        value = self._existing(source)
-        self._charge(value, target)
-        self._add(target, value)
+        source, target = _read_path(op, "from"), _read_path(op, "path")
+        value = self._find_existing(source)
+        self._charge_copy(value, target)
+        self._add_value(target, value)
 
     def test(self, op: dict[str, Any]) -> None:
-        path = _member_path(op, "path")
-        if not equal(self._existing(path), self._value(op)):
+        path = _read_path(op, "path")
+        if not are_equal(self._find_existing(path), self._read_value(op)):
             raise PatchFailed("A test of the patch failed.")
 
-    def _value(self, op: dict[str, Any]) -> JSON:
+    def _read_value(self, op: dict[str, Any]) -> JSON:
         if "value" not in op:
             raise InvalidPatch("An operation of a JSON Patch lacks its value.")
-        return check(op["value"], self._limits)
+        return check_value(op["value"], self._limits)
 
-    def _add(self, path: str, value: JSON) -> None:
+    def _add_value(self, path: str, value: JSON) -> None:
         if not path:
-            self._emit(("set", path, value))
+            self._emit_op(("set", path, value))
             return
-        parent = self._existing(pointer.parent(path))
-        token = pointer.parse(path)[-1]
+        parent = self._find_existing(pointer.parent_of(path))
+        token = pointer.parse_pointer(path)[-1]
         if isinstance(parent, dict):
-            self._emit(("set", path, value))
+            self._emit_op(("set", path, value))
             return
-        at = _position(parent, token)
+        at = _find_insert_index(parent, token)
         if at is None or at > len(parent):
             raise PatchFailed("The target of an operation does not exist.")
-        self._emit(("ins", path, value))
+        self._emit_op(("ins", path, value))
 
-    def _remove(self, path: str) -> None:
+    def _remove_value(self, path: str) -> None:
         if not path:
             raise PatchFailed("The root cannot be removed.")
-        self._emit(("del", path))
+        self._emit_op(("del", path))
 
-    def _existing(self, path: str) -> JSON:
-        found = lookup(self._document, path)
+    def _find_existing(self, path: str) -> JSON:
+        found = find_value(self._document, path)
         if found is MISSING:
             raise PatchFailed("The target of an operation does not exist.")
         return found
 
-    def _charge(self, value: JSON, target: str) -> None:
+    def _charge_copy(self, value: JSON, target: str) -> None:
         # Depth first: values copied into themselves soon are deeper than the writer goes.
-        if depth(value) + target.count("/") > self._limits.depth:
+        if measure_depth(value) + target.count("/") > self._limits.depth:
             raise TooDeep(f"The value is nested deeper than {self._limits.depth}.")
-        self._charged += len(dumps(value))
+        self._charged += len(dump_json(value))
         if self._charged > self._limits.document_bytes:
             raise DocumentTooLarge(f"Copies expand to more than {self._limits.document_bytes} bytes.")
 
-    def _emit(self, op: Op) -> None:
-        self._document = operations.apply(self._document, (op,))
+    def _emit_op(self, op: Op) -> None:
+        self._document = operations.apply_ops(self._document, (op,))
         self.done.append(op)
 
 
@@ -136,29 +136,29 @@ _HANDLERS: Final[dict[str, Callable[[_Patching, dict[str, Any]], None]]] = {
 }
 
 
-def lookup(document: JSON, path: str) -> JSON | Missing:
+def find_value(document: JSON, path: str) -> JSON | Missing:
     """The value at a pointer, or MISSING."""
     node = document
-    for token in pointer.parse(path):
+    for token in pointer.parse_pointer(path):
         if isinstance(node, dict):
             node = node.get(token, MISSING)
         elif isinstance(node, list):
-            at = pointer.index(token)
+            at = pointer.parse_index(token)
             node = node[at] if at is not None and at < len(node) else MISSING
         else:
             return MISSING
     return node
 
 
-def _position(parent: JSON, token: str) -> int | None:
+def _find_insert_index(parent: JSON, token: str) -> int | None:
     if not isinstance(parent, list):
         return None
-    return len(parent) if token == END else pointer.index(token)
+    return len(parent) if token == END else pointer.parse_index(token)
 
 
-def _member_path(op: dict[str, Any], name: str) -> str:
+def _read_path(op: dict[str, Any], name: str) -> str:
     path = op.get(name)
     if not isinstance(path, str):
         raise InvalidPatch("An operation of a JSON Patch lacks its path.")
-    pointer.parse(path)
+    pointer.parse_pointer(path)
     return path

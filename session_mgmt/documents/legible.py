@@ -25,30 +25,30 @@ class Shown(NamedTuple):
     is_cut: bool
 
 
-def quoted(text: str, most: int) -> Shown:
+def quote_text(text: str, most: int) -> Shown:
     """A string as JSON, of at most `most` characters of its own."""
-    return Shown(_plain(json.dumps(text[:most], ensure_ascii=False)), len(text) > most)
+    return Shown(_escape_deceptive(json.dumps(text[:most], ensure_ascii=False)), len(text) > most)
 
 
-def plain(text: str, most: int) -> Shown:
+def show_plainly(text: str, most: int) -> Shown:
     """A string without quotes, for names and parts of strings."""
-    shown, is_cut = quoted(text, most)
+    shown, is_cut = quote_text(text, most)
     return Shown(shown[1:-1].replace('\\"', '"'), is_cut)
 
 
-def pretty(value: JSON, most: int) -> Shown:
+def show_indented(value: JSON, most: int) -> Shown:
     """Indented JSON of at most about `most` characters; no more than that is made of a large value."""
     if isinstance(value, str):
-        return quoted(value, most)
+        return quote_text(value, most)
     pieces: list[str] = []
     room = most
     for piece in islice(json.JSONEncoder(ensure_ascii=False, indent=2).iterencode(value), _PIECES):
         pieces.append(piece[:room])
         room -= len(piece)
         if room < 0:
-            return Shown(_plain("".join(pieces)), True)
-    return Shown(_plain("".join(pieces)), len(pieces) == _PIECES)
+            return Shown(_escape_deceptive("".join(pieces)), True)
+    return Shown(_escape_deceptive("".join(pieces)), len(pieces) == _PIECES)
 
 
-def _plain(text: str) -> str:
+def _escape_deceptive(text: str) -> str:
     return _DECEPTIVE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

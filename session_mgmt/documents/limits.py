@@ -29,7 +29,7 @@ class Limits:
 
 
 @lru_cache(maxsize=4)
-def around(limits: Limits) -> Limits:
+def widen_limits(limits: Limits) -> Limits:
     """The limits of a text that carries values of these limits: a document may come as it may be kept, whatever
     stands around it. The values themselves are still to be checked.
     """

@@ -11,10 +11,10 @@ from typing import Any, Final, Literal, TypeAlias
 from session_mgmt.documents import arrays as array_policies
 from session_mgmt.documents import operations, pointer, touched
 from session_mgmt.documents.arrays import NO_POLICIES, ArrayPolicies
-from session_mgmt.documents.diff import diff
+from session_mgmt.documents.diff import diff_documents
 from session_mgmt.documents.operations import Op
 from session_mgmt.documents.pointer import Touched
-from session_mgmt.documents.values import JSON, MISSING, Missing, equal, is_number
+from session_mgmt.documents.values import JSON, MISSING, Missing, are_equal, is_number
 
 Value: TypeAlias = JSON | Missing
 Side: TypeAlias = Literal["server", "client", "resolver"]
@@ -56,9 +56,11 @@ class Merged:
     ops: tuple[Op, ...] = ()
 
 
-def conflicts(mine_paths: Iterable[str], theirs_paths: Iterable[str]) -> list[str]:
+def find_overlaps(mine_paths: Iterable[str], theirs_paths: Iterable[str]) -> list[str]:
     """Pointers of mine that overlap theirs, sorted. Two `inc` of one number, or two appends to one array, do not."""
-    return sorted({pointer.bare(mine) for mine, theirs in pointer.touches(mine_paths, theirs_paths)})
+    return sorted(
+        {pointer.strip_mark(mine) for mine, theirs in pointer.find_overlapping_pairs(mine_paths, theirs_paths)}
+    )
 
 
 def drop_overlapping(ops: Iterable[Op], their_paths: Iterable[str]) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
@@ -67,11 +69,11 @@ def drop_overlapping(ops: Iterable[Op], their_paths: Iterable[str]) -> tuple[tup
     What overlaps a dropped operation is dropped with it, before or after: it was written for a value that never came.
     """
     listed = tuple(ops)
-    fates = _overlapping(listed, their_paths)
-    return _kept(listed, fates), _chosen(listed, fates, True)
+    fates = _mark_overlapping(listed, their_paths)
+    return _choose_kept(listed, fates), _choose_ops(listed, fates, True)
 
 
-def rebase(
+def rebase_ops(
     base: JSON,
     server: JSON,
     ops: Iterable[Op],
@@ -86,21 +88,21 @@ def rebase(
     Under `reject` the server's document comes back unchanged if there are conflicts.
     """
     listed = tuple(ops)
-    fates = _only_add(listed, _overlapping(listed, their_paths), server)
+    fates = _spare_additions(listed, _mark_overlapping(listed, their_paths), server)
     if not any(fates):
-        return Merged(operations.apply(server, listed), ops=listed)
+        return Merged(operations.apply_ops(server, listed), ops=listed)
     # Each obj goes along: the dropped operations below it count on the object.
     dropped = [op for op, falls in zip(listed, fates, strict=True) if falls or op[0] == "obj"]
-    merged = merge3(base, server, operations.apply(base, dropped), arrays=arrays, on_conflict=on_conflict)
+    merged = merge_values(base, server, operations.apply_ops(base, dropped), arrays=arrays, on_conflict=on_conflict)
     if merged.conflicts and on_conflict == "reject":
         return merged
     # Kept as they were asked for: an `inc` that the log shows as a value would be in conflict with the next one.
-    kept = _kept(listed, fates)
-    settled = diff(server, merged.document)
-    return Merged(operations.apply(merged.document, kept), merged.conflicts, settled + kept)
+    kept = _choose_kept(listed, fates)
+    settled = diff_documents(server, merged.document)
+    return Merged(operations.apply_ops(merged.document, kept), merged.conflicts, settled + kept)
 
 
-def merge3(
+def merge_values(
     base: Value,
     server: Value,
     client: Value,
@@ -114,7 +116,7 @@ def merge3(
     empty). Both arrays: by their policy. Anything else, deletion against edit included, is a conflict.
     """
     merging = _Merging(arrays, on_conflict)
-    document = merging.value("", base, server, client)
+    document = merging.merge_value("", base, server, client)
     found = tuple(merging.conflicts)
     return Merged(server if found and on_conflict == "reject" else document, found)
 
@@ -127,40 +129,40 @@ class _Merging:
         self._policies = policies
         self._on_conflict = on_conflict
 
-    def value(self, path: str, base: Value, server: Value, client: Value) -> Value:
-        if equal(server, client) or equal(base, client):
+    def merge_value(self, path: str, base: Value, server: Value, client: Value) -> Value:
+        if are_equal(server, client) or are_equal(base, client):
             return server
-        if equal(base, server):
+        if are_equal(base, server):
             return client
         if isinstance(server, dict) and isinstance(client, dict):
-            return self._object(path, base if isinstance(base, dict) else {}, server, client)
+            return self._merge_objects(path, base if isinstance(base, dict) else {}, server, client)
         if isinstance(server, list) and isinstance(client, list):
-            item = partial(self._item, path)
-            merged = array_policies.merged(self._policies.at(path), base, server, client, item)
+            item = partial(self._merge_item, path)
+            merged = array_policies.merge_arrays(self._policies.find_policy(path), base, server, client, item)
             if merged is not None:
                 return merged
-        return self._conflict(path, base, server, client)
+        return self._record_conflict(path, base, server, client)
 
-    def _object(
+    def _merge_objects(
         self, path: str, base: dict[str, JSON], server: dict[str, JSON], client: dict[str, JSON]
     ) -> dict[str, JSON]:
         merged = {}
         for key in {**server, **client}:
             sides = (side.get(key, MISSING) for side in (base, server, client))
-            value = self.value(pointer.child(path, key), *sides)
+            value = self.merge_value(pointer.join_token(path, key), *sides)
             if value is not MISSING:
                 merged[key] = value
         return merged
 
-    def _item(self, path: str, at: int, base: Value, server: Value, client: Value) -> Value:
-        return self.value(f"{path}/{at}", base, server, client)
+    def _merge_item(self, path: str, at: int, base: Value, server: Value, client: Value) -> Value:
+        return self.merge_value(f"{path}/{at}", base, server, client)
 
-    def _conflict(self, path: str, base: Value, server: Value, client: Value) -> Value:
-        kept, value = self._settled(path, base, server, client)
+    def _record_conflict(self, path: str, base: Value, server: Value, client: Value) -> Value:
+        kept, value = self._decide_conflict(path, base, server, client)
         self.conflicts.append(Conflict(path, base, server, client, kept))
         return value
 
-    def _settled(self, path: str, base: Value, server: Value, client: Value) -> tuple[Side, Value]:
+    def _decide_conflict(self, path: str, base: Value, server: Value, client: Value) -> tuple[Side, Value]:
         if self._on_conflict == "client_wins":
             return "client", client
         if callable(self._on_conflict):
@@ -170,13 +172,13 @@ class _Merging:
         return "server", server
 
 
-def _overlapping(ops: Sequence[Op], their_paths: Iterable[str]) -> list[bool]:
+def _mark_overlapping(ops: Sequence[Op], their_paths: Iterable[str]) -> list[bool]:
     """For each operation, whether it overlaps their paths, or another operation that does."""
-    paths = touched.each(ops)
+    paths = touched.list_path_of_each(ops)
     fates = [False] * len(ops)
     blocked = Touched(their_paths)
     while True:
-        found = [at for at, op in enumerate(ops) if not fates[at] and _hits(op, paths[at], blocked)]
+        found = [at for at, op in enumerate(ops) if not fates[at] and _is_blocked(op, paths[at], blocked)]
         if not found:
             return fates
         for at in found:
@@ -184,33 +186,35 @@ def _overlapping(ops: Sequence[Op], their_paths: Iterable[str]) -> list[bool]:
         blocked = Touched(paths[at] for at in found)
 
 
-def _only_add(ops: Sequence[Op], fates: Sequence[bool], server: JSON) -> list[bool]:
+def _spare_additions(ops: Sequence[Op], fates: Sequence[bool], server: JSON) -> list[bool]:
     """The fates, but for each `inc` that the client's other operations leave alone: a number never refuses it."""
-    dropped = _chosen(ops, fates, True)
+    dropped = _choose_ops(ops, fates, True)
     others = Touched(op[1] for op in dropped if op[0] not in ("inc", "obj"))
     return [
         fate
         and not (
-            op[0] == "inc" and next(others.overlapping(op[1]), None) is None and is_number(pointer.value(server, op[1]))
+            op[0] == "inc"
+            and next(others.find_overlapping(op[1]), None) is None
+            and is_number(pointer.find_value(server, op[1]))
         )
         for op, fate in zip(ops, fates, strict=True)
     ]
 
 
-def _kept(ops: Sequence[Op], fates: Sequence[bool]) -> tuple[Op, ...]:
+def _choose_kept(ops: Sequence[Op], fates: Sequence[bool]) -> tuple[Op, ...]:
     """What is left, without each `obj` that was there for what is dropped: alone it would touch all below it."""
-    left = _chosen(ops, fates, False)
-    entered = {above for op in ops for above in pointer.ancestors(op[1])}
-    needed = {above for op in left if op[0] != "obj" or op[1] not in entered for above in pointer.ancestors(op[1])}
+    left = _choose_ops(ops, fates, False)
+    entered = {above for op in ops for above in pointer.iter_ancestors(op[1])}
+    needed = {above for op in left if op[0] != "obj" or op[1] not in entered for above in pointer.iter_ancestors(op[1])}
     return tuple(op for op in left if op[0] != "obj" or op[1] not in entered or op[1] in needed)
 
 
-def _hits(op: Sequence[Any], path: str, blocked: Touched) -> bool:
+def _is_blocked(op: Sequence[Any], path: str, blocked: Touched) -> bool:
     # Ensuring an object disturbs nobody who works inside it.
     if op[0] == "obj":
-        return blocked.at_or_above(path)
-    return next(blocked.overlapping(path), None) is not None
+        return blocked.has_at_or_above(path)
+    return next(blocked.find_overlapping(path), None) is not None
 
 
-def _chosen(ops: Sequence[Op], fates: Sequence[bool], fate: bool) -> tuple[Op, ...]:
+def _choose_ops(ops: Sequence[Op], fates: Sequence[bool], fate: bool) -> tuple[Op, ...]:
     return tuple(op for op, falls in zip(ops, fates, strict=True) if falls is fate)

@@ -32,10 +32,10 @@ from typing import Any, Final, TypeAlias
 import orjson
 
 from session_mgmt.documents import pointer
-from session_mgmt.documents.errors import InvalidPatch, StateUnreadable, TooDeep, TooManyOps
+from session_mgmt.documents.errors import InvalidPatch, TooDeep, TooManyOps, UnreadableBody
 from session_mgmt.documents.limits import Limits
-from session_mgmt.documents.strict import check, check_key, check_number, dumps
-from session_mgmt.documents.values import JSON, MISSING, Missing, is_number, number
+from session_mgmt.documents.strict import check_key, check_number, check_value, dump_json
+from session_mgmt.documents.values import JSON, MISSING, Missing, is_number, normalise_number
 
 Op: TypeAlias = tuple[Any, ...]
 
@@ -55,7 +55,7 @@ class _Outcome(Enum):
 _NOTHING: Final = _Outcome.NOTHING
 
 
-def apply(document: JSON, ops: Iterable[Sequence[Any]]) -> JSON:
+def apply_ops(document: JSON, ops: Iterable[Sequence[Any]]) -> JSON:
     """The document after the operations. The input stays as it is; what did not change is shared with it.
 
     Each operation costs its depth and the siblings on its path. An operation that does nothing copies nothing.
@@ -68,7 +68,7 @@ def apply(document: JSON, ops: Iterable[Sequence[Any]]) -> JSON:
     return document
 
 
-def validate(ops: JSON, limits: Limits) -> tuple[Op, ...]:
+def validate_ops(ops: JSON, limits: Limits) -> tuple[Op, ...]:
     """Total operations from outside in normal form. Raises a DocumentError.
 
     A path and its value together stay within `limits.depth`, so no document can grow deeper by operations.
@@ -77,38 +77,38 @@ def validate(ops: JSON, limits: Limits) -> tuple[Op, ...]:
         raise InvalidPatch("Operations come as a list.")
     if len(ops) > limits.ops:
         raise TooManyOps(f"More than {limits.ops} operations.")
-    return tuple(_validated(op, limits) for op in ops)
+    return tuple(_validate_op(op, limits) for op in ops)
 
 
-def encode(ops: Iterable[Op]) -> bytes:
+def encode_ops(ops: Iterable[Op]) -> bytes:
     """The wire form as compact JSON."""
-    return dumps(tuple(ops))
+    return dump_json(tuple(ops))
 
 
-def decode(data: bytes) -> tuple[Op, ...]:
+def decode_ops(data: bytes) -> tuple[Op, ...]:
     """Operations that `encode` wrote. Raises StateUnreadable."""
     try:
         return tuple(map(tuple, orjson.loads(data)))
     except (orjson.JSONDecodeError, TypeError) as error:
-        raise StateUnreadable("Stored operations cannot be read.") from error
+        raise UnreadableBody("Stored operations cannot be read.") from error
 
 
-def _validated(op: JSON, limits: Limits) -> Op:
+def _validate_op(op: JSON, limits: Limits) -> Op:
     if not isinstance(op, list | tuple) or not op or not isinstance(op[0], str):
         raise InvalidPatch("An operation is a list that starts with its name.")
     if _LENGTHS.get(op[0]) != len(op) or not isinstance(op[1], str):
         raise InvalidPatch("An operation is set, del, ins, inc or obj with its path and, but for del and obj, a value.")
-    tokens = pointer.parse(op[1])
+    tokens = pointer.parse_pointer(op[1])
     if len(tokens) > limits.depth:
         raise TooDeep(f"A path is deeper than {limits.depth}.")
     for token in tokens:
         check_key(token, limits)
     if op[0] == "inc":
-        return (op[0], op[1], _amount(op[2]))
-    return (op[0], op[1], check(op[2], limits, len(tokens))) if len(op) > 2 else (op[0], op[1])
+        return (op[0], op[1], _check_amount(op[2]))
+    return (op[0], op[1], check_value(op[2], limits, len(tokens))) if len(op) > 2 else (op[0], op[1])
 
 
-def _amount(value: JSON) -> int | float:
+def _check_amount(value: JSON) -> int | float:
     if not is_number(value):
         raise InvalidPatch("The amount of inc is a number.")
     return check_number(value)
@@ -118,7 +118,7 @@ def _apply_one(root: JSON, op: Sequence[Any], owned: _Owned) -> JSON | _Outcome:
     name, argument = op[0], op[2] if len(op) > 2 else None
     if not op[1]:
         return {} if name == "del" else _new_value(name, root, argument)
-    *way, last = pointer.parse(op[1])
+    *way, last = pointer.parse_pointer(op[1])
     parents: list[JSON] = []
     node = root
     for token in way:
@@ -126,7 +126,7 @@ def _apply_one(root: JSON, op: Sequence[Any], owned: _Owned) -> JSON | _Outcome:
         node = _enter(node, token)
         if node is _NOTHING:
             return _NOTHING
-    changed = _remove(node, last, owned) if name == "del" else _put(node, last, name, argument, owned)
+    changed = _remove_last(node, last, owned) if name == "del" else _put_last(node, last, name, argument, owned)
     if changed is _NOTHING:
         return _NOTHING
     while parents:
@@ -138,12 +138,12 @@ def _enter(node: JSON, token: str) -> JSON | Missing | _Outcome:
     if type(node) is dict:
         return node.get(token, MISSING)
     if type(node) is list:
-        at = pointer.index(token)
+        at = pointer.parse_index(token)
         return node[at] if at is not None and at < len(node) else _NOTHING
     return MISSING
 
 
-def _put(node: JSON, token: str, name: str, argument: JSON, owned: _Owned) -> JSON | _Outcome:
+def _put_last(node: JSON, token: str, name: str, argument: JSON, owned: _Owned) -> JSON | _Outcome:
     if type(node) is list:
         return _put_item(node, token, name, argument, owned)
     old = node.get(token, MISSING) if type(node) is dict else MISSING
@@ -152,13 +152,13 @@ def _put(node: JSON, token: str, name: str, argument: JSON, owned: _Owned) -> JS
 
 
 def _put_item(node: list[JSON], token: str, name: str, argument: JSON, owned: _Owned) -> JSON | _Outcome:
-    at = len(node) if token == END else pointer.index(token)
+    at = len(node) if token == END else pointer.parse_index(token)
     if at is None or at > len(node):
         return _NOTHING
     value = _new_value(name, node[at] if at < len(node) else MISSING, argument)
     if value is _NOTHING:
         return _NOTHING
-    items = _own(node, owned)
+    items = _own_container(node, owned)
     if name == "ins" or at == len(node):
         items.insert(at, value)
     else:
@@ -168,37 +168,37 @@ def _put_item(node: list[JSON], token: str, name: str, argument: JSON, owned: _O
 
 def _new_value(name: str, old: JSON | Missing, argument: JSON) -> JSON | _Outcome:
     if name == "inc":
-        total = number(old + argument) if is_number(old) else argument
+        total = normalise_number(old + argument) if is_number(old) else argument
         return _NOTHING if total is None else total
     if name == "obj":
         return _NOTHING if type(old) is dict else {}
     return argument
 
 
-def _remove(node: JSON, token: str, owned: _Owned) -> JSON | _Outcome:
+def _remove_last(node: JSON, token: str, owned: _Owned) -> JSON | _Outcome:
     if type(node) is dict and token in node:
-        members = _own(node, owned)
+        members = _own_container(node, owned)
         del members[token]
         return members
-    at = pointer.index(token) if type(node) is list else None
+    at = pointer.parse_index(token) if type(node) is list else None
     if at is None or at >= len(node):
         return _NOTHING
-    items = _own(node, owned)
+    items = _own_container(node, owned)
     del items[at]
     return items
 
 
 def _with_member(node: JSON, token: str, value: JSON, owned: _Owned) -> JSON:
     if type(node) is list:
-        items = _own(node, owned)
+        items = _own_container(node, owned)
         items[int(token)] = value
         return items
-    members = _own(node if type(node) is dict else {}, owned)
+    members = _own_container(node if type(node) is dict else {}, owned)
     members[token] = value
     return members
 
 
-def _own(node: JSON, owned: _Owned) -> JSON:
+def _own_container(node: JSON, owned: _Owned) -> JSON:
     if id(node) in owned:
         return node
     copied = node.copy()

@@ -15,10 +15,10 @@ from typing import Final, TypeAlias
 
 from session_mgmt.documents import legible, pointer, rebuild
 from session_mgmt.documents.rebuild import Parts
-from session_mgmt.documents.replaced import digest
+from session_mgmt.documents.replaced import digest_value
 from session_mgmt.documents.values import JSON, MISSING
 
-Place: TypeAlias = tuple[int, ...]
+NodePlace: TypeAlias = tuple[int, ...]
 
 NODES: Final = 1200
 MEMBERS: Final = 100
@@ -41,7 +41,7 @@ class Node:
 
     name: str | int | None
     path: str
-    place: Place
+    place: NodePlace
     kind: str
     length: int = 0
     text: str = ""
@@ -54,7 +54,7 @@ class Node:
         return self.kind in ("object", "array")
 
     @property
-    def rest(self) -> int:
+    def hidden_count(self) -> int:
         """Members after those that are shown."""
         return self.length - self.skipped - len(self.children)
 
@@ -84,96 +84,96 @@ class Standing:
     digest: str
 
 
-def of(parts: Parts, place: Place = (), skip: int = 0) -> Outline:
+def outline_parts(parts: Parts, place: NodePlace = (), skip: int = 0) -> Outline:
     """The outline of a stored version. Raises StateUnreadable."""
-    return outline(rebuild.value(parts), place, skip)
+    return outline_document(rebuild.build_value(parts), place, skip)
 
 
-def search(parts: Parts, text: str) -> Hits:
+def search_parts(parts: Parts, text: str) -> Hits:
     """Where a stored version holds a text. Raises StateUnreadable."""
-    return find(rebuild.value(parts), text)
+    return find_text(rebuild.build_value(parts), text)
 
 
-def standing(parts: Parts, path: str, most: int) -> Standing:
+def describe_value(parts: Parts, path: str, most: int) -> Standing:
     """What stands at a pointer of a stored version. Raises StateUnreadable."""
-    value = pointer.value(rebuild.value(parts), path)
+    value = pointer.find_value(rebuild.build_value(parts), path)
     if value is MISSING:
         return Standing(None, False, "")
-    return Standing(*legible.pretty(value, most), digest(value) or "")
+    return Standing(*legible.show_indented(value, most), digest_value(value) or "")
 
 
-def outline(document: JSON, place: Place = (), skip: int = 0) -> Outline:
+def outline_document(document: JSON, place: NodePlace = (), skip: int = 0) -> Outline:
     """What stands at a place, its members from `skip` on, and what is below, level by level."""
-    trail = _trail(document, place)
+    trail = _follow_place(document, place)
     if trail is None:
         return Outline(None)
     value = trail[-1][1]
     last = trail[-1][0]
-    node = _node(value, last.name, last.path, place, most=LONG_TEXT, skipped=skip)
-    _open(node, value)
+    node = _make_node(value, last.name, last.path, place, most=LONG_TEXT, skipped=skip)
+    _open_levels(node, value)
     return Outline(node, tuple(above for above, _ in trail[:-1]))
 
 
-def _trail(document: JSON, place: Place) -> list[tuple[Node, JSON]] | None:
-    found = [(_node(document, None, "", ()), document)]
+def _follow_place(document: JSON, place: NodePlace) -> list[tuple[Node, JSON]] | None:
+    found = [(_make_node(document, None, "", ()), document)]
     for depth, at in enumerate(place, 1):
         above, value = found[-1]
-        member = next(islice(_members(value), at, at + 1), None)
+        member = next(islice(_list_members(value), at, at + 1), None)
         if member is None:
             return None
         name, inner = member
-        found.append((_node(inner, name, pointer.child(above.path, str(name)), place[:depth]), inner))
+        found.append((_make_node(inner, name, pointer.join_token(above.path, str(name)), place[:depth]), inner))
     return found
 
 
-def _open(root: Node, value: JSON) -> None:
+def _open_levels(root: Node, value: JSON) -> None:
     room = NODES
     waiting = deque([(root, value)])
     while waiting and room > 0:
         node, value = waiting.popleft()
-        shown = islice(_members(value), node.skipped, node.skipped + min(MEMBERS, room))
+        shown = islice(_list_members(value), node.skipped, node.skipped + min(MEMBERS, room))
         for at, (name, inner) in enumerate(shown, node.skipped):
-            child = _node(inner, name, pointer.child(node.path, str(name)), (*node.place, at))
+            child = _make_node(inner, name, pointer.join_token(node.path, str(name)), (*node.place, at))
             node.children.append(child)
             waiting.append((child, inner))
         room -= len(node.children)
 
 
-def find(document: JSON, text: str) -> Hits:
+def find_text(document: JSON, text: str) -> Hits:
     """The first values, in the document's order, whose key or whose own text holds `text` in whatever case."""
     wanted = text.casefold()
-    found = tuple(islice(_hits(document, wanted), FOUND + 1)) if wanted else ()
+    found = tuple(islice(_list_hits(document, wanted), FOUND + 1)) if wanted else ()
     return Hits(found[:FOUND], len(found) > FOUND)
 
 
-def _hits(document: JSON, wanted: str) -> Iterator[Node]:
-    waiting: list[tuple[str | int | None, str, Place, JSON]] = [(None, "", (), document)]
+def _list_hits(document: JSON, wanted: str) -> Iterator[Node]:
+    waiting: list[tuple[str | int | None, str, NodePlace, JSON]] = [(None, "", (), document)]
     while waiting:
         name, path, place, value = waiting.pop()
-        at = _where(value, wanted)
+        at = _find_in_text(value, wanted)
         if at >= 0 or (isinstance(name, str) and wanted in name.casefold()):
-            yield _node(value, name, path, place, around=max(at, 0))
+            yield _make_node(value, name, path, place, around=max(at, 0))
         inside = [
-            (key, pointer.child(path, str(key)), (*place, number), inner)
-            for number, (key, inner) in enumerate(_members(value))
+            (key, pointer.join_token(path, str(key)), (*place, number), inner)
+            for number, (key, inner) in enumerate(_list_members(value))
         ]
         waiting.extend(reversed(inside))
 
 
-def _where(value: JSON, wanted: str) -> int:
+def _find_in_text(value: JSON, wanted: str) -> int:
     """Where in a scalar's text the wanted one stands; -1 where it does not."""
     if isinstance(value, dict | list):
         return -1
-    return (value if isinstance(value, str) else legible.pretty(value, TEXT).text).casefold().find(wanted)
+    return (value if isinstance(value, str) else legible.show_indented(value, TEXT).text).casefold().find(wanted)
 
 
-def _members(value: JSON) -> Iterable[tuple[str | int, JSON]]:
+def _list_members(value: JSON) -> Iterable[tuple[str | int, JSON]]:
     if isinstance(value, dict):
         return value.items()
     return enumerate(value) if isinstance(value, list) else ()
 
 
-def _node(
+def _make_node(
     value: JSON,
     name: str | int | None,
     path: str,
@@ -183,18 +183,18 @@ def _node(
     skipped: int = 0,
     around: int = 0,
 ) -> Node:
-    shown = name if not isinstance(name, str) else legible.plain(name, _NAME).text
+    shown = name if not isinstance(name, str) else legible.show_plainly(name, _NAME).text
     at = tuple(place)
     if isinstance(value, dict | list):
         return Node(shown, path, at, "object" if isinstance(value, dict) else "array", len(value), skipped=skipped)
     if isinstance(value, str):
         start = max(around - _AROUND, 0)
-        text, is_cut = legible.quoted(value[start:], most)
+        text, is_cut = legible.quote_text(value[start:], most)
         return Node(shown, path, at, "string", len(value), text, is_cut or start > 0)
-    return Node(shown, path, at, _kind(value), text=legible.pretty(value, most).text)
+    return Node(shown, path, at, _name_kind(value), text=legible.show_indented(value, most).text)
 
 
-def _kind(value: JSON) -> str:
+def _name_kind(value: JSON) -> str:
     if value is None:
         return "null"
     return "boolean" if isinstance(value, bool) else "number"

@@ -24,7 +24,7 @@ _BAD_ESCAPE = re.compile(r"~(?![01])")
 _INDEX_DIGITS: Final = 10
 
 
-def parse(path: str) -> tuple[str, ...]:
+def parse_pointer(path: str) -> tuple[str, ...]:
     """The reference tokens of a pointer. `""` is the root, `"/"` the empty key. Raises InvalidPath."""
     if not path:
         return ()
@@ -39,35 +39,35 @@ def parse(path: str) -> tuple[str, ...]:
     return tuple(token.replace("~1", "/").replace("~0", "~") for token in tokens)
 
 
-def escape(token: str) -> str:
+def escape_token(token: str) -> str:
     return token.replace("~", "~0").replace("/", "~1") if "~" in token or "/" in token else token
 
 
-def format(tokens: Iterable[str]) -> str:
-    return "".join(f"/{escape(token)}" for token in tokens)
+def format_pointer(tokens: Iterable[str]) -> str:
+    return "".join(f"/{escape_token(token)}" for token in tokens)
 
 
-def child(path: str, token: str) -> str:
-    return f"{path}/{escape(token)}"
+def join_token(path: str, token: str) -> str:
+    return f"{path}/{escape_token(token)}"
 
 
-def parent(path: str) -> str:
+def parent_of(path: str) -> str:
     """The pointer without its last token; the root has no parent and gives itself."""
     return path[: path.rfind("/")] if path else path
 
 
-def index(token: str) -> int | None:
+def parse_index(token: str) -> int | None:
     """The array index a token spells (RFC 6901 section 4: ASCII digits, no leading zero), else None."""
     if not (token.isascii() and token.isdigit()) or len(token) > _INDEX_DIGITS:
         return None
     return None if token[0] == "0" and len(token) > 1 else int(token)
 
 
-def value(document: JSON, path: str) -> JSON | Missing:
+def find_value(document: JSON, path: str) -> JSON | Missing:
     """What stands at a pointer; MISSING where nothing does."""
     found: JSON = document
-    for token in parse(path):
-        at = index(token) if type(found) is list else None
+    for token in parse_pointer(path):
+        at = parse_index(token) if type(found) is list else None
         if type(found) is dict:
             found = found.get(token, MISSING)
         elif at is not None and at < len(found):
@@ -77,23 +77,23 @@ def value(document: JSON, path: str) -> JSON | Missing:
     return found
 
 
-def bare(path: str) -> str:
+def strip_mark(path: str) -> str:
     """The pointer of a touched path."""
     return path[1:] if path[:1] in (ADDED, APPENDED) else path
 
 
-def overlaps(a: str, b: str) -> bool:
+def are_overlapping(a: str, b: str) -> bool:
     """True when two touched paths are equal, or one is an ancestor of the other, and they do not commute."""
-    first, second = bare(a), bare(b)
+    first, second = strip_mark(a), strip_mark(b)
     if first == second:
         return a != b or first == a
     return first.startswith(f"{second}/") or second.startswith(f"{first}/")
 
 
-def touches(mine: Iterable[str], theirs: Iterable[str]) -> list[tuple[str, str]]:
+def find_overlapping_pairs(mine: Iterable[str], theirs: Iterable[str]) -> list[tuple[str, str]]:
     """The overlapping pairs, sorted. O((n + m) log m + pairs) for paths of bounded depth."""
     index_of_theirs = Touched(theirs)
-    return sorted((path, other) for path in set(mine) for other in index_of_theirs.overlapping(path))
+    return sorted((path, other) for path in set(mine) for other in index_of_theirs.find_overlapping(path))
 
 
 class Touched:
@@ -102,32 +102,32 @@ class Touched:
     def __init__(self, paths: Iterable[str]) -> None:
         self._marked: dict[str, list[str]] = {}
         for path in sorted(set(paths)):
-            self._marked.setdefault(bare(path), []).append(path)
+            self._marked.setdefault(strip_mark(path), []).append(path)
         self._pointers = sorted(self._marked)
 
-    def overlapping(self, path: str) -> Iterator[str]:
-        pointer = bare(path)
+    def find_overlapping(self, path: str) -> Iterator[str]:
+        pointer = strip_mark(path)
         for other in self._marked.get(pointer, ()):
-            if overlaps(path, other):
+            if are_overlapping(path, other):
                 yield other
-        for ancestor in ancestors(pointer):
+        for ancestor in iter_ancestors(pointer):
             yield from self._marked.get(ancestor, ())
-        yield from self._below(pointer)
+        yield from self._find_below(pointer)
 
-    def at_or_above(self, path: str) -> bool:
+    def has_at_or_above(self, path: str) -> bool:
         """True when the pointer of `path` or one of its ancestors was touched."""
-        pointer = bare(path)
-        return pointer in self._marked or any(ancestor in self._marked for ancestor in ancestors(pointer))
+        pointer = strip_mark(path)
+        return pointer in self._marked or any(ancestor in self._marked for ancestor in iter_ancestors(pointer))
 
-    def _below(self, pointer: str) -> Iterator[str]:
+    def _find_below(self, pointer: str) -> Iterator[str]:
         # Strings with a common prefix are neighbours in sorted order, and "0" follows "/".
         low, high = bisect_left(self._pointers, f"{pointer}/"), bisect_left(self._pointers, f"{pointer}0")
         for found in self._pointers[low : high if pointer else None]:
             yield from self._marked[found]
 
 
-def ancestors(pointer: str) -> Iterator[str]:
+def iter_ancestors(pointer: str) -> Iterator[str]:
     """The strict ancestors of a pointer, the nearest first."""
     while pointer:
-        pointer = parent(pointer)
+        pointer = parent_of(pointer)
         yield pointer

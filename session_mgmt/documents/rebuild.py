@@ -14,8 +14,8 @@ import orjson
 
 from session_mgmt.documents import canonical, codec, operations, strict
 from session_mgmt.documents.codec import Encoded
-from session_mgmt.documents.diff import to_json_patch
-from session_mgmt.documents.errors import StateUnreadable
+from session_mgmt.documents.diff import make_json_patch
+from session_mgmt.documents.errors import UnreadableBody
 from session_mgmt.documents.values import JSON
 
 # To read and apply a revision takes as long as to parse so many bytes of a document (5 us, measured).
@@ -58,59 +58,64 @@ def is_long(pending: int, pending_bytes: int, size: int) -> bool:
     return pending * REVISION_BYTES + pending_bytes >= size * SHARE
 
 
-def digest_of(raw: bytes, key: bytes | None) -> bytes:
+def compute_body_digest(raw: bytes, key: bytes | None) -> bytes:
     """SHA-256 of a body; HMAC where a plain hash would let one confirm guesses."""
     return hashlib.sha256(raw).digest() if key is None else hmac.digest(key, raw, "sha256")
 
 
-def checksum_of(value: JSON, key: bytes | None) -> str:
+def compute_value_checksum(value: JSON, key: bytes | None) -> str:
     """Over the RFC 8785 bytes, hex; opaque with ``key``."""
-    return digest_of(canonical.canonical(value), key).hex()
+    return compute_body_digest(canonical.encode_canonical(value), key).hex()
 
 
-def body(parts: Parts) -> bytes:
+def read_body(parts: Parts) -> bytes:
     """The snapshot's compact JSON, proved by its digest. Raises StateUnreadable."""
     if parts.stored is None:
         return b"{}"
-    raw = codec.decode(parts.codec, parts.stored, parts.limit)
-    if not hmac.compare_digest(digest_of(raw, parts.key), parts.digest):
+    raw = codec.decode_body(parts.codec, parts.stored, parts.limit)
+    if not hmac.compare_digest(compute_body_digest(raw, parts.key), parts.digest):
         # Served as it is, or as {}, a damaged body would be synchronised back as the truth.
-        raise StateUnreadable("A stored body does not have its digest.")
+        raise UnreadableBody("A stored body does not have its digest.")
     return raw
 
 
-def value(parts: Parts) -> JSON:
+def build_value(parts: Parts) -> JSON:
     """The document. Raises StateUnreadable."""
     try:
-        data = orjson.loads(body(parts))
+        data = orjson.loads(read_body(parts))
     except orjson.JSONDecodeError as error:
-        raise StateUnreadable("A stored body is no JSON.") from error
-    return replay(data, parts.ops)
+        raise UnreadableBody("A stored body is no JSON.") from error
+    return replay_ops(data, parts.ops)
 
 
-def replay(data: JSON, revisions: tuple[bytes, ...]) -> JSON:
+def replay_ops(data: JSON, revisions: tuple[bytes, ...]) -> JSON:
     """The document after these revisions."""
     for ops in revisions:
-        data = operations.apply(data, operations.decode(ops))
+        data = operations.apply_ops(data, operations.decode_ops(ops))
     return data
 
 
-def raw(parts: Parts) -> bytes:
+def build_raw(parts: Parts) -> bytes:
     """The document as compact JSON; without operations it is not even parsed. Raises StateUnreadable."""
-    return strict.dumps(value(parts)) if parts.ops else body(parts)
+    return strict.dump_json(build_value(parts)) if parts.ops else read_body(parts)
 
 
-def difference(before: Parts, after: Parts) -> list[dict[str, Any]]:
+def diff_parts(before: Parts, after: Parts) -> list[dict[str, Any]]:
     """What makes the second document of the first, as an RFC 6902 patch. Raises StateUnreadable."""
-    return to_json_patch(value(before), value(after))
+    return make_json_patch(build_value(before), build_value(after))
 
 
-def packed(parts: Parts, threshold: int) -> Packed:
+def pack_parts(parts: Parts, threshold: int) -> Packed:
     """The document ready to be a snapshot, compressed above ``threshold`` bytes. Raises StateUnreadable."""
-    return pack(value(parts), threshold, parts.key)
+    return pack_value(build_value(parts), threshold, parts.key)
 
 
-def pack(data: Any, threshold: int, key: bytes | None) -> Packed:
+def pack_value(data: Any, threshold: int, key: bytes | None) -> Packed:
     """As ``packed``, of a document at hand."""
-    plain = strict.dumps(data)
-    return Packed(codec.encode(plain, threshold=threshold), len(plain), digest_of(plain, key), checksum_of(data, key))
+    plain = strict.dump_json(data)
+    return Packed(
+        codec.encode_body(plain, threshold=threshold),
+        len(plain),
+        compute_body_digest(plain, key),
+        compute_value_checksum(data, key),
+    )

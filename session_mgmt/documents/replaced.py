@@ -11,31 +11,33 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from session_mgmt.documents import operations, pointer, touched
-from session_mgmt.documents.canonical import canonical
-from session_mgmt.documents.diff import diff
+from session_mgmt.documents.canonical import encode_canonical
+from session_mgmt.documents.diff import diff_documents
 from session_mgmt.documents.merge import CONFLICT, Conflict, Merged, OnConflict, Side, Value, drop_overlapping
 from session_mgmt.documents.operations import Op
-from session_mgmt.documents.values import JSON, MISSING, equal
+from session_mgmt.documents.values import JSON, MISSING, are_equal
 
 DIGEST_CHARACTERS: Final = 16
 
 
-def digest(value: Value) -> str | None:
+def digest_value(value: Value) -> str | None:
     """The first 16 hex digits of SHA-256 over the RFC 8785 bytes; None where nothing is."""
-    return None if value is MISSING else hashlib.sha256(canonical(value)).hexdigest()[:DIGEST_CHARACTERS]
+    return None if value is MISSING else hashlib.sha256(encode_canonical(value)).hexdigest()[:DIGEST_CHARACTERS]
 
 
-def digests(document: JSON, ops: Iterable[Sequence[Any]]) -> dict[str, str | None]:
+def digest_replaced(document: JSON, ops: Iterable[Sequence[Any]]) -> dict[str, str | None]:
     """What the operations are about to replace, by path. An `inc` and an append replace nothing."""
-    return {path: digest(pointer.value(document, path)) for path in needed(tuple(op) for op in ops)}
+    return {
+        path: digest_value(pointer.find_value(document, path)) for path in list_replaced_paths(tuple(op) for op in ops)
+    }
 
 
-def needed(ops: Iterable[Op]) -> list[str]:
+def list_replaced_paths(ops: Iterable[Op]) -> list[str]:
     """The paths whose earlier values tell whether the operations still mean what they meant."""
-    return [path for path in touched.paths(ops) if path == pointer.bare(path)]
+    return [path for path in touched.list_paths(ops) if path == pointer.strip_mark(path)]
 
 
-def settle(
+def rebase_by_digests(
     server: JSON, ops: Iterable[Op], replaced: Mapping[str, str | None], *, on_conflict: OnConflict = "server_wins"
 ) -> Merged:
     """The operations on the server's head; a path whose value is not the one that was replaced is a conflict.
@@ -43,36 +45,36 @@ def settle(
     A path without a digest counts as changed. The base of every conflict is MISSING: nobody knows it any more.
     """
     listed = tuple(ops)
-    changed = [path for path in needed(listed) if not _is_same(server, path, replaced)]
+    changed = [path for path in list_replaced_paths(listed) if not _is_same(server, path, replaced)]
     kept, overlapping = drop_overlapping(listed, changed)
     if not overlapping:
-        return Merged(operations.apply(server, listed), ops=listed)
-    conflicts, settled = _settled(server, overlapping, on_conflict)
+        return Merged(operations.apply_ops(server, listed), ops=listed)
+    conflicts, settled = _decide_by_digests(server, overlapping, on_conflict)
     if conflicts and on_conflict == "reject":
         return Merged(server, tuple(conflicts))
-    document = operations.apply(server, settled)
-    return Merged(operations.apply(document, kept), tuple(conflicts), diff(server, document) + kept)
+    document = operations.apply_ops(server, settled)
+    return Merged(operations.apply_ops(document, kept), tuple(conflicts), diff_documents(server, document) + kept)
 
 
 def _is_same(server: JSON, path: str, replaced: Mapping[str, str | None]) -> bool:
-    return path in replaced and replaced[path] == digest(pointer.value(server, path))
+    return path in replaced and replaced[path] == digest_value(pointer.find_value(server, path))
 
 
-def _settled(server: JSON, ops: tuple[Op, ...], on_conflict: OnConflict) -> tuple[list[Conflict], list[Op]]:
-    wanted = operations.apply(server, ops)
+def _decide_by_digests(server: JSON, ops: tuple[Op, ...], on_conflict: OnConflict) -> tuple[list[Conflict], list[Op]]:
+    wanted = operations.apply_ops(server, ops)
     conflicts, chosen = [], []
-    for path in _topmost(map(pointer.bare, touched.paths(ops))):
-        theirs, mine = pointer.value(server, path), pointer.value(wanted, path)
-        if equal(theirs, mine):
+    for path in _list_topmost(map(pointer.strip_mark, touched.list_paths(ops))):
+        theirs, mine = pointer.find_value(server, path), pointer.find_value(wanted, path)
+        if are_equal(theirs, mine):
             continue
-        kept, value = _chosen(path, theirs, mine, on_conflict)
+        kept, value = _choose_side(path, theirs, mine, on_conflict)
         conflicts.append(Conflict(path, MISSING, theirs, mine, kept))
         if kept != "server":
             chosen.append(("del", path) if value is MISSING else ("set", path, value))
     return conflicts, chosen
 
 
-def _chosen(path: str, server: Value, client: Value, on_conflict: OnConflict) -> tuple[Side, Value]:
+def _choose_side(path: str, server: Value, client: Value, on_conflict: OnConflict) -> tuple[Side, Value]:
     if on_conflict == "client_wins":
         return "client", client
     if callable(on_conflict):
@@ -82,9 +84,9 @@ def _chosen(path: str, server: Value, client: Value, on_conflict: OnConflict) ->
     return "server", server
 
 
-def _topmost(paths: Iterable[str]) -> list[str]:
+def _list_topmost(paths: Iterable[str]) -> list[str]:
     found: list[str] = []
     for path in sorted(set(paths), key=lambda one: (one.count("/"), one)):
-        if not any(above in found for above in pointer.ancestors(path)):
+        if not any(above in found for above in pointer.iter_ancestors(path)):
             found.append(path)
     return found

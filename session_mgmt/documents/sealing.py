@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from session_mgmt.documents.errors import StateUnreadable
+from session_mgmt.documents.errors import UnreadableBody
 
 _FORMAT: Final = b"\x01"
 _KEY_BYTES: Final = 32
@@ -25,7 +25,7 @@ _VERSION_BYTES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RowPlace:
     """The row a sealed body stands in: `kind` (snapshot, revision, receipt, …), document id, epoch, version, codec."""
 
     kind: str
@@ -64,33 +64,33 @@ class Keyring:
             raise ValueError(f"A master key has {_KEY_BYTES} bytes.")
         self.writing = keys[0][0]
 
-    def derive(self, kind: str, document: bytes, key_id: str | None = None) -> bytes:
+    def derive_key(self, kind: str, document: bytes, key_id: str | None = None) -> bytes:
         """The 32-byte key of one document for one purpose, of the writing master if none is named."""
         master = self._keys.get(self.writing if key_id is None else key_id)
         if master is None:
-            raise StateUnreadable("The key of a stored body is not in the keyring.")
+            raise UnreadableBody("The key of a stored body is not in the keyring.")
         info = f"session_mgmt/v1/{kind}".encode()
         return HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=document, info=info).derive(master)
 
-    def holds(self, key_id: str) -> bool:
+    def holds_key(self, key_id: str) -> bool:
         """Whether what is under this key can be read."""
         return key_id in self._keys
 
 
-def seal(keyring: Keyring, place: Place, body: bytes, key_id: str | None = None) -> Sealed:
+def seal_body(keyring: Keyring, place: RowPlace, body: bytes, key_id: str | None = None) -> Sealed:
     """Encrypt a body (compressed before: afterwards there is nothing to save) for its place, with the writing key
     if none is named.
     """
     key_id = keyring.writing if key_id is None else key_id
-    key = keyring.derive(place.kind, place.document, key_id)
+    key = keyring.derive_key(place.kind, place.document, key_id)
     nonce = os.urandom(_NONCE_BYTES)
     return Sealed(key_id, nonce, AESGCM(key).encrypt(nonce, body, place.associated_data(key_id)))
 
 
-def unseal(keyring: Keyring, place: Place, sealed: Sealed) -> bytes:
+def unseal_body(keyring: Keyring, place: RowPlace, sealed: Sealed) -> bytes:
     """The body again. Raises StateUnreadable for an unknown key, a damaged body, or one from another place."""
-    key = keyring.derive(place.kind, place.document, sealed.key_id)
+    key = keyring.derive_key(place.kind, place.document, sealed.key_id)
     try:
         return AESGCM(key).decrypt(sealed.nonce, sealed.data, place.associated_data(sealed.key_id))
     except (InvalidTag, ValueError) as error:
-        raise StateUnreadable("A stored body is damaged, or belongs to another place.") from error
+        raise UnreadableBody("A stored body is damaged, or belongs to another place.") from error

@@ -11,7 +11,7 @@ from session_mgmt.documents import merge, operations, rebuild, replaced, size, t
 from session_mgmt.documents.arrays import ArrayPolicies
 from session_mgmt.documents.limits import Limits
 from session_mgmt.documents.merge import Conflict, Merged, OnConflict
-from session_mgmt.documents.normalise import Kind, normalise
+from session_mgmt.documents.normalise import Kind, make_ops
 from session_mgmt.documents.operations import Op
 from session_mgmt.documents.rebuild import Parts
 from session_mgmt.documents.values import JSON, MISSING, Missing
@@ -44,7 +44,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class Proposal:
     """Total operations for the version that they were made on. ``size``: of the result, ``None`` if nobody needs it."""
 
     ops: bytes
@@ -56,47 +56,47 @@ class Settled:
     conflicts: tuple[Conflict, ...] = ()
 
 
-def on_head(data: JSON, change: Change, bound: int) -> Settled:
+def propose_on_head(data: JSON, change: Change, bound: int) -> Proposal:
     """The change as operations on the document itself, whose size is at most ``bound``. Raises a DocumentError."""
-    ops = normalise(change.kind, change.body, data, change.limits)
-    settled = _settled(ops, MISSING)
+    ops = make_ops(change.kind, change.body, data, change.limits)
+    settled = _make_proposal(ops, MISSING)
     if bound + settled.growth <= change.limits.document_bytes:
         # To measure costs O(document), and nobody would look at it.
         return settled
-    return _settled(ops, operations.apply(data, ops))
+    return _make_proposal(ops, operations.apply_ops(data, ops))
 
 
-def merged(parts: Parts, steps: tuple[Step, ...], change: Change, rules: MergeRules) -> Settled:
+def propose_merge(parts: Parts, steps: tuple[Step, ...], change: Change, rules: MergeRules) -> Proposal:
     """The change settled with what others did after its base, which ``parts`` make. Raises a DocumentError."""
-    seen = now = rebuild.value(parts)
+    seen = now = rebuild.build_value(parts)
     theirs: set[str] = set()
     for step in steps:
-        ops = operations.decode(step.ops)
-        now = operations.apply(now, ops)
+        ops = operations.decode_ops(step.ops)
+        now = operations.apply_ops(now, ops)
         if step.asked is None:
-            theirs.update(touched.paths(ops))
+            theirs.update(touched.list_paths(ops))
         else:
-            seen = operations.apply(seen, operations.decode(step.asked))
-    ops = normalise(change.kind, change.body, seen, change.limits)
-    found = _merged(seen, now, ops, theirs, rules)
-    return _settled(found.ops, found.document, ops, found.conflicts)
+            seen = operations.apply_ops(seen, operations.decode_ops(step.asked))
+    ops = make_ops(change.kind, change.body, seen, change.limits)
+    found = _rebase_change(seen, now, ops, theirs, rules)
+    return _make_proposal(found.ops, found.document, ops, found.conflicts)
 
 
-def _merged(seen: JSON, now: JSON, ops: tuple[Op, ...], theirs: set[str], rules: MergeRules) -> Merged:
+def _rebase_change(seen: JSON, now: JSON, ops: tuple[Op, ...], theirs: set[str], rules: MergeRules) -> Merged:
     if rules.digests is not None:
-        return replaced.settle(now, ops, rules.digests, on_conflict=rules.on_conflict)
-    return merge.rebase(seen, now, ops, theirs, arrays=rules.arrays, on_conflict=rules.on_conflict)
+        return replaced.rebase_by_digests(now, ops, rules.digests, on_conflict=rules.on_conflict)
+    return merge.rebase_ops(seen, now, ops, theirs, arrays=rules.arrays, on_conflict=rules.on_conflict)
 
 
-def _settled(
+def _make_proposal(
     ops: tuple[Op, ...], result: JSON | Missing, asked: tuple[Op, ...] = (), conflicts: tuple[Conflict, ...] = ()
-) -> Settled:
-    return Settled(
-        ops=operations.encode(ops),
-        paths=touched.paths(ops),
-        growth=size.growth(ops),
-        size=None if result is MISSING else size.size(result),
-        asked=operations.encode(asked),
-        asked_paths=touched.paths(asked),
+) -> Proposal:
+    return Proposal(
+        ops=operations.encode_ops(ops),
+        paths=touched.list_paths(ops),
+        growth=size.bound_growth(ops),
+        size=None if result is MISSING else size.measure_size(result),
+        asked=operations.encode_ops(asked),
+        asked_paths=touched.list_paths(asked),
         conflicts=conflicts,
     )

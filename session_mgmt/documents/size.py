@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from session_mgmt.documents.operations import Op
-from session_mgmt.documents.strict import dumps
+from session_mgmt.documents.strict import dump_json
 from session_mgmt.documents.values import JSON
 
 # A created parent costs two quotes, a colon, a comma and two braces beside its key.
@@ -14,19 +14,19 @@ _PER_TOKEN: Final = 6
 _LONGEST_NUMBER: Final = 26
 
 
-def size(value: JSON) -> int:
+def measure_size(value: JSON) -> int:
     """Length of the compact UTF-8 JSON."""
-    return len(dumps(value))
+    return len(dump_json(value))
 
 
-def growth(ops: Iterable[Op]) -> int:
+def bound_growth(ops: Iterable[Op]) -> int:
     """An upper bound of the bytes that the operations add to any document; 0 or more. O(ops), no document needed."""
-    return sum(map(_bound, ops))
+    return sum(map(_bound_op_growth, ops))
 
 
-def _bound(op: Op) -> int:
+def _bound_op_growth(op: Op) -> int:
     if op[0] == "del":
         # Only `del ""` can add: a one digit document becomes {}.
         return 0 if op[1] else len("{}")
     path: str = op[1]
-    return len(dumps(op)) + _PER_TOKEN * path.count("/") + _LONGEST_NUMBER
+    return len(dump_json(op)) + _PER_TOKEN * path.count("/") + _LONGEST_NUMBER

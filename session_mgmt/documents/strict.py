@@ -21,7 +21,7 @@ from session_mgmt.documents.errors import (
     TooManyKeys,
 )
 from session_mgmt.documents.limits import Limits
-from session_mgmt.documents.values import JSON, number
+from session_mgmt.documents.values import JSON, normalise_number
 
 _FORBIDDEN: Final = "__proto__"
 _LONGEST_UTF8: Final = 4
@@ -40,7 +40,7 @@ _VAST = re.compile(
 )
 
 
-def loads(raw: bytes | str, limits: Limits, max_bytes: int) -> JSON:
+def parse_json(raw: bytes | str, limits: Limits, max_bytes: int) -> JSON:
     """Parse JSON from outside: UTF-8 without BOM, at most `max_bytes`, within `limits`.
 
     Refuses NaN, infinities and numbers that no double holds, integers beyond 2^53-1, duplicate keys, lone surrogates,
@@ -55,13 +55,13 @@ def loads(raw: bytes | str, limits: Limits, max_bytes: int) -> JSON:
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise _unreadable(data) from error
+        raise _explain_parse_error(data) from error
     if _is_plain(data, value, limits):
         return value
-    return _examined(data, value, limits)
+    return _examine_value(data, value, limits)
 
 
-def dumps(value: JSON) -> bytes:
+def dump_json(value: JSON) -> bytes:
     """Compact UTF-8 JSON in insertion order."""
     try:
         return orjson.dumps(value)
@@ -69,13 +69,13 @@ def dumps(value: JSON) -> bytes:
         raise InvalidJSON("The value cannot be written as JSON.") from error
 
 
-def check(value: JSON, limits: Limits, inside: int = 0) -> JSON:
+def check_value(value: JSON, limits: Limits, inside: int = 0) -> JSON:
     """A normalised copy of a Python value under the rules of `loads`; `inside` counts the containers around it.
 
     Only dict (str keys), list, str, int, float, bool and None: a tuple is refused, since what was stored would come
     back as a list.
     """
-    return _Walk(limits).copy(value, inside)
+    return _Walk(limits).copy_value(value, inside)
 
 
 def _as_bytes(raw: bytes | str) -> bytes:
@@ -87,7 +87,7 @@ def _as_bytes(raw: bytes | str) -> bytes:
         raise InvalidJSON("The text holds a lone surrogate.") from error
 
 
-def _unreadable(data: bytes) -> DocumentError:
+def _explain_parse_error(data: bytes) -> DocumentError:
     """Why the parser gave up: a number that no double holds is valid JSON, and refused as it is in Python values."""
     if any(float(found[0]) == math.inf for found in _VAST.finditer(_outside_strings(data))):
         return NumberOutOfRange("A number is not finite.")
@@ -123,12 +123,12 @@ def _strings_are_short(data: bytes, limits: Limits) -> bool:
     return max(map(len, strings), default=0) <= min(limits.key_bytes, limits.string_bytes)
 
 
-def _examined(data: bytes, value: JSON, limits: Limits) -> JSON:
+def _examine_value(data: bytes, value: JSON, limits: Limits) -> JSON:
     outside = _outside_strings(data)
     if _HUGE_INTEGER.search(outside):
         raise NumberOutOfRange("An integer is beyond 2^53-1.")
     walk = _Walk(limits)
-    copy = walk.copy(value, 0)
+    copy = walk.copy_value(value, 0)
     if walk.keys != outside.count(b":"):
         raise InvalidJSON("An object holds a key twice.")
     return copy
@@ -163,7 +163,7 @@ class _Walk:
         self.keys = 0
         self._limits = limits
 
-    def copy(self, value: JSON, inside: int) -> JSON:
+    def copy_value(self, value: JSON, inside: int) -> JSON:
         kind = type(value)
         if kind is str:
             _check_text(value, self._limits)
@@ -177,7 +177,7 @@ class _Walk:
         if kind is dict:
             return self._copy_object(value, inside + 1)
         if kind is list:
-            return [self.copy(item, inside + 1) for item in value]
+            return [self.copy_value(item, inside + 1) for item in value]
         raise InvalidJSON(f"A {kind.__name__} is not a JSON value.")
 
     def _copy_object(self, members: dict[str, JSON], inside: int) -> dict[str, JSON]:
@@ -187,7 +187,7 @@ class _Walk:
         copied = {}
         for key, value in members.items():
             check_key(key, self._limits)
-            copied[key] = self.copy(value, inside)
+            copied[key] = self.copy_value(value, inside)
         return copied
 
 
@@ -197,21 +197,21 @@ def check_key(key: object, limits: Limits) -> None:
         raise InvalidJSON("The keys of an object are strings.")
     if key == _FORBIDDEN:
         raise ForbiddenKey("The key __proto__ is not accepted.")
-    if len(key) * _LONGEST_UTF8 > limits.key_bytes and len(_utf8(key)) > limits.key_bytes:
+    if len(key) * _LONGEST_UTF8 > limits.key_bytes and len(_encode_utf8(key)) > limits.key_bytes:
         raise KeyTooLong(f"A key is longer than {limits.key_bytes} bytes.")
     _check_characters(key)
 
 
 def check_number(value: float) -> int | float:
     """The normal form of a number. Raises NumberOutOfRange."""
-    normal = number(value)
+    normal = normalise_number(value)
     if normal is None:
         raise NumberOutOfRange("A number is not finite or an integer beyond 2^53-1.")
     return normal
 
 
 def _check_text(text: str, limits: Limits) -> None:
-    if len(text) * _LONGEST_UTF8 > limits.string_bytes and len(_utf8(text)) > limits.string_bytes:
+    if len(text) * _LONGEST_UTF8 > limits.string_bytes and len(_encode_utf8(text)) > limits.string_bytes:
         raise StringTooLong(f"A string is longer than {limits.string_bytes} bytes.")
     _check_characters(text)
 
@@ -221,10 +221,10 @@ def _check_characters(text: str) -> None:
         # PostgreSQL stores it in neither text nor jsonb.
         raise InvalidJSON("A string holds a NUL character.")
     if not text.isascii():
-        _utf8(text)
+        _encode_utf8(text)
 
 
-def _utf8(text: str) -> bytes:
+def _encode_utf8(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:

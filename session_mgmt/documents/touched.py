@@ -22,49 +22,51 @@ from session_mgmt.documents.operations import END
 MOST_PATHS: Final = 500
 
 
-def paths(ops: Iterable[Sequence[Any]], most: int = MOST_PATHS) -> tuple[str, ...]:
+def list_paths(ops: Iterable[Sequence[Any]], most: int = MOST_PATHS) -> tuple[str, ...]:
     """Sorted unique touched paths. Beyond `most`, the deepest give way to their ancestors, which touch more."""
     listed = list(ops)
-    touched = each(listed)
+    touched = list_path_of_each(listed)
     if len(touched) == 1:
         return tuple(touched)
     ensured = {path for op, path in zip(listed, touched, strict=True) if op[0] == "obj"}
-    entered = {above for path in touched for above in pointer.ancestors(pointer.bare(path))} if ensured else set()
+    entered = (
+        {above for path in touched for above in pointer.iter_ancestors(pointer.strip_mark(path))} if ensured else set()
+    )
     found = {path for path in touched if path not in ensured or path not in entered}
-    return _at_most(found, most)
+    return _limit_paths(found, most)
 
 
-def each(ops: Iterable[Sequence[Any]]) -> list[str]:
+def list_path_of_each(ops: Iterable[Sequence[Any]]) -> list[str]:
     """The touched path of every operation, in order; `obj` counts with its own path."""
     objects: set[str] = set()
     touched = []
     for op in ops:
         if op[0] == "obj":
             objects.add(op[1])
-        touched.append(_touched(op[0], op[1], objects))
+        touched.append(_find_touched_path(op[0], op[1], objects))
     return touched
 
 
-def _touched(name: str, path: str, objects: set[str]) -> str:
-    parent = pointer.parent(path)
+def _find_touched_path(name: str, path: str, objects: set[str]) -> str:
+    parent = pointer.parent_of(path)
     last = path[len(parent) + 1 :]
     if path and parent not in objects:
         if last == END and name != "del":
             return f"{pointer.APPENDED}{parent}" if name == "ins" else parent
-        if name in ("ins", "del") and pointer.index(last) is not None:
+        if name in ("ins", "del") and pointer.parse_index(last) is not None:
             return parent
     return f"{pointer.ADDED}{path}" if name == "inc" else path
 
 
-def _at_most(found: set[str], most: int) -> tuple[str, ...]:
+def _limit_paths(found: set[str], most: int) -> tuple[str, ...]:
     deepest = max((path.count("/") for path in found), default=0)
     while len(found) > most:
         deepest -= 1
-        found = {_cut(path, deepest) for path in found}
+        found = {_cut_path(path, deepest) for path in found}
     return tuple(sorted(found))
 
 
-def _cut(path: str, tokens: int) -> str:
+def _cut_path(path: str, tokens: int) -> str:
     if path.count("/") <= tokens:
         return path
     # The piece before the first slash is empty, or a mark that no longer holds for the ancestor.

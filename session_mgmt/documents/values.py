@@ -32,7 +32,7 @@ def is_number(value: JSON) -> bool:
     return kind is int or kind is float
 
 
-def number(value: float) -> int | float | None:
+def normalise_number(value: float) -> int | float | None:
     """The one representation of a number, or None when documents cannot carry it.
 
     Integral values are int (1.0 and 1 are one value, -0.0 is 0), others float. Refused: NaN, infinities, and every
@@ -49,7 +49,7 @@ def number(value: float) -> int | float | None:
     return value if abs(value) >= _EXPONENT_FROM else None
 
 
-def equal(a: JSON | Missing, b: JSON | Missing) -> bool:
+def are_equal(a: JSON | Missing, b: JSON | Missing) -> bool:
     """JSON equality: true is not 1, 1 equals 1.0, the order of keys does not matter."""
     # Python's own comparison runs at C speed and errs on one side only: it takes true for 1.
     return a is b or (bool(a == b) and _same_kinds(a, b))
@@ -65,15 +65,15 @@ def _same_kinds(a: JSON, b: JSON) -> bool:
     return (type(a) is bool) == (type(b) is bool)
 
 
-def depth(value: JSON) -> int:
+def measure_depth(value: JSON) -> int:
     """Nested containers: 0 for a scalar, 1 for `{}`. O(value), without recursion."""
     level: list[JSON] = [value] if isinstance(value, dict | list) else []
     deep = 0
     while level:
         deep += 1
-        level = [child for node in level for child in _children(node) if isinstance(child, dict | list)]
+        level = [child for node in level for child in _list_children(node) if isinstance(child, dict | list)]
     return deep
 
 
-def _children(node: JSON) -> Any:
+def _list_children(node: JSON) -> Any:
     return node.values() if isinstance(node, dict) else node

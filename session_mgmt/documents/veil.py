@@ -18,13 +18,13 @@ from session_mgmt.documents import pointer
 _TOKEN_BYTES: Final = 12
 
 
-def hide(key: bytes, paths: Iterable[str]) -> tuple[str, ...]:
+def hide_paths(key: bytes, paths: Iterable[str]) -> tuple[str, ...]:
     """The paths as they are stored, sorted."""
     tokens: dict[str, str] = {}
-    return tuple(sorted(_mark(path) + _hidden(key, pointer.bare(path), tokens) for path in paths))
+    return tuple(sorted(_find_mark(path) + _hide_pointer(key, pointer.strip_mark(path), tokens) for path in paths))
 
 
-def reveal(key: bytes, hidden: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
+def reveal_paths(key: bytes, hidden: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
     """Stored paths, as far as `known` plain paths share them; what lies below stays hidden.
 
     Against `known` the result overlaps exactly where the plain paths would.
@@ -32,29 +32,29 @@ def reveal(key: bytes, hidden: Iterable[str], known: Iterable[str]) -> tuple[str
     tokens: dict[str, str] = {}
     plain: dict[str, str] = {}
     for path in known:
-        bare = pointer.bare(path)
-        for above in (bare, *pointer.ancestors(bare)):
-            plain[_hidden(key, above, tokens)] = above
-    return tuple(sorted(_mark(path) + _revealed(pointer.bare(path), plain) for path in hidden))
+        bare = pointer.strip_mark(path)
+        for above in (bare, *pointer.iter_ancestors(bare)):
+            plain[_hide_pointer(key, above, tokens)] = above
+    return tuple(sorted(_find_mark(path) + _reveal_pointer(pointer.strip_mark(path), plain) for path in hidden))
 
 
-def _mark(path: str) -> str:
+def _find_mark(path: str) -> str:
     return path[:1] if path[:1] in (pointer.ADDED, pointer.APPENDED) else ""
 
 
-def _hidden(key: bytes, bare: str, tokens: dict[str, str]) -> str:
+def _hide_pointer(key: bytes, bare: str, tokens: dict[str, str]) -> str:
     made: list[str] = []
     while bare:
         if bare not in tokens:
             digest = hmac.digest(key, bare.encode(), "sha256")
             tokens[bare] = urlsafe_b64encode(digest[:_TOKEN_BYTES]).decode()
         made.append(tokens[bare])
-        bare = pointer.parent(bare)
+        bare = pointer.parent_of(bare)
     return "".join(f"/{token}" for token in reversed(made))
 
 
-def _revealed(path: str, plain: dict[str, str]) -> str:
-    for above in (path, *pointer.ancestors(path)):
+def _reveal_pointer(path: str, plain: dict[str, str]) -> str:
+    for above in (path, *pointer.iter_ancestors(path)):
         if above in plain:
             return plain[above] + path[len(above) :]
     return path

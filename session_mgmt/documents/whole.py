@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from session_mgmt.documents import operations, rebuild, size, strict, touched
 from session_mgmt.documents.limits import Limits
-from session_mgmt.documents.normalise import from_replace
+from session_mgmt.documents.normalise import make_replace_ops
 from session_mgmt.documents.rebuild import Parts
 
 
@@ -20,17 +20,19 @@ class Replacement:
     size: int
 
 
-def replacement(raw: bytes, limits: Limits, max_bytes: int) -> Replacement:
+def parse_replacement(raw: bytes, limits: Limits, max_bytes: int) -> Replacement:
     """Parse and check a document; for another process too, so bytes in and bytes out. Raises a DocumentError."""
-    return replacing(strict.loads(raw, limits, max_bytes))
+    return make_replacement(strict.parse_json(raw, limits, max_bytes))
 
 
-def restoring(parts: Parts) -> Replacement:
+def restore_parts(parts: Parts) -> Replacement:
     """As ``replacement``, of what is stored. Raises StateUnreadable."""
-    return replacing(rebuild.value(parts))
+    return make_replacement(rebuild.build_value(parts))
 
 
-def replacing(data: object) -> Replacement:
+def make_replacement(data: object) -> Replacement:
     """As ``replacement``, for a value that was checked."""
-    ops = from_replace(data)
-    return Replacement(operations.encode(ops), touched.paths(ops), size.growth(ops), size.size(data))
+    ops = make_replace_ops(data)
+    return Replacement(
+        operations.encode_ops(ops), touched.list_paths(ops), size.bound_growth(ops), size.measure_size(data)
+    )

@@ -14,7 +14,7 @@ from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from session_mgmt.documents import rebuild, settling
 from session_mgmt.documents.rebuild import Parts
-from session_mgmt.documents.settling import Change, Settled
+from session_mgmt.documents.settling import Change, Proposal
 from session_mgmt.documents.values import JSON, MISSING, Missing
 
 K = TypeVar("K", bound=Hashable)
@@ -62,7 +62,7 @@ class Recent(Generic[K, V]):
             self._used -= self._kept.pop(key)[1]
 
 
-class Place(NamedTuple):
+class VersionKey(NamedTuple):
     """Version of a document: its row and its position."""
 
     document: int
@@ -71,14 +71,14 @@ class Place(NamedTuple):
     tag: str
 
 
-Heads: TypeAlias = Recent[int, tuple[Place, JSON]]
+Heads: TypeAlias = Recent[int, tuple[VersionKey, JSON]]
 
 
 @dataclass(frozen=True, slots=True)
 class Since:
     """Document that was kept at ``place``, and the operations after it."""
 
-    place: Place
+    place: VersionKey
     ops: tuple[bytes, ...]
 
 
@@ -93,22 +93,22 @@ class Bounds:
     cache: int
 
 
-def apply_at_head(place: Place, source: Parts | Since, change: Change, bounds: Bounds) -> Settled | None:
+def apply_at_head(place: VersionKey, source: Parts | Since, change: Change, bounds: Bounds) -> Proposal | None:
     """Return the change as operations on the document at ``place``; ``None`` if ``source`` builds on nothing kept here.
 
     Raises a DocumentError.
     """
     heads = _open_cache(bounds.cache)
-    data = rebuild.value(source) if isinstance(source, Parts) else _bring_forward(heads, source)
+    data = rebuild.build_value(source) if isinstance(source, Parts) else _bring_forward(heads, source)
     if data is MISSING:
         return None
     heads.keep(place.document, (place, data), bounds.size * _HEAP)
-    return settling.on_head(data, change, bounds.size)
+    return settling.propose_on_head(data, change, bounds.size)
 
 
 def _bring_forward(heads: Heads, since: Since) -> JSON | Missing:
     place, data = heads.find(since.place.document) or (None, None)
-    return rebuild.replay(data, since.ops) if place == since.place else MISSING
+    return rebuild.replay_ops(data, since.ops) if place == since.place else MISSING
 
 
 @lru_cache(maxsize=1)

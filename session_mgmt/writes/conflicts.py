@@ -25,12 +25,12 @@ def resolve(
     """
     if bridge().inside_transaction():
         raise InvalidField("A conflict is resolved outside a transaction.", field="keep")
-    document = bodies.find(bridge().using, session, name)
+    document = bodies.find_document(bridge().using, session, name)
     if document is None:
         raise DocumentNotFound()
     attempts, terms = Attempts(Way.HEAD), Terms(session=session)
     while attempts.outcome is None:
-        update = conflicts.resolution(document, id_, keep, value, terms, seen=seen)
+        update = conflicts.prepare_resolution(document, id_, keep, value, terms, seen=seen)
         if (update.exact_size or 0) > settings().max_document_bytes:
             raise DocumentTooLarge(size=update.exact_size, limit=settings().max_document_bytes)
         attempts.record(bridge().write(Write(update)))

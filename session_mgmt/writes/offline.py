@@ -9,7 +9,7 @@ from typing import Any
 
 from session_mgmt.actions.outcome import Outcome, refused
 from session_mgmt.actions.state import updates
-from session_mgmt.actions.state.stored_rows import Runner, here
+from session_mgmt.actions.state.stored_rows import Runner, run_inline
 from session_mgmt.actions.state.updates import Terms
 from session_mgmt.exceptions import SessionMgmtError
 from session_mgmt.writes import verbs
@@ -24,7 +24,7 @@ class Pending:
     terms: Terms
 
 
-def carry_out(session: uuid.UUID, name: str, changes: Iterable[Pending], *, run: Runner = here) -> list[Outcome]:
+def carry_out(session: uuid.UUID, name: str, changes: Iterable[Pending], *, run: Runner = run_inline) -> list[Outcome]:
     """Return an outcome for each change, in order.
 
     Stop after the first that is refused temporarily: what follows it may build on it.
@@ -43,7 +43,7 @@ def carry_out(session: uuid.UUID, name: str, changes: Iterable[Pending], *, run:
 
 
 def _write_one(session: uuid.UUID, name: str, change: Pending, own: frozenset[int], run: Runner) -> Outcome:
-    asked = updates.digest(name, change.kind, change.change, change.terms.strategy)
+    asked = updates.digest_request(name, change.kind, change.change, change.terms.strategy)
     terms = replace(change.terms, request=asked, own=own)
     try:
         return verbs.update_now(session, name, change.kind, change.change, terms, run=run)

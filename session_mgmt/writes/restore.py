@@ -9,7 +9,7 @@ from session_mgmt.actions import access, outbox
 from session_mgmt.actions.outbox import Ticket
 from session_mgmt.actions.outcome import Outcome
 from session_mgmt.actions.state import bodies, history
-from session_mgmt.actions.state.stored_rows import Runner, here
+from session_mgmt.actions.state.stored_rows import Runner, run_inline
 from session_mgmt.bridge.crossing import bridge
 from session_mgmt.documents import whole
 from session_mgmt.exceptions import DocumentNotFound
@@ -21,7 +21,9 @@ from session_mgmt.writes import verbs
 def restore(session: uuid.UUID, name: str, to: int | str) -> Position | Ticket:
     """Make a document what it was at a version or under a label. Raises as ``restore_now``."""
     if bridge().inside_transaction():
-        return _put(session, name, history.read(_row(session, name), to).data, StateRevision.Kind.RESTORE)
+        return _put(
+            session, name, history.read_version_or_label(_row(session, name), to).data, StateRevision.Kind.RESTORE
+        )
     return restore_now(session, name, to).require()
 
 
@@ -30,22 +32,22 @@ def clear(session: uuid.UUID, name: str) -> Position | Ticket:
     access.check_document_name(name)
     if bridge().inside_transaction():
         return _put(session, name, {}, StateRevision.Kind.CLEAR)
-    return verbs.replace_now(session, name, whole.replacing({}), kind=StateRevision.Kind.CLEAR).require()
+    return verbs.replace_now(session, name, whole.make_replacement({}), kind=StateRevision.Kind.CLEAR).require()
 
 
 def restore_now(
-    session: uuid.UUID, name: str, to: int | str, *, expected: Position | None = None, run: Runner = here
+    session: uuid.UUID, name: str, to: int | str, *, expected: Position | None = None, run: Runner = run_inline
 ) -> Outcome:
     """As ``restore``, outside a transaction; ``expected`` and ``run`` as for ``writes.update_now``.
 
     Raises ``DocumentNotFound``, ``NotFound`` where that version or label is gone, or ``StateUnreadable``.
     """
-    fresh = history.replacement(_row(session, name), to, run=run)
+    fresh = history.prepare_restore(_row(session, name), to, run=run)
     return verbs.replace_now(session, name, fresh, expected=expected, kind=StateRevision.Kind.RESTORE)
 
 
 def _row(session: uuid.UUID, name: str) -> int:
-    row = bodies.find(bridge().using, session, name)
+    row = bodies.find_document(bridge().using, session, name)
     if row is None:
         raise DocumentNotFound()
     return row

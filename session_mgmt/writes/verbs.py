@@ -19,7 +19,7 @@ from session_mgmt.actions.group_commit import Work, Write
 from session_mgmt.actions.outbox import Ticket
 from session_mgmt.actions.outcome import Outcome, refused
 from session_mgmt.actions.state import bodies, prepare, reconcile
-from session_mgmt.actions.state.stored_rows import Runner, here
+from session_mgmt.actions.state.stored_rows import Runner, run_inline
 from session_mgmt.actions.state.updates import NO_TERMS, Terms, Update
 from session_mgmt.actions.timeline.ledger import Record
 from session_mgmt.actions.topics.ledger import Publication
@@ -94,7 +94,7 @@ def update(session: uuid.UUID, name: str, kind: str, change: Any, terms: Terms =
 def _put_update(session: uuid.UUID, name: str, kind: str, change: Any, terms: Terms) -> Ticket:
     if not prepare.is_blind(kind):
         raise InvalidField("Inside a transaction use merge, ops or data.", field="patch")
-    prepare.blind(0, kind, change)
+    prepare.prepare_blind(0, kind, change)
     if kind == "data":
         _check_size(change)
     payload = {"kind": kind, "change": change, **({"if_absent": True} if terms.if_absent else {})}
@@ -109,7 +109,7 @@ def update_now(
     terms: Terms = NO_TERMS,
     *,
     expected: Position | None = None,
-    run: Runner = here,
+    run: Runner = run_inline,
 ) -> Outcome:
     """Change a document as ``update`` does, outside a transaction, and return the whole outcome.
 
@@ -162,7 +162,7 @@ def replace_now(
 def _find_answer(session: uuid.UUID, name: str, terms: Terms) -> Outcome | None:
     """Return the answer that ``key`` or ``if_absent`` gives whatever the change is; ``None`` if they let it pass."""
     asks = terms.key or terms.if_absent
-    document = bodies.find(bridge().using, session, name) if asks else None
+    document = bodies.find_document(bridge().using, session, name) if asks else None
     if document is None:
         return None
     asked = Terms(key=terms.key, request=terms.request, if_absent=terms.if_absent, session=session)
@@ -176,8 +176,8 @@ def _find_answer(session: uuid.UUID, name: str, terms: Terms) -> Outcome | None:
 
 def _find_or_make(session: uuid.UUID, name: str, kind: str, change: Any, expected: Position | None) -> int:
     """Return the document's row. A change that no new document would take does not make one."""
-    if expected is None and bodies.find(bridge().using, session, name) is None:
-        prepare.check_first(kind, change)
+    if expected is None and bodies.find_document(bridge().using, session, name) is None:
+        prepare.check_first_change(kind, change)
     return _locate(session, name, expected)
 
 
@@ -185,8 +185,8 @@ def _locate(session: uuid.UUID, name: str, expected: Position | None) -> int:
     """Return the document's row, made at first use unless somebody says where it stands."""
     using = bridge().using
     if expected is None:
-        return bodies.ensure(using, session, name, most=settings().max_documents, at=clock.read(using))
-    found = bodies.windows(Statements(connections[using]), session, {name: None}).get(name)
+        return bodies.ensure_document(using, session, name, most=settings().max_documents, at=clock.read(using))
+    found = bodies.load_windows(Statements(connections[using]), session, {name: None}).get(name)
     if found is None:
         raise PreconditionFailed()
     if found.window.head != expected:
@@ -206,15 +206,15 @@ def _pin(expected: Position | None, prepared: Update | SessionMgmtError) -> Upda
 
 
 def prepare_update(
-    way: Way, document: int, kind: str, change: Any, terms: Terms = NO_TERMS, *, run: Runner = here
+    way: Way, document: int, kind: str, change: Any, terms: Terms = NO_TERMS, *, run: Runner = run_inline
 ) -> Update:
     """Prepare the update in this way; ``run`` is given what is heavy. Raises ``SessionMgmtError``."""
     using = bridge().using
     if way is Way.MERGE:
-        return reconcile.settle(using, document, kind, change, terms, run=run)
+        return reconcile.prepare_merge(using, document, kind, change, terms, run=run)
     if way is Way.HEAD:
-        return prepare.from_head(using, document, kind, change, terms, cache=bridge().head_cache, run=run)
-    return prepare.blind(document, kind, change, terms)
+        return prepare.prepare_on_head(using, document, kind, change, terms, cache=bridge().head_cache, run=run)
+    return prepare.prepare_blind(document, kind, change, terms)
 
 
 def _prepare(document: int, kind: str, change: Any, way: Way, terms: Terms, run: Runner) -> Update | SessionMgmtError:
@@ -226,7 +226,7 @@ def _prepare(document: int, kind: str, change: Any, way: Way, terms: Terms, run:
 
 def _check_size(whole: Any) -> None:
     """Refuse a whole document that is too large; how large a change makes one is known when it is carried out."""
-    exact, most = len(strict.dumps(checking.check_value(whole))), settings().max_document_bytes
+    exact, most = len(strict.dump_json(checking.check_value(whole))), settings().max_document_bytes
     if exact > most:
         raise DocumentTooLarge(size=exact, limit=most)
 
@@ -263,7 +263,7 @@ def encode_data(data: Any) -> bytes:
 
 def _measure(data: Any) -> tuple[Any, bytes]:
     fine, most = checking.check_value(data), settings().max_publication_bytes
-    body = strict.dumps(fine)
+    body = strict.dump_json(fine)
     if len(body) > most:
         raise StringTooLong(f"The data is larger than {most} bytes.", limit=most)
     return fine, body

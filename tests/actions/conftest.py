@@ -16,7 +16,7 @@ from session_mgmt.actions.clients import Fence
 from session_mgmt.actions.group_commit import Write
 from session_mgmt.actions.outcome import Outcome
 from session_mgmt.actions.state import bodies, lookup
-from session_mgmt.actions.state.updates import Terms, digest
+from session_mgmt.actions.state.updates import Terms, digest_request
 from session_mgmt.bridge import bridge
 from session_mgmt.models import Client, ClientSession, StateDocument
 from session_mgmt.shortcuts import create_session, state
@@ -52,7 +52,7 @@ class Writer:
             self.seq += 1
         number = self.seq if seq is None else seq
         listed = [list(op) for op in ops]
-        claim = digest("main", "ops", listed, terms["strategy"])
+        claim = digest_request("main", "ops", listed, terms["strategy"])
         fence = Fence(self.client.pk, self.client.client_id, 1, number, claim)
         update = verbs.prepare_update(way, self.document, "ops", listed, Terms(**terms))
         outcome = bridge().write(Write(update, fence))
@@ -76,10 +76,10 @@ class Desk:
         return StateDocument.objects.get(session=self.session, name="main")
 
     def data(self) -> Any:
-        return bodies.load("default", self.row.pk, limit=LIMIT).data
+        return bodies.load_body("default", self.row.pk).data
 
     def writer(self) -> Writer:
-        bodies.ensure("default", self.session.pk, "main", most=16, at=self.session.created_at)
+        bodies.ensure_document("default", self.session.pk, "main", most=16, at=self.session.created_at)
         client = Client(session=self.session, generation=1, created_at=self.session.created_at)
         client.save(force_insert=True)
         return Writer(client, self.row.pk)
@@ -136,7 +136,7 @@ class Case:
             "history": state.history(session)["results"],
             "diff": state.diff(session, 1, last),
             "conflicts": state.conflicts(session, include_resolved=True),
-            "synced": orjson.dumps(lookup.sync(session.pk, "main", None)["data"]),
+            "synced": orjson.dumps(lookup.sync_document(session.pk, "main", None)["data"]),
         }
 
     def check_retries(self) -> None:

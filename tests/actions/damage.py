@@ -33,7 +33,7 @@ def records(case: Case) -> QuerySet[StateConflict]:
 
 
 def problems(case: Case) -> set[str]:
-    found = [*verification.verify(case.desk.row.pk), *verification.loose()]
+    found = [*verification.verify_document(case.desk.row.pk), *verification.verify_loose_rows()]
     return {finding.row for finding in found if finding.problem == "unreadable"}
 
 

@@ -38,9 +38,9 @@ def _without_tags(told: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_plain_document_becomes_encrypted_with_all_its_rows(plain: Case) -> None:
     before = plain.everything()
-    position = lookup.position(plain.desk.row).as_json()
+    position = lookup.position_of(plain.desk.row).as_json()
     plain.wish({"wished": SECRET})
-    report = rotation.rotate()
+    report = rotation.rotate_all()
     assert (report.documents, report.receipts, report.unreadable) == (1, len(plain.answers), 0)
     assert_all_under(OLD[0])
     assert SECRET.encode() not in stored_bytes()
@@ -48,7 +48,7 @@ def test_a_plain_document_becomes_encrypted_with_all_its_rows(plain: Case) -> No
     assert drain() == 1 and state.get(plain.desk.session)["wished"] == SECRET
     plain.check_retries()
     assert verified() == []
-    told = lookup.sync(plain.desk.session.pk, "main", position)
+    told = lookup.sync_document(plain.desk.session.pk, "main", position)
     assert (told["mode"], told["reason"]) == ("snapshot", "history_lost")
     plain.disagree("later")
     assert verified() == []
@@ -74,7 +74,7 @@ _CONFLICT, _DOCUMENT = "session_mgmt_stateconflict", "session_mgmt_statedocument
 
 
 def _settled(document: int) -> Any:
-    return reconcile.settle("default", document, "ops", [["set", "/one/qty", 3]], Terms(base=1))
+    return reconcile.prepare_merge("default", document, "ops", [["set", "/one/qty", 3]], Terms(base=1))
 
 
 READS: dict[str, tuple[str, Callable[[Desk], Any]]] = {
@@ -88,14 +88,14 @@ READS: dict[str, tuple[str, Callable[[Desk], Any]]] = {
         lambda desk: state.update(desk.session, patch=[{"op": "test", "path": "/one/qty", "value": 2}]),
     ),
     "merge": (_REVISION, lambda desk: _settled(desk.row.pk)),
-    "verify": (_REVISION, lambda desk: verification.verify(desk.row.pk)),
+    "verify": (_REVISION, lambda desk: verification.verify_document(desk.row.pk)),
 }
 
 
 @pytest.mark.parametrize("read", READS)
 def test_a_reader_does_not_notice_that_its_document_becomes_encrypted(plain: Case, read: str) -> None:
     table, reading = READS[read]
-    with once_before(table, rotation.rotate) as did:
+    with once_before(table, rotation.rotate_all) as did:
         found = reading(plain.desk)
     assert did and plain.desk.row.encrypted
     assert found or (read == "verify" and found == [])
@@ -103,8 +103,8 @@ def test_a_reader_does_not_notice_that_its_document_becomes_encrypted(plain: Cas
 
 def test_a_follower_does_not_notice_that_its_document_becomes_encrypted(plain: Case) -> None:
     # It reads its entries first and then the head.
-    with once_before("session_mgmt_statedocument WHERE id", rotation.rotate) as did:
-        entries = logs.read(Statements(connection), plain.desk.row.pk, 0, 100)
+    with once_before("session_mgmt_statedocument WHERE id", rotation.rotate_all) as did:
+        entries = logs.read_entries(Statements(connection), plain.desk.row.pk, 0, 100)
     assert did and len(entries) == plain.desk.row.version
 
 
@@ -112,7 +112,7 @@ def test_once_encryption_is_required_plain_rows_are_not_laundered_by_a_rotation(
     settings.SESSION_MGMT = {"STATE_KEYS": [OLD], "ENCRYPT_STATE": True, "REQUIRE_ENCRYPTION": True}
     plain.wish({"a": 1})
     Outbox.objects.update(payload=b'{"kind":"merge","change":{"forged":1}}')
-    report = rotation.rotate()
+    report = rotation.rotate_all()
     assert report.as_dict() == {"documents": 0, "receipts": 0, "wishes": 0, "unreadable": 1}
     with pytest.raises(StateUnreadable):
         state.get(plain.desk.session)

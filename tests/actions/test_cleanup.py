@@ -186,7 +186,7 @@ def test_a_document_keeps_its_newest_revisions_and_its_value(settings: Any) -> N
     assert cleanup.run_cleanup().revisions == 6
     row = StateDocument.objects.get()
     assert (row.version, row.oldest_revision, row.snapshot_version) == (12, 7, 12)
-    assert bodies.load("default", row.pk, limit=10**6).data == {f"k{number}": number for number in range(12)}
+    assert bodies.load_body("default", row.pk).data == {f"k{number}": number for number in range(12)}
     assert cleanup.run_cleanup().revisions == 0
 
 
@@ -195,8 +195,8 @@ def test_a_client_exactly_before_the_oldest_revision_is_still_proven(settings: A
     session = lifecycle.create_session().session.pk
     places = [verbs.update(session, "main", "ops", [["inc", "/n", 1]]) for _ in range(12)]
     cleanup.run_cleanup()
-    assert lookup.sync(session, "main", places[5].as_json())["mode"] == "entries"
-    told = lookup.sync(session, "main", places[4].as_json())
+    assert lookup.sync_document(session, "main", places[5].as_json())["mode"] == "entries"
+    told = lookup.sync_document(session, "main", places[4].as_json())
     assert (told["mode"], told["reason"], orjson.dumps(told["data"])) == ("snapshot", "trimmed", b'{"n":12}')
 
 
@@ -206,10 +206,10 @@ def test_old_snapshots_go_and_named_ones_stay(settings: Any) -> None:
     for number in range(9):
         verbs.update(session, "main", "data", {"n": number})
         if number == 0:
-            lookup.compress(StateDocument.objects.get().pk)
+            lookup.compress_document(StateDocument.objects.get().pk)
             StateSnapshot.objects.update(label="first")
     cleanup.run_cleanup()
     versions = sorted(StateSnapshot.objects.values_list("version", flat=True))
     assert (versions[0], versions[-1]) == (1, 9)
     assert len(versions) <= 4
-    assert bodies.load("default", StateDocument.objects.get().pk, limit=10**6).data == {"n": 8}
+    assert bodies.load_body("default", StateDocument.objects.get().pk).data == {"n": 8}

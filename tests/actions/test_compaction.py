@@ -22,7 +22,7 @@ from session_mgmt.models import AuditEntry, StateRevision, StateSnapshot, clock
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.recovery import Mode, Reason, decide
 from session_mgmt.shortcuts import state
-from tests.actions.conftest import LIMIT, Desk
+from tests.actions.conftest import Desk
 
 FEW = {"MAX_REVISIONS": 8, "SNAPSHOT_EVERY": 4}
 
@@ -41,7 +41,7 @@ def assert_whole(desk: Desk, seen: list[Any]) -> None:
     row = desk.row
     assert row.version == len(seen) - 1
     for version in range(row.oldest_revision - 1, row.version + 1):
-        assert bodies.load_at("default", row.pk, version, limit=LIMIT).data == seen[version]
+        assert bodies.load_body_at("default", row.pk, version).data == seen[version]
     kept = list(StateRevision.objects.filter(document=row).order_by("version").values_list("version", flat=True))
     assert kept == list(range(row.oldest_revision, row.version + 1))
     assert row.snapshot_version >= row.oldest_revision - 1
@@ -152,11 +152,11 @@ def test_killed_at_any_statement_it_costs_only_space(desk: Desk, settings: Any, 
     survived = 0
     while desk.row.oldest_revision == 1:
         with kill_at(survived):
-            compaction.compact(desk.row.pk)
+            compaction.compact_document(desk.row.pk)
         assert_whole(desk, seen)
         survived += 1
     assert survived > 5
-    compaction.compact(desk.row.pk)
+    compaction.compact_document(desk.row.pk)
     assert_whole(desk, seen)
     assert StateSnapshot.objects.count() <= 3
 
@@ -164,22 +164,22 @@ def test_killed_at_any_statement_it_costs_only_space(desk: Desk, settings: Any, 
 def test_who_stands_where_the_log_begins_gets_entries_and_who_is_older_a_snapshot(desk: Desk, settings: Any) -> None:
     settings.SESSION_MGMT = FEW
     fill(desk, 30)
-    positions = {version: bodies.load_at("default", desk.row.pk, version, limit=LIMIT).position for version in (23, 24)}
+    positions = {version: bodies.load_body_at("default", desk.row.pk, version).position for version in (23, 24)}
     state.compress(desk.session)
     for version, mode, reason in ((24, Mode.ENTRIES, Reason.MISSED), (23, Mode.LOST, Reason.TRIMMED)):
-        seen = bodies.windows(Statements(connections["default"]), desk.session.pk, {"main": version})["main"]
+        seen = bodies.load_windows(Statements(connections["default"]), desk.session.pk, {"main": version})["main"]
         verdict = decide(positions[version], seen.window)
         assert (verdict.mode, verdict.reason) == (mode, reason)
-    told = lookup.sync(desk.session.pk, "main", positions[24].as_json())
+    told = lookup.sync_document(desk.session.pk, "main", positions[24].as_json())
     assert [told["mode"], told["from"], told["to"]] == ["entries", 24, 30]
-    assert lookup.sync(desk.session.pk, "main", positions[23].as_json())["reason"] == "trimmed"
+    assert lookup.sync_document(desk.session.pk, "main", positions[23].as_json())["reason"] == "trimmed"
 
 
 def test_a_lie_about_where_the_log_begins_is_noticed(desk: Desk, settings: Any) -> None:
     settings.SESSION_MGMT = FEW
     fill(desk, 30)
     state.compress(desk.session)
-    told = lookup.sync(desk.session.pk, "main", [desk.row.epoch, 24, "0" * 16])
+    told = lookup.sync_document(desk.session.pk, "main", [desk.row.epoch, 24, "0" * 16])
     assert (told["mode"], told["reason"]) == ("snapshot", "history_lost")
 
 
@@ -192,12 +192,12 @@ def test_a_large_document_is_packed_by_whoever_runs_what_is_heavy(desk: Desk) ->
         asked.append(work.__name__)
         return work(*args)
 
-    _, _, raw = bodies.load_raw("default", desk.row.pk, limit=LIMIT, run=run)
+    _, _, raw = bodies.load_raw("default", desk.row.pk, run=run)
     assert orjson.loads(raw) == state.get(desk.session)
-    compaction.compact(desk.row.pk, run=run)
-    assert asked == ["raw", "packed"]
-    bodies.load_raw("default", desk.row.pk, limit=LIMIT, run=run)
-    assert asked == ["raw", "packed"]
+    compaction.compact_document(desk.row.pk, run=run)
+    assert asked == ["build_raw", "pack_parts"]
+    bodies.load_raw("default", desk.row.pk, run=run)
+    assert asked == ["build_raw", "pack_parts"]
 
 
 LARGE = {"large": ["x" * 1000] * 300}
@@ -264,9 +264,9 @@ def test_the_log_of_a_large_document_is_cut_where_a_snapshot_stands(desk: Desk, 
 def test_another_process_can_pack_it(desk: Desk) -> None:
     state.replace(desk.session, {"large": ["x" * 1000] * 300})
     desk.put(("set", "/small", 1))
-    _, _, raw = bodies.load_raw("default", desk.row.pk, limit=LIMIT, run=bridge().run_in_worker)
+    _, _, raw = bodies.load_raw("default", desk.row.pk, run=bridge().run_in_worker)
     assert orjson.loads(raw)["small"] == 1
-    compaction.compact(desk.row.pk, run=bridge().run_in_worker)
+    compaction.compact_document(desk.row.pk, run=bridge().run_in_worker)
     assert desk.row.snapshot_version == 2
     assert state.get(desk.session)["small"] == 1
 
@@ -279,9 +279,9 @@ def test_writers_and_compactions_do_not_disturb_each_other(desk: Desk, settings:
     with ThreadPoolExecutor(4) as pool:
         written = [pool.submit(desk.put, ("inc", "/n", 1)) for _ in range(120)]
         while not all(one.done() for one in written):
-            compaction.compact(desk.row.pk)
+            compaction.compact_document(desk.row.pk)
     assert sorted(one.result() for one in written) == list(range(2, 122))
-    compaction.compact(desk.row.pk)
+    compaction.compact_document(desk.row.pk)
     assert_whole(desk, [{"n": number} if number else {} for number in range(122)])
     assert StateRevision.objects.count() <= 10
 

@@ -42,7 +42,7 @@ def update(session: ClientSession, *ops: Any, name: str = "main", **terms: Any) 
 
 def document(session: ClientSession, name: str = "main") -> Any:
     row = StateDocument.objects.get(session=session, name=name)
-    return bodies.load(bridge().using, row.pk, limit=10**7).data
+    return bodies.load_body(bridge().using, row.pk).data
 
 
 def prefer_text(path: str, base: Any, server: Any, client: Any) -> Any:
@@ -246,7 +246,7 @@ class TestOldChanges:
     def test_what_is_as_it_was_is_replaced(self, session: ClientSession) -> None:
         update(session, ["set", "", {"a": 1, "b": 1}], base=0)
         ops = [("set", "/a", 2)]
-        told = update(session, *ops, base=1, replaced=replaced.digests({"a": 1}, ops))
+        told = update(session, *ops, base=1, replaced=replaced.digest_replaced({"a": 1}, ops))
         assert "conflicts" not in told
         assert document(session) == {"a": 2, "b": 1}
 
@@ -259,7 +259,7 @@ class TestOldChanges:
     ) -> None:
         update(session, ["set", "/a", 5], base=0)
         ops = [("set", "/a", 2), ("set", "/b", 2)]
-        told = update(session, *ops, base=1, strategy=strategy, replaced=replaced.digests({"a": 1}, ops))
+        told = update(session, *ops, base=1, strategy=strategy, replaced=replaced.digest_replaced({"a": 1}, ops))
         assert document(session) == {"a": value, "b": 2}
         assert [(found["path"], found["kept"]) for found in told["conflicts"]] == [("/a", kept)]
 
@@ -278,7 +278,7 @@ class TestOldChanges:
         for number in range(4):
             update(session, ["set", "/a", number])
         row = StateDocument.objects.get()
-        bodies.materialise(bridge().using, row.pk, at=row.last_modified, threshold=10**6, limit=10**7)
+        bodies.keep_snapshot(bridge().using, row.pk, at=row.last_modified)
         StateDocument.objects.update(oldest_revision=4)
         StateRevision.objects.filter(version__lt=4).delete()
         told = update(session, ["set", "/a", 9], base=1)

@@ -59,7 +59,7 @@ def test_what_is_written_is_read_and_the_database_does_not_know_it(encrypted: An
         assert word not in dump
     drain()
     assert state.get(desk.session)["waiting"] == SECRET
-    assert lookup.head(desk.row)["encrypted"] is True
+    assert lookup.describe_head(desk.row)["encrypted"] is True
 
 
 def test_hashes_are_no_oracle_for_those_who_guess(encrypted: Any, desk: Desk) -> None:
@@ -67,9 +67,9 @@ def test_hashes_are_no_oracle_for_those_who_guess(encrypted: Any, desk: Desk) ->
     writer.write(("set", "/a", "no"))
     state.compress(desk.session)
     row, revision, receipt = desk.row, StateRevision.objects.get(), Receipt.objects.get()
-    ops = operations.encode([("set", "/a", "no")])
+    ops = operations.encode_ops([("set", "/a", "no")])
     whole = b'{"a":"no"}'
-    assert bytes(row.chain) == bytes(revision.chain) != chain.advance(chain.GENESIS, 1, ops)
+    assert bytes(row.chain) == bytes(revision.chain) != chain.advance_chain(chain.GENESIS, 1, ops)
     assert row.checksum != hashlib.sha256(whole).hexdigest()
     assert bytes(StateSnapshot.objects.get().digest) != hashlib.sha256(whole).digest()
     assert orjson.loads(bytes(revision.paths)) != ["/a"]
@@ -103,11 +103,11 @@ def test_a_retry_gets_the_same_answer_from_a_sealed_receipt(encrypted: Any, desk
 
 def test_clients_get_entries_and_snapshots_in_plain(encrypted: Any, desk: Desk) -> None:
     desk.put(("set", "/a", 1))
-    position = lookup.position(desk.row).as_json()
+    position = lookup.position_of(desk.row).as_json()
     desk.put(("set", "/b", 2))
-    told = lookup.sync(desk.session.pk, "main", position)
+    told = lookup.sync_document(desk.session.pk, "main", position)
     assert b'"ops":[["set","/b",2]]' in orjson.dumps(told["entries"])
-    assert orjson.dumps(lookup.sync(desk.session.pk, "main", None)["data"]) == b'{"a":1,"b":2}'
+    assert orjson.dumps(lookup.sync_document(desk.session.pk, "main", None)["data"]) == b'{"a":1,"b":2}'
     assert [row["paths"] for row in state.history(desk.session)["results"]] == [["/b"], ["/a"]]
     state.restore(desk.session, 1)
     assert state.get(desk.session) == {"a": 1}

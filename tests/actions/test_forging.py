@@ -124,7 +124,7 @@ def test_a_plain_wish_is_carried_out_until_encryption_is_required(case: Case, en
     case.wish({"a": 1})
     Outbox.objects.update(payload=forged)
     encrypted(OLD, REQUIRE_ENCRYPTION=True)
-    assert [finding.row for finding in verification.loose()] == ["wish"]
+    assert [finding.row for finding in verification.verify_loose_rows()] == ["wish"]
     drain()
     assert list(Outbox.objects.values_list("refused", flat=True)) == ["state_unreadable"]
     assert "forged" not in state.get(case.desk.session)
@@ -152,7 +152,7 @@ def test_a_plain_document_is_refused_once_encryption_is_required(case: Case, enc
     assert_refused(case, lambda: state.get(case.desk.session))
     told = case.desk.writer().write(("set", "/a", 1))
     assert isinstance(told.error, StateUnreadable) and not told.is_final
-    assert verification.verify(case.desk.row.pk) != []
+    assert verification.verify_document(case.desk.row.pk) != []
 
 
 def test_encryption_is_required_of_the_named_documents_only(settings: Any, desk: Desk) -> None:
@@ -178,8 +178,8 @@ def test_without_its_key_nothing_of_a_document_is_read(case: Case, encrypted: An
     for read in reads:
         with pytest.raises(StateUnreadable):
             read()
-    assert {finding.row for finding in verification.loose()} == {"receipt", "wish"}
-    assert [finding.problem for finding in verification.verify(row)] == ["unreadable"]
+    assert {finding.row for finding in verification.verify_loose_rows()} == {"receipt", "wish"}
+    assert [finding.problem for finding in verification.verify_document(row)] == ["unreadable"]
     assert isinstance(_seen_again(case, 0).error, StateUnreadable)
     encrypted(NEW, OLD)
     case.check_retries()

@@ -53,8 +53,8 @@ def test_a_difference_applied_to_the_one_gives_the_other(desk: Desk) -> None:
     for first in range(6):
         for second in range(6):
             patch = state.diff(desk.session, first, second)
-            ops = json_patch.from_json_patch(patch, seen[first], checking.document_limits())
-            assert operations.apply(seen[first], ops) == seen[second]
+            ops = json_patch.translate_json_patch(patch, seen[first], checking.document_limits())
+            assert operations.apply_ops(seen[first], ops) == seen[second]
 
 
 def test_restoring_is_a_new_version_of_the_same_epoch(desk: Desk) -> None:
@@ -116,11 +116,11 @@ def test_a_label_stands_where_it_was_put(desk: Desk) -> None:
     desk.put(("set", "/x", 1))
     with pytest.raises(Conflict):
         state.persist(desk.session, "a")
-    assert history.forget(desk.row.pk, "a")
-    assert not history.forget(desk.row.pk, "a")
+    assert history.forget_checkpoint(desk.row.pk, "a")
+    assert not history.forget_checkpoint(desk.row.pk, "a")
     assert state.persist(desk.session, "a") == 6
     assert state.history(desk.session)["results"][0]["labels"] == ["a"]
-    assert [row["label"] for row in history.checkpoints(desk.row.pk)] == ["a"]
+    assert [row["label"] for row in history.list_checkpoints(desk.row.pk)] == ["a"]
 
 
 def test_checkpoints_are_bounded_and_without_a_name_called_by_version(desk: Desk, settings: Any) -> None:
@@ -138,7 +138,7 @@ def test_giving_a_checkpoint_up_leaves_the_log_whole(desk: Desk, settings: Any) 
     state.persist(desk.session, "a")
     settings.SESSION_MGMT = {"MAX_REVISIONS": 4}
     state.compress(desk.session)
-    history.forget(desk.row.pk, "a")
+    history.forget_checkpoint(desk.row.pk, "a")
     oldest = desk.row.oldest_revision - 1
     assert [state.read_at(desk.session, version) for version in range(oldest, 6)] == seen[oldest:]
 

@@ -23,7 +23,7 @@ Encrypted = Callable[..., None]
 
 
 def assert_all_under(key_id: str) -> None:
-    assert set(usage.rows("default")) == {key_id}
+    assert set(usage.count_rows("default")) == {key_id}
     assert set(StateDocument.objects.values_list("key_id", flat=True)) == {key_id}
     columns = [bytes(row.ops) for row in StateRevision.objects.all()]
     columns += [bytes(row.asked) for row in StateRevision.objects.exclude(asked=None)]
@@ -41,8 +41,8 @@ def snapshots() -> list[StateSnapshot]:
 
 
 def verified() -> list[Any]:
-    return [finding for row in verification.documents() for finding in verification.verify(row)] + list(
-        verification.loose()
+    return [finding for row in verification.list_documents() for finding in verification.verify_document(row)] + list(
+        verification.verify_loose_rows()
     )
 
 
@@ -58,7 +58,7 @@ def test_after_a_rotation_nothing_needs_the_old_key(encrypted: Encrypted, transa
     assert StateRevision.objects.exclude(asked=None).count() == 6 and StateConflict.objects.count() == 6
     old.wish({"wished": SECRET})
     # Rows that were written after the change of keys are still under their document's.
-    assert set(usage.rows("default")[OLD[0]]) == {
+    assert set(usage.count_rows("default")[OLD[0]]) == {
         "documents",
         "snapshots",
         "revisions",
@@ -66,7 +66,7 @@ def test_after_a_rotation_nothing_needs_the_old_key(encrypted: Encrypted, transa
         "conflicts",
         "receipts",
     }
-    report = rotation.rotate()
+    report = rotation.rotate_all()
     assert (report.documents, report.unreadable) == (1, 0)
     encrypted(NEW)
     assert_all_under(NEW[0])
@@ -89,16 +89,16 @@ def test_a_merge_and_its_conflicts_are_under_the_key_of_their_document(
     case.disagree("two")
     state.compress(case.desk.session)
     assert StateConflict.objects.count() == StateRevision.objects.exclude(asked=None).count() == 2
-    assert set(usage.rows("default")[NEW[0]]) == {"receipts"}
+    assert set(usage.count_rows("default")[NEW[0]]) == {"receipts"}
 
 
 def test_wishes_and_receipts_of_the_old_key_are_rotated(encrypted: Encrypted, desk: Desk) -> None:
     desk.writer().write(("inc", "/n", 1))
     wish(desk, {"a": 1})
     encrypted(NEW, OLD)
-    assert rotation.rotate(dry_run=True).as_dict() == {"documents": 1, "receipts": 1, "wishes": 1, "unreadable": 0}
-    assert rotation.rotate().as_dict() == {"documents": 1, "receipts": 1, "wishes": 1, "unreadable": 0}
-    assert rotation.rotate().as_dict() == {"documents": 0, "receipts": 0, "wishes": 0, "unreadable": 0}
+    assert rotation.rotate_all(dry_run=True).as_dict() == {"documents": 1, "receipts": 1, "wishes": 1, "unreadable": 0}
+    assert rotation.rotate_all().as_dict() == {"documents": 1, "receipts": 1, "wishes": 1, "unreadable": 0}
+    assert rotation.rotate_all().as_dict() == {"documents": 0, "receipts": 0, "wishes": 0, "unreadable": 0}
     encrypted(NEW)
     drain()
     assert state.get(desk.session) == {"n": 1, "a": 1}
@@ -109,7 +109,7 @@ def test_positions_and_paths_from_before_still_hold(encrypted: Encrypted, desk: 
     writer.write(("set", "/diagnosis", SECRET))
     chain_before = bytes(desk.row.chain)
     encrypted(NEW, OLD)
-    rotation.rotate()
+    rotation.rotate_all()
     encrypted(NEW)
     assert bytes(desk.row.chain) == chain_before
     told = desk.writer().write(("set", "/diagnosis", "other"), base=0)
@@ -127,9 +127,9 @@ def test_a_rotation_killed_anywhere_goes_on_where_it_was(
     before = [case.everything() for case in cases]
     encrypted(NEW, OLD)
     killed = 0
-    while set(usage.rows("default")) != {NEW[0]}:
+    while set(usage.count_rows("default")) != {NEW[0]}:
         with kill_at(killed):
-            rotation.rotate()
+            rotation.rotate_all()
         assert [case.everything() for case in cases] == before
         killed += 3
     assert killed > 30
@@ -176,7 +176,7 @@ def test_a_process_killed_in_the_middle_leaves_documents_whole(
     assert {row.key_id for row in StateDocument.objects.all()} == {OLD[0], NEW[0]}
     encrypted(NEW, OLD)
     assert [case.everything() for case in cases] == before
-    rotation.rotate()
+    rotation.rotate_all()
     encrypted(NEW)
     assert_all_under(NEW[0])
     assert [case.everything() for case in cases] == before
@@ -207,7 +207,7 @@ def test_two_rotations_at_once_do_no_harm(encrypted: Encrypted, transactional_db
 
     def rotate() -> None:
         together.wait(timeout=30)
-        reports.append(rotation.rotate())
+        reports.append(rotation.rotate_all())
 
     for thread in [in_another_thread(rotate) for _ in range(2)]:
         thread.join(timeout=60)
@@ -233,12 +233,13 @@ def test_a_process_with_older_settings_leaves_nothing_behind_in_rotated_document
         encrypted(NEW, OLD)
 
     encrypted(NEW, OLD)
-    rotation.rotate(meanwhile)
+    rotation.rotate_all(meanwhile)
     # What it made anew is under the old key, and an operator sees so before taking that away.
     assert (
-        usage.rows("default").get(OLD[0], {}).get("documents", 0) == StateDocument.objects.filter(key_id=OLD[0]).count()
+        usage.count_rows("default").get(OLD[0], {}).get("documents", 0)
+        == StateDocument.objects.filter(key_id=OLD[0]).count()
     )
-    rotation.rotate()
+    rotation.rotate_all()
     assert_all_under(NEW[0])
     encrypted(NEW)
     for case in [*cases, *made]:
@@ -249,15 +250,15 @@ def test_a_process_with_older_settings_leaves_nothing_behind_in_rotated_document
 
 def test_new_documents_of_older_settings_are_counted_until_they_are_rotated(encrypted: Encrypted, desk: Desk) -> None:
     encrypted(NEW, OLD)
-    rotation.rotate()
+    rotation.rotate_all()
     encrypted(OLD, NEW)
     desk.writer().write(("inc", "/n", 1))
     encrypted(NEW)
-    assert usage.rows("default") == {OLD[0]: {"documents": 1, "revisions": 1, "receipts": 1}}
-    assert usage.missing({OLD[0], NEW[0], ""}) == [OLD[0]]
+    assert usage.count_rows("default") == {OLD[0]: {"documents": 1, "revisions": 1, "receipts": 1}}
+    assert usage.list_missing_keys({OLD[0], NEW[0], ""}) == [OLD[0]]
     encrypted(NEW, OLD)
-    rotation.rotate()
-    assert set(usage.rows("default")) == {NEW[0]}
+    rotation.rotate_all()
+    assert set(usage.count_rows("default")) == {NEW[0]}
 
 
 def test_a_row_under_another_key_than_its_document_is_found_and_put_right(encrypted: Encrypted, desk: Desk) -> None:
@@ -266,13 +267,13 @@ def test_a_row_under_another_key_than_its_document_is_found_and_put_right(encryp
     conflict = StateConflict.objects.get()
     earlier = bytes(row.ops), bytes(conflict.server)
     encrypted(NEW, OLD)
-    rotation.rotate()
+    rotation.rotate_all()
     StateRevision.objects.filter(pk=row.pk).update(ops=earlier[0])
     StateConflict.objects.filter(pk=conflict.pk).update(server=earlier[1])
     found = [(finding.row, finding.problem) for finding in verified()]
     assert found == [("revision", "other_key"), ("conflict", "other_key")]
-    assert rotation.rotate(dry_run=True).documents == 1
-    assert rotation.rotate().documents == 1
+    assert rotation.rotate_all(dry_run=True).documents == 1
+    assert rotation.rotate_all().documents == 1
     assert_all_under(NEW[0])
     assert verified() == []
 
@@ -282,6 +283,6 @@ def test_a_document_that_cannot_be_read_is_left_and_counted(encrypted: Encrypted
     other = Case.made().desk
     StateConflict.objects.filter(document=other.row).update(server=b'"forged"')
     encrypted(NEW, OLD)
-    report = rotation.rotate()
+    report = rotation.rotate_all()
     assert (report.documents, report.unreadable) == (1, 1)
     assert other.row.key_id == OLD[0]

@@ -21,7 +21,7 @@ SEEING_CONFLICTS = (*SEEING, "view_stateconflict")
 
 def split(paper: Paper, server: Any = 2, client: Any = 3, key: str = "a") -> StateConflict:
     """An open conflict at a key: 1 before, then what stands and what lost."""
-    place = pointer.child("", key)
+    place = pointer.join_token("", key)
     base = paper.put([["set", place, 1]], kind="ops")
     paper.put([["set", place, server]], kind="ops")
     paper.put([["set", place, client]], kind="ops", base=base, strategy="manual")

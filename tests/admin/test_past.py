@@ -135,7 +135,7 @@ def test_what_the_log_no_longer_holds_is_said_so(operator: Client, paper: Paper,
     settings.SESSION_MGMT = {"MAX_REVISIONS": 4}
     for number in range(8):
         paper.put({"n": number})
-    compaction.compact(paper.row.pk)
+    compaction.compact_document(paper.row.pk)
     for query in ({"from": 1}, {"moment": "2020-01-01T00:00"}):
         answer = operator.get(paper.at("compare"), query)
         assert answer.status_code == 404 and "The log" in answer.content.decode()

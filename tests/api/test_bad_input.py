@@ -278,7 +278,7 @@ def test_a_database_that_is_away_is_a_temporary_error(
     def away(*_: Any) -> None:
         raise OperationalError("server closed the connection; password=hunter2")
 
-    monkeypatch.setattr(lookup, "listed", away)
+    monkeypatch.setattr(lookup, "list_documents", away)
     answer = held.get("sessions/{id}/state/")
     assert refused(answer, "unavailable", 503)
     assert answer["Retry-After"] == "1"

@@ -15,7 +15,7 @@ from tests.api.calls import Caller, refused
 
 pytestmark = pytest.mark.django_db
 MAIN = "sessions/{id}/state/main/"
-LOADS = strict.loads
+LOADS = strict.parse_json
 LARGE = {"text": ["x" * 1000] * (HEAVY // 900)}
 
 
@@ -35,14 +35,14 @@ def large(mine: Caller, monkeypatch: pytest.MonkeyPatch) -> Caller:
     for n in (1, 2):
         assert mine.patch(MAIN, {"merge": {"n": n}}).status_code == 200
     for module, name in [
-        (rebuild, "value"),
-        (rebuild, "pack"),
-        (rebuild, "replay"),
-        (operations, "apply"),
+        (rebuild, "build_value"),
+        (rebuild, "pack_value"),
+        (rebuild, "replay_ops"),
+        (operations, "apply_ops"),
     ]:
         # The other process imports its own.
         monkeypatch.setattr(module, name, _only_elsewhere)
-    monkeypatch.setattr(strict, "loads", _small_only)
+    monkeypatch.setattr(strict, "parse_json", _small_only)
     return mine
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from session_mgmt.documents import errors, strict
-from session_mgmt.documents.canonical import canonical
+from session_mgmt.documents.canonical import encode_canonical
 from session_mgmt.documents.limits import Limits
-from session_mgmt.documents.values import equal, number
+from session_mgmt.documents.values import are_equal, normalise_number
 from tests.api.calls import Caller, refused
 from tests.documents.test_normalise import MERGES
 from tests.suites import json_patch, parsing
@@ -46,7 +46,7 @@ def test_json_patch_tests_pass_over_rest(mine: Caller, packages: Path) -> None:
             assert mine.get(MAIN, If_None_Match=etag).status_code == 304, case.name
         else:
             assert answer.status_code == 200, (case.name, answer.content)
-            assert equal(held(mine), case.expected), case.name
+            assert are_equal(held(mine), case.expected), case.name
 
 
 @pytest.mark.parametrize("raw", json_patch.DUPLICATES)
@@ -62,13 +62,13 @@ def test_the_merge_patches_of_rfc_7396_appendix_a_pass_over_rest(mine: Caller) -
         put(mine, case["document"])
         answer = mine.patch(MAIN, {"merge": case["merge"]})
         assert answer.status_code == 200, (case["name"], answer.content)
-        assert equal(held(mine), case["result"]), case["name"]
+        assert are_equal(held(mine), case["result"]), case["name"]
 
 
 def code(raw: bytes) -> str:
     """The code of the error that the parser has for these bytes, or nothing."""
     try:
-        strict.loads(raw, Limits(), 2**20)
+        strict.parse_json(raw, Limits(), 2**20)
     except errors.DocumentError as error:
         return error.code
     return ""
@@ -78,7 +78,7 @@ def test_what_jsontestsuite_says_is_json_becomes_the_document(mine: Caller, pack
     for text in parsing.texts(packages):
         if text.accepted:
             assert mine.put(MAIN, raw=text.raw).status_code == 200, text.name
-            assert equal(held(mine), strict.loads(text.raw, Limits(), 2**20)), text.name
+            assert are_equal(held(mine), strict.parse_json(text.raw, Limits(), 2**20)), text.name
 
 
 def test_what_jsontestsuite_says_is_no_json_is_refused_with_the_code_of_the_parser(
@@ -111,21 +111,21 @@ def test_the_files_of_rfc_8785_have_the_checksums_of_the_published_bytes(mine: C
 def test_the_first_published_numbers_come_back_with_the_published_digest(mine: Caller, packages: Path) -> None:
     """Integers beyond 2^53-1 are the only ones that documents refuse; they are put back in for the digest."""
     numbers = bits(packages, 10_000)
-    carried = [number(double(of_bits)) is not None for of_bits in numbers]
-    text = b"[%s]" % b",".join(canonical(double(of)) for of, fits in zip(numbers, carried, strict=True) if fits)
+    carried = [normalise_number(double(of_bits)) is not None for of_bits in numbers]
+    text = b"[%s]" % b",".join(encode_canonical(double(of)) for of, fits in zip(numbers, carried, strict=True) if fits)
     assert mine.put(MAIN, raw=text).status_code == 200
     back = iter(held(mine))
-    spelled = [canonical(next(back) if fits else double(of)) for of, fits in zip(numbers, carried, strict=True)]
+    spelled = [encode_canonical(next(back) if fits else double(of)) for of, fits in zip(numbers, carried, strict=True)]
     assert digest(numbers, spelled) == PUBLISHED[10_000]
     assert checksum(mine) == hashlib.sha256(text).hexdigest()
 
 
 def test_a_number_that_documents_do_not_carry_is_refused_with_its_code(mine: Caller, packages: Path) -> None:
     etag = put(mine, {"kept": True})
-    beyond = [double(of) for of in bits(packages, 2_000) if number(double(of)) is None]
+    beyond = [double(of) for of in bits(packages, 2_000) if normalise_number(double(of)) is None]
     assert len(beyond) > 10
     for value in beyond:
         assert 2**53 <= abs(value) < 1e21
-        answer = mine.put(MAIN, raw=b"[%s]" % canonical(value))
+        answer = mine.put(MAIN, raw=b"[%s]" % encode_canonical(value))
         assert refused(answer, "number_out_of_range", 400), json.dumps(value)
     assert mine.get(MAIN)["ETag"] == etag

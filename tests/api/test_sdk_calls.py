@@ -48,7 +48,10 @@ def test_every_call_of_a_document_gives_what_its_type_says(told: dict[str, Any])
     assert [point["label"] for point in told["checkpoints"]] == ["before/the sale"]
     assert told["stale"] == "precondition_failed 247"
     assert (told["restored"]["version"], told["restored"]["unchanged"], told["synced"]) == (3, False, 3)
-    assert told["checksums"] == [canonical.checksum(state.get(session, version=3)), state.get(session, version=3)]
+    assert told["checksums"] == [
+        canonical.compute_checksum(state.get(session, version=3)),
+        state.get(session, version=3),
+    ]
     assert told["forgotten"] == "not_found 106"
     assert told["compressed"]["exact"] is True
     (conflict,) = told["conflicts"]

@@ -20,7 +20,7 @@ from session_mgmt.client.effects import (
     StorePosition,
 )
 from session_mgmt.client.storage import Saved
-from session_mgmt.documents.replaced import digest
+from session_mgmt.documents.replaced import digest_value
 from session_mgmt.protocol.position import Position
 from tests.client.fake_server import connected, entries, snapshot
 
@@ -226,7 +226,7 @@ def test_writes_older_than_the_log_are_sent_again_with_digests_of_what_they_repl
     run(core, no(first, "too_old", True))
     again = sent(list(core.resend_writes()))
     assert [frame["base"] for frame in again] == [9, 9]
-    assert [frame["replaced"] for frame in again] == [{"/a": None}, {"/a": digest(1)}]
+    assert [frame["replaced"] for frame in again] == [{"/a": None}, {"/a": digest_value(1)}]
     assert all("unseen" not in frame for frame in again)
     assert core.open_replica("main").view == {"a": 2, "n": 1}
     run(core, ok(first), ok(second))

@@ -14,8 +14,8 @@ from session_mgmt.client import Refused, SessionClient, Sync
 from session_mgmt.client.coalesce import coalesce_operations
 from session_mgmt.client.core import Core
 from session_mgmt.client.storage import Saved
-from session_mgmt.documents.operations import apply
-from session_mgmt.documents.replaced import digest
+from session_mgmt.documents.operations import apply_ops
+from session_mgmt.documents.replaced import digest_value
 from tests.client.fake_server import FakeServer, Peer, connected, entries, fake_server, snapshot
 from tests.client.test_core import no, revision, run, sent
 
@@ -36,9 +36,9 @@ def test_coalesced_operations_give_what_the_single_ones_give(document: Any, earl
     def exactly(value: Any) -> str:
         return repr(value)
 
-    one_by_one = apply(apply(document, earlier), later)
+    one_by_one = apply_ops(apply_ops(document, earlier), later)
     if not any(op[0] == "inc" and isinstance(one_by_one, dict) and _is_at_the_edge(one_by_one) for op in earlier):
-        assert exactly(apply(document, coalesce_operations(earlier, later))) == exactly(one_by_one)
+        assert exactly(apply_ops(document, coalesce_operations(earlier, later))) == exactly(one_by_one)
 
 
 def _is_at_the_edge(value: Any) -> bool:
@@ -55,7 +55,7 @@ def test_sets_of_one_path_replace_and_increments_add_up() -> None:
 
 def test_a_place_in_an_array_is_not_changed_before_its_turn() -> None:
     ops = [["set", "/l/2", "no place yet"], ["set", "/l/1", "second"], ["set", "/l/2", "third"]]
-    assert apply({"l": ["first"]}, coalesce_operations(ops[:2], ops[2:])) == {"l": ["first", "second", "third"]}
+    assert apply_ops({"l": ["first"]}, coalesce_operations(ops[:2], ops[2:])) == {"l": ["first", "second", "third"]}
 
 
 def gathering(**changes: Any) -> Core:
@@ -79,7 +79,7 @@ def test_the_digests_are_of_what_was_there_before_the_first_part() -> None:
     core = gathering()
     core.add_update("main", [["set", "/x", 1]])
     core.add_update("main", [["set", "/x", 2], ["set", "/y", 2]])
-    assert next(iter(core.outbox))["replaced"] == {"/x": digest(0), "/y": None}
+    assert next(iter(core.outbox))["replaced"] == {"/x": digest_value(0), "/y": None}
 
 
 @pytest.mark.parametrize("other", ["document", "strategy", "base", "size"])

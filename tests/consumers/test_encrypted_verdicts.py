@@ -41,7 +41,7 @@ async def test_a_client_that_is_up_to_date_is_told_as_well(
     position = first["logs"][MAIN]["position"]
     connected = await two.open(created.token.secret, client_id=first["client_id"], logs={MAIN: position})
     assert connected["logs"][MAIN] == {"mode": "up_to_date", "position": position, "encrypted": True}
-    answer = await bridge().read(lookup.sync, created.session.pk, "main", position)
+    answer = await bridge().read(lookup.sync_document, created.session.pk, "main", position)
     assert (answer["mode"], answer["encrypted"]) == ("up_to_date", True)
 
 
@@ -55,7 +55,7 @@ async def test_a_client_that_returns_to_a_document_that_was_encrypted_meanwhile_
     position = (await one.receipt(1))["position"]
     await one.drop()
     settings.SESSION_MGMT = {**keys, "ENCRYPT_STATE": True}
-    await bridge().read(rotation.rotate)
+    await bridge().read(rotation.rotate_all)
     two = peers()
     connected = await two.open(created.token.secret, client_id=first["client_id"], logs={MAIN: position})
     assert connected["logs"][MAIN]["encrypted"] is True

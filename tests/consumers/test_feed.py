@@ -25,7 +25,7 @@ async def test_an_own_write_behind_an_unheard_one_is_acknowledged_after_both_ent
     one = peers()
     await one.open(created.token.secret, logs={MAIN: None})
     await one.until_following(MAIN)
-    await bridge().call(_elsewhere, lambda: prepare.blind(_document(created), "merge", {"theirs": 1}))
+    await bridge().call(_elsewhere, lambda: prepare.prepare_blind(_document(created), "merge", {"theirs": 1}))
     await one.say(type="update", seq=1, ops=[["set", "/mine", 1]])
     receipt = await one.receipt(1)
     assert receipt["position"][1] == 2
@@ -110,7 +110,7 @@ async def test_a_replay_never_joins_a_feed_of_another_epoch_where_the_offset_fit
 
 
 def _document(created: Any) -> int:
-    return bodies.ensure("default", created.session.pk, "main", most=10, at=clock.read("default"))
+    return bodies.ensure_document("default", created.session.pk, "main", most=10, at=clock.read("default"))
 
 
 def _elsewhere(work: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from session_mgmt.documents import operations, strict
 from session_mgmt.documents.limits import Limits
-from session_mgmt.documents.values import equal
+from session_mgmt.documents.values import are_equal
 from tests.documents.test_normalise import MERGES
 from tests.suites import json_patch, parsing
 
@@ -55,7 +55,7 @@ class Follower:
                 for version, _, body in frame["entries"]:
                     assert version == self.version + 1
                     self.version = version
-                    self._document = operations.apply(self._document, body["ops"])
+                    self._document = operations.apply_ops(self._document, body["ops"])
         return self._document
 
 
@@ -73,7 +73,7 @@ async def test_json_patch_tests_pass_in_frames(follower: Follower, packages: Pat
         version = follower.version
         receipt = await follower.write(patch=case.patch)
         assert receipt["ok"] is not case.fails, (case.name, receipt)
-        assert equal(follower.read(), case.expected), case.name
+        assert are_equal(follower.read(), case.expected), case.name
         if case.fails:
             assert receipt["error"]["name"] in REFUSALS and not receipt["error"]["temporary"], case.name
             assert follower.version == version, case.name
@@ -83,7 +83,7 @@ async def test_the_merge_patches_of_rfc_7396_appendix_a_pass_in_frames(follower:
     for case in MERGES:
         await follower.put(case["document"])
         assert (await follower.write(merge=case["merge"]))["ok"], case["name"]
-        assert equal(follower.read(), case["result"]), case["name"]
+        assert are_equal(follower.read(), case["result"]), case["name"]
 
 
 async def test_jsontestsuite_gets_its_verdicts_in_frames(follower: Follower, packages: Path) -> None:
@@ -96,7 +96,7 @@ async def test_jsontestsuite_gets_its_verdicts_in_frames(follower: Follower, pac
         answer = await follower.write_text(text.decoded)
         assert (answer["type"] == "receipt" and answer["ok"]) is text.accepted, (text.name, answer)
         if text.accepted:
-            assert equal(follower.read(), strict.loads(text.raw, Limits(), 2**20)), text.name
+            assert are_equal(follower.read(), strict.parse_json(text.raw, Limits(), 2**20)), text.name
         else:
             follower.read()
             assert follower.version == version, text.name

@@ -42,6 +42,6 @@ def test_an_example_comes_out_as_the_page_says(block: Block, settings: Any) -> N
 def change(session: ClientSession, example: Any) -> Any:
     terms = {"strategy": example["strategy"]} if "strategy" in example else {}
     if "digests_of" in example:
-        terms["replaced"] = replaced.digests(example["digests_of"], example["client"])
+        terms["replaced"] = replaced.digest_replaced(example["digests_of"], example["client"])
     outcome = verbs.update_now(session.pk, "main", "ops", example["client"], Terms(base=1, **terms))
     return orjson.loads(outcome.body)

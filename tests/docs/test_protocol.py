@@ -25,7 +25,7 @@ MAIN = "state:main"
 
 
 def read(block: Block) -> dict[str, Any]:
-    found: dict[str, Any] = strict.loads(block.text, document_limits(), 1 << 20)
+    found: dict[str, Any] = strict.parse_json(block.text, document_limits(), 1 << 20)
     return found
 
 

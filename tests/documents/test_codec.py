@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from session_mgmt.documents import codec
-from session_mgmt.documents.errors import StateUnreadable
+from session_mgmt.documents.errors import UnreadableBody
 
 LIMIT = 2**20
 NOISE = random.Random(1).randbytes(20_000)
@@ -21,30 +21,30 @@ NOISE = random.Random(1).randbytes(20_000)
 @given(st.binary(max_size=50), st.integers(0, 2000), st.integers(0, 200))
 def test_a_body_survives(piece: bytes, times: int, threshold: int) -> None:
     body = piece * times
-    encoded = codec.encode(body, threshold=threshold)
-    assert codec.decode(encoded.codec, encoded.data, max(len(body), 1)) == body
+    encoded = codec.encode_body(body, threshold=threshold)
+    assert codec.decode_body(encoded.codec, encoded.data, max(len(body), 1)) == body
     assert len(encoded.data) <= len(body)
 
 
 def test_bodies_up_to_the_threshold_and_those_without_savings_stay_raw() -> None:
-    assert codec.encode(b"a" * 10_240).codec == codec.RAW
-    assert codec.encode(b"a" * 10_241).codec == codec.ZSTD
-    assert codec.encode(NOISE) == codec.Encoded(codec.RAW, NOISE)
+    assert codec.encode_body(b"a" * 10_240).codec == codec.RAW
+    assert codec.encode_body(b"a" * 10_241).codec == codec.ZSTD
+    assert codec.encode_body(NOISE) == codec.Encoded(codec.RAW, NOISE)
 
 
 def test_a_json_state_saves_at_least_thirty_per_cent() -> None:
     body = b",".join(b'{"product":%d,"quantity":%d,"note":"n%d"}' % (at, at % 7, at * 31) for at in range(1000))
-    assert len(codec.encode(body).data) < 0.7 * len(body)
+    assert len(codec.encode_body(body).data) < 0.7 * len(body)
 
 
 def test_without_zstandard_zlib_is_written_and_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    packed = codec.encode(b"a" * 20_000)
+    packed = codec.encode_body(b"a" * 20_000)
     monkeypatch.setattr(codec, "zstandard", None)
-    encoded = codec.encode(b"a" * 20_000)
+    encoded = codec.encode_body(b"a" * 20_000)
     assert encoded.codec == codec.ZLIB
-    assert codec.decode(encoded.codec, encoded.data, LIMIT) == b"a" * 20_000
-    with pytest.raises(StateUnreadable):
-        codec.decode(packed.codec, packed.data, LIMIT)
+    assert codec.decode_body(encoded.codec, encoded.data, LIMIT) == b"a" * 20_000
+    with pytest.raises(UnreadableBody):
+        codec.decode_body(packed.codec, packed.data, LIMIT)
 
 
 def _zstd(body: bytes, *, state_size: bool = True) -> bytes:
@@ -87,14 +87,14 @@ DAMAGED = {
 
 @pytest.mark.parametrize("name", DAMAGED)
 def test_a_damaged_or_planted_body_is_unreadable(name: str) -> None:
-    with pytest.raises(StateUnreadable):
-        codec.decode(*DAMAGED[name], LIMIT)
+    with pytest.raises(UnreadableBody):
+        codec.decode_body(*DAMAGED[name], LIMIT)
 
 
 @given(st.integers(0, 10**6), st.integers(1, 255))
 def test_a_flipped_byte_is_never_another_body(at: int, mask: int) -> None:
-    encoded = codec.encode(BODY, threshold=0)
+    encoded = codec.encode_body(BODY, threshold=0)
     data = bytearray(encoded.data)
     data[at % len(data)] ^= mask
-    with contextlib.suppress(StateUnreadable):
-        assert codec.decode(encoded.codec, bytes(data), LIMIT) == BODY
+    with contextlib.suppress(UnreadableBody):
+        assert codec.decode_body(encoded.codec, bytes(data), LIMIT) == BODY

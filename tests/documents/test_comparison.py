@@ -7,27 +7,27 @@ from typing import Any
 from hypothesis import given
 
 from session_mgmt.documents import comparison, pointer
-from session_mgmt.documents.comparison import SHOWN, Line, changes
-from session_mgmt.documents.values import MISSING, equal
+from session_mgmt.documents.comparison import SHOWN, Line, list_changes
+from session_mgmt.documents.values import MISSING, are_equal
 from tests.documents.values import DOCUMENTS
 
 
 def lines(then: Any, now: Any) -> list[Line]:
-    return list(comparison.compare(then, now).lines)
+    return list(comparison.compare_documents(then, now).lines)
 
 
 @given(DOCUMENTS, DOCUMENTS)
 def test_each_change_tells_what_stood_where_and_what_stands_there(then: Any, now: Any) -> None:
-    for change in changes(then, now):
+    for change in list_changes(then, now):
         if change.before is not MISSING:
-            assert equal(pointer.value(then, change.was), change.before)
+            assert are_equal(pointer.find_value(then, change.was), change.before)
         if change.now is not MISSING:
-            assert equal(pointer.value(now, change.path), change.now)
+            assert are_equal(pointer.find_value(now, change.path), change.now)
 
 
 @given(DOCUMENTS, DOCUMENTS)
 def test_there_is_no_change_if_and_only_if_they_are_equal(then: Any, now: Any) -> None:
-    assert (comparison.compare(then, now).total == 0) is equal(then, now)
+    assert (comparison.compare_documents(then, now).total == 0) is are_equal(then, now)
 
 
 def test_removed_items_are_told_by_the_places_that_they_had() -> None:
@@ -84,7 +84,7 @@ def test_a_text_that_grew_has_nothing_marked_before() -> None:
 
 
 def test_a_large_value_is_cut_and_many_changes_are_counted() -> None:
-    found = comparison.compare({}, {f"k{number}": "x" * 5000 for number in range(1000)})
+    found = comparison.compare_documents({}, {f"k{number}": "x" * 5000 for number in range(1000)})
     assert (len(found.lines), found.total) == (SHOWN, 1000)
     side = found.lines[0].now
     assert side is not None and side.is_cut and len(side.changed) < 2100

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from session_mgmt.documents import operations, pointer, touched
 from session_mgmt.documents.arrays import ArrayPolicies
-from session_mgmt.documents.json_patch import lookup
-from session_mgmt.documents.merge import CONFLICT, Conflict, conflicts, drop_overlapping, merge3, rebase
-from session_mgmt.documents.values import MISSING, equal
+from session_mgmt.documents.json_patch import find_value
+from session_mgmt.documents.merge import CONFLICT, Conflict, drop_overlapping, find_overlaps, merge_values, rebase_ops
+from session_mgmt.documents.values import MISSING, are_equal
 from tests.documents.values import DOCUMENTS, LISTS_OF_OPS
 
 EDITS = st.lists(LISTS_OF_OPS, min_size=2, max_size=2)
@@ -22,7 +22,7 @@ EDITS = st.lists(LISTS_OF_OPS, min_size=2, max_size=2)
 def triples(draw: st.DrawFn) -> tuple[Any, Any, Any]:
     """A base and two versions of it, edited rather than unrelated."""
     base = draw(DOCUMENTS)
-    server, client = (operations.apply(base, ops) for ops in draw(EDITS))
+    server, client = (operations.apply_ops(base, ops) for ops in draw(EDITS))
     return base, server, client
 
 
@@ -41,18 +41,18 @@ POLICIES = [ArrayPolicies({"": policy}) for policy in ("atomic", "append", "set"
 @given(triples())
 def test_one_side_unchanged_gives_the_other(triple: tuple[Any, Any, Any]) -> None:
     base, server, client = triple
-    assert merge3(base, server, base).conflicts == merge3(base, base, client).conflicts == ()
-    assert equal(merge3(base, server, base).document, server)
-    assert equal(merge3(base, base, client).document, client)
-    assert equal(merge3(base, client, client).document, client)
+    assert merge_values(base, server, base).conflicts == merge_values(base, base, client).conflicts == ()
+    assert are_equal(merge_values(base, server, base).document, server)
+    assert are_equal(merge_values(base, base, client).document, client)
+    assert are_equal(merge_values(base, client, client).document, client)
 
 
 @given(triples())
 def test_the_server_winning_is_the_client_winning_with_sides_swapped(triple: tuple[Any, Any, Any]) -> None:
     base, server, client = triple
-    one = merge3(base, server, client, on_conflict="server_wins")
-    other = merge3(base, client, server, on_conflict="client_wins")
-    assert equal(one.document, other.document)
+    one = merge_values(base, server, client, on_conflict="server_wins")
+    other = merge_values(base, client, server, on_conflict="client_wins")
+    assert are_equal(one.document, other.document)
     assert {found.path for found in one.conflicts} == {found.path for found in other.conflicts}
 
 
@@ -60,18 +60,18 @@ def test_the_server_winning_is_the_client_winning_with_sides_swapped(triple: tup
 @given(triples_of_arrays() | triples())
 def test_without_conflicts_it_does_not_matter_who_wins(policies: ArrayPolicies, triple: tuple[Any, Any, Any]) -> None:
     base, server, client = triple
-    wins = merge3(base, server, client, arrays=policies)
-    loses = merge3(base, server, client, arrays=policies, on_conflict="client_wins")
+    wins = merge_values(base, server, client, arrays=policies)
+    loses = merge_values(base, server, client, arrays=policies, on_conflict="client_wins")
     assert len(wins.conflicts) == len(loses.conflicts)
-    assert wins.conflicts or equal(wins.document, loses.document)
+    assert wins.conflicts or are_equal(wins.document, loses.document)
 
 
 @pytest.mark.parametrize("policies", POLICIES)
 @given(triples_of_arrays())
 def test_arrays_with_one_side_unchanged_give_the_other(policies: ArrayPolicies, triple: tuple[Any, Any, Any]) -> None:
     base, server, client = triple
-    assert equal(merge3(base, server, base, arrays=policies).document, server)
-    assert equal(merge3(base, base, client, arrays=policies).document, client)
+    assert are_equal(merge_values(base, server, base, arrays=policies).document, server)
+    assert are_equal(merge_values(base, base, client, arrays=policies).document, client)
 
 
 @pytest.mark.parametrize(
@@ -98,8 +98,8 @@ def test_arrays_with_one_side_unchanged_give_the_other(policies: ArrayPolicies, 
     ],
 )
 def test_merges_are_those_of_the_table(base: Any, server: Any, client: Any, merged: Any, paths: list[str]) -> None:
-    result = merge3(base, server, client)
-    assert equal(result.document, merged)
+    result = merge_values(base, server, client)
+    assert are_equal(result.document, merged)
     assert [found.path for found in result.conflicts] == paths
 
 
@@ -133,11 +133,11 @@ ARRAYS: list[tuple[str, Any, Any, Any, Any]] = [
 
 @pytest.mark.parametrize(("policy", "base", "server", "client", "merged"), ARRAYS)
 def test_array_policies_are_those_of_the_table(policy: str, base: Any, server: Any, client: Any, merged: Any) -> None:
-    result = merge3(base, server, client, arrays=ArrayPolicies({"": policy}))
+    result = merge_values(base, server, client, arrays=ArrayPolicies({"": policy}))
     if merged is None:
         assert [found.path for found in result.conflicts] == [""]
     else:
-        assert equal(result.document, merged)
+        assert are_equal(result.document, merged)
         assert result.conflicts == ()
 
 
@@ -157,7 +157,7 @@ def test_array_policies_are_those_of_the_table(policy: str, base: Any, server: A
 )
 def test_keyed_items_keep_an_order_that_both_sides_can_follow(base: str, server: str, client: str, merged: str) -> None:
     sides = ([item(key) for key in side] for side in (base, server, client))
-    result = merge3(*sides, arrays=ArrayPolicies({"": "keyed:id"}))
+    result = merge_values(*sides, arrays=ArrayPolicies({"": "keyed:id"}))
     assert "".join(keys(result.document)) == merged
 
 
@@ -165,14 +165,14 @@ def test_a_conflict_inside_a_keyed_item_names_its_place_on_the_server() -> None:
     base = {"items": [item(1, n=0), item(2, n=0)]}
     server = {"items": [item(3), item(1, n=1), item(2, n=0)]}
     client = {"items": [item(1, n=2)]}
-    result = merge3(base, server, client, arrays=ArrayPolicies({"/items": "keyed:id"}))
+    result = merge_values(base, server, client, arrays=ArrayPolicies({"/items": "keyed:id"}))
     assert result.document == {"items": [item(3), item(1, n=1)]}
     assert result.conflicts == (Conflict("/items/1/n", 0, 1, 2, "server"),)
 
 
 def test_policies_apply_where_their_pattern_fits() -> None:
     policies = ArrayPolicies({"/carts/*/tags": "set", "/log": "append"})
-    assert [policies.at(path) for path in ("/carts/7/tags", "/log", "/carts/tags", "/log/0", "")] == [
+    assert [policies.find_policy(path) for path in ("/carts/7/tags", "/log", "/carts/tags", "/log/0", "")] == [
         "set",
         "append",
         "atomic",
@@ -189,23 +189,25 @@ def test_unknown_array_policies_are_refused(policy: str) -> None:
 
 def test_a_conflict_keeps_all_three_values_and_says_whose_stays() -> None:
     base, server, client = {"a": 1}, {}, {"a": 2}
-    assert merge3(base, server, client).conflicts == (Conflict("/a", 1, MISSING, 2, "server"),)
-    assert merge3(base, server, client, on_conflict="client_wins").conflicts[0].kept == "client"
-    assert merge3(base, server, client, on_conflict="client_wins").document == {"a": 2}
+    assert merge_values(base, server, client).conflicts == (Conflict("/a", 1, MISSING, 2, "server"),)
+    assert merge_values(base, server, client, on_conflict="client_wins").conflicts[0].kept == "client"
+    assert merge_values(base, server, client, on_conflict="client_wins").document == {"a": 2}
 
 
 def test_reject_leaves_the_server_as_it_is() -> None:
-    merged = merge3({"a": 1}, {"a": 2}, {"a": 3, "b": 1}, on_conflict="reject")
+    merged = merge_values({"a": 1}, {"a": 2}, {"a": 3, "b": 1}, on_conflict="reject")
     assert merged.document == {"a": 2}
     assert merged.conflicts
-    assert merge3({"a": 1}, {"a": 2}, {"a": 1, "b": 1}, on_conflict="reject").document == {"a": 2, "b": 1}
+    assert merge_values({"a": 1}, {"a": 2}, {"a": 1, "b": 1}, on_conflict="reject").document == {"a": 2, "b": 1}
 
 
 def test_a_resolver_decides_or_leaves_it_to_the_server() -> None:
     def resolver(path: str, base: Any, server: Any, client: Any) -> Any:
         return {"/a": server + client, "/b": CONFLICT, "/c": MISSING}[path]
 
-    merged = merge3({"a": 0, "b": 0, "c": 0}, {"a": 1, "b": 1, "c": 1}, {"a": 2, "b": 2, "c": 2}, on_conflict=resolver)
+    merged = merge_values(
+        {"a": 0, "b": 0, "c": 0}, {"a": 1, "b": 1, "c": 1}, {"a": 2, "b": 2, "c": 2}, on_conflict=resolver
+    )
     assert merged.document == {"a": 3, "b": 1}
     assert [(found.path, found.kept) for found in merged.conflicts] == [
         ("/a", "resolver"),
@@ -231,7 +233,7 @@ def test_a_resolver_decides_or_leaves_it_to_the_server() -> None:
     ],
 )
 def test_conflicts_are_found_from_the_log_alone(mine: Any, theirs: Any, found: list[str]) -> None:
-    assert conflicts(touched.paths(mine), touched.paths(theirs)) == found
+    assert find_overlaps(touched.list_paths(mine), touched.list_paths(theirs)) == found
 
 
 @pytest.mark.parametrize(
@@ -266,45 +268,45 @@ def test_an_object_that_was_there_for_what_is_dropped_goes_with_it(ops: Any, the
     kept, _ = drop_overlapping(ops, theirs)
     assert list(kept) == left
     document = {"a": {"x": 5}, "b": 0}
-    assert rebase({"a": {"x": 0}, "b": 0}, document, ops, theirs).ops == kept
+    assert rebase_ops({"a": {"x": 0}, "b": 0}, document, ops, theirs).ops == kept
 
 
 @given(LISTS_OF_OPS, LISTS_OF_OPS)
 def test_what_is_kept_overlaps_nothing(mine: Any, theirs: Any) -> None:
     ops = [op for op in mine if op[0] != "obj"]
-    their_paths = touched.paths(theirs)
+    their_paths = touched.list_paths(theirs)
     kept, dropped = drop_overlapping(ops, their_paths)
     assert sorted(map(repr, kept + dropped)) == sorted(map(repr, ops))
-    assert not conflicts(touched.each(kept), [*their_paths, *touched.each(dropped)])
+    assert not find_overlaps(touched.list_path_of_each(kept), [*their_paths, *touched.list_path_of_each(dropped)])
 
 
 @given(DOCUMENTS, LISTS_OF_OPS)
 def test_a_rebase_onto_the_base_is_an_application(base: Any, ops: Any) -> None:
-    assert equal(rebase(base, base, ops, ()).document, operations.apply(base, ops))
+    assert are_equal(rebase_ops(base, base, ops, ()).document, operations.apply_ops(base, ops))
 
 
 @given(DOCUMENTS, LISTS_OF_OPS, LISTS_OF_OPS)
 def test_a_rebase_where_the_server_wins_keeps_what_the_server_set(base: Any, mine: Any, theirs: Any) -> None:
     theirs = [*theirs, ("set", "/a/b", "theirs")]
-    server = operations.apply(base, theirs)
-    paths = [pointer.bare(path) for path in touched.paths(theirs)]
-    merged = rebase(base, server, [op for op in mine if op[0] != "obj"], paths)
-    if lookup(server, "/a/b") == "theirs":
-        assert lookup(merged.document, "/a/b") == "theirs"
-    assert equal(operations.apply(server, merged.ops), merged.document)
+    server = operations.apply_ops(base, theirs)
+    paths = [pointer.strip_mark(path) for path in touched.list_paths(theirs)]
+    merged = rebase_ops(base, server, [op for op in mine if op[0] != "obj"], paths)
+    if find_value(server, "/a/b") == "theirs":
+        assert find_value(merged.document, "/a/b") == "theirs"
+    assert are_equal(operations.apply_ops(server, merged.ops), merged.document)
 
 
 @pytest.mark.parametrize("theirs", [[("set", "/n", 10)], [("set", "/n", 5)], [("obj", ""), ("set", "/n", 9)]])
 def test_an_addition_is_in_conflict_with_no_number(theirs: Any) -> None:
     base: Any = {"n": 4}
-    server = operations.apply(base, theirs)
-    merged = rebase(base, server, [("inc", "/n", 1)], touched.paths(theirs))
+    server = operations.apply_ops(base, theirs)
+    merged = rebase_ops(base, server, [("inc", "/n", 1)], touched.list_paths(theirs))
     assert merged.document == {"n": server["n"] + 1}
     assert merged.conflicts == ()
 
 
 def test_an_addition_to_what_the_server_removed_is_a_conflict() -> None:
-    merged = rebase({"n": 4}, {}, [("inc", "/n", 1)], ["/n"])
+    merged = rebase_ops({"n": 4}, {}, [("inc", "/n", 1)], ["/n"])
     assert merged.document == {}
     assert [found.path for found in merged.conflicts] == ["/n"]
 
@@ -313,7 +315,7 @@ def test_counters_add_up_and_appends_line_up_beside_a_conflict() -> None:
     base = {"n": 1, "log": ["a"], "name": "x"}
     theirs = [("inc", "/n", 2), ("ins", "/log/-", "b"), ("set", "/name", "server")]
     mine = [("inc", "/n", 5), ("ins", "/log/-", "c"), ("set", "/name", "client"), ("set", "/new", 1)]
-    merged = rebase(base, operations.apply(base, theirs), mine, touched.paths(theirs))
+    merged = rebase_ops(base, operations.apply_ops(base, theirs), mine, touched.list_paths(theirs))
     assert merged.document == {"n": 8, "log": ["a", "b", "c"], "name": "server", "new": 1}
     assert merged.conflicts == (Conflict("/name", "x", "server", "client", "server"),)
 
@@ -321,19 +323,19 @@ def test_counters_add_up_and_appends_line_up_beside_a_conflict() -> None:
 def test_an_overlap_without_contradiction_is_no_conflict() -> None:
     base = {"cart": {"qty": 1}}
     theirs, mine = [("set", "/cart/qty", 2)], [("set", "/cart", {"qty": 1, "coupon": "WELCOME"})]
-    merged = rebase(base, operations.apply(base, theirs), mine, touched.paths(theirs))
+    merged = rebase_ops(base, operations.apply_ops(base, theirs), mine, touched.list_paths(theirs))
     assert merged.document == {"cart": {"qty": 2, "coupon": "WELCOME"}}
     assert merged.conflicts == ()
 
 
 def test_a_merge_patch_onto_an_array_of_the_base_is_not_lost_on_the_way() -> None:
     mine = [("obj", ""), ("obj", "/a"), ("set", "/a/x", 1)]
-    merged = rebase({"a": [1]}, {"a": [1, 2]}, mine, [">/a"], on_conflict="client_wins")
+    merged = rebase_ops({"a": [1]}, {"a": [1, 2]}, mine, [">/a"], on_conflict="client_wins")
     assert merged.document == {"a": {"x": 1}}
 
 
 def test_a_rejected_rebase_applies_nothing() -> None:
     server = {"a": 2}
-    merged = rebase({"a": 1}, server, [("set", "/a", 3), ("set", "/b", 1)], ["/a"], on_conflict="reject")
+    merged = rebase_ops({"a": 1}, server, [("set", "/a", 3), ("set", "/b", 1)], ["/a"], on_conflict="reject")
     assert merged.document is server
     assert len(merged.conflicts) == 1

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from session_mgmt.documents import errors, normalise, operations, pointer
-from session_mgmt.documents.json_patch import from_json_patch, lookup
+from session_mgmt.documents.json_patch import find_value, translate_json_patch
 from session_mgmt.documents.limits import Limits
-from session_mgmt.documents.size import size
-from session_mgmt.documents.values import MISSING, equal
+from session_mgmt.documents.size import measure_size
+from session_mgmt.documents.values import MISSING, are_equal
 from tests.documents.values import DOCUMENTS, KEYS, PATHS
 
 LIMITS = Limits()
@@ -36,33 +36,33 @@ def merged_as_the_rfc_says(target: Any, patch: Any) -> Any:
 
 
 def patched(document: Any, patch: Any, limits: Limits = LIMITS) -> Any:
-    return operations.apply(document, normalise.normalise("patch", patch, document, limits))
+    return operations.apply_ops(document, normalise.make_ops("patch", patch, document, limits))
 
 
 @pytest.mark.parametrize("case", MERGES, ids=[case["name"] for case in MERGES])
 def test_the_shared_merge_vectors_hold(case: dict[str, Any]) -> None:
-    ops = normalise.normalise("merge", case["merge"], MISSING, LIMITS)
+    ops = normalise.make_ops("merge", case["merge"], MISSING, LIMITS)
     assert [list(op) for op in ops] == case["ops"]
-    assert equal(operations.apply(case["document"], ops), case["result"])
-    assert equal(merged_as_the_rfc_says(case["document"], case["merge"]), case["result"])
+    assert are_equal(operations.apply_ops(case["document"], ops), case["result"])
+    assert are_equal(merged_as_the_rfc_says(case["document"], case["merge"]), case["result"])
 
 
 @given(DOCUMENTS, DOCUMENTS)
 def test_a_merge_needs_no_document_to_be_right_for_every_document(document: Any, merge: Any) -> None:
-    ops = normalise.normalise("merge", merge, MISSING, LIMITS)
-    assert equal(operations.apply(document, ops), merged_as_the_rfc_says(document, merge))
+    ops = normalise.make_ops("merge", merge, MISSING, LIMITS)
+    assert are_equal(operations.apply_ops(document, ops), merged_as_the_rfc_says(document, merge))
 
 
 @given(DOCUMENTS, DOCUMENTS)
 def test_a_replacement_is_the_document_afterwards(document: Any, data: Any) -> None:
-    assert equal(operations.apply(document, normalise.normalise("replace", data, MISSING, LIMITS)), data)
+    assert are_equal(operations.apply_ops(document, normalise.make_ops("replace", data, MISSING, LIMITS)), data)
 
 
 def test_total_operations_pass_through_checked() -> None:
     ops = [["set", "/a", 1.0], ["ins", "/b/-", {}]]
-    assert normalise.normalise("ops", ops, MISSING, LIMITS) == (("set", "/a", 1), ("ins", "/b/-", {}))
+    assert normalise.make_ops("ops", ops, MISSING, LIMITS) == (("set", "/a", 1), ("ins", "/b/-", {}))
     with pytest.raises(errors.InvalidPatch):
-        normalise.normalise("ops", [["copy", "/a", "/b"]], MISSING, LIMITS)
+        normalise.make_ops("ops", [["copy", "/a", "/b"]], MISSING, LIMITS)
 
 
 def test_only_json_patch_needs_the_head() -> None:
@@ -73,12 +73,12 @@ def test_only_json_patch_needs_the_head() -> None:
     ]
     for kind in ("patch", "other"):
         with pytest.raises(errors.InvalidPatch):
-            normalise.normalise(kind, [], MISSING, LIMITS)
+            normalise.make_ops(kind, [], MISSING, LIMITS)
 
 
 def test_a_merge_of_many_members_is_one_operation_to_the_limit() -> None:
     merge = {f"key{at}": at for at in range(2000)}
-    assert operations.apply({}, normalise.normalise("merge", merge, MISSING, LIMITS)) == merge
+    assert operations.apply_ops({}, normalise.make_ops("merge", merge, MISSING, LIMITS)) == merge
 
 
 @pytest.mark.parametrize("kind", ["merge", "replace"])
@@ -94,7 +94,7 @@ def test_a_merge_of_many_members_is_one_operation_to_the_limit() -> None:
 )
 def test_values_of_python_callers_are_checked(kind: str, value: Any, error: type[errors.DocumentError]) -> None:
     with pytest.raises(error):
-        normalise.normalise(kind, value, MISSING, LIMITS)
+        normalise.make_ops(kind, value, MISSING, LIMITS)
 
 
 # RFC 6902 appendix A: section, document, patch, result or error.
@@ -148,7 +148,7 @@ def test_the_examples_of_rfc_6902(section: str, document: Any, patch: Any, resul
         with pytest.raises(errors.PatchFailed):
             patched(document, patch)
     else:
-        assert equal(patched(document, patch), result)
+        assert are_equal(patched(document, patch), result)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_what_does_not_apply_fails(document: Any, patch: Any) -> None:
     ],
 )
 def test_what_applies(document: Any, patch: Any, result: Any) -> None:
-    assert equal(patched(document, [step(short) for short in patch]), result)
+    assert are_equal(patched(document, [step(short) for short in patch]), result)
 
 
 @pytest.mark.parametrize(
@@ -239,12 +239,12 @@ def likely_patches(draw: st.DrawFn) -> tuple[Any, Any]:
     """A document and a patch most of whose paths exist."""
     document = draw(st.dictionaries(KEYS, DOCUMENTS, max_size=4) | st.lists(DOCUMENTS, max_size=4))
     existing = st.sampled_from(list(_paths(document, "")))
-    below = st.builds(pointer.child, existing, KEYS)
+    below = st.builds(pointer.join_token, existing, KEYS)
     steps = st.one_of(
         st.fixed_dictionaries(
             {"op": st.sampled_from(["add", "replace"]), "path": existing | below, "value": DOCUMENTS}
         ),
-        st.builds(lambda path: {"op": "test", "path": path, "value": lookup(document, path)}, existing),
+        st.builds(lambda path: {"op": "test", "path": path, "value": find_value(document, path)}, existing),
         st.fixed_dictionaries({"op": st.just("remove"), "path": existing.filter(bool) | below}),
         st.fixed_dictionaries({"op": st.sampled_from(["move", "copy"]), "path": existing | below, "from": existing}),
     )
@@ -255,7 +255,7 @@ def _paths(node: Any, path: str) -> Any:
     yield path
     members = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for token, child in members:
-        yield from _paths(child, pointer.child(path, str(token)))
+        yield from _paths(child, pointer.join_token(path, str(token)))
 
 
 @given(likely_patches())
@@ -267,7 +267,7 @@ def test_a_patch_has_the_effect_that_jsonpatch_says(case: tuple[Any, Any]) -> No
         with pytest.raises(errors.DocumentError):
             patched(document, patch)
     else:
-        assert equal(patched(document, patch), expected)
+        assert are_equal(patched(document, patch), expected)
 
 
 def test_a_patch_that_fails_half_way_leaves_nothing() -> None:
@@ -280,19 +280,19 @@ def test_a_patch_that_fails_half_way_leaves_nothing() -> None:
 def test_copies_of_the_root_into_itself_are_refused_before_they_grow() -> None:
     bomb = [{"op": "copy", "from": "", "path": f"/c{at}"} for at in range(30)]
     with pytest.raises(errors.DocumentTooLarge):
-        from_json_patch(bomb, {"a": "x" * 100}, Limits(document_bytes=10_000))
+        translate_json_patch(bomb, {"a": "x" * 100}, Limits(document_bytes=10_000))
 
 
 def test_a_bomb_of_depth_is_refused() -> None:
     bomb = [{"op": "copy", "from": "/a", "path": "/a/a"}] * 400
     with pytest.raises(errors.TooDeep):
-        from_json_patch(bomb, {"a": {}}, LIMITS)
+        translate_json_patch(bomb, {"a": {}}, LIMITS)
 
 
 def test_copies_that_are_removed_again_are_charged_all_the_same() -> None:
     pair = [{"op": "copy", "from": "/a", "path": "/b"}, {"op": "remove", "path": "/b"}]
     with pytest.raises(errors.DocumentTooLarge):
-        from_json_patch(pair * 20, {"a": "x" * 1000}, Limits(document_bytes=10_000))
+        translate_json_patch(pair * 20, {"a": "x" * 1000}, Limits(document_bytes=10_000))
 
 
 @given(likely_patches())
@@ -300,7 +300,7 @@ def test_the_expansion_of_a_patch_is_bounded_by_the_limit_and_the_patch(case: tu
     document, patch = case
     limits = Limits(document_bytes=60)
     try:
-        ops = from_json_patch(patch, document, limits)
+        ops = translate_json_patch(patch, document, limits)
     except errors.DocumentError:
         return
-    assert len(operations.encode(ops)) <= limits.document_bytes + 2 * size(patch)
+    assert len(operations.encode_ops(ops)) <= limits.document_bytes + 2 * measure_size(patch)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from session_mgmt.documents import errors, merge, operations, pointer, strict, touched
 from session_mgmt.documents.limits import Limits
-from session_mgmt.documents.size import growth, size
-from session_mgmt.documents.values import equal
+from session_mgmt.documents.size import bound_growth, measure_size
+from session_mgmt.documents.values import are_equal
 from tests.documents.values import DOCUMENTS, LISTS_OF_OPS, documents, operations_at
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "operations.json").read_text())
@@ -23,8 +23,8 @@ LIMITS = Limits()
 
 @pytest.mark.parametrize("case", VECTORS, ids=[case["name"] for case in VECTORS])
 def test_the_shared_vectors_hold(case: dict[str, Any]) -> None:
-    ops = operations.validate(case["ops"], LIMITS)
-    assert equal(operations.apply(case["document"], ops), strict.check(case["result"], LIMITS))
+    ops = operations.validate_ops(case["ops"], LIMITS)
+    assert are_equal(operations.apply_ops(case["document"], ops), strict.check_value(case["result"], LIMITS))
 
 
 def test_the_shared_vectors_have_different_names() -> None:
@@ -34,35 +34,35 @@ def test_the_shared_vectors_have_different_names() -> None:
 @given(DOCUMENTS, LISTS_OF_OPS)
 def test_operations_apply_to_any_document_and_leave_it_alone(document: Any, ops: Any) -> None:
     before, ops_before = copy.deepcopy(document), copy.deepcopy(ops)
-    result = operations.apply(document, ops)
-    assert equal(document, before)
+    result = operations.apply_ops(document, ops)
+    assert are_equal(document, before)
     assert ops == ops_before
-    assert equal(strict.check(result, LIMITS), result)
+    assert are_equal(strict.check_value(result, LIMITS), result)
 
 
 @given(DOCUMENTS, LISTS_OF_OPS, LISTS_OF_OPS)
 def test_a_list_applied_in_two_parts_gives_the_same(document: Any, first: Any, second: Any) -> None:
-    in_parts = operations.apply(operations.apply(document, first), second)
-    assert equal(operations.apply(document, first + second), in_parts)
+    in_parts = operations.apply_ops(operations.apply_ops(document, first), second)
+    assert are_equal(operations.apply_ops(document, first + second), in_parts)
 
 
 @given(DOCUMENTS, LISTS_OF_OPS)
 def test_a_result_does_not_change_when_operations_follow(document: Any, ops: Any) -> None:
-    result = operations.apply(document, ops)
+    result = operations.apply_ops(document, ops)
     before = copy.deepcopy(result)
-    operations.apply(result, [*ops, ("set", "/a/b", 1), ("ins", "/0", 1), ("del", "/1")])
-    assert equal(result, before)
+    operations.apply_ops(result, [*ops, ("set", "/a/b", 1), ("ins", "/0", 1), ("del", "/1")])
+    assert are_equal(result, before)
 
 
 @given(DOCUMENTS, LISTS_OF_OPS)
 def test_growth_is_an_upper_bound(document: Any, ops: Any) -> None:
-    assert size(operations.apply(document, ops)) <= size(document) + growth(ops)
+    assert measure_size(operations.apply_ops(document, ops)) <= measure_size(document) + bound_growth(ops)
 
 
 @given(LISTS_OF_OPS)
 def test_operations_survive_their_wire_form(ops: Any) -> None:
-    assert operations.decode(operations.encode(ops)) == tuple(ops)
-    assert operations.validate(json.loads(operations.encode(ops)), LIMITS) == tuple(ops)
+    assert operations.decode_ops(operations.encode_ops(ops)) == tuple(ops)
+    assert operations.validate_ops(json.loads(operations.encode_ops(ops)), LIMITS) == tuple(ops)
 
 
 def _marked(paths: tuple[str, ...]) -> bool:
@@ -72,32 +72,32 @@ def _marked(paths: tuple[str, ...]) -> bool:
 # Neither list writes behind the end of an array: only an index that does nothing yet may depend on the other list.
 FILLED = documents(shortest=1)
 INSIDE = st.lists(
-    operations_at(st.lists(st.sampled_from(["a", "b", "0", "-"]), max_size=3).map(pointer.format), FILLED).filter(
-        lambda op: op[0] != "obj"
-    ),
+    operations_at(
+        st.lists(st.sampled_from(["a", "b", "0", "-"]), max_size=3).map(pointer.format_pointer), FILLED
+    ).filter(lambda op: op[0] != "obj"),
     max_size=4,
 )
 
 
 @given(FILLED, INSIDE, INSIDE)
 def test_changes_whose_paths_do_not_overlap_may_come_in_either_order(document: Any, mine: Any, theirs: Any) -> None:
-    ours, others = touched.paths(mine), touched.paths(theirs)
-    assume(not merge.conflicts(ours, others))
+    ours, others = touched.list_paths(mine), touched.list_paths(theirs)
+    assume(not merge.find_overlaps(ours, others))
     # Appends commute but for their order in the array.
     assume(not (_marked(ours) and _marked(others)))
-    assert equal(operations.apply(document, mine + theirs), operations.apply(document, theirs + mine))
+    assert are_equal(operations.apply_ops(document, mine + theirs), operations.apply_ops(document, theirs + mine))
 
 
 def test_what_did_not_change_is_shared() -> None:
     document = {"a": {"b": 1}, "c": {"d": [1]}}
-    result = operations.apply(document, [("set", "/a/b", 2)])
+    result = operations.apply_ops(document, [("set", "/a/b", 2)])
     assert result["c"] is document["c"]
-    assert operations.apply(document, [("del", "/x"), ("obj", "/a"), ("set", "/c/d/9", 1)]) is document
+    assert operations.apply_ops(document, [("del", "/x"), ("obj", "/a"), ("set", "/c/d/9", 1)]) is document
 
 
 def test_many_operations_copy_a_wide_object_once() -> None:
     document = {str(at): at for at in range(1000)}
-    result = operations.apply(document, [("set", f"/{at}", -at) for at in range(500)])
+    result = operations.apply_ops(document, [("set", f"/{at}", -at) for at in range(500)])
     assert (document["499"], result["499"], result["500"]) == (499, -499, 500)
 
 
@@ -138,24 +138,24 @@ def test_many_operations_copy_a_wide_object_once() -> None:
 )
 def test_malformed_operations_are_refused(ops: Any, error: type[errors.DocumentError]) -> None:
     with pytest.raises(error):
-        operations.validate(ops, LIMITS)
+        operations.validate_ops(ops, LIMITS)
 
 
 def test_operations_at_the_limits_are_accepted() -> None:
-    operations.validate([["set", "/a" * 60, [[[[1]]]]]] * 500, LIMITS)
-    operations.validate([["set", "/" + "é" * 512, 2**53 - 1], ["inc", "", -1.5], ["set", "", "x" * 2**20]], LIMITS)
+    operations.validate_ops([["set", "/a" * 60, [[[[1]]]]]] * 500, LIMITS)
+    operations.validate_ops([["set", "/" + "é" * 512, 2**53 - 1], ["inc", "", -1.5], ["set", "", "x" * 2**20]], LIMITS)
 
 
 def test_amounts_and_values_are_normalised() -> None:
-    assert operations.encode(operations.validate([["inc", "/a", 1.0], ["set", "/b", [-0.0, 1e3]]], LIMITS)) == (
+    assert operations.encode_ops(operations.validate_ops([["inc", "/a", 1.0], ["set", "/b", [-0.0, 1e3]]], LIMITS)) == (
         b'[["inc","/a",1],["set","/b",[0,1000]]]'
     )
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[1]", b"7"])
 def test_damaged_operations_are_unreadable(data: bytes) -> None:
-    with pytest.raises(errors.StateUnreadable):
-        operations.decode(data)
+    with pytest.raises(errors.UnreadableBody):
+        operations.decode_ops(data)
 
 
 @pytest.mark.parametrize(
@@ -181,17 +181,17 @@ def test_damaged_operations_are_unreadable(data: bytes) -> None:
     ],
 )
 def test_touched_paths_are_those_of_the_table(ops: Any, paths: tuple[str, ...]) -> None:
-    assert touched.paths(ops) == paths
+    assert touched.list_paths(ops) == paths
 
 
 def test_too_many_touched_paths_give_way_to_their_ancestors() -> None:
     ops = [("set", f"/map/{at}/x", 1) for at in range(600)] + [("inc", "/n", 1)]
-    assert touched.paths(ops) == ("+/n", "/map")
-    assert touched.paths(ops, most=1000)[:2] == ("+/n", "/map/0/x")
+    assert touched.list_paths(ops) == ("+/n", "/map")
+    assert touched.list_paths(ops, most=1000)[:2] == ("+/n", "/map/0/x")
 
 
 @given(DOCUMENTS, st.integers(-5, 5), st.integers(-5, 5))
 def test_incs_of_one_path_commute(document: Any, one: int, two: int) -> None:
     assume(not isinstance(document, dict) or "n" not in document)
     ops = [("inc", "/n", one), ("inc", "/n", two)]
-    assert equal(operations.apply(document, ops), operations.apply(document, ops[::-1]))
+    assert are_equal(operations.apply_ops(document, ops), operations.apply_ops(document, ops[::-1]))

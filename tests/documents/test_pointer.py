@@ -13,7 +13,7 @@ from tests.documents.values import KEYS, TEXTS
 
 TOKENS = st.lists(TEXTS | st.text("~/01", max_size=4), max_size=5)
 TOUCHED = st.builds(
-    lambda mark, tokens: mark + pointer.format(tokens),
+    lambda mark, tokens: mark + pointer.format_pointer(tokens),
     st.sampled_from(["", "", "+", ">"]),
     st.lists(st.sampled_from(["a", "b", "a/", "a0", "~", ""]), max_size=3),
 )
@@ -36,31 +36,31 @@ TOUCHED = st.builds(
     ],
 )
 def test_the_examples_of_rfc_6901(path: str, tokens: tuple[str, ...]) -> None:
-    assert pointer.parse(path) == tokens
-    assert pointer.format(tokens) == path
+    assert pointer.parse_pointer(path) == tokens
+    assert pointer.format_pointer(tokens) == path
 
 
 @pytest.mark.parametrize("path", ["a", "a/b", "/~", "/~2", "/a~/b", "/a/~~0", "#/a", " /a"])
 def test_malformed_pointers_are_refused(path: str) -> None:
     with pytest.raises(InvalidPath):
-        pointer.parse(path)
+        pointer.parse_pointer(path)
 
 
 @given(TOKENS)
 def test_tokens_survive_formatting_and_parsing(tokens: list[str]) -> None:
-    assert pointer.parse(pointer.format(tokens)) == tuple(tokens)
+    assert pointer.parse_pointer(pointer.format_pointer(tokens)) == tuple(tokens)
 
 
 @given(TOKENS, KEYS)
 def test_a_child_has_its_parent(tokens: list[str], token: str) -> None:
-    path = pointer.format(tokens)
-    assert pointer.child(path, token) == pointer.format([*tokens, token])
-    assert pointer.parent(pointer.child(path, token)) == path
+    path = pointer.format_pointer(tokens)
+    assert pointer.join_token(path, token) == pointer.format_pointer([*tokens, token])
+    assert pointer.parent_of(pointer.join_token(path, token)) == path
 
 
 def test_ancestors_come_nearest_first() -> None:
-    assert list(pointer.ancestors("/a/b/c")) == ["/a/b", "/a", ""]
-    assert list(pointer.ancestors("")) == []
+    assert list(pointer.iter_ancestors("/a/b/c")) == ["/a/b", "/a", ""]
+    assert list(pointer.iter_ancestors("")) == []
 
 
 @pytest.mark.parametrize(
@@ -86,28 +86,30 @@ def test_ancestors_come_nearest_first() -> None:
     ],
 )
 def test_overlap_is_that_of_the_table(a: str, b: str, overlap: bool) -> None:
-    assert pointer.overlaps(a, b) is pointer.overlaps(b, a) is overlap
+    assert pointer.are_overlapping(a, b) is pointer.are_overlapping(b, a) is overlap
 
 
 @given(st.lists(TOUCHED, max_size=8), st.lists(TOUCHED, max_size=8))
 def test_touches_finds_every_overlapping_pair(mine: list[str], theirs: list[str]) -> None:
-    pairs = {(a, b) for a in mine for b in theirs if pointer.overlaps(a, b)}
-    assert pointer.touches(mine, theirs) == sorted(pairs)
+    pairs = {(a, b) for a in mine for b in theirs if pointer.are_overlapping(a, b)}
+    assert pointer.find_overlapping_pairs(mine, theirs) == sorted(pairs)
 
 
 @given(st.lists(TOUCHED, max_size=8), TOUCHED)
 def test_at_or_above_looks_upwards_only(theirs: list[str], path: str) -> None:
-    upwards = [pointer.bare(path), *pointer.ancestors(pointer.bare(path))]
-    assert pointer.Touched(theirs).at_or_above(path) is any(pointer.bare(other) in upwards for other in theirs)
+    upwards = [pointer.strip_mark(path), *pointer.iter_ancestors(pointer.strip_mark(path))]
+    assert pointer.Touched(theirs).has_at_or_above(path) is any(
+        pointer.strip_mark(other) in upwards for other in theirs
+    )
 
 
 @pytest.mark.parametrize("token", ["", "-", "-1", "+1", "01", "00", "1.0", "1e0", " 1", "\u0661", "\u00b2", "9" * 11])
 def test_what_is_no_array_index(token: str) -> None:
-    assert pointer.index(token) is None
+    assert pointer.parse_index(token) is None
 
 
 def test_array_indexes() -> None:
-    assert [pointer.index(token) for token in ("0", "7", "10", "9999999999")] == [0, 7, 10, 9_999_999_999]
+    assert [pointer.parse_index(token) for token in ("0", "7", "10", "9999999999")] == [0, 7, 10, 9_999_999_999]
 
 
 @pytest.mark.parametrize(
@@ -122,4 +124,4 @@ def test_array_indexes() -> None:
     ],
 )
 def test_a_pointer_finds_its_value_or_nothing(path: str, value: object) -> None:
-    assert pointer.value({"a": [1, {"b~/": 2}]}, path) == value
+    assert pointer.find_value({"a": [1, {"b~/": 2}]}, path) == value

@@ -11,22 +11,22 @@ from hypothesis import given
 
 from session_mgmt.documents import operations, replaced
 from session_mgmt.documents.merge import CONFLICT
-from session_mgmt.documents.values import MISSING, equal
+from session_mgmt.documents.values import MISSING, are_equal
 from tests.documents.values import DOCUMENTS, LISTS_OF_OPS
 
 
 @given(DOCUMENTS, LISTS_OF_OPS)
 def test_what_is_as_it_was_is_replaced_as_was_meant(document: Any, ops: Any) -> None:
-    settled = replaced.settle(document, ops, replaced.digests(document, ops))
-    assert equal(settled.document, operations.apply(document, ops))
+    settled = replaced.rebase_by_digests(document, ops, replaced.digest_replaced(document, ops))
+    assert are_equal(settled.document, operations.apply_ops(document, ops))
     assert settled.conflicts == ()
 
 
 @given(DOCUMENTS, DOCUMENTS, LISTS_OF_OPS)
 def test_its_operations_make_its_document(seen: Any, server: Any, ops: Any) -> None:
     for who in ("server_wins", "client_wins"):
-        settled = replaced.settle(server, ops, replaced.digests(seen, ops), on_conflict=who)  # type: ignore[arg-type]
-        assert equal(operations.apply(server, settled.ops), settled.document)
+        settled = replaced.rebase_by_digests(server, ops, replaced.digest_replaced(seen, ops), on_conflict=who)  # type: ignore[arg-type]
+        assert are_equal(operations.apply_ops(server, settled.ops), settled.document)
 
 
 @pytest.mark.parametrize(
@@ -45,13 +45,13 @@ def test_its_operations_make_its_document(seen: Any, server: Any, ops: Any) -> N
     ],
 )
 def test_what_changed_is_a_conflict(seen: Any, server: Any, ops: Any, document: Any, paths: list[str]) -> None:
-    settled = replaced.settle(server, ops, replaced.digests(seen, ops))
+    settled = replaced.rebase_by_digests(server, ops, replaced.digest_replaced(seen, ops))
     assert settled.document == document
     assert [found.path for found in settled.conflicts] == paths
 
 
 def test_a_path_without_a_digest_counts_as_changed() -> None:
-    assert replaced.settle({"a": 1}, [("set", "/a", 2)], {}).document == {"a": 1}
+    assert replaced.rebase_by_digests({"a": 1}, [("set", "/a", 2)], {}).document == {"a": 1}
 
 
 def test_a_resolver_is_told_that_the_base_is_gone() -> None:
@@ -61,7 +61,7 @@ def test_a_resolver_is_told_that_the_base_is_gone() -> None:
         asked.append(given)
         return CONFLICT if given[0] == "/b" else "both"
 
-    settled = replaced.settle(
+    settled = replaced.rebase_by_digests(
         {"a": 1, "b": 1}, [("set", "/a", 2), ("set", "/b", 2)], {"/a": "0" * 16}, on_conflict=resolve
     )
     assert asked == [("/a", MISSING, 1, 2), ("/b", MISSING, 1, 2)]
@@ -70,7 +70,7 @@ def test_a_resolver_is_told_that_the_base_is_gone() -> None:
 
 def test_rejected_changes_leave_the_server_as_it_is() -> None:
     server = {"a": 1}
-    settled = replaced.settle(server, [("set", "/a", 2), ("set", "/b", 2)], {}, on_conflict="reject")
+    settled = replaced.rebase_by_digests(server, [("set", "/a", 2), ("set", "/b", 2)], {}, on_conflict="reject")
     assert settled.document is server
     assert settled.ops == ()
 
@@ -78,4 +78,4 @@ def test_rejected_changes_leave_the_server_as_it_is() -> None:
 def test_digests_are_those_of_the_shared_table() -> None:
     table = json.loads((Path(__file__).parent / "vectors" / "replaced.json").read_text(encoding="utf-8"))
     for case in table:
-        assert replaced.digests(case["seen"], case["ops"]) == case["replaced"]
+        assert replaced.digest_replaced(case["seen"], case["ops"]) == case["replaced"]

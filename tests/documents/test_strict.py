@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from session_mgmt.documents import errors, strict
 from session_mgmt.documents.limits import Limits
-from session_mgmt.documents.values import depth, equal
+from session_mgmt.documents.values import are_equal, measure_depth
 from tests.documents.values import WIDE
 
 LIMITS = Limits()
@@ -21,7 +21,7 @@ SMALL = Limits(depth=3, keys=4, key_bytes=4, string_bytes=8)
 
 
 def loads(raw: bytes | str, limits: Limits = LIMITS) -> Any:
-    return strict.loads(raw, limits, 10 * 2**20)
+    return strict.parse_json(raw, limits, 10 * 2**20)
 
 
 REFUSED = [
@@ -133,7 +133,7 @@ def test_what_is_refused(raw: bytes | str, error: type[errors.DocumentError]) ->
 def test_what_is_accepted(raw: str, value: Any) -> None:
     for form in (raw, raw.encode()):
         parsed = loads(form)
-        assert equal(parsed, value)
+        assert are_equal(parsed, value)
         assert type(parsed) is type(value)
 
 
@@ -170,24 +170,24 @@ def test_limits_are_inclusive(raw: str) -> None:
 
 
 def test_the_size_of_the_text_is_limited_in_bytes() -> None:
-    assert strict.loads('"é"', LIMITS, 4) == "é"
+    assert strict.parse_json('"é"', LIMITS, 4) == "é"
     for raw in ('"éa"', '"éa"'.encode()):
         with pytest.raises(errors.DocumentTooLarge):
-            strict.loads(raw, LIMITS, 4)
+            strict.parse_json(raw, LIMITS, 4)
 
 
 @given(WIDE)
 def test_every_way_of_writing_a_value_is_read_alike(value: Any) -> None:
-    value = strict.check(value, LIMITS)
+    value = strict.check_value(value, LIMITS)
     written = [orjson.dumps(value), json.dumps(value), json.dumps(value, ensure_ascii=False, indent=1)]
-    for raw in [*written, orjson.dumps(value, option=orjson.OPT_SORT_KEYS), strict.dumps(value)]:
-        assert equal(loads(raw), value)
+    for raw in [*written, orjson.dumps(value, option=orjson.OPT_SORT_KEYS), strict.dump_json(value)]:
+        assert are_equal(loads(raw), value)
 
 
 @given(st.dictionaries(st.text(max_size=3), st.integers() | st.floats() | st.text(max_size=5), max_size=4) | WIDE)
 def test_python_values_and_texts_meet_the_same_fate(value: Any) -> None:
     raw = json.dumps(value)
-    assert _fate(lambda: strict.check(value, LIMITS)) == _fate(lambda: loads(raw))
+    assert _fate(lambda: strict.check_value(value, LIMITS)) == _fate(lambda: loads(raw))
 
 
 def _fate(read: Any) -> Any:
@@ -203,8 +203,8 @@ def test_any_bytes_give_a_value_or_a_document_error(raw: bytes) -> None:
         value = loads(raw)
     except errors.DocumentError:
         return
-    assert equal(value, json.loads(raw))
-    assert depth(value) <= LIMITS.depth
+    assert are_equal(value, json.loads(raw))
+    assert measure_depth(value) <= LIMITS.depth
 
 
 @given(st.text('{}[]":, ab\\', max_size=24))
@@ -215,7 +215,7 @@ def test_a_duplicate_key_is_never_overlooked(raw: str) -> None:
         with pytest.raises(errors.DocumentError):
             loads(raw)
     else:
-        assert equal(loads(raw), pairs)
+        assert are_equal(loads(raw), pairs)
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -244,29 +244,29 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 )
 def test_python_values_that_are_no_document(value: Any, error: type[errors.DocumentError]) -> None:
     with pytest.raises(error):
-        strict.check(value, LIMITS)
+        strict.check_value(value, LIMITS)
 
 
 def test_a_list_that_holds_itself_is_too_deep() -> None:
     endless: list[Any] = []
     endless.append(endless)
     with pytest.raises(errors.TooDeep):
-        strict.check(endless, LIMITS)
+        strict.check_value(endless, LIMITS)
 
 
 def test_check_copies_and_counts_what_is_around() -> None:
     value = {"a": [1.0]}
-    copied = strict.check(value, LIMITS)
+    copied = strict.check_value(value, LIMITS)
     copied["a"].append(2)
     assert value == {"a": [1.0]}
-    strict.check([1], LIMITS, inside=63)
+    strict.check_value([1], LIMITS, inside=63)
     with pytest.raises(errors.TooDeep):
-        strict.check([1], LIMITS, inside=64)
+        strict.check_value([1], LIMITS, inside=64)
 
 
 def test_what_cannot_be_written_is_a_document_error() -> None:
     with pytest.raises(errors.InvalidJSON):
-        strict.dumps({"a": object()})
+        strict.dump_json({"a": object()})
 
 
 def test_errors_never_carry_content() -> None:

@@ -39,6 +39,6 @@ def operations_at(paths: st.SearchStrategy[str], values: st.SearchStrategy[Any])
 
 DOCUMENTS = documents()
 WIDE = documents(keys=TEXTS)
-PATHS = st.lists(KEYS | st.sampled_from(["2", "3", "00", "-1"]), max_size=3).map(pointer.format)
+PATHS = st.lists(KEYS | st.sampled_from(["2", "3", "00", "-1"]), max_size=3).map(pointer.format_pointer)
 OPS = operations_at(PATHS, DOCUMENTS)
 LISTS_OF_OPS = st.lists(OPS, max_size=6)

@@ -32,7 +32,7 @@ TAGS = st.text("0123456789abcdef", min_size=16, max_size=16)
 def test_an_entries_frame_says_what_json_would(
     name: str, epoch: str, found: list[tuple[int, str, Any]], recovered: bool
 ) -> None:
-    stored = [Entry(offset, tag, strict.dumps(body)) for offset, tag, body in found]
+    stored = [Entry(offset, tag, strict.dump_json(body)) for offset, tag, body in found]
     expected = {"type": "entries", "log": name, "epoch": epoch, "entries": [list(entry) for entry in found]}
     if recovered:
         expected["recovered"] = True

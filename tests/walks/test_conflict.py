@@ -84,7 +84,7 @@ async def test_changes_from_before_the_log_are_sent_again_with_digests(peers: An
     ops = [["set", "/a", 9], ["set", "/b", 9]]
     await two.say(type="update", seq=1, ops=ops, base=1)
     assert (await two.receipt(1))["error"]["name"] == "too_old"
-    digests = replaced.digests({"a": 1, "b": 1}, ops)
+    digests = replaced.digest_replaced({"a": 1, "b": 1}, ops)
     await two.say(type="update", seq=1, ops=ops, base=position[1], epoch=position[0], replaced=digests)
     assert (await two.receipt(1))["conflicts"] == [{"path": "/a", "kept": "server", "server": 5, "client": 9}]
     assert await bridge().read(_document, created) == {"a": 5, "b": 9}
@@ -98,11 +98,11 @@ async def _entry_of(peer: Any, version: int) -> list[Any]:
 
 def _document(created: Any) -> Any:
     row = StateDocument.objects.get(session=created.session, name="main")
-    return bodies.load("default", row.pk, limit=10**7).data
+    return bodies.load_body("default", row.pk).data
 
 
 def _forget_the_log() -> None:
     row = StateDocument.objects.get()
-    bodies.materialise("default", row.pk, at=row.last_modified, threshold=10**6, limit=10**7)
+    bodies.keep_snapshot("default", row.pk, at=row.last_modified)
     StateDocument.objects.update(oldest_revision=row.version)
     StateRevision.objects.filter(version__lt=row.version).delete()

@@ -150,7 +150,7 @@ def test_no_way_to_change_one_field_reads_the_document(inline: None) -> None:
 def test_a_json_patch_that_has_room_is_not_measured_against_the_limit(inline: None, settings: Any) -> None:
     created = lifecycle.create_session()
     filled(created, SMALL)
-    row = bodies.find("default", created.session.pk, "main")
+    row = bodies.find_document("default", created.session.pk, "main")
     assert row is not None
     assert verbs.prepare_update(Way.HEAD, row, "patch", [replacing(1)]).exact_size is None
     settings.SESSION_MGMT = {"MAX_DOCUMENT_BYTES": len(orjson.dumps(document(SMALL))) + 5}
@@ -223,13 +223,13 @@ def test_a_synchronisation_costs_what_was_missed(inline: None) -> None:
     for size in (SMALL, LARGE):
         created = lifecycle.create_session()
         filled(created, size)
-        start = lookup.sync(created.session.pk, "main", None)["position"]
+        start = lookup.sync_document(created.session.pk, "main", None)["position"]
         for number in range(100):
             state.update(created.session, {"field": number})
-        positions = [lookup.sync(created.session.pk, "main", None)["position"], start]
+        positions = [lookup.sync_document(created.session.pk, "main", None)["position"], start]
         found = told[size] = []
         for position in positions:
-            asked, answer = statements(lookup.sync, created.session.pk, "main", position)
+            asked, answer = statements(lookup.sync_document, created.session.pk, "main", position)
             assert not reads_a_body(asked)
             found.append((len(asked), len(orjson.dumps(answer))))
     assert [count for count, _ in told[SMALL]] == [count for count, _ in told[LARGE]]

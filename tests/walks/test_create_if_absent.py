@@ -105,4 +105,4 @@ async def test_a_condition_that_contradicts_itself_is_refused_under_its_number(
 
 def _document(created: Any) -> Any:
     row = StateDocument.objects.get(session=created.session)
-    return bodies.load("default", row.pk, limit=10_000_000).data
+    return bodies.load_body("default", row.pk).data

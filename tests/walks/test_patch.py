@@ -94,4 +94,4 @@ async def test_a_clients_own_unanswered_writes_are_no_conflict(peers: Any, creat
 
 def _document(created: Any) -> Any:
     row = StateDocument.objects.get(session=created.session, name="main")
-    return bodies.load("default", row.pk, limit=10**7)
+    return bodies.load_body("default", row.pk)

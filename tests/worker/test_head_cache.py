@@ -9,13 +9,13 @@ import pytest
 from session_mgmt.documents import operations
 from session_mgmt.documents.limits import Limits
 from session_mgmt.documents.rebuild import Parts
-from session_mgmt.documents.settling import Change, Settled
+from session_mgmt.documents.settling import Change, Proposal
 from session_mgmt.worker import head_cache
-from session_mgmt.worker.head_cache import Bounds, Place, Recent, Since
+from session_mgmt.worker.head_cache import Bounds, Recent, Since, VersionKey
 
 LIMITS = Limits()
 BOUNDS = Bounds(size=100, cache=10**6)
-FIRST, SECOND = Place(1, "e", 1, "t1"), Place(1, "e", 2, "t2")
+FIRST, SECOND = VersionKey(1, "e", 1, "t1"), VersionKey(1, "e", 2, "t2")
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ def empty() -> Iterator[None]:
 
 
 def encoded(*ops: operations.Op) -> bytes:
-    return operations.encode(ops)
+    return operations.encode_ops(ops)
 
 
 def patch(path: str, value: object) -> Change:
@@ -37,7 +37,7 @@ def patch(path: str, value: object) -> Change:
     )
 
 
-def kept() -> Settled | None:
+def kept() -> Proposal | None:
     """Make the first version known."""
     parts = Parts((encoded(("set", "/a", 1)),), 10**6)
     return head_cache.apply_at_head(FIRST, parts, patch("/a", 1), BOUNDS)
@@ -47,7 +47,7 @@ def test_a_kept_document_is_brought_up_to_date_by_what_came_after_it() -> None:
     assert kept() is not None
     later = Since(FIRST, (encoded(("set", "/a", 2)),))
     made = head_cache.apply_at_head(SECOND, later, patch("/a", 2), BOUNDS)
-    assert made is not None and operations.decode(made.ops) == (("set", "/x", 1),)
+    assert made is not None and operations.decode_ops(made.ops) == (("set", "/x", 1),)
     assert head_cache.apply_at_head(SECOND, Since(SECOND, ()), patch("/a", 2), BOUNDS) is not None
 
 

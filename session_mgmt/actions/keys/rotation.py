@@ -18,11 +18,11 @@ from django.db.models import QuerySet
 from session_mgmt.actions import clients, outbox, vaults
 from session_mgmt.actions.keys import usage
 from session_mgmt.actions.state import merge_rows, stored_rows, unreadable
-from session_mgmt.actions.state.stored_rows import Head
+from session_mgmt.actions.state.stored_rows import StoredHead
 from session_mgmt.actions.vaults import Vault
 from session_mgmt.conf import settings
 from session_mgmt.documents import chain, codec, rebuild
-from session_mgmt.documents.errors import StateUnreadable as Damaged
+from session_mgmt.documents.errors import UnreadableBody as Damaged
 from session_mgmt.exceptions import DocumentNotFound, StateUnreadable
 from session_mgmt.models import Outbox, Receipt, StateConflict, StateDocument, StateRevision, StateSnapshot
 from session_mgmt.models.sql import Statements
@@ -46,48 +46,48 @@ class Rotation:
         return asdict(self)
 
 
-def rotate(progress: Progress | None = None, *, dry_run: bool = False) -> Rotation:
+def rotate_all(progress: Progress | None = None, *, dry_run: bool = False) -> Rotation:
     """Rotate whatever is not under the writing key; ``progress(what, count)`` is called as it goes on.
 
     In a dry run it is counted only. Raises ``StateUnreadable`` where there is no key.
     """
     report = Rotation()
     tell = progress or (lambda what, count: None)
-    for document in _documents():
-        done = dry_run or _try(document)
+    for document in _list_due_documents():
+        done = dry_run or _try_document(document)
         report.documents += done
         report.unreadable += not done
         tell("documents", report.documents)
-    for rows in _receipts():
-        report.receipts += len(rows) if dry_run else _all(_rotate_receipt, rows)
+    for rows in _list_due_receipts():
+        report.receipts += len(rows) if dry_run else _rotate_batch(_rotate_receipt, rows)
         tell("receipts", report.receipts)
-    for wishes in _wishes():
-        report.wishes += len(wishes) if dry_run else _all(_rotate_wish, wishes)
+    for wishes in _list_due_entries():
+        report.wishes += len(wishes) if dry_run else _rotate_batch(_rotate_wish, wishes)
         tell("wishes", report.wishes)
     return report
 
 
-def _all(rotate_row: Callable[[Any], int], rows: list[Any]) -> int:
+def _rotate_batch(rotate_row: Callable[[Any], int], rows: list[Any]) -> int:
     """A batch in one transaction: a commit for each would cost more than all the rest."""
     with transaction.atomic(using=settings().database):
         return sum(map(rotate_row, rows))
 
 
-def _documents() -> Iterator[int]:
+def _list_due_documents() -> Iterator[int]:
     """Documents with another key than they should have, by id; then those with a row that has another one."""
-    using, writing = settings().database, vaults.ring().writing
+    using, writing = settings().database, vaults.require_keyring().writing
     after = 0
     rows = StateDocument.objects.using(using).exclude(key_id=writing).order_by("pk").values_list("pk", "name", "key_id")
     while page := list(rows.filter(pk__gt=after)[:BATCH]):
-        yield from [key for key, name, key_id in page if key_id or vaults.encrypts(name)]
+        yield from [key for key, name, key_id in page if key_id or vaults.is_encrypted_name(name)]
         after = page[-1][0]
-    yield from sorted(usage.strays(using, writing))
+    yield from sorted(usage.find_strays(using, writing))
 
 
-def _try(document: int) -> bool:
+def _try_document(document: int) -> bool:
     using = settings().database
     try:
-        with unreadable.audited(using, document), transaction.atomic(using=using):
+        with unreadable.audit_unreadable(using, document), transaction.atomic(using=using):
             rotate_document(using, document)
     except (StateUnreadable, DocumentNotFound):
         return False
@@ -96,20 +96,20 @@ def _try(document: int) -> bool:
 
 def rotate_document(using: str, document: int) -> None:
     """Put one document under the writing key; the caller holds a transaction. Raises ``StateUnreadable``."""
-    ring = vaults.ring()
+    ring = vaults.require_keyring()
     statements = Statements(connections[using])
     statements.select_locked("id", stored_rows.DOCUMENT, [document], wait=True)
     head = stored_rows.read_head(statements, document)
     secret = head.vault.secret if head.vault else os.urandom(vaults.SECRET_BYTES)
     fresh = Vault(ring, document, ring.writing, secret)
-    for snapshot in _one_by_one(StateSnapshot.objects.using(using).filter(document=document)):
+    for snapshot in _load_one_by_one(StateSnapshot.objects.using(using).filter(document=document)):
         _seal_snapshot(head, fresh, snapshot)
     before, link = _seal_revisions(using, head, fresh)
-    for conflict in _one_by_one(StateConflict.objects.using(using).filter(document=document)):
-        merge_rows.reseal(head.vault, fresh, conflict)
+    for conflict in _load_one_by_one(StateConflict.objects.using(using).filter(document=document)):
+        merge_rows.reseal_conflict(head.vault, fresh, conflict)
     row = StateDocument.objects.using(using).get(pk=document)
     row.key_id, row.encrypted = ring.writing, True
-    row.secret = vaults.wrap(ring, row.session_id, row.name, secret, ring.writing)
+    row.secret = vaults.seal_secret(ring, row.session_id, row.name, secret, ring.writing)
     row.chain, row.oldest_chain = link, before
     if head.vault is None:
         # A plain hash of the whole; the next snapshot brings a keyed one.
@@ -117,37 +117,39 @@ def rotate_document(using: str, document: int) -> None:
     row.save(update_fields=["key_id", "encrypted", "secret", "chain", "oldest_chain", "checksum", "checksum_version"])
 
 
-def _one_by_one(rows: QuerySet) -> Iterator:
+def _load_one_by_one(rows: QuerySet) -> Iterator:
     """A row may hold 5 MB."""
     for key in list(rows.order_by("pk").values_list("pk", flat=True)):
         yield rows.get(pk=key)
 
 
-def _seal_snapshot(head: Head, fresh: Vault, row: StateSnapshot) -> None:
+def _seal_snapshot(head: StoredHead, fresh: Vault, row: StateSnapshot) -> None:
     body = stored_rows.open_snapshot(head.vault, row.version, row.codec, row.key_id, bytes(row.nonce), bytes(row.body))
     if head.vault is None:
-        raw = codec.decode(row.codec, body, settings().max_document_bytes * 2)
-        if rebuild.digest_of(raw, None) != bytes(row.digest):
+        raw = codec.decode_body(row.codec, body, stored_rows.body_limit())
+        if rebuild.compute_body_digest(raw, None) != bytes(row.digest):
             raise Damaged("A stored body does not have its digest.")
-        row.digest = rebuild.digest_of(raw, fresh.digest_key)
+        row.digest = rebuild.compute_body_digest(raw, fresh.digest_key)
     row.key_id = fresh.key_id
     row.nonce, row.body = fresh.seal_body(row.version, row.codec, body)
     row.save(update_fields=["key_id", "nonce", "body", "digest"])
 
 
-def _seal_revisions(using: str, head: Head, fresh: Vault) -> tuple[bytes, bytes]:
+def _seal_revisions(using: str, head: StoredHead, fresh: Vault) -> tuple[bytes, bytes]:
     """The chain before the first revision and after the last: as they are, or keyed anew where they were plain."""
-    before = head.before if head.vault or head.oldest == 1 else chain.advance(head.before, 0, b"", fresh.chain_key)
+    before = (
+        head.before if head.vault or head.oldest == 1 else chain.advance_chain(head.before, 0, b"", fresh.chain_key)
+    )
     link = before
-    for row in _one_by_one(StateRevision.objects.using(using).filter(document=head.document).order_by("version")):
+    for row in _load_one_by_one(StateRevision.objects.using(using).filter(document=head.document).order_by("version")):
         beside = None if row.asked is None else bytes(row.asked)
         ops, asked = vaults.open_merge(head.vault, row.version, bytes(row.ops), beside)
         paths = vaults.open_paths(head.vault, row.version, bytes(row.paths))
         if head.vault is None:
             row.paths = vaults.seal_paths(fresh, row.version, paths)
-            row.chain = link = chain.advance(link, row.version, ops, fresh.chain_key)
+            row.chain = link = chain.advance_chain(link, row.version, ops, fresh.chain_key)
         row.ops = fresh.seal_ops(row.version, ops, merged=asked is not None)
-        row.asked = None if asked is None else fresh.seal(vaults.ASKED, row.version, asked)
+        row.asked = None if asked is None else fresh.seal_column(vaults.ASKED, row.version, asked)
         row.save(update_fields=["ops", "paths", "chain", "asked"])
     return before, head.chain if head.vault else link
 
@@ -155,7 +157,7 @@ def _seal_revisions(using: str, head: Head, fresh: Vault) -> tuple[bytes, bytes]
 # -- receipts and wishes -----------------------------------------------------------------------------------------------
 
 
-def _receipts() -> Iterator[list[Receipt]]:
+def _list_due_receipts() -> Iterator[list[Receipt]]:
     rows = Receipt.objects.using(settings().database).order_by("pk")
     after = 0
     while page := list(rows.filter(pk__gt=after)[:BATCH]):
@@ -163,7 +165,7 @@ def _receipts() -> Iterator[list[Receipt]]:
         after = page[-1].pk
 
 
-def _wishes() -> Iterator[list[Outbox]]:
+def _list_due_entries() -> Iterator[list[Outbox]]:
     rows = Outbox.objects.using(settings().database).filter(kind=outbox.UPDATE).order_by("pk")
     after = 0
     while page := list(rows.filter(pk__gt=after)[:BATCH]):
@@ -176,13 +178,13 @@ def _is_due(body: bytes, *, always: bool) -> bool:
     """``always``: a plain one is to be sealed too."""
     if not vaults.is_sealed(body):
         return always
-    return not body.startswith(vaults.beginning(vaults.ring().writing))
+    return not body.startswith(vaults.make_prefix(vaults.require_keyring().writing))
 
 
 def _rotate_receipt(row: Receipt) -> int:
     try:
         digest, outcome = clients.reseal_receipt(
-            vaults.ring(), row.client_id, row.seq, bytes(row.digest), bytes(row.outcome)
+            vaults.require_keyring(), row.client_id, row.seq, bytes(row.digest), bytes(row.outcome)
         )
     except StateUnreadable:
         return 0
@@ -195,5 +197,5 @@ def _rotate_wish(row: Outbox) -> int:
         body = outbox.opened(row.pk, row.target, row.key, bytes(row.payload))
     except StateUnreadable:
         return 0
-    sealed = outbox.sealed(vaults.ring(), row.pk, row.target, row.key, body)
+    sealed = outbox.sealed(vaults.require_keyring(), row.pk, row.target, row.key, body)
     return Outbox.objects.using(settings().database).filter(pk=row.pk).update(payload=sealed)

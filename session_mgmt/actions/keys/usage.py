@@ -35,7 +35,7 @@ _OF_DOCUMENTS = (
 )
 
 
-def rows(using: str) -> dict[str, dict[str, int]]:
+def count_rows(using: str) -> dict[str, dict[str, int]]:
     """How many rows of each kind are under each key id; under ``""`` the plain ones.
 
     ``{key id: {"documents", "snapshots", "revisions", "merges", "conflicts", "receipts", "wishes"}}``; kinds without
@@ -43,21 +43,21 @@ def rows(using: str) -> dict[str, dict[str, int]]:
     """
     statements = Statements(connections[using])
     found: dict[str, dict[str, int]] = {}
-    for kind, key_id, count in _counted(statements):
+    for kind, key_id, count in _count_by_kind(statements):
         found.setdefault(key_id, {})[kind] = count
     return dict(sorted(found.items()))
 
 
-def _counted(statements: Statements) -> Iterator[tuple[str, str, int]]:
+def _count_by_kind(statements: Statements) -> Iterator[tuple[str, str, int]]:
     for kind, table in (("documents", _DOCUMENT), ("snapshots", _SNAPSHOT)):
         for key_id, count in statements.fetch(f"SELECT key_id, COUNT(*) FROM {table} GROUP BY key_id"):
             yield kind, key_id, count
     for kind, (table, column, where) in _SEALED.items():
-        for key_id, count in _column(statements, table, column, where).items():
+        for key_id, count in _count_column(statements, table, column, where).items():
             yield kind, key_id, count
 
 
-def _column(statements: Statements, table: str, column: str, where: str) -> Counter[str]:
+def _count_column(statements: Statements, table: str, column: str, where: str) -> Counter[str]:
     """Two queries for each length of a key id: the first two bytes say whether a column is sealed, and that length."""
     found: Counter[str] = Counter()
     starts = f"SELECT SUBSTR({column}, 1, 2), COUNT(*) FROM {table} WHERE {where} GROUP BY 1"
@@ -72,19 +72,19 @@ def _column(statements: Statements, table: str, column: str, where: str) -> Coun
     return found
 
 
-def missing(key_ids: set[str]) -> list[str]:
+def list_missing_keys(key_ids: set[str]) -> list[str]:
     """Those that the settings do not have."""
-    keys = vaults.keyring()
-    return sorted(key_id for key_id in key_ids - {PLAIN} if keys is None or not keys.holds(key_id))
+    keys = vaults.load_keyring()
+    return sorted(key_id for key_id in key_ids - {PLAIN} if keys is None or not keys.holds_key(key_id))
 
 
-def of_documents(using: str) -> set[str]:
+def list_document_keys(using: str) -> set[str]:
     """The master keys that documents need, from their heads alone."""
     statements = Statements(connections[using])
     return {row[0] for row in statements.fetch(f"SELECT DISTINCT key_id FROM {_DOCUMENT}")}
 
 
-def strays(using: str, key_id: str) -> set[int]:
+def find_strays(using: str, key_id: str) -> set[int]:
     """Documents under a key that have a row under another one, or a plain one."""
     statements = Statements(connections[using])
     found = {
@@ -95,7 +95,7 @@ def strays(using: str, key_id: str) -> set[int]:
             [key_id, key_id],
         )
     }
-    begin = vaults.beginning(key_id)
+    begin = vaults.make_prefix(key_id)
     for table, column in _OF_DOCUMENTS:
         found |= {
             row[0]

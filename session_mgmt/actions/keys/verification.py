@@ -12,12 +12,12 @@ from django.db import connections
 
 from session_mgmt.actions import clients, outbox, vaults
 from session_mgmt.actions.state import merge_rows, stored_rows
-from session_mgmt.actions.state.stored_rows import Head
+from session_mgmt.actions.state.stored_rows import StoredHead
 from session_mgmt.conf import settings
 from session_mgmt.documents import chain, operations, rebuild, size
 from session_mgmt.documents.errors import DocumentError
 from session_mgmt.documents.rebuild import Parts
-from session_mgmt.documents.values import JSON, equal
+from session_mgmt.documents.values import JSON, are_equal
 from session_mgmt.exceptions import DocumentNotFound, StateUnreadable
 from session_mgmt.models import Outbox, Receipt, StateConflict, StateDocument, StateRevision, StateSnapshot
 from session_mgmt.models.sql import Statements
@@ -46,7 +46,7 @@ class Finding:
         return asdict(self)
 
 
-def documents(names: list[str] | None = None) -> Iterator[int]:
+def list_documents(names: list[str] | None = None) -> Iterator[int]:
     """The rows of all documents, or of those with these names, by id."""
     rows = StateDocument.objects.using(settings().database).order_by("pk")
     wanted = rows if names is None else rows.filter(name__in=names)
@@ -56,24 +56,24 @@ def documents(names: list[str] | None = None) -> Iterator[int]:
         after = page[-1]
 
 
-def verify(document: int) -> list[Finding]:
+def verify_document(document: int) -> list[Finding]:
     """Everything that is wrong with one document, in the order of its versions; it is only read."""
     statements = Statements(connections[settings().database])
     found: list[Finding] = []
     for _ in range(_ATTEMPTS):
-        before = _mark(statements, document)
-        found = _verified(statements, document)
-        if not found or _mark(statements, document) == before:
+        before = _read_mark(statements, document)
+        found = _verify_once(statements, document)
+        if not found or _read_mark(statements, document) == before:
             return found
     return found
 
 
-def _mark(statements: Statements, document: int) -> Any:
+def _read_mark(statements: Statements, document: int) -> Any:
     columns = "version, oldest_revision, snapshot_version, key_id"
     return statements.fetch(f"SELECT {columns} FROM {stored_rows.DOCUMENT} WHERE id = %s", [document])
 
 
-def _verified(statements: Statements, document: int) -> list[Finding]:
+def _verify_once(statements: Statements, document: int) -> list[Finding]:
     try:
         head = stored_rows.read_head(statements, document)
     except StateUnreadable as error:
@@ -83,7 +83,7 @@ def _verified(statements: Statements, document: int) -> list[Finding]:
     return _Check(head).run()
 
 
-def loose() -> Iterator[Finding]:
+def verify_loose_rows() -> Iterator[Finding]:
     """What is wrong with receipts and wishes, which belong to no document."""
     using = settings().database
     for receipt in Receipt.objects.using(using).order_by("pk").iterator(PAGE):
@@ -101,7 +101,7 @@ def loose() -> Iterator[Finding]:
 class _Check:
     """The state of one pass over a document."""
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: StoredHead) -> None:
         self._head = head
         self._using = settings().database
         self._found: list[Finding] = []
@@ -141,8 +141,8 @@ class _Check:
         beside = None if row.asked is None else bytes(row.asked)
         try:
             ops, asked = vaults.open_merge(self._head.vault, row.version, bytes(row.ops), beside)
-            operations.decode(ops)
-            operations.decode(asked or ops)
+            operations.decode_ops(ops)
+            operations.decode_ops(asked or ops)
             vaults.open_paths(self._head.vault, row.version, bytes(row.paths))
         except (StateUnreadable, DocumentError) as error:
             self._tell("revision", row.version, "unreadable", str(error))
@@ -150,7 +150,7 @@ class _Check:
         self._check_keys("revision", row.version, (bytes(row.ops), beside))
         self._revisions[row.version] = ops
         key = self._head.vault.chain_key if self._head.vault else None
-        if link is not None and chain.advance(link, row.version, ops, key) != stands:
+        if link is not None and chain.advance_chain(link, row.version, ops, key) != stands:
             self._tell("revision", row.version, "bad_chain", "it does not follow from the one before")
         return stands
 
@@ -167,14 +167,14 @@ class _Check:
         rows = StateConflict.objects.using(self._using).filter(document=self._head.document).order_by("version", "pk")
         for row in rows.iterator(PAGE):
             try:
-                merge_rows.opened(self._head.vault, row)
+                merge_rows.open_conflict(self._head.vault, row)
             except StateUnreadable as error:
                 self._tell("conflict", row.version, "unreadable", f"{row.pk}: {error}")
                 continue
-            self._check_keys("conflict", row.version, merge_rows.columns(row))
+            self._check_keys("conflict", row.version, merge_rows.read_columns(row))
 
     def _check_snapshots(self) -> None:
-        head, limit = self._head, settings().max_document_bytes * 2
+        head, limit = self._head, stored_rows.body_limit()
         rows = StateSnapshot.objects.using(self._using).filter(document=head.document)
         for key in list(rows.order_by("version", "pk").values_list("pk", flat=True)):
             row = rows.get(pk=key)
@@ -182,14 +182,14 @@ class _Check:
                 body = stored_rows.open_snapshot(
                     head.vault, row.version, row.codec, row.key_id, bytes(row.nonce), bytes(row.body)
                 )
-                value = rebuild.value(Parts((), limit, row.codec, body, bytes(row.digest), head.digest_key))
+                value = rebuild.build_value(Parts((), limit, row.codec, body, bytes(row.digest), head.digest_key))
             except (StateUnreadable, DocumentError) as error:
                 self._tell("snapshot", row.version, "unreadable", str(error))
                 continue
             self._check_key("snapshot", row.version, row.key_id)
             if row.version > head.position.offset:
                 self._tell("snapshot", row.version, "outside", "beyond the head")
-            elif row.version in self._values and not equal(self._values[row.version], value):
+            elif row.version in self._values and not are_equal(self._values[row.version], value):
                 self._tell("snapshot", row.version, "bad_snapshot", "two of one version differ")
             self._values.setdefault(row.version, value)
 
@@ -206,14 +206,14 @@ class _Check:
             if version > start:
                 if version not in self._revisions:
                     return
-                value = operations.apply(value, operations.decode(self._revisions[version]))
+                value = operations.apply_ops(value, operations.decode_ops(self._revisions[version]))
             self._check_version(row, version, value)
-        if size.size(value) > head.bound:
+        if size.measure_size(value) > head.bound:
             self._tell("document", head.position.offset, "bad_size", "it is larger than its row says")
 
     def _check_version(self, row: StateDocument, version: int, value: JSON) -> None:
-        if version in self._values and not equal(self._values[version], value):
+        if version in self._values and not are_equal(self._values[version], value):
             self._tell("snapshot", version, "bad_snapshot", "it is not what the log adds up to")
         summed = row.checksum and version == row.checksum_version
-        if summed and rebuild.checksum_of(value, self._head.digest_key) != row.checksum:
+        if summed and rebuild.compute_value_checksum(value, self._head.digest_key) != row.checksum:
             self._tell("document", version, "bad_checksum", "it is not that of the document")

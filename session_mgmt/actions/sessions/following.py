@@ -75,12 +75,12 @@ def _look_at_documents(
     now: datetime,
 ) -> dict[str, Log]:
     offsets = {name: _read_offset(position) for name, position in documents.items()}
-    seen = bodies.windows(statements, session, offsets)
+    seen = bodies.load_windows(statements, session, offsets)
     missing = documents.keys() - seen.keys()
     for name in sorted(missing):
-        bodies.ensure(using, session, name, most=settings().max_documents, at=now)
+        bodies.ensure_document(using, session, name, most=settings().max_documents, at=now)
     if missing:
-        seen |= bodies.windows(statements, session, {name: offsets[name] for name in missing})
+        seen |= bodies.load_windows(statements, session, {name: offsets[name] for name in missing})
     found = {}
     for name, document in seen.items():
         log = STATE + name

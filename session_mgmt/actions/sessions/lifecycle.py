@@ -153,7 +153,7 @@ def _insert_session(
 def _check_object(value: Any, name: str) -> dict[str, Any]:
     limit = settings().max_metadata_bytes
     checked: dict[str, Any] = checking.check_value(value)
-    if not isinstance(checked, dict) or len(strict.dumps(checked)) > limit:
+    if not isinstance(checked, dict) or len(strict.dump_json(checked)) > limit:
         raise InvalidField(f"{name} is an object of at most {limit} bytes.", field=name)
     return checked
 

@@ -113,7 +113,7 @@ def _carry_documents(using: str, old: ClientSession, new: ClientSession, now: da
     carried = []
     # One that was followed and never written stays absent: `if_absent` must give it its first value.
     for document in StateDocument.objects.using(using).filter(session=old, version__gt=0).order_by("name"):
-        body = bodies.load(using, document.pk, limit=settings().max_document_bytes * 2)
+        body = bodies.load_body(using, document.pk)
         _copy_document(using, new, document.name, body.data, now)
         carried.append(document.name)
     return carried
@@ -121,8 +121,8 @@ def _carry_documents(using: str, old: ClientSession, new: ClientSession, now: da
 
 def _copy_document(using: str, session: ClientSession, name: str, data: Any, now: datetime) -> None:
     """Begin the successor's document with a snapshot of the old one's last version, in an epoch of its own."""
-    fresh = bodies.ensure(using, session.pk, name, most=settings().max_documents, at=now)
-    update = replace(prepare.blind(fresh, "data", data), exact_size=size.size(data))
+    fresh = bodies.ensure_document(using, session.pk, name, most=settings().max_documents, at=now)
+    update = replace(prepare.prepare_blind(fresh, "data", data), exact_size=size.measure_size(data))
     ledger = DocumentLedger(Statements(connections[using]), settings().max_document_bytes)
     ledger.load([update], wait=True)
     ledger.decide(update, None)

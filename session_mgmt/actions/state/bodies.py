@@ -13,7 +13,8 @@ from django.db import IntegrityError, connections, transaction
 
 from session_mgmt.actions import access, vaults
 from session_mgmt.actions.state import stored_rows, unreadable
-from session_mgmt.actions.state.stored_rows import Head, Runner, here
+from session_mgmt.actions.state.stored_rows import Runner, StoredHead, run_inline
+from session_mgmt.conf import settings
 from session_mgmt.documents import chain, rebuild
 from session_mgmt.documents.rebuild import Packed, Parts
 from session_mgmt.exceptions import DocumentLimit, NotFound, SessionNotFound, StateUnreadable
@@ -52,16 +53,16 @@ class DocumentWindow:
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class VersionSource:
     """What a version is built from."""
 
-    head: Head
+    head: StoredHead
     position: Position
     parts: Parts
     snapshot_version: int
 
 
-def ensure(using: str, session: uuid.UUID, name: str, *, most: int, at: datetime) -> int:
+def ensure_document(using: str, session: uuid.UUID, name: str, *, most: int, at: datetime) -> int:
     """The row of a named document, made at first use. Raises ``DocumentLimit``, ``SessionNotFound``, or
     ``InvalidField`` for what is no name.
     """
@@ -74,7 +75,7 @@ def ensure(using: str, session: uuid.UUID, name: str, *, most: int, at: datetime
         raise SessionNotFound()
     if StateDocument.objects.using(using).filter(session_id=session).count() >= most:
         raise DocumentLimit(limit=most)
-    key_id, secret = vaults.new_secret(session, name) if vaults.encrypts(name) else ("", b"")
+    key_id, secret = vaults.new_secret(session, name) if vaults.is_encrypted_name(name) else ("", b"")
     fresh = StateDocument(
         session_id=session,
         name=name,
@@ -93,56 +94,58 @@ def ensure(using: str, session: uuid.UUID, name: str, *, most: int, at: datetime
     return fresh.pk
 
 
-def find(using: str, session: uuid.UUID, name: str) -> int | None:
+def find_document(using: str, session: uuid.UUID, name: str) -> int | None:
     """The row of a named document, if it was ever used."""
     if not access.is_document(name):
         return None
     return StateDocument.objects.using(using).filter(session_id=session, name=name).values_list("id", flat=True).first()
 
 
-def bound(using: str, document: int) -> int:
+def read_size_bound(using: str, document: int) -> int:
     """Upper bound of the size in bytes; exact if a snapshot was just taken."""
     return StateDocument.objects.using(using).values_list("size", flat=True).get(pk=document)
 
 
-def load(using: str, document: int, *, limit: int) -> Body:
-    """Read a document: the newest snapshot, then the revisions after it. ``limit`` bounds decompression, in bytes.
+def load_body(using: str, document: int) -> Body:
+    """Read a document: the newest snapshot, then the revisions after it.
 
     Raises ``DocumentNotFound`` or ``StateUnreadable``.
     """
-    with unreadable.audited(using, document):
-        past = parts_at(using, document, None, limit=limit)
-        return _body(past.head, rebuild.value(past.parts), past.snapshot_version)
+    with unreadable.audit_unreadable(using, document):
+        past = load_source(using, document, None)
+        return _make_body(past.head, rebuild.build_value(past.parts), past.snapshot_version)
 
 
-def _body(head: Head, data: Any, snapshot_version: int) -> Body:
+def _make_body(head: StoredHead, data: Any, snapshot_version: int) -> Body:
     return Body(head.document, head.name, head.position, data, head.bound, snapshot_version, head.last_modified)
 
 
-def load_at(using: str, document: int, version: int, *, limit: int) -> Body:
+def load_body_at(using: str, document: int, version: int) -> Body:
     """Read a version that the log still reaches, or that was kept under a label; the tag of the latter may be unknown.
 
     Raises ``NotFound``, ``DocumentNotFound`` or ``StateUnreadable``.
     """
-    with unreadable.audited(using, document):
-        past = parts_at(using, document, version, limit=limit)
-        body = _body(past.head, rebuild.value(past.parts), past.snapshot_version)
+    with unreadable.audit_unreadable(using, document):
+        past = load_source(using, document, version)
+        body = _make_body(past.head, rebuild.build_value(past.parts), past.snapshot_version)
     return replace(body, position=past.position)
 
 
 def load_raw(
-    using: str, document: int, version: int | None = None, *, limit: int, run: Runner = here
+    using: str, document: int, version: int | None = None, *, run: Runner = run_inline
 ) -> tuple[Position, str, bytes]:
     """Position, name and compact JSON of a document, as it is or as it was. ``run`` is given what is heavy; raises as
     ``load`` and ``load_at``.
     """
-    with unreadable.audited(using, document):
-        past = parts_at(using, document, version, limit=limit)
-        raw = stored_rows.runner(past.head, run)(rebuild.raw, past.parts) if past.parts.ops else rebuild.raw(past.parts)
+    with unreadable.audit_unreadable(using, document):
+        past = load_source(using, document, version)
+        # Without revisions after it a snapshot is served as it is stored, and nothing is decoded.
+        place = stored_rows.choose_runner(past.head, run) if past.parts.ops else run_inline
+        raw = place(rebuild.build_raw, past.parts)
     return past.position, past.head.name, raw
 
 
-def parts_at(using: str, document: int, version: int | None, *, limit: int) -> Past:
+def load_source(using: str, document: int, version: int | None) -> VersionSource:
     """What a version (none: the head) is built from; the building itself may be done elsewhere. Raises as ``load_at``.
 
     The caller has it ``unreadable.audited``.
@@ -153,30 +156,32 @@ def parts_at(using: str, document: int, version: int | None, *, limit: int) -> P
         wanted = head.position.offset if version is None else version
         if not 0 <= wanted <= head.position.offset:
             raise NotFound("There is no such version.")
-        found = stored_rows.read_parts(statements, head, wanted, limit)
+        found = stored_rows.read_parts(statements, head, wanted)
         if found is not None:
             position = Position(head.position.epoch, wanted, stored_rows.tag_at(statements, head, wanted))
-            return Past(head, position, found.parts, found.snapshot_version)
+            return VersionSource(head, position, found.parts, found.snapshot_version)
         if wanted < head.oldest - 1:
             raise NotFound("The log no longer holds this version.")
     raise StateUnreadable()
 
 
-def materialise(using: str, document: int, *, at: datetime, threshold: int, limit: int, run: Runner = here) -> Position:
+def keep_snapshot(using: str, document: int, *, at: datetime, run: Runner = run_inline) -> Position:
     """Keep a snapshot of the head and make its size exact.
 
     Running it twice, or being killed in it, costs only space.
     """
-    with unreadable.audited(using, document):
+    with unreadable.audit_unreadable(using, document):
         head = stored_rows.read_head(Statements(connections[using]), document)
         if head.position.offset == head.snapshot_version:
             return head.position
-        past = parts_at(using, document, None, limit=limit)
-        _keep(using, past.head, stored_rows.runner(past.head, run)(rebuild.packed, past.parts, threshold), at)
+        past = load_source(using, document, None)
+        place = stored_rows.choose_runner(past.head, run)
+        packed = place(rebuild.pack_parts, past.parts, settings().compression_threshold)
+        _write_snapshot(using, past.head, packed, at)
         return past.position
 
 
-def _keep(using: str, head: Head, packed: Packed, at: datetime) -> None:
+def _write_snapshot(using: str, head: StoredHead, packed: Packed, at: datetime) -> None:
     version = head.position.offset
     with transaction.atomic(using=using):
         if not stored_rows.insert_snapshot(using, head, version, packed, at):
@@ -197,7 +202,7 @@ def _keep(using: str, head: Head, packed: Packed, at: datetime) -> None:
         )
 
 
-def windows(statements: Statements, session: uuid.UUID, asked: dict[str, int | None]) -> dict[str, DocumentWindow]:
+def load_windows(statements: Statements, session: uuid.UUID, asked: dict[str, int | None]) -> dict[str, DocumentWindow]:
     """What the logs of these documents hold, in two queries whatever their number."""
     if not asked:
         return {}
@@ -208,17 +213,17 @@ def windows(statements: Statements, session: uuid.UUID, asked: dict[str, int | N
         [statements.uuid(session), *names],
     )
     places = [(row[1], offset) for row in rows if (offset := asked[row[0]]) is not None and 0 < offset < row[3]]
-    tags = _tags(statements, places)
+    tags = _load_tags(statements, places)
     found = {}
     for name, key, epoch, version, link, oldest, size, encrypted, before in rows:
-        tags.setdefault((key, oldest - 1), chain.tag(bytes(before)))
-        head = Position(epoch, version, chain.tag(bytes(link)) if version else "")
+        tags.setdefault((key, oldest - 1), chain.make_tag(bytes(before)))
+        head = Position(epoch, version, chain.make_tag(bytes(link)) if version else "")
         window = Window(head, oldest, tags.get((key, asked[name] or 0)))
         found[name] = DocumentWindow(key, window, size, bool(encrypted))
     return found
 
 
-def _tags(statements: Statements, places: list[tuple[int, int]]) -> dict[tuple[int, int], str]:
+def _load_tags(statements: Statements, places: list[tuple[int, int]]) -> dict[tuple[int, int], str]:
     if not places:
         return {}
     rows = statements.fetch(
@@ -227,4 +232,4 @@ def _tags(statements: Statements, places: list[tuple[int, int]]) -> dict[tuple[i
         + ")",
         [value for place in places for value in place],
     )
-    return {(row[0], row[1]): chain.tag(bytes(row[2])) for row in rows}
+    return {(row[0], row[1]): chain.make_tag(bytes(row[2])) for row in rows}

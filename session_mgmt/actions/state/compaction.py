@@ -16,7 +16,7 @@ from django.db import connections, transaction
 from django.db.models import F, Q
 
 from session_mgmt.actions.state import bodies, ledger, stored_rows, unreadable
-from session_mgmt.actions.state.stored_rows import Head, Runner, here
+from session_mgmt.actions.state.stored_rows import Runner, StoredHead, run_inline
 from session_mgmt.conf import Settings, settings
 from session_mgmt.documents import rebuild
 from session_mgmt.exceptions import DocumentNotFound, StateUnreadable
@@ -32,26 +32,19 @@ _LATE_SNAPSHOTS = 4
 _KEPT_SNAPSHOTS = 2
 
 
-def compact(document: int, *, now: datetime | None = None, run: Runner = here) -> int:
+def compact_document(document: int, *, now: datetime | None = None, run: Runner = run_inline) -> int:
     """Keep a snapshot of the head, and shorten the log if it is over a limit; returns how many revisions went.
 
     ``run`` is given what is heavy. Raises ``DocumentNotFound`` or ``StateUnreadable``.
     """
     limits = settings()
     at = now or clock.read(limits.database)
-    bodies.materialise(
-        limits.database,
-        document,
-        at=at,
-        threshold=limits.compression_threshold,
-        limit=limits.max_document_bytes * 2,
-        run=run,
-    )
-    with unreadable.audited(limits.database, document):
-        return _trim(limits, document, at, run)
+    bodies.keep_snapshot(limits.database, document, at=at, run=run)
+    with unreadable.audit_unreadable(limits.database, document):
+        return _trim_log(limits, document, at, run)
 
 
-def compact_lagging(document: int, *, run: Runner = here) -> int:
+def compact_lagging(document: int, *, run: Runner = run_inline) -> int:
     """As ``compact``, if the document is still due: it was asked for several times while one snapshot was taken."""
     rows = Statements(connections[settings().database]).fetch(
         f"SELECT COUNT(*), COALESCE(SUM(LENGTH(r.ops)), 0), MAX(d.size) FROM {stored_rows.DOCUMENT} d"
@@ -59,7 +52,7 @@ def compact_lagging(document: int, *, run: Runner = here) -> int:
         [document],
     )
     ((pending, size_of_ops, size),) = rows
-    return compact(document, run=run) if pending and ledger.is_lagging(pending, size_of_ops, size) else 0
+    return compact_document(document, run=run) if pending and ledger.is_lagging(pending, size_of_ops, size) else 0
 
 
 def compact_due(limit: int, *, now: datetime | None = None) -> int:
@@ -68,12 +61,12 @@ def compact_due(limit: int, *, now: datetime | None = None) -> int:
     One that cannot be read is left as it is, with an entry in the audit trail.
     """
     at = now or clock.read(settings().database)
-    return sum(_compact_some(keys, at) for keys in _pages(limit, at))
+    return sum(_compact_some(keys, at) for keys in _list_due_pages(limit, at))
 
 
-def _pages(limit: int, at: datetime) -> Any:
+def _list_due_pages(limit: int, at: datetime) -> Any:
     after = 0
-    while keys := _long(after, limit):
+    while keys := _find_long_logs(after, limit):
         yield keys
         after = keys[-1]
     after = 0
@@ -86,25 +79,25 @@ def _compact_some(documents: list[int], at: datetime) -> int:
     gone = 0
     for document in documents:
         try:
-            gone += compact(document, now=at)
+            gone += compact_document(document, now=at)
         except (StateUnreadable, DocumentNotFound):
             continue
     return gone
 
 
-def _long(after: int, limit: int) -> list[int]:
+def _find_long_logs(after: int, limit: int) -> list[int]:
     """Documents whose log is too long or too large, or whose last snapshot is far behind, by id after ``after``."""
     now = settings()
     over = (
         Q(version__gte=F("oldest_revision") + now.max_revisions)
         | Q(log_bytes__gt=now.max_log_bytes)
-        | Q(version__gte=F("snapshot_version") + _LATE_SNAPSHOTS * now.snapshot_every) & _behind(now)
+        | Q(version__gte=F("snapshot_version") + _LATE_SNAPSHOTS * now.snapshot_every) & _is_behind(now)
     )
     rows = StateDocument.objects.using(now.database).filter(over, pk__gt=after).order_by("pk")
     return list(rows.values_list("pk", flat=True)[:limit])
 
 
-def _behind(now: Settings) -> Q:
+def _is_behind(now: Settings) -> Q:
     """As ``state.is_lagging`` for all documents at once, with the bytes of the whole log."""
     pending = F("version") - F("snapshot_version")
     much = (pending * rebuild.REVISION_BYTES + F("log_bytes")) / rebuild.SHARE
@@ -122,7 +115,7 @@ def _first_revisions(after: int, limit: int, at: datetime) -> list[tuple[int, in
     return [(key, document) for key, document, made in found if made < cutoff]
 
 
-def _trim(limits: Settings, document: int, at: datetime, run: Runner) -> int:
+def _trim_log(limits: Settings, document: int, at: datetime, run: Runner) -> int:
     using = limits.database
     statements = Statements(connections[using])
     head = stored_rows.read_head(statements, document)
@@ -130,30 +123,30 @@ def _trim(limits: Settings, document: int, at: datetime, run: Runner) -> int:
     if first <= head.oldest:
         _drop_snapshots(using, document)
         return 0
-    if not _anchors(using, document, first - 1):
-        found = stored_rows.read_parts(statements, head, first - 1, limits.max_document_bytes * 2)
+    if not _has_anchor(using, document, first - 1):
+        found = stored_rows.read_parts(statements, head, first - 1)
         if found is None:
             return 0
-        packed = stored_rows.runner(head, run)(rebuild.packed, found.parts, limits.compression_threshold)
+        packed = stored_rows.choose_runner(head, run)(rebuild.pack_parts, found.parts, limits.compression_threshold)
         with transaction.atomic(using=using):
             stored_rows.insert_snapshot(using, head, first - 1, packed, at)
-    gone = _cut(using, statements, document, first)
+    gone = _cut_log(using, statements, document, first)
     _drop_snapshots(using, document)
     return gone
 
 
-def _first_kept(statements: Statements, limits: Settings, head: Head, at: datetime) -> int:
+def _first_kept(statements: Statements, limits: Settings, head: StoredHead, at: datetime) -> int:
     """The revision at which the log is to begin; at most one behind the head's snapshot, so that it can be added up."""
     wanted = [
         head.oldest,
-        _by_count(limits, head),
-        _by_age(statements, limits, head, at),
-        _by_bytes(statements, limits, head),
+        _first_by_count(limits, head),
+        _first_by_age(statements, limits, head, at),
+        _first_by_bytes(statements, limits, head),
     ]
     return min(max(wanted), head.snapshot_version + 1)
 
 
-def _by_count(limits: Settings, head: Head) -> int:
+def _first_by_count(limits: Settings, head: StoredHead) -> int:
     """Rather where a snapshot stands already, if that leaves enough: another one would cost O(document)."""
     if head.position.offset - head.oldest + 1 <= limits.max_revisions:
         return head.oldest
@@ -165,7 +158,7 @@ def _by_count(limits: Settings, head: Head) -> int:
     return first if version is None else version + 1
 
 
-def _by_age(statements: Statements, limits: Settings, head: Head, at: datetime) -> int:
+def _first_by_age(statements: Statements, limits: Settings, head: StoredHead, at: datetime) -> int:
     """Half a log is not rebuilt for one old revision: it waits until it is a quarter older than need be."""
     first = f"SELECT at FROM {stored_rows.REVISION} WHERE document_id = %s AND version >= %s ORDER BY version LIMIT 1"
     old = f"SELECT MAX(version) FROM {stored_rows.REVISION} WHERE document_id = %s AND at < %s"
@@ -177,7 +170,7 @@ def _by_age(statements: Statements, limits: Settings, head: Head, at: datetime) 
     return (last or 0) + 1
 
 
-def _by_bytes(statements: Statements, limits: Settings, head: Head) -> int:
+def _first_by_bytes(statements: Statements, limits: Settings, head: StoredHead) -> int:
     rows = statements.fetch(
         f"SELECT log_bytes FROM {stored_rows.DOCUMENT} WHERE id = %s AND log_bytes > %s",
         [head.document, limits.max_log_bytes],
@@ -194,13 +187,13 @@ def _by_bytes(statements: Statements, limits: Settings, head: Head) -> int:
     return first
 
 
-def _cut(using: str, statements: Statements, document: int, first: int) -> int:
+def _cut_log(using: str, statements: Statements, document: int, first: int) -> int:
     """Let the log begin at ``first``, if a snapshot stands right before it."""
     with transaction.atomic(using=using):
         rows = statements.select_locked("oldest_revision, version", stored_rows.DOCUMENT, [document], wait=True)
         if not rows or rows[0][0] >= first or rows[0][1] < first - 1:
             return 0
-        if not _anchors(using, document, first - 1):
+        if not _has_anchor(using, document, first - 1):
             return 0
         links = statements.fetch(
             f"SELECT chain FROM {stored_rows.REVISION} WHERE document_id = %s AND version = %s", [document, first - 1]
@@ -218,7 +211,7 @@ def _cut(using: str, statements: Statements, document: int, first: int) -> int:
         return gone
 
 
-def _anchors(using: str, document: int, version: int) -> bool:
+def _has_anchor(using: str, document: int, version: int) -> bool:
     """Whether a snapshot of this version is there to stay; one with a label may be given up at any time."""
     rows = StateSnapshot.objects.using(using).filter(document=document, version=version, label__isnull=True)
     return rows.exists()
@@ -233,11 +226,11 @@ def _drop_snapshots(using: str, document: int) -> None:
         plain = StateSnapshot.objects.using(using).filter(document=document, label__isnull=True)
         keep = list(plain.order_by("-version").values_list("pk", flat=True)[:_KEPT_SNAPSHOTS])
         for (oldest,) in rows:
-            keep += _anchor(using, document, oldest)
+            keep += _find_anchor(using, document, oldest)
             plain.exclude(pk__in=keep).delete()
 
 
-def _anchor(using: str, document: int, oldest: int) -> list[int]:
+def _find_anchor(using: str, document: int, oldest: int) -> list[int]:
     """The newest snapshot from which the oldest retained version can be rebuilt."""
     found = StateSnapshot.objects.using(using).filter(document=document, label__isnull=True, version__lt=oldest)
     return list(found.order_by("-version").values_list("pk", flat=True)[:1])

@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from session_mgmt.actions import checking
 from session_mgmt.actions.state import bodies, merge_rows, stored_rows, unreadable
 from session_mgmt.actions.state.bodies import ATTEMPTS
-from session_mgmt.actions.state.merge_rows import Merge
+from session_mgmt.actions.state.merge_rows import MergeRecord
 from session_mgmt.actions.state.updates import NO_TERMS, Terms, Update
 from session_mgmt.actions.vaults import Vault
 from session_mgmt.conf import settings
@@ -22,7 +22,7 @@ from session_mgmt.documents import operations, pointer, replaced, size, strict, 
 from session_mgmt.documents.errors import DocumentError
 from session_mgmt.documents.merge import Value
 from session_mgmt.documents.operations import Op
-from session_mgmt.documents.values import JSON, MISSING, equal
+from session_mgmt.documents.values import JSON, MISSING, are_equal
 from session_mgmt.exceptions import Conflict, InvalidField, NotFound, StateUnreadable
 from session_mgmt.models import StateConflict
 from session_mgmt.models.clock import as_text
@@ -37,22 +37,22 @@ SERVER, CLIENT, VALUE = (
 )
 
 
-def listed(document: int, *, open_only: bool = False) -> list[dict[str, Any]]:
+def list_conflicts(document: int, *, open_only: bool = False) -> list[dict[str, Any]]:
     """The records of a document, newest first. Raises ``DocumentNotFound`` or ``StateUnreadable``.
 
     ``{id, path, version, base?, server?, client?, client_id, at, resolved_at, resolution}``; a value that was not there
     has no field.
     """
-    rows = _rows().filter(document=document).order_by("-id")
+    rows = _conflict_rows().filter(document=document).order_by("-id")
     chosen = rows.filter(resolved_at=None) if open_only else rows
-    return _read(document, lambda vault: [_shown(vault, row) for row in chosen.all()])
+    return _read_with_vault(document, lambda vault: [_show_conflict(vault, row) for row in chosen.all()])
 
 
-def _read(document: int, read: Callable[[Vault | None], T]) -> T:
+def _read_with_vault(document: int, read: Callable[[Vault | None], T]) -> T:
     """What ``read`` makes of the records, given the vault of their document."""
     using = settings().database
     statements = Statements(connections[using])
-    with unreadable.audited(using, document):
+    with unreadable.audit_unreadable(using, document):
         for _ in range(ATTEMPTS):
             head = stored_rows.read_head(statements, document)
             found = stored_rows.unless_rekeyed(statements, head, partial(read, head.vault))
@@ -61,8 +61,8 @@ def _read(document: int, read: Callable[[Vault | None], T]) -> T:
         raise StateUnreadable()
 
 
-def _shown(vault: Vault | None, row: StateConflict) -> dict[str, Any]:
-    path, values = merge_rows.opened(vault, row)
+def _show_conflict(vault: Vault | None, row: StateConflict) -> dict[str, Any]:
+    path, values = merge_rows.open_conflict(vault, row)
     present = {name: v for name, v in zip(("base", "server", "client"), values, strict=True) if v is not MISSING}
     return {
         "id": str(row.pk),
@@ -76,27 +76,27 @@ def _shown(vault: Vault | None, row: StateConflict) -> dict[str, Any]:
     }
 
 
-def read(document: int, id_: uuid.UUID) -> dict[str, Any]:
+def read_conflict(document: int, id_: uuid.UUID) -> dict[str, Any]:
     """A record as ``listed`` has it. Raises ``NotFound``, and as that does."""
-    return _read(document, lambda vault: _shown(vault, _find(document, id_)))
+    return _read_with_vault(document, lambda vault: _show_conflict(vault, _find_conflict(document, id_)))
 
 
-def _find(document: int, id_: uuid.UUID) -> StateConflict:
-    row = _rows().filter(document=document, pk=id_).first()
+def _find_conflict(document: int, id_: uuid.UUID) -> StateConflict:
+    row = _conflict_rows().filter(document=document, pk=id_).first()
     if row is None:
         raise NotFound()
     return row
 
 
-def parsed(text: str) -> JSON:
+def parse_value(text: str) -> JSON:
     """A value that somebody typed, under the rules of every transport. Raises ``SessionMgmtError``."""
     try:
-        return strict.loads(text, checking.document_limits(), settings().max_document_bytes)
+        return strict.parse_json(text, checking.document_limits(), settings().max_document_bytes)
     except DocumentError as error:
         raise checking.translate_error(error) from error
 
 
-def resolution(
+def prepare_resolution(
     document: int,
     id_: uuid.UUID,
     keep: str,
@@ -114,39 +114,45 @@ def resolution(
     """
     if keep not in (SERVER, CLIENT, VALUE):
         raise InvalidField("keep is server, client or value.", field="keep")
-    path, (_, server, client) = _read(document, lambda vault: merge_rows.opened(vault, _find(document, id_)))
-    body = bodies.load(settings().database, document, limit=settings().max_document_bytes * 2)
-    if keep != SERVER and _moved(body.data, path, server):
+    path, (_, server, client) = _read_with_vault(
+        document, lambda vault: merge_rows.open_conflict(vault, _find_conflict(document, id_))
+    )
+    body = bodies.load_body(settings().database, document)
+    if keep != SERVER and _is_moved(body.data, path, server):
         raise Conflict("The array has changed since.", position=body.position.as_json(), paths=[path])
-    if keep != SERVER and seen is not None and seen != (replaced.digest(pointer.value(body.data, path)) or ""):
+    if (
+        keep != SERVER
+        and seen is not None
+        and seen != (replaced.digest_value(pointer.find_value(body.data, path)) or "")
+    ):
         raise Conflict("The value has changed since.", position=body.position.as_json(), paths=[path])
-    ops = () if keep == SERVER else _ops(path, client if keep == CLIENT else _checked(value, path))
-    result = operations.apply(body.data, ops)
+    ops = () if keep == SERVER else _make_ops(path, client if keep == CLIENT else _check_resolution_value(value, path))
+    result = operations.apply_ops(body.data, ops)
     return Update(
         document=document,
-        ops=operations.encode(ops),
-        paths=() if equal(result, body.data) else touched.paths(ops),
-        growth=size.growth(ops),
+        ops=operations.encode_ops(ops),
+        paths=() if are_equal(result, body.data) else touched.list_paths(ops),
+        growth=size.bound_growth(ops),
         at_version=body.position.offset,
         terms=replace(terms, epoch=body.position.epoch),
-        exact_size=size.size(result),
-        merge=Merge(movable=False, resolves=(id_, keep)),
+        exact_size=size.measure_size(result),
+        merge=MergeRecord(movable=False, resolves=(id_, keep)),
     )
 
 
-def _rows() -> QuerySet[StateConflict]:
+def _conflict_rows() -> QuerySet[StateConflict]:
     return StateConflict.objects.using(settings().database).select_related("client")
 
 
-def _moved(document: JSON, path: str, server: Value) -> bool:
+def _is_moved(document: JSON, path: str, server: Value) -> bool:
     """Whether a place behind an array's index may be another item's by now."""
-    inside = any(isinstance(pointer.value(document, above), list) for above in pointer.ancestors(path))
-    return inside and not equal(pointer.value(document, path), server)
+    inside = any(isinstance(pointer.find_value(document, above), list) for above in pointer.iter_ancestors(path))
+    return inside and not are_equal(pointer.find_value(document, path), server)
 
 
-def _ops(path: str, value: Value) -> tuple[Op, ...]:
+def _make_ops(path: str, value: Value) -> tuple[Op, ...]:
     return (("del", path),) if value is MISSING else (("set", path, value),)
 
 
-def _checked(value: Value, path: str) -> Value:
+def _check_resolution_value(value: Value, path: str) -> Value:
     return value if value is MISSING else checking.check_value(value, path.count("/"))

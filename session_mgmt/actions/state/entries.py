@@ -16,17 +16,17 @@ _DOCUMENT = "session_mgmt_statedocument"
 _REVISION = "session_mgmt_staterevision"
 
 
-def read(statements: Statements, document: int, after: int, limit: int) -> list[Entry]:
+def read_entries(statements: Statements, document: int, after: int, limit: int) -> list[Entry]:
     """Revisions after a version, oldest first. Raises ``StateUnreadable``."""
-    with unreadable.audited(statements.connection.alias, document):
+    with unreadable.audit_unreadable(statements.connection.alias, document):
         try:
-            return _read(statements, document, after, limit)
+            return _read_once(statements, document, after, limit)
         except StateUnreadable:
             # Read once more: the document may have been encrypted between its rows and its head.
-            return _read(statements, document, after, limit)
+            return _read_once(statements, document, after, limit)
 
 
-def _read(statements: Statements, document: int, after: int, limit: int) -> list[Entry]:
+def _read_once(statements: Statements, document: int, after: int, limit: int) -> list[Entry]:
     rows = statements.fetch(
         f"SELECT r.version, r.chain, r.ops, c.client_id, r.seq FROM {_REVISION} r"
         " LEFT JOIN session_mgmt_client c ON c.id = r.client_id"
@@ -35,8 +35,8 @@ def _read(statements: Statements, document: int, after: int, limit: int) -> list
     )
     if not rows:
         return []
-    vault = _vault(statements, document) if _may_be_sealed(rows) else None
-    return [_entry(row, vault) for row in rows]
+    vault = _load_vault(statements, document) if _may_be_sealed(rows) else None
+    return [_make_entry(row, vault) for row in rows]
 
 
 def _may_be_sealed(rows: list[Row]) -> bool:
@@ -46,7 +46,7 @@ def _may_be_sealed(rows: list[Row]) -> bool:
     return bool(settings().state_keys) or any(vaults.is_sealed(bytes(row[2][:1])) for row in rows)
 
 
-def _vault(statements: Statements, document: int) -> Vault | None:
+def _load_vault(statements: Statements, document: int) -> Vault | None:
     rows = statements.fetch(f"SELECT session_id, name, key_id, secret FROM {_DOCUMENT} WHERE id = %s", [document])
     if not rows:
         raise DocumentNotFound()
@@ -54,13 +54,13 @@ def _vault(statements: Statements, document: int) -> Vault | None:
     return vaults.vault_of(document, statements.as_uuid(session), name, key_id, bytes(secret))
 
 
-def _entry(row: Row, vault: Vault | None) -> Entry:
+def _make_entry(row: Row, vault: Vault | None) -> Entry:
     version, link, stored, client_id, seq = row
     ops = vaults.open_ops(vault, version, bytes(stored))
-    return Entry(version, chain.tag(bytes(link)), entry_body(ops, client_id, seq=seq))
+    return Entry(version, chain.make_tag(bytes(link)), make_entry_body(ops, client_id, seq=seq))
 
 
-def entry_body(ops: bytes, client_id: str | None, fence: Fence | None = None, *, seq: int | None = None) -> bytes:
+def make_entry_body(ops: bytes, client_id: str | None, fence: Fence | None = None, *, seq: int | None = None) -> bytes:
     """A document entry (PROTOCOL section 6), from the stored operations as they are."""
     number = fence.seq if fence else seq
     if client_id is None or number is None:

@@ -16,8 +16,8 @@ from django.db.models.functions import Length
 
 from session_mgmt.actions import access, vaults
 from session_mgmt.actions.state import bodies, stored_rows, unreadable
-from session_mgmt.actions.state.bodies import Body, Past
-from session_mgmt.actions.state.stored_rows import Head, Runner, here
+from session_mgmt.actions.state.bodies import Body, VersionSource
+from session_mgmt.actions.state.stored_rows import Runner, StoredHead, run_inline
 from session_mgmt.conf import settings
 from session_mgmt.documents import chain, operations, rebuild, touched, whole
 from session_mgmt.documents.rebuild import Packed
@@ -33,7 +33,7 @@ MOST_PAGE = 200
 _MOST_LABEL = 100
 
 
-def versions(document: int, *, before: int | None = None, limit: int = PAGE) -> dict[str, Any]:
+def list_versions(document: int, *, before: int | None = None, limit: int = PAGE) -> dict[str, Any]:
     """A page of the log, newest first: ``{"results": […], "oldest", "next"}``; ``next`` is the ``before`` of the next
     page.
 
@@ -53,28 +53,30 @@ def versions(document: int, *, before: int | None = None, limit: int = PAGE) -> 
 
 def _read_page(
     using: str, statements: Statements, document: int, rows: QuerySet[StateRevision], limit: int
-) -> tuple[Head, list[dict[str, Any]]]:
-    with unreadable.audited(using, document):
-        labels = _labels(using, document)
+) -> tuple[StoredHead, list[dict[str, Any]]]:
+    with unreadable.audit_unreadable(using, document):
+        labels = _load_labels(using, document)
         for _ in range(bodies.ATTEMPTS):
             head = stored_rows.read_head(statements, document)
             # Operations may be whole documents; where they are plain, their paths stand beside them.
             page = rows if head.vault else rows.annotate(bytes=Length("ops")).defer("ops", "asked")
-            results = stored_rows.unless_rekeyed(statements, head, partial(_all_shown, head, page[:limit], labels))
+            results = stored_rows.unless_rekeyed(statements, head, partial(_show_revisions, head, page[:limit], labels))
             if results is not None:
                 return head, results
         raise StateUnreadable()
 
 
-def _all_shown(head: Head, page: QuerySet[StateRevision], labels: dict[int, list[str]]) -> list[dict[str, Any]]:
-    return [_shown(head, row, labels) for row in page]
+def _show_revisions(
+    head: StoredHead, page: QuerySet[StateRevision], labels: dict[int, list[str]]
+) -> list[dict[str, Any]]:
+    return [_show_revision(head, row, labels) for row in page]
 
 
-def _shown(head: Head, row: StateRevision, labels: dict[int, list[str]]) -> dict[str, Any]:
-    paths, size = _touched(head, row)
+def _show_revision(head: StoredHead, row: StateRevision, labels: dict[int, list[str]]) -> dict[str, Any]:
+    paths, size = _read_paths_and_size(head, row)
     return {
         "version": row.version,
-        "tag": chain.tag(bytes(row.chain)),
+        "tag": chain.make_tag(bytes(row.chain)),
         "kind": row.kind,
         "at": as_text(row.at),
         "client_id": row.client.client_id if row.client else None,
@@ -85,71 +87,71 @@ def _shown(head: Head, row: StateRevision, labels: dict[int, list[str]]) -> dict
     }
 
 
-def _touched(head: Head, row: Any) -> tuple[list[str], int]:
+def _read_paths_and_size(head: StoredHead, row: Any) -> tuple[list[str], int]:
     """Paths of a revision, and the bytes of its operations. An encrypted document stores its paths as hashes."""
     if head.vault is None:
         return list(vaults.open_paths(None, row.version, bytes(row.paths))), row.bytes
     ops = vaults.open_ops(head.vault, row.version, bytes(row.ops))
-    return list(touched.paths(operations.decode(ops))), len(ops)
+    return list(touched.list_paths(operations.decode_ops(ops))), len(ops)
 
 
-def _labels(using: str, document: int) -> dict[int, list[str]]:
+def _load_labels(using: str, document: int) -> dict[int, list[str]]:
     found: dict[int, list[str]] = {}
-    for version, label in _checkpoints(using, document).values_list("version", "label"):
+    for version, label in _checkpoint_rows(using, document).values_list("version", "label"):
         found.setdefault(version, []).append(label)
     return found
 
 
-def _checkpoints(using: str, document: int) -> Any:
+def _checkpoint_rows(using: str, document: int) -> Any:
     rows = StateSnapshot.objects.using(using).filter(document=document, label__isnull=False)
     return rows.order_by("version", "label")
 
 
-def checkpoints(document: int) -> list[dict[str, Any]]:
+def list_checkpoints(document: int) -> list[dict[str, Any]]:
     """The versions kept under a label, oldest first: ``label``, ``version``, ``at``."""
-    rows = _checkpoints(settings().database, document).values_list("label", "version", "created_at")
+    rows = _checkpoint_rows(settings().database, document).values_list("label", "version", "created_at")
     return [{"label": label, "version": version, "at": as_text(at)} for label, version, at in rows]
 
 
-def read_at(document: int, version: int) -> Body:
+def read_version(document: int, version: int) -> Body:
     """The document as it was. Raises ``NotFound``, ``DocumentNotFound`` or ``StateUnreadable``."""
     now = settings()
-    return bodies.load_at(now.database, document, version, limit=now.max_document_bytes * 2)
+    return bodies.load_body_at(now.database, document, version)
 
 
-def read(document: int, to: int | str) -> Body:
+def read_version_or_label(document: int, to: int | str) -> Body:
     """The document at a version or under a label."""
-    return read_at(document, version_of(document, to) if isinstance(to, str) else to)
+    return read_version(document, find_labelled_version(document, to) if isinstance(to, str) else to)
 
 
-def read_raw(document: int, version: int, *, run: Runner = here) -> tuple[Position, bytes]:
+def read_raw(document: int, version: int, *, run: Runner = run_inline) -> tuple[Position, bytes]:
     """As ``read_at``, as compact JSON. ``run`` is given what is heavy."""
     now = settings()
-    position, _, raw = bodies.load_raw(now.database, document, version, limit=now.max_document_bytes * 2, run=run)
+    position, _, raw = bodies.load_raw(now.database, document, version, run=run)
     return position, raw
 
 
-def replacement(document: int, to: int | str, *, run: Runner = here) -> Replacement:
+def prepare_restore(document: int, to: int | str, *, run: Runner = run_inline) -> Replacement:
     """What makes a document again what it was. ``run`` is given what is heavy; raises as ``read``."""
     now = settings()
-    version = version_of(document, to) if isinstance(to, str) else to
-    with unreadable.audited(now.database, document):
-        past = bodies.parts_at(now.database, document, version, limit=now.max_document_bytes * 2)
-        found: Replacement = stored_rows.runner(past.head, run)(whole.restoring, past.parts)
+    version = find_labelled_version(document, to) if isinstance(to, str) else to
+    with unreadable.audit_unreadable(now.database, document):
+        past = bodies.load_source(now.database, document, version)
+        found: Replacement = stored_rows.choose_runner(past.head, run)(whole.restore_parts, past.parts)
     return found
 
 
-def version_of(document: int, label: str) -> int:
+def find_labelled_version(document: int, label: str) -> int:
     """The version kept under a label. Raises ``NotFound``."""
     if not access.is_key(label):
         raise NotFound("There is no checkpoint of this label.")
-    rows = _checkpoints(settings().database, document).filter(label=label).values_list("version", flat=True)
+    rows = _checkpoint_rows(settings().database, document).filter(label=label).values_list("version", flat=True)
     if not rows:
         raise NotFound("There is no checkpoint of this label.")
     return int(rows[0])
 
 
-def version_at(document: int, moment: datetime) -> int:
+def find_version_at(document: int, moment: datetime) -> int:
     """The version that stood at a moment. Raises ``NotFound`` where the log begins later."""
     using = settings().database
     rows = StateRevision.objects.using(using).filter(document=document, at__lte=moment)
@@ -162,22 +164,21 @@ def version_at(document: int, moment: datetime) -> int:
     return 0
 
 
-def diff(document: int, first: int, second: int, *, run: Runner = here) -> list[dict[str, Any]]:
+def diff_versions(document: int, first: int, second: int, *, run: Runner = run_inline) -> list[dict[str, Any]]:
     """What makes the second version of the first, as an RFC 6902 patch. ``run`` is given what is heavy. Raises as
     ``read_at``.
     """
     now = settings()
-    with unreadable.audited(now.database, document):
-        before, after = [
-            bodies.parts_at(now.database, document, version, limit=now.max_document_bytes * 2)
-            for version in (first, second)
-        ]
-        found: list[dict[str, Any]] = stored_rows.runner(after.head, run)(rebuild.difference, before.parts, after.parts)
+    with unreadable.audit_unreadable(now.database, document):
+        before, after = [bodies.load_source(now.database, document, version) for version in (first, second)]
+        found: list[dict[str, Any]] = stored_rows.choose_runner(after.head, run)(
+            rebuild.diff_parts, before.parts, after.parts
+        )
     return found
 
 
-def persist(
-    document: int, label: str | None = None, *, now: datetime | None = None, run: Runner = here
+def keep_checkpoint(
+    document: int, label: str | None = None, *, now: datetime | None = None, run: Runner = run_inline
 ) -> dict[str, Any]:
     """Keep the head for good under a label (``v<version>`` if none is given): no compaction takes it away.
 
@@ -186,25 +187,27 @@ def persist(
     or ``StateUnreadable``. ``run`` is given what is heavy.
     """
     limits = settings()
-    with unreadable.audited(limits.database, document):
-        past = bodies.parts_at(limits.database, document, None, limit=limits.max_document_bytes * 2)
-        packed: Packed = stored_rows.runner(past.head, run)(rebuild.packed, past.parts, limits.compression_threshold)
+    with unreadable.audit_unreadable(limits.database, document):
+        past = bodies.load_source(limits.database, document, None)
+        packed: Packed = stored_rows.choose_runner(past.head, run)(
+            rebuild.pack_parts, past.parts, limits.compression_threshold
+        )
     version = past.position.offset
-    label = _checked(f"v{version}" if label is None else label)
+    label = _check_label(f"v{version}" if label is None else label)
     try:
         with transaction.atomic(using=limits.database):
-            _pin(limits.database, past, packed, label, now or clock.read(limits.database))
+            _write_checkpoint(limits.database, past, packed, label, now or clock.read(limits.database))
     except IntegrityError as error:
         raise Conflict("The label has just been given.", label=label) from error
     return {"label": label, "version": version}
 
 
-def _pin(using: str, past: Past, packed: Packed, label: str, at: datetime) -> None:
+def _write_checkpoint(using: str, past: VersionSource, packed: Packed, label: str, at: datetime) -> None:
     document, version = past.head.document, past.position.offset
     statements = Statements(connections[using])
     # The lock makes label and limit one decision, and keeps a rotation of keys out.
     statements.select_locked("id", stored_rows.DOCUMENT, [document], wait=True)
-    mine = _checkpoints(using, document)
+    mine = _checkpoint_rows(using, document)
     standing = mine.filter(label=label).values_list("version", flat=True).first()
     if standing is not None:
         if standing != version:
@@ -216,15 +219,15 @@ def _pin(using: str, past: Past, packed: Packed, label: str, at: datetime) -> No
         raise Unavailable("The document's key has just been changed.", retry_after=1.0)
 
 
-def forget(document: int, label: str) -> bool:
+def forget_checkpoint(document: int, label: str) -> bool:
     """Give a checkpoint up; False if there is none of this label."""
     if not access.is_key(label):
         return False
-    gone, _ = _checkpoints(settings().database, document).filter(label=label).delete()
+    gone, _ = _checkpoint_rows(settings().database, document).filter(label=label).delete()
     return gone > 0
 
 
-def _checked(label: str) -> str:
+def _check_label(label: str) -> str:
     if not isinstance(label, str) or not label.isprintable() or not 1 <= len(label) <= _MOST_LABEL:
         raise InvalidField(f"A label is printable text of 1 to {_MOST_LABEL} characters.", field="label")
     return label

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from session_mgmt.actions.state import bodies, stored_rows, unreadable
-from session_mgmt.actions.state.bodies import Past
-from session_mgmt.actions.state.stored_rows import Runner, here
+from session_mgmt.actions.state.bodies import VersionSource
+from session_mgmt.actions.state.stored_rows import Runner, run_inline
 from session_mgmt.conf import settings
 from session_mgmt.documents import comparison, outline
 from session_mgmt.documents.comparison import Comparison
-from session_mgmt.documents.outline import Hits, Outline, Place, Standing
+from session_mgmt.documents.outline import Hits, NodePlace, Outline, Standing
 from session_mgmt.protocol.position import Position
 
 # Of one value that is looked at beside others.
@@ -42,40 +42,40 @@ class Pair:
     comparison: Comparison
 
 
-def look(document: int, version: int | None = None, *, place: Place = (), skip: int = 0, run: Runner = here) -> Look:
+def look_at_place(
+    document: int, version: int | None = None, *, place: NodePlace = (), skip: int = 0, run: Runner = run_inline
+) -> Look:
     """What stands at a place of a version (of the head without one).
 
     Raises ``NotFound``, ``DocumentNotFound`` or ``StateUnreadable``.
     """
-    (past,), found = _examined(document, [version], outline.of, place, skip, run=run)
+    (past,), found = _examine_versions(document, [version], outline.outline_parts, place, skip, run=run)
     return Look(past.position.offset, past.head.position, found)
 
 
-def find(document: int, version: int | None, text: str, *, run: Runner = here) -> Hits:
+def find_text(document: int, version: int | None, text: str, *, run: Runner = run_inline) -> Hits:
     """Where a version holds a text. Raises as ``look``."""
-    hits: Hits = _examined(document, [version], outline.search, text, run=run)[1]
+    hits: Hits = _examine_versions(document, [version], outline.search_parts, text, run=run)[1]
     return hits
 
 
-def compare(document: int, first: int, second: int | None = None, *, run: Runner = here) -> Pair:
+def compare_versions(document: int, first: int, second: int | None = None, *, run: Runner = run_inline) -> Pair:
     """A version beside another, or beside the head. Raises as ``look``."""
-    (then, now), found = _examined(document, [first, second], comparison.of, run=run)
+    (then, now), found = _examine_versions(document, [first, second], comparison.compare_parts, run=run)
     return Pair(then.position.offset, now.position.offset, now.head.position, found)
 
 
-def standing(document: int, path: str, *, run: Runner = here) -> Standing:
+def describe_value(document: int, path: str, *, run: Runner = run_inline) -> Standing:
     """What the head holds at a pointer. Raises as ``look``."""
-    found: Standing = _examined(document, [None], outline.standing, path, VALUE_TEXT, run=run)[1]
+    found: Standing = _examine_versions(document, [None], outline.describe_value, path, VALUE_TEXT, run=run)[1]
     return found
 
 
-def _examined(
+def _examine_versions(
     document: int, wanted: Sequence[int | None], work: Callable[..., Any], *args: Any, run: Runner
-) -> tuple[list[Past], Any]:
+) -> tuple[list[VersionSource], Any]:
     """Do pure work on what these versions are built from, elsewhere if the document is large."""
     now = settings()
-    with unreadable.audited(now.database, document):
-        found = [
-            bodies.parts_at(now.database, document, version, limit=now.max_document_bytes * 2) for version in wanted
-        ]
-        return found, stored_rows.runner(found[-1].head, run)(work, *(past.parts for past in found), *args)
+    with unreadable.audit_unreadable(now.database, document):
+        found = [bodies.load_source(now.database, document, version) for version in wanted]
+        return found, stored_rows.choose_runner(found[-1].head, run)(work, *(past.parts for past in found), *args)

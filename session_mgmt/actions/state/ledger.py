@@ -17,7 +17,7 @@ from session_mgmt.actions import vaults
 from session_mgmt.actions.clients import Fence
 from session_mgmt.actions.outcome import Appended, Outcome, accepted, refused
 from session_mgmt.actions.state import entries, merge_rows, policies, unreadable
-from session_mgmt.actions.state.merge_rows import Merge
+from session_mgmt.actions.state.merge_rows import MergeRecord
 from session_mgmt.actions.state.updates import Prepare, Reason, Update
 from session_mgmt.actions.vaults import Vault
 from session_mgmt.conf import settings
@@ -62,7 +62,7 @@ _HEAD_COLUMNS = {
 
 
 @dataclass(slots=True)
-class _Head:
+class LockedHead:
     session: uuid.UUID
     name: str
     epoch: str
@@ -98,7 +98,7 @@ def is_lagging(pending: int, pending_bytes: int, size: int) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Past:
+class PastRevision:
     """What one revision touched, and which client made it."""
 
     version: int
@@ -107,7 +107,7 @@ class _Past:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class KnownKey:
     """What was done under a key, and for which request, if that was to be compared."""
 
     position: Position
@@ -137,10 +137,10 @@ class DocumentLedger:
     sql: Statements
     most_bytes: int
     locked: set[int] = field(default_factory=set)
-    _heads: dict[int, _Head] = field(default_factory=dict)
-    _past: dict[int, list[_Past]] = field(default_factory=dict)
-    _known: dict[tuple[int, str], _Known] = field(default_factory=dict)
-    _merges: list[tuple[int, Fence | None, int, Merge]] = field(default_factory=list)
+    _heads: dict[int, LockedHead] = field(default_factory=dict)
+    _past: dict[int, list[PastRevision]] = field(default_factory=dict)
+    _known: dict[tuple[int, str], KnownKey] = field(default_factory=dict)
+    _merges: list[tuple[int, Fence | None, int, MergeRecord]] = field(default_factory=list)
     _rows: list[_Row] = field(default_factory=list)
 
     def load(self, updates: Iterable[Update], *, wait: bool) -> None:
@@ -155,8 +155,8 @@ class DocumentLedger:
             wait=wait,
         )
         for row in rows:
-            head = self._heads[row[0]] = _head(self.sql.as_uuid(row[1]), row[2:10])
-            head.tag = chain.tag(head.chain) if head.version else ""
+            head = self._heads[row[0]] = _make_head(self.sql.as_uuid(row[1]), row[2:10])
+            head.tag = chain.make_tag(head.chain) if head.version else ""
             self._unlock(row[0], head, row[10], bytes(row[11]))
         self.locked = set() if wait else self._existing(wanted - self._heads.keys())
         self._load_past(listed)
@@ -172,10 +172,10 @@ class DocumentLedger:
         log = document_key(update.document)
         known = self._known.get((update.document, update.terms.key)) if update.terms.key else None
         if known is not None:
-            return _again(known, _hidden(update.terms.request, head.vault), log)
+            return _answer_repetition(known, _hide_request(update.terms.request, head.vault), log)
         if update.terms.if_absent and head.version:
             return accepted(head.position, log=log, unchanged=True)
-        misfit = _misfit(update, head)
+        misfit = _find_misfit(update, head)
         if misfit is not None:
             return misfit
         if update.at_version not in (None, head.version):
@@ -183,15 +183,15 @@ class DocumentLedger:
                 return Prepare(Reason.MOVED)
             update = replace(update, exact_size=None)
         theirs = self._theirs(update, fence, head) if update.merge is None else set()
-        overlap = merge.conflicts(update.paths, theirs) if theirs else []
-        settled = _settled(update, head, theirs, overlap) if overlap else (update, {})
+        overlap = merge.find_overlaps(update.paths, theirs) if theirs else []
+        settled = _apply_strategy(update, head, theirs, overlap) if overlap else (update, {})
         if not isinstance(settled, tuple):
             return settled
         return self._apply(settled[0], fence, head, settled[1])
 
-    def _apply(self, update: Update, fence: Fence | None, head: _Head, facts: dict[str, Any]) -> Outcome | Prepare:
+    def _apply(self, update: Update, fence: Fence | None, head: LockedHead, facts: dict[str, Any]) -> Outcome | Prepare:
         if update.merge is not None:
-            refusal = merge_rows.refusal(self.sql, update.document, update.merge, head.position)
+            refusal = merge_rows.find_refusal(self.sql, update.document, update.merge, head.position)
             if refusal is not None:
                 return refused(refusal)
             facts = update.merge.report
@@ -211,7 +211,7 @@ class DocumentLedger:
         self._write(at)
         for document, fence, version, merged in self._merges:
             client = fence.client if fence else None
-            merge_rows.write(self.sql, self._heads[document].vault, document, version, client, merged, at)
+            merge_rows.write_merge(self.sql, self._heads[document].vault, document, version, client, merged, at)
 
     def _write(self, at: datetime) -> None:
         moment = self.sql.moment(at)
@@ -225,10 +225,10 @@ class DocumentLedger:
                     fence.client if fence else None,
                     fence.seq if fence else None,
                     update.kind,
-                    *self._stored(document, version, ops, paths, merged=_keeps_asked(update, fence)),
+                    *self._stored(document, version, ops, paths, merged=_is_asked_kept(update, fence)),
                     link,
                     update.terms.key,
-                    _hidden(update.terms.request, self._heads[document].vault),
+                    _hide_request(update.terms.request, self._heads[document].vault),
                     moment,
                 )
                 for document, update, fence, version, ops, link, _, paths in self._rows
@@ -252,7 +252,7 @@ class DocumentLedger:
             log = logs.get(key)
             if log is None:
                 log = logs[key] = Appended(self._heads[document].epoch, [])
-            log.entries.append(Entry(version, tag, entries.entry_body(ops, fence.name if fence else None, fence)))
+            log.entries.append(Entry(version, tag, entries.make_entry_body(ops, fence.name if fence else None, fence)))
         return logs
 
     def changed(self) -> list[Changed]:
@@ -267,23 +267,25 @@ class DocumentLedger:
         """Documents that are due for a snapshot."""
         return [key for key, head in self._heads.items() if head.moved and head.is_lagging()]
 
-    def _accept(self, update: Update, fence: Fence | None, head: _Head, ops: bytes, paths: tuple[str, ...]) -> None:
+    def _accept(
+        self, update: Update, fence: Fence | None, head: LockedHead, ops: bytes, paths: tuple[str, ...]
+    ) -> None:
         head.version += 1
-        head.chain = chain.advance(head.chain, head.version, ops, head.vault.chain_key if head.vault else None)
+        head.chain = chain.advance_chain(head.chain, head.version, ops, head.vault.chain_key if head.vault else None)
         head.size = update.exact_size if update.exact_size is not None else head.size + update.growth
         head.log_bytes += len(ops)
         head.writer, head.moved = update.terms.writer, True
-        head.tag = chain.tag(head.chain)
+        head.tag = chain.make_tag(head.chain)
         self._rows.append((update.document, update, fence, head.version, ops, head.chain, head.tag, paths))
-        touched_here = paths if head.vault is None else head.vault.hide(paths)
-        past = _Past(head.version, fence.client if fence else None, touched_here)
+        touched_here = paths if head.vault is None else head.vault.hide_paths(paths)
+        past = PastRevision(head.version, fence.client if fence else None, touched_here)
         self._past.setdefault(update.document, []).append(past)
         if update.terms.key:
-            self._known[update.document, update.terms.key] = _Known(
-                head.position, _hidden(update.terms.request, head.vault)
+            self._known[update.document, update.terms.key] = KnownKey(
+                head.position, _hide_request(update.terms.request, head.vault)
             )
 
-    def _theirs(self, update: Update, fence: Fence | None, head: _Head) -> set[str]:
+    def _theirs(self, update: Update, fence: Fence | None, head: LockedHead) -> set[str]:
         """Paths that others touched after the update's base.
 
         The client knew its own earlier writes, answered or not.
@@ -292,7 +294,7 @@ class DocumentLedger:
             return set()
         return self._touched_after(update.terms.base, update, fence, head)
 
-    def _touched_after(self, version: int, update: Update, fence: Fence | None, head: _Head) -> set[str]:
+    def _touched_after(self, version: int, update: Update, fence: Fence | None, head: LockedHead) -> set[str]:
         if version >= head.version:
             return set()
         theirs = {
@@ -303,26 +305,26 @@ class DocumentLedger:
             and past.version not in update.terms.own
             for path in past.paths
         }
-        return theirs if head.vault is None or not theirs else _revealed(head.vault, theirs, update)
+        return theirs if head.vault is None or not theirs else _reveal_paths(head.vault, theirs, update)
 
-    def _still_holds(self, update: Update, fence: Fence | None, head: _Head) -> bool:
+    def _still_holds(self, update: Update, fence: Fence | None, head: LockedHead) -> bool:
         """Whether a merge that was computed from an earlier version says the same of this one."""
         made_at, merged = update.at_version, update.merge
         if made_at is None or merged is None or not merged.movable or made_at > head.version:
             return False
         mine = (*update.paths, *merged.paths)
         theirs = self._touched_after(made_at, replace(update, paths=mine), None, head)
-        return not theirs or not merge.conflicts(mine, theirs)
+        return not theirs or not merge.find_overlaps(mine, theirs)
 
-    def _unlock(self, document: int, head: _Head, key_id: str, secret: bytes) -> None:
+    def _unlock(self, document: int, head: LockedHead, key_id: str, secret: bytes) -> None:
         """Open an encrypted document. If that fails, its writes are refused and those of others go on."""
         try:
             head.vault = vaults.vault_of(document, head.session, head.name, key_id, secret)
         except StateUnreadable as error:
             self._refuse(document, head, error)
 
-    def _refuse(self, document: int, head: _Head, error: StateUnreadable) -> None:
-        unreadable.record(self.sql.connection.alias, document, str(error))
+    def _refuse(self, document: int, head: LockedHead, error: StateUnreadable) -> None:
+        unreadable.record_unreadable(self.sql.connection.alias, document, str(error))
         head.refusal = StateUnreadable(retry_after=60.0)
 
     def _stored(
@@ -368,7 +370,7 @@ class DocumentLedger:
         except StateUnreadable as error:
             self._refuse(document, head, error)
         else:
-            self._past.setdefault(document, []).append(_Past(version, client, paths))
+            self._past.setdefault(document, []).append(PastRevision(version, client, paths))
 
     def _load_keys(self, updates: list[Update]) -> None:
         for update in updates:
@@ -381,8 +383,8 @@ class DocumentLedger:
             )
             if rows:
                 version, link, request = rows[0]
-                position = Position(head.epoch, version, chain.tag(bytes(link)))
-                self._known[update.document, update.terms.key] = _Known(
+                position = Position(head.epoch, version, chain.make_tag(bytes(link)))
+                self._known[update.document, update.terms.key] = KnownKey(
                     position, None if request is None else bytes(request)
                 )
 
@@ -393,34 +395,34 @@ class DocumentLedger:
         return {row[0] for row in self.sql.fetch(f"SELECT id FROM {_DOCUMENT} WHERE id IN ({marks(len(keys))})", keys)}
 
 
-def _keeps_asked(update: Update, fence: Fence | None) -> bool:
-    return merge_rows.keeps_asked(fence.client if fence else None, update.merge)
+def _is_asked_kept(update: Update, fence: Fence | None) -> bool:
+    return merge_rows.is_asked_kept(fence.client if fence else None, update.merge)
 
 
-def _revealed(vault: Vault, theirs: set[str], update: Update) -> set[str]:
+def _reveal_paths(vault: Vault, theirs: set[str], update: Update) -> set[str]:
     """Stored paths as far as the update shares them, so that they can be compared with its own."""
-    known = {*update.paths, *touched.each(operations.decode(update.ops))}
-    return set(vault.reveal(tuple(theirs), tuple(known)))
+    known = {*update.paths, *touched.list_path_of_each(operations.decode_ops(update.ops))}
+    return set(vault.reveal_paths(tuple(theirs), tuple(known)))
 
 
-def _again(known: _Known, request: bytes | None, log: str) -> Outcome:
+def _answer_repetition(known: KnownKey, request: bytes | None, log: str) -> Outcome:
     """The answer to a repetition."""
     if request is not None and known.request is not None and request != known.request:
         return refused(KeyReused(position=known.position.as_json()))
     return accepted(known.position, log=log)
 
 
-def _hidden(request: bytes | None, vault: Vault | None) -> bytes | None:
+def _hide_request(request: bytes | None, vault: Vault | None) -> bytes | None:
     """A digest as it is stored: beside an encrypted document a plain one would confirm guesses of what was written."""
     return request if request is None or vault is None else hmac.digest(vault.digest_key, request, "sha256")
 
 
-def _head(session: uuid.UUID, row: Row) -> _Head:
+def _make_head(session: uuid.UUID, row: Row) -> LockedHead:
     name, epoch, version, oldest, size, log_bytes, link, snapshot = row
-    return _Head(session, name, epoch, version, oldest, size, log_bytes, bytes(link), snapshot)
+    return LockedHead(session, name, epoch, version, oldest, size, log_bytes, bytes(link), snapshot)
 
 
-def _misfit(update: Update, head: _Head) -> Outcome | Prepare | None:
+def _find_misfit(update: Update, head: LockedHead) -> Outcome | Prepare | None:
     if update.terms.epoch is not None and update.terms.epoch != head.epoch:
         return refused(EpochChanged(position=head.position.as_json()))
     if update.terms.base is not None and update.terms.base > head.version:
@@ -430,17 +432,17 @@ def _misfit(update: Update, head: _Head) -> Outcome | Prepare | None:
     return None
 
 
-def _settled(
-    update: Update, head: _Head, theirs: set[str], overlap: list[str]
+def _apply_strategy(
+    update: Update, head: LockedHead, theirs: set[str], overlap: list[str]
 ) -> tuple[Update, dict[str, Any]] | Outcome | Prepare:
     """What a strategy makes of an update that overlaps, with what the receipt tells, from the log alone if it can."""
-    strategy = update.terms.strategy or policies.policy(head.name).strategy
+    strategy = update.terms.strategy or policies.find_policy(head.name).strategy
     if strategy == "reject":
         return refused(Conflict(position=head.position.as_json(), paths=overlap))
     if strategy == "client_wins":
         return replace(update, kind="merge"), {"overwrote": overlap}
     if strategy != "server_wins":
         return Prepare(Reason.MERGE)
-    kept, dropped = merge.drop_overlapping(operations.decode(update.ops), theirs)
-    rest = replace(update, kind="merge", ops=operations.encode(kept), paths=touched.paths(kept))
+    kept, dropped = merge.drop_overlapping(operations.decode_ops(update.ops), theirs)
+    rest = replace(update, kind="merge", ops=operations.encode_ops(kept), paths=touched.list_paths(kept))
     return rest, {"dropped": sorted({op[1] for op in dropped})}

@@ -15,7 +15,7 @@ from django.db.models.functions import Length
 from session_mgmt.actions import access
 from session_mgmt.actions.state import bodies, compaction, entries
 from session_mgmt.actions.state.bodies import DocumentWindow
-from session_mgmt.actions.state.stored_rows import Runner, here
+from session_mgmt.actions.state.stored_rows import Runner, run_inline
 from session_mgmt.actions.timeline.ledger import make_record
 from session_mgmt.actions.timeline.recording import record_entries
 from session_mgmt.conf import settings
@@ -29,22 +29,22 @@ from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Mode, Reason, Verdict, decide, is_dense
 
 
-def listed(session: uuid.UUID) -> QuerySet[StateDocument]:
+def list_documents(session: uuid.UUID) -> QuerySet[StateDocument]:
     """The documents of a session by name; heads only, whatever their size."""
     return StateDocument.objects.using(settings().database).filter(session=session).order_by("name")
 
 
-def position(row: StateDocument) -> Position:
+def position_of(row: StateDocument) -> Position:
     """Where a document stands."""
-    return Position(row.epoch, row.version, chain.tag(bytes(row.chain)) if row.version else "")
+    return Position(row.epoch, row.version, chain.make_tag(bytes(row.chain)) if row.version else "")
 
 
-def head(row: StateDocument) -> dict[str, Any]:
+def describe_head(row: StateDocument) -> dict[str, Any]:
     """``ClientState`` without its data. ``checksum`` is of ``checksum_version``, which may be the older."""
     return {
         "name": row.name,
         "version": row.version,
-        "position": position(row).as_json(),
+        "position": position_of(row).as_json(),
         "last_modified": as_text(row.last_modified),
         "last_writer": row.last_writer or None,
         "checksum": row.checksum or None,
@@ -70,24 +70,24 @@ class ClientState:
 
     @property
     def checksum(self) -> str:
-        return canonical.checksum(self.data)
+        return canonical.compute_checksum(self.data)
 
     @property
     def size(self) -> int:
-        return size.size(self.data)
+        return size.measure_size(self.data)
 
 
-def info(session: uuid.UUID, name: str) -> ClientState:
+def read_info(session: uuid.UUID, name: str) -> ClientState:
     """A document; of one that was never written ``{}`` at version 0. Raises ``StateUnreadable``."""
-    row = listed(session).filter(name=name).first() if access.is_document(name) else None
+    row = list_documents(session).filter(name=name).first() if access.is_document(name) else None
     if row is None:
         return ClientState({}, 0, None, compressed=False, encrypted=False)
-    body = bodies.load(settings().database, row.pk, limit=settings().max_document_bytes * 2)
+    body = bodies.load_body(settings().database, row.pk)
     written = body.last_modified if body.position.offset else None
     return ClientState(body.data, body.position.offset, written, row.compressed, row.encrypted)
 
 
-def sizes(row: StateDocument) -> dict[str, Any]:
+def read_sizes(row: StateDocument) -> dict[str, Any]:
     """Bytes: ``size`` of compact JSON (an upper bound unless ``exact``), ``stored`` snapshots, ``log`` of revisions."""
     stored = StateSnapshot.objects.using(settings().database).filter(document=row).aggregate(sum=Sum(Length("body")))
     return {
@@ -101,17 +101,17 @@ def sizes(row: StateDocument) -> dict[str, Any]:
     }
 
 
-def compress(document: int, *, run: Runner = here) -> None:
+def compress_document(document: int, *, run: Runner = run_inline) -> None:
     """Keep the head as a snapshot now: reading it needs no log, and it is stored compressed if it is large."""
-    compaction.compact(document, run=run)
+    compaction.compact_document(document, run=run)
 
 
-def sync(session: uuid.UUID, name: str, given: Any, *, run: Runner = here) -> dict[str, Any]:
+def sync_document(session: uuid.UUID, name: str, given: Any, *, run: Runner = run_inline) -> dict[str, Any]:
     """What a client at ``given`` (a position or ``None``) must be told: one verdict, with entries or a snapshot.
 
     One that moves something is a ``state_synchronized`` of the session's log. ``run`` is given what is heavy.
     """
-    answer = _answered(session, name, given, run)
+    answer = _answer_sync(session, name, given, run)
     if answer["mode"] != "up_to_date":
         data = {"document": name, "mode": answer["mode"], "version": answer["position"][1]}
         using = settings().database
@@ -120,38 +120,38 @@ def sync(session: uuid.UUID, name: str, given: Any, *, run: Runner = here) -> di
     return answer
 
 
-def _answered(session: uuid.UUID, name: str, given: Any, run: Runner) -> dict[str, Any]:
+def _answer_sync(session: uuid.UUID, name: str, given: Any, run: Runner) -> dict[str, Any]:
     using = settings().database
     asked = positions.parse(given)
     statements = Statements(connections[using])
-    bodies.ensure(using, session, name, most=settings().max_documents, at=clock.read(using))
-    window = bodies.windows(statements, session, {name: asked.offset if asked else None})[name]
-    answer = _told(using, statements, window, asked, given, run)
+    bodies.ensure_document(using, session, name, most=settings().max_documents, at=clock.read(using))
+    window = bodies.load_windows(statements, session, {name: asked.offset if asked else None})[name]
+    answer = _answer_verdict(using, statements, window, asked, given, run)
     return {**answer, "encrypted": True} if window.encrypted else answer
 
 
-def _told(
+def _answer_verdict(
     using: str, statements: Statements, window: DocumentWindow, asked: Position | None, given: Any, run: Runner
 ) -> dict[str, Any]:
-    verdict = _verdict(asked, given, window)
+    verdict = _judge_position(asked, given, window)
     if verdict.mode is Mode.UP_TO_DATE:
         return {"mode": "up_to_date", "reason": verdict.reason, "position": window.window.head.as_json()}
     if verdict.mode is Mode.ENTRIES and asked is not None:
-        answer = _entries(statements, window, asked)
+        answer = _answer_entries(statements, window, asked)
         if answer is not None:
             return answer
-    return _snapshot(using, window, verdict.reason if verdict.mode is Mode.LOST else Reason.TRIMMED, run)
+    return _answer_snapshot(using, window, verdict.reason if verdict.mode is Mode.LOST else Reason.TRIMMED, run)
 
 
-def _verdict(asked: Position | None, given: Any, window: DocumentWindow) -> Verdict:
+def _judge_position(asked: Position | None, given: Any, window: DocumentWindow) -> Verdict:
     if asked is None:
         return Verdict(Mode.LOST, Reason.FIRST if given is None else Reason.UNREADABLE_POSITION)
     return decide(asked, window.window, most=settings().replay_page)
 
 
-def _entries(statements: Statements, window: DocumentWindow, asked: Position) -> dict[str, Any] | None:
+def _answer_entries(statements: Statements, window: DocumentWindow, asked: Position) -> dict[str, Any] | None:
     """``None`` when a compaction took entries away between the two reads."""
-    found = entries.read(statements, window.id, asked.offset, settings().replay_page)
+    found = entries.read_entries(statements, window.id, asked.offset, settings().replay_page)
     if not found or not is_dense((entry.offset for entry in found), after=asked.offset):
         return None
     last = Position(asked.epoch, found[-1].offset, found[-1].tag)
@@ -164,6 +164,6 @@ def _entries(statements: Statements, window: DocumentWindow, asked: Position) ->
     }
 
 
-def _snapshot(using: str, window: DocumentWindow, reason: Reason, run: Runner) -> dict[str, Any]:
-    position, _, raw = bodies.load_raw(using, window.id, limit=settings().max_document_bytes * 2, run=run)
+def _answer_snapshot(using: str, window: DocumentWindow, reason: Reason, run: Runner) -> dict[str, Any]:
+    position, _, raw = bodies.load_raw(using, window.id, run=run)
     return {"mode": "snapshot", "reason": reason, "position": position.as_json(), "data": orjson.Fragment(raw)}

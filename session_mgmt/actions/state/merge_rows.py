@@ -46,7 +46,7 @@ _COLUMNS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Losing:
+class LostValues:
     """A conflict whose values are kept; ``id`` is made beforehand, so that the receipt can name it."""
 
     id: uuid.UUID
@@ -55,7 +55,7 @@ class Losing:
     @property
     def values(self) -> tuple[bytes | None, ...]:
         found = (self.conflict.base, self.conflict.server, self.conflict.client)
-        return tuple(None if value is MISSING else strict.dumps(value) for value in found)
+        return tuple(None if value is MISSING else strict.dump_json(value) for value in found)
 
     @property
     def size(self) -> int:
@@ -63,7 +63,7 @@ class Losing:
 
 
 @dataclass(frozen=True, slots=True)
-class Merge:
+class MergeRecord:
     """Goes with an update that was settled outside the lane.
 
     ``asked``: the client's own operations, encoded, and the ``paths`` they touch. ``movable``: it still holds when the
@@ -73,23 +73,23 @@ class Merge:
     asked: bytes = b""
     paths: tuple[str, ...] = ()
     report: dict[str, Any] = field(default_factory=dict)
-    losing: tuple[Losing, ...] = ()
+    losing: tuple[LostValues, ...] = ()
     movable: bool = True
     resolves: tuple[uuid.UUID, str] | None = None
 
 
-def report(conflicts: Iterable[Conflict], ids: Sequence[uuid.UUID] = ()) -> dict[str, Any]:
+def build_report(conflicts: Iterable[Conflict], ids: Sequence[uuid.UUID] = ()) -> dict[str, Any]:
     """``{"conflicts": [{path, kept, base?, server?, client?, id?}]}`` of at most 2 KB; nothing without conflicts.
 
     A value that is not there has no field. ``cut`` says that values were left out, ``more`` how many conflicts were.
     """
-    listed = [_shown(found, ids[at] if ids else None) for at, found in enumerate(conflicts)]
+    listed = [_show_conflict(found, ids[at] if ids else None) for at, found in enumerate(conflicts)]
     if not listed:
         return {}
     told: list[dict[str, Any]] = []
     room = REPORT_BYTES
     for whole in listed:
-        entry = next((one for one in (whole, _cut(whole)) if len(orjson.dumps(one)) < room), None)
+        entry = next((one for one in (whole, _cut_values(whole)) if len(orjson.dumps(one)) < room), None)
         if entry is None:
             break
         room -= len(orjson.dumps(entry)) + 1
@@ -98,17 +98,17 @@ def report(conflicts: Iterable[Conflict], ids: Sequence[uuid.UUID] = ()) -> dict
     return {"conflicts": told, **({"more": more} if more else {})}
 
 
-def _shown(found: Conflict, id_: uuid.UUID | None) -> dict[str, Any]:
+def _show_conflict(found: Conflict, id_: uuid.UUID | None) -> dict[str, Any]:
     values = {"base": found.base, "server": found.server, "client": found.client}
     present = {name: value for name, value in values.items() if value is not MISSING}
     return {"path": found.path, "kept": found.kept, **present, **({"id": str(id_)} if id_ else {})}
 
 
-def _cut(entry: dict[str, Any]) -> dict[str, Any]:
+def _cut_values(entry: dict[str, Any]) -> dict[str, Any]:
     return {name: entry[name] for name in ("path", "kept", "id") if name in entry} | {"cut": True}
 
 
-def refusal(statements: Statements, document: int, merge: Merge, here: Position) -> ConflictRefused | None:
+def find_refusal(statements: Statements, document: int, merge: MergeRecord, here: Position) -> ConflictRefused | None:
     """Why a settled update cannot be kept; the caller holds the document's lock."""
     if merge.losing and not _has_room(statements, document, merge.losing):
         return ConflictRefused("As many conflicts wait as may be kept.", position=here.as_json())
@@ -117,17 +117,17 @@ def refusal(statements: Statements, document: int, merge: Merge, here: Position)
     return None
 
 
-def write(
+def write_merge(
     statements: Statements,
     vault: Vault | None,
     document: int,
     version: int,
     client: int | None,
-    merge: Merge,
+    merge: MergeRecord,
     at: datetime,
 ) -> None:
     """What goes with the revision, in its transaction."""
-    if keeps_asked(client, merge):
+    if is_asked_kept(client, merge):
         _keep_asked(statements, vault, document, version, merge.asked)
     if merge.losing:
         _keep_losing(statements, vault, document, version, client, merge.losing, at)
@@ -135,12 +135,12 @@ def write(
         _mark_resolved(statements, *merge.resolves, at)
 
 
-def keeps_asked(client: int | None, merge: Merge | None) -> bool:
+def is_asked_kept(client: int | None, merge: MergeRecord | None) -> bool:
     """Whether what was asked for stands beside the revision: the client's next writes were made on that."""
     return client is not None and merge is not None and bool(merge.asked)
 
 
-def _has_room(statements: Statements, document: int, losing: Sequence[Losing]) -> bool:
+def _has_room(statements: Statements, document: int, losing: Sequence[LostValues]) -> bool:
     ((count, size),) = statements.fetch(
         f"SELECT COUNT(*), COALESCE(SUM(size), 0) FROM {CONFLICT} WHERE document_id = %s AND resolved_at IS NULL",
         [document],
@@ -151,7 +151,7 @@ def _has_room(statements: Statements, document: int, losing: Sequence[Losing]) -
 
 
 def _keep_asked(statements: Statements, vault: Vault | None, document: int, version: int, asked: bytes) -> None:
-    stored = asked if vault is None else vault.seal(vaults.ASKED, version, asked)
+    stored = asked if vault is None else vault.seal_column(vaults.ASKED, version, asked)
     statements.run(
         f"UPDATE {_REVISION} SET asked = %s WHERE document_id = %s AND version = %s", [stored, document, version]
     )
@@ -163,12 +163,12 @@ def _keep_losing(
     document: int,
     version: int,
     client: int | None,
-    losing: Iterable[Losing],
+    losing: Iterable[LostValues],
     at: datetime,
 ) -> None:
     rows = []
     for lost in losing:
-        fields = _columns(vault, lost.id, version, (lost.conflict.path.encode(), *lost.values))
+        fields = _seal_columns(vault, lost.id, version, (lost.conflict.path.encode(), *lost.values))
         moment = statements.moment(at)
         rows.append((statements.uuid(lost.id), document, version, *fields, lost.size, client, moment, ""))
     statements.insert(CONFLICT, _COLUMNS, rows)
@@ -181,49 +181,51 @@ def _keep_losing(
     )
 
 
-def _columns(vault: Vault | None, id_: uuid.UUID, version: int, values: Sequence[bytes | None]) -> list[bytes | None]:
+def _seal_columns(
+    vault: Vault | None, id_: uuid.UUID, version: int, values: Sequence[bytes | None]
+) -> list[bytes | None]:
     """The columns of a record. Sealed ones say that there is no value: an empty column could be anybody's."""
     if vault is None:
         return list(values)
     return [
-        vault.seal(vaults.CONFLICT, version, _NOTHING if value is None else value, part=at, row=id_.hex)
+        vault.seal_column(vaults.CONFLICT, version, _NOTHING if value is None else value, part=at, row=id_.hex)
         for at, value in enumerate(values)
     ]
 
 
-def opened(vault: Vault | None, row: StateConflict) -> tuple[str, tuple[Value, ...]]:
+def open_conflict(vault: Vault | None, row: StateConflict) -> tuple[str, tuple[Value, ...]]:
     """A record's path, and its values: base, server, client; MISSING where there was none. Raises
     ``StateUnreadable``.
     """
-    path, *values = _opened(vault, row)
+    path, *values = _open_columns(vault, row)
     try:
         return (path or b"").decode(), tuple(MISSING if value is None else orjson.loads(value) for value in values)
     except ValueError as error:
         raise StateUnreadable("A kept value is no JSON.") from error
 
 
-def _opened(vault: Vault | None, row: StateConflict) -> list[bytes | None]:
-    return [_column(vault, row, at, stored) for at, stored in enumerate(columns(row))]
+def _open_columns(vault: Vault | None, row: StateConflict) -> list[bytes | None]:
+    return [_open_column(vault, row, at, stored) for at, stored in enumerate(read_columns(row))]
 
 
-def _column(vault: Vault | None, row: StateConflict, at: int, stored: bytes | None) -> bytes | None:
+def _open_column(vault: Vault | None, row: StateConflict, at: int, stored: bytes | None) -> bytes | None:
     if stored is None:
         if vault is not None:
             raise StateUnreadable("A kept value was taken away.")
         return None
-    value = vaults.column(vault, vaults.CONFLICT, row.version, stored, part=at, row=row.id.hex)
+    value = vaults.open_column(vault, vaults.CONFLICT, row.version, stored, part=at, row=row.id.hex)
     return None if vault is not None and value == _NOTHING else value
 
 
-def reseal(vault: Vault | None, fresh: Vault, row: StateConflict) -> None:
+def reseal_conflict(vault: Vault | None, fresh: Vault, row: StateConflict) -> None:
     """Put a record's columns under another key. Raises ``StateUnreadable``."""
-    sealed = _columns(fresh, row.id, row.version, _opened(vault, row))
+    sealed = _seal_columns(fresh, row.id, row.version, _open_columns(vault, row))
     for name, value in zip(_COLUMNS_SEALED, sealed, strict=True):
         setattr(row, name, value)
     row.save(update_fields=_COLUMNS_SEALED)
 
 
-def columns(row: StateConflict) -> list[bytes | None]:
+def read_columns(row: StateConflict) -> list[bytes | None]:
     """A record's columns as they stand in the database."""
     return [None if (stored := getattr(row, name)) is None else bytes(stored) for name in _COLUMNS_SEALED]
 

@@ -38,16 +38,16 @@ class Policy:
         return chosen, self.on_conflict if chosen == "merge" else "server_wins"
 
 
-def policy(name: str) -> Policy:
+def find_policy(name: str) -> Policy:
     """The policy of documents with this name. One that cannot be used lets nobody overwrite anybody."""
     try:
-        return parsed(settings().documents.get(name, {}))
+        return parse_policy(settings().documents.get(name, {}))
     except (ValueError, AttributeError, ImportError, DocumentError):
         logger.exception("The policy of documents named %s cannot be used", name)
         return Policy("reject", NO_POLICIES, "reject")
 
 
-def parsed(given: Mapping[str, Any]) -> Policy:
+def parse_policy(given: Mapping[str, Any]) -> Policy:
     """A policy from its settings. Raises ``ValueError`` or ``ImportError`` saying what is wrong."""
     unknown = sorted(given.keys() - set(FIELDS))
     if unknown:
@@ -55,11 +55,11 @@ def parsed(given: Mapping[str, Any]) -> Policy:
     strategy, side = given.get("strategy", STRATEGIES[0]), given.get("on_conflict", SIDES[0])
     if side not in SIDES:
         raise ValueError(f"on_conflict is one of {', '.join(SIDES)}, not {side!r}.")
-    resolver = None if strategy in STRATEGIES else _resolver(strategy)
+    resolver = None if strategy in STRATEGIES else _import_resolver(strategy)
     return Policy(strategy, ArrayPolicies(given.get("arrays")), cast(OnConflict, side), resolver)
 
 
-def _resolver(strategy: Any) -> Resolver:
+def _import_resolver(strategy: Any) -> Resolver:
     if not isinstance(strategy, str) or "." not in strategy:
         raise ValueError(f"strategy is one of {', '.join(STRATEGIES)} or the dotted path of a function.")
     found = import_string(strategy)

@@ -13,49 +13,49 @@ from django.db import connections
 
 from session_mgmt.actions import checking
 from session_mgmt.actions.state import bodies, stored_rows, unreadable
-from session_mgmt.actions.state.stored_rows import Head, Runner, here
+from session_mgmt.actions.state.stored_rows import Runner, StoredHead, run_inline
 from session_mgmt.actions.state.updates import NO_TERMS, Terms, Update
 from session_mgmt.conf import settings
 from session_mgmt.documents import normalise, operations, size, touched
-from session_mgmt.documents.settling import Change, Settled
+from session_mgmt.documents.settling import Change, Proposal
 from session_mgmt.documents.values import MISSING
 from session_mgmt.exceptions import DocumentTooLarge
 from session_mgmt.models.sql import Statements
 from session_mgmt.worker import head_cache
-from session_mgmt.worker.head_cache import Bounds, Place, Recent, Since
+from session_mgmt.worker.head_cache import Bounds, Recent, Since, VersionKey
 
 # Which version of a document is kept decoded where the work on it is done, by its row.
-HeadCache: TypeAlias = Recent[int, Place]
+HeadCache: TypeAlias = Recent[int, VersionKey]
 
 
 def is_blind(kind: str) -> bool:
     """Whether a change can be made into operations without the document."""
-    return normalise.is_blind(_kind(kind))
+    return normalise.is_blind(_name_change_kind(kind))
 
 
-def blind(document: int, kind: str, change: Any, terms: Terms = NO_TERMS) -> Update:
+def prepare_blind(document: int, kind: str, change: Any, terms: Terms = NO_TERMS) -> Update:
     """Prepare an update that holds for whatever the document is. Raises ``SessionMgmtError``."""
-    asked = asking(kind, change)
+    asked = make_change(kind, change)
     with checking.translate_errors():
-        ops = normalise.normalise(asked.kind, asked.body, MISSING, asked.limits)
+        ops = normalise.make_ops(asked.kind, asked.body, MISSING, asked.limits)
     return Update(
         document=document,
-        ops=operations.encode(ops),
-        paths=touched.paths(ops),
-        growth=size.growth(ops),
-        kind=revision_kind(kind),
+        ops=operations.encode_ops(ops),
+        paths=touched.list_paths(ops),
+        growth=size.bound_growth(ops),
+        kind=name_revision_kind(kind),
         terms=terms,
     )
 
 
-def check_first(kind: str, change: Any) -> None:
+def check_first_change(kind: str, change: Any) -> None:
     """Raises what refuses a change of a document that was never written: such a write must not make it."""
-    asked = asking(kind, change)
+    asked = make_change(kind, change)
     with checking.translate_errors():
-        normalise.normalise(asked.kind, asked.body, {}, asked.limits)
+        normalise.make_ops(asked.kind, asked.body, {}, asked.limits)
 
 
-def from_head(
+def prepare_on_head(
     using: str,
     document: int,
     kind: str,
@@ -63,13 +63,13 @@ def from_head(
     terms: Terms = NO_TERMS,
     *,
     cache: HeadCache,
-    run: Runner = here,
+    run: Runner = run_inline,
 ) -> Update:
     """Prepare an update from the document as it is now; with the exact size of the result where its bound does not
     fit. ``run`` is given what is heavy. Raises ``SessionMgmtError``.
     """
-    with unreadable.audited(using, document), checking.translate_errors():
-        place, made = _proposed(using, document, asking(kind, change), cache, run)
+    with unreadable.audit_unreadable(using, document), checking.translate_errors():
+        place, made = _propose_on_head(using, document, make_change(kind, change), cache, run)
     if made.size is not None and made.size > settings().max_document_bytes:
         raise DocumentTooLarge(size=made.size, limit=settings().max_document_bytes)
     return Update(
@@ -77,32 +77,34 @@ def from_head(
         ops=made.ops,
         paths=made.paths,
         growth=made.growth,
-        kind=revision_kind(kind),
+        kind=name_revision_kind(kind),
         at_version=place.version,
         exact_size=made.size,
         terms=terms,
     )
 
 
-def _proposed(using: str, document: int, change: Change, cache: HeadCache, run: Runner) -> tuple[Place, Settled]:
+def _propose_on_head(
+    using: str, document: int, change: Change, cache: HeadCache, run: Runner
+) -> tuple[VersionKey, Proposal]:
     now = settings()
     statements = Statements(connections[using])
     head = stored_rows.read_head(statements, document)
-    since = _since(statements, head, cache.find(document))
+    since = _find_since(statements, head, cache.find(document))
     if since is not None:
         bounds = Bounds(head.bound, now.head_cache_bytes)
-        made = stored_rows.runner(head, run)(head_cache.apply_at_head, _place(head), since, change, bounds)
+        made = stored_rows.choose_runner(head, run)(head_cache.apply_at_head, _place_of(head), since, change, bounds)
         if made is not None:
-            cache.keep(document, _place(head), 1)
-            return _place(head), made
-    past = bodies.parts_at(using, document, None, limit=now.max_document_bytes * 2)
-    place, bounds = _place(past.head), Bounds(past.head.bound, now.head_cache_bytes)
-    made = stored_rows.runner(past.head, run)(head_cache.apply_at_head, place, past.parts, change, bounds)
+            cache.keep(document, _place_of(head), 1)
+            return _place_of(head), made
+    past = bodies.load_source(using, document, None)
+    place, bounds = _place_of(past.head), Bounds(past.head.bound, now.head_cache_bytes)
+    made = stored_rows.choose_runner(past.head, run)(head_cache.apply_at_head, place, past.parts, change, bounds)
     cache.keep(document, place, 1)
     return place, made
 
 
-def _since(statements: Statements, head: Head, place: Place | None) -> Since | None:
+def _find_since(statements: Statements, head: StoredHead, place: VersionKey | None) -> Since | None:
     """The operations after a place that is held; ``None`` where the log does not confirm it."""
     if place is None or place.epoch != head.position.epoch or not 0 < place.version <= head.position.offset:
         return None
@@ -114,19 +116,19 @@ def _since(statements: Statements, head: Head, place: Place | None) -> Since | N
     return Since(place, tuple(row.ops for row in rows[1:]))
 
 
-def _place(head: Head) -> Place:
-    return Place(head.document, head.position.epoch, head.position.offset, head.position.tag)
+def _place_of(head: StoredHead) -> VersionKey:
+    return VersionKey(head.document, head.position.epoch, head.position.offset, head.position.tag)
 
 
-def asking(kind: str, change: Any) -> Change:
+def make_change(kind: str, change: Any) -> Change:
     """A change with the limits that hold for it."""
-    return Change(_kind(kind), change, checking.document_limits())
+    return Change(_name_change_kind(kind), change, checking.document_limits())
 
 
-def revision_kind(kind: str) -> str:
+def name_revision_kind(kind: str) -> str:
     """What a revision is called that a change of this kind made."""
     return "replace" if kind == "data" else "patch"
 
 
-def _kind(kind: str) -> Any:
+def _name_change_kind(kind: str) -> Any:
     return "replace" if kind == "data" else kind

@@ -15,15 +15,15 @@ from django.db import connections
 
 from session_mgmt.actions import checking, vaults
 from session_mgmt.actions.state import merge_rows, policies, prepare, stored_rows, unreadable
-from session_mgmt.actions.state.merge_rows import Losing, Merge
-from session_mgmt.actions.state.stored_rows import Head, Runner, here
+from session_mgmt.actions.state.merge_rows import LostValues, MergeRecord
+from session_mgmt.actions.state.stored_rows import Runner, StoredHead, run_inline
 from session_mgmt.actions.state.updates import Terms, Update
 from session_mgmt.conf import settings
 from session_mgmt.documents import settling, strict
 from session_mgmt.documents.errors import DocumentError
 from session_mgmt.documents.merge import CONFLICT, OnConflict, Resolver, Unresolved, Value
 from session_mgmt.documents.rebuild import Parts
-from session_mgmt.documents.settling import MergeRules, Settled, Step
+from session_mgmt.documents.settling import MergeRules, Proposal, Step
 from session_mgmt.documents.values import MISSING
 from session_mgmt.exceptions import (
     Conflict,
@@ -41,41 +41,43 @@ logger = logging.getLogger("session_mgmt.merging")
 ATTEMPTS = 5
 
 
-def settle(using: str, document: int, kind: str, change: Any, terms: Terms, *, run: Runner = here) -> Update:
+def prepare_merge(
+    using: str, document: int, kind: str, change: Any, terms: Terms, *, run: Runner = run_inline
+) -> Update:
     """Prepare the update that settles a change made at its base, or on a version that is gone (``terms.replaced``).
 
     ``run`` is given what is heavy. Raises ``SessionMgmtError``: ``Conflict`` where the strategy refuses,
     ``HandlerFailed`` where the project's function does.
     """
-    with unreadable.audited(using, document), checking.translate_errors():
-        past = read_past(using, document, terms)
-        policy = policies.policy(past.head.name)
+    with unreadable.audit_unreadable(using, document), checking.translate_errors():
+        past = load_merge_source(using, document, terms)
+        policy = policies.find_policy(past.head.name)
         chosen, on_conflict = policy.for_strategy(terms.strategy)
         if terms.replaced is not None and chosen in ("client_wins", "reject"):
             on_conflict = chosen  # type: ignore[assignment]
         # A function of the project stays in the project's own process.
-        place = here if callable(on_conflict) else stored_rows.runner(past.head, run)
-        rules = MergeRules(policy.arrays, _guarded(on_conflict), terms.replaced)
-        settled = place(settling.merged, past.parts, past.steps, prepare.asking(kind, change), rules)
+        place = run_inline if callable(on_conflict) else stored_rows.choose_runner(past.head, run)
+        rules = MergeRules(policy.arrays, _guard_resolver(on_conflict), terms.replaced)
+        settled = place(settling.propose_merge, past.parts, past.steps, prepare.make_change(kind, change), rules)
     if settled.conflicts and on_conflict == "reject":
         paths = [found.path for found in settled.conflicts]
         raise Conflict(position=past.head.position.as_json(), paths=paths[: checking.document_limits().ops])
-    losing = tuple(Losing(uuid7(), found) for found in settled.conflicts) if chosen == "manual" else ()
-    told = merge_rows.report(settled.conflicts, [lost.id for lost in losing])
-    record = Merge(settled.asked, settled.asked_paths, told, losing)
-    return _update(past.head, settled, record, terms)
+    losing = tuple(LostValues(uuid7(), found) for found in settled.conflicts) if chosen == "manual" else ()
+    told = merge_rows.build_report(settled.conflicts, [lost.id for lost in losing])
+    record = MergeRecord(settled.asked, settled.asked_paths, told, losing)
+    return _make_update(past.head, settled, record, terms)
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class MergeSource:
     """What the document at the base of a change is built from, and what happened to it since."""
 
-    head: Head
+    head: StoredHead
     parts: Parts
     steps: tuple[Step, ...]
 
 
-def read_past(using: str, document: int, terms: Terms) -> Past:
+def load_merge_source(using: str, document: int, terms: Terms) -> MergeSource:
     """Read without a lock. With ``terms.replaced`` the base is of no use, and only the present is read."""
     statements = Statements(connections[using])
     for _ in range(ATTEMPTS):
@@ -88,7 +90,7 @@ def read_past(using: str, document: int, terms: Terms) -> Past:
     raise StateUnreadable()
 
 
-def _check_base(head: Head, base: int, epoch: str | None) -> None:
+def _check_base(head: StoredHead, base: int, epoch: str | None) -> None:
     place = head.position.as_json()
     if epoch is not None and epoch != head.position.epoch:
         raise EpochChanged(position=place)
@@ -98,9 +100,9 @@ def _check_base(head: Head, base: int, epoch: str | None) -> None:
         raise TooOld(position=place)
 
 
-def _read_once(statements: Statements, head: Head, base: int, terms: Terms) -> Past | None:
+def _read_once(statements: Statements, head: StoredHead, base: int, terms: Terms) -> MergeSource | None:
     """``None`` when a compaction ran between two of the reads."""
-    found = stored_rows.read_parts(statements, head, base, settings().max_document_bytes * 2)
+    found = stored_rows.read_parts(statements, head, base)
     rows = statements.fetch(
         f"SELECT version, client_id, ops, asked FROM {stored_rows.REVISION} WHERE document_id = %s AND version > %s"
         " AND version <= %s ORDER BY version",
@@ -108,10 +110,10 @@ def _read_once(statements: Statements, head: Head, base: int, terms: Terms) -> P
     )
     if found is None or len(rows) != head.position.offset - base:
         return None
-    return Past(head, found.parts, tuple(_step(head, row, terms) for row in rows))
+    return MergeSource(head, found.parts, tuple(_make_step(head, row, terms) for row in rows))
 
 
-def _step(head: Head, row: Row, terms: Terms) -> Step:
+def _make_step(head: StoredHead, row: Row, terms: Terms) -> Step:
     version, author, sealed, beside = row
     ops, asked = vaults.open_merge(head.vault, version, bytes(sealed), beside and bytes(beside))
     if (terms.client is None or author != terms.client) and version not in terms.own:
@@ -119,7 +121,7 @@ def _step(head: Head, row: Row, terms: Terms) -> Step:
     return Step(ops, ops if asked is None else asked)
 
 
-def _update(head: Head, settled: Settled, record: Merge, terms: Terms) -> Update:
+def _make_update(head: StoredHead, settled: Proposal, record: MergeRecord, terms: Terms) -> Update:
     limit = settings().max_document_bytes
     if settled.size is not None and settled.size > limit:
         raise DocumentTooLarge(size=settled.size, limit=limit)
@@ -136,11 +138,11 @@ def _update(head: Head, settled: Settled, record: Merge, terms: Terms) -> Update
     )
 
 
-def _guarded(on_conflict: OnConflict) -> OnConflict:
-    return _Guarded(on_conflict) if callable(on_conflict) else on_conflict
+def _guard_resolver(on_conflict: OnConflict) -> OnConflict:
+    return _GuardedResolver(on_conflict) if callable(on_conflict) else on_conflict
 
 
-class _Guarded:
+class _GuardedResolver:
     """A project's function, whose errors and answers are checked: what it gives becomes part of the document."""
 
     def __init__(self, resolver: Resolver) -> None:
@@ -150,7 +152,9 @@ class _Guarded:
         try:
             answer = self._resolver(path, base, server, client)
             return (
-                answer if answer is CONFLICT or answer is MISSING else strict.check(answer, checking.document_limits())
+                answer
+                if answer is CONFLICT or answer is MISSING
+                else strict.check_value(answer, checking.document_limits())
             )
         except DocumentError as error:
             logger.exception("A merge function gave what no document can hold")

@@ -11,8 +11,9 @@ from django.db import connections
 
 from session_mgmt.actions import vaults
 from session_mgmt.actions.vaults import Vault
+from session_mgmt.conf import settings
 from session_mgmt.documents import chain
-from session_mgmt.documents.errors import StateUnreadable as Damaged
+from session_mgmt.documents.errors import UnreadableBody as Damaged
 from session_mgmt.documents.rebuild import Packed, Parts
 from session_mgmt.exceptions import DocumentNotFound, StateUnreadable
 from session_mgmt.models import StateSnapshot
@@ -29,13 +30,13 @@ Runner = Callable[..., Any]
 T = TypeVar("T")
 
 
-def here(work: Callable[..., Any], *args: Any) -> Any:
+def run_inline(work: Callable[..., Any], *args: Any) -> Any:
     """The runner that does it on the spot."""
     return work(*args)
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class StoredHead:
     """A document's row.
 
     ``bound`` is the upper bound of its size in bytes; ``before`` the chain before revision ``oldest``.
@@ -61,13 +62,13 @@ class Head:
         return self.vault.digest_key if self.vault else None
 
 
-def runner(head: Head, run: Runner) -> Runner:
+def choose_runner(head: StoredHead, run: Runner) -> Runner:
     """Where to work on a document: what is small is not worth the way to another process."""
-    return run if head.bound > HEAVY else here
+    return run if head.bound > HEAVY else run_inline
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class StoredParts:
     """What a version is built from: the snapshot at ``snapshot_version`` and every revision after it."""
 
     parts: Parts
@@ -84,10 +85,10 @@ class Revision:
 
     @property
     def tag(self) -> str:
-        return chain.tag(self.link)
+        return chain.make_tag(self.link)
 
 
-def read_head(statements: Statements, document: int) -> Head:
+def read_head(statements: Statements, document: int) -> StoredHead:
     """The row. Raises ``DocumentNotFound`` or ``StateUnreadable``."""
     rows = statements.fetch(
         "SELECT session_id, name, epoch, version, chain, oldest_revision, oldest_chain, snapshot_version, size,"
@@ -97,11 +98,11 @@ def read_head(statements: Statements, document: int) -> Head:
     if not rows:
         raise DocumentNotFound()
     session, name, epoch, version, link, oldest, before, snapshot, size, modified, key_id, secret = rows[0]
-    position = Position(epoch, version, chain.tag(bytes(link)) if version else "")
+    position = Position(epoch, version, chain.make_tag(bytes(link)) if version else "")
     vault = vaults.vault_of(document, statements.as_uuid(session), name, key_id, bytes(secret))
     if vault is not None:
         _refuse_older_head(statements, document)
-    return Head(document, name, position, bytes(link), oldest, bytes(before), snapshot, size, modified, vault)
+    return StoredHead(document, name, position, bytes(link), oldest, bytes(before), snapshot, size, modified, vault)
 
 
 def _refuse_older_head(statements: Statements, document: int) -> None:
@@ -115,7 +116,7 @@ def _refuse_older_head(statements: Statements, document: int) -> None:
         raise StateUnreadable("The head of the document is older than its rows.")
 
 
-def unless_rekeyed(statements: Statements, head: Head, read: Callable[[], T]) -> T | None:
+def unless_rekeyed(statements: Statements, head: StoredHead, read: Callable[[], T]) -> T | None:
     """What ``read`` gives; ``None`` where it could not, because the document was encrypted since ``head`` was read."""
     try:
         return read()
@@ -126,15 +127,15 @@ def unless_rekeyed(statements: Statements, head: Head, read: Callable[[], T]) ->
         return None
 
 
-def read_parts(statements: Statements, head: Head, version: int, limit: int) -> Found | None:
+def read_parts(statements: Statements, head: StoredHead, version: int) -> StoredParts | None:
     """What ``version`` is built from; ``None`` when a compaction or a rotation of keys ran between two of the reads.
 
     Raises ``StateUnreadable``.
     """
-    return unless_rekeyed(statements, head, lambda: _read_parts(statements, head, version, limit))
+    return unless_rekeyed(statements, head, lambda: _read_parts(statements, head, version))
 
 
-def _read_parts(statements: Statements, head: Head, version: int, limit: int) -> Found | None:
+def _read_parts(statements: Statements, head: StoredHead, version: int) -> StoredParts | None:
     rows = statements.fetch(
         f"SELECT version, codec, key_id, nonce, body, digest FROM {SNAPSHOT} WHERE document_id = %s AND version <= %s"
         " ORDER BY version DESC, id LIMIT 1",
@@ -144,12 +145,19 @@ def _read_parts(statements: Statements, head: Head, version: int, limit: int) ->
     revisions = read_revisions(statements, head, base, version)
     if len(revisions) != version - base:
         return None
-    ops = tuple(revision.ops for revision in revisions)
+    ops, limit = tuple(revision.ops for revision in revisions), body_limit()
     if not rows:
-        return Found(Parts(ops, limit, key=head.digest_key), 0)
+        return StoredParts(Parts(ops, limit, key=head.digest_key), 0)
     _, codec, key_id, nonce, body, digest = rows[0]
     opened = open_snapshot(head.vault, base, codec, key_id, bytes(nonce), bytes(body))
-    return Found(Parts(ops, limit, codec, opened, bytes(digest), head.digest_key), base)
+    return StoredParts(Parts(ops, limit, codec, opened, bytes(digest), head.digest_key), base)
+
+
+def body_limit() -> int:
+    """Return the most bytes that a stored body may have, unpacked: no document is larger, and twice as much leaves
+    documents readable that were written under a higher limit.
+    """
+    return settings().max_document_bytes * 2
 
 
 def open_snapshot(vault: Vault | None, version: int, codec: int, key_id: str, nonce: bytes, body: bytes) -> bytes:
@@ -161,7 +169,7 @@ def open_snapshot(vault: Vault | None, version: int, codec: int, key_id: str, no
     return body
 
 
-def read_revisions(statements: Statements, head: Head, after: int, to: int) -> list[Revision]:
+def read_revisions(statements: Statements, head: StoredHead, after: int, to: int) -> list[Revision]:
     """Revisions after a version up to another, oldest first. Raises ``StateUnreadable``."""
     if after >= to:
         return []
@@ -173,20 +181,20 @@ def read_revisions(statements: Statements, head: Head, after: int, to: int) -> l
     return [Revision(row[0], vaults.open_ops(head.vault, row[0], bytes(row[1])), bytes(row[2])) for row in rows]
 
 
-def tag_at(statements: Statements, head: Head, version: int) -> str:
+def tag_at(statements: Statements, head: StoredHead, version: int) -> str:
     """The tag of a version; empty before the first one, and where the log no longer knows it."""
     if version == head.position.offset:
         return head.position.tag
     if version == head.oldest - 1:
-        return chain.tag(head.before) if version else ""
+        return chain.make_tag(head.before) if version else ""
     rows = statements.fetch(
         f"SELECT chain FROM {REVISION} WHERE document_id = %s AND version = %s", [head.document, version]
     )
-    return chain.tag(bytes(rows[0][0])) if rows else ""
+    return chain.make_tag(bytes(rows[0][0])) if rows else ""
 
 
 def insert_snapshot(
-    using: str, head: Head, version: int, packed: Packed, at: datetime, label: str | None = None
+    using: str, head: StoredHead, version: int, packed: Packed, at: datetime, label: str | None = None
 ) -> bool:
     """Keep a whole document, sealed if it is encrypted; False if its keys have changed since ``head`` was read.
 
@@ -213,7 +221,7 @@ def insert_snapshot(
     return True
 
 
-def _has_same_key(using: str, head: Head) -> bool:
+def _has_same_key(using: str, head: StoredHead) -> bool:
     """Locks the head: a rotation that ran between would not see a row that comes after it."""
     statements = Statements(connections[using])
     rows = statements.select_locked("key_id", DOCUMENT, [head.document], wait=True)

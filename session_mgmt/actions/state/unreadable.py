@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from django.db import DatabaseError, transaction
 
-from session_mgmt.documents.errors import StateUnreadable as Damaged
+from session_mgmt.documents.errors import UnreadableBody as Damaged
 from session_mgmt.exceptions import StateUnreadable
 from session_mgmt.models import AuditEntry, StateDocument, clock
 
@@ -21,30 +21,30 @@ _AGAIN = timedelta(hours=1)
 
 
 @contextmanager
-def audited(using: str, document: int) -> Iterator[None]:
+def audit_unreadable(using: str, document: int) -> Iterator[None]:
     """Turn what is unreadable into a refusal, with an entry in the audit trail."""
     try:
         yield
     except Damaged as error:
-        record(using, document, str(error))
+        record_unreadable(using, document, str(error))
         raise StateUnreadable() from error
     except StateUnreadable as error:
-        record(using, document, str(error))
+        record_unreadable(using, document, str(error))
         raise
 
 
-def record(using: str, document: int, reason: str) -> None:
+def record_unreadable(using: str, document: int, reason: str) -> None:
     """Remember that a document could not be read; ``reason`` never holds content."""
     logger.error("Document %d cannot be read: %s", document, reason)
     try:
         with transaction.atomic(using=using):
-            _remember(using, document, reason)
+            _write_audit_entry(using, document, reason)
     except DatabaseError:
         # The refusal matters more than its record.
         logger.exception("The audit trail could not be written")
 
 
-def _remember(using: str, document: int, reason: str) -> None:
+def _write_audit_entry(using: str, document: int, reason: str) -> None:
     row = StateDocument.objects.using(using).filter(pk=document).values("session_id", "name", "version").first()
     if row is None:
         return

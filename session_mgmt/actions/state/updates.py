@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from session_mgmt.actions.state.merge_rows import Merge
+from session_mgmt.actions.state.merge_rows import MergeRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Update:
     terms: Terms = NO_TERMS
     at_version: int | None = None
     exact_size: int | None = None
-    merge: Merge | None = None
+    merge: MergeRecord | None = None
 
 
 class Reason(StrEnum):
@@ -81,7 +81,7 @@ class Prepare:
     reason: Reason
 
 
-def digest(document: str, kind: str, change: Any, strategy: str | None, *, if_absent: bool = False) -> bytes:
+def digest_request(document: str, kind: str, change: Any, strategy: str | None, *, if_absent: bool = False) -> bytes:
     """What a repeated update must equal: everything but its base, which may have moved."""
     what = b"create" if if_absent else b"update"
     return hashlib.sha256(

@@ -49,7 +49,7 @@ def _run_handler(using: str, session: ClientSession, data: Any) -> Outcome:
     try:
         with transaction.atomic(using=using):
             answer = registry.message_handlers[-1](session, data)
-            return accepted(None, data=strict.check(answer, checking.document_limits()))
+            return accepted(None, data=strict.check_value(answer, checking.document_limits()))
     except TemporaryError:
         raise
     except SessionMgmtError as error:

@@ -27,13 +27,13 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         self._quiet, self._told = options["json"] or options["verbosity"] == 0, 0
         try:
-            report = rotation.rotate(self._show_progress, dry_run=options["dry_run"])
+            report = rotation.rotate_all(self._show_progress, dry_run=options["dry_run"])
         except StateUnreadable as error:
             raise CommandError(error.detail) from error
         if not options["dry_run"]:
             audit.add_entry("rotate_state_keys", rows=report.as_dict())
-        rows = usage.rows(settings().database)
-        missing = usage.missing(set(rows))
+        rows = usage.count_rows(settings().database)
+        missing = usage.list_missing_keys(set(rows))
         if options["json"]:
             told = {"dry_run": options["dry_run"], **report.as_dict(), "keys": rows, "missing": missing}
             self.stdout.write(json.dumps(told))

@@ -22,13 +22,13 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         checked, found = 0, list[Finding]()
-        for document in options["document"] or verification.documents(options["name"]):
+        for document in options["document"] or verification.list_documents(options["name"]):
             checked += 1
-            found += verification.verify(document)
+            found += verification.verify_document(document)
             if not options["json"] and options["verbosity"] > 0 and checked % 100 == 0:
                 self.stderr.write(f"{checked} documents, {len(found)} findings")
         if not options["document"] and not options["name"]:
-            found += verification.loose()
+            found += verification.verify_loose_rows()
         self._print_report(checked, found, options["json"])
         if found:
             raise CommandError(f"{len(found)} findings.", returncode=1)

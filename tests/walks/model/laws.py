@@ -46,7 +46,7 @@ def _counted(asked: Asked, answer: Frame, book: Book, made: list[int]) -> bool:
     if not made:
         return False
     (version,) = made
-    before, after = (pointer.value(book.value(at), _counter(asked)) for at in (version - 1, version))
+    before, after = (pointer.find_value(book.value(at), _counter(asked)) for at in (version - 1, version))
     return isinstance(after, int) and after == (before if isinstance(before, int) else 0) + 1
 
 
@@ -109,7 +109,7 @@ def _judge_merged(ops: Ops, answer: Frame, seen: Any, book: Book, version: int) 
     """Three ways, for every path that one operation sets or removes."""
     now, after = book.value(version - 1), book.value(version)
     for path, wanted in _plain(ops, seen, now):
-        base, theirs, result = (pointer.value(value, path) for value in (seen, now, after))
+        base, theirs, result = (pointer.find_value(value, path) for value in (seen, now, after))
         if equal(wanted, theirs) or equal(wanted, base):
             assert equal(result, theirs), f"{path} was {theirs} and became {result}"
         elif equal(base, theirs):
@@ -125,7 +125,7 @@ def _judge_by_digests(asked: Asked, answer: Frame, book: Book, version: int) -> 
     """The version that the client had changed is gone: what it replaced is known, and nothing else."""
     now, after = book.value(version - 1), book.value(version)
     for path, wanted in _plain(asked.change, asked.view, now):
-        replaced, theirs, result = (pointer.value(value, path) for value in (asked.view, now, after))
+        replaced, theirs, result = (pointer.find_value(value, path) for value in (asked.view, now, after))
         if equal(wanted, theirs):
             assert equal(result, theirs), f"{path} was {theirs} and became {result}"
         elif equal(replaced, theirs) or asked.strategy == "client_wins":
@@ -151,10 +151,10 @@ def _plain(ops: Ops, *documents: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _parent(document: Any, path: str) -> Any:
-    above = list(pointer.ancestors(path))
-    if any(isinstance(pointer.value(document, one), list) for one in above):
+    above = list(pointer.iter_ancestors(path))
+    if any(isinstance(pointer.find_value(document, one), list) for one in above):
         return None
-    return pointer.value(document, pointer.parent(path))
+    return pointer.find_value(document, pointer.parent_of(path))
 
 
 def _near(one: str, other: str) -> bool:
@@ -182,7 +182,7 @@ def _collide(mine: Ops, theirs: Ops) -> bool:
 
 def _place(path: str) -> str:
     """What an operation may touch at most: a place in an array means the whole of it."""
-    return path if _is_name(path) else pointer.parent(path)
+    return path if _is_name(path) else pointer.parent_of(path)
 
 
 def _is_name(path: str) -> bool:

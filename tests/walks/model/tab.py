@@ -224,6 +224,6 @@ def grown(view: Any, edit: tuple[Any, ...]) -> list[Any]:
     name, path, *rest = edit
     if name not in ("grow", "shrink"):
         return list(edit)
-    found = pointer.value(view, path)
+    found = pointer.find_value(view, path)
     entries = found if isinstance(found, list) else []
     return ["set", path, [*entries, rest[0]] if name == "grow" else entries[1:]]
