@@ -1,4 +1,4 @@
-/** What a page may need of the session's token for requests of its own. */
+/** Access to the session's token, for requests of the page's own. */
 
 import type { Credentials } from "./credentials";
 import type { Emitter, Unsubscribe } from "./emitter";
@@ -17,7 +17,7 @@ export class Auth {
     this.#emitter = emitter;
   }
 
-  /** The bearer token: a secret, for headers only. */
+  /** Bearer token: a secret, for headers only. */
   get token(): string {
     return this.#credentials.token;
   }
@@ -30,7 +30,7 @@ export class Auth {
     return this.#sessions.validateSession(permission);
   }
 
-  /** Calls back when the token is no good any more: let the user log in, then start again. */
+  /** Call back when the token is no good any more: let the user log in, then start again. */
   onAuthRequired(listener: (data: Json, entry: SessionEntry) => void): Unsubscribe {
     return this.#emitter.on("auth_required", listener);
   }

@@ -1,4 +1,4 @@
-/** Full jitter: the wait before an attempt is anything between nothing and a bound that grows. */
+/** Full jitter: the wait before an attempt is random between nothing and a bound that grows. */
 
 export interface RetryPolicy {
   /** Seconds; the bound before the growth. */
@@ -25,7 +25,7 @@ export class Backoff {
     return this.#attempt;
   }
 
-  /** Milliseconds before the next attempt, never less than `atLeast` seconds; null when there have been enough. */
+  /** Return the milliseconds before the next attempt, at least `atLeast` seconds; null when there have been enough. */
   nextWait(atLeast = 0): number | null {
     const { initial, maximum, factor, attempts } = this.policy;
     if (attempts > 0 && this.#attempt >= attempts) return null;

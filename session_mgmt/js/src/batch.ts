@@ -17,11 +17,11 @@ export interface SyncOptions {
   mode: "immediate" | "delayed";
   /** Without a further update. */
   delay?: number;
-  /** After the first update, however many follow. */
+  /** Longest wait after the first update, however many follow. */
   maxDelay?: number;
 }
 
-/** With the page that may go before the time has come. */
+/** Options, with the page that may be closed before the time has come. */
 export type Sync = SyncOptions & { page: PageLike | null };
 
 export type Settle = (answer: ReceiptFrame | SessionError) => void;
@@ -38,7 +38,7 @@ interface Part {
 
 interface Draft {
   write: Write;
-  /** What was there before the first part. */
+  /** Value before the first part. */
   view: Json;
   parts: Part[];
   began: number;
@@ -66,7 +66,7 @@ export class Batch {
     this.#unwatch = watchLeaving(sync.page, () => this.flush());
   }
 
-  /** Takes an update that fits a frame; gives what takes it back, which is false once it was sent. */
+  /** Take an update that fits a frame; return the function that takes it back, false once it was sent. */
   takeUpdate(frame: UpdateFrame, settle: Settle): () => boolean {
     const part = { frame, settle };
     const draft = this.#joinDraft(part) ?? this.#beginDraft(part);
@@ -74,7 +74,7 @@ export class Batch {
     return () => this.#takeBackPart(draft, part);
   }
 
-  /** Sends what waits; without a connection it waits in the outbox, closed. */
+  /** Send what waits; without a connection it waits in the outbox, closed. */
   flush(): void {
     this.#clearTimer();
     const draft = this.#draft;
@@ -82,13 +82,13 @@ export class Batch {
     if (draft) this.#outbox.releaseWrite(draft.write);
   }
 
-  /** Lets go of what the outbox has given up. */
+  /** Let go of what the outbox has given up. */
   dropDraft(): void {
     this.#clearTimer();
     this.#draft = null;
   }
 
-  destroy(): void {
+  close(): void {
     this.dropDraft();
     this.#unwatch();
   }
@@ -146,7 +146,7 @@ export class Batch {
   }
 }
 
-/** One update has one document, strategy and base: on another base the server would see other conflicts. */
+/** Return true if two updates may be one: on another base the server would see other conflicts. */
 function haveSameGround(a: UpdateFrame, b: UpdateFrame): boolean {
   return a.doc === b.doc && a.strategy === b.strategy && a.base === b.base && a.epoch === b.epoch;
 }

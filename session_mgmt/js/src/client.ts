@@ -1,4 +1,4 @@
-/** The one object that an application holds. It joins the parts; each of them knows one thing. */
+/** Object that an application holds. It joins the parts; each of them knows one thing. */
 
 import { Auth } from "./auth";
 import type { SyncOptions } from "./batch";
@@ -44,7 +44,7 @@ interface Parts {
   copies: Copies | null;
   keepsSealed: boolean;
   scope: string;
-  /** Where the logs of a session begin that was created just now. */
+  /** Start positions of the logs of a session that was created just now. */
   begins: Record<string, Position>;
 }
 
@@ -65,13 +65,13 @@ export class SessionClient {
   readonly #documents: Documents;
   readonly #copies: Copies | null;
   readonly #life: Life;
-  /** What the last connection told about the session; null before the first. */
+  /** Session as the last connection told it; null before the first. */
   #fields: SessionFields | null = null;
-  /** The logs that this connection's `connect` asked for. */
+  /** Logs that this connection's `connect` asked for. */
   #asked: ReadonlySet<string> = new Set();
 
   /**
-   * Resumes this tab's client, or joins the browser's session, or creates one; resolves without waiting for the
+   * Resume this tab's client, or join the browser's session, or create one; resolves without waiting for the
    * connection. Rejects if a session is needed and the server refuses or does not answer.
    */
   static async start(options: StartOptions = {}): Promise<SessionClient> {
@@ -132,7 +132,7 @@ export class SessionClient {
     return this.#credentials.session.session_id;
   }
 
-  /** The server's name for this tab; null before the first connection. */
+  /** Name that the server gave this tab; null before the first connection. */
   get clientId(): string | null {
     return this.#record.client;
   }
@@ -145,7 +145,7 @@ export class SessionClient {
     return this.#connection.status;
   }
 
-  /** Writes without an answer. */
+  /** Write without an answer. */
   get pending(): number {
     return this.#writer.outbox.size;
   }
@@ -154,32 +154,32 @@ export class SessionClient {
     return this.#emitter.on(type, callback);
   }
 
-  /** Messages that the server sent to this session. */
+  /** Call back for messages that the server sent to this session. */
   onMessage(callback: (data: Json, entry: SessionEntry) => void): Unsubscribe {
     return this.on("message", callback);
   }
 
-  /** Calls the application's handler once, also over drops and reloads; resolves with what it returned. */
+  /** Call the server's handler exactly once, over drops and reloads; resolves with what it returned. */
   send(data: Json, { signal }: WriteOptions = {}): Promise<Json> {
     return silenceRejection(this.#writer.sendMessage(data, signal));
   }
 
-  /** Sends the updates that delayed synchronisation holds back. */
+  /** Send the updates that delayed synchronisation holds back. */
   flush(): void {
     this.#writer.flush();
   }
 
-  /** A named document; `main` is `state`. */
+  /** Return a named document; `main` is `state`. */
   document(name: string): StateDocument {
     return this.#documents.getDocument(name);
   }
 
-  /** Removes the local copies of this session from the browser and keeps no more; for a button that logs out. */
+  /** Remove the local copies of this session from the browser and keeps no more; for a button that logs out. */
   async clearCache(): Promise<void> {
     await this.#copies?.wipeRecords();
   }
 
-  /** All documents of the session, without their data. */
+  /** List all documents of the session, without their data. */
   documents(): Promise<DocumentHead[]> {
     return this.#documents.listHeads();
   }
@@ -189,17 +189,17 @@ export class SessionClient {
   }
 
   /**
-   * Ends this object: no callback, timer or listener of it is left. Unanswered writes stay for the next start in this
+   * End this object: no callback, timer or listener of it is left. Unanswered writes stay for the next start in this
    * tab.
    */
-  destroy(): void {
+  close(): void {
     this.#writer.flush();
     this.connection.stopHeartbeat();
     this.#emitter.clear();
     this.topics.clearListeners();
     this.#documents.clearWatches();
-    this.#connection.destroy();
-    this.#writer.destroy();
+    this.#connection.close();
+    this.#writer.close();
     this.#record.release();
     this.#copies?.close();
   }

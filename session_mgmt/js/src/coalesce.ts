@@ -1,10 +1,10 @@
-/** Makes one list of operations of several, shorter where that gives the same value for every document. */
+/** Join lists of operations, shorter where that gives the same value for every document. */
 
 import type { Operation } from "./operations";
 import * as pointer from "./pointer";
 import { normalizeNumber } from "./values";
 
-/** `earlier` with `later` behind it: a later `set` replaces one of the same path, `inc` adds up. */
+/** Return `earlier` followed by `later`: a later `set` replaces one of the same path, `inc` adds up. */
 export function coalesceOperations(earlier: readonly Operation[], later: readonly Operation[]): Operation[] {
   const result = [...earlier];
   for (const operation of later) {
@@ -15,7 +15,7 @@ export function coalesceOperations(earlier: readonly Operation[], later: readonl
   return result;
 }
 
-/** Index of the operation that the new one can go into; -1 if none. */
+/** Return the index of the operation that the new one can be joined with; -1 if none. */
 function findPartner(operations: readonly Operation[], operation: Operation): number {
   if (operation[0] === "del" || operation[0] === "ins" || operation[1].endsWith("/-")) return -1;
   // An array's places depend on what happened to its other places in between.
@@ -28,7 +28,7 @@ function findPartner(operations: readonly Operation[], operation: Operation): nu
   return -1;
 }
 
-/** Whether the order of the two does not matter, or, for `obj`, whether the other leaves the object an object. */
+/** Return true if the order of the two does not matter, or if the other leaves the object of an `obj` an object. */
 function canPass(operation: Operation, other: Operation): boolean {
   const [name, path] = operation;
   if (name === "obj" && other[1].startsWith(`${path}/`)) return true;

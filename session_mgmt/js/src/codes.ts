@@ -24,7 +24,7 @@ export const CLOSE = {
   ORIGIN_DENIED: 4509,
 } as const;
 
-/** The server's name of each code, for a close that came without `bye`. */
+/** Name of each code, for a close that came without `bye`. */
 export const CLOSE_NAMES: Readonly<Record<number, string>> = {
   4000: "draining",
   4001: "token_expired",
@@ -48,7 +48,7 @@ export const CLOSE_NAMES: Readonly<Record<number, string>> = {
 
 const STOPS: ReadonlySet<number> = new Set([1000, 1002, 1003, 1007, 1008, 1009]);
 
-/** True if a connection that ended with this code may come back by itself. */
+/** Return true if a connection that ended with this code may come back by itself. */
 export function mayReconnect(code: number): boolean {
   return !STOPS.has(code) && !(code >= 4500 && code <= 4999);
 }

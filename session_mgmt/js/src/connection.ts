@@ -1,4 +1,4 @@
-/** Keeps one connection alive: opens it, watches it, and opens the next after the right wait. Never two at once. */
+/** Keep one connection alive: opens it, watches it, and opens the next after the right wait. Never two at once. */
 
 import { Backoff, type RetryPolicy } from "./backoff";
 import { CLOSE, closeName, mayReconnect } from "./codes";
@@ -16,15 +16,15 @@ const CONNECT_WITHIN = 15_000;
 const STABLE_AFTER = 30_000;
 
 export interface ConnectionPort {
-  /** The address of the next connection. */
+  /** Return the address of the next connection. */
   buildAddress(): string;
-  /** Its first frame; asked for as late as possible, so that what the page subscribed to meanwhile is in it. */
+  /** Return the first frame; called as late as possible, so that it contains what the page subscribed to meanwhile. */
   buildConnect(): object;
   takeConnected(frame: ConnectedFrame): void;
   handleFrame(frame: ServerFrame): void;
   handleDetach(): void;
   tellStatus(status: Status, reason: StatusReason | null): void;
-  /** What to do about an end that is no ordinary loss: come back, or stay away. `wasReady`: after `connected`. */
+  /** Repair after an end that is no ordinary loss: come back, or stay away. `wasReady`: after `connected`. */
   repairAfter(code: number, wasReady: boolean): Repair | Promise<Repair> | null;
 }
 
@@ -46,14 +46,14 @@ export class Connection {
   readonly #unwatch: () => void;
   #socket: Socket | null = null;
   #timer: unknown = null;
-  /** The server asked not to come before this time. */
+  /** Time before which the server asked not to come. */
   #notBefore = 0;
   #connectedAt: number | null = null;
   #everConnected = false;
   #waiters: Waiter[] = [];
   #askId = 0;
   #asked = new Map<number, (frame: ServerFrame) => void>();
-  /** What the application configured goes before what the server says. */
+  /** Settings of the application, which go before the server's. */
   #retry: Partial<RetryPolicy> = {};
   #deadline: number | undefined;
   /** Raised by every call of the application, so that a repair that is under way notices. */
@@ -79,7 +79,7 @@ export class Connection {
     return this.#everConnected ? "reconnecting" : "connecting";
   }
 
-  /** Resolves when connected; rejects when the connection is given up before that. */
+  /** Connect; resolves when connected, rejects when the connection is given up before that. */
   connect(): Promise<void> {
     if (this.connected) return Promise.resolve();
     const ready = new Promise<void>((resolve, reject) => this.#waiters.push({ resolve, reject }));
@@ -93,7 +93,7 @@ export class Connection {
     return ready;
   }
 
-  /** Stays away until `connect`; no sign of the page changes that. */
+  /** Disconnect and stay away until `connect`; no sign of the page changes that. */
   disconnect(): void {
     this.#wish += 1;
     this.#closeAs("disconnected", { code: CLOSE.NORMAL, name: "closed" });
@@ -104,12 +104,12 @@ export class Connection {
     return this.connect();
   }
 
-  destroy(): void {
+  close(): void {
     this.disconnect();
     this.#unwatch();
   }
 
-  /** The page saw a change: ask a live connection for a sign, and do not wait for the next attempt's time. */
+  /** React to a change that the page saw: ask a live connection for a sign, or attempt the next one at once. */
   checkLife(): void {
     if (this.connected) return this.heartbeat.startDoubt();
     const isWaiting = this.#socket === null && this.#timer !== null;
@@ -123,7 +123,7 @@ export class Connection {
     if (deadline !== undefined) this.heartbeat.deadline = deadline * 1000;
   }
 
-  /** False if there is no connection. */
+  /** Return false if there is no connection. */
   sendFrame(frame: object): boolean {
     if (!this.connected) return false;
     const text = JSON.stringify(frame);
@@ -132,7 +132,7 @@ export class Connection {
     return sent;
   }
 
-  /** Sends a frame with an id; `answer` gets the reply, the error or the pong, unless the connection ends before. */
+  /** Send a frame with an id; `answer` gets the reply, the error or the pong, unless the connection ends before. */
   askServer(frame: object, answer: (frame: ServerFrame) => void): boolean {
     this.#askId += 1;
     if (!this.sendFrame({ ...frame, id: this.#askId })) return false;
@@ -140,7 +140,7 @@ export class Connection {
     return true;
   }
 
-  /** Gives this connection up and comes back. */
+  /** Give this connection up and come back. */
   abandonSocket(code: number = CLOSE.OUT_OF_ORDER): void {
     this.#socket?.endWith(code);
   }

@@ -1,4 +1,4 @@
-/** The connection as the application controls it. */
+/** Connection as the application controls it. */
 
 import type { RetryPolicy } from "./backoff";
 import type { Connection } from "./connection";
@@ -33,12 +33,12 @@ export class ConnectionControls {
     this.#port = port;
   }
 
-  /** Resolves when connected. */
+  /** Connect; resolves when connected. */
   connect(): Promise<void> {
     return this.#connection.connect();
   }
 
-  /** Stays away until `connect`; what is written meanwhile waits. */
+  /** Disconnect and stay away until `connect`; writes wait meanwhile. */
   disconnect(): void {
     this.#connection.disconnect();
   }
@@ -63,7 +63,7 @@ export class ConnectionControls {
     return this.#port.stats();
   }
 
-  /** Asks the server for a sign of life every `interval` seconds, beside the server's own beats; gives what ends it. */
+  /** Ask the server for a sign of life every `interval` seconds; return the function that ends it. */
   setupHeartbeat(interval = 25): Unsubscribe {
     this.stopHeartbeat();
     const sendBeat = (): void => {
@@ -79,7 +79,7 @@ export class ConnectionControls {
     this.#beat = null;
   }
 
-  /** Goes before what the server says. */
+  /** Go before what the server says. */
   setConnectionConfig({ deadline, ...retry }: ConnectionConfig): void {
     this.#connection.configure(retry, deadline);
   }

@@ -20,21 +20,21 @@ import { watchLeaving } from "./page";
 
 export interface Base {
   position: Position;
-  /** The last write of each client that is in the value. */
+  /** Last write of each client that is in the value. */
   seqs: Record<string, number>;
 }
 
 export interface Entry {
   epoch: string;
   tag: string;
-  /** The tag of the entry before. */
+  /** Tag of the entry before. */
   after: string;
   ops: readonly Operation[];
   client: string | null;
   seq: number;
 }
 
-/** The records of one document: its base at BASE and BODY, its entries at their versions. */
+/** Records of one document: its base at BASE and BODY, its entries at their versions. */
 export type Records = ReadonlyMap<number, unknown>;
 
 export const BASE = -1;
@@ -43,7 +43,7 @@ export const BODY = 0;
 
 interface NewBase extends Base {
   text: string;
-  /** Of bases of the same epoch, it replaces those up to this version. */
+  /** Highest version of a base of the same epoch that it replaces. */
   over: number;
 }
 
@@ -68,7 +68,7 @@ export class Copies {
     this.#unwatch = watchLeaving(env.page, () => this.#writeWaiting());
   }
 
-  /** With the owner's copies; those of others in its scope are removed. Never rejects, and never waits for long. */
+  /** Open the owner's copies and remove those of others in its scope. Never rejects, and never waits for long. */
   static async open(env: Environment, owner: Owner, warn: (error: SessionError) => void): Promise<Copies> {
     const copies = new Copies(env, owner, warn);
     try {
@@ -79,7 +79,7 @@ export class Copies {
     return copies;
   }
 
-  /** What was found of a document at the start. */
+  /** Return the records of a document that were found at the start. */
   takeRecords(document: string): Records | null {
     const records = this.#found.get(document) ?? null;
     this.#found.delete(document);
@@ -90,7 +90,7 @@ export class Copies {
     this.#planChange(document, ({ entries }) => void entries.set(version, entry));
   }
 
-  /** Keeps a whole value. What waited is in it, or belongs to another life of the document. */
+  /** Store a whole value. Waiting entries are in it, or belong to another epoch. */
   replaceBase(document: string, base: NewBase): void {
     this.#planChange(document, (change) => {
       change.base = base;
@@ -107,7 +107,7 @@ export class Copies {
     });
   }
 
-  /** Another session: nothing of the one before stays. */
+  /** Enter another session; remove everything of the one before. */
   enterSession(owner: Owner): void {
     this.#owner = owner;
     this.#found.clear();
@@ -115,7 +115,7 @@ export class Copies {
     this.#runTransaction((store) => removeOthers(store, owner));
   }
 
-  /** Removes this session's copies and keeps no more; resolves when they are gone. */
+  /** Remove this session's copies and keeps no more; resolves when they are gone. */
   async wipeRecords(): Promise<void> {
     this.#found.clear();
     this.#waiting.clear();
@@ -124,7 +124,7 @@ export class Copies {
     this.close();
   }
 
-  /** Writes what waits, and ends. */
+  /** Write what waits, and ends. */
   close(): void {
     this.#writeWaiting();
     this.#unwatch();
@@ -176,7 +176,7 @@ export class Copies {
     });
   }
 
-  /** A copy that ends here is still one, of an earlier version. */
+  /** Stop keeping copies. A copy that ends here is valid, of an earlier version. */
   #giveUp(error: unknown): void {
     this.#waiting.clear();
     this.#unwatch();
@@ -199,7 +199,7 @@ function applyChange(store: IDBObjectStore, key: DocumentKey, { removed, base, e
   };
 }
 
-/** Another tab may be further; its base stays. */
+/** Return true if a base may replace another; that of a tab that is further stays. */
 function mayReplace({ position, over }: NewBase, there: unknown): boolean {
   return !isBase(there) || there.position[0] !== position[0] || there.position[1] <= over;
 }

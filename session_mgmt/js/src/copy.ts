@@ -1,4 +1,4 @@
-/** The local copy of one document: written as the document changes, rebuilt by the next page. */
+/** Local copy of one document: written as the document changes, rebuilt by the next page. */
 
 import { BASE, BODY, isBase, type Copies, type Entry, type Records } from "./copies";
 import type { Position } from "./frames";
@@ -16,7 +16,7 @@ const MOST_CLIENTS = 100;
 const FOLD_BYTES = 65_536;
 const FOLD_ENTRIES = 1000;
 
-/** What the entry of a document's log says. */
+/** Body of an entry of a document's log. */
 export interface EntryBody {
   ops: readonly Operation[];
   client_id?: string;
@@ -24,13 +24,13 @@ export interface EntryBody {
 }
 
 export class DocumentCopy {
-  /** What an earlier page left; null if nothing, or nothing that is whole. */
+  /** Value that an earlier page left; null if there is none or it is incomplete. */
   readonly kept: Kept | null;
   readonly #copies: Copies;
   readonly #name: string;
   readonly #keepsSealed: boolean;
   readonly #seqs = new Map<string, number>();
-  /** Where the chain ends; null if there is none to go on with. */
+  /** End of the chain; null if there is none to continue. */
   #at: Position | null = null;
   #base = { version: 0, bytes: 0 };
   #entries = { count: 0, bytes: 0 };
@@ -46,7 +46,7 @@ export class DocumentCopy {
     if (records && !this.kept) copies.removeDocument(name);
   }
 
-  /** Whether the copy holds what this write did, though its receipt never came. */
+  /** Return true if the copy contains this write's effect although its receipt never came. */
   holdsWrite(client: string | null, seq: number): boolean {
     return client !== null && seq <= (this.#seqs.get(client) ?? 0);
   }
@@ -63,7 +63,7 @@ export class DocumentCopy {
     this.#entries.bytes += JSON.stringify(ops).length;
   }
 
-  /** After the last entry of a frame. */
+  /** End a frame, after its last entry. */
   foldEntries(data: Json): void {
     const { count, bytes } = this.#entries;
     const many = count >= FOLD_ENTRIES || bytes > Math.max(FOLD_BYTES, this.#base.bytes / 2);
@@ -71,7 +71,7 @@ export class DocumentCopy {
     if (this.#at && many) this.#storeBase(this.#at, data, this.#base.version);
   }
 
-  /** A snapshot; it holds the writes of this client up to `decided`. */
+  /** Take a snapshot, which contains this client's writes up to `decided`. */
   replaceBase(position: Position, data: Json, client: string | null, decided: number): void {
     if (this.#sealed) return;
     this.#noteSeq(client ?? "", decided);
@@ -80,7 +80,7 @@ export class DocumentCopy {
     this.#storeBase(position, data, wentBack ? Infinity : position[1]);
   }
 
-  /** The server stores the document encrypted: in clear it stays nowhere. */
+  /** Drop the copy because the server stores the document encrypted. */
   dropSealed(): void {
     if (this.#keepsSealed || this.#sealed) return;
     this.#sealed = true;
@@ -92,7 +92,7 @@ export class DocumentCopy {
     this.#copies.removeDocument(this.#name);
   }
 
-  /** Another life of the document, or another session's, begins. */
+  /** Stop adding to the chain: another epoch or another session begins. */
   leaveChain(): void {
     this.#at = null;
   }

@@ -1,4 +1,4 @@
-/** A session's token and addresses: kept for all tabs (or this one), created once, replaced when it expires. */
+/** Token and addresses of a session: stored for all tabs (or this one), created once, replaced when it expires. */
 
 import type { Environment } from "./environment";
 import { SessionError } from "./errors";
@@ -18,7 +18,7 @@ export interface Kept {
 export interface CreateOptions {
   metadata?: JsonObject;
   config?: JsonObject;
-  /** What people call this browser. */
+  /** Name that people give this browser. */
   label?: string;
 }
 
@@ -34,7 +34,7 @@ export class Credentials {
   readonly #rest: Rest;
   readonly #shelf: Shelf;
   readonly #scope: string;
-  /** Who is logged in, if the page knows; then no other user's session will do. */
+  /** User who is logged in, if the page knows; then no other user's session is taken. */
   readonly #user: string | null | undefined;
   #kept: Kept | null = null;
 
@@ -58,7 +58,7 @@ export class Credentials {
     return this.#requireSession().endpoints;
   }
 
-  /** Takes the kept session or creates one; gives where a new one's logs begin. Two tabs at once create one. */
+  /** Take the stored session or create one; return where a new one's logs begin. Two tabs at once create one. */
   async obtainSession(options: CreateOptions): Promise<Record<string, Position>> {
     this.#kept = this.#readStored();
     if (this.#kept) return {};
@@ -71,7 +71,7 @@ export class Credentials {
     });
   }
 
-  /** Takes what another tab has put in the place of this tab's session; false if nobody did. */
+  /** Adopt the session that another tab has stored instead of this tab's; return false if nobody did. */
   adoptStored(): boolean {
     const kept = this.#readStored();
     if (!kept || kept.token === this.#kept?.token) return false;
@@ -80,7 +80,7 @@ export class Credentials {
   }
 
   /**
-   * Asks for a successor of the expired session, unless another tab has (then there is no receipt). Throws what the
+   * Ask for a successor of the expired session, unless another tab has (then there is no receipt). Throws what the
    * server answered.
    */
   recoverSession(): Promise<SuccessorReceipt | null> {
@@ -94,7 +94,7 @@ export class Credentials {
     });
   }
 
-  /** The next start creates a new session. */
+  /** Forget the session, so that the next start creates a new one. */
   forgetSession(): void {
     // Another tab may have put a good one there already.
     if (this.#shelf.get<Kept>(NAME)?.token === this.#kept?.token) this.#shelf.remove(NAME);
@@ -114,7 +114,7 @@ export class Credentials {
     }
   }
 
-  /** What this or another tab has put there; of another user than the page's it is as good as nothing. */
+  /** Return the session that this or another tab has stored; null if it is another user's. */
   #readStored(): Kept | null {
     const kept = this.#shelf.get<Kept>(NAME);
     const foreign = this.#user !== undefined && kept?.session.user_id !== this.#user;

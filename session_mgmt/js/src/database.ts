@@ -1,8 +1,8 @@
-/** The IndexedDB database of local copies: one store, its keys, and an end to waiting for it. */
+/** IndexedDB database of local copies: one store, its keys, and a limit to waiting for it. */
 
 import type { Clock } from "./environment";
 
-/** Whose copies: nobody else's are ever read. */
+/** Owner of copies; nobody else's are ever read. */
 export type Owner = readonly [scope: string, user: string, session: string];
 
 export type Work = (store: IDBObjectStore) => void;
@@ -12,7 +12,7 @@ const VERSION = 1;
 const STORE = "copies";
 const PATIENCE = 1000;
 
-/** Rejects if there is none, or if it does not open soon: another tab may be in its way for as long as it lives. */
+/** Reject if there is none, or if it does not open soon: another tab may be in its way for as long as it lives. */
 export function openDatabase(factory: IDBFactory | null, clock: Clock): Promise<IDBDatabase> {
   return new Promise((resolve, reject) => {
     if (!factory) return reject(new Error("There is no IndexedDB."));
@@ -33,7 +33,7 @@ export function openDatabase(factory: IDBFactory | null, clock: Clock): Promise<
 }
 
 /**
- * Runs `work` in one transaction; `ended` gets the error, or null when all of it is stored. Relaxed durability: after a
+ * Run `work` in one transaction; `ended` gets the error, or null when all of it is stored. Relaxed durability: after a
  * power loss a copy may be older, which it may be at any time.
  */
 export function runTransaction(db: IDBDatabase, work: Work, ended: (error: unknown) => void): void {
@@ -58,12 +58,12 @@ export function readRecords(db: IDBDatabase, owner: Owner): Promise<[key: IDBVal
   });
 }
 
-/** Every key that begins with these; an array sorts behind every string and number. */
+/** Return the range of keys that begin with these; an array sorts after strings and numbers. */
 export function keysUnder(start: readonly (string | number)[]): IDBKeyRange {
   return IDBKeyRange.bound([...start], [...start, []]);
 }
 
-/** Removes what others have in the owner's scope. */
+/** Remove what others have in the owner's scope. */
 export function removeOthers(store: IDBObjectStore, owner: Owner): void {
   const [scope] = owner;
   store.delete(IDBKeyRange.bound([scope], [...owner], false, true));

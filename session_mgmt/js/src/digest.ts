@@ -5,19 +5,19 @@ import { isObject, type Json } from "./values";
 const ROUND_CONSTANTS = rootFractions(64, (prime) => Math.cbrt(prime));
 const START = rootFractions(8, (prime) => Math.sqrt(prime));
 
-/** Null where nothing is. Not by the browser's own crypto: that answers later, and not on every page. */
+/** Return the digest of a value, null of nothing. The browser's own crypto is asynchronous, and not on every page. */
 export function digestOf(value: Json | undefined): string | null {
   if (value === undefined) return null;
   const [first, second] = hashMessage(new TextEncoder().encode(canonicalText(value)));
   return toHex(first as number) + toHex(second as number);
 }
 
-/** All 64 hex digits, as the server's checksum of a document. */
+/** Return all 64 hex digits, as the server's checksum of a document. */
 export function checksumOf(value: Json): string {
   return [...hashMessage(new TextEncoder().encode(canonicalText(value)))].map(toHex).join("");
 }
 
-/** RFC 8785: members in the order of their keys' UTF-16 units; numbers and strings are as JavaScript writes them. */
+/** Return the RFC 8785 text: members in the order of their keys' UTF-16 units, numbers as JavaScript writes them. */
 export function canonicalText(value: Json): string {
   if (Array.isArray(value)) return `[${value.map(canonicalText).join(",")}]`;
   if (!isObject(value)) return JSON.stringify(value);
@@ -25,7 +25,7 @@ export function canonicalText(value: Json): string {
   return `{${members.map((key) => `${JSON.stringify(key)}:${canonicalText(value[key])}`).join(",")}}`;
 }
 
-/** The eight words of the hash (FIPS 180-4 section 6.2). */
+/** Return the eight words of the hash (FIPS 180-4 section 6.2). */
 export function hashMessage(message: Uint8Array): Uint32Array {
   const blocks = new DataView(padMessage(message));
   const state = Uint32Array.from(START);
@@ -71,7 +71,7 @@ function rotateRight(word: number, by: number): number {
   return (word >>> by) | (word << (32 - by));
 }
 
-/** The first 32 bits of the fractional parts of the roots of the first primes. */
+/** Return the first 32 bits of the fractional parts of the roots of the first primes. */
 function rootFractions(count: number, root: (prime: number) => number): Uint32Array {
   const primes: number[] = [];
   for (let n = 2; primes.length < count; n += 1) if (primes.every((prime) => n % prime !== 0)) primes.push(n);

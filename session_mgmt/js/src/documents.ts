@@ -1,4 +1,4 @@
-/** The documents that this client follows, by name. */
+/** Documents that this client follows, by name. */
 
 import type { Copies } from "./copies";
 import { DocumentCopy } from "./copy";
@@ -29,7 +29,7 @@ export interface DocumentsParts {
   copies: Copies | null;
   keepsSealed: boolean;
   tellDenied(name: string, error: SessionError): void;
-  /** What is seen of a document comes from its local copy, or does no more. */
+  /** Report that a document's value comes from its local copy, or no longer does. */
   tellCached(name: string, fromCache: boolean): void;
 }
 
@@ -40,7 +40,7 @@ interface Known {
 }
 
 export class Documents {
-  /** The last number that the server had decided when this connection began. */
+  /** Last number that the server had decided when this connection began. */
   decided = 0;
   readonly #parts: DocumentsParts;
   readonly #known = new Map<string, Known>();
@@ -57,7 +57,7 @@ export class Documents {
     return this.#known.get(name)?.replica;
   }
 
-  /** All documents of the session, followed or not. */
+  /** List all documents of the session, followed or not. */
   async listHeads(): Promise<DocumentHead[]> {
     return toCamelCases((await this.#callState("GET", "")).results);
   }
@@ -66,7 +66,7 @@ export class Documents {
     for (const { replica } of this.#known.values()) replica.dropPending();
   }
 
-  /** Another user's session: what this one's documents held is not for that one's eyes. */
+  /** Empty all documents: another user's session begins. */
   resetValues(): void {
     for (const { replica } of this.#known.values()) replica.resetValue();
   }
@@ -98,7 +98,7 @@ export class Documents {
     return known;
   }
 
-  /** What an earlier page kept is there at once; listeners and the application are told when they had time to come. */
+  /** Show an earlier page's value at once; tell listeners when they have had time to register. */
   #openCopy(name: string, replica: Replica): DocumentCopy | null {
     const { copies, keepsSealed, tellCached: cached, clock } = this.#parts;
     if (!copies) return null;
@@ -140,14 +140,14 @@ export class Documents {
     };
   }
 
-  /** Tells when a local copy has become what the server has. */
+  /** Report when the local copy has become equal to the server's value. */
   #tellWhenConfirmed(name: string, replica: Replica, change: () => void): void {
     const before = replica.fromCache;
     change();
     if (before && !replica.fromCache) this.#parts.tellCached(name, false);
   }
 
-  /** Who may not read the document may not go on reading its copy. */
+  /** Report a denial, and remove the copy of a document that may not be read any more. */
   #handleDenial(name: string, error: SessionError): void {
     const known = this.#known.get(name);
     if (known?.replica.fromCache && !error.temporary) {
@@ -184,7 +184,7 @@ export interface Fetched {
   position: Position;
 }
 
-/** The body of a snapshot that is too large for a frame, with the position that its ETag tells. */
+/** Fetch the body of a snapshot that is too large for a frame, with the position of its ETag. */
 export async function fetchDocument(rest: Rest, url: string, token: string): Promise<Fetched> {
   const { body, etag } = await rest.sendRequest("GET", url, { token });
   const [, epoch, version, tag] = /"(.+)\.(\d+)\.([^.]*)"$/.exec(etag ?? "") ?? [];

@@ -1,4 +1,4 @@
-/** Callbacks by name. One that throws never stops the others, nor the stream that called it. */
+/** Callbacks by name. A callback that throws never stops the others, nor the stream that called it. */
 
 export type Unsubscribe = () => void;
 
@@ -27,7 +27,7 @@ export class Emitter<Events extends { [K in keyof Events]: readonly unknown[] }>
   }
 }
 
-/** Runs a callback of the application; what it throws goes to the page's error handler. */
+/** Run a callback of the application; report what it throws to the page's error handler. */
 export function runGuarded(call: () => void): void {
   try {
     call();

@@ -1,4 +1,4 @@
-/** What the client needs from its surroundings; looked up when one starts, so importing is safe on a server. */
+/** Surroundings of a client, looked up when it starts, so that importing is safe on a server. */
 
 import { SessionError } from "./errors";
 import type { PageLike } from "./page";
@@ -33,7 +33,7 @@ export interface ChannelLike {
   close(): void;
 }
 
-/** Every part may be replaced; what is not given comes from the page. */
+/** Replaceable parts of the surroundings; the page gives the others. */
 export interface Surroundings {
   WebSocket?: unknown;
   fetch?: Fetch;

@@ -1,4 +1,4 @@
-/** The one error type. Programs branch on `name` or `code`, never on `message` (PROTOCOL section 11). */
+/** Only error type of the client. Programs branch on `name` or `code`, never on `message` (PROTOCOL section 11). */
 
 export interface ErrorFields {
   code?: number;
@@ -10,13 +10,13 @@ export interface ErrorFields {
 }
 
 export class SessionError extends Error {
-  /** The server's number; 0 for an error that this client found itself. */
+  /** Number of the error; 0 for one that this client found itself. */
   readonly code: number;
   /** True if the same request may succeed later. */
   readonly temporary: boolean;
   /** Seconds, if the server said when to come back. */
   readonly retryAfter: number | null;
-  /** The server's further fields, such as `position` of a conflict. */
+  /** Further fields of the server, such as `position` of a conflict. */
   readonly facts: Record<string, unknown>;
 
   constructor(fields: ErrorFields) {
@@ -34,7 +34,7 @@ export class SessionError extends Error {
   }
 }
 
-/** Refusals are told by the `error` event too, so who does not wait for the promise needs no unhandled rejection. */
+/** Prevent an unhandled rejection: refusals are reported by the `error` event as well. */
 export function silenceRejection<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => undefined);
   return promise;

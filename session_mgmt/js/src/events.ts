@@ -1,10 +1,10 @@
-/** What an application can listen to with `session.on`. */
+/** Events that an application can listen to with `session.on`. */
 
 import type { SessionError } from "./errors";
 import type { Conflict, Position, RecoveryReceipt, SuccessorReceipt, WriteFrame } from "./frames";
 import type { Json } from "./values";
 
-/** The twelve events of the session's own log (docs/reference/events.md). */
+/** Twelve events of the session's own log (docs/reference/events.md). */
 export const EVENT_TYPES = [
   "session_created",
   "session_updated",
@@ -30,7 +30,7 @@ export interface StatusReason {
   name: string;
 }
 
-/** An entry of the session's log. `position` is null for an event that this client made itself: a refused token. */
+/** Entry of the session's log. `position` is null for an event that this client made itself: a refused token. */
 export interface SessionEntry {
   type: string;
   data: Json;
@@ -40,21 +40,21 @@ export interface SessionEntry {
 
 export interface Gap {
   log: string;
-  /** The topic's name, or null for the session's own log. */
+  /** Name of the topic, or null for the session's own log. */
   topic: string | null;
-  /** The first and the last entry that are lost; `from` is null if nobody knows. */
+  /** First and last entry that are lost; `from` is null if nobody knows. */
   from: number | null;
   to: number | null;
   reason: string;
 }
 
-/** A write that nobody will answer any more; `seq` is the number that it had. */
+/** Write that nobody will answer any more; `seq` is the number that it had. */
 export interface UnsentWrite {
   seq: number;
   write: WriteFrame;
 }
 
-/** An update was made where somebody else had changed the same place. */
+/** Report of an update whose place somebody else had changed. */
 export interface ConflictReport {
   document: string;
   seq: number;
@@ -68,7 +68,7 @@ export interface ConflictReport {
 
 type TimelineEvents = { [T in EventType]: [data: Json, entry: SessionEntry] };
 
-/** Whether what is seen of a document comes from its local copy. */
+/** Report of a document whose value comes from its local copy, or no longer does. */
 export interface CacheReport {
   document: string;
   fromCache: boolean;

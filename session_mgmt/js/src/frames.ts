@@ -1,4 +1,4 @@
-/** The frames of PROTOCOL sections 2-10, as this client writes and reads them. */
+/** Frames of PROTOCOL sections 2-10, as this client writes and reads them. */
 
 import type { RetryPolicy } from "./backoff";
 import type { ErrorFields } from "./errors";
@@ -94,7 +94,7 @@ export interface ReceiptFrame {
   error?: ErrorFields;
 }
 
-/** Two changes of one path. A value that is not there has no field; `cut` says that values were left out. */
+/** Conflict of two changes of one path. Absent values are omitted; `cut` says that values were left out. */
 export interface Conflict {
   path: string;
   kept: "server" | "client" | "resolver";
@@ -102,7 +102,7 @@ export interface Conflict {
   server?: Json;
   client?: Json;
   cut?: boolean;
-  /** The record that `manual` keeps. */
+  /** Record that `manual` keeps. */
   id?: string;
 }
 
@@ -128,7 +128,7 @@ export interface RecoveryReceipt {
   queries: number;
 }
 
-/** What an expired session's successor brought along. */
+/** Receipt of an expired session's successor. */
 export interface SuccessorReceipt {
   verdict: "state_only" | "none";
   reason: string;
@@ -157,7 +157,7 @@ export type ServerFrame =
   | { type: "pong"; id: number; server_time?: string }
   | { type: "ephemeral"; topic: string; data: Json };
 
-/** What a numbered write says, without its number: kept and sent again unchanged but for `base` and `epoch`. */
+/** Numbered write without its number: stored and sent again unchanged except for its base. */
 export type WriteFrame = UpdateFrame | PublishFrame | SendFrame;
 
 export interface UpdateFrame {
@@ -168,16 +168,16 @@ export interface UpdateFrame {
   strategy?: Strategy;
   /** Digests of what the change replaced; sent only with `unseen`, which is never sent. */
   replaced?: Replaced;
-  /** Only if the document was never written. */
+  /** Write only if the document was never written. */
   if_absent?: boolean;
-  /** The base that it was made on is gone. */
+  /** True if the base that it was made on is gone. */
   unseen?: boolean;
   ops?: Operation[];
   merge?: Json;
   data?: Json;
 }
 
-/** A stored write as it is sent. */
+/** Return a stored write as it is sent. */
 export function toWire(frame: WriteFrame): WriteFrame {
   if (frame.type !== "update") return frame;
   const { replaced, unseen, ...sent } = frame;
@@ -196,7 +196,7 @@ export interface SendFrame {
   data: Json;
 }
 
-/** A server frame, or null for text that is not a JSON object with a `type`. */
+/** Return a server frame, or null for text that is not a JSON object with a `type`. */
 export function decodeFrame(text: unknown): ServerFrame | null {
   if (typeof text !== "string") return null;
   try {

@@ -1,4 +1,4 @@
-/** Whether the server still speaks: a deadline, a question after a doubt, and the notice of a sleeping machine. */
+/** Signs of life of the server: a deadline, a question in doubt, and the detection of a machine that slept. */
 
 import type { Clock } from "./environment";
 
@@ -8,9 +8,9 @@ const LATE = 5_000;
 const ANSWER_WITHIN = 3_000;
 
 export interface HeartbeatPort {
-  /** Asks the server for a sign of life. */
+  /** Ask the server for a sign of life. */
   askForLife(): void;
-  /** Nothing was heard for too long. */
+  /** End the connection: nothing was heard for too long. */
   endSilent(): void;
 }
 
@@ -41,13 +41,13 @@ export class Heartbeat {
     this.#look = null;
   }
 
-  /** Any frame is a sign of life. */
+  /** Note a sign of life; any frame is one. */
   noteLife(): void {
     this.#heardAt = this.#clock.now();
     this.#endDoubt();
   }
 
-  /** Something may have happened to the network: ask, and do not wait long for the answer. */
+  /** Ask the server after a possible change of the network, and do not wait long for the answer. */
   startDoubt(): void {
     if (this.#look === null || this.#doubt !== null) return;
     this.#doubt = this.#clock.setTimeout(() => this.#port.endSilent(), ANSWER_WITHIN);

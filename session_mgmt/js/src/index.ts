@@ -1,4 +1,4 @@
-/** The public names of the browser client of session_mgmt. */
+/** Public names of the browser client of session_mgmt. */
 
 export { SessionClient } from "./client";
 export type { CacheOptions, StartOptions } from "./options";
@@ -21,7 +21,7 @@ export type { Checkpoint, ClientState, DocumentHead, DocumentSizes, HistoryEntry
 export type { HistoryPage, Keep, KeptConflict, PatchOperation, UpdateResult } from "./past";
 export type { Change, Listener } from "./replica";
 export type { CreatedSession, RecoveredSession, Sessions, Validation } from "./sessions";
-export type { RestoreOptions, StateDocument, UpdateOptions, WriteOptions } from "./state";
+export type { ConflictOptions, RestoreOptions, StateDocument, UpdateOptions, WriteOptions } from "./state";
 export type { ClientStats } from "./stats";
 export type { StoreLike } from "./storage";
 export type { PublicationPlace, PublishOptions, TopicListener, Topics } from "./topics";

@@ -1,4 +1,4 @@
-/** What the server tells about a session, in JavaScript's spelling. */
+/** Facts about a session, in JavaScript's spelling. */
 
 import type { Status } from "./events";
 import type { SessionFields } from "./frames";

@@ -1,4 +1,4 @@
-/** What becomes of a client whose name, token or session is no good any more. */
+/** Repair of a client whose name, token or session is no longer valid. */
 
 import { CLOSE } from "./codes";
 import type { Repair } from "./connection";
@@ -37,7 +37,7 @@ export class Life {
     this.#parts = parts;
   }
 
-  /** What to do about a close code; null if it is an ordinary end. */
+  /** Repair what a close code reports; null if it is an ordinary end. */
   repairAfter(code: number, wasReady: boolean): Repair | Promise<Repair> | null {
     switch (code) {
       case CLOSE.CLIENT_FORGOTTEN:
@@ -59,7 +59,7 @@ export class Life {
     }
   }
 
-  /** Goes over to the session that another tab has put in the place of this one's. */
+  /** Enter the session that another tab has stored instead of this one's. */
   adoptSession(reason: string): boolean {
     const { credentials, documents } = this.#parts;
     const user = credentials.session.user_id;
@@ -69,7 +69,7 @@ export class Life {
     return adopted;
   }
 
-  /** At the start: an earlier session's record has writes that belong to that one. `begins`: of a new session's log. */
+  /** Separate the record from an earlier session's at the start. `begins`: start of a new session's log. */
   settleIn(begins: Position | undefined): void {
     const { record, credentials } = this.#parts;
     const session = credentials.session.session_id;
@@ -104,7 +104,7 @@ export class Life {
     }
   }
 
-  /** Another session: its documents and its own log are other logs; topics are the same ones. */
+  /** Enter another session: its documents and its own log are other logs, topics are the same. */
   #enterSession(reason: string): void {
     const { logbook, copies, readOwner: owner } = this.#parts;
     copies?.enterSession(owner());
@@ -112,7 +112,7 @@ export class Life {
     this.#beginClient(reason);
   }
 
-  /** Another client, by another name; what this one had not confirmed goes to the application. */
+  /** Begin as another client; unconfirmed writes go to the application. */
   #beginClient(reason: string): void {
     this.#tellUnsent(this.#restartClient(reason), reason);
   }

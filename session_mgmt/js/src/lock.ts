@@ -14,13 +14,13 @@ const ANSWER_WITHIN = 150;
 const NOTE_LASTS = 15_000;
 const LOOK_AGAIN = 50;
 
-/** Holds `name` until released; null if another tab holds it. */
+/** Hold `name` until released; null if another tab holds it. */
 export async function claimLock(env: Environment, name: string): Promise<Release | null> {
   if (env.locks) return claimWebLock(env, name);
   return env.Channel ? claimChannel(env, new env.Channel(name)) : () => undefined;
 }
 
-/** Runs `work` while no other tab runs work of this name. */
+/** Run `work` while no other tab runs work of this name. */
 export async function runExclusively<T>(env: Environment, name: string, work: () => Promise<T>): Promise<T> {
   if (env.locks) return (await env.locks.request(name, {}, work)) as T;
   const release = await takeNote(env.local, env.clock, name, env.random);
@@ -43,7 +43,7 @@ function claimWebLock(env: Environment, name: string): Promise<Release | null> {
   });
 }
 
-/** The holder answers whoever asks; of two that ask at once, the lower number wins. */
+/** Claim over a channel: the holder answers whoever asks; of two that ask at once, the lower number wins. */
 function claimChannel(env: Environment, channel: ChannelLike): Promise<Release | null> {
   const me = env.random();
   let holding = false;

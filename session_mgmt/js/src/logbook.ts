@@ -1,42 +1,42 @@
-/** The logs that this client follows, its place in each, and what arrives there (PROTOCOL section 4). */
+/** Logs that this client follows, its position in each, and the entries that arrive (PROTOCOL section 4). */
 
 import { SessionError } from "./errors";
 import type { Gap } from "./events";
 import type { EntriesFrame, GapFrame, Position, SnapshotFrame, Verdict } from "./frames";
 import type { Json } from "./values";
 
-/** Who reads a log. */
+/** Reader of a log. */
 export interface Reader {
-  /** Where to begin, from an earlier page; null for "from now on", or "everything" for a document. */
+  /** Start of an earlier page; null for "from now on", or "everything" for a document. */
   readonly start: Position | null;
   takeEntry(body: Json, position: Position): void;
-  /** After the last entry of a frame. */
+  /** End a frame, after its last entry. */
   endFrame?(): void;
   takeGap?(gap: Gap): void;
-  /** The place has changed; it is stored before the entry there is handed over. */
+  /** Store the new position; called before the entry there is handed over. */
   moveTo?(position: Position | null): void;
   takeSnapshot?(data: Json): void;
   awaitSnapshot?(): void;
-  /** What the server says of the place, before what follows from it. */
+  /** Take the server's verdict on the position, before what follows from it. */
   takeVerdict?(verdict: Verdict): void;
-  /** The server stores the document encrypted. */
+  /** Note that the server stores the document encrypted. */
   sealCopy?(): void;
   handleDenial?(error: SessionError): void;
 }
 
-/** Entries that do not follow on what was seen; the connection is closed with 4104. */
+/** Error of entries that leave a hole; the connection is closed with 4104. */
 export class OutOfOrder extends Error {}
 
 export interface LogbookPort {
-  /** Asks on the connection; `answer` gets the verdict, or the error. False if there is no connection. */
+  /** Ask on the connection; `answer` gets the verdict, or the error. False if there is no connection. */
   askServer(frame: object, answer: (verdict: Verdict | SessionError) => void): boolean;
   fetchDocument(url: string): Promise<{ data: Json; position: Position }>;
-  /** The connection must be given up and recovered. */
+  /** Give the connection up and recover. */
   abandonConnection(): void;
   tellGap(gap: Gap): void;
 }
 
-/** A verdict over HTTP carries what would follow it on a connection. */
+/** Verdict over HTTP, with the entries or the value that would follow it on a connection. */
 export interface SyncAnswer extends Verdict {
   entries?: EntriesFrame["entries"];
   data?: Json;
@@ -72,7 +72,7 @@ export class Logbook {
     this.#port = port;
   }
 
-  /** Follows a log from the reader's start, or goes on where the log was left in the same turn. */
+  /** Follow a log from the reader's start, or goes on where the log was left in the same turn. */
   followLog(name: string, reader: Reader): void {
     const left = this.#leaving.get(name);
     this.#leaving.delete(name);
@@ -94,14 +94,14 @@ export class Logbook {
     return this.#logs.get(name)?.position ?? null;
   }
 
-  /** The `logs` of `connect`. */
+  /** Return the `logs` of `connect`. */
   listPositions(): Record<string, Position | null> {
     const positions: Record<string, Position | null> = {};
     for (const log of this.#logs.values()) positions[log.name] = log.position;
     return positions;
   }
 
-  /** Another session, or another life of this client, has other places. */
+  /** Forget the positions in these logs: another session begins. */
   forgetPlaces(listNames: readonly string[]): void {
     for (const name of listNames) {
       const log = this.#logs.get(name);
@@ -157,7 +157,7 @@ export class Logbook {
     void this.#fetchBody(log, frame.url, frame.position);
   }
 
-  /** Takes the answer of an explicit synchronisation; what arrived by the connection meanwhile stays. */
+  /** Take the answer of an explicit synchronisation; what arrived by the connection meanwhile stays. */
   takeSyncAnswer(name: string, answer: SyncAnswer): void {
     const log = this.#logs.get(name);
     const position = answer.position;

@@ -5,7 +5,7 @@ import type { Operation } from "./operations";
 import * as pointer from "./pointer";
 import { isObject, type Json, type JsonObject } from "./values";
 
-/** The value after the patch. The input stays as it is; untouched members are shared with it. */
+/** Return the value after the patch. The input is not modified; untouched members are shared with it. */
 export function mergePatch(target: Json, patch: Json): Json {
   if (!isObject(patch)) return patch;
   const result: JsonObject = isObject(target) ? { ...target } : {};
@@ -16,13 +16,13 @@ export function mergePatch(target: Json, patch: Json): Json {
   return result;
 }
 
-/** What an update says, as operations. */
+/** Return an update as operations. */
 export function operationsOf({ ops, merge, data }: Pick<UpdateFrame, "ops" | "merge" | "data">): readonly Operation[] {
   if (ops) return ops;
   return merge === undefined ? [["set", "", data]] : mergeOperations(merge);
 }
 
-/** The patch as total operations, which give the same for every target. */
+/** Return the patch as total operations, which have the same effect on every target. */
 export function mergeOperations(patch: Json, path = ""): Operation[] {
   if (!isObject(patch)) return [["set", path, patch]];
   const operations: Operation[] = [["obj", path]];

@@ -1,5 +1,5 @@
 /**
- * The total operations of PROTOCOL section 6: applied to any JSON value they give a value, never an error, and the same
+ * Total operations of PROTOCOL section 6: applied to any JSON value they give a value, never an error, and the same
  * as on the server (`tests/documents/vectors/operations.json`).
  */
 
@@ -17,13 +17,13 @@ export type Operation =
 
 type Name = Operation[0];
 
-/** What an operation gives that changes nothing; then nothing is copied. */
+/** Result of an operation that changes nothing; then nothing is copied. */
 const NOTHING = Symbol("nothing");
 type Outcome = Json | typeof NOTHING;
 
 const LENGTHS: Record<string, number> = { set: 3, del: 2, ins: 3, inc: 3, obj: 2 };
 
-/** The document after the operations. The input stays as it is; what did not change is shared with it. */
+/** Return the document after the operations. The input is not modified; unchanged parts are shared with it. */
 export function applyOperations(document: Json, operations: readonly Operation[]): Json {
   let result = document;
   for (const [name, path, argument] of operations) {
@@ -33,7 +33,7 @@ export function applyOperations(document: Json, operations: readonly Operation[]
   return result;
 }
 
-/** A normalised copy of a caller's operations. Throws `invalid_patch`, `invalid_path` or an error of `checked`. */
+/** Return a normalised copy of the operations. Throws `invalid_patch`, `invalid_path` or an error of a value. */
 export function checkOperations(operations: readonly Operation[], limits: ValueLimits): Operation[] {
   return operations.map((operation) => checkOperation(operation, limits));
 }

@@ -1,4 +1,4 @@
-/** What an application may say at the start, and what follows from it before there is a client. */
+/** Options of the start, and their effects before there is a client. */
 
 import type { SyncOptions } from "./batch";
 import { Copies } from "./copies";
@@ -18,9 +18,9 @@ export interface CacheOptions {
 }
 
 export interface StartOptions extends Surroundings {
-  /** Where `session_mgmt.urls` is included. */
+  /** Address where `session_mgmt.urls` is included. */
   url?: string;
-  /** Whether the tabs of a browser share one session. */
+  /** `browser`: the tabs of a browser share one session; `tab`: each has its own. */
   share?: "browser" | "tab";
   /** Separates several sessions of one site. */
   name?: string;
@@ -33,23 +33,23 @@ export interface StartOptions extends Surroundings {
   outbox?: Partial<OutboxBounds>;
   /** Settles conflicts of updates that name no strategy; without it the server's settings do. */
   strategy?: Strategy;
-  /** Whether updates go at once, or gather and go as one; 200 and 2000 milliseconds unless told. */
+  /** Send updates at once, or gather them (200 and 2000 milliseconds by default). */
   sync?: SyncOptions;
-  /** Keeps documents in this browser, so that they are seen before the server answers, or without a network. */
+  /** Keep documents in this browser, so that they are seen before the server answers, or without a network. */
   cache?: "indexeddb" | CacheOptions;
-  /** The `user_id` of who is logged in, null for nobody: a session of anybody else in this browser is not continued. */
+  /** The `user_id` of the logged-in user, null for nobody; another user's session is not continued. */
   user?: string | number | null;
 }
 
-/** Tells the application of an error. */
+/** Report the application of an error. */
 export type Tell = (error: SessionError) => void;
 
-/** Not before the application has had its chance to listen. */
+/** Report errors once the application has had its chance to listen. */
 export function makeTeller(env: Environment, emitter: Emitter<SessionEvents>): Tell {
   return (error) => void env.clock.setTimeout(() => emitter.emit("error", error), 0);
 }
 
-/** For storage that fails: said once, however often it does. */
+/** Report once that storage fails, however often it does. */
 export function makeWarning(tell: Tell): () => void {
   let warned = false;
   return () => {
@@ -59,7 +59,7 @@ export function makeWarning(tell: Tell): () => void {
   };
 }
 
-/** The local copies of the options; null if none are wanted. */
+/** Open the local copies; return null if none are wanted. */
 export async function openCopies(
   { cache, share }: StartOptions,
   env: Environment,
@@ -73,7 +73,7 @@ export async function openCopies(
   return null;
 }
 
-/** The absolute address of the API. */
+/** Return the absolute address of the API. */
 export function resolveBase(url: string): string {
   const page = typeof location === "undefined" ? undefined : location.href;
   const base = new URL(url, page).href;

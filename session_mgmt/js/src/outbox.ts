@@ -1,5 +1,5 @@
 /**
- * A client's numbered writes, from the call until the receipt (PROTOCOL section 5): kept under their numbers over
+ * Numbered writes of a client, from the call until the receipt (PROTOCOL section 5): kept under their numbers over
  * drops and reloads, sent in order, sent again from the first one that was not decided.
  */
 
@@ -26,7 +26,7 @@ export interface Write {
   bytes: number;
   /** It may have reached the server, so its number can never be given to another write. */
   sent: boolean;
-  /** The last one, while more may be added to it: not sent until it is released. */
+  /** True for the last write while more may be added to it: not sent until it is released. */
   held: boolean;
   /** Transmissions on this connection that have no receipt yet. */
   unanswered: number;
@@ -34,11 +34,11 @@ export interface Write {
 }
 
 export interface OutboxPort {
-  /** False if there is no connection to send on. */
+  /** Return false if there is no connection to send on. */
   sendFrame(frame: object): boolean;
-  /** Gives an update a newer base before it is sent again, and those behind it that need one; gives all of them. */
+  /** Move an update, and those behind it that need it, to a newer base; return all of them. */
   rebaseWrites(write: Write, reason: string): readonly Write[];
-  /** The first write cannot be decided on this connection. */
+  /** Give up a connection that cannot decide the first write. */
   abandonConnection(): void;
 }
 
@@ -74,12 +74,12 @@ export class Outbox {
     return this.#writes;
   }
 
-  /** The highest number up to which every receipt has come. */
+  /** Highest number up to which every receipt has come. */
   get acked(): number {
     return (this.#writes[0]?.seq ?? this.#record.next) - 1;
   }
 
-  /** Numbers a write, keeps it, and sends it if there is a connection and it is not held. Throws `outbox_full`. */
+  /** Number and store a write; send it if there is a connection and it is not held. Throws `outbox_full`. */
   addWrite(frame: WriteFrame, held = false): Write {
     const bytes = byteLength(JSON.stringify(frame));
     if (this.size >= this.#bounds.writes) throw makeFullError();
@@ -93,7 +93,7 @@ export class Outbox {
     return write;
   }
 
-  /** Gives a write that was never sent another content, kept at once. Throws `outbox_full`. */
+  /** Give a write that was never sent another content, stored at once. Throws `outbox_full`. */
   amendWrite(write: Write, frame: WriteFrame): void {
     const bytes = byteLength(JSON.stringify(frame));
     this.#demandRoom(bytes - write.bytes);
@@ -108,7 +108,7 @@ export class Outbox {
     this.#sendWaiting();
   }
 
-  /** Takes back a write that was never sent; false if it may have reached the server. */
+  /** Take back a write that was never sent; return false if it may have reached the server. */
   withdrawWrite(write: Write): boolean {
     const at = this.#writes.indexOf(write);
     if (at < 0 || write.sent) return false;
@@ -118,7 +118,7 @@ export class Outbox {
     return true;
   }
 
-  /** A connection is ready; the server has decided everything up to `lastSeq`. */
+  /** Begin to send on a new connection; the server has decided everything up to `lastSeq`. */
   attach(lastSeq: number): void {
     this.detach();
     this.#attached = true;
@@ -133,7 +133,7 @@ export class Outbox {
     this.#clearTimer();
   }
 
-  /** Takes a receipt; gives the write that it settles for good, or null. */
+  /** Take a receipt; return the write that it settles for good, or null. */
   takeReceipt(receipt: ReceiptFrame): Write | null {
     const at = this.#writes.findIndex((write) => write.seq === receipt.seq);
     const write = this.#writes[at];
@@ -149,7 +149,7 @@ export class Outbox {
     return write;
   }
 
-  /** Empties it and starts again at 1, for a new client name; gives the writes that nobody will answer. */
+  /** Empty the outbox and count from 1 again, for a new client; return the writes that nobody will answer. */
   abandonWrites(): Write[] {
     this.detach();
     const abandoned = this.#writes;
@@ -217,7 +217,7 @@ export class Outbox {
     this.#port.sendFrame({ type: "ack", seq: this.acked });
   }
 
-  /** Storage that came back older than it was (a restored browser) must not give a number a second time. */
+  /** Use no number twice when storage came back older than it was (a restored browser). */
   #skipDecided(lastSeq: number): void {
     const fresh = this.#writes.findIndex((write) => !write.sent);
     if (fresh >= 0 && (this.#writes[fresh] as Write).seq <= lastSeq) this.#renumberFrom(fresh, lastSeq + 1);

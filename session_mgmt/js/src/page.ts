@@ -1,4 +1,4 @@
-/** The page's signs that the network or the tab may have changed. */
+/** Signs of the page that the network or the tab may have changed. */
 
 export interface EventTargetLike {
   addEventListener(type: string, listener: () => void): void;
@@ -13,7 +13,7 @@ export interface PageLike {
 const WINDOW_SIGNS = ["online", "offline", "pageshow"];
 const DOCUMENT_SIGNS = ["visibilitychange", "freeze", "resume"];
 
-/** Calls `leaving` when the page may be about to go; gives the function that ends it. */
+/** Call `leaving` when the page may be about to go; return the function that ends it. */
 export function watchLeaving(page: PageLike | null, leaving: () => void): () => void {
   if (page === null) return () => undefined;
   const leaveIfHidden = (): void => {
@@ -27,7 +27,7 @@ export function watchLeaving(page: PageLike | null, leaving: () => void): () => 
   };
 }
 
-/** Calls `check` on every sign; gives the function that ends it. A tab that becomes hidden is no reason to check. */
+/** Call `check` on every sign except a tab that becomes hidden; return the function that ends it. */
 export function watchPage(page: PageLike | null, check: () => void): () => void {
   if (page === null) return () => undefined;
   const checkIfVisible = (): void => {

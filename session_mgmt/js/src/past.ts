@@ -1,15 +1,15 @@
-/** What the server tells of a document and its past over HTTP (PROTOCOL section 13), in this client's spelling. */
+/** Answers about a document and its history over HTTP (PROTOCOL section 13), in this client's spelling. */
 
 import type { Position, ReceiptFrame } from "./frames";
 import type { Json } from "./values";
 
-/** A document without its data. */
+/** Document without its data. */
 export interface DocumentHead {
   name: string;
   version: number;
   position: Position;
   lastModified: string;
-  /** The client that made the newest version; null for the server itself. */
+  /** Client that made the newest version; null for the server itself. */
   lastWriter: string | null;
   /** SHA-256 of the RFC 8785 text at `checksumVersion`, which may be older; opaque where it is encrypted. */
   checksum: string | null;
@@ -43,7 +43,7 @@ export interface HistoryOptions {
   limit?: number;
 }
 
-/** What made a version. */
+/** Description of a version. */
 export interface HistoryEntry {
   version: number;
   tag: string;
@@ -60,7 +60,7 @@ export interface HistoryEntry {
 /** Newest first. */
 export interface HistoryPage {
   results: HistoryEntry[];
-  /** The oldest version that can be read. */
+  /** Oldest version that can be read. */
   oldest: number;
   /** `before` of the next page; null on the last. */
   next: number | null;
@@ -73,7 +73,7 @@ export interface Checkpoint {
   at: string | null;
 }
 
-/** An operation of RFC 6902. */
+/** Operation of RFC 6902. */
 export interface PatchOperation {
   op: "add" | "remove" | "replace" | "move" | "copy" | "test";
   path: string;
@@ -81,7 +81,7 @@ export interface PatchOperation {
   value?: Json;
 }
 
-/** A conflict that `manual` kept. A value that was not there has no field. */
+/** Conflict that `manual` kept. Absent values are omitted. */
 export interface KeptConflict {
   id: string;
   path: string;
@@ -97,7 +97,7 @@ export interface KeptConflict {
 
 export type Keep = "server" | "client" | "value";
 
-/** Where a write took effect. */
+/** Result of a write. */
 export interface UpdateResult {
   version: number;
   position: Position | null;
@@ -121,7 +121,7 @@ export function toUpdateResult(told: Partial<ReceiptFrame>, version: number): Up
   };
 }
 
-/** An answer's members in camel case. Values of documents below them stay as they are. */
+/** Return an answer with members in camel case. Values below them stay as they are. */
 export function toCamelCase<T>(told: Json): T {
   const renamed = Object.entries(told as object).map(([name, value]) => [
     name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase()),

@@ -5,7 +5,7 @@ import { isObject, type Json } from "./values";
 
 const INDEX = /^(?:0|[1-9][0-9]{0,9})$/;
 
-/** The reference tokens; `""` is the root, `"/"` the empty key. Throws `invalid_path`. */
+/** Return the reference tokens; `""` is the root, `"/"` the empty key. Throws `invalid_path`. */
 export function parse(path: string): string[] {
   if (path === "") return [];
   if (!path.startsWith("/")) throw SessionError.local("invalid_path", "A path is empty or starts with a slash.");
@@ -14,7 +14,7 @@ export function parse(path: string): string[] {
   return path.slice(1).split("/").map((token) => token.replaceAll("~1", "/").replaceAll("~0", "~"));
 }
 
-/** The array index that a token spells (RFC 6901 section 4: digits, no leading zero), else null. */
+/** Return the array index that a token spells (RFC 6901 section 4: digits, no leading zero), else null. */
 export function parseIndex(token: string): number | null {
   return INDEX.test(token) ? Number(token) : null;
 }
@@ -23,7 +23,7 @@ export function appendToken(path: string, token: string): string {
   return `${path}/${token.replaceAll("~", "~0").replaceAll("/", "~1")}`;
 }
 
-/** The value at the tokens, or undefined. */
+/** Return the value at the tokens, or undefined. */
 export function getValue(root: Json, tokens: readonly string[]): Json | undefined {
   let node = root;
   for (const token of tokens) {
@@ -33,7 +33,7 @@ export function getValue(root: Json, tokens: readonly string[]): Json | undefine
   return node;
 }
 
-/** One step down; undefined for what is not there. Never reads what an object inherits. */
+/** Return a member or item, or undefined. Never reads inherited members. */
 export function getMember(node: Json, token: string): Json | undefined {
   if (Array.isArray(node)) {
     const at = parseIndex(token);

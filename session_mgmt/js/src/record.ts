@@ -1,4 +1,4 @@
-/** What one tab keeps over a reload: its name, its next number, its unanswered writes and its places in the logs. */
+/** Record that a tab keeps over a reload: its name, next number, unanswered writes and positions in the logs. */
 
 import type { Environment } from "./environment";
 import type { Position, WriteFrame } from "./frames";
@@ -6,7 +6,7 @@ import { claimLock, type Release } from "./lock";
 import type { Shelf } from "./storage";
 
 interface Fields {
-  /** The name of the tab's lock; a copied tab has a copy of it, but not the lock. */
+  /** Name of the tab's lock; a copied tab has a copy of the name, but not the lock. */
   key: string;
   session: string | null;
   client: string | null;
@@ -25,7 +25,7 @@ export class ClientRecord {
   }
 
   /**
-   * The record of this tab. If another tab holds its lock, this tab's storage is a copy of the other's: the copied
+   * Open the record of this tab. If another tab holds its lock, this tab's storage is a copy of the other's: the copied
    * writes are the other's to send, and this tab starts as a new client.
    */
   static async open(env: Environment, shelf: Shelf, scope: string): Promise<ClientRecord> {
@@ -68,7 +68,7 @@ export class ClientRecord {
     this.#saveFields();
   }
 
-  /** The unanswered writes of an earlier page, in the order of their numbers. */
+  /** Read the unanswered writes of an earlier page, in the order of their numbers. */
   readWrites(): [seq: number, write: WriteFrame][] {
     return this.#shelf
       .listNames("write:")

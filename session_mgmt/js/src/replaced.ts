@@ -1,4 +1,4 @@
-/** What operations replace: sent along when the version they were made on is older than the server's log. */
+/** Digests of replaced values, sent when an update's base is older than the server's log. */
 
 import { digestOf } from "./digest";
 import type { Operation } from "./operations";
@@ -9,7 +9,7 @@ export type Replaced = Record<string, string | null>;
 
 const MOST_PATHS = 500;
 
-/** Digests of what is at the paths that the operations are about to change. An `inc` and an append replace nothing. */
+/** Return digests of the values that the operations are about to change. An `inc` and an append replace nothing. */
 export function digestReplaced(view: Json, operations: readonly Operation[]): Replaced {
   const digests: Replaced = {};
   for (const path of listTouched(operations)) {
@@ -19,7 +19,7 @@ export function digestReplaced(view: Json, operations: readonly Operation[]): Re
   return digests;
 }
 
-/** Touched paths as the server has them (`documents/touched.py`), so that both speak of the same ones. */
+/** List touched paths by the server's rule (`documents/touched.py`). */
 export function listTouched(operations: readonly Operation[]): string[] {
   const objects = new Set<string>();
   const each = operations.map(([name, path]) => {

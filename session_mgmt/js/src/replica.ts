@@ -1,4 +1,4 @@
-/** One document on the client's side: what the server confirmed, and on top of it what is on its way. */
+/** Document on the client's side: the confirmed value, and on top of it the writes that are on their way. */
 
 import { runGuarded, type Unsubscribe } from "./emitter";
 import type { Position, UpdateFrame, Verdict } from "./frames";
@@ -23,25 +23,25 @@ interface Watch {
 }
 
 export class Replica {
-  /** Where the confirmed value stands; null until the server has sent it. */
+  /** Position of the confirmed value; null until the server has sent it. */
   position: Position | null = null;
   #confirmed: Json = {};
   #view: Json = {};
-  /** A snapshot is on its way, so answers may be ahead of the confirmed value. */
+  /** True while a snapshot is on its way: receipts may then be ahead of the confirmed value. */
   #loading = true;
-  /** Whether listeners were told what there was at the start. */
+  /** True once listeners know the value of the start. */
   #told = true;
-  /** The version that makes a local copy as good as what the server has; null if it is no copy any more. */
+  /** Version at which the local copy equals the server's; null if the value is not a local copy. */
   #awaited: number | null = null;
   readonly #pending = new Map<Write, Position | null>();
   readonly #watches = new Set<Watch>();
 
-  /** What the application sees. Operations are total, so the pending ones apply to whatever was confirmed. */
+  /** Value that the application sees. Operations are total, so pending ones apply to any confirmed value. */
   get view(): Json {
     return this.#view;
   }
 
-  /** What the server confirmed. */
+  /** Value that the server confirmed. */
   get confirmed(): Json {
     return this.#confirmed;
   }
@@ -54,12 +54,12 @@ export class Replica {
     return this.#pending.size;
   }
 
-  /** True while the server has not said whether the local copy is up to date, or sent what it lacks. */
+  /** True while the server has neither confirmed the local copy nor sent what it lacks. */
   get fromCache(): boolean {
     return this.#awaited !== null;
   }
 
-  /** Takes a local copy for the confirmed value, as if a connection had been lost there. */
+  /** Take a local copy as the confirmed value, as if a connection had been lost there. */
   restoreCopy(data: Json, position: Position): void {
     this.#confirmed = this.#view = data;
     this.moveTo(position);
@@ -67,7 +67,7 @@ export class Replica {
     this.#told = false;
   }
 
-  /** Tells what the local copy shows to those who began to listen right after the start. */
+  /** Show the local copy to those who began to listen right after the start. */
   announceCopy(): void {
     if (this.#told) return;
     this.#told = true;
@@ -84,20 +84,20 @@ export class Replica {
     return () => void this.#watches.delete(watch);
   }
 
-  /** Shows a write before the server has answered it. */
+  /** Show a write before the server has answered it. */
   expectWrite(write: Write): void {
     this.#view = this.#showWrite(this.#view, write, this.#pending.size > 0);
     this.#pending.set(write, null);
     this.#notifyWatches("local");
   }
 
-  /** An unsent write says something else now. */
+  /** Show the new content of an unsent write. */
   showAmended(origin: Change["origin"]): void {
     this.#rebuildView();
     this.#notifyWatches(origin);
   }
 
-  /** A write was answered. What it did is in the confirmed value, at once or as soon as that has reached `position`. */
+  /** Settle an answered write. Its effect is in the confirmed value as soon as that has reached `position`. */
   settleWrite(write: Write, position: Position | null): void {
     if (!this.#pending.has(write)) return;
     if (position && this.#loading) this.#pending.set(write, position);
@@ -106,39 +106,39 @@ export class Replica {
     this.#notifyWatches("server");
   }
 
-  /** The confirmed value now stands here; null when another life of the document begins. */
+  /** Set the position of the confirmed value; null when another epoch begins. */
   moveTo(position: Position | null): void {
     this.position = position;
     this.#loading = position === null;
   }
 
-  /** The server says that a snapshot will come: until then answers may be ahead of what is here. */
+  /** Expect a snapshot: until it comes receipts may be ahead of the value here. */
   awaitSnapshot(): void {
     this.#loading = true;
   }
 
-  /** The server says what has become of the place where the local copy stands. */
+  /** Take the server's verdict on the position of the local copy. */
   takeVerdict({ mode, to }: Verdict): void {
     if (this.#awaited === null) return;
     if (mode === "up_to_date") this.#awaited = null;
     else this.#awaited = mode === "entries" ? (to ?? Infinity) : Infinity;
   }
 
-  /** Applies one version's operations; `own` is the number of this client's write that made it. Then `settled`. */
+  /** Apply one version's operations; `own` is the number of this client's write that made it. */
   applyVersion(operations: readonly Operation[], own: number | null): void {
     this.#confirmed = applyOperations(this.#confirmed, operations);
     // Its receipt comes later; until then the write would count twice.
     if (own !== null) this.#forgetPending((write) => write.seq === own);
   }
 
-  /** Takes a snapshot. Writes up to `decided` were answered before it was made, so it holds what they did. */
+  /** Take a snapshot. Writes up to `decided` were answered before it was made, so it contains them. */
   takeSnapshot(data: Json, decided: number): void {
     this.#confirmed = data;
     this.#awaited = null;
     this.#forgetPending((write) => write.seq <= decided);
   }
 
-  /** Shows what `advance` and `replace` did. */
+  /** Show the confirmed value after versions or a snapshot. */
   showConfirmed(): void {
     const epoch = this.position?.[0];
     this.#forgetPending((_, at) => at !== null && !this.#loading && (at[0] !== epoch || at[1] <= this.version));
@@ -148,7 +148,7 @@ export class Replica {
     this.#notifyWatches("server");
   }
 
-  /** This client may not see any more what it saw. */
+  /** Remove the value: this client may not see it any more. */
   resetValue(): void {
     this.#confirmed = {};
     this.#awaited = null;
@@ -181,7 +181,7 @@ export class Replica {
     this.#view = view;
   }
 
-  /** The value with a write on top; `behind` another that waits, which will have written before it. */
+  /** Return the value with a write on top; `behind`: another write waits before it. */
   #showWrite(view: Json, write: Write, behind: boolean): Json {
     // A first value that comes too late must not be seen for as long as its answer takes.
     const late = (write.frame as UpdateFrame).if_absent && (behind || this.version > 0);

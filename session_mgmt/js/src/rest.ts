@@ -13,13 +13,13 @@ export interface Answer {
 
 export interface RequestOptions {
   body?: unknown;
-  /** Goes into the Authorization header, and only to the API's own origin. */
+  /** Go into the Authorization header, and only to the API's own origin. */
   token?: string | null;
   headers?: Record<string, string>;
 }
 
 export class Rest {
-  /** Where relative addresses start: the absolute URL of the API. */
+  /** Absolute URL of the API, where relative addresses start. */
   readonly base: string;
   readonly #env: Environment;
   readonly #headers: () => Record<string, string>;
@@ -30,14 +30,14 @@ export class Rest {
     this.#headers = headers;
   }
 
-  /** An address of the server; throws for another origin, which must never be given the token. */
+  /** Return an address of the server; throws for another origin, which must never get the token. */
   resolveUrl(path: string): string {
     const url = new URL(path, this.base);
     if (url.origin !== new URL(this.base).origin) throw SessionError.local("foreign_origin", "Not the API's origin.");
     return url.href;
   }
 
-  /** Throws a SessionError: the server's own, or `network_error` (temporary) if there was no answer. */
+  /** Send a request. Throws a SessionError: the server's own, or `network_error` (temporary) without an answer. */
   async sendRequest(method: string, path: string, options: RequestOptions = {}): Promise<Answer> {
     const impatience = new AbortController();
     const timer = this.#env.clock.setTimeout(() => impatience.abort(), TIMEOUT);
@@ -67,7 +67,7 @@ export class Rest {
     };
   }
 
-  /** For calls without a token: the page's own login, which Django protects against forgery. */
+  /** Return the headers of the page's own login, which Django protects against forgery. */
   #loginHeaders(): Record<string, string> {
     const cookie = typeof document === "undefined" ? null : /(?:^|; )csrftoken=([^;]+)/.exec(document.cookie);
     return { ...(cookie?.[1] ? { "X-CSRFToken": cookie[1] } : {}), ...this.#headers() };

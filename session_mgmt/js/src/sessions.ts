@@ -1,4 +1,4 @@
-/** The session manager's calls, over HTTP (PROTOCOL section 13). Without an id they mean this client's own session. */
+/** Calls about sessions, over HTTP (PROTOCOL section 13). Without an id they concern this client's own session. */
 
 import type { Credentials, CreateOptions } from "./credentials";
 import type { Emitter, Unsubscribe } from "./emitter";
@@ -37,7 +37,7 @@ export class Sessions {
     this.#emitter = emitter;
   }
 
-  /** A further session with the page's own login; this client stays with its own. */
+  /** Create another session with the page's own login; this client stays with its own. */
   async createSession(options: CreateOptions = {}): Promise<CreatedSession> {
     const { body } = await this.#rest.sendRequest("POST", "sessions/", { body: options });
     return { session: toSessionInfo(body.session), token: body.token };
@@ -65,7 +65,7 @@ export class Sessions {
     return this.#callSession("POST", id, "validate/", permission === undefined ? {} : { permission });
   }
 
-  /** Asks for the successor of an expired session, by its old token. */
+  /** Ask for the successor of an expired session, by its old token. */
   async recoverSession(id = this.#ownId(), options: JsonObject = {}, token?: string): Promise<RecoveredSession> {
     const body = await this.#callSession("POST", id, "recover/", options, token);
     return { session: toSessionInfo(body.session), token: body.token, receipt: body.receipt ?? null };
@@ -75,7 +75,7 @@ export class Sessions {
     return this.#callSession("GET", id, "metrics/");
   }
 
-  /** Every event of this session's log. */
+  /** Call back for every event of this session's log. */
   onSessionEvent(listener: (type: EventType, data: Json, entry: SessionEntry) => void): Unsubscribe {
     return this.#emitter.on("*", listener);
   }

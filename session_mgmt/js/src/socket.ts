@@ -1,9 +1,9 @@
-/** One WebSocket: it opens, speaks frames, and ends once. What comes from an ended one is never passed on. */
+/** WebSocket that opens, speaks frames, and ends once. Nothing of an ended one is passed on. */
 
 import type { Environment, SocketLike } from "./environment";
 import { decodeFrame, SUBPROTOCOL, type ByeFrame, type ServerFrame } from "./frames";
 
-/** How a connection ended; `retryAfter` in seconds if the server said it. */
+/** End of a connection; `retryAfter` in seconds if the server said it. */
 export interface Ending {
   code: number;
   name: string | null;
@@ -37,14 +37,14 @@ export class Socket {
     socket.onerror = () => undefined;
   }
 
-  /** False if the socket is not open; then nothing was sent. */
+  /** Return false if the socket is not open; then nothing was sent. */
   sendText(text: string): boolean {
     if (!this.#open || !this.#socket) return false;
     this.#socket.send(text);
     return true;
   }
 
-  /** Ends it from this side at once: a dead network would let the closing handshake wait for minutes. */
+  /** End it from this side at once: a dead network would let the closing handshake wait for minutes. */
   endWith(code: number, name: string | null = null): void {
     const socket = this.#socket;
     if (!socket) return;
@@ -58,7 +58,7 @@ export class Socket {
     });
   }
 
-  /** Ends it without telling anybody. */
+  /** End it without telling anybody. */
   dropSocket(code = 1000): void {
     const socket = this.#socket;
     this.#socket = null;

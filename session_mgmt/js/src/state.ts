@@ -1,4 +1,4 @@
-/** A document as the application uses it: read at once, written at once, confirmed by the server later. */
+/** Document as the application uses it: read at once, written at once, confirmed by the server later. */
 
 import { checksumOf } from "./digest";
 import type { Unsubscribe } from "./emitter";
@@ -20,23 +20,28 @@ export interface WriteOptions {
 }
 
 export interface UpdateOptions extends WriteOptions {
-  /** What happens if somebody else changed the same place since; else the client's, else the document's own counts. */
+  /** Settles a conflict with others; by default the client's strategy, else the document's own. */
   strategy?: Strategy;
 }
 
 export interface StatePort {
   sendUpdate(frame: () => UpdateFrame, signal: AbortSignal | undefined): Promise<ReceiptFrame>;
-  /** A call under `state/{name}/`; gives the answer's body. */
+  /** Call a path under `state/{name}/`; return the answer's body. */
   callServer(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Json>;
   syncDocument(): Promise<void>;
   readLimits(): ValueLimits;
-  /** For updates that name none. */
+  /** Strategy of updates that name none. */
   strategy: Strategy | undefined;
 }
 
 export interface RestoreOptions {
-  /** Only if the document is exactly there; else `precondition_failed`. */
+  /** Restore only if the document is exactly there; else `precondition_failed`. */
   ifMatch?: Position;
+}
+
+export interface ConflictOptions {
+  /** List decided conflicts as well. */
+  includeResolved?: boolean;
 }
 
 type UpdateContent = Pick<UpdateFrame, "ops" | "merge" | "data" | "if_absent">;
@@ -52,7 +57,7 @@ export class StateDocument {
     this.#port = port;
   }
 
-  /** The number of the last change that this client has seen. */
+  /** Number of the last change that this client has seen. */
   get version(): number {
     return this.#replica.version;
   }
@@ -61,7 +66,7 @@ export class StateDocument {
     return this.#replica.position;
   }
 
-  /** True while what is seen is the local copy (option `cache`), and the server has not said what it lacks. */
+  /** True while the value is the local copy (option `cache`) and the server has not said what it lacks. */
   get fromCache(): boolean {
     return this.#replica.fromCache;
   }
@@ -71,12 +76,12 @@ export class StateDocument {
     return this.#replica.pending;
   }
 
-  /** The value at a path (RFC 6901), own pending writes included; undefined if none. Not to be changed in place. */
+  /** Return the value at a path (RFC 6901) with own pending writes; undefined if none. Do not change it in place. */
   get(path = ""): Json {
     return pointer.getValue(this.#replica.view, pointer.parse(path));
   }
 
-  /** Calls back when the value at the path has changed, by this client or by the server. */
+  /** Call back when the value at the path has changed, by this client or by the server. */
   on(path: string, listener: Listener): Unsubscribe {
     return this.#replica.on(path, listener);
   }
@@ -85,125 +90,125 @@ export class StateDocument {
     return this.update([["set", path, value]], options);
   }
 
-  del(path: string, options?: UpdateOptions): Promise<UpdateResult> {
+  delete(path: string, options?: UpdateOptions): Promise<UpdateResult> {
     return this.update([["del", path]], options);
   }
 
-  /** Adds to a number. Additions of several clients to one place all count. */
+  /** Add to a number. Additions of several clients to one place all count. */
   inc(path: string, amount = 1, options?: UpdateOptions): Promise<UpdateResult> {
     return this.update([["inc", path, amount]], options);
   }
 
-  /** Inserts into an array before the index at the end of the path; `-` appends. */
+  /** Insert into an array before the index at the end of the path; `-` appends. */
   insert(path: string, value: Json, options?: UpdateOptions): Promise<UpdateResult> {
     return this.update([["ins", path, value]], options);
   }
 
-  /** Merges an object by RFC 7396: members replace, null removes. */
+  /** Merge an object by RFC 7396: members replace, null removes. */
   merge(patch: JsonObject, options?: UpdateOptions): Promise<UpdateResult> {
     return this.#startUpdate(() => ({ merge: normalizeValue(patch, this.#port.readLimits()) }), options);
   }
 
-  /** Replaces the whole document. */
+  /** Replace the whole document. */
   replace(data: Json, options?: UpdateOptions): Promise<UpdateResult> {
     return this.#startUpdate(() => ({ data: normalizeValue(data, this.#port.readLimits()) }), options);
   }
 
-  /** Several operations, applied together or not at all. */
+  /** Apply several operations as one version. */
   update(operations: readonly Operation[], options?: UpdateOptions): Promise<UpdateResult> {
     return this.#startUpdate(() => ({ ops: checkOperations(operations, this.#port.readLimits()) }), options);
   }
 
   /**
-   * Gives the document its first value, and does nothing if it was ever written: neither another tab nor a reconnect
+   * Give the document its first value; do nothing if it was ever written: neither another tab nor a reconnect
    * can be overwritten by defaults. A document that was cleared is not absent.
    */
   createIfAbsent(data: Json, options?: WriteOptions): Promise<UpdateResult> {
     return this.#startUpdate(() => ({ if_absent: true, data: normalizeValue(data, this.#port.readLimits()) }), options);
   }
 
-  /** Makes it `{}`; an ordinary new version. */
+  /** Make it `{}`; an ordinary new version. */
   clear(options?: UpdateOptions): Promise<UpdateResult> {
     return this.replace({}, options);
   }
 
-  /** Asks the server for what is missing, over HTTP. */
+  /** Ask the server for what is missing, over HTTP. */
   async sync(): Promise<number> {
     await this.#port.syncDocument();
     return this.version;
   }
 
-  /** Bytes of the document as compact JSON. */
+  /** Return the bytes of the document as compact JSON. */
   size(): number {
     return byteLength(JSON.stringify(this.#replica.view) ?? "");
   }
 
-  /** SHA-256 of what `get` gives as RFC 8785 text, in hex: the server's checksum if the two are equal. */
+  /** Return the SHA-256 of the value's RFC 8785 text, in hex: the server's checksum if both values are equal. */
   checksum(): string {
     return checksumOf(this.#replica.view);
   }
 
-  /** The document as the server has it, with what it knows of it. */
+  /** Fetch the document as the server has it, with the facts about it. */
   async info(): Promise<ClientState> {
     return toCamelCase(await this.#port.callServer("GET", ""));
   }
 
-  /** Bytes on the server: of the document, of its snapshots, of its log. */
+  /** Fetch the bytes on the server: of the document, its snapshots and its log. */
   async sizes(): Promise<DocumentSizes> {
     return toCamelCase(await this.#port.callServer("GET", "size/"));
   }
 
-  /** What made each version, newest first. */
+  /** List what made each version, newest first. */
   async history({ before, limit }: HistoryOptions = {}): Promise<HistoryPage> {
     const page = await this.#port.callServer("GET", `history/${buildQuery({ before, limit })}`);
     return { results: toCamelCases<HistoryEntry>(page.results), oldest: page.oldest, next: page.next };
   }
 
-  /** The value at a version, or under a label. Rejects with `not_found` where it is gone. */
+  /** Fetch the value at a version or under a label. Rejects with `not_found` where it is gone. */
   async readAt(version: number | string): Promise<Json> {
     const path = typeof version === "number" ? `history/${version}/` : `persist/${encodeLabel(version)}/`;
     return (await this.#port.callServer("GET", path)).data;
   }
 
-  /** What makes the second version of the first; of the newest if none is given. */
+  /** Compare two versions, or a version with the newest. */
   async diff(from: number, to?: number): Promise<PatchOperation[]> {
     return (await this.#port.callServer("GET", `diff/${buildQuery({ from, to })}`)).patch;
   }
 
-  /** Keeps the present version for good, under a label (`v<version>` if none is given). */
+  /** Keep the present version for good, under a label (`v<version>` if none is given). */
   async persist(label?: string): Promise<Checkpoint> {
     return { at: null, ...(await this.#port.callServer("POST", "persist/", label === undefined ? {} : { label })) };
   }
 
-  /** What `persist` keeps, oldest first. */
+  /** List the checkpoints, oldest first. */
   async checkpoints(): Promise<Checkpoint[]> {
     return (await this.#port.callServer("GET", "persist/")).results;
   }
 
-  /** Gives a checkpoint up. Rejects with `not_found` if there is none of this label. */
+  /** Remove a checkpoint. Rejects with `not_found` if there is none of this label. */
   async forget(label: string): Promise<void> {
     await this.#port.callServer("DELETE", `persist/${encodeLabel(label)}/`);
   }
 
-  /** Makes an earlier version, or the one of a label, the newest; the change arrives like any other. */
+  /** Make an earlier version, or the one of a label, the newest; the change arrives like any other. */
   async restore(to: number | string, { ifMatch }: RestoreOptions = {}): Promise<UpdateResult> {
     const body = typeof to === "number" ? { version: to } : { label: to };
     const headers: Record<string, string> = ifMatch ? { "If-Match": formatEtag(ifMatch) } : {};
     return toUpdateResult(await this.#port.callServer("POST", "restore/", body, headers), this.version);
   }
 
-  /** Stores a snapshot now and shortens a log that is over its limits. */
+  /** Store a snapshot now and shortens a log that is over its limits. */
   async compress(): Promise<DocumentSizes> {
     return toCamelCase(await this.#port.callServer("POST", "compress/", {}));
   }
 
-  /** Conflicts that `manual` kept and nobody has decided, newest first; with `all` the decided ones too. */
-  async conflicts({ all = false }: { all?: boolean } = {}): Promise<KeptConflict[]> {
+  /** List the conflicts that `manual` kept and nobody has decided, newest first. */
+  async conflicts({ includeResolved = false }: ConflictOptions = {}): Promise<KeptConflict[]> {
     const found = toCamelCases<KeptConflict>((await this.#port.callServer("GET", "conflicts/")).results);
-    return all ? found : found.filter(({ resolvedAt }) => resolvedAt === null);
+    return includeResolved ? found : found.filter(({ resolvedAt }) => resolvedAt === null);
   }
 
-  /** Decides a conflict; with `"value"` for the given one, or for none. */
+  /** Decide a conflict; `"value"` keeps the given value, or removes it if none is given. */
   async resolve(id: string, keep: Keep, value?: Json): Promise<UpdateResult> {
     const body = { keep, ...(value === undefined ? {} : { value }) };
     const path = `conflicts/${encodeLabel(id)}/resolve/`;
@@ -222,12 +227,12 @@ export class StateDocument {
     return this.sync();
   }
 
-  /** Keeps the present version on the server as a checkpoint. */
+  /** Keep the present version on the server as a checkpoint. */
   persistState(body: JsonObject = {}): Promise<Json> {
     return this.#port.callServer("POST", "persist/", body);
   }
 
-  /** Makes an earlier version the newest; the change arrives like any other. */
+  /** Make an earlier version the newest; the change arrives like any other. */
   restoreState(body: JsonObject = {}): Promise<Json> {
     return this.#port.callServer("POST", "restore/", body);
   }

@@ -1,6 +1,6 @@
 /** Storage that cannot fail: what the browser refuses to keep is kept in memory, and the application is told once. */
 
-/** The part of the web's `Storage` that is used. */
+/** Part of the web's `Storage` that is used. */
 export interface StoreLike {
   readonly length: number;
   key(index: number): string | null;
@@ -38,7 +38,7 @@ export class Shelf {
   readonly #store: StoreLike;
   readonly #prefix: string;
   readonly #onFailure: (error: unknown) => void;
-  /** What the store would not take. */
+  /** Values that the store refused. */
   readonly #memory = new Map<string, string>();
 
   constructor(store: StoreLike, prefix: string, onFailure: (error: unknown) => void = () => undefined) {
@@ -77,7 +77,7 @@ export class Shelf {
     this.#attempt(() => this.#store.removeItem(key));
   }
 
-  /** The names that begin with `start`. */
+  /** List the names that begin with `start`. */
   listNames(start: string): string[] {
     const found = new Set<string>();
     const read = (): (string | null)[] => Array.from({ length: this.#store.length }, (_, at) => this.#store.key(at));

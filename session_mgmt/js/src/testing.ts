@@ -1,4 +1,4 @@
-/** For tests of pages that use the client: a server in memory that speaks the protocol, with storage and locks. */
+/** Tools for tests of pages: a server in memory that speaks the protocol, with storage and locks. */
 
 export { FakeServer, type FakeServerOptions } from "./testing/server";
 export { FakeLocks } from "./testing/locks";

@@ -1,4 +1,4 @@
-/** The session's own log: messages from the server and the twelve events (PROTOCOL section 8). */
+/** Log of the session itself: messages from the server and the twelve events (PROTOCOL section 8). */
 
 import type { Emitter } from "./emitter";
 import { isEventType, type EventType, type SessionEntry, type SessionEvents } from "./events";
@@ -38,7 +38,7 @@ export class Timeline implements Reader {
     } else if (isEventType(entry.type)) this.#tellEvent(entry.type, entry);
   }
 
-  /** Tells of an end that the server can no longer write into a log that this client may read. */
+  /** Report of an end that the server can no longer write into a log that this client may read. */
   announceEnd(type: EventType, data: Json): void {
     if (!this.#seen.has(type)) this.#tellEvent(type, { type, data, at: null, position: null });
   }

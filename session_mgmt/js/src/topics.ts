@@ -1,4 +1,4 @@
-/** Topics: what was published is handed over once and in order, with what was missed first (PROTOCOL section 7). */
+/** Topics: publications arrive once and in order, missed ones first (PROTOCOL section 7). */
 
 import { Emitter, type Unsubscribe } from "./emitter";
 import { silenceRejection, type SessionError } from "./errors";
@@ -9,7 +9,7 @@ import type { ClientRecord } from "./record";
 import type { Stats } from "./stats";
 import type { Json } from "./values";
 
-/** Where a publication stands in its topic; an ephemeral one stands nowhere. */
+/** Place of a publication in its topic; an ephemeral one has none. */
 export type PublicationPlace =
   | { epoch: string; offset: number; tag: string; ephemeral: false }
   | { epoch: null; offset: null; tag: null; ephemeral: true };
@@ -19,7 +19,7 @@ export type TopicListener = (data: Json, place: PublicationPlace) => void;
 export interface PublishOptions {
   /** Publications of one topic with one key are one publication. */
   key?: string;
-  /** Only for who listens now: not kept, not repeated, dropped without a connection. */
+  /** Deliver only to those who are connected now: not kept, not repeated, dropped without a connection. */
   ephemeral?: boolean;
   signal?: AbortSignal;
 }
@@ -48,7 +48,7 @@ export class Topics {
     this.#port = port;
   }
 
-  /** Follows a topic from where this tab left it, else from now on. A refusal comes as `error` with `facts.topic`. */
+  /** Follow a topic from where this tab left it, else from now on. A refusal is an `error` with `facts.topic`. */
   subscribe(topic: string, listener: TopicListener): Unsubscribe {
     const stop = this.#listeners.on(topic, listener);
     const count = this.#counts.get(topic) ?? 0;
@@ -61,7 +61,7 @@ export class Topics {
     };
   }
 
-  /** Resolves with the publication's position when the server has it; with null at once for an ephemeral one. */
+  /** Publish; resolves with the position when the server has it, with null at once if ephemeral. */
   publish(topic: string, data: Json, { key, ephemeral, signal }: PublishOptions = {}): Promise<Position | null> {
     const frame = { topic, data, ...(key === undefined ? {} : { key }) };
     const { publishEphemeral, publishEntry } = this.#port;
@@ -72,7 +72,7 @@ export class Topics {
     return this.#gaps.on("gap", listener);
   }
 
-  /** Takes an `ephemeral` frame. */
+  /** Take an `ephemeral` frame. */
   takeEphemeral(topic: string, data: Json): void {
     this.#listeners.emit(topic, data, NOWHERE);
   }

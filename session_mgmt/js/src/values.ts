@@ -23,7 +23,7 @@ export function isObject(value: Json): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** The one form of a number, or null when documents cannot carry it. */
+/** Return the one form of a number, or null when documents cannot carry it. */
 export function normalizeNumber(value: number): number | null {
   if (!Number.isFinite(value)) return null;
   if (Number.isInteger(value) && !Number.isSafeInteger(value) && Math.abs(value) < EXPONENT_FROM) return null;
@@ -47,7 +47,7 @@ export function byteLength(text: string): number {
 }
 
 /**
- * A normalised copy of a caller's value; later changes to the original do not reach it. Follows `toJSON`, leaves out
+ * Return a normalised copy, which later changes to the original do not reach. Follows `toJSON`, leaves out
  * members that are undefined. Throws a SessionError with the name that the server would answer.
  */
 export function normalizeValue(value: unknown, limits: ValueLimits = DEFAULT_VALUE_LIMITS, inside = 0): Json {

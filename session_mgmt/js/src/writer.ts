@@ -1,4 +1,4 @@
-/** Takes the application's writes: checks them, keeps them in the outbox, and settles their promises. */
+/** Take the application's writes: checks them, keeps them in the outbox, and settles their promises. */
 
 import { Batch, type Settle, type Sync } from "./batch";
 import type { Emitter } from "./emitter";
@@ -14,16 +14,16 @@ import type { Stats } from "./stats";
 import { byteLength, normalizeValue, DEFAULT_VALUE_LIMITS, type Json, type ValueLimits } from "./values";
 
 export interface WriterPort {
-  /** False if there is no connection to send on. */
+  /** Return false if there is no connection to send on. */
   sendFrame(frame: object): boolean;
   findReplica(document: string): Replica | undefined;
-  /** The connection must be given up: it cannot decide the first write. */
+  /** Give up a connection that cannot decide the first write. */
   abandonConnection(): void;
 }
 
 const FRAME_BYTES = 262_144;
 const MOST_OPERATIONS = 500;
-/** What a frame says around its write. */
+/** Bytes of a frame around its write. */
 const FRAME_MARGIN = 64;
 
 export class Writer {
@@ -66,7 +66,7 @@ export class Writer {
     };
   }
 
-  /** Numbers and keeps a write; resolves with its good receipt, rejects with the refusal. */
+  /** Number and store a write; resolves with its good receipt, rejects with the refusal. */
   addWrite(content: () => WriteFrame, signal?: AbortSignal): Promise<ReceiptFrame> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(signal.reason);
@@ -80,7 +80,7 @@ export class Writer {
     });
   }
 
-  /** Sends the updates that wait for their delay. */
+  /** Send the updates that wait for their delay. */
   flush(): void {
     this.#batch?.flush();
   }
@@ -107,7 +107,7 @@ export class Writer {
     write.settle?.(error);
   }
 
-  /** Gives up what was not confirmed, and begins to count anew. */
+  /** Give up what was not confirmed, and count from 1 again. */
   abandonWrites(reason: string): UnsentWrite[] {
     this.#batch?.dropDraft();
     const writes = this.outbox.abandonWrites();
@@ -116,11 +116,11 @@ export class Writer {
     return writes.map(({ seq, frame }) => ({ seq, write: toWire(frame) }));
   }
 
-  /** Ends the waiting; the writes stay for the next page. */
-  destroy(): void {
-    this.#batch?.destroy();
+  /** End the waiting; the writes stay for the next page. */
+  close(): void {
+    this.#batch?.close();
     this.outbox.detach();
-    const error = SessionError.local("destroyed", "The client was destroyed; its writes wait for the next start.");
+    const error = SessionError.local("closed", "The client was closed; its writes wait for the next start.");
     for (const write of this.outbox.writes) write.settle?.(error);
   }
 
@@ -135,7 +135,7 @@ export class Writer {
     return bytes <= this.#frameBytes && (frame.ops?.length ?? 0) <= this.#mostOperations;
   }
 
-  /** Gives what takes the write back, if it was never sent. */
+  /** Take a write; return the function that takes it back if it was never sent. */
   #takeWrite(frame: WriteFrame, settle: Settle): () => void {
     // A condition holds for what it is sent with, so a first value gathers nothing.
     if (this.#batch && frame.type === "update" && !frame.if_absent) return this.#batch.takeUpdate(frame, settle);
@@ -150,7 +150,7 @@ export class Writer {
   }
 
   /**
-   * Whatever was written on a base that is refused goes on to the one that is here now, with digests of what it
+   * Move writes on a refused base to the base that is here now, with digests of what each of them
    * replaced: nobody can tell any more what was changed in between.
    */
   #rebaseWrites(write: Write, reason: string): readonly Write[] {

@@ -151,7 +151,7 @@ describe("the local copy", () => {
       expect(again.state.get()).toEqual({ x: 3 });
       const offline = await reloadOffline(browser, tab, again);
       expect(offline.state.get()).toEqual({ x: 3 });
-      offline.destroy();
+      offline.close();
     }
   });
 

@@ -64,7 +64,7 @@ describe("writes older than the server's log", () => {
     await client.state.set("/a", 1);
     browser.server.drop();
     void client.state.set("/a", 2);
-    client.destroy();
+    client.close();
     browser.server.refuse({ code: 243, name: "too_old", temporary: true });
     browser.server.write([["set", "/other", 1]]);
     await tab.openConnected();

@@ -285,7 +285,7 @@ describe("the application's own control", () => {
     const seen = statuses(client);
     const added = vi.spyOn(tab.page.window, "removeEventListener");
     client.connection.setupHeartbeat(10);
-    client.destroy();
+    client.close();
     expect(vi.getTimerCount()).toBe(0);
     expect(added).toHaveBeenCalledTimes(3);
     browser.server.publish("t", 1);
@@ -300,8 +300,8 @@ describe("the application's own control", () => {
     const { browser, tab, client } = await connected();
     client.connection.disconnect();
     const waiting = client.state.set("/a", 1);
-    client.destroy();
-    expect(await refusal(waiting)).toBe("destroyed");
+    client.close();
+    expect(await refusal(waiting)).toBe("closed");
     await turns();
     await tab.openConnected();
     await until(() => browser.server.session.document("main").head === 1);

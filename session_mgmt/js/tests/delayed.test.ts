@@ -95,7 +95,7 @@ describe("delayed synchronisation", () => {
     const waiting = client.state.set("/x", 1);
     const send = vi.spyOn(browser.server.sockets[0] as { send(text: string): void }, "send");
     await tab.close(client);
-    expect(await refusal(waiting)).toBe("destroyed");
+    expect(await refusal(waiting)).toBe("closed");
     expect(send).toHaveBeenCalledOnce();
   });
 

@@ -58,7 +58,7 @@ export class Tab {
     return client;
   }
 
-  /** Opens a page and waits for its connection. */
+  /** Open a page and waits for its connection. */
   async openConnected(options: StartOptions = {}): Promise<SessionClient> {
     const client = await this.open(options);
     await until(() => client.status === "connected");
@@ -67,7 +67,7 @@ export class Tab {
 
   /** The page goes without a goodbye, as in a reload; its lock and its connection go with it. */
   async close(client: SessionClient): Promise<void> {
-    client.destroy();
+    client.close();
     await turns();
   }
 }
@@ -91,12 +91,12 @@ export function useFakeClock(): void {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] });
   });
   afterEach(() => {
-    for (const client of clients.splice(0)) client.destroy();
+    for (const client of clients.splice(0)) client.close();
     vi.useRealTimers();
   });
 }
 
-/** Lets everything happen that waits for no timer. */
+/** Let everything happen that waits for no timer. */
 export async function turns(count = 20): Promise<void> {
   for (let at = 0; at < count; at += 1) await new Promise((resolve) => setImmediate(resolve));
 }
@@ -106,7 +106,7 @@ export async function until(condition: () => boolean): Promise<void> {
   if (!condition()) throw new Error(`never came true: ${condition}`);
 }
 
-/** Moves the clock, with everything that happens in between. */
+/** Move the clock, with everything that happens in between. */
 export async function pass(seconds: number): Promise<void> {
   await turns(3);
   await vi.advanceTimersByTimeAsync(seconds * 1000);
@@ -125,7 +125,7 @@ async function settled<T>(promise: Promise<T>): Promise<T> {
   return promise;
 }
 
-/** Collects what one kind of event brings. */
+/** Collect what one kind of event brings. */
 export function record<K extends keyof SessionEvents>(client: SessionClient, type: K): SessionEvents[K][] {
   const seen: SessionEvents[K][] = [];
   client.on(type, (...args) => void seen.push(args));

@@ -140,7 +140,7 @@ test.each(kinds)(title, { timeout: 60_000 }, async (_, options, numRuns) => {
       expect(client.state.get("/visits") ?? 0).toBe(world.additions);
       expect(stored.filter((n) => published.includes(n))).toEqual(published);
       expect(heard).toEqual(stored);
-      client.destroy();
+      client.close();
     }
     copies += world.copies;
   });

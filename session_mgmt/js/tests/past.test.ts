@@ -66,7 +66,7 @@ describe("a conflict that was kept", () => {
     const kept = { ...conflict, client: { n: 4 }, client_id: "c_1", resolved_at: null, resolution: null };
     browser.server.session.document("main").conflicts.push(kept, { ...kept, id: "c-2", resolved_at: "earlier" });
     expect((await state.conflicts()).map(({ id, clientId }) => [id, clientId])).toEqual([["c-1", "c_1"]]);
-    expect(await state.conflicts({ all: true })).toHaveLength(2);
+    expect(await state.conflicts({ includeResolved: true })).toHaveLength(2);
     expect(await state.resolve("c-1", "client")).toMatchObject({ unchanged: false });
     expect(await refusal(state.resolve("c-1", "client"))).toBe("not_found");
     await until(() => state.version === 5);

@@ -159,7 +159,7 @@ describe("a document", () => {
     await state.replace({ list: [1], count: 1 });
     await state.insert("/list/0", 0);
     await state.inc("/count", 2);
-    await state.del("/missing");
+    await state.delete("/missing");
     await state.merge({ cart: { a: 1, b: null } });
     await state.updateState({ list: null });
     await state.update([["set", "/x", 1], ["del", "/count"]]);

@@ -1,5 +1,5 @@
 /*! session_mgmt browser client 0.1.0, BSD-3-Clause. Built from session_mgmt/js; do not edit. */
-/** The page's signs that the network or the tab may have changed. */
+/** Signs of the page that the network or the tab may have changed. */
 export interface EventTargetLike {
 	addEventListener(type: string, listener: () => void): void;
 	removeEventListener(type: string, listener: () => void): void;
@@ -11,7 +11,7 @@ export interface PageLike {
 	};
 }
 /** Storage that cannot fail: what the browser refuses to keep is kept in memory, and the application is told once. */
-/** The part of the web's `Storage` that is used. */
+/** Part of the web's `Storage` that is used. */
 export interface StoreLike {
 	readonly length: number;
 	key(index: number): string | null;
@@ -25,7 +25,7 @@ declare class Shelf {
 	get<T>(name: string): T | null;
 	set(name: string, value: unknown): void;
 	remove(name: string): void;
-	/** The names that begin with `start`. */
+	/** List the names that begin with `start`. */
 	listNames(start: string): string[];
 	clear(start?: string): void;
 }
@@ -62,7 +62,7 @@ export interface ChannelLike {
 	postMessage(message: unknown): void;
 	close(): void;
 }
-/** Every part may be replaced; what is not given comes from the page. */
+/** Replaceable parts of the surroundings; the page gives the others. */
 export interface Surroundings {
 	WebSocket?: unknown;
 	fetch?: Fetch;
@@ -90,7 +90,7 @@ export interface Environment {
 	readonly page: PageLike | null;
 	readonly indexedDB: IDBFactory | null;
 }
-/** Full jitter: the wait before an attempt is anything between nothing and a bound that grows. */
+/** Full jitter: the wait before an attempt is random between nothing and a bound that grows. */
 export interface RetryPolicy {
 	/** Seconds; the bound before the growth. */
 	initial: number;
@@ -105,11 +105,11 @@ declare class Backoff {
 	policy: RetryPolicy;
 	constructor(random: () => number);
 	get attempt(): number;
-	/** Milliseconds before the next attempt, never less than `atLeast` seconds; null when there have been enough. */
+	/** Return the milliseconds before the next attempt, at least `atLeast` seconds; null when there have been enough. */
 	nextWait(atLeast?: number): number | null;
 	reset(): void;
 }
-/** The one error type. Programs branch on `name` or `code`, never on `message` (PROTOCOL section 11). */
+/** Only error type of the client. Programs branch on `name` or `code`, never on `message` (PROTOCOL section 11). */
 export interface ErrorFields {
 	code?: number;
 	name?: string;
@@ -119,13 +119,13 @@ export interface ErrorFields {
 	[fact: string]: unknown;
 }
 export declare class SessionError extends Error {
-	/** The server's number; 0 for an error that this client found itself. */
+	/** Number of the error; 0 for one that this client found itself. */
 	readonly code: number;
 	/** True if the same request may succeed later. */
 	readonly temporary: boolean;
 	/** Seconds, if the server said when to come back. */
 	readonly retryAfter: number | null;
-	/** The server's further fields, such as `position` of a conflict. */
+	/** Further fields of the server, such as `position` of a conflict. */
 	readonly facts: Record<string, unknown>;
 	constructor(fields: ErrorFields);
 	static local(name: string, message: string, temporary?: boolean): SessionError;
@@ -248,7 +248,7 @@ export interface ReceiptFrame {
 	data?: Json;
 	error?: ErrorFields;
 }
-/** Two changes of one path. A value that is not there has no field; `cut` says that values were left out. */
+/** Conflict of two changes of one path. Absent values are omitted; `cut` says that values were left out. */
 export interface Conflict {
 	path: string;
 	kept: "server" | "client" | "resolver";
@@ -256,7 +256,7 @@ export interface Conflict {
 	server?: Json;
 	client?: Json;
 	cut?: boolean;
-	/** The record that `manual` keeps. */
+	/** Record that `manual` keeps. */
 	id?: string;
 }
 export type Strategy = "merge" | "server_wins" | "client_wins" | "reject" | "manual";
@@ -284,7 +284,7 @@ export interface RecoveryReceipt {
 	duration_ms: number;
 	queries: number;
 }
-/** What an expired session's successor brought along. */
+/** Receipt of an expired session's successor. */
 export interface SuccessorReceipt {
 	verdict: "state_only" | "none";
 	reason: string;
@@ -317,7 +317,7 @@ export type ServerFrame = ConnectedFrame | EntriesFrame | SnapshotFrame | GapFra
 	topic: string;
 	data: Json;
 };
-/** What a numbered write says, without its number: kept and sent again unchanged but for `base` and `epoch`. */
+/** Numbered write without its number: stored and sent again unchanged except for its base. */
 export type WriteFrame = UpdateFrame | PublishFrame | SendFrame;
 export interface UpdateFrame {
 	type: "update";
@@ -327,9 +327,9 @@ export interface UpdateFrame {
 	strategy?: Strategy;
 	/** Digests of what the change replaced; sent only with `unseen`, which is never sent. */
 	replaced?: Replaced;
-	/** Only if the document was never written. */
+	/** Write only if the document was never written. */
 	if_absent?: boolean;
-	/** The base that it was made on is gone. */
+	/** True if the base that it was made on is gone. */
 	unseen?: boolean;
 	ops?: Operation[];
 	merge?: Json;
@@ -351,24 +351,24 @@ export interface Answer {
 }
 export interface RequestOptions {
 	body?: unknown;
-	/** Goes into the Authorization header, and only to the API's own origin. */
+	/** Go into the Authorization header, and only to the API's own origin. */
 	token?: string | null;
 	headers?: Record<string, string>;
 }
 declare class Rest {
 	#private;
-	/** Where relative addresses start: the absolute URL of the API. */
+	/** Absolute URL of the API, where relative addresses start. */
 	readonly base: string;
 	constructor(env: Environment, base: string, headers?: () => Record<string, string>);
-	/** An address of the server; throws for another origin, which must never be given the token. */
+	/** Return an address of the server; throws for another origin, which must never get the token. */
 	resolveUrl(path: string): string;
-	/** Throws a SessionError: the server's own, or `network_error` (temporary) if there was no answer. */
+	/** Send a request. Throws a SessionError: the server's own, or `network_error` (temporary) without an answer. */
 	sendRequest(method: string, path: string, options?: RequestOptions): Promise<Answer>;
 }
 export interface CreateOptions {
 	metadata?: JsonObject;
 	config?: JsonObject;
-	/** What people call this browser. */
+	/** Name that people give this browser. */
 	label?: string;
 }
 declare class Credentials {
@@ -377,19 +377,19 @@ declare class Credentials {
 	get token(): string;
 	get session(): SessionFields;
 	get endpoints(): Endpoints;
-	/** Takes the kept session or creates one; gives where a new one's logs begin. Two tabs at once create one. */
+	/** Take the stored session or create one; return where a new one's logs begin. Two tabs at once create one. */
 	obtainSession(options: CreateOptions): Promise<Record<string, Position>>;
-	/** Takes what another tab has put in the place of this tab's session; false if nobody did. */
+	/** Adopt the session that another tab has stored instead of this tab's; return false if nobody did. */
 	adoptStored(): boolean;
 	/**
-	 * Asks for a successor of the expired session, unless another tab has (then there is no receipt). Throws what the
+	 * Ask for a successor of the expired session, unless another tab has (then there is no receipt). Throws what the
 	 * server answered.
 	 */
 	recoverSession(): Promise<SuccessorReceipt | null>;
-	/** The next start creates a new session. */
+	/** Forget the session, so that the next start creates a new one. */
 	forgetSession(): void;
 }
-/** Callbacks by name. One that throws never stops the others, nor the stream that called it. */
+/** Callbacks by name. A callback that throws never stops the others, nor the stream that called it. */
 export type Unsubscribe = () => void;
 declare class Emitter<Events extends {
 	[K in keyof Events]: readonly unknown[];
@@ -399,7 +399,7 @@ declare class Emitter<Events extends {
 	emit<K extends keyof Events>(type: K, ...args: Events[K]): void;
 	clear(): void;
 }
-/** The twelve events of the session's own log (docs/reference/events.md). */
+/** Twelve events of the session's own log (docs/reference/events.md). */
 export declare const EVENT_TYPES: readonly [
 	"session_created",
 	"session_updated",
@@ -421,7 +421,7 @@ export interface StatusReason {
 	code: number;
 	name: string;
 }
-/** An entry of the session's log. `position` is null for an event that this client made itself: a refused token. */
+/** Entry of the session's log. `position` is null for an event that this client made itself: a refused token. */
 export interface SessionEntry {
 	type: string;
 	data: Json;
@@ -430,19 +430,19 @@ export interface SessionEntry {
 }
 export interface Gap {
 	log: string;
-	/** The topic's name, or null for the session's own log. */
+	/** Name of the topic, or null for the session's own log. */
 	topic: string | null;
-	/** The first and the last entry that are lost; `from` is null if nobody knows. */
+	/** First and last entry that are lost; `from` is null if nobody knows. */
 	from: number | null;
 	to: number | null;
 	reason: string;
 }
-/** A write that nobody will answer any more; `seq` is the number that it had. */
+/** Write that nobody will answer any more; `seq` is the number that it had. */
 export interface UnsentWrite {
 	seq: number;
 	write: WriteFrame;
 }
-/** An update was made where somebody else had changed the same place. */
+/** Report of an update whose place somebody else had changed. */
 export interface ConflictReport {
 	document: string;
 	seq: number;
@@ -459,7 +459,7 @@ export type TimelineEvents = {
 		entry: SessionEntry
 	];
 };
-/** Whether what is seen of a document comes from its local copy. */
+/** Report of a document whose value comes from its local copy, or no longer does. */
 export interface CacheReport {
 	document: string;
 	fromCache: boolean;
@@ -524,35 +524,35 @@ export declare class Sessions {
 	#private;
 	/** `ended`: this client's own session is no more. */
 	constructor(rest: Rest, credentials: Credentials, emitter: Emitter<SessionEvents>, ended: () => Promise<void>);
-	/** A further session with the page's own login; this client stays with its own. */
+	/** Create another session with the page's own login; this client stays with its own. */
 	createSession(options?: CreateOptions): Promise<CreatedSession>;
 	getSession(id?: string): Promise<SessionInfo>;
 	updateSession(changes: CreateOptions, id?: string): Promise<SessionInfo>;
 	terminateSession(id?: string): Promise<void>;
 	getActiveSessions(): Promise<SessionInfo[]>;
 	validateSession(permission?: string, id?: string): Promise<Validation>;
-	/** Asks for the successor of an expired session, by its old token. */
+	/** Ask for the successor of an expired session, by its old token. */
 	recoverSession(id?: string, options?: JsonObject, token?: string): Promise<RecoveredSession>;
 	getSessionMetrics(id?: string): Promise<JsonObject>;
-	/** Every event of this session's log. */
+	/** Call back for every event of this session's log. */
 	onSessionEvent(listener: (type: EventType, data: Json, entry: SessionEntry) => void): Unsubscribe;
 }
 export declare class Auth {
 	#private;
 	constructor(credentials: Credentials, sessions: Sessions, emitter: Emitter<SessionEvents>);
-	/** The bearer token: a secret, for headers only. */
+	/** Bearer token: a secret, for headers only. */
 	get token(): string;
 	headers(): {
 		Authorization: string;
 	};
 	validate(permission?: string): Promise<Validation>;
-	/** Calls back when the token is no good any more: let the user log in, then start again. */
+	/** Call back when the token is no good any more: let the user log in, then start again. */
 	onAuthRequired(listener: (data: Json, entry: SessionEntry) => void): Unsubscribe;
 }
 export interface HeartbeatPort {
-	/** Asks the server for a sign of life. */
+	/** Ask the server for a sign of life. */
 	askForLife(): void;
-	/** Nothing was heard for too long. */
+	/** End the connection: nothing was heard for too long. */
 	endSilent(): void;
 }
 declare class Heartbeat {
@@ -562,9 +562,9 @@ declare class Heartbeat {
 	constructor(clock: Clock, port: HeartbeatPort);
 	start(): void;
 	stop(): void;
-	/** Any frame is a sign of life. */
+	/** Note a sign of life; any frame is one. */
 	noteLife(): void;
-	/** Something may have happened to the network: ask, and do not wait long for the answer. */
+	/** Ask the server after a possible change of the network, and do not wait long for the answer. */
 	startDoubt(): void;
 }
 /** Counters of one client since it was started. */
@@ -604,15 +604,15 @@ declare class Stats {
 	buildSummary(pending: number): ClientStats;
 }
 export interface ConnectionPort {
-	/** The address of the next connection. */
+	/** Return the address of the next connection. */
 	buildAddress(): string;
-	/** Its first frame; asked for as late as possible, so that what the page subscribed to meanwhile is in it. */
+	/** Return the first frame; called as late as possible, so that it contains what the page subscribed to meanwhile. */
 	buildConnect(): object;
 	takeConnected(frame: ConnectedFrame): void;
 	handleFrame(frame: ServerFrame): void;
 	handleDetach(): void;
 	tellStatus(status: Status, reason: StatusReason | null): void;
-	/** What to do about an end that is no ordinary loss: come back, or stay away. `wasReady`: after `connected`. */
+	/** Repair after an end that is no ordinary loss: come back, or stay away. `wasReady`: after `connected`. */
 	repairAfter(code: number, wasReady: boolean): Repair | Promise<Repair> | null;
 }
 export type Repair = "reconnect" | "stop";
@@ -624,29 +624,29 @@ declare class Connection {
 	readonly heartbeat: Heartbeat;
 	constructor(env: Environment, port: ConnectionPort, stats: Stats);
 	get connected(): boolean;
-	/** Resolves when connected; rejects when the connection is given up before that. */
+	/** Connect; resolves when connected, rejects when the connection is given up before that. */
 	connect(): Promise<void>;
-	/** Stays away until `connect`; no sign of the page changes that. */
+	/** Disconnect and stay away until `connect`; no sign of the page changes that. */
 	disconnect(): void;
 	reconnect(): Promise<void>;
-	destroy(): void;
-	/** The page saw a change: ask a live connection for a sign, and do not wait for the next attempt's time. */
+	close(): void;
+	/** React to a change that the page saw: ask a live connection for a sign, or attempt the next one at once. */
 	checkLife(): void;
 	configure(retry: Partial<RetryPolicy>, deadline?: number): void;
-	/** False if there is no connection. */
+	/** Return false if there is no connection. */
 	sendFrame(frame: object): boolean;
-	/** Sends a frame with an id; `answer` gets the reply, the error or the pong, unless the connection ends before. */
+	/** Send a frame with an id; `answer` gets the reply, the error or the pong, unless the connection ends before. */
 	askServer(frame: object, answer: (frame: ServerFrame) => void): boolean;
-	/** Gives this connection up and comes back. */
+	/** Give this connection up and come back. */
 	abandonSocket(code?: number): void;
 }
-/** A document without its data. */
+/** Document without its data. */
 export interface DocumentHead {
 	name: string;
 	version: number;
 	position: Position;
 	lastModified: string;
-	/** The client that made the newest version; null for the server itself. */
+	/** Client that made the newest version; null for the server itself. */
 	lastWriter: string | null;
 	/** SHA-256 of the RFC 8785 text at `checksumVersion`, which may be older; opaque where it is encrypted. */
 	checksum: string | null;
@@ -676,7 +676,7 @@ export interface HistoryOptions {
 	before?: number;
 	limit?: number;
 }
-/** What made a version. */
+/** Description of a version. */
 export interface HistoryEntry {
 	version: number;
 	tag: string;
@@ -692,7 +692,7 @@ export interface HistoryEntry {
 /** Newest first. */
 export interface HistoryPage {
 	results: HistoryEntry[];
-	/** The oldest version that can be read. */
+	/** Oldest version that can be read. */
 	oldest: number;
 	/** `before` of the next page; null on the last. */
 	next: number | null;
@@ -703,14 +703,14 @@ export interface Checkpoint {
 	/** Null in the answer of `persist`. */
 	at: string | null;
 }
-/** An operation of RFC 6902. */
+/** Operation of RFC 6902. */
 export interface PatchOperation {
 	op: "add" | "remove" | "replace" | "move" | "copy" | "test";
 	path: string;
 	from?: string;
 	value?: Json;
 }
-/** A conflict that `manual` kept. A value that was not there has no field. */
+/** Conflict that `manual` kept. Absent values are omitted. */
 export interface KeptConflict {
 	id: string;
 	path: string;
@@ -724,7 +724,7 @@ export interface KeptConflict {
 	resolution: Keep | null;
 }
 export type Keep = "server" | "client" | "value";
-/** Where a write took effect. */
+/** Result of a write. */
 export interface UpdateResult {
 	version: number;
 	position: Position | null;
@@ -740,7 +740,7 @@ declare class ClientRecord {
 	#private;
 	private constructor();
 	/**
-	 * The record of this tab. If another tab holds its lock, this tab's storage is a copy of the other's: the copied
+	 * Open the record of this tab. If another tab holds its lock, this tab's storage is a copy of the other's: the copied
 	 * writes are the other's to send, and this tab starts as a new client.
 	 */
 	static open(env: Environment, shelf: Shelf, scope: string): Promise<ClientRecord>;
@@ -749,7 +749,7 @@ declare class ClientRecord {
 	get next(): number;
 	set next(seq: number);
 	assignClient(session: string, client: string | null): void;
-	/** The unanswered writes of an earlier page, in the order of their numbers. */
+	/** Read the unanswered writes of an earlier page, in the order of their numbers. */
 	readWrites(): [
 		seq: number,
 		write: WriteFrame
@@ -770,7 +770,7 @@ export interface Write {
 	bytes: number;
 	/** It may have reached the server, so its number can never be given to another write. */
 	sent: boolean;
-	/** The last one, while more may be added to it: not sent until it is released. */
+	/** True for the last write while more may be added to it: not sent until it is released. */
 	held: boolean;
 	/** Transmissions on this connection that have no receipt yet. */
 	unanswered: number;
@@ -784,40 +784,40 @@ export interface Change {
 export type Listener = (value: Json | undefined, change: Change) => void;
 declare class Replica {
 	#private;
-	/** Where the confirmed value stands; null until the server has sent it. */
+	/** Position of the confirmed value; null until the server has sent it. */
 	position: Position | null;
-	/** What the application sees. Operations are total, so the pending ones apply to whatever was confirmed. */
+	/** Value that the application sees. Operations are total, so pending ones apply to any confirmed value. */
 	get view(): Json;
-	/** What the server confirmed. */
+	/** Value that the server confirmed. */
 	get confirmed(): Json;
 	get version(): number;
 	get pending(): number;
-	/** True while the server has not said whether the local copy is up to date, or sent what it lacks. */
+	/** True while the server has neither confirmed the local copy nor sent what it lacks. */
 	get fromCache(): boolean;
-	/** Takes a local copy for the confirmed value, as if a connection had been lost there. */
+	/** Take a local copy as the confirmed value, as if a connection had been lost there. */
 	restoreCopy(data: Json, position: Position): void;
-	/** Tells what the local copy shows to those who began to listen right after the start. */
+	/** Show the local copy to those who began to listen right after the start. */
 	announceCopy(): void;
 	on(path: string, listener: Listener): Unsubscribe;
-	/** Shows a write before the server has answered it. */
+	/** Show a write before the server has answered it. */
 	expectWrite(write: Write): void;
-	/** An unsent write says something else now. */
+	/** Show the new content of an unsent write. */
 	showAmended(origin: Change["origin"]): void;
-	/** A write was answered. What it did is in the confirmed value, at once or as soon as that has reached `position`. */
+	/** Settle an answered write. Its effect is in the confirmed value as soon as that has reached `position`. */
 	settleWrite(write: Write, position: Position | null): void;
-	/** The confirmed value now stands here; null when another life of the document begins. */
+	/** Set the position of the confirmed value; null when another epoch begins. */
 	moveTo(position: Position | null): void;
-	/** The server says that a snapshot will come: until then answers may be ahead of what is here. */
+	/** Expect a snapshot: until it comes receipts may be ahead of the value here. */
 	awaitSnapshot(): void;
-	/** The server says what has become of the place where the local copy stands. */
+	/** Take the server's verdict on the position of the local copy. */
 	takeVerdict({ mode, to }: Verdict): void;
-	/** Applies one version's operations; `own` is the number of this client's write that made it. Then `settled`. */
+	/** Apply one version's operations; `own` is the number of this client's write that made it. */
 	applyVersion(operations: readonly Operation[], own: number | null): void;
-	/** Takes a snapshot. Writes up to `decided` were answered before it was made, so it holds what they did. */
+	/** Take a snapshot. Writes up to `decided` were answered before it was made, so it contains them. */
 	takeSnapshot(data: Json, decided: number): void;
-	/** Shows what `advance` and `replace` did. */
+	/** Show the confirmed value after versions or a snapshot. */
 	showConfirmed(): void;
-	/** This client may not see any more what it saw. */
+	/** Remove the value: this client may not see it any more. */
 	resetValue(): void;
 	dropPending(): void;
 	clearWatches(): void;
@@ -827,94 +827,96 @@ export interface WriteOptions {
 	signal?: AbortSignal;
 }
 export interface UpdateOptions extends WriteOptions {
-	/** What happens if somebody else changed the same place since; else the client's, else the document's own counts. */
+	/** Settles a conflict with others; by default the client's strategy, else the document's own. */
 	strategy?: Strategy;
 }
 export interface StatePort {
 	sendUpdate(frame: () => UpdateFrame, signal: AbortSignal | undefined): Promise<ReceiptFrame>;
-	/** A call under `state/{name}/`; gives the answer's body. */
+	/** Call a path under `state/{name}/`; return the answer's body. */
 	callServer(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Json>;
 	syncDocument(): Promise<void>;
 	readLimits(): ValueLimits;
-	/** For updates that name none. */
+	/** Strategy of updates that name none. */
 	strategy: Strategy | undefined;
 }
 export interface RestoreOptions {
-	/** Only if the document is exactly there; else `precondition_failed`. */
+	/** Restore only if the document is exactly there; else `precondition_failed`. */
 	ifMatch?: Position;
+}
+export interface ConflictOptions {
+	/** List decided conflicts as well. */
+	includeResolved?: boolean;
 }
 export declare class StateDocument {
 	#private;
 	readonly name: string;
 	constructor(name: string, replica: Replica, port: StatePort);
-	/** The number of the last change that this client has seen. */
+	/** Number of the last change that this client has seen. */
 	get version(): number;
 	get position(): Position | null;
-	/** True while what is seen is the local copy (option `cache`), and the server has not said what it lacks. */
+	/** True while the value is the local copy (option `cache`) and the server has not said what it lacks. */
 	get fromCache(): boolean;
 	/** Updates that the server has not answered. */
 	get pending(): number;
-	/** The value at a path (RFC 6901), own pending writes included; undefined if none. Not to be changed in place. */
+	/** Return the value at a path (RFC 6901) with own pending writes; undefined if none. Do not change it in place. */
 	get(path?: string): Json;
-	/** Calls back when the value at the path has changed, by this client or by the server. */
+	/** Call back when the value at the path has changed, by this client or by the server. */
 	on(path: string, listener: Listener): Unsubscribe;
 	set(path: string, value: Json, options?: UpdateOptions): Promise<UpdateResult>;
-	del(path: string, options?: UpdateOptions): Promise<UpdateResult>;
-	/** Adds to a number. Additions of several clients to one place all count. */
+	delete(path: string, options?: UpdateOptions): Promise<UpdateResult>;
+	/** Add to a number. Additions of several clients to one place all count. */
 	inc(path: string, amount?: number, options?: UpdateOptions): Promise<UpdateResult>;
-	/** Inserts into an array before the index at the end of the path; `-` appends. */
+	/** Insert into an array before the index at the end of the path; `-` appends. */
 	insert(path: string, value: Json, options?: UpdateOptions): Promise<UpdateResult>;
-	/** Merges an object by RFC 7396: members replace, null removes. */
+	/** Merge an object by RFC 7396: members replace, null removes. */
 	merge(patch: JsonObject, options?: UpdateOptions): Promise<UpdateResult>;
-	/** Replaces the whole document. */
+	/** Replace the whole document. */
 	replace(data: Json, options?: UpdateOptions): Promise<UpdateResult>;
-	/** Several operations, applied together or not at all. */
+	/** Apply several operations as one version. */
 	update(operations: readonly Operation[], options?: UpdateOptions): Promise<UpdateResult>;
 	/**
-	 * Gives the document its first value, and does nothing if it was ever written: neither another tab nor a reconnect
+	 * Give the document its first value; do nothing if it was ever written: neither another tab nor a reconnect
 	 * can be overwritten by defaults. A document that was cleared is not absent.
 	 */
 	createIfAbsent(data: Json, options?: WriteOptions): Promise<UpdateResult>;
-	/** Makes it `{}`; an ordinary new version. */
+	/** Make it `{}`; an ordinary new version. */
 	clear(options?: UpdateOptions): Promise<UpdateResult>;
-	/** Asks the server for what is missing, over HTTP. */
+	/** Ask the server for what is missing, over HTTP. */
 	sync(): Promise<number>;
-	/** Bytes of the document as compact JSON. */
+	/** Return the bytes of the document as compact JSON. */
 	size(): number;
-	/** SHA-256 of what `get` gives as RFC 8785 text, in hex: the server's checksum if the two are equal. */
+	/** Return the SHA-256 of the value's RFC 8785 text, in hex: the server's checksum if both values are equal. */
 	checksum(): string;
-	/** The document as the server has it, with what it knows of it. */
+	/** Fetch the document as the server has it, with the facts about it. */
 	info(): Promise<ClientState>;
-	/** Bytes on the server: of the document, of its snapshots, of its log. */
+	/** Fetch the bytes on the server: of the document, its snapshots and its log. */
 	sizes(): Promise<DocumentSizes>;
-	/** What made each version, newest first. */
+	/** List what made each version, newest first. */
 	history({ before, limit }?: HistoryOptions): Promise<HistoryPage>;
-	/** The value at a version, or under a label. Rejects with `not_found` where it is gone. */
+	/** Fetch the value at a version or under a label. Rejects with `not_found` where it is gone. */
 	readAt(version: number | string): Promise<Json>;
-	/** What makes the second version of the first; of the newest if none is given. */
+	/** Compare two versions, or a version with the newest. */
 	diff(from: number, to?: number): Promise<PatchOperation[]>;
-	/** Keeps the present version for good, under a label (`v<version>` if none is given). */
+	/** Keep the present version for good, under a label (`v<version>` if none is given). */
 	persist(label?: string): Promise<Checkpoint>;
-	/** What `persist` keeps, oldest first. */
+	/** List the checkpoints, oldest first. */
 	checkpoints(): Promise<Checkpoint[]>;
-	/** Gives a checkpoint up. Rejects with `not_found` if there is none of this label. */
+	/** Remove a checkpoint. Rejects with `not_found` if there is none of this label. */
 	forget(label: string): Promise<void>;
-	/** Makes an earlier version, or the one of a label, the newest; the change arrives like any other. */
+	/** Make an earlier version, or the one of a label, the newest; the change arrives like any other. */
 	restore(to: number | string, { ifMatch }?: RestoreOptions): Promise<UpdateResult>;
-	/** Stores a snapshot now and shortens a log that is over its limits. */
+	/** Store a snapshot now and shortens a log that is over its limits. */
 	compress(): Promise<DocumentSizes>;
-	/** Conflicts that `manual` kept and nobody has decided, newest first; with `all` the decided ones too. */
-	conflicts({ all }?: {
-		all?: boolean;
-	}): Promise<KeptConflict[]>;
-	/** Decides a conflict; with `"value"` for the given one, or for none. */
+	/** List the conflicts that `manual` kept and nobody has decided, newest first. */
+	conflicts({ includeResolved }?: ConflictOptions): Promise<KeptConflict[]>;
+	/** Decide a conflict; `"value"` keeps the given value, or removes it if none is given. */
 	resolve(id: string, keep: Keep, value?: Json): Promise<UpdateResult>;
 	getState(path?: string): Json;
 	updateState(patch: JsonObject, options?: UpdateOptions): Promise<UpdateResult>;
 	syncState(): Promise<number>;
-	/** Keeps the present version on the server as a checkpoint. */
+	/** Keep the present version on the server as a checkpoint. */
 	persistState(body?: JsonObject): Promise<Json>;
-	/** Makes an earlier version the newest; the change arrives like any other. */
+	/** Make an earlier version the newest; the change arrives like any other. */
 	restoreState(body?: JsonObject): Promise<Json>;
 	clearState(options?: UpdateOptions): Promise<UpdateResult>;
 	compressState(): Promise<DocumentSizes>;
@@ -932,19 +934,19 @@ export interface ControlsPort {
 export declare class ConnectionControls {
 	#private;
 	constructor(connection: Connection, emitter: Emitter<SessionEvents>, clock: Clock, port: ControlsPort);
-	/** Resolves when connected. */
+	/** Connect; resolves when connected. */
 	connect(): Promise<void>;
-	/** Stays away until `connect`; what is written meanwhile waits. */
+	/** Disconnect and stay away until `connect`; writes wait meanwhile. */
 	disconnect(): void;
 	reconnect(): Promise<void>;
 	isConnected(): boolean;
 	send(data: Json, options?: WriteOptions): Promise<Json>;
 	onMessage(listener: (data: Json, entry: SessionEntry) => void): Unsubscribe;
 	getConnectionStats(): ClientStats;
-	/** Asks the server for a sign of life every `interval` seconds, beside the server's own beats; gives what ends it. */
+	/** Ask the server for a sign of life every `interval` seconds; return the function that ends it. */
 	setupHeartbeat(interval?: number): Unsubscribe;
 	stopHeartbeat(): void;
-	/** Goes before what the server says. */
+	/** Go before what the server says. */
 	setConnectionConfig({ deadline, ...retry }: ConnectionConfig): void;
 }
 /** When updates are sent; times in milliseconds. */
@@ -952,7 +954,7 @@ export interface SyncOptions {
 	mode: "immediate" | "delayed";
 	/** Without a further update. */
 	delay?: number;
-	/** After the first update, however many follow. */
+	/** Longest wait after the first update, however many follow. */
 	maxDelay?: number;
 }
 export interface CacheOptions {
@@ -961,9 +963,9 @@ export interface CacheOptions {
 	encrypted?: boolean;
 }
 export interface StartOptions extends Surroundings {
-	/** Where `session_mgmt.urls` is included. */
+	/** Address where `session_mgmt.urls` is included. */
 	url?: string;
-	/** Whether the tabs of a browser share one session. */
+	/** `browser`: the tabs of a browser share one session; `tab`: each has its own. */
 	share?: "browser" | "tab";
 	/** Separates several sessions of one site. */
 	name?: string;
@@ -976,43 +978,43 @@ export interface StartOptions extends Surroundings {
 	outbox?: Partial<OutboxBounds>;
 	/** Settles conflicts of updates that name no strategy; without it the server's settings do. */
 	strategy?: Strategy;
-	/** Whether updates go at once, or gather and go as one; 200 and 2000 milliseconds unless told. */
+	/** Send updates at once, or gather them (200 and 2000 milliseconds by default). */
 	sync?: SyncOptions;
-	/** Keeps documents in this browser, so that they are seen before the server answers, or without a network. */
+	/** Keep documents in this browser, so that they are seen before the server answers, or without a network. */
 	cache?: "indexeddb" | CacheOptions;
-	/** The `user_id` of who is logged in, null for nobody: a session of anybody else in this browser is not continued. */
+	/** The `user_id` of the logged-in user, null for nobody; another user's session is not continued. */
 	user?: string | number | null;
 }
-/** Who reads a log. */
+/** Reader of a log. */
 export interface Reader {
-	/** Where to begin, from an earlier page; null for "from now on", or "everything" for a document. */
+	/** Start of an earlier page; null for "from now on", or "everything" for a document. */
 	readonly start: Position | null;
 	takeEntry(body: Json, position: Position): void;
-	/** After the last entry of a frame. */
+	/** End a frame, after its last entry. */
 	endFrame?(): void;
 	takeGap?(gap: Gap): void;
-	/** The place has changed; it is stored before the entry there is handed over. */
+	/** Store the new position; called before the entry there is handed over. */
 	moveTo?(position: Position | null): void;
 	takeSnapshot?(data: Json): void;
 	awaitSnapshot?(): void;
-	/** What the server says of the place, before what follows from it. */
+	/** Take the server's verdict on the position, before what follows from it. */
 	takeVerdict?(verdict: Verdict): void;
-	/** The server stores the document encrypted. */
+	/** Note that the server stores the document encrypted. */
 	sealCopy?(): void;
 	handleDenial?(error: SessionError): void;
 }
 export interface LogbookPort {
-	/** Asks on the connection; `answer` gets the verdict, or the error. False if there is no connection. */
+	/** Ask on the connection; `answer` gets the verdict, or the error. False if there is no connection. */
 	askServer(frame: object, answer: (verdict: Verdict | SessionError) => void): boolean;
 	fetchDocument(url: string): Promise<{
 		data: Json;
 		position: Position;
 	}>;
-	/** The connection must be given up and recovered. */
+	/** Give the connection up and recover. */
 	abandonConnection(): void;
 	tellGap(gap: Gap): void;
 }
-/** A verdict over HTTP carries what would follow it on a connection. */
+/** Verdict over HTTP, with the entries or the value that would follow it on a connection. */
 export interface SyncAnswer extends Verdict {
 	entries?: EntriesFrame["entries"];
 	data?: Json;
@@ -1020,13 +1022,13 @@ export interface SyncAnswer extends Verdict {
 declare class Logbook {
 	#private;
 	constructor(port: LogbookPort);
-	/** Follows a log from the reader's start, or goes on where the log was left in the same turn. */
+	/** Follow a log from the reader's start, or goes on where the log was left in the same turn. */
 	followLog(name: string, reader: Reader): void;
 	unfollowLog(name: string): void;
 	position(name: string): Position | null;
-	/** The `logs` of `connect`. */
+	/** Return the `logs` of `connect`. */
 	listPositions(): Record<string, Position | null>;
-	/** Another session, or another life of this client, has other places. */
+	/** Forget the positions in these logs: another session begins. */
 	forgetPlaces(listNames: readonly string[]): void;
 	names(): string[];
 	attach(asked: ReadonlySet<string>, verdicts: Record<string, Verdict>): void;
@@ -1034,10 +1036,10 @@ declare class Logbook {
 	takeEntries(frame: EntriesFrame): void;
 	takeGap(frame: GapFrame): void;
 	takeSnapshot(frame: SnapshotFrame): void;
-	/** Takes the answer of an explicit synchronisation; what arrived by the connection meanwhile stays. */
+	/** Take the answer of an explicit synchronisation; what arrived by the connection meanwhile stays. */
 	takeSyncAnswer(name: string, answer: SyncAnswer): void;
 }
-/** Where a publication stands in its topic; an ephemeral one stands nowhere. */
+/** Place of a publication in its topic; an ephemeral one has none. */
 export type PublicationPlace = {
 	epoch: string;
 	offset: number;
@@ -1053,7 +1055,7 @@ export type TopicListener = (data: Json, place: PublicationPlace) => void;
 export interface PublishOptions {
 	/** Publications of one topic with one key are one publication. */
 	key?: string;
-	/** Only for who listens now: not kept, not repeated, dropped without a connection. */
+	/** Deliver only to those who are connected now: not kept, not repeated, dropped without a connection. */
 	ephemeral?: boolean;
 	signal?: AbortSignal;
 }
@@ -1065,12 +1067,12 @@ export interface TopicsPort {
 export declare class Topics {
 	#private;
 	constructor(logbook: Logbook, record: ClientRecord, stats: Stats, port: TopicsPort);
-	/** Follows a topic from where this tab left it, else from now on. A refusal comes as `error` with `facts.topic`. */
+	/** Follow a topic from where this tab left it, else from now on. A refusal is an `error` with `facts.topic`. */
 	subscribe(topic: string, listener: TopicListener): Unsubscribe;
-	/** Resolves with the publication's position when the server has it; with null at once for an ephemeral one. */
+	/** Publish; resolves with the position when the server has it, with null at once if ephemeral. */
 	publish(topic: string, data: Json, { key, ephemeral, signal }?: PublishOptions): Promise<Position | null>;
 	onGap(listener: (gap: Gap) => void): Unsubscribe;
-	/** Takes an `ephemeral` frame. */
+	/** Take an `ephemeral` frame. */
 	takeEphemeral(topic: string, data: Json): void;
 	clearListeners(): void;
 }
@@ -1082,37 +1084,37 @@ export declare class SessionClient {
 	readonly sessions: Sessions;
 	readonly auth: Auth;
 	/**
-	 * Resumes this tab's client, or joins the browser's session, or creates one; resolves without waiting for the
+	 * Resume this tab's client, or join the browser's session, or create one; resolves without waiting for the
 	 * connection. Rejects if a session is needed and the server refuses or does not answer.
 	 */
 	static start(options?: StartOptions): Promise<SessionClient>;
 	private constructor();
 	get id(): string;
-	/** The server's name for this tab; null before the first connection. */
+	/** Name that the server gave this tab; null before the first connection. */
 	get clientId(): string | null;
 	get info(): SessionInfo;
 	get status(): Status;
-	/** Writes without an answer. */
+	/** Write without an answer. */
 	get pending(): number;
 	on<K extends keyof SessionEvents>(type: K, callback: (...args: SessionEvents[K]) => void): Unsubscribe;
-	/** Messages that the server sent to this session. */
+	/** Call back for messages that the server sent to this session. */
 	onMessage(callback: (data: Json, entry: SessionEntry) => void): Unsubscribe;
-	/** Calls the application's handler once, also over drops and reloads; resolves with what it returned. */
+	/** Call the server's handler exactly once, over drops and reloads; resolves with what it returned. */
 	send(data: Json, { signal }?: WriteOptions): Promise<Json>;
-	/** Sends the updates that delayed synchronisation holds back. */
+	/** Send the updates that delayed synchronisation holds back. */
 	flush(): void;
-	/** A named document; `main` is `state`. */
+	/** Return a named document; `main` is `state`. */
 	document(name: string): StateDocument;
-	/** Removes the local copies of this session from the browser and keeps no more; for a button that logs out. */
+	/** Remove the local copies of this session from the browser and keeps no more; for a button that logs out. */
 	clearCache(): Promise<void>;
-	/** All documents of the session, without their data. */
+	/** List all documents of the session, without their data. */
 	documents(): Promise<DocumentHead[]>;
 	stats(): ClientStats;
 	/**
-	 * Ends this object: no callback, timer or listener of it is left. Unanswered writes stay for the next start in this
+	 * End this object: no callback, timer or listener of it is left. Unanswered writes stay for the next start in this
 	 * tab.
 	 */
-	destroy(): void;
+	close(): void;
 }
 /** Close codes (PROTOCOL section 10); a test compares this table with that page. */
 export declare const CLOSE: {

@@ -1,6 +1,6 @@
 /*! session_mgmt browser client 0.1.0, BSD-3-Clause. Built from session_mgmt/js; do not edit. */
 /** Storage that cannot fail: what the browser refuses to keep is kept in memory, and the application is told once. */
-/** The part of the web's `Storage` that is used. */
+/** Part of the web's `Storage` that is used. */
 export interface StoreLike {
 	readonly length: number;
 	key(index: number): string | null;
@@ -36,7 +36,7 @@ export interface LocksLike {
 		signal?: AbortSignal;
 	}, callback: () => Promise<unknown>): Promise<unknown>;
 }
-/** The one error type. Programs branch on `name` or `code`, never on `message` (PROTOCOL section 11). */
+/** Only error type of the client. Programs branch on `name` or `code`, never on `message` (PROTOCOL section 11). */
 export interface ErrorFields {
 	code?: number;
 	name?: string;
@@ -122,7 +122,7 @@ export interface ReceiptFrame {
 	data?: Json;
 	error?: ErrorFields;
 }
-/** Two changes of one path. A value that is not there has no field; `cut` says that values were left out. */
+/** Conflict of two changes of one path. Absent values are omitted; `cut` says that values were left out. */
 export interface Conflict {
 	path: string;
 	kept: "server" | "client" | "resolver";
@@ -130,7 +130,7 @@ export interface Conflict {
 	server?: Json;
 	client?: Json;
 	cut?: boolean;
-	/** The record that `manual` keeps. */
+	/** Record that `manual` keeps. */
 	id?: string;
 }
 export type Entry = [
@@ -148,27 +148,27 @@ declare class FakeLog {
 	get position(): Position;
 	positionAt(offset: number): Position;
 	appendEntry(body: Json): Entry;
-	/** Forgets all entries up to an offset. */
+	/** Forget all entries up to an offset. */
 	trim(upTo?: number): void;
-	/** History is lost: another epoch, from the beginning. */
+	/** Lose the history: begin another epoch. */
 	restart(): void;
 	entriesAfter(offset: number): Entry[];
 	judgePosition(asked: Position | null): Verdict;
 	protected makeGap(from: number | null, reason: string): Verdict;
-	/** What follows a verdict, before live entries. */
+	/** Return the frames that follow a verdict, before live entries. */
 	listReplay(verdict: Verdict): object[];
 	gapFrame(from: number, to: number): GapFrame;
 }
 declare class FakeDocument extends FakeLog {
 	value: Json;
-	/** The address of the body, if snapshots are to be fetched. */
+	/** Address of the body, if snapshots are to be fetched. */
 	url: string | null;
-	/** The server stores it encrypted, and says so. */
+	/** True if the server stores it encrypted. */
 	encrypted: boolean;
 	readonly labels: Map<string, number>;
-	/** What `conflicts/` tells; with `keep` = `client` the whole document becomes `client`. */
+	/** Conflicts of `conflicts/`; with `keep` = `client` the whole document becomes `client`. */
 	readonly conflicts: Json[];
-	/** The value at a version; undefined if it is not there, or not any more. */
+	/** Return the value at a version; undefined if it is not there. */
 	valueAt(version: number): Json | undefined;
 	applyWrite(ops: readonly Operation[], author?: {
 		client_id?: string;
@@ -200,9 +200,9 @@ declare class FakeSocket implements SocketLike {
 	constructor(url: string, protocols: string[], peer: FakePeer);
 	send(text: string): void;
 	close(code?: number): void;
-	/** From the server. */
+	/** Deliver a frame from the server. */
 	deliver(frame: object): void;
-	/** The server or the network ends it. */
+	/** End it from the server's side or the network's. */
 	drop(code?: number): void;
 }
 export interface FakeClient {
@@ -227,7 +227,7 @@ declare class FakeSession {
 	fields(): SessionFields;
 }
 export interface FakeServerOptions {
-	/** Answers what a client sends. */
+	/** Answer what a client sends. */
 	onMessage?: (data: Json) => Json;
 }
 export type Frame = {
@@ -248,30 +248,30 @@ export declare class FakeServer {
 	/** Effects happen, but their receipts are lost. */
 	swallowReceipts: boolean;
 	recoverable: boolean;
-	/** Whose sessions it makes. */
+	/** User of the sessions that it makes. */
 	user: string | null;
 	/** No request is answered. */
 	offline: boolean;
-	/** What `connected` says beside the fixed part, such as `retry` or `limits`. */
+	/** Fields of `connected` beside the fixed part, such as `retry` or `limits`. */
 	settings: Record<string, Json>;
 	constructor({ onMessage }?: FakeServerOptions);
 	get session(): FakeSession;
 	get connected(): number;
 	topic(name: string): FakeLog;
 	publish(topic: string, data: Json): Position;
-	/** The server itself changes a document. */
+	/** Change a document as the server itself. */
 	write(operations: Operation[], name?: string): Position;
 	message(data: Json): void;
 	event(type: string, data: Json): void;
-	/** The next receipts of writes that take effect tell this besides, one each. */
+	/** Add these fields to the next receipts of writes that take effect, one each. */
 	report(...reports: Partial<ReceiptFrame>[]): void;
-	/** The next numbered writes are refused with these errors, one each. */
+	/** Refuse the next numbered writes with these errors, one each. */
 	refuse(...errors: ErrorFields[]): void;
-	/** Sends a frame to every client, true to the protocol or not. */
+	/** Send a frame to every client, true to the protocol or not. */
 	broadcast(frame: object): void;
-	/** Every connection breaks; new ones are welcome. */
+	/** Break every connection; new ones are accepted. */
 	drop(code?: number): void;
-	/** Nothing passes any more, and nobody is told; connections that exist never work again. */
+	/** Let nothing pass, and tell nobody; connections that exist never work again. */
 	cut(): void;
 	mend(): void;
 	bye(code: number, retryAfter?: number | null): void;

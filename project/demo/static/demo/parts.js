@@ -32,7 +32,7 @@ function newRow(session, key) {
   const box = Object.assign(document.createElement("input"), { type: "checkbox" });
   const remove = Object.assign(document.createElement("button"), { type: "button", textContent: "×", className: "quiet" });
   box.addEventListener("change", () => session.state.set(`/items/${key}/done`, box.checked));
-  remove.addEventListener("click", () => session.state.del(`/items/${key}`));
+  remove.addEventListener("click", () => session.state.delete(`/items/${key}`));
   label.append(box, document.createElement("span"));
   row.append(label, remove);
   return row;

@@ -1,4 +1,4 @@
-/** What the fake server answers under `state/`. A difference is one `replace` of the whole; every conflict is open. */
+/** Answers of the fake server under `state/`. A diff is one `replace` of the whole; every conflict is open. */
 
 import type { Json } from "../values";
 import type { FakeDocument } from "./log";
@@ -13,11 +13,11 @@ export interface Answer {
 interface Call {
   document: FakeDocument;
   method: string;
-  /** Behind the document's name, without slashes at its ends. */
+  /** Path after the document's name, without slashes at its ends. */
   rest: string;
   query: URLSearchParams;
   body: Json;
-  /** Writes a value as a new version, and tells everybody. */
+  /** Write a value as a new version, and tells everybody. */
   write(document: FakeDocument, value: Json): void;
 }
 

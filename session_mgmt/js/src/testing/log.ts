@@ -1,4 +1,4 @@
-/** A log of the fake server. */
+/** Log of the fake server. */
 
 import type { GapFrame, Position, SnapshotFrame, Verdict } from "../frames";
 import { applyOperations, type Operation } from "../operations";
@@ -33,12 +33,12 @@ export class FakeLog {
     return entry;
   }
 
-  /** Forgets all entries up to an offset. */
+  /** Forget all entries up to an offset. */
   trim(upTo = this.head): void {
     this.entries = this.entries.filter(([offset]) => offset > upTo);
   }
 
-  /** History is lost: another epoch, from the beginning. */
+  /** Lose the history: begin another epoch. */
   restart(): void {
     this.epoch = newEpoch();
     this.entries = [];
@@ -63,7 +63,7 @@ export class FakeLog {
     return { mode: "gap", from, to: this.head, reason, position: this.position };
   }
 
-  /** What follows a verdict, before live entries. */
+  /** Return the frames that follow a verdict, before live entries. */
   listReplay(verdict: Verdict): object[] {
     if (verdict.mode !== "entries") return [];
     const entries = this.entriesAfter(verdict.from as number);
@@ -77,15 +77,15 @@ export class FakeLog {
 
 export class FakeDocument extends FakeLog {
   value: Json = {};
-  /** The address of the body, if snapshots are to be fetched. */
+  /** Address of the body, if snapshots are to be fetched. */
   url: string | null = null;
-  /** The server stores it encrypted, and says so. */
+  /** True if the server stores it encrypted. */
   encrypted = false;
   readonly labels = new Map<string, number>();
-  /** What `conflicts/` tells; with `keep` = `client` the whole document becomes `client`. */
+  /** Conflicts of `conflicts/`; with `keep` = `client` the whole document becomes `client`. */
   readonly conflicts: Json[] = [];
 
-  /** The value at a version; undefined if it is not there, or not any more. */
+  /** Return the value at a version; undefined if it is not there. */
   valueAt(version: number): Json | undefined {
     if (version < 0 || version > this.head || this.entries.length < this.head) return undefined;
     const before = this.entries.filter(([offset]) => offset <= version);

@@ -17,7 +17,7 @@ import { FakeSession, type FakeClient } from "./session";
 import { FakeSocket } from "./socket";
 
 export interface FakeServerOptions {
-  /** Answers what a client sends. */
+  /** Answer what a client sends. */
   onMessage?: (data: Json) => Json;
 }
 
@@ -36,11 +36,11 @@ export class FakeServer {
   /** Effects happen, but their receipts are lost. */
   swallowReceipts = false;
   recoverable = true;
-  /** Whose sessions it makes. */
+  /** User of the sessions that it makes. */
   user: string | null = "7";
   /** No request is answered. */
   offline = false;
-  /** What `connected` says beside the fixed part, such as `retry` or `limits`. */
+  /** Fields of `connected` beside the fixed part, such as `retry` or `limits`. */
   settings: Record<string, Json> = {};
   #onMessage: (data: Json) => Json;
   #refusals: ErrorFields[] = [];
@@ -85,7 +85,7 @@ export class FakeServer {
     return log.position;
   }
 
-  /** The server itself changes a document. */
+  /** Change a document as the server itself. */
   write(operations: Operation[], name = "main"): Position {
     const document = this.session.document(name);
     this.#spreadEntry(document, document.applyWrite(operations));
@@ -101,27 +101,27 @@ export class FakeServer {
     this.#spreadEntry(log, log.appendEntry({ type, data, at: "2026-11-23T12:00:00.000000Z" }));
   }
 
-  /** The next receipts of writes that take effect tell this besides, one each. */
+  /** Add these fields to the next receipts of writes that take effect, one each. */
   report(...reports: Partial<ReceiptFrame>[]): void {
     this.#reports.push(...reports);
   }
 
-  /** The next numbered writes are refused with these errors, one each. */
+  /** Refuse the next numbered writes with these errors, one each. */
   refuse(...errors: ErrorFields[]): void {
     this.#refusals.push(...errors);
   }
 
-  /** Sends a frame to every client, true to the protocol or not. */
+  /** Send a frame to every client, true to the protocol or not. */
   broadcast(frame: object): void {
     for (const socket of this.#attached.keys()) socket.deliver(frame);
   }
 
-  /** Every connection breaks; new ones are welcome. */
+  /** Break every connection; new ones are accepted. */
   drop(code = 1006): void {
     for (const socket of [...this.#attached.keys()]) socket.drop(code);
   }
 
-  /** Nothing passes any more, and nobody is told; connections that exist never work again. */
+  /** Let nothing pass, and tell nobody; connections that exist never work again. */
   cut(): void {
     this.#cut = this.offline = true;
     for (const socket of this.sockets) socket.cut = true;

@@ -1,4 +1,4 @@
-/** A session of the fake server with its clients. */
+/** Session of the fake server with its clients. */
 
 import type { ReceiptFrame, SessionFields } from "../frames";
 import { FakeDocument, FakeLog } from "./log";

@@ -1,4 +1,4 @@
-/** The two ends of a WebSocket in memory. Frames arrive in order, each in a turn of its own. */
+/** Both ends of a WebSocket in memory. Frames arrive in order, each in a turn of its own. */
 
 import type { SocketLike } from "../environment";
 
@@ -47,7 +47,7 @@ export class FakeSocket implements SocketLike {
     if (!this.cut) this.#peer.handleClose(this);
   }
 
-  /** From the server. */
+  /** Deliver a frame from the server. */
   deliver(frame: object): void {
     const text = JSON.stringify(frame);
     queueMicrotask(() => {
@@ -55,7 +55,7 @@ export class FakeSocket implements SocketLike {
     });
   }
 
-  /** The server or the network ends it. */
+  /** End it from the server's side or the network's. */
   drop(code = 1006): void {
     queueMicrotask(() => {
       if (this.cut || this.closedWith !== null) return;
