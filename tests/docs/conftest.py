@@ -1,3 +1,4 @@
+from tests.admin.conftest import alice, operator, paper
 from tests.walks.conftest import created, declared, peers
 
-__all__ = ["created", "declared", "peers"]
+__all__ = ["alice", "created", "declared", "operator", "paper", "peers"]
