@@ -12,7 +12,7 @@ from tests.docs import tables
 from tests.docs.tables import OPENAPI, REFERENCE, ROOT
 
 EVENT = re.compile(
-    r"^## `(\w+)`\n.+?^- Recorded by `([\w/.]+)`\n- Test: `(\w+)` in `([\w/.]+)`$", re.MULTILINE | re.DOTALL
+    r"^## `(\w+)`\n.+?^- Recorded by `([\w/.]+)`\n- Test: `(\w+)`\s+in\s+`([\w/.]+)`$", re.MULTILINE | re.DOTALL
 )
 
 
