@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.db import transaction
 
-from session_mgmt.bridge import bridge, crossing
+from session_mgmt.bridge import bridge
+from session_mgmt.bridge.crossing import replace_bridge
 from session_mgmt.shortcuts import publish
 from session_mgmt.writes import verbs
 from tests.admin.conftest import seen_on
@@ -40,15 +41,15 @@ TAKEN = {
 
 
 @pytest.fixture
-def new_bridge() -> Iterator[Callable[[], None]]:
-    """Give the process a new bridge, whose threads start inside a trace and are seen by it."""
-
-    def renew() -> None:
-        bridge().close()
-        crossing._bridge_of.cache_clear()
-
-    yield renew
-    renew()
+def trace() -> Iterator[Trace]:
+    """Give the process a bridge of its own, so that its threads start under the trace."""
+    trace = Trace()
+    trace.install()
+    before = replace_bridge(None)
+    yield trace
+    trace.remove()
+    bridge().close()
+    replace_bridge(before)
 
 
 def assert_walked(title: str, trace: Trace) -> None:
@@ -65,13 +66,12 @@ def test_the_files_of_a_walk_exist(title: str) -> None:
     assert [file for file in WALKS[title] if not (ROOT / PACKAGE / file).exists()] == []
 
 
-async def test_a_patch_passes_through_the_files_of_the_page(peers: Any, created: Any, new_bridge: Any) -> None:
+async def test_a_patch_passes_through_the_files_of_the_page(trace: Trace, peers: Any, created: Any) -> None:
     one, two = peers(), peers()
     for peer in (one, two):
         await peer.open(created.token.secret, logs={MAIN: None})
         await peer.until_type("snapshot")
-    new_bridge()
-    with Trace() as trace:
+    with trace:
         await one.say(type="update", seq=1, ops=[["set", "/cart/coupon", "WELCOME"]], base=0)
         await one.receipt(1)
         await two.entry(MAIN)
@@ -79,13 +79,12 @@ async def test_a_patch_passes_through_the_files_of_the_page(peers: Any, created:
 
 
 async def test_a_heartbeat_passes_through_the_files_of_the_page(
-    peers: Any, created: Any, new_bridge: Any, settings: Any
+    trace: Trace, peers: Any, created: Any, settings: Any
 ) -> None:
     settings.SESSION_MGMT = {"heartbeat_interval": 0.3, "lease_flush_interval": 0.5, "control_interval": 3600.0}
     peer = peers()
     await peer.open(created.token.secret)
-    new_bridge()
-    with Trace() as trace:
+    with trace:
         # The third ping comes after a flush.
         for _ in range(3):
             ping = await peer.until_type("ping")
@@ -93,12 +92,11 @@ async def test_a_heartbeat_passes_through_the_files_of_the_page(
     assert_walked("A heartbeat", trace)
 
 
-async def test_a_publication_passes_through_the_files_of_the_page(peers: Any, created: Any, new_bridge: Any) -> None:
+async def test_a_publication_passes_through_the_files_of_the_page(trace: Trace, peers: Any, created: Any) -> None:
     peer = peers()
     await peer.open(created.token.secret, logs={ROOM: None})
     await peer.until_following(ROOM)
-    new_bridge()
-    with Trace() as trace:
+    with trace:
         await bridge().call(_publish_in_a_transaction)
         await peer.entry(ROOM)
     assert_walked("A publication inside a transaction", trace)
@@ -109,25 +107,23 @@ def _publish_in_a_transaction() -> None:
         publish("room:1", 1)
 
 
-async def test_a_reconnect_passes_through_the_files_of_the_page(peers: Any, created: Any, new_bridge: Any) -> None:
+async def test_a_reconnect_passes_through_the_files_of_the_page(trace: Trace, peers: Any, created: Any) -> None:
     first, second = peers(), peers()
     connected = await first.open(created.token.secret, logs={ROOM: None, MAIN: None})
     positions = {name: verdict["position"] for name, verdict in connected["logs"].items()}
     await first.drop()
     await bridge().read(verbs.publish, "room:1", 1)
     await bridge().read(verbs.update, created.session.pk, "main", "merge", {"a": 1})
-    new_bridge()
-    with Trace() as trace:
+    with trace:
         await second.open(created.token.secret, client_id=connected["client_id"], logs=positions)
         await second.until_type("recovery")
     assert_walked("A reconnect", trace)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_restore_passes_through_the_files_of_the_page(operator: Any, paper: Any, new_bridge: Any) -> None:
+def test_a_restore_passes_through_the_files_of_the_page(trace: Trace, operator: Any, paper: Any) -> None:
     seen = seen_on(operator.get(paper.at("compare"), {"from": 1}).content.decode())
-    new_bridge()
-    with Trace() as trace:
+    with trace:
         operator.post(paper.at("restore"), {"to": 1, "seen": seen})
     assert paper.data["cart"]["coupon"] == "WELCOME"
     assert_walked("A restore in the admin", trace)
