@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from session_mgmt.actions import vaults
-from session_mgmt.actions.outcome import Outcome, refused, replayed
+from session_mgmt.actions.outcome import Appended, Outcome, refused, replayed
 from session_mgmt.exceptions import ReceiptGone, Replaced, SeqGap, SeqReused, StateUnreadable
 from session_mgmt.models.sql import Row, Statements
 from session_mgmt.models.tables import CLIENT, RECEIPT
@@ -56,21 +56,24 @@ class ClientLedger:
         self._clients: dict[int, _Client] = {}
         self._receipts: dict[tuple[int, int], tuple[bytes, bytes]] = {}
         self._new: list[tuple[int, int, bytes, bytes]] = []
-        self.locked: set[int] = set()
+        self._locked: set[int] = set()
 
-    def load(self, fences: Iterable[Fence], *, wait: bool) -> None:
+    def load(self, items: Iterable[Fence], *, at: datetime, wait: bool) -> None:
         """Lock the clients and read the receipts that a repeated write may need."""
-        claims = list(fences)
+        claims = list(items)
         wanted = {fence.client for fence in claims}
         rows = self._sql.select_locked("id, generation, last_seq", CLIENT, wanted, wait=wait)
         self._clients = {row[0]: _Client(row[1], row[2]) for row in rows}
-        self.locked = set() if wait else self._find_existing(wanted - self._clients.keys())
+        self._locked = set() if wait else self._find_existing(wanted - self._clients.keys())
         repeated = {
             (fence.client, fence.seq)
             for fence in claims
             if fence.client in self._clients and fence.seq <= self._clients[fence.client].last_seq
         }
         self._receipts = self._read_receipts(repeated)
+
+    def is_locked(self, item: Fence) -> bool:
+        return item.client in self._locked
 
     def decide(self, fence: Fence) -> Outcome | None:
         """Return ``None`` to let the write pass, else its answer: the stored one, or a refusal."""
@@ -91,6 +94,10 @@ class ClientLedger:
         client.last_seq, client.moved = fence.seq, True
         self._receipts[fence.client, fence.seq] = (fence.digest, outcome.body)
         self._new.append((fence.client, fence.seq, fence.digest, outcome.body))
+
+    def appended(self, at: datetime) -> dict[str, Appended]:
+        """Return nothing: receipts go to their clients and to no log."""
+        return {}
 
     def write(self, at: datetime) -> None:
         moment = self._sql.moment(at)

@@ -12,13 +12,14 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import orjson
 from django.db import connections, transaction
 
 from session_mgmt.actions import outbox
 from session_mgmt.actions.clients import ClientLedger, Fence
+from session_mgmt.actions.ledgers import Ledger
 from session_mgmt.actions.notify import EmittedEvent
 from session_mgmt.actions.outbox import OutboxEntry
 from session_mgmt.actions.outcome import Appended, Outcome, refused
@@ -35,6 +36,8 @@ from session_mgmt.models.sql import Statements
 logger = logging.getLogger(__name__)
 
 Work: TypeAlias = Update | Publication | Record | SessionMgmtError
+# A ledger that a write needs, and the item that it is asked for.
+Need: TypeAlias = tuple[Ledger[Any], Any]
 SLOW_LOCK_MILLISECONDS = 5000
 DRAIN_LIMIT = 500
 
@@ -137,42 +140,47 @@ def _is_final(decision: Outcome) -> bool:
 
 
 class _Run:
-    """The ledgers of one transaction."""
+    """Ledgers of one transaction."""
 
     def __init__(self, statements: Statements, at: datetime, writes: list[Write], *, wait: bool) -> None:
-        self._at, self._writes, self._wait = at, writes, wait
+        self._at, self._writes = at, writes
         self.decisions: list[Decision] = []
+        self._timelines = TimelineLedger(statements)
         self._clients = ClientLedger(statements)
         self._documents = DocumentLedger(statements, settings().max_document_bytes)
         self._streams = StreamLedger(statements)
-        self._timelines = TimelineLedger(statements)
-        self._waiting_clients: set[int] = set()
+        # In the order of locks.
+        self._ledgers: tuple[Ledger[Any], ...] = (self._timelines, self._clients, self._documents, self._streams)
+        self._delayed_clients: set[int] = set()
         self._unprepared: dict[int, int] = {}
-        self._load()
+        self._needs = [self._list_needs(write) for write in writes]
+        for ledger in self._ledgers:
+            items = [item for needs in self._needs for owner, item in needs if owner is ledger]
+            ledger.load(items, at=at, wait=wait)
 
-    def _load(self) -> None:
-        records = [m.work for m in self._writes if isinstance(m.work, Record)]
-        guarded = {m.work.terms.session for m in self._writes if isinstance(m.work, Update) and m.work.terms.session}
-        self._timelines.load(
-            {record.session for record in records} | guarded,
-            wait=self._wait,
-            keyed={(record.session, record.key) for record in records if record.key},
-        )
-        self._clients.load((m.fence for m in self._writes if m.fence), wait=self._wait)
-        self._documents.load((m.work for m in self._writes if isinstance(m.work, Update)), wait=self._wait)
-        publications = [m.work for m in self._writes if isinstance(m.work, Publication)]
-        if publications:
-            self._streams.load(publications, at=self._at, wait=self._wait)
+    def _list_needs(self, write: Write) -> list[Need]:
+        """Return the ledgers that the write needs."""
+        needs: list[Need] = [(self._clients, write.fence)] if write.fence else []
+        match write.work:
+            case Update(terms=Terms(session=session)) as update:
+                needs.append((self._documents, update))
+                if session is not None:
+                    needs.append((self._timelines, session))
+            case Publication() as publication:
+                needs.append((self._streams, publication))
+            case Record() as record:
+                needs.append((self._timelines, record))
+        return needs
 
     def decide(self) -> None:
-        for write in self._writes:
-            self.decisions.append(self._decide(write))
+        for write, needs in zip(self._writes, self._needs, strict=True):
+            self.decisions.append(self._decide(write, needs))
 
-    def _decide(self, write: Write) -> Decision:
+    def _decide(self, write: Write, needs: list[Need]) -> Decision:
         fence = write.fence
-        if self._is_locked(write):
+        if self._is_locked(write, needs):
             if fence:
-                self._waiting_clients.add(fence.client)
+                self._delayed_clients.add(fence.client)
             return LOCKED
         if fence and fence.client in self._unprepared:
             return refused(SeqGap(expected=self._unprepared[fence.client]))
@@ -200,31 +208,18 @@ class _Run:
             case error:
                 return refused(error)
 
-    def _is_locked(self, write: Write) -> bool:
-        fence = write.fence
-        if fence and (fence.client in self._clients.locked or fence.client in self._waiting_clients):
+    def _is_locked(self, write: Write, needs: list[Need]) -> bool:
+        if write.fence and write.fence.client in self._delayed_clients:
             return True
-        match write.work:
-            case Update(document=document, terms=Terms(session=session)):
-                return document in self._documents.locked or session in self._timelines.locked
-            case Publication(topic=topic):
-                return topic in self._streams.locked
-            case Record(session=session):
-                return session in self._timelines.locked
-        return False
+        return any(ledger.is_locked(item) for ledger, item in needs)
 
     def write(self) -> None:
-        self._timelines.write(self._at)
-        self._clients.write(self._at)
-        self._documents.write(self._at)
-        self._streams.write(self._at)
+        for ledger in self._ledgers:
+            ledger.write(self._at)
 
     def report(self, group: Group) -> None:
-        group.appended = {
-            **self._documents.appended(),
-            **self._streams.appended(),
-            **self._timelines.appended(self._at),
-        }
+        for ledger in self._ledgers:
+            group.appended.update(ledger.appended(self._at))
         group.changed = self._documents.changed()
         group.events = self._timelines.list_events()
         group.lagging = self._documents.lagging()

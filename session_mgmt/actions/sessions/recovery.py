@@ -124,7 +124,7 @@ def _copy_document(using: str, session: ClientSession, name: str, data: Any, now
     fresh = bodies.ensure_document(using, session.pk, name, most=settings().max_documents, at=now)
     update = replace(prepare.prepare_blind(fresh, "data", data), exact_size=size.measure_size(data))
     ledger = DocumentLedger(Statements(connections[using]), settings().max_document_bytes)
-    ledger.load([update], wait=True)
+    ledger.load([update], at=now, wait=True)
     ledger.decide(update, None)
     ledger.write(now)
 

@@ -136,16 +136,16 @@ class DocumentLedger:
 
     sql: Statements
     most_bytes: int
-    locked: set[int] = field(default_factory=set)
+    _locked: set[int] = field(default_factory=set)
     _heads: dict[int, LockedHead] = field(default_factory=dict)
     _past: dict[int, list[PastRevision]] = field(default_factory=dict)
     _known: dict[tuple[int, str], KnownKey] = field(default_factory=dict)
     _merges: list[tuple[int, Fence | None, int, MergeRecord]] = field(default_factory=list)
     _rows: list[_Row] = field(default_factory=list)
 
-    def load(self, updates: Iterable[Update], *, wait: bool) -> None:
+    def load(self, items: Iterable[Update], *, at: datetime, wait: bool) -> None:
         """Lock the heads and read what was touched since the oldest base."""
-        listed = list(updates)
+        listed = list(items)
         wanted = {update.document for update in listed}
         rows = self.sql.select_locked(
             "id, session_id, name, epoch, version, oldest_revision, size, log_bytes, chain, snapshot_version, key_id,"
@@ -158,9 +158,12 @@ class DocumentLedger:
             head = self._heads[row[0]] = _make_head(self.sql.as_uuid(row[1]), row[2:10])
             head.tag = chain.make_tag(head.chain) if head.version else ""
             self._unlock(row[0], head, row[10], bytes(row[11]))
-        self.locked = set() if wait else self._existing(wanted - self._heads.keys())
+        self._locked = set() if wait else self._existing(wanted - self._heads.keys())
         self._load_past(listed)
         self._load_keys(listed)
+
+    def is_locked(self, item: Update) -> bool:
+        return item.document in self._locked
 
     def decide(self, update: Update, fence: Fence | None) -> Outcome | Prepare:
         """Give the update its version, or say why not."""
@@ -244,7 +247,7 @@ class DocumentLedger:
             ],
         )
 
-    def appended(self) -> dict[str, Appended]:
+    def appended(self, at: datetime) -> dict[str, Appended]:
         """What was written, by log key."""
         logs: dict[str, Appended] = {}
         for document, _, fence, version, ops, _, tag, _ in self._rows:

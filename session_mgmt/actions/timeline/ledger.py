@@ -66,20 +66,25 @@ class TimelineLedger:
         self._timelines: dict[uuid.UUID, _Timeline] = {}
         self._known: dict[tuple[uuid.UUID, str], Position] = {}
         self._rows: list[tuple[Record, int, str]] = []
-        self.locked: set[uuid.UUID] = set()
+        self._locked: set[uuid.UUID] = set()
 
-    def load(self, sessions: Iterable[uuid.UUID], *, wait: bool, keyed: Iterable[tuple[uuid.UUID, str]] = ()) -> None:
-        """Lock the rows that number these sessions' entries."""
-        wanted = set(sessions)
+    def load(self, items: Iterable[Record | uuid.UUID], *, at: datetime, wait: bool) -> None:
+        """Lock the rows that number the entries of these records' sessions, or tell whether a session is live."""
+        listed = list(items)
+        wanted = {_session_of(item) for item in listed}
         stored = {self._sql.uuid(session) for session in wanted}
         rows = self._sql.select_locked(
             "session_id, live, epoch, event_seq, event_tag", ACTIVITY, stored, key="session_id", wait=wait
         )
         self._timelines = {self._sql.as_uuid(row[0]): _Timeline(bool(row[1]), *row[2:]) for row in rows}
         # A row that the lock skipped and that still exists is locked by somebody else.
-        self.locked = set() if wait else self._find_existing(wanted - self._timelines.keys())
-        for session, key in keyed:
-            self._find_key(session, key)
+        self._locked = set() if wait else self._find_existing(wanted - self._timelines.keys())
+        for item in listed:
+            if isinstance(item, Record) and item.key:
+                self._find_key(item.session, item.key)
+
+    def is_locked(self, item: Record | uuid.UUID) -> bool:
+        return _session_of(item) in self._locked
 
     def is_live(self, session: uuid.UUID) -> bool:
         """Return whether the session's row was found and has not ended."""
@@ -154,3 +159,7 @@ class TimelineLedger:
 def encode_body(type_: str, data: bytes, at: datetime) -> bytes:
     """Return an entry's JSON as clients get it; ``data`` is compact JSON already."""
     return b'{"type":"%s","data":%s,"at":"%s"}' % (type_.encode(), data, as_text(at).encode())
+
+
+def _session_of(item: Record | uuid.UUID) -> uuid.UUID:
+    return item.session if isinstance(item, Record) else item

@@ -33,13 +33,14 @@ def receive_message(session: ClientSession, fence: Fence, data: Any) -> Outcome:
     using = settings().database
     with transaction.atomic(using=using):
         clients = ClientLedger(Statements(connections[using]))
-        clients.load([fence], wait=True)
+        at = clock.read(using)
+        clients.load([fence], at=at, wait=True)
         answer = clients.decide(fence)
         if answer is not None:
             return answer
         outcome = _run_handler(using, session, data)
         clients.keep_answer(fence, outcome)
-        clients.write(clock.read(using))
+        clients.write(at)
     return outcome
 
 

@@ -27,7 +27,7 @@ def record_entries(
     ``ended`` are sessions whose connections must close; ``orders`` go to all processes along with that.
     """
     ledger = TimelineLedger(Statements(connections[using]))
-    ledger.load({entry.session for entry in entries}, wait=True)
+    ledger.load(entries, at=at, wait=True)
     for entry in entries:
         ledger.decide(entry)
     ledger.write(at)

@@ -51,19 +51,22 @@ class StreamLedger:
         self._streams: dict[str, _Stream] = {}
         self._known: dict[tuple[str, str], Position] = {}
         self._rows: list[tuple[_Stream, Publication, int, str]] = []
-        self.locked: set[str] = set()
+        self._locked: set[str] = set()
 
-    def load(self, publications: Iterable[Publication], *, at: datetime, wait: bool) -> None:
+    def load(self, items: Iterable[Publication], *, at: datetime, wait: bool) -> None:
         """Lock the streams, and make those that are new."""
-        listed = list(publications)
+        listed = list(items)
         wanted = {publication.topic for publication in listed}
         self._lock_streams(wanted, wait=wait)
         missing = wanted - self._streams.keys()
         if missing:
             ensure_streams(self._sql, missing, at=at)
             self._lock_streams(missing, wait=wait)
-        self.locked = wanted - self._streams.keys()
+        self._locked = wanted - self._streams.keys()
         self._find_keys({(p.topic, p.key) for p in listed if p.key})
+
+    def is_locked(self, item: Publication) -> bool:
+        return item.topic in self._locked
 
     def decide(self, publication: Publication) -> Outcome:
         stream = self._streams[publication.topic]
@@ -92,7 +95,7 @@ class StreamLedger:
             [(stream.id, stream.head, stream.tag) for stream in self._streams.values() if stream.moved],
         )
 
-    def appended(self) -> dict[str, Appended]:
+    def appended(self, at: datetime) -> dict[str, Appended]:
         """Return what was written, by log key."""
         logs: dict[str, Appended] = {}
         for stream, publication, offset, tag in self._rows:
