@@ -233,7 +233,7 @@ class State:
     ) -> list[dict[str, Any]]:
         """Return the records that ``manual`` kept, newest first: ``id, path, version, base?, server?, client?, …``."""
         row = bodies.find_document(settings().database, _id(session), name)
-        return [] if row is None else kept_conflicts.list_conflicts(row, open_only=not include_resolved)
+        return [] if row is None else kept_conflicts.list_conflicts(row, include_resolved=include_resolved)
 
     def resolve(
         self, session: Session, conflict: uuid.UUID | str, keep: str, value: Any = MISSING, *, name: str = "main"

@@ -1,8 +1,8 @@
-"""What encryption at rest knows of one document: how its rows are sealed and opened, and the keys of its hashes.
+"""Encryption at rest of one document: how its rows are sealed and opened, and the keys of its hashes.
 
-All rows of a document are under one master key, ``StateDocument.key_id``, and change it together. Chain, paths,
-digests and checksum are hashed under a secret of the document's own, which outlives the master keys: paths must stay
-comparable while keys are rotated.
+All rows of a document are under one master key, ``StateDocument.key_id``, and change it together. Chain, paths, digests
+and checksum are hashed under a secret of the document's own, which outlives the master keys: paths must stay comparable
+while keys are rotated.
 
 In an encrypted document a plain column is refused, not read: somebody has put it there.
 """
@@ -42,7 +42,7 @@ RECEIPT = "receipt"
 OUTBOX = "outbox"
 SECRET_BYTES = 32
 _SECRET = "document"
-# First byte of what is sealed inside one column; JSON never starts with it.
+# First byte of a sealed column; JSON never starts with it.
 _MARK = 1
 # Before the operations of a revision that has something in its column ``asked``; JSON never starts with it either.
 _MERGED = b"+"
@@ -54,7 +54,7 @@ _MOST_ID_BYTES = 40
 
 
 def load_keyring() -> Keyring | None:
-    """The keys of the settings.
+    """Return the keys of the settings.
 
     Raises ``ValueError`` for malformed ones, ``StateUnreadable`` without ``cryptography``.
     """
@@ -75,18 +75,18 @@ def _build_keyring(pairs: tuple[tuple[str, str | bytes], ...]) -> Keyring:
 
 
 def is_encrypted_name(name: str) -> bool:
-    """Whether new documents of this name are encrypted."""
+    """Tell whether new documents of this name are encrypted."""
     wanted = settings().encrypt_state
     return wanted if isinstance(wanted, bool) else name in wanted
 
 
 def must_be_sealed(name: str) -> bool:
-    """Whether a plain document of this name is somebody's work and not merely older than its encryption."""
+    """Tell whether a plain document of this name must be a forgery, and not merely older than its encryption."""
     return settings().require_encryption and is_encrypted_name(name)
 
 
 def require_keyring() -> Keyring:
-    """The keys. Raises ``StateUnreadable`` without any."""
+    """Return the keys. Raises ``StateUnreadable`` without any."""
     try:
         found = load_keyring()
     except ValueError as error:
@@ -121,39 +121,39 @@ class Vault:
         return self._derive_key(b"paths")
 
     def seal_body(self, version: int, codec: int, body: bytes) -> tuple[bytes, bytes]:
-        """A snapshot's nonce and body."""
+        """Return a snapshot's nonce and body."""
         sealed = sealing.seal_body(self.ring, self._make_place(SNAPSHOT, version, codec), body, self.key_id)
         return sealed.nonce, sealed.data
 
     def open_body(self, version: int, codec: int, key_id: str, nonce: bytes, body: bytes) -> bytes:
-        """The snapshot's body again. Raises ``StateUnreadable``."""
+        """Decrypt the snapshot's body. Raises ``StateUnreadable``."""
         sealed = sealing.Sealed(key_id, nonce, body)
         return _unseal(self.ring, self._make_place(SNAPSHOT, version, codec), sealed)
 
     def seal_column(self, kind: str, version: int, body: bytes, *, part: int = 0, row: str = "") -> bytes:
-        """A column of a row that belongs to a version; ``part`` numbers the columns, ``row`` names one of many."""
+        """Seal a column of a row that belongs to a version; ``part`` numbers the columns, ``row`` names one of many."""
         return _wrap_sealed(sealing.seal_body(self.ring, self._make_place(kind, version, part, row), body, self.key_id))
 
     def open_column(self, kind: str, version: int, stored: bytes, *, part: int = 0, row: str = "") -> bytes:
-        """The column again. Raises ``StateUnreadable``, also for a plain one."""
+        """Return the column again. Raises ``StateUnreadable``, also for a plain one."""
         return _unseal(self.ring, self._make_place(kind, version, part, row), _unwrap_sealed(stored))
 
     def seal_ops(self, version: int, ops: bytes, *, merged: bool = False) -> bytes:
-        """Operations as a revision stores them; ``merged``: it also holds what was asked for."""
+        """Seal operations as a revision stores them; ``merged``: it also holds the operations asked for."""
         return self.seal_column(REVISION, version, _MERGED + ops if merged else ops)
 
     def hide_paths(self, paths: Sequence[str]) -> tuple[str, ...]:
-        """Touched paths as they can be compared and not read."""
+        """Return touched paths as they can be compared and not read."""
         return veil.hide_paths(self.path_key, paths)
 
     def mark_paths(self, version: int, hidden: Sequence[str]) -> bytes:
-        """Hidden paths as a revision stores them: without a mark, paths that were taken out would hide a conflict."""
+        """Return hidden paths as a revision stores them: without a mark, removed paths would hide a conflict."""
         body = orjson.dumps(hidden)
         mark = hmac.digest(self._derive_key(b"marks"), version.to_bytes(8, "big") + body, "sha256")
         return orjson.dumps([_PATHS_MARK + mark[:_PATHS_MARK_BYTES].hex(), *hidden])
 
     def open_marked_paths(self, version: int, stored: bytes) -> tuple[str, ...]:
-        """The hidden paths again. Raises ``StateUnreadable``."""
+        """Return the hidden paths without their mark. Raises ``StateUnreadable``."""
         hidden = _parse_paths(stored)[1:]
         if not hmac.compare_digest(self.mark_paths(version, hidden), stored):
             raise StateUnreadable("The paths of a revision are not those that it was written with.")
@@ -170,7 +170,7 @@ class Vault:
 
 
 def new_secret(session: uuid.UUID, name: str) -> tuple[str, bytes]:
-    """The master key's id and the sealed secret of a new encrypted document.
+    """Return the master key's id and the sealed secret of a new encrypted document.
 
     Raises ``StateUnreadable`` without a key.
     """
@@ -179,13 +179,13 @@ def new_secret(session: uuid.UUID, name: str) -> tuple[str, bytes]:
 
 
 def seal_secret(keys: Keyring, session: uuid.UUID, name: str, secret: bytes, key_id: str) -> bytes:
-    """A document's secret as its row stores it."""
+    """Return a document's secret as its row stores it."""
     sealed = sealing.seal_body(keys, _secret_place(session, name), secret, key_id)
     return sealed.nonce + sealed.data
 
 
 def vault_of(document: int, session: uuid.UUID, name: str, key_id: str, secret: bytes) -> Vault | None:
-    """The vault of a document's row, ``None`` if it is not encrypted. Raises ``StateUnreadable``."""
+    """Return the vault of a document's row, ``None`` if it is not encrypted. Raises ``StateUnreadable``."""
     if not key_id:
         if must_be_sealed(name):
             raise StateUnreadable("A document is plain and has to be encrypted.")
@@ -203,7 +203,7 @@ def _secret_place(session: uuid.UUID, name: str) -> sealing.RowPlace:
 
 
 def open_column(vault: Vault | None, kind: str, version: int, stored: bytes, *, part: int = 0, row: str = "") -> bytes:
-    """A column of one of its rows."""
+    """Return a column of one of its rows."""
     if vault is not None:
         return vault.open_column(kind, version, stored, part=part, row=row)
     if is_sealed(stored):
@@ -212,25 +212,25 @@ def open_column(vault: Vault | None, kind: str, version: int, stored: bytes, *, 
 
 
 def open_ops(vault: Vault | None, version: int, stored: bytes) -> bytes:
-    """A revision's operations."""
+    """Return a revision's operations."""
     return open_column(vault, REVISION, version, stored).removeprefix(_MERGED)
 
 
 def open_merge(vault: Vault | None, version: int, ops: bytes, asked: bytes | None) -> tuple[bytes, bytes | None]:
-    """A revision's operations, and what its client had asked for if they are a merge."""
+    """Return a revision's operations, and those that its client had asked for, if they are a merge."""
     opened = open_column(vault, REVISION, version, ops)
     if vault is not None and opened.startswith(_MERGED) != (asked is not None):
-        raise StateUnreadable("What a client had asked for was taken away or put there.")
+        raise StateUnreadable("The operations that a client had asked for were taken away or put there.")
     return opened.removeprefix(_MERGED), None if asked is None else open_column(vault, ASKED, version, asked)
 
 
 def seal_paths(vault: Vault | None, version: int, paths: Sequence[str]) -> bytes:
-    """The paths that a revision touches, as it stores them."""
+    """Return the paths that a revision touches, as it stores them."""
     return orjson.dumps(paths) if vault is None else vault.mark_paths(version, vault.hide_paths(paths))
 
 
 def open_paths(vault: Vault | None, version: int, stored: bytes) -> tuple[str, ...]:
-    """The paths again, hidden where they are."""
+    """Return the paths, hidden where they are."""
     if vault is not None:
         return vault.open_marked_paths(version, stored)
     paths = _parse_paths(stored)
@@ -253,20 +253,21 @@ def _parse_paths(stored: bytes) -> tuple[str, ...]:
 
 
 def find_private_keyring() -> Keyring | None:
-    """The keys, if there are any: receipts hold parts of what was written, also while ``encrypt_state`` is off and
-    documents are still encrypted.
+    """Return the keys, if there are any.
+
+    Receipts hold parts of written values, also while ``encrypt_state`` is off and documents are still encrypted.
     """
     now = settings()
     return require_keyring() if now.encrypt_state or now.state_keys else None
 
 
 def seal_row(keys: Keyring, kind: str, owner: bytes, number: int, body: bytes) -> bytes:
-    """A body for one column of a row, under the writing key."""
+    """Return a body for one column of a row, under the writing key."""
     return _wrap_sealed(sealing.seal_body(keys, sealing.RowPlace(kind, owner, "", number, 0), body))
 
 
 def open_row(kind: str, owner: bytes, number: int, stored: bytes) -> bytes:
-    """The body again; a plain one as it is. Raises ``StateUnreadable``."""
+    """Decrypt a body of one column; a plain one stays as it is. Raises ``StateUnreadable``."""
     if not is_sealed(stored):
         refuse_plain()
         return stored
@@ -274,23 +275,23 @@ def open_row(kind: str, owner: bytes, number: int, stored: bytes) -> bytes:
 
 
 def refuse_plain() -> None:
-    """Raises ``StateUnreadable`` where every receipt and wish is sealed, so that a plain one is somebody's work."""
+    """Raise ``StateUnreadable`` where every receipt and outbox entry is sealed, so that a plain one is a forgery."""
     if settings().require_encryption and settings().encrypt_state:
         raise StateUnreadable("A row is plain and has to be sealed.")
 
 
 def is_sealed(stored: bytes) -> bool:
-    """Whether a column holds a sealed body."""
+    """Tell whether a column holds a sealed body."""
     return stored[:1] == bytes([_MARK])
 
 
 def key_id_of(stored: bytes) -> str:
-    """The master key that a sealed column is under. Raises ``StateUnreadable``."""
+    """Return the master key that a sealed column is under. Raises ``StateUnreadable``."""
     return _unwrap_sealed(stored).key_id
 
 
 def make_prefix(key_id: str) -> bytes:
-    """How every column begins that is sealed under this key."""
+    """Return the first bytes of every column that is sealed under this key."""
     return bytes([_MARK, len(key_id.encode())]) + key_id.encode()
 
 

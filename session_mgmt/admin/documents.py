@@ -189,7 +189,7 @@ def _parse_place(text: str | None) -> NodePlace:
 
 def _list_waiting(row: StateDocument) -> list[tuple[dict[str, Any], str]]:
     """Return open conflicts and their places."""
-    return [(found, show.format_place(found["path"])) for found in conflicts.list_conflicts(row.pk, open_only=True)]
+    return [(found, show.format_place(found["path"])) for found in conflicts.list_conflicts(row.pk)]
 
 
 def _list_facts(row: Any) -> list[tuple[str, Any]]:

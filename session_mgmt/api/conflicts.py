@@ -41,7 +41,7 @@ class ConflictViewSet(ApiViewSet):
         row = bodies.find_document(bridge().using, found.pk, name)
         if row is None:
             raise DocumentNotFound()
-        return Response({"results": conflicts.list_conflicts(row)})
+        return Response({"results": conflicts.list_conflicts(row, include_resolved=True)})
 
     @describe("Decide a conflict", body=DecisionForm, answer="`position`, `unchanged`.")
     def resolve(self, request: Request, pk: str, name: str, conflict: str) -> Response:

@@ -1,4 +1,4 @@
-"""How two changed versions of one array become one: the policies besides `atomic`, which treats it as one value."""
+"""Policies that merge two changed versions of an array, besides `atomic`, which treats it as one value."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ANY: Final = "*"
 
 
 class ArrayPolicies:
-    """Which policy an array has, by the pointer it stands at. In a pattern `*` stands for any one token.
+    """Array policies by the pointer of the array. In a pattern `*` stands for any one token.
 
     `{"/log": "append", "/carts/*/tags": "set", "/items": "keyed:id"}`; the first pattern that fits counts, else atomic.
     """
@@ -43,7 +43,7 @@ NO_POLICIES: Final = ArrayPolicies()
 def merge_arrays(
     policy: str, base: JSON | Missing, server: list[JSON], client: list[JSON], item: MergeItem
 ) -> JSON | None:
-    """The merged array, or None when the policy does not fit these arrays and they count as single values.
+    """Return the merged array, or None if the policy does not fit these arrays and each counts as one value.
 
     A base that is no array counts as an empty one.
     """
@@ -71,7 +71,7 @@ def _merge_appended(base: list[JSON], server: list[JSON], client: list[JSON]) ->
 
 
 def _merge_sets(base: list[JSON], server: list[JSON], client: list[JSON]) -> list[JSON] | None:
-    """Adds of both sides, minus removes of both sides, in the order of the server."""
+    """Add the additions of both sides and take away the removals of both, in the order of the server."""
     if any(isinstance(value, dict | list) for side in (base, server, client) for value in side):
         return None
     known, theirs, mine = (_index_by_text(side) for side in (base, server, client))
@@ -98,7 +98,7 @@ def _merge_keyed(field: str, sides: tuple[list[JSON], list[JSON], list[JSON]], i
 
 
 def _index_by_key(field: str, items: list[JSON]) -> _ByKey | None:
-    """The items by their key, or None when a key is missing, no string or integer, or there twice."""
+    """Return the items by their key, or None when a key is missing, no string or integer, or there twice."""
     found: _ByKey = {}
     for value in items:
         key = value.get(field) if isinstance(value, dict) else None
@@ -111,7 +111,7 @@ def _index_by_key(field: str, items: list[JSON]) -> _ByKey | None:
 def _order_keys(
     base: list[Hashable], server: list[Hashable], client: list[Hashable], surviving: Iterable[Hashable]
 ) -> Iterator[Hashable]:
-    """The order of the server, unless only the client reordered; new items after their nearest surviving neighbour."""
+    """Yield the keys in the server's order, unless only the client reordered; new keys follow their neighbour."""
     alive = set(surviving)
     common = set(base) & set(server) & set(client)
     orders = [[key for key in side if key in common] for side in (base, server, client)]

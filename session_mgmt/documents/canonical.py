@@ -22,9 +22,10 @@ _ASTRAL: Final = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")
 
 
 def encode_canonical(value: JSON) -> bytes:
-    """The RFC 8785 bytes of a value that came from `strict.loads` or `strict.check`.
+    """Return the RFC 8785 bytes of a value that came from `strict.parse_json` or `strict.check_value`.
 
-    Raises NumberOutOfRange or InvalidJSON for what JCS cannot carry (NaN is not looked for: neither lets it through).
+    Raises NumberOutOfRange or InvalidJSON for values that JCS cannot carry. NaN is not looked for: neither of the two
+    lets it through.
     """
     try:
         written = orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER)
@@ -34,7 +35,7 @@ def encode_canonical(value: JSON) -> bytes:
 
 
 def compute_checksum(value: JSON) -> str:
-    """SHA-256 over the canonical bytes, lower-case hex. Finds divergence; it is no protection against forgery."""
+    """Return the SHA-256 of the canonical bytes in lower-case hex. It finds divergence; it does not prevent forgery."""
     return hashlib.sha256(encode_canonical(value)).hexdigest()
 
 

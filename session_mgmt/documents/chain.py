@@ -13,10 +13,11 @@ _TAG_BYTES: Final = 8
 
 
 def advance_chain(chain: bytes, version: int, ops: bytes, key: bytes | None = None) -> bytes:
-    """The chain after revision `version`: SHA-256 over chain, version (8 bytes, big endian), ops; HMAC with `key`.
+    """Return the chain after revision `version`: SHA-256 of chain, version (8 bytes, big endian) and ops; HMAC with
+    `key`.
 
-    `ops` is `canonical(ops)` where clients are to follow the chain by themselves. Encrypted documents need the key:
-    a plain hash would let whoever reads the database confirm guesses of what was written.
+    `ops` is `encode_canonical(ops)` where clients are to follow the chain by themselves. Encrypted documents need the
+    key: a plain hash would let a reader of the database confirm guesses of the content.
     """
     message = chain + version.to_bytes(_VERSION_BYTES, "big") + ops
     if key is None:
@@ -25,5 +26,5 @@ def advance_chain(chain: bytes, version: int, ops: bytes, key: bytes | None = No
 
 
 def make_tag(chain: bytes) -> str:
-    """The short form on the wire: the first 16 hex digits."""
+    """Return the short form for the wire: the first 16 hex digits."""
     return chain[:_TAG_BYTES].hex()

@@ -42,7 +42,7 @@ def encode_body(body: bytes, *, threshold: int = 10 * 1024) -> Encoded:
 
 
 def decode_body(codec: int, data: bytes, limit: int) -> bytes:
-    """The body, at most `limit` bytes, whatever the stored header claims. Raises StateUnreadable."""
+    """Return the body, at most `limit` bytes, whatever the stored header claims. Raises UnreadableBody."""
     unpack = _UNPACKERS.get(codec)
     if unpack is None:
         raise UnreadableBody(f"Unknown codec {codec}.")

@@ -1,4 +1,4 @@
-"""Two versions side by side, for people: what changed, value by value, and an outline of each.
+"""Two versions side by side, for people: the changes, value by value, and an outline of each.
 
 Where ``diff`` makes short patches, this finds the items of an array that stayed, so that one which was taken out does
 not make all later ones look changed.
@@ -21,13 +21,13 @@ from session_mgmt.documents.values import JSON, MISSING, Missing, are_equal
 SHOWN: Final = 200
 VALUE: Final = 2000
 _AROUND: Final = 60
-# Finding what stayed in an array costs up to the product of both lengths. Beyond so much of it (about 100 ms, measured)
-# items are compared by their places: what a client has written must not keep others waiting.
+# Finding the items of an array that stayed costs up to the product of both lengths. Beyond so much of it (about
+# 100 ms, measured) items are compared by their places: the document of one client must not keep others waiting.
 _ALIGNED: Final = 500_000
 
 
 class Change(NamedTuple):
-    """One change, ``op`` of RFC 6902: what stands at ``path`` in the later version, and stood at ``was`` before."""
+    """Change with an ``op`` of RFC 6902: the values at ``path`` in the later version and at ``was`` before."""
 
     op: str
     path: str
@@ -38,9 +38,7 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A value as indented JSON; of a text that was edited, `changed` is the part that differs, between what is the
-    same.
-    """
+    """Side of a change as indented JSON. Of an edited text, `changed` is the differing part, between equal parts."""
 
     changed: str
     before: str = ""
@@ -70,12 +68,12 @@ class Comparison:
 
 
 def compare_parts(first: Parts, second: Parts) -> Comparison:
-    """The comparison of two stored versions. Raises StateUnreadable."""
+    """Return the comparison of two stored versions. Raises StateUnreadable."""
     return compare_documents(rebuild.build_value(first), rebuild.build_value(second))
 
 
 def compare_documents(then: JSON, now: JSON) -> Comparison:
-    """What makes `now` of `then`, and both."""
+    """List the changes from `then` to `now`, with an outline of both."""
     found = list_changes(then, now)
     lines = tuple(_make_line(change) for change in islice(found, SHOWN))
     total = len(lines) + sum(1 for _ in found)
@@ -83,12 +81,12 @@ def compare_documents(then: JSON, now: JSON) -> Comparison:
 
 
 def list_changes(then: JSON, now: JSON) -> Iterator[Change]:
-    """Every difference; none if and only if the two are equal."""
+    """Yield every difference; there is none if and only if the two are equal."""
     return _Walk().list_changes(then, now, "", "")
 
 
 class _Walk:
-    """One comparison, which may look for what stayed in arrays only so long."""
+    """Comparison with a bound on the search for items that stayed in arrays."""
 
     def __init__(self) -> None:
         self._room = _ALIGNED
@@ -128,7 +126,7 @@ class _Walk:
                 yield Change("add", f"{path}/{at}", f"{was}/{at}", now[at], MISSING)
 
     def _list_differing_stretches(self, then: list[JSON], now: list[JSON]) -> Iterator[tuple[int, int, int, int]]:
-        """The stretches in which two arrays differ: from and to in the first, from and to in the second."""
+        """Yield the stretches in which two arrays differ: from and to in the first, from and to in the second."""
         self._room -= len(then) * len(now)
         if self._room < 0:
             yield (0, len(then), 0, len(now))
@@ -153,14 +151,14 @@ def _make_side(value: JSON | Missing) -> Side | None:
 
 
 def _split_edited_texts(then: str, now: str) -> tuple[Side, Side]:
-    """Two texts with their common beginning and end told apart from what differs."""
+    """Separate the common beginning and end of two texts from the part that differs."""
     start = _count_common(then, now)
     end = _count_common(then[start:][::-1], now[start:][::-1])
     return _make_part(then, start, len(then) - end), _make_part(now, start, len(now) - end)
 
 
 def _count_common(a: str, b: str) -> int:
-    """How many characters two texts begin with in common."""
+    """Count the characters that both texts begin with."""
     low, high = 0, min(len(a), len(b))
     while low < high:
         middle = (low + high + 1) // 2

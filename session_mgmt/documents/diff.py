@@ -19,12 +19,15 @@ _FEW: Final = 8
 
 
 def diff_documents(a: JSON, b: JSON) -> tuple[Op, ...]:
-    """Total operations such that `apply(a, diff(a, b))` equals `b`. O(a + b): arrays are not searched for moves."""
+    """Return total operations such that `apply_ops(a, diff_documents(a, b))` equals `b`.
+
+    O(a + b): arrays are not searched for moves.
+    """
     return tuple(_make_operation(change) for change in _list_changes(a, b, ""))
 
 
 def make_json_patch(a: JSON, b: JSON) -> list[dict[str, Any]]:
-    """The same difference as an RFC 6902 patch (add, replace, remove)."""
+    """Return the same difference as an RFC 6902 patch (add, replace, remove)."""
     return [_make_json_patch_step(change) for change in _list_changes(a, b, "")]
 
 

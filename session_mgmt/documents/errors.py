@@ -1,4 +1,4 @@
-"""What can be wrong with a document or a change to it. Messages never contain the content of a document."""
+"""Errors of documents and of changes to them. Messages never contain the content of a document."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class InvalidJSON(DocumentError):
 
 
 class InvalidPatch(DocumentError):
-    """The change is malformed, whatever document it is meant for."""
+    """Malformed change, whatever document it is meant for."""
 
     code = "invalid_patch"
 
 
 class PatchFailed(DocumentError):
-    """A well formed RFC 6902 operation does not apply to this document, or its `test` failed."""
+    """Well-formed RFC 6902 operation that does not apply to this document, or a failed `test`."""
 
     code = "patch_failed"
 
@@ -66,6 +66,6 @@ class NumberOutOfRange(DocumentError):
 
 
 class UnreadableBody(DocumentError):
-    """A stored body cannot be decoded or authenticated. Never answer with an empty document instead."""
+    """Stored body that cannot be decoded or authenticated. Never answer with an empty document instead."""
 
     code = "state_unreadable"

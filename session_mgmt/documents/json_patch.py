@@ -14,7 +14,7 @@ from session_mgmt.documents.values import JSON, MISSING, Missing, are_equal, mea
 
 
 def translate_json_patch(ops: JSON, head: JSON, limits: Limits) -> tuple[Op, ...]:
-    """The total operations with the effect of the patch on `head`.
+    """Return total operations that have the effect of the patch on `head`.
 
     `test` is exact (true is not 1, 1 equals 1.0) and leaves nothing behind; `copy` and `move` become their values, each
     charged with its size while applying, so that 700 bytes of copies cannot become 67 MB. Raises InvalidPatch
@@ -31,7 +31,7 @@ def translate_json_patch(ops: JSON, head: JSON, limits: Limits) -> tuple[Op, ...
 
 
 class _Patching:
-    """A document being patched, and the total operations so far."""
+    """Document that is being patched, and the total operations so far."""
 
     def __init__(self, document: JSON, limits: Limits) -> None:
         self.done: list[Op] = []
@@ -137,7 +137,7 @@ _HANDLERS: Final[dict[str, Callable[[_Patching, dict[str, Any]], None]]] = {
 
 
 def find_value(document: JSON, path: str) -> JSON | Missing:
-    """The value at a pointer, or MISSING."""
+    """Return the value at a pointer, or MISSING."""
     node = document
     for token in pointer.parse_pointer(path):
         if isinstance(node, dict):

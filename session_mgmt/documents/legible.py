@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from session_mgmt.documents.values import JSON
 
 # Control and format characters are written out: an override of the writing direction makes a text look like another,
-# and what has no width hides. The joiners stay, for scripts and emoji need them.
+# and a character without width hides. The joiners stay, for scripts and emoji need them.
 _DECEPTIVE = re.compile(
     "[\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
 )
@@ -26,18 +26,18 @@ class Shown(NamedTuple):
 
 
 def quote_text(text: str, most: int) -> Shown:
-    """A string as JSON, of at most `most` characters of its own."""
+    """Return a string as JSON, with at most `most` characters of its own."""
     return Shown(_escape_deceptive(json.dumps(text[:most], ensure_ascii=False)), len(text) > most)
 
 
 def show_plainly(text: str, most: int) -> Shown:
-    """A string without quotes, for names and parts of strings."""
+    """Return a string without quotes, for names and parts of strings."""
     shown, is_cut = quote_text(text, most)
     return Shown(shown[1:-1].replace('\\"', '"'), is_cut)
 
 
 def show_indented(value: JSON, most: int) -> Shown:
-    """Indented JSON of at most about `most` characters; no more than that is made of a large value."""
+    """Return indented JSON of at most about `most` characters; no more of a large value is encoded."""
     if isinstance(value, str):
         return quote_text(value, most)
     pieces: list[str] = []

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-# A frame or a body, its operations, and one of them: what stands around a value.
+# A frame or a body, its operations, and one of them: the JSON around a value.
 _AROUND: Final = 3
 _MEMBERS_OF_AN_OPERATION: Final = 3
 _MEMBERS_OF_A_FRAME: Final = 32
@@ -30,8 +30,9 @@ class Limits:
 
 @lru_cache(maxsize=4)
 def widen_limits(limits: Limits) -> Limits:
-    """The limits of a text that carries values of these limits: a document may come as it may be kept, whatever
-    stands around it. The values themselves are still to be checked.
+    """Return the limits of a text that carries values of these limits, with room for everything around them.
+
+    A document may be sent just as it may be kept. The values themselves are still to be checked.
     """
     members = limits.keys + _MEMBERS_OF_AN_OPERATION * limits.ops + _MEMBERS_OF_A_FRAME
     return replace(limits, depth=limits.depth + _AROUND, keys=members)

@@ -1,4 +1,4 @@
-"""Conflicts: found from touched paths alone, settled by merging three ways where paths overlap."""
+"""Conflicts: found by touched paths alone, and settled by a three-way merge where paths overlap."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Side: TypeAlias = Literal["server", "client", "resolver"]
 
 
 class Unresolved(Enum):
-    """What a resolver answers when it has none: the server's value stays, the conflict is reported."""
+    """Answer of a resolver that has no value: the server's value stays, and the conflict is reported."""
 
     CONFLICT = "conflict"
 
@@ -48,7 +48,7 @@ class Conflict:
 class Merged:
     """The merged document, and the conflicts on the way, in the order of their discovery.
 
-    ``ops``, from a rebase only: what makes the server's document the merged one.
+    ``ops``, from a rebase only: they turn the server's document into the merged one.
     """
 
     document: JSON
@@ -57,16 +57,17 @@ class Merged:
 
 
 def find_overlaps(mine_paths: Iterable[str], theirs_paths: Iterable[str]) -> list[str]:
-    """Pointers of mine that overlap theirs, sorted. Two `inc` of one number, or two appends to one array, do not."""
+    """Return my pointers that overlap theirs, sorted. Two `inc` of one number, or two appends to one array, do not."""
     return sorted(
         {pointer.strip_mark(mine) for mine, theirs in pointer.find_overlapping_pairs(mine_paths, theirs_paths)}
     )
 
 
 def drop_overlapping(ops: Iterable[Op], their_paths: Iterable[str]) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
-    """(kept, dropped) in order: `server_wins` from the log alone.
+    """Split the operations into (kept, dropped), in order: `server_wins` from the log alone.
 
-    What overlaps a dropped operation is dropped with it, before or after: it was written for a value that never came.
+    An operation that overlaps a dropped one is dropped too, before or after: it was written for a value that never
+    came.
     """
     listed = tuple(ops)
     fates = _mark_overlapping(listed, their_paths)
@@ -82,7 +83,7 @@ def rebase_ops(
     arrays: ArrayPolicies = NO_POLICIES,
     on_conflict: OnConflict = "server_wins",
 ) -> Merged:
-    """The client's operations, made at `base`, on the server's head: whatever overlaps is merged three ways.
+    """Apply the client's operations, made at `base`, to the server's head; merge three ways wherever they overlap.
 
     Operations without overlap keep their meaning (an `inc` adds, an append appends), which values alone do not show.
     Under `reject` the server's document comes back unchanged if there are conflicts.
@@ -110,7 +111,7 @@ def merge_values(
     arrays: ArrayPolicies = NO_POLICIES,
     on_conflict: OnConflict = "server_wins",
 ) -> Merged:
-    """Merge what server and client made of base, path by path.
+    """Merge the changes that server and client made to base, path by path.
 
     Equal sides, or one side unchanged: the change. Both objects: member by member (a base that is no object counts as
     empty). Both arrays: by their policy. Anything else, deletion against edit included, is a conflict.
@@ -122,7 +123,7 @@ def merge_values(
 
 
 class _Merging:
-    """One three-way merge, collecting conflicts."""
+    """Three-way merge that collects its conflicts."""
 
     def __init__(self, policies: ArrayPolicies, on_conflict: OnConflict) -> None:
         self.conflicts: list[Conflict] = []
@@ -173,7 +174,7 @@ class _Merging:
 
 
 def _mark_overlapping(ops: Sequence[Op], their_paths: Iterable[str]) -> list[bool]:
-    """For each operation, whether it overlaps their paths, or another operation that does."""
+    """Tell for each operation whether it overlaps their paths, or another operation that does."""
     paths = touched.list_path_of_each(ops)
     fates = [False] * len(ops)
     blocked = Touched(their_paths)
@@ -187,7 +188,7 @@ def _mark_overlapping(ops: Sequence[Op], their_paths: Iterable[str]) -> list[boo
 
 
 def _spare_additions(ops: Sequence[Op], fates: Sequence[bool], server: JSON) -> list[bool]:
-    """The fates, but for each `inc` that the client's other operations leave alone: a number never refuses it."""
+    """Return the fates, but spare each `inc` that the client's other operations leave alone: a number takes it."""
     dropped = _choose_ops(ops, fates, True)
     others = Touched(op[1] for op in dropped if op[0] not in ("inc", "obj"))
     return [
@@ -202,7 +203,9 @@ def _spare_additions(ops: Sequence[Op], fates: Sequence[bool], server: JSON) -> 
 
 
 def _choose_kept(ops: Sequence[Op], fates: Sequence[bool]) -> tuple[Op, ...]:
-    """What is left, without each `obj` that was there for what is dropped: alone it would touch all below it."""
+    """Return the kept operations, without each `obj` that only prepared a dropped one: alone it would touch all below
+    it.
+    """
     left = _choose_ops(ops, fates, False)
     entered = {above for op in ops for above in pointer.iter_ancestors(op[1])}
     needed = {above for op in left if op[0] != "obj" or op[1] not in entered for above in pointer.iter_ancestors(op[1])}

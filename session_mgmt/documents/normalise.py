@@ -1,4 +1,4 @@
-"""Turns what clients send into total operations: their own, RFC 6902, RFC 7396, or a whole document."""
+"""Translate the changes that clients send into total operations: their own, RFC 6902, RFC 7396, or a whole document."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _BLIND: Final = frozenset({"ops", "merge", "replace"})
 
 
 def is_blind(kind: str) -> bool:
-    """True when a change of this kind needs no document; an RFC 6902 patch may fail, so it needs the head."""
+    """Tell whether a change of this kind needs no document; an RFC 6902 patch may fail, so it needs the head."""
     return kind in _BLIND
 
 
 def make_ops(kind: str, body: JSON, head: JSON | Missing, limits: Limits) -> tuple[Op, ...]:
-    """The total operations of a change, checked against `limits`; `head` may be MISSING for blind kinds.
+    """Return the total operations of a change, checked against `limits`; `head` may be MISSING for blind kinds.
 
-    A merge counts as one operation against `limits.ops`, whatever number of members it sets. Raises a DocumentError.
+    A merge counts as one operation against `limits.ops`, however many members it sets. Raises a DocumentError.
     """
     if kind == "ops":
         return operations.validate_ops(body, limits)
@@ -46,14 +46,14 @@ def make_ops(kind: str, body: JSON, head: JSON | Missing, limits: Limits) -> tup
 
 
 def make_replace_ops(data: JSON) -> tuple[Op, ...]:
-    """The whole document becomes `data`."""
+    """Return operations that replace the whole document by `data`."""
     return (("set", "", data),)
 
 
 def make_merge_ops(merge: JSON) -> tuple[Op, ...]:
-    """An RFC 7396 merge patch, without knowing its target: the result is right for every document.
+    """Translate an RFC 7396 merge patch without knowing its target: the result is right for every document.
 
-    Each object of the patch becomes `obj` (what is no object there is replaced by one) before its members.
+    Each object of the patch becomes `obj` (which replaces anything but an object) before its members.
     """
     return tuple(_walk_merge(merge, ""))
 
@@ -72,5 +72,5 @@ def _walk_merge(value: JSON, path: str) -> Iterator[Op]:
 
 
 def _widen_op_limit(limits: Limits) -> Limits:
-    # The sender's own operations were counted; what they expand to is bounded by keys and bytes.
+    # The sender's own operations were counted; their expansion is bounded by keys and bytes.
     return replace(limits, ops=max(2 * limits.ops, 2 * limits.keys + 1))

@@ -10,17 +10,17 @@ is a list; paths are RFC 6901 pointers:
     ["obj", path]           make it an object, unless it is one
 
 Way down: an object is entered by key, an array by the index (RFC 6901 section 4) of an item it has; any other token on
-an array makes the whole operation do nothing. What is missing or a scalar on the way becomes `{}`; for `del` it means
+an array makes the whole operation do nothing. A missing or scalar value on the way becomes `{}`; for `del` it means
 that there is nothing to do.
 
-At the last token, on an object: `set` and `ins` put the value, `inc` and `obj` what they compute from the old one.
+At the last token, on an object: `set` and `ins` put the value, `inc` and `obj` a value computed from the old one.
 On an array: an index that exists is replaced, the index just behind the end or `-` appends, any other token does
 nothing; `ins` moves later items up instead of replacing; `del` takes an item that exists out.
 
 At the root (path `""`): `set` and `ins` replace the document, `del` makes it `{}`.
 
-`inc` on what is no number (missing, text, true) gives the amount itself; it does nothing when the sum is a number that
-documents cannot carry (`values.number`). Sums are normalised: 1.5 + 0.5 is the integer 2.
+`inc` on anything but a number (missing, text, true) gives the amount itself; it does nothing when documents
+cannot carry the sum (`values.normalise_number`). Sums are normalised: 1.5 + 0.5 is the integer 2.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _NOTHING: Final = _Outcome.NOTHING
 
 
 def apply_ops(document: JSON, ops: Iterable[Sequence[Any]]) -> JSON:
-    """The document after the operations. The input stays as it is; what did not change is shared with it.
+    """Return the document after the operations. The input stays as it is; unchanged parts are shared with it.
 
     Each operation costs its depth and the siblings on its path. An operation that does nothing copies nothing.
     """
@@ -69,7 +69,7 @@ def apply_ops(document: JSON, ops: Iterable[Sequence[Any]]) -> JSON:
 
 
 def validate_ops(ops: JSON, limits: Limits) -> tuple[Op, ...]:
-    """Total operations from outside in normal form. Raises a DocumentError.
+    """Return operations from outside in normal form. Raises a DocumentError.
 
     A path and its value together stay within `limits.depth`, so no document can grow deeper by operations.
     """
@@ -81,12 +81,12 @@ def validate_ops(ops: JSON, limits: Limits) -> tuple[Op, ...]:
 
 
 def encode_ops(ops: Iterable[Op]) -> bytes:
-    """The wire form as compact JSON."""
+    """Return the wire form as compact JSON."""
     return dump_json(tuple(ops))
 
 
 def decode_ops(data: bytes) -> tuple[Op, ...]:
-    """Operations that `encode` wrote. Raises StateUnreadable."""
+    """Return operations that `encode_ops` wrote. Raises UnreadableBody."""
     try:
         return tuple(map(tuple, orjson.loads(data)))
     except (orjson.JSONDecodeError, TypeError) as error:

@@ -1,8 +1,8 @@
-"""A picture of a document that stays small however large the document is: the upper levels first, the rest as counts
-with places to look closer.
+"""Picture of a document that stays small however large the document is: the upper levels first, the rest as counts with
+places to look closer.
 
 A place is a row of positions, `(0, 3)` being the fourth member of the first one. Unlike a pointer it says nothing about
-the content, so it may stand in an address and in whatever logs addresses.
+the content, so it may stand in an address and in any log of addresses.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Node:
 
     @property
     def hidden_count(self) -> int:
-        """Members after those that are shown."""
+        """Count the members after those that are shown."""
         return self.length - self.skipped - len(self.children)
 
 
@@ -69,7 +69,7 @@ class Outline:
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """Values that hold a text, or whose keys do; `more` says that there are others."""
+    """Values that contain a text, or whose keys do; `more` says that there are others."""
 
     nodes: tuple[Node, ...]
     more: bool
@@ -77,7 +77,7 @@ class Hits:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What stands at a pointer: indented JSON (`None` where nothing does) and its digest."""
+    """Value at a pointer: indented JSON (`None` where there is none) and its digest."""
 
     text: str | None
     is_cut: bool
@@ -85,17 +85,17 @@ class Standing:
 
 
 def outline_parts(parts: Parts, place: NodePlace = (), skip: int = 0) -> Outline:
-    """The outline of a stored version. Raises StateUnreadable."""
+    """Return the outline of a stored version. Raises UnreadableBody."""
     return outline_document(rebuild.build_value(parts), place, skip)
 
 
 def search_parts(parts: Parts, text: str) -> Hits:
-    """Where a stored version holds a text. Raises StateUnreadable."""
+    """Find the places where a stored version contains a text. Raises UnreadableBody."""
     return find_text(rebuild.build_value(parts), text)
 
 
 def describe_value(parts: Parts, path: str, most: int) -> Standing:
-    """What stands at a pointer of a stored version. Raises StateUnreadable."""
+    """Describe the value at a pointer of a stored version. Raises UnreadableBody."""
     value = pointer.find_value(rebuild.build_value(parts), path)
     if value is MISSING:
         return Standing(None, False, "")
@@ -103,7 +103,7 @@ def describe_value(parts: Parts, path: str, most: int) -> Standing:
 
 
 def outline_document(document: JSON, place: NodePlace = (), skip: int = 0) -> Outline:
-    """What stands at a place, its members from `skip` on, and what is below, level by level."""
+    """Return the value at a place, its members from `skip` on, and the levels below."""
     trail = _follow_place(document, place)
     if trail is None:
         return Outline(None)
@@ -140,7 +140,7 @@ def _open_levels(root: Node, value: JSON) -> None:
 
 
 def find_text(document: JSON, text: str) -> Hits:
-    """The first values, in the document's order, whose key or whose own text holds `text` in whatever case."""
+    """Find the first values, in the document's order, whose key or text contains `text` in any case."""
     wanted = text.casefold()
     found = tuple(islice(_list_hits(document, wanted), FOUND + 1)) if wanted else ()
     return Hits(found[:FOUND], len(found) > FOUND)
@@ -161,7 +161,7 @@ def _list_hits(document: JSON, wanted: str) -> Iterator[Node]:
 
 
 def _find_in_text(value: JSON, wanted: str) -> int:
-    """Where in a scalar's text the wanted one stands; -1 where it does not."""
+    """Return the index of the wanted text in a scalar's text; -1 if it is not there."""
     if isinstance(value, dict | list):
         return -1
     return (value if isinstance(value, str) else legible.show_indented(value, TEXT).text).casefold().find(wanted)

@@ -1,9 +1,10 @@
-"""RFC 6901 pointers, and the touched paths that conflicts are found from.
+"""RFC 6901 pointers, and the touched paths that conflicts are found by.
 
-A touched path is a pointer, or a pointer behind a mark. Two equal marked paths commute; in every other respect a
-marked path behaves as its pointer:
+A touched path is a pointer, or a pointer behind a mark. Two equal marked paths commute; in every other respect a marked
+path behaves as its pointer:
 
 - `+/counter`  only added to (`inc`);
+
 - `>/list`     only appended to (`ins /list/-`).
 """
 
@@ -25,7 +26,7 @@ _INDEX_DIGITS: Final = 10
 
 
 def parse_pointer(path: str) -> tuple[str, ...]:
-    """The reference tokens of a pointer. `""` is the root, `"/"` the empty key. Raises InvalidPath."""
+    """Return the reference tokens of a pointer. `""` is the root, `"/"` the empty key. Raises InvalidPath."""
     if not path:
         return ()
     if path[0] != "/":
@@ -52,19 +53,19 @@ def join_token(path: str, token: str) -> str:
 
 
 def parent_of(path: str) -> str:
-    """The pointer without its last token; the root has no parent and gives itself."""
+    """Return the pointer without its last token; the root has no parent and gives itself."""
     return path[: path.rfind("/")] if path else path
 
 
 def parse_index(token: str) -> int | None:
-    """The array index a token spells (RFC 6901 section 4: ASCII digits, no leading zero), else None."""
+    """Return the array index that a token spells (RFC 6901 section 4: ASCII digits, no leading zero), else None."""
     if not (token.isascii() and token.isdigit()) or len(token) > _INDEX_DIGITS:
         return None
     return None if token[0] == "0" and len(token) > 1 else int(token)
 
 
 def find_value(document: JSON, path: str) -> JSON | Missing:
-    """What stands at a pointer; MISSING where nothing does."""
+    """Return the value at a pointer; MISSING if there is none."""
     found: JSON = document
     for token in parse_pointer(path):
         at = parse_index(token) if type(found) is list else None
@@ -78,12 +79,12 @@ def find_value(document: JSON, path: str) -> JSON | Missing:
 
 
 def strip_mark(path: str) -> str:
-    """The pointer of a touched path."""
+    """Return the pointer of a touched path."""
     return path[1:] if path[:1] in (ADDED, APPENDED) else path
 
 
 def are_overlapping(a: str, b: str) -> bool:
-    """True when two touched paths are equal, or one is an ancestor of the other, and they do not commute."""
+    """Tell whether two touched paths are equal, or one is an ancestor of the other, and they do not commute."""
     first, second = strip_mark(a), strip_mark(b)
     if first == second:
         return a != b or first == a
@@ -91,13 +92,13 @@ def are_overlapping(a: str, b: str) -> bool:
 
 
 def find_overlapping_pairs(mine: Iterable[str], theirs: Iterable[str]) -> list[tuple[str, str]]:
-    """The overlapping pairs, sorted. O((n + m) log m + pairs) for paths of bounded depth."""
+    """Return the overlapping pairs, sorted. O((n + m) log m + pairs) for paths of bounded depth."""
     index_of_theirs = Touched(theirs)
     return sorted((path, other) for path in set(mine) for other in index_of_theirs.find_overlapping(path))
 
 
 class Touched:
-    """A set of touched paths that can be asked what overlaps one path."""
+    """Set of touched paths that finds those which overlap a given path."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._marked: dict[str, list[str]] = {}
@@ -115,7 +116,7 @@ class Touched:
         yield from self._find_below(pointer)
 
     def has_at_or_above(self, path: str) -> bool:
-        """True when the pointer of `path` or one of its ancestors was touched."""
+        """Tell whether the pointer of `path` or one of its ancestors was touched."""
         pointer = strip_mark(path)
         return pointer in self._marked or any(ancestor in self._marked for ancestor in iter_ancestors(pointer))
 
@@ -127,7 +128,7 @@ class Touched:
 
 
 def iter_ancestors(pointer: str) -> Iterator[str]:
-    """The strict ancestors of a pointer, the nearest first."""
+    """Yield the strict ancestors of a pointer, the nearest first."""
     while pointer:
         pointer = parent_of(pointer)
         yield pointer

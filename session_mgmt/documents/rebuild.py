@@ -1,6 +1,6 @@
-"""A document from what is stored of it: a snapshot's body and the operations after it.
+"""Build a document from its stored parts: a snapshot's body and the operations after it.
 
-Bytes in, so that another process can do it.
+Takes and returns bytes, so that another process can do it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A whole document ready to be stored: its ``size`` as compact JSON, its ``digest`` and its ``checksum``."""
+    """Whole document ready to be stored: its ``size`` as compact JSON, its ``digest`` and its ``checksum``."""
 
     encoded: Encoded
     size: int
@@ -50,7 +50,7 @@ class Packed:
 
 
 def is_long(pending: int, pending_bytes: int, size: int) -> bool:
-    """Whether ``pending`` revisions with so many bytes of operations are much beside a document of ``size`` bytes.
+    """Tell whether ``pending`` revisions with so many bytes of operations are much beside a document of ``size`` bytes.
 
     A snapshot costs O(size). Taken after a number of revisions in proportion to the size, it costs each of them the
     same, whatever the size.
@@ -59,17 +59,17 @@ def is_long(pending: int, pending_bytes: int, size: int) -> bool:
 
 
 def compute_body_digest(raw: bytes, key: bytes | None) -> bytes:
-    """SHA-256 of a body; HMAC where a plain hash would let one confirm guesses."""
+    """Return the SHA-256 of a body, or an HMAC where a plain hash would let somebody confirm guesses."""
     return hashlib.sha256(raw).digest() if key is None else hmac.digest(key, raw, "sha256")
 
 
 def compute_value_checksum(value: JSON, key: bytes | None) -> str:
-    """Over the RFC 8785 bytes, hex; opaque with ``key``."""
+    """Return the checksum of the RFC 8785 bytes in hex; it is opaque with ``key``."""
     return compute_body_digest(canonical.encode_canonical(value), key).hex()
 
 
 def read_body(parts: Parts) -> bytes:
-    """The snapshot's compact JSON, proved by its digest. Raises StateUnreadable."""
+    """Return the snapshot's compact JSON, proved by its digest. Raises UnreadableBody."""
     if parts.stored is None:
         return b"{}"
     raw = codec.decode_body(parts.codec, parts.stored, parts.limit)
@@ -80,7 +80,7 @@ def read_body(parts: Parts) -> bytes:
 
 
 def build_value(parts: Parts) -> JSON:
-    """The document. Raises StateUnreadable."""
+    """Return the document. Raises UnreadableBody."""
     try:
         data = orjson.loads(read_body(parts))
     except orjson.JSONDecodeError as error:
@@ -89,29 +89,29 @@ def build_value(parts: Parts) -> JSON:
 
 
 def replay_ops(data: JSON, revisions: tuple[bytes, ...]) -> JSON:
-    """The document after these revisions."""
+    """Return the document after these revisions."""
     for ops in revisions:
         data = operations.apply_ops(data, operations.decode_ops(ops))
     return data
 
 
 def build_raw(parts: Parts) -> bytes:
-    """The document as compact JSON; without operations it is not even parsed. Raises StateUnreadable."""
+    """Return the document as compact JSON; without operations it is not even parsed. Raises UnreadableBody."""
     return strict.dump_json(build_value(parts)) if parts.ops else read_body(parts)
 
 
 def diff_parts(before: Parts, after: Parts) -> list[dict[str, Any]]:
-    """What makes the second document of the first, as an RFC 6902 patch. Raises StateUnreadable."""
+    """Return the difference of two documents as an RFC 6902 patch. Raises UnreadableBody."""
     return make_json_patch(build_value(before), build_value(after))
 
 
 def pack_parts(parts: Parts, threshold: int) -> Packed:
-    """The document ready to be a snapshot, compressed above ``threshold`` bytes. Raises StateUnreadable."""
+    """Return the document ready to be a snapshot, compressed above ``threshold`` bytes. Raises UnreadableBody."""
     return pack_value(build_value(parts), threshold, parts.key)
 
 
 def pack_value(data: Any, threshold: int, key: bytes | None) -> Packed:
-    """As ``packed``, of a document at hand."""
+    """Return a decoded document ready to be a snapshot, as ``pack_parts`` does."""
     plain = strict.dump_json(data)
     return Packed(
         codec.encode_body(plain, threshold=threshold),

@@ -1,7 +1,8 @@
 """Changes made on a version that the log no longer holds: judged by digests of the values that they replaced.
 
-A client that was away for too long gets the document as it is, and sends its writes again with what it saw then. What
-is the same still is replaced as was meant; where it is not, nobody can merge three ways, and the strategy decides.
+A client that was away for too long receives the document as it is, and sends its writes again with digests of the
+values it saw. A value that is still the same is replaced as intended; where it differs, nobody can merge three ways,
+and the strategy decides.
 """
 
 from __future__ import annotations
@@ -21,26 +22,26 @@ DIGEST_CHARACTERS: Final = 16
 
 
 def digest_value(value: Value) -> str | None:
-    """The first 16 hex digits of SHA-256 over the RFC 8785 bytes; None where nothing is."""
+    """Return the first 16 hex digits of SHA-256 over the RFC 8785 bytes; None for MISSING."""
     return None if value is MISSING else hashlib.sha256(encode_canonical(value)).hexdigest()[:DIGEST_CHARACTERS]
 
 
 def digest_replaced(document: JSON, ops: Iterable[Sequence[Any]]) -> dict[str, str | None]:
-    """What the operations are about to replace, by path. An `inc` and an append replace nothing."""
+    """Return digests of the values that the operations replace, by path. An `inc` and an append replace nothing."""
     return {
         path: digest_value(pointer.find_value(document, path)) for path in list_replaced_paths(tuple(op) for op in ops)
     }
 
 
 def list_replaced_paths(ops: Iterable[Op]) -> list[str]:
-    """The paths whose earlier values tell whether the operations still mean what they meant."""
+    """List the paths whose earlier values tell whether the operations still mean the same."""
     return [path for path in touched.list_paths(ops) if path == pointer.strip_mark(path)]
 
 
 def rebase_by_digests(
     server: JSON, ops: Iterable[Op], replaced: Mapping[str, str | None], *, on_conflict: OnConflict = "server_wins"
 ) -> Merged:
-    """The operations on the server's head; a path whose value is not the one that was replaced is a conflict.
+    """Apply the operations to the server's head; a path whose value is not the replaced one is a conflict.
 
     A path without a digest counts as changed. The base of every conflict is MISSING: nobody knows it any more.
     """

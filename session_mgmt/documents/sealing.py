@@ -1,4 +1,4 @@
-"""Encryption at rest: AES-256-GCM under a key of its own for every document, bound to the row it stands in.
+"""Encryption at rest: AES-256-GCM under a key of its own for every document, bound to its row.
 
 Needs the package `cryptography`; everything else in this folder works without it.
 """
@@ -26,7 +26,7 @@ _VERSION_BYTES: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class RowPlace:
-    """The row a sealed body stands in: `kind` (snapshot, revision, receipt, …), document id, epoch, version, codec."""
+    """Row of a sealed body: `kind` (snapshot, revision, receipt, …), document id, epoch, version, codec."""
 
     kind: str
     document: bytes
@@ -35,7 +35,7 @@ class RowPlace:
     codec: int
 
     def associated_data(self, key_id: str) -> bytes:
-        """What the tag also covers, so that no row passes for another one, an older version or another codec."""
+        """Return the bytes that the tag also covers, so that no row passes for another one, version or codec."""
         fields = (self.kind.encode(), self.document, self.epoch.encode(), key_id.encode())
         numbers = self.version.to_bytes(_VERSION_BYTES, "big") + self.codec.to_bytes(1, "big")
         # Lengths in front, or the end of one field could pass for the start of the next.
@@ -44,7 +44,7 @@ class RowPlace:
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A body under encryption; all three are stored."""
+    """Encrypted body; all three fields are stored."""
 
     key_id: str
     nonce: bytes
@@ -65,7 +65,7 @@ class Keyring:
         self.writing = keys[0][0]
 
     def derive_key(self, kind: str, document: bytes, key_id: str | None = None) -> bytes:
-        """The 32-byte key of one document for one purpose, of the writing master if none is named."""
+        """Return the 32-byte key of one document for one purpose, of the writing master if none is named."""
         master = self._keys.get(self.writing if key_id is None else key_id)
         if master is None:
             raise UnreadableBody("The key of a stored body is not in the keyring.")
@@ -73,13 +73,13 @@ class Keyring:
         return HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=document, info=info).derive(master)
 
     def holds_key(self, key_id: str) -> bool:
-        """Whether what is under this key can be read."""
+        """Tell whether bodies under this key can be read."""
         return key_id in self._keys
 
 
 def seal_body(keyring: Keyring, place: RowPlace, body: bytes, key_id: str | None = None) -> Sealed:
-    """Encrypt a body (compressed before: afterwards there is nothing to save) for its place, with the writing key
-    if none is named.
+    """Encrypt a body (compressed before: afterwards there is nothing to save) for its place, with the writing key if
+    none is named.
     """
     key_id = keyring.writing if key_id is None else key_id
     key = keyring.derive_key(place.kind, place.document, key_id)
@@ -88,7 +88,7 @@ def seal_body(keyring: Keyring, place: RowPlace, body: bytes, key_id: str | None
 
 
 def unseal_body(keyring: Keyring, place: RowPlace, sealed: Sealed) -> bytes:
-    """The body again. Raises StateUnreadable for an unknown key, a damaged body, or one from another place."""
+    """Decrypt a body. Raises UnreadableBody for an unknown key, a damaged body, or one from another place."""
     key = keyring.derive_key(place.kind, place.document, sealed.key_id)
     try:
         return AESGCM(key).decrypt(sealed.nonce, sealed.data, place.associated_data(sealed.key_id))

@@ -1,5 +1,5 @@
-"""A change made ready with the document at hand, from what is stored of it: bytes in and bytes out, so that another
-process can do it.
+"""Prepare a change with the document at hand, from its stored parts. Takes and returns bytes, so that another process
+can do it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from session_mgmt.documents.values import JSON, MISSING, Missing
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What somebody asks for, not yet normalised."""
+    """Requested change, not yet normalised."""
 
     kind: Kind
     body: JSON
@@ -28,7 +28,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class MergeRules:
-    """How overlapping changes are settled; ``digests`` of what was replaced where the base is not known any more."""
+    """Rules for overlapping changes; ``digests`` of the replaced values where the base is not known any more."""
 
     arrays: ArrayPolicies
     on_conflict: OnConflict
@@ -37,7 +37,9 @@ class MergeRules:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A revision after the base; ``asked``, of the change's own client: what it had seen itself do."""
+    """Revision after the base; ``asked``, of the change's own client: the operations that it had asked for and so had
+    seen.
+    """
 
     ops: bytes
     asked: bytes | None = None
@@ -57,7 +59,7 @@ class Proposal:
 
 
 def propose_on_head(data: JSON, change: Change, bound: int) -> Proposal:
-    """The change as operations on the document itself, whose size is at most ``bound``. Raises a DocumentError."""
+    """Return the change as operations on the document, whose size is at most ``bound``. Raises a DocumentError."""
     ops = make_ops(change.kind, change.body, data, change.limits)
     settled = _make_proposal(ops, MISSING)
     if bound + settled.growth <= change.limits.document_bytes:
@@ -67,7 +69,9 @@ def propose_on_head(data: JSON, change: Change, bound: int) -> Proposal:
 
 
 def propose_merge(parts: Parts, steps: tuple[Step, ...], change: Change, rules: MergeRules) -> Proposal:
-    """The change settled with what others did after its base, which ``parts`` make. Raises a DocumentError."""
+    """Merge the change with the later changes of others; ``parts`` make the document at its base. Raises a
+    DocumentError.
+    """
     seen = now = rebuild.build_value(parts)
     theirs: set[str] = set()
     for step in steps:

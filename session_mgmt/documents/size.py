@@ -15,12 +15,14 @@ _LONGEST_NUMBER: Final = 26
 
 
 def measure_size(value: JSON) -> int:
-    """Length of the compact UTF-8 JSON."""
+    """Return the length of the compact UTF-8 JSON."""
     return len(dump_json(value))
 
 
 def bound_growth(ops: Iterable[Op]) -> int:
-    """An upper bound of the bytes that the operations add to any document; 0 or more. O(ops), no document needed."""
+    """Return an upper bound of the bytes that the operations add to any document; 0 or more. O(ops), without a
+    document.
+    """
     return sum(map(_bound_op_growth, ops))
 
 

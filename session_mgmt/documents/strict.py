@@ -1,4 +1,4 @@
-"""The one JSON parser of every transport, and the same rules for values that Python callers hand in."""
+"""JSON parser of every transport, and the same rules for values from Python callers."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def parse_json(raw: bytes | str, limits: Limits, max_bytes: int) -> JSON:
 
 
 def dump_json(value: JSON) -> bytes:
-    """Compact UTF-8 JSON in insertion order."""
+    """Return compact UTF-8 JSON in insertion order."""
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError as error:
@@ -70,10 +70,11 @@ def dump_json(value: JSON) -> bytes:
 
 
 def check_value(value: JSON, limits: Limits, inside: int = 0) -> JSON:
-    """A normalised copy of a Python value under the rules of `loads`; `inside` counts the containers around it.
+    """Return a normalised copy of a Python value under the rules of `parse_json`; `inside` counts the containers around
+    it.
 
-    Only dict (str keys), list, str, int, float, bool and None: a tuple is refused, since what was stored would come
-    back as a list.
+    Only dict (str keys), list, str, int, float, bool and None: a tuple is refused, because it would come back as a
+    list.
     """
     return _Walk(limits).copy_value(value, inside)
 
@@ -88,14 +89,16 @@ def _as_bytes(raw: bytes | str) -> bytes:
 
 
 def _explain_parse_error(data: bytes) -> DocumentError:
-    """Why the parser gave up: a number that no double holds is valid JSON, and refused as it is in Python values."""
+    """Return the reason why the parser gave up: a number that no double holds is valid JSON, and refused as in Python
+    values.
+    """
     if any(float(found[0]) == math.inf for found in _VAST.finditer(_outside_strings(data))):
         return NumberOutOfRange("A number is not finite.")
     return InvalidJSON("The text is not valid JSON in UTF-8.")
 
 
 def _is_plain(data: bytes, value: JSON, limits: Limits) -> bool:
-    """True when searches at C speed prove that every rule holds; False says only that a walk must decide."""
+    """Tell whether searches at C speed prove that every rule holds; False says only that a walk must decide."""
     if b"\\u" in data or b"__proto__" in data or _SUSPECT_INTEGER in data.translate(_DIGITS):
         return False
     colons = data.count(b":")
@@ -108,7 +111,7 @@ def _is_plain(data: bytes, value: JSON, limits: Limits) -> bool:
 
 
 def _has_odd_float(written: bytes) -> bool:
-    """True when a float with an integral value was parsed: it is written with .0 or a positive exponent."""
+    """Tell whether a float with an integral value was parsed: it is written with .0 or a positive exponent."""
     if b".0" not in written and b"e+" not in written:
         return False
     return _ODD_FLOAT.search(_outside_strings(written)) is not None
@@ -135,7 +138,7 @@ def _examine_value(data: bytes, value: JSON, limits: Limits) -> JSON:
 
 
 def _outside_strings(data: bytes) -> bytes:
-    """The text without what stands between quotes; only its brackets, colons and numbers are of interest."""
+    """Return the text without the parts between quotes; only its brackets, colons and numbers are of interest."""
     # Pairs of backslashes first, so that the quote of "\\" ends its string.
     parts = data.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
     return b'"'.join(parts[::2])
@@ -151,13 +154,13 @@ def _check_depth(data: bytes, limit: int) -> None:
             return
         if too_deep in rest:
             break
-    # What is left is too deep or not well formed, and the latter is for the parser to say.
+    # The rest is too deep or not well formed, and the latter is for the parser to say.
     if any(deep > limit for deep in accumulate(map(_STEPS.__getitem__, brackets))):
         raise TooDeep(f"The JSON text is nested deeper than {limit}.")
 
 
 class _Walk:
-    """One walk over one value: checks, normalises, copies, and counts keys."""
+    """Walk over one value that checks, normalises, copies, and counts keys."""
 
     def __init__(self, limits: Limits) -> None:
         self.keys = 0
@@ -192,7 +195,7 @@ class _Walk:
 
 
 def check_key(key: object, limits: Limits) -> None:
-    """Refuse what cannot be the key of an object; the reference tokens of a path become keys too."""
+    """Refuse an invalid key of an object; the reference tokens of a path become keys too."""
     if type(key) is not str:
         raise InvalidJSON("The keys of an object are strings.")
     if key == _FORBIDDEN:
@@ -203,7 +206,7 @@ def check_key(key: object, limits: Limits) -> None:
 
 
 def check_number(value: float) -> int | float:
-    """The normal form of a number. Raises NumberOutOfRange."""
+    """Return the normal form of a number. Raises NumberOutOfRange."""
     normal = normalise_number(value)
     if normal is None:
         raise NumberOutOfRange("A number is not finite or an integer beyond 2^53-1.")

@@ -1,4 +1,4 @@
-"""Which paths a list of operations touches: what a revision stores, and what conflicts are found from.
+"""Touched paths of a list of operations: a revision stores them, and conflicts are found by them.
 
 The form is that of `pointer`: a pointer, `+pointer` where only `inc` adds, `>pointer` where only `ins …/-` appends. The
 choices, all on the side of reporting too much rather than too little:
@@ -23,7 +23,7 @@ MOST_PATHS: Final = 500
 
 
 def list_paths(ops: Iterable[Sequence[Any]], most: int = MOST_PATHS) -> tuple[str, ...]:
-    """Sorted unique touched paths. Beyond `most`, the deepest give way to their ancestors, which touch more."""
+    """Return sorted unique touched paths. Beyond `most`, the deepest give way to their ancestors, which touch more."""
     listed = list(ops)
     touched = list_path_of_each(listed)
     if len(touched) == 1:
@@ -37,7 +37,7 @@ def list_paths(ops: Iterable[Sequence[Any]], most: int = MOST_PATHS) -> tuple[st
 
 
 def list_path_of_each(ops: Iterable[Sequence[Any]]) -> list[str]:
-    """The touched path of every operation, in order; `obj` counts with its own path."""
+    """Return the touched path of every operation, in order; `obj` counts with its own path."""
     objects: set[str] = set()
     touched = []
     for op in ops:

@@ -1,4 +1,4 @@
-"""JSON values as Python holds them: equality, numbers, depth, and the value that is not there."""
+"""JSON values as Python holds them: equality, numbers, depth, and the missing value."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _EXPONENT_FROM: Final = 1e21
 
 
 class Missing(Enum):
-    """The value of a path that is not there; different from null."""
+    """Value of a path with nothing there; different from null."""
 
     MISSING = "missing"
 
@@ -27,13 +27,13 @@ MISSING: Final = Missing.MISSING
 
 
 def is_number(value: JSON) -> bool:
-    """True for int and float, but not for bool, which Python counts as int and JSON does not."""
+    """Tell whether the value is int or float; bool is not, although Python counts it as int."""
     kind = type(value)
     return kind is int or kind is float
 
 
 def normalise_number(value: float) -> int | float | None:
-    """The one representation of a number, or None when documents cannot carry it.
+    """Return the one representation of a number, or None if documents cannot carry it.
 
     Integral values are int (1.0 and 1 are one value, -0.0 is 0), others float. Refused: NaN, infinities, and every
     number that JavaScript prints as an integer beyond 2^53-1.
@@ -50,7 +50,7 @@ def normalise_number(value: float) -> int | float | None:
 
 
 def are_equal(a: JSON | Missing, b: JSON | Missing) -> bool:
-    """JSON equality: true is not 1, 1 equals 1.0, the order of keys does not matter."""
+    """Compare by JSON equality: true is not 1, 1 equals 1.0, the order of keys does not matter."""
     # Python's own comparison runs at C speed and errs on one side only: it takes true for 1.
     return a is b or (bool(a == b) and _same_kinds(a, b))
 
@@ -66,7 +66,7 @@ def _same_kinds(a: JSON, b: JSON) -> bool:
 
 
 def measure_depth(value: JSON) -> int:
-    """Nested containers: 0 for a scalar, 1 for `{}`. O(value), without recursion."""
+    """Count nested containers: 0 for a scalar, 1 for `{}`. O(value), without recursion."""
     level: list[JSON] = [value] if isinstance(value, dict | list) else []
     deep = 0
     while level:

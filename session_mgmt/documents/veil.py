@@ -1,8 +1,7 @@
-"""Touched paths under a key: whoever reads the database learns neither names nor, by guessing, that a guess is right.
+"""Touched paths under a key: a reader of the database learns no names, and cannot confirm guesses of names.
 
 Every token becomes the hash of the pointer that ends with it, so equality and ancestry of paths survive, and one name
-in two
-places looks like two names. The marks of `pointer` stay in front.
+in two places looks like two names. The marks of `pointer` stay in front.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ _TOKEN_BYTES: Final = 12
 
 
 def hide_paths(key: bytes, paths: Iterable[str]) -> tuple[str, ...]:
-    """The paths as they are stored, sorted."""
+    """Return the paths as they are stored, sorted."""
     tokens: dict[str, str] = {}
     return tuple(sorted(_find_mark(path) + _hide_pointer(key, pointer.strip_mark(path), tokens) for path in paths))
 
 
 def reveal_paths(key: bytes, hidden: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
-    """Stored paths, as far as `known` plain paths share them; what lies below stays hidden.
+    """Return stored paths in plain text, as far as `known` plain paths share them; anything below stays hidden.
 
     Against `known` the result overlaps exactly where the plain paths would.
     """

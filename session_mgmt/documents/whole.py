@@ -1,4 +1,4 @@
-"""A whole document from its bytes: the one change that is large, made ready where it holds nobody up."""
+"""Replace a whole document by its bytes: the one change that is large, prepared where it holds nobody up."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from session_mgmt.documents.rebuild import Parts
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """A document that replaces another: ``ops`` encoded, the ``paths`` they touch, its ``size`` as compact JSON."""
+    """Document that replaces another: ``ops`` encoded, the ``paths`` they touch, its ``size`` as compact JSON."""
 
     ops: bytes
     paths: tuple[str, ...]
@@ -21,17 +21,17 @@ class Replacement:
 
 
 def parse_replacement(raw: bytes, limits: Limits, max_bytes: int) -> Replacement:
-    """Parse and check a document; for another process too, so bytes in and bytes out. Raises a DocumentError."""
+    """Parse and check a document; bytes in, bytes out, so that another process can do it. Raises a DocumentError."""
     return make_replacement(strict.parse_json(raw, limits, max_bytes))
 
 
 def restore_parts(parts: Parts) -> Replacement:
-    """As ``replacement``, of what is stored. Raises StateUnreadable."""
+    """Prepare a stored document as a replacement. Raises UnreadableBody."""
     return make_replacement(rebuild.build_value(parts))
 
 
 def make_replacement(data: object) -> Replacement:
-    """As ``replacement``, for a value that was checked."""
+    """Prepare a checked value as a replacement."""
     ops = make_replace_ops(data)
     return Replacement(
         operations.encode_ops(ops), touched.list_paths(ops), size.bound_growth(ops), size.measure_size(data)

@@ -257,7 +257,7 @@ def test_the_log_of_a_large_document_is_cut_where_a_snapshot_stands(desk: Desk, 
         compaction.compact_lagging(desk.row.pk, run=run)
         assert StateRevision.objects.count() <= 22
     # Every eleventh is one more than half of the limit.
-    assert asked == ["packed"] * 6
+    assert asked == ["pack_parts"] * 6
     assert_whole(desk, seen)
 
 

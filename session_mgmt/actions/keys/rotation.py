@@ -1,8 +1,7 @@
-"""Putting what is stored under the writing key: one document, with all its rows, in one transaction.
+"""Put everything that is stored under the writing key: one document, with all its rows, in one transaction.
 
-Being killed anywhere leaves each document wholly under one key, and the next run goes on with those that are not
-done. A document that is to be encrypted and is not yet becomes so: its chain is keyed anew, and its clients get a
-snapshot.
+A kill anywhere leaves each document wholly under one key, and the next run continues with the rest. A document that is
+to be encrypted and is not yet becomes so: its chain is keyed anew, and its clients receive a snapshot.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from session_mgmt.conf import settings
 from session_mgmt.documents import chain, codec, rebuild
 from session_mgmt.documents.errors import UnreadableBody as Damaged
 from session_mgmt.exceptions import DocumentNotFound, StateUnreadable
-from session_mgmt.models import Outbox, Receipt, StateConflict, StateDocument, StateRevision, StateSnapshot
+from session_mgmt.models import Outbox, Receipt, StateConflict, StateDocument, StateRevision, StateSnapshot, tables
 from session_mgmt.models.sql import Statements
 
 Progress = Callable[[str, int], None]
@@ -47,12 +46,12 @@ class Rotation:
 
 
 def rotate_all(progress: Progress | None = None, *, dry_run: bool = False) -> Rotation:
-    """Rotate whatever is not under the writing key; ``progress(what, count)`` is called as it goes on.
+    """Rotate everything that is not under the writing key; ``progress(kind, count)`` is called as it goes on.
 
     In a dry run it is counted only. Raises ``StateUnreadable`` where there is no key.
     """
     report = Rotation()
-    tell = progress or (lambda what, count: None)
+    tell = progress or (lambda kind, count: None)
     for document in _list_due_documents():
         done = dry_run or _try_document(document)
         report.documents += done
@@ -68,7 +67,7 @@ def rotate_all(progress: Progress | None = None, *, dry_run: bool = False) -> Ro
 
 
 def _rotate_batch(rotate_row: Callable[[Any], int], rows: list[Any]) -> int:
-    """A batch in one transaction: a commit for each would cost more than all the rest."""
+    """Rotate a batch in one transaction: a commit for each would cost more than all the rest."""
     with transaction.atomic(using=settings().database):
         return sum(map(rotate_row, rows))
 
@@ -98,7 +97,7 @@ def rotate_document(using: str, document: int) -> None:
     """Put one document under the writing key; the caller holds a transaction. Raises ``StateUnreadable``."""
     ring = vaults.require_keyring()
     statements = Statements(connections[using])
-    statements.select_locked("id", stored_rows.DOCUMENT, [document], wait=True)
+    statements.select_locked("id", tables.DOCUMENT, [document], wait=True)
     head = stored_rows.read_head(statements, document)
     secret = head.vault.secret if head.vault else os.urandom(vaults.SECRET_BYTES)
     fresh = Vault(ring, document, ring.writing, secret)
@@ -118,7 +117,7 @@ def rotate_document(using: str, document: int) -> None:
 
 
 def _load_one_by_one(rows: QuerySet) -> Iterator:
-    """A row may hold 5 MB."""
+    """Load rows one by one: each may have 5 MB."""
     for key in list(rows.order_by("pk").values_list("pk", flat=True)):
         yield rows.get(pk=key)
 
@@ -136,7 +135,7 @@ def _seal_snapshot(head: StoredHead, fresh: Vault, row: StateSnapshot) -> None:
 
 
 def _seal_revisions(using: str, head: StoredHead, fresh: Vault) -> tuple[bytes, bytes]:
-    """The chain before the first revision and after the last: as they are, or keyed anew where they were plain."""
+    """Seal all revisions. Return the chain before the first and after the last: as they are, or keyed anew if plain."""
     before = (
         head.before if head.vault or head.oldest == 1 else chain.advance_chain(head.before, 0, b"", fresh.chain_key)
     )

@@ -1,6 +1,6 @@
-"""Which master keys the rows are under: what an operator must know before a key goes.
+"""Which master keys the rows are under: an operator must know before a key is removed.
 
-Counted from the first bytes of each column, so nothing is opened and rows of a missing key are counted as well.
+Counted by the first bytes of each column, so nothing is opened and rows of a missing key are counted as well.
 """
 
 from __future__ import annotations
@@ -12,26 +12,25 @@ from django.db import connections
 
 from session_mgmt.actions import vaults
 from session_mgmt.actions.outbox import UPDATE
+from session_mgmt.models import tables
 from session_mgmt.models.sql import Statements
 
 PLAIN = ""
-_DOCUMENT, _SNAPSHOT = "session_mgmt_statedocument", "session_mgmt_statesnapshot"
-_REVISION, _CONFLICT = "session_mgmt_staterevision", "session_mgmt_stateconflict"
-# What it is called -> table, column, and which rows count.
+# Kind of row -> table, column, and the condition for rows that count.
 _SEALED = {
-    "revisions": (_REVISION, "ops", "1 = 1"),
-    "merges": (_REVISION, "asked", "asked IS NOT NULL"),
-    "conflicts": (_CONFLICT, "path", "1 = 1"),
-    "receipts": ("session_mgmt_receipt", "outcome", "1 = 1"),
-    "wishes": ("session_mgmt_outbox", "payload", f"kind = '{UPDATE}'"),
+    "revisions": (tables.REVISION, "ops", "1 = 1"),
+    "merges": (tables.REVISION, "asked", "asked IS NOT NULL"),
+    "conflicts": (tables.CONFLICT, "path", "1 = 1"),
+    "receipts": (tables.RECEIPT, "outcome", "1 = 1"),
+    "wishes": (tables.OUTBOX, "payload", f"kind = '{UPDATE}'"),
 }
 _OF_DOCUMENTS = (
-    (_REVISION, "ops"),
-    (_REVISION, "asked"),
-    (_CONFLICT, "path"),
-    (_CONFLICT, "base"),
-    (_CONFLICT, "server"),
-    (_CONFLICT, "client_value"),
+    (tables.REVISION, "ops"),
+    (tables.REVISION, "asked"),
+    (tables.CONFLICT, "path"),
+    (tables.CONFLICT, "base"),
+    (tables.CONFLICT, "server"),
+    (tables.CONFLICT, "client_value"),
 )
 
 
@@ -49,7 +48,7 @@ def count_rows(using: str) -> dict[str, dict[str, int]]:
 
 
 def _count_by_kind(statements: Statements) -> Iterator[tuple[str, str, int]]:
-    for kind, table in (("documents", _DOCUMENT), ("snapshots", _SNAPSHOT)):
+    for kind, table in (("documents", tables.DOCUMENT), ("snapshots", tables.SNAPSHOT)):
         for key_id, count in statements.fetch(f"SELECT key_id, COUNT(*) FROM {table} GROUP BY key_id"):
             yield kind, key_id, count
     for kind, (table, column, where) in _SEALED.items():
@@ -73,24 +72,24 @@ def _count_column(statements: Statements, table: str, column: str, where: str) -
 
 
 def list_missing_keys(key_ids: set[str]) -> list[str]:
-    """Those that the settings do not have."""
+    """List the keys that the settings do not have."""
     keys = vaults.load_keyring()
     return sorted(key_id for key_id in key_ids - {PLAIN} if keys is None or not keys.holds_key(key_id))
 
 
 def list_document_keys(using: str) -> set[str]:
-    """The master keys that documents need, from their heads alone."""
+    """List the master keys that documents need, by their heads alone."""
     statements = Statements(connections[using])
-    return {row[0] for row in statements.fetch(f"SELECT DISTINCT key_id FROM {_DOCUMENT}")}
+    return {row[0] for row in statements.fetch(f"SELECT DISTINCT key_id FROM {tables.DOCUMENT}")}
 
 
 def find_strays(using: str, key_id: str) -> set[int]:
-    """Documents under a key that have a row under another one, or a plain one."""
+    """Find documents under a key that have a row under another one, or a plain one."""
     statements = Statements(connections[using])
     found = {
         row[0]
         for row in statements.fetch(
-            f"SELECT DISTINCT d.id FROM {_DOCUMENT} d JOIN {_SNAPSHOT} s ON s.document_id = d.id"
+            f"SELECT DISTINCT d.id FROM {tables.DOCUMENT} d JOIN {tables.SNAPSHOT} s ON s.document_id = d.id"
             " WHERE d.key_id = %s AND s.key_id <> %s",
             [key_id, key_id],
         )
@@ -100,7 +99,7 @@ def find_strays(using: str, key_id: str) -> set[int]:
         found |= {
             row[0]
             for row in statements.fetch(
-                f"SELECT DISTINCT d.id FROM {_DOCUMENT} d JOIN {table} r ON r.document_id = d.id"
+                f"SELECT DISTINCT d.id FROM {tables.DOCUMENT} d JOIN {table} r ON r.document_id = d.id"
                 f" WHERE d.key_id = %s AND SUBSTR(r.{column}, 1, %s) <> %s",
                 [key_id, len(begin), begin],
             )

@@ -1,5 +1,5 @@
-"""Reading every row of a document and saying what is wrong with it: gaps, broken chains, damaged or unreadable
-bodies, rows under another key; and every receipt and wish.
+"""Read every row of a document and list its damage: gaps, broken chains, damaged or unreadable bodies, rows under
+another key; and every receipt and outbox entry.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from session_mgmt.documents.errors import DocumentError
 from session_mgmt.documents.rebuild import Parts
 from session_mgmt.documents.values import JSON, are_equal
 from session_mgmt.exceptions import DocumentNotFound, StateUnreadable
-from session_mgmt.models import Outbox, Receipt, StateConflict, StateDocument, StateRevision, StateSnapshot
+from session_mgmt.models import Outbox, Receipt, StateConflict, StateDocument, StateRevision, StateSnapshot, tables
 from session_mgmt.models.sql import Statements
 
 PAGE = 500
@@ -29,11 +29,11 @@ _ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong.
+    """One piece of damage.
 
     ``row`` is ``document``, ``revision``, ``snapshot`` or ``conflict``; ``problem`` a stable word
-    (``docs/reference/commands.md``). Rows without a document have the ``document`` 0, and for ``version`` a
-    ``receipt`` has its number and a ``wish`` its row.
+    (``docs/reference/commands.md``). Rows without a document have the ``document`` 0, and for ``version`` a ``receipt``
+    has its number and a ``wish`` its row.
     """
 
     document: int
@@ -47,7 +47,7 @@ class Finding:
 
 
 def list_documents(names: list[str] | None = None) -> Iterator[int]:
-    """The rows of all documents, or of those with these names, by id."""
+    """Yield the rows of all documents, or of those with these names, by id."""
     rows = StateDocument.objects.using(settings().database).order_by("pk")
     wanted = rows if names is None else rows.filter(name__in=names)
     after = 0
@@ -57,7 +57,7 @@ def list_documents(names: list[str] | None = None) -> Iterator[int]:
 
 
 def verify_document(document: int) -> list[Finding]:
-    """Everything that is wrong with one document, in the order of its versions; it is only read."""
+    """List all damage of one document, in the order of its versions; it is only read."""
     statements = Statements(connections[settings().database])
     found: list[Finding] = []
     for _ in range(_ATTEMPTS):
@@ -70,7 +70,7 @@ def verify_document(document: int) -> list[Finding]:
 
 def _read_mark(statements: Statements, document: int) -> Any:
     columns = "version, oldest_revision, snapshot_version, key_id"
-    return statements.fetch(f"SELECT {columns} FROM {stored_rows.DOCUMENT} WHERE id = %s", [document])
+    return statements.fetch(f"SELECT {columns} FROM {tables.DOCUMENT} WHERE id = %s", [document])
 
 
 def _verify_once(statements: Statements, document: int) -> list[Finding]:
@@ -84,7 +84,7 @@ def _verify_once(statements: Statements, document: int) -> list[Finding]:
 
 
 def verify_loose_rows() -> Iterator[Finding]:
-    """What is wrong with receipts and wishes, which belong to no document."""
+    """Yield the damage of receipts and outbox entries, which belong to no document."""
     using = settings().database
     for receipt in Receipt.objects.using(using).order_by("pk").iterator(PAGE):
         try:
@@ -99,7 +99,7 @@ def verify_loose_rows() -> Iterator[Finding]:
 
 
 class _Check:
-    """The state of one pass over a document."""
+    """State of one pass over a document."""
 
     def __init__(self, head: StoredHead) -> None:
         self._head = head
@@ -136,7 +136,7 @@ class _Check:
             self._tell("document", head.position.offset, "bad_chain", "the head does not end its log")
 
     def _check_link(self, row: StateRevision, link: bytes | None) -> bytes:
-        """The chain after a revision as it stands there, so that one break is told once."""
+        """Return the chain after a revision as it is stored, so that one break is reported once."""
         stands = bytes(row.chain)
         beside = None if row.asked is None else bytes(row.asked)
         try:
@@ -213,7 +213,7 @@ class _Check:
 
     def _check_version(self, row: StateDocument, version: int, value: JSON) -> None:
         if version in self._values and not are_equal(self._values[version], value):
-            self._tell("snapshot", version, "bad_snapshot", "it is not what the log adds up to")
+            self._tell("snapshot", version, "bad_snapshot", "it is not the sum of the log")
         summed = row.checksum and version == row.checksum_version
         if summed and rebuild.compute_value_checksum(value, self._head.digest_key) != row.checksum:
             self._tell("document", version, "bad_checksum", "it is not that of the document")

@@ -1,1 +1,1 @@
-"""Documents: accept updates from the log alone, and read what the log adds up to."""
+"""Documents: accept updates from the log alone, and read the sum of the log."""

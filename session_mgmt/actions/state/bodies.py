@@ -1,4 +1,4 @@
-"""Bodies of documents: adding the log up, keeping snapshots so that adding up stays short, and finding what a client
+"""Bodies of documents: read them, keep snapshots so that reading stays short, and find the revisions that a client
 missed.
 """
 
@@ -18,20 +18,18 @@ from session_mgmt.conf import settings
 from session_mgmt.documents import chain, rebuild
 from session_mgmt.documents.rebuild import Packed, Parts
 from session_mgmt.exceptions import DocumentLimit, NotFound, SessionNotFound, StateUnreadable
-from session_mgmt.models import ClientSession, StateDocument
+from session_mgmt.models import ClientSession, StateDocument, tables
 from session_mgmt.models.identifiers import new_epoch
-from session_mgmt.models.sql import Statements, marks
+from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Window
 
-_DOCUMENT = "session_mgmt_statedocument"
-_REVISION = "session_mgmt_staterevision"
 ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A document as it was at ``position``. ``bound`` is the size bound that the head held then."""
+    """Document as it was at ``position``. ``bound`` is the size bound that the head held then."""
 
     document: int
     name: str
@@ -44,7 +42,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class DocumentWindow:
-    """A document's row and what its log holds."""
+    """Row of a document and the extent of its log."""
 
     id: int
     window: Window
@@ -54,7 +52,7 @@ class DocumentWindow:
 
 @dataclass(frozen=True, slots=True)
 class VersionSource:
-    """What a version is built from."""
+    """Everything that a version is built from."""
 
     head: StoredHead
     position: Position
@@ -63,8 +61,9 @@ class VersionSource:
 
 
 def ensure_document(using: str, session: uuid.UUID, name: str, *, most: int, at: datetime) -> int:
-    """The row of a named document, made at first use. Raises ``DocumentLimit``, ``SessionNotFound``, or
-    ``InvalidField`` for what is no name.
+    """Return the row of a named document; make it at first use.
+
+    Raises ``DocumentLimit``, ``SessionNotFound``, or ``InvalidField`` for an invalid name.
     """
     access.check_document_name(name)
     found = StateDocument.objects.using(using).filter(session_id=session, name=name).values_list("id", flat=True)
@@ -95,14 +94,14 @@ def ensure_document(using: str, session: uuid.UUID, name: str, *, most: int, at:
 
 
 def find_document(using: str, session: uuid.UUID, name: str) -> int | None:
-    """The row of a named document, if it was ever used."""
+    """Return the row of a named document, if it was ever used."""
     if not access.is_document(name):
         return None
     return StateDocument.objects.using(using).filter(session_id=session, name=name).values_list("id", flat=True).first()
 
 
 def read_size_bound(using: str, document: int) -> int:
-    """Upper bound of the size in bytes; exact if a snapshot was just taken."""
+    """Return an upper bound of the size in bytes; it is exact if a snapshot was just taken."""
     return StateDocument.objects.using(using).values_list("size", flat=True).get(pk=document)
 
 
@@ -134,8 +133,10 @@ def load_body_at(using: str, document: int, version: int) -> Body:
 def load_raw(
     using: str, document: int, version: int | None = None, *, run: Runner = run_inline
 ) -> tuple[Position, str, bytes]:
-    """Position, name and compact JSON of a document, as it is or as it was. ``run`` is given what is heavy; raises as
-    ``load`` and ``load_at``.
+    """Return position, name and compact JSON of a document, at a version or at its head. Heavy work is handed to
+    ``run``.
+
+    Raises as ``load_body`` and ``load_body_at``.
     """
     with unreadable.audit_unreadable(using, document):
         past = load_source(using, document, version)
@@ -146,9 +147,9 @@ def load_raw(
 
 
 def load_source(using: str, document: int, version: int | None) -> VersionSource:
-    """What a version (none: the head) is built from; the building itself may be done elsewhere. Raises as ``load_at``.
+    """Load everything that a version (by default the head) is built from; the building itself may be done elsewhere.
 
-    The caller has it ``unreadable.audited``.
+    The caller wraps it in ``unreadable.audit_unreadable``. Raises as ``load_body_at``.
     """
     statements = Statements(connections[using])
     for _ in range(ATTEMPTS):
@@ -188,7 +189,7 @@ def _write_snapshot(using: str, head: StoredHead, packed: Packed, at: datetime) 
             return
         # Relative, because writes went on meanwhile and have grown the bound.
         Statements(connections[using]).run(
-            f"UPDATE {_DOCUMENT} SET snapshot_version = %s, size = size - %s, compressed = %s, checksum = %s,"
+            f"UPDATE {tables.DOCUMENT} SET snapshot_version = %s, size = size - %s, compressed = %s, checksum = %s,"
             " checksum_version = %s WHERE id = %s AND snapshot_version < %s",
             [
                 version,
@@ -203,14 +204,14 @@ def _write_snapshot(using: str, head: StoredHead, packed: Packed, at: datetime) 
 
 
 def load_windows(statements: Statements, session: uuid.UUID, asked: dict[str, int | None]) -> dict[str, DocumentWindow]:
-    """What the logs of these documents hold, in two queries whatever their number."""
+    """Load the extent of the logs of these documents, in two queries whatever their number."""
     if not asked:
         return {}
-    names = sorted(asked)
+    among, params = statements.among("name", sorted(asked))
     rows = statements.fetch(
-        f"SELECT name, id, epoch, version, chain, oldest_revision, size, encrypted, oldest_chain FROM {_DOCUMENT}"
-        f" WHERE session_id = %s AND name IN ({marks(len(names))})",
-        [statements.uuid(session), *names],
+        f"SELECT name, id, epoch, version, chain, oldest_revision, size, encrypted, oldest_chain FROM {tables.DOCUMENT}"
+        f" WHERE session_id = %s AND {among}",
+        [statements.uuid(session), *params],
     )
     places = [(row[1], offset) for row in rows if (offset := asked[row[0]]) is not None and 0 < offset < row[3]]
     tags = _load_tags(statements, places)
@@ -227,7 +228,7 @@ def _load_tags(statements: Statements, places: list[tuple[int, int]]) -> dict[tu
     if not places:
         return {}
     rows = statements.fetch(
-        f"SELECT document_id, version, chain FROM {_REVISION} WHERE (document_id, version) IN (VALUES "
+        f"SELECT document_id, version, chain FROM {tables.REVISION} WHERE (document_id, version) IN (VALUES "
         + ", ".join(["(%s, %s)"] * len(places))
         + ")",
         [value for place in places for value in place],

@@ -1,10 +1,8 @@
-"""Keeping documents short: a snapshot of the head now and then, and the old end of the log taken off.
+"""Keep documents short: take a snapshot of the head now and then, and cut the old end of the log.
 
-Each step is harmless to repeat, and being killed between two of them costs only space: first a snapshot is written
-where the log will
-begin, then one transaction moves the beginning and takes away what lies before it. So every version from
-``oldest_revision`` - 1 on can be
-rebuilt at any time.
+Each step is harmless to repeat, and a kill between two steps costs only space: first a snapshot is written where the
+log will begin, then one transaction moves the beginning and deletes everything before it. So every version from
+``oldest_revision`` - 1 on can be rebuilt at any time.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from session_mgmt.actions.state.stored_rows import Runner, StoredHead, run_inlin
 from session_mgmt.conf import Settings, settings
 from session_mgmt.documents import rebuild
 from session_mgmt.exceptions import DocumentNotFound, StateUnreadable
-from session_mgmt.models import StateDocument, StateRevision, StateSnapshot, clock
+from session_mgmt.models import StateDocument, StateRevision, StateSnapshot, clock, tables
 from session_mgmt.models.sql import Statements
 
 # Taken off in larger pieces, or a full log would be rebuilt for every revision that comes.
@@ -33,9 +31,9 @@ _KEPT_SNAPSHOTS = 2
 
 
 def compact_document(document: int, *, now: datetime | None = None, run: Runner = run_inline) -> int:
-    """Keep a snapshot of the head, and shorten the log if it is over a limit; returns how many revisions went.
+    """Keep a snapshot of the head, shorten the log if it is over a limit, and return the number of deleted revisions.
 
-    ``run`` is given what is heavy. Raises ``DocumentNotFound`` or ``StateUnreadable``.
+    Heavy work is handed to ``run``. Raises ``DocumentNotFound`` or ``StateUnreadable``.
     """
     limits = settings()
     at = now or clock.read(limits.database)
@@ -45,10 +43,10 @@ def compact_document(document: int, *, now: datetime | None = None, run: Runner 
 
 
 def compact_lagging(document: int, *, run: Runner = run_inline) -> int:
-    """As ``compact``, if the document is still due: it was asked for several times while one snapshot was taken."""
+    """Compact a document if it is still due: it may be asked for several times while one snapshot is taken."""
     rows = Statements(connections[settings().database]).fetch(
-        f"SELECT COUNT(*), COALESCE(SUM(LENGTH(r.ops)), 0), MAX(d.size) FROM {stored_rows.DOCUMENT} d"
-        f" JOIN {stored_rows.REVISION} r ON r.document_id = d.id AND r.version > d.snapshot_version WHERE d.id = %s",
+        f"SELECT COUNT(*), COALESCE(SUM(LENGTH(r.ops)), 0), MAX(d.size) FROM {tables.DOCUMENT} d"
+        f" JOIN {tables.REVISION} r ON r.document_id = d.id AND r.version > d.snapshot_version WHERE d.id = %s",
         [document],
     )
     ((pending, size_of_ops, size),) = rows
@@ -56,9 +54,9 @@ def compact_lagging(document: int, *, run: Runner = run_inline) -> int:
 
 
 def compact_due(limit: int, *, now: datetime | None = None) -> int:
-    """Compact every document that is over a limit, ``limit`` at a time; returns how many revisions went.
+    """Compact every document that is over a limit, ``limit`` at a time, and return the number of deleted revisions.
 
-    One that cannot be read is left as it is, with an entry in the audit trail.
+    A document that cannot be read is left as it is, with an entry in the audit trail.
     """
     at = now or clock.read(settings().database)
     return sum(_compact_some(keys, at) for keys in _list_due_pages(limit, at))
@@ -86,7 +84,7 @@ def _compact_some(documents: list[int], at: datetime) -> int:
 
 
 def _find_long_logs(after: int, limit: int) -> list[int]:
-    """Documents whose log is too long or too large, or whose last snapshot is far behind, by id after ``after``."""
+    """List documents whose log is too long or large, or whose last snapshot is far behind, by id from ``after`` on."""
     now = settings()
     over = (
         Q(version__gte=F("oldest_revision") + now.max_revisions)
@@ -98,14 +96,14 @@ def _find_long_logs(after: int, limit: int) -> list[int]:
 
 
 def _is_behind(now: Settings) -> Q:
-    """As ``state.is_lagging`` for all documents at once, with the bytes of the whole log."""
+    """Make the condition of ``lag.is_lagging`` for all documents at once, with the bytes of the whole log."""
     pending = F("version") - F("snapshot_version")
     much = (pending * rebuild.REVISION_BYTES + F("log_bytes")) / rebuild.SHARE
     return Q(version__gt=F("snapshot_version") + now.max_revisions // 2) | Q(size__lte=much)
 
 
 def _first_revisions(after: int, limit: int, at: datetime) -> list[tuple[int, int]]:
-    """(row, document) of the oldest revisions past the retention.
+    """Return (row, document) of the oldest revisions past the retention.
 
     By row number, which grows with time: no index on time is needed.
     """
@@ -136,7 +134,9 @@ def _trim_log(limits: Settings, document: int, at: datetime, run: Runner) -> int
 
 
 def _first_kept(statements: Statements, limits: Settings, head: StoredHead, at: datetime) -> int:
-    """The revision at which the log is to begin; at most one behind the head's snapshot, so that it can be added up."""
+    """Return the revision at which the log is to begin; at most one behind the head's snapshot, to keep the head
+    readable.
+    """
     wanted = [
         head.oldest,
         _first_by_count(limits, head),
@@ -147,7 +147,10 @@ def _first_kept(statements: Statements, limits: Settings, head: StoredHead, at: 
 
 
 def _first_by_count(limits: Settings, head: StoredHead) -> int:
-    """Rather where a snapshot stands already, if that leaves enough: another one would cost O(document)."""
+    """Return the first revision to keep by their number.
+
+    A place where a snapshot exists already is preferred, if that leaves enough: another one would cost O(document).
+    """
     if head.position.offset - head.oldest + 1 <= limits.max_revisions:
         return head.oldest
     first = head.position.offset - int(limits.max_revisions * _KEPT_SHARE) + 1
@@ -159,9 +162,12 @@ def _first_by_count(limits: Settings, head: StoredHead) -> int:
 
 
 def _first_by_age(statements: Statements, limits: Settings, head: StoredHead, at: datetime) -> int:
-    """Half a log is not rebuilt for one old revision: it waits until it is a quarter older than need be."""
-    first = f"SELECT at FROM {stored_rows.REVISION} WHERE document_id = %s AND version >= %s ORDER BY version LIMIT 1"
-    old = f"SELECT MAX(version) FROM {stored_rows.REVISION} WHERE document_id = %s AND at < %s"
+    """Return the first revision to keep by age.
+
+    Half a log is not rebuilt for one old revision: it waits until it is a quarter older than need be.
+    """
+    first = f"SELECT at FROM {tables.REVISION} WHERE document_id = %s AND version >= %s ORDER BY version LIMIT 1"
+    old = f"SELECT MAX(version) FROM {tables.REVISION} WHERE document_id = %s AND at < %s"
     late = statements.moment(at - limits.log_retention * _AGE_SLACK)
     if not statements.fetch(f"SELECT 1 FROM ({first}) oldest WHERE at < %s", [head.document, head.oldest, late]):
         return head.oldest
@@ -172,13 +178,13 @@ def _first_by_age(statements: Statements, limits: Settings, head: StoredHead, at
 
 def _first_by_bytes(statements: Statements, limits: Settings, head: StoredHead) -> int:
     rows = statements.fetch(
-        f"SELECT log_bytes FROM {stored_rows.DOCUMENT} WHERE id = %s AND log_bytes > %s",
+        f"SELECT log_bytes FROM {tables.DOCUMENT} WHERE id = %s AND log_bytes > %s",
         [head.document, limits.max_log_bytes],
     )
     if not rows:
         return head.oldest
     room, first = int(limits.max_log_bytes * _KEPT_SHARE), head.position.offset + 1
-    sizes = f"SELECT version, LENGTH(ops) FROM {stored_rows.REVISION} WHERE document_id = %s AND version >= %s"
+    sizes = f"SELECT version, LENGTH(ops) FROM {tables.REVISION} WHERE document_id = %s AND version >= %s"
     for version, size in statements.fetch(f"{sizes} ORDER BY version DESC", [head.document, head.oldest]):
         room -= size
         if room < 0:
@@ -188,41 +194,39 @@ def _first_by_bytes(statements: Statements, limits: Settings, head: StoredHead) 
 
 
 def _cut_log(using: str, statements: Statements, document: int, first: int) -> int:
-    """Let the log begin at ``first``, if a snapshot stands right before it."""
+    """Let the log begin at ``first``, if a snapshot exists right before it."""
     with transaction.atomic(using=using):
-        rows = statements.select_locked("oldest_revision, version", stored_rows.DOCUMENT, [document], wait=True)
+        rows = statements.select_locked("oldest_revision, version", tables.DOCUMENT, [document], wait=True)
         if not rows or rows[0][0] >= first or rows[0][1] < first - 1:
             return 0
         if not _has_anchor(using, document, first - 1):
             return 0
         links = statements.fetch(
-            f"SELECT chain FROM {stored_rows.REVISION} WHERE document_id = %s AND version = %s", [document, first - 1]
+            f"SELECT chain FROM {tables.REVISION} WHERE document_id = %s AND version = %s", [document, first - 1]
         )
         if not links:
             return 0
         gone = statements.run(
-            f"DELETE FROM {stored_rows.REVISION} WHERE document_id = %s AND version < %s", [document, first]
+            f"DELETE FROM {tables.REVISION} WHERE document_id = %s AND version < %s", [document, first]
         )
         statements.run(
-            f"UPDATE {stored_rows.DOCUMENT} SET oldest_revision = %s, oldest_chain = %s, log_bytes = COALESCE("
-            f"(SELECT SUM(LENGTH(ops)) FROM {stored_rows.REVISION} WHERE document_id = %s), 0) WHERE id = %s",
+            f"UPDATE {tables.DOCUMENT} SET oldest_revision = %s, oldest_chain = %s, log_bytes = COALESCE("
+            f"(SELECT SUM(LENGTH(ops)) FROM {tables.REVISION} WHERE document_id = %s), 0) WHERE id = %s",
             [first, bytes(links[0][0]), document, document],
         )
         return gone
 
 
 def _has_anchor(using: str, document: int, version: int) -> bool:
-    """Whether a snapshot of this version is there to stay; one with a label may be given up at any time."""
+    """Tell whether a lasting snapshot of this version exists; one with a label may be given up at any time."""
     rows = StateSnapshot.objects.using(using).filter(document=document, version=version, label__isnull=True)
     return rows.exists()
 
 
 def _drop_snapshots(using: str, document: int) -> None:
-    """Keep the one where the log begins, the newest two, and those that people have named."""
+    """Keep the snapshot where the log begins, the newest two, and those with labels."""
     with transaction.atomic(using=using):
-        rows = Statements(connections[using]).select_locked(
-            "oldest_revision", stored_rows.DOCUMENT, [document], wait=True
-        )
+        rows = Statements(connections[using]).select_locked("oldest_revision", tables.DOCUMENT, [document], wait=True)
         plain = StateSnapshot.objects.using(using).filter(document=document, label__isnull=True)
         keep = list(plain.order_by("-version").values_list("pk", flat=True)[:_KEPT_SNAPSHOTS])
         for (oldest,) in rows:
@@ -231,6 +235,6 @@ def _drop_snapshots(using: str, document: int) -> None:
 
 
 def _find_anchor(using: str, document: int, oldest: int) -> list[int]:
-    """The newest snapshot from which the oldest retained version can be rebuilt."""
+    """Return the newest snapshot from which the oldest retained version can be rebuilt."""
     found = StateSnapshot.objects.using(using).filter(document=document, label__isnull=True, version__lt=oldest)
     return list(found.order_by("-version").values_list("pk", flat=True)[:1])

@@ -1,4 +1,4 @@
-"""Conflicts that wait for a decision: reading them, and the update that settles one."""
+"""Conflicts that wait for a decision: list them, and prepare the update that settles one."""
 
 from __future__ import annotations
 
@@ -37,19 +37,20 @@ SERVER, CLIENT, VALUE = (
 )
 
 
-def list_conflicts(document: int, *, open_only: bool = False) -> list[dict[str, Any]]:
-    """The records of a document, newest first. Raises ``DocumentNotFound`` or ``StateUnreadable``.
+def list_conflicts(document: int, *, include_resolved: bool = False) -> list[dict[str, Any]]:
+    """List the records of a document that wait for a decision, newest first; with ``include_resolved`` all that are
+    kept.
 
-    ``{id, path, version, base?, server?, client?, client_id, at, resolved_at, resolution}``; a value that was not there
-    has no field.
+    ``{id, path, version, base?, server?, client?, client_id, at, resolved_at, resolution}``; absent values have no
+    field. Raises ``DocumentNotFound`` or ``StateUnreadable``.
     """
     rows = _conflict_rows().filter(document=document).order_by("-id")
-    chosen = rows.filter(resolved_at=None) if open_only else rows
+    chosen = rows if include_resolved else rows.filter(resolved_at=None)
     return _read_with_vault(document, lambda vault: [_show_conflict(vault, row) for row in chosen.all()])
 
 
 def _read_with_vault(document: int, read: Callable[[Vault | None], T]) -> T:
-    """What ``read`` makes of the records, given the vault of their document."""
+    """Call ``read`` with the vault of the document and return its result."""
     using = settings().database
     statements = Statements(connections[using])
     with unreadable.audit_unreadable(using, document):
@@ -77,7 +78,7 @@ def _show_conflict(vault: Vault | None, row: StateConflict) -> dict[str, Any]:
 
 
 def read_conflict(document: int, id_: uuid.UUID) -> dict[str, Any]:
-    """A record as ``listed`` has it. Raises ``NotFound``, and as that does."""
+    """Return one record in the form of ``list_conflicts``. Raises ``NotFound``, and as that does."""
     return _read_with_vault(document, lambda vault: _show_conflict(vault, _find_conflict(document, id_)))
 
 
@@ -89,7 +90,7 @@ def _find_conflict(document: int, id_: uuid.UUID) -> StateConflict:
 
 
 def parse_value(text: str) -> JSON:
-    """A value that somebody typed, under the rules of every transport. Raises ``SessionMgmtError``."""
+    """Parse a value that somebody typed, under the rules of every transport. Raises ``SessionMgmtError``."""
     try:
         return strict.parse_json(text, checking.document_limits(), settings().max_document_bytes)
     except DocumentError as error:
@@ -105,12 +106,12 @@ def prepare_resolution(
     *,
     seen: str | None = None,
 ) -> Update:
-    """The update that settles a record: an ordinary change of the head, or none for ``server``.
+    """Prepare the update that settles a record: an ordinary change of the head, or none for ``server``.
 
-    ``keep``: ``server`` leaves the document as it is, ``client`` sets what lost, ``value`` sets ``value`` (MISSING
-    removes). ``seen`` is the digest of what stood there when somebody decided, empty for nothing (as of
-    ``viewing.standing``). Raises ``NotFound``, ``InvalidField``, ``Conflict`` where another value stands there by now
-    or a place in an array may be another one, and errors of documents.
+    ``keep``: ``server`` leaves the document as it is, ``client`` sets the losing value, ``value`` sets ``value``
+    (MISSING removes). ``seen`` is the digest of the value at the time of the decision, empty for none (as of
+    ``inspection.describe_value``). Raises ``NotFound``, ``InvalidField``, ``Conflict`` if another value is there by now
+    or the place in an array may be another item's, and errors of documents.
     """
     if keep not in (SERVER, CLIENT, VALUE):
         raise InvalidField("keep is server, client or value.", field="keep")
@@ -145,7 +146,7 @@ def _conflict_rows() -> QuerySet[StateConflict]:
 
 
 def _is_moved(document: JSON, path: str, server: Value) -> bool:
-    """Whether a place behind an array's index may be another item's by now."""
+    """Tell whether a place behind an array's index may be another item's by now."""
     inside = any(isinstance(pointer.find_value(document, above), list) for above in pointer.iter_ancestors(path))
     return inside and not are_equal(pointer.find_value(document, path), server)
 

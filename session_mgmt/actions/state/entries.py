@@ -1,4 +1,4 @@
-"""The log of a document as its readers get it: entries, from the stored operations as they are."""
+"""Log of a document as its readers receive it: entries, made of the stored operations as they are."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from session_mgmt.actions.vaults import Vault
 from session_mgmt.conf import settings
 from session_mgmt.documents import chain
 from session_mgmt.exceptions import DocumentNotFound, StateUnreadable
+from session_mgmt.models import tables
 from session_mgmt.models.sql import Row, Statements
 from session_mgmt.protocol.logs import Entry
-
-_DOCUMENT = "session_mgmt_statedocument"
-_REVISION = "session_mgmt_staterevision"
 
 
 def read_entries(statements: Statements, document: int, after: int, limit: int) -> list[Entry]:
@@ -28,8 +26,8 @@ def read_entries(statements: Statements, document: int, after: int, limit: int) 
 
 def _read_once(statements: Statements, document: int, after: int, limit: int) -> list[Entry]:
     rows = statements.fetch(
-        f"SELECT r.version, r.chain, r.ops, c.client_id, r.seq FROM {_REVISION} r"
-        " LEFT JOIN session_mgmt_client c ON c.id = r.client_id"
+        f"SELECT r.version, r.chain, r.ops, c.client_id, r.seq FROM {tables.REVISION} r"
+        " LEFT JOIN {tables.CLIENT} c ON c.id = r.client_id"
         " WHERE r.document_id = %s AND r.version > %s ORDER BY r.version LIMIT %s",
         [document, after, limit],
     )
@@ -40,14 +38,15 @@ def _read_once(statements: Statements, document: int, after: int, limit: int) ->
 
 
 def _may_be_sealed(rows: list[Row]) -> bool:
-    """Where there are keys, the document's row says what its log must be like; without keys, no log that is sealed
-    can be read.
+    """Tell whether the document's row must be read to know how its log is stored.
+
+    Without keys, no sealed log can be read anyway.
     """
     return bool(settings().state_keys) or any(vaults.is_sealed(bytes(row[2][:1])) for row in rows)
 
 
 def _load_vault(statements: Statements, document: int) -> Vault | None:
-    rows = statements.fetch(f"SELECT session_id, name, key_id, secret FROM {_DOCUMENT} WHERE id = %s", [document])
+    rows = statements.fetch(f"SELECT session_id, name, key_id, secret FROM {tables.DOCUMENT} WHERE id = %s", [document])
     if not rows:
         raise DocumentNotFound()
     session, name, key_id, secret = rows[0]
@@ -61,7 +60,7 @@ def _make_entry(row: Row, vault: Vault | None) -> Entry:
 
 
 def make_entry_body(ops: bytes, client_id: str | None, fence: Fence | None = None, *, seq: int | None = None) -> bytes:
-    """A document entry (PROTOCOL section 6), from the stored operations as they are."""
+    """Return a document entry (PROTOCOL section 6), made of the stored operations as they are."""
     number = fence.seq if fence else seq
     if client_id is None or number is None:
         return b'{"ops":%s}' % ops

@@ -1,7 +1,6 @@
-"""A document's past: what made each version, any of them as it was, the difference of two, and those kept under a
-label.
+"""Past of a document: the change behind each version, any version as it was, the difference of two, and checkpoints.
 
-The past is never rewritten: restoring writes a new version (``bridge.past``), and only compaction takes old ones away.
+The past is never rewritten: restoring writes a new version (``writes.restore``), and only compaction deletes old ones.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from session_mgmt.documents import chain, operations, rebuild, touched, whole
 from session_mgmt.documents.rebuild import Packed
 from session_mgmt.documents.whole import Replacement
 from session_mgmt.exceptions import Conflict, DocumentLimit, InvalidField, NotFound, StateUnreadable, Unavailable
-from session_mgmt.models import StateDocument, StateRevision, StateSnapshot, clock
+from session_mgmt.models import StateDocument, StateRevision, StateSnapshot, clock, tables
 from session_mgmt.models.clock import as_text
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.position import Position
@@ -34,13 +33,12 @@ _MOST_LABEL = 100
 
 
 def list_versions(document: int, *, before: int | None = None, limit: int = PAGE) -> dict[str, Any]:
-    """A page of the log, newest first: ``{"results": […], "oldest", "next"}``; ``next`` is the ``before`` of the next
-    page.
+    """Return a page of the log, newest first: ``{"results": […], "oldest", "next"}``; ``next`` is the ``before`` of the
+    next page.
 
     Each result has ``version``, ``tag``, ``kind``, ``at``, ``client_id`` and ``seq`` of the write (``null`` for the
-    server's), the ``paths`` it
-    touched, ``bytes`` of its operations, and ``labels``. ``oldest`` is the first version that can be read. Raises
-    ``DocumentNotFound`` or ``StateUnreadable``.
+    server's), the ``paths`` it touched, ``bytes`` of its operations, and ``labels``. ``oldest`` is the first version
+    that can be read. Raises ``DocumentNotFound`` or ``StateUnreadable``.
     """
     using = settings().database
     statements = Statements(connections[using])
@@ -88,7 +86,7 @@ def _show_revision(head: StoredHead, row: StateRevision, labels: dict[int, list[
 
 
 def _read_paths_and_size(head: StoredHead, row: Any) -> tuple[list[str], int]:
-    """Paths of a revision, and the bytes of its operations. An encrypted document stores its paths as hashes."""
+    """Return the paths of a revision, and the bytes of its operations. Encrypted documents store paths as hashes."""
     if head.vault is None:
         return list(vaults.open_paths(None, row.version, bytes(row.paths))), row.bytes
     ops = vaults.open_ops(head.vault, row.version, bytes(row.ops))
@@ -108,31 +106,33 @@ def _checkpoint_rows(using: str, document: int) -> Any:
 
 
 def list_checkpoints(document: int) -> list[dict[str, Any]]:
-    """The versions kept under a label, oldest first: ``label``, ``version``, ``at``."""
+    """List the labelled versions, oldest first: ``label``, ``version``, ``at``."""
     rows = _checkpoint_rows(settings().database, document).values_list("label", "version", "created_at")
     return [{"label": label, "version": version, "at": as_text(at)} for label, version, at in rows]
 
 
 def read_version(document: int, version: int) -> Body:
-    """The document as it was. Raises ``NotFound``, ``DocumentNotFound`` or ``StateUnreadable``."""
+    """Return the document as it was. Raises ``NotFound``, ``DocumentNotFound`` or ``StateUnreadable``."""
     now = settings()
     return bodies.load_body_at(now.database, document, version)
 
 
 def read_version_or_label(document: int, to: int | str) -> Body:
-    """The document at a version or under a label."""
+    """Return the document at a version or under a label."""
     return read_version(document, find_labelled_version(document, to) if isinstance(to, str) else to)
 
 
 def read_raw(document: int, version: int, *, run: Runner = run_inline) -> tuple[Position, bytes]:
-    """As ``read_at``, as compact JSON. ``run`` is given what is heavy."""
+    """Return position and compact JSON of a version. Heavy work is handed to ``run``; raises as ``read_version``."""
     now = settings()
     position, _, raw = bodies.load_raw(now.database, document, version, run=run)
     return position, raw
 
 
 def prepare_restore(document: int, to: int | str, *, run: Runner = run_inline) -> Replacement:
-    """What makes a document again what it was. ``run`` is given what is heavy; raises as ``read``."""
+    """Prepare the replacement that restores a version or a checkpoint. Heavy work is handed to ``run``; raises as
+    ``read_version_or_label``.
+    """
     now = settings()
     version = find_labelled_version(document, to) if isinstance(to, str) else to
     with unreadable.audit_unreadable(now.database, document):
@@ -142,7 +142,7 @@ def prepare_restore(document: int, to: int | str, *, run: Runner = run_inline) -
 
 
 def find_labelled_version(document: int, label: str) -> int:
-    """The version kept under a label. Raises ``NotFound``."""
+    """Return the version kept under a label. Raises ``NotFound``."""
     if not access.is_key(label):
         raise NotFound("There is no checkpoint of this label.")
     rows = _checkpoint_rows(settings().database, document).filter(label=label).values_list("version", flat=True)
@@ -152,7 +152,7 @@ def find_labelled_version(document: int, label: str) -> int:
 
 
 def find_version_at(document: int, moment: datetime) -> int:
-    """The version that stood at a moment. Raises ``NotFound`` where the log begins later."""
+    """Return the version that stood at a moment. Raises ``NotFound`` where the log begins later."""
     using = settings().database
     rows = StateRevision.objects.using(using).filter(document=document, at__lte=moment)
     version = rows.order_by("-version").values_list("version", flat=True).first()
@@ -165,8 +165,8 @@ def find_version_at(document: int, moment: datetime) -> int:
 
 
 def diff_versions(document: int, first: int, second: int, *, run: Runner = run_inline) -> list[dict[str, Any]]:
-    """What makes the second version of the first, as an RFC 6902 patch. ``run`` is given what is heavy. Raises as
-    ``read_at``.
+    """Return the difference of two versions as an RFC 6902 patch. Heavy work is handed to ``run``. Raises as
+    ``read_version``.
     """
     now = settings()
     with unreadable.audit_unreadable(now.database, document):
@@ -180,11 +180,11 @@ def diff_versions(document: int, first: int, second: int, *, run: Runner = run_i
 def keep_checkpoint(
     document: int, label: str | None = None, *, now: datetime | None = None, run: Runner = run_inline
 ) -> dict[str, Any]:
-    """Keep the head for good under a label (``v<version>`` if none is given): no compaction takes it away.
+    """Keep the head for good under a label (``v<version>`` if none is given): no compaction deletes it.
 
-    Answers ``{"label", "version"}``; repeating it at the same version changes nothing. Raises ``Conflict`` where the
-    label stands at another version, ``DocumentLimit`` (``max_checkpoints``), ``InvalidField``, ``DocumentNotFound``
-    or ``StateUnreadable``. ``run`` is given what is heavy.
+    Returns ``{"label", "version"}``; repeating it at the same version changes nothing. Raises ``Conflict`` if the label
+    stands at another version, ``DocumentLimit`` (``max_checkpoints``), ``InvalidField``, ``DocumentNotFound`` or
+    ``StateUnreadable``. Heavy work is handed to ``run``.
     """
     limits = settings()
     with unreadable.audit_unreadable(limits.database, document):
@@ -206,7 +206,7 @@ def _write_checkpoint(using: str, past: VersionSource, packed: Packed, label: st
     document, version = past.head.document, past.position.offset
     statements = Statements(connections[using])
     # The lock makes label and limit one decision, and keeps a rotation of keys out.
-    statements.select_locked("id", stored_rows.DOCUMENT, [document], wait=True)
+    statements.select_locked("id", tables.DOCUMENT, [document], wait=True)
     mine = _checkpoint_rows(using, document)
     standing = mine.filter(label=label).values_list("version", flat=True).first()
     if standing is not None:
@@ -220,7 +220,7 @@ def _write_checkpoint(using: str, past: VersionSource, packed: Packed, label: st
 
 
 def forget_checkpoint(document: int, label: str) -> bool:
-    """Give a checkpoint up; False if there is none of this label."""
+    """Give a checkpoint up; return False if there is none with this label."""
     if not access.is_key(label):
         return False
     gone, _ = _checkpoint_rows(settings().database, document).filter(label=label).delete()

@@ -1,6 +1,6 @@
-"""Looking at documents as people do: in pieces, as they were, side by side, whatever their size.
+"""Views of documents for people: in pieces, as they were, side by side, whatever their size.
 
-What is heavy is handed to ``run`` and comes back small, so that a large document is neither decoded beside other
+Heavy work is handed to ``run`` and its result is small, so that a large document is neither decoded beside other
 people's connections nor sent to a page as a whole.
 """
 
@@ -25,7 +25,7 @@ VALUE_TEXT = 16 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A piece of one version; ``head`` is where the document stood at that moment."""
+    """Piece of one version; ``head`` is the document's position at that moment."""
 
     version: int
     head: Position
@@ -34,7 +34,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two versions and what differs; ``head`` is where the document stood at that moment."""
+    """Two versions and their differences; ``head`` is the document's position at that moment."""
 
     first: int
     second: int
@@ -45,7 +45,7 @@ class Pair:
 def look_at_place(
     document: int, version: int | None = None, *, place: NodePlace = (), skip: int = 0, run: Runner = run_inline
 ) -> Look:
-    """What stands at a place of a version (of the head without one).
+    """Outline the value at a place of a version (by default the head).
 
     Raises ``NotFound``, ``DocumentNotFound`` or ``StateUnreadable``.
     """
@@ -54,19 +54,19 @@ def look_at_place(
 
 
 def find_text(document: int, version: int | None, text: str, *, run: Runner = run_inline) -> Hits:
-    """Where a version holds a text. Raises as ``look``."""
+    """Find the places where a version contains a text. Raises as ``look_at_place``."""
     hits: Hits = _examine_versions(document, [version], outline.search_parts, text, run=run)[1]
     return hits
 
 
 def compare_versions(document: int, first: int, second: int | None = None, *, run: Runner = run_inline) -> Pair:
-    """A version beside another, or beside the head. Raises as ``look``."""
+    """Compare a version with another, or with the head. Raises as ``look_at_place``."""
     (then, now), found = _examine_versions(document, [first, second], comparison.compare_parts, run=run)
     return Pair(then.position.offset, now.position.offset, now.head.position, found)
 
 
 def describe_value(document: int, path: str, *, run: Runner = run_inline) -> Standing:
-    """What the head holds at a pointer. Raises as ``look``."""
+    """Describe the value at a pointer of the head. Raises as ``look_at_place``."""
     found: Standing = _examine_versions(document, [None], outline.describe_value, path, VALUE_TEXT, run=run)[1]
     return found
 
@@ -74,7 +74,7 @@ def describe_value(document: int, path: str, *, run: Runner = run_inline) -> Sta
 def _examine_versions(
     document: int, wanted: Sequence[int | None], work: Callable[..., Any], *args: Any, run: Runner
 ) -> tuple[list[VersionSource], Any]:
-    """Do pure work on what these versions are built from, elsewhere if the document is large."""
+    """Do pure work on the parts of these versions, in the worker process if the document is large."""
     now = settings()
     with unreadable.audit_unreadable(now.database, document):
         found = [bodies.load_source(now.database, document, version) for version in wanted]

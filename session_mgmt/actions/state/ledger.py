@@ -31,12 +31,11 @@ from session_mgmt.exceptions import (
     TooOld,
     UnknownVersion,
 )
+from session_mgmt.models import tables
 from session_mgmt.models.sql import Row, Statements, marks
 from session_mgmt.protocol.logs import Entry, document_key
 from session_mgmt.protocol.position import Position
 
-_DOCUMENT = "session_mgmt_statedocument"
-_REVISION = "session_mgmt_staterevision"
 _REVISION_COLUMNS = {
     "document_id": "bigint",
     "version": "bigint",
@@ -88,8 +87,8 @@ class LockedHead:
 
 
 def is_lagging(pending: int, pending_bytes: int, size: int) -> bool:
-    """Whether a document with so many revisions after its last snapshot is due for one: readers replay much, or the
-    log will be cut and no snapshot would stand there.
+    """Tell whether a document with so many revisions after its last snapshot is due for one: readers replay much, or
+    the log will be cut and no snapshot would stand there.
     """
     now = settings()
     if pending < now.snapshot_every:
@@ -150,7 +149,7 @@ class DocumentLedger:
         rows = self.sql.select_locked(
             "id, session_id, name, epoch, version, oldest_revision, size, log_bytes, chain, snapshot_version, key_id,"
             " secret",
-            _DOCUMENT,
+            tables.DOCUMENT,
             wanted,
             wait=wait,
         )
@@ -219,7 +218,7 @@ class DocumentLedger:
     def _write(self, at: datetime) -> None:
         moment = self.sql.moment(at)
         self.sql.insert(
-            _REVISION,
+            tables.REVISION,
             _REVISION_COLUMNS,
             [
                 (
@@ -238,7 +237,7 @@ class DocumentLedger:
             ],
         )
         self.sql.update(
-            _DOCUMENT,
+            tables.DOCUMENT,
             _HEAD_COLUMNS,
             [
                 (key, head.version, head.chain, head.size, head.log_bytes, moment, head.writer)
@@ -311,7 +310,7 @@ class DocumentLedger:
         return theirs if head.vault is None or not theirs else _reveal_paths(head.vault, theirs, update)
 
     def _still_holds(self, update: Update, fence: Fence | None, head: LockedHead) -> bool:
-        """Whether a merge that was computed from an earlier version says the same of this one."""
+        """Tell whether a merge that was computed from an earlier version says the same of this one."""
         made_at, merged = update.at_version, update.merge
         if made_at is None or merged is None or not merged.movable or made_at > head.version:
             return False
@@ -352,7 +351,7 @@ class DocumentLedger:
             return
         where = " OR ".join(["(document_id = %s AND version > %s)"] * len(oldest))
         rows = self.sql.fetch(
-            f"SELECT document_id, version, client_id, paths FROM {_REVISION}"
+            f"SELECT document_id, version, client_id, paths FROM {tables.REVISION}"
             f" WHERE {where} ORDER BY document_id, version",
             [value for pair in oldest.items() for value in pair],
         )
@@ -381,7 +380,7 @@ class DocumentLedger:
             if head is None or not update.terms.key:
                 continue
             rows = self.sql.fetch(
-                f'SELECT version, chain, request FROM {_REVISION} WHERE document_id = %s AND "key" = %s',
+                f'SELECT version, chain, request FROM {tables.REVISION} WHERE document_id = %s AND "key" = %s',
                 [update.document, update.terms.key],
             )
             if rows:
@@ -395,7 +394,9 @@ class DocumentLedger:
         if not documents:
             return set()
         keys = sorted(documents)
-        return {row[0] for row in self.sql.fetch(f"SELECT id FROM {_DOCUMENT} WHERE id IN ({marks(len(keys))})", keys)}
+        return {
+            row[0] for row in self.sql.fetch(f"SELECT id FROM {tables.DOCUMENT} WHERE id IN ({marks(len(keys))})", keys)
+        }
 
 
 def _is_asked_kept(update: Update, fence: Fence | None) -> bool:
@@ -409,14 +410,16 @@ def _reveal_paths(vault: Vault, theirs: set[str], update: Update) -> set[str]:
 
 
 def _answer_repetition(known: KnownKey, request: bytes | None, log: str) -> Outcome:
-    """The answer to a repetition."""
+    """Return the answer to a repetition."""
     if request is not None and known.request is not None and request != known.request:
         return refused(KeyReused(position=known.position.as_json()))
     return accepted(known.position, log=log)
 
 
 def _hide_request(request: bytes | None, vault: Vault | None) -> bytes | None:
-    """A digest as it is stored: beside an encrypted document a plain one would confirm guesses of what was written."""
+    """Return a digest as it is stored: beside an encrypted document a plain one would confirm guesses of what was
+    written.
+    """
     return request if request is None or vault is None else hmac.digest(vault.digest_key, request, "sha256")
 
 

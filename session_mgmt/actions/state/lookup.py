@@ -30,17 +30,17 @@ from session_mgmt.protocol.recovery import Mode, Reason, Verdict, decide, is_den
 
 
 def list_documents(session: uuid.UUID) -> QuerySet[StateDocument]:
-    """The documents of a session by name; heads only, whatever their size."""
+    """List the documents of a session by name; heads only, whatever their size."""
     return StateDocument.objects.using(settings().database).filter(session=session).order_by("name")
 
 
 def position_of(row: StateDocument) -> Position:
-    """Where a document stands."""
+    """Return the position of a document."""
     return Position(row.epoch, row.version, chain.make_tag(bytes(row.chain)) if row.version else "")
 
 
 def describe_head(row: StateDocument) -> dict[str, Any]:
-    """``ClientState`` without its data. ``checksum`` is of ``checksum_version``, which may be the older."""
+    """Return ``ClientState`` without its data. ``checksum`` is of ``checksum_version``, which may be older."""
     return {
         "name": row.name,
         "version": row.version,
@@ -57,7 +57,7 @@ def describe_head(row: StateDocument) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class ClientState:
-    """A document at one version. ``last_modified`` is ``None`` if it was never written; ``checksum`` is SHA-256 of
+    """Document at one version. ``last_modified`` is ``None`` if it was never written; ``checksum`` is SHA-256 of
     ``data`` as RFC 8785 text, ``size`` its bytes as compact JSON; ``compressed`` and ``encrypted`` tell how it is
     stored.
     """
@@ -78,7 +78,7 @@ class ClientState:
 
 
 def read_info(session: uuid.UUID, name: str) -> ClientState:
-    """A document; of one that was never written ``{}`` at version 0. Raises ``StateUnreadable``."""
+    """Read a document; one that was never written is ``{}`` at version 0. Raises ``StateUnreadable``."""
     row = list_documents(session).filter(name=name).first() if access.is_document(name) else None
     if row is None:
         return ClientState({}, 0, None, compressed=False, encrypted=False)
@@ -88,7 +88,9 @@ def read_info(session: uuid.UUID, name: str) -> ClientState:
 
 
 def read_sizes(row: StateDocument) -> dict[str, Any]:
-    """Bytes: ``size`` of compact JSON (an upper bound unless ``exact``), ``stored`` snapshots, ``log`` of revisions."""
+    """Return bytes: ``size`` of compact JSON (an upper bound unless ``exact``), ``stored`` snapshots, ``log`` of
+    revisions.
+    """
     stored = StateSnapshot.objects.using(settings().database).filter(document=row).aggregate(sum=Sum(Length("body")))
     return {
         "name": row.name,
@@ -107,9 +109,10 @@ def compress_document(document: int, *, run: Runner = run_inline) -> None:
 
 
 def sync_document(session: uuid.UUID, name: str, given: Any, *, run: Runner = run_inline) -> dict[str, Any]:
-    """What a client at ``given`` (a position or ``None``) must be told: one verdict, with entries or a snapshot.
+    """Answer a client at ``given`` (a position or ``None``) with one verdict, and with entries or a snapshot.
 
-    One that moves something is a ``state_synchronized`` of the session's log. ``run`` is given what is heavy.
+    An answer that moves something is recorded as ``state_synchronized`` in the session's log. Heavy work is handed to
+    ``run``.
     """
     answer = _answer_sync(session, name, given, run)
     if answer["mode"] != "up_to_date":
@@ -150,7 +153,7 @@ def _judge_position(asked: Position | None, given: Any, window: DocumentWindow) 
 
 
 def _answer_entries(statements: Statements, window: DocumentWindow, asked: Position) -> dict[str, Any] | None:
-    """``None`` when a compaction took entries away between the two reads."""
+    """Return ``None`` if a compaction deleted entries between the two reads."""
     found = entries.read_entries(statements, window.id, asked.offset, settings().replay_page)
     if not found or not is_dense((entry.offset for entry in found), after=asked.offset):
         return None

@@ -1,4 +1,4 @@
-"""What a merged update leaves behind: what was asked for, what lost, and the report in the receipt."""
+"""Rows that a merge leaves behind: the operations asked for, the losing values, and the report in the receipt."""
 
 from __future__ import annotations
 
@@ -18,15 +18,13 @@ from session_mgmt.documents.merge import Conflict, Value
 from session_mgmt.documents.values import MISSING
 from session_mgmt.exceptions import Conflict as ConflictRefused
 from session_mgmt.exceptions import StateUnreadable
-from session_mgmt.models import StateConflict
+from session_mgmt.models import StateConflict, tables
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.position import Position
 
-CONFLICT = "session_mgmt_stateconflict"
-_REVISION = "session_mgmt_staterevision"
 # In the order of the numbers that they are sealed under.
 _COLUMNS_SEALED = ("path", "base", "server", "client_value")
-# What stands sealed for a value that is not there; JSON is never empty.
+# Sealed in place of an absent value; JSON is never empty.
 _NOTHING = b""
 REPORT_BYTES = 2048
 RESOLVED_KEPT = 100
@@ -47,7 +45,7 @@ _COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class LostValues:
-    """A conflict whose values are kept; ``id`` is made beforehand, so that the receipt can name it."""
+    """Conflict whose values are kept; ``id`` is made beforehand, so that the receipt can name it."""
 
     id: uuid.UUID
     conflict: Conflict
@@ -64,9 +62,9 @@ class LostValues:
 
 @dataclass(frozen=True, slots=True)
 class MergeRecord:
-    """Goes with an update that was settled outside the lane.
+    """Companion of an update that was settled outside the lane.
 
-    ``asked``: the client's own operations, encoded, and the ``paths`` they touch. ``movable``: it still holds when the
+    ``asked``: the client's own operations, encoded, and the ``paths`` they touch. ``movable``: it still holds if the
     document has moved where neither it nor the client was. ``resolves``: the conflict record that it settles, and how.
     """
 
@@ -79,9 +77,9 @@ class MergeRecord:
 
 
 def build_report(conflicts: Iterable[Conflict], ids: Sequence[uuid.UUID] = ()) -> dict[str, Any]:
-    """``{"conflicts": [{path, kept, base?, server?, client?, id?}]}`` of at most 2 KB; nothing without conflicts.
+    """Build ``{"conflicts": [{path, kept, base?, server?, client?, id?}]}`` of at most 2 KB; empty without conflicts.
 
-    A value that is not there has no field. ``cut`` says that values were left out, ``more`` how many conflicts were.
+    Absent values have no field. ``cut`` says that values were left out, ``more`` how many conflicts were.
     """
     listed = [_show_conflict(found, ids[at] if ids else None) for at, found in enumerate(conflicts)]
     if not listed:
@@ -109,7 +107,7 @@ def _cut_values(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_refusal(statements: Statements, document: int, merge: MergeRecord, here: Position) -> ConflictRefused | None:
-    """Why a settled update cannot be kept; the caller holds the document's lock."""
+    """Find the reason why a settled update cannot be kept; the caller holds the document's lock."""
     if merge.losing and not _has_room(statements, document, merge.losing):
         return ConflictRefused("As many conflicts wait as may be kept.", position=here.as_json())
     if merge.resolves is not None and not _is_open(statements, merge.resolves[0]):
@@ -126,7 +124,7 @@ def write_merge(
     merge: MergeRecord,
     at: datetime,
 ) -> None:
-    """What goes with the revision, in its transaction."""
+    """Write the rows that go with the revision, in its transaction."""
     if is_asked_kept(client, merge):
         _keep_asked(statements, vault, document, version, merge.asked)
     if merge.losing:
@@ -136,13 +134,14 @@ def write_merge(
 
 
 def is_asked_kept(client: int | None, merge: MergeRecord | None) -> bool:
-    """Whether what was asked for stands beside the revision: the client's next writes were made on that."""
+    """Tell whether the operations asked for stand beside the revision: the client's next writes were made on them."""
     return client is not None and merge is not None and bool(merge.asked)
 
 
 def _has_room(statements: Statements, document: int, losing: Sequence[LostValues]) -> bool:
     ((count, size),) = statements.fetch(
-        f"SELECT COUNT(*), COALESCE(SUM(size), 0) FROM {CONFLICT} WHERE document_id = %s AND resolved_at IS NULL",
+        f"SELECT COUNT(*), COALESCE(SUM(size), 0) FROM {tables.CONFLICT}"
+        " WHERE document_id = %s AND resolved_at IS NULL",
         [document],
     )
     now = settings()
@@ -153,7 +152,7 @@ def _has_room(statements: Statements, document: int, losing: Sequence[LostValues
 def _keep_asked(statements: Statements, vault: Vault | None, document: int, version: int, asked: bytes) -> None:
     stored = asked if vault is None else vault.seal_column(vaults.ASKED, version, asked)
     statements.run(
-        f"UPDATE {_REVISION} SET asked = %s WHERE document_id = %s AND version = %s", [stored, document, version]
+        f"UPDATE {tables.REVISION} SET asked = %s WHERE document_id = %s AND version = %s", [stored, document, version]
     )
 
 
@@ -171,10 +170,10 @@ def _keep_losing(
         fields = _seal_columns(vault, lost.id, version, (lost.conflict.path.encode(), *lost.values))
         moment = statements.moment(at)
         rows.append((statements.uuid(lost.id), document, version, *fields, lost.size, client, moment, ""))
-    statements.insert(CONFLICT, _COLUMNS, rows)
-    # What was resolved is of use for a while only.
+    statements.insert(tables.CONFLICT, _COLUMNS, rows)
+    # Resolved records are of use for a while only.
     statements.run(
-        f"DELETE FROM {CONFLICT} WHERE id IN (SELECT id FROM {CONFLICT}"
+        f"DELETE FROM {tables.CONFLICT} WHERE id IN (SELECT id FROM {tables.CONFLICT}"
         " WHERE document_id = %s AND resolved_at IS NOT NULL"
         " ORDER BY resolved_at DESC LIMIT 1000 OFFSET %s)",
         [document, RESOLVED_KEPT],
@@ -184,7 +183,7 @@ def _keep_losing(
 def _seal_columns(
     vault: Vault | None, id_: uuid.UUID, version: int, values: Sequence[bytes | None]
 ) -> list[bytes | None]:
-    """The columns of a record. Sealed ones say that there is no value: an empty column could be anybody's."""
+    """Return the columns of a record. Sealed ones say that there is no value: an empty column could be anybody's."""
     if vault is None:
         return list(values)
     return [
@@ -194,9 +193,7 @@ def _seal_columns(
 
 
 def open_conflict(vault: Vault | None, row: StateConflict) -> tuple[str, tuple[Value, ...]]:
-    """A record's path, and its values: base, server, client; MISSING where there was none. Raises
-    ``StateUnreadable``.
-    """
+    """Return a record's path, and its values: base, server, client; MISSING if absent. Raises ``StateUnreadable``."""
     path, *values = _open_columns(vault, row)
     try:
         return (path or b"").decode(), tuple(MISSING if value is None else orjson.loads(value) for value in values)
@@ -226,17 +223,19 @@ def reseal_conflict(vault: Vault | None, fresh: Vault, row: StateConflict) -> No
 
 
 def read_columns(row: StateConflict) -> list[bytes | None]:
-    """A record's columns as they stand in the database."""
+    """Return a record's columns as they stand in the database."""
     return [None if (stored := getattr(row, name)) is None else bytes(stored) for name in _COLUMNS_SEALED]
 
 
 def _is_open(statements: Statements, id_: uuid.UUID) -> bool:
-    rows = statements.fetch(f"SELECT id FROM {CONFLICT} WHERE id = %s AND resolved_at IS NULL", [statements.uuid(id_)])
+    rows = statements.fetch(
+        f"SELECT id FROM {tables.CONFLICT} WHERE id = %s AND resolved_at IS NULL", [statements.uuid(id_)]
+    )
     return bool(rows)
 
 
 def _mark_resolved(statements: Statements, id_: uuid.UUID, resolution: str, at: datetime) -> None:
     statements.run(
-        f"UPDATE {CONFLICT} SET resolved_at = %s, resolution = %s WHERE id = %s",
+        f"UPDATE {tables.CONFLICT} SET resolved_at = %s, resolution = %s WHERE id = %s",
         [statements.moment(at), resolution, statements.uuid(id_)],
     )

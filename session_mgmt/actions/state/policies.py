@@ -1,4 +1,4 @@
-"""How a document settles conflicts: what ``SESSION_MGMT["documents"]`` says about its name."""
+"""Conflict policy of a document: the entry of its name in ``SESSION_MGMT["documents"]``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Policy:
     resolver: Resolver | None = None
 
     def for_strategy(self, strategy: str | None) -> tuple[str, OnConflict]:
-        """The strategy of one update, and whose value stands where merging finds a conflict."""
+        """Return the strategy of one update, and the side whose value stands where the merge finds a conflict."""
         if strategy is None and self.resolver is not None:
             return self.strategy, self.resolver
         chosen = strategy or self.strategy
@@ -39,7 +39,7 @@ class Policy:
 
 
 def find_policy(name: str) -> Policy:
-    """The policy of documents with this name. One that cannot be used lets nobody overwrite anybody."""
+    """Return the policy of documents with this name. An unusable one lets nobody overwrite anybody."""
     try:
         return parse_policy(settings().documents.get(name, {}))
     except (ValueError, AttributeError, ImportError, DocumentError):
@@ -48,7 +48,7 @@ def find_policy(name: str) -> Policy:
 
 
 def parse_policy(given: Mapping[str, Any]) -> Policy:
-    """A policy from its settings. Raises ``ValueError`` or ``ImportError`` saying what is wrong."""
+    """Return a policy from its settings. Raises ``ValueError`` or ``ImportError`` with the reason."""
     unknown = sorted(given.keys() - set(FIELDS))
     if unknown:
         raise ValueError(f"There is no {unknown[0]!r}; there are {', '.join(FIELDS)}.")

@@ -1,7 +1,7 @@
-"""Making an ``Update`` of what somebody asks for, outside the lane.
+"""Make an ``Update`` of a requested change, outside the lane.
 
-Blind changes (total operations, merge patches, whole values) are made without the document. The others, and any that
-may pass the size limit, are computed from the document as it is and hold for that version only.
+Blind changes (total operations, merge patches, whole values) need no document. All others, and any that may pass the
+size limit, are computed from the document as it is and hold for that version only.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HeadCache: TypeAlias = Recent[int, VersionKey]
 
 
 def is_blind(kind: str) -> bool:
-    """Whether a change can be made into operations without the document."""
+    """Tell whether a change can be made into operations without the document."""
     return normalise.is_blind(_name_change_kind(kind))
 
 
@@ -49,7 +49,7 @@ def prepare_blind(document: int, kind: str, change: Any, terms: Terms = NO_TERMS
 
 
 def check_first_change(kind: str, change: Any) -> None:
-    """Raises what refuses a change of a document that was never written: such a write must not make it."""
+    """Refuse an invalid change of a document that was never written: such a write must not create it."""
     asked = make_change(kind, change)
     with checking.translate_errors():
         normalise.make_ops(asked.kind, asked.body, {}, asked.limits)
@@ -66,7 +66,7 @@ def prepare_on_head(
     run: Runner = run_inline,
 ) -> Update:
     """Prepare an update from the document as it is now; with the exact size of the result where its bound does not
-    fit. ``run`` is given what is heavy. Raises ``SessionMgmtError``.
+    fit. Heavy work is handed to ``run``. Raises ``SessionMgmtError``.
     """
     with unreadable.audit_unreadable(using, document), checking.translate_errors():
         place, made = _propose_on_head(using, document, make_change(kind, change), cache, run)
@@ -105,7 +105,7 @@ def _propose_on_head(
 
 
 def _find_since(statements: Statements, head: StoredHead, place: VersionKey | None) -> Since | None:
-    """The operations after a place that is held; ``None`` where the log does not confirm it."""
+    """Return the operations after a cached version; ``None`` if the log does not confirm that version."""
     if place is None or place.epoch != head.position.epoch or not 0 < place.version <= head.position.offset:
         return None
     first, last = place.version - 1, head.position.offset
@@ -121,12 +121,12 @@ def _place_of(head: StoredHead) -> VersionKey:
 
 
 def make_change(kind: str, change: Any) -> Change:
-    """A change with the limits that hold for it."""
+    """Return a change with the limits that hold for it."""
     return Change(_name_change_kind(kind), change, checking.document_limits())
 
 
 def name_revision_kind(kind: str) -> str:
-    """What a revision is called that a change of this kind made."""
+    """Return the kind of a revision that such a change makes."""
     return "replace" if kind == "data" else "patch"
 
 

@@ -1,4 +1,4 @@
-"""Settling an update that overlaps what others did: from the document at its base and as it is now, outside the lane.
+"""Prepare an update that overlaps others: from the document at its base and as it is now, outside the lane.
 
 The result holds for the version that it was computed from, and for later ones as long as nobody touches the same
 places; the lane decides that. A project's own function runs here.
@@ -34,6 +34,7 @@ from session_mgmt.exceptions import (
     TooOld,
     UnknownVersion,
 )
+from session_mgmt.models import tables
 from session_mgmt.models.identifiers import uuid7
 from session_mgmt.models.sql import Row, Statements
 
@@ -46,7 +47,7 @@ def prepare_merge(
 ) -> Update:
     """Prepare the update that settles a change made at its base, or on a version that is gone (``terms.replaced``).
 
-    ``run`` is given what is heavy. Raises ``SessionMgmtError``: ``Conflict`` where the strategy refuses,
+    Heavy work is handed to ``run``. Raises ``SessionMgmtError``: ``Conflict`` where the strategy refuses,
     ``HandlerFailed`` where the project's function does.
     """
     with unreadable.audit_unreadable(using, document), checking.translate_errors():
@@ -70,7 +71,7 @@ def prepare_merge(
 
 @dataclass(frozen=True, slots=True)
 class MergeSource:
-    """What the document at the base of a change is built from, and what happened to it since."""
+    """Parts of the document at the base of a change, and the revisions since."""
 
     head: StoredHead
     parts: Parts
@@ -78,7 +79,7 @@ class MergeSource:
 
 
 def load_merge_source(using: str, document: int, terms: Terms) -> MergeSource:
-    """Read without a lock. With ``terms.replaced`` the base is of no use, and only the present is read."""
+    """Load the source without a lock. With ``terms.replaced`` the base is of no use, and only the present is read."""
     statements = Statements(connections[using])
     for _ in range(ATTEMPTS):
         head = stored_rows.read_head(statements, document)
@@ -101,10 +102,10 @@ def _check_base(head: StoredHead, base: int, epoch: str | None) -> None:
 
 
 def _read_once(statements: Statements, head: StoredHead, base: int, terms: Terms) -> MergeSource | None:
-    """``None`` when a compaction ran between two of the reads."""
+    """Return ``None`` if a compaction ran between two of the reads."""
     found = stored_rows.read_parts(statements, head, base)
     rows = statements.fetch(
-        f"SELECT version, client_id, ops, asked FROM {stored_rows.REVISION} WHERE document_id = %s AND version > %s"
+        f"SELECT version, client_id, ops, asked FROM {tables.REVISION} WHERE document_id = %s AND version > %s"
         " AND version <= %s ORDER BY version",
         [head.document, base, head.position.offset],
     )
@@ -143,7 +144,7 @@ def _guard_resolver(on_conflict: OnConflict) -> OnConflict:
 
 
 class _GuardedResolver:
-    """A project's function, whose errors and answers are checked: what it gives becomes part of the document."""
+    """Project's function with checks of its errors and answers: its values become part of the document."""
 
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
@@ -157,7 +158,7 @@ class _GuardedResolver:
                 else strict.check_value(answer, checking.document_limits())
             )
         except DocumentError as error:
-            logger.exception("A merge function gave what no document can hold")
+            logger.exception("A merge function returned a value that no document can hold")
             raise HandlerFailed() from error
         except Exception as error:
             logger.exception("A merge function failed")

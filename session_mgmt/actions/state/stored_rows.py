@@ -16,13 +16,10 @@ from session_mgmt.documents import chain
 from session_mgmt.documents.errors import UnreadableBody as Damaged
 from session_mgmt.documents.rebuild import Packed, Parts
 from session_mgmt.exceptions import DocumentNotFound, StateUnreadable
-from session_mgmt.models import StateSnapshot
+from session_mgmt.models import StateSnapshot, tables
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.position import Position
 
-DOCUMENT = "session_mgmt_statedocument"
-REVISION = "session_mgmt_staterevision"
-SNAPSHOT = "session_mgmt_statesnapshot"
 # Decoding more than this would hold the interpreter long enough to be felt by every other connection.
 HEAVY = 256 * 1024
 
@@ -31,13 +28,13 @@ T = TypeVar("T")
 
 
 def run_inline(work: Callable[..., Any], *args: Any) -> Any:
-    """The runner that does it on the spot."""
+    """Run the work on the spot."""
     return work(*args)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredHead:
-    """A document's row.
+    """Row of a document.
 
     ``bound`` is the upper bound of its size in bytes; ``before`` the chain before revision ``oldest``.
     """
@@ -63,13 +60,13 @@ class StoredHead:
 
 
 def choose_runner(head: StoredHead, run: Runner) -> Runner:
-    """Where to work on a document: what is small is not worth the way to another process."""
+    """Choose the place to work on a document: a small one is not worth the way to another process."""
     return run if head.bound > HEAVY else run_inline
 
 
 @dataclass(frozen=True, slots=True)
 class StoredParts:
-    """What a version is built from: the snapshot at ``snapshot_version`` and every revision after it."""
+    """Parts of a version: the snapshot at ``snapshot_version`` and every revision after it."""
 
     parts: Parts
     snapshot_version: int
@@ -77,7 +74,7 @@ class StoredParts:
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """One revision's operations, opened."""
+    """Revision with its operations, opened."""
 
     version: int
     ops: bytes
@@ -89,10 +86,10 @@ class Revision:
 
 
 def read_head(statements: Statements, document: int) -> StoredHead:
-    """The row. Raises ``DocumentNotFound`` or ``StateUnreadable``."""
+    """Read the row. Raises ``DocumentNotFound`` or ``StateUnreadable``."""
     rows = statements.fetch(
         "SELECT session_id, name, epoch, version, chain, oldest_revision, oldest_chain, snapshot_version, size,"
-        f" last_modified, key_id, secret FROM {DOCUMENT} WHERE id = %s",
+        f" last_modified, key_id, secret FROM {tables.DOCUMENT} WHERE id = %s",
         [document],
     )
     if not rows:
@@ -106,29 +103,29 @@ def read_head(statements: Statements, document: int) -> StoredHead:
 
 
 def _refuse_older_head(statements: Statements, document: int) -> None:
-    """Head, log and snapshots in one statement, so that no write can come between them."""
+    """Check head, log and snapshots in one statement, so that no write can come between them."""
     newer = "(SELECT 1 FROM {} r WHERE r.document_id = d.id AND r.version > d.version)"
     if statements.fetch(
-        f"SELECT 1 FROM {DOCUMENT} d WHERE d.id = %s"
-        f" AND (EXISTS {newer.format(REVISION)} OR EXISTS {newer.format(SNAPSHOT)})",
+        f"SELECT 1 FROM {tables.DOCUMENT} d WHERE d.id = %s"
+        f" AND (EXISTS {newer.format(tables.REVISION)} OR EXISTS {newer.format(tables.SNAPSHOT)})",
         [document],
     ):
         raise StateUnreadable("The head of the document is older than its rows.")
 
 
 def unless_rekeyed(statements: Statements, head: StoredHead, read: Callable[[], T]) -> T | None:
-    """What ``read`` gives; ``None`` where it could not, because the document was encrypted since ``head`` was read."""
+    """Return the result of ``read``; ``None`` if the document was encrypted since ``head`` was read."""
     try:
         return read()
     except (Damaged, StateUnreadable):
-        rows = statements.fetch(f"SELECT key_id FROM {DOCUMENT} WHERE id = %s", [head.document])
+        rows = statements.fetch(f"SELECT key_id FROM {tables.DOCUMENT} WHERE id = %s", [head.document])
         if [row[0] for row in rows] == [head.key_id]:
             raise
         return None
 
 
 def read_parts(statements: Statements, head: StoredHead, version: int) -> StoredParts | None:
-    """What ``version`` is built from; ``None`` when a compaction or a rotation of keys ran between two of the reads.
+    """Read the parts of ``version``; ``None`` if a compaction or a rotation of keys ran between two of the reads.
 
     Raises ``StateUnreadable``.
     """
@@ -137,8 +134,8 @@ def read_parts(statements: Statements, head: StoredHead, version: int) -> Stored
 
 def _read_parts(statements: Statements, head: StoredHead, version: int) -> StoredParts | None:
     rows = statements.fetch(
-        f"SELECT version, codec, key_id, nonce, body, digest FROM {SNAPSHOT} WHERE document_id = %s AND version <= %s"
-        " ORDER BY version DESC, id LIMIT 1",
+        f"SELECT version, codec, key_id, nonce, body, digest FROM {tables.SNAPSHOT}"
+        " WHERE document_id = %s AND version <= %s ORDER BY version DESC, id LIMIT 1",
         [head.document, version],
     )
     base = rows[0][0] if rows else 0
@@ -161,7 +158,7 @@ def body_limit() -> int:
 
 
 def open_snapshot(vault: Vault | None, version: int, codec: int, key_id: str, nonce: bytes, body: bytes) -> bytes:
-    """A snapshot's body, opened and not yet decompressed. Raises ``StateUnreadable``."""
+    """Return a snapshot's body, opened and not yet decompressed. Raises ``StateUnreadable``."""
     if vault is not None:
         return vault.open_body(version, codec, key_id, nonce, body)
     if key_id:
@@ -170,11 +167,11 @@ def open_snapshot(vault: Vault | None, version: int, codec: int, key_id: str, no
 
 
 def read_revisions(statements: Statements, head: StoredHead, after: int, to: int) -> list[Revision]:
-    """Revisions after a version up to another, oldest first. Raises ``StateUnreadable``."""
+    """Read the revisions after one version up to another, oldest first. Raises ``StateUnreadable``."""
     if after >= to:
         return []
     rows = statements.fetch(
-        f"SELECT version, ops, chain FROM {REVISION} WHERE document_id = %s AND version > %s AND version <= %s"
+        f"SELECT version, ops, chain FROM {tables.REVISION} WHERE document_id = %s AND version > %s AND version <= %s"
         " ORDER BY version",
         [head.document, after, to],
     )
@@ -182,13 +179,13 @@ def read_revisions(statements: Statements, head: StoredHead, after: int, to: int
 
 
 def tag_at(statements: Statements, head: StoredHead, version: int) -> str:
-    """The tag of a version; empty before the first one, and where the log no longer knows it."""
+    """Return the tag of a version; empty before the first one, and where the log no longer knows it."""
     if version == head.position.offset:
         return head.position.tag
     if version == head.oldest - 1:
         return chain.make_tag(head.before) if version else ""
     rows = statements.fetch(
-        f"SELECT chain FROM {REVISION} WHERE document_id = %s AND version = %s", [head.document, version]
+        f"SELECT chain FROM {tables.REVISION} WHERE document_id = %s AND version = %s", [head.document, version]
     )
     return chain.make_tag(bytes(rows[0][0])) if rows else ""
 
@@ -196,7 +193,7 @@ def tag_at(statements: Statements, head: StoredHead, version: int) -> str:
 def insert_snapshot(
     using: str, head: StoredHead, version: int, packed: Packed, at: datetime, label: str | None = None
 ) -> bool:
-    """Keep a whole document, sealed if it is encrypted; False if its keys have changed since ``head`` was read.
+    """Keep a whole document, sealed if it is encrypted; return False if its keys have changed since ``head`` was read.
 
     The caller holds a transaction.
     """
@@ -222,7 +219,7 @@ def insert_snapshot(
 
 
 def _has_same_key(using: str, head: StoredHead) -> bool:
-    """Locks the head: a rotation that ran between would not see a row that comes after it."""
+    """Lock the head and compare its key: a rotation that ran between would not see a row that comes after it."""
     statements = Statements(connections[using])
-    rows = statements.select_locked("key_id", DOCUMENT, [head.document], wait=True)
+    rows = statements.select_locked("key_id", tables.DOCUMENT, [head.document], wait=True)
     return [row[0] for row in rows] == [head.key_id]

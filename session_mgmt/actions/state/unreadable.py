@@ -1,4 +1,4 @@
-"""What cannot be read is refused, and remembered for the operator."""
+"""Refuse unreadable documents, and remember them for the operator."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _AGAIN = timedelta(hours=1)
 
 @contextmanager
 def audit_unreadable(using: str, document: int) -> Iterator[None]:
-    """Turn what is unreadable into a refusal, with an entry in the audit trail."""
+    """Turn an unreadable document into a refusal, with an entry in the audit trail."""
     try:
         yield
     except Damaged as error:

@@ -16,7 +16,7 @@ from session_mgmt.actions.state.merge_rows import MergeRecord
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Conditions of an update: what its author knew, and who asks for it.
+    """Conditions of an update: the version its author knew, and the author.
 
     ``base`` and ``epoch``: the version that the author saw. ``strategy``: how conflicts with later versions are
     settled. ``replaced``: digests of the values that the change replaces, where the base is gone. ``if_absent``: no
@@ -66,7 +66,7 @@ class Reason(StrEnum):
     """Why the lane gives an update back.
 
     ``MOVED``: the document has another version by now. ``SIZE``: only the document itself tells whether the result
-    fits. ``MERGE``: the update overlaps what others did since its base.
+    fits. ``MERGE``: the update overlaps later changes of others.
     """
 
     MOVED = "moved"
@@ -82,8 +82,8 @@ class Prepare:
 
 
 def digest_request(document: str, kind: str, change: Any, strategy: str | None, *, if_absent: bool = False) -> bytes:
-    """What a repeated update must equal: everything but its base, which may have moved."""
-    what = b"create" if if_absent else b"update"
+    """Return a digest of everything that a repeated update must repeat: all but its base, which may have moved."""
+    action = b"create" if if_absent else b"update"
     return hashlib.sha256(
-        b"\0".join((what, document.encode(), kind.encode(), (strategy or "").encode(), orjson.dumps(change)))
+        b"\0".join((action, document.encode(), kind.encode(), (strategy or "").encode(), orjson.dumps(change)))
     ).digest()
