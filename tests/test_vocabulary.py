@@ -108,5 +108,7 @@ def test_an_option_has_its_name_in_python() -> None:
     client = list_parameters(SessionClient, StateDocument, Topics) | set(inspect.signature(Sync).parameters)
     client |= set(inspect.signature(SessionClient.start).parameters)
     assert {python for _, python, _ in OPTIONS if python} - client == set()
-    server = list_parameters(type(shortcuts.state)) | set(inspect.signature(shortcuts.publish).parameters)
+    server = list_parameters(type(shortcuts.state))
+    for call in (shortcuts.publish, shortcuts.create_session):
+        server |= set(inspect.signature(call).parameters)
     assert {server_ for _, _, server_ in OPTIONS if server_} - server == set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from session_mgmt.client.batch import Sync
-from session_mgmt.client.errors import ClientError, Refused, Stopped, Unanswered, Unsent
+from session_mgmt.client.errors import ClientError, Refused, Stopped, TooSlow, Unanswered, Unsent
 from session_mgmt.client.session import SessionClient
 from session_mgmt.client.storage import FileStorage, MemoryStorage
 from session_mgmt.documents.values import MISSING
@@ -17,6 +17,7 @@ __all__ = [
     "SessionClient",
     "Stopped",
     "Sync",
+    "TooSlow",
     "Unanswered",
     "Unsent",
 ]

@@ -8,13 +8,16 @@ from dataclasses import fields
 from typing import Any
 
 from session_mgmt.client.errors import Refused
-from session_mgmt.documents import operations, strict
+from session_mgmt.documents import operations, pointer, strict
 from session_mgmt.documents.errors import DocumentError
 from session_mgmt.documents.limits import Limits
+from session_mgmt.documents.values import JSON, Missing
+from session_mgmt.exceptions import list_errors
 
 _FRAME_BYTES = 256 * 1024
 # Room for the fields added when a write is sent: its number, its base, digests of replaced values.
 _MARGIN = 1024
+_NUMBERS = {error.name: error.number for error in list_errors()}
 
 
 def check_data(data: Any, limits: Mapping[str, int]) -> Any:
@@ -37,6 +40,14 @@ def check_operations(ops: Any, limits: Mapping[str, int]) -> list[list[Any]]:
     return fine
 
 
+def read_value(document: JSON, path: str) -> JSON | Missing:
+    """Return the value at a pointer, MISSING if there is none. Raises Refused for a path that is no pointer."""
+    try:
+        return pointer.find_value(document, path)
+    except DocumentError as error:
+        raise _build_refusal(error.code, str(error)) from error
+
+
 def _check_size(value: Any, limits: Mapping[str, int]) -> None:
     most = limits.get("frame_bytes", _FRAME_BYTES)
     if len(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()) + _MARGIN > most:
@@ -48,4 +59,4 @@ def _read_limits(given: Mapping[str, int]) -> Limits:
 
 
 def _build_refusal(name: str, message: str) -> Refused:
-    return Refused({"name": name, "message": message})
+    return Refused({"code": _NUMBERS.get(name, 0), "name": name, "message": message})

@@ -54,7 +54,7 @@ class Core(Writing):
 
     def follow_log(self, log: str) -> Effects:
         """Follow a log from the known position, or from now on; the effect `Following` brings the outcome."""
-        place = self.logs.setdefault(log, None)
+        place = self.logs.setdefault(log, self._stored_places.pop(log, None))
         if self.ready:
             self._asked[self._next_id] = log
             yield Send({"type": "subscribe", "id": self._next_id, "log": log, "position": place and place.as_json()})
@@ -63,6 +63,7 @@ class Core(Writing):
     def unfollow_log(self, log: str) -> Effects:
         """Stop following a log and forget the position in it."""
         self.logs.pop(log, None)
+        self._stored_places.pop(log, None)
         if self.ready:
             yield Send({"type": "unsubscribe", "id": self._next_id, "log": log})
             self._next_id += 1
@@ -75,8 +76,9 @@ class Core(Writing):
         if answer["mode"] == "entries":
             yield from self._handle_entries({"log": STATE + doc, "epoch": place.epoch, "entries": answer["entries"]})
         elif answer["mode"] == "snapshot":
-            known = replica.position
-            if known is None or known.epoch != place.epoch or known.offset < place.offset:
+            known, is_lost = replica.position, answer.get("reason") in _LOST
+            if known is None or is_lost or known.epoch != place.epoch or known.offset < place.offset:
+                self._note_lost_history(STATE + doc, True, answer.get("reason"))
                 yield from self._replace_document(doc, place, answer["data"])
 
     # The connection.
@@ -84,8 +86,7 @@ class Core(Writing):
     def belong_to(self, saved: Saved) -> None:
         """Take the name and the positions of the session that the storage holds now."""
         self.client_id = saved.client_id
-        for log, place in saved.positions.items():
-            self.logs[log] = positions.parse(place)
+        self._take_places(saved)
 
     def build_connect(self, token: str) -> Frame:
         """Return the `connect` frame of a new connection."""
@@ -140,6 +141,7 @@ class Core(Writing):
 
     def _apply_verdict(self, log: str, verdict: Frame) -> Effects:
         mode = verdict["mode"]
+        self._note_lost_history(log, mode == "snapshot", verdict.get("reason"))
         if mode == "denied":
             self.logs.pop(log, None)
             yield Emit("denied", {"log": log, "error": verdict.get("error")})
@@ -152,6 +154,13 @@ class Core(Writing):
                 self.open_replica(log.removeprefix(STATE)).position = place
             yield from self._store_position(log)
         yield Following(log, verdict)
+
+    def _note_lost_history(self, log: str, snapshot_comes: bool, reason: str | None) -> None:
+        doc = log.removeprefix(STATE)
+        if not snapshot_comes:
+            self._lost.discard(doc)
+        elif log.startswith(STATE) and reason in _LOST:
+            self._lost.add(doc)
 
     def _handle_reply(self, frame: Frame) -> Effects:
         log = self._asked.pop(frame["id"], None)
@@ -186,6 +195,7 @@ class Core(Writing):
         log, place = frame["log"], positions.parse(frame["position"])
         if place is None or log not in self.logs:
             return
+        self._note_lost_history(log, True, frame.get("reason"))
         if "url" in frame:
             self.logs[log] = place
             self.open_replica(log.removeprefix(STATE)).await_body(place.offset)
@@ -200,6 +210,15 @@ class Core(Writing):
         self.logs[STATE + doc] = replica.position
         if replica.view is not before:
             yield Changed(doc, before, replica.view)
+        if doc in self._lost:
+            yield from self._leave_lost_history(doc, place)
+
+    def _leave_lost_history(self, doc: str, place: positions.Position) -> Effects:
+        """Judge pending updates by the values that they replaced: their base belongs to a history that is gone."""
+        self._lost.discard(doc)
+        self.outbox.rebase_all(doc, place.offset, place.epoch)
+        if self._holding:
+            yield from self.resend_writes()
 
     def _handle_gap(self, frame: Frame) -> Effects:
         self.logs[frame["log"]] = positions.parse(frame["position"])
@@ -260,14 +279,14 @@ class Core(Writing):
         code, name = int(frame["code"]), str(frame.get("name") or "")
         reconnect = bool(frame.get("reconnect", may_reconnect(code)))
         if code == Close.CLIENT_FORGOTTEN:
-            yield from self._start_anew()
+            yield from self.start_anew()
             reconnect = True
         elif code == Close.TOKEN_EXPIRED:
             # Nothing here can refresh a token, and the server would refuse the same one for ever.
             reconnect = False
         yield Leave(code, name, reconnect, frame.get("retry_after"))
 
-    def _start_anew(self) -> Effects:
+    def start_anew(self) -> Effects:
         """Become a new client, and give unanswered writes back: under a new name they could take effect twice."""
         self.client_id, self._told, self.draft = None, 0, None
         for frame in self.outbox.abandon():
@@ -284,6 +303,8 @@ class Core(Writing):
 
 # Fields of a receipt that name changes of others to the same place.
 _CONFLICTS = ("dropped", "overwrote", "conflicts", "more")
+# Reasons of a snapshot that make every earlier version meaningless as a base.
+_LOST = frozenset({"history_lost", "epoch_changed"})
 # Errors about the base of an update: the server sends what is missing, and the update is sent again.
 _NEW_BASE = frozenset({"unknown_version", "too_old", "epoch_changed"})
 

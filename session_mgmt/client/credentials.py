@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
+from session_mgmt.client.backoff import Backoff
+from session_mgmt.client.errors import Refused, Unanswered
 from session_mgmt.client.rest import Rest
 from session_mgmt.client.storage import Saved
 from session_mgmt.client.writing import STATE
 
 WEBSOCKET_PATH = "/ws/session/"
+CREATE_ATTEMPTS = 6
 
 
 class Credentials:
     """Session that the storage holds; `obtain` makes sure that there is one."""
 
-    def __init__(self, saved: Saved, rest: Rest, base: str) -> None:
+    def __init__(
+        self, saved: Saved, rest: Rest, base: str, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
         self._saved, self._rest, self._base = saved, rest, base
+        self._sleep = sleep
 
     @property
     def token(self) -> str | None:
@@ -26,21 +36,34 @@ class Credentials:
         """Address of the socket, built from the address of the REST API."""
         return build_websocket_url(self._base, self._saved.websocket or WEBSOCKET_PATH)
 
-    async def obtain(self, token: str | None) -> None:
-        """Join the session of `token`, else keep the stored one, else create one. Raises as `Rest.create_session`."""
+    async def obtain(self, token: str | None, create: Mapping[str, Any]) -> None:
+        """Join the session of `token`, else keep the stored one, else create one. Raises Refused or Unanswered."""
         if token is not None and token != self._saved.token:
             self._saved.token, self._saved.client_id = token, None
         if self._saved.token is None:
-            await self._create_session()
+            await self._create_session(create)
         self._saved.websocket = self._saved.websocket or WEBSOCKET_PATH
 
-    async def _create_session(self) -> None:
-        body = await self._rest.create_session()
+    async def _create_session(self, create: Mapping[str, Any]) -> None:
+        body = await self._ask_for_session(create)
         self._saved.token = body["token"]
         self._saved.websocket = (body.get("endpoints") or {}).get("websocket")
         for log, place in (body.get("positions") or {}).items():
             if not log.startswith(STATE):
                 self._saved.positions[log] = place
+
+    async def _ask_for_session(self, create: Mapping[str, Any]) -> dict[str, Any]:
+        """Create a session; try again while the server is down or busy, but not for ever."""
+        backoff = Backoff(attempts=CREATE_ATTEMPTS)
+        for attempt in itertools.count():
+            try:
+                return await self._rest.create_session(create)
+            except (Refused, Unanswered) as error:
+                if not error.temporary or backoff.is_exhausted(attempt):
+                    raise
+                wait = max(backoff.choose_delay(attempt), error.retry_after or 0.0)
+            await self._sleep(wait)
+        raise AssertionError("the loop has no end")
 
 
 def build_websocket_url(base: str, path: str) -> str:

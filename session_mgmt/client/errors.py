@@ -7,7 +7,10 @@ from typing import Any
 
 
 class ClientError(Exception):
-    """Base class of the client's exceptions."""
+    """Base class of the client's exceptions; `temporary` if the same call may succeed later."""
+
+    temporary: bool = False
+    retry_after: float | None = None
 
 
 class Refused(ClientError):
@@ -21,7 +24,7 @@ class Refused(ClientError):
         self.code = int(error.get("code") or 0)
         self.name = str(error.get("name") or "error")
         self.temporary = bool(error.get("temporary"))
-        self.retry_after: float | None = error.get("retry_after")
+        self.retry_after = error.get("retry_after")
         self.facts = {key: value for key, value in error.items() if key not in _FIXED}
         super().__init__(f"{self.name} ({self.code}): {error.get('message') or 'refused'}")
 
@@ -37,6 +40,16 @@ class Stopped(ClientError):
 
 class Unanswered(ClientError):
     """Call over HTTP without an answer: nobody can say whether it took effect."""
+
+    temporary = True
+
+
+class TooSlow(ClientError):
+    """End of an `async for` whose body is slower than the messages: `waiting` of them were left."""
+
+    def __init__(self, waiting: int) -> None:
+        self.waiting = waiting
+        super().__init__(f"{waiting} messages wait; read them faster, or take a callback")
 
 
 class Unsent(ClientError):

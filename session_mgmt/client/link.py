@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from websockets.exceptions import WebSocketException
@@ -14,10 +14,12 @@ from session_mgmt.client.connection import Connection, explain_failure
 from session_mgmt.client.core import Core
 from session_mgmt.client.effects import Leave
 from session_mgmt.client.stats import Stats
-from session_mgmt.protocol.codes import CLIENT_OUT_OF_ORDER
+from session_mgmt.protocol.codes import CLIENT_OUT_OF_ORDER, Close
 
 # Deadline until the server has named its own.
 FIRST_DEADLINE = 15.0
+# Two replacements within this time are the work of a clone.
+CLONE_SECONDS = 10.0
 
 logger = logging.getLogger(__name__)
 
@@ -27,18 +29,27 @@ class Address:
     """Target of a connection, with the token and the headers of its handshake."""
 
     url: str
-    token: str
-    headers: Mapping[str, str]
+    token: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
 
 
 class Link:
-    """Reconnecting link; `take` gets every frame, and `lost` is called at the end of every connection."""
+    """Reconnecting link.
+
+    `take` gets every frame, `lost` is called at the end of every connection, `renew` makes this a new client.
+    """
 
     def __init__(
-        self, core: Core, stats: Stats, take: Callable[[dict[str, Any]], None], lost: Callable[[Leave, bool], None]
+        self,
+        core: Core,
+        stats: Stats,
+        take: Callable[[dict[str, Any]], None],
+        lost: Callable[[Leave, bool], None],
+        renew: Callable[[], None],
     ) -> None:
         self._core, self._stats = core, stats
-        self._take, self._lost = take, lost
+        self._take, self._lost, self._renew = take, lost, renew
+        self._replaced_at: float | None = None
         self._connection: Connection | None = None
         self._leaving: Leave | None = None
         self.departure: Leave | None = None
@@ -56,6 +67,9 @@ class Link:
             self._lost(leave, was_ready)
             if self._leaving is not None:
                 return self._leaving
+            if leave.code == Close.REPLACED and not was_ready:
+                # Only this client's own earlier attempt, which the server served late, can have replaced this one.
+                leave = self._attach_again(leave)
             if not leave.reconnect or self._core.backoff.is_exhausted(failures):
                 return leave
             await asyncio.sleep(self._choose_delay(leave, failures))
@@ -74,6 +88,14 @@ class Link:
         """Close for good, after a `last` frame."""
         self._leaving = Leave(1000, "closed", reconnect=False)
         await self.close_connection(1000, last)
+
+    def _attach_again(self, leave: Leave) -> Leave:
+        """Come back after a replacement; as a new client if it happens twice, because a clone uses the same name."""
+        now = asyncio.get_running_loop().time()
+        if self._replaced_at is not None and now - self._replaced_at < CLONE_SECONDS:
+            self._renew()
+        self._replaced_at = now
+        return replace(leave, reconnect=True)
 
     def _choose_delay(self, leave: Leave, failures: int) -> float:
         return self._core.backoff.choose_delay(failures) if leave.retry_after is None else leave.retry_after

@@ -57,6 +57,12 @@ class Outbox:
             if behind and (error != "too_old" or frame["base"] <= old_base):
                 frame |= {"base": base, "epoch": epoch, "unseen": True}
 
+    def rebase_all(self, doc: str, base: int, epoch: str) -> None:
+        """Give every update of a document a base in its new history, and send it with digests from now on."""
+        for frame in self._writes.values():
+            if frame.get("doc") == doc and "base" in frame:
+                frame |= {"base": base, "epoch": epoch, "unseen": True}
+
     @property
     def acked(self) -> int:
         """Highest number up to which every receipt has come."""

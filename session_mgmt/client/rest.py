@@ -24,19 +24,27 @@ class Rest:
         try:
             answer = await self._http.request(method, urljoin(self._base, path), json=body, headers=sent)
         except httpx.HTTPError as error:
-            raise Unanswered(str(error)) from error
+            raise Unanswered(str(error) or type(error).__name__) from error
         if answer.is_error:
             raise Refused(_read_error(answer))
         return answer.json() if answer.content else None
 
-    async def create_session(self) -> dict[str, Any]:
-        """Create a session by the project's own authentication. Raises Refused, or httpx.HTTPError for the rest."""
-        answer = await self._http.post(urljoin(self._base, "sessions/"), json={})
-        body: dict[str, Any] = answer.json() if "json" in answer.headers.get("content-type", "") else {}
-        if answer.is_client_error and "name" in body:
-            raise Refused(body)
-        answer.raise_for_status()
-        return body
+    async def create_session(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Create a session by the project's own authentication. Raises Refused or Unanswered."""
+        try:
+            answer = await self._http.post(urljoin(self._base, "sessions/"), json=body)
+        except httpx.HTTPError as error:
+            raise Unanswered(str(error) or type(error).__name__) from error
+        if not answer.is_success:
+            raise Refused(_read_error(answer))
+        try:
+            created = answer.json()
+        except ValueError:
+            created = None
+        if not isinstance(created, dict) or "token" not in created:
+            # A login page or another application answered in place of the server.
+            raise Refused({"name": "invalid_answer", "message": f"{answer.url} does not create sessions."})
+        return created
 
     async def fetch_document(self, url: str) -> tuple[Position, Any]:
         """Fetch a document that was too large for a frame, with its position.

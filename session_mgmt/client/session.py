@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Coroutine, Generator, Iterable, Mapping
 from typing import Any
 
 from session_mgmt.client.answers import DocumentHead, build_answer
 from session_mgmt.client.batch import Sync
 from session_mgmt.client.listeners import Callback, Unsubscribe
+from session_mgmt.client.reader import WAITING_LIMIT, Reader
 from session_mgmt.client.shell import Shell
 from session_mgmt.client.state import MAIN, StateDocument
 from session_mgmt.client.stats import Stats
@@ -34,8 +35,18 @@ class SessionClient:
         self.state = self.document(MAIN)
         self.topics = Topics(shell)
 
+    def __repr__(self) -> str:
+        id_, client = self.info.get("session_id"), self._shell.core.client_id
+        return f"<SessionClient session={id_} client={client} {self.status} pending={self.pending}>"
+
+    async def __aenter__(self) -> SessionClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
     @classmethod
-    async def start(
+    def start(
         cls,
         url: str,
         token: str | None = None,
@@ -44,23 +55,43 @@ class SessionClient:
         documents: Iterable[str] = (MAIN,),
         strategy: str | None = None,
         sync: Sync | None = None,
-    ) -> SessionClient:
+        metadata: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
+        label: str | None = None,
+        on_message: Callback | None = None,
+        listeners: Mapping[str, Callback] | None = None,
+    ) -> Starting:
         """Create a session, or resume the stored one, and return when it is connected.
+
+        Await the result, or write `async with SessionClient.start(...) as client`, which closes the client.
 
         `url` is the address of the REST API (`https://example.org/api/`). `token` joins an existing session; without
         one, and without a stored one, `POST sessions/` with `headers` (the project's own authentication) creates a
         session. `storage` is the path of a JSON file, or None for memory. `strategy` settles conflicts of updates that
         name none; without it the server's settings do. `sync=Sync("delayed")` gathers updates and sends them as one.
-        Raises Refused or Stopped, and httpx.HTTPError when the session cannot be created.
+        `metadata`, `config` and `label` belong to a session that is created. `on_message` and `listeners` (by event)
+        are called from the first moment on; callbacks added later miss what the start brought.
+
+        A server that is down is tried again: for a new session at most seven times, for a connection without end.
+        Raises Refused, Unanswered or Stopped.
         """
         kept = FileStorage(storage) if isinstance(storage, str | os.PathLike) else storage or MemoryStorage()
         client = cls(Shell(url.rstrip("/") + "/", kept, headers or {}, strategy, sync))
+        if on_message is not None:
+            client.on_message(on_message)
+        for event, callback in (listeners or {}).items():
+            client.on(event, callback)
+        given = {"metadata": metadata, "config": config, "label": label}
+        create = {name: value for name, value in given.items() if value is not None}
+        return Starting(client._start(token, create, documents))
+
+    async def _start(self, token: str | None, create: Mapping[str, Any], documents: Iterable[str]) -> SessionClient:
         try:
-            await client._shell.start(token, documents)
+            await self._shell.start(token, create, documents)
         except BaseException:
-            await client.close()
+            await self.close()
             raise
-        return client
+        return self
 
     @property
     def info(self) -> dict[str, Any]:
@@ -104,6 +135,19 @@ class SessionClient:
         """Call `callback(data)` once for each message that the server sends to this session."""
         return self._shell.messages.add("message", callback)
 
+    async def messages(self, *, limit: int = WAITING_LIMIT) -> AsyncIterator[Any]:
+        """Yield the messages of the server from now on: `async for data in client.messages()`.
+
+        Raises Stopped when the client stops, and TooSlow when more than `limit` wait.
+        """
+        reader = Reader(limit)
+        forget = self.on_message(reader.put)
+        try:
+            async for data in reader.read(self._shell.events):
+                yield data
+        finally:
+            forget()
+
     def on(self, event: str, callback: Callback) -> Unsubscribe:
         """Call `callback(data)` for an event; the class's description lists the events."""
         return self._shell.events.add(event, callback)
@@ -125,3 +169,33 @@ class SessionClient:
     async def close(self) -> None:
         """Close the connection; with a file as storage, a new client can go on from it."""
         await self._shell.close()
+
+
+class Starting(Coroutine[Any, Any, SessionClient]):
+    """Start of a client, for `await` and for `async with`."""
+
+    def __init__(self, starting: Coroutine[Any, Any, SessionClient]) -> None:
+        self._starting = starting
+        self._client: SessionClient | None = None
+
+    def __await__(self) -> Generator[Any, Any, SessionClient]:
+        return self._starting.__await__()
+
+    async def __aenter__(self) -> SessionClient:
+        self._client = await self._starting
+        return self._client
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    # The rest of a coroutine, so that `asyncio.create_task` takes it too.
+
+    def send(self, value: Any) -> Any:
+        return self._starting.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._starting.throw(*error)
+
+    def close(self) -> None:
+        self._starting.close()

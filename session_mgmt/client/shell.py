@@ -69,13 +69,13 @@ class Shell:
         self.events, self.messages, self.publications, self.changes = (Listeners() for _ in range(4))
         self.credentials = Credentials(self._saved, self._rest, base)
         self.core = Core(self._saved, delayed=sync is not None and sync.mode == "delayed")
-        self._link = Link(self.core, self.stats, self._take_frame, self._handle_loss)
+        self._link = Link(self.core, self.stats, self._take_frame, self._handle_loss, self._become_new_client)
 
     # Calls of the faces `SessionClient`, `StateDocument` and `Topics`.
 
-    async def start(self, token: str | None, documents: Iterable[str]) -> None:
-        """Return when the client is connected. Raises Refused, Stopped or httpx.HTTPError."""
-        await self.credentials.obtain(token)
+    async def start(self, token: str | None, create: Mapping[str, Any], documents: Iterable[str]) -> None:
+        """Return when the client is connected. Raises Refused, Unanswered or Stopped."""
+        await self.credentials.obtain(token, create)
         self.core.belong_to(self._saved)
         self._save()
         for doc in documents:
@@ -99,19 +99,20 @@ class Shell:
     def write(self, frame: dict[str, Any]) -> asyncio.Future[Receipt]:
         """Send a `publish` or `send` exactly once; the future resolves with the receipt."""
         data = check_data(frame["data"], self.core.limits)
-        return self._track(*self.core.add_write({**frame, "data": data}))
+        return self._track(lambda: self.core.add_write({**frame, "data": data}))
 
     def update(self, doc: str, ops: list[list[Any]], strategy: str | None = None) -> asyncio.Future[Receipt]:
         """Change a document; the future resolves with the receipt."""
         checked = check_operations(ops, self.core.limits)
-        answer = self._track(*self.core.add_update(doc, checked, strategy or self._strategy))
+        answer = self._track(lambda: self.core.add_update(doc, checked, strategy or self._strategy))
         if self.core.draft is not None:
             self._batch.plan_flush(self.core.draft)
         return answer
 
     def create_if_absent(self, doc: str, data: Any) -> asyncio.Future[Receipt]:
         """Give a document its first value; the future resolves with the receipt."""
-        return self._track(*self.core.add_first_value(doc, check_data(data, self.core.limits)))
+        checked = check_data(data, self.core.limits)
+        return self._track(lambda: self.core.add_first_value(doc, checked))
 
     def flush(self) -> None:
         """Send the draft."""
@@ -172,6 +173,9 @@ class Shell:
             self.stats.losses += 1
             self.events.call_all("disconnected", {"code": leave.code, "name": leave.name})
 
+    def _become_new_client(self) -> None:
+        self._perform(self.core.start_anew())
+
     def _stop(self, leave: Leave) -> None:
         """Connect no more, and fail everybody who waits."""
         if self._stopped is not None:
@@ -187,11 +191,12 @@ class Shell:
 
     # Effects.
 
-    def _track(self, seq: int, effects: list[Effect]) -> asyncio.Future[Receipt]:
+    def _track(self, add: Callable[[], tuple[int, list[Effect]]]) -> asyncio.Future[Receipt]:
         """Store the write before it is sent, so that after a crash it is sent again under its number."""
-        answer = self._answers.add(seq)
         if self._stopped:
-            self._answers.reject(seq, self._stopped)
+            return self._answers.fail_at_once(self._stopped)
+        seq, effects = add()
+        answer = self._answers.add(seq)
         self._save()
         self._perform(effects)
         return answer

@@ -17,11 +17,12 @@ from session_mgmt.client.answers import (
     Written,
     build_answer,
 )
+from session_mgmt.client.checking import check_data, read_value
 from session_mgmt.client.core import Core
 from session_mgmt.client.listeners import Callback, Listeners, Unsubscribe
 from session_mgmt.client.replica import Replica
 from session_mgmt.client.writing import STATE
-from session_mgmt.documents import canonical, normalise, pointer, size
+from session_mgmt.documents import canonical, normalise, size
 from session_mgmt.documents.values import MISSING, are_equal
 from session_mgmt.protocol.position import Position
 
@@ -58,6 +59,9 @@ class StateDocument:
         self.name = name
         self._port = port
 
+    def __repr__(self) -> str:
+        return f"<StateDocument {self.name!r} version={self.version} pending={self.pending}>"
+
     @property
     def version(self) -> int:
         """Newest version that the server confirmed; 0 before the first."""
@@ -74,12 +78,15 @@ class StateDocument:
         return self._replica.pending
 
     def get(self, path: str = "", default: Any = None) -> Any:
-        """Return the value at an RFC 6901 pointer, or `default`. Treat it as read-only: it is not a copy."""
+        """Return the value at an RFC 6901 pointer, or `default`. Treat it as read-only: it is not a copy.
+
+        Raises Refused (`invalid_path`) if the path is not a pointer.
+        """
         return _read_value(self._replica.view, path, default)
 
     def on(self, path: str, callback: Callback) -> Unsubscribe:
-        """Call `callback(value)` whenever the value at `path` changes; with None when it is gone."""
-        _ = self._replica
+        """Call `callback(value)` whenever the value at `path` changes; with None when it is gone. Raises Refused."""
+        _read_value(self._replica.view, path)
         return self._port.changes.add(self.name, _watch(path, callback))
 
     async def follow(self) -> None:
@@ -105,8 +112,9 @@ class StateDocument:
 
     def merge(self, value: Any, *, strategy: str | None = None) -> asyncio.Future[Receipt]:
         """Merge an object (RFC 7396): members are set, null removes."""
+        checked = check_data(value, self._port.core.limits)
         # As operations, so that it can be shown before the server has answered.
-        return self.update([list(op) for op in normalise.make_merge_ops(value)], strategy=strategy)
+        return self.update([list(op) for op in normalise.make_merge_ops(checked)], strategy=strategy)
 
     def replace(self, data: Any, *, strategy: str | None = None) -> asyncio.Future[Receipt]:
         """Set the whole document."""
@@ -129,8 +137,6 @@ class StateDocument:
 
         `strategy` is `merge`, `server_wins`, `client_wins`, `reject` or `manual`; else the client's, else the server's.
         """
-        for op in ops:
-            pointer.parse_pointer(op[1])
         return self._port.update(self.name, ops, strategy)
 
     def size(self) -> int:
@@ -243,5 +249,5 @@ def _watch(path: str, callback: Callback) -> Callable[[Any, Any], None]:
 
 
 def _read_value(document: Any, path: str, default: Any = None) -> Any:
-    found = pointer.find_value(document, path)
+    found = read_value(document, path)
     return default if found is MISSING else found

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 class Saved:
     """Stored facts of a client: `writes` without a receipt, oldest first; `positions` of all logs except documents."""
 
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     websocket: str | None = None
     client_id: str | None = None
     next_seq: int = 1
@@ -56,6 +56,9 @@ class FileStorage:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
+
+    def __repr__(self) -> str:
+        return f"FileStorage({str(self._path)!r})"
 
     def load(self) -> Saved:
         """Read the file, or return a new `Saved` if there is none. Raises ValueError for any other file."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 from session_mgmt.client.core import TOPIC
 from session_mgmt.client.listeners import Callback, Listeners, Unsubscribe
+from session_mgmt.client.reader import WAITING_LIMIT, Reader
 
 Receipt = dict[str, Any]
 
@@ -15,6 +17,7 @@ class TopicsPort(Protocol):
     """Calls that `Topics` needs from the shell."""
 
     publications: Listeners
+    events: Listeners
 
     def write(self, frame: dict[str, Any]) -> asyncio.Future[Receipt]: ...
 
@@ -30,6 +33,9 @@ class Topics:
 
     def __init__(self, port: TopicsPort) -> None:
         self._port = port
+
+    def __repr__(self) -> str:
+        return f"<Topics {', '.join(self._port.publications.names()) or 'none'}>"
 
     async def subscribe(self, topic: str, callback: Callback) -> Unsubscribe:
         """Call `callback(data)` once per publication, from now on or from the stored position; returns when that holds.
@@ -51,6 +57,19 @@ class Topics:
                 self._port.unfollow_log(TOPIC + topic)
 
         return unsubscribe
+
+    async def iterate(self, topic: str, *, limit: int = WAITING_LIMIT) -> AsyncIterator[Any]:
+        """Yield the publications of a topic: `async for data in client.topics.iterate("orders:42")`.
+
+        Raises Refused as `subscribe`, Stopped when the client stops, and TooSlow when more than `limit` wait.
+        """
+        reader = Reader(limit)
+        unsubscribe = await self.subscribe(topic, reader.put)
+        try:
+            async for data in reader.read(self._port.events):
+                yield data
+        finally:
+            unsubscribe()
 
     def publish(
         self, topic: str, data: Any, *, key: str | None = None, ephemeral: bool = False

@@ -19,10 +19,14 @@ class Waiters(Generic[Key, Value]):
 
     def add(self, key: Key) -> asyncio.Future[Value]:
         """Return a future that `resolve` or `reject` ends."""
-        future: asyncio.Future[Value] = asyncio.get_running_loop().create_future()
-        # Reading the exception silences asyncio's warning about a future that nobody awaits.
-        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        future = self._build_future()
         self._futures.setdefault(key, []).append(future)
+        return future
+
+    def fail_at_once(self, error: ClientError) -> asyncio.Future[Value]:
+        """Return a future that has failed."""
+        future = self._build_future()
+        future.set_exception(error)
         return future
 
     def resolve(self, key: Key, value: Value) -> None:
@@ -39,6 +43,12 @@ class Waiters(Generic[Key, Value]):
         """Fail everybody."""
         for key in list(self._futures):
             self.reject(key, error)
+
+    def _build_future(self) -> asyncio.Future[Value]:
+        future: asyncio.Future[Value] = asyncio.get_running_loop().create_future()
+        # Reading the exception silences asyncio's warning about a future that nobody awaits.
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return future
 
     def _take_open(self, key: Key) -> list[asyncio.Future[Value]]:
         # A caller may have cancelled its own future.

@@ -37,13 +37,21 @@ class Writing:
         self.outbox = Outbox(saved.next_seq, saved.writes)
         self.replicas: dict[str, Replica] = {}
         self.logs: dict[str, positions.Position | None] = {SESSION_LOG: None}
-        for log, place in saved.positions.items():
-            self.logs[log] = positions.parse(place)
+        # Positions of topics that nobody follows yet: without a subscriber their entries would be lost.
+        self._stored_places: dict[str, positions.Position | None] = {}
+        self._take_places(saved)
         self.limits: Frame = {}
         self.ready = False
         self.draft: Draft | None = None
         self._delayed = delayed
+        # Documents whose history was lost, until their snapshot is here.
+        self._lost: set[str] = set()
         self._holding = False
+
+    def _take_places(self, saved: Saved) -> None:
+        for log, place in saved.positions.items():
+            known = self.logs if log == SESSION_LOG else self._stored_places
+            known[log] = positions.parse(place)
 
     def open_replica(self, doc: str) -> Replica:
         """Return this client's copy of a document; a new one shows the writes of a stored outbox at once."""
@@ -107,9 +115,9 @@ class Writing:
             yield from self._send_write(draft.frame)
 
     def resend_writes(self) -> Effects:
-        """Send every write without a receipt again, in order."""
-        self._holding = False
-        if self.ready:
+        """Send every write without a receipt again, in order; wait where a base is lost and its snapshot comes."""
+        self._holding = any(frame.get("doc") in self._lost and "base" in frame for frame in self.outbox)
+        if self.ready and not self._holding:
             for frame in list(self.outbox):
                 if self.draft is None or frame is not self.draft.frame:
                     yield Send(build_frame(frame))

@@ -54,10 +54,11 @@ def revision(ops: list[Any], client_id: str = "c_other", seq: int = 1) -> dict[s
 
 
 def test_the_opening_names_every_followed_log_with_its_position() -> None:
-    core = Core(Saved(client_id="c_one", positions={"session": ["e", 3, "t3"], "topic:a": None}))
+    core = Core(Saved(client_id="c_one", positions={"session": ["e", 3, "t3"], "topic:a": ["e", 1, "t1"]}))
     core.open_replica("main")
+    list(core.follow_log("topic:a"))
     opening = core.build_connect("sma_token")
-    assert opening["logs"] == {"session": ["e", 3, "t3"], "topic:a": None, "state:main": None}
+    assert opening["logs"] == {"session": ["e", 3, "t3"], "topic:a": ["e", 1, "t1"], "state:main": None}
     assert (opening["client_id"], opening["token"], opening["acked"]) == ("c_one", "sma_token", 0)
 
 

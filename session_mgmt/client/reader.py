@@ -1,0 +1,49 @@
+"""Callbacks turned into `async for`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any
+
+from session_mgmt.client.errors import ClientError, Stopped, TooSlow
+from session_mgmt.client.listeners import Listeners
+
+WAITING_LIMIT = 1000
+
+
+class Reader:
+    """Values between a callback and an `async for`; at most `limit` of them wait."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._waiting: deque[Any] = deque()
+        self._changed = asyncio.Event()
+        self._error: ClientError | None = None
+
+    def put(self, value: Any) -> None:
+        """Take a value; fail the reader if too many wait."""
+        if len(self._waiting) < self._limit:
+            self._waiting.append(value)
+        else:
+            self._error = self._error or TooSlow(len(self._waiting))
+        self._changed.set()
+
+    async def read(self, events: Listeners) -> AsyncIterator[Any]:
+        """Yield the values in order. Raises TooSlow or Stopped after those that had come before."""
+        forget = events.add("stopped", self._stop)
+        try:
+            while True:
+                while self._waiting:
+                    yield self._waiting.popleft()
+                if self._error is not None:
+                    raise self._error
+                self._changed.clear()
+                await self._changed.wait()
+        finally:
+            forget()
+
+    def _stop(self, reason: dict[str, Any]) -> None:
+        self._error = self._error or Stopped(reason["code"], reason["name"])
+        self._changed.set()
