@@ -1,8 +1,9 @@
-"""The table of real documents in the documentation: `python -m tests.suites.table` measures and writes it."""
+"""Table of real documents in the documentation. `python -m tests.suites.table` measures and writes it."""
 
 from __future__ import annotations
 
 import re
+import textwrap
 from statistics import median
 
 from tests import programs
@@ -17,7 +18,7 @@ _ROW = re.compile(r"^\| `(.+?)` \| ([\d,]+) \| ([\d,]+) \| .*? \| ([\d,]+) \|", 
 
 
 def written() -> list[Stored]:
-    """The rows that the page has now."""
+    """Read the rows that the page has now."""
     return [
         Stored(name, *(int(number.replace(",", "")) for number in numbers))
         for name, *numbers in _ROW.findall(PAGE.read_text(encoding="utf-8"))
@@ -25,8 +26,8 @@ def written() -> list[Stored]:
 
 
 def text(rows: list[Stored]) -> str:
-    """The summary and one line for each document."""
-    head = ("document", "compact JSON", "zstd", "smaller by", "zlib", "smaller by")
+    """Render the summary and one line per document."""
+    head = ("document", "compact JSON", "zstd", "smaller by, %", "zlib", "smaller by, %")
     return _summary(rows) + "\n" + table(head, [_cells(row) for row in rows])
 
 
@@ -36,11 +37,12 @@ def _summary(rows: list[Stored]) -> str:
     size = sum(row.size for row in rows)
     zstd = _percent(saved(size, sum(row.zstd for row in rows)))
     zlib = _percent(saved(size, sum(row.zlib for row in rows)))
-    return (
+    words = (
         f"{len(rows)} documents, {size / 1e6:.1f} MB: **{zstd} smaller together** with zstd, {zlib} with zlib. With"
         f" zstd {enough} of them are at least 70 % smaller; the median is {_percent(median(shares))}, the least"
-        f" {_percent(shares[0])}, the most {_percent(shares[-1])}.\n"
+        f" {_percent(shares[0])}, the most {_percent(shares[-1])}."
     )
+    return textwrap.fill(words, 100) + "\n"
 
 
 def _cells(row: Stored) -> tuple[str, ...]:
@@ -50,9 +52,9 @@ def _cells(row: Stored) -> tuple[str, ...]:
         f"`{row.name}`",
         f"{row.size:,}",
         f"{row.zstd:,}",
-        _percent(zstd) + mark,
+        f"{zstd:.1%}".rstrip("%") + mark,
         f"{row.zlib:,}",
-        _percent(zlib),
+        f"{zlib:.1%}".rstrip("%"),
     )
 
 
