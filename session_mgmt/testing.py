@@ -66,16 +66,16 @@ class InlineBridge(Bridge):
         """Carry out a write at once."""
         queued = [QueuedWrite(write, token, sink)]
         if threading.current_thread() is threading.main_thread():
-            _run_here(lambda: self.lane.execute(queued, wait=True))
+            _run_here(lambda: self.lane.write_batch(queued, wait=True))
         else:
-            self.lane.execute(queued, wait=True)
+            self.lane.write_batch(queued, wait=True)
         return True
 
     def inside_transaction(self) -> bool:
         """Tell whether the caller holds a transaction besides that of the test."""
         return len(transaction.get_connection(self.using).atomic_blocks) > self._blocks_of_test
 
-    async def _run(self, pool: ThreadPoolExecutor, work: Callable[[], R]) -> R:
+    async def _run_on(self, pool: ThreadPoolExecutor, work: Callable[[], R]) -> R:
         """Run on the thread that holds the test's transaction."""
         if threading.current_thread() is threading.main_thread():
             return _run_here(work)

@@ -21,7 +21,7 @@ _BY_NAME = {error.name: error for error in list_errors()}
 
 @lru_cache(maxsize=1)
 def document_limits() -> Limits:
-    """The limits of documents, from the settings."""
+    """Return the limits of documents from the settings."""
     now = settings()
     return Limits(
         document_bytes=now.max_document_bytes,
@@ -40,13 +40,13 @@ def _forget_limits(*, setting: str, **_: Any) -> None:
 
 
 def translate_error(error: DocumentError) -> SessionMgmtError:
-    """A refusal of the pure room as one of ours; their codes are the same words."""
+    """Return an error of the pure rooms as one of ours; both use the same codes."""
     return _BY_NAME.get(error.code, InvalidJSON)(str(error) or None)
 
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Refusals of the pure room become ours."""
+    """Raise errors of the pure rooms as ours."""
     try:
         yield
     except DocumentError as error:
@@ -54,16 +54,18 @@ def translate_errors() -> Iterator[None]:
 
 
 def parse_json(text: bytes | str, most: int) -> Any:
-    """JSON from outside, a frame or a body. The values that it carries are checked where they are used, because how
-    deep they are in it depends on what is around them. Raises ``SessionMgmtError``.
+    """Parse JSON from outside: a frame or a body. Raises ``SessionMgmtError``.
+
+    The values inside are checked where they are used, because their depth depends on the frame around them.
     """
     with translate_errors():
         return strict.parse_json(text, widen_limits(document_limits()), most)
 
 
 def check_value(value: Any, inside: int = 0) -> Any:
-    """A value under the rules of every transport, normalised; ``inside`` counts the containers around it. Raises
-    ``SessionMgmtError``.
+    """Return a value, normalised, under the rules of every transport. Raises ``SessionMgmtError``.
+
+    ``inside`` counts the containers around it.
     """
     with translate_errors():
         return strict.check_value(value, document_limits(), inside)

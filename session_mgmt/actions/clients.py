@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from session_mgmt.actions import vaults
-from session_mgmt.actions.outcome import Appended, Outcome, refused, replayed
+from session_mgmt.actions.outcome import Appended, Outcome, refuse_write, replay_answer
 from session_mgmt.exceptions import ReceiptGone, Replaced, SeqGap, SeqReused, StateUnreadable
 from session_mgmt.models.sql import Row, Statements
 from session_mgmt.models.tables import CLIENT, RECEIPT
@@ -79,9 +79,9 @@ class ClientLedger:
         """Return ``None`` to let the write pass, else its answer: the stored one, or a refusal."""
         client = self._clients.get(fence.client)
         if client is None or fence.generation != client.generation:
-            return refused(Replaced())
+            return refuse_write(Replaced())
         if fence.seq > client.last_seq + 1:
-            return refused(SeqGap(expected=client.last_seq + 1))
+            return refuse_write(SeqGap(expected=client.last_seq + 1))
         if fence.seq <= client.last_seq:
             return self._answer_again(fence)
         return None
@@ -95,7 +95,7 @@ class ClientLedger:
         self._receipts[fence.client, fence.seq] = (fence.digest, outcome.body)
         self._new.append((fence.client, fence.seq, fence.digest, outcome.body))
 
-    def appended(self, at: datetime) -> dict[str, Appended]:
+    def list_appended(self, at: datetime) -> dict[str, Appended]:
         """Return nothing: receipts go to their clients and to no log."""
         return {}
 
@@ -110,13 +110,13 @@ class ClientLedger:
     def _answer_again(self, fence: Fence) -> Outcome:
         stored = self._receipts.get((fence.client, fence.seq))
         if stored is None:
-            return refused(ReceiptGone())
+            return refuse_write(ReceiptGone())
         try:
             digest, body = open_receipt(fence.client, fence.seq, *stored)
         except StateUnreadable as error:
             logger.error("Receipt %d of client %d cannot be read: %s", fence.seq, fence.client, error)
-            return refused(StateUnreadable(retry_after=60.0))
-        return replayed(body) if digest == fence.digest else refused(SeqReused())
+            return refuse_write(StateUnreadable(retry_after=60.0))
+        return replay_answer(body) if digest == fence.digest else refuse_write(SeqReused())
 
     def _read_receipts(self, wanted: set[tuple[int, int]]) -> dict[tuple[int, int], tuple[bytes, bytes]]:
         if not wanted:

@@ -22,7 +22,7 @@ from session_mgmt.actions.clients import ClientLedger, Fence
 from session_mgmt.actions.ledgers import Ledger
 from session_mgmt.actions.notify import EmittedEvent
 from session_mgmt.actions.outbox import OutboxEntry
-from session_mgmt.actions.outcome import Appended, Outcome, refused
+from session_mgmt.actions.outcome import Appended, Outcome, refuse_write
 from session_mgmt.actions.state import bodies, prepare
 from session_mgmt.actions.state.ledger import Changed, DocumentLedger
 from session_mgmt.actions.state.updates import Prepare, Terms, Update
@@ -44,7 +44,7 @@ DRAIN_LIMIT = 500
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One write of a group. An exception as ``work`` is a refusal decided outside, which still uses up its number."""
+    """One write of a group. An exception as ``work`` is a refusal decided outside; it still uses up its number."""
 
     work: Work
     fence: Fence | None = None
@@ -52,7 +52,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Locked:
-    """Not decided: a row that the write needs is locked by somebody else."""
+    """No decision yet: somebody else holds a row that the write needs."""
 
 
 LOCKED = Locked()
@@ -61,7 +61,7 @@ Decision: TypeAlias = Outcome | Prepare | Locked
 
 @dataclass(slots=True)
 class Group:
-    """What one transaction did: a decision for each write, and what to tell after commit."""
+    """Result of one transaction: a decision for each write, and the news to pass on after commit."""
 
     decisions: list[Decision] = field(default_factory=list)
     appended: dict[str, Appended] = field(default_factory=dict)
@@ -72,8 +72,8 @@ class Group:
     committing: bool = False
 
 
-def execute(using: str, writes: Sequence[Write], group: Group, *, wait: bool = False) -> None:
-    """Carry out all writes, and what the outbox holds, in one transaction; fills ``group``.
+def write_group(using: str, writes: Sequence[Write], group: Group, *, wait: bool = False) -> None:
+    """Write all of them, and what the outbox holds, in one transaction; fills ``group``.
 
     ``group.committing`` tells, if this raises, whether COMMIT may already have been sent: only before it may the
     group be run again.
@@ -83,20 +83,20 @@ def execute(using: str, writes: Sequence[Write], group: Group, *, wait: bool = F
         if wait:
             statements.limit_lock_wait(SLOW_LOCK_MILLISECONDS)
         at = clock.read(using)
-        entries = outbox.take(statements, DRAIN_LIMIT)
+        entries = outbox.take_entries(statements, DRAIN_LIMIT)
         drained = [_write_of(using, entry, at) for entry in entries]
         run = _Run(statements, at, [*drained, *writes], wait=wait)
-        run.decide()
-        run.write()
+        run.decide_all()
+        run.write_all()
         _settle_outbox(statements, entries, run.decisions)
         group.decisions = run.decisions[len(entries) :]
-        run.report(group)
+        run.fill_group(group)
         group.drained = len(entries)
         group.committing = True
 
 
 def _write_of(using: str, entry: OutboxEntry, at: datetime) -> Write:
-    """Turn an outbox entry into a write. What cannot be one is refused, so that it blocks nobody."""
+    """Turn an outbox entry into a write. An entry that cannot be one is refused, so that it blocks nobody."""
     try:
         return Write(_work_of(using, entry, at))
     except SessionMgmtError as error:
@@ -107,7 +107,7 @@ def _write_of(using: str, entry: OutboxEntry, at: datetime) -> Write:
 
 
 def _work_of(using: str, entry: OutboxEntry, at: datetime) -> Work:
-    payload = entry.payload()
+    payload = entry.read_payload()
     if entry.kind == "publish":
         return Publication(entry.target, orjson.dumps(payload), entry.key)
     session, _, name = entry.target.partition("/")
@@ -128,7 +128,7 @@ def _settle_outbox(statements: Statements, entries: list[OutboxEntry], decisions
             bad.append((entry.id, decision.error.name))
         elif isinstance(decision, Prepare):
             bad.append((entry.id, "document_too_large"))
-    outbox.settle(statements, done, bad)
+    outbox.settle_entries(statements, done, bad)
 
 
 def _is_final(decision: Outcome) -> bool:
@@ -172,18 +172,18 @@ class _Run:
                 needs.append((self._timelines, record))
         return needs
 
-    def decide(self) -> None:
+    def decide_all(self) -> None:
         for write, needs in zip(self._writes, self._needs, strict=True):
-            self.decisions.append(self._decide(write, needs))
+            self.decisions.append(self._decide_write(write, needs))
 
-    def _decide(self, write: Write, needs: list[Need]) -> Decision:
+    def _decide_write(self, write: Write, needs: list[Need]) -> Decision:
         fence = write.fence
         if self._is_locked(write, needs):
             if fence:
                 self._delayed_clients.add(fence.client)
             return LOCKED
         if fence and fence.client in self._unprepared:
-            return refused(SeqGap(expected=self._unprepared[fence.client]))
+            return refuse_write(SeqGap(expected=self._unprepared[fence.client]))
         answer = self._clients.decide(fence) if fence else None
         if answer is not None:
             return answer
@@ -191,14 +191,14 @@ class _Run:
         if fence and isinstance(decision, Outcome):
             self._clients.keep_answer(fence, decision)
         elif fence:
-            # Its number is still open, so what the client sent after it must not pass it.
+            # Its number is still open, so later writes of the same client must not pass it.
             self._unprepared[fence.client] = fence.seq
         return decision
 
     def _decide_work(self, write: Write) -> Outcome | Prepare:
         match write.work:
             case Update(terms=Terms(session=session)) if session is not None and not self._timelines.is_live(session):
-                return refused(SessionTerminated())
+                return refuse_write(SessionTerminated())
             case Update() as update:
                 return self._documents.decide(update, write.fence)
             case Publication() as publication:
@@ -206,20 +206,20 @@ class _Run:
             case Record() as record:
                 return self._timelines.decide(record)
             case error:
-                return refused(error)
+                return refuse_write(error)
 
     def _is_locked(self, write: Write, needs: list[Need]) -> bool:
         if write.fence and write.fence.client in self._delayed_clients:
             return True
         return any(ledger.is_locked(item) for ledger, item in needs)
 
-    def write(self) -> None:
+    def write_all(self) -> None:
         for ledger in self._ledgers:
             ledger.write(self._at)
 
-    def report(self, group: Group) -> None:
+    def fill_group(self, group: Group) -> None:
         for ledger in self._ledgers:
-            group.appended.update(ledger.appended(self._at))
+            group.appended.update(ledger.list_appended(self._at))
         group.changed = self._documents.changed()
         group.events = self._timelines.list_events()
         group.lagging = self._documents.lagging()

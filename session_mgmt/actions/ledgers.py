@@ -27,5 +27,5 @@ class Ledger(Protocol[Item]):
     def write(self, at: datetime) -> None:
         """Write what was decided."""
 
-    def appended(self, at: datetime) -> dict[str, Appended]:
+    def list_appended(self, at: datetime) -> dict[str, Appended]:
         """Return new entries by the key of their log."""

@@ -1,4 +1,4 @@
-"""The outbox: what a project's own transaction wants told, written with one INSERT and carried out after commit."""
+"""Outbox: writes from inside a project's own transaction, stored by one INSERT and carried out after its commit."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from session_mgmt.actions import vaults
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import StateUnreadable
 from session_mgmt.models import Outbox, StateDocument
-from session_mgmt.models.sql import Statements, marks
+from session_mgmt.models.sql import Statements
+from session_mgmt.models.tables import OUTBOX
 
 if TYPE_CHECKING:
     from session_mgmt.documents.sealing import Keyring
 
 UPDATE = "update"
-_OUTBOX = "session_mgmt_outbox"
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
-    """One row: ``payload()`` is JSON whose shape depends on ``kind``."""
+    """Row of the outbox; the shape of its payload depends on ``kind``."""
 
     id: int
     kind: str
@@ -32,11 +32,11 @@ class OutboxEntry:
     stored: bytes
     key: str | None
 
-    def payload(self) -> Any:
+    def read_payload(self) -> Any:
         """Return the content. Raises ``StateUnreadable``: one entry that cannot be read must not hold up the others."""
         try:
             return orjson.loads(
-                opened(self.id, self.target, self.key, self.stored) if self.kind == UPDATE else self.stored
+                open_payload(self.id, self.target, self.key, self.stored) if self.kind == UPDATE else self.stored
             )
         except orjson.JSONDecodeError as error:
             raise StateUnreadable("An outbox entry is no JSON.") from error
@@ -44,14 +44,12 @@ class OutboxEntry:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """What a caller inside ``atomic()`` gets: the effect has no offset or version yet, and none at all if the
-    transaction rolls back.
-    """
+    """Answer inside ``atomic()``: the effect has no place yet, and gets none if the transaction rolls back."""
 
     outbox_id: int
 
 
-def put(using: str, kind: str, target: str, payload: Any, *, key: str | None) -> Ticket:
+def put_entry(using: str, kind: str, target: str, payload: Any, *, key: str | None) -> Ticket:
     """Write one entry into the caller's transaction; blocks nobody."""
     body = orjson.dumps(payload)
     is_private = kind == UPDATE and _is_private(using, target)
@@ -59,7 +57,7 @@ def put(using: str, kind: str, target: str, payload: Any, *, key: str | None) ->
     row.save(using=using, force_insert=True)
     if is_private:
         # Sealed for its number, which it has only now; nobody sees the row before the caller commits.
-        payload = sealed(vaults.require_keyring(), row.pk, target, key, body)
+        payload = seal_payload(vaults.require_keyring(), row.pk, target, key, body)
         Outbox.objects.using(using).filter(pk=row.pk).update(payload=payload)
     return Ticket(row.pk)
 
@@ -74,37 +72,38 @@ def _is_private(using: str, target: str) -> bool:
     return mine.exclude(key_id="").exists()
 
 
-def sealed(ring: Keyring, id_: int, target: str, key: str | None, body: bytes) -> bytes:
+def seal_payload(ring: Keyring, id_: int, target: str, key: str | None, body: bytes) -> bytes:
     """Seal the payload of an entry, for this row and no other."""
-    return vaults.seal_row(ring, vaults.OUTBOX, _owner(target, key), id_, body)
+    return vaults.seal_row(ring, vaults.OUTBOX, _encode_owner(target, key), id_, body)
 
 
-def opened(id_: int, target: str, key: str | None, stored: bytes) -> bytes:
-    """The payload again. Raises ``StateUnreadable``."""
-    return vaults.open_row(vaults.OUTBOX, _owner(target, key), id_, stored)
+def open_payload(id_: int, target: str, key: str | None, stored: bytes) -> bytes:
+    """Return the payload as it was before it was sealed. Raises ``StateUnreadable``."""
+    return vaults.open_row(vaults.OUTBOX, _encode_owner(target, key), id_, stored)
 
 
-def _owner(target: str, key: str | None) -> bytes:
+def _encode_owner(target: str, key: str | None) -> bytes:
     return orjson.dumps([target, key])
 
 
-def take(statements: Statements, limit: int) -> list[OutboxEntry]:
+def take_entries(statements: Statements, limit: int) -> list[OutboxEntry]:
     """Take the oldest entries, under the sequencer's lock if there are any.
 
     The second SELECT is a statement of its own: under READ COMMITTED it sees what a drain, for which the lock was
     waited, has taken away. One statement that locks and reads would work on rows that are already gone.
     """
-    if not statements.fetch(f"SELECT 1 FROM {_OUTBOX} WHERE refused = '' LIMIT 1"):
+    if not statements.fetch(f"SELECT 1 FROM {OUTBOX} WHERE refused = '' LIMIT 1"):
         return []
     statements.lock_sequencer()
     rows = statements.fetch(
-        f"SELECT id, kind, target, payload, \"key\" FROM {_OUTBOX} WHERE refused = '' ORDER BY id LIMIT %s", [limit]
+        f"SELECT id, kind, target, payload, \"key\" FROM {OUTBOX} WHERE refused = '' ORDER BY id LIMIT %s", [limit]
     )
     return [OutboxEntry(row[0], row[1], row[2], bytes(row[3]), row[4]) for row in rows]
 
 
-def settle(statements: Statements, done: list[int], refused: list[tuple[int, str]]) -> None:
-    """Delete what was carried out; keep, with its reason, what cannot be."""
+def settle_entries(statements: Statements, done: list[int], refused: list[tuple[int, str]]) -> None:
+    """Delete entries that were carried out; keep those that cannot be, with the reason."""
     if done:
-        statements.run(f"DELETE FROM {_OUTBOX} WHERE id IN ({marks(len(done))})", done)
-    statements.update(_OUTBOX, {"id": "bigint", "refused": "text"}, refused)
+        among, params = statements.among("id", done)
+        statements.run(f"DELETE FROM {OUTBOX} WHERE {among}", params)
+    statements.update(OUTBOX, {"id": "bigint", "refused": "text"}, refused)

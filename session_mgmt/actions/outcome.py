@@ -52,7 +52,7 @@ class Appended:
     entries: list[Entry]
 
 
-def accepted(position: Position | None, *, log: str | None = None, **facts: Any) -> Outcome:
+def accept_write(position: Position | None, *, log: str | None = None, **facts: Any) -> Outcome:
     """Make the outcome of a write that took effect at ``position``; ``facts`` are further fields of its receipt."""
     if position is not None and not facts:
         return Outcome(b'{"ok":true,"position":%s}' % position.as_bytes(), log=log, position=position)
@@ -63,12 +63,12 @@ def accepted(position: Position | None, *, log: str | None = None, **facts: Any)
     return Outcome(orjson.dumps(answer), log=log, position=position, unchanged=unchanged)
 
 
-def refused(error: SessionMgmtError) -> Outcome:
+def refuse_write(error: SessionMgmtError) -> Outcome:
     """Make the outcome of a write that had no effect."""
     return Outcome(orjson.dumps({"ok": False, "error": error.as_dict()}), error=error)
 
 
-def replayed(body: bytes) -> Outcome:
+def replay_answer(body: bytes) -> Outcome:
     """Make the outcome of a repetition from the stored answer of the first attempt."""
     answer = orjson.loads(body)
     stored = answer.get("error")

@@ -16,7 +16,7 @@ from django.db import InterfaceError, OperationalError, connections, transaction
 
 from session_mgmt.actions import group_commit, notify
 from session_mgmt.actions.group_commit import Decision, Group, Write
-from session_mgmt.actions.outcome import refused
+from session_mgmt.actions.outcome import refuse_write
 from session_mgmt.actions.state.prepare import HeadCache
 from session_mgmt.backends import doorbell
 from session_mgmt.backends.doorbell import Listener, RemoteListener, is_shared
@@ -73,20 +73,20 @@ class Bridge:
 
     async def read(self, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a verb that only reads."""
-        return await self._run(self._reads, partial(verb, *args, **kwargs))
+        return await self._run_on(self._reads, partial(verb, *args, **kwargs))
 
     async def call(self, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a rare verb that writes in its own transaction."""
-        return await self._run(self._reads, partial(self._run_gated, partial(verb, *args, **kwargs)))
+        return await self._run_on(self._reads, partial(self._run_gated, partial(verb, *args, **kwargs)))
 
     async def control(self, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a verb that must not queue behind a storm.
 
         Revocation and position checks have a thread and a connection of their own.
         """
-        return await self._run(self._control, partial(verb, *args, **kwargs))
+        return await self._run_on(self._control, partial(verb, *args, **kwargs))
 
-    async def _run(self, pool: ThreadPoolExecutor, work: Callable[[], R]) -> R:
+    async def _run_on(self, pool: ThreadPoolExecutor, work: Callable[[], R]) -> R:
         if self._waiting > QUEUE_PER_THREAD * settings().read_threads:
             raise Busy(retry_after=1.0)
         self._waiting += 1
@@ -109,17 +109,17 @@ class Bridge:
 
     # -- heavy work ------------------------------------------------------------------------------------------------
 
-    async def heavy(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    async def run_heavy(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run pure work in the worker process."""
         try:
-            return await asyncio.wrap_future(self._worker.start(partial(work, *args, **kwargs)))
+            return await asyncio.wrap_future(self._worker.start_work(partial(work, *args, **kwargs)))
         except BrokenProcessPool as error:
             raise Unavailable(retry_after=1.0) from error
 
     def run_in_worker(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run pure work in the worker process and wait for it; for edges that run in threads."""
         try:
-            return self._worker.start(partial(work, *args, **kwargs)).result(WRITE_TIMEOUT)
+            return self._worker.start_work(partial(work, *args, **kwargs)).result(WRITE_TIMEOUT)
         except BrokenProcessPool as error:
             # Somebody killed the process in the middle; the next call has a new one.
             raise Unavailable(retry_after=1.0) from error
@@ -136,14 +136,14 @@ class Bridge:
         """Write now and wait for the answer; for sync code outside transactions."""
         answer: Future[Decision] = Future()
         if not self.submit(write, answer, _resolve_answers):
-            return refused(Busy(retry_after=1.0))
+            return refuse_write(Busy(retry_after=1.0))
         return answer.result(WRITE_TIMEOUT)
 
     async def awrite(self, write: Write) -> Decision:
         """Write now and await the answer."""
         answer: Future[Decision] = Future()
         if not self.submit(write, answer, _resolve_answers):
-            return refused(Busy(retry_after=1.0))
+            return refuse_write(Busy(retry_after=1.0))
         return await asyncio.wait_for(asyncio.wrap_future(answer), WRITE_TIMEOUT)
 
     def drain(self) -> int:
@@ -155,9 +155,9 @@ class Bridge:
         while True:
             group = Group()
             with self._gate:
-                group_commit.execute(self.using, [], group, wait=True)
+                group_commit.write_group(self.using, [], group, wait=True)
             total += group.drained
-            self.lane.tell(group)
+            self.lane.announce(group)
             if group.drained < group_commit.DRAIN_LIMIT:
                 return total
 

@@ -21,7 +21,7 @@ class HeavyWorker:
         self._pool: ProcessPoolExecutor | None = None
         self._lock = threading.Lock()
 
-    def start(self, work: Callable[[], R]) -> Future[R]:
+    def start_work(self, work: Callable[[], R]) -> Future[R]:
         """Hand work to the process. If it was killed, start a new one: a pool never recovers by itself."""
         with self._lock:
             try:

@@ -19,7 +19,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 
 from session_mgmt.actions import group_commit, notify
 from session_mgmt.actions.group_commit import Decision, Group, Locked, Write
-from session_mgmt.actions.outcome import refused
+from session_mgmt.actions.outcome import refuse_write
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import Busy, Unavailable
 
@@ -55,8 +55,9 @@ class Lane:
         self.batches = self.written = 0
 
     def listen(self, sink: Sink) -> Callable[[], None]:
-        """Call ``sink`` with what every transaction appended, before its writes are answered; returns the way to
-        stop.
+        """Call ``sink`` with what every transaction appended, before its writes are answered.
+
+        Returns a function that stops it.
         """
         self._listeners.append(sink)
         return lambda: self._listeners.remove(sink) if sink in self._listeners else None
@@ -73,48 +74,48 @@ class Lane:
             queue = self._slow if slow else self._fast
             queue.append(queued)
             if len(queue) == 1:
-                self._wake()
+                self._wake_threads()
         return True
 
     def nudge(self) -> None:
         """Look into the outbox soon."""
         with self._condition:
             self._nudged = True
-            self._wake()
+            self._wake_threads()
 
     def stop(self) -> None:
         """Finish what waits and end the threads."""
         with self._condition:
             self._stopping = True
-            self._notify()
+            self._notify_threads()
         for thread in self._threads:
             thread.join(timeout=10)
 
-    def _wake(self) -> None:
+    def _wake_threads(self) -> None:
         if not self._threads:
             self._threads = [
                 threading.Thread(
-                    target=self._run, args=(wait,), name=f"session_mgmt-lane-{self._using}-{wait}", daemon=True
+                    target=self._run_lane, args=(wait,), name=f"session_mgmt-lane-{self._using}-{wait}", daemon=True
                 )
                 for wait in (False, True)
             ]
             for thread in self._threads:
                 thread.start()
-        self._notify()
+        self._notify_threads()
 
-    def _notify(self) -> None:
+    def _notify_threads(self) -> None:
         self._condition.notify_all()
         if self._slow or self._stopping:
             self._slow_condition.notify_all()
 
-    def _run(self, wait: bool) -> None:
+    def _run_lane(self, wait: bool) -> None:
         try:
-            while (batch := self._next(self._slow if wait else self._fast, wait)) is not None:
+            while (batch := self._take_batch(self._slow if wait else self._fast, wait)) is not None:
                 self._carry_out(batch, wait=wait)
         finally:
             connections[self._using].close()
 
-    def _next(self, queue: deque[QueuedWrite], wait: bool) -> list[QueuedWrite] | None:
+    def _take_batch(self, queue: deque[QueuedWrite], wait: bool) -> list[QueuedWrite] | None:
         """Everything that waits, up to the batch size; ``None`` to stop."""
         condition = self._slow_condition if wait else self._condition
         with condition:
@@ -127,7 +128,7 @@ class Lane:
 
     def _carry_out(self, batch: list[QueuedWrite], *, wait: bool) -> None:
         try:
-            self.execute(batch, wait=wait)
+            self.write_batch(batch, wait=wait)
         except Exception:
             logger.exception("The lane failed outside its transaction")
         finally:
@@ -136,29 +137,29 @@ class Lane:
                     self._slow_clients.subtract(w.write.fence.client for w in batch if w.write.fence)
                     self._slow_clients += Counter()
 
-    def execute(self, batch: Sequence[QueuedWrite], *, wait: bool = False) -> None:
+    def write_batch(self, batch: Sequence[QueuedWrite], *, wait: bool = False) -> None:
         """Write a batch and answer its writes."""
-        group, decisions = self._attempt(batch, wait=wait)
+        group, decisions = self._write_group(batch, wait=wait)
         self.batches += 1
         self.written += len(batch)
         answered: list[tuple[QueuedWrite, Decision]] = [
             (queued, d) for queued, d in zip(batch, decisions, strict=True) if not isinstance(d, Locked)
         ]
-        self._requeue([queued for queued, d in zip(batch, decisions, strict=True) if isinstance(d, Locked)])
-        self._answer(group, answered)
-        self.tell(group, local=False)
+        self._move_to_slow([queued for queued, d in zip(batch, decisions, strict=True) if isinstance(d, Locked)])
+        self._answer_writes(group, answered)
+        self.announce(group, local=False)
         if group.drained >= group_commit.DRAIN_LIMIT:
             self.nudge()
 
-    def tell(self, group: Group, *, local: bool = True) -> None:
+    def announce(self, group: Group, *, local: bool = True) -> None:
         """After commit: rings for other processes, signals for the project; ``local`` for those who listen here."""
         if local:
-            self._answer(group, [])
+            self._answer_writes(group, [])
         notify.ring_appended(group.appended)
         notify.send_events(group.events)
         notify.send_changes(group.changed)
 
-    def _answer(self, group: Group, answered: list[tuple[QueuedWrite, Decision]]) -> None:
+    def _answer_writes(self, group: Group, answered: list[tuple[QueuedWrite, Decision]]) -> None:
         by_sink: dict[Sink, list[tuple[Any, Decision]]] = {sink: [] for sink in self._listeners}
         for queued, decision in answered:
             by_sink.setdefault(queued.sink, []).append((queued.token, decision))
@@ -168,7 +169,7 @@ class Lane:
             except Exception:
                 logger.exception("A sink of the lane failed")
 
-    def _requeue(self, locked: list[QueuedWrite]) -> None:
+    def _move_to_slow(self, locked: list[QueuedWrite]) -> None:
         """Send writes to the slow lane, and behind them what their clients have sent meanwhile: on the fast lane it
         would overtake them, and be refused by ``seq_gap``.
         """
@@ -187,15 +188,15 @@ class Lane:
                     self._slow.append(queued)
                 else:
                     self._fast.append(queued)
-            self._notify()
+            self._notify_threads()
 
-    def _attempt(self, batch: Sequence[QueuedWrite], *, wait: bool) -> tuple[Group, list[Decision]]:
+    def _write_group(self, batch: Sequence[QueuedWrite], *, wait: bool) -> tuple[Group, list[Decision]]:
         """Run the transaction; retry what may be retried, and part a failing batch until the culprit is alone."""
         for attempt in range(ATTEMPTS):
             group = Group()
             try:
                 with self._gate:
-                    group_commit.execute(self._using, [queued.write for queued in batch], group, wait=wait)
+                    group_commit.write_group(self._using, [queued.write for queued in batch], group, wait=wait)
                 return group, group.decisions
             except (OperationalError, InterfaceError) as error:
                 connections[self._using].close()
@@ -212,29 +213,29 @@ class Lane:
                 logger.exception("A group of %d writes failed", len(batch))
                 break
         else:
-            return Group(), [refused(Busy(retry_after=1.0)) for _ in batch]
-        return self._part(batch, wait=wait)
+            return Group(), [refuse_write(Busy(retry_after=1.0)) for _ in batch]
+        return self._split_batch(batch, wait=wait)
 
-    def _part(self, batch: Sequence[QueuedWrite], *, wait: bool) -> tuple[Group, list[Decision]]:
+    def _split_batch(self, batch: Sequence[QueuedWrite], *, wait: bool) -> tuple[Group, list[Decision]]:
         if len(batch) <= 1:
-            return Group(), [refused(Unavailable()) for _ in batch]
+            return Group(), [refuse_write(Unavailable()) for _ in batch]
         half = len(batch) // 2
-        first, early = self._attempt(batch[:half], wait=wait)
-        second, late = self._attempt(batch[half:], wait=wait)
-        return _joined(first, second), [*early, *late]
+        first, early = self._write_group(batch[:half], wait=wait)
+        second, late = self._write_group(batch[half:], wait=wait)
+        return _join_groups(first, second), [*early, *late]
 
     def _after_unknown_commit(self, batch: Sequence[QueuedWrite]) -> tuple[Group, list[Decision]]:
         """COMMIT was sent and no answer came. Numbered and keyed writes are run again, and their receipts and keys
         say what happened; for others nobody can tell, and they are told so.
         """
         sure = [queued for queued in batch if queued.write.fence or getattr(queued.write.work, "key", None)]
-        group, decisions = self._attempt(sure, wait=True) if sure else (Group(), [])
+        group, decisions = self._write_group(sure, wait=True) if sure else (Group(), [])
         answers = iter(decisions)
-        unknown = refused(Unavailable("The database did not say whether this was written.", unknown=True))
+        unknown = refuse_write(Unavailable("The database did not say whether this was written.", unknown=True))
         return group, [next(answers) if queued in sure else unknown for queued in batch]
 
 
-def _joined(first: Group, second: Group) -> Group:
+def _join_groups(first: Group, second: Group) -> Group:
     for key, log in second.appended.items():
         if key in first.appended:
             first.appended[key].entries.extend(log.entries)

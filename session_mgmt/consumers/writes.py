@@ -17,7 +17,7 @@ import orjson
 from session_mgmt.actions import access, checking
 from session_mgmt.actions.clients import Fence
 from session_mgmt.actions.group_commit import Decision, Group, Work, Write
-from session_mgmt.actions.outcome import Outcome, refused
+from session_mgmt.actions.outcome import Outcome, refuse_write
 from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.actions.state import bodies, prepare, updates
 from session_mgmt.actions.state.updates import Prepare, Terms
@@ -90,7 +90,7 @@ class Writes:
             self._submit(frame, self._build_work(frame))
             return
         if len(self._waiting) >= MOST_WAITING:
-            self._answer(frame, refused(Busy(retry_after=1.0)))
+            self._answer(frame, refuse_write(Busy(retry_after=1.0)))
             return
         self._waiting.append(frame)
         self._start_task()
@@ -152,7 +152,7 @@ class Writes:
         self._idle.clear()
         write, answer = Write(work, self._build_fence(frame, work)), partial(self._take_decision, frame)
         if not bridge().submit(write, answer, self._take_group):
-            answer(refused(Busy(retry_after=1.0)))
+            answer(refuse_write(Busy(retry_after=1.0)))
 
     def _take_decision(self, frame: Numbered, decision: Decision) -> None:
         self._in_flight -= 1
@@ -160,7 +160,7 @@ class Writes:
             self._idle.set()
         if isinstance(decision, Prepare) and isinstance(frame, Update):
             attempts = Attempts(Way.BLIND, retry_after=RETRY_SECONDS)
-            attempts.record(decision)
+            attempts.record_decision(decision)
             self._unprepared = frame, attempts
             self._start_task()
         elif isinstance(decision, Outcome):
@@ -204,7 +204,7 @@ class Writes:
         try:
             await self._prepare_and_write(*self._unprepared)
         except SessionMgmtError as error:
-            self._answer(self._unprepared[0], refused(error))
+            self._answer(self._unprepared[0], refuse_write(error))
         finally:
             self._waiting.extendleft(reversed(self._returned))
             self._returned.clear()
@@ -220,7 +220,7 @@ class Writes:
                 await self._send(frame)
         except SessionMgmtError as error:
             if error.temporary:
-                self._answer(frame, refused(error))
+                self._answer(frame, refuse_write(error))
             else:
                 self._submit(frame, error)
 
@@ -238,7 +238,7 @@ class Writes:
         """Compute the change from the document; again if the document moves meanwhile."""
         while attempts.outcome is None:
             work = await self._prepare(frame, attempts.way)
-            attempts.record(await bridge().awrite(Write(work, self._build_fence(frame))))
+            attempts.record_decision(await bridge().awrite(Write(work, self._build_fence(frame))))
         self._answer(frame, attempts.outcome)
 
     async def _prepare(self, frame: Update, way: Way) -> Work:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from session_mgmt.actions.group_commit import Decision
-from session_mgmt.actions.outcome import Outcome, refused
+from session_mgmt.actions.outcome import Outcome, refuse_write
 from session_mgmt.actions.state import prepare
 from session_mgmt.actions.state.updates import Prepare, Reason
 from session_mgmt.exceptions import Busy, PreconditionFailed
@@ -37,7 +37,7 @@ def choose_way(kind: str, replaced: Mapping[str, str | None] | None) -> Way:
 class Attempts:
     """One update between its preparation and its outcome.
 
-    Prepare the update in ``way``, write it, and ``record`` the decision, until there is an ``outcome``. ``pinned``
+    Prepare the update in ``way``, write it, and ``record_decision``, until there is an ``outcome``. ``pinned``
     updates hold for one version only: they are refused as soon as the document has moved.
     """
 
@@ -47,15 +47,15 @@ class Attempts:
         self._pinned, self._retry_after = pinned, retry_after
         self._made = 0
 
-    def record(self, decision: Decision) -> None:
+    def record_decision(self, decision: Decision) -> None:
         """Take the lane's decision: keep an outcome, or choose how to prepare the update next."""
         self._made += 1
         if isinstance(decision, Outcome):
             self.outcome = decision
         elif self._pinned and decision == Prepare(Reason.MOVED):
-            self.outcome = refused(PreconditionFailed())
+            self.outcome = refuse_write(PreconditionFailed())
         elif self._made >= _MOST:
-            self.outcome = refused(Busy(retry_after=self._retry_after))
+            self.outcome = refuse_write(Busy(retry_after=self._retry_after))
         elif decision == Prepare(Reason.MERGE) or self.way is Way.MERGE:
             self.way = Way.MERGE
         else:

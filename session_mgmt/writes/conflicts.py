@@ -33,5 +33,5 @@ def resolve(
         update = conflicts.prepare_resolution(document, id_, keep, value, terms, seen=seen)
         if (update.exact_size or 0) > settings().max_document_bytes:
             raise DocumentTooLarge(size=update.exact_size, limit=settings().max_document_bytes)
-        attempts.record(bridge().write(Write(update)))
+        attempts.record_decision(bridge().write(Write(update)))
     return attempts.outcome

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from session_mgmt.actions.outcome import Outcome, refused
+from session_mgmt.actions.outcome import Outcome, refuse_write
 from session_mgmt.actions.state import updates
 from session_mgmt.actions.state.stored_rows import Runner, run_inline
 from session_mgmt.actions.state.updates import Terms
@@ -48,4 +48,4 @@ def _write_one(session: uuid.UUID, name: str, change: Pending, own: frozenset[in
     try:
         return verbs.update_now(session, name, change.kind, change.change, terms, run=run)
     except SessionMgmtError as error:
-        return refused(error)
+        return refuse_write(error)

@@ -21,8 +21,8 @@ from session_mgmt.writes import verbs
 def restore(session: uuid.UUID, name: str, to: int | str) -> Position | Ticket:
     """Make a document what it was at a version or under a label. Raises as ``restore_now``."""
     if bridge().inside_transaction():
-        return _put(
-            session, name, history.read_version_or_label(_row(session, name), to).data, StateRevision.Kind.RESTORE
+        return _put_whole(
+            session, name, history.read_version_or_label(_find_row(session, name), to).data, StateRevision.Kind.RESTORE
         )
     return restore_now(session, name, to).require()
 
@@ -31,28 +31,28 @@ def clear(session: uuid.UUID, name: str) -> Position | Ticket:
     """Make a document ``{}``. Raises ``SessionMgmtError``."""
     access.check_document_name(name)
     if bridge().inside_transaction():
-        return _put(session, name, {}, StateRevision.Kind.CLEAR)
+        return _put_whole(session, name, {}, StateRevision.Kind.CLEAR)
     return verbs.replace_now(session, name, whole.make_replacement({}), kind=StateRevision.Kind.CLEAR).require()
 
 
 def restore_now(
     session: uuid.UUID, name: str, to: int | str, *, expected: Position | None = None, run: Runner = run_inline
 ) -> Outcome:
-    """As ``restore``, outside a transaction; ``expected`` and ``run`` as for ``writes.update_now``.
+    """Restore outside a transaction; ``expected`` and ``run`` as for ``verbs.update_now``.
 
     Raises ``DocumentNotFound``, ``NotFound`` where that version or label is gone, or ``StateUnreadable``.
     """
-    fresh = history.prepare_restore(_row(session, name), to, run=run)
+    fresh = history.prepare_restore(_find_row(session, name), to, run=run)
     return verbs.replace_now(session, name, fresh, expected=expected, kind=StateRevision.Kind.RESTORE)
 
 
-def _row(session: uuid.UUID, name: str) -> int:
+def _find_row(session: uuid.UUID, name: str) -> int:
     row = bodies.find_document(bridge().using, session, name)
     if row is None:
         raise DocumentNotFound()
     return row
 
 
-def _put(session: uuid.UUID, name: str, data: Any, kind: str) -> Ticket:
+def _put_whole(session: uuid.UUID, name: str, data: Any, kind: str) -> Ticket:
     payload = {"kind": "data", "change": data, "as": str(kind)}
     return verbs.put_into_outbox(outbox.UPDATE, f"{session.hex}/{name}", payload, None)

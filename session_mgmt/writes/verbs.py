@@ -17,7 +17,7 @@ from django.db import connections, transaction
 from session_mgmt.actions import access, checking, notify, outbox
 from session_mgmt.actions.group_commit import Work, Write
 from session_mgmt.actions.outbox import Ticket
-from session_mgmt.actions.outcome import Outcome, refused
+from session_mgmt.actions.outcome import Outcome, refuse_write
 from session_mgmt.actions.state import bodies, prepare, reconcile
 from session_mgmt.actions.state.stored_rows import Runner, run_inline
 from session_mgmt.actions.state.updates import NO_TERMS, Terms, Update
@@ -61,7 +61,7 @@ def publish(topic: str, data: Any, *, key: str | None = None, ephemeral: bool = 
     body = encode_data(data)
     if bridge().inside_transaction():
         return put_into_outbox("publish", topic, orjson.Fragment(body), key)
-    return _write(Publication(topic, body, key)).require()
+    return _write_now(Publication(topic, body, key)).require()
 
 
 def send(session: uuid.UUID, data: Any, *, key: str | None = None) -> Position | Ticket:
@@ -75,7 +75,7 @@ def record(session: uuid.UUID, type_: str, data: Any, *, key: str | None = None)
     body = encode_data(data)
     if bridge().inside_transaction():
         return put_into_outbox("record", f"{session.hex}/{type_}", orjson.Fragment(body), key)
-    return _write(Record(session, type_, body, key)).require()
+    return _write_now(Record(session, type_, body, key)).require()
 
 
 def update(session: uuid.UUID, name: str, kind: str, change: Any, terms: Terms = NO_TERMS) -> Position | Ticket:
@@ -125,8 +125,8 @@ def update_now(
             return answer
     document = _find_or_make(session, name, kind, change, expected)
     while attempts.outcome is None:
-        prepared = _prepare(document, kind, change, attempts.way, terms, run)
-        attempts.record(bridge().write(Write(_pin(expected, prepared))))
+        prepared = _try_prepare(document, kind, change, attempts.way, terms, run)
+        attempts.record_decision(bridge().write(Write(_pin_version(expected, prepared))))
     return attempts.outcome
 
 
@@ -147,7 +147,7 @@ def replace_now(
         if answer is not None:
             return answer
     update = Update(
-        document=_locate(session, name, expected),
+        document=_locate_document(session, name, expected),
         ops=whole.ops,
         paths=whole.paths,
         growth=whole.growth,
@@ -155,8 +155,8 @@ def replace_now(
         terms=replace(terms, session=session),
         exact_size=whole.size,
     )
-    decision = bridge().write(Write(_pin(expected, update)))
-    return decision if isinstance(decision, Outcome) else refused(PreconditionFailed())
+    decision = bridge().write(Write(_pin_version(expected, update)))
+    return decision if isinstance(decision, Outcome) else refuse_write(PreconditionFailed())
 
 
 def _find_answer(session: uuid.UUID, name: str, terms: Terms) -> Outcome | None:
@@ -178,10 +178,10 @@ def _find_or_make(session: uuid.UUID, name: str, kind: str, change: Any, expecte
     """Return the document's row. A change that no new document would take does not make one."""
     if expected is None and bodies.find_document(bridge().using, session, name) is None:
         prepare.check_first_change(kind, change)
-    return _locate(session, name, expected)
+    return _locate_document(session, name, expected)
 
 
-def _locate(session: uuid.UUID, name: str, expected: Position | None) -> int:
+def _locate_document(session: uuid.UUID, name: str, expected: Position | None) -> int:
     """Return the document's row, made at first use unless somebody says where it stands."""
     using = bridge().using
     if expected is None:
@@ -194,7 +194,7 @@ def _locate(session: uuid.UUID, name: str, expected: Position | None) -> int:
     return found.id
 
 
-def _pin(expected: Position | None, prepared: Update | SessionMgmtError) -> Update | SessionMgmtError:
+def _pin_version(expected: Position | None, prepared: Update | SessionMgmtError) -> Update | SessionMgmtError:
     """Bind the update to this version: the lane answers ``moved`` if the document has gone on."""
     if expected is None or isinstance(prepared, SessionMgmtError):
         return prepared
@@ -217,7 +217,9 @@ def prepare_update(
     return prepare.prepare_blind(document, kind, change, terms)
 
 
-def _prepare(document: int, kind: str, change: Any, way: Way, terms: Terms, run: Runner) -> Update | SessionMgmtError:
+def _try_prepare(
+    document: int, kind: str, change: Any, way: Way, terms: Terms, run: Runner
+) -> Update | SessionMgmtError:
     try:
         return prepare_update(way, document, kind, change, terms, run=run)
     except SessionMgmtError as error:
@@ -239,7 +241,7 @@ def _check_key(key: str | None) -> None:
 def put_into_outbox(kind: str, target: str, payload: Any, key: str | None) -> Ticket:
     """Write one entry into the caller's transaction, and ring once that has committed."""
     using = bridge().using
-    ticket = outbox.put(using, kind, target, payload, key=key)
+    ticket = outbox.put_entry(using, kind, target, payload, key=key)
     notify.ring_outbox(using)
     return ticket
 
@@ -253,15 +255,15 @@ def _publish_ephemeral(topic: str, data: Any) -> None:
 
 def check_data(data: Any) -> Any:
     """Return the data of a publication or a message, normalised. Raises ``SessionMgmtError``."""
-    return _measure(data)[0]
+    return _measure_data(data)[0]
 
 
 def encode_data(data: Any) -> bytes:
     """Return the data of a publication or a message as compact JSON. Raises ``SessionMgmtError``."""
-    return _measure(data)[1]
+    return _measure_data(data)[1]
 
 
-def _measure(data: Any) -> tuple[Any, bytes]:
+def _measure_data(data: Any) -> tuple[Any, bytes]:
     fine, most = checking.check_value(data), settings().max_publication_bytes
     body = strict.dump_json(fine)
     if len(body) > most:
@@ -269,6 +271,6 @@ def _measure(data: Any) -> tuple[Any, bytes]:
     return fine, body
 
 
-def _write(work: Work) -> Outcome:
+def _write_now(work: Work) -> Outcome:
     decision = bridge().write(Write(work))
-    return decision if isinstance(decision, Outcome) else refused(Busy(retry_after=1.0))
+    return decision if isinstance(decision, Outcome) else refuse_write(Busy(retry_after=1.0))

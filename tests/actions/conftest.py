@@ -89,7 +89,7 @@ def wish(desk: Desk, change: Any) -> None:
     """An update from inside a transaction, which nobody drains yet."""
     with transaction.atomic():
         target = f"{desk.session.pk.hex}/main"
-        outbox.put("default", "update", target, {"kind": "merge", "change": change}, key=None)
+        outbox.put_entry("default", "update", target, {"kind": "merge", "change": change}, key=None)
 
 
 @dataclass

@@ -191,6 +191,6 @@ def test_without_its_key_nothing_of_a_document_is_read(case: Case, encrypted: An
 def test_a_wish_is_bound_to_its_row(case: Case) -> None:
     case.wish({"a": 1})
     row = Outbox.objects.get()
-    assert b'"a":1' in outbox.opened(row.pk, row.target, row.key, bytes(row.payload))
+    assert b'"a":1' in outbox.open_payload(row.pk, row.target, row.key, bytes(row.payload))
     with pytest.raises(StateUnreadable):
-        outbox.opened(row.pk + 1, row.target, row.key, bytes(row.payload))
+        outbox.open_payload(row.pk + 1, row.target, row.key, bytes(row.payload))

@@ -25,7 +25,7 @@ async def test_who_gives_up_does_not_keep_others_of_the_group_waiting(
     assert len(group) == 2
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
-    await bridge().call(bridge().lane.execute, group)
+    await bridge().call(bridge().lane.write_batch, group)
     async with asyncio.timeout(PATIENCE):
         answer = await second
     assert isinstance(answer, Outcome) and answer.position is not None

@@ -36,8 +36,8 @@ def test_a_killed_process_is_replaced() -> None:
 
 async def test_the_same_holds_for_async_callers() -> None:
     with pytest.raises(Unavailable):
-        await bridge().heavy(die)
-    assert await bridge().heavy(os.getpid) != os.getpid()
+        await bridge().run_heavy(die)
+    assert await bridge().run_heavy(os.getpid) != os.getpid()
 
 
 def test_the_process_ends_with_a_server_that_was_killed() -> None:

@@ -11,7 +11,7 @@ import pytest
 from session_mgmt.actions import group_commit
 from session_mgmt.actions.clients import Fence
 from session_mgmt.actions.group_commit import LOCKED, Group, Write
-from session_mgmt.actions.outcome import refused
+from session_mgmt.actions.outcome import refuse_write
 from session_mgmt.actions.topics.ledger import Publication
 from session_mgmt.bridge.lane import Lane, QueuedWrite
 from session_mgmt.exceptions import Busy
@@ -45,7 +45,7 @@ class Transactions:
                 self.submit(one)
             return LOCKED
         self.carried_out.append((wait, fence.client, fence.seq))
-        return refused(Busy())
+        return refuse_write(Busy())
 
     def submit(self, one: Write) -> None:
         assert self.lane.submit(QueuedWrite(one, None, lambda group, results: None))
@@ -54,7 +54,7 @@ class Transactions:
 def test_what_a_client_sent_after_a_locked_write_waits_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
     lane = Lane("default", nullcontext())
     transactions = Transactions(lane)
-    monkeypatch.setattr(group_commit, "execute", transactions)
+    monkeypatch.setattr(group_commit, "write_group", transactions)
     transactions.submit(number(1, 1))
     assert transactions.done.wait(WAIT)
     lane.stop()

@@ -170,14 +170,14 @@ def test_wishes_for_a_session_that_is_gone_hold_up_nobody() -> None:
 def test_a_failing_member_is_refused_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """One write that the database refuses: its neighbours in the same transaction are written."""
     session = create_session().session
-    real = group_commit.execute
+    real = group_commit.write_group
 
     def poisoned(using: str, writes: Any, group: Group, *, wait: bool = False) -> None:
         if any(isinstance(m.work, NewPublication) and m.work.data == b'"poison"' for m in writes):
             raise ValueError("refused")
         real(using, writes, group, wait=wait)
 
-    monkeypatch.setattr(group_commit, "execute", poisoned)
+    monkeypatch.setattr(group_commit, "write_group", poisoned)
     futures: list[Any] = []
     with bridge().lane._condition:  # all five are in the queue before the lane looks
         for data in (b"1", b"2", b'"poison"', b"3", b"4"):
@@ -196,27 +196,27 @@ def test_a_failing_member_is_refused_alone(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_after_an_unknown_commit_a_keyed_write_is_found_and_not_doubled(monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection is cut during COMMIT: the transaction is durable, the answer is not."""
-    real, cuts = group_commit.execute, [True]
+    real, cuts = group_commit.write_group, [True]
 
     def cut(using: str, writes: Any, group: Group, *, wait: bool = False) -> None:
         real(using, writes, group, wait=wait)
         if writes and cuts and cuts.pop():
             raise OperationalError("server closed the connection unexpectedly")
 
-    monkeypatch.setattr(group_commit, "execute", cut)
+    monkeypatch.setattr(group_commit, "write_group", cut)
     assert publish("room:1", "once", key="k").offset == 1
     assert _room("room:1") == ["once"]
 
 
 def test_after_an_unknown_commit_a_write_without_a_key_is_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    real, cuts = group_commit.execute, [True]
+    real, cuts = group_commit.write_group, [True]
 
     def cut(using: str, writes: Any, group: Group, *, wait: bool = False) -> None:
         real(using, writes, group, wait=wait)
         if writes and cuts and cuts.pop():
             raise OperationalError("server closed the connection unexpectedly")
 
-    monkeypatch.setattr(group_commit, "execute", cut)
+    monkeypatch.setattr(group_commit, "write_group", cut)
     with pytest.raises(Unavailable) as told:
         publish("room:1", "once")
     assert told.value.facts == {"unknown": True}

@@ -119,4 +119,4 @@ def _elsewhere(work: Any) -> None:
 
 
 def _write(group: Group, work: Any) -> None:
-    group_commit.execute("default", [Write(work)], group, wait=True)
+    group_commit.write_group("default", [Write(work)], group, wait=True)

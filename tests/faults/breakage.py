@@ -26,14 +26,14 @@ def ack_before_commit() -> None:
 
     def execute(self: Any, batch: Sequence[Any], *, wait: bool = False) -> None:
         with self._gate, atomic(using=self._using):
-            group, decisions = self._attempt(batch, wait=wait)
+            group, decisions = self._write_group(batch, wait=wait)
             pairs = list(zip(batch, decisions, strict=True))
-            self._answer(group, [(waiting, d) for waiting, d in pairs if not isinstance(d, lane.Locked)])
+            self._answer_writes(group, [(waiting, d) for waiting, d in pairs if not isinstance(d, lane.Locked)])
             time.sleep(COMMIT_SECONDS)
-        self._requeue([waiting for waiting, d in pairs if isinstance(d, lane.Locked)])
-        self.tell(group, local=False)
+        self._move_to_slow([waiting for waiting, d in pairs if isinstance(d, lane.Locked)])
+        self.announce(group, local=False)
 
-    lane.Lane.execute = execute
+    lane.Lane.write_batch = execute
 
 
 def skip_fence() -> None:

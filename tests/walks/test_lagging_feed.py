@@ -15,7 +15,7 @@ ROOM = "topic:room:1"
 
 def publish_without_a_doorbell(data: bytes) -> None:
     """Publish as another process does whose doorbell is late."""
-    group_commit.execute(bridge().using, [Write(Publication("room:1", data))], Group(), wait=True)
+    group_commit.write_group(bridge().using, [Write(Publication("room:1", data))], Group(), wait=True)
 
 
 async def test_entries_beyond_the_feed_are_replayed_and_marked_as_recovered(peers: Any, created: Any) -> None:

@@ -193,8 +193,8 @@ def _rotate_receipt(row: Receipt) -> int:
 
 def _rotate_wish(row: Outbox) -> int:
     try:
-        body = outbox.opened(row.pk, row.target, row.key, bytes(row.payload))
+        body = outbox.open_payload(row.pk, row.target, row.key, bytes(row.payload))
     except StateUnreadable:
         return 0
-    sealed = outbox.sealed(vaults.require_keyring(), row.pk, row.target, row.key, body)
+    sealed = outbox.seal_payload(vaults.require_keyring(), row.pk, row.target, row.key, body)
     return Outbox.objects.using(settings().database).filter(pk=row.pk).update(payload=sealed)

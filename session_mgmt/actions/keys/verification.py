@@ -93,7 +93,7 @@ def verify_loose_rows() -> Iterator[Finding]:
             yield Finding(0, "receipt", receipt.seq, "unreadable", f"client {receipt.client_id}: {error}")
     for wish in Outbox.objects.using(using).filter(kind=outbox.UPDATE).order_by("pk").iterator(PAGE):
         try:
-            outbox.opened(wish.pk, wish.target, wish.key, bytes(wish.payload))
+            outbox.open_payload(wish.pk, wish.target, wish.key, bytes(wish.payload))
         except StateUnreadable as error:
             yield Finding(0, "wish", wish.pk, "unreadable", str(error))
 

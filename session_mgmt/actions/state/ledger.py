@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from session_mgmt.actions import vaults
 from session_mgmt.actions.clients import Fence
-from session_mgmt.actions.outcome import Appended, Outcome, accepted, refused
+from session_mgmt.actions.outcome import Appended, Outcome, accept_write, refuse_write
 from session_mgmt.actions.state import entries, merge_rows, policies, unreadable
 from session_mgmt.actions.state.merge_rows import MergeRecord
 from session_mgmt.actions.state.updates import Prepare, Reason, Update
@@ -168,15 +168,15 @@ class DocumentLedger:
         """Give the update its version, or say why not."""
         head = self._heads.get(update.document)
         if head is None:
-            return refused(DocumentNotFound())
+            return refuse_write(DocumentNotFound())
         if head.refusal is not None:
-            return refused(head.refusal)
+            return refuse_write(head.refusal)
         log = document_key(update.document)
         known = self._known.get((update.document, update.terms.key)) if update.terms.key else None
         if known is not None:
             return _answer_repetition(known, _hide_request(update.terms.request, head.vault), log)
         if update.terms.if_absent and head.version:
-            return accepted(head.position, log=log, unchanged=True)
+            return accept_write(head.position, log=log, unchanged=True)
         misfit = _find_misfit(update, head)
         if misfit is not None:
             return misfit
@@ -195,7 +195,7 @@ class DocumentLedger:
         if update.merge is not None:
             refusal = merge_rows.find_refusal(self.sql, update.document, update.merge, head.position)
             if refusal is not None:
-                return refused(refusal)
+                return refuse_write(refusal)
             facts = update.merge.report
         log = document_key(update.document)
         if update.paths and update.exact_size is None and head.size + update.growth > self.most_bytes:
@@ -207,7 +207,7 @@ class DocumentLedger:
         if update.merge is not None:
             kept = update.merge if update.paths else replace(update.merge, asked=b"")
             self._merges.append((update.document, fence, head.version, kept))
-        return accepted(head.position, log=log, **facts)
+        return accept_write(head.position, log=log, **facts)
 
     def write(self, at: datetime) -> None:
         self._write(at)
@@ -246,7 +246,7 @@ class DocumentLedger:
             ],
         )
 
-    def appended(self, at: datetime) -> dict[str, Appended]:
+    def list_appended(self, at: datetime) -> dict[str, Appended]:
         """What was written, by log key."""
         logs: dict[str, Appended] = {}
         for document, _, fence, version, ops, _, tag, _ in self._rows:
@@ -412,8 +412,8 @@ def _reveal_paths(vault: Vault, theirs: set[str], update: Update) -> set[str]:
 def _answer_repetition(known: KnownKey, request: bytes | None, log: str) -> Outcome:
     """Return the answer to a repetition."""
     if request is not None and known.request is not None and request != known.request:
-        return refused(KeyReused(position=known.position.as_json()))
-    return accepted(known.position, log=log)
+        return refuse_write(KeyReused(position=known.position.as_json()))
+    return accept_write(known.position, log=log)
 
 
 def _hide_request(request: bytes | None, vault: Vault | None) -> bytes | None:
@@ -430,11 +430,11 @@ def _make_head(session: uuid.UUID, row: Row) -> LockedHead:
 
 def _find_misfit(update: Update, head: LockedHead) -> Outcome | Prepare | None:
     if update.terms.epoch is not None and update.terms.epoch != head.epoch:
-        return refused(EpochChanged(position=head.position.as_json()))
+        return refuse_write(EpochChanged(position=head.position.as_json()))
     if update.terms.base is not None and update.terms.base > head.version:
-        return refused(UnknownVersion(position=head.position.as_json()))
+        return refuse_write(UnknownVersion(position=head.position.as_json()))
     if update.terms.base is not None and update.terms.base < head.oldest - 1:
-        return refused(TooOld(position=head.position.as_json()))
+        return refuse_write(TooOld(position=head.position.as_json()))
     return None
 
 
@@ -444,7 +444,7 @@ def _apply_strategy(
     """What a strategy makes of an update that overlaps, with what the receipt tells, from the log alone if it can."""
     strategy = update.terms.strategy or policies.find_policy(head.name).strategy
     if strategy == "reject":
-        return refused(Conflict(position=head.position.as_json(), paths=overlap))
+        return refuse_write(Conflict(position=head.position.as_json(), paths=overlap))
     if strategy == "client_wins":
         return replace(update, kind="merge"), {"overwrote": overlap}
     if strategy != "server_wins":

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from session_mgmt.actions.notify import EmittedEvent
-from session_mgmt.actions.outcome import Appended, Outcome, accepted, refused
+from session_mgmt.actions.outcome import Appended, Outcome, accept_write, refuse_write
 from session_mgmt.exceptions import SessionNotFound, SessionTerminated
 from session_mgmt.models.clock import as_text
 from session_mgmt.models.identifiers import new_tag
@@ -95,19 +95,19 @@ class TimelineLedger:
         """Number the entry. Messages go to live sessions only; events also tell how a session ended."""
         timeline = self._timelines.get(entry.session)
         if timeline is None:
-            return refused(SessionNotFound())
+            return refuse_write(SessionNotFound())
         if entry.type == MESSAGE and not timeline.live:
-            return refused(SessionTerminated())
+            return refuse_write(SessionTerminated())
         known = self._known.get((entry.session, entry.key)) if entry.key else None
         if known is not None:
-            return accepted(known, log=timeline_key(entry.session))
+            return accept_write(known, log=timeline_key(entry.session))
         timeline.seq += 1
         timeline.tag, timeline.moved = new_tag(), True
         self._rows.append((entry, timeline.seq, timeline.tag))
         position = Position(timeline.epoch, timeline.seq, timeline.tag)
         if entry.key:
             self._known[entry.session, entry.key] = position
-        return accepted(position, log=timeline_key(entry.session))
+        return accept_write(position, log=timeline_key(entry.session))
 
     def write(self, at: datetime) -> None:
         moment = self._sql.moment(at)
@@ -125,7 +125,7 @@ class TimelineLedger:
             [(self._sql.uuid(key), line.seq, line.tag) for key, line in self._timelines.items() if line.moved],
         )
 
-    def appended(self, at: datetime) -> dict[str, Appended]:
+    def list_appended(self, at: datetime) -> dict[str, Appended]:
         """Return what was written, by log key."""
         logs: dict[str, Appended] = {}
         for entry, seq, tag in self._rows:

@@ -13,7 +13,7 @@ from django.db import connections, transaction
 
 from session_mgmt.actions import checking
 from session_mgmt.actions.clients import ClientLedger, Fence
-from session_mgmt.actions.outcome import Outcome, accepted, refused
+from session_mgmt.actions.outcome import Outcome, accept_write, refuse_write
 from session_mgmt.conf import settings
 from session_mgmt.documents import strict
 from session_mgmt.exceptions import HandlerFailed, NoHandler, SessionMgmtError, TemporaryError
@@ -46,18 +46,18 @@ def receive_message(session: ClientSession, fence: Fence, data: Any) -> Outcome:
 
 def _run_handler(using: str, session: ClientSession, data: Any) -> Outcome:
     if not registry.message_handlers:
-        return refused(NoHandler())
+        return refuse_write(NoHandler())
     try:
         with transaction.atomic(using=using):
             answer = registry.message_handlers[-1](session, data)
-            return accepted(None, data=strict.check_value(answer, checking.document_limits()))
+            return accept_write(None, data=strict.check_value(answer, checking.document_limits()))
     except TemporaryError:
         raise
     except SessionMgmtError as error:
-        return refused(error)
+        return refuse_write(error)
     except Exception:
         logger.exception("The message handler failed")
-        return refused(HandlerFailed())
+        return refuse_write(HandlerFailed())
 
 
 def hash_message(data: Any) -> bytes:

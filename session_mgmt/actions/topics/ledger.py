@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from session_mgmt.actions.outcome import Appended, Outcome, accepted
+from session_mgmt.actions.outcome import Appended, Outcome, accept_write
 from session_mgmt.models.identifiers import new_epoch, new_tag
 from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import PUBLICATION, STREAM
@@ -73,14 +73,14 @@ class StreamLedger:
         log = stream_key(stream.id)
         known = self._known.get((publication.topic, publication.key)) if publication.key else None
         if known is not None:
-            return accepted(known, log=log)
+            return accept_write(known, log=log)
         stream.head += 1
         stream.tag, stream.moved = new_tag(), True
         self._rows.append((stream, publication, stream.head, stream.tag))
         position = Position(stream.epoch, stream.head, stream.tag)
         if publication.key:
             self._known[publication.topic, publication.key] = position
-        return accepted(position, log=log)
+        return accept_write(position, log=log)
 
     def write(self, at: datetime) -> None:
         moment = self._sql.moment(at)
@@ -95,7 +95,7 @@ class StreamLedger:
             [(stream.id, stream.head, stream.tag) for stream in self._streams.values() if stream.moved],
         )
 
-    def appended(self, at: datetime) -> dict[str, Appended]:
+    def list_appended(self, at: datetime) -> dict[str, Appended]:
         """Return what was written, by log key."""
         logs: dict[str, Appended] = {}
         for stream, publication, offset, tag in self._rows:
