@@ -1,17 +1,19 @@
 """Declarations of the project's apps: topics, message handlers, event handlers.
 
-Filled at import, from ``session_topics.py`` of every app.
+Filled at import, from ``session_topics.py`` of every app. What cannot work is refused where it is written, not when a
+client comes.
 """
 
 from __future__ import annotations
 
-import re
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from session_mgmt.protocol.events import EVENT_TYPES, MESSAGE
+from session_mgmt.protocol.patterns import TopicPattern, compile_pattern
 
 MessageHandler = Callable[[Any, Any], Any]
 EventHandler = Callable[[Any], None]
@@ -19,24 +21,35 @@ EventHandler = Callable[[Any], None]
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """Declared pattern. ``may_follow`` and ``may_publish`` take the session and the pattern's parts."""
+    """Declared pattern. ``may_follow`` and ``may_publish`` take the session and the pattern's parts.
 
-    pattern: str
-    regex: re.Pattern[str]
+    ``reported`` holds the kinds of errors of its functions that are in the log already.
+    """
+
+    pattern: TopicPattern
     may_follow: Callable[..., bool]
     may_publish: Callable[..., bool] | bool
     retain: timedelta | None
     entries: int | None
+    reported: set[str] = field(default_factory=set, compare=False)
 
-    def allows_follow(self, session: Any, parts: dict[str, str]) -> bool:
+    def allows_follow(self, session: Any, parts: dict[str, Any]) -> bool:
         """Return whether the session may follow the topic with these parts."""
-        return bool(self.may_follow(session, **parts))
+        return _is_allowed(self.may_follow, session, parts)
 
-    def allows_publish(self, session: Any, parts: dict[str, str]) -> bool:
+    def allows_publish(self, session: Any, parts: dict[str, Any]) -> bool:
         """Return whether a client of the session may publish to the topic with these parts."""
         if callable(self.may_publish):
-            return bool(self.may_publish(session, **parts))
+            return _is_allowed(self.may_publish, session, parts)
         return self.may_publish
+
+
+def _is_allowed(function: Callable[..., Any], session: Any, parts: dict[str, Any]) -> bool:
+    answer = call_sync(function, session, **parts)
+    if callable(answer):
+        # As `return session.user.has_perm` without its call: it counts as true, and nobody has asked anything.
+        raise UnusableAnswer(f"{_name_of(function)} returned a function instead of True or False.")
+    return bool(answer)
 
 
 @dataclass(slots=True)
@@ -48,12 +61,12 @@ class Registry:
     durable: dict[str, list[EventHandler]] = field(default_factory=dict)
     transient: dict[str, list[EventHandler]] = field(default_factory=dict)
 
-    def find_topic(self, topic: str) -> tuple[Topic, dict[str, str]] | None:
+    def find_topic(self, topic: str) -> tuple[Topic, dict[str, Any]] | None:
         """Return the first declared topic that matches, with its parts, or ``None``: nobody may follow it."""
         for declared in self.topics:
-            match = declared.regex.fullmatch(topic)
-            if match:
-                return declared, match.groupdict()
+            parts = declared.pattern.match_topic(topic)
+            if parts is not None:
+                return declared, parts
         return None
 
     def is_durable(self, type_: str) -> bool:
@@ -78,29 +91,43 @@ def topic(
 ) -> Callable[[Callable[..., bool]], Callable[..., bool]]:
     """Declare a topic; the decorated function decides who may follow it.
 
-    ``pattern`` is text with parts in braces: ``orders:{pk}`` passes ``pk`` to the functions. A part matches any text
-    without ``:``.
+    ``pattern`` is text with parts in braces, which are passed to the functions: ``{pk}`` matches any text without
+    ``:``, ``{pk:int}``, ``{pk:uuid}``, ``{name:slug}`` and ``{code:str}`` what their types say. Raises ``TypeError`` or
+    ``ValueError`` for what cannot work.
     """
+    if not isinstance(pattern, str):
+        raise TypeError("Write @topic with a pattern in parentheses, as in @topic('orders:{pk}').")
+    compiled = compile_pattern(pattern)
+    _check_retention(pattern, retain, entries)
+    if callable(publish):
+        check_function(publish, f"publish of topic {pattern!r}", "session", **compiled.types)
+    elif not isinstance(publish, bool):
+        raise TypeError(f"publish of topic {pattern!r} is a function, True or False, not {publish!r}.")
 
     def declare(may_follow: Callable[..., bool]) -> Callable[..., bool]:
-        registry.topics.append(Topic(pattern, _compile_pattern(pattern), may_follow, publish, retain, entries))
+        check_function(may_follow, f"topic {pattern!r}", "session", **compiled.types)
+        registry.topics.append(Topic(compiled, may_follow, publish, retain, entries))
         return may_follow
 
     return declare
 
 
-def _compile_pattern(pattern: str) -> re.Pattern[str]:
-    pieces = re.split(r"\{([A-Za-z_]\w*)\}", pattern)
-    literal = [re.escape(piece) for piece in pieces[::2]]
-    named = [f"(?P<{name}>[^:]+)" for name in pieces[1::2]]
-    return re.compile("".join(part for pair in zip(literal, [*named, ""], strict=True) for part in pair))
+def _check_retention(pattern: str, retain: Any, entries: Any) -> None:
+    if retain is not None and not isinstance(retain, timedelta):
+        raise TypeError(f"retain of topic {pattern!r} is a timedelta, not {retain!r}.")
+    if entries is not None and (isinstance(entries, bool) or not isinstance(entries, int)):
+        raise TypeError(f"entries of topic {pattern!r} is a whole number, not {entries!r}.")
+    if (retain is not None and retain <= timedelta(0)) or (entries is not None and entries < 1):
+        raise ValueError(f"Topic {pattern!r} would keep nothing: retain and entries are above 0.")
 
 
 def on_message(handler: MessageHandler) -> MessageHandler:
     """Register ``handler(session, data)`` to answer the messages that clients ``send``.
 
-    Its return value is the answer. Its database effects are committed with the answer, exactly once.
+    Its return value is the answer. Its database effects are committed with the answer, exactly once. Raises
+    ``TypeError`` for what cannot work.
     """
+    check_function(handler, "@on_message", "session", "data")
     registry.message_handlers.append(handler)
     return handler
 
@@ -109,12 +136,15 @@ def on(type_: str, *, durable: bool = False) -> Callable[[EventHandler], EventHa
     """Handle events of one type (``"*"``: all).
 
     A ``durable`` handler runs at least once, even if processes die. Others run after the commit, at most once.
-    ``off(handler)`` removes the handler.
+    ``off(handler)`` removes the handler. Raises ``TypeError`` or ``ValueError`` for what cannot work.
     """
+    if not isinstance(type_, str):
+        raise TypeError("Write @on with a type in parentheses, as in @on('session_expired').")
     if type_ not in (*EVENT_TYPES, MESSAGE, "*"):
         raise ValueError(f"There is no event type {type_!r}; see docs/reference/events.md.")
 
     def declare(handler: EventHandler) -> EventHandler:
+        check_function(handler, f"@on({type_!r})", "event")
         table = registry.durable if durable else registry.transient
         table.setdefault(type_, []).append(handler)
         return handler
@@ -128,3 +158,49 @@ def off(handler: EventHandler) -> None:
         for handlers in table.values():
             if handler in handlers:
                 handlers.remove(handler)
+
+
+def check_function(function: Any, role: str, *arguments: str, **named: str) -> None:
+    """Raise ``TypeError`` unless the project's function can be called with these arguments and answers at once."""
+    if not callable(function) or isinstance(function, type):
+        raise TypeError(f"{role} needs a function, not {function!r}.")
+    called = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
+    if any(_is_async(one) for one in (function, called)):
+        raise TypeError(f"{role}: {_name_of(function)} is async or a generator; write a plain def, without yield.")
+    try:
+        signature = inspect.signature(function)
+    except ValueError:
+        # A function in C does not say what it takes; its first call will.
+        return
+    try:
+        signature.bind(*arguments, **named)
+    except TypeError as error:
+        asked = ", ".join([*arguments, *named])
+        raise TypeError(f"{role}: {_name_of(function)} is called with ({asked}): {error}.") from None
+
+
+def call_sync(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """Call a function of the project. Raises ``UnusableAnswer`` if it returns a coroutine or a generator.
+
+    A decorator can hide from ``check_function`` that a function is async.
+    """
+    answer = function(*arguments, **named)
+    if inspect.isawaitable(answer) or inspect.isasyncgen(answer) or inspect.isgenerator(answer):
+        if inspect.iscoroutine(answer):
+            # Closed, or Python would warn that it was never awaited.
+            answer.close()
+        raise UnusableAnswer(f"{_name_of(function)} is async or a generator; write a plain def, without yield.")
+    return answer
+
+
+class UnusableAnswer(Exception):
+    """Answer of the project's function that is none, and that would count as true."""
+
+
+def _is_async(function: Any) -> bool:
+    kinds = (inspect.iscoroutinefunction, inspect.isasyncgenfunction, inspect.isgeneratorfunction)
+    return any(is_kind(function) for is_kind in kinds)
+
+
+def _name_of(function: Any) -> str:
+    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', type(function).__name__)}"

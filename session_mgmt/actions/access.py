@@ -13,7 +13,7 @@ from django.core.exceptions import ObjectDoesNotExist, ValidationError
 
 from session_mgmt.exceptions import InvalidField, PublishDenied, SessionNotFound, TopicDenied
 from session_mgmt.models import ClientSession
-from session_mgmt.registry import registry
+from session_mgmt.registry import Topic, registry
 
 logger = logging.getLogger(__name__)
 
@@ -64,14 +64,14 @@ def _may_access(actor: Actor, session: ClientSession) -> bool:
 def check_follow(session: ClientSession, topic: str) -> None:
     """Ask the application whether a session may follow a topic; default no. Raises ``TopicDenied``."""
     found = registry.find_topic(topic) if is_topic(topic) else None
-    if found is None or not _ask_application(found[0].allows_follow, session, found[1]):
+    if found is None or not _ask_application(found[0], found[0].allows_follow, topic, session, found[1]):
         raise TopicDenied()
 
 
 def check_publish(session: ClientSession, topic: str) -> None:
     """Ask the application whether a session may publish to a topic; default no. Raises ``PublishDenied``."""
     found = registry.find_topic(topic) if is_topic(topic) else None
-    if found is None or not _ask_application(found[0].allows_publish, session, found[1]):
+    if found is None or not _ask_application(found[0], found[0].allows_publish, topic, session, found[1]):
         raise PublishDenied()
 
 
@@ -81,14 +81,31 @@ def is_declared(topic: str) -> bool:
 
 
 def _ask_application(
-    ask: Callable[[ClientSession, dict[str, str]], bool], session: ClientSession, parts: dict[str, str]
+    declared: Topic,
+    ask: Callable[[ClientSession, dict[str, Any]], bool],
+    topic: str,
+    session: ClientSession,
+    parts: dict[str, Any],
 ) -> bool:
-    """Ask the application. ``orders:abc`` where it looks up a number is no such topic, and no fault."""
+    """Ask the application. A function that fails denies its topic and nothing else.
+
+    ``orders:abc`` where it looks up a number is no such topic, and no fault.
+    """
     try:
         return ask(session, parts)
     except (ValueError, TypeError, LookupError, ObjectDoesNotExist, ValidationError) as error:
         logger.info("The rights of a topic could not be told from its name: %r", error)
-        return False
+    except Exception as error:
+        _report_once(declared, topic, error)
+    return False
+
+
+def _report_once(declared: Topic, topic: str, error: Exception) -> None:
+    """Log a fault of the application's function once for each kind: clients ask again and again."""
+    kind = type(error).__name__
+    if kind not in declared.reported:
+        declared.reported.add(kind)
+        logger.error("Topic %s is denied, because its function fails", topic, exc_info=error)
 
 
 def is_topic(topic: str) -> bool:

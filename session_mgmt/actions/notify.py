@@ -17,7 +17,7 @@ from django.db import transaction
 
 from session_mgmt.actions.outcome import Appended
 from session_mgmt.backends import doorbell
-from session_mgmt.registry import registry
+from session_mgmt.registry import call_sync, registry
 from session_mgmt.signals import session_event, state_changed
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def send_events(events: Iterable[EmittedEvent]) -> None:
         )
         for handler in registry.list_handlers(event.type, durable=False):
             try:
-                handler(event)
+                call_sync(handler, event)
             except Exception:
                 logger.exception("An event handler failed")
 

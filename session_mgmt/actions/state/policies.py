@@ -14,6 +14,7 @@ from session_mgmt.documents.arrays import NO_POLICIES, ArrayPolicies
 from session_mgmt.documents.errors import DocumentError
 from session_mgmt.documents.merge import OnConflict, Resolver
 from session_mgmt.protocol.frames import STRATEGIES
+from session_mgmt.registry import check_function
 
 logger = logging.getLogger("session_mgmt.merging")
 
@@ -65,4 +66,8 @@ def _import_resolver(strategy: Any) -> Resolver:
     found = import_string(strategy)
     if not callable(found):
         raise ValueError(f"{strategy} is not a function.")
+    try:
+        check_function(found, f"strategy {strategy!r}", "path", "base", "server", "client")
+    except TypeError as error:
+        raise ValueError(str(error)) from error
     return cast(Resolver, found)

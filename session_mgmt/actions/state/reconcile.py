@@ -37,6 +37,7 @@ from session_mgmt.exceptions import (
 from session_mgmt.models import tables
 from session_mgmt.models.identifiers import uuid7
 from session_mgmt.models.sql import Row, Statements
+from session_mgmt.registry import call_sync
 
 logger = logging.getLogger("session_mgmt.merging")
 ATTEMPTS = 5
@@ -151,7 +152,7 @@ class _GuardedResolver:
 
     def __call__(self, path: str, base: Value, server: Value, client: Value) -> Value | Unresolved:
         try:
-            answer = self._resolver(path, base, server, client)
+            answer = call_sync(self._resolver, path, base, server, client)
             return (
                 answer
                 if answer is CONFLICT or answer is MISSING

@@ -10,7 +10,7 @@ from django.db import transaction
 from session_mgmt.actions.notify import EmittedEvent
 from session_mgmt.conf import settings
 from session_mgmt.models import Outbox, SessionEvent
-from session_mgmt.registry import registry
+from session_mgmt.registry import call_sync, registry
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def _run_handlers(using: str, key: int) -> bool:
                 return False
             event = EmittedEvent(row.session_id, row.type, orjson.loads(bytes(row.data)), row.seq, row.pk)
             for handler in registry.list_handlers(row.type, durable=True):
-                handler(event)
+                call_sync(handler, event)
             SessionEvent.objects.using(using).filter(pk=key).update(pending=False)
     except Exception:
         logger.exception("A durable handler failed; it will be tried again")

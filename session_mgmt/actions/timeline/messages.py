@@ -19,7 +19,7 @@ from session_mgmt.documents import strict
 from session_mgmt.exceptions import HandlerFailed, NoHandler, SessionMgmtError, TemporaryError
 from session_mgmt.models import ClientSession, clock
 from session_mgmt.models.sql import Statements
-from session_mgmt.registry import registry
+from session_mgmt.registry import call_sync, registry
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def _run_handler(using: str, session: ClientSession, data: Any) -> Outcome:
         return refuse_write(NoHandler())
     try:
         with transaction.atomic(using=using):
-            answer = registry.message_handlers[-1](session, data)
+            answer = call_sync(registry.message_handlers[-1], session, data)
             return accept_write(None, data=strict.check_value(answer, checking.document_limits()))
     except TemporaryError:
         raise

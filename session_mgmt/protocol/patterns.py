@@ -1,0 +1,90 @@
+"""Patterns of topics: ``orders:{pk:int}`` matches ``orders:42`` and no other spelling of that order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Converter:
+    """Type of a part: the regular expression of its one spelling, and the value that it stands for."""
+
+    regex: str
+    convert: Callable[[str], Any]
+
+
+# Each regular expression allows one spelling of a value, so that one object is one topic.
+CONVERTERS = {
+    "int": Converter("0|[1-9][0-9]{0,18}", int),
+    "uuid": Converter("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", UUID),
+    "slug": Converter("[-a-zA-Z0-9_]+", str),
+    "str": Converter("[^:]+", str),
+}
+_PIECES = re.compile(r"\{([^{}]*)\}")
+_PART = re.compile(r"([A-Za-z_]\w*)(?::(\w+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPattern:
+    """Compiled pattern. ``types`` holds the name of each part and its type, which is empty where none is declared."""
+
+    text: str
+    regex: re.Pattern[str]
+    types: dict[str, str]
+
+    def match_topic(self, topic: str) -> dict[str, Any] | None:
+        """Return the parts of a topic as the pattern's functions get them, or ``None`` if it does not match."""
+        found = self.regex.fullmatch(topic)
+        if found is None:
+            return None
+        parts: dict[str, Any] = {}
+        for name, text in found.groupdict().items():
+            if self.types[name]:
+                parts[name] = CONVERTERS[self.types[name]].convert(text)
+            elif is_canonical(text):
+                parts[name] = text
+            else:
+                return None
+        return parts
+
+
+def is_canonical(text: str) -> bool:
+    """Return whether a part without a type is the only spelling of what it names.
+
+    An application looks a number up by ``42``, ``042`` and ``+42`` alike. Were all of them allowed, whoever may
+    follow one order could make as many topics of it as there are spellings.
+    """
+    try:
+        return str(int(text)) == text
+    except ValueError:
+        return True
+
+
+def compile_pattern(pattern: str) -> TopicPattern:
+    """Compile the pattern of a topic. Raises ``ValueError`` that says what is wrong with it."""
+    if "<" in pattern or ">" in pattern:
+        raise ValueError(f"{pattern!r}: parts are written in braces, as in 'orders:{{pk:int}}'.")
+    types: dict[str, str] = {}
+    regex, end = "", 0
+    for piece in _PIECES.finditer(pattern):
+        name, type_ = _parse_part(pattern, piece[1])
+        if name in types:
+            raise ValueError(f"{pattern!r} has two parts named {name!r}.")
+        types[name] = type_
+        regex += re.escape(pattern[end : piece.start()]) + f"(?P<{name}>{CONVERTERS[type_ or 'str'].regex})"
+        end = piece.end()
+    if not pattern or pattern != pattern.strip() or re.search(r"[{}]", _PIECES.sub("", pattern)):
+        raise ValueError(f"{pattern!r} is no pattern of a topic: text with parts in braces, as in 'orders:{{pk}}'.")
+    return TopicPattern(pattern, re.compile(regex + re.escape(pattern[end:])), types)
+
+
+def _parse_part(pattern: str, text: str) -> tuple[str, str]:
+    part = _PART.fullmatch(text)
+    if part is None or (part[2] or "str") not in CONVERTERS:
+        types = ", ".join(CONVERTERS)
+        raise ValueError(f"{pattern!r}: {{{text}}} is no part; write {{name}} or {{name:type}} with a type of {types}.")
+    return part[1], part[2] or ""

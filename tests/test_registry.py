@@ -1,0 +1,151 @@
+"""Declarations of the project: what cannot work is refused where it is written, and nothing fails open."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from session_mgmt.actions import access
+from session_mgmt.actions.notify import EmittedEvent, send_events
+from session_mgmt.actions.state import policies
+from session_mgmt.exceptions import PublishDenied, TopicDenied
+from session_mgmt.models import ClientSession
+from session_mgmt.registry import on, on_message, registry, topic
+
+SESSION = ClientSession()
+
+
+@pytest.fixture(autouse=True)
+def undeclared() -> Iterator[None]:
+    tables = registry.topics, registry.message_handlers
+    before = [list(table) for table in tables]
+    handlers = registry.durable.copy(), registry.transient.copy()
+    registry.topics.clear()
+    yield
+    for table, kept in zip(tables, before, strict=True):
+        table[:] = kept
+    registry.durable, registry.transient = handlers
+
+
+async def coroutine(*arguments: Any, **named: Any) -> bool:
+    return False
+
+
+async def asynchronous_generator(*arguments: Any, **named: Any) -> Any:
+    yield False
+
+
+def generator(*arguments: Any, **named: Any) -> Any:
+    yield False
+
+
+class Permission:
+    async def __call__(self, *arguments: Any, **named: Any) -> bool:
+        return False
+
+
+ASYNC = [coroutine, asynchronous_generator, generator, functools.partial(coroutine), Permission(), Permission]
+DECLARE: dict[str, Callable[[Any], Any]] = {
+    "follow": lambda function: topic("orders:{pk}")(function),
+    "publish": lambda function: topic("orders:{pk}", publish=function)(lambda session, pk: True),
+    "on": lambda function: on("session_expired")(function),
+    "durable": lambda function: on("session_expired", durable=True)(function),
+    "on_message": on_message,
+}
+
+
+@pytest.mark.parametrize("function", ASYNC, ids=lambda function: type(function).__name__)
+@pytest.mark.parametrize("declare", DECLARE.values(), ids=DECLARE.keys())
+def test_an_async_function_is_refused_where_it_is_declared(declare: Callable[[Any], Any], function: Any) -> None:
+    with pytest.raises(TypeError, match=r"plain def|needs a function"):
+        declare(function)
+
+
+@pytest.mark.parametrize("declare", DECLARE.values(), ids=DECLARE.keys())
+def test_a_function_that_takes_something_else_is_refused_where_it_is_declared(declare: Callable[[Any], Any]) -> None:
+    with pytest.raises(TypeError, match=r"is called with \("):
+        declare(lambda: True)
+    with pytest.raises(TypeError, match=r"is called with \("):
+        declare(lambda one, two, three, four: True)
+
+
+@pytest.mark.parametrize(
+    ("declare", "hint"),
+    [
+        (lambda: topic(lambda session: True), "in parentheses"),  # type: ignore[arg-type]
+        (lambda: on(lambda event: None), "in parentheses"),  # type: ignore[arg-type]
+        (lambda: on_message("double"), "needs a function"),  # type: ignore[arg-type]
+        (lambda: topic("orders", retain=60), "timedelta"),  # type: ignore[arg-type]
+        (lambda: topic("orders", retain=timedelta(0)), "keep nothing"),
+        (lambda: topic("orders", entries="many"), "whole number"),  # type: ignore[arg-type]
+        (lambda: topic("orders", entries=True), "whole number"),
+        (lambda: topic("orders", entries=0), "keep nothing"),
+        (lambda: topic("orders", publish="yes"), "function, True or False"),  # type: ignore[arg-type]
+        (lambda: topic("orders:<int:pk>"), "in braces"),
+    ],
+)
+def test_a_declaration_that_cannot_work_is_refused_where_it_is_written(declare: Callable[[], Any], hint: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=hint):
+        declare()
+    assert registry.topics == []
+
+
+def hidden(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a function so that nothing tells that it is async."""
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        return function(*arguments, **named)
+
+    return call
+
+
+@pytest.mark.parametrize("function", [coroutine, asynchronous_generator, generator, lambda *a, **n: SESSION.save])
+def test_an_answer_that_is_none_denies_and_is_logged_once(function: Any, caplog: pytest.LogCaptureFixture) -> None:
+    topic("orders:{pk}", publish=hidden(function))(hidden(function))
+    for _ in range(3):
+        with pytest.raises(TopicDenied):
+            access.check_follow(SESSION, "orders:1")
+        with pytest.raises(PublishDenied):
+            access.check_publish(SESSION, "orders:1")
+    (told,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert "orders:1" in told.getMessage()
+
+
+def test_a_topic_whose_function_raises_is_denied_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    @topic("broken:{pk}")
+    def ask(session: Any, pk: str) -> bool:
+        raise RuntimeError("the shop is closed")
+
+    for _ in range(3):
+        with pytest.raises(TopicDenied):
+            access.check_follow(SESSION, "broken:1")
+    (told,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert "broken:1" in told.getMessage()
+    assert "the shop is closed" in caplog.text
+
+
+def test_a_handler_that_is_async_in_disguise_is_logged_and_not_forgotten(caplog: pytest.LogCaptureFixture) -> None:
+    on("session_expired")(hidden(coroutine))
+    send_events([EmittedEvent(None, "session_expired", {}, None)])
+    assert "write a plain def" in caplog.text
+
+
+@pytest.mark.parametrize("path", ["coroutine", "generator", "Permission", "hidden"])
+def test_a_merge_function_that_cannot_work_is_refused_by_the_check(path: str) -> None:
+    with pytest.raises(ValueError, match="strategy"):
+        policies.parsed({"strategy": f"tests.test_registry.{path}"})
+
+
+def test_the_first_pattern_that_matches_decides() -> None:
+    topic("orders:{pk:int}")(lambda session, pk: pk == 1)
+    topic("orders:{rest}")(lambda session, rest: rest == "all")
+    access.check_follow(SESSION, "orders:1")
+    access.check_follow(SESSION, "orders:all")
+    for denied in ("orders:2", "orders:none", "orders:01", "orders:+1"):
+        with pytest.raises(TopicDenied):
+            access.check_follow(SESSION, denied)
