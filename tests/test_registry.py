@@ -138,7 +138,7 @@ def test_a_handler_that_is_async_in_disguise_is_logged_and_not_forgotten(caplog:
 @pytest.mark.parametrize("path", ["coroutine", "generator", "Permission", "hidden"])
 def test_a_merge_function_that_cannot_work_is_refused_by_the_check(path: str) -> None:
     with pytest.raises(ValueError, match="strategy"):
-        policies.parsed({"strategy": f"tests.test_registry.{path}"})
+        policies.parse_policy({"strategy": f"tests.test_registry.{path}"})
 
 
 def test_the_first_pattern_that_matches_decides() -> None:
