@@ -27,7 +27,7 @@ def read_entries(statements: Statements, document: int, after: int, limit: int) 
 def _read_once(statements: Statements, document: int, after: int, limit: int) -> list[Entry]:
     rows = statements.fetch(
         f"SELECT r.version, r.chain, r.ops, c.client_id, r.seq FROM {tables.REVISION} r"
-        " LEFT JOIN {tables.CLIENT} c ON c.id = r.client_id"
+        f" LEFT JOIN {tables.CLIENT} c ON c.id = r.client_id"
         " WHERE r.document_id = %s AND r.version > %s ORDER BY r.version LIMIT %s",
         [document, after, limit],
     )
