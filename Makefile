@@ -2,8 +2,11 @@
 PYTHON ?= python3
 RUN = $(PYTHON) project/bootstrap.py
 
+# The pure rooms, the verbs and the consumers: what a change breaks first.
+NEAR = tests/protocol tests/documents tests/client tests/actions tests/bridge tests/consumers tests/scaffold/test_language.py
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test tests style format types imports migrations coverage js js-check docs reference corpus benchmarks clean
+.PHONY: help demo test tests style format types imports migrations coverage check js js-check docs reference corpus benchmarks clean
 
 help:  ## this list
 	@$(PYTHON) -c "import re; [print(f'make {t:12}{d}') for t, d in re.findall(r'^([a-z-]+):.*?  ## (.*)', open('Makefile').read(), re.M)]"
@@ -16,6 +19,9 @@ test:  ## everything: SQLite, PostgreSQL, Redis, JavaScript, browser (PASSES="sq
 
 tests:  ## the Python tests on SQLite only (ARGS="-k resume" goes to pytest)
 	@$(RUN) -m pytest -m "not browser and not js" $(ARGS)
+
+check: style types imports migrations  ## the inner loop, under 3 minutes: rules, types, layers, the tests nearest to the code
+	@$(RUN) -m pytest -q -n 2 --dist worksteal -m "not slow and not browser and not js" $(NEAR) $(ARGS)
 
 style:  ## ruff: rules and format
 	@$(RUN) -m ruff check .

@@ -42,12 +42,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out, rather than skip, what is meaningful on the other database only: the other run has it."""
+    """Deselect the tests that only make sense on the other database, and put the slow ones first.
+
+    Of two processes, the first then takes the slow tests one after the other, and the second takes all the others.
+    """
     other = "sqlite" if DATABASE == "postgres" else "postgres"
     left_out = [item for item in items if item.get_closest_marker(other) and not item.get_closest_marker(DATABASE)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+    items.sort(key=lambda item: not item.get_closest_marker("slow"))
 
 
 @contextlib.contextmanager
