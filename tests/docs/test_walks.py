@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,22 +14,14 @@ from session_mgmt.shortcuts import publish
 from session_mgmt.writes import verbs
 from tests.admin.conftest import seen_on
 from tests.docs.pages import ROOT
+from tests.scaffold.strangers import read_walks
 from tests.walks.trace import PACKAGE, Trace
 
 PAGE = (ROOT / "docs" / "topics" / "architecture.md").read_text(encoding="utf-8")
 MAIN, ROOM = "state:main", "topic:room:1"
 
 
-def read_walks() -> dict[str, list[str]]:
-    """Return the files of each walk of the page, in order."""
-    part = PAGE.partition("\n## Walks\n")[2].partition("\n## ")[0]
-    return {
-        walk.partition("\n")[0]: re.findall(r"^\d+\. `([\w/.]+)`", walk, re.MULTILINE)
-        for walk in part.split("\n### ")[1:]
-    }
-
-
-WALKS = read_walks()
+WALKS = read_walks(PAGE)
 TAKEN = {
     "A patch from a browser",
     "A heartbeat",
