@@ -32,7 +32,7 @@ from session_mgmt.exceptions import (
     UnknownVersion,
 )
 from session_mgmt.models import tables
-from session_mgmt.models.sql import Row, Statements, marks
+from session_mgmt.models.sql import Row, Statements
 from session_mgmt.protocol.logs import Entry, document_key
 from session_mgmt.protocol.position import Position
 
@@ -393,10 +393,8 @@ class DocumentLedger:
     def _existing(self, documents: set[int]) -> set[int]:
         if not documents:
             return set()
-        keys = sorted(documents)
-        return {
-            row[0] for row in self.sql.fetch(f"SELECT id FROM {tables.DOCUMENT} WHERE id IN ({marks(len(keys))})", keys)
-        }
+        among, params = self.sql.among("id", sorted(documents))
+        return {row[0] for row in self.sql.fetch(f"SELECT id FROM {tables.DOCUMENT} WHERE {among}", params)}
 
 
 def _is_asked_kept(update: Update, fence: Fence | None) -> bool:
