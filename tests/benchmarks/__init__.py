@@ -1,1 +1,1 @@
-"""Benchmarks; each prints ratios against a baseline of the same run. See docs/topics/performance.md."""
+"""Benchmarks. Each prints ratios against a baseline of the same run. See docs/topics/performance.md."""

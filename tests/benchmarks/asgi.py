@@ -1,4 +1,4 @@
-"""One application with both sides; each server process of a benchmark is asked for one of them only."""
+"""Application with both sides; each server process of a benchmark serves one of them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tests.benchmarks.baseline.consumers import InPlace, Rewritten, Room, Update
 
 
 async def lane(scope: Any, receive: Any, send: Any) -> None:
-    """What the writer lane of this process has done, for the mean batch size."""
+    """Count the batches and writes of this process's writer lane, for the mean batch size."""
     body = orjson.dumps({"batches": bridge().lane.batches, "written": bridge().lane.written})
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": body})
 
 
 async def http(scope: Any, receive: Any, send: Any) -> None:
-    """The REST side, and everything else tells of the lane."""
+    """Serve the REST side; any other path reports the lane's figures."""
     await (django_application if scope["path"].startswith("/api/") else lane)(scope, receive, send)
 
 

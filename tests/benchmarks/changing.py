@@ -1,6 +1,6 @@
-"""Run with a benchmark's environment: change one field of a session's document through the Python API, so often.
+"""Process that changes one field of a session's document through the Python API, so many times.
 
-Prints what it took as JSON. The process has no connections, so its snapshots are left to the sweep.
+Run it with a benchmark's environment. It prints its cost as JSON. The process has no connections, so its snapshots are left to the sweep.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WARM = 20
 
 
 def main(session: uuid.UUID, count: int) -> dict[str, float]:
-    """CPU of all threads and time, in seconds, of so many updates."""
+    """Return the CPU of all threads and the time, in seconds, of so many updates."""
     os.sched_setaffinity(0, machine.cores()[0])
     for number in range(WARM):
         state.update(session, {"field": f"warm {number}"})

@@ -1,4 +1,4 @@
-"""What a piece of work cost: CPU of the server with its helper process, CPU and log bytes of the database, rows."""
+"""Cost of a piece of work: CPU of the server with its helper process, CPU and log bytes of the database, rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.benchmarks.sides import AppServer
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Seconds and bytes of ``done`` pieces of work. ``wal``: bytes of the database's write-ahead log."""
+    """Seconds and bytes of ``done`` pieces of work. ``wal`` counts bytes of the database's write-ahead log."""
 
     done: int
     seconds: float
@@ -33,7 +33,7 @@ class Cost:
     snapshots: int
 
     def facts(self) -> dict[str, float]:
-        """For each piece."""
+        """Return the cost of each piece."""
         return {
             "server ms": 1000 * self.server / self.done,
             "database ms": 1000 * self.database / self.done,
@@ -44,7 +44,7 @@ class Cost:
 
 
 class Meter:
-    """Reads all counters, of one server and its database."""
+    """Reader of all counters of one server and its database."""
 
     def __init__(self, database: Database, server: AppServer) -> None:
         assert server.process is not None
@@ -79,7 +79,7 @@ class Meter:
         return float(asked(self._url, "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')"))
 
     def _snapshots(self) -> int:
-        """How many were ever taken, of whatever document."""
+        """Return the number of snapshots ever taken, of any document."""
         sql = "SELECT COALESCE(MAX(id), 0) FROM session_mgmt_statesnapshot"
         if self._url:
             return int(asked(self._url, sql))
@@ -94,7 +94,7 @@ def asked(url: str, sql: str) -> Any:
 
 
 def postmaster(url: str) -> int:
-    """The process of which all processes of a PostgreSQL on this machine are children; 0 of another machine's."""
+    """Return the parent of all processes of a PostgreSQL on this machine; 0 if it runs on another machine."""
     with psycopg.connect(url) as connection:
         stat = Path(f"/proc/{connection.info.backend_pid}/stat")
         if not stat.exists() or "postgres" not in stat.read_text():

@@ -1,4 +1,4 @@
-"""Run with a benchmark's environment: ``start``, ``take`` or ``stop`` the counting of rows; ``take`` prints them."""
+"""Process that starts, takes or stops the counting of rows; run it with a benchmark's environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process that creates sessions; prints the rate of each round of each case as JSON."""
+"""Process that creates sessions and prints the rate of each round of each case as JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ METADATA = {"agent": "benchmark", "locale": "en"}
 
 
 def contrib() -> None:
-    """As a view that asks for a key first and stores something then."""
+    """Create a session like a view that reads a key first and then stores a value."""
     store = SessionStore()
     store.create()
     store.update(METADATA)
@@ -31,7 +31,7 @@ def contrib() -> None:
 
 
 def contrib_once() -> None:
-    """The least that a session costs."""
+    """Create a session at the least cost."""
     store = SessionStore()
     store.update(METADATA)
     store.save()
@@ -42,7 +42,7 @@ def ours() -> None:
 
 
 def ours_of_user() -> Callable[[], None]:
-    """Users share the load, so that nobody reaches the limit."""
+    """Create sessions of several users in turn, so that no user reaches the limit."""
     users = [get_user_model().objects.create(username=f"user {os.getpid()} {number}") for number in range(100)]
     turn = iter(range(10**9))
 
@@ -53,7 +53,7 @@ def ours_of_user() -> Callable[[], None]:
 
 
 def rate(create: Callable[[], None], count: int) -> float:
-    """How many a second."""
+    """Return the number of sessions per second."""
     started = time.perf_counter()
     for _ in range(count):
         create()
@@ -61,7 +61,7 @@ def rate(create: Callable[[], None], count: int) -> float:
 
 
 def main(rounds: int, count: int, names: list[str]) -> dict[str, list[float]]:
-    """Rounds of all cases in turn, after one that only warms up."""
+    """Run rounds of all cases in turn, after one that only warms up."""
     os.sched_setaffinity(0, machine.cores()[0])
     cases = {"contrib": contrib, "contrib_once": contrib_once, "ours": ours, "ours_of_user": ours_of_user()}
     for name in names:

@@ -1,4 +1,4 @@
-"""Creating sessions in process: ours with token and first event, against ``django.contrib.sessions``."""
+"""Creation of sessions in process: ours with token and first event, against ``django.contrib.sessions``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CASES = {
 
 
 def run(scale: Scale) -> Iterator[Table]:
-    """One table for each database."""
+    """Return one table per database."""
     for opening in databases.all_databases():
         with opening as database:
             yield _table(database, scale)

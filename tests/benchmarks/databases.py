@@ -1,4 +1,4 @@
-"""The databases of a benchmark, all durable, and the proof of it as they tell it themselves."""
+"""Databases of a benchmark, all durable, and their own statement of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.benchmarks import sides
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """``variables`` point a process at it; ``settings`` is what it says of its durability."""
+    """Database. ``variables`` point a process at it; ``settings`` states its durability."""
 
     name: str
     variables: dict[str, str]
@@ -27,7 +27,7 @@ class Database:
 
 @contextlib.contextmanager
 def sqlite() -> Iterator[Database]:
-    """A file of its own in WAL with ``synchronous=FULL``, as project/databases.py opens it."""
+    """Create a file in WAL mode with ``synchronous=FULL``, as project/databases.py opens it."""
     with tempfile.TemporaryDirectory(prefix="session-mgmt-benchmark-") as folder:
         said = f"SQLite {sqlite3.sqlite_version}, WAL, synchronous=FULL"
         yield Database("SQLite", sides.environment("", Path(folder, "db.sqlite3")), said)
@@ -35,7 +35,7 @@ def sqlite() -> Iterator[Database]:
 
 @contextlib.contextmanager
 def postgres() -> Iterator[Database]:
-    """DATABASE_URL as it is given, else a server of its own with fsync."""
+    """Use DATABASE_URL if it is given, or start a server with fsync."""
     with contextlib.ExitStack() as stack:
         url = os.environ.get("DATABASE_URL") or stack.enter_context(services.postgres(durable=True)).url
         yield Database("PostgreSQL", sides.environment(url, Path("unused")), _told(url))
@@ -50,13 +50,13 @@ def _told(url: str) -> str:
 
 @contextlib.contextmanager
 def redis() -> Iterator[str]:
-    """REDIS_URL as it is given, else a server of its own."""
+    """Use REDIS_URL if it is given, or start a server."""
     with contextlib.ExitStack() as stack:
         yield os.environ.get("REDIS_URL") or stack.enter_context(services.redis()).url
 
 
 def all_databases() -> Iterator[contextlib.AbstractContextManager[Database]]:
-    """SQLite, and PostgreSQL where this machine has it; BENCHMARK_DATABASES names fewer."""
+    """Open SQLite, and PostgreSQL if this machine has it; BENCHMARK_DATABASES selects some."""
     wanted = os.environ.get("BENCHMARK_DATABASES", "sqlite,postgres").split(",")
     if "sqlite" in wanted:
         yield sqlite()

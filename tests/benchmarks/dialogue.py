@@ -1,4 +1,4 @@
-"""A client that waits for every answer, over one blocking socket, and counts the bytes that it is sent."""
+"""Client that waits for every answer, over one blocking socket, and counts the received bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PIECE = 1 << 20
 
 
 class Line:
-    """One WebSocket, from its handshake on."""
+    """WebSocket, from its handshake on."""
 
     def __init__(self, port: int, path: str, subprotocol: str | None = None) -> None:
         self._socket = socket.create_connection((services.HOST, port), PATIENCE)
@@ -38,7 +38,7 @@ class Line:
         self._socket.sendall(wire.text(orjson.dumps(frame)))
 
     def next(self) -> bytes:
-        """The next frame; its bytes are counted."""
+        """Return the next frame, and count its bytes."""
         while not self._waiting:
             data = self._socket.recv(_PIECE)
             if not data:
@@ -49,7 +49,7 @@ class Line:
         return frame
 
     def until(self, mark: bytes) -> bytes:
-        """The next frame that holds these bytes near its beginning."""
+        """Return the next frame that has these bytes near its beginning."""
         while mark not in (frame := self.next())[:200]:
             if frame.startswith((b'{"type":"bye"', b'{"type":"error"')):
                 raise ConnectionError(frame.decode())
@@ -60,7 +60,7 @@ class Line:
 
 
 class Client(Line):
-    """A client of a session, connected; ``position`` is what it saw of its document last."""
+    """Connected client of a session; ``position`` is the last one it saw of its document."""
 
     def __init__(self, port: int, path: str, token: str, logs: dict[str, Any], client_id: str | None = None) -> None:
         super().__init__(port, path, SUBPROTOCOL)
@@ -76,12 +76,12 @@ class Client(Line):
         self.seq = 0
 
     def update(self, doc: str, value: Any) -> bytes:
-        """Write one field; the receipt."""
+        """Write one field and return the receipt."""
         self.seq += 1
         return self.repeat(doc, value)
 
     def repeat(self, doc: str, value: Any) -> bytes:
-        """Send the last update again; the receipt."""
+        """Send the last update again and return the receipt."""
         self.say({"type": "update", "seq": self.seq, "doc": doc, "ops": [["set", "/field", value]]})
         receipt = self.until(b'{"type":"receipt"')
         if b'"ok":true' not in receipt:
@@ -92,14 +92,14 @@ class Client(Line):
 
 
 class Rest:
-    """One kept connection to the REST side of a session."""
+    """Persistent connection to the REST side of a session."""
 
     def __init__(self, port: int, token: str, session: str) -> None:
         self._http = http.client.HTTPConnection(services.HOST, port, timeout=PATIENCE)
         self._token, self._root = token, f"/api/sessions/{session}/state/"
 
     def call(self, method: str, name: str, body: bytes | None = None, known: str = "") -> tuple[int, bytes, str]:
-        """Status, body and ETag; ``known`` is the ETag of what is at hand."""
+        """Return status, body and ETag; ``known`` is the ETag of the copy at hand."""
         given = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
         given |= {"If-None-Match": known} if known else {}
         self._http.request(method, f"{self._root}{name}/", body, given)

@@ -1,4 +1,4 @@
-"""Changing one field of a small and of a large document: CPU, rows, log and wire bytes, against rewriting it whole."""
+"""Change of one field of a small and of a large document: CPU, rows, log and wire bytes, against rewriting it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Round = tuple[Cost, dict[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One way to change a field of one document. ``work`` does it so often; ``count`` is how often in a round."""
+    """Way to change a field of one document. ``work`` does it so many times; ``count`` is the number in a round."""
 
     name: str
     size: int
@@ -49,7 +49,7 @@ class Case:
 
 
 def run(scale: Scale) -> Iterator[Table]:
-    """One table for each database."""
+    """Return one table per database."""
     for opening in databases.all_databases():
         with opening as database, contextlib.ExitStack() as stack:
             yield _table(stack, replace(database, variables=database.variables | KEEP), scale)
@@ -98,7 +98,7 @@ def _cases(stack: contextlib.ExitStack, database: Database, scale: Scale) -> lis
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """A session whose document ``main`` has a size, and a snapshot."""
+    """Create a session whose document ``main`` has a given size, and a snapshot."""
 
     token: str
     session: str
@@ -117,7 +117,7 @@ def filled(server: sides.AppServer, token: str, size: int, name: str = MAIN) -> 
 
 
 def _over_socket(database: Database, server: sides.AppServer, here: Filled) -> Callable[[int], Round]:
-    """One client writes and waits for its receipt, and for another client to have been told."""
+    """Let one client write and wait for its receipt, and for the entry at another client."""
     log = f"state:{MAIN}"
 
     def work(count: int) -> Round:
@@ -182,7 +182,7 @@ def _in_python(database: Database, server: sides.AppServer, here: Filled) -> Cal
 
 
 def _plainly(database: Database, server: sides.AppServer, path: str) -> Callable[[int], Round]:
-    """As ``_over_socket``; both sides are sent what the baseline sends everybody."""
+    """Run the baseline like ``_over_socket``; both clients receive its broadcast."""
 
     def work(count: int) -> Round:
         one, other = Line(server.port, path), Line(server.port, path)
@@ -204,7 +204,7 @@ def _plainly(database: Database, server: sides.AppServer, path: str) -> Callable
 
 
 def _count_rows(database: Database, cases: list[Case]) -> None:
-    """Apart from the rounds, because triggers cost something themselves."""
+    """Count rows apart from the rounds, because triggers have a cost of their own."""
     costs.count_rows(database.variables, "start")
     try:
         for case in cases:
@@ -215,7 +215,7 @@ def _count_rows(database: Database, cases: list[Case]) -> None:
 
 
 def _row(case: Case, small: Case, whole: Case) -> Row:
-    """``ratio`` of the CPU to the small document's; the last columns compare with rewriting the same document."""
+    """Build a row. ``ratio`` compares the CPU with the small document's; the last columns compare with rewriting."""
     done = [cost for cost, _ in case.rounds]
     facts: dict[str, Any] = {name: median(c.facts()[name] for c in done) for name in done[0].facts()}
     facts |= {name: median(told[name] for _, told in case.rounds) for name in case.rounds[0][1]}
@@ -228,14 +228,14 @@ def _row(case: Case, small: Case, whole: Case) -> Row:
 
 
 def _rows(case: Case) -> float:
-    """Without those of connecting, which is in no change."""
+    """Return the rows of the changes, without those of connecting."""
     changes = COUNTED + (1 if "baseline" in case.name else WARM_IN_PYTHON if "Python" in case.name else WARM)
     parts = ("state", "receipt INSERT", "client UPDATE", "baseline_")
     return sum(count for name, count in case.rows.items() if any(part in name for part in parts)) / changes
 
 
 def _cpu(case: Case) -> float:
-    """Of the server and, where it can be seen, of the database."""
+    """Return the CPU of the server and, if it is visible, of the database."""
     # A tiny run may end before the clock of CPU time, which has steps of 10 ms, has moved.
     return max(1e-6, median((cost.server + cost.database) / cost.done for cost, _ in case.rounds))
 

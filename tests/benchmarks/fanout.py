@@ -1,4 +1,4 @@
-"""One publisher to 1,000 subscribers of a topic: ours, ephemeral and durable, against ``group_send``."""
+"""Fan-out from one publisher to 1,000 subscribers: ours, ephemeral and durable, against ``group_send``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OURS = {"session_mgmt, ephemeral": EPHEMERAL, "session_mgmt, durable": DURABLE}
 
 
 def run(scale: Scale) -> Iterator[Table]:
-    """One table, with the durable publications in SQLite."""
+    """Return one table, with the durable publications in SQLite."""
     with databases.sqlite() as database, contextlib.ExitStack() as stack:
         yield _table(stack, database, scale)
 
@@ -50,7 +50,7 @@ def _table(stack: contextlib.ExitStack, database: Database, scale: Scale) -> Tab
 def _rows(
     rounds: dict[tuple[str, int], list[dict[str, Any]]], cases: dict[str, sides.Load], window: int
 ) -> Iterator[Row]:
-    """Ratios are to the pub/sub layer where there is a Redis, else to the layer in memory."""
+    """Choose the base of the ratios: the pub/sub layer if there is a Redis, otherwise the layer in memory."""
     base: Row | None = None
     for case in cases:
         row = measured(f"{case}, {window} in flight", rounds[case, window], base)

@@ -1,4 +1,4 @@
-"""The load generator, a process of its own: reads a plan and then rounds, one JSON line each, and answers each."""
+"""Load generator in its own process: reads a plan and then rounds, one JSON line each, and answers each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATIENCE = 30.0
 
 
 async def opened(plan: dict[str, Any], make: Callable[[str | None], Peer]) -> list[Any]:
-    """All connections of a plan, so many at a time."""
+    """Open all connections of a plan, so many at a time."""
     loop, gate = asyncio.get_running_loop(), asyncio.Semaphore(AT_ONCE)
 
     async def one(token: str | None) -> Peer:
@@ -34,7 +34,7 @@ async def opened(plan: dict[str, Any], make: Callable[[str | None], Peer]) -> li
 
 
 class Account:
-    """Time and CPU of the server and of this process since it was made."""
+    """Time and CPU of the server and of this process since its creation."""
 
     def __init__(self, server: int) -> None:
         self._server = server
@@ -55,7 +55,7 @@ def quantile(values: list[float], share: float) -> float:
 
 
 class Patches:
-    """Updates from many connections, each with ``window`` in flight."""
+    """Load of updates from many connections, each with ``window`` in flight."""
 
     def __init__(self, plan: dict[str, Any]) -> None:
         self._plan = plan
@@ -83,7 +83,7 @@ class Patches:
         }
 
     async def _settled(self) -> None:
-        """Let what is in flight be answered, so that the next round begins with nothing."""
+        """Wait for all answers, so that the next round begins with nothing in flight."""
         for peer in self._peers:
             peer.running = False
         deadline = time.monotonic() + PATIENCE
@@ -92,7 +92,7 @@ class Patches:
 
 
 class Fanout:
-    """One publisher, many listeners; a new publication as soon as one of the window has reached everybody."""
+    """Load of one publisher and many listeners; it publishes again once one of the window has reached everybody."""
 
     def __init__(self, plan: dict[str, Any]) -> None:
         self._plan = plan

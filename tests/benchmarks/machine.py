@@ -1,4 +1,4 @@
-"""What a benchmark says of the machine, and how it divides it: server on one core, load on another."""
+"""Machine of a benchmark, and its division: server on one core, load on another."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 
 def cores() -> tuple[set[int], set[int]]:
-    """The cores of the server and of the load; the same set where there is one only."""
+    """Return the cores of the server and of the load; the same set if there is only one."""
     usable = sorted(os.sched_getaffinity(0))
     return ({usable[0]}, {usable[1]}) if len(usable) > 1 else (set(usable), set(usable))
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time of a process and all its threads, from the scheduler's own account."""
+    """Return the CPU time of a process and all its threads, from the scheduler's own account."""
     total = 0
     for task in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(OSError):
@@ -24,7 +24,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has started."""
+    """Return the child processes of a process."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -34,9 +34,7 @@ def children(pid: int) -> list[int]:
 
 
 def family_seconds(pid: int) -> float:
-    """CPU time of a process and of its children, with what threads and children used that have ended, in steps of
-    10 ms.
-    """
+    """Return the CPU time of a process and its children, ended ones included, in steps of 10 ms."""
     total = 0
     for one in (pid, *children(pid)):
         with contextlib.suppress(OSError):
@@ -46,7 +44,7 @@ def family_seconds(pid: int) -> float:
 
 
 def described() -> str:
-    """Processor, cores, system and Python."""
+    """Describe processor, cores, system and Python."""
     names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     processor = names[0].partition(": ")[2] if names else platform.machine()
     system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"

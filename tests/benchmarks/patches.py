@@ -22,7 +22,7 @@ OURS_FOLLOWED = "session_mgmt, as the SDK: based, following its document"
 
 
 def run(scale: Scale) -> Iterator[Table]:
-    """One table for each database."""
+    """Return one table per database."""
     for opening in databases.all_databases():
         with opening as database:
             yield _table(database, scale)

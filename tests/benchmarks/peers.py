@@ -1,4 +1,4 @@
-"""The clients of the load generator, as light as Python allows: no task and no queue for a connection."""
+"""Clients of the load generator, as light as Python allows: no task and no queue per connection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _POSITION = re.compile(rb'"position":\["(\w+)",(\d+)')
 
 
 class Peer(asyncio.Protocol):
-    """One connection; ``opened`` is set when it may begin. Subclasses count in ``got``."""
+    """Connection; ``opened`` is set when it may begin. Subclasses count in ``got``."""
 
     def __init__(self, plan: dict[str, Any], token: str | None) -> None:
         self.plan, self.token = plan, token
@@ -79,7 +79,7 @@ class Peer(asyncio.Protocol):
 
 
 class Updater(Peer):
-    """Keeps ``window`` updates in flight; latencies are kept while ``measuring``."""
+    """Client with ``window`` updates in flight; it records latencies while ``measuring``."""
 
     def __init__(self, plan: dict[str, Any], token: str | None) -> None:
         super().__init__(plan, token)
@@ -144,7 +144,7 @@ class Updater(Peer):
 
 
 class Listener(Peer):
-    """Counts deliveries by a mark that each message carries once; looks at nothing else."""
+    """Listener that counts deliveries by a mark that each message carries once, and reads nothing else."""
 
     def __init__(self, plan: dict[str, Any], token: str | None, on_count: Callable[[int], None]) -> None:
         super().__init__(plan, token)

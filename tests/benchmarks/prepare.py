@@ -1,6 +1,6 @@
-"""Run with a benchmark's environment: make the tables, so many sessions, and documents of the baseline of these sizes.
+"""Process that creates tables, sessions, and documents of the baseline, and prints the tokens as JSON.
 
-Prints the tokens as JSON.
+Run it with a benchmark's environment.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.benchmarks.baseline.models import Whole  # noqa: E402
 
 
 def main(count: int, sizes: list[int]) -> list[str]:
-    """The tokens of ``count`` new sessions. The baseline's documents have their sizes as keys."""
+    """Create ``count`` sessions and return their tokens. The baseline's documents have their sizes as keys."""
     call_command("migrate", run_syncdb=True, verbosity=0)
     for size in sizes:
         Whole.objects.update_or_create(pk=size, defaults={"data": samples.document(size)})

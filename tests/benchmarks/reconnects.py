@@ -1,4 +1,4 @@
-"""Coming back with nothing, one or a hundred changes missed, and reading what is known: bytes, queries and CPU."""
+"""Reconnects after no, one or a hundred missed changes, and conditional reads: bytes, queries and CPU."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Round = tuple[Cost, dict[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """``work`` does it so often; ``whole``: the case that sends the document instead."""
+    """Case. ``work`` does it so many times; ``whole`` is the case that sends the document instead."""
 
     name: str
     work: Callable[[int], Round]
@@ -36,7 +36,7 @@ class Case:
 
 
 def run(scale: Scale) -> Iterator[Table]:
-    """One table for each database."""
+    """Return one table per database."""
     for opening in databases.all_databases():
         with opening as database, contextlib.ExitStack() as stack:
             yield _table(stack, replace(database, variables=database.variables | KEEP), scale)
@@ -62,7 +62,7 @@ def _table(stack: contextlib.ExitStack, database: Database, scale: Scale) -> Tab
 
 
 def _many(database: Database, server: sides.AppServer, token: str, count: int) -> Iterator[Case]:
-    """Nothing missed in so many documents."""
+    """Build the cases that missed nothing in so many documents."""
     names = [f"d{number}" for number in range(count)]
     for name in names:
         filled(server, token, SMALL, name)
@@ -74,7 +74,7 @@ def _many(database: Database, server: sides.AppServer, token: str, count: int) -
 
 
 def _one(database: Database, server: sides.AppServer, token: str, size: int) -> Iterator[Case]:
-    """One document, of which more and more was missed, then reading and repeating."""
+    """Build the cases of one document: more and more missed changes, then reading and repeating."""
     whole, here = _named(WHOLE, size), filled(server, token, size)
     writer = Client(server.port, sides.SESSION, token, {f"state:{MAIN}": None})
     seen = [writer.connected["logs"][f"state:{MAIN}"]["position"]]
@@ -96,7 +96,7 @@ def _one(database: Database, server: sides.AppServer, token: str, size: int) -> 
 
 
 def _again(database: Database, server: sides.AppServer, token: str, size: int) -> Case:
-    """In a session of its own, because it writes."""
+    """Build a case in its own session, because it writes."""
     filled(server, token, size)
     return Case(_named("the same update again", size), _repeat(database, server, token))
 
@@ -152,7 +152,7 @@ def _get(
 
 
 def _repeat(database: Database, server: sides.AppServer, token: str) -> Callable[[int], Round]:
-    """What a client does that did not hear its receipt."""
+    """Repeat an update like a client that did not receive its receipt."""
 
     def work(count: int) -> Round:
         writer = Client(server.port, sides.SESSION, token, {})
@@ -178,7 +178,7 @@ def _row(case: Case, whole: Case | None) -> Row:
 
 
 def _cpu(case: Case) -> float:
-    """Of the server and, where it can be seen, of the database."""
+    """Return the CPU of the server and, if it is visible, of the database."""
     # A tiny run may end before the clock of CPU time, which has steps of 10 ms, has moved.
     return max(1e-6, median((cost.server + cost.database) / cost.done for cost, _ in case.rounds))
 

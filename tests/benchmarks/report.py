@@ -1,4 +1,4 @@
-"""Medians, ratios, and how they are printed."""
+"""Medians, ratios, and their output."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One case, with what it is compared to.
+    """Case and the case that it is compared with.
 
     ``values``: one a round, per second. ``per_core``: the median per second of the server's CPU.
     """
@@ -29,7 +29,7 @@ class Row:
 
 @dataclass(slots=True)
 class Table:
-    """A benchmark's rows with all that is needed to read them."""
+    """Rows of a benchmark, with everything needed to read them."""
 
     title: str
     unit: str
@@ -71,12 +71,12 @@ def _number(value: Any) -> str:
 
 
 def _times(value: float, base: float | None) -> float | None:
-    """How often the base fits in; ``None`` where the base did nothing."""
+    """Return the ratio to the base; ``None`` if the base did nothing."""
     return value / base if base else None
 
 
 def measured(case: str, rounds: Iterable[dict[str, Any]], base: Row | None = None, **facts: Any) -> Row:
-    """A row from what the load generator answered."""
+    """Build a row from the load generator's answer."""
     listed = list(rounds)
     values = [r["done"] / r["seconds"] for r in listed]
     per_core = median(r["done"] / r["server_cpu"] if r["server_cpu"] else 0.0 for r in listed)

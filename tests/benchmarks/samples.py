@@ -1,4 +1,4 @@
-"""Documents as an application has them: a list of records, of which a quarter of the bytes is left by compression."""
+"""Documents like an application's: a list of records that compresses to a quarter."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STATES = ("open", "waiting", "done")
 
 
 def document(size: int) -> dict[str, Any]:
-    """About so many bytes of JSON, the same each time, and a ``field`` to change."""
+    """Return about so many bytes of JSON, the same each time, with a ``field`` to change."""
     dice = random.Random(size)
     records: dict[str, Any] = {}
     used = 0

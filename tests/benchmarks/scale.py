@@ -1,4 +1,4 @@
-"""How much a run does."""
+"""Amount of work of a run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Counts and seconds of one run; all are bounded, so a run is too."""
+    """Counts and seconds of one run; all are bounded, and so is a run."""
 
     rounds: int = 3
     seconds: float = 4.0

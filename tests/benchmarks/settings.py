@@ -1,4 +1,4 @@
-"""The project's own settings for both sides: durable databases, and limits that the rates do not reach."""
+"""Project settings for both sides: durable databases, and limits that the rates do not reach."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two sides of a benchmark: a server process on one core, and the load that belongs to it on another."""
+"""Both sides of a benchmark: a server process on one core, and its load on another."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UPDATES, ROOM, SESSION = "/plain/updates/", "/plain/room/", "/ws/session/"
 
 
 def environment(database_url: str, sqlite_path: Path, redis_url: str = "") -> dict[str, str]:
-    """The variables of both sides; the caller's own servers do not get through."""
+    """Return the variables of both sides, without the caller's own servers."""
     clean = {key: value for key, value in os.environ.items() if key not in {"DATABASE_URL", "REDIS_URL"}}
     clean |= {"DJANGO_SETTINGS_MODULE": "tests.benchmarks.settings", "SECRET_KEY": "for benchmarks only", "DEBUG": "0"}
     clean |= {"SQLITE_PATH": str(sqlite_path), "DATABASE_URL": database_url, "REDIS_URL": redis_url}
@@ -31,7 +31,7 @@ def environment(database_url: str, sqlite_path: Path, redis_url: str = "") -> di
 
 
 def prepared(variables: Mapping[str, str], sessions: int, *sizes: int) -> list[str]:
-    """Make the tables, so many sessions, and documents of the baseline; the sessions' tokens."""
+    """Create the tables, so many sessions, and documents of the baseline. Return the sessions' tokens."""
     command = [sys.executable, "-m", "tests.benchmarks.prepare", str(sessions), *map(str, sizes)]
     answer = subprocess.run(command, cwd=ROOT, env=dict(variables), check=True, stdout=subprocess.PIPE, text=True)
     tokens: list[str] = json.loads(answer.stdout.splitlines()[-1])
@@ -39,7 +39,7 @@ def prepared(variables: Mapping[str, str], sessions: int, *sizes: int) -> list[s
 
 
 class AppServer(services.Server):
-    """The application of the benchmarks under uvicorn, on its own core."""
+    """Server process: the benchmarks' application under uvicorn, on its own core."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         super().__init__()
@@ -61,19 +61,19 @@ class AppServer(services.Server):
         return True
 
     def lane(self) -> dict[str, int]:
-        """How many batches the writer lane has written, of how many writes."""
+        """Return the number of batches of the writer lane, and of their writes."""
         with urllib.request.urlopen(f"http://{services.HOST}:{self.port}/", timeout=5) as answer:
             done: dict[str, int] = json.load(answer)
         return done
 
 
 def serving(variables: Mapping[str, str]) -> contextlib.AbstractContextManager[AppServer]:
-    """A server that ends with the block."""
+    """Start a server that ends with the block."""
     return services.running(AppServer(variables))
 
 
 class Load:
-    """The load of one server; its connections stay open between rounds."""
+    """Load of one server; its connections stay open between rounds."""
 
     def __init__(
         self, server: AppServer, kind: str, path: str, connections: int, tokens: list[str], **plan: Any
@@ -93,7 +93,7 @@ class Load:
         self.opening_seconds = time.perf_counter() - started
 
     def run(self, **round_: Any) -> dict[str, Any]:
-        """One round: what was done in how many seconds, the CPU of both sides, latencies, and the lane's batches."""
+        """Run one round and return its work, seconds, CPU of both sides, latencies, and the lane's batches."""
         before = self.server.lane()
         result = self._ask(round_)
         return result | {name: count - before[name] for name, count in self.server.lane().items()}

@@ -1,4 +1,4 @@
-"""The benchmarks still run from end to end; what they measure here means nothing."""
+"""Benchmarks still run from end to end; the figures measured here mean nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Just enough of RFC 6455 for a light client: one masked text frame out, whole frames in."""
+"""Part of RFC 6455 for a light client: one masked text frame out, whole frames in."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _NO_MASK = bytes(4)
 
 
 def handshake(port: int, path: str, subprotocol: str | None) -> bytes:
-    """An opening handshake without extensions: no compression."""
+    """Build an opening handshake without extensions, so without compression."""
     offered = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
     return (
         f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -18,7 +18,7 @@ def handshake(port: int, path: str, subprotocol: str | None) -> bytes:
 
 
 def text(payload: bytes) -> bytes:
-    """One text frame."""
+    """Build one text frame."""
     size = len(payload)
     if size < 126:
         return b"\x81" + bytes((0x80 | size,)) + _NO_MASK + payload
@@ -28,13 +28,13 @@ def text(payload: bytes) -> bytes:
 
 
 class Reader:
-    """Cuts what a server sends into the payloads of its frames."""
+    """Parser of a server's bytes into the payloads of its frames."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The payloads that are complete now; control frames of the server come as they are."""
+        """Return the complete payloads; control frames of the server are returned as they are."""
         data = self._rest + data if self._rest else data
         at, end = 0, len(data)
         while at + 2 <= end:
