@@ -1,6 +1,7 @@
 """Process that changes one field of a session's document through the Python API, so many times.
 
-Run it with a benchmark's environment. It prints its cost as JSON. The process has no connections, so its snapshots are left to the sweep.
+Run it with a benchmark's environment. It prints its cost as JSON.
+The process has no connections, so its snapshots are left to the sweep.
 """
 
 from __future__ import annotations
