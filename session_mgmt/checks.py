@@ -24,7 +24,7 @@ from session_mgmt.models import StateDocument
 
 @register()
 def check_settings(**_: Any) -> list[CheckMessage]:
-    """Check the settings. E001: not a dict. E002: unknown name. E003: wrong type. E004 to E007: contradictions."""
+    """Check the settings. E001: no dict. E002: unknown name. E003: wrong type. E004 to E007: contradictory limits."""
     given = getattr(django_settings, conf.NAME, {})
     if not isinstance(given, dict):
         return [Error("SESSION_MGMT is not a dict.", hint="See docs/reference/settings.md.", id="session_mgmt.E001")]

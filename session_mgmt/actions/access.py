@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
 
-from session_mgmt.exceptions import InvalidField, PublishDenied, SessionNotFound, TopicDenied
+from session_mgmt.exceptions import InvalidField, PermissionDenied, PublishDenied, SessionNotFound, TopicDenied
 from session_mgmt.models import ClientSession
 from session_mgmt.registry import Topic, registry
 
@@ -42,23 +42,42 @@ class Actor:
 
 
 SERVER = Actor(trusted=True)
-MANAGE = "session_mgmt.change_clientsession"
+# The permissions of people who act on sessions that are not their own, the same in the admin and over HTTP.
+SEE = "session_mgmt.view_clientsession"
+CHANGE = "session_mgmt.change_clientsession"
+TERMINATE = "session_mgmt.terminate_clientsession"
 MESSAGE = "session_mgmt.message_clientsession"
+SEE_STATE = "session_mgmt.view_statedocument"
+CHANGE_STATE = "session_mgmt.change_statedocument"
+RESTORE_STATE = "session_mgmt.restore_statedocument"
+MAINTAIN_STATE = "session_mgmt.maintain_statedocument"
+SEE_CONFLICTS = "session_mgmt.view_stateconflict"
+RESOLVE_CONFLICTS = "session_mgmt.resolve_stateconflict"
 PUBLISH = "session_mgmt.add_publication"
 
 
-def access_session(using: str, actor: Actor, session: UUID) -> ClientSession:
-    """Return the session if the actor is it, owns it, or manages all. Raises ``SessionNotFound``."""
+def access_session(using: str, actor: Actor, session: UUID, permissions: Iterable[str] = ()) -> ClientSession:
+    """Return the session if the actor is it, owns it, or may act on it with these permissions.
+
+    Raises ``SessionNotFound`` if the actor may not even see it, and ``PermissionDenied`` for any other permission that
+    is missing.
+    """
     found = ClientSession.objects.using(using).select_related("user", "activity").filter(pk=session).first()
-    if found is None or not _may_access(actor, found):
+    if found is None or not (is_owner(actor, found) or actor.may(SEE)):
         raise SessionNotFound()
+    require_permissions(actor, found, permissions)
     return found
 
 
-def _may_access(actor: Actor, session: ClientSession) -> bool:
-    if actor.may(MANAGE) or actor.session == session.pk:
-        return True
-    return actor.user_id is not None and session.user_id == actor.user_id
+def require_permissions(actor: Actor, session: ClientSession, permissions: Iterable[str]) -> None:
+    """Require these permissions of everybody but the owner. Raises ``PermissionDenied``."""
+    if not is_owner(actor, session) and not all(actor.may(permission) for permission in permissions):
+        raise PermissionDenied()
+
+
+def is_owner(actor: Actor, session: ClientSession) -> bool:
+    """Return whether the actor is the session itself or the user whose session it is."""
+    return actor.session == session.pk or (actor.user_id is not None and session.user_id == actor.user_id)
 
 
 def check_follow(session: ClientSession, topic: str) -> None:

@@ -8,6 +8,16 @@ from typing import Any
 from session_mgmt.conf import settings
 from session_mgmt.models import AuditEntry, clock
 
+READ_SESSION, READ_STATE, READ_HISTORY = "read_session", "read_state", "read_history"
+COMPARE_STATE, READ_CONFLICT = "compare_state", "read_conflict"
+# Actions that only look. Lists of what people did to a session leave them out.
+LOOKS = (READ_SESSION, READ_STATE, READ_HISTORY, COMPARE_STATE, READ_CONFLICT)
+UPDATE_SESSION, TERMINATE, MESSAGE = "update_session", "terminate", "message"
+WRITE_STATE, RESTORE_STATE, RESOLVE_CONFLICT = "write_state", "restore_state", "resolve_conflict"
+# Actions that make a version of a document, which their entry names.
+WRITES = (WRITE_STATE, RESTORE_STATE, RESOLVE_CONFLICT)
+PERSIST_STATE, FORGET_STATE, COMPACT_STATE = "persist_state", "forget_state", "compact_state"
+
 
 def add_entry(
     action: str, *, user: Any = None, session: uuid.UUID | None = None, ip: str | None = None, **data: Any

@@ -17,6 +17,7 @@ from django.db import transaction
 
 from session_mgmt.actions.outcome import Appended
 from session_mgmt.backends import doorbell
+from session_mgmt.documents import pointer
 from session_mgmt.registry import call_sync, registry
 from session_mgmt.signals import session_event, state_changed
 
@@ -83,7 +84,7 @@ def send_changes(changes: Iterable[Any]) -> None:
             session_id=change.session,
             document=change.name,
             version=change.version,
-            paths=change.paths,
+            paths=tuple(pointer.strip_marks(change.paths)),
             client_id=change.writer or None,
         )
 

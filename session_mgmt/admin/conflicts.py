@@ -13,8 +13,9 @@ from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from session_mgmt.actions import access, audit
 from session_mgmt.actions.state import conflicts, inspection
-from session_mgmt.admin import content, past, show
+from session_mgmt.admin import show
 from session_mgmt.admin.content import ContentAdmin
 from session_mgmt.bridge import bridge
 from session_mgmt.documents import legible
@@ -61,7 +62,7 @@ class StateConflictAdmin(ContentAdmin):
     search_help_text = _("A document's name or a session's id.")
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.has_perms([content.SEE_SESSION, content.SEE_CONFLICTS])
+        return request.user.has_perms([access.SEE, access.SEE_CONFLICTS])
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         values = ("path", "base", "server", "client_value", "document__secret")
@@ -116,12 +117,12 @@ class StateConflictAdmin(ContentAdmin):
         """Show the three values, and the value that is there now."""
         self._check_may_see(request)
         self.note_action(
-            request, "read_conflict", row.document.session_id, document=row.document.name, conflict=str(row.pk)
+            request, audit.READ_CONFLICT, row.document.session_id, document=row.document.name, conflict=str(row.pk)
         )
         return self._render_conflict(request, row)
 
     def _check_may_see(self, request: HttpRequest) -> None:
-        if not request.user.has_perm(content.SEE_STATE):
+        if not request.user.has_perm(access.SEE_STATE):
             raise PermissionDenied
 
     def _render_conflict(self, request: HttpRequest, row: StateConflict, **more: Any) -> HttpResponse:
@@ -143,7 +144,7 @@ class StateConflictAdmin(ContentAdmin):
             "now": None if now.text is None else Shown(now.text, now.is_cut),
             "seen": now.digest,
             "is_open": row.resolved_at is None,
-            "may_resolve": row.resolved_at is None and request.user.has_perm(content.RESOLVE),
+            "may_resolve": row.resolved_at is None and request.user.has_perm(access.RESOLVE_CONFLICTS),
             "keep": "server",
             "typed": "",
         }
@@ -154,7 +155,7 @@ class StateConflictAdmin(ContentAdmin):
         """Decide a conflict: ``keep`` is server, client, value (as typed) or remove; ``seen`` is the digest of the
         value that the page showed.
         """
-        self.check_allowed(request, content.RESOLVE)
+        self.check_allowed(request, access.RESOLVE_CONFLICTS)
         self._check_may_see(request)
         keep, typed = request.POST.get("keep", ""), request.POST.get("value", "")
         try:
@@ -164,7 +165,7 @@ class StateConflictAdmin(ContentAdmin):
             return self._render_conflict(request, row, **told, status=min(error.status, 499))
         facts = {"document": row.document.name, "conflict": str(row.pk), "keep": keep}
         made = {} if version is None else {"version": version}
-        self.note_action(request, past.RESOLVED, row.document.session_id, **facts, **made)
+        self.note_action(request, audit.RESOLVE_CONFLICT, row.document.session_id, **facts, **made)
         text = gettext("Decided.") if version is None else gettext("Decided, as version %d.") % version
         self.message_user(request, text, messages.SUCCESS)
         return HttpResponseRedirect(self.build_url("change", row))

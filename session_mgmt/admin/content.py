@@ -18,15 +18,6 @@ from session_mgmt.admin.readonly import ReadOnlyAdmin
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import SessionMgmtError, StateUnreadable
 
-SEE_SESSION = "session_mgmt.view_clientsession"
-SEE_STATE = "session_mgmt.view_statedocument"
-SEE_CONFLICTS = "session_mgmt.view_stateconflict"
-RESTORE = "session_mgmt.restore_statedocument"
-MAINTAIN = "session_mgmt.maintain_statedocument"
-RESOLVE = "session_mgmt.resolve_stateconflict"
-# What the audit trail calls looking, as opposed to doing.
-LOOKS = ("read_state", "read_history", "compare_state", "read_conflict")
-
 
 class ContentAdmin(ReadOnlyAdmin):
     """Pages about one row.

@@ -17,6 +17,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from session_mgmt.actions import access, audit
 from session_mgmt.actions.state import conflicts, history, inspection, lookup
 from session_mgmt.admin import content, show, tree
 from session_mgmt.admin.past import PastPages
@@ -54,7 +55,7 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
     search_help_text = _("A document's name or a session's id.")
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.has_perms([content.SEE_SESSION, content.SEE_STATE])
+        return request.user.has_perms([access.SEE, access.SEE_STATE])
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         waits = StateConflict.objects.filter(document=OuterRef("pk"), resolved_at=None).order_by()
@@ -74,7 +75,7 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
         return {
             "owner": show.name_owner(row.session),
             "session_id": row.session_id,
-            "may_maintain": request.user.has_perm(content.MAINTAIN),
+            "may_maintain": request.user.has_perm(access.MAINTAIN_STATE),
         }
 
     # -- the list
@@ -116,12 +117,12 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
         return self.render_about(request, object_id, self.look_page)
 
     def look_page(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
-        """Show a piece of the document: ``version``, ``at`` (a place) and ``skip``; by default the head."""
+        """Show a piece of the document: ``version``, ``at`` (a place), ``skip``; by default the root of the head."""
         version, place = content.parse_number(request.GET.get("version")), _parse_place(request.GET.get("at"))
         skip = content.parse_number(request.GET.get("skip")) or 0
         self.note_action(
             request,
-            "read_state",
+            audit.READ_STATE,
             row.session_id,
             document=row.name,
             version=row.version if version is None else version,
@@ -160,7 +161,7 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
         text = request.POST.get("text", "")[:_LONGEST_SEARCH]
         version = content.parse_number(request.POST.get("version"))
         version = row.version if version is None else version
-        self.note_action(request, "read_state", row.session_id, document=row.name, version=version)
+        self.note_action(request, audit.READ_STATE, row.session_id, document=row.name, version=version)
         hits = inspection.find_text(row.pk, version, text, run=bridge().run_in_worker)
         link = partial(tree.place_link, self.build_url("change", row), version)
         lines = [
@@ -174,7 +175,7 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
         """Send a whole version as a file."""
         version = content.parse_number(request.GET.get("version"))
         version = row.version if version is None else version
-        self.note_action(request, "read_state", row.session_id, document=row.name, version=version, whole=True)
+        self.note_action(request, audit.READ_STATE, row.session_id, document=row.name, version=version, whole=True)
         _, raw = history.read_raw(row.pk, version, run=bridge().run_in_worker)
         headers = {"Content-Disposition": "attachment; filename=document.json", "Cache-Control": "no-store"}
         return HttpResponse(raw, content_type="application/json", headers=headers)

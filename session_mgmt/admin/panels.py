@@ -9,7 +9,7 @@ from typing import Any
 
 from django.http import HttpRequest
 
-from session_mgmt.actions import monitoring
+from session_mgmt.actions import access, audit, monitoring
 from session_mgmt.actions.state import lookup
 from session_mgmt.admin import content, show
 from session_mgmt.conf import settings
@@ -31,7 +31,7 @@ def build_panels(request: HttpRequest, session: ClientSession) -> dict[str, Any]
     """Return the template's context for one session."""
     now = clock.read(settings().database)
     figures = monitoring.read_session_metrics(session.pk, now=now)
-    may_see_state = request.user.has_perm(content.SEE_STATE)
+    may_see_state = request.user.has_perm(access.SEE_STATE)
     return {
         "session": session,
         "device": show.name_device(session.label, session.user_agent, session.ip),
@@ -95,8 +95,8 @@ def _list_topics(session: ClientSession) -> list[str]:
 
 
 def _list_audit(session: uuid.UUID) -> list[AuditEntry]:
-    """Return actions on the session. Entries of mere looks are left out: they would hide the others."""
-    mine = AuditEntry.objects.using(settings().database).filter(session=session).exclude(action__in=content.LOOKS)
+    """Return actions on the session, without those of people who only looked: they would hide the others."""
+    mine = AuditEntry.objects.using(settings().database).filter(session=session).exclude(action__in=audit.LOOKS)
     return list(mine.select_related("actor").order_by("-at")[:20])
 
 

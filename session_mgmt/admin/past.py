@@ -16,12 +16,12 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 
+from session_mgmt.actions import access, audit
 from session_mgmt.actions.state import history, inspection
 from session_mgmt.admin import content, show, tree
 from session_mgmt.admin.content import ContentAdmin
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
-from session_mgmt.documents import pointer
 from session_mgmt.documents.comparison import Line
 from session_mgmt.exceptions import InvalidField, PreconditionFailed, SessionMgmtError
 from session_mgmt.models import AuditEntry, StateDocument, StateRevision
@@ -33,7 +33,6 @@ _PATHS = 4
 _MOST_PATHS = 100
 # Enough for a page of versions, unless people do more than machines.
 _DEEDS = 500
-RESTORED, RESOLVED = "restore_state", "resolve_conflict"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class PastPages(ContentAdmin):
 
     def versions_page(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
         """List the versions, newest first; ``before`` leads further back."""
-        self.note_action(request, "read_history", row.session_id, document=row.name)
+        self.note_action(request, audit.READ_HISTORY, row.session_id, document=row.name)
         before = content.parse_number(request.GET.get("before"))
         found = history.list_versions(row.pk, before=before)
         people = _find_authors(row)
@@ -78,7 +77,7 @@ class PastPages(ContentAdmin):
     def compare_page(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
         """Compare version ``from`` (or the one at ``moment``) with version ``to``, by default with the head."""
         then, now = _choose_first(request, row), content.parse_number(request.GET.get("to"))
-        self.note_action(request, "compare_state", row.session_id, document=row.name, versions=[then, now])
+        self.note_action(request, audit.COMPARE_STATE, row.session_id, document=row.name, versions=[then, now])
         pair = inspection.compare_versions(row.pk, then, now, run=bridge().run_in_worker)
         is_head = pair.second == pair.head.offset
         context = {
@@ -91,7 +90,7 @@ class PastPages(ContentAdmin):
             "times": _find_times(row, pair.first, pair.second),
             "is_head": is_head,
             "seen": pair.head.as_bytes().decode(),
-            "may_restore": is_head and pair.first != pair.second and request.user.has_perm(content.RESTORE),
+            "may_restore": is_head and pair.first != pair.second and request.user.has_perm(access.RESTORE_STATE),
             "zone": _name_zone(),
         }
         return self.render_page(request, "compare", context, row)
@@ -110,7 +109,7 @@ class PastPages(ContentAdmin):
 
     def restore_version(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
         """Restore version ``to`` as a new version, if the document is still at the position ``seen`` on the page."""
-        self.check_allowed(request, content.RESTORE)
+        self.check_allowed(request, access.RESTORE_STATE)
         to, seen = content.parse_number(request.POST.get("to")), _parse_position(request.POST.get("seen", ""))
         if to is None or seen is None:
             raise InvalidField("Choose a version on the page that compares it.", field="to")
@@ -122,7 +121,7 @@ class PastPages(ContentAdmin):
             return HttpResponseRedirect(self.build_url("compare", row, f"from={to}"))
         except SessionMgmtError as error:
             return self.redirect_back(request, row, f"{error} ({error.name})", messages.ERROR)
-        self.note_action(request, RESTORED, row.session_id, document=row.name, to=to, version=made.offset)
+        self.note_action(request, audit.RESTORE_STATE, row.session_id, document=row.name, to=to, version=made.offset)
         text = _("Version %(old)d was restored, as version %(new)d.") % {"old": to, "new": made.offset}
         return self.redirect_back(request, row, text)
 
@@ -181,7 +180,7 @@ def _find_times(row: StateDocument, *versions: int) -> list[datetime | None]:
 
 def _find_authors(row: StateDocument) -> dict[int, str]:
     """Return the staff member who made each version, according to the audit trail."""
-    mine = AuditEntry.objects.using(settings().database).filter(session=row.session_id, action__in=(RESTORED, RESOLVED))
+    mine = AuditEntry.objects.using(settings().database).filter(session=row.session_id, action__in=audit.WRITES)
     found = mine.select_related("actor").order_by("-id")[:_DEEDS]
     return {
         entry.data["version"]: entry.actor.get_username()
@@ -191,7 +190,7 @@ def _find_authors(row: StateDocument) -> dict[int, str]:
 
 
 def _build_line(entry: dict[str, Any], people: dict[int, str]) -> VersionLine:
-    touched = list(dict.fromkeys(map(pointer.strip_mark, entry["paths"])))
+    touched = entry["paths"]
     paths = [show.format_place(path) for path in touched[:_MOST_PATHS]]
     return VersionLine(
         version=entry["version"],

@@ -18,7 +18,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from session_mgmt.actions import cleanup, monitoring
+from session_mgmt.actions import access, audit, cleanup, monitoring
 from session_mgmt.actions.access import SERVER
 from session_mgmt.actions.sessions import connections, lifecycle
 from session_mgmt.admin import panels, show
@@ -222,14 +222,14 @@ class ClientSessionAdmin(ReadOnlyAdmin):
         if do == "terminate":
             if not lifecycle.terminate_session(SERVER, session, reason=(reason or "administrator")[:60]):
                 return False
-            self.note_action(request, "terminate", session, reason=reason[:60])
+            self.note_action(request, audit.TERMINATE, session, reason=reason[:60])
             return True
         connections.stop_session(session, Close.NORMAL if do == "disconnect" else Close.DETACHED)
         self.note_action(request, do, session)
         return True
 
     def has_terminate_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("session_mgmt.terminate_clientsession")
+        return request.user.has_perm(access.TERMINATE)
 
     def has_disconnect_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("session_mgmt.disconnect_clientsession")

@@ -10,9 +10,9 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
+from session_mgmt.actions import access, audit
 from session_mgmt.actions.keys import verification
 from session_mgmt.actions.state import compaction, history
-from session_mgmt.admin import content
 from session_mgmt.admin.content import ContentAdmin
 from session_mgmt.bridge import bridge
 from session_mgmt.exceptions import SessionMgmtError
@@ -29,7 +29,7 @@ class UpkeepPages(ContentAdmin):
 
     def act_on_document(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
         """Handle the buttons of a document's page: ``do`` is persist, forget or compact."""
-        self.check_allowed(request, content.MAINTAIN)
+        self.check_allowed(request, access.MAINTAIN_STATE)
         verbs = {"persist": self._persist_version, "forget": self._forget_label, "compact": self._compact_log}
         verb = verbs.get(request.POST.get("do", ""))
         if verb is None:
@@ -43,24 +43,24 @@ class UpkeepPages(ContentAdmin):
         kept = history.keep_checkpoint(
             row.pk, request.POST.get("label", "").strip() or None, run=bridge().run_in_worker
         )
-        self.note_action(request, "persist_state", row.session_id, document=row.name, **kept)
+        self.note_action(request, audit.PERSIST_STATE, row.session_id, document=row.name, **kept)
         return _("Version %(version)d is kept as %(label)s.") % kept
 
     def _forget_label(self, request: HttpRequest, row: StateDocument) -> str:
         label = request.POST.get("label", "")
         if not history.forget_checkpoint(row.pk, label):
             return _("There was no such label.")
-        self.note_action(request, "forget_state", row.session_id, document=row.name, label=label)
+        self.note_action(request, audit.FORGET_STATE, row.session_id, document=row.name, label=label)
         return _("The label was given up.")
 
     def _compact_log(self, request: HttpRequest, row: StateDocument) -> str:
         gone = compaction.compact_document(row.pk, run=bridge().run_in_worker)
-        self.note_action(request, "compact_state", row.session_id, document=row.name, revisions=gone)
+        self.note_action(request, audit.COMPACT_STATE, row.session_id, document=row.name, revisions=gone)
         return _("Compacted: %d old versions went.") % gone
 
     def verify_page(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
         """List every damaged row. Only by POST, because it reads all of them."""
-        self.check_allowed(request, content.MAINTAIN)
+        self.check_allowed(request, access.MAINTAIN_STATE)
         found = verification.verify_document(row.pk)
         self.note_action(request, "verify_state", row.session_id, document=row.name, findings=len(found))
         context = {

@@ -17,7 +17,11 @@ from session_mgmt.exceptions import AuthError
 from session_mgmt.models import ClientSession, clock
 
 # What callers with a login of the project may be allowed beyond their own sessions.
-RIGHTS = (access.MANAGE, access.MESSAGE, access.PUBLISH)
+RIGHTS = (
+    *(access.SEE, access.CHANGE, access.TERMINATE, access.MESSAGE),
+    *(access.SEE_STATE, access.CHANGE_STATE, access.RESTORE_STATE, access.MAINTAIN_STATE),
+    *(access.SEE_CONFLICTS, access.RESOLVE_CONFLICTS, access.PUBLISH),
+)
 
 
 class SessionTokenAuthentication(BaseAuthentication):

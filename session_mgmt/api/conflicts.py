@@ -10,8 +10,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from session_mgmt.actions.state import bodies, conflicts
+from session_mgmt.api import rights
 from session_mgmt.api.conditions import format_etag
-from session_mgmt.api.description import describe
+from session_mgmt.api.endpoints import endpoint
 from session_mgmt.api.forms import Anything, Form
 from session_mgmt.api.views import ApiViewSet
 from session_mgmt.bridge import bridge
@@ -35,7 +36,11 @@ class DecisionForm(Form):
 class ConflictViewSet(ApiViewSet):
     """Views below ``sessions/{id}/state/{name}/conflicts/``."""
 
-    @describe("Conflicts that were kept", answer="`results`, `id, path, version, base?, server?, client?, …`.")
+    @endpoint(
+        "Conflicts that were kept",
+        answer="`results`, `id, path, version, base?, server?, client?, …`.",
+        right=rights.READ_CONFLICT,
+    )
     def list(self, request: Request, pk: str, name: str) -> Response:
         found = self.find_live_session(pk)
         row = bodies.find_document(bridge().using, found.pk, name)
@@ -43,7 +48,13 @@ class ConflictViewSet(ApiViewSet):
             raise DocumentNotFound()
         return Response({"results": conflicts.list_conflicts(row, include_resolved=True)})
 
-    @describe("Decide a conflict", body=DecisionForm, answer="`position`, `unchanged`.")
+    @endpoint(
+        "Decide a conflict",
+        body=DecisionForm,
+        answer="`position`, `unchanged`.",
+        right=rights.RESOLVE_CONFLICT,
+        is_activity=True,
+    )
     def resolve(self, request: Request, pk: str, name: str, conflict: str) -> Response:
         found = self.find_live_session(pk)
         decision = self.read_form(DecisionForm)

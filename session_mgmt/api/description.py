@@ -5,14 +5,13 @@ Views carry their description as plain data: drf-spectacular's own decorators wo
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from rest_framework.schemas.inspectors import ViewInspector
 
 from session_mgmt import __version__
+from session_mgmt.api.endpoints import Endpoint
 
 SchemaGenerator: Any = None
 BaseSchema: Any = ViewInspector
@@ -21,29 +20,8 @@ with suppress(ImportError):
     from drf_spectacular.openapi import AutoSchema as BaseSchema
     from drf_spectacular.utils import OpenApiTypes
 
-F = TypeVar("F", bound=Callable[..., Any])
 URLCONF = "session_mgmt.urls"
 TOKEN = "sessionToken"
-
-
-@dataclass(frozen=True, slots=True)
-class Description:
-    """Description of one call: ``body`` is the form of its request, ``answer`` lists the fields of its answer."""
-
-    summary: str
-    body: Any = None
-    status: int = 200
-    answer: str = ""
-
-
-def describe(summary: str, *, body: Any = None, status: int = 200, answer: str = "") -> Callable[[F], F]:
-    """Describe the call that a method answers."""
-
-    def attach_description(view: F) -> F:
-        view.description = Description(summary, body, status, answer)  # type: ignore[attr-defined]
-        return view
-
-    return attach_description
 
 
 class AutoSchema(BaseSchema):
@@ -61,23 +39,23 @@ class AutoSchema(BaseSchema):
         return ["session_mgmt"]
 
     def get_summary(self) -> str:
-        return self._find_description().summary
+        return self._find_endpoint().summary
 
     def get_description(self) -> str:
-        return self._find_description().answer
+        return self._find_endpoint().answer
 
     def get_request_serializer(self) -> Any:
-        return self._find_description().body
+        return self._find_endpoint().body
 
     def get_response_serializers(self) -> dict[int, Any]:
-        told = self._find_description()
-        return {told.status: None if told.status == 204 else OpenApiTypes.OBJECT}
+        declared = self._find_endpoint()
+        return {declared.status: None if declared.status == 204 else OpenApiTypes.OBJECT}
 
     def _find_action(self) -> str:
         return getattr(self.view, "action", None) or self.method.lower()
 
-    def _find_description(self) -> Description:
-        found: Description = getattr(self.view, self._find_action()).description
+    def _find_endpoint(self) -> Endpoint:
+        found: Endpoint = getattr(self.view, self._find_action()).endpoint
         return found
 
 

@@ -14,8 +14,9 @@ from session_mgmt.actions import access, checking
 from session_mgmt.actions.outcome import Outcome
 from session_mgmt.actions.state import bodies, lookup, updates
 from session_mgmt.actions.state.updates import Terms
+from session_mgmt.api import rights
 from session_mgmt.api.conditions import Conditions, format_etag, is_known, read_conditions
-from session_mgmt.api.description import describe
+from session_mgmt.api.endpoints import endpoint
 from session_mgmt.api.forms import ChangeForm, NothingForm, SyncForm
 from session_mgmt.api.reading import read_body, read_json
 from session_mgmt.api.views import ApiViewSet
@@ -41,12 +42,18 @@ MOST_PENDING = 100
 class DocumentViewSet(ApiViewSet):
     """Views below ``sessions/{id}/state/``, except history and conflicts."""
 
-    @describe("The session's documents", answer="`results`: heads of documents, without their data.")
+    @endpoint(
+        "The session's documents", answer="`results`: heads of documents, without their data.", right=rights.READ_STATE
+    )
     def list(self, request: Request, pk: str) -> Response:
         found = self.find_live_session(pk)
         return Response({"results": [lookup.describe_head(row) for row in lookup.list_documents(found.pk)]})
 
-    @describe("Read a document", answer="ClientState. `ETag` is its position; `If-None-Match` gives 304.")
+    @endpoint(
+        "Read a document",
+        answer="ClientState. `ETag` is its position; `If-None-Match` gives 304.",
+        right=rights.READ_STATE,
+    )
     def retrieve(self, request: Request, pk: str, name: str) -> Response:
         row = find_document(self.find_live_session(pk), name)
         head = lookup.position_of(row)
@@ -55,11 +62,13 @@ class DocumentViewSet(ApiViewSet):
         position, _, raw = bodies.load_raw(bridge().using, row.pk, run=bridge().run_in_worker)
         return Response(_build_client_state(row, position, raw), headers={"ETag": format_etag(position)})
 
-    @describe(
+    @endpoint(
         "Change a document: exactly one of ops, merge, patch, data",
         body=ChangeForm,
         answer="`position`, `unchanged`, `dropped`, `overwrote`, `conflicts`. `If-Match`: only at that version;"
         " `If-None-Match: *`: only if it was never written (412). `Idempotency-Key`: once.",
+        right=rights.WRITE_STATE,
+        is_activity=True,
     )
     def partial_update(self, request: Request, pk: str, name: str) -> Response:
         found = self.find_live_session(pk)
@@ -73,7 +82,13 @@ class DocumentViewSet(ApiViewSet):
         outcome = verbs.update_now(found.pk, _check_name(name), kind, value, terms, expected=wanted.expected, run=run)
         return answer_write(outcome, wanted)
 
-    @describe("Replace a document: the body is the document", body=NothingForm, answer="As for PATCH.")
+    @endpoint(
+        "Replace a document: the body is the document",
+        body=NothingForm,
+        answer="As for PATCH.",
+        right=rights.WRITE_STATE,
+        is_activity=True,
+    )
     def update(self, request: Request, pk: str, name: str) -> Response:
         found = self.find_live_session(pk)
         most = settings().max_document_bytes + SLACK
@@ -83,7 +98,9 @@ class DocumentViewSet(ApiViewSet):
         outcome = verbs.replace_now(found.pk, _check_name(name), fresh, terms, expected=wanted.expected)
         return answer_write(outcome, wanted)
 
-    @describe("Empty a document: a new version that is {}", answer="As for PATCH.")
+    @endpoint(
+        "Empty a document: a new version that is {}", answer="As for PATCH.", right=rights.WRITE_STATE, is_activity=True
+    )
     def destroy(self, request: Request, pk: str, name: str) -> Response:
         found = self.find_live_session(pk)
         row = find_document(found, name)
@@ -93,25 +110,33 @@ class DocumentViewSet(ApiViewSet):
         outcome = verbs.replace_now(found.pk, row.name, nothing, terms, expected=wanted.expected, kind=kind)
         return answer_write(outcome, wanted)
 
-    @describe(
+    @endpoint(
         "Carry out what is pending, then one verdict for a position",
         body=SyncForm,
         answer="`mode`, `reason`, `position`, and `entries` or `data`; with `pending` also `results`.",
+        right=rights.READ_STATE,
     )
     def sync(self, request: Request, pk: str, name: str) -> Response:
         found, name = self.find_live_session(pk), _check_name(name)
         asked = self.read_form(SyncForm)
         changes = _read_pending(asked["pending"]) if "pending" in asked else None
+        if changes:
+            self.require_right(found, rights.WRITE_STATE)
+            self.is_activity = True
         outcomes = offline.carry_out(found.pk, name, changes or (), run=bridge().run_in_worker)
         answer = lookup.sync_document(found.pk, name, asked.get("position"), run=bridge().run_in_worker)
         told = {} if changes is None else {"results": [orjson.Fragment(outcome.body) for outcome in outcomes]}
         return Response({**answer, **told})
 
-    @describe("Bytes of a document", answer="`size` (of compact JSON, an upper bound unless `exact`), `stored`, `log`.")
+    @endpoint(
+        "Bytes of a document",
+        answer="`size` (of compact JSON, an upper bound unless `exact`), `stored`, `log`.",
+        right=rights.READ_STATE,
+    )
     def size(self, request: Request, pk: str, name: str) -> Response:
         return Response(lookup.read_sizes(find_document(self.find_live_session(pk), name)))
 
-    @describe("Compress a document now", body=NothingForm, answer="As from size.")
+    @endpoint("Compress a document now", body=NothingForm, answer="As from size.", right=rights.COMPACT_STATE)
     def compress(self, request: Request, pk: str, name: str) -> Response:
         found = self.find_live_session(pk)
         self.read_form(NothingForm)

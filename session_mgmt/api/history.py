@@ -10,16 +10,21 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from session_mgmt.actions.state import history
+from session_mgmt.api import rights
 from session_mgmt.api.conditions import read_expected_position
-from session_mgmt.api.description import describe
 from session_mgmt.api.documents import answer_write, find_document
+from session_mgmt.api.endpoints import endpoint
 from session_mgmt.api.forms import Form, Text, Whole
+from session_mgmt.api.queries import Number, is_number
 from session_mgmt.api.views import ApiViewSet
 from session_mgmt.bridge import bridge
 from session_mgmt.exceptions import InvalidField, NotFound
 from session_mgmt.writes import restore
 
-_DIGITS = 16
+BEFORE = Number("before", "Only versions before this one.")
+LIMIT = Number("limit", "Versions of one page.", least=1, most=history.MOST_PAGE, default=history.PAGE)
+FROM = Number("from", "The version to start from.", required=True)
+TO = Number("to", "The version to arrive at; by default the head.")
 
 
 class LabelForm(Form):
@@ -41,44 +46,59 @@ class RestoreForm(Form):
 class HistoryViewSet(ApiViewSet):
     """Views of ``history/``, ``diff/``, ``persist/`` and ``restore/`` below a document."""
 
-    @describe(
+    @endpoint(
         "What made each version, newest first: ?before= and ?limit=",
         answer="`results`: version, tag, kind, at, client_id, seq, paths, bytes, labels; `oldest`, `next`.",
+        query=(BEFORE, LIMIT),
+        right=rights.READ_HISTORY,
     )
     def versions(self, request: Request, pk: str, name: str) -> Response:
         row = find_document(self.find_live_session(pk), name)
-        before, limit = _number(request, "before"), _number(request, "limit")
-        return Response(history.list_versions(row.pk, before=before, limit=history.PAGE if limit is None else limit))
+        before, limit = BEFORE.read(request), LIMIT.read_or_default(request)
+        return Response(history.list_versions(row.pk, before=before, limit=limit))
 
-    @describe("A document as it was", answer="`version`, `position`, `data`.")
+    @endpoint("A document as it was", answer="`version`, `position`, `data`.", right=rights.READ_STATE)
     def version(self, request: Request, pk: str, name: str, version: str) -> Response:
         row = find_document(self.find_live_session(pk), name)
         position, raw = history.read_raw(row.pk, _parse_version(version), run=bridge().run_in_worker)
         told = {"version": position.offset, "position": position.as_json(), "data": orjson.Fragment(raw)}
         return Response(told)
 
-    @describe("The difference of two versions: ?from= and ?to=", answer="`from`, `to`, `patch` (RFC 6902).")
+    @endpoint(
+        "The difference of two versions: ?from= and ?to=",
+        answer="`from`, `to`, `patch` (RFC 6902).",
+        query=(FROM, TO),
+        right=rights.COMPARE_STATE,
+    )
     def diff(self, request: Request, pk: str, name: str) -> Response:
         row = find_document(self.find_live_session(pk), name)
-        first, second = _number(request, "from"), _number(request, "to")
-        if first is None:
-            raise InvalidField("Give from.", field="from")
+        first, second = FROM.read_or_default(request), TO.read(request)
         to = row.version if second is None else second
         return Response(
             {"from": first, "to": to, "patch": history.diff_versions(row.pk, first, to, run=bridge().run_in_worker)}
         )
 
-    @describe("The versions kept under a label", answer="`results`: label, version, at.")
+    @endpoint("The versions kept under a label", answer="`results`: label, version, at.", right=rights.READ_HISTORY)
     def checkpoints(self, request: Request, pk: str, name: str) -> Response:
         return Response({"results": history.list_checkpoints(find_document(self.find_live_session(pk), name).pk)})
 
-    @describe("Keep a document as it is under a label", body=LabelForm, answer="`label`, `version`.")
+    @endpoint(
+        "Keep a document as it is under a label",
+        body=LabelForm,
+        answer="`label`, `version`.",
+        right=rights.PERSIST_STATE,
+        is_activity=True,
+    )
     def persist(self, request: Request, pk: str, name: str) -> Response:
         found = self.find_live_session(pk)
         label = self.read_form(LabelForm).get("label")
         return Response(history.keep_checkpoint(find_document(found, name).pk, label, run=bridge().run_in_worker))
 
-    @describe("The document as it was under a label", answer="`label`, `version`, `position`, `data`.")
+    @endpoint(
+        "The document as it was under a label",
+        answer="`label`, `version`, `position`, `data`.",
+        right=rights.READ_STATE,
+    )
     def labelled(self, request: Request, pk: str, name: str, label: str) -> Response:
         row = find_document(self.find_live_session(pk), name)
         position, raw = history.read_raw(
@@ -87,14 +107,18 @@ class HistoryViewSet(ApiViewSet):
         told = {"version": position.offset, "position": position.as_json(), "data": orjson.Fragment(raw)}
         return Response({"label": label, **told})
 
-    @describe("Give a checkpoint up", status=204)
+    @endpoint("Give a checkpoint up", status=204, right=rights.FORGET_STATE, is_activity=True)
     def forget(self, request: Request, pk: str, name: str, label: str) -> Response:
         if not history.forget_checkpoint(find_document(self.find_live_session(pk), name).pk, label):
             raise NotFound("There is no checkpoint of this label.")
         return Response(status=204)
 
-    @describe(
-        "Go back to a version or a label: a new version", body=RestoreForm, answer="As for PATCH; `If-Match` as there."
+    @endpoint(
+        "Go back to a version or a label: a new version",
+        body=RestoreForm,
+        answer="As for PATCH; `If-Match` as there.",
+        right=rights.RESTORE_STATE,
+        is_activity=True,
     )
     def restore(self, request: Request, pk: str, name: str) -> Response:
         found = self.find_live_session(pk)
@@ -105,17 +129,8 @@ class HistoryViewSet(ApiViewSet):
         return answer_write(restore.restore_now(found.pk, row.name, to, expected=expected, run=bridge().run_in_worker))
 
 
-def _number(request: Request, name: str) -> int | None:
-    given = request.query_params.get(name)
-    if given is None:
-        return None
-    if not (given.isascii() and given.isdigit() and len(given) <= _DIGITS):
-        raise InvalidField("A number from 0 on.", field=name)
-    return int(given)
-
-
 def _parse_version(given: str) -> int:
-    if not (given.isascii() and given.isdigit() and len(given) <= _DIGITS):
+    if not is_number(given):
         raise NotFound("There is no such version.")
     return int(given)
 

@@ -8,7 +8,7 @@ from rest_framework.response import Response
 
 from session_mgmt.actions import access, monitoring
 from session_mgmt.api import description
-from session_mgmt.api.description import describe
+from session_mgmt.api.endpoints import endpoint
 from session_mgmt.api.views import ApiView
 from session_mgmt.exceptions import NotFound
 
@@ -18,13 +18,13 @@ class HealthView(ApiView):
 
     anonymous = True
 
-    @describe("Whether the service works", answer="`status`; for managers also the figures. 503 where it does not.")
+    @endpoint("Whether the service works", answer="`status`; for managers also the figures. 503 where it does not.")
     def get(self, request: Request) -> Response:
         try:
             found = monitoring.read_health()
         except (OperationalError, InterfaceError):
             return Response({"status": "unavailable", "problems": ["database"]}, status=503)
-        if not self.actor.may(access.MANAGE):
+        if not self.actor.may(access.SEE):
             found = {"status": found["status"]}
         return Response(found)
 
@@ -34,7 +34,7 @@ class SchemaView(ApiView):
 
     anonymous = True
 
-    @describe("This description")
+    @endpoint("This description")
     def get(self, request: Request) -> Response:
         made = description.build_schema(request.path.removesuffix("schema/"))
         if made is None:

@@ -14,9 +14,11 @@ from session_mgmt.actions.outbox import Ticket
 from session_mgmt.actions.sessions import connections, info, lifecycle, recovery
 from session_mgmt.actions.sessions.lifecycle import Created, Device
 from session_mgmt.actions.timeline import reading
+from session_mgmt.api import rights
 from session_mgmt.api.authentication import read_address, read_bearer
-from session_mgmt.api.description import describe
+from session_mgmt.api.endpoints import endpoint
 from session_mgmt.api.forms import MessageForm, RecoveryForm, SessionForm, ValidationForm
+from session_mgmt.api.queries import Identifier, Number
 from session_mgmt.api.views import ApiViewSet, parse_session_id, proven_session
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import AuthRequired, InvalidField, PermissionDenied, SessionNotFound
@@ -24,7 +26,10 @@ from session_mgmt.models import ClientSession
 from session_mgmt.protocol.events import AUTH_SUCCESS
 from session_mgmt.writes import verbs
 
-MOST_EVENTS = 500
+EVENTS_AFTER = Number("after", "Only entries after this number.", default=0)
+EVENTS_LIMIT = Number("limit", "Entries of one page.", most=500, default=100)
+LIST_BEFORE = Identifier("before", "Only sessions older than this one.")
+LIST_LIMIT = Number("limit", "Sessions of one page.", least=1, most=500, default=500)
 
 
 class SessionViewSet(ApiViewSet):
@@ -36,14 +41,20 @@ class SessionViewSet(ApiViewSet):
     def takes_ended_sessions(self) -> bool:
         return self.action in ("validate", "recover")
 
-    @describe("The caller's active sessions", answer="`results`: a list of SessionInfo.")
+    @endpoint(
+        "The caller's active sessions",
+        answer="`results`: a list of SessionInfo, newest first; `next`: the `before` of the next page.",
+        query=(LIST_BEFORE, LIST_LIMIT),
+    )
     def list(self, request: Request) -> Response:
-        # At most max_sessions_per_user: the limit at creation bounds the answer.
-        found = list(lifecycle.list_active(self.actor))
-        states = connections.read_states(session.pk for session in found)
-        return Response({"results": [info.describe_session(session, states[session.pk]) for session in found]})
+        before, limit = LIST_BEFORE.read(request), LIST_LIMIT.read_or_default(request)
+        found = list(lifecycle.list_active(self.actor, before=before)[: limit + 1])
+        page, more = found[:limit], len(found) > limit
+        states = connections.read_states(session.pk for session in page)
+        results = [info.describe_session(session, states[session.pk]) for session in page]
+        return Response({"results": results, "next": str(page[-1].pk) if more else None})
 
-    @describe(
+    @endpoint(
         "Create a session",
         body=SessionForm,
         status=201,
@@ -65,11 +76,11 @@ class SessionViewSet(ApiViewSet):
             verbs.record(created.session.pk, AUTH_SUCCESS, {"user_id": str(user.pk)})
         return _answer_created(request, created)
 
-    @describe("Read a session", answer="SessionInfo.")
+    @endpoint("Read a session", answer="SessionInfo.", right=rights.READ_SESSION)
     def retrieve(self, request: Request, pk: str) -> Response:
         return self._answer_session(self.find_session(pk))
 
-    @describe("Change metadata, config or label", body=SessionForm, answer="SessionInfo.")
+    @endpoint("Change metadata, config or label", body=SessionForm, answer="SessionInfo.", right=rights.UPDATE_SESSION)
     def partial_update(self, request: Request, pk: str) -> Response:
         found = self.find_live_session(pk)
         wanted = self.read_form(SessionForm)
@@ -77,13 +88,16 @@ class SessionViewSet(ApiViewSet):
             raise InvalidField("At least one of metadata, config and label.", field="metadata")
         return self._answer_session(lifecycle.update_session(self.actor, found.pk, **wanted))
 
-    @describe("End a session for good", status=204)
+    @endpoint("End a session for good", status=204, right=rights.TERMINATE)
     def destroy(self, request: Request, pk: str) -> Response:
-        lifecycle.terminate_session(self.actor, parse_session_id(pk))
+        lifecycle.terminate_session(self.actor, self.find_session(pk).pk)
         return Response(status=204)
 
-    @describe(
-        "Whether a session may act", body=ValidationForm, answer="`valid`, `reason` (a name of an error or null)."
+    @endpoint(
+        "Whether a session may act",
+        body=ValidationForm,
+        answer="`valid`, `reason` (a name of an error or null).",
+        right=rights.READ_SESSION,
     )
     def validate(self, request: Request, pk: str) -> Response:
         found = self.find_session(pk)
@@ -92,7 +106,7 @@ class SessionViewSet(ApiViewSet):
         )
         return Response({"valid": reason is None, "reason": reason})
 
-    @describe(
+    @endpoint(
         "Make a successor of an expired session, by its old token",
         body=RecoveryForm,
         status=201,
@@ -114,20 +128,22 @@ class SessionViewSet(ApiViewSet):
         )
         return _answer_created(request, restored.created, receipt=restored.receipt)
 
-    @describe("A session's figures", answer="See `docs/reference/rest.md`.")
+    @endpoint("A session's figures", answer="See `docs/reference/rest.md`.", right=rights.READ_SESSION)
     def metrics(self, request: Request, pk: str) -> Response:
         return Response(monitoring.read_session_metrics(self.find_session(pk).pk))
 
-    @describe(
-        "A session's own log, in pages: `?after=0&limit=100`", answer="`results`, `epoch`, `oldest`, `head`, `next`."
+    @endpoint(
+        "A session's own log, in pages: `?after=0&limit=100`",
+        answer="`results`, `epoch`, `oldest`, `head`, `next`.",
+        query=(EVENTS_AFTER, EVENTS_LIMIT),
+        right=rights.READ_SESSION,
     )
     def events(self, request: Request, pk: str) -> Response:
         found = self.find_session(pk)
-        after = _number(request, "after", default=0, most=2**53 - 1)
-        limit = _number(request, "limit", default=100, most=MOST_EVENTS)
+        after, limit = EVENTS_AFTER.read_or_default(request), EVENTS_LIMIT.read_or_default(request)
         return Response(_read_page(found, after, limit))
 
-    @describe("Send a message to a session", body=MessageForm, status=201, answer="`position`.")
+    @endpoint("Send a message to a session", body=MessageForm, status=201, answer="`position`.", right=rights.MESSAGE)
     def messages(self, request: Request, pk: str) -> Response:
         found = self.find_session(pk)
         if not self.actor.may(access.MESSAGE):
@@ -163,13 +179,6 @@ def read_device(request: Request, label: str) -> Device:
 def _limit_age(value: int | None) -> timedelta | None:
     most = settings().retention
     return None if value is None else min(timedelta(seconds=min(value, most.total_seconds())), most)
-
-
-def _number(request: Request, name: str, *, default: int, most: int) -> int:
-    text = request.query_params.get(name, str(default))
-    if not text.isascii() or not text.isdigit() or len(text) > 16 or int(text) > most:
-        raise InvalidField(f"{name} is an integer from 0 to {most}.", field=name)
-    return int(text)
 
 
 def _read_page(session: ClientSession, after: int, limit: int) -> dict[str, Any]:

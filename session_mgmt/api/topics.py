@@ -7,7 +7,7 @@ from rest_framework.response import Response
 
 from session_mgmt.actions import access
 from session_mgmt.actions.outbox import Ticket
-from session_mgmt.api.description import describe
+from session_mgmt.api.endpoints import endpoint
 from session_mgmt.api.forms import PublicationForm
 from session_mgmt.api.views import ApiView, proven_session
 from session_mgmt.exceptions import PublishDenied
@@ -17,7 +17,7 @@ from session_mgmt.writes import verbs
 class PublicationView(ApiView):
     """View of ``topics/{topic}/publications/``."""
 
-    @describe(
+    @endpoint(
         "Publish to a topic",
         body=PublicationForm,
         status=201,

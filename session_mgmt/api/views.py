@@ -14,14 +14,17 @@ from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 from rest_framework.viewsets import ViewSetMixin
 
+from session_mgmt.actions import access, audit
 from session_mgmt.actions.access import Actor
 from session_mgmt.actions.sessions import lifecycle, tokens
 from session_mgmt.api import errors
-from session_mgmt.api.authentication import SessionTokenAuthentication, find_actor, read_bearer
+from session_mgmt.api.authentication import SessionTokenAuthentication, find_actor, read_address, read_bearer
 from session_mgmt.api.description import AutoSchema
+from session_mgmt.api.endpoints import Endpoint
 from session_mgmt.api.forms import Form
 from session_mgmt.api.reading import Untouched, read_json
 from session_mgmt.api.rendering import JSON, OnlyJSON
+from session_mgmt.api.rights import Right
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import AuthRequired, FrameTooLarge, InvalidToken, SessionNotFound
 from session_mgmt.models import ClientSession, clock
@@ -30,6 +33,8 @@ F = TypeVar("F", bound=Form)
 
 # REST calls come in dozens a second from one page; their activity is written this often at most.
 TOUCH_EVERY = timedelta(seconds=10)
+# What an audit entry calls the parts of an address.
+_FACTS = {"name": "document"}
 
 
 class ApiView(APIView):
@@ -44,6 +49,11 @@ class ApiView(APIView):
     metadata_class = None
     schema: Any = AutoSchema()
     anonymous: ClassVar[bool] = False
+    endpoint: Endpoint
+    is_activity = False
+    _found: ClientSession | None = None
+    _foreign: ClientSession | None = None
+    _right: Right | None = None
 
     @classmethod
     def as_view(cls, *args: Any, **kwargs: Any) -> Any:
@@ -90,6 +100,41 @@ class ApiView(APIView):
         """Return the allowed methods in the ``Allow`` header; the schema describes the rest."""
         return Response(status=204)
 
+    # -- for declared calls ------------------------------------------------------------------------------------------
+
+    def begin(self, declared: Endpoint) -> None:
+        """Begin a declared call."""
+        self.endpoint, self.is_activity = declared, declared.is_activity
+
+    def finish(self, response: Response, **named: str) -> None:
+        """End a call that was not refused: count it as activity of its owner, or write the audit entry of others."""
+        if self._foreign is not None:
+            self._note_foreign(self._foreign, response, named)
+        elif self._found is not None and self.is_activity:
+            self._count_activity(self._found)
+
+    def _count_activity(self, session: ClientSession) -> None:
+        now = clock.read(settings().database)
+        if now - session.activity.last_active_at >= TOUCH_EVERY:
+            lifecycle.count_activity([session.pk], now=now)
+
+    def _note_foreign(self, session: ClientSession, response: Response, named: dict[str, str]) -> None:
+        """Write who did what from where, never any content."""
+        if self._right is None:
+            return
+        facts: dict[str, Any] = {_FACTS.get(name, name): value for name, value in named.items() if name != "pk"}
+        if self._right.action in audit.WRITES and isinstance(response.data, dict):
+            facts["version"] = response.data["position"][1]
+        request = self.request
+        audit.add_entry(
+            self._right.action,
+            user=request.user if request.user and request.user.is_authenticated else None,
+            session=session.pk,
+            ip=read_address(request),
+            via="rest",
+            **facts,
+        )
+
     # -- for the views -------------------------------------------------------------------------------------------------
 
     @property
@@ -107,23 +152,28 @@ class ApiView(APIView):
         """
         wanted = parse_session_id(key)
         proven = proven_session(self.request)
-        return proven if proven is not None and proven.pk == wanted else lifecycle.read_session(self.actor, wanted)
+        if proven is not None and proven.pk == wanted:
+            return proven
+        right = self.endpoint.right
+        found = lifecycle.read_session(self.actor, wanted, right.permissions if right else ())
+        if not access.is_owner(self.actor, found):
+            self._foreign, self._right = found, right
+        return found
+
+    def require_right(self, session: ClientSession, right: Right) -> None:
+        """Require a further right for what the body asks. Raises ``PermissionDenied``."""
+        access.require_permissions(self.actor, session, right.permissions)
+        self._right = right
 
     def find_live_session(self, key: str) -> ClientSession:
-        """Return the session of the address, and count a write as activity.
+        """Return the session of the address, if it is alive.
 
         Raises ``SessionNotFound`` or ``SessionEnded``.
         """
         found = self.find_session(key)
         self._check_live(found)
-        if self.request.method not in ("GET", "HEAD", "OPTIONS"):
-            self._count_activity(found)
+        self._found = found
         return found
-
-    def _count_activity(self, session: ClientSession) -> None:
-        now = clock.read(settings().database)
-        if now - session.activity.last_active_at >= TOUCH_EVERY:
-            lifecycle.count_activity([session.pk], now=now)
 
     def _check_live(self, session: ClientSession) -> None:
         error = tokens.explain_end(session, now=clock.read(settings().database))

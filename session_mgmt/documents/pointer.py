@@ -83,6 +83,11 @@ def strip_mark(path: str) -> str:
     return path[1:] if path[:1] in (ADDED, APPENDED) else path
 
 
+def strip_marks(paths: Iterable[str]) -> list[str]:
+    """Return the pointers of touched paths, each once and in their order, as programs outside get them."""
+    return list(dict.fromkeys(map(strip_mark, paths)))
+
+
 def are_overlapping(a: str, b: str) -> bool:
     """Tell whether two touched paths are equal, or one is an ancestor of the other, and they do not commute."""
     first, second = strip_mark(a), strip_mark(b)

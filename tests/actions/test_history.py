@@ -41,7 +41,7 @@ def test_the_listing_is_newest_first_and_goes_on_by_page(desk: Desk) -> None:
     written(desk)
     first = state.history(desk.session, limit=3)
     assert [row["version"] for row in first["results"]] == [5, 4, 3]
-    assert first["results"][2]["paths"] == [">/b/c"]
+    assert first["results"][2]["paths"] == ["/b/c"]
     assert (first["oldest"], first["next"]) == (0, 3)
     rest = state.history(desk.session, before=first["next"], limit=3)
     assert [row["version"] for row in rest["results"]] == [2, 1]

@@ -54,5 +54,5 @@ told.resolved = await state.resolve(told.conflicts[0].id, "client");
 told.twice = await failed(state.resolve(told.conflicts[0].id, "server"));
 told.decided = [await state.conflicts(), await state.conflicts({ all: true })];
 told.end = await state.readAt(4);
-session.destroy();
+session.close();
 console.log(JSON.stringify(told));

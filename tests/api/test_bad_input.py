@@ -221,10 +221,14 @@ def test_a_method_that_is_not_there_is_named(held: Caller, method: str, path: st
     assert answer["Allow"]
 
 
-@pytest.mark.parametrize("query", ["?format=zzz", "?format=api", "?format=json"])
-def test_there_is_no_format_but_json(held: Caller, query: str) -> None:
-    answer = held.get(MAIN + query, Accept="text/html")
+def test_there_is_no_format_but_json(held: Caller) -> None:
+    answer = held.get(MAIN, Accept="text/html")
     assert (answer.status_code, answer["Content-Type"]) == (200, JSON)
+
+
+@pytest.mark.parametrize("query", ["?format=zzz", "?format=api", "?format=json"])
+def test_a_format_of_the_address_is_an_unknown_parameter(held: Caller, query: str) -> None:
+    assert refused(held.get(MAIN + query, Accept="text/html"), "invalid_field", 400)
 
 
 @pytest.mark.parametrize("path", ["sessions/", "sessions/{id}/", "sessions/x/", MAIN, "health/", "sessions/{id}/nope/"])

@@ -170,7 +170,7 @@ def test_metrics_count_what_happened(mine: Caller) -> None:
 
 def test_messages_are_for_callers_with_that_right(mine: Caller, bob: Any) -> None:
     assert refused(mine.post("sessions/{id}/messages/", {"data": 1}), "permission_denied", 403)
-    bob.user_permissions.add(*Permission.objects.filter(codename__in=["message_clientsession", "change_clientsession"]))
+    bob.user_permissions.add(*Permission.objects.filter(codename__in=["message_clientsession", "view_clientsession"]))
     http = Client()
     http.force_login(bob)
     told = Caller(http, None, mine.session).post("sessions/{id}/messages/", {"data": {"hello": 1}, "key": "k"})

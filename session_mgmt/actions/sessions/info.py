@@ -27,6 +27,7 @@ def describe_session(session: ClientSession, connection_state: str) -> dict[str,
         "last_active_at": as_text(activity.last_active_at),
         "expires_at": as_text(activity.expires_at),
         "connection_state": connection_state,
+        "label": session.label,
         "metadata": session.metadata,
     }
 

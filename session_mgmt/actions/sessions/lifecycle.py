@@ -11,7 +11,7 @@ from typing import Any
 from django.db import connections, transaction
 from django.db.models import Q, QuerySet
 
-from session_mgmt.actions import checking, notify
+from session_mgmt.actions import access, checking, notify
 from session_mgmt.actions.access import Actor, access_session
 from session_mgmt.actions.notify import EmittedEvent
 from session_mgmt.actions.sessions import ending, tokens
@@ -39,6 +39,7 @@ from session_mgmt.protocol.position import Position
 from session_mgmt.registry import registry
 
 MINIMUM_TIMEOUT = timedelta(seconds=60)
+TIMEOUTS = ("idle_timeout", "absolute_timeout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,20 +186,29 @@ def _make_first_rows(
     return activity, event, position
 
 
-def read_session(actor: Actor, session: uuid.UUID) -> ClientSession:
-    """Return the session with its user and activity. Raises ``SessionNotFound``."""
-    return access_session(settings().database, actor, session)
+def read_session(actor: Actor, session: uuid.UUID, permissions: Iterable[str] = ()) -> ClientSession:
+    """Return the session with its user and activity. Raises ``SessionNotFound`` or ``PermissionDenied``."""
+    return access_session(settings().database, actor, session, permissions)
 
 
-def list_active(actor: Actor, *, user: Any = None) -> QuerySet[ClientSession]:
-    """List the live sessions of one user (of all, for those who manage), newest first; a lazy QuerySet for pages."""
+def list_active(actor: Actor, *, user: Any = None, before: uuid.UUID | None = None) -> QuerySet[ClientSession]:
+    """Return live sessions of one user (by default the actor's own), the newest first, as a lazy QuerySet.
+
+    ``before`` leaves out that session and the newer ones. Raises ``InvalidField`` where the actor has no such session.
+    """
     live = ClientSession.objects.using(settings().database).filter(state=ClientSession.State.ACTIVE)
     if user is not None:
         live = live.filter(user=user)
     elif not actor.trusted:
         mine = Q(pk=actor.session) if actor.user_id is None else Q(user_id=actor.user_id)
         live = live.filter(mine)
-    return live.select_related("user", "activity").order_by("-created_at")
+    if before is not None:
+        # The place stays known when the session at the end of a page has ended meanwhile.
+        last = ClientSession.objects.using(settings().database).filter(pk=before).first()
+        if last is None or not (actor.trusted or access.is_owner(actor, last)):
+            raise InvalidField("before is no session of yours.", field="before")
+        live = live.filter(Q(created_at__lt=last.created_at) | Q(created_at=last.created_at, pk__lt=last.pk))
+    return live.select_related("user", "activity").order_by("-created_at", "-pk")
 
 
 def update_session(
@@ -210,21 +220,63 @@ def update_session(
     config: dict[str, Any] | None = None,
     now: datetime | None = None,
 ) -> ClientSession:
-    """Replace metadata, label or config of a live session. Raises ``SessionNotFound``, ``SessionEnded`` or
-    ``InvalidField``.
+    """Replace metadata, label or config of a live session.
+
+    Timeouts that a new config does not name stay as they are, and only the server and people with the permission
+    ``change_clientsession`` may make them longer. Work of somebody else than the owner is no activity. Raises
+    ``SessionNotFound``, ``PermissionDenied``, ``SessionEnded`` or ``InvalidField``.
     """
     using = settings().database
     with transaction.atomic(using=using):
         now = now or clock.read(using)
-        found = access_session(using, actor, session)
+        found = access_session(using, actor, session, [access.CHANGE])
         tokens.require_live(found, now)
+        if config is not None:
+            config = _keep_timeouts(config, found.config)
         changed = _check_changes(metadata=metadata, label=label, config=config)
         # The activity row first, as whoever ends a session does: its lock decides, and is taken in one order.
-        if not _renew_deadline(using, found, config, now):
+        mine = SessionActivity.objects.using(using).filter(pk=found.pk, live=True).select_for_update(no_key=True)
+        activity = mine.first()
+        if activity is None:
             raise SessionTerminated()
+        if config is not None:
+            _set_timeouts(activity, found, config, may_lengthen=actor.may(access.CHANGE))
+        if actor.trusted or access.is_owner(actor, found):
+            activity.last_active_at = now
+        expires = activity.last_active_at + timedelta(seconds=activity.idle_seconds)
+        activity.expires_at = min(expires, activity.absolute_deadline)
+        activity.save(using=using, update_fields=["last_active_at", "idle_seconds", "absolute_deadline", "expires_at"])
         ClientSession.objects.using(using).filter(pk=session).update(**changed)
         record_entries(using, [make_record(session, names.SESSION_UPDATED, {"fields": sorted(changed)})], at=now)
     return access_session(using, actor, session)
+
+
+def _keep_timeouts(config: Any, before: dict[str, Any]) -> Any:
+    """Carry the timeouts over that a new config does not name: they are the server's, and a successor needs them."""
+    if not isinstance(config, dict):
+        return config
+    kept = {name: before[name] for name in TIMEOUTS if name in before and config.get(name) is None}
+    return {**config, **kept}
+
+
+def _set_timeouts(
+    activity: SessionActivity, session: ClientSession, config: dict[str, Any], *, may_lengthen: bool
+) -> None:
+    """Put the timeouts that a config names into the row that decides. Raises ``InvalidField``."""
+    idle, absolute = _read_timeouts(config)
+    if config.get("idle_timeout") is not None:
+        seconds = int(idle.total_seconds())
+        _check_length("idle_timeout", seconds <= activity.idle_seconds or may_lengthen)
+        activity.idle_seconds = seconds
+    if config.get("absolute_timeout") is not None:
+        deadline = session.created_at + absolute
+        _check_length("absolute_timeout", deadline <= activity.absolute_deadline or may_lengthen)
+        activity.absolute_deadline = deadline
+
+
+def _check_length(name: str, is_allowed: bool) -> None:
+    if not is_allowed:
+        raise InvalidField(f"{name} may be made shorter, not longer.", field=name)
 
 
 def _check_changes(**given: Any) -> dict[str, Any]:
@@ -237,25 +289,6 @@ def _check_changes(**given: Any) -> dict[str, Any]:
     if "label" in changed and (not isinstance(changed["label"], str) or len(changed["label"]) > 200):
         raise InvalidField("label is text of at most 200 characters.", field="label")
     return {name: checking.check_value(value) for name, value in changed.items()}
-
-
-def _renew_deadline(using: str, session: ClientSession, config: dict[str, Any] | None, now: datetime) -> bool:
-    """Count activity, with new timeouts if there are any; return false if the session has ended meanwhile."""
-    mine = SessionActivity.objects.using(using).filter(pk=session.pk, live=True)
-    if mine.select_for_update(no_key=True).first() is None:
-        return False
-    if config is None:
-        count_activity([session.pk], now=now)
-        return True
-    idle, absolute = _read_timeouts(config)
-    deadline = session.created_at + absolute
-    mine.update(
-        idle_seconds=int(idle.total_seconds()),
-        absolute_deadline=deadline,
-        last_active_at=now,
-        expires_at=min(now + idle, deadline),
-    )
-    return True
 
 
 def count_activity(sessions: Iterable[uuid.UUID], *, now: datetime | None = None) -> set[uuid.UUID]:
@@ -283,7 +316,7 @@ def terminate_session(
     using = settings().database
     with transaction.atomic(using=using):
         now = now or clock.read(using)
-        access_session(using, actor, session)
+        access_session(using, actor, session, [access.TERMINATE])
         return ending.end_session(using, session, ClientSession.State.TERMINATED, names.SESSION_TERMINATED, reason, now)
 
 

@@ -18,7 +18,7 @@ from session_mgmt.actions.state import bodies, stored_rows, unreadable
 from session_mgmt.actions.state.bodies import Body, VersionSource
 from session_mgmt.actions.state.stored_rows import Runner, StoredHead, run_inline
 from session_mgmt.conf import settings
-from session_mgmt.documents import chain, operations, rebuild, touched, whole
+from session_mgmt.documents import chain, operations, pointer, rebuild, touched, whole
 from session_mgmt.documents.rebuild import Packed
 from session_mgmt.documents.whole import Replacement
 from session_mgmt.exceptions import Conflict, DocumentLimit, InvalidField, NotFound, StateUnreadable, Unavailable
@@ -79,7 +79,7 @@ def _show_revision(head: StoredHead, row: StateRevision, labels: dict[int, list[
         "at": as_text(row.at),
         "client_id": row.client.client_id if row.client else None,
         "seq": row.seq,
-        "paths": paths,
+        "paths": pointer.strip_marks(paths),
         "bytes": size,
         "labels": labels.get(row.version, []),
     }
