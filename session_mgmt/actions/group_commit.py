@@ -24,7 +24,8 @@ from session_mgmt.actions.notify import EmittedEvent
 from session_mgmt.actions.outbox import OutboxEntry
 from session_mgmt.actions.outcome import Appended, Outcome, refuse_write
 from session_mgmt.actions.state import bodies, prepare
-from session_mgmt.actions.state.ledger import Changed, DocumentLedger
+from session_mgmt.actions.state.ledger import DocumentLedger
+from session_mgmt.actions.state.new_revisions import Changed
 from session_mgmt.actions.state.updates import Prepare, Terms, Update
 from session_mgmt.actions.timeline.ledger import Record, TimelineLedger
 from session_mgmt.actions.topics.ledger import Publication, StreamLedger
@@ -220,6 +221,6 @@ class _Run:
     def fill_group(self, group: Group) -> None:
         for ledger in self._ledgers:
             group.appended.update(ledger.list_appended(self._at))
-        group.changed = self._documents.changed()
+        group.changed = self._documents.list_changes()
         group.events = self._timelines.list_events()
-        group.lagging = self._documents.lagging()
+        group.lagging = self._documents.list_lagging()

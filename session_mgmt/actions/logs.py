@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 from django.db import connections
 
-from session_mgmt.actions.state import entries
+from session_mgmt.actions.state import entries, stored_rows
 from session_mgmt.actions.timeline import reading as timelines
 from session_mgmt.actions.topics import reading as topics
 from session_mgmt.conf import settings
-from session_mgmt.documents import chain
 from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import ACTIVITY, DOCUMENT, STREAM
 from session_mgmt.protocol.logs import (
@@ -71,10 +70,7 @@ def read_heads(keys: Iterable[str]) -> dict[str, Position]:
 
 def _read_document_heads(statements: Statements, ids: list[int]) -> dict[str, Position]:
     rows = statements.select_rows("id, epoch, version, chain", DOCUMENT, ids)
-    return {
-        document_key(key): Position(epoch, version, chain.make_tag(bytes(link)) if version else "")
-        for key, epoch, version, link in rows
-    }
+    return {document_key(key): stored_rows.make_position(epoch, version, link) for key, epoch, version, link in rows}
 
 
 def _read_stream_heads(statements: Statements, ids: list[int]) -> dict[str, Position]:

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from session_mgmt.actions import access, checking
 from session_mgmt.actions.outcome import Outcome
-from session_mgmt.actions.state import bodies, lookup, updates
+from session_mgmt.actions.state import bodies, lookup, stored_rows, updates
 from session_mgmt.actions.state.updates import Terms
 from session_mgmt.api import rights
 from session_mgmt.api.conditions import Conditions, format_etag, is_known, read_conditions
@@ -33,8 +33,6 @@ from session_mgmt.writes.offline import Pending
 
 # Beside the document: the names of the other fields, and white space of a client that prints prettily.
 SLACK = 64 * 1024
-# Above it, parsing would hold the interpreter long enough to be felt by every other request.
-HEAVY = 256 * 1024
 # One call has one time-out, and each change is a write.
 MOST_PENDING = 100
 
@@ -176,7 +174,7 @@ def _read_pending(given: Any) -> list[Pending]:
 def _prepare_whole(raw: bytes, most: int) -> Replacement:
     """Prepare a whole document, in another process if it is large."""
     try:
-        if len(raw) > HEAVY:
+        if len(raw) > stored_rows.HEAVY_BYTES:
             return bridge().run_in_worker(whole.parse_replacement, raw, checking.document_limits(), most)
         return whole.parse_replacement(raw, checking.document_limits(), most)
     except DocumentError as error:

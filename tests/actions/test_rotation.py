@@ -155,7 +155,7 @@ def wrapper(execute, sql, params, many, context):
         sys.stdin.read()
     return execute(sql, params, many, context)
 with connection.execute_wrapper(wrapper):
-    rotation.rotate()
+    rotation.rotate_all()
 """
 
 

@@ -218,7 +218,7 @@ def load_windows(statements: Statements, session: uuid.UUID, asked: dict[str, in
     found = {}
     for name, key, epoch, version, link, oldest, size, encrypted, before in rows:
         tags.setdefault((key, oldest - 1), chain.make_tag(bytes(before)))
-        head = Position(epoch, version, chain.make_tag(bytes(link)) if version else "")
+        head = stored_rows.make_position(epoch, version, link)
         window = Window(head, oldest, tags.get((key, asked[name] or 0)))
         found[name] = DocumentWindow(key, window, size, bool(encrypted))
     return found

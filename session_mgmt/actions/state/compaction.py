@@ -13,7 +13,7 @@ from typing import Any
 from django.db import connections, transaction
 from django.db.models import F, Q
 
-from session_mgmt.actions.state import bodies, ledger, stored_rows, unreadable
+from session_mgmt.actions.state import bodies, locked_heads, stored_rows, unreadable
 from session_mgmt.actions.state.stored_rows import Runner, StoredHead, run_inline
 from session_mgmt.conf import Settings, settings
 from session_mgmt.documents import rebuild
@@ -50,7 +50,7 @@ def compact_lagging(document: int, *, run: Runner = run_inline) -> int:
         [document],
     )
     ((pending, size_of_ops, size),) = rows
-    return compact_document(document, run=run) if pending and ledger.is_lagging(pending, size_of_ops, size) else 0
+    return compact_document(document, run=run) if pending and locked_heads.is_lagging(pending, size_of_ops, size) else 0
 
 
 def compact_due(limit: int, *, now: datetime | None = None) -> int:
@@ -96,7 +96,7 @@ def _find_long_logs(after: int, limit: int) -> list[int]:
 
 
 def _is_behind(now: Settings) -> Q:
-    """Make the condition of ``lag.is_lagging`` for all documents at once, with the bytes of the whole log."""
+    """Make the condition of ``locked_heads.is_lagging`` for all documents at once, with the bytes of the whole log."""
     pending = F("version") - F("snapshot_version")
     much = (pending * rebuild.REVISION_BYTES + F("log_bytes")) / rebuild.SHARE
     return Q(version__gt=F("snapshot_version") + now.max_revisions // 2) | Q(size__lte=much)

@@ -13,13 +13,13 @@ from django.db.models import QuerySet, Sum
 from django.db.models.functions import Length
 
 from session_mgmt.actions import access
-from session_mgmt.actions.state import bodies, compaction, entries
+from session_mgmt.actions.state import bodies, compaction, entries, stored_rows
 from session_mgmt.actions.state.bodies import DocumentWindow
 from session_mgmt.actions.state.stored_rows import Runner, run_inline
 from session_mgmt.actions.timeline.ledger import make_record
 from session_mgmt.actions.timeline.recording import record_entries
 from session_mgmt.conf import settings
-from session_mgmt.documents import canonical, chain, size
+from session_mgmt.documents import canonical, size
 from session_mgmt.models import StateDocument, StateSnapshot, clock
 from session_mgmt.models.clock import as_text
 from session_mgmt.models.sql import Statements
@@ -36,7 +36,7 @@ def list_documents(session: uuid.UUID) -> QuerySet[StateDocument]:
 
 def position_of(row: StateDocument) -> Position:
     """Return the position of a document."""
-    return Position(row.epoch, row.version, chain.make_tag(bytes(row.chain)) if row.version else "")
+    return stored_rows.make_position(row.epoch, row.version, bytes(row.chain))
 
 
 def describe_head(row: StateDocument) -> dict[str, Any]:

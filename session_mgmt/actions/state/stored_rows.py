@@ -20,8 +20,8 @@ from session_mgmt.models import StateSnapshot, tables
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.position import Position
 
-# Decoding more than this would hold the interpreter long enough to be felt by every other connection.
-HEAVY = 256 * 1024
+# Decoding more bytes would hold the interpreter long enough to be felt by every other connection.
+HEAVY_BYTES = 256 * 1024
 
 Runner = Callable[..., Any]
 T = TypeVar("T")
@@ -59,9 +59,14 @@ class StoredHead:
         return self.vault.digest_key if self.vault else None
 
 
+def make_position(epoch: str, version: int, link: bytes) -> Position:
+    """Return the position of a version from its row. Version 0 has no tag: nothing was written that it could prove."""
+    return Position(epoch, version, chain.make_tag(bytes(link)) if version else "")
+
+
 def choose_runner(head: StoredHead, run: Runner) -> Runner:
     """Choose the place to work on a document: a small one is not worth the way to another process."""
-    return run if head.bound > HEAVY else run_inline
+    return run if head.bound > HEAVY_BYTES else run_inline
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +100,7 @@ def read_head(statements: Statements, document: int) -> StoredHead:
     if not rows:
         raise DocumentNotFound()
     session, name, epoch, version, link, oldest, before, snapshot, size, modified, key_id, secret = rows[0]
-    position = Position(epoch, version, chain.make_tag(bytes(link)) if version else "")
+    position = make_position(epoch, version, link)
     vault = vaults.vault_of(document, statements.as_uuid(session), name, key_id, bytes(secret))
     if vault is not None:
         _refuse_older_head(statements, document)

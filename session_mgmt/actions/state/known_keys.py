@@ -1,0 +1,63 @@
+"""Answers to updates that are repeated under the same key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from session_mgmt.actions.outcome import Outcome, accept_write, refuse_write
+from session_mgmt.actions.state.locked_heads import LockedHead, LockedHeads
+from session_mgmt.actions.state.updates import Update
+from session_mgmt.documents import chain
+from session_mgmt.exceptions import KeyReused
+from session_mgmt.models import tables
+from session_mgmt.models.sql import Statements
+from session_mgmt.protocol.logs import document_key
+from session_mgmt.protocol.position import Position
+
+
+@dataclass(frozen=True, slots=True)
+class KnownKey:
+    """Position that an update under a key has made, and the digest of its request, if that is to be compared."""
+
+    position: Position
+    request: bytes | None
+
+
+@dataclass(slots=True)
+class KnownKeys:
+    """Keys of the updates of one group that were used before, in the log or in the group itself."""
+
+    sql: Statements
+    heads: LockedHeads
+    _known: dict[tuple[int, str], KnownKey] = field(default_factory=dict)
+
+    def load(self, updates: Iterable[Update]) -> None:
+        """Look the keys up in the logs."""
+        for update in updates:
+            head, key = self.heads.find(update.document), update.terms.key
+            if head is None or not key:
+                continue
+            rows = self.sql.fetch(
+                f'SELECT version, chain, request FROM {tables.REVISION} WHERE document_id = %s AND "key" = %s',
+                [update.document, key],
+            )
+            for version, link, request in rows:
+                position = Position(head.epoch, version, chain.make_tag(bytes(link)))
+                self._known[update.document, key] = KnownKey(position, None if request is None else bytes(request))
+
+    def add(self, update: Update, head: LockedHead) -> None:
+        """Remember the key of an update that has just moved the head."""
+        if update.terms.key:
+            known = KnownKey(head.position, head.hide_request(update.terms.request))
+            self._known[update.document, update.terms.key] = known
+
+    def find_answer(self, update: Update, head: LockedHead) -> Outcome | None:
+        """Return the answer to a repetition, ``None`` if the update is new."""
+        known = self._known.get((update.document, update.terms.key)) if update.terms.key else None
+        if known is None:
+            return None
+        request = head.hide_request(update.terms.request)
+        if request is not None and known.request is not None and request != known.request:
+            return refuse_write(KeyReused(position=known.position.as_json()))
+        return accept_write(known.position, log=document_key(update.document))

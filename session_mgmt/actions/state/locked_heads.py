@@ -1,0 +1,158 @@
+"""Heads of documents that one group of writes has locked."""
+
+from __future__ import annotations
+
+import hmac
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from session_mgmt.actions import vaults
+from session_mgmt.actions.state import stored_rows, unreadable
+from session_mgmt.actions.vaults import Vault
+from session_mgmt.conf import settings
+from session_mgmt.documents import chain, rebuild
+from session_mgmt.exceptions import StateUnreadable
+from session_mgmt.models import tables
+from session_mgmt.models.sql import Row, Statements
+from session_mgmt.protocol.position import Position
+
+_COLUMNS = (
+    "id, session_id, name, epoch, version, oldest_revision, size, log_bytes, chain, snapshot_version, key_id, secret"
+)
+_WRITTEN_COLUMNS = {
+    "id": "bigint",
+    "version": "bigint",
+    "chain": "bytea",
+    "size": "bigint",
+    "log_bytes": "bigint",
+    "last_modified": "timestamptz",
+    "last_writer": "text",
+}
+_RETRY_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class LockedHead:
+    """Head of one document, which moves with each update that the group accepts.
+
+    ``refusal``: the document cannot be read, so its updates are refused and those of others go on.
+    """
+
+    document: int
+    session: uuid.UUID
+    name: str
+    epoch: str
+    version: int
+    oldest: int
+    size: int
+    log_bytes: int
+    chain: bytes
+    snapshot_version: int
+    vault: Vault | None = None
+    refusal: StateUnreadable | None = None
+    tag: str = ""
+    writer: str = ""
+    moved: bool = False
+
+    @property
+    def position(self) -> Position:
+        return Position(self.epoch, self.version, self.tag)
+
+    def advance(self, ops: bytes, size: int, writer: str) -> None:
+        """Move to the next version, which ``ops`` make."""
+        self.version += 1
+        self.chain = chain.advance_chain(self.chain, self.version, ops, self.vault.chain_key if self.vault else None)
+        self.tag = chain.make_tag(self.chain)
+        self.size, self.writer, self.moved = size, writer, True
+        self.log_bytes += len(ops)
+
+    def hide_request(self, request: bytes | None) -> bytes | None:
+        """Return the digest of a request as it is stored.
+
+        Beside an encrypted document a plain digest would let somebody confirm guesses of the content.
+        """
+        if request is None or self.vault is None:
+            return request
+        return hmac.digest(self.vault.digest_key, request, "sha256")
+
+    def hide_paths(self, paths: tuple[str, ...]) -> tuple[str, ...]:
+        """Return touched paths in the form in which they are compared."""
+        return paths if self.vault is None else self.vault.hide_paths(paths)
+
+
+def is_lagging(pending: int, pending_bytes: int, size: int) -> bool:
+    """Tell whether a document with so many revisions after its last snapshot is due for one.
+
+    Either readers would replay too much, or the log will be cut soon and no snapshot would stand there.
+    """
+    now = settings()
+    if pending < now.snapshot_every:
+        return False
+    return pending > now.max_revisions // 2 or rebuild.is_long(pending, pending_bytes, size)
+
+
+@dataclass(slots=True)
+class LockedHeads:
+    """All heads of one group. ``locked`` are documents that somebody else holds."""
+
+    sql: Statements
+    locked: set[int] = field(default_factory=set)
+    _heads: dict[int, LockedHead] = field(default_factory=dict)
+
+    def load(self, wanted: set[int], *, wait: bool) -> None:
+        """Lock the rows and open the encrypted ones."""
+        for row in self.sql.select_locked(_COLUMNS, tables.DOCUMENT, wanted, wait=wait):
+            head = self._heads[row[0]] = _make_head(self.sql, row)
+            self._open_vault(head, row[10], bytes(row[11]))
+        self.locked = set() if wait else self._find_existing(wanted - self._heads.keys())
+
+    def find(self, document: int) -> LockedHead | None:
+        return self._heads.get(document)
+
+    def refuse(self, head: LockedHead, error: StateUnreadable) -> None:
+        """Refuse all updates of a document that cannot be read, and remember that for the operator."""
+        unreadable.record_unreadable(self.sql.connection.alias, head.document, str(error))
+        head.refusal = StateUnreadable(retry_after=_RETRY_SECONDS)
+
+    def write(self, at: datetime) -> None:
+        """Write every head that has moved."""
+        moment = self.sql.moment(at)
+        self.sql.update(
+            tables.DOCUMENT,
+            _WRITTEN_COLUMNS,
+            [
+                (key, head.version, head.chain, head.size, head.log_bytes, moment, head.writer)
+                for key, head in self._heads.items()
+                if head.moved
+            ],
+        )
+
+    def list_lagging(self) -> list[int]:
+        """List moved documents that are due for a snapshot.
+
+        Counts the bytes of the whole log: a yes too many does no harm, because compaction looks again.
+        """
+        return [
+            key
+            for key, head in self._heads.items()
+            if head.moved and is_lagging(head.version - head.snapshot_version, head.log_bytes, head.size)
+        ]
+
+    def _open_vault(self, head: LockedHead, key_id: str, secret: bytes) -> None:
+        try:
+            head.vault = vaults.vault_of(head.document, head.session, head.name, key_id, secret)
+        except StateUnreadable as error:
+            self.refuse(head, error)
+
+    def _find_existing(self, documents: set[int]) -> set[int]:
+        return {row[0] for row in self.sql.select_rows("id", tables.DOCUMENT, sorted(documents))}
+
+
+def _make_head(sql: Statements, row: Row) -> LockedHead:
+    document, session, name, epoch, version, oldest, size, log_bytes, link, snapshot, *_ = row
+    head = LockedHead(
+        document, sql.as_uuid(session), name, epoch, version, oldest, size, log_bytes, bytes(link), snapshot
+    )
+    head.tag = stored_rows.make_position(epoch, version, link).tag
+    return head

@@ -1,0 +1,101 @@
+"""Paths that earlier revisions touched, as far back as the oldest base of a group of updates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from session_mgmt.actions import vaults
+from session_mgmt.actions.clients import Fence
+from session_mgmt.actions.state.locked_heads import LockedHead, LockedHeads
+from session_mgmt.actions.state.updates import Update
+from session_mgmt.actions.vaults import Vault
+from session_mgmt.documents import operations, touched
+from session_mgmt.exceptions import StateUnreadable
+from session_mgmt.models import tables
+from session_mgmt.models.sql import Statements
+
+
+@dataclass(frozen=True, slots=True)
+class PastRevision:
+    """Paths that one revision touched, and the client that made it."""
+
+    version: int
+    client: int | None
+    paths: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class PastRevisions:
+    """Revisions of the documents of one group, those of the group itself included."""
+
+    sql: Statements
+    heads: LockedHeads
+    _past: dict[int, list[PastRevision]] = field(default_factory=dict)
+
+    def load(self, updates: Iterable[Update]) -> None:
+        """Read the revisions after the oldest base of each document."""
+        oldest: dict[int, int] = {}
+        for update in updates:
+            head, base = self.heads.find(update.document), update.terms.base
+            if head is not None and base is not None and head.oldest - 1 <= base < head.version:
+                oldest[update.document] = min(base, oldest.get(update.document, base))
+        if not oldest:
+            return
+        where = " OR ".join(["(document_id = %s AND version > %s)"] * len(oldest))
+        rows = self.sql.fetch(
+            f"SELECT document_id, version, client_id, paths FROM {tables.REVISION}"
+            f" WHERE {where} ORDER BY document_id, version",
+            [value for pair in oldest.items() for value in pair],
+        )
+        for document, version, client, paths in rows:
+            self._open_revision(document, version, client, bytes(paths))
+        for document, base in oldest.items():
+            self._refuse_gap(document, base)
+
+    def add(self, head: LockedHead, fence: Fence | None, paths: tuple[str, ...]) -> None:
+        """Remember the revision that has just moved the head."""
+        past = PastRevision(head.version, fence.client if fence else None, head.hide_paths(paths))
+        self._past.setdefault(head.document, []).append(past)
+
+    def list_touched(
+        self, head: LockedHead, after: int, update: Update, fence: Fence | None, mine: tuple[str, ...]
+    ) -> set[str]:
+        """Return the paths that others touched after a version, comparable with ``mine``.
+
+        The author knew the author's own earlier writes, answered or not.
+        """
+        if after >= head.version:
+            return set()
+        theirs = {
+            path
+            for past in self._past.get(head.document, ())
+            if past.version > after
+            and (fence is None or past.client != fence.client)
+            and past.version not in update.terms.own
+            for path in past.paths
+        }
+        return theirs if head.vault is None or not theirs else _reveal_paths(head.vault, theirs, update, mine)
+
+    def _open_revision(self, document: int, version: int, client: int | None, stored: bytes) -> None:
+        head = self.heads.find(document)
+        if head is None or head.refusal is not None:
+            return
+        try:
+            paths = vaults.open_paths(head.vault, version, stored)
+        except StateUnreadable as error:
+            self.heads.refuse(head, error)
+        else:
+            self._past.setdefault(document, []).append(PastRevision(version, client, paths))
+
+    def _refuse_gap(self, document: int, base: int) -> None:
+        head = self.heads.find(document)
+        if head is not None and head.refusal is None and len(self._past.get(document, ())) != head.version - base:
+            # A path that is not known to have been touched would be overwritten without a merge.
+            self.heads.refuse(head, StateUnreadable("A revision is missing."))
+
+
+def _reveal_paths(vault: Vault, theirs: set[str], update: Update, mine: tuple[str, ...]) -> set[str]:
+    """Return hidden paths in plain text as far as the update shares them."""
+    known = {*mine, *touched.list_path_of_each(operations.decode_ops(update.ops))}
+    return set(vault.reveal_paths(tuple(theirs), tuple(known)))
