@@ -119,15 +119,7 @@ class ClientLedger:
         return replay_answer(body) if digest == fence.digest else refuse_write(SeqReused())
 
     def _read_receipts(self, wanted: set[tuple[int, int]]) -> dict[tuple[int, int], tuple[bytes, bytes]]:
-        if not wanted:
-            return {}
-        pairs = sorted(wanted)
-        rows = self._sql.fetch(
-            f"SELECT client_id, seq, digest, outcome FROM {RECEIPT} WHERE (client_id, seq) IN (VALUES "
-            + ", ".join(["(%s, %s)"] * len(pairs))
-            + ")",
-            [value for pair in pairs for value in pair],
-        )
+        rows = self._sql.select_pairs("client_id, seq, digest, outcome", RECEIPT, ("client_id", "seq"), wanted)
         return {(row[0], row[1]): (bytes(row[2]), bytes(row[3])) for row in rows}
 
     def _find_existing(self, keys: set[int]) -> set[int]:

@@ -18,7 +18,7 @@ class Client(models.Model):
     """
 
     id = models.BigAutoField(primary_key=True)
-    session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="clients")
+    session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="clients", db_index=False)
     client_id = models.CharField(max_length=40, default=new_client_id)
     generation = models.BigIntegerField(default=0)
     last_seq = models.BigIntegerField(default=0)
@@ -47,8 +47,8 @@ class Connection(models.Model):
         LONGPOLL = "longpoll", _("long poll")
 
     id = models.BigAutoField(primary_key=True)
-    session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="connections")
-    client = models.ForeignKey(Client, on_delete=models.CASCADE, related_name="connections")
+    session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="connections", db_index=False)
+    client = models.ForeignKey(Client, on_delete=models.CASCADE, related_name="connections", db_index=False)
     generation = models.BigIntegerField()
     transport = models.CharField(max_length=10, choices=Transport.choices, default=Transport.WEBSOCKET)
     server = models.CharField(max_length=80)

@@ -13,7 +13,7 @@ class SessionEvent(models.Model):
     """Entry of a session's own log; ``data`` is compact JSON. ``pending`` means: not yet handled durably."""
 
     id = models.BigAutoField(primary_key=True)
-    session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="events")
+    session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="events", db_index=False)
     seq = models.BigIntegerField()
     tag = models.CharField(max_length=16)
     type = models.CharField(max_length=40)

@@ -82,6 +82,24 @@ class Statements:
             f"SELECT {columns} FROM {table} WHERE {among} ORDER BY {key}" + self.lock_clause(wait=wait), params
         )
 
+    def select_pairs(
+        self, columns: str, table: str, key: tuple[str, str], pairs: Iterable[tuple[int, int]]
+    ) -> list[Row]:
+        """Return the rows whose two key columns are one of the pairs, in any order and without a lock."""
+        wanted = sorted(pairs)
+        first, second = (f'"{name}"' for name in key)
+        # SQLite reads the whole table for ``(a, b) IN (VALUES ...)`` of two pairs; CROSS JOIN keeps it to this order.
+        join = f"CROSS JOIN {table} t WHERE t.{first} = wanted.a AND t.{second} = wanted.b"
+        if self.postgres:
+            sql = f"SELECT {columns} FROM unnest(%s::bigint[], %s::bigint[]) AS wanted(a, b) {join}"
+            return self.fetch(sql, [list(column) for column in zip(*wanted, strict=True)]) if wanted else []
+        found: list[Row] = []
+        for part in _split_rows(wanted):
+            values = ", ".join(["(%s, %s)"] * len(part))
+            sql = f"WITH wanted(a, b) AS (VALUES {values}) SELECT {columns} FROM wanted {join}"
+            found += self.fetch(sql, [value for pair in part for value in pair])
+        return found
+
     def among(self, column: str, values: Sequence[Any]) -> tuple[str, list[Any]]:
         """Return the condition that the column is one of the values, and its parameters."""
         if self.postgres:

@@ -21,7 +21,7 @@ class StateDocument(models.Model):
     """
 
     id = models.BigAutoField(primary_key=True)
-    session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="documents")
+    session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="documents", db_index=False)
     name = models.CharField(max_length=100, default="main")
     epoch = models.CharField(max_length=32, default=new_epoch)
     version = models.BigIntegerField(default=0)
@@ -109,7 +109,7 @@ class StateRevision(models.Model):
         MERGE = "merge", _("merge")
 
     id = models.BigAutoField(primary_key=True)
-    document = models.ForeignKey(StateDocument, on_delete=models.CASCADE, related_name="revisions")
+    document = models.ForeignKey(StateDocument, on_delete=models.CASCADE, related_name="revisions", db_index=False)
     version = models.BigIntegerField()
     client = models.ForeignKey(Client, null=True, on_delete=models.SET_NULL, related_name="+")
     seq = models.BigIntegerField(null=True)
@@ -141,7 +141,7 @@ class Receipt(models.Model):
     """Answer to a numbered write, stored with its effect and kept until the client confirms it."""
 
     id = models.BigAutoField(primary_key=True)
-    client = models.ForeignKey(Client, on_delete=models.CASCADE, related_name="receipts")
+    client = models.ForeignKey(Client, on_delete=models.CASCADE, related_name="receipts", db_index=False)
     seq = models.BigIntegerField()
     digest = models.BinaryField(max_length=32)
     outcome = models.BinaryField()

@@ -41,7 +41,7 @@ class Publication(models.Model):
     """Entry of a stream; ``data`` is compact JSON."""
 
     id = models.BigAutoField(primary_key=True)
-    stream = models.ForeignKey(Stream, on_delete=models.CASCADE, related_name="publications")
+    stream = models.ForeignKey(Stream, on_delete=models.CASCADE, related_name="publications", db_index=False)
     offset = models.BigIntegerField()
     tag = models.CharField(max_length=16)
     data = models.BinaryField()
@@ -68,7 +68,7 @@ class Subscription(models.Model):
     """Topic that a session follows; it survives with the session. Permission is checked again on every resume."""
 
     id = models.BigAutoField(primary_key=True)
-    session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="subscriptions")
+    session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="subscriptions", db_index=False)
     topic = models.CharField(max_length=255)
     options = PortableJSONField(default=dict, blank=True)
     created_at = MomentField()

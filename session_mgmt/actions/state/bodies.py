@@ -225,12 +225,6 @@ def load_windows(statements: Statements, session: uuid.UUID, asked: dict[str, in
 
 
 def _load_tags(statements: Statements, places: list[tuple[int, int]]) -> dict[tuple[int, int], str]:
-    if not places:
-        return {}
-    rows = statements.fetch(
-        f"SELECT document_id, version, chain FROM {tables.REVISION} WHERE (document_id, version) IN (VALUES "
-        + ", ".join(["(%s, %s)"] * len(places))
-        + ")",
-        [value for place in places for value in place],
-    )
+    key = ("document_id", "version")
+    rows = statements.select_pairs("document_id, version, chain", tables.REVISION, key, places)
     return {(row[0], row[1]): chain.make_tag(bytes(row[2])) for row in rows}

@@ -31,13 +31,9 @@ def read_windows(statements: Statements, asked: dict[str, int | None]) -> dict[s
         return {}
     streams = Stream.objects.using(statements.connection.alias).filter(topic__in=sorted(asked))
     rows = list(streams.values_list("topic", "pk", "epoch", "head", "head_tag", "oldest", "oldest_tag"))
-    places = [(row[1], asked[row[0]]) for row in rows if _is_inside(asked[row[0]], row[3])]
+    places = [(row[1], offset) for row in rows if (offset := asked[row[0]]) is not None and 0 < offset < row[3]]
     tags = _read_tags(statements, places)
     return {row[0]: _make_window(row, asked[row[0]], tags) for row in rows}
-
-
-def _is_inside(offset: int | None, head: int) -> bool:
-    return offset is not None and 0 < offset < head
 
 
 def _make_window(row: Row, asked: int | None, tags: dict[tuple[int, int], str]) -> StreamWindow:
@@ -46,15 +42,9 @@ def _make_window(row: Row, asked: int | None, tags: dict[tuple[int, int], str]) 
     return StreamWindow(stream, Window(Position(epoch, head, tag), oldest, at_asked))
 
 
-def _read_tags(statements: Statements, places: list[tuple[int, int | None]]) -> dict[tuple[int, int], str]:
-    if not places:
-        return {}
-    rows = statements.fetch(
-        f'SELECT stream_id, "offset", tag FROM {PUBLICATION} WHERE (stream_id, "offset") IN (VALUES '
-        + ", ".join(["(%s, %s)"] * len(places))
-        + ")",
-        [value for place in places for value in place],
-    )
+def _read_tags(statements: Statements, places: list[tuple[int, int]]) -> dict[tuple[int, int], str]:
+    key = ("stream_id", "offset")
+    rows = statements.select_pairs('stream_id, "offset", tag', PUBLICATION, key, places)
     return {(row[0], row[1]): row[2] for row in rows}
 
 

@@ -1,0 +1,122 @@
+"""Statements of the hot paths use indexes, and no index is there twice."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.db import connection, models
+
+from session_mgmt.actions import group_commit
+from session_mgmt.actions.clients import Fence
+from session_mgmt.actions.group_commit import Group, Write
+from session_mgmt.actions.state import bodies, prepare
+from session_mgmt.actions.topics import reading
+from session_mgmt.actions.topics.ledger import Publication
+from session_mgmt.models.sql import Statements
+from session_mgmt.shortcuts import publish, state
+from tests.actions.conftest import Desk
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@contextmanager
+def traced() -> Iterator[list[str]]:
+    """Collect every statement that this thread's connection executes, with its values."""
+    connection.ensure_connection()
+    raw: sqlite3.Connection = connection.connection
+    found: list[str] = []
+    raw.set_trace_callback(found.append)
+    try:
+        yield found
+    finally:
+        raw.set_trace_callback(None)
+
+
+def list_scans(statements: list[str]) -> list[str]:
+    """Return the steps of these statements that read a whole table of ours."""
+    scans = []
+    for sql in statements:
+        if sql.split(maxsplit=1)[0] not in {"SELECT", "WITH", "UPDATE", "DELETE", "INSERT"}:
+            continue
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN QUERY PLAN {sql}".replace("%", "%%"))
+            steps = [row[3] for row in cursor.fetchall()]
+        # The outbox is read from its front.
+        scans += [f"{step}: {sql}" for step in steps if step.startswith("SCAN session_mgmt_") and "outbox" not in step]
+    return scans
+
+
+@pytest.mark.sqlite
+def test_repeated_writes_of_a_group_are_found_by_their_index(desk: Desk) -> None:
+    writers = [desk.writer() for _ in range(3)]
+    for writer in writers:
+        writer.write(("inc", "/n", 1))
+        writer.write(("inc", "/n", 1))
+    writes = [
+        Write(
+            prepare.prepare_blind(writer.document, "ops", [["inc", "/n", 1]]),
+            Fence(writer.client.pk, writer.client.client_id, 1, seq, b"another"),
+        )
+        for writer in writers
+        for seq in (1, 2, 3)
+    ]
+    publications = [Write(Publication(f"room:{number}", b"1")) for number in range(3)]
+    with traced() as statements:
+        group_commit.write_group("default", [*writes, *publications], Group(), wait=True)
+    assert len(statements) > 10
+    assert list_scans(statements) == []
+
+
+@pytest.mark.sqlite
+def test_places_in_several_topics_are_found_by_their_index() -> None:
+    for number in range(6):
+        publish(f"room:{number % 2}", number)
+    with traced() as statements:
+        found = reading.read_windows(Statements(connection), {"room:0": 1, "room:1": 2})
+    assert [window.window.tag_at_asked is not None for window in found.values()] == [True, True]
+    assert list_scans(statements) == []
+
+
+@pytest.mark.sqlite
+def test_places_in_several_documents_are_found_by_their_index(desk: Desk) -> None:
+    for name in ("one", "two"):
+        for number in range(3):
+            state.update(desk.session, {"n": number}, name=name)
+    with traced() as statements:
+        found = bodies.load_windows(Statements(connection), desk.session.pk, {"one": 1, "two": 2})
+    assert set(found) == {"one", "two"}
+    assert list_scans(statements) == []
+
+
+def test_no_foreign_key_has_an_index_that_a_wider_one_begins_with() -> None:
+    doubled = [
+        f"{model.__name__}.{field.name}"
+        for model in apps.get_app_config("session_mgmt").get_models()
+        for field in model._meta.local_fields
+        if isinstance(field, models.ForeignKey) and field.db_index and field.name in list_leading_fields(model)
+    ]
+    assert doubled == []
+
+
+def list_leading_fields(model: Any) -> set[str]:
+    """Return the first fields of indexes that hold every row."""
+    whole = [each for each in [*model._meta.constraints, *model._meta.indexes] if hasattr(each, "fields")]
+    return {each.fields[0] for each in whole if each.condition is None and each.fields}
+
+
+def test_the_tables_hold_the_indexes_that_the_models_declare() -> None:
+    """Also those that a migration of another index of the same column could have dropped."""
+    for model in apps.get_app_config("session_mgmt").get_models():
+        with connection.cursor() as cursor:
+            found = connection.introspection.get_constraints(cursor, model._meta.db_table)
+        declared = {each.name for each in [*model._meta.indexes, *model._meta.constraints]}
+        assert declared <= set(found), model.__name__
+        single = {tuple(facts["columns"]) for facts in found.values() if facts["index"] and not facts["unique"]}
+        for field in model._meta.local_fields:
+            if isinstance(field, models.ForeignKey) and not field.db_index:
+                assert (field.column,) not in single, field
