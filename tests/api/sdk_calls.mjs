@@ -52,7 +52,7 @@ await write("PATCH", { ops: [["set", "/n", 7]], base: 2, strategy: "manual" });
 told.conflicts = await state.conflicts();
 told.resolved = await state.resolve(told.conflicts[0].id, "client");
 told.twice = await failed(state.resolve(told.conflicts[0].id, "server"));
-told.decided = [await state.conflicts(), await state.conflicts({ all: true })];
+told.decided = [await state.conflicts(), await state.conflicts({ includeResolved: true })];
 told.end = await state.readAt(4);
 session.close();
 console.log(JSON.stringify(told));
