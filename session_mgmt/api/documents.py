@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from session_mgmt.actions import access, checking
 from session_mgmt.actions.outcome import Outcome
-from session_mgmt.actions.state import bodies, lookup, stored_rows, updates
+from session_mgmt.actions.state import lookup, stored_rows, updates
 from session_mgmt.actions.state.updates import Terms
 from session_mgmt.api import rights
 from session_mgmt.api.conditions import Conditions, format_etag, is_known, read_conditions
@@ -27,7 +27,6 @@ from session_mgmt.documents.errors import DocumentError
 from session_mgmt.documents.whole import Replacement
 from session_mgmt.exceptions import DocumentNotFound, DocumentTooLarge, InvalidField, PreconditionFailed
 from session_mgmt.models import ClientSession, StateDocument, StateRevision
-from session_mgmt.protocol.position import Position
 from session_mgmt.writes import offline, verbs
 from session_mgmt.writes.offline import Pending
 
@@ -57,8 +56,8 @@ class DocumentViewSet(ApiViewSet):
         head = lookup.position_of(row)
         if is_known(request, head):
             return Response(status=304, headers={"ETag": format_etag(head)})
-        position, _, raw = bodies.load_raw(bridge().using, row.pk, run=bridge().run_in_worker)
-        return Response(_build_client_state(row, position, raw), headers={"ETag": format_etag(position)})
+        position, state = lookup.read_client_state(row, run=bridge().run_in_worker)
+        return Response(state, headers={"ETag": format_etag(position)})
 
     @endpoint(
         "Change a document: exactly one of ops, merge, patch, data",
@@ -202,9 +201,3 @@ def answer_write(outcome: Outcome, wanted: Conditions | None = None) -> Response
         "conflicts": told.get("conflicts", []),
     }
     return Response(answer, headers={"ETag": format_etag(position)})
-
-
-def _build_client_state(row: StateDocument, position: Position, raw: bytes) -> dict[str, Any]:
-    """Return ``ClientState`` at the position that was read, which may be newer than the row."""
-    here = {"version": position.offset, "position": position.as_json(), "data": orjson.Fragment(raw)}
-    return {**lookup.describe_head(row), **here}

@@ -100,6 +100,12 @@ def build_raw(parts: Parts) -> bytes:
     return strict.dump_json(build_value(parts)) if parts.ops else read_body(parts)
 
 
+def build_raw_and_checksum(parts: Parts) -> tuple[bytes, str]:
+    """Return the document as compact JSON, and the SHA-256 of its RFC 8785 text. Raises UnreadableBody."""
+    value = build_value(parts)
+    return strict.dump_json(value), canonical.compute_checksum(value)
+
+
 def diff_parts(before: Parts, after: Parts) -> list[dict[str, Any]]:
     """Return the difference of two documents as an RFC 6902 patch. Raises UnreadableBody."""
     return make_json_patch(build_value(before), build_value(after))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from session_mgmt.actions.state.stored_rows import HEAVY
+from session_mgmt.actions.state.stored_rows import HEAVY_BYTES
 from session_mgmt.bridge import bridge
 from session_mgmt.documents import operations, rebuild, strict
 from session_mgmt.exceptions import Unavailable
@@ -16,7 +16,7 @@ from tests.api.calls import Caller, refused
 pytestmark = pytest.mark.django_db
 MAIN = "sessions/{id}/state/main/"
 LOADS = strict.parse_json
-LARGE = {"text": ["x" * 1000] * (HEAVY // 900)}
+LARGE = {"text": ["x" * 1000] * (HEAVY_BYTES // 900)}
 
 
 def _only_elsewhere(*_: Any, **__: Any) -> Any:
@@ -24,7 +24,7 @@ def _only_elsewhere(*_: Any, **__: Any) -> Any:
 
 
 def _small_only(raw: bytes, *rest: Any) -> Any:
-    return _only_elsewhere() if len(raw) > HEAVY else LOADS(raw, *rest)
+    return _only_elsewhere() if len(raw) > HEAVY_BYTES else LOADS(raw, *rest)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_the_difference_of_two_versions(large: Caller) -> None:
 def test_a_page_of_history_reads_no_operations(large: Caller) -> None:
     told = large.get(MAIN + "history/").json()["results"]
     assert [row["paths"] for row in told] == [["/n"], ["/n"], [""]]
-    assert told[2]["bytes"] > HEAVY > told[0]["bytes"]
+    assert told[2]["bytes"] > HEAVY_BYTES > told[0]["bytes"]
 
 
 def test_keeping_a_version_and_going_back_to_one(large: Caller) -> None:

@@ -13,13 +13,13 @@ from django.db.models import QuerySet, Sum
 from django.db.models.functions import Length
 
 from session_mgmt.actions import access
-from session_mgmt.actions.state import bodies, compaction, entries, stored_rows
-from session_mgmt.actions.state.bodies import DocumentWindow
+from session_mgmt.actions.state import bodies, compaction, entries, stored_rows, unreadable
+from session_mgmt.actions.state.bodies import DocumentWindow, VersionSource
 from session_mgmt.actions.state.stored_rows import Runner, run_inline
 from session_mgmt.actions.timeline.ledger import make_record
 from session_mgmt.actions.timeline.recording import record_entries
 from session_mgmt.conf import settings
-from session_mgmt.documents import canonical, size
+from session_mgmt.documents import canonical, rebuild, size
 from session_mgmt.models import StateDocument, StateSnapshot, clock
 from session_mgmt.models.clock import as_text
 from session_mgmt.models.sql import Statements
@@ -53,6 +53,30 @@ def describe_head(row: StateDocument) -> dict[str, Any]:
         "encrypted": row.encrypted,
         "size": row.size,
     }
+
+
+def read_client_state(row: StateDocument, *, run: Runner = run_inline) -> tuple[Position, dict[str, Any]]:
+    """Read ``ClientState`` with its data, whose size and checksum are exact, and its position.
+
+    The head may have moved since the row was read. ``run`` is given what is heavy. Raises ``StateUnreadable``.
+    """
+    using = settings().database
+    with unreadable.audit_unreadable(using, row.pk):
+        found = bodies.load_source(using, row.pk, None)
+        raw, checksum = _build_whole(row, found, run)
+    position = found.position
+    exact = {"checksum": checksum, "checksum_version": position.offset, "size": len(raw)}
+    here = {"version": position.offset, "position": position.as_json(), "data": orjson.Fragment(raw)}
+    return position, {**describe_head(row), **here, **exact}
+
+
+def _build_whole(row: StateDocument, found: VersionSource, run: Runner) -> tuple[bytes, str]:
+    is_known = row.checksum and row.checksum_version == found.position.offset and not row.encrypted
+    if is_known and not found.parts.ops:
+        # A snapshot is served as it is stored, and nothing is decoded.
+        return rebuild.build_raw(found.parts), row.checksum
+    built: tuple[bytes, str] = stored_rows.choose_runner(found.head, run)(rebuild.build_raw_and_checksum, found.parts)
+    return built
 
 
 @dataclass(frozen=True, slots=True)
