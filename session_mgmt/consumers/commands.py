@@ -122,7 +122,8 @@ def _take_subscribe(connection: Connection, frame: Subscribe) -> None:
 async def _follow_log(connection: Connection, frame: Subscribe) -> None:
     session = connection.attachment.session
     try:
-        log = await bridge().call(following.follow_log, session, frame.log, frame.position)
+        granted = await bridge().read(subscriptions.ask_granted, session, [frame.log])
+        log = await bridge().call(following.follow_log, session, frame.log, frame.position, granted)
     except SessionMgmtError as error:
         connection.push_error(error, id=frame.id)
         return

@@ -11,6 +11,26 @@ from session_mgmt.consumers import verdicts
 from session_mgmt.models import clock
 from session_mgmt.protocol.codes import Close
 
+# Other settings of this kind bound the server's own memory and rows; no client could do anything about them.
+LIMITS = (
+    "frame_bytes",
+    "frames_per_second",
+    "document_bytes",
+    "depth",
+    "keys",
+    "key_bytes",
+    "string_bytes",
+    "ops",
+    "documents",
+    "subscriptions",
+    "connections_per_user",
+    "publication_bytes",
+    "metadata_bytes",
+    "conflicts",
+    "conflict_bytes",
+    "checkpoints",
+)
+
 
 def build_connected(attachment: Attachment, verdict: str, reason: str, *, script_name: str) -> dict[str, Any]:
     """Build the ``connected`` frame: who the client is, and where each of its logs stands."""
@@ -43,19 +63,10 @@ def _build_heartbeat() -> dict[str, float]:
     }
 
 
-def _build_limits() -> dict[str, int]:
-    """Build the limits that a client should know before it runs into them."""
+def _build_limits() -> dict[str, float]:
+    """Build the limits that a client should know before it runs into them: every ``max_`` setting of a client."""
     now = settings()
-    return {
-        "frame_bytes": now.max_frame_bytes,
-        "document_bytes": now.max_document_bytes,
-        "depth": now.max_depth,
-        "keys": now.max_keys,
-        "key_bytes": now.max_key_bytes,
-        "string_bytes": now.max_string_bytes,
-        "ops": now.max_ops,
-        "subscriptions": now.max_subscriptions,
-    }
+    return {name: getattr(now, f"max_{name}") for name in LIMITS}
 
 
 def _build_retry() -> dict[str, float]:

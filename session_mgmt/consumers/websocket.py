@@ -90,7 +90,8 @@ class SessionConsumer(AsyncConsumer):
             frame = frames.parse(decode(event.get("text") or ""))
             if not isinstance(frame, Connect):
                 raise InvalidFrame("The first frame is connect.")
-            return await bridge().call(resume.attach_client, frame, server=hub().server)
+            granted = await bridge().read(resume.ask_granted, frame) if frame.has_topics else frozenset()
+            return await bridge().call(resume.attach_client, frame, granted, server=hub().server)
         except SessionMgmtError as error:
             _send_refusal(outlet, error)
             if isinstance(error, AuthError) and isinstance(frame, Connect):

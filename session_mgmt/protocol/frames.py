@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from session_mgmt.exceptions import InvalidField, UnknownFrame
+from session_mgmt.protocol.logs import TOPIC
 from session_mgmt.protocol.position import MAX_OFFSET
 
 JSON: TypeAlias = Any
@@ -30,7 +31,6 @@ _AT_THE_END = 60
 _DIGEST = re.compile("[0-9a-f]{16}")
 NAME_LIMIT = 100
 TOPIC_LIMIT = 255
-LOG_LIMIT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,11 @@ class Connect:
     acked: int
     logs: dict[str, JSON]
     agent: str
+
+    @property
+    def has_topics(self) -> bool:
+        """Return whether any of the logs is a topic."""
+        return any(name.startswith(TOPIC) for name in self.logs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +139,8 @@ def find_number(text: str) -> int | None:
 
 def _read_connect(message: JSON) -> Connect:
     logs = message.get("logs", {})
-    if not isinstance(logs, dict) or len(logs) > LOG_LIMIT:
-        raise InvalidField(f"logs is an object of at most {LOG_LIMIT} positions.", field="logs")
+    if not isinstance(logs, dict):
+        raise InvalidField("logs is an object of positions by name.", field="logs")
     return Connect(
         token=_read_text(message, "token", 200),
         client_id=_read_optional_text(message, "client_id", 40),

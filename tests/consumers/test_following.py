@@ -37,7 +37,7 @@ async def test_a_replay_that_fails_ends_the_connection_so_that_the_client_comes_
     peers: Any, created: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int
 ) -> None:
     client, position = await left_behind(peers, created)
-    monkeypatch.setattr(logs, "read", failing(error))
+    monkeypatch.setattr(logs, "read_page", failing(error))
     two = peers()
     await two.open(created.token.secret, client_id=client, logs={ROOM: position})
     bye = await two.until_type("bye")

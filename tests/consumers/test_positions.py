@@ -38,7 +38,7 @@ async def test_an_answer_that_entries_have_overtaken_is_no_lost_history(
         verbs.publish("room:1", "second")
         return found
 
-    monkeypatch.setattr(logs, "heads", heads_and_then_an_entry)
+    monkeypatch.setattr(logs, "read_heads", heads_and_then_an_entry)
     await hub().rounds.check_positions()
     assert await kinds_until_pong(one) == ["entries"]
 

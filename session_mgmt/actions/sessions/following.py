@@ -9,15 +9,14 @@ from typing import Any
 
 from django.db import connections, transaction
 
+from session_mgmt.actions.sessions import tokens
 from session_mgmt.actions.state import bodies
 from session_mgmt.actions.timeline import reading as timelines
 from session_mgmt.actions.topics import ledger, subscriptions
 from session_mgmt.actions.topics import reading as topics_reading
 from session_mgmt.conf import settings
-from session_mgmt.exceptions import (
-    SessionMgmtError,
-)
-from session_mgmt.models import ClientSession, clock
+from session_mgmt.exceptions import DocumentLimit, SessionExpired, SessionMgmtError, SubscriptionLimit
+from session_mgmt.models import ClientSession, SessionActivity, clock
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol import position as positions
 from session_mgmt.protocol.logs import SESSION, STATE, TOPIC, document_key, stream_key, timeline_key
@@ -40,20 +39,44 @@ class Log:
     encrypted: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """Logs that may be followed, the error of every other log, and the topics that the session is subscribed to."""
+
+    logs: dict[str, Log]
+    denied: dict[str, SessionMgmtError]
+    subscribed: list[str]
+
+
+def claim_session(using: str, session: ClientSession, now: datetime) -> None:
+    """Compete with expiry for the session's row, and lock it. Raises ``SessionEnded`` for the one who loses."""
+    activity = SessionActivity.objects.using(using).filter(pk=session.pk, live=True, expires_at__gt=now)
+    if not activity.update(live=True):
+        session.refresh_from_db(using=using)
+        raise tokens.explain_end(session, now=now) or SessionExpired()
+
+
 def look_at_logs(
     using: str,
     session: ClientSession,
     logs: dict[str, Any],
-    topics: list[str],
-    denied: dict[str, SessionMgmtError],
+    granted: frozenset[str],
     now: datetime,
-) -> dict[str, Log]:
-    """Give a verdict on every log; make the documents and streams that do not exist yet."""
+) -> Looked:
+    """Give a verdict on every log, or the error of one that may not be followed: a log is denied alone.
+
+    Documents and streams that do not exist yet are made, and the topics become subscriptions.
+    """
     statements = Statements(connections[using])
+    topics, denied = subscriptions.split_logs(logs, granted)
+    subscribed = subscriptions.add_subscriptions(using, session.pk, topics, now)
+    over = set(topics).difference(subscribed)
+    denied |= {TOPIC + topic: SubscriptionLimit(limit=settings().max_subscriptions) for topic in over}
+    topics = [topic for topic in topics if topic not in over]
     asked = {name: positions.parse(value) for name, value in logs.items() if name not in denied}
-    found: dict[str, Log] = {}
     documents = {name.removeprefix(STATE): position for name, position in asked.items() if name.startswith(STATE)}
-    found |= _look_at_documents(using, statements, session.pk, documents, logs, now)
+    found, missing = _look_at_documents(using, statements, session.pk, documents, logs, now)
+    denied |= {STATE + name: DocumentLimit(limit=settings().max_documents) for name in missing}
     ledger.ensure_streams(statements, topics, at=now)
     offsets = {topic: _read_offset(asked[TOPIC + topic]) for topic in topics}
     for topic, seen in topics_reading.read_windows(statements, offsets).items():
@@ -63,7 +86,7 @@ def look_at_logs(
         window = timelines.read_window(using, session.pk, _read_offset(asked[SESSION]))
         assert window is not None  # the session's row was claimed in this transaction
         found[SESSION] = _make_log(SESSION, timeline_key(session.pk), None, asked[SESSION], window, given=logs[SESSION])
-    return found
+    return Looked(found, denied, subscribed)
 
 
 def _look_at_documents(
@@ -73,14 +96,14 @@ def _look_at_documents(
     documents: dict[str, Position | None],
     logs: dict[str, Any],
     now: datetime,
-) -> dict[str, Log]:
+) -> tuple[dict[str, Log], set[str]]:
+    """Return the logs of documents, and the names for which the session has no room."""
     offsets = {name: _read_offset(position) for name, position in documents.items()}
     seen = bodies.load_windows(statements, session, offsets)
-    missing = documents.keys() - seen.keys()
-    for name in sorted(missing):
-        bodies.ensure_document(using, session, name, most=settings().max_documents, at=now)
-    if missing:
-        seen |= bodies.load_windows(statements, session, {name: offsets[name] for name in missing})
+    missing = [name for name in documents if name not in seen]
+    made = _make_documents(using, session, missing, now)
+    if made:
+        seen |= bodies.load_windows(statements, session, {name: offsets[name] for name in made})
     found = {}
     for name, document in seen.items():
         log = STATE + name
@@ -88,7 +111,18 @@ def _look_at_documents(
         found[log] = replace(
             _make_log(log, key, document.id, asked, window, given=logs[log]), encrypted=document.encrypted
         )
-    return found
+    return found, documents.keys() - seen.keys()
+
+
+def _make_documents(using: str, session: uuid.UUID, names: list[str], now: datetime) -> list[str]:
+    made: list[str] = []
+    for name in names:
+        try:
+            bodies.ensure_document(using, session, name, most=settings().max_documents, at=now)
+        except DocumentLimit:
+            break
+        made.append(name)
+    return made
 
 
 def _make_log(name: str, key: str, row: int | None, asked: Position | None, window: Window, *, given: Any) -> Log:
@@ -109,15 +143,19 @@ def _read_offset(position: Position | None) -> int | None:
     return position.offset if position else None
 
 
-def follow_log(session: ClientSession, name: str, position: Any, *, now: datetime | None = None) -> Log:
-    """Look at one more log for a live connection. Raises ``TopicDenied``, ``InvalidField`` or a limit's error."""
+def follow_log(
+    session: ClientSession, name: str, position: Any, granted: frozenset[str], *, now: datetime | None = None
+) -> Log:
+    """Look at one more log for a live connection.
+
+    ``granted`` are the topics that the application allows. Raises ``TopicDenied``, ``InvalidField``, ``SessionEnded``
+    or a limit's error.
+    """
     using = settings().database
     with transaction.atomic(using=using):
         now = now or clock.read(using)
-        topics, denied = subscriptions.split_topics(session, {name: position})
-        if denied:
-            raise denied[name]
-        if topics:
-            subscriptions.check_limit(using, session.pk, topics[0])
-            subscriptions.add_subscriptions(using, session.pk, topics, now)
-        return look_at_logs(using, session, {name: position}, topics, {}, now)[name]
+        claim_session(using, session, now)
+        looked = look_at_logs(using, session, {name: position}, granted, now)
+        if name in looked.denied:
+            raise looked.denied[name]
+        return looked.logs[name]

@@ -24,7 +24,7 @@ from session_mgmt.exceptions import (
     ConnectionLimit,
     SessionMgmtError,
 )
-from session_mgmt.models import Client, ClientSession, Connection, SessionActivity, Subscription, clock
+from session_mgmt.models import Client, ClientSession, Connection, clock
 from session_mgmt.protocol import events as names
 from session_mgmt.protocol.frames import Connect
 from session_mgmt.protocol.logs import STATE
@@ -50,11 +50,29 @@ class Attachment:
     queries: int = 0
 
 
+def ask_granted(connect: Connect, *, now: datetime | None = None) -> frozenset[str]:
+    """Ask the application which topics of a ``connect`` its session may follow.
+
+    This runs the project's code, so no transaction and no lock is held. Raises as ``attach_client`` does.
+    """
+    if not connect.has_topics:
+        return frozenset()
+    using = settings().database
+    session = tokens.verify_token(using, connect.token, now=now or clock.read(using))
+    return subscriptions.ask_granted(session, connect.logs)
+
+
 def attach_client(
-    connect: Connect, *, server: str, transport: str = "websocket", now: datetime | None = None
+    connect: Connect,
+    granted: frozenset[str] = frozenset(),
+    *,
+    server: str,
+    transport: str = "websocket",
+    now: datetime | None = None,
 ) -> Attachment:
     """Prove the session, fence off older connections of this client, and look at every log that it follows.
 
+    ``granted`` are the topics that the application allows; any other topic, and any log over a limit, is denied.
     Raises ``InvalidToken``, ``TokenExpired``, ``SessionEnded``, ``ClientForgotten`` or ``ConnectionLimit``.
     """
     using = settings().database
@@ -62,21 +80,18 @@ def attach_client(
     with connections[using].execute_wrapper(counter), transaction.atomic(using=using):
         now = now or clock.read(using)
         session = tokens.verify_token(using, connect.token, now=now)
-        _claim_session(using, session, now)
+        following.claim_session(using, session, now)
         client, went_back, is_new = _take_over_client(using, session, connect, now)
         _check_connections(using, session, now)
         connection = _open_connection(using, session, client, server, transport, now)
-        topics, denied = subscriptions.split_topics(session, connect.logs)
-        subscriptions.add_subscriptions(using, session.pk, topics, now)
         event = names.CONNECTION_ESTABLISHED if is_new else names.CONNECTION_RESTORED
         entry = make_record(session.pk, event, {"client_id": client.client_id, "generation": client.generation})
         record_entries(using, [entry], at=now, orders={"replaced": [client.pk, client.generation]})
-        logs = following.look_at_logs(using, session, connect.logs, topics, denied, now)
+        looked = following.look_at_logs(using, session, connect.logs, granted, now)
         # Only now is known what this client has missed; its entry comes after the verdict on the session's own log.
-        synchronised = None if is_new else _make_synchronised(client, logs)
+        synchronised = None if is_new else _make_synchronised(client, looked.logs)
         if synchronised is not None:
             record_entries(using, [synchronised], at=now)
-        subscribed = list(Subscription.objects.using(using).filter(session=session).values_list("topic", flat=True))
     return Attachment(
         session=session,
         client=client.pk,
@@ -86,10 +101,10 @@ def attach_client(
         last_seq=client.last_seq,
         went_back=went_back,
         is_new=is_new,
-        logs=logs,
-        denied=denied,
+        logs=looked.logs,
+        denied=looked.denied,
         at=now,
-        subscriptions=subscribed,
+        subscriptions=looked.subscribed,
         queries=counter.count,
     )
 
@@ -116,14 +131,6 @@ class _Counter:
     def __call__(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
         self.count += 1
         return execute(sql, params, many, context)
-
-
-def _claim_session(using: str, session: ClientSession, now: datetime) -> None:
-    """Compete with expiry for the session's row. Raises ``SessionEnded`` for the one who loses."""
-    activity = SessionActivity.objects.using(using).filter(pk=session.pk, live=True, expires_at__gt=now)
-    if not activity.update(live=True):
-        session.refresh_from_db(using=using)
-        raise tokens.explain_end(session, now=now) or tokens.SessionExpired()
 
 
 def _take_over_client(using: str, session: ClientSession, connect: Connect, now: datetime) -> tuple[Client, bool, bool]:

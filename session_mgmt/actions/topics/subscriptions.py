@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -12,52 +13,50 @@ from session_mgmt.conf import settings
 from session_mgmt.exceptions import (
     InvalidField,
     SessionMgmtError,
-    SubscriptionLimit,
+    TopicDenied,
 )
 from session_mgmt.models import ClientSession, Subscription
 from session_mgmt.protocol.logs import SESSION, STATE, TOPIC, stream_key
 
 
-def split_topics(session: ClientSession, logs: dict[str, Any]) -> tuple[list[str], dict[str, SessionMgmtError]]:
+def ask_granted(session: ClientSession, logs: Iterable[str]) -> frozenset[str]:
+    """Ask the application which topics among these logs a session may follow.
+
+    This runs the project's code: call it where no lock and no transaction is held.
+    """
+    topics = [name.removeprefix(TOPIC) for name in logs if name.startswith(TOPIC)]
+    return frozenset(topic for topic in topics if access.may_follow(session, topic))
+
+
+def split_logs(logs: Iterable[str], granted: frozenset[str]) -> tuple[list[str], dict[str, SessionMgmtError]]:
     """Return the topics that may be followed, and the error of every log that may not."""
     topics: list[str] = []
     denied: dict[str, SessionMgmtError] = {}
     for name in logs:
-        error = _find_denial(session, name)
-        if error is not None:
-            denied[name] = error
-        elif name.startswith(TOPIC):
-            topics.append(name.removeprefix(TOPIC))
-    if len(topics) > settings().max_subscriptions:
-        raise SubscriptionLimit(limit=settings().max_subscriptions)
+        topic = name.removeprefix(TOPIC)
+        if not name.startswith(TOPIC):
+            if name != SESSION and not (name.startswith(STATE) and access.is_document(name.removeprefix(STATE))):
+                denied[name] = InvalidField("A log is session, state:<name> or topic:<topic>.", field="logs")
+        elif topic in granted:
+            topics.append(topic)
+        else:
+            denied[name] = TopicDenied()
     return topics, denied
 
 
-def _find_denial(session: ClientSession, name: str) -> SessionMgmtError | None:
-    if name == SESSION or (name.startswith(STATE) and access.is_document(name.removeprefix(STATE))):
-        return None
-    if not name.startswith(TOPIC):
-        return InvalidField("A log is session, state:<name> or topic:<topic>.", field="logs")
-    try:
-        access.check_follow(session, name.removeprefix(TOPIC))
-    except SessionMgmtError as error:
-        return error
-    return None
+def add_subscriptions(using: str, session: uuid.UUID, topics: list[str], now: datetime) -> list[str]:
+    """Subscribe a session to topics, as far as its limit reaches; return all topics that it is subscribed to.
 
-
-def add_subscriptions(using: str, session: uuid.UUID, topics: list[str], now: datetime) -> None:
-    """Subscribe a session to topics; one that it has is left as it is."""
-    if topics:
+    The caller has locked the session: two of its clients must not pass the limit together.
+    """
+    mine = list(Subscription.objects.using(using).filter(session_id=session).values_list("topic", flat=True))
+    room, known = settings().max_subscriptions - len(mine), set(mine)
+    fresh = [topic for topic in dict.fromkeys(topics) if topic not in known][: max(room, 0)]
+    if fresh:
         Subscription.objects.using(using).bulk_create(
-            [Subscription(session_id=session, topic=topic, created_at=now) for topic in topics], ignore_conflicts=True
+            [Subscription(session_id=session, topic=topic, created_at=now) for topic in fresh], ignore_conflicts=True
         )
-
-
-def check_limit(using: str, session: uuid.UUID, topic: str) -> None:
-    """Raise ``SubscriptionLimit`` if the session may follow no further topic."""
-    mine = Subscription.objects.using(using).filter(session_id=session)
-    if mine.exclude(topic=topic).count() >= settings().max_subscriptions:
-        raise SubscriptionLimit(limit=settings().max_subscriptions)
+    return mine + fresh
 
 
 def publish_ephemeral(session: ClientSession, topic: str, data: Any) -> None:

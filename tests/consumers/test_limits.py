@@ -1,0 +1,17 @@
+"""Limits that clients are told: whoever adds a limit decides whether clients must know it."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from session_mgmt.conf import Settings
+from session_mgmt.consumers.greetings import LIMITS
+
+# Bounds of the server's own memory and rows.
+INTERNAL = {"sessions_per_user", "outbound_bytes", "revisions", "log_bytes"}
+
+
+def test_every_limit_is_told_or_is_the_servers_own() -> None:
+    names = {field.name.removeprefix("max_") for field in fields(Settings) if field.name.startswith("max_")}
+    assert names == set(LIMITS) | INTERNAL
+    assert not set(LIMITS) & INTERNAL
