@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
 
-from session_mgmt.exceptions import InvalidField, PermissionDenied, PublishDenied, SessionNotFound
+from session_mgmt.exceptions import InvalidField, PermissionDenied, PublishDenied, SessionNotFound, TopicDenied
 from session_mgmt.models import ClientSession
 from session_mgmt.registry import Topic, registry
 
@@ -80,10 +80,11 @@ def is_owner(actor: Actor, session: ClientSession) -> bool:
     return actor.session == session.pk or (actor.user_id is not None and session.user_id == actor.user_id)
 
 
-def may_follow(session: ClientSession, topic: str) -> bool:
-    """Ask the application whether a session may follow a topic; default no."""
+def check_follow(session: ClientSession, topic: str) -> None:
+    """Ask the application whether a session may follow a topic; default no. Raises ``TopicDenied``."""
     found = registry.find_topic(topic) if is_topic(topic) else None
-    return found is not None and _ask_application(found[0], found[0].allows_follow, topic, session, found[1])
+    if found is None or not _ask_application(found[0], found[0].allows_follow, topic, session, found[1]):
+        raise TopicDenied()
 
 
 def check_publish(session: ClientSession, topic: str) -> None:

@@ -25,7 +25,15 @@ def ask_granted(session: ClientSession, logs: Iterable[str]) -> frozenset[str]:
     This runs the project's code: call it where no lock and no transaction is held.
     """
     topics = [name.removeprefix(TOPIC) for name in logs if name.startswith(TOPIC)]
-    return frozenset(topic for topic in topics if access.may_follow(session, topic))
+    return frozenset(topic for topic in topics if _may_follow(session, topic))
+
+
+def _may_follow(session: ClientSession, topic: str) -> bool:
+    try:
+        access.check_follow(session, topic)
+    except TopicDenied:
+        return False
+    return True
 
 
 def split_logs(logs: Iterable[str], granted: frozenset[str]) -> tuple[list[str], dict[str, SessionMgmtError]]:
