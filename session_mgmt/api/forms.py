@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from session_mgmt.exceptions import InvalidField
-from session_mgmt.protocol.frames import STRATEGIES, check_replaced
+from session_mgmt.protocol.frames import STRATEGIES, check_replaced, check_tag
 
 MAX_INTEGER = 2**53 - 1
 
@@ -119,6 +119,9 @@ class ChangeForm(Form):
     data = Anything(required=False)  # type: ignore[assignment]
     base = Whole(required=False, allow_null=True)
     epoch = Text(required=False, allow_null=True, allow_blank=False, max_length=64)
+    tag = Text(
+        required=False, allow_null=True, max_length=16, help_text="Proves the base: the third part of its position."
+    )
     strategy = serializers.ChoiceField(list(STRATEGIES), required=False, allow_null=True)
     replaced = Object(required=False, allow_null=True, help_text="Digests of what the change replaced, by path.")
     key = Text(required=False, allow_null=True, allow_blank=False, max_length=100)
@@ -129,6 +132,7 @@ class ChangeForm(Form):
             raise InvalidField("Exactly one of ops, merge, patch and data.", field="ops")
         if attrs.get("replaced") is not None:
             check_replaced(attrs["replaced"])
+        check_tag(attrs.get("tag"), attrs.get("base"))
         return {"kind": kinds[0], "change": attrs.pop(kinds[0]), **attrs}
 
 

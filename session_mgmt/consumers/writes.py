@@ -131,6 +131,7 @@ class Writes:
         return Terms(
             base=frame.base,
             epoch=frame.epoch,
+            tag=frame.tag,
             strategy=frame.strategy,
             replaced=frame.replaced,
             if_absent=frame.if_absent,

@@ -20,7 +20,7 @@ NUMBERED = ("update", "publish", "send")
 CHANGES = ("ops", "merge", "patch", "data")
 STRATEGIES = ("merge", "server_wins", "client_wins", "reject", "manual")
 REPLACED_LIMIT = 500
-_OF_A_BASE = ("base", "epoch", "replaced")
+_OF_A_BASE = ("base", "epoch", "tag", "replaced")
 # In well formed text, whatever follows the type or stands before the last brace is a member of the frame itself.
 _TYPE = r'\s*\{\s*"type"\s*:\s*"(?:update|publish|send)"\s*,'
 _SEQ = r'\s*"seq"\s*:\s*([1-9][0-9]{0,15})\s*'
@@ -51,7 +51,8 @@ class Connect:
 class Update:
     """Change of a document; ``kind`` is the field that held it: ``ops``, ``merge``, ``patch`` or ``data``.
 
-    Without a ``strategy`` the document's own counts. ``replaced`` has digests of the values that the change replaced,
+    ``base``, ``epoch`` and ``tag`` are the position of the version that the change was made on. Without a ``strategy``
+    the document's own counts. ``replaced`` has digests of the values that the change replaced,
     by path. ``if_absent`` asks for a document that was never written.
     """
 
@@ -64,6 +65,7 @@ class Update:
     strategy: str | None
     replaced: dict[str, str | None] | None
     if_absent: bool = False
+    tag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,7 @@ def _read_update(message: JSON) -> Update:
         strategy=strategy,
         replaced=None if message.get("replaced") is None else check_replaced(message["replaced"]),
         if_absent=_read_if_absent(message, kinds[0]),
+        tag=check_tag(message.get("tag"), message.get("base")),
     )
 
 
@@ -178,6 +181,16 @@ def _read_if_absent(message: JSON, kind: str) -> bool:
     if given is not True or kind == "patch" or any(message.get(name) is not None for name in _OF_A_BASE):
         raise InvalidField(f"if_absent is true or false, without patch, {', '.join(_OF_A_BASE)}.", field="if_absent")
     return True
+
+
+def check_tag(value: JSON, base: JSON) -> str | None:
+    """Check the tag that proves a base. Raises ``InvalidField``."""
+    if value is None:
+        return None
+    # Version 0 has no content that a tag could prove.
+    if base is None or not isinstance(value, str) or (_DIGEST.fullmatch(value) is None and (value or base)):
+        raise InvalidField('tag is the 16 hex digits of the base, "" at 0, and comes with it.', field="tag")
+    return value
 
 
 def check_replaced(value: JSON) -> dict[str, str | None]:

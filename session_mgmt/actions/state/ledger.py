@@ -101,7 +101,7 @@ class DocumentLedger:
             return answer
         if update.terms.if_absent and head.version:
             return accept_write(head.position, log=document_key(update.document), unchanged=True)
-        return _refuse_base(update, head)
+        return self._refuse_base(update, head)
 
     def _list_theirs(self, update: Update, fence: Fence | None, head: LockedHead) -> set[str]:
         """Return the paths that others touched after the update's base. A merge has been compared already."""
@@ -117,6 +117,21 @@ class DocumentLedger:
         mine = (*update.paths, *merged.paths)
         theirs = self._past.list_touched(head, made_at, update, None, mine)
         return not theirs or not merge.find_overlaps(mine, theirs)
+
+    def _refuse_base(self, update: Update, head: LockedHead) -> Outcome | None:
+        place, terms = head.position.as_json(), update.terms
+        if terms.epoch is not None and terms.epoch != head.epoch:
+            return refuse_write(EpochChanged(position=place))
+        if terms.base is None:
+            return None
+        if terms.base > head.version:
+            return refuse_write(UnknownVersion(position=place))
+        if terms.base < head.oldest - 1:
+            return refuse_write(TooOld(position=place))
+        if terms.tag is not None and not self._past.is_proved(head, terms.base, terms.tag):
+            # A version of this number exists, but of another history: a backup was put back.
+            return refuse_write(UnknownVersion(position=place))
+        return None
 
     def _accept(
         self, update: Update, fence: Fence | None, head: LockedHead, facts: dict[str, Any]
@@ -143,17 +158,6 @@ class DocumentLedger:
         self._revisions.append(NewRevision(update, fence, head, head.version, head.chain, head.tag))
         self._past.add(head, fence, update.paths)
         self._keys.add(update, head)
-
-
-def _refuse_base(update: Update, head: LockedHead) -> Outcome | None:
-    place, terms = head.position.as_json(), update.terms
-    if terms.epoch is not None and terms.epoch != head.epoch:
-        return refuse_write(EpochChanged(position=place))
-    if terms.base is not None and terms.base > head.version:
-        return refuse_write(UnknownVersion(position=place))
-    if terms.base is not None and terms.base < head.oldest - 1:
-        return refuse_write(TooOld(position=place))
-    return None
 
 
 def _apply_strategy(

@@ -18,7 +18,8 @@ from session_mgmt.models.sql import Row, Statements
 from session_mgmt.protocol.position import Position
 
 _COLUMNS = (
-    "id, session_id, name, epoch, version, oldest_revision, size, log_bytes, chain, snapshot_version, key_id, secret"
+    "id, session_id, name, epoch, version, oldest_revision, size, log_bytes, chain, snapshot_version, oldest_chain,"
+    " key_id, secret"
 )
 _WRITTEN_COLUMNS = {
     "id": "bigint",
@@ -36,7 +37,8 @@ _RETRY_SECONDS = 60.0
 class LockedHead:
     """Head of one document, which moves with each update that the group accepts.
 
-    ``refusal``: the document cannot be read, so its updates are refused and those of others go on.
+    ``before`` is the chain before revision ``oldest``. ``refusal``: the document cannot be read, so its updates are
+    refused and those of others go on.
     """
 
     document: int
@@ -49,6 +51,7 @@ class LockedHead:
     log_bytes: int
     chain: bytes
     snapshot_version: int
+    before: bytes
     vault: Vault | None = None
     refusal: StateUnreadable | None = None
     tag: str = ""
@@ -104,7 +107,7 @@ class LockedHeads:
         """Lock the rows and open the encrypted ones."""
         for row in self.sql.select_locked(_COLUMNS, tables.DOCUMENT, wanted, wait=wait):
             head = self._heads[row[0]] = _make_head(self.sql, row)
-            self._open_vault(head, row[10], bytes(row[11]))
+            self._open_vault(head, row[11], bytes(row[12]))
         self.locked = set() if wait else self._find_existing(wanted - self._heads.keys())
 
     def find(self, document: int) -> LockedHead | None:
@@ -150,9 +153,19 @@ class LockedHeads:
 
 
 def _make_head(sql: Statements, row: Row) -> LockedHead:
-    document, session, name, epoch, version, oldest, size, log_bytes, link, snapshot, *_ = row
+    document, session, name, epoch, version, oldest, size, log_bytes, link, snapshot, before, *_ = row
     head = LockedHead(
-        document, sql.as_uuid(session), name, epoch, version, oldest, size, log_bytes, bytes(link), snapshot
+        document,
+        sql.as_uuid(session),
+        name,
+        epoch,
+        version,
+        oldest,
+        size,
+        log_bytes,
+        bytes(link),
+        snapshot,
+        bytes(before),
     )
     head.tag = stored_rows.make_position(epoch, version, link).tag
     return head

@@ -10,7 +10,7 @@ from session_mgmt.actions.clients import Fence
 from session_mgmt.actions.state.locked_heads import LockedHead, LockedHeads
 from session_mgmt.actions.state.updates import Update
 from session_mgmt.actions.vaults import Vault
-from session_mgmt.documents import operations, touched
+from session_mgmt.documents import chain, operations, touched
 from session_mgmt.exceptions import StateUnreadable
 from session_mgmt.models import tables
 from session_mgmt.models.sql import Statements
@@ -32,6 +32,7 @@ class PastRevisions:
     sql: Statements
     heads: LockedHeads
     _past: dict[int, list[PastRevision]] = field(default_factory=dict)
+    _tags: dict[tuple[int, int], str] = field(default_factory=dict)
 
     def load(self, updates: Iterable[Update]) -> None:
         """Read the revisions after the oldest base of each document."""
@@ -42,14 +43,17 @@ class PastRevisions:
                 oldest[update.document] = min(base, oldest.get(update.document, base))
         if not oldest:
             return
-        where = " OR ".join(["(document_id = %s AND version > %s)"] * len(oldest))
+        where = " OR ".join(["(document_id = %s AND version >= %s)"] * len(oldest))
         rows = self.sql.fetch(
-            f"SELECT document_id, version, client_id, paths FROM {tables.REVISION}"
+            f"SELECT document_id, version, client_id, paths, chain FROM {tables.REVISION}"
             f" WHERE {where} ORDER BY document_id, version",
             [value for pair in oldest.items() for value in pair],
         )
-        for document, version, client, paths in rows:
-            self._open_revision(document, version, client, bytes(paths))
+        for document, version, client, paths, link in rows:
+            self._tags[document, version] = chain.make_tag(bytes(link))
+            # The base itself is read for its tag only.
+            if version > oldest[document]:
+                self._open_revision(document, version, client, bytes(paths))
         for document, base in oldest.items():
             self._refuse_gap(document, base)
 
@@ -57,6 +61,15 @@ class PastRevisions:
         """Remember the revision that has just moved the head."""
         past = PastRevision(head.version, fence.client if fence else None, head.hide_paths(paths))
         self._past.setdefault(head.document, []).append(past)
+        self._tags[head.document, head.version] = head.tag
+
+    def is_proved(self, head: LockedHead, base: int, tag: str) -> bool:
+        """Tell whether the tag is that of the version ``base``, which the log still reaches."""
+        if base == head.version:
+            return tag == head.tag
+        if base == head.oldest - 1:
+            return tag == (chain.make_tag(head.before) if base else "")
+        return tag == self._tags.get((head.document, base))
 
     def list_touched(
         self, head: LockedHead, after: int, update: Update, fence: Fence | None, mine: tuple[str, ...]

@@ -85,21 +85,23 @@ def load_merge_source(using: str, document: int, terms: Terms) -> MergeSource:
     for _ in range(ATTEMPTS):
         head = stored_rows.read_head(statements, document)
         start = head.position.offset if terms.replaced is not None or terms.base is None else terms.base
-        _check_base(head, start, terms.epoch)
+        _check_base(statements, head, start, terms)
         past = stored_rows.unless_rekeyed(statements, head, partial(_read_once, statements, head, start, terms))
         if past is not None:
             return past
     raise StateUnreadable()
 
 
-def _check_base(head: StoredHead, base: int, epoch: str | None) -> None:
+def _check_base(statements: Statements, head: StoredHead, base: int, terms: Terms) -> None:
     place = head.position.as_json()
-    if epoch is not None and epoch != head.position.epoch:
+    if terms.epoch is not None and terms.epoch != head.position.epoch:
         raise EpochChanged(position=place)
     if base > head.position.offset:
         raise UnknownVersion(position=place)
     if base < head.oldest - 1:
         raise TooOld(position=place)
+    if terms.tag is not None and base == terms.base and stored_rows.tag_at(statements, head, base) != terms.tag:
+        raise UnknownVersion(position=place)
 
 
 def _read_once(statements: Statements, head: StoredHead, base: int, terms: Terms) -> MergeSource | None:
@@ -135,7 +137,7 @@ def _make_update(head: StoredHead, settled: Proposal, record: MergeRecord, terms
         kind="merge",
         at_version=head.position.offset,
         exact_size=settled.size,
-        terms=replace(terms, base=head.position.offset, epoch=head.position.epoch),
+        terms=replace(terms, base=head.position.offset, epoch=head.position.epoch, tag=head.position.tag),
         merge=record,
     )
 

@@ -18,16 +18,17 @@ from session_mgmt.actions.state.merge_rows import MergeRecord
 class Terms:
     """Conditions of an update: the version its author knew, and the author.
 
-    ``base`` and ``epoch``: the version that the author saw. ``strategy``: how conflicts with later versions are
-    settled. ``replaced``: digests of the values that the change replaces, where the base is gone. ``if_absent``: no
-    effect on a document that was written before. ``key``: makes a repetition harmless; ``request``: the digest that
-    the repetition must equal. ``own``: versions that the same author made and so knew; only for writes without a
-    fence. ``session``: refuse the update if this session has ended; only for writes without a fence. ``client``: the
-    author's row; ``writer``: the author's public id.
+    ``base``, ``epoch`` and ``tag``: the position that the author saw; the tag proves it. ``strategy``: how conflicts
+    with later versions are settled. ``replaced``: digests of the values that the change replaces, where the base is
+    gone. ``if_absent``: no effect on a document that was written before. ``key``: makes a repetition harmless;
+    ``request``: the digest that the repetition must equal. ``own``: versions that the same author made and so knew;
+    only for writes without a fence. ``session``: refuse the update if this session has ended; only for writes without a
+    fence. ``client``: the author's row; ``writer``: the author's public id.
     """
 
     base: int | None = None
     epoch: str | None = None
+    tag: str | None = None
     strategy: str | None = None
     replaced: Mapping[str, str | None] | None = None
     if_absent: bool = False
