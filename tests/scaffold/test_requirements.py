@@ -1,0 +1,75 @@
+"""The requirements: floors without a known vulnerability, pins that keep them, and classifiers of what is tested."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+# First version without a known vulnerability, and one that has it (docs/topics/security.md).
+FLOORS = {
+    "django": ("5.2.18", "5.2.17"),
+    "orjson": ("3.11.6", "3.11.5"),
+    "channels": ("4.3", "4.2"),
+    "daphne": ("4.2.3", "4.2.1"),
+    "autobahn": ("26.7.1", "26.6.9"),
+    "msgpack": ("1.2.1", "1.2.0"),
+    "redis": ("5", "4.5.4"),
+    "celery": ("5.5", "5.2.1"),
+    "websockets": ("14", "9.0"),
+    "uvicorn": ("0.34", "0.11.6"),
+}
+
+
+def declare_requirements() -> Iterator[Requirement]:
+    """Yield the requirements of the package and of its extras."""
+    yield from map(Requirement, PROJECT["dependencies"])
+    for extra in PROJECT["optional-dependencies"].values():
+        yield from map(Requirement, extra)
+
+
+def read_pins() -> dict[str, Version]:
+    pins = {}
+    for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines():
+        if match := re.match(r"([\w.-]+)==([^\s;]+)", line):
+            pins[match[1].lower().replace("_", "-")] = Version(match[2])
+    return pins
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_no_version_with_a_known_vulnerability_is_allowed(name: str) -> None:
+    first, last_bad = FLOORS[name]
+    found = [one for one in declare_requirements() if one.name.lower() == name]
+    assert found
+    for requirement in found:
+        assert requirement.specifier.contains(first)
+        assert not requirement.specifier.contains(last_bad)
+
+
+def test_the_pins_are_what_the_package_allows() -> None:
+    pins = read_pins()
+    wrong = {
+        one.name: pins.get(one.name.lower().replace("_", "-"))
+        for one in declare_requirements()
+        if not one.specifier.contains(pins.get(one.name.lower().replace("_", "-"), Version("0")))
+    }
+    assert wrong == {}
+
+
+def test_the_classifiers_name_what_is_tested() -> None:
+    from tests.corners import CORNERS
+
+    named = set(PROJECT["classifiers"])
+    pins = read_pins()
+    django = {f"{pins['django'].major}.{pins['django'].minor}", *(corner.django for corner in CORNERS)}
+    python = {PROJECT["requires-python"].removeprefix(">="), *(corner.python for corner in CORNERS)}
+    assert {one.rsplit(" ", 1)[1] for one in named if re.match(r"Framework :: Django :: \d", one)} == django
+    assert {one.rsplit(" ", 1)[1] for one in named if re.match(r"Programming Language :: Python :: 3\.", one)} == python
