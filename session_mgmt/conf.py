@@ -33,6 +33,9 @@ class Settings:
     database: str = _setting("default", "Alias of the session tables; the outbox works only inside its transactions.")
     anonymous_sessions: bool = _setting(False, "Rows that anyone can make are a way to fill a disk (ASVS 7.6.2).")
     idle_timeout: timedelta = _setting(timedelta(hours=24), "A working day and a night; at least 60 s.")
+    reading_is_activity: bool = _setting(
+        False, "Whether an open connection keeps its session from idling; off, a forgotten page ends as others do."
+    )
     absolute_timeout: timedelta = _setting(timedelta(days=30), "NIST 63B AAL1; at least 60 s.")
     retention: timedelta = _setting(timedelta(days=30), "Time for which an ended session is kept and can be recovered.")
     max_sessions_per_user: int = _setting(50, "Ten devices with room to spare.")

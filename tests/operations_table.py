@@ -40,21 +40,21 @@ ONE_SIDED = "only the client knows it; the server has no part in it"
 
 OPERATIONS = [
     # ISessionManager
-    Operation("createSession", f"{SESSIONS}:create", "POST session-list", sdk="Sessions.createSession"),
-    Operation("getSession", f"{SESSIONS}:get", "GET session-detail", sdk="Sessions.getSession"),
-    Operation("updateSession", f"{SESSIONS}:update", "PATCH session-detail", sdk="Sessions.updateSession"),
-    Operation("terminateSession", f"{SESSIONS}:terminate", "DELETE session-detail", sdk="Sessions.terminateSession"),
+    Operation("createSession", f"{SESSIONS}:create_session", "POST session-list", sdk="Sessions.createSession"),
+    Operation("getSession", f"{SESSIONS}:read_session", "GET session-detail", sdk="Sessions.getSession"),
+    Operation("updateSession", f"{SESSIONS}:update_session", "PATCH session-detail", sdk="Sessions.updateSession"),
+    Operation("terminateSession", f"{SESSIONS}:terminate_session", "DELETE session-detail", sdk="Sessions.terminateSession"),
     Operation("getActiveSessions", f"{SESSIONS}:list_active", "GET session-list", sdk="Sessions.getActiveSessions"),
     Operation(
         "cleanupExpiredSessions",
-        "session_mgmt.actions.cleanup:cleanup",
+        "session_mgmt.actions.cleanup:run_cleanup",
         later="an operator's verb: a Celery task, a command and an admin action, and no business of a client",
     ),
-    Operation("validateSession", f"{SESSIONS}:validate", "POST session-validate", sdk="Sessions.validateSession"),
-    Operation("recoverSession", f"{RECOVERY}:recover", "POST session-recover", sdk="Sessions.recoverSession"),
+    Operation("validateSession", f"{SESSIONS}:find_refusal", "POST session-validate", sdk="Sessions.validateSession"),
+    Operation("recoverSession", f"{RECOVERY}:recover_session", "POST session-recover", sdk="Sessions.recoverSession"),
     Operation(
         "getSessionMetrics",
-        "session_mgmt.actions.monitoring:session_metrics",
+        "session_mgmt.actions.monitoring:read_session_metrics",
         "GET session-metrics",
         sdk="Sessions.getSessionMetrics",
     ),
@@ -69,7 +69,7 @@ OPERATIONS = [
     Operation("onMessage", f"{SHORTCUTS}:on_message", frame="send", sdk="ConnectionControls.onMessage"),
     Operation(
         "getConnectionStats",
-        "session_mgmt.actions.monitoring:session_metrics",
+        "session_mgmt.actions.monitoring:read_session_metrics",
         "GET session-metrics",
         sdk="ConnectionControls.getConnectionStats",
     ),
@@ -118,11 +118,11 @@ OPERATIONS = [
     Operation("tokens", "session_mgmt.actions.sessions.tokens:issue", "POST session-list", sdk="Auth.token"),
     Operation("secure context", "session_mgmt.actions.sessions.tokens:verify", frame="connect", sdk="Auth.headers"),
     Operation("automatic refresh", later=REFRESH),
-    Operation("permission-based validation", f"{SESSIONS}:validate", "POST session-validate", sdk="Auth.validate"),
+    Operation("permission-based validation", f"{SESSIONS}:find_refusal", "POST session-validate", sdk="Auth.validate"),
     Operation("onAuthRequired", sdk="Auth.onAuthRequired", later=ONE_SIDED),
     # ISessionRecovery
     Operation("recover logs", "session_mgmt.protocol.recovery:decide", frame="connect", sdk="SessionClient.on"),
-    Operation("recover a session", f"{RECOVERY}:recover", "POST session-recover", sdk="Sessions.recoverSession"),
+    Operation("recover a session", f"{RECOVERY}:recover_session", "POST session-recover", sdk="Sessions.recoverSession"),
     # ISessionMonitor
     Operation("metrics", "session_mgmt.actions.monitoring:overview", "GET health", sdk="SessionClient.stats"),
     # IClientSession, the one object

@@ -30,7 +30,7 @@ from session_mgmt.actions.state.updates import Prepare, Terms, Update
 from session_mgmt.actions.timeline.ledger import Record, TimelineLedger
 from session_mgmt.actions.topics.ledger import Publication, StreamLedger
 from session_mgmt.conf import settings
-from session_mgmt.exceptions import SeqGap, SessionMgmtError, SessionTerminated, StateUnreadable
+from session_mgmt.exceptions import SeqGap, SessionMgmtError, StateUnreadable
 from session_mgmt.models import clock
 from session_mgmt.models.sql import Statements
 
@@ -198,9 +198,11 @@ class _Run:
 
     def _decide_work(self, write: Write) -> Outcome | Prepare:
         match write.work:
-            case Update(terms=Terms(session=session)) if session is not None and not self._timelines.is_live(session):
-                return refuse_write(SessionTerminated())
             case Update() as update:
+                session = update.terms.session
+                ended = None if session is None else self._timelines.find_end(session)
+                if ended is not None:
+                    return refuse_write(ended)
                 return self._documents.decide(update, write.fence)
             case Publication() as publication:
                 return self._streams.decide(publication)

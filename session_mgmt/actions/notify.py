@@ -43,21 +43,18 @@ def after_commit(
     *,
     rings: dict[str, int] | None = None,
     events: Iterable[EmittedEvent] = (),
-    ended: Iterable[uuid.UUID] = (),
     orders: dict[str, Any] | None = None,
 ) -> None:
-    """Once the current transaction has committed, ring these logs, send these events, and close the connections of
-    ended sessions.
+    """Once the current transaction has committed, ring these logs, send these events, and give ``orders`` to all
+    processes.
     """
-    stopped = [session.hex for session in ended]
-    control = {**(orders or {}), **({"ended": stopped} if stopped else {})}
-    transaction.on_commit(partial(_notify, rings or {}, list(events), control), using=using, robust=True)
+    transaction.on_commit(partial(_notify, rings or {}, list(events), orders or {}), using=using, robust=True)
 
 
-def _notify(heads: dict[str, int], events: list[EmittedEvent], control: dict[str, Any]) -> None:
+def _notify(heads: dict[str, int], events: list[EmittedEvent], orders: dict[str, Any]) -> None:
     doorbell().ring(heads)
-    if control:
-        doorbell().ring({CONTROL: 0}, control)
+    if orders:
+        doorbell().ring({CONTROL: 0}, orders)
     send_events(events)
 
 
@@ -99,9 +96,14 @@ def ring_outbox(using: str) -> None:
     transaction.on_commit(lambda: doorbell().ring({OUTBOX: 0}), using=using, robust=True)
 
 
+def order_close(sessions: Iterable[uuid.UUID], code: int) -> dict[str, Any]:
+    """Return the order to close the connections of sessions, whose clients get the reason as the close code."""
+    return {"close": [session.hex for session in sessions], "code": int(code)}
+
+
 def close_sessions(sessions: Iterable[uuid.UUID], code: int) -> None:
-    """Close the connections of sessions on whatever process holds them."""
-    doorbell().ring({CONTROL: 0}, {"close": [session.hex for session in sessions], "code": code})
+    """Close the connections of sessions on whatever process serves them."""
+    doorbell().ring({CONTROL: 0}, order_close(sessions, code))
 
 
 def send_ephemeral(topic_key: str, topic: str, data: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from session_mgmt.actions.logs import LogRow
-from session_mgmt.actions.sessions import connections, info
+from session_mgmt.actions.sessions import connections, info, lifecycle
 from session_mgmt.actions.sessions.connections import Beat
 from session_mgmt.actions.sessions.following import Log
 from session_mgmt.actions.sessions.resume import Attachment
@@ -49,7 +49,7 @@ class Connection:
         self._opened_at = self._loop.time()
         self._script_name = script_name
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._active = False
+        self._wrote_at: datetime | None = None
         self._acked = self._confirmed = 0
         self._slow_since: float | None = None
         self._hang_up: asyncio.Task[Any] | None = None
@@ -144,7 +144,7 @@ class Connection:
 
     def mark_active(self) -> None:
         """Count a write as activity of the session; beats and polls are none."""
-        self._active = True
+        self._wrote_at = self.read_server_time()
 
     def confirm(self, seq: int) -> None:
         """Note that the client has its receipts up to this number."""
@@ -187,10 +187,12 @@ class Connection:
             bytes_out=self.outlet.bytes,
         )
 
-    def take_active(self) -> bool:
-        """Return whether the client wrote since the last call."""
-        active, self._active = self._active, False
-        return active
+    def take_active(self) -> datetime | None:
+        """Return when the session was last active here, if it was since the last call."""
+        if settings().reading_is_activity:
+            return self.read_server_time()
+        wrote_at, self._wrote_at = self._wrote_at, None
+        return wrote_at
 
     def take_confirmed(self) -> int | None:
         """Return the number up to which receipts may be forgotten, if it has moved."""
@@ -224,10 +226,23 @@ class Connection:
         for task in tuple(self._tasks):
             task.cancel()
         self.outlet.abandon()
-        by = "server" if self.closed_with else "client"
+        by = "server" if self.closed_with and not self.left else "client"
         final = 1000 if self.left else int(self.closed_with or code)
+        session, wrote_at = self.attachment.session.pk, self.take_active()
+        confirmed = self.take_confirmed()
         try:
-            await bridge().call(connections.close_connection, self.attachment.connection, code=final, closed_by=by)
+            # Many connections are shorter than a flush: whatever has not been flushed is written now.
+            if wrote_at is not None:
+                await bridge().call(lifecycle.count_activity_at, {session: wrote_at})
+            if confirmed:
+                await bridge().call(connections.forget_receipts, {self.attachment.client: confirmed})
+            await bridge().call(
+                connections.close_connection,
+                self.attachment.connection,
+                code=final,
+                closed_by=by,
+                figures=self.build_figures(),
+            )
         except SessionMgmtError:
             # The lease will run out by itself.
             logger.info("A connection could not be marked closed")

@@ -93,8 +93,6 @@ class Hub:
                 feed.catch_up()
 
     def _handle_control(self, orders: dict[str, Any]) -> None:
-        for session in orders.get("ended", ()):
-            self.serving.stop_session(uuid.UUID(session), Close.SESSION_TERMINATED)
         for session in orders.get("close", ()):
             self.serving.stop_session(uuid.UUID(session), Close(orders.get("code", Close.DETACHED)))
         if "replaced" in orders:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
+from uuid import UUID
 
 from session_mgmt.actions import logs
 from session_mgmt.actions.sessions import connections, lifecycle
@@ -91,16 +93,13 @@ class Rounds:
         beats = [connection.build_figures() for connection in mine.values()]
         for start in range(0, len(beats), SLICE):
             part = beats[start : start + SLICE]
-            open_ = await bridge().call(connections.renew_leases, part)
-            for beat in part:
-                if beat.connection not in open_:
-                    # A sweep thought this process dead, or the session has ended.
-                    mine[beat.connection].stop(Close.INSUFFICIENT_STATE)
-        active = {c.attachment.session.pk for c in mine.values() if c.take_active()}
-        if active:
-            live = await bridge().call(lifecycle.count_activity, active)
-            for session in active - live:
-                self._serving.stop_session(session, Close.SESSION_EXPIRED)
+            for connection, code in (await bridge().call(connections.renew_leases, part)).items():
+                mine[connection].stop(code)
+        active = list(_find_activity(mine.values()).items())
+        for start in range(0, len(active), SLICE):
+            slice_ = dict(active[start : start + SLICE])
+            live = await bridge().call(lifecycle.count_activity_at, slice_)
+            await self._close_refused(list(slice_.keys() - live))
         confirmed = {c.attachment.client: acked for c in mine.values() if (acked := c.take_confirmed())}
         if confirmed:
             await bridge().call(connections.forget_receipts, confirmed)
@@ -129,14 +128,16 @@ class Rounds:
         try:
             for start in range(0, len(serving), SLICE):
                 part = serving[start : start + SLICE]
-                allowed = await bridge().control(connections.find_allowed, part)
-                for session in set(part) - allowed:
-                    self._serving.stop_session(session, Close.SESSION_TERMINATED)
+                await self._close_refused(part)
             self._control_answered = self._loop.time()
         except SessionMgmtError:
             if self._loop.time() - self._control_answered > REVOKE_UNANSWERED:
                 for session in serving:
                     self._serving.stop_session(session, Close.UNAVAILABLE)
+
+    async def _close_refused(self, sessions: list[UUID]) -> None:
+        for session, code in (await bridge().control(connections.find_refusals, sessions)).items():
+            self._serving.stop_session(session, code)
 
     # -- background writes -----------------------------------------------------------------------------------------
 
@@ -159,6 +160,17 @@ class Rounds:
             started = self._loop.time()
             await bridge().read(_compact, self._snapshots.pop())
             await asyncio.sleep(SNAPSHOT_REST * (self._loop.time() - started))
+
+
+def _find_activity(served: Iterable[Served]) -> dict[UUID, datetime]:
+    """Return when each session was last active on any of its connections here, if it was since the last call."""
+    found: dict[UUID, datetime] = {}
+    for connection in served:
+        at = connection.take_active()
+        if at is not None:
+            session = connection.attachment.session.pk
+            found[session] = max(at, found.get(session, at))
+    return found
 
 
 def _compact(document: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from datetime import datetime
 from typing import Protocol
 
 from session_mgmt.actions.logs import LogRow
@@ -40,8 +41,8 @@ class Served(Protocol):
     def build_figures(self) -> Beat:
         """Build what a lease flush writes."""
 
-    def take_active(self) -> bool:
-        """Return whether the client wrote since the last call."""
+    def take_active(self) -> datetime | None:
+        """Return when the session was last active here, if it was since the last call."""
 
     def take_confirmed(self) -> int | None:
         """Return the number up to which receipts may be forgotten, if it has moved."""

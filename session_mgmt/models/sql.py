@@ -72,14 +72,24 @@ class Statements:
         among, params = self.among(key, wanted)
         return self.fetch(f"SELECT {columns} FROM {table} WHERE {among}", params)
 
-    def select_locked(self, columns: str, table: str, keys: Iterable[Any], *, key: str = "id", wait: bool) -> list[Row]:
+    def select_locked(
+        self,
+        columns: str,
+        table: str,
+        keys: Iterable[Any],
+        *,
+        key: str = "id",
+        wait: bool,
+        given: Sequence[Any] = (),
+    ) -> list[Row]:
         """Lock rows in the order of their key and return them; the order keeps two processes from a deadlock."""
         ordered = sorted(keys)
         if not ordered:
             return []
         among, params = self.among(key, ordered)
         return self.fetch(
-            f"SELECT {columns} FROM {table} WHERE {among} ORDER BY {key}" + self.lock_clause(wait=wait), params
+            f"SELECT {columns} FROM {table} WHERE {among} ORDER BY {key}" + self.lock_clause(wait=wait),
+            [*given, *params],
         )
 
     def select_pairs(

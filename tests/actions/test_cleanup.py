@@ -32,6 +32,7 @@ from session_mgmt.models import (
     clock,
 )
 from session_mgmt.models.sql import Statements
+from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.frames import Connect
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Mode, Reason, decide
@@ -102,7 +103,7 @@ def test_a_flush_that_finds_its_connection_swept_is_told() -> None:
     attachment = attach(lifecycle.create_session())
     connections.close_dead(limit=10, now=later(seconds=91))
     beat = connections.Beat(attachment.connection, 1.0, 1.0, 1, 0, 1, 1, 1, 1)
-    assert connections.renew_leases([beat]) == set()
+    assert connections.renew_leases([beat]) == {attachment.connection: Close.INSUFFICIENT_STATE}
 
 
 def test_ended_sessions_are_kept_for_the_retention_and_then_purged_with_everything() -> None:

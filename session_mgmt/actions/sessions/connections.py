@@ -19,11 +19,17 @@ from session_mgmt.actions import notify
 from session_mgmt.actions.timeline.ledger import make_record
 from session_mgmt.actions.timeline.recording import record_entries
 from session_mgmt.conf import settings
-from session_mgmt.models import Client, Connection, SessionActivity, clock
+from session_mgmt.models import Client, ClientSession, Connection, SessionActivity, clock
+from session_mgmt.models.deadlines import find_due_time
 from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import ACTIVITY, CLIENT, CONNECTION, RECEIPT
 from session_mgmt.protocol import events as names
+from session_mgmt.protocol.codes import Close
 
+# The client came back on a new connection while this one was open in the database.
+TAKEN_OVER = "client"
+LOST = 1006
+_CLOSES = frozenset(int(code) for code in Close)
 _FLUSH_COLUMNS = {
     "id": "bigint",
     "lease_expires_at": "timestamptz",
@@ -36,6 +42,7 @@ _FLUSH_COLUMNS = {
     "bytes_in": "bigint",
     "bytes_out": "bigint",
 }
+_FIGURES = tuple(name for name in _FLUSH_COLUMNS if name not in ("id", "lease_expires_at"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,28 +60,35 @@ class Beat:
     bytes_out: int
 
 
-def renew_leases(beats: Iterable[Beat], *, now: datetime | None = None) -> set[int]:
-    """Renew leases and write figures, in one statement for all, and return the connections that are still open in the
-    database.
+def renew_leases(beats: Iterable[Beat], *, now: datetime | None = None) -> dict[int, Close]:
+    """Renew leases and write figures, in one statement for all, and return why connections must be closed here.
 
-    One that is missing was closed by somebody else (a sweep that thought this process dead, an ended session) and
-    must be closed here.
+    Those were closed in the database by somebody else: the session has ended, the client came back elsewhere, or a
+    sweep thought this process dead.
     """
     using = settings().database
     listed = sorted(beats, key=lambda beat: beat.connection)
     if not listed:
-        return set()
+        return {}
     statements = Statements(connections[using])
     keys = [beat.connection for beat in listed]
     with transaction.atomic(using=using):
         now = now or clock.read(using)
         lease = statements.moment(now + settings().lease_duration)
-        rows = statements.select_locked("id, closed_at", CONNECTION, keys, wait=True)
-        open_ = {key for key, closed_at in rows if closed_at is None}
+        rows = statements.select_locked("id, closed_at, close_code, closed_by", CONNECTION, keys, wait=True)
+        open_ = {row[0] for row in rows if row[1] is None}
         statements.update(
             CONNECTION, _FLUSH_COLUMNS, [_as_row(beat, lease) for beat in listed if beat.connection in open_]
         )
-    return open_
+    # A row that is missing was deleted with its session.
+    gone = dict.fromkeys(set(keys).difference(row[0] for row in rows), Close.SESSION_TERMINATED)
+    return gone | {row[0]: _find_close(*row[2:]) for row in rows if row[1] is not None}
+
+
+def _find_close(code: int | None, closed_by: str) -> Close:
+    if closed_by == TAKEN_OVER:
+        return Close.REPLACED
+    return Close(code) if closed_by == "server" and code in _CLOSES else Close.INSUFFICIENT_STATE
 
 
 def _as_row(beat: Beat, lease: Any) -> tuple[Any, ...]:
@@ -92,21 +106,41 @@ def _as_row(beat: Beat, lease: Any) -> tuple[Any, ...]:
     )
 
 
-def close_connection(connection: int, *, code: int, closed_by: str, now: datetime | None = None) -> bool:
-    """Mark a connection closed; return false if somebody had done so. A close that the client did not ask for is a
-    ``connection_lost``.
+def close_connection(
+    connection: int, *, code: int, closed_by: str, figures: Beat | None = None, now: datetime | None = None
+) -> bool:
+    """Mark a connection closed, with its last figures; return false if somebody had done so.
+
+    A close that the client did not ask for is a ``connection_lost``.
     """
     using = settings().database
     with transaction.atomic(using=using):
         now = now or clock.read(using)
         row = Connection.objects.using(using).filter(pk=connection).values("session_id").first()
-        _lock_sessions(using, [row["session_id"]] if row else [])
-        open_ = Connection.objects.using(using).filter(pk=connection, closed_at__isnull=True)
-        if row is None or not open_.update(closed_at=now, close_code=code, closed_by=closed_by):
+        if row is None:
             return False
-        if code != 1000:
+        _lock_sessions(using, [row["session_id"]])
+        mine = Connection.objects.using(using).filter(pk=connection)
+        if figures is not None:
+            # Written even if somebody else has closed the row: nobody else has counted.
+            mine.update(**{name: getattr(figures, name) for name in _FIGURES})
+        # Its process lives and says why, which whoever took the client over could not know.
+        mine.filter(closed_by=TAKEN_OVER).update(close_code=code, closed_by=closed_by)
+        if not mine.filter(closed_at__isnull=True).update(closed_at=now, close_code=code, closed_by=closed_by):
+            return False
+        if code != Close.NORMAL:
             _record_lost(using, [(row["session_id"], code, closed_by)], now)
     return True
+
+
+def close_taken_over(using: str, client: Client, now: datetime) -> None:
+    """Close what is still open of a client that has come back: its connection was lost, and nobody said so.
+
+    The process that served it may be dead. If it is not, it writes the reason that it knows.
+    """
+    left = Connection.objects.using(using).filter(client=client, closed_at__isnull=True)
+    if left.update(closed_at=now, close_code=LOST, closed_by=TAKEN_OVER):
+        _record_lost(using, [(client.session_id, LOST, TAKEN_OVER)], now)
 
 
 def close_dead(*, limit: int, now: datetime | None = None) -> int:
@@ -124,8 +158,8 @@ def close_dead(*, limit: int, now: datetime | None = None) -> int:
         lost = []
         for key, session in dead:
             still = Connection.objects.using(using).filter(pk=key, closed_at__isnull=True, lease_expires_at__lt=now)
-            if still.update(closed_at=now, close_code=1006, closed_by="lease"):
-                lost.append((session, 1006, "lease"))
+            if still.update(closed_at=now, close_code=LOST, closed_by="lease"):
+                lost.append((session, LOST, "lease"))
         _record_lost(using, lost, now)
     return len(lost)
 
@@ -172,13 +206,28 @@ def forget_receipts(confirmed: dict[int, int]) -> None:
             Client.objects.using(using).filter(pk=client, confirmed_seq__lt=seq).update(confirmed_seq=seq)
 
 
-def find_allowed(sessions: Iterable[uuid.UUID], *, now: datetime | None = None) -> set[uuid.UUID]:
-    """Return those of the sessions that may go on, by state and their user's standing; one SELECT."""
+def find_refusals(sessions: Iterable[uuid.UUID], *, now: datetime | None = None) -> dict[uuid.UUID, Close]:
+    """Return those of the sessions that may not go on, each with the code that says why: its state, its deadline or
+    its user's standing; one SELECT.
+    """
     using = settings().database
+    wanted = list(sessions)
     now = now or clock.read(using)
-    allowed = SessionActivity.objects.using(using).filter(session__in=list(sessions), live=True)
-    rows = allowed.values_list("session_id", "session__user_id", "session__user__is_active")
-    return {session for session, user, active in rows if user is None or active}
+    rows = SessionActivity.objects.using(using).filter(session__in=wanted).select_related("session__user")
+    # A session that is missing was deleted.
+    found: dict[uuid.UUID, Close | None] = dict.fromkeys(wanted, Close.SESSION_TERMINATED)
+    found |= {row.session_id: _find_refusal(row, now) for row in rows}
+    return {session: code for session, code in found.items() if code is not None}
+
+
+def _find_refusal(row: SessionActivity, now: datetime) -> Close | None:
+    if not row.live:
+        expired = row.session.state == ClientSession.State.EXPIRED
+        return Close.SESSION_EXPIRED if expired else Close.SESSION_TERMINATED
+    # No activity moves an absolute deadline.
+    if row.expires_at <= find_due_time(now) or row.absolute_deadline <= now:
+        return Close.SESSION_EXPIRED
+    return None if row.session.user is None or row.session.user.is_active else Close.INVALID_TOKEN
 
 
 def read_states(sessions: Iterable[uuid.UUID]) -> dict[uuid.UUID, str]:

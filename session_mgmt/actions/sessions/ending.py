@@ -1,4 +1,4 @@
-"""End a session: close its row, fence its clients and tell its log."""
+"""End sessions: close their rows, fence their clients and tell their logs; the reason goes wherever the end is told."""
 
 from __future__ import annotations
 
@@ -7,29 +7,33 @@ from datetime import datetime
 
 from django.db.models import F
 
+from session_mgmt.actions import notify
 from session_mgmt.actions.timeline.ledger import make_record
 from session_mgmt.actions.timeline.recording import record_entries
-from session_mgmt.models import (
-    Client,
-    ClientSession,
-    Connection,
-    SessionActivity,
-)
+from session_mgmt.models import Client, ClientSession, Connection, SessionActivity
+from session_mgmt.protocol import events as names
+from session_mgmt.protocol.codes import Close
+
+State = ClientSession.State
+_EVENTS = {State.EXPIRED: names.SESSION_EXPIRED, State.TERMINATED: names.SESSION_TERMINATED}
+_CODES = {State.EXPIRED: Close.SESSION_EXPIRED, State.TERMINATED: Close.SESSION_TERMINATED}
 
 
-def end_session(using: str, session: uuid.UUID, state: str, event: str, reason: str, now: datetime) -> bool:
+def end_session(using: str, session: uuid.UUID, state: State, reason: str, now: datetime) -> bool:
     """End the session unless it has ended; only the one who changes ``live`` does, everybody else returns false."""
     if not SessionActivity.objects.using(using).filter(pk=session, live=True).update(live=False):
         return False
-    ClientSession.objects.using(using).filter(pk=session).update(state=state, ended_at=now, end_reason=reason[:60])
-    detach_clients(using, [session], now)
-    record_entries(using, [make_record(session, event, {"reason": reason})], at=now, ended=[session])
+    finish_sessions(using, [session], state, reason, now)
     return True
 
 
-def detach_clients(using: str, sessions: list[uuid.UUID], now: datetime) -> None:
-    """Fence every client: a raised generation refuses whatever was on its way."""
+def finish_sessions(using: str, sessions: list[uuid.UUID], state: State, reason: str, now: datetime) -> None:
+    """Carry out the end of sessions that the caller has claimed."""
+    ClientSession.objects.using(using).filter(pk__in=sessions).update(state=state, ended_at=now, end_reason=reason[:60])
+    # Fenced first: a raised generation refuses whatever was on its way.
     Client.objects.using(using).filter(session__in=sessions).update(generation=F("generation") + 1)
     Connection.objects.using(using).filter(session__in=sessions, closed_at__isnull=True).update(
-        closed_at=now, closed_by="server"
+        closed_at=now, close_code=_CODES[state], closed_by="server"
     )
+    entries = [make_record(session, _EVENTS[state], {"reason": reason}) for session in sessions]
+    record_entries(using, entries, at=now, orders=notify.order_close(sessions, _CODES[state]))

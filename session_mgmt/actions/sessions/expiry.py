@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.db import connections, transaction
 
 from session_mgmt.actions.sessions import ending
-from session_mgmt.actions.timeline.ledger import make_record
-from session_mgmt.actions.timeline.recording import record_entries
 from session_mgmt.conf import settings
 from session_mgmt.models import (
     ClientSession,
     SessionActivity,
     clock,
 )
+from session_mgmt.models.deadlines import find_due_time
 from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import ACTIVITY
-from session_mgmt.protocol import events as names
 
 
 def expire_due(*, limit: int, now: datetime | None = None) -> list[uuid.UUID]:
@@ -30,16 +28,9 @@ def expire_due(*, limit: int, now: datetime | None = None) -> list[uuid.UUID]:
     using = settings().database
     with transaction.atomic(using=using):
         now = now or clock.read(using)
-        due = now - timedelta(seconds=2 * settings().lease_flush_interval)
-        claimed = _claim_due(using, due, limit)
-        if not claimed:
-            return []
-        ClientSession.objects.using(using).filter(pk__in=claimed).update(
-            state=ClientSession.State.EXPIRED, ended_at=now, end_reason="timeout"
-        )
-        ending.detach_clients(using, claimed, now)
-        entries = [make_record(key, names.SESSION_EXPIRED, {"reason": "timeout"}) for key in claimed]
-        record_entries(using, entries, at=now, ended=claimed)
+        claimed = _claim_due(using, find_due_time(now), limit)
+        if claimed:
+            ending.finish_sessions(using, claimed, ClientSession.State.EXPIRED, "timeout", now)
     return claimed
 
 
@@ -61,5 +52,5 @@ def _claim_due(using: str, due: datetime, limit: int) -> list[uuid.UUID]:
 def count_due(*, now: datetime | None = None) -> int:
     """Count the sessions that a sweep would end now."""
     using = settings().database
-    due = (now or clock.read(using)) - timedelta(seconds=2 * settings().lease_flush_interval)
+    due = find_due_time(now or clock.read(using))
     return SessionActivity.objects.using(using).filter(live=True, expires_at__lte=due).count()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -118,9 +118,7 @@ def _make_room(using: str, user: Any, now: datetime) -> None:
         raise SessionLimit(limit=settings().max_sessions_per_user)
     order = "created_at" if policy == "evict_oldest" else "activity__last_active_at"
     for session in live.order_by(order).values_list("pk", flat=True)[:surplus]:
-        ending.end_session(
-            using, session, ClientSession.State.TERMINATED, names.SESSION_TERMINATED, "session_limit", now
-        )
+        ending.end_session(using, session, ClientSession.State.TERMINATED, "session_limit", now)
 
 
 def _insert_session(
@@ -238,7 +236,8 @@ def update_session(
         mine = SessionActivity.objects.using(using).filter(pk=found.pk, live=True).select_for_update(no_key=True)
         activity = mine.first()
         if activity is None:
-            raise SessionTerminated()
+            found.refresh_from_db(using=using)
+            raise tokens.explain_end(found, now=now) or SessionTerminated()
         if config is not None:
             _set_timeouts(activity, found, config, may_lengthen=actor.may(access.CHANGE))
         if actor.trusted or access.is_owner(actor, found):
@@ -293,20 +292,32 @@ def _check_changes(**given: Any) -> dict[str, Any]:
 
 def count_activity(sessions: Iterable[uuid.UUID], *, now: datetime | None = None) -> set[uuid.UUID]:
     """Count activity for sessions, each with its own idle timeout, and return those that are still live."""
+    now = now or clock.read(settings().database)
+    return count_activity_at(dict.fromkeys(sessions, now))
+
+
+def count_activity_at(moments: Mapping[uuid.UUID, datetime]) -> set[uuid.UUID]:
+    """Count activity that happened at these moments, before the deadlines as they were then.
+
+    It is told late, and so may come after a deadline that it has moved. Return the sessions that are still live.
+    """
     using = settings().database
-    now = now or clock.read(using)
-    live = SessionActivity.objects.using(using).filter(pk__in=list(sessions), live=True, expires_at__gt=now)
-    renewed = {row.pk: min(now + timedelta(seconds=row.idle_seconds), row.absolute_deadline) for row in live}
     statements = Statements(connections[using])
-    statements.update(
-        ACTIVITY,
-        {"session_id": "uuid", "last_active_at": "timestamptz", "expires_at": "timestamptz"},
-        [
-            (statements.uuid(key), statements.moment(now), statements.moment(expires))
-            for key, expires in sorted(renewed.items())
-        ],
-    )
-    return set(renewed)
+    live, rows = set(), []
+    with transaction.atomic(using=using):
+        mine = SessionActivity.objects.using(using).filter(pk__in=list(moments), live=True)
+        for row in mine.order_by("pk").select_for_update(no_key=True):
+            at = moments[row.pk]
+            if row.expires_at <= at:
+                continue
+            live.add(row.pk)
+            expires = min(at + timedelta(seconds=row.idle_seconds), row.absolute_deadline)
+            if at > row.last_active_at:
+                rows.append((statements.uuid(row.pk), statements.moment(at), statements.moment(expires)))
+        statements.update(
+            ACTIVITY, {"session_id": "uuid", "last_active_at": "timestamptz", "expires_at": "timestamptz"}, rows
+        )
+    return live
 
 
 def terminate_session(
@@ -317,7 +328,7 @@ def terminate_session(
     with transaction.atomic(using=using):
         now = now or clock.read(using)
         access_session(using, actor, session, [access.TERMINATE])
-        return ending.end_session(using, session, ClientSession.State.TERMINATED, names.SESSION_TERMINATED, reason, now)
+        return ending.end_session(using, session, ClientSession.State.TERMINATED, reason, now)
 
 
 def find_refusal(

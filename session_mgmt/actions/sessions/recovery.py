@@ -79,7 +79,7 @@ def _require_expired(using: str, old: ClientSession, now: datetime, maximum_age:
     if old.activity.live and old.activity.expires_at > now:
         raise NotRecoverable("The session is alive: resume it.")
     if old.activity.live:
-        ending.end_session(using, old.pk, ClientSession.State.EXPIRED, names.SESSION_EXPIRED, "timeout", now)
+        ending.end_session(using, old.pk, ClientSession.State.EXPIRED, "timeout", now)
     age = now - (old.ended_at or now)
     if age > min(maximum_age or settings().retention, settings().retention):
         raise NotRecoverable()

@@ -14,6 +14,7 @@ from django.db import connections, transaction
 from django.db.models import F
 
 from session_mgmt.actions.sessions import following, tokens
+from session_mgmt.actions.sessions.connections import close_taken_over
 from session_mgmt.actions.sessions.following import Log
 from session_mgmt.actions.timeline.ledger import Record, make_record
 from session_mgmt.actions.timeline.recording import record_entries
@@ -149,9 +150,7 @@ def _take_over_client(using: str, session: ClientSession, connect: Connect, now:
         # A restored database: the numbers that it forgot were decided, and must not be given out again.
         mine.update(last_seq=connect.acked)
         client.last_seq = connect.acked
-    Connection.objects.using(using).filter(client=client, closed_at__isnull=True).update(
-        closed_at=now, close_code=4507, closed_by="server"
-    )
+    close_taken_over(using, client, now)
     return client, went_back, False
 
 

@@ -12,8 +12,10 @@ import orjson
 
 from session_mgmt.actions.notify import EmittedEvent
 from session_mgmt.actions.outcome import Appended, Outcome, accept_write, refuse_write
-from session_mgmt.exceptions import SessionNotFound, SessionTerminated
+from session_mgmt.exceptions import SessionExpired, SessionMgmtError, SessionNotFound, SessionTerminated
+from session_mgmt.models import ClientSession
 from session_mgmt.models.clock import as_text
+from session_mgmt.models.deadlines import find_due_time
 from session_mgmt.models.identifiers import new_tag
 from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import ACTIVITY, EVENT
@@ -52,6 +54,7 @@ def make_record(session: uuid.UUID, type_: str, data: Any = None) -> Record:
 @dataclass(slots=True)
 class _Timeline:
     live: bool
+    due: bool
     epoch: str
     seq: int
     tag: str
@@ -66,6 +69,7 @@ class TimelineLedger:
         self._timelines: dict[uuid.UUID, _Timeline] = {}
         self._known: dict[tuple[uuid.UUID, str], Position] = {}
         self._rows: list[tuple[Record, int, str]] = []
+        self._states: dict[uuid.UUID, str] = {}
         self._locked: set[uuid.UUID] = set()
 
     def load(self, items: Iterable[Record | uuid.UUID], *, at: datetime, wait: bool) -> None:
@@ -74,9 +78,15 @@ class TimelineLedger:
         wanted = {_session_of(item) for item in listed}
         stored = {self._sql.uuid(session) for session in wanted}
         rows = self._sql.select_locked(
-            "session_id, live, epoch, event_seq, event_tag", ACTIVITY, stored, key="session_id", wait=wait
+            "session_id, live, expires_at <= %s, epoch, event_seq, event_tag",
+            ACTIVITY,
+            stored,
+            key="session_id",
+            wait=wait,
+            given=[self._sql.moment(find_due_time(at))],
         )
-        self._timelines = {self._sql.as_uuid(row[0]): _Timeline(bool(row[1]), *row[2:]) for row in rows}
+        self._timelines = {self._sql.as_uuid(row[0]): _Timeline(bool(row[1]), bool(row[2]), *row[3:]) for row in rows}
+        self._states = self._read_states([session for session, line in self._timelines.items() if not line.live])
         # A row that the lock skipped and that still exists is locked by somebody else.
         self._locked = set() if wait else self._find_existing(wanted - self._timelines.keys())
         for item in listed:
@@ -86,18 +96,23 @@ class TimelineLedger:
     def is_locked(self, item: Record | uuid.UUID) -> bool:
         return _session_of(item) in self._locked
 
-    def is_live(self, session: uuid.UUID) -> bool:
-        """Return whether the session's row was found and has not ended."""
+    def find_end(self, session: uuid.UUID) -> SessionMgmtError | None:
+        """Return the error that says how the session ended, or ``None`` if it is live. A passed deadline counts."""
         timeline = self._timelines.get(session)
-        return timeline is not None and timeline.live
+        if timeline is None:
+            return SessionNotFound()
+        if timeline.live:
+            return SessionExpired() if timeline.due else None
+        return SessionExpired() if self._states.get(session) == ClientSession.State.EXPIRED else SessionTerminated()
 
     def decide(self, entry: Record) -> Outcome:
         """Number the entry. Messages go to live sessions only; events also tell how a session ended."""
         timeline = self._timelines.get(entry.session)
         if timeline is None:
             return refuse_write(SessionNotFound())
-        if entry.type == MESSAGE and not timeline.live:
-            return refuse_write(SessionTerminated())
+        ended = self.find_end(entry.session) if entry.type == MESSAGE else None
+        if ended is not None:
+            return refuse_write(ended)
         known = self._known.get((entry.session, entry.key)) if entry.key else None
         if known is not None:
             return accept_write(known, log=timeline_key(entry.session))
@@ -146,6 +161,12 @@ class TimelineLedger:
         keys = [self._sql.uuid(session) for session in sessions]
         rows = self._sql.select_rows("session_id", ACTIVITY, keys, key="session_id")
         return {self._sql.as_uuid(row[0]) for row in rows}
+
+    def _read_states(self, ended: list[uuid.UUID]) -> dict[uuid.UUID, str]:
+        if not ended:
+            return {}
+        rows = ClientSession.objects.using(self._sql.connection.alias).filter(pk__in=ended)
+        return dict(rows.values_list("pk", "state"))
 
     def _find_key(self, session: uuid.UUID, key: str) -> None:
         timeline = self._timelines.get(session)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -19,16 +18,15 @@ def record_entries(
     entries: Sequence[Record],
     *,
     at: datetime,
-    ended: Iterable[uuid.UUID] = (),
     orders: dict[str, Any] | None = None,
 ) -> None:
     """Write entries now, and notify everybody about them once the transaction has committed.
 
-    ``ended`` are sessions whose connections must close; ``orders`` go to all processes along with that.
+    ``orders`` are given to all processes along with that.
     """
     ledger = TimelineLedger(Statements(connections[using]))
     ledger.load(entries, at=at, wait=True)
     for entry in entries:
         ledger.decide(entry)
     ledger.write(at)
-    notify.after_commit(using, rings=ledger.list_heads(), events=ledger.list_events(), ended=ended, orders=orders)
+    notify.after_commit(using, rings=ledger.list_heads(), events=ledger.list_events(), orders=orders)
