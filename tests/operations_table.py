@@ -43,7 +43,9 @@ OPERATIONS = [
     Operation("createSession", f"{SESSIONS}:create_session", "POST session-list", sdk="Sessions.createSession"),
     Operation("getSession", f"{SESSIONS}:read_session", "GET session-detail", sdk="Sessions.getSession"),
     Operation("updateSession", f"{SESSIONS}:update_session", "PATCH session-detail", sdk="Sessions.updateSession"),
-    Operation("terminateSession", f"{SESSIONS}:terminate_session", "DELETE session-detail", sdk="Sessions.terminateSession"),
+    Operation(
+        "terminateSession", f"{SESSIONS}:terminate_session", "DELETE session-detail", sdk="Sessions.terminateSession"
+    ),
     Operation("getActiveSessions", f"{SESSIONS}:list_active", "GET session-list", sdk="Sessions.getActiveSessions"),
     Operation(
         "cleanupExpiredSessions",
@@ -61,7 +63,7 @@ OPERATIONS = [
     Operation("onSessionEvent", f"{SHORTCUTS}:on", "GET session-events", sdk="Sessions.onSessionEvent"),
     Operation("onSessionEvent: unsubscribe", f"{SHORTCUTS}:off", frame="unsubscribe", sdk="Sessions.onSessionEvent"),
     # IConnectionManager
-    Operation("connect", f"{RESUME}:attach", frame="connect", sdk="ConnectionControls.connect"),
+    Operation("connect", f"{RESUME}:attach_client", frame="connect", sdk="ConnectionControls.connect"),
     Operation("disconnect", f"{SHORTCUTS}:disconnect", frame="disconnect", sdk="ConnectionControls.disconnect"),
     Operation("reconnect", f"{SHORTCUTS}:reconnect", frame="connect", sdk="ConnectionControls.reconnect"),
     Operation("isConnected", f"{SHORTCUTS}:is_connected", "GET session-detail", sdk="ConnectionControls.isConnected"),
@@ -73,7 +75,7 @@ OPERATIONS = [
         "GET session-metrics",
         sdk="ConnectionControls.getConnectionStats",
     ),
-    Operation("setupHeartbeat", f"{CONNECTIONS}:flush", frame="ping", sdk="ConnectionControls.setupHeartbeat"),
+    Operation("setupHeartbeat", f"{CONNECTIONS}:renew_leases", frame="ping", sdk="ConnectionControls.setupHeartbeat"),
     Operation("setConnectionConfig", sdk="ConnectionControls.setConnectionConfig", later=ONE_SIDED),
     Operation(
         "connection type websocket",
@@ -86,11 +88,13 @@ OPERATIONS = [
     # IStateManager
     Operation("getState", f"{SHORTCUTS}:State.get", "GET document-detail", sdk="StateDocument.getState"),
     Operation("updateState", f"{WRITES}:update", "PATCH document-detail", "update", "StateDocument.updateState"),
-    Operation("syncState", f"{DOCUMENTS}:sync", "POST document-sync", "subscribe", "StateDocument.syncState"),
+    Operation("syncState", f"{DOCUMENTS}:sync_document", "POST document-sync", "subscribe", "StateDocument.syncState"),
     Operation("persistState", f"{SHORTCUTS}:State.persist", "POST document-persist", sdk="StateDocument.persistState"),
     Operation("restoreState", f"{SHORTCUTS}:State.restore", "POST document-restore", sdk="StateDocument.restoreState"),
     Operation("clearState", f"{SHORTCUTS}:State.clear", "DELETE document-detail", sdk="StateDocument.clearState"),
-    Operation("compressState", f"{DOCUMENTS}:compress", "POST document-compress", sdk="StateDocument.compressState"),
+    Operation(
+        "compressState", f"{DOCUMENTS}:compress_document", "POST document-compress", sdk="StateDocument.compressState"
+    ),
     Operation("getStateSize", f"{SHORTCUTS}:State.size", "GET document-size", sdk="StateDocument.getStateSize"),
     Operation(
         "onStateChange", "session_mgmt.signals:state_changed", frame="subscribe", sdk="StateDocument.onStateChange"
@@ -115,19 +119,23 @@ OPERATIONS = [
     Operation("conflicts", f"{SHORTCUTS}:State.conflicts", "GET conflict-list", sdk="StateDocument.conflicts"),
     Operation("resolve", f"{SHORTCUTS}:State.resolve", "POST conflict-resolve", sdk="StateDocument.resolve"),
     # ISessionAuth
-    Operation("tokens", "session_mgmt.actions.sessions.tokens:issue", "POST session-list", sdk="Auth.token"),
-    Operation("secure context", "session_mgmt.actions.sessions.tokens:verify", frame="connect", sdk="Auth.headers"),
+    Operation("tokens", "session_mgmt.actions.sessions.tokens:issue_token", "POST session-list", sdk="Auth.token"),
+    Operation(
+        "secure context", "session_mgmt.actions.sessions.tokens:verify_token", frame="connect", sdk="Auth.headers"
+    ),
     Operation("automatic refresh", later=REFRESH),
     Operation("permission-based validation", f"{SESSIONS}:find_refusal", "POST session-validate", sdk="Auth.validate"),
     Operation("onAuthRequired", sdk="Auth.onAuthRequired", later=ONE_SIDED),
     # ISessionRecovery
     Operation("recover logs", "session_mgmt.protocol.recovery:decide", frame="connect", sdk="SessionClient.on"),
-    Operation("recover a session", f"{RECOVERY}:recover_session", "POST session-recover", sdk="Sessions.recoverSession"),
+    Operation(
+        "recover a session", f"{RECOVERY}:recover_session", "POST session-recover", sdk="Sessions.recoverSession"
+    ),
     # ISessionMonitor
-    Operation("metrics", "session_mgmt.actions.monitoring:overview", "GET health", sdk="SessionClient.stats"),
+    Operation("metrics", "session_mgmt.actions.monitoring:read_overview", "GET health", sdk="SessionClient.stats"),
     # IClientSession, the one object
     Operation("IClientSession", f"{SHORTCUTS}:create_session", frame="connect", sdk="SessionClient.start"),
-    Operation("subscriptions", f"{FOLLOWING}:follow", frame="subscribe", sdk="Topics.subscribe"),
+    Operation("subscriptions", f"{FOLLOWING}:follow_log", frame="subscribe", sdk="Topics.subscribe"),
     Operation("publish", f"{SHORTCUTS}:publish", "POST topic-publications", "publish", "Topics.publish"),
 ]
 
