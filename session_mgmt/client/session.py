@@ -95,7 +95,7 @@ class SessionClient:
 
     @property
     def info(self) -> dict[str, Any]:
-        """The session as of the last connection: `session_id`, `user_id`, `state`, `expires_at`, `metadata` …"""
+        """Session as of the last connection: `session_id`, `user_id`, `state`, `expires_at`, `metadata` …"""
         return self._shell.core.session
 
     @property

@@ -90,7 +90,7 @@ class Commands:
         return self._tokens >= 0
 
     def _refuse_frame(self, message: Any, text: str, error: SessionMgmtError) -> None:
-        """A numbered frame is refused under its number, so that the client can go on with the next."""
+        """Refuse a numbered frame under its number, so that the client can go on with the next."""
         if message is None:
             seq = frames.find_number(text)
         else:

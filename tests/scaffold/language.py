@@ -29,7 +29,7 @@ ARTICLES = {"the", "a", "an", "one"}
 # Participles without -ed that were, or could be, taken for names of functions.
 IRREGULAR = {
     *("told", "made", "held", "kept", "found", "known", "given", "taken", "shown", "seen", "sent", "begun", "brought"),
-    *("written", "done", "left", "lost", "met", "meant", "bound", "built", "split", "gone", "drawn", "thrown", "woken"),
+    *("written", "done", "left", "lost", "met", "meant", "built", "gone", "drawn", "thrown", "woken"),
 }
 NO_PARTICIPLE = {"need", "feed", "seed", "speed", "proceed", "succeed", "exceed", "embed", "unneed", "shed"}
 WORD = re.compile(r"[A-Za-z']+")
