@@ -10,7 +10,7 @@ from session_mgmt.documents.errors import DocumentTooLarge, InvalidPatch, PatchF
 from session_mgmt.documents.limits import Limits
 from session_mgmt.documents.operations import END, Op
 from session_mgmt.documents.strict import check_value, dump_json
-from session_mgmt.documents.values import JSON, MISSING, Missing, are_equal, measure_depth
+from session_mgmt.documents.values import JSON, MISSING, are_equal, measure_depth
 
 
 def translate_json_patch(ops: JSON, head: JSON, limits: Limits) -> tuple[Op, ...]:
@@ -108,7 +108,7 @@ class _Patching:
         self._emit_op(("del", path))
 
     def _find_existing(self, path: str) -> JSON:
-        found = find_value(self._document, path)
+        found = pointer.find_value(self._document, path)
         if found is MISSING:
             raise PatchFailed("The target of an operation does not exist.")
         return found
@@ -134,20 +134,6 @@ _HANDLERS: Final[dict[str, Callable[[_Patching, dict[str, Any]], None]]] = {
     "copy": _Patching.copy,
     "test": _Patching.test,
 }
-
-
-def find_value(document: JSON, path: str) -> JSON | Missing:
-    """Return the value at a pointer, or MISSING."""
-    node = document
-    for token in pointer.parse_pointer(path):
-        if isinstance(node, dict):
-            node = node.get(token, MISSING)
-        elif isinstance(node, list):
-            at = pointer.parse_index(token)
-            node = node[at] if at is not None and at < len(node) else MISSING
-        else:
-            return MISSING
-    return node
 
 
 def _find_insert_index(parent: JSON, token: str) -> int | None:

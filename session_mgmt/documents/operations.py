@@ -13,9 +13,10 @@ Way down: an object is entered by key, an array by the index (RFC 6901 section 4
 an array makes the whole operation do nothing. A missing or scalar value on the way becomes `{}`; for `del` it means
 that there is nothing to do.
 
-At the last token, on an object: `set` and `ins` put the value, `inc` and `obj` a value computed from the old one.
-On an array: an index that exists is replaced, the index just behind the end or `-` appends, any other token does
-nothing; `ins` moves later items up instead of replacing; `del` takes an item that exists out.
+At the last token, `-` first makes an array of a missing or scalar value (but not for `del`). Then, on an object:
+`set` and `ins` put the value, `inc` and `obj` a value computed from the old one. On an array: an index that exists is
+replaced, the index just behind the end or `-` appends, any other token does nothing; `ins` moves later items up
+instead of replacing; `del` takes an item that exists out.
 
 At the root (path `""`): `set` and `ins` replace the document, `del` makes it `{}`.
 
@@ -146,6 +147,8 @@ def _enter(node: JSON, token: str) -> JSON | Missing | _Outcome:
 def _put_last(node: JSON, token: str, name: str, argument: JSON, owned: _Owned) -> JSON | _Outcome:
     if type(node) is list:
         return _put_item(node, token, name, argument, owned)
+    if token == END and type(node) is not dict:
+        return _put_item(_own_container([], owned), token, name, argument, owned)
     old = node.get(token, MISSING) if type(node) is dict else MISSING
     value = _new_value(name, old, argument)
     return value if value is _NOTHING else _with_member(node, token, value, owned)

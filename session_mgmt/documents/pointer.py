@@ -68,14 +68,18 @@ def find_value(document: JSON, path: str) -> JSON | Missing:
     """Return the value at a pointer; MISSING if there is none."""
     found: JSON = document
     for token in parse_pointer(path):
-        at = parse_index(token) if type(found) is list else None
-        if type(found) is dict:
-            found = found.get(token, MISSING)
-        elif at is not None and at < len(found):
-            found = found[at]
-        else:
+        found = find_member(found, token)
+        if found is MISSING:
             return MISSING
     return found
+
+
+def find_member(container: JSON, token: str) -> JSON | Missing:
+    """Return the member or the item that a token names; MISSING if there is none."""
+    if type(container) is dict:
+        return container.get(token, MISSING)
+    at = parse_index(token) if type(container) is list else None
+    return MISSING if at is None or at >= len(container) else container[at]
 
 
 def strip_mark(path: str) -> str:

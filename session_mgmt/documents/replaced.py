@@ -15,8 +15,8 @@ from session_mgmt.documents import operations, pointer, touched
 from session_mgmt.documents.canonical import encode_canonical
 from session_mgmt.documents.diff import diff_documents
 from session_mgmt.documents.merge import CONFLICT, Conflict, Merged, OnConflict, Side, Value, drop_overlapping
-from session_mgmt.documents.operations import Op
-from session_mgmt.documents.values import JSON, MISSING, are_equal
+from session_mgmt.documents.operations import END, Op
+from session_mgmt.documents.values import JSON, MISSING, Missing, are_equal
 
 DIGEST_CHARACTERS: Final = 16
 
@@ -28,14 +28,39 @@ def digest_value(value: Value) -> str | None:
 
 def digest_replaced(document: JSON, ops: Iterable[Sequence[Any]]) -> dict[str, str | None]:
     """Return digests of the values that the operations replace, by path. An `inc` and an append replace nothing."""
-    return {
-        path: digest_value(pointer.find_value(document, path)) for path in list_replaced_paths(tuple(op) for op in ops)
-    }
+    listed = [tuple(op) for op in ops]
+    paths = list_replaced_paths(listed)
+    # Beyond the limit a place without a digest counts as changed.
+    paths += [place for place in list_replaced_on_the_way(document, listed) if place not in paths]
+    return {path: digest_value(pointer.find_value(document, path)) for path in paths[: touched.MOST_PATHS]}
 
 
 def list_replaced_paths(ops: Iterable[Op]) -> list[str]:
     """List the paths whose earlier values tell whether the operations still mean the same."""
     return [path for path in touched.list_paths(ops) if path == pointer.strip_mark(path)]
+
+
+def list_replaced_on_the_way(document: JSON, ops: Iterable[Op]) -> list[str]:
+    """List the places of a document that the operations turn into containers on their way.
+
+    A scalar on the way becomes an object or an array, and for `obj` an array does too. A `-` is a key in an object.
+    """
+    found = {_find_on_the_way(document, op) for op in ops if op[0] != "del"}
+    return sorted(place for place in found if place is not None)
+
+
+def _find_on_the_way(document: JSON, op: Op) -> str | None:
+    node, place = document, ""
+    for token in pointer.parse_pointer(op[1]):
+        if node is MISSING or (isinstance(node, list) and pointer.parse_index(token) is None):
+            return None
+        if not isinstance(node, dict | list):
+            return place
+        parent, node, place = node, pointer.find_member(node, token), pointer.join_token(place, token)
+        if token == END and op[0] == "ins" and isinstance(parent, dict):
+            # A key like any other, but its touched path says that something was appended.
+            return place
+    return place if op[0] == "obj" and not isinstance(node, dict | Missing) else None
 
 
 def rebase_by_digests(
@@ -46,7 +71,8 @@ def rebase_by_digests(
     A path without a digest counts as changed. The base of every conflict is MISSING: nobody knows it any more.
     """
     listed = tuple(ops)
-    changed = [path for path in list_replaced_paths(listed) if not _is_same(server, path, replaced)]
+    judged = {*list_replaced_paths(listed), *list_replaced_on_the_way(server, listed)}
+    changed = [path for path in sorted(judged) if not _is_same(server, path, replaced)]
     kept, overlapping = drop_overlapping(listed, changed)
     if not overlapping:
         return Merged(operations.apply_ops(server, listed), ops=listed)
@@ -64,7 +90,8 @@ def _is_same(server: JSON, path: str, replaced: Mapping[str, str | None]) -> boo
 def _decide_by_digests(server: JSON, ops: tuple[Op, ...], on_conflict: OnConflict) -> tuple[list[Conflict], list[Op]]:
     wanted = operations.apply_ops(server, ops)
     conflicts, chosen = [], []
-    for path in _list_topmost(map(pointer.strip_mark, touched.list_paths(ops))):
+    places = {*map(pointer.strip_mark, touched.list_paths(ops)), *list_replaced_on_the_way(server, ops)}
+    for path in _list_topmost(places):
         theirs, mine = pointer.find_value(server, path), pointer.find_value(wanted, path)
         if are_equal(theirs, mine):
             continue

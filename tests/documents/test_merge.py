@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from session_mgmt.documents import operations, pointer, touched
 from session_mgmt.documents.arrays import ArrayPolicies
-from session_mgmt.documents.json_patch import find_value
 from session_mgmt.documents.merge import CONFLICT, Conflict, drop_overlapping, find_overlaps, merge_values, rebase_ops
+from session_mgmt.documents.pointer import find_value
 from session_mgmt.documents.values import MISSING, are_equal
 from tests.documents.values import DOCUMENTS, LISTS_OF_OPS
 

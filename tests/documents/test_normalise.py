@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from session_mgmt.documents import errors, normalise, operations, pointer
-from session_mgmt.documents.json_patch import find_value, translate_json_patch
+from session_mgmt.documents.json_patch import translate_json_patch
 from session_mgmt.documents.limits import Limits
+from session_mgmt.documents.pointer import find_value
 from session_mgmt.documents.size import measure_size
 from session_mgmt.documents.values import MISSING, are_equal
 from tests.documents.values import DOCUMENTS, KEYS, PATHS

@@ -30,20 +30,23 @@ def _one(holder: dict[str, Any], op: list[Any]) -> None:
             holder[""] = {}
         return
     tokens = [token.replace("~1", "/").replace("~0", "~") for token in path[1:].split("/")]
-    parent = _walk(holder, tokens[:-1], make=name != "del")
+    parent = _walk(holder, tokens[:-1], make=name != "del", empty=[] if tokens[-1] == "-" else {})
     if parent is not None:
         _at(parent, tokens[-1], name, op)
 
 
-def _walk(holder: dict[str, Any], tokens: list[str], *, make: bool) -> Any:
-    """Find the container of the last token, making it where that is allowed; None where there is none."""
+def _walk(holder: dict[str, Any], tokens: list[str], *, make: bool, empty: Any) -> Any:
+    """Find the container of the last token, making it where that is allowed; None where there is none.
+
+    A container on the way is made as an object, the last one as `empty`.
+    """
     node, key = holder, ""
     for token in [*tokens, None]:
         child = node[key]
         if not isinstance(child, dict | list):
             if not make:
                 return None
-            child = node[key] = {}
+            child = node[key] = empty if token is None else {}
         if token is None:
             return child
         if isinstance(child, list):
