@@ -1,0 +1,86 @@
+"""The servers of docs/howto/serve.md serve the SDK, REST and WebSockets with the page's own files and commands."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from project.demo.supervisor import find_free_port
+from session_mgmt.client import SessionClient
+from tests.docs.pages import ROOT, blocks
+from tests.docs.test_tutorial import PATIENCE, Shop
+
+PAGE = ROOT / "docs" / "howto" / "serve.md"
+COMMANDS = [line for block in blocks("sh", [PAGE]) for line in block.text.splitlines()]
+SETTINGS = """# shop/settings.py, at the end
+INSTALLED_APPS += ["channels", "rest_framework", "session_mgmt"]
+SESSION_MGMT = {"anonymous_sessions": True}
+DATABASES["default"]["OPTIONS"] = {"transaction_mode": "IMMEDIATE", "timeout": 20}
+"""
+URLS = """# shop/urls.py, the whole file
+from django.urls import include, path
+
+urlpatterns = [path("api/", include("session_mgmt.urls"))]
+"""
+PORTS = {"uvicorn": ["--port", "{}"], "daphne": ["--port", "{}"], "python": ["--noreload", "127.0.0.1:{}"]}
+
+pytestmark = pytest.mark.sqlite
+
+
+class Served(Shop):
+    """The project of the page, started by one of its commands."""
+
+    def start_by(self, line: str) -> None:
+        program, *rest = line.split()
+        module = {"python": rest} if program == "python" else {program: ["-m", program, *rest]}
+        self.port = find_free_port("127.0.0.1")
+        self.url = f"http://127.0.0.1:{self.port}/"
+        ports = [part.format(self.port) for part in PORTS[program]]
+        command = [sys.executable, *module[program], *ports]
+        self._server = subprocess.Popen(command, cwd=self.folder, env=self._environment())
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Served:
+    """The page's project, migrated."""
+    shop = Served(tmp_path_factory.mktemp("served"))
+    shop.run("django-admin startproject shop .")
+    for text in (SETTINGS, URLS, *(block.text for block in blocks("python", [PAGE]))):
+        shop.write(text)
+    shop.run("python manage.py migrate --verbosity 0")
+    return shop
+
+
+@pytest.fixture(params=COMMANDS, ids=lambda line: line.split()[-1] if "manage" in line else line.split()[0])
+def served(project: Served, request: pytest.FixtureRequest) -> Iterator[Served]:
+    project.start_by(request.param)
+    yield project
+    project.kill()
+
+
+async def test_a_server_of_the_page_serves_the_sdk_rest_and_websockets(served: Served) -> None:
+    transport = httpx.AsyncHTTPTransport(retries=PATIENCE)
+    async with httpx.AsyncClient(transport=transport, trust_env=False, timeout=PATIENCE) as http:
+        script = await http.get(served.url + "static/session_mgmt/session-client.js")
+    assert script.status_code == 200 and "SessionClient" in script.text
+    client = await SessionClient.start(served.url + "api/")
+    try:
+        await client.state.set("/hello", "world")
+    finally:
+        await client.close()
+
+
+def test_the_celery_application_of_the_page_knows_every_task_of_the_schedule(project: Served) -> None:
+    script = (
+        "from shop.celery import app; app.loader.import_default_modules();"
+        " assert {e['task'] for e in app.conf.beat_schedule.values()} <= set(app.tasks), list(app.tasks)"
+    )
+    project.run(f'python -c "{script}"')
+
+
+def test_every_server_of_the_page_is_tried() -> None:
+    assert [line.split()[0] for line in COMMANDS] == ["uvicorn", "python", "daphne"]
