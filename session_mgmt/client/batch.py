@@ -12,7 +12,7 @@ from session_mgmt.documents import replaced
 
 Frame = dict[str, Any]
 # Updates join only if these are equal: on another base the server would see other conflicts.
-_COMMON = ("doc", "strategy", "base", "epoch")
+_COMMON = ("doc", "strategy", "base", "epoch", "tag")
 
 
 @dataclass(frozen=True, slots=True)

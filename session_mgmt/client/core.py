@@ -216,7 +216,7 @@ class Core(Writing):
     def _leave_lost_history(self, doc: str, place: positions.Position) -> Effects:
         """Judge pending updates by the values that they replaced: their base belongs to a history that is gone."""
         self._lost.discard(doc)
-        self.outbox.rebase_all(doc, place.offset, place.epoch)
+        self.outbox.rebase_all(doc, place)
         if self._holding:
             yield from self.resend_writes()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from session_mgmt.protocol.position import Position
+
 Frame = dict[str, Any]
 
 
@@ -12,6 +14,15 @@ def build_frame(frame: Frame) -> Frame:
     """Return a stored write as it is sent: with digests only if its base is gone."""
     sent = {name: value for name, value in frame.items() if name not in ("replaced", "unseen")}
     return {**sent, "replaced": frame.get("replaced", {})} if frame.get("unseen") else sent
+
+
+def describe_base(place: Position) -> Frame:
+    """Return the fields that name the version on which an update was made; the tag proves its history."""
+    return {"base": place.offset, "epoch": place.epoch, "tag": place.tag}
+
+
+def _read_base(frame: Frame) -> list[Any]:
+    return [frame["epoch"], frame["base"], frame.get("tag")]
 
 
 class Outbox:
@@ -42,26 +53,26 @@ class Outbox:
         """Remove and return the write that a receipt answers, or None if it was answered before."""
         return self._writes.pop(seq, None)
 
-    def rebase(self, seq: int, error: str, base: int, epoch: str) -> None:
+    def rebase(self, seq: int, error: str, place: Position) -> None:
         """Give an undecided update another base: the only part of a write that may change.
 
         Later updates on a base that would be refused too change with it. Each is then sent with the digests of the
         values it replaced, because nobody can tell any more what changed in between.
         """
         refused = self._writes.get(seq)
-        if refused is None or "base" not in refused or (refused["base"], refused["epoch"]) == (base, epoch):
+        if refused is None or "base" not in refused or _read_base(refused) == place.as_json():
             return
         doc, old_epoch, old_base = refused["doc"], refused["epoch"], refused["base"]
         for frame in self._writes.values():
             behind = frame["seq"] >= seq and frame.get("doc") == doc and frame.get("epoch") == old_epoch
             if behind and (error != "too_old" or frame["base"] <= old_base):
-                frame |= {"base": base, "epoch": epoch, "unseen": True}
+                frame |= {**describe_base(place), "unseen": True}
 
-    def rebase_all(self, doc: str, base: int, epoch: str) -> None:
+    def rebase_all(self, doc: str, place: Position) -> None:
         """Give every update of a document a base in its new history, and send it with digests from now on."""
         for frame in self._writes.values():
             if frame.get("doc") == doc and "base" in frame:
-                frame |= {"base": base, "epoch": epoch, "unseen": True}
+                frame |= {**describe_base(place), "unseen": True}
 
     @property
     def acked(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from session_mgmt.client.batch import Draft
 from session_mgmt.client.effects import Changed, Effect, Send
 from session_mgmt.client.errors import Refused
-from session_mgmt.client.outbox import Outbox, build_frame
+from session_mgmt.client.outbox import Outbox, build_frame, describe_base
 from session_mgmt.client.replica import Replica
 from session_mgmt.client.storage import Saved
 from session_mgmt.documents import replaced
@@ -81,7 +81,7 @@ class Writing:
         replica = self.open_replica(doc)
         frame: Frame = {"type": "update", "doc": doc, "ops": ops, **({"strategy": strategy} if strategy else {})}
         if replica.position is not None:
-            frame |= {"base": replica.position.offset, "epoch": replica.position.epoch}
+            frame |= describe_base(replica.position)
             # Kept aside for a lost base, see `build_frame`.
             frame["replaced"] = replaced.digest_replaced(replica.view, ops)
         before = replica.view
@@ -126,7 +126,7 @@ class Writing:
         for frame in self.outbox:
             place = self.open_replica(frame["doc"]).position if frame["seq"] == seq else None
             if place is not None:
-                self.outbox.rebase(seq, error, place.offset, place.epoch)
+                self.outbox.rebase(seq, error, place)
                 return
 
     def _send_write(self, frame: Frame) -> list[Effect]:

@@ -38,7 +38,7 @@ def test_a_pending_write_waits_for_the_snapshot_and_goes_with_digests(reason: st
     verdict = {"mode": "snapshot", "reason": reason}
     assert sent(run(core, connected(generation=2, logs={"state:main": verdict}))) == []
     update, send = sent(run(core, lost_snapshot({"title": "theirs"}, 10, epoch, reason)))
-    assert (update["base"], update["epoch"]) == (10, epoch)
+    assert (update["base"], update["epoch"], update["tag"]) == (10, epoch, "t10")
     assert update["replaced"] == {"/title": digest_value("v6")}
     assert send["type"] == "send"
 
@@ -116,3 +116,23 @@ def test_a_synchronisation_over_http_leaves_the_lost_history_too() -> None:
     assert next(iter(core.outbox))["base"] == 1
     update, _ = sent(run(core, connected(generation=2, logs={"state:main": {"mode": "up_to_date"}})))
     assert update["replaced"] == {"/title": digest_value("v6")}
+
+
+def test_every_base_carries_the_tag_of_its_version() -> None:
+    core = ready_core()
+    run(core, entries("state:main", 1, revision([["set", "/title", "v1"]])))
+    (update,) = sent(core.add_update("main", [["set", "/title", "mine"]])[1])
+    assert [update[name] for name in ("base", "epoch", "tag")] == [1, "e1", "t1"]
+
+
+def test_a_stored_write_of_a_lost_history_is_refused_by_its_tag_and_goes_with_digests() -> None:
+    """A new process has no position, so its verdict names no loss; the number alone would fit."""
+    core = write_offline()
+    core = Core(Saved(client_id="c_one", next_seq=3, writes=list(core.outbox)))
+    core.open_replica("main")
+    first, _ = sent(run(core, connected(logs={"state:main": {"mode": "snapshot", "reason": "first"}})))
+    assert (first["base"], first["tag"], "replaced" in first) == (6, "t6", False)
+    run(core, snapshot("state:main", 6, {"title": "theirs"}, epoch="e1") | {"position": ["e1", 6, "x6"]})
+    run(core, no(1, "unknown_version", temporary=True))
+    update, _ = sent(list(core.resend_writes()))
+    assert (update["base"], update["tag"], update["replaced"]) == (6, "x6", {"/title": digest_value("v6")})
