@@ -164,9 +164,9 @@ class RemoteListener:
             await layer.group_add(build_group(key), self._channel)
         while True:
             message = await layer.receive(self._channel)
-            if message.get("origin") == build_origin():
-                continue
-            self._heard(message["heads"], message.get("payload"))
+            heads = message.get("heads")
+            if message.get("origin") != build_origin() and isinstance(heads, dict):
+                self._heard(heads, message.get("payload"))
 
 
 def _build_message(key: str, head: int) -> dict[str, Any]:

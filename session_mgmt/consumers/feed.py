@@ -16,7 +16,7 @@ from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers.outlet import Shared
 from session_mgmt.exceptions import SessionMgmtError
-from session_mgmt.protocol.logs import Entry, build_entries_frame
+from session_mgmt.protocol.logs import TOPIC, Entry, build_entries_frame
 from session_mgmt.protocol.recovery import is_dense
 
 if TYPE_CHECKING:
@@ -71,10 +71,13 @@ class Feed:
                 follower.deliver(self, frame, before)
         return True
 
-    def hand_on_ephemeral(self, payload: dict[str, Any]) -> None:
-        """Hand on an ephemeral message."""
+    def hand_on_ephemeral(self, payload: Any) -> None:
+        """Hand on an ephemeral message: its data, under this topic's own name, whatever else a doorbell carries."""
+        if not self.name.startswith(TOPIC) or not isinstance(payload, dict) or "data" not in payload:
+            return
         if self.live:
-            frame = Shared(orjson.dumps({"type": "ephemeral", **payload}).decode())
+            message = {"type": "ephemeral", "topic": self.name.removeprefix(TOPIC), "data": payload["data"]}
+            frame = Shared(orjson.dumps(message).decode())
             for follower in tuple(self.live):
                 follower.deliver_ephemeral(frame)
 

@@ -20,6 +20,7 @@ from session_mgmt.actions.group_commit import Decision, Group
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers import gc_tuning
+from session_mgmt.consumers.orders import Orders, read_head, read_orders
 from session_mgmt.consumers.rounds import Rounds
 from session_mgmt.consumers.serving import Served, Serving
 from session_mgmt.protocol.codes import Close
@@ -74,29 +75,29 @@ class Hub:
         for document in group.lagging:
             self.rounds.schedule_snapshot(document)
 
-    def _take_ring(self, heads: dict[str, int], payload: dict[str, Any] | None) -> None:
+    def _take_ring(self, heads: dict[str, int], payload: Any) -> None:
         """On whatever thread rings."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._handle_ring, heads, payload)
 
-    def _handle_ring(self, heads: dict[str, int], payload: dict[str, Any] | None) -> None:
-        for key, head in heads.items():
-            feed = self.serving.feeds.get(key)
+    def _handle_ring(self, heads: dict[str, int], payload: Any) -> None:
+        for key, given in heads.items():
+            feed, head = self.serving.feeds.get(key), read_head(given)
             if feed is None:
                 if key == notify.CONTROL:
-                    self._handle_control(payload or {})
+                    self._handle_control(read_orders(payload))
                 elif key == notify.OUTBOX:
                     bridge().nudge()
             elif payload is not None:
                 feed.hand_on_ephemeral(payload)
-            elif head == 0 or head > feed.head:
+            elif head is not None and (head == 0 or head > feed.head):
                 feed.catch_up()
 
-    def _handle_control(self, orders: dict[str, Any]) -> None:
-        for session in orders.get("close", ()):
-            self.serving.stop_session(uuid.UUID(session), Close(orders.get("code", Close.DETACHED)))
-        if "replaced" in orders:
-            self.serving.stop_replaced(*orders["replaced"])
+    def _handle_control(self, orders: Orders) -> None:
+        for session, code in orders.stops:
+            self.serving.stop_session(session, code)
+        if orders.replaced is not None:
+            self.serving.stop_replaced(*orders.replaced)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

@@ -70,3 +70,27 @@ async def test_a_listener_goes_on_without_the_layer(lines: Lines) -> None:
     assert not listening.done()
     listening.cancel()
     assert lines.records[0].exc_info is None
+
+
+class ForgingLayer:
+    """Layer to which somebody else writes."""
+
+    def __init__(self, *messages: Any) -> None:
+        self._messages = list(messages)
+
+    async def new_channel(self) -> str:
+        return "channel"
+
+    async def receive(self, channel: str) -> Any:
+        if not self._messages:
+            await asyncio.Event().wait()
+        return self._messages.pop(0)
+
+
+async def test_a_message_that_is_no_doorbell_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = ForgingLayer({"type": "doorbell"}, {"type": "doorbell", "heads": "s:1"}, {"heads": {"s:1": 4}})
+    monkeypatch.setattr(MODULE, "get_channel_layer", lambda: layer)
+    heard: asyncio.Queue[Any] = asyncio.Queue()
+    listening = asyncio.create_task(RemoteListener(lambda heads, payload: heard.put_nowait(heads)).run())
+    assert await asyncio.wait_for(heard.get(), WAIT) == {"s:1": 4}
+    listening.cancel()

@@ -1,0 +1,59 @@
+"""Orders of other processes, as they come through the doorbell.
+
+The channel layer is trusted with doorbells and nothing else: whatever cannot be read is left out, and no frame to a
+client is built from more than the data of an ephemeral message.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from session_mgmt.protocol.codes import Close
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """Sessions whose connections are to close, each with its code, and the client that has attached elsewhere."""
+
+    stops: tuple[tuple[uuid.UUID, Close], ...] = ()
+    replaced: tuple[int, int] | None = None
+
+
+def read_orders(payload: Any) -> Orders:
+    """Read the orders that a ring carries."""
+    if not isinstance(payload, dict):
+        return Orders()
+    code = _read_code(payload.get("code", Close.DETACHED))
+    stops = () if code is None else tuple((session, code) for session in _read_sessions(payload.get("close")))
+    return Orders(stops, _read_replaced(payload.get("replaced")))
+
+
+def read_head(value: Any) -> int | None:
+    """Read how far a log has come; ``None`` for anything that is no number of an entry."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _read_sessions(value: Any) -> Iterator[uuid.UUID]:
+    for text in value if isinstance(value, list) else ():
+        try:
+            yield uuid.UUID(text)
+        except (ValueError, AttributeError, TypeError):
+            continue
+
+
+def _read_code(value: Any) -> Close | None:
+    try:
+        return Close(value)
+    except ValueError:
+        return None
+
+
+def _read_replaced(value: Any) -> tuple[int, int] | None:
+    match value:
+        case [int() as client, int() as generation]:
+            return client, generation
+        case _:
+            return None
