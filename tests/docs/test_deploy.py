@@ -1,0 +1,34 @@
+"""The proxy's configuration in docs/howto/deploy.md fits the app's own settings."""
+
+from __future__ import annotations
+
+import re
+
+from session_mgmt.conf import Settings
+from tests.docs.pages import ROOT, blocks
+
+PAGE = ROOT / "docs" / "howto" / "deploy.md"
+(NGINX,) = (block.text for block in blocks("nginx", [PAGE]))
+# A document has a little white space and, in a patch, the operation around it.
+SLACK = 1.05
+
+
+def read_value(directive: str) -> str:
+    found = re.search(rf"\b{directive} ([^;]+);", NGINX)
+    assert found, directive
+    return found[1]
+
+
+def test_the_proxy_passes_the_host_with_its_port() -> None:
+    passed = NGINX.count("proxy_pass ")
+    assert passed == NGINX.count("proxy_set_header Host $http_host;") == 2
+    assert "Host $host" not in NGINX
+
+
+def test_the_proxy_keeps_a_quiet_connection_longer_than_a_heartbeat_takes() -> None:
+    longest = Settings().heartbeat_interval * 1.2
+    assert int(read_value("proxy_read_timeout").removesuffix("s")) > 2 * longest
+
+
+def test_the_proxy_lets_a_whole_document_pass() -> None:
+    assert int(read_value("client_max_body_size").removesuffix("m")) << 20 >= Settings().max_document_bytes * SLACK
