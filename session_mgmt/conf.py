@@ -71,6 +71,12 @@ class Settings:
     max_outbound_bytes: int = _setting(
         1024 * 1024, "Waiting for one slow reader; beyond it the reader is fed from the log."
     )
+    max_requests_per_second: float = _setting(
+        50.0,
+        "Sustained, of one token and of one user, over HTTP and at connect, in each process; an address has 40 times"
+        " as many, a burst of ten seconds is allowed, failures cost more; 0 is without limit.",
+    )
+    throttle_classes: tuple[str, ...] = _setting((), "Dotted paths of REST framework throttles besides.")
     max_frames_per_second: float = _setting(200.0, "Sustained, per connection; a burst of five seconds is allowed.")
 
     documents: dict[str, dict[str, Any]] = _setting(

@@ -14,6 +14,8 @@ from django.conf import settings
 from django.db import connection, connections
 
 from project.databases import build_postgres
+from session_mgmt.api import operations
+from session_mgmt.backends.budgets import budgets
 from session_mgmt.bridge import bridge
 from session_mgmt.testing import inline_bridge
 from tests import programs, services
@@ -133,6 +135,13 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
     """Give the lane's connections back before the test database goes: PostgreSQL drops none that is in use."""
     yield
     bridge().close()
+
+
+@pytest.fixture(autouse=True)
+def fresh_process() -> None:
+    """Let no test find what an earlier one has used up or computed in the memory of this process."""
+    budgets().clear()
+    operations.health.forget()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ Views carry their description as plain data: drf-spectacular's own decorators wo
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 from rest_framework.schemas.inspectors import ViewInspector
@@ -61,8 +62,12 @@ class AutoSchema(BaseSchema):
 
 def build_schema(server: str) -> dict[str, Any] | None:
     """Return the description of this app alone, with paths relative to ``server``; ``None`` without drf-spectacular."""
-    if SchemaGenerator is None:
-        return None
+    return None if SchemaGenerator is None else {**_generate_schema(), "servers": [{"url": server}]}
+
+
+@lru_cache(maxsize=1)
+def _generate_schema() -> dict[str, Any]:
+    """Generate the description once in a process: it takes a quarter of a second, and anybody may ask for it."""
     made: dict[str, Any] = SchemaGenerator(urlconf=URLCONF).get_schema(request=None, public=True)
     made.setdefault("components", {})["securitySchemes"] = {TOKEN: {"type": "http", "scheme": "bearer"}}
-    return {**made, "info": {"title": "session_mgmt", "version": __version__}, "servers": [{"url": server}]}
+    return {**made, "info": {"title": "session_mgmt", "version": __version__}}

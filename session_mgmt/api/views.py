@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 from django.db import transaction
 from django.utils.cache import patch_vary_headers
+from django.utils.module_loading import import_string
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 from rest_framework.views import APIView
 from rest_framework.viewsets import ViewSetMixin
 
-from session_mgmt.actions import access, audit
+from session_mgmt.actions import access, audit, limits
 from session_mgmt.actions.access import Actor
 from session_mgmt.actions.sessions import lifecycle, tokens
 from session_mgmt.api import errors
@@ -26,7 +28,7 @@ from session_mgmt.api.reading import Untouched, read_json
 from session_mgmt.api.rendering import JSON, OnlyJSON
 from session_mgmt.api.rights import Right
 from session_mgmt.conf import settings
-from session_mgmt.exceptions import AuthRequired, FrameTooLarge, InvalidToken, SessionNotFound
+from session_mgmt.exceptions import AuthRequired, FrameTooLarge, InvalidToken, SessionNotFound, TooManyRequests
 from session_mgmt.models import ClientSession, clock
 
 F = TypeVar("F", bound=Form)
@@ -44,13 +46,13 @@ class ApiView(APIView):
     renderer_classes = [JSON]
     content_negotiation_class = OnlyJSON
     permission_classes = []
-    throttle_classes = []
     versioning_class = None
     metadata_class = None
     schema: Any = AutoSchema()
     anonymous: ClassVar[bool] = False
     endpoint: Endpoint
     is_activity = False
+    _caller: limits.Caller | None = None
     _found: ClientSession | None = None
     _foreign: ClientSession | None = None
     _right: Right | None = None
@@ -64,13 +66,33 @@ class ApiView(APIView):
         theirs: Any = api_settings.DEFAULT_AUTHENTICATION_CLASSES
         return [SessionTokenAuthentication(), *(authentication() for authentication in theirs)]
 
+    def get_throttles(self) -> list[Any]:
+        """Return the throttles of this app's own setting; the project's are for its own views."""
+        return [import_string(name)() for name in settings().throttle_classes]
+
+    def throttled(self, request: Request, wait: float | None) -> NoReturn:
+        raise TooManyRequests(retry_after=wait)
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """Charge a failure to its caller, then answer it."""
+        if self._caller is not None:
+            limits.fine_caller(self._caller, errors.translate_error(exc))
+        return super().handle_exception(exc)
+
     def get_exception_handler(self) -> Any:
         return errors.handle_exception
 
     def perform_authentication(self, request: Request) -> None:
         """Authenticate the request. An unknown bearer token is an error, unlike a missing one."""
+        token = read_bearer(request)
+        # Before any query: whoever calls too often costs nothing more.
+        self._caller = limits.Caller(read_address(request), token)
+        limits.admit_caller(self._caller)
         super().perform_authentication(request)
-        if request.auth is None and not _is_known(request) and read_bearer(request) is not None:
+        if _is_known(request):
+            limits.admit_caller(limits.Caller(user_id=request.user.pk))
+            self._caller = replace(self._caller, user_id=request.user.pk)
+        if request.auth is None and not _is_known(request) and token is not None:
             raise InvalidToken()
 
     def check_permissions(self, request: Request) -> None:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import orjson
 from channels.consumer import AsyncConsumer
 
+from session_mgmt.actions import limits
 from session_mgmt.actions.sessions import incidents, resume
 from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.bridge import bridge
@@ -85,15 +86,19 @@ class SessionConsumer(AsyncConsumer):
             return None
         if event["type"] != "websocket.receive":
             return None
-        frame = None
+        frame = caller = None
         try:
             frame = frames.parse(decode(event.get("text") or ""))
             if not isinstance(frame, Connect):
                 raise InvalidFrame("The first frame is connect.")
+            caller = limits.Caller((self.scope.get("client") or (None,))[0], frame.token)
+            limits.admit_caller(caller)
             granted = await bridge().read(resume.ask_granted, frame) if frame.has_topics else frozenset()
             return await bridge().call(resume.attach_client, frame, granted, server=hub().server)
         except SessionMgmtError as error:
             _send_refusal(outlet, error)
+            if caller is not None:
+                limits.fine_caller(caller, error)
             if isinstance(error, AuthError) and isinstance(frame, Connect):
                 await self._record_refusal(frame.token, error)
         except Exception:

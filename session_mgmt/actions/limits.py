@@ -1,0 +1,82 @@
+"""Limits on how often one caller may call, over HTTP and at connect.
+
+Every process counts for itself. A token and a user have one allowance, an address a much larger one, because many
+people may share it. Failures that guess at secrets or ids cost far more than a call that is answered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from session_mgmt.backends.budgets import Charge, budgets
+from session_mgmt.conf import settings
+from session_mgmt.exceptions import (
+    AuthError,
+    AuthRequired,
+    PermissionDenied,
+    PublishDenied,
+    SessionNotFound,
+    TooManyRequests,
+)
+
+BURST_SECONDS = 10.0
+ADDRESS_FACTOR = 40
+# With the default of 50 a second: 25 failures of a token at once, 100 of an address, then 2.5 and 10 a second.
+FAILURE_COST = 20.0
+ADDRESS_FAILURE_COST = 200.0
+_GUESSES = (AuthError, AuthRequired, PermissionDenied, PublishDenied, SessionNotFound)
+# Whoever has one address of IPv6 has all of its network.
+_IPV6_PREFIX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, as far as it is known."""
+
+    address: str | None = None
+    token: str | None = None
+    user_id: Any = None
+
+
+def admit_caller(caller: Caller, *, now: float | None = None) -> None:
+    """Count one call. Raises ``TooManyRequests`` with the time to wait."""
+    wait = budgets().spend(_list_charges(caller, 1.0, 1.0), monotonic() if now is None else now)
+    if wait > 0:
+        raise TooManyRequests(retry_after=wait)
+
+
+def fine_caller(caller: Caller, error: Exception, *, now: float | None = None) -> None:
+    """Charge a failure that guesses at secrets, ids or rights; any other error costs no more than its call."""
+    if isinstance(error, _GUESSES):
+        charges = _list_charges(caller, FAILURE_COST, ADDRESS_FAILURE_COST)
+        budgets().fine(charges, monotonic() if now is None else now)
+
+
+def _list_charges(caller: Caller, cost: float, address_cost: float) -> Iterator[Charge]:
+    rate = settings().max_requests_per_second
+    if rate <= 0:
+        return
+    if caller.address is not None and (network := _find_network(caller.address)) is not None:
+        most = rate * ADDRESS_FACTOR
+        yield Charge(f"address:{network}", address_cost, most, most * BURST_SECONDS)
+    if caller.token is not None:
+        # The secret itself is kept nowhere.
+        digest = hashlib.sha256(caller.token.encode(errors="replace")).hexdigest()
+        yield Charge(f"token:{digest}", cost, rate, rate * BURST_SECONDS)
+    if caller.user_id is not None:
+        yield Charge(f"user:{caller.user_id}", cost, rate, rate * BURST_SECONDS)
+
+
+def _find_network(address: str) -> str | None:
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return None
+    if found.version == 4:
+        return str(found)
+    return str(ipaddress.ip_network((found, _IPV6_PREFIX), strict=False))
