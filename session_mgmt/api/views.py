@@ -75,9 +75,10 @@ class ApiView(APIView):
 
     def handle_exception(self, exc: Exception) -> Response:
         """Charge a failure to its caller, then answer it."""
+        error = errors.translate_error(exc)
         if self._caller is not None:
-            limits.fine_caller(self._caller, errors.translate_error(exc))
-        return super().handle_exception(exc)
+            limits.fine_caller(self._caller, error)
+        return super().handle_exception(error)
 
     def get_exception_handler(self) -> Any:
         return errors.handle_exception

@@ -22,7 +22,7 @@ __all__ = ["peers"]
 
 @pytest.fixture(autouse=True)
 def small_limits(settings: Any) -> None:
-    settings.SESSION_MGMT = {**LIMITS, "max_frames_per_second": 100_000.0}
+    settings.SESSION_MGMT = {**LIMITS, "max_frames_per_second": 100_000.0, "max_requests_per_second": 100_000.0}
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ from dataclasses import fields
 from session_mgmt.conf import Settings
 from session_mgmt.consumers.greetings import LIMITS
 
-# Bounds of the server's own memory and rows.
-INTERNAL = {"sessions_per_user", "outbound_bytes", "revisions", "log_bytes"}
+# Bounds of the server's own memory and rows, and one whose refusal says when to come back.
+INTERNAL = {"sessions_per_user", "outbound_bytes", "revisions", "log_bytes", "requests_per_second"}
 
 
 def test_every_limit_is_told_or_is_the_servers_own() -> None:
