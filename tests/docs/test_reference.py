@@ -54,3 +54,12 @@ def test_the_twelve_events_are_described_each_with_who_records_it_and_its_test()
     for name, recorder, test, test_file in found:
         assert name.upper() in (ROOT / recorder).read_text(encoding="utf-8")
         assert f"def {test}(" in (ROOT / test_file).read_text(encoding="utf-8")
+
+
+def test_everything_that_survives_names_its_test() -> None:
+    page = (ROOT / "docs" / "topics" / "delivery.md").read_text(encoding="utf-8")
+    part = page.partition("## What survives what")[2].partition("\n## ")[0]
+    named = re.findall(r"\(`(\w+)`\s+in\s+`([\w/.]+)`\)", part)
+    assert len(named) == part.count("\n- **")
+    for test, test_file in named:
+        assert f"def {test}(" in (ROOT / test_file).read_text(encoding="utf-8")
