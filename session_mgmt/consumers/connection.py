@@ -44,7 +44,7 @@ class Connection:
         self.writes = Writes(self, hub.take_group)
         self.heartbeat = Heartbeat(self._loop.time())
         self.closed_with: Close | None = None
-        self.left = False
+        self.left = self._fenced = False
         self.messages_in = self.bytes_in = 0
         self._opened_at = self._loop.time()
         self._script_name = script_name
@@ -212,6 +212,20 @@ class Connection:
         self.outlet.close(code, code.name.lower())
         if self._hang_up is not None:
             self._loop.call_later(HANG_UP_SECONDS, self._hang_up.cancel)
+
+    def stop_fenced(self) -> None:
+        """Close, because this client may no longer write here: a newer connection took over, or the session ended."""
+        if self.closed_with is None and not self._fenced:
+            self._fenced = True
+            self.spawn(self._stop_with_reason())
+
+    async def _stop_with_reason(self) -> None:
+        session = self.attachment.session.pk
+        try:
+            refusals = await bridge().control(connections.find_refusals, [session])
+        except SessionMgmtError:
+            refusals = {}
+        self.stop(refusals.get(session, Close.REPLACED))
 
     def set_hang_up(self, task: asyncio.Task[Any] | None) -> None:
         """Set the task to cancel when a good-bye is not answered."""

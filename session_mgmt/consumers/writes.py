@@ -27,7 +27,7 @@ from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers.following import Following
 from session_mgmt.consumers.outlet import Outlet
-from session_mgmt.exceptions import Busy, PublishDenied, SeqGap, SessionMgmtError, Unavailable
+from session_mgmt.exceptions import Busy, PublishDenied, Replaced, SeqGap, SessionMgmtError, Unavailable
 from session_mgmt.models import clock
 from session_mgmt.protocol.frames import Publish, Send, Update
 from session_mgmt.protocol.logs import STATE
@@ -63,6 +63,9 @@ class Writer(Protocol):
     @property
     def followings(self) -> Mapping[str, Following]:
         """Logs that the client follows, by name."""
+
+    def stop_fenced(self) -> None:
+        """Close, because this client may no longer write here."""
 
 
 class Writes:
@@ -170,6 +173,10 @@ class Writes:
             self._returned.append(frame) if behind else self._answer(frame, decision)
 
     def _answer(self, frame: Numbered, outcome: Outcome) -> None:
+        if isinstance(outcome.error, Replaced):
+            # No receipt: the number stays free, or was decided before; only the newer connection can tell.
+            self._connection.stop_fenced()
+            return
         text = f'{{"type":"receipt","seq":{frame.seq},{outcome.body[1:].decode()}'
         following = self._connection.followings.get(STATE + frame.doc) if isinstance(frame, Update) else None
         position = outcome.position
