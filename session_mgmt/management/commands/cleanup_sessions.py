@@ -15,7 +15,7 @@ class Command(BaseCommand):
     help = "End expired sessions, close connections of dead processes, and delete what is past its retention."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--dry-run", action="store_true", help="Only count what would be done.")
+        parser.add_argument("--dry-run", action="store_true", help="Count only; change nothing.")
         parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 
     def handle(self, *args: Any, **options: Any) -> None:

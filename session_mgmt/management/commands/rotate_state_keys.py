@@ -18,10 +18,10 @@ _EVERY = 100
 
 
 class Command(BaseCommand):
-    help = "Encrypt again, under the first of state_keys, whatever is not; may be stopped and run again at any time."
+    help = "Encrypt everything under the first of state_keys; may be stopped and run again at any time."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--dry-run", action="store_true", help="Only count what would be done.")
+        parser.add_argument("--dry-run", action="store_true", help="Count only; change nothing.")
         parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 
     def handle(self, *args: Any, **options: Any) -> None:

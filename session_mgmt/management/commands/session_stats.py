@@ -18,7 +18,7 @@ class Command(BaseCommand):
     help = "Show sessions, connections, and how late cleanup, outbox and handlers are."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("session", nargs="?", type=uuid.UUID, help="A session's id: its own figures.")
+        parser.add_argument("session", nargs="?", type=uuid.UUID, help="Id of a session, for its own figures.")
         parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -21,9 +21,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("sessions", nargs="*", type=uuid.UUID, help="Ids of sessions.")
-        parser.add_argument("--user", help="The name of a user: all active sessions of that user.")
+        parser.add_argument("--user", help="Name of a user, for all active sessions of that user.")
         parser.add_argument("--reason", default="command", help="Kept with the session; at most 60 characters.")
-        parser.add_argument("--dry-run", action="store_true", help="Only list what would be ended.")
+        parser.add_argument("--dry-run", action="store_true", help="List the sessions only; end none.")
         parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 
     def handle(self, *args: Any, **options: Any) -> None:
