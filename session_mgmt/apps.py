@@ -15,5 +15,7 @@ class SessionMgmtConfig(AppConfig):
 
     def ready(self) -> None:
         from session_mgmt import checks  # noqa: F401 - registers itself; models must be loaded first
+        from session_mgmt.actions.sessions.deletion import watch_deletions
 
+        watch_deletions()
         autodiscover_modules("session_topics")

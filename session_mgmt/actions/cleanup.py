@@ -12,7 +12,7 @@ from functools import partial
 
 from django.db.models import F, QuerySet
 
-from session_mgmt.actions.sessions import connections, expiry
+from session_mgmt.actions.sessions import connections, deletion, expiry
 from session_mgmt.actions.state import compaction
 from session_mgmt.actions.topics import retention
 from session_mgmt.conf import settings
@@ -126,7 +126,7 @@ def _purge_sessions(now: datetime) -> int:
     """Delete ended sessions past the retention, with all that hangs on them."""
     keys = list(_find_ended(now).order_by("ended_at").values_list("pk", flat=True)[:_PURGE_CHUNK])
     if keys:
-        ClientSession.objects.using(settings().database).filter(pk__in=keys).delete()
+        deletion.delete_sessions(settings().database, keys)
     return len(keys)
 
 

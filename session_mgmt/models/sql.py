@@ -110,6 +110,14 @@ class Statements:
             found += self.fetch(sql, [value for pair in part for value in pair])
         return found
 
+    def hold_row(self, table: str, key: str, value: UUID) -> bool:
+        """Keep a row from being deleted until this transaction ends; return False if there is none.
+
+        Other writers of the row go on.
+        """
+        locked = " FOR KEY SHARE" if self.postgres and self.connection.in_atomic_block else ""
+        return bool(self.fetch(f"SELECT 1 FROM {table} WHERE {key} = %s{locked}", [self.uuid(value)]))
+
     def among(self, column: str, values: Sequence[Any]) -> tuple[str, list[Any]]:
         """Return the condition that the column is one of the values, and its parameters."""
         if self.postgres:

@@ -189,3 +189,14 @@ async def test_a_connection_of_a_killed_process_is_told_lost_when_its_client_is_
 def _list_lost() -> Any:
     events = SessionEvent.objects.filter(type="connection_lost").values_list("data", flat=True)
     return [orjson.loads(bytes(data)) for data in events]
+
+
+async def test_deleting_a_user_closes_the_sockets_of_its_sessions(peers: Any, django_user_model: Any) -> None:
+    user = await bridge().read(django_user_model.objects.create_user, "ada")
+    made = await bridge().call(lifecycle.create_session, user=user)
+    one = peers()
+    await one.open(made.token.secret, logs={"state:main": None})
+    await one.say(type="update", seq=1, doc="main", ops=[["set", "/a", 1]])
+    await one.receipt(1)
+    await bridge().call(user.delete)
+    assert await one.closed() == Close.SESSION_TERMINATED

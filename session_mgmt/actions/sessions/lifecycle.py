@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import IntegrityError, connections, transaction
 from django.db.models import Q, QuerySet
 
 from session_mgmt.actions import access, checking, notify
@@ -78,7 +79,7 @@ def create_session(
     """
     using = settings().database
     idle, absolute = _read_timeouts(config or {})
-    with transaction.atomic(using=using):
+    with _refuse_missing_user(using, user), transaction.atomic(using=using):
         now = now or clock.read(using)
         if user is not None:
             _make_room(using, user, now)
@@ -89,6 +90,17 @@ def create_session(
         Statements(connections[using]).put(activity, event, proof)
         notify.after_commit(using, events=[EmittedEvent(session.pk, names.SESSION_CREATED, {}, 1)])
     return Created(session, token, position)
+
+
+@contextmanager
+def _refuse_missing_user(using: str, user: Any) -> Iterator[None]:
+    """Turn the database's refusal at COMMIT into ours, where the user was deleted meanwhile."""
+    try:
+        yield
+    except IntegrityError as error:
+        if user is None or type(user)._default_manager.using(using).filter(pk=user.pk).exists():
+            raise
+        raise InvalidField("There is no such user.", field="user") from error
 
 
 def _read_timeouts(config: dict[str, Any]) -> tuple[timedelta, timedelta]:

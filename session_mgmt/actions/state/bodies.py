@@ -18,7 +18,7 @@ from session_mgmt.conf import settings
 from session_mgmt.documents import chain, rebuild
 from session_mgmt.documents.rebuild import Packed, Parts
 from session_mgmt.exceptions import DocumentLimit, NotFound, SessionNotFound, StateUnreadable
-from session_mgmt.models import ClientSession, StateDocument, tables
+from session_mgmt.models import StateDocument, tables
 from session_mgmt.models.identifiers import new_epoch
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.position import Position
@@ -69,11 +69,16 @@ def ensure_document(using: str, session: uuid.UUID, name: str, *, most: int, at:
     found = StateDocument.objects.using(using).filter(session_id=session, name=name).values_list("id", flat=True)
     if found:
         return found[0]
-    if not ClientSession.objects.using(using).filter(pk=session).exists():
-        # Foreign keys are checked at COMMIT, where one bad wish would fail everybody's writes again and again.
-        raise SessionNotFound()
-    if StateDocument.objects.using(using).filter(session_id=session).count() >= most:
-        raise DocumentLimit(limit=most)
+    with transaction.atomic(using=using):
+        if not Statements(connections[using]).hold_row(tables.ACTIVITY, "session_id", session):
+            # Foreign keys are checked at COMMIT, where one bad wish would fail everybody's writes again and again.
+            raise SessionNotFound()
+        if StateDocument.objects.using(using).filter(session_id=session).count() >= most:
+            raise DocumentLimit(limit=most)
+        return _insert_document(using, session, name, at)
+
+
+def _insert_document(using: str, session: uuid.UUID, name: str, at: datetime) -> int:
     key_id, secret = vaults.new_secret(session, name) if vaults.is_encrypted_name(name) else ("", b"")
     fresh = StateDocument(
         session_id=session,
