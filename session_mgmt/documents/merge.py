@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Final, Literal, TypeAlias
 
 from session_mgmt.documents import arrays as array_policies
-from session_mgmt.documents import operations, pointer, touched
+from session_mgmt.documents import contested, operations, pointer, touched
 from session_mgmt.documents.arrays import NO_POLICIES, ArrayPolicies
 from session_mgmt.documents.diff import diff_documents
 from session_mgmt.documents.operations import Op
@@ -88,8 +88,9 @@ def rebase_ops(
     Operations without overlap keep their meaning (an `inc` adds, an append appends), which values alone do not show.
     Under `reject` the server's document comes back unchanged if there are conflicts.
     """
-    listed = tuple(ops)
-    fates = _spare_additions(listed, _mark_overlapping(listed, their_paths), server)
+    listed, theirs = tuple(ops), set(their_paths)
+    theirs |= contested.list_contested(touched.list_stored_paths(listed), theirs, base, server, arrays)
+    fates = _spare_additions(listed, _mark_overlapping(listed, theirs), server)
     if not any(fates):
         return Merged(operations.apply_ops(server, listed), ops=listed)
     # Each obj goes along: the dropped operations below it count on the object.

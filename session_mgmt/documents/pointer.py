@@ -6,6 +6,11 @@ path behaves as its pointer:
 - `+/counter`  only added to (`inc`);
 
 - `>/list`     only appended to (`ins /list/-`).
+
+Two further marks stand beside plain paths and overlap with nothing by themselves (see `contested`):
+
+- `{/cart`     made an object, and a member of it touched;
+- `[/list`     something touched at or below an index of it.
 """
 
 from __future__ import annotations
@@ -20,6 +25,10 @@ from session_mgmt.documents.values import JSON, MISSING, Missing
 
 ADDED: Final = "+"
 APPENDED: Final = ">"
+OBJECT: Final = "{"
+ITEM: Final = "["
+MARKS: Final = (ADDED, APPENDED, OBJECT, ITEM)
+_BESIDE: Final = (OBJECT, ITEM)
 
 _BAD_ESCAPE = re.compile(r"~(?![01])")
 _INDEX_DIGITS: Final = 10
@@ -84,16 +93,18 @@ def find_member(container: JSON, token: str) -> JSON | Missing:
 
 def strip_mark(path: str) -> str:
     """Return the pointer of a touched path."""
-    return path[1:] if path[:1] in (ADDED, APPENDED) else path
+    return path[1:] if path[:1] in MARKS else path
 
 
 def strip_marks(paths: Iterable[str]) -> list[str]:
     """Return the pointers of touched paths, each once and in their order, as programs outside get them."""
-    return list(dict.fromkeys(map(strip_mark, paths)))
+    return list(dict.fromkeys(strip_mark(path) for path in paths if path[:1] not in _BESIDE))
 
 
 def are_overlapping(a: str, b: str) -> bool:
     """Tell whether two touched paths are equal, or one is an ancestor of the other, and they do not commute."""
+    if a[:1] in _BESIDE or b[:1] in _BESIDE:
+        return False
     first, second = strip_mark(a), strip_mark(b)
     if first == second:
         return a != b or first == a
@@ -111,11 +122,13 @@ class Touched:
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._marked: dict[str, list[str]] = {}
-        for path in sorted(set(paths)):
+        for path in sorted({path for path in paths if path[:1] not in _BESIDE}):
             self._marked.setdefault(strip_mark(path), []).append(path)
         self._pointers = sorted(self._marked)
 
     def find_overlapping(self, path: str) -> Iterator[str]:
+        if path[:1] in _BESIDE:
+            return
         pointer = strip_mark(path)
         for other in self._marked.get(pointer, ()):
             if are_overlapping(path, other):

@@ -38,6 +38,10 @@ class Parts:
     digest: bytes = b""
     key: bytes | None = None
 
+    def count_bytes(self) -> int:
+        """Count the stored bytes to go through."""
+        return sum(map(len, self.ops)) + len(self.stored or b"")
+
 
 @dataclass(frozen=True, slots=True)
 class Packed:

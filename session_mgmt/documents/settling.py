@@ -7,8 +7,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from session_mgmt.documents import merge, operations, rebuild, replaced, size, touched
+from session_mgmt.documents import contested, merge, operations, pointer, rebuild, replaced, size, touched
 from session_mgmt.documents.arrays import ArrayPolicies
+from session_mgmt.documents.contested import Kinds
 from session_mgmt.documents.limits import Limits
 from session_mgmt.documents.merge import Conflict, Merged, OnConflict
 from session_mgmt.documents.normalise import Kind, make_ops
@@ -78,12 +79,24 @@ def propose_merge(parts: Parts, steps: tuple[Step, ...], change: Change, rules: 
         ops = operations.decode_ops(step.ops)
         now = operations.apply_ops(now, ops)
         if step.asked is None:
-            theirs.update(touched.list_paths(ops))
+            theirs.update(touched.list_stored_paths(ops))
         else:
             seen = operations.apply_ops(seen, operations.decode_ops(step.asked))
     ops = make_ops(change.kind, change.body, seen, change.limits)
     found = _rebase_change(seen, now, ops, theirs, rules)
     return _make_proposal(found.ops, found.document, ops, found.conflicts)
+
+
+def read_kinds(parts: Parts, steps: tuple[Step, ...], mine: tuple[str, ...]) -> Kinds:
+    """Read the kinds of values at the places where the change meets later changes of others. Raises a DocumentError."""
+    seen = now = rebuild.build_value(parts)
+    theirs: set[str] = set()
+    for step in steps:
+        ops = operations.decode_ops(step.ops)
+        now = operations.apply_ops(now, ops)
+        if step.asked is None:
+            theirs.update(touched.list_stored_paths(ops))
+    return contested.read_kinds(contested.find_places(mine, theirs), seen, now)
 
 
 def _rebase_change(seen: JSON, now: JSON, ops: tuple[Op, ...], theirs: set[str], rules: MergeRules) -> Merged:
@@ -92,15 +105,27 @@ def _rebase_change(seen: JSON, now: JSON, ops: tuple[Op, ...], theirs: set[str],
     return merge.rebase_ops(seen, now, ops, theirs, arrays=rules.arrays, on_conflict=rules.on_conflict)
 
 
+def _list_exact_paths(ops: tuple[Op, ...], result: JSON | Missing) -> tuple[str, ...]:
+    """Return the stored paths; with the document at hand an append to an object counts as a change of it."""
+    paths = touched.list_stored_paths(ops)
+    if result is MISSING or not any(path.startswith(pointer.APPENDED) for path in paths):
+        return paths
+    return tuple(path[1:] if _is_append_to_object(path, result) else path for path in paths)
+
+
+def _is_append_to_object(path: str, result: JSON) -> bool:
+    return path.startswith(pointer.APPENDED) and isinstance(pointer.find_value(result, path[1:]), dict)
+
+
 def _make_proposal(
     ops: tuple[Op, ...], result: JSON | Missing, asked: tuple[Op, ...] = (), conflicts: tuple[Conflict, ...] = ()
 ) -> Proposal:
     return Proposal(
         ops=operations.encode_ops(ops),
-        paths=touched.list_paths(ops),
+        paths=_list_exact_paths(ops, result),
         growth=size.bound_growth(ops),
         size=None if result is MISSING else size.measure_size(result),
         asked=operations.encode_ops(asked),
-        asked_paths=touched.list_paths(asked),
+        asked_paths=touched.list_stored_paths(asked),
         conflicts=conflicts,
     )

@@ -7,8 +7,8 @@ choices, all on the side of reporting too much rather than too little:
   parent is an array cannot be told from the log; where an `obj` of the same list made it an object, it is not one.
 - `set`, `inc` and `obj` with `-` as the last token touch the parent: they append, but not only to arrays.
 - `obj` touches nothing by itself while another operation works below it: two clients that merge different members into
-  one object do not disturb each other. (Known limit: a merge that turns an array into an object is not seen to disturb
-  a change inside that array.)
+  one object do not disturb each other. It leaves a mark, and a change behind an index leaves another, so that a merge
+  which turns an array into an object is seen to disturb a change inside that array.
 """
 
 from __future__ import annotations
@@ -34,6 +34,38 @@ def list_paths(ops: Iterable[Sequence[Any]], most: int = MOST_PATHS) -> tuple[st
     )
     found = {path for path in touched if path not in ensured or path not in entered}
     return _limit_paths(found, most)
+
+
+def list_stored_paths(ops: Iterable[Sequence[Any]]) -> tuple[str, ...]:
+    """Return the touched paths with the marks beside them, as a revision stores them."""
+    listed = list(ops)
+    marks = _list_marks(listed)
+    if len(marks) > MOST_PATHS:
+        # Touching such a place itself says more than its mark.
+        return _limit_paths({*list_paths(listed), *map(pointer.strip_mark, marks)}, MOST_PATHS)
+    return (*list_paths(listed), *sorted(marks)) if marks else list_paths(listed)
+
+
+def _list_marks(ops: Iterable[Sequence[Any]]) -> set[str]:
+    objects: set[str] = set()
+    entered: set[str] = set()
+    items: set[str] = set()
+    for op in ops:
+        path = op[1]
+        above = parent = pointer.parent_of(path)
+        if op[0] == "obj":
+            objects.add(path)
+        while path:
+            entered.add(above)
+            # An index below a place that this list has made an object is a key.
+            if above not in objects and pointer.parse_index(path[len(above) + 1 :]) is not None:
+                items.add(above)
+            path, above = above, pointer.parent_of(above)
+        if op[0] in ("ins", "del"):
+            # It touches the array itself.
+            items.discard(parent)
+    made = {f"{pointer.OBJECT}{path}" for path in objects if path in entered}
+    return made | {f"{pointer.ITEM}{path}" for path in items}
 
 
 def list_path_of_each(ops: Iterable[Sequence[Any]]) -> list[str]:

@@ -38,7 +38,7 @@ def reveal_paths(key: bytes, hidden: Iterable[str], known: Iterable[str]) -> tup
 
 
 def _find_mark(path: str) -> str:
-    return path[:1] if path[:1] in (pointer.ADDED, pointer.APPENDED) else ""
+    return path[:1] if path[:1] in pointer.MARKS else ""
 
 
 def _hide_pointer(key: bytes, bare: str, tokens: dict[str, str]) -> str:

@@ -34,5 +34,5 @@ def make_replacement(data: object) -> Replacement:
     """Prepare a checked value as a replacement."""
     ops = make_replace_ops(data)
     return Replacement(
-        operations.encode_ops(ops), touched.list_paths(ops), size.bound_growth(ops), size.measure_size(data)
+        operations.encode_ops(ops), touched.list_stored_paths(ops), size.bound_growth(ops), size.measure_size(data)
     )

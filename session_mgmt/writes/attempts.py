@@ -19,12 +19,14 @@ class Way(StrEnum):
     """How an update is prepared.
 
     ``BLIND`` needs no document. ``HEAD`` computes the update from the document as it is now, ``MERGE`` from the
-    document at its base and from what others did since.
+    document at its base and from the later changes of others. ``KINDS`` is ``BLIND`` with a look at the places where
+    both changed something.
     """
 
     BLIND = "blind"
     HEAD = "head"
     MERGE = "merge"
+    KINDS = "kinds"
 
 
 def choose_way(kind: str, replaced: Mapping[str, str | None] | None) -> Way:
@@ -58,5 +60,7 @@ class Attempts:
             self.outcome = refuse_write(Busy(retry_after=self._retry_after))
         elif decision == Prepare(Reason.MERGE) or self.way is Way.MERGE:
             self.way = Way.MERGE
+        elif decision == Prepare(Reason.KINDS):
+            self.way = Way.KINDS
         else:
             self.way = Way.HEAD

@@ -212,6 +212,8 @@ def prepare_update(
     using = bridge().using
     if way is Way.MERGE:
         return reconcile.prepare_merge(using, document, kind, change, terms, run=run)
+    if way is Way.KINDS:
+        return reconcile.prepare_with_kinds(using, document, kind, change, terms, run=run)
     if way is Way.HEAD:
         return prepare.prepare_on_head(using, document, kind, change, terms, cache=bridge().head_cache, run=run)
     return prepare.prepare_blind(document, kind, change, terms)

@@ -132,7 +132,7 @@ def prepare_resolution(
     return Update(
         document=document,
         ops=operations.encode_ops(ops),
-        paths=() if are_equal(result, body.data) else touched.list_paths(ops),
+        paths=() if are_equal(result, body.data) else touched.list_stored_paths(ops),
         growth=size.bound_growth(ops),
         at_version=body.position.offset,
         terms=replace(terms, epoch=body.position.epoch),

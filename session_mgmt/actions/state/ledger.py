@@ -20,7 +20,7 @@ from session_mgmt.actions.state.merge_rows import MergeRecord
 from session_mgmt.actions.state.new_revisions import Changed, NewRevision
 from session_mgmt.actions.state.past_revisions import PastRevisions
 from session_mgmt.actions.state.updates import Prepare, Reason, Update
-from session_mgmt.documents import merge, operations, touched
+from session_mgmt.documents import contested, merge, operations, touched
 from session_mgmt.exceptions import Conflict, DocumentNotFound, EpochChanged, TooOld, UnknownVersion
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.logs import document_key
@@ -65,7 +65,9 @@ class DocumentLedger:
             if not self._still_holds(update, head):
                 return Prepare(Reason.MOVED)
             update = replace(update, exact_size=None)
-        theirs = self._list_theirs(update, fence, head)
+        theirs = _add_contested(update, head, self._list_theirs(update, fence, head))
+        if theirs is None:
+            return Prepare(Reason.KINDS)
         overlap = merge.find_overlaps(update.paths, theirs) if theirs else []
         settled = _apply_strategy(update, head, theirs, overlap) if overlap else (update, {})
         if not isinstance(settled, tuple):
@@ -116,7 +118,7 @@ class DocumentLedger:
             return False
         mine = (*update.paths, *merged.paths)
         theirs = self._past.list_touched(head, made_at, update, None, mine)
-        return not theirs or not merge.find_overlaps(mine, theirs)
+        return not theirs or not (merge.find_overlaps(mine, theirs) or _may_contest(head, mine, theirs))
 
     def _refuse_base(self, update: Update, head: LockedHead) -> Outcome | None:
         place, terms = head.position.as_json(), update.terms
@@ -160,6 +162,30 @@ class DocumentLedger:
         self._keys.add(update, head)
 
 
+def _add_contested(update: Update, head: LockedHead, theirs: set[str]) -> set[str] | None:
+    """Return the paths of others with the places that both contest; ``None`` if the document must be looked at."""
+    places = contested.find_places(update.paths, theirs)
+    if not places:
+        return theirs
+    merged = contested.list_merged_arrays(places, policies.find_policy(head.name).arrays)
+    if update.kinds is not None:
+        return theirs | merged | {place.path for place in places if update.kinds.is_contested(place)}
+    if update.at_version is not None:
+        # Computed from the document, so it is not blind; a merge tells the rest.
+        return theirs | {place.path for place in places}
+    return theirs | merged if {place.path for place in places} <= merged else None
+
+
+def _may_contest(head: LockedHead, mine: tuple[str, ...], theirs: set[str]) -> bool:
+    """Tell whether a merge must be computed anew because of places that it could not know of.
+
+    It was computed from the document, so its appends are appends to arrays.
+    """
+    places = contested.find_places(mine, theirs)
+    appends = {place for place in places if place.is_append}
+    return places != appends or bool(contested.list_merged_arrays(appends, policies.find_policy(head.name).arrays))
+
+
 def _apply_strategy(
     update: Update, head: LockedHead, theirs: set[str], overlap: list[str]
 ) -> tuple[Update, dict[str, Any]] | Outcome | Prepare:
@@ -172,5 +198,5 @@ def _apply_strategy(
     if strategy != "server_wins":
         return Prepare(Reason.MERGE)
     kept, dropped = merge.drop_overlapping(operations.decode_ops(update.ops), theirs)
-    rest = replace(update, kind="merge", ops=operations.encode_ops(kept), paths=touched.list_paths(kept))
+    rest = replace(update, kind="merge", ops=operations.encode_ops(kept), paths=touched.list_stored_paths(kept))
     return rest, {"dropped": sorted({op[1] for op in dropped})}

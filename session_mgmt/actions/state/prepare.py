@@ -41,7 +41,7 @@ def prepare_blind(document: int, kind: str, change: Any, terms: Terms = NO_TERMS
     return Update(
         document=document,
         ops=operations.encode_ops(ops),
-        paths=touched.list_paths(ops),
+        paths=touched.list_stored_paths(ops),
         growth=size.bound_growth(ops),
         kind=name_revision_kind(kind),
         terms=terms,

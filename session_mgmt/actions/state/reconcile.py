@@ -58,7 +58,7 @@ def prepare_merge(
         if terms.replaced is not None and chosen in ("client_wins", "reject"):
             on_conflict = chosen  # type: ignore[assignment]
         # A function of the project stays in the project's own process.
-        place = run_inline if callable(on_conflict) else stored_rows.choose_runner(past.head, run)
+        place = run_inline if callable(on_conflict) else _choose_runner(past, run)
         rules = MergeRules(policy.arrays, _guard_resolver(on_conflict), terms.replaced)
         settled = place(settling.propose_merge, past.parts, past.steps, prepare.make_change(kind, change), rules)
     if settled.conflicts and on_conflict == "reject":
@@ -68,6 +68,26 @@ def prepare_merge(
     told = merge_rows.build_report(settled.conflicts, [lost.id for lost in losing])
     record = MergeRecord(settled.asked, settled.asked_paths, told, losing)
     return _make_update(past.head, settled, record, terms)
+
+
+def prepare_with_kinds(
+    using: str, document: int, kind: str, change: Any, terms: Terms, *, run: Runner = run_inline
+) -> Update:
+    """Prepare a blind update together with the kinds of values at the places where it meets later changes of others.
+
+    Heavy work is handed to ``run``. Raises ``SessionMgmtError``.
+    """
+    update = prepare.prepare_blind(document, kind, change, terms)
+    with unreadable.audit_unreadable(using, document), checking.translate_errors():
+        past = load_merge_source(using, document, terms)
+        place = _choose_runner(past, run)
+        return replace(update, kinds=place(settling.read_kinds, past.parts, past.steps, update.paths))
+
+
+def _choose_runner(past: MergeSource, run: Runner) -> Runner:
+    return stored_rows.choose_runner(
+        past.head, run, past.parts.count_bytes() + sum(len(step.ops) for step in past.steps)
+    )
 
 
 @dataclass(frozen=True, slots=True)

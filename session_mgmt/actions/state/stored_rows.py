@@ -64,9 +64,12 @@ def make_position(epoch: str, version: int, link: bytes) -> Position:
     return Position(epoch, version, chain.make_tag(bytes(link)) if version else "")
 
 
-def choose_runner(head: StoredHead, run: Runner) -> Runner:
-    """Choose the place to work on a document: a small one is not worth the way to another process."""
-    return run if head.bound > HEAVY_BYTES else run_inline
+def choose_runner(head: StoredHead, run: Runner, work_bytes: int = 0) -> Runner:
+    """Choose the place to work on a document: little work is not worth the way to another process.
+
+    ``work_bytes``: bytes of operations to go through, which may be many for a small document.
+    """
+    return run if head.bound > HEAVY_BYTES or work_bytes > HEAVY_BYTES else run_inline
 
 
 @dataclass(frozen=True, slots=True)

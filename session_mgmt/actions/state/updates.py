@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from session_mgmt.actions.state.merge_rows import MergeRecord
+from session_mgmt.documents.contested import Kinds
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +62,20 @@ class Update:
     at_version: int | None = None
     exact_size: int | None = None
     merge: MergeRecord | None = None
+    kinds: Kinds | None = None
 
 
 class Reason(StrEnum):
     """Why the lane gives an update back.
 
     ``MOVED``: the document has another version by now. ``SIZE``: only the document itself tells whether the result
-    fits. ``MERGE``: the update overlaps later changes of others.
+    fits. ``KINDS``: only the document tells whether the update and later changes of others commute. ``MERGE``: the
+    update overlaps later changes of others.
     """
 
     MOVED = "moved"
     SIZE = "size"
+    KINDS = "kinds"
     MERGE = "merge"
 
 
