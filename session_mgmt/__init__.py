@@ -11,12 +11,14 @@ from typing import Any
 __version__ = "0.1.0"
 
 
-def beat_schedule(*, cleanup_interval: timedelta = timedelta(minutes=5)) -> dict[str, dict[str, Any]]:
-    """Entries for Celery beat: the cleanup, and the drain for processes that serve no sockets.
+def beat_schedule(*, cleanup_interval: timedelta | float = timedelta(minutes=5)) -> dict[str, dict[str, Any]]:
+    """Return entries for Celery beat: the cleanup, and the drain for processes that serve no sockets.
+
+    ``cleanup_interval`` is a ``timedelta`` or a number of seconds. Raises ``ValueError`` for anything else.
 
     ``expires`` is shorter than the interval, so that a backlog after downtime runs once and not once per missed beat.
     """
-    seconds = cleanup_interval.total_seconds()
+    seconds = _read_seconds(cleanup_interval)
     return {
         "session_mgmt.cleanup": {
             "task": "session_mgmt.cleanup_sessions",
@@ -29,3 +31,10 @@ def beat_schedule(*, cleanup_interval: timedelta = timedelta(minutes=5)) -> dict
             "options": {"expires": 9.0},
         },
     }
+
+
+def _read_seconds(interval: Any) -> float:
+    seconds = interval.total_seconds() if isinstance(interval, timedelta) else interval
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
+        raise ValueError(f"cleanup_interval is a timedelta or a positive number of seconds, not {interval!r}.")
+    return float(seconds)

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from channels.routing import ProtocolTypeRouter, URLRouter
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
 
+if not apps.ready:
+    raise ImproperlyConfigured(
+        "Django is not set up yet: call get_asgi_application() before the import of session_mgmt.asgi."
+    )
+
+from channels.routing import ProtocolTypeRouter, URLRouter
+from django.conf import settings
+from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
+
+from session_mgmt.checks import check_settings
 from session_mgmt.consumers.lifespan import lifespan
 from session_mgmt.routing import websocket_urlpatterns
 
@@ -13,7 +24,18 @@ from session_mgmt.routing import websocket_urlpatterns
 def application(django_application: Any, extra_websocket_urlpatterns: list[Any] | None = None) -> ProtocolTypeRouter:
     """Route HTTP to Django and WebSockets to the session consumer, which checks origin and token itself.
 
-    A stopping server tells its clients first.
+    A stopping server tells its clients first. While ``DEBUG`` is on, static files are served too, as ``runserver``
+    does. Raises ``ImproperlyConfigured`` for mistakes in ``SESSION_MGMT``.
     """
+    _refuse_wrong_settings()
+    if settings.DEBUG and apps.is_installed("django.contrib.staticfiles"):
+        django_application = ASGIStaticFilesHandler(django_application)
     patterns = [*websocket_urlpatterns, *(extra_websocket_urlpatterns or [])]
     return ProtocolTypeRouter({"http": django_application, "websocket": URLRouter(patterns), "lifespan": lifespan})
+
+
+def _refuse_wrong_settings() -> None:
+    # Only manage.py runs Django's system checks: a server of its own would start with a misspelt name.
+    wrong = [f"{found.msg} {found.hint or ''}".strip() for found in check_settings()]
+    if wrong:
+        raise ImproperlyConfigured(" ".join(wrong))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from datetime import timedelta
+from difflib import get_close_matches
 from typing import Any
 
 from django.apps import apps
@@ -27,13 +29,19 @@ def check_settings(**_: Any) -> list[CheckMessage]:
     """Check the settings. E001: no dict. E002: unknown name. E003: wrong type. E004 to E007: contradictory limits."""
     given = getattr(django_settings, conf.NAME, {})
     if not isinstance(given, dict):
-        return [Error("SESSION_MGMT is not a dict.", hint="See docs/reference/settings.md.", id="session_mgmt.E001")]
+        return [
+            Error(
+                "SESSION_MGMT is not a dict.",
+                hint="Write SESSION_MGMT = {'idle_timeout': timedelta(hours=8)}, for example.",
+                id="session_mgmt.E001",
+            )
+        ]
     initial = conf.Settings()
     known = {f.name: getattr(initial, f.name) for f in fields(conf.Settings)}
     found: list[CheckMessage] = []
     for name, value in given.items():
         if not isinstance(name, str) or name.lower() not in known:
-            hint = "Names are listed in docs/reference/settings.md."
+            hint = _suggest_name(str(name), known)
             found.append(Error(f"SESSION_MGMT has an unknown name {name!r}.", hint=hint, id="session_mgmt.E002"))
         elif name.lower() == "encrypt_state" and isinstance(value, list | tuple):
             continue
@@ -41,6 +49,11 @@ def check_settings(**_: Any) -> list[CheckMessage]:
             hint = f"It must be of type {type(known[name.lower()]).__name__}."
             found.append(Error(f"SESSION_MGMT[{name!r}] has the wrong type.", hint=hint, id="session_mgmt.E003"))
     return found or _check_values(conf.settings())
+
+
+def _suggest_name(name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name.lower(), known, 1)
+    return f"Did you mean {near[0]!r}?" if near else f"The names are: {', '.join(known)}."
 
 
 def _fits_type(value: Any, default: Any) -> bool:
@@ -113,6 +126,16 @@ def check_keys_in_use(databases: Sequence[str] | None = None, **_: Any) -> list[
 
 
 @register()
+def check_development_server(**_: Any) -> list[CheckMessage]:
+    """Check ``manage.py runserver`` (W004): without Daphne it serves no WebSockets."""
+    if "runserver" not in sys.argv[1:2] or apps.is_installed("daphne"):
+        return []
+    hint = "Put 'daphne' first into INSTALLED_APPS and set ASGI_APPLICATION, or start another ASGI server."
+    message = "Django's own runserver serves no WebSockets, so no client can connect."
+    return [Warning(message, hint=hint, id="session_mgmt.W004")]
+
+
+@register()
 def check_documents(**_: Any) -> list[CheckMessage]:
     """Check the policies of documents (E011): each must be valid and its function importable."""
     found: list[CheckMessage] = []
@@ -120,7 +143,7 @@ def check_documents(**_: Any) -> list[CheckMessage]:
         try:
             policies.parse_policy(given)
         except (ValueError, AttributeError, ImportError, DocumentError) as error:
-            hint = "See docs/topics/merging.md."
+            hint = "A document takes strategy, arrays and on_conflict."
             message = f"SESSION_MGMT documents[{name!r}] cannot be used: {error}"
             found.append(Error(message, hint=hint, id="session_mgmt.E011"))
     return found

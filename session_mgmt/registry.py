@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from difflib import get_close_matches
 from typing import Any
 
 from session_mgmt.protocol.events import EVENT_TYPES, MESSAGE
@@ -68,6 +69,11 @@ class Registry:
             if parts is not None:
                 return declared, parts
         return None
+
+    def find_nearest(self, topic: str) -> str | None:
+        """Return the declared pattern that looks most like a topic, for a message about a misspelt one."""
+        near = get_close_matches(topic, [declared.pattern.text for declared in self.topics], 1, cutoff=0.4)
+        return near[0] if near else None
 
     def is_durable(self, type_: str) -> bool:
         """Return whether events of this type have a durable handler."""
@@ -141,7 +147,9 @@ def on(type_: str, *, durable: bool = False) -> Callable[[EventHandler], EventHa
     if not isinstance(type_, str):
         raise TypeError("Write @on with a type in parentheses, as in @on('session_expired').")
     if type_ not in (*EVENT_TYPES, MESSAGE, "*"):
-        raise ValueError(f"There is no event type {type_!r}; see docs/reference/events.md.")
+        near = get_close_matches(type_, (*EVENT_TYPES, MESSAGE), 1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"The types are {', '.join((*EVENT_TYPES, MESSAGE))}."
+        raise ValueError(f"There is no event type {type_!r}. {hint}")
 
     def declare(handler: EventHandler) -> EventHandler:
         check_function(handler, f"@on({type_!r})", "event")

@@ -47,6 +47,7 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "E021": {"DATABASE_ROUTERS": [Elsewhere({"session_mgmt"})]},
     "W001": {"DATABASES": {"default": {"ENGINE": ENGINE, "NAME": "db.sqlite3"}}},
     "W002": {"CHANNEL_LAYERS": {}},
+    "W004": {},
 }
 
 
@@ -69,6 +70,8 @@ def test_every_check_has_its_mistake_here() -> None:
 @pytest.mark.filterwarnings("ignore:Overriding setting DATABASES")
 @pytest.mark.parametrize("id_", MISTAKES)
 def test_a_mistake_is_told_with_a_hint(id_: str, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    if id_ == "W004":
+        monkeypatch.setattr("sys.argv", ["manage.py", "runserver"])
     if id_ == "E010":
         monkeypatch.setattr(vaults, "sealing", None)
         vaults._build_keyring.cache_clear()

@@ -28,10 +28,10 @@ from session_mgmt.exceptions import (
     StateUnreadable,
     TokenExpired,
     TooManyRequests,
-    Unavailable,
     UnsupportedMediaType,
 )
 from session_mgmt.models import ClientSession
+from session_mgmt.models.outages import explain_outage, is_unmigrated
 
 logger = logging.getLogger(__name__)
 
@@ -85,9 +85,9 @@ def translate_error(error: Exception) -> SessionMgmtError:
     """Return the documented error for any exception."""
     if isinstance(error, SessionMgmtError):
         return error
-    if isinstance(error, _OUTAGES):
+    if isinstance(error, _OUTAGES) or is_unmigrated(error):
         logger.warning("The database did not answer", exc_info=error)
-        return Unavailable(retry_after=1.0)
+        return explain_outage(error)
     for theirs, ours in _NEAREST:
         if isinstance(error, theirs):
             return ours()

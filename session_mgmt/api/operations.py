@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -14,6 +14,7 @@ from session_mgmt.api.endpoints import endpoint
 from session_mgmt.api.keeping import Kept
 from session_mgmt.api.views import ApiView
 from session_mgmt.exceptions import NotFound
+from session_mgmt.models.outages import is_unmigrated
 
 # Anybody may ask, and every answer costs seven queries.
 HEALTH_SECONDS = 2.0
@@ -22,8 +23,8 @@ HEALTH_SECONDS = 2.0
 def _read_health() -> dict[str, Any]:
     try:
         return monitoring.read_health()
-    except (OperationalError, InterfaceError):
-        return {"status": "unavailable", "problems": ["database"]}
+    except (DatabaseError, InterfaceError) as error:
+        return {"status": "unavailable", "problems": ["migrations" if is_unmigrated(error) else "database"]}
 
 
 health = Kept(_read_health, HEALTH_SECONDS)

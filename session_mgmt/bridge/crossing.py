@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
-from django.db import InterfaceError, OperationalError, connections, transaction
+from django.db import InterfaceError, OperationalError, ProgrammingError, connections, transaction
 
 from session_mgmt.actions import group_commit, notify
 from session_mgmt.actions.group_commit import Decision, Group, Write
@@ -24,6 +24,7 @@ from session_mgmt.bridge.heavy import HeavyWorker
 from session_mgmt.bridge.lane import Lane, QueuedWrite, Sink
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import Busy, Unavailable
+from session_mgmt.models.outages import explain_outage, is_unmigrated
 from session_mgmt.worker.head_cache import Recent
 
 P = ParamSpec("P")
@@ -101,7 +102,11 @@ class Bridge:
         except (OperationalError, InterfaceError) as error:
             # The connection may be dead (a restarted database); the next call opens a new one.
             connections[self.using].close()
-            raise Unavailable(retry_after=1.0) from error
+            raise explain_outage(error) from error
+        except ProgrammingError as error:
+            if not is_unmigrated(error):
+                raise
+            raise explain_outage(error) from error
 
     def _run_gated(self, work: Callable[[], R]) -> R:
         with self._gate:

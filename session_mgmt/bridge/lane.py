@@ -22,6 +22,7 @@ from session_mgmt.actions.group_commit import Decision, Group, Locked, Write
 from session_mgmt.actions.outcome import refuse_write
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import Busy, Unavailable
+from session_mgmt.models.outages import explain_outage, is_unmigrated
 
 logger = logging.getLogger("session_mgmt.lane")
 
@@ -202,11 +203,15 @@ class Lane:
                 connections[self._using].close()
                 if group.committing:
                     return self._after_unknown_commit(batch)
+                if is_unmigrated(error):
+                    return self._refuse_unmigrated(batch, error)
                 logger.warning("A group of %d writes was not written (try %d): %s", len(batch), attempt + 1, error)
-            except DatabaseError:
+            except DatabaseError as error:
                 connections[self._using].close()
                 if group.committing:
                     return self._after_unknown_commit(batch)
+                if is_unmigrated(error):
+                    return self._refuse_unmigrated(batch, error)
                 logger.exception("A group of %d writes was refused by the database", len(batch))
                 break
             except Exception:
@@ -215,6 +220,12 @@ class Lane:
         else:
             return Group(), [refuse_write(Busy(retry_after=1.0)) for _ in batch]
         return self._split_batch(batch, wait=wait)
+
+    def _refuse_unmigrated(self, batch: Sequence[QueuedWrite], error: Exception) -> tuple[Group, list[Decision]]:
+        # Neither another try nor a smaller group makes the tables.
+        refusal = explain_outage(error)
+        logger.error("A group of %d writes was refused: %s", len(batch), refusal)
+        return Group(), [refuse_write(refusal) for _ in batch]
 
     def _split_batch(self, batch: Sequence[QueuedWrite], *, wait: bool) -> tuple[Group, list[Decision]]:
         if len(batch) <= 1:

@@ -6,12 +6,14 @@ answer is a ``Position``.
 
 from __future__ import annotations
 
+import logging
 import uuid
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import orjson
+from django.conf import settings as django_settings
 from django.db import connections, transaction
 
 from session_mgmt.actions import access, checking, notify, outbox
@@ -41,7 +43,10 @@ from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.events import MESSAGE
 from session_mgmt.protocol.logs import stream_key
 from session_mgmt.protocol.position import Position
+from session_mgmt.registry import registry
 from session_mgmt.writes.attempts import Attempts, Way, choose_way
+
+logger = logging.getLogger(__name__)
 
 
 def publish(topic: str, data: Any, *, key: str | None = None, ephemeral: bool = False) -> Position | Ticket | None:
@@ -52,6 +57,7 @@ def publish(topic: str, data: Any, *, key: str | None = None, ephemeral: bool = 
     if not access.is_topic(topic):
         raise InvalidField("A topic is printable text of at most 255 characters.", field="topic")
     _check_key(key)
+    _warn_of_undeclared(topic)
     if ephemeral:
         # After commit: a rolled back transaction tells nothing, and a stream made inside it would block its first
         # other user.
@@ -62,6 +68,15 @@ def publish(topic: str, data: Any, *, key: str | None = None, ephemeral: bool = 
     if bridge().inside_transaction():
         return put_into_outbox("publish", topic, orjson.Fragment(body), key)
     return _write_now(Publication(topic, body, key)).require()
+
+
+def _warn_of_undeclared(topic: str) -> None:
+    """Log a topic that no app declares, while developing: publishing to it works, and nobody can follow it."""
+    if not django_settings.DEBUG or registry.find_topic(topic) is not None:
+        return
+    near = registry.find_nearest(topic)
+    hint = f"Did you mean {near!r}?" if near else "Declare it in session_topics.py of an app."
+    logger.warning("Published to the topic %r, which no app declares, so nobody can follow it. %s", topic, hint)
 
 
 def send(session: uuid.UUID, data: Any, *, key: str | None = None) -> Position | Ticket:
