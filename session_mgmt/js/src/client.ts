@@ -1,52 +1,37 @@
 /** Object that an application holds. It joins the parts; each of them knows one thing. */
 
+import { Adoption } from "./adoption";
 import { Auth } from "./auth";
-import type { SyncOptions } from "./batch";
 import { Connection, type ConnectionPort } from "./connection";
 import { ConnectionControls } from "./controls";
 import type { Copies } from "./copies";
-import { Credentials } from "./credentials";
+import type { Credentials } from "./credentials";
 import type { Owner } from "./database";
 import { Documents, fetchDocument } from "./documents";
-import { Emitter, type Unsubscribe } from "./emitter";
-import { readEnvironment, type Clock, type Environment } from "./environment";
+import type { Emitter, Unsubscribe } from "./emitter";
+import type { Clock, Environment } from "./environment";
 import { silenceRejection, SessionError } from "./errors";
 import type { SessionEntry, SessionEvents, Status } from "./events";
-import { AGENT } from "./frames";
-import type { ConnectedFrame, ErrorFrame, Position, RecoveryReceipt, ServerFrame, SessionFields } from "./frames";
+import { AGENT, toWire } from "./frames";
+import type { ConnectedFrame, ErrorFrame, RecoveryReceipt, ServerFrame, SessionFields } from "./frames";
 import type { Strategy, SuccessorReceipt, Verdict } from "./frames";
 import { toSessionInfo, type SessionInfo } from "./info";
 import { Life } from "./life";
 import { Logbook } from "./logbook";
-import { resolveBase, openCopies, makeTeller, makeWarning, type StartOptions } from "./options";
-import { DEFAULT_BOUNDS, type OutboxBounds } from "./outbox";
+import type { StartOptions } from "./options";
 import type { DocumentHead } from "./past";
-import { ClientRecord } from "./record";
-import { Rest } from "./rest";
+import type { OutboxStore } from "./outboxStore";
+import { askBeforeLeaving, watchReturn } from "./page";
+import type { ClientRecord } from "./record";
+import type { Rest } from "./rest";
 import { Sessions } from "./sessions";
 import type { StateDocument, WriteOptions } from "./state";
 import { Stats, type ClientStats } from "./stats";
-import { Shelf } from "./storage";
+import { prepareStart, readOwnerOf, type Parts } from "./startup";
 import { SESSION_LOG, Timeline } from "./timeline";
 import { Topics } from "./topics";
 import { normalizeValue, type Json } from "./values";
 import { Writer, type WriterPort } from "./writer";
-
-interface Parts {
-  env: Environment;
-  rest: Rest;
-  credentials: Credentials;
-  record: ClientRecord;
-  emitter: Emitter<SessionEvents>;
-  bounds: OutboxBounds;
-  strategy: Strategy | undefined;
-  sync: SyncOptions | undefined;
-  copies: Copies | null;
-  keepsSealed: boolean;
-  scope: string;
-  /** Start positions of the logs of a session that was created just now. */
-  begins: Record<string, Position>;
-}
 
 export class SessionClient {
   readonly state: StateDocument;
@@ -64,7 +49,12 @@ export class SessionClient {
   readonly #writer: Writer;
   readonly #documents: Documents;
   readonly #copies: Copies | null;
+  readonly #outboxes: OutboxStore | null;
+  readonly #adoption: Adoption | null;
   readonly #life: Life;
+  readonly #env: Environment;
+  readonly #unwatch: Unsubscribe;
+  #isPendingPlanned = false;
   /** Session as the last connection told it; null before the first. */
   #fields: SessionFields | null = null;
   /** Logs that this connection's `connect` asked for. */
@@ -72,51 +62,40 @@ export class SessionClient {
 
   /**
    * Resume this tab's client, or join the browser's session, or create one; resolves without waiting for the
-   * connection. Rejects if a session is needed and the server refuses or does not answer.
+   * connection. Rejects if a session is needed and the server refuses or does not answer, and with `slot_taken` if
+   * another client of this tab uses the same `slot`.
    */
   static async start(options: StartOptions = {}): Promise<SessionClient> {
-    const env = readEnvironment(options);
-    const base = resolveBase(options.url ?? "/api/");
-    const scope = `session-mgmt:${base}:${options.name ?? "default"}:`;
-    const emitter = new Emitter<SessionEvents>();
-    const tell = makeTeller(env, emitter);
-    const warn = makeWarning(tell);
-    const rest = new Rest(env, base, options.headers);
-    const store = options.share === "tab" ? env.session : env.local;
-    const credentials = new Credentials(env, rest, new Shelf(store, scope, warn), scope, options.user);
-    const begins = await credentials.obtainSession(options.create ?? {});
-    const slot = `${scope}client:${options.slot ?? ""}:`;
-    const [record, copies] = await Promise.all([
-      ClientRecord.open(env, new Shelf(env.session, slot, warn), slot),
-      openCopies(options, env, readOwnerOf(scope, credentials), tell),
-    ]);
-    const { strategy, sync } = options;
-    const keepsSealed = typeof options.cache === "object" && options.cache.encrypted === true;
-    const bounds = { ...DEFAULT_BOUNDS, ...options.outbox };
-    const kept = { record, copies, keepsSealed, scope, begins };
-    const client = new SessionClient({ env, rest, credentials, emitter, bounds, strategy, sync, ...kept });
+    const client = new SessionClient(await prepareStart(options));
     if (options.autoConnect !== false) void client.#connection.connect();
     return client;
   }
 
-  private constructor({ env, rest, credentials, record, emitter, bounds, sync, copies, ...more }: Parts) {
+  private constructor(parts: Parts) {
+    const { env, rest, credentials, record, emitter, copies } = parts;
+    this.#env = env;
     this.#rest = rest;
     this.#credentials = credentials;
     this.#record = record;
     this.#emitter = emitter;
     this.#connection = this.#newConnection(env);
     const logbook = (this.#logbook = this.#newLogbook());
-    const writer = (this.#writer = this.#newWriter(env, bounds, sync));
+    const writer = (this.#writer = this.#newWriter(parts));
     this.#copies = copies;
-    const documents = (this.#documents = this.#newDocuments(env.clock, more.strategy, more.keepsSealed));
+    this.#outboxes = parts.outboxes;
+    const documents = (this.#documents = this.#newDocuments(env.clock, parts.strategy, parts.keepsSealed));
     const timeline = new Timeline(record, emitter, this.#stats);
     const { clock } = env;
     const tellRecovery = (receipt: SuccessorReceipt): void => this.#tellRecovery(receipt);
-    const readOwner = (): Owner => readOwnerOf(more.scope, credentials);
+    const readOwner = (): Owner => readOwnerOf(parts.scope, credentials);
+    const adoption = (this.#adoption = this.#newAdoption(parts.outboxes, readOwner));
+    const outlasting = { outboxes: parts.outboxes, adoption, copies };
     const logs = { documents, logbook, timeline };
     const told = { readOwner, tellRecovery };
-    this.#life = new Life({ credentials, record, writer, ...logs, emitter, copies, clock, ...told });
-    this.#life.settleIn(more.begins[SESSION_LOG]);
+    this.#life = new Life({ credentials, record, writer, ...logs, emitter, clock, ...outlasting, ...told });
+    this.#life.settleIn(parts.begins[SESSION_LOG]);
+    parts.stored.tell = () => this.#planPending();
+    this.#unwatch = watchReturn(env.page, () => this.#life.doubtOwnership());
     logbook.followLog(SESSION_LOG, timeline);
     this.state = documents.getDocument("main");
     this.topics = this.#newTopics();
@@ -145,9 +124,14 @@ export class SessionClient {
     return this.#connection.status;
   }
 
-  /** Write without an answer. */
+  /** Number of writes without an answer, those of closed tabs of this browser included. */
   get pending(): number {
-    return this.#writer.outbox.size;
+    return this.#writer.outbox.size + (this.#adoption?.waiting ?? 0);
+  }
+
+  /** Let the browser ask before the page is left while writes wait; return the function that ends it. */
+  warnBeforeLeaving(): Unsubscribe {
+    return askBeforeLeaving(this.#env.page, () => this.pending > 0);
   }
 
   on<K extends keyof SessionEvents>(type: K, callback: (...args: SessionEvents[K]) => void): Unsubscribe {
@@ -200,7 +184,11 @@ export class SessionClient {
     this.#documents.clearWatches();
     this.#connection.close();
     this.#writer.close();
-    this.#record.release();
+    this.#unwatch();
+    this.#record.flush();
+    this.#record.releaseLock();
+    this.#adoption?.close();
+    this.#outboxes?.close();
     this.#copies?.close();
   }
 
@@ -214,7 +202,12 @@ export class SessionClient {
         this.#logbook.detach();
         this.#writer.outbox.detach();
       },
-      tellStatus: (...change) => this.#emitter.emit("status", ...change),
+      prepare: () => this.#life.checkOwnership(),
+      tellStatus: (...change) => {
+        const failure = this.#connection.readFailure();
+        if (failure) this.#writer.stopWaiting(failure);
+        this.#emitter.emit("status", ...change);
+      },
       repairAfter: (code, wasReady) => this.#life.repairAfter(code, wasReady),
     };
     return new Connection(env, port, this.#stats);
@@ -232,11 +225,42 @@ export class SessionClient {
     });
   }
 
-  #newWriter(env: Environment, bounds: OutboxBounds, sync: SyncOptions | undefined): Writer {
+  #newAdoption(outboxes: OutboxStore | null, readOwner: () => Owner): Adoption | null {
+    if (!outboxes) return null;
+    return new Adoption(this.#env, outboxes, {
+      readOwner,
+      readKey: () => this.#record.key,
+      buildAddress: () => this.#buildAddress(),
+      readToken: () => this.#credentials.token,
+      findPosition: (name) => this.#documents.findReplica(name)?.position ?? null,
+      tellAdopted: (count) => this.#emitter.emit("adopted", { count }),
+      tellWaiting: () => this.#planPending(),
+      tellUnsent: (writes, reason) => {
+        const unsent = writes.map(([seq, write]) => ({ seq, write: toWire(write) }));
+        this.#emitter.emit("unsent", unsent, reason);
+      },
+      tellConflict: (write, receipt) => this.#writer.tellConflict(write, receipt, true),
+    });
+  }
+
+  /** Report waiting writes, once for many changes. */
+  #planPending(): void {
+    if (this.#isPendingPlanned) return;
+    this.#isPendingPlanned = true;
+    queueMicrotask(() => {
+      this.#isPendingPlanned = false;
+      const orphaned = this.#adoption?.waiting ?? 0;
+      this.#emitter.emit("pending", { count: this.pending, orphaned, durable: this.#record.isDurable });
+    });
+  }
+
+  #newWriter({ env, bounds, sync }: Parts): Writer {
     const port: WriterPort = {
       sendFrame: (frame) => this.#connection.sendFrame(frame),
       findReplica: (name) => this.#documents.findReplica(name),
       abandonConnection: () => this.#connection.abandonSocket(),
+      readFailure: () => this.#connection.readFailure(),
+      tellPending: () => this.#planPending(),
     };
     const { page, clock } = env;
     return new Writer(this.#record, clock, bounds, this.#emitter, this.#stats, port, sync && { ...sync, page });
@@ -299,6 +323,7 @@ export class SessionClient {
     this.#writer.applyLimits(frame.limits ?? {});
     this.#logbook.attach(this.#asked, frame.logs);
     this.#writer.outbox.attach(frame.last_seq);
+    void this.#adoption?.look();
   }
 
   #handleFrame(frame: ServerFrame): void {
@@ -338,10 +363,6 @@ export class SessionClient {
   #tellDenied(facts: Record<string, string>, { code, name, temporary, message }: SessionError): void {
     this.#emitter.emit("error", new SessionError({ code, name, temporary, message, ...facts }));
   }
-}
-
-function readOwnerOf(scope: string, { session }: Credentials): Owner {
-  return [scope, session.user_id ?? "", session.session_id];
 }
 
 function passAnswer(frame: ServerFrame, answer: (verdict: Verdict | SessionError) => void): void {

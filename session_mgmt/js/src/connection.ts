@@ -16,6 +16,8 @@ const CONNECT_WITHIN = 15_000;
 const STABLE_AFTER = 30_000;
 
 export interface ConnectionPort {
+  /** Prepare the next connection; null if there is nothing to wait for. */
+  prepare(): Promise<void> | null;
   /** Return the address of the next connection. */
   buildAddress(): string;
   /** Return the first frame; called as late as possible, so that it contains what the page subscribed to meanwhile. */
@@ -140,6 +142,12 @@ export class Connection {
     return true;
   }
 
+  /** Return why the connection will not come back by itself; null while it may. */
+  readFailure(): SessionError | null {
+    if (this.status !== "failed" || !this.reason) return null;
+    return SessionError.local(this.reason.name, `Nothing is sent: the connection has failed (${this.reason.name}).`);
+  }
+
   /** Give this connection up and come back. */
   abandonSocket(code: number = CLOSE.OUT_OF_ORDER): void {
     this.#socket?.endWith(code);
@@ -147,7 +155,16 @@ export class Connection {
 
   #openSocket(): void {
     this.#clearTimer();
+    const wish = this.#wish;
     this.#setStatus(this.#trying, this.reason);
+    // A callback of the application may have decided otherwise.
+    const go = (): void => void (wish === this.#wish && this.#openNow());
+    const prepared = this.#port.prepare();
+    if (prepared) void prepared.then(go);
+    else go();
+  }
+
+  #openNow(): void {
     const wish = this.#wish;
     try {
       const url = this.#port.buildAddress();

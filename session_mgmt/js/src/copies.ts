@@ -11,7 +11,7 @@
  * No timer delays a write: while one transaction runs, what comes gathers for the next.
  */
 
-import { openDatabase, readRecords, removeOthers, runTransaction, keysUnder, type Owner, type Work } from "./database";
+import { keysUnder, openDatabase, readRecords, removeOthers, runTransaction, type Owner } from "./database";
 import type { Environment } from "./environment";
 import { SessionError } from "./errors";
 import type { Position } from "./frames";
@@ -36,6 +36,9 @@ export interface Entry {
 
 /** Records of one document: its base at BASE and BODY, its entries at their versions. */
 export type Records = ReadonlyMap<number, unknown>;
+
+const DATABASE = "session-mgmt";
+const STORE = "copies";
 
 export const BASE = -1;
 /** Apart from the base's place, so that this can be looked up without reading the whole value. */
@@ -72,7 +75,7 @@ export class Copies {
   static async open(env: Environment, owner: Owner, warn: (error: SessionError) => void): Promise<Copies> {
     const copies = new Copies(env, owner, warn);
     try {
-      await copies.#readOwned(await openDatabase(env.indexedDB, env.clock));
+      await copies.#readOwned(await openDatabase(env, DATABASE, [STORE]));
     } catch (error) {
       copies.#giveUp(error);
     }
@@ -137,7 +140,7 @@ export class Copies {
     this.#db = db;
     // An update of this library in another tab must not have to wait for this one.
     db.onversionchange = db.onclose = () => this.#giveUp(new Error("The database was closed."));
-    for (const [key, record] of await readRecords(db, this.#owner)) {
+    for (const [key, record] of await readRecords(db, STORE, this.#owner)) {
       const [document, place] = (key as unknown[]).slice(this.#owner.length) as [string, number];
       const records = this.#found.get(document) ?? new Map<number, unknown>();
       this.#found.set(document, records.set(place, record));
@@ -165,10 +168,11 @@ export class Copies {
     });
   }
 
-  #runTransaction(work: Work, done: () => void = () => undefined): void {
+  #runTransaction(work: (store: IDBObjectStore) => void, done: () => void = () => undefined): void {
     if (!this.#db) return done();
     this.#writing += 1;
-    runTransaction(this.#db, work, (error) => {
+    const inStore = (transaction: IDBTransaction): void => work(transaction.objectStore(STORE));
+    runTransaction(this.#db, inStore, (error) => {
       this.#writing -= 1;
       if (error) this.#giveUp(error);
       else if (this.#writing === 0) this.#writeWaiting();

@@ -1,6 +1,6 @@
 /** Token and addresses of a session: stored for all tabs (or this one), created once, replaced when it expires. */
 
-import type { Environment } from "./environment";
+import type { Clock, Environment } from "./environment";
 import { SessionError } from "./errors";
 import { Backoff } from "./backoff";
 import type { Endpoints, Position, SessionFields, SuccessorReceipt } from "./frames";
@@ -20,6 +20,13 @@ export interface CreateOptions {
   config?: JsonObject;
   /** Name that people give this browser. */
   label?: string;
+}
+
+/** Attempts to create a session. */
+export interface Attempt {
+  signal?: AbortSignal;
+  /** Called with the error of an attempt after which another one follows. */
+  tell?: (error: SessionError) => void;
 }
 
 interface CreateAnswer extends Kept {
@@ -59,16 +66,16 @@ export class Credentials {
   }
 
   /** Take the stored session or create one; return where a new one's logs begin. Two tabs at once create one. */
-  async obtainSession(options: CreateOptions): Promise<Record<string, Position>> {
+  async obtainSession(options: CreateOptions, attempt: Attempt = {}): Promise<Record<string, Position>> {
     this.#kept = this.#readStored();
     if (this.#kept) return {};
     return runExclusively(this.#env, `${this.#scope}create`, async () => {
       this.#kept = this.#readStored();
       if (this.#kept) return {};
-      const answer = await this.#createSession(options);
+      const answer = await this.#createSession(options, attempt);
       this.#storeSession(answer);
       return answer.positions ?? {};
-    });
+    }, attempt.signal);
   }
 
   /** Adopt the session that another tab has stored instead of this tab's; return false if nobody did. */
@@ -100,16 +107,17 @@ export class Credentials {
     if (this.#shelf.get<Kept>(NAME)?.token === this.#kept?.token) this.#shelf.remove(NAME);
   }
 
-  async #createSession(options: CreateOptions): Promise<CreateAnswer> {
+  async #createSession(options: CreateOptions, { signal, tell }: Attempt): Promise<CreateAnswer> {
     const backoff = new Backoff(this.#env.random);
     for (;;) {
       try {
-        return (await this.#rest.sendRequest("POST", "sessions/", { body: options })).body as CreateAnswer;
+        return (await this.#rest.sendRequest("POST", "sessions/", { body: options, signal })).body as CreateAnswer;
       } catch (error) {
         const again = error instanceof SessionError && error.temporary && backoff.attempt < CREATE_ATTEMPTS;
         const wait = again ? backoff.nextWait(error.retryAfter ?? 0) : null;
         if (wait === null) throw error;
-        await new Promise<void>((resolve) => void this.#env.clock.setTimeout(resolve, wait));
+        tell?.(error as SessionError);
+        await pause(this.#env.clock, wait, signal);
       }
     }
   }
@@ -130,4 +138,19 @@ export class Credentials {
     if (!this.#kept) throw SessionError.local("auth_required", "There is no session.");
     return this.#kept;
   }
+}
+
+/** Wait so many milliseconds; rejects with the signal's reason when it is aborted. */
+function pause(clock: Clock, milliseconds: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const stop = (): void => {
+      clock.clearTimeout(timer);
+      reject(signal?.reason);
+    };
+    const timer = clock.setTimeout(() => {
+      signal?.removeEventListener("abort", stop);
+      resolve();
+    }, milliseconds);
+    signal?.addEventListener("abort", stop, { once: true });
+  });
 }

@@ -2,8 +2,17 @@
 
 export type Unsubscribe = () => void;
 
+const MOST_UNHEARD = 20;
+
 export class Emitter<Events extends { [K in keyof Events]: readonly unknown[] }> {
   readonly #callbacks = new Map<keyof Events, Set<{ call: (...args: never[]) => void }>>();
+  /** What nobody has heard yet, of the types that somebody should hear. */
+  readonly #unheard = new Map<keyof Events, Events[keyof Events][]>();
+
+  /** `kept`: events that wait for their first listener. */
+  constructor(kept: readonly (keyof Events)[] = []) {
+    for (const type of kept) this.#unheard.set(type, []);
+  }
 
   on<K extends keyof Events>(type: K, callback: (...args: Events[K]) => void): Unsubscribe {
     const callbacks = this.#callbacks.get(type) ?? new Set();
@@ -11,15 +20,27 @@ export class Emitter<Events extends { [K in keyof Events]: readonly unknown[] }>
     // Wrapped, so that one function may be registered twice and each registration ended by itself.
     const registration = { call: callback as unknown as (...args: never[]) => void };
     callbacks.add(registration);
+    const unheard = this.#unheard.get(type)?.splice(0) ?? [];
+    if (unheard.length > 0) {
+      // Not within this call: the application may not be ready for its own callback.
+      queueMicrotask(() => unheard.forEach((args) => this.emit(type, ...(args as Events[K]))));
+    }
     return () => void callbacks.delete(registration);
   }
 
   emit<K extends keyof Events>(type: K, ...args: Events[K]): void {
     const callbacks = this.#callbacks.get(type);
+    if (!callbacks?.size) return this.#keepUnheard(type, args);
     for (const registration of [...(callbacks ?? [])]) {
       // A callback that was removed by an earlier one of the same round is not called.
       if (callbacks?.has(registration)) runGuarded(() => registration.call(...(args as unknown as never[])));
     }
+  }
+
+  #keepUnheard<K extends keyof Events>(type: K, args: Events[K]): void {
+    const unheard = this.#unheard.get(type);
+    unheard?.push(args);
+    if (unheard && unheard.length > MOST_UNHEARD) unheard.shift();
   }
 
   clear(): void {

@@ -24,7 +24,11 @@ export type SocketClass = new (url: string, protocols: string[]) => SocketLike;
 export type Fetch = (url: string, init?: RequestInit) => Promise<Response>;
 
 export interface LocksLike {
-  request(name: string, options: { signal?: AbortSignal }, callback: () => Promise<unknown>): Promise<unknown>;
+  request(
+    name: string,
+    options: { signal?: AbortSignal; ifAvailable?: boolean },
+    callback: (lock: unknown) => Promise<unknown>,
+  ): Promise<unknown>;
 }
 
 export interface ChannelLike {

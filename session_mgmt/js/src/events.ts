@@ -64,6 +64,23 @@ export interface ConflictReport {
   conflicts: Conflict[];
   /** Conflicts that the report had no room for. */
   more: number;
+  /** The update was a closed tab's, so no promise tells its result. */
+  orphan?: boolean;
+}
+
+/** Writes without an answer. */
+export interface PendingReport {
+  /** Of this tab and of closed ones. */
+  count: number;
+  /** Of closed tabs of this browser. */
+  orphaned: number;
+  /** True if all of them would survive this tab. */
+  durable: boolean;
+}
+
+/** Writes of a closed tab that this tab has sent. */
+export interface AdoptedReport {
+  count: number;
 }
 
 type TimelineEvents = { [T in EventType]: [data: Json, entry: SessionEntry] };
@@ -81,6 +98,8 @@ export interface SessionEvents extends TimelineEvents {
   message: [data: Json, entry: SessionEntry];
   cache: [report: CacheReport];
   conflict: [report: ConflictReport];
+  pending: [report: PendingReport];
+  adopted: [report: AdoptedReport];
   unsent: [writes: UnsentWrite[], reason: string];
   error: [error: SessionError];
   "*": [type: EventType, data: Json, entry: SessionEntry];

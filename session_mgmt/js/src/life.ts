@@ -1,5 +1,6 @@
 /** Repair of a client whose name, token or session is no longer valid. */
 
+import type { Adoption } from "./adoption";
 import { CLOSE } from "./codes";
 import type { Repair } from "./connection";
 import type { Copies } from "./copies";
@@ -12,6 +13,7 @@ import { SessionError } from "./errors";
 import type { SessionEvents, UnsentWrite } from "./events";
 import type { Position, SuccessorReceipt } from "./frames";
 import type { Logbook } from "./logbook";
+import type { OutboxStore } from "./outboxStore";
 import type { ClientRecord } from "./record";
 import { SESSION_LOG, type Timeline } from "./timeline";
 import type { Writer } from "./writer";
@@ -25,13 +27,20 @@ export interface LifeParts {
   timeline: Timeline;
   emitter: Emitter<SessionEvents>;
   copies: Copies | null;
+  outboxes: OutboxStore | null;
+  adoption: Adoption | null;
   readOwner(): Owner;
   clock: Clock;
   tellRecovery(receipt: SuccessorReceipt): void;
 }
 
+const CLONE_WITHIN = 10_000;
+
 export class Life {
   readonly #parts: LifeParts;
+  /** The page was away, so another tab may have taken its writes over. */
+  #isInDoubt = false;
+  #replacedAt = -Infinity;
 
   constructor(parts: LifeParts) {
     this.#parts = parts;
@@ -49,6 +58,8 @@ export class Life {
         return this.#leaveSession("invalid_token", "auth_required");
       case CLOSE.SESSION_TERMINATED:
         return this.#leaveSession("session_terminated", "session_terminated");
+      case CLOSE.REPLACED:
+        return this.#replaceClient(wasReady);
       case CLOSE.INVALID_FRAME:
         if (!wasReady) return null;
         // One of the writes may be why; sent again by the next page, it would end that page's connection too.
@@ -57,6 +68,18 @@ export class Life {
       default:
         return null;
     }
+  }
+
+  /** Note that the page was away: before it sends anything again, `checkOwnership` asks whose its writes are. */
+  doubtOwnership(): void {
+    this.#isInDoubt = true;
+  }
+
+  /** Begin as a new client if another tab has taken the writes over while the page was away. */
+  checkOwnership(): Promise<void> | null {
+    if (!this.#isInDoubt) return null;
+    this.#isInDoubt = false;
+    return this.#leaveAdopted().then(() => undefined);
   }
 
   /** Enter the session that another tab has stored instead of this one's. */
@@ -81,19 +104,47 @@ export class Life {
     this.#parts.clock.setTimeout(() => this.#tellUnsent(writes, "session_changed"), 0);
   }
 
+  /**
+   * Decide after another connection of this client took over. Before `connected` that can only be this client's own
+   * earlier attempt, which the server served late; twice in a short time it is a copy of this client elsewhere.
+   */
+  async #replaceClient(wasReady: boolean): Promise<Repair> {
+    if (await this.#leaveAdopted()) return "reconnect";
+    if (wasReady) return "stop";
+    const now = this.#parts.clock.now();
+    const isClone = now - this.#replacedAt < CLONE_WITHIN;
+    this.#replacedAt = now;
+    if (isClone) this.#beginClient("replaced");
+    return "reconnect";
+  }
+
+  /** Begin as a new client if another tab has taken this one's writes over; return whether it has. */
+  async #leaveAdopted(): Promise<boolean> {
+    const { record, outboxes, documents, writer } = this.#parts;
+    if (!(await record.isAdopted().catch(() => false))) return false;
+    const answers = await outboxes?.readResults(record.key).catch(() => undefined);
+    documents.dropPending();
+    writer.settleAdopted(answers ?? new Map());
+    record.renew();
+    return true;
+  }
+
   #leaveSession(reason: string, event: "auth_required" | "session_terminated" | "session_expired"): Repair {
     if (this.adoptSession(reason)) return "reconnect";
     this.#parts.credentials.forgetSession();
     void this.#parts.copies?.wipeRecords();
+    void this.#parts.adoption?.abandon(this.#parts.readOwner(), reason);
     this.#beginClient(reason);
     this.#parts.timeline.announceEnd(event, { reason });
     return "stop";
   }
 
   async #recoverSession(): Promise<Repair> {
+    const before = this.#parts.readOwner();
     try {
       const receipt = await this.#parts.credentials.recoverSession();
       this.#enterSession("session_expired");
+      void this.#parts.adoption?.abandon(before, "session_expired");
       if (receipt) this.#parts.tellRecovery(receipt);
       return "reconnect";
     } catch (error) {

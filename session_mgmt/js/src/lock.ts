@@ -14,15 +14,88 @@ const ANSWER_WITHIN = 150;
 const NOTE_LASTS = 15_000;
 const LOOK_AGAIN = 50;
 
-/** Hold `name` until released; null if another tab holds it. */
+/** Locks that clients of this document hold, by the storage of their tab. */
+const HELD = new WeakMap<StoreLike, Set<string>>();
+
+/** Hold `name` until released; null if another tab, or another client of this one, holds it. */
 export async function claimLock(env: Environment, name: string): Promise<Release | null> {
+  const release = await claimBetweenTabs(env, name);
+  if (!release) return null;
+  const held = HELD.get(env.session) ?? new Set();
+  HELD.set(env.session, held.add(name));
+  const silence = answerQuestions(env, name);
+  return () => {
+    held.delete(name);
+    silence();
+    release();
+  };
+}
+
+/** Return true if the holder of `name` is a client of this same tab, in this document or in another frame of it. */
+export async function isHeldInTab(env: Environment, name: string): Promise<boolean> {
+  if (HELD.get(env.session)?.has(name)) return true;
+  if (!env.page) return false;
+  const question = `${env.random()}`;
+  try {
+    env.session.setItem(`${name}:question`, question);
+    await new Promise<void>((resolve) => void env.clock.setTimeout(resolve, ANSWER_WITHIN));
+    return env.session.getItem(`${name}:answer`) === question;
+  } catch {
+    return false;
+  } finally {
+    for (const part of ["question", "answer"]) removeQuietly(env.session, `${name}:${part}`);
+  }
+}
+
+/**
+ * Answer questions that are put into this tab's storage: only frames of the same tab hear of them, because a copied tab
+ * has a storage of its own.
+ */
+function answerQuestions({ page, session }: Environment, name: string): Release {
+  const answer = (): void => {
+    try {
+      const question = session.getItem(`${name}:question`);
+      if (question !== null) session.setItem(`${name}:answer`, question);
+    } catch {
+      // Without storage nobody has asked.
+    }
+  };
+  page?.window.addEventListener("storage", answer);
+  return () => page?.window.removeEventListener("storage", answer);
+}
+
+function removeQuietly(store: StoreLike, name: string): void {
+  try {
+    store.removeItem(name);
+  } catch {
+    // It was never there.
+  }
+}
+
+async function claimBetweenTabs(env: Environment, name: string): Promise<Release | null> {
   if (env.locks) return claimWebLock(env, name);
-  return env.Channel ? claimChannel(env, new env.Channel(name)) : () => undefined;
+  if (env.Channel) return claimChannel(env, new env.Channel(name));
+  return HELD.get(env.session)?.has(name) ? null : () => undefined;
+}
+
+/** Run `work` if nobody holds `name`, and hold it meanwhile; return false if somebody does, or without Web Locks. */
+export async function tryExclusively(env: Environment, name: string, work: () => Promise<void>): Promise<boolean> {
+  if (!env.locks) return false;
+  return (await env.locks.request(name, { ifAvailable: true }, async (lock) => {
+    if (lock === null) return false;
+    await work();
+    return true;
+  })) as boolean;
 }
 
 /** Run `work` while no other tab runs work of this name. */
-export async function runExclusively<T>(env: Environment, name: string, work: () => Promise<T>): Promise<T> {
-  if (env.locks) return (await env.locks.request(name, {}, work)) as T;
+export async function runExclusively<T>(
+  env: Environment,
+  name: string,
+  work: () => Promise<T>,
+  signal?: AbortSignal,
+): Promise<T> {
+  if (env.locks) return (await env.locks.request(name, signal ? { signal } : {}, work)) as T;
   const release = await takeNote(env.local, env.clock, name, env.random);
   try {
     return await work();

@@ -1,13 +1,9 @@
-/** Options of the start, and their effects before there is a client. */
+/** Options of the start. */
 
 import type { SyncOptions } from "./batch";
-import { Copies } from "./copies";
 import type { CreateOptions } from "./credentials";
-import type { Owner } from "./database";
-import type { Emitter } from "./emitter";
-import type { Environment, Surroundings } from "./environment";
-import { SessionError } from "./errors";
-import type { SessionEvents } from "./events";
+import type { Surroundings } from "./environment";
+import type { SessionError } from "./errors";
 import type { Strategy } from "./frames";
 import type { OutboxBounds } from "./outbox";
 
@@ -39,43 +35,8 @@ export interface StartOptions extends Surroundings {
   cache?: "indexeddb" | CacheOptions;
   /** The `user_id` of the logged-in user, null for nobody; another user's session is not continued. */
   user?: string | number | null;
-}
-
-/** Report the application of an error. */
-export type Tell = (error: SessionError) => void;
-
-/** Report errors once the application has had its chance to listen. */
-export function makeTeller(env: Environment, emitter: Emitter<SessionEvents>): Tell {
-  return (error) => void env.clock.setTimeout(() => emitter.emit("error", error), 0);
-}
-
-/** Report once that storage fails, however often it does. */
-export function makeWarning(tell: Tell): () => void {
-  let warned = false;
-  return () => {
-    if (warned) return;
-    warned = true;
-    tell(SessionError.local("storage_unavailable", "The browser keeps nothing; a reload loses what waits."));
-  };
-}
-
-/** Open the local copies; return null if none are wanted. */
-export async function openCopies(
-  { cache, share }: StartOptions,
-  env: Environment,
-  owner: Owner,
-  tell: Tell,
-): Promise<Copies | null> {
-  if (!cache) return null;
-  if (share !== "tab") return Copies.open(env, owner, tell);
-  // Its session ends with the tab, and nobody would remove what it leaves.
-  tell(SessionError.local("cache_unavailable", "A session of one tab keeps no local copies."));
-  return null;
-}
-
-/** Return the absolute address of the API. */
-export function resolveBase(url: string): string {
-  const page = typeof location === "undefined" ? undefined : location.href;
-  const base = new URL(url, page).href;
-  return base.endsWith("/") ? base : `${base}/`;
+  /** Ends the start, which then rejects with the signal's reason; it has no effect on the client that was started. */
+  signal?: AbortSignal;
+  /** Hears every error from the start on, as a listener of `error` does that was there before the start. */
+  onError?: (error: SessionError) => void;
 }

@@ -6,7 +6,6 @@
 import type { Clock } from "./environment";
 import { SessionError } from "./errors";
 import { toWire, type ReceiptFrame, type WriteFrame } from "./frames";
-import type { ClientRecord } from "./record";
 import { byteLength } from "./values";
 
 export interface OutboxBounds {
@@ -20,6 +19,21 @@ const ACK_EVERY = 32;
 const RETRY_FIRST = 0.25;
 const RETRY_MOST = 10;
 
+/** Storage of an outbox: a tab's record, or what a closed tab left. */
+export interface OutboxRecord {
+  /** Number of the next write. */
+  next: number;
+  /** Highest number that may have been sent. */
+  sent: number;
+  readWrites(): [seq: number, write: WriteFrame][];
+  storeWrite(seq: number, write: WriteFrame, held?: boolean): void;
+  dropWrite(seq: number): void;
+  /** Note that a number that was stored means another write from now on. */
+  guardNumbers(): void;
+  /** Return true if nothing may be sent yet; then `resume` is called later. */
+  awaitStored(resume: () => void): boolean;
+}
+
 export interface Write {
   seq: number;
   frame: WriteFrame;
@@ -28,6 +42,8 @@ export interface Write {
   sent: boolean;
   /** True for the last write while more may be added to it: not sent until it is released. */
   held: boolean;
+  /** It was written by an earlier page. */
+  restored: boolean;
   /** Transmissions on this connection that have no receipt yet. */
   unanswered: number;
   settle?: (receipt: ReceiptFrame | SessionError) => void;
@@ -40,28 +56,36 @@ export interface OutboxPort {
   rebaseWrites(write: Write, reason: string): readonly Write[];
   /** Give up a connection that cannot decide the first write. */
   abandonConnection(): void;
+  /** Report that another number of writes waits. */
+  tellPending?(): void;
 }
 
 export class Outbox {
-  readonly #record: ClientRecord;
+  readonly #record: OutboxRecord;
   readonly #clock: Clock;
   readonly #port: OutboxPort;
   readonly #bounds: OutboxBounds;
   #writes: Write[] = [];
   #bytes = 0;
   #attached = false;
+  /** Last number that the server had decided when this connection began. */
+  #decided = 0;
+  readonly #resume = (): void => this.#sendWaiting();
   /** Index of the first write that was not yet sent on this connection. */
   #cursor = 0;
   #sinceAck = 0;
   #retries = 0;
   #timer: unknown = null;
 
-  constructor(record: ClientRecord, clock: Clock, port: OutboxPort, bounds: OutboxBounds = DEFAULT_BOUNDS) {
+  constructor(record: OutboxRecord, clock: Clock, port: OutboxPort, bounds: OutboxBounds = DEFAULT_BOUNDS) {
     this.#record = record;
     this.#clock = clock;
     this.#port = port;
     this.#bounds = bounds;
-    for (const [seq, frame] of record.readWrites()) this.#appendWrite(seq, frame, true);
+    for (const [seq, frame] of record.readWrites()) {
+      const write = this.#appendWrite(seq, frame, seq <= record.sent);
+      write.restored = true;
+    }
     const last = this.#writes.at(-1);
     if (last && last.seq >= record.next) record.next = last.seq + 1;
   }
@@ -85,7 +109,7 @@ export class Outbox {
     if (this.size >= this.#bounds.writes) throw makeFullError();
     this.#demandRoom(bytes);
     const seq = this.#record.next;
-    this.#record.storeWrite(seq, frame);
+    this.#record.storeWrite(seq, frame, held);
     this.#record.next = seq + 1;
     const write = this.#appendWrite(seq, frame, false, bytes);
     write.held = held;
@@ -97,7 +121,8 @@ export class Outbox {
   amendWrite(write: Write, frame: WriteFrame): void {
     const bytes = byteLength(JSON.stringify(frame));
     this.#demandRoom(bytes - write.bytes);
-    this.#record.storeWrite(write.seq, frame);
+    this.#record.storeWrite(write.seq, frame, write.held);
+    if (!write.held) this.#record.guardNumbers();
     this.#bytes += bytes - write.bytes;
     write.frame = frame;
     write.bytes = bytes;
@@ -105,6 +130,7 @@ export class Outbox {
 
   releaseWrite(write: Write): void {
     write.held = false;
+    this.#record.storeWrite(write.seq, write.frame);
     this.#sendWaiting();
   }
 
@@ -123,6 +149,7 @@ export class Outbox {
     this.detach();
     this.#attached = true;
     this.#cursor = 0;
+    this.#decided = lastSeq;
     this.#skipDecided(lastSeq);
     for (const write of this.#writes) write.unanswered = 0;
     this.#sendWaiting();
@@ -139,13 +166,24 @@ export class Outbox {
     const write = this.#writes[at];
     if (!write) return null;
     write.unanswered = Math.max(0, write.unanswered - 1);
+    const name = receipt.ok ? null : receipt.error?.name;
+    // The newer connection of this client decides; this one is about to be closed.
+    if (name === "replaced") return null;
     if (!receipt.ok && receipt.error?.temporary) {
       this.#planRetry(at, write, receipt);
       return null;
     }
     this.#retries = 0;
+    if (name === "seq_reused" && at === 0 && this.#isDoubtful(write)) {
+      // The server has decided another content under this number, so it never saw this one.
+      this.#renumberFrom(0, this.#decided + 1);
+      this.#cursor = 0;
+      this.#sendWaiting();
+      return null;
+    }
     this.#removeAt(at);
     this.#countReceipt();
+    this.#sendWaiting();
     return write;
   }
 
@@ -157,13 +195,17 @@ export class Outbox {
     this.#writes = [];
     this.#bytes = 0;
     this.#record.next = 1;
+    this.#record.sent = 0;
+    this.#record.guardNumbers();
+    this.#port.tellPending?.();
     return abandoned;
   }
 
   #appendWrite(seq: number, frame: WriteFrame, sent: boolean, bytes = byteLength(JSON.stringify(frame))): Write {
-    const write: Write = { seq, frame, bytes, sent, held: false, unanswered: 0 };
+    const write: Write = { seq, frame, bytes, sent, held: false, restored: false, unanswered: 0 };
     this.#writes.push(write);
     this.#bytes += bytes;
+    this.#port.tellPending?.();
     return write;
   }
 
@@ -176,17 +218,35 @@ export class Outbox {
     this.#bytes -= write.bytes;
     this.#record.dropWrite(write.seq);
     if (at < this.#cursor) this.#cursor -= 1;
+    this.#port.tellPending?.();
   }
 
   #sendWaiting(): void {
     // While a retry is planned, later numbers would only be refused by `seq_gap`.
-    if (!this.#attached || this.#timer !== null) return;
+    if (!this.#attached || this.#timer !== null || this.#record.awaitStored(this.#resume)) return;
     for (let write = this.#writes[this.#cursor]; write; write = this.#writes[this.#cursor]) {
-      if (write.held || !this.#port.sendFrame({ ...toWire(write.frame), seq: write.seq })) return;
+      if (write.held || this.#waitsForDoubt()) return;
+      // Stored before it is sent: after a reload its number can be given to another write only if it is higher.
+      if (write.seq > this.#record.sent) this.#record.sent = write.seq;
+      if (!this.#port.sendFrame({ ...toWire(write.frame), seq: write.seq })) return;
       write.sent = true;
       write.unanswered += 1;
       this.#cursor += 1;
     }
+  }
+
+  /**
+   * Return true for a write of an earlier page whose number the server had decided before. Usually its answer was lost;
+   * but if the storage came back older than it was, the number belongs to another write.
+   */
+  #isDoubtful(write: Write): boolean {
+    return write.restored && write.seq <= this.#decided;
+  }
+
+  /** Return true while the first write is doubtful and on its way: those behind it may need other numbers. */
+  #waitsForDoubt(): boolean {
+    const first = this.#writes[0];
+    return this.#cursor > 0 && first !== undefined && this.#isDoubtful(first);
   }
 
   #planRetry(at: number, write: Write, receipt: ReceiptFrame): void {
@@ -229,9 +289,11 @@ export class Outbox {
     for (const write of moved) this.#record.dropWrite(write.seq);
     moved.forEach((write, at) => {
       write.seq = first + at;
-      this.#record.storeWrite(write.seq, write.frame);
+      write.sent = write.restored = false;
+      this.#record.storeWrite(write.seq, write.frame, write.held);
     });
     this.#record.next = first + moved.length;
+    this.#record.guardNumbers();
   }
 
   #clearTimer(): void {

@@ -1,8 +1,8 @@
 /** Signs of the page that the network or the tab may have changed. */
 
 export interface EventTargetLike {
-  addEventListener(type: string, listener: () => void): void;
-  removeEventListener(type: string, listener: () => void): void;
+  addEventListener(type: string, listener: (event: Event) => void): void;
+  removeEventListener(type: string, listener: (event: Event) => void): void;
 }
 
 export interface PageLike {
@@ -40,4 +40,22 @@ export function watchPage(page: PageLike | null, check: () => void): () => void 
     for (const sign of WINDOW_SIGNS) page.window.removeEventListener(sign, check);
     for (const sign of DOCUMENT_SIGNS) page.document.removeEventListener(sign, checkIfVisible);
   };
+}
+
+/** Call `returned` when the page comes back from the browser's cache; return the function that ends it. */
+export function watchReturn(page: PageLike | null, returned: () => void): () => void {
+  const check = (event: Event): void => {
+    if ((event as PageTransitionEvent).persisted) returned();
+  };
+  page?.window.addEventListener("pageshow", check);
+  return () => page?.window.removeEventListener("pageshow", check);
+}
+
+/** Let the browser ask before the page is left while `isNeeded`; return the function that ends it. */
+export function askBeforeLeaving(page: PageLike | null, isNeeded: () => boolean): () => void {
+  const ask = (event: Event): void => {
+    if (isNeeded()) event.preventDefault();
+  };
+  page?.window.addEventListener("beforeunload", ask);
+  return () => page?.window.removeEventListener("beforeunload", ask);
 }

@@ -16,6 +16,8 @@ export interface RequestOptions {
   /** Go into the Authorization header, and only to the API's own origin. */
   token?: string | null;
   headers?: Record<string, string>;
+  /** Ends the request, which then rejects with the signal's reason. */
+  signal?: AbortSignal;
 }
 
 export class Rest {
@@ -41,7 +43,10 @@ export class Rest {
   async sendRequest(method: string, path: string, options: RequestOptions = {}): Promise<Answer> {
     const impatience = new AbortController();
     const timer = this.#env.clock.setTimeout(() => impatience.abort(), TIMEOUT);
+    const stop = (): void => impatience.abort();
+    options.signal?.addEventListener("abort", stop, { once: true });
     try {
+      options.signal?.throwIfAborted();
       const response = await this.#env.fetch(this.resolveUrl(path), {
         method,
         headers: this.#buildHeaders(options),
@@ -51,10 +56,12 @@ export class Rest {
       });
       return await readResponse(response);
     } catch (error) {
+      if (options.signal?.aborted) throw options.signal.reason;
       if (error instanceof SessionError) throw error;
       throw SessionError.local("network_error", "The server did not answer.", true);
     } finally {
       this.#env.clock.clearTimeout(timer);
+      options.signal?.removeEventListener("abort", stop);
     }
   }
 

@@ -88,6 +88,11 @@ export class Shelf {
     return [...found];
   }
 
+  /** Return the part of the shelf whose names begin with `start`. */
+  under(start: string): Shelf {
+    return new Shelf(this.#store, this.#prefix + start, this.#onFailure);
+  }
+
   clear(start = ""): void {
     for (const name of this.listNames(start)) this.remove(name);
   }

@@ -5,10 +5,11 @@ import type { Emitter } from "./emitter";
 import type { Clock } from "./environment";
 import { SessionError } from "./errors";
 import type { SessionEvents, UnsentWrite } from "./events";
-import { toWire, type Position, type PublishFrame, type ReceiptFrame, type UpdateFrame } from "./frames";
+import { toWire, type PublishFrame, type ReceiptFrame, type UpdateFrame } from "./frames";
 import type { WriteFrame } from "./frames";
 import { Outbox, type OutboxBounds, type OutboxPort, type Write } from "./outbox";
 import type { ClientRecord } from "./record";
+import { moveBase } from "./rebase";
 import type { Replica } from "./replica";
 import type { Stats } from "./stats";
 import { byteLength, normalizeValue, DEFAULT_VALUE_LIMITS, type Json, type ValueLimits } from "./values";
@@ -19,6 +20,10 @@ export interface WriterPort {
   findReplica(document: string): Replica | undefined;
   /** Give up a connection that cannot decide the first write. */
   abandonConnection(): void;
+  /** Return why nothing can be written, or null. */
+  readFailure(): SessionError | null;
+  /** Report that another number of writes waits. */
+  tellPending(): void;
 }
 
 const FRAME_BYTES = 262_144;
@@ -49,9 +54,9 @@ export class Writer {
     this.#emitter = emitter;
     this.#stats = stats;
     this.#port = port;
-    const { sendFrame, findReplica, abandonConnection } = port;
+    const { sendFrame, findReplica, abandonConnection, tellPending } = port;
     const rebaseWrites: OutboxPort["rebaseWrites"] = (...refused) => this.#rebaseWrites(...refused);
-    this.outbox = new Outbox(record, clock, { sendFrame, abandonConnection, rebaseWrites }, bounds);
+    this.outbox = new Outbox(record, clock, { sendFrame, abandonConnection, rebaseWrites, tellPending }, bounds);
     const fitsFrame = (frame: UpdateFrame): boolean => this.#fitsFrame(frame);
     this.#batch = sync?.mode === "delayed" ? new Batch(this.outbox, clock, sync, { fitsFrame, findReplica }) : null;
   }
@@ -70,6 +75,8 @@ export class Writer {
   addWrite(content: () => WriteFrame, signal?: AbortSignal): Promise<ReceiptFrame> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(signal.reason);
+      const failure = this.#port.readFailure();
+      if (failure) throw failure;
       const settle: Settle = (answer) => (answer instanceof SessionError ? reject(answer) : resolve(answer));
       const takeBack = this.#takeWrite(this.#demandFit(content()), settle);
       const giveUpWaiting = (): void => {
@@ -99,12 +106,14 @@ export class Writer {
     this.#stats.count(frame.ok ? "receipts" : "refusals");
     this.#findReplicaOf(write)?.settleWrite(write, frame.ok ? (frame.position ?? null) : null);
     if (frame.ok) {
-      this.#tellConflict(write, frame);
+      this.tellConflict(write, frame);
       return write.settle?.(frame);
     }
     const error = new SessionError(frame.error ?? {});
     this.#emitter.emit("error", error);
-    write.settle?.(error);
+    if (write.settle) return write.settle(error);
+    // No promise knows what was written: an earlier page had it.
+    this.#emitter.emit("unsent", [toUnsent(write)], error.name);
   }
 
   /** Give up what was not confirmed, and count from 1 again. */
@@ -113,15 +122,40 @@ export class Writer {
     const writes = this.outbox.abandonWrites();
     const error = SessionError.local(reason, `The write can no longer be sent: ${reason}.`);
     for (const write of writes) write.settle?.(error);
-    return writes.map(({ seq, frame }) => ({ seq, write: toWire(frame) }));
+    return writes.map(toUnsent);
+  }
+
+  /** Settle the promises of writes that another tab has sent, as far as their answers are known. */
+  settleAdopted(answers: ReadonlyMap<number, ReceiptFrame>): void {
+    this.#batch?.dropDraft();
+    const unknown = SessionError.local("write_adopted", "Another tab has sent the write; its answer is not known.");
+    for (const write of this.outbox.abandonWrites()) {
+      const answer = answers.get(write.seq);
+      write.settle?.(answer?.ok ? answer : answer ? new SessionError(answer.error ?? {}) : unknown);
+    }
+  }
+
+  /** Report what an update met; `orphan`: it was a closed tab's. */
+  tellConflict({ frame }: Write, receipt: ReceiptFrame, orphan = false): void {
+    const { seq, dropped = [], overwrote = [], conflicts = [], more = 0 } = receipt;
+    if (frame.type !== "update" || dropped.length + overwrote.length + conflicts.length === 0) return;
+    const told = { document: frame.doc, seq, dropped, overwrote, conflicts, more };
+    this.#emitter.emit("conflict", orphan ? { ...told, orphan } : told);
+  }
+
+  /** End the waiting for answers; the writes themselves go on waiting. */
+  stopWaiting(error: SessionError): void {
+    for (const write of this.outbox.writes) {
+      write.settle?.(error);
+      write.settle = undefined;
+    }
   }
 
   /** End the waiting; the writes stay for the next page. */
   close(): void {
     this.#batch?.close();
     this.outbox.detach();
-    const error = SessionError.local("closed", "The client was closed; its writes wait for the next start.");
-    for (const write of this.outbox.writes) write.settle?.(error);
+    this.stopWaiting(SessionError.local("closed", "The client was closed; its writes wait for the next start."));
   }
 
   #demandFit(frame: WriteFrame): WriteFrame {
@@ -168,23 +202,11 @@ export class Writer {
     return moved;
   }
 
-  #tellConflict(write: Write, { seq, dropped, overwrote, conflicts, more }: ReceiptFrame): void {
-    if (write.frame.type !== "update" || !(dropped?.length || overwrote?.length || conflicts?.length)) return;
-    const told = { dropped: dropped ?? [], overwrote: overwrote ?? [], conflicts: conflicts ?? [], more: more ?? 0 };
-    this.#emitter.emit("conflict", { document: write.frame.doc, seq, ...told });
-  }
-
   #findReplicaOf(write: Write): Replica | undefined {
     return write.frame.type === "update" ? this.#port.findReplica(write.frame.doc) : undefined;
   }
 }
 
-function moveBase(frame: UpdateFrame, position: Position | null): UpdateFrame {
-  if (!position) {
-    // Of a document that this page does not follow no version is known.
-    const { base: _base, epoch: _epoch, ...rest } = frame;
-    return frame.replaced ? { ...rest, unseen: true } : rest;
-  }
-  if (frame.base === position[1] && frame.epoch === position[0]) return frame;
-  return { ...frame, base: position[1], epoch: position[0], unseen: true };
+function toUnsent({ seq, frame }: Write): UnsentWrite {
+  return { seq, write: toWire(frame) };
 }

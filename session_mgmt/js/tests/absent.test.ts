@@ -114,6 +114,7 @@ describe("a first value", () => {
     void client.state.set("/theme", "dark");
     void client.connection.connect();
     await pass(1);
+    await until(() => client.pending === 0);
     const sent = browser.server.received.filter(({ type }) => type === "update");
     expect(sent.map(({ doc, if_absent }) => [doc, if_absent])).toEqual([
       ["prefs", undefined],

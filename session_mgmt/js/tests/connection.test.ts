@@ -1,7 +1,7 @@
 import { describe, expect, test, vi } from "vitest";
 import { Backoff } from "../src/backoff";
 import type { SessionClient, Status } from "../src/index";
-import { Browser, pass, record, refusal, Tab, turns, until, useFakeClock } from "./harness";
+import { Browser, pass, passUntil, record, refusal, Tab, turns, until, useFakeClock } from "./harness";
 
 useFakeClock();
 
@@ -97,7 +97,7 @@ describe("a lost connection", () => {
     expect(seen).toEqual([["reconnecting", 4000], ["connected", null]]);
   });
 
-  test.each([4500, 4505, 4506, 4507, 4509, 1008, 1002])("with code %d stays away", async (code) => {
+  test.each([4500, 4505, 4506, 4509, 1008, 1002])("with code %d stays away", async (code) => {
     const { browser, client } = await connected();
     const seen = statuses(client);
     if (code >= 4000) browser.server.bye(code);
@@ -108,6 +108,26 @@ describe("a lost connection", () => {
     expect(browser.server.sockets).toHaveLength(1);
     await client.connection.connect();
     expect(client.status).toBe("connected");
+  });
+
+  test("that another connection of the same client replaced stays away", async () => {
+    const { browser, client } = await connected();
+    browser.server.bye(4507);
+    await pass(120);
+    expect([client.status, browser.server.sockets.length]).toEqual(["failed", 1]);
+  });
+
+  test("that was replaced before `connected` comes back, and twice in a short time as a new client", async () => {
+    const { browser, client } = await connected();
+    const { clientId } = client;
+    const unsent = record(client, "unsent");
+    void client.connection.disconnect();
+    void client.state.set("/text", "typed");
+    browser.server.replaceNext(2);
+    void client.connection.connect();
+    await passUntil(() => client.status === "connected");
+    expect(client.clientId).not.toBe(clientId);
+    expect(unsent.map(([writes, reason]) => [writes.length, reason])).toEqual([[1, "replaced"]]);
   });
 
   test("without an answer to the opening is given up and tried again", async () => {
@@ -280,14 +300,14 @@ describe("the application's own control", () => {
     expect(browser.server.sockets).toHaveLength(2);
   });
 
-  test("destroy leaves no timer, no listener, no lock and no callback", async () => {
+  test("closing leaves no timer, no listener, no lock and no callback", async () => {
     const { browser, tab, client } = await connected();
     const seen = statuses(client);
     const added = vi.spyOn(tab.page.window, "removeEventListener");
     client.connection.setupHeartbeat(10);
     client.close();
     expect(vi.getTimerCount()).toBe(0);
-    expect(added).toHaveBeenCalledTimes(3);
+    expect(added).toHaveBeenCalledTimes(5);
     browser.server.publish("t", 1);
     await pass(100);
     expect(seen).toEqual([]);

@@ -18,6 +18,7 @@ export class FakePage {
 }
 
 let tabs = 0;
+let draws = 0;
 
 /** One tab: its sessionStorage outlives its pages. */
 export class Tab {
@@ -28,6 +29,12 @@ export class Tab {
     readonly browser: Browser,
     readonly storage = new MemoryStore(),
   ) {}
+
+  /** Name of the record that this tab uses. */
+  get key(): string {
+    const names = Array.from({ length: this.storage.length }, (_, at) => this.storage.key(at) as string);
+    return JSON.parse(this.storage.getItem(names.find((name) => name.endsWith("::client")) as string) as string);
+  }
 
   /** As a browser's "duplicate tab": another tab with a copy of the storage. */
   duplicate(): Tab {
@@ -40,8 +47,14 @@ export class Tab {
   }
 
   async open(options: StartOptions = {}): Promise<SessionClient> {
+    const client = await settled(this.start(options));
+    clients.push(client);
+    return client;
+  }
+
+  start(options: StartOptions = {}): Promise<SessionClient> {
     const { server, local, locks, databases } = this.browser;
-    const started = SessionClient.start({
+    return SessionClient.start({
       url: "http://shop.test/api/",
       WebSocket: server.WebSocket,
       fetch: server.fetch,
@@ -49,13 +62,10 @@ export class Tab {
       locks,
       indexedDB: databases,
       page: this.page.page,
-      // Tabs draw different names for themselves; waits stay near the middle of their bounds.
-      random: () => 0.5 + this.number * 1e-6,
+      // Every name is another one; waits stay near the middle of their bounds.
+      random: () => 0.5 + this.number * 1e-6 + (draws += 1) * 1e-12,
       ...options,
     });
-    const client = await settled(started);
-    clients.push(client);
-    return client;
   }
 
   /** Open a page and waits for its connection. */
@@ -111,6 +121,15 @@ export async function pass(seconds: number): Promise<void> {
   await turns(3);
   await vi.advanceTimersByTimeAsync(seconds * 1000);
   await turns(3);
+}
+
+/** Moves the clock, second by second, until something has come true. */
+export async function passUntil(condition: () => boolean): Promise<void> {
+  for (let at = 0; at < 120 && !condition(); at += 1) {
+    await pass(1);
+    await turns();
+  }
+  if (!condition()) throw new Error(`never came true: ${condition}`);
 }
 
 async function settled<T>(promise: Promise<T>): Promise<T> {

@@ -21,7 +21,9 @@ async function outbox() {
   const sent: number[] = [];
   const sendFrame = (frame: object) => Boolean(sent.push((frame as { seq: number }).seq));
   const port = { sendFrame, rebaseWrites: vi.fn(() => []), abandonConnection: vi.fn() };
-  const record = await ClientRecord.open(env, new Shelf(new MemoryStore(), ""), "");
+  const shelf = new Shelf(new MemoryStore(), "");
+  const parts = { readOwner: () => ["", "", ""] as const, tellStored: () => undefined };
+  const record = await ClientRecord.open({ env, shelf, scope: "", store: null, ...parts });
   return { box: new Outbox(record, clock, port), port, sent };
 }
 

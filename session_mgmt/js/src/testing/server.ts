@@ -48,6 +48,7 @@ export class FakeServer {
   #cut = false;
   #attached = new Map<FakeSocket, { session: FakeSession; client: FakeClient }>();
   #names = 0;
+  #replacements = 0;
 
   constructor({ onMessage = (data) => data }: FakeServerOptions = {}) {
     const server = this;
@@ -109,6 +110,11 @@ export class FakeServer {
   /** Refuse the next numbered writes with these errors, one each. */
   refuse(...errors: ErrorFields[]): void {
     this.#refusals.push(...errors);
+  }
+
+  /** Answer the next openings of known clients as if another connection of theirs had taken over. */
+  replaceNext(openings: number): void {
+    this.#replacements = openings;
   }
 
   /** Send a frame to every client, true to the protocol or not. */
@@ -179,6 +185,10 @@ export class FakeServer {
     if (!session) return this.#sendBye(socket, CLOSE.INVALID_TOKEN);
     if (session.state === "terminated") return this.#sendBye(socket, CLOSE.SESSION_TERMINATED);
     if (session.state === "expired") return this.#sendBye(socket, CLOSE.SESSION_EXPIRED);
+    if (frame.client_id && this.#replacements > 0) {
+      this.#replacements -= 1;
+      return this.#sendBye(socket, CLOSE.REPLACED);
+    }
     const known = frame.client_id ? session.clients.get(frame.client_id) : session.newClient(this.#makeName("c_"));
     if (!known) return this.#sendBye(socket, CLOSE.CLIENT_FORGOTTEN);
     this.#attachClient(socket, session, known, frame);

@@ -1,0 +1,293 @@
+/**
+ * Sends what closed tabs of this browser left in their outboxes: each under its own client and its own numbers, one
+ * after the other, while holding that tab's lock. A tab adds no writes of its own to them, so every write happens once,
+ * whoever dies in between.
+ */
+
+import { CLOSE } from "./codes";
+import type { Owner } from "./database";
+import type { Environment } from "./environment";
+import { AGENT, type Position, type ReceiptFrame, type ServerFrame, type WriteFrame } from "./frames";
+import { tryExclusively } from "./lock";
+import { Mirror } from "./mirror";
+import { Outbox, type OutboxRecord, type Write } from "./outbox";
+import type { ClientRow, OutboxStore } from "./outboxStore";
+import { moveBase } from "./rebase";
+import { Socket } from "./socket";
+
+export interface AdoptionPort {
+  readOwner(): Owner;
+  /** Return the key of this tab's own record. */
+  readKey(): string;
+  buildAddress(): string;
+  readToken(): string;
+  findPosition(document: string): Position | null;
+  /** Report that so many writes of closed tabs were sent. */
+  tellAdopted(count: number): void;
+  /** Report that another number of writes of closed tabs waits. */
+  tellWaiting(): void;
+  /** Report writes of closed tabs that can't be sent. */
+  tellUnsent(writes: [seq: number, write: WriteFrame][], reason: string): void;
+  /** Report the conflicts of a write whose promise is gone. */
+  tellConflict(write: Write, receipt: ReceiptFrame): void;
+}
+
+const LOOK_EVERY = 300_000;
+// Another tab may be sending them, or the server may not have answered.
+const LOOK_AGAIN = 5_000;
+const SILENCE = 15_000;
+const BOUNDS = { writes: Infinity, bytes: Infinity };
+
+export class Adoption {
+  /** Writes of closed tabs that wait. */
+  waiting = 0;
+  readonly #env: Environment;
+  readonly #store: OutboxStore;
+  readonly #port: AdoptionPort;
+  #timer: unknown = null;
+  #isBusy = false;
+  #wantsToSend = false;
+  #isClosed = false;
+  #sending: Sending | null = null;
+
+  constructor(env: Environment, store: OutboxStore, port: AdoptionPort) {
+    this.#env = env;
+    this.#store = store;
+    this.#port = port;
+    this.#isBusy = true;
+    void this.#count().then(() => {
+      this.#isBusy = false;
+      if (this.#wantsToSend) void this.look();
+    });
+  }
+
+  /** Send what closed tabs left, and look again after a while. */
+  async look(): Promise<void> {
+    this.#wantsToSend = true;
+    if (this.#isBusy) return;
+    this.#isBusy = true;
+    while (this.#wantsToSend && !this.#isClosed) {
+      this.#wantsToSend = false;
+      await this.#sendAll();
+      await this.#count();
+    }
+    this.#isBusy = false;
+    this.#env.clock.clearTimeout(this.#timer);
+    const wait = this.waiting > 0 ? LOOK_AGAIN : LOOK_EVERY;
+    if (!this.#isClosed) this.#timer = this.#env.clock.setTimeout(() => void this.look(), wait);
+  }
+
+  /** Give up what closed tabs of an ended session left: it goes to the application. */
+  async abandon(owner: Owner, reason: string): Promise<void> {
+    try {
+      for (const [row] of await this.#store.listWaiting(owner, this.#port.readKey())) {
+        await tryExclusively(this.#env, row.lock, () => this.#giveUp(row.key, reason));
+      }
+    } catch {
+      // Without the store nothing was left.
+    }
+    await this.#count();
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#env.clock.clearTimeout(this.#timer);
+    this.#sending?.stop();
+  }
+
+  #listWaiting(): Promise<[row: ClientRow, count: number][]> {
+    return this.#store.listWaiting(this.#port.readOwner(), this.#port.readKey());
+  }
+
+  async #sendAll(): Promise<void> {
+    try {
+      for (const [row] of await this.#listWaiting()) {
+        if (!this.#isClosed) await tryExclusively(this.#env, row.lock, () => this.#send(row));
+      }
+    } catch {
+      // Without the store there is nothing to adopt; the next look may find it again.
+    }
+  }
+
+  async #count(): Promise<void> {
+    let waiting = 0;
+    for (const [row, count] of await this.#listWaiting().catch(() => [])) {
+      // A tab that lives holds its lock, and counts for itself.
+      await tryExclusively(this.#env, row.lock, async () => void (waiting += count));
+    }
+    if (this.#isClosed || waiting === this.waiting) return;
+    this.waiting = waiting;
+    this.#port.tellWaiting();
+  }
+
+  async #send(row: ClientRow): Promise<void> {
+    const writes = await this.#store.readWrites(row.key);
+    if (writes.length === 0 || this.#isClosed) return;
+    // Before anything is sent: from here on the tab that had them is a new client, if it comes back.
+    await this.#store.markAdopted(row);
+    const sending = (this.#sending = new Sending(this.#env, this.#store, row, writes, this.#port));
+    const code = await sending.run();
+    this.#sending = null;
+    if (sending.settled > 0) this.#port.tellAdopted(sending.settled);
+    if (code === CLOSE.CLIENT_FORGOTTEN) await this.#giveUp(row.key, "client_forgotten");
+  }
+
+  async #giveUp(key: string, reason: string): Promise<void> {
+    const writes = await this.#store.readWrites(key);
+    this.#store.remove(key);
+    if (writes.length > 0) this.#port.tellUnsent(writes, reason);
+  }
+}
+
+/** Connection of a closed tab's client, for as long as its writes take. */
+class Sending {
+  settled = 0;
+  readonly #env: Environment;
+  readonly #store: OutboxStore;
+  readonly #port: AdoptionPort;
+  readonly #outbox: Outbox;
+  readonly #acked: number;
+  #row: ClientRow;
+  #socket: Socket | null = null;
+  #timer: unknown = null;
+
+  constructor(
+    env: Environment,
+    store: OutboxStore,
+    row: ClientRow,
+    writes: [seq: number, write: WriteFrame][],
+    port: AdoptionPort,
+  ) {
+    this.#env = env;
+    this.#store = store;
+    this.#row = row;
+    this.#port = port;
+    this.#acked = (writes[0]?.[0] ?? 1) - 1;
+    const outboxPort = {
+      sendFrame: (frame: object) => this.#sendFrame(frame),
+      rebaseWrites: (write: Write) => this.#rebaseWrites(write),
+      abandonConnection: () => this.stop(),
+    };
+    const mirror = new Mirror(env.clock, store, () => this.#row, () => undefined);
+    this.#outbox = new Outbox(new Remains(mirror, writes), env.clock, outboxPort, BOUNDS);
+  }
+
+  /** Send everything; resolves with the code that the connection ended with. */
+  run(): Promise<number> {
+    return new Promise((resolve) => {
+      const socket = new Socket(this.#env, this.#port.buildAddress(), {
+        handleOpen: () => void socket.sendText(JSON.stringify(this.#buildConnect())),
+        handleFrame: (frame) => this.#handleFrame(frame),
+        handleEnd: ({ code }) => {
+          this.#env.clock.clearTimeout(this.#timer);
+          this.#outbox.detach();
+          this.#socket = null;
+          resolve(code);
+        },
+      });
+      this.#socket = socket;
+      this.#watchSilence();
+    });
+  }
+
+  stop(): void {
+    this.#socket?.endWith(CLOSE.NORMAL);
+  }
+
+  #buildConnect(): object {
+    const { client } = this.#row;
+    const token = this.#port.readToken();
+    return { type: "connect", token, client_id: client, acked: this.#acked, logs: {}, capabilities: [], agent: AGENT };
+  }
+
+  #handleFrame(frame: ServerFrame): void {
+    this.#watchSilence();
+    if (frame.type === "connected") void this.#attach(frame.client_id, frame.last_seq);
+    else if (frame.type === "receipt") this.#takeReceipt(frame);
+    else if (frame.type === "ping") this.#sendFrame({ type: "pong", ping: frame.ping, acked: this.#acked });
+    else if (frame.type === "error" && frame.seq !== undefined) {
+      this.#takeReceipt({ type: "receipt", seq: frame.seq, ok: false, error: frame });
+    }
+  }
+
+  /** Begin to send, once the client's name is stored: whoever goes on with this must use the same one. */
+  async #attach(client: string, lastSeq: number): Promise<void> {
+    try {
+      if (this.#row.client !== client) await this.#store.markAdopted((this.#row = { ...this.#row, client }));
+      if (this.#socket) this.#outbox.attach(lastSeq);
+    } catch {
+      this.stop();
+    }
+  }
+
+  #takeReceipt(receipt: ReceiptFrame): void {
+    const write = this.#outbox.takeReceipt(receipt);
+    if (!write) return;
+    this.settled += 1;
+    this.#store.saveResult(this.#row.key, write.seq, receipt);
+    const name = receipt.ok ? null : receipt.error?.name;
+    if (receipt.ok) this.#port.tellConflict(write, receipt);
+    // A forgotten receipt is one that the tab had confirmed.
+    else if (name !== "receipt_gone") this.#port.tellUnsent([[write.seq, write.frame]], name ?? "refused");
+    if (this.#outbox.size > 0) return;
+    this.#sendFrame({ type: "disconnect" });
+    this.stop();
+  }
+
+  /** Receipts stay on the server: the tab that had these writes may come back and ask for them. */
+  #sendFrame(frame: object): boolean {
+    if ((frame as { type?: string }).type === "ack") return true;
+    return this.#socket?.sendText(JSON.stringify(frame)) ?? false;
+  }
+
+  #rebaseWrites({ seq, frame }: Write): Write[] {
+    if (frame.type !== "update") return [];
+    const position = this.#port.findPosition(frame.doc);
+    const concerned = this.#outbox.writes.filter(
+      (later) => later.seq >= seq && later.frame.type === "update" && later.frame.doc === frame.doc,
+    );
+    for (const later of concerned) if (later.frame.type === "update") later.frame = moveBase(later.frame, position);
+    return concerned;
+  }
+
+  #watchSilence(): void {
+    this.#env.clock.clearTimeout(this.#timer);
+    this.#timer = this.#env.clock.setTimeout(() => this.#socket?.endWith(CLOSE.SILENT_SERVER), SILENCE);
+  }
+}
+
+/** Record of an outbox that a closed tab left. */
+class Remains implements OutboxRecord {
+  next: number;
+  // The store may lag behind the tab that had these writes, so any of them may have been sent.
+  sent = Infinity;
+  readonly #mirror: Mirror;
+  readonly #writes: [seq: number, write: WriteFrame][];
+
+  constructor(mirror: Mirror, writes: [seq: number, write: WriteFrame][]) {
+    this.#mirror = mirror;
+    this.#writes = writes;
+    this.next = (writes.at(-1)?.[0] ?? 0) + 1;
+    for (const [seq, write] of writes) mirror.put(seq, write);
+  }
+
+  readWrites(): [seq: number, write: WriteFrame][] {
+    return this.#writes;
+  }
+
+  storeWrite(seq: number, write: WriteFrame): void {
+    this.#mirror.put(seq, write);
+  }
+
+  dropWrite(seq: number): void {
+    this.#mirror.put(seq, null);
+  }
+
+  guardNumbers(): void {
+    this.#mirror.guard();
+  }
+
+  awaitStored(resume: () => void): boolean {
+    return this.#mirror.awaitStored(resume);
+  }
+}

@@ -1,0 +1,98 @@
+/** Copy of one tab's outbox in the store that outlives the tab; it follows the tab within a turn of the event loop. */
+
+import type { Clock } from "./environment";
+import type { WriteFrame } from "./frames";
+import type { ClientRow, OutboxStore } from "./outboxStore";
+
+const PATIENCE = 3000;
+
+export class Mirror {
+  readonly #clock: Clock;
+  readonly #describe: () => ClientRow;
+  readonly #tellStored: () => void;
+  #store: OutboxStore | null;
+  /** Numbers of the writes that are stored, or will be. */
+  readonly #numbers = new Set<number>();
+  #changes = new Map<number, WriteFrame | null>();
+  #isPlanned = false;
+  /** Transactions that have not ended. */
+  #running = 0;
+  #isGuarded = false;
+  #waiting: (() => void)[] = [];
+
+  constructor(clock: Clock, store: OutboxStore | null, describe: () => ClientRow, tellStored: () => void) {
+    this.#clock = clock;
+    this.#store = store;
+    this.#describe = describe;
+    this.#tellStored = tellStored;
+  }
+
+  /** True if everything is stored. */
+  get isComplete(): boolean {
+    return this.#store !== null && !this.#isPlanned && this.#running === 0;
+  }
+
+  /** Store a write under its number; null removes it. */
+  put(seq: number, write: WriteFrame | null): void {
+    if (!this.#store || (write === null && !this.#numbers.has(seq))) return;
+    if (write) this.#numbers.add(seq);
+    else this.#numbers.delete(seq);
+    this.#changes.set(seq, write);
+    this.#plan();
+  }
+
+  /** Store the row again: the client has another name. */
+  touch(): void {
+    if (this.#numbers.size > 0) this.#plan();
+  }
+
+  /**
+   * Let nothing be sent before the store has caught up. Needed when a stored number comes to mean another write: if the
+   * tab died in between, whoever sends what is stored would repeat one write under the number of another.
+   */
+  guard(): void {
+    this.#isGuarded = this.#store !== null && !this.isComplete;
+  }
+
+  /** Return true if `resume` will be called when it is time to send, false if it is time now. */
+  awaitStored(resume: () => void): boolean {
+    if (!this.#isGuarded) return false;
+    if (!this.#waiting.includes(resume)) this.#waiting.push(resume);
+    return true;
+  }
+
+  /** Store what changed in this turn of the event loop. */
+  flush(): void {
+    if (!this.#isPlanned) return;
+    this.#isPlanned = false;
+    const changes = this.#changes;
+    this.#changes = new Map();
+    if (!this.#store) return;
+    this.#running += 1;
+    let hasEnded = false;
+    const end = (error: unknown): void => {
+      if (hasEnded) return;
+      hasEnded = true;
+      this.#clock.clearTimeout(timer);
+      this.#end(error);
+    };
+    // A store that hangs must not keep writes from being sent.
+    const timer = this.#clock.setTimeout(() => end(new Error("IndexedDB does not answer.")), PATIENCE);
+    this.#store.save(this.#describe(), changes, this.#numbers.size > 0, end);
+  }
+
+  #plan(): void {
+    if (this.#isPlanned) return;
+    this.#isPlanned = true;
+    queueMicrotask(() => this.flush());
+  }
+
+  #end(error: unknown): void {
+    this.#running -= 1;
+    if (error) this.#store = null;
+    if (this.#store && !this.isComplete) return;
+    this.#isGuarded = false;
+    this.#tellStored();
+    for (const resume of this.#waiting.splice(0)) resume();
+  }
+}

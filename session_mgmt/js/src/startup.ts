@@ -1,0 +1,144 @@
+/** Preparation of a client: its session, its record, and what outlives it in this browser. */
+
+import type { SyncOptions } from "./batch";
+import { Copies } from "./copies";
+import { Credentials } from "./credentials";
+import type { Owner } from "./database";
+import { Emitter } from "./emitter";
+import { readEnvironment, type Environment } from "./environment";
+import { SessionError } from "./errors";
+import type { SessionEvents } from "./events";
+import type { Position, Strategy } from "./frames";
+import type { StartOptions } from "./options";
+import { DEFAULT_BOUNDS, type OutboxBounds } from "./outbox";
+import { OutboxStore } from "./outboxStore";
+import { ClientRecord } from "./record";
+import { Rest } from "./rest";
+import { Shelf } from "./storage";
+
+/** Parts of a client that are there before the client. */
+export interface Parts {
+  env: Environment;
+  rest: Rest;
+  credentials: Credentials;
+  record: ClientRecord;
+  /** Outboxes of this browser; null where nothing outlives the tab. */
+  outboxes: OutboxStore | null;
+  emitter: Emitter<SessionEvents>;
+  bounds: OutboxBounds;
+  strategy: Strategy | undefined;
+  sync: SyncOptions | undefined;
+  copies: Copies | null;
+  keepsSealed: boolean;
+  scope: string;
+  /** Start positions of the logs of a session that was created just now. */
+  begins: Record<string, Position>;
+  /** Called when the outbox is stored, or can't be. */
+  stored: { tell(): void };
+}
+
+/** Report an error to the application. */
+type Tell = (error: SessionError) => void;
+
+// Nobody's callback may be there yet when they happen.
+const KEPT_EVENTS = ["error", "unsent", "adopted"] as const;
+
+export async function prepareStart(options: StartOptions): Promise<Parts> {
+  const { signal, strategy, sync, cache, share } = options;
+  signal?.throwIfAborted();
+  const env = readEnvironment(options);
+  const base = resolveBase(options.url ?? "/api/");
+  const scope = `session-mgmt:${base}:${options.name ?? "default"}:`;
+  const emitter = new Emitter<SessionEvents>(KEPT_EVENTS);
+  if (options.onError) emitter.on("error", options.onError);
+  const tell: Tell = (error) => emitter.emit("error", error);
+  const warn = makeWarning(tell);
+  const rest = new Rest(env, base, options.headers);
+  const shared = share === "tab" ? env.session : env.local;
+  const credentials = new Credentials(env, rest, new Shelf(shared, scope, warn), scope, options.user);
+  const begins = await credentials.obtainSession(options.create ?? {}, { signal, tell });
+  const readOwner = (): Owner => readOwnerOf(scope, credentials);
+  const [outboxes, copies] = await Promise.all([
+    openOutboxes(options, env, warn),
+    openCopies(options, env, readOwner(), tell),
+  ]);
+  const slot = `${scope}client:${options.slot ?? ""}:`;
+  const stored = { tell: (): void => undefined };
+  const shelf = new Shelf(env.session, slot, warn);
+  const tellStored = (): void => stored.tell();
+  const opening = ClientRecord.open({ env, shelf, scope: slot, store: outboxes, readOwner, tellStored });
+  const record = await opening.catch((error) => {
+    outboxes?.close();
+    copies?.close();
+    throw error;
+  });
+  return {
+    env,
+    rest,
+    credentials,
+    record,
+    outboxes,
+    emitter,
+    bounds: { ...DEFAULT_BOUNDS, ...options.outbox },
+    strategy,
+    sync,
+    copies,
+    keepsSealed: typeof cache === "object" && cache.encrypted === true,
+    scope,
+    begins,
+    stored,
+  };
+}
+
+export function readOwnerOf(scope: string, { session }: Credentials): Owner {
+  return [scope, session.user_id ?? "", session.session_id];
+}
+
+/** Report once that storage fails, however often it does. */
+function makeWarning(tell: Tell): () => void {
+  let warned = false;
+  return () => {
+    if (warned) return;
+    warned = true;
+    tell(SessionError.local("storage_unavailable", "The browser keeps nothing; a reload loses what waits."));
+  };
+}
+
+/**
+ * Open the outboxes of this browser; return null where no other tab could send them: without Web Locks, or in a session
+ * of one tab, whose token goes with the tab.
+ */
+async function openOutboxes(
+  { share }: StartOptions,
+  env: Environment,
+  warn: () => void,
+): Promise<OutboxStore | null> {
+  if (share === "tab" || !env.locks || !env.indexedDB) return null;
+  try {
+    return await OutboxStore.open(env);
+  } catch {
+    warn();
+    return null;
+  }
+}
+
+/** Open the local copies; return null if none are wanted. */
+async function openCopies(
+  { cache, share }: StartOptions,
+  env: Environment,
+  owner: Owner,
+  tell: Tell,
+): Promise<Copies | null> {
+  if (!cache) return null;
+  if (share !== "tab") return Copies.open(env, owner, tell);
+  // Its session ends with the tab, and nobody would remove what it leaves.
+  tell(SessionError.local("cache_unavailable", "A session of one tab keeps no local copies."));
+  return null;
+}
+
+/** Return the absolute address of the API. */
+function resolveBase(url: string): string {
+  const page = typeof location === "undefined" ? undefined : location.href;
+  const base = new URL(url, page).href;
+  return base.endsWith("/") ? base : `${base}/`;
+}
