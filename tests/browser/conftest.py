@@ -41,7 +41,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         yield Demo(found.group(), database)
     finally:
         process.terminate()
-        assert process.wait(STOP_SECONDS) == 0
+        exit_code = process.wait(STOP_SECONDS)
+        if process.stdout is not None:
+            process.stdout.close()
+        assert exit_code == 0
 
 
 @pytest.fixture(scope="package")

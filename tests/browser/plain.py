@@ -8,7 +8,8 @@ from playwright.sync_api import BrowserContext, Page
 
 from tests.browser.watching import Demo
 
-# The proxy knows a client by `via`: so a cut is for sockets and API calls only, and not for the page or the bundle.
+# The proxy knows a client by `via` or by the referring page: so a cut is for sockets and API calls only, and not for the
+# page or the bundle.
 CLIENT = """
 class Socket extends WebSocket {
   constructor(url, protocols) { super(`${url}?via=one`, protocols); }
@@ -18,13 +19,14 @@ window.heard = [];
 (async () => {
   const { SessionClient } = await import("/static/session_mgmt/session-client.js");
   const client = await SessionClient.start({
-    url: "/api/", WebSocket: Socket, fetch: (url, init) => fetch(`${url}?via=one`, init), ...OPTIONS,
+    url: "/api/", WebSocket: Socket, ...OPTIONS,
+    fetch: (url, init) => fetch(url, { ...init, referrer: "/client/one/" }),
   });
   window.first = { data: client.state.get(), fromCache: client.state.fromCache, status: client.status };
   client.on("error", (error) => errors.push(error.name));
   client.state.on("", (value, { origin }) => heard.push([origin, value]));
   window.session = client;
-})();
+})().catch(({ name }) => { window.refused = name; });
 """
 # Any document of the demo's will do: a page that a test itself serves may not open sockets to this machine.
 DOCUMENT = "static/demo/style.css"

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { CLOSE_NAMES } from "../src/codes";
 import { Browser, pass, record, refusal, turns, until, useFakeClock } from "./harness";
 
 useFakeClock();
@@ -175,6 +176,80 @@ describe("a session that is no more", () => {
     const next = await tab.openConnected();
     await until(() => next.status === "connected");
     expect(next.pending).toBe(0);
+  });
+});
+
+describe("a connection that has failed", () => {
+  test.each([4503, 4501, 4505, 4506])("by code %d leaves no promise open", async (code) => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    browser.server.swallowReceipts = true;
+    const before = refusal(client.state.set("/a", 1));
+    await turns();
+    browser.server.bye(code);
+    await pass(1);
+    expect(client.status).toBe("failed");
+    const name = CLOSE_NAMES[code];
+    expect(await before).toBe(name);
+    expect(await refusal(client.state.set("/b", 1))).toBe(name);
+    expect(await refusal(client.send("x"))).toBe(name);
+    expect(await refusal(client.topics.publish("t", 1))).toBe(name);
+    expect(client.state.get("/b")).toBeUndefined();
+  });
+
+  test("takes writes again when it comes back, and sends those that waited", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    browser.server.refuse({ name: "busy", temporary: true, retry_after: 60 });
+    const before = refusal(client.state.set("/a", 1));
+    await turns();
+    browser.server.bye(4505);
+    await pass(1);
+    expect(await before).toBe("connection_limit");
+    expect(client.pending).toBe(1);
+    await client.connection.connect();
+    await client.state.set("/b", 2);
+    expect(browser.server.session.document("main").value).toEqual({ a: 1, b: 2 });
+  });
+});
+
+describe("a first start without a network", () => {
+  test("ends with its signal, and tells what it waits for", async () => {
+    const browser = new Browser();
+    browser.server.offline = true;
+    const abort = new AbortController();
+    const heard: string[] = [];
+    const onError = (error: Error): void => void heard.push(error.name);
+    const started = browser.tab().start({ signal: abort.signal, onError });
+    await pass(3);
+    expect(heard).toContain("network_error");
+    abort.abort();
+    expect(await refusal(started)).toBe("AbortError");
+    const requests = browser.server.requests.length;
+    await pass(60);
+    expect(browser.server.requests).toHaveLength(requests);
+  });
+
+  test("ends with its signal while another tab holds the start", async () => {
+    const browser = new Browser();
+    browser.server.offline = true;
+    const first = refusal(browser.tab().start());
+    await turns();
+    const abort = new AbortController();
+    const second = browser.tab().start({ signal: abort.signal });
+    await turns();
+    abort.abort();
+    expect(await refusal(second)).toBe("AbortError");
+    await pass(120);
+    expect(await first).toBe("network_error");
+  });
+
+  test("tells errors of the start to who comes later", async () => {
+    const client = await new Browser().tab().open({ share: "tab", cache: "indexeddb", autoConnect: false });
+    await pass(10);
+    const errors = record(client, "error");
+    await turns();
+    expect(errors.map(([{ name }]) => name)).toEqual(["cache_unavailable"]);
   });
 });
 

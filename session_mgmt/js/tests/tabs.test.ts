@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { ChannelLike } from "../src/environment";
-import { Browser, pass, record, refusal, turns, until, useFakeClock } from "./harness";
+import type { StoreLike } from "../src/storage";
+import { Browser, FakePage, pass, passUntil, record, refusal, turns, until, useFakeClock } from "./harness";
 
 useFakeClock();
 
@@ -72,6 +73,54 @@ describe("tabs of one browser", () => {
     expect(left.clientId).not.toBe(right.clientId);
     await Promise.all([tab.close(left), tab.close(right)]);
     expect((await tab.open({ slot: "right" })).clientId).toBe(right.clientId);
+  });
+
+  test("one slot serves one client: a second one is refused, and the first keeps what it has", async () => {
+    const browser = new Browser();
+    const tab = browser.tab();
+    const first = await tab.openConnected();
+    browser.server.cut();
+    void first.state.inc("/visits");
+    await turns();
+    const second = await tab.open().catch((error: Error) => error);
+    expect(second).toMatchObject({ name: "slot_taken" });
+    expect((second as Error).message).toContain("slot");
+    await tab.close(first);
+    const reloaded = await tab.open();
+    expect(reloaded.pending).toBe(1);
+    browser.server.mend();
+    await passUntil(() => reloaded.status === "connected" && reloaded.pending === 0);
+    expect(browser.server.session.document("main").value).toEqual({ visits: 1 });
+    expect(reloaded.clientId).toBe(first.clientId);
+  });
+
+  test("two starts at once in one slot are one client and one refusal", async () => {
+    const tab = new Browser().tab();
+    const started = await Promise.allSettled([tab.open(), tab.open()]);
+    expect(started.map(({ status }) => status).sort()).toEqual(["fulfilled", "rejected"]);
+  });
+
+  test("a frame of the same tab is a second client of the slot too", async () => {
+    const browser = new Browser();
+    const tab = browser.tab();
+    await tab.openConnected();
+    // Another document has another object for the same storage, and hears of changes to it.
+    const { storage } = tab;
+    const view: StoreLike = {
+      get length() {
+        return storage.length;
+      },
+      key: (at) => storage.key(at),
+      getItem: (name) => storage.getItem(name),
+      removeItem: (name) => storage.removeItem(name),
+      setItem: (name, value) => {
+        storage.setItem(name, value);
+        tab.page.window.dispatchEvent(new Event("storage"));
+      },
+    };
+    const page = new FakePage().page;
+    const frame = tab.open({ storage: { local: browser.local, session: view }, page });
+    expect(await refusal(frame)).toBe("slot_taken");
   });
 
   test("the token is in storage, and in nothing that is printed", async () => {

@@ -146,6 +146,69 @@ describe("over a reload", () => {
   });
 });
 
+describe("storage that came back older", () => {
+  test("gives a text that was typed before any connection a number of its own, over a reload too", async () => {
+    const browser = new Browser();
+    const tab = browser.tab();
+    const before = await tab.openConnected();
+    await before.state.set("/note", "first");
+    const old = tab.duplicate();
+    await before.state.set("/note", "second");
+    await before.state.set("/note", "third");
+    await tab.close(before);
+    const offline = await old.open({ autoConnect: false });
+    void offline.state.set("/draft", "typed");
+    await old.close(offline);
+    const after = await old.openConnected();
+    await until(() => after.pending === 0);
+    expect(browser.server.session.document("main").value).toEqual({ note: "third", draft: "typed" });
+  });
+
+  test("gives another number to a write whose number the server knows for another one", async () => {
+    const browser = new Browser();
+    const tab = browser.tab();
+    const before = await tab.open({ autoConnect: false });
+    void before.state.set("/a", "mine");
+    void before.state.set("/b", "mine too");
+    await turns();
+    await tab.close(before);
+    // As if these writes had been sent under numbers that another copy of this storage has used.
+    for (let at = 0; at < tab.storage.length; at += 1) {
+      const name = tab.storage.key(at) as string;
+      if (!name.endsWith(":fields")) continue;
+      const fields = JSON.parse(tab.storage.getItem(name) as string);
+      tab.storage.setItem(name, JSON.stringify({ ...fields, client: "c_copy", sent: 2 }));
+    }
+    const client = browser.server.session.newClient("c_copy");
+    client.lastSeq = 2;
+    for (const seq of [1, 2]) {
+      client.receipts.set(seq, { type: "receipt", seq, ok: false, error: { code: 231, name: "seq_reused" } });
+    }
+    const after = await tab.openConnected();
+    await until(() => after.pending === 0);
+    expect(browser.server.session.document("main").value).toEqual({ a: "mine", b: "mine too" });
+    expect(browser.server.received.filter(({ type }) => type === "update").map(({ seq }) => seq)).toEqual([1, 3, 4]);
+  });
+
+  test("gives a write whose answer is forgotten to the application", async () => {
+    const browser = new Browser();
+    const tab = browser.tab();
+    const before = await tab.openConnected();
+    browser.server.cut();
+    void before.state.set("/text", "typed");
+    await turns();
+    await tab.close(before);
+    browser.server.mend();
+    const [client] = browser.server.session.clients.values();
+    client?.receipts.set(1, { type: "receipt", seq: 1, ok: false, error: { code: 232, name: "receipt_gone" } });
+    const after = await tab.open({ autoConnect: false });
+    const unsent = record(after, "unsent");
+    await after.connection.connect();
+    await until(() => after.pending === 0);
+    expect(unsent).toMatchObject([[[{ seq: 1, write: { ops: [["set", "/text", "typed"]] } }], "receipt_gone"]]);
+  });
+});
+
 describe("a temporary refusal", () => {
   test("is sent again under its number after retry_after, and then all that came after it", async () => {
     const browser = new Browser();
