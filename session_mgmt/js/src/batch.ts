@@ -148,7 +148,7 @@ export class Batch {
 
 /** Return true if two updates may be one: on another base the server would see other conflicts. */
 function haveSameGround(a: UpdateFrame, b: UpdateFrame): boolean {
-  return a.doc === b.doc && a.strategy === b.strategy && a.base === b.base && a.epoch === b.epoch;
+  return a.doc === b.doc && a.strategy === b.strategy && a.base === b.base && a.epoch === b.epoch && a.tag === b.tag;
 }
 
 function amendFrame({ write, view }: Draft, ops: readonly Operation[]): UpdateFrame {

@@ -165,6 +165,8 @@ export interface UpdateFrame {
   doc: string;
   base?: number;
   epoch?: string;
+  /** Proves that the base belongs to the server's history. */
+  tag?: string;
   strategy?: Strategy;
   /** Digests of what the change replaced; sent only with `unseen`, which is never sent. */
   replaced?: Replaced;

@@ -57,6 +57,8 @@ function applyAt(node: Json | undefined, tokens: readonly string[], at: number, 
   const last = at === tokens.length - 1;
   if (last && name === "del") return removeMember(node, token);
   if (Array.isArray(node)) return applyInArray(node, tokens, at, name, argument);
+  // Appending needs no array to be there. In an object `-` is a key like any other.
+  if (last && token === "-" && !isObject(node)) return applyInArray([], tokens, at, name, argument);
   const inner = last
     ? computeValue(name, pointer.getMember(node, token), argument)
     : applyAt(pointer.getMember(node, token), tokens, at + 1, name, argument);

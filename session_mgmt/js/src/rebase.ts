@@ -6,9 +6,10 @@ import type { Position, UpdateFrame } from "./frames";
 export function moveBase(frame: UpdateFrame, position: Position | null): UpdateFrame {
   if (!position) {
     // Of a document that this page does not follow no version is known.
-    const { base: _base, epoch: _epoch, ...rest } = frame;
+    const { base: _base, epoch: _epoch, tag: _tag, ...rest } = frame;
     return frame.replaced ? { ...rest, unseen: true } : rest;
   }
-  if (frame.base === position[1] && frame.epoch === position[0]) return frame;
-  return { ...frame, base: position[1], epoch: position[0], unseen: true };
+  const [epoch, base, tag] = position;
+  if (frame.base === base && frame.epoch === epoch && frame.tag === tag) return frame;
+  return { ...frame, base, epoch, tag, unseen: true };
 }

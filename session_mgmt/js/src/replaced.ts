@@ -3,7 +3,7 @@
 import { digestOf } from "./digest";
 import type { Operation } from "./operations";
 import * as pointer from "./pointer";
-import type { Json } from "./values";
+import { isObject, type Json } from "./values";
 
 export type Replaced = Record<string, string | null>;
 
@@ -11,12 +11,34 @@ const MOST_PATHS = 500;
 
 /** Return digests of the values that the operations are about to change. An `inc` and an append replace nothing. */
 export function digestReplaced(view: Json, operations: readonly Operation[]): Replaced {
-  const digests: Replaced = {};
-  for (const path of listTouched(operations)) {
-    if (path.startsWith("+") || path.startsWith(">")) continue;
-    digests[path] = digestOf(pointer.getValue(view, pointer.parse(path)));
+  const paths = new Set(listTouched(operations).filter((path) => !path.startsWith("+") && !path.startsWith(">")));
+  for (const path of listOnTheWay(view, operations)) paths.add(path);
+  // Beyond the limit a place without a digest counts as changed.
+  const kept = [...paths].slice(0, MOST_PATHS);
+  return Object.fromEntries(kept.map((path) => [path, digestOf(pointer.getValue(view, pointer.parse(path)))]));
+}
+
+/**
+ * List the places that the operations turn into containers on their way: a scalar becomes an object or an array, and
+ * for `obj` an array does too. A `-` is a key in an object, though its touched path says that something was appended.
+ */
+function listOnTheWay(view: Json, operations: readonly Operation[]): string[] {
+  const found = operations.filter(([name]) => name !== "del").map((operation) => findOnTheWay(view, operation));
+  return [...new Set(found.filter((path): path is string => path !== null))].sort();
+}
+
+function findOnTheWay(view: Json, [name, path]: Operation): string | null {
+  let node: Json | undefined = view;
+  let place = "";
+  for (const token of pointer.parse(path)) {
+    if (node === undefined || (Array.isArray(node) && pointer.parseIndex(token) === null)) return null;
+    if (!Array.isArray(node) && !isObject(node)) return place;
+    const isKey = !Array.isArray(node);
+    node = pointer.getMember(node, token);
+    place = pointer.appendToken(place, token);
+    if (token === "-" && name === "ins" && isKey) return place;
   }
-  return digests;
+  return name === "obj" && node !== undefined && !isObject(node) ? place : null;
 }
 
 /** List touched paths by the server's rule (`documents/touched.py`). */
@@ -27,7 +49,9 @@ export function listTouched(operations: readonly Operation[]): string[] {
     return touchPath(name, path, objects);
   });
   const entered = new Set(each.flatMap((path) => listAncestors(path.replace(/^[+>]/, ""))));
-  return limitPaths(new Set(each.filter((path) => !objects.has(path) || !entered.has(path))));
+  // By their touched paths: `obj` with `-` touches the parent.
+  const ensured = new Set(each.filter((_, at) => operations[at]?.[0] === "obj"));
+  return limitPaths(new Set(each.filter((path) => !ensured.has(path) || !entered.has(path))));
 }
 
 function touchPath(name: Operation[0], path: string, objects: ReadonlySet<string>): string {

@@ -263,6 +263,7 @@ export class StateDocument {
     const seen = !content.if_absent && position && {
       base: position[1],
       epoch: position[0],
+      tag: position[2],
       replaced: digestReplaced(view, operationsOf(content)),
     };
     return { type: "update", doc: this.name, ...(seen || {}), ...(strategy ? { strategy } : {}), ...content };

@@ -125,8 +125,8 @@ describe("over a reload", () => {
     const after = await tab.open();
     await until(() => after.pending === 0);
     const resent = browser.server.received.at(-1);
-    const epoch = browser.server.session.document("main").epoch;
-    expect(resent).toEqual({ type: "update", doc: "main", base: 1, epoch, ops: [["set", "/b", 2]], seq: 2 });
+    const [epoch, base, tag] = browser.server.session.document("main").positionAt(1);
+    expect(resent).toEqual({ type: "update", doc: "main", base, epoch, tag, ops: [["set", "/b", 2]], seq: 2 });
   });
 
   test("a number that the server has decided is never given again, even when the storage came back older", async () => {
@@ -238,7 +238,10 @@ describe("a temporary refusal", () => {
     await pass(1);
     expect((await result).version).toBe(3);
     const attempts = browser.server.received.filter(({ seq }) => seq === 2);
-    expect(attempts.map(({ base }) => base)).toEqual([1, 2]);
+    const document = browser.server.session.document("main");
+    const bases = attempts.map(({ epoch, base, tag }) => [epoch, base, tag]);
+    expect(bases).toEqual([document.positionAt(1), document.positionAt(2)]);
+    expect(attempts.map(({ replaced }) => replaced)).toEqual([undefined, { "/b": null }]);
     expect(attempts.map(({ ops }) => ops)).toEqual([[["set", "/b", 2]], [["set", "/b", 2]]]);
   });
 

@@ -1,8 +1,8 @@
 /*! session_mgmt browser client 0.1.0, BSD-3-Clause. Built from session_mgmt/js; do not edit. */
 /** Signs of the page that the network or the tab may have changed. */
 export interface EventTargetLike {
-	addEventListener(type: string, listener: () => void): void;
-	removeEventListener(type: string, listener: () => void): void;
+	addEventListener(type: string, listener: (event: Event) => void): void;
+	removeEventListener(type: string, listener: (event: Event) => void): void;
 }
 export interface PageLike {
 	window: EventTargetLike;
@@ -27,6 +27,8 @@ declare class Shelf {
 	remove(name: string): void;
 	/** List the names that begin with `start`. */
 	listNames(start: string): string[];
+	/** Return the part of the shelf whose names begin with `start`. */
+	under(start: string): Shelf;
 	clear(start?: string): void;
 }
 export interface Clock {
@@ -53,7 +55,8 @@ export type Fetch = (url: string, init?: RequestInit) => Promise<Response>;
 export interface LocksLike {
 	request(name: string, options: {
 		signal?: AbortSignal;
-	}, callback: () => Promise<unknown>): Promise<unknown>;
+		ifAvailable?: boolean;
+	}, callback: (lock: unknown) => Promise<unknown>): Promise<unknown>;
 }
 export interface ChannelLike {
 	onmessage: ((event: {
@@ -90,25 +93,6 @@ export interface Environment {
 	readonly page: PageLike | null;
 	readonly indexedDB: IDBFactory | null;
 }
-/** Full jitter: the wait before an attempt is random between nothing and a bound that grows. */
-export interface RetryPolicy {
-	/** Seconds; the bound before the growth. */
-	initial: number;
-	/** Seconds; the highest bound. */
-	maximum: number;
-	factor: number;
-	/** Attempts in a row before giving up; 0 is never. */
-	attempts: number;
-}
-declare class Backoff {
-	#private;
-	policy: RetryPolicy;
-	constructor(random: () => number);
-	get attempt(): number;
-	/** Return the milliseconds before the next attempt, at least `atLeast` seconds; null when there have been enough. */
-	nextWait(atLeast?: number): number | null;
-	reset(): void;
-}
 /** Only error type of the client. Programs branch on `name` or `code`, never on `message` (PROTOCOL section 11). */
 export interface ErrorFields {
 	code?: number;
@@ -129,6 +113,25 @@ export declare class SessionError extends Error {
 	readonly facts: Record<string, unknown>;
 	constructor(fields: ErrorFields);
 	static local(name: string, message: string, temporary?: boolean): SessionError;
+}
+/** Full jitter: the wait before an attempt is random between nothing and a bound that grows. */
+export interface RetryPolicy {
+	/** Seconds; the bound before the growth. */
+	initial: number;
+	/** Seconds; the highest bound. */
+	maximum: number;
+	factor: number;
+	/** Attempts in a row before giving up; 0 is never. */
+	attempts: number;
+}
+declare class Backoff {
+	#private;
+	policy: RetryPolicy;
+	constructor(random: () => number);
+	get attempt(): number;
+	/** Return the milliseconds before the next attempt, at least `atLeast` seconds; null when there have been enough. */
+	nextWait(atLeast?: number): number | null;
+	reset(): void;
 }
 /** JSON values: their equality, the rules of PROTOCOL section 3 for what may be sent, and safe access to members. */
 export type Json = any;
@@ -324,6 +327,8 @@ export interface UpdateFrame {
 	doc: string;
 	base?: number;
 	epoch?: string;
+	/** Proves that the base belongs to the server's history. */
+	tag?: string;
 	strategy?: Strategy;
 	/** Digests of what the change replaced; sent only with `unseen`, which is never sent. */
 	replaced?: Replaced;
@@ -354,6 +359,8 @@ export interface RequestOptions {
 	/** Go into the Authorization header, and only to the API's own origin. */
 	token?: string | null;
 	headers?: Record<string, string>;
+	/** Ends the request, which then rejects with the signal's reason. */
+	signal?: AbortSignal;
 }
 declare class Rest {
 	#private;
@@ -371,6 +378,12 @@ export interface CreateOptions {
 	/** Name that people give this browser. */
 	label?: string;
 }
+/** Attempts to create a session. */
+export interface Attempt {
+	signal?: AbortSignal;
+	/** Called with the error of an attempt after which another one follows. */
+	tell?: (error: SessionError) => void;
+}
 declare class Credentials {
 	#private;
 	constructor(env: Environment, rest: Rest, shelf: Shelf, scope: string, user?: string | number | null);
@@ -378,7 +391,7 @@ declare class Credentials {
 	get session(): SessionFields;
 	get endpoints(): Endpoints;
 	/** Take the stored session or create one; return where a new one's logs begin. Two tabs at once create one. */
-	obtainSession(options: CreateOptions): Promise<Record<string, Position>>;
+	obtainSession(options: CreateOptions, attempt?: Attempt): Promise<Record<string, Position>>;
 	/** Adopt the session that another tab has stored instead of this tab's; return false if nobody did. */
 	adoptStored(): boolean;
 	/**
@@ -395,6 +408,8 @@ declare class Emitter<Events extends {
 	[K in keyof Events]: readonly unknown[];
 }> {
 	#private;
+	/** `kept`: events that wait for their first listener. */
+	constructor(kept?: readonly (keyof Events)[]);
 	on<K extends keyof Events>(type: K, callback: (...args: Events[K]) => void): Unsubscribe;
 	emit<K extends keyof Events>(type: K, ...args: Events[K]): void;
 	clear(): void;
@@ -452,6 +467,21 @@ export interface ConflictReport {
 	conflicts: Conflict[];
 	/** Conflicts that the report had no room for. */
 	more: number;
+	/** The update was a closed tab's, so no promise tells its result. */
+	orphan?: boolean;
+}
+/** Writes without an answer. */
+export interface PendingReport {
+	/** Of this tab and of closed ones. */
+	count: number;
+	/** Of closed tabs of this browser. */
+	orphaned: number;
+	/** True if all of them would survive this tab. */
+	durable: boolean;
+}
+/** Writes of a closed tab that this tab has sent. */
+export interface AdoptedReport {
+	count: number;
 }
 export type TimelineEvents = {
 	[T in EventType]: [
@@ -484,6 +514,12 @@ export interface SessionEvents extends TimelineEvents {
 	];
 	conflict: [
 		report: ConflictReport
+	];
+	pending: [
+		report: PendingReport
+	];
+	adopted: [
+		report: AdoptedReport
 	];
 	unsent: [
 		writes: UnsentWrite[],
@@ -604,6 +640,8 @@ declare class Stats {
 	buildSummary(pending: number): ClientStats;
 }
 export interface ConnectionPort {
+	/** Prepare the next connection; null if there is nothing to wait for. */
+	prepare(): Promise<void> | null;
 	/** Return the address of the next connection. */
 	buildAddress(): string;
 	/** Return the first frame; called as late as possible, so that it contains what the page subscribed to meanwhile. */
@@ -637,6 +675,8 @@ declare class Connection {
 	sendFrame(frame: object): boolean;
 	/** Send a frame with an id; `answer` gets the reply, the error or the pong, unless the connection ends before. */
 	askServer(frame: object, answer: (frame: ServerFrame) => void): boolean;
+	/** Return why the connection will not come back by itself; null while it may. */
+	readFailure(): SessionError | null;
 	/** Give this connection up and come back. */
 	abandonSocket(code?: number): void;
 }
@@ -736,30 +776,6 @@ export interface UpdateResult {
 	overwrote: string[];
 	conflicts: NonNullable<ReceiptFrame["conflicts"]>;
 }
-declare class ClientRecord {
-	#private;
-	private constructor();
-	/**
-	 * Open the record of this tab. If another tab holds its lock, this tab's storage is a copy of the other's: the copied
-	 * writes are the other's to send, and this tab starts as a new client.
-	 */
-	static open(env: Environment, shelf: Shelf, scope: string): Promise<ClientRecord>;
-	get session(): string | null;
-	get client(): string | null;
-	get next(): number;
-	set next(seq: number);
-	assignClient(session: string, client: string | null): void;
-	/** Read the unanswered writes of an earlier page, in the order of their numbers. */
-	readWrites(): [
-		seq: number,
-		write: WriteFrame
-	][];
-	storeWrite(seq: number, write: WriteFrame): void;
-	dropWrite(seq: number): void;
-	readPosition(log: string): Position | null;
-	setPosition(log: string, position: Position | null): void;
-	release(): void;
-}
 export interface OutboxBounds {
 	writes: number;
 	bytes: number;
@@ -772,6 +788,8 @@ export interface Write {
 	sent: boolean;
 	/** True for the last write while more may be added to it: not sent until it is released. */
 	held: boolean;
+	/** It was written by an earlier page. */
+	restored: boolean;
 	/** Transmissions on this connection that have no receipt yet. */
 	unanswered: number;
 	settle?: (receipt: ReceiptFrame | SessionError) => void;
@@ -984,6 +1002,10 @@ export interface StartOptions extends Surroundings {
 	cache?: "indexeddb" | CacheOptions;
 	/** The `user_id` of the logged-in user, null for nobody; another user's session is not continued. */
 	user?: string | number | null;
+	/** Ends the start, which then rejects with the signal's reason; it has no effect on the client that was started. */
+	signal?: AbortSignal;
+	/** Hears every error from the start on, as a listener of `error` does that was there before the start. */
+	onError?: (error: SessionError) => void;
 }
 /** Reader of a log. */
 export interface Reader {
@@ -1039,6 +1061,107 @@ declare class Logbook {
 	/** Take the answer of an explicit synchronisation; what arrived by the connection meanwhile stays. */
 	takeSyncAnswer(name: string, answer: SyncAnswer): void;
 }
+/** Owner of records; nobody else's are ever read. */
+export type Owner = readonly [
+	scope: string,
+	user: string,
+	session: string
+];
+export interface ClientRow {
+	/** Name of the tab's record. */
+	key: string;
+	/** Name of the Web Lock without which nobody numbers or sends these writes. */
+	lock: string;
+	owner: Owner;
+	/** Name that the server gave; null if the tab was never connected. */
+	client: string | null;
+	/** Time of the last change. */
+	at: number;
+}
+/** Writes to store, by number; null removes one. */
+export type WriteChanges = ReadonlyMap<number, WriteFrame | null>;
+declare class OutboxStore {
+	#private;
+	private constructor();
+	/** Open the database and remove what is too old; rejects if the browser keeps nothing there. */
+	static open(env: Environment): Promise<OutboxStore>;
+	/** List the other tabs of an owner whose writes wait, the oldest first, with the number of these writes. */
+	listWaiting(owner: Owner, own: string): Promise<[
+		row: ClientRow,
+		count: number
+	][]>;
+	readWrites(key: string): Promise<[
+		seq: number,
+		write: WriteFrame
+	][]>;
+	readResults(key: string): Promise<Map<number, ReceiptFrame>>;
+	/** Store a tab's row and changes of its writes; without waiting writes the row goes. */
+	save(row: ClientRow, changes: WriteChanges, hasWrites: boolean, ended: (error: unknown) => void): void;
+	/** Mark a tab's writes as taken over and name its client; resolves when that is stored. */
+	markAdopted(row: ClientRow): Promise<void>;
+	/** Return true if another tab has taken these writes over. */
+	isAdopted(key: string): Promise<boolean>;
+	/** Store the answer of an adopted write, for the tab that had it. */
+	saveResult(key: string, seq: number, receipt: ReceiptFrame): void;
+	/** Remove a tab's row and everything under it. */
+	remove(key: string): void;
+	close(): void;
+}
+export interface RecordParts {
+	env: Environment;
+	/** Storage of the tab, under the names of the application, the session and the slot. */
+	shelf: Shelf;
+	/** Beginning of the names of locks. */
+	scope: string;
+	/** Null where nothing outlives the tab. */
+	store: OutboxStore | null;
+	readOwner(): Owner;
+	/** Called when the store has caught up with the tab, or has failed. */
+	tellStored(): void;
+}
+declare class ClientRecord {
+	#private;
+	private constructor();
+	/**
+	 * Open the record of this tab. A tab whose writes were taken over by another begins anew, with its positions. If
+	 * somebody else holds the lock, this tab is a copy of the holder's: the copied writes are the other's to send, and
+	 * this tab is a new client. Throws `slot_taken` if the holder is another client of this same tab. Nothing is removed
+	 * that may be the holder's.
+	 */
+	static open(parts: RecordParts): Promise<ClientRecord>;
+	get key(): string;
+	get session(): string | null;
+	get client(): string | null;
+	get next(): number;
+	set next(seq: number);
+	/** Highest number that was ever sent. */
+	get sent(): number;
+	set sent(seq: number);
+	/** True if every write would survive this tab. */
+	get isDurable(): boolean;
+	assignClient(session: string, client: string | null): void;
+	/** Read the unanswered writes of an earlier page, in the order of their numbers. */
+	readWrites(): [
+		seq: number,
+		write: WriteFrame
+	][];
+	/** Store a write in the tab, and, unless more may be added to it, where it outlives the tab. */
+	storeWrite(seq: number, write: WriteFrame, held?: boolean): void;
+	dropWrite(seq: number): void;
+	/** Return true if nothing may be sent yet, because the store knows other numbers; then `resume` is called later. */
+	awaitStored(resume: () => void): boolean;
+	/** Note that a number that was stored means another write from now on. */
+	guardNumbers(): void;
+	readPosition(log: string): Position | null;
+	setPosition(log: string, position: Position | null): void;
+	/** Return true if another tab has taken this tab's writes over. */
+	isAdopted(): Promise<boolean>;
+	/** Begin as a new client with this tab's positions; the writes under the old key are another tab's. */
+	renew(): void;
+	/** Store what changed, without waiting for the end of this turn. */
+	flush(): void;
+	releaseLock(): void;
+}
 /** Place of a publication in its topic; an ephemeral one has none. */
 export type PublicationPlace = {
 	epoch: string;
@@ -1085,7 +1208,8 @@ export declare class SessionClient {
 	readonly auth: Auth;
 	/**
 	 * Resume this tab's client, or join the browser's session, or create one; resolves without waiting for the
-	 * connection. Rejects if a session is needed and the server refuses or does not answer.
+	 * connection. Rejects if a session is needed and the server refuses or does not answer, and with `slot_taken` if
+	 * another client of this tab uses the same `slot`.
 	 */
 	static start(options?: StartOptions): Promise<SessionClient>;
 	private constructor();
@@ -1094,8 +1218,10 @@ export declare class SessionClient {
 	get clientId(): string | null;
 	get info(): SessionInfo;
 	get status(): Status;
-	/** Write without an answer. */
+	/** Number of writes without an answer, those of closed tabs of this browser included. */
 	get pending(): number;
+	/** Let the browser ask before the page is left while writes wait; return the function that ends it. */
+	warnBeforeLeaving(): Unsubscribe;
 	on<K extends keyof SessionEvents>(type: K, callback: (...args: SessionEvents[K]) => void): Unsubscribe;
 	/** Call back for messages that the server sent to this session. */
 	onMessage(callback: (data: Json, entry: SessionEntry) => void): Unsubscribe;

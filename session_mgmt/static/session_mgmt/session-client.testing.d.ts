@@ -34,7 +34,8 @@ export type Fetch = (url: string, init?: RequestInit) => Promise<Response>;
 export interface LocksLike {
 	request(name: string, options: {
 		signal?: AbortSignal;
-	}, callback: () => Promise<unknown>): Promise<unknown>;
+		ifAvailable?: boolean;
+	}, callback: (lock: unknown) => Promise<unknown>): Promise<unknown>;
 }
 /** Only error type of the client. Programs branch on `name` or `code`, never on `message` (PROTOCOL section 11). */
 export interface ErrorFields {
@@ -267,6 +268,8 @@ export declare class FakeServer {
 	report(...reports: Partial<ReceiptFrame>[]): void;
 	/** Refuse the next numbered writes with these errors, one each. */
 	refuse(...errors: ErrorFields[]): void;
+	/** Answer the next openings of known clients as if another connection of theirs had taken over. */
+	replaceNext(openings: number): void;
 	/** Send a frame to every client, true to the protocol or not. */
 	broadcast(frame: object): void;
 	/** Break every connection; new ones are accepted. */
@@ -283,7 +286,8 @@ export declare class FakeLocks implements LocksLike {
 	#private;
 	request(name: string, options: {
 		signal?: AbortSignal;
-	}, callback: () => Promise<unknown>): Promise<unknown>;
+		ifAvailable?: boolean;
+	}, callback: (lock: unknown) => Promise<unknown>): Promise<unknown>;
 }
 
 export {};
