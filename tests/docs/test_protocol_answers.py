@@ -10,9 +10,9 @@ from django.test import AsyncClient, Client
 
 from session_mgmt.bridge import bridge
 from session_mgmt.client.backoff import Backoff
-from session_mgmt.consumers.greetings import _build_limits
+from session_mgmt.consumers.greetings import LIMITS
 from session_mgmt.documents.operations import apply_ops
-from session_mgmt.exceptions import ConnectionLimit, InternalError
+from session_mgmt.exceptions import ConnectionLimit, InternalError, subclasses
 from session_mgmt.models import Publication, Receipt, StateDocument, Stream
 from session_mgmt.protocol.codes import Close, may_reconnect
 from session_mgmt.protocol.recovery import Reason
@@ -271,9 +271,13 @@ def test_both_clients_wait_as_the_page_says_before_the_first_connected() -> None
 # -- limits and HTTP ---------------------------------------------------------------------------------------------------
 
 
-def test_the_page_lists_every_limit_that_is_told() -> None:
-    listed = re.findall(r"^- (`.+?):", TEXT.partition("## 12. Limits")[2].partition("## 13.")[0], re.MULTILINE)
-    assert {name for item in listed for name in re.findall(r"`(\w+)`", item)} == set(_build_limits())
+def test_the_page_lists_every_limit_that_is_told_and_its_error() -> None:
+    part = TEXT.partition("## 12. Limits")[2].partition("## 13.")[0]
+    items = [" ".join(item.split()) for item in part.partition("\nNumbers")[0].split("\n- ")[1:]]
+    listed, errors = zip(*(item.split(": ", 1) for item in items), strict=True)
+    assert {name for item in listed for name in re.findall(r"`(\w+)`", item)} == set(LIMITS)
+    named = {name for item in errors for name in re.findall(r"`(\w+)`", item.rpartition("(")[2])}
+    assert named <= {error.name for error in subclasses()}
 
 
 @pytest.mark.django_db(transaction=True)
