@@ -12,7 +12,7 @@ from session_mgmt.bridge import bridge
 from session_mgmt.client.backoff import Backoff
 from session_mgmt.consumers.greetings import LIMITS
 from session_mgmt.documents.operations import apply_ops
-from session_mgmt.exceptions import ConnectionLimit, InternalError, subclasses
+from session_mgmt.exceptions import ConnectionLimit, InternalError, list_errors
 from session_mgmt.models import Publication, Receipt, StateDocument, Stream
 from session_mgmt.protocol.codes import Close, may_reconnect
 from session_mgmt.protocol.recovery import Reason
@@ -277,7 +277,7 @@ def test_the_page_lists_every_limit_that_is_told_and_its_error() -> None:
     listed, errors = zip(*(item.split(": ", 1) for item in items), strict=True)
     assert {name for item in listed for name in re.findall(r"`(\w+)`", item)} == set(LIMITS)
     named = {name for item in errors for name in re.findall(r"`(\w+)`", item.rpartition("(")[2])}
-    assert named <= {error.name for error in subclasses()}
+    assert named <= {error.name for error in list_errors()}
 
 
 @pytest.mark.django_db(transaction=True)
