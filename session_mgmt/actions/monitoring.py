@@ -88,10 +88,17 @@ def _sum_connections(using: str, session: uuid.UUID, now: datetime) -> dict[str,
 def _sum_documents(using: str, session: uuid.UUID) -> dict[str, Any]:
     """Sum up documents: every version is one update, so the sum of versions is the number of updates."""
     mine = StateDocument.objects.using(using).filter(session=session)
-    found = mine.aggregate(count=Count("pk"), size=Sum("size"), updates=Sum("version"), newest=Max("version"))
+    found = mine.aggregate(
+        count=Count("pk"),
+        size=Sum("size"),
+        bounds=Count("pk", filter=~Q(snapshot_version=F("version"))),
+        updates=Sum("version"),
+        newest=Max("version"),
+    )
     return {
         "count": found["count"],
         "size": found["size"] or 0,
+        "exact": not found["bounds"],
         "updates": found["updates"] or 0,
         "version": found["newest"] or 0,
     }

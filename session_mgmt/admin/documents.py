@@ -91,7 +91,7 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
 
     @admin.display(description=_("size"), ordering="size")
     def size_text(self, row: StateDocument) -> str:
-        return show.format_size(row.size)
+        return show.format_bound(row.size, is_exact=row.snapshot_version == row.version)
 
     @admin.display(description=_("open conflicts"), ordering="open_conflicts")
     def open_count(self, row: Any) -> str:
@@ -127,12 +127,14 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
             document=row.name,
             version=row.version if version is None else version,
         )
-        facts = {"facts": _list_facts(row), "checkpoints": history.list_checkpoints(row.pk)}
+        size = None
         try:
             look = inspection.look_at_place(row.pk, version, place=place, skip=skip, run=bridge().run_in_worker)
             seen = {**self._draw_outline(request, row, look), "waiting": _list_waiting(row)}
+            size = lookup.measure_document(row, run=bridge().run_in_worker)
         except StateUnreadable as error:
             seen = {**content.describe_problem(error), "version": row.version if version is None else version}
+        facts = {"facts": _list_facts(row, size), "checkpoints": history.list_checkpoints(row.pk)}
         titled = {"title": gettext("Document %s") % row.name, "tab": "content"}
         return self.render_page(request, "page", {**facts, **seen, **titled}, row)
 
@@ -193,8 +195,8 @@ def _list_waiting(row: StateDocument) -> list[tuple[dict[str, Any], str]]:
     return [(found, show.format_place(found["path"])) for found in conflicts.list_conflicts(row.pk)]
 
 
-def _list_facts(row: Any) -> list[tuple[str, Any]]:
-    """Return pairs of label and value; no content."""
+def _list_facts(row: Any, size: int | None) -> list[tuple[str, Any]]:
+    """Return pairs of label and value; no content. ``size`` is exact, if the document can be read."""
     sizes = lookup.read_sizes(row)
     log = {"bytes": show.format_size(row.log_bytes), "count": row.version - row.oldest_revision + 1}
     stored = show.format_size(sizes["stored"])
@@ -202,10 +204,7 @@ def _list_facts(row: Any) -> list[tuple[str, Any]]:
         (gettext("Version"), row.version),
         (gettext("Last modified"), row.last_modified),
         (gettext("Last writer"), row.last_writer or "-"),
-        (
-            gettext("Size"),
-            show.format_size(row.size) if sizes["exact"] else gettext("at most %s") % show.format_size(row.size),
-        ),
+        (gettext("Size"), show.format_bound(row.size if size is None else size, is_exact=size is not None)),
         (gettext("Stored"), f"{stored}, {gettext('compressed')}" if row.compressed else stored),
         (
             gettext("Log"),

@@ -65,7 +65,7 @@ def _build_cards(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
             str(figures["messages"]["in"] + figures["messages"]["out"]),
             f"{show.format_size(figures['bytes']['in'])} in, {show.format_size(figures['bytes']['out'])} out",
         ),
-        ("State", show.format_size(state["size"]), f"{state['updates']} updates"),
+        ("State", show.format_bound(state["size"], is_exact=state["exact"]), f"{state['updates']} updates"),
         ("Errors", str(sum(figures["errors"].values())), ", ".join(sorted(figures["errors"]))),
     ]
 
@@ -105,5 +105,12 @@ def _list_documents(session: ClientSession) -> dict[str, Any]:
     rows = list(lookup.list_documents(session.pk)[: settings().max_documents])
     open_ones = StateConflict.objects.using(settings().database).filter(document__session=session, resolved_at=None)
     waiting = Counter(open_ones.values_list("document", flat=True))
-    heads = [{"row": row, "size": show.format_size(row.size), "waiting": waiting[row.pk]} for row in rows]
+    heads = [
+        {
+            "row": row,
+            "size": show.format_bound(row.size, is_exact=row.snapshot_version == row.version),
+            "waiting": waiting[row.pk],
+        }
+        for row in rows
+    ]
     return {"documents": heads}

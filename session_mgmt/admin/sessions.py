@@ -28,6 +28,10 @@ from session_mgmt.models import ClientSession, Connection, clock
 from session_mgmt.models.moments import MomentField
 from session_mgmt.protocol.codes import Close
 
+_QUESTIONS = {
+    "terminate": _("End these sessions for good?"),
+    "disconnect": _("Disconnect these sessions?"),
+}
 CONNECTED, RECONNECTING, DISCONNECTED = "connected", "reconnecting", "disconnected"
 
 
@@ -109,7 +113,7 @@ class ClientSessionAdmin(ReadOnlyAdmin):
     @admin.display(description=_("device"), ordering="label")
     def device_name(self, session: ClientSession) -> str:
         text = show.name_device(session.label, session.user_agent, session.ip)
-        return format_html('<span class="sm-line" title="{}">{}</span>', session.ip or "", text)
+        return format_html('<span title="{}">{}</span>', session.ip or "", text)
 
     @admin.display(description=_("last active"), ordering="activity__last_active_at")
     def last_active(self, session: Any) -> str:
@@ -173,6 +177,8 @@ class ClientSessionAdmin(ReadOnlyAdmin):
         }
         if request.method != "POST" or do not in allowed or not allowed[do](request):
             raise PermissionDenied
+        if do == "disconnect" and request.POST.get("confirmed") != "yes":
+            return self._ask(request, do, [session])
         if self._act_on_one(request, do, session.pk, request.POST.get("reason", "")):
             self.message_user(request, gettext("Done."), messages.SUCCESS)
         else:
@@ -192,27 +198,38 @@ class ClientSessionAdmin(ReadOnlyAdmin):
     @admin.action(description=_("End selected sessions for good"), permissions=["terminate"])
     def terminate_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         """End the selected sessions, after a confirmation page: an ended session does not come back."""
-        if request.POST.get("confirmed") != "yes":
-            context = {
-                **self.admin_site.each_context(request),
-                "opts": self.opts,
-                "title": gettext("End these sessions for good?"),
-                "sessions": list(queryset),
-                "media": self.media,
-            }
-            return TemplateResponse(request, "admin/session_mgmt/clientsession/confirm.html", context)
-        self._act_on_all(request, "terminate", queryset, request.POST.get("reason", ""))
-        return None
+        return self._confirm_or_act(request, "terminate", queryset)
 
     @admin.action(description=_("Disconnect selected sessions"), permissions=["disconnect"])
-    def disconnect_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        self._act_on_all(request, "disconnect", queryset)
+    def disconnect_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        """Disconnect the selected sessions, after a confirmation page: their clients do not come back by themselves."""
+        return self._confirm_or_act(request, "disconnect", queryset)
 
     @admin.action(description=_("Let selected sessions reconnect"), permissions=["disconnect"])
     def reconnect_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Let the selected sessions reconnect; their clients come back at once, so nobody is asked."""
         self._act_on_all(request, "reconnect", queryset)
 
-    def _act_on_all(self, request: HttpRequest, do: str, queryset: QuerySet[Any], reason: str = "") -> None:
+    def _confirm_or_act(self, request: HttpRequest, do: str, queryset: QuerySet[Any]) -> HttpResponse | None:
+        if request.POST.get("confirmed") == "yes":
+            self._act_on_all(request, do, queryset)
+            return None
+        return self._ask(request, do, list(queryset))
+
+    def _ask(self, request: HttpRequest, do: str, found: list[ClientSession]) -> HttpResponse:
+        """Ask before doing it: the page's form is that of the list's action."""
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": _QUESTIONS[do],
+            "do": do,
+            "sessions": found,
+            "media": self.media,
+        }
+        return TemplateResponse(request, "admin/session_mgmt/clientsession/confirm.html", context)
+
+    def _act_on_all(self, request: HttpRequest, do: str, queryset: QuerySet[Any]) -> None:
+        reason = request.POST.get("reason", "")
         done = sum(self._act_on_one(request, do, session.pk, reason) for session in queryset)
         told = ngettext("Done for %d session.", "Done for %d sessions.", done) % done
         self.message_user(request, told, messages.SUCCESS)

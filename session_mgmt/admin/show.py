@@ -9,7 +9,9 @@ from typing import Any
 
 import orjson
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
+from session_mgmt.admin.receipts import describe_receipt
 from session_mgmt.documents import legible
 from session_mgmt.models import ClientSession, Connection, SessionEvent
 from session_mgmt.protocol.codes import Close
@@ -26,6 +28,11 @@ _TONES = {
     "session_terminated": "end",
     "auth_failed": "bad",
     "error_occurred": "bad",
+}
+_CLOSED_BY = {
+    "client": gettext_lazy("by the client"),
+    "server": gettext_lazy("by the server"),
+    "lease": gettext_lazy("its server is gone"),
 }
 _STANDARD = {1000: "normal", 1001: "going_away", 1006: "lost", 1011: "internal_error", 1012: "service_restart"}
 
@@ -50,6 +57,8 @@ class ConnectionLine:
     lasted: str
     close: str
     receipt: str
+    recovery: str
+    closed_by: str
     latency: str
     traffic: str
 
@@ -74,6 +83,8 @@ def connection_line(row: Connection, now: Any) -> ConnectionLine:
         lasted=format_duration(end - row.opened_at),
         close=close_text(row, is_open),
         receipt=as_json(orjson.loads(row.receipt)) if row.receipt else "",
+        recovery=describe_receipt(orjson.loads(row.receipt)) if row.receipt else "",
+        closed_by="" if is_open else str(_CLOSED_BY.get(row.closed_by, row.closed_by)),
         latency=f"{row.rtt_ms:.0f} / {row.rtt_average_ms or row.rtt_ms:.0f} ms" if row.rtt_ms is not None else "-",
         traffic=f"{row.messages_in} / {row.messages_out}",
     )
@@ -121,6 +132,12 @@ def format_size(count: int) -> str:
             return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1024
     return f"{amount:.1f} GB"
+
+
+def format_bound(count: int, *, is_exact: bool) -> str:
+    """Return the size of documents, marked where only an upper bound is known without reading them."""
+    size = format_size(count)
+    return size if is_exact else _("at most %s") % size
 
 
 def name_owner(session: ClientSession) -> str:

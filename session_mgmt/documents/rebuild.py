@@ -110,6 +110,11 @@ def build_raw_and_checksum(parts: Parts) -> tuple[bytes, str]:
     return strict.dump_json(value), canonical.compute_checksum(value)
 
 
+def measure_parts(parts: Parts) -> int:
+    """Return the bytes of the document as compact JSON. Raises UnreadableBody."""
+    return len(build_raw(parts))
+
+
 def diff_parts(before: Parts, after: Parts) -> list[dict[str, Any]]:
     """Return the difference of two documents as an RFC 6902 patch. Raises UnreadableBody."""
     return make_json_patch(build_value(before), build_value(after))

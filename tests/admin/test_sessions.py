@@ -7,15 +7,18 @@ import uuid
 from datetime import timedelta
 from typing import Any
 
+import orjson
 import pytest
 from django.test import Client
 
+from session_mgmt.actions import audit
 from session_mgmt.actions.access import SERVER
 from session_mgmt.actions.sessions import connections, lifecycle, resume
 from session_mgmt.actions.sessions.lifecycle import Created, Device
 from session_mgmt.backends import doorbell
 from session_mgmt.models import AuditEntry, ClientSession, Outbox, SessionActivity, StateDocument, clock
 from session_mgmt.protocol.frames import Connect
+from session_mgmt.shortcuts import state
 from session_mgmt.writes import verbs
 from tests.admin.conftest import queries, staff
 
@@ -135,9 +138,9 @@ def test_no_page_asks_another_host_for_anything(operator: Client, alice: Any) ->
 def test_the_page_tells_what_was_done_and_leads_to_who_looked(operator: Client, alice: Any) -> None:
     session = lively(alice).session
     operator.get(f"/admin/session_mgmt/statedocument/{StateDocument.objects.get().pk}/change/")
-    operator.post(f"{LIST}{session.pk}/act/", {"do": "disconnect"})
+    operator.post(f"{LIST}{session.pk}/act/", {"do": "disconnect", "confirmed": "yes"})
     html = operator.get(page_of(session)).content.decode()
-    assert "<strong>disconnect</strong>" in html and "read_state" not in html
+    assert ">disconnect</a></strong>" in html and "read_state" not in html
     trail = f"/admin/session_mgmt/auditentry/?q={session.pk}"
     assert trail in html and "read_state" in operator.get(trail).content.decode()
 
@@ -209,7 +212,7 @@ def test_disconnecting_reaches_whoever_holds_the_connection(operator: Client, al
     heard: list[Any] = []
     stop = doorbell().listen(lambda heads, payload: heard.append(payload))
     try:
-        operator.post(f"{LIST}{session.pk}/act/", {"do": do})
+        operator.post(f"{LIST}{session.pk}/act/", {"do": do, "confirmed": "yes"})
     finally:
         stop()
     assert {"close": [session.pk.hex], "code": code} in heard
@@ -249,3 +252,108 @@ def test_the_other_lists_are_there_and_read_only(operator: Client, alice: Any, m
     assert row is not None
     assert operator.get(row[0]).status_code == 200
     assert operator.get(f"/admin/session_mgmt/{model}/add/").status_code == 403
+
+
+# -- connections in words
+
+
+def receipt(**more: Any) -> dict[str, Any]:
+    ranges = {"replayed": {"state:main": [3, 9], "topic:orders:42": [5, 5]}, "lost": {"topic:news": [1, 40]}}
+    return {"verdict": "state_only", "reason": "entries", "duration_ms": 12.4, **ranges, **more}
+
+
+def test_a_recovery_is_told_in_sentences(operator: Client, alice: Any) -> None:
+    created = lively(alice)
+    connections.keep_receipt(attach(created).connection, receipt())
+    html = operator.get(page_of(created.session)).content.decode()
+    told = (
+        "The state came back, some messages did not. Replayed: 7 changes of main, up to version 9,"
+        " 1 entry of orders:42. Lost for good: 40 entries of news. It took 12 ms."
+    )
+    assert told in html
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"replayed": None, "lost": []}, {"lost": {"topic:a": [None, 4]}}, {"replayed": {"state:x": [1]}}]
+)
+def test_a_receipt_of_another_shape_is_still_shown(operator: Client, alice: Any, given: dict[str, Any]) -> None:
+    created = lively(alice)
+    connections.keep_receipt(attach(created).connection, {"verdict": "full", **given})
+    answer = operator.get(page_of(created.session))
+    assert answer.status_code == 200
+    assert "Everything came back." in answer.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("closed_by", "told"),
+    [("client", "by the client"), ("server", "by the server"), ("lease", "its server is gone")],
+)
+def test_it_is_said_who_closed_a_connection(operator: Client, alice: Any, closed_by: str, told: str) -> None:
+    created = lifecycle.create_session(user=alice)
+    connections.close_connection(attach(created).connection, code=4002, closed_by=closed_by)
+    assert told in operator.get(page_of(created.session)).content.decode()
+
+
+# -- questions before something is done
+
+
+def test_disconnecting_asks_first(operator: Client, alice: Any) -> None:
+    session = lively(alice).session
+    html = operator.get(page_of(session)).content.decode()
+    assert "do not come back by themselves" in html
+    act = f"{LIST}{session.pk}/act/"
+    assert "Disconnect these sessions?" in operator.post(act, {"do": "disconnect"}).content.decode()
+    assert not AuditEntry.objects.exists()
+    assert operator.post(act, {"do": "disconnect", "confirmed": "yes"}).status_code == 302
+    assert list(AuditEntry.objects.values_list("action", flat=True)) == ["disconnect"]
+
+
+def test_disconnecting_many_asks_first(operator: Client, alice: Any) -> None:
+    session = lively(alice).session
+    chosen = {"action": "disconnect_selected", "_selected_action": [str(session.pk)]}
+    asked = operator.post(LIST, chosen)
+    assert "Disconnect these sessions?" in asked.content.decode()
+    assert not AuditEntry.objects.exists()
+    assert operator.post(LIST, {**chosen, "confirmed": "yes"}).status_code == 302
+    assert AuditEntry.objects.get().action == "disconnect"
+
+
+# -- the audit trail
+
+
+def test_the_audit_trail_leads_to_sessions_documents_and_back(operator: Client, alice: Any) -> None:
+    session = lively(alice).session
+    entry = audit.add_entry("restore_state", session=session.pk, document="main", version=2)
+    html = operator.get("/admin/session_mgmt/auditentry/").content.decode()
+    assert f'href="/admin/session_mgmt/clientsession/{session.pk}/change/"' in html
+    address = re.search(r'href="(/admin/session_mgmt/statedocument/[^"]*)"', html)
+    assert address is not None
+    listed = operator.get(address[1].replace("&amp;", "&"))
+    assert listed.status_code == 200
+    assert "main" in listed.content.decode()
+    page = operator.get(page_of(session)).content.decode()
+    assert f'href="/admin/session_mgmt/auditentry/{entry.pk}/change/"' in page
+
+
+def test_an_entry_of_a_session_that_is_gone_has_no_link(operator: Client) -> None:
+    gone = uuid.uuid4()
+    audit.add_entry("terminate", session=gone)
+    html = operator.get("/admin/session_mgmt/auditentry/").content.decode()
+    assert str(gone)[-12:] in html
+    assert f"clientsession/{gone}" not in html
+
+
+# -- sizes
+
+
+def test_a_size_is_exact_or_says_that_it_is_a_bound(operator: Client, alice: Any) -> None:
+    session = lively(alice).session
+    for number in range(20):
+        verbs.update(session.pk, "main", "merge", {"text": f"{number:>500}"})
+    row = StateDocument.objects.get(session=session)
+    exact = len(orjson.dumps(state.get(session)))
+    assert row.size > 10 * exact
+    for address in (page_of(session), "/admin/session_mgmt/statedocument/"):
+        assert "at most 11" in operator.get(address).content.decode()
+    page = operator.get(f"/admin/session_mgmt/statedocument/{row.pk}/change/").content.decode()
+    assert f"<dd>{exact} B</dd>" in page

@@ -111,6 +111,20 @@ def read_info(session: uuid.UUID, name: str) -> ClientState:
     return ClientState(body.data, body.position.offset, written, row.compressed, row.encrypted)
 
 
+def measure_document(row: StateDocument, *, run: Runner = run_inline) -> int:
+    """Return the exact bytes of the head as compact JSON, with heavy work handed to ``run``.
+
+    Raises ``StateUnreadable``.
+    """
+    if row.snapshot_version == row.version:
+        return row.size
+    using = settings().database
+    with unreadable.audit_unreadable(using, row.pk):
+        found = bodies.load_source(using, row.pk, None)
+        measured: int = stored_rows.choose_runner(found.head, run)(rebuild.measure_parts, found.parts)
+    return measured
+
+
 def read_sizes(row: StateDocument) -> dict[str, Any]:
     """Return bytes: ``size`` of compact JSON (an upper bound unless ``exact``), ``stored`` snapshots, ``log`` of
     revisions.
