@@ -8,8 +8,8 @@ from playwright.sync_api import BrowserContext, Page
 
 from tests.browser.watching import Demo
 
-# The proxy knows a client by `via` or by the referring page: so a cut is for sockets and API calls only, and not for the
-# page or the bundle.
+# The proxy knows a client by `via` or by the referring page: so a cut is for sockets and API calls only, and not for
+# the page or the bundle.
 CLIENT = """
 class Socket extends WebSocket {
   constructor(url, protocols) { super(`${url}?via=one`, protocols); }
