@@ -109,7 +109,8 @@ class Settings:
 
     lane_queue: int = _setting(10_000, "Waiting writes; beyond it a write is refused as busy.")
     lane_batch: int = _setting(256, "Writes of one transaction.")
-    read_threads: int = _setting(4, "Most database connections of one process, besides lane and control.")
+    read_threads: int = _setting(4, "Threads of one process that read; each has a database connection.")
+    handler_threads: int = _setting(4, "Threads of one process for the project's own functions, which may be slow.")
     cleanup_interval: timedelta = _setting(timedelta(minutes=5), "An expired session ends at most this late.")
     cleanup_chunk: int = _setting(1000, "Rows; one DELETE of a million blocked writers for 3 s, chunks for 54 ms.")
     allowed_origins: tuple[str, ...] = _setting((), "Origins besides the host's own that may open a WebSocket.")

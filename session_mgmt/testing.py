@@ -18,8 +18,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -29,7 +28,8 @@ from django.db import transaction
 from session_mgmt.actions.group_commit import Write
 from session_mgmt.bridge import Bridge, bridge
 from session_mgmt.bridge.crossing import replace_bridge
-from session_mgmt.bridge.lane import QueuedWrite, Sink
+from session_mgmt.bridge.lane import QueuedWrite, Sink, emit_signals
+from session_mgmt.bridge.threads import Threads
 
 __all__ = ["inline_bridge"]
 
@@ -66,16 +66,16 @@ class InlineBridge(Bridge):
         """Carry out a write at once."""
         queued = [QueuedWrite(write, token, sink)]
         if threading.current_thread() is threading.main_thread():
-            _run_here(lambda: self.lane.write_batch(queued, wait=True))
+            _run_here(lambda: emit_signals(self.lane.write_batch(queued, wait=True)))
         else:
-            self.lane.write_batch(queued, wait=True)
+            emit_signals(self.lane.write_batch(queued, wait=True))
         return True
 
     def inside_transaction(self) -> bool:
         """Tell whether the caller holds a transaction besides that of the test."""
         return len(transaction.get_connection(self.using).atomic_blocks) > self._blocks_of_test
 
-    async def _run_on(self, pool: ThreadPoolExecutor, work: Callable[[], R]) -> R:
+    async def _run_on(self, threads: Threads, work: Callable[[], R], key: Hashable = None) -> R:
         """Run on the thread that holds the test's transaction."""
         if threading.current_thread() is threading.main_thread():
             return _run_here(work)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -85,6 +85,11 @@ class ClientLedger:
         if fence.seq <= client.last_seq:
             return self._answer_again(fence)
         return None
+
+    def take_over(self, fence: Fence) -> Fence:
+        """Return the claim for the client's present attachment: a message may outlive the one that it came by."""
+        client = self._clients.get(fence.client)
+        return fence if client is None else replace(fence, generation=client.generation)
 
     def keep_answer(self, fence: Fence, outcome: Outcome) -> None:
         """Keep the answer under its number; a temporary refusal leaves the number free."""

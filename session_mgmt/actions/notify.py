@@ -58,6 +58,13 @@ def _notify(heads: dict[str, int], events: list[EmittedEvent], orders: dict[str,
     send_events(events)
 
 
+def has_listeners(events: Iterable[EmittedEvent]) -> bool:
+    """Return whether the project has a receiver or a handler for a new version, or for one of these events."""
+    if state_changed.has_listeners() or session_event.has_listeners():
+        return True
+    return any(registry.list_handlers(event.type, durable=False) for event in events)
+
+
 def send_events(events: Iterable[EmittedEvent]) -> None:
     """Call signals and ``@on`` handlers that are not durable; log a failing one and go on with the others."""
     for event in events:

@@ -13,6 +13,7 @@ from session_mgmt.api import description
 from session_mgmt.api.endpoints import endpoint
 from session_mgmt.api.keeping import Kept
 from session_mgmt.api.views import ApiView
+from session_mgmt.bridge import bridge
 from session_mgmt.exceptions import NotFound
 from session_mgmt.models.outages import is_unmigrated
 
@@ -40,6 +41,8 @@ class HealthView(ApiView):
         found = health.read()
         if found["status"] == "unavailable":
             return Response(found, status=503)
+        if bridge().lane.is_failing:
+            found = {**found, "status": "degraded", "problems": [*found["problems"], "writes_failing"]}
         if not self.actor.may(access.SEE):
             found = {"status": found["status"]}
         return Response(found)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+import uuid
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -22,6 +23,7 @@ from session_mgmt.backends import doorbell
 from session_mgmt.backends.doorbell import Listener, RemoteListener, is_shared
 from session_mgmt.bridge.heavy import HeavyWorker
 from session_mgmt.bridge.lane import Lane, QueuedWrite, Sink
+from session_mgmt.bridge.threads import Threads
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import Busy, Unavailable
 from session_mgmt.models.outages import explain_outage, is_unmigrated
@@ -31,7 +33,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 WRITE_TIMEOUT = 30.0
-QUEUE_PER_THREAD = 500
+MOST_WAITING = 2000
 _CACHED_HEADS = 10_000
 
 
@@ -46,10 +48,10 @@ class Bridge:
         # SQLite's busy handler is unfair (3 s at worst, measured); a lock of our own makes this process's writers
         # take turns.
         self._gate: AbstractContextManager[Any] = threading.RLock() if self._is_sqlite() else nullcontext()
-        self._reads = ThreadPoolExecutor(settings().read_threads, thread_name_prefix="session_mgmt-read")
-        self._control = ThreadPoolExecutor(1, thread_name_prefix="session_mgmt-control")
+        self._reads = Threads("session_mgmt-read", settings().read_threads)
+        self._control = Threads("session_mgmt-control", 1)
+        self._handlers = Threads("session_mgmt-handler", settings().handler_threads)
         self._worker = HeavyWorker()
-        self._waiting = 0
         self.head_cache: HeadCache = Recent(_CACHED_HEADS)
         self.lane = Lane(self.using, self._gate)
 
@@ -87,14 +89,24 @@ class Bridge:
         """
         return await self._run_on(self._control, partial(verb, *args, **kwargs))
 
-    async def _run_on(self, pool: ThreadPoolExecutor, work: Callable[[], R]) -> R:
-        if self._waiting > QUEUE_PER_THREAD * settings().read_threads:
+    async def run_user_code(
+        self, session: uuid.UUID | None, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run a verb that calls functions of the project, one at a time for a session.
+
+        They may be slow, so they have threads of their own, and the verb must hold no lock while it calls them.
+        """
+        return await self._run_on(self._handlers, partial(verb, *args, **kwargs), session)
+
+    @property
+    def gate(self) -> AbstractContextManager[Any]:
+        """Lock that a writer outside the lane holds from before its transaction until after it."""
+        return self._gate
+
+    async def _run_on(self, threads: Threads, work: Callable[[], R], key: Hashable = None) -> R:
+        if threads.waiting > MOST_WAITING:
             raise Busy(retry_after=1.0)
-        self._waiting += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(pool, self._run_guarded, work)
-        finally:
-            self._waiting -= 1
+        return await asyncio.wrap_future(threads.submit(partial(self._run_guarded, work), key))
 
     def _run_guarded(self, work: Callable[[], R]) -> R:
         try:
@@ -173,8 +185,8 @@ class Bridge:
     def close(self) -> None:
         """Finish what waits and end all threads."""
         self.lane.stop()
-        self._reads.shutdown(wait=True)
-        self._control.shutdown(wait=True)
+        for threads in (self._reads, self._control, self._handlers):
+            threads.close()
         self._worker.close()
 
 

@@ -1,5 +1,4 @@
-"""The writer lane: all hot writes of a process share one thread, one connection and, while a commit runs, the next
-transaction.
+"""Writer lane: all hot writes of a process share one thread and one connection.
 
 Writes that wait for a commit go into one transaction together (measured: 24 to 27 times the acknowledged updates). A
 row locked by somebody else sends its write to a slow lane, which waits for locks; a failing write is refused alone.
@@ -13,13 +12,15 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connections
+from django.db import InterfaceError, OperationalError, connections
 
 from session_mgmt.actions import group_commit, notify
 from session_mgmt.actions.group_commit import Decision, Group, Locked, Write
 from session_mgmt.actions.outcome import refuse_write
+from session_mgmt.bridge.threads import Threads
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import Busy, Unavailable
 from session_mgmt.models.outages import explain_outage, is_unmigrated
@@ -27,12 +28,15 @@ from session_mgmt.models.outages import explain_outage, is_unmigrated
 logger = logging.getLogger("session_mgmt.lane")
 
 Sink = Callable[[Group, list[tuple[Any, Decision]]], None]
-ATTEMPTS = 3
+# Seconds between the attempts of one group; a database that restarts takes longer, and clients send again.
+PAUSES = (0.05, 0.25)
+# Transactions whose signals wait; beyond that their receivers are too slow.
+MOST_SIGNALS = 10_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QueuedWrite:
-    """A write in the queue; ``token`` comes back to ``sink`` with the decision."""
+    """Write in the queue; ``token`` comes back to ``sink`` with the decision."""
 
     write: Write
     token: Any
@@ -40,7 +44,7 @@ class QueuedWrite:
 
 
 class Lane:
-    """The lanes of one database alias in this process: the fast one, and the slow one for rows that others hold."""
+    """Lanes of one database alias in this process: the fast one, and the slow one for rows that others hold."""
 
     def __init__(self, using: str, gate: AbstractContextManager[Any]) -> None:
         self._using, self._gate = using, gate
@@ -52,6 +56,11 @@ class Lane:
         self._slow: deque[QueuedWrite] = deque()
         self._slow_clients: Counter[int] = Counter()
         self._nudged = self._stopping = False
+        self._stopped = threading.Event()
+        self._emitting = Threads("session_mgmt-signals", 1)
+        self._dropping = False
+        # Whether the last transaction did not reach the database.
+        self.is_failing = False
         self._threads: list[threading.Thread] = []
         self.batches = self.written = 0
 
@@ -88,9 +97,11 @@ class Lane:
         """Finish what waits and end the threads."""
         with self._condition:
             self._stopping = True
+            self._stopped.set()
             self._notify_threads()
         for thread in self._threads:
             thread.join(timeout=10)
+        self._emitting.close()
 
     def _wake_threads(self) -> None:
         if not self._threads:
@@ -117,7 +128,7 @@ class Lane:
             connections[self._using].close()
 
     def _take_batch(self, queue: deque[QueuedWrite], wait: bool) -> list[QueuedWrite] | None:
-        """Everything that waits, up to the batch size; ``None`` to stop."""
+        """Take all that waits, up to the batch size; ``None`` to stop."""
         condition = self._slow_condition if wait else self._condition
         with condition:
             condition.wait_for(lambda: queue or self._stopping or (self._nudged and not wait))
@@ -129,7 +140,9 @@ class Lane:
 
     def _carry_out(self, batch: list[QueuedWrite], *, wait: bool) -> None:
         try:
-            self.write_batch(batch, wait=wait)
+            group = self.write_batch(batch, wait=wait)
+            if notify.has_listeners(group.events):
+                self._emit_elsewhere(group)
         except Exception:
             logger.exception("The lane failed outside its transaction")
         finally:
@@ -138,8 +151,18 @@ class Lane:
                     self._slow_clients.subtract(w.write.fence.client for w in batch if w.write.fence)
                     self._slow_clients += Counter()
 
-    def write_batch(self, batch: Sequence[QueuedWrite], *, wait: bool = False) -> None:
-        """Write a batch and answer its writes."""
+    def _emit_elsewhere(self, group: Group) -> None:
+        """Call the project's receivers on a thread of their own, in the order of commits: they may be slow."""
+        if self._emitting.waiting >= MOST_SIGNALS:
+            if not self._dropping:
+                logger.error("Receivers of signals are too slow; signals are dropped until they have caught up")
+            self._dropping = True
+            return
+        self._dropping = False
+        self._emitting.submit(partial(emit_signals, group), key="signals")
+
+    def write_batch(self, batch: Sequence[QueuedWrite], *, wait: bool = False) -> Group:
+        """Write a batch, answer its writes and ring; signals are left to the caller."""
         group, decisions = self._write_group(batch, wait=wait)
         self.batches += 1
         self.written += len(batch)
@@ -148,17 +171,16 @@ class Lane:
         ]
         self._move_to_slow([queued for queued, d in zip(batch, decisions, strict=True) if isinstance(d, Locked)])
         self._answer_writes(group, answered)
-        self.announce(group, local=False)
+        notify.ring_appended(group.appended)
         if group.drained >= group_commit.DRAIN_LIMIT:
             self.nudge()
+        return group
 
-    def announce(self, group: Group, *, local: bool = True) -> None:
-        """After commit: rings for other processes, signals for the project; ``local`` for those who listen here."""
-        if local:
-            self._answer_writes(group, [])
+    def announce(self, group: Group) -> None:
+        """Pass on what a transaction outside the lane wrote: to listeners here, other processes and receivers."""
+        self._answer_writes(group, [])
         notify.ring_appended(group.appended)
-        notify.send_events(group.events)
-        notify.send_changes(group.changed)
+        emit_signals(group)
 
     def _answer_writes(self, group: Group, answered: list[tuple[QueuedWrite, Decision]]) -> None:
         by_sink: dict[Sink, list[tuple[Any, Decision]]] = {sink: [] for sink in self._listeners}
@@ -171,8 +193,9 @@ class Lane:
                 logger.exception("A sink of the lane failed")
 
     def _move_to_slow(self, locked: list[QueuedWrite]) -> None:
-        """Send writes to the slow lane, and behind them what their clients have sent meanwhile: on the fast lane it
-        would overtake them, and be refused by ``seq_gap``.
+        """Send writes to the slow lane, and behind them later writes of the same clients.
+
+        On the fast lane those would overtake them and be refused by ``seq_gap``.
         """
         if not locked:
             return
@@ -192,34 +215,37 @@ class Lane:
             self._notify_threads()
 
     def _write_group(self, batch: Sequence[QueuedWrite], *, wait: bool) -> tuple[Group, list[Decision]]:
-        """Run the transaction; retry what may be retried, and part a failing batch until the culprit is alone."""
-        for attempt in range(ATTEMPTS):
+        """Run the transaction; retry what may be retried, and halve a failing batch until the culprit is alone."""
+        rest, unknown = list(batch), _Unknown()
+        for pause in (*PAUSES, None):
             group = Group()
             try:
                 with self._gate:
-                    group_commit.write_group(self._using, [queued.write for queued in batch], group, wait=wait)
-                return group, group.decisions
+                    group_commit.write_group(self._using, [queued.write for queued in rest], group, wait=wait)
+                self._note_success()
+                return group, unknown.complete(batch, rest, group.decisions)
             except (OperationalError, InterfaceError) as error:
                 connections[self._using].close()
-                if group.committing:
-                    return self._after_unknown_commit(batch)
                 if is_unmigrated(error):
                     return self._refuse_unmigrated(batch, error)
-                logger.warning("A group of %d writes was not written (try %d): %s", len(batch), attempt + 1, error)
-            except DatabaseError as error:
+                self._note_failure(error)
+                if group.committing:
+                    # COMMIT was sent and no answer came: only what tells a repetition may run again.
+                    rest, wait = unknown.keep_repeatable(rest), True
+                    if not rest:
+                        return Group(), unknown.complete(batch, [], [])
+                if pause is None or self._stopped.wait(pause):
+                    break
+            except Exception as error:
+                # The database or our own code refuses one of the writes, also at COMMIT: it was rolled back.
                 connections[self._using].close()
-                if group.committing:
-                    return self._after_unknown_commit(batch)
                 if is_unmigrated(error):
                     return self._refuse_unmigrated(batch, error)
-                logger.exception("A group of %d writes was refused by the database", len(batch))
-                break
-            except Exception:
-                logger.exception("A group of %d writes failed", len(batch))
-                break
-        else:
-            return Group(), [refuse_write(Busy(retry_after=1.0)) for _ in batch]
-        return self._split_batch(batch, wait=wait)
+                logger.exception("A group of %d writes failed", len(rest))
+                done, decisions = self._split_batch(rest, wait=wait)
+                return done, unknown.complete(batch, rest, decisions)
+        refusal = unknown.refusal if unknown.has_happened else refuse_write(Busy(retry_after=1.0))
+        return Group(), unknown.complete(batch, rest, [refusal for _ in rest])
 
     def _refuse_unmigrated(self, batch: Sequence[QueuedWrite], error: Exception) -> tuple[Group, list[Decision]]:
         # Neither another try nor a smaller group makes the tables.
@@ -235,15 +261,44 @@ class Lane:
         second, late = self._write_group(batch[half:], wait=wait)
         return _join_groups(first, second), [*early, *late]
 
-    def _after_unknown_commit(self, batch: Sequence[QueuedWrite]) -> tuple[Group, list[Decision]]:
-        """COMMIT was sent and no answer came. Numbered and keyed writes are run again, and their receipts and keys
-        say what happened; for others nobody can tell, and they are told so.
-        """
-        sure = [queued for queued in batch if queued.write.fence or getattr(queued.write.work, "key", None)]
-        group, decisions = self._write_group(sure, wait=True) if sure else (Group(), [])
-        answers = iter(decisions)
-        unknown = refuse_write(Unavailable("The database did not say whether this was written.", unknown=True))
-        return group, [next(answers) if queued in sure else unknown for queued in batch]
+    def _note_success(self) -> None:
+        if self.is_failing:
+            self.is_failing = False
+            logger.warning("Writes reach the database again")
+
+    def _note_failure(self, error: Exception) -> None:
+        """Log the change of state and not each failure, of which a dead database makes hundreds a second."""
+        if not self.is_failing:
+            self.is_failing = True
+            logger.error("Writes do not reach the database; they are tried again: %s", error)
+
+
+class _Unknown:
+    """Writes of a batch of which nobody can tell whether they were written."""
+
+    def __init__(self) -> None:
+        self.refusal = refuse_write(Unavailable("The database did not say whether this was written.", unknown=True))
+        self.has_happened = False
+
+    def keep_repeatable(self, writes: list[QueuedWrite]) -> list[QueuedWrite]:
+        """Return the writes whose receipts or keys tell what happened when they are run again."""
+        self.has_happened = True
+        return [queued for queued in writes if queued.write.fence or getattr(queued.write.work, "key", None)]
+
+    def complete(
+        self, batch: Sequence[QueuedWrite], rest: Sequence[QueuedWrite], decisions: Sequence[Decision]
+    ) -> list[Decision]:
+        """Return a decision for each write of the batch, given those for the rest of it."""
+        if len(rest) == len(batch):
+            return list(decisions)
+        decided = dict(zip(rest, decisions, strict=True))
+        return [decided.get(queued, self.refusal) for queued in batch]
+
+
+def emit_signals(group: Group) -> None:
+    """Call the project's receivers with what a transaction wrote."""
+    notify.send_events(group.events)
+    notify.send_changes(group.changed)
 
 
 def _join_groups(first: Group, second: Group) -> Group:

@@ -145,7 +145,7 @@ class Rounds:
         if await bridge().control(handlers.outbox_waits):
             bridge().nudge()
         if await bridge().control(handlers.events_wait):
-            await bridge().call(handlers.run_pending)
+            await bridge().run_user_code(None, handlers.run_pending, gate=bridge().gate)
 
     def schedule_snapshot(self, document: int) -> None:
         """Compact a document when there is time."""

@@ -261,7 +261,8 @@ class Writes:
 
     async def _publish_if_allowed(self, frame: Publish) -> None:
         try:
-            await bridge().read(access.check_publish, self._connection.attachment.session, frame.topic)
+            session = self._connection.attachment.session
+            await bridge().run_user_code(session.pk, access.check_publish, session, frame.topic)
         except SessionMgmtError:
             raise
         except Exception as error:
@@ -273,7 +274,9 @@ class Writes:
         attachment = self._connection.attachment
         data = checking.check_value(frame.data)
         try:
-            outcome = await bridge().call(messages.receive_message, attachment.session, self._build_fence(frame), data)
+            fence, session = self._build_fence(frame), attachment.session
+            receive = partial(messages.receive_message, gate=bridge().gate)
+            outcome = await bridge().run_user_code(session.pk, receive, session, fence, data)
         except SessionMgmtError:
             raise
         except Exception as error:

@@ -120,7 +120,7 @@ def test_a_locked_document_holds_up_only_its_own_writes() -> None:
     row = StateDocument.objects.get(session=one)
     results: list[Any] = []
     with held(lambda: StateDocument.objects.select_for_update().get(pk=row.pk)) as holding:
-        waiting = threading.Thread(target=lambda: results.append(state.update(one, {"late": True})))
+        waiting = threading.Thread(target=together, args=(lambda: results.append(state.update(one, {"late": True})),))
         waiting.start()
         assert state.update(two, {"quick": True}).offset == 1
         assert publish("room:1", "quick").offset == 1

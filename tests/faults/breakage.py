@@ -24,14 +24,15 @@ def ack_before_commit() -> None:
     lane = import_module("session_mgmt.bridge.lane")
     atomic = import_module("django.db.transaction").atomic
 
-    def execute(self: Any, batch: Sequence[Any], *, wait: bool = False) -> None:
+    def execute(self: Any, batch: Sequence[Any], *, wait: bool = False) -> Any:
         with self._gate, atomic(using=self._using):
             group, decisions = self._write_group(batch, wait=wait)
             pairs = list(zip(batch, decisions, strict=True))
             self._answer_writes(group, [(waiting, d) for waiting, d in pairs if not isinstance(d, lane.Locked)])
             time.sleep(COMMIT_SECONDS)
         self._move_to_slow([waiting for waiting, d in pairs if isinstance(d, lane.Locked)])
-        self.announce(group, local=False)
+        lane.notify.ring_appended(group.appended)
+        return group
 
     lane.Lane.write_batch = execute
 

@@ -6,51 +6,100 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import uuid
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import orjson
-from django.db import connections, transaction
+from django.db import connections
 
 from session_mgmt.actions import checking
 from session_mgmt.actions.clients import ClientLedger, Fence
 from session_mgmt.actions.outcome import Outcome, accept_write, refuse_write
+from session_mgmt.actions.timeline.ledger import TimelineLedger
 from session_mgmt.conf import settings
 from session_mgmt.documents import strict
 from session_mgmt.exceptions import HandlerFailed, NoHandler, SessionMgmtError, TemporaryError
 from session_mgmt.models import ClientSession, clock
+from session_mgmt.models.late_transaction import open_late_transaction
 from session_mgmt.models.sql import Statements
 from session_mgmt.registry import call_sync, registry
 
 logger = logging.getLogger(__name__)
 
+_NO_GATE: AbstractContextManager[Any] = nullcontext()
 
-def receive_message(session: ClientSession, fence: Fence, data: Any) -> Outcome:
+
+def receive_message(
+    session: ClientSession, fence: Fence, data: Any, *, gate: AbstractContextManager[Any] = _NO_GATE
+) -> Outcome:
     """Give a message to the application and store its answer; runs user code, so never on a lane.
 
-    The client's row is held meanwhile: what it sent after this waits. A handler that raises is undone and answered
-    with ``handler_failed``, unless it raises one of our own errors.
+    No row and no lock of ours is held while the handler runs. Its writes and the answer are committed together, if
+    the message is still without an answer then and its session has not ended. A handler that raises is undone and
+    answered with ``handler_failed``, unless it raises one of our own errors. ``gate`` is held while something is
+    written.
     """
     using = settings().database
-    with transaction.atomic(using=using):
-        clients = ClientLedger(Statements(connections[using]))
-        at = clock.read(using)
-        clients.load([fence], at=at, wait=True)
-        answer = clients.decide(fence)
-        if answer is not None:
-            return answer
-        outcome = _run_handler(using, session, data)
-        clients.keep_answer(fence, outcome)
-        clients.write(at)
+    answer = _find_answer(using, fence)
+    if answer is not None:
+        return answer
+    try:
+        with open_late_transaction(using, gate) as late:
+            outcome = _run_handler(session, data)
+            if outcome.error is not None:
+                raise _Undone(outcome)
+            late.begin()
+            return _keep_answer(using, session.pk, fence, outcome)
+    except _Undone as undone:
+        if undone.is_answered:
+            return undone.outcome
+        with open_late_transaction(using, gate) as late:
+            late.begin()
+            return _keep_answer(using, session.pk, fence, undone.outcome, undo=False)
+
+
+class _Undone(Exception):
+    """Reason to roll back; ``is_answered``: the message has this answer already."""
+
+    def __init__(self, outcome: Outcome, *, is_answered: bool = False) -> None:
+        super().__init__()
+        self.outcome, self.is_answered = outcome, is_answered
+
+
+def _find_answer(using: str, fence: Fence) -> Outcome | None:
+    """Return the answer that the message has already, or the refusal of its number; keep no lock."""
+    clients = ClientLedger(Statements(connections[using]))
+    clients.load([fence], at=clock.read(using), wait=True)
+    return clients.decide(fence)
+
+
+def _keep_answer(using: str, session: uuid.UUID, fence: Fence, outcome: Outcome, *, undo: bool = True) -> Outcome:
+    """Write the answer under the message's number, in the caller's transaction.
+
+    Where another attempt was faster or the session has ended, that is the answer; with ``undo`` by ``_Undone``.
+    """
+    at, statements = clock.read(using), Statements(connections[using])
+    timelines, clients = TimelineLedger(statements), ClientLedger(statements)
+    timelines.load([session], at=at, wait=True)
+    clients.load([fence], at=at, wait=True)
+    current = clients.take_over(fence) if timelines.find_end(session) is None else fence
+    answer = clients.decide(current)
+    if answer is not None:
+        if undo:
+            raise _Undone(answer, is_answered=True)
+        return answer
+    clients.keep_answer(current, outcome)
+    clients.write(at)
     return outcome
 
 
-def _run_handler(using: str, session: ClientSession, data: Any) -> Outcome:
+def _run_handler(session: ClientSession, data: Any) -> Outcome:
     if not registry.message_handlers:
         return refuse_write(NoHandler())
     try:
-        with transaction.atomic(using=using):
-            answer = call_sync(registry.message_handlers[-1], session, data)
-            return accept_write(None, data=strict.check_value(answer, checking.document_limits()))
+        answer = call_sync(registry.message_handlers[-1], session, data)
+        return accept_write(None, data=strict.check_value(answer, checking.document_limits()))
     except TemporaryError:
         raise
     except SessionMgmtError as error:

@@ -1,0 +1,102 @@
+"""Threads that hold database connections and work off jobs, fairly."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from django.db import connections
+
+R = TypeVar("R")
+
+
+class Threads:
+    """A few threads, started when needed.
+
+    Jobs of one key run one at a time and in their order; keys take turns, so that one with many jobs does not hold up
+    the others. Jobs without a key run as soon as a thread is free.
+    """
+
+    def __init__(self, name: str, most: int) -> None:
+        self._name, self._most = name, most
+        self._condition = threading.Condition()
+        self._jobs: dict[Hashable, deque[tuple[Future[Any], Callable[[], Any]]]] = {}
+        # Keys that have a job and no thread, in the order of their turns.
+        self._ready: deque[Hashable] = deque()
+        self._threads: list[threading.Thread] = []
+        self._free = 0
+        self._closing = False
+        self.waiting = 0
+
+    def submit(self, work: Callable[[], R], key: Hashable = None) -> Future[R]:
+        """Queue a job; its future holds the result."""
+        future: Future[R] = Future()
+        key = object() if key is None else key
+        with self._condition:
+            if self._closing:
+                raise RuntimeError("The threads are closed.")
+            self.waiting += 1
+            if key in self._jobs:
+                self._jobs[key].append((future, work))
+                return future
+            self._jobs[key] = deque([(future, work)])
+            self._ready.append(key)
+            if self._free < len(self._ready) and len(self._threads) < self._most:
+                self._start_thread()
+            self._condition.notify()
+        return future
+
+    def close(self) -> None:
+        """Finish what waits, end the threads, and close their database connections."""
+        with self._condition:
+            self._closing = True
+            self._condition.notify_all()
+        for thread in self._threads:
+            thread.join(timeout=10)
+
+    def _start_thread(self) -> None:
+        name = f"{self._name}-{len(self._threads)}"
+        thread = threading.Thread(target=self._work_off, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _work_off(self) -> None:
+        try:
+            while (key := self._take_turn()) is not None:
+                future, work = self._jobs[key][0]
+                if future.set_running_or_notify_cancel():
+                    _fulfil(future, work)
+                del future, work
+                self._end_turn(key)
+        finally:
+            connections.close_all()
+
+    def _take_turn(self) -> Hashable | None:
+        with self._condition:
+            self._free += 1
+            self._condition.wait_for(lambda: self._ready or self._closing)
+            self._free -= 1
+            return self._ready.popleft() if self._ready else None
+
+    def _end_turn(self, key: Hashable) -> None:
+        with self._condition:
+            self.waiting -= 1
+            jobs = self._jobs[key]
+            jobs.popleft()
+            if jobs:
+                self._ready.append(key)
+                self._condition.notify()
+            else:
+                del self._jobs[key]
+
+
+def _fulfil(future: Future[R], work: Callable[[], R]) -> None:
+    try:
+        result = work()
+    except BaseException as error:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
