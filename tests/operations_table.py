@@ -150,6 +150,7 @@ SESSION_INFO = [
     "last_active_at",
     "expires_at",
     "connection_state",
+    "label",
     "metadata",
 ]
 CLIENT_STATE = ["data", "version", "last_modified", "checksum", "compressed", "encrypted", "size"]

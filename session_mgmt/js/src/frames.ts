@@ -31,6 +31,7 @@ export interface SessionFields {
   last_active_at: string;
   expires_at: string;
   connection_state: string;
+  label?: string;
   metadata: JsonObject;
 }
 

@@ -12,6 +12,8 @@ export interface SessionInfo {
   lastActiveAt: string;
   expiresAt: string;
   connectionState: Status;
+  /** Name that people give this browser. */
+  label: string;
   metadata: JsonObject;
 }
 
@@ -24,6 +26,7 @@ export function toSessionInfo(fields: SessionFields, connectionState = fields.co
     lastActiveAt: fields.last_active_at,
     expiresAt: fields.expires_at,
     connectionState,
+    label: fields.label ?? "",
     metadata: fields.metadata,
   };
 }

@@ -187,6 +187,7 @@ export interface SessionFields {
 	last_active_at: string;
 	expires_at: string;
 	connection_state: string;
+	label?: string;
 	metadata: JsonObject;
 }
 export interface ConnectedFrame {
@@ -542,6 +543,8 @@ export interface SessionInfo {
 	lastActiveAt: string;
 	expiresAt: string;
 	connectionState: Status;
+	/** Name that people give this browser. */
+	label: string;
 	metadata: JsonObject;
 }
 export interface Validation {

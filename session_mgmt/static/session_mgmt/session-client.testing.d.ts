@@ -94,6 +94,7 @@ export interface SessionFields {
 	last_active_at: string;
 	expires_at: string;
 	connection_state: string;
+	label?: string;
 	metadata: JsonObject;
 }
 export interface SnapshotFrame {
