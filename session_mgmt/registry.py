@@ -1,7 +1,7 @@
 """Declarations of the project's apps: topics, message handlers, event handlers.
 
-Filled at import, from ``session_topics.py`` of every app. What cannot work is refused where it is written, not when a
-client comes.
+Filled at import, from ``session_topics.py`` of every app. A declaration that cannot work is refused where it is
+written, not when a client comes.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ def topic(
     """Declare a topic; the decorated function decides who may follow it.
 
     ``pattern`` is text with parts in braces, which are passed to the functions: ``{pk}`` matches any text without
-    ``:``, ``{pk:int}``, ``{pk:uuid}``, ``{name:slug}`` and ``{code:str}`` what their types say. Raises ``TypeError`` or
-    ``ValueError`` for what cannot work.
+    ``:``, ``{pk:int}``, ``{pk:uuid}``, ``{name:slug}`` and ``{code:str}`` as their types say. Raises ``TypeError`` or
+    ``ValueError`` for a declaration that cannot work.
     """
     if not isinstance(pattern, str):
         raise TypeError("Write @topic with a pattern in parentheses, as in @topic('orders:{pk}').")
@@ -131,7 +131,7 @@ def on_message(handler: MessageHandler) -> MessageHandler:
     """Register ``handler(session, data)`` to answer the messages that clients ``send``.
 
     Its return value is the answer. Its database effects are committed with the answer, exactly once. Raises
-    ``TypeError`` for what cannot work.
+    ``TypeError`` for a declaration that cannot work.
     """
     check_function(handler, "@on_message", "session", "data")
     registry.message_handlers.append(handler)
@@ -142,7 +142,7 @@ def on(type_: str, *, durable: bool = False) -> Callable[[EventHandler], EventHa
     """Handle events of one type (``"*"``: all).
 
     A ``durable`` handler runs at least once, even if processes die. Others run after the commit, at most once.
-    ``off(handler)`` removes the handler. Raises ``TypeError`` or ``ValueError`` for what cannot work.
+    ``off(handler)`` removes the handler. Raises ``TypeError`` or ``ValueError`` for a declaration that cannot work.
     """
     if not isinstance(type_, str):
         raise TypeError("Write @on with a type in parentheses, as in @on('session_expired').")
@@ -178,7 +178,7 @@ def check_function(function: Any, role: str, *arguments: str, **named: str) -> N
     try:
         signature = inspect.signature(function)
     except ValueError:
-        # A function in C does not say what it takes; its first call will.
+        # A function in C has no signature to check; its first call will tell.
         return
     try:
         signature.bind(*arguments, **named)

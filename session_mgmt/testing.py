@@ -55,7 +55,7 @@ class InlineBridge(Bridge):
     """Bridge without threads; the transaction that a test itself holds counts as none."""
 
     def __init__(self, original: Bridge) -> None:
-        # Everything else is shared: whoever listens to the original's lane hears what the test writes.
+        # Everything else is shared: listeners of the original's lane hear the test's writes.
         vars(self).update(vars(original))
         self._blocks_of_test = len(transaction.get_connection(self.using).atomic_blocks)
 

@@ -138,7 +138,7 @@ def is_document(name: str) -> bool:
 
 
 def check_document_name(name: str) -> None:
-    """Raise ``InvalidField`` for what can name no document."""
+    """Raise ``InvalidField`` for a text that can name no document."""
     if not is_document(name):
         raise InvalidField("A document's name is text of 1 to 100 characters without a slash.", field="doc")
 

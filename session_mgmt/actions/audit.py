@@ -1,4 +1,4 @@
-"""Write the audit trail: who did what to which session. Never a secret, never a document's content."""
+"""Write the audit trail: actor, action and session. Never a secret, never a document's content."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from session_mgmt.models import AuditEntry, clock
 
 READ_SESSION, READ_STATE, READ_HISTORY = "read_session", "read_state", "read_history"
 COMPARE_STATE, READ_CONFLICT = "compare_state", "read_conflict"
-# Actions that only look. Lists of what people did to a session leave them out.
+# Actions that only look. Lists of people's actions on a session leave them out.
 LOOKS = (READ_SESSION, READ_STATE, READ_HISTORY, COMPARE_STATE, READ_CONFLICT)
 UPDATE_SESSION, TERMINATE, MESSAGE = "update_session", "terminate", "message"
 WRITE_STATE, RESTORE_STATE, RESOLVE_CONFLICT = "write_state", "restore_state", "resolve_conflict"

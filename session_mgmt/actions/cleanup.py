@@ -1,4 +1,4 @@
-"""Sweep: end what is over, and delete what is past its retention, in chunks with a transaction each.
+"""Sweep: end what is over, and delete rows past their retention, in chunks with a transaction each.
 
 Every step claims its rows by a condition, so two sweeps at once, or one that is killed, do no harm.
 """
@@ -131,7 +131,7 @@ def _purge_sessions(now: datetime) -> int:
 
 
 def _count_due(now: datetime) -> CleanupReport:
-    """Count what a sweep would do; logs are left out, because only trimming finds out."""
+    """Count the work of a sweep; logs are left out, because only trimming finds out."""
     using = settings().database
     lost = Connection.objects.using(using).filter(closed_at__isnull=True, lease_expires_at__lt=now)
     counts = {step: rows.count() for step, rows in _find_leftovers(now).items()}

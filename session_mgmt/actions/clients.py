@@ -30,7 +30,7 @@ _RECEIPT_COLUMNS = {"client_id": "bigint", "seq": "bigint", "digest": "bytea", "
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """Claim of a numbered write: ``client`` is the row, ``name`` the public id, ``digest`` SHA-256 of what was asked,
+    """Claim of a numbered write: ``client`` is the row, ``name`` the public id, ``digest`` SHA-256 of the request,
     without its base.
     """
 

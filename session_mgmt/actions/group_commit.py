@@ -74,7 +74,7 @@ class Group:
 
 
 def write_group(using: str, writes: Sequence[Write], group: Group, *, wait: bool = False) -> None:
-    """Write all of them, and what the outbox holds, in one transaction; fills ``group``.
+    """Write all of them, and the outbox, in one transaction; fills ``group``.
 
     ``group.committing`` tells, if this raises, whether COMMIT may already have been sent: only before it may the
     group be run again.
@@ -103,7 +103,7 @@ def _write_of(using: str, entry: OutboxEntry, at: datetime) -> Write:
     except SessionMgmtError as error:
         return Write(error)
     except (AttributeError, KeyError, TypeError, ValueError):
-        logger.exception("Outbox entry %d is not what was written", entry.id)
+        logger.exception("Outbox entry %d is damaged", entry.id)
         return Write(StateUnreadable())
 
 

@@ -19,13 +19,13 @@ class Ledger(Protocol[Item]):
     """
 
     def load(self, items: Iterable[Item], *, at: datetime, wait: bool) -> None:
-        """Lock the rows of these items, and read what their decisions need. Skip locked rows unless told to wait."""
+        """Lock the rows of these items, and read all that their decisions need. Skip locked rows unless ``wait``."""
 
     def is_locked(self, item: Item) -> bool:
         """Tell whether somebody else holds a row that the item needs."""
 
     def write(self, at: datetime) -> None:
-        """Write what was decided."""
+        """Write the decisions."""
 
     def list_appended(self, at: datetime) -> dict[str, Appended]:
         """Return new entries by the key of their log."""

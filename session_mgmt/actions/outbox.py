@@ -89,8 +89,8 @@ def _encode_owner(target: str, key: str | None) -> bytes:
 def take_entries(statements: Statements, limit: int) -> list[OutboxEntry]:
     """Take the oldest entries, under the sequencer's lock if there are any.
 
-    The second SELECT is a statement of its own: under READ COMMITTED it sees what a drain, for which the lock was
-    waited, has taken away. One statement that locks and reads would work on rows that are already gone.
+    The second SELECT is a statement of its own: under READ COMMITTED it sees the deletions of the drain that held
+    the lock before. One statement that locks and reads would work on rows that are already gone.
     """
     if not statements.fetch(f"SELECT 1 FROM {OUTBOX} WHERE refused = '' LIMIT 1"):
         return []

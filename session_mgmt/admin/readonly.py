@@ -35,5 +35,5 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         return False
 
     def note_action(self, request: HttpRequest, action: str, session: uuid.UUID | None, **data: Any) -> None:
-        """Write an audit entry: who, what and from where, never any content."""
+        """Write an audit entry: actor, action and address, never any content."""
         audit.add_entry(action, user=request.user, session=session, ip=request.META.get("REMOTE_ADDR") or None, **data)

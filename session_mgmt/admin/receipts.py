@@ -1,4 +1,4 @@
-"""Recovery receipts in words: what a client that came back was given, and what could not be given."""
+"""Recovery receipts in words: the entries that a client received when it came back, and the lost ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HEADS = {
 
 
 def describe_receipt(receipt: dict[str, Any]) -> str:
-    """Return the sentences of one receipt: the verdict, what was replayed, what is lost, and how long it took."""
+    """Return the sentences of one receipt: the verdict, the replayed and the lost entries, and the time it took."""
     replayed, lost = _ranges(receipt.get("replayed")), _ranges(receipt.get("lost"))
     parts = [str(_HEADS.get(receipt.get("verdict", ""), ""))]
     if not replayed and not lost:

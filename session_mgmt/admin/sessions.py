@@ -94,7 +94,7 @@ class ClientSessionAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("session"), ordering="id")
     def short_id(self, session: ClientSession) -> str:
-        # The end of a UUIDv7 is what tells sessions of one moment apart.
+        # Only the end of a UUIDv7 tells sessions of one moment apart.
         return format_html('<span class="sm-line">…{}</span>', str(session.pk)[-12:])
 
     @admin.display(description=_("user"), ordering="user")

@@ -15,7 +15,7 @@ from session_mgmt.documents import legible, pointer
 from session_mgmt.documents.outline import Node, NodePlace
 
 _OPEN_LEVELS = 2
-# A longer one would hide what comes after it.
+# A longer one would hide everything after it.
 _OPEN_MEMBERS = 30
 _TITLE = 200
 
@@ -23,7 +23,7 @@ _TITLE = 200
 @dataclass(frozen=True, slots=True)
 class Look:
     """How an outline is drawn: ``link`` gives the address of a place from a member on; ``marks`` are the pointers
-    that stand out, and what is above them is open.
+    that stand out, and everything above them is open.
     """
 
     link: Callable[[NodePlace, int], str]

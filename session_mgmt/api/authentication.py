@@ -16,7 +16,7 @@ from session_mgmt.conf import settings
 from session_mgmt.exceptions import AuthError
 from session_mgmt.models import ClientSession, clock
 
-# What callers with a login of the project may be allowed beyond their own sessions.
+# Rights of callers with a login of the project beyond their own sessions.
 RIGHTS = (
     *(access.SEE, access.CHANGE, access.TERMINATE, access.MESSAGE),
     *(access.SEE_STATE, access.CHANGE_STATE, access.RESTORE_STATE, access.MAINTAIN_STATE),

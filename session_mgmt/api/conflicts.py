@@ -22,7 +22,7 @@ from session_mgmt.writes import conflicts as deciding
 
 
 class DecisionForm(Form):
-    """``value`` only with ``keep`` = ``value``, where its absence removes what is there."""
+    """``value`` only with ``keep`` = ``value``, where its absence removes the value."""
 
     keep = serializers.ChoiceField(["server", "client", "value"])
     value = Anything(required=False)

@@ -108,7 +108,7 @@ class DocumentViewSet(ApiViewSet):
         return answer_write(outcome, wanted)
 
     @endpoint(
-        "Carry out what is pending, then one verdict for a position",
+        "Apply pending changes, then give one verdict for a position",
         body=SyncForm,
         answer="`mode`, `reason`, `position`, and `entries` or `data`; with `pending` also `results`.",
         right=rights.READ_STATE,

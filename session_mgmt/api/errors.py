@@ -50,7 +50,7 @@ _NEAREST: tuple[tuple[type[Exception], type[SessionMgmtError]], ...] = (
     (BadRequest, InvalidJSON),
     (SuspiciousOperation, InvalidJSON),
 )
-# What a session's people should find in its log.
+# Faults that a session's people should find in its log.
 _FAULTS = (InternalError, StateUnreadable, HandlerFailed)
 # The database is away, or the lane did not answer in time: nobody knows more than "later".
 _OUTAGES = (OperationalError, InterfaceError, TimeoutError)

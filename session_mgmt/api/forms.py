@@ -123,7 +123,7 @@ class ChangeForm(Form):
         required=False, allow_null=True, max_length=16, help_text="Proves the base: the third part of its position."
     )
     strategy = serializers.ChoiceField(list(STRATEGIES), required=False, allow_null=True)
-    replaced = Object(required=False, allow_null=True, help_text="Digests of what the change replaced, by path.")
+    replaced = Object(required=False, allow_null=True, help_text="Digests of the replaced values, by path.")
     key = Text(required=False, allow_null=True, allow_blank=False, max_length=100)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class HistoryViewSet(ApiViewSet):
     """Views of ``history/``, ``diff/``, ``persist/`` and ``restore/`` below a document."""
 
     @endpoint(
-        "What made each version, newest first: ?before= and ?limit=",
+        "The versions of the log, newest first: ?before= and ?limit=",
         answer="`results`: version, tag, kind, at, client_id, seq, paths, bytes, labels; `oldest`, `next`.",
         query=(BEFORE, LIMIT),
         right=rights.READ_HISTORY,

@@ -35,7 +35,7 @@ F = TypeVar("F", bound=Form)
 
 # REST calls come in dozens a second from one page; their activity is written this often at most.
 TOUCH_EVERY = timedelta(seconds=10)
-# What an audit entry calls the parts of an address.
+# Names of the parts of an address in an audit entry.
 _FACTS = {"name": "document"}
 
 
@@ -142,7 +142,7 @@ class ApiView(APIView):
             lifecycle.count_activity([session.pk], now=now)
 
     def _note_foreign(self, session: ClientSession, response: Response, named: dict[str, str]) -> None:
-        """Write who did what from where, never any content."""
+        """Write an audit entry: actor, action and address, never any content."""
         if self._right is None:
             return
         facts: dict[str, Any] = {_FACTS.get(name, name): value for name, value in named.items() if name != "pk"}
@@ -184,7 +184,7 @@ class ApiView(APIView):
         return found
 
     def require_right(self, session: ClientSession, right: Right) -> None:
-        """Require a further right for what the body asks. Raises ``PermissionDenied``."""
+        """Require a further right for a body. Raises ``PermissionDenied``."""
         access.require_permissions(self.actor, session, right.permissions)
         self._right = right
 

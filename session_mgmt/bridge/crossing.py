@@ -69,7 +69,7 @@ class Bridge:
         return RemoteListener(heard) if is_shared() else None
 
     def nudge(self) -> None:
-        """Carry out soon what the outbox holds."""
+        """Apply the outbox soon."""
         self.lane.nudge()
 
     # -- reads and rare verbs --------------------------------------------------------------------------------------
@@ -164,7 +164,7 @@ class Bridge:
         return await asyncio.wait_for(asyncio.wrap_future(answer), WRITE_TIMEOUT)
 
     def drain(self) -> int:
-        """Carry out what the outbox holds, on the calling thread; for commands, tasks and tests.
+        """Apply the outbox on the calling thread; for commands, tasks and tests.
 
         Returns the number of entries.
         """
@@ -183,7 +183,7 @@ class Bridge:
         return bool(transaction.get_connection(self.using).atomic_blocks)
 
     def close(self) -> None:
-        """Finish what waits and end all threads."""
+        """Finish waiting work and end all threads."""
         self.lane.stop()
         for threads in (self._reads, self._control, self._handlers):
             threads.close()

@@ -49,7 +49,7 @@ class Lane:
     def __init__(self, using: str, gate: AbstractContextManager[Any]) -> None:
         self._using, self._gate = using, gate
         self._listeners: list[Sink] = []
-        # One lock, two places to wait: a thread that is woken for what concerns the other one costs a switch per write.
+        # One lock, two places to wait: a thread that is woken for the other one's work costs a switch per write.
         lock = threading.RLock()
         self._condition, self._slow_condition = threading.Condition(lock), threading.Condition(lock)
         self._fast: deque[QueuedWrite] = deque()
@@ -65,7 +65,7 @@ class Lane:
         self.batches = self.written = 0
 
     def listen(self, sink: Sink) -> Callable[[], None]:
-        """Call ``sink`` with what every transaction appended, before its writes are answered.
+        """Call ``sink`` with the entries that every transaction appended, before its writes are answered.
 
         Returns a function that stops it.
         """
@@ -94,7 +94,7 @@ class Lane:
             self._wake_threads()
 
     def stop(self) -> None:
-        """Finish what waits and end the threads."""
+        """Finish waiting work and end the threads."""
         with self._condition:
             self._stopping = True
             self._stopped.set()

@@ -75,7 +75,7 @@ class Connection:
         return frame if isinstance(frame, dict) else LOST
 
     async def close(self, code: int, last: Mapping[str, Any] | None = None) -> None:
-        """Send what waits and a `last` frame, then close with a code that a client may send."""
+        """Send waiting frames and a `last` one, then close with a code that a client may send."""
         assert self._socket is not None
         if last is not None:
             self.send_frame(last)
@@ -89,7 +89,7 @@ class Connection:
             try:
                 await self._socket.send(text)
             except ConnectionClosed:
-                # `receive_frame` returns why, and the outbox keeps what matters.
+                # `receive_frame` returns the reason, and the outbox keeps the writes.
                 pass
             else:
                 self.frames_sent += 1

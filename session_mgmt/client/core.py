@@ -69,7 +69,7 @@ class Core(Writing):
             self._next_id += 1
 
     def apply_sync(self, doc: str, answer: Frame) -> Effects:
-        """Apply the answer of a synchronisation over HTTP; keep what the connection brought meanwhile."""
+        """Apply the answer of a synchronisation over HTTP; keep newer entries that the connection brought meanwhile."""
         replica, place = self.open_replica(doc), positions.parse(answer["position"])
         if replica.fetching or place is None:
             return
@@ -305,7 +305,7 @@ class Core(Writing):
 _CONFLICTS = ("dropped", "overwrote", "conflicts", "more")
 # Reasons of a snapshot that make every earlier version meaningless as a base.
 _LOST = frozenset({"history_lost", "epoch_changed"})
-# Errors about the base of an update: the server sends what is missing, and the update is sent again.
+# Errors about the base of an update: the server sends the missing entries, and the update is sent again.
 _NEW_BASE = frozenset({"unknown_version", "too_old", "epoch_changed"})
 
 _HANDLERS: dict[str, Callable[[Core, Frame], Effects]] = {

@@ -57,7 +57,7 @@ class Outbox:
         """Give an undecided update another base: the only part of a write that may change.
 
         Later updates on a base that would be refused too change with it. Each is then sent with the digests of the
-        values it replaced, because nobody can tell any more what changed in between.
+        values it replaced, because nobody knows any more which changes came in between.
         """
         refused = self._writes.get(seq)
         if refused is None or "base" not in refused or _read_base(refused) == place.as_json():

@@ -70,7 +70,7 @@ class SessionClient:
         session. `storage` is the path of a JSON file, or None for memory. `strategy` settles conflicts of updates that
         name none; without it the server's settings do. `sync=Sync("delayed")` gathers updates and sends them as one.
         `metadata`, `config` and `label` belong to a session that is created. `on_message` and `listeners` (by event)
-        are called from the first moment on; callbacks added later miss what the start brought.
+        are called from the first moment on; callbacks added later miss the events of the start.
 
         A server that is down is tried again: for a new session at most seven times, for a connection without end.
         Raises Refused, Unanswered or Stopped.

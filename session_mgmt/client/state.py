@@ -150,7 +150,7 @@ class StateDocument:
     # Calls to the REST API.
 
     async def sync(self) -> int:
-        """Fetch what is missing; return the version then."""
+        """Fetch missing entries; return the version then."""
         while True:
             before = self.position
             answer = await self._call("POST", "sync/", {"position": before and before.as_json()})
@@ -172,7 +172,7 @@ class StateDocument:
         return build_answer(DocumentSizes, await self._call("POST", "compress/", {}))
 
     async def history(self, *, before: int | None = None, limit: int | None = None) -> HistoryPage:
-        """List what made each version, newest first; `before` is the `next` of the page before."""
+        """List the versions, newest first; `before` is the `next` of the page before."""
         page = await self._call("GET", "history/" + _build_query(before=before, limit=limit))
         entries = [build_answer(HistoryEntry, entry) for entry in page["results"]]
         return build_answer(HistoryPage, {**page, "results": entries})

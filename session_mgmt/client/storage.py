@@ -1,4 +1,4 @@
-"""Storage of what must survive a client's process: its name, its positions and its unanswered writes."""
+"""Storage of everything that must survive a client's process: its name, its positions and its unanswered writes."""
 
 from __future__ import annotations
 

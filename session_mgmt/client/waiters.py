@@ -12,7 +12,7 @@ Value = TypeVar("Value")
 
 
 class Waiters(Generic[Key, Value]):
-    """Futures by what they wait for; several callers may wait for one answer."""
+    """Futures by the answer that they wait for; several callers may wait for one."""
 
     def __init__(self) -> None:
         self._futures: dict[Key, list[asyncio.Future[Value]]] = {}

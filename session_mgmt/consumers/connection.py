@@ -1,4 +1,4 @@
-"""Live connection of a client, whatever carries its bytes: who it is, what it follows, how it is doing."""
+"""Live connection of a client, independent of its transport: identity, followed logs, health."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ class Connection:
             self._slow_since = self._loop.time()
 
     def build_figures(self) -> Beat:
-        """Build what a lease flush writes."""
+        """Build the figures of a lease flush."""
         return Beat(
             connection=self.attachment.connection,
             rtt_ms=self.heartbeat.rtt_ms,

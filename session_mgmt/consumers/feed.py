@@ -35,7 +35,7 @@ class Follower(Protocol):
         """Take a message that is kept nowhere."""
 
     def handle_loss(self, feed: Feed, position: Position) -> None:
-        """Go on from ``position``: the log has lost the entries between what was delivered and there."""
+        """Go on from ``position``: the log has lost the entries between the last delivered one and there."""
 
 
 @dataclass(slots=True)
@@ -82,7 +82,7 @@ class Feed:
                 follower.deliver_ephemeral(frame)
 
     def catch_up(self) -> None:
-        """Read what is new, soon; several calls become one read."""
+        """Read new entries, soon; several calls become one read."""
         if self._reading is not None:
             self._again = True
             return
@@ -123,7 +123,7 @@ class Feed:
         """Compare with where the database says that the log stands.
 
         A feed that is behind reads; another epoch or a smaller head means that history was lost. ``asked_at`` is the
-        head when the database was asked: what was handed on since then is newer than the answer, not missing from it.
+        head when the database was asked: entries handed on since then are newer than the answer, not missing from it.
         """
         known = self.head if asked_at is None else asked_at
         if position.epoch != self.epoch or position.offset < known:

@@ -91,8 +91,8 @@ class Following:
     # -- live ------------------------------------------------------------------------------------------------------
 
     def deliver(self, feed: Feed, frame: Shared, before: int) -> None:
-        """Pass a live frame on, or leave the feed and read the log when the client has caught up with what waits for
-        it.
+        """Pass a live frame on, or leave the feed and read the log when the client has caught up with its waiting
+        frames.
         """
         outlet = self._connection.outlet
         if outlet.is_full:
@@ -111,7 +111,7 @@ class Following:
         self._restart(reason="history_lost" if position.offset <= self.sent else "trimmed", at=position)
 
     def deliver_ephemeral(self, frame: Shared) -> None:
-        """Pass a message on unless the client is behind: what is kept nowhere must not pile up either."""
+        """Pass a message on unless the client is behind: a message without a log must not pile up either."""
         if not self._connection.outlet.is_full:
             self._connection.outlet.push(frame)
 
@@ -171,7 +171,7 @@ class Following:
         """Send pages from the log until the place equals the feed's; then, without giving up the loop, join it."""
         if snapshot is not None:
             await self._send_snapshot(snapshot)
-        # A feed may stand where the client does and still be behind the verdict: what was promised is replayed, not
+        # A feed may stand where the client does and still be behind the verdict: promised entries are replayed, not
         # left to come live.
         promised = self.log.head.offset if marked else 0
         while not self._join_feed(promised):
@@ -215,7 +215,7 @@ class Following:
         if not entries or not is_dense((entry.offset for entry in entries), after=self.sent):
             await self._skip_purged_entries()
             return False
-        # The feed may be behind what was read: those who are live there get the rest as well.
+        # The feed may be behind this page: its live followers get the rest as well.
         self.feed.append(entries)
         last = entries[-1].offset
         # Said once: while the frame goes out the log may move on, and then another page follows.

@@ -8,7 +8,7 @@ AVERAGE_OVER = 8
 
 
 class Heartbeat:
-    """Anything that comes in is a sign of life; what goes out never is."""
+    """Any received frame is a sign of life; a sent one never is."""
 
     def __init__(self, now: float) -> None:
         self.heard_at = now

@@ -1,6 +1,6 @@
-"""All that one process serves, put together: its connections and feeds, its rounds, and what it hears.
+"""Hub of one process: its connections and feeds, its rounds, and the notifications that it hears.
 
-Doorbells and the lane tell that a log has moved; position checks find out what they did not tell. The truth is always
+Doorbells and the lane tell that a log has moved; position checks find the rest. The truth is always
 read from the database.
 """
 
@@ -54,7 +54,7 @@ class Hub:
         self.serving.add_connection(connection)
         self.rounds.schedule_beat(connection)
 
-    # -- what has happened -----------------------------------------------------------------------------------------
+    # -- events --------------------------------------------------------------------------------------------------
 
     def take_group(self, group: Group, results: list[tuple[Answer, Decision]]) -> None:
         """On the lane's thread: entries first, then answers, in one turn of the loop."""

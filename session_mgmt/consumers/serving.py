@@ -39,7 +39,7 @@ class Served(Protocol):
         """Ask for a sign of life."""
 
     def build_figures(self) -> Beat:
-        """Build what a lease flush writes."""
+        """Build the figures of a lease flush."""
 
     def take_active(self) -> datetime | None:
         """Return when the session was last active here, if it was since the last call."""
@@ -99,7 +99,7 @@ class Serving:
     def follow_log(self, row: LogRow, head: Position) -> Feed:
         """Return the feed of a log, made at first use.
 
-        What moved before the feed existed was told to nobody, so a new feed reads at once.
+        Nobody was told of moves before the feed existed, so a new feed reads at once.
         """
         feed = self.feeds.get(row.key)
         if feed is None:
@@ -135,6 +135,6 @@ class Serving:
                     await self._remote_listener.leave(key)
 
     def stop(self) -> None:
-        """End what is still being opened."""
+        """End feeds that are still being opened."""
         for task in tuple(self._opening):
             task.cancel()

@@ -1,7 +1,7 @@
 """Text frames written straight into the transport, where the server is uvicorn with its sans-I/O WebSockets.
 
 The ASGI way costs a coroutine, a frame object and a copy for each message and reader; a frame that is encoded once and
-written to a thousand transports costs a fifth of that, and the event loop joins what one turn wrote into one system
+written to a thousand transports costs a fifth of that, and the event loop joins the writes of one turn into one system
 call. Any other server, version, wrapper or extension is noticed and served in the portable way.
 """
 
@@ -39,7 +39,7 @@ def find_writer(send: Any) -> Callable[[bytes], bool] | None:
         return None
 
     def write_frame(frame: bytes) -> bool:
-        # Whatever waits or ends is left to the server's own code, which knows what to do then.
+        # Whatever waits or ends is left to the server's own code, which handles it.
         if not writable() or protocol.close_sent or protocol.disconnected or conn.state is not is_open:
             return False
         write(frame)

@@ -38,7 +38,7 @@ def _build_mode(log: Log) -> dict[str, Any]:
 def find_lost_range(log: Log) -> tuple[int | None, int] | None:
     """Return the range of entries that a client will never see.
 
-    A document loses none: its snapshot holds what its entries would have brought.
+    A document loses none: its snapshot contains the effect of its entries.
     """
     if log.verdict.mode is not Mode.LOST or log.name.startswith(STATE):
         return None

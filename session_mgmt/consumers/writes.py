@@ -1,6 +1,6 @@
 """Numbered writes of a client, in their order.
 
-Most go straight to the lane; a write that needs a read or user code first holds up what comes after it.
+Most go straight to the lane; a write that needs a read or user code first holds up the ones after it.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Writer(Protocol):
 
 
 class Writes:
-    """Writes of one connection; ``take_group`` is called on the lane's thread with what a transaction did."""
+    """Writes of one connection; ``take_group`` is called on the lane's thread with the results of a transaction."""
 
     def __init__(self, connection: Writer, take_group: Callable[[Group, list[tuple[Any, Decision]]], None]) -> None:
         self._connection, self._take_group = connection, take_group
@@ -103,7 +103,7 @@ class Writes:
             self._task = asyncio.get_running_loop().create_task(self._work_off_queue(), name="writes")
 
     def stop(self) -> None:
-        """End what is being prepared."""
+        """End the running preparation."""
         if self._task is not None:
             self._task.cancel()
 
@@ -168,7 +168,7 @@ class Writes:
             self._unprepared = frame, attempts
             self._start_task()
         elif isinstance(decision, Outcome):
-            # What came after the one that is being prepared is not the client's to send again.
+            # The client need not send again the writes after the one that is being prepared.
             behind = self._unprepared is not None and isinstance(decision.error, SeqGap)
             self._returned.append(frame) if behind else self._answer(frame, decision)
 
@@ -206,7 +206,7 @@ class Writes:
             self._task = None
 
     async def _finish_unprepared(self) -> None:
-        """Prepare the update that the lane gave back, then submit what was sent after it."""
+        """Prepare the update that the lane gave back, then submit the writes after it."""
         assert self._unprepared is not None
         await self._idle.wait()
         try:
@@ -297,7 +297,7 @@ def _build_digest(frame: Numbered, work: Work | None = None) -> bytes:
     if isinstance(frame, Update):
         return updates.digest_request(frame.doc, frame.kind, frame.change, frame.strategy, if_absent=frame.if_absent)
     if isinstance(frame, Publish):
-        # What was encoded to be written need not be encoded again.
+        # The body is encoded already.
         body = work.data if isinstance(work, Publication) else orjson.dumps(frame.data)
         return hash_publication(frame.topic, body, frame.key)
     if isinstance(frame, Send):

@@ -35,7 +35,7 @@ class Node:
     """One value.
 
     `name` is its key or index (`None` for the root), `kind` one of object, array, string, number, boolean, null;
-    `length` counts members or characters. `text` is what is shown of a scalar. `children` are the members from the
+    `length` counts members or characters. `text` is the shown part of a scalar. `children` are the members from the
     `skipped` one on, as far as they are shown; those of a container that is not opened are none.
     """
 

@@ -53,7 +53,7 @@ class TopicPattern:
 
 
 def is_canonical(text: str) -> bool:
-    """Return whether a part without a type is the only spelling of what it names.
+    """Return whether a part without a type is the only spelling of its value.
 
     An application looks a number up by ``42``, ``042`` and ``+42`` alike. Were all of them allowed, whoever may
     follow one order could make as many topics of it as there are spellings.
@@ -65,7 +65,7 @@ def is_canonical(text: str) -> bool:
 
 
 def compile_pattern(pattern: str) -> TopicPattern:
-    """Compile the pattern of a topic. Raises ``ValueError`` that says what is wrong with it."""
+    """Compile the pattern of a topic. Raises ``ValueError`` that names the mistake."""
     if "<" in pattern or ">" in pattern:
         raise ValueError(f"{pattern!r}: parts are written in braces, as in 'orders:{{pk:int}}'.")
     types: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Write what a client changed while it was offline: in its order, each change at most once."""
+"""Write the changes of a client that was offline: in its order, each change at most once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Pending:
 def carry_out(session: uuid.UUID, name: str, changes: Iterable[Pending], *, run: Runner = run_inline) -> list[Outcome]:
     """Return an outcome for each change, in order.
 
-    Stop after the first that is refused temporarily: what follows it may build on it.
+    Stop after the first that is refused temporarily: later ones may build on it.
     """
     outcomes: list[Outcome] = []
     own: set[int] = set()
@@ -37,7 +37,7 @@ def carry_out(session: uuid.UUID, name: str, changes: Iterable[Pending], *, run:
         if outcome.error is not None and outcome.error.temporary:
             break
         if outcome.position is not None and not outcome.unchanged:
-            # What this client itself made after its base is no conflict with what it made next.
+            # This client's own changes after its base do not conflict with its later ones.
             own.add(outcome.position.offset)
     return outcomes
 

@@ -19,7 +19,7 @@ from session_mgmt.writes import verbs
 
 
 def restore(session: uuid.UUID, name: str, to: int | str) -> Position | Ticket:
-    """Make a document what it was at a version or under a label. Raises as ``restore_now``."""
+    """Restore the document of a version or a label. Raises as ``restore_now``."""
     if bridge().inside_transaction():
         return _put_whole(
             session, name, history.read_version_or_label(_find_row(session, name), to).data, StateRevision.Kind.RESTORE

@@ -129,7 +129,7 @@ def update_now(
     """Change a document as ``update`` does, outside a transaction, and return the whole outcome.
 
     ``expected``: only if the document is exactly there, else ``PreconditionFailed``; the document is not made for
-    that. An ended session is refused. A server gives ``run``, which is given what is heavy.
+    that. An ended session is refused. A server gives ``run``, which takes the heavy work.
     """
     terms = replace(terms, session=session)
     attempts = Attempts(choose_way(kind, terms.replaced), pinned=expected is not None)
@@ -223,7 +223,7 @@ def _pin_version(expected: Position | None, prepared: Update | SessionMgmtError)
 def prepare_update(
     way: Way, document: int, kind: str, change: Any, terms: Terms = NO_TERMS, *, run: Runner = run_inline
 ) -> Update:
-    """Prepare the update in this way; ``run`` is given what is heavy. Raises ``SessionMgmtError``."""
+    """Prepare the update in this way; ``run`` takes the heavy work. Raises ``SessionMgmtError``."""
     using = bridge().using
     if way is Way.MERGE:
         return reconcile.prepare_merge(using, document, kind, change, terms, run=run)

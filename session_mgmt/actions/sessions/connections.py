@@ -134,7 +134,7 @@ def close_connection(
 
 
 def close_taken_over(using: str, client: Client, now: datetime) -> None:
-    """Close what is still open of a client that has come back: its connection was lost, and nobody said so.
+    """Close the older connection of a client that has come back: it was lost, and nobody said so.
 
     The process that served it may be dead. If it is not, it writes the reason that it knows.
     """
@@ -199,7 +199,7 @@ def forget_receipts(confirmed: dict[int, int]) -> None:
     where = " OR ".join(["(client_id = %s AND seq <= %s)"] * len(confirmed))
     params = [value for pair in sorted(confirmed.items()) for value in pair]
     with transaction.atomic(using=using):
-        # Same order as the lane: client rows before what hangs on them.
+        # Same order as the lane: client rows before the rows that depend on them.
         statements.select_locked("id", CLIENT, confirmed, wait=True)
         statements.run(f"DELETE FROM {RECEIPT} WHERE {where}", params)
         for client, seq in sorted(confirmed.items()):

@@ -1,8 +1,8 @@
 """Delete sessions so that the deletion wins over whatever is being written for them.
 
-Django collects what hangs on a row before it deletes anything. A write that commits in between would leave a row whose
+Django collects the dependent rows before it deletes anything. A write that commits in between would leave a row whose
 session is gone, and the database would refuse the deletion at its COMMIT. So the deletion first takes the locks that
-writes need, and then deletes what is there: writes that come later find no session and are refused.
+writes need, and then deletes: writes that come later find no session and are refused.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _lock_rows(rows: QuerySet[Any]) -> list[Any]:
 
 
 def _delete_raw(rows: QuerySet[Any]) -> None:
-    # Not delete(): it would collect what hangs on the rows, which is gone already.
+    # Not delete(): it would collect the dependent rows, which are gone already.
     rows._raw_delete(rows.db)
 
 

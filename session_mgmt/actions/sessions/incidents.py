@@ -1,4 +1,4 @@
-"""Record what went wrong with a session, for its log and its people: refused tokens and faults.
+"""Record incidents of a session, for its log and its people: refused tokens and faults.
 
 Clients in a loop could fill a disk with these; so there is one of a kind per session, or per address, in a while.
 """

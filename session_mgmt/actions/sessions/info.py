@@ -53,5 +53,5 @@ def _find_address(route: str, script_name: str, **parts: Any) -> str | None:
         path = reverse(f"session_mgmt:{route}", kwargs=parts)
     except NoReverseMatch:
         return None
-    # A WebSocket's thread has no script prefix, a request's has: take off what is there, put on what is known.
+    # A WebSocket's thread has no script prefix, a request's has: remove the present prefix, add the known one.
     return f"{script_name.rstrip('/')}/{path.removeprefix(get_script_prefix())}"

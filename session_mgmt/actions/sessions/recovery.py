@@ -33,7 +33,7 @@ from session_mgmt.protocol.position import Position
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """Successor of an expired session, and the receipt of what it carries."""
+    """Successor of an expired session, and the receipt of the recovery."""
 
     created: Created
     receipt: dict[str, Any] = field(default_factory=dict)

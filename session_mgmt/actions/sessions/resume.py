@@ -89,7 +89,7 @@ def attach_client(
         entry = make_record(session.pk, event, {"client_id": client.client_id, "generation": client.generation})
         record_entries(using, [entry], at=now, orders={"replaced": [client.pk, client.generation]})
         looked = following.look_at_logs(using, session, connect.logs, granted, now)
-        # Only now is known what this client has missed; its entry comes after the verdict on the session's own log.
+        # Only now are the missed entries known; the event comes after the verdict on the session's own log.
         synchronised = None if is_new else _make_synchronised(client, looked.logs)
         if synchronised is not None:
             record_entries(using, [synchronised], at=now)

@@ -58,7 +58,7 @@ def describe_head(row: StateDocument) -> dict[str, Any]:
 def read_client_state(row: StateDocument, *, run: Runner = run_inline) -> tuple[Position, dict[str, Any]]:
     """Read ``ClientState`` with its data, whose size and checksum are exact, and its position.
 
-    The head may have moved since the row was read. ``run`` is given what is heavy. Raises ``StateUnreadable``.
+    The head may have moved since the row was read. ``run`` takes the heavy work. Raises ``StateUnreadable``.
     """
     using = settings().database
     with unreadable.audit_unreadable(using, row.pk):

@@ -36,8 +36,8 @@ def events_wait() -> bool:
 def run_pending(limit: int = 100, *, gate: AbstractContextManager[Any] = _NO_GATE) -> int:
     """Run the durable handlers of up to ``limit`` events, oldest first, and return how many were done.
 
-    The handlers and the mark that they have run commit together, so what a handler writes to this database is kept
-    exactly once; what it does elsewhere happens at least once. One that fails is tried again later and holds up no
+    The handlers and the mark that they have run commit together, so a handler's writes to this database are kept
+    exactly once; its effects elsewhere happen at least once. One that fails is tried again later and holds up no
     other event. ``gate`` is held while something is written.
     """
     using = settings().database

@@ -141,7 +141,7 @@ class TimelineLedger:
         )
 
     def list_appended(self, at: datetime) -> dict[str, Appended]:
-        """Return what was written, by log key."""
+        """Return the written entries, by log key."""
         logs: dict[str, Appended] = {}
         for entry, seq, tag in self._rows:
             epoch = self._timelines[entry.session].epoch

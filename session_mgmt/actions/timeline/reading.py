@@ -12,7 +12,7 @@ from session_mgmt.protocol.recovery import Window
 
 
 def read_window(using: str, session: uuid.UUID, asked: int | None) -> Window | None:
-    """Return what the log holds; one query, two if a client names an older place."""
+    """Return the log's window; one query, two if a client names an older place."""
     mine = SessionActivity.objects.using(using).filter(pk=session)
     row = mine.values_list("epoch", "event_seq", "event_tag", "oldest_event").first()
     if row is None:

@@ -96,7 +96,7 @@ class StreamLedger:
         )
 
     def list_appended(self, at: datetime) -> dict[str, Appended]:
-        """Return what was written, by log key."""
+        """Return the written entries, by log key."""
         logs: dict[str, Appended] = {}
         for stream, publication, offset, tag in self._rows:
             log = logs.setdefault(stream_key(stream.id), Appended(stream.epoch, []))

@@ -14,7 +14,7 @@ from session_mgmt.protocol.recovery import Window
 
 @dataclass(frozen=True, slots=True)
 class StreamWindow:
-    """Row of a stream, and what its log holds."""
+    """Row of a stream, and the window of its log."""
 
     id: int
     window: Window
@@ -26,7 +26,7 @@ def find_stream(using: str, topic: str) -> int | None:
 
 
 def read_windows(statements: Statements, asked: dict[str, int | None]) -> dict[str, StreamWindow]:
-    """Return what the logs of these topics hold, in two queries whatever their number."""
+    """Return the windows of these topics' logs, in two queries for any number."""
     if not asked:
         return {}
     streams = Stream.objects.using(statements.connection.alias).filter(topic__in=sorted(asked))

@@ -77,5 +77,5 @@ def publish_ephemeral(session: ClientSession, topic: str, data: Any) -> None:
 
 
 def remove_subscription(session: uuid.UUID, topic: str) -> None:
-    """Take a topic out of what the session is subscribed to."""
+    """Remove a topic from the session's subscriptions."""
     Subscription.objects.using(settings().database).filter(session_id=session, topic=topic).delete()

@@ -12,7 +12,7 @@ from session_mgmt.actions import audit, cleanup
 
 
 class Command(BaseCommand):
-    help = "End expired sessions, close connections of dead processes, and delete what is past its retention."
+    help = "End expired sessions, close connections of dead processes, and delete rows past their retention."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="Count only; change nothing.")
