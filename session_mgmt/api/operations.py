@@ -36,7 +36,7 @@ class HealthView(ApiView):
 
     anonymous = True
 
-    @endpoint("Whether the service works", answer="`status`; for managers also the figures. 503 where it does not.")
+    @endpoint("Check the service", answer="`status`; for managers also the figures. 503 where it does not.")
     def get(self, request: Request) -> Response:
         found = health.read()
         if found["status"] == "unavailable":

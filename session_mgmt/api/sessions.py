@@ -94,7 +94,7 @@ class SessionViewSet(ApiViewSet):
         return Response(status=204)
 
     @endpoint(
-        "Whether a session may act",
+        "Check whether a session may act",
         body=ValidationForm,
         answer="`valid`, `reason` (a name of an error or null).",
         right=rights.READ_SESSION,

@@ -78,13 +78,17 @@ def errors_table() -> str:
     return table(("code", "name", "HTTP", "close", "temporary", "meaning"), rows)
 
 
-def calls_table() -> str:
-    rows = [
-        (f"`{method.upper()} {path}`", call.get("summary", ""), call.get("description", "").strip())
+def calls_list() -> str:
+    return "".join(
+        _item(f"`{method.upper()} {path}`", _describe_call(call))
         for path, methods in openapi()["paths"].items()
         for method, call in methods.items()
-    ]
-    return table(("call", "effect", "answer"), rows)
+    )
+
+
+def _describe_call(call: dict[str, Any]) -> str:
+    answer = call.get("description", "").strip()
+    return f"{call.get('summary', '').rstrip('.')}." + (f" Answer: {answer}" if answer else "")
 
 
 def commands_table() -> str:
@@ -127,7 +131,7 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "settings": settings_list,
     "errors": errors_table,
-    "calls": calls_table,
+    "calls": calls_list,
     "commands": commands_table,
 }
 
