@@ -14,6 +14,8 @@ import type { Stats } from "./stats";
 
 const CONNECT_WITHIN = 15_000;
 const STABLE_AFTER = 30_000;
+// What a browser says of a connection that ended without a close.
+const CONNECTION_LOST = 1006;
 
 export interface ConnectionPort {
   /** Prepare the next connection; null if there is nothing to wait for. */
@@ -186,6 +188,8 @@ export class Connection {
   #takeFrame(frame: ServerFrame, length: number): void {
     this.#stats.countReceived(length);
     this.heartbeat.noteLife();
+    // Everything is back: the next loss is another one.
+    if (frame.type === "recovery" && this.connected) this.backoff.reset();
     try {
       if (frame.type === "connected") this.#takeConnected(frame);
       // An error before `connected` says why the server will end this connection.
@@ -224,6 +228,7 @@ export class Connection {
 
   #handleEnd({ code, name, retryAfter, reconnect }: Ending): void {
     const wasReady = this.#connectedAt !== null;
+    if (wasReady && code === CONNECTION_LOST && reconnect === null) this.heartbeat.noteLoss();
     this.#detachSocket();
     const reason = { code, name: name ?? closeName(code) };
     const wish = this.#wish;

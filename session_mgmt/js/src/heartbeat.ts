@@ -6,6 +6,8 @@ const LOOK_EVERY = 5_000;
 // A timer that is this late was not just slow: the machine slept or the tab was frozen.
 const LATE = 5_000;
 const ANSWER_WITHIN = 3_000;
+// A connection that ended sooner after its last frame was not ended for being quiet.
+const SHORTEST_QUIET = 4_000;
 
 export interface HeartbeatPort {
   /** Ask the server for a sign of life. */
@@ -23,6 +25,9 @@ export class Heartbeat {
   #lookAt = 0;
   #look: unknown = null;
   #doubt: unknown = null;
+  /** Shortest silence after which a connection ended without a word: a proxy may end quiet ones. */
+  #quietLimit = Infinity;
+  #beat: unknown = null;
 
   constructor(clock: Clock, port: HeartbeatPort) {
     this.#clock = clock;
@@ -33,10 +38,12 @@ export class Heartbeat {
     this.stop();
     this.noteLife();
     this.#planLook();
+    this.#planBeat();
   }
 
   stop(): void {
     this.#clock.clearTimeout(this.#look);
+    this.#clock.clearTimeout(this.#beat);
     this.#endDoubt();
     this.#look = null;
   }
@@ -52,6 +59,21 @@ export class Heartbeat {
     if (this.#look === null || this.#doubt !== null) return;
     this.#doubt = this.#clock.setTimeout(() => this.#port.endSilent(), ANSWER_WITHIN);
     this.#port.askForLife();
+  }
+
+  /** Learn from a connection that ended without a word: the next one is not quiet for as long. */
+  noteLoss(): void {
+    const silence = this.#clock.now() - this.#heardAt;
+    if (silence >= SHORTEST_QUIET) this.#quietLimit = Math.min(this.#quietLimit, silence);
+  }
+
+  /** Ask twice within the time after which quiet connections were ended. */
+  #planBeat(): void {
+    if (this.#quietLimit > 2 * this.deadline) return;
+    this.#beat = this.#clock.setTimeout(() => {
+      this.#port.askForLife();
+      this.#planBeat();
+    }, this.#quietLimit / 2);
   }
 
   #planLook(): void {

@@ -18,6 +18,8 @@ export const DEFAULT_VALUE_LIMITS: ValueLimits = { depth: 64, keyBytes: 1024, st
 // From here on JSON.stringify writes an exponent; below, a big number would be written as digits that nobody may send.
 const EXPONENT_FROM = 1e21;
 const LONGEST_UTF8 = 3;
+/** Objects that JSON writes as what they hold. */
+const BOXES: ReadonlySet<string> = new Set(["Boolean", "Number", "String"]);
 
 export function isObject(value: Json): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
@@ -47,18 +49,52 @@ export function byteLength(text: string): number {
 }
 
 /**
- * Return a normalised copy, which later changes to the original do not reach. Follows `toJSON`, leaves out
- * members that are undefined. Throws a SessionError with the name that the server would answer.
+ * Return a normalised copy, which later changes to the original do not reach. Follows `toJSON`, leaves out members that
+ * are undefined. Throws a SessionError with the name that the server would answer, and the place in its message.
+ * `tokens`: where the value will stand in its document.
  */
-export function normalizeValue(value: unknown, limits: ValueLimits = DEFAULT_VALUE_LIMITS, inside = 0): Json {
+export function normalizeValue(
+  value: unknown,
+  limits: ValueLimits = DEFAULT_VALUE_LIMITS,
+  tokens: readonly string[] = [],
+): Json {
+  const place = [...tokens];
+  try {
+    return normalizeAt(value, limits, place);
+  } catch (error) {
+    throw error instanceof SessionError ? placed(error, place) : error;
+  }
+}
+
+function normalizeAt(value: unknown, limits: ValueLimits, place: string[]): Json {
   const plain = hasToJson(value) ? value.toJSON() : value;
   if (plain === null || typeof plain === "boolean") return plain;
   if (typeof plain === "string") return checkText(plain, limits.stringBytes, "string_too_long");
   if (typeof plain === "number") return checkNumber(plain);
-  if (typeof plain !== "object") throw SessionError.local("invalid_json", `A ${typeof plain} is not JSON.`);
-  if (inside >= limits.depth) throw SessionError.local("too_deep", `The JSON is nested deeper than ${limits.depth}.`);
-  if (Array.isArray(plain)) return plain.map((item) => normalizeValue(item, limits, inside + 1));
-  return normalizeObject(plain as object, limits, inside);
+  if (typeof plain !== "object") throw SessionError.local("invalid_json", `${describe(plain)} is not JSON.`);
+  if (place.length >= limits.depth) throw SessionError.local("too_deep", `The JSON is deeper than ${limits.depth}.`);
+  if (Array.isArray(plain)) {
+    return plain.map((item, at) => normalizeMember(item, limits, place, String(at)));
+  }
+  return normalizeObject(plain as object, limits, place);
+}
+
+/** Normalise a member or item; `place` keeps its token if that throws. */
+function normalizeMember(value: unknown, limits: ValueLimits, place: string[], token: string): Json {
+  place.push(token);
+  const normal = normalizeAt(value, limits, place);
+  place.pop();
+  return normal;
+}
+
+/** Return the error with the place in its message. */
+function placed({ name, message, temporary }: SessionError, place: readonly string[]): SessionError {
+  const path = place.map((token) => `/${token.replaceAll("~", "~0").replaceAll("/", "~1")}`).join("");
+  return SessionError.local(name, path ? `${message.slice(0, -1)}, at ${path}.` : message, temporary);
+}
+
+function describe(value: unknown): string {
+  return value === undefined ? "undefined" : `A ${typeof value}`;
 }
 
 export function checkKey(key: string, limits: ValueLimits): string {
@@ -73,12 +109,30 @@ export function checkNumber(value: number): number {
   return number;
 }
 
-function normalizeObject(value: object, limits: ValueLimits, inside: number): JsonObject {
+function normalizeObject(value: object, limits: ValueLimits, place: string[]): Json {
+  const entries = Object.entries(value);
+  const kind = Object.prototype.toString.call(value).slice("[object ".length, -1);
+  if (BOXES.has(kind)) return normalizeAt(value.valueOf(), limits, place);
+  // A Map has no members of its own: taken for an object it would be stored as {}, and lost.
+  if (kind !== "Object" || (entries.length === 0 && !isPlain(value))) {
+    const { name } = value.constructor ?? {};
+    throw SessionError.local("invalid_json", `A value of ${name || kind} is not JSON.`);
+  }
   const copy: JsonObject = {};
-  for (const [key, member] of Object.entries(value)) {
-    if (member !== undefined) copy[checkKey(key, limits)] = normalizeValue(member, limits, inside + 1);
+  for (const [key, member] of entries) {
+    if (member === undefined) continue;
+    place.push(key);
+    checkKey(key, limits);
+    place.pop();
+    copy[key] = normalizeMember(member, limits, place, key);
   }
   return copy;
+}
+
+/** Return true for what an object literal makes, in whatever frame. */
+function isPlain(value: object): boolean {
+  const prototype = Object.getPrototypeOf(value);
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
 function checkText(text: string, limit: number, name: string): string {

@@ -34,9 +34,10 @@ describe("the wait before an attempt", () => {
     expect([backoff.nextWait(7), backoff.nextWait(), backoff.nextWait()]).toEqual([7000, 0, null]);
   });
 
-  test("grows until a connection has lasted 30 seconds", async () => {
+  test("grows until a recovery is complete, or a connection has lasted 30 seconds", async () => {
     const { browser, client } = await connected();
     const { server } = browser;
+    server.recovers = false;
     for (const wait of [0.5, 1, 2]) {
       server.drop();
       await turns();
@@ -50,10 +51,18 @@ describe("the wait before an attempt", () => {
     server.drop();
     await pass(0.6);
     expect(client.status).toBe("connected");
+    server.recovers = true;
+    server.drop();
+    await pass(1.1);
+    expect(client.status).toBe("connected");
+    server.drop();
+    await pass(0.6);
+    expect(client.status).toBe("connected");
   });
 
   test("follows the policy of the server, unless the application has set its own", async () => {
     const { browser, client } = await connected();
+    browser.server.recovers = false;
     browser.server.settings = { retry: { initial: 5, maximum: 100, factor: 2, attempts: 0 } };
     browser.server.drop();
     await pass(1);
@@ -275,6 +284,41 @@ test("a callback of an ended connection does not find the client connected", asy
   browser.server.forgetClients();
   await turns();
   expect(seen).toEqual(["reconnecting"]);
+});
+
+describe("a proxy that ends quiet connections", () => {
+  test("does not end the next one, which is not quiet for so long", async () => {
+    const { browser, client } = await connected();
+    await pass(10);
+    browser.server.drop();
+    await passUntil(() => client.status === "connected");
+    const pings = (): number => browser.server.received.filter(({ type }) => type === "ping").length;
+    const before = pings();
+    await pass(60);
+    expect(pings() - before).toBeGreaterThanOrEqual(11);
+    expect(client.stats().connections).toBe(2);
+  });
+
+  test("is not blamed for a connection that ended in the middle of its work", async () => {
+    const { browser, client } = await connected();
+    await client.state.set("/a", 1);
+    browser.server.drop();
+    await passUntil(() => client.status === "connected");
+    const before = browser.server.received.length;
+    await pass(20);
+    expect(browser.server.received.slice(before).filter(({ type }) => type === "ping")).toEqual([]);
+  });
+
+  test("costs a short wait each time, for every recovery was complete", async () => {
+    const { browser, client } = await connected();
+    for (let n = 0; n < 8; n += 1) {
+      browser.server.drop();
+      await turns();
+      // Full jitter about the middle of the first bound.
+      await pass(1.1);
+      expect(client.status).toBe("connected");
+    }
+  });
 });
 
 describe("the application's own control", () => {

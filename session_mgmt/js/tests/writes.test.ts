@@ -3,6 +3,14 @@ import { Browser, pass, record, refusal, turns, until, useFakeClock } from "./ha
 
 useFakeClock();
 
+class Secret {
+  #hidden = 1;
+
+  get hidden(): number {
+    return this.#hidden;
+  }
+}
+
 describe("a numbered write", () => {
   test("resolves on its receipt", async () => {
     const browser = new Browser();
@@ -53,6 +61,13 @@ describe("a numbered write", () => {
     ["a lone surrogate", "/a", "\ud800", "invalid_json"],
     ["a NUL character", "/a", "\0", "invalid_json"],
     ["a function", "/a", () => 1, "invalid_json"],
+    ["a Map", "/a", new Map([[1, 2]]), "invalid_json"],
+    ["a Set", "/a", new Set([1]), "invalid_json"],
+    ["a promise", "/a", Promise.resolve(1), "invalid_json"],
+    ["an error", "/a", new Error("x"), "invalid_json"],
+    ["bytes", "/a", new Uint8Array(2), "invalid_json"],
+    ["an object of a class without members", "/a", new Secret(), "invalid_json"],
+    ["a path of 65 tokens", "/a".repeat(65), 1, "too_deep"],
     ["a __proto__ member", "/a", JSON.parse('{"__proto__": {"x": 1}}'), "forbidden_key"],
     ["a frame beyond the limit", "/a", "x".repeat(300_000), "frame_too_large"],
   ])("with %s is refused before it gets a number", async (_, path, value, name) => {
@@ -63,6 +78,41 @@ describe("a numbered write", () => {
     expect(client.pending).toBe(0);
     await client.state.set("/next", 1);
     expect(browser.server.session.document("main").head).toBe(1);
+  });
+
+  test("names the place of what is refused", async () => {
+    const client = await new Browser().tab().open({ autoConnect: false });
+    const told = async (path: string, value: unknown): Promise<string> =>
+      client.state.set(path, value as never).then(() => "taken", (error: Error) => error.message);
+    expect(await told("/a", undefined)).toBe("undefined is not JSON, at /a.");
+    expect(await told("/a", { b: [1, () => 1] })).toBe("A function is not JSON, at /a/b/1.");
+    expect(await told("/a", { "b/c": new Map() })).toBe("A value of Map is not JSON, at /a/b~1c.");
+    expect(await told("", 1n)).toBe("A bigint is not JSON.");
+    expect(await told("/a", { b: { __proto__x: 1, c: 2 ** 53 } })).toBe(
+      "A number is not finite or beyond 2^53-1, at /a/b/c.",
+    );
+  });
+
+  test("takes what JSON can say of an object: its members, its toJSON, the value in a box", async () => {
+    const client = await new Browser().tab().open({ autoConnect: false });
+    class Point {
+      constructor(readonly x = 1, readonly y = undefined) {}
+    }
+    const bare = Object.assign(Object.create(null), { z: 2 });
+    void client.state.set("/a", { point: new Point(), at: new Date(0), boxed: Object("text"), bare, empty: {} });
+    expect(client.state.get("/a")).toEqual({
+      point: { x: 1 },
+      at: "1970-01-01T00:00:00.000Z",
+      boxed: "text",
+      bare: { z: 2 },
+      empty: {},
+    });
+  });
+
+  test("may have a path of 64 tokens", async () => {
+    const client = await new Browser().tab().openConnected();
+    await client.state.set("/a".repeat(64), 1);
+    expect(client.state.get("/a".repeat(64))).toBe(1);
   });
 
   test("keeps its content when the caller changes the value afterwards", async () => {

@@ -605,6 +605,8 @@ declare class Heartbeat {
 	noteLife(): void;
 	/** Ask the server after a possible change of the network, and do not wait long for the answer. */
 	startDoubt(): void;
+	/** Learn from a connection that ended without a word: the next one is not quiet for as long. */
+	noteLoss(): void;
 }
 /** Counters of one client since it was started. */
 export interface ClientStats {

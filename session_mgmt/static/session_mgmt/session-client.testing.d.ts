@@ -250,6 +250,8 @@ export declare class FakeServer {
 	/** Effects happen, but their receipts are lost. */
 	swallowReceipts: boolean;
 	recoverable: boolean;
+	/** Recoveries are completed. */
+	recovers: boolean;
 	/** User of the sessions that it makes. */
 	user: string | null;
 	/** No request is answered. */

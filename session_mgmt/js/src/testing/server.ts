@@ -36,6 +36,8 @@ export class FakeServer {
   /** Effects happen, but their receipts are lost. */
   swallowReceipts = false;
   recoverable = true;
+  /** Recoveries are completed. */
+  recovers = true;
   /** User of the sessions that it makes. */
   user: string | null = "7";
   /** No request is answered. */
@@ -214,7 +216,7 @@ export class FakeServer {
     socket.deliver(this.#makeConnected(session, client, wentBack, logs));
     for (const followed of replay) socket.deliver(followed);
     const isNew = client.generation === 1;
-    if (!isNew) socket.deliver({ type: "recovery", receipt: makeReceipt(client, frame.logs, logs) });
+    if (!isNew && this.recovers) socket.deliver({ type: "recovery", receipt: makeReceipt(client, frame.logs, logs) });
   }
 
   #makeConnected(session: FakeSession, client: FakeClient, wentBack: boolean, logs: Record<string, Verdict>): object {
