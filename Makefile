@@ -6,13 +6,13 @@ RUN = $(PYTHON) project/bootstrap.py
 NEAR = tests/protocol tests/documents tests/client tests/actions tests/bridge tests/consumers tests/scaffold/test_language.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test tests style format types imports migrations coverage check js js-check docs reference corpus benchmarks clean
+.PHONY: help demo test tests style format types imports migrations coverage check corners js js-check docs reference corpus benchmarks clean
 
 help:  ## this list
 	@$(PYTHON) -c "import re; [print(f'make {t:12}{d}') for t, d in re.findall(r'^([a-z-]+):.*?  ## (.*)', open('Makefile').read(), re.M)]"
 
 demo:  ## start the demo and print its address; Ctrl-C ends it
-	@$(RUN) manage.py demo
+	@$(RUN) --runtime manage.py demo
 
 test:  ## everything: SQLite, PostgreSQL, Redis, JavaScript, browser (PASSES="sqlite js" for some)
 	@$(RUN) tests/run.py $(PASSES)
@@ -43,6 +43,9 @@ migrations:  ## fails when a model change has no migration
 coverage:  ## the Python tests on SQLite, with a report of lines and branches
 	@$(RUN) -m coverage run -m pytest -q -m "not browser and not js" $(ARGS)
 	@$(RUN) -m coverage report
+
+corners:  ## the Python tests on other versions of Python and Django, each in its own environment
+	@$(RUN) -m tests.corners $(ARGS)
 
 js:  ## build the TypeScript SDK into session_mgmt/static/
 	@$(RUN) -m tests.javascript build

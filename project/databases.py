@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 def build_sqlite(path: Path) -> dict[str, Any]:
     """Return the entry of the embedded database at `path`, and make its folder if missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _make_private(path)
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": path,
@@ -23,6 +24,14 @@ def build_sqlite(path: Path) -> dict[str, Any]:
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
         },
     }
+
+
+def _make_private(path: Path) -> None:
+    """Let only the owner read the database: it holds everybody's state. SQLite gives its other files the same mode."""
+    path.touch(0o600)
+    for file in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        if file.exists() and file.stat().st_mode & 0o077:
+            file.chmod(0o600)
 
 
 def build_postgres(url: str) -> dict[str, Any]:

@@ -18,9 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+REQUIREMENTS = ("requirements.txt", "requirements-dev.txt")
 ENVIRONMENTS = ROOT / "var" / "corners"
 # Tools that no test imports, and packages whose pin a corner replaces.
-LEFT_OUT = re.compile(r"(?i)(django|ruff|mypy|django-stubs\S*|djangorestframework-stubs|types-\S+|celery-types)==")
+LEFT_OUT = re.compile(
+    r"(?i)--requirement|(django|ruff|mypy|django-stubs\S*|djangorestframework-stubs|types-\S+|celery-types)=="
+)
 SELECTION = ["-q", "-m", "not browser and not js and not faults and not slow"]
 
 
@@ -57,7 +60,7 @@ def install_corner(corner: Corner, python: str) -> Path:
     inside = folder / "bin" / "python"
     if not inside.exists():
         subprocess.run([python, "-m", "venv", str(folder)], check=True)
-    pins = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    pins = [line for name in REQUIREMENTS for line in (ROOT / name).read_text(encoding="utf-8").splitlines()]
     listing = folder / "requirements.txt"
     kept = [line for line in pins if not LEFT_OUT.match(line)]
     listing.write_text("\n".join([*kept, f"Django~={corner.django}.0"]), encoding="utf-8")

@@ -93,6 +93,9 @@ def js(tally: Tally) -> None:
     except programs.Unavailable as reason:
         tally.skipped[str(reason)] += 1
         return
+    if not javascript.install_packages():
+        tally.skipped["npm could not install the packages of the lock file (see above)"] += 1
+        return
     run_pytest(tally, ["-m", "js"], SESSION_MGMT_TEST_DB="sqlite")
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")

@@ -6,6 +6,7 @@ import os
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -112,3 +113,20 @@ def test_a_cut_may_mend_itself(demo_client: httpx.Client) -> None:
     # The page of a client that is cut off waits until the cut is over.
     assert demo_client.get("client/one/").status_code == 200
     assert demo_client.get("demo-control/status").json()["cut"] == []
+
+
+def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", "demo", "--port", str(port)],
+            cwd=ROOT,
+            env={**os.environ, "SQLITE_PATH": str(tmp_path / "db"), "DJANGO_SETTINGS_MODULE": "project.settings"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        with process:
+            said = next(line for line in process.stdout if "Port" in line or "http://" in line)
+            process.kill()
+    assert said.startswith(f"Port {port} is taken by another program; using ")

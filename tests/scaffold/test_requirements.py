@@ -14,6 +14,8 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
+REQUIREMENTS = ("requirements.txt", "requirements-dev.txt")
+
 # First version without a known vulnerability, and one that has it (docs/topics/security.md).
 FLOORS = {
     "django": ("5.2.18", "5.2.17"),
@@ -38,7 +40,8 @@ def declare_requirements() -> Iterator[Requirement]:
 
 def read_pins() -> dict[str, Version]:
     pins = {}
-    for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines():
+    lines = [line for name in REQUIREMENTS for line in (ROOT / name).read_text(encoding="utf-8").splitlines()]
+    for line in lines:
         if match := re.match(r"([\w.-]+)==([^\s;]+)", line):
             pins[match[1].lower().replace("_", "-")] = Version(match[2])
     return pins

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.run import Tally, count, summarise
+from tests import javascript, programs
+from tests.run import Tally, count, js, summarise
 
 REPORT = """<testsuites><testsuite>
 <testcase name="a"/><testcase name="b"><failure message="no"/></testcase>
@@ -42,3 +43,24 @@ def test_a_skip_is_a_failure_in_ci_only(monkeypatch: pytest.MonkeyPatch, capsys:
 
 def test_a_run_without_any_test_is_not_a_success() -> None:
     assert summarise([Tally("sqlite")]) == 1
+
+
+def test_without_npm_the_javascript_pass_is_skipped_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find_nothing() -> None:
+        raise programs.Unavailable("no Node on this machine: install Node 20 or newer with npm")
+
+    monkeypatch.setattr(programs, "node", find_nothing)
+    tally = Tally("js")
+    js(tally)
+    assert (tally.failed, dict(tally.skipped)) == (0, {"no Node on this machine: install Node 20 or newer with npm": 1})
+
+
+def test_a_javascript_pass_whose_packages_cannot_be_installed_is_skipped_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(programs, "node", lambda: None)
+    monkeypatch.setattr(javascript, "install", lambda folder=None: 1)
+    tally = Tally("js")
+    js(tally)
+    assert (tally.failed, tally.passed) == (0, 0)
+    assert ["npm could not install" in reason for reason in tally.skipped] == [True]

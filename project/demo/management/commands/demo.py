@@ -29,15 +29,18 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.stdout.write("Starting the demo ...")
-        call_command("migrate", interactive=False, verbosity=0)
-        connections.close_all()
-        asyncio.run(self._run_demo(options["host"], options["port"]))
+        try:
+            call_command("migrate", interactive=False, verbosity=0)
+            connections.close_all()
+            asyncio.run(self._run_demo(options["host"], options["port"]))
+        except KeyboardInterrupt:
+            self.stdout.write("\nThe demo has ended before it began.")
 
     async def _run_demo(self, host: str, port: int) -> None:
         network, server = Network(), Server()
         controls = Controls(network, server)
         proxy = Proxy(network, control_path=PATH, connect=server.connect, control=controls.answer_request)
-        chosen = await _start_proxy(proxy, host, port)
+        chosen = await self._start_proxy(proxy, host, port)
         serving = asyncio.create_task(server.keep_alive())
         announcing = asyncio.create_task(self._announce_address(server, f"http://{host}:{chosen}/"))
         try:
@@ -49,19 +52,20 @@ class Command(BaseCommand):
             await proxy.stop()
             self.stdout.write("\nThe demo has ended.")
 
+    async def _start_proxy(self, proxy: Proxy, host: str, port: int) -> int:
+        try:
+            return await proxy.start(host, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+        chosen = await proxy.start(host, 0)
+        self.stdout.write(f"Port {port} is taken by another program; using {chosen}.")
+        return chosen
+
     async def _announce_address(self, server: Server, url: str) -> None:
         await server.up.wait()
         self.stdout.write(f"\n    {url}\n\nOpen it in a browser. Ctrl-C here ends it.")
         self.stdout.flush()
-
-
-async def _start_proxy(proxy: Proxy, host: str, port: int) -> int:
-    try:
-        return await proxy.start(host, port)
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise
-        return await proxy.start(host, 0)
 
 
 async def _wait_for_end() -> None:
