@@ -65,6 +65,9 @@ class Settings:
     max_ops: int = _setting(500, "Operations of one update.")
     max_documents: int = _setting(16, "Documents of one session.")
     max_subscriptions: int = _setting(100, "Topics of one session.")
+    max_clients: int = _setting(
+        100, "Clients of one session; a new one takes the place of the one that was away longest."
+    )
     max_connections_per_user: int = _setting(50, "Live connections.")
     max_publication_bytes: int = _setting(64 * 1024, "A publication is sent to everybody.")
     max_metadata_bytes: int = _setting(16 * 1024, "Metadata and config are read with each session.")
@@ -105,6 +108,8 @@ class Settings:
     replay_page: int = _setting(200, "Entries of one read from a log.")
     replay_most: int = _setting(10_000, "Entries of one recovery; beyond it a snapshot or a gap is the honest answer.")
     stream_retention: timedelta = _setting(timedelta(hours=24), "Default for topics that declare none.")
+    event_retention: timedelta = _setting(timedelta(days=7), "Entries of a session's log, and its closed connections.")
+    event_entries: int = _setting(10_000, "Entries of a session's log.")
     stream_entries: int = _setting(10_000, "Default for topics that declare none.")
 
     lane_queue: int = _setting(10_000, "Waiting writes; beyond it a write is refused as busy.")

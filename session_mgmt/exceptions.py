@@ -340,7 +340,7 @@ class TooManyRequests(TemporaryError):
 
 
 class ConnectionLimit(TemporaryError):
-    number, name, status, close = 302, "connection_limit", 429, 4505
+    number, name, status, close = 302, "connection_limit", 429, 4030
     message = "The user has as many connections as allowed."
 
 

@@ -5,18 +5,23 @@ Every step claims its rows by a condition, so two sweeps at once, or one that is
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
+from uuid import UUID
 
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from session_mgmt.actions.sessions import connections, deletion, expiry
 from session_mgmt.actions.state import compaction
+from session_mgmt.actions.timeline import retention as timelines
 from session_mgmt.actions.topics import retention
 from session_mgmt.conf import settings
 from session_mgmt.models import ClientSession, Connection, Outbox, Receipt, Token, clock
+
+logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int], None]
 # A session brings its documents and its log along.
@@ -25,16 +30,20 @@ _PURGE_CHUNK = 100
 
 @dataclass(slots=True)
 class CleanupReport:
-    """Number of rows that each step has ended or deleted; in a dry run, that it would."""
+    """Number of rows that each step has ended or deleted; in a dry run, that it would. ``failed`` counts steps."""
 
     expired: int = 0
     connections: int = 0
+    closed: int = 0
     tokens: int = 0
     receipts: int = 0
     outbox: int = 0
     publications: int = 0
+    streams: int = 0
+    events: int = 0
     revisions: int = 0
     purged: int = 0
+    failed: int = 0
 
     def as_dict(self) -> dict[str, int]:
         return asdict(self)
@@ -71,11 +80,26 @@ class _Run:
         )
         for step, rows in _find_leftovers(self._now).items():
             self._repeat_chunks(step, partial(_delete_chunk, rows, self._chunk), self._chunk)
-        self._trim_streams()
-        self._trim_documents()
+        self._run_step("publications", self._trim_streams)
+        self._repeat_chunks(
+            "streams", lambda: retention.delete_unused_streams(self._now, limit=self._chunk), self._chunk
+        )
+        self._run_step("events", self._trim_timelines)
+        self._run_step("revisions", self._trim_documents)
         self._repeat_chunks("purged", lambda: _purge_sessions(self._now), _PURGE_CHUNK)
 
+    def _run_step(self, step: str, work: Callable[[], None]) -> None:
+        """Run a step; one that fails is logged and counted, and keeps no other from running."""
+        try:
+            work()
+        except Exception:
+            logger.exception("The step %s of the cleanup failed", step)
+            self.report.failed += 1
+
     def _repeat_chunks(self, step: str, chunk: Callable[[], int], size: int) -> None:
+        self._run_step(step, lambda: self._work_off(step, chunk, size))
+
+    def _work_off(self, step: str, chunk: Callable[[], int], size: int) -> None:
         while True:
             rows = chunk()
             self._count_rows(step, rows)
@@ -88,6 +112,14 @@ class _Run:
             for stream in due:
                 trim = partial(retention.trim_stream, stream, self._now, limit=self._chunk)
                 self._repeat_chunks("publications", trim, self._chunk)
+            after = due[-1]
+
+    def _trim_timelines(self) -> None:
+        after: UUID | None = None
+        while due := timelines.find_due_timelines(self._now, after=after, limit=self._chunk):
+            for session in due:
+                trim = partial(timelines.trim_timeline, session, self._now, limit=self._chunk)
+                self._repeat_chunks("events", trim, self._chunk)
             after = due[-1]
 
     def _trim_documents(self) -> None:
@@ -104,8 +136,11 @@ def _find_leftovers(now: datetime) -> dict[str, QuerySet]:
     using = settings().database
     return {
         "tokens": Token.objects.using(using).filter(expires_at__lt=now),
-        # The client has confirmed them; a process died before it could delete them.
-        "receipts": Receipt.objects.using(using).filter(seq__lte=F("client__confirmed_seq")),
+        # The client has confirmed them, and a process died before it could delete them; or it never came back for them.
+        "receipts": Receipt.objects.using(using).filter(
+            Q(seq__lte=F("client__confirmed_seq")) | Q(at__lt=now - settings().retention)
+        ),
+        "closed": Connection.objects.using(using).filter(closed_at__lt=now - settings().event_retention),
         "outbox": Outbox.objects.using(using).exclude(refused="").filter(created_at__lt=now - settings().retention),
     }
 

@@ -187,7 +187,7 @@ def _read_page(session: ClientSession, after: int, limit: int) -> dict[str, Any]
     window = reading.read_window(using, session.pk, None)
     if window is None:
         raise SessionNotFound()
-    found = reading.read_page(using, session.pk, after, limit)
+    found = reading.read_page(using, session.pk, max(after, window.oldest - 1), limit)
     last = found[-1].offset if found else after
     return {
         "results": [orjson.Fragment(entry.as_json()) for entry in found],

@@ -18,6 +18,7 @@ from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers import verdicts
+from session_mgmt.consumers.feed import Feed
 from session_mgmt.consumers.following import Following
 from session_mgmt.consumers.greetings import build_bye, build_connected
 from session_mgmt.consumers.heartbeat import Heartbeat
@@ -102,6 +103,10 @@ class Connection:
         if log.name.startswith(STATE) and log.id is not None:
             self.writes.add_document(log.name.removeprefix(STATE), log.id)
         return following
+
+    def follows_feed(self, feed: Feed) -> bool:
+        """Return whether one of the client's logs is served by this feed."""
+        return any(following.feed is feed for following in self.followings.values())
 
     def unfollow_log(self, name: str) -> None:
         """Leave a log; nothing happens if it is not followed."""

@@ -114,10 +114,15 @@ class Rounds:
             asked = {
                 key: self._serving.feeds[key].head for key in keys[start : start + SLICE] if key in self._serving.feeds
             }
-            for key, position in (await bridge().control(logs.read_heads, list(asked))).items():
+            found = await bridge().control(logs.read_heads, list(asked))
+            for key, head in asked.items():
                 feed = self._serving.feeds.get(key)
-                if feed is not None:
-                    feed.correct(position, asked_at=asked[key])
+                if feed is None:
+                    continue
+                if key in found:
+                    feed.correct(found[key], asked_at=head)
+                else:
+                    self._serving.drop_feed(feed)
 
     async def check_sessions(self) -> None:
         """Close connections of sessions that were revoked.

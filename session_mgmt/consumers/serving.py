@@ -35,6 +35,9 @@ class Served(Protocol):
     def stop(self, code: Close, *, retry_after: float | None = None) -> None:
         """Say good-bye and close."""
 
+    def follows_feed(self, feed: Feed) -> bool:
+        """Return whether one of the client's logs is served by this feed."""
+
     def beat(self, now: float) -> None:
         """Ask for a sign of life."""
 
@@ -123,6 +126,14 @@ class Serving:
         feed.following -= 1
         if feed.following == 0:
             feed.idle_since = self._loop.time()
+
+    def drop_feed(self, feed: Feed) -> None:
+        """Forget the feed of a log that was deleted; its followers come back and follow what there is then."""
+        self.feeds.pop(feed.row.key, None)
+        feed.stop()
+        for connection in list(self.connections):
+            if connection.follows_feed(feed):
+                connection.stop(Close.INSUFFICIENT_STATE)
 
     async def drop_idle_feeds(self) -> None:
         """Forget feeds that nobody has followed for a minute."""

@@ -77,6 +77,8 @@ class Subscription(models.Model):
         verbose_name = _("subscription")
         verbose_name_plural = _("subscriptions")
         constraints = [models.UniqueConstraint(fields=["session", "topic"], name="sm_subscription")]
+        # Whether anybody follows a topic is asked whenever somebody leaves it.
+        indexes = [models.Index(fields=["topic"], name="sm_subscription_topic")]
 
     def __str__(self) -> str:
         return self.topic

@@ -31,12 +31,7 @@ def test_an_error_that_ends_a_connection_has_a_known_close_code(error: type[exce
     assert error.close is None or error.close in set(Close)
 
 
-# The limit of a user's connections is a rule that no waiting client can wait out, yet the request may be sent again.
-@pytest.mark.parametrize(
-    "error",
-    [e for e in exceptions.list_errors() if e.close and e is not exceptions.ConnectionLimit],
-    ids=lambda error: error.name,
-)
+@pytest.mark.parametrize("error", [e for e in exceptions.list_errors() if e.close], ids=lambda error: error.name)
 def test_a_temporary_error_closes_with_a_code_to_come_back(error: type[exceptions.SessionMgmtError]) -> None:
     if error.temporary:
         assert may_reconnect(error.close or 0)

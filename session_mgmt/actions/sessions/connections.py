@@ -8,12 +8,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
 from django.db import connections, transaction
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet
 
 from session_mgmt.actions import notify
 from session_mgmt.actions.timeline.ledger import make_record
@@ -176,6 +176,21 @@ def _record_lost(using: str, lost: list[tuple[uuid.UUID, int, str]], now: dateti
         return
     entries = [make_record(session, names.CONNECTION_LOST, {"code": code, "by": by}) for session, code, by in lost]
     record_entries(using, entries, at=now)
+
+
+def ghost_time() -> timedelta:
+    """Return how long a connection may go unrenewed before it is taken for one of a dead process: three flushes."""
+    return timedelta(seconds=3 * settings().lease_flush_interval)
+
+
+def find_live(using: str, now: datetime) -> QuerySet[Connection]:
+    """Return the open connections whose process is alive, as far as their leases tell.
+
+    A lease lasts longer, so that nothing is closed because of one slow flush; a limit has to notice a dead process
+    sooner, or its clients would be refused because of their own ghosts.
+    """
+    renewed = now + max(settings().lease_duration - ghost_time(), timedelta(0))
+    return Connection.objects.using(using).filter(closed_at__isnull=True, lease_expires_at__gt=renewed)
 
 
 def stop_session(session: uuid.UUID, code: int) -> None:

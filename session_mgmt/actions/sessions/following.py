@@ -77,7 +77,7 @@ def look_at_logs(
     documents = {name.removeprefix(STATE): position for name, position in asked.items() if name.startswith(STATE)}
     found, missing = _look_at_documents(using, statements, session.pk, documents, logs, now)
     denied |= {STATE + name: DocumentLimit(limit=settings().max_documents) for name in missing}
-    ledger.ensure_streams(statements, topics, at=now)
+    ledger.hold_streams(statements, topics, at=now)
     offsets = {topic: _read_offset(asked[TOPIC + topic]) for topic in topics}
     for topic, seen in topics_reading.read_windows(statements, offsets).items():
         name = TOPIC + topic

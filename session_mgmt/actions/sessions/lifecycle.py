@@ -10,12 +10,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, connections, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from session_mgmt.actions import access, checking, notify
 from session_mgmt.actions.access import Actor, access_session
 from session_mgmt.actions.notify import EmittedEvent
 from session_mgmt.actions.sessions import ending, tokens
+from session_mgmt.actions.sessions.connections import find_live
 from session_mgmt.actions.timeline.ledger import make_record
 from session_mgmt.actions.timeline.recording import record_entries
 from session_mgmt.conf import settings
@@ -128,8 +129,10 @@ def _make_room(using: str, user: Any, now: datetime) -> None:
     policy = settings().session_limit_policy
     if policy == "reject":
         raise SessionLimit(limit=settings().max_sessions_per_user)
-    order = "created_at" if policy == "evict_oldest" else "activity__last_active_at"
-    for session in live.order_by(order).values_list("pk", flat=True)[:surplus]:
+    order = ["created_at"] if policy == "evict_oldest" else ["is_connected", "activity__last_active_at"]
+    connected = find_live(using, now).filter(session=OuterRef("pk"))
+    candidates = live.annotate(is_connected=Exists(connected)).order_by(*order)
+    for session in candidates.values_list("pk", flat=True)[:surplus]:
         ending.end_session(using, session, ClientSession.State.TERMINATED, "session_limit", now)
 
 

@@ -11,10 +11,10 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connections, transaction
-from django.db.models import F
+from django.db.models import Exists, F, Max, OuterRef
 
 from session_mgmt.actions.sessions import following, tokens
-from session_mgmt.actions.sessions.connections import close_taken_over
+from session_mgmt.actions.sessions.connections import close_taken_over, find_live, ghost_time
 from session_mgmt.actions.sessions.following import Log
 from session_mgmt.actions.timeline.ledger import Record, make_record
 from session_mgmt.actions.timeline.recording import record_entries
@@ -138,6 +138,7 @@ def _take_over_client(using: str, session: ClientSession, connect: Connect, now:
     """Return the client with its new generation, if the server was behind it, and if it is new."""
     clients = Client.objects.using(using)
     if connect.client_id is None:
+        _make_room_for_client(using, session, now)
         fresh = Client(session=session, generation=1, agent=connect.agent, created_at=now)
         fresh.save(using=using, force_insert=True)
         return fresh, False, True
@@ -154,14 +155,28 @@ def _take_over_client(using: str, session: ClientSession, connect: Connect, now:
     return client, went_back, False
 
 
-def _check_connections(using: str, session: ClientSession, now: datetime) -> None:
-    if session.user_id is None:
+def _make_room_for_client(using: str, session: ClientSession, now: datetime) -> None:
+    """Delete the clients that were away longest, if the session has as many as it may. Raises ``ConnectionLimit``."""
+    clients = Client.objects.using(using).filter(session=session)
+    surplus = clients.count() - settings().max_clients + 1
+    if surplus <= 0:
         return
-    live = Connection.objects.using(using).filter(
-        session__user=session.user_id, closed_at__isnull=True, lease_expires_at__gt=now
-    )
-    if live.count() >= settings().max_connections_per_user:
-        raise ConnectionLimit(limit=settings().max_connections_per_user, retry_after=60.0)
+    served = find_live(using, now).filter(client=OuterRef("pk"))
+    away = clients.filter(~Exists(served)).annotate(last=Max("connections__opened_at"))
+    oldest = list(away.order_by(F("last").asc(nulls_first=True), "pk").values_list("pk", flat=True)[:surplus])
+    if len(oldest) < surplus:
+        raise ConnectionLimit(limit=settings().max_clients, retry_after=ghost_time().total_seconds())
+    # Locked first: a write of theirs that has begun leaves a receipt, which has to go as well.
+    locked = list(clients.filter(pk__in=oldest).order_by("pk").select_for_update().values_list("pk", flat=True))
+    clients.filter(pk__in=locked).delete()
+
+
+def _check_connections(using: str, session: ClientSession, now: datetime) -> None:
+    live = find_live(using, now)
+    mine = live.filter(session=session) if session.user_id is None else live.filter(session__user=session.user_id)
+    if mine.count() >= settings().max_connections_per_user:
+        retry_after = ghost_time().total_seconds()
+        raise ConnectionLimit(limit=settings().max_connections_per_user, retry_after=retry_after)
 
 
 def _open_connection(

@@ -126,6 +126,21 @@ class StreamLedger:
                 self._known[topic, key] = Position(stream.epoch, *rows[0])
 
 
+def hold_streams(statements: Statements, topics: Iterable[str], *, at: datetime) -> None:
+    """Make the streams that do not exist, and keep all from being deleted until this transaction ends."""
+    wanted = sorted(set(topics))
+    if not wanted:
+        return
+    among, params = statements.among("topic", wanted)
+    locked = " FOR KEY SHARE" if statements.postgres else ""
+    held: set[str] = set()
+    while len(held) < len(wanted):
+        # Again for one that was deleted between the two statements.
+        ensure_streams(statements, [topic for topic in wanted if topic not in held], at=at)
+        rows = statements.fetch(f"SELECT topic FROM {STREAM} WHERE {among} ORDER BY id{locked}", params)
+        held = {row[0] for row in rows}
+
+
 def ensure_streams(statements: Statements, topics: Iterable[str], *, at: datetime) -> None:
     """Insert the streams that do not exist; two that do so at once make one."""
     moment = statements.moment(at)

@@ -1,14 +1,17 @@
-"""Trim the old ends of topics' logs. A reader that comes for removed entries gets the verdict ``trimmed``."""
+"""Trim the old ends of topics' logs, and delete streams that nobody uses.
+
+A reader that comes for what is gone gets the verdict ``trimmed``.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
 from django.db import connections, transaction
-from django.db.models import F, Max
+from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
 
 from session_mgmt.conf import settings
-from session_mgmt.models import Publication, Stream
+from session_mgmt.models import Publication, Stream, Subscription
 from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import STREAM
 from session_mgmt.registry import registry
@@ -64,3 +67,36 @@ def _find_first(using: str, stream: int, topic: str, head: int, now: datetime) -
     retain, entries = read_limits(topic)
     old = Publication.objects.using(using).filter(stream=stream, at__lt=now - retain).aggregate(last=Max("offset"))
     return max((old["last"] or 0) + 1, head - entries + 1)
+
+
+def delete_unused_streams(now: datetime, *, limit: int) -> int:
+    """Delete up to ``limit`` streams that hold nothing and that no session follows, and return their number.
+
+    The head of a log that ran out stays for the retention of sessions: a reader that comes back is told the truth.
+    """
+    using = settings().database
+    unused = _find_unused(using).filter(Q(head=0) | Q(created_at__lt=now - settings().retention))
+    return _delete_unused(using, list(unused.order_by("pk").values_list("pk", flat=True)[:limit]))
+
+
+def delete_if_unused(topic: str) -> None:
+    """Delete the stream of a topic if nothing was ever published to it and no session follows it."""
+    using = settings().database
+    _delete_unused(using, list(_find_unused(using).filter(topic=topic, head=0).values_list("pk", flat=True)))
+
+
+def _find_unused(using: str) -> QuerySet[Stream]:
+    has_entries = Exists(Publication.objects.filter(stream=OuterRef("pk")))
+    has_followers = Exists(Subscription.objects.filter(topic=OuterRef("topic")))
+    return Stream.objects.using(using).filter(~has_entries, ~has_followers)
+
+
+def _delete_unused(using: str, streams: list[int]) -> int:
+    if not streams:
+        return 0
+    with transaction.atomic(using=using):
+        rows = Stream.objects.using(using).filter(pk__in=streams).order_by("pk")
+        skips = transaction.get_connection(using).features.has_select_for_update_skip_locked
+        locked = list(rows.select_for_update(skip_locked=skips).values_list("pk", flat=True))
+        # Asked again by a statement of its own, which sees what was committed before the lock was had.
+        return _find_unused(using).filter(pk__in=locked).delete()[0]

@@ -7,7 +7,10 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from django.db import transaction
+
 from session_mgmt.actions import access, notify
+from session_mgmt.actions.topics import retention
 from session_mgmt.actions.topics.reading import find_stream
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import (
@@ -77,5 +80,8 @@ def publish_ephemeral(session: ClientSession, topic: str, data: Any) -> None:
 
 
 def remove_subscription(session: uuid.UUID, topic: str) -> None:
-    """Remove a topic from the session's subscriptions."""
-    Subscription.objects.using(settings().database).filter(session_id=session, topic=topic).delete()
+    """Take a topic out of the session's subscriptions; a stream that nobody else uses goes with it."""
+    using = settings().database
+    with transaction.atomic(using=using):
+        Subscription.objects.using(using).filter(session_id=session, topic=topic).delete()
+        retention.delete_if_unused(topic)

@@ -1259,13 +1259,13 @@ export declare const CLOSE: {
 	readonly CONNECT_TIMEOUT: 4008;
 	readonly UNAVAILABLE: 4013;
 	readonly TOO_MANY_REQUESTS: 4029;
+	readonly CONNECTION_LIMIT: 4030;
 	readonly SILENT_SERVER: 4102;
 	readonly OUT_OF_ORDER: 4104;
 	readonly INVALID_FRAME: 4500;
 	readonly INVALID_TOKEN: 4501;
 	readonly SESSION_TERMINATED: 4503;
 	readonly SESSION_EXPIRED: 4504;
-	readonly CONNECTION_LIMIT: 4505;
 	readonly UNSUPPORTED_VERSION: 4506;
 	readonly REPLACED: 4507;
 	readonly CLIENT_FORGOTTEN: 4508;

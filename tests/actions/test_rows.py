@@ -1,0 +1,278 @@
+"""Rows come back to where they were: streams, clients, logs and connections are bounded, and readers are told so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import transaction
+
+from session_mgmt.actions import cleanup, logs
+from session_mgmt.actions.sessions import connections, expiry, following, lifecycle, resume
+from session_mgmt.actions.sessions.lifecycle import Created
+from session_mgmt.actions.topics import retention, subscriptions
+from session_mgmt.exceptions import ConnectionLimit, SubscriptionLimit
+from session_mgmt.models import (
+    Client,
+    ClientSession,
+    Connection,
+    Publication,
+    Receipt,
+    SessionActivity,
+    SessionEvent,
+    Stream,
+    Subscription,
+    clock,
+)
+from session_mgmt.protocol.codes import Close
+from session_mgmt.protocol.frames import Connect
+from session_mgmt.protocol.position import Position
+from session_mgmt.protocol.recovery import Mode, Reason
+from session_mgmt.registry import on, registry
+from session_mgmt.shortcuts import publish, send
+from tests.bridge.threads import Held
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def later(**by: float) -> datetime:
+    return clock.read("default") + timedelta(**by)
+
+
+def attach(created: Created, *, now: datetime | None = None, **fields: Any) -> resume.Attachment:
+    fields = {"client_id": None, "acked": 0, "logs": {}, "agent": "test", **fields}
+    topics = frozenset(name.removeprefix("topic:") for name in fields["logs"])
+    return resume.attach_client(Connect(token=created.token.secret, **fields), topics, server="test", now=now)
+
+
+def follow(created: Created, topic: str, position: Any = None) -> following.Log:
+    return following.follow_log(created.session, f"topic:{topic}", position, frozenset({topic}))
+
+
+# -- streams ---------------------------------------------------------------------------------------------------------
+
+
+def test_made_up_topics_leave_no_stream_behind() -> None:
+    created = lifecycle.create_session()
+    for number in range(150):
+        follow(created, f"made-up:{number}")
+        subscriptions.remove_subscription(created.session.pk, f"made-up:{number}")
+    assert not Stream.objects.exists()
+
+
+def test_a_topic_beyond_the_limit_makes_no_stream(settings: Any) -> None:
+    settings.SESSION_MGMT = {"max_subscriptions": 3}
+    created = lifecycle.create_session()
+    attached = attach(created, logs={f"topic:room:{number}": None for number in range(5)})
+    assert [type(error) for error in attached.denied.values()] == [SubscriptionLimit] * 2
+    assert Stream.objects.count() == 3
+
+
+def test_a_stream_stays_while_it_is_followed_or_holds_something() -> None:
+    one, other = lifecycle.create_session(), lifecycle.create_session()
+    follow(one, "shared")
+    follow(other, "shared")
+    publish("kept", 1)
+    follow(one, "kept")
+    for topic in ("shared", "kept"):
+        subscriptions.remove_subscription(one.session.pk, topic)
+    assert cleanup.run_cleanup().streams == 0
+    assert set(Stream.objects.values_list("topic", flat=True)) == {"shared", "kept"}
+
+
+def test_the_sweep_takes_streams_of_sessions_that_are_gone_and_of_logs_that_ran_out() -> None:
+    created = lifecycle.create_session()
+    follow(created, "left")
+    publish("ran-out", 1)
+    ClientSession.objects.all().delete()
+    assert cleanup.run_cleanup().streams == 1
+    report = cleanup.run_cleanup(now=later(hours=25))
+    assert (report.publications, report.streams) == (1, 0), "a reader that comes back is told the truth"
+    assert cleanup.run_cleanup(now=later(days=31)).streams == 1
+
+
+def test_a_stream_that_somebody_begins_to_follow_is_not_deleted() -> None:
+    created = lifecycle.create_session()
+    follow(created, "room")
+    Subscription.objects.all().delete()
+    held = Held(lambda: follow(created, "room"), commit=True)
+    deleted = retention.delete_unused_streams(later(), limit=10) if _is_postgres() else 0
+    held.end()
+    assert deleted == 0
+    retention.delete_unused_streams(later(), limit=10)
+    assert Stream.objects.count() == 1
+
+
+def _is_postgres() -> bool:
+    return transaction.get_connection().vendor == "postgresql"
+
+
+def test_a_publication_to_a_topic_whose_stream_was_deleted_begins_a_new_one() -> None:
+    created = lifecycle.create_session()
+    log = follow(created, "room")
+    subscriptions.remove_subscription(created.session.pk, "room")
+    position = publish("room", "first")
+    assert isinstance(position, Position)
+    assert follow(created, "room", log.head.as_json()).verdict.reason is Reason.EPOCH_CHANGED
+    assert Publication.objects.count() == 1
+
+
+# -- clients ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_session_keeps_a_bounded_number_of_clients_and_the_newest(settings: Any) -> None:
+    settings.SESSION_MGMT = {"max_clients": 5, "max_connections_per_user": 1000}
+    created = lifecycle.create_session()
+    first = attach(created)
+    for _ in range(20):
+        connections.close_connection(attach(created).connection, code=1000, closed_by="client")
+    assert Client.objects.count() == 5
+    assert Client.objects.filter(pk=first.client).exists(), "it is connected, and so not the one to go"
+    assert attach(created, client_id=first.client_id).client == first.client
+
+
+def test_a_session_whose_clients_are_all_connected_refuses_one_more_for_a_time(settings: Any) -> None:
+    settings.SESSION_MGMT = {"max_clients": 3}
+    created = lifecycle.create_session()
+    for _ in range(3):
+        attach(created)
+    with pytest.raises(ConnectionLimit) as refusal:
+        attach(created)
+    assert refusal.value.temporary
+    assert refusal.value.retry_after == 30.0
+    assert Close(refusal.value.close or 0).reconnect
+
+
+def test_receipts_of_a_client_that_never_came_back_go_after_the_retention() -> None:
+    client = attach(lifecycle.create_session()).client
+    Receipt.objects.create(client_id=client, seq=1, digest=b"", outcome=b"{}", at=later(days=-31))
+    Receipt.objects.create(client_id=client, seq=2, digest=b"", outcome=b"{}", at=later())
+    assert cleanup.run_cleanup().receipts == 1
+    assert Receipt.objects.get().seq == 2
+
+
+# -- logs of sessions --------------------------------------------------------------------------------------------------
+
+
+def test_a_log_is_trimmed_by_count_and_its_reader_is_told_so(settings: Any) -> None:
+    settings.SESSION_MGMT = {"event_entries": 5}
+    created = lifecycle.create_session()
+    places = [send(created.session, number) for number in range(20)]
+    assert cleanup.run_cleanup().events == 16
+    assert SessionEvent.objects.count() == 6, "the last five, and the one before them for its tag"
+    verdicts = [_judge(created, place) for place in places]
+    assert {(verdict.mode, verdict.reason) for verdict in verdicts[:14]} == {(Mode.LOST, Reason.TRIMMED)}
+    assert [verdict.mode for verdict in verdicts[14:]] == [Mode.ENTRIES] * 5 + [Mode.UP_TO_DATE]
+    row = logs.LogRow(f"e:{created.session.pk.hex}", "session")
+    assert [entry.offset for entry in logs.read_page(row, 16, 100)] == [17, 18, 19, 20, 21]
+    assert cleanup.run_cleanup().events == 0
+
+
+def _judge(created: Created, place: Any) -> Any:
+    return following.follow_log(created.session, "session", place.as_json(), frozenset()).verdict
+
+
+def test_a_log_is_trimmed_by_age_but_for_its_newest_entry() -> None:
+    created = lifecycle.create_session()
+    SessionActivity.objects.update(expires_at=later(days=20))
+    send(created.session, "old")
+    assert cleanup.run_cleanup(now=later(days=6)).events == 0
+    assert cleanup.run_cleanup(now=later(days=8)).events == 1
+    position = send(created.session, "new")
+    assert isinstance(position, Position)
+    assert position.offset == 3, "numbers go on"
+
+
+@pytest.fixture
+def durable() -> Iterator[Callable[[Any], None]]:
+    before = registry.durable.copy()
+    yield on("message", durable=True)
+    registry.durable = before
+
+
+def test_an_entry_that_a_handler_has_still_to_see_is_kept(settings: Any, durable: Any) -> None:
+    settings.SESSION_MGMT = {"event_entries": 1}
+    created = lifecycle.create_session()
+    durable(lambda event: None)
+    for number in range(3):
+        send(created.session, number)
+    assert cleanup.run_cleanup(now=later(days=8)).events == 1, "only what came before the first message"
+    assert SessionEvent.objects.filter(pending=True).count() == 3
+
+
+def test_closed_connections_go_after_the_retention_of_events() -> None:
+    created = lifecycle.create_session()
+    connections.close_connection(attach(created).connection, code=1000, closed_by="client")
+    attach(created, now=later())
+    assert cleanup.run_cleanup().closed == 0
+    Connection.objects.filter(closed_at__isnull=False).update(closed_at=later(days=-8))
+    assert cleanup.run_cleanup().closed == 1
+    assert Connection.objects.count() == 1
+
+
+# -- limits ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_anonymous", [True, False])
+def test_connections_of_a_killed_process_do_not_count_for_long(settings: Any, is_anonymous: bool) -> None:
+    settings.SESSION_MGMT = {"max_connections_per_user": 3}
+    user = None if is_anonymous else get_user_model().objects.create_user("ada")
+    created = lifecycle.create_session(user=user)
+    for _ in range(3):
+        attach(created)
+    with pytest.raises(ConnectionLimit):
+        attach(created)
+    # Three flushes later nobody has renewed them; their leases would hold for a minute more.
+    assert attach(created, now=later(seconds=31)).is_new
+    with pytest.raises(ConnectionLimit):
+        renewed = [connections.Beat(pk, None, None, 0, 0, 0, 0, 0, 0) for pk in _list_open()]
+        connections.renew_leases(renewed, now=later(seconds=31))
+        attach(created, now=later(seconds=40))
+
+
+def _list_open() -> list[int]:
+    return list(Connection.objects.filter(closed_at__isnull=True).values_list("pk", flat=True))
+
+
+def test_the_idlest_session_is_not_the_display_that_is_connected(settings: Any) -> None:
+    settings.SESSION_MGMT = {"max_sessions_per_user": 2, "session_limit_policy": "evict_idle"}
+    user = get_user_model().objects.create_user("ada")
+    display, script = lifecycle.create_session(user=user), lifecycle.create_session(user=user)
+    attach(display)
+    lifecycle.count_activity([script.session.pk], now=later(seconds=10))
+    lifecycle.create_session(user=user)
+    ended = ClientSession.objects.exclude(state="active").values_list("pk", flat=True)
+    assert list(ended) == [script.session.pk]
+
+
+# -- the sweep ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("module", "step"),
+    [
+        (expiry, "expire_due"),
+        (connections, "close_dead"),
+        (retention, "find_due_streams"),
+        (retention, "delete_unused_streams"),
+        (cleanup.timelines, "find_due_timelines"),
+        (cleanup.compaction, "compact_due"),
+    ],
+)
+def test_a_step_that_fails_keeps_no_other_from_running(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, module: Any, step: str
+) -> None:
+    created = lifecycle.create_session()
+    ClientSession.objects.update(state="terminated", ended_at=later(days=-40))
+
+    def fail(*arguments: Any, **named: Any) -> Any:
+        raise TypeError("an int is no timedelta")
+
+    monkeypatch.setattr(module, step, fail)
+    report = cleanup.run_cleanup()
+    assert (report.failed, report.purged) == (1, 1)
+    assert not ClientSession.objects.filter(pk=created.session.pk).exists()
+    assert "an int is no timedelta" in caplog.text
