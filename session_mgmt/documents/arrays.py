@@ -6,7 +6,6 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Final, TypeAlias
 
 from session_mgmt.documents import pointer
-from session_mgmt.documents.strict import dump_json
 from session_mgmt.documents.values import JSON, MISSING, Missing, are_equal
 
 # (position to report, base, server, client) -> the merged item, or MISSING.
@@ -18,6 +17,7 @@ APPEND: Final = "append"
 SET: Final = "set"
 KEYED: Final = "keyed:"
 _ANY: Final = "*"
+_SCALARS: Final = frozenset((str, int, float, bool, type(None)))
 
 
 class ArrayPolicies:
@@ -72,16 +72,16 @@ def _merge_appended(base: list[JSON], server: list[JSON], client: list[JSON]) ->
 
 def _merge_sets(base: list[JSON], server: list[JSON], client: list[JSON]) -> list[JSON] | None:
     """Add the additions of both sides and take away the removals of both, in the order of the server."""
-    if any(isinstance(value, dict | list) for side in (base, server, client) for value in side):
+    if any(not _SCALARS.issuperset(map(type, side)) for side in (base, server, client)):
         return None
-    known, theirs, mine = (_index_by_text(side) for side in (base, server, client))
+    known, theirs, mine = (_index_by_kind(side) for side in (base, server, client))
     kept = [value for text, value in theirs.items() if text in mine or text not in known]
     return kept + [value for text, value in mine.items() if text not in known and text not in theirs]
 
 
-def _index_by_text(scalars: list[JSON]) -> dict[bytes, JSON]:
-    # Not the values themselves as keys: true would be 1.
-    return {dump_json(value): value for value in scalars}
+def _index_by_kind(scalars: list[JSON]) -> dict[Hashable, JSON]:
+    # Not the values alone as keys: true would be 1. A number has one form, so its type tells nothing more.
+    return {(value.__class__ is bool, value): value for value in scalars}
 
 
 def _merge_keyed(field: str, sides: tuple[list[JSON], list[JSON], list[JSON]], item: MergeItem) -> list[JSON] | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
+from operator import ne
 from typing import Any, Final, TypeAlias
 
 from session_mgmt.documents import pointer
@@ -48,9 +50,8 @@ def _list_changes(a: JSON, b: JSON, path: str) -> Iterator[_Change]:
     if isinstance(a, dict) and isinstance(b, dict):
         yield from _list_object_changes(a, b, path)
     elif isinstance(a, list) and isinstance(b, list):
-        found = list(_list_array_changes(a, b, path))
-        whole = len(found) > _FEW and len(found) > len(b) // 2
-        yield from [("replace", path, b)] if whole else found
+        found = _list_few_changes(a, b, path)
+        yield from [("replace", path, b)] if found is None else found
     elif not are_equal(a, b):
         yield ("replace", path, b)
 
@@ -67,7 +68,21 @@ def _list_object_changes(a: dict[str, JSON], b: dict[str, JSON], path: str) -> I
             yield ("add", inner, value)
 
 
-def _list_array_changes(a: list[JSON], b: list[JSON], path: str) -> Iterator[_Change]:
+def _list_few_changes(a: list[JSON], b: list[JSON], path: str) -> list[_Change] | None:
+    """List the changes of an array; None if they are so many that the array is shorter as a whole."""
+    most = max(_FEW, len(b) // 2)
+    start, tail = _count_common(a, b)
+    common = min(len(a), len(b)) - tail
+    # Each item that differs is a change or more. Counted at C speed, before millions of changes are made.
+    least = sum(map(ne, islice(a, start, common), islice(b, start, common))) + abs(len(a) - len(b))
+    if least > most:
+        return None
+    found = list(_list_array_changes(a, b, path, start, tail))
+    return None if len(found) > most else found
+
+
+def _count_common(a: list[JSON], b: list[JSON]) -> tuple[int, int]:
+    """Count the equal items at the beginning and at the end of two arrays."""
     shorter = min(len(a), len(b))
     start = 0
     while start < shorter and are_equal(a[start], b[start]):
@@ -75,7 +90,11 @@ def _list_array_changes(a: list[JSON], b: list[JSON], path: str) -> Iterator[_Ch
     tail = 0
     while tail < shorter - start and are_equal(a[-1 - tail], b[-1 - tail]):
         tail += 1
-    common = shorter - tail
+    return start, tail
+
+
+def _list_array_changes(a: list[JSON], b: list[JSON], path: str, start: int, tail: int) -> Iterator[_Change]:
+    common = min(len(a), len(b)) - tail
     for at in range(start, common):
         yield from _list_changes(a[at], b[at], f"{path}/{at}")
     for _ in range(common, len(a) - tail):

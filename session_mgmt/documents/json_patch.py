@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from session_mgmt.documents import operations, pointer
+import orjson
+
+from session_mgmt.documents import pointer
+from session_mgmt.documents.editor import Editor
 from session_mgmt.documents.errors import DocumentTooLarge, InvalidPatch, PatchFailed, TooDeep, TooManyOps
 from session_mgmt.documents.limits import Limits
-from session_mgmt.documents.operations import END, Op
+from session_mgmt.documents.operations import Op
+from session_mgmt.documents.pointer import END
 from session_mgmt.documents.strict import check_value, dump_json
 from session_mgmt.documents.values import JSON, MISSING, are_equal, measure_depth
+
+# About a second of copying: nobody needs more of one patch, and others wait meanwhile.
+_MOST_WORK: Final = 40_000_000
 
 
 def translate_json_patch(ops: JSON, head: JSON, limits: Limits) -> tuple[Op, ...]:
@@ -35,7 +42,7 @@ class _Patching:
 
     def __init__(self, document: JSON, limits: Limits) -> None:
         self.done: list[Op] = []
-        self._document = document
+        self._editor = Editor(document)
         self._limits = limits
         self._charged = 0
 
@@ -53,12 +60,12 @@ class _Patching:
 
     def remove(self, op: dict[str, Any]) -> None:
         path = _read_path(op, "path")
-        self._find_existing(path)
+        self._require(path)
         self._remove_value(path)
 
     def replace(self, op: dict[str, Any]) -> None:
         path = _read_path(op, "path")
-        self._find_existing(path)
+        self._require(path)
         self._emit_op(("set", path, self._read_value(op)))
 
     def move(self, op: dict[str, Any]) -> None:
@@ -68,15 +75,13 @@ class _Patching:
         value = self._find_existing(source)
         if source == target:
             return
-        self._charge_copy(value, target)
+        copied = self._copy_charged(value, target)
         self._remove_value(source)
-        self._add_value(target, value)
+        self._add_value(target, copied)
 
     def copy(self, op: dict[str, Any]) -> None:
         source, target = _read_path(op, "from"), _read_path(op, "path")
-        value = self._find_existing(source)
-        self._charge_copy(value, target)
-        self._add_value(target, value)
+        self._add_value(target, self._copy_charged(self._find_existing(source), target))
 
     def test(self, op: dict[str, Any]) -> None:
         path = _read_path(op, "path")
@@ -92,15 +97,18 @@ class _Patching:
         if not path:
             self._emit_op(("set", path, value))
             return
-        parent = self._find_existing(pointer.parent_of(path))
-        token = pointer.parse_pointer(path)[-1]
-        if isinstance(parent, dict):
+        parent = pointer.parent_of(path)
+        count = self._editor.count_items(parent)
+        if count is not None:
+            token = pointer.parse_pointer(path)[-1]
+            at = count if token == END else pointer.parse_index(token)
+            if at is None or at > count:
+                raise PatchFailed("The target of an operation does not exist.")
+            self._emit_op(("ins", path, value))
+        elif self._editor.is_object(parent):
             self._emit_op(("set", path, value))
-            return
-        at = _find_insert_index(parent, token)
-        if at is None or at > len(parent):
+        else:
             raise PatchFailed("The target of an operation does not exist.")
-        self._emit_op(("ins", path, value))
 
     def _remove_value(self, path: str) -> None:
         if not path:
@@ -108,21 +116,30 @@ class _Patching:
         self._emit_op(("del", path))
 
     def _find_existing(self, path: str) -> JSON:
-        found = pointer.find_value(self._document, path)
+        found = self._editor.find_value(path)
         if found is MISSING:
             raise PatchFailed("The target of an operation does not exist.")
         return found
 
-    def _charge_copy(self, value: JSON, target: str) -> None:
+    def _require(self, path: str) -> None:
+        if not self._editor.has_value(path):
+            raise PatchFailed("The target of an operation does not exist.")
+
+    def _copy_charged(self, value: JSON, target: str) -> JSON:
         # Depth first: values copied into themselves soon are deeper than the writer goes.
         if measure_depth(value) + target.count("/") > self._limits.depth:
             raise TooDeep(f"The value is nested deeper than {self._limits.depth}.")
-        self._charged += len(dump_json(value))
+        text = dump_json(value)
+        self._charged += len(text)
         if self._charged > self._limits.document_bytes:
             raise DocumentTooLarge(f"Copies expand to more than {self._limits.document_bytes} bytes.")
+        # The document is edited in place, so no value may stand in it twice.
+        return orjson.loads(text)
 
     def _emit_op(self, op: Op) -> None:
-        self._document = operations.apply_ops(self._document, (op,))
+        self._editor.apply((op,))
+        if self._editor.work > _MOST_WORK:
+            raise TooManyOps(f"The operations copy more than {_MOST_WORK} items of arrays.")
         self.done.append(op)
 
 
@@ -134,12 +151,6 @@ _HANDLERS: Final[dict[str, Callable[[_Patching, dict[str, Any]], None]]] = {
     "copy": _Patching.copy,
     "test": _Patching.test,
 }
-
-
-def _find_insert_index(parent: JSON, token: str) -> int | None:
-    if not isinstance(parent, list):
-        return None
-    return len(parent) if token == END else pointer.parse_index(token)
 
 
 def _read_path(op: dict[str, Any], name: str) -> str:

@@ -23,6 +23,8 @@ from typing import Final
 from session_mgmt.documents.errors import InvalidPath
 from session_mgmt.documents.values import JSON, MISSING, Missing
 
+# Last token of a path that appends to an array.
+END: Final = "-"
 ADDED: Final = "+"
 APPENDED: Final = ">"
 OBJECT: Final = "{"

@@ -15,6 +15,7 @@ import orjson
 from session_mgmt.documents import canonical, codec, operations, strict
 from session_mgmt.documents.codec import Encoded
 from session_mgmt.documents.diff import make_json_patch
+from session_mgmt.documents.editor import Editor
 from session_mgmt.documents.errors import UnreadableBody
 from session_mgmt.documents.values import JSON
 
@@ -89,14 +90,19 @@ def build_value(parts: Parts) -> JSON:
         data = orjson.loads(read_body(parts))
     except orjson.JSONDecodeError as error:
         raise UnreadableBody("A stored body is no JSON.") from error
-    return replay_ops(data, parts.ops)
+    # It was read from bytes a moment ago, so nobody else holds it.
+    return _replay(Editor(data, private=True), parts.ops)
 
 
 def replay_ops(data: JSON, revisions: tuple[bytes, ...]) -> JSON:
-    """Return the document after these revisions."""
+    """Return the document after these revisions. The input stays as it is."""
+    return _replay(Editor(data), revisions)
+
+
+def _replay(editor: Editor, revisions: tuple[bytes, ...]) -> JSON:
     for ops in revisions:
-        data = operations.apply_ops(data, operations.decode_ops(ops))
-    return data
+        editor.apply(operations.decode_ops(ops))
+    return editor.document
 
 
 def build_raw(parts: Parts) -> bytes:

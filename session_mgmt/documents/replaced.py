@@ -15,7 +15,8 @@ from session_mgmt.documents import operations, pointer, touched
 from session_mgmt.documents.canonical import encode_canonical
 from session_mgmt.documents.diff import diff_documents
 from session_mgmt.documents.merge import CONFLICT, Conflict, Merged, OnConflict, Side, Value, drop_overlapping
-from session_mgmt.documents.operations import END, Op
+from session_mgmt.documents.operations import Op
+from session_mgmt.documents.pointer import END
 from session_mgmt.documents.values import JSON, MISSING, Missing, are_equal
 
 DIGEST_CHARACTERS: Final = 16

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from session_mgmt.documents import contested, merge, operations, pointer, rebuild, replaced, size, touched
 from session_mgmt.documents.arrays import ArrayPolicies
 from session_mgmt.documents.contested import Kinds
+from session_mgmt.documents.editor import Editor
 from session_mgmt.documents.limits import Limits
 from session_mgmt.documents.merge import Conflict, Merged, OnConflict
 from session_mgmt.documents.normalise import Kind, make_ops
@@ -73,29 +74,29 @@ def propose_merge(parts: Parts, steps: tuple[Step, ...], change: Change, rules: 
     """Merge the change with the later changes of others; ``parts`` make the document at its base. Raises a
     DocumentError.
     """
-    seen = now = rebuild.build_value(parts)
-    theirs: set[str] = set()
-    for step in steps:
-        ops = operations.decode_ops(step.ops)
-        now = operations.apply_ops(now, ops)
-        if step.asked is None:
-            theirs.update(touched.list_stored_paths(ops))
-        else:
-            seen = operations.apply_ops(seen, operations.decode_ops(step.asked))
+    seen, now, theirs = _replay_steps(rebuild.build_value(parts), steps)
     ops = make_ops(change.kind, change.body, seen, change.limits)
     found = _rebase_change(seen, now, ops, theirs, rules)
     return _make_proposal(found.ops, found.document, ops, found.conflicts)
 
 
-def read_kinds(parts: Parts, steps: tuple[Step, ...], mine: tuple[str, ...]) -> Kinds:
-    """Read the kinds of values at the places where the change meets later changes of others. Raises a DocumentError."""
-    seen = now = rebuild.build_value(parts)
+def _replay_steps(base: JSON, steps: tuple[Step, ...]) -> tuple[JSON, JSON, set[str]]:
+    """Return the document as the author of a change saw it, as it is now, and the paths that others touched."""
+    seen, now = Editor(base), Editor(base)
     theirs: set[str] = set()
     for step in steps:
         ops = operations.decode_ops(step.ops)
-        now = operations.apply_ops(now, ops)
+        now.apply(ops)
         if step.asked is None:
             theirs.update(touched.list_stored_paths(ops))
+        else:
+            seen.apply(operations.decode_ops(step.asked))
+    return seen.document, now.document, theirs
+
+
+def read_kinds(parts: Parts, steps: tuple[Step, ...], mine: tuple[str, ...]) -> Kinds:
+    """Read the kinds of values at the places where the change meets later changes of others. Raises a DocumentError."""
+    seen, now, theirs = _replay_steps(rebuild.build_value(parts), steps)
     return contested.read_kinds(contested.find_places(mine, theirs), seen, now)
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from session_mgmt.documents import pointer
-from session_mgmt.documents.operations import END
+from session_mgmt.documents.pointer import END
 
 MOST_PATHS: Final = 500
 

@@ -13,7 +13,7 @@ from session_mgmt import shortcuts
 from session_mgmt.actions import checking
 from session_mgmt.actions.outcome import Outcome
 from session_mgmt.actions.sessions import lifecycle
-from session_mgmt.actions.state import bodies
+from session_mgmt.actions.state import bodies, past_revisions
 from session_mgmt.actions.state.updates import Terms
 from session_mgmt.bridge import bridge
 from session_mgmt.documents import replaced
@@ -21,6 +21,7 @@ from session_mgmt.documents.merge import CONFLICT
 from session_mgmt.exceptions import InvalidField
 from session_mgmt.models import ClientSession, StateConflict, StateDocument, StateRevision
 from session_mgmt.writes import verbs
+from tests.actions.conftest import Desk
 
 KEY = b64encode(bytes(32)).decode()
 
@@ -326,3 +327,21 @@ class TestFromPython:
         assert (b"losing" not in plain and b"secret" not in plain) is encrypted
         (found,) = shortcuts.state.conflicts(session)
         assert (found["path"], found["client"]) == ("/secret", "losing")
+
+
+def test_a_base_with_too_many_changes_behind_it_is_too_old_and_others_do_not_wait(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(past_revisions, "_COMPARED_BYTES", 2000)
+    for number in range(40):
+        desk.put(*(("set", f"/r{number}/p{place}", 1) for place in range(20)))
+    head = desk.row.version
+    change = [["set", "/mine", 1]]
+    far = verbs.update_now(desk.session.pk, "main", "ops", change, Terms(base=1))
+    assert far.error is not None and far.error.name == "too_old"
+    # With digests of what it replaced it is judged without the log.
+    digests = {"/mine": None}
+    terms = Terms(base=head, replaced=digests)
+    assert verbs.update_now(desk.session.pk, "main", "ops", change, terms).error is None
+    near = verbs.update_now(desk.session.pk, "main", "ops", [["set", "/near", 1]], Terms(base=head - 3))
+    assert near.error is None

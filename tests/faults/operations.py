@@ -56,7 +56,7 @@ def _walk(holder: dict[str, Any], tokens: list[str], *, make: bool, empty: Any) 
             node, key = child, place  # type: ignore[assignment]
         else:
             if make:
-                child.setdefault(token, {})
+                child.setdefault(token, None)
             elif token not in child:
                 return None
             node, key = child, token
@@ -88,16 +88,19 @@ def _in_array(parent: list[Any], token: str, name: str, op: list[Any]) -> None:
         parent[place : place + 1] = [normal(copy.deepcopy(op[2]))]
     elif name == "del" and inside:
         del parent[place]
-    elif name == "obj" and inside and not isinstance(parent[place], dict):
-        parent[place] = {}
+    elif name == "obj" and not (inside and isinstance(parent[place], dict)):
+        parent[place : place + 1] = [{}]
     elif name == "inc" and inside:
         _increase(parent, place, parent[place], op[2])
+    elif name == "inc":
+        parent.append(normal(op[2]))
 
 
 def _increase(parent: Any, key: Any, old: Any, amount: float) -> None:
     number = isinstance(old, int | float) and not isinstance(old, bool)
     total = old + amount if number else amount
-    if math.isfinite(total) and not (float(total).is_integer() and abs(total) > LIMIT):
+    # From 1e21 on JavaScript prints an exponent, and the number counts as a float.
+    if math.isfinite(total) and not (float(total).is_integer() and LIMIT < abs(total) < 1e21):
         parent[key] = normal(total)
 
 

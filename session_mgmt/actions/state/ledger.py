@@ -128,7 +128,7 @@ class DocumentLedger:
             return None
         if terms.base > head.version:
             return refuse_write(UnknownVersion(position=place))
-        if terms.base < head.oldest - 1:
+        if terms.base < head.oldest - 1 or self._past.is_too_far(update.document, terms.base):
             return refuse_write(TooOld(position=place))
         if terms.tag is not None and not self._past.is_proved(head, terms.base, terms.tag):
             # A version of this number exists, but of another history: a backup was put back.

@@ -15,6 +15,11 @@ from session_mgmt.exceptions import StateUnreadable
 from session_mgmt.models import tables
 from session_mgmt.models.sql import Statements
 
+# Comparing so many bytes of paths takes some 20 ms (measured), in which no other write is decided.
+_COMPARED_BYTES = 512 * 1024
+# So few revisions are read without a look at their sizes: each has 500 paths at most.
+_FEW_REVISIONS = 16
+
 
 @dataclass(frozen=True, slots=True)
 class PastRevision:
@@ -33,6 +38,7 @@ class PastRevisions:
     heads: LockedHeads
     _past: dict[int, list[PastRevision]] = field(default_factory=dict)
     _tags: dict[tuple[int, int], str] = field(default_factory=dict)
+    _floors: dict[int, int] = field(default_factory=dict)
 
     def load(self, updates: Iterable[Update]) -> None:
         """Read the revisions after the oldest base of each document."""
@@ -43,6 +49,8 @@ class PastRevisions:
                 oldest[update.document] = min(base, oldest.get(update.document, base))
         if not oldest:
             return
+        for document, base in oldest.items():
+            oldest[document] = self._find_floor(document, base)
         where = " OR ".join(["(document_id = %s AND version >= %s)"] * len(oldest))
         rows = self.sql.fetch(
             f"SELECT document_id, version, client_id, paths, chain FROM {tables.REVISION}"
@@ -56,6 +64,24 @@ class PastRevisions:
                 self._open_revision(document, version, client, bytes(paths))
         for document, base in oldest.items():
             self._refuse_gap(document, base)
+
+    def is_too_far(self, document: int, base: int) -> bool:
+        """Tell whether too much has been touched after a base to be compared beside the writes of others."""
+        return base < self._floors.get(document, 0)
+
+    def _find_floor(self, document: int, base: int) -> int:
+        """Return the oldest base from which on few enough paths were touched, at least the one asked for."""
+        head = self.heads.find(document)
+        if head is None or head.version - base <= _FEW_REVISIONS:
+            return base
+        room = _COMPARED_BYTES
+        sizes = f"SELECT version, LENGTH(paths) FROM {tables.REVISION} WHERE document_id = %s AND version > %s"
+        for version, size in self.sql.fetch(f"{sizes} ORDER BY version DESC", [document, base]):
+            room -= size
+            if room < 0:
+                self._floors[document] = version
+                return int(version)
+        return base
 
     def add(self, head: LockedHead, fence: Fence | None, paths: tuple[str, ...]) -> None:
         """Remember the revision that has just moved the head."""
