@@ -104,6 +104,43 @@ def test_what_was_typed_without_a_network_survives_a_reload(room: Room) -> None:
     expect(room.one.part("note")).to_have_value(TEXT)
 
 
+def test_texts_that_both_wrote_are_both_shown_and_either_can_be_taken(room: Room) -> None:
+    one, two = room.one, room.two
+    one.part("note").fill("First")
+    expect(two.part("note")).to_have_value("First")
+    one.cut_or_mend()
+    expect(one.bar).to_have_attribute("data-cut", "true")
+    one.part("note").fill("Written in the train")
+    two.part("note").fill("Written at home")
+    expect(two.part("pending")).to_have_text("0")
+    one.cut_or_mend()
+    conflict = one.part("conflicts")
+    expect(conflict.locator(".theirs")).to_have_text("Written at home")
+    expect(conflict.locator(".mine")).to_have_text("Written in the train")
+    expect(one.part("receipt").locator(".receipt-verdict")).to_have_attribute("data-verdict", "overruled")
+    one.reload()
+    expect(conflict.locator(".mine")).to_have_text("Written in the train")
+    conflict.get_by_role("button", name="Take mine").click()
+    expect(two.part("note")).to_have_value("Written in the train")
+    expect(conflict).to_be_hidden()
+    assert room.document()["note"] == "Written in the train"
+
+
+def test_what_is_said_without_a_network_shows_as_waiting_until_it_is_there(room: Room) -> None:
+    room.one.cut_or_mend()
+    expect(room.one.bar).to_have_attribute("data-cut", "true")
+    room.one.part("words").fill("Is anybody there?")
+    room.one.part("words").press("Enter")
+    line = room.one.part("chat").locator("li")
+    expect(line).to_have_attribute("data-state", "waiting")
+    room.one.reload()
+    expect(line).to_have_attribute("data-state", "waiting")
+    room.one.cut_or_mend()
+    expect(room.two.part("chat").locator("li")).to_have_text(["Client one Is anybody there?"])
+    expect(line).to_have_count(1)
+    expect(line).not_to_have_attribute("data-state", "waiting")
+
+
 def test_reloading_while_both_write_loses_nothing(room: Room) -> None:
     room.start_writing()
     for client in (room.one, room.two, room.one):

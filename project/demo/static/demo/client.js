@@ -1,6 +1,7 @@
 /** One client of the demo: a plain page that uses the SDK. It knows nothing of the buttons that break things. */
 
 import { SessionClient } from "../session_mgmt/session-client.js";
+import { Conflicts } from "./conflicts.js";
 import { Memory } from "./memory.js";
 import { Numbers } from "./numbers.js";
 import * as receipts from "./receipt.js";
@@ -37,7 +38,7 @@ async function start() {
   const memory = new Memory(name, session.id);
   const numbers = new Numbers(session, name, memory, soon(() => report(session, numbers)));
   bindList(session);
-  bindNote(session, notice);
+  bindNote(session, memory);
   bindTogether(session, name);
   bindChat(session, name, memory);
   watch(session, numbers, memory);
@@ -49,32 +50,52 @@ async function start() {
 
 function watch(session, numbers, memory) {
   const tell = soon(() => report(session, numbers));
+  const found = () => memory.get("receipt", { receipt: null, settled: true, overruled: 0, unsent: 0 });
+  const change = (facts) => {
+    memory.set("receipt", { ...found(), ...facts });
+    show();
+  };
+  const show = () => {
+    // Once what waited has its answers, later writes are not part of this recovery.
+    if (session.pending === 0 && session.status === "connected" && !found().settled) return change({ settled: true });
+    showReceipt(found(), session.pending);
+  };
   session.on("status", (status, reason) => {
     part("status").dataset.status = status;
     part("status").textContent = reason && status !== "connected" ? `${status} (${reason.name.replaceAll("_", " ")})` : status;
+    if (status === "reconnecting") change({ overruled: 0, unsent: 0 });
     tellParent("event", { what: status, reason: reason?.name ?? null, pending: session.pending });
     tell();
   });
   session.on("recovery", (receipt) => {
-    memory.set("receipt", receipt);
-    showReceipt(receipt);
+    change({ receipt, settled: false });
     tellParent("event", { what: "recovery", text: receipts.sentence(receipt), verdict: receipt.verdict });
   });
-  session.on("unsent", (writes, reason) => notice(`${writes.length} writes could not be sent any more: ${reason}.`));
+  session.on("pending", show);
+  new Conflicts(session, memory, (kind, amount) => {
+    change({ [kind]: found()[kind] + amount });
+    tellParent("event", { what: kind, amount });
+  });
+  session.on("unsent", (writes, reason) => notice(`${writes.length} changes could not be sent any more: ${reason}.`));
   session.on("gap", ({ log, reason }) => notice(`Entries of ${log} are gone for good: ${reason}.`));
   session.state.onStateChange((_, { version }) => {
     window.dispatchEvent(new CustomEvent("demo:version", { detail: { version } }));
     tell();
   });
-  const kept = memory.get("receipt", null);
-  if (kept) showReceipt(kept);
+  show();
   // Round trip and number of unanswered writes have no event of their own.
   setInterval(tell, 500);
 }
 
-function showReceipt(receipt) {
+/** Show the last receipt, with what has become of this client's own changes since. */
+function showReceipt({ receipt, settled, overruled, unsent }, pending) {
   // A page that begins has not recovered from anything.
-  if (receipt.reason !== "new_client") part("receipt").replaceChildren(...receipts.elements(receipt));
+  if (!receipt || receipt.reason === "new_client") return;
+  const [title, ...rest] = receipts.elements(receipt, { pending: settled ? 0 : pending, overruled, unsent });
+  const shown = part("receipt");
+  if (shown.dataset.id !== String(receipt.id)) shown.replaceChildren(title, ...rest);
+  else if (shown.firstElementChild.textContent !== title.textContent) shown.firstElementChild.replaceWith(title);
+  shown.dataset.id = receipt.id;
 }
 
 function report(session, numbers) {

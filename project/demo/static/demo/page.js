@@ -79,8 +79,10 @@ const heard = {
     reports.set(name, report);
     showTally();
   },
-  event: ({ name, what, reason, text, verdict, pending }) => {
-    if (what === "recovery" && verdict !== "none") tell(`Client ${name} is back. ${text}`, "good");
+  event: ({ name, what, reason, text, verdict, pending, amount }) => {
+    if (what === "recovery" && verdict !== "none") tell(`Client ${name} is back. ${text}`, verdict === "full" ? "good" : "bad");
+    if (what === "overruled") tell(`Client ${name} and the other one changed the same: ${amount} ×. Both texts are shown.`, "bad");
+    if (what === "unsent") tell(`${amount} changes of client ${name} could not be sent.`, "bad");
     if (what === "reconnecting") tell(`Client ${name} lost its connection (${reason.replaceAll("_", " ")}), ${pending} writes unanswered.`, "bad");
     if (what === "failed") tell(`Client ${name} gave up: ${reason}.`, "bad");
   },

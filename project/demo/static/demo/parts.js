@@ -49,12 +49,12 @@ function freshKey() {
   return `${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 8)}`;
 }
 
-/** The note: the whole text is one value, written at every key. */
-export function bindNote(session, notice) {
+/** The note: the whole text is one value, written at every key. What is typed is kept until it is decided (`Conflicts`). */
+export function bindNote(session, memory) {
   const note = part("note");
-  note.addEventListener("input", async () => {
-    const { dropped } = await session.state.set("/note", note.value).catch(() => ({ dropped: [] }));
-    if (dropped.length) notice("The other client wrote into the note at the same time and was first; its text was kept.");
+  note.addEventListener("input", () => {
+    memory.set("typed:/note", note.value);
+    session.state.set("/note", note.value);
   });
   session.state.on("/note", (text = "") => {
     if (note.value === text) return;
@@ -79,23 +79,36 @@ export function bindTogether(session, name) {
   });
 }
 
+/** The chat: what is said shows at once, as waiting until it comes back as an entry of the topic. */
 export function bindChat(session, name, memory) {
   const topic = `demo:chat:${session.id}`;
+  const waiting = () => memory.get("said", []);
   for (const line of memory.get("chat", [])) showLine(line, name);
+  for (const line of waiting()) showLine(line, name, "waiting");
   session.topics.subscribe(topic, (line) => {
+    memory.set("said", waiting().filter(({ id }) => id !== line.id));
+    part("chat").querySelector(`[data-id="${line.id}"]`)?.remove();
     memory.set("chat", [...memory.get("chat", []), line].slice(-MOST_LINES));
     showLine(line, name);
   });
   part("say").addEventListener("submit", (event) => {
     event.preventDefault();
     const text = part("words").value.trim();
-    if (text) session.topics.publish(topic, { from: name, text });
     part("words").value = "";
+    if (!text) return;
+    const line = { id: freshKey(), from: name, text };
+    memory.set("said", [...waiting(), line]);
+    showLine(line, name, "waiting");
+    session.topics.publish(topic, line).catch(() => {
+      const shown = part("chat").querySelector(`[data-id="${line.id}"]`);
+      if (shown) shown.dataset.state = "not sent";
+    });
   });
 }
 
-function showLine({ from, text }, name) {
+function showLine({ id, from, text }, name, state = null) {
   const line = document.createElement("li");
+  if (state !== null) Object.assign(line.dataset, { id, state });
   line.dataset.from = from === name ? "me" : from === "server" ? "server" : "other";
   const who = Object.assign(document.createElement("b"), { textContent: from === "server" ? "Server" : `Client ${from}` });
   line.append(who, ` ${text}`);

@@ -12,8 +12,13 @@ export function inWords(ranges) {
   return parts.length > 1 ? `${parts.slice(0, -1).join(", ")} and ${parts.at(-1)}` : (parts[0] ?? "nothing");
 }
 
-export function headline({ verdict }) {
-  return VERDICTS[verdict] ?? verdict;
+/** What to say first, and its kind. Green only when everything is back, and nothing of this client was overruled. */
+export function headline({ verdict }, { pending, overruled, unsent }) {
+  if (pending > 0) return ["waiting", `Back; ${count(pending, "change is", "changes are")} on the way to the server`];
+  if (unsent > 0) return ["unsent", `${count(unsent, "change", "changes")} could not be sent`];
+  if (verdict !== "full") return [verdict, VERDICTS[verdict] ?? verdict];
+  if (overruled > 0) return ["overruled", `Everything came back; ${count(overruled, "change", "changes")} met one of the other client`];
+  return [verdict, VERDICTS[verdict]];
 }
 
 export function sentence(receipt) {
@@ -23,19 +28,24 @@ export function sentence(receipt) {
 }
 
 /** The receipt as elements, with what the server sent at hand. */
-export function elements(receipt) {
-  const title = element("p", "receipt-verdict", headline(receipt));
-  title.dataset.verdict = receipt.verdict;
-  const facts = `${receipt.duration_ms} ms · ${receipt.queries} queries · attachment ${receipt.generation}`;
+export function elements(receipt, facts) {
+  const [kind, text] = headline(receipt, facts);
+  const title = element("p", "receipt-verdict", text);
+  title.dataset.verdict = kind;
+  const figures = `${receipt.duration_ms} ms · ${receipt.queries} queries · attachment ${receipt.generation}`;
   const raw = element("details", "raw");
-  const text = element("pre", "", JSON.stringify(receipt, null, 1));
-  text.tabIndex = 0;
-  raw.append(element("summary", "", "As the server sent it"), text);
-  return [title, element("p", "", sentence(receipt)), element("p", "facts-line", facts), raw];
+  const sent = element("pre", "", JSON.stringify(receipt, null, 1));
+  sent.tabIndex = 0;
+  raw.append(element("summary", "", "As the server sent it"), sent);
+  return [title, element("p", "", sentence(receipt)), element("p", "facts-line", figures), raw];
 }
 
 function phrase(amount, [one, many]) {
   return amount === null ? `an unknown number of ${many}` : `${amount} ${amount === 1 ? one : many}`;
+}
+
+function count(amount, one, many) {
+  return `${amount} ${amount === 1 ? one : many}`;
 }
 
 function kind(log) {
