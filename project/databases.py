@@ -47,6 +47,7 @@ def build_postgres(url: str) -> dict[str, Any]:
         "HOST": unquote(parts.hostname or ""),
         "PORT": str(parts.port or ""),
         "OPTIONS": dict(parse_qsl(parts.query)),
-        "CONN_MAX_AGE": 60,
-        "CONN_HEALTH_CHECKS": True,
+        # Under ASGI each request has a thread of its own, whose connection would stay open until it is too old: some
+        # hundred requests reach the server's max_connections.
+        "CONN_MAX_AGE": 0,
     }

@@ -184,6 +184,17 @@ def check_sqlite(**_: Any) -> list[CheckMessage]:
     return [Warning("SQLite transactions are not IMMEDIATE.", hint=hint, id="session_mgmt.W001")]
 
 
+@register()
+def check_postgres(**_: Any) -> list[CheckMessage]:
+    """Check that connections do not leak under ASGI (W005), where each request has a thread of its own."""
+    alias = django_settings.DATABASES.get(conf.settings().database, {})
+    if "postgresql" not in alias.get("ENGINE", "") or alias.get("CONN_MAX_AGE", 0) == 0:
+        return []
+    message = "CONN_MAX_AGE keeps a database connection for every request's thread under ASGI."
+    hint = 'Set CONN_MAX_AGE to 0, and use "OPTIONS": {"pool": {"max_size": 20}} where connecting is slow.'
+    return [Warning(message, hint=hint, id="session_mgmt.W005")]
+
+
 @register(deploy=True)
 def check_deploy(**_: Any) -> list[CheckMessage]:
     """Check for a shared channel layer (W002): an in-memory one reaches one process only."""

@@ -28,6 +28,7 @@ class Elsewhere:
 
 KEY = ("k1", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
 ENGINE = "django.db.backends.sqlite3"
+POSTGRES = "django.db.backends.postgresql"
 
 # The id -> what is set for it: SESSION_MGMT, or other settings of the project.
 MISTAKES: dict[str, dict[str, Any]] = {
@@ -48,6 +49,7 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "W001": {"DATABASES": {"default": {"ENGINE": ENGINE, "NAME": "db.sqlite3"}}},
     "W002": {"CHANNEL_LAYERS": {}},
     "W004": {},
+    "W005": {"DATABASES": {"default": {"ENGINE": POSTGRES, "CONN_MAX_AGE": 60}}},
 }
 
 

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 import orjson
-from django.db import connections, transaction
+from django.db import connections
 
 from session_mgmt.actions import outbox
 from session_mgmt.actions.clients import ClientLedger, Fence
@@ -32,6 +32,7 @@ from session_mgmt.actions.topics.ledger import Publication, StreamLedger
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import SeqGap, SessionMgmtError, StateUnreadable
 from session_mgmt.models import clock
+from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 
 logger = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ def write_group(using: str, writes: Sequence[Write], group: Group, *, wait: bool
     group be run again.
     """
     statements = Statements(connections[using])
-    with transaction.atomic(using=using):
+    with open_transaction(using):
         if wait:
             statements.limit_lock_wait(SLOW_LOCK_MILLISECONDS)
         at = clock.read(using)

@@ -12,6 +12,8 @@ from typing import Any
 
 from django.db import connections, transaction
 
+from session_mgmt.models.isolation import open_transaction
+
 _READS = ("SELECT", "EXPLAIN", "PRAGMA")
 
 
@@ -49,7 +51,7 @@ def open_late_transaction(using: str, gate: AbstractContextManager[Any]) -> Iter
         late = LateTransaction(connection, gate, after_commit)
         if connection.vendor != "sqlite" or connection.in_atomic_block:
             late._has_begun = True
-            with transaction.atomic(using=using):
+            with open_transaction(using):
                 yield late
             return
         # An attribute of the instance hides the method, so that atomic() begins nothing.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import connections
 from django.db.models import QuerySet
 
 from session_mgmt.actions import clients, outbox, vaults
@@ -24,6 +24,7 @@ from session_mgmt.documents import chain, codec, rebuild
 from session_mgmt.documents.errors import UnreadableBody as Damaged
 from session_mgmt.exceptions import DocumentNotFound, StateUnreadable
 from session_mgmt.models import Outbox, Receipt, StateConflict, StateDocument, StateRevision, StateSnapshot, tables
+from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 
 Progress = Callable[[str, int], None]
@@ -68,7 +69,7 @@ def rotate_all(progress: Progress | None = None, *, dry_run: bool = False) -> Ro
 
 def _rotate_batch(rotate_row: Callable[[Any], int], rows: list[Any]) -> int:
     """Rotate a batch in one transaction: a commit for each would cost more than all the rest."""
-    with transaction.atomic(using=settings().database):
+    with open_transaction(settings().database):
         return sum(map(rotate_row, rows))
 
 
@@ -86,7 +87,7 @@ def _list_due_documents() -> Iterator[int]:
 def _try_document(document: int) -> bool:
     using = settings().database
     try:
-        with unreadable.audit_unreadable(using, document), transaction.atomic(using=using):
+        with unreadable.audit_unreadable(using, document), open_transaction(using):
             rotate_document(using, document)
     except (StateUnreadable, DocumentNotFound):
         return False

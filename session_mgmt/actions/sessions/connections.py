@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from django.db import connections, transaction
+from django.db import connections
 from django.db.models import Count, Q, QuerySet
 
 from session_mgmt.actions import notify
@@ -21,6 +21,7 @@ from session_mgmt.actions.timeline.recording import record_entries
 from session_mgmt.conf import settings
 from session_mgmt.models import Client, ClientSession, Connection, SessionActivity, clock
 from session_mgmt.models.deadlines import find_due_time
+from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import ACTIVITY, CLIENT, CONNECTION, RECEIPT
 from session_mgmt.protocol import events as names
@@ -72,7 +73,7 @@ def renew_leases(beats: Iterable[Beat], *, now: datetime | None = None) -> dict[
         return {}
     statements = Statements(connections[using])
     keys = [beat.connection for beat in listed]
-    with transaction.atomic(using=using):
+    with open_transaction(using):
         now = now or clock.read(using)
         lease = statements.moment(now + settings().lease_duration)
         rows = statements.select_locked("id, closed_at, close_code, closed_by", CONNECTION, keys, wait=True)
@@ -114,7 +115,7 @@ def close_connection(
     A close that the client did not ask for is a ``connection_lost``.
     """
     using = settings().database
-    with transaction.atomic(using=using):
+    with open_transaction(using):
         now = now or clock.read(using)
         row = Connection.objects.using(using).filter(pk=connection).values("session_id").first()
         if row is None:
@@ -146,7 +147,7 @@ def close_taken_over(using: str, client: Client, now: datetime) -> None:
 def close_dead(*, limit: int, now: datetime | None = None) -> int:
     """Close connections whose lease has run out, because their process died, and return their number."""
     using = settings().database
-    with transaction.atomic(using=using):
+    with open_transaction(using):
         now = now or clock.read(using)
         dead = list(
             Connection.objects.using(using)
@@ -213,7 +214,7 @@ def forget_receipts(confirmed: dict[int, int]) -> None:
     statements = Statements(connections[using])
     where = " OR ".join(["(client_id = %s AND seq <= %s)"] * len(confirmed))
     params = [value for pair in sorted(confirmed.items()) for value in pair]
-    with transaction.atomic(using=using):
+    with open_transaction(using):
         # Same order as the lane: client rows before the rows that depend on them.
         statements.select_locked("id", CLIENT, confirmed, wait=True)
         statements.run(f"DELETE FROM {RECEIPT} WHERE {where}", params)

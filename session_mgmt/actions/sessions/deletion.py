@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.db.models.signals import pre_delete
 
@@ -33,6 +32,7 @@ from session_mgmt.models import (
     Subscription,
     Token,
 )
+from session_mgmt.models.isolation import open_transaction
 from session_mgmt.protocol.codes import Close
 
 # In the order of deletion: whatever refers to a row goes before it.
@@ -54,7 +54,7 @@ _PARTS: tuple[tuple[type[Model], str], ...] = (
 def delete_sessions(using: str, sessions: Iterable[uuid.UUID]) -> None:
     """Delete sessions with all that hangs on them, in one transaction, and close their connections."""
     wanted = list(sessions)
-    with transaction.atomic(using=using):
+    with open_transaction(using):
         _delete_parts(using, wanted)
         ClientSession.objects.using(using).filter(recovered_from__in=wanted).update(recovered_from=None)
         _delete_raw(ClientSession.objects.using(using).filter(pk__in=wanted))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from datetime import datetime
 
-from django.db import connections, transaction
+from django.db import connections
 
 from session_mgmt.actions.sessions import ending
 from session_mgmt.conf import settings
@@ -15,6 +15,7 @@ from session_mgmt.models import (
     clock,
 )
 from session_mgmt.models.deadlines import find_due_time
+from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import ACTIVITY
 
@@ -26,7 +27,7 @@ def expire_due(*, limit: int, now: datetime | None = None) -> list[uuid.UUID]:
     resume, cannot both win. Activity that is still waiting to be flushed is waited for.
     """
     using = settings().database
-    with transaction.atomic(using=using):
+    with open_transaction(using):
         now = now or clock.read(using)
         claimed = _claim_due(using, find_due_time(now), limit)
         if claimed:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import connections
 
 from session_mgmt.actions.sessions import tokens
 from session_mgmt.actions.state import bodies
@@ -17,6 +17,7 @@ from session_mgmt.actions.topics import reading as topics_reading
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import DocumentLimit, SessionExpired, SessionMgmtError, SubscriptionLimit
 from session_mgmt.models import ClientSession, SessionActivity, clock
+from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol import position as positions
 from session_mgmt.protocol.logs import SESSION, STATE, TOPIC, document_key, stream_key, timeline_key
@@ -152,7 +153,7 @@ def follow_log(
     or a limit's error.
     """
     using = settings().database
-    with transaction.atomic(using=using):
+    with open_transaction(using):
         now = now or clock.read(using)
         claim_session(using, session, now)
         looked = look_at_logs(using, session, {name: position}, granted, now)

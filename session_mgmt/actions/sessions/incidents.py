@@ -8,8 +8,6 @@ from __future__ import annotations
 import uuid
 from datetime import datetime, timedelta
 
-from django.db import transaction
-
 from session_mgmt.actions import audit, notify
 from session_mgmt.actions.notify import EmittedEvent
 from session_mgmt.actions.sessions import tokens
@@ -18,6 +16,7 @@ from session_mgmt.actions.timeline.recording import record_entries
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import SessionEnded, SessionMgmtError, TokenExpired
 from session_mgmt.models import AuditEntry, SessionEvent, Token, clock
+from session_mgmt.models.isolation import open_transaction
 from session_mgmt.protocol import events as names
 
 ONE_IN = timedelta(seconds=10)
@@ -47,7 +46,7 @@ def record_failure(session: uuid.UUID, error: SessionMgmtError, *, now: datetime
 
 def _record_once(using: str, session: uuid.UUID, type_: str, error: SessionMgmtError, now: datetime) -> None:
     lately = SessionEvent.objects.using(using).filter(session=session, type=type_, at__gt=now - ONE_IN)
-    with transaction.atomic(using=using):
+    with open_transaction(using):
         if lately.exists():
             return
         entry = make_record(session, type_, {"name": error.name, "code": error.number})

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import IntegrityError, connections, transaction
+from django.db import IntegrityError, connections
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from session_mgmt.actions import access, checking, notify
@@ -34,6 +34,7 @@ from session_mgmt.models import (
     clock,
 )
 from session_mgmt.models.identifiers import new_epoch, new_tag
+from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import ACTIVITY
 from session_mgmt.protocol import events as names
@@ -80,7 +81,7 @@ def create_session(
     """
     using = settings().database
     idle, absolute = _read_timeouts(config or {})
-    with _refuse_missing_user(using, user), transaction.atomic(using=using):
+    with _refuse_missing_user(using, user), open_transaction(using):
         now = now or clock.read(using)
         if user is not None:
             _make_room(using, user, now)
@@ -240,7 +241,7 @@ def update_session(
     ``SessionNotFound``, ``PermissionDenied``, ``SessionEnded`` or ``InvalidField``.
     """
     using = settings().database
-    with transaction.atomic(using=using):
+    with open_transaction(using):
         now = now or clock.read(using)
         found = access_session(using, actor, session, [access.CHANGE])
         tokens.require_live(found, now)
@@ -319,7 +320,7 @@ def count_activity_at(moments: Mapping[uuid.UUID, datetime]) -> set[uuid.UUID]:
     using = settings().database
     statements = Statements(connections[using])
     live, rows = set(), []
-    with transaction.atomic(using=using):
+    with open_transaction(using):
         mine = SessionActivity.objects.using(using).filter(pk__in=list(moments), live=True)
         for row in mine.order_by("pk").select_for_update(no_key=True):
             at = moments[row.pk]
@@ -340,7 +341,7 @@ def terminate_session(
 ) -> bool:
     """End a session for good; return false if it had ended before. Raises ``SessionNotFound``."""
     using = settings().database
-    with transaction.atomic(using=using):
+    with open_transaction(using):
         now = now or clock.read(using)
         access_session(using, actor, session, [access.TERMINATE])
         return ending.end_session(using, session, ClientSession.State.TERMINATED, reason, now)

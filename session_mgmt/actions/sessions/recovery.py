@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import connections
 
 from session_mgmt.actions.sessions import ending, lifecycle, tokens
 from session_mgmt.actions.sessions.lifecycle import Created, Device
@@ -26,6 +26,7 @@ from session_mgmt.models import (
     Subscription,
     clock,
 )
+from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol import events as names
 from session_mgmt.protocol.position import Position
@@ -54,7 +55,7 @@ def recover_session(
     application's to decide. Raises ``InvalidToken`` or ``NotRecoverable``.
     """
     using = settings().database
-    with transaction.atomic(using=using):
+    with open_transaction(using):
         now = now or clock.read(using)
         old = tokens.find_session(using, secret, now=now)
         # Of two tabs that ask at once, the second waits here and then finds the successor.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import connections
 from django.db.models import Exists, F, Max, OuterRef
 
 from session_mgmt.actions.sessions import following, tokens
@@ -26,6 +26,7 @@ from session_mgmt.exceptions import (
     SessionMgmtError,
 )
 from session_mgmt.models import Client, ClientSession, Connection, clock
+from session_mgmt.models.isolation import open_transaction
 from session_mgmt.protocol import events as names
 from session_mgmt.protocol.frames import Connect
 from session_mgmt.protocol.logs import STATE
@@ -78,7 +79,7 @@ def attach_client(
     """
     using = settings().database
     counter = _Counter()
-    with connections[using].execute_wrapper(counter), transaction.atomic(using=using):
+    with connections[using].execute_wrapper(counter), open_transaction(using):
         now = now or clock.read(using)
         session = tokens.verify_token(using, connect.token, now=now)
         following.claim_session(using, session, now)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from django.db import IntegrityError, connections, transaction
+from django.db import IntegrityError, connections
 
 from session_mgmt.actions import access, vaults
 from session_mgmt.actions.state import stored_rows, unreadable
@@ -20,6 +20,7 @@ from session_mgmt.documents.rebuild import Packed, Parts
 from session_mgmt.exceptions import DocumentLimit, NotFound, SessionNotFound, StateUnreadable
 from session_mgmt.models import StateDocument, tables
 from session_mgmt.models.identifiers import new_epoch
+from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Window
@@ -69,7 +70,7 @@ def ensure_document(using: str, session: uuid.UUID, name: str, *, most: int, at:
     found = StateDocument.objects.using(using).filter(session_id=session, name=name).values_list("id", flat=True)
     if found:
         return found[0]
-    with transaction.atomic(using=using):
+    with open_transaction(using):
         if not Statements(connections[using]).hold_row(tables.ACTIVITY, "session_id", session):
             # Foreign keys are checked at COMMIT, where one bad wish would fail everybody's writes again and again.
             raise SessionNotFound()
@@ -91,7 +92,7 @@ def _insert_document(using: str, session: uuid.UUID, name: str, at: datetime) ->
         secret=secret,
     )
     try:
-        with transaction.atomic(using=using):
+        with open_transaction(using):
             fresh.save(using=using, force_insert=True)
     except IntegrityError:
         return StateDocument.objects.using(using).values_list("id", flat=True).get(session_id=session, name=name)
@@ -189,7 +190,7 @@ def keep_snapshot(using: str, document: int, *, at: datetime, run: Runner = run_
 
 def _write_snapshot(using: str, head: StoredHead, packed: Packed, at: datetime) -> None:
     version = head.position.offset
-    with transaction.atomic(using=using):
+    with open_transaction(using):
         if not stored_rows.insert_snapshot(using, head, version, packed, at):
             return
         # Relative, because writes went on meanwhile and have grown the bound.

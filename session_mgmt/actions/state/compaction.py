@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import connections
 from django.db.models import F, Q
 
 from session_mgmt.actions.state import bodies, locked_heads, stored_rows, unreadable
@@ -19,6 +19,7 @@ from session_mgmt.conf import Settings, settings
 from session_mgmt.documents import rebuild
 from session_mgmt.exceptions import DocumentNotFound, StateUnreadable
 from session_mgmt.models import StateDocument, StateRevision, StateSnapshot, clock, tables
+from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 
 # Taken off in larger pieces, or a full log would be rebuilt for every revision that comes.
@@ -126,7 +127,7 @@ def _trim_log(limits: Settings, document: int, at: datetime, run: Runner) -> int
         if found is None:
             return 0
         packed = stored_rows.choose_runner(head, run)(rebuild.pack_parts, found.parts, limits.compression_threshold)
-        with transaction.atomic(using=using):
+        with open_transaction(using):
             stored_rows.insert_snapshot(using, head, first - 1, packed, at)
     gone = _cut_log(using, statements, document, first)
     _drop_snapshots(using, document)
@@ -195,7 +196,7 @@ def _first_by_bytes(statements: Statements, limits: Settings, head: StoredHead) 
 
 def _cut_log(using: str, statements: Statements, document: int, first: int) -> int:
     """Let the log begin at ``first``, if a snapshot exists right before it."""
-    with transaction.atomic(using=using):
+    with open_transaction(using):
         rows = statements.select_locked("oldest_revision, version", tables.DOCUMENT, [document], wait=True)
         if not rows or rows[0][0] >= first or rows[0][1] < first - 1:
             return 0
@@ -225,7 +226,7 @@ def _has_anchor(using: str, document: int, version: int) -> bool:
 
 def _drop_snapshots(using: str, document: int) -> None:
     """Keep the snapshot where the log begins, the newest two, and those with labels."""
-    with transaction.atomic(using=using):
+    with open_transaction(using):
         rows = Statements(connections[using]).select_locked("oldest_revision", tables.DOCUMENT, [document], wait=True)
         plain = StateSnapshot.objects.using(using).filter(document=document, label__isnull=True)
         keep = list(plain.order_by("-version").values_list("pk", flat=True)[:_KEPT_SNAPSHOTS])

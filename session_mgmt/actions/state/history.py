@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from django.db import IntegrityError, connections, transaction
+from django.db import IntegrityError, connections
 from django.db.models import QuerySet
 from django.db.models.functions import Length
 
@@ -24,6 +24,7 @@ from session_mgmt.documents.whole import Replacement
 from session_mgmt.exceptions import Conflict, DocumentLimit, InvalidField, NotFound, StateUnreadable, Unavailable
 from session_mgmt.models import StateDocument, StateRevision, StateSnapshot, clock, tables
 from session_mgmt.models.clock import as_text
+from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.position import Position
 
@@ -195,7 +196,7 @@ def keep_checkpoint(
     version = past.position.offset
     label = _check_label(f"v{version}" if label is None else label)
     try:
-        with transaction.atomic(using=limits.database):
+        with open_transaction(limits.database):
             _write_checkpoint(limits.database, past, packed, label, now or clock.read(limits.database))
     except IntegrityError as error:
         raise Conflict("The label has just been given.", label=label) from error

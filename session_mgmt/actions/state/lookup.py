@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from django.db import connections, transaction
+from django.db import connections
 from django.db.models import QuerySet, Sum
 from django.db.models.functions import Length
 
@@ -22,6 +22,7 @@ from session_mgmt.conf import settings
 from session_mgmt.documents import canonical, rebuild, size
 from session_mgmt.models import StateDocument, StateSnapshot, clock
 from session_mgmt.models.clock import as_text
+from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol import position as positions
 from session_mgmt.protocol.events import STATE_SYNCHRONIZED
@@ -156,7 +157,7 @@ def sync_document(session: uuid.UUID, name: str, given: Any, *, run: Runner = ru
     if answer["mode"] != "up_to_date":
         data = {"document": name, "mode": answer["mode"], "version": answer["position"][1]}
         using = settings().database
-        with transaction.atomic(using=using):
+        with open_transaction(using):
             record_entries(using, [make_record(session, STATE_SYNCHRONIZED, data)], at=clock.read(using))
     return answer
 

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError
 
 from session_mgmt.documents.errors import UnreadableBody as Damaged
 from session_mgmt.exceptions import StateUnreadable
 from session_mgmt.models import AuditEntry, StateDocument, clock
+from session_mgmt.models.isolation import open_transaction
 
 logger = logging.getLogger("session_mgmt.state")
 
@@ -37,7 +38,7 @@ def record_unreadable(using: str, document: int, reason: str) -> None:
     """Remember that a document could not be read; ``reason`` never holds content."""
     logger.error("Document %d cannot be read: %s", document, reason)
     try:
-        with transaction.atomic(using=using):
+        with open_transaction(using):
             _write_audit_entry(using, document, reason)
     except DatabaseError:
         # The refusal matters more than its record.

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from django.db import connections, transaction
+from django.db import connections
 from django.db.models import Exists, F, Max, Min, OuterRef, Q
 
 from session_mgmt.conf import settings
 from session_mgmt.models import SessionActivity, SessionEvent
+from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import ACTIVITY
 
@@ -30,7 +31,7 @@ def trim_timeline(session: UUID, now: datetime, *, limit: int) -> int:
     """Take up to ``limit`` old entries off a session's log, store where it begins now, and return their number."""
     using = settings().database
     statements = Statements(connections[using])
-    with transaction.atomic(using=using):
+    with open_transaction(using):
         key = statements.uuid(session)
         rows = statements.select_locked("event_seq, oldest_event", ACTIVITY, [key], key="session_id", wait=True)
         if not rows:

@@ -12,6 +12,7 @@ from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
 
 from session_mgmt.conf import settings
 from session_mgmt.models import Publication, Stream, Subscription
+from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import STREAM
 from session_mgmt.registry import registry
@@ -47,7 +48,7 @@ def trim_stream(stream: int, now: datetime, *, limit: int) -> int:
     """Delete up to ``limit`` old publications of a stream, store where its log begins now, and return their number."""
     using = settings().database
     statements = Statements(connections[using])
-    with transaction.atomic(using=using):
+    with open_transaction(using):
         rows = statements.select_locked("topic, head, head_tag, oldest", STREAM, [stream], wait=True)
         if not rows:
             return 0
@@ -94,7 +95,7 @@ def _find_unused(using: str) -> QuerySet[Stream]:
 def _delete_unused(using: str, streams: list[int]) -> int:
     if not streams:
         return 0
-    with transaction.atomic(using=using):
+    with open_transaction(using):
         rows = Stream.objects.using(using).filter(pk__in=streams).order_by("pk")
         skips = transaction.get_connection(using).features.has_select_for_update_skip_locked
         locked = list(rows.select_for_update(skip_locked=skips).values_list("pk", flat=True))

@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
-
 from session_mgmt.actions import access, notify
 from session_mgmt.actions.topics import retention
 from session_mgmt.actions.topics.reading import find_stream
@@ -19,6 +17,7 @@ from session_mgmt.exceptions import (
     TopicDenied,
 )
 from session_mgmt.models import ClientSession, Subscription
+from session_mgmt.models.isolation import open_transaction
 from session_mgmt.protocol.logs import SESSION, STATE, TOPIC, stream_key
 
 
@@ -82,6 +81,6 @@ def publish_ephemeral(session: ClientSession, topic: str, data: Any) -> None:
 def remove_subscription(session: uuid.UUID, topic: str) -> None:
     """Take a topic out of the session's subscriptions; a stream that nobody else uses goes with it."""
     using = settings().database
-    with transaction.atomic(using=using):
+    with open_transaction(using):
         Subscription.objects.using(using).filter(session_id=session, topic=topic).delete()
         retention.delete_if_unused(topic)
