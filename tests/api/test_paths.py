@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -43,15 +44,16 @@ def test_history_tells_pointers(counting: Caller, change: str) -> None:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_signal_tells_pointers(counting: Caller, change: str) -> None:
-    heard: list[Any] = []
+    # The lane sends the signal after the answer, from its own thread.
+    heard: SimpleQueue[list[str]] = SimpleQueue()
 
     def hear(**event: Any) -> None:
-        heard.append(list(event["paths"]))
+        heard.put(list(event["paths"]))
 
     state_changed.connect(hear)
     try:
         ops, paths = CHANGES[change]
         assert counting.patch(MAIN, {"ops": ops}).status_code == 200
+        assert heard.get(timeout=10) == paths
     finally:
         state_changed.disconnect(hear)
-    assert heard == [paths]
