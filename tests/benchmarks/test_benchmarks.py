@@ -17,6 +17,7 @@ SMALL = [sys.executable, "-m", "tests.benchmarks", "--scale", "tiny", "--json"]
 
 @pytest.mark.sqlite
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # it starts three servers
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_tiny_benchmark_answers_every_case_and_loses_no_connection(name: str, redis_url: str) -> None:
     environment = {**os.environ, "REDIS_URL": redis_url, "BENCHMARK_DATABASES": "sqlite"}
