@@ -69,6 +69,10 @@ class Settings:
         100, "Clients of one session; a new one takes the place of the one that was away longest."
     )
     max_connections_per_user: int = _setting(50, "Live connections.")
+    max_connections_per_session: int = _setting(50, "Live connections; each tab has one.")
+    max_sockets_per_address: int = _setting(
+        1000, "Sockets of one address on one process, proved or not; 0 is no bound. A proxy is one address."
+    )
     max_publication_bytes: int = _setting(64 * 1024, "A publication is sent to everybody.")
     max_metadata_bytes: int = _setting(16 * 1024, "Metadata and config are read with each session.")
     max_outbound_bytes: int = _setting(
@@ -106,6 +110,9 @@ class Settings:
         False, "Plain rows are refused where sealed ones belong; off while rotate_state_keys still has some to convert."
     )
     replay_page: int = _setting(200, "Entries of one read from a log.")
+    replay_page_bytes: int = _setting(
+        256 * 1024, "Bytes of one read from a log, and of one frame with its entries; a single entry may be larger."
+    )
     replay_most: int = _setting(10_000, "Entries of one recovery; beyond it a snapshot or a gap is the honest answer.")
     stream_retention: timedelta = _setting(timedelta(hours=24), "Default for topics that declare none.")
     event_retention: timedelta = _setting(timedelta(days=7), "Entries of a session's log, and its closed connections.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from session_mgmt.actions import checking
@@ -44,9 +45,9 @@ from session_mgmt.writes import verbs
 BURST_SECONDS = 5.0
 
 
-def decode(text: str) -> Any:
-    """Decode one frame of strict JSON. Raises ``SessionMgmtError``."""
-    most = settings().max_frame_bytes
+def decode(text: str, *, most: int | None = None) -> Any:
+    """Decode one frame of strict JSON, of ``most`` bytes or what a frame may have. Raises ``SessionMgmtError``."""
+    most = settings().max_frame_bytes if most is None else min(most, settings().max_frame_bytes)
     if len(text) > most:
         raise FrameTooLarge(limit=most)
     try:
@@ -67,7 +68,8 @@ class Commands:
     def receive(self, text: str) -> None:
         """Take one text message; every refusal is answered, none ends in a traceback."""
         self._connection.count_message(len(text))
-        if not self._take_token():
+        self._connection.inbox.note_size(len(text))
+        if not self.take_token():
             self._connection.push_error(TooManyRequests(retry_after=1.0))
             self._connection.stop(Close.TOO_MANY_REQUESTS, retry_after=BURST_SECONDS)
             return
@@ -80,7 +82,7 @@ class Commands:
             return
         HANDLERS[type(frame)](self._connection, frame)
 
-    def _take_token(self) -> bool:
+    def take_token(self) -> bool:
         """Take a token from a bucket that fills at the allowed rate; return False if it is empty."""
         rate = settings().max_frames_per_second
         now = asyncio.get_running_loop().time()
@@ -105,7 +107,7 @@ class Commands:
 def _take_write(connection: Connection, frame: Update | Publish | Send) -> None:
     connection.mark_active()
     if isinstance(frame, Publish) and frame.seq is None:
-        connection.spawn(_publish_ephemeral(connection, frame))
+        connection.spawn_request(partial(_publish_ephemeral, connection, frame))
     else:
         connection.writes.take(frame)
 
@@ -116,26 +118,40 @@ async def _publish_ephemeral(connection: Connection, frame: Publish) -> None:
 
 
 def _take_subscribe(connection: Connection, frame: Subscribe) -> None:
-    connection.spawn(_follow_log(connection, frame))
+    connection.spawn_request(partial(_follow_log, connection, frame))
 
 
 async def _follow_log(connection: Connection, frame: Subscribe) -> None:
     session = connection.attachment.session
+    if _answer_again(connection, frame):
+        return
     try:
         granted = await bridge().read(subscriptions.ask_granted, session, [frame.log])
         log = await bridge().call(following.follow_log, session, frame.log, frame.position, granted)
     except SessionMgmtError as error:
         connection.push_error(error, id=frame.id)
         return
-    connection.push({"type": "reply", "id": frame.id, "verdict": verdicts.build_verdict(log)})
-    connection.follow_log(log).start()
+    # Another request for the same log may have been answered meanwhile.
+    if not _answer_again(connection, frame):
+        connection.push({"type": "reply", "id": frame.id, "verdict": verdicts.build_verdict(log)})
+        connection.follow_log(log).start()
+
+
+def _answer_again(connection: Connection, frame: Subscribe) -> bool:
+    """Answer with the place of a log that is followed already; nothing of it is sent again."""
+    following = connection.followings.get(frame.log)
+    if following is None:
+        return False
+    verdict = verdicts.build_verdict_at(following.log, following.place)
+    connection.push({"type": "reply", "id": frame.id, "verdict": verdict})
+    return True
 
 
 def _take_unsubscribe(connection: Connection, frame: Unsubscribe) -> None:
     if not frame.log.startswith((TOPIC, STATE)) and frame.log != SESSION:
         connection.push_error(InvalidField("log is session, state:<name> or topic:<topic>.", field="log"), id=frame.id)
         return
-    connection.spawn(_leave_log(connection, frame))
+    connection.spawn_request(partial(_leave_log, connection, frame))
 
 
 async def _leave_log(connection: Connection, frame: Unsubscribe) -> None:

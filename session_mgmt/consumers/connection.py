@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import orjson
 
@@ -23,6 +24,7 @@ from session_mgmt.consumers.following import Following
 from session_mgmt.consumers.greetings import build_bye, build_connected
 from session_mgmt.consumers.heartbeat import Heartbeat
 from session_mgmt.consumers.hub import Hub
+from session_mgmt.consumers.inbox import Inbox
 from session_mgmt.consumers.outlet import Outlet
 from session_mgmt.consumers.writes import Writes
 from session_mgmt.exceptions import SessionMgmtError
@@ -33,6 +35,10 @@ logger = logging.getLogger(__name__)
 
 SLOW_SECONDS = 30.0
 HANG_UP_SECONDS = 5.0
+# Requests that are answered on the side; more of them wait in the socket.
+MOST_REQUESTS = 16
+
+Work: TypeAlias = Callable[[], Coroutine[Any, Any, Any]]
 
 
 class Connection:
@@ -52,7 +58,11 @@ class Connection:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._wrote_at: datetime | None = None
         self._acked = self._confirmed = 0
-        self._slow_since: float | None = None
+        # Replays take turns, and while too much is left to do for the client, no more of it is read.
+        self.replay_turn = asyncio.Lock()
+        self.inbox = Inbox()
+        self._paused = False
+        self._requests = asyncio.Semaphore(MOST_REQUESTS)
         self._hang_up: asyncio.Task[Any] | None = None
 
     # -- out -------------------------------------------------------------------------------------------------------
@@ -65,15 +75,28 @@ class Connection:
         """Answer a request, or the connection as a whole, with an error."""
         self.push({"type": "error", **request, **error.as_dict()})
 
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+    def spawn_request(self, work: Work) -> None:
+        """Answer a request on the side; until then it counts in the inbox."""
+        self.inbox.add_frame()
+        self.spawn(partial(self._answer_request, work))
+
+    async def _answer_request(self, work: Work) -> None:
+        try:
+            async with self._requests:
+                await work()
+        finally:
+            self.inbox.finish_frame()
+
+    def spawn(self, work: Work) -> None:
         """Do something on the side; it ends with the connection at the latest."""
+        # Not a coroutine: one that is cancelled before its first step would never have been awaited.
         task = self._loop.create_task(self._guard(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _guard(self, work: Coroutine[Any, Any, Any]) -> None:
+    async def _guard(self, work: Work) -> None:
         try:
-            await work
+            await work()
         except SessionMgmtError as error:
             self.push_error(error)
         except Exception:
@@ -93,7 +116,7 @@ class Connection:
         self.push(build_connected(self.attachment, verdict, reason, script_name=self._script_name))
         started = self._loop.time()
         replays = [self.follow_log(log).start() for log in self.attachment.logs.values()]
-        self.spawn(self._send_recovery(replays, verdict, reason, started))
+        self.spawn(partial(self._send_recovery, replays, verdict, reason, started))
 
     def follow_log(self, log: Log) -> Following:
         """Join a log; one that is followed already is followed anew from the given place."""
@@ -157,13 +180,30 @@ class Connection:
 
     def beat(self, now: float) -> None:
         """Ask for a sign of life, and close if too many were not answered."""
+        if self.outlet.is_stuck(now, SLOW_SECONDS):
+            self.stop(Close.SLOW_CONSUMER)
+            return
+        if self._paused:
+            # Its answers cannot be heard; they lie in the socket.
+            self.heartbeat.heard_at = now
         self.heartbeat.count_last_beat()
         if self.heartbeat.missed_in_a_row >= settings().heartbeat_missed_limit:
             self.stop(Close.HEARTBEAT_LOST)
-        elif self._slow_since is not None and now - self._slow_since > SLOW_SECONDS and self.outlet.is_full:
-            self.stop(Close.SLOW_CONSUMER)
         else:
             self.push(self.heartbeat.build_ping(now))
+
+    async def wait_for_room(self) -> None:
+        """Wait until the client may be read further: it has read its answers, and its frames are worked off."""
+        if not (self.outlet.is_backed_up or self.inbox.is_full):
+            return
+        self._paused = True
+        try:
+            if self.outlet.is_backed_up:
+                await self.outlet.wait_until_sent()
+            if self.inbox.is_full:
+                await self.inbox.wait_until_empty()
+        finally:
+            self._paused = False
 
     def take_pong(self, ping: int) -> None:
         """Take the answer to a beat."""
@@ -172,11 +212,6 @@ class Connection:
     def read_server_time(self) -> datetime:
         """Return the database's clock, carried on from the moment of connecting; no query."""
         return self.attachment.at + timedelta(seconds=self._loop.time() - self._opened_at)
-
-    def mark_slow(self) -> None:
-        """Note that the client fell behind its feeds."""
-        if self._slow_since is None or not self.outlet.is_full:
-            self._slow_since = self._loop.time()
 
     def build_figures(self) -> Beat:
         """Build the figures of a lease flush."""
@@ -213,16 +248,23 @@ class Connection:
         if self.closed_with is not None:
             return
         self.closed_with = code
+        if code is Close.SLOW_CONSUMER:
+            # Whatever the client did not read is in the logs.
+            self.outlet.forget_waiting()
         self.push(build_bye(code, retry_after=retry_after))
         self.outlet.close(code, code.name.lower())
+        self._loop.call_later(HANG_UP_SECONDS, self._drop_transport)
+
+    def _drop_transport(self) -> None:
         if self._hang_up is not None:
-            self._loop.call_later(HANG_UP_SECONDS, self._hang_up.cancel)
+            self.outlet.abort()
+            self._hang_up.cancel()
 
     def stop_fenced(self) -> None:
         """Close, because this client may no longer write here: a newer connection took over, or the session ended."""
         if self.closed_with is None and not self._fenced:
             self._fenced = True
-            self.spawn(self._stop_with_reason())
+            self.spawn(self._stop_with_reason)
 
     async def _stop_with_reason(self) -> None:
         session = self.attachment.session.pk

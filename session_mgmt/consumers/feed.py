@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import orjson
 
@@ -16,11 +16,9 @@ from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers.outlet import Shared
 from session_mgmt.exceptions import SessionMgmtError
-from session_mgmt.protocol.logs import TOPIC, Entry, build_entries_frame
+from session_mgmt.protocol.logs import TOPIC, Entry, build_entries_frame, split_by_bytes
+from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import is_dense
-
-if TYPE_CHECKING:
-    from session_mgmt.protocol.position import Position
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +26,8 @@ logger = logging.getLogger(__name__)
 class Follower(Protocol):
     """Face of whoever is served by a feed."""
 
-    def deliver(self, feed: Feed, frame: Shared, before: int) -> None:
-        """Take a frame whose first entry is number ``before`` + 1."""
+    def deliver(self, feed: Feed, frame: Shared) -> None:
+        """Take a frame with the next entries; ``feed`` stands at its last one."""
 
     def deliver_ephemeral(self, frame: Shared) -> None:
         """Take a message that is kept nowhere."""
@@ -56,6 +54,11 @@ class Feed:
     def name(self) -> str:
         return self.row.name
 
+    @property
+    def position(self) -> Position:
+        """Return the place of the newest entry that was handed on."""
+        return Position(self.epoch, self.head, self.tag)
+
     def append(self, entries: Sequence[Entry]) -> bool:
         """Hand on new entries; return False if there is a hole before them, which is then read."""
         fresh = [entry for entry in entries if entry.offset > self.head]
@@ -64,11 +67,12 @@ class Feed:
         if fresh[0].offset != self.head + 1:
             self.catch_up()
             return False
-        before, self.head, self.tag = self.head, fresh[-1].offset, fresh[-1].tag
-        if self.live:
-            frame = Shared(build_entries_frame(self.name, self.epoch, fresh))
-            for follower in tuple(self.live):
-                follower.deliver(self, frame, before)
+        for part in split_by_bytes(fresh, settings().replay_page_bytes):
+            self.head, self.tag = part[-1].offset, part[-1].tag
+            if self.live:
+                frame = Shared(build_entries_frame(self.name, self.epoch, part))
+                for follower in tuple(self.live):
+                    follower.deliver(self, frame)
         return True
 
     def hand_on_ephemeral(self, payload: Any) -> None:

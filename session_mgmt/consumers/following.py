@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
@@ -24,7 +25,7 @@ from session_mgmt.consumers import verdicts
 from session_mgmt.consumers.outlet import Outlet, Shared
 from session_mgmt.exceptions import SessionMgmtError, StateUnreadable, Unavailable
 from session_mgmt.protocol.codes import Close
-from session_mgmt.protocol.logs import DOCUMENT_KEY, build_entries_frame
+from session_mgmt.protocol.logs import DOCUMENT_KEY, Entry, build_entries_frame
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Mode, is_dense
 
@@ -38,6 +39,7 @@ class Reader(Protocol):
     """Face of the connection that follows a log."""
 
     outlet: Outlet
+    replay_turn: asyncio.Lock
 
     def push(self, frame: dict[str, Any]) -> None:
         """Send a frame."""
@@ -48,25 +50,26 @@ class Reader(Protocol):
     def stop(self, code: Close) -> None:
         """Say good-bye and close."""
 
-    def mark_slow(self) -> None:
-        """Note that the client fell behind its feeds."""
-
     def build_document_url(self, name: str) -> str | None:
         """Build the address of a large document."""
 
 
 class Following:
-    """State of one followed log: ``sent`` is the last offset that went out to the client."""
+    """State of one followed log: ``place`` is the last entry that went out to the client."""
 
     def __init__(self, connection: Reader, feed: Feed, log: Log) -> None:
         self._connection, self.feed, self.log = connection, feed, log
-        self.sent = log.asked.offset if log.verdict.mode is Mode.ENTRIES and log.asked else log.head.offset
-        self._epoch = log.head.epoch
+        self.place = log.asked if log.verdict.mode is Mode.ENTRIES and log.asked else log.head
         self.replayed: tuple[int, int] | None = None
         self.lost_range: tuple[int | None, int] | None = verdicts.find_lost_range(log)
         self._parked: deque[tuple[int, str]] = deque()
         self._task: asyncio.Task[bool] | None = None
         self.stopped = self._said_recovered = False
+
+    @property
+    def sent(self) -> int:
+        """Return the last offset that went out to the client."""
+        return self.place.offset
 
     @property
     def is_document(self) -> bool:
@@ -75,9 +78,8 @@ class Following:
     def start(self) -> asyncio.Task[bool]:
         """Bring the client to the present; the task's result is False if that was impossible."""
         needs_snapshot = self.is_document and self.log.verdict.mode is Mode.LOST
-        replays = self.log.verdict.mode is Mode.ENTRIES
-        work = self._catch_up(snapshot=self.log.verdict.reason if needs_snapshot else None, marked=replays)
-        return self._start_task(work, "replay")
+        snapshot = str(self.log.verdict.reason) if needs_snapshot else None
+        return self._start_task("replay", snapshot=snapshot, marked=self.log.verdict.mode is Mode.ENTRIES)
 
     def stop(self) -> None:
         """Leave the log."""
@@ -90,19 +92,17 @@ class Following:
 
     # -- live ------------------------------------------------------------------------------------------------------
 
-    def deliver(self, feed: Feed, frame: Shared, before: int) -> None:
+    def deliver(self, feed: Feed, frame: Shared) -> None:
         """Pass a live frame on, or leave the feed and read the log when the client has caught up with its waiting
         frames.
         """
         outlet = self._connection.outlet
         if outlet.is_full:
             feed.live.pop(self, None)
-            self.sent = before
-            self._connection.mark_slow()
             outlet.when_drained(self._resume)
             return
         outlet.push(frame)
-        self.sent = feed.head
+        self.place = feed.position
         self._release_receipts()
 
     def handle_loss(self, feed: Feed, position: Position) -> None:
@@ -130,32 +130,29 @@ class Following:
 
     def _resume(self) -> None:
         if not self.stopped:
-            self._start_task(self._catch_up(), "return")
+            self._start_task("return")
 
     def _restart(self, *, reason: str, at: Position) -> None:
         if self.stopped:
             return
-        if self.is_document:
-            work = self._catch_up(snapshot=reason)
-        else:
+        if not self.is_document:
             self._send_gap(reason, at)
-            work = self._catch_up()
         if self._task is not None:
             self._task.cancel()
-        self._start_task(work, "restart")
+        self._start_task("restart", snapshot=reason if self.is_document else None)
 
-    def _start_task(self, work: Coroutine[Any, Any, None], purpose: str) -> asyncio.Task[bool]:
-        name = f"{purpose} {self.log.key}"
-        self._task = asyncio.get_running_loop().create_task(self._run_or_leave(work), name=name)
+    def _start_task(self, purpose: str, *, snapshot: str | None = None, marked: bool = False) -> asyncio.Task[bool]:
+        work = self._catch_up_or_leave(snapshot=snapshot, marked=marked)
+        self._task = asyncio.get_running_loop().create_task(work, name=f"{purpose} {self.log.key}")
         return self._task
 
-    async def _run_or_leave(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Do the work, or end the connection: a client that stayed would miss entries and never know.
+    async def _catch_up_or_leave(self, *, snapshot: str | None, marked: bool) -> bool:
+        """Catch up, or end the connection: a client that stayed would miss entries and never know.
 
         A document that cannot be read stops only itself: its client has no version of it that could fall behind.
         """
         try:
-            await work
+            await self._catch_up(snapshot=snapshot, marked=marked)
         except StateUnreadable as error:
             self._connection.push_error(error)
         except SessionMgmtError:
@@ -175,23 +172,32 @@ class Following:
         # left to come live.
         promised = self.log.head.offset if marked else 0
         while not self._join_feed(promised):
-            if self.sent > self.feed.head or self._epoch != self.feed.epoch:
+            if self.sent > self.feed.head or self.place.epoch != self.feed.epoch:
                 await self._find_place()
                 continue
             if not await self._send_page(marked=marked):
                 promised = 0
-            await self._connection.outlet.wait_until_sent()
         self._release_receipts()
 
+    @asynccontextmanager
+    async def _take_turn(self) -> AsyncIterator[None]:
+        """Wait until the client has read what it was sent: one page or snapshot at a time is made for a connection.
+
+        So a client gets no more of the server's memory by following more logs, or by following them again and again.
+        """
+        async with self._connection.replay_turn:
+            await self._connection.outlet.wait_until_sent()
+            yield
+
     def _join_feed(self, promised: int) -> bool:
-        if self._epoch != self.feed.epoch or self.sent != self.feed.head or self.sent < promised:
+        if self.place.epoch != self.feed.epoch or self.sent != self.feed.head or self.sent < promised:
             return False
         self.feed.live[self] = None
         return True
 
     async def _find_place(self) -> None:
         """Find out why the client is ahead of the feed or in another epoch: the feed is late, or history was lost."""
-        if self._epoch == self.feed.epoch:
+        if self.place.epoch == self.feed.epoch:
             self.feed.catch_up()
             await self.feed.wait_for_read()
             if self.sent <= self.feed.head:
@@ -201,7 +207,7 @@ class Following:
         if position is None:
             raise Unavailable()
         self.feed.correct(position, asked_at=asked_at)
-        if position.epoch == self._epoch and position.offset >= self.sent:
+        if position.epoch == self.place.epoch and position.offset >= self.sent:
             return
         if self.is_document:
             await self._send_snapshot("history_lost")
@@ -211,11 +217,16 @@ class Following:
     async def _send_page(self, *, marked: bool) -> bool:
         """Send the next entries from the log; return False if there are none, once the client knows of any loss."""
         row = LogRow(self.log.key, self.log.name)
-        entries = await bridge().read(logs.read_page, row, self.sent, settings().replay_page)
-        if not entries or not is_dense((entry.offset for entry in entries), after=self.sent):
-            await self._skip_purged_entries()
-            return False
-        # The feed may be behind this page: its live followers get the rest as well.
+        async with self._take_turn():
+            entries = await bridge().read(logs.read_page, row, self.sent, settings().replay_page)
+            if entries and is_dense((entry.offset for entry in entries), after=self.sent):
+                self._push_page(entries, marked=marked)
+                return True
+        await self._skip_purged_entries()
+        return False
+
+    def _push_page(self, entries: list[Entry], *, marked: bool) -> None:
+        # The feed may be behind what was read: those who are live there get the rest as well.
         self.feed.append(entries)
         last = entries[-1].offset
         # Said once: while the frame goes out the log may move on, and then another page follows.
@@ -223,9 +234,8 @@ class Following:
         self._said_recovered = self._said_recovered or is_last
         self._connection.outlet.push(build_entries_frame(self.log.name, self.feed.epoch, entries, recovered=is_last))
         self.replayed = (self.replayed[0] if self.replayed else self.sent + 1, last)
-        self.sent = last
+        self.place = Position(self.feed.epoch, last, entries[-1].tag)
         self._release_receipts()
-        return True
 
     async def _skip_purged_entries(self) -> None:
         """Go to where the log stands after a purge between two pages."""
@@ -252,20 +262,24 @@ class Following:
                 "position": at.as_json(),
             }
         )
-        self.sent, self._epoch = at.offset, at.epoch
+        self.place = at
 
     async def _send_snapshot(self, reason: str) -> None:
         assert self.log.id is not None  # only documents have snapshots, and each is a row
-        position, name, data = await bridge().read(
-            bodies.load_raw, settings().database, self.log.id, run=bridge().run_in_worker
-        )
-        head = {"type": "snapshot", "log": self.log.name, "position": position.as_json(), "reason": str(reason)}
+        async with self._take_turn():
+            position, name, data = await bridge().read(
+                bodies.load_raw, settings().database, self.log.id, run=bridge().run_in_worker
+            )
+            self._push_snapshot(position, name, data, str(reason))
+        if position.epoch != self.feed.epoch:
+            self.feed.correct(position)
+
+    def _push_snapshot(self, position: Position, name: str, data: bytes, reason: str) -> None:
+        head = {"type": "snapshot", "log": self.log.name, "position": position.as_json(), "reason": reason}
         url = self._connection.build_document_url(name) if len(data) > settings().max_frame_bytes else None
         if url is not None:
             self._connection.push({**head, "url": url})
         else:
             self._connection.outlet.push(orjson.dumps(head)[:-1].decode() + ',"data":' + data.decode() + "}")
-        self.sent, self._epoch = position.offset, position.epoch
-        if position.epoch != self.feed.epoch:
-            self.feed.correct(position)
+        self.place = position
         self._release_receipts()

@@ -24,6 +24,7 @@ LIMITS = (
     "documents",
     "subscriptions",
     "connections_per_user",
+    "connections_per_session",
     "publication_bytes",
     "metadata_bytes",
     "conflicts",

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
-from session_mgmt.consumers import uvicorn_fast_path
+from session_mgmt.consumers import uvicorn_fast_path, uvicorn_guard
 
 Send = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
 
@@ -32,23 +32,47 @@ class Shared:
         return self._wire
 
 
+# A small text costs this much besides its characters while it waits.
+OVERHEAD = 300
+# So much may wait before a client that asks for more is not heard.
+BACKLOG = 64 * 1024
+
+
 class Outlet:
-    """Queue of frames: at most ``most_bytes`` wait, beyond that it is ``full`` and logs are read again later."""
+    """Queue of frames: at most ``most_bytes`` wait, beyond that it is full and logs are read again later.
+
+    ``waiting_since`` tells when the peer stopped taking anything, and ``full_since`` when the queue became full.
+    """
 
     def __init__(self, send: Send, most_bytes: int) -> None:
+        self._loop = asyncio.get_running_loop()
         self._send = send
         self._write = uvicorn_fast_path.find_writer(send)
+        self.guard = uvicorn_guard.find_guard(send)
         self._most = most_bytes
         self._queue: deque[dict[str, Any]] = deque()
         self._queued = 0
         self._task: asyncio.Task[None] | None = None
         self._drained: list[Callable[[], None]] = []
+        self.waiting_since: float | None = None
+        self.full_since: float | None = None
         self.broken = False
         self.messages = self.bytes = 0
 
     @property
     def is_full(self) -> bool:
+        """Tell whether live frames must be left to a later replay."""
         return self._queued > self._most
+
+    @property
+    def is_backed_up(self) -> bool:
+        """Tell whether the peer should read before it is heard again."""
+        return self._queued > BACKLOG
+
+    def is_stuck(self, now: float, seconds: float) -> bool:
+        """Tell a peer that took nothing, or left the queue full, for so many seconds."""
+        since = [start for start in (self.waiting_since, self.full_since) if start is not None]
+        return bool(since) and now - min(since) > seconds
 
     def push(self, frame: str | Shared) -> None:
         """Send a text frame, now or when the client has read enough."""
@@ -74,11 +98,21 @@ class Outlet:
         if self._task is not None:
             await asyncio.wait([self._task])
 
+    def forget_waiting(self) -> None:
+        """Forget the frames that wait; the one that is being sent stays."""
+        self._queue.clear()
+        self._queued = 0
+        self.full_since = None
+
+    def abort(self) -> None:
+        """Drop the transport, where the server allows it; its peer does not read."""
+        if self.guard is not None:
+            self.guard.abort()
+
     def abandon(self) -> None:
         """Forget all that waits: the connection is gone."""
         self.broken = True
-        self._queue.clear()
-        self._queued = 0
+        self.forget_waiting()
         if self._task is not None:
             self._task.cancel()
 
@@ -93,7 +127,9 @@ class Outlet:
             return
         if self._task is not None:
             self._queue.append(message)
-            self._queued += size
+            self._queued += size + OVERHEAD
+            if self.is_full and self.full_since is None:
+                self.full_since = self._loop.time()
             return
         step = self._send(message)
         try:
@@ -103,20 +139,24 @@ class Outlet:
         except Exception:
             self.broken = True
             return
-        self._task = asyncio.get_running_loop().create_task(self._send_rest(step, waits_for))
+        self.waiting_since = self._loop.time()
+        self._task = self._loop.create_task(self._send_rest(step, waits_for))
 
     async def _send_rest(self, step: Coroutine[Any, Any, None], waits_for: Any) -> None:
         try:
             await _RemainingSteps(step, waits_for)
             while self._queue:
                 message = self._queue.popleft()
-                self._queued -= len(message.get("text", ""))
+                self._queued -= len(message.get("text", "")) + OVERHEAD
+                if not self.is_full:
+                    self.full_since = None
+                self.waiting_since = self._loop.time()
                 await self._send(message)
         except Exception:
             # The peer is gone; the receiving side of the connection learns it by itself.
             self.broken = True
         finally:
-            self._task = None
+            self._task = self.waiting_since = None
         for callback in self._take_drained():
             callback()
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
+from collections import Counter
 from datetime import datetime
 from typing import Protocol
 
 from session_mgmt.actions.logs import LogRow
 from session_mgmt.actions.sessions.connections import Beat
 from session_mgmt.actions.sessions.resume import Attachment
+from session_mgmt.conf import settings
 from session_mgmt.consumers.feed import Feed
 from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.position import Position
+
+logger = logging.getLogger(__name__)
 
 KEEP_IDLE_FEED = 60.0
 
@@ -61,6 +66,7 @@ class Serving:
         self.clients: dict[int, Served] = {}
         self.sessions: dict[uuid.UUID, set[Served]] = {}
         self.feeds: dict[str, Feed] = {}
+        self._sockets: Counter[str] = Counter()
         # The event loop keeps only weak references to its tasks.
         self._opening: set[asyncio.Task[None]] = set()
 
@@ -96,6 +102,26 @@ class Serving:
         connection = self.clients.get(client)
         if connection is not None and connection.attachment.generation < generation:
             connection.stop(Close.REPLACED)
+
+    # -- sockets ---------------------------------------------------------------------------------------------------
+
+    def add_socket(self, address: str) -> bool:
+        """Count a socket of an address, proved or not; return False if it has as many as one address may."""
+        most = settings().max_sockets_per_address
+        if most and self._sockets[address] >= most:
+            return False
+        self._sockets[address] += 1
+        if self._sockets[address] == most:
+            logger.warning(
+                "%s has %d sockets and gets no more; if it is a proxy, let the server trust its headers", address, most
+            )
+        return True
+
+    def remove_socket(self, address: str) -> None:
+        """Count a socket as gone."""
+        self._sockets[address] -= 1
+        if not self._sockets[address]:
+            del self._sockets[address]
 
     # -- feeds -----------------------------------------------------------------------------------------------------
 

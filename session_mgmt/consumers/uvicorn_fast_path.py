@@ -27,11 +27,17 @@ def build_frame(text: str) -> bytes:
     return bytes((_TEXT, 127)) + size.to_bytes(8, "big") + payload
 
 
+def find_protocol(send: Any) -> Any:
+    """Find uvicorn's protocol object behind ``send``; ``None`` where the server is another one."""
+    protocol: Any = getattr(send, "__self__", None)
+    return protocol if (type(protocol).__module__, type(protocol).__name__) == _PROTOCOL else None
+
+
 def find_writer(send: Any) -> Callable[[bytes], bool] | None:
     """Find the way past ``send``: a function that writes a frame, or returns False while it may not; else ``None``."""
-    protocol: Any = getattr(send, "__self__", None)
+    protocol = find_protocol(send)
     try:
-        if (type(protocol).__module__, type(protocol).__name__) != _PROTOCOL or not _is_usable(protocol):
+        if protocol is None or not _is_usable(protocol):
             return None
         conn, is_open, writable = protocol.conn, protocol.conn.state, protocol.writable.is_set
         write = protocol.transport.write

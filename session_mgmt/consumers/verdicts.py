@@ -7,6 +7,7 @@ from typing import Any
 from session_mgmt.actions.sessions.following import Log
 from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.protocol.logs import STATE
+from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Mode, Reason
 
 _DISCONTINUOUS = (Reason.HISTORY_LOST, Reason.EPOCH_CHANGED)
@@ -15,6 +16,15 @@ _DISCONTINUOUS = (Reason.HISTORY_LOST, Reason.EPOCH_CHANGED)
 def build_verdict(log: Log) -> dict[str, Any]:
     """Build one log's verdict; a client must know which logs it may not keep in clear."""
     return {**_build_mode(log), **({"encrypted": True} if log.encrypted else {})}
+
+
+def build_verdict_at(log: Log, place: Position) -> dict[str, Any]:
+    """Build the verdict of a log that the client follows already, at the place that it was given last."""
+    return {
+        "mode": "up_to_date",
+        "position": place.as_json(),
+        **({"encrypted": True} if log.encrypted else {}),
+    }
 
 
 def _build_mode(log: Log) -> dict[str, Any]:

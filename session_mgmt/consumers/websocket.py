@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 SUBPROTOCOL = "session-mgmt.v1"
 ABNORMAL = 1006
+# Whoever has proved nothing is given this much memory. All positions of a session at its limits fit.
+CONNECT_BYTES = 64 * 1024
 
 
 class SessionConsumer(AsyncConsumer):
@@ -60,17 +62,32 @@ class SessionConsumer(AsyncConsumer):
         event = await receive()
         if event["type"] != "websocket.connect":
             return
+        address, serving = (self.scope.get("client") or ("",))[0], hub().serving
+        # Sockets without an address (of a Unix domain socket) belong to nobody who could have too many.
+        if address and not serving.add_socket(address):
+            await self._serve_socket(receive, send, Close.TOO_MANY_REQUESTS)
+            return
+        try:
+            await self._serve_socket(receive, send, await self._find_refusal())
+        finally:
+            if address:
+                serving.remove_socket(address)
+
+    async def _find_refusal(self) -> Close | None:
         refusal = await self.may_open()
-        if refusal is None and hub().draining:
-            refusal = Close.DRAINING
+        return Close.DRAINING if refusal is None and hub().draining else refusal
+
+    async def _serve_socket(self, receive: Callable[[], Awaitable[Any]], send: Any, refusal: Close | None) -> None:
         offered = SUBPROTOCOL if SUBPROTOCOL in self.scope.get("subprotocols", ()) else None
         # Accept first: a handshake that is refused reaches a browser as 1006, which says nothing.
         await send({"type": "websocket.accept", "subprotocol": offered})
         outlet = Outlet(send, settings().max_outbound_bytes)
+        if outlet.guard is not None:
+            outlet.guard.limit_bytes(CONNECT_BYTES)
         attachment = None if refusal else await self._attach(receive, outlet)
         if attachment is None:
             if refusal:
-                _send_bye(outlet, refusal, retry_after=pick_delay() if refusal is Close.DRAINING else None)
+                _send_bye(outlet, refusal, retry_after=pick_delay() if refusal.reconnect else None)
             await outlet.wait_until_sent()
             return
         connection = Connection(outlet, attachment, hub(), script_name=self.scope.get("root_path", ""))
@@ -88,7 +105,7 @@ class SessionConsumer(AsyncConsumer):
             return None
         frame = caller = None
         try:
-            frame = frames.parse(decode(event.get("text") or ""))
+            frame = frames.parse(decode(event.get("text") or "", most=CONNECT_BYTES))
             if not isinstance(frame, Connect):
                 raise InvalidFrame("The first frame is connect.")
             caller = limits.Caller((self.scope.get("client") or (None,))[0], frame.token)
@@ -120,7 +137,10 @@ class SessionConsumer(AsyncConsumer):
         try:
             connection.open()
             commands = Commands(connection)
-            while (event := await receive())["type"] == "websocket.receive":
+            if connection.outlet.guard is not None:
+                connection.outlet.guard.lift_limit()
+                connection.outlet.guard.count_hidden_frames(commands.take_token)
+            while (event := await _receive_next(connection, receive))["type"] == "websocket.receive":
                 text = event.get("text")
                 if connection.closed_with is not None:
                     continue
@@ -137,6 +157,11 @@ class SessionConsumer(AsyncConsumer):
         finally:
             connection.set_hang_up(None)
             await connection.end(code)
+
+
+async def _receive_next(connection: Connection, receive: Callable[[], Awaitable[Any]]) -> Any:
+    await connection.wait_for_room()
+    return await receive()
 
 
 def _is_origin_allowed(origin: str, host: str) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -26,13 +27,17 @@ from session_mgmt.actions.topics.ledger import Publication, hash_publication
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers.following import Following
+from session_mgmt.consumers.inbox import Inbox
 from session_mgmt.consumers.outlet import Outlet
 from session_mgmt.exceptions import Busy, PublishDenied, Replaced, SeqGap, SessionMgmtError, Unavailable
 from session_mgmt.models import clock
+from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.frames import Publish, Send, Update
 from session_mgmt.protocol.logs import STATE
 from session_mgmt.writes import verbs
 from session_mgmt.writes.attempts import Attempts, Way, choose_way
+
+logger = logging.getLogger(__name__)
 
 MOST_WAITING = 1000
 # A document that moves this fast is soon free again.
@@ -59,10 +64,14 @@ class Writer(Protocol):
 
     attachment: Attachment
     outlet: Outlet
+    inbox: Inbox
 
     @property
     def followings(self) -> Mapping[str, Following]:
         """Logs that the client follows, by name."""
+
+    def stop(self, code: Close) -> None:
+        """Say good-bye and close."""
 
     def stop_fenced(self) -> None:
         """Close, because this client may no longer write here."""
@@ -89,6 +98,7 @@ class Writes:
 
     def take(self, frame: Numbered) -> None:
         """Carry out a write after all that came before it."""
+        self._connection.inbox.add_frame()
         if self._task is None and self._is_direct(frame):
             self._submit(frame, self._build_work(frame))
             return
@@ -173,6 +183,7 @@ class Writes:
             self._returned.append(frame) if behind else self._answer(frame, decision)
 
     def _answer(self, frame: Numbered, outcome: Outcome) -> None:
+        self._connection.inbox.finish_frame()
         if isinstance(outcome.error, Replaced):
             # No receipt: the number stays free, or was decided before; only the newer connection can tell.
             self._connection.stop_fenced()
@@ -202,6 +213,9 @@ class Writes:
                     self._waiting.appendleft(frame)
                     continue
                 await self._carry_out(frame)
+        except Exception:
+            logger.exception("The writes of a connection failed")
+            self._connection.stop(Close.INTERNAL_ERROR)
         finally:
             self._task = None
 

@@ -49,6 +49,16 @@ class Statements:
             cursor.execute(sql, params)
             return cursor.fetchall()
 
+    def fetch_page(self, sql: str, params: Sequence[Any], *, number: str, body: str, most_bytes: int) -> list[Row]:
+        """Execute a query of numbered rows, and return the first ones whose bodies have ``most_bytes`` together.
+
+        One row is returned at least, however large it is. A last column, which is only for this, is added to each.
+        """
+        # The sizes come from the rows' headers: bodies beyond the page are not read.
+        before = f"SUM(LENGTH({body})) OVER (ORDER BY {number}) - LENGTH({body}) AS bytes_before"
+        sized = f"SELECT * FROM (SELECT page.*, {before} FROM ({sql}) page) sized"
+        return self.fetch(f"{sized} WHERE bytes_before < %s ORDER BY {number}", [*params, most_bytes])
+
     def run(self, sql: str, params: Sequence[Any] = ()) -> int:
         """Execute a statement and return the number of rows that it touched."""
         with self.connection.cursor() as cursor:

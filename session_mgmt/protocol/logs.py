@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -41,6 +41,17 @@ def stream_key(stream: int) -> str:
 def timeline_key(session: UUID) -> str:
     """Build the name that processes use for a session's own log among themselves."""
     return f"{TIMELINE_KEY}{session.hex}"
+
+
+def split_by_bytes(entries: Sequence[Entry], most: int) -> Iterator[Sequence[Entry]]:
+    """Split entries into parts of at most ``most`` bytes; a part has one entry at least, however large it is."""
+    start = size = 0
+    for index, entry in enumerate(entries):
+        if index > start and size + len(entry.body) > most:
+            yield entries[start:index]
+            start, size = index, 0
+        size += len(entry.body)
+    yield entries[start:]
 
 
 def build_entries_frame(name: str, epoch: str, entries: Iterable[Entry], *, recovered: bool = False) -> str:

@@ -26,6 +26,11 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": "WARNING"},
 }
 # The clients of a benchmark send as fast as they are answered; the default limit is 200 frames a second for each.
-SESSION_MGMT = {"MAX_FRAMES_PER_SECOND": 1_000_000.0}
+# All of them have one address.
+SESSION_MGMT = {
+    "MAX_FRAMES_PER_SECOND": 1_000_000.0,
+    "MAX_SOCKETS_PER_ADDRESS": 0,
+    "MAX_CONNECTIONS_PER_SESSION": 1_000_000,
+}
 if os.environ.get("BENCHMARK_NO_SNAPSHOTS"):
     SESSION_MGMT["SNAPSHOT_EVERY"] = 10**9

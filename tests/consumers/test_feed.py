@@ -5,6 +5,7 @@ twice.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -89,7 +90,7 @@ async def test_a_replay_ahead_of_a_log_that_was_cut_is_told_and_does_not_turn_fo
     (connection,) = hub().serving.connections
     following = connection.followings[log]
     following.feed.live.pop(following)
-    following.sent = 99
+    following.place = replace(following.place, offset=99)
     await asyncio.wait_for(following._catch_up(), 10)
     told = await one.until_type("snapshot" if log == MAIN else "gap")
     assert (told["reason"], told["position"][1]) == ("history_lost", 0)
@@ -103,7 +104,7 @@ async def test_a_replay_never_joins_a_feed_of_another_epoch_where_the_offset_fit
     (connection,) = hub().serving.connections
     following = connection.followings[ROOM]
     following.feed.live.pop(following)
-    following._epoch = "of the restored backup"
+    following.place = replace(following.place, epoch="of the restored backup")
     await asyncio.wait_for(following._catch_up(), 10)
     told = await one.until_type("gap")
     assert (told["reason"], told["position"]) == ("history_lost", [following.feed.epoch, 0, ""])

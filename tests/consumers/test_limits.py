@@ -8,7 +8,14 @@ from session_mgmt.conf import Settings
 from session_mgmt.consumers.greetings import LIMITS
 
 # Bounds of the server's own memory and rows, and one whose refusal says when to come back.
-INTERNAL = {"sessions_per_user", "outbound_bytes", "revisions", "log_bytes", "requests_per_second"}
+INTERNAL = {
+    "sockets_per_address",
+    "sessions_per_user",
+    "outbound_bytes",
+    "revisions",
+    "log_bytes",
+    "requests_per_second",
+}
 
 
 def test_every_limit_is_told_or_is_the_servers_own() -> None:

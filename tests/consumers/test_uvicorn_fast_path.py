@@ -60,8 +60,8 @@ async def serve() -> AsyncIterator[Any]:
     """Start uvicorn in this loop with the given options; gives its application and address."""
     servers: list[tuple[uvicorn.Server, asyncio.Task[None]]] = []
 
-    async def start(**options: Any) -> tuple[Application, str]:
-        application = Application()
+    async def start(application: Application | None = None, **options: Any) -> tuple[Application, str]:
+        application = application or Application()
         given = {"ws": "websockets-sansio", "ws_per_message_deflate": False, **options}
         server = uvicorn.Server(uvicorn.Config(application, port=0, log_level="error", lifespan="off", **given))
         ready = asyncio.get_running_loop().create_future()

@@ -189,6 +189,8 @@ async def test_a_gap_has_the_fields_that_the_page_shows(peers: Any, created: Any
     connected = await peer.open(created.token.secret, logs={ROOM: None})
     await peer.until_following(ROOM)
     await bridge().read(_lose_history)
+    await peer.say(type="unsubscribe", id=0, log=ROOM)
+    await peer.until(lambda frame: frame["type"] == "reply" and frame["id"] == 0)
     await peer.say(type="subscribe", id=1, log=ROOM, position=connected["logs"][ROOM]["position"])
     reply = await peer.until(lambda frame: frame["type"] == "reply" and frame["id"] == 1)
     verdict = {"type": "gap", "log": ROOM, **reply["verdict"]}

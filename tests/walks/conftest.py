@@ -24,13 +24,14 @@ PATIENCE = 10.0
 class Peer:
     """Connection of a test; frames that a test does not wait for stay in ``seen``."""
 
-    def __init__(self, **headers: str) -> None:
+    def __init__(self, *, client: tuple[str, int] | None = None, **headers: str) -> None:
         given = [(name.encode(), value.encode()) for name, value in headers.items()]
         self._reads = asyncio.Event()
         self._reads.set()
         self._communicator = WebsocketCommunicator(
             self._slowed(SessionConsumer.as_asgi()), "/ws/session/", headers=given, subprotocols=[SUBPROTOCOL]
         )
+        self._communicator.scope["client"] = client
         self.seen: list[dict[str, Any]] = []
 
     def _slowed(self, application: Any) -> Any:
@@ -95,10 +96,10 @@ class Peer:
         """Wait until the hub serves this log to us live."""
         await self.say(type="subscribe", id=900, log=log, position=None)
         await self.until(lambda frame: frame["type"] == "reply" and frame["id"] == 900)
-        if log.startswith("state:"):
-            # It comes anew, and the connection is live in the same turn.
-            await self.until_type("snapshot")
-            return
+        served = [c for c in hub().serving.connections if log in c.followings]  # type: ignore[attr-defined]
+        replays = [task for c in served if (task := c.followings[log]._task)]  # type: ignore[attr-defined]
+        if replays:
+            await asyncio.wait(replays)
         await self.say(type="ping", id=901)
         await self.until_type("pong")
 
@@ -144,8 +145,8 @@ async def peers(transactional_db: None, declared: None) -> AsyncIterator[Callabl
     """Make peers; all are disconnected at the end and the hub is stopped."""
     made: list[Peer] = []
 
-    def make(**headers: str) -> Peer:
-        made.append(Peer(**headers))
+    def make(*, client: tuple[str, int] | None = None, **headers: str) -> Peer:
+        made.append(Peer(client=client, **headers))
         return made[-1]
 
     yield make

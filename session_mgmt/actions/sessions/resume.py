@@ -173,11 +173,13 @@ def _make_room_for_client(using: str, session: ClientSession, now: datetime) -> 
 
 
 def _check_connections(using: str, session: ClientSession, now: datetime) -> None:
-    live = find_live(using, now)
-    mine = live.filter(session=session) if session.user_id is None else live.filter(session__user=session.user_id)
-    if mine.count() >= settings().max_connections_per_user:
-        retry_after = ghost_time().total_seconds()
-        raise ConnectionLimit(limit=settings().max_connections_per_user, retry_after=retry_after)
+    live, most = find_live(using, now), settings().max_connections_per_session
+    retry_after = ghost_time().total_seconds()
+    if live.filter(session=session.pk).count() >= most:
+        raise ConnectionLimit("The session has as many connections as allowed.", limit=most, retry_after=retry_after)
+    most = settings().max_connections_per_user
+    if session.user_id is not None and live.filter(session__user=session.user_id).count() >= most:
+        raise ConnectionLimit(limit=most, retry_after=retry_after)
 
 
 def _open_connection(

@@ -14,22 +14,31 @@ from session_mgmt.models.sql import Row, Statements
 from session_mgmt.protocol.logs import Entry
 
 
-def read_entries(statements: Statements, document: int, after: int, limit: int) -> list[Entry]:
-    """Revisions after a version, oldest first. Raises ``StateUnreadable``."""
+def read_entries(
+    statements: Statements, document: int, after: int, limit: int, *, most_bytes: int | None = None
+) -> list[Entry]:
+    """Return the revisions after a version, oldest first: ``limit``, and ``most_bytes``, at most, but always one.
+
+    Raises ``StateUnreadable``.
+    """
+    most = settings().replay_page_bytes if most_bytes is None else most_bytes
     with unreadable.audit_unreadable(statements.connection.alias, document):
         try:
-            return _read_once(statements, document, after, limit)
+            return _read_once(statements, document, after, limit, most)
         except StateUnreadable:
             # Read once more: the document may have been encrypted between its rows and its head.
-            return _read_once(statements, document, after, limit)
+            return _read_once(statements, document, after, limit, most)
 
 
-def _read_once(statements: Statements, document: int, after: int, limit: int) -> list[Entry]:
-    rows = statements.fetch(
+def _read_once(statements: Statements, document: int, after: int, limit: int, most: int) -> list[Entry]:
+    rows = statements.fetch_page(
         f"SELECT r.version, r.chain, r.ops, c.client_id, r.seq FROM {tables.REVISION} r"
         f" LEFT JOIN {tables.CLIENT} c ON c.id = r.client_id"
         " WHERE r.document_id = %s AND r.version > %s ORDER BY r.version LIMIT %s",
         [document, after, limit],
+        number="version",
+        body="ops",
+        most_bytes=most,
     )
     if not rows:
         return []
@@ -54,7 +63,7 @@ def _load_vault(statements: Statements, document: int) -> Vault | None:
 
 
 def _make_entry(row: Row, vault: Vault | None) -> Entry:
-    version, link, stored, client_id, seq = row
+    version, link, stored, client_id, seq = row[:5]
     ops = vaults.open_ops(vault, version, bytes(stored))
     return Entry(version, chain.make_tag(bytes(link)), make_entry_body(ops, client_id, seq=seq))
 

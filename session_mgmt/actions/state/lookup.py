@@ -193,7 +193,9 @@ def _judge_position(asked: Position | None, given: Any, window: DocumentWindow) 
 
 def _answer_entries(statements: Statements, window: DocumentWindow, asked: Position) -> dict[str, Any] | None:
     """Return ``None`` if a compaction deleted entries between the two reads."""
-    found = entries.read_entries(statements, window.id, asked.offset, settings().replay_page)
+    # The answer is complete or it is a snapshot, so it is not cut as the pages of a replay are.
+    limit, most = settings().replay_page, settings().max_log_bytes
+    found = entries.read_entries(statements, window.id, asked.offset, limit, most_bytes=most)
     if not found or not is_dense((entry.offset for entry in found), after=asked.offset):
         return None
     last = Position(asked.epoch, found[-1].offset, found[-1].tag)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from session_mgmt.models import Publication, Stream
+from django.db import connections
+
+from session_mgmt.conf import settings
+from session_mgmt.models import Stream
 from session_mgmt.models.sql import Row, Statements
 from session_mgmt.models.tables import PUBLICATION
 from session_mgmt.protocol.logs import Entry
@@ -49,6 +52,13 @@ def _read_tags(statements: Statements, places: list[tuple[int, int]]) -> dict[tu
 
 
 def read_page(using: str, stream: int, after: int, limit: int) -> list[Entry]:
-    """Return the publications after an offset, oldest first."""
-    later = Publication.objects.using(using).filter(stream=stream, offset__gt=after).order_by("offset")
-    return [Entry(offset, tag, bytes(data)) for offset, tag, data in later.values_list("offset", "tag", "data")[:limit]]
+    """Return the publications after an offset, oldest first: one page by number and by bytes."""
+    rows = Statements(connections[using]).fetch_page(
+        f'SELECT "offset" AS number, tag, data FROM {PUBLICATION}'
+        ' WHERE stream_id = %s AND "offset" > %s ORDER BY "offset" LIMIT %s',
+        [stream, after, limit],
+        number="number",
+        body="data",
+        most_bytes=settings().replay_page_bytes,
+    )
+    return [Entry(offset, tag, bytes(data)) for offset, tag, data, _ in rows]

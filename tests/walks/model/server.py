@@ -181,7 +181,7 @@ class Server:
         if row is None:
             return
         assert row.version == book.head
-        kept = entries.read_entries(Statements(connection), row.pk, 0, LIMIT)
+        kept = entries.read_entries(Statements(connection), row.pk, 0, LIMIT, most_bytes=LIMIT)
         assert [entry.offset for entry in kept] == list(range(row.oldest_revision, row.version + 1))
         for version in range(row.oldest_revision - 1, row.version + 1):
             assert same(state.read_at(self.session, version, name=doc), book.value(version)), f"{doc} at {version}"

@@ -1,0 +1,47 @@
+"""Frames of one client that are being worked on: how many they are decides whether more of them are read."""
+
+from __future__ import annotations
+
+import asyncio
+
+MOST_FRAMES = 256
+MOST_BYTES = 512 * 1024
+
+
+class Inbox:
+    """Count of the frames whose answers are still to come, with their bytes.
+
+    The bytes are added up until nothing is left to do. So a client that never stops writing waits for its answers once
+    in a while, and no account must be kept of each frame.
+    """
+
+    def __init__(self) -> None:
+        self._frames = self._bytes = self._arrived = 0
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether the client is to be read no further until it has its answers."""
+        return self._frames >= MOST_FRAMES or self._bytes > MOST_BYTES
+
+    def note_size(self, size: int) -> None:
+        """Note the size of the frame that has arrived; whether work comes of it is not known yet."""
+        self._arrived = size
+
+    def add_frame(self) -> None:
+        """Count the frame that has arrived last: its work begins."""
+        self._frames += 1
+        self._bytes += self._arrived
+        self._empty.clear()
+
+    def finish_frame(self) -> None:
+        """Count a frame as answered."""
+        self._frames -= 1
+        if self._frames == 0:
+            self._bytes = 0
+            self._empty.set()
+
+    async def wait_until_empty(self) -> None:
+        """Wait until every frame is answered."""
+        await self._empty.wait()

@@ -1,0 +1,79 @@
+"""Bounds that ASGI has no words for, where the server is uvicorn with its sans-I/O WebSockets.
+
+An application is shown whole messages only. Pings, which a server answers by itself, parts of a message, and a first
+message of any size never reach it, and a transport whose peer does not read stays full after a close. Other servers
+keep these bounds themselves or not at all (``docs/howto/deploy.md``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from session_mgmt.consumers import uvicorn_fast_path
+
+MESSAGE_TOO_BIG = 1009
+POLICY_VIOLATION = 1008
+
+
+class UvicornGuard:
+    """Hooks into one connection of the server."""
+
+    def __init__(self, protocol: Any) -> None:
+        self._protocol = protocol
+        self._take_data, self._left = protocol.conn.receive_data, 0
+
+    def limit_bytes(self, most: int) -> None:
+        """Take at most so many bytes from the peer, whatever frames they are, until ``lift_limit``."""
+        self._left = most
+        self._protocol.conn.receive_data = self._take_limited
+
+    def lift_limit(self) -> None:
+        """Leave the size of messages to the server's own limit again."""
+        self._protocol.conn.receive_data = self._take_data
+
+    def _take_limited(self, data: bytes) -> None:
+        self._left -= len(data)
+        if self._left < 0:
+            self._fail(MESSAGE_TOO_BIG)
+        else:
+            self._take_data(data)
+
+    def count_hidden_frames(self, take: Callable[[], bool]) -> None:
+        """Ask ``take`` about every ping and every part of a message; close where it says no."""
+        protocol = self._protocol
+        answer_ping, take_part = protocol.handle_ping, protocol.handle_cont
+
+        def handle_ping() -> None:
+            # An answer that a peer does not read would pile up in the transport.
+            if not take() or not protocol.writable.is_set():
+                self._fail(POLICY_VIOLATION)
+            else:
+                answer_ping()
+
+        def handle_cont(event: Any) -> None:
+            if take():
+                take_part(event)
+            else:
+                self._fail(POLICY_VIOLATION)
+
+        protocol.handle_ping, protocol.handle_cont = handle_ping, handle_cont
+
+    def _fail(self, code: int) -> None:
+        """Close at once; nothing that the peer has sent or would have to read is kept."""
+        protocol = self._protocol
+        if protocol.close_sent or protocol.disconnected:
+            return
+        protocol.conn.fail(code)
+        protocol.handle_parser_exception()
+        self.abort()
+
+    def abort(self) -> None:
+        """Drop the transport with all that its peer did not read."""
+        self._protocol.transport.abort()
+
+
+def find_guard(send: Any) -> UvicornGuard | None:
+    """Find the hooks of the server behind ``send``; ``None`` for any other server."""
+    protocol = uvicorn_fast_path.find_protocol(send)
+    return None if protocol is None else UvicornGuard(protocol)
