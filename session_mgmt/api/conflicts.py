@@ -14,6 +14,7 @@ from session_mgmt.api import rights
 from session_mgmt.api.conditions import format_etag
 from session_mgmt.api.endpoints import endpoint
 from session_mgmt.api.forms import Anything, Form
+from session_mgmt.api.refusals import DOCUMENT_ERRORS, WRITE_ERRORS
 from session_mgmt.api.views import ApiViewSet
 from session_mgmt.bridge import bridge
 from session_mgmt.documents.values import MISSING
@@ -38,8 +39,10 @@ class ConflictViewSet(ApiViewSet):
 
     @endpoint(
         "Conflicts that were kept",
-        answer="`results`, `id, path, version, base?, server?, client?, …`.",
+        description="`results`, `id, path, version, base?, server?, client?, …`.",
         right=rights.READ_CONFLICT,
+        answer="ConflictList",
+        errors=DOCUMENT_ERRORS,
     )
     def list(self, request: Request, pk: str, name: str) -> Response:
         found = self.find_live_session(pk)
@@ -50,10 +53,13 @@ class ConflictViewSet(ApiViewSet):
 
     @endpoint(
         "Decide a conflict",
-        body=DecisionForm,
-        answer="`position`, `unchanged`.",
+        description="`position`, `unchanged`.",
         right=rights.RESOLVE_CONFLICT,
         is_activity=True,
+        body="DecisionBody",
+        answer="Decided",
+        has_etag=True,
+        errors=(*WRITE_ERRORS, NotFound),
     )
     def resolve(self, request: Request, pk: str, name: str, conflict: str) -> Response:
         found = self.find_live_session(pk)

@@ -1,73 +1,204 @@
-"""OpenAPI description, available where drf-spectacular is installed.
+"""OpenAPI document of the REST calls, made of what the views declare. It needs no further package.
 
-Views carry their description as plain data: drf-spectacular's own decorators would use the schema class of the project.
+Projects that describe their whole API with drf-spectacular get the same operations through ``AutoSchema``.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
+from django.urls import URLPattern, get_resolver
 from rest_framework.schemas.inspectors import ViewInspector
 
 from session_mgmt import __version__
 from session_mgmt.api.endpoints import Endpoint
+from session_mgmt.api.schemas import COMPONENTS, Schema, refer
+from session_mgmt.exceptions import (
+    AuthRequired,
+    Busy,
+    FrameTooLarge,
+    InternalError,
+    InvalidField,
+    InvalidJSON,
+    InvalidToken,
+    MethodNotAllowed,
+    PermissionDenied,
+    SessionExpired,
+    SessionMgmtError,
+    SessionNotFound,
+    SessionTerminated,
+    TokenExpired,
+    TooManyRequests,
+    Unavailable,
+    UnsupportedMediaType,
+)
 
-SchemaGenerator: Any = None
 BaseSchema: Any = ViewInspector
 with suppress(ImportError):
-    from drf_spectacular.generators import SchemaGenerator
     from drf_spectacular.openapi import AutoSchema as BaseSchema
-    from drf_spectacular.utils import OpenApiTypes
 
 URLCONF = "session_mgmt.urls"
-TOKEN = "sessionToken"
+TOKEN, COOKIE = "sessionToken", "projectLogin"
+_METHODS = ("get", "post", "put", "patch", "delete")
+_ALWAYS = (InvalidField, MethodNotAllowed, TooManyRequests, InternalError, Busy, Unavailable)
+_WITH_CREDENTIALS = (AuthRequired, InvalidToken, TokenExpired, PermissionDenied)
+_OF_A_SESSION = (SessionNotFound, SessionTerminated, SessionExpired)
+_WITH_A_BODY = (InvalidJSON, FrameTooLarge, UnsupportedMediaType)
+_TEXT: Schema = {"type": "string"}
+_PARTS = {
+    "id": ("The session.", {"type": "string", "format": "uuid"}),
+    "name": ("The document.", {"type": "string", "minLength": 1, "maxLength": 100}),
+    "version": ("The version.", {"type": "integer", "minimum": 0}),
+    "label": ("The label of a checkpoint.", {"type": "string", "minLength": 1, "maxLength": 100}),
+    "conflict": ("The kept conflict.", {"type": "string", "format": "uuid"}),
+    "topic": ("The topic.", {"type": "string", "minLength": 1, "maxLength": 255}),
+}
+_ETAG = r'(W/)?"[!#-\-/-~]{1,64}\.[0-9]{1,15}\.[!#-\-/-~]{0,64}"'
+_HEADERS = {
+    "If-Match": ("Only if the document is exactly at this ETag.", f"^{_ETAG}$"),
+    "If-None-Match": ("An ETag that the caller has; where something is written `*`: only if nothing was.", None),
+    "Idempotency-Key": ("Makes a repetition harmless.", r'^("[!#-\[\]-~]{1,100}"|[!#-\[\]-~]{1,100})$'),
+}
+_SECURITY = {
+    TOKEN: {"type": "http", "scheme": "bearer", "description": "The token of a session."},
+    COOKIE: {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "sessionid",
+        "description": "A login of the project, by whatever authentication it has; cookies need the CSRF header.",
+    },
+}
 
 
 class AutoSchema(BaseSchema):
-    """Schema of one view. Operations are named after their action: ``session_validate``, ``document_sync``."""
+    """Schema of one view for drf-spectacular, with the operations of this app's own document."""
 
-    def get_operation_id(self) -> str:
-        kind = type(self.view).__name__.removesuffix("ViewSet").removesuffix("View").lower()
-        return f"{kind}_{self._find_action()}"
-
-    def get_auth(self) -> list[dict[str, list[str]]]:
-        """Return the session's token; other credentials of the project are for the project to describe."""
-        return [{}] if self.view.anonymous else [{TOKEN: []}]
-
-    def get_tags(self) -> list[str]:
-        return ["session_mgmt"]
-
-    def get_summary(self) -> str:
-        return self._find_endpoint().summary
-
-    def get_description(self) -> str:
-        return self._find_endpoint().answer
-
-    def get_request_serializer(self) -> Any:
-        return self._find_endpoint().body
-
-    def get_response_serializers(self) -> dict[int, Any]:
-        declared = self._find_endpoint()
-        return {declared.status: None if declared.status == 204 else OpenApiTypes.OBJECT}
-
-    def _find_action(self) -> str:
-        return getattr(self.view, "action", None) or self.method.lower()
-
-    def _find_endpoint(self) -> Endpoint:
-        found: Endpoint = getattr(self.view, self._find_action()).endpoint
-        return found
+    def get_operation(self, path: str, *_: Any, **__: Any) -> dict[str, Any] | None:
+        declared = find_endpoint(self.view, self.method.lower())
+        return None if declared is None else describe_call(type(self.view), declared, path, self.method.lower())
 
 
-def build_schema(server: str) -> dict[str, Any] | None:
-    """Return the description of this app alone, with paths relative to ``server``; ``None`` without drf-spectacular."""
-    return None if SchemaGenerator is None else {**_generate_schema(), "servers": [{"url": server}]}
+def build_schema(server: str) -> dict[str, Any]:
+    """Return the description of this app alone, with paths relative to ``server``."""
+    return {**_generate_schema(), "servers": [{"url": server}]}
 
 
 @lru_cache(maxsize=1)
 def _generate_schema() -> dict[str, Any]:
-    """Generate the description once in a process: it takes a quarter of a second, and anybody may ask for it."""
-    made: dict[str, Any] = SchemaGenerator(urlconf=URLCONF).get_schema(request=None, public=True)
-    made.setdefault("components", {})["securitySchemes"] = {TOKEN: {"type": "http", "scheme": "bearer"}}
-    return {**made, "info": {"title": "session_mgmt", "version": __version__}}
+    paths: dict[str, dict[str, Any]] = {}
+    for path, view, method, declared in _list_calls():
+        paths.setdefault(path, {})[method] = describe_call(view, declared, path, method)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "session_mgmt", "version": __version__},
+        "paths": dict(sorted(paths.items())),
+        "components": {"schemas": COMPONENTS, "securitySchemes": _SECURITY},
+    }
+
+
+def _list_calls() -> Iterator[tuple[str, type[Any], str, Endpoint]]:
+    for pattern in get_resolver(URLCONF).url_patterns:
+        view = getattr(getattr(pattern, "callback", None), "cls", None)
+        if view is None or not isinstance(pattern, URLPattern):
+            continue
+        path = "/" + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", str(pattern.pattern)).replace("{pk}", "{id}")
+        actions = getattr(pattern.callback, "actions", None) or {method: method for method in _METHODS}
+        for method in _METHODS:
+            declared = getattr(getattr(view, actions.get(method, ""), None), "endpoint", None)
+            if declared is not None:
+                yield path, view, method, declared
+
+
+def find_endpoint(view: Any, method: str) -> Endpoint | None:
+    """Return the declaration of the call that a view answers by this method."""
+    action = getattr(view, "action", None) or method
+    return getattr(getattr(view, action, None), "endpoint", None)
+
+
+def describe_call(view: type[Any], declared: Endpoint, path: str, method: str) -> dict[str, Any]:
+    """Return the operation of one call."""
+    described: dict[str, Any] = {
+        "operationId": _name_operation(view, declared, method),
+        "summary": declared.summary,
+        "tags": ["session_mgmt"],
+        "security": [{}, {TOKEN: []}, {COOKIE: []}]
+        if view.anonymous or declared.body == "SessionBody"
+        else [{TOKEN: []}, {COOKIE: []}],
+        "parameters": list(_list_parameters(declared, path)),
+        "responses": dict(_list_responses(view, declared, path)),
+    }
+    if declared.description:
+        described["description"] = declared.description
+    if declared.body is not None:
+        content = {"application/json": {"schema": refer(declared.body)}}
+        described["requestBody"] = {"required": True, "content": content}
+    return described
+
+
+def _name_operation(view: type[Any], declared: Endpoint, method: str) -> str:
+    """Return the view and what it does: ``session_validate``, ``document_sync``."""
+    kind = view.__name__.removesuffix("ViewSet").removesuffix("View").lower()
+    names = (name for name in dir(view) if getattr(getattr(view, name, None), "endpoint", None) is declared)
+    return f"{kind}_{next(names, method)}"
+
+
+def _list_parameters(declared: Endpoint, path: str) -> Iterator[dict[str, Any]]:
+    for name in re.findall(r"{(\w+)}", path):
+        text, schema = _PARTS[name]
+        yield {"in": "path", "name": name, "required": True, "description": text, "schema": schema}
+    for parameter in declared.query:
+        given = {"in": "query", "name": parameter.name, "required": parameter.required}
+        yield {**given, "description": parameter.description, "schema": parameter.schema}
+    for name in declared.headers:
+        text, pattern = _HEADERS[name]
+        if name == "If-None-Match":
+            pattern = f"^{_ETAG}$" if declared.answer == "ClientState" else r"^\*$"
+        schema = {**_TEXT, "pattern": pattern}
+        yield {"in": "header", "name": name, "required": False, "description": text, "schema": schema}
+
+
+def _list_responses(view: type[Any], declared: Endpoint, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    done: dict[str, Any] = {"description": declared.description or declared.summary}
+    if declared.answer is not None:
+        done["content"] = {"application/json": {"schema": refer(declared.answer)}}
+    if declared.has_etag:
+        done["headers"] = {"ETag": {"description": "The position of the document.", "schema": _TEXT}}
+    if declared.status == 201 and declared.answer in ("CreatedSession", "RecoveredSession"):
+        done["headers"] = {"Location": {"description": "The address of the session.", "schema": _TEXT}}
+    yield str(declared.status), done
+    if declared.has_etag and declared.body is None and declared.answer == "ClientState":
+        yield "304", {"description": "The caller has this version already.", "headers": done["headers"]}
+    refusals: dict[int, list[str]] = {}
+    for error in _list_errors(view, declared, path):
+        refusals.setdefault(error.status, []).append(error.name)
+    for status, names in sorted(refusals.items()):
+        yield str(status), _describe_refusal(status, sorted(set(names)), declared)
+
+
+def _describe_refusal(status: int, names: list[str], declared: Endpoint) -> dict[str, Any]:
+    told: dict[str, Any] = {"description": ", ".join(f"`{name}`" for name in names)}
+    schema = refer("Error")
+    if status == 503 and declared.answer == "Health":
+        schema = {"anyOf": [refer("Health"), schema]}
+    told["content"] = {"application/json": {"schema": schema}}
+    if status in (429, 503):
+        told["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
+    if status == 401:
+        told["headers"] = {"WWW-Authenticate": {"description": "RFC 6750.", "schema": _TEXT}}
+    return told
+
+
+def _list_errors(view: type[Any], declared: Endpoint, path: str) -> Iterator[type[SessionMgmtError]]:
+    yield from _ALWAYS
+    yield from declared.errors
+    yield from _WITH_CREDENTIALS
+    if "{id}" in path:
+        yield from _OF_A_SESSION
+    else:
+        yield from (SessionTerminated, SessionExpired)
+    if declared.body is not None:
+        yield from _WITH_A_BODY

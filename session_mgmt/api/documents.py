@@ -19,6 +19,7 @@ from session_mgmt.api.conditions import Conditions, format_etag, is_known, read_
 from session_mgmt.api.endpoints import endpoint
 from session_mgmt.api.forms import ChangeForm, NothingForm, SyncForm
 from session_mgmt.api.reading import read_body, read_json
+from session_mgmt.api.refusals import DOCUMENT_ERRORS, WRITE_ERRORS
 from session_mgmt.api.views import ApiViewSet
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
@@ -40,7 +41,10 @@ class DocumentViewSet(ApiViewSet):
     """Views below ``sessions/{id}/state/``, except history and conflicts."""
 
     @endpoint(
-        "The session's documents", answer="`results`: heads of documents, without their data.", right=rights.READ_STATE
+        "The session's documents",
+        description="`results`: heads of documents, without their data.",
+        right=rights.READ_STATE,
+        answer="DocumentList",
     )
     def list(self, request: Request, pk: str) -> Response:
         found = self.find_live_session(pk)
@@ -48,8 +52,12 @@ class DocumentViewSet(ApiViewSet):
 
     @endpoint(
         "Read a document",
-        answer="ClientState. `ETag` is its position; `If-None-Match` gives 304.",
+        description="ClientState. `ETag` is its position; `If-None-Match` gives 304.",
         right=rights.READ_STATE,
+        answer="ClientState",
+        headers=("If-None-Match",),
+        has_etag=True,
+        errors=DOCUMENT_ERRORS,
     )
     def retrieve(self, request: Request, pk: str, name: str) -> Response:
         row = find_document(self.find_live_session(pk), name)
@@ -61,11 +69,15 @@ class DocumentViewSet(ApiViewSet):
 
     @endpoint(
         "Change a document: exactly one of ops, merge, patch, data",
-        body=ChangeForm,
-        answer="`position`, `unchanged`, `dropped`, `overwrote`, `conflicts`. `If-Match`: only at that version;"
+        description="`position`, `unchanged`, `dropped`, `overwrote`, `conflicts`. `If-Match`: only at that version;"
         " `If-None-Match: *`: only if it was never written (412). `Idempotency-Key`: once.",
         right=rights.WRITE_STATE,
         is_activity=True,
+        body="ChangeBody",
+        answer="Written",
+        headers=("If-Match", "If-None-Match", "Idempotency-Key"),
+        has_etag=True,
+        errors=WRITE_ERRORS,
     )
     def partial_update(self, request: Request, pk: str, name: str) -> Response:
         found = self.find_live_session(pk)
@@ -81,10 +93,14 @@ class DocumentViewSet(ApiViewSet):
 
     @endpoint(
         "Replace a document: the body is the document",
-        body=NothingForm,
-        answer="As for PATCH.",
+        description="As for PATCH.",
         right=rights.WRITE_STATE,
         is_activity=True,
+        body="JSON",
+        answer="Written",
+        headers=("If-Match", "If-None-Match", "Idempotency-Key"),
+        has_etag=True,
+        errors=WRITE_ERRORS,
     )
     def update(self, request: Request, pk: str, name: str) -> Response:
         found = self.find_live_session(pk)
@@ -96,7 +112,14 @@ class DocumentViewSet(ApiViewSet):
         return answer_write(outcome, wanted)
 
     @endpoint(
-        "Empty a document: a new version that is {}", answer="As for PATCH.", right=rights.WRITE_STATE, is_activity=True
+        "Empty a document: a new version that is {}",
+        description="As for PATCH.",
+        right=rights.WRITE_STATE,
+        is_activity=True,
+        answer="Written",
+        headers=("If-Match", "If-None-Match", "Idempotency-Key"),
+        has_etag=True,
+        errors=WRITE_ERRORS,
     )
     def destroy(self, request: Request, pk: str, name: str) -> Response:
         found = self.find_live_session(pk)
@@ -109,9 +132,11 @@ class DocumentViewSet(ApiViewSet):
 
     @endpoint(
         "Apply pending changes, then give one verdict for a position",
-        body=SyncForm,
-        answer="`mode`, `reason`, `position`, and `entries` or `data`; with `pending` also `results`.",
+        description="`mode`, `reason`, `position`, and `entries` or `data`; with `pending` also `results`.",
         right=rights.READ_STATE,
+        body="SyncBody",
+        answer="Synchronised",
+        errors=WRITE_ERRORS,
     )
     def sync(self, request: Request, pk: str, name: str) -> Response:
         found, name = self.find_live_session(pk), _check_name(name)
@@ -127,13 +152,22 @@ class DocumentViewSet(ApiViewSet):
 
     @endpoint(
         "Bytes of a document",
-        answer="`size` (of compact JSON, an upper bound unless `exact`), `stored`, `log`.",
+        description="`size` (of compact JSON, an upper bound unless `exact`), `stored`, `log`.",
         right=rights.READ_STATE,
+        answer="Sizes",
+        errors=DOCUMENT_ERRORS,
     )
     def size(self, request: Request, pk: str, name: str) -> Response:
         return Response(lookup.read_sizes(find_document(self.find_live_session(pk), name)))
 
-    @endpoint("Compress a document now", body=NothingForm, answer="As from size.", right=rights.COMPACT_STATE)
+    @endpoint(
+        "Compress a document now",
+        description="As from size.",
+        right=rights.COMPACT_STATE,
+        body="NothingBody",
+        answer="Sizes",
+        errors=DOCUMENT_ERRORS,
+    )
     def compress(self, request: Request, pk: str, name: str) -> Response:
         found = self.find_live_session(pk)
         self.read_form(NothingForm)

@@ -1,4 +1,4 @@
-"""Declaration of a call beside the method that answers it: its input, its answer, and who may make it."""
+"""Declaration of a call beside the method that answers it: what it takes, what it answers, who may make it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from session_mgmt.api.queries import Parameter, check_query
 from session_mgmt.api.rights import Right
+from session_mgmt.exceptions import SessionMgmtError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -17,16 +18,21 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Endpoint:
     """One call.
 
-    ``body`` is the form of its request and ``query`` its parameters, all others are refused. ``answer`` tells the
-    fields of its answer. ``right`` is for callers who do not own the session. ``is_activity`` counts the call as
-    activity of its session.
+    ``body`` and ``answer`` name components of ``schemas``, ``description`` tells more of the answer. ``query`` lists
+    the parameters of the address, any other is refused; ``headers`` those that the call heeds. ``errors`` are the
+    refusals besides those that every call has. ``right`` is for callers who do not own the session. ``is_activity``
+    counts the call as activity of its session.
     """
 
     summary: str
-    body: Any = None
+    description: str = ""
+    body: str | None = None
     query: tuple[Parameter, ...] = ()
+    headers: tuple[str, ...] = ()
     status: int = 200
-    answer: str = ""
+    answer: str | None = None
+    has_etag: bool = False
+    errors: tuple[type[SessionMgmtError], ...] = ()
     right: Right | None = None
     is_activity: bool = False
 

@@ -16,9 +16,10 @@ from session_mgmt.api.documents import answer_write, find_document
 from session_mgmt.api.endpoints import endpoint
 from session_mgmt.api.forms import Form, Text, Whole
 from session_mgmt.api.queries import Number, is_number
+from session_mgmt.api.refusals import DOCUMENT_ERRORS, PAST_ERRORS, WRITE_ERRORS
 from session_mgmt.api.views import ApiViewSet
 from session_mgmt.bridge import bridge
-from session_mgmt.exceptions import InvalidField, NotFound
+from session_mgmt.exceptions import Conflict, DocumentLimit, InvalidField, NotFound
 from session_mgmt.writes import restore
 
 BEFORE = Number("before", "Only versions before this one.")
@@ -48,16 +49,24 @@ class HistoryViewSet(ApiViewSet):
 
     @endpoint(
         "The versions of the log, newest first: ?before= and ?limit=",
-        answer="`results`: version, tag, kind, at, client_id, seq, paths, bytes, labels; `oldest`, `next`.",
+        description="`results`: version, tag, kind, at, client_id, seq, paths, bytes, labels; `oldest`, `next`.",
         query=(BEFORE, LIMIT),
         right=rights.READ_HISTORY,
+        answer="VersionPage",
+        errors=DOCUMENT_ERRORS,
     )
     def versions(self, request: Request, pk: str, name: str) -> Response:
         row = find_document(self.find_live_session(pk), name)
         before, limit = BEFORE.read(request), LIMIT.read_or_default(request)
         return Response(history.list_versions(row.pk, before=before, limit=limit))
 
-    @endpoint("A document as it was", answer="`version`, `position`, `data`.", right=rights.READ_STATE)
+    @endpoint(
+        "A document as it was",
+        description="`version`, `position`, `data`.",
+        right=rights.READ_STATE,
+        answer="OldVersion",
+        errors=PAST_ERRORS,
+    )
     def version(self, request: Request, pk: str, name: str, version: str) -> Response:
         row = find_document(self.find_live_session(pk), name)
         position, raw = history.read_raw(row.pk, _parse_version(version), run=bridge().run_in_worker)
@@ -66,9 +75,11 @@ class HistoryViewSet(ApiViewSet):
 
     @endpoint(
         "The difference of two versions: ?from= and ?to=",
-        answer="`from`, `to`, `patch` (RFC 6902).",
+        description="`from`, `to`, `patch` (RFC 6902).",
         query=(FROM, TO),
         right=rights.COMPARE_STATE,
+        answer="Difference",
+        errors=PAST_ERRORS,
     )
     def diff(self, request: Request, pk: str, name: str) -> Response:
         row = find_document(self.find_live_session(pk), name)
@@ -78,16 +89,24 @@ class HistoryViewSet(ApiViewSet):
             {"from": first, "to": to, "patch": history.diff_versions(row.pk, first, to, run=bridge().run_in_worker)}
         )
 
-    @endpoint("The versions kept under a label", answer="`results`: label, version, at.", right=rights.READ_HISTORY)
+    @endpoint(
+        "The versions kept under a label",
+        description="`results`: label, version, at.",
+        right=rights.READ_HISTORY,
+        answer="CheckpointList",
+        errors=DOCUMENT_ERRORS,
+    )
     def checkpoints(self, request: Request, pk: str, name: str) -> Response:
         return Response({"results": history.list_checkpoints(find_document(self.find_live_session(pk), name).pk)})
 
     @endpoint(
         "Keep a document as it is under a label",
-        body=LabelForm,
-        answer="`label`, `version`.",
+        description="`label`, `version`.",
         right=rights.PERSIST_STATE,
         is_activity=True,
+        body="LabelBody",
+        answer="Checkpoint",
+        errors=(*DOCUMENT_ERRORS, Conflict, DocumentLimit),
     )
     def persist(self, request: Request, pk: str, name: str) -> Response:
         found = self.find_live_session(pk)
@@ -96,8 +115,10 @@ class HistoryViewSet(ApiViewSet):
 
     @endpoint(
         "The document as it was under a label",
-        answer="`label`, `version`, `position`, `data`.",
+        description="`label`, `version`, `position`, `data`.",
         right=rights.READ_STATE,
+        answer="LabelledVersion",
+        errors=PAST_ERRORS,
     )
     def labelled(self, request: Request, pk: str, name: str, label: str) -> Response:
         row = find_document(self.find_live_session(pk), name)
@@ -107,7 +128,13 @@ class HistoryViewSet(ApiViewSet):
         told = {"version": position.offset, "position": position.as_json(), "data": orjson.Fragment(raw)}
         return Response({"label": label, **told})
 
-    @endpoint("Give a checkpoint up", status=204, right=rights.FORGET_STATE, is_activity=True)
+    @endpoint(
+        "Give a checkpoint up",
+        status=204,
+        right=rights.FORGET_STATE,
+        is_activity=True,
+        errors=PAST_ERRORS,
+    )
     def forget(self, request: Request, pk: str, name: str, label: str) -> Response:
         if not history.forget_checkpoint(find_document(self.find_live_session(pk), name).pk, label):
             raise NotFound("There is no checkpoint of this label.")
@@ -115,10 +142,14 @@ class HistoryViewSet(ApiViewSet):
 
     @endpoint(
         "Go back to a version or a label: a new version",
-        body=RestoreForm,
-        answer="As for PATCH; `If-Match` as there.",
+        description="As for PATCH; `If-Match` as there.",
         right=rights.RESTORE_STATE,
         is_activity=True,
+        body="RestoreBody",
+        answer="Written",
+        headers=("If-Match",),
+        has_etag=True,
+        errors=(*WRITE_ERRORS, NotFound),
     )
     def restore(self, request: Request, pk: str, name: str) -> Response:
         found = self.find_live_session(pk)

@@ -19,9 +19,17 @@ from session_mgmt.api.authentication import read_address, read_bearer
 from session_mgmt.api.endpoints import endpoint
 from session_mgmt.api.forms import MessageForm, RecoveryForm, SessionForm, ValidationForm
 from session_mgmt.api.queries import Identifier, Number
+from session_mgmt.api.refusals import VALUE_ERRORS
 from session_mgmt.api.views import ApiViewSet, parse_session_id, proven_session
 from session_mgmt.conf import settings
-from session_mgmt.exceptions import AuthRequired, InvalidField, PermissionDenied, SessionNotFound
+from session_mgmt.exceptions import (
+    AuthRequired,
+    InvalidField,
+    NotRecoverable,
+    PermissionDenied,
+    SessionLimit,
+    SessionNotFound,
+)
 from session_mgmt.models import ClientSession
 from session_mgmt.protocol.events import AUTH_SUCCESS
 from session_mgmt.writes import verbs
@@ -43,8 +51,10 @@ class SessionViewSet(ApiViewSet):
 
     @endpoint(
         "The caller's active sessions",
-        answer="`results`: a list of SessionInfo, newest first; `next`: the `before` of the next page.",
+        description="`results`: a list of SessionInfo, newest first; `next`: the `before` of the next page.",
         query=(LIST_BEFORE, LIST_LIMIT),
+        answer="SessionList",
+        errors=(SessionNotFound,),
     )
     def list(self, request: Request) -> Response:
         before, limit = LIST_BEFORE.read(request), LIST_LIMIT.read_or_default(request)
@@ -56,9 +66,11 @@ class SessionViewSet(ApiViewSet):
 
     @endpoint(
         "Create a session",
-        body=SessionForm,
         status=201,
-        answer="`session` (SessionInfo), `token` (nowhere else), `positions` (where its log begins), `endpoints`.",
+        description="`session` (SessionInfo), `token` (nowhere else), `positions` (where its log begins), `endpoints`.",
+        body="SessionBody",
+        answer="CreatedSession",
+        errors=(SessionLimit, *VALUE_ERRORS),
     )
     def create(self, request: Request) -> Response:
         if proven_session(request) is not None:
@@ -76,11 +88,23 @@ class SessionViewSet(ApiViewSet):
             verbs.record(created.session.pk, AUTH_SUCCESS, {"user_id": str(user.pk)})
         return _answer_created(request, created)
 
-    @endpoint("Read a session", answer="SessionInfo.", right=rights.READ_SESSION)
+    @endpoint(
+        "Read a session",
+        description="SessionInfo.",
+        right=rights.READ_SESSION,
+        answer="SessionInfo",
+    )
     def retrieve(self, request: Request, pk: str) -> Response:
         return self._answer_session(self.find_session(pk))
 
-    @endpoint("Change metadata, config or label", body=SessionForm, answer="SessionInfo.", right=rights.UPDATE_SESSION)
+    @endpoint(
+        "Change metadata, config or label",
+        description="SessionInfo.",
+        right=rights.UPDATE_SESSION,
+        body="SessionChange",
+        answer="SessionInfo",
+        errors=VALUE_ERRORS,
+    )
     def partial_update(self, request: Request, pk: str) -> Response:
         found = self.find_live_session(pk)
         wanted = self.read_form(SessionForm)
@@ -88,16 +112,22 @@ class SessionViewSet(ApiViewSet):
             raise InvalidField("At least one of metadata, config and label.", field="metadata")
         return self._answer_session(lifecycle.update_session(self.actor, found.pk, **wanted))
 
-    @endpoint("End a session for good", status=204, right=rights.TERMINATE)
+    @endpoint(
+        "End a session for good",
+        status=204,
+        right=rights.TERMINATE,
+        errors=(),
+    )
     def destroy(self, request: Request, pk: str) -> Response:
         lifecycle.terminate_session(self.actor, self.find_session(pk).pk)
         return Response(status=204)
 
     @endpoint(
         "Check whether a session may act",
-        body=ValidationForm,
-        answer="`valid`, `reason` (a name of an error or null).",
+        description="`valid`, `reason` (a name of an error or null).",
         right=rights.READ_SESSION,
+        body="ValidationBody",
+        answer="Validity",
     )
     def validate(self, request: Request, pk: str) -> Response:
         found = self.find_session(pk)
@@ -108,9 +138,11 @@ class SessionViewSet(ApiViewSet):
 
     @endpoint(
         "Make a successor of an expired session, by its old token",
-        body=RecoveryForm,
         status=201,
-        answer="`session`, `token`, `positions`, `endpoints` as from creation, and the `receipt`.",
+        description="`session`, `token`, `positions`, `endpoints` as from creation, and the `receipt`.",
+        body="RecoveryBody",
+        answer="RecoveredSession",
+        errors=(NotRecoverable, SessionLimit),
     )
     def recover(self, request: Request, pk: str) -> Response:
         proven = proven_session(request)
@@ -128,22 +160,36 @@ class SessionViewSet(ApiViewSet):
         )
         return _answer_created(request, restored.created, receipt=restored.receipt)
 
-    @endpoint("A session's figures", answer="See `docs/reference/rest.md`.", right=rights.READ_SESSION)
+    @endpoint(
+        "A session's figures",
+        description="See `docs/reference/rest.md`.",
+        right=rights.READ_SESSION,
+        answer="SessionMetrics",
+    )
     def metrics(self, request: Request, pk: str) -> Response:
         return Response(monitoring.read_session_metrics(self.find_session(pk).pk))
 
     @endpoint(
         "A session's own log, in pages: `?after=0&limit=100`",
-        answer="`results`, `epoch`, `oldest`, `head`, `next`.",
+        description="`results`, `epoch`, `oldest`, `head`, `next`.",
         query=(EVENTS_AFTER, EVENTS_LIMIT),
         right=rights.READ_SESSION,
+        answer="EventPage",
     )
     def events(self, request: Request, pk: str) -> Response:
         found = self.find_session(pk)
         after, limit = EVENTS_AFTER.read_or_default(request), EVENTS_LIMIT.read_or_default(request)
         return Response(_read_page(found, after, limit))
 
-    @endpoint("Send a message to a session", body=MessageForm, status=201, answer="`position`.", right=rights.MESSAGE)
+    @endpoint(
+        "Send a message to a session",
+        status=201,
+        description="`position`.",
+        right=rights.MESSAGE,
+        body="MessageBody",
+        answer="Placed",
+        errors=VALUE_ERRORS,
+    )
     def messages(self, request: Request, pk: str) -> Response:
         found = self.find_session(pk)
         if not self.actor.may(access.MESSAGE):

@@ -10,6 +10,7 @@ from django.http import HttpResponse
 from django.test import Client
 
 from session_mgmt.actions.sessions.lifecycle import Created
+from tests.api.conformance import check_answer
 
 JSON = "application/json"
 ROOT = "/api/"
@@ -30,7 +31,9 @@ class Caller:
         given |= {name.replace("_", "-"): value for name, value in headers.items()}
         kind = given.pop("Content-Type", JSON)
         address = ROOT + path.replace("{id}", self.session)
-        return self.http.generic(method, address, content, content_type=kind, headers=given)
+        answer = self.http.generic(method, address, content, content_type=kind, headers=given)
+        check_answer(method, address, answer)
+        return answer
 
     def get(self, path: str, **headers: Any) -> Any:
         return self.call("GET", path, **headers)

@@ -49,7 +49,8 @@ def _fields(operation: Any) -> list[str]:
     """The names of a body's fields, by the description."""
     content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
     name = content.get("schema", {}).get("$ref", "/").rsplit("/", 1)[1]
-    return list(DESCRIPTION["components"]["schemas"].get(name, {}).get("properties", {}))
+    found = DESCRIPTION["components"]["schemas"].get(name, {})
+    return sorted({field for one in (found, *found.get("oneOf", ())) for field in one.get("properties", ())})
 
 
 CALLS = [

@@ -25,6 +25,7 @@ from session_mgmt.exceptions import (
     InvalidField,
     SessionEnded,
     SessionLimit,
+    SessionNotFound,
     SessionTerminated,
 )
 from session_mgmt.models import (
@@ -208,7 +209,7 @@ def read_session(actor: Actor, session: uuid.UUID, permissions: Iterable[str] = 
 def list_active(actor: Actor, *, user: Any = None, before: uuid.UUID | None = None) -> QuerySet[ClientSession]:
     """Return live sessions of one user (by default the actor's own), the newest first, as a lazy QuerySet.
 
-    ``before`` leaves out that session and the newer ones. Raises ``InvalidField`` where the actor has no such session.
+    ``before`` leaves out that session and the newer ones. Raises ``SessionNotFound`` if the actor has no such session.
     """
     live = ClientSession.objects.using(settings().database).filter(state=ClientSession.State.ACTIVE)
     if user is not None:
@@ -220,7 +221,7 @@ def list_active(actor: Actor, *, user: Any = None, before: uuid.UUID | None = No
         # The place stays known when the session at the end of a page has ended meanwhile.
         last = ClientSession.objects.using(settings().database).filter(pk=before).first()
         if last is None or not (actor.trusted or access.is_owner(actor, last)):
-            raise InvalidField("before is no session of yours.", field="before")
+            raise SessionNotFound()
         live = live.filter(Q(created_at__lt=last.created_at) | Q(created_at=last.created_at, pk__lt=last.pk))
     return live.select_related("user", "activity").order_by("-created_at", "-pk")
 

@@ -1,0 +1,38 @@
+"""Refusals that calls of one kind have in common, for the OpenAPI document."""
+
+from __future__ import annotations
+
+from session_mgmt.exceptions import (
+    Conflict,
+    DocumentLimit,
+    DocumentNotFound,
+    DocumentTooLarge,
+    EpochChanged,
+    ForbiddenKey,
+    InvalidPatch,
+    InvalidPath,
+    KeyReused,
+    KeyTooLong,
+    NotFound,
+    NumberOutOfRange,
+    PatchFailed,
+    PreconditionFailed,
+    StateUnreadable,
+    StringTooLong,
+    TooDeep,
+    TooManyKeys,
+    TooManyOps,
+    TooOld,
+    UnknownVersion,
+)
+
+VALUE_ERRORS = (TooDeep, TooManyKeys, KeyTooLong, StringTooLong, NumberOutOfRange, ForbiddenKey)
+DOCUMENT_ERRORS = (DocumentNotFound, StateUnreadable)
+PAST_ERRORS = (*DOCUMENT_ERRORS, NotFound)
+WRITE_ERRORS = (
+    *DOCUMENT_ERRORS,
+    *VALUE_ERRORS,
+    *(InvalidPatch, InvalidPath, TooManyOps, DocumentTooLarge, DocumentLimit),
+    *(PatchFailed, Conflict, EpochChanged, UnknownVersion, TooOld),
+    *(PreconditionFailed, KeyReused),
+)

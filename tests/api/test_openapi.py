@@ -1,0 +1,71 @@
+"""The OpenAPI document tells what the calls do; every answer in this folder is compared with it (``Caller.call``)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from session_mgmt.api.description import build_schema
+from session_mgmt.exceptions import list_errors
+from tests.api.calls import Caller
+from tests.api.conformance import check_answer
+
+DOCUMENT: dict[str, Any] = json.loads(json.dumps(build_schema("/api/")))
+CALLS = [(path, method, call) for path, methods in DOCUMENT["paths"].items() for method, call in methods.items()]
+
+
+def references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if isinstance(value.get("$ref"), str):
+            yield value["$ref"]
+        for one in value.values():
+            yield from references(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from references(one)
+
+
+def test_components_are_schemas_and_every_reference_leads_to_one() -> None:
+    components = DOCUMENT["components"]["schemas"]
+    for component in components.values():
+        Draft202012Validator.check_schema(component)
+    names = {reference.removeprefix("#/components/schemas/") for reference in references(DOCUMENT)}
+    assert names <= components.keys()
+    assert components.keys() - names == set(), "nobody uses these"
+
+
+def test_every_call_is_told_whole() -> None:
+    assert len({call["operationId"] for *_, call in CALLS}) == len(CALLS) == 31
+    for path, method, call in CALLS:
+        done = [status for status in call["responses"] if status.startswith("2")]
+        assert len(done) == 1, (path, method)
+        assert done == ["204"] or call["responses"][done[0]]["content"], (path, method)
+        assert {"400", "401", "403", "405", "429", "500", "503"} <= call["responses"].keys()
+        assert [one["name"] for one in call["parameters"] if one["in"] == "path"] == [
+            part[1:-1] for part in path.split("/") if part.startswith("{")
+        ]
+        assert ("requestBody" in call) is (method in ("post", "put", "patch")), (path, method)
+        assert call["security"]
+
+
+def test_refusals_are_named_as_they_are() -> None:
+    status = {error.name: error.status for error in list_errors()}
+    for path, method, call in CALLS:
+        for told, response in call["responses"].items():
+            if int(told) >= 400:
+                names = [name.strip("`") for name in response["description"].split(", ")]
+                assert {status[name] for name in names} == {int(told)}, (path, method)
+
+
+def test_an_answer_that_is_not_told_is_noticed(mine: Caller, db: None) -> None:
+    answer = mine.get("sessions/{id}/")
+    answer.status_code = 418
+    with pytest.raises(AssertionError, match="does not tell"):
+        check_answer("GET", f"/api/sessions/{mine.session}/", answer)
+    answer.status_code, answer.content = 200, b'{"session_id": 5}'
+    with pytest.raises(AssertionError):
+        check_answer("GET", f"/api/sessions/{mine.session}/", answer)

@@ -1,0 +1,43 @@
+/** What a person could not read on this page: words with too little contrast, and words that are cut off. */
+() => {
+  const WANTED = 4.5; // WCAG 2.2, 1.4.3 for small text
+  const found = new Set();
+  const numbers = (color) => {
+    const [red, green, blue, alpha = 1] = color.match(/[\d.]+/g).map(Number);
+    return [red, green, blue, alpha];
+  };
+  const linear = (value) => (value / 255 <= 0.03928 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4);
+  const luminance = ([red, green, blue]) => 0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue);
+  const blend = (top, under) => [0, 1, 2].map((at) => top[at] * top[3] + under[at] * (1 - top[3]));
+  const backgroundOf = (element) => {
+    const layers = [];
+    for (let at = element; at; at = at.parentElement) {
+      const color = numbers(getComputedStyle(at).backgroundColor);
+      if (color[3] > 0) layers.unshift(color);
+      if (color[3] === 1) break;
+    }
+    return layers.reduce((under, top) => blend(top, under), [255, 255, 255]);
+  };
+  const isHidden = (element) => element.closest("thead, .sm-unseen") && getComputedStyle(element.closest("thead, .sm-unseen")).clipPath !== "none";
+
+  if (document.documentElement.scrollWidth > document.documentElement.clientWidth) found.add("the page is wider than the screen");
+  const words = document.createTreeWalker(document.querySelector("#content"), NodeFilter.SHOW_TEXT);
+  while (words.nextNode()) {
+    const text = words.currentNode.data.trim();
+    const element = words.currentNode.parentElement;
+    if (!text || !element.checkVisibility() || isHidden(element)) continue;
+    const background = backgroundOf(element);
+    const [light, dark] = [luminance(blend(numbers(getComputedStyle(element).color), background)), luminance(background)].sort((a, b) => b - a);
+    const contrast = (light + 0.05) / (dark + 0.05);
+    if (contrast < WANTED) found.add(`contrast ${contrast.toFixed(2)}: ${element.className} ${text.slice(0, 40)}`);
+    const range = document.createRange();
+    range.selectNodeContents(words.currentNode);
+    const right = Math.max(...[...range.getClientRects()].map((box) => box.right));
+    for (let at = element; at !== document.body; at = at.parentElement) {
+      if (getComputedStyle(at).overflowX === "visible") continue;
+      if (right > at.getBoundingClientRect().right + 1) found.add(`cut off: ${text.slice(0, 40)}`);
+      break;
+    }
+  }
+  return [...found];
+}

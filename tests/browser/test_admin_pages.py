@@ -1,0 +1,122 @@
+"""Every page of the admin can be read on a laptop and on a phone, in light and in dark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.staticfiles import finders
+from django.test import Client
+from playwright.sync_api import Browser, Page, Route
+
+from session_mgmt.actions import audit
+from session_mgmt.actions.sessions import connections, lifecycle, resume
+from session_mgmt.actions.sessions.lifecycle import Device
+from session_mgmt.actions.state.updates import Terms
+from session_mgmt.models import StateConflict, StateDocument
+from session_mgmt.protocol.frames import Connect
+from session_mgmt.shortcuts import publish, send, state
+from session_mgmt.writes import verbs
+
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("on_this_thread")]
+READABLE = Path(__file__).with_name("readable.js").read_text()
+AGENT = "Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 Chrome/126.0.0.0 Mobile Safari/537.36"
+ADMIN = "/admin/session_mgmt/"
+RECEIPT = {
+    "verdict": "state_only",
+    "replayed": {"state:main": [3, 9], "topic:orders:42": [5, 16]},
+    "lost": {"topic:news": [1, 40]},
+    "duration_ms": 12.4,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def beside_an_event_loop() -> Iterator[None]:
+    """Let the ORM work on this thread, where the browser's event loop runs between the steps of a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+        yield
+
+
+@pytest.fixture
+def operator(on_this_thread: None) -> Client:
+    http = Client()
+    http.force_login(get_user_model().objects.create_superuser("operator"))
+    return http
+
+
+@pytest.fixture
+def addresses(operator: Client) -> list[str]:
+    """Each kind of page about a session with long names, drops, conflicts and a trail."""
+    owner = get_user_model().objects.create_user("a-rather-long-name@department.example.com")
+    made = lifecycle.create_session(user=owner, device=Device("", "2001:db8:85a3::8a2e:370:7334", AGENT))
+    client_id = None
+    for number in range(3):
+        connect = Connect(token=made.token.secret, client_id=client_id, acked=0, logs={}, agent="t")
+        attachment = resume.attach_client(connect, frozenset(), server="web-1:4242:ab12cd34")
+        client_id = attachment.client_id
+        connections.keep_receipt(attachment.connection, RECEIPT)
+        if number < 2:
+            connections.close_connection(attachment.connection, code=4002, closed_by="server")
+    session = made.session
+    for base, value in ((0, "old"), (1, "theirs"), (1, "mine " * 20)):
+        terms = Terms(base=base, strategy="manual")
+        verbs.update_now(session.pk, "main", "merge", {"cart": {"note": value}}, terms)
+    state.update(session, {"list": list(range(60)), "text": "x" * 300})
+    publish("orders:a-topic-with-a-rather-long-name-of-its-own", 1)
+    send(session, {"hello": "a message that is longer than a phone is wide " * 3})
+    audit.add_entry("restore_state", session=session.pk, document="main", to=1, version=2)
+    document = StateDocument.objects.get(name="main").pk
+    conflict = StateConflict.objects.get().pk
+    return [
+        f"{ADMIN}clientsession/",
+        f"{ADMIN}clientsession/{session.pk}/change/",
+        f"{ADMIN}statedocument/",
+        *(f"{ADMIN}statedocument/{document}/{page}/" for page in ("change", "versions", "compare")),
+        f"{ADMIN}stateconflict/",
+        f"{ADMIN}stateconflict/{conflict}/change/",
+        f"{ADMIN}auditentry/",
+        f"{ADMIN}stream/",
+        f"{ADMIN}outbox/",
+    ]
+
+
+@pytest.fixture
+def pages(operator: Client, addresses: list[str]) -> dict[str, bytes]:
+    """What the views answer. The browser asks on a context of its own, which does not see the test's transaction."""
+    answers = {address: operator.get(address) for address in addresses}
+    assert {address: answer.status_code for address, answer in answers.items()} == dict.fromkeys(addresses, 200)
+    return {address: answer.content for address, answer in answers.items()}
+
+
+@pytest.fixture(params=["light", "dark"])
+def screen(request: pytest.FixtureRequest, browser: Browser, pages: dict[str, bytes]) -> Iterator[Page]:
+    """A browser that is given these pages and the static files."""
+    context = browser.new_context(color_scheme=request.param)
+
+    def answer(route: Route) -> None:
+        path = route.request.url.removeprefix("http://admin.test")
+        found = finders.find(path.removeprefix("/static/")) if path.startswith("/static/") else None
+        if found:
+            route.fulfill(path=str(found))
+        elif path in pages:
+            route.fulfill(body=pages[path], content_type="text/html; charset=utf-8")
+        else:
+            route.abort()
+
+    context.route("**/*", answer)
+    yield context.new_page()
+    context.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_word_is_cut_off_or_too_faint(screen: Page, pages: dict[str, bytes], width: int) -> None:
+    screen.set_viewport_size({"width": width, "height": 900})
+    problems: dict[str, list[str]] = {}
+    for address in pages:
+        screen.goto(f"http://admin.test{address}")
+        if found := screen.evaluate(READABLE):
+            problems[address] = found
+    assert problems == {}
