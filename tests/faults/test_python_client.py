@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from session_mgmt.client import SessionClient
+from session_mgmt.client import SessionClient, Stopped
 from tests.faults.servers import AppServer, environment, migrate
 
 TOPIC = "faults:client"
@@ -70,3 +71,22 @@ async def test_a_new_process_finishes_what_the_old_one_began(server: AppServer, 
     await asyncio.wait_for(again.flushed(), WAIT)
     assert again.state.get("/n") == 20
     await again.close()
+
+
+async def test_of_two_places_with_one_file_the_older_stops_and_the_newer_loses_nothing(
+    server: AppServer, tmp_path: Path
+) -> None:
+    storage, copy = tmp_path / "client.json", tmp_path / "copy.json"
+    older = await SessionClient.start(server.url, storage=storage)
+    await older.state.inc("/n")
+    shutil.copy(storage, copy)
+    stopped: asyncio.Queue[Any] = asyncio.Queue()
+    older.on("stopped", stopped.put_nowait)
+    newer = await SessionClient.start(server.url, storage=copy)
+    assert (await asyncio.wait_for(stopped.get(), WAIT))["name"] == "replaced"
+    with pytest.raises(Stopped, match="replaced"):
+        await older.state.inc("/n")
+    for _ in range(10):
+        await newer.state.inc("/n")
+    assert (newer.state.get("/n"), newer.stats().losses) == (11, 0)
+    await asyncio.gather(older.close(), newer.close())
