@@ -23,6 +23,7 @@ LIMITS = (
     "ops",
     "documents",
     "subscriptions",
+    "clients",
     "connections_per_user",
     "connections_per_session",
     "publication_bytes",

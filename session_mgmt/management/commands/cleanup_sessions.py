@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from argparse import ArgumentParser
 from typing import Any
 
@@ -25,9 +26,11 @@ class Command(BaseCommand):
             audit.add_entry("cleanup", **report)
         if options["json"]:
             self.stdout.write(json.dumps({"dry_run": options["dry_run"], **report}))
-            return
-        for step, rows in report.items():
-            self.stdout.write(f"{step:<14} {rows}")
+        else:
+            for step, rows in report.items():
+                self.stdout.write(f"{step:<14} {rows}")
+        if report["failed"]:
+            sys.exit(2)
 
     def _show_progress(self, step: str, rows: int) -> None:
         if not self._quiet:
