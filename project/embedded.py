@@ -60,6 +60,8 @@ def build_server(host: str, port: int) -> uvicorn.Server:
         port=port,
         ws="websockets-sansio",
         ws_per_message_deflate=False,
+        # The server collects a whole message before the app can refuse it; its own default is 16 MB.
+        ws_max_size=1 << 20,
         log_level="warning",
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )

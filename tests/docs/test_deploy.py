@@ -32,3 +32,11 @@ def test_the_proxy_keeps_a_quiet_connection_longer_than_a_heartbeat_takes() -> N
 
 def test_the_proxy_lets_a_whole_document_pass() -> None:
     assert int(read_value("client_max_body_size").removesuffix("m")) << 20 >= Settings().max_document_bytes * SLACK
+
+
+def test_every_uvicorn_of_the_pages_bounds_a_message_above_a_frame() -> None:
+    texts = [PAGE.read_text(encoding="utf-8"), (PAGE.parent / "serve.md").read_text(encoding="utf-8")]
+    commands = [found for text in texts for found in re.findall(r"^uvicorn (?:.+\\\n)*.+$", text, re.MULTILINE)]
+    sizes = [int(size) for command in commands for size in re.findall(r"--ws-max-size (\d+)", command)]
+    assert len(sizes) == len(commands) == 2
+    assert min(sizes) >= 2 * Settings().max_frame_bytes
