@@ -109,6 +109,7 @@ class Settings:
     require_encryption: bool = _setting(
         False, "Plain rows are refused where sealed ones belong; off while rotate_state_keys still has some to convert."
     )
+    encode_values: bool = _setting(True, "Decimal, dates, times, UUID and dataclasses from Python are encoded as text.")
     replay_page: int = _setting(200, "Entries of one read from a log.")
     replay_page_bytes: int = _setting(
         256 * 1024, "Bytes of one read from a log, and of one frame with its entries; a single entry may be larger."

@@ -71,12 +71,18 @@ def test_the_python_client_has_exactly_the_names_of_the_table(class_: type, rows
 
 def test_the_server_has_exactly_the_names_of_the_table() -> None:
     assert list_python_names_of_state() == {server for _, _, server in DOCUMENTS if server}
-    functions = {name for name in shortcuts.__all__ if name.islower()}
+    functions = {name for name in shortcuts.__all__ if name.islower() and not is_async(getattr(shortcuts, name))}
     assert functions == {server for _, _, server in [*TOPICS, *CLIENT] if server}
 
 
 def list_python_names_of_state() -> set[str]:
-    return {name for name in vars(type(shortcuts.state)) if not name.startswith("_")}
+    names = {name for name in vars(type(shortcuts.state)) if not name.startswith("_")}
+    return {name for name in names if not is_async(getattr(shortcuts.state, name))}
+
+
+def is_async(function: Any) -> bool:
+    """Return whether this is the async version of a function, which has its name with an ``a`` in front."""
+    return inspect.iscoroutinefunction(function)
 
 
 def test_the_javascript_client_has_exactly_the_names_of_the_table() -> None:

@@ -101,14 +101,19 @@ def update(session: uuid.UUID, name: str, kind: str, change: Any, terms: Terms =
     """
     _check_key(terms.key)
     access.check_document_name(name)
+    check_kind(kind)
     if bridge().inside_transaction():
         return _put_update(session, name, kind, change, terms)
     return update_now(session, name, kind, change, terms).require()
 
 
-def _put_update(session: uuid.UUID, name: str, kind: str, change: Any, terms: Terms) -> Ticket:
-    if not prepare.is_blind(kind):
+def check_kind(kind: str) -> None:
+    """Refuse a change that needs the document inside a transaction, where only the outbox may be used."""
+    if bridge().inside_transaction() and not prepare.is_blind(kind):
         raise InvalidField("Inside a transaction use merge, ops or data.", field="patch")
+
+
+def _put_update(session: uuid.UUID, name: str, kind: str, change: Any, terms: Terms) -> Ticket:
     prepare.prepare_blind(0, kind, change)
     if kind == "data":
         _check_size(change)

@@ -188,20 +188,24 @@ BROKEN = [
 ]
 NO_JSON = [bad(f"text {text}", text, "invalid_json") for text in BROKEN]
 PYTHON = [
-    Value(name, None, value, error, python_error=error)
-    for name, value, error in (
-        ("tuple", (1, 2), "invalid_json"),
-        ("set", {1}, "invalid_json"),
-        ("bytes", b"x", "invalid_json"),
-        ("Decimal", decimal.Decimal("1E+999999"), "invalid_json"),
-        ("Decimal NaN", decimal.Decimal("NaN"), "invalid_json"),
-        ("datetime", datetime.datetime(2026, 1, 1), "invalid_json"),
-        ("object", object(), "invalid_json"),
-        ("key that is a number", {1: 2}, "invalid_json"),
-        ("key that is None", {None: 2}, "invalid_json"),
-        ("enum", Colour.RED, "invalid_json"),
-        ("str of another class", Text("x"), "invalid_json"),
-        ("dict of another class", Members(a=1), "invalid_json"),
+    Value(name, None, value, "invalid_json", python_error="invalid_json")
+    for name, value in (
+        ("set", {1}),
+        ("bytes", b"x"),
+        ("object", object()),
+        ("key that is a number", {1: 2}),
+        ("key that is None", {None: 2}),
+    )
+] + [
+    # Taken by their plain value, or encoded as Django encodes them.
+    Value(name, None, value, kept=kept)
+    for name, value, kept in (
+        ("tuple", (1, 2), [1, 2]),
+        ("Decimal", decimal.Decimal("1E+999999"), "1E+999999"),
+        ("datetime", datetime.datetime(2026, 1, 1), "2026-01-01T00:00:00"),
+        ("enum", Colour.RED, 1),
+        ("str of another class", Text("x"), "x"),
+        ("dict of another class", Members(a=1), {"a": 1}),
     )
 ]
 

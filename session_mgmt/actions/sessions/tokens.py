@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from django.db import connections
@@ -21,7 +21,7 @@ _RANDOM_BYTES = 32
 class Issued:
     """New token; ``secret`` exists only here and in the answer."""
 
-    secret: str
+    secret: str = field(repr=False)
     expires_at: datetime
 
 

@@ -1,0 +1,60 @@
+"""Public Python API: ``from session_mgmt.shortcuts import on, on_message, publish, send, state, topic``.
+
+Every function may be called from a view, a signal handler, a task, the admin, or inside ``atomic()``, where it takes
+effect if and only if the transaction commits. Pass a session as a ``ClientSession``, by its id or by the id's text.
+Async code calls the same names with an ``a`` in front: ``await apublish(...)``, ``await state.aupdate(...)``.
+"""
+
+from session_mgmt.documents.merge import CONFLICT
+from session_mgmt.documents.values import MISSING
+from session_mgmt.registry import off, on, on_message, topic
+from session_mgmt.shortcuts.documents import State as State
+from session_mgmt.shortcuts.documents import state
+from session_mgmt.shortcuts.handle import session_state
+from session_mgmt.shortcuts.sessions import (
+    acreate_session,
+    adisconnect,
+    aget_session,
+    ais_connected,
+    apublish,
+    areconnect,
+    asend,
+    aterminate_session,
+    create_session,
+    disconnect,
+    drain,
+    get_session,
+    is_connected,
+    publish,
+    reconnect,
+    send,
+    terminate_session,
+)
+
+__all__ = [
+    "CONFLICT",
+    "MISSING",
+    "acreate_session",
+    "adisconnect",
+    "aget_session",
+    "ais_connected",
+    "apublish",
+    "areconnect",
+    "asend",
+    "aterminate_session",
+    "create_session",
+    "disconnect",
+    "drain",
+    "get_session",
+    "is_connected",
+    "off",
+    "on",
+    "on_message",
+    "publish",
+    "reconnect",
+    "send",
+    "session_state",
+    "state",
+    "terminate_session",
+    "topic",
+]

@@ -1,0 +1,103 @@
+"""Sessions, publications and messages."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from session_mgmt.actions.access import SERVER
+from session_mgmt.actions.encoding import encode_python, name_path
+from session_mgmt.actions.outbox import Ticket
+from session_mgmt.actions.sessions import connections, lifecycle
+from session_mgmt.actions.sessions.lifecycle import Created, Device
+from session_mgmt.bridge import bridge
+from session_mgmt.bridge.colours import make_async
+from session_mgmt.models import ClientSession
+from session_mgmt.protocol.codes import Close
+from session_mgmt.protocol.position import Position
+from session_mgmt.shortcuts.arguments import Session, as_session_id, as_uuid
+from session_mgmt.writes import verbs
+
+
+def create_session(
+    *,
+    user: Any = None,
+    metadata: dict[str, Any] | None = None,
+    session_id: uuid.UUID | str | None = None,
+    idle_timeout: float | None = None,
+    absolute_timeout: float | None = None,
+) -> Created:
+    """Create a session from trusted code; the result holds its token. Timeouts are in seconds.
+
+    Raises ``InvalidField``, ``InvalidJSON``, ``SessionLimit`` or ``DocumentRefused`` (of the metadata).
+    """
+    config = {"idle_timeout": idle_timeout, "absolute_timeout": absolute_timeout}
+    id_ = None if session_id is None else as_uuid(session_id, "session_id")
+    fine = None if metadata is None else encode_python(metadata)
+    with name_path(fine):
+        return lifecycle.create_session(user=user, metadata=fine, config=config, session_id=id_, device=Device())
+
+
+def get_session(session: Session) -> ClientSession:
+    """Return the session with its user and activity. Raises ``SessionNotFound`` or ``InvalidField``."""
+    return lifecycle.read_session(SERVER, as_session_id(session))
+
+
+def terminate_session(session: Session, *, reason: str = "requested") -> bool:
+    """End a session for good. Return False if it had ended before. Raises ``SessionNotFound`` or ``InvalidField``."""
+    return lifecycle.terminate_session(SERVER, as_session_id(session), reason=reason)
+
+
+def publish(topic: str, data: Any, *, key: str | None = None, ephemeral: bool = False) -> Position | Ticket | None:
+    """Publish to a topic: ``Position`` if it is written now, ``Ticket`` inside a transaction, ``None`` if ephemeral.
+
+    ``key`` makes a repetition harmless. Raises ``InvalidField`` (topic or key), ``InvalidJSON`` or
+    ``DocumentRefused`` (data), ``Busy`` or ``Unavailable``.
+    """
+    fine = encode_python(data)
+    with name_path(fine):
+        return verbs.publish(topic, fine, key=key, ephemeral=ephemeral)
+
+
+def send(session: Session, data: Any, *, key: str | None = None) -> Position | Ticket:
+    """Write a message to the session's own log: each of its clients sees it once, now or when it comes back.
+
+    Raises ``SessionNotFound`` or ``SessionEnded`` (not inside a transaction), and as ``publish``.
+    """
+    fine = encode_python(data)
+    with name_path(fine):
+        return verbs.send(as_session_id(session), fine, key=key)
+
+
+def is_connected(session: Session) -> bool:
+    """Return whether any client of the session has a live connection, on any process. Raises ``InvalidField``."""
+    id_ = as_session_id(session)
+    return connections.read_states([id_])[id_] == "connected"
+
+
+def disconnect(session: Session) -> None:
+    """Close the session's connections on every process; their clients do not reconnect by themselves.
+
+    Raises ``InvalidField``.
+    """
+    connections.stop_session(as_session_id(session), Close.NORMAL)
+
+
+def reconnect(session: Session) -> None:
+    """Close the session's connections on every process; their clients reconnect at once. Raises ``InvalidField``."""
+    connections.stop_session(as_session_id(session), Close.DETACHED)
+
+
+def drain() -> int:
+    """Apply the outbox entries of committed transactions, now and in this process. Return their number."""
+    return bridge().drain()
+
+
+acreate_session = make_async(create_session)
+aget_session = make_async(get_session)
+aterminate_session = make_async(terminate_session)
+apublish = make_async(publish)
+asend = make_async(send)
+ais_connected = make_async(is_connected)
+adisconnect = make_async(disconnect)
+areconnect = make_async(reconnect)
