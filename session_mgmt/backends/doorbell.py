@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import secrets
+import sys
 import threading
 from collections.abc import Callable
 from functools import lru_cache
@@ -81,11 +82,12 @@ class _Sender:
         self._payloads: list[tuple[str, dict[str, Any]]] = []
         self._lock = threading.Lock()
         self._scheduled = False
-        self._thread = threading.Thread(target=self._loop.run_forever, name="session_mgmt-doorbell", daemon=True)
-        self._thread.start()
+        self._process = os.getpid()
+        _start_system_thread(self._loop.run_forever, "session_mgmt-doorbell")
 
     def is_alive(self) -> bool:
-        return self._thread.is_alive()
+        """Return whether the thread runs: it ends with its process, and a fork has none."""
+        return self._process == os.getpid()
 
     def send(self, heads: Heads, payload: dict[str, Any] | None) -> None:
         with self._lock:
@@ -123,6 +125,19 @@ class _Sender:
             # Nothing is lost: every process also checks the positions that it serves. One line, or a dead Redis fills
             # the log.
             logger.warning("The channel layer did not take a doorbell: %r", error)
+
+
+def _start_system_thread(target: Callable[[], None], name: str) -> None:
+    """Start a daemon thread of the system, also where gevent has put greenlets in the place of threads.
+
+    A greenlet shares its thread, and so its running event loop, with all others: Django would refuse every call of
+    theirs to the ORM as made from async code.
+    """
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is not None and monkey.is_module_patched("threading"):
+        monkey.get_original("_thread", "start_new_thread")(target, ())
+    else:
+        threading.Thread(target=target, name=name, daemon=True).start()
 
 
 class RemoteListener:
