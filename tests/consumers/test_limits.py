@@ -9,7 +9,6 @@ from session_mgmt.consumers.greetings import LIMITS
 
 # Bounds of the server's own memory and rows, and one whose refusal says when to come back.
 INTERNAL = {
-    "clients",
     "sockets_per_address",
     "sessions_per_user",
     "outbound_bytes",
