@@ -118,7 +118,8 @@ def _work_of(using: str, entry: OutboxEntry, at: datetime) -> Work:
     document = bodies.ensure_document(using, uuid.UUID(session), name, most=settings().max_documents, at=at)
     absent = payload.get("if_absent", False)
     update = prepare.prepare_blind(document, payload["kind"], payload["change"], Terms(key=entry.key, if_absent=absent))
-    return replace(update, kind=payload["as"]) if "as" in payload else update
+    # Nobody waits here who could look at the document first.
+    return replace(update, kind=payload.get("as", update.kind), may_be_idle=False)
 
 
 def _settle_outbox(statements: Statements, entries: list[OutboxEntry], decisions: list[Decision]) -> None:

@@ -85,7 +85,9 @@ class DocumentViewSet(ApiViewSet):
         change = ChangeForm(data=read_json(request, most=most, too_large=DocumentTooLarge)).read_fields()
         kind, value = change.pop("kind"), change.pop("change")
         wanted = read_conditions(request, change.pop("key", None))
-        asked = updates.digest_request(name, kind, value, change.get("strategy")) if wanted.key else None
+        change["atomic"] = bool(change.get("atomic"))
+        parts = name, kind, value, change.get("strategy")
+        asked = updates.digest_request(*parts, atomic=change["atomic"]) if wanted.key else None
         terms = replace(wanted.terms(asked), **change)
         run = bridge().run_in_worker
         outcome = verbs.update_now(found.pk, _check_name(name), kind, value, terms, expected=wanted.expected, run=run)
@@ -200,6 +202,7 @@ def _read_pending(given: Any) -> list[Pending]:
         kind, value, key = change.pop("kind"), change.pop("change"), change.pop("key", None)
         if key is None:
             raise InvalidField("Each pending change has a key.", field="key")
+        change["atomic"] = bool(change.get("atomic"))
         changes.append(Pending(kind, value, Terms(key=key, **change)))
     return changes
 

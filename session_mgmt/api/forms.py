@@ -123,6 +123,7 @@ class ChangeForm(Form):
         required=False, allow_null=True, max_length=16, help_text="Proves the base: the third part of its position."
     )
     strategy = serializers.ChoiceField(list(STRATEGIES), required=False, allow_null=True)
+    atomic = Flag(required=False, allow_null=True, help_text="All operations take effect, or none.")
     replaced = Object(required=False, allow_null=True, help_text="Digests of the replaced values, by path.")
     key = Text(required=False, allow_null=True, allow_blank=False, max_length=100)
 

@@ -39,6 +39,9 @@ class Draft:
         """Add an update to the draft; return False if it must be a write of its own."""
         if any(self.frame.get(name) != frame.get(name) for name in _COMMON):
             return False
+        if self.frame.get("atomic") or frame.get("atomic"):
+            # Together they would be refused together.
+            return False
         amended = {**self.frame, "ops": coalesce_operations(self.frame["ops"], frame["ops"])}
         if "replaced" in amended:
             amended["replaced"] = replaced.digest_replaced(self.view, amended["ops"])

@@ -101,10 +101,12 @@ class Shell:
         data = check_data(frame["data"], self.core.limits)
         return self._track(lambda: self.core.add_write({**frame, "data": data}))
 
-    def update(self, doc: str, ops: list[list[Any]], strategy: str | None = None) -> asyncio.Future[Receipt]:
+    def update(
+        self, doc: str, ops: list[list[Any]], strategy: str | None = None, *, atomic: bool = False
+    ) -> asyncio.Future[Receipt]:
         """Change a document; the future resolves with the receipt."""
         checked = check_operations(ops, self.core.limits)
-        answer = self._track(lambda: self.core.add_update(doc, checked, strategy or self._strategy))
+        answer = self._track(lambda: self.core.add_update(doc, checked, strategy or self._strategy, atomic=atomic))
         if self.core.draft is not None:
             self._batch.plan_flush(self.core.draft)
         return answer

@@ -36,7 +36,9 @@ class StatePort(Protocol):
     core: Core
     changes: Listeners
 
-    def update(self, doc: str, ops: list[list[Any]], strategy: str | None) -> asyncio.Future[Receipt]: ...
+    def update(
+        self, doc: str, ops: list[list[Any]], strategy: str | None = None, *, atomic: bool = False
+    ) -> asyncio.Future[Receipt]: ...
 
     def create_if_absent(self, doc: str, data: Any) -> asyncio.Future[Receipt]: ...
 
@@ -132,12 +134,15 @@ class StateDocument:
         """
         return self._port.create_if_absent(self.name, data)
 
-    def update(self, ops: list[list[Any]], *, strategy: str | None = None) -> asyncio.Future[Receipt]:
+    def update(
+        self, ops: list[list[Any]], *, strategy: str | None = None, atomic: bool = False
+    ) -> asyncio.Future[Receipt]:
         """Apply several operations of PROTOCOL section 6 as one version.
 
         `strategy` is `merge`, `server_wins`, `client_wins`, `reject` or `manual`; else the client's, else the server's.
+        With `atomic` the update is refused (`conflict`) unless all its operations take effect.
         """
-        return self._port.update(self.name, ops, strategy)
+        return self._port.update(self.name, ops, strategy, atomic=atomic)
 
     def size(self) -> int:
         """Return the bytes of `get()` as compact JSON."""

@@ -73,13 +73,17 @@ class Writing:
         numbered = self.outbox.add(frame)
         return numbered["seq"], [*before, *self._send_write(numbered)]
 
-    def add_update(self, doc: str, ops: list[list[Any]], strategy: str | None = None) -> tuple[int, list[Effect]]:
+    def add_update(
+        self, doc: str, ops: list[list[Any]], strategy: str | None = None, *, atomic: bool = False
+    ) -> tuple[int, list[Effect]]:
         """Change a document at once in the replica, and send the change with the version that it was made on.
 
         With delayed synchronisation it may join the draft and share its number.
         """
         replica = self.open_replica(doc)
         frame: Frame = {"type": "update", "doc": doc, "ops": ops, **({"strategy": strategy} if strategy else {})}
+        if atomic:
+            frame["atomic"] = True
         if replica.position is not None:
             frame |= describe_base(replica.position)
             # Kept aside for a lost base, see `build_frame`.

@@ -145,6 +145,7 @@ class Writes:
             base=frame.base,
             epoch=frame.epoch,
             tag=frame.tag,
+            atomic=frame.atomic,
             strategy=frame.strategy,
             replaced=frame.replaced,
             if_absent=frame.if_absent,
@@ -309,7 +310,8 @@ def _ensure_document(session: Any, frame: Update) -> int:
 
 def _build_digest(frame: Numbered, work: Work | None = None) -> bytes:
     if isinstance(frame, Update):
-        return updates.digest_request(frame.doc, frame.kind, frame.change, frame.strategy, if_absent=frame.if_absent)
+        asked = frame.doc, frame.kind, frame.change, frame.strategy
+        return updates.digest_request(*asked, if_absent=frame.if_absent, atomic=frame.atomic)
     if isinstance(frame, Publish):
         # The body is encoded already.
         body = work.data if isinstance(work, Publication) else orjson.dumps(frame.data)

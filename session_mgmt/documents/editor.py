@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from session_mgmt.documents import pointer
 from session_mgmt.documents.pointer import END
-from session_mgmt.documents.values import JSON, MISSING, Missing, is_number, normalise_number
+from session_mgmt.documents.values import JSON, MISSING, Missing, are_equal, is_number, normalise_number
 
 # Moving fewer items than this costs less than finding a block (4 us, measured).
 _LONG: Final = 10_000
@@ -98,7 +98,7 @@ class Editor:
     def _apply_one(self, op: Sequence[Any]) -> _Changed:
         name, argument = op[0], op[2] if len(op) > 2 else None
         if not op[1]:
-            return {} if name == "del" else _make_value(name, self._root, argument)
+            return _make_value("set" if name == "del" else name, self._root, {} if name == "del" else argument)
         *way, last = pointer.parse_pointer(op[1])
         parents: list[JSON] = []
         node = self._root
@@ -129,11 +129,12 @@ class Editor:
         at = count if token == END else pointer.parse_index(token)
         if at is None or at > count:
             return _NOTHING
-        value = _make_value(name, self._item(node, at) if at < count else MISSING, argument)
+        is_new = name == "ins" or at == count
+        value = _make_value(name, MISSING if is_new else self._item(node, at), argument)
         if value is _NOTHING:
             return _NOTHING
         items = self._own(node)
-        if name == "ins" or at == count:
+        if is_new:
             self._insert(items, at, value)
         else:
             self._set_item(items, at, value)
@@ -249,9 +250,11 @@ class _Blocks:
 
 
 def _make_value(name: str, old: JSON | Missing, argument: JSON) -> _Changed:
-    if name == "inc":
-        total = normalise_number(old + argument) if is_number(old) else argument
-        return _NOTHING if total is None else total
     if name == "obj":
         return _NOTHING if type(old) is dict else {}
-    return argument
+    value = argument
+    if name == "inc" and is_number(old):
+        value = normalise_number(old + argument)
+        if value is None:
+            return _NOTHING
+    return _NOTHING if are_equal(old, value) else value

@@ -5,7 +5,7 @@ can do it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from session_mgmt.documents import contested, merge, operations, pointer, rebuild, replaced, size, touched
 from session_mgmt.documents.arrays import ArrayPolicies
@@ -16,7 +16,7 @@ from session_mgmt.documents.merge import Conflict, Merged, OnConflict
 from session_mgmt.documents.normalise import Kind, make_ops
 from session_mgmt.documents.operations import Op
 from session_mgmt.documents.rebuild import Parts
-from session_mgmt.documents.values import JSON, MISSING, Missing
+from session_mgmt.documents.values import JSON, MISSING, Missing, are_equal
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """Total operations for the version that they were made on. ``size``: of the result, ``None`` if nobody needs it."""
+    """Total operations for the version that they were made on; without ``paths`` they change nothing there.
+
+    ``size``: of the result, ``None`` if nobody needs it.
+    """
 
     ops: bytes
     paths: tuple[str, ...]
@@ -63,11 +66,14 @@ class Proposal:
 def propose_on_head(data: JSON, change: Change, bound: int) -> Proposal:
     """Return the change as operations on the document, whose size is at most ``bound``. Raises a DocumentError."""
     ops = make_ops(change.kind, change.body, data, change.limits)
+    result = operations.apply_ops(data, ops)
+    if result is data:
+        return replace(_make_proposal(ops, MISSING), paths=())
     settled = _make_proposal(ops, MISSING)
     if bound + settled.growth <= change.limits.document_bytes:
         # To measure costs O(document), and nobody would look at it.
         return settled
-    return _make_proposal(ops, operations.apply_ops(data, ops))
+    return _make_proposal(ops, result)
 
 
 def propose_merge(parts: Parts, steps: tuple[Step, ...], change: Change, rules: MergeRules) -> Proposal:
@@ -77,7 +83,8 @@ def propose_merge(parts: Parts, steps: tuple[Step, ...], change: Change, rules: 
     seen, now, theirs = _replay_steps(rebuild.build_value(parts), steps)
     ops = make_ops(change.kind, change.body, seen, change.limits)
     found = _rebase_change(seen, now, ops, theirs, rules)
-    return _make_proposal(found.ops, found.document, ops, found.conflicts)
+    proposal = _make_proposal(found.ops, found.document, ops, found.conflicts)
+    return replace(proposal, paths=()) if are_equal(now, found.document) else proposal
 
 
 def _replay_steps(base: JSON, steps: tuple[Step, ...]) -> tuple[JSON, JSON, set[str]]:

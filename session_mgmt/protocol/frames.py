@@ -53,7 +53,8 @@ class Update:
 
     ``base``, ``epoch`` and ``tag`` are the position of the version that the change was made on. Without a ``strategy``
     the document's own counts. ``replaced`` has digests of the values that the change replaced,
-    by path. ``if_absent`` asks for a document that was never written.
+    by path. ``if_absent`` asks for a document that was never written. ``atomic``: all
+    operations take effect, or none.
     """
 
     seq: int
@@ -66,6 +67,7 @@ class Update:
     replaced: dict[str, str | None] | None
     if_absent: bool = False
     tag: str | None = None
+    atomic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,7 @@ def _read_update(message: JSON) -> Update:
         replaced=None if message.get("replaced") is None else check_replaced(message["replaced"]),
         if_absent=_read_if_absent(message, kinds[0]),
         tag=check_tag(message.get("tag"), message.get("base")),
+        atomic=_read_flag(message, "atomic"),
     )
 
 
@@ -181,6 +184,13 @@ def _read_if_absent(message: JSON, kind: str) -> bool:
     if given is not True or kind == "patch" or any(message.get(name) is not None for name in _OF_A_BASE):
         raise InvalidField(f"if_absent is true or false, without patch, {', '.join(_OF_A_BASE)}.", field="if_absent")
     return True
+
+
+def _read_flag(message: JSON, name: str) -> bool:
+    given = message.get(name)
+    if given not in (None, False, True) or (isinstance(given, int | float) and not isinstance(given, bool)):
+        raise InvalidField(f"{name} is true or false.", field=name)
+    return given is True
 
 
 def check_tag(value: JSON, base: JSON) -> str | None:

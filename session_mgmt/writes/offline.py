@@ -43,7 +43,8 @@ def carry_out(session: uuid.UUID, name: str, changes: Iterable[Pending], *, run:
 
 
 def _write_one(session: uuid.UUID, name: str, change: Pending, own: frozenset[int], run: Runner) -> Outcome:
-    asked = updates.digest_request(name, change.kind, change.change, change.terms.strategy)
+    terms = change.terms
+    asked = updates.digest_request(name, change.kind, change.change, terms.strategy, atomic=terms.atomic)
     terms = replace(change.terms, request=asked, own=own)
     try:
         return verbs.update_now(session, name, change.kind, change.change, terms, run=run)

@@ -6,6 +6,7 @@ answer is a ``Position``.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import uuid
 from dataclasses import replace
@@ -17,18 +18,19 @@ from django.conf import settings as django_settings
 from django.db import connections, transaction
 
 from session_mgmt.actions import access, checking, notify, outbox
-from session_mgmt.actions.group_commit import Work, Write
+from session_mgmt.actions.group_commit import Decision, Work, Write
 from session_mgmt.actions.outbox import Ticket
 from session_mgmt.actions.outcome import Outcome, refuse_write
-from session_mgmt.actions.state import bodies, prepare, reconcile
+from session_mgmt.actions.state import bodies, prepare, reconcile, stored_rows
 from session_mgmt.actions.state.stored_rows import Runner, run_inline
-from session_mgmt.actions.state.updates import NO_TERMS, Terms, Update
+from session_mgmt.actions.state.updates import NO_TERMS, Prepare, Reason, Terms, Update
 from session_mgmt.actions.timeline.ledger import Record
 from session_mgmt.actions.topics.ledger import Publication
 from session_mgmt.actions.topics.reading import find_stream
 from session_mgmt.bridge.crossing import bridge
 from session_mgmt.conf import settings
-from session_mgmt.documents import strict
+from session_mgmt.documents import operations, strict
+from session_mgmt.documents.values import are_equal
 from session_mgmt.documents.whole import Replacement
 from session_mgmt.exceptions import (
     Busy,
@@ -36,9 +38,10 @@ from session_mgmt.exceptions import (
     InvalidField,
     PreconditionFailed,
     SessionMgmtError,
+    StateUnreadable,
     StringTooLong,
 )
-from session_mgmt.models import clock
+from session_mgmt.models import StateRevision, clock
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.events import MESSAGE
 from session_mgmt.protocol.logs import stream_key
@@ -174,9 +177,26 @@ def replace_now(
         kind=kind,
         terms=replace(terms, session=session),
         exact_size=whole.size,
+        may_be_idle=kind == StateRevision.Kind.REPLACE and not terms.key and whole.size <= stored_rows.HEAVY_BYTES,
     )
     decision = bridge().write(Write(_pin_version(expected, update)))
+    if decision == Prepare(Reason.IDLE):
+        decision = _replace_unless_equal(update, expected)
     return decision if isinstance(decision, Outcome) else refuse_write(PreconditionFailed())
+
+
+def _replace_unless_equal(update: Update, expected: Position | None) -> Decision:
+    """Write a replacement, or nothing if the document is equal to it. One that cannot be read is replaced."""
+    ((_, _, data),) = operations.decode_ops(update.ops)
+    body = None
+    with contextlib.suppress(StateUnreadable):
+        body = bodies.load_body(bridge().using, update.document)
+    if body is not None and are_equal(body.data, data):
+        nothing = replace(update, paths=(), at_version=body.position.offset, may_be_idle=False)
+        decision = bridge().write(Write(_pin_version(expected, nothing)))
+        if isinstance(decision, Outcome):
+            return decision
+    return bridge().write(Write(_pin_version(expected, replace(update, may_be_idle=False))))
 
 
 def _find_answer(session: uuid.UUID, name: str, terms: Terms) -> Outcome | None:

@@ -40,7 +40,7 @@ def test_an_example_comes_out_as_the_page_says(block: Block, settings: Any) -> N
 
 
 def change(session: ClientSession, example: Any) -> Any:
-    terms = {"strategy": example["strategy"]} if "strategy" in example else {}
+    terms = {name: example[name] for name in ("strategy", "atomic") if name in example}
     if "digests_of" in example:
         terms["replaced"] = replaced.digest_replaced(example["digests_of"], example["client"])
     outcome = verbs.update_now(session.pk, "main", "ops", example["client"], Terms(base=1, **terms))

@@ -61,6 +61,10 @@ class DocumentLedger:
         answer = self._answer_early(update, head)
         if answer is not None:
             return answer
+        if update.may_be_idle:
+            if head.version:
+                return Prepare(Reason.IDLE)
+            update = _settle_first(update)
         if update.at_version not in (None, head.version):
             if not self._still_holds(update, head):
                 return Prepare(Reason.MOVED)
@@ -162,6 +166,13 @@ class DocumentLedger:
         self._keys.add(update, head)
 
 
+def _settle_first(update: Update) -> Update:
+    """Return the update of a document that was never written, which is `{}`. Replacing that is a first value."""
+    ops = operations.decode_ops(update.ops)
+    is_idle = all(op[0] != "set" for op in ops) and not operations.apply_ops({}, ops)
+    return replace(update, paths=()) if is_idle else update
+
+
 def _add_contested(update: Update, head: LockedHead, theirs: set[str]) -> set[str] | None:
     """Return the paths of others with the places that both contest; ``None`` if the document must be looked at."""
     places = contested.find_places(update.paths, theirs)
@@ -191,7 +202,7 @@ def _apply_strategy(
 ) -> tuple[Update, dict[str, Any]] | Outcome | Prepare:
     """Settle an overlapping update from the log alone, if its strategy can; return it with facts for the receipt."""
     strategy = update.terms.strategy or policies.find_policy(head.name).strategy
-    if strategy == "reject":
+    if strategy == "reject" or (update.terms.atomic and strategy == "server_wins"):
         return refuse_write(Conflict(position=head.position.as_json(), paths=overlap))
     if strategy == "client_wins":
         return replace(update, kind="merge"), {"overwrote": overlap}

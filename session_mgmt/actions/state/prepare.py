@@ -6,6 +6,7 @@ size limit, are computed from the document as it is and hold for that version on
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -17,9 +18,10 @@ from session_mgmt.actions.state.stored_rows import Runner, StoredHead, run_inlin
 from session_mgmt.actions.state.updates import NO_TERMS, Terms, Update
 from session_mgmt.conf import settings
 from session_mgmt.documents import normalise, operations, size, touched
+from session_mgmt.documents.operations import Op
 from session_mgmt.documents.settling import Change, Proposal
 from session_mgmt.documents.values import MISSING
-from session_mgmt.exceptions import DocumentTooLarge
+from session_mgmt.exceptions import DocumentTooLarge, StateUnreadable
 from session_mgmt.models.sql import Statements
 from session_mgmt.worker import head_cache
 from session_mgmt.worker.head_cache import Bounds, Recent, Since, VersionKey
@@ -45,7 +47,19 @@ def prepare_blind(document: int, kind: str, change: Any, terms: Terms = NO_TERMS
         growth=size.bound_growth(ops),
         kind=name_revision_kind(kind),
         terms=terms,
+        # A key is remembered by the version that it made.
+        may_be_idle=bool(ops) and not terms.key and all(map(_may_be_idle, ops)),
     )
+
+
+def _may_be_idle(op: Op) -> bool:
+    """Tell whether an operation is one that often changes nothing, so that a look at the document is worth it.
+
+    Looking for each `set` and `inc` would cost every write O(document).
+    """
+    if op[0] == "set":
+        return not op[1] and size.bound_growth((op,)) <= stored_rows.HEAVY_BYTES
+    return op[0] in ("del", "obj") or (op[0] == "inc" and not op[2])
 
 
 def check_first_change(kind: str, change: Any) -> None:
@@ -68,17 +82,26 @@ def prepare_on_head(
     """Prepare an update from the document as it is now; with the exact size of the result where its bound does not
     fit. Heavy work is handed to ``run``. Raises ``SessionMgmtError``.
     """
-    with unreadable.audit_unreadable(using, document), checking.translate_errors():
-        place, made = _propose_on_head(using, document, make_change(kind, change), cache, run)
+    try:
+        with unreadable.audit_unreadable(using, document), checking.translate_errors():
+            place, made = _propose_on_head(using, document, make_change(kind, change), cache, run)
+    except StateUnreadable:
+        blind = prepare_blind(document, kind, change, terms) if is_blind(kind) else None
+        if blind is None or not blind.may_be_idle:
+            raise
+        # It needs no document, and may be what puts a damaged one right.
+        return replace(blind, may_be_idle=False)
     if made.size is not None and made.size > settings().max_document_bytes:
         raise DocumentTooLarge(size=made.size, limit=settings().max_document_bytes)
+    # Total operations hold for any version; that they change nothing holds for this one only.
+    is_bound = not is_blind(kind) or made.size is not None or not made.paths
     return Update(
         document=document,
         ops=made.ops,
         paths=made.paths,
         growth=made.growth,
         kind=name_revision_kind(kind),
-        at_version=place.version,
+        at_version=place.version if is_bound else None,
         exact_size=made.size,
         terms=terms,
     )

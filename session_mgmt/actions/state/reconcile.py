@@ -61,7 +61,8 @@ def prepare_merge(
         place = run_inline if callable(on_conflict) else _choose_runner(past, run)
         rules = MergeRules(policy.arrays, _guard_resolver(on_conflict), terms.replaced)
         settled = place(settling.propose_merge, past.parts, past.steps, prepare.make_change(kind, change), rules)
-    if settled.conflicts and on_conflict == "reject":
+    overruled = any(found.kept != "client" for found in settled.conflicts)
+    if (settled.conflicts and on_conflict == "reject") or (overruled and terms.atomic):
         paths = [found.path for found in settled.conflicts]
         raise Conflict(position=past.head.position.as_json(), paths=paths[: checking.document_limits().ops])
     losing = tuple(LostValues(uuid7(), found) for found in settled.conflicts) if chosen == "manual" else ()

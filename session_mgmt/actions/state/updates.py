@@ -20,17 +20,19 @@ class Terms:
     """Conditions of an update: the version its author knew, and the author.
 
     ``base``, ``epoch`` and ``tag``: the position that the author saw; the tag proves it. ``strategy``: how conflicts
-    with later versions are settled. ``replaced``: digests of the values that the change replaces, where the base is
-    gone. ``if_absent``: no effect on a document that was written before. ``key``: makes a repetition harmless;
-    ``request``: the digest that the repetition must equal. ``own``: versions that the same author made and so knew;
-    only for writes without a fence. ``session``: refuse the update if this session has ended; only for writes without a
-    fence. ``client``: the author's row; ``writer``: the author's public id.
+    with later versions are settled. ``atomic``: the update is refused where not all of it can take effect.
+    ``replaced``: digests of the values that the change replaces, where the base is gone. ``if_absent``: no effect on a
+    document that was written before. ``key``: makes a repetition harmless; ``request``: the digest that the repetition
+    must equal. ``own``: versions that the same author made and so knew; only for writes without a fence. ``session``:
+    refuse the update if this session has ended; only for writes without a fence. ``client``: the author's row;
+    ``writer``: the author's public id.
     """
 
     base: int | None = None
     epoch: str | None = None
     tag: str | None = None
     strategy: str | None = None
+    atomic: bool = False
     replaced: Mapping[str, str | None] | None = None
     if_absent: bool = False
     key: str | None = None
@@ -50,7 +52,8 @@ class Update:
 
     ``ops`` are total operations, encoded; ``paths`` are the places they touch; ``growth`` is the most bytes they add.
     ``at_version``: the operations were computed from the document at this version and hold for no other.
-    ``exact_size``: the size of the result, known only together with ``at_version``.
+    ``exact_size``: the size of the result, known only together with ``at_version``. ``may_be_idle``: it may change
+    nothing, and only the document tells.
     """
 
     document: int
@@ -63,19 +66,21 @@ class Update:
     exact_size: int | None = None
     merge: MergeRecord | None = None
     kinds: Kinds | None = None
+    may_be_idle: bool = False
 
 
 class Reason(StrEnum):
     """Why the lane gives an update back.
 
     ``MOVED``: the document has another version by now. ``SIZE``: only the document itself tells whether the result
-    fits. ``KINDS``: only the document tells whether the update and later changes of others commute. ``MERGE``: the
-    update overlaps later changes of others.
+    fits. ``KINDS``: only the document tells whether the update and later changes of others commute. ``IDLE``: only the
+    document tells whether the update changes anything. ``MERGE``: the update overlaps later changes of others.
     """
 
     MOVED = "moved"
     SIZE = "size"
     KINDS = "kinds"
+    IDLE = "idle"
     MERGE = "merge"
 
 
@@ -86,9 +91,11 @@ class Prepare:
     reason: Reason
 
 
-def digest_request(document: str, kind: str, change: Any, strategy: str | None, *, if_absent: bool = False) -> bytes:
+def digest_request(
+    document: str, kind: str, change: Any, strategy: str | None, *, if_absent: bool = False, atomic: bool = False
+) -> bytes:
     """Return a digest of everything that a repeated update must repeat: all but its base, which may have moved."""
-    action = b"create" if if_absent else b"update"
+    action = b"create" if if_absent else b"atomic" if atomic else b"update"
     return hashlib.sha256(
         b"\0".join((action, document.encode(), kind.encode(), (strategy or "").encode(), orjson.dumps(change)))
     ).digest()
