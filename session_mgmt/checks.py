@@ -85,6 +85,15 @@ def _check_values(now: conf.Settings) -> list[CheckMessage]:
 
 
 @register()
+def check_schema_page(**_: Any) -> list[CheckMessage]:
+    """Check that the page of the REST calls has the files that it shows (E013)."""
+    if not conf.settings().schema_page or apps.is_installed("drf_spectacular_sidecar"):
+        return []
+    hint = "pip install drf-spectacular-sidecar, and add drf_spectacular_sidecar to INSTALLED_APPS."
+    return [Error("schema_page is on, and Swagger UI is not installed.", hint=hint, id="session_mgmt.E013")]
+
+
+@register()
 def check_state_keys(**_: Any) -> list[CheckMessage]:
     """Check the encryption. E008: unusable keys. E009: no key. E010: missing package. E012: required but off."""
     now = conf.settings()

@@ -83,6 +83,7 @@ class Settings:
         "Sustained, of one token and of one user, over HTTP and at connect, in each process; an address has 40 times"
         " as many, a burst of ten seconds is allowed, failures cost more; 0 is without limit.",
     )
+    schema_page: bool = _setting(False, "A page with Swagger UI at schema/page/; it needs drf-spectacular-sidecar.")
     throttle_classes: tuple[str, ...] = _setting((), "Dotted paths of REST framework throttles besides.")
     max_frames_per_second: float = _setting(200.0, "Sustained, per connection; a burst of five seconds is allowed.")
 

@@ -8,6 +8,7 @@ from session_mgmt.api.conflicts import urlpatterns as conflict_urlpatterns
 from session_mgmt.api.documents import DocumentViewSet
 from session_mgmt.api.history import urlpatterns as history_urlpatterns
 from session_mgmt.api.operations import HealthView, NothingView, SchemaView
+from session_mgmt.api.page import SchemaPageView
 from session_mgmt.api.sessions import SessionViewSet
 from session_mgmt.api.topics import PublicationView
 
@@ -40,5 +41,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("topics/<path:topic>/publications/", PublicationView.as_view(), name="topic-publications"),
     path("health/", HealthView.as_view(), name="health"),
     path("schema/", SchemaView.as_view(), name="schema"),
+    path("schema/page/", SchemaPageView.as_view(), name="schema-page"),
     re_path(r"^(?:sessions|topics)/", NothingView.as_view(), name="nothing"),
 ]

@@ -44,6 +44,7 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "E010": {"SESSION_MGMT": {"state_keys": (KEY,)}},
     "E011": {"SESSION_MGMT": {"DOCUMENTS": {"main": {"strategy": "no.such.function"}}}},
     "E012": {"SESSION_MGMT": {"require_encryption": True}},
+    "E013": {"SESSION_MGMT": {"schema_page": True}},
     "E020": {"DATABASE_ROUTERS": [Elsewhere({"auth"})]},
     "E021": {"DATABASE_ROUTERS": [Elsewhere({"session_mgmt"})]},
     "W001": {"DATABASES": {"default": {"ENGINE": ENGINE, "NAME": "db.sqlite3"}}},

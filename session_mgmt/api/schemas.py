@@ -24,7 +24,7 @@ def _object(required: Schema, optional: Schema | None = None, **more: Any) -> Sc
 
 
 def _body(required: Schema, optional: Schema | None = None, **more: Any) -> Schema:
-    """A request: unlisted fields are refused."""
+    """Return the schema of a request, in which unlisted fields are refused."""
     return _object(required, optional, additionalProperties=False, **more)
 
 

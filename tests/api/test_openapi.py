@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.apps import apps
 from jsonschema import Draft202012Validator
 
+from session_mgmt.api import page
 from session_mgmt.api.description import build_schema
+from session_mgmt.checks import check_schema_page
 from session_mgmt.exceptions import list_errors
-from tests.api.calls import Caller
+from tests.api.calls import Caller, refused
 from tests.api.conformance import check_answer
 
 DOCUMENT: dict[str, Any] = json.loads(json.dumps(build_schema("/api/")))
@@ -69,3 +72,39 @@ def test_an_answer_that_is_not_told_is_noticed(mine: Caller, db: None) -> None:
     answer.status_code, answer.content = 200, b'{"session_id": 5}'
     with pytest.raises(AssertionError):
         check_answer("GET", f"/api/sessions/{mine.session}/", answer)
+
+
+# -- the page
+
+
+@pytest.fixture
+def sidecar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Swagger UI's files, as far as anybody asks whether they are there."""
+    real = apps.is_installed
+    monkeypatch.setattr(apps, "is_installed", lambda name: name == page.SIDECAR or real(name))
+
+
+@pytest.mark.django_db
+def test_the_page_is_off_unless_it_is_wanted(nobody: Caller, sidecar: None) -> None:
+    assert refused(nobody.get("schema/page/"), "not_found", 404)
+
+
+@pytest.mark.django_db
+def test_the_page_shows_the_document_and_loads_nothing_from_elsewhere(
+    nobody: Caller, sidecar: None, settings: Any
+) -> None:
+    settings.SESSION_MGMT = {"schema_page": True}
+    answer = nobody.get("schema/page/")
+    html = answer.content.decode()
+    assert (answer.status_code, answer["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert 'data-schema="/api/schema/"' in html
+    assert "//" not in html.replace("<!doctype html>", "")
+    assert answer["Content-Security-Policy"].startswith("default-src 'self'")
+    assert check_schema_page() == []
+
+
+@pytest.mark.django_db
+def test_a_page_without_its_files_is_told_at_start(nobody: Caller, settings: Any) -> None:
+    settings.SESSION_MGMT = {"schema_page": True}
+    assert refused(nobody.get("schema/page/"), "not_found", 404)
+    assert [found.id for found in check_schema_page()] == ["session_mgmt.E013"]
