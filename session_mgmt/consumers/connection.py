@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 SLOW_SECONDS = 30.0
 HANG_UP_SECONDS = 5.0
+# Codes of a transport that ended without a close frame.
+LOST = (1005, 1006)
 # Requests that are answered on the side; more of them wait in the socket.
 MOST_REQUESTS = 16
 
@@ -54,6 +56,7 @@ class Connection:
         self.left = self._fenced = False
         self.messages_in = self.bytes_in = 0
         self._opened_at = self._loop.time()
+        self.interval = hub.serving.choose_interval(attachment.client_id)
         self._script_name = script_name
         self._tasks: set[asyncio.Task[Any]] = set()
         self._wrote_at: datetime | None = None
@@ -113,7 +116,10 @@ class Connection:
         """Tell the client where it stands and bring every log to the present."""
         self.hub.add_connection(self)
         verdict, reason = verdicts.judge_attachment(self.attachment)
-        self.push(build_connected(self.attachment, verdict, reason, script_name=self._script_name))
+        greeting = build_connected(
+            self.attachment, verdict, reason, interval=self.interval, script_name=self._script_name
+        )
+        self.push(greeting)
         started = self._loop.time()
         replays = [self.follow_log(log).start() for log in self.attachment.logs.values()]
         self.spawn(partial(self._send_recovery, replays, verdict, reason, started))
@@ -280,6 +286,8 @@ class Connection:
 
     async def end(self, code: int) -> None:
         """Clear up after the transport is gone."""
+        if self.closed_with is None and code in LOST and not self.heartbeat.beats:
+            self.hub.serving.note_quiet_loss(self.attachment.client_id, self._loop.time() - self._opened_at)
         self.hub.serving.remove_connection(self)
         for name in list(self.followings):
             self.unfollow_log(name)

@@ -34,7 +34,9 @@ LIMITS = (
 )
 
 
-def build_connected(attachment: Attachment, verdict: str, reason: str, *, script_name: str) -> dict[str, Any]:
+def build_connected(
+    attachment: Attachment, verdict: str, reason: str, *, interval: float, script_name: str
+) -> dict[str, Any]:
     """Build the ``connected`` frame: who the client is, and where each of its logs stands."""
     denied = {name: {"mode": "denied", "error": error.as_dict()} for name, error in attachment.denied.items()}
     return {
@@ -48,7 +50,7 @@ def build_connected(attachment: Attachment, verdict: str, reason: str, *, script
         "reason": reason,
         "logs": {**{name: verdicts.build_verdict(log) for name, log in attachment.logs.items()}, **denied},
         "subscriptions": attachment.subscriptions,
-        "heartbeat": _build_heartbeat(),
+        "heartbeat": _build_heartbeat(interval),
         "limits": _build_limits(),
         "retry": _build_retry(),
         "endpoints": info.list_endpoints(attachment.session.pk, script_name),
@@ -56,12 +58,12 @@ def build_connected(attachment: Attachment, verdict: str, reason: str, *, script
     }
 
 
-def _build_heartbeat() -> dict[str, float]:
+def _build_heartbeat(interval: float) -> dict[str, float]:
     now = settings()
     return {
-        "interval": now.heartbeat_interval,
+        "interval": interval,
         "missed_limit": now.heartbeat_missed_limit,
-        "deadline": now.heartbeat_interval * 1.2 + 10.0,
+        "deadline": interval * 1.2 + 10.0,
     }
 
 

@@ -74,7 +74,7 @@ class Rounds:
 
     def schedule_beat(self, connection: Served) -> None:
         """Give a connection its place on the wheel."""
-        due = self._loop.time() + settings().heartbeat_interval * random.uniform(1 - SPREAD, 1 + SPREAD)
+        due = self._loop.time() + connection.interval * random.uniform(1 - SPREAD, 1 + SPREAD)
         self._wheel.setdefault(int(due / TICK), []).append(connection)
 
     async def _beat_due(self) -> None:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, TypeAlias
 
 import orjson
 from channels.consumer import AsyncConsumer
@@ -21,17 +20,20 @@ from session_mgmt.actions.sessions import incidents, resume
 from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
+from session_mgmt.consumers import origins
 from session_mgmt.consumers.commands import Commands, decode
 from session_mgmt.consumers.connection import Connection
 from session_mgmt.consumers.greetings import build_bye
 from session_mgmt.consumers.hub import hub, pick_delay
 from session_mgmt.consumers.outlet import Outlet
-from session_mgmt.exceptions import AuthError, InvalidFrame, SessionMgmtError
+from session_mgmt.exceptions import AuthError, InvalidFrame, OriginDenied, SessionMgmtError
 from session_mgmt.protocol import frames
 from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.frames import Connect
 
 logger = logging.getLogger(__name__)
+
+Refusal: TypeAlias = Close | SessionMgmtError | None
 
 SUBPROTOCOL = "session-mgmt.v1"
 ABNORMAL = 1006
@@ -46,16 +48,16 @@ class SessionConsumer(AsyncConsumer):
         self.scope = scope
         await self._serve(receive, send)
 
-    async def may_open(self) -> Close | None:
+    async def may_open(self) -> Refusal:
         """Return why this handshake is refused, or ``None``.
 
-        The page's origin must be the host's own or in ``allowed_origins``. A client that is no browser sends no origin;
-        it proves itself by its token, as everybody does: no cookie counts here.
+        The page's origin must be the host's own or in ``allowed_origins``, and the host one of ``ALLOWED_HOSTS``.
         """
-        headers = dict(self.scope.get("headers", ()))
-        origin = headers.get(b"origin", b"").decode("latin-1")
-        if origin and not _is_origin_allowed(origin, headers.get(b"host", b"").decode("latin-1")):
-            return Close.ORIGIN_DENIED
+        try:
+            origins.check_origin(self.scope)
+        except OriginDenied as error:
+            logger.warning("A WebSocket was refused. %s", error)
+            return error
         return None if SUBPROTOCOL in self.scope.get("subprotocols", ()) else Close.UNSUPPORTED_VERSION
 
     async def _serve(self, receive: Callable[[], Awaitable[Any]], send: Any) -> None:
@@ -73,11 +75,13 @@ class SessionConsumer(AsyncConsumer):
             if address:
                 serving.remove_socket(address)
 
-    async def _find_refusal(self) -> Close | None:
+    async def _find_refusal(self) -> Refusal:
         refusal = await self.may_open()
         return Close.DRAINING if refusal is None and hub().draining else refusal
 
-    async def _serve_socket(self, receive: Callable[[], Awaitable[Any]], send: Any, refusal: Close | None) -> None:
+    async def _serve_socket(
+        self, receive: Callable[[], Awaitable[Any]], send: Any, refusal: Close | SessionMgmtError | None
+    ) -> None:
         offered = SUBPROTOCOL if SUBPROTOCOL in self.scope.get("subprotocols", ()) else None
         # Accept first: a handshake that is refused reaches a browser as 1006, which says nothing.
         await send({"type": "websocket.accept", "subprotocol": offered})
@@ -86,7 +90,9 @@ class SessionConsumer(AsyncConsumer):
             outlet.guard.limit_bytes(CONNECT_BYTES)
         attachment = None if refusal else await self._attach(receive, outlet)
         if attachment is None:
-            if refusal:
+            if isinstance(refusal, SessionMgmtError):
+                _send_refusal(outlet, refusal)
+            elif refusal:
                 _send_bye(outlet, refusal, retry_after=pick_delay() if refusal.reconnect else None)
             await outlet.wait_until_sent()
             return
@@ -162,14 +168,6 @@ class SessionConsumer(AsyncConsumer):
 async def _receive_next(connection: Connection, receive: Callable[[], Awaitable[Any]]) -> Any:
     await connection.wait_for_room()
     return await receive()
-
-
-def _is_origin_allowed(origin: str, host: str) -> bool:
-    """Compare scheme, host and port exactly; a browser cannot forge either header."""
-    if origin in settings().allowed_origins:
-        return True
-    parts = urlsplit(origin)
-    return parts.scheme in ("http", "https") and parts.netloc == host and not parts.path
 
 
 def _send_refusal(outlet: Outlet, error: SessionMgmtError) -> None:

@@ -127,3 +127,23 @@ async def test_a_server_that_is_about_to_end_sends_newcomers_on(peers: Any, crea
     bye = two.seen[-1]
     assert (bye["name"], bye["reconnect"]) == ("draining", True)
     assert 0 <= bye["retry_after"] <= conf.settings().drain_spread
+
+
+async def test_a_client_whose_quiet_connections_are_cut_gets_beats_in_time(peers: Any, created: Any) -> None:
+    one, two, other = peers(), peers(), peers()
+    connected = await one.open(created.token.secret)
+    assert connected["heartbeat"]["interval"] == 25.0
+    (connection,) = hub().serving.connections
+    connection._opened_at -= 10  # type: ignore[attr-defined] # a proxy cut it after ten quiet seconds
+    await one.drop()
+    again = await two.open(created.token.secret, client_id=connected["client_id"])
+    assert 5.0 < again["heartbeat"]["interval"] < 10 / 1.2
+    assert (await other.open(created.token.secret))["heartbeat"]["interval"] == 25.0
+
+
+async def test_a_close_that_a_client_asked_for_changes_no_interval(peers: Any, created: Any) -> None:
+    one, two = peers(), peers()
+    connected = await one.open(created.token.secret)
+    await one.leave()
+    again = await two.open(created.token.secret, client_id=connected["client_id"])
+    assert again["heartbeat"]["interval"] == 25.0

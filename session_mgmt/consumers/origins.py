@@ -1,0 +1,66 @@
+"""Origin of a handshake: no page of another site opens a socket, and the server answers to its own names only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings as django_settings
+from django.http.request import validate_host
+
+from session_mgmt.conf import settings
+from session_mgmt.exceptions import OriginDenied
+
+_LOCAL_HOSTS = (".localhost", "127.0.0.1", "[::1]")
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+
+
+def check_origin(scope: Mapping[str, Any]) -> None:
+    """Check where a handshake comes from, and whom it asks. Raises ``OriginDenied``, which says what was compared.
+
+    A client that is no browser sends no origin; it proves itself by its token, as everybody does: no cookie counts
+    here. The scheme is that of ``SECURE_PROXY_SSL_HEADER`` or of the server, as for Django's own requests.
+    """
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope.get("headers", ())}
+    host, origin = headers.get("host", ""), headers.get("origin", "")
+    _check_host(host)
+    if not origin or origin in settings().allowed_origins:
+        return
+    own = f"{_read_scheme(scope, headers)}://{host}"
+    if _normalise(origin) != _normalise(own):
+        raise OriginDenied(
+            f"The page's origin is {origin}, and this server was asked as {own}. Behind nginx, pass the browser's own"
+            ' host and scheme on: "proxy_set_header Host $http_host;" and X-Forwarded-Proto. Other origins are listed'
+            " in allowed_origins.",
+            origin=origin,
+            own=own,
+        )
+
+
+def _check_host(host: str) -> None:
+    allowed = django_settings.ALLOWED_HOSTS or (_LOCAL_HOSTS if django_settings.DEBUG else ())
+    if not host:
+        return
+    name = urlsplit(f"//{host}").netloc.rpartition(":")[0] if _has_port(host) else host
+    if not validate_host(name.lower(), allowed):
+        raise OriginDenied(f"This server was asked as {host}, which is not in ALLOWED_HOSTS.", host=host)
+
+
+def _has_port(host: str) -> bool:
+    return host.rpartition(":")[2].isdigit()
+
+
+def _read_scheme(scope: Mapping[str, Any], headers: Mapping[str, str]) -> str:
+    trusted = django_settings.SECURE_PROXY_SSL_HEADER
+    if trusted:
+        name, secure = trusted
+        told = headers.get(name.removeprefix("HTTP_").replace("_", "-").lower())
+        if told is not None:
+            return "https" if told.split(",", 1)[0].strip() == secure else "http"
+    return "https" if scope.get("scheme") in ("wss", "https") else "http"
+
+
+def _normalise(origin: str) -> str:
+    """Write an origin without the port that its scheme implies; a browser leaves it out."""
+    return origin.lower().removesuffix(_DEFAULT_PORTS.get(origin.partition(":")[0].lower(), "\0"))

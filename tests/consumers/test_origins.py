@@ -1,0 +1,72 @@
+"""Origins of handshakes: scheme, host and port are compared, and a refusal says what was compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from session_mgmt.consumers.origins import check_origin
+from session_mgmt.exceptions import OriginDenied
+
+
+def scope(host: str = "", origin: str = "", scheme: str = "ws", **headers: str) -> dict[str, Any]:
+    given = {"host": host, "origin": origin, **{name.replace("_", "-"): value for name, value in headers.items()}}
+    return {"scheme": scheme, "headers": [(name.encode(), value.encode()) for name, value in given.items() if value]}
+
+
+@pytest.mark.parametrize(
+    "handshake",
+    [
+        scope("shop.test", "http://shop.test"),
+        scope("shop.test", "https://shop.test", "wss"),
+        scope("shop.test:8080", "http://shop.test:8080"),
+        scope("shop.test:443", "https://shop.test", "wss"),
+        scope("[::1]:8000", "http://[::1]:8000"),
+        scope("shop.test"),
+        scope(),
+    ],
+)
+def test_a_page_of_the_host_itself_may_open(handshake: dict[str, Any]) -> None:
+    check_origin(handshake)
+
+
+@pytest.mark.parametrize(
+    "handshake",
+    [
+        scope("shop.test", "https://shop.test"),
+        scope("shop.test", "http://shop.test", "wss"),
+        scope("shop.test", "http://shop.test:8080"),
+        scope("shop.test", "null"),
+        scope("shop.test", "http://shop.test.evil.test"),
+    ],
+)
+def test_another_scheme_host_or_port_may_not(handshake: dict[str, Any]) -> None:
+    with pytest.raises(OriginDenied):
+        check_origin(handshake)
+
+
+def test_the_scheme_of_a_trusted_proxy_counts(settings: Any) -> None:
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    check_origin(scope("shop.test", "https://shop.test", x_forwarded_proto="https"))
+    with pytest.raises(OriginDenied):
+        check_origin(scope("shop.test", "http://shop.test", x_forwarded_proto="https"))
+
+
+def test_allowed_hosts_holds_for_sockets(settings: Any) -> None:
+    settings.ALLOWED_HOSTS = ["shop.test", ".shop.example"]
+    check_origin(scope("shop.test:8000", "http://shop.test:8000"))
+    check_origin(scope("www.shop.example"))
+    for host in ("rebound.test", "rebound.test:8000"):
+        with pytest.raises(OriginDenied, match="ALLOWED_HOSTS"):
+            check_origin(scope(host, f"http://{host}"))
+
+
+async def test_a_refusal_says_what_it_compared_and_how_nginx_passes_the_host(peers: Any) -> None:
+    one = peers(host="shop.test", origin="http://shop.test:8080")
+    await one.handshake()
+    error = await one.next()
+    assert (error["type"], error["name"]) == ("error", "origin_denied")
+    assert (error["origin"], error["own"]) == ("http://shop.test:8080", "http://shop.test")
+    assert "$http_host" in error["message"]
+    assert await one.closed() == 4509
