@@ -124,6 +124,7 @@ class Settings:
     lane_queue: int = _setting(10_000, "Waiting writes; beyond it a write is refused as busy.")
     lane_batch: int = _setting(256, "Writes of one transaction.")
     read_threads: int = _setting(4, "Threads of one process that read; each has a database connection.")
+    heavy_seconds: float = _setting(10.0, "Work on one document in the worker process; what takes longer is killed.")
     handler_threads: int = _setting(4, "Threads of one process for the project's own functions, which may be slow.")
     cleanup_interval: timedelta = _setting(timedelta(minutes=5), "An expired session ends at most this late.")
     cleanup_chunk: int = _setting(1000, "Rows; one DELETE of a million blocked writers for 3 s, chunks for 54 ms.")

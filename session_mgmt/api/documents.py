@@ -89,7 +89,7 @@ class DocumentViewSet(ApiViewSet):
         parts = name, kind, value, change.get("strategy")
         asked = updates.digest_request(*parts, atomic=change["atomic"]) if wanted.key else None
         terms = replace(wanted.terms(asked), **change)
-        run = bridge().run_in_worker
+        run = bridge().worker_for(found.pk)
         outcome = verbs.update_now(found.pk, _check_name(name), kind, value, terms, expected=wanted.expected, run=run)
         return answer_write(outcome, wanted)
 
@@ -147,8 +147,8 @@ class DocumentViewSet(ApiViewSet):
         if changes:
             self.require_right(found, rights.WRITE_STATE)
             self.is_activity = True
-        outcomes = offline.carry_out(found.pk, name, changes or (), run=bridge().run_in_worker)
-        answer = lookup.sync_document(found.pk, name, asked.get("position"), run=bridge().run_in_worker)
+        outcomes = offline.carry_out(found.pk, name, changes or (), run=bridge().worker_for(found.pk))
+        answer = lookup.sync_document(found.pk, name, asked.get("position"), run=bridge().worker_for(found.pk))
         told = {} if changes is None else {"results": [orjson.Fragment(outcome.body) for outcome in outcomes]}
         return Response({**answer, **told})
 
@@ -174,7 +174,7 @@ class DocumentViewSet(ApiViewSet):
         found = self.find_live_session(pk)
         self.read_form(NothingForm)
         row = find_document(found, name)
-        lookup.compress_document(row.pk, run=bridge().run_in_worker)
+        lookup.compress_document(row.pk, run=bridge().worker_for(found.pk))
         return Response(lookup.read_sizes(find_document(found, name)))
 
 

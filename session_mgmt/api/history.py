@@ -111,7 +111,9 @@ class HistoryViewSet(ApiViewSet):
     def persist(self, request: Request, pk: str, name: str) -> Response:
         found = self.find_live_session(pk)
         label = self.read_form(LabelForm).get("label")
-        return Response(history.keep_checkpoint(find_document(found, name).pk, label, run=bridge().run_in_worker))
+        return Response(
+            history.keep_checkpoint(find_document(found, name).pk, label, run=bridge().worker_for(found.pk))
+        )
 
     @endpoint(
         "The document as it was under a label",
@@ -157,7 +159,9 @@ class HistoryViewSet(ApiViewSet):
         row = find_document(found, name)
         to = asked["label"] if "label" in asked else asked["version"]
         expected = read_expected_position(request)
-        return answer_write(restore.restore_now(found.pk, row.name, to, expected=expected, run=bridge().run_in_worker))
+        return answer_write(
+            restore.restore_now(found.pk, row.name, to, expected=expected, run=bridge().worker_for(found.pk))
+        )
 
 
 def _parse_version(given: str) -> int:

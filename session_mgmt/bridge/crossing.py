@@ -19,6 +19,7 @@ from session_mgmt.actions import group_commit, notify
 from session_mgmt.actions.group_commit import Decision, Group, Write
 from session_mgmt.actions.outcome import refuse_write
 from session_mgmt.actions.state.prepare import HeadCache
+from session_mgmt.actions.state.stored_rows import Runner
 from session_mgmt.backends import doorbell
 from session_mgmt.backends.doorbell import Listener, RemoteListener, is_shared
 from session_mgmt.bridge.heavy import HeavyWorker
@@ -51,6 +52,7 @@ class Bridge:
         self._reads = Threads("session_mgmt-read", settings().read_threads)
         self._control = Threads("session_mgmt-control", 1)
         self._handlers = Threads("session_mgmt-handler", settings().handler_threads)
+        self._patient = Threads("session_mgmt-patient", settings().read_threads)
         self._worker = HeavyWorker()
         self.head_cache: HeadCache = Recent(_CACHED_HEADS)
         self.lane = Lane(self.using, self._gate)
@@ -98,6 +100,13 @@ class Bridge:
         """
         return await self._run_on(self._handlers, partial(verb, *args, **kwargs), session)
 
+    async def run_patiently(self, key: Hashable, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a verb that may wait for the worker process, one at a time for a key, which is a session or a document.
+
+        Connecting clients need the threads for reading, and must not wait for heavy work of others.
+        """
+        return await self._run_on(self._patient, partial(verb, *args, **kwargs), key)
+
     @property
     def gate(self) -> AbstractContextManager[Any]:
         """Lock that a writer outside the lane holds from before its transaction until after it."""
@@ -133,14 +142,23 @@ class Bridge:
         except BrokenProcessPool as error:
             raise Unavailable(retry_after=1.0) from error
 
+    def worker_for(self, key: Hashable) -> Runner:
+        """Return ``run_in_worker`` for a session: it waits for its turn among others."""
+        return partial(self._run_in_worker, key)
+
     def run_in_worker(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run pure work in the worker process and wait for it; for edges that run in threads."""
+        return self._run_in_worker(None, work, *args, **kwargs)
+
+    def _run_in_worker(self, key: Hashable, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        future = self._worker.start_work(partial(work, *args, **kwargs), key)
         try:
-            return self._worker.start_work(partial(work, *args, **kwargs)).result(WRITE_TIMEOUT)
+            return future.result(WRITE_TIMEOUT)
         except BrokenProcessPool as error:
             # Somebody killed the process in the middle; the next call has a new one.
             raise Unavailable(retry_after=1.0) from error
         except TimeoutError as error:
+            future.cancel()
             raise Busy(retry_after=1.0) from error
 
     # -- hot writes ------------------------------------------------------------------------------------------------
@@ -185,7 +203,7 @@ class Bridge:
     def close(self) -> None:
         """Finish waiting work and end all threads."""
         self.lane.stop()
-        for threads in (self._reads, self._control, self._handlers):
+        for threads in (self._reads, self._control, self._handlers, self._patient):
             threads.close()
         self._worker.close()
 

@@ -3,32 +3,50 @@
 from __future__ import annotations
 
 import multiprocessing
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import TypeVar
 
+from session_mgmt.bridge.threads import Threads
+from session_mgmt.conf import settings
+from session_mgmt.exceptions import TooManyOps
 from session_mgmt.worker.parent import exit_with_parent
 
 R = TypeVar("R")
 
 
 class HeavyWorker:
-    """One process, started at first use, that does pure work for this one."""
+    """One process, started at first use, that does pure work for this one.
+
+    Jobs of one key run one after the other, and keys take turns. A job that takes too long is killed with its process.
+    """
 
     def __init__(self) -> None:
+        self._turns = Threads("session_mgmt-heavy", 1)
         self._pool: ProcessPoolExecutor | None = None
-        self._lock = threading.Lock()
 
-    def start_work(self, work: Callable[[], R]) -> Future[R]:
+    def start_work(self, work: Callable[[], R], key: Hashable = None) -> Future[R]:
+        """Queue work; its future holds the result."""
+        return self._turns.submit(partial(self._run_in_process, work), key)
+
+    def _run_in_process(self, work: Callable[[], R]) -> R:
+        seconds = settings().heavy_seconds
+        try:
+            return self._send(work).result(seconds)
+        except TimeoutError as error:
+            self._kill()
+            # No temporary error: sent again, it would take as long again.
+            raise TooManyOps(f"This takes more than {seconds:g} seconds of work.", limit=seconds) from error
+
+    def _send(self, work: Callable[[], R]) -> Future[R]:
         """Hand work to the process. If it was killed, start a new one: a pool never recovers by itself."""
-        with self._lock:
-            try:
-                return self._open_pool().submit(work)
-            except BrokenProcessPool:
-                self._pool = None
-                return self._open_pool().submit(work)
+        try:
+            return self._open_pool().submit(work)
+        except BrokenProcessPool:
+            self._pool = None
+            return self._open_pool().submit(work)
 
     def _open_pool(self) -> ProcessPoolExecutor:
         if self._pool is None:
@@ -36,7 +54,16 @@ class HeavyWorker:
             self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=exit_with_parent)
         return self._pool
 
+    def _kill(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            # A pool cannot stop a job that runs, and before Python 3.14 has no public way to its processes.
+            for process in list(pool._processes.values()):
+                process.kill()
+            pool.shutdown(wait=False, cancel_futures=True)
+
     def close(self) -> None:
         """End the process; work that has not begun is given up."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
+        self._turns.close()

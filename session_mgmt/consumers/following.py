@@ -11,6 +11,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
@@ -267,9 +268,8 @@ class Following:
     async def _send_snapshot(self, reason: str) -> None:
         assert self.log.id is not None  # only documents have snapshots, and each is a row
         async with self._take_turn():
-            position, name, data = await bridge().read(
-                bodies.load_raw, settings().database, self.log.id, run=bridge().run_in_worker
-            )
+            load_raw = partial(bodies.load_raw, run=bridge().worker_for(self.log.id))
+            position, name, data = await bridge().run_patiently(self.log.id, load_raw, settings().database, self.log.id)
             self._push_snapshot(position, name, data, str(reason))
         if position.epoch != self.feed.epoch:
             self.feed.correct(position)

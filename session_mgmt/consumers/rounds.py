@@ -163,7 +163,8 @@ class Rounds:
         """
         while self._snapshots:
             started = self._loop.time()
-            await bridge().read(_compact, self._snapshots.pop())
+            document = self._snapshots.pop()
+            await bridge().run_patiently(document, _compact, document)
             await asyncio.sleep(SNAPSHOT_REST * (self._loop.time() - started))
 
 

@@ -266,9 +266,10 @@ class Writes:
 
     async def _prepare(self, frame: Update, way: Way) -> Work:
         document, terms = self._documents[frame.doc], self._build_terms(frame)
-        run = bridge().run_in_worker
+        session = self._connection.attachment.session.pk
+        prepare_update = partial(verbs.prepare_update, run=bridge().worker_for(session))
         try:
-            return await bridge().read(verbs.prepare_update, way, document, frame.kind, frame.change, terms, run=run)
+            return await bridge().run_patiently(session, prepare_update, way, document, frame.kind, frame.change, terms)
         except SessionMgmtError as error:
             if error.temporary:
                 raise

@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from typing import Any
 
 import pytest
 
 from session_mgmt.bridge import bridge
-from session_mgmt.exceptions import Unavailable
+from session_mgmt.exceptions import TooManyOps, Unavailable
 
 SERVER = """
 import os, signal, django
@@ -48,3 +50,13 @@ def test_the_process_ends_with_a_server_that_was_killed() -> None:
     # The other process holds the same pipe: its end is the end of both.
     rest, _ = server.communicate(timeout=30)
     assert rest == ""
+
+
+def test_work_that_takes_too_long_is_killed_and_not_asked_for_again(settings: Any) -> None:
+    first = bridge().run_in_worker(os.getpid)
+    settings.SESSION_MGMT = {"heavy_seconds": 0.2}
+    with pytest.raises(TooManyOps) as refused:
+        bridge().run_in_worker(time.sleep, 600)
+    assert not refused.value.temporary
+    settings.SESSION_MGMT = {}
+    assert bridge().run_in_worker(os.getpid) != first

@@ -12,10 +12,12 @@ import pytest
 from session_mgmt.actions.timeline import handlers
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings as ours
+from session_mgmt.exceptions import Busy
 from session_mgmt.models import Outbox, Publication, SessionEvent
 from session_mgmt.registry import off, on, on_message, registry
 from session_mgmt.shortcuts import create_session, publish, state, terminate_session
 from session_mgmt.signals import state_changed
+from session_mgmt.writes import verbs
 
 PATIENCE = 10.0
 
@@ -160,3 +162,23 @@ async def test_a_slow_durable_handler_holds_up_no_write(created: Any, slow: Slow
     finally:
         slow.end()
         off(handler)
+
+
+async def test_who_waits_for_heavy_work_holds_no_thread_that_connects_need(
+    peers: Any, slow: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepare(*_: Any, **__: Any) -> Any:
+        slow()
+        raise Busy(retry_after=1.0)
+
+    monkeypatch.setattr(verbs, "prepare_update", prepare)
+    made = [await bridge().read(create_session) for _ in range(ours().read_threads + 2)]
+    several = [peers() for _ in made[1:]]
+    for peer, one in zip(several, made[1:], strict=True):
+        await peer.open(one.token.secret)
+    for peer in several:
+        await peer.say(type="update", seq=1, doc="main", patch=[{"op": "add", "path": "/a", "value": 1}])
+    await slow.begun()
+    async with asyncio.timeout(PATIENCE):
+        assert await peers().open(made[0].token.secret)
+    slow.end()
