@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from session_mgmt.documents import pointer
 from session_mgmt.documents.values import JSON, MISSING, Missing, are_equal
 
-# (position to report, base, server, client) -> the merged item, or MISSING.
-MergeItem: TypeAlias = Callable[[int, JSON | Missing, JSON | Missing, JSON | Missing], JSON | Missing]
+# (position to report, member of the key, key, base, server, client) -> the merged item, or MISSING.
+MergeItem: TypeAlias = Callable[[int, str, Any, JSON | Missing, JSON | Missing, JSON | Missing], JSON | Missing]
 _ByKey: TypeAlias = dict[Hashable, JSON]
 
 ATOMIC: Final = "atomic"
@@ -90,7 +90,7 @@ def _merge_keyed(field: str, sides: tuple[list[JSON], list[JSON], list[JSON]], i
         return None
     places = {key: at for side in (client, server) for at, key in enumerate(side)}
     values = {
-        key: item(at, base.get(key, MISSING), server.get(key, MISSING), client.get(key, MISSING))
+        key: item(at, field, key, base.get(key, MISSING), server.get(key, MISSING), client.get(key, MISSING))
         for key, at in places.items()
     }
     surviving = {key: value for key, value in values.items() if value is not MISSING}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 from typing import Any, Final, Literal, TypeAlias
@@ -12,6 +12,7 @@ from session_mgmt.documents import arrays as array_policies
 from session_mgmt.documents import contested, operations, pointer, touched
 from session_mgmt.documents.arrays import NO_POLICIES, ArrayPolicies
 from session_mgmt.documents.diff import diff_documents
+from session_mgmt.documents.keyed_places import ItemKey, find_item
 from session_mgmt.documents.operations import Op
 from session_mgmt.documents.pointer import Touched
 from session_mgmt.documents.values import JSON, MISSING, Missing, are_equal, is_number
@@ -42,6 +43,7 @@ class Conflict:
     server: Value
     client: Value
     kept: Side
+    keys: tuple[ItemKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,8 @@ class _Merging:
         self.conflicts: list[Conflict] = []
         self._policies = policies
         self._on_conflict = on_conflict
+        # Keys of the items that the merge is inside of.
+        self._keys: list[ItemKey] = []
 
     def merge_value(self, path: str, base: Value, server: Value, client: Value) -> Value:
         if are_equal(server, client) or are_equal(base, client):
@@ -139,8 +143,7 @@ class _Merging:
         if isinstance(server, dict) and isinstance(client, dict):
             return self._merge_objects(path, base if isinstance(base, dict) else {}, server, client)
         if isinstance(server, list) and isinstance(client, list):
-            item = partial(self._merge_item, path)
-            merged = array_policies.merge_arrays(self._policies.find_policy(path), base, server, client, item)
+            merged = self._merge_arrays(path, base, server, client)
             if merged is not None:
                 return merged
         return self._record_conflict(path, base, server, client)
@@ -156,12 +159,29 @@ class _Merging:
                 merged[key] = value
         return merged
 
-    def _merge_item(self, path: str, at: int, base: Value, server: Value, client: Value) -> Value:
-        return self.merge_value(f"{path}/{at}", base, server, client)
+    def _merge_arrays(self, path: str, base: Value, server: list[JSON], client: list[JSON]) -> list[JSON] | None:
+        known = len(self.conflicts)
+        item = partial(self._merge_item, path)
+        merged: list[JSON] | None = array_policies.merge_arrays(
+            self._policies.find_policy(path), base, server, client, item
+        )
+        if merged is not None:
+            # Only now it is known where each item stands.
+            depth = path.count("/")
+            self.conflicts[known:] = [_move_conflict(found, depth, merged) for found in self.conflicts[known:]]
+        return merged
+
+    def _merge_item(
+        self, path: str, at: int, field: str, key: str | int, base: Value, server: Value, client: Value
+    ) -> Value:
+        self._keys.append((path.count("/"), field, key))
+        merged = self.merge_value(f"{path}/{at}", base, server, client)
+        self._keys.pop()
+        return merged
 
     def _record_conflict(self, path: str, base: Value, server: Value, client: Value) -> Value:
         kept, value = self._decide_conflict(path, base, server, client)
-        self.conflicts.append(Conflict(path, base, server, client, kept))
+        self.conflicts.append(Conflict(path, base, server, client, kept, tuple(self._keys)))
         return value
 
     def _decide_conflict(self, path: str, base: Value, server: Value, client: Value) -> tuple[Side, Value]:
@@ -172,6 +192,17 @@ class _Merging:
             if resolved is not CONFLICT:
                 return "resolver", resolved
         return "server", server
+
+
+def _move_conflict(found: Conflict, depth: int, merged: list[JSON]) -> Conflict:
+    """Return a conflict inside an item with the place that the item has in the merged array."""
+    for at, field, key in found.keys:
+        index = find_item(merged, field, key) if at == depth else None
+        if index is not None:
+            tokens = found.path.split("/")
+            tokens[depth + 1] = str(index)
+            return replace(found, path="/".join(tokens))
+    return found
 
 
 def _mark_overlapping(ops: Sequence[Op], their_paths: Iterable[str]) -> list[bool]:

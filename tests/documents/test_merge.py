@@ -167,7 +167,7 @@ def test_a_conflict_inside_a_keyed_item_names_its_place_on_the_server() -> None:
     client = {"items": [item(1, n=2)]}
     result = merge_values(base, server, client, arrays=ArrayPolicies({"/items": "keyed:id"}))
     assert result.document == {"items": [item(3), item(1, n=1)]}
-    assert result.conflicts == (Conflict("/items/1/n", 0, 1, 2, "server"),)
+    assert result.conflicts == (Conflict("/items/1/n", 0, 1, 2, "server", ((1, "id", 1),)),)
 
 
 def test_policies_apply_where_their_pattern_fits() -> None:

@@ -20,6 +20,7 @@ from session_mgmt.actions.vaults import Vault
 from session_mgmt.conf import settings
 from session_mgmt.documents import operations, pointer, replaced, size, strict, touched
 from session_mgmt.documents.errors import DocumentError
+from session_mgmt.documents.keyed_places import KeyedPlace
 from session_mgmt.documents.merge import Value
 from session_mgmt.documents.operations import Op
 from session_mgmt.documents.values import JSON, MISSING, are_equal
@@ -63,11 +64,11 @@ def _read_with_vault(document: int, read: Callable[[Vault | None], T]) -> T:
 
 
 def _show_conflict(vault: Vault | None, row: StateConflict) -> dict[str, Any]:
-    path, values = merge_rows.open_conflict(vault, row)
+    place, values = merge_rows.open_conflict(vault, row)
     present = {name: v for name, v in zip(("base", "server", "client"), values, strict=True) if v is not MISSING}
     return {
         "id": str(row.pk),
-        "path": path,
+        "path": _find_path(place, row),
         "version": row.version,
         **present,
         "client_id": row.client.client_id if row.client else None,
@@ -75,6 +76,14 @@ def _show_conflict(vault: Vault | None, row: StateConflict) -> dict[str, Any]:
         "resolved_at": as_text(row.resolved_at) if row.resolved_at else None,
         "resolution": row.resolution or None,
     }
+
+
+def _find_path(place: KeyedPlace, row: StateConflict) -> str:
+    """Return where the place is by now; where it was, if an item on the way is gone or the record is decided."""
+    if not place.keys or row.resolved_at is not None:
+        return place.path
+    body = bodies.load_body(settings().database, row.document_id)
+    return place.find_path(body.data) or place.path
 
 
 def read_conflict(document: int, id_: uuid.UUID) -> dict[str, Any]:
@@ -115,19 +124,23 @@ def prepare_resolution(
     """
     if keep not in (SERVER, CLIENT, VALUE):
         raise InvalidField("keep is server, client or value.", field="keep")
-    path, (_, server, client) = _read_with_vault(
+    place, (_, server, client) = _read_with_vault(
         document, lambda vault: merge_rows.open_conflict(vault, _find_conflict(document, id_))
     )
     body = bodies.load_body(settings().database, document)
-    if keep != SERVER and _is_moved(body.data, path, server):
+    found = place.find_path(body.data)
+    path = place.path if found is None else found
+    if keep != SERVER and not place.keys and _is_moved(body.data, path, server):
         raise Conflict("The array has changed since.", position=body.position.as_json(), paths=[path])
     if (
         keep != SERVER
+        and found is not None
         and seen is not None
         and seen != (replaced.digest_value(pointer.find_value(body.data, path)) or "")
     ):
         raise Conflict("The value has changed since.", position=body.position.as_json(), paths=[path])
-    ops = () if keep == SERVER else _make_ops(path, client if keep == CLIENT else _check_resolution_value(value, path))
+    wanted = client if keep == CLIENT else value if keep == SERVER else _check_resolution_value(value, path)
+    ops = () if keep == SERVER else _make_ops(place, found, body.data, wanted)
     result = operations.apply_ops(body.data, ops)
     return Update(
         document=document,
@@ -151,8 +164,12 @@ def _is_moved(document: JSON, path: str, server: Value) -> bool:
     return inside and not are_equal(pointer.find_value(document, path), server)
 
 
-def _make_ops(path: str, value: Value) -> tuple[Op, ...]:
-    return (("del", path),) if value is MISSING else (("set", path, value),)
+def _make_ops(place: KeyedPlace, path: str | None, document: JSON, value: Value) -> tuple[Op, ...]:
+    if path is not None:
+        return (("del", path),) if value is MISSING else (("set", path, value),)
+    array = place.find_array(document)
+    # An item that is gone comes back at the end. Inside of such an item there is nothing to decide any more.
+    return () if array is None or value is MISSING else (("ins", f"{array}/-", value),)
 
 
 def _check_resolution_value(value: Value, path: str) -> Value:

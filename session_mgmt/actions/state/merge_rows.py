@@ -14,6 +14,7 @@ from session_mgmt.actions import vaults
 from session_mgmt.actions.vaults import Vault
 from session_mgmt.conf import settings
 from session_mgmt.documents import strict
+from session_mgmt.documents.keyed_places import KeyedPlace, decode_place
 from session_mgmt.documents.merge import Conflict, Value
 from session_mgmt.documents.values import MISSING
 from session_mgmt.exceptions import Conflict as ConflictRefused
@@ -167,7 +168,8 @@ def _keep_losing(
 ) -> None:
     rows = []
     for lost in losing:
-        fields = _seal_columns(vault, lost.id, version, (lost.conflict.path.encode(), *lost.values))
+        place = KeyedPlace(lost.conflict.path, lost.conflict.keys).encode().encode()
+        fields = _seal_columns(vault, lost.id, version, (place, *lost.values))
         moment = statements.moment(at)
         rows.append((statements.uuid(lost.id), document, version, *fields, lost.size, client, moment, ""))
     statements.insert(tables.CONFLICT, _COLUMNS, rows)
@@ -192,11 +194,13 @@ def _seal_columns(
     ]
 
 
-def open_conflict(vault: Vault | None, row: StateConflict) -> tuple[str, tuple[Value, ...]]:
-    """Return a record's path, and its values: base, server, client; MISSING if absent. Raises ``StateUnreadable``."""
+def open_conflict(vault: Vault | None, row: StateConflict) -> tuple[KeyedPlace, tuple[Value, ...]]:
+    """Return a record's place, and its values: base, server, client; MISSING if absent. Raises ``StateUnreadable``."""
     path, *values = _open_columns(vault, row)
     try:
-        return (path or b"").decode(), tuple(MISSING if value is None else orjson.loads(value) for value in values)
+        return decode_place((path or b"").decode()), tuple(
+            MISSING if value is None else orjson.loads(value) for value in values
+        )
     except ValueError as error:
         raise StateUnreadable("A kept value is no JSON.") from error
 

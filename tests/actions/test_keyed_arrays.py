@@ -1,0 +1,108 @@
+"""Arrays whose items have keys: the same item is there once, and a conflict finds its item again."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+
+from session_mgmt.actions.outcome import Outcome
+from session_mgmt.actions.state.updates import Terms
+from session_mgmt.shortcuts import state
+from session_mgmt.writes import verbs
+from session_mgmt.writes.conflicts import resolve
+from tests.actions.conftest import Desk
+
+ONE, TWO, THREE = ({"id": number, "qty": 1} for number in (1, 2, 3))
+ITEMS = {"items": [ONE, TWO]}
+
+
+@pytest.fixture
+def keyed(desk: Desk, settings: Any) -> Desk:
+    settings.SESSION_MGMT = {"DOCUMENTS": {"main": {"arrays": {"/items": "keyed:id", "/tags": "set"}}}}
+    return desk
+
+
+def write(desk: Desk, ops: list[Any], strategy: str | None = None) -> Outcome:
+    return verbs.update_now(desk.session.pk, "main", "ops", ops, Terms(base=1, strategy=strategy))
+
+
+def items(desk: Desk) -> Any:
+    return state.get(desk.session, path="/items")
+
+
+def test_an_item_that_two_insert_is_there_once(keyed: Desk) -> None:
+    state.replace(keyed.session, ITEMS)
+    for _ in range(2):
+        assert write(keyed, [["ins", "/items/-", THREE]]).error is None
+    assert items(keyed) == [ONE, TWO, THREE]
+
+
+def test_a_value_of_a_set_that_two_append_is_there_once(keyed: Desk) -> None:
+    state.replace(keyed.session, {"tags": ["x"]})
+    for tags in (["y"], ["y", "z"]):
+        write(keyed, [["ins", "/tags/-", tag] for tag in tags])
+    assert state.get(keyed.session) == {"tags": ["x", "y", "z"]}
+
+
+@pytest.mark.parametrize("to", ["/items/-", "/items/1"])
+def test_an_item_that_two_move_is_there_once(keyed: Desk, to: str) -> None:
+    state.replace(keyed.session, {"items": [ONE, TWO, THREE]})
+    for place in ("/items/-", to):
+        assert write(keyed, [["del", "/items/0"], ["ins", place, ONE]]).error is None
+    assert sorted(item["id"] for item in items(keyed)) == [1, 2, 3]
+
+
+def test_two_appends_under_reject_are_refused(keyed: Desk) -> None:
+    state.replace(keyed.session, ITEMS)
+    write(keyed, [["ins", "/items/-", THREE]])
+    outcome = write(keyed, [["ins", "/items/-", THREE]], "reject")
+    assert outcome.error is not None and outcome.error.name == "conflict"
+
+
+@pytest.fixture
+def split(keyed: Desk) -> uuid.UUID:
+    """A conflict over the quantity of item 2, which stands behind another one that has come in front."""
+    state.replace(keyed.session, ITEMS)
+    keyed.put(("set", "/items", [THREE, ONE, {"id": 2, "qty": 5}]))
+    write(keyed, [["set", "/items/1/qty", 9]], "manual")
+    (record,) = state.conflicts(keyed.session)
+    assert (record["path"], record["server"], record["client"]) == ("/items/2/qty", 5, 9)
+    return uuid.UUID(record["id"])
+
+
+def test_the_receipt_names_the_place_in_the_merged_array(keyed: Desk) -> None:
+    state.replace(keyed.session, ITEMS)
+    keyed.put(("set", "/items", [THREE, ONE, {"id": 2, "qty": 5}]))
+    outcome = write(keyed, [["set", "/items/1/qty", 9]])
+    assert b'"path":"/items/2/qty"' in outcome.body
+
+
+@pytest.mark.parametrize(("keep", "qty"), [("server", 5), ("client", 9), ("value", 7)])
+def test_a_decision_finds_its_item_where_it_is_now(keyed: Desk, split: uuid.UUID, keep: str, qty: int) -> None:
+    keyed.put(("del", "/items/0"))
+    (record,) = state.conflicts(keyed.session)
+    assert record["path"] == "/items/1/qty"
+    assert resolve(keyed.session.pk, "main", split, keep, 7).error is None
+    assert items(keyed) == [ONE, {"id": 2, "qty": qty}]
+    assert state.conflicts(keyed.session) == []
+
+
+@pytest.mark.parametrize("keep", ["server", "client", "value"])
+def test_a_conflict_inside_an_item_that_is_gone_can_be_closed(keyed: Desk, split: uuid.UUID, keep: str) -> None:
+    keyed.put(("del", "/items/2"))
+    outcome = resolve(keyed.session.pk, "main", split, keep, 7)
+    assert (outcome.error, outcome.unchanged) == (None, True)
+    assert items(keyed) == [THREE, ONE]
+    assert state.conflicts(keyed.session) == []
+
+
+def test_an_item_that_one_removed_and_another_edited_comes_back_if_so_decided(keyed: Desk) -> None:
+    state.replace(keyed.session, ITEMS)
+    keyed.put(("del", "/items/1"))
+    write(keyed, [["set", "/items/1/qty", 9]], "manual")
+    (record,) = state.conflicts(keyed.session)
+    assert items(keyed) == [ONE]
+    assert resolve(keyed.session.pk, "main", uuid.UUID(record["id"]), "client").error is None
+    assert items(keyed) == [ONE, {"id": 2, "qty": 9}]
