@@ -1,4 +1,4 @@
-"""OpenAPI document of the REST calls, made of what the views declare. It needs no further package.
+"""OpenAPI document of the REST calls, made of the views' declarations. It needs no further package.
 
 Projects that describe their whole API with drf-spectacular get the same operations through ``AutoSchema``.
 """
@@ -140,7 +140,7 @@ def describe_call(view: type[Any], declared: Endpoint, path: str, method: str) -
 
 
 def _name_operation(view: type[Any], declared: Endpoint, method: str) -> str:
-    """Return the view and what it does: ``session_validate``, ``document_sync``."""
+    """Return the name of a view and its action: ``session_validate``, ``document_sync``."""
     kind = view.__name__.removesuffix("ViewSet").removesuffix("View").lower()
     names = (name for name in dir(view) if getattr(getattr(view, name, None), "endpoint", None) is declared)
     return f"{kind}_{next(names, method)}"

@@ -1,4 +1,4 @@
-"""Declaration of a call beside the method that answers it: what it takes, what it answers, who may make it."""
+"""Declaration of a call beside the method that answers it: its input, its answer, and who may make it."""
 
 from __future__ import annotations
 

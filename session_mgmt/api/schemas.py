@@ -53,7 +53,7 @@ _UUID: Schema = {"type": "string", "format": "uuid"}
 _COUNTS: Schema = {"type": "object", "additionalProperties": _COUNT}
 _KEY: Schema = {"type": "string", "minLength": 1, "maxLength": 100, "pattern": "^[!-~]+$"}
 _ANY = refer("JSON")
-# What documents hold may be older than the limits of today.
+# Content of documents may be older than the limits of today.
 _STORED: Schema = {}
 _POINTER = refer("Pointer")
 _POSITION = refer("Position")
@@ -95,7 +95,7 @@ _OLD: Schema = {"version": _COUNT, "position": _POSITION, "data": _STORED}
 _WRITTEN: Schema = {"position": _POSITION, "unchanged": _FLAG}
 _ENTRY: Schema = _tuple(_COUNT, _TEXT, {"type": "object"})
 
-# What one operation of RFC 6902 has besides `op` and `path`.
+# Members of an operation of RFC 6902 besides `op` and `path`.
 _PATCHES = {
     **{op: {"value": _ANY} for op in ("add", "replace", "test")},
     **{op: {"from": _POINTER} for op in ("move", "copy")},

@@ -177,7 +177,7 @@ class Lane:
         return group
 
     def announce(self, group: Group) -> None:
-        """Pass on what a transaction outside the lane wrote: to listeners here, other processes and receivers."""
+        """Pass on the writes of a transaction outside the lane: to listeners here, other processes and receivers."""
         self._answer_writes(group, [])
         notify.ring_appended(group.appended)
         emit_signals(group)
@@ -215,7 +215,7 @@ class Lane:
             self._notify_threads()
 
     def _write_group(self, batch: Sequence[QueuedWrite], *, wait: bool) -> tuple[Group, list[Decision]]:
-        """Run the transaction; retry what may be retried, and halve a failing batch until the culprit is alone."""
+        """Run the transaction; retry safe failures, and halve a failing batch until the culprit is alone."""
         rest, unknown = list(batch), _Unknown()
         for pause in (*PAUSES, None):
             group = Group()
@@ -230,7 +230,7 @@ class Lane:
                     return self._refuse_unmigrated(batch, error)
                 self._note_failure(error)
                 if group.committing:
-                    # COMMIT was sent and no answer came: only what tells a repetition may run again.
+                    # COMMIT was sent and no answer came: only writes that tell a repetition may run again.
                     rest, wait = unknown.keep_repeatable(rest), True
                     if not rest:
                         return Group(), unknown.complete(batch, [], [])
@@ -281,7 +281,7 @@ class _Unknown:
         self.has_happened = False
 
     def keep_repeatable(self, writes: list[QueuedWrite]) -> list[QueuedWrite]:
-        """Return the writes whose receipts or keys tell what happened when they are run again."""
+        """Return the writes whose receipts or keys tell the result when they are run again."""
         self.has_happened = True
         return [queued for queued in writes if queued.write.fence or getattr(queued.write.work, "key", None)]
 
@@ -296,7 +296,7 @@ class _Unknown:
 
 
 def emit_signals(group: Group) -> None:
-    """Call the project's receivers with what a transaction wrote."""
+    """Call the project's receivers with the writes of a transaction."""
     notify.send_events(group.events)
     notify.send_changes(group.changed)
 

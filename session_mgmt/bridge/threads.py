@@ -50,7 +50,7 @@ class Threads:
         return future
 
     def close(self) -> None:
-        """Finish what waits, end the threads, and close their database connections."""
+        """Finish waiting work, end the threads, and close their database connections."""
         with self._condition:
             self._closing = True
             self._condition.notify_all()

@@ -46,7 +46,7 @@ BURST_SECONDS = 5.0
 
 
 def decode(text: str, *, most: int | None = None) -> Any:
-    """Decode one frame of strict JSON, of ``most`` bytes or what a frame may have. Raises ``SessionMgmtError``."""
+    """Decode a frame of strict JSON, at most ``most`` bytes or a frame's limit. Raises ``SessionMgmtError``."""
     most = settings().max_frame_bytes if most is None else min(most, settings().max_frame_bytes)
     if len(text) > most:
         raise FrameTooLarge(limit=most)

@@ -182,7 +182,7 @@ class Following:
 
     @asynccontextmanager
     async def _take_turn(self) -> AsyncIterator[None]:
-        """Wait until the client has read what it was sent: one page or snapshot at a time is made for a connection.
+        """Wait until the client has read everything sent to it: one page or snapshot at a time is made.
 
         So a client gets no more of the server's memory by following more logs, or by following them again and again.
         """
@@ -227,7 +227,7 @@ class Following:
         return False
 
     def _push_page(self, entries: list[Entry], *, marked: bool) -> None:
-        # The feed may be behind what was read: those who are live there get the rest as well.
+        # The feed may be behind this page: its live followers get the rest as well.
         self.feed.append(entries)
         last = entries[-1].offset
         # Said once: while the frame goes out the log may move on, and then another page follows.

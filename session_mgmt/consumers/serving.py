@@ -173,7 +173,7 @@ class Serving:
             feed.idle_since = self._loop.time()
 
     def drop_feed(self, feed: Feed) -> None:
-        """Forget the feed of a log that was deleted; its followers come back and follow what there is then."""
+        """Forget the feed of a log that was deleted; its followers come back and follow the new one."""
         self.feeds.pop(feed.row.key, None)
         feed.stop()
         for connection in list(self.connections):

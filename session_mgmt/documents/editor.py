@@ -43,7 +43,7 @@ class Editor:
 
     @property
     def document(self) -> JSON:
-        """The document as it is now. Shared with the editor if that goes on."""
+        """Return the document as it is now. It is shared with the editor if that goes on."""
         self._join_blocks()
         return self._root
 

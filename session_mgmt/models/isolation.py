@@ -1,6 +1,6 @@
 """Isolation level of the app's own transactions: READ COMMITTED, whatever the project chose for its own.
 
-The ledgers lock a row and then read what its last writer committed. Under REPEATABLE READ every such read fails with
+The ledgers lock a row and then read its last committed values. Under REPEATABLE READ every such read fails with
 a serialization error as soon as two processes write, and under SERIALIZABLE all of them do.
 """
 

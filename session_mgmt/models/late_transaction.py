@@ -41,9 +41,9 @@ class LateTransaction:
 
 @contextmanager
 def open_late_transaction(using: str, gate: AbstractContextManager[Any]) -> Iterator[LateTransaction]:
-    """Commit what the block writes together, or nothing of it if it raises.
+    """Commit all writes of the block together, or none of them if it raises.
 
-    On SQLite the transaction begins at the first write. Reads before that see what is committed at their moment.
+    On SQLite the transaction begins at the first write. Reads before that see the state committed at their moment.
     ``gate`` is entered before the transaction begins and left after it has ended.
     """
     connection: Any = connections[using]

@@ -1,4 +1,4 @@
-"""Trim the old ends of sessions' logs. A reader that comes for what is gone gets the verdict ``trimmed``."""
+"""Trim the old ends of sessions' logs. A reader that comes for removed entries gets the verdict ``trimmed``."""
 
 from __future__ import annotations
 

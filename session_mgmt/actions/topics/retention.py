@@ -1,6 +1,6 @@
 """Trim the old ends of topics' logs, and delete streams that nobody uses.
 
-A reader that comes for what is gone gets the verdict ``trimmed``.
+A reader that comes for removed entries gets the verdict ``trimmed``.
 """
 
 from __future__ import annotations
@@ -99,5 +99,5 @@ def _delete_unused(using: str, streams: list[int]) -> int:
         rows = Stream.objects.using(using).filter(pk__in=streams).order_by("pk")
         skips = transaction.get_connection(using).features.has_select_for_update_skip_locked
         locked = list(rows.select_for_update(skip_locked=skips).values_list("pk", flat=True))
-        # Asked again by a statement of its own, which sees what was committed before the lock was had.
+        # Asked again by a statement of its own, which sees everything committed before the lock was had.
         return _find_unused(using).filter(pk__in=locked).delete()[0]
