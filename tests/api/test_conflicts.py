@@ -73,7 +73,7 @@ def test_an_unknown_conflict_is_not_found(split: Caller, name: str) -> None:
     assert refused(split.post(f"{CONFLICTS}{name}/resolve/", {"keep": "server"}), "not_found", 404)
 
 
-def test_a_place_in_an_array_that_has_changed_is_not_overwritten(settings: Any) -> None:
+def test_a_decision_is_about_its_item_wherever_that_stands_now(settings: Any) -> None:
     settings.SESSION_MGMT = {"DOCUMENTS": {"main": {"arrays": {"/l": "keyed:id"}, "strategy": "manual"}}}
     found = caller(lifecycle.create_session())
     for base, x in ((0, 1), (1, 2), (1, 3)):
@@ -81,5 +81,6 @@ def test_a_place_in_an_array_that_has_changed_is_not_overwritten(settings: Any) 
     assert only(found)["path"] == "/l/0/x"
     found.patch(MAIN, {"ops": [["ins", "/l/0", {"id": 2, "x": 9}]]})
     place = CONFLICTS + only(found)["id"] + "/resolve/"
-    assert refused(found.post(place, {"keep": "client"}), "conflict", 409)
-    assert found.post(place, {"keep": "server"}).status_code == 200
+    assert only(found)["path"] == "/l/1/x"
+    assert found.post(place, {"keep": "client"}).status_code == 200
+    assert found.get(MAIN).json()["data"] == {"l": [{"id": 2, "x": 9}, {"id": 1, "x": 3}]}
