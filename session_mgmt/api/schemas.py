@@ -61,6 +61,7 @@ _TERMS: Schema = {
     "base": _or_null({**_COUNT, "description": "The version that the change was made on."}),
     "epoch": _or_null({"type": "string", "minLength": 1, "maxLength": 64}),
     "tag": _or_null({"type": "string", "maxLength": 16, "description": "Proves the base; only together with it."}),
+    "atomic": _or_null({**_FLAG, "description": "All operations or none."}),
     "strategy": _or_null(_enum("merge", "server_wins", "client_wins", "reject", "manual")),
     "replaced": _or_null(
         {

@@ -10,7 +10,7 @@ import pytest
 from django.apps import apps
 from jsonschema import Draft202012Validator
 
-from session_mgmt.api import page
+from session_mgmt.api import forms, page
 from session_mgmt.api.description import build_schema
 from session_mgmt.checks import check_schema_page
 from session_mgmt.exceptions import list_errors
@@ -108,3 +108,25 @@ def test_a_page_without_its_files_is_told_at_start(nobody: Caller, settings: Any
     settings.SESSION_MGMT = {"schema_page": True}
     assert refused(nobody.get("schema/page/"), "not_found", 404)
     assert [found.id for found in check_schema_page()] == ["session_mgmt.E013"]
+
+
+@pytest.mark.parametrize(
+    ("form", "body"),
+    [
+        (forms.SessionForm, "SessionBody"),
+        (forms.SessionForm, "SessionChange"),
+        (forms.ValidationForm, "ValidationBody"),
+        (forms.RecoveryForm, "RecoveryBody"),
+        (forms.MessageForm, "MessageBody"),
+        (forms.PublicationForm, "PublicationBody"),
+        (forms.ChangeForm, "ChangeBody"),
+        (forms.ChangeForm, "PendingChange"),
+        (forms.SyncForm, "SyncBody"),
+        (forms.NothingForm, "NothingBody"),
+    ],
+)
+def test_a_body_is_told_with_the_fields_that_are_read(form: Any, body: str) -> None:
+    told = DOCUMENT["components"]["schemas"][body]
+    assert {field for one in (told, *told.get("oneOf", ())) for field in one.get("properties", ())} == set(
+        form().fields
+    )
