@@ -90,6 +90,11 @@ class MethodNotAllowed(RequestError):
     message = "The method is not allowed here."
 
 
+class PublicationTooLarge(RequestError):
+    number, name, status = 108, "publication_too_large", 413
+    message = "The publication or message is larger than the limit."
+
+
 class DocumentRefused(RequestError):
     """Request that breaks a rule of documents."""
 

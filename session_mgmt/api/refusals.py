@@ -17,6 +17,7 @@ from session_mgmt.exceptions import (
     NumberOutOfRange,
     PatchFailed,
     PreconditionFailed,
+    PublicationTooLarge,
     StateUnreadable,
     StringTooLong,
     TooDeep,
@@ -27,6 +28,7 @@ from session_mgmt.exceptions import (
 )
 
 VALUE_ERRORS = (TooDeep, TooManyKeys, KeyTooLong, StringTooLong, NumberOutOfRange, ForbiddenKey)
+PUBLICATION_ERRORS = (PublicationTooLarge, *VALUE_ERRORS)
 DOCUMENT_ERRORS = (DocumentNotFound, StateUnreadable)
 PAST_ERRORS = (*DOCUMENT_ERRORS, NotFound)
 WRITE_ERRORS = (

@@ -19,7 +19,7 @@ from session_mgmt.api.authentication import read_address, read_bearer
 from session_mgmt.api.endpoints import endpoint
 from session_mgmt.api.forms import MessageForm, RecoveryForm, SessionForm, ValidationForm
 from session_mgmt.api.queries import Identifier, Number
-from session_mgmt.api.refusals import VALUE_ERRORS
+from session_mgmt.api.refusals import PUBLICATION_ERRORS, VALUE_ERRORS
 from session_mgmt.api.views import ApiViewSet, parse_session_id, proven_session
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import (
@@ -188,7 +188,7 @@ class SessionViewSet(ApiViewSet):
         right=rights.MESSAGE,
         body="MessageBody",
         answer="Placed",
-        errors=VALUE_ERRORS,
+        errors=PUBLICATION_ERRORS,
     )
     def messages(self, request: Request, pk: str) -> Response:
         found = self.find_session(pk)

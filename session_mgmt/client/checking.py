@@ -20,8 +20,17 @@ _MARGIN = 1024
 _NUMBERS = {error.name: error.number for error in list_errors()}
 
 
+def check_publication(data: Any, limits: Mapping[str, int]) -> Any:
+    """Return a normalised copy of the data of a publication. Raises Refused."""
+    fine = check_data(data, limits)
+    most = limits.get("publication_bytes")
+    if most is not None and _count_bytes(fine) > most:
+        raise _build_refusal("publication_too_large", f"The data is larger than {most} bytes.")
+    return fine
+
+
 def check_data(data: Any, limits: Mapping[str, int]) -> Any:
-    """Return a normalised copy of the data of a `send` or `publish`. Raises Refused."""
+    """Return a normalised copy of the data of a `send` or of a document. Raises Refused."""
     try:
         fine = strict.check_value(data, _read_limits(limits))
     except DocumentError as error:
@@ -48,9 +57,13 @@ def read_value(document: JSON, path: str) -> JSON | Missing:
         raise _build_refusal(error.code, str(error)) from error
 
 
+def _count_bytes(value: Any) -> int:
+    return len(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode())
+
+
 def _check_size(value: Any, limits: Mapping[str, int]) -> None:
     most = limits.get("frame_bytes", _FRAME_BYTES)
-    if len(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()) + _MARGIN > most:
+    if _count_bytes(value) + _MARGIN > most:
         raise _build_refusal("frame_too_large", f"A write is larger than {most} bytes.")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from session_mgmt.client.batch import Batch, Sync
-from session_mgmt.client.checking import check_data, check_operations
+from session_mgmt.client.checking import check_data, check_operations, check_publication
 from session_mgmt.client.core import TOPIC, Core
 from session_mgmt.client.credentials import Credentials
 from session_mgmt.client.effects import (
@@ -98,7 +98,8 @@ class Shell:
 
     def write(self, frame: dict[str, Any]) -> asyncio.Future[Receipt]:
         """Send a `publish` or `send` exactly once; the future resolves with the receipt."""
-        data = check_data(frame["data"], self.core.limits)
+        check = check_publication if frame["type"] == "publish" else check_data
+        data = check(frame["data"], self.core.limits)
         return self._track(lambda: self.core.add_write({**frame, "data": data}))
 
     def update(
@@ -140,7 +141,7 @@ class Shell:
 
     def send_ephemeral(self, topic: str, data: Any) -> None:
         """Publish to those who are connected now, if this client is."""
-        checked = check_data(data, self.core.limits)
+        checked = check_publication(data, self.core.limits)
         self._link.send_frame({"type": "publish", "topic": topic, "data": checked, "ephemeral": True})
 
     async def follow_log(self, log: str) -> None:

@@ -37,9 +37,9 @@ from session_mgmt.exceptions import (
     DocumentTooLarge,
     InvalidField,
     PreconditionFailed,
+    PublicationTooLarge,
     SessionMgmtError,
     StateUnreadable,
-    StringTooLong,
 )
 from session_mgmt.models import StateRevision, clock
 from session_mgmt.models.sql import Statements
@@ -309,7 +309,7 @@ def _measure_data(data: Any) -> tuple[Any, bytes]:
     fine, most = checking.check_value(data), settings().max_publication_bytes
     body = strict.dump_json(fine)
     if len(body) > most:
-        raise StringTooLong(f"The data is larger than {most} bytes.", limit=most)
+        raise PublicationTooLarge(f"The data is larger than {most} bytes.", limit=most)
     return fine, body
 
 

@@ -255,11 +255,18 @@ def test_publishing_asks_the_application(held: Caller, rooms: None, topic: str, 
         ({"data": 1, "key": 1}, "invalid_field"),
         ({"data": 1, "ephemeral": "yes"}, "invalid_field"),
         ({"data": 1, "topic": "room:2"}, "invalid_field"),
-        ({"data": "x" * 70_000}, "string_too_long"),
     ],
 )
 def test_a_publication_with_wrong_fields_is_refused(held: Caller, rooms: None, body: Any, name: str) -> None:
     assert refused(held.post("topics/room:1/publications/", body), name, 400)
+
+
+def test_a_publication_over_its_limit_has_a_code_of_its_own(held: Caller, rooms: None) -> None:
+    """Not that of a long text: many short ones are too large as well."""
+    for data in ("x" * 70_000, ["short"] * 20_000):
+        answer = held.post("topics/room:1/publications/", {"data": data})
+        assert refused(answer, "publication_too_large", 413)
+        assert answer.json()["limit"] == 65_536
 
 
 def test_strange_headers_are_neither_stored_nor_trusted(page: Caller) -> None:

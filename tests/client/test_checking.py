@@ -48,3 +48,13 @@ async def test_a_write_that_is_refused_at_the_call_takes_no_number(server: FakeS
     sent = await peer.receive("send")
     assert list(sent.items()) == [("type", "send"), ("seq", 1), ("data", 1)]
     await client.close()
+
+
+async def test_a_publication_over_the_servers_limit_is_refused_at_the_call(server: FakeServer) -> None:
+    client, _ = await joined(server, limits={"publication_bytes": 100})
+    for ephemeral in (False, True):
+        with pytest.raises(Refused) as refused:
+            client.topics.publish("room:1", ["short"] * 20, ephemeral=ephemeral)
+        assert (refused.value.name, refused.value.code) == ("publication_too_large", 108)
+    assert client.pending == 0
+    await client.close()
