@@ -114,7 +114,8 @@ def _take_write(connection: Connection, frame: Update | Publish | Send) -> None:
 
 async def _publish_ephemeral(connection: Connection, frame: Publish) -> None:
     data = verbs.check_data(frame.data)
-    await bridge().read(subscriptions.publish_ephemeral, connection.attachment.session, frame.topic, data)
+    session = connection.attachment.session
+    await bridge().run_user_code(session.pk, subscriptions.publish_ephemeral, session, frame.topic, data)
 
 
 def _take_subscribe(connection: Connection, frame: Subscribe) -> None:
