@@ -124,7 +124,7 @@ def test_a_publication_to_a_topic_whose_stream_was_deleted_begins_a_new_one() ->
 
 
 def test_a_session_keeps_a_bounded_number_of_clients_and_the_newest(settings: Any) -> None:
-    settings.SESSION_MGMT = {"max_clients": 5, "max_connections_per_user": 1000}
+    settings.SESSION_MGMT = {"max_clients": 5, "max_connections_per_session": 1000}
     created = lifecycle.create_session()
     first = attach(created)
     for _ in range(20):
@@ -218,7 +218,7 @@ def test_closed_connections_go_after_the_retention_of_events() -> None:
 
 @pytest.mark.parametrize("is_anonymous", [True, False])
 def test_connections_of_a_killed_process_do_not_count_for_long(settings: Any, is_anonymous: bool) -> None:
-    settings.SESSION_MGMT = {"max_connections_per_user": 3}
+    settings.SESSION_MGMT = {"max_connections_per_user": 3, "max_connections_per_session": 3}
     user = None if is_anonymous else get_user_model().objects.create_user("ada")
     created = lifecycle.create_session(user=user)
     for _ in range(3):
