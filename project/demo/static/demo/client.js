@@ -51,13 +51,16 @@ async function start() {
 function watch(session, numbers, memory) {
   const tell = soon(() => report(session, numbers));
   const found = () => memory.get("receipt", { receipt: null, settled: true, overruled: 0, unsent: 0 });
+  const answered = () => session.stats().receipts + session.stats().refusals;
+  let awaited = Infinity;
   const change = (facts) => {
     memory.set("receipt", { ...found(), ...facts });
     show();
   };
   const show = () => {
     // Once what waited has its answers, later writes are not part of this recovery.
-    if (session.pending === 0 && session.status === "connected" && !found().settled) return change({ settled: true });
+    const isSettled = session.pending === 0 || answered() >= awaited;
+    if (isSettled && session.status === "connected" && !found().settled) return change({ settled: true });
     showReceipt(found(), session.pending);
   };
   session.on("status", (status, reason) => {
@@ -68,6 +71,7 @@ function watch(session, numbers, memory) {
     tell();
   });
   session.on("recovery", (receipt) => {
+    awaited = answered() + session.pending;
     change({ receipt, settled: false });
     tellParent("event", { what: "recovery", text: receipts.sentence(receipt), verdict: receipt.verdict });
   });
