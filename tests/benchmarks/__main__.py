@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from tests.benchmarks import creation, documents, fanout, patches, reconnects
+from tests.benchmarks import creation, documents, fanout, hostile, patches, reconnects
 from tests.benchmarks.scale import FULL, QUICK, TINY
 
 BENCHMARKS = {
@@ -15,6 +15,7 @@ BENCHMARKS = {
     "fanout": fanout.run,
     "documents": documents.run,
     "reconnects": reconnects.run,
+    "hostile": hostile.run,
 }
 SCALES = {"full": FULL, "quick": QUICK, "tiny": TINY}
 

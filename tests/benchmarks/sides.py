@@ -17,7 +17,16 @@ from tests import services
 from tests.benchmarks import machine
 
 ROOT = Path(__file__).resolve().parents[2]
-OPTIONS = ["--loop", "uvloop", "--ws", "websockets-sansio", "--ws-per-message-deflate", "false"]
+OPTIONS = [
+    "--loop",
+    "uvloop",
+    "--ws",
+    "websockets-sansio",
+    "--ws-per-message-deflate",
+    "false",
+    "--ws-max-size",
+    "1048576",
+]
 QUIET = ["--ws-ping-interval", "0", "--no-access-log", "--log-level", "warning"]
 UPDATES, ROOM, SESSION = "/plain/updates/", "/plain/room/", "/ws/session/"
 
