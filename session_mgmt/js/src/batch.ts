@@ -146,8 +146,12 @@ export class Batch {
   }
 }
 
-/** Return true if two updates may be one: on another base the server would see other conflicts. */
+/**
+ * Return true if two updates may be one: on another base the server would see other conflicts, and what is all or
+ * nothing would be refused together with the other.
+ */
 function haveSameGround(a: UpdateFrame, b: UpdateFrame): boolean {
+  if (a.atomic || b.atomic) return false;
   return a.doc === b.doc && a.strategy === b.strategy && a.base === b.base && a.epoch === b.epoch && a.tag === b.tag;
 }
 

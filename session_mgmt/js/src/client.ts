@@ -30,7 +30,7 @@ import { Stats, type ClientStats } from "./stats";
 import { prepareStart, readOwnerOf, type Parts } from "./startup";
 import { SESSION_LOG, Timeline } from "./timeline";
 import { Topics } from "./topics";
-import { normalizeValue, type Json } from "./values";
+import type { Json } from "./values";
 import { Writer, type WriterPort } from "./writer";
 
 export class SessionClient {
@@ -287,7 +287,7 @@ export class SessionClient {
       publishEntry: async (frame, signal) => (await this.#writer.publishEntry(frame, signal)).position ?? null,
       publishEphemeral: async (topic, data) => {
         this.#writer.flush();
-        const checkedData = normalizeValue(data, this.#writer.limits);
+        const checkedData = this.#writer.normalizePublication(data);
         this.#connection.sendFrame({ type: "publish", topic, data: checkedData, ephemeral: true });
         return null;
       },

@@ -169,6 +169,8 @@ export interface UpdateFrame {
   /** Proves that the base belongs to the server's history. */
   tag?: string;
   strategy?: Strategy;
+  /** Refuse all of it unless every operation takes effect. */
+  atomic?: boolean;
   /** Digests of what the change replaced; sent only with `unseen`, which is never sent. */
   replaced?: Replaced;
   /** Write only if the document was never written. */

@@ -22,6 +22,8 @@ export interface WriteOptions {
 export interface UpdateOptions extends WriteOptions {
   /** Settles a conflict with others; by default the client's strategy, else the document's own. */
   strategy?: Strategy;
+  /** All or nothing: refused with `conflict` unless every operation takes effect. */
+  atomic?: boolean;
 }
 
 export interface StatePort {
@@ -257,7 +259,7 @@ export class StateDocument {
     return silenceRejection(this.#sendUpdate(content, options));
   }
 
-  #buildFrame(content: UpdateContent, strategy: Strategy | undefined): UpdateFrame {
+  #buildFrame(content: UpdateContent, { strategy = this.#port.strategy, atomic }: UpdateOptions): UpdateFrame {
     const { position, view } = this.#replica;
     // A condition on there being no version goes without one.
     const seen = !content.if_absent && position && {
@@ -266,12 +268,13 @@ export class StateDocument {
       tag: position[2],
       replaced: digestReplaced(view, operationsOf(content)),
     };
-    return { type: "update", doc: this.name, ...(seen || {}), ...(strategy ? { strategy } : {}), ...content };
+    const terms = { ...(strategy ? { strategy } : {}), ...(atomic ? { atomic } : {}) };
+    return { type: "update", doc: this.name, ...(seen || {}), ...terms, ...content };
   }
 
-  async #sendUpdate(content: () => UpdateContent, { signal, strategy }: UpdateOptions): Promise<UpdateResult> {
-    const buildFrame = (): UpdateFrame => this.#buildFrame(content(), strategy ?? this.#port.strategy);
-    return toUpdateResult(await this.#port.sendUpdate(buildFrame, signal), this.version);
+  async #sendUpdate(content: () => UpdateContent, options: UpdateOptions): Promise<UpdateResult> {
+    const buildFrame = (): UpdateFrame => this.#buildFrame(content(), options);
+    return toUpdateResult(await this.#port.sendUpdate(buildFrame, options.signal), this.version);
   }
 }
 

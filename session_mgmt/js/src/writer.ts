@@ -28,6 +28,7 @@ export interface WriterPort {
 
 const FRAME_BYTES = 262_144;
 const MOST_OPERATIONS = 500;
+const PUBLICATION_BYTES = 65_536;
 /** Bytes of a frame around its write. */
 const FRAME_MARGIN = 64;
 
@@ -41,6 +42,7 @@ export class Writer {
   readonly #batch: Batch | null;
   #frameBytes = FRAME_BYTES;
   #mostOperations = MOST_OPERATIONS;
+  #publicationBytes = PUBLICATION_BYTES;
 
   constructor(
     record: ClientRecord,
@@ -64,6 +66,7 @@ export class Writer {
   applyLimits(limits: Record<string, number>): void {
     this.#frameBytes = limits.frame_bytes ?? FRAME_BYTES;
     this.#mostOperations = limits.ops ?? MOST_OPERATIONS;
+    this.#publicationBytes = limits.publication_bytes ?? PUBLICATION_BYTES;
     this.limits = {
       depth: limits.depth ?? DEFAULT_VALUE_LIMITS.depth,
       keyBytes: limits.key_bytes ?? DEFAULT_VALUE_LIMITS.keyBytes,
@@ -97,7 +100,14 @@ export class Writer {
   }
 
   publishEntry(frame: Omit<PublishFrame, "type">, signal?: AbortSignal): Promise<ReceiptFrame> {
-    return this.addWrite(() => ({ type: "publish", ...frame, data: normalizeValue(frame.data, this.limits) }), signal);
+    return this.addWrite(() => ({ type: "publish", ...frame, data: this.normalizePublication(frame.data) }), signal);
+  }
+
+  /** Return a normalised copy of the data of a publication. Throws `publication_too_large` or an error of a value. */
+  normalizePublication(data: Json): Json {
+    const normal = normalizeValue(data, this.limits);
+    if (byteLength(JSON.stringify(normal)) <= this.#publicationBytes) return normal;
+    throw SessionError.local("publication_too_large", `The data is larger than ${this.#publicationBytes} bytes.`);
   }
 
   takeReceipt(frame: ReceiptFrame): void {

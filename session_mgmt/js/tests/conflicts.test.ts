@@ -5,7 +5,7 @@ import { canonicalText, hashMessage } from "../src/digest";
 import type { Operation } from "../src/operations";
 import { digestReplaced, type Replaced } from "../src/replaced";
 import type { Json } from "../src/values";
-import { Browser, pass, record, turns, useFakeClock } from "./harness";
+import { Browser, pass, record, refusal, turns, until, useFakeClock } from "./harness";
 
 useFakeClock();
 
@@ -71,6 +71,82 @@ describe("writes older than the server's log", () => {
     await pass(1);
     const last = browser.server.received.filter(({ type }) => type === "update").at(-1);
     expect(last).toMatchObject({ seq: 2, base: 2, replaced: digestReplaced({ a: 1 }, [["set", "/a", 2]]) });
+  });
+});
+
+describe("an update that is all or nothing", () => {
+  const MOVE: Operation[] = [["del", "/left/0"], ["ins", "/right/-", "item"]];
+
+  test("says so in its frame, and others do not", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    await client.state.replace({ left: ["item"], right: [] }, { atomic: false });
+    await client.state.update(MOVE, { atomic: true });
+    await client.state.merge({ note: "moved" }, { atomic: true, strategy: "manual" });
+    const updates = browser.server.received.filter(({ type }) => type === "update");
+    expect(updates.map(({ atomic, strategy }) => [atomic, strategy])).toEqual([
+      [undefined, undefined],
+      [true, undefined],
+      [true, "manual"],
+    ]);
+  });
+
+  test("that is refused shows nothing of itself any more", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    const before = { left: ["item"], right: [] };
+    await client.state.replace(before);
+    browser.server.refuse({ code: 220, name: "conflict", temporary: false, paths: ["/left"] });
+    const moved = client.state.update(MOVE, { atomic: true });
+    expect(client.state.get()).toEqual({ left: [], right: ["item"] });
+    expect(await refusal(moved)).toBe("conflict");
+    expect(client.state.get()).toEqual(before);
+  });
+
+  test.each(["too_old", "unknown_version", "epoch_changed"])("stays so on a new base after %s", async (name) => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    await client.state.set("/left", ["item"]);
+    browser.server.refuse({ code: 243, name, temporary: true });
+    const moved = client.state.update(MOVE, { atomic: true });
+    await turns();
+    browser.server.write([["set", "/other", 1]]);
+    await pass(1);
+    await moved;
+    const [first, again] = browser.server.received.filter(({ type, seq }) => type === "update" && seq === 2);
+    expect(first).toMatchObject({ base: 1, atomic: true });
+    expect(again).toMatchObject({ base: 2, atomic: true, replaced: expect.any(Object) });
+  });
+
+  test("stays so over a reload", async () => {
+    const browser = new Browser();
+    const tab = browser.tab();
+    const client = await tab.openConnected();
+    browser.server.cut();
+    void client.state.update(MOVE, { atomic: true });
+    await tab.close(client);
+    browser.server.mend();
+    const again = await tab.openConnected();
+    await until(() => again.pending === 0);
+    expect(browser.server.received.at(-1)).toMatchObject({ type: "update", seq: 1, ops: MOVE, atomic: true });
+  });
+
+  test("is joined with no other by delayed synchronisation", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected({ sync: { mode: "delayed" } });
+    void client.state.set("/a", 1);
+    void client.state.update(MOVE, { atomic: true });
+    void client.state.update([["set", "/b", 1]], { atomic: true });
+    void client.state.set("/c", 1);
+    client.flush();
+    await until(() => client.pending === 0);
+    const updates = browser.server.received.filter(({ type }) => type === "update");
+    expect(updates.map(({ atomic, ops }) => [atomic, ops.length])).toEqual([
+      [undefined, 1],
+      [true, 2],
+      [true, 1],
+      [undefined, 1],
+    ]);
   });
 });
 

@@ -1,6 +1,6 @@
 import { describe, expect, test, vi } from "vitest";
 import type { SessionClient } from "../src/index";
-import { Browser, pass, record, turns, until, useFakeClock } from "./harness";
+import { Browser, pass, record, refusal, turns, until, useFakeClock } from "./harness";
 
 useFakeClock();
 
@@ -9,6 +9,40 @@ function follow(client: SessionClient, topic: string): unknown[] {
   client.topics.subscribe(topic, (data) => void seen.push(data));
   return seen;
 }
+
+describe("a publication over the limit", () => {
+  const TOO_LARGE = "x".repeat(65_535);
+
+  test.each([{}, { ephemeral: true }])("is refused at the call (%o), before a connection by the default", async (options) => {
+    const browser = new Browser();
+    const client = await browser.tab().open({ autoConnect: false });
+    expect(await refusal(client.topics.publish("chat", TOO_LARGE, options))).toBe("publication_too_large");
+    expect(client.pending).toBe(0);
+    expect(await refusal(client.topics.publish("chat", "é".repeat(32_768), options))).toBe("publication_too_large");
+  });
+
+  test("is judged by the limit that the server has told", async () => {
+    const browser = new Browser();
+    browser.server.settings = { limits: { publication_bytes: 10 } };
+    const client = await browser.tab().openConnected();
+    expect(await refusal(client.topics.publish("chat", "123456789"))).toBe("publication_too_large");
+    expect(await refusal(client.topics.publish("chat", "123456789", { ephemeral: true }))).toBe("publication_too_large");
+    await client.topics.publish("chat", "12345678");
+    expect(browser.server.received.filter(({ type }) => type === "publish")).toEqual([
+      { type: "publish", seq: 1, topic: "chat", data: "12345678" },
+    ]);
+    browser.server.settings = { limits: { publication_bytes: 100_000 } };
+    browser.server.drop();
+    await pass(1);
+    await client.topics.publish("chat", TOO_LARGE);
+  });
+
+  test("does not concern what is sent to the server", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    expect(await client.send(TOO_LARGE)).toBe(TOO_LARGE);
+  });
+});
 
 describe("a topic", () => {
   test("hands over publications with their places", async () => {

@@ -331,6 +331,8 @@ export interface UpdateFrame {
 	/** Proves that the base belongs to the server's history. */
 	tag?: string;
 	strategy?: Strategy;
+	/** Refuse all of it unless every operation takes effect. */
+	atomic?: boolean;
 	/** Digests of what the change replaced; sent only with `unseen`, which is never sent. */
 	replaced?: Replaced;
 	/** Write only if the document was never written. */
@@ -852,6 +854,8 @@ export interface WriteOptions {
 export interface UpdateOptions extends WriteOptions {
 	/** Settles a conflict with others; by default the client's strategy, else the document's own. */
 	strategy?: Strategy;
+	/** All or nothing: refused with `conflict` unless every operation takes effect. */
+	atomic?: boolean;
 }
 export interface StatePort {
 	sendUpdate(frame: () => UpdateFrame, signal: AbortSignal | undefined): Promise<ReceiptFrame>;
