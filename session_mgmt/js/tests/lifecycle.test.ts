@@ -180,7 +180,7 @@ describe("a session that is no more", () => {
 });
 
 describe("a connection that has failed", () => {
-  test.each([4503, 4501, 4505, 4506])("by code %d leaves no promise open", async (code) => {
+  test.each([4503, 4501, 4506, 4509])("by code %d leaves no promise open", async (code) => {
     const browser = new Browser();
     const client = await browser.tab().openConnected();
     browser.server.swallowReceipts = true;
@@ -203,9 +203,9 @@ describe("a connection that has failed", () => {
     browser.server.refuse({ name: "busy", temporary: true, retry_after: 60 });
     const before = refusal(client.state.set("/a", 1));
     await turns();
-    browser.server.bye(4505);
+    browser.server.bye(4506);
     await pass(1);
-    expect(await before).toBe("connection_limit");
+    expect(await before).toBe("unsupported_version");
     expect(client.pending).toBe(1);
     await client.connection.connect();
     await client.state.set("/b", 2);
