@@ -21,7 +21,7 @@ from session_mgmt.client.effects import (
     StorePosition,
 )
 from session_mgmt.client.storage import Saved
-from session_mgmt.client.writing import STATE, Writing
+from session_mgmt.client.writing import SESSION_LOG, STATE, Writing
 from session_mgmt.protocol import position as positions
 from session_mgmt.protocol.codes import CLIENT_OUT_OF_ORDER, Close, may_reconnect
 
@@ -293,6 +293,17 @@ class Core(Writing):
             if frame["type"] == "update":
                 yield from self._forget_write(frame)
             yield Abandon(frame)
+
+    def enter_successor(self, saved: Saved) -> Effects:
+        """Become a client of another session: its documents and its own log are other logs, topics are the same."""
+        yield from self.start_anew()
+        for log in self.logs:
+            if not log.startswith(TOPIC):
+                self.logs[log] = None
+        for replica in self.replicas.values():
+            replica.position = None
+        self._lost.clear()
+        self.logs[SESSION_LOG] = positions.parse(saved.positions.get(SESSION_LOG))
 
     def _handle_recovery(self, frame: Frame) -> Effects:
         yield Emit("recovery", frame["receipt"])

@@ -12,7 +12,7 @@ from session_mgmt.client.backoff import Backoff
 from session_mgmt.client.errors import Refused, Unanswered
 from session_mgmt.client.rest import Rest
 from session_mgmt.client.storage import Saved
-from session_mgmt.client.writing import STATE
+from session_mgmt.client.writing import SESSION_LOG, STATE
 
 WEBSOCKET_PATH = "/ws/session/"
 CREATE_ATTEMPTS = 6
@@ -39,18 +39,38 @@ class Credentials:
     async def obtain(self, token: str | None, create: Mapping[str, Any]) -> None:
         """Join the session of `token`, else keep the stored one, else create one. Raises Refused or Unanswered."""
         if token is not None and token != self._saved.token:
-            self._saved.token, self._saved.client_id = token, None
+            self._saved.token, self._saved.session_id, self._saved.client_id = token, None, None
         if self._saved.token is None:
             await self._create_session(create)
         self._saved.websocket = self._saved.websocket or WEBSOCKET_PATH
 
     async def _create_session(self, create: Mapping[str, Any]) -> None:
-        body = await self._ask_for_session(create)
-        self._saved.token = body["token"]
+        self._enter_session(await self._ask_for_session(create))
+
+    async def recover(self) -> dict[str, Any] | None:
+        """Enter the successor of the expired session; return the receipt. Raises Refused or Unanswered."""
+        body = await self._ask_for_successor(f"sessions/{self._saved.session_id}/recover/")
+        self._saved.positions.pop(SESSION_LOG, None)
+        self._enter_session(body)
+        return body.get("receipt")
+
+    def _enter_session(self, body: Mapping[str, Any]) -> None:
+        self._saved.token, self._saved.client_id = body["token"], None
+        self._saved.session_id = (body.get("session") or {}).get("session_id")
         self._saved.websocket = (body.get("endpoints") or {}).get("websocket")
         for log, place in (body.get("positions") or {}).items():
             if not log.startswith(STATE):
                 self._saved.positions[log] = place
+
+    async def _ask_for_successor(self, path: str) -> dict[str, Any]:
+        try:
+            body = await self._rest.call("POST", path, {})
+        except ValueError:
+            body = None
+        if not isinstance(body, dict) or "token" not in body:
+            # A login page or another application answered in place of the server.
+            raise Refused({"name": "invalid_answer", "message": f"{path} makes no successor."})
+        return body
 
     async def _ask_for_session(self, create: Mapping[str, Any]) -> dict[str, Any]:
         """Create a session; try again while the server is down or busy, but not for ever."""

@@ -53,11 +53,14 @@ class TooSlow(ClientError):
 
 
 class Unsent(ClientError):
-    """Write that nobody will answer, because the server has forgotten this client; it may have taken effect."""
+    """Write that nobody will answer: the server has forgotten the client, or its session has expired.
+
+    It may have taken effect.
+    """
 
     def __init__(self, frame: Mapping[str, Any]) -> None:
         self.frame = dict(frame)
-        super().__init__("the server has forgotten this client; the write was not answered")
+        super().__init__("the server has forgotten this client or its session; the write was not answered")
 
 
 _FIXED = frozenset({"type", "id", "seq", "code", "name", "temporary", "retry_after", "message"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -36,7 +36,8 @@ class Address:
 class Link:
     """Reconnecting link.
 
-    `take` gets every frame, `lost` is called at the end of every connection, `renew` makes this a new client.
+    `take` gets every frame, `lost` is called at the end of every connection, `renew` makes this a new client,
+    `recover` enters the successor of an expired session; `address` is asked before every connection.
     """
 
     def __init__(
@@ -46,20 +47,21 @@ class Link:
         take: Callable[[dict[str, Any]], None],
         lost: Callable[[Leave, bool], None],
         renew: Callable[[], None],
+        recover: Callable[[Leave], Awaitable[Leave]],
     ) -> None:
         self._core, self._stats = core, stats
-        self._take, self._lost, self._renew = take, lost, renew
+        self._take, self._lost, self._renew, self._recover = take, lost, renew, recover
         self._replaced_at: float | None = None
         self._connection: Connection | None = None
         self._leaving: Leave | None = None
         self.departure: Leave | None = None
 
-    async def run(self, address: Address) -> Leave:
+    async def run(self, address: Callable[[], Address]) -> Leave:
         """Reconnect as the server's codes and its retry policy say; return why it stopped."""
         failures = 0
         while True:
             before = self._stats.connections
-            leave = await self._connect_once(address)
+            leave = await self._connect_once(address())
             failures = 0 if self._stats.connections > before else failures + 1
             was_ready = self._core.ready
             self._core.mark_disconnected()
@@ -70,6 +72,8 @@ class Link:
             if leave.code == Close.REPLACED and not was_ready:
                 # Only this client's own earlier attempt, which the server served late, can have replaced this one.
                 leave = self._attach_again(leave)
+            if leave.code == Close.SESSION_EXPIRED:
+                leave = await self._recover(leave)
             if not leave.reconnect or self._core.backoff.is_exhausted(failures):
                 return leave
             await asyncio.sleep(self._choose_delay(leave, failures))

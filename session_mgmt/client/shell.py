@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -26,7 +27,7 @@ from session_mgmt.client.effects import (
     Settle,
     StorePosition,
 )
-from session_mgmt.client.errors import Refused, Stopped, Unsent
+from session_mgmt.client.errors import Refused, Stopped, Unanswered, Unsent
 from session_mgmt.client.link import Address, Link
 from session_mgmt.client.listeners import Listeners
 from session_mgmt.client.rest import Rest
@@ -69,7 +70,9 @@ class Shell:
         self.events, self.messages, self.publications, self.changes = (Listeners() for _ in range(4))
         self.credentials = Credentials(self._saved, self._rest, base)
         self.core = Core(self._saved, delayed=sync is not None and sync.mode == "delayed")
-        self._link = Link(self.core, self.stats, self._take_frame, self._handle_loss, self._become_new_client)
+        self._link = Link(
+            self.core, self.stats, self._take_frame, self._handle_loss, self._become_new_client, self._recover_session
+        )
 
     # Calls of the faces `SessionClient`, `StateDocument` and `Topics`.
 
@@ -161,8 +164,10 @@ class Shell:
     # The connection.
 
     async def _run(self) -> None:
-        address = Address(self.credentials.websocket_url, self._saved.token or "", self._headers)
-        self._stop(await self._link.run(address))
+        self._stop(await self._link.run(self._build_address))
+
+    def _build_address(self) -> Address:
+        return Address(self.credentials.websocket_url, self._saved.token or "", self._headers)
 
     def _take_frame(self, frame: dict[str, Any]) -> None:
         self._perform(self.core.receive_frame(frame))
@@ -178,6 +183,23 @@ class Shell:
 
     def _become_new_client(self) -> None:
         self._perform(self.core.start_anew())
+
+    async def _recover_session(self, leave: Leave) -> Leave:
+        """Enter the successor of the expired session; return how to go on."""
+        if self._saved.session_id is None:
+            # A client that never was connected knows the token of its session, but not the name.
+            return leave
+        try:
+            receipt = await self.credentials.recover()
+        except (Refused, Unanswered) as error:
+            self.events.call_all("error", {"name": getattr(error, "name", "network_error"), "message": str(error)})
+            # Coming back with the old token leads here again, after the next wait.
+            return replace(leave, reconnect=error.temporary, retry_after=error.retry_after)
+        self._perform(self.core.enter_successor(self._saved))
+        self._save()
+        if receipt is not None:
+            self.events.call_all("recovery", receipt)
+        return replace(leave, reconnect=True, retry_after=0.0)
 
     def _stop(self, leave: Leave) -> None:
         """Connect no more, and fail everybody who waits."""
@@ -257,6 +279,7 @@ class Shell:
         if event == "connected":
             self.stats.state = "connected"
             self.stats.connections += 1
+            self._saved.session_id = self.core.session["session_id"]
             self._save()
             self._first.set()
         elif event == "latency":

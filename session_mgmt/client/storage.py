@@ -15,6 +15,7 @@ class Saved:
 
     token: str | None = field(default=None, repr=False)
     websocket: str | None = None
+    session_id: str | None = None
     client_id: str | None = None
     next_seq: int = 1
     writes: list[dict[str, Any]] = field(default_factory=list)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from session_mgmt.client import SessionClient, Stopped
+from session_mgmt.client import SessionClient, Stopped, Unsent
 from tests.faults.servers import AppServer, environment, migrate
 
 TOPIC = "faults:client"
@@ -71,6 +73,34 @@ async def test_a_new_process_finishes_what_the_old_one_began(server: AppServer, 
     await asyncio.wait_for(again.flushed(), WAIT)
     assert again.state.get("/n") == 20
     await again.close()
+
+
+async def test_a_client_goes_on_in_the_successor_of_a_session_that_expired_while_the_server_was_down(
+    server: AppServer, tmp_path: Path
+) -> None:
+    client = await SessionClient.start(server.url, storage=tmp_path / "client.json")
+    before, token = client.info["session_id"], client.token
+    heard: asyncio.Queue[Any] = asyncio.Queue()
+    await client.topics.subscribe(TOPIC, heard.put_nowait)
+    await client.state.set("/kept", True)
+    recovered: asyncio.Queue[Any] = asyncio.Queue()
+    client.on("recovery", recovered.put_nowait)
+    server.kill()
+    with contextlib.closing(sqlite3.connect(tmp_path / "faults.sqlite3")) as database, database:
+        changed = database.execute("UPDATE session_mgmt_sessionactivity SET expires_at = '2001-01-01 00:00:00'")
+        assert changed.rowcount == 1
+    unsent = client.state.set("/late", True)
+    await asyncio.to_thread(server.start)
+    with pytest.raises(Unsent):
+        await asyncio.wait_for(unsent, WAIT)
+    assert (await asyncio.wait_for(recovered.get(), WAIT))["recovered_from"] == before
+    await asyncio.wait_for(client.topics.publish(TOPIC, "in the successor"), WAIT)
+    assert await asyncio.wait_for(heard.get(), WAIT) == "in the successor"
+    assert client.info["session_id"] != before
+    assert client.token != token
+    await client.state.sync()
+    assert client.state.get() == {"kept": True}
+    await client.close()
 
 
 async def test_of_two_places_with_one_file_the_older_stops_and_the_newer_loses_nothing(
