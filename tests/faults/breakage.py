@@ -75,10 +75,16 @@ def double_drain() -> None:
     outbox.settle = settle_the_second_time
 
 
+def accept_any_base() -> None:
+    """Take a version's number for the version, whatever the tag says."""
+    import_module("session_mgmt.actions.state.past_revisions").PastRevisions.is_proved = lambda *args: True
+
+
 BREAKS: dict[str, Callable[[], None]] = {
     "ack_before_commit": ack_before_commit,
     "skip_fence": skip_fence,
     "double_drain": double_drain,
+    "accept_any_base": accept_any_base,
     "ignore_replacement": ignore_replacement,
 }
 

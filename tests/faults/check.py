@@ -13,7 +13,7 @@ from pathlib import Path
 import orjson
 
 from tests.faults import check_counts, check_life, check_state, check_streams, history
-from tests.faults.evidence import Evidence, Record, Violation
+from tests.faults.evidence import Evidence, Record, Violation, told_lost
 
 VALID, INVALID, UNKNOWN = 0, 1, 2
 
@@ -29,6 +29,7 @@ class Demands:
     retries: int = 0
     trimmed: int = 0
     by_digests: int = 0
+    told_lost: int = 0
 
 
 @dataclass(slots=True)
@@ -69,6 +70,9 @@ def _doubts(evidence: Evidence, demands: Demands) -> Iterable[str]:
     by_digests = sum(write.by_digests and write.ok is not None for write in evidence.writes.values())
     if by_digests < demands.by_digests:
         yield f"{by_digests} writes on a base that was gone of {demands.by_digests}"
+    told = len({record["p"] for record in evidence.records if [*told_lost(record)]})
+    if told < demands.told_lost:
+        yield f"{told} clients were told of a lost history, of {demands.told_lost}"
     if uncounted:
         yield f"nobody was given the end of {sorted(uncounted)}"
     if len(kills) < demands.kills:

@@ -44,7 +44,7 @@ def _expected(evidence: Evidence) -> tuple[dict[Key, Counter[str]], dict[Key, Co
     possible: dict[Key, Counter[str]] = {key: Counter() for key in evidence.documents}
     for write in evidence.writes.values():
         key = (write.session, write.frame.get("doc", ""))
-        if write.kind != "update" or write.refusal is not None or key not in sure:
+        if write.kind != "update" or write.refusal is not None or key not in sure or evidence.is_undone(write):
             continue
         gone = not_applied(write.ok["receipt"]) if write.ok else set()
         for op in write.frame["ops"]:

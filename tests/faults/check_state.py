@@ -6,8 +6,8 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-from tests.faults.evidence import Evidence, Record, Violation, Write, strip
-from tests.faults.operations import advance, touch
+from tests.faults.evidence import Base, Evidence, Record, Violation, Write, strip, told_lost
+from tests.faults.operations import advance, digest_value, touch
 
 
 def versions_are_dense(evidence: Evidence) -> Iterator[Violation]:
@@ -26,6 +26,8 @@ def versions_follow_time(evidence: Evidence) -> Iterator[Violation]:
     highest: dict[str, tuple[int, int]] = {}
     floor: dict[str, tuple[int, int]] = {}
     for record in evidence.records:
+        if record["type"] == "restore":
+            highest, floor = {}, {}
         write = evidence.writes.get(record.get("op", ""))
         if write is None or write.kind != "update":
             continue
@@ -52,7 +54,7 @@ def acknowledged_updates_are_there(evidence: Evidence) -> Iterator[Violation]:
     """
     for write in _updates(evidence):
         answer = write.ok
-        if answer is None or answer["receipt"].get("unchanged"):
+        if answer is None or answer["receipt"].get("unchanged") or evidence.is_undone(write):
             continue
         epoch, version, tag = answer["receipt"]["position"]
         document, revision = _revision(evidence, write, version)
@@ -99,20 +101,73 @@ def nobody_overwrites_unseen(evidence: Evidence) -> Iterator[Violation]:
             for write in evidence.by_number.get((revision["client"], revision["seq"]), []):
                 if not write.bases or not _is_part(revision["ops"], write):
                     continue
-                for version in range(_base(write) + 1, revision["version"]):
+                seen = _seen(evidence, name, write, revision["version"])
+                known = _known(write) if evidence.restore else set()
+                for version in range(seen + 1, revision["version"]):
                     other = by_version.get(version)
-                    if other and other["client"] != revision["client"] and _clash(revision["ops"], other["ops"]):
-                        text = f"{name}: {write.op} on base {_base(write)} became {revision['version']} over {version}"
+                    if other and other["client"] != revision["client"] and _clash(revision, other, known):
+                        text = f"{name}: {write.op} on base {seen} became {revision['version']} over {version}"
                         yield Violation("S4", text, (write.invoked,))
 
 
-def _base(write: Write) -> int:
-    """Return the base that its client had seen; for a write by digests the oldest, as later ones prove nothing."""
-    return min(write.bases) if write.by_digests else max(write.bases)
+def no_base_of_a_lost_history_is_taken(evidence: Evidence) -> Iterator[Violation]:
+    """S4: a version that a restored backup undid is refused as a base; only digests tell what its client had seen."""
+    for write in _updates(evidence):
+        base = _deciding_base(evidence, write)
+        past = evidence.past.get((write.session, write.frame["doc"]), {})
+        if write.ok is not None and base is not None and base.digests is None and not _is_of(past, base):
+            text = f"{write.op} was accepted on base {base.version} with the tag {base.tag} of a lost history"
+            yield Violation("S4", text, (base.sent, write.ok["i"]))
 
 
-def _clash(mine: list[Any], theirs: list[Any]) -> bool:
-    return any(touch(one, other) for one in mine for other in theirs)
+def _deciding_base(evidence: Evidence, write: Write) -> Base | None:
+    """Find the base of the sending that was accepted after the restore: a connection answers in the order of sending.
+
+    None where that cannot be told: the first answer was lost, and this one is a repeated one.
+    """
+    ok, restore = write.ok, evidence.restore
+    if ok is None or restore is None or ok["i"] < restore.back or ok["receipt"].get("replayed"):
+        return None
+    sent = [number for number, generation in write.sent if generation == ok["gen"]]
+    answers = [answer["i"] for answer in write.answers if answer["gen"] == ok["gen"]]
+    deciding = sent[answers.index(ok["i"])]
+    return next((base for base in write.bases if base.sent == deciding), None)
+
+
+def _seen(evidence: Evidence, name: tuple[str, str], write: Write, version: int) -> int:
+    """Return the base that its client had seen; for a write by digests the oldest, as later ones prove nothing.
+
+    A version that a restored backup undid is no base: of it the client had seen what the backup holds, and no more.
+    """
+    restore, bases = evidence.restore, write.bases
+    if restore is None:
+        seen = [base.version for base in bases]
+    else:
+        head = restore.heads.get(f"{name[0]}/state:{name[1]}", 0)
+        later = [base for base in bases if (base.sent > restore.back) == (version > head)]
+        past = evidence.past[name]
+        seen = [base.version if _is_of(past, base) else min(head, base.version) for base in later]
+    return min(seen, default=0) if write.by_digests else max(seen, default=0)
+
+
+def _is_of(past: dict[int, Record], base: Base) -> bool:
+    return base.version == 0 or (base.version in past and past[base.version]["tag"] == base.tag)
+
+
+def _known(write: Write) -> set[tuple[str, str | None]]:
+    """List the values, by path and digest, that a write by digests says it replaces: its client had seen them.
+
+    After a restored backup one write may come again under its label, and so be both in the lost history and in this.
+    """
+    return {pair for base in write.bases for pair in (base.digests or {}).items()}
+
+
+def _clash(mine: Record, theirs: Record, known: set[tuple[str, str | None]]) -> bool:
+    return any(
+        touch(one, other) and not (other[0] == "set" and (other[1], digest_value(other[2])) in known)
+        for one in mine["ops"]
+        for other in theirs["ops"]
+    )
 
 
 def versions_never_go_back(evidence: Evidence) -> Iterator[Violation]:
@@ -120,6 +175,8 @@ def versions_never_go_back(evidence: Evidence) -> Iterator[Violation]:
     for process, records in evidence.seen():
         highest: dict[str, tuple[str, int, int]] = {}
         for record in records:
+            for log in told_lost(record):
+                highest.pop(log, None)
             for log, epoch, offset in _shown(record):
                 known = highest.get(log)
                 if log.startswith("state:") and known and known[0] == epoch and offset < known[1]:
@@ -173,7 +230,7 @@ def a_write_has_one_effect(evidence: Evidence) -> Iterator[Violation]:
 def what_was_dropped_is_told(evidence: Evidence) -> Iterator[Violation]:
     """S6: an operation that did not take effect is named in the receipt."""
     for write in _updates(evidence):
-        if write.ok is None:
+        if write.ok is None or evidence.is_undone(write):
             continue
         receipt = write.ok["receipt"]
         _, revision = _revision(evidence, write, receipt["position"][1])
@@ -200,8 +257,10 @@ def snapshots(evidence: Evidence) -> dict[tuple[str, str], list[Record]]:
     for process, records in evidence.seen():
         for record in records:
             if record["type"] == "snapshot" and "data" in record["frame"]:
-                session = evidence.home(process)["session"]
-                found.setdefault((session, record["frame"]["log"].removeprefix("state:")), []).append(record)
+                log, offset = record["frame"]["log"], record["frame"]["position"][1]
+                if not evidence.is_lost(evidence.key_of(process, log), offset, record["i"]):
+                    session = evidence.home(process)["session"]
+                    found.setdefault((session, log.removeprefix("state:")), []).append(record)
     return {key: sorted(records, key=lambda one: one["frame"]["position"][1]) for key, records in found.items()}
 
 
@@ -258,6 +317,7 @@ CHECKS = [
     acknowledged_updates_are_there,
     nothing_unsent_appears,
     nobody_overwrites_unseen,
+    no_base_of_a_lost_history_is_taken,
     versions_never_go_back,
     a_retry_gets_the_same_answer,
     a_write_has_one_effect,

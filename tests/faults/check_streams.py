@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
-from tests.faults.evidence import Evidence, Record, Violation, Write
+from tests.faults.evidence import Evidence, Position, Record, Violation, Write, told_lost
 from tests.faults.walk import follow
 
-Place = tuple[str, str, int]
+Place = tuple[str, str, int, bool]
 
 
 def a_place_has_one_value(evidence: Evidence) -> Iterator[Violation]:
@@ -21,7 +22,8 @@ def a_place_has_one_value(evidence: Evidence) -> Iterator[Violation]:
             frame = record["frame"]
             key = evidence.key_of(process, frame["log"])
             for offset, tag, body in frame["entries"]:
-                place, value = (key, frame["epoch"], offset), (tag, _essence(frame["log"], body))
+                lost = evidence.is_lost(key, offset, record["i"])
+                place, value = (key, frame["epoch"], offset, lost), (tag, _essence(frame["log"], body))
                 first, where = known.setdefault(place, (value, record["i"]))
                 if first != value:
                     text = f"{place} is {first} and {value}"
@@ -32,10 +34,10 @@ def _held_places(evidence: Evidence) -> dict[Place, tuple[Any, int | None]]:
     known: dict[Place, tuple[Any, int | None]] = {}
     for key, epoch, rows, _ in evidence.held():
         for offset, tag, body in rows:
-            known[key, epoch, offset] = ((tag, _essence(key.rpartition("/")[2], body)), None)
+            known[key, epoch, offset, False] = ((tag, _essence(key.rpartition("/")[2], body)), None)
     for event in evidence.dump["events"]:
         epoch = _timeline_epoch(evidence, event["session"])
-        known[f"{event['session']}/session", epoch, event["seq"]] = ((event["tag"], event["type"]), None)
+        known[f"{event['session']}/session", epoch, event["seq"], False] = ((event["tag"], event["type"]), None)
     return known
 
 
@@ -70,10 +72,28 @@ def logs_are_dense(evidence: Evidence) -> Iterator[Violation]:
 
 def clients_see_every_entry_once(evidence: Evidence) -> Iterator[Violation]:
     """T2, T3, T6, T7, T8: from each position the next entry, or a word about what is missing."""
+    tags = _tags(evidence)
     for process, records in evidence.seen():
         for log in _logs_of(records):
-            for _, found in follow(process, log, records):
+            lost = partial(_is_of_lost_history, evidence, tags, evidence.key_of(process, log))
+            for _, found in follow(process, log, records, lost):
                 yield from found
+
+
+def _tags(evidence: Evidence) -> dict[tuple[str, int], str]:
+    """List the tag of each entry in the end, by log and offset."""
+    found = {(key, offset): tag for key, _, rows, _ in evidence.held() for offset, tag, _ in rows}
+    return found | {(f"{one['session']}/session", one["seq"]): one["tag"] for one in evidence.dump["events"]}
+
+
+def _is_of_lost_history(
+    evidence: Evidence, tags: dict[tuple[str, int], str], key: str, asked: Position, record: int
+) -> bool:
+    """Tell whether a client that comes back stands in what a restored backup has undone."""
+    restore = evidence.restore
+    if restore is None or record < restore.back or asked[1] <= restore.heads.get(key, 0):
+        return False
+    return tags.get((key, asked[1])) != asked[2]
 
 
 def _logs_of(records: list[Record]) -> list[str]:
@@ -86,6 +106,8 @@ def no_value_comes_twice(evidence: Evidence) -> Iterator[Violation]:
         met: dict[Any, tuple[int, int]] = {}
         for record in records:
             frame = record.get("frame") or {}
+            if any(log.startswith("topic:") for log in told_lost(record)):
+                met.clear()
             if record["type"] != "entries" or not frame["log"].startswith("topic:"):
                 continue
             for offset, _, body in frame["entries"]:
@@ -103,7 +125,7 @@ def acknowledged_publications_are_there(evidence: Evidence) -> Iterator[Violatio
         for publication in stream["publications"]
     }
     for write in _publishing(evidence):
-        if write.ok is None:
+        if write.ok is None or evidence.is_undone(write):
             continue
         if write.value not in placed:
             yield Violation("T4", f"{write.op} was acknowledged and is nowhere", (write.ok["i"],))

@@ -10,6 +10,11 @@ Record = dict[str, Any]
 Position = list[Any]
 
 NEMESIS = "nemesis"
+LOST = frozenset({"history_lost", "epoch_changed", "unreadable_position"})
+
+# Added to the generations after a restored backup: the database gives some of them a second time.
+SECOND_LIFE = 1_000_000
+
 SEEN = frozenset({"connected", "entries", "snapshot", "gap", "recovery", "info"})
 
 
@@ -26,6 +31,25 @@ class Violation:
         return f"{self.promise}: {self.text}{where}"
 
 
+@dataclass(frozen=True, slots=True)
+class Base:
+    """Version that one sending of a write named as its base; `digests` of what the write replaces, if it had them."""
+
+    sent: int
+    version: int
+    tag: str | None
+    digests: dict[str, str | None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Backup and its return, by the numbers of their records; `heads`: the last offset of each log in the copy."""
+
+    backup: int
+    back: int
+    heads: dict[str, int]
+
+
 @dataclass(slots=True)
 class Write:
     """Write of a client, from its invocation to all the answers it got."""
@@ -39,9 +63,12 @@ class Write:
     frame: Record
     invoked: int
     sent: list[tuple[int, int]]
-    bases: list[int]
-    by_digests: bool = False
+    bases: list[Base]
     answers: list[Record] = field(default_factory=list)
+
+    @property
+    def by_digests(self) -> bool:
+        return any(base.digests is not None for base in self.bases)
 
     @property
     def ok(self) -> Record | None:
@@ -70,8 +97,9 @@ class Evidence:
     """
 
     def __init__(self, records: list[Record], dump: Record) -> None:
-        self.records, self.dump = records, dump
-        self.homes: dict[str, Record] = {r["p"]: r for r in records if r["type"] == "start"}
+        self.restore = _find_restore(records)
+        self.records, self.dump = [*_renumber(records, self.restore)], dump
+        self.homes: dict[str, Record] = {r["p"]: r for r in self.records if r["type"] == "start"}
         self.writes: dict[str, Write] = {}
         self.by_number: dict[tuple[str, int], list[Write]] = {}
         self._collect()
@@ -88,15 +116,12 @@ class Evidence:
             elif kind == "again":
                 write = self.writes[record["op"]]
                 write.sent.append((record["i"], record["gen"]))
-                if record.get("base") is not None:
-                    write.bases.append(record["base"])
-                write.by_digests = write.by_digests or bool(record.get("digests"))
+                write.bases += _bases(record, record)
             elif kind in {"ok", "fail", "temporary"} and not _is_forgotten(record):
                 self.writes[record["op"]].answers.append(record)
 
     def _invoke(self, record: Record) -> None:
         frame = record["frame"]
-        base = frame.get("base")
         write = Write(
             record["op"],
             record["f"],
@@ -107,7 +132,7 @@ class Evidence:
             frame,
             record["i"],
             [(record["i"], record["gen"])],
-            [] if base is None else [base],
+            _bases(record, frame),
         )
         self.writes[write.op] = write
         self.by_number.setdefault((write.client, write.seq), []).append(write)
@@ -125,6 +150,18 @@ class Evidence:
                     revision = {"version": version, "tag": tag, "ops": body["ops"]}
                     author = {"client": body.get("client_id"), "seq": body.get("seq")}
                     self.past[key].setdefault(version, revision | author)
+
+    def is_lost(self, key: str, offset: int, record: int) -> bool:
+        """Tell whether what a record says of a place in a log was undone when a backup was put back later."""
+        restore = self.restore
+        return restore is not None and record < restore.back and offset > restore.heads.get(key, 0)
+
+    def is_undone(self, write: Write) -> bool:
+        """Tell whether an acknowledged write may be gone: it was not in the backup, or nobody can say that it was."""
+        if self.restore is None or write.ok is None or not self.restore.backup < write.ok["i"] < self.restore.back:
+            return False
+        position = write.ok["receipt"].get("position")
+        return position is None or self.is_lost(self.key_of(write.process, write.log), position[1], write.ok["i"])
 
     def revisions(self) -> Iterator[tuple[tuple[str, str], list[Record]]]:
         """By document, every version that is known, oldest first."""
@@ -157,10 +194,38 @@ class Evidence:
             yield f"topic:{stream['topic']}", stream["epoch"], entries, stream
 
 
+def _find_restore(records: list[Record]) -> Restore | None:
+    """Find the restored backup of a run; there is at most one."""
+    moments = {record["type"]: record for record in records if record["type"] in {"backup", "restore"}}
+    if "restore" not in moments:
+        return None
+    return Restore(moments["backup"]["i"], moments["restore"]["i"], moments["restore"]["heads"])
+
+
+def _renumber(records: list[Record], restore: Restore | None) -> Iterator[Record]:
+    for record in records:
+        again = restore is not None and record["i"] > restore.back and "gen" in record
+        yield {**record, "gen": record["gen"] + SECOND_LIFE} if again else record
+
+
+def _bases(record: Record, terms: Record) -> list[Base]:
+    if terms.get("base") is None:
+        return []
+    return [Base(record["i"], terms["base"], terms.get("tag"), terms.get("digests"))]
+
+
 def _is_forgotten(record: Record) -> bool:
     """Tell a repeated write that overtook its own confirmation: the server has rightly forgotten the answer."""
     error = record["receipt"].get("error") or {}
     return error.get("name") == "receipt_gone" and bool(record.get("confirmed"))
+
+
+def told_lost(record: Record) -> Iterator[str]:
+    """List the logs of which a connection learns that its client's history is gone."""
+    if record["type"] == "connected":
+        for log, verdict in record["frame"]["logs"].items():
+            if verdict.get("reason") in LOST and record["asked"].get(log) is not None:
+                yield log
 
 
 def strip(receipt: Record) -> Record:

@@ -62,6 +62,15 @@ class Database:
         found[""] = {f"topic:{topic}": head for topic, head in topics}
         return found
 
+    def last_offsets(self) -> dict[str, int]:
+        """By log, named as in `Evidence.key_of`, the offset of its last entry."""
+        found = {f"topic:{topic}": head for topic, head in self.rows("SELECT topic, head FROM session_mgmt_stream")}
+        for session, name, version in self.rows("SELECT session_id, name, version FROM session_mgmt_statedocument"):
+            found[f"{_uuid(session)}/state:{name}"] = version
+        for session, seq in self.rows("SELECT session_id, max(seq) FROM session_mgmt_sessionevent GROUP BY session_id"):
+            found[f"{_uuid(session)}/session"] = seq
+        return found
+
     def dump(self) -> Dump:
         """Everything that the checker compares, as JSON values."""
         with self._at_one_moment():

@@ -6,13 +6,15 @@ start      session, group, topic          a client begins
 connected  gen, client, frame, asked      `asked`: the positions that it sent
 entries, snapshot, gap, recovery, verdict gen, frame
 invoke     op, f, gen, client, seq, frame a new write (`f`: update, publish, send), put on the wire
-again      op, gen, base                  the same write, sent again
+again      op, gen, base, tag, digests    the same write, sent again; `digests` of what it replaces, or null
 ok, fail   op, gen, receipt, confirmed    its final answer; a retry may give one more. `confirmed`: the client had
                                           told the server before that it needs no receipt up to this number
 temporary  op, gen, receipt               refused without a decision
 info       ops, gen, code, name           the connection ended with these writes unanswered: nobody knows
 error, bye gen, frame
 kill, ready, flush, calm                  the nemesis
+backup                                    it begins to copy the database
+restore    heads                          the copy is in place again; `heads`: the last offset of each log in it
 """
 
 from __future__ import annotations

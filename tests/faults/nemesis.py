@@ -7,11 +7,15 @@ import random
 from dataclasses import dataclass, field
 
 from tests import services
+from tests.faults.backup import Backup
+from tests.faults.final import Database
 from tests.faults.history import History
 from tests.faults.servers import AppServer
 from tests.faults.workload import Crowd, until
 
 BUSY_SECONDS = 20.0
+AHEAD, PASSED = 10, 5
+AWAY_OF_EACH_GROUP = 2
 
 
 @dataclass(slots=True)
@@ -46,16 +50,62 @@ class Nemesis:
 
     async def _kill(self, server: AppServer) -> bool:
         """Kill, start again, and tell whether every client was then served."""
+        self._end(server)
+        await self._begin(server)
+        return await self._all_served()
+
+    def _end(self, server: AppServer) -> None:
         assert server.process is not None
         pid, unanswered = server.process.pid, self.crowd.unanswered
         ops = [write.op for peer in self.crowd.peers if peer.ready for write in peer.outbox.values()]
         self.history.add("nemesis", "kill", server=server.name, pid=pid, unanswered=unanswered, ops=ops)
         server.kill()
         self.kills += 1
+
+    async def _begin(self, server: AppServer) -> None:
         await asyncio.to_thread(server.start)
         self.history.add("nemesis", "ready", server=server.name)
+
+    async def _all_served(self) -> bool:
         before = {peer.name: peer.oks for peer in self.crowd.peers}
         return await until(lambda: all(peer.oks > before[peer.name] for peer in self.crowd.peers), self.patience)
+
+    async def restore(self, backup: Backup, database: Database) -> None:
+        """Take a copy, let every client get ahead of it, and put it back under them.
+
+        Some clients of each session come back only when the new history has passed what they had seen of the lost
+        one: then the number alone no longer tells that their bases are none.
+        """
+        server, crowd = self.servers[0], self.crowd
+        await until(lambda: all(all(peer.positions.values()) for peer in crowd.peers), BUSY_SECONDS)
+        await self._back_up(server, backup)
+        copied = {peer.name: peer.offsets for peer in crowd.peers}
+        await until(lambda: all(_is_past(peer.offsets, copied[peer.name], AHEAD) for peer in crowd.peers), BUSY_SECONDS)
+        away = crowd.hold_back(AWAY_OF_EACH_GROUP)
+        await until(lambda: crowd.unanswered >= self.at_least, BUSY_SECONDS)
+        self._end(server)
+        # What the old server said is heard before the new history begins.
+        await until(lambda: not any(peer.ready for peer in crowd.peers), BUSY_SECONDS)
+        await asyncio.to_thread(backup.put_back)
+        self.history.add("nemesis", "restore", heads=database.last_offsets())
+        await self._begin(server)
+        seen = [(peer, other.offsets) for other in away for peer in crowd.peers_beside(other, away)]
+        await until(lambda: all(_is_past(peer.offsets, offsets, PASSED) for peer, offsets in seen), BUSY_SECONDS)
+        for peer in away:
+            peer.come_back()
+        if not await self._all_served():
+            self.history.add("nemesis", "calm", why="not every client came back after the backup did")
+
+    async def _back_up(self, server: AppServer, backup: Backup) -> None:
+        if backup.online:
+            self.history.add("nemesis", "backup")
+            await asyncio.to_thread(backup.take)
+            return
+        self._end(server)
+        await until(lambda: not any(peer.ready for peer in self.crowd.peers), BUSY_SECONDS)
+        self.history.add("nemesis", "backup")
+        await asyncio.to_thread(backup.take)
+        await self._begin(server)
 
     async def _disturb_redis(self) -> None:
         assert self.redis is not None
@@ -74,3 +124,7 @@ class Nemesis:
         answer = await reader.readline()
         writer.close()
         self.history.add("nemesis", "flush", answer=answer.decode().strip())
+
+
+def _is_past(now: dict[str, int], then: dict[str, int], by: int) -> bool:
+    return all(now[log] >= offset + by for log, offset in then.items() if log.startswith("state:"))

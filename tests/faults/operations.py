@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 from typing import Any
+
+import orjson
 
 LIMIT = 2**53 - 1
 
@@ -124,3 +127,8 @@ def touch(one: list[Any], other: list[Any]) -> bool:
     if one[0] == other[0] == "inc" and one[1] == other[1]:
         return False
     return one[1] == other[1] or one[1].startswith(other[1] + "/") or other[1].startswith(one[1] + "/")
+
+
+def digest_value(value: Any) -> str | None:
+    """Values here are texts without anything to escape: their JSON is canonical."""
+    return None if value is None else hashlib.sha256(orjson.dumps(value)).hexdigest()[:16]

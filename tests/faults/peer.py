@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
-import hashlib
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,8 +14,9 @@ import orjson
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidMessage, WebSocketException
 
+from tests.faults.evidence import LOST
 from tests.faults.history import History
-from tests.faults.operations import advance
+from tests.faults.operations import advance, digest_value
 
 Frame = dict[str, Any]
 Position = list[Any]
@@ -85,6 +85,8 @@ class Peer:
     paused: bool = False
     writing: bool = True
     absence: float = 0.0
+    lost: set[str] = field(default_factory=set)
+    back: asyncio.Event | None = None
     socket: ClientConnection | None = None
     _room: asyncio.Event = field(default_factory=asyncio.Event)
     _resend: asyncio.TimerHandle | None = None
@@ -97,6 +99,11 @@ class Peer:
     def unanswered(self) -> int:
         """Writes on the wire of a living connection."""
         return len(self.outbox) if self.ready else 0
+
+    @property
+    def offsets(self) -> dict[str, int]:
+        """Offset in every log, 0 where nothing was heard yet."""
+        return {log: position[1] if position else 0 for log, position in self.positions.items()}
 
     @property
     def acked(self) -> int:
@@ -113,6 +120,8 @@ class Peer:
             if not self.stopping:
                 absence, self.absence = self.absence, 0.0
                 await asyncio.sleep(absence or self.chance.uniform(0.02, 0.12))
+            if self.back is not None:
+                await self.back.wait()
 
     async def leave(self, seconds: float) -> None:
         """Go with writes on their way, and come back that much later."""
@@ -120,8 +129,17 @@ class Peer:
             self.absence = seconds
             await self.socket.close()
 
+    def stay_away(self) -> None:
+        """When this connection ends, do not open another before `come_back`."""
+        self.back = asyncio.Event()
+
+    def come_back(self) -> None:
+        if self.back is not None:
+            self.back.set()
+
     async def stop(self) -> None:
         self.stopping = True
+        self.come_back()
         if self.socket is not None:
             await self.socket.close()
 
@@ -228,8 +246,9 @@ class Peer:
         await self._put(write.frame, socket)
 
     def _record_again(self, write: Write) -> None:
-        base, digests = write.frame.get("base"), "replaced" in write.frame
-        self.history.add(self.name, "again", op=write.op, gen=self.generation, base=base, digests=digests)
+        base, tag = write.frame.get("base"), write.frame.get("tag")
+        digests = write.frame.get("replaced")
+        self.history.add(self.name, "again", op=write.op, gen=self.generation, base=base, tag=tag, digests=digests)
 
     async def retry_answered(self) -> None:
         """Ask again for an answer that was given, as a client that lost it would."""
@@ -267,6 +286,8 @@ class Peer:
         for log, verdict in frame["logs"].items():
             if verdict["mode"] in {"up_to_date", "gap"}:
                 self.positions[log] = verdict["position"]
+            elif verdict["mode"] == "snapshot" and verdict.get("reason") in LOST:
+                self.lost.add(log)
 
     def _advance(self, frame: Frame) -> None:
         log = frame["log"]
@@ -274,6 +295,9 @@ class Peer:
             self.positions[log] = frame["position"]
             if frame["type"] == "snapshot":
                 self.views[log] = {"": copy.deepcopy(frame["data"])}  # the history keeps the frame
+                if log in self.lost:
+                    self.lost.discard(log)
+                    self._leave_history(log)
             return
         for offset, tag, body in frame["entries"]:
             known = self.positions[log]
@@ -312,7 +336,7 @@ class Peer:
     def _undecided(self, write: Write, error: Frame) -> None:
         if write.frame["seq"] not in self.outbox:
             return
-        if error["name"] in BAD_BASE:
+        if error["name"] in BAD_BASE and f"state:{write.frame['doc']}" not in self.lost:
             self._rebase(write.frame["doc"], write.frame.get("base", 0))
         if self._resend is None:
             delay = error.get("retry_after") or 0.05
@@ -323,12 +347,19 @@ class Peer:
         known = self.positions[f"state:{doc}"]
         for write in self.outbox.values():
             if known and write.frame.get("doc") == doc and write.frame.get("base", known[1]) <= base < known[1]:
-                write.frame |= {"base": known[1], "epoch": known[0], "replaced": write.digests}
+                write.frame |= _by_digests(known, write)
+
+    def _leave_history(self, log: str) -> None:
+        """Let every pending write of a document go by its digests: a lost version is no base of the new history."""
+        known = self.positions[log]
+        for write in self.outbox.values():
+            if known and f"state:{write.frame.get('doc')}" == log and "base" in write.frame:
+                write.frame |= _by_digests(known, write)
 
     def _digests(self, frame: Frame) -> dict[str, str | None]:
         """Build the digest of every value that an update is about to replace, as this client sees it."""
         places = [op[1] for op in frame.get("ops", ()) if op[0] == "set"]
-        return {path: _digest(self._seen(frame["doc"], path)) for path in places}
+        return {path: digest_value(self._seen(frame["doc"], path)) for path in places}
 
     def _seen(self, doc: str, path: str) -> Any:
         for write in reversed(self.outbox.values()):
@@ -358,9 +389,8 @@ class Peer:
             await self._put(frame)
 
 
-def _digest(value: Any) -> str | None:
-    """Values here are texts without anything to escape: their JSON is canonical."""
-    return None if value is None else hashlib.sha256(orjson.dumps(value)).hexdigest()[:16]
+def _by_digests(known: Position, write: Write) -> Frame:
+    return {"base": known[1], "epoch": known[0], "tag": known[2], "replaced": write.digests}
 
 
 # The loop itself holds tasks only weakly.

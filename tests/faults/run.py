@@ -17,8 +17,9 @@ import orjson
 
 from tests import services
 from tests.faults import breakage
+from tests.faults.backup import make_backup
 from tests.faults.check import INVALID, UNKNOWN, VALID, Demands, Verdict, check
-from tests.faults.evidence import Record
+from tests.faults.evidence import Record, told_lost
 from tests.faults.final import Database
 from tests.faults.history import History
 from tests.faults.nemesis import Nemesis
@@ -33,8 +34,8 @@ SHOWN = 12
 @dataclass(frozen=True, slots=True)
 class Options:
     """`calm`: seconds before the first fault. `scale`: two servers and Redis, which is killed and flushed as well.
-    `trim`: the number of revisions that a document's log keeps, 0 for all. `broken`: a deliberate fault
-    (tests/faults/breakage.py). `keep`: a folder for the evidence.
+    `trim`: the number of revisions that a document's log keeps, 0 for all. `restore`: put a backup back before the
+    kills. `broken`: a deliberate fault (tests/faults/breakage.py). `keep`: a folder for the evidence.
     """
 
     database: str = "sqlite"
@@ -45,6 +46,7 @@ class Options:
     calm: float = 4.0
     scale: bool = False
     trim: int = 0
+    restore: bool = False
     broken: str | None = None
     keep: Path | None = None
 
@@ -59,10 +61,11 @@ class Options:
             kills=self.kills,
             unanswered_at_kill=self.unanswered,
             acknowledged=40 * self.kills,
-            takeovers=self.kills // 4,
+            takeovers=0 if self.restore else self.kills // 4,
             retries=self.kills // 2,
             trimmed=5 * self.trim,
-            by_digests=self.kills if self.trim else 0,
+            by_digests=self.kills if self.trim or self.restore else 0,
+            told_lost=self.clients if self.restore else 0,
         )
 
 
@@ -80,8 +83,11 @@ async def run(options: Options, folder: Path, database_url: str, redis: services
     variables = environment(database_url, redis.url if redis else "", sqlite, options.broken, options.trim)
     await asyncio.to_thread(migrate, variables)
     servers = [AppServer(name, variables) for name in ("A", "B")[: 2 if options.scale else 1]]
+    database = Database(database_url, sqlite)
     history = History(folder / "history.jsonl")
-    crowd = Crowd(history, servers, options.clients, options.seed, absences=options.trim > 0)
+    crowd = Crowd(
+        history, servers, options.clients, options.seed, absences=options.trim > 0, takeovers=not options.restore
+    )
     try:
         for server in servers:
             await asyncio.to_thread(server.start)
@@ -89,9 +95,11 @@ async def run(options: Options, folder: Path, database_url: str, redis: services
         crowd.start()
         chance = random.Random(options.seed)
         nemesis = Nemesis(history, crowd, servers, redis, chance, options.unanswered, options.patience)
+        if options.restore:
+            await nemesis.restore(make_backup(database_url, sqlite), database)
         await nemesis.torment(options.kills, options.calm)
-        notes = await _heal(crowd, Database(database_url, sqlite), options.patience)
-        dump = Database(database_url, sqlite).dump()
+        notes = await _heal(crowd, database, options.patience)
+        dump = database.dump()
     finally:
         await crowd.stop()
         lines = [line for server in servers for line in _keep_log(server, folder)]
@@ -152,6 +160,7 @@ def report(options: Options, outcome: Outcome) -> str:
         f"lost                {counts['S1'] + counts['T4']}",
         f"doubled             {counts['S6'] + counts['T3']}",
         *_trimming(records, outcome.trimmed),
+        *_restoring(records),
         f"gap signals         {sum(_gaps(record) for record in records)}",
         f"recovery time       p50 {_percentile(times, 50):.2f} s, p99 {_percentile(times, 99):.2f} s",
         *(f"note                {note}" for note in outcome.notes),
@@ -168,8 +177,17 @@ def _trimming(records: list[Record], trimmed: int) -> list[str]:
         return []
     old = sum(r["type"] == "temporary" and r["receipt"]["error"]["name"] == "too_old" for r in records)
     snapshots = sum(r["type"] == "snapshot" for r in records)
-    by_digests = len({r["op"] for r in records if r["type"] == "again" and r.get("digests")})
+    by_digests = len({r["op"] for r in records if r["type"] == "again" and r.get("digests") is not None})
     return [f"trimmed versions    {trimmed}  (too_old {old}, by digests {by_digests}, snapshots {snapshots})"]
+
+
+def _restoring(records: list[Record]) -> list[str]:
+    if not any(record["type"] == "restore" for record in records):
+        return []
+    told = sum(len([*told_lost(record)]) for record in records)
+    refused = sum(r["type"] == "temporary" and r["receipt"]["error"]["name"] == "unknown_version" for r in records)
+    by_digests = len({r["op"] for r in records if r["type"] == "again" and r.get("digests") is not None})
+    return [f"history lost        told {told}  (bases refused {refused}, by digests {by_digests})"]
 
 
 def _gaps(record: Record) -> int:
@@ -234,6 +252,7 @@ def main() -> int:
     parser.add_argument("--calm", type=float, default=4.0, help="seconds without a fault before the first")
     parser.add_argument("--scale", action="store_true", help="two servers, and Redis killed and flushed as well")
     parser.add_argument("--trim", type=int, default=0, help="revisions that a document's log keeps (0: all)")
+    parser.add_argument("--restore", action="store_true", help="put a backup back before the kills")
     parser.add_argument("--break", dest="broken", choices=sorted(breakage.BREAKS), help="a deliberately broken build")
     parser.add_argument("--keep", type=Path, help="a folder for the history, the dump and the servers' logs")
     options = Options(**vars(parser.parse_args()))

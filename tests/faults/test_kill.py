@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 
 from tests.faults.check import INVALID, VALID
 from tests.faults.run import Options, execute, report
-from tests.services import Postgres, Redis
+from tests.services import Redis
 from tests.settings import DATABASE
 
 KILLS = int(os.environ.get("SESSION_MGMT_KILLS", "20"))
 SEED = int(os.environ.get("SESSION_MGMT_SEED", "1"))
+RESTORE = Options(clients=10, kills=2, unanswered=60, calm=0.5, seed=SEED, restore=True)
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(300)]
-
-
-@pytest.fixture
-def database_url(request: pytest.FixtureRequest) -> str:
-    """Start a PostgreSQL server for this test alone where the run is on PostgreSQL; nothing for SQLite."""
-    if DATABASE == "sqlite":
-        return ""
-    server: Postgres = request.getfixturevalue("postgres_server")
-    return server.url
 
 
 def test_no_write_is_lost_or_doubled_by_twenty_kills(database_url: str) -> None:
@@ -38,6 +31,20 @@ def test_no_write_is_lost_or_doubled_where_logs_are_trimmed(database_url: str) -
     outcome = execute(options, database_url)
     print(report(options, outcome))
     assert outcome.verdict.code == VALID, report(options, outcome)
+
+
+def test_no_base_of_a_lost_history_is_accepted_after_a_restored_backup(database_url: str) -> None:
+    options = replace(RESTORE, database=DATABASE)
+    outcome = execute(options, database_url)
+    print(report(options, outcome))
+    assert outcome.verdict.code == VALID, report(options, outcome)
+
+
+def test_the_checker_catches_a_server_that_takes_the_number_of_a_lost_version_for_a_base(database_url: str) -> None:
+    options = replace(RESTORE, database=DATABASE, kills=0, broken="accept_any_base")
+    outcome = execute(options, database_url)
+    print(report(options, outcome))
+    assert "S4" in {violation.promise for violation in outcome.verdict.violations}, report(options, outcome)
 
 
 @pytest.mark.postgres

@@ -66,7 +66,7 @@ def test_a_trimmed_version_that_somebody_saw_must_be_the_acknowledged_write() ->
 def test_what_a_client_changed_by_digests_is_measured_from_what_it_had_seen() -> None:
     story, dump = counting(counted=2)
     story.update("b", "b-1", 1, [["set", "/n", 9]], base=0)
-    story.add("b", "again", op="b-1", gen=1, base=2, digests=True)
+    story.add("b", "again", op="b-1", gen=1, base=2, digests={"/n": None})
     story.ok("b", "b-1", 1, story.revise("b", 1, [["set", "/n", 9]]))
     dump = story.dump()
     dump["documents"][0] |= {"oldest": 2, "revisions": story.revisions[1:]}

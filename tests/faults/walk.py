@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tests.faults.evidence import Position, Record, Violation
+from tests.faults.evidence import LOST, Position, Record, Violation
 
-LOST = {"history_lost", "epoch_changed", "unreadable_position"}
+Lost = Callable[[Position, int], bool]
+
+
+def _is_never_lost(asked: Position, record: int) -> bool:
+    return False
 
 
 @dataclass(slots=True)
@@ -17,6 +21,7 @@ class Walk:
 
     process: str
     log: str
+    is_lost: Lost = _is_never_lost
     position: Position | None = None
     since: int = 0
     replay_from: int = 0
@@ -31,6 +36,9 @@ class Walk:
             yield self._broken("T2", "has no verdict", record)
             return
         mode = verdict["mode"]
+        lost = asked is not None and self.is_lost(asked, record["i"])
+        if lost and verdict.get("reason") not in LOST:
+            yield self._broken("T7", f"was at {asked} of a lost history, and is told {verdict}", record)
         if mode == "denied":
             yield self._broken("T2", "was denied", record)
         elif mode == "up_to_date":
@@ -41,7 +49,8 @@ class Walk:
             self.position = asked
             self.replay_from, self.replay_to = verdict["from"], verdict["to"]
         elif asked is not None:
-            yield from self._lost(verdict.get("reason"), record)
+            if not lost:
+                yield from self._lost(verdict.get("reason"), record)
             self.position = verdict["position"] if mode == "gap" else None
         else:
             self.position = verdict["position"] if mode == "gap" else None
@@ -105,9 +114,11 @@ class Walk:
         return Violation(promise, f"{self.process} {self.log} {text}", (self.since, record["i"]))
 
 
-def follow(process: str, log: str, records: list[Record]) -> Iterator[tuple[Walk, list[Violation]]]:
+def follow(
+    process: str, log: str, records: list[Record], is_lost: Lost = _is_never_lost
+) -> Iterator[tuple[Walk, list[Violation]]]:
     """Take every record that concerns the log, in order; gives the walk after each."""
-    walk = Walk(process, log)
+    walk = Walk(process, log, is_lost)
     for record in records:
         found: list[Violation] = []
         if record["type"] == "connected":

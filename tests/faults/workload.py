@@ -51,14 +51,14 @@ def shared_value(peer: Peer, op: str) -> dict[str, Any]:
 def blind(peer: Peer, op: str) -> dict[str, Any]:
     """Without a base, and one operation that others do as well."""
     frame = _update(peer, [["inc", "/total", 1], ["set", f"/blind/{peer.name}", op]], "server_wins")
-    return {key: value for key, value in frame.items() if key not in {"base", "epoch"}}
+    return {key: value for key, value in frame.items() if key not in {"base", "epoch", "tag"}}
 
 
 def _update(peer: Peer, ops: list[list[Any]], strategy: str) -> dict[str, Any]:
     doc = peer.chance.choices(["main", "cart"], [2, 1])[0]
     frame: dict[str, Any] = {"type": "update", "doc": doc, "strategy": strategy, "ops": ops}
     known = peer.positions[f"state:{doc}"]
-    return frame | {"base": known[1], "epoch": known[0]} if known else frame
+    return frame | {"base": known[1], "epoch": known[0], "tag": known[2]} if known else frame
 
 
 def publish(peer: Peer, op: str) -> dict[str, Any]:
@@ -77,9 +77,17 @@ class Crowd:
     """All clients of a run."""
 
     def __init__(
-        self, history: History, servers: list[AppServer], clients: int, seed: int, *, absences: bool = False
+        self,
+        history: History,
+        servers: list[AppServer],
+        clients: int,
+        seed: int,
+        *,
+        absences: bool = False,
+        takeovers: bool = True,
     ) -> None:
-        self._history, self._servers, self._clients, self._absences = history, servers, clients, absences
+        self._history, self._servers, self._clients = history, servers, clients
+        self._absences, self._takeovers = absences, takeovers
         self._random = random.Random(seed)
         self._writes = Writes()
         self.groups: list[Group] = []
@@ -118,7 +126,9 @@ class Crowd:
     def start(self) -> None:
         for peer in self.peers:
             self._tasks[peer.name] = asyncio.create_task(peer.run())
-        habits = [self._retry(), self._usurp(), *([self._leave()] if self._absences else [])]
+        habits = [self._retry()]
+        habits += [self._usurp()] if self._takeovers else []
+        habits += [self._leave()] if self._absences else []
         self._background = [asyncio.create_task(habit) for habit in habits]
 
     async def settle(self, seconds: float) -> bool:
@@ -158,6 +168,16 @@ class Crowd:
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def hold_back(self, number: int) -> list[Peer]:
+        """Let the last clients of each group stay away once their connections end; give them."""
+        away = [peer for group in self.groups for peer in [p for p in self.peers if p.group is group][-number:]]
+        for peer in away:
+            peer.stay_away()
+        return away
+
+    def peers_beside(self, other: Peer, away: list[Peer]) -> list[Peer]:
+        return [peer for peer in self.peers if peer.group is other.group and peer not in away]
 
     # What clients do beside writing.
 
