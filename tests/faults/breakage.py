@@ -65,14 +65,14 @@ def ignore_replacement() -> None:
 def double_drain() -> None:
     """Carry out what the outbox holds twice."""
     outbox = import_module("session_mgmt.actions.outbox")
-    settle, once = outbox.settle, set[int]()
+    settle, once = outbox.settle_entries, set[int]()
 
     def settle_the_second_time(statements: Any, done: list[int], refused: list[tuple[int, str]]) -> None:
         twice = [row for row in done if row in once]
         once.update(done)
         settle(statements, twice, refused)
 
-    outbox.settle = settle_the_second_time
+    outbox.settle_entries = settle_the_second_time
 
 
 def accept_any_base() -> None:
