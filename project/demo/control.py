@@ -6,6 +6,9 @@ import asyncio
 import json
 from typing import Any
 
+from django.core.exceptions import DisallowedHost
+from django.http import HttpRequest
+
 from project.demo import heads
 from project.demo.heads import CLIENTS, Head
 from project.demo.proxy import Network
@@ -28,6 +31,9 @@ class Controls:
     async def answer_request(self, head: Head, reader: asyncio.StreamReader) -> bytes:
         """Return the whole response to a request for the demo."""
         verb = head.path.removeprefix(PATH)
+        wrong = _explain_wrong_host(head)
+        if wrong is not None:
+            return _build_json("400 Bad Request", {"error": wrong})
         if head.is_cross_site:
             return _build_json("403 Forbidden", {"error": "Only the demo's own page may do this."})
         if (head.method, verb) == ("GET", "status"):
@@ -74,6 +80,17 @@ class Controls:
         await asyncio.sleep(BEFORE_THE_KILL)
         self._server.kill()
         self._network.drop_answers()
+
+
+def _explain_wrong_host(head: Head) -> str | None:
+    """Return the reason why Django would not serve this host: a page that rebinds its own name must not reach us."""
+    request = HttpRequest()
+    request.META["HTTP_HOST"] = head.read_field("host")
+    try:
+        request.get_host()
+    except DisallowedHost as error:
+        return str(error)
+    return None
 
 
 async def _read_body(head: Head, reader: asyncio.StreamReader) -> dict[str, Any]:

@@ -102,6 +102,19 @@ def test_a_wrong_wish_is_refused(
     assert serving(demo_client)["kills"] == 0
 
 
+@pytest.mark.parametrize(("method", "path"), [("GET", "status"), ("POST", "cut"), ("POST", "kill")])
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", ""])
+def test_controls_answer_only_the_hosts_that_are_allowed(
+    demo_client: httpx.Client, method: str, path: str, host: str
+) -> None:
+    # A page that rebinds its own name to this machine is of one site with what it calls.
+    headers = {"Host": host, "Origin": f"http://{host}"} if host else {"Host": host}
+    answer = demo_client.request(method, f"demo-control/{path}", json={}, headers=headers)
+    assert (answer.status_code, answer.json()["error"].split(":")[0]) == (400, "Invalid HTTP_HOST header")
+    status = demo_client.get("demo-control/status").json()
+    assert (status["cut"], status["server"]["kills"]) == ([], 0)
+
+
 @pytest.fixture(scope="module")
 def demo_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     with running(tmp_path_factory.mktemp("demo") / "db.sqlite3") as (_, client):
