@@ -12,7 +12,10 @@ from session_mgmt.models.session import ClientSession
 
 
 class Stream(models.Model):
-    """Retained log of one topic. ``oldest`` is the first offset still held, ``oldest_tag`` the tag before it."""
+    """Retained log of one topic. ``oldest`` is the first offset still held, ``oldest_tag`` the tag before it.
+
+    As long as nothing was published, ``created_at`` is the moment of the last leave: positions of it may be out.
+    """
 
     id = models.BigAutoField(primary_key=True)
     topic = models.CharField(max_length=255, unique=True)

@@ -88,10 +88,10 @@ def test_the_sweep_takes_streams_of_sessions_that_are_gone_and_of_logs_that_ran_
     follow(created, "left")
     publish("ran-out", 1)
     ClientSession.objects.all().delete()
-    assert cleanup.run_cleanup().streams == 1
+    assert cleanup.run_cleanup().streams == 0
     report = cleanup.run_cleanup(now=later(hours=25))
     assert (report.publications, report.streams) == (1, 0), "a reader that comes back is told the truth"
-    assert cleanup.run_cleanup(now=later(days=31)).streams == 1
+    assert cleanup.run_cleanup(now=later(days=31)).streams == 2
 
 
 def test_a_stream_that_somebody_begins_to_follow_is_not_deleted() -> None:
@@ -99,15 +99,56 @@ def test_a_stream_that_somebody_begins_to_follow_is_not_deleted() -> None:
     follow(created, "room")
     Subscription.objects.all().delete()
     held = Held(lambda: follow(created, "room"), commit=True)
-    deleted = retention.delete_unused_streams(later(), limit=10) if _is_postgres() else 0
+    deleted = retention.delete_unused_streams(later(days=31), limit=10) if _is_postgres() else 0
     held.end()
     assert deleted == 0
-    retention.delete_unused_streams(later(), limit=10)
+    retention.delete_unused_streams(later(days=31), limit=10)
     assert Stream.objects.count() == 1
 
 
 def _is_postgres() -> bool:
     return transaction.get_connection().vendor == "postgresql"
+
+
+@pytest.mark.parametrize("published", [0, 2])
+def test_a_second_tab_comes_back_to_a_topic_that_the_first_has_left(published: int) -> None:
+    created = lifecycle.create_session()
+    first, second = (attach(created, logs={"topic:room": None}) for _ in range(2))
+    assert first.client != second.client
+    seen = follow(created, "room").head
+    subscriptions.remove_subscription(created.session.pk, "room")
+    assert retention.delete_unused_streams(later(days=29), limit=10) == 0
+    for number in range(published):
+        publish("room", number)
+    verdict = follow(created, "room", seen.as_json()).verdict
+    expected = (Mode.ENTRIES, 1, published) if published else (Mode.UP_TO_DATE, 0, 0)
+    assert (verdict.mode, verdict.first, verdict.last) == expected
+
+
+def test_a_stream_that_another_session_has_left_outlives_the_last_leave() -> None:
+    one, other = lifecycle.create_session(), lifecycle.create_session()
+    for _ in range(2):
+        attach(other)
+    follow(one, "room")
+    seen = follow(other, "room").head
+    subscriptions.remove_subscription(other.session.pk, "room")
+    subscriptions.remove_subscription(one.session.pk, "room")
+    assert follow(other, "room", seen.as_json()).verdict.mode is Mode.UP_TO_DATE
+    subscriptions.remove_subscription(other.session.pk, "room")
+    subscriptions.remove_subscription(other.session.pk, "room")
+    assert cleanup.run_cleanup(now=later(days=29)).streams == 0
+    assert cleanup.run_cleanup(now=later(days=31)).streams == 1
+
+
+def test_a_stream_is_kept_for_the_retention_after_the_last_leave() -> None:
+    created = lifecycle.create_session()
+    for _ in range(2):
+        attach(created, logs={"topic:room": None})
+    Stream.objects.update(created_at=later(days=-60))
+    Subscription.objects.update(created_at=later(days=-60))
+    subscriptions.remove_subscription(created.session.pk, "room")
+    assert cleanup.run_cleanup().streams == 0
+    assert cleanup.run_cleanup(now=later(days=31)).streams == 1
 
 
 def test_a_publication_to_a_topic_whose_stream_was_deleted_begins_a_new_one() -> None:

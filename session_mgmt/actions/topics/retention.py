@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from django.db import connections, transaction
-from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, Max, OuterRef, QuerySet
 
 from session_mgmt.conf import settings
 from session_mgmt.models import Publication, Stream, Subscription
@@ -73,17 +73,22 @@ def _find_first(using: str, stream: int, topic: str, head: int, now: datetime) -
 def delete_unused_streams(now: datetime, *, limit: int) -> int:
     """Delete up to ``limit`` streams that hold nothing and that no session follows, and return their number.
 
-    The head of a log that ran out stays for the retention of sessions: a reader that comes back is told the truth.
+    Each stays for the retention of sessions: a reader that comes back with a position of it is told the truth.
     """
     using = settings().database
-    unused = _find_unused(using).filter(Q(head=0) | Q(created_at__lt=now - settings().retention))
-    return _delete_unused(using, list(unused.order_by("pk").values_list("pk", flat=True)[:limit]))
+    return _delete_streams(using, _find_unused(using).filter(created_at__lt=now - settings().retention), limit=limit)
 
 
-def delete_if_unused(topic: str) -> None:
-    """Delete the stream of a topic if nothing was ever published to it and no session follows it."""
+def leave_stream(topic: str, *, since: datetime, is_only_client: bool, now: datetime) -> None:
+    """Delete the stream that a session leaves if nothing was ever published and nobody else can hold a position of it.
+
+    A stream that is kept is as old as the last leave. So one that is as old as this subscription (``since``) was made
+    by it, and nobody has left it meanwhile; whoever follows it still has a subscription.
+    """
     using = settings().database
-    _delete_unused(using, list(_find_unused(using).filter(topic=topic, head=0).values_list("pk", flat=True)))
+    if is_only_client:
+        _delete_streams(using, _find_unused(using).filter(topic=topic, head=0, created_at=since), limit=1)
+    Stream.objects.using(using).filter(topic=topic, head=0).update(created_at=now)
 
 
 def _find_unused(using: str) -> QuerySet[Stream]:
@@ -92,7 +97,8 @@ def _find_unused(using: str) -> QuerySet[Stream]:
     return Stream.objects.using(using).filter(~has_entries, ~has_followers)
 
 
-def _delete_unused(using: str, streams: list[int]) -> int:
+def _delete_streams(using: str, due: QuerySet[Stream], *, limit: int) -> int:
+    streams = list(due.order_by("pk").values_list("pk", flat=True)[:limit])
     if not streams:
         return 0
     with open_transaction(using):
@@ -100,4 +106,4 @@ def _delete_unused(using: str, streams: list[int]) -> int:
         skips = transaction.get_connection(using).features.has_select_for_update_skip_locked
         locked = list(rows.select_for_update(skip_locked=skips).values_list("pk", flat=True))
         # Asked again by a statement of its own, which sees everything committed before the lock was had.
-        return _find_unused(using).filter(pk__in=locked).delete()[0]
+        return due.filter(pk__in=locked).delete()[0]

@@ -16,7 +16,7 @@ from session_mgmt.exceptions import (
     SessionMgmtError,
     TopicDenied,
 )
-from session_mgmt.models import ClientSession, Subscription
+from session_mgmt.models import Client, ClientSession, Subscription, clock
 from session_mgmt.models.isolation import open_transaction
 from session_mgmt.protocol.logs import SESSION, STATE, TOPIC, stream_key
 
@@ -79,8 +79,13 @@ def publish_ephemeral(session: ClientSession, topic: str, data: Any) -> None:
 
 
 def remove_subscription(session: uuid.UUID, topic: str) -> None:
-    """Take a topic out of the session's subscriptions; a stream that nobody else uses goes with it."""
+    """Take a topic out of the session's subscriptions; a stream that nobody else can have seen goes with it."""
     using = settings().database
     with open_transaction(using):
-        Subscription.objects.using(using).filter(session_id=session, topic=topic).delete()
-        retention.delete_if_unused(topic)
+        mine = Subscription.objects.using(using).filter(session_id=session, topic=topic)
+        since = mine.values_list("created_at", flat=True).first()
+        if since is None:
+            return
+        mine.delete()
+        others = Client.objects.using(using).filter(session_id=session)[1:2]
+        retention.leave_stream(topic, since=since, is_only_client=not others.exists(), now=clock.read(using))
