@@ -16,7 +16,8 @@ from rest_framework.schemas.inspectors import ViewInspector
 
 from session_mgmt import __version__
 from session_mgmt.api.endpoints import Endpoint
-from session_mgmt.api.schemas import COMPONENTS, Schema, refer
+from session_mgmt.api.schemas import Schema, build_components, refer
+from session_mgmt.conf import settings
 from session_mgmt.exceptions import (
     AuthRequired,
     Busy,
@@ -84,19 +85,22 @@ class AutoSchema(BaseSchema):
 
 def build_schema(server: str) -> dict[str, Any]:
     """Return the description of this app alone, with paths relative to ``server``."""
-    return {**_generate_schema(), "servers": [{"url": server}]}
+    now = settings()
+    idle, absolute = now.idle_timeout.total_seconds(), now.absolute_timeout.total_seconds()
+    return {**_generate_schema(idle, absolute), "servers": [{"url": server}]}
 
 
 @lru_cache(maxsize=1)
-def _generate_schema() -> dict[str, Any]:
+def _generate_schema(idle_timeout: float, absolute_timeout: float) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for path, view, method, declared in _list_calls():
         paths.setdefault(path, {})[method] = describe_call(view, declared, path, method)
+    components = build_components(idle_timeout=idle_timeout, absolute_timeout=absolute_timeout)
     return {
         "openapi": "3.1.0",
         "info": {"title": "session_mgmt", "version": __version__},
         "paths": dict(sorted(paths.items())),
-        "components": {"schemas": COMPONENTS, "securitySchemes": _SECURITY},
+        "components": {"schemas": components, "securitySchemes": _SECURITY},
     }
 
 

@@ -45,6 +45,8 @@ def _enum(*values: Any) -> Schema:
 
 
 _TEXT: Schema = {"type": "string"}
+# No database column takes a NUL character.
+_INPUT: Schema = {"type": "string", "pattern": r"^[^\u0000]*$"}
 _FLAG: Schema = {"type": "boolean"}
 _COUNT: Schema = {"type": "integer", "minimum": 0, "maximum": MOST}
 _NUMBER: Schema = {"type": "number"}
@@ -53,14 +55,19 @@ _UUID: Schema = {"type": "string", "format": "uuid"}
 _COUNTS: Schema = {"type": "object", "additionalProperties": _COUNT}
 _KEY: Schema = {"type": "string", "minLength": 1, "maxLength": 100, "pattern": "^[!-~]+$"}
 _ANY = refer("JSON")
+_OBJECT: Schema = {
+    "type": "object",
+    "additionalProperties": _ANY,
+    "propertyNames": {**_INPUT, "not": {"const": "__proto__"}},
+}
 # Content of documents may be older than the limits of today.
 _STORED: Schema = {}
 _POINTER = refer("Pointer")
 _POSITION = refer("Position")
 _TERMS: Schema = {
     "base": _or_null({**_COUNT, "description": "The version that the change was made on."}),
-    "epoch": _or_null({"type": "string", "minLength": 1, "maxLength": 64}),
-    "tag": _or_null({"type": "string", "maxLength": 16, "description": "Proves the base; only together with it."}),
+    "epoch": _or_null({**_INPUT, "minLength": 1, "maxLength": 64}),
+    "tag": _or_null({"type": "string", "pattern": "^([0-9a-f]{16})?$", "description": "Proves the base."}),
     "atomic": _or_null({**_FLAG, "description": "All operations or none."}),
     "strategy": _or_null(_enum("merge", "server_wins", "client_wins", "reject", "manual")),
     "replaced": _or_null(
@@ -74,6 +81,12 @@ _TERMS: Schema = {
     ),
     "key": _or_null(_KEY),
 }
+# A tag proves a base, so it comes with one; the empty tag is that of version 0.
+_PROOFS: list[Schema] = [
+    {"properties": {"tag": {"type": "null"}}},
+    {"properties": {"tag": {"pattern": "^[0-9a-f]{16}$"}, "base": {"type": "integer"}}, "required": ["tag", "base"]},
+    {"properties": {"tag": {"const": ""}, "base": {"const": 0}}, "required": ["tag", "base"]},
+]
 _ROW: Schema = {
     "name": _TEXT,
     "version": _COUNT,
@@ -104,30 +117,35 @@ _PATCHES = {
 }
 _CHANGES = {
     "ops": _list(refer("Operation"), maxItems=500),
-    "merge": {"type": "object", "additionalProperties": _ANY},
+    "merge": _OBJECT,
     "patch": _list(refer("PatchOperation"), maxItems=500),
     "data": _ANY,
 }
 
-COMPONENTS: dict[str, Schema] = {
+_COMPONENTS: dict[str, Schema] = {
     # -- values
     "JSON": {
-        "description": "Any value: no integer beyond 2^53-1, no key `__proto__`, and within the limits of documents.",
+        "description": "Any value within the limits of documents; no integer beyond 2^53-1, NUL or key `__proto__`.",
         "anyOf": [
             {"type": "null"},
             _FLAG,
             {"type": "number", "minimum": -MOST, "maximum": MOST},
-            _TEXT,
+            _INPUT,
             _list(_ANY),
-            {
-                "type": "object",
-                "additionalProperties": _ANY,
-                "propertyNames": {"not": {"const": "__proto__"}},
-            },
+            _OBJECT,
         ],
     },
-    "Pointer": {"type": "string", "description": "RFC 6901.", "pattern": "^(/([^~/]|~[01]){0,50}){0,40}$"},
-    "Position": {"description": "Epoch, offset and tag: a place in a log.", **_tuple(_TEXT, _COUNT, _TEXT)},
+    "Pointer": {
+        "type": "string",
+        "description": "RFC 6901.",
+        "pattern": r"^(/([^~/\u0000]|~[01]){0,50}){0,40}$",
+        "examples": ["/cart/0"],
+    },
+    "Position": {
+        "description": "Epoch, offset and tag: a place in a log.",
+        **_tuple(_TEXT, _COUNT, _TEXT),
+        "examples": [["6dc1e0a4", 57, "a1b2c3d4e5f60718"]],
+    },
     "Operation": {
         "description": "One total operation (PROTOCOL section 6).",
         "anyOf": [
@@ -135,10 +153,14 @@ COMPONENTS: dict[str, Schema] = {
             _tuple(_enum("del", "obj"), _POINTER),
             _tuple(_enum("inc"), _POINTER, {"type": "number", "minimum": -MOST, "maximum": MOST}),
         ],
+        "examples": [["set", "/cart/0", "apple"]],
     },
     "PatchOperation": {
         "description": "One operation of RFC 6902.",
+        # Further members are ignored, as RFC 6902 has it, but they are read.
+        "allOf": [_OBJECT],
         "anyOf": [_object({"op": {"const": op}, "path": _POINTER, **more}) for op, more in _PATCHES.items()],
+        "examples": [{"op": "add", "path": "/cart/0", "value": "apple"}],
     },
     # -- requests
     "SessionBody": _body({}, {"metadata": refer("Facts"), "config": refer("Config"), "label": refer("Label")}),
@@ -147,18 +169,9 @@ COMPONENTS: dict[str, Schema] = {
         {"metadata": refer("Facts"), "config": refer("Config"), "label": refer("Label")},
         minProperties=1,
     ),
-    "Facts": {"type": "object", "additionalProperties": _ANY, "propertyNames": {"not": {"const": "__proto__"}}},
-    "Config": {
-        "type": "object",
-        "properties": {
-            "idle_timeout": {"type": ["number", "null"], "minimum": 60, "description": "Seconds."},
-            "absolute_timeout": {"type": ["number", "null"], "minimum": 60, "description": "Seconds."},
-        },
-        "additionalProperties": _ANY,
-        "propertyNames": {"not": {"const": "__proto__"}},
-    },
-    "Label": {"type": "string", "maxLength": 200},
-    "ValidationBody": _body({}, {"permission": {"type": "string", "maxLength": 200}}),
+    "Facts": _OBJECT,
+    "Label": {**_INPUT, "maxLength": 200},
+    "ValidationBody": _body({}, {"permission": {**_INPUT, "maxLength": 200}}),
     "RecoveryBody": _body(
         {},
         {
@@ -169,9 +182,15 @@ COMPONENTS: dict[str, Schema] = {
     ),
     "MessageBody": _body({"data": _ANY}, {"key": _KEY}),
     "PublicationBody": _body({"data": _ANY}, {"key": _KEY, "ephemeral": _FLAG}),
-    "ChangeBody": {"oneOf": [_body({kind: change}, _TERMS) for kind, change in _CHANGES.items()]},
+    "ChangeBody": {
+        "oneOf": [_body({kind: change}, _TERMS) for kind, change in _CHANGES.items()],
+        "anyOf": _PROOFS,
+        "examples": [{"merge": {"cart": ["apple"]}}],
+    },
     "PendingChange": {
-        "oneOf": [_body({kind: change, "key": _KEY}, {**_TERMS, "key": _KEY}) for kind, change in _CHANGES.items()]
+        "oneOf": [_body({kind: change, "key": _KEY}, {**_TERMS, "key": _KEY}) for kind, change in _CHANGES.items()],
+        "anyOf": _PROOFS,
+        "examples": [{"merge": {"cart": ["apple"]}, "key": "first-try"}],
     },
     "SyncBody": _body({}, {"position": _or_null(_POSITION), "pending": _list(refer("PendingChange"), maxItems=100)}),
     "DecisionBody": {
@@ -321,3 +340,16 @@ COMPONENTS: dict[str, Schema] = {
     ),
     "Description": {"type": "object"},
 }
+
+
+def build_components(*, idle_timeout: float, absolute_timeout: float) -> dict[str, Schema]:
+    """Return all components; the arguments are the longest timeouts that a session may have, in seconds."""
+    return {**_COMPONENTS, "Config": _config(idle_timeout=idle_timeout, absolute_timeout=absolute_timeout)}
+
+
+def _config(**longest: float) -> Schema:
+    timeout = {"type": ["number", "null"], "minimum": 60, "description": "Seconds."}
+    return {
+        **_OBJECT,
+        "properties": {name: {**timeout, "maximum": most} for name, most in longest.items()},
+    }

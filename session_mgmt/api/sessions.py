@@ -170,7 +170,7 @@ class SessionViewSet(ApiViewSet):
         return Response(monitoring.read_session_metrics(self.find_session(pk).pk))
 
     @endpoint(
-        "A session's own log, in pages: `?after=0&limit=100`",
+        "A session's own log, in pages",
         description="`results`, `epoch`, `oldest`, `head`, `next`.",
         query=(EVENTS_AFTER, EVENTS_LIMIT),
         right=rights.READ_SESSION,

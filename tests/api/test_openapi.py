@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -53,6 +54,63 @@ def test_every_call_is_told_whole() -> None:
         ]
         assert ("requestBody" in call) is (method in ("post", "put", "patch")), (path, method)
         assert call["security"]
+
+
+STATE = "sessions/{id}/state/main/"
+TAG = "0123456789abcdef"
+AGREED: list[tuple[str, str, str, Any, bool]] = [
+    ("PATCH", STATE, "ChangeBody", {"merge": {}, "tag": None}, True),
+    ("PATCH", STATE, "ChangeBody", {"merge": {}, "tag": "", "base": 0}, True),
+    ("PATCH", STATE, "ChangeBody", {"merge": {}, "tag": "", "base": 1}, False),
+    ("PATCH", STATE, "ChangeBody", {"merge": {}, "tag": ""}, False),
+    ("PATCH", STATE, "ChangeBody", {"merge": {}, "tag": TAG}, False),
+    ("PATCH", STATE, "ChangeBody", {"merge": {}, "tag": TAG, "base": None}, False),
+    ("PATCH", STATE, "ChangeBody", {"merge": {}, "tag": TAG[1:], "base": 0}, False),
+    ("PATCH", STATE, "ChangeBody", {"merge": {"__proto__": 1}}, False),
+    ("PATCH", STATE, "ChangeBody", {"merge": {"a\0": 1}}, False),
+    ("PATCH", STATE, "ChangeBody", {"data": ["\0"]}, False),
+    ("PATCH", STATE, "ChangeBody", {"ops": [["set", "/\0", 1]]}, False),
+    ("PATCH", STATE, "ChangeBody", {"ops": [["set", "/\n", 1]]}, True),
+    ("PATCH", STATE, "ChangeBody", {"patch": [{"op": "add", "path": "/a", "value": 1, "more": 1}]}, True),
+    ("PATCH", STATE, "ChangeBody", {"patch": [{"op": "add", "path": "/a", "value": 1, "\0": 1}]}, False),
+    ("POST", STATE + "sync/", "SyncBody", {"pending": [{"merge": {}, "key": "k", "tag": TAG}]}, False),
+    ("POST", STATE + "sync/", "SyncBody", {"pending": [{"merge": {}, "key": "k", "tag": "", "base": 0}]}, True),
+    ("PATCH", "sessions/{id}/", "SessionChange", {"label": "\0"}, False),
+    ("PATCH", "sessions/{id}/", "SessionChange", {"metadata": {"a": {"b": "\0"}}}, False),
+    ("PATCH", "sessions/{id}/", "SessionChange", {"config": {"idle_timeout": 3600}}, True),
+    ("PATCH", "sessions/{id}/", "SessionChange", {"config": {"idle_timeout": 3600.5}}, False),
+    ("PATCH", "sessions/{id}/", "SessionChange", {"config": {"idle_timeout": 1e300}}, False),
+    ("PATCH", "sessions/{id}/", "SessionChange", {"config": {"absolute_timeout": 7200}}, True),
+    ("PATCH", "sessions/{id}/", "SessionChange", {"config": {"absolute_timeout": 2**53}}, False),
+]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("method", "path", "component", "body", "is_valid"), AGREED)
+def test_a_body_is_taken_if_and_only_if_the_document_tells_it(
+    mine: Caller, settings: Any, method: str, path: str, component: str, body: Any, is_valid: bool
+) -> None:
+    settings.SESSION_MGMT = {"idle_timeout": timedelta(hours=1), "absolute_timeout": timedelta(hours=2)}
+    assert _validator(component, build_schema("/api/")).is_valid(body) is is_valid
+    answer = mine.call(method, path, body)
+    assert answer.status_code == (200 if is_valid else 400), answer.content
+
+
+def _validator(component: str, document: dict[str, Any]) -> Draft202012Validator:
+    reference = {"$ref": f"#/components/schemas/{component}", "components": document["components"]}
+    return Draft202012Validator(json.loads(json.dumps(reference)))
+
+
+def test_every_example_is_one() -> None:
+    examples = {
+        name: component["examples"]
+        for name, component in DOCUMENT["components"]["schemas"].items()
+        if "examples" in component
+    }
+    assert {"ChangeBody", "PendingChange", "Pointer", "Operation", "PatchOperation"} <= examples.keys()
+    for name, told in examples.items():
+        for example in told:
+            assert _validator(name, DOCUMENT).is_valid(example), name
 
 
 def test_refusals_are_named_as_they_are() -> None:
