@@ -59,7 +59,7 @@ class Settings:
     max_frame_bytes: int = _setting(256 * 1024, "Whole documents go over HTTP; a patch is small.")
     max_document_bytes: int = _setting(5 * 1024 * 1024, "Enough for a form or a board; more belongs into files.")
     max_depth: int = _setting(64, "orjson writes 254 levels at most; nobody needs 64.")
-    max_keys: int = _setting(100_000, "Keys of one document.")
+    max_keys: int = _setting(100_000, "Keys of one document, however it grew.")
     max_key_bytes: int = _setting(1024, "")
     max_string_bytes: int = _setting(1024 * 1024, "")
     max_ops: int = _setting(500, "Operations of one update.")

@@ -154,6 +154,11 @@ class InvalidPath(DocumentRefused):
     message = "A path is not an RFC 6901 pointer."
 
 
+class TooHeavy(DocumentRefused):
+    number, name = 131, "too_heavy"
+    message = "The work on the document takes longer than the limit."
+
+
 class AuthError(SessionMgmtError):
     """Caller unknown or without permission."""
 

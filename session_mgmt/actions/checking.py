@@ -13,8 +13,8 @@ from django.dispatch import receiver
 from session_mgmt.conf import NAME, settings
 from session_mgmt.documents import strict
 from session_mgmt.documents.errors import DocumentError
-from session_mgmt.documents.limits import Limits, widen_limits
-from session_mgmt.exceptions import InvalidJSON, SessionMgmtError, list_errors
+from session_mgmt.documents.limits import Extent, Limits, widen_limits
+from session_mgmt.exceptions import DocumentTooLarge, InvalidJSON, SessionMgmtError, TooManyKeys, list_errors
 
 _BY_NAME = {error.name: error for error in list_errors()}
 
@@ -69,3 +69,12 @@ def check_value(value: Any, inside: int = 0) -> Any:
     """
     with translate_errors():
         return strict.check_value(value, document_limits(), inside)
+
+
+def check_extent(extent: Extent) -> None:
+    """Refuse a document that would be too large or have too many keys. Raises ``SessionMgmtError``."""
+    most = document_limits().extent
+    if extent.bytes > most.bytes:
+        raise DocumentTooLarge(size=extent.bytes, limit=most.bytes)
+    if extent.keys > most.keys:
+        raise TooManyKeys("The document would have more keys than the limit.", size=extent.keys, limit=most.keys)

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import orjson
 from django.db import connections
 
-from session_mgmt.actions import outbox
+from session_mgmt.actions import checking, outbox
 from session_mgmt.actions.clients import ClientLedger, Fence
 from session_mgmt.actions.ledgers import Ledger
 from session_mgmt.actions.notify import EmittedEvent
@@ -150,7 +150,7 @@ class _Run:
         self.decisions: list[Decision] = []
         self._timelines = TimelineLedger(statements)
         self._clients = ClientLedger(statements)
-        self._documents = DocumentLedger(statements, settings().max_document_bytes)
+        self._documents = DocumentLedger(statements, checking.document_limits().extent)
         self._streams = StreamLedger(statements)
         # In the order of locks.
         self._ledgers: tuple[Ledger[Any], ...] = (self._timelines, self._clients, self._documents, self._streams)

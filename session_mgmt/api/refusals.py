@@ -21,6 +21,7 @@ from session_mgmt.exceptions import (
     StateUnreadable,
     StringTooLong,
     TooDeep,
+    TooHeavy,
     TooManyKeys,
     TooManyOps,
     TooOld,
@@ -34,7 +35,7 @@ PAST_ERRORS = (*DOCUMENT_ERRORS, NotFound)
 WRITE_ERRORS = (
     *DOCUMENT_ERRORS,
     *VALUE_ERRORS,
-    *(InvalidPatch, InvalidPath, TooManyOps, DocumentTooLarge, DocumentLimit),
+    *(InvalidPatch, InvalidPath, TooManyOps, TooHeavy, DocumentTooLarge, DocumentLimit),
     *(PatchFailed, Conflict, EpochChanged, UnknownVersion, TooOld),
     *(PreconditionFailed, KeyReused),
 )

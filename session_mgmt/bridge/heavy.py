@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from session_mgmt.bridge.threads import Threads
 from session_mgmt.conf import settings
-from session_mgmt.exceptions import TooManyOps
+from session_mgmt.exceptions import TooHeavy
 from session_mgmt.worker.parent import exit_with_parent
 
 R = TypeVar("R")
@@ -38,7 +38,7 @@ class HeavyWorker:
         except TimeoutError as error:
             self._kill()
             # No temporary error: sent again, it would take as long again.
-            raise TooManyOps(f"This takes more than {seconds:g} seconds of work.", limit=seconds) from error
+            raise TooHeavy(f"This takes more than {seconds:g} seconds of work.", limit=seconds) from error
 
     def _send(self, work: Callable[[], R]) -> Future[R]:
         """Hand work to the process. If it was killed, start a new one: a pool never recovers by itself."""

@@ -12,11 +12,12 @@ from typing import Any
 
 import orjson
 
-from session_mgmt.documents import canonical, codec, operations, strict
+from session_mgmt.documents import canonical, codec, operations, size, strict
 from session_mgmt.documents.codec import Encoded
 from session_mgmt.documents.diff import make_json_patch
 from session_mgmt.documents.editor import Editor
 from session_mgmt.documents.errors import UnreadableBody
+from session_mgmt.documents.limits import Extent
 from session_mgmt.documents.values import JSON
 
 # To read and apply a revision takes as long as to parse so many bytes of a document (5 us, measured).
@@ -46,10 +47,10 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """Whole document ready to be stored: its ``size`` as compact JSON, its ``digest`` and its ``checksum``."""
+    """Whole document ready to be stored: its ``size``, its ``digest`` and its ``checksum``."""
 
     encoded: Encoded
-    size: int
+    size: Extent
     digest: bytes
     checksum: str
 
@@ -136,7 +137,7 @@ def pack_value(data: Any, threshold: int, key: bytes | None) -> Packed:
     plain = strict.dump_json(data)
     return Packed(
         codec.encode_body(plain, threshold=threshold),
-        len(plain),
+        Extent(len(plain), size.count_keys(data)),
         compute_body_digest(plain, key),
         compute_value_checksum(data, key),
     )

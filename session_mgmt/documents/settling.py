@@ -11,7 +11,7 @@ from session_mgmt.documents import contested, merge, operations, pointer, rebuil
 from session_mgmt.documents.arrays import ArrayPolicies
 from session_mgmt.documents.contested import Kinds
 from session_mgmt.documents.editor import Editor
-from session_mgmt.documents.limits import Limits
+from session_mgmt.documents.limits import Extent, Limits
 from session_mgmt.documents.merge import Conflict, Merged, OnConflict
 from session_mgmt.documents.normalise import Kind, make_ops
 from session_mgmt.documents.operations import Op
@@ -56,21 +56,21 @@ class Proposal:
 
     ops: bytes
     paths: tuple[str, ...]
-    growth: int
-    size: int | None
+    growth: Extent
+    size: Extent | None
     asked: bytes = b""
     asked_paths: tuple[str, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
 
 
-def propose_on_head(data: JSON, change: Change, bound: int) -> Proposal:
-    """Return the change as operations on the document, whose size is at most ``bound``. Raises a DocumentError."""
+def propose_on_head(data: JSON, change: Change, bound: Extent) -> Proposal:
+    """Return the change as operations on the document, which has at most ``bound``. Raises a DocumentError."""
     ops = make_ops(change.kind, change.body, data, change.limits)
     result = operations.apply_ops(data, ops)
     if result is data:
         return replace(_make_proposal(ops, MISSING), paths=())
     settled = _make_proposal(ops, MISSING)
-    if bound + settled.growth <= change.limits.document_bytes:
+    if bound.grow_by(settled.growth).fits_into(change.limits.extent):
         # To measure costs O(document), and nobody would look at it.
         return settled
     return _make_proposal(ops, result)
@@ -132,7 +132,7 @@ def _make_proposal(
         ops=operations.encode_ops(ops),
         paths=_list_exact_paths(ops, result),
         growth=size.bound_growth(ops),
-        size=None if result is MISSING else size.measure_size(result),
+        size=None if result is MISSING else size.measure_extent(result),
         asked=operations.encode_ops(asked),
         asked_paths=touched.list_stored_paths(asked),
         conflicts=conflicts,

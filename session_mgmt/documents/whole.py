@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from session_mgmt.documents import operations, rebuild, size, strict, touched
-from session_mgmt.documents.limits import Limits
+from session_mgmt.documents.limits import Extent, Limits
 from session_mgmt.documents.normalise import make_replace_ops
 from session_mgmt.documents.rebuild import Parts
 
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """Document that replaces another: ``ops`` encoded, the ``paths`` they touch, its ``size`` as compact JSON."""
+    """Document that replaces another: ``ops`` encoded, the ``paths`` they touch, its ``size``."""
 
     ops: bytes
     paths: tuple[str, ...]
-    growth: int
-    size: int
+    growth: Extent
+    size: Extent
 
 
 def parse_replacement(raw: bytes, limits: Limits, max_bytes: int) -> Replacement:
@@ -34,5 +34,5 @@ def make_replacement(data: object) -> Replacement:
     """Prepare a checked value as a replacement."""
     ops = make_replace_ops(data)
     return Replacement(
-        operations.encode_ops(ops), touched.list_stored_paths(ops), size.bound_growth(ops), size.measure_size(data)
+        operations.encode_ops(ops), touched.list_stored_paths(ops), size.bound_growth(ops), size.measure_extent(data)
     )

@@ -17,7 +17,8 @@ _GENESIS = bytes(32)
 class StateDocument(models.Model):
     """Head of a document; its body is in snapshots and revisions.
 
-    ``size`` is an upper bound in bytes of compact JSON, exact after each snapshot.
+    ``size`` is an upper bound in bytes of compact JSON, exact after each snapshot. ``keys`` is an upper bound of the
+    members of all objects, exact after a snapshot that no write overtook.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -29,6 +30,7 @@ class StateDocument(models.Model):
     oldest_revision = models.BigIntegerField(default=1)
     oldest_chain = models.BinaryField(max_length=32, default=_GENESIS)
     size = models.BigIntegerField(default=2)
+    keys = models.BigIntegerField(default=0)
     log_bytes = models.BigIntegerField(default=0)
     chain = models.BinaryField(max_length=32)
     checksum = models.CharField(max_length=64, blank=True)

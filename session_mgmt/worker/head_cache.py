@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from session_mgmt.documents import rebuild, settling
+from session_mgmt.documents.limits import Extent
 from session_mgmt.documents.rebuild import Parts
 from session_mgmt.documents.settling import Change, Proposal
 from session_mgmt.documents.values import JSON, MISSING, Missing
@@ -86,10 +87,10 @@ class Since:
 class Bounds:
     """Limits of one change.
 
-    ``size``: upper bound of the document as it is; ``cache``: bytes of decoded documents that a process keeps.
+    ``size``: upper bounds of the document as it is; ``cache``: bytes of decoded documents that a process keeps.
     """
 
-    size: int
+    size: Extent
     cache: int
 
 
@@ -102,7 +103,7 @@ def apply_at_head(place: VersionKey, source: Parts | Since, change: Change, boun
     data = rebuild.build_value(source) if isinstance(source, Parts) else _bring_forward(heads, source)
     if data is MISSING:
         return None
-    heads.keep(place.document, (place, data), bounds.size * _HEAP)
+    heads.keep(place.document, (place, data), bounds.size.bytes * _HEAP)
     return settling.propose_on_head(data, change, bounds.size)
 
 

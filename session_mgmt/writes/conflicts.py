@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import uuid
 
+from session_mgmt.actions import checking
 from session_mgmt.actions.group_commit import Write
 from session_mgmt.actions.outcome import Outcome
 from session_mgmt.actions.state import bodies, conflicts
 from session_mgmt.actions.state.updates import Terms
 from session_mgmt.bridge.crossing import bridge
-from session_mgmt.conf import settings
 from session_mgmt.documents.merge import Value
 from session_mgmt.documents.values import MISSING
-from session_mgmt.exceptions import DocumentNotFound, DocumentTooLarge, InvalidField
+from session_mgmt.exceptions import DocumentNotFound, InvalidField
 from session_mgmt.writes.attempts import Attempts, Way
 
 
@@ -31,7 +31,7 @@ def resolve(
     attempts, terms = Attempts(Way.HEAD), Terms(session=session)
     while attempts.outcome is None:
         update = conflicts.prepare_resolution(document, id_, keep, value, terms, seen=seen)
-        if (update.exact_size or 0) > settings().max_document_bytes:
-            raise DocumentTooLarge(size=update.exact_size, limit=settings().max_document_bytes)
+        if update.exact_size is not None:
+            checking.check_extent(update.exact_size)
         attempts.record_decision(bridge().write(Write(update)))
     return attempts.outcome

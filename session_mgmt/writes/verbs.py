@@ -30,6 +30,7 @@ from session_mgmt.actions.topics.reading import find_stream
 from session_mgmt.bridge.crossing import bridge
 from session_mgmt.conf import settings
 from session_mgmt.documents import operations, strict
+from session_mgmt.documents.size import NOTHING
 from session_mgmt.documents.values import are_equal
 from session_mgmt.documents.whole import Replacement
 from session_mgmt.exceptions import (
@@ -163,12 +164,12 @@ def replace_now(
     kind: str = "replace",
 ) -> Outcome:
     """Replace a document by one that was made ready elsewhere; ``expected`` as for ``update_now``."""
-    if whole.size > settings().max_document_bytes:
-        raise DocumentTooLarge(size=whole.size, limit=settings().max_document_bytes)
+    checking.check_extent(whole.size)
     if expected is not None:
         answer = _find_answer(session, name, terms)
         if answer is not None:
             return answer
+    is_light = whole.size.bytes <= stored_rows.HEAVY_BYTES
     update = Update(
         document=_locate_document(session, name, expected),
         ops=whole.ops,
@@ -177,7 +178,7 @@ def replace_now(
         kind=kind,
         terms=replace(terms, session=session),
         exact_size=whole.size,
-        may_be_idle=kind == StateRevision.Kind.REPLACE and not terms.key and whole.size <= stored_rows.HEAVY_BYTES,
+        may_be_idle=kind == StateRevision.Kind.REPLACE and not terms.key and is_light,
     )
     decision = bridge().write(Write(_pin_version(expected, update)))
     if decision == Prepare(Reason.IDLE):
@@ -207,7 +208,7 @@ def _find_answer(session: uuid.UUID, name: str, terms: Terms) -> Outcome | None:
         return None
     asked = Terms(key=terms.key, request=terms.request, if_absent=terms.if_absent, session=session)
     # An update that changes nothing: it asks the lane about key and presence, in order with all other writes.
-    decision = bridge().write(Write(Update(document, ops=b"[]", paths=(), growth=0, terms=asked)))
+    decision = bridge().write(Write(Update(document, ops=b"[]", paths=(), growth=NOTHING, terms=asked)))
     if not isinstance(decision, Outcome) or decision.error is not None:
         return decision if isinstance(decision, Outcome) else None
     present = terms.if_absent and decision.position is not None and decision.position.offset > 0

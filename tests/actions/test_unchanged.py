@@ -10,6 +10,8 @@ from django.db import transaction
 from session_mgmt.actions.outcome import Outcome
 from session_mgmt.actions.state.updates import Terms
 from session_mgmt.documents import whole
+from session_mgmt.documents.values import SAFE_INTEGER
+from session_mgmt.exceptions import NumberOutOfRange, PatchFailed
 from session_mgmt.models import StateRevision
 from session_mgmt.shortcuts import drain, state
 from session_mgmt.writes import verbs
@@ -85,6 +87,17 @@ def test_a_merge_with_later_changes_that_leaves_nothing_makes_none(desk: Desk) -
     desk.put(("set", "/a", 2))
     outcome = write(desk, "ops", [["set", "/a", 2]], Terms(base=1))
     assert (outcome.unchanged, desk.row.version) == (True, 2)
+
+
+def test_a_sum_that_no_document_carries_makes_one_and_only_a_patch_tells(desk: Desk) -> None:
+    state.replace(desk.session, {"n": SAFE_INTEGER})
+    assert not write(desk, "ops", [["inc", "/n", 1]]).unchanged
+    assert (state.get(desk.session), desk.row.version) == ({"n": SAFE_INTEGER}, 2)
+    seen = {"op": "test", "path": "/n", "value": SAFE_INTEGER}
+    outcome = write(desk, "patch", [seen, {"op": "replace", "path": "/n", "value": SAFE_INTEGER + 1}])
+    assert isinstance(outcome.error, NumberOutOfRange)
+    outcome = write(desk, "patch", [{**seen, "value": 1}, {"op": "replace", "path": "/n", "value": 2}])
+    assert isinstance(outcome.error, PatchFailed)
 
 
 def test_a_key_is_remembered_by_a_version(desk: Desk) -> None:

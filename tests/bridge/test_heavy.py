@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from session_mgmt.bridge import bridge
-from session_mgmt.exceptions import TooManyOps, Unavailable
+from session_mgmt.exceptions import TooHeavy, Unavailable
 
 SERVER = """
 import os, signal, django
@@ -55,7 +55,7 @@ def test_the_process_ends_with_a_server_that_was_killed() -> None:
 def test_work_that_takes_too_long_is_killed_and_not_asked_for_again(settings: Any) -> None:
     first = bridge().run_in_worker(os.getpid)
     settings.SESSION_MGMT = {"heavy_seconds": 0.2}
-    with pytest.raises(TooManyOps) as refused:
+    with pytest.raises(TooHeavy) as refused:
         bridge().run_in_worker(time.sleep, 600)
     assert not refused.value.temporary
     settings.SESSION_MGMT = {}

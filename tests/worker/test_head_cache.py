@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from session_mgmt.documents import operations
-from session_mgmt.documents.limits import Limits
+from session_mgmt.documents.limits import Extent, Limits
 from session_mgmt.documents.rebuild import Parts
 from session_mgmt.documents.settling import Change, Proposal
 from session_mgmt.worker import head_cache
 from session_mgmt.worker.head_cache import Bounds, Recent, Since, VersionKey
 
 LIMITS = Limits()
-BOUNDS = Bounds(size=100, cache=10**6)
+BOUNDS = Bounds(size=Extent(100, 10), cache=10**6)
 FIRST, SECOND = VersionKey(1, "e", 1, "t1"), VersionKey(1, "e", 2, "t2")
 
 
@@ -70,9 +70,9 @@ def test_a_change_does_not_change_what_is_kept() -> None:
 def test_the_size_is_measured_only_where_the_bound_does_not_fit() -> None:
     roomy = kept()
     assert roomy is not None and roomy.size is None
-    tight = Bounds(size=LIMITS.document_bytes, cache=10**6)
+    tight = Bounds(size=LIMITS.extent, cache=10**6)
     made = head_cache.apply_at_head(FIRST, Since(FIRST, ()), patch("/a", 1), tight)
-    assert made is not None and made.size == len('{"a":1,"x":1}')
+    assert made is not None and made.size == (len('{"a":1,"x":1}'), 2)
 
 
 def test_what_was_not_used_gives_way() -> None:

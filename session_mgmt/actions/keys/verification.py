@@ -208,7 +208,7 @@ class _Check:
                     return
                 value = operations.apply_ops(value, operations.decode_ops(self._revisions[version]))
             self._check_version(row, version, value)
-        if size.measure_size(value) > head.bound:
+        if not size.measure_extent(value).fits_into(head.extent):
             self._tell("document", head.position.offset, "bad_size", "it is larger than its row says")
 
     def _check_version(self, row: StateDocument, version: int, value: JSON) -> None:

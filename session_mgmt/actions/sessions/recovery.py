@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import connections
 
+from session_mgmt.actions import checking
 from session_mgmt.actions.sessions import ending, lifecycle, tokens
 from session_mgmt.actions.sessions.lifecycle import Created, Device
 from session_mgmt.actions.state import bodies, prepare
@@ -123,8 +124,8 @@ def _carry_documents(using: str, old: ClientSession, new: ClientSession, now: da
 def _copy_document(using: str, session: ClientSession, name: str, data: Any, now: datetime) -> None:
     """Begin the successor's document with a snapshot of the old one's last version, in an epoch of its own."""
     fresh = bodies.ensure_document(using, session.pk, name, most=settings().max_documents, at=now)
-    update = replace(prepare.prepare_blind(fresh, "data", data), exact_size=size.measure_size(data))
-    ledger = DocumentLedger(Statements(connections[using]), settings().max_document_bytes)
+    update = replace(prepare.prepare_blind(fresh, "data", data), exact_size=size.measure_extent(data))
+    ledger = DocumentLedger(Statements(connections[using]), checking.document_limits().extent)
     ledger.load([update], at=now, wait=True)
     ledger.decide(update, None)
     ledger.write(now)

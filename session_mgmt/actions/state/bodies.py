@@ -173,7 +173,7 @@ def load_source(using: str, document: int, version: int | None) -> VersionSource
 
 
 def keep_snapshot(using: str, document: int, *, at: datetime, run: Runner = run_inline) -> Position:
-    """Keep a snapshot of the head and make its size exact.
+    """Keep a snapshot of the head and make its size exact, and its keys if nothing was written meanwhile.
 
     Running it twice, or being killed in it, costs only space.
     """
@@ -193,13 +193,16 @@ def _write_snapshot(using: str, head: StoredHead, packed: Packed, at: datetime) 
     with open_transaction(using):
         if not stored_rows.insert_snapshot(using, head, version, packed, at):
             return
-        # Relative, because writes went on meanwhile and have grown the bound.
+        # The size is relative, because writes went on meanwhile and have grown the bound.
         Statements(connections[using]).run(
-            f"UPDATE {tables.DOCUMENT} SET snapshot_version = %s, size = size - %s, compressed = %s, checksum = %s,"
+            f"UPDATE {tables.DOCUMENT} SET snapshot_version = %s, size = size - %s,"
+            " keys = CASE WHEN version = %s THEN %s ELSE keys END, compressed = %s, checksum = %s,"
             " checksum_version = %s WHERE id = %s AND snapshot_version < %s",
             [
                 version,
-                head.bound - packed.size,
+                head.bound - packed.size.bytes,
+                version,
+                packed.size.keys,
                 bool(packed.encoded.codec),
                 packed.checksum,
                 version,

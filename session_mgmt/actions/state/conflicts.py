@@ -149,7 +149,7 @@ def prepare_resolution(
         growth=size.bound_growth(ops),
         at_version=body.position.offset,
         terms=replace(terms, epoch=body.position.epoch),
-        exact_size=size.measure_size(result),
+        exact_size=size.measure_extent(result),
         merge=MergeRecord(movable=False, resolves=(id_, keep)),
     )
 

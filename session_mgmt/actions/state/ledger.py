@@ -21,6 +21,7 @@ from session_mgmt.actions.state.new_revisions import Changed, NewRevision
 from session_mgmt.actions.state.past_revisions import PastRevisions
 from session_mgmt.actions.state.updates import Prepare, Reason, Update
 from session_mgmt.documents import contested, merge, operations, touched
+from session_mgmt.documents.limits import Extent
 from session_mgmt.exceptions import Conflict, DocumentNotFound, EpochChanged, TooOld, UnknownVersion
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.logs import document_key
@@ -28,10 +29,10 @@ from session_mgmt.protocol.logs import document_key
 
 @dataclass(slots=True)
 class DocumentLedger:
-    """Documents of one group of writes; ``most_bytes`` is the size limit."""
+    """Documents of one group of writes; ``most`` is the limit of each."""
 
     sql: Statements
-    most_bytes: int
+    most: Extent
     _heads: LockedHeads = field(init=False)
     _past: PastRevisions = field(init=False)
     _keys: KnownKeys = field(init=False)
@@ -147,7 +148,8 @@ class DocumentLedger:
             if refusal is not None:
                 return refuse_write(refusal)
             facts = update.merge.report
-        if update.paths and update.exact_size is None and head.size + update.growth > self.most_bytes:
+        grown = head.extent.grow_by(update.growth) if update.exact_size is None else None
+        if update.paths and grown is not None and not grown.fits_into(self.most):
             return Prepare(Reason.SIZE)
         if update.paths:
             self._add_revision(update, fence, head)
@@ -159,8 +161,8 @@ class DocumentLedger:
         return accept_write(head.position, log=document_key(update.document), **facts)
 
     def _add_revision(self, update: Update, fence: Fence | None, head: LockedHead) -> None:
-        size = head.size + update.growth if update.exact_size is None else update.exact_size
-        head.advance(update.ops, size, update.terms.writer)
+        extent = head.extent.grow_by(update.growth) if update.exact_size is None else update.exact_size
+        head.advance(update.ops, extent, update.terms.writer)
         self._revisions.append(NewRevision(update, fence, head, head.version, head.chain, head.tag))
         self._past.add(head, fence, update.paths)
         self._keys.add(update, head)

@@ -12,6 +12,7 @@ from session_mgmt.actions.state import stored_rows, unreadable
 from session_mgmt.actions.vaults import Vault
 from session_mgmt.conf import settings
 from session_mgmt.documents import chain, rebuild
+from session_mgmt.documents.limits import Extent
 from session_mgmt.exceptions import StateUnreadable
 from session_mgmt.models import tables
 from session_mgmt.models.sql import Row, Statements
@@ -19,13 +20,14 @@ from session_mgmt.protocol.position import Position
 
 _COLUMNS = (
     "id, session_id, name, epoch, version, oldest_revision, size, log_bytes, chain, snapshot_version, oldest_chain,"
-    " key_id, secret"
+    " key_id, secret, keys"
 )
 _WRITTEN_COLUMNS = {
     "id": "bigint",
     "version": "bigint",
     "chain": "bytea",
     "size": "bigint",
+    "keys": "bigint",
     "log_bytes": "bigint",
     "last_modified": "timestamptz",
     "last_writer": "text",
@@ -48,6 +50,7 @@ class LockedHead:
     version: int
     oldest: int
     size: int
+    keys: int
     log_bytes: int
     chain: bytes
     snapshot_version: int
@@ -59,15 +62,20 @@ class LockedHead:
     moved: bool = False
 
     @property
+    def extent(self) -> Extent:
+        return Extent(self.size, self.keys)
+
+    @property
     def position(self) -> Position:
         return Position(self.epoch, self.version, self.tag)
 
-    def advance(self, ops: bytes, size: int, writer: str) -> None:
+    def advance(self, ops: bytes, extent: Extent, writer: str) -> None:
         """Move to the next version, which ``ops`` make."""
         self.version += 1
         self.chain = chain.advance_chain(self.chain, self.version, ops, self.vault.chain_key if self.vault else None)
         self.tag = chain.make_tag(self.chain)
-        self.size, self.writer, self.moved = size, writer, True
+        self.size, self.keys = extent
+        self.writer, self.moved = writer, True
         self.log_bytes += len(ops)
 
     def hide_request(self, request: bytes | None) -> bytes | None:
@@ -125,7 +133,7 @@ class LockedHeads:
             tables.DOCUMENT,
             _WRITTEN_COLUMNS,
             [
-                (key, head.version, head.chain, head.size, head.log_bytes, moment, head.writer)
+                (key, head.version, head.chain, head.size, head.keys, head.log_bytes, moment, head.writer)
                 for key, head in self._heads.items()
                 if head.moved
             ],
@@ -153,7 +161,7 @@ class LockedHeads:
 
 
 def _make_head(sql: Statements, row: Row) -> LockedHead:
-    document, session, name, epoch, version, oldest, size, log_bytes, link, snapshot, before, *_ = row
+    document, session, name, epoch, version, oldest, size, log_bytes, link, snapshot, before, _, _, keys = row
     head = LockedHead(
         document,
         sql.as_uuid(session),
@@ -162,6 +170,7 @@ def _make_head(sql: Statements, row: Row) -> LockedHead:
         version,
         oldest,
         size,
+        keys,
         log_bytes,
         bytes(link),
         snapshot,

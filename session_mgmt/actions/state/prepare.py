@@ -21,7 +21,7 @@ from session_mgmt.documents import normalise, operations, size, touched
 from session_mgmt.documents.operations import Op
 from session_mgmt.documents.settling import Change, Proposal
 from session_mgmt.documents.values import MISSING
-from session_mgmt.exceptions import DocumentTooLarge, StateUnreadable
+from session_mgmt.exceptions import StateUnreadable
 from session_mgmt.models.sql import Statements
 from session_mgmt.worker import head_cache
 from session_mgmt.worker.head_cache import Bounds, Recent, Since, VersionKey
@@ -58,7 +58,7 @@ def _may_be_idle(op: Op) -> bool:
     Looking for each `set` and `inc` would cost every write O(document).
     """
     if op[0] == "set":
-        return not op[1] and size.bound_growth((op,)) <= stored_rows.HEAVY_BYTES
+        return not op[1] and size.bound_growth((op,)).bytes <= stored_rows.HEAVY_BYTES
     return op[0] in ("del", "obj") or (op[0] == "inc" and not op[2])
 
 
@@ -91,8 +91,8 @@ def prepare_on_head(
             raise
         # It needs no document, and may be what puts a damaged one right.
         return replace(blind, may_be_idle=False)
-    if made.size is not None and made.size > settings().max_document_bytes:
-        raise DocumentTooLarge(size=made.size, limit=settings().max_document_bytes)
+    if made.size is not None:
+        checking.check_extent(made.size)
     # Total operations hold for any version; that they change nothing holds for this one only.
     is_bound = not is_blind(kind) or made.size is not None or not made.paths
     return Update(
@@ -115,13 +115,13 @@ def _propose_on_head(
     head = stored_rows.read_head(statements, document)
     since = _find_since(statements, head, cache.find(document))
     if since is not None:
-        bounds = Bounds(head.bound, now.head_cache_bytes)
+        bounds = Bounds(head.extent, now.head_cache_bytes)
         made = stored_rows.choose_runner(head, run)(head_cache.apply_at_head, _place_of(head), since, change, bounds)
         if made is not None:
             cache.keep(document, _place_of(head), 1)
             return _place_of(head), made
     past = bodies.load_source(using, document, None)
-    place, bounds = _place_of(past.head), Bounds(past.head.bound, now.head_cache_bytes)
+    place, bounds = _place_of(past.head), Bounds(past.head.extent, now.head_cache_bytes)
     made = stored_rows.choose_runner(past.head, run)(head_cache.apply_at_head, place, past.parts, change, bounds)
     cache.keep(document, place, 1)
     return place, made

@@ -18,7 +18,6 @@ from session_mgmt.actions.state import merge_rows, policies, prepare, stored_row
 from session_mgmt.actions.state.merge_rows import LostValues, MergeRecord
 from session_mgmt.actions.state.stored_rows import Runner, StoredHead, run_inline
 from session_mgmt.actions.state.updates import Terms, Update
-from session_mgmt.conf import settings
 from session_mgmt.documents import settling, strict
 from session_mgmt.documents.errors import DocumentError
 from session_mgmt.documents.merge import CONFLICT, OnConflict, Resolver, Unresolved, Value
@@ -27,7 +26,6 @@ from session_mgmt.documents.settling import MergeRules, Proposal, Step
 from session_mgmt.documents.values import MISSING
 from session_mgmt.exceptions import (
     Conflict,
-    DocumentTooLarge,
     EpochChanged,
     HandlerFailed,
     StateUnreadable,
@@ -147,9 +145,8 @@ def _make_step(head: StoredHead, row: Row, terms: Terms) -> Step:
 
 
 def _make_update(head: StoredHead, settled: Proposal, record: MergeRecord, terms: Terms) -> Update:
-    limit = settings().max_document_bytes
-    if settled.size is not None and settled.size > limit:
-        raise DocumentTooLarge(size=settled.size, limit=limit)
+    if settled.size is not None:
+        checking.check_extent(settled.size)
     return Update(
         document=head.document,
         ops=settled.ops,

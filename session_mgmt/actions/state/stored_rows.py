@@ -14,6 +14,7 @@ from session_mgmt.actions.vaults import Vault
 from session_mgmt.conf import settings
 from session_mgmt.documents import chain
 from session_mgmt.documents.errors import UnreadableBody as Damaged
+from session_mgmt.documents.limits import Extent
 from session_mgmt.documents.rebuild import Packed, Parts
 from session_mgmt.exceptions import DocumentNotFound, StateUnreadable
 from session_mgmt.models import StateSnapshot, tables
@@ -36,7 +37,7 @@ def run_inline(work: Callable[..., Any], *args: Any) -> Any:
 class StoredHead:
     """Row of a document.
 
-    ``bound`` is the upper bound of its size in bytes; ``before`` the chain before revision ``oldest``.
+    ``bound`` and ``keys`` are upper bounds of its bytes and keys; ``before`` the chain before revision ``oldest``.
     """
 
     document: int
@@ -47,8 +48,13 @@ class StoredHead:
     before: bytes
     snapshot_version: int
     bound: int
+    keys: int
     last_modified: datetime
     vault: Vault | None = field(repr=False)
+
+    @property
+    def extent(self) -> Extent:
+        return Extent(self.bound, self.keys)
 
     @property
     def key_id(self) -> str:
@@ -97,17 +103,19 @@ def read_head(statements: Statements, document: int) -> StoredHead:
     """Read the row. Raises ``DocumentNotFound`` or ``StateUnreadable``."""
     rows = statements.fetch(
         "SELECT session_id, name, epoch, version, chain, oldest_revision, oldest_chain, snapshot_version, size,"
-        f" last_modified, key_id, secret FROM {tables.DOCUMENT} WHERE id = %s",
+        f" keys, last_modified, key_id, secret FROM {tables.DOCUMENT} WHERE id = %s",
         [document],
     )
     if not rows:
         raise DocumentNotFound()
-    session, name, epoch, version, link, oldest, before, snapshot, size, modified, key_id, secret = rows[0]
+    session, name, epoch, version, link, oldest, before, snapshot, size, keys, modified, key_id, secret = rows[0]
     position = make_position(epoch, version, link)
     vault = vaults.vault_of(document, statements.as_uuid(session), name, key_id, bytes(secret))
     if vault is not None:
         _refuse_older_head(statements, document)
-    return StoredHead(document, name, position, bytes(link), oldest, bytes(before), snapshot, size, modified, vault)
+    return StoredHead(
+        document, name, position, bytes(link), oldest, bytes(before), snapshot, size, keys, modified, vault
+    )
 
 
 def _refuse_older_head(statements: Statements, document: int) -> None:

@@ -13,6 +13,7 @@ import orjson
 
 from session_mgmt.actions.state.merge_rows import MergeRecord
 from session_mgmt.documents.contested import Kinds
+from session_mgmt.documents.limits import Extent
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +51,20 @@ NO_TERMS = Terms()
 class Update:
     """One change, prepared outside the lane.
 
-    ``ops`` are total operations, encoded; ``paths`` are the places they touch; ``growth`` is the most bytes they add.
+    ``ops`` are total operations, encoded; ``paths`` are the places they touch; ``growth`` is the most that they add.
     ``at_version``: the operations were computed from the document at this version and hold for no other.
-    ``exact_size``: the size of the result, known only together with ``at_version``. ``may_be_idle``: it may change
-    nothing, and only the document tells.
+    ``exact_size``: bytes and keys of the result, known only together with ``at_version``. ``may_be_idle``: it may
+    change nothing, and only the document tells.
     """
 
     document: int
     ops: bytes
     paths: tuple[str, ...]
-    growth: int
+    growth: Extent
     kind: str = "patch"
     terms: Terms = NO_TERMS
     at_version: int | None = None
-    exact_size: int | None = None
+    exact_size: Extent | None = None
     merge: MergeRecord | None = None
     kinds: Kinds | None = None
     may_be_idle: bool = False
