@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 import uuid
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
@@ -22,6 +21,7 @@ from session_mgmt.actions.state.prepare import HeadCache
 from session_mgmt.actions.state.stored_rows import Runner
 from session_mgmt.backends import doorbell
 from session_mgmt.backends.doorbell import Listener, RemoteListener, is_shared
+from session_mgmt.bridge.gate import Gate
 from session_mgmt.bridge.heavy import HeavyWorker
 from session_mgmt.bridge.lane import Lane, QueuedWrite, Sink
 from session_mgmt.bridge.threads import Threads
@@ -46,16 +46,17 @@ class Bridge:
 
     def __init__(self) -> None:
         self.using = settings().database
-        # SQLite's busy handler is unfair (3 s at worst, measured); a lock of our own makes this process's writers
+        # SQLite's busy handler is unfair (3 s at worst, measured); a gate of our own makes this process's writers
         # take turns.
-        self._gate: AbstractContextManager[Any] = threading.RLock() if self._is_sqlite() else nullcontext()
+        gate = Gate() if self._is_sqlite() else None
+        self._gate: AbstractContextManager[Any] = gate or nullcontext()
         self._reads = Threads("session_mgmt-read", settings().read_threads)
         self._control = Threads("session_mgmt-control", 1)
         self._handlers = Threads("session_mgmt-handler", settings().handler_threads)
         self._patient = Threads("session_mgmt-patient", settings().read_threads)
         self._worker = HeavyWorker()
         self.head_cache: HeadCache = Recent(_CACHED_HEADS)
-        self.lane = Lane(self.using, self._gate)
+        self.lane = Lane(self.using, gate.enter_as_lane if gate else nullcontext)
 
     def _is_sqlite(self) -> bool:
         return connections[self.using].vendor == "sqlite"
@@ -83,6 +84,13 @@ class Bridge:
     async def call(self, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a rare verb that writes in its own transaction."""
         return await self._run_on(self._reads, partial(self._run_gated, partial(verb, *args, **kwargs)))
+
+    async def take_turn(self, session: uuid.UUID, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a rare verb of a session, one at a time and in their order; it enters the gate itself where it writes.
+
+        So a session's sockets do not add up, and a verb that turns out to need no write waits for no writer.
+        """
+        return await self._run_on(self._reads, partial(verb, *args, **kwargs), session)
 
     async def control(self, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a verb that must not queue behind a storm.

@@ -46,8 +46,8 @@ class QueuedWrite:
 class Lane:
     """Lanes of one database alias in this process: the fast one, and the slow one for rows that others hold."""
 
-    def __init__(self, using: str, gate: AbstractContextManager[Any]) -> None:
-        self._using, self._gate = using, gate
+    def __init__(self, using: str, enter_gate: Callable[[], AbstractContextManager[Any]]) -> None:
+        self._using, self._enter_gate = using, enter_gate
         self._listeners: list[Sink] = []
         # One lock, two places to wait: a thread that is woken for the other one's work costs a switch per write.
         lock = threading.RLock()
@@ -220,7 +220,7 @@ class Lane:
         for pause in (*PAUSES, None):
             group = Group()
             try:
-                with self._gate:
+                with self._enter_gate():
                     group_commit.write_group(self._using, [queued.write for queued in rest], group, wait=wait)
                 self._note_success()
                 return group, unknown.complete(batch, rest, group.decisions)

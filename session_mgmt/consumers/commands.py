@@ -124,11 +124,12 @@ def _take_subscribe(connection: Connection, frame: Subscribe) -> None:
 
 async def _follow_log(connection: Connection, frame: Subscribe) -> None:
     session = connection.attachment.session
+    await connection.pace.wait()
     if _answer_again(connection, frame):
         return
     try:
-        granted = await bridge().read(subscriptions.ask_granted, session, [frame.log])
-        log = await bridge().call(following.follow_log, session, frame.log, frame.position, granted)
+        subscribe = partial(following.subscribe, gate=bridge().gate)
+        log = await bridge().take_turn(session.pk, subscribe, session, frame.log, frame.position)
     except SessionMgmtError as error:
         connection.push_error(error, id=frame.id)
         return
@@ -156,11 +157,12 @@ def _take_unsubscribe(connection: Connection, frame: Unsubscribe) -> None:
 
 
 async def _leave_log(connection: Connection, frame: Unsubscribe) -> None:
+    await connection.pace.wait()
     connection.unfollow_log(frame.log)
     if frame.log.startswith(TOPIC):
-        await bridge().call(
-            subscriptions.remove_subscription, connection.attachment.session.pk, frame.log.removeprefix(TOPIC)
-        )
+        session, topic = connection.attachment.session.pk, frame.log.removeprefix(TOPIC)
+        remove = partial(subscriptions.remove_subscription, gate=bridge().gate)
+        await bridge().take_turn(session, remove, session, topic)
     connection.push({"type": "reply", "id": frame.id})
 
 

@@ -24,7 +24,7 @@ from session_mgmt.consumers.following import Following
 from session_mgmt.consumers.greetings import build_bye, build_connected
 from session_mgmt.consumers.heartbeat import Heartbeat
 from session_mgmt.consumers.hub import Hub
-from session_mgmt.consumers.inbox import Inbox
+from session_mgmt.consumers.inbox import REQUEST_COST, Inbox
 from session_mgmt.consumers.outlet import Outlet
 from session_mgmt.consumers.writes import Writes
 from session_mgmt.exceptions import SessionMgmtError
@@ -66,6 +66,8 @@ class Connection:
         self.inbox = Inbox()
         self._paused = False
         self._requests = asyncio.Semaphore(MOST_REQUESTS)
+        # Enough at once for all topics that the session may have.
+        self.pace = hub.serving.paces.share(attachment.session.pk, settings().max_subscriptions)
         self._hang_up: asyncio.Task[Any] | None = None
 
     # -- out -------------------------------------------------------------------------------------------------------
@@ -80,7 +82,7 @@ class Connection:
 
     def spawn_request(self, work: Work) -> None:
         """Answer a request on the side; until then it counts in the inbox."""
-        self.inbox.add_frame()
+        self.inbox.add_frame(REQUEST_COST)
         self.spawn(partial(self._answer_request, work))
 
     async def _answer_request(self, work: Work) -> None:
@@ -88,7 +90,7 @@ class Connection:
             async with self._requests:
                 await work()
         finally:
-            self.inbox.finish_frame()
+            self.inbox.finish_frame(REQUEST_COST)
 
     def spawn(self, work: Work) -> None:
         """Do something on the side; it ends with the connection at the latest."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 
 MOST_FRAMES = 256
+# Frames that a request counts for: it is worked off by itself, and a write together with others.
+REQUEST_COST = 8
 MOST_BYTES = 512 * 1024
 
 
@@ -29,15 +31,15 @@ class Inbox:
         """Note the size of the frame that has arrived; whether work comes of it is not known yet."""
         self._arrived = size
 
-    def add_frame(self) -> None:
-        """Count the frame that has arrived last: its work begins."""
-        self._frames += 1
+    def add_frame(self, cost: int = 1) -> None:
+        """Count the frame that has arrived last as so many: its work begins."""
+        self._frames += cost
         self._bytes += self._arrived
         self._empty.clear()
 
-    def finish_frame(self) -> None:
-        """Count a frame as answered."""
-        self._frames -= 1
+    def finish_frame(self, cost: int = 1) -> None:
+        """Count a frame as answered, by the cost with which it was added."""
+        self._frames -= cost
         if self._frames == 0:
             self._bytes = 0
             self._empty.set()

@@ -14,6 +14,7 @@ from session_mgmt.actions.sessions.connections import Beat
 from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.conf import settings
 from session_mgmt.consumers.feed import Feed
+from session_mgmt.consumers.pacing import Paces
 from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.position import Position
 
@@ -71,6 +72,7 @@ class Serving:
         self.clients: dict[int, Served] = {}
         self.sessions: dict[uuid.UUID, set[Served]] = {}
         self.feeds: dict[str, Feed] = {}
+        self.paces = Paces()
         self._sockets: Counter[str] = Counter()
         self._quiet_lives: dict[str, float] = {}
         # The event loop keeps only weak references to its tasks.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -59,7 +60,7 @@ def test_made_up_topics_leave_no_stream_behind() -> None:
     created = lifecycle.create_session()
     for number in range(150):
         follow(created, f"made-up:{number}")
-        subscriptions.remove_subscription(created.session.pk, f"made-up:{number}")
+        subscriptions.remove_subscription(created.session.pk, f"made-up:{number}", gate=nullcontext())
     assert not Stream.objects.exists()
 
 
@@ -78,7 +79,7 @@ def test_a_stream_stays_while_it_is_followed_or_holds_something() -> None:
     publish("kept", 1)
     follow(one, "kept")
     for topic in ("shared", "kept"):
-        subscriptions.remove_subscription(one.session.pk, topic)
+        subscriptions.remove_subscription(one.session.pk, topic, gate=nullcontext())
     assert cleanup.run_cleanup().streams == 0
     assert set(Stream.objects.values_list("topic", flat=True)) == {"shared", "kept"}
 
@@ -116,7 +117,7 @@ def test_a_second_tab_comes_back_to_a_topic_that_the_first_has_left(published: i
     first, second = (attach(created, logs={"topic:room": None}) for _ in range(2))
     assert first.client != second.client
     seen = follow(created, "room").head
-    subscriptions.remove_subscription(created.session.pk, "room")
+    subscriptions.remove_subscription(created.session.pk, "room", gate=nullcontext())
     assert retention.delete_unused_streams(later(days=29), limit=10) == 0
     for number in range(published):
         publish("room", number)
@@ -131,11 +132,11 @@ def test_a_stream_that_another_session_has_left_outlives_the_last_leave() -> Non
         attach(other)
     follow(one, "room")
     seen = follow(other, "room").head
-    subscriptions.remove_subscription(other.session.pk, "room")
-    subscriptions.remove_subscription(one.session.pk, "room")
+    subscriptions.remove_subscription(other.session.pk, "room", gate=nullcontext())
+    subscriptions.remove_subscription(one.session.pk, "room", gate=nullcontext())
     assert follow(other, "room", seen.as_json()).verdict.mode is Mode.UP_TO_DATE
-    subscriptions.remove_subscription(other.session.pk, "room")
-    subscriptions.remove_subscription(other.session.pk, "room")
+    subscriptions.remove_subscription(other.session.pk, "room", gate=nullcontext())
+    subscriptions.remove_subscription(other.session.pk, "room", gate=nullcontext())
     assert cleanup.run_cleanup(now=later(days=29)).streams == 0
     assert cleanup.run_cleanup(now=later(days=31)).streams == 1
 
@@ -146,7 +147,7 @@ def test_a_stream_is_kept_for_the_retention_after_the_last_leave() -> None:
         attach(created, logs={"topic:room": None})
     Stream.objects.update(created_at=later(days=-60))
     Subscription.objects.update(created_at=later(days=-60))
-    subscriptions.remove_subscription(created.session.pk, "room")
+    subscriptions.remove_subscription(created.session.pk, "room", gate=nullcontext())
     assert cleanup.run_cleanup().streams == 0
     assert cleanup.run_cleanup(now=later(days=31)).streams == 1
 
@@ -154,7 +155,7 @@ def test_a_stream_is_kept_for_the_retention_after_the_last_leave() -> None:
 def test_a_publication_to_a_topic_whose_stream_was_deleted_begins_a_new_one() -> None:
     created = lifecycle.create_session()
     log = follow(created, "room")
-    subscriptions.remove_subscription(created.session.pk, "room")
+    subscriptions.remove_subscription(created.session.pk, "room", gate=nullcontext())
     position = publish("room", "first")
     assert isinstance(position, Position)
     assert follow(created, "room", log.head.as_json()).verdict.reason is Reason.EPOCH_CHANGED

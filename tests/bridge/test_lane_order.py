@@ -52,7 +52,7 @@ class Transactions:
 
 
 def test_what_a_client_sent_after_a_locked_write_waits_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    lane = Lane("default", nullcontext())
+    lane = Lane("default", nullcontext)
     transactions = Transactions(lane)
     monkeypatch.setattr(group_commit, "write_group", transactions)
     transactions.submit(number(1, 1))

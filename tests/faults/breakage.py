@@ -25,7 +25,7 @@ def ack_before_commit() -> None:
     atomic = import_module("django.db.transaction").atomic
 
     def execute(self: Any, batch: Sequence[Any], *, wait: bool = False) -> Any:
-        with self._gate, atomic(using=self._using):
+        with self._enter_gate(), atomic(using=self._using):
             group, decisions = self._write_group(batch, wait=wait)
             pairs = list(zip(batch, decisions, strict=True))
             self._answer_writes(group, [(waiting, d) for waiting, d in pairs if not isinstance(d, lane.Locked)])

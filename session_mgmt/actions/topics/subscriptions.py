@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
 
@@ -69,6 +70,11 @@ def add_subscriptions(using: str, session: uuid.UUID, topics: list[str], now: da
     return mine + fresh
 
 
+def is_subscribed(using: str, session: uuid.UUID, topic: str) -> bool:
+    """Tell whether a session is subscribed to a topic; nothing is locked."""
+    return Subscription.objects.using(using).filter(session_id=session, topic=topic).exists()
+
+
 def publish_ephemeral(session: ClientSession, topic: str, data: Any) -> None:
     """Send to those who are connected now, and store nothing. Raises ``PublishDenied``."""
     access.check_publish(session, topic)
@@ -78,10 +84,15 @@ def publish_ephemeral(session: ClientSession, topic: str, data: Any) -> None:
         notify.send_ephemeral(stream_key(stream), topic, data)
 
 
-def remove_subscription(session: uuid.UUID, topic: str) -> None:
-    """Take a topic out of the session's subscriptions; a stream that nobody else can have seen goes with it."""
+def remove_subscription(session: uuid.UUID, topic: str, *, gate: AbstractContextManager[Any]) -> None:
+    """Take a topic out of the session's subscriptions; a stream that nobody else can have seen goes with it.
+
+    A topic that the session is not subscribed to costs no transaction. ``gate`` is held around any other.
+    """
     using = settings().database
-    with open_transaction(using):
+    if not is_subscribed(using, session, topic):
+        return
+    with gate, open_transaction(using):
         mine = Subscription.objects.using(using).filter(session_id=session, topic=topic)
         since = mine.values_list("created_at", flat=True).first()
         if since is None:

@@ -1,0 +1,47 @@
+"""Pace of a session: many requests at once after a rest, and then a steady number a second."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from weakref import WeakValueDictionary
+
+# Requests to follow or leave a log, of one session over all its connections here. Each costs statements or even a
+# transaction of its own, and a write shares one with others.
+FOLLOWS_PER_SECOND = 20.0
+
+
+class Pace:
+    """Slots of one session in time."""
+
+    def __init__(self, rate: float, burst: int, clock: Callable[[], float]) -> None:
+        self._gap, self._rest, self._clock = 1 / rate, burst / rate, clock
+        self._next = clock() - self._rest
+
+    def book(self) -> float:
+        """Book the next slot, and return the seconds until then."""
+        now = self._clock()
+        # A rest counts up to the burst.
+        self._next = max(self._next, now - self._rest) + self._gap
+        return max(0.0, self._next - now)
+
+    async def wait(self) -> None:
+        """Wait for the next slot."""
+        delay = self.book()
+        if delay > 0:
+            await asyncio.sleep(delay)
+
+
+class Paces:
+    """Paces of the sessions that have connections here; a session without any is forgotten."""
+
+    def __init__(self) -> None:
+        self._of_sessions: WeakValueDictionary[uuid.UUID, Pace] = WeakValueDictionary()
+
+    def share(self, session: uuid.UUID, burst: int) -> Pace:
+        """Return the pace of a session, for a connection to hold while it lives."""
+        pace = self._of_sessions.get(session)
+        if pace is None:
+            pace = self._of_sessions[session] = Pace(FOLLOWS_PER_SECOND, burst, asyncio.get_running_loop().time)
+        return pace

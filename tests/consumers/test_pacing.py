@@ -1,0 +1,164 @@
+"""Requests to follow a log come at a pace, and those that change nothing write nothing."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from session_mgmt.actions.sessions import following, lifecycle
+from session_mgmt.actions.topics import subscriptions
+from session_mgmt.consumers.inbox import MOST_FRAMES, REQUEST_COST, Inbox
+from session_mgmt.consumers.pacing import Pace, Paces
+from session_mgmt.exceptions import SessionExpired, TopicDenied
+from session_mgmt.models import SessionActivity, Stream, Subscription, clock
+
+LOGS = ["session", "state:main", "topic:room:1"]
+_WRITES = ("BEGIN", "SAVEPOINT", "INSERT", "UPDATE", "DELETE")
+
+
+class Gate:
+    """Gate that counts who enters."""
+
+    def __init__(self) -> None:
+        self.entered = 0
+
+    def __enter__(self) -> None:
+        self.entered += 1
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture
+def session(transactional_db: None, declared: None) -> Any:
+    return lifecycle.create_session().session
+
+
+@contextmanager
+def reading_alone() -> Iterator[None]:
+    with CaptureQueriesContext(connection) as caught:
+        yield
+    statements = [query["sql"].lstrip().upper() for query in caught]
+    assert not [sql for sql in statements if sql.startswith(_WRITES) or " FOR " in sql]
+
+
+@pytest.mark.parametrize("log", LOGS)
+def test_following_again_costs_no_transaction(session: Any, gate: Gate, log: str) -> None:
+    first = following.subscribe(session, log, None, gate=gate)
+    entered = gate.entered
+    assert entered == (0 if log == "session" else 1)
+    with reading_alone():
+        again = following.subscribe(session, log, None, gate=gate)
+    assert (again, gate.entered) == (first, entered)
+
+
+@pytest.mark.parametrize("log", LOGS)
+def test_following_again_still_looks_at_the_deadline(session: Any, gate: Gate, log: str) -> None:
+    following.subscribe(session, log, None, gate=gate)
+    now = clock.read("default")
+    SessionActivity.objects.filter(pk=session.pk).update(expires_at=now - timedelta(seconds=1))
+    entered = gate.entered
+    with pytest.raises(SessionExpired):
+        following.subscribe(session, log, None, gate=gate)
+    assert gate.entered == entered
+
+
+def test_a_denied_topic_costs_no_transaction(session: Any, gate: Gate) -> None:
+    with reading_alone(), pytest.raises(TopicDenied):
+        following.subscribe(session, "topic:nobody-declared-it", None, gate=gate)
+    assert gate.entered == 0
+
+
+def test_a_subscription_without_its_stream_gets_one_again(session: Any, gate: Gate) -> None:
+    following.subscribe(session, "topic:room:1", None, gate=gate)
+    Stream.objects.all().delete()
+    following.subscribe(session, "topic:room:1", None, gate=gate)
+    assert Stream.objects.filter(topic="room:1").exists() and gate.entered == 2
+
+
+def test_leaving_a_topic_that_is_not_followed_costs_no_transaction(session: Any, gate: Gate) -> None:
+    following.subscribe(session, "topic:room:1", None, gate=gate)
+    subscriptions.remove_subscription(session.pk, "room:1", gate=gate)
+    assert gate.entered == 2 and not Subscription.objects.exists()
+    with reading_alone():
+        subscriptions.remove_subscription(session.pk, "room:1", gate=gate)
+    assert gate.entered == 2
+
+
+# -- pace ------------------------------------------------------------------------------------------------------------
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_burst_is_free_and_the_rest_comes_at_the_rate() -> None:
+    time = Clock()
+    pace = Pace(20.0, 3, time)
+    assert [pace.book() for _ in range(6)] == pytest.approx([0, 0, 0, 0.05, 0.1, 0.15])
+    time.now += 0.15 + 3 * 0.05
+    assert [pace.book() for _ in range(4)] == pytest.approx([0, 0, 0, 0.05])
+
+
+def test_a_long_rest_saves_up_no_more_than_the_burst() -> None:
+    time = Clock()
+    pace = Pace(20.0, 3, time)
+    time.now += 3600
+    assert [pace.book() for _ in range(4)] == pytest.approx([0, 0, 0, 0.05])
+
+
+async def test_sockets_of_one_session_share_a_pace_and_the_last_one_takes_it_along() -> None:
+    paces, session = Paces(), uuid.uuid4()
+    one, other = paces.share(session, 3), paces.share(session, 3)
+    assert one is other and paces.share(uuid.uuid4(), 3) is not one
+    del one, other
+    assert not list(paces._of_sessions)
+
+
+async def test_every_request_to_follow_or_leave_takes_a_slot(
+    peers: Callable[..., Any], created: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    booked: list[Pace] = []
+
+    def book(pace: Pace) -> float:
+        booked.append(pace)
+        return 0.0
+
+    monkeypatch.setattr(Pace, "book", book)
+    one, two = peers(), peers()
+    for peer in (one, two):
+        await peer.open(created.token.secret)
+        for number, log in enumerate(LOGS):
+            await peer.say(type="subscribe", id=2 * number, log=log, position=None)
+            await peer.until_type("reply")
+            await peer.say(type="unsubscribe", id=2 * number + 1, log=log)
+            await peer.until_type("reply")
+    assert len(booked) == 12 and len(set(booked)) == 1
+
+
+async def test_a_client_with_many_requests_is_read_no_further() -> None:
+    inbox = Inbox()
+    for _ in range(MOST_FRAMES // REQUEST_COST - 1):
+        inbox.add_frame(REQUEST_COST)
+    assert not inbox.is_full
+    inbox.add_frame(REQUEST_COST)
+    assert inbox.is_full
+    for _ in range(MOST_FRAMES // REQUEST_COST):
+        inbox.finish_frame(REQUEST_COST)
+    await inbox.wait_until_empty()
+    assert not inbox.is_full
