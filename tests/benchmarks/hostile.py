@@ -95,6 +95,7 @@ def run(scale: Scale) -> Iterator[Table]:
 def _table(database: Database, scale: Scale) -> Table:
     tokens = sides.prepared(database.variables, 1 + SOCKETS // PER_SESSION)
     quiet: list[float] = []
+    coming: list[float] = []
     loud: list[float] = []
     with sides.serving(database.variables) as server:
         for token in tokens:
@@ -106,12 +107,14 @@ def _table(database: Database, scale: Scale) -> Table:
             _work(worker, scale.seconds, quiet)
         crowd = Crowd(server.port, tokens[1:])
         with _watching(server) as memory:
+            _work(worker, scale.seconds, coming)
             for _ in range(scale.rounds):
                 _work(worker, scale.seconds, loud)
         crowd.close()
         worker.close()
     table = Table(f"hostile clients on {database.name}", "updates", _settings(database, scale))
     table.rows.append(_row("alone", quiet, None, {}))
+    table.rows.append(_row(f"while {SOCKETS} sockets begin", coming, quiet, {}))
     facts = {"grown MB": (max(memory) - before) / 2**20, "times closed": crowd.closed}
     table.rows.append(_row(f"beside {SOCKETS} sockets that never read", loud, quiet, facts))
     return table
@@ -168,5 +171,5 @@ def _settings(database: Database, scale: Scale) -> dict[str, str]:
         "hostile": f"{SOCKETS} sockets of {SOCKETS // PER_SESSION} sessions that read nothing; each leaves and follows"
         f" a document of {DOCUMENT // 1000} KB and pings {1 / ROUND_SECONDS:.0f} times a second",
         "memory": "resident, at its highest, less than before they came",
-        "rounds": f"{scale.rounds} of {scale.seconds} s each",
+        "rounds": f"{scale.rounds} of {scale.seconds} s each; one while they begin",
     }
