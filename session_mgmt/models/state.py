@@ -30,7 +30,8 @@ class StateDocument(models.Model):
     oldest_revision = models.BigIntegerField(default=1)
     oldest_chain = models.BinaryField(max_length=32, default=_GENESIS)
     size = models.BigIntegerField(default=2)
-    keys = models.BigIntegerField(default=0)
+    # The database has the default too: code from before this column may share it while a deploy lasts.
+    keys = models.BigIntegerField(default=0, db_default=0)
     log_bytes = models.BigIntegerField(default=0)
     chain = models.BinaryField(max_length=32)
     checksum = models.CharField(max_length=64, blank=True)
