@@ -254,7 +254,7 @@ describe("a first start without a network", () => {
 });
 
 describe("the session manager", () => {
-  test("has the calls of the seed interface", async () => {
+  test("has a call for every operation of a session manager", async () => {
     const browser = new Browser();
     const client = await browser.tab().openConnected();
     const { sessions } = client;
