@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,23 @@ def on_this_thread(db: None) -> Iterator[None]:
     """
     with inline_bridge():
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def connections_of_threads() -> Iterator[None]:
+    """Let threads of tests close their database connections when they end. The app's own threads must do so alone."""
+    run = threading.Thread.run
+
+    def run_and_close(thread: threading.Thread) -> None:
+        try:
+            run(thread)
+        finally:
+            if not thread.name.startswith("session_mgmt"):
+                connections.close_all()
+
+    threading.Thread.run = run_and_close  # type: ignore[method-assign]
+    yield
+    threading.Thread.run = run  # type: ignore[method-assign]
 
 
 @pytest.fixture

@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 from session_mgmt.actions import cleanup
 from session_mgmt.actions.state import bodies, compaction, lookup
 from session_mgmt.bridge import bridge
+from session_mgmt.documents import rebuild, whole
 from session_mgmt.exceptions import NotFound
 from session_mgmt.models import AuditEntry, StateRevision, StateSnapshot, clock
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.recovery import Mode, Reason, decide
 from session_mgmt.shortcuts import state
+from session_mgmt.writes import verbs
 from tests.actions.conftest import Desk
 
 FEW = {"MAX_REVISIONS": 8, "SNAPSHOT_EVERY": 4}
@@ -259,6 +261,22 @@ def test_the_log_of_a_large_document_is_cut_where_a_snapshot_stands(desk: Desk, 
     # Every eleventh is one more than half of the limit.
     assert asked == ["pack_parts"] * 6
     assert_whole(desk, seen)
+
+
+def test_a_snapshot_does_not_make_the_size_of_a_later_version_too_small(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(5):
+        desk.put(("set", "/k", "x" * 1000))
+    pack = rebuild.pack_parts
+
+    def pack_late(*args: Any) -> Any:
+        verbs.replace_now(desk.session.pk, "main", whole.make_replacement({"k": "short"}))
+        return pack(*args)
+
+    monkeypatch.setattr(rebuild, "pack_parts", pack_late)
+    bodies.keep_snapshot("default", desk.row.pk, at=clock.read("default"))
+    assert desk.row.size == len('{"k":"short"}')
 
 
 def test_another_process_can_pack_it(desk: Desk) -> None:

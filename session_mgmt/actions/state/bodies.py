@@ -173,7 +173,7 @@ def load_source(using: str, document: int, version: int | None) -> VersionSource
 
 
 def keep_snapshot(using: str, document: int, *, at: datetime, run: Runner = run_inline) -> Position:
-    """Keep a snapshot of the head and make its size exact, and its keys if nothing was written meanwhile.
+    """Keep a snapshot of the head, and make its size and keys exact if nothing was written meanwhile.
 
     Running it twice, or being killed in it, costs only space.
     """
@@ -193,16 +193,15 @@ def _write_snapshot(using: str, head: StoredHead, packed: Packed, at: datetime) 
     with open_transaction(using):
         if not stored_rows.insert_snapshot(using, head, version, packed, at):
             return
-        # The size is relative, because writes went on meanwhile and have grown the bound.
+        # A write that went on meanwhile may have made its own size exact, so a later version keeps its bounds.
         Statements(connections[using]).run(
-            f"UPDATE {tables.DOCUMENT} SET snapshot_version = %s, size = size - %s,"
+            f"UPDATE {tables.DOCUMENT} SET snapshot_version = %s, size = CASE WHEN version = %s THEN %s ELSE size END,"
             " keys = CASE WHEN version = %s THEN %s ELSE keys END, compressed = %s, checksum = %s,"
             " checksum_version = %s WHERE id = %s AND snapshot_version < %s",
             [
                 version,
-                head.bound - packed.size.bytes,
-                version,
-                packed.size.keys,
+                *(version, packed.size.bytes),
+                *(version, packed.size.keys),
                 bool(packed.encoded.codec),
                 packed.checksum,
                 version,
