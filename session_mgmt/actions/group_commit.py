@@ -30,6 +30,7 @@ from session_mgmt.actions.state.updates import Prepare, Terms, Update
 from session_mgmt.actions.timeline.ledger import Record, TimelineLedger
 from session_mgmt.actions.topics.ledger import Publication, StreamLedger
 from session_mgmt.conf import settings
+from session_mgmt.documents import size
 from session_mgmt.exceptions import SeqGap, SessionMgmtError, StateUnreadable
 from session_mgmt.models import clock
 from session_mgmt.models.isolation import open_transaction
@@ -118,8 +119,9 @@ def _work_of(using: str, entry: OutboxEntry, at: datetime) -> Work:
     document = bodies.ensure_document(using, uuid.UUID(session), name, most=settings().max_documents, at=at)
     absent = payload.get("if_absent", False)
     update = prepare.prepare_blind(document, payload["kind"], payload["change"], Terms(key=entry.key, if_absent=absent))
-    # Nobody waits here who could look at the document first.
-    return replace(update, kind=payload.get("as", update.kind), may_be_idle=False)
+    # Nobody waits here who could look at the document first. A whole document needs no look: its size is its own.
+    whole = size.measure_extent(payload["change"]) if payload["kind"] == "data" else None
+    return replace(update, kind=payload.get("as", update.kind), exact_size=whole, may_be_idle=False)
 
 
 def _settle_outbox(statements: Statements, entries: list[OutboxEntry], decisions: list[Decision]) -> None:

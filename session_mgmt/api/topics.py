@@ -11,7 +11,7 @@ from session_mgmt.api.endpoints import endpoint
 from session_mgmt.api.forms import PublicationForm
 from session_mgmt.api.refusals import PUBLICATION_ERRORS
 from session_mgmt.api.views import ApiView, proven_session
-from session_mgmt.exceptions import PublishDenied
+from session_mgmt.exceptions import NotFound, PublishDenied
 from session_mgmt.writes import verbs
 
 
@@ -24,7 +24,7 @@ class PublicationView(ApiView):
         description="`position`; null for an ephemeral publication, which has no place in the log.",
         body="PublicationBody",
         answer="Placed",
-        errors=(PublishDenied, *PUBLICATION_ERRORS),
+        errors=(NotFound, PublishDenied, *PUBLICATION_ERRORS),
     )
     def post(self, request: Request, topic: str) -> Response:
         self._check_rights(topic)

@@ -217,6 +217,9 @@ async def test_absurd_positions_in_frames_are_answered_by_what_is_there(held: He
         await two.leave()
         await one.say(type="subscribe", id=1, log="state:main", position=position)
         assert (await one.until_type("reply"))["verdict"]["mode"] == "snapshot", position
+        # A log that is followed already answers its position.
+        await one.say(type="unsubscribe", id=2, log="state:main")
+        await one.until(lambda frame: frame["type"] == "reply" and frame["id"] == 2)
 
 
 NO_ETAGS = ["x", '"x"', '"a.b.c"', '"e.-1.t"', '"e.99999999999999999.t"', '"e.1.t', "*", '"e.1.t", "e.2.t"']
