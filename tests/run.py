@@ -62,11 +62,11 @@ def count(tally: Tally, report: Path, exit_code: int, fine: set[int]) -> None:
         tally.failed += 1
 
 
-def run_pytest(tally: Tally, arguments: list[str], **environment: str) -> None:
+def run_pytest(tally: Tally, arguments: list[str], processes: int = PROCESSES, **environment: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
         # Two processes for two cores: many tests wait for a server to start or a lock to be given back.
-        command = [sys.executable, "-m", "pytest", "-q", "-n", str(PROCESSES), "--dist", "worksteal"]
+        command = [sys.executable, "-m", "pytest", "-q", "-n", str(processes), "--dist", "worksteal"]
         command += [f"--junitxml={report}", *arguments]
         exit_code = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}).returncode
         count(tally, report, exit_code, fine={0, NO_TESTS_COLLECTED})
@@ -103,7 +103,8 @@ def js(tally: Tally) -> None:
 
 
 def browser(tally: Tally) -> None:
-    run_pytest(tally, ["-m", "browser"], SESSION_MGMT_TEST_DB="sqlite")
+    # One process: a browser is many already.
+    run_pytest(tally, ["-m", "browser"], processes=0, SESSION_MGMT_TEST_DB="sqlite")
 
 
 PASSES: dict[str, Callable[[Tally], None]] = {"sqlite": sqlite, "postgres": postgres, "js": js, "browser": browser}
