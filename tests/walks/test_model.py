@@ -15,7 +15,7 @@ from tests.walks.model.server import give_connections_back
 
 # A long run: SESSION_MGMT_MODEL=500 (CONTRIBUTING.md). Without it the same examples are drawn every time.
 EXAMPLES = int(os.environ.get("SESSION_MGMT_MODEL", "0"))
-FEW, STEPS = 20 if DATABASE == "sqlite" else 10, 30
+FEW, STEPS = 20, 30
 EVENTS = ["too old", "judged by digests", "conflicts", "dropped", "overwrote", "conflict", "repeated", "restarts"]
 
 
