@@ -124,7 +124,8 @@ class ClientLedger:
         return replay_answer(body) if digest == fence.digest else refuse_write(SeqReused())
 
     def _read_receipts(self, wanted: set[tuple[int, int]]) -> dict[tuple[int, int], tuple[bytes, bytes]]:
-        rows = self._sql.select_pairs("client_id, seq, digest, outcome", RECEIPT, ("client_id", "seq"), wanted)
+        key = {"client_id": "bigint", "seq": "bigint"}
+        rows = self._sql.select_pairs("client_id, seq, digest, outcome", RECEIPT, key, wanted)
         return {(row[0], row[1]): (bytes(row[2]), bytes(row[3])) for row in rows}
 
     def _find_existing(self, keys: set[int]) -> set[int]:

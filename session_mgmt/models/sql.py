@@ -103,7 +103,7 @@ class Statements:
         )
 
     def select_pairs(
-        self, columns: str, table: str, key: tuple[str, str], pairs: Iterable[tuple[int, int]]
+        self, columns: str, table: str, key: Mapping[str, str], pairs: Iterable[tuple[Any, Any]]
     ) -> list[Row]:
         """Return the rows whose two key columns are one of the pairs, in any order and without a lock."""
         wanted = sorted(pairs)
@@ -111,7 +111,8 @@ class Statements:
         # SQLite reads the whole table for ``(a, b) IN (VALUES ...)`` of two pairs; CROSS JOIN keeps it to this order.
         join = f"CROSS JOIN {table} t WHERE t.{first} = wanted.a AND t.{second} = wanted.b"
         if self.postgres:
-            sql = f"SELECT {columns} FROM unnest(%s::bigint[], %s::bigint[]) AS wanted(a, b) {join}"
+            arrays = ", ".join(f"%s::{kind}[]" for kind in key.values())
+            sql = f"SELECT {columns} FROM unnest({arrays}) AS wanted(a, b) {join}"
             return self.fetch(sql, [list(column) for column in zip(*wanted, strict=True)]) if wanted else []
         found: list[Row] = []
         for part in _split_rows(wanted):

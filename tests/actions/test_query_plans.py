@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.db import connection, models
+from django.test.utils import CaptureQueriesContext
 
 from session_mgmt.actions import group_commit
 from session_mgmt.actions.clients import Fence
 from session_mgmt.actions.group_commit import Group, Write
+from session_mgmt.actions.outcome import Outcome
 from session_mgmt.actions.state import bodies, prepare
+from session_mgmt.actions.state.updates import Terms
+from session_mgmt.actions.timeline.ledger import Record
 from session_mgmt.actions.topics import reading
 from session_mgmt.actions.topics.ledger import Publication
 from session_mgmt.models.sql import Statements
@@ -69,6 +73,48 @@ def test_repeated_writes_of_a_group_are_found_by_their_index(desk: Desk) -> None
     with traced() as statements:
         group_commit.write_group("default", [*writes, *publications], Group(), wait=True)
     assert len(statements) > 10
+    assert list_scans(statements) == []
+
+
+def make_keyed_writes(desk: Desk, document: int, keys: list[str]) -> list[Write]:
+    """Return an update, a publication and a message under each key."""
+    return [
+        Write(item)
+        for key in keys
+        for item in (
+            prepare.prepare_blind(document, "ops", [["inc", "/n", 1]], Terms(key=key)),
+            Publication(f"room:{key}", b"1", key),
+            Record(desk.session.pk, "message", b"1", key),
+        )
+    ]
+
+
+def commit_group(writes: list[Write]) -> tuple[int, list[Outcome]]:
+    """Commit a group; return the number of its statements, and the outcomes."""
+    group = Group()
+    with CaptureQueriesContext(connection) as queries:
+        group_commit.write_group("default", writes, group, wait=True)
+    return len(queries), [decision for decision in group.decisions if isinstance(decision, Outcome)]
+
+
+def test_the_keys_of_a_group_are_looked_up_together(desk: Desk) -> None:
+    document = desk.writer().document
+    # SQLite takes rows in parts of 64 and of 8.
+    few, _ = commit_group(make_keyed_writes(desk, document, [f"few {number}" for number in range(8)]))
+    many, first = commit_group(make_keyed_writes(desk, document, [f"many {number}" for number in range(64)]))
+    assert many == few
+    _, again = commit_group(make_keyed_writes(desk, document, [f"many {number}" for number in range(64)]))
+    assert len(first) == 192
+    assert [outcome.position for outcome in again] == [outcome.position for outcome in first]
+    assert desk.data() == {"n": 72}
+
+
+@pytest.mark.sqlite
+def test_keys_are_found_by_their_index(desk: Desk) -> None:
+    writes = make_keyed_writes(desk, desk.writer().document, ["a", "b", "c"])
+    commit_group(writes)
+    with traced() as statements:
+        group_commit.write_group("default", writes, Group(), wait=True)
     assert list_scans(statements) == []
 
 

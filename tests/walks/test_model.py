@@ -9,7 +9,6 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.settings import DATABASE
 from tests.walks.model.machine import Clients
 from tests.walks.model.server import give_connections_back
 

@@ -233,6 +233,6 @@ def load_windows(statements: Statements, session: uuid.UUID, asked: dict[str, in
 
 
 def _load_tags(statements: Statements, places: list[tuple[int, int]]) -> dict[tuple[int, int], str]:
-    key = ("document_id", "version")
+    key = {"document_id": "bigint", "version": "bigint"}
     rows = statements.select_pairs("document_id, version, chain", tables.REVISION, key, places)
     return {(row[0], row[1]): chain.make_tag(bytes(row[2])) for row in rows}

@@ -33,18 +33,16 @@ class KnownKeys:
     _known: dict[tuple[int, str], KnownKey] = field(default_factory=dict)
 
     def load(self, updates: Iterable[Update]) -> None:
-        """Look the keys up in the logs."""
-        for update in updates:
-            head, key = self.heads.find(update.document), update.terms.key
-            if head is None or not key:
+        """Look the keys up in the logs, in one query."""
+        wanted = {(update.document, update.terms.key) for update in updates if update.terms.key}
+        columns = {"document_id": "bigint", "key": "text"}
+        rows = self.sql.select_pairs('document_id, "key", version, chain, request', tables.REVISION, columns, wanted)
+        for document, key, version, link, request in rows:
+            head = self.heads.find(document)
+            if head is None:
                 continue
-            rows = self.sql.fetch(
-                f'SELECT version, chain, request FROM {tables.REVISION} WHERE document_id = %s AND "key" = %s',
-                [update.document, key],
-            )
-            for version, link, request in rows:
-                position = Position(head.epoch, version, chain.make_tag(bytes(link)))
-                self._known[update.document, key] = KnownKey(position, None if request is None else bytes(request))
+            position = Position(head.epoch, version, chain.make_tag(bytes(link)))
+            self._known[document, key] = KnownKey(position, None if request is None else bytes(request))
 
     def add(self, update: Update, head: LockedHead) -> None:
         """Remember the key of an update that has just moved the head."""

@@ -89,9 +89,7 @@ class TimelineLedger:
         self._states = self._read_states([session for session, line in self._timelines.items() if not line.live])
         # A row that the lock skipped and that still exists is locked by somebody else.
         self._locked = set() if wait else self._find_existing(wanted - self._timelines.keys())
-        for item in listed:
-            if isinstance(item, Record) and item.key:
-                self._find_key(item.session, item.key)
+        self._find_keys(item for item in listed if isinstance(item, Record))
 
     def is_locked(self, item: Record | uuid.UUID) -> bool:
         return _session_of(item) in self._locked
@@ -168,13 +166,15 @@ class TimelineLedger:
         rows = ClientSession.objects.using(self._sql.connection.alias).filter(pk__in=ended)
         return dict(rows.values_list("pk", "state"))
 
-    def _find_key(self, session: uuid.UUID, key: str) -> None:
-        timeline = self._timelines.get(session)
-        rows = self._sql.fetch(
-            f'SELECT seq, tag FROM {EVENT} WHERE session_id = %s AND "key" = %s', [self._sql.uuid(session), key]
-        )
-        if rows and timeline is not None:
-            self._known[session, key] = Position(timeline.epoch, *rows[0])
+    def _find_keys(self, entries: Iterable[Record]) -> None:
+        """Look up which of the keys were used before, in one query."""
+        keyed = [entry for entry in entries if entry.key and entry.session in self._timelines]
+        wanted = {(self._sql.uuid(entry.session), entry.key) for entry in keyed}
+        columns = {"session_id": "uuid", "key": "text"}
+        rows = self._sql.select_pairs('session_id, "key", seq, tag', EVENT, columns, wanted)
+        for stored, key, seq, tag in rows:
+            session = self._sql.as_uuid(stored)
+            self._known[session, key] = Position(self._timelines[session].epoch, seq, tag)
 
 
 def encode_body(type_: str, data: bytes, at: datetime) -> bytes:

@@ -63,7 +63,7 @@ class StreamLedger:
             ensure_streams(self._sql, missing, at=at)
             self._lock_streams(missing, wait=wait)
         self._locked = wanted - self._streams.keys()
-        self._find_keys({(p.topic, p.key) for p in listed if p.key})
+        self._find_keys(listed)
 
     def is_locked(self, item: Publication) -> bool:
         return item.topic in self._locked
@@ -114,16 +114,16 @@ class StreamLedger:
         )
         self._streams.update({row[0]: _Stream(*row[1:]) for row in rows})
 
-    def _find_keys(self, wanted: set[tuple[str, str | None]]) -> None:
-        for topic, key in wanted:
-            stream = self._streams.get(topic)
-            if stream is None or key is None:
-                continue
-            rows = self._sql.fetch(
-                f'SELECT "offset", tag FROM {PUBLICATION} WHERE stream_id = %s AND "key" = %s', [stream.id, key]
-            )
-            if rows:
-                self._known[topic, key] = Position(stream.epoch, *rows[0])
+    def _find_keys(self, items: Iterable[Publication]) -> None:
+        """Look up which of the keys were used before, in one query."""
+        keyed = [item for item in items if item.key and item.topic in self._streams]
+        streams = {(stream := self._streams[item.topic]).id: (item.topic, stream.epoch) for item in keyed}
+        wanted = {(self._streams[item.topic].id, item.key) for item in keyed}
+        columns = {"stream_id": "bigint", "key": "text"}
+        rows = self._sql.select_pairs('stream_id, "key", "offset", tag', PUBLICATION, columns, wanted)
+        for id_, key, offset, tag in rows:
+            topic, epoch = streams[id_]
+            self._known[topic, key] = Position(epoch, offset, tag)
 
 
 def hold_streams(statements: Statements, topics: Iterable[str], *, at: datetime) -> None:

@@ -46,7 +46,7 @@ def _make_window(row: Row, asked: int | None, tags: dict[tuple[int, int], str]) 
 
 
 def _read_tags(statements: Statements, places: list[tuple[int, int]]) -> dict[tuple[int, int], str]:
-    key = ("stream_id", "offset")
+    key = {"stream_id": "bigint", "offset": "bigint"}
     rows = statements.select_pairs('stream_id, "offset", tag', PUBLICATION, key, places)
     return {(row[0], row[1]): row[2] for row in rows}
 
