@@ -63,6 +63,7 @@ def access_session(using: str, actor: Actor, session: UUID, permissions: Iterabl
     is missing.
     """
     found = ClientSession.objects.using(using).select_related("user", "activity").filter(pk=session).first()
+    # One answer for both, or a stranger could find out which ids exist.
     if found is None or not (is_owner(actor, found) or actor.may(SEE)):
         raise SessionNotFound()
     require_permissions(actor, found, permissions)

@@ -25,5 +25,6 @@ def add_entry(
     """Write one entry; ``user`` is the person who did it, or nobody for a command."""
     using = settings().database
     entry = AuditEntry(action=action, actor=user, session=session, ip=ip, data=data, at=clock.read(using))
+    # In the transaction of the action, if it has one: neither stands without the other.
     entry.save(using=using, force_insert=True)
     return entry

@@ -78,8 +78,10 @@ class ClientLedger:
     def decide(self, fence: Fence) -> Outcome | None:
         """Return ``None`` to let the write pass, else its answer: the stored one, or a refusal."""
         client = self._clients.get(fence.client)
+        # A newer connection of this client writes now; answering both would give two writes one number.
         if client is None or fence.generation != client.generation:
             return refuse_write(Replaced())
+        # A number in between is missing: accepting this one would change the order that the client meant.
         if fence.seq > client.last_seq + 1:
             return refuse_write(SeqGap(expected=client.last_seq + 1))
         if fence.seq <= client.last_seq:
@@ -93,6 +95,7 @@ class ClientLedger:
 
     def keep_answer(self, fence: Fence, outcome: Outcome) -> None:
         """Keep the answer under its number; a temporary refusal leaves the number free."""
+        # Kept, the refusal would be the answer for ever, and the client could not try again.
         if not outcome.is_final:
             return
         client = self._clients[fence.client]
@@ -121,6 +124,7 @@ class ClientLedger:
         except StateUnreadable as error:
             logger.error("Receipt %d of client %d cannot be read: %s", fence.seq, fence.client, error)
             return refuse_write(StateUnreadable(retry_after=60.0))
+        # The same number with another content is another write; its first answer would be a lie.
         return replay_answer(body) if digest == fence.digest else refuse_write(SeqReused())
 
     def _read_receipts(self, wanted: set[tuple[int, int]]) -> dict[tuple[int, int], tuple[bytes, bytes]]:

@@ -60,6 +60,7 @@ def read_head(row: LogRow) -> Position | None:
 def read_heads(keys: Iterable[str]) -> dict[str, Position]:
     """Return where many logs stand, by key: one query for each kind (10,000 heads cost 55 ms by integer id)."""
     statements = Statements(connections[settings().database])
+    # Every feed of a process is asked for at once when a doorbell may have been missed.
     by_kind: dict[str, list[str]] = {DOCUMENT_KEY: [], STREAM_KEY: [], TIMELINE_KEY: []}
     for key in keys:
         by_kind[key[:2]].append(key[2:])

@@ -67,6 +67,7 @@ def _sum_connections(using: str, session: uuid.UUID, now: datetime) -> dict[str,
     found = mine.aggregate(
         count=Count("pk"),
         open=Count("pk", filter=Q(closed_at__isnull=True, lease_expires_at__gt=now)),
+        # The first attachment of a client has generation 1; every later one is a return.
         again=Count("pk", filter=Q(generation__gt=1)),
         lasted=Sum(lasted),
         average=Avg("rtt_average_ms"),

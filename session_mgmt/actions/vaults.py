@@ -59,6 +59,7 @@ def load_keyring() -> Keyring | None:
     Raises ``ValueError`` for malformed ones, ``StateUnreadable`` without ``cryptography``.
     """
     pairs = settings().state_keys
+    # Cached by value: tests and rotations change the settings of a running process.
     return _build_keyring(tuple((str(name), key) for name, key in pairs)) if pairs else None
 
 
@@ -82,6 +83,7 @@ def is_encrypted_name(name: str) -> bool:
 
 def must_be_sealed(name: str) -> bool:
     """Tell whether a plain document of this name must be a forgery, and not merely older than its encryption."""
+    # Without the setting a plain document is believed: encryption may have been switched on after it was made.
     return settings().require_encryption and is_encrypted_name(name)
 
 
@@ -180,6 +182,7 @@ def new_secret(session: uuid.UUID, name: str) -> tuple[str, bytes]:
 
 def seal_secret(keys: Keyring, session: uuid.UUID, name: str, secret: bytes, key_id: str) -> bytes:
     """Return a document's secret as its row stores it."""
+    # Bound to session and name: a secret copied into another row opens nothing.
     sealed = sealing.seal_body(keys, _secret_place(session, name), secret, key_id)
     return sealed.nonce + sealed.data
 
@@ -206,6 +209,7 @@ def open_column(vault: Vault | None, kind: str, version: int, stored: bytes, *, 
     """Return a column of one of its rows."""
     if vault is not None:
         return vault.open_column(kind, version, stored, part=part, row=row)
+    # Never handed on as if it were a value: JSON parsers downstream would blame the wrong thing.
     if is_sealed(stored):
         raise StateUnreadable("A row is sealed and its document has no key.")
     return stored
@@ -219,6 +223,7 @@ def open_ops(vault: Vault | None, version: int, stored: bytes) -> bytes:
 def open_merge(vault: Vault | None, version: int, ops: bytes, asked: bytes | None) -> tuple[bytes, bytes | None]:
     """Return a revision's operations, and those that its client had asked for, if they are a merge."""
     opened = open_column(vault, REVISION, version, ops)
+    # A column that is NULL has no seal of its own, so its neighbour vouches for it.
     if vault is not None and opened.startswith(_MERGED) != (asked is not None):
         raise StateUnreadable("The operations that a client had asked for were taken away or put there.")
     return opened.removeprefix(_MERGED), None if asked is None else open_column(vault, ASKED, version, asked)

@@ -17,6 +17,7 @@ def read(using: str) -> datetime:
     """Return the database's current time: aware, in UTC."""
     connection = connections[using]
     with connection.cursor() as cursor:
+        # Not the start of the transaction (`now()`): one that waited for a lock would judge by an old time.
         cursor.execute(_SQL.get(connection.vendor, "SELECT CURRENT_TIMESTAMP"))
         return _make_aware(cursor.fetchone()[0])
 

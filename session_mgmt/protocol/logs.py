@@ -47,6 +47,7 @@ def split_by_bytes(entries: Sequence[Entry], most: int) -> Iterator[Sequence[Ent
     """Split entries into parts of at most ``most`` bytes; a part has one entry at least, however large it is."""
     start = size = 0
     for index, entry in enumerate(entries):
+        # A part always takes its first entry, or one that is too large would never be sent.
         if index > start and size + len(entry.body) > most:
             yield entries[start:index]
             start, size = index, 0

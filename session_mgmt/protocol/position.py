@@ -41,6 +41,7 @@ def parse(value: Any) -> Position | None:
             pass
         case _:
             return None
+    # Numbers beyond 2**53 are not exact in JavaScript; long texts would only be echoed into logs.
     if not 0 <= offset <= MAX_OFFSET or len(epoch) > _TEXT_LIMIT or len(tag) > _TEXT_LIMIT:
         return None
     return Position(epoch, offset, tag)

@@ -64,10 +64,13 @@ def decide(asked: Position, window: Window, *, most: int = 10_000) -> Verdict:
     The order matters: an epoch or tag that differs makes the offset meaningless, so it is never compared before them.
     """
     head = window.head
+    # The log was begun anew, for example by a restored backup; its numbers mean other entries.
     if asked.epoch != head.epoch:
         return Verdict(Mode.LOST, Reason.EPOCH_CHANGED, 0, head.offset)
+    # The client has seen more than the server has: entries were lost on the side of the server.
     if asked.offset > head.offset:
         return Verdict(Mode.LOST, Reason.HISTORY_LOST, 0, head.offset)
+    # Equal to `oldest` - 1 is still whole: the next entry that this client needs is there.
     if asked.offset + 1 < window.oldest:
         return Verdict(Mode.LOST, Reason.TRIMMED, asked.offset + 1, head.offset)
     if not _proves_itself(asked, window):

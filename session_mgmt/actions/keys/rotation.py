@@ -81,6 +81,7 @@ def _list_due_documents() -> Iterator[int]:
     while page := list(rows.filter(pk__gt=after)[:BATCH]):
         yield from [key for key, name, key_id in page if key_id or vaults.is_encrypted_name(name)]
         after = page[-1][0]
+    # After a rotation by old settings a document can say one key while some of its rows are under another.
     yield from sorted(usage.find_strays(using, writing))
 
 
@@ -98,8 +99,10 @@ def rotate_document(using: str, document: int) -> None:
     """Put one document under the writing key; the caller holds a transaction. Raises ``StateUnreadable``."""
     ring = vaults.require_keyring()
     statements = Statements(connections[using])
+    # Writers wait: a revision written now would be under the key that is being left.
     statements.select_locked("id", tables.DOCUMENT, [document], wait=True)
     head = stored_rows.read_head(statements, document)
+    # The secret stays: with another one no stored path or tag would compare with a new one.
     secret = head.vault.secret if head.vault else os.urandom(vaults.SECRET_BYTES)
     fresh = Vault(ring, document, ring.writing, secret)
     for snapshot in _load_one_by_one(StateSnapshot.objects.using(using).filter(document=document)):
@@ -147,6 +150,7 @@ def _seal_revisions(using: str, head: StoredHead, fresh: Vault) -> tuple[bytes, 
         paths = vaults.open_paths(head.vault, row.version, bytes(row.paths))
         if head.vault is None:
             row.paths = vaults.seal_paths(fresh, row.version, paths)
+            # A plain chain would let anybody with the table confirm a guess of the operations.
             row.chain = link = chain.advance_chain(link, row.version, ops, fresh.chain_key)
         row.ops = fresh.seal_ops(row.version, ops, merged=asked is not None)
         row.asked = None if asked is None else fresh.seal_column(vaults.ASKED, row.version, asked)

@@ -63,6 +63,7 @@ def verify_document(document: int) -> list[Finding]:
     for _ in range(_ATTEMPTS):
         before = _read_mark(statements, document)
         found = _verify_once(statements, document)
+        # Damage that shows while somebody writes may be two moments mixed; it counts if nothing has moved.
         if not found or _read_mark(statements, document) == before:
             return found
     return found
@@ -128,6 +129,7 @@ class _Check:
                 continue
             if row.version != expected:
                 self._tell("revision", expected, "gap", f"missing up to {row.version - 1}")
+            # After a gap there is nothing to compare with, but the revisions behind it are checked among themselves.
             link = self._check_link(row, link if row.version == expected else None)
             expected = row.version + 1
         if expected <= head.position.offset:

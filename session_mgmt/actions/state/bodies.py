@@ -95,6 +95,7 @@ def _insert_document(using: str, session: uuid.UUID, name: str, at: datetime) ->
         with open_transaction(using):
             fresh.save(using=using, force_insert=True)
     except IntegrityError:
+        # Somebody else made it between our look and our insert; the unique constraint let one win.
         return StateDocument.objects.using(using).values_list("id", flat=True).get(session_id=session, name=name)
     return fresh.pk
 
@@ -167,6 +168,7 @@ def load_source(using: str, document: int, version: int | None) -> VersionSource
         if found is not None:
             position = Position(head.position.epoch, wanted, stored_rows.tag_at(statements, head, wanted))
             return VersionSource(head, position, found.parts, found.snapshot_version)
+        # Only now: a version that the log has lost may still stand under a label.
         if wanted < head.oldest - 1:
             raise NotFound("The log no longer holds this version.")
     raise StateUnreadable()
@@ -179,6 +181,7 @@ def keep_snapshot(using: str, document: int, *, at: datetime, run: Runner = run_
     """
     with unreadable.audit_unreadable(using, document):
         head = stored_rows.read_head(Statements(connections[using]), document)
+        # The usual case for a document that nobody writes to: one small query, and nothing is read or built.
         if head.position.offset == head.snapshot_version:
             return head.position
         past = load_source(using, document, None)
@@ -225,6 +228,7 @@ def load_windows(statements: Statements, session: uuid.UUID, asked: dict[str, in
     tags = _load_tags(statements, places)
     found = {}
     for name, key, epoch, version, link, oldest, size, encrypted, before in rows:
+        # The entry before the oldest is gone, but its tag is kept: a client that stands there has missed nothing.
         tags.setdefault((key, oldest - 1), chain.make_tag(bytes(before)))
         head = stored_rows.make_position(epoch, version, link)
         window = Window(head, oldest, tags.get((key, asked[name] or 0)))

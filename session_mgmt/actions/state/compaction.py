@@ -38,6 +38,7 @@ def compact_document(document: int, *, now: datetime | None = None, run: Runner 
     """
     limits = settings()
     at = now or clock.read(limits.database)
+    # First, so that the log may be cut up to the head.
     bodies.keep_snapshot(limits.database, document, at=at, run=run)
     with unreadable.audit_unreadable(limits.database, document):
         return _trim_log(limits, document, at, run)
@@ -60,6 +61,7 @@ def compact_due(limit: int, *, now: datetime | None = None) -> int:
     A document that cannot be read is left as it is, with an entry in the audit trail.
     """
     at = now or clock.read(settings().database)
+    # Page by page: a sweep that stops in the middle has done something, and holds no long list.
     return sum(_compact_some(keys, at) for keys in _list_due_pages(limit, at))
 
 
@@ -124,6 +126,7 @@ def _trim_log(limits: Settings, document: int, at: datetime, run: Runner) -> int
         return 0
     if not _has_anchor(using, document, first - 1):
         found = stored_rows.read_parts(statements, head, first - 1)
+        # A compaction of another process was faster; the next sweep looks again.
         if found is None:
             return 0
         packed = stored_rows.choose_runner(head, run)(rebuild.pack_parts, found.parts, limits.compression_threshold)
@@ -197,11 +200,13 @@ def _first_by_bytes(statements: Statements, limits: Settings, head: StoredHead) 
 def _cut_log(using: str, statements: Statements, document: int, first: int) -> int:
     """Let the log begin at ``first``, if a snapshot exists right before it."""
     with open_transaction(using):
+        # Writers of this document wait from here on, so everything heavy was done before.
         rows = statements.select_locked("oldest_revision, version", tables.DOCUMENT, [document], wait=True)
         if not rows or rows[0][0] >= first or rows[0][1] < first - 1:
             return 0
         if not _has_anchor(using, document, first - 1):
             return 0
+        # The chain must go on from the last deleted revision, or every later tag would be doubted.
         links = statements.fetch(
             f"SELECT chain FROM {tables.REVISION} WHERE document_id = %s AND version = %s", [document, first - 1]
         )

@@ -130,6 +130,7 @@ def prepare_resolution(
     body = bodies.load_body(settings().database, document)
     found = place.find_path(body.data)
     path = place.path if found is None else found
+    # Without keys an index is all that is known: if another value stands there, it may be another item.
     if keep != SERVER and not place.keys and _is_moved(body.data, path, server):
         raise Conflict("The array has changed since.", position=body.position.as_json(), paths=[path])
     if (
@@ -140,6 +141,7 @@ def prepare_resolution(
     ):
         raise Conflict("The value has changed since.", position=body.position.as_json(), paths=[path])
     wanted = client if keep == CLIENT else value if keep == SERVER else _check_resolution_value(value, path)
+    # An update without operations: it makes no change, but the record is settled in the order of all writes.
     ops = () if keep == SERVER else _make_ops(place, found, body.data, wanted)
     result = operations.apply_ops(body.data, ops)
     return Update(

@@ -96,6 +96,7 @@ def _read_paths_and_size(head: StoredHead, row: Any) -> tuple[list[str], int]:
 
 def _load_labels(using: str, document: int) -> dict[int, list[str]]:
     found: dict[int, list[str]] = {}
+    # All at once: there are at most `max_checkpoints`, and a query for each row would be a page of queries.
     for version, label in _checkpoint_rows(using, document).values_list("version", "label"):
         found.setdefault(version, []).append(label)
     return found
@@ -160,6 +161,7 @@ def find_version_at(document: int, moment: datetime) -> int:
     if version is not None:
         return int(version)
     oldest = StateDocument.objects.using(using).values_list("oldest_revision", flat=True).filter(pk=document).first()
+    # Before the first revision every document was empty; but only if the first one is still there.
     if oldest != 1:
         raise NotFound("The log begins later than that.")
     return 0

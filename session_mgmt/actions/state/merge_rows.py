@@ -88,6 +88,7 @@ def build_report(conflicts: Iterable[Conflict], ids: Sequence[uuid.UUID] = ()) -
     told: list[dict[str, Any]] = []
     room = REPORT_BYTES
     for whole in listed:
+        # The path is always told if there is room at all: a client can read the values itself.
         entry = next((one for one in (whole, _cut_values(whole)) if len(orjson.dumps(one)) < room), None)
         if entry is None:
             break
@@ -126,6 +127,7 @@ def write_merge(
     at: datetime,
 ) -> None:
     """Write the rows that go with the revision, in its transaction."""
+    # Two different things: operations asked for serve later merges, losing values serve people.
     if is_asked_kept(client, merge):
         _keep_asked(statements, vault, document, version, merge.asked)
     if merge.losing:
@@ -146,6 +148,7 @@ def _has_room(statements: Statements, document: int, losing: Sequence[LostValues
         [document],
     )
     now = settings()
+    # Bytes count too: one record may hold a whole document three times.
     fresh = sum(lost.size for lost in losing)
     return count + len(losing) <= now.max_conflicts and size + fresh <= now.max_conflict_bytes
 
@@ -168,6 +171,7 @@ def _keep_losing(
 ) -> None:
     rows = []
     for lost in losing:
+        # With the keys of the items on the way, so that the place is found after the array has changed.
         place = KeyedPlace(lost.conflict.path, lost.conflict.keys).encode().encode()
         fields = _seal_columns(vault, lost.id, version, (place, *lost.values))
         moment = statements.moment(at)
@@ -212,6 +216,7 @@ def _open_columns(vault: Vault | None, row: StateConflict) -> list[bytes | None]
 def _open_column(vault: Vault | None, row: StateConflict, at: int, stored: bytes | None) -> bytes | None:
     if stored is None:
         if vault is not None:
+            # An absent value is sealed as well, so an empty column is the work of somebody without the key.
             raise StateUnreadable("A kept value was taken away.")
         return None
     value = vaults.open_column(vault, vaults.CONFLICT, row.version, stored, part=at, row=row.id.hex)

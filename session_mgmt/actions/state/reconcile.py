@@ -53,6 +53,7 @@ def prepare_merge(
         past = load_merge_source(using, document, terms)
         policy = policies.find_policy(past.head.name)
         chosen, on_conflict = policy.for_strategy(terms.strategy)
+        # Without the base nobody knows who changed what; these two strategies still say what shall happen.
         if terms.replaced is not None and chosen in ("client_wins", "reject"):
             on_conflict = chosen  # type: ignore[assignment]
         # A function of the project stays in the project's own process.
@@ -63,6 +64,7 @@ def prepare_merge(
     if (settled.conflicts and on_conflict == "reject") or (overruled and terms.atomic):
         paths = [found.path for found in settled.conflicts]
         raise Conflict(position=past.head.position.as_json(), paths=paths[: checking.document_limits().ops])
+    # Ids are made here and not in the lane: the report, which is prepared outside of it, names them.
     losing = tuple(LostValues(uuid7(), found) for found in settled.conflicts) if chosen == "manual" else ()
     told = merge_rows.build_report(settled.conflicts, [lost.id for lost in losing])
     record = MergeRecord(settled.asked, settled.asked_paths, told, losing)
@@ -101,6 +103,7 @@ class MergeSource:
 def load_merge_source(using: str, document: int, terms: Terms) -> MergeSource:
     """Load the source without a lock. With ``terms.replaced`` the base is of no use, and only the present is read."""
     statements = Statements(connections[using])
+    # Nothing is locked while the parts are read, so a compaction or rotation may run between two queries.
     for _ in range(ATTEMPTS):
         head = stored_rows.read_head(statements, document)
         start = head.position.offset if terms.replaced is not None or terms.base is None else terms.base
@@ -139,6 +142,7 @@ def _read_once(statements: Statements, head: StoredHead, base: int, terms: Terms
 def _make_step(head: StoredHead, row: Row, terms: Terms) -> Step:
     version, author, sealed, beside = row
     ops, asked = vaults.open_merge(head.vault, version, bytes(sealed), beside and bytes(beside))
+    # An author knew the own earlier writes, so they are no conflict; they are replayed as they were asked for.
     if (terms.client is None or author != terms.client) and version not in terms.own:
         return Step(ops)
     return Step(ops, ops if asked is None else asked)
@@ -155,6 +159,7 @@ def _make_update(head: StoredHead, settled: Proposal, record: MergeRecord, terms
         kind="merge",
         at_version=head.position.offset,
         exact_size=settled.size,
+        # From here on the update stands on the version that it was settled against.
         terms=replace(terms, base=head.position.offset, epoch=head.position.epoch, tag=head.position.tag),
         merge=record,
     )

@@ -56,6 +56,7 @@ class _HandledElsewhere(Exception):
 def _run_handlers(using: str, key: int, gate: AbstractContextManager[Any]) -> bool:
     try:
         with open_late_transaction(using, gate):
+            # Two workers share the queue: each takes the events that the other does not hold.
             mine = SessionEvent.objects.using(using).select_for_update(skip_locked=_can_skip(using))
             row = mine.filter(pk=key, pending=True).first()
             if row is None:
@@ -63,6 +64,7 @@ def _run_handlers(using: str, key: int, gate: AbstractContextManager[Any]) -> bo
             event = EmittedEvent(row.session_id, row.type, orjson.loads(bytes(row.data)), row.seq, row.pk)
             for handler in registry.list_handlers(row.type, durable=True):
                 call_sync(handler, event)
+            # SQLite locks no row, so there the mark decides which of two processes keeps its effects.
             if not SessionEvent.objects.using(using).filter(pk=key, pending=True).update(pending=False):
                 raise _HandledElsewhere
     except _HandledElsewhere:

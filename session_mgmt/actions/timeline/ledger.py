@@ -86,6 +86,7 @@ class TimelineLedger:
             given=[self._sql.moment(find_due_time(at))],
         )
         self._timelines = {self._sql.as_uuid(row[0]): _Timeline(bool(row[1]), bool(row[2]), *row[3:]) for row in rows}
+        # A query more only where a session has ended: it says whether by its deadline or by somebody.
         self._states = self._read_states([session for session, line in self._timelines.items() if not line.live])
         # A row that the lock skipped and that still exists is locked by somebody else.
         self._locked = set() if wait else self._find_existing(wanted - self._timelines.keys())
@@ -108,6 +109,7 @@ class TimelineLedger:
         timeline = self._timelines.get(entry.session)
         if timeline is None:
             return refuse_write(SessionNotFound())
+        # Events are facts that have happened, such as the end itself; only messages ask for a session that lives.
         ended = self.find_end(entry.session) if entry.type == MESSAGE else None
         if ended is not None:
             return refuse_write(ended)

@@ -48,6 +48,7 @@ def receive_message(
         with open_late_transaction(using, gate) as late:
             outcome = _run_handler(session, data)
             if outcome.error is not None:
+                # By an exception, so that the writes of the handler are rolled back with it.
                 raise _Undone(outcome)
             late.begin()
             return _keep_answer(using, session.pk, fence, outcome)
@@ -83,6 +84,7 @@ def _keep_answer(using: str, session: uuid.UUID, fence: Fence, outcome: Outcome,
     timelines, clients = TimelineLedger(statements), ClientLedger(statements)
     timelines.load([session], at=at, wait=True)
     clients.load([fence], at=at, wait=True)
+    # A handler may outlive its connection. The answer belongs to the client, not to one attachment of it.
     current = clients.take_over(fence) if timelines.find_end(session) is None else fence
     answer = clients.decide(current)
     if answer is not None:
@@ -100,6 +102,7 @@ def _run_handler(session: ClientSession, data: Any) -> Outcome:
     try:
         answer = call_sync(registry.message_handlers[-1], session, data)
         return accept_write(None, data=strict.check_value(answer, checking.document_limits()))
+    # No answer is kept, so the client sends the message again under the same number.
     except TemporaryError:
         raise
     except SessionMgmtError as error:

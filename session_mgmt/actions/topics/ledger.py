@@ -60,8 +60,10 @@ class StreamLedger:
         self._lock_streams(wanted, wait=wait)
         missing = wanted - self._streams.keys()
         if missing:
+            # Another process may insert the same ones; whoever is first wins, and both lock the one row.
             ensure_streams(self._sql, missing, at=at)
             self._lock_streams(missing, wait=wait)
+        # All exist by now, so what the lock has skipped is held by somebody else.
         self._locked = wanted - self._streams.keys()
         self._find_keys(listed)
 
@@ -71,6 +73,7 @@ class StreamLedger:
     def decide(self, publication: Publication) -> Outcome:
         stream = self._streams[publication.topic]
         log = stream_key(stream.id)
+        # Not compared by content: a publisher that retries may have built its data anew.
         known = self._known.get((publication.topic, publication.key)) if publication.key else None
         if known is not None:
             return accept_write(known, log=log)
@@ -79,6 +82,7 @@ class StreamLedger:
         self._rows.append((stream, publication, stream.head, stream.tag))
         position = Position(stream.epoch, stream.head, stream.tag)
         if publication.key:
+            # The second of two in one group must find the first, which no table holds yet.
             self._known[publication.topic, publication.key] = position
         return accept_write(position, log=log)
 

@@ -49,6 +49,7 @@ def trim_stream(stream: int, now: datetime, *, limit: int) -> int:
     using = settings().database
     statements = Statements(connections[using])
     with open_transaction(using):
+        # Publishers of this topic wait from here on, so at most `limit` rows go in one transaction.
         rows = statements.select_locked("topic, head, head_tag, oldest", STREAM, [stream], wait=True)
         if not rows:
             return 0
@@ -58,6 +59,7 @@ def trim_stream(stream: int, now: datetime, *, limit: int) -> int:
             return 0
         mine = Publication.objects.using(using).filter(stream=stream)
         tags = mine.filter(offset=first - 1).values_list("tag", flat=True)
+        # The tag of the last deleted entry is kept: a reader that stands there has missed nothing.
         tag = head_tag if first - 1 == head else tags.get()
         Stream.objects.using(using).filter(pk=stream).update(oldest=first, oldest_tag=tag)
         mine.filter(offset__lt=first).delete()

@@ -67,6 +67,7 @@ def add_subscriptions(using: str, session: uuid.UUID, topics: list[str], now: da
         Subscription.objects.using(using).bulk_create(
             [Subscription(session_id=session, topic=topic, created_at=now) for topic in fresh], ignore_conflicts=True
         )
+    # What found no room is not in it; the caller tells that log its error.
     return mine + fresh
 
 
