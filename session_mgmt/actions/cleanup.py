@@ -74,6 +74,7 @@ class _Run:
         self._chunk = settings().cleanup_chunk
 
     def run_steps(self) -> None:
+        # First what people wait for; what only costs space comes after it.
         self._repeat_chunks("expired", lambda: len(expiry.expire_due(limit=self._chunk, now=self._given)), self._chunk)
         self._repeat_chunks(
             "connections", lambda: connections.close_dead(limit=self._chunk, now=self._given), self._chunk
@@ -103,6 +104,7 @@ class _Run:
         while True:
             rows = chunk()
             self._count_rows(step, rows)
+            # A full chunk means that there may be more; one that is not full was the last.
             if rows < size:
                 return
 

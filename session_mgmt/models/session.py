@@ -35,6 +35,7 @@ class ClientSession(models.Model):
     auth_version = models.PositiveIntegerField(default=1)
     ended_at = MomentField(null=True, blank=True)
     end_reason = models.CharField(max_length=60, blank=True)
+    # One to one, so that two tabs which recover an expired session at once end with one successor.
     recovered_from = models.OneToOneField(
         "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="successor"
     )

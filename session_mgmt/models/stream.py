@@ -59,6 +59,7 @@ class Publication(models.Model):
             models.UniqueConstraint(
                 fields=["stream", "key"], name="sm_publication_key", condition=models.Q(key__isnull=False)
             ),
+            # 0 is the place before the first entry, so no entry may have it.
             models.CheckConstraint(name="sm_publication_offset", condition=models.Q(offset__gte=1)),
         ]
         indexes = [models.Index(fields=["at"], name="sm_publication_at")]

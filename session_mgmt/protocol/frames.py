@@ -137,6 +137,7 @@ def find_number(text: str) -> int | None:
     """Find the ``seq`` of a write whose text cannot be read: ``type`` must come first, the number next or last."""
     if _TYPE_IN_FRONT.match(text) is None:
         return None
+    # A refusal without a number would leave the client waiting for this one for ever.
     found = _NUMBER_IN_FRONT.match(text) or _NUMBER_AT_END.search(text[-_AT_THE_END:])
     return int(found[1]) if found else None
 
@@ -156,6 +157,7 @@ def _read_connect(message: JSON) -> Connect:
 
 def _read_update(message: JSON) -> Update:
     kinds = [kind for kind in CHANGES if kind in message]
+    # Two changes in one frame have no order.
     if len(kinds) != 1:
         raise InvalidField("An update has exactly one of ops, merge, patch and data.", field="ops")
     strategy = _read_optional_text(message, "strategy", 20)
@@ -219,6 +221,7 @@ def _is_digest(value: JSON) -> bool:
 def _read_publish(message: JSON) -> Publish:
     if "data" not in message:
         raise InvalidField("data is missing.", field="data")
+    # An ephemeral publication is never stored, so it has no number and no receipt.
     ephemeral = message.get("ephemeral", False) is True
     return Publish(
         seq=None if ephemeral else _read_count(message, "seq", least=1),

@@ -77,6 +77,7 @@ def compile_pattern(pattern: str) -> TopicPattern:
         types[name] = type_
         regex += re.escape(pattern[end : piece.start()]) + f"(?P<{name}>{CONVERTERS[type_ or 'str'].regex})"
         end = piece.end()
+    # What is left without the parts must hold no brace: a part that was not closed matches nothing.
     if not pattern or pattern != pattern.strip() or re.search(r"[{}]", _PIECES.sub("", pattern)):
         raise ValueError(f"{pattern!r} is no pattern of a topic: text with parts in braces, as in 'orders:{{pk}}'.")
     return TopicPattern(pattern, re.compile(regex + re.escape(pattern[end:])), types)
