@@ -77,13 +77,23 @@ class _Sender:
     """Daemon thread with an event loop of its own."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
         self._pending: Heads = {}
         self._payloads: list[tuple[str, dict[str, Any]]] = []
-        self._lock = threading.Lock()
+        self._lock, self._started = _allocate_system_lock(), _allocate_system_lock()
         self._scheduled = False
+        self._flushing: asyncio.Task[None] | None = None
         self._process = os.getpid()
-        _start_system_thread(self._loop.run_forever, "session_mgmt-doorbell")
+        self._started.acquire()
+        _start_system_thread(self._run, "session_mgmt-doorbell")
+        # Released once the loop is there.
+        self._started.acquire()
+
+    def _run(self) -> None:
+        # Made on this thread: under gevent a loop watches its files by the hub of the thread that made it, and two
+        # threads at one hub break its watchers.
+        self._loop = asyncio.new_event_loop()
+        self._started.release()
+        self._loop.run_forever()
 
     def is_alive(self) -> bool:
         """Return whether the thread runs: it ends with its process, and a fork has none."""
@@ -99,7 +109,10 @@ class _Sender:
             if self._scheduled:
                 return
             self._scheduled = True
-        asyncio.run_coroutine_threadsafe(self._flush(), self._loop)
+        self._loop.call_soon_threadsafe(self._start_flush)
+
+    def _start_flush(self) -> None:
+        self._flushing = self._loop.create_task(self._flush())
 
     async def _flush(self) -> None:
         """Send until nothing is left; one at a time, so that a hanging Redis holds one call and no crowd of them."""
@@ -133,11 +146,23 @@ def _start_system_thread(target: Callable[[], None], name: str) -> None:
     A greenlet shares its thread, and so its running event loop, with all others: Django would refuse every call of
     theirs to the ORM as made from async code.
     """
-    monkey = sys.modules.get("gevent.monkey")
-    if monkey is not None and monkey.is_module_patched("threading"):
+    monkey = _find_gevent()
+    if monkey is not None:
         monkey.get_original("_thread", "start_new_thread")(target, ())
     else:
         threading.Thread(target=target, name=name, daemon=True).start()
+
+
+def _allocate_system_lock() -> Any:
+    """Return a lock for threads of the system; gevent's own are for the greenlets of one thread."""
+    monkey = _find_gevent()
+    return threading.Lock() if monkey is None else monkey.get_original("_thread", "allocate_lock")()
+
+
+def _find_gevent() -> Any:
+    """Return gevent's module that put greenlets in the place of threads, if it did."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey if monkey is not None and monkey.is_module_patched("threading") else None
 
 
 class RemoteListener:

@@ -12,38 +12,56 @@ pytest.importorskip("gevent", reason="gevent is not installed")
 PROGRAM = """
 from gevent import monkey
 monkey.patch_all()
-import gevent
+import asyncio, os
+import gevent, gevent.os
 import django
 django.setup()
 from django.db import transaction
 from channels.layers import get_channel_layer
+from session_mgmt.backends.doorbell import build_group, doorbell
 from session_mgmt.models import ClientSession
 from session_mgmt.shortcuts import create_session, drain, publish, state, topic
 
 topic("room:{name}")(lambda session, name: True)
 session = create_session().session
-rung = []
 layer = get_channel_layer()
+# Pipes, because no lock of gevent's holds between threads: one tells that a ring is under way, one lets it go on.
+(told, tell), (may, let) = os.pipe(), os.pipe()
+gevent.os.make_nonblocking(told)
 
 async def group_send(group, message):
-    rung.append(group)
-    # Long enough for the other greenlets to run meanwhile.
-    import asyncio
-    await asyncio.sleep(0.05)
+    if group.startswith(build_group("s:")):  # the log of a topic
+        os.write(tell, b".")
+        loop = asyncio.get_running_loop()
+        go_on = loop.create_future()
+        loop.add_reader(may, go_on.set_result, None)
+        await go_on
+        loop.remove_reader(may)
+        os.read(may, 1)
+
+def wait_for_ring():
+    with gevent.Timeout(30):
+        gevent.os.nb_read(told, 1)
 
 layer.group_send = group_send
 for number in range(5):
     publish("room:1", number)
+    wait_for_ring()
     ClientSession.objects.count()
-    gevent.sleep(0.02)
     with transaction.atomic():
         state.update(session, {"n": number})
     drain()
+    os.write(let, b".")
 assert state.get(session) == {"n": 4}
-while not rung:
-    gevent.sleep(0.01)
+
+# Greenlets that switch meanwhile, as those of a busy worker do.
+for _ in range(3):
+    gevent.spawn(lambda: [gevent.sleep() for _ in iter(int, 1)])
+for number in range(500):
+    doorbell().ring({"s:1": number})
+    wait_for_ring()
+    os.write(let, b".")
 print("fine", flush=True)
-import os
 os._exit(0)
 """
 
