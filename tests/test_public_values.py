@@ -9,10 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AnonymousUser
 from django.db import models, transaction
 from django.test import override_settings
 from django.utils.safestring import mark_safe
@@ -167,6 +169,50 @@ def test_an_unknown_keyword_is_refused() -> None:
     assert create_session(idle_timeout=600).session
 
 
+WRONG: dict[str, tuple[Callable[[Any, Any], Any], str, tuple[Any, ...]]] = {
+    "get by path": (lambda session, wrong: state.get(session, path=wrong), "path", (5, None, {"a": 1}, b"/a")),
+    "get by version": (lambda session, wrong: state.get(session, version=wrong), "version", (1.5, b"1", True, ["v1"])),
+    "read_at": (state.read_at, "version", (None, 1.5, True, SOME_ID)),
+    "diff": (lambda session, wrong: state.diff(session, 0, wrong), "second", ("1", None, 1.0)),
+    "history from": (lambda session, wrong: state.history(session, before=wrong), "before", ("1", 2.5, float("nan"))),
+    "history's page": (lambda session, wrong: state.history(session, limit=wrong), "limit", (0, -1, "5", 2.5, None)),
+    "restore": (state.restore, "to", (None, 1.5, False, SOME_ID)),
+    "forget": (state.forget, "label", (None, 5, SOME_ID)),
+    "owner": (lambda _, wrong: create_session(user=wrong), "user", (5, "ada", AnonymousUser(), get_user_model()())),
+    "reason": (lambda session, wrong: terminate_session(session, reason=wrong), "reason", (5, None, "a\0b", "\ud800")),
+    "chosen id": (lambda session, _: create_session(session_id=session.pk), "session_id", ("taken",)),
+}
+
+
+@pytest.mark.parametrize(("call", "field", "wrongs"), WRONG.values(), ids=WRONG)
+def test_a_wrong_argument_names_its_field(call: Any, field: str, wrongs: tuple[Any, ...]) -> None:
+    session = create_session().session
+    state.update(session, {"a": 1})
+    for wrong in wrongs:
+        with pytest.raises(InvalidField) as refused:
+            call(session, wrong)
+        assert refused.value.facts["field"] == field, wrong
+        # Inside a transaction, too, the refusal leaves it usable.
+        with transaction.atomic():
+            with pytest.raises(InvalidField):
+                call(session, wrong)
+            assert get_session(session).pk == session.pk
+
+
+@pytest.mark.parametrize("name", [None, 5, "", "a/b", "a\0b", "a" * 101, SOME_ID])
+def test_a_name_that_no_document_can_have_is_refused_by_reads_too(name: Any) -> None:
+    session = create_session().session
+    reads = (state.get, state.info, state.checksum, state.size)
+    by_keyword = (state.conflicts, state.history, state.checkpoints, state.read_since, state.compress, state.persist)
+    calls = [partial(read, session, name) for read in reads] + [
+        partial(read, session, name=name) for read in by_keyword
+    ]
+    for call in (*calls, partial(session_state, session, name), partial(state.restore, session, 0, name=name)):
+        with pytest.raises(InvalidField) as refused:
+            call()
+        assert refused.value.facts["field"] == "doc"
+
+
 RAISED: list[tuple[Callable[..., Any], tuple[Any, ...], type[SessionMgmtError]]] = [
     (publish, ("", 1), InvalidField),
     (publish, ("room:1", object()), InvalidJSON),
@@ -210,4 +256,5 @@ def test_every_function_has_its_async_version() -> None:
     for holder in (type(state), type(session_state(uuid.uuid4()))):
         methods = {name for name in vars(holder) if not name.startswith("_")}
         plain = {name for name in methods if not inspect.iscoroutinefunction(vars(holder)[name])}
-        assert {f"a{name}" for name in plain} - {"async"} <= methods
+        inherited = {name for base in holder.__mro__ for name in vars(base)}
+        assert {f"a{name}" for name in plain} <= methods | inherited

@@ -1,14 +1,20 @@
-"""Arguments of the public functions: a session and ids, in every form that they come in."""
+"""Arguments of the public functions, in every form that they come in; any other is ``InvalidField``."""
 
 from __future__ import annotations
 
+import re
 import uuid
 from typing import Any, TypeAlias
+
+from django.contrib.auth import get_user_model
 
 from session_mgmt.exceptions import InvalidField
 from session_mgmt.models import ClientSession
 
 Session: TypeAlias = ClientSession | uuid.UUID | str
+
+# NUL, and lone surrogates, which have no bytes.
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 
 def as_session_id(session: Session) -> uuid.UUID:
@@ -32,3 +38,39 @@ def as_uuid(given: Any, field: str) -> uuid.UUID:
         return uuid.UUID(given)
     except (AttributeError, TypeError, ValueError) as error:
         raise InvalidField(f"{field} is no UUID.", field=field) from error
+
+
+def as_user(given: Any) -> Any:
+    """Return a stored user, or ``None``. Raises ``InvalidField``."""
+    if given is None or (isinstance(given, get_user_model()) and given.pk is not None):
+        return given
+    if getattr(given, "is_anonymous", False):
+        raise InvalidField("A session of an anonymous user has user=None.", field="user")
+    raise InvalidField(f"user is a stored user or None, not {type(given).__name__}.", field="user")
+
+
+def as_text(given: Any, field: str) -> str:
+    """Return a text that a database can store. Raises ``InvalidField``."""
+    if isinstance(given, str) and not _UNSTORABLE.search(given):
+        return str.__str__(given)
+    raise InvalidField(f"{field} is text without NUL.", field=field)
+
+
+def as_version(given: Any, field: str = "version") -> int:
+    """Return the number of a version. Raises ``InvalidField``."""
+    # A version that is far beyond every document's does not exist, which its reader tells.
+    if isinstance(given, int) and not isinstance(given, bool):
+        return given
+    raise InvalidField(f"{field} is the number of a version.", field=field)
+
+
+def as_version_or_label(given: Any, field: str = "version") -> int | str:
+    """Return the number of a version, or a label. Raises ``InvalidField``."""
+    return str.__str__(given) if isinstance(given, str) else as_version(given, field)
+
+
+def as_count(given: Any, field: str) -> int:
+    """Return a whole number from 1. Raises ``InvalidField``."""
+    if isinstance(given, int) and not isinstance(given, bool) and given > 0:
+        return given
+    raise InvalidField(f"{field} is a whole number from 1.", field=field)

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from session_mgmt.actions import checking
+from session_mgmt.actions import access, checking
 from session_mgmt.actions.encoding import encode_python, name_path
 from session_mgmt.actions.outbox import Ticket
 from session_mgmt.actions.state import bodies, compaction, history, lookup
@@ -22,7 +22,16 @@ from session_mgmt.documents.values import MISSING
 from session_mgmt.exceptions import DocumentNotFound, InvalidField
 from session_mgmt.models import clock
 from session_mgmt.protocol.position import Position
-from session_mgmt.shortcuts.arguments import Session, as_session_id, as_uuid
+from session_mgmt.shortcuts.arguments import (
+    Session,
+    as_count,
+    as_session_id,
+    as_text,
+    as_uuid,
+    as_version,
+    as_version_or_label,
+)
+from session_mgmt.shortcuts.async_calls import AsyncCalls
 from session_mgmt.writes import conflicts as deciding
 from session_mgmt.writes import restore, verbs
 
@@ -34,7 +43,7 @@ def _update(session: Session, name: str, kind: str, change: Any, terms: Terms) -
         return verbs.update(as_session_id(session), name, kind, fine, terms)
 
 
-class State:
+class State(AsyncCalls):
     """Documents of a session, as ``state.update(session, {"cart": {"coupon": "WELCOME"}})``."""
 
     def get(
@@ -50,8 +59,9 @@ class State:
 
         With ``path`` (RFC 6901) return the value there, or ``default``. Raises ``InvalidPath``, and as ``read_at``.
         """
+        path = as_text(path, "path")
         if version is None:
-            data = lookup.read_info(as_session_id(session), name).data
+            data = self.info(session, name).data
         else:
             data = self.read_at(session, version, name=name)
         try:
@@ -62,17 +72,18 @@ class State:
 
     def info(self, session: Session, name: str = "main") -> ClientState:
         """Return ``data, version, last_modified, checksum, …`` of the document, all of one version."""
+        access.check_document_name(name)
         return lookup.read_info(as_session_id(session), name)
 
     def checksum(self, session: Session, name: str = "main") -> str:
         """Return the SHA-256 of the document's RFC 8785 text, in hex; an up-to-date client computes the same."""
-        return lookup.read_info(as_session_id(session), name).checksum
+        return self.info(session, name).checksum
 
     def documents(self, session: Session) -> list[dict[str, Any]]:
         """Return the heads of the session's documents, by name: ``name, version, position, size, …``, no data."""
         return [lookup.describe_head(row) for row in lookup.list_documents(as_session_id(session))]
 
-    def sync(
+    def read_since(
         self, session: Session, position: Position | list[Any] | None = None, *, name: str = "main"
     ) -> dict[str, Any]:
         """Return the changes since ``position`` as one verdict (``docs/reference/rest.md``).
@@ -130,14 +141,19 @@ class State:
 
         ``next`` is the ``before`` of the next page.
         """
-        return history.list_versions(self._find_row(session, name), before=before, limit=limit)
+        row, before = self._find_row(session, name), None if before is None else as_version(before, "before")
+        return history.list_versions(row, before=before, limit=as_count(limit, "limit"))
 
     def read_at(self, session: Session, version: int | str, *, name: str = "main") -> Any:
-        """Return the document of a version or label. Raises ``NotFound`` if the log no longer reaches back to it."""
-        return history.read_version_or_label(self._find_row(session, name), version).data
+        """Return the document of a version or label. Raises ``NotFound`` if the log no longer reaches back to it,
+        ``DocumentNotFound`` or ``InvalidField``.
+        """
+        to = as_version_or_label(version)
+        return history.read_version_or_label(self._find_row(session, name), to).data
 
     def diff(self, session: Session, first: int, second: int, *, name: str = "main") -> list[dict[str, Any]]:
         """Return the difference of two versions as an RFC 6902 patch from the first to the second."""
+        first, second = as_version(first, "first"), as_version(second, "second")
         return history.diff_versions(self._find_row(session, name), first, second)
 
     def persist(self, session: Session, label: str | None = None, *, name: str = "main") -> int:
@@ -150,11 +166,12 @@ class State:
 
     def forget(self, session: Session, label: str, *, name: str = "main") -> bool:
         """Delete a checkpoint. Return False if there is none of this label."""
-        return history.forget_checkpoint(self._find_row(session, name), label)
+        return history.forget_checkpoint(self._find_row(session, name), as_text(label, "label"))
 
     def restore(self, session: Session, to: int | str, *, name: str = "main") -> Position | Ticket:
         """Restore the document of a version or label, as an ordinary new version."""
-        return restore.restore(as_session_id(session), name, to)
+        access.check_document_name(name)
+        return restore.restore(as_session_id(session), name, as_version_or_label(to, "to"))
 
     def compress(self, session: Session, *, name: str = "main") -> int:
         """Store a snapshot (compressed if it is large) and shorten a log that is over its limits.
@@ -164,6 +181,7 @@ class State:
         return compaction.compact_document(self._find_row(session, name))
 
     def _find_row(self, session: Session, name: str) -> int:
+        access.check_document_name(name)
         row = bodies.find_document(settings().database, as_session_id(session), name)
         if row is None:
             raise DocumentNotFound()
@@ -173,6 +191,7 @@ class State:
         self, session: Session, *, name: str = "main", include_resolved: bool = False
     ) -> list[dict[str, Any]]:
         """Return the records that ``manual`` kept, newest first: ``id, path, version, base?, server?, client?, …``."""
+        access.check_document_name(name)
         row = bodies.find_document(settings().database, as_session_id(session), name)
         return [] if row is None else kept_conflicts.list_conflicts(row, include_resolved=include_resolved)
 
@@ -189,6 +208,7 @@ class State:
 
     def size(self, session: Session, name: str = "main") -> int:
         """Return the exact size in bytes of compact JSON."""
+        access.check_document_name(name)
         using = settings().database
         row = bodies.find_document(using, as_session_id(session), name)
         if row is None:
@@ -196,27 +216,7 @@ class State:
         bodies.keep_snapshot(using, row, at=clock.read(using))
         return bodies.read_size_bound(using, row)
 
-    aget = make_async(get)
-    ainfo = make_async(info)
-    achecksum = make_async(checksum)
     adocuments = make_async(documents)
-    # The plain name is a word of the language.
-    async_ = make_async(sync)
-    aupdate = make_async(update)
-    acreate_if_absent = make_async(create_if_absent)
-    areplace = make_async(replace)
-    aclear = make_async(clear)
-    ahistory = make_async(history)
-    aread_at = make_async(read_at)
-    adiff = make_async(diff)
-    apersist = make_async(persist)
-    acheckpoints = make_async(checkpoints)
-    aforget = make_async(forget)
-    arestore = make_async(restore)
-    acompress = make_async(compress)
-    aconflicts = make_async(conflicts)
-    aresolve = make_async(resolve)
-    asize = make_async(size)
 
 
 state = State()

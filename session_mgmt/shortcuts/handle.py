@@ -5,20 +5,22 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from session_mgmt.actions import access
 from session_mgmt.actions.outbox import Ticket
 from session_mgmt.actions.state import history
 from session_mgmt.actions.state.lookup import ClientState
-from session_mgmt.bridge.colours import make_async
 from session_mgmt.documents.values import MISSING
 from session_mgmt.protocol.position import Position
 from session_mgmt.shortcuts.arguments import Session, as_session_id
+from session_mgmt.shortcuts.async_calls import AsyncCalls
 from session_mgmt.shortcuts.documents import state
 
 
-class SessionState:
+class SessionState(AsyncCalls):
     """One document of one session: the methods of ``state`` without those two arguments."""
 
     def __init__(self, session: Session, name: str = "main") -> None:
+        access.check_document_name(name)
         self.session, self.name = as_session_id(session), name
 
     def __repr__(self) -> str:
@@ -36,9 +38,9 @@ class SessionState:
         """See ``state.checksum``."""
         return state.checksum(self.session, name=self.name)
 
-    def sync(self, position: Position | list[Any] | None = None) -> dict[str, Any]:
-        """See ``state.sync``."""
-        return state.sync(self.session, position, name=self.name)
+    def read_since(self, position: Position | list[Any] | None = None) -> dict[str, Any]:
+        """See ``state.read_since``."""
+        return state.read_since(self.session, position, name=self.name)
 
     def update(
         self,
@@ -106,27 +108,6 @@ class SessionState:
     def size(self) -> int:
         """See ``state.size``."""
         return state.size(self.session, name=self.name)
-
-    aget = make_async(get)
-    ainfo = make_async(info)
-    achecksum = make_async(checksum)
-    # The plain name is a word of the language.
-    async_ = make_async(sync)
-    aupdate = make_async(update)
-    acreate_if_absent = make_async(create_if_absent)
-    areplace = make_async(replace)
-    aclear = make_async(clear)
-    ahistory = make_async(history)
-    aread_at = make_async(read_at)
-    adiff = make_async(diff)
-    apersist = make_async(persist)
-    acheckpoints = make_async(checkpoints)
-    aforget = make_async(forget)
-    arestore = make_async(restore)
-    acompress = make_async(compress)
-    aconflicts = make_async(conflicts)
-    aresolve = make_async(resolve)
-    asize = make_async(size)
 
 
 def session_state(session: Session, name: str = "main") -> SessionState:

@@ -15,7 +15,7 @@ from session_mgmt.bridge.colours import make_async
 from session_mgmt.models import ClientSession
 from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.position import Position
-from session_mgmt.shortcuts.arguments import Session, as_session_id, as_uuid
+from session_mgmt.shortcuts.arguments import Session, as_session_id, as_text, as_user, as_uuid
 from session_mgmt.writes import verbs
 
 
@@ -32,10 +32,11 @@ def create_session(
     Raises ``InvalidField``, ``InvalidJSON``, ``SessionLimit`` or ``DocumentRefused`` (of the metadata).
     """
     config = {"idle_timeout": idle_timeout, "absolute_timeout": absolute_timeout}
+    owner = as_user(user)
     id_ = None if session_id is None else as_uuid(session_id, "session_id")
     fine = None if metadata is None else encode_python(metadata)
     with name_path(fine):
-        return lifecycle.create_session(user=user, metadata=fine, config=config, session_id=id_, device=Device())
+        return lifecycle.create_session(user=owner, metadata=fine, config=config, session_id=id_, device=Device())
 
 
 def get_session(session: Session) -> ClientSession:
@@ -45,7 +46,7 @@ def get_session(session: Session) -> ClientSession:
 
 def terminate_session(session: Session, *, reason: str = "requested") -> bool:
     """End a session for good. Return False if it had ended before. Raises ``SessionNotFound`` or ``InvalidField``."""
-    return lifecycle.terminate_session(SERVER, as_session_id(session), reason=reason)
+    return lifecycle.terminate_session(SERVER, as_session_id(session), reason=as_text(reason, "reason"))
 
 
 def publish(topic: str, data: Any, *, key: str | None = None, ephemeral: bool = False) -> Position | Ticket | None:

@@ -82,7 +82,7 @@ def create_session(
     """
     using = settings().database
     idle, absolute = _read_timeouts(config or {})
-    with _refuse_missing_user(using, user), open_transaction(using):
+    with _explain_refusal(using, user, session_id), open_transaction(using):
         now = now or clock.read(using)
         if user is not None:
             _make_room(using, user, now)
@@ -96,11 +96,13 @@ def create_session(
 
 
 @contextmanager
-def _refuse_missing_user(using: str, user: Any) -> Iterator[None]:
-    """Turn the database's refusal at COMMIT into ours, where the user was deleted meanwhile."""
+def _explain_refusal(using: str, user: Any, session_id: uuid.UUID | None) -> Iterator[None]:
+    """Turn the database's refusal into ours: the id is taken, or the user was deleted meanwhile."""
     try:
         yield
     except IntegrityError as error:
+        if session_id is not None and ClientSession.objects.using(using).filter(pk=session_id).exists():
+            raise InvalidField("There is a session of this id.", field="session_id") from error
         if user is None or type(user)._default_manager.using(using).filter(pk=user.pk).exists():
             raise
         raise InvalidField("There is no such user.", field="user") from error

@@ -1,0 +1,44 @@
+"""Async versions of the methods of a document, by Django's rule: an ``a`` in front of the name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeAlias
+
+from session_mgmt.actions.outbox import Ticket
+from session_mgmt.actions.state.lookup import ClientState
+from session_mgmt.bridge.colours import make_async
+from session_mgmt.protocol.position import Position
+
+# The arguments are those of the method without the ``a``.
+Call: TypeAlias = Callable[..., Coroutine[Any, Any, Any]]
+Write: TypeAlias = Callable[..., Coroutine[Any, Any, Position | Ticket]]
+
+
+class AsyncCalls:
+    """Async versions of a class's methods, made when the class is: this list is the only one."""
+
+    aget: Call
+    ainfo: Callable[..., Coroutine[Any, Any, ClientState]]
+    achecksum: Callable[..., Coroutine[Any, Any, str]]
+    aread_since: Callable[..., Coroutine[Any, Any, dict[str, Any]]]
+    aupdate: Write
+    acreate_if_absent: Write
+    areplace: Write
+    aclear: Write
+    ahistory: Callable[..., Coroutine[Any, Any, dict[str, Any]]]
+    aread_at: Call
+    adiff: Callable[..., Coroutine[Any, Any, list[dict[str, Any]]]]
+    apersist: Callable[..., Coroutine[Any, Any, int]]
+    acheckpoints: Callable[..., Coroutine[Any, Any, list[dict[str, Any]]]]
+    aforget: Callable[..., Coroutine[Any, Any, bool]]
+    arestore: Write
+    acompress: Callable[..., Coroutine[Any, Any, int]]
+    aconflicts: Callable[..., Coroutine[Any, Any, list[dict[str, Any]]]]
+    aresolve: Callable[..., Coroutine[Any, Any, Position]]
+    asize: Callable[..., Coroutine[Any, Any, int]]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for name in AsyncCalls.__annotations__:
+            setattr(cls, name, make_async(getattr(cls, name.removeprefix("a"))))
