@@ -21,11 +21,12 @@ def exists() -> bool:
     return (SOURCE / "package.json").exists()
 
 
-def npm(*arguments: str, folder: Path = SOURCE) -> int:
+def npm(*arguments: str, folder: Path = SOURCE, stdout: int | None = None) -> int:
     """Run npm in a folder, with our Node first on PATH; the answer is its exit code."""
     node, command = programs.node()
     path = f"{node.parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    return subprocess.run([*command, *arguments], cwd=folder, env={**os.environ, "PATH": path}).returncode
+    environment = {**os.environ, "PATH": path}
+    return subprocess.run([*command, *arguments], cwd=folder, env=environment, stdout=stdout).returncode
 
 
 def script(name: str, *arguments: str) -> int:
@@ -39,7 +40,8 @@ def install(folder: Path = SOURCE) -> int:
     stamp = folder / "node_modules" / ".set-up-for"
     if stamp.exists() and stamp.read_text() == wanted:
         return 0
-    exit_code = npm("ci", "--no-audit", "--no-fund", folder=folder)
+    # It tells what it does where nobody reads results from.
+    exit_code = npm("ci", "--no-audit", "--no-fund", folder=folder, stdout=sys.stderr.fileno())
     if not exit_code:
         stamp.write_text(wanted)
     return exit_code

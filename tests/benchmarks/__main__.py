@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 
-from tests.benchmarks import creation, documents, fanout, hostile, patches, reconnects
+from tests.benchmarks import (
+    connects,
+    creation,
+    documents,
+    fanout,
+    hostile,
+    idle,
+    patches,
+    reconnects,
+    roundtrip,
+    storm,
+)
 from tests.benchmarks.scale import FULL, QUICK, TINY
 
 BENCHMARKS = {
@@ -16,6 +28,10 @@ BENCHMARKS = {
     "documents": documents.run,
     "reconnects": reconnects.run,
     "hostile": hostile.run,
+    "connects": connects.run,
+    "storm": storm.run,
+    "roundtrip": roundtrip.run,
+    "idle": idle.run,
 }
 SCALES = {"full": FULL, "quick": QUICK, "tiny": TINY}
 
@@ -25,6 +41,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all by default")
     parser.add_argument("--list", action="store_true", help="name the benchmarks and end")
     parser.add_argument("--json", action="store_true", help="one JSON object a line instead of tables")
+    parser.add_argument("--ws", metavar="CLASS", help="uvicorn's class for WebSockets: a name or module:Class")
     parser.add_argument("--quick", dest="scale", action="store_const", const="quick", help="shorter rounds")
     parser.add_argument("--scale", choices=SCALES, help="tiny only shows that all of it runs")
     parser.set_defaults(scale="full")
@@ -35,6 +52,7 @@ def main() -> int:
     if arguments.list:
         print("\n".join(BENCHMARKS))
         return 0
+    os.environ |= {"BENCHMARK_WS": arguments.ws} if arguments.ws else {}
     for name in arguments.names or BENCHMARKS:
         for table in BENCHMARKS[name](SCALES[arguments.scale]):
             print(json.dumps(table.as_json()) if arguments.json else table.as_text() + "\n", flush=True)

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import orjson
+from channels.auth import AuthMiddlewareStack
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.benchmarks.settings")
@@ -17,6 +18,7 @@ from django.urls import path  # noqa: E402
 import session_mgmt.asgi  # noqa: E402
 from session_mgmt.bridge import bridge  # noqa: E402
 from tests.benchmarks.baseline.consumers import InPlace, Rewritten, Room, Updates  # noqa: E402
+from tests.benchmarks.baseline.members import Member, RecordedMember  # noqa: E402
 
 
 async def lane(scope: Any, receive: Any, send: Any) -> None:
@@ -38,5 +40,7 @@ application = session_mgmt.asgi.application(
         path("plain/room/", Room.as_asgi()),
         path("plain/rewritten/<int:document>/", Rewritten.as_asgi()),
         path("plain/in-place/<int:document>/", InPlace.as_asgi()),
+        path("plain/members/", AuthMiddlewareStack(Member.as_asgi())),
+        path("plain/recorded-members/", AuthMiddlewareStack(RecordedMember.as_asgi())),
     ],
 )

@@ -249,7 +249,7 @@ def _settings(database: Database, scale: Scale) -> dict[str, str]:
         "machine": machine.described(),
         "database": database.settings,
         "log": "bytes of the write-ahead log; SQLite's is not checkpointed during the run",
-        "server": "one uvicorn process for each side on one core, " + " ".join(sides.OPTIONS + sides.QUIET[:2]),
+        "server": "one uvicorn process for each side on one core, " + " ".join(sides.options() + sides.QUIET[:2]),
         "load": "one client, one change in flight; over WebSocket it waits for another client to be told, too",
         "cpu": "of the server with its helper process and of PostgreSQL's processes; ratio: small document / this one",
         "rounds": f"{scale.rounds}, interleaved, {scale.changes} changes each (with snapshots twice as many, over REST"

@@ -82,7 +82,7 @@ def _settings(database: Database, scale: Scale) -> dict[str, str]:
         "machine": machine.described(),
         "cores": ", ".join(f"{name} on {sorted(core)}" for name, core in pairs) + "; Redis where it likes",
         "database": database.settings,
-        "server": "one uvicorn process for each side, " + " ".join(sides.OPTIONS + sides.QUIET[:2]),
+        "server": "one uvicorn process for each side, " + " ".join(sides.options() + sides.QUIET[:2]),
         "load": f"1 publisher, {scale.listeners} subscribers (it is one of them), {len(TEXT)} bytes of text;"
         " a new publication for each that reached all",
         "rounds": f"{scale.rounds}, interleaved, {scale.warm} s to warm up, {scale.seconds} s measured; medians",

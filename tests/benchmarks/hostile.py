@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from statistics import quantiles
 
 import orjson
@@ -151,8 +150,7 @@ def _watching(server: sides.AppServer) -> Iterator[list[float]]:
 
 def _read_memory(server: sides.AppServer) -> float:
     assert server.process is not None
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    return 1024.0 * int(status.partition("VmRSS:")[2].split()[0])
+    return machine.resident_bytes(server.process.pid)
 
 
 def _row(case: str, latencies: list[float], quiet: list[float] | None, facts: dict[str, float]) -> Row:
@@ -169,7 +167,7 @@ def _settings(database: Database, scale: Scale) -> dict[str, str]:
     return {
         "machine": machine.described(),
         "database": database.settings,
-        "server": "one uvicorn process on one core with the limits that are shipped, " + " ".join(sides.OPTIONS),
+        "server": "one uvicorn process on one core with the limits that are shipped, " + " ".join(sides.options()),
         "load": f"one client, one update in flight, {1000 * REST_SECONDS:.0f} ms between two",
         "hostile": f"{SOCKETS} sockets of {SOCKETS // PER_SESSION} sessions that read nothing; each leaves and follows"
         f" a document of {DOCUMENT // 1000} KB and pings {1 / ROUND_SECONDS:.0f} times a second",

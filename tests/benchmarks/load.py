@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import sys
 import time
@@ -12,7 +13,8 @@ from typing import Any
 import orjson
 import uvloop
 
-from tests.benchmarks import machine, wire
+from tests.benchmarks import wire
+from tests.benchmarks.crowd import Account, Crowd, quantile
 from tests.benchmarks.peers import Listener, Peer, Updater
 
 AT_ONCE = 32
@@ -23,35 +25,14 @@ async def opened(plan: dict[str, Any], make: Callable[[str | None], Peer]) -> li
     """Open all connections of a plan, so many at a time."""
     loop, gate = asyncio.get_running_loop(), asyncio.Semaphore(AT_ONCE)
 
-    async def one(token: str | None) -> Peer:
+    async def one(token: str | None, port: int) -> Peer:
         async with gate:
-            _, peer = await loop.create_connection(lambda: make(token), "127.0.0.1", plan["port"])
+            _, peer = await loop.create_connection(lambda: make(token), "127.0.0.1", port)
             await asyncio.wait_for(peer.opened, PATIENCE)
             return peer
 
     tokens: Sequence[str | None] = plan["tokens"] or [None] * plan["connections"]
-    return await asyncio.gather(*(one(token) for token in tokens))
-
-
-class Account:
-    """Time and CPU of the server and of this process since its creation."""
-
-    def __init__(self, server: int) -> None:
-        self._server = server
-        self._at, self._cpu, self._own = time.perf_counter(), machine.cpu_seconds(server), time.process_time()
-
-    def closed(self) -> dict[str, float]:
-        seconds = time.perf_counter() - self._at
-        return {
-            "seconds": seconds,
-            "server_cpu": machine.cpu_seconds(self._server) - self._cpu,
-            "load_cpu": time.process_time() - self._own,
-        }
-
-
-def quantile(values: list[float], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
+    return await asyncio.gather(*map(one, tokens, itertools.cycle(plan["ports"])))
 
 
 class Patches:
@@ -70,7 +51,7 @@ class Patches:
         before = sum(peer.got for peer in self._peers)
         for peer in self._peers:
             peer.latencies.clear()
-        account = Account(self._plan["server"])
+        account = Account(self._plan["servers"])
         await asyncio.sleep(seconds)
         result: dict[str, Any] = {"done": sum(peer.got for peer in self._peers) - before, **account.closed()}
         latencies = [latency for peer in self._peers for latency in peer.latencies]
@@ -111,7 +92,7 @@ class Fanout:
     async def run(self, window: int, warm: float, seconds: float, frame: str) -> dict[str, Any]:
         await self._until(time.perf_counter() + warm, window, frame)
         before, times = self._got, list[float]()
-        account = Account(self._plan["server"])
+        account = Account(self._plan["servers"])
         await self._until(time.perf_counter() + seconds, window, frame, times)
         for peer in self._peers:
             if peer.token is not None:
@@ -151,7 +132,7 @@ class Fanout:
         self._peers[0].transport.write(wire.text(frame.replace("$seq", str(self._seq)).encode()))
 
 
-KINDS: dict[str, Any] = {"patches": Patches, "fanout": Fanout}
+KINDS: dict[str, Any] = {"patches": Patches, "fanout": Fanout, "crowd": Crowd}
 
 
 async def main() -> None:

@@ -23,6 +23,11 @@ def cpu_seconds(pid: int) -> float:
     return total / 1e9
 
 
+def resident_bytes(pid: int) -> float:
+    """Return the resident memory of a process."""
+    return 1024.0 * int(Path(f"/proc/{pid}/status").read_text().partition("VmRSS:")[2].split()[0])
+
+
 def children(pid: int) -> list[int]:
     """Return the child processes of a process."""
     found = []

@@ -76,7 +76,7 @@ def _settings(database: Database, scale: Scale) -> dict[str, str]:
         "machine": machine.described(),
         "cores": ", ".join(f"{name} on {sorted(core)}" for name, core in pairs) + "; PostgreSQL where it likes",
         "database": database.settings,
-        "server": "one uvicorn process for each side, " + " ".join(sides.OPTIONS + sides.QUIET[:2]),
+        "server": "one uvicorn process for each side, " + " ".join(sides.options() + sides.QUIET[:2]),
         "load": f"{scale.connections} connections, closed loop, values of {len(VALUE)} bytes;"
         " max_frames_per_second raised",
         "baseline": "one ORM transaction of UPDATE and INSERT for each message",

@@ -32,7 +32,7 @@ class Peer(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
         protocol = SUBPROTOCOL if self.token else None
-        transport.write(wire.handshake(self.plan["port"], self.plan["path"], protocol))
+        transport.write(wire.handshake(self.plan["ports"][0], self.plan["path"], protocol))
 
     def data_received(self, data: bytes) -> None:
         self._take(data)

@@ -187,7 +187,7 @@ def _settings(database: Database, scale: Scale) -> dict[str, str]:
     return {
         "machine": machine.described(),
         "database": database.settings,
-        "server": "one uvicorn process for each side on one core, " + " ".join(sides.OPTIONS + sides.QUIET[:2]),
+        "server": "one uvicorn process for each side on one core, " + " ".join(sides.options() + sides.QUIET[:2]),
         "load": "one client, one request in flight; a return is a new connection, to the end of its recovery",
         "queries": "all of the connecting transaction, as its receipt tells",
         "cpu": "of the server with its helper process and of PostgreSQL's processes; ratio: the whole document / this",

@@ -29,12 +29,13 @@ class Row:
 
 @dataclass(slots=True)
 class Table:
-    """Rows of a benchmark, with everything needed to read them."""
+    """Rows of a benchmark, with everything needed to read them. ``per`` is the time or thing that values are for."""
 
     title: str
     unit: str
     settings: dict[str, Any]
     rows: list[Row] = field(default_factory=list)
+    per: str = "s"
 
     def as_json(self) -> dict[str, Any]:
         rows = [
@@ -42,10 +43,10 @@ class Table:
             | {"per_core": row.per_core, "core_ratio": row.core_ratio, **row.facts}
             for row in self.rows
         ]
-        return {"benchmark": self.title, "unit": self.unit, "settings": self.settings, "rows": rows}
+        return {"benchmark": self.title, "unit": f"{self.unit}/{self.per}", "settings": self.settings, "rows": rows}
 
     def as_text(self) -> str:
-        head = ["case", f"{self.unit}/s", "lowest-highest", "ratio", "per server core/s", "ratio"]
+        head = ["case", f"{self.unit}/{self.per}", "lowest-highest", "ratio", "per server core/s", "ratio"]
         names = list(dict.fromkeys(name for row in self.rows for name in row.facts))
         lines = [[*head, *names], *(_cells(row, names) for row in self.rows)]
         widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]

@@ -21,10 +21,28 @@ class Scale:
     rewrites: int = 10
     returns: int = 40
     large: int = 5_000_000
+    guests: int = 1000
+    missed: int = 50
+    killed: int = 500
+    beats: float = 25.0
+    settle: float = 1.0
+    outbox: int = 4000
 
 
 FULL = Scale()
-QUICK = Scale(rounds=3, seconds=1.5, warm=0.5, creations=80, changes=600, rewrites=4, returns=10)
+QUICK = Scale(
+    rounds=3,
+    seconds=1.5,
+    warm=0.5,
+    creations=80,
+    changes=600,
+    rewrites=4,
+    returns=10,
+    guests=300,
+    killed=150,
+    beats=10.0,
+    outbox=1000,
+)
 TINY = Scale(
     rounds=1,
     seconds=0.2,
@@ -38,4 +56,10 @@ TINY = Scale(
     rewrites=1,
     returns=2,
     large=500_000,
+    guests=8,
+    missed=4,
+    killed=6,
+    beats=0.3,
+    settle=0.1,
+    outbox=8,
 )

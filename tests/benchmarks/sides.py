@@ -9,7 +9,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,15 @@ from tests import services
 from tests.benchmarks import machine
 
 ROOT = Path(__file__).resolve().parents[2]
-OPTIONS = [
-    "--loop",
-    "uvloop",
-    "--ws",
-    "websockets-sansio",
-    "--ws-per-message-deflate",
-    "false",
-    "--ws-max-size",
-    "1048576",
-]
+PORTABLE = "websockets-sansio"
+
+
+def options(way: str = "") -> list[str]:
+    """Return uvicorn's options with a class for WebSockets: a name that it knows, or a path in Python."""
+    way = way or os.environ.get("BENCHMARK_WS") or PORTABLE
+    return ["--loop", "uvloop", "--ws", way, "--ws-per-message-deflate", "false", "--ws-max-size", "1048576"]
+
+
 QUIET = ["--ws-ping-interval", "0", "--no-access-log", "--log-level", "warning"]
 UPDATES, ROOM, SESSION = "/plain/updates/", "/plain/room/", "/ws/session/"
 
@@ -47,20 +47,28 @@ def prepared(variables: Mapping[str, str], sessions: int, *sizes: int) -> list[s
     return tokens
 
 
-class AppServer(services.Server):
-    """Server process: the benchmarks' application under uvicorn, on its own core."""
-
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        super().__init__()
-        self.variables = dict(variables)
-
-    def command(self) -> list[str]:
-        address = ["--host", services.HOST, "--port", str(self.port)]
-        return [sys.executable, "-m", "uvicorn", "tests.benchmarks.asgi:application", *address, *OPTIONS, *QUIET]
+class Server(services.Server):
+    """Server process on its own core."""
 
     def popen_options(self) -> dict[str, object]:
         core = machine.cores()[0]
-        return {"cwd": ROOT, "env": self.variables, "preexec_fn": lambda: os.sched_setaffinity(0, core)}
+        return {"cwd": ROOT, "preexec_fn": lambda: os.sched_setaffinity(0, core)}
+
+
+class AppServer(Server):
+    """Benchmarks' application under uvicorn, with one of its classes for WebSockets."""
+
+    def __init__(self, variables: Mapping[str, str], way: str = "") -> None:
+        super().__init__()
+        self.variables, self._way = dict(variables), way
+
+    def command(self) -> list[str]:
+        address = ["--host", services.HOST, "--port", str(self.port)]
+        given = [*address, *options(self._way), *QUIET]
+        return [sys.executable, "-m", "uvicorn", "tests.benchmarks.asgi:application", *given]
+
+    def popen_options(self) -> dict[str, object]:
+        return {**super().popen_options(), "env": self.variables}
 
     def is_ready(self) -> bool:
         try:
@@ -76,18 +84,18 @@ class AppServer(services.Server):
         return done
 
 
-def serving(variables: Mapping[str, str]) -> contextlib.AbstractContextManager[AppServer]:
+def serving(variables: Mapping[str, str], way: str = "") -> contextlib.AbstractContextManager[AppServer]:
     """Start a server that ends with the block."""
-    return services.running(AppServer(variables))
+    return services.running(AppServer(variables, way))
 
 
 class Load:
-    """Load of one server; its connections stay open between rounds."""
+    """Load of one server, or of several in turns; its connections stay open between rounds."""
 
     def __init__(
-        self, server: AppServer, kind: str, path: str, connections: int, tokens: list[str], **plan: Any
+        self, servers: Server | Sequence[Server], kind: str, path: str, connections: int, tokens: list[str], **plan: Any
     ) -> None:
-        assert server.process is not None
+        self.servers = [servers] if isinstance(servers, Server) else list(servers)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.benchmarks.load"],
             cwd=ROOT,
@@ -95,19 +103,31 @@ class Load:
             stdout=subprocess.PIPE,
             text=True,
         )
-        fixed = {"port": server.port, "server": server.process.pid, "cores": sorted(machine.cores()[1])}
+        fixed = {"ports": [server.port for server in self.servers], "servers": self.numbers()}
+        fixed["cores"] = sorted(machine.cores()[1])
         started = time.perf_counter()
-        self._ask({"kind": kind, "path": path, "connections": connections, "tokens": tokens, **plan, **fixed})
-        self.server = server
+        self.ask(kind=kind, path=path, connections=connections, tokens=tokens, **plan, **fixed)
         self.opening_seconds = time.perf_counter() - started
 
-    def run(self, **round_: Any) -> dict[str, Any]:
-        """Run one round and return its work, seconds, CPU of both sides, latencies, and the lane's batches."""
-        before = self.server.lane()
-        result = self._ask(round_)
-        return result | {name: count - before[name] for name, count in self.server.lane().items()}
+    def numbers(self) -> list[int]:
+        """Return the process ids of the servers, which change when one is started again."""
+        return [server.process.pid for server in self.servers if server.process is not None]
 
-    def _ask(self, line: dict[str, Any]) -> dict[str, Any]:
+    def run(self, **round_: Any) -> dict[str, Any]:
+        """Run one round and return its work, seconds, CPU of both sides, latencies, and the lanes' batches."""
+        before = self._lanes()
+        result = self.ask(**round_)
+        return result | {name: count - before[name] for name, count in self._lanes().items()}
+
+    def _lanes(self) -> Counter[str]:
+        counted = Counter[str]()
+        for server in self.servers:
+            assert isinstance(server, AppServer)
+            counted.update(server.lane())
+        return counted
+
+    def ask(self, **line: Any) -> dict[str, Any]:
+        """Have one line of the plan or one round carried out."""
         assert self._process.stdin is not None and self._process.stdout is not None
         print(json.dumps(line), file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline()

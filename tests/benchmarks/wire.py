@@ -8,9 +8,10 @@ from collections.abc import Iterator
 _NO_MASK = bytes(4)
 
 
-def handshake(port: int, path: str, subprotocol: str | None) -> bytes:
+def handshake(port: int, path: str, subprotocol: str | None, cookie: str | None = None) -> bytes:
     """Build an opening handshake without extensions, so without compression."""
     offered = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
+    offered += f"Cookie: {cookie}\r\n" if cookie else ""
     return (
         f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         f"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n{offered}\r\n"

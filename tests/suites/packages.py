@@ -10,20 +10,19 @@ from pathlib import Path
 from tests import javascript, programs
 
 FOLDER = javascript.SUITES
-PACKAGES = FOLDER / "node_modules"
 
 
-def installed() -> Path:
-    """The folder with the packages of the lock file. Raises `programs.Unavailable`."""
+def installed(folder: Path = FOLDER) -> Path:
+    """The packages of a folder's lock file. Raises `programs.Unavailable`."""
     # Two runs at once would install over each other.
-    lock = os.open(FOLDER, os.O_RDONLY)
+    lock = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if javascript.install(FOLDER):
-            raise programs.Unavailable("npm could not fetch the packages of tests/suites/package-lock.json")
+        if javascript.install(folder):
+            raise programs.Unavailable(f"npm could not fetch the packages of {folder.name}/package-lock.json")
     finally:
         os.close(lock)
-    return PACKAGES
+    return folder / "node_modules"
 
 
 def node(script: str, *arguments: str, given: bytes = b"") -> bytes:

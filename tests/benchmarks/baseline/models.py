@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.db import models
 
 
@@ -24,3 +25,13 @@ class Change(models.Model):
     document = models.ForeignKey(Document, on_delete=models.CASCADE)
     value = models.TextField()
     at = models.DateTimeField(auto_now_add=True)
+
+
+class Visit(models.Model):
+    """One connection of a user."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+    began_at = models.DateTimeField(auto_now_add=True)
+    heard_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    close_code = models.IntegerField(null=True)
