@@ -12,7 +12,7 @@ from pathlib import Path
 
 import orjson
 
-from tests.faults import check_counts, check_life, check_state, check_streams, history
+from tests.faults import check_counts, check_groups, check_life, check_state, check_streams, history
 from tests.faults.evidence import Evidence, Record, Violation, told_lost
 
 VALID, INVALID, UNKNOWN = 0, 1, 2
@@ -50,7 +50,8 @@ def check(
     """Every check over one run."""
     evidence = Evidence(records, dump)
     verdict = Verdict(doubts=list(_doubts(evidence, demands or Demands())))
-    for one in (*check_state.CHECKS, *check_counts.CHECKS, *check_streams.CHECKS, *check_life.CHECKS):
+    rooms = (check_state, check_counts, check_streams, check_life, check_groups)
+    for one in (one for room in rooms for one in room.CHECKS):
         verdict.violations += one(evidence)
     verdict.violations += check_life.refusals_have_documented_names(evidence, check_life.documented_names())
     verdict.violations += check_life.logs_are_quiet(log_lines)

@@ -35,19 +35,21 @@ def _held_places(evidence: Evidence) -> dict[Place, tuple[Any, int | None]]:
     for key, epoch, rows, _ in evidence.held():
         for offset, tag, body in rows:
             known[key, epoch, offset, False] = ((tag, _essence(key.rpartition("/")[2], body)), None)
+    epochs = _timeline_epochs(evidence)
     for event in evidence.dump["events"]:
-        epoch = _timeline_epoch(evidence, event["session"])
+        epoch = epochs.get(event["session"], "")
         known[f"{event['session']}/session", epoch, event["seq"], False] = ((event["tag"], event["type"]), None)
     return known
 
 
-def _timeline_epoch(evidence: Evidence, session: str) -> str:
-    """Find the timeline's epoch: the first that clients are told, which must then stay (T7); the dump has none."""
+def _timeline_epochs(evidence: Evidence) -> dict[str, str]:
+    """Find each timeline's epoch: the first that clients are told, which must then stay (T7); the dump has none."""
+    found: dict[str, str] = {}
     for record in evidence.records:
-        if record["type"] == "connected" and evidence.home(record["p"])["session"] == session:
+        if record["type"] == "connected":
             position = record["frame"]["logs"]["session"].get("position")
-            return str(position[0]) if position else ""
-    return ""
+            found.setdefault(evidence.home(record["p"])["session"], str(position[0]) if position else "")
+    return found
 
 
 def _essence(log: str, body: Any) -> Any:

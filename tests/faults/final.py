@@ -78,6 +78,7 @@ class Database:
                 "documents": self._documents(),
                 "streams": self._streams(),
                 "clients": self._clients(),
+                "connections": self._connections(),
                 "events": self._events(),
                 "pending": self.pending(),
             }
@@ -136,6 +137,16 @@ class Database:
         return [
             {"session": _uuid(session), "client": client, "generation": generation, "last_seq": last}
             for session, client, generation, last in self.rows(query)
+        ]
+
+    def _connections(self) -> list[Dump]:
+        query = (
+            "SELECT n.session_id, c.client_id, n.generation, n.closed_at IS NULL FROM session_mgmt_connection n"
+            " JOIN session_mgmt_client c ON c.id = n.client_id"
+        )
+        return [
+            {"session": _uuid(session), "client": client, "generation": generation, "open": bool(is_open)}
+            for session, client, generation, is_open in self.rows(query)
         ]
 
     def _events(self) -> list[Dump]:

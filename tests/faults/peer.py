@@ -61,7 +61,10 @@ class Write:
 
 @dataclass(eq=False)
 class Peer:
-    """Logical client. `next_write` makes its writes; `urls` are the servers it may use."""
+    """Logical client. `next_write` makes its writes; `urls` are the servers it may use.
+
+    `refused` names the refusal that it must meet whenever it comes.
+    """
 
     name: str
     group: Group
@@ -87,13 +90,16 @@ class Peer:
     absence: float = 0.0
     lost: set[str] = field(default_factory=set)
     back: asyncio.Event | None = None
+    answer_seconds: float = OPEN_SECONDS
+    refused: str | None = None
     socket: ClientConnection | None = None
     _room: asyncio.Event = field(default_factory=asyncio.Event)
     _resend: asyncio.TimerHandle | None = None
 
     def __post_init__(self) -> None:
         self.positions = dict.fromkeys(self.group.logs)
-        self.history.add(self.name, "start", session=self.group.session, group=self.group.name, topic=self.group.topic)
+        home = {"session": self.group.session, "group": self.group.name, "topic": self.group.topic}
+        self.history.add(self.name, "start", **home, **({"refused": self.refused} if self.refused else {}))
 
     @property
     def unanswered(self) -> int:
@@ -150,7 +156,7 @@ class Peer:
             subprotocols=["session-mgmt.v1"],  # type: ignore[list-item]
             compression=None,
             ping_interval=None,
-            open_timeout=OPEN_SECONDS,
+            open_timeout=self.answer_seconds,
             close_timeout=1,
             max_size=None,
             proxy=None,
@@ -172,7 +178,7 @@ class Peer:
         asked = dict(self.positions)
         socket = await self.open()
         with abort_on_failure(socket):
-            first = orjson.loads(await asyncio.wait_for(socket.recv(), OPEN_SECONDS))
+            first = orjson.loads(await asyncio.wait_for(socket.recv(), self.answer_seconds))
             self.take(first, asked)
         return socket
 

@@ -19,14 +19,16 @@ class Story:
         self.publications: list[Record] = []
         self.generations: dict[str, int] = {}
         self.places: dict[str, dict[str, Any]] = {}
+        self.connections: list[Record] = []
+        self.told = 0
 
     def add(self, process: str, kind: str, **fields: Any) -> Record:
         record = {"i": len(self.records), "t": len(self.records) * 1000, "p": process, "type": kind, **fields}
         self.records.append(record)
         return record
 
-    def start(self, process: str) -> None:
-        self.add(process, "start", session=SESSION, group="g", topic=TOPIC)
+    def start(self, process: str, **more: Any) -> None:
+        self.add(process, "start", session=SESSION, group="g", topic=TOPIC, **more)
         self.places[process] = dict.fromkeys(LOGS)
 
     def head(self, log: str) -> list[Any]:
@@ -41,9 +43,18 @@ class Story:
         for log, verdict in told.items():
             self.places[process][log] = verdict.get("position")
         frame = {"type": "connected", "logs": told, "last_seq": 0}
+        self.attach(f"c_{process}", self.generations[process])
         return self.add(
             process, "connected", gen=self.generations[process], client=f"c_{process}", frame=frame, asked=asked
         )
+
+    def attach(self, client: str, generation: int) -> None:
+        """Let the database take an attachment, and close the one before."""
+        for row in self.connections:
+            row["open"] = row["open"] and row["client"] != client
+        row = {"session": SESSION, "client": client, "generation": generation, "open": True}
+        self.connections.append(row)
+        self.told += 1
 
     def _verdict(self, log: str, asked: Any) -> Record:
         head = self.head(log)
@@ -110,7 +121,11 @@ class Story:
             "documents": [{**document, "version": len(self.revisions), "tag": self.head("state:main")[2]}],
             "streams": [{**stream, "head": len(self.publications), "tag": self.head(f"topic:{TOPIC}")[2]}],
             "clients": [],
-            "events": [],
+            "connections": self.connections,
+            "events": [
+                {"session": SESSION, "seq": number, "tag": f"tag{number}", "type": "connection_established", "data": {}}
+                for number in range(1, self.told + 1)
+            ],
             "pending": 0,
         }
 

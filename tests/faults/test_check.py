@@ -302,3 +302,55 @@ def test_a_refusal_without_a_documented_name_is_found() -> None:
 @pytest.mark.parametrize("line", ["Traceback (most recent call last):", "Task exception was never retrieved"])
 def test_a_traceback_in_a_server_log_is_found(line: str) -> None:
     assert promises(honest(), "started", line, "  File …", "ValueError: no") == {"R7"}
+
+
+def test_a_client_that_must_be_refused_and_is_let_in_is_found() -> None:
+    story = honest()
+    story.start("r", refused="client_forgotten")
+    story.connect("r")
+    assert "R5" in promises(story)
+
+
+def test_a_client_that_is_refused_in_the_place_of_its_neighbour_is_found() -> None:
+    story = honest()
+    story.start("r", refused="client_forgotten")
+    for process in "rb":
+        bye = {"type": "bye", "name": "client_forgotten", "reconnect": False}
+        story.add(process, "bye", gen=0, frame=bye)
+    found = check(story.records, story.dump()).violations
+    assert [(violation.promise, violation.text[:6]) for violation in found] == [("R5", "b was ")]
+
+
+def test_a_client_that_is_never_refused_is_found() -> None:
+    story = honest()
+    story.start("r", refused="client_forgotten")
+    assert promises(story) == {"R5"}
+
+
+def test_an_answered_attachment_without_its_row_is_found() -> None:
+    story = honest()
+    story.connections.pop()
+    story.told -= 1
+    assert "L4" in promises(story)
+
+
+def test_an_attachment_without_its_event_is_found() -> None:
+    story = honest()
+    story.told -= 1
+    assert "L4" in promises(story)
+
+
+def test_two_open_attachments_of_one_client_are_found() -> None:
+    story = honest()
+    story.connections[0]["open"] = True
+    assert "L4" in promises(story)
+
+
+def test_a_client_that_comes_back_too_late_or_never_is_found() -> None:
+    for seconds, found in ((1, set()), (3, {"R1"}), (None, {"R1"})):
+        story = honest()
+        head = story.head(TOPIC_LOG)[1]
+        story.add("nemesis", "storm", clients=["a"], log=TOPIC_LOG, head=head, bound=2.0)
+        if seconds is not None:
+            story.connect("a")["t"] = story.records[-2]["t"] + seconds * 10**9
+        assert promises(story) == found, seconds
