@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from session_mgmt.api import operations
 from session_mgmt.backends.budgets import budgets
 from session_mgmt.bridge import bridge
 from session_mgmt.testing import inline_bridge
-from tests import programs, services
+from tests import held_connections, programs, services
+from tests.emptying import empty_quickly
 from tests.settings import DATABASE
 from tests.suites.packages import installed
 
@@ -132,10 +132,13 @@ def django_db_modify_db_settings(
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None) -> Iterator[None]:
-    """Give the lane's connections back before the test database goes: PostgreSQL drops none that is in use."""
+def django_db_setup(watched_connections: None, django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """Empty only what tests have filled, and end with no connection open: PostgreSQL drops no database in use."""
+    with django_db_blocker.unblock():
+        empty_quickly([alias for alias in connections if connections[alias].settings_dict["NAME"]])
     yield
     bridge().close()
+    assert held_connections.list_held(by_app=True) == []
 
 
 @pytest.fixture(autouse=True)
@@ -156,20 +159,18 @@ def on_this_thread(db: None) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def connections_of_threads() -> Iterator[None]:
-    """Let threads of tests close their database connections when they end. The app's own threads must do so alone."""
-    run = threading.Thread.run
+def watched_connections() -> Iterator[None]:
+    """Know which thread holds a database connection, for all of the run."""
+    with held_connections.watching():
+        yield
 
-    def run_and_close(thread: threading.Thread) -> None:
-        try:
-            run(thread)
-        finally:
-            if not thread.name.startswith("session_mgmt"):
-                connections.close_all()
 
-    threading.Thread.run = run_and_close  # type: ignore[method-assign]
-    yield
-    threading.Thread.run = run  # type: ignore[method-assign]
+@pytest.fixture(autouse=True)
+def no_connection_left(watched_connections: None) -> Iterator[None]:
+    """Let no thread of a test keep a database connection: the test database could not be dropped."""
+    with held_connections.thread_of_async_code():
+        yield
+    assert held_connections.list_held(by_app=False) == []
 
 
 @pytest.fixture

@@ -62,6 +62,11 @@ def count(tally: Tally, report: Path, exit_code: int, fine: set[int]) -> None:
         tally.failed += 1
 
 
+def find_marked(marker: str) -> list[str]:
+    """Return the files that mention a marker: to collect all files takes longer than the few tests of some passes."""
+    return sorted(str(file) for file in Path(ROOT, "tests").rglob("test_*.py") if f"mark.{marker}" in file.read_text())
+
+
 def run_pytest(tally: Tally, arguments: list[str], processes: int = PROCESSES, **environment: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
@@ -96,7 +101,7 @@ def js(tally: Tally) -> None:
     if not javascript.install_packages():
         tally.skipped["npm could not install the packages of the lock file (see above)"] += 1
         return
-    run_pytest(tally, ["-m", "js"], SESSION_MGMT_TEST_DB="sqlite")
+    run_pytest(tally, ["-m", "js", *find_marked("js")], processes=0, SESSION_MGMT_TEST_DB="sqlite")
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
         count(tally, report, javascript.test(report), fine={0})
@@ -104,10 +109,16 @@ def js(tally: Tally) -> None:
 
 def browser(tally: Tally) -> None:
     # One process: a browser is many already.
-    run_pytest(tally, ["-m", "browser"], processes=0, SESSION_MGMT_TEST_DB="sqlite")
+    run_pytest(tally, ["-m", "browser", *find_marked("browser")], processes=0, SESSION_MGMT_TEST_DB="sqlite")
 
 
 PASSES: dict[str, Callable[[Tally], None]] = {"sqlite": sqlite, "postgres": postgres, "js": js, "browser": browser}
+
+
+def keep_bytecode() -> None:
+    """Let the hundreds of processes to come find compiled modules: each would compile all that it imports again."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 
 def start_services(stack: contextlib.ExitStack) -> None:
@@ -157,6 +168,7 @@ def main() -> int:
     chosen = parser.parse_args().passes or list(PASSES)
     if not set(chosen) <= set(PASSES):
         parser.error(f"passes are {', '.join(PASSES)}")
+    keep_bytecode()
     programs.install_missing(list(programs.WHEELS))
     with contextlib.ExitStack() as stack:
         start_services(stack)

@@ -16,8 +16,8 @@ from session_mgmt.client.credentials import CREATE_ATTEMPTS, Credentials
 from session_mgmt.client.reader import Reader
 from session_mgmt.client.rest import Rest
 from session_mgmt.client.storage import Saved
-from tests.client.fake_server import FakeServer, Peer, connected, entries, fake_server
-from tests.client.test_session import joined
+from tests.client.fake_server import WAIT, FakeServer, Peer, connected, entries, fake_server
+from tests.client.test_session import heard, joined
 
 CREATED = {"token": "sma_secret", "endpoints": {"websocket": "/ws/session/"}, "positions": {"session": ["e1", 0, ""]}}
 
@@ -140,8 +140,8 @@ async def test_a_started_client_closes_itself_too(server: FakeServer) -> None:
 async def test_async_for_gives_messages_and_publications_in_order(server: FakeServer) -> None:
     client, peer = await joined(server)
     messages = aiter(client.messages())
+    # Its first step, which begins to listen, comes before any frame is read.
     first = asyncio.create_task(anext(messages))
-    await asyncio.sleep(0)
     await peer.send(entries("session", 1, *({"type": "message", "data": n, "at": "…"} for n in range(3))))
     assert [await first, await anext(messages), await anext(messages)] == [0, 1, 2]
 
@@ -176,9 +176,12 @@ async def test_a_loop_that_is_too_slow_is_told_and_keeps_a_bounded_number(server
 async def test_listeners_given_at_the_start_hear_what_the_start_brings(server: FakeServer, tmp_path: Path) -> None:
     path = tmp_path / "client.json"
     FileStorage(path).save(Saved(token="sma_test", positions={"session": ["e1", 3, "t3"]}))
-    heard: list[Any] = []
+    told: asyncio.Queue[Any] = asyncio.Queue()
     starting = SessionClient.start(
-        server.url, storage=path, on_message=heard.append, listeners={"gap": lambda gap: heard.append(gap["reason"])}
+        server.url,
+        storage=path,
+        on_message=told.put_nowait,
+        listeners={"gap": lambda gap: told.put_nowait(gap["reason"])},
     )
     task = asyncio.create_task(starting)
     peer = await server.accept()
@@ -187,9 +190,7 @@ async def test_listeners_given_at_the_start_hear_what_the_start_brings(server: F
     message = entries("session", 9, {"type": "message", "data": "missed", "at": "…"})
     await peer.send(connected(logs={"session": gap}), message)
     client = await task
-    while len(heard) < 2:
-        await asyncio.sleep(0)
-    assert heard == ["trimmed", "missed"]
+    assert [await asyncio.wait_for(told.get(), WAIT) for _ in range(2)] == ["trimmed", "missed"]
     await client.close()
 
 
@@ -240,9 +241,10 @@ async def test_a_repr_says_who_it_is_and_no_secret(server: FakeServer, tmp_path:
 async def test_a_stopped_client_takes_no_write(server: FakeServer) -> None:
     """A failed future must not mean that the write is made later all the same."""
     client, peer = await joined(server)
+    stopped = heard(client, "stopped")
     await peer.send({"type": "bye", "code": 4503, "name": "session_terminated", "reconnect": False})
-    while client.status != "failed":
-        await asyncio.sleep(0)
+    assert (await asyncio.wait_for(stopped.get(), WAIT))["name"] == "session_terminated"
+    assert client.status == "failed"
     for answer in (client.state.set("/a", 1), client.send(1), client.topics.publish("t", 1)):
         with pytest.raises(Stopped):
             await answer

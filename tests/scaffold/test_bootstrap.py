@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 # An interpreter of an environment: it answers its version, and writes down what pip and programs are asked.
 FAKE_PYTHON = """#!{python}
-import os, sys, time
+import os, sys
 asked = sys.argv[1:]
 if asked[0] == "-c":
     print(sys.version)
@@ -24,7 +24,7 @@ elif asked[:3] == ["-m", "pip", "install"]:
     print("Collecting Django==5.2.19 (from -r requirements.txt (line 4))", flush=True)
     print("Processing /wheels/python_dateutil-2.9.0.post0-py2.py3-none-any.whl", flush=True)
     if os.environ.get("PIP") == "waits":
-        time.sleep(60)
+        sys.stdin.read()  # until the test or the set-up ends it
     if os.environ.get("PIP") == "fails":
         print("ERROR: no such wheel")
         sys.exit(1)
@@ -48,9 +48,16 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def start(checkout: Path, *arguments: str, pip: str = "") -> subprocess.Popen[str]:
-    command = [sys.executable, str(checkout / "project" / "bootstrap.py"), *arguments]
-    environment = {**os.environ, "PIP": pip}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        [sys.executable, str(checkout / "project" / "bootstrap.py"), *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PIP": pip},
+        # A run in the background ignores Ctrl-C, and would hand that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def run(checkout: Path, *arguments: str, pip: str = "") -> tuple[int, str, str]:

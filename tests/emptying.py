@@ -1,0 +1,65 @@
+"""Empty the tables after a test that commits: only those that hold rows.
+
+Django's flush truncates every table and then makes all content types and permissions anew, which costs more than most
+tests do: 0.08 s on SQLite and 0.2 s on PostgreSQL.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management import call_command
+from django.db import connections, transaction
+from django.test import TransactionTestCase
+
+# Rows that `migrate` itself makes. Tests need them and leave them alone; if one does not, all is made anew.
+MADE_BY_MIGRATE = ("django_content_type", "auth_permission")
+NEVER_EMPTIED = {"django_migrations", *MADE_BY_MIGRATE}
+
+
+class Emptier:
+    """Tables of one database, as they are before the first test."""
+
+    def __init__(self, alias: str) -> None:
+        self._alias = alias
+        self._tables: list[str] = connections[alias].introspection.django_table_names(only_existing=True)
+        self._made = self._read_made()
+
+    def empty(self) -> None:
+        """Delete every row that was not there before the first test."""
+        if filled := self._find_filled():
+            with transaction.atomic(self._alias), connections[self._alias].cursor() as cursor:
+                for table in filled:
+                    cursor.execute(f'DELETE FROM "{table}"')
+        if self._read_made() != self._made:
+            call_command("flush", verbosity=0, interactive=False, database=self._alias)
+            self._made = self._read_made()
+
+    def _find_filled(self) -> list[str]:
+        tables = [table for table in self._tables if table not in NEVER_EMPTIED]
+        asked = " UNION ALL ".join(f"SELECT '{table}' WHERE EXISTS (SELECT 1 FROM \"{table}\")" for table in tables)
+        return [table for (table,) in self._ask(asked)]
+
+    def _read_made(self) -> list[Any]:
+        return [
+            row
+            for table in MADE_BY_MIGRATE
+            if table in self._tables
+            for row in self._ask(f'SELECT * FROM "{table}" ORDER BY id')
+        ]
+
+    def _ask(self, statement: str) -> list[Any]:
+        with connections[self._alias].cursor() as cursor:
+            cursor.execute(statement)
+            return list(cursor.fetchall())
+
+
+def empty_quickly(aliases: list[str]) -> None:
+    """Let each test that commits leave its databases empty in this way from now on; they are as migrated now."""
+    emptiers = {alias: Emptier(alias) for alias in aliases}
+
+    def empty_all(test: TransactionTestCase) -> None:
+        for alias in test._databases_names(include_mirrors=False):  # type: ignore[attr-defined]
+            emptiers[alias].empty()
+
+    TransactionTestCase._fixture_teardown = empty_all  # type: ignore[attr-defined]
