@@ -102,15 +102,36 @@ def postmaster(url: str) -> int:
         return int(stat.read_text().rpartition(")")[2].split()[1])
 
 
-def count_rows(variables: Mapping[str, str], verb: str) -> dict[str, Any]:
-    """Start, take or stop counting rows by trigger."""
-    answer = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.counting", verb],
-        cwd=sides.ROOT,
-        env=dict(variables),
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    found: dict[str, Any] = json.loads(answer.stdout or "{}")
-    return found
+class RowCounter:
+    """Process that counts the written rows by triggers, for as long as the block lasts."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = dict(variables)
+
+    def __enter__(self) -> RowCounter:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.benchmarks.counting"],
+            cwd=sides.ROOT,
+            env=self._variables,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._ask("start")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._process:
+            self._ask("stop")
+
+    def take(self) -> dict[str, int]:
+        """Return the counts since the last time, by table and kind of write."""
+        found: dict[str, int] = self._ask("take")["rows"]
+        return found
+
+    def _ask(self, verb: str) -> dict[str, Any]:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(verb + "\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer

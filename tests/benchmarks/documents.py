@@ -205,13 +205,10 @@ def _plainly(database: Database, server: sides.AppServer, path: str) -> Callable
 
 def _count_rows(database: Database, cases: list[Case]) -> None:
     """Count rows apart from the rounds, because triggers have a cost of their own."""
-    costs.count_rows(database.variables, "start")
-    try:
+    with costs.RowCounter(database.variables) as counter:
         for case in cases:
             case.work(COUNTED)
-            case.rows.update(costs.count_rows(database.variables, "take")["rows"])
-    finally:
-        costs.count_rows(database.variables, "stop")
+            case.rows.update(counter.take())
 
 
 def _row(case: Case, small: Case, whole: Case) -> Row:
