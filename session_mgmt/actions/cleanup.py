@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.db.models import F, Q, QuerySet
 
-from session_mgmt.actions.sessions import connections, deletion, expiry
+from session_mgmt.actions.sessions import closing, deletion, expiry
 from session_mgmt.actions.state import compaction
 from session_mgmt.actions.timeline import retention as timelines
 from session_mgmt.actions.topics import retention
@@ -76,9 +76,7 @@ class _Run:
     def run_steps(self) -> None:
         # First what people wait for; what only costs space comes after it.
         self._repeat_chunks("expired", lambda: len(expiry.expire_due(limit=self._chunk, now=self._given)), self._chunk)
-        self._repeat_chunks(
-            "connections", lambda: connections.close_dead(limit=self._chunk, now=self._given), self._chunk
-        )
+        self._repeat_chunks("connections", lambda: closing.close_dead(limit=self._chunk, now=self._given), self._chunk)
         for step, rows in _find_leftovers(self._now).items():
             self._repeat_chunks(step, partial(_delete_chunk, rows, self._chunk), self._chunk)
         self._run_step("publications", self._trim_streams)

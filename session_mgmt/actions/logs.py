@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from django.db import connections
+from django.db import InterfaceError, OperationalError, ProgrammingError, connections
 
 from session_mgmt.actions.state import entries, stored_rows
 from session_mgmt.actions.timeline import reading as timelines
@@ -50,6 +50,21 @@ def read_page(row: LogRow, after: int, limit: int) -> list[Entry]:
     if row.key.startswith(STREAM_KEY):
         return topics.read_page(using, row.number, after, limit)
     return timelines.read_page(using, row.session, after, limit)
+
+
+def read_pages(asked: Iterable[tuple[LogRow, int]], limit: int) -> list[list[Entry] | Exception]:
+    """Return a page for each log and offset, or the error of one that cannot be read: it touches no other."""
+    return [_read_or_fail(row, after, limit) for row, after in asked]
+
+
+def _read_or_fail(row: LogRow, after: int, limit: int) -> list[Entry] | Exception:
+    try:
+        return read_page(row, after, limit)
+    except (OperationalError, InterfaceError, ProgrammingError):
+        # Not of this log: the database cannot be reached, or has no tables.
+        raise
+    except Exception as error:
+        return error
 
 
 def read_head(row: LogRow) -> Position | None:

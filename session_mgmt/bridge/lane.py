@@ -141,8 +141,7 @@ class Lane:
     def _carry_out(self, batch: list[QueuedWrite], *, wait: bool) -> None:
         try:
             group = self.write_batch(batch, wait=wait)
-            if notify.has_listeners(group.events):
-                self._emit_elsewhere(group)
+            self.send_signals(group)
         except Exception:
             logger.exception("The lane failed outside its transaction")
         finally:
@@ -151,8 +150,10 @@ class Lane:
                     self._slow_clients.subtract(w.write.fence.client for w in batch if w.write.fence)
                     self._slow_clients += Counter()
 
-    def _emit_elsewhere(self, group: Group) -> None:
+    def send_signals(self, group: Group) -> None:
         """Call the project's receivers on a thread of their own, in the order of commits: they may be slow."""
+        if not notify.has_listeners(group.events):
+            return
         if self._emitting.waiting >= MOST_SIGNALS:
             if not self._dropping:
                 logger.error("Receivers of signals are too slow; signals are dropped until they have caught up")

@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 import orjson
 
 from session_mgmt.actions.logs import LogRow
-from session_mgmt.actions.sessions import connections, info, lifecycle
+from session_mgmt.actions.sessions import connections, info
+from session_mgmt.actions.sessions.closing import Ended, Recovered
 from session_mgmt.actions.sessions.connections import Beat
 from session_mgmt.actions.sessions.following import Log
 from session_mgmt.actions.sessions.resume import Attachment
@@ -123,8 +124,13 @@ class Connection:
         )
         self.push(greeting)
         started = self._loop.time()
-        replays = [self.follow_log(log).start() for log in self.attachment.logs.values()]
-        self.spawn(partial(self._send_recovery, replays, verdict, reason, started))
+        starts = [self.follow_log(log).start() for log in self.attachment.logs.values()]
+        finish = partial(self._send_recovery, verdict, reason, started)
+        replays = [replay for replay in starts if replay is not None]
+        if replays:
+            self.spawn(partial(self._finish_recovery, replays, finish))
+        else:
+            finish()
 
     def follow_log(self, log: Log) -> Following:
         """Join a log; one that is followed already is followed anew from the given place."""
@@ -146,19 +152,23 @@ class Connection:
             following.stop()
             self.hub.serving.unfollow_log(following.feed)
 
-    async def _send_recovery(
-        self, replays: list[asyncio.Task[bool]], verdict: str, reason: str, started: float
-    ) -> None:
-        """Send the receipt once every log is at the present, the same for the client and for the administrator."""
+    async def _finish_recovery(self, replays: list[asyncio.Task[bool]], finish: Callable[[], None]) -> None:
+        """Wait until every log is at the present."""
         # A replay is cancelled where the client leaves that log meanwhile; the others still have their receipt.
         ended = await asyncio.gather(*replays, return_exceptions=True)
-        if self.attachment.is_new or False in ended:
+        if False not in ended:
+            finish()
+
+    def _send_recovery(self, verdict: str, reason: str, started: float) -> None:
+        """Send the receipt, the same for the client and for the administrator."""
+        if self.attachment.is_new:
             return
         followings = self.followings
         lost = {name: list(f.lost_range) for name, f in followings.items() if f.lost_range}
+        told = "state_only" if lost and verdict == "full" else verdict
         receipt = {
             "id": str(self.attachment.connection),
-            "verdict": "state_only" if lost and verdict == "full" else verdict,
+            "verdict": told,
             "reason": reason,
             "generation": self.attachment.generation,
             "asked": {n: log.asked.as_json() for n, log in self.attachment.logs.items() if log.asked},
@@ -167,8 +177,9 @@ class Connection:
             "duration_ms": round((self._loop.time() - started) * 1000, 1),
             "queries": self.attachment.queries,
         }
-        self.push({"type": "recovery", "receipt": receipt})
-        await bridge().call(connections.keep_receipt, self.attachment.connection, receipt)
+        text = orjson.dumps(receipt).decode()
+        self.outlet.push('{"type":"recovery","receipt":' + text + "}")
+        self.hub.late_writes.add_recovered(Recovered(self.attachment.connection, told, text))
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -297,23 +308,17 @@ class Connection:
         for task in tuple(self._tasks):
             task.cancel()
         self.outlet.abandon()
-        by = "server" if self.closed_with and not self.left else "client"
-        final = 1000 if self.left else int(self.closed_with or code)
-        session, wrote_at = self.attachment.session.pk, self.take_active()
-        confirmed = self.take_confirmed()
-        try:
-            # Many connections are shorter than a flush: whatever has not been flushed is written now.
-            if wrote_at is not None:
-                await bridge().call(lifecycle.count_activity_at, {session: wrote_at})
-            if confirmed:
-                await bridge().call(connections.forget_receipts, {self.attachment.client: confirmed})
-            await bridge().call(
-                connections.close_connection,
-                self.attachment.connection,
-                code=final,
-                closed_by=by,
-                figures=self.build_figures(),
-            )
-        except SessionMgmtError:
-            # The lease will run out by itself.
-            logger.info("A connection could not be marked closed")
+        # The consumer ends when the row is closed; if it is cancelled before, the group is written all the same.
+        await asyncio.shield(self.hub.late_writes.add_ended(self._build_end(code), self.attachment.client_id))
+
+    def _build_end(self, code: int) -> Ended:
+        return Ended(
+            connection=self.attachment.connection,
+            session=self.attachment.session.pk,
+            client=self.attachment.client,
+            code=1000 if self.left else int(self.closed_with or code),
+            closed_by="server" if self.closed_with and not self.left else "client",
+            figures=self.build_figures(),
+            wrote_at=self.take_active(),
+            confirmed=self.take_confirmed(),
+        )

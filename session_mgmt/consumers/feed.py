@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import orjson
@@ -14,7 +14,8 @@ from session_mgmt.actions import logs
 from session_mgmt.actions.logs import LogRow
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
-from session_mgmt.consumers.outlet import Shared
+from session_mgmt.consumers.outlet import BACKLOG, Shared
+from session_mgmt.consumers.pages import Pages, Shelf
 from session_mgmt.exceptions import SessionMgmtError
 from session_mgmt.protocol.logs import TOPIC, Entry, build_entries_frame, split_by_bytes
 from session_mgmt.protocol.position import Position
@@ -44,11 +45,19 @@ class Feed:
     epoch: str
     head: int
     tag: str
-    live: dict[Follower, None]
+    shelf: Shelf
+    live: dict[Follower, None] = field(default_factory=dict)
     following: int = 0
     idle_since: float | None = None
+    pages: Pages = field(init=False)
     _reading: asyncio.Task[None] | None = None
     _again: bool = False
+    _position: asyncio.Future[tuple[Position | None, int]] | None = None
+    _asking: asyncio.Task[None] | None = None
+    _ephemeral: list[bytes] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.pages = Pages(self.row, self.shelf, self.append)
 
     @property
     def name(self) -> str:
@@ -81,7 +90,19 @@ class Feed:
             return
         if self.live:
             message = {"type": "ephemeral", "topic": self.name.removeprefix(TOPIC), "data": payload["data"]}
-            frame = Shared(orjson.dumps(message).decode())
+            if not self._ephemeral:
+                asyncio.get_running_loop().call_soon(self._deliver_ephemeral)
+            self._ephemeral.append(orjson.dumps(message))
+
+    def _deliver_ephemeral(self) -> None:
+        """Deliver the messages of one turn of the loop, with one write for each reader if they are not large."""
+        messages, self._ephemeral = self._ephemeral, []
+        while messages:
+            count, size = 1, len(messages[0])
+            while count < len(messages) and size + len(messages[count]) <= BACKLOG:
+                size += len(messages[count])
+                count += 1
+            frame, messages = Shared(*messages[:count]), messages[count:]
             for follower in tuple(self.live):
                 follower.deliver_ephemeral(frame)
 
@@ -117,11 +138,33 @@ class Feed:
 
     async def _jump_to_head(self) -> None:
         """Go to where the log stands, and say so to everybody: entries that nobody here has seen are gone."""
-        position = await bridge().read(logs.read_head, self.row)
-        if position is None:
-            return
-        self.epoch, self.head, self.tag = position.epoch, position.offset, position.tag
-        self._announce_loss(position)
+        position, _ = await self.ask_position()
+        if position is not None:
+            self._start_anew(position)
+
+    async def ask_position(self) -> tuple[Position | None, int]:
+        """Read where the log stands now, once for all who ask in this moment; return also the head of that time.
+
+        Whoever asks while a read is running has the answer of the next one: an older one could not tell what has
+        been written since.
+        """
+        loop = asyncio.get_running_loop()
+        if self._position is None:
+            self._position = loop.create_future()
+            if self._asking is None:
+                self._asking = loop.create_task(self._answer_positions(), name=f"position {self.row.key}")
+        return await asyncio.shield(self._position)
+
+    async def _answer_positions(self) -> None:
+        while (answer := self._position) is not None:
+            self._position, asked_at = None, self.head
+            try:
+                answer.set_result((await bridge().read(logs.read_head, self.row), asked_at))
+            except Exception as error:
+                answer.set_exception(error)
+                # Whoever asked may have left.
+                answer.exception()
+        self._asking = None
 
     def correct(self, position: Position, *, asked_at: int | None = None) -> None:
         """Compare with where the database says that the log stands.
@@ -131,19 +174,21 @@ class Feed:
         """
         known = self.head if asked_at is None else asked_at
         if position.epoch != self.epoch or position.offset < known:
-            self.epoch, self.head, self.tag = position.epoch, position.offset, position.tag
-            self._announce_loss(position)
+            self._start_anew(position)
         elif position.offset > self.head:
             self.catch_up()
         elif position.offset == self.head and position.tag != self.tag:
-            self.tag = position.tag
-            self._announce_loss(position)
+            self._start_anew(position)
 
-    def _announce_loss(self, position: Position) -> None:
+    def _start_anew(self, position: Position) -> None:
+        """Stand at another place of the log, or of another log: no page from before holds any more."""
+        self.epoch, self.head, self.tag = position.epoch, position.offset, position.tag
+        self.pages.drop()
         for follower in tuple(self.live):
             follower.handle_loss(self, position)
 
     def stop(self) -> None:
-        """End a read that is running."""
+        """End the reads that are running."""
+        self.pages.drop()
         if self._reading is not None:
             self._reading.cancel()

@@ -16,19 +16,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
-from session_mgmt.actions import logs
-from session_mgmt.actions.logs import LogRow
 from session_mgmt.actions.sessions.following import Log
 from session_mgmt.actions.state import bodies
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers import verdicts
 from session_mgmt.consumers.outlet import Outlet, Shared
+from session_mgmt.consumers.pages import Page
 from session_mgmt.exceptions import SessionMgmtError, StateUnreadable, Unavailable
 from session_mgmt.protocol.codes import Close
-from session_mgmt.protocol.logs import DOCUMENT_KEY, Entry, build_entries_frame
+from session_mgmt.protocol.logs import DOCUMENT_KEY
 from session_mgmt.protocol.position import Position
-from session_mgmt.protocol.recovery import Mode, is_dense
+from session_mgmt.protocol.recovery import Mode
 
 if TYPE_CHECKING:
     from session_mgmt.consumers.feed import Feed
@@ -76,11 +75,15 @@ class Following:
     def is_document(self) -> bool:
         return self.log.key.startswith(DOCUMENT_KEY)
 
-    def start(self) -> asyncio.Task[bool]:
-        """Bring the client to the present; the task's result is False if that was impossible."""
-        needs_snapshot = self.is_document and self.log.verdict.mode is Mode.LOST
-        snapshot = str(self.log.verdict.reason) if needs_snapshot else None
-        return self._start_task("replay", snapshot=snapshot, marked=self.log.verdict.mode is Mode.ENTRIES)
+    def start(self) -> asyncio.Task[bool] | None:
+        """Bring the client to the present, at once if nothing has to be waited for: then there is no task.
+
+        The task's result is False if it was impossible.
+        """
+        marked = self.log.verdict.mode is Mode.ENTRIES
+        if self.is_document and self.log.verdict.mode is Mode.LOST:
+            return self._start_task("replay", snapshot=str(self.log.verdict.reason), marked=marked)
+        return None if self._catch_up_at_once(marked=marked) else self._start_task("replay", marked=marked)
 
     def stop(self) -> None:
         """Leave the log."""
@@ -130,7 +133,7 @@ class Following:
     # -- replay ----------------------------------------------------------------------------------------------------
 
     def _resume(self) -> None:
-        if not self.stopped:
+        if not self.stopped and not self._catch_up_at_once(marked=False):
             self._start_task("return")
 
     def _restart(self, *, reason: str, at: Position) -> None:
@@ -165,15 +168,35 @@ class Following:
             return True
         return False
 
+    def _catch_up_at_once(self, *, marked: bool) -> bool:
+        """Send the pages that are ready, and join the feed in this turn of the loop; False if there is more to do."""
+        promised = self._find_promised(marked)
+        while not self._join_feed(promised):
+            page = self.feed.pages.find(self.place) if self._may_push_page() else None
+            if page is None:
+                return False
+            self._push_page(page, marked=marked)
+        self._release_receipts()
+        return True
+
+    def _may_push_page(self) -> bool:
+        return self._connection.outlet.is_idle and not self._connection.replay_turn.locked()
+
+    def _find_promised(self, marked: bool) -> int:
+        """Return the offset up to which the verdict has promised entries.
+
+        A feed may stand where the client does and still be behind the verdict: promised entries are replayed, not left
+        to come live.
+        """
+        return self.log.head.offset if marked else 0
+
     async def _catch_up(self, *, snapshot: str | None = None, marked: bool = False) -> None:
         """Send pages from the log until the place equals the feed's; then, without giving up the loop, join it."""
         if snapshot is not None:
             await self._send_snapshot(snapshot)
-        # A feed may stand where the client does and still be behind the verdict: promised entries are replayed, not
-        # left to come live.
-        promised = self.log.head.offset if marked else 0
+        promised = self._find_promised(marked)
         while not self._join_feed(promised):
-            if self.sent > self.feed.head or self.place.epoch != self.feed.epoch:
+            if self._is_displaced():
                 await self._find_place()
                 continue
             if not await self._send_page(marked=marked):
@@ -196,6 +219,9 @@ class Following:
         self.feed.live[self] = None
         return True
 
+    def _is_displaced(self) -> bool:
+        return self.sent > self.feed.head or self.place.epoch != self.feed.epoch
+
     async def _find_place(self) -> None:
         """Find out why the client is ahead of the feed or in another epoch: the feed is late, or history was lost."""
         if self.place.epoch == self.feed.epoch:
@@ -203,8 +229,7 @@ class Following:
             await self.feed.wait_for_read()
             if self.sent <= self.feed.head:
                 return
-        asked_at = self.feed.head
-        position = await bridge().read(logs.read_head, LogRow(self.log.key, self.log.name))
+        position, asked_at = await self.feed.ask_position()
         if position is None:
             raise Unavailable()
         self.feed.correct(position, asked_at=asked_at)
@@ -217,31 +242,30 @@ class Following:
 
     async def _send_page(self, *, marked: bool) -> bool:
         """Send the next entries from the log; return False if there are none, once the client knows of any loss."""
-        row = LogRow(self.log.key, self.log.name)
         async with self._take_turn():
-            entries = await bridge().read(logs.read_page, row, self.sent, settings().replay_page)
-            if entries and is_dense((entry.offset for entry in entries), after=self.sent):
-                self._push_page(entries, marked=marked)
+            page = await self.feed.pages.read(self.place)
+            if page is not None:
+                self._push_page(page, marked=marked)
                 return True
+        if self._is_displaced():
+            # The log has got another history meanwhile.
+            return True
         await self._skip_purged_entries()
         return False
 
-    def _push_page(self, entries: list[Entry], *, marked: bool) -> None:
-        # The feed may be behind this page: its live followers get the rest as well.
-        self.feed.append(entries)
-        last = entries[-1].offset
-        # Said once: while the frame goes out the log may move on, and then another page follows.
-        is_last = marked and not self._said_recovered and last >= self.feed.head
+    def _push_page(self, page: Page, *, marked: bool) -> None:
+        # A page may have been read a while ago: it is the last one only if the log ends there now. Said once: while
+        # the frame goes out the log may move on, and then another page follows.
+        is_last = marked and not self._said_recovered and page.last == self.feed.position
         self._said_recovered = self._said_recovered or is_last
-        self._connection.outlet.push(build_entries_frame(self.log.name, self.feed.epoch, entries, recovered=is_last))
-        self.replayed = (self.replayed[0] if self.replayed else self.sent + 1, last)
-        self.place = Position(self.feed.epoch, last, entries[-1].tag)
+        self._connection.outlet.push(page.build_frame(self.place, recovered=is_last))
+        self.replayed = (self.replayed[0] if self.replayed else self.sent + 1, page.last.offset)
+        self.place = page.last
         self._release_receipts()
 
     async def _skip_purged_entries(self) -> None:
         """Go to where the log stands after a purge between two pages."""
-        asked_at = self.feed.head
-        position = await bridge().read(logs.read_head, LogRow(self.log.key, self.log.name))
+        position, asked_at = await self.feed.ask_position()
         if position is None or (position.offset == self.sent and position.epoch == self.feed.epoch):
             self.feed.correct(position or Position(self.feed.epoch, self.sent, ""), asked_at=asked_at)
             return

@@ -12,12 +12,14 @@ import random
 import socket
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from session_mgmt.actions import notify
 from session_mgmt.actions.group_commit import Decision, Group
 from session_mgmt.bridge import bridge
+from session_mgmt.bridge.late_writes import LateWrites
 from session_mgmt.conf import settings
 from session_mgmt.consumers import gc_tuning
 from session_mgmt.consumers.orders import Orders, read_head, read_orders
@@ -26,6 +28,7 @@ from session_mgmt.consumers.serving import Served, Serving
 from session_mgmt.protocol.codes import Close
 
 Answer = Callable[[Decision], None]
+FLUSH_SECONDS = 5.0
 
 
 class Hub:
@@ -42,6 +45,7 @@ class Hub:
         self._remote_listener = bridge().remote_listener(self._handle_ring)
         self.serving = Serving(self._remote_listener)
         self.rounds = Rounds(self.serving)
+        self.late_writes = LateWrites()
         self.draining = False
         self._tasks: list[asyncio.Task[None]] = []
         if self._remote_listener is not None:
@@ -112,6 +116,9 @@ class Hub:
     async def stop(self) -> None:
         """Send everybody away and end."""
         self.drain()
+        with suppress(TimeoutError):
+            # A database that does not answer holds up no shutdown: the leases tell the rest.
+            await asyncio.wait_for(self.late_writes.flush(), FLUSH_SECONDS)
         for stop in self._stops:
             stop()
         self.rounds.stop()

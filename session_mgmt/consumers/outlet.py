@@ -17,18 +17,25 @@ Send = Callable[[dict[str, Any]], Coroutine[Any, Any, None]]
 
 
 class Shared:
-    """Text frame for many connections, encoded once for all of them."""
+    """Text frames for many connections, encoded once for all of them; several go out in one write."""
 
-    __slots__ = ("_wire", "text")
+    __slots__ = ("_texts", "_wire", "payloads", "size")
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    def __init__(self, *payloads: bytes) -> None:
+        self.payloads, self.size = payloads, sum(map(len, payloads))
+        self._texts: list[str] | None = None
         self._wire: bytes | None = None
+
+    @property
+    def texts(self) -> list[str]:
+        if self._texts is None:
+            self._texts = [payload.decode() for payload in self.payloads]
+        return self._texts
 
     @property
     def wire(self) -> bytes:
         if self._wire is None:
-            self._wire = uvicorn_fast_path.build_frame(self.text)
+            self._wire = b"".join(map(uvicorn_fast_path.build_frame, self.payloads))
         return self._wire
 
 
@@ -60,6 +67,11 @@ class Outlet:
         self.messages = self.bytes = 0
 
     @property
+    def is_idle(self) -> bool:
+        """Tell whether nothing waits."""
+        return self._task is None
+
+    @property
     def is_full(self) -> bool:
         """Tell whether live frames must be left to a later replay."""
         return self._queued > self._most
@@ -76,11 +88,17 @@ class Outlet:
 
     def push(self, frame: str | Shared) -> None:
         """Send a text frame, now or when the client has read enough."""
-        text = frame if isinstance(frame, str) else frame.text
-        self.messages += 1
-        self.bytes += len(text)
+        if isinstance(frame, str):
+            self.messages += 1
+            self.bytes += len(frame)
+            if not self._write_directly(frame):
+                self._enqueue({"type": "websocket.send", "text": frame}, len(frame))
+            return
+        self.messages += len(frame.payloads)
+        self.bytes += frame.size
         if not self._write_directly(frame):
-            self._enqueue({"type": "websocket.send", "text": text}, len(text))
+            for text in frame.texts:
+                self._enqueue({"type": "websocket.send", "text": text}, len(text))
 
     def close(self, code: int, reason: str) -> None:
         """Close after everything that was pushed."""
@@ -120,7 +138,8 @@ class Outlet:
         """Write past the ASGI server if that is possible; never while older frames wait."""
         if self._write is None or self._task is not None or self.broken:
             return False
-        return self._write(uvicorn_fast_path.build_frame(frame) if isinstance(frame, str) else frame.wire)
+        wire = uvicorn_fast_path.build_frame(frame.encode()) if isinstance(frame, str) else frame.wire
+        return self._write(wire)
 
     def _enqueue(self, message: dict[str, Any], size: int) -> None:
         if self.broken:

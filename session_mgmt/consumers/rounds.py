@@ -13,13 +13,12 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from uuid import UUID
 
-from session_mgmt.actions import logs
 from session_mgmt.actions.sessions import connections, lifecycle
 from session_mgmt.actions.state import compaction
 from session_mgmt.actions.timeline import handlers
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
-from session_mgmt.consumers.serving import Served, Serving
+from session_mgmt.consumers.serving import SLICE, Served, Serving
 from session_mgmt.exceptions import SessionMgmtError
 from session_mgmt.protocol.codes import Close
 
@@ -27,7 +26,6 @@ logger = logging.getLogger(__name__)
 
 TICK = 0.5
 SPREAD = 0.2
-SLICE = 2000
 REVOKE_UNANSWERED = 5.0
 SNAPSHOT_REST = 9
 
@@ -100,9 +98,9 @@ class Rounds:
             slice_ = dict(active[start : start + SLICE])
             live = await bridge().call(lifecycle.count_activity_at, slice_)
             await self._close_refused(list(slice_.keys() - live))
-        confirmed = {c.attachment.client: acked for c in mine.values() if (acked := c.take_confirmed())}
-        if confirmed:
-            await bridge().call(connections.forget_receipts, confirmed)
+        confirmed = [(c.attachment.client, acked) for c in mine.values() if (acked := c.take_confirmed())]
+        for start in range(0, len(confirmed), SLICE):
+            await bridge().call(connections.forget_receipts, dict(confirmed[start : start + SLICE]))
         await self._serving.drop_idle_feeds()
 
     # -- positions and revocations ---------------------------------------------------------------------------------
@@ -111,18 +109,7 @@ class Rounds:
         """Compare every served log with where the database says that it stands, in slices."""
         keys = [key for key, feed in self._serving.feeds.items() if feed.following]
         for start in range(0, len(keys), SLICE):
-            asked = {
-                key: self._serving.feeds[key].head for key in keys[start : start + SLICE] if key in self._serving.feeds
-            }
-            found = await bridge().control(logs.read_heads, list(asked))
-            for key, head in asked.items():
-                feed = self._serving.feeds.get(key)
-                if feed is None:
-                    continue
-                if key in found:
-                    feed.correct(found[key], asked_at=head)
-                else:
-                    self._serving.drop_feed(feed)
+            await self._serving.check_positions(keys[start : start + SLICE], bridge().control)
 
     async def check_sessions(self) -> None:
         """Close connections of sessions that were revoked.

@@ -6,21 +6,30 @@ import asyncio
 import logging
 import uuid
 from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from typing import Protocol
 
+from session_mgmt.actions import logs
 from session_mgmt.actions.logs import LogRow
 from session_mgmt.actions.sessions.connections import Beat
 from session_mgmt.actions.sessions.resume import Attachment
+from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers.feed import Feed
 from session_mgmt.consumers.pacing import Paces
+from session_mgmt.consumers.pages import Shelf
+from session_mgmt.exceptions import SessionMgmtError
 from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.position import Position
 
 logger = logging.getLogger(__name__)
 
+Run = Callable[..., Awaitable[dict[str, Position]]]
+
 KEEP_IDLE_FEED = 60.0
+# Logs of one query.
+SLICE = 2000
 KEEP_QUIET_LIVES = 10_000
 # The beat comes up to a fifth later than planned, and must still be in time.
 QUIET_SHARE = 0.6
@@ -73,10 +82,11 @@ class Serving:
         self.sessions: dict[uuid.UUID, set[Served]] = {}
         self.feeds: dict[str, Feed] = {}
         self.paces = Paces()
+        self._shelf = Shelf(self._loop.time, self._loop.call_later)
         self._sockets: Counter[str] = Counter()
         self._quiet_lives: dict[str, float] = {}
-        # The event loop keeps only weak references to its tasks.
-        self._opening: set[asyncio.Task[None]] = set()
+        self._unopened: list[Feed] = []
+        self._opening: asyncio.Task[None] | None = None
 
     # -- connections -----------------------------------------------------------------------------------------------
 
@@ -149,24 +159,48 @@ class Serving:
     def follow_log(self, row: LogRow, head: Position) -> Feed:
         """Return the feed of a log, made at first use.
 
-        Nobody was told of moves before the feed existed, so a new feed reads at once.
+        Nobody was told of moves before the feed existed, so a new feed asks at once.
         """
         feed = self.feeds.get(row.key)
         if feed is None:
-            feed = self.feeds[row.key] = Feed(row, head.epoch, head.offset, head.tag, {})
-            task = self._loop.create_task(self._open_feed(feed), name=f"open {row.key}")
-            self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
+            feed = self.feeds[row.key] = Feed(row, head.epoch, head.offset, head.tag, self._shelf)
+            self._unopened.append(feed)
+            if self._opening is None:
+                # Begins in the next turn of the loop, with all feeds of this one.
+                self._opening = self._loop.create_task(self._open_feeds(), name="open feeds")
         elif feed.epoch != head.epoch:
             feed.correct(head)
         feed.following += 1
         feed.idle_since = None
         return feed
 
-    async def _open_feed(self, feed: Feed) -> None:
-        if self._remote_listener is not None:
-            await self._remote_listener.join(feed.row.key)
-        feed.catch_up()
+    async def _open_feeds(self) -> None:
+        """Hear of moves from now on, and ask where the logs of new feeds stand: one query of each kind for many."""
+        try:
+            while self._unopened:
+                keys = [feed.row.key for feed in self._unopened[:SLICE]]
+                del self._unopened[:SLICE]
+                if self._remote_listener is not None:
+                    await asyncio.gather(*map(self._remote_listener.join, keys))
+                await self.check_positions(keys, bridge().read)
+        except SessionMgmtError as error:
+            # The next doorbell or position check asks again.
+            logger.warning("New logs could not be compared: %s", error)
+        finally:
+            self._opening = None
+
+    async def check_positions(self, keys: Iterable[str], run: Run) -> None:
+        """Compare feeds with where the database says that their logs stand."""
+        asked = {key: self.feeds[key].head for key in keys if key in self.feeds}
+        found = await run(logs.read_heads, list(asked))
+        for key, head in asked.items():
+            feed = self.feeds.get(key)
+            if feed is None:
+                continue
+            if key in found:
+                feed.correct(found[key], asked_at=head)
+            else:
+                self.drop_feed(feed)
 
     def unfollow_log(self, feed: Feed) -> None:
         """Count one follower less; the feed stays for a minute, in case somebody comes back."""
@@ -194,5 +228,5 @@ class Serving:
 
     def stop(self) -> None:
         """End feeds that are still being opened."""
-        for task in tuple(self._opening):
-            task.cancel()
+        if self._opening is not None:
+            self._opening.cancel()

@@ -16,9 +16,8 @@ _TEXT = 0x81
 _SHORT, _MEDIUM = 126, 1 << 16
 
 
-def build_frame(text: str) -> bytes:
+def build_frame(payload: bytes) -> bytes:
     """Build one unmasked text frame (RFC 6455 section 5.2)."""
-    payload = text.encode()
     size = len(payload)
     if size < _SHORT:
         return bytes((_TEXT, size)) + payload

@@ -116,6 +116,7 @@ class SessionConsumer(AsyncConsumer):
                 raise InvalidFrame("The first frame is connect.")
             caller = limits.Caller((self.scope.get("client") or (None,))[0], frame.token)
             limits.admit_caller(caller)
+            await hub().late_writes.wait_until_left(frame.client_id)
             granted = await bridge().read(resume.ask_granted, frame) if frame.has_topics else frozenset()
             return await bridge().call(resume.attach_client, frame, granted, server=hub().server)
         except SessionMgmtError as error:

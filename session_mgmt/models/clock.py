@@ -19,10 +19,11 @@ def read(using: str) -> datetime:
     with connection.cursor() as cursor:
         # Not the start of the transaction (`now()`): one that waited for a lock would judge by an old time.
         cursor.execute(_SQL.get(connection.vendor, "SELECT CURRENT_TIMESTAMP"))
-        return _make_aware(cursor.fetchone()[0])
+        return make_aware(cursor.fetchone()[0])
 
 
-def _make_aware(value: Any) -> datetime:
+def make_aware(value: Any) -> datetime:
+    """Convert a moment as the database gives it: in UTC, whatever the project's ``USE_TZ``."""
     moment: datetime = datetime.fromisoformat(value) if isinstance(value, str) else value
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 

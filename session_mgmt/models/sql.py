@@ -33,6 +33,10 @@ class Statements:
         """Convert a datetime to the form that this database stores."""
         return adapt_moment(value, self.connection)
 
+    def as_utc(self, column: str) -> str:
+        """Return the expression that gives a moment in UTC, whatever the zone of the connection."""
+        return f"{column} AT TIME ZONE 'UTC'" if self.postgres else column
+
     def uuid(self, value: UUID) -> Any:
         """Convert a UUID to the form that this database stores."""
         return value if self.connection.features.has_native_uuid_field else value.hex
@@ -186,6 +190,22 @@ class Statements:
             f" WHERE {_match_key(table, tuple(columns))}",
             [list(values) for values in zip(*rows, strict=True)],
         )
+
+    def delete_up_to(self, table: str, key: tuple[str, str], pairs: Sequence[tuple[int, int]]) -> None:
+        """Delete the rows whose first key column is that of a pair, and the second at most that of the pair."""
+        if not pairs:
+            return
+        first, second = key
+        match = f't."{first}" = done.a AND t."{second}" <= done.b'
+        if self.postgres:
+            sql = f"DELETE FROM {table} t USING unnest(%s::bigint[], %s::bigint[]) AS done(a, b) WHERE {match}"
+            self.run(sql, [list(column) for column in zip(*pairs, strict=True)])
+            return
+        for part in _split_rows(pairs):
+            # An OR of many pairs would be nested deeper than SQLite allows; CROSS JOIN keeps it to this order.
+            values = _render_values(("a", "b"), len(part))
+            found = f"SELECT t.id FROM done CROSS JOIN {table} t WHERE {match}"
+            self._execute(f"WITH done(a, b) AS (VALUES {values}) DELETE FROM {table} WHERE id IN ({found})", part)
 
     def _execute(self, sql: str, rows: Sequence[Row]) -> None:
         """Execute a prepared SQLite statement over whole rows, without Django's rewriting of each placeholder.

@@ -14,6 +14,9 @@ DOCUMENT_KEY = "d:"
 STREAM_KEY = "s:"
 TIMELINE_KEY = "e:"
 
+END = b"]}"
+END_RECOVERED = b'],"recovered":true}'
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -55,15 +58,18 @@ def split_by_bytes(entries: Sequence[Entry], most: int) -> Iterator[Sequence[Ent
     yield entries[start:]
 
 
-def build_entries_frame(name: str, epoch: str, entries: Iterable[Entry], *, recovered: bool = False) -> str:
-    """Build an ``entries`` frame (PROTOCOL section 4).
+def begin_entries_frame(name: str, epoch: str) -> bytes:
+    """Return the beginning of an ``entries`` frame (PROTOCOL section 4): entries with commas follow, and an end.
 
     ``name`` has been checked: JSON must escape only quotes and backslashes in it.
     """
+    return b'{"type":"entries","log":%s,"epoch":"%s","entries":[' % (_quote(name), epoch.encode())
+
+
+def build_entries_frame(name: str, epoch: str, entries: Iterable[Entry]) -> bytes:
+    """Build an ``entries`` frame."""
     body = b",".join(entry.as_json() for entry in entries)
-    end = b'],"recovered":true}' if recovered else b"]}"
-    head = b'{"type":"entries","log":%s,"epoch":"%s","entries":[' % (_quote(name), epoch.encode())
-    return (head + body + end).decode()
+    return begin_entries_frame(name, epoch) + body + END
 
 
 def _quote(text: str) -> bytes:

@@ -12,7 +12,7 @@ from django.db import connections as database_connections
 
 from session_mgmt.actions import cleanup
 from session_mgmt.actions.access import SERVER
-from session_mgmt.actions.sessions import connections, lifecycle, resume
+from session_mgmt.actions.sessions import closing, connections, lifecycle, resume
 from session_mgmt.actions.sessions.lifecycle import Created
 from session_mgmt.actions.state import bodies, lookup
 from session_mgmt.actions.topics import reading
@@ -101,7 +101,7 @@ def test_connections_of_a_dead_process_are_closed_and_told_once() -> None:
 
 def test_a_flush_that_finds_its_connection_swept_is_told() -> None:
     attachment = attach(lifecycle.create_session())
-    connections.close_dead(limit=10, now=later(seconds=91))
+    closing.close_dead(limit=10, now=later(seconds=91))
     beat = connections.Beat(attachment.connection, 1.0, 1.0, 1, 0, 1, 1, 1, 1)
     assert connections.renew_leases([beat]) == {attachment.connection: Close.INSUFFICIENT_STATE}
 

@@ -14,6 +14,7 @@ from session_mgmt.actions.sessions import connections, lifecycle, resume
 from session_mgmt.models import Connection, Outbox, SessionActivity, SessionEvent, clock
 from session_mgmt.protocol.frames import Connect
 from session_mgmt.writes import verbs
+from tests.ends import close, keep_receipt
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -30,10 +31,10 @@ def lived(session: Any, token: str) -> None:
     )
     beat = connections.Beat(first.connection, 20.0, 30.0, 10, 1, 100, 200, 1000, 2000)
     connections.renew_leases([beat], now=start)
-    connections.close_connection(first.connection, code=1006, closed_by="client", now=start + timedelta(minutes=1))
+    close(first, code=1006, closed_by="client", now=start + timedelta(minutes=1))
     again = Connect(token=token, client_id=first.client_id, acked=0, logs={}, agent="t")
     second = resume.attach_client(again, server="s", now=start + timedelta(minutes=2))
-    connections.keep_receipt(second.connection, {"verdict": "full"})
+    keep_receipt(second, {"verdict": "full"})
     beat = connections.Beat(second.connection, 40.0, 50.0, 5, 0, 1, 2, 3, 4)
     connections.renew_leases([beat], now=start + timedelta(minutes=2))
 

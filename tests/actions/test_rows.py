@@ -12,7 +12,7 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 
 from session_mgmt.actions import cleanup, logs
-from session_mgmt.actions.sessions import connections, expiry, following, lifecycle, resume
+from session_mgmt.actions.sessions import closing, connections, expiry, following, lifecycle, resume
 from session_mgmt.actions.sessions.lifecycle import Created
 from session_mgmt.actions.topics import retention, subscriptions
 from session_mgmt.exceptions import ConnectionLimit, SubscriptionLimit
@@ -35,6 +35,7 @@ from session_mgmt.protocol.recovery import Mode, Reason
 from session_mgmt.registry import on, registry
 from session_mgmt.shortcuts import publish, send
 from tests.bridge.threads import Held
+from tests.ends import close
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -170,7 +171,7 @@ def test_a_session_keeps_a_bounded_number_of_clients_and_the_newest(settings: An
     created = lifecycle.create_session()
     first = attach(created)
     for _ in range(20):
-        connections.close_connection(attach(created).connection, code=1000, closed_by="client")
+        close(attach(created), code=1000, closed_by="client")
     assert Client.objects.count() == 5
     assert Client.objects.filter(pk=first.client).exists(), "it is connected, and so not the one to go"
     assert attach(created, client_id=first.client_id).client == first.client
@@ -247,7 +248,7 @@ def test_an_entry_that_a_handler_has_still_to_see_is_kept(settings: Any, durable
 
 def test_closed_connections_go_after_the_retention_of_events() -> None:
     created = lifecycle.create_session()
-    connections.close_connection(attach(created).connection, code=1000, closed_by="client")
+    close(attach(created), code=1000, closed_by="client")
     attach(created, now=later())
     assert cleanup.run_cleanup().closed == 0
     Connection.objects.filter(closed_at__isnull=False).update(closed_at=later(days=-8))
@@ -297,7 +298,7 @@ def test_the_idlest_session_is_not_the_display_that_is_connected(settings: Any) 
     ("module", "step"),
     [
         (expiry, "expire_due"),
-        (connections, "close_dead"),
+        (closing, "close_dead"),
         (retention, "find_due_streams"),
         (retention, "delete_unused_streams"),
         (cleanup.timelines, "find_due_timelines"),

@@ -21,6 +21,7 @@ from session_mgmt.protocol.frames import Connect
 from session_mgmt.shortcuts import state
 from session_mgmt.writes import verbs
 from tests.admin.conftest import queries, staff
+from tests.ends import close, keep_receipt
 
 pytestmark = pytest.mark.usefixtures("on_this_thread")
 LIST = "/admin/session_mgmt/clientsession/"
@@ -44,8 +45,8 @@ def lively(user: Any, documents: int = 1) -> Created:
     )
     for number in range(3):
         attachment = attach(created)
-        connections.keep_receipt(attachment.connection, {"verdict": "full", "reason": f"reason-{number}"})
-    connections.close_connection(attachment.connection, code=4002, closed_by="server")
+        keep_receipt(attachment, {"verdict": "full", "reason": f"reason-{number}"})
+    close(attachment, code=4002, closed_by="server")
     for number in range(documents):
         verbs.update(created.session.pk, "main" if not number else f"d{number}", "data", {"coupon": "WELCOME"})
     verbs.send(created.session.pk, {"hello": "<b>world</b>"})
@@ -76,7 +77,7 @@ def test_search_finds_by_user_device_address_and_id(operator: Client, alice: Any
 def test_the_filter_by_connection_agrees_with_the_verb(operator: Client, state: str) -> None:
     open_, lost, never = (lifecycle.create_session() for _ in range(3))
     attach(open_)
-    connections.close_connection(attach(lost).connection, code=1006, closed_by="client")
+    close(attach(lost), code=1006, closed_by="client")
     wanted = {"connected": open_, "reconnecting": lost, "disconnected": never}[state].session.pk
     html = operator.get(LIST, {"connection": state}).content.decode()
     assert set(re.findall(r"clientsession/([0-9a-f-]{36})/change", html)) == {str(wanted)}
@@ -264,7 +265,7 @@ def receipt(**more: Any) -> dict[str, Any]:
 
 def test_a_recovery_is_told_in_sentences(operator: Client, alice: Any) -> None:
     created = lively(alice)
-    connections.keep_receipt(attach(created).connection, receipt())
+    keep_receipt(attach(created), receipt())
     html = operator.get(page_of(created.session)).content.decode()
     told = (
         "The state came back, some messages did not. Replayed: 7 changes of main, up to version 9,"
@@ -278,7 +279,7 @@ def test_a_recovery_is_told_in_sentences(operator: Client, alice: Any) -> None:
 )
 def test_a_receipt_of_another_shape_is_still_shown(operator: Client, alice: Any, given: dict[str, Any]) -> None:
     created = lively(alice)
-    connections.keep_receipt(attach(created).connection, {"verdict": "full", **given})
+    keep_receipt(attach(created), {"verdict": "full", **given})
     answer = operator.get(page_of(created.session))
     assert answer.status_code == 200
     assert "Everything came back." in answer.content.decode()
@@ -290,7 +291,7 @@ def test_a_receipt_of_another_shape_is_still_shown(operator: Client, alice: Any,
 )
 def test_it_is_said_who_closed_a_connection(operator: Client, alice: Any, closed_by: str, told: str) -> None:
     created = lifecycle.create_session(user=alice)
-    connections.close_connection(attach(created).connection, code=4002, closed_by=closed_by)
+    close(attach(created), code=4002, closed_by=closed_by)
     assert told in operator.get(page_of(created.session)).content.decode()
 
 

@@ -21,7 +21,7 @@ MOST_BYTES = 1024 * 1024
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536, 70000])
 def test_a_frame_is_the_one_that_the_websockets_library_would_send(size: int) -> None:
     text = "é" * (size // 2) + "x" * (size % 2)
-    assert uvicorn_fast_path.build_frame(text) == Frame(Opcode.TEXT, text.encode()).serialize(mask=False)
+    assert uvicorn_fast_path.build_frame(text.encode()) == Frame(Opcode.TEXT, text.encode()).serialize(mask=False)
 
 
 async def test_a_server_that_is_not_known_is_served_in_the_portable_way() -> None:
@@ -33,8 +33,8 @@ async def test_a_server_that_is_not_known_is_served_in_the_portable_way() -> Non
     assert uvicorn_fast_path.find_writer(send) is None
     outlet = Outlet(send, MOST_BYTES)
     outlet.push("one")
-    outlet.push(Shared("two"))
-    assert [message["text"] for message in sent] == ["one", "two"]
+    outlet.push(Shared(b"two", b"three"))
+    assert [message["text"] for message in sent] == ["one", "two", "three"]
 
 
 class Application:

@@ -10,6 +10,7 @@ from django.db import transaction
 
 from session_mgmt.bridge import bridge
 from session_mgmt.bridge.crossing import replace_bridge
+from session_mgmt.consumers.hub import hub
 from session_mgmt.shortcuts import publish
 from session_mgmt.writes import verbs
 from tests.admin.conftest import seen_on
@@ -108,6 +109,7 @@ async def test_a_reconnect_passes_through_the_files_of_the_page(trace: Trace, pe
     with trace:
         await second.open(created.token.secret, client_id=connected["client_id"], logs=positions)
         await second.until_type("recovery")
+        await hub().late_writes.flush()
     assert_walked("A reconnect", trace)
 
 

@@ -27,16 +27,11 @@ TAGS = st.text("0123456789abcdef", min_size=16, max_size=16)
     name=NAMES.map(lambda name: logs.TOPIC + name),
     epoch=st.text("0123456789abcdef", min_size=8, max_size=8),
     found=st.lists(st.tuples(st.integers(1, 2**53 - 1), TAGS, BODIES), max_size=4),
-    recovered=st.booleans(),
 )
-def test_an_entries_frame_says_what_json_would(
-    name: str, epoch: str, found: list[tuple[int, str, Any]], recovered: bool
-) -> None:
+def test_an_entries_frame_says_what_json_would(name: str, epoch: str, found: list[tuple[int, str, Any]]) -> None:
     stored = [Entry(offset, tag, strict.dump_json(body)) for offset, tag, body in found]
     expected = {"type": "entries", "log": name, "epoch": epoch, "entries": [list(entry) for entry in found]}
-    if recovered:
-        expected["recovered"] = True
-    assert json.loads(build_entries_frame(name, epoch, stored, recovered=recovered)) == expected
+    assert json.loads(build_entries_frame(name, epoch, stored)) == expected
 
 
 def test_keys_of_different_kinds_of_logs_never_meet() -> None:

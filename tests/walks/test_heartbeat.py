@@ -8,7 +8,7 @@ import pytest
 
 from session_mgmt import conf
 from session_mgmt.actions.access import SERVER
-from session_mgmt.actions.sessions import connections, lifecycle
+from session_mgmt.actions.sessions import closing, connections, lifecycle
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers.hub import hub
 from session_mgmt.models import Connection, Publication, SessionActivity, SessionEvent, Stream
@@ -78,7 +78,7 @@ async def test_a_connection_that_was_swept_is_closed_by_its_own_process(peers: A
     one = peers()
     await one.open(created.token.secret)
     await bridge().call(lambda: Connection.objects.update(lease_expires_at="2020-01-01T00:00:00Z"))
-    assert await bridge().call(connections.close_dead, limit=10) == 1
+    assert await bridge().call(closing.close_dead, limit=10) == 1
     await hub().rounds.flush_leases()
     assert await one.closed() == 4004
     lost = await bridge().read(lambda: SessionEvent.objects.filter(type="connection_lost").count())

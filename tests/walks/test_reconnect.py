@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import orjson
 import pytest
 
 from session_mgmt.actions.access import SERVER
-from session_mgmt.actions.sessions import lifecycle
+from session_mgmt.actions.sessions import closing, lifecycle
 from session_mgmt.bridge import bridge
+from session_mgmt.consumers.hub import hub
 from session_mgmt.models import AuditEntry, Client, Connection, Publication, SessionEvent, StateRevision, Stream
 from session_mgmt.writes import verbs
 
@@ -233,6 +235,42 @@ async def test_a_connection_that_drops_is_told_once_as_lost(peers: Any, created:
     await one.drop()
     row = await bridge().read(Connection.objects.get)
     assert (row.close_code, row.closed_by) == (1006, "client")
+
+
+async def test_a_client_that_leaves_and_comes_back_at_once_was_not_lost(peers: Any, created: Any) -> None:
+    one, two = peers(), peers()
+    connected = await one.open(created.token.secret)
+    await one.say(type="disconnect")
+    assert await one.closed() == 1000
+    leaving = asyncio.create_task(one.leave())
+    while hub().serving.connections:
+        await bridge().read(int)
+    assert not leaving.done(), "its end is still to be written"
+    await two.open(created.token.secret, client_id=connected["client_id"])
+    await leaving
+    assert await bridge().read(SessionEvent.objects.filter(type="connection_lost").count) == 0
+    codes = await bridge().read(lambda: list(Connection.objects.order_by("pk").values_list("close_code", flat=True)))
+    assert codes == [1000, None]
+
+
+async def test_connections_that_are_lost_together_are_closed_by_one_group(
+    peers: Any, created: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    close = closing.close_connections
+
+    def count(ended: Any, *args: Any, **more: Any) -> Any:
+        sizes.append(len(ended))
+        return close(ended, *args, **more)
+
+    monkeypatch.setattr(closing, "close_connections", count)
+    tabs = [peers() for _ in range(20)]
+    for tab in tabs:
+        await tab.open(created.token.secret)
+    await asyncio.gather(*(tab.drop() for tab in tabs))
+    assert sizes == [20]
+    lost = await bridge().read(lambda: list(SessionEvent.objects.filter(type="connection_lost").order_by("seq")))
+    assert len(lost) == 20 and lost[-1].seq - lost[0].seq == 19
 
 
 async def test_a_trimmed_document_comes_as_a_snapshot(peers: Any, created: Any) -> None:

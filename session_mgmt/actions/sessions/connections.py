@@ -1,7 +1,4 @@
-"""Write live transports: at open, on batched lease flushes, and at close.
-
-``disconnect`` may never run; the lease is the truth.
-"""
+"""Write live transports on batched lease flushes, and tell which of them live; the lease is the truth."""
 
 from __future__ import annotations
 
@@ -11,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import orjson
 from django.db import connections
 from django.db.models import Count, Q, QuerySet
 
@@ -23,7 +19,7 @@ from session_mgmt.models import Client, ClientSession, Connection, SessionActivi
 from session_mgmt.models.deadlines import find_due_time
 from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
-from session_mgmt.models.tables import ACTIVITY, CLIENT, CONNECTION, RECEIPT
+from session_mgmt.models.tables import CLIENT, CONNECTION, RECEIPT
 from session_mgmt.protocol import events as names
 from session_mgmt.protocol.codes import Close
 
@@ -31,9 +27,7 @@ from session_mgmt.protocol.codes import Close
 TAKEN_OVER = "client"
 LOST = 1006
 _CLOSES = frozenset(int(code) for code in Close)
-_FLUSH_COLUMNS = {
-    "id": "bigint",
-    "lease_expires_at": "timestamptz",
+FIGURES = {
     "rtt_ms": "double precision",
     "rtt_average_ms": "double precision",
     "beats_sent": "integer",
@@ -43,7 +37,7 @@ _FLUSH_COLUMNS = {
     "bytes_in": "bigint",
     "bytes_out": "bigint",
 }
-_FIGURES = tuple(name for name in _FLUSH_COLUMNS if name not in ("id", "lease_expires_at"))
+_FLUSH_COLUMNS = {"id": "bigint", "lease_expires_at": "timestamptz", **FIGURES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,33 +101,6 @@ def _as_row(beat: Beat, lease: Any) -> tuple[Any, ...]:
     )
 
 
-def close_connection(
-    connection: int, *, code: int, closed_by: str, figures: Beat | None = None, now: datetime | None = None
-) -> bool:
-    """Mark a connection closed, with its last figures; return false if somebody had done so.
-
-    A close that the client did not ask for is a ``connection_lost``.
-    """
-    using = settings().database
-    with open_transaction(using):
-        now = now or clock.read(using)
-        row = Connection.objects.using(using).filter(pk=connection).values("session_id").first()
-        if row is None:
-            return False
-        _lock_sessions(using, [row["session_id"]])
-        mine = Connection.objects.using(using).filter(pk=connection)
-        if figures is not None:
-            # Written even if somebody else has closed the row: nobody else has counted.
-            mine.update(**{name: getattr(figures, name) for name in _FIGURES})
-        # Its process lives and says why, which whoever took the client over could not know.
-        mine.filter(closed_by=TAKEN_OVER).update(close_code=code, closed_by=closed_by)
-        if not mine.filter(closed_at__isnull=True).update(closed_at=now, close_code=code, closed_by=closed_by):
-            return False
-        if code != Close.NORMAL:
-            _record_lost(using, [(row["session_id"], code, closed_by)], now)
-    return True
-
-
 def close_taken_over(using: str, client: Client, now: datetime) -> None:
     """Close the older connection of a client that has come back: it was lost, and nobody said so.
 
@@ -142,34 +109,6 @@ def close_taken_over(using: str, client: Client, now: datetime) -> None:
     left = Connection.objects.using(using).filter(client=client, closed_at__isnull=True)
     if left.update(closed_at=now, close_code=LOST, closed_by=TAKEN_OVER):
         _record_lost(using, [(client.session_id, LOST, TAKEN_OVER)], now)
-
-
-def close_dead(*, limit: int, now: datetime | None = None) -> int:
-    """Close connections whose lease has run out, because their process died, and return their number."""
-    using = settings().database
-    with open_transaction(using):
-        now = now or clock.read(using)
-        dead = list(
-            Connection.objects.using(using)
-            .filter(closed_at__isnull=True, lease_expires_at__lt=now)
-            .order_by("pk")
-            .values_list("pk", "session_id")[:limit]
-        )
-        _lock_sessions(using, {session for _, session in dead})
-        lost = []
-        for key, session in dead:
-            still = Connection.objects.using(using).filter(pk=key, closed_at__isnull=True, lease_expires_at__lt=now)
-            if still.update(closed_at=now, close_code=LOST, closed_by="lease"):
-                lost.append((session, LOST, "lease"))
-        _record_lost(using, lost, now)
-    return len(lost)
-
-
-def _lock_sessions(using: str, sessions: Iterable[uuid.UUID]) -> None:
-    """Lock sessions before clients and connections, as everywhere: a resume locks them in that order."""
-    statements = Statements(connections[using])
-    keys = {statements.uuid(session) for session in sessions}
-    statements.select_locked("session_id", ACTIVITY, keys, key="session_id", wait=True)
 
 
 def _record_lost(using: str, lost: list[tuple[uuid.UUID, int, str]], now: datetime) -> None:
@@ -199,27 +138,18 @@ def stop_session(session: uuid.UUID, code: int) -> None:
     notify.close_sessions([session], code)
 
 
-def keep_receipt(connection: int, receipt: dict[str, Any]) -> None:
-    """Store the receipt of a recovery beside its connection, for people to see."""
-    Connection.objects.using(settings().database).filter(pk=connection).update(
-        receipt=orjson.dumps(receipt).decode(), verdict=receipt["verdict"]
-    )
-
-
 def forget_receipts(confirmed: dict[int, int]) -> None:
     """Forget receipts up to each client's number: their answers have arrived."""
     using = settings().database
     if not confirmed:
         return
     statements = Statements(connections[using])
-    where = " OR ".join(["(client_id = %s AND seq <= %s)"] * len(confirmed))
-    params = [value for pair in sorted(confirmed.items()) for value in pair]
     with open_transaction(using):
         # Same order as the lane: client rows before the rows that depend on them.
-        statements.select_locked("id", CLIENT, confirmed, wait=True)
-        statements.run(f"DELETE FROM {RECEIPT} WHERE {where}", params)
-        for client, seq in sorted(confirmed.items()):
-            Client.objects.using(using).filter(pk=client, confirmed_seq__lt=seq).update(confirmed_seq=seq)
+        rows = statements.select_locked("id, confirmed_seq", CLIENT, confirmed, wait=True)
+        statements.delete_up_to(RECEIPT, ("client_id", "seq"), list(confirmed.items()))
+        moved = [(client, confirmed[client]) for client, seq in rows if seq < confirmed[client]]
+        statements.update(CLIENT, {"id": "bigint", "confirmed_seq": "bigint"}, moved)
 
 
 def find_refusals(sessions: Iterable[uuid.UUID], *, now: datetime | None = None) -> dict[uuid.UUID, Close]:

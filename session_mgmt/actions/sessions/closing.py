@@ -1,0 +1,207 @@
+"""Close connections that have ended, as many at once as there are: a fixed number of statements for each group.
+
+``disconnect`` may never run, and a process may die before its group is written; leases cover both.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import connections
+
+from session_mgmt.actions import notify
+from session_mgmt.actions.notify import EmittedEvent
+from session_mgmt.actions.sessions import lifecycle
+from session_mgmt.actions.sessions.connections import FIGURES, LOST, TAKEN_OVER, Beat, forget_receipts
+from session_mgmt.actions.timeline.ledger import TimelineLedger, make_record
+from session_mgmt.conf import settings
+from session_mgmt.models import Connection, clock
+from session_mgmt.models.isolation import open_transaction
+from session_mgmt.models.sql import Statements
+from session_mgmt.models.tables import CONNECTION
+from session_mgmt.protocol import events as names
+from session_mgmt.protocol.codes import Close
+
+HELD_LOCK_MILLISECONDS = 5000
+_CLOSING = {"id": "bigint", "closed_at": "timestamptz", "close_code": "integer", "closed_by": "text"}
+_EXPLAINING = {"id": "bigint", "close_code": "integer", "closed_by": "text"}
+_KEEPING = {"id": "bigint", "verdict": "text", "receipt": "text"}
+_LEASE = "lease"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Connection that has ended, with its last figures and whatever no flush has told: when its client wrote last,
+    and the number up to which the client has its receipts.
+
+    Without figures it is one whose lease has run out, and is closed only if that is still so.
+    """
+
+    connection: int
+    session: uuid.UUID
+    client: int
+    code: int
+    closed_by: str
+    figures: Beat | None = None
+    wrote_at: datetime | None = None
+    confirmed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """Receipt of a recovery as JSON, to be kept beside its connection for people to see."""
+
+    connection: int
+    verdict: str
+    receipt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Result of a group: the members whose session somebody else has locked, of which nothing was written, and the
+    events to send after the commit.
+    """
+
+    held: list[Ended]
+    events: list[EmittedEvent]
+
+
+def close_connections(
+    ended: Sequence[Ended], recovered: Sequence[Recovered] = (), *, now: datetime | None = None, wait: bool = True
+) -> Closed:
+    """Mark connections closed, and keep receipts of recoveries, in one transaction.
+
+    A close that the client did not ask for is a ``connection_lost``. With ``wait``, a locked session is waited for.
+    """
+    using = settings().database
+    statements = Statements(connections[using])
+    with open_transaction(using):
+        if wait:
+            statements.limit_lock_wait(HELD_LOCK_MILLISECONDS)
+        now = now or clock.read(using)
+        # Sessions before clients and connections, as everywhere: a resume locks them in that order.
+        ledger = TimelineLedger(statements)
+        ledger.load([member.session for member in ended], at=now, wait=wait)
+        held = [member for member in ended if ledger.is_locked(member.session)]
+        mine = [member for member in ended if not ledger.is_locked(member.session)]
+        _write_unflushed(mine)
+        _close_group(statements, ledger, mine, recovered, now)
+        # Events are left to the caller: their receivers may be slow.
+        notify.after_commit(using, rings=ledger.list_heads())
+    return Closed(held, ledger.list_events())
+
+
+def close_dead(*, limit: int, now: datetime | None = None) -> int:
+    """Close connections whose lease has run out, because their process died, and return their number."""
+    using = settings().database
+    statements = Statements(connections[using])
+    with open_transaction(using):
+        now = now or clock.read(using)
+        rows = Connection.objects.using(using).filter(closed_at__isnull=True, lease_expires_at__lt=now).order_by("pk")
+        dead = [Ended(*row, LOST, _LEASE) for row in rows.values_list("pk", "session_id", "client_id")[:limit]]
+        ledger = TimelineLedger(statements)
+        ledger.load([member.session for member in dead], at=now, wait=True)
+        closed = _close_group(statements, ledger, dead, (), now)
+        notify.after_commit(using, rings=ledger.list_heads(), events=ledger.list_events())
+    return closed
+
+
+def _write_unflushed(ended: Iterable[Ended]) -> None:
+    """Write what many connections have at their end, because they are shorter than a flush."""
+    active: dict[uuid.UUID, datetime] = {}
+    confirmed: dict[int, int] = {}
+    for member in ended:
+        if member.wrote_at is not None:
+            active[member.session] = max(member.wrote_at, active.get(member.session, member.wrote_at))
+        if member.confirmed is not None:
+            confirmed[member.client] = max(member.confirmed, confirmed.get(member.client, 0))
+    if active:
+        lifecycle.count_activity_at(active)
+    forget_receipts(confirmed)
+
+
+def _close_group(
+    statements: Statements,
+    ledger: TimelineLedger,
+    ended: Sequence[Ended],
+    recovered: Sequence[Recovered],
+    now: datetime,
+) -> int:
+    """Write the rows of a group whose sessions ``ledger`` has locked, and return how many it has closed."""
+    rows = statements.select_locked(
+        "id, closed_at IS NULL, closed_by, close_code, lease_expires_at < %s",
+        CONNECTION,
+        {member.connection for member in ended} | {kept.connection for kept in recovered},
+        wait=True,
+        given=[statements.moment(now)],
+    )
+    group = _Group(statements, ledger, now, {row[0]: _Row(*row[1:]) for row in rows})
+    for member in ended:
+        group.close(member)
+    for kept in recovered:
+        group.keep_receipt(kept)
+    group.write()
+    return group.closed
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    is_open: bool
+    closed_by: str
+    close_code: int | None
+    is_expired: bool
+
+
+class _Group:
+    """Rows of one group, by the columns that are written."""
+
+    def __init__(self, statements: Statements, ledger: TimelineLedger, now: datetime, rows: dict[int, _Row]) -> None:
+        self._sql, self._ledger, self._rows = statements, ledger, rows
+        self._now, self._moment = now, statements.moment(now)
+        self._closing: list[tuple[Any, ...]] = []
+        self._sweeping: list[tuple[Any, ...]] = []
+        self._explaining: list[tuple[Any, ...]] = []
+        self._receipts: list[tuple[Any, ...]] = []
+        self.closed = 0
+
+    def close(self, member: Ended) -> None:
+        """Close a row that is open. One that somebody else has closed gets the figures: nobody else has counted."""
+        row = self._rows.get(member.connection)
+        if row is None or (member.figures is None and not (row.is_open and row.is_expired)):
+            return
+        closing = (member.connection, self._moment, member.code, member.closed_by)
+        if member.figures is None:
+            self._sweeping.append(closing)
+        elif row.is_open:
+            self._closing.append((*closing, *_list_figures(member.figures)))
+        else:
+            # Its process lives and says why, which whoever took the client over could not know.
+            known = row.closed_by != TAKEN_OVER
+            why = (row.close_code, row.closed_by) if known else (member.code, member.closed_by)
+            self._explaining.append((member.connection, *why, *_list_figures(member.figures)))
+        if row.is_open:
+            self.closed += 1
+            if member.code != Close.NORMAL:
+                data = {"code": member.code, "by": member.closed_by}
+                self._ledger.decide(make_record(member.session, names.CONNECTION_LOST, data))
+
+    def keep_receipt(self, kept: Recovered) -> None:
+        """Keep a receipt if its connection's row is still there."""
+        if kept.connection in self._rows:
+            self._receipts.append((kept.connection, kept.verdict, kept.receipt))
+
+    def write(self) -> None:
+        """Write all rows, with one statement for each kind, and the events."""
+        self._sql.update(CONNECTION, _CLOSING | FIGURES, self._closing)
+        self._sql.update(CONNECTION, _CLOSING, self._sweeping)
+        self._sql.update(CONNECTION, _EXPLAINING | FIGURES, self._explaining)
+        self._sql.update(CONNECTION, _KEEPING, self._receipts)
+        self._ledger.write(self._now)
+
+
+def _list_figures(figures: Beat) -> tuple[Any, ...]:
+    return tuple(getattr(figures, name) for name in FIGURES)

@@ -1,0 +1,191 @@
+"""Writes that may come a little later: connections that have ended, and receipts of recoveries.
+
+Many end and come back at once, and a transaction for each would be most of what that costs. So they are gathered for
+a moment and written as one group. A process that dies in between is covered by the leases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Protocol
+
+from session_mgmt.actions.group_commit import Group
+from session_mgmt.actions.sessions import closing
+from session_mgmt.actions.sessions.closing import Closed, Ended, Recovered
+from session_mgmt.bridge.crossing import bridge
+from session_mgmt.bridge.lane import PAUSES
+from session_mgmt.exceptions import SessionMgmtError
+from session_mgmt.protocol.codes import Close
+
+logger = logging.getLogger(__name__)
+
+GATHER_SECONDS = 0.05
+# Beyond this the lease of a connection tells its end, and a receipt is only for people to see.
+MOST_WAITING = 10_000
+MOST_RECEIPT_BYTES = 8 * 1024 * 1024
+# Members of one transaction: SQLite has one writer, and the others wait for it.
+GROUP = 500
+
+
+class Timer(Protocol):
+    """Face of the event loop's timers."""
+
+    def __call__(self, seconds: float, callback: Callable[[], None]) -> Any:
+        """Call back after so many seconds."""
+
+
+class LateWrites:
+    """Ends and receipts of one event loop until they are written; of each there are at most ``most``."""
+
+    def __init__(
+        self, *, call_later: Timer | None = None, most: int = MOST_WAITING, pauses: Sequence[float] = PAUSES
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._call_later = call_later or self._loop.call_later
+        self._most, self._pauses = most, pauses
+        self._ended: list[Ended] = []
+        self._recovered: list[Recovered] = []
+        self._receipt_bytes = self._in_hand = 0
+        self._written: asyncio.Future[None] = self._loop.create_future()
+        self._leaving: dict[str, asyncio.Future[None]] = {}
+        self._armed = self._due = self._dropping = self._is_failing = False
+        self._task: asyncio.Task[None] | None = None
+        self._held: set[asyncio.Task[None]] = set()
+
+    def add_ended(self, ended: Ended, client_id: str) -> asyncio.Future[None]:
+        """Close a client's connection with the next group; the future ends when that is written, or given up."""
+        if len(self._ended) + self._in_hand >= self._most:
+            self._note_drop()
+            return _finished(self._loop)
+        self._ended.append(ended)
+        if ended.code == Close.NORMAL:
+            self._leaving[client_id] = self._written
+        self._arm()
+        return self._written
+
+    async def wait_until_left(self, client_id: str | None) -> None:
+        """Wait for the end of a connection that this client has just left, or its return would count it as lost."""
+        written = self._leaving.get(client_id or "")
+        if written is not None:
+            await asyncio.shield(written)
+
+    def add_recovered(self, recovered: Recovered) -> None:
+        """Keep the receipt of a recovery with the next group."""
+        size = len(recovered.receipt)
+        if len(self._recovered) >= self._most or self._receipt_bytes + size > MOST_RECEIPT_BYTES:
+            self._note_drop()
+            return
+        self._recovered.append(recovered)
+        self._receipt_bytes += size
+        self._arm()
+
+    async def flush(self) -> None:
+        """Write all that waits now, and wait until it is written."""
+        self._start()
+        while self._task is not None or self._held:
+            await asyncio.wait([*([self._task] if self._task else []), *self._held])
+
+    def _arm(self) -> None:
+        if not self._armed:
+            self._armed = True
+            self._call_later(GATHER_SECONDS, self._start)
+
+    def _start(self) -> None:
+        self._armed = False
+        if self._task is not None:
+            self._due = True
+        elif self._ended or self._recovered:
+            self._task = self._loop.create_task(self._write_waiting(), name="late writes")
+
+    async def _write_waiting(self) -> None:
+        """Write what has been gathered; one transaction at a time, so that a slow database makes groups larger."""
+        try:
+            while self._ended or self._recovered:
+                self._due = False
+                ended, recovered, written = self._take()
+                try:
+                    for at in range(0, max(len(ended), len(recovered)), GROUP):
+                        await self._write_group(ended[at : at + GROUP], recovered[at : at + GROUP])
+                finally:
+                    self._in_hand -= len(ended)
+                    self._leaving = {name: future for name, future in self._leaving.items() if future is not written}
+                    written.set_result(None)
+                if not self._due:
+                    break
+        finally:
+            self._task = None
+
+    def _take(self) -> tuple[list[Ended], list[Recovered], asyncio.Future[None]]:
+        ended, self._ended = self._ended, []
+        recovered, self._recovered = self._recovered, []
+        written, self._written = self._written, self._loop.create_future()
+        self._in_hand += len(ended)
+        self._receipt_bytes = 0
+        self._dropping = False
+        return ended, recovered, written
+
+    async def _write_group(self, ended: list[Ended], recovered: list[Recovered]) -> None:
+        """Write a group; halve one that the database refuses, so that a member is refused alone."""
+        try:
+            closed = await self._try(ended, recovered)
+        except SessionMgmtError as error:
+            self._note_failure(error)
+        except Exception:
+            if len(ended) + len(recovered) <= 1:
+                logger.exception("A connection could not be marked closed")
+                return
+            half, other = len(ended) // 2, (len(recovered) + 1) // 2
+            await self._write_group(ended[:half], recovered[:other])
+            await self._write_group(ended[half:], recovered[other:])
+        else:
+            self._is_failing = False
+            self._pass_on(closed)
+
+    async def _try(self, ended: list[Ended], recovered: list[Recovered]) -> Closed:
+        """Write a group, which may be repeated: a row that is closed is not closed again."""
+        for pause in self._pauses:
+            with suppress(SessionMgmtError):
+                return await bridge().call(closing.close_connections, ended, recovered, wait=False)
+            await asyncio.sleep(pause)
+        return await bridge().call(closing.close_connections, ended, recovered, wait=False)
+
+    def _pass_on(self, closed: Closed) -> None:
+        bridge().lane.send_signals(Group(events=closed.events))
+        if closed.held:
+            # Rows that others hold are waited for on the side, or one of them would hold up the next group.
+            self._in_hand += len(closed.held)
+            task = self._loop.create_task(self._write_held(closed.held), name="late writes of held sessions")
+            self._held.add(task)
+            task.add_done_callback(self._held.discard)
+
+    async def _write_held(self, held: list[Ended]) -> None:
+        try:
+            closed = await bridge().run_patiently("held sessions", partial(closing.close_connections, held))
+        except SessionMgmtError as error:
+            self._note_failure(error)
+        else:
+            bridge().lane.send_signals(Group(events=closed.events))
+        finally:
+            self._in_hand -= len(held)
+
+    def _note_failure(self, error: SessionMgmtError) -> None:
+        """Log the change of state and not each failure."""
+        if not self._is_failing:
+            self._is_failing = True
+            logger.warning("Connections could not be marked closed; their leases run out: %s", error)
+
+    def _note_drop(self) -> None:
+        """Log the first of those for which there is no room."""
+        if not self._dropping:
+            self._dropping = True
+            logger.error("Too many connections end at once; the others are left to their leases")
+
+
+def _finished(loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+    future: asyncio.Future[None] = loop.create_future()
+    future.set_result(None)
+    return future

@@ -1,0 +1,240 @@
+"""Pages of a log for all who replay it: each is read once, encoded once, and kept for a moment for those who come next.
+
+Whoever stands inside a page is given the rest of it. A page stays true when the log moves on, because a log only grows
+at its end, and when entries are purged, because entries that were read are entries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from session_mgmt.actions import logs
+from session_mgmt.actions.logs import LogRow
+from session_mgmt.bridge import bridge
+from session_mgmt.conf import settings
+from session_mgmt.consumers.outlet import Shared
+from session_mgmt.protocol.logs import (
+    END,
+    END_RECOVERED,
+    STREAM_KEY,
+    Entry,
+    begin_entries_frame,
+)
+from session_mgmt.protocol.position import Position
+from session_mgmt.protocol.recovery import is_dense
+
+# Pages that one thread reads for one journey there and back.
+TOGETHER = 16
+KEEP_SECONDS = 2.0
+MOST_OF_LOG = 16
+MOST_BYTES = 8 * 1024 * 1024
+# The body, and both frames as text and as they go over the wire; and what each entry costs besides.
+COPIES, OVERHEAD = 5, 150
+
+
+class Page:
+    """Entries that follow one another, as the frame that carries them."""
+
+    __slots__ = ("_body", "_frames", "_head", "_starts", "_tags", "after", "last", "size")
+
+    def __init__(self, name: str, after: Position, entries: Sequence[Entry]) -> None:
+        encoded = [entry.as_json() for entry in entries]
+        self.after, self.last = after, Position(after.epoch, entries[-1].offset, entries[-1].tag)
+        self._head, self._body = begin_entries_frame(name, after.epoch), b",".join(encoded)
+        self._tags = [entry.tag for entry in entries]
+        self._starts, start = [], 0
+        for text in encoded:
+            self._starts.append(start)
+            start += len(text) + 1
+        self._frames: dict[bytes, Shared] = {}
+        self.size = COPIES * len(self._body) + OVERHEAD * len(entries)
+
+    def continues(self, place: Position) -> bool:
+        """Tell whether entries of this page are the ones after a place, which its tag has to prove."""
+        at = place.offset - self.after.offset
+        if not 0 <= at < len(self._tags) or place.epoch != self.after.epoch:
+            return False
+        return place.tag == (self._tags[at - 1] if at else self.after.tag)
+
+    def build_frame(self, place: Position, *, recovered: bool) -> Shared:
+        """Return the frame for somebody at ``place``; all who stand before the page are given the same one."""
+        end = END_RECOVERED if recovered else END
+        at = place.offset - self.after.offset
+        if at:
+            return Shared(self._head + self._body[self._starts[at] :] + end)
+        if end not in self._frames:
+            self._frames[end] = Shared(self._head + self._body + end)
+        return self._frames[end]
+
+
+class Reads:
+    """Reads of pages of many logs: those of one turn of the loop go to a thread together."""
+
+    def __init__(self) -> None:
+        self._asked: list[tuple[LogRow, int, asyncio.Future[list[Entry]]]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def read(self, row: LogRow, after: int) -> asyncio.Future[list[Entry]]:
+        """Read the page of a log that comes after an offset."""
+        loop = asyncio.get_running_loop()
+        if not self._asked:
+            loop.call_soon(self._start)
+        answer: asyncio.Future[list[Entry]] = loop.create_future()
+        self._asked.append((row, after, answer))
+        return answer
+
+    def _start(self) -> None:
+        asked, self._asked = self._asked, []
+        for at in range(0, len(asked), TOGETHER):
+            task = asyncio.get_running_loop().create_task(self._read(asked[at : at + TOGETHER]), name="read pages")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _read(self, asked: list[tuple[LogRow, int, asyncio.Future[list[Entry]]]]) -> None:
+        found: Sequence[list[Entry] | Exception]
+        try:
+            places = [(row, after) for row, after, _ in asked]
+            found = await bridge().read(logs.read_pages, places, settings().replay_page)
+        except Exception as error:
+            found = [error] * len(asked)
+        for (_, _, answer), page in zip(asked, found, strict=True):
+            # Whoever asked may have given up, because the log has another history now.
+            if answer.cancelled():
+                continue
+            if isinstance(page, Exception):
+                answer.set_exception(page)
+            else:
+                answer.set_result(page)
+
+
+class Shelf:
+    """Pages that a process keeps, oldest first: together they have so many bytes, and each goes after its time."""
+
+    def __init__(self, clock: Callable[[], float], call_later: Callable[[float, Callable[[], None]], Any]) -> None:
+        self._clock, self._call_later = clock, call_later
+        self.reads = Reads()
+        self._kept: dict[Page, tuple[list[Page], float]] = {}
+        self._waits = False
+        self.bytes = 0
+
+    def keep(self, page: Page, pages: list[Page]) -> None:
+        """Put a page at the end of a log's ``pages``; the oldest ones make room for it."""
+        if page.size > MOST_BYTES:
+            return
+        while len(pages) >= MOST_OF_LOG:
+            self.drop(pages[0])
+        while self.bytes + page.size > MOST_BYTES:
+            self.drop(next(iter(self._kept)))
+        pages.append(page)
+        self._kept[page] = (pages, self._clock() + KEEP_SECONDS)
+        self.bytes += page.size
+        self._wait()
+
+    def drop(self, page: Page) -> None:
+        """Forget a page; whoever is being given it keeps it alive."""
+        pages, _ = self._kept.pop(page)
+        pages.remove(page)
+        self.bytes -= page.size
+
+    def _wait(self) -> None:
+        if self._kept and not self._waits:
+            self._waits = True
+            _, until = next(iter(self._kept.values()))
+            self._call_later(max(until - self._clock(), 0), self._drop_old)
+
+    def _drop_old(self) -> None:
+        self._waits = False
+        now = self._clock()
+        for page in [page for page, (_, until) in self._kept.items() if until <= now]:
+            self.drop(page)
+        self._wait()
+
+
+class Pages:
+    """Pages of one log. One read runs at a time, for all who wait for it; one who leaves cancels nobody's."""
+
+    def __init__(self, row: LogRow, shelf: Shelf, hand_on: Callable[[Sequence[Entry]], object]) -> None:
+        self._row, self._shelf, self._hand_on = row, shelf, hand_on
+        self._kept: list[Page] = []
+        # In the order of asking; all who stand at one place have one answer.
+        self._asked: dict[Position, asyncio.Future[Page | None]] = {}
+        self._passed: Position | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def find(self, place: Position) -> Page | None:
+        """Return a page that is ready and continues a place."""
+        return next((page for page in self._kept if page.continues(place)), None)
+
+    async def read(self, place: Position) -> Page | None:
+        """Return the page that continues a place; ``None`` if the log has none, or its history was lost meanwhile."""
+        page = self.find(place)
+        if page is not None:
+            return page
+        loop = asyncio.get_running_loop()
+        answer = self._asked.get(place)
+        if answer is None:
+            answer = self._asked[place] = loop.create_future()
+        if self._task is None:
+            # Begins in the next turn of the loop, when all who came in this one have asked.
+            self._task = loop.create_task(self._read_asked(), name=f"pages {self._row.key}")
+        return await asyncio.shield(answer)
+
+    def drop(self) -> None:
+        """Forget all pages, also the one that is being read: the log has another history now."""
+        for page in tuple(self._kept):
+            self._shelf.drop(page)
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        for place in tuple(self._asked):
+            self._answer(place, None)
+
+    async def _read_asked(self) -> None:
+        while self._asked:
+            place = self._choose_place()
+            try:
+                await self._read_page(place)
+            except Exception as error:
+                self._fail(place, error)
+        self._task = None
+
+    async def _read_page(self, place: Position) -> None:
+        entries = await self._shelf.reads.read(self._row, place.offset)
+        if entries and is_dense((entry.offset for entry in entries), after=place.offset):
+            self._take_page(Page(self._row.name, place, entries), entries)
+        else:
+            self._answer(place, None)
+
+    def _choose_place(self) -> Position:
+        """Return the place of whoever waits longest, or an earlier one from which a page may reach it.
+
+        It may not, if the entries are large; nobody is passed over twice.
+        """
+        longest = next(iter(self._asked))
+        if longest == self._passed:
+            return longest
+        self._passed = longest
+        reach = longest.offset - settings().replay_page
+        near = [place for place in self._asked if reach < place.offset <= longest.offset]
+        return min(near, key=lambda place: place.offset)
+
+    def _take_page(self, page: Page, entries: Sequence[Entry]) -> None:
+        if self._row.key.startswith(STREAM_KEY):
+            # Only a topic has many readers.
+            self._shelf.keep(page, self._kept)
+        # The feed may be behind this page: its live followers get the rest as well.
+        self._hand_on(entries)
+        for place in [place for place in self._asked if page.continues(place)]:
+            self._answer(place, page)
+
+    def _answer(self, place: Position, page: Page | None) -> None:
+        self._asked.pop(place).set_result(page)
+
+    def _fail(self, place: Position, error: Exception) -> None:
+        answer = self._asked.pop(place, None)
+        if answer is not None:
+            answer.set_exception(error)
+            # Whoever asked may have left.
+            answer.exception()

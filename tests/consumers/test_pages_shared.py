@@ -1,0 +1,442 @@
+"""Replays of one log by many: each page is read once and encoded once, and each follower gets all that it missed."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import orjson
+import pytest
+from django.db import connections as database_connections
+
+from session_mgmt.actions import logs
+from session_mgmt.actions.logs import LogRow
+from session_mgmt.actions.sessions.following import Log
+from session_mgmt.actions.topics import reading
+from session_mgmt.bridge import bridge
+from session_mgmt.consumers.feed import Feed
+from session_mgmt.consumers.following import Following
+from session_mgmt.consumers.outlet import Outlet
+from session_mgmt.consumers.pages import KEEP_SECONDS, Shelf
+from session_mgmt.consumers.serving import Serving
+from session_mgmt.exceptions import SessionMgmtError, Unavailable
+from session_mgmt.models import Publication, Stream
+from session_mgmt.models.sql import Statements
+from session_mgmt.protocol.codes import Close
+from session_mgmt.protocol.logs import stream_key
+from session_mgmt.protocol.position import Position
+from session_mgmt.protocol.recovery import decide
+from session_mgmt.writes import verbs
+
+pytestmark = pytest.mark.django_db(transaction=True)
+CROWD = 1000
+MANY = 300
+KB = 1024
+
+
+class Tab:
+    """Reader of a test: a connection without a socket."""
+
+    def __init__(self) -> None:
+        self.frames: list[dict[str, Any]] = []
+        self.code: Close | None = None
+        self.replay_turn = asyncio.Lock()
+        self._reads = asyncio.Event()
+        self._reads.set()
+        self.outlet = Outlet(self._send, 1024 * KB)
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        await self._reads.wait()
+        self.frames.append(orjson.loads(message["text"]))
+
+    def stop_reading(self) -> Callable[[], None]:
+        self._reads.clear()
+        return self._reads.set
+
+    def push(self, frame: dict[str, Any]) -> None:
+        self.outlet.push(orjson.dumps(frame).decode())
+
+    def push_error(self, error: SessionMgmtError) -> None:
+        raise AssertionError(error)
+
+    def stop(self, code: Close) -> None:
+        self.code = code
+
+    def build_document_url(self, name: str) -> str | None:
+        return None
+
+    @property
+    def offsets(self) -> list[int]:
+        return [entry[0] for frame in self.frames if frame["type"] == "entries" for entry in frame["entries"]]
+
+    @property
+    def gaps(self) -> list[tuple[Any, Any, str]]:
+        return [(f["from"], f["to"], f["reason"]) for f in self.frames if f["type"] == "gap"]
+
+    @property
+    def recovered(self) -> list[bool]:
+        return [frame.get("recovered", False) for frame in self.frames if frame["type"] == "entries"]
+
+
+class Room:
+    """Topic with entries, and tabs that come back to it at chosen places."""
+
+    def __init__(self, serving: Serving, clock: Clock) -> None:
+        self.serving, self.clock = serving, clock
+        self.followings: list[Following] = []
+
+    async def fill(self, count: int, size: int = 10) -> None:
+        await bridge().read(lambda: [verbs.publish("room:1", "x" * size) for _ in range(count)])
+
+    @property
+    def feed(self) -> Feed:
+        (feed,) = self.serving.feeds.values()
+        return feed
+
+    async def come_back(self, places: list[int], *, count: int) -> list[Tab]:
+        """Let so many tabs follow the topic in one turn of the loop, each at the next of the places."""
+        found = await bridge().read(_look, places)
+        tabs = [Tab() for _ in range(count)]
+        self.replays = [self.follow(tab, found[places[number % len(places)]]) for number, tab in enumerate(tabs)]
+        return tabs
+
+    def follow(self, tab: Tab, log: Log) -> asyncio.Task[bool] | None:
+        following = Following(tab, self.serving.follow_log(LogRow(log.key, log.name), log.head), log)
+        self.followings.append(following)
+        return following.start()
+
+    async def arrive(self, places: list[int], *, count: int) -> list[Tab]:
+        """Let them come back, and wait until all are at the present."""
+        tabs = await self.come_back(places, count=count)
+        await self.settle()
+        return tabs
+
+    async def settle(self) -> None:
+        await asyncio.gather(*(replay for replay in self.replays if replay is not None))
+
+
+class Clock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._timers: list[tuple[float, Callable[[], None]]] = []
+
+    def read(self) -> float:
+        return self.now
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
+        self._timers.append((self.now + seconds, callback))
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        due = [timer for timer in self._timers if timer[0] <= self.now]
+        self._timers = [timer for timer in self._timers if timer not in due]
+        for _, callback in due:
+            callback()
+
+
+class Reads:
+    """Reads of pages: the offsets after which they began; each waits while the gate is closed."""
+
+    def __init__(self) -> None:
+        self.real = logs.read_page
+        self.after: list[int] = []
+        self.begun, self.gate = threading.Event(), threading.Event()
+        self.gate.set()
+        self.error: Exception | None = None
+
+    def __call__(self, row: LogRow, after: int, limit: int) -> Any:
+        self.after.append(after)
+        page = self.real(row, after, limit)
+        self.begun.set()
+        assert self.gate.wait(10)
+        if self.error is not None:
+            raise self.error
+        return page
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reads]:
+    made = Reads()
+    monkeypatch.setattr(logs, "read_page", made)
+    yield made
+    made.gate.set()
+
+
+@pytest.fixture
+async def room() -> AsyncIterator[Room]:
+    clock, serving = Clock(), Serving(None)
+    serving._shelf = Shelf(clock.read, clock.call_later)
+    yield Room(serving, clock)
+    serving.stop()
+    for feed in serving.feeds.values():
+        feed.stop()
+
+
+def _look(places: list[int]) -> dict[int, Log]:
+    """Give the verdict on each place, as a resume does."""
+    statements, found = Statements(database_connections["default"]), {}
+    for offset in places:
+        seen = reading.read_windows(statements, {"room:1": offset})["room:1"]
+        epoch = seen.window.head.epoch
+        tag = Publication.objects.get(offset=offset).tag if offset else ""
+        asked = Position(epoch, offset, tag)
+        verdict = decide(asked, seen.window)
+        found[offset] = Log("topic:room:1", stream_key(seen.id), seen.id, seen.window.head, asked, verdict)
+    return found
+
+
+async def test_a_crowd_at_one_place_is_served_from_one_read(room: Room, reads: Reads) -> None:
+    await room.fill(50)
+    tabs = await room.arrive([0], count=CROWD)
+    assert reads.after == [0]
+    assert {tuple(tab.offsets) for tab in tabs} == {tuple(range(1, 51))}
+    assert all(tab.recovered == [True] for tab in tabs)
+    assert len(room.feed.live) == CROWD
+
+
+async def test_a_crowd_at_many_places_within_a_page_is_served_from_one_read(room: Room, reads: Reads) -> None:
+    await room.fill(50)
+    places = [49, 3, 17, 3, 0, 31]
+    tabs = await room.arrive(places, count=CROWD)
+    assert reads.after == [0]
+    for number, tab in enumerate(tabs):
+        assert tab.offsets == list(range(places[number % len(places)] + 1, 51))
+        assert tab.recovered == [True]
+
+
+async def test_a_crowd_that_missed_several_pages_reads_each_of_them_once(
+    room: Room, reads: Reads, settings: Any
+) -> None:
+    settings.SESSION_MGMT = {"replay_page": 20}
+    await room.fill(50)
+    tabs = await room.arrive([0, 5], count=CROWD)
+    assert reads.after == [0, 20, 40]
+    assert {tuple(tab.offsets) for tab in tabs} == {tuple(range(1, 51)), tuple(range(6, 51))}
+    assert {tuple(tab.recovered) for tab in tabs} == {(False, False, True)}
+
+
+async def test_who_comes_a_little_later_needs_neither_a_read_nor_a_task(room: Room, reads: Reads) -> None:
+    await room.fill(10)
+    await room.arrive([0], count=2)
+    room.clock.pass_time(KEEP_SECONDS / 2)
+    (tab,) = await room.come_back([4], count=1)
+    assert room.replays == [None]
+    assert (tab.offsets, tab.recovered) == (list(range(5, 11)), [True])
+    (there,) = await room.come_back([10], count=1)
+    assert (room.replays, there.frames) == ([None], [])
+    assert reads.after == [0]
+
+
+async def test_pages_go_after_their_time(room: Room, reads: Reads) -> None:
+    await room.fill(10)
+    await room.arrive([0], count=2)
+    assert room.serving._shelf.bytes > 0
+    room.clock.pass_time(KEEP_SECONDS)
+    assert (room.serving._shelf.bytes, room.feed.pages._kept) == (0, [])
+    await room.arrive([0], count=1)
+    assert reads.after == [0, 0]
+
+
+async def test_recovered_is_said_of_the_page_that_ends_where_the_log_ends_now(room: Room, reads: Reads) -> None:
+    await room.fill(10)
+    await room.arrive([0], count=1)
+    await room.fill(5)
+    found = await bridge().read(_look, [0])
+    room.feed.append(await bridge().read(reads.real, room.feed.row, 10, 5))
+    tab = Tab()
+    replay = room.follow(tab, found[0])
+    assert replay is not None
+    await replay
+    assert (tab.offsets, tab.recovered) == (list(range(1, 16)), [False, True])
+    assert reads.after == [0, 10]
+
+
+async def test_whoever_leaves_takes_nobody_along(room: Room, reads: Reads, caplog: pytest.LogCaptureFixture) -> None:
+    await room.fill(10)
+    reads.gate.clear()
+    tabs = await room.come_back([0], count=MANY)
+    await asyncio.to_thread(reads.begun.wait, 10)
+    for following in room.followings[: MANY // 2]:
+        following.stop()
+    reads.gate.set()
+    await asyncio.gather(*filter(None, room.replays), return_exceptions=True)
+    assert {tuple(tab.offsets) for tab in tabs[: MANY // 2]} == {()}
+    assert {tuple(tab.offsets) for tab in tabs[MANY // 2 :]} == {tuple(range(1, 11))}
+    assert reads.after == [0]
+    assert caplog.records == []
+
+
+async def test_a_crowd_that_has_left_altogether_leaves_nothing_behind(
+    room: Room, reads: Reads, caplog: pytest.LogCaptureFixture
+) -> None:
+    await room.fill(10)
+    reads.gate.clear()
+    await room.come_back([0, 5], count=10)
+    await asyncio.to_thread(reads.begun.wait, 10)
+    for following in room.followings:
+        following.stop()
+    reads.error = RuntimeError("nobody is there to be told")
+    reads.gate.set()
+    await asyncio.gather(*filter(None, room.replays), return_exceptions=True)
+    reads.error = None
+    (tab,) = await room.arrive([0], count=1)
+    assert tab.offsets == list(range(1, 11))
+    assert [record for record in caplog.records if record.name != "asyncio"] == []
+
+
+async def test_a_slow_reader_gets_one_page_at_a_time_and_holds_up_nobody(
+    room: Room, reads: Reads, settings: Any
+) -> None:
+    settings.SESSION_MGMT = {"replay_page": 10, "replay_page_bytes": 100 * KB}
+    await room.fill(100, size=10 * KB)
+    tabs = await room.come_back([0], count=20)
+    slow, fast = tabs[0], tabs[1:]
+    resume = slow.stop_reading()
+    await asyncio.gather(*filter(None, room.replays[1:]))
+    assert {tuple(tab.offsets) for tab in fast} == {tuple(range(1, 101))}
+    assert slow.outlet._queued <= 2 * 110 * KB
+    # Live entries do not pile up for it either.
+    await room.fill(1)
+    room.feed.append(await bridge().read(reads.real, room.feed.row, 100, 5))
+    assert slow.outlet._queued <= 2 * 110 * KB
+    resume()
+    assert room.replays[0] is not None
+    await room.replays[0]
+    await slow.outlet.wait_until_sent()
+    assert slow.offsets == list(range(1, 102))
+    assert [offset for tab in fast for offset in tab.offsets[-1:]] == [101] * 19
+
+
+async def test_a_purge_between_two_pages_is_told_to_everybody(room: Room, reads: Reads, settings: Any) -> None:
+    settings.SESSION_MGMT = {"replay_page": 20}
+    await room.fill(60)
+    reads.gate.clear()
+    tabs = await room.come_back([0, 7], count=MANY)
+    await asyncio.to_thread(reads.begun.wait, 10)
+    await bridge().call(_purge, 41)
+    reads.gate.set()
+    await room.settle()
+    for tab in tabs:
+        assert tab.offsets[-1] == 20 and tab.gaps == [(21, 60, "trimmed")]
+        assert tab.recovered == [False]
+    assert len(room.feed.live) == MANY
+
+
+def _purge(oldest: int) -> None:
+    before = Publication.objects.get(offset=oldest - 1)
+    Publication.objects.filter(offset__lt=oldest).delete()
+    Stream.objects.update(oldest=oldest, oldest_tag=before.tag)
+
+
+async def test_a_restored_backup_in_the_middle_is_told_and_no_page_from_before_is_given(
+    room: Room, reads: Reads, settings: Any
+) -> None:
+    settings.SESSION_MGMT = {"replay_page": 20}
+    await room.fill(60)
+    early = await room.arrive([40], count=1)
+    assert early[0].offsets == list(range(41, 61))
+    reads.gate.clear()
+    reads.begun.clear()
+    tabs = await room.come_back([0], count=MANY)
+    await asyncio.to_thread(reads.begun.wait, 10)
+    restored = await bridge().call(_restore, 5)
+    room.feed.correct(restored)
+    assert room.serving._shelf.bytes == 0
+    reads.gate.set()
+    await room.settle()
+    for tab in tabs:
+        assert (tab.offsets, tab.recovered, tab.gaps) == ([], [], [(None, 5, "history_lost")])
+    assert early[0].gaps == [(None, 5, "history_lost")]
+    assert room.serving._shelf.bytes == 0, "the page was read before the restore"
+    (tab,) = await room.arrive([3], count=1)
+    assert (tab.offsets, tab.recovered) == ([4, 5], [True])
+
+
+def _restore(head: int) -> Position:
+    Publication.objects.filter(offset__gt=head).delete()
+    Stream.objects.update(head=head, head_tag=Publication.objects.get(offset=head).tag, epoch="restored")
+    stream = Stream.objects.get()
+    return Position(stream.epoch, stream.head, stream.head_tag)
+
+
+async def test_large_entries_let_nobody_starve(room: Room, reads: Reads, settings: Any) -> None:
+    settings.SESSION_MGMT = {"replay_page_bytes": 1}
+    await room.fill(12)
+    tabs = await room.arrive([11, 0, 5, 8], count=40)
+    assert {tuple(tab.offsets) for tab in tabs} == {tuple(range(at + 1, 13)) for at in (0, 5, 8, 11)}
+    assert len(reads.after) == len(set(reads.after)), "each page was read once"
+
+
+async def test_whoever_waits_longest_is_passed_over_once(room: Room, reads: Reads, settings: Any) -> None:
+    settings.SESSION_MGMT = {"replay_page_bytes": 1}
+    await room.fill(12)
+    await room.arrive([11, 0, 5, 8], count=4)
+    assert reads.after[:2] == [0, 11]
+
+
+async def test_a_read_that_fails_ends_those_who_waited_for_it_and_nobody_later(room: Room, reads: Reads) -> None:
+    await room.fill(10)
+    reads.error = Unavailable()
+    tabs = await room.arrive([0], count=5)
+    assert [tab.code for tab in tabs] == [Close.INSUFFICIENT_STATE] * 5
+    assert reads.after == [0]
+    reads.error = None
+    (tab,) = await room.arrive([0], count=1)
+    assert (tab.code, tab.offsets) == (None, list(range(1, 11)))
+
+
+async def test_logs_that_are_read_together_fail_alone(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, broken, together = logs.read_page, set[str](), list[int]()
+    read_pages = logs.read_pages
+
+    def read_page(row: LogRow, after: int, limit: int) -> Any:
+        if row.key in broken:
+            raise ValueError("damaged")
+        return real(row, after, limit)
+
+    def count(asked: Any, limit: int) -> Any:
+        together.append(len(asked))
+        return read_pages(asked, limit)
+
+    monkeypatch.setattr(logs, "read_page", read_page)
+    monkeypatch.setattr(logs, "read_pages", count)
+    await bridge().read(lambda: [verbs.publish(f"room:{number}", 1) for number in range(20)])
+    rows = await bridge().read(lambda: list(Stream.objects.order_by("pk").values_list("pk", "topic", "epoch")))
+    feeds = [
+        room.serving.follow_log(LogRow(stream_key(pk), f"topic:{topic}"), Position(epoch, 0, ""))
+        for pk, topic, epoch in rows
+    ]
+    broken.add(feeds[3].row.key)
+    found = await asyncio.gather(*(feed.pages.read(feed.position) for feed in feeds), return_exceptions=True)
+    assert isinstance(found[3], ValueError)
+    assert [page.last.offset for page in found if not isinstance(page, BaseException) and page] == [1] * 19
+    assert sorted(together) == [4, 16]
+
+
+async def test_a_crowd_that_opens_many_logs_asks_where_they_stand_at_once(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    read_heads = logs.read_heads
+
+    def count(keys: Any) -> Any:
+        asked.append(sorted(keys))
+        return read_heads(asked[-1])
+
+    monkeypatch.setattr(logs, "read_heads", count)
+    await bridge().read(lambda: [verbs.publish(f"room:{number}", 1) for number in range(30)])
+    rows = await bridge().read(lambda: list(Stream.objects.order_by("pk").values_list("pk", "topic", "epoch")))
+    feeds = [
+        room.serving.follow_log(LogRow(stream_key(pk), f"topic:{topic}"), Position(epoch, 0, ""))
+        for pk, topic, epoch in rows
+    ]
+    assert room.serving._opening is not None
+    await room.serving._opening
+    assert asked == [sorted(stream_key(pk) for pk, _, _ in rows)]
+    for feed in feeds:
+        await feed.wait_for_read()
+    assert {feed.head for feed in feeds} == {1}, "the move that nobody had told them of"
