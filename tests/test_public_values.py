@@ -133,6 +133,8 @@ def test_the_encoder_can_be_switched_off(value: Any) -> None:
         ({"a": [0, {"__proto__": 1}]}, ForbiddenKey, "/a/1/__proto__"),
         ({"a": {1: 2}}, InvalidJSON, "/a"),
         ({"a": b"x"}, InvalidJSON, "/a"),
+        ({"a": shortcuts.MISSING}, InvalidJSON, "/a"),
+        ({"a": [shortcuts.CONFLICT]}, InvalidJSON, "/a/0"),
     ],
 )
 def test_an_error_names_the_place(value: Any, error: type[SessionMgmtError], path: str) -> None:

@@ -18,6 +18,8 @@ from session_mgmt.actions import checking
 from session_mgmt.conf import settings
 from session_mgmt.documents import strict
 from session_mgmt.documents.errors import DocumentError
+from session_mgmt.documents.merge import Unresolved
+from session_mgmt.documents.values import Missing
 from session_mgmt.exceptions import (
     ForbiddenKey,
     InvalidJSON,
@@ -50,7 +52,7 @@ def _encode(value: Any, path: str, depth: int) -> Any:
         return {_encode_key(key, path): _encode(inner, _extend(path, key), depth - 1) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_encode(inner, f"{path}/{at}", depth - 1) for at, inner in enumerate(value)]
-    if isinstance(value, Enum):
+    if isinstance(value, Enum) and not isinstance(value, Missing | Unresolved):
         return _encode(value.value, path, depth)
     return _encode_scalar(value, path, depth)
 

@@ -126,7 +126,7 @@ class StateConflictAdmin(ContentAdmin):
             raise PermissionDenied
 
     def _render_conflict(self, request: HttpRequest, row: StateConflict, **more: Any) -> HttpResponse:
-        record = conflicts.read_conflict(row.document_id, row.pk)
+        record = conflicts.read_conflict(row.document_id, row.pk, run=bridge().run_in_worker)
         now = inspection.describe_value(row.document_id, record["path"], run=bridge().run_in_worker)
         names = (
             ("base", gettext("Before")),
@@ -176,6 +176,8 @@ def _decide_conflict(row: StateConflict, keep: str, typed: str, seen: str) -> in
     value = conflicts.parse_value(typed) if keep == "value" else MISSING
     wanted = "value" if keep == _REMOVE else keep
     document = row.document
-    outcome = deciding.resolve(document.session_id, document.name, row.pk, wanted, value, seen=seen)
+    outcome = deciding.resolve(
+        document.session_id, document.name, row.pk, wanted, value, seen=seen, run=bridge().run_in_worker
+    )
     position = outcome.require()
     return None if outcome.unchanged else position.offset

@@ -192,7 +192,10 @@ def _parse_place(text: str | None) -> NodePlace:
 
 def _list_waiting(row: StateDocument) -> list[tuple[dict[str, Any], str]]:
     """Return open conflicts and their places."""
-    return [(found, show.format_place(found["path"])) for found in conflicts.list_conflicts(row.pk)]
+    return [
+        (found, show.format_place(found["path"]))
+        for found in conflicts.list_conflicts(row.pk, run=bridge().run_in_worker)
+    ]
 
 
 def _list_facts(row: Any, size: int | None) -> list[tuple[str, Any]]:

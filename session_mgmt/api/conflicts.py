@@ -49,7 +49,8 @@ class ConflictViewSet(ApiViewSet):
         row = bodies.find_document(bridge().using, found.pk, name)
         if row is None:
             raise DocumentNotFound()
-        return Response({"results": conflicts.list_conflicts(row, include_resolved=True)})
+        run = bridge().worker_for(found.pk)
+        return Response({"results": conflicts.list_conflicts(row, include_resolved=True, run=run)})
 
     @endpoint(
         "Decide a conflict",
@@ -64,9 +65,9 @@ class ConflictViewSet(ApiViewSet):
     def resolve(self, request: Request, pk: str, name: str, conflict: str) -> Response:
         found = self.find_live_session(pk)
         decision = self.read_form(DecisionForm)
-        outcome = deciding.resolve(
-            found.pk, name, _parse_id(conflict), decision["keep"], decision.get("value", MISSING)
-        )
+        keep, value = decision["keep"], decision.get("value", MISSING)
+        run = bridge().worker_for(found.pk)
+        outcome = deciding.resolve(found.pk, name, _parse_id(conflict), keep, value, run=run)
         position = outcome.require()
         answer = {"position": position.as_json(), "unchanged": outcome.unchanged}
         return Response(answer, headers={"ETag": format_etag(position)})

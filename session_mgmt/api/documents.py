@@ -18,7 +18,7 @@ from session_mgmt.api import rights
 from session_mgmt.api.conditions import Conditions, format_etag, is_known, read_conditions
 from session_mgmt.api.endpoints import endpoint
 from session_mgmt.api.forms import ChangeForm, NothingForm, SyncForm
-from session_mgmt.api.reading import read_body, read_json
+from session_mgmt.api.reading import read_body
 from session_mgmt.api.refusals import DOCUMENT_ERRORS, WRITE_ERRORS
 from session_mgmt.api.views import ApiViewSet
 from session_mgmt.bridge import bridge
@@ -81,8 +81,8 @@ class DocumentViewSet(ApiViewSet):
     )
     def partial_update(self, request: Request, pk: str, name: str) -> Response:
         found = self.find_live_session(pk)
-        most = settings().max_document_bytes + SLACK
-        change = ChangeForm(data=read_json(request, most=most, too_large=DocumentTooLarge)).read_fields()
+        # Bounded as a frame is, since it is parsed here; whole documents go by PUT to the process for heavy work.
+        change = self.read_form(ChangeForm)
         kind, value = change.pop("kind"), change.pop("change")
         wanted = read_conditions(request, change.pop("key", None))
         change["atomic"] = bool(change.get("atomic"))
@@ -110,7 +110,8 @@ class DocumentViewSet(ApiViewSet):
         wanted = read_conditions(request)
         fresh = _prepare_whole(read_body(request, most=most, too_large=DocumentTooLarge), most)
         terms = wanted.terms(_hash_parts(b"put", fresh.ops) if wanted.key else None)
-        outcome = verbs.replace_now(found.pk, _check_name(name), fresh, terms, expected=wanted.expected)
+        run = bridge().worker_for(found.pk)
+        outcome = verbs.replace_now(found.pk, _check_name(name), fresh, terms, expected=wanted.expected, run=run)
         return answer_write(outcome, wanted)
 
     @endpoint(

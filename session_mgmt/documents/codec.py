@@ -52,6 +52,16 @@ def decode_body(codec: int, data: bytes, limit: int) -> bytes:
     return body
 
 
+def unpacks_beyond(codec: int, data: bytes, most: int) -> bool:
+    """Tell whether a body has more than `most` bytes, without unpacking much more than that."""
+    try:
+        decode_body(codec, data, most)
+    except UnreadableBody:
+        # Damaged, or larger: either way its reader tells.
+        return True
+    return False
+
+
 def _compress(body: bytes) -> Encoded:
     if zstandard is None:
         return Encoded(ZLIB, zlib.compress(body, _ZLIB_LEVEL))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -132,9 +131,47 @@ class _Walk:
             yield (0, len(then), 0, len(now))
             return
         first, second = ([encode_canonical(item) for item in items] for items in (then, now))
-        for tag, *stretch in SequenceMatcher(None, first, second, autojunk=False).get_opcodes():
-            if tag != "equal":
-                yield (stretch[0], stretch[1], stretch[2], stretch[3])
+        yield from _list_stretches(first, second)
+
+
+def _list_stretches(first: list[bytes], second: list[bytes]) -> Iterator[tuple[int, int, int, int]]:
+    """Yield the stretches between the items of a longest common subsequence, in the time of one table.
+
+    Not `difflib`: it is cubic where many items are equal, as in columns of flags.
+    """
+    lengths = _count_common_items(first, second)
+    a = b = start_a = start_b = 0
+    while a < len(first) and b < len(second):
+        if first[a] == second[b]:
+            if (a, b) != (start_a, start_b):
+                yield (start_a, a, start_b, b)
+            a, b = a + 1, b + 1
+            start_a, start_b = a, b
+        elif lengths[a + 1][b] >= lengths[a][b + 1]:
+            a += 1
+        else:
+            b += 1
+    if start_a < len(first) or start_b < len(second):
+        yield (start_a, len(first), start_b, len(second))
+
+
+def _count_common_items(first: list[bytes], second: list[bytes]) -> list[list[int]]:
+    """Return the length of a longest common subsequence of every two ends of the lists."""
+    below = [0] * (len(second) + 1)
+    table = [below]
+    for item in reversed(first):
+        row = [0] * (len(second) + 1)
+        right = 0
+        for b in range(len(second) - 1, -1, -1):
+            if item == second[b]:
+                right = below[b + 1] + 1
+            elif below[b] > right:
+                right = below[b]
+            row[b] = right
+        table.append(row)
+        below = row
+    table.reverse()
+    return table
 
 
 def _make_line(change: Change) -> Line:

@@ -18,7 +18,7 @@ from session_mgmt.documents.diff import make_json_patch
 from session_mgmt.documents.editor import Editor
 from session_mgmt.documents.errors import UnreadableBody
 from session_mgmt.documents.limits import Extent
-from session_mgmt.documents.values import JSON
+from session_mgmt.documents.values import JSON, are_equal
 
 # To read and apply a revision takes as long as to parse so many bytes of a document (5 us, measured).
 REVISION_BYTES = 200
@@ -40,9 +40,16 @@ class Parts:
     digest: bytes = b""
     key: bytes | None = None
 
-    def count_bytes(self) -> int:
-        """Count the stored bytes to go through."""
-        return sum(map(len, self.ops)) + len(self.stored or b"")
+    def exceeds(self, most: int) -> bool:
+        """Tell whether more bytes than this are to be decoded.
+
+        The document may be small by now, and what it is built from large: a snapshot from before it was emptied, or
+        large values that overwrote each other.
+        """
+        room = most - sum(map(len, self.ops))
+        if self.stored is None or room < 0:
+            return room < 0
+        return len(self.stored) > room or codec.unpacks_beyond(self.codec, self.stored, room)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +127,11 @@ def build_raw_and_checksum(parts: Parts) -> tuple[bytes, str]:
 def measure_parts(parts: Parts) -> int:
     """Return the bytes of the document as compact JSON. Raises UnreadableBody."""
     return len(build_raw(parts))
+
+
+def is_value(parts: Parts, data: JSON) -> bool:
+    """Tell whether this is the document. Raises UnreadableBody."""
+    return are_equal(build_value(parts), data)
 
 
 def diff_parts(before: Parts, after: Parts) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from session_mgmt.actions import checking
 from session_mgmt.actions.group_commit import Write
 from session_mgmt.actions.outcome import Outcome
 from session_mgmt.actions.state import bodies, conflicts
+from session_mgmt.actions.state.stored_rows import Runner, run_inline
 from session_mgmt.actions.state.updates import Terms
 from session_mgmt.bridge.crossing import bridge
 from session_mgmt.documents.merge import Value
@@ -17,9 +18,16 @@ from session_mgmt.writes.attempts import Attempts, Way
 
 
 def resolve(
-    session: uuid.UUID, name: str, id_: uuid.UUID, keep: str, value: Value = MISSING, *, seen: str | None = None
+    session: uuid.UUID,
+    name: str,
+    id_: uuid.UUID,
+    keep: str,
+    value: Value = MISSING,
+    *,
+    seen: str | None = None,
+    run: Runner = run_inline,
 ) -> Outcome:
-    """Decide a record, outside transactions only: the decision must see the document.
+    """Decide a record, outside transactions only: the decision must see the document. Heavy work is handed to ``run``.
 
     Raises as ``actions.state.conflicts.resolution``.
     """
@@ -30,7 +38,7 @@ def resolve(
         raise DocumentNotFound()
     attempts, terms = Attempts(Way.HEAD), Terms(session=session)
     while attempts.outcome is None:
-        update = conflicts.prepare_resolution(document, id_, keep, value, terms, seen=seen)
+        update = conflicts.prepare_resolution(document, id_, keep, value, terms, seen=seen, run=run)
         if update.exact_size is not None:
             checking.check_extent(update.exact_size)
         attempts.record_decision(bridge().write(Write(update)))

@@ -31,7 +31,6 @@ from session_mgmt.bridge.crossing import bridge
 from session_mgmt.conf import settings
 from session_mgmt.documents import operations, strict
 from session_mgmt.documents.size import NOTHING
-from session_mgmt.documents.values import are_equal
 from session_mgmt.documents.whole import Replacement
 from session_mgmt.exceptions import (
     Busy,
@@ -162,8 +161,9 @@ def replace_now(
     *,
     expected: Position | None = None,
     kind: str = "replace",
+    run: Runner = run_inline,
 ) -> Outcome:
-    """Replace a document by one that was made ready elsewhere; ``expected`` as for ``update_now``."""
+    """Replace a document by one that was made ready elsewhere; ``expected`` and ``run`` as for ``update_now``."""
     checking.check_extent(whole.size)
     if expected is not None:
         answer = _find_answer(session, name, terms)
@@ -182,18 +182,18 @@ def replace_now(
     )
     decision = bridge().write(Write(_pin_version(expected, update)))
     if decision == Prepare(Reason.IDLE):
-        decision = _replace_unless_equal(update, expected)
+        decision = _replace_unless_equal(update, expected, run)
     return decision if isinstance(decision, Outcome) else refuse_write(PreconditionFailed())
 
 
-def _replace_unless_equal(update: Update, expected: Position | None) -> Decision:
+def _replace_unless_equal(update: Update, expected: Position | None, run: Runner) -> Decision:
     """Write a replacement, or nothing if the document is equal to it. One that cannot be read is replaced."""
     ((_, _, data),) = operations.decode_ops(update.ops)
-    body = None
+    at = None
     with contextlib.suppress(StateUnreadable):
-        body = bodies.load_body(bridge().using, update.document)
-    if body is not None and are_equal(body.data, data):
-        nothing = replace(update, paths=(), at_version=body.position.offset, may_be_idle=False)
+        at = bodies.find_equal(bridge().using, update.document, data, run=run)
+    if at is not None:
+        nothing = replace(update, paths=(), at_version=at, may_be_idle=False)
         decision = bridge().write(Write(_pin_version(expected, nothing)))
         if isinstance(decision, Outcome):
             return decision

@@ -57,6 +57,37 @@ def test_the_difference_of_two_versions(large: Caller) -> None:
     assert large.get(MAIN + "diff/?from=1&to=3").json()["patch"] == [{"op": "add", "path": "/n", "value": 2}]
 
 
+def test_what_was_large_once_is_built_elsewhere_even_if_the_document_is_small_by_now(large: Caller) -> None:
+    assert large.put(MAIN, {"n": 3}).status_code == 200
+    assert large.get(MAIN + "history/3/").json()["data"] == {**LARGE, "n": 2}
+    assert large.get(MAIN + "persist/first/").json()["data"] == LARGE
+    assert large.get(MAIN + "diff/?from=3&to=4").status_code == 200
+    assert large.post(MAIN + "restore/", {"version": 1}).status_code == 200
+
+
+def test_conflicts_of_a_large_document_are_listed_and_decided_elsewhere(
+    mine: Caller, large: Caller, settings: Any
+) -> None:
+    board = "sessions/{id}/state/board/"
+    settings.SESSION_MGMT = {"documents": {"board": {"arrays": {"/items": "keyed:id"}}}}
+    items = [{"id": n, "text": "x" * 1000} for n in range(HEAVY_BYTES // 900)]
+    assert mine.put(board, {"items": items}).status_code == 200
+    change = {"base": 1, "strategy": "manual"}
+    mine.patch(board, {"ops": [["set", "/items/1/text", "server"]]})
+    mine.patch(board, {"ops": [["set", "/items/1/text", "mine"]], **change})
+    mine.patch(board, {"ops": [["del", "/items/0"]]})
+    (open_one,) = mine.get(board + "conflicts/").json()["results"]
+    assert open_one["path"] == "/items/0/text"
+    decided = mine.post(f"{board}conflicts/{open_one['id']}/resolve/", {"keep": "client"})
+    assert decided.status_code == 200
+    assert mine.get(board).json()["data"]["items"][0]["text"] == "mine"
+
+
+def test_a_change_has_the_size_of_a_frame_at_most(mine: Caller) -> None:
+    assert refused(mine.patch(MAIN, {"merge": {"text": "x" * HEAVY_BYTES}}), "frame_too_large", 413)
+    assert mine.put(MAIN, {"text": "x" * HEAVY_BYTES}).status_code == 200
+
+
 def test_a_page_of_history_reads_no_operations(large: Caller) -> None:
     told = large.get(MAIN + "history/").json()["results"]
     assert [row["paths"] for row in told] == [["/n"], ["/n"], [""]]

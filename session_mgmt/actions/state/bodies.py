@@ -148,9 +148,19 @@ def load_raw(
     with unreadable.audit_unreadable(using, document):
         past = load_source(using, document, version)
         # Without revisions after it a snapshot is served as it is stored, and nothing is decoded.
-        place = stored_rows.choose_runner(past.head, run) if past.parts.ops else run_inline
+        place = stored_rows.choose_runner(run, past.parts) if past.parts.ops else run_inline
         raw = place(rebuild.build_raw, past.parts)
     return past.position, past.head.name, raw
+
+
+def find_equal(using: str, document: int, data: Any, *, run: Runner = run_inline) -> int | None:
+    """Return the version of the head if it is equal to ``data``. Heavy work is handed to ``run``. Raises as
+    ``load_body``.
+    """
+    with unreadable.audit_unreadable(using, document):
+        past = load_source(using, document, None)
+        is_equal = stored_rows.choose_runner(run, past.parts)(rebuild.is_value, past.parts, data)
+    return past.position.offset if is_equal else None
 
 
 def load_source(using: str, document: int, version: int | None) -> VersionSource:
@@ -185,7 +195,7 @@ def keep_snapshot(using: str, document: int, *, at: datetime, run: Runner = run_
         if head.position.offset == head.snapshot_version:
             return head.position
         past = load_source(using, document, None)
-        place = stored_rows.choose_runner(past.head, run)
+        place = stored_rows.choose_runner(run, past.parts)
         packed = place(rebuild.pack_parts, past.parts, settings().compression_threshold)
         _write_snapshot(using, past.head, packed, at)
         return past.position

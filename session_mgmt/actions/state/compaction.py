@@ -129,7 +129,9 @@ def _trim_log(limits: Settings, document: int, at: datetime, run: Runner) -> int
         # A compaction of another process was faster; the next sweep looks again.
         if found is None:
             return 0
-        packed = stored_rows.choose_runner(head, run)(rebuild.pack_parts, found.parts, limits.compression_threshold)
+        packed = stored_rows.choose_runner(run, found.parts)(
+            rebuild.pack_parts, found.parts, limits.compression_threshold
+        )
         with open_transaction(using):
             stored_rows.insert_snapshot(using, head, first - 1, packed, at)
     gone = _cut_log(using, statements, document, first)

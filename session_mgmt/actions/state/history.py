@@ -139,7 +139,7 @@ def prepare_restore(document: int, to: int | str, *, run: Runner = run_inline) -
     version = find_labelled_version(document, to) if isinstance(to, str) else to
     with unreadable.audit_unreadable(now.database, document):
         past = bodies.load_source(now.database, document, version)
-        found: Replacement = stored_rows.choose_runner(past.head, run)(whole.restore_parts, past.parts)
+        found: Replacement = stored_rows.choose_runner(run, past.parts)(whole.restore_parts, past.parts)
     return found
 
 
@@ -174,7 +174,7 @@ def diff_versions(document: int, first: int, second: int, *, run: Runner = run_i
     now = settings()
     with unreadable.audit_unreadable(now.database, document):
         before, after = [bodies.load_source(now.database, document, version) for version in (first, second)]
-        found: list[dict[str, Any]] = stored_rows.choose_runner(after.head, run)(
+        found: list[dict[str, Any]] = stored_rows.choose_runner(run, before.parts, after.parts)(
             rebuild.diff_parts, before.parts, after.parts
         )
     return found
@@ -192,7 +192,7 @@ def keep_checkpoint(
     limits = settings()
     with unreadable.audit_unreadable(limits.database, document):
         past = bodies.load_source(limits.database, document, None)
-        packed: Packed = stored_rows.choose_runner(past.head, run)(
+        packed: Packed = stored_rows.choose_runner(run, past.parts)(
             rebuild.pack_parts, past.parts, limits.compression_threshold
         )
     version = past.position.offset

@@ -78,4 +78,5 @@ def _examine_versions(
     now = settings()
     with unreadable.audit_unreadable(now.database, document):
         found = [bodies.load_source(now.database, document, version) for version in wanted]
-        return found, stored_rows.choose_runner(found[-1].head, run)(work, *(past.parts for past in found), *args)
+        parts = [past.parts for past in found]
+        return found, stored_rows.choose_runner(run, *parts)(work, *parts, *args)

@@ -76,7 +76,7 @@ def _build_whole(row: StateDocument, found: VersionSource, run: Runner) -> tuple
     if is_known and not found.parts.ops:
         # A snapshot is served as it is stored, and nothing is decoded.
         return rebuild.build_raw(found.parts), row.checksum
-    built: tuple[bytes, str] = stored_rows.choose_runner(found.head, run)(rebuild.build_raw_and_checksum, found.parts)
+    built: tuple[bytes, str] = stored_rows.choose_runner(run, found.parts)(rebuild.build_raw_and_checksum, found.parts)
     return built
 
 
@@ -122,7 +122,7 @@ def measure_document(row: StateDocument, *, run: Runner = run_inline) -> int:
     using = settings().database
     with unreadable.audit_unreadable(using, row.pk):
         found = bodies.load_source(using, row.pk, None)
-        measured: int = stored_rows.choose_runner(found.head, run)(rebuild.measure_parts, found.parts)
+        measured: int = stored_rows.choose_runner(run, found.parts)(rebuild.measure_parts, found.parts)
     return measured
 
 

@@ -116,13 +116,15 @@ def _propose_on_head(
     since = _find_since(statements, head, cache.find(document))
     if since is not None:
         bounds = Bounds(head.extent, now.head_cache_bytes)
-        made = stored_rows.choose_runner(head, run)(head_cache.apply_at_head, _place_of(head), since, change, bounds)
+        runner = stored_rows.choose_runner(run, head=head, ops_bytes=sum(map(len, since.ops)))
+        made = runner(head_cache.apply_at_head, _place_of(head), since, change, bounds)
         if made is not None:
             cache.keep(document, _place_of(head), 1)
             return _place_of(head), made
     past = bodies.load_source(using, document, None)
     place, bounds = _place_of(past.head), Bounds(past.head.extent, now.head_cache_bytes)
-    made = stored_rows.choose_runner(past.head, run)(head_cache.apply_at_head, place, past.parts, change, bounds)
+    runner = stored_rows.choose_runner(run, past.parts, head=past.head)
+    made = runner(head_cache.apply_at_head, place, past.parts, change, bounds)
     cache.keep(document, place, 1)
     return place, made
 

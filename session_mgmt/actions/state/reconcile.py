@@ -86,9 +86,7 @@ def prepare_with_kinds(
 
 
 def _choose_runner(past: MergeSource, run: Runner) -> Runner:
-    return stored_rows.choose_runner(
-        past.head, run, past.parts.count_bytes() + sum(len(step.ops) for step in past.steps)
-    )
+    return stored_rows.choose_runner(run, past.parts, ops_bytes=sum(len(step.ops) for step in past.steps))
 
 
 @dataclass(frozen=True, slots=True)

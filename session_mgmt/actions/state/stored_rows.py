@@ -70,12 +70,15 @@ def make_position(epoch: str, version: int, link: bytes) -> Position:
     return Position(epoch, version, chain.make_tag(bytes(link)) if version else "")
 
 
-def choose_runner(head: StoredHead, run: Runner, work_bytes: int = 0) -> Runner:
-    """Choose the place to work on a document: little work is not worth the way to another process.
+def choose_runner(run: Runner, *past: Parts, head: StoredHead | None = None, ops_bytes: int = 0) -> Runner:
+    """Choose the place to work on versions of a document: little work is not worth the way to another process.
 
-    ``work_bytes``: bytes of operations to go through, which may be many for a small document.
+    ``past`` are the parts to be decoded, ``head`` is given where the work is on the document itself, and ``ops_bytes``
+    are the bytes of operations to go through beside them.
     """
-    return run if head.bound > HEAVY_BYTES or work_bytes > HEAVY_BYTES else run_inline
+    if run is run_inline or (head is not None and head.bound > HEAVY_BYTES) or ops_bytes > HEAVY_BYTES:
+        return run
+    return run if any(parts.exceeds(HEAVY_BYTES) for parts in past) else run_inline
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,93 @@
+"""Decide a conflict on the document as it is: pure, so that large documents are handled in another process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from session_mgmt.documents import operations, pointer, rebuild, replaced, size, touched
+from session_mgmt.documents.keyed_places import KeyedPlace
+from session_mgmt.documents.limits import Extent, Limits
+from session_mgmt.documents.merge import Value
+from session_mgmt.documents.operations import Op
+from session_mgmt.documents.rebuild import Parts
+from session_mgmt.documents.strict import check_value
+from session_mgmt.documents.values import JSON, MISSING, are_equal
+
+MOVED: Final = "The array has changed since."
+CHANGED: Final = "The value has changed since."
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Value that takes a place, MISSING to remove it.
+
+    ``server`` is the value that stood there at the time of the conflict, ``seen`` the digest of the one that the
+    decider saw, and ``limits`` are those of a value that was not in the document before.
+    """
+
+    place: KeyedPlace
+    server: Value
+    value: Value
+    seen: str | None = None
+    limits: Limits | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """Decision as operations, with the exact size of their result; ``refusal`` says why there are none."""
+
+    path: str
+    refusal: str = ""
+    ops: bytes = b"[]"
+    paths: tuple[str, ...] = ()
+    growth: Extent = size.NOTHING
+    size: Extent | None = None
+
+
+def find_paths(parts: Parts, places: Sequence[KeyedPlace]) -> list[str]:
+    """Return where each place is in a document; where it was, if an item on the way is gone."""
+    document = rebuild.build_value(parts)
+    return [place.find_path(document) or place.path for place in places]
+
+
+def carry_out(parts: Parts, decision: Decision) -> Decided:
+    """Return the operations that carry a decision out. Raises a DocumentError."""
+    document, place = rebuild.build_value(parts), decision.place
+    found = place.find_path(document)
+    path = place.path if found is None else found
+    if not place.keys and _is_moved(document, path, decision.server):
+        return Decided(path, MOVED)
+    if found is not None and decision.seen is not None and decision.seen != _digest_value_at(document, path):
+        return Decided(path, CHANGED)
+    value = decision.value
+    if value is not MISSING and decision.limits is not None:
+        value = check_value(value, decision.limits, path.count("/"))
+    ops = _make_ops(place, found, document, value)
+    result = operations.apply_ops(document, ops)
+    return Decided(
+        path,
+        ops=operations.encode_ops(ops),
+        paths=() if are_equal(result, document) else touched.list_stored_paths(ops),
+        growth=size.bound_growth(ops),
+        size=size.measure_extent(result),
+    )
+
+
+def _is_moved(document: JSON, path: str, server: Value) -> bool:
+    """Tell whether a place behind an array's index may be another item's by now."""
+    inside = any(isinstance(pointer.find_value(document, above), list) for above in pointer.iter_ancestors(path))
+    return inside and not are_equal(pointer.find_value(document, path), server)
+
+
+def _digest_value_at(document: JSON, path: str) -> str:
+    return replaced.digest_value(pointer.find_value(document, path)) or ""
+
+
+def _make_ops(place: KeyedPlace, path: str | None, document: JSON, value: Value) -> tuple[Op, ...]:
+    if path is not None:
+        return (("del", path),) if value is MISSING else (("set", path, value),)
+    array = place.find_array(document)
+    # An item that is gone comes back at the end. Inside of such an item there is nothing to decide any more.
+    return () if array is None or value is MISSING else (("ins", f"{array}/-", value),)
