@@ -15,6 +15,7 @@ from tests.benchmarks import (
     hostile,
     idle,
     patches,
+    processes,
     reconnects,
     roundtrip,
     storm,
@@ -32,6 +33,7 @@ BENCHMARKS = {
     "storm": storm.run,
     "roundtrip": roundtrip.run,
     "idle": idle.run,
+    "scale": processes.run,
 }
 SCALES = {"full": FULL, "quick": QUICK, "tiny": TINY}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -15,6 +16,7 @@ PATIENCE = 180.0
 # A server that has nothing more to give is not waited for.
 SILENCE_SECONDS = 2.0
 BEAT_SECONDS = 25.0
+ACK_EVERY = 32
 
 
 class Account:
@@ -129,13 +131,14 @@ class Crowd:
         speaker = self._guest(0, self._plan["speaker"], rooms[-1])
         await self._come([speaker], 1)
         numbers = self._next(count)
-        await self._until_told(speaker, numbers, lambda: [self._tell_rooms(speaker, rooms, n) for n in numbers])
+        await self._until_told(speaker, numbers, lambda: self._tell_rooms(speaker, rooms, numbers))
         speaker.leave()
         return {}
 
-    def _tell_rooms(self, speaker: Guest, rooms: list[str], number: int) -> None:
-        for room in rooms:
-            speaker.write(self._dialect.say(speaker, room, number))
+    def _tell_rooms(self, speaker: Guest, rooms: list[str], numbers: Iterable[int]) -> None:
+        for number in numbers:
+            for room in rooms:
+                speaker.write(self._dialect.say(speaker, room, number))
 
     async def _until_told(self, guest: Guest, numbers: Iterable[int], begin: Callable[[], Any]) -> None:
         over = asyncio.get_running_loop().create_future()
@@ -244,25 +247,33 @@ class Crowd:
 
     # Beside it.
 
-    async def ask(self, warm: float, seconds: float, window: int = 1) -> dict[str, Any]:
-        """Ask and be answered, without a pause and without a write."""
-        self._latencies, number = [], 0
-        stopped = False
+    async def ask(self, warm: float, seconds: float, window: int = 1, topics: int = 0) -> dict[str, Any]:
+        """Ask and be answered, without a pause: questions that write nothing, or publications to so many topics."""
+        self._latencies, number, stopped = [], 0, False
+        question = self._dialect.ask(7)
 
-        def answered(guest: Guest) -> None:
-            nonlocal number
-            number += 1
-            now = time.perf_counter()
-            self._latencies.append(now - guest.asked)
-            guest.asked = now
-            if not stopped:
-                guest.write(frame)
+        def frame(guest: Guest, place: int) -> bytes:
+            return self._dialect.say(guest, f"topic:room:{place % topics}", number) if topics else question
 
-        frame = self._dialect.ask(7)
-        for guest in self._guests:
-            guest.on_answer, guest.asked = answered, time.perf_counter()
+        def begin(guest: Guest, place: int) -> None:
+            def answered(_: Guest) -> None:
+                nonlocal number
+                number += 1
+                now = time.perf_counter()
+                self._latencies.append(now - sent.popleft())
+                if not stopped:
+                    sent.append(now)
+                    guest.write(frame(guest, place))
+                if topics and not number % ACK_EVERY:
+                    guest.write(b'{"type":"ack","seq":%d}' % max(0, guest.seq - window))
+
+            guest.on_answer = answered
+            sent = deque([time.perf_counter()] * window)
             for _ in range(window):
-                guest.write(frame)
+                guest.write(frame(guest, place))
+
+        for place, guest in enumerate(self._guests):
+            begin(guest, place)
         await asyncio.sleep(warm)
         number, self._latencies = 0, []
         account = Account(self._servers)

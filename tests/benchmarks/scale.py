@@ -27,6 +27,7 @@ class Scale:
     beats: float = 25.0
     settle: float = 1.0
     outbox: int = 4000
+    processes: tuple[int, ...] = (1, 2, 4)
 
 
 FULL = Scale()
@@ -62,4 +63,5 @@ TINY = Scale(
     beats=0.3,
     settle=0.1,
     outbox=8,
+    processes=(1, 2),
 )

@@ -86,7 +86,7 @@ def _measured(servers: dict[Case, sides.Server], scale: Scale, kind: Kind, peopl
             load.ask(step="live", how=_told(case, kind))
         for _ in range(scale.rounds):
             for case, load in loads.items():
-                rounds.setdefault(f"{kind.name}: {case.name}", []).append(_storm(case, kind, load, scale))
+                rounds.setdefault(f"{kind.name}: {case.name}", []).append(pass_over(case, kind, load, scale))
     return rounds
 
 
@@ -100,7 +100,9 @@ def _told(case: Case, kind: Kind) -> str:
     return kind.how if case.dialect == "ours" or kind.how == "say" else "everywhere"
 
 
-def _storm(case: Case, kind: Kind, load: sides.Load, scale: Scale, writers: sides.Load | None = None) -> dict[str, Any]:
+def pass_over(
+    case: Case, kind: Kind, load: sides.Load, scale: Scale, writers: sides.Load | None = None
+) -> dict[str, Any]:
     """Cut all, let them miss something, let them come back, and see that they live."""
     how, boot = _told(case, kind), 0.0
     load.ask(step="leave", seconds=scale.settle)
@@ -158,7 +160,7 @@ def _beside_writers(server: sides.Server, scale: Scale, kind: Kind, case: Case, 
             writers.ask(step="work", pause=PAUSE)
             time.sleep(scale.seconds)
             quiet.append(writers.ask(step="rest"))
-            rounds.append(_storm(case, kind, load, scale, writers))
+            rounds.append(pass_over(case, kind, load, scale, writers))
             loud.append(writers.ask(step="rest"))
     row = measured(f"beside {WRITERS} who write: {case.name}", rounds)
     before, during = (median(one["p99_ms"] for one in some) for some in (quiet, loud))

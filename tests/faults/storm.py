@@ -132,7 +132,7 @@ class Storm:
         for first in range(0, len(everybody), AT_ONCE):
             some = everybody[first : first + AT_ONCE]
             self._tasks += [asyncio.create_task(one.run()) for one in some]
-            if not await until(lambda some=some: all(one.ready for one in some), self._options.bound):  # type: ignore[misc]
+            if not await until(lambda some=some: all(one.ready for one in some), self._options.bound):
                 return False
         for one in self.returners:
             one.allow(WRITES_EACH)

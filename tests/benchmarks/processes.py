@@ -1,0 +1,193 @@
+"""One, two and four server processes on PostgreSQL, with and without Redis: what grows with them, and what does not."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from statistics import median
+from typing import Any
+
+from tests import programs
+from tests.benchmarks import costs, databases, fanout, machine, patches, rivals, sides, storm
+from tests.benchmarks.databases import Database
+from tests.benchmarks.report import Row, Table, measured
+from tests.benchmarks.rivals import Case, People
+from tests.benchmarks.scale import Scale
+
+WAITING = "SELECT count(*) FROM session_mgmt_outbox"
+PATIENCE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Farm:
+    """Servers of one database, and what is measured with them."""
+
+    database: Database
+    servers: list[sides.Server]
+    tokens: list[str]
+    people: People
+    scale: Scale
+    way: str
+
+    @property
+    def case(self) -> Case:
+        return Case(rivals.OURS, "ours", self.way)
+
+
+@dataclass(slots=True)
+class Kind:
+    """Kind of work, with the row of one process that others are compared with."""
+
+    name: str
+    work: Callable[[Farm], list[dict[str, Any]]]
+    base: Row | None = field(default=None)
+
+
+def run(scale: Scale) -> Iterator[Table]:
+    """Return one table where there is a PostgreSQL: SQLite is for one process."""
+    for opening in databases.all_databases():
+        with opening as database:
+            if database.variables["DATABASE_URL"]:
+                yield _table(database, scale)
+
+
+def _table(database: Database, scale: Scale) -> Table:
+    tokens = sides.prepared(database.variables, scale.connections + scale.listeners)
+    people = rivals.invited(database, max(scale.guests, scale.connections) + 1)
+    table = Table("several processes", "done", _settings(database, scale))
+    for redis_url in _redis_urls():
+        kinds = _kinds()
+        for count in scale.processes:
+            with contextlib.ExitStack() as stack:
+                here = replace(database, variables=database.variables | {"REDIS_URL": redis_url})
+                farm = _farm(stack, here, count, tokens, people, scale)
+                for kind in kinds:
+                    name = f"{kind.name}, {count} processes{', Redis' if redis_url else ''}"
+                    table.rows.append(_row(kind, name, kind.work(farm)))
+    table.rows.sort(key=lambda row: [kind.name for kind in _kinds()].index(row.case.partition(",")[0]))
+    return table
+
+
+def _redis_urls() -> Iterator[str]:
+    yield ""
+    with contextlib.suppress(programs.Unavailable), databases.redis() as url:
+        yield url
+
+
+def _farm(
+    stack: contextlib.ExitStack, database: Database, count: int, tokens: list[str], people: People, scale: Scale
+) -> Farm:
+    (way,) = list(rivals.ways().values())[-1:]
+    servers: list[sides.Server] = [stack.enter_context(sides.serving(database.variables, way)) for _ in range(count)]
+    return Farm(database, servers, tokens, people, scale, way)
+
+
+def _kinds() -> list[Kind]:
+    return [
+        Kind("updates", _update),
+        Kind("fan-out", _fan_out),
+        Kind("storm", _storm),
+        Kind("publications to one topic", lambda farm: _publish(farm, 1)),
+        Kind("publications to many topics", lambda farm: _publish(farm, farm.scale.connections)),
+        Kind("outbox", _drain),
+    ]
+
+
+def _row(kind: Kind, name: str, done: list[dict[str, Any]]) -> Row:
+    row = measured(name, done, kind.base)
+    facts = {key: median(one[key] for one in done) for key in ("database us", "mean batch") if key in done[0]}
+    kind.base = kind.base or row
+    return replace(row, facts=row.facts | facts)
+
+
+def _with_database(farm: Farm, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Add the CPU of PostgreSQL for each piece of work."""
+    postmaster = costs.postmaster(farm.database.variables["DATABASE_URL"])
+    before = machine.family_seconds(postmaster) if postmaster else 0.0
+    done = work()
+    spent = machine.family_seconds(postmaster) - before if postmaster else 0.0
+    batch = {"mean batch": done["written"] / done["batches"]} if done.get("batches") else {}
+    return done | {"database us": 1e6 * spent / max(1, done["done"])} | batch
+
+
+def _update(farm: Farm) -> list[dict[str, Any]]:
+    scale = farm.scale
+    tokens = farm.tokens[: scale.connections]
+    with contextlib.closing(
+        sides.Load(farm.servers, "patches", sides.SESSION, scale.connections, tokens, logs=[patches.MAIN])
+    ) as load:
+        how = {"window": scale.window, "warm": scale.warm, "seconds": scale.seconds}
+        return [_with_database(farm, lambda: load.run(**how)) for _ in range(scale.rounds)]
+
+
+def _fan_out(farm: Farm) -> list[dict[str, Any]]:
+    scale = farm.scale
+    tokens = farm.tokens[scale.connections :]
+    plan = {"mark": fanout.MARK, "logs": [f"topic:{fanout.TOPIC}"]}
+    with contextlib.closing(sides.Load(farm.servers, "fanout", sides.SESSION, scale.listeners, tokens, **plan)) as load:
+        how = {"window": scale.publications, "warm": scale.warm, "seconds": scale.seconds, "frame": fanout.DURABLE}
+        return [_with_database(farm, lambda: load.run(**how)) for _ in range(scale.rounds)]
+
+
+def _storm(farm: Farm) -> list[dict[str, Any]]:
+    scale, kind = farm.scale, storm.Kind("one topic", "say", farm.scale.guests)
+    keys = farm.people.tokens[: scale.guests + 1]
+    with rivals.crowd(farm.servers, farm.case, keys, [farm.case.room()], at_once=storm.AT_ONCE) as load:
+        load.ask(step="arrive", at_once=storm.AT_ONCE)
+        load.ask(step="live", how="say")
+        return [
+            _with_database(farm, lambda: storm.pass_over(farm.case, kind, load, scale)) for _ in range(scale.rounds)
+        ]
+
+
+def _publish(farm: Farm, topics: int) -> list[dict[str, Any]]:
+    """Publish durably, and let nobody follow: what is left is the head row of the topic."""
+    scale = farm.scale
+    with rivals.crowd(farm.servers, farm.case, farm.people.tokens[: scale.connections + 1], [""]) as load:
+        load.ask(step="arrive", at_once=storm.AT_ONCE)
+        how = {"step": "ask", "warm": scale.warm, "seconds": scale.seconds, "window": scale.window, "topics": topics}
+        return [_with_database(farm, lambda: load.run(**how)) for _ in range(scale.rounds)]
+
+
+def _drain(farm: Farm) -> list[dict[str, Any]]:
+    """Let the servers carry out what Python code has published, and time them from the first to the last."""
+    url, count = farm.database.variables["DATABASE_URL"], farm.scale.outbox
+    done = []
+    for _ in range(farm.scale.rounds):
+        before = _spent(farm)
+        command = [sys.executable, "-m", "tests.benchmarks.producing", str(count)]
+        subprocess.run(command, cwd=sides.ROOT, env=farm.database.variables, check=True)
+        began, first = time.perf_counter(), count
+        while (left := int(costs.asked(url, WAITING))) and time.perf_counter() - began < PATIENCE:
+            if left == first == count:
+                # Nobody has looked yet: that time is the interval's or the doorbell's, and not the drain's.
+                began = time.perf_counter()
+        seconds = time.perf_counter() - began
+        told = {"done": count - left, "seconds": seconds, "server_cpu": _spent(farm) - before, "load_cpu": 0.0}
+        done.append(told | {"p50_ms": 0.0, "p99_ms": 0.0, "refused": 0, "lost": left})
+    return done
+
+
+def _spent(farm: Farm) -> float:
+    return sum(machine.cpu_seconds(server.process.pid) for server in farm.servers if server.process is not None)
+
+
+def _settings(database: Database, scale: Scale) -> dict[str, str]:
+    return {
+        "machine": machine.described(),
+        "cores": f"all servers on {sorted(machine.cores()[0])}, load on {sorted(machine.cores()[1])}; databases where"
+        " they like: more processes have no more cores here, so read what a piece of work costs, and where they wait",
+        "database": database.settings,
+        "updates": f"{scale.connections} connections, {scale.window} in flight on each, documents of their own",
+        "fan-out": f"{scale.listeners} listeners, {scale.publications} durable publications in flight from one process;"
+        " without Redis the others look every 5 seconds",
+        "storm": f"{scale.guests} clients at once, {scale.missed} entries of one topic missed each",
+        "publications": f"durable, {scale.connections} connections with {scale.window} in flight; nobody follows",
+        "outbox": f"{scale.outbox} publications of one transaction in Python, from the first that is carried out",
+        "ratio": "to one process, with or without Redis alike",
+        "rounds": f"{scale.rounds}; medians",
+    }
