@@ -1,6 +1,6 @@
-"""Process that creates users with two keys each, and prints them as JSON: a session cookie of Django's, and a token.
+"""Process that creates tables, and users with two keys each: a session cookie of Django's, and a token, as JSON.
 
-Run it with a benchmark's environment, after ``prepare``.
+Run it with a benchmark's environment.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_K
 from django.contrib.sessions.backends.db import SessionStore  # noqa: E402
 
 from session_mgmt.actions.sessions import lifecycle  # noqa: E402
+from tests.benchmarks.prepare import make_tables  # noqa: E402
 
 
 def main(count: int) -> list[list[str]]:
+    make_tables()
     users = get_user_model().objects
     first = users.count()
     with transaction.atomic():

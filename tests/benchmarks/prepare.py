@@ -19,11 +19,13 @@ from tests.benchmarks import samples  # noqa: E402
 from tests.benchmarks.baseline.models import Whole  # noqa: E402
 
 
+def make_tables() -> None:
+    call_command("migrate", run_syncdb=True, verbosity=0)
+
+
 def main(count: int, sizes: list[int]) -> list[str]:
     """Create ``count`` sessions and return their tokens. The baseline's documents have their sizes as keys."""
-    call_command("migrate", verbosity=0)
-    # The tables of the baseline, which has no migrations, refer to those of the migrations.
-    call_command("migrate", run_syncdb=True, verbosity=0)
+    make_tables()
     for size in sizes:
         Whole.objects.update_or_create(pk=size, defaults={"data": samples.document(size)})
     with transaction.atomic():

@@ -15,7 +15,7 @@ from tests import programs
 from tests.benchmarks import costs, databases, fanout, machine, patches, rivals, sides, storm
 from tests.benchmarks.databases import Database
 from tests.benchmarks.report import Row, Table, measured
-from tests.benchmarks.rivals import Case, People
+from tests.benchmarks.rivals import Case
 from tests.benchmarks.scale import Scale
 
 WAITING = "SELECT count(*) FROM session_mgmt_outbox"
@@ -29,7 +29,6 @@ class Farm:
     database: Database
     servers: list[sides.Server]
     tokens: list[str]
-    people: People
     scale: Scale
     way: str
 
@@ -56,15 +55,14 @@ def run(scale: Scale) -> Iterator[Table]:
 
 
 def _table(database: Database, scale: Scale) -> Table:
-    tokens = sides.prepared(database.variables, scale.connections + scale.listeners)
-    people = rivals.invited(database, max(scale.guests, scale.connections) + 1)
+    tokens = rivals.invited(database, max(scale.guests, scale.connections, scale.listeners) + 1).tokens
     table = Table("several processes", "done", _settings(database, scale))
     for redis_url in _redis_urls():
         kinds = _kinds()
         for count in scale.processes:
             with contextlib.ExitStack() as stack:
                 here = replace(database, variables=database.variables | {"REDIS_URL": redis_url})
-                farm = _farm(stack, here, count, tokens, people, scale)
+                farm = _farm(stack, here, count, tokens, scale)
                 for kind in kinds:
                     name = f"{kind.name}, {count} processes{', Redis' if redis_url else ''}"
                     table.rows.append(_row(kind, name, kind.work(farm)))
@@ -78,12 +76,10 @@ def _redis_urls() -> Iterator[str]:
         yield url
 
 
-def _farm(
-    stack: contextlib.ExitStack, database: Database, count: int, tokens: list[str], people: People, scale: Scale
-) -> Farm:
+def _farm(stack: contextlib.ExitStack, database: Database, count: int, tokens: list[str], scale: Scale) -> Farm:
     (way,) = list(rivals.ways().values())[-1:]
     servers: list[sides.Server] = [stack.enter_context(sides.serving(database.variables, way)) for _ in range(count)]
-    return Farm(database, servers, tokens, people, scale, way)
+    return Farm(database, servers, tokens, scale, way)
 
 
 def _kinds() -> list[Kind]:
@@ -126,7 +122,7 @@ def _update(farm: Farm) -> list[dict[str, Any]]:
 
 def _fan_out(farm: Farm) -> list[dict[str, Any]]:
     scale = farm.scale
-    tokens = farm.tokens[scale.connections :]
+    tokens = farm.tokens[: scale.listeners]
     plan = {"mark": fanout.MARK, "logs": [f"topic:{fanout.TOPIC}"]}
     with contextlib.closing(sides.Load(farm.servers, "fanout", sides.SESSION, scale.listeners, tokens, **plan)) as load:
         how = {"window": scale.publications, "warm": scale.warm, "seconds": scale.seconds, "frame": fanout.DURABLE}
@@ -135,7 +131,7 @@ def _fan_out(farm: Farm) -> list[dict[str, Any]]:
 
 def _storm(farm: Farm) -> list[dict[str, Any]]:
     scale, kind = farm.scale, storm.Kind("one topic", "say", farm.scale.guests)
-    keys = farm.people.tokens[: scale.guests + 1]
+    keys = farm.tokens[: scale.guests + 1]
     with rivals.crowd(farm.servers, farm.case, keys, [farm.case.room()], at_once=storm.AT_ONCE) as load:
         load.ask(step="arrive", at_once=storm.AT_ONCE)
         load.ask(step="live", how="say")
@@ -147,7 +143,7 @@ def _storm(farm: Farm) -> list[dict[str, Any]]:
 def _publish(farm: Farm, topics: int) -> list[dict[str, Any]]:
     """Publish durably, and let nobody follow: what is left is the head row of the topic."""
     scale = farm.scale
-    with rivals.crowd(farm.servers, farm.case, farm.people.tokens[: scale.connections + 1], [""]) as load:
+    with rivals.crowd(farm.servers, farm.case, farm.tokens[: scale.connections + 1], [""]) as load:
         load.ask(step="arrive", at_once=storm.AT_ONCE)
         how = {"step": "ask", "warm": scale.warm, "seconds": scale.seconds, "window": scale.window, "topics": topics}
         return [_with_database(farm, lambda: load.run(**how)) for _ in range(scale.rounds)]

@@ -64,7 +64,6 @@ class People:
 
 def invited(database: Database, count: int) -> People:
     """Create the tables and so many users."""
-    sides.prepared(database.variables, 0)
     command = [sys.executable, "-m", "tests.benchmarks.people", str(count)]
     answer = subprocess.run(
         command, cwd=sides.ROOT, env=database.variables, check=True, stdout=subprocess.PIPE, text=True

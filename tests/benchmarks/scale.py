@@ -28,6 +28,7 @@ class Scale:
     settle: float = 1.0
     outbox: int = 4000
     processes: tuple[int, ...] = (1, 2, 4)
+    variants: int = 3
 
 
 FULL = Scale()
@@ -46,7 +47,7 @@ QUICK = Scale(
 )
 TINY = Scale(
     rounds=1,
-    seconds=0.2,
+    seconds=0.4,
     warm=0.05,
     creations=3,
     connections=4,
@@ -63,5 +64,6 @@ TINY = Scale(
     beats=0.3,
     settle=0.1,
     outbox=8,
-    processes=(1, 2),
+    processes=(2,),
+    variants=1,
 )

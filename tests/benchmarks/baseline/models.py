@@ -30,7 +30,8 @@ class Change(models.Model):
 class Visit(models.Model):
     """One connection of a user."""
 
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+    # Without a constraint: its table is made before those that have migrations.
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, db_constraint=False)
     began_at = models.DateTimeField(auto_now_add=True)
     heard_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
