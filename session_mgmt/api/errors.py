@@ -31,9 +31,10 @@ from session_mgmt.exceptions import (
     UnsupportedMediaType,
 )
 from session_mgmt.models import ClientSession
-from session_mgmt.models.outages import explain_outage, is_unmigrated
+from session_mgmt.models.outages import OutageLog, explain_outage, is_unmigrated
 
 logger = logging.getLogger(__name__)
+outages = OutageLog(logger, "The database did not answer")
 
 _NEAREST: tuple[tuple[type[Exception], type[SessionMgmtError]], ...] = (
     (drf.NotAuthenticated, AuthRequired),
@@ -86,7 +87,7 @@ def translate_error(error: Exception) -> SessionMgmtError:
     if isinstance(error, SessionMgmtError):
         return error
     if isinstance(error, _OUTAGES) or is_unmigrated(error):
-        logger.warning("The database did not answer", exc_info=error)
+        outages.tell(error)
         return explain_outage(error)
     for theirs, ours in _NEAREST:
         if isinstance(error, theirs):

@@ -59,14 +59,22 @@ class Rounds:
         return self._loop.create_task(self._repeat(seconds, work), name=f"session_mgmt {name}")
 
     async def _repeat(self, seconds: Callable[[], float], work: Callable[[], Awaitable[None]]) -> None:
+        is_missing = False
         while True:
             await asyncio.sleep(seconds() * random.uniform(1 - SPREAD, 1 + SPREAD))
             try:
                 await work()
             except SessionMgmtError as error:
-                logger.warning("A round was missed: %s", error)
+                if not is_missing:
+                    # Told once: rounds are missed by the second while a database is away.
+                    logger.warning("Rounds are missed: %s", error)
+                is_missing = True
             except Exception:
                 logger.exception("A round failed")
+            else:
+                if is_missing:
+                    logger.warning("Rounds run again")
+                is_missing = False
 
     # -- beats -----------------------------------------------------------------------------------------------------
 

@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
+import logging
+import threading
+from time import monotonic
+
 from django.db import DatabaseError
 
 from session_mgmt.exceptions import Unavailable
 
+TELL_EVERY = 10.0
 # SQLSTATE of a table and of a column that do not exist.
 _UNDEFINED = ("42P01", "42703")
 _MIGRATE = "The tables of session_mgmt are missing or older than the code: run manage.py migrate."
+
+
+class OutageLog:
+    """Log of failures of the database: a line every ten seconds at most, and how many failures it stands for.
+
+    Thousands of calls fail alike while the database is away, and a traceback of each would fill the disk.
+    """
+
+    def __init__(self, logger: logging.Logger, text: str) -> None:
+        self._logger, self._text = logger, text
+        self._lock = threading.Lock()
+        self._silent_until = 0.0
+        self._untold = 0
+
+    def tell(self, error: BaseException, now: float | None = None) -> None:
+        """Log a failure, or count it where one was logged a moment ago."""
+        now = monotonic() if now is None else now
+        with self._lock:
+            self._untold += 1
+            if now < self._silent_until:
+                return
+            count, self._untold, self._silent_until = self._untold, 0, now + TELL_EVERY
+        self._logger.warning("%s (%d times since the last line): %s", self._text, count, str(error).strip())
 
 
 def is_unmigrated(error: BaseException) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -15,9 +16,10 @@ from rest_framework.request import Request
 
 from session_mgmt.actions.sessions import lifecycle
 from session_mgmt.actions.state import lookup
-from session_mgmt.api import reading
+from session_mgmt.api import errors, reading
 from session_mgmt.exceptions import DocumentTooLarge
 from session_mgmt.models import ClientSession, SessionEvent, StateDocument
+from session_mgmt.models.outages import TELL_EVERY, OutageLog
 from tests.api.calls import JSON, Caller, refused
 
 pytestmark = pytest.mark.django_db
@@ -294,6 +296,24 @@ def test_a_database_that_is_away_is_a_temporary_error(
     assert refused(answer, "unavailable", 503)
     assert answer["Retry-After"] == "1"
     assert b"hunter2" not in answer.content
+    caplog.clear()
+
+
+def test_calls_that_fail_alike_are_told_in_one_line(
+    held: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*_: Any) -> None:
+        raise OperationalError("terminating connection due to administrator command")
+
+    monkeypatch.setattr(lookup, "list_documents", away)
+    monkeypatch.setattr(errors, "outages", OutageLog(errors.logger, "The database did not answer"))
+    caplog.clear()
+    for _ in range(20):
+        assert refused(held.get("sessions/{id}/state/"), "unavailable", 503)
+    lines = [record for record in caplog.records if record.name == errors.logger.name]
+    assert len(lines) == 1 and lines[0].exc_info is None
+    errors.outages.tell(OperationalError("later"), monotonic() + TELL_EVERY)
+    assert caplog.messages[-1] == "The database did not answer (20 times since the last line): later"
     caplog.clear()
 
 
