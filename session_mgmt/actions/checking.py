@@ -33,10 +33,16 @@ def document_limits() -> Limits:
     )
 
 
+@lru_cache(maxsize=1)
+def _text_limits() -> Limits:
+    return widen_limits(document_limits())
+
+
 @receiver(setting_changed)
 def _forget_limits(*, setting: str, **_: Any) -> None:
     if setting == NAME:
         document_limits.cache_clear()
+        _text_limits.cache_clear()
 
 
 def translate_error(error: DocumentError) -> SessionMgmtError:
@@ -58,8 +64,11 @@ def parse_json(text: bytes | str, most: int) -> Any:
 
     The values inside are checked where they are used, because their depth depends on the frame around them.
     """
-    with translate_errors():
-        return strict.parse_json(text, widen_limits(document_limits()), most)
+    # Once for every frame: a context manager costs as much as the parser.
+    try:
+        return strict.parse_json(text, _text_limits(), most)
+    except DocumentError as error:
+        raise translate_error(error) from error
 
 
 def check_value(value: Any, inside: int = 0) -> Any:

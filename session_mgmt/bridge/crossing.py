@@ -223,27 +223,28 @@ def _resolve_answers(group: Group, results: list[tuple[Any, Decision]]) -> None:
             answer.set_result(decision)
 
 
-# By process id: a forked child makes its own bridge.
-_bridges: dict[int, Bridge] = {}
+# At most one. A forked child makes its own, and is asked nothing at each call: every frame crosses here.
+_bridges: dict[None, Bridge] = {}
+os.register_at_fork(after_in_child=_bridges.clear)
 
 
 def bridge() -> Bridge:
     """Return the bridge of this process."""
-    return _bridges.get(os.getpid()) or _make_bridge()
+    return _bridges.get(None) or _make_bridge()
 
 
 def replace_bridge(new: Bridge | None) -> Bridge | None:
     """Put another bridge in the place of this process's, and return the one before; ``None``: make one when needed."""
-    before = _bridges.pop(os.getpid(), None)
+    before = _bridges.pop(None, None)
     if new is not None:
-        _bridges[os.getpid()] = new
+        _bridges[None] = new
     return before
 
 
 def _make_bridge() -> Bridge:
     # Two threads may meet here; one bridge wins, and the other has started nothing yet.
     doorbell().listen(_hear_ring)
-    return _bridges.setdefault(os.getpid(), Bridge())
+    return _bridges.setdefault(None, Bridge())
 
 
 def _hear_ring(heads: dict[str, int], _: dict[str, Any] | None) -> None:

@@ -16,7 +16,6 @@ from session_mgmt.consumers import verdicts
 from session_mgmt.consumers.connection import Connection
 from session_mgmt.consumers.writes import Refused, build_text_digest
 from session_mgmt.exceptions import (
-    DocumentTooLarge,
     FrameTooLarge,
     InvalidField,
     InvalidFrame,
@@ -43,18 +42,15 @@ from session_mgmt.protocol.position import MAX_OFFSET
 from session_mgmt.writes import verbs
 
 BURST_SECONDS = 5.0
+NOT_UTF8 = 1007
 
 
-def decode(text: str, *, most: int | None = None) -> Any:
+def decode(payload: bytes, *, most: int | None = None) -> Any:
     """Decode a frame of strict JSON, at most ``most`` bytes or a frame's limit. Raises ``SessionMgmtError``."""
     most = settings().max_frame_bytes if most is None else min(most, settings().max_frame_bytes)
-    if len(text) > most:
+    if len(payload) > most:
         raise FrameTooLarge(limit=most)
-    try:
-        return checking.parse_json(text, most)
-    except DocumentTooLarge as error:
-        # Fewer characters than the limit, and more bytes.
-        raise FrameTooLarge(limit=most) from error
+    return checking.parse_json(payload, most)
 
 
 class Commands:
@@ -63,36 +59,44 @@ class Commands:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._tokens = settings().max_frames_per_second * BURST_SECONDS
-        self._filled_at = asyncio.get_running_loop().time()
+        self._read_time = asyncio.get_running_loop().time
+        self._filled_at = self._read_time()
 
-    def receive(self, text: str) -> None:
+    def receive(self, payload: bytes) -> None:
         """Take one text message; every refusal is answered, none ends in a traceback."""
-        self._connection.count_message(len(text))
-        self._connection.inbox.note_size(len(text))
-        if not self.take_token():
+        now = self._read_time()
+        self._connection.count_message(len(payload), now)
+        if not self._take_token_at(now):
             self._connection.push_error(TooManyRequests(retry_after=1.0))
             self._connection.stop(Close.TOO_MANY_REQUESTS, retry_after=BURST_SECONDS)
             return
         message = None
         try:
-            message = decode(text)
+            message = decode(payload)
             frame = frames.parse(message)
         except SessionMgmtError as error:
-            self._refuse_frame(message, text, error)
+            self._refuse_frame(message, payload, error)
             return
         HANDLERS[type(frame)](self._connection, frame)
 
     def take_token(self) -> bool:
         """Take a token from a bucket that fills at the allowed rate; return False if it is empty."""
+        return self._take_token_at(self._read_time())
+
+    def _take_token_at(self, now: float) -> bool:
         rate = settings().max_frames_per_second
-        now = asyncio.get_running_loop().time()
         self._tokens = min(rate * BURST_SECONDS, self._tokens + (now - self._filled_at) * rate)
         self._filled_at = now
         self._tokens -= 1
         return self._tokens >= 0
 
-    def _refuse_frame(self, message: Any, text: str, error: SessionMgmtError) -> None:
+    def _refuse_frame(self, message: Any, payload: bytes, error: SessionMgmtError) -> None:
         """Refuse a numbered frame under its number, so that the client can go on with the next."""
+        try:
+            text = payload.decode()
+        except UnicodeDecodeError:
+            self._connection.outlet.fail(NOT_UTF8)
+            text = payload.decode(errors="replace")
         if message is None:
             seq = frames.find_number(text)
         else:
@@ -171,7 +175,8 @@ def _take_ack(connection: Connection, frame: Ack) -> None:
 
 
 def _answer_ping(connection: Connection, frame: Ping) -> None:
-    connection.push({"type": "pong", "id": frame.id, "server_time": clock.as_text(connection.read_server_time())})
+    now = clock.timestamp_as_text(connection.read_server_timestamp())
+    connection.outlet.push(f'{{"type":"pong","id":{frame.id},"server_time":"{now}"}}')
 
 
 def _take_pong(connection: Connection, frame: Pong) -> None:

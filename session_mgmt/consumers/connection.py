@@ -57,10 +57,11 @@ class Connection:
         self.left = self._fenced = False
         self.messages_in = self.bytes_in = 0
         self._opened_at = self._loop.time()
+        self._timestamp_offset = attachment.at.timestamp() - self._opened_at
         self.interval = hub.serving.choose_interval(attachment.client_id)
         self._script_name = script_name
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._wrote_at: datetime | None = None
+        self._wrote_at: float | None = None
         self._acked = self._confirmed = 0
         # Replays take turns, and while too much is left to do for the client, no more of it is read.
         self.replay_turn = asyncio.Lock()
@@ -183,15 +184,16 @@ class Connection:
 
     # -- life ------------------------------------------------------------------------------------------------------
 
-    def count_message(self, size: int) -> None:
+    def count_message(self, size: int, now: float) -> None:
         """Count a message from the client; anything from it is a sign of life."""
-        self.heartbeat.heard_at = self._loop.time()
+        self.heartbeat.heard_at = now
         self.messages_in += 1
         self.bytes_in += size
+        self.inbox.note_size(size)
 
     def mark_active(self) -> None:
         """Count a write as activity of the session; beats and polls are none."""
-        self._wrote_at = self.read_server_time()
+        self._wrote_at = self._loop.time()
 
     def confirm(self, seq: int) -> None:
         """Note that the client has its receipts up to this number."""
@@ -211,9 +213,14 @@ class Connection:
         else:
             self.push(self.heartbeat.build_ping(now))
 
+    @property
+    def has_no_room(self) -> bool:
+        """Tell that the client is to be read no further: its answers wait for it, or its frames to be worked off."""
+        return self.outlet.is_backed_up or self.inbox.is_full
+
     async def wait_for_room(self) -> None:
         """Wait until the client may be read further: it has read its answers, and its frames are worked off."""
-        if not (self.outlet.is_backed_up or self.inbox.is_full):
+        if not self.has_no_room:
             return
         self._paused = True
         try:
@@ -230,7 +237,14 @@ class Connection:
 
     def read_server_time(self) -> datetime:
         """Return the database's clock, carried on from the moment of connecting; no query."""
-        return self.attachment.at + timedelta(seconds=self._loop.time() - self._opened_at)
+        return self._find_server_time(self._loop.time())
+
+    def _find_server_time(self, time: float) -> datetime:
+        return self.attachment.at + timedelta(seconds=time - self._opened_at)
+
+    def read_server_timestamp(self) -> float:
+        """Return the database's clock as ``read_server_time`` does, in seconds since 1970."""
+        return self._timestamp_offset + self._loop.time()
 
     def build_figures(self) -> Beat:
         """Build the figures of a lease flush."""
@@ -251,7 +265,7 @@ class Connection:
         if settings().reading_is_activity:
             return self.read_server_time()
         wrote_at, self._wrote_at = self._wrote_at, None
-        return wrote_at
+        return None if wrote_at is None else self._find_server_time(wrote_at)
 
     def take_confirmed(self) -> int | None:
         """Return the number up to which receipts may be forgotten, if it has moved."""

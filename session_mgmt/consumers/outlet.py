@@ -56,6 +56,7 @@ class Outlet:
         self._send = send
         self._write = uvicorn_fast_path.find_writer(send)
         self.guard = uvicorn_guard.find_guard(send)
+        self.own_protocol = uvicorn_fast_path.find_own_protocol(send)
         self._most = most_bytes
         self._queue: deque[dict[str, Any]] = deque()
         self._queued = 0
@@ -126,6 +127,11 @@ class Outlet:
         """Drop the transport, where the server allows it; its peer does not read."""
         if self.guard is not None:
             self.guard.abort()
+
+    def fail(self, code: int) -> None:
+        """Close at once for what the peer sent, where frames reach us unchecked."""
+        if self.own_protocol is not None:
+            self.own_protocol.fail(code)
 
     def abandon(self) -> None:
         """Forget all that waits: the connection is gone."""

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from session_mgmt.consumers.uvicorn_protocol import WebSocketProtocol
 
 _PROTOCOL = ("uvicorn.protocols.websockets.websockets_sansio_impl", "WebSocketsSansIOProtocol")
+_OWN = ("session_mgmt.consumers.uvicorn_protocol", "WebSocketProtocol")
 _TEXT = 0x81
 _SHORT, _MEDIUM = 126, 1 << 16
 
@@ -28,12 +32,26 @@ def build_frame(payload: bytes) -> bytes:
 
 def find_protocol(send: Any) -> Any:
     """Find uvicorn's protocol object behind ``send``; ``None`` where the server is another one."""
-    protocol: Any = getattr(send, "__self__", None)
-    return protocol if (type(protocol).__module__, type(protocol).__name__) == _PROTOCOL else None
+    return _find_owner(send, _PROTOCOL)
+
+
+def find_own_protocol(send: Any) -> WebSocketProtocol | None:
+    """Find the object of our own class behind ``send``; ``None`` where uvicorn was not given it."""
+    found: WebSocketProtocol | None = _find_owner(send, _OWN)
+    return found
+
+
+def _find_owner(send: Any, wanted: tuple[str, str]) -> Any:
+    # By name: a server without uvicorn cannot import the class.
+    owner: Any = getattr(send, "__self__", None)
+    return owner if (type(owner).__module__, type(owner).__name__) == wanted else None
 
 
 def find_writer(send: Any) -> Callable[[bytes], bool] | None:
     """Find the way past ``send``: a function that writes a frame, or returns False while it may not; else ``None``."""
+    own = find_own_protocol(send)
+    if own is not None:
+        return own.write_frame
     protocol = find_protocol(send)
     try:
         if protocol is None or not _is_usable(protocol):

@@ -8,9 +8,12 @@ keep these bounds themselves or not at all (``docs/howto/deploy.md``).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from session_mgmt.consumers import uvicorn_fast_path
+
+if TYPE_CHECKING:
+    from session_mgmt.consumers.uvicorn_protocol import WebSocketProtocol
 
 MESSAGE_TOO_BIG = 1009
 POLICY_VIOLATION = 1008
@@ -73,7 +76,10 @@ class UvicornGuard:
         self._protocol.transport.abort()
 
 
-def find_guard(send: Any) -> UvicornGuard | None:
+def find_guard(send: Any) -> UvicornGuard | WebSocketProtocol | None:
     """Find the hooks of the server behind ``send``; ``None`` for any other server."""
+    own = uvicorn_fast_path.find_own_protocol(send)
+    if own is not None:
+        return own
     protocol = uvicorn_fast_path.find_protocol(send)
     return None if protocol is None else UvicornGuard(protocol)

@@ -21,10 +21,11 @@ from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers import origins
-from session_mgmt.consumers.commands import Commands, decode
+from session_mgmt.consumers.commands import decode
 from session_mgmt.consumers.connection import Connection
 from session_mgmt.consumers.greetings import build_bye
 from session_mgmt.consumers.hub import hub, pick_delay
+from session_mgmt.consumers.intake import ABNORMAL, Intake, encode_text
 from session_mgmt.consumers.outlet import Outlet
 from session_mgmt.exceptions import AuthError, InvalidFrame, OriginDenied, SessionMgmtError
 from session_mgmt.protocol import frames
@@ -36,7 +37,6 @@ logger = logging.getLogger(__name__)
 Refusal: TypeAlias = Close | SessionMgmtError | None
 
 SUBPROTOCOL = "session-mgmt.v1"
-ABNORMAL = 1006
 # Whoever has proved nothing is given this much memory. All positions of a session at its limits fit.
 CONNECT_BYTES = 64 * 1024
 
@@ -111,7 +111,7 @@ class SessionConsumer(AsyncConsumer):
             return None
         frame = caller = None
         try:
-            frame = frames.parse(decode(event.get("text") or "", most=CONNECT_BYTES))
+            frame = frames.parse(decode(encode_text(event.get("text") or ""), most=CONNECT_BYTES))
             if not isinstance(frame, Connect):
                 raise InvalidFrame("The first frame is connect.")
             caller = limits.Caller((self.scope.get("client") or (None,))[0], frame.token)
@@ -143,20 +143,7 @@ class SessionConsumer(AsyncConsumer):
         code = ABNORMAL
         try:
             connection.open()
-            commands = Commands(connection)
-            if connection.outlet.guard is not None:
-                connection.outlet.guard.lift_limit()
-                connection.outlet.guard.count_hidden_frames(commands.take_token)
-            while (event := await _receive_next(connection, receive))["type"] == "websocket.receive":
-                text = event.get("text")
-                if connection.closed_with is not None:
-                    continue
-                if text is None:
-                    connection.push_error(InvalidFrame("Frames are text."))
-                    connection.stop(Close.INVALID_FRAME)
-                else:
-                    commands.receive(text)
-            code = event.get("code") or ABNORMAL
+            code = await Intake(connection).run(receive)
         except asyncio.CancelledError:
             if connection.closed_with is None:
                 raise
@@ -164,11 +151,6 @@ class SessionConsumer(AsyncConsumer):
         finally:
             connection.set_hang_up(None)
             await connection.end(code)
-
-
-async def _receive_next(connection: Connection, receive: Callable[[], Awaitable[Any]]) -> Any:
-    await connection.wait_for_room()
-    return await receive()
 
 
 def _send_refusal(outlet: Outlet, error: SessionMgmtError) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from django.db import connections
@@ -30,4 +31,15 @@ def make_aware(value: Any) -> datetime:
 
 def as_text(moment: datetime) -> str:
     """Format a moment as RFC 3339 in UTC with microseconds: ``2026-11-23T12:05:00.000000Z``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+
+
+def timestamp_as_text(timestamp: float) -> str:
+    """Format seconds since 1970 as a moment; cheap, because many are asked for within the same second."""
+    second = int(timestamp)
+    return f"{_second_as_text(second)}.{int((timestamp - second) * 1_000_000):06d}Z"
+
+
+@lru_cache(maxsize=4)
+def _second_as_text(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat().removesuffix("+00:00")

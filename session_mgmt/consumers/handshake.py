@@ -1,0 +1,91 @@
+"""Opening handshakes of WebSockets that need nothing of a library (RFC 6455 section 4), read and answered."""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+from base64 import b64encode
+from typing import NamedTuple, TypeAlias
+from urllib.parse import unquote
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_KEY_BYTES = 16
+_ONCE = (b"host", b"upgrade", b"connection", b"sec-websocket-key", b"sec-websocket-version")
+
+Headers: TypeAlias = list[tuple[bytes, bytes]]
+
+
+class Handshake(NamedTuple):
+    """Opening request of a client."""
+
+    path: str
+    raw_path: bytes
+    query: bytes
+    headers: Headers
+    subprotocols: list[str]
+    offers_extension: bool
+    accept: bytes
+
+
+def read_handshake(head: bytes) -> Handshake | None:
+    """Read a plain request; ``None`` for any other, which a library may still understand or refuse well."""
+    lines = head.split(b"\r\n")
+    method, _, rest = lines[0].partition(b" ")
+    target, _, version = rest.partition(b" ")
+    if method != b"GET" or version != b"HTTP/1.1" or lines[-2:] != [b"", b""] or not target.isascii():
+        return None
+    headers = [_split_header(line) for line in lines[1:-2]]
+    given = dict(headers)
+    if any(sum(name == once for name, _ in headers) != 1 for once in _ONCE):
+        return None
+    accept = _accept_key(given[b"sec-websocket-key"])
+    if accept is None or given[b"sec-websocket-version"] != b"13" or not _is_upgrade(given):
+        return None
+    raw_path, _, query = target.partition(b"?")
+    offered = b",".join(value for name, value in headers if name == b"sec-websocket-protocol")
+    subprotocols = [token.strip() for token in offered.decode("latin-1").split(",")] if offered else []
+    extended = b"sec-websocket-extensions" in given
+    return Handshake(unquote(raw_path.decode()), raw_path, query, headers, subprotocols, extended, accept)
+
+
+def _split_header(line: bytes) -> tuple[bytes, bytes]:
+    name, _, value = line.partition(b":")
+    return name.lower(), value.strip(b" \t")
+
+
+def _is_upgrade(given: dict[bytes, bytes]) -> bool:
+    tokens = [token.strip().lower() for token in given[b"connection"].split(b",")]
+    return given[b"upgrade"].lower() == b"websocket" and b"upgrade" in tokens
+
+
+def _accept_key(key: bytes) -> bytes | None:
+    try:
+        raw = binascii.a2b_base64(key, strict_mode=True)
+    except ValueError:
+        return None
+    return b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest()) if len(raw) == _KEY_BYTES else None
+
+
+def build_answer(handshake: Handshake, subprotocol: str | None, headers: Headers) -> bytes:
+    """Build the answer that opens the connection."""
+    lines = [
+        b"HTTP/1.1 101 Switching Protocols",
+        b"Upgrade: websocket",
+        b"Connection: Upgrade",
+        b"Sec-WebSocket-Accept: " + handshake.accept,
+        *(name + b": " + value for name, value in headers),
+    ]
+    if subprotocol:
+        lines.append(b"Sec-WebSocket-Protocol: " + subprotocol.encode("latin-1"))
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def build_refusal(status: bytes, headers: Headers) -> bytes:
+    """Build an answer without a body that opens nothing."""
+    lines = [
+        b"HTTP/1.1 " + status,
+        b"Connection: close",
+        b"Content-Length: 0",
+        *(name + b": " + value for name, value in headers),
+    ]
+    return b"\r\n".join(lines) + b"\r\n\r\n"

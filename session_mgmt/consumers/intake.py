@@ -1,0 +1,77 @@
+"""Way in of one connection: messages to the commands, and no more of them than there is room for.
+
+Where the server hands messages to a callback, no task wakes for them; any other ASGI server is asked for one after the
+other.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from session_mgmt.consumers.commands import Commands
+from session_mgmt.consumers.connection import Connection
+from session_mgmt.exceptions import InvalidFrame
+from session_mgmt.protocol.codes import Close
+
+logger = logging.getLogger(__name__)
+
+ABNORMAL = 1006
+
+
+def encode_text(text: str) -> bytes:
+    """Encode a text message; a lone surrogate, which no socket can bring, becomes what is no UTF-8."""
+    return text.encode(errors="surrogatepass")
+
+
+class Intake:
+    """Messages of one connection, from ``connected`` on."""
+
+    __slots__ = ("_commands", "_connection", "_protocol")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection, self._protocol = connection, connection.outlet.own_protocol
+        self._commands = Commands(connection)
+
+    async def run(self, receive: Callable[[], Awaitable[Any]]) -> int:
+        """Take all messages until the end of the connection, and return its code."""
+        guard = self._connection.outlet.guard
+        if guard is not None:
+            guard.lift_limit()
+            guard.count_hidden_frames(self._commands.take_token)
+        if self._protocol is not None:
+            return await self._protocol.take_frames(self._take_and_pause) or ABNORMAL
+        while (event := await self._receive_next(receive))["type"] == "websocket.receive":
+            text = event.get("text")
+            self._take(None if text is None else encode_text(text))
+        return event.get("code") or ABNORMAL
+
+    async def _receive_next(self, receive: Callable[[], Awaitable[Any]]) -> Any:
+        await self._connection.wait_for_room()
+        return await receive()
+
+    def _take_and_pause(self, payload: bytes | None) -> None:
+        try:
+            self._take(payload)
+        except Exception:
+            logger.exception("A frame could not be worked on")
+            self._connection.stop(Close.INTERNAL_ERROR)
+        if self._connection.has_no_room:
+            assert self._protocol is not None
+            self._protocol.pause_reading()
+            self._connection.spawn(self._resume_with_room)
+
+    async def _resume_with_room(self) -> None:
+        assert self._protocol is not None
+        await self._connection.wait_for_room()
+        self._protocol.resume_reading()
+
+    def _take(self, payload: bytes | None) -> None:
+        if self._connection.closed_with is not None:
+            return
+        if payload is None:
+            self._connection.push_error(InvalidFrame("Frames are text."))
+            self._connection.stop(Close.INVALID_FRAME)
+        else:
+            self._commands.receive(payload)

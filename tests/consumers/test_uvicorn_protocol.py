@@ -1,0 +1,190 @@
+"""Our class for uvicorn's ``--ws`` beside uvicorn's own: any bytes in any pieces, the same messages and answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
+
+from session_mgmt.conf import settings
+from session_mgmt.consumers.frame_reader import LOT
+from session_mgmt.consumers.uvicorn_protocol import WebSocketProtocol
+from tests.benchmarks import wire
+
+MOST = 1000
+PATH = settings().websocket_path
+BAD_UTF8, TOO_BIG, POLICY = 1007, 1009, 1008
+
+
+class Transport(asyncio.Transport):
+    """Transport of a test: keeps what is written, and tells whether it is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.ended: list[str] = []
+        self.read = asyncio.Event()
+        self.read.set()
+
+    def write(self, data: Any) -> None:
+        if not self.ended:
+            self.written += bytes(data)
+
+    def pause_reading(self) -> None:
+        self.read.clear()
+
+    def resume_reading(self) -> None:
+        self.read.set()
+
+    async def until_read(self) -> None:
+        # It may be paused again before a waiter's turn comes.
+        while not self.read.is_set():
+            await self.read.wait()
+
+    def is_closing(self) -> bool:
+        return bool(self.ended)
+
+    def close(self) -> None:
+        self.ended.append("close")
+        self.read.set()
+
+    def abort(self) -> None:
+        self.ended.append("abort")
+        self.read.set()
+
+
+@dataclass
+class Seen:
+    """What a side of a connection was told."""
+
+    messages: list[str | None] = field(default_factory=list)
+    code: int | None = None
+    written: bytes = b""
+    ended: bool = False
+
+
+Way = Callable[[Any, Any, Any, Seen], Any]
+
+
+async def ask(protocol: Any, receive: Any, send: Any, seen: Seen) -> None:
+    """Ask for one message after the other, as any ASGI application does."""
+    while (event := await receive())["type"] == "websocket.receive":
+        seen.messages.append(event.get("text"))
+    seen.code = event["code"]
+
+
+async def be_called(protocol: Any, receive: Any, send: Any, seen: Seen) -> None:
+    """Take messages by callback, as the consumer does."""
+
+    def take(payload: bytes | None) -> None:
+        try:
+            seen.messages.append(None if payload is None else payload.decode())
+        except UnicodeDecodeError:
+            protocol.fail(BAD_UTF8)
+
+    seen.code = await protocol.take_frames(take)
+
+
+class Side:
+    """One connection of one class, opened as uvicorn's HTTP side opens it."""
+
+    def __init__(self, kind: Any, way: Way, head: bytes | None = None, **options: Any) -> None:
+        self.seen, self.transport, self._way = Seen(), Transport(), way
+        self.opened = asyncio.get_running_loop().create_future()
+        given = {"ws_max_size": MOST, "ws_per_message_deflate": False, "root_path": "", **options}
+        fixed = {"loaded": True, "asgi_version": "3.0", "ws_ping_interval": None, "ws_ping_timeout": None}
+        config = SimpleNamespace(loaded_app=self._application, **given, **fixed)
+        self.state = ServerState()
+        self.protocol = kind(config, self.state, {})
+        self.protocol.connection_made(self.transport)
+        self.protocol.data_received(head or wire.handshake(80, PATH, None))
+
+    async def _application(self, scope: Any, receive: Any, send: Any) -> None:
+        assert (await receive())["type"] == "websocket.connect"
+        await send({"type": "websocket.accept"})
+        self.transport.written = b""
+        self.send = send
+        self.opened.set_result(scope)
+        await self._way(self.protocol, receive, send, self.seen)
+
+    async def feed(self, *pieces: bytes) -> None:
+        """Hand over pieces while the transport is read."""
+        for piece in pieces:
+            await self.transport.until_read()
+            if self.transport.ended:
+                return
+            self.protocol.data_received(piece)
+
+    async def finish(self) -> Seen:
+        """Lose the connection, and return what was seen."""
+        await self.transport.until_read()
+        self.protocol.connection_lost(None)
+        await asyncio.gather(*self.state.tasks)
+        self.seen.written, self.seen.ended = self.transport.written, bool(self.transport.ended)
+        return self.seen
+
+
+async def play(kind: Any, way: Way, pieces: list[bytes]) -> Seen:
+    side = Side(kind, way)
+    await side.opened
+    await side.feed(*pieces)
+    return await side.finish()
+
+
+def cut(data: bytes, cuts: list[int]) -> list[bytes]:
+    places = sorted({0, len(data), *(place % (len(data) + 1) for place in cuts)})
+    return [data[start:stop] for start, stop in pairwise(places)]
+
+
+def mask(payload: bytes, key: bytes) -> bytes:
+    return bytes(byte ^ key[place % 4] for place, byte in enumerate(payload))
+
+
+def build(first: int, payload: bytes, key: bytes | None, wide: int = 0) -> bytes:
+    """Build a frame by hand, with a length of 0, 2 or 8 more bytes than needed to tell it."""
+    size, masked = len(payload), 0 if key is None else 0x80
+    wide = max(wide, 0 if size < 126 else 2 if size < 65536 else 8)
+    length = bytes((masked | {0: size, 2: 126, 8: 127}[wide],)) + (size.to_bytes(wide, "big") if wide else b"")
+    return bytes((first,)) + length + (payload if key is None else key + mask(payload, key))
+
+
+keys = st.binary(min_size=4, max_size=4)
+texts = (
+    st.text(max_size=200).map(str.encode) | st.binary(max_size=20) | st.just(b"x" * 300) | st.just(b"x" * (MOST + 1))
+)
+closes = st.sampled_from([b"", b"\x03", b"\x03\xe8", b"\x03\xe9bye", b"\x0f\xa0", b"\x00\x01", b"\x03\xe8\xff"])
+usual = st.builds(build, st.just(0x81), texts, keys)
+parts = st.builds(build, st.sampled_from([0x01, 0x00, 0x80, 0x02, 0x82]), texts, keys)
+controls = st.builds(build, st.sampled_from([0x89, 0x8A]), st.binary(max_size=130), keys)
+ends = st.builds(build, st.just(0x88), closes, keys)
+odd = st.builds(build, st.integers(0, 255), st.binary(max_size=130), keys | st.none(), st.sampled_from([0, 2, 8]))
+frames = st.lists(st.one_of(usual, usual, usual, parts, parts, controls, ends, odd), max_size=12)
+WHOLE = build(0x81, b"{}", b"abcd")
+
+
+@given(
+    frames | st.binary(max_size=40).map(lambda data: [bytes((byte,)) for byte in data]),
+    st.lists(st.integers(0, 3000), max_size=8),
+)
+@example([WHOLE] * 3 * LOT, [])
+@example([build(0x01, b"a", b"abcd"), WHOLE], [3])
+@example([build(0x01, b"a" * 900, b"abcd"), build(0x89, b"", b"abcd"), build(0x80, b"b" * 200, b"abcd")], [])
+@example([bytes((0x81, 0xFF)) + b"\xff" * 8], [])
+@example([WHOLE, build(0x81, b"\xed\xa0\x80", b"abcd"), WHOLE], [])
+@pytest.mark.parametrize("way", [ask, be_called])
+def test_any_bytes_are_read_as_uvicorns_own_class_reads_them(way: Way, given: list[bytes], cuts: list[int]) -> None:
+    async def compare() -> None:
+        own = await play(WebSocketProtocol, way, cut(b"".join(given), cuts))
+        # It drops the messages before a fault that come with it, so that its messages depend on the pieces.
+        assert own == await play(WebSocketsSansIOProtocol, ask, given)
+
+    asyncio.run(compare())
