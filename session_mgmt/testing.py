@@ -18,21 +18,27 @@ from __future__ import annotations
 
 import os
 import threading
+import uuid
 from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.db import transaction
 
+from session_mgmt.actions import notify
 from session_mgmt.actions.group_commit import Write
 from session_mgmt.bridge import Bridge, bridge
+from session_mgmt.bridge.connecting import QueuedAsk
 from session_mgmt.bridge.crossing import replace_bridge
 from session_mgmt.bridge.lane import QueuedWrite, Sink, emit_signals
 from session_mgmt.bridge.threads import Threads
 
 __all__ = ["inline_bridge"]
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 
@@ -70,6 +76,19 @@ class InlineBridge(Bridge):
         else:
             emit_signals(self.lane.write_batch(queued, wait=True))
         return True
+
+    def connect(self, asks: list[QueuedAsk]) -> None:
+        """Carry out connects at once."""
+        if threading.current_thread() is threading.main_thread():
+            _run_here(lambda: notify.send_events(self.connecting.carry_out(asks, wait=True)))
+        else:
+            notify.send_events(self.connecting.carry_out(asks, wait=True))
+
+    def ask_application(self, session: uuid.UUID, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Ask for permission at once."""
+        answer: Future[R] = Future()
+        answer.set_result(_run_here(partial(verb, *args, **kwargs)))
+        return answer
 
     def inside_transaction(self) -> bool:
         """Tell whether the caller holds a transaction besides that of the test."""

@@ -63,7 +63,7 @@ OPERATIONS = [
     Operation("onSessionEvent", f"{SHORTCUTS}:on", "GET session-events", sdk="Sessions.onSessionEvent"),
     Operation("onSessionEvent: unsubscribe", f"{SHORTCUTS}:off", frame="unsubscribe", sdk="Sessions.onSessionEvent"),
     # IConnectionManager
-    Operation("connect", f"{RESUME}:attach_client", frame="connect", sdk="ConnectionControls.connect"),
+    Operation("connect", f"{RESUME}:attach_group", frame="connect", sdk="ConnectionControls.connect"),
     Operation("disconnect", f"{SHORTCUTS}:disconnect", frame="disconnect", sdk="ConnectionControls.disconnect"),
     Operation("reconnect", f"{SHORTCUTS}:reconnect", frame="connect", sdk="ConnectionControls.reconnect"),
     Operation("isConnected", f"{SHORTCUTS}:is_connected", "GET session-detail", sdk="ConnectionControls.isConnected"),

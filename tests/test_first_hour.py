@@ -16,6 +16,7 @@ from asgiref.testing import ApplicationCommunicator
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connection
 from django.test import override_settings
+from django.urls import clear_url_caches, get_resolver
 
 import session_mgmt
 from session_mgmt import asgi
@@ -58,6 +59,13 @@ async def get_status(application: Any, path: str) -> int:
         pass
     await communicator.wait(10)
     return int(start["status"])
+
+
+def test_the_addresses_are_known_before_the_first_client_comes() -> None:
+    clear_url_caches()
+    asgi.application(answer_of_django)
+    # Set when the URL conf is imported, which costs 0.3 s.
+    assert "urlconf_module" in vars(get_resolver())
 
 
 async def test_any_server_serves_the_sdk_while_developing() -> None:

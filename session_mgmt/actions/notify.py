@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -96,6 +96,13 @@ def send_changes(changes: Iterable[Any]) -> None:
 def ring_appended(appended: dict[str, Appended]) -> None:
     """Ring the logs that a lane has written."""
     doorbell().ring({key: log.entries[-1].offset for key, log in appended.items()})
+
+
+def ring_attached(heads: dict[str, int], replaced: Sequence[tuple[int, int]]) -> None:
+    """Ring the sessions' logs of a group of connects, and name the clients that came back, with their generations."""
+    doorbell().ring(heads)
+    if replaced:
+        doorbell().ring({CONTROL: 0}, {"replaced": [list(pair) for pair in replaced]})
 
 
 def ring_outbox(using: str) -> None:

@@ -21,6 +21,7 @@ from session_mgmt.actions.state.prepare import HeadCache
 from session_mgmt.actions.state.stored_rows import Runner
 from session_mgmt.backends import doorbell
 from session_mgmt.backends.doorbell import Listener, RemoteListener, is_shared
+from session_mgmt.bridge.connecting import ConnectingLane, QueuedAsk
 from session_mgmt.bridge.gate import Gate
 from session_mgmt.bridge.heavy import HeavyWorker
 from session_mgmt.bridge.lane import Lane, QueuedWrite, Sink
@@ -57,6 +58,12 @@ class Bridge:
         self._worker = HeavyWorker()
         self.head_cache: HeadCache = Recent(_CACHED_HEADS)
         self.lane = Lane(self.using, gate.enter_as_lane if gate else nullcontext)
+        self._permissions = Threads("session_mgmt-permission", settings().handler_threads)
+        self.connecting = ConnectingLane(
+            self.using,
+            gate.enter_connecting if gate else nullcontext,
+            lambda events: self.lane.send_signals(Group(events=events)),
+        )
 
     def _is_sqlite(self) -> bool:
         return connections[self.using].vendor == "sqlite"
@@ -107,6 +114,13 @@ class Bridge:
         They may be slow, so they have threads of their own, and the verb must hold no lock while it calls them.
         """
         return await self._run_on(self._handlers, partial(verb, *args, **kwargs), session)
+
+    def ask_application(self, session: uuid.UUID, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Run a verb that asks the project for permission, one at a time for a session.
+
+        Whoever connects waits for the answer, so no other function of the project holds it up.
+        """
+        return self._permissions.submit(partial(self._run_guarded, partial(verb, *args, **kwargs)), session)
 
     async def run_patiently(self, key: Hashable, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a verb that may wait for the worker process, one at a time for a key, which is a session or a document.
@@ -169,6 +183,12 @@ class Bridge:
             future.cancel()
             raise Busy(retry_after=1.0) from error
 
+    # -- connects --------------------------------------------------------------------------------------------------
+
+    def connect(self, asks: list[QueuedAsk]) -> None:
+        """Queue connects on their lane; each one's sink is called on the lane's thread."""
+        self.connecting.submit(asks)
+
     # -- hot writes ------------------------------------------------------------------------------------------------
 
     def submit(self, write: Write, token: Any, sink: Sink) -> bool:
@@ -210,8 +230,10 @@ class Bridge:
 
     def close(self) -> None:
         """Finish waiting work and end all threads."""
+        # What connects hands its events to the lane.
+        self.connecting.stop()
         self.lane.stop()
-        for threads in (self._reads, self._control, self._handlers, self._patient):
+        for threads in (self._reads, self._control, self._handlers, self._permissions, self._patient):
             threads.close()
         self._worker.close()
 

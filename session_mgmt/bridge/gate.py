@@ -1,4 +1,4 @@
-"""Gate of SQLite's only writer: the lane and the rare verbs of one process pass it in turns."""
+"""Gate of SQLite's only writer: the lanes and the rare verbs of one process pass it in turns."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ _Queue = deque[threading.Event]
 
 
 class Gate(AbstractContextManager["Gate"]):
-    """Lock with two queues, each in the order of arrival, that are served in turns.
+    """Lock with three queues, each in the order of arrival: the lane of writes, the connecting lane, rare verbs.
 
-    So the lane waits for at most one rare verb, however many want to write, and a busy lane starves none of them.
-    A thread that holds the gate may enter it again.
+    The lane has every other turn, and the two others share the rest. So a write waits for one group of connects or
+    one rare verb, however many want to write, and a busy lane starves none of them. A thread that holds the gate may
+    enter it again.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lane: _Queue = deque()
-        self._rare: _Queue = deque()
+        # The one whose turn comes next is in front.
+        self._others: deque[_Queue] = deque([deque(), deque()])
+        self._connecting, self._rare = self._others
         # Queue of the holder, and the thread that holds the gate; the thread is unknown while it still wakes up.
         self._serving: _Queue | None = None
         self._holder: int | None = None
@@ -33,19 +36,26 @@ class Gate(AbstractContextManager["Gate"]):
     def __exit__(self, *_: object) -> None:
         self._leave()
 
+    def enter_as_lane(self) -> AbstractContextManager[None]:
+        """Pass as the lane of writes does."""
+        return self._pass(self._lane)
+
+    def enter_connecting(self) -> AbstractContextManager[None]:
+        """Pass as the connecting lane does."""
+        return self._pass(self._connecting)
+
     @contextmanager
-    def enter_as_lane(self) -> Iterator[None]:
-        """Pass as the lane does."""
-        self._enter(self._lane)
+    def _pass(self, queue: _Queue) -> Iterator[None]:
+        self._enter(queue)
         try:
             yield
         finally:
             self._leave()
 
-    def count_waiting(self) -> tuple[int, int]:
-        """Return how many wait: of the lane, and of the rare verbs."""
+    def count_waiting(self) -> tuple[int, int, int]:
+        """Return how many wait: of the lane, of the connecting lane, and of the rare verbs."""
         with self._lock:
-            return len(self._lane), len(self._rare)
+            return len(self._lane), len(self._connecting), len(self._rare)
 
     def _enter(self, queue: _Queue) -> None:
         me = threading.get_ident()
@@ -54,7 +64,8 @@ class Gate(AbstractContextManager["Gate"]):
                 self._depth += 1
                 return
             if self._serving is None:
-                self._serving, self._holder, self._depth = queue, me, 1
+                self._serve(queue)
+                self._holder, self._depth = me, 1
                 return
             turn = threading.Event()
             queue.append(turn)
@@ -67,9 +78,18 @@ class Gate(AbstractContextManager["Gate"]):
             self._depth -= 1
             if self._depth:
                 return
-            other, same = (self._rare, self._lane) if self._serving is self._lane else (self._lane, self._rare)
             self._holder = None
             # Handed over, so that nobody who comes meanwhile overtakes the next one.
-            self._serving = other if other else same if same else None
-            if self._serving is not None:
-                self._serving.popleft().set()
+            others = [*self._others]
+            order = [*others, self._lane] if self._serving is self._lane else [self._lane, *others]
+            self._serving = None
+            for queue in order:
+                if queue:
+                    self._serve(queue)
+                    queue.popleft().set()
+                    return
+
+    def _serve(self, queue: _Queue) -> None:
+        self._serving = queue
+        if queue is self._others[0]:
+            self._others.rotate()

@@ -24,6 +24,13 @@ class Backoff:
         """Return the seconds before attempt `attempt` (0 is the first); `chance` returns numbers in [0, 1)."""
         return self.compute_bound(attempt) * chance()
 
+    def spread_delay(self, told: float, attempt: int, chance: Callable[[], float] = random.random) -> float:
+        """Return the seconds before an attempt that the server wants after `told`: never earlier, up to 1 s later.
+
+        Clients that were all told the same second must not come in the same second.
+        """
+        return told + min(1.0, self.compute_bound(attempt)) * chance() if told > 0 else 0.0
+
     def compute_bound(self, attempt: int) -> float:
         try:
             return min(self.maximum, self.initial * self.factor**attempt)

@@ -102,7 +102,10 @@ class Link:
         return replace(leave, reconnect=True)
 
     def _choose_delay(self, leave: Leave, failures: int) -> float:
-        return self._core.backoff.choose_delay(failures) if leave.retry_after is None else leave.retry_after
+        backoff = self._core.backoff
+        if leave.retry_after is None:
+            return backoff.choose_delay(failures)
+        return backoff.spread_delay(leave.retry_after, failures)
 
     async def _connect_once(self, address: Address) -> Leave:
         try:

@@ -119,7 +119,7 @@ def _take_write(connection: Connection, frame: Update | Publish | Send) -> None:
 async def _publish_ephemeral(connection: Connection, frame: Publish) -> None:
     data = verbs.check_data(frame.data)
     session = connection.attachment.session
-    await bridge().run_user_code(session.pk, subscriptions.publish_ephemeral, session, frame.topic, data)
+    await bridge().run_user_code(session.pk, subscriptions.publish_ephemeral, session.as_model(), frame.topic, data)
 
 
 def _take_subscribe(connection: Connection, frame: Subscribe) -> None:
@@ -133,7 +133,7 @@ async def _follow_log(connection: Connection, frame: Subscribe) -> None:
         return
     try:
         subscribe = partial(following.subscribe, gate=bridge().gate)
-        log = await bridge().take_turn(session.pk, subscribe, session, frame.log, frame.position)
+        log = await bridge().take_turn(session.pk, subscribe, session.as_model(), frame.log, frame.position)
     except SessionMgmtError as error:
         connection.push_error(error, id=frame.id)
         return

@@ -22,6 +22,7 @@ from session_mgmt.bridge import bridge
 from session_mgmt.bridge.late_writes import LateWrites
 from session_mgmt.conf import settings
 from session_mgmt.consumers import gc_tuning
+from session_mgmt.consumers.arrivals import Arrivals
 from session_mgmt.consumers.orders import Orders, read_head, read_orders
 from session_mgmt.consumers.rounds import Rounds
 from session_mgmt.consumers.serving import Served, Serving
@@ -46,6 +47,7 @@ class Hub:
         self.serving = Serving(self._remote_listener)
         self.rounds = Rounds(self.serving)
         self.late_writes = LateWrites()
+        self.arrivals = Arrivals(self.server)
         self.draining = False
         self._tasks: list[asyncio.Task[None]] = []
         if self._remote_listener is not None:
@@ -99,9 +101,10 @@ class Hub:
 
     def _handle_control(self, orders: Orders) -> None:
         for session, code in orders.stops:
+            self.arrivals.grants.forget(session)
             self.serving.stop_session(session, code)
-        if orders.replaced is not None:
-            self.serving.stop_replaced(*orders.replaced)
+        for client, generation in orders.replaced:
+            self.serving.stop_replaced(client, generation)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

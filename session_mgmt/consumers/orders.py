@@ -16,10 +16,10 @@ from session_mgmt.protocol.codes import Close
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """Sessions whose connections are to close, each with its code, and the client that has attached elsewhere."""
+    """Sessions whose connections are to close, each with its code, and the clients that have attached again."""
 
     stops: tuple[tuple[uuid.UUID, Close], ...] = ()
-    replaced: tuple[int, int] | None = None
+    replaced: tuple[tuple[int, int], ...] = ()
 
 
 def read_orders(payload: Any) -> Orders:
@@ -28,7 +28,7 @@ def read_orders(payload: Any) -> Orders:
         return Orders()
     code = _read_code(payload.get("code", Close.DETACHED))
     stops = () if code is None else tuple((session, code) for session in _read_sessions(payload.get("close")))
-    return Orders(stops, _read_replaced(payload.get("replaced")))
+    return Orders(stops, tuple(_read_replaced(payload.get("replaced"))))
 
 
 def read_head(value: Any) -> int | None:
@@ -51,9 +51,8 @@ def _read_code(value: Any) -> Close | None:
         return None
 
 
-def _read_replaced(value: Any) -> tuple[int, int] | None:
-    match value:
-        case [int() as client, int() as generation]:
-            return client, generation
-        case _:
-            return None
+def _read_replaced(value: Any) -> Iterator[tuple[int, int]]:
+    for pair in value if isinstance(value, list | tuple) else ():
+        match pair:
+            case [int() as client, int() as generation]:
+                yield client, generation

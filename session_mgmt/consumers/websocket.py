@@ -16,7 +16,7 @@ import orjson
 from channels.consumer import AsyncConsumer
 
 from session_mgmt.actions import limits
-from session_mgmt.actions.sessions import incidents, resume
+from session_mgmt.actions.sessions import incidents
 from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
@@ -111,14 +111,15 @@ class SessionConsumer(AsyncConsumer):
             return None
         frame = caller = None
         try:
-            frame = frames.parse(decode(encode_text(event.get("text") or ""), most=CONNECT_BYTES))
-            if not isinstance(frame, Connect):
-                raise InvalidFrame("The first frame is connect.")
-            caller = limits.Caller((self.scope.get("client") or (None,))[0], frame.token)
-            limits.admit_caller(caller)
-            await hub().late_writes.wait_until_left(frame.client_id)
-            granted = await bridge().read(resume.ask_granted, frame) if frame.has_topics else frozenset()
-            return await bridge().call(resume.attach_client, frame, granted, server=hub().server)
+            # Refused before any work, where too many wait already.
+            with hub().arrivals.admission.admit():
+                frame = frames.parse(decode(encode_text(event.get("text") or ""), most=CONNECT_BYTES))
+                if not isinstance(frame, Connect):
+                    raise InvalidFrame("The first frame is connect.")
+                caller = limits.Caller((self.scope.get("client") or (None,))[0], frame.token)
+                limits.admit_caller(caller)
+                await hub().late_writes.wait_until_left(frame.client_id)
+                return await hub().arrivals.attach(frame)
         except SessionMgmtError as error:
             _send_refusal(outlet, error)
             if caller is not None:

@@ -278,7 +278,7 @@ class Writes:
     async def _publish_if_allowed(self, frame: Publish) -> None:
         try:
             session = self._connection.attachment.session
-            await bridge().run_user_code(session.pk, access.check_publish, session, frame.topic)
+            await bridge().run_user_code(session.pk, access.check_publish, session.as_model(), frame.topic)
         except SessionMgmtError:
             raise
         except Exception as error:
@@ -292,7 +292,7 @@ class Writes:
         try:
             fence, session = self._build_fence(frame), attachment.session
             receive = partial(messages.receive_message, gate=bridge().gate)
-            outcome = await bridge().run_user_code(session.pk, receive, session, fence, data)
+            outcome = await bridge().run_user_code(session.pk, receive, session.as_model(), fence, data)
         except SessionMgmtError:
             raise
         except Exception as error:

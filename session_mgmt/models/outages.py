@@ -13,6 +13,8 @@ from session_mgmt.exceptions import Unavailable
 TELL_EVERY = 10.0
 # SQLSTATE of a table and of a column that do not exist.
 _UNDEFINED = ("42P01", "42703")
+_DEADLOCK = "40P01"
+_LOCK_TIMEOUT = "55P03"
 _MIGRATE = "The tables of session_mgmt are missing or older than the code: run manage.py migrate."
 
 
@@ -45,6 +47,16 @@ def is_unmigrated(error: BaseException) -> bool:
     return isinstance(error, DatabaseError) and (
         state in _UNDEFINED or str(error).startswith(("no such table:", "no such column:"))
     )
+
+
+def is_deadlock(error: BaseException) -> bool:
+    """Return True for a transaction that was ended to let another one go on."""
+    return getattr(error.__cause__, "sqlstate", None) == _DEADLOCK
+
+
+def is_lock_timeout(error: BaseException) -> bool:
+    """Return True for a statement that has waited too long for a row of somebody else."""
+    return getattr(error.__cause__, "sqlstate", None) == _LOCK_TIMEOUT
 
 
 def explain_outage(error: BaseException) -> Unavailable:

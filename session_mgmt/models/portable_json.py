@@ -26,6 +26,11 @@ class PortableJSONField(models.JSONField):
         return name, "django.db.models.JSONField", args, options
 
 
+def read_json(text: str) -> Any:
+    """Read a stored value, as the field does."""
+    return json.loads(text, cls=_Decoder)
+
+
 class _Decoder(json.JSONDecoder):
     def __init__(self, **options: Any) -> None:
         super().__init__(**{**options, "parse_int": _parse_number})

@@ -7,7 +7,7 @@ their PostgreSQL types, which only PostgreSQL needs. All names come from this pa
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -45,6 +45,15 @@ class Statements:
         """Convert a value of a UUID column back."""
         return value if isinstance(value, UUID) else UUID(value)
 
+    def plain(self, column: str) -> str:
+        """Return the expression that reads a column of moments as it is stored; SQLite would parse each in Python."""
+        return column if self.postgres else f"+{column}"
+
+    def as_moment(self, value: Any) -> datetime:
+        """Convert a value that was read as ``plain`` back: aware, in UTC."""
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
     # -- statements ------------------------------------------------------------------------------------------------
 
     def fetch(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:
@@ -69,14 +78,14 @@ class Statements:
             cursor.execute(sql, params)
             return int(cursor.rowcount)
 
-    def lock_clause(self, *, wait: bool) -> str:
-        """Return the end of a SELECT that locks its rows.
+    def lock_clause(self, *, wait: bool, table: str = "") -> str:
+        """Return the end of a SELECT that locks its rows, those of one table if it is named.
 
         ``NO KEY`` lets others insert rows that refer to the locked ones. SQLite has locked everything at BEGIN.
         """
         if not self.postgres:
             return ""
-        return " FOR NO KEY UPDATE" if wait else " FOR NO KEY UPDATE SKIP LOCKED"
+        return " FOR NO KEY UPDATE" + (f" OF {table}" if table else "") + ("" if wait else " SKIP LOCKED")
 
     def select_rows(self, columns: str, table: str, keys: Iterable[Any], *, key: str = "id") -> list[Row]:
         """Return rows by key, in any order and without a lock."""
@@ -110,13 +119,24 @@ class Statements:
         self, columns: str, table: str, key: Mapping[str, str], pairs: Iterable[tuple[Any, Any]]
     ) -> list[Row]:
         """Return the rows whose two key columns are one of the pairs, in any order and without a lock."""
-        wanted = sorted(pairs)
+        return self._select_pairs(columns, table, key, sorted(pairs))
+
+    def lock_pairs(
+        self, columns: str, table: str, key: Mapping[str, str], pairs: Iterable[tuple[Any, Any]], *, wait: bool
+    ) -> list[Row]:
+        """Lock the rows whose two key columns are one of the pairs, in the order of their ids, and return them."""
+        lock = " ORDER BY t.id" + self.lock_clause(wait=wait, table="t") if self.postgres else ""
+        return self._select_pairs(columns, table, key, sorted(pairs), lock)
+
+    def _select_pairs(
+        self, columns: str, table: str, key: Mapping[str, str], wanted: list[tuple[Any, Any]], end: str = ""
+    ) -> list[Row]:
         first, second = (f'"{name}"' for name in key)
         # SQLite reads the whole table for ``(a, b) IN (VALUES ...)`` of two pairs; CROSS JOIN keeps it to this order.
         join = f"CROSS JOIN {table} t WHERE t.{first} = wanted.a AND t.{second} = wanted.b"
         if self.postgres:
             arrays = ", ".join(f"%s::{kind}[]" for kind in key.values())
-            sql = f"SELECT {columns} FROM unnest({arrays}) AS wanted(a, b) {join}"
+            sql = f"SELECT {columns} FROM unnest({arrays}) AS wanted(a, b) {join}{end}"
             return self.fetch(sql, [list(column) for column in zip(*wanted, strict=True)]) if wanted else []
         found: list[Row] = []
         for part in _split_rows(wanted):
@@ -150,6 +170,27 @@ class Statements:
             return
         for part in _split_rows(rows):
             self._execute(_compile_sqlite_insert(table, tuple(columns), len(part)), part)
+
+    def insert_returning(
+        self, table: str, columns: Mapping[str, str], rows: Sequence[Row], returning: str
+    ) -> list[Row]:
+        """Insert all rows and return these columns of each, in any order."""
+        names = ", ".join(f'"{name}"' for name in columns)
+        if self.postgres:
+            arrays = ", ".join(f"%s::{kind}[]" for kind in columns.values())
+            sql = f"INSERT INTO {table} ({names}) SELECT * FROM unnest({arrays}) RETURNING {returning}"
+            return self.fetch(sql, [list(values) for values in zip(*rows, strict=True)]) if rows else []
+        found: list[Row] = []
+        for part in _split_rows(rows):
+            sql = _compile_sqlite_insert(table, tuple(columns), len(part)) + f" RETURNING {returning}"
+            found += self._execute(sql, part)
+        return found
+
+    def put_missing(self, rows: Sequence[Model]) -> None:
+        """Insert new instances of one model, all in one statement, and leave out those that are there already."""
+        for part in _split_rows([tuple(self._read_values(row)) for row in rows]):
+            sql = _compile_insert(type(rows[0]), len(part)) + " ON CONFLICT DO NOTHING"
+            self.run(sql, [value for values in part for value in values])
 
     def put(self, *rows: Model) -> None:
         """Insert new model instances without the ORM, which takes 150 us each to compile a statement.
@@ -207,15 +248,17 @@ class Statements:
             found = f"SELECT t.id FROM done CROSS JOIN {table} t WHERE {match}"
             self._execute(f"WITH done(a, b) AS (VALUES {values}) DELETE FROM {table} WHERE id IN ({found})", part)
 
-    def _execute(self, sql: str, rows: Sequence[Row]) -> None:
-        """Execute a prepared SQLite statement over whole rows, without Django's rewriting of each placeholder.
+    def _execute(self, sql: str, rows: Sequence[Row]) -> list[Row]:
+        """Execute a prepared SQLite statement over whole rows, without Django's rewriting of each placeholder, and
+        return the rows that it gives back.
 
         ``executemany`` would release the interpreter lock once per row, and a busy event loop keeps it for 5 ms each
         time; so many rows go into one statement.
         """
         self.connection.ensure_connection()
         with self.connection.wrap_database_errors:
-            self.connection.connection.execute(sql, [value for row in rows for value in row])
+            given = self.connection.connection.execute(sql, [value for row in rows for value in row])
+            return list(given.fetchall())
 
     def lock_sequencer(self) -> None:
         """Let one drain run at a time: two would give the entries of one transaction crossing offsets."""
@@ -260,9 +303,10 @@ def _compile_inserts(models: tuple[type[Model], ...]) -> str:
     return f"WITH {before} {last}" if before else last
 
 
-def _compile_insert(model: type[Model]) -> str:
+def _compile_insert(model: type[Model], count: int = 1) -> str:
     names = [f'"{field.column}"' for field in _list_columns(model)]
-    return f"INSERT INTO {model._meta.db_table} ({', '.join(names)}) VALUES ({marks(len(names))})"
+    values = ", ".join([f"({marks(len(names))})"] * count)
+    return f"INSERT INTO {model._meta.db_table} ({', '.join(names)}) VALUES {values}"
 
 
 @lru_cache(maxsize=100)

@@ -6,9 +6,10 @@ from session_mgmt.models.client import Client, Connection
 from session_mgmt.models.conflict import StateConflict
 from session_mgmt.models.event import SessionEvent
 from session_mgmt.models.outbox import Outbox
-from session_mgmt.models.session import SessionActivity
+from session_mgmt.models.session import ClientSession, SessionActivity
 from session_mgmt.models.state import Receipt, StateDocument, StateRevision, StateSnapshot
-from session_mgmt.models.stream import Publication, Stream
+from session_mgmt.models.stream import Publication, Stream, Subscription
+from session_mgmt.models.token import Token
 
 ACTIVITY = SessionActivity._meta.db_table
 CLIENT = Client._meta.db_table
@@ -20,5 +21,8 @@ OUTBOX = Outbox._meta.db_table
 PUBLICATION = Publication._meta.db_table
 RECEIPT = Receipt._meta.db_table
 REVISION = StateRevision._meta.db_table
+SESSION = ClientSession._meta.db_table
 SNAPSHOT = StateSnapshot._meta.db_table
 STREAM = Stream._meta.db_table
+SUBSCRIPTION = Subscription._meta.db_table
+TOKEN = Token._meta.db_table

@@ -227,7 +227,8 @@ def _locate_document(session: uuid.UUID, name: str, expected: Position | None) -
     using = bridge().using
     if expected is None:
         return bodies.ensure_document(using, session, name, most=settings().max_documents, at=clock.read(using))
-    found = bodies.load_windows(Statements(connections[using]), session, {name: None}).get(name)
+    place = (session, name, None)
+    found = bodies.load_windows(Statements(connections[using]), [place]).get(place)
     if found is None:
         raise PreconditionFailed()
     if found.window.head != expected:

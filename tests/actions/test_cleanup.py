@@ -38,6 +38,7 @@ from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Mode, Reason, decide
 from session_mgmt.registry import registry, topic
 from session_mgmt.writes import verbs
+from tests.attaching import attach_client
 from tests.bridge.threads import together
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -64,12 +65,12 @@ def overdue(count: int) -> list[Created]:
 
 def attach(created: Created) -> resume.Attachment:
     frame = Connect(token=created.token.secret, client_id=None, acked=0, logs={}, agent="test")
-    return resume.attach_client(frame, server="test")
+    return attach_client(frame, server="test")
 
 
 def verdict(name: str, place: Position) -> Any:
-    window = reading.read_windows(Statements(database_connections["default"]), {name: place.offset})[name].window
-    return decide(place, window)
+    asked = (name, place.offset)
+    return decide(place, reading.read_windows(Statements(database_connections["default"]), [asked])[asked].window)
 
 
 def test_the_sweep_works_in_chunks_until_nothing_is_left(settings: Any) -> None:

@@ -169,7 +169,8 @@ def test_who_stands_where_the_log_begins_gets_entries_and_who_is_older_a_snapsho
     positions = {version: bodies.load_body_at("default", desk.row.pk, version).position for version in (23, 24)}
     state.compress(desk.session)
     for version, mode, reason in ((24, Mode.ENTRIES, Reason.MISSED), (23, Mode.LOST, Reason.TRIMMED)):
-        seen = bodies.load_windows(Statements(connections["default"]), desk.session.pk, {"main": version})["main"]
+        place = (desk.session.pk, "main", version)
+        seen = bodies.load_windows(Statements(connections["default"]), [place])[place]
         verdict = decide(positions[version], seen.window)
         assert (verdict.mode, verdict.reason) == (mode, reason)
     told = lookup.sync_document(desk.session.pk, "main", positions[24].as_json())

@@ -23,6 +23,7 @@ from session_mgmt.models import AuditEntry, Client, ClientSession, SessionActivi
 from session_mgmt.protocol.frames import Connect
 from session_mgmt.shortcuts import send, state
 from session_mgmt.writes import verbs
+from tests.attaching import attach_client
 from tests.bridge.threads import together
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -38,7 +39,7 @@ def user() -> Any:
 def connect(created: lifecycle.Created) -> resume.Attachment:
     logs = {"state:main": None, "topic:room:1": None, "session": None}
     frame = Connect(token=created.token.secret, client_id=None, acked=0, logs=logs, agent="test")
-    return resume.attach_client(frame, frozenset({"room:1"}), server="test")
+    return attach_client(frame, frozenset({"room:1"}), server="test")
 
 
 def write_everything(created: lifecycle.Created) -> None:

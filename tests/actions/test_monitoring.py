@@ -10,10 +10,11 @@ import pytest
 
 from session_mgmt.actions import monitoring
 from session_mgmt.actions.access import SERVER
-from session_mgmt.actions.sessions import connections, lifecycle, resume
+from session_mgmt.actions.sessions import connections, lifecycle
 from session_mgmt.models import Connection, Outbox, SessionActivity, SessionEvent, clock
 from session_mgmt.protocol.frames import Connect
 from session_mgmt.writes import verbs
+from tests.attaching import attach_client
 from tests.ends import close, keep_receipt
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -26,14 +27,12 @@ def later(**by: float) -> Any:
 def lived(session: Any, token: str) -> None:
     """Two connections of one client: a minute each, a minute apart; the second is still open."""
     start = session.created_at
-    first = resume.attach_client(
-        Connect(token=token, client_id=None, acked=0, logs={}, agent="t"), server="s", now=start
-    )
+    first = attach_client(Connect(token=token, client_id=None, acked=0, logs={}, agent="t"), server="s", now=start)
     beat = connections.Beat(first.connection, 20.0, 30.0, 10, 1, 100, 200, 1000, 2000)
     connections.renew_leases([beat], now=start)
     close(first, code=1006, closed_by="client", now=start + timedelta(minutes=1))
     again = Connect(token=token, client_id=first.client_id, acked=0, logs={}, agent="t")
-    second = resume.attach_client(again, server="s", now=start + timedelta(minutes=2))
+    second = attach_client(again, server="s", now=start + timedelta(minutes=2))
     keep_receipt(second, {"verdict": "full"})
     beat = connections.Beat(second.connection, 40.0, 50.0, 5, 0, 1, 2, 3, 4)
     connections.renew_leases([beat], now=start + timedelta(minutes=2))

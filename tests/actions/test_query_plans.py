@@ -123,7 +123,7 @@ def test_places_in_several_topics_are_found_by_their_index() -> None:
     for number in range(6):
         publish(f"room:{number % 2}", number)
     with traced() as statements:
-        found = reading.read_windows(Statements(connection), {"room:0": 1, "room:1": 2})
+        found = reading.read_windows(Statements(connection), [("room:0", 1), ("room:1", 2)])
     assert [window.window.tag_at_asked is not None for window in found.values()] == [True, True]
     assert list_scans(statements) == []
 
@@ -134,8 +134,9 @@ def test_places_in_several_documents_are_found_by_their_index(desk: Desk) -> Non
         for number in range(3):
             state.update(desk.session, {"n": number}, name=name)
     with traced() as statements:
-        found = bodies.load_windows(Statements(connection), desk.session.pk, {"one": 1, "two": 2})
-    assert set(found) == {"one", "two"}
+        places = [(desk.session.pk, "one", 1), (desk.session.pk, "two", 2)]
+        found = bodies.load_windows(Statements(connection), places)
+    assert set(found) == set(places)
     assert list_scans(statements) == []
 
 

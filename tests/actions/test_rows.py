@@ -13,6 +13,7 @@ from django.db import transaction
 
 from session_mgmt.actions import cleanup, logs
 from session_mgmt.actions.sessions import closing, connections, expiry, following, lifecycle, resume
+from session_mgmt.actions.sessions.following import Wish
 from session_mgmt.actions.sessions.lifecycle import Created
 from session_mgmt.actions.topics import retention, subscriptions
 from session_mgmt.exceptions import ConnectionLimit, SubscriptionLimit
@@ -34,6 +35,7 @@ from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Mode, Reason
 from session_mgmt.registry import on, registry
 from session_mgmt.shortcuts import publish, send
+from tests.attaching import attach_client
 from tests.bridge.threads import Held
 from tests.ends import close
 
@@ -47,11 +49,12 @@ def later(**by: float) -> datetime:
 def attach(created: Created, *, now: datetime | None = None, **fields: Any) -> resume.Attachment:
     fields = {"client_id": None, "acked": 0, "logs": {}, "agent": "test", **fields}
     topics = frozenset(name.removeprefix("topic:") for name in fields["logs"])
-    return resume.attach_client(Connect(token=created.token.secret, **fields), topics, server="test", now=now)
+    return attach_client(Connect(token=created.token.secret, **fields), topics, server="test", now=now)
 
 
 def follow(created: Created, topic: str, position: Any = None) -> following.Log:
-    return following.follow_log(created.session, f"topic:{topic}", position, frozenset({topic}))
+    name = f"topic:{topic}"
+    return following.follow_log(Wish(created.session.pk, {name: position}, frozenset({topic})), name)
 
 
 # -- streams ---------------------------------------------------------------------------------------------------------
@@ -215,7 +218,8 @@ def test_a_log_is_trimmed_by_count_and_its_reader_is_told_so(settings: Any) -> N
 
 
 def _judge(created: Created, place: Any) -> Any:
-    return following.follow_log(created.session, "session", place.as_json(), frozenset()).verdict
+    wish = Wish(created.session.pk, {"session": place.as_json()}, frozenset())
+    return following.follow_log(wish, "session").verdict
 
 
 def test_a_log_is_trimmed_by_age_but_for_its_newest_entry() -> None:

@@ -27,6 +27,7 @@ from session_mgmt.models import Client, ClientSession, Connection, SessionActivi
 from session_mgmt.protocol.frames import Connect
 from session_mgmt.signals import session_event
 from session_mgmt.writes import verbs
+from tests.attaching import attach_client
 from tests.bridge.threads import together
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -43,7 +44,7 @@ def user() -> Any:
 def connect(created: Created, **more: Any) -> resume.Attachment:
     now = more.pop("now", None)
     frame = Connect(token=created.token.secret, client_id=None, acked=0, logs={}, agent="test", **more)
-    return resume.attach_client(frame, server="test", now=now)
+    return attach_client(frame, server="test", now=now)
 
 
 def deadline(created: Created) -> Any:

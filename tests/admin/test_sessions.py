@@ -21,6 +21,7 @@ from session_mgmt.protocol.frames import Connect
 from session_mgmt.shortcuts import state
 from session_mgmt.writes import verbs
 from tests.admin.conftest import queries, staff
+from tests.attaching import attach_client
 from tests.ends import close, keep_receipt
 
 pytestmark = pytest.mark.usefixtures("on_this_thread")
@@ -33,7 +34,7 @@ def page_of(session: Any) -> str:
 
 
 def attach(created: Created) -> resume.Attachment:
-    return resume.attach_client(
+    return attach_client(
         Connect(token=created.token.secret, client_id=None, acked=0, logs={}, agent="t"), server="web-1"
     )
 

@@ -12,13 +12,14 @@ from django.test import Client
 from playwright.sync_api import Browser, Page, Route
 
 from session_mgmt.actions import audit
-from session_mgmt.actions.sessions import lifecycle, resume
+from session_mgmt.actions.sessions import lifecycle
 from session_mgmt.actions.sessions.lifecycle import Device
 from session_mgmt.actions.state.updates import Terms
 from session_mgmt.models import StateConflict, StateDocument
 from session_mgmt.protocol.frames import Connect
 from session_mgmt.shortcuts import publish, send, state
 from session_mgmt.writes import verbs
+from tests.attaching import attach_client
 from tests.ends import close, keep_receipt
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("on_this_thread")]
@@ -56,7 +57,7 @@ def addresses(operator: Client) -> list[str]:
     client_id = None
     for number in range(3):
         connect = Connect(token=made.token.secret, client_id=client_id, acked=0, logs={}, agent="t")
-        attachment = resume.attach_client(connect, frozenset(), server="web-1:4242:ab12cd34")
+        attachment = attach_client(connect, frozenset(), server="web-1:4242:ab12cd34")
         client_id = attachment.client_id
         keep_receipt(attachment, RECEIPT)
         if number < 2:

@@ -25,6 +25,11 @@ def test_the_bound_doubles_until_the_maximum() -> None:
     assert bounds == [0.5, 1, 2, 4, 8, 16, 20, 20]
 
 
+@pytest.mark.parametrize(("told", "chance", "delay"), [(0.0, 0.9, 0.0), (4.0, 0.0, 4.0), (4.0, 0.5, 4.5)])
+def test_a_wait_that_the_server_asks_for_is_kept_and_spread(told: float, chance: float, delay: float) -> None:
+    assert Backoff(initial=0.5, maximum=20, factor=2).spread_delay(told, 5, lambda: chance) == delay
+
+
 def test_a_policy_of_the_server_replaces_what_it_names() -> None:
     policy = read_policy({"maximum": 3, "attempts": 2}, Backoff())
     assert policy == Backoff(0.5, 3, 2.0, 2)

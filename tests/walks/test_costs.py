@@ -24,6 +24,7 @@ from session_mgmt.writes import verbs
 from session_mgmt.writes.attempts import Way
 from tests import rows
 from tests.api.calls import Caller, caller
+from tests.attaching import attach_client
 from tests.rows import Counter, Written
 
 MAIN = "state:main"
@@ -162,7 +163,7 @@ def returning(created: lifecycle.Created, names: list[str]) -> Callable[[], resu
     """Make a function that reconnects a client which has seen all of these documents."""
 
     def connect(client_id: str | None, logs: dict[str, Any]) -> resume.Attachment:
-        return resume.attach_client(Connect(created.token.secret, client_id, 0, logs, ""), server="test")
+        return attach_client(Connect(created.token.secret, client_id, 0, logs, ""), server="test")
 
     first = connect(None, {STATE + name: None for name in names})
     return lambda: connect(first.client_id, {name: log.head.as_json() for name, log in first.logs.items()})

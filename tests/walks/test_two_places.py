@@ -15,6 +15,7 @@ from session_mgmt.backends.doorbell import Doorbell
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers.hub import hub
 from session_mgmt.protocol.frames import Connect
+from tests.attaching import attach_client
 
 MAIN = "state:main"
 CHANGE = {"type": "update", "ops": [["set", "/a", 1]]}
@@ -31,7 +32,7 @@ def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
 async def attach_elsewhere(created: Any, client_id: str, acked: int = 0) -> resume.Attachment:
     """Attach the same client as another process does."""
     frame = Connect(created.token.secret, client_id, acked, {}, "")
-    return await bridge().call(resume.attach_client, frame, server="another")
+    return await bridge().call(attach_client, frame, server="another")
 
 
 @pytest.mark.parametrize("frame", [CHANGE, PUBLISH, SEND])

@@ -15,7 +15,7 @@ from session_mgmt.actions import notify
 from session_mgmt.actions.timeline.ledger import make_record
 from session_mgmt.actions.timeline.recording import record_entries
 from session_mgmt.conf import settings
-from session_mgmt.models import Client, ClientSession, Connection, SessionActivity, clock
+from session_mgmt.models import ClientSession, Connection, SessionActivity, clock
 from session_mgmt.models.deadlines import find_due_time
 from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
@@ -101,16 +101,6 @@ def _as_row(beat: Beat, lease: Any) -> tuple[Any, ...]:
     )
 
 
-def close_taken_over(using: str, client: Client, now: datetime) -> None:
-    """Close the older connection of a client that has come back: it was lost, and nobody said so.
-
-    The process that served it may be dead. If it is not, it writes the reason that it knows.
-    """
-    left = Connection.objects.using(using).filter(client=client, closed_at__isnull=True)
-    if left.update(closed_at=now, close_code=LOST, closed_by=TAKEN_OVER):
-        _record_lost(using, [(client.session_id, LOST, TAKEN_OVER)], now)
-
-
 def _record_lost(using: str, lost: list[tuple[uuid.UUID, int, str]], now: datetime) -> None:
     if not lost:
         return
@@ -129,8 +119,12 @@ def find_live(using: str, now: datetime) -> QuerySet[Connection]:
     A lease lasts longer, so that nothing is closed because of one slow flush; a limit has to notice a dead process
     sooner, or its clients would be refused because of their own ghosts.
     """
-    renewed = now + max(settings().lease_duration - ghost_time(), timedelta(0))
-    return Connection.objects.using(using).filter(closed_at__isnull=True, lease_expires_at__gt=renewed)
+    return Connection.objects.using(using).filter(closed_at__isnull=True, lease_expires_at__gt=find_renewed_time(now))
+
+
+def find_renewed_time(now: datetime) -> datetime:
+    """Return the moment after which the lease of a connection ends whose process is alive."""
+    return now + max(settings().lease_duration - ghost_time(), timedelta(0))
 
 
 def stop_session(session: uuid.UUID, code: int) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -12,11 +13,20 @@ from django.db import connections
 
 from session_mgmt.actions.sessions import tokens
 from session_mgmt.actions.state import bodies
+from session_mgmt.actions.state.bodies import DocumentWindow
 from session_mgmt.actions.timeline import reading as timelines
 from session_mgmt.actions.topics import ledger, subscriptions
 from session_mgmt.actions.topics import reading as topics_reading
+from session_mgmt.actions.topics.reading import StreamWindow
 from session_mgmt.conf import settings
-from session_mgmt.exceptions import DocumentLimit, SessionEnded, SessionExpired, SessionMgmtError, SubscriptionLimit
+from session_mgmt.exceptions import (
+    DocumentLimit,
+    SessionEnded,
+    SessionExpired,
+    SessionMgmtError,
+    SessionTerminated,
+    SubscriptionLimit,
+)
 from session_mgmt.models import ClientSession, SessionActivity, clock
 from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
@@ -42,6 +52,18 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
+class Wish:
+    """Logs that a client of a session wants to follow, by name, each with the position that it gave.
+
+    ``granted`` are the topics that the application allows.
+    """
+
+    session: uuid.UUID
+    logs: dict[str, Any]
+    granted: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Looked:
     """Logs that may be followed, the error of every other log, and the topics that the session is subscribed to."""
 
@@ -50,113 +72,129 @@ class Looked:
     subscribed: list[str]
 
 
-def claim_session(using: str, session: ClientSession, now: datetime) -> None:
+def claim_session(using: str, session: uuid.UUID, now: datetime) -> None:
     """Compete with expiry for the session's row, and lock it. Raises ``SessionEnded`` for the one who loses."""
-    activity = SessionActivity.objects.using(using).filter(pk=session.pk, live=True, expires_at__gt=now)
+    activity = SessionActivity.objects.using(using).filter(pk=session, live=True, expires_at__gt=now)
     if not activity.update(live=True):
         raise _find_end(using, session, now)
 
 
-def require_live(using: str, session: ClientSession, now: datetime) -> None:
+def require_live(using: str, session: uuid.UUID, now: datetime) -> None:
     """Look at the session's row and lock nothing, for verbs that only read. Raises ``SessionEnded``."""
-    if not SessionActivity.objects.using(using).filter(pk=session.pk, live=True, expires_at__gt=now).exists():
+    if not SessionActivity.objects.using(using).filter(pk=session, live=True, expires_at__gt=now).exists():
         raise _find_end(using, session, now)
 
 
-def _find_end(using: str, session: ClientSession, now: datetime) -> SessionEnded:
-    session.refresh_from_db(using=using)
-    return tokens.explain_end(session, now=now) or SessionExpired()
+def _find_end(using: str, session: uuid.UUID, now: datetime) -> SessionEnded:
+    found = ClientSession.objects.using(using).select_related("activity").filter(pk=session).first()
+    # One that is missing was deleted.
+    return SessionTerminated() if found is None else tokens.explain_end(found, now=now) or SessionExpired()
 
 
-def look_at_logs(
-    using: str,
-    session: ClientSession,
-    logs: dict[str, Any],
-    granted: frozenset[str],
-    now: datetime,
-) -> Looked:
-    """Give a verdict on every log, or the error of one that may not be followed: a log is denied alone.
+def look_at_logs(statements: Statements, wishes: Sequence[Wish], now: datetime) -> list[Looked]:
+    """Give a verdict on every log of many clients, or the error of one that may not be followed: a log is denied
+    alone. A fixed number of statements for any number.
 
-    Documents and streams that do not exist yet are made, and the topics become subscriptions.
+    Documents and streams that do not exist yet are made, and the topics become subscriptions. The sessions' own logs
+    are left to the caller, who may be writing them. The caller has locked the sessions.
     """
-    statements = Statements(connections[using])
-    topics, denied = subscriptions.split_logs(logs, granted)
-    subscribed = subscriptions.add_subscriptions(using, session.pk, topics, now)
-    over = set(topics).difference(subscribed)
-    denied |= {TOPIC + topic: SubscriptionLimit(limit=settings().max_subscriptions) for topic in over}
-    topics = [topic for topic in topics if topic not in over]
-    asked = {name: positions.parse(value) for name, value in logs.items() if name not in denied}
-    documents = {name.removeprefix(STATE): position for name, position in asked.items() if name.startswith(STATE)}
-    found, missing = _look_at_documents(using, statements, session.pk, documents, logs, now)
-    denied |= {STATE + name: DocumentLimit(limit=settings().max_documents) for name in missing}
-    ledger.hold_streams(statements, topics, at=now)
-    found |= _load_topics(statements, {topic: asked[TOPIC + topic] for topic in topics}, logs)
-    if SESSION in asked:
-        found |= _load_timeline(using, session.pk, asked[SESSION], logs)
-    return Looked(found, denied, subscribed)
+    views = [_View(wish) for wish in wishes]
+    subscribed = subscriptions.add_subscriptions(statements, [(v.wish.session, v.topics) for v in views], now)
+    for view, topics in zip(views, subscribed, strict=True):
+        view.leave_out(topics)
+    documents = _load_documents(statements, [place for view in views for place in view.list_documents()], now)
+    ledger.hold_streams(statements, {topic for view in views for topic in view.topics}, at=now)
+    streams = topics_reading.read_windows(statements, [place for view in views for place in view.list_topics()])
+    logs = _Logs(documents, streams)
+    return [Looked(logs.build_all(view), view.denied, topics) for view, topics in zip(views, subscribed, strict=True)]
 
 
-def _look_at_documents(
-    using: str,
-    statements: Statements,
-    session: uuid.UUID,
-    documents: dict[str, Position | None],
-    logs: dict[str, Any],
-    now: datetime,
-) -> tuple[dict[str, Log], set[str]]:
-    """Return the logs of documents, and the names for which the session has no room."""
-    found = _load_documents(statements, session, documents, logs)
-    missing = [name for name in documents if STATE + name not in found]
-    made = _make_documents(using, session, missing, now)
-    found |= _load_documents(statements, session, {name: documents[name] for name in made}, logs)
-    return found, {name for name in documents if STATE + name not in found}
+class _View:
+    """Wish whose names and positions have been read."""
+
+    def __init__(self, wish: Wish) -> None:
+        self.wish = wish
+        self.topics, self.denied = subscriptions.split_logs(wish.logs, wish.granted)
+        self.asked = {name: positions.parse(value) for name, value in wish.logs.items() if name not in self.denied}
+
+    def leave_out(self, subscribed: list[str]) -> None:
+        """Deny the topics for which the session has no room."""
+        over = set(self.topics).difference(subscribed)
+        for topic in over:
+            self.denied[TOPIC + topic] = SubscriptionLimit(limit=settings().max_subscriptions)
+            del self.asked[TOPIC + topic]
+        self.topics = [topic for topic in self.topics if topic not in over]
+
+    def list_documents(self) -> Iterator[bodies.Asked]:
+        for name, position in self.asked.items():
+            if name.startswith(STATE):
+                yield self.wish.session, name.removeprefix(STATE), _read_offset(position)
+
+    def list_topics(self) -> Iterator[topics_reading.Asked]:
+        for topic in self.topics:
+            yield topic, _read_offset(self.asked[TOPIC + topic])
 
 
 def _load_documents(
-    statements: Statements, session: uuid.UUID, documents: dict[str, Position | None], logs: dict[str, Any]
-) -> dict[str, Log]:
-    """Return the logs of the documents that exist."""
-    offsets = {name: _read_offset(position) for name, position in documents.items()}
-    found = {}
-    for name, document in bodies.load_windows(statements, session, offsets).items():
-        log = STATE + name
-        key, asked, window = document_key(document.id), documents[name], document.window
-        found[log] = replace(
-            _make_log(log, key, document.id, asked, window, given=logs[log]), encrypted=document.encrypted
-        )
+    statements: Statements, places: list[bodies.Asked], now: datetime
+) -> dict[bodies.Asked, DocumentWindow]:
+    """Return the windows of documents; those that are missing are made, as far as their sessions have room."""
+    found = bodies.load_windows(statements, places)
+    missing = [place for place in places if place not in found]
+    if missing:
+        bodies.ensure_documents(statements, dict.fromkeys(place[:2] for place in missing), at=now)
+        found |= bodies.load_windows(statements, missing)
     return found
 
 
-def _load_topics(statements: Statements, topics: dict[str, Position | None], logs: dict[str, Any]) -> dict[str, Log]:
-    """Return the logs of the topics that have a stream."""
-    offsets = {topic: _read_offset(position) for topic, position in topics.items()}
-    found = {}
-    for topic, seen in topics_reading.read_windows(statements, offsets).items():
-        name = TOPIC + topic
-        found[name] = _make_log(name, stream_key(seen.id), seen.id, topics[topic], seen.window, given=logs[name])
-    return found
+class _Logs:
+    """Verdicts on the logs of a group: clients that stand at one place of a topic share one."""
+
+    def __init__(
+        self,
+        documents: dict[bodies.Asked, DocumentWindow],
+        streams: dict[topics_reading.Asked, StreamWindow],
+    ) -> None:
+        self._documents, self._streams = documents, streams
+        self._shared: dict[tuple[str, Position | None, bool], Log] = {}
+
+    def build_all(self, view: _View) -> dict[str, Log]:
+        """Build the logs of one wish; a document for which there is no room is denied."""
+        found: dict[str, Log] = {}
+        for place in view.list_documents():
+            name = STATE + place[1]
+            if place in self._documents:
+                asked, given = view.asked[name], view.wish.logs[name]
+                found[name] = make_document_log(name, self._documents[place], asked, given)
+            else:
+                view.denied[name] = DocumentLimit(limit=settings().max_documents)
+        for topic, offset in view.list_topics():
+            name = TOPIC + topic
+            asked, given = view.asked[name], view.wish.logs[name]
+            key = (topic, asked, given is None)
+            if key not in self._shared:
+                self._shared[key] = make_topic_log(name, self._streams[topic, offset], asked, given)
+            found[name] = self._shared[key]
+        return found
 
 
-def _load_timeline(using: str, session: uuid.UUID, position: Position | None, logs: dict[str, Any]) -> dict[str, Log]:
-    window = timelines.read_window(using, session, _read_offset(position))
-    if window is None:
-        return {}
-    return {SESSION: _make_log(SESSION, timeline_key(session), None, position, window, given=logs[SESSION])}
+def make_document_log(name: str, document: DocumentWindow, asked: Position | None, given: Any) -> Log:
+    """Give the verdict on a document."""
+    verdict = _give_verdict(name, asked, document.window, given)
+    key = document_key(document.id)
+    return Log(name, key, document.id, document.window.head, asked, verdict, encrypted=document.encrypted)
 
 
-def _make_documents(using: str, session: uuid.UUID, names: list[str], now: datetime) -> list[str]:
-    made: list[str] = []
-    for name in names:
-        try:
-            bodies.ensure_document(using, session, name, most=settings().max_documents, at=now)
-        except DocumentLimit:
-            break
-        made.append(name)
-    return made
+def make_topic_log(name: str, stream: StreamWindow, asked: Position | None, given: Any) -> Log:
+    """Give the verdict on a topic."""
+    verdict = _give_verdict(name, asked, stream.window, given)
+    return Log(name, stream_key(stream.id), stream.id, stream.window.head, asked, verdict)
 
 
-def _make_log(name: str, key: str, row: int | None, asked: Position | None, window: Window, *, given: Any) -> Log:
-    return Log(name, key, row, window.head, asked, _give_verdict(name, asked, window, given))
+def make_timeline_log(session: uuid.UUID, window: Window, given: Any) -> Log:
+    """Give the verdict on a session's own log."""
+    asked = positions.parse(given)
+    return Log(SESSION, timeline_key(session), None, window.head, asked, _give_verdict(SESSION, asked, window, given))
 
 
 def _give_verdict(name: str, asked: Position | None, window: Window, given: Any) -> Verdict:
@@ -180,48 +218,56 @@ def subscribe(session: ClientSession, name: str, position: Any, *, gate: Abstrac
     ``follow_log``.
     """
     granted = subscriptions.ask_granted(session, [name])
-    known = find_log(session, name, position, granted)
+    wish = Wish(session.pk, {name: position}, granted)
+    known = find_log(wish, name)
     if known is not None:
         return known
     with gate:
-        return follow_log(session, name, position, granted)
+        return follow_log(wish, name)
 
 
-def find_log(
-    session: ClientSession, name: str, position: Any, granted: frozenset[str], *, now: datetime | None = None
-) -> Log | None:
+def find_log(wish: Wish, name: str, *, now: datetime | None = None) -> Log | None:
     """Look at a log by reading alone; ``None`` if its document, stream or subscription must be made first.
 
     Raises as ``follow_log``: a session that ended follows nothing.
     """
     using = settings().database
-    require_live(using, session, now or clock.read(using))
-    topics, denied = subscriptions.split_logs([name], granted)
-    if name in denied:
-        raise denied[name]
-    statements, logs, asked = Statements(connections[using]), {name: position}, positions.parse(position)
+    require_live(using, wish.session, now or clock.read(using))
+    view = _View(wish)
+    if name in view.denied:
+        raise view.denied[name]
     if name == SESSION:
-        return _load_timeline(using, session.pk, asked, logs).get(name)
-    if name.startswith(STATE):
-        return _load_documents(statements, session.pk, {name.removeprefix(STATE): asked}, logs).get(name)
-    if not subscriptions.is_subscribed(using, session.pk, topics[0]):
+        return _load_timeline(using, wish)
+    statements, asked, given = Statements(connections[using]), view.asked[name], wish.logs[name]
+    for place in view.list_documents():
+        document = bodies.load_windows(statements, [place]).get(place)
+        return None if document is None else make_document_log(name, document, asked, given)
+    (topic,) = view.list_topics()
+    if not subscriptions.is_subscribed(using, wish.session, topic[0]):
         return None
-    return _load_topics(statements, {topics[0]: asked}, logs).get(name)
+    stream = topics_reading.read_windows(statements, [topic]).get(topic)
+    return None if stream is None else make_topic_log(name, stream, asked, given)
 
 
-def follow_log(
-    session: ClientSession, name: str, position: Any, granted: frozenset[str], *, now: datetime | None = None
-) -> Log:
+def follow_log(wish: Wish, name: str, *, now: datetime | None = None) -> Log:
     """Look at one more log for a live connection.
 
-    ``granted`` are the topics that the application allows. Raises ``TopicDenied``, ``InvalidField``, ``SessionEnded``
-    or a limit's error.
+    Raises ``TopicDenied``, ``InvalidField``, ``SessionEnded`` or a limit's error.
     """
     using = settings().database
     with open_transaction(using):
         now = now or clock.read(using)
-        claim_session(using, session, now)
-        looked = look_at_logs(using, session, {name: position}, granted, now)
+        claim_session(using, wish.session, now)
+        (looked,) = look_at_logs(Statements(connections[using]), [wish], now)
         if name in looked.denied:
             raise looked.denied[name]
-        return looked.logs[name]
+        return _load_timeline(using, wish) if name == SESSION else looked.logs[name]
+
+
+def _load_timeline(using: str, wish: Wish) -> Log:
+    given = wish.logs[SESSION]
+    window = timelines.read_window(using, wish.session, _read_offset(positions.parse(given)))
+    if window is None:
+        # Deleted meanwhile.
+        raise SessionTerminated()
+    return make_timeline_log(wish.session, window, given)

@@ -7,18 +7,19 @@ from typing import Any
 
 from django.urls import NoReverseMatch, get_script_prefix, reverse
 
+from session_mgmt.actions.sessions.proving import LiveSession
 from session_mgmt.conf import settings
 from session_mgmt.models import ClientSession
 from session_mgmt.models.clock import as_text
 
 
-def describe_session(session: ClientSession, connection_state: str) -> dict[str, Any]:
-    """Return ``SessionInfo`` (PROTOCOL section 2); the session's ``activity`` should be loaded.
+def describe_session(session: ClientSession | LiveSession, connection_state: str) -> dict[str, Any]:
+    """Return ``SessionInfo`` (PROTOCOL section 2); the ``activity`` of a model's instance should be loaded.
 
     ``connection_state`` is ``disconnected``, ``connected`` or ``reconnecting``; ``connections.read_states`` reads it
     for many sessions at once.
     """
-    activity = session.activity
+    activity = session if isinstance(session, LiveSession) else session.activity
     return {
         "session_id": str(session.pk),
         "user_id": None if session.user_id is None else str(session.user_id),

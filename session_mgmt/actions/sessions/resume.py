@@ -1,43 +1,71 @@
-"""Connect a client: one transaction proves the session, takes over the client, and gives a verdict on every log.
+"""Connect clients, many in one transaction: it proves the sessions, takes over the clients, and gives a verdict on
+every log.
 
-A fixed number of queries, whatever the session holds; rights to topics are asked of the application each time.
+A fixed number of statements, whatever the size of the group. Everything is read first, then each member is judged by
+itself, then everything is written: a refused member leaves no trace. Rows that others hold are skipped, and their
+members reported as held.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from django.db import connections
-from django.db.models import Exists, F, Max, OuterRef
 
-from session_mgmt.actions.sessions import following, tokens
-from session_mgmt.actions.sessions.connections import close_taken_over, find_live, ghost_time
-from session_mgmt.actions.sessions.following import Log
-from session_mgmt.actions.timeline.ledger import Record, make_record
-from session_mgmt.actions.timeline.recording import record_entries
-from session_mgmt.actions.topics import subscriptions
+from session_mgmt.actions import notify
+from session_mgmt.actions.notify import EmittedEvent
+from session_mgmt.actions.sessions import following, opening, proving, tokens
+from session_mgmt.actions.sessions.connections import LOST, TAKEN_OVER
+from session_mgmt.actions.sessions.following import Log, Looked, Wish
+from session_mgmt.actions.sessions.opening import ClientRow, Opened
+from session_mgmt.actions.sessions.proving import LiveSession
+from session_mgmt.actions.timeline.ledger import Record, TimelineLedger, make_record
 from session_mgmt.conf import settings
-from session_mgmt.exceptions import (
-    ClientForgotten,
-    ConnectionLimit,
-    SessionMgmtError,
-)
-from session_mgmt.models import Client, ClientSession, Connection, clock
+from session_mgmt.exceptions import ClientForgotten, SessionMgmtError
+from session_mgmt.models import clock
+from session_mgmt.models.identifiers import new_client_id
 from session_mgmt.models.isolation import open_transaction
+from session_mgmt.models.sql import Statements
 from session_mgmt.protocol import events as names
+from session_mgmt.protocol import position as positions
 from session_mgmt.protocol.frames import Connect
-from session_mgmt.protocol.logs import STATE
+from session_mgmt.protocol.logs import SESSION, STATE
 from session_mgmt.protocol.recovery import Mode
+
+SLOW_LOCK_MILLISECONDS = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Wish of one client to be connected.
+
+    ``granted`` are the topics that the application allows; any other topic is denied, by its error in ``denied`` if
+    there is one. ``new_id`` names a client that has no name yet. It is made outside the transaction: if nobody knows
+    whether that was committed, it is run again, and finds its own client.
+    """
+
+    connect: Connect
+    server: str
+    granted: frozenset[str] = frozenset()
+    denied: dict[str, SessionMgmtError] = field(default_factory=dict)
+    transport: str = "websocket"
+    new_id: str = field(default_factory=new_client_id)
+
+    @property
+    def client_id(self) -> str:
+        """Return the public id of the client, known or new."""
+        return self.connect.client_id if self.connect.client_id is not None else self.new_id
 
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
     """Connected client: everything that its connection must know."""
 
-    session: ClientSession
+    session: LiveSession
     client: int
     client_id: str
     generation: int
@@ -52,76 +80,49 @@ class Attachment:
     queries: int = 0
 
 
-def ask_granted(connect: Connect, *, now: datetime | None = None) -> frozenset[str]:
-    """Ask the application which topics of a ``connect`` its session may follow.
-
-    This runs the project's code, so no transaction and no lock is held. Raises as ``attach_client`` does.
-    """
-    if not connect.has_topics:
-        return frozenset()
-    using = settings().database
-    session = tokens.verify_token(using, connect.token, now=now or clock.read(using))
-    return subscriptions.ask_granted(session, connect.logs)
+@dataclass(frozen=True, slots=True)
+class Held:
+    """No answer yet: somebody else holds a row of this member."""
 
 
-def attach_client(
-    connect: Connect,
-    granted: frozenset[str] = frozenset(),
-    *,
-    server: str,
-    transport: str = "websocket",
-    now: datetime | None = None,
-) -> Attachment:
-    """Prove the session, fence off older connections of this client, and look at every log that it follows.
+HELD = Held()
+# A refusal is a ``SessionMgmtError``; the lane adds failures of its own.
+Result: TypeAlias = Attachment | Exception | Held
 
-    ``granted`` are the topics that the application allows; any other topic, and any log over a limit, is denied.
-    Raises ``InvalidToken``, ``TokenExpired``, ``SessionEnded``, ``ClientForgotten`` or ``ConnectionLimit``.
+
+@dataclass(slots=True)
+class AttachedGroup:
+    """Result of one transaction: an answer for each member, and the news to pass on after the commit."""
+
+    results: list[Result]
+    heads: dict[str, int] = field(default_factory=dict)
+    events: list[EmittedEvent] = field(default_factory=list)
+    replaced: list[tuple[int, int]] = field(default_factory=list)
+
+    def ring(self) -> None:
+        """Tell those who serve the logs, and whoever may still serve an older connection of these clients."""
+        notify.ring_attached(self.heads, self.replaced)
+
+
+def attach_group(asks: Sequence[Ask], *, wait: bool = False, now: datetime | None = None) -> AttachedGroup:
+    """Connect clients in one transaction: each is attached, refused by a ``SessionMgmtError``, or held.
+
+    A client occurs once in a group. With ``wait`` rows that others hold are waited for. The refusals are
+    ``InvalidToken``, ``TokenExpired``, ``SessionEnded``, ``ClientForgotten`` and ``ConnectionLimit``. If this raises,
+    even in an unknown state of the commit, the group may be run again.
     """
     using = settings().database
     counter = _Counter()
     with connections[using].execute_wrapper(counter), open_transaction(using):
-        now = now or clock.read(using)
-        session = tokens.verify_token(using, connect.token, now=now)
-        following.claim_session(using, session, now)
-        client, went_back, is_new = _take_over_client(using, session, connect, now)
-        _check_connections(using, session, now)
-        connection = _open_connection(using, session, client, server, transport, now)
-        event = names.CONNECTION_ESTABLISHED if is_new else names.CONNECTION_RESTORED
-        entry = make_record(session.pk, event, {"client_id": client.client_id, "generation": client.generation})
-        record_entries(using, [entry], at=now, orders={"replaced": [client.pk, client.generation]})
-        looked = following.look_at_logs(using, session, connect.logs, granted, now)
-        # Only now are the missed entries known; the event comes after the verdict on the session's own log.
-        synchronised = None if is_new else _make_synchronised(client, looked.logs)
-        if synchronised is not None:
-            record_entries(using, [synchronised], at=now)
-    return Attachment(
-        session=session,
-        client=client.pk,
-        client_id=client.client_id,
-        generation=client.generation,
-        connection=connection,
-        last_seq=client.last_seq,
-        went_back=went_back,
-        is_new=is_new,
-        logs=looked.logs,
-        denied=looked.denied,
-        at=now,
-        subscriptions=looked.subscribed,
-        queries=counter.count,
-    )
-
-
-def _make_synchronised(client: Client, logs: dict[str, Log]) -> Record | None:
-    """Return the event of a resume that brings documents up to date; none if nothing has to move."""
-    moved = {
-        log.name.removeprefix(STATE): [log.asked.offset if log.asked else None, log.head.offset]
-        for log in logs.values()
-        if log.name.startswith(STATE) and log.verdict.mode is not Mode.UP_TO_DATE
-    }
-    if not moved:
-        return None
-    data = {"client_id": client.client_id, "documents": moved}
-    return make_record(client.session_id, names.STATE_SYNCHRONIZED, data)
+        statements = Statements(connections[using])
+        if wait:
+            statements.limit_lock_wait(SLOW_LOCK_MILLISECONDS)
+        run = _Run(statements, asks, now or clock.read(using))
+        run.prove(wait=wait)
+        run.judge(wait=wait)
+        run.look()
+        run.write(using)
+    return run.make_group(counter.count)
 
 
 class _Counter:
@@ -135,64 +136,202 @@ class _Counter:
         return execute(sql, params, many, context)
 
 
-def _take_over_client(using: str, session: ClientSession, connect: Connect, now: datetime) -> tuple[Client, bool, bool]:
-    """Return the client with its new generation, if the server was behind it, and if it is new."""
-    clients = Client.objects.using(using)
-    if connect.client_id is None:
-        _make_room_for_client(using, session, now)
-        fresh = Client(session=session, generation=1, agent=connect.agent, created_at=now)
-        fresh.save(using=using, force_insert=True)
-        return fresh, False, True
-    mine = clients.filter(session=session, client_id=connect.client_id)
-    if not mine.update(generation=F("generation") + 1):
-        raise ClientForgotten()
-    client = mine.get()
-    went_back = connect.acked > client.last_seq
-    if went_back:
-        # A restored database: the numbers that it forgot were decided, and must not be given out again.
-        mine.update(last_seq=connect.acked)
-        client.last_seq = connect.acked
-    close_taken_over(using, client, now)
-    return client, went_back, False
+@dataclass(slots=True)
+class _Member:
+    """One ask on its way through the transaction; ``result`` is set as soon as it is out."""
+
+    ask: Ask
+    result: Result | None = None
+    session: LiveSession | None = None
+    oldest_event: int = 1
+    client: ClientRow | None = None
+    is_new: bool = False
+    went_back: bool = False
+    looked: Looked | None = None
+
+    @property
+    def name(self) -> opening.Name:
+        assert self.session is not None
+        return self.session.pk, self.ask.client_id
 
 
-def _make_room_for_client(using: str, session: ClientSession, now: datetime) -> None:
-    """Delete the clients that were away longest, if the session has as many as it may. Raises ``ConnectionLimit``."""
-    clients = Client.objects.using(using).filter(session=session)
-    surplus = clients.count() - settings().max_clients + 1
-    if surplus <= 0:
-        return
-    served = find_live(using, now).filter(client=OuterRef("pk"))
-    away = clients.filter(~Exists(served)).annotate(last=Max("connections__opened_at"))
-    oldest = list(away.order_by(F("last").asc(nulls_first=True), "pk").values_list("pk", flat=True)[:surplus])
-    if len(oldest) < surplus:
-        raise ConnectionLimit(limit=settings().max_clients, retry_after=ghost_time().total_seconds())
-    # Locked first: a write of theirs that has begun leaves a receipt, which has to go as well.
-    locked = list(clients.filter(pk__in=oldest).order_by("pk").select_for_update().values_list("pk", flat=True))
-    clients.filter(pk__in=locked).delete()
+class _Run:
+    """Rows of one transaction."""
+
+    def __init__(self, statements: Statements, asks: Sequence[Ask], now: datetime) -> None:
+        self._sql, self._now = statements, now
+        self._members = [_Member(ask) for ask in asks]
+        self._timelines = TimelineLedger(statements)
+        self._surplus: list[int] = []
+        self._replaced: list[tuple[int, int]] = []
+
+    @property
+    def _going_on(self) -> list[_Member]:
+        return [member for member in self._members if member.result is None]
+
+    # -- reads and locks -------------------------------------------------------------------------------------------
+
+    def prove(self, *, wait: bool) -> None:
+        """Find the sessions of the tokens and compete with expiry for their rows."""
+        digests = [tokens.hash_token(member.ask.connect.token) for member in self._members]
+        proofs = proving.find_proofs(self._sql, digests)
+        sessions = {proof.session for proof in proofs.values()}
+        self._timelines.load(sessions, at=self._now, wait=wait)
+        # Read only now: under the locks these are the last committed values, and stay so.
+        standings = proving.load_standings(self._sql, sessions)
+        for member, digest in zip(self._members, digests, strict=True):
+            proof = proofs.get(digest)
+            if proof is not None and self._timelines.is_locked(proof.session):
+                member.result = HELD
+                continue
+            standing = standings.get(proof.session) if proof is not None else None
+            member.result = proving.judge_proof(member.ask.connect.token, proof, standing, self._now)
+            if standing is not None:
+                member.session, member.oldest_event = standing.session, standing.oldest_event
+
+    def judge(self, *, wait: bool) -> None:
+        """Lock the clients, and admit each member or refuse it by a limit."""
+        going_on = self._going_on
+        clients, held = opening.lock_clients(self._sql, [member.name for member in going_on], wait=wait)
+        for member in going_on:
+            self._find_client(member, clients.get(member.name), is_held=member.name in held)
+        self._apply_limits(wait=wait)
+
+    def _find_client(self, member: _Member, known: ClientRow | None, *, is_held: bool) -> None:
+        connect = member.ask.connect
+        member.is_new = connect.client_id is None
+        if known is None and is_held:
+            member.result = HELD
+        elif known is None and not member.is_new:
+            member.result = ClientForgotten()
+        elif known is None:
+            member.client = ClientRow(*member.name, agent=connect.agent)
+        else:
+            member.client = known
+
+    def _apply_limits(self, *, wait: bool) -> None:
+        going_on = self._going_on
+        sessions = {member.name[0] for member in going_on}
+        users = {user for m in going_on if m.session is not None and (user := m.session.user_id) is not None}
+        room = opening.Room(self._sql, sessions, users, now=self._now)
+        known = [member.client.id for member in going_on if member.client is not None and member.client.id is not None]
+        fresh = Counter(m.name[0] for m in going_on if m.client is not None and m.client.id is None)
+        room.load_clients(fresh, known, wait=wait)
+        for member in going_on:
+            assert member.session is not None and member.client is not None
+            if member.client.id is None and room.is_held(member.session.pk):
+                member.result = HELD
+            else:
+                member.result = room.admit(member.session.pk, member.session.user_id, member.client)
+        self._surplus = room.surplus
+
+    def look(self) -> None:
+        """Look at the logs of everybody who was admitted. From here on nobody is refused any more."""
+        going_on = self._going_on
+        wishes = [Wish(member.name[0], member.ask.connect.logs, member.ask.granted) for member in going_on]
+        if not wishes:
+            return
+        for member, looked in zip(going_on, following.look_at_logs(self._sql, wishes, self._now), strict=True):
+            member.looked = looked
+            looked.denied.update(member.ask.denied)
+        self._timelines.load_tags(
+            (wish.session, asked.offset)
+            for wish in wishes
+            if (asked := positions.parse(wish.logs.get(SESSION))) is not None
+        )
+
+    # -- writes ----------------------------------------------------------------------------------------------------
+
+    def write(self, using: str) -> None:
+        """Write clients, connections and events, and make the answers."""
+        going_on = self._going_on
+        opening.delete_clients(using, self._surplus)
+        returning = [m.client.id for m in going_on if m.client is not None and m.client.id is not None]
+        lost = opening.close_older(self._sql, returning, self._now)
+        for member in going_on:
+            assert member.client is not None
+            self._take_over(member, member.client, was_lost=member.client.id in lost)
+        clients = [member.client for member in going_on if member.client is not None]
+        opening.store_clients(self._sql, clients, self._now)
+        opened = [Opened(m.client, m.ask.transport, m.ask.server) for m in going_on if m.client is not None]
+        connected = opening.open_connections(self._sql, opened, self._now)
+        for member in going_on:
+            member.result = self._make_attachment(member, connected)
+        self._timelines.write(self._now)
+
+    def _take_over(self, member: _Member, client: ClientRow, *, was_lost: bool) -> None:
+        """Raise the client's generation, and number the events of its connection."""
+        if client.id is not None:
+            client.generation += 1
+            self._replaced.append((client.id, client.generation))
+        acked = member.ask.connect.acked
+        if not member.is_new and acked > client.last_seq:
+            # A restored database: the numbers that it forgot were decided, and must not be given out again.
+            member.went_back, client.last_seq = True, acked
+        if was_lost:
+            self._record(make_record(client.session, names.CONNECTION_LOST, {"code": LOST, "by": TAKEN_OVER}))
+        event = names.CONNECTION_ESTABLISHED if member.is_new else names.CONNECTION_RESTORED
+        data = {"client_id": client.name, "generation": client.generation}
+        self._record(make_record(client.session, event, data))
+        self._look_at_timeline(member, client)
+        # Only now are the missed entries known; the event comes after the verdict on the session's own log.
+        synchronised = None if member.is_new else _make_synchronised(member, client)
+        if synchronised is not None:
+            self._record(synchronised)
+
+    def _record(self, entry: Record) -> None:
+        self._timelines.decide(entry)
+
+    def _look_at_timeline(self, member: _Member, client: ClientRow) -> None:
+        logs = member.ask.connect.logs
+        if member.looked is None or SESSION not in logs:
+            return
+        asked = positions.parse(logs[SESSION])
+        offset = None if asked is None else asked.offset
+        window = self._timelines.find_window(client.session, oldest=member.oldest_event, asked=offset)
+        member.looked.logs[SESSION] = following.make_timeline_log(client.session, window, logs[SESSION])
+
+    def _make_attachment(self, member: _Member, connected: dict[int, int]) -> Attachment:
+        session, client, looked = member.session, member.client, member.looked
+        assert session is not None and client is not None and client.id is not None and looked is not None
+        return Attachment(
+            session=session,
+            client=client.id,
+            client_id=client.name,
+            generation=client.generation,
+            connection=connected[client.id],
+            last_seq=client.last_seq,
+            went_back=member.went_back,
+            is_new=member.is_new,
+            logs=looked.logs,
+            denied=looked.denied,
+            at=self._now,
+            subscriptions=looked.subscribed,
+        )
+
+    def make_group(self, queries: int) -> AttachedGroup:
+        """Make the group's result; every member has its answer."""
+        results = [
+            replace(member.result, queries=queries) if isinstance(member.result, Attachment) else member.result
+            for member in self._members
+        ]
+        return AttachedGroup(
+            results=[result for result in results if result is not None],
+            heads=self._timelines.list_heads(),
+            events=self._timelines.list_events(),
+            replaced=self._replaced,
+        )
 
 
-def _check_connections(using: str, session: ClientSession, now: datetime) -> None:
-    live, most = find_live(using, now), settings().max_connections_per_session
-    retry_after = ghost_time().total_seconds()
-    if live.filter(session=session.pk).count() >= most:
-        raise ConnectionLimit("The session has as many connections as allowed.", limit=most, retry_after=retry_after)
-    most = settings().max_connections_per_user
-    if session.user_id is not None and live.filter(session__user=session.user_id).count() >= most:
-        raise ConnectionLimit(limit=most, retry_after=retry_after)
-
-
-def _open_connection(
-    using: str, session: ClientSession, client: Client, server: str, transport: str, now: datetime
-) -> int:
-    connection = Connection(
-        session=session,
-        client=client,
-        generation=client.generation,
-        transport=transport,
-        server=server,
-        opened_at=now,
-        lease_expires_at=now + settings().lease_duration,
-    )
-    connection.save(using=using, force_insert=True)
-    return connection.pk
+def _make_synchronised(member: _Member, client: ClientRow) -> Record | None:
+    """Return the event of a resume that brings documents up to date; none if nothing has to move."""
+    assert member.looked is not None
+    moved = {
+        log.name.removeprefix(STATE): [log.asked.offset if log.asked else None, log.head.offset]
+        for log in member.looked.logs.values()
+        if log.name.startswith(STATE) and log.verdict.mode is not Mode.UP_TO_DATE
+    }
+    if not moved:
+        return None
+    data = {"client_id": client.name, "documents": moved}
+    return make_record(client.session, names.STATE_SYNCHRONIZED, data)

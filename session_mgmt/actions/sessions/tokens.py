@@ -9,7 +9,14 @@ from datetime import datetime
 
 from django.db import connections
 
-from session_mgmt.exceptions import InvalidToken, SessionEnded, SessionExpired, SessionTerminated, TokenExpired
+from session_mgmt.exceptions import (
+    InvalidToken,
+    SessionEnded,
+    SessionExpired,
+    SessionMgmtError,
+    SessionTerminated,
+    TokenExpired,
+)
 from session_mgmt.models import ClientSession, Token
 from session_mgmt.models.sql import Statements
 
@@ -54,11 +61,17 @@ def find_session(using: str, secret: str, *, now: datetime) -> ClientSession:
         .filter(digest=hash_token(secret), kind=Token.Kind.ACCESS)
         .first()
     )
-    if token is None or token.revoked_at is not None or not _may_act(token.session):
+    if token is None:
         raise InvalidToken()
-    # An ended session says so itself: its client is told how it ended, and may ask for a successor.
-    if token.expires_at <= now and token.session.activity.live and token.session.activity.expires_at > now:
-        raise TokenExpired()
+    error = judge_token(
+        is_revoked=token.revoked_at is not None,
+        may_act=_may_act(token.session),
+        expires_at=token.expires_at,
+        ended=explain_end(token.session, now=now),
+        now=now,
+    )
+    if error is not None and not isinstance(error, SessionEnded):
+        raise error
     return token.session
 
 
@@ -73,11 +86,28 @@ def verify_token(using: str, secret: str, *, now: datetime) -> ClientSession:
     return session
 
 
+def judge_token(
+    *, is_revoked: bool, may_act: bool, expires_at: datetime, ended: SessionEnded | None, now: datetime
+) -> SessionMgmtError | None:
+    """Return why a stored token proves no live session, or ``None``; ``ended`` says how its session has ended."""
+    if is_revoked or not may_act:
+        return InvalidToken()
+    # An ended session says so itself: its client is told how it ended, and may ask for a successor.
+    if ended is None and expires_at <= now:
+        return TokenExpired()
+    return ended
+
+
 def explain_end(session: ClientSession, *, now: datetime) -> SessionEnded | None:
     """Return the error that says how the session ended, or ``None``; a passed deadline counts, swept or not."""
-    if session.state == ClientSession.State.TERMINATED:
+    return find_end(session.state, session.activity.expires_at, now=now)
+
+
+def find_end(state: str, expires_at: datetime, *, now: datetime) -> SessionEnded | None:
+    """Return the same by the columns of a session."""
+    if state == ClientSession.State.TERMINATED:
         return SessionTerminated()
-    if session.state == ClientSession.State.EXPIRED or session.activity.expires_at <= now:
+    if state == ClientSession.State.EXPIRED or expires_at <= now:
         return SessionExpired()
     return None
 

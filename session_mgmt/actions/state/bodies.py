@@ -5,9 +5,10 @@ missed.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from django.db import IntegrityError, connections
 
@@ -80,8 +81,18 @@ def ensure_document(using: str, session: uuid.UUID, name: str, *, most: int, at:
 
 
 def _insert_document(using: str, session: uuid.UUID, name: str, at: datetime) -> int:
+    fresh = _make_document(session, name, at)
+    try:
+        with open_transaction(using):
+            fresh.save(using=using, force_insert=True)
+    except IntegrityError:
+        return StateDocument.objects.using(using).values_list("id", flat=True).get(session_id=session, name=name)
+    return fresh.pk
+
+
+def _make_document(session: uuid.UUID, name: str, at: datetime) -> StateDocument:
     key_id, secret = vaults.new_secret(session, name) if vaults.is_encrypted_name(name) else ("", b"")
-    fresh = StateDocument(
+    return StateDocument(
         session_id=session,
         name=name,
         epoch=new_epoch(),
@@ -91,13 +102,31 @@ def _insert_document(using: str, session: uuid.UUID, name: str, at: datetime) ->
         key_id=key_id,
         secret=secret,
     )
-    try:
-        with open_transaction(using):
-            fresh.save(using=using, force_insert=True)
-    except IntegrityError:
-        # Somebody else made it between our look and our insert; the unique constraint let one win.
-        return StateDocument.objects.using(using).values_list("id", flat=True).get(session_id=session, name=name)
-    return fresh.pk
+
+
+def ensure_documents(statements: Statements, wanted: Iterable[tuple[uuid.UUID, str]], *, at: datetime) -> None:
+    """Make the documents that do not exist, as far as their sessions have room: a count and an insert for all.
+
+    The caller has locked the sessions, or knows that they stay.
+    """
+    by_session: dict[uuid.UUID, list[str]] = {}
+    for session, name in wanted:
+        by_session.setdefault(session, []).append(name)
+    if not by_session:
+        return
+    among, params = statements.among("session_id", [statements.uuid(session) for session in by_session])
+    rows = statements.fetch(
+        f"SELECT session_id, COUNT(*) FROM {tables.DOCUMENT} WHERE {among} GROUP BY session_id", params
+    )
+    counts = {statements.as_uuid(session): count for session, count in rows}
+    most = settings().max_documents
+    statements.put_missing(
+        [
+            _make_document(session, name, at)
+            for session, names in by_session.items()
+            for name in names[: max(most - counts.get(session, 0), 0)]
+        ]
+    )
 
 
 def find_document(using: str, session: uuid.UUID, name: str) -> int | None:
@@ -224,29 +253,43 @@ def _write_snapshot(using: str, head: StoredHead, packed: Packed, at: datetime) 
         )
 
 
-def load_windows(statements: Statements, session: uuid.UUID, asked: dict[str, int | None]) -> dict[str, DocumentWindow]:
-    """Load the extent of the logs of these documents, in two queries whatever their number."""
-    if not asked:
+# Session, name, and the offset that somebody asks about.
+Asked: TypeAlias = tuple[uuid.UUID, str, int | None]
+
+
+def load_windows(statements: Statements, asked: Iterable[Asked]) -> dict[Asked, DocumentWindow]:
+    """Load the extent of the logs of these documents, of any sessions, in two queries whatever their number."""
+    wanted = set(asked)
+    stored = {(statements.uuid(session), name) for session, name, _ in wanted}
+    if not stored:
         return {}
-    among, params = statements.among("name", sorted(asked))
-    rows = statements.fetch(
-        f"SELECT name, id, epoch, version, chain, oldest_revision, size, encrypted, oldest_chain FROM {tables.DOCUMENT}"
-        f" WHERE session_id = %s AND {among}",
-        [statements.uuid(session), *params],
+    rows = statements.select_pairs(
+        "session_id, name, id, epoch, version, chain, oldest_revision, size, encrypted, oldest_chain",
+        tables.DOCUMENT,
+        {"session_id": "uuid", "name": "text"},
+        stored,
     )
-    places = [(row[1], offset) for row in rows if (offset := asked[row[0]]) is not None and 0 < offset < row[3]]
+    heads = {(statements.as_uuid(session), name): row for session, name, *row in rows}
+    places = {
+        (row[0], offset)
+        for session, name, offset in wanted
+        if (row := heads.get((session, name))) is not None and offset is not None and 0 < offset < row[2]
+    }
     tags = _load_tags(statements, places)
-    found = {}
-    for name, key, epoch, version, link, oldest, size, encrypted, before in rows:
-        # The entry before the oldest is gone, but its tag is kept: a client that stands there has missed nothing.
-        tags.setdefault((key, oldest - 1), chain.make_tag(bytes(before)))
-        head = stored_rows.make_position(epoch, version, link)
-        window = Window(head, oldest, tags.get((key, asked[name] or 0)))
-        found[name] = DocumentWindow(key, window, size, bool(encrypted))
-    return found
+    return {ask: _make_window(heads[ask[:2]], ask[2], tags) for ask in wanted if ask[:2] in heads}
 
 
-def _load_tags(statements: Statements, places: list[tuple[int, int]]) -> dict[tuple[int, int], str]:
+def _make_window(row: list[Any], asked: int | None, tags: dict[tuple[int, int], str]) -> DocumentWindow:
+    key, epoch, version, link, oldest, size, encrypted, before = row
+    tag = tags.get((key, asked or 0))
+    if tag is None and asked == oldest - 1:
+        tag = chain.make_tag(bytes(before))
+    return DocumentWindow(
+        key, Window(stored_rows.make_position(epoch, version, link), oldest, tag), size, bool(encrypted)
+    )
+
+
+def _load_tags(statements: Statements, places: set[tuple[int, int]]) -> dict[tuple[int, int], str]:
     key = {"document_id": "bigint", "version": "bigint"}
     rows = statements.select_pairs("document_id, version, chain", tables.REVISION, key, places)
     return {(row[0], row[1]): chain.make_tag(bytes(row[2])) for row in rows}

@@ -167,7 +167,8 @@ def _answer_sync(session: uuid.UUID, name: str, given: Any, run: Runner) -> dict
     asked = positions.parse(given)
     statements = Statements(connections[using])
     bodies.ensure_document(using, session, name, most=settings().max_documents, at=clock.read(using))
-    window = bodies.load_windows(statements, session, {name: asked.offset if asked else None})[name]
+    place = (session, name, asked.offset if asked else None)
+    window = bodies.load_windows(statements, [place])[place]
     answer = _answer_verdict(using, statements, window, asked, given, run)
     return {**answer, "encrypted": True} if window.encrypted else answer
 

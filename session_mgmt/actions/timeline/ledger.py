@@ -22,6 +22,7 @@ from session_mgmt.models.tables import ACTIVITY, EVENT
 from session_mgmt.protocol.events import MESSAGE
 from session_mgmt.protocol.logs import Entry, timeline_key
 from session_mgmt.protocol.position import Position
+from session_mgmt.protocol.recovery import Window
 from session_mgmt.registry import registry
 
 _EVENT_COLUMNS = {
@@ -71,6 +72,7 @@ class TimelineLedger:
         self._rows: list[tuple[Record, int, str]] = []
         self._states: dict[uuid.UUID, str] = {}
         self._locked: set[uuid.UUID] = set()
+        self._tags: dict[tuple[uuid.UUID, int], str] = {}
 
     def load(self, items: Iterable[Record | uuid.UUID], *, at: datetime, wait: bool) -> None:
         """Lock the rows that number the entries of these records' sessions, or tell whether a session is live."""
@@ -119,6 +121,7 @@ class TimelineLedger:
         timeline.seq += 1
         timeline.tag, timeline.moved = new_tag(), True
         self._rows.append((entry, timeline.seq, timeline.tag))
+        self._tags[entry.session, timeline.seq] = timeline.tag
         position = Position(timeline.epoch, timeline.seq, timeline.tag)
         if entry.key:
             self._known[entry.session, entry.key] = position
@@ -148,6 +151,26 @@ class TimelineLedger:
             log = logs.setdefault(timeline_key(entry.session), Appended(epoch, []))
             log.entries.append(Entry(seq, tag, encode_body(entry.type, entry.data, at)))
         return logs
+
+    def find_window(self, session: uuid.UUID, *, oldest: int, asked: int | None) -> Window:
+        """Return the window of a session's log with the entries that were numbered so far.
+
+        ``oldest`` is its first entry; the tag at the asked offset is known if ``load_tags`` was told of it.
+        """
+        timeline = self._timelines[session]
+        tag = None if asked is None else self._tags.get((session, asked))
+        return Window(Position(timeline.epoch, timeline.seq, timeline.tag), oldest, tag)
+
+    def load_tags(self, places: Iterable[tuple[uuid.UUID, int]]) -> None:
+        """Read the tags of older entries, at offsets that clients name."""
+        wanted = {
+            (self._sql.uuid(session), seq)
+            for session, seq in places
+            if session in self._timelines and 0 < seq <= self._timelines[session].seq
+        }
+        key = {"session_id": "uuid", "seq": "bigint"}
+        rows = self._sql.select_pairs("session_id, seq, tag", EVENT, key, wanted)
+        self._tags.update({(self._sql.as_uuid(session), seq): tag for session, seq, tag in rows})
 
     def list_heads(self) -> dict[str, int]:
         """Return how far each log has come, for doorbells."""

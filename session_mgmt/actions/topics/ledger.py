@@ -137,12 +137,13 @@ def hold_streams(statements: Statements, topics: Iterable[str], *, at: datetime)
         return
     among, params = statements.among("topic", wanted)
     locked = " FOR KEY SHARE" if statements.postgres else ""
-    held: set[str] = set()
-    while len(held) < len(wanted):
-        # Again for one that was deleted between the two statements.
-        ensure_streams(statements, [topic for topic in wanted if topic not in held], at=at)
+    while True:
         rows = statements.fetch(f"SELECT topic FROM {STREAM} WHERE {among} ORDER BY id{locked}", params)
-        held = {row[0] for row in rows}
+        missing = set(wanted).difference(row[0] for row in rows)
+        if not missing:
+            return
+        # Again for one that is deleted between the two statements.
+        ensure_streams(statements, missing, at=at)
 
 
 def ensure_streams(statements: Statements, topics: Iterable[str], *, at: datetime) -> None:

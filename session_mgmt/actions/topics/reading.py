@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from django.db import connections
 
 from session_mgmt.conf import settings
 from session_mgmt.models import Stream
 from session_mgmt.models.sql import Row, Statements
-from session_mgmt.models.tables import PUBLICATION
+from session_mgmt.models.tables import PUBLICATION, STREAM
 from session_mgmt.protocol.logs import Entry
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Window
@@ -28,15 +30,22 @@ def find_stream(using: str, topic: str) -> int | None:
     return Stream.objects.using(using).filter(topic=topic).values_list("pk", flat=True).first()
 
 
-def read_windows(statements: Statements, asked: dict[str, int | None]) -> dict[str, StreamWindow]:
+# Topic, and the offset that somebody asks about.
+Asked: TypeAlias = tuple[str, int | None]
+
+
+def read_windows(statements: Statements, asked: Iterable[Asked]) -> dict[Asked, StreamWindow]:
     """Return the windows of these topics' logs, in two queries for any number."""
-    if not asked:
-        return {}
-    streams = Stream.objects.using(statements.connection.alias).filter(topic__in=sorted(asked))
-    rows = list(streams.values_list("topic", "pk", "epoch", "head", "head_tag", "oldest", "oldest_tag"))
-    places = [(row[1], offset) for row in rows if (offset := asked[row[0]]) is not None and 0 < offset < row[3]]
+    wanted = set(asked)
+    columns = "topic, id, epoch, head, head_tag, oldest, oldest_tag"
+    rows = {row[0]: row for row in statements.select_rows(columns, STREAM, {topic for topic, _ in wanted}, key="topic")}
+    places = {
+        (row[1], offset)
+        for topic, offset in wanted
+        if (row := rows.get(topic)) is not None and offset is not None and 0 < offset < row[3]
+    }
     tags = _read_tags(statements, places)
-    return {row[0]: _make_window(row, asked[row[0]], tags) for row in rows}
+    return {ask: _make_window(rows[ask[0]], ask[1], tags) for ask in wanted if ask[0] in rows}
 
 
 def _make_window(row: Row, asked: int | None, tags: dict[tuple[int, int], str]) -> StreamWindow:
@@ -45,7 +54,7 @@ def _make_window(row: Row, asked: int | None, tags: dict[tuple[int, int], str]) 
     return StreamWindow(stream, Window(Position(epoch, head, tag), oldest, at_asked))
 
 
-def _read_tags(statements: Statements, places: list[tuple[int, int]]) -> dict[tuple[int, int], str]:
+def _read_tags(statements: Statements, places: set[tuple[int, int]]) -> dict[tuple[int, int], str]:
     key = {"stream_id": "bigint", "offset": "bigint"}
     rows = statements.select_pairs('stream_id, "offset", tag', PUBLICATION, key, places)
     return {(row[0], row[1]): row[2] for row in rows}

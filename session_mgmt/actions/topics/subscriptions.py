@@ -19,6 +19,8 @@ from session_mgmt.exceptions import (
 )
 from session_mgmt.models import Client, ClientSession, Subscription, clock
 from session_mgmt.models.isolation import open_transaction
+from session_mgmt.models.sql import Statements
+from session_mgmt.models.tables import SUBSCRIPTION
 from session_mgmt.protocol.logs import SESSION, STATE, TOPIC, stream_key
 
 
@@ -28,10 +30,11 @@ def ask_granted(session: ClientSession, logs: Iterable[str]) -> frozenset[str]:
     This runs the project's code: call it where no lock and no transaction is held.
     """
     topics = [name.removeprefix(TOPIC) for name in logs if name.startswith(TOPIC)]
-    return frozenset(topic for topic in topics if _may_follow(session, topic))
+    return frozenset(topic for topic in topics if may_follow(session, topic))
 
 
-def _may_follow(session: ClientSession, topic: str) -> bool:
+def may_follow(session: ClientSession, topic: str) -> bool:
+    """Ask the application whether a session may follow a topic; this runs the project's code."""
     try:
         access.check_follow(session, topic)
     except TopicDenied:
@@ -55,20 +58,37 @@ def split_logs(logs: Iterable[str], granted: frozenset[str]) -> tuple[list[str],
     return topics, denied
 
 
-def add_subscriptions(using: str, session: uuid.UUID, topics: list[str], now: datetime) -> list[str]:
-    """Subscribe a session to topics, as far as its limit reaches; return all topics that it is subscribed to.
+def add_subscriptions(
+    statements: Statements, wanted: Iterable[tuple[uuid.UUID, list[str]]], now: datetime
+) -> list[list[str]]:
+    """Subscribe sessions to topics, as far as their limits reach; return for each all topics that it has then.
 
-    The caller has locked the session: two of its clients must not pass the limit together.
+    One query and one insert for all. The caller has locked the sessions: two clients of one must not pass the limit
+    together.
     """
-    mine = list(Subscription.objects.using(using).filter(session_id=session).values_list("topic", flat=True))
-    room, known = settings().max_subscriptions - len(mine), set(mine)
-    fresh = [topic for topic in dict.fromkeys(topics) if topic not in known][: max(room, 0)]
-    if fresh:
-        Subscription.objects.using(using).bulk_create(
-            [Subscription(session_id=session, topic=topic, created_at=now) for topic in fresh], ignore_conflicts=True
-        )
-    # What found no room is not in it; the caller tells that log its error.
-    return mine + fresh
+    listed = list(wanted)
+    mine = _load_topics(statements, {session for session, _ in listed})
+    fresh: list[Subscription] = []
+    found: list[list[str]] = []
+    for session, topics in listed:
+        known = mine[session]
+        room = max(settings().max_subscriptions - len(known), 0)
+        added = list(dict.fromkeys(topic for topic in topics if topic not in known))[:room]
+        fresh += [Subscription(session_id=session, topic=topic, created_at=now) for topic in added]
+        known.update(dict.fromkeys(added))
+        # What found no room is not in it; the caller tells that log its error.
+        found.append(list(known))
+    statements.put_missing(fresh)
+    return found
+
+
+def _load_topics(statements: Statements, sessions: set[uuid.UUID]) -> dict[uuid.UUID, dict[str, None]]:
+    """Return the topics of each session as the keys of a dictionary, which keeps their order."""
+    keys = [statements.uuid(session) for session in sessions]
+    found: dict[uuid.UUID, dict[str, None]] = {session: {} for session in sessions}
+    for session, topic in statements.select_rows("session_id, topic", SUBSCRIPTION, keys, key="session_id"):
+        found[statements.as_uuid(session)][topic] = None
+    return found
 
 
 def is_subscribed(using: str, session: uuid.UUID, topic: str) -> bool:

@@ -14,6 +14,8 @@ import type { Stats } from "./stats";
 
 const CONNECT_WITHIN = 15_000;
 const STABLE_AFTER = 30_000;
+// Milliseconds that a hidden tab waits longer, and up to as many again.
+const HIDDEN_LATER = 3_000;
 // What a browser says of a connection that ended without a close.
 const CONNECTION_LOST = 1006;
 
@@ -248,8 +250,14 @@ export class Connection {
     const wait = this.backoff.nextWait(retryAfter);
     if (wait === null) return this.#giveUp(reason);
     this.#notBefore = this.#env.clock.now() + retryAfter * 1000;
-    this.#timer = this.#env.clock.setTimeout(() => this.#openSocket(), wait);
+    this.#timer = this.#env.clock.setTimeout(() => this.#openSocket(), wait + this.#chooseLateness());
     this.#setStatus(this.#trying, reason);
+  }
+
+  /** Return the milliseconds by which a tab that nobody looks at lets the others go first; `checkLife` ends the wait. */
+  #chooseLateness(): number {
+    const isHidden = this.#env.page?.document.visibilityState === "hidden";
+    return isHidden ? HIDDEN_LATER * (1 + this.#env.random()) : 0;
   }
 
   #giveUp(reason: StatusReason): void {

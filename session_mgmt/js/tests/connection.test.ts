@@ -217,6 +217,24 @@ describe("signs of the page", () => {
     expect(client.status).toBe("reconnecting");
   });
 
+  test("let a tab that nobody looks at come later than the others, and at once when it is shown", async () => {
+    for (const isShown of [false, true]) {
+      const { browser, tab, client } = await connected();
+      tab.page.document.visibilityState = "hidden";
+      browser.server.bye(4013, 2);
+      await turns();
+      await pass(3.1);
+      expect(client.status).toBe("reconnecting");
+      if (isShown) {
+        tab.page.document.visibilityState = "visible";
+        tab.page.document.dispatchEvent(new Event("visibilitychange"));
+        await turns();
+      } else await pass(6);
+      expect(client.status).toBe("connected");
+      client.close();
+    }
+  });
+
   test("change nothing after the user has disconnected", async () => {
     const { browser, tab, client } = await connected();
     client.connection.disconnect();

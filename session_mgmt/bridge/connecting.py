@@ -1,0 +1,212 @@
+"""Connecting lane: connects that wait go into one transaction together, on a thread and a connection of their own.
+
+While one group runs the next gathers. A member whose row somebody else holds goes a slow way alone, which waits for
+locks; a failing member is refused alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic
+from typing import Any, TypeAlias
+
+from django.db import Error, InterfaceError, OperationalError, connections
+
+from session_mgmt.actions.notify import EmittedEvent
+from session_mgmt.actions.sessions import resume
+from session_mgmt.actions.sessions.resume import Ask, AttachedGroup, Attachment, Held
+from session_mgmt.bridge.threads import Threads
+from session_mgmt.exceptions import Busy, SessionMgmtError, Unavailable
+from session_mgmt.models.outages import explain_outage, is_deadlock, is_lock_timeout, is_unmigrated
+
+logger = logging.getLogger("session_mgmt.connecting")
+
+# Writes wait for the commit of one group: about 20 ms for so many.
+MOST_TOGETHER = 128
+# Seconds between the attempts of one group; a database that restarts takes longer, and clients come again.
+PAUSES = (0.05, 0.25)
+HELD_THREADS = 2
+
+Answer: TypeAlias = Attachment | Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Answers of one transaction, by the tokens of their asks.
+
+    ``taken_at`` is the monotonic time when its group was taken; ``left`` is the number of asks that wait behind it.
+    ``is_held``: the group was a member that waited for somebody's locks, and says nothing about the pace.
+    """
+
+    results: list[tuple[Any, Answer]]
+    taken_at: float
+    left: int
+    is_held: bool
+
+
+Sink = Callable[[Answers], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QueuedAsk:
+    """Ask in the queue; ``token`` comes back to ``sink`` with the answer, on the lane's thread."""
+
+    ask: Ask
+    token: Any
+    sink: Sink
+
+
+class ConnectingLane:
+    """Connects of one process; they may be run again whenever nobody knows whether they were committed."""
+
+    def __init__(
+        self,
+        using: str,
+        enter_gate: Callable[[], AbstractContextManager[Any]],
+        emit: Callable[[list[EmittedEvent]], None],
+    ) -> None:
+        self._using, self._enter_gate, self._emit = using, enter_gate, emit
+        self._condition = threading.Condition()
+        self._waiting: deque[QueuedAsk] = deque()
+        self._held = Threads("session_mgmt-held", HELD_THREADS)
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._is_failing = False
+
+    def submit(self, asks: Sequence[QueuedAsk]) -> None:
+        """Queue asks; whoever submits bounds them."""
+        with self._condition:
+            self._waiting.extend(asks)
+            if self._thread is None:
+                name = f"session_mgmt-connecting-{self._using}"
+                self._thread = threading.Thread(target=self._run_lane, name=name, daemon=True)
+                self._thread.start()
+            self._condition.notify()
+
+    def stop(self) -> None:
+        """Finish waiting work and end the threads."""
+        with self._condition:
+            self._stopping.set()
+            self._condition.notify()
+        if self._thread is not None:
+            self._thread.join(timeout=10)
+        self._held.close()
+
+    def _run_lane(self) -> None:
+        try:
+            while group := self._take_group():
+                self._work_off(group, wait=False)
+        finally:
+            connections[self._using].close()
+
+    def _take_group(self) -> list[QueuedAsk]:
+        """Take what waits, up to the size of a group and each client once; nothing at the end."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._waiting or self._stopping.is_set())
+            group: dict[str, QueuedAsk] = {}
+            again: list[QueuedAsk] = []
+            while self._waiting and len(group) < MOST_TOGETHER:
+                queued = self._waiting.popleft()
+                if queued.ask.client_id in group:
+                    # The later one fences the earlier one off, which must have been attached by then.
+                    again.append(queued)
+                else:
+                    group[queued.ask.client_id] = queued
+            self._waiting.extendleft(reversed(again))
+            return list(group.values())
+
+    def _work_off(self, group: list[QueuedAsk], *, wait: bool) -> None:
+        try:
+            events = self.carry_out(group, wait=wait)
+            if events:
+                self._emit(events)
+        except Exception:
+            logger.exception("The connecting lane failed outside its transaction")
+
+    def carry_out(self, group: Sequence[QueuedAsk], *, wait: bool = False) -> list[EmittedEvent]:
+        """Attach a group and answer its members; return the events, whose receivers are left to the caller.
+
+        A group that the database refuses is halved until the culprit is alone.
+        """
+        taken_at = monotonic()
+        attached = self._attach([queued.ask for queued in group], wait=wait)
+        if attached is None:
+            half = len(group) // 2
+            return [*self.carry_out(group[:half], wait=wait), *self.carry_out(group[half:], wait=wait)]
+        self._answer(group, attached, taken_at, wait=wait)
+        try:
+            attached.ring()
+        except Exception:
+            # The clients have their answers; whoever did not hear of it finds out by itself.
+            logger.exception("A group of connects could not be told to others")
+        return attached.events
+
+    def _answer(self, group: Sequence[QueuedAsk], attached: AttachedGroup, taken_at: float, *, wait: bool) -> None:
+        by_sink: dict[Sink, list[tuple[Any, Answer]]] = {}
+        for queued, result in zip(group, attached.results, strict=True):
+            if isinstance(result, Held):
+                self._held.submit(partial(self._work_off, [queued], wait=True))
+            else:
+                by_sink.setdefault(queued.sink, []).append((queued.token, result))
+        for sink, results in by_sink.items():
+            try:
+                sink(Answers(results, taken_at, len(self._waiting), wait))
+            except Exception:
+                logger.exception("A sink of the connecting lane failed")
+
+    def _attach(self, asks: list[Ask], *, wait: bool) -> AttachedGroup | None:
+        """Run the transaction, and again after a failure that may pass; ``None``: a smaller group may succeed."""
+        refusal: Exception = Unavailable(retry_after=1.0)
+        for pause in (*PAUSES, None):
+            try:
+                with self._enter_gate():
+                    attached = resume.attach_group(asks, wait=wait)
+                self._note_success()
+                return attached
+            except (OperationalError, InterfaceError) as error:
+                connections[self._using].close()
+                refusal = explain_outage(error)
+                if is_unmigrated(error):
+                    logger.error("A group of %d connects was refused: %s", len(asks), refusal)
+                    break
+                if is_lock_timeout(error):
+                    refusal = Busy(retry_after=1.0)
+                    break
+                self._note_failure(error)
+                if pause is None or self._stopping.wait(pause):
+                    break
+            except Exception as error:
+                connections[self._using].close()
+                if len(asks) > 1:
+                    logger.warning("A group of %d connects failed and is halved: %r", len(asks), error)
+                    return None
+                refusal = self._explain_failure(error)
+                if refusal is error or pause is None:
+                    break
+        return AttachedGroup([refusal] * len(asks))
+
+    def _explain_failure(self, error: Exception) -> Exception:
+        """Return the answer to a connect that cannot be carried out; a fault of our own code is told as it is."""
+        if is_unmigrated(error):
+            return explain_outage(error)
+        if isinstance(error, SessionMgmtError):
+            return error
+        logger.error("A connect failed", exc_info=error)
+        return Unavailable(retry_after=1.0) if isinstance(error, Error) else error
+
+    def _note_success(self) -> None:
+        if self._is_failing:
+            self._is_failing = False
+            logger.warning("Connects reach the database again")
+
+    def _note_failure(self, error: Exception) -> None:
+        """Log the change of state and not each failure. Deadlocks are the price of many writers, and pass."""
+        if not self._is_failing and not is_deadlock(error):
+            self._is_failing = True
+            logger.error("Connects do not reach the database; they are tried again: %s", error)

@@ -1,0 +1,161 @@
+"""Who may wait to be connected: as many as the measured pace can serve in two seconds, and the others come again."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from session_mgmt.consumers import admission as admission_module
+from session_mgmt.consumers.admission import FIRST_PACE, LONGEST_WAIT, MEASURED_GROUPS, Admission
+from session_mgmt.consumers.hub import hub
+from session_mgmt.exceptions import Busy
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def admission(clock: Clock) -> Admission:
+    return Admission(clock, spread=lambda: 0.5)
+
+
+def run_group(admission: Admission, clock: Clock, members: int, seconds: float, *, load: bool = True) -> None:
+    taken_at = clock.now
+    clock.now += seconds
+    admission.note_group(members, taken_at=taken_at, is_under_load=load)
+
+
+def admit_all(admission: Admission, stack: ExitStack) -> Busy:
+    """Admit until one is refused."""
+    for _ in range(100_000):
+        try:
+            stack.enter_context(admission.admit())
+        except Busy as refusal:
+            return refusal
+    raise AssertionError("everybody was admitted")
+
+
+def test_as_many_may_wait_as_are_served_in_two_seconds(admission: Admission, clock: Clock) -> None:
+    run_group(admission, clock, 100, 0.1)
+    assert admission.pace == pytest.approx(1000)
+    with ExitStack() as stack:
+        refusal = admit_all(admission, stack)
+        assert admission.waiting == 1999
+        # As long as those before it need, and half as long again by the spread of this test.
+        assert refusal.retry_after == pytest.approx(1.999 * 1.5, abs=0.001)
+    assert admission.waiting == 0
+
+
+def test_a_refusal_spreads_over_as_long_again(clock: Clock) -> None:
+    for chance, factor in ((0.0, 1.0), (0.999, 1.999)):
+        admission = Admission(clock, spread=lambda chance=chance: chance)
+        with ExitStack() as stack:
+            refusal = admit_all(admission, stack)
+        assert refusal.retry_after == pytest.approx(LONGEST_WAIT * factor, rel=0.01)
+        assert refusal.temporary
+
+
+def test_the_pace_is_that_of_the_last_groups_under_load(admission: Admission, clock: Clock) -> None:
+    assert admission.pace == FIRST_PACE
+    run_group(admission, clock, 1, 0.5, load=False)
+    assert admission.pace == FIRST_PACE, "a single connect says nothing about a storm"
+    run_group(admission, clock, 10, 1.0)
+    assert admission.pace == pytest.approx(10)
+    for _ in range(MEASURED_GROUPS):
+        run_group(admission, clock, 128, 0.1)
+    assert admission.pace == pytest.approx(1280)
+
+
+def test_what_the_loop_does_between_two_groups_counts(admission: Admission, clock: Clock) -> None:
+    run_group(admission, clock, 100, 0.1)
+    # The lane took the next group at once; its answers waited for the loop.
+    taken_at = clock.now - 0.05
+    clock.now += 0.3
+    admission.note_group(100, taken_at=taken_at, is_under_load=True)
+    assert admission.pace == pytest.approx(200 / 0.4)
+
+
+def test_idle_time_between_two_groups_does_not_count(admission: Admission, clock: Clock) -> None:
+    run_group(admission, clock, 100, 0.1)
+    clock.now += 3600
+    run_group(admission, clock, 100, 0.1)
+    assert admission.pace == pytest.approx(1000)
+
+
+def test_a_slower_machine_admits_fewer(admission: Admission, clock: Clock) -> None:
+    run_group(admission, clock, 1, 1.0)
+    with ExitStack() as stack:
+        admit_all(admission, stack)
+        assert admission.waiting == 1
+
+
+def test_whoever_fails_or_leaves_waits_no_longer(admission: Admission) -> None:
+    with pytest.raises(LookupError), admission.admit():
+        raise LookupError
+    assert admission.waiting == 0
+
+
+# -- through the consumer --------------------------------------------------------------------------------------------
+
+
+async def test_a_connect_too_many_is_refused_before_any_work_and_told_when_to_come_again(
+    peers: Any, created: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = peers()
+    connected = await one.open(created.token.secret, logs={"topic:room:1": None})
+    monkeypatch.setattr(admission_module, "LONGEST_WAIT", 0.0)
+    monkeypatch.setattr(hub().arrivals, "attach", lambda frame: pytest.fail("something was done for it"))
+    refused = peers()
+    # Not even read: this is no connect at all.
+    await refused.handshake()
+    await refused.say(type="nonsense")
+    told = await refused.next()
+    assert (told["type"], told["name"], told["temporary"]) == ("error", "busy", True)
+    bye = await refused.until_type("bye")
+    assert (bye["code"], bye["name"], bye["reconnect"]) == (4013, "unavailable", True)
+    assert bye["retry_after"] == told["retry_after"] >= 0
+    assert await refused.closed() == 4013
+    # Whoever is connected is served on.
+    await one.say(type="publish", seq=1, topic="room:1", data="still here")
+    assert [entry[2] for entry in await one.entry("topic:room:1")] == ["still here"]
+    assert connected["type"] == "connected"
+
+
+async def test_connects_of_one_turn_go_together(peers: Any, created: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import asyncio
+
+    from session_mgmt.bridge import bridge
+
+    first = peers()
+    await first.open(created.token.secret)
+    sizes: list[int] = []
+    connect = bridge().connect
+
+    def count(asks: list[Any]) -> None:
+        sizes.append(len(asks))
+        connect(asks)
+
+    monkeypatch.setattr(bridge(), "connect", count)
+    group = [peers() for _ in range(8)]
+    for peer in group:
+        await peer.handshake()
+    answers = await asyncio.gather(*(self_open(peer, created.token.secret) for peer in group))
+    assert [answer["type"] for answer in answers] == ["connected"] * 8
+    assert sum(sizes) == 8 and len(sizes) < 8
+
+
+async def self_open(peer: Any, token: str) -> Any:
+    await peer.say(type="connect", token=token, client_id=None, logs={}, acked=0)
+    return await peer.next()
