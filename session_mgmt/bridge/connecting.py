@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -72,8 +72,11 @@ class ConnectingLane:
         emit: Callable[[list[EmittedEvent]], None],
     ) -> None:
         self._using, self._enter_gate, self._emit = using, enter_gate, emit
-        self._condition = threading.Condition()
+        self._condition = threading.Condition(threading.RLock())
         self._waiting: deque[QueuedAsk] = deque()
+        # Public ids of clients on the slow way. What a client asks later stays behind it: attached before it, the
+        # later connection would be fenced off by the earlier one.
+        self._slow_clients: Counter[str] = Counter()
         self._held = Threads("session_mgmt-held", HELD_THREADS)
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -107,19 +110,41 @@ class ConnectingLane:
 
     def _take_group(self) -> list[QueuedAsk]:
         """Take what waits, up to the size of a group and each client once; nothing at the end."""
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: self._waiting or self._stopping.is_set())
+                is_over = not self._waiting
+                group: dict[str, QueuedAsk] = {}
+                again: list[QueuedAsk] = []
+                while self._waiting and len(group) < MOST_TOGETHER:
+                    queued = self._waiting.popleft()
+                    name = queued.ask.client_id
+                    if self._slow_clients[name]:
+                        self._go_slowly(queued)
+                    elif name in group:
+                        # The later one fences the earlier one off, which must have been attached by then.
+                        again.append(queued)
+                    else:
+                        group[name] = queued
+                self._waiting.extendleft(reversed(again))
+            if group or is_over:
+                return list(group.values())
+
+    def _go_slowly(self, queued: QueuedAsk) -> None:
+        """Send a member the slow way; those of one client go one after the other."""
+        name = queued.ask.client_id
         with self._condition:
-            self._condition.wait_for(lambda: self._waiting or self._stopping.is_set())
-            group: dict[str, QueuedAsk] = {}
-            again: list[QueuedAsk] = []
-            while self._waiting and len(group) < MOST_TOGETHER:
-                queued = self._waiting.popleft()
-                if queued.ask.client_id in group:
-                    # The later one fences the earlier one off, which must have been attached by then.
-                    again.append(queued)
-                else:
-                    group[queued.ask.client_id] = queued
-            self._waiting.extendleft(reversed(again))
-            return list(group.values())
+            self._slow_clients[name] += 1
+        self._held.submit(partial(self._work_off_slowly, queued), key=name)
+
+    def _work_off_slowly(self, queued: QueuedAsk) -> None:
+        try:
+            self._work_off([queued], wait=True)
+        finally:
+            with self._condition:
+                self._slow_clients[queued.ask.client_id] -= 1
+                # Drops what is zero.
+                self._slow_clients += Counter()
 
     def _work_off(self, group: list[QueuedAsk], *, wait: bool) -> None:
         try:
@@ -151,7 +176,7 @@ class ConnectingLane:
         by_sink: dict[Sink, list[tuple[Any, Answer]]] = {}
         for queued, result in zip(group, attached.results, strict=True):
             if isinstance(result, Held):
-                self._held.submit(partial(self._work_off, [queued], wait=True))
+                self._go_slowly(queued)
             else:
                 by_sink.setdefault(queued.sink, []).append((queued.token, result))
         for sink, results in by_sink.items():

@@ -50,7 +50,9 @@ class Grants:
         answers = self._find_answers(session.pk)
         if any(topic not in answers for topic in topics):
             job = bridge().ask_application(session.pk, _ask_all, session.as_model(), topics, answers)
-            await asyncio.wait([asyncio.wrap_future(job)], timeout=LONGEST_ANSWER)
+            done, _ = await asyncio.wait([asyncio.wrap_future(job)], timeout=LONGEST_ANSWER)
+            for finished in done:
+                finished.result()
         late = [topic for topic in topics if topic not in answers]
         if late:
             logger.error("The application did not tell in %g s who may follow %s", LONGEST_ANSWER, late[0])

@@ -139,7 +139,7 @@ class Statements:
             sql = f"SELECT {columns} FROM unnest({arrays}) AS wanted(a, b) {join}{end}"
             return self.fetch(sql, [list(column) for column in zip(*wanted, strict=True)]) if wanted else []
         found: list[Row] = []
-        for part in _split_rows(wanted):
+        for part in _pad_pairs(wanted):
             values = ", ".join(["(%s, %s)"] * len(part))
             sql = f"WITH wanted(a, b) AS (VALUES {values}) SELECT {columns} FROM wanted {join}"
             # A loop of few statements: each size is prepared once, and old SQLite bounds the variables of one.
@@ -274,6 +274,7 @@ class Statements:
 _SEQUENCER = 0x5E55_1047
 # 64 rows of ten columns stay below the 999 variables that an old SQLite allows.
 _PART_SIZES = (64, 8, 1)
+_PADDED_SIZES = (8, 32, 128)
 
 
 def marks(count: int) -> str:
@@ -288,6 +289,14 @@ def _split_rows(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
         while len(rows) - at >= size:
             yield rows[at : at + size]
             at += size
+
+
+def _pad_pairs(pairs: list[tuple[Any, Any]]) -> Iterator[list[tuple[Any, Any]]]:
+    """Fill pairs up to one of few sizes, for the same reason, with pairs that equal nothing."""
+    for start in range(0, len(pairs), _PADDED_SIZES[-1]):
+        part = pairs[start : start + _PADDED_SIZES[-1]]
+        size = next(size for size in _PADDED_SIZES if size >= len(part))
+        yield part + [(None, None)] * (size - len(part))
 
 
 @lru_cache(maxsize=20)

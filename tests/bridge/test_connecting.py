@@ -219,6 +219,25 @@ def test_a_held_member_waits_alone_and_the_others_do_not(desk: Desk) -> None:
 
 
 @pytest.mark.postgres
+def test_what_a_client_asks_later_stays_behind_what_it_waits_for(desk: Desk) -> None:
+    one, two = fresh(2)
+    (known,) = desk.connect([ask(one)])
+    desk.answers.clear()
+    with held(lambda: list(SessionActivity.objects.select_for_update().filter(pk=one.session.pk))):
+        queued = desk.queue([ask(one, known.client_id), ask(one, known.client_id), ask(two), ask(two)])
+        desk.lane.submit([queued[0], queued[2]])
+        with desk._arrived:
+            assert desk._arrived.wait_for(lambda: 2 in desk.answers, PATIENCE)
+        desk.lane.submit([queued[1], queued[3]])
+        with desk._arrived:
+            assert desk._arrived.wait_for(lambda: 3 in desk.answers, PATIENCE)
+        assert set(desk.answers) == {2, 3}
+    answers = desk.wait_for(4)
+    assert [answer.generation for answer in answers[:2]] == [2, 3]
+    assert not desk.lane._slow_clients
+
+
+@pytest.mark.postgres
 def test_a_member_that_waits_too_long_for_a_lock_comes_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resume, "SLOW_LOCK_MILLISECONDS", 50)
     (created,) = fresh(1)
