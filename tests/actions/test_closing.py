@@ -17,6 +17,7 @@ from session_mgmt.actions.sessions.closing import Ended, Recovered
 from session_mgmt.actions.sessions.connections import Beat
 from session_mgmt.models import Client, ClientSession, Connection, Receipt, SessionActivity, SessionEvent, clock
 from session_mgmt.protocol.frames import Connect
+from tests.attaching import attach_client
 from tests.bridge.threads import held, together
 from tests.ends import end
 
@@ -34,7 +35,7 @@ def attach(**fields: Any) -> resume.Attachment:
 
 def come_back(created: lifecycle.Created, **fields: Any) -> resume.Attachment:
     given = {"client_id": None, "acked": 0, "logs": {}, "agent": "test", **fields}
-    return resume.attach_client(Connect(token=created.token.secret, **given), server="test")
+    return attach_client(Connect(token=created.token.secret, **given), server="test")
 
 
 def losses() -> list[tuple[Any, int, str]]:

@@ -19,6 +19,7 @@ from session_mgmt.exceptions import Unavailable
 from session_mgmt.models import Connection, SessionActivity, SessionEvent, clock
 from session_mgmt.protocol.frames import Connect
 from session_mgmt.registry import off, on
+from tests.attaching import attach_client
 from tests.bridge.threads import Held
 from tests.ends import end
 
@@ -66,7 +67,7 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> Groups:
 def _attach(count: int) -> list[resume.Attachment]:
     sessions = [lifecycle.create_session() for _ in range(count)]
     frames = [Connect(token=made.token.secret, client_id=None, acked=0, logs={}, agent="test") for made in sessions]
-    return [resume.attach_client(frame, server="test") for frame in frames]
+    return [attach_client(frame, server="test") for frame in frames]
 
 
 async def attached(count: int) -> list[resume.Attachment]:

@@ -12,15 +12,12 @@ from django.db import connections
 from django.db.models import Count, Q, QuerySet
 
 from session_mgmt.actions import notify
-from session_mgmt.actions.timeline.ledger import make_record
-from session_mgmt.actions.timeline.recording import record_entries
 from session_mgmt.conf import settings
 from session_mgmt.models import ClientSession, Connection, SessionActivity, clock
 from session_mgmt.models.deadlines import find_due_time
 from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import CLIENT, CONNECTION, RECEIPT
-from session_mgmt.protocol import events as names
 from session_mgmt.protocol.codes import Close
 
 # The client came back on a new connection while this one was open in the database.
@@ -99,13 +96,6 @@ def _as_row(beat: Beat, lease: Any) -> tuple[Any, ...]:
         beat.bytes_in,
         beat.bytes_out,
     )
-
-
-def _record_lost(using: str, lost: list[tuple[uuid.UUID, int, str]], now: datetime) -> None:
-    if not lost:
-        return
-    entries = [make_record(session, names.CONNECTION_LOST, {"code": code, "by": by}) for session, code, by in lost]
-    record_entries(using, entries, at=now)
 
 
 def ghost_time() -> timedelta:
