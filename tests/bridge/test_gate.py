@@ -61,6 +61,30 @@ def test_between_two_groups_of_the_lane_goes_one_rare_verb() -> None:
     assert order.finish() == ["rare 0", "lane 0", "rare 1", "lane 1", "rare 2", "lane 2"]
 
 
+def test_a_write_waits_for_one_group_of_connects_or_one_rare_verb_and_those_take_turns() -> None:
+    gate = Gate()
+    order = Order(gate)
+    with gate.enter_as_lane():
+        for number in range(3):
+            order.come(f"lane {number}", gate.enter_as_lane)
+            order.come(f"rare {number}", lambda: gate)
+            order.come(f"connects {number}", gate.enter_connecting)
+    passed = order.finish()
+    assert passed[0::2][:3] == ["connects 0", "rare 0", "connects 1"]
+    assert passed[1::2][:3] == ["lane 0", "lane 1", "lane 2"]
+    assert passed[6:] == ["rare 1", "connects 2", "rare 2"]
+
+
+def test_connects_alone_have_every_turn() -> None:
+    gate = Gate()
+    order = Order(gate)
+    with gate.enter_connecting():
+        for number in range(3):
+            order.come(f"connects {number}", gate.enter_connecting)
+        order.come("rare", lambda: gate)
+    assert order.finish() == ["rare", "connects 0", "connects 1", "connects 2"]
+
+
 def test_who_holds_the_gate_may_enter_again_and_nobody_else_comes_in() -> None:
     gate = Gate()
     order = Order(gate)

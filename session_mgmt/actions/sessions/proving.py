@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import Any, cast
 
 from django.contrib.auth import get_user_model
-from django.core.exceptions import FieldDoesNotExist
 from django.utils.functional import SimpleLazyObject
 
 from session_mgmt.actions.sessions import tokens
@@ -142,7 +141,7 @@ def _make_standing(statements: Statements, row: Row, users: dict[Any, bool]) -> 
         last_active_at=statements.as_moment(last_active_at),
         expires_at=statements.as_moment(expires_at),
     )
-    return Standing(session, bool(live), user_id is None or users.get(user_id, False), oldest)
+    return Standing(session, bool(live), user is None or users.get(user, False), oldest)
 
 
 def _read_user_id(stored: Any) -> Any:
@@ -153,23 +152,28 @@ def _read_user_id(stored: Any) -> Any:
 
 
 def _find_active_users(statements: Statements, stored: set[Any]) -> dict[Any, bool]:
-    if not stored:
+    """Return whether each user may act, by the key as it is stored; a user that is missing may not."""
+    quote = statements.connection.ops.quote_name
+    model = get_user_model()._meta
+    if not stored or model.pk is None:
         return {}
-    # Whatever manager the project has made the default may hide users.
-    users = get_user_model()._base_manager.using(statements.connection.alias).filter(pk__in=map(_read_user_id, stored))
     if _has_active_column():
-        return dict(users.values_list("pk", "is_active"))
-    return {user.pk: bool(user.is_active) for user in users}
+        key = quote(str(model.pk.column))
+        rows = statements.select_rows(f"{key}, {quote('is_active')}", quote(model.db_table), stored, key=key)
+        return {user: bool(active) for user, active in rows}
+    # Whatever manager the project has made the default may hide users.
+    manager = get_user_model()._base_manager.using(statements.connection.alias)
+    users = {user.pk: bool(user.is_active) for user in manager.filter(pk__in=map(_read_user_id, stored))}
+    return {user: users.get(_read_user_id(user), False) for user in stored}
 
 
 @lru_cache(maxsize=1)
 def _has_active_column() -> bool:
-    """Return whether ``is_active`` is a column: a user model may compute it, or leave it at its base's ``True``."""
-    try:
-        get_user_model()._meta.get_field("is_active")
-    except FieldDoesNotExist:
-        return False
-    return True
+    """Return whether ``is_active`` is a column of the users' own table: a user model may compute it, or leave it at
+    its base's ``True``, or have it from a parent with a table of its own.
+    """
+    model = get_user_model()._meta
+    return any(field.column == "is_active" and field.name == "is_active" for field in model.local_concrete_fields)
 
 
 def judge_proof(secret: str, proof: Proof | None, standing: Standing | None, now: datetime) -> SessionMgmtError | None:
