@@ -120,6 +120,8 @@ class Bridge:
 
         Whoever connects waits for the answer, so no other function of the project holds it up.
         """
+        if self._permissions.waiting > MOST_WAITING:
+            raise Busy(retry_after=1.0)
         return self._permissions.submit(partial(self._run_guarded, partial(verb, *args, **kwargs)), session)
 
     async def run_patiently(self, key: Hashable, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -48,6 +48,15 @@ class Admission:
         finally:
             self.waiting -= 1
 
+    @contextmanager
+    def step_aside(self) -> Iterator[None]:
+        """Count an admitted connect out while it waits for the application, which takes nothing from the others."""
+        self.waiting -= 1
+        try:
+            yield
+        finally:
+            self.waiting += 1
+
     def note_group(self, members: int, *, taken_at: float, is_under_load: bool) -> None:
         """Measure a group whose answers have reached the event loop, with whatever else the loop did meanwhile.
 

@@ -42,7 +42,9 @@ class Arrivals:
         ask = Ask(connect, self._server)
         if connect.has_topics:
             # The application is asked before the transaction, which must not wait for it.
-            granted, late = await self.grants.ask(await self._prove(connect.token), connect.logs)
+            session = await self._prove(connect.token)
+            with self.admission.step_aside():
+                granted, late = await self.grants.ask(session, connect.logs)
             ask = Ask(connect, self._server, granted, late)
         answer: asyncio.Future[Attachment] = self._loop.create_future()
         if not self._asks:

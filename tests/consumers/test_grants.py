@@ -91,6 +91,7 @@ async def test_a_function_that_blocks_holds_nobody_else(peers: Any, created: Any
         type="connect", token=created.token.secret, client_id=None, logs={"topic:asked:slow": None}, acked=0
     )
     await bridge().read(application.reached.wait, PATIENCE)
+    assert hub().arrivals.admission.waiting == 0, "whoever waits for the application takes nobody's turn"
     connected = await peers().open(other.token.secret, logs={"topic:asked:a": None, "topic:room:1": None})
     assert {verdict["mode"] for verdict in connected["logs"].values()} == {"up_to_date"}
     application.goes_on.set()
