@@ -6,26 +6,27 @@ Every step claims its rows by a condition, so two sweeps at once, or one that is
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from functools import partial
-from uuid import UUID
+from typing import Any
 
-from django.db.models import F, Q, QuerySet
+from django.db import connections as database_connections
+from django.db.models import QuerySet
 
+from session_mgmt.actions import leftovers
+from session_mgmt.actions.pacing import Pace
 from session_mgmt.actions.sessions import closing, deletion, expiry
 from session_mgmt.actions.state import compaction
 from session_mgmt.actions.timeline import retention as timelines
 from session_mgmt.actions.topics import retention
 from session_mgmt.conf import settings
-from session_mgmt.models import ClientSession, Connection, Outbox, Receipt, Token, clock
+from session_mgmt.models import ClientSession, Connection, clock
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int], None]
-# A session brings its documents and its log along.
-_PURGE_CHUNK = 100
 
 
 @dataclass(slots=True)
@@ -71,21 +72,20 @@ class _Run:
     def __init__(self, moment: datetime, given: datetime | None, progress: Progress) -> None:
         self.report = CleanupReport()
         self._now, self._given, self._progress = moment, given, progress
+        # Rows to look at in one query, and the most that one transaction changes.
         self._chunk = settings().cleanup_chunk
 
     def run_steps(self) -> None:
         # First what people wait for; what only costs space comes after it.
-        self._repeat_chunks("expired", lambda: len(expiry.expire_due(limit=self._chunk, now=self._given)), self._chunk)
-        self._repeat_chunks("connections", lambda: closing.close_dead(limit=self._chunk, now=self._given), self._chunk)
-        for step, rows in _find_leftovers(self._now).items():
-            self._repeat_chunks(step, partial(_delete_chunk, rows, self._chunk), self._chunk)
+        self._repeat_chunks("expired", lambda size: len(expiry.expire_due(limit=size, now=self._given)))
+        self._repeat_chunks("connections", lambda size: closing.close_dead(limit=size, now=self._given))
+        for step, rows in leftovers.find_leftovers(self._now).items():
+            self._repeat_chunks(step, rows.delete_some)
         self._run_step("publications", self._trim_streams)
-        self._repeat_chunks(
-            "streams", lambda: retention.delete_unused_streams(self._now, limit=self._chunk), self._chunk
-        )
+        self._run_step("streams", self._delete_streams)
         self._run_step("events", self._trim_timelines)
         self._run_step("revisions", self._trim_documents)
-        self._repeat_chunks("purged", lambda: _purge_sessions(self._now), _PURGE_CHUNK)
+        self._repeat_chunks("purged", lambda size: _purge_sessions(self._now, size))
 
     def _run_step(self, step: str, work: Callable[[], None]) -> None:
         """Run a step; one that fails is logged and counted, and keeps no other from running."""
@@ -95,32 +95,40 @@ class _Run:
             logger.exception("The step %s of the cleanup failed", step)
             self.report.failed += 1
 
-    def _repeat_chunks(self, step: str, chunk: Callable[[], int], size: int) -> None:
-        self._run_step(step, lambda: self._work_off(step, chunk, size))
+    def _repeat_chunks(self, step: str, chunk: Callable[[int], int]) -> None:
+        self._run_step(step, lambda: self._work_off(step, chunk))
 
-    def _work_off(self, step: str, chunk: Callable[[], int], size: int) -> None:
-        while True:
-            rows = chunk()
+    def _work_off(self, step: str, chunk: Callable[[int], int]) -> None:
+        pace, goes_on = self._make_pace(), True
+        while goes_on:
+            rows, goes_on = pace.run(chunk)
             self._count_rows(step, rows)
-            # A full chunk means that there may be more; one that is not full was the last.
-            if rows < size:
-                return
+
+    def _make_pace(self) -> Pace:
+        return Pace(self._chunk, is_sqlite=database_connections[settings().database].vendor == "sqlite")
 
     def _trim_streams(self) -> None:
-        after = 0
-        while due := retention.find_due_streams(self._now, after=after, limit=self._chunk):
-            for stream in due:
-                trim = partial(retention.trim_stream, stream, self._now, limit=self._chunk)
-                self._repeat_chunks("publications", trim, self._chunk)
-            after = due[-1]
+        pace, after = self._make_pace(), 0
+        while (page := retention.find_due_streams(self._now, after=after, limit=self._chunk)).last is not None:
+            self._trim("publications", pace, retention.trim_streams, deque(page.due))
+            after = page.last
 
     def _trim_timelines(self) -> None:
-        after: UUID | None = None
+        pace, after = self._make_pace(), None
         while due := timelines.find_due_timelines(self._now, after=after, limit=self._chunk):
-            for session in due:
-                trim = partial(timelines.trim_timeline, session, self._now, limit=self._chunk)
-                self._repeat_chunks("events", trim, self._chunk)
             after = due[-1]
+            self._trim("events", pace, timelines.trim_timelines, deque(due))
+
+    def _trim(self, step: str, pace: Pace, trim: Callable[..., int], due: deque[Any]) -> None:
+        while due:
+            self._count_rows(step, pace.run(lambda size: trim(due, self._now, limit=size))[0])
+
+    def _delete_streams(self) -> None:
+        after: int | None = 0
+        while after is not None:
+            page = retention.delete_unused_streams(self._now, after=after, limit=self._chunk)
+            self._count_rows("streams", len(page.due))
+            after = page.last
 
     def _trim_documents(self) -> None:
         self._count_rows("revisions", compaction.compact_due(self._chunk, now=self._given))
@@ -131,35 +139,13 @@ class _Run:
             self._progress(step, rows)
 
 
-def _find_leftovers(now: datetime) -> dict[str, QuerySet]:
-    """Return the rows that nobody can need any more."""
-    using = settings().database
-    return {
-        "tokens": Token.objects.using(using).filter(expires_at__lt=now),
-        # The client has confirmed them, and a process died before it could delete them; or it never came back for them.
-        "receipts": Receipt.objects.using(using).filter(
-            Q(seq__lte=F("client__confirmed_seq")) | Q(at__lt=now - settings().retention)
-        ),
-        "closed": Connection.objects.using(using).filter(closed_at__lt=now - settings().event_retention),
-        "outbox": Outbox.objects.using(using).exclude(refused="").filter(created_at__lt=now - settings().retention),
-    }
-
-
-def _delete_chunk(rows: QuerySet, limit: int) -> int:
-    """Delete by ascending key, so that two sweeps meet in one order."""
-    keys = list(rows.order_by("pk").values_list("pk", flat=True)[:limit])
-    if keys:
-        rows.model._default_manager.using(rows.db).filter(pk__in=keys).delete()
-    return len(keys)
-
-
 def _find_ended(now: datetime) -> QuerySet[ClientSession]:
     return ClientSession.objects.using(settings().database).filter(ended_at__lt=now - settings().retention)
 
 
-def _purge_sessions(now: datetime) -> int:
-    """Delete ended sessions past the retention, with all that hangs on them."""
-    keys = list(_find_ended(now).order_by("ended_at").values_list("pk", flat=True)[:_PURGE_CHUNK])
+def _purge_sessions(now: datetime, limit: int) -> int:
+    """Delete up to ``limit`` ended sessions past the retention, with all that hangs on them."""
+    keys = list(_find_ended(now).order_by("ended_at").values_list("pk", flat=True)[:limit])
     if keys:
         deletion.delete_sessions(settings().database, keys)
     return len(keys)
@@ -169,7 +155,7 @@ def _count_due(now: datetime) -> CleanupReport:
     """Count the work of a sweep; logs are left out, because only trimming finds out."""
     using = settings().database
     lost = Connection.objects.using(using).filter(closed_at__isnull=True, lease_expires_at__lt=now)
-    counts = {step: rows.count() for step, rows in _find_leftovers(now).items()}
+    counts = {step: left.rows.count() for step, left in leftovers.find_leftovers(now).items()}
     return CleanupReport(
         expired=expiry.count_due(now=now), connections=lost.count(), purged=_find_ended(now).count(), **counts
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 import uuid
+from datetime import datetime
 
 
 def uuid7() -> uuid.UUID:
@@ -17,6 +18,11 @@ def uuid7() -> uuid.UUID:
     value = value & ~(0xF << 76) | (0x7 << 76)
     value = value & ~(0x3 << 62) | (0x2 << 62)
     return uuid.UUID(int=value)
+
+
+def begin_uuid7(moment: datetime) -> uuid.UUID:
+    """Return a value that no UUID of version 7 from this moment on is smaller than."""
+    return uuid.UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
 def new_epoch() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,15 +13,17 @@ from django.apps import apps
 from django.db import connection, models
 from django.test.utils import CaptureQueriesContext
 
-from session_mgmt.actions import group_commit
+from session_mgmt.actions import cleanup, group_commit
 from session_mgmt.actions.clients import Fence
 from session_mgmt.actions.group_commit import Group, Write
 from session_mgmt.actions.outcome import Outcome
+from session_mgmt.actions.sessions import lifecycle
 from session_mgmt.actions.state import bodies, prepare
 from session_mgmt.actions.state.updates import Terms
 from session_mgmt.actions.timeline.ledger import Record
 from session_mgmt.actions.topics import reading
 from session_mgmt.actions.topics.ledger import Publication
+from session_mgmt.models import SessionActivity, clock
 from session_mgmt.models.sql import Statements
 from session_mgmt.shortcuts import publish, state
 from tests.actions.conftest import Desk
@@ -138,6 +141,44 @@ def test_places_in_several_documents_are_found_by_their_index(desk: Desk) -> Non
         found = bodies.load_windows(Statements(connection), places)
     assert set(found) == set(places)
     assert list_scans(statements) == []
+
+
+# Read as a whole, page by page: who of them is due depends on settings or on another table.
+WALKED = ("session_mgmt_receipt", "session_mgmt_sessionactivity", "session_mgmt_statedocument")
+
+
+@pytest.mark.sqlite
+def test_the_cleanup_finds_what_is_due_by_an_index(desk: Desk) -> None:
+    writer = desk.writer()
+    writer.write(("inc", "/n", 1))
+    publish("room:1", 1)
+    for _ in range(3):
+        lifecycle.create_session()
+    SessionActivity.objects.exclude(pk=desk.session.pk).update(expires_at=now_and(hours=-1))
+    with traced() as statements:
+        cleanup.run_cleanup()
+        cleanup.run_cleanup(now=now_and(days=31))
+    assert len(statements) > 100
+    walks = tuple(f"SCAN {table}" for table in WALKED)
+    # The first row that is young enough is looked for from the front.
+    scans = [scan for scan in list_scans(statements) if not scan.startswith(walks) and not scan.endswith("LIMIT 1")]
+    assert scans == []
+
+
+def now_and(**by: float) -> datetime:
+    return clock.read("default") + timedelta(**by)
+
+
+def test_a_sweep_costs_what_goes_and_not_what_stays() -> None:
+    def count_statements(number: int) -> int:
+        for each in range(number):
+            publish(f"kept:{number}:{each}", 1)
+            lifecycle.create_session()
+        with CaptureQueriesContext(connection) as queries:
+            assert not any(cleanup.run_cleanup().as_dict().values())
+        return len(queries)
+
+    assert count_statements(50) == count_statements(1)
 
 
 def test_no_foreign_key_has_an_index_that_a_wider_one_begins_with() -> None:

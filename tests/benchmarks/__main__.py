@@ -8,6 +8,7 @@ import os
 import sys
 
 from tests.benchmarks import (
+    cleanup,
     connects,
     creation,
     documents,
@@ -29,6 +30,7 @@ BENCHMARKS = {
     "documents": documents.run,
     "reconnects": reconnects.run,
     "hostile": hostile.run,
+    "cleanup": cleanup.run,
     "connects": connects.run,
     "storm": storm.run,
     "roundtrip": roundtrip.run,

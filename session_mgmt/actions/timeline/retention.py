@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections import deque
+from datetime import datetime, timedelta
+from itertools import islice, takewhile
 from uuid import UUID
 
 from django.db import connections
-from django.db.models import Exists, F, Max, Min, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q
 
 from session_mgmt.conf import settings
 from session_mgmt.models import SessionActivity, SessionEvent
+from session_mgmt.models.identifiers import begin_uuid7
 from session_mgmt.models.isolation import open_transaction
-from session_mgmt.models.sql import Statements
-from session_mgmt.models.tables import ACTIVITY
+from session_mgmt.models.sql import Row, Statements
+from session_mgmt.models.tables import ACTIVITY, EVENT
+
+# To look at a log costs as much as to delete so many of its rows.
+_ROWS_OF_LOG = 8
+# Sessions get their keys by the clock of a server, and entries their times by that of the database.
+_CLOCKS_APART = timedelta(days=1)
 
 
 def find_due_timelines(now: datetime, *, after: UUID | None, limit: int) -> list[UUID]:
     """Return sessions whose log is longer or older than it is kept, by id after ``after``."""
+    cutoff = now - settings().event_retention
     rows = SessionActivity.objects.using(settings().database).filter(event_seq__gt=F("oldest_event"))
     first = SessionEvent.objects.filter(session=OuterRef("pk"), seq=OuterRef("oldest_event"))
-    is_old = Exists(first.filter(at__lt=now - settings().event_retention, pending=False))
+    # Ids grow with time: a younger session holds no older entry, and is not asked for one.
+    is_old = Q(pk__lt=begin_uuid7(cutoff + _CLOCKS_APART)) & Exists(first.filter(at__lt=cutoff, pending=False))
     is_long = Q(event_seq__gte=F("oldest_event") + settings().event_entries)
     due = rows.filter(is_long | is_old)
     if after is not None:
@@ -27,30 +37,49 @@ def find_due_timelines(now: datetime, *, after: UUID | None, limit: int) -> list
     return list(due.order_by("pk").values_list("pk", flat=True)[:limit])
 
 
-def trim_timeline(session: UUID, now: datetime, *, limit: int) -> int:
-    """Take up to ``limit`` old entries off a session's log, store where it begins now, and return their number."""
+def trim_timelines(sessions: deque[UUID], now: datetime, *, limit: int) -> int:
+    """Take up to ``limit`` old entries off the logs, in one transaction, and return their number.
+
+    Sessions that are done are taken off the front of ``sessions``. It is stored where each log begins now.
+    """
     using = settings().database
     statements = Statements(connections[using])
+    gone = 0
     with open_transaction(using):
-        key = statements.uuid(session)
-        rows = statements.select_locked("event_seq, oldest_event", ACTIVITY, [key], key="session_id", wait=True)
-        if not rows:
-            return 0
-        head, oldest = rows[0]
-        first = min(_find_first(using, session, head, now), oldest + limit)
-        if first <= oldest:
-            return 0
-        SessionActivity.objects.using(using).filter(pk=session).update(oldest_event=first)
-        # The entry before the first stays for its tag: a client that stands there has missed nothing that is gone.
-        SessionEvent.objects.using(using).filter(session=session, seq__lt=first - 1).delete()
-        return int(first - oldest)
+        taken = list(islice(sessions, -(-limit // _ROWS_OF_LOG)))
+        rows = {
+            statements.as_uuid(row[0]): row
+            for row in statements.select_locked(
+                "session_id, event_seq, oldest_event",
+                ACTIVITY,
+                [statements.uuid(session) for session in taken],
+                key="session_id",
+                wait=True,
+            )
+        }
+        for session in taken:
+            room = limit - gone
+            found = _trim_timeline(statements, rows[session], now, room) if session in rows and room else 0
+            gone += found
+            if found == room:
+                break
+            sessions.popleft()
+    return gone
 
 
-def _find_first(using: str, session: UUID, head: int, now: datetime) -> int:
-    """Return the first entry to keep: never past the newest one, nor past one that a handler has still to see."""
-    mine = SessionEvent.objects.using(using).filter(session=session)
-    found = mine.aggregate(
-        old=Max("seq", filter=Q(at__lt=now - settings().event_retention)), pending=Min("seq", filter=Q(pending=True))
+def _trim_timeline(statements: Statements, row: Row, now: datetime, room: int) -> int:
+    session, head, oldest = row
+    mine = SessionEvent.objects.using(statements.connection.alias).filter(
+        session=statements.as_uuid(session), seq__gte=oldest
     )
-    first = max((found["old"] or 0) + 1, head - settings().event_entries + 1)
-    return min(first, head, found["pending"] or head)
+    over, cutoff = head - settings().event_entries, now - settings().event_retention
+    # Never the newest one, nor one that a handler has still to see.
+    page = mine.filter(seq__lt=head).order_by("seq").values_list("seq", "at", "pending")[:room]
+    gone = list(takewhile(lambda entry: not entry[2] and (entry[0] <= over or entry[1] < cutoff), page))
+    if not gone:
+        return 0
+    first = gone[-1][0] + 1
+    statements.run(f"UPDATE {ACTIVITY} SET oldest_event = %s WHERE session_id = %s", [first, session])
+    # The entry before the first stays for its tag: a client that stands there has missed nothing that is gone.
+    statements.run(f"DELETE FROM {EVENT} WHERE session_id = %s AND seq < %s", [session, first - 1])
+    return len(gone)

@@ -5,35 +5,51 @@ A reader that comes for removed entries gets the verdict ``trimmed``.
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice, takewhile
 
 from django.db import connections, transaction
-from django.db.models import Exists, F, Max, OuterRef, QuerySet
+from django.db.models import Exists, F, OuterRef, QuerySet, Subquery
 
 from session_mgmt.conf import settings
 from session_mgmt.models import Publication, Stream, Subscription
 from session_mgmt.models.isolation import open_transaction
-from session_mgmt.models.sql import Statements
-from session_mgmt.models.tables import STREAM
+from session_mgmt.models.sql import Row, Statements
+from session_mgmt.models.tables import PUBLICATION, STREAM
 from session_mgmt.registry import registry
 
-
-def find_due_streams(now: datetime, *, after: int, limit: int) -> list[int]:
-    """Return streams with a row that may be past its retention, by id after ``after``."""
-    using = settings().database
-    shortest, fewest = _find_bounds()
-    old = Publication.objects.using(using).filter(at__lt=now - shortest, stream_id__gt=after)
-    long = Stream.objects.using(using).filter(pk__gt=after, head__gte=F("oldest") + fewest)
-    found = set(old.order_by("stream_id").values_list("stream_id", flat=True).distinct()[:limit])
-    found |= set(long.order_by("pk").values_list("pk", flat=True)[:limit])
-    return sorted(found)[:limit]
+_LOG = "id, topic, head, oldest"
+# To look at a stream costs as much as to delete so many of its rows.
+_ROWS_OF_STREAM = 8
 
 
-def _find_bounds() -> tuple[timedelta, int]:
-    """Return the shortest time and the smallest number that any topic keeps."""
-    times = [topic.retain for topic in registry.topics if topic.retain is not None]
-    numbers = [topic.entries for topic in registry.topics if topic.entries is not None]
-    return min([settings().stream_retention, *times]), min([settings().stream_entries, *numbers])
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows that are due among those of one page, and the last row that was looked at; ``None`` after the last page."""
+
+    due: list[int]
+    last: int | None
+
+
+def find_due_streams(now: datetime, *, after: int, limit: int) -> Page:
+    """Return the streams with an entry past its retention, among the next ``limit`` by id.
+
+    It costs one probe for each stream, however many publications there are: by their time one would meet again and
+    again those that a topic keeps for longer.
+    """
+    held = Publication.objects.filter(stream=OuterRef("pk"), offset__gte=OuterRef("oldest")).order_by("offset")
+    streams = Stream.objects.using(settings().database).filter(pk__gt=after).order_by("pk")
+    rows = streams.annotate(begun=Subquery(held.values("at")[:1])).values_list("pk", "topic", "head", "oldest", "begun")
+    listed = list(rows[:limit])
+    due = [stream for stream, topic, head, oldest, begun in listed if _is_due(topic, head - oldest + 1, begun, now)]
+    return Page(due, listed[-1][0] if listed else None)
+
+
+def _is_due(topic: str, held: int, begun: datetime | None, now: datetime) -> bool:
+    retain, entries = read_limits(topic)
+    return held > entries or (begun is not None and begun < now - retain)
 
 
 def read_limits(topic: str) -> tuple[timedelta, int]:
@@ -44,41 +60,53 @@ def read_limits(topic: str) -> tuple[timedelta, int]:
     return retain or settings().stream_retention, entries or settings().stream_entries
 
 
-def trim_stream(stream: int, now: datetime, *, limit: int) -> int:
-    """Delete up to ``limit`` old publications of a stream, store where its log begins now, and return their number."""
+def trim_streams(streams: deque[int], now: datetime, *, limit: int) -> int:
+    """Delete up to ``limit`` old publications in one transaction, and return their number.
+
+    Streams that are done are taken off the front of ``streams``. It is stored where each log begins now.
+    """
     using = settings().database
     statements = Statements(connections[using])
+    gone = 0
     with open_transaction(using):
-        # Publishers of this topic wait from here on, so at most `limit` rows go in one transaction.
-        rows = statements.select_locked("topic, head, head_tag, oldest", STREAM, [stream], wait=True)
-        if not rows:
-            return 0
-        topic, head, head_tag, oldest = rows[0]
-        first = min(_find_first(using, stream, topic, head, now), oldest + limit)
-        if first <= oldest:
-            return 0
-        mine = Publication.objects.using(using).filter(stream=stream)
-        tags = mine.filter(offset=first - 1).values_list("tag", flat=True)
-        # The tag of the last deleted entry is kept: a reader that stands there has missed nothing.
-        tag = head_tag if first - 1 == head else tags.get()
-        Stream.objects.using(using).filter(pk=stream).update(oldest=first, oldest_tag=tag)
-        mine.filter(offset__lt=first).delete()
-        return int(first - oldest)
+        # Publishers of these topics wait from here on.
+        taken = list(islice(streams, -(-limit // _ROWS_OF_STREAM)))
+        rows = {row[0]: row for row in statements.select_locked(_LOG, STREAM, taken, wait=True)}
+        for stream in taken:
+            room = limit - gone
+            found = _trim_stream(statements, rows[stream], now, room) if stream in rows and room else 0
+            gone += found
+            if found == room:
+                break
+            streams.popleft()
+    return gone
 
 
-def _find_first(using: str, stream: int, topic: str, head: int, now: datetime) -> int:
+def _trim_stream(statements: Statements, row: Row, now: datetime, room: int) -> int:
+    stream, topic, head, oldest = row
     retain, entries = read_limits(topic)
-    old = Publication.objects.using(using).filter(stream=stream, at__lt=now - retain).aggregate(last=Max("offset"))
-    return max((old["last"] or 0) + 1, head - entries + 1)
+    mine = Publication.objects.using(statements.connection.alias).filter(stream=stream, offset__gte=oldest)
+    page = list(mine.order_by("offset").values_list("offset", "tag", "at")[:room])
+    over = head - entries
+    gone = list(takewhile(lambda entry: entry[0] <= over or entry[2] < now - retain, page))
+    if not gone:
+        return 0
+    # The tag of the last deleted entry is kept: a reader that stands there has missed nothing.
+    first, tag = gone[-1][0] + 1, gone[-1][1]
+    statements.run(f"UPDATE {STREAM} SET oldest = %s, oldest_tag = %s WHERE id = %s", [first, tag, stream])
+    statements.run(f'DELETE FROM {PUBLICATION} WHERE stream_id = %s AND "offset" < %s', [stream, first])
+    return len(gone)
 
 
-def delete_unused_streams(now: datetime, *, limit: int) -> int:
-    """Delete up to ``limit`` streams that hold nothing and that no session follows, and return their number.
+def delete_unused_streams(now: datetime, *, after: int = 0, limit: int) -> Page:
+    """Delete the next up to ``limit`` streams by id that hold nothing and that no session follows.
 
     Each stays for the retention of sessions: a reader that comes back with a position of it is told the truth.
     """
     using = settings().database
-    return _delete_streams(using, _find_unused(using).filter(created_at__lt=now - settings().retention), limit=limit)
+    due = _find_unused(using).filter(created_at__lt=now - settings().retention)
+    found = list(due.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)[:limit])
+    return Page(_delete_streams(using, due, found), found[-1] if found else None)
 
 
 def leave_stream(topic: str, *, since: datetime, is_only_client: bool, now: datetime) -> None:
@@ -89,23 +117,26 @@ def leave_stream(topic: str, *, since: datetime, is_only_client: bool, now: date
     """
     using = settings().database
     if is_only_client:
-        _delete_streams(using, _find_unused(using).filter(topic=topic, head=0, created_at=since), limit=1)
+        due = _find_unused(using).filter(topic=topic, head=0, created_at=since)
+        _delete_streams(using, due, list(due.values_list("pk", flat=True)))
     Stream.objects.using(using).filter(topic=topic, head=0).update(created_at=now)
 
 
 def _find_unused(using: str) -> QuerySet[Stream]:
     has_entries = Exists(Publication.objects.filter(stream=OuterRef("pk")))
     has_followers = Exists(Subscription.objects.filter(topic=OuterRef("topic")))
-    return Stream.objects.using(using).filter(~has_entries, ~has_followers)
+    return Stream.objects.using(using).filter(~has_entries, ~has_followers, oldest__gt=F("head"))
 
 
-def _delete_streams(using: str, due: QuerySet[Stream], *, limit: int) -> int:
-    streams = list(due.order_by("pk").values_list("pk", flat=True)[:limit])
+def _delete_streams(using: str, due: QuerySet[Stream], streams: list[int]) -> list[int]:
+    """Delete those of these streams that are still due once they are locked, and return them."""
     if not streams:
-        return 0
+        return []
     with open_transaction(using):
         rows = Stream.objects.using(using).filter(pk__in=streams).order_by("pk")
         skips = transaction.get_connection(using).features.has_select_for_update_skip_locked
         locked = list(rows.select_for_update(skip_locked=skips).values_list("pk", flat=True))
         # Asked again by a statement of its own, which sees everything committed before the lock was had.
-        return due.filter(pk__in=locked).delete()[0]
+        still = list(due.filter(pk__in=locked).values_list("pk", flat=True))
+        Stream.objects.using(using).filter(pk__in=still).delete()
+    return still

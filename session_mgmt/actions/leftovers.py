@@ -1,0 +1,65 @@
+"""Rows that nobody can need any more: found along an index from its front on, so that no row is looked at twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import F, Model, Q, QuerySet
+
+from session_mgmt.conf import settings
+from session_mgmt.models import Connection, Outbox, Receipt, Token
+
+
+@dataclass(slots=True)
+class Leftover:
+    """Rows to delete, in the order of the column ``by``; ``after`` is where the last page ended."""
+
+    rows: QuerySet[Any]
+    by: str = "pk"
+    after: Any = None
+
+    def delete_some(self, limit: int) -> int:
+        """Delete up to ``limit`` rows, and return their number."""
+        rows = self.rows.order_by(self.by)
+        if self.after is not None:
+            # Not past it: of two with one value, the second may have been left for this page.
+            rows = rows.filter(**{f"{self.by}__gte": self.after})
+        found = list(rows.values_list("pk", self.by)[:limit])
+        if found:
+            self.after = found[-1][1]
+            # By ascending key, so that two sweeps meet in one order.
+            keys = sorted(key for key, _ in found)
+            self.rows.model._default_manager.using(self.rows.db).filter(pk__in=keys).delete()
+        return len(found)
+
+
+def find_leftovers(now: datetime) -> dict[str, Leftover]:
+    """Return what is left over, by the step of the cleanup that deletes it."""
+    using = settings().database
+    retired = now - settings().event_retention
+    closed = Connection.objects.using(using).filter(
+        closed_at__lt=retired, pk__lt=_find_younger(Connection, "opened_at", retired)
+    )
+    old = now - settings().retention
+    refused = Outbox.objects.using(using).exclude(refused="")
+    return {
+        "tokens": Leftover(Token.objects.using(using).filter(expires_at__lt=now), by="expires_at"),
+        # The client has confirmed them, and a process died before it could delete them; or it never came back for them.
+        "receipts": Leftover(
+            Receipt.objects.using(using).filter(Q(seq__lte=F("client__confirmed_seq")) | Q(at__lt=old))
+        ),
+        "closed": Leftover(closed.filter(pk__lt=_find_younger(Connection, "opened_at", retired))),
+        "outbox": Leftover(refused.filter(created_at__lt=old, pk__lt=_find_younger(Outbox, "created_at", old))),
+    }
+
+
+def _find_younger(model: type[Model], column: str, moment: datetime) -> int:
+    """Return the first key whose row is not older than ``moment``: keys grow with time, and rows behind it stay."""
+    rows = model._default_manager.using(settings().database).order_by("pk")
+    first = rows.filter(**{f"{column}__gte": moment}).values_list("pk", flat=True).first()
+    return _BEYOND_ALL if first is None else int(first)
+
+
+_BEYOND_ALL = 2**63 - 1

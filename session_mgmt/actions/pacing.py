@@ -1,0 +1,48 @@
+"""Pace of work in chunks: each takes milliseconds, and leaves time for others before the next one.
+
+A transaction on SQLite holds up every writer of the database, and one that waits asks again only now and then: without
+rests in between it could be unlucky for seconds. On PostgreSQL only writers of the same rows wait.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+# Seconds of one chunk.
+GOAL = 0.015
+# Of the time that a chunk took.
+REST = 2.0
+LEAST, FIRST = 8, 64
+
+
+class Pace:
+    """Number of rows for the next chunk, found by how long the last ones took. ``most`` bounds it."""
+
+    def __init__(
+        self,
+        most: int,
+        *,
+        is_sqlite: bool,
+        timer: Callable[[], float] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._most, self._least = most, min(LEAST, most)
+        self._rest = REST if is_sqlite else 0.0
+        # SQLite works on this thread, and its waits for the lock are no reason for smaller chunks.
+        self._timer = timer or (time.thread_time if is_sqlite else time.perf_counter)
+        self._sleep = sleep
+        self.size = min(FIRST, most)
+
+    def run(self, chunk: Callable[[int], int]) -> tuple[int, bool]:
+        """Carry out ``chunk(size)`` and rest; return its number of rows, and whether there may be more."""
+        size, began = self.size, self._timer()
+        rows = chunk(size)
+        took = self._timer() - began
+        self._adapt(took)
+        self._sleep(took * self._rest)
+        return rows, rows >= size
+
+    def _adapt(self, took: float) -> None:
+        factor = min(2.0, max(0.5, GOAL / took)) if took > 0 else 2.0
+        self.size = max(self._least, min(self._most, int(self.size * factor)))

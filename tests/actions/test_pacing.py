@@ -1,0 +1,73 @@
+"""Chunks of the cleanup take a few milliseconds each, and leave time for others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from session_mgmt.actions.pacing import FIRST, GOAL, LEAST, REST, Pace
+
+
+class Work:
+    """Chunks that take so many seconds a row; ``sizes`` are those asked for, ``rests`` the times between them."""
+
+    def __init__(self, seconds: float, *, most: int = 1000, is_sqlite: bool = True) -> None:
+        self.seconds, self.now = seconds, 0.0
+        self.sizes: list[int] = []
+        self.rests: list[float] = []
+        self.pace = Pace(most, is_sqlite=is_sqlite, timer=lambda: self.now, sleep=self.rests.append)
+
+    def chunk(self, size: int) -> int:
+        self.sizes.append(size)
+        self.now += self.seconds * size
+        return size
+
+    def run(self, times: int, chunk: Callable[[int], int] | None = None) -> list[tuple[int, bool]]:
+        return [self.pace.run(chunk or self.chunk) for _ in range(times)]
+
+
+def test_chunks_grow_while_they_are_quick_and_stay_within_the_setting() -> None:
+    work = Work(1e-6)
+    work.run(6)
+    assert work.sizes == [FIRST, 2 * FIRST, 4 * FIRST, 8 * FIRST, 1000, 1000]
+
+
+@pytest.mark.parametrize("milliseconds", [0.1, 0.5, 1.0])
+def test_chunks_take_the_time_they_may(milliseconds: float) -> None:
+    work = Work(milliseconds / 1000)
+    work.run(10)
+    assert work.sizes[-1] * work.seconds == pytest.approx(GOAL, rel=0.1)
+
+
+def test_chunks_shrink_at_once_when_rows_become_slow_and_never_below_a_few() -> None:
+    work = Work(1e-6)
+    work.run(6)
+    work.seconds = 1.0
+    work.run(8)
+    assert work.sizes[6:9] == [1000, 500, 250]
+    assert work.sizes[-1] == LEAST
+
+
+def test_a_setting_below_that_holds() -> None:
+    work = Work(1.0, most=3)
+    work.run(3)
+    assert work.sizes == [3, 3, 3]
+
+
+def test_on_sqlite_others_have_twice_the_time_of_each_chunk() -> None:
+    work = Work(1e-4)
+    work.run(3)
+    assert work.rests == pytest.approx([REST * size * 1e-4 for size in work.sizes])
+
+
+def test_on_postgres_nobody_waits_for_a_rest() -> None:
+    work = Work(1e-4, is_sqlite=False)
+    work.run(2)
+    assert work.rests == [0.0, 0.0]
+
+
+def test_only_a_full_chunk_means_that_there_may_be_more() -> None:
+    work = Work(0.0)
+    assert work.run(1) == [(FIRST, True)]
+    assert work.run(1, lambda size: size - 1) == [(2 * FIRST - 1, False)]
