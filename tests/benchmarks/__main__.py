@@ -15,12 +15,14 @@ from tests.benchmarks import (
     fanout,
     hostile,
     idle,
+    pages,
     patches,
     processes,
     reconnects,
     roundtrip,
     storm,
 )
+from tests.benchmarks.report import Table
 from tests.benchmarks.scale import FULL, QUICK, TINY
 
 BENCHMARKS = {
@@ -45,6 +47,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all by default")
     parser.add_argument("--list", action="store_true", help="name the benchmarks and end")
     parser.add_argument("--json", action="store_true", help="one JSON object a line instead of tables")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/topics/performance.md")
     parser.add_argument("--ws", metavar="CLASS", help="uvicorn's class for WebSockets: a name or module:Class")
     parser.add_argument("--quick", dest="scale", action="store_const", const="quick", help="shorter rounds")
     parser.add_argument("--scale", choices=SCALES, help="tiny only shows that all of it runs")
@@ -57,9 +60,13 @@ def main() -> int:
         print("\n".join(BENCHMARKS))
         return 0
     os.environ |= {"BENCHMARK_WS": arguments.ws} if arguments.ws else {}
+    results: dict[str, list[Table]] = {}
     for name in arguments.names or BENCHMARKS:
         for table in BENCHMARKS[name](SCALES[arguments.scale]):
+            results.setdefault(name, []).append(table)
             print(json.dumps(table.as_json()) if arguments.json else table.as_text() + "\n", flush=True)
+    if arguments.write:
+        pages.write(results)
     return 0
 
 

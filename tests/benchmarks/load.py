@@ -19,6 +19,7 @@ from tests.benchmarks.peers import Listener, Peer, Updater
 
 AT_ONCE = 32
 PATIENCE = 30.0
+LIFE_SECONDS = 20.0
 
 
 async def opened(plan: dict[str, Any], make: Callable[[str | None], Peer]) -> list[Any]:
@@ -79,10 +80,25 @@ class Fanout:
         self._plan = plan
         self._got = self._goal = self._sent = self._seq = 0
         self._moved = asyncio.Event()
+        self._all: list[Listener] = []
 
     async def open(self) -> None:
         plan = self._plan
-        self._peers: list[Listener] = await opened(plan, lambda token: Listener(plan, token, self._count))
+        # A listener that never says anything is taken for dead, and opening all of them may take a while.
+        self._living = asyncio.create_task(self._live())
+        self._peers: list[Listener] = await opened(plan, self._listener)
+
+    def _listener(self, token: str | None) -> Listener:
+        listener = Listener(self._plan, token, self._count)
+        self._all.append(listener)
+        return listener
+
+    async def _live(self) -> None:
+        while True:
+            await asyncio.sleep(LIFE_SECONDS)
+            for peer in self._all:
+                if peer.token is not None and peer.opened.done() and peer.lost is None:
+                    peer.say({"type": "ack", "seq": 0})
 
     def _count(self, found: int) -> None:
         self._got += found
@@ -94,10 +110,6 @@ class Fanout:
         before, times = self._got, list[float]()
         account = Account(self._plan["servers"])
         await self._until(time.perf_counter() + seconds, window, frame, times)
-        for peer in self._peers:
-            if peer.token is not None:
-                # A sign of life: a listener that never says anything is taken for dead.
-                peer.say({"type": "ack", "seq": 0})
         return {
             "done": self._got - before,
             **account.closed(),

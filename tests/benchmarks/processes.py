@@ -55,7 +55,7 @@ def run(scale: Scale) -> Iterator[Table]:
 
 
 def _table(database: Database, scale: Scale) -> Table:
-    tokens = rivals.invited(database, max(scale.guests, scale.connections, scale.listeners) + 1).tokens
+    tokens = rivals.invited(database, max(scale.guests, scale.connections) + 1).tokens
     table = Table("several processes", "done", _settings(database, scale))
     for redis_url in _redis_urls():
         kinds = _kinds()
@@ -63,9 +63,8 @@ def _table(database: Database, scale: Scale) -> Table:
             with contextlib.ExitStack() as stack:
                 here = replace(database, variables=database.variables | {"REDIS_URL": redis_url})
                 farm = _farm(stack, here, count, tokens, scale)
-                for kind in kinds:
-                    name = f"{kind.name}, {count} processes{', Redis' if redis_url else ''}"
-                    table.rows.append(_row(kind, name, kind.work(farm)))
+                farmed = f"{count} {'processes' if count > 1 else 'process'}{', Redis' if redis_url else ''}"
+                table.rows += [_row(kind, f"{kind.name}, {farmed}", kind.work(farm)) for kind in kinds]
     table.rows.sort(key=lambda row: [kind.name for kind in _kinds()].index(row.case.partition(",")[0]))
     return table
 
@@ -122,9 +121,9 @@ def _update(farm: Farm) -> list[dict[str, Any]]:
 
 def _fan_out(farm: Farm) -> list[dict[str, Any]]:
     scale = farm.scale
-    tokens = farm.tokens[: scale.listeners]
+    tokens = farm.tokens[: scale.guests]
     plan = {"mark": fanout.MARK, "logs": [f"topic:{fanout.TOPIC}"]}
-    with contextlib.closing(sides.Load(farm.servers, "fanout", sides.SESSION, scale.listeners, tokens, **plan)) as load:
+    with contextlib.closing(sides.Load(farm.servers, "fanout", sides.SESSION, scale.guests, tokens, **plan)) as load:
         how = {"window": scale.publications, "warm": scale.warm, "seconds": scale.seconds, "frame": fanout.DURABLE}
         return [_with_database(farm, lambda: load.run(**how)) for _ in range(scale.rounds)]
 
@@ -179,7 +178,7 @@ def _settings(database: Database, scale: Scale) -> dict[str, str]:
         " they like: more processes have no more cores here, so read what a piece of work costs, and where they wait",
         "database": database.settings,
         "updates": f"{scale.connections} connections, {scale.window} in flight on each, documents of their own",
-        "fan-out": f"{scale.listeners} listeners, {scale.publications} durable publications in flight from one process;"
+        "fan-out": f"{scale.guests} listeners, {scale.publications} durable publications in flight from one process;"
         " without Redis the others look every 5 seconds",
         "storm": f"{scale.guests} clients at once, {scale.missed} entries of one topic missed each",
         "publications": f"durable, {scale.connections} connections with {scale.window} in flight; nobody follows",

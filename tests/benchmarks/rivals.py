@@ -20,8 +20,8 @@ from tests.benchmarks.databases import Database
 from tests.benchmarks.report import Row
 from tests.suites.packages import installed
 
-PLAIN, RECORDED = "plain Channels, authenticated", "plain Channels, authenticated, a row for each connection"
-SOCKET_IO, OURS = "Socket.IO, asks nobody who he is", "session_mgmt"
+PLAIN, RECORDED = "plain Channels", "plain Channels, with rows"
+SOCKET_IO, OURS = "Socket.IO", "ours"
 NODE = Path(__file__).resolve().parent / "node"
 # The project's own class for uvicorn's option --ws.
 OWN = "session_mgmt.uvicorn:WebSocketProtocol"

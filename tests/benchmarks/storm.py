@@ -43,7 +43,7 @@ def _table(database: Database, scale: Scale) -> Table:
     kinds = (
         Kind("one topic", "say", scale.guests),
         Kind("own documents", "change", scale.guests),
-        Kind("killed and restarted", "say", scale.killed, kills=True),
+        Kind("killed", "say", scale.killed, kills=True),
     )
     people = rivals.invited(database, scale.guests + WRITERS + 1)
     with contextlib.ExitStack() as stack:
@@ -162,7 +162,7 @@ def _beside_writers(server: sides.Server, scale: Scale, kind: Kind, case: Case, 
             quiet.append(writers.ask(step="rest"))
             rounds.append(pass_over(case, kind, load, scale, writers))
             loud.append(writers.ask(step="rest"))
-    row = measured(f"beside {WRITERS} who write: {case.name}", rounds)
+    row = measured(f"{WRITERS} write: {case.name}", rounds)
     before, during = (median(one["p99_ms"] for one in some) for some in (quiet, loud))
     told = {"update p99 quiet": before, "update p99 storm": during, "x quiet": during / before}
     return replace(row, facts=_facts(rounds) | row.facts | told)

@@ -1,0 +1,121 @@
+"""Tables of docs/topics/performance.md and the README's line of figures, written from the results of one run."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Sequence
+
+from tests.benchmarks import rivals
+from tests.benchmarks.report import Row, Table
+from tests.benchmarks.sides import ROOT
+
+PERFORMANCE, README = ROOT / "docs/topics/performance.md", ROOT / "README.md"
+
+# By benchmark: a heading, and the fact or the field of a row below it.
+CORE = {"CPU second": "per_core", "x Channels": "core_ratio", "x Socket.IO": "x Socket.IO, core"}
+SHARES = {"server %": "server cpu %", "load %": "load cpu %"}
+COLUMNS: dict[str, dict[str, str]] = {
+    "connects": {**CORE, "p99 ms": "p99_ms", "close us": "close us", **SHARES},
+    "storm": {
+        "seconds": "seconds",
+        "CPU ms": "cpu ms",
+        "x Socket.IO": "x Socket.IO",
+        "missing": "missing of each",
+        "doubled": "doubled",
+        "waits": "asked to wait",
+        "p99 ms quiet, storm": "update p99",
+        "load %": "load cpu %",
+    },
+    "roundtrip": {**CORE, "p99 ms": "p99_ms", **SHARES},
+    "idle": {"kB": "value", "x Channels": "ratio", "beats, % of a core": "beats cpu %"},
+    "scale": {
+        "a second": "value",
+        "CPU second": "per_core",
+        "x one process": "core_ratio",
+        "p50 ms": "p50_ms",
+        "database us": "database us",
+        "batch": "mean batch",
+    },
+}
+WIDTH = 100
+
+
+def write(results: dict[str, list[Table]]) -> None:
+    """Replace the tables of every benchmark that was run, and the README's line if all of it was."""
+    page = PERFORMANCE.read_text()
+    for name, tables in results.items():
+        if name in COLUMNS:
+            page = replace_block(page, name, "\n\n".join(as_markdown(table, COLUMNS[name]) for table in tables))
+    PERFORMANCE.write_text(page)
+    line = describe(results)
+    if line:
+        README.write_text(replace_block(README.read_text(), "figures", textwrap.fill(line, WIDTH)))
+
+
+def replace_block(page: str, name: str, text: str) -> str:
+    """Put a text between two marks of a page. Raises ``ValueError`` where they are missing."""
+    marks = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    found = re.subn(f"{marks[0]}.*?{marks[1]}", lambda _: f"{marks[0]}\n\n{text}\n\n{marks[1]}", page, flags=re.DOTALL)
+    if found[1] != 1:
+        raise ValueError(f"There is no place for {name}.")
+    return found[0]
+
+
+def as_markdown(table: Table, columns: dict[str, str]) -> str:
+    used = {title: key for title, key in columns.items() if any(_cell(row, key) for row in table.rows)}
+    lines = [["case", *used], ["---", *("---:" for _ in used)]]
+    lines += [[row.case, *(_cell(row, key) for key in used.values())] for row in table.rows]
+    rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    told = textwrap.fill(f"{table.settings['database']}; rounds: {table.settings['rounds']}.", WIDTH)
+    return f"{told}\n\n{rows}"
+
+
+def _cell(row: Row, key: str) -> str:
+    if key == "update p99":
+        quiet, storm = row.facts.get("update p99 quiet"), row.facts.get("update p99 storm")
+        return "" if quiet is None else f"{_number(quiet)}, {_number(storm)}"
+    if key == "cpu ms":
+        return _number(1000 / row.per_core) if row.per_core else ""
+    value = getattr(row, key) if key in {"value", "per_core", "ratio", "core_ratio"} else _fact(row, key)
+    return "" if value is None else _number(value)
+
+
+def _fact(row: Row, key: str) -> float | None:
+    value: float | None = row.facts.get(key, row.facts.get(key.replace("_", " ")))
+    return value
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.2g}"
+
+
+def describe(results: dict[str, list[Table]]) -> str:
+    """Write the line of figures; nothing where one of its benchmarks was not run with all peers."""
+    try:
+        connect = _ours(results["connects"][0].rows, "")
+        storms = results["storm"][0].rows
+        back = _ours([row for row in storms if row.case.startswith("one topic")], "")
+        killed = _ours([row for row in storms if row.case.startswith("killed")], "")
+        question, idle = _ours(results["roundtrip"][0].rows, ""), _ours(results["idle"][0].rows, ", 2 logs")
+        lost = back.facts["missing of each"] + killed.facts["missing of each"]
+        return (
+            "In one run, one core each, SQLite, every commit durable: a client connects in"
+            f" {1000 / (connect.per_core or 0):.2g} ms of CPU, {connect.core_ratio:.2g} times as fast as plain"
+            " Channels;"
+            f" 1,000 clients are back with 50 missed entries each in {back.facts['seconds']:.2g} s,"
+            f" {back.facts['x Socket.IO']:.2g} times as fast as Socket.IO, {lost:.0f} lost;"
+            f" 500 after a SIGKILL in {killed.facts['seconds']:.2g} s; a round trip costs"
+            f" {1 / question.facts['x Socket.IO, core']:.2g} of Socket.IO's CPU;"
+            f" an idle connection has {idle.value:.0f} kB, {idle.ratio:.2g} of plain Channels'"
+            " ([all figures](docs/topics/performance.md))."
+        )
+    except (KeyError, IndexError, ZeroDivisionError, TypeError):
+        return ""
+
+
+def _ours(rows: Sequence[Row], ending: str) -> Row:
+    """Find our fastest way: the last of ours with this ending."""
+    return [row for row in rows if rivals.OURS in row.case and row.case.endswith(ending) and "back" not in row.case][-1]
