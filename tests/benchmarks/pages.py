@@ -35,6 +35,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "x one process": "core_ratio",
         "p50 ms": "p50_ms",
         "database us": "database us",
+        "WAL bytes": "wal bytes",
         "batch": "mean batch",
     },
 }

@@ -19,6 +19,7 @@ from tests.benchmarks.rivals import Case
 from tests.benchmarks.scale import Scale
 
 WAITING = "SELECT count(*) FROM session_mgmt_outbox"
+LOGGED = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')"
 PATIENCE = 60.0
 
 
@@ -94,19 +95,25 @@ def _kinds() -> list[Kind]:
 
 def _row(kind: Kind, name: str, done: list[dict[str, Any]]) -> Row:
     row = measured(name, done, kind.base)
-    facts = {key: median(one[key] for one in done) for key in ("database us", "mean batch") if key in done[0]}
+    facts = {
+        key: median(one[key] for one in done) for key in ("database us", "wal bytes", "mean batch") if key in done[0]
+    }
     kind.base = kind.base or row
     return replace(row, facts=row.facts | facts)
 
 
 def _with_database(farm: Farm, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Add the CPU of PostgreSQL for each piece of work."""
-    postmaster = costs.postmaster(farm.database.variables["DATABASE_URL"])
+    """Add the CPU and the log of PostgreSQL for each piece of work, those of warming up included."""
+    url = farm.database.variables["DATABASE_URL"]
+    postmaster = costs.postmaster(url)
     before = machine.family_seconds(postmaster) if postmaster else 0.0
+    logged = costs.asked(url, LOGGED)
     done = work()
     spent = machine.family_seconds(postmaster) - before if postmaster else 0.0
+    pieces = done.get("written") or done["done"] or 1
     batch = {"mean batch": done["written"] / done["batches"]} if done.get("batches") else {}
-    return done | {"database us": 1e6 * spent / max(1, done["done"])} | batch
+    wal = float(costs.asked(url, LOGGED) - logged) / pieces
+    return done | {"database us": 1e6 * spent / pieces, "wal bytes": wal} | batch
 
 
 def _update(farm: Farm) -> list[dict[str, Any]]:
@@ -176,13 +183,13 @@ def _settings(database: Database, scale: Scale) -> dict[str, str]:
         "machine": machine.described(),
         "cores": f"all servers on {sorted(machine.cores()[0])}, load on {sorted(machine.cores()[1])}; databases where"
         " they like: more processes have no more cores here, so read what a piece of work costs, and where they wait",
-        "database": database.settings,
         "updates": f"{scale.connections} connections, {scale.window} in flight on each, documents of their own",
         "fan-out": f"{scale.guests} listeners, {scale.publications} durable publications in flight from one process;"
         " without Redis the others look every 5 seconds",
         "storm": f"{scale.guests} clients at once, {scale.missed} entries of one topic missed each",
         "publications": f"durable, {scale.connections} connections with {scale.window} in flight; nobody follows",
         "outbox": f"{scale.outbox} publications of one transaction in Python, from the first that is carried out",
+        "database": f"{database.settings}; its CPU and log are those of each write, or of each client of a storm",
         "ratio": "to one process, with or without Redis alike",
         "rounds": f"{scale.rounds}; medians",
     }
