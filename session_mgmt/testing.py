@@ -78,11 +78,15 @@ class InlineBridge(Bridge):
         return True
 
     def connect(self, asks: list[QueuedAsk]) -> None:
-        """Carry out connects at once."""
-        if threading.current_thread() is threading.main_thread():
-            _run_here(lambda: notify.send_events(self.connecting.carry_out(asks, wait=True)))
-        else:
-            notify.send_events(self.connecting.carry_out(asks, wait=True))
+        """Carry out connects at once, one after the other."""
+        for queued in asks:
+            if threading.current_thread() is threading.main_thread():
+                _run_here(partial(self._connect_one, queued))
+            else:
+                self._connect_one(queued)
+
+    def _connect_one(self, queued: QueuedAsk) -> None:
+        notify.send_events(self.connecting.carry_out([queued], wait=True))
 
     def ask_application(self, session: uuid.UUID, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """Ask for permission at once."""
