@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from django.db import InterfaceError, OperationalError, ProgrammingError, connections
@@ -52,9 +52,20 @@ def read_page(row: LogRow, after: int, limit: int) -> list[Entry]:
     return timelines.read_page(using, row.session, after, limit)
 
 
-def read_pages(asked: Iterable[tuple[LogRow, int]], limit: int) -> list[list[Entry] | Exception]:
+def read_pages(asked: Sequence[tuple[LogRow, int]], limit: int) -> list[list[Entry] | Exception]:
     """Return a page for each log and offset, or the error of one that cannot be read: it touches no other."""
-    return [_read_or_fail(row, after, limit) for row, after in asked]
+    ready = _read_together(asked, limit) if len(asked) > 1 else {}
+    return [ready.get(row.key) or _read_or_fail(row, after, limit) for row, after in asked]
+
+
+def _read_together(asked: Sequence[tuple[LogRow, int]], limit: int) -> dict[str, list[Entry]]:
+    """Return pages of documents and sessions, by key, as far as one query for each kind can read them."""
+    using = settings().database
+    documents = [(row.number, after) for row, after in asked if row.key.startswith(DOCUMENT_KEY)]
+    sessions = [(row.session, after) for row, after in asked if row.key.startswith(TIMELINE_KEY)]
+    found = entries.read_plain_pages(Statements(connections[using]), documents, limit)
+    ready = {document_key(document): page for document, page in found.items()}
+    return ready | {timeline_key(key): page for key, page in timelines.read_pages(using, sessions, limit).items()}
 
 
 def _read_or_fail(row: LogRow, after: int, limit: int) -> list[Entry] | Exception:

@@ -26,7 +26,7 @@ from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import is_dense
 
 # Pages that one thread reads for one journey there and back.
-TOGETHER = 16
+TOGETHER = 64
 KEEP_SECONDS = 2.0
 MOST_OF_LOG = 16
 MOST_BYTES = 8 * 1024 * 1024

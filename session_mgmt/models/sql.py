@@ -72,6 +72,38 @@ class Statements:
         sized = f"SELECT * FROM (SELECT page.*, {before} FROM ({sql}) page) sized"
         return self.fetch(f"{sized} WHERE bytes_before < %s ORDER BY {number}", [*params, most_bytes])
 
+    def fetch_pages(
+        self, sql: str, places: Sequence[tuple[Any, int]], *, kind: str, body: str, most_bytes: int
+    ) -> dict[Any, list[Row]]:
+        """Execute a query of many logs' numbered rows, and return the page of each after its place by ``fetch_page``.
+
+        ``sql`` selects from ``wanted``, which has a row (log, after) for each place, and its first columns are ``log``,
+        of the given kind, and ``number``. Whatever is beyond 16 small pages together is left out.
+        """
+        found: dict[Any, list[Row]] = {}
+        size = f"LENGTH({body})"
+        for part in [places] if self.postgres and places else _split_rows(places):
+            wanted, params = self._render_places(part, kind)
+            sized = (
+                f"SELECT page.*, SUM({size}) OVER (PARTITION BY log ORDER BY number) - {size} AS bytes_before,"
+                f" SUM({size}) OVER (ORDER BY log, number) - {size} AS all_before FROM ({sql}) page"
+            )
+            rows = self.fetch(
+                f"{wanted} SELECT * FROM ({sized}) sized WHERE bytes_before < %s AND all_before < %s"
+                " ORDER BY log, number",
+                [*params, most_bytes, _SMALL_PAGES * most_bytes],
+            )
+            for log, *row in rows:
+                found.setdefault(log, []).append(tuple(row))
+        return found
+
+    def _render_places(self, places: Sequence[tuple[Any, int]], kind: str) -> tuple[str, list[Any]]:
+        if self.postgres:
+            sql = f"WITH wanted(log, after) AS (SELECT * FROM unnest(%s::{kind}[], %s::bigint[]))"
+            return sql, [list(column) for column in zip(*places, strict=True)]
+        values = ", ".join(["(%s, %s)"] * len(places))
+        return f"WITH wanted(log, after) AS (VALUES {values})", [value for place in places for value in place]
+
     def run(self, sql: str, params: Sequence[Any] = ()) -> int:
         """Execute a statement and return the number of rows that it touched."""
         with self.connection.cursor() as cursor:
@@ -271,6 +303,8 @@ class Statements:
             self.run(f"SET LOCAL lock_timeout = {int(milliseconds)}")
 
 
+# Bytes of one query for the pages of many logs, as so many times those of one page.
+_SMALL_PAGES = 16
 _SEQUENCER = 0x5E55_1047
 # 64 rows of ten columns stay below the 999 variables that an old SQLite allows.
 _PART_SIZES = (64, 8, 1)

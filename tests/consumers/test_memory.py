@@ -15,6 +15,7 @@ from session_mgmt.actions.group_commit import Group, Write
 from session_mgmt.actions.topics.ledger import Publication
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers.hub import hub
+from session_mgmt.consumers.pages import MOST_BYTES
 from session_mgmt.registry import on_message
 from session_mgmt.writes import verbs
 
@@ -106,6 +107,22 @@ async def test_a_log_that_was_left_and_followed_again_comes_once_for_each_time_i
         await one.say(type="subscribe", id=100 + number, log=MAIN, position=None)
     await let_reads_finish()
     assert count_waiting() <= 300 * KB
+    resume()
+
+
+async def test_a_topic_that_is_followed_from_its_start_again_and_again_takes_no_more(peers: Any, created: Any) -> None:
+    client, positions = await open_with_positions(peers, created, 1)
+    await fill(1, 8, 50 * KB)
+    one = peers()
+    await one.open(created.token.secret, client_id=client, logs=positions)
+    await one.until_type("recovery")
+    resume = one.stop_reading()
+    for number in range(60):
+        await one.say(type="unsubscribe", id=number, log="topic:room:0")
+        await one.say(type="subscribe", id=100 + number, log="topic:room:0", position=positions["topic:room:0"])
+    await let_reads_finish()
+    assert count_waiting() <= 300 * KB
+    assert hub().serving._shelf.bytes <= MOST_BYTES
     resume()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from session_mgmt.actions import vaults
 from session_mgmt.actions.clients import Fence
 from session_mgmt.actions.state import unreadable
@@ -44,6 +46,37 @@ def _read_once(statements: Statements, document: int, after: int, limit: int, mo
         return []
     vault = _load_vault(statements, document) if _may_be_sealed(rows) else None
     return [_make_entry(row, vault) for row in rows]
+
+
+def read_plain_pages(statements: Statements, places: Sequence[tuple[int, int]], limit: int) -> dict[int, list[Entry]]:
+    """Return the revisions of many documents after their versions, by one query.
+
+    A document may be missing, and is then to be read by itself: it has none, is sealed or damaged, or there were too
+    many bytes for one query.
+    """
+    if settings().state_keys:
+        return {}
+    found = statements.fetch_pages(
+        f"SELECT r.document_id AS log, r.version AS number, r.chain, r.ops, c.client_id, r.seq"
+        f" FROM wanted CROSS JOIN {tables.REVISION} r LEFT JOIN {tables.CLIENT} c ON c.id = r.client_id"
+        f" WHERE r.document_id = wanted.log AND r.version > wanted.after AND r.version <= wanted.after + {int(limit)}",
+        places,
+        kind="bigint",
+        body="ops",
+        most_bytes=settings().replay_page_bytes,
+    )
+    pages = {document: _make_plain_page(rows) for document, rows in found.items()}
+    return {document: page for document, page in pages.items() if page}
+
+
+def _make_plain_page(rows: list[Row]) -> list[Entry]:
+    """Return nothing if any of the rows is sealed or damaged."""
+    if _may_be_sealed(rows):
+        return []
+    try:
+        return [_make_entry(row, None) for row in rows]
+    except StateUnreadable:
+        return []
 
 
 def _may_be_sealed(rows: list[Row]) -> bool:

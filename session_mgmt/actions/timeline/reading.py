@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
 from django.db import connections
 
 from session_mgmt.actions.timeline.ledger import encode_body
 from session_mgmt.conf import settings
 from session_mgmt.models import SessionActivity, SessionEvent, clock
-from session_mgmt.models.sql import Statements
+from session_mgmt.models.sql import Row, Statements
 from session_mgmt.models.tables import EVENT
 from session_mgmt.protocol.logs import Entry
 from session_mgmt.protocol.position import Position
@@ -33,6 +34,21 @@ def _read_tag(using: str, session: uuid.UUID, asked: int | None, head: int) -> s
     return mine.values_list("tag", flat=True).first()
 
 
+def read_pages(using: str, places: Sequence[tuple[uuid.UUID, int]], limit: int) -> dict[uuid.UUID, list[Entry]]:
+    """Return the entries of many sessions after their numbers, by one query; a session that has none is missing."""
+    statements = Statements(connections[using])
+    found = statements.fetch_pages(
+        f"SELECT e.session_id AS log, e.seq AS number, e.tag, e.type, e.data, {statements.as_utc('e.at')} AS at"
+        f" FROM wanted CROSS JOIN {EVENT} e WHERE e.session_id = wanted.log AND e.seq > wanted.after"
+        f" AND e.seq <= wanted.after + {int(limit)}",
+        [(statements.uuid(session), after) for session, after in places],
+        kind="uuid",
+        body="data",
+        most_bytes=settings().replay_page_bytes,
+    )
+    return {statements.as_uuid(session): [_make_entry(row) for row in rows] for session, rows in found.items()}
+
+
 def read_page(using: str, session: uuid.UUID, after: int, limit: int) -> list[Entry]:
     """Return the entries after a number, oldest first: one page by number and by bytes."""
     statements = Statements(connections[using])
@@ -45,6 +61,9 @@ def read_page(using: str, session: uuid.UUID, after: int, limit: int) -> list[En
         body="data",
         most_bytes=settings().replay_page_bytes,
     )
-    return [
-        Entry(seq, tag, encode_body(type_, bytes(data), clock.make_aware(at))) for seq, tag, type_, data, at, _ in rows
-    ]
+    return [_make_entry(row) for row in rows]
+
+
+def _make_entry(row: Row) -> Entry:
+    seq, tag, type_, data, at = row[:5]
+    return Entry(seq, tag, encode_body(type_, bytes(data), clock.make_aware(at)))
