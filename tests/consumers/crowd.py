@@ -135,10 +135,11 @@ def look(places: list[int]) -> dict[int, Log]:
     """Give the verdict on each place, as a resume does."""
     statements, found = Statements(database_connections["default"]), {}
     for offset in places:
-        seen = reading.read_windows(statements, {"room:1": offset})["room:1"]
+        asked = ("room:1", offset)
+        seen = reading.read_windows(statements, [asked])[asked]
         epoch = seen.window.head.epoch
         tag = Publication.objects.get(offset=offset).tag if offset else ""
-        asked = Position(epoch, offset, tag)
-        verdict = decide(asked, seen.window)
-        found[offset] = Log("topic:room:1", stream_key(seen.id), seen.id, seen.window.head, asked, verdict)
+        place = Position(epoch, offset, tag)
+        verdict = decide(place, seen.window)
+        found[offset] = Log("topic:room:1", stream_key(seen.id), seen.id, seen.window.head, place, verdict)
     return found

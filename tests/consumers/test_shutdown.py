@@ -15,6 +15,7 @@ from session_mgmt.consumers import hub as hub_module
 from session_mgmt.consumers.hub import hub
 from session_mgmt.models import Connection
 from session_mgmt.protocol.frames import Connect
+from tests.attaching import attach_client
 from tests.ends import end
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def attach() -> resume.Attachment:
     token = lifecycle.create_session().token.secret
     frame = Connect(token=token, client_id=None, acked=0, logs={}, agent="test")
-    return resume.attach_client(frame, server="test")
+    return attach_client(frame)
 
 
 async def test_ends_that_wait_are_written_before_the_process_ends() -> None:
