@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
@@ -14,6 +16,7 @@ from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connections, router
+from django.utils.module_loading import import_string
 
 from session_mgmt import conf
 from session_mgmt.actions import vaults
@@ -22,6 +25,16 @@ from session_mgmt.actions.state import policies
 from session_mgmt.documents.errors import DocumentError
 from session_mgmt.exceptions import StateUnreadable
 from session_mgmt.models import StateDocument
+
+# Every number and every time is above 0, except these.
+_LEAST = {
+    **dict.fromkeys(("retention", "drain_spread", "reconnect_attempts", "max_sockets_per_address"), 0),
+    **dict.fromkeys(("max_requests_per_second", "max_conflicts", "max_conflict_bytes", "max_checkpoints"), 0),
+    **dict.fromkeys(("compression_threshold", "head_cache_bytes"), 0),
+    # Below it clients would come back faster and faster.
+    "reconnect_factor": 1,
+}
+_ORIGIN = re.compile(r"https?://[^/?#@*\s]+")
 
 
 @register()
@@ -48,7 +61,22 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         elif not _fits_type(value, known[name.lower()]):
             hint = f"It must be of type {type(known[name.lower()]).__name__}."
             found.append(Error(f"SESSION_MGMT[{name!r}] has the wrong type.", hint=hint, id="session_mgmt.E003"))
-    return found or _check_values(conf.settings())
+    return found or [*_check_ranges(conf.settings()), *_check_values(conf.settings())]
+
+
+def _check_ranges(now: conf.Settings) -> list[CheckMessage]:
+    """Check numbers and times (E014)."""
+    found: list[CheckMessage] = []
+    for name in (f.name for f in fields(conf.Settings)):
+        value = getattr(now, name)
+        if isinstance(value, bool) or not isinstance(value, int | float | timedelta):
+            continue
+        number = value.total_seconds() if isinstance(value, timedelta) else value
+        least = _LEAST.get(name)
+        if not math.isfinite(number) or number < (least or 0) or (least is None and number == 0):
+            hint = "Give a number above 0." if least is None else f"Give a number from {least}."
+            found.append(Error(f"SESSION_MGMT[{name!r}] is out of range.", hint=hint, id="session_mgmt.E014"))
+    return found
 
 
 def _suggest_name(name: str, known: Iterable[str]) -> str:
@@ -81,7 +109,39 @@ def _check_values(now: conf.Settings) -> list[CheckMessage]:
     if now.database not in django_settings.DATABASES:
         hint = "Name an alias of DATABASES."
         found.append(Error(f"There is no database {now.database!r}.", hint=hint, id="session_mgmt.E007"))
+    if not now.websocket_path.startswith("/"):
+        hint = f"Write '/{now.websocket_path}'."
+        found.append(Error("websocket_path does not begin with a slash.", hint=hint, id="session_mgmt.E017"))
+    for origin in now.allowed_origins:
+        if not isinstance(origin, str) or not _ORIGIN.fullmatch(origin):
+            hint = "Write scheme, host and port if it has one, as 'https://shop.example'."
+            found.append(Error(f"allowed_origins holds no origin: {origin!r}.", hint=hint, id="session_mgmt.E016"))
     return found
+
+
+@register()
+def check_throttle_classes(**_: Any) -> list[CheckMessage]:
+    """Check that the throttles can be imported (E015): otherwise every call over HTTP fails."""
+    found: list[CheckMessage] = []
+    for name in conf.settings().throttle_classes:
+        try:
+            import_string(name)
+        except (ImportError, AttributeError, TypeError) as error:
+            hint = "Write the dotted path of a throttle class, as 'rest_framework.throttling.UserRateThrottle'."
+            message = f"throttle_classes holds {name!r}, which cannot be imported: {error}"
+            found.append(Error(message, hint=hint, id="session_mgmt.E015"))
+    return found
+
+
+@register()
+def check_name_of_settings(**_: Any) -> list[CheckMessage]:
+    """Check for a setting whose name looks like a misspelt SESSION_MGMT (W006): it would be ignored silently."""
+    near = get_close_matches(conf.NAME, [name for name in dir(django_settings) if name.isupper()], 5, cutoff=0.85)
+    return [
+        Warning(f"There is a setting {name}, which nobody reads.", hint=f"Name it {conf.NAME}.", id="session_mgmt.W006")
+        for name in near
+        if name != conf.NAME
+    ]
 
 
 @register()

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from django.core.checks import CheckMessage, run_checks
+from django.core.exceptions import ImproperlyConfigured
 
 from session_mgmt import checks
 from session_mgmt.actions import vaults
+from session_mgmt.asgi import application
 
 
 class Elsewhere:
@@ -28,6 +30,7 @@ class Elsewhere:
 
 KEY = ("k1", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
 ENGINE = "django.db.backends.sqlite3"
+LAYERS = {"default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"}}
 POSTGRES = "django.db.backends.postgresql"
 
 # The id -> what is set for it: SESSION_MGMT, or other settings of the project.
@@ -45,11 +48,16 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "E011": {"SESSION_MGMT": {"DOCUMENTS": {"main": {"strategy": "no.such.function"}}}},
     "E012": {"SESSION_MGMT": {"require_encryption": True}},
     "E013": {"SESSION_MGMT": {"schema_page": True}},
+    "E014": {"SESSION_MGMT": {"read_threads": 0}},
+    "E015": {"SESSION_MGMT": {"throttle_classes": ["shop.throttles.Missing"]}},
+    "E016": {"SESSION_MGMT": {"allowed_origins": ["shop.example"]}},
+    "E017": {"SESSION_MGMT": {"websocket_path": "ws/session/"}},
     "E020": {"DATABASE_ROUTERS": [Elsewhere({"auth"})]},
     "E021": {"DATABASE_ROUTERS": [Elsewhere({"session_mgmt"})]},
     "W001": {"DATABASES": {"default": {"ENGINE": ENGINE, "NAME": "db.sqlite3"}}},
     "W002": {"CHANNEL_LAYERS": {}},
     "W004": {},
+    "W006": {"SESSIONS_MGMT": {"anonymous_sessions": True}},
     "W005": {"DATABASES": {"default": {"ENGINE": POSTGRES, "CONN_MAX_AGE": 60}}},
 }
 
@@ -86,14 +94,43 @@ def test_a_mistake_is_told_with_a_hint(id_: str, settings: Any, monkeypatch: pyt
 @pytest.mark.filterwarnings("ignore:Overriding setting DATABASES")
 def test_a_project_without_mistakes_is_told_nothing(settings: Any) -> None:
     fit = {"ENGINE": ENGINE, "NAME": "db.sqlite3", "OPTIONS": {"transaction_mode": "IMMEDIATE"}}
-    layers = {"default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"}}
     given = {"IDLE_TIMEOUT": timedelta(hours=1), "reconnect_factor": 2, "allowed_origins": ["https://shop.example"]}
-    assert found(settings, DATABASES={"default": fit}, CHANNEL_LAYERS=layers, SESSION_MGMT=given) == []
+    assert found(settings, DATABASES={"default": fit}, CHANNEL_LAYERS=LAYERS, SESSION_MGMT=given) == []
 
 
 @pytest.mark.parametrize("value", [True, "1", None, 1.5])
 def test_a_number_is_neither_a_flag_nor_text(value: Any, settings: Any) -> None:
     assert "session_mgmt.E003" in [message.id for message in found(settings, SESSION_MGMT={"max_ops": value})]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"max_clients": -1},
+        {"heavy_seconds": 0},
+        {"lane_batch": 0},
+        {"replay_page": -5},
+        {"reconnect_factor": 0.5},
+        {"heartbeat_interval": float("nan")},
+        {"position_check_interval": float("inf")},
+        {"cleanup_interval": timedelta(0)},
+    ],
+)
+def test_a_number_that_cannot_work_is_told_before_a_server_starts(given: dict[str, Any], settings: Any) -> None:
+    assert [message.id for message in found(settings, SESSION_MGMT=given)].count("session_mgmt.E014") == 1
+    with pytest.raises(ImproperlyConfigured, match="is out of range"):
+        application(None)
+
+
+@pytest.mark.parametrize("name", ["max_requests_per_second", "max_sockets_per_address", "head_cache_bytes"])
+def test_a_limit_that_may_be_off_may_be_0(name: str, settings: Any) -> None:
+    assert found(settings, SESSION_MGMT={name: 0}, CHANNEL_LAYERS=LAYERS) == found(settings, SESSION_MGMT={})
+
+
+@pytest.mark.parametrize("origin", ["*", "https://*.shop.example", "https://shop.example/", "//shop.example", 5])
+def test_an_origin_that_no_page_can_have_is_told(origin: Any, settings: Any) -> None:
+    told = found(settings, SESSION_MGMT={"allowed_origins": [origin]})
+    assert "session_mgmt.E016" in [message.id for message in told]
 
 
 def test_a_layer_in_memory_is_fine_while_developing(settings: Any) -> None:

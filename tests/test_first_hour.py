@@ -84,6 +84,19 @@ def test_an_import_before_django_is_set_up_names_the_remedy() -> None:
     assert "ImproperlyConfigured: Django is not set up yet: call get_asgi_application()" in failed.stderr
 
 
+def test_an_app_that_is_not_installed_names_the_remedy() -> None:
+    code = (
+        "from django.conf import settings; settings.configure(INSTALLED_APPS=['django.contrib.auth',"
+        " 'django.contrib.contenttypes']); import django; django.setup(); import session_mgmt.shortcuts"
+    )
+    assert "ImproperlyConfigured: Add 'session_mgmt' to INSTALLED_APPS." in run_python(code).stderr
+
+
+def test_an_import_in_settings_names_the_remedy() -> None:
+    failed = run_python("import session_mgmt.shortcuts", DJANGO_SETTINGS_MODULE="project.settings", DEBUG="1")
+    assert "In settings import nothing but session_mgmt itself" in failed.stderr
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.conf import settings as django_settings
-from django.http.request import validate_host
+from django.http.request import split_domain_port, validate_host
 
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import OriginDenied
@@ -23,9 +22,9 @@ def check_origin(scope: Mapping[str, Any]) -> None:
     here. The scheme is that of ``SECURE_PROXY_SSL_HEADER`` or of the server, as for Django's own requests.
     """
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope.get("headers", ())}
-    host, origin = headers.get("host", ""), headers.get("origin", "")
+    host, origin = _read_host(headers), headers.get("origin", "")
     _check_host(host)
-    if not origin or origin in settings().allowed_origins:
+    if not origin or _normalise(origin) in map(_normalise, settings().allowed_origins):
         return
     own = f"{_read_scheme(scope, headers)}://{host}"
     if _normalise(origin) != _normalise(own):
@@ -38,17 +37,16 @@ def check_origin(scope: Mapping[str, Any]) -> None:
         )
 
 
+def _read_host(headers: Mapping[str, str]) -> str:
+    """Return the host that was asked, by the same headers as Django's own requests."""
+    forwarded = headers.get("x-forwarded-host") if django_settings.USE_X_FORWARDED_HOST else None
+    return headers.get("host", "") if forwarded is None else forwarded
+
+
 def _check_host(host: str) -> None:
     allowed = django_settings.ALLOWED_HOSTS or (_LOCAL_HOSTS if django_settings.DEBUG else ())
-    if not host:
-        return
-    name = urlsplit(f"//{host}").netloc.rpartition(":")[0] if _has_port(host) else host
-    if not validate_host(name.lower(), allowed):
+    if host and not validate_host(split_domain_port(host)[0], allowed):
         raise OriginDenied(f"This server was asked as {host}, which is not in ALLOWED_HOSTS.", host=host)
-
-
-def _has_port(host: str) -> bool:
-    return host.rpartition(":")[2].isdigit()
 
 
 def _read_scheme(scope: Mapping[str, Any], headers: Mapping[str, str]) -> str:

@@ -1,5 +1,17 @@
 """Tables. Constraints and indexes live in ``Meta``; changes of several tables in ``actions``."""
 
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
+
+# Django's own errors name a table of this app, and not what the project lacks.
+if not apps.apps_ready:
+    raise ImproperlyConfigured(
+        "Django is not set up yet, and this import of session_mgmt needs its models. In settings import nothing but"
+        " session_mgmt itself; elsewhere call django.setup() or get_asgi_application() first."
+    )
+if not apps.is_installed("session_mgmt"):
+    raise ImproperlyConfigured("Add 'session_mgmt' to INSTALLED_APPS.")
+
 from session_mgmt.models.audit import AuditEntry
 from session_mgmt.models.client import Client, Connection
 from session_mgmt.models.conflict import StateConflict

@@ -38,7 +38,8 @@ class OutageLog:
             if now < self._silent_until:
                 return
             count, self._untold, self._silent_until = self._untold, 0, now + TELL_EVERY
-        self._logger.warning("%s (%d times since the last line): %s", self._text, count, str(error).strip())
+        more = f" ({count} times since the last line)" if count > 1 else ""
+        self._logger.warning("%s%s: %s", self._text, more, str(error).strip())
 
 
 def is_unmigrated(error: BaseException) -> bool:

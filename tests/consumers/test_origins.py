@@ -23,6 +23,11 @@ def scope(host: str = "", origin: str = "", scheme: str = "ws", **headers: str) 
         scope("shop.test:8080", "http://shop.test:8080"),
         scope("shop.test:443", "https://shop.test", "wss"),
         scope("[::1]:8000", "http://[::1]:8000"),
+        scope("[2001:DB8::1]", "https://[2001:db8::1]", "wss"),
+        scope("Shop.TEST", "http://shop.test"),
+        scope("xn--bcher-kva.test", "https://xn--bcher-kva.test", "wss"),
+        scope("shop.test.", "http://shop.test."),
+        scope("shop.test.:8080", "http://shop.test.:8080"),
         scope("shop.test"),
         scope(),
     ],
@@ -51,6 +56,34 @@ def test_the_scheme_of_a_trusted_proxy_counts(settings: Any) -> None:
     check_origin(scope("shop.test", "https://shop.test", x_forwarded_proto="https"))
     with pytest.raises(OriginDenied):
         check_origin(scope("shop.test", "http://shop.test", x_forwarded_proto="https"))
+
+
+def test_the_host_is_that_of_djangos_own_requests(settings: Any) -> None:
+    settings.ALLOWED_HOSTS = ["shop.test"]
+    handshake = scope("backend:8000", "http://shop.test", x_forwarded_host="shop.test")
+    with pytest.raises(OriginDenied, match="backend:8000"):
+        check_origin(handshake)
+    settings.USE_X_FORWARDED_HOST = True
+    check_origin(handshake)
+    with pytest.raises(OriginDenied):
+        check_origin(scope("shop.test", "http://evil.test", x_forwarded_host="evil.test"))
+
+
+@pytest.mark.parametrize("origin", ["https://partner.test", "https://PARTNER.test", "https://partner.test:443"])
+def test_an_allowed_origin_is_compared_as_the_own_one(origin: str, settings: Any) -> None:
+    settings.SESSION_MGMT = {"allowed_origins": ["https://Partner.test"]}
+    check_origin(scope("shop.test", origin))
+    with pytest.raises(OriginDenied):
+        check_origin(scope("shop.test", origin.replace("https", "http")))
+
+
+@pytest.mark.parametrize(
+    "host", ["shop.test:80:80", "user@shop.test", "shop.test/x", "sh op.test", "[::1", "shop_.test,evil"]
+)
+def test_a_host_that_cannot_be_is_refused_whatever_its_origin(host: str, settings: Any) -> None:
+    settings.ALLOWED_HOSTS = ["shop.test", ".localhost", "[::1]"]
+    with pytest.raises(OriginDenied):
+        check_origin(scope(host, f"http://{host}"))
 
 
 def test_allowed_hosts_holds_for_sockets(settings: Any) -> None:
