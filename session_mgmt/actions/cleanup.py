@@ -124,11 +124,17 @@ class _Run:
             self._count_rows(step, pace.run(lambda size: trim(due, self._now, limit=size))[0])
 
     def _delete_streams(self) -> None:
-        after: int | None = 0
-        while after is not None:
-            page = retention.delete_unused_streams(self._now, after=after, limit=self._chunk)
-            self._count_rows("streams", len(page.due))
-            after = page.last
+        pace = self._make_pace()
+        last: int | None = 0
+
+        def delete_next(limit: int) -> int:
+            nonlocal last
+            page = retention.delete_unused_streams(self._now, after=last or 0, limit=limit)
+            last = page.last
+            return len(page.due)
+
+        while last is not None:
+            self._count_rows("streams", pace.run(delete_next)[0])
 
     def _trim_documents(self) -> None:
         self._count_rows("revisions", compaction.compact_due(self._chunk, now=self._given))

@@ -62,7 +62,6 @@ class Publication(models.Model):
             # 0 is the place before the first entry, so no entry may have it.
             models.CheckConstraint(name="sm_publication_offset", condition=models.Q(offset__gte=1)),
         ]
-        indexes = [models.Index(fields=["at"], name="sm_publication_at")]
 
     def __str__(self) -> str:
         return f"{self.stream_id}#{self.offset}"

@@ -81,16 +81,22 @@ async def test_nothing_is_missed_by_a_page_whose_session_expired(peers: Any, cre
 
 async def test_activity_that_is_not_flushed_yet_keeps_a_session(peers: Any, created: Any, settings: Any) -> None:
     settings.SESSION_MGMT = {"lease_flush_interval": 10.0, "control_interval": 3600.0}
+    silent = await bridge().call(lifecycle.create_session)
     one = peers()
     await one.open(created.token.secret, logs={"state:main": None})
     await one.say(type="update", seq=1, doc="main", ops=[["set", "/a", 1]])
     await one.receipt(1)
     # The deadline passes between the write and the flush that tells of it.
-    await bridge().call(run_out, seconds=-0.0)
-    await hub().rounds.check_sessions()
-    assert (await bridge().call(expiry.expire_due, limit=10)) == []
-    one_more = await bridge().call(connections.find_refusals, [created.session.pk])
-    assert one_more == {}
+    passed = await bridge().call(clock.read, "default")
+    await bridge().call(SessionActivity.objects.update, expires_at=passed)
+    # As long as a flush may still come, nobody is ended; connections are asked the same question.
+    assert await bridge().call(expiry.expire_due, limit=10, now=passed + timedelta(seconds=19.9)) == []
+    asked = [created.session.pk, silent.session.pk]
+    assert await bridge().call(connections.find_refusals, asked, now=passed + timedelta(seconds=19.9)) == {}
+    await hub().rounds.flush_leases()
+    late = passed + timedelta(seconds=20.1)
+    assert await bridge().call(connections.find_refusals, asked, now=late) == {silent.session.pk: Close.SESSION_EXPIRED}
+    assert await bridge().call(expiry.expire_due, limit=10, now=late) == [silent.session.pk]
 
 
 @pytest.mark.django_db(transaction=True)
