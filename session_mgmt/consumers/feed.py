@@ -14,6 +14,7 @@ from session_mgmt.actions import logs
 from session_mgmt.actions.logs import LogRow
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
+from session_mgmt.consumers.orders import read_ephemeral
 from session_mgmt.consumers.outlet import BACKLOG, Shared
 from session_mgmt.consumers.pages import Pages, Shelf
 from session_mgmt.exceptions import SessionMgmtError
@@ -86,10 +87,12 @@ class Feed:
 
     def hand_on_ephemeral(self, payload: Any) -> None:
         """Hand on an ephemeral message: its data, under this topic's own name, whatever else a doorbell carries."""
-        if not self.name.startswith(TOPIC) or not isinstance(payload, dict) or "data" not in payload:
+        if not self.live or not self.name.startswith(TOPIC):
             return
-        if self.live:
-            message = {"type": "ephemeral", "topic": self.name.removeprefix(TOPIC), "data": payload["data"]}
+        data = read_ephemeral(payload)
+        if data is not None:
+            topic = self.name.removeprefix(TOPIC)
+            message = {"type": "ephemeral", "topic": topic, "data": orjson.Fragment(data)}
             if not self._ephemeral:
                 asyncio.get_running_loop().call_soon(self._deliver_ephemeral)
             self._ephemeral.append(orjson.dumps(message))

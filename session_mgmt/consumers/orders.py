@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from session_mgmt.exceptions import SessionMgmtError
 from session_mgmt.protocol.codes import Close
+from session_mgmt.writes import verbs
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,16 @@ def read_orders(payload: Any) -> Orders:
 def read_head(value: Any) -> int | None:
     """Read how far a log has come; ``None`` for anything that is no number of an entry."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def read_ephemeral(payload: Any) -> bytes | None:
+    """Read the data of an ephemeral message as JSON; ``None`` for anything that nobody could have published."""
+    if not isinstance(payload, dict) or "data" not in payload:
+        return None
+    try:
+        return verbs.encode_data(payload["data"])
+    except SessionMgmtError:
+        return None
 
 
 def _read_sessions(value: Any) -> Iterator[uuid.UUID]:

@@ -47,7 +47,29 @@ async def test_a_payload_that_is_no_ephemeral_message_reaches_nobody(
     assert await ring(one, log, payload) == []
 
 
-@pytest.mark.parametrize("head", ["9", None, 1.5, [1], True])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"x",
+        {"a": b"x"},
+        2**70,
+        float("nan"),
+        {1: 2},
+        "\ud800",
+        "a\0b",
+        {"__proto__": 1},
+        "x" * 70_000,
+        [[[[{}]]]] * 9_000,
+    ],
+    ids=lambda data: f"{type(data).__name__}-{str(data)[:8]}".encode("ascii", "replace").decode(),
+)
+async def test_data_that_nobody_could_have_published_reaches_nobody(peers: Any, created: Any, data: Any) -> None:
+    one = await follow(peers, created)
+    assert await ring(one, ROOM, {"topic": "room:1", "data": data}) == []
+    assert len(await ring(one, ROOM, {"topic": "room:1", "data": "genuine"})) == 1
+
+
+@pytest.mark.parametrize("head", ["9", 2**64, -1, float("inf"), {}, b"9", None, 1.5, [1], True])
 async def test_a_head_that_is_no_number_is_ignored(peers: Any, created: Any, head: Any) -> None:
     one = await follow(peers, created)
     assert await ring(one, ROOM, None, head) == []
