@@ -21,7 +21,8 @@ def build_sqlite(path: Path) -> dict[str, Any]:
             # A transaction that upgrades from read to write fails at once under WAL, whatever the timeout.
             "transaction_mode": "IMMEDIATE",
             # With NORMAL a power loss takes back commits that were already acknowledged to clients.
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+            # With its own 2 MB of page cache SQLite reads the pages of busy tables again for every group of writes.
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-65536;",
         },
     }
 

@@ -35,6 +35,10 @@ _LEAST = {
     "reconnect_factor": 1,
 }
 _ORIGIN = re.compile(r"https?://[^/?#@*\s]+")
+_CACHE_SIZE = re.compile(r"\bcache_size\s*[=(]\s*(-?\d+)", re.IGNORECASE)
+_INITIAL_CACHE = -2000
+_PAGE_BYTES = 4096
+_LEAST_CACHE = 16 * 2**20
 
 
 @register()
@@ -251,6 +255,24 @@ def check_sqlite(**_: Any) -> list[CheckMessage]:
         'Add "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20, "init_command": "PRAGMA journal_mode=WAL;"}.'
     )
     return [Warning("SQLite transactions are not IMMEDIATE.", hint=hint, id="session_mgmt.W001")]
+
+
+@register(deploy=True)
+def check_page_cache(**_: Any) -> list[CheckMessage]:
+    """Check that SQLite's page cache is not its own 2 MB (W007), with which a group of writes reads its pages again."""
+    alias = django_settings.DATABASES.get(conf.settings().database, {})
+    command = str(alias.get("OPTIONS", {}).get("init_command", ""))
+    if "sqlite" not in alias.get("ENGINE", "") or _read_cache_bytes(command) >= _LEAST_CACHE:
+        return []
+    hint = 'Add "PRAGMA cache_size=-65536;" (64 MB) to OPTIONS["init_command"]; each connection takes what it reads.'
+    return [Warning("SQLite's page cache is small.", hint=hint, id="session_mgmt.W007")]
+
+
+def _read_cache_bytes(command: str) -> int:
+    """Return the size of the page cache that a command sets: SQLite takes kibibytes, negative, or pages."""
+    found = _CACHE_SIZE.findall(command)
+    given = int(found[-1]) if found else _INITIAL_CACHE
+    return -given * 1024 if given < 0 else given * _PAGE_BYTES
 
 
 @register()

@@ -58,6 +58,7 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "W002": {"CHANNEL_LAYERS": {}},
     "W004": {},
     "W006": {"SESSIONS_MGMT": {"anonymous_sessions": True}},
+    "W007": {"DATABASES": {"default": {"ENGINE": ENGINE, "NAME": "db.sqlite3"}}},
     "W005": {"DATABASES": {"default": {"ENGINE": POSTGRES, "CONN_MAX_AGE": 60}}},
 }
 
@@ -93,9 +94,27 @@ def test_a_mistake_is_told_with_a_hint(id_: str, settings: Any, monkeypatch: pyt
 
 @pytest.mark.filterwarnings("ignore:Overriding setting DATABASES")
 def test_a_project_without_mistakes_is_told_nothing(settings: Any) -> None:
-    fit = {"ENGINE": ENGINE, "NAME": "db.sqlite3", "OPTIONS": {"transaction_mode": "IMMEDIATE"}}
+    options = {"transaction_mode": "IMMEDIATE", "init_command": "PRAGMA cache_size=-65536;"}
+    fit = {"ENGINE": ENGINE, "NAME": "db.sqlite3", "OPTIONS": options}
     given = {"IDLE_TIMEOUT": timedelta(hours=1), "reconnect_factor": 2, "allowed_origins": ["https://shop.example"]}
     assert found(settings, DATABASES={"default": fit}, CHANNEL_LAYERS=LAYERS, SESSION_MGMT=given) == []
+
+
+@pytest.mark.filterwarnings("ignore:Overriding setting DATABASES")
+@pytest.mark.parametrize(
+    ("command", "is_small"),
+    [
+        ("", True),
+        ("PRAGMA cache_size=2000", True),
+        ("PRAGMA cache_size = -16384;", False),
+        ("pragma Cache_Size(5000);", False),
+        ("PRAGMA cache_size=-65536; PRAGMA cache_size=-100;", True),
+    ],
+)
+def test_a_page_cache_is_measured_as_sqlite_does(command: str, is_small: bool, settings: Any) -> None:
+    options = {"transaction_mode": "IMMEDIATE", "init_command": command}
+    told = found(settings, DATABASES={"default": {"ENGINE": ENGINE, "NAME": "db.sqlite3", "OPTIONS": options}})
+    assert ("session_mgmt.W007" in [message.id for message in told]) is is_small
 
 
 @pytest.mark.parametrize("value", [True, "1", None, 1.5])

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from session_mgmt.actions import vaults
 from session_mgmt.actions.outcome import Appended, Outcome, refuse_write, replay_answer
@@ -28,8 +28,7 @@ _NO_DIGEST = bytes(32)
 _RECEIPT_COLUMNS = {"client_id": "bigint", "seq": "bigint", "digest": "bytea", "outcome": "bytea", "at": "timestamptz"}
 
 
-@dataclass(frozen=True, slots=True)
-class Fence:
+class Fence(NamedTuple):
     """Claim of a numbered write: ``client`` is the row, ``name`` the public id, ``digest`` SHA-256 of the request,
     without its base.
     """
@@ -72,6 +71,9 @@ class ClientLedger:
         }
         self._receipts = self._read_receipts(repeated)
 
+    def has_locked(self) -> bool:
+        return bool(self._locked)
+
     def is_locked(self, item: Fence) -> bool:
         return item.client in self._locked
 
@@ -91,7 +93,7 @@ class ClientLedger:
     def take_over(self, fence: Fence) -> Fence:
         """Return the claim for the client's present attachment: a message may outlive the one that it came by."""
         client = self._clients.get(fence.client)
-        return fence if client is None else replace(fence, generation=client.generation)
+        return fence if client is None else fence._replace(generation=client.generation)
 
     def keep_answer(self, fence: Fence, outcome: Outcome) -> None:
         """Keep the answer under its number; a temporary refusal leaves the number free."""

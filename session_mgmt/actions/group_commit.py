@@ -7,46 +7,36 @@ not hold up the rest.
 
 from __future__ import annotations
 
-import logging
-import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-import orjson
 from django.db import connections
 
-from session_mgmt.actions import checking, outbox
+from session_mgmt.actions import checking, drains, notify, outbox
 from session_mgmt.actions.clients import ClientLedger, Fence
+from session_mgmt.actions.drains import NO_LOOKS, Looked, Unmeasured, Work
 from session_mgmt.actions.ledgers import Ledger
 from session_mgmt.actions.notify import EmittedEvent
-from session_mgmt.actions.outbox import OutboxEntry
 from session_mgmt.actions.outcome import Appended, Outcome, refuse_write
-from session_mgmt.actions.state import bodies, prepare
 from session_mgmt.actions.state.ledger import DocumentLedger
 from session_mgmt.actions.state.new_revisions import Changed
 from session_mgmt.actions.state.updates import Prepare, Terms, Update
 from session_mgmt.actions.timeline.ledger import Record, TimelineLedger
 from session_mgmt.actions.topics.ledger import Publication, StreamLedger
-from session_mgmt.conf import settings
-from session_mgmt.documents import size
-from session_mgmt.exceptions import SeqGap, SessionMgmtError, StateUnreadable
+from session_mgmt.exceptions import SeqGap
 from session_mgmt.models import clock
 from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 
-logger = logging.getLogger(__name__)
-
-Work: TypeAlias = Update | Publication | Record | SessionMgmtError
 # A ledger that a write needs, and the item that it is asked for.
 Need: TypeAlias = tuple[Ledger[Any], Any]
 SLOW_LOCK_MILLISECONDS = 5000
 DRAIN_LIMIT = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """One write of a group. An exception as ``work`` is a refusal decided outside; it still uses up its number."""
 
     work: Work
@@ -64,7 +54,11 @@ Decision: TypeAlias = Outcome | Prepare | Locked
 
 @dataclass(slots=True)
 class Group:
-    """Result of one transaction: a decision for each write, and the news to pass on after commit."""
+    """Result of one transaction: a decision for each write, and the news to pass on after commit.
+
+    ``changed`` is empty where the project has no receiver for it. ``unmeasured``: entries of the outbox that wait for a
+    look at their documents.
+    """
 
     decisions: list[Decision] = field(default_factory=list)
     appended: dict[str, Appended] = field(default_factory=dict)
@@ -72,12 +66,21 @@ class Group:
     events: list[EmittedEvent] = field(default_factory=list)
     lagging: list[int] = field(default_factory=list)
     drained: int = 0
+    unmeasured: list[Unmeasured] = field(default_factory=list)
     committing: bool = False
 
 
-def write_group(using: str, writes: Sequence[Write], group: Group, *, wait: bool = False) -> None:
+def write_group(
+    using: str,
+    writes: Sequence[Write],
+    group: Group,
+    *,
+    wait: bool = False,
+    looked: Looked = NO_LOOKS,
+) -> None:
     """Write all of them, and the outbox, in one transaction; fills ``group``.
 
+    ``looked``: what looks at documents have made of the outbox's entries.
     ``group.committing`` tells, if this raises, whether COMMIT may already have been sent: only before it may the
     group be run again.
     """
@@ -87,61 +90,17 @@ def write_group(using: str, writes: Sequence[Write], group: Group, *, wait: bool
             statements.limit_lock_wait(SLOW_LOCK_MILLISECONDS)
         at = clock.read(using)
         entries = outbox.take_entries(statements, DRAIN_LIMIT)
-        drained = [_write_of(using, entry, at) for entry in entries]
-        run = _Run(statements, at, [*drained, *writes], wait=wait)
-        run.decide_all()
+        works = drains.read_works(using, entries, looked, at)
+        run = _Run(statements, at, [*map(Write, works), *writes], wait=wait)
+        run.decide_all(len(entries))
         run.write_all()
-        _settle_outbox(statements, entries, run.decisions)
+        if entries:
+            decided = run.decisions[: len(entries)]
+            group.unmeasured = drains.settle_entries(statements, entries, works, decided)
+            group.drained = len(entries) - sum(not isinstance(decision, Outcome) for decision in decided)
         group.decisions = run.decisions[len(entries) :]
         run.fill_group(group)
-        group.drained = len(entries)
         group.committing = True
-
-
-def _write_of(using: str, entry: OutboxEntry, at: datetime) -> Write:
-    """Turn an outbox entry into a write. An entry that cannot be one is refused, so that it blocks nobody."""
-    try:
-        return Write(_work_of(using, entry, at))
-    except SessionMgmtError as error:
-        return Write(error)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        logger.exception("Outbox entry %d is damaged", entry.id)
-        return Write(StateUnreadable())
-
-
-def _work_of(using: str, entry: OutboxEntry, at: datetime) -> Work:
-    payload = entry.read_payload()
-    if entry.kind == "publish":
-        return Publication(entry.target, orjson.dumps(payload), entry.key)
-    session, _, name = entry.target.partition("/")
-    if entry.kind == "record":
-        return Record(uuid.UUID(session), name, orjson.dumps(payload), entry.key)
-    document = bodies.ensure_document(using, uuid.UUID(session), name, most=settings().max_documents, at=at)
-    absent = payload.get("if_absent", False)
-    update = prepare.prepare_blind(document, payload["kind"], payload["change"], Terms(key=entry.key, if_absent=absent))
-    # Nobody waits here who could look at the document first. A whole document needs no look: its size is its own.
-    whole = size.measure_extent(payload["change"]) if payload["kind"] == "data" else None
-    return replace(update, kind=payload.get("as", update.kind), exact_size=whole, may_be_idle=False)
-
-
-def _settle_outbox(statements: Statements, entries: list[OutboxEntry], decisions: list[Decision]) -> None:
-    done, bad = [], []
-    for entry, decision in zip(entries, decisions, strict=False):
-        if isinstance(decision, Outcome) and decision.error is None:
-            done.append(entry.id)
-        elif isinstance(decision, Outcome) and decision.error is not None and _is_final(decision):
-            bad.append((entry.id, decision.error.name))
-        elif isinstance(decision, Prepare):
-            bad.append((entry.id, "document_too_large"))
-    outbox.settle_entries(statements, done, bad)
-
-
-def _is_final(decision: Outcome) -> bool:
-    """Tell whether an entry is set aside.
-
-    One that cannot be read is, until an operator has put the key back and clears its mark.
-    """
-    return decision.is_final or isinstance(decision.error, StateUnreadable)
 
 
 class _Run:
@@ -158,10 +117,13 @@ class _Run:
         self._ledgers: tuple[Ledger[Any], ...] = (self._timelines, self._clients, self._documents, self._streams)
         self._delayed_clients: set[int] = set()
         self._unprepared: dict[int, int] = {}
-        self._needs = [self._list_needs(write) for write in writes]
+        items: dict[Ledger[Any], list[Any]] = {ledger: [] for ledger in self._ledgers}
+        for write in writes:
+            for ledger, item in self._list_needs(write):
+                items[ledger].append(item)
         for ledger in self._ledgers:
-            items = [item for needs in self._needs for owner, item in needs if owner is ledger]
-            ledger.load(items, at=at, wait=wait)
+            ledger.load(items[ledger], at=at, wait=wait)
+        self._has_locked = any(ledger.has_locked() for ledger in self._ledgers)
 
     def _list_needs(self, write: Write) -> list[Need]:
         """Return the ledgers that the write needs."""
@@ -177,13 +139,29 @@ class _Run:
                 needs.append((self._timelines, record))
         return needs
 
-    def decide_all(self) -> None:
-        for write, needs in zip(self._writes, self._needs, strict=True):
-            self.decisions.append(self._decide_write(write, needs))
+    def decide_all(self, entries: int) -> None:
+        """Decide every write; the first ones are those of the outbox."""
+        self.decisions = [
+            *self._decide_entries(self._writes[:entries]),
+            *map(self._decide_write, self._writes[entries:]),
+        ]
 
-    def _decide_write(self, write: Write, needs: list[Need]) -> Decision:
+    def _decide_entries(self, writes: Sequence[Write]) -> Iterator[Decision]:
+        """Decide writes of the outbox; behind one that must be looked at first, those of the same document wait."""
+        waiting: set[int] = set()
+        for write in writes:
+            document = write.work.document if isinstance(write.work, Update) else None
+            if document in waiting:
+                yield LOCKED
+                continue
+            decision = self._decide_write(write)
+            if isinstance(decision, Prepare) and document is not None:
+                waiting.add(document)
+            yield decision
+
+    def _decide_write(self, write: Write) -> Decision:
         fence = write.fence
-        if self._is_locked(write, needs):
+        if self._has_locked and self._is_locked(write):
             if fence:
                 self._delayed_clients.add(fence.client)
             return LOCKED
@@ -215,10 +193,10 @@ class _Run:
             case error:
                 return refuse_write(error)
 
-    def _is_locked(self, write: Write, needs: list[Need]) -> bool:
+    def _is_locked(self, write: Write) -> bool:
         if write.fence and write.fence.client in self._delayed_clients:
             return True
-        return any(ledger.is_locked(item) for ledger, item in needs)
+        return any(ledger.is_locked(item) for ledger, item in self._list_needs(write))
 
     def write_all(self) -> None:
         for ledger in self._ledgers:
@@ -227,6 +205,6 @@ class _Run:
     def fill_group(self, group: Group) -> None:
         for ledger in self._ledgers:
             group.appended.update(ledger.list_appended(self._at))
-        group.changed = self._documents.list_changes()
+        group.changed = self._documents.list_changes() if notify.hears_changes() else []
         group.events = self._timelines.list_events()
         group.lagging = self._documents.list_lagging()

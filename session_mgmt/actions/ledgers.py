@@ -21,6 +21,9 @@ class Ledger(Protocol[Item]):
     def load(self, items: Iterable[Item], *, at: datetime, wait: bool) -> None:
         """Lock the rows of these items, and read all that their decisions need. Skip locked rows unless ``wait``."""
 
+    def has_locked(self) -> bool:
+        """Tell whether somebody else holds any row of the group."""
+
     def is_locked(self, item: Item) -> bool:
         """Tell whether somebody else holds a row that the item needs."""
 

@@ -58,9 +58,14 @@ def _notify(heads: dict[str, int], events: list[EmittedEvent], orders: dict[str,
     send_events(events)
 
 
+def hears_changes() -> bool:
+    """Return whether the project has a receiver for new versions."""
+    return bool(state_changed.has_listeners())
+
+
 def has_listeners(events: Iterable[EmittedEvent]) -> bool:
     """Return whether the project has a receiver or a handler for a new version, or for one of these events."""
-    if state_changed.has_listeners() or session_event.has_listeners():
+    if hears_changes() or session_event.has_listeners():
         return True
     return any(registry.list_handlers(event.type, durable=False) for event in events)
 
@@ -80,7 +85,7 @@ def send_events(events: Iterable[EmittedEvent]) -> None:
 
 def send_changes(changes: Iterable[Any]) -> None:
     """Send ``state_changed`` for every new version."""
-    if not state_changed.has_listeners():
+    if not hears_changes():
         return
     for change in changes:
         state_changed.send_robust(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -15,8 +15,7 @@ from session_mgmt.protocol.position import Position
 _BY_NAME = {error.name: error for error in list_errors()}
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """Result of one write.
 
     ``body`` is the receipt's JSON without ``type`` and ``seq``; ``log`` is the key of the log that the write belongs

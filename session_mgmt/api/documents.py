@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -88,7 +87,7 @@ class DocumentViewSet(ApiViewSet):
         change["atomic"] = bool(change.get("atomic"))
         parts = name, kind, value, change.get("strategy")
         asked = updates.digest_request(*parts, atomic=change["atomic"]) if wanted.key else None
-        terms = replace(wanted.terms(asked), **change)
+        terms = wanted.terms(asked)._replace(**change)
         run = bridge().worker_for(found.pk)
         outcome = verbs.update_now(found.pk, _check_name(name), kind, value, terms, expected=wanted.expected, run=run)
         return answer_write(outcome, wanted)

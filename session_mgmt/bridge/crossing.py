@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, nullcontext
@@ -14,7 +14,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from django.db import InterfaceError, OperationalError, ProgrammingError, connections, transaction
 
-from session_mgmt.actions import group_commit, notify
+from session_mgmt.actions import drains, group_commit, notify
+from session_mgmt.actions.drains import NO_LOOKS, Looked, Unmeasured
 from session_mgmt.actions.group_commit import Decision, Group, Write
 from session_mgmt.actions.outcome import refuse_write
 from session_mgmt.actions.state.prepare import HeadCache
@@ -216,15 +217,28 @@ class Bridge:
 
         Returns the number of entries.
         """
-        total = 0
+        total, looked = 0, NO_LOOKS
         while True:
             group = Group()
             with self._gate:
-                group_commit.write_group(self.using, [], group, wait=True)
+                group_commit.write_group(self.using, [], group, wait=True, looked=looked)
             total += group.drained
             self.lane.announce(group)
-            if group.drained < group_commit.DRAIN_LIMIT:
+            if group.drained < group_commit.DRAIN_LIMIT and not group.unmeasured:
                 return total
+            if looked and not group.drained:
+                # The documents move faster than they can be looked at.
+                return total
+            looked = self._look_at_documents(group.unmeasured)
+            if group.unmeasured and not looked:
+                return total
+
+    def _look_at_documents(self, unmeasured: Iterable[Unmeasured]) -> Looked:
+        works = {
+            waiting.entry.id: drains.look_at_document(self.using, waiting, cache=self.head_cache)
+            for waiting in unmeasured
+        }
+        return {entry: work for entry, work in works.items() if work is not None}
 
     def inside_transaction(self) -> bool:
         """Tell whether the caller holds a transaction on our database, so that only the outbox may be used."""

@@ -18,6 +18,7 @@ from typing import Any
 from django.db import InterfaceError, OperationalError, connections
 
 from session_mgmt.actions import group_commit, notify
+from session_mgmt.actions.drains import Looked, Work
 from session_mgmt.actions.group_commit import Decision, Group, Locked, Write
 from session_mgmt.actions.outcome import refuse_write
 from session_mgmt.bridge.threads import Threads
@@ -34,7 +35,8 @@ PAUSES = (0.05, 0.25)
 MOST_SIGNALS = 10_000
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+# Not frozen: that costs a microsecond for each.
+@dataclass(slots=True, eq=False)
 class QueuedWrite:
     """Write in the queue; ``token`` comes back to ``sink`` with the decision."""
 
@@ -56,6 +58,7 @@ class Lane:
         self._slow: deque[QueuedWrite] = deque()
         self._slow_clients: Counter[int] = Counter()
         self._nudged = self._stopping = False
+        self._looked: dict[int, Work] = {}
         self._stopped = threading.Event()
         self._emitting = Threads("session_mgmt-signals", 1)
         self._dropping = False
@@ -92,6 +95,12 @@ class Lane:
         with self._condition:
             self._nudged = True
             self._wake_threads()
+
+    def keep_look(self, entry: int, work: Work) -> None:
+        """Carry out an entry of the outbox as a look at its document has made it."""
+        with self._condition:
+            self._looked[entry] = work
+        self.nudge()
 
     def stop(self) -> None:
         """Finish waiting work and end the threads."""
@@ -218,11 +227,13 @@ class Lane:
     def _write_group(self, batch: Sequence[QueuedWrite], *, wait: bool) -> tuple[Group, list[Decision]]:
         """Run the transaction; retry safe failures, and halve a failing batch until the culprit is alone."""
         rest, unknown = list(batch), _Unknown()
+        looked = self._take_looks()
         for pause in (*PAUSES, None):
             group = Group()
             try:
                 with self._enter_gate():
-                    group_commit.write_group(self._using, [queued.write for queued in rest], group, wait=wait)
+                    writes = [queued.write for queued in rest]
+                    group_commit.write_group(self._using, writes, group, wait=wait, looked=looked)
                 self._note_success()
                 return group, unknown.complete(batch, rest, group.decisions)
             except (OperationalError, InterfaceError) as error:
@@ -247,6 +258,11 @@ class Lane:
                 return done, unknown.complete(batch, rest, decisions)
         refusal = unknown.refusal if unknown.has_happened else refuse_write(Busy(retry_after=1.0))
         return Group(), unknown.complete(batch, rest, [refusal for _ in rest])
+
+    def _take_looks(self) -> Looked:
+        with self._condition:
+            looked, self._looked = self._looked, {}
+        return looked
 
     def _refuse_unmigrated(self, batch: Sequence[QueuedWrite], error: Exception) -> tuple[Group, list[Decision]]:
         # Neither another try nor a smaller group makes the tables.
@@ -314,4 +330,5 @@ def _join_groups(first: Group, second: Group) -> Group:
         events=[*first.events, *second.events],
         lagging=[*first.lagging, *second.lagging],
         drained=first.drained + second.drained,
+        unmeasured=[*first.unmeasured, *second.unmeasured],
     )

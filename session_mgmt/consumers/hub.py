@@ -80,6 +80,8 @@ class Hub:
             answer(decision)
         for document in group.lagging:
             self.rounds.schedule_snapshot(document)
+        for waiting in group.unmeasured:
+            self.rounds.schedule_look(waiting)
 
     def _take_ring(self, heads: dict[str, int], payload: Any) -> None:
         """On whatever thread rings."""

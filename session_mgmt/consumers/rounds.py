@@ -11,8 +11,11 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
+from session_mgmt.actions import drains
+from session_mgmt.actions.drains import Unmeasured
 from session_mgmt.actions.sessions import connections, lifecycle
 from session_mgmt.actions.state import compaction
 from session_mgmt.actions.timeline import handlers
@@ -38,6 +41,7 @@ class Rounds:
         self._loop = asyncio.get_running_loop()
         self._wheel: dict[int, list[Served]] = {}
         self._snapshots: set[int] = set()
+        self._unmeasured: dict[int, Unmeasured] = {}
         self._control_answered = self._loop.time()
         now = settings()
         self._tasks = [
@@ -47,6 +51,7 @@ class Rounds:
             self._start(lambda: now.control_interval, self.check_sessions, "control"),
             self._start(lambda: now.drain_interval, self._work_off_backlog, "drain"),
             self._start(lambda: TICK, self._take_snapshots, "snapshots"),
+            self._start(lambda: TICK, self.look_at_documents, "looks"),
         ]
 
     def stop(self) -> None:
@@ -146,6 +151,19 @@ class Rounds:
             bridge().nudge()
         if await bridge().control(handlers.events_wait):
             await bridge().run_user_code(None, handlers.run_pending, gate=bridge().gate)
+
+    def schedule_look(self, waiting: Unmeasured) -> None:
+        """Look at a document for an entry of the outbox, soon."""
+        self._unmeasured[waiting.entry.id] = waiting
+
+    async def look_at_documents(self) -> None:
+        """Prepare the entries of which only their documents tell whether they fit, and drain again."""
+        while self._unmeasured:
+            entry, waiting = self._unmeasured.popitem()
+            look = partial(drains.look_at_document, bridge().using, waiting, cache=bridge().head_cache)
+            work = await bridge().run_patiently(waiting.document, look, run=bridge().worker_for(waiting.document))
+            if work is not None:
+                bridge().lane.keep_look(entry, work)
 
     def schedule_snapshot(self, document: int) -> None:
         """Compact a document when there is time."""

@@ -312,7 +312,9 @@ def _ensure_document(session: Any, frame: Update) -> int:
 def _build_digest(frame: Numbered, work: Work | None = None) -> bytes:
     if isinstance(frame, Update):
         asked = frame.doc, frame.kind, frame.change, frame.strategy
-        return updates.digest_request(*asked, if_absent=frame.if_absent, atomic=frame.atomic)
+        # Operations of strict JSON are in normal form already, so that their encoded form is that of the request.
+        body = work.ops if frame.kind == "ops" and isinstance(work, updates.Update) else None
+        return updates.digest_request(*asked, if_absent=frame.if_absent, atomic=frame.atomic, body=body)
     if isinstance(frame, Publish):
         # The body is encoded already.
         body = work.data if isinstance(work, Publication) else orjson.dumps(frame.data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 from session_mgmt.documents.limits import Extent
@@ -33,19 +33,25 @@ def measure_extent(value: JSON) -> Extent:
     return Extent(measure_size(value), count_keys(value))
 
 
-def bound_growth(ops: Iterable[Op]) -> Extent:
-    """Return an upper bound of what the operations add to any document; 0 or more. O(ops), without a document."""
+def bound_growth(ops: Sequence[Op], encoded: bytes | None = None) -> Extent:
+    """Return an upper bound of what the operations add to any document; 0 or more. O(ops), without a document.
+
+    ``encoded``: the operations as ``encode_ops`` writes them, if they are at hand: one alone need not be written again.
+    """
+    if encoded is not None and len(ops) == 1:
+        return _bound_op_growth(ops[0], len(encoded) - len("[]"))
     growth = NOTHING
     for op in ops:
         growth = growth.grow_by(_bound_op_growth(op))
     return growth
 
 
-def _bound_op_growth(op: Op) -> Extent:
+def _bound_op_growth(op: Op, written: int | None = None) -> Extent:
     if op[0] == "del":
         # Only `del ""` can add: a one digit document becomes {}.
         return Extent(0 if op[1] else len("{}"), 0)
     tokens = op[1].count("/")
     # Each token may become a member, and the value, which ends `set` and `ins`, brings its own.
     keys = tokens + count_keys(op[2] if len(op) > 2 else None)
-    return Extent(len(dump_json(op)) + _PER_TOKEN * tokens + _LONGEST_NUMBER, keys)
+    written = len(dump_json(op)) if written is None else written
+    return Extent(written + _PER_TOKEN * tokens + _LONGEST_NUMBER, keys)

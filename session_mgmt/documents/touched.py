@@ -13,6 +13,7 @@ choices, all on the side of reporting too much rather than too little:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ from session_mgmt.documents import pointer
 from session_mgmt.documents.pointer import END
 
 MOST_PATHS: Final = 500
+# A path without such a token touches just itself, if `set` or `inc` is all that is done to it.
+_INDEX_OR_END = re.compile(r"/(?:[0-9]+|-)(?:/|$)")
 
 
 def list_paths(ops: Iterable[Sequence[Any]], most: int = MOST_PATHS) -> tuple[str, ...]:
@@ -39,6 +42,10 @@ def list_paths(ops: Iterable[Sequence[Any]], most: int = MOST_PATHS) -> tuple[st
 def list_stored_paths(ops: Iterable[Sequence[Any]]) -> tuple[str, ...]:
     """Return the touched paths with the marks beside them, as a revision stores them."""
     listed = list(ops)
+    if len(listed) == 1 and listed[0][0] in ("set", "inc") and _INDEX_OR_END.search(listed[0][1]) is None:
+        # Most updates are one of these, and need no walk.
+        name, path = listed[0][:2]
+        return (f"{pointer.ADDED}{path}" if name == "inc" else path,)
     marks = _list_marks(listed)
     if len(marks) > MOST_PATHS:
         # Touching such a place itself says more than its mark.

@@ -26,12 +26,16 @@ class Statements:
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
         self.postgres = connection.vendor == "postgresql"
+        # A group of writes has one moment for all its rows.
+        self._moment: tuple[datetime, Any] | None = None
 
     # -- values ----------------------------------------------------------------------------------------------------
 
     def moment(self, value: datetime) -> Any:
         """Convert a datetime to the form that this database stores."""
-        return adapt_moment(value, self.connection)
+        if self._moment is None or self._moment[0] is not value:
+            self._moment = value, adapt_moment(value, self.connection)
+        return self._moment[1]
 
     def as_utc(self, column: str) -> str:
         """Return the expression that gives a moment in UTC, whatever the zone of the connection."""
@@ -41,7 +45,8 @@ class Statements:
         """Convert a UUID to the form that this database stores."""
         return value if self.connection.features.has_native_uuid_field else value.hex
 
-    def as_uuid(self, value: Any) -> UUID:
+    @staticmethod
+    def as_uuid(value: Any) -> UUID:
         """Convert a value of a UUID column back."""
         return value if isinstance(value, UUID) else UUID(value)
 
@@ -306,8 +311,9 @@ class Statements:
 # Bytes of one query for the pages of many logs, as so many times those of one page.
 _SMALL_PAGES = 16
 _SEQUENCER = 0x5E55_1047
-# 64 rows of ten columns stay below the 999 variables that an old SQLite allows.
-_PART_SIZES = (64, 8, 1)
+# 64 rows of eleven columns stay below the 999 variables that an old SQLite allows. Powers of two: each statement costs
+# its call and a release of the interpreter lock, and a group of 32 writes takes one for each table.
+_PART_SIZES = (64, 32, 16, 8, 4, 2, 1)
 _PADDED_SIZES = (8, 32, 128)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 SESSION = "session"
@@ -18,8 +18,7 @@ END = b"]}"
 END_RECOVERED = b'],"recovered":true}'
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """Entry of any log; ``body`` is compact JSON."""
 
     offset: int

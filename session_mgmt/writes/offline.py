@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from session_mgmt.actions.outcome import Outcome, refuse_write
@@ -45,7 +45,7 @@ def carry_out(session: uuid.UUID, name: str, changes: Iterable[Pending], *, run:
 def _write_one(session: uuid.UUID, name: str, change: Pending, own: frozenset[int], run: Runner) -> Outcome:
     terms = change.terms
     asked = updates.digest_request(name, change.kind, change.change, terms.strategy, atomic=terms.atomic)
-    terms = replace(change.terms, request=asked, own=own)
+    terms = change.terms._replace(request=asked, own=own)
     try:
         return verbs.update_now(session, name, change.kind, change.change, terms, run=run)
     except SessionMgmtError as error:

@@ -139,7 +139,7 @@ def update_now(
     ``expected``: only if the document is exactly there, else ``PreconditionFailed``; the document is not made for
     that. An ended session is refused. A server gives ``run``, which takes the heavy work.
     """
-    terms = replace(terms, session=session)
+    terms = terms._replace(session=session)
     attempts = Attempts(choose_way(kind, terms.replaced), pinned=expected is not None)
     if expected is not None or attempts.way is not Way.BLIND:
         # These may fail on the document as it is, because the first attempt has changed it.
@@ -176,7 +176,7 @@ def replace_now(
         paths=whole.paths,
         growth=whole.growth,
         kind=kind,
-        terms=replace(terms, session=session),
+        terms=terms._replace(session=session),
         exact_size=whole.size,
         may_be_idle=kind == StateRevision.Kind.REPLACE and not terms.key and is_light,
     )
@@ -193,11 +193,11 @@ def _replace_unless_equal(update: Update, expected: Position | None, run: Runner
     with contextlib.suppress(StateUnreadable):
         at = bodies.find_equal(bridge().using, update.document, data, run=run)
     if at is not None:
-        nothing = replace(update, paths=(), at_version=at, may_be_idle=False)
+        nothing = update._replace(paths=(), at_version=at, may_be_idle=False)
         decision = bridge().write(Write(_pin_version(expected, nothing)))
         if isinstance(decision, Outcome):
             return decision
-    return bridge().write(Write(_pin_version(expected, replace(update, may_be_idle=False))))
+    return bridge().write(Write(_pin_version(expected, update._replace(may_be_idle=False))))
 
 
 def _find_answer(session: uuid.UUID, name: str, terms: Terms) -> Outcome | None:
@@ -243,8 +243,8 @@ def _pin_version(expected: Position | None, prepared: Update | SessionMgmtError)
     if prepared.at_version not in (None, expected.offset):
         return PreconditionFailed()
     merge = None if prepared.merge is None else replace(prepared.merge, movable=False)
-    terms = replace(prepared.terms, epoch=expected.epoch)
-    return replace(prepared, at_version=expected.offset, terms=terms, merge=merge)
+    terms = prepared.terms._replace(epoch=expected.epoch)
+    return prepared._replace(at_version=expected.offset, terms=terms, merge=merge)
 
 
 def prepare_update(

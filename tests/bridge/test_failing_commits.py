@@ -27,12 +27,12 @@ class Commits:
         self.failing = False
         self.calls = 0
 
-    def __call__(self, using: str, writes: Any, group: Group, *, wait: bool = False) -> None:
+    def __call__(self, using: str, writes: Any, group: Group, *, wait: bool = False, **looks: Any) -> None:
         self.calls += 1
         if self.failing:
             group.committing = True
             raise OperationalError("server closed the connection unexpectedly")
-        self.real(using, writes, group, wait=wait)
+        self.real(using, writes, group, wait=wait, **looks)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_a_write_that_the_database_refuses_at_commit_is_refused_alone(
     """Foreign keys are checked there: the transaction is rolled back for certain, and not run again as it is."""
     calls: list[int] = []
 
-    def refuse(using: str, writes: Any, group: Group, *, wait: bool = False) -> None:
+    def refuse(using: str, writes: Any, group: Group, *, wait: bool = False, **looks: Any) -> None:
         calls.append(len(writes))
         group.committing = True
         raise IntegrityError("violates a foreign key")

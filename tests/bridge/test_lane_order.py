@@ -32,7 +32,7 @@ class Transactions:
         self.done = threading.Event()
         self._met = False
 
-    def __call__(self, using: str, writes: Any, group: Group, *, wait: bool = False) -> None:
+    def __call__(self, using: str, writes: Any, group: Group, *, wait: bool = False, **looks: Any) -> None:
         for one in writes:
             group.decisions.append(self._decide(one.fence, wait))
         if len(self.carried_out) == 4:

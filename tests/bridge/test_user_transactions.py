@@ -172,10 +172,10 @@ def test_a_failing_member_is_refused_alone(monkeypatch: pytest.MonkeyPatch) -> N
     session = create_session().session
     real = group_commit.write_group
 
-    def poisoned(using: str, writes: Any, group: Group, *, wait: bool = False) -> None:
+    def poisoned(using: str, writes: Any, group: Group, *, wait: bool = False, **looks: Any) -> None:
         if any(isinstance(m.work, NewPublication) and m.work.data == b'"poison"' for m in writes):
             raise ValueError("refused")
-        real(using, writes, group, wait=wait)
+        real(using, writes, group, wait=wait, **looks)
 
     monkeypatch.setattr(group_commit, "write_group", poisoned)
     futures: list[Any] = []
@@ -198,8 +198,8 @@ def test_after_an_unknown_commit_a_keyed_write_is_found_and_not_doubled(monkeypa
     """The connection is cut during COMMIT: the transaction is durable, the answer is not."""
     real, cuts = group_commit.write_group, [True]
 
-    def cut(using: str, writes: Any, group: Group, *, wait: bool = False) -> None:
-        real(using, writes, group, wait=wait)
+    def cut(using: str, writes: Any, group: Group, *, wait: bool = False, **looks: Any) -> None:
+        real(using, writes, group, wait=wait, **looks)
         if writes and cuts and cuts.pop():
             raise OperationalError("server closed the connection unexpectedly")
 
@@ -211,8 +211,8 @@ def test_after_an_unknown_commit_a_keyed_write_is_found_and_not_doubled(monkeypa
 def test_after_an_unknown_commit_a_write_without_a_key_is_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
     real, cuts = group_commit.write_group, [True]
 
-    def cut(using: str, writes: Any, group: Group, *, wait: bool = False) -> None:
-        real(using, writes, group, wait=wait)
+    def cut(using: str, writes: Any, group: Group, *, wait: bool = False, **looks: Any) -> None:
+        real(using, writes, group, wait=wait, **looks)
         if writes and cuts and cuts.pop():
             raise OperationalError("server closed the connection unexpectedly")
 

@@ -31,6 +31,26 @@ def test_the_shared_vectors_have_different_names() -> None:
     assert len({case["name"] for case in VECTORS}) == len(VECTORS) >= 60
 
 
+@given(LISTS_OF_OPS)
+def test_operations_of_strict_json_are_stored_as_they_came(ops: Any) -> None:
+    parsed = strict.parse_json(json.dumps(ops), LIMITS, 10**7)
+    assert operations.encode_ops(operations.validate_ops(parsed, LIMITS)) == strict.dump_json(parsed)
+
+
+@given(LISTS_OF_OPS)
+def test_one_operation_alone_touches_and_adds_what_it_does_among_others(ops: Any) -> None:
+    for op in operations.validate_ops(ops, LIMITS):
+        assert touched.list_stored_paths((op,)) == touched.list_stored_paths((op, op))
+        assert bound_growth((op,), operations.encode_ops((op,))) == bound_growth((op,))
+
+
+@pytest.mark.parametrize("path", ["/a/0", "/0/a", "/a/-", "/-", "/a/0/b", "/a/12", "/a/b0", "/a-b/c", "/a/01", "/", ""])
+@pytest.mark.parametrize("name", ["set", "inc"])
+def test_a_path_with_an_index_is_seen_whatever_way_is_taken(name: str, path: str) -> None:
+    op = (name, path, 1)
+    assert touched.list_stored_paths((op,)) == touched.list_stored_paths((op, op))
+
+
 @given(DOCUMENTS, LISTS_OF_OPS)
 def test_operations_apply_to_any_document_and_leave_it_alone(document: Any, ops: Any) -> None:
     before, ops_before = copy.deepcopy(document), copy.deepcopy(ops)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -44,7 +43,7 @@ def skip_fence() -> None:
 
     def unfenced(self: Any, fence: Any) -> Any:
         client = self._clients.get(fence.client)
-        return decide(self, replace(fence, generation=client.generation) if client else fence)
+        return decide(self, fence._replace(generation=client.generation) if client else fence)
 
     ledger.decide = unfenced
     ignore_replacement()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -124,7 +124,7 @@ def _carry_documents(using: str, old: ClientSession, new: ClientSession, now: da
 def _copy_document(using: str, session: ClientSession, name: str, data: Any, now: datetime) -> None:
     """Begin the successor's document with a snapshot of the old one's last version, in an epoch of its own."""
     fresh = bodies.ensure_document(using, session.pk, name, most=settings().max_documents, at=now)
-    update = replace(prepare.prepare_blind(fresh, "data", data), exact_size=size.measure_extent(data))
+    update = prepare.prepare_blind(fresh, "data", data)._replace(exact_size=size.measure_extent(data))
     ledger = DocumentLedger(Statements(connections[using]), checking.document_limits().extent)
     ledger.load([update], at=now, wait=True)
     ledger.decide(update, None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -152,7 +151,7 @@ def prepare_resolution(
         paths=made.paths,
         growth=made.growth,
         at_version=head.position.offset,
-        terms=replace(terms, epoch=head.position.epoch),
+        terms=terms._replace(epoch=head.position.epoch),
         exact_size=made.size,
         merge=MergeRecord(movable=False, resolves=(id_, keep)),
     )

@@ -27,7 +27,7 @@ from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.logs import document_key
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class DocumentLedger:
     """Documents of one group of writes; ``most`` is the limit of each."""
 
@@ -51,6 +51,9 @@ class DocumentLedger:
         self._past.load(updates)
         self._keys.load(updates)
 
+    def has_locked(self) -> bool:
+        return bool(self._heads.locked)
+
     def is_locked(self, item: Update) -> bool:
         return item.document in self._heads.locked
 
@@ -69,13 +72,16 @@ class DocumentLedger:
         if update.at_version not in (None, head.version):
             if not self._still_holds(update, head):
                 return Prepare(Reason.MOVED)
-            update = replace(update, exact_size=None)
-        theirs = _add_contested(update, head, self._list_theirs(update, fence, head))
-        if theirs is None:
+            update = update._replace(exact_size=None)
+        theirs = self._list_theirs(update, fence, head)
+        if not theirs:
+            return self._accept(update, fence, head, {})
+        contested_too = _add_contested(update, head, theirs)
+        if contested_too is None:
             return Prepare(Reason.KINDS)
-        overlap = merge.find_overlaps(update.paths, theirs) if theirs else []
-        settled = _apply_strategy(update, head, theirs, overlap) if overlap else (update, {})
-        if not isinstance(settled, tuple):
+        overlap = merge.find_overlaps(update.paths, contested_too)
+        settled = _apply_strategy(update, head, contested_too, overlap) if overlap else (update, {})
+        if isinstance(settled, Outcome | Prepare):
             return settled
         return self._accept(settled[0], fence, head, settled[1])
 
@@ -126,18 +132,18 @@ class DocumentLedger:
         return not theirs or not (merge.find_overlaps(mine, theirs) or _may_contest(head, mine, theirs))
 
     def _refuse_base(self, update: Update, head: LockedHead) -> Outcome | None:
-        place, terms = head.position.as_json(), update.terms
+        terms = update.terms
         if terms.epoch is not None and terms.epoch != head.epoch:
-            return refuse_write(EpochChanged(position=place))
+            return refuse_write(EpochChanged(position=head.position.as_json()))
         if terms.base is None:
             return None
         if terms.base > head.version:
-            return refuse_write(UnknownVersion(position=place))
+            return refuse_write(UnknownVersion(position=head.position.as_json()))
         if terms.base < head.oldest - 1 or self._past.is_too_far(update.document, terms.base):
-            return refuse_write(TooOld(position=place))
+            return refuse_write(TooOld(position=head.position.as_json()))
         if terms.tag is not None and not self._past.is_proved(head, terms.base, terms.tag):
             # A version of this number exists, but of another history: a backup was put back.
-            return refuse_write(UnknownVersion(position=place))
+            return refuse_write(UnknownVersion(position=head.position.as_json()))
         return None
 
     def _accept(
@@ -148,11 +154,11 @@ class DocumentLedger:
             if refusal is not None:
                 return refuse_write(refusal)
             facts = update.merge.report
-        grown = head.extent.grow_by(update.growth) if update.exact_size is None else None
-        if update.paths and grown is not None and not grown.fits_into(self.most):
+        extent = head.extent.grow_by(update.growth) if update.exact_size is None else update.exact_size
+        if update.paths and update.exact_size is None and not extent.fits_into(self.most):
             return Prepare(Reason.SIZE)
         if update.paths:
-            self._add_revision(update, fence, head)
+            self._add_revision(update, fence, head, extent)
         else:
             facts = {"unchanged": True, **facts}
         if update.merge is not None:
@@ -160,8 +166,7 @@ class DocumentLedger:
             self._merges.append((head, fence, head.version, record))
         return accept_write(head.position, log=document_key(update.document), **facts)
 
-    def _add_revision(self, update: Update, fence: Fence | None, head: LockedHead) -> None:
-        extent = head.extent.grow_by(update.growth) if update.exact_size is None else update.exact_size
+    def _add_revision(self, update: Update, fence: Fence | None, head: LockedHead, extent: Extent) -> None:
         head.advance(update.ops, extent, update.terms.writer)
         self._revisions.append(NewRevision(update, fence, head, head.version, head.chain, head.tag))
         self._past.add(head, fence, update.paths)
@@ -172,7 +177,7 @@ def _settle_first(update: Update) -> Update:
     """Return the update of a document that was never written, which is `{}`. Replacing that is a first value."""
     ops = operations.decode_ops(update.ops)
     is_idle = all(op[0] != "set" for op in ops) and not operations.apply_ops({}, ops)
-    return replace(update, paths=()) if is_idle else update
+    return update._replace(paths=()) if is_idle else update
 
 
 def _add_contested(update: Update, head: LockedHead, theirs: set[str]) -> set[str] | None:
@@ -207,9 +212,9 @@ def _apply_strategy(
     if strategy == "reject" or (update.terms.atomic and strategy == "server_wins"):
         return refuse_write(Conflict(position=head.position.as_json(), paths=overlap))
     if strategy == "client_wins":
-        return replace(update, kind="merge"), {"overwrote": overlap}
+        return update._replace(kind="merge"), {"overwrote": overlap}
     if strategy != "server_wins":
         return Prepare(Reason.MERGE)
     kept, dropped = merge.drop_overlapping(operations.decode_ops(update.ops), theirs)
-    rest = replace(update, kind="merge", ops=operations.encode_ops(kept), paths=touched.list_stored_paths(kept))
+    rest = update._replace(kind="merge", ops=operations.encode_ops(kept), paths=touched.list_stored_paths(kept))
     return rest, {"dropped": sorted({op[1] for op in dropped})}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from session_mgmt.actions import vaults
-from session_mgmt.actions.state import stored_rows, unreadable
+from session_mgmt.actions.state import unreadable
 from session_mgmt.actions.vaults import Vault
 from session_mgmt.conf import settings
 from session_mgmt.documents import chain, rebuild
@@ -39,12 +39,12 @@ _RETRY_SECONDS = 60.0
 class LockedHead:
     """Head of one document, which moves with each update that the group accepts.
 
-    ``before`` is the chain before revision ``oldest``. ``refusal``: the document cannot be read, so its updates are
-    refused and those of others go on.
+    ``owner`` is the session as the database gives it; ``before`` is the chain before revision ``oldest``. ``refusal``:
+    the document cannot be read, so its updates are refused and those of others go on.
     """
 
     document: int
-    session: uuid.UUID
+    owner: uuid.UUID | str
     name: str
     epoch: str
     version: int
@@ -60,6 +60,10 @@ class LockedHead:
     tag: str = ""
     writer: str = ""
     moved: bool = False
+
+    @property
+    def session(self) -> uuid.UUID:
+        return Statements.as_uuid(self.owner)
 
     @property
     def extent(self) -> Extent:
@@ -114,7 +118,7 @@ class LockedHeads:
     def load(self, wanted: set[int], *, wait: bool) -> None:
         """Lock the rows and open the encrypted ones."""
         for row in self.sql.select_locked(_COLUMNS, tables.DOCUMENT, wanted, wait=wait):
-            head = self._heads[row[0]] = _make_head(self.sql, row)
+            head = self._heads[row[0]] = _make_head(row)
             self._open_vault(head, row[11], bytes(row[12]))
         self.locked = set() if wait else self._find_existing(wanted - self._heads.keys())
 
@@ -151,6 +155,8 @@ class LockedHeads:
         ]
 
     def _open_vault(self, head: LockedHead, key_id: str, secret: bytes) -> None:
+        if not key_id and not vaults.must_be_sealed(head.name):
+            return
         try:
             head.vault = vaults.vault_of(head.document, head.session, head.name, key_id, secret)
         except StateUnreadable as error:
@@ -160,11 +166,11 @@ class LockedHeads:
         return {row[0] for row in self.sql.select_rows("id", tables.DOCUMENT, sorted(documents))}
 
 
-def _make_head(sql: Statements, row: Row) -> LockedHead:
-    document, session, name, epoch, version, oldest, size, log_bytes, link, snapshot, before, _, _, keys = row
+def _make_head(row: Row) -> LockedHead:
+    document, owner, name, epoch, version, oldest, size, log_bytes, link, snapshot, before, _, _, keys = row
     head = LockedHead(
         document,
-        sql.as_uuid(session),
+        owner,
         name,
         epoch,
         version,
@@ -176,5 +182,5 @@ def _make_head(sql: Statements, row: Row) -> LockedHead:
         snapshot,
         bytes(before),
     )
-    head.tag = stored_rows.make_position(epoch, version, link).tag
+    head.tag = chain.make_tag(head.chain) if version else ""
     return head

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from session_mgmt.actions import vaults
 from session_mgmt.actions.clients import Fence
@@ -32,8 +32,7 @@ _COLUMNS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class NewRevision:
+class NewRevision(NamedTuple):
     """Revision of an accepted update, with the version, chain and tag that it has made."""
 
     update: Update
@@ -44,9 +43,8 @@ class NewRevision:
     tag: str
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """New version, for signals and for the decision to take a snapshot."""
+class Changed(NamedTuple):
+    """New version, for signals."""
 
     document: int
     session: uuid.UUID

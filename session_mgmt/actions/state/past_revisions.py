@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from session_mgmt.actions import vaults
 from session_mgmt.actions.clients import Fence
@@ -21,8 +22,7 @@ _COMPARED_BYTES = 512 * 1024
 _FEW_REVISIONS = 16
 
 
-@dataclass(frozen=True, slots=True)
-class PastRevision:
+class PastRevision(NamedTuple):
     """Paths that one revision touched, and the client that made it."""
 
     version: int
@@ -39,12 +39,18 @@ class PastRevisions:
     _past: dict[int, list[PastRevision]] = field(default_factory=dict)
     _tags: dict[tuple[int, int], str] = field(default_factory=dict)
     _floors: dict[int, int] = field(default_factory=dict)
+    # Documents with an update that is compared with others.
+    _compared: set[int] = field(default_factory=set)
 
     def load(self, updates: Iterable[Update]) -> None:
         """Read the revisions after the oldest base of each document."""
         oldest: dict[int, int] = {}
         for update in updates:
-            head, base = self.heads.find(update.document), update.terms.base
+            base = update.terms.base
+            if base is None and update.merge is None:
+                continue
+            self._compared.add(update.document)
+            head = self.heads.find(update.document)
             if head is not None and base is not None and head.oldest - 1 <= base < head.version:
                 oldest[update.document] = min(base, oldest.get(update.document, base))
         if not oldest:
@@ -84,7 +90,9 @@ class PastRevisions:
         return base
 
     def add(self, head: LockedHead, fence: Fence | None, paths: tuple[str, ...]) -> None:
-        """Remember the revision that has just moved the head."""
+        """Remember the revision that has just moved the head, if another one of the group may be compared with it."""
+        if head.document not in self._compared:
+            return
         past = PastRevision(head.version, fence.client if fence else None, head.hide_paths(paths))
         self._past.setdefault(head.document, []).append(past)
         self._tags[head.document, head.version] = head.tag

@@ -6,7 +6,6 @@ size limit, are computed from the document as it is and hold for that version on
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -37,14 +36,14 @@ def is_blind(kind: str) -> bool:
 
 def prepare_blind(document: int, kind: str, change: Any, terms: Terms = NO_TERMS) -> Update:
     """Prepare an update that holds for whatever the document is. Raises ``SessionMgmtError``."""
-    asked = make_change(kind, change)
     with checking.translate_errors():
-        ops = normalise.make_ops(asked.kind, asked.body, MISSING, asked.limits)
+        ops = normalise.make_ops(_name_change_kind(kind), change, MISSING, checking.document_limits())
+    encoded = operations.encode_ops(ops)
     return Update(
         document=document,
-        ops=operations.encode_ops(ops),
+        ops=encoded,
         paths=touched.list_stored_paths(ops),
-        growth=size.bound_growth(ops),
+        growth=size.bound_growth(ops, encoded),
         kind=name_revision_kind(kind),
         terms=terms,
         # A key is remembered by the version that it made.
@@ -90,7 +89,7 @@ def prepare_on_head(
         if blind is None or not blind.may_be_idle:
             raise
         # It needs no document, and may be what puts a damaged one right.
-        return replace(blind, may_be_idle=False)
+        return blind._replace(may_be_idle=False)
     if made.size is not None:
         checking.check_extent(made.size)
     # Total operations hold for any version; that they change nothing holds for this one only.

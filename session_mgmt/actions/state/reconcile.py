@@ -7,7 +7,7 @@ places; the lane decides that. A project's own function runs here.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -82,7 +82,7 @@ def prepare_with_kinds(
     with unreadable.audit_unreadable(using, document), checking.translate_errors():
         past = load_merge_source(using, document, terms)
         place = _choose_runner(past, run)
-        return replace(update, kinds=place(settling.read_kinds, past.parts, past.steps, update.paths))
+        return update._replace(kinds=place(settling.read_kinds, past.parts, past.steps, update.paths))
 
 
 def _choose_runner(past: MergeSource, run: Runner) -> Runner:
@@ -158,7 +158,7 @@ def _make_update(head: StoredHead, settled: Proposal, record: MergeRecord, terms
         at_version=head.position.offset,
         exact_size=settled.size,
         # From here on the update stands on the version that it was settled against.
-        terms=replace(terms, base=head.position.offset, epoch=head.position.epoch, tag=head.position.tag),
+        terms=terms._replace(base=head.position.offset, epoch=head.position.epoch, tag=head.position.tag),
         merge=record,
     )
 

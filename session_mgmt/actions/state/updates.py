@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -16,8 +16,7 @@ from session_mgmt.documents.contested import Kinds
 from session_mgmt.documents.limits import Extent
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """Conditions of an update: the version its author knew, and the author.
 
     ``base``, ``epoch`` and ``tag``: the position that the author saw; the tag proves it. ``strategy``: how conflicts
@@ -47,8 +46,7 @@ class Terms:
 NO_TERMS = Terms()
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(NamedTuple):
     """One change, prepared outside the lane.
 
     ``ops`` are total operations, encoded; ``paths`` are the places they touch; ``growth`` is the most that they add.
@@ -93,10 +91,21 @@ class Prepare:
 
 
 def digest_request(
-    document: str, kind: str, change: Any, strategy: str | None, *, if_absent: bool = False, atomic: bool = False
+    document: str,
+    kind: str,
+    change: Any,
+    strategy: str | None,
+    *,
+    if_absent: bool = False,
+    atomic: bool = False,
+    body: bytes | None = None,
 ) -> bytes:
-    """Return a digest of everything that a repeated update must repeat: all but its base, which may have moved."""
+    """Return a digest of everything that a repeated update must repeat: all but its base, which may have moved.
+
+    ``body``: the change as compact JSON, if it is at hand.
+    """
+    written = orjson.dumps(change) if body is None else body
     action = b"create" if if_absent else b"atomic" if atomic else b"update"
     return hashlib.sha256(
-        b"\0".join((action, document.encode(), kind.encode(), (strategy or "").encode(), orjson.dumps(change)))
+        b"\0".join((action, document.encode(), kind.encode(), (strategy or "").encode(), written))
     ).digest()

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -37,8 +37,7 @@ _EVENT_COLUMNS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """Entry to be written; ``data`` is compact JSON, ``key`` makes a repetition harmless."""
 
     session: uuid.UUID
@@ -93,6 +92,9 @@ class TimelineLedger:
         # A row that the lock skipped and that still exists is locked by somebody else.
         self._locked = set() if wait else self._find_existing(wanted - self._timelines.keys())
         self._find_keys(item for item in listed if isinstance(item, Record))
+
+    def has_locked(self) -> bool:
+        return bool(self._locked)
 
     def is_locked(self, item: Record | uuid.UUID) -> bool:
         return _session_of(item) in self._locked

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from session_mgmt.actions.outcome import Appended, Outcome, accept_write
 from session_mgmt.models.identifiers import new_epoch, new_tag
@@ -25,8 +26,7 @@ _PUBLICATION_COLUMNS = {
 _DEFAULTS = "head, head_tag, oldest, oldest_tag, created_at"
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
+class Publication(NamedTuple):
     """Entry to be written; ``data`` is compact JSON."""
 
     topic: str
@@ -66,6 +66,9 @@ class StreamLedger:
         # All exist by now, so what the lock has skipped is held by somebody else.
         self._locked = wanted - self._streams.keys()
         self._find_keys(listed)
+
+    def has_locked(self) -> bool:
+        return bool(self._locked)
 
     def is_locked(self, item: Publication) -> bool:
         return item.topic in self._locked
