@@ -79,11 +79,25 @@ def accept_any_base() -> None:
     import_module("session_mgmt.actions.state.past_revisions").PastRevisions.is_proved = lambda *args: True
 
 
+def refuse_together() -> None:
+    """Refuse all who connect together for the sake of one."""
+    resume = import_module("session_mgmt.actions.sessions.resume")
+    attach = resume.attach_group
+
+    def all_or_none(asks: Sequence[Any], **more: Any) -> Any:
+        group = attach(asks, **more)
+        refusals = [result for result in group.results if isinstance(result, Exception)]
+        return replace(group, results=refusals[:1] * len(asks)) if refusals else group
+
+    resume.attach_group = all_or_none
+
+
 BREAKS: dict[str, Callable[[], None]] = {
     "ack_before_commit": ack_before_commit,
     "skip_fence": skip_fence,
     "double_drain": double_drain,
     "accept_any_base": accept_any_base,
+    "refuse_together": refuse_together,
     "ignore_replacement": ignore_replacement,
 }
 

@@ -32,6 +32,7 @@ RESIDENTS, PAUSE = 3, 0.03
 HOT, QUIET = "faults:storm", "faults:quiet"
 # R1, as docs/topics/delivery.md has it: seconds for each started thousand of clients that come back to a process.
 PROMISED_SECONDS, OF_CLIENTS = 30.0, 1000
+BROKEN_SECONDS = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,11 @@ class Options:
     @property
     def bound(self) -> float:
         return PROMISED_SECONDS * -(-self.clients // OF_CLIENTS)
+
+    @property
+    def patience(self) -> float:
+        """Seconds for what must come; a broken build may never do so, and need not be waited for."""
+        return BROKEN_SECONDS if self.broken else self.bound
 
 
 @dataclass(slots=True)
@@ -160,14 +166,18 @@ class Storm:
         head = self._speaker.offsets[f"topic:{HOT}"]
         names = [one.name for one in self.returners]
         self._history.add("nemesis", "storm", clients=names, log=f"topic:{HOT}", head=head, bound=self._options.bound)
-        for one in self.returners:
-            one.come_back()
-        self._tasks += [asyncio.create_task(one.run()) for one in self.strangers]
+        everybody = [*self.returners, *self.strangers]
+        # In any order, so that strangers come together with others.
+        for one in self._chance.sample(everybody, len(everybody)):
+            if one.back is None:
+                self._tasks.append(asyncio.create_task(one.run()))
+            else:
+                one.come_back()
 
     async def kill(self) -> None:
         """Kill the server once so many are back, and start it again."""
         wanted = int(self._options.share * len(self.returners))
-        await until(lambda: sum(one.ready for one in self.returners) >= wanted, self._options.bound)
+        await until(lambda: sum(one.ready for one in self.returners) >= wanted, self._options.patience)
         assert self._server.process is not None
         ops = [write.op for one in self.returners for write in one.outbox.values()]
         self._history.add(
@@ -179,7 +189,7 @@ class Storm:
 
     async def settle(self, database: Database) -> list[str]:
         """Wait until all are whole and every write is answered; what does not come is for the checker to judge."""
-        notes, bound = list[str](), self._options.bound
+        notes, bound = list[str](), self._options.patience
         everybody = [*self.returners, self._speaker, *self._residents]
         if not await until(lambda: all(one.ready for one in everybody), bound):
             notes.append(f"{sum(not one.ready for one in everybody)} clients are not back")
@@ -201,7 +211,7 @@ class Storm:
         readers = [self._come(f"{group.name}reader", group, None) for group in groups.values()]
         tasks = [asyncio.create_task(one.run()) for one in readers]
         logs = ("state:main", "state:cart")
-        await until(lambda: all(one.positions[log] for one in readers for log in logs), self._options.bound)
+        await until(lambda: all(one.positions[log] for one in readers for log in logs), self._options.patience)
         await asyncio.gather(*(one.stop() for one in readers))
         await asyncio.gather(*tasks, return_exceptions=True)
 
