@@ -250,7 +250,7 @@ class Crowd:
     async def ask(self, warm: float, seconds: float, window: int = 1, topics: int = 0) -> dict[str, Any]:
         """Ask and be answered, without a pause: questions that write nothing, or publications to so many topics."""
         self._latencies, number, stopped = [], 0, False
-        question = self._dialect.ask(7)
+        question, in_flight = self._dialect.ask(7), list[deque[float]]()
 
         def frame(guest: Guest, place: int) -> bytes:
             return self._dialect.say(guest, f"topic:room:{place % topics}", number) if topics else question
@@ -269,6 +269,7 @@ class Crowd:
 
             guest.on_answer = answered
             sent = deque([time.perf_counter()] * window)
+            in_flight.append(sent)
             for _ in range(window):
                 guest.write(frame(guest, place))
 
@@ -280,7 +281,9 @@ class Crowd:
         await asyncio.sleep(seconds)
         result = {"done": number, **account.closed(), **_spread(self._latencies)}
         stopped = True
-        await asyncio.sleep(0.2)
+        deadline = time.perf_counter() + PATIENCE
+        while any(in_flight) and all(guest.ready for guest in self._guests) and time.perf_counter() < deadline:
+            await asyncio.sleep(0.02)
         return result | {"refused": 0, "lost": sum(not guest.ready for guest in self._guests)}
 
     async def work(self, pause: float) -> dict[str, Any]:
