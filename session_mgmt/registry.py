@@ -6,18 +6,22 @@ written, not when a client comes.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Final
 
 from session_mgmt.protocol.events import EVENT_TYPES, MESSAGE
 from session_mgmt.protocol.patterns import TopicPattern, compile_pattern
+from session_mgmt.user_code import ask, check_function
 
 MessageHandler = Callable[[Any, Any], Any]
 EventHandler = Callable[[Any], None]
+
+# More than anybody keeps, and still a number that every database can calculate with.
+MOST_RETAIN: Final = timedelta(days=36_500)
+MOST_ENTRIES: Final = 10**12
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +40,13 @@ class Topic:
 
     def allows_follow(self, session: Any, parts: dict[str, Any]) -> bool:
         """Return whether the session may follow the topic with these parts."""
-        return _is_allowed(self.may_follow, session, parts)
+        return ask(self.may_follow, session, **parts)
 
     def allows_publish(self, session: Any, parts: dict[str, Any]) -> bool:
         """Return whether a client of the session may publish to the topic with these parts."""
         if callable(self.may_publish):
-            return _is_allowed(self.may_publish, session, parts)
+            return ask(self.may_publish, session, **parts)
         return self.may_publish
-
-
-def _is_allowed(function: Callable[..., Any], session: Any, parts: dict[str, Any]) -> bool:
-    answer = call_sync(function, session, **parts)
-    if callable(answer):
-        # As `return session.user.has_perm` without its call: it counts as true, and nobody has asked anything.
-        raise UnusableAnswer(f"{_name_of(function)} returned a function instead of True or False.")
-    return bool(answer)
 
 
 @dataclass(slots=True)
@@ -98,8 +94,9 @@ def topic(
     """Declare a topic; the decorated function decides who may follow it.
 
     ``pattern`` is text with parts in braces, which are passed to the functions: ``{pk}`` matches any text without
-    ``:``, ``{pk:int}``, ``{pk:uuid}``, ``{name:slug}`` and ``{code:str}`` as their types say. Raises ``TypeError`` or
-    ``ValueError`` for a declaration that cannot work.
+    ``:``, ``{pk:int}``, ``{pk:uuid}``, ``{name:slug}`` and ``{code:str}`` as their types say. A function answers
+    ``True`` or ``False``; any other answer, ``None`` too, denies. Raises ``TypeError`` or ``ValueError`` for a
+    declaration that cannot work.
     """
     if not isinstance(pattern, str):
         raise TypeError("Write @topic with a pattern in parentheses, as in @topic('orders:{pk}').")
@@ -125,6 +122,8 @@ def _check_retention(pattern: str, retain: Any, entries: Any) -> None:
         raise TypeError(f"entries of topic {pattern!r} is a whole number, not {entries!r}.")
     if (retain is not None and retain <= timedelta(0)) or (entries is not None and entries < 1):
         raise ValueError(f"Topic {pattern!r} would keep nothing: retain and entries are above 0.")
+    if (retain is not None and retain > MOST_RETAIN) or (entries is not None and entries > MOST_ENTRIES):
+        raise ValueError(f"Topic {pattern!r}: retain is at most {MOST_RETAIN.days} days, entries {MOST_ENTRIES}.")
 
 
 def on_message(handler: MessageHandler) -> MessageHandler:
@@ -150,6 +149,8 @@ def on(type_: str, *, durable: bool = False) -> Callable[[EventHandler], EventHa
         near = get_close_matches(type_, (*EVENT_TYPES, MESSAGE), 1)
         hint = f"Did you mean {near[0]!r}?" if near else f"The types are {', '.join((*EVENT_TYPES, MESSAGE))}."
         raise ValueError(f"There is no event type {type_!r}. {hint}")
+    if not isinstance(durable, bool):
+        raise TypeError(f"durable of @on({type_!r}) is True or False, not {durable!r}.")
 
     def declare(handler: EventHandler) -> EventHandler:
         check_function(handler, f"@on({type_!r})", "event")
@@ -166,49 +167,3 @@ def off(handler: EventHandler) -> None:
         for handlers in table.values():
             if handler in handlers:
                 handlers.remove(handler)
-
-
-def check_function(function: Any, role: str, *arguments: str, **named: str) -> None:
-    """Raise ``TypeError`` unless the project's function can be called with these arguments and answers at once."""
-    if not callable(function) or isinstance(function, type):
-        raise TypeError(f"{role} needs a function, not {function!r}.")
-    called = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
-    if any(_is_async(one) for one in (function, called)):
-        raise TypeError(f"{role}: {_name_of(function)} is async or a generator; write a plain def, without yield.")
-    try:
-        signature = inspect.signature(function)
-    except ValueError:
-        # A function in C has no signature to check; its first call will tell.
-        return
-    try:
-        signature.bind(*arguments, **named)
-    except TypeError as error:
-        asked = ", ".join([*arguments, *named])
-        raise TypeError(f"{role}: {_name_of(function)} is called with ({asked}): {error}.") from None
-
-
-def call_sync(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """Call a function of the project. Raises ``UnusableAnswer`` if it returns a coroutine or a generator.
-
-    A decorator can hide from ``check_function`` that a function is async.
-    """
-    answer = function(*arguments, **named)
-    if inspect.isawaitable(answer) or inspect.isasyncgen(answer) or inspect.isgenerator(answer):
-        if inspect.iscoroutine(answer):
-            # Closed, or Python would warn that it was never awaited.
-            answer.close()
-        raise UnusableAnswer(f"{_name_of(function)} is async or a generator; write a plain def, without yield.")
-    return answer
-
-
-class UnusableAnswer(Exception):
-    """Answer of the project's function that is none, and that would count as true."""
-
-
-def _is_async(function: Any) -> bool:
-    kinds = (inspect.iscoroutinefunction, inspect.isasyncgenfunction, inspect.isgeneratorfunction)
-    return any(is_kind(function) for is_kind in kinds)
-
-
-def _name_of(function: Any) -> str:
-    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', type(function).__name__)}"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 
 from session_mgmt.actions import access
 from session_mgmt.actions.notify import EmittedEvent, send_events
@@ -16,6 +20,7 @@ from session_mgmt.actions.state import policies
 from session_mgmt.exceptions import PublishDenied, TopicDenied
 from session_mgmt.models import ClientSession
 from session_mgmt.registry import on, on_message, registry, topic
+from session_mgmt.signals import session_event
 
 SESSION = ClientSession()
 
@@ -48,8 +53,15 @@ class Permission:
     async def __call__(self, *arguments: Any, **named: Any) -> bool:
         return False
 
+    async def method(self, *arguments: Any, **named: Any) -> bool:
+        return False
 
-ASYNC = [coroutine, asynchronous_generator, generator, functools.partial(coroutine), Permission(), Permission]
+
+ASYNC = [
+    *(coroutine, asynchronous_generator, generator, Permission(), Permission, Permission().method),
+    *(functools.partial(coroutine), functools.partial(Permission()), functools.partial(functools.partial(coroutine))),
+    *(staticmethod(coroutine), functools.lru_cache(coroutine), sync_to_async(lambda *arguments, **named: True)),
+]
 DECLARE: dict[str, Callable[[Any], Any]] = {
     "follow": lambda function: topic("orders:{pk}")(function),
     "publish": lambda function: topic("orders:{pk}", publish=function)(lambda session, pk: True),
@@ -87,6 +99,17 @@ def test_a_function_that_takes_something_else_is_refused_where_it_is_declared(de
         (lambda: topic("orders", entries=0), "keep nothing"),
         (lambda: topic("orders", publish="yes"), "function, True or False"),  # type: ignore[arg-type]
         (lambda: topic("orders:<int:pk>"), "in braces"),
+        *((lambda given=given: topic("orders", retain=given), "timedelta") for given in (True, 1.5, "1 day", [])),
+        (lambda: topic("orders", retain=timedelta(-1)), "keep nothing"),
+        (lambda: topic("orders", retain=timedelta.max), "at most 36500 days"),
+        (lambda: topic("orders", entries=10**30), "at most 36500 days"),
+        (lambda: topic("orders", entries=2.0), "whole number"),  # type: ignore[arg-type]
+        (lambda: topic("orders", publish=None), "function, True or False"),  # type: ignore[arg-type]
+        (lambda: topic("x" * 256), "no pattern"),
+        (lambda: topic("a\nb"), "no pattern"),
+        (lambda: topic("a\0:{pk}"), "no pattern"),
+        (lambda: on("session_expired", durable="yes"), "durable"),  # type: ignore[arg-type]
+        (lambda: on("session_expired", durable=None), "durable"),  # type: ignore[arg-type]
     ],
 )
 def test_a_declaration_that_cannot_work_is_refused_where_it_is_written(declare: Callable[[], Any], hint: str) -> None:
@@ -104,7 +127,27 @@ def hidden(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-@pytest.mark.parametrize("function", [coroutine, asynchronous_generator, generator, lambda *a, **n: SESSION.save])
+def quit_program(*arguments: Any, **named: Any) -> Any:
+    raise SystemExit(1)
+
+
+def cancel(*arguments: Any, **named: Any) -> Any:
+    raise asyncio.CancelledError
+
+
+TRUE_AND_NO_ANSWER = [
+    *(SESSION.save, ClientSession, SESSION, Future(), PermissionError(), (False, "not yours"), [False], iter(())),
+    *("no", 1, NotImplemented, contextlib.nullcontext()),
+]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        *(coroutine, asynchronous_generator, generator),
+        *(lambda *a, answer=answer, **n: answer for answer in TRUE_AND_NO_ANSWER),
+    ],
+)
 def test_an_answer_that_is_none_denies_and_is_logged_once(function: Any, caplog: pytest.LogCaptureFixture) -> None:
     topic("orders:{pk}", publish=hidden(function))(hidden(function))
     for _ in range(3):
@@ -114,6 +157,32 @@ def test_an_answer_that_is_none_denies_and_is_logged_once(function: Any, caplog:
             access.check_publish(SESSION, "orders:1")
     (told,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert "orders:1" in told.getMessage()
+
+
+@pytest.mark.parametrize("function", [quit_program, cancel])
+def test_a_function_that_quits_denies_its_topic_and_ends_nothing(
+    function: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    topic("orders:{pk}")(function)
+    with ThreadPoolExecutor(1) as pool, pytest.raises(TopicDenied):
+        pool.submit(access.check_follow, SESSION, "orders:1").result()
+    (told,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert "orders:1" in told.getMessage()
+
+
+def test_a_program_that_is_told_to_end_in_the_middle_of_an_answer_ends() -> None:
+    topic("orders:{pk}")(quit_program)
+    with pytest.raises(SystemExit):
+        access.check_follow(SESSION, "orders:1")
+
+
+@pytest.mark.parametrize("name", ["role", "function", "arguments", "named", "self", "parts"])
+def test_a_part_of_a_topic_may_have_any_name(name: str) -> None:
+    topic(f"chat:{{{name}}}", publish=lambda session, **parts: parts == {name: "a"})(lambda session, **parts: True)
+    access.check_follow(SESSION, "chat:a")
+    access.check_publish(SESSION, "chat:a")
+    with pytest.raises(PublishDenied):
+        access.check_publish(SESSION, "chat:b")
 
 
 def test_a_topic_whose_function_raises_is_denied_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -139,6 +208,22 @@ def test_a_handler_that_is_async_in_disguise_is_logged_and_not_forgotten(caplog:
 def test_a_merge_function_that_cannot_work_is_refused_by_the_check(path: str) -> None:
     with pytest.raises(ValueError, match="strategy"):
         policies.parse_policy({"strategy": f"tests.test_registry.{path}"})
+
+
+def test_a_receiver_that_quits_is_logged_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    def receiver(**facts: Any) -> None:
+        raise SystemExit(1)
+
+    seen: list[str] = []
+    session_event.connect(receiver)
+    try:
+        on("session_expired")(lambda event: seen.append(event.type))
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(send_events, [EmittedEvent(None, "session_expired", {}, None)]).result()
+    finally:
+        session_event.disconnect(receiver)
+    assert seen == ["session_expired"]
+    assert "SystemExit" in caplog.text
 
 
 def test_the_first_pattern_that_matches_decides() -> None:

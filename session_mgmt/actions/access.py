@@ -13,15 +13,11 @@ from django.core.exceptions import ObjectDoesNotExist, ValidationError
 
 from session_mgmt.exceptions import InvalidField, PermissionDenied, PublishDenied, SessionNotFound, TopicDenied
 from session_mgmt.models import ClientSession
+from session_mgmt.protocol.patterns import is_topic
 from session_mgmt.registry import Topic, registry
 
 logger = logging.getLogger(__name__)
 
-# Everything that prints, without spaces at the ends; a topic is a name that people read in lists and logs.
-# A lone surrogate, which only Python can hand in, has no bytes that a database could store.
-_TOPIC = re.compile(
-    r"[^\s\x00-\x1f\x7f\ud800-\udfff](?:[^\x00-\x1f\x7f\ud800-\udfff]{0,253}[^\s\x00-\x1f\x7f\ud800-\udfff])?"
-)
 # A path of the REST side cannot hold a slash.
 _DOCUMENT = re.compile(r"[^\x00-\x1f\x7f/\ud800-\udfff]{1,100}")
 _KEY = re.compile(r"[^\x00\ud800-\udfff]{1,100}")
@@ -126,11 +122,6 @@ def _report_once(declared: Topic, topic: str, error: Exception) -> None:
     if kind not in declared.reported:
         declared.reported.add(kind)
         logger.error("Topic %s is denied, because its function fails", topic, exc_info=error)
-
-
-def is_topic(topic: str) -> bool:
-    """Return whether the text can name a topic at all."""
-    return isinstance(topic, str) and _TOPIC.fullmatch(topic) is not None
 
 
 def is_document(name: str) -> bool:

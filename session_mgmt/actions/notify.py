@@ -14,12 +14,14 @@ from functools import partial
 from typing import Any
 
 from django.db import transaction
+from django.dispatch import Signal
 
 from session_mgmt.actions.outcome import Appended
 from session_mgmt.backends import doorbell
 from session_mgmt.documents import pointer
-from session_mgmt.registry import call_sync, registry
+from session_mgmt.registry import registry
 from session_mgmt.signals import session_event, state_changed
+from session_mgmt.user_code import call_sync
 
 logger = logging.getLogger(__name__)
 
@@ -73,9 +75,7 @@ def has_listeners(events: Iterable[EmittedEvent]) -> bool:
 def send_events(events: Iterable[EmittedEvent]) -> None:
     """Call signals and ``@on`` handlers that are not durable; log a failing one and go on with the others."""
     for event in events:
-        session_event.send_robust(
-            sender=None, session_id=event.session_id, type=event.type, data=event.data, seq=event.seq
-        )
+        _send_signal(session_event, session_id=event.session_id, type=event.type, data=event.data, seq=event.seq)
         for handler in registry.list_handlers(event.type, durable=False):
             try:
                 call_sync(handler, event)
@@ -88,14 +88,22 @@ def send_changes(changes: Iterable[Any]) -> None:
     if not hears_changes():
         return
     for change in changes:
-        state_changed.send_robust(
-            sender=None,
+        _send_signal(
+            state_changed,
             session_id=change.session,
             document=change.name,
             version=change.version,
             paths=tuple(pointer.strip_marks(change.paths)),
             client_id=change.writer or None,
         )
+
+
+def _send_signal(signal: Signal, **facts: Any) -> None:
+    try:
+        call_sync(signal.send_robust, None, **facts)
+    except Exception:
+        # A receiver that quits, which Django does not catch.
+        logger.exception("A receiver of a signal failed")
 
 
 def ring_appended(appended: dict[str, Appended]) -> None:

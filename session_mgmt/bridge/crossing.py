@@ -107,14 +107,12 @@ class Bridge:
         """
         return await self._run_on(self._control, partial(verb, *args, **kwargs))
 
-    async def run_user_code(
-        self, session: uuid.UUID | None, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs
-    ) -> R:
-        """Run a verb that calls functions of the project, one at a time for a session.
+    async def run_user_code(self, key: Hashable, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a verb that calls functions of the project, one at a time for a key, which is a session or its token.
 
         They may be slow, so they have threads of their own, and the verb must hold no lock while it calls them.
         """
-        return await self._run_on(self._handlers, partial(verb, *args, **kwargs), session)
+        return await self._run_on(self._handlers, partial(verb, *args, **kwargs), key)
 
     def ask_application(self, session: uuid.UUID, verb: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """Run a verb that asks the project for permission, one at a time for a session.

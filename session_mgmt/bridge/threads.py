@@ -96,7 +96,12 @@ class Threads:
 def _fulfil(future: Future[R], work: Callable[[], R]) -> None:
     try:
         result = work()
-    except BaseException as error:
+    except Exception as error:
         future.set_exception(error)
+    except BaseException as error:
+        # Raised again where it is awaited, it would end the event loop, and with it the server.
+        ended = RuntimeError(f"The work of a thread ended with {error!r}.")
+        ended.__cause__ = error
+        future.set_exception(ended)
     else:
         future.set_result(result)

@@ -24,8 +24,18 @@ CONVERTERS = {
     "slug": Converter("[-a-zA-Z0-9_]+", str),
     "str": Converter("[^:]+", str),
 }
+# Everything that prints, without spaces at the ends; a topic is a name that people read in lists and logs.
+# A lone surrogate, which only Python can hand in, has no bytes that a database could store.
+_TOPIC = re.compile(
+    r"[^\s\x00-\x1f\x7f\ud800-\udfff](?:[^\x00-\x1f\x7f\ud800-\udfff]{0,253}[^\s\x00-\x1f\x7f\ud800-\udfff])?"
+)
 _PIECES = re.compile(r"\{([^{}]*)\}")
 _PART = re.compile(r"([A-Za-z_]\w*)(?::(\w+))?")
+
+
+def is_topic(text: Any) -> bool:
+    """Return whether this can name a topic at all."""
+    return isinstance(text, str) and _TOPIC.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +87,9 @@ def compile_pattern(pattern: str) -> TopicPattern:
         types[name] = type_
         regex += re.escape(pattern[end : piece.start()]) + f"(?P<{name}>{CONVERTERS[type_ or 'str'].regex})"
         end = piece.end()
-    # What is left without the parts must hold no brace: a part that was not closed matches nothing.
-    if not pattern or pattern != pattern.strip() or re.search(r"[{}]", _PIECES.sub("", pattern)):
+    # The shortest text in the place of each part: what cannot name a topic then, never does. What is left without the
+    # parts must hold no brace: a part that was not closed matches nothing.
+    if not is_topic(_PIECES.sub("0", pattern)) or re.search(r"[{}]", _PIECES.sub("", pattern)):
         raise ValueError(f"{pattern!r} is no pattern of a topic: text with parts in braces, as in 'orders:{{pk}}'.")
     return TopicPattern(pattern, re.compile(regex + re.escape(pattern[end:])), types)
 

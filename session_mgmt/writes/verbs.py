@@ -45,6 +45,7 @@ from session_mgmt.models import StateRevision, clock
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.events import MESSAGE
 from session_mgmt.protocol.logs import stream_key
+from session_mgmt.protocol.patterns import is_topic
 from session_mgmt.protocol.position import Position
 from session_mgmt.registry import registry
 from session_mgmt.writes.attempts import Attempts, Way, choose_way
@@ -57,7 +58,7 @@ def publish(topic: str, data: Any, *, key: str | None = None, ephemeral: bool = 
 
     ``key`` makes a repetition harmless. Raises ``InvalidField``, ``Busy`` or ``Unavailable``.
     """
-    if not access.is_topic(topic):
+    if not is_topic(topic):
         raise InvalidField("A topic is printable text of at most 255 characters.", field="topic")
     _check_key(key)
     _warn_of_undeclared(topic)

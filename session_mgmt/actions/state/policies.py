@@ -14,7 +14,7 @@ from session_mgmt.documents.arrays import NO_POLICIES, ArrayPolicies
 from session_mgmt.documents.errors import DocumentError
 from session_mgmt.documents.merge import OnConflict, Resolver
 from session_mgmt.protocol.frames import STRATEGIES
-from session_mgmt.registry import check_function
+from session_mgmt.user_code import check_function
 
 logger = logging.getLogger("session_mgmt.merging")
 

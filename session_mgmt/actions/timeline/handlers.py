@@ -13,7 +13,8 @@ from session_mgmt.actions.notify import EmittedEvent
 from session_mgmt.conf import settings
 from session_mgmt.models import Outbox, SessionEvent
 from session_mgmt.models.late_transaction import open_late_transaction
-from session_mgmt.registry import call_sync, registry
+from session_mgmt.registry import registry
+from session_mgmt.user_code import call_sync
 
 logger = logging.getLogger(__name__)
 

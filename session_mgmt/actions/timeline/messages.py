@@ -23,7 +23,8 @@ from session_mgmt.exceptions import HandlerFailed, NoHandler, SessionMgmtError, 
 from session_mgmt.models import ClientSession, clock
 from session_mgmt.models.late_transaction import open_late_transaction
 from session_mgmt.models.sql import Statements
-from session_mgmt.registry import call_sync, registry
+from session_mgmt.registry import registry
+from session_mgmt.user_code import call_sync
 
 logger = logging.getLogger(__name__)
 

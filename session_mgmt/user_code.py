@@ -1,0 +1,93 @@
+"""Functions of the project: checked where they are declared, and called so that no answer of theirs fails open."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from asyncio import CancelledError
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from asgiref.sync import iscoroutinefunction
+
+# No errors for Python: what catches errors lets them through, so that a program can end.
+_QUITTING: Final = (SystemExit, KeyboardInterrupt, GeneratorExit, CancelledError)
+
+
+class UnusableAnswer(Exception):
+    """Answer of the project's function that is none, and that might count as true."""
+
+
+def check_function(function: Any, role: str, /, *arguments: str, **named: str) -> None:
+    """Raise ``TypeError`` unless the project's function can be called with these arguments and answers at once."""
+    if not callable(function) or isinstance(function, type):
+        raise TypeError(f"{role} needs a function, not {function!r}.")
+    if any(_is_async(layer) for layer in _iter_layers(function)):
+        raise TypeError(f"{role}: {_name_of(function)} is async or a generator; write a plain def, without yield.")
+    try:
+        signature = inspect.signature(function)
+    except ValueError:
+        # A function in C has no signature to check; its first call will tell.
+        return
+    try:
+        signature.bind(*arguments, **named)
+    except TypeError as error:
+        asked = ", ".join([*arguments, *named])
+        raise TypeError(f"{role}: {_name_of(function)} is called with ({asked}): {error}.") from None
+
+
+def ask(function: Callable[..., Any], /, *arguments: Any, **named: Any) -> bool:
+    """Ask the project's function for a permission. Raises ``UnusableAnswer`` for anything but a bool or ``None``.
+
+    Truth alone would let in whoever is answered by an error, a response, ``(False, "why")`` or a method without its
+    call.
+    """
+    answer = call_sync(function, *arguments, **named)
+    if answer is not None and not isinstance(answer, bool):
+        raise UnusableAnswer(f"{_name_of(function)} returned {type(answer).__name__}; return True or False.")
+    return bool(answer)
+
+
+def call_sync(function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Any:
+    """Call a function of the project. Raises ``UnusableAnswer`` if it returns a coroutine or a generator, or quits.
+
+    A decorator can hide from ``check_function`` that a function is async.
+    """
+    try:
+        answer = function(*arguments, **named)
+    except _QUITTING as error:
+        if threading.current_thread() is threading.main_thread():
+            # A signal may have raised it there: the program is to end.
+            raise
+        # Whoever awaits the answer would end with it: a connection, or the whole event loop.
+        raise UnusableAnswer(f"{_name_of(function)} raised {type(error).__name__} and not an error.") from error
+    if inspect.isawaitable(answer) or inspect.isasyncgen(answer) or inspect.isgenerator(answer):
+        if inspect.iscoroutine(answer):
+            # Closed, or Python would warn that it was never awaited.
+            answer.close()
+        raise UnusableAnswer(f"{_name_of(function)} is async or a generator; write a plain def, without yield.")
+    return answer
+
+
+def _iter_layers(function: Any) -> Iterator[Any]:
+    """Go through what hides the function that is called in the end: partials, objects with a call, caches."""
+    while True:
+        yield function
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif isinstance(function, staticmethod | classmethod | functools._lru_cache_wrapper):
+            function = function.__wrapped__
+        elif inspect.isroutine(function):
+            return
+        else:
+            function = type(function).__call__
+
+
+def _is_async(function: Any) -> bool:
+    kinds = (iscoroutinefunction, inspect.isasyncgenfunction, inspect.isgeneratorfunction)
+    return any(is_kind(function) for is_kind in kinds)
+
+
+def _name_of(function: Any) -> str:
+    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', type(function).__name__)}"
