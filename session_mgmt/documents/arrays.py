@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
 from session_mgmt.documents import pointer
+from session_mgmt.documents.keyed_places import find_item
 from session_mgmt.documents.values import JSON, MISSING, Missing, are_equal
 
 # (position to report, member of the key, key, base, server, client) -> the merged item, or MISSING.
@@ -32,12 +33,28 @@ class ArrayPolicies:
             if policy not in (ATOMIC, APPEND, SET) and not (policy.startswith(KEYED) and policy != KEYED):
                 raise ValueError(f"An array policy is atomic, append, set or keyed:<field>, not {policy!r}.")
 
+    @property
+    def has_keys(self) -> bool:
+        """Return whether any array is keyed."""
+        return any(policy.startswith(KEYED) for _, policy in self._patterns)
+
     def find_policy(self, path: str) -> str:
         tokens = pointer.parse_pointer(path)
         return next((policy for pattern, policy in self._patterns if _fits_pattern(pattern, tokens)), ATOMIC)
 
 
 NO_POLICIES: Final = ArrayPolicies()
+
+
+def find_same_item(policy: str, array: list[JSON], item: JSON) -> int | None:
+    """Return the index of the item that is the same by the array's policy; None if there is none, or none can be."""
+    if policy == SET and type(item) in _SCALARS:
+        return next((at for at, known in enumerate(array) if type(known) in _SCALARS and are_equal(known, item)), None)
+    if policy.startswith(KEYED) and isinstance(item, dict):
+        field = policy.removeprefix(KEYED)
+        key = item.get(field)
+        return find_item(array, field, key) if isinstance(key, str | int) and not isinstance(key, bool) else None
+    return None
 
 
 def merge_arrays(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from session_mgmt.documents import pointer
-from session_mgmt.documents.arrays import APPEND, ATOMIC, ArrayPolicies
+from session_mgmt.documents.arrays import APPEND, ATOMIC, KEYED, ArrayPolicies
 from session_mgmt.documents.pointer import APPENDED, ITEM, OBJECT
 from session_mgmt.documents.values import JSON
 
@@ -73,12 +73,34 @@ def list_merged_arrays(places: Iterable[Place], policies: ArrayPolicies) -> set[
     return {place.path for place in places if place.is_append and policies.find_policy(place.path) not in _ORDERED}
 
 
+def list_rekeyed(mine: Iterable[str], theirs: Iterable[str], policies: ArrayPolicies) -> set[str]:
+    """List the keyed arrays in which both changes have replaced whole items or keys: two items may be one now."""
+    if not policies.has_keys:
+        return set()
+    return _list_replaced_items(mine, policies) & _list_replaced_items(theirs, policies)
+
+
+def _list_replaced_items(paths: Iterable[str], policies: ArrayPolicies) -> set[str]:
+    found = set()
+    for path in paths:
+        item, member = path, ""
+        if pointer.parse_index(path[len(pointer.parent_of(path)) + 1 :]) is None:
+            item = pointer.parent_of(path)
+            member = pointer.parse_pointer(path)[-1] if path[:1] == "/" else ""
+        array = pointer.parent_of(item)
+        policy = policies.find_policy(array) if array[:1] == "/" else ATOMIC
+        if policy.startswith(KEYED) and (item == path or policy == KEYED + member):
+            found.add(array)
+    return found
+
+
 def list_contested(
     mine: Iterable[str], theirs: Iterable[str], before: JSON, after: JSON, policies: ArrayPolicies
 ) -> set[str]:
     """List the places that two changes contest, with the document at hand."""
+    found = list_rekeyed(mine, theirs, policies)
     places = find_places(mine, theirs)
     if not places:
-        return set()
+        return found
     kinds = read_kinds(places, before, after)
-    return list_merged_arrays(places, policies) | {place.path for place in places if kinds.is_contested(place)}
+    return found | list_merged_arrays(places, policies) | {place.path for place in places if kinds.is_contested(place)}

@@ -50,9 +50,15 @@ class Editor:
     def apply(self, ops: Iterable[Sequence[Any]]) -> None:
         """Apply the operations. One that does nothing copies nothing."""
         for op in ops:
-            changed = self._apply_one(op)
-            if changed is not _NOTHING:
-                self._root = changed
+            self.apply_one(op)
+
+    def apply_one(self, op: Sequence[Any]) -> bool:
+        """Apply an operation, and return whether it changed anything."""
+        changed = self._apply_one(op)
+        if changed is _NOTHING:
+            return False
+        self._root = changed
+        return True
 
     def find_value(self, path: str) -> JSON | Missing:
         """Return the value at a pointer; MISSING if there is none."""

@@ -12,6 +12,7 @@ from session_mgmt.documents import arrays as array_policies
 from session_mgmt.documents import contested, operations, pointer, touched
 from session_mgmt.documents.arrays import NO_POLICIES, ArrayPolicies
 from session_mgmt.documents.diff import diff_documents
+from session_mgmt.documents.editor import Editor
 from session_mgmt.documents.keyed_places import ItemKey, find_item
 from session_mgmt.documents.operations import Op
 from session_mgmt.documents.pointer import Touched
@@ -90,13 +91,16 @@ def rebase_ops(
     Operations without overlap keep their meaning (an `inc` adds, an append appends), which values alone do not show.
     Under `reject` the server's document comes back unchanged if there are conflicts.
     """
-    listed, theirs = tuple(ops), set(their_paths)
-    theirs |= contested.list_contested(touched.list_stored_paths(listed), theirs, base, server, arrays)
+    listed = tuple(ops)
+    theirs = _add_contested(base, server, listed, their_paths, arrays)
     fates = _spare_additions(listed, _mark_overlapping(listed, theirs), server)
     if not any(fates):
         return Merged(operations.apply_ops(server, listed), ops=listed)
-    # Each obj goes along: the dropped operations below it count on the object.
-    dropped = [op for op, falls in zip(listed, fates, strict=True) if falls or op[0] == "obj"]
+    # What prepares a place goes along: the dropped operations below it count on the object.
+    paths = touched.list_path_of_each(listed)
+    dropped = [
+        op for op, path, falls in zip(listed, paths, fates, strict=True) if falls or touched.is_ensuring(op, path)
+    ]
     merged = merge_values(base, server, operations.apply_ops(base, dropped), arrays=arrays, on_conflict=on_conflict)
     if merged.conflicts and on_conflict == "reject":
         return merged
@@ -104,6 +108,60 @@ def rebase_ops(
     kept = _choose_kept(listed, fates)
     settled = diff_documents(server, merged.document)
     return Merged(operations.apply_ops(merged.document, kept), merged.conflicts, settled + kept)
+
+
+def overwrite_ops(
+    base: JSON,
+    server: JSON,
+    ops: Iterable[Op],
+    their_paths: Iterable[str],
+    *,
+    arrays: ArrayPolicies = NO_POLICIES,
+) -> Merged:
+    """Apply the client's operations, made at `base`, to the server's head, whatever they overwrite there.
+
+    An operation may do nothing there, because an array is no array any more, or a shorter one. Then the client's
+    values stand wherever the merge finds a conflict. The conflicts name the overwritten places.
+    """
+    listed = tuple(ops)
+    theirs = _add_contested(base, server, listed, their_paths, arrays)
+    if _is_any_lost(base, server, listed):
+        return rebase_ops(base, server, listed, theirs, arrays=arrays, on_conflict="client_wins")
+    overlaps = find_overlaps(touched.list_stored_paths(listed), theirs)
+    overwritten = tuple(Conflict(path, MISSING, MISSING, MISSING, "client") for path in overlaps)
+    return Merged(operations.apply_ops(server, listed), overwritten, listed)
+
+
+def _is_any_lost(base: JSON, server: JSON, ops: Iterable[Op]) -> bool:
+    """Tell whether an operation that changed the client's document does nothing, or something else, to the server's."""
+    mine, theirs = Editor(base), Editor(server)
+    for op in ops:
+        if _works_in_array(mine, op[1]) is not _works_in_array(theirs, op[1]):
+            return True
+        counts, has_effect = mine.apply_one(op), theirs.apply_one(op)
+        if counts and not has_effect and not _is_there(mine.find_value(op[1]), theirs.find_value(op[1])):
+            return True
+    return False
+
+
+def _is_there(wanted: Value, found: Value) -> bool:
+    # What was appended is not found behind its `-`.
+    return wanted is not MISSING and are_equal(wanted, found)
+
+
+def _works_in_array(editor: Editor, path: str) -> bool:
+    """Tell whether an operation at this path puts an item into an array, and not a member into an object."""
+    parent = pointer.parent_of(path)
+    if not path or editor.is_object(parent):
+        return False
+    return editor.count_items(parent) is not None or path[len(parent) + 1 :] == pointer.END
+
+
+def _add_contested(
+    base: JSON, server: JSON, ops: Iterable[Op], their_paths: Iterable[str], arrays: ArrayPolicies
+) -> set[str]:
+    theirs = set(their_paths)
+    return theirs | contested.list_contested(touched.list_stored_paths(ops), theirs, base, server, arrays)
 
 
 def merge_values(
@@ -246,7 +304,7 @@ def _choose_kept(ops: Sequence[Op], fates: Sequence[bool]) -> tuple[Op, ...]:
 
 def _is_blocked(op: Sequence[Any], path: str, blocked: Touched) -> bool:
     # Ensuring an object disturbs nobody who works inside it.
-    if op[0] == "obj":
+    if touched.is_ensuring(op, path):
         return blocked.has_at_or_above(path)
     return next(blocked.find_overlapping(path), None) is not None
 

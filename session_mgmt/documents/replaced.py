@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from session_mgmt.documents import operations, pointer, touched
+from session_mgmt.documents.arrays import NO_POLICIES, ArrayPolicies, find_same_item
 from session_mgmt.documents.canonical import encode_canonical
 from session_mgmt.documents.diff import diff_documents
 from session_mgmt.documents.merge import CONFLICT, Conflict, Merged, OnConflict, Side, Value, drop_overlapping
@@ -65,13 +66,28 @@ def _find_on_the_way(document: JSON, op: Op) -> str | None:
 
 
 def rebase_by_digests(
-    server: JSON, ops: Iterable[Op], replaced: Mapping[str, str | None], *, on_conflict: OnConflict = "server_wins"
+    server: JSON,
+    ops: Iterable[Op],
+    replaced: Mapping[str, str | None],
+    *,
+    arrays: ArrayPolicies = NO_POLICIES,
+    on_conflict: OnConflict = "server_wins",
 ) -> Merged:
     """Apply the operations to the server's head; a path whose value is not the replaced one is a conflict.
 
-    A path without a digest counts as changed. The base of every conflict is MISSING: nobody knows it any more.
+    A path without a digest counts as changed. An item that is appended and is there by now, as the array's policy
+    tells, is not there twice. The base of every conflict is MISSING: nobody knows it any more.
     """
-    listed = tuple(ops)
+    asked = tuple(ops)
+    listed, known, chosen = _take_out_known(server, asked, arrays, on_conflict)
+    if len(listed) < len(asked):
+        return _join_known(
+            server,
+            known,
+            chosen,
+            rebase_by_digests(operations.apply_ops(server, chosen), listed, replaced, on_conflict=on_conflict),
+            on_conflict,
+        )
     judged = {*list_replaced_paths(listed), *list_replaced_on_the_way(server, listed)}
     changed = [path for path in sorted(judged) if not _is_same(server, path, replaced)]
     kept, overlapping = drop_overlapping(listed, changed)
@@ -82,6 +98,47 @@ def rebase_by_digests(
         return Merged(server, tuple(conflicts))
     document = operations.apply_ops(server, settled)
     return Merged(operations.apply_ops(document, kept), tuple(conflicts), diff_documents(server, document) + kept)
+
+
+def _take_out_known(
+    server: JSON, ops: Iterable[Op], arrays: ArrayPolicies, on_conflict: OnConflict
+) -> tuple[tuple[Op, ...], tuple[Conflict, ...], tuple[Op, ...]]:
+    """Return the operations but for appends of items that are there, the conflicts about these, and what they become.
+
+    An item that is equal needs nothing.
+    """
+    rest, conflicts, chosen = [], [], []
+    for op in ops:
+        path = _find_same_item(server, op, arrays)
+        if path is None:
+            rest.append(op)
+            continue
+        theirs = pointer.find_value(server, path)
+        if are_equal(theirs, op[2]):
+            continue
+        kept, value = _choose_side(path, theirs, op[2], on_conflict)
+        conflicts.append(Conflict(path, MISSING, theirs, op[2], kept))
+        if kept != "server" and value is not MISSING:
+            chosen.append(("set", path, value))
+    return tuple(rest), tuple(conflicts), tuple(chosen)
+
+
+def _join_known(
+    server: JSON, known: tuple[Conflict, ...], chosen: tuple[Op, ...], rest: Merged, on_conflict: OnConflict
+) -> Merged:
+    conflicts = known + rest.conflicts
+    if conflicts and on_conflict == "reject":
+        return Merged(server, conflicts)
+    return Merged(rest.document, conflicts, chosen + rest.ops)
+
+
+def _find_same_item(server: JSON, op: Op, arrays: ArrayPolicies) -> str | None:
+    array = pointer.parent_of(op[1])
+    if op[0] != "ins" or op[1] != f"{array}/{END}":
+        return None
+    items = pointer.find_value(server, array)
+    at = find_same_item(arrays.find_policy(array), items, op[2]) if isinstance(items, list) else None
+    return None if at is None else f"{array}/{at}"
 
 
 def _is_same(server: JSON, path: str, replaced: Mapping[str, str | None]) -> bool:

@@ -30,11 +30,15 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class MergeRules:
-    """Rules for overlapping changes; ``digests`` of the replaced values where the base is not known any more."""
+    """Rules for overlapping changes; ``digests`` of the replaced values where the base is not known any more.
+
+    ``overwrites``: everything is applied, whatever others have changed.
+    """
 
     arrays: ArrayPolicies
     on_conflict: OnConflict
     digests: Mapping[str, str | None] | None = None
+    overwrites: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,9 @@ def read_kinds(parts: Parts, steps: tuple[Step, ...], mine: tuple[str, ...]) -> 
 
 def _rebase_change(seen: JSON, now: JSON, ops: tuple[Op, ...], theirs: set[str], rules: MergeRules) -> Merged:
     if rules.digests is not None:
-        return replaced.rebase_by_digests(now, ops, rules.digests, on_conflict=rules.on_conflict)
+        return replaced.rebase_by_digests(now, ops, rules.digests, arrays=rules.arrays, on_conflict=rules.on_conflict)
+    if rules.overwrites:
+        return merge.overwrite_ops(seen, now, ops, theirs, arrays=rules.arrays)
     return merge.rebase_ops(seen, now, ops, theirs, arrays=rules.arrays, on_conflict=rules.on_conflict)
 
 

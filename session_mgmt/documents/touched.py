@@ -31,12 +31,22 @@ def list_paths(ops: Iterable[Sequence[Any]], most: int = MOST_PATHS) -> tuple[st
     touched = list_path_of_each(listed)
     if len(touched) == 1:
         return tuple(touched)
-    ensured = {path for op, path in zip(listed, touched, strict=True) if op[0] == "obj"}
+    ensures = [is_ensuring(op, path) for op, path in zip(listed, touched, strict=True)]
     entered = (
-        {above for path in touched for above in pointer.iter_ancestors(pointer.strip_mark(path))} if ensured else set()
+        {above for path in touched for above in pointer.iter_ancestors(pointer.strip_mark(path))}
+        if any(ensures)
+        else set()
     )
-    found = {path for path in touched if path not in ensured or path not in entered}
+    found = {path for path, is_ensuring in zip(touched, ensures, strict=True) if not is_ensuring or path not in entered}
     return _limit_paths(found, most)
+
+
+def is_ensuring(op: Sequence[Any], path: str) -> bool:
+    """Tell whether an operation with this touched path is an `obj` that only prepares a place for others.
+
+    With `-` it appends an object of its own, and touches the array.
+    """
+    return bool(op[0] == "obj" and op[1] == path)
 
 
 def list_stored_paths(ops: Iterable[Sequence[Any]]) -> tuple[str, ...]:
@@ -55,23 +65,22 @@ def list_stored_paths(ops: Iterable[Sequence[Any]]) -> tuple[str, ...]:
 
 def _list_marks(ops: Iterable[Sequence[Any]]) -> set[str]:
     objects: set[str] = set()
-    entered: set[str] = set()
     items: set[str] = set()
-    for op in ops:
+    listed = list(ops)
+    for op, touched in zip(listed, list_path_of_each(listed), strict=True):
         path = op[1]
-        above = parent = pointer.parent_of(path)
+        above = pointer.parent_of(path)
         if op[0] == "obj":
             objects.add(path)
         while path:
-            entered.add(above)
             # An index below a place that this list has made an object is a key.
             if above not in objects and pointer.parse_index(path[len(above) + 1 :]) is not None:
                 items.add(above)
             path, above = above, pointer.parent_of(above)
         if op[0] in ("ins", "del"):
-            # It touches the array itself.
-            items.discard(parent)
-    made = {f"{pointer.OBJECT}{path}" for path in objects if path in entered}
+            # An array that is touched itself needs no mark.
+            items.discard(touched)
+    made = {f"{pointer.OBJECT}{path}" for path in objects}
     return made | {f"{pointer.ITEM}{path}" for path in items}
 
 

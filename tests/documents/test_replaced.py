@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 
 from session_mgmt.documents import operations, replaced
+from session_mgmt.documents.arrays import ArrayPolicies
 from session_mgmt.documents.merge import CONFLICT
 from session_mgmt.documents.values import MISSING, are_equal
 from tests.documents.values import DOCUMENTS, LISTS_OF_OPS
@@ -86,3 +87,34 @@ def test_digests_are_those_of_the_shared_table() -> None:
     table = json.loads((Path(__file__).parent / "vectors" / "replaced.json").read_text(encoding="utf-8"))
     for case in table:
         assert replaced.digest_replaced(case["seen"], case["ops"]) == case["replaced"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "array", "item", "index"),
+    [
+        ("keyed:id", [{"id": 1}, {"id": 2, "v": "theirs"}], {"id": 2, "v": "mine"}, 1),
+        ("keyed:id", [{"id": "a", "v": 1}], {"id": "a", "v": 2}, 0),
+    ],
+)
+def test_an_item_that_is_there_by_now_is_not_there_twice(policy: str, array: Any, item: Any, index: int) -> None:
+    server = {"l": array}
+    ops = (("ins", "/l/-", item), ("set", "/x", 1))
+    digests = replaced.digest_replaced({"l": []}, ops)
+    policies = ArrayPolicies({"/l": policy})
+    found = replaced.rebase_by_digests(server, ops, digests, arrays=policies)
+    assert found.document == {**server, "x": 1}
+    assert [(one.path, one.kept, one.client) for one in found.conflicts] == [(f"/l/{index}", "server", item)]
+    mine = replaced.rebase_by_digests(server, ops, digests, arrays=policies, on_conflict="client_wins")
+    assert mine.document["l"][index] == item
+    assert operations.apply_ops(server, mine.ops) == mine.document
+    refused = replaced.rebase_by_digests(server, ops, digests, arrays=policies, on_conflict="reject")
+    assert refused.document == server
+
+
+def test_an_equal_item_that_is_there_by_now_is_no_conflict() -> None:
+    for policy, item in (("keyed:id", {"id": 1, "v": 2}), ("set", "x")):
+        server = {"l": [item]}
+        found = replaced.rebase_by_digests(server, (("ins", "/l/-", item),), {}, arrays=ArrayPolicies({"/l": policy}))
+        assert (found.document, found.conflicts) == (server, ())
+    plain = replaced.rebase_by_digests({"l": [1]}, (("ins", "/l/-", 1),), {})
+    assert plain.document == {"l": [1, 1]}

@@ -20,7 +20,7 @@ from session_mgmt.actions.state.merge_rows import MergeRecord
 from session_mgmt.actions.state.new_revisions import Changed, NewRevision
 from session_mgmt.actions.state.past_revisions import PastRevisions
 from session_mgmt.actions.state.updates import Prepare, Reason, Update
-from session_mgmt.documents import contested, merge, operations, touched
+from session_mgmt.documents import contested, merge, operations, pointer, touched
 from session_mgmt.documents.limits import Extent
 from session_mgmt.exceptions import Conflict, DocumentNotFound, EpochChanged, TooOld, UnknownVersion
 from session_mgmt.models.sql import Statements
@@ -182,10 +182,14 @@ def _settle_first(update: Update) -> Update:
 
 def _add_contested(update: Update, head: LockedHead, theirs: set[str]) -> set[str] | None:
     """Return the paths of others with the places that both contest; ``None`` if the document must be looked at."""
+    if not theirs:
+        return theirs
+    arrays = policies.find_policy(head.name).arrays
+    theirs = theirs | contested.list_rekeyed(update.paths, theirs, arrays)
     places = contested.find_places(update.paths, theirs)
     if not places:
         return theirs
-    merged = contested.list_merged_arrays(places, policies.find_policy(head.name).arrays)
+    merged = contested.list_merged_arrays(places, arrays)
     if update.kinds is not None:
         return theirs | merged | {place.path for place in places if update.kinds.is_contested(place)}
     if update.at_version is not None:
@@ -204,6 +208,15 @@ def _may_contest(head: LockedHead, mine: tuple[str, ...], theirs: set[str]) -> b
     return places != appends or bool(contested.list_merged_arrays(appends, policies.find_policy(head.name).arrays))
 
 
+def _may_be_lost(update: Update, theirs: set[str]) -> bool:
+    """Tell whether a blind operation may do nothing, because others have changed what it is in."""
+    if update.at_version is not None:
+        return False
+    places = {pointer.strip_mark(path) for path in theirs}
+    ops = operations.decode_ops(update.ops)
+    return any(above in places for op in ops for above in pointer.iter_ancestors(op[1]))
+
+
 def _apply_strategy(
     update: Update, head: LockedHead, theirs: set[str], overlap: list[str]
 ) -> tuple[Update, dict[str, Any]] | Outcome | Prepare:
@@ -211,7 +224,7 @@ def _apply_strategy(
     strategy = update.terms.strategy or policies.find_policy(head.name).strategy
     if strategy == "reject" or (update.terms.atomic and strategy == "server_wins"):
         return refuse_write(Conflict(position=head.position.as_json(), paths=overlap))
-    if strategy == "client_wins":
+    if strategy == "client_wins" and not _may_be_lost(update, theirs):
         return update._replace(kind="merge"), {"overwrote": overlap}
     if strategy != "server_wins":
         return Prepare(Reason.MERGE)

@@ -35,7 +35,7 @@ from session_mgmt.exceptions import (
 from session_mgmt.models import tables
 from session_mgmt.models.identifiers import uuid7
 from session_mgmt.models.sql import Row, Statements
-from session_mgmt.registry import call_sync
+from session_mgmt.user_code import call_sync
 
 logger = logging.getLogger("session_mgmt.merging")
 ATTEMPTS = 5
@@ -58,7 +58,8 @@ def prepare_merge(
             on_conflict = chosen  # type: ignore[assignment]
         # A function of the project stays in the project's own process.
         place = run_inline if callable(on_conflict) else _choose_runner(past, run)
-        rules = MergeRules(policy.arrays, _guard_resolver(on_conflict), terms.replaced)
+        overwrites = chosen == "client_wins" and terms.replaced is None
+        rules = MergeRules(policy.arrays, _guard_resolver(on_conflict), terms.replaced, overwrites)
         settled = place(settling.propose_merge, past.parts, past.steps, prepare.make_change(kind, change), rules)
     overruled = any(found.kept != "client" for found in settled.conflicts)
     if (settled.conflicts and on_conflict == "reject") or (overruled and terms.atomic):
@@ -66,7 +67,10 @@ def prepare_merge(
         raise Conflict(position=past.head.position.as_json(), paths=paths[: checking.document_limits().ops])
     # Ids are made here and not in the lane: the report, which is prepared outside of it, names them.
     losing = tuple(LostValues(uuid7(), found) for found in settled.conflicts) if chosen == "manual" else ()
-    told = merge_rows.build_report(settled.conflicts, [lost.id for lost in losing])
+    if overwrites:
+        told = {"overwrote": sorted({found.path for found in settled.conflicts})}
+    else:
+        told = merge_rows.build_report(settled.conflicts, [lost.id for lost in losing])
     record = MergeRecord(settled.asked, settled.asked_paths, told, losing)
     return _make_update(past.head, settled, record, terms)
 

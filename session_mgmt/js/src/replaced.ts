@@ -49,9 +49,9 @@ export function listTouched(operations: readonly Operation[]): string[] {
     return touchPath(name, path, objects);
   });
   const entered = new Set(each.flatMap((path) => listAncestors(path.replace(/^[+>]/, ""))));
-  // By their touched paths: `obj` with `-` touches the parent.
-  const ensured = new Set(each.filter((_, at) => operations[at]?.[0] === "obj"));
-  return limitPaths(new Set(each.filter((path) => !ensured.has(path) || !entered.has(path))));
+  // An `obj` with `-` appends an object of its own, and touches the array.
+  const ensures = each.map((path, at) => operations[at]?.[0] === "obj" && operations[at]?.[1] === path);
+  return limitPaths(new Set(each.filter((path, at) => !ensures[at] || !entered.has(path))));
 }
 
 function touchPath(name: Operation[0], path: string, objects: ReadonlySet<string>): string {
