@@ -10,12 +10,16 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
+from uuid import UUID
 
+from django.db import IntegrityError
 from django.db import connections as database_connections
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from session_mgmt.actions import leftovers
+from session_mgmt.actions.leftovers import Leftover
 from session_mgmt.actions.pacing import Pace
 from session_mgmt.actions.sessions import closing, deletion, expiry
 from session_mgmt.actions.state import compaction
@@ -79,13 +83,14 @@ class _Run:
         # First what people wait for; what only costs space comes after it.
         self._repeat_chunks("expired", lambda size: len(expiry.expire_due(limit=size, now=self._given)))
         self._repeat_chunks("connections", lambda size: closing.close_dead(limit=size, now=self._given))
-        for step, rows in leftovers.find_leftovers(self._now).items():
-            self._repeat_chunks(step, rows.delete_some)
+        for step, find in leftovers.LEFTOVERS.items():
+            # Looked for in the step itself: a setting that cannot be used stops no other.
+            self._run_step(step, partial(self._delete_leftovers, step, find))
         self._run_step("publications", self._trim_streams)
         self._run_step("streams", self._delete_streams)
         self._run_step("events", self._trim_timelines)
         self._run_step("revisions", self._trim_documents)
-        self._repeat_chunks("purged", lambda size: _purge_sessions(self._now, size))
+        self._run_step("purged", self._purge_sessions)
 
     def _run_step(self, step: str, work: Callable[[], None]) -> None:
         """Run a step; one that fails is logged and counted, and keeps no other from running."""
@@ -97,6 +102,9 @@ class _Run:
 
     def _repeat_chunks(self, step: str, chunk: Callable[[int], int]) -> None:
         self._run_step(step, lambda: self._work_off(step, chunk))
+
+    def _delete_leftovers(self, step: str, find: Callable[[datetime], Leftover]) -> None:
+        self._work_off(step, find(self._now).delete_some)
 
     def _work_off(self, step: str, chunk: Callable[[int], int]) -> None:
         pace, goes_on = self._make_pace(), True
@@ -137,7 +145,21 @@ class _Run:
             self._count_rows("streams", pace.run(delete_next)[0])
 
     def _trim_documents(self) -> None:
-        self._count_rows("revisions", compaction.compact_due(self._chunk, now=self._given))
+        for document in compaction.iter_due(self._chunk, self._now):
+            self._run_step("revisions", partial(self._trim_document, document))
+
+    def _trim_document(self, document: int) -> None:
+        self._count_rows("revisions", compaction.compact_readable(document, now=self._given))
+
+    def _purge_sessions(self) -> None:
+        """Delete ended sessions past the retention, with all that hangs on them."""
+        pace, purge, goes_on = self._make_pace(), _Purge(_find_ended(self._now)), True
+        while goes_on:
+            before = purge.kept
+            looked_at, goes_on = pace.run(purge.delete_some)
+            self._count_rows("purged", looked_at - (purge.kept - before))
+        if purge.kept:
+            logger.warning("%d sessions are past their retention, and rows of the project protect them", purge.kept)
 
     def _count_rows(self, step: str, rows: int) -> None:
         if rows:
@@ -149,19 +171,39 @@ def _find_ended(now: datetime) -> QuerySet[ClientSession]:
     return ClientSession.objects.using(settings().database).filter(ended_at__lt=now - settings().retention)
 
 
-def _purge_sessions(now: datetime, limit: int) -> int:
-    """Delete up to ``limit`` ended sessions past the retention, with all that hangs on them."""
-    keys = list(_find_ended(now).order_by("ended_at").values_list("pk", flat=True)[:limit])
-    if keys:
-        deletion.delete_sessions(settings().database, keys)
-    return len(keys)
+class _Purge:
+    """Deletion of sessions in the order in which they ended; ``kept`` are those that rows of the project protect."""
+
+    def __init__(self, rows: QuerySet[ClientSession]) -> None:
+        self.kept = 0
+        self._rows = rows.order_by("ended_at", "pk")
+
+    def delete_some(self, limit: int) -> int:
+        """Delete up to ``limit`` sessions, and return the number of those that were looked at."""
+        found = list(self._rows.values_list("ended_at", "pk")[:limit])
+        if found:
+            at, key = found[-1]
+            self._rows = self._rows.filter(Q(ended_at__gt=at) | Q(ended_at=at, pk__gt=key))
+            self._delete([session for _, session in found])
+        return len(found)
+
+    def _delete(self, sessions: list[UUID]) -> None:
+        try:
+            deletion.delete_sessions(settings().database, sessions)
+        except IntegrityError:
+            if len(sessions) == 1:
+                self.kept += 1
+                return
+            # One that is protected keeps no other.
+            for session in sessions:
+                self._delete([session])
 
 
 def _count_due(now: datetime) -> CleanupReport:
     """Count the work of a sweep; logs are left out, because only trimming finds out."""
     using = settings().database
     lost = Connection.objects.using(using).filter(closed_at__isnull=True, lease_expires_at__lt=now)
-    counts = {step: left.rows.count() for step, left in leftovers.find_leftovers(now).items()}
+    counts = {step: find(now).rows.count() for step, find in leftovers.LEFTOVERS.items()}
     return CleanupReport(
         expired=expiry.count_due(now=now), connections=lost.count(), purged=_find_ended(now).count(), **counts
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -35,24 +36,40 @@ class Leftover:
         return len(found)
 
 
-def find_leftovers(now: datetime) -> dict[str, Leftover]:
-    """Return what is left over, by the step of the cleanup that deletes it."""
-    using = settings().database
+def find_tokens(now: datetime) -> Leftover:
+    """Find tokens that have expired."""
+    return Leftover(Token.objects.using(settings().database).filter(expires_at__lt=now), by="expires_at")
+
+
+def find_receipts(now: datetime) -> Leftover:
+    """Find receipts that the client has confirmed, whose process died before it could delete them; and those that it
+    never came back for.
+    """
+    done = Q(seq__lte=F("client__confirmed_seq")) | Q(at__lt=now - settings().retention)
+    return Leftover(Receipt.objects.using(settings().database).filter(done))
+
+
+def find_closed(now: datetime) -> Leftover:
+    """Find connections that were closed long ago."""
     retired = now - settings().event_retention
-    closed = Connection.objects.using(using).filter(
-        closed_at__lt=retired, pk__lt=_find_younger(Connection, "opened_at", retired)
-    )
+    rows = Connection.objects.using(settings().database).filter(closed_at__lt=retired)
+    return Leftover(rows.filter(pk__lt=_find_younger(Connection, "opened_at", retired)))
+
+
+def find_refused(now: datetime) -> Leftover:
+    """Find entries of the outbox that were refused long ago."""
     old = now - settings().retention
-    refused = Outbox.objects.using(using).exclude(refused="")
-    return {
-        "tokens": Leftover(Token.objects.using(using).filter(expires_at__lt=now), by="expires_at"),
-        # The client has confirmed them, and a process died before it could delete them; or it never came back for them.
-        "receipts": Leftover(
-            Receipt.objects.using(using).filter(Q(seq__lte=F("client__confirmed_seq")) | Q(at__lt=old))
-        ),
-        "closed": Leftover(closed.filter(pk__lt=_find_younger(Connection, "opened_at", retired))),
-        "outbox": Leftover(refused.filter(created_at__lt=old, pk__lt=_find_younger(Outbox, "created_at", old))),
-    }
+    rows = Outbox.objects.using(settings().database).exclude(refused="").filter(created_at__lt=old)
+    return Leftover(rows.filter(pk__lt=_find_younger(Outbox, "created_at", old)))
+
+
+# By the step of the cleanup that deletes it.
+LEFTOVERS: dict[str, Callable[[datetime], Leftover]] = {
+    "tokens": find_tokens,
+    "receipts": find_receipts,
+    "closed": find_closed,
+    "outbox": find_refused,
+}
 
 
 def _find_younger(model: type[Model], column: str, moment: datetime) -> int:

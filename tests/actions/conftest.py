@@ -15,10 +15,10 @@ from session_mgmt.actions import outbox
 from session_mgmt.actions.clients import Fence
 from session_mgmt.actions.group_commit import Write
 from session_mgmt.actions.outcome import Outcome
-from session_mgmt.actions.state import bodies, lookup
+from session_mgmt.actions.state import bodies, compaction, lookup
 from session_mgmt.actions.state.updates import Terms, digest_request
 from session_mgmt.bridge import bridge
-from session_mgmt.models import Client, ClientSession, StateDocument
+from session_mgmt.models import Client, ClientSession, StateDocument, clock
 from session_mgmt.shortcuts import create_session, state
 from session_mgmt.writes import verbs
 from session_mgmt.writes.attempts import Way
@@ -197,3 +197,8 @@ def kill_at() -> Iterator[Callable[[int], Any]]:
             return error[0] is Killed
 
     yield KillAt
+
+
+def compact_due(limit: int) -> int:
+    """Compact what is due, as the sweep does, and return the number of deleted revisions."""
+    return sum(map(compaction.compact_readable, compaction.iter_due(limit, clock.read("default"))))

@@ -24,7 +24,7 @@ from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.recovery import Mode, Reason, decide
 from session_mgmt.shortcuts import state
 from session_mgmt.writes import verbs
-from tests.actions.conftest import Desk
+from tests.actions.conftest import Desk, compact_due
 
 FEW = {"MAX_REVISIONS": 8, "SNAPSHOT_EVERY": 4}
 
@@ -73,7 +73,7 @@ def test_a_log_is_cut_to_its_bytes(desk: Desk, settings: Any) -> None:
 def test_a_log_is_cut_to_its_age(desk: Desk, settings: Any) -> None:
     seen = fill(desk, 10)
     StateRevision.objects.filter(version__lte=6).update(at=Now() - timedelta(hours=40))
-    assert compaction.compact_due(100) == 6
+    assert compact_due(100) == 6
     assert desk.row.oldest_revision == 7
     assert_whole(desk, seen)
 
@@ -81,13 +81,13 @@ def test_a_log_is_cut_to_its_age(desk: Desk, settings: Any) -> None:
 def test_a_log_that_is_hardly_too_old_waits(desk: Desk) -> None:
     fill(desk, 10)
     StateRevision.objects.filter(version__lte=6).update(at=Now() - timedelta(hours=25))
-    assert compaction.compact_due(100) == 0
+    assert compact_due(100) == 0
 
 
 def test_a_log_that_is_all_old_goes_and_the_document_stays(desk: Desk) -> None:
     seen = fill(desk, 10)
     StateRevision.objects.update(at=Now() - timedelta(hours=40))
-    assert compaction.compact_due(100) == 10
+    assert compact_due(100) == 10
     assert desk.row.oldest_revision == 11
     assert_whole(desk, seen)
     desk.put(("set", "/late", 1))
@@ -126,13 +126,13 @@ def test_the_sweep_leaves_a_large_document_whose_readers_hardly_replay(desk: Des
         state.replace(one.session, data)
         fill(one, 5)
         StateRevision.objects.filter(document=one.row).update(at=Now() - timedelta(hours=40))
-        compaction.compact_due(100)
+        compact_due(100)
         fill(one, 20)
-        compaction.compact_due(100)
+        compact_due(100)
     assert (small.row.version, small.row.snapshot_version) == (26, 26)
     assert (large.row.version, large.row.snapshot_version) == (26, 6)
     fill(large, 31)
-    compaction.compact_due(100)
+    compact_due(100)
     assert large.row.snapshot_version == 57
 
 
@@ -143,7 +143,7 @@ def test_one_document_that_cannot_be_read_does_not_hold_up_the_others(desk: Desk
     state.compress(desk.session)
     fill(desk, 30)
     StateSnapshot.objects.filter(document=desk.row).update(body=b"damaged")
-    assert compaction.compact_due(1) == 24
+    assert compact_due(1) == 24
     assert_whole(other, seen)
     assert AuditEntry.objects.get().action == "state_unreadable"
 

@@ -8,13 +8,13 @@ import pytest
 from django.db import transaction
 
 from session_mgmt.actions import checking
-from session_mgmt.actions.state import compaction, history
+from session_mgmt.actions.state import history
 from session_mgmt.documents import json_patch, operations
 from session_mgmt.exceptions import Conflict, DocumentLimit, DocumentNotFound, InvalidField, NotFound
 from session_mgmt.models import StateRevision, StateSnapshot
 from session_mgmt.shortcuts import create_session, drain, state
 from session_mgmt.testing import inline_bridge
-from tests.actions.conftest import Desk
+from tests.actions.conftest import Desk, compact_due
 
 
 def written(desk: Desk) -> list[Any]:
@@ -176,4 +176,4 @@ def test_the_whole_past_works_inside_a_test_case() -> None:
         assert state.diff(session, 1, 2) == [{"op": "replace", "path": "/a", "value": 2}]
         state.restore(session, "one")
         assert state.get(session) == {"a": 1}
-        assert compaction.compact_due(100) == 0
+        assert compact_due(100) == 0

@@ -25,6 +25,7 @@ from session_mgmt.models import (
     Receipt,
     SessionActivity,
     SessionEvent,
+    StateDocument,
     Stream,
     Subscription,
     clock,
@@ -34,7 +35,7 @@ from session_mgmt.protocol.frames import Connect
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Mode, Reason
 from session_mgmt.registry import on, registry
-from session_mgmt.shortcuts import publish, send
+from session_mgmt.shortcuts import publish, send, state
 from tests.attaching import attach_client
 from tests.bridge.threads import Held
 from tests.ends import close
@@ -306,7 +307,8 @@ def test_the_idlest_session_is_not_the_display_that_is_connected(settings: Any) 
         (retention, "find_due_streams"),
         (retention, "delete_unused_streams"),
         (cleanup.timelines, "find_due_timelines"),
-        (cleanup.compaction, "compact_due"),
+        (cleanup.compaction, "iter_due"),
+        (cleanup.leftovers.Leftover, "delete_some"),
     ],
 )
 def test_a_step_that_fails_keeps_no_other_from_running(
@@ -320,6 +322,50 @@ def test_a_step_that_fails_keeps_no_other_from_running(
 
     monkeypatch.setattr(module, step, fail)
     report = cleanup.run_cleanup()
-    assert (report.failed, report.purged) == (1, 1)
+    assert (report.failed, report.purged) == (4 if step == "delete_some" else 1, 1)
     assert not ClientSession.objects.filter(pk=created.session.pk).exists()
     assert "an int is no timedelta" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("setting", "steps"),
+    [
+        ("retention", {"receipts", "outbox", "streams", "purged"}),
+        ("event_retention", {"closed", "events"}),
+        ("stream_retention", {"publications"}),
+        ("log_retention", {"revisions"}),
+    ],
+)
+@pytest.mark.parametrize("value", [60, "1 day", timedelta.max])
+def test_a_setting_that_cannot_be_used_stops_the_steps_that_need_it_and_no_other(
+    settings: Any, caplog: pytest.LogCaptureFixture, setting: str, steps: set[str], value: Any
+) -> None:
+    lifecycle.create_session()
+    SessionActivity.objects.update(expires_at=later(hours=-1))
+    publish("room:1", "hello")
+    settings.SESSION_MGMT = {setting: value}
+    report = cleanup.run_cleanup()
+    assert report.expired == 1
+    assert {record.args[0] for record in caplog.records if record.args and "step" in record.msg} == steps
+
+
+def test_one_document_that_cannot_be_compacted_keeps_no_other_from_it(
+    desk: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = lifecycle.create_session().session
+    for session in (desk.session, other):
+        for number in range(3):
+            state.update(session, {"n": number})
+    documents = sorted(StateDocument.objects.values_list("pk", flat=True))
+    compact, seen = cleanup.compaction.compact_readable, []
+
+    def fail_once(document: int, **named: Any) -> int:
+        seen.append(document)
+        if len(seen) == 1:
+            raise RuntimeError("one that nobody foresaw")
+        return compact(document, **named)
+
+    monkeypatch.setattr(cleanup.compaction, "iter_due", lambda limit, at: iter(documents))
+    monkeypatch.setattr(cleanup.compaction, "compact_readable", fail_once)
+    report = cleanup.run_cleanup()
+    assert (report.failed, seen) == (1, documents)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from datetime import datetime, timedelta
 from html import unescape
 
 import pytest
@@ -20,7 +21,7 @@ from session_mgmt.bridge import bridge
 from session_mgmt.models import ClientSession, Publication, StateDocument
 from session_mgmt.shortcuts import create_session, drain, get_session, is_connected, state, terminate_session
 from session_mgmt.writes import verbs
-from tests.hostile.accounts.models import Person
+from tests.hostile.accounts.models import Basket, Invoice, Person
 from tests.walks.conftest import Peer
 
 pytestmark = pytest.mark.django_db(transaction=True, databases=["default", "people"])
@@ -156,6 +157,32 @@ def test_deleting_a_user_takes_the_sessions_along(created: lifecycle.Created, pe
     person.delete()
     assert not ClientSession.objects.exists()
     assert not StateDocument.objects.exists()
+
+
+def test_ended_sessions_are_purged_with_rows_of_the_project_and_one_that_is_protected_stays_alone(
+    person: Person,
+) -> None:
+    kept, gone, plain = (create_session(user=person).session for _ in range(3))
+    Invoice.objects.create(session=kept)
+    Basket.objects.create(session=gone)
+    for session in (kept, gone, plain):
+        state.update(session, {"a": 1})
+        terminate_session(session)
+    ClientSession.objects.update(ended_at=datetime.now() - timedelta(days=40))
+    report = cleanup.run_cleanup()
+    assert (report.purged, report.failed) == (2, 0)
+    assert list(ClientSession.objects.all()) == [kept]
+    assert state.get(kept) == {"a": 1}
+    assert not Basket.objects.exists()
+
+
+def test_deleting_a_user_takes_rows_of_the_project_along(person: Person) -> None:
+    session = create_session(user=person).session
+    state.update(session, {"a": 1})
+    Basket.objects.create(session=session)
+    person.delete()
+    assert not Basket.objects.exists()
+    assert not ClientSession.objects.exists()
 
 
 def test_the_admin_shows_restores_and_keeps_documents(

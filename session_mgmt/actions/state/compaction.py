@@ -7,8 +7,8 @@ log will begin, then one transaction moves the beginning and deletes everything 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
 
 from django.db import connections
 from django.db.models import F, Q
@@ -55,35 +55,30 @@ def compact_lagging(document: int, *, run: Runner = run_inline) -> int:
     return compact_document(document, run=run) if pending and locked_heads.is_lagging(pending, size_of_ops, size) else 0
 
 
-def compact_due(limit: int, *, now: datetime | None = None) -> int:
-    """Compact every document that is over a limit, ``limit`` at a time, and return the number of deleted revisions.
+def iter_due(limit: int, at: datetime) -> Iterator[int]:
+    """Go through the documents that are over a limit, read ``limit`` at a time; one may come twice.
 
-    A document that cannot be read is left as it is, with an entry in the audit trail.
+    Page by page: a sweep that stops in the middle has done something, and holds no long list.
     """
-    at = now or clock.read(settings().database)
-    # Page by page: a sweep that stops in the middle has done something, and holds no long list.
-    return sum(_compact_some(keys, at) for keys in _list_due_pages(limit, at))
-
-
-def _list_due_pages(limit: int, at: datetime) -> Any:
     after = 0
     while keys := _find_long_logs(after, limit):
-        yield keys
+        yield from keys
         after = keys[-1]
     after = 0
     while rows := _first_revisions(after, limit, at):
-        yield sorted({document for _, document in rows})
+        yield from sorted({document for _, document in rows})
         after = rows[-1][0]
 
 
-def _compact_some(documents: list[int], at: datetime) -> int:
-    gone = 0
-    for document in documents:
-        try:
-            gone += compact_document(document, now=at)
-        except (StateUnreadable, DocumentNotFound):
-            continue
-    return gone
+def compact_readable(document: int, *, now: datetime | None = None) -> int:
+    """Compact a document as ``compact_document``; one that cannot be read, or is gone, is left as it is.
+
+    The audit trail has an entry of it then.
+    """
+    try:
+        return compact_document(document, now=now)
+    except (StateUnreadable, DocumentNotFound):
+        return 0
 
 
 def _find_long_logs(after: int, limit: int) -> list[int]:

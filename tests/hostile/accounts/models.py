@@ -27,3 +27,15 @@ class Person(AbstractBaseUser, PermissionsMixin):
 
     class Meta:
         db_table = "people of the shop"
+
+
+class Basket(models.Model):
+    """Row of the project that goes with its session."""
+
+    session = models.ForeignKey("session_mgmt.ClientSession", on_delete=models.CASCADE)
+
+
+class Invoice(models.Model):
+    """Row of the project that keeps its session."""
+
+    session = models.ForeignKey("session_mgmt.ClientSession", on_delete=models.PROTECT)
