@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from session_mgmt.actions import checking
 from session_mgmt.actions.sessions import following
@@ -40,6 +41,8 @@ from session_mgmt.protocol.frames import (
 from session_mgmt.protocol.logs import SESSION, STATE, TOPIC
 from session_mgmt.protocol.position import MAX_OFFSET
 from session_mgmt.writes import verbs
+
+R = TypeVar("R")
 
 BURST_SECONDS = 5.0
 NOT_UTF8 = 1007
@@ -128,19 +131,29 @@ def _take_subscribe(connection: Connection, frame: Subscribe) -> None:
 
 async def _follow_log(connection: Connection, frame: Subscribe) -> None:
     session = connection.attachment.session
-    await connection.pace.wait()
-    if _answer_again(connection, frame):
-        return
-    try:
-        subscribe = partial(following.subscribe, gate=bridge().gate)
-        log = await bridge().take_turn(session.pk, subscribe, session.as_model(), frame.log, frame.position)
-    except SessionMgmtError as error:
-        connection.push_error(error, id=frame.id)
-        return
-    # Another request for the same log may have been answered meanwhile.
-    if not _answer_again(connection, frame):
+    # Asked for at once, to follow and to leave would overtake each other.
+    async with connection.turns.take(frame.log):
+        await connection.pace.wait()
+        if _answer_again(connection, frame):
+            return
+        try:
+            subscribe = partial(following.subscribe, gate=bridge().gate)
+            log = await _run_in_turn(frame.log, session.pk, subscribe, session.as_model(), frame.log, frame.position)
+        except SessionMgmtError as error:
+            connection.push_error(error, id=frame.id)
+            return
         connection.push({"type": "reply", "id": frame.id, "verdict": verdicts.build_verdict(log)})
         connection.follow_log(log).start()
+
+
+async def _run_in_turn(log: str, session: uuid.UUID, verb: Callable[..., R], *args: Any) -> R:
+    """Run a verb that follows or leaves a log, in the order of the session's requests.
+
+    For a topic the application is asked. It may hang, so those verbs have threads that no connecting client needs.
+    """
+    if log.startswith(TOPIC):
+        return await bridge().run_user_code((TOPIC, session), verb, *args)
+    return await bridge().take_turn(session, verb, *args)
 
 
 def _answer_again(connection: Connection, frame: Subscribe) -> bool:
@@ -161,13 +174,14 @@ def _take_unsubscribe(connection: Connection, frame: Unsubscribe) -> None:
 
 
 async def _leave_log(connection: Connection, frame: Unsubscribe) -> None:
-    await connection.pace.wait()
-    connection.unfollow_log(frame.log)
-    if frame.log.startswith(TOPIC):
-        session, topic = connection.attachment.session.pk, frame.log.removeprefix(TOPIC)
-        remove = partial(subscriptions.remove_subscription, gate=bridge().gate)
-        await bridge().take_turn(session, remove, session, topic)
-    connection.push({"type": "reply", "id": frame.id})
+    async with connection.turns.take(frame.log):
+        await connection.pace.wait()
+        connection.unfollow_log(frame.log)
+        if frame.log.startswith(TOPIC):
+            session, topic = connection.attachment.session.pk, frame.log.removeprefix(TOPIC)
+            remove = partial(subscriptions.remove_subscription, gate=bridge().gate)
+            await _run_in_turn(frame.log, session, remove, session, topic)
+        connection.push({"type": "reply", "id": frame.id})
 
 
 def _take_ack(connection: Connection, frame: Ack) -> None:

@@ -27,6 +27,7 @@ from session_mgmt.consumers.heartbeat import Heartbeat
 from session_mgmt.consumers.hub import Hub
 from session_mgmt.consumers.inbox import REQUEST_COST, Inbox
 from session_mgmt.consumers.outlet import Outlet
+from session_mgmt.consumers.pacing import Turns
 from session_mgmt.consumers.writes import Writes
 from session_mgmt.exceptions import SessionMgmtError
 from session_mgmt.protocol.codes import Close
@@ -68,6 +69,7 @@ class Connection:
         self.inbox = Inbox()
         self._paused = False
         self._requests = asyncio.Semaphore(MOST_REQUESTS)
+        self.turns = Turns()
         # Enough at once for all topics that the session may have.
         self.pace = hub.serving.paces.share(attachment.session.pk, settings().max_subscriptions)
         self._hang_up: asyncio.Task[Any] | None = None

@@ -1,10 +1,12 @@
-"""Pace of a session: many requests at once after a rest, and then a steady number a second."""
+"""Pace of a session: many requests at once after a rest, and then a steady number a second. Turns of a connection."""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
 # Requests to follow or leave a log, of one session over all its connections here. Each costs statements or even a
@@ -45,3 +47,23 @@ class Paces:
         if pace is None:
             pace = self._of_sessions[session] = Pace(FOLLOWS_PER_SECOND, burst, asyncio.get_running_loop().time)
         return pace
+
+
+class Turns:
+    """Turns of what is done about one name, in the order of asking."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._asked: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def take(self, name: str) -> AsyncIterator[None]:
+        """Wait until everything asked for before is done."""
+        self._asked[name] += 1
+        try:
+            async with self._locks.setdefault(name, asyncio.Lock()):
+                yield
+        finally:
+            self._asked[name] -= 1
+            if not self._asked[name]:
+                del self._asked[name], self._locks[name]

@@ -125,7 +125,7 @@ class Rounds:
             await self._serving.check_positions(keys[start : start + SLICE], bridge().control)
 
     async def check_sessions(self) -> None:
-        """Close connections of sessions that were revoked.
+        """Close connections of sessions that were revoked, and of clients that have attached elsewhere since.
 
         If the database cannot say for 5 s, nobody is served: fail closed.
         """
@@ -133,7 +133,11 @@ class Rounds:
         try:
             for start in range(0, len(serving), SLICE):
                 part = serving[start : start + SLICE]
+                # Asked before and acted on after: the end of a session fences its clients too, and is the reason then.
+                generations = await bridge().control(connections.read_generations, self._serving.list_clients(part))
                 await self._close_refused(part)
+                for client, generation in generations.items():
+                    self._serving.stop_replaced(client, generation)
             self._control_answered = self._loop.time()
         except SessionMgmtError:
             if self._loop.time() - self._control_answered > REVOKE_UNANSWERED:

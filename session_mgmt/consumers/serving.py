@@ -115,6 +115,10 @@ class Serving:
         for connection in list(self.sessions.get(session, ())):
             connection.stop(code)
 
+    def list_clients(self, sessions: Iterable[uuid.UUID]) -> list[int]:
+        """List the clients of sessions that are connected here."""
+        return [served.attachment.client for session in sessions for served in self.sessions.get(session, ())]
+
     def stop_replaced(self, client: int, generation: int) -> None:
         """Close the connection of a client that has attached again since, here or elsewhere."""
         connection = self.clients.get(client)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from typing import Any
@@ -11,6 +12,7 @@ from django.db import connection
 
 from session_mgmt.actions.sessions import lifecycle
 from session_mgmt.bridge import bridge
+from session_mgmt.bridge.crossing import replace_bridge
 from session_mgmt.registry import topic
 
 ROOM = "topic:room:1"
@@ -99,6 +101,69 @@ async def test_a_slow_topic_function_holds_up_nobody_who_writes(
     answer.set()
     told = await slow.until(lambda frame: frame["type"] in ("connected", "reply"))
     assert (told["logs"]["topic:slow:1"] if way == "connect" else told["verdict"])["mode"] == "up_to_date"
+
+
+async def test_topic_functions_that_hang_keep_nobody_from_connecting(
+    peers: Any, created: Any, declared: None, settings: Any
+) -> None:
+    settings.SESSION_MGMT = {"read_threads": 2, "handler_threads": 2}
+    before = replace_bridge(None)
+    answer, asked = threading.Event(), threading.Semaphore(0)
+
+    @topic("slow:{name}")
+    def think(session: Any, name: str) -> bool:
+        asked.release()
+        return answer.wait(PATIENCE)
+
+    try:
+        for _ in range(4):
+            hanging = peers()
+            await hanging.handshake()
+            token = (await bridge().call(lifecycle.create_session)).token.secret
+            await hanging.say(type="connect", token=token, logs={"topic:slow:1": None})
+        for _ in range(2):
+            assert await bridge().control(asked.acquire, True, PATIENCE)
+        one = peers()
+        assert (await one.open(created.token.secret, logs={"state:main": None}))["type"] == "connected"
+        await one.say(type="update", seq=1, ops=[["set", "/a", 1]])
+        assert (await one.receipt(1))["ok"]
+        assert not answer.is_set()
+    finally:
+        answer.set()
+        used = replace_bridge(before)
+        if used is not None:
+            await asyncio.to_thread(used.close)
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, asyncio.CancelledError, RecursionError])
+async def test_a_topic_function_that_quits_ends_no_connection(
+    peers: Any, created: Any, declared: None, error: type[BaseException]
+) -> None:
+    @topic("quits:{name}", publish=lambda session, name: stop())
+    def stop(*arguments: Any, **parts: Any) -> bool:
+        raise error
+
+    one = peers()
+    connected = await one.open(created.token.secret, logs={"topic:quits:1": None, ROOM: None})
+    assert connected["logs"]["topic:quits:1"]["mode"] == "denied"
+    await one.say(type="subscribe", id=1, log="topic:quits:2", position=None)
+    assert (await one.until_type("error"))["name"] == "topic_denied"
+    await one.say(type="publish", seq=1, topic="quits:1", data=1)
+    assert (await one.receipt(1))["error"]["name"] == "publish_denied"
+    await one.say(type="publish", seq=2, topic="room:1", data=2)
+    assert (await one.receipt(2))["ok"]
+
+
+async def test_what_is_left_after_it_was_followed_stays_left(peers: Any, created: Any, declared: None) -> None:
+    one = peers()
+    await one.open(created.token.secret)
+    for number in range(20):
+        await one.say(type="subscribe", id=2 * number, log=ROOM, position=None)
+        await one.say(type="unsubscribe", id=2 * number + 1, log=ROOM)
+    for number in range(40):
+        await one.until(lambda frame, number=number: frame["type"] == "reply" and frame["id"] == number)
+    again = peers()
+    assert (await again.open(created.token.secret))["subscriptions"] == []
 
 
 async def test_topics_beyond_the_limit_are_denied_one_by_one(peers: Any, created: Any) -> None:

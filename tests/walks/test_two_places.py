@@ -84,6 +84,41 @@ async def test_a_quiet_older_connection_is_closed_as_replaced_by_the_next_flush(
     assert await one.closed() == 4507
 
 
+async def test_a_quiet_older_connection_is_closed_as_replaced_by_the_next_look_at_sessions(
+    peers: Any, created: Any, deaf: None
+) -> None:
+    one, other = peers(), peers()
+    connected = await one.open(created.token.secret)
+    await other.open(created.token.secret)
+    await attach_elsewhere(created, connected["client_id"])
+    await hub().rounds.check_sessions()
+    assert await one.closed() == 4507
+    await other.say(**CHANGE, seq=1)
+    assert (await other.receipt(1))["ok"]
+
+
+async def test_the_end_of_a_session_is_the_reason_although_it_fences_its_clients_too(
+    peers: Any, created: Any, deaf: None
+) -> None:
+    one = peers()
+    await one.open(created.token.secret)
+    await bridge().call(lifecycle.terminate_session, SERVER, created.session.pk)
+    await hub().rounds.check_sessions()
+    assert await one.closed() == 4503
+
+
+async def test_of_three_places_only_the_newest_goes_on(peers: Any, created: Any, deaf: None) -> None:
+    one = peers()
+    connected = await one.open(created.token.secret)
+    await attach_elsewhere(created, connected["client_id"])
+    three = peers()
+    again = await three.open(created.token.secret, client_id=connected["client_id"])
+    await attach_elsewhere(created, connected["client_id"])
+    assert again["generation"] == 3
+    await hub().rounds.check_sessions()
+    assert [await peer.closed() for peer in (one, three)] == [4507, 4507]
+
+
 async def test_a_write_of_an_ended_session_is_answered_by_the_end_and_not_by_replaced(
     peers: Any, created: Any, deaf: None
 ) -> None:

@@ -13,7 +13,7 @@ from django.db.models import Count, Q, QuerySet
 
 from session_mgmt.actions import notify
 from session_mgmt.conf import settings
-from session_mgmt.models import ClientSession, Connection, SessionActivity, clock
+from session_mgmt.models import Client, ClientSession, Connection, SessionActivity, clock
 from session_mgmt.models.deadlines import find_due_time
 from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
@@ -134,6 +134,16 @@ def forget_receipts(confirmed: dict[int, int]) -> None:
         statements.delete_up_to(RECEIPT, ("client_id", "seq"), list(confirmed.items()))
         moved = [(client, confirmed[client]) for client, seq in rows if seq < confirmed[client]]
         statements.update(CLIENT, {"id": "bigint", "confirmed_seq": "bigint"}, moved)
+
+
+def read_generations(clients: Iterable[int]) -> dict[int, int]:
+    """Return the generation of each client: where it is higher than a connection's, another place has taken over.
+
+    A doorbell says so at once; without a channel layer none comes from another process.
+    """
+    wanted = sorted(set(clients))
+    rows = Client.objects.using(settings().database).filter(pk__in=wanted).values_list("pk", "generation")
+    return dict(rows) if wanted else {}
 
 
 def find_refusals(sessions: Iterable[uuid.UUID], *, now: datetime | None = None) -> dict[uuid.UUID, Close]:
