@@ -42,6 +42,7 @@ class Core(Writing):
         super().__init__(saved, delayed=delayed)
         self.client_id = saved.client_id
         self.session: Frame = {}
+        self.expired_session: str | None = None
         self.generation = 0
         self.heartbeat: Frame = {}
         self.backoff = Backoff()
@@ -268,6 +269,8 @@ class Core(Writing):
 
     def _handle_error(self, frame: Frame) -> Effects:
         log = self._asked.pop(frame.get("id", 0), None)
+        if frame.get("name") == "session_expired":
+            self.expired_session = frame.get("session_id")
         if frame.get("seq") is not None:
             yield from self._handle_receipt({"type": "receipt", "seq": frame["seq"], "ok": False, "error": frame})
         elif log is not None:
@@ -281,9 +284,6 @@ class Core(Writing):
         if code == Close.CLIENT_FORGOTTEN:
             yield from self.start_anew()
             reconnect = True
-        elif code == Close.TOKEN_EXPIRED:
-            # Nothing here can refresh a token, and the server would refuse the same one for ever.
-            reconnect = False
         yield Leave(code, name, reconnect, frame.get("retry_after"))
 
     def start_anew(self) -> Effects:
@@ -303,6 +303,7 @@ class Core(Writing):
         for replica in self.replicas.values():
             replica.position = None
         self._lost.clear()
+        self.expired_session = None
         self.logs[SESSION_LOG] = positions.parse(saved.positions.get(SESSION_LOG))
 
     def _handle_recovery(self, frame: Frame) -> Effects:

@@ -47,9 +47,9 @@ class Credentials:
     async def _create_session(self, create: Mapping[str, Any]) -> None:
         self._enter_session(await self._ask_for_session(create))
 
-    async def recover(self) -> dict[str, Any] | None:
-        """Enter the successor of the expired session; return the receipt. Raises Refused or Unanswered."""
-        body = await self._ask_for_successor(f"sessions/{self._saved.session_id}/recover/")
+    async def recover(self, session: str) -> dict[str, Any] | None:
+        """Enter the successor of an expired session; return the receipt. Raises Refused or Unanswered."""
+        body = await self._ask_for_successor(f"sessions/{session}/recover/")
         self._saved.positions.pop(SESSION_LOG, None)
         self._enter_session(body)
         return body.get("receipt")

@@ -18,6 +18,8 @@ from session_mgmt.protocol.codes import CLIENT_OUT_OF_ORDER, Close
 
 # Deadline until the server has named its own.
 FIRST_DEADLINE = 15.0
+# The same token is refused from now on.
+_OVER = (Close.SESSION_EXPIRED, Close.TOKEN_EXPIRED)
 # Two replacements within this time are the work of a clone.
 CLONE_SECONDS = 10.0
 
@@ -72,7 +74,7 @@ class Link:
             if leave.code == Close.REPLACED and not was_ready:
                 # Only this client's own earlier attempt, which the server served late, can have replaced this one.
                 leave = self._attach_again(leave)
-            if leave.code == Close.SESSION_EXPIRED:
+            if leave.code in _OVER:
                 leave = await self._recover(leave)
             if not leave.reconnect or self._core.backoff.is_exhausted(failures):
                 return leave

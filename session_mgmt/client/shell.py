@@ -186,11 +186,12 @@ class Shell:
 
     async def _recover_session(self, leave: Leave) -> Leave:
         """Enter the successor of the expired session; return how to go on."""
-        if self._saved.session_id is None:
-            # A client that never was connected knows the token of its session, but not the name.
-            return leave
+        # A client that never was connected knows the token of its session, and the name from the refusal.
+        session = self.core.expired_session or self._saved.session_id
+        if session is None:
+            return replace(leave, reconnect=False)
         try:
-            receipt = await self.credentials.recover()
+            receipt = await self.credentials.recover(session)
         except (Refused, Unanswered) as error:
             self.events.call_all("error", {"name": getattr(error, "name", "network_error"), "message": str(error)})
             # Coming back with the old token leads here again, after the next wait.

@@ -17,6 +17,7 @@ from tests.client.fake_server import FakeServer, Peer, fake_server, snapshot
 from tests.client.test_session import heard, joined
 
 BYE = {"type": "bye", "code": 4504, "name": "session_expired", "reconnect": False, "retry_after": None}
+CALLS = [("POST", "sessions/s-1/recover/", "sma_test"), ("POST", "sessions/s-2/recover/", "sma_next")]
 RECEIPT = {"verdict": "state_only", "reason": "session_expired", "recovered_from": "s-1", "documents": ["main"]}
 SUCCESSOR = {
     "session": {"session_id": "s-2", "state": "active"},
@@ -39,7 +40,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     waiting: list[Any] = []
 
     async def call(self: Rest, method: str, path: str, body: Any = None, headers: Any = None) -> Any:
-        assert (method, path, self._token()) == ("POST", "sessions/s-1/recover/", "sma_test")
+        assert (method, path, self._token()) in CALLS
         answer = waiting.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -49,9 +50,9 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return waiting
 
 
-async def expire(peer: Peer) -> None:
-    await peer.send(BYE)
-    await peer.close(4504)
+async def expire(peer: Peer, code: int = 4504, name: str = "session_expired") -> None:
+    await peer.send({**BYE, "code": code, "name": name, "reconnect": code < 4500})
+    await peer.close(code)
 
 
 async def enter(server: FakeServer, **changes: Any) -> tuple[dict[str, Any], Peer]:
@@ -150,10 +151,38 @@ async def test_a_stored_session_that_has_expired_meanwhile_is_recovered_at_the_s
     await client.close()
 
 
-async def test_a_session_that_was_never_known_by_name_cannot_be_recovered(server: FakeServer) -> None:
+async def test_a_client_that_knows_only_its_token_enters_the_successor_too(
+    server: FakeServer, answers: list[Any]
+) -> None:
+    answers.append(SUCCESSOR)
+    starting = asyncio.create_task(SessionClient.start(server.url, token="sma_test"))
+    peer = await server.accept()
+    await peer.receive("connect")
+    await peer.send({"type": "error", "code": 212, "name": "session_expired", "session_id": "s-1"})
+    await expire(peer)
+    opening, _ = await enter(server)
+    assert opening["token"] == "sma_next"
+    client = await starting
+    assert client.info["session_id"] == "s-2"
+    await client.close()
+
+
+async def test_a_session_whose_name_nobody_tells_cannot_be_recovered(server: FakeServer) -> None:
     starting = asyncio.create_task(SessionClient.start(server.url, token="sma_test"))
     peer = await server.accept()
     await peer.receive("connect")
     await expire(peer)
     with pytest.raises(Stopped, match="session_expired"):
         await starting
+
+
+async def test_a_token_that_has_expired_is_treated_as_its_session(server: FakeServer, answers: list[Any]) -> None:
+    answers += [SUCCESSOR, Refused({"code": 201, "name": "token_expired"})]
+    client, peer = await joined(server)
+    stopped = heard(client, "stopped")
+    await expire(peer, 4001, "token_expired")
+    opening, peer = await enter(server)
+    assert opening["token"] == "sma_next"
+    await expire(peer, 4001, "token_expired")
+    assert await stopped.get() == {"code": 4001, "name": "token_expired"}
+    await client.close()

@@ -183,10 +183,11 @@ def judge_proof(secret: str, proof: Proof | None, standing: Standing | None, now
     ended = tokens.find_end(standing.session.state, standing.session.expires_at, now=now)
     if ended is None and not standing.live:
         ended = SessionExpired()
-    return tokens.judge_token(
+    error = tokens.judge_token(
         is_revoked=proof.is_revoked,
         may_act=standing.may_act,
         expires_at=proof.expires_at,
         ended=ended,
         now=now,
     )
+    return None if error is None else tokens.name_session(error, proof.session)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import uuid
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -82,8 +83,16 @@ def verify_token(using: str, secret: str, *, now: datetime) -> ClientSession:
     session = find_session(using, secret, now=now)
     error = explain_end(session, now=now)
     if error is not None:
-        raise error
+        raise name_session(error, session.pk)
     return session
+
+
+def name_session(error: SessionMgmtError, session: uuid.UUID) -> SessionMgmtError:
+    """Return the refusal of a token; one that has expired names its session.
+
+    Its client may know nothing but the token, and needs the name to ask for the successor.
+    """
+    return SessionExpired(session_id=str(session)) if isinstance(error, SessionExpired) else error
 
 
 def judge_token(

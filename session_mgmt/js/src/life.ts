@@ -53,7 +53,9 @@ export class Life {
         this.#beginClient("client_forgotten");
         return "reconnect";
       case CLOSE.SESSION_EXPIRED:
-        return this.#recoverSession();
+        return this.#recoverSession("session_expired", "session_expired");
+      case CLOSE.TOKEN_EXPIRED:
+        return this.#recoverSession("token_expired", "auth_required");
       case CLOSE.INVALID_TOKEN:
         return this.#leaveSession("invalid_token", "auth_required");
       case CLOSE.SESSION_TERMINATED:
@@ -139,19 +141,20 @@ export class Life {
     return "stop";
   }
 
-  async #recoverSession(): Promise<Repair> {
+  /** Enter the session that another tab has stored meanwhile, or the successor; `event` tells that there is none. */
+  async #recoverSession(reason: string, event: "auth_required" | "session_expired"): Promise<Repair> {
     const before = this.#parts.readOwner();
     try {
       const receipt = await this.#parts.credentials.recoverSession();
-      this.#enterSession("session_expired");
-      void this.#parts.adoption?.abandon(before, "session_expired");
+      this.#enterSession(reason);
+      void this.#parts.adoption?.abandon(before, reason);
       if (receipt) this.#parts.tellRecovery(receipt);
       return "reconnect";
     } catch (error) {
       const failure = error instanceof SessionError ? error : SessionError.local("recovery_failed", String(error));
       this.#parts.emitter.emit("error", failure);
       // Coming back with the old token leads here again, after the next wait.
-      return failure.temporary ? "reconnect" : this.#leaveSession("session_expired", "session_expired");
+      return failure.temporary ? "reconnect" : this.#leaveSession(reason, event);
     }
   }
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { CLOSE_NAMES } from "../src/codes";
+import { CLOSE, CLOSE_NAMES } from "../src/codes";
 import { Browser, pass, record, refusal, turns, until, useFakeClock } from "./harness";
 
 useFakeClock();
@@ -96,6 +96,36 @@ describe("session_expired", () => {
     browser.server.offline = false;
     await pass(20);
     expect(client.status).toBe("connected");
+  });
+});
+
+describe("a token that has expired", () => {
+  test("is treated as its session: the tab goes on in the successor", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    const old = client.id;
+    browser.server.session.state = "expired";
+    browser.server.bye(CLOSE.TOKEN_EXPIRED);
+    await pass(3);
+    expect(client.status).toBe("connected");
+    expect(client.id).not.toBe(old);
+  });
+
+  test("and has no successor ends the client instead of being tried for ever", async () => {
+    const browser = new Browser();
+    browser.server.recoverable = false;
+    const client = await browser.tab().openConnected();
+    const told = record(client, "auth_required");
+    const unsent = record(client, "unsent");
+    browser.server.refuse({ name: "busy", temporary: true, retry_after: 60 });
+    const waiting = expect(client.state.set("/a", 1)).rejects.toMatchObject({ name: "token_expired" });
+    browser.server.bye(CLOSE.TOKEN_EXPIRED);
+    await pass(60);
+    await waiting;
+    expect(client.status).toBe("failed");
+    expect(told).toHaveLength(1);
+    expect(unsent.map(([writes, reason]) => [writes.length, reason])).toEqual([[1, "token_expired"]]);
+    await expect(client.state.set("/b", 1)).rejects.toMatchObject({ name: "token_expired" });
   });
 });
 
