@@ -6,6 +6,8 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from tests.benchmarks import (
     cleanup,
@@ -23,7 +25,7 @@ from tests.benchmarks import (
     storm,
 )
 from tests.benchmarks.report import Table
-from tests.benchmarks.scale import FULL, QUICK, TINY
+from tests.benchmarks.scale import FULL, QUICK, TINY, Scale
 
 BENCHMARKS = {
     "creation": creation.run,
@@ -42,12 +44,29 @@ BENCHMARKS = {
 SCALES = {"full": FULL, "quick": QUICK, "tiny": TINY}
 
 
+def run(names: Sequence[str], scale: Scale) -> Iterator[tuple[str, Table]]:
+    """Run benchmarks, and give each table as soon as it is there."""
+    for name in names:
+        for table in BENCHMARKS[name](scale):
+            yield name, table
+
+
+def read(source: Path) -> Iterator[tuple[str, Table]]:
+    """Give the tables that a run has printed as JSON."""
+    for line in source.read_text().splitlines():
+        told = json.loads(line)
+        yield told["name"], Table.from_json(told)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.benchmarks", description="Ratios against baselines of the same run.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all by default")
     parser.add_argument("--list", action="store_true", help="name the benchmarks and end")
     parser.add_argument("--json", action="store_true", help="one JSON object a line instead of tables")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/topics/performance.md")
+    parser.add_argument(
+        "--from", dest="source", type=Path, metavar="FILE", help="read what --json printed; run nothing"
+    )
     parser.add_argument("--ws", metavar="CLASS", help="uvicorn's class for WebSockets: a name or module:Class")
     parser.add_argument("--quick", dest="scale", action="store_const", const="quick", help="shorter rounds")
     parser.add_argument("--scale", choices=SCALES, help="tiny only shows that all of it runs")
@@ -60,11 +79,12 @@ def main() -> int:
         print("\n".join(BENCHMARKS))
         return 0
     os.environ |= {"BENCHMARK_WS": arguments.ws} if arguments.ws else {}
+    names = arguments.names or list(BENCHMARKS)
     results: dict[str, list[Table]] = {}
-    for name in arguments.names or BENCHMARKS:
-        for table in BENCHMARKS[name](SCALES[arguments.scale]):
-            results.setdefault(name, []).append(table)
-            print(json.dumps(table.as_json()) if arguments.json else table.as_text() + "\n", flush=True)
+    for name, table in read(arguments.source) if arguments.source else run(names, SCALES[arguments.scale]):
+        results.setdefault(name, []).append(table)
+        line = json.dumps({"name": name, **table.as_json()}) if arguments.json else table.as_text() + "\n"
+        print(line, flush=True)
     if arguments.write:
         pages.write(results)
     return 0

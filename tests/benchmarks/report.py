@@ -45,6 +45,18 @@ class Table:
         ]
         return {"benchmark": self.title, "unit": f"{self.unit}/{self.per}", "settings": self.settings, "rows": rows}
 
+    @classmethod
+    def from_json(cls, told: dict[str, Any]) -> Table:
+        """Build the table of a line that a run has printed."""
+        unit, _, per = told["unit"].rpartition("/")
+        known = {"case", "median", "rounds", "ratio", "per_core", "core_ratio"}
+        rows = [
+            Row(row["case"], row["rounds"], row["ratio"], row["per_core"], row["core_ratio"]) for row in told["rows"]
+        ]
+        for row, one in zip(rows, told["rows"], strict=True):
+            row.facts.update({name: value for name, value in one.items() if name not in known})
+        return cls(told["benchmark"], unit, told["settings"], rows, per)
+
     def as_text(self) -> str:
         head = ["case", f"{self.unit}/{self.per}", "lowest-highest", "ratio", "per server core/s", "ratio"]
         names = list(dict.fromkeys(name for row in self.rows for name in row.facts))

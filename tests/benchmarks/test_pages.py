@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from tests.benchmarks import pages, rivals
+from tests.benchmarks.__main__ import read
 from tests.benchmarks.report import Row, Table
 
 
@@ -48,6 +52,13 @@ def test_the_line_of_figures_is_written_only_from_a_run_of_all() -> None:
     assert "1 ms of CPU, 4 times" in line and "in 0.5 s, 2 times as fast as Socket.IO, 0 lost" in line
     for name in results:
         assert pages.describe({key: tables for key, tables in results.items() if key != name}) == ""
+
+
+def test_a_table_is_the_same_after_it_was_printed_and_read(tmp_path: Path) -> None:
+    (table,) = make_results()["connects"]
+    printed = tmp_path / "run.jsonl"
+    printed.write_text(json.dumps({"name": "connects", **table.as_json()}))
+    assert list(read(printed)) == [("connects", table)]
 
 
 def test_every_table_has_its_place() -> None:
