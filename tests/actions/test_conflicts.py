@@ -113,6 +113,34 @@ def test_client_wins_applies_everything_and_lists_what_it_overwrote(session: Cli
     assert document(session) == {"a": 3, "b": 3}
 
 
+@pytest.mark.parametrize(
+    ("base", "server", "client", "expected"),
+    [
+        ({}, ["ins", "/o/-", 1], ["set", "/o/name", "Ada"], {"o": {"name": "Ada"}}),
+        ({"l": [1, 2]}, ["del", "/l/0"], ["set", "/l/2", 3], {"l": [1, 2, 3]}),
+        ({"l": [{"x": 1}]}, ["set", "/l", []], ["set", "/l/0/x", 2], {"l": [{"x": 2}]}),
+        ({"l": [1]}, ["set", "/l", {"a": 1}], ["ins", "/l/-", 2], {"l": [1, 2]}),
+    ],
+)
+def test_client_wins_loses_no_value_that_an_operation_could_not_put_any_more(
+    session: ClientSession, base: Any, server: Any, client: Any, expected: Any
+) -> None:
+    update(session, ["set", "", base], base=0)
+    start = StateDocument.objects.get().version
+    update(session, server, base=start)
+    told = update(session, client, base=start, strategy="client_wins")
+    assert document(session) == expected
+    assert told["ok"] and told["overwrote"]
+
+
+def test_client_wins_beside_what_still_takes_it_is_applied_as_it_was_asked_for(session: ClientSession) -> None:
+    update(session, ["set", "/l", [1]], base=0)
+    update(session, ["ins", "/l/0", 0], base=1)
+    told = update(session, ["ins", "/l/0", 9], base=1, strategy="client_wins")
+    assert told["overwrote"] == ["/l"]
+    assert document(session) == {"l": [9, 0, 1]}
+
+
 def test_reject_changes_nothing(session: ClientSession) -> None:
     update(session, ["set", "/a", 1], base=0)
     told = update(session, ["set", "/a", 3], ["set", "/b", 3], base=0, strategy="reject")

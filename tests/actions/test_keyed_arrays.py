@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+import orjson
 import pytest
 
 from session_mgmt.actions.outcome import Outcome
@@ -59,6 +60,42 @@ def test_two_appends_under_reject_are_refused(keyed: Desk) -> None:
     write(keyed, [["ins", "/items/-", THREE]])
     outcome = write(keyed, [["ins", "/items/-", THREE]], "reject")
     assert outcome.error is not None and outcome.error.name == "conflict"
+
+
+@pytest.mark.parametrize(
+    ("theirs", "mine"),
+    [
+        (["set", "/items/0", {"id": 9, "qty": 1}], ["set", "/items/1", {"id": 9, "qty": 2}]),
+        (["set", "/items/0/id", 9], ["set", "/items/1/id", 9]),
+        (["ins", "/items/-", {"id": 9, "qty": 1}], ["set", "/items/1", {"id": 9, "qty": 2}]),
+    ],
+)
+def test_two_items_that_become_one_are_there_once(keyed: Desk, theirs: Any, mine: Any) -> None:
+    state.replace(keyed.session, ITEMS)
+    assert write(keyed, [theirs]).error is None
+    refused = write(keyed, [mine], "reject")
+    assert refused.error is not None and refused.error.name == "conflict"
+    assert write(keyed, [mine]).error is None
+    assert [item["id"] for item in items(keyed)].count(9) == 1
+
+
+def test_edits_of_two_items_are_applied_without_a_look_at_the_document(keyed: Desk) -> None:
+    state.replace(keyed.session, ITEMS)
+    write(keyed, [["set", "/items/0/qty", 5]])
+    told = write(keyed, [["set", "/items/1/qty", 6]])
+    assert told.error is None and b"conflicts" not in told.body
+    assert [item["qty"] for item in items(keyed)] == [5, 6]
+
+
+@pytest.mark.parametrize("strategy", ["merge", "manual"])
+def test_an_item_that_came_before_the_log_is_there_once(keyed: Desk, strategy: str) -> None:
+    state.replace(keyed.session, {"items": [ONE, {"id": 3, "qty": 5}], "tags": ["x"]})
+    ops = [["ins", "/items/-", THREE], ["ins", "/items/-", TWO], ["ins", "/tags/-", "x"], ["ins", "/tags/-", "y"]]
+    outcome = verbs.update_now(keyed.session.pk, "main", "ops", ops, Terms(base=1, strategy=strategy, replaced={}))
+    assert outcome.error is None
+    assert state.get(keyed.session) == {"items": [ONE, {"id": 3, "qty": 5}, TWO], "tags": ["x", "y"]}
+    (told,) = orjson.loads(outcome.body)["conflicts"]
+    assert (told["path"], told["kept"], told["client"]) == ("/items/1", "server", THREE)
 
 
 @pytest.fixture
