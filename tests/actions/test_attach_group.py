@@ -120,7 +120,6 @@ def make_members(count: int) -> list[Created]:
 def test_a_group_of_128_takes_as_many_statements_as_one_of_2(logs: dict[str, Any]) -> None:
     publish("room", 1)
     counts: dict[int, list[int]] = {}
-    # SQLite takes rows in parts of 64 and of 1: two parts each.
     for size in (2, 128):
         made = make_members(size)
         first = [ask(created, **logs) for created in made]
