@@ -103,3 +103,20 @@ def test_a_long_log_is_added_up_in_one_copy(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(rebuild.replay_ops({"a": list(LONG)}, revisions)["a"]) == len(LONG) + 300
     assert len(made) == 1
     assert made[0].work < 4 * len(LONG)
+
+
+def test_work_is_what_was_copied_once_for_each_container_and_for_each_cut_and_join_of_a_long_array() -> None:
+    editor = Editor({"a": list(range(100)), "b": {"c": 1}})
+    editor.apply([["del", "/nothing"], ["set", "/b/c", 1], ["set", "/a/500", 1]])
+    assert editor.work == 0
+    editor.apply([["set", "/a/0", -1], ["set", "/a/1", -2], ["ins", "/a/0", -3]])
+    assert editor.work == 2 + 100
+    editor.apply([["set", "/b/c", 2]])
+    assert editor.work == 2 + 100 + 1
+    long = Editor(LONG)
+    long.apply([["ins", "/0", 0]])
+    assert long.work == len(LONG)
+    long.apply([["ins", "/0", 0]])
+    assert long.work == len(LONG) + (len(LONG) + 1)
+    assert len(long.document) == len(LONG) + 2  # type: ignore[arg-type]
+    assert long.work == len(LONG) + (len(LONG) + 1) + (len(LONG) + 2)
