@@ -78,3 +78,15 @@ def test_an_error_reaches_who_asked_and_a_cancelled_job_does_not_run(one: Thread
     with pytest.raises(ZeroDivisionError):
         failing.result(PATIENCE)
     assert ran == [] and one.waiting == 0
+
+
+@pytest.mark.parametrize("end", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_a_job_that_quits_is_an_error_for_who_asked_and_the_thread_goes_on(
+    one: Threads, end: type[BaseException]
+) -> None:
+    def quit_program() -> None:
+        raise end
+
+    with pytest.raises(RuntimeError, match=end.__name__):
+        one.submit(quit_program).result(10)
+    assert one.submit(lambda: "next").result(10) == "next"

@@ -61,6 +61,28 @@ async def test_a_flush_after_the_end_tells_the_reason_without_any_doorbell(peers
     assert await one.closed() == Close.SESSION_EXPIRED
 
 
+@pytest.mark.parametrize("is_swept", [True, False])
+@pytest.mark.parametrize("logs", [{}, {ROOM: None}])
+async def test_who_comes_with_the_token_of_an_expired_session_is_told_its_name(
+    peers: Any, created: Any, is_swept: bool, logs: Any
+) -> None:
+    await bridge().call(run_out)
+    if is_swept:
+        await bridge().call(expiry.expire_due, limit=10)
+    one = peers()
+    refused = await one.open(created.token.secret, logs=logs)
+    assert (refused["type"], refused["name"]) == ("error", "session_expired")
+    assert refused["session_id"] == str(created.session.pk)
+    assert await one.closed() == Close.SESSION_EXPIRED
+
+
+async def test_nobody_is_told_the_name_of_a_session_that_was_terminated(peers: Any, created: Any) -> None:
+    await bridge().call(lifecycle.terminate_session, SERVER, created.session.pk)
+    one = peers()
+    refused = await one.open(created.token.secret)
+    assert refused["name"] == "session_terminated" and "session_id" not in refused
+
+
 async def test_nothing_is_missed_by_a_page_whose_session_expired(peers: Any, created: Any) -> None:
     one = peers()
     await one.open(created.token.secret, logs={ROOM: None})
