@@ -126,14 +126,13 @@ async def _publish_ephemeral(connection: Connection, frame: Publish) -> None:
 
 
 def _take_subscribe(connection: Connection, frame: Subscribe) -> None:
-    connection.spawn_request(partial(_follow_log, connection, frame))
+    connection.slot.take(partial(connection.spawn_request, partial(_follow_log, connection, frame)))
 
 
 async def _follow_log(connection: Connection, frame: Subscribe) -> None:
     session = connection.attachment.session
     # Asked for at once, to follow and to leave would overtake each other.
     async with connection.turns.take(frame.log):
-        await connection.pace.wait()
         if _answer_again(connection, frame):
             return
         try:
@@ -170,12 +169,11 @@ def _take_unsubscribe(connection: Connection, frame: Unsubscribe) -> None:
     if not frame.log.startswith((TOPIC, STATE)) and frame.log != SESSION:
         connection.push_error(InvalidField("log is session, state:<name> or topic:<topic>.", field="log"), id=frame.id)
         return
-    connection.spawn_request(partial(_leave_log, connection, frame))
+    connection.slot.take(partial(connection.spawn_request, partial(_leave_log, connection, frame)))
 
 
 async def _leave_log(connection: Connection, frame: Unsubscribe) -> None:
     async with connection.turns.take(frame.log):
-        await connection.pace.wait()
         connection.unfollow_log(frame.log)
         if frame.log.startswith(TOPIC):
             session, topic = connection.attachment.session.pk, frame.log.removeprefix(TOPIC)

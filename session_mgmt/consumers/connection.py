@@ -27,7 +27,7 @@ from session_mgmt.consumers.heartbeat import Heartbeat
 from session_mgmt.consumers.hub import Hub
 from session_mgmt.consumers.inbox import REQUEST_COST, Inbox
 from session_mgmt.consumers.outlet import Outlet
-from session_mgmt.consumers.pacing import Turns
+from session_mgmt.consumers.pacing import Slot, Turns
 from session_mgmt.consumers.writes import Writes
 from session_mgmt.exceptions import SessionMgmtError
 from session_mgmt.protocol.codes import Close
@@ -71,7 +71,7 @@ class Connection:
         self._requests = asyncio.Semaphore(MOST_REQUESTS)
         self.turns = Turns()
         # Enough at once for all topics that the session may have.
-        self.pace = hub.serving.paces.share(attachment.session.pk, settings().max_subscriptions)
+        self.slot = Slot(hub.serving.paces.share(attachment.session.pk, settings().max_subscriptions))
         self._hang_up: asyncio.Task[Any] | None = None
 
     # -- out -------------------------------------------------------------------------------------------------------
@@ -218,7 +218,7 @@ class Connection:
     @property
     def has_no_room(self) -> bool:
         """Tell that the client is to be read no further: its answers wait for it, or its frames to be worked off."""
-        return self.outlet.is_backed_up or self.inbox.is_full
+        return self.slot.is_awaited or self.outlet.is_backed_up or self.inbox.is_full
 
     async def wait_for_room(self) -> None:
         """Wait until the client may be read further: it has read its answers, and its frames are worked off."""
@@ -226,6 +226,7 @@ class Connection:
             return
         self._paused = True
         try:
+            await self.slot.wait()
             if self.outlet.is_backed_up:
                 await self.outlet.wait_until_sent()
             if self.inbox.is_full:
@@ -321,6 +322,7 @@ class Connection:
         for name in list(self.followings):
             self.unfollow_log(name)
         self.writes.stop()
+        self.slot.stop()
         for task in tuple(self._tasks):
             task.cancel()
         self.outlet.abandon()

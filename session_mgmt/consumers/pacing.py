@@ -28,11 +28,51 @@ class Pace:
         self._next = max(self._next, now - self._rest) + self._gap
         return max(0.0, self._next - now)
 
+
+class Slot:
+    """Place of one connection in the pace of its session.
+
+    While one of its requests waits for a slot the client is read no further, so it books one slot at a time: what it
+    sends beyond stays in the socket, costs nobody anything, and leaves the next slots to the session's other tabs.
+    """
+
+    __slots__ = ("_came", "_loop", "_pace", "_timer")
+
+    def __init__(self, pace: Pace) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._pace = pace
+        self._came: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def is_awaited(self) -> bool:
+        """Tell that a request waits for its slot."""
+        return self._came is not None
+
+    def take(self, act: Callable[[], None]) -> None:
+        """Call ``act`` in the next slot: now, or when it has come."""
+        delay = self._pace.book()
+        if delay <= 0:
+            act()
+            return
+        self._came = self._loop.create_future()
+        self._timer = self._loop.call_later(delay, self._come, self._came, act)
+
+    def _come(self, came: asyncio.Future[None], act: Callable[[], None]) -> None:
+        self._came = self._timer = None
+        act()
+        if not came.done():
+            came.set_result(None)
+
     async def wait(self) -> None:
-        """Wait for the next slot."""
-        delay = self.book()
-        if delay > 0:
-            await asyncio.sleep(delay)
+        """Wait until no request waits for its slot."""
+        if self._came is not None:
+            await asyncio.shield(self._came)
+
+    def stop(self) -> None:
+        """Give up the request that waits."""
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 class Paces:

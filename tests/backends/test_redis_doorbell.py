@@ -15,9 +15,9 @@ from session_mgmt.backends.doorbell import Doorbell, RemoteListener, build_group
 from session_mgmt.bridge import bridge
 from session_mgmt.models import Stream
 from session_mgmt.protocol.logs import stream_key
-from tests.walks.conftest import created, declared, peers
+from tests.walks.conftest import created, declared, peers, way
 
-__all__ = ["created", "declared", "peers"]
+__all__ = ["created", "declared", "peers", "way"]
 
 pytestmark = pytest.mark.redis
 PATIENCE = 20.0

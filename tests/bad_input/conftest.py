@@ -15,9 +15,9 @@ from session_mgmt.shortcuts import create_session, state
 from tests.api.calls import Caller
 from tests.bad_input.held import Held
 from tests.bad_input.values import LIMITS
-from tests.walks.conftest import peers
+from tests.walks.conftest import peers, way
 
-__all__ = ["peers"]
+__all__ = ["peers", "way"]
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,9 @@ import pytest
 from session_mgmt.consumers.pages import Shelf
 from session_mgmt.consumers.serving import Serving
 from tests.consumers.crowd import Clock, Room
-from tests.walks.conftest import created, declared, peers
+from tests.walks.conftest import created, declared, peers, way
 
-__all__ = ["created", "declared", "peers"]
+__all__ = ["created", "declared", "peers", "way"]
 
 
 @pytest.fixture

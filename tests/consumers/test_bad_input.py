@@ -11,6 +11,9 @@ from session_mgmt.bridge import bridge
 from session_mgmt.consumers.hub import hub
 from session_mgmt.exceptions import list_errors
 from session_mgmt.models import Client, StateDocument, StateRevision
+from tests.walks.conftest import BOTH_WAYS
+
+pytestmark = BOTH_WAYS
 
 CODES = {error.name: error.number for error in list_errors()}
 

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,10 +15,12 @@ from django.test.utils import CaptureQueriesContext
 
 from session_mgmt.actions.sessions import following, lifecycle
 from session_mgmt.actions.topics import subscriptions
+from session_mgmt.consumers.hub import hub
 from session_mgmt.consumers.inbox import MOST_FRAMES, REQUEST_COST, Inbox
-from session_mgmt.consumers.pacing import Pace, Paces
+from session_mgmt.consumers.pacing import Pace, Paces, Slot
 from session_mgmt.exceptions import SessionExpired, TopicDenied
 from session_mgmt.models import SessionActivity, Stream, Subscription, clock
+from tests.walks.conftest import BOTH_WAYS
 
 LOGS = ["session", "state:main", "topic:room:1"]
 _WRITES = ("BEGIN", "SAVEPOINT", "INSERT", "UPDATE", "DELETE")
@@ -162,3 +165,37 @@ async def test_a_client_with_many_requests_is_read_no_further() -> None:
         inbox.finish_frame(REQUEST_COST)
     await inbox.wait_until_empty()
     assert not inbox.is_full
+
+
+@BOTH_WAYS
+async def test_a_client_beyond_its_pace_is_read_no_further_until_its_slot(
+    peers: Callable[..., Any], created: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = peers()
+    await one.open(created.token.secret)
+    (connection,) = hub().serving.connections
+    monkeypatch.setattr(Pace, "book", lambda pace: 0.05)
+    for number in range(5):
+        await one.say(type="subscribe", id=number, log="session", position=None)
+    await one.say(type="ping", id=9)
+    reply = await one.until_type("reply")
+    # Of what came behind the first request, the next one at most was read; the answer to the ping comes at its place.
+    assert reply["id"] == 0 and connection.messages_in <= 3  # type: ignore[attr-defined]
+    await one.until(lambda frame: frame["type"] == "pong")
+    assert [frame["id"] for frame in one.seen if frame["type"] == "reply"] == [0, 1, 2, 3, 4]
+
+
+async def test_a_flooding_tab_books_one_slot_at_a_time_beside_its_neighbour() -> None:
+    time = Clock()
+    pace = Pace(20.0, 1, time)
+    flood, neighbour = Slot(pace), Slot(pace)
+    taken: list[str] = []
+    flood.take(partial(taken.append, "flood"))
+    flood.take(partial(taken.append, "flood again"))
+    assert flood.is_awaited and taken == ["flood"]
+    # A slot behind the one request that the other may have waiting.
+    assert pace.book() == pytest.approx(0.1)
+    neighbour.take(partial(taken.append, "neighbour"))
+    flood.stop()
+    await neighbour.wait()
+    assert taken == ["flood", "neighbour"] and not neighbour.is_awaited

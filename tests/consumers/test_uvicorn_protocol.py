@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,47 +18,11 @@ from session_mgmt.conf import settings
 from session_mgmt.consumers.frame_reader import LOT
 from session_mgmt.consumers.uvicorn_protocol import WebSocketProtocol
 from tests.benchmarks import wire
+from tests.walks.uvicorn_way import Transport, build_config
 
 MOST = 1000
 PATH = settings().websocket_path
 BAD_UTF8, TOO_BIG, POLICY = 1007, 1009, 1008
-
-
-class Transport(asyncio.Transport):
-    """Transport of a test: keeps what is written, and tells whether it is read."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written = b""
-        self.ended: list[str] = []
-        self.read = asyncio.Event()
-        self.read.set()
-
-    def write(self, data: Any) -> None:
-        if not self.ended:
-            self.written += bytes(data)
-
-    def pause_reading(self) -> None:
-        self.read.clear()
-
-    def resume_reading(self) -> None:
-        self.read.set()
-
-    async def until_read(self) -> None:
-        # It may be paused again before a waiter's turn comes.
-        while not self.read.is_set():
-            await self.read.wait()
-
-    def is_closing(self) -> bool:
-        return bool(self.ended)
-
-    def close(self) -> None:
-        self.ended.append("close")
-        self.read.set()
-
-    def abort(self) -> None:
-        self.ended.append("abort")
-        self.read.set()
 
 
 @dataclass
@@ -100,9 +63,7 @@ class Side:
     def __init__(self, kind: Any, way: Way, head: bytes | None = None, **options: Any) -> None:
         self.seen, self.transport, self._way = Seen(), Transport(), way
         self.opened = asyncio.get_running_loop().create_future()
-        given = {"ws_max_size": MOST, "ws_per_message_deflate": False, "root_path": "", **options}
-        fixed = {"loaded": True, "asgi_version": "3.0", "ws_ping_interval": None, "ws_ping_timeout": None}
-        config = SimpleNamespace(loaded_app=self._application, **given, **fixed)
+        config = build_config(self._application, **{"ws_max_size": MOST, **options})
         self.state = ServerState()
         self.protocol = kind(config, self.state, {})
         self.protocol.connection_made(self.transport)
@@ -119,14 +80,14 @@ class Side:
     async def feed(self, *pieces: bytes) -> None:
         """Hand over pieces while the transport is read."""
         for piece in pieces:
-            await self.transport.until_read()
+            await self.transport.wait_until_read()
             if self.transport.ended:
                 return
             self.protocol.data_received(piece)
 
     async def finish(self) -> Seen:
         """Lose the connection, and return what was seen."""
-        await self.transport.until_read()
+        await self.transport.wait_until_read()
         self.protocol.connection_lost(None)
         await asyncio.gather(*self.state.tasks)
         self.seen.written, self.seen.ended = self.transport.written, bool(self.transport.ended)

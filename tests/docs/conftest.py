@@ -1,4 +1,4 @@
 from tests.admin.conftest import alice, operator, paper
-from tests.walks.conftest import created, declared, peers
+from tests.walks.conftest import created, declared, peers, way
 
-__all__ = ["alice", "created", "declared", "operator", "paper", "peers"]
+__all__ = ["alice", "created", "declared", "operator", "paper", "peers", "way"]

@@ -17,6 +17,7 @@ from session_mgmt.consumers.hub import hub
 from session_mgmt.consumers.websocket import SUBPROTOCOL, SessionConsumer
 from session_mgmt.registry import on_message, topic
 from session_mgmt.shortcuts import publish
+from tests.walks.uvicorn_way import UvicornCommunicator
 
 PATIENCE = 10.0
 
@@ -24,13 +25,16 @@ PATIENCE = 10.0
 class Peer:
     """Connection of a test; frames that a test does not wait for stay in ``seen``."""
 
-    def __init__(self, *, client: tuple[str, int] | None = None, **headers: str) -> None:
+    def __init__(self, *, client: tuple[str, int] | None = None, way: str = "asgi", **headers: str) -> None:
         given = [(name.encode(), value.encode()) for name, value in headers.items()]
         self._reads = asyncio.Event()
         self._reads.set()
-        self._communicator = WebsocketCommunicator(
-            self._slowed(SessionConsumer.as_asgi()), "/ws/session/", headers=given, subprotocols=[SUBPROTOCOL]
-        )
+        application, path = SessionConsumer.as_asgi(), "/ws/session/"
+        self._communicator: Any
+        if way == "uvicorn":
+            self._communicator = UvicornCommunicator(application, path, given, [SUBPROTOCOL])
+        else:
+            self._communicator = WebsocketCommunicator(self._slowed(application), path, given, [SUBPROTOCOL])
         self._communicator.scope["client"] = client
         self.seen: list[dict[str, Any]] = []
 
@@ -48,6 +52,9 @@ class Peer:
 
     def stop_reading(self) -> Callable[[], None]:
         """Let the buffers fill; returns the way to read again."""
+        if isinstance(self._communicator, UvicornCommunicator):
+            self._communicator.protocol.pause_writing()
+            return self._communicator.protocol.resume_writing
         self._reads.clear()
         return self._reads.set
 
@@ -140,13 +147,22 @@ def declared() -> Any:
     registry_module.registry.topics[:], registry_module.registry.message_handlers[:] = before
 
 
+BOTH_WAYS = pytest.mark.parametrize("way", ["asgi", "uvicorn"], indirect=True)
+
+
 @pytest.fixture
-async def peers(transactional_db: None, declared: None) -> AsyncIterator[Callable[..., Peer]]:
+def way(request: pytest.FixtureRequest) -> str:
+    """How peers reach the consumer: as any ASGI server does, or through our class for uvicorn."""
+    return str(getattr(request, "param", "asgi"))
+
+
+@pytest.fixture
+async def peers(transactional_db: None, declared: None, way: str) -> AsyncIterator[Callable[..., Peer]]:
     """Make peers; all are disconnected at the end and the hub is stopped."""
     made: list[Peer] = []
 
     def make(*, client: tuple[str, int] | None = None, **headers: str) -> Peer:
-        made.append(Peer(client=client, **headers))
+        made.append(Peer(client=client, way=way, **headers))
         return made[-1]
 
     yield make

@@ -13,6 +13,9 @@ from session_mgmt.bridge import bridge
 from session_mgmt.consumers.hub import hub
 from session_mgmt.models import Connection, Publication, SessionActivity, SessionEvent, Stream
 from session_mgmt.protocol.codes import Close
+from tests.walks.conftest import BOTH_WAYS
+
+pytestmark = BOTH_WAYS
 
 
 @pytest.fixture

@@ -7,6 +7,9 @@ from typing import Any
 from session_mgmt.actions.state import bodies
 from session_mgmt.bridge import bridge
 from session_mgmt.models import StateDocument
+from tests.walks.conftest import BOTH_WAYS
+
+pytestmark = BOTH_WAYS
 
 MAIN = "state:main"
 
@@ -74,6 +77,7 @@ async def test_a_gap_in_the_numbers_is_temporary_and_names_what_is_expected(peer
 async def test_many_pipelined_updates_make_dense_versions(peers: Any, created: Any) -> None:
     one = peers()
     await one.open(created.token.secret, logs={MAIN: None})
+    await one.until_type("snapshot")
     for seq in range(1, 201):
         await one.say(type="update", seq=seq, ops=[["inc", "/n", 1], ["set", f"/k{seq}", seq]], base=0)
     await one.receipt(200)
