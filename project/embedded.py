@@ -53,12 +53,12 @@ def end_with_parent() -> None:
 
 
 def build_server(host: str, port: int) -> uvicorn.Server:
-    """Build the reference server: uvloop if installed, the sans-I/O WebSocket code, no compression of frames."""
+    """Build the reference server: uvloop if installed, the app's own WebSocket class, no compression of frames."""
     config = uvicorn.Config(
         "project.asgi:application",
         host=host,
         port=port,
-        ws="websockets-sansio",
+        ws="session_mgmt.uvicorn:WebSocketProtocol",
         ws_per_message_deflate=False,
         # The server collects a whole message before the app can refuse it; its own default is 16 MB.
         ws_max_size=1 << 20,
