@@ -7,6 +7,7 @@ WebSockets. Where uvicorn is another than the tested ones and lacks what the cla
 from __future__ import annotations
 
 import logging
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,10 +15,20 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# uvicorn makes an object of the class for each connection; this is no documented interface.
+MADE_WITH = ["config", "server_state", "app_state", "_loop"]
 
-def _find_class() -> type[asyncio.Protocol]:
+
+def find_class() -> type[asyncio.Protocol]:
+    """Find the class for this version of uvicorn: ours, if it has what that needs, or its own."""
     try:
+        from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
         from session_mgmt.consumers.uvicorn_protocol import WebSocketProtocol as Own
+
+        parameters = list(signature(WebSocketsSansIOProtocol).parameters)
+        if parameters != MADE_WITH:
+            raise ImportError(f"its classes are made with {parameters}")
     except ImportError as error:
         from uvicorn.protocols.websockets.auto import AutoWebSocketsProtocol
 
@@ -27,4 +38,4 @@ def _find_class() -> type[asyncio.Protocol]:
     return Own
 
 
-WebSocketProtocol = _find_class()
+WebSocketProtocol = find_class()

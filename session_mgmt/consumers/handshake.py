@@ -23,7 +23,6 @@ class Handshake(NamedTuple):
     query: bytes
     headers: Headers
     subprotocols: list[str]
-    offers_extension: bool
     accept: bytes
 
 
@@ -44,8 +43,7 @@ def read_handshake(head: bytes) -> Handshake | None:
     raw_path, _, query = target.partition(b"?")
     offered = b",".join(value for name, value in headers if name == b"sec-websocket-protocol")
     subprotocols = [token.strip() for token in offered.decode("latin-1").split(",")] if offered else []
-    extended = b"sec-websocket-extensions" in given
-    return Handshake(unquote(raw_path.decode()), raw_path, query, headers, subprotocols, extended, accept)
+    return Handshake(unquote(raw_path.decode()), raw_path, query, headers, subprotocols, accept)
 
 
 def _split_header(line: bytes) -> tuple[bytes, bytes]:

@@ -1,9 +1,9 @@
 """WebSockets of session clients without a library between them and their frames, as a class for uvicorn's ``--ws``.
 
 It opens connections to the address of the consumer, reads whole text frames, and hands them to a callback as bytes.
-Any other address, compressed connections and unusual handshakes are left to uvicorn's own class, which is fed the same
-bytes; frames of any other kind are left to the parser of its library. No keep-alive pings are sent: the consumer has
-beats of its own.
+Any other address and unusual handshakes are left to uvicorn's own class, which is fed the same bytes; frames of any
+other kind are left to the parser of its library. Offers of compression are declined, so that one encoding serves all
+readers, and no keep-alive pings are sent: the consumer has beats of its own.
 """
 
 from __future__ import annotations
@@ -120,8 +120,7 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
 
     def _open(self, head: bytes) -> None:
         handshake = read_handshake(head)
-        compressed = handshake is not None and handshake.offers_extension and self._config.ws_per_message_deflate
-        if handshake is None or compressed or handshake.path != settings().websocket_path:
+        if handshake is None or handshake.path != settings().websocket_path:
             self._give_over(head)
             return
         self._handshake, self._events = handshake, deque([{"type": "websocket.connect"}])

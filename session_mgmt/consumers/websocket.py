@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import orjson
@@ -86,6 +87,7 @@ class SessionConsumer(AsyncConsumer):
         # Accept first: a handshake that is refused reaches a browser as 1006, which says nothing.
         await send({"type": "websocket.accept", "subprotocol": offered})
         outlet = Outlet(send, settings().max_outbound_bytes)
+        _tell_way(outlet.own_protocol is not None)
         if outlet.guard is not None:
             outlet.guard.limit_bytes(CONNECT_BYTES)
         attachment = None if refusal else await self._attach(receive, outlet)
@@ -152,6 +154,17 @@ class SessionConsumer(AsyncConsumer):
         finally:
             connection.set_hang_up(None)
             await connection.end(code)
+
+
+@lru_cache
+def _tell_way(own: bool) -> None:
+    """Log once for each way how connections are served; the cheaper one is easily lost by an option."""
+    if own:
+        logger.info("WebSockets are read by session_mgmt.uvicorn:WebSocketProtocol.")
+    else:
+        logger.info(
+            "WebSockets are read by the server's own class; docs/howto/deploy.md has a cheaper one for uvicorn."
+        )
 
 
 def _send_refusal(outlet: Outlet, error: SessionMgmtError) -> None:

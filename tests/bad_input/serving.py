@@ -13,9 +13,9 @@ from session_mgmt.asgi import application
 
 
 @asynccontextmanager
-async def served() -> AsyncIterator[int]:
-    """uvicorn as the documentation starts it; gives its port."""
-    options = {"ws": "websockets-sansio", "ws_per_message_deflate": False, "lifespan": "off", "log_level": "error"}
+async def served(ws: str) -> AsyncIterator[int]:
+    """uvicorn with a WebSocket class; gives its port."""
+    options = {"ws": ws, "ws_per_message_deflate": False, "lifespan": "off", "log_level": "error"}
     server = uvicorn.Server(uvicorn.Config(application(ASGIHandler()), port=0, **options))  # type: ignore[arg-type]
     ready = asyncio.get_running_loop().create_future()
     startup = server.startup

@@ -27,9 +27,9 @@ def small_limits(settings: Any) -> None:
     settings.SESSION_MGMT = {}
 
 
-@pytest.fixture
-async def port(held: Held) -> AsyncIterator[int]:
-    async with served() as port:
+@pytest.fixture(params=["websockets-sansio", "session_mgmt.uvicorn:WebSocketProtocol"])
+async def port(held: Held, request: pytest.FixtureRequest) -> AsyncIterator[int]:
+    async with served(request.param) as port:
         yield port
 
 

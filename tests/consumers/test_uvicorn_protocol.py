@@ -17,6 +17,7 @@ from uvicorn.server import ServerState
 from session_mgmt.conf import settings
 from session_mgmt.consumers.frame_reader import LOT
 from session_mgmt.consumers.uvicorn_protocol import WebSocketProtocol
+from session_mgmt.uvicorn import find_class
 from tests.benchmarks import wire
 from tests.walks.uvicorn_way import Transport, build_config
 
@@ -72,7 +73,7 @@ class Side:
     async def _application(self, scope: Any, receive: Any, send: Any) -> None:
         assert (await receive())["type"] == "websocket.connect"
         await send({"type": "websocket.accept"})
-        self.transport.written = b""
+        self.answer, self.transport.written = self.transport.written, b""
         self.send = send
         self.opened.set_result(scope)
         await self._way(self.protocol, receive, send, self.seen)
@@ -149,3 +150,161 @@ def test_any_bytes_are_read_as_uvicorns_own_class_reads_them(way: Way, given: li
         assert own == await play(WebSocketsSansIOProtocol, ask, given)
 
     asyncio.run(compare())
+
+
+def build_head(path: str, **changed: str | None) -> bytes:
+    given: dict[str, str | None] = {
+        "host": "127.0.0.1",
+        "upgrade": "websocket",
+        "connection": "keep-alive, Upgrade",
+        "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        "sec-websocket-version": "13",
+        **{name.replace("_", "-"): value for name, value in changed.items()},
+    }
+    lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in given.items() if value is not None)]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        build_head("/elsewhere/"),
+        build_head(PATH, sec_websocket_version="12"),
+        build_head(PATH, sec_websocket_key="short"),
+        build_head(PATH, sec_websocket_key=None),
+        build_head(PATH, upgrade="h2c"),
+        build_head(PATH).replace(b"GET", b"POST"),
+        build_head(PATH, sec_websocket_protocol="a, b") + b"",
+        build_head(PATH, sec_websocket_extensions="permessage-deflate; client_max_window_bits"),
+        build_head(PATH + "?a=1%20b", origin="http://a.example"),
+    ],
+)
+async def test_any_handshake_is_answered_as_uvicorns_own_class_answers_it(head: bytes) -> None:
+    answers = []
+    for kind in (WebSocketProtocol, WebSocketsSansIOProtocol):
+        side = Side(kind, ask, head)
+        if not side.transport.ended:
+            scope = await side.opened
+            answers.append((side.answer, {name: scope[name] for name in scope if name != "extensions"}))
+            await side.feed(WHOLE)
+            assert (await side.finish()).messages == ["{}"]
+        else:
+            answers.append((side.transport.written, None))
+    own, theirs = answers
+    assert own[1] == theirs[1]
+    assert sorted(own[0].split(b"\r\n")) == sorted(theirs[0].split(b"\r\n"))
+
+
+async def test_another_address_is_served_by_uvicorns_own_class_to_its_end() -> None:
+    side = Side(WebSocketProtocol, ask, build_head("/elsewhere/"))
+    await side.opened
+    assert type(side.send.__self__) is WebSocketsSansIOProtocol
+    assert side.state.connections == {side.send.__self__}
+    await side.feed(build(0x81, b"one", b"abcd") + build(0x89, b"ping", b"abcd"))
+    side.protocol.pause_writing()
+    sending = asyncio.ensure_future(side.send({"type": "websocket.send", "text": "two"}))
+    side.protocol.resume_writing()
+    await sending
+    seen = await side.finish()
+    assert seen.messages == ["one"] and b"two" in seen.written and not side.state.connections
+
+
+@pytest.mark.parametrize("kind", [WebSocketProtocol, WebSocketsSansIOProtocol])
+async def test_a_server_that_ends_closes_with_1012(kind: Any) -> None:
+    side = Side(kind, ask)
+    await side.opened
+    for connection in list(side.state.connections):
+        connection.shutdown()
+    assert side.transport.written == build(0x88, (1012).to_bytes(2, "big"), None) and side.transport.ended
+    assert (await side.finish()).code == 1012
+
+
+@pytest.mark.parametrize("kind", [WebSocketProtocol, WebSocketsSansIOProtocol])
+async def test_a_closed_connection_waits_for_the_peers_answer_and_takes_nothing_more(kind: Any) -> None:
+    side = Side(kind, ask)
+    await side.opened
+    await side.send({"type": "websocket.close", "code": 4000, "reason": "bye"})
+    await side.feed(WHOLE, build(0x89, b"", b"abcd"))
+    assert not side.transport.ended
+    with pytest.raises(RuntimeError):
+        await side.send({"type": "websocket.send", "text": "late"})
+    await side.feed(build(0x88, (4000).to_bytes(2, "big"), b"abcd"))
+    assert side.transport.ended
+    seen = await side.finish()
+    assert (seen.code, seen.messages) == (4000, [])
+    with pytest.raises(OSError):
+        await side.send({"type": "websocket.send", "text": "late"})
+
+
+async def test_a_frame_longer_than_the_limit_is_refused_by_its_header() -> None:
+    side = Side(WebSocketProtocol, be_called)
+    await side.opened
+    side.protocol.limit_bytes(100)
+    await side.feed(build(0x81, b"x" * 101, b"abcd")[:8])
+    assert side.transport.ended and (await side.finish()).code == TOO_BIG
+
+
+async def test_bytes_of_any_kind_count_until_the_limit_is_lifted() -> None:
+    side = Side(WebSocketProtocol, be_called)
+    await side.opened
+    side.protocol.limit_bytes(100)
+    for _ in range(20):
+        await side.feed(build(0x8A, b"", b"abcd"))
+    assert side.transport.ended == ["abort"] and (await side.finish()).code == TOO_BIG
+
+
+async def test_every_frame_that_is_no_whole_message_is_counted() -> None:
+    side = Side(WebSocketProtocol, be_called)
+    await side.opened
+    left = iter([True] * 4 + [False] * 9)
+    side.protocol.count_hidden_frames(lambda: next(left))
+    await side.feed(WHOLE * 3 + build(0x89, b"", b"abcd") + build(0x8A, b"", b"abcd"))
+    await side.feed(build(0x01, b"{", b"abcd") + build(0x80, b"}", b"abcd"))
+    assert not side.transport.ended
+    await side.feed(build(0x89, b"", b"abcd"))
+    seen = await side.finish()
+    assert (seen.code, seen.messages, side.transport.ended[0]) == (POLICY, ["{}"] * 4, "abort")
+
+
+async def test_a_paused_connection_reads_no_frame_that_has_arrived() -> None:
+    taken: list[bytes | None] = []
+
+    async def pause_at_two(protocol: Any, receive: Any, send: Any, seen: Seen) -> None:
+        def take(payload: bytes | None) -> None:
+            taken.append(payload)
+            if len(taken) == 2:
+                protocol.pause_reading()
+
+        seen.code = await protocol.take_frames(take)
+
+    side = Side(WebSocketProtocol, pause_at_two)
+    await side.opened
+    side.protocol.data_received(WHOLE * 5 + WHOLE[:3])
+    side.protocol.data_received(WHOLE[3:])
+    assert len(taken) == 2 and not side.transport.read.is_set()
+    side.protocol.resume_reading()
+    assert len(taken) == 6
+    assert (await side.finish()).code == 1005
+
+
+async def test_a_flood_of_frames_lets_others_have_their_turn() -> None:
+    taken: list[int] = []
+
+    async def note(protocol: Any, receive: Any, send: Any, seen: Seen) -> None:
+        seen.code = await protocol.take_frames(lambda payload: taken.append(1))
+
+    side = Side(WebSocketProtocol, note)
+    await side.opened
+    side.protocol.data_received(WHOLE * 3 * LOT)
+    assert len(taken) == LOT and not side.transport.read.is_set()
+    await side.finish()
+    assert len(taken) == 3 * LOT
+
+
+def test_a_version_without_what_the_class_needs_is_served_by_uvicorns_own(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert find_class() is WebSocketProtocol
+    monkeypatch.setattr("session_mgmt.uvicorn.MADE_WITH", ["config"])
+    assert find_class() is WebSocketsSansIOProtocol
+    assert "at a higher cost" in caplog.text

@@ -49,7 +49,14 @@ class Shop:
             file.write(block.split("\n", 1)[1] if path.suffix == ".html" else block)
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "uvicorn", "shop.asgi:application", "--ws", "websockets-sansio"]
+        command = [
+            sys.executable,
+            "-m",
+            "uvicorn",
+            "shop.asgi:application",
+            "--ws",
+            "session_mgmt.uvicorn:WebSocketProtocol",
+        ]
         self._server = subprocess.Popen(
             [*command, "--port", str(self.port), "--log-level", "warning"], cwd=self.folder, env=self._environment()
         )

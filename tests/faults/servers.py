@@ -34,7 +34,7 @@ class AppServer(services.Server):
 
     def command(self) -> list[str]:
         options = ["--host", HOST, "--port", str(self.port), "--no-access-log", "--log-level", "warning"]
-        sockets = ["--ws", "websockets-sansio", "--ws-per-message-deflate", "false"]
+        sockets = ["--ws", "session_mgmt.uvicorn:WebSocketProtocol", "--ws-per-message-deflate", "false"]
         return [sys.executable, "-m", "uvicorn", "project.asgi:application", *options, *sockets]
 
     def popen_options(self) -> dict[str, object]:
