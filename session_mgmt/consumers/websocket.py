@@ -163,7 +163,7 @@ def _tell_way(own: bool) -> None:
         logger.info("WebSockets are read by session_mgmt.uvicorn:WebSocketProtocol.")
     else:
         logger.info(
-            "WebSockets are read by the server's own class; docs/howto/deploy.md has a cheaper one for uvicorn."
+            "WebSockets are read by the server's own class. With uvicorn there is a cheaper one: docs/howto/deploy.md"
         )
 
 
