@@ -64,7 +64,7 @@ def ignore_replacement() -> None:
 
 def double_drain() -> None:
     """Carry out what the outbox holds twice."""
-    outbox = import_module("session_mgmt.actions.outbox")
+    outbox: Any = import_module("session_mgmt.actions.outbox")
     settle, once = outbox.settle_entries, set[int]()
 
     def settle_the_second_time(statements: Any, done: list[int], refused: list[tuple[int, str]]) -> None:

@@ -79,8 +79,10 @@ class Nemesis:
         server, crowd = self.servers[0], self.crowd
         await until(lambda: all(all(peer.positions.values()) for peer in crowd.peers), BUSY_SECONDS)
         await self._back_up(server, backup)
-        copied = {peer.name: peer.offsets for peer in crowd.peers}
-        await until(lambda: all(_is_past(peer.offsets, copied[peer.name], AHEAD) for peer in crowd.peers), BUSY_SECONDS)
+        copied = {peer.name: peer.sight.offsets for peer in crowd.peers}
+        await until(
+            lambda: all(_is_past(peer.sight.offsets, copied[peer.name], AHEAD) for peer in crowd.peers), BUSY_SECONDS
+        )
         away = crowd.hold_back(AWAY_OF_EACH_GROUP)
         await until(lambda: crowd.unanswered >= self.at_least, BUSY_SECONDS)
         self._end(server)
@@ -89,8 +91,8 @@ class Nemesis:
         await asyncio.to_thread(backup.put_back)
         self.history.add("nemesis", "restore", heads=database.last_offsets())
         await self._begin(server)
-        seen = [(peer, other.offsets) for other in away for peer in crowd.peers_beside(other, away)]
-        await until(lambda: all(_is_past(peer.offsets, offsets, PASSED) for peer, offsets in seen), BUSY_SECONDS)
+        seen = [(peer, other.sight.offsets) for other in away for peer in crowd.peers_beside(other, away)]
+        await until(lambda: all(_is_past(peer.sight.offsets, offsets, PASSED) for peer, offsets in seen), BUSY_SECONDS)
         for peer in away:
             peer.come_back()
         if not await self._all_served():

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidMessage, WebSocketException
 
-from tests.faults.evidence import LOST
 from tests.faults.history import History
-from tests.faults.operations import advance, digest_value
+from tests.faults.sight import Frame, Position, Sight, Write
 
-Frame = dict[str, Any]
-Position = list[Any]
 PIPELINE = 16
 ACK_EVERY = 32
 OPEN_SECONDS = 5.0
@@ -50,15 +45,6 @@ class Group:
         return ["session", "state:main", "state:cart", f"topic:{self.topic}"]
 
 
-@dataclass(slots=True)
-class Write:
-    """Numbered write and its label, unique in the run; `digests` of what it replaces, for a base that is gone."""
-
-    op: str
-    frame: Frame
-    digests: dict[str, str | None] = field(default_factory=dict)
-
-
 @dataclass(eq=False)
 class Peer:
     """Logical client. `next_write` makes its writes; `urls` are the servers it may use.
@@ -75,8 +61,6 @@ class Peer:
     client_id: str | None = None
     generation: int = 0
     next_seq: int = 1
-    positions: dict[str, Position | None] = field(default_factory=dict)
-    views: dict[str, Frame] = field(default_factory=dict)
     outbox: dict[int, Write] = field(default_factory=dict)
     answered: dict[int, Write] = field(default_factory=dict)
     asking: set[int] = field(default_factory=set)
@@ -88,7 +72,6 @@ class Peer:
     paused: bool = False
     writing: bool = True
     absence: float = 0.0
-    lost: set[str] = field(default_factory=set)
     back: asyncio.Event | None = None
     answer_seconds: float = OPEN_SECONDS
     refused: str | None = None
@@ -97,7 +80,7 @@ class Peer:
     _resend: asyncio.TimerHandle | None = None
 
     def __post_init__(self) -> None:
-        self.positions = dict.fromkeys(self.group.logs)
+        self.sight = Sight(self.group.logs)
         home = {"session": self.group.session, "group": self.group.name, "topic": self.group.topic}
         self.history.add(self.name, "start", **home, **({"refused": self.refused} if self.refused else {}))
 
@@ -107,9 +90,8 @@ class Peer:
         return len(self.outbox) if self.ready else 0
 
     @property
-    def offsets(self) -> dict[str, int]:
-        """Offset in every log, 0 where nothing was heard yet."""
-        return {log: position[1] if position else 0 for log, position in self.positions.items()}
+    def positions(self) -> dict[str, Position | None]:
+        return self.sight.positions
 
     @property
     def acked(self) -> int:
@@ -232,7 +214,7 @@ class Peer:
 
     async def _new(self, write: Write, socket: ClientConnection, generation: int) -> None:
         write.frame["seq"] = self.next_seq
-        write.digests = self._digests(write.frame)
+        write.digests = self.sight.list_digests(write.frame, self.outbox.values())
         self.outbox[self.next_seq] = write
         self.next_seq += 1
         self.history.add(
@@ -278,8 +260,8 @@ class Peer:
             self._connected(frame, asked)
         elif kind in {"entries", "snapshot", "gap", "recovery", "error", "bye"}:
             self.history.add(self.name, kind, gen=self.generation, frame=frame)
-            if kind in {"entries", "snapshot", "gap"}:
-                self._advance(frame)
+            if kind in {"entries", "snapshot", "gap"} and self.sight.advance(frame):
+                self._leave_history(frame["log"])
             elif kind == "error" and frame.get("seq") is not None:
                 self._receipt({"seq": frame["seq"], "ok": False, "error": frame})
         elif kind == "ping":
@@ -289,28 +271,7 @@ class Peer:
         self.client_id, self.generation, self.ready = frame["client_id"], frame["generation"], True
         self.connections += 1
         self.history.add(self.name, "connected", gen=self.generation, client=self.client_id, frame=frame, asked=asked)
-        for log, verdict in frame["logs"].items():
-            if verdict["mode"] in {"up_to_date", "gap"}:
-                self.positions[log] = verdict["position"]
-            elif verdict["mode"] == "snapshot" and verdict.get("reason") in LOST:
-                self.lost.add(log)
-
-    def _advance(self, frame: Frame) -> None:
-        log = frame["log"]
-        if frame["type"] != "entries":
-            self.positions[log] = frame["position"]
-            if frame["type"] == "snapshot":
-                self.views[log] = {"": copy.deepcopy(frame["data"])}  # the history keeps the frame
-                if log in self.lost:
-                    self.lost.discard(log)
-                    self._leave_history(log)
-            return
-        for offset, tag, body in frame["entries"]:
-            known = self.positions[log]
-            if known is None or known[0] != frame["epoch"] or offset > known[1]:
-                self.positions[log] = [frame["epoch"], offset, tag]
-                if log.startswith("state:"):
-                    advance(self.views.setdefault(log, {"": {}}), body["ops"])
+        self.sight.take_verdicts(frame["logs"])
 
     def _receipt(self, frame: Frame) -> None:
         seq = frame["seq"]
@@ -342,7 +303,7 @@ class Peer:
     def _undecided(self, write: Write, error: Frame) -> None:
         if write.frame["seq"] not in self.outbox:
             return
-        if error["name"] in BAD_BASE and f"state:{write.frame['doc']}" not in self.lost:
+        if error["name"] in BAD_BASE and f"state:{write.frame['doc']}" not in self.sight.lost:
             self._rebase(write.frame["doc"], write.frame.get("base", 0))
         if self._resend is None:
             delay = error.get("retry_after") or 0.05
@@ -351,31 +312,18 @@ class Peer:
     def _rebase(self, doc: str, base: int) -> None:
         """Let writes on this base or an older one go by their digests from now on."""
         known = self.positions[f"state:{doc}"]
-        for write in self.outbox.values():
-            if known and write.frame.get("doc") == doc and write.frame.get("base", known[1]) <= base < known[1]:
-                write.frame |= _by_digests(known, write)
+        # One without a base was made on whatever is there.
+        based = [write for write in self.outbox.values() if write.frame.get("doc") == doc and "base" in write.frame]
+        for write in based:
+            if known and write.frame["base"] <= base < known[1]:
+                write.frame |= write.build_base(known)
 
     def _leave_history(self, log: str) -> None:
         """Let every pending write of a document go by its digests: a lost version is no base of the new history."""
         known = self.positions[log]
         for write in self.outbox.values():
             if known and f"state:{write.frame.get('doc')}" == log and "base" in write.frame:
-                write.frame |= _by_digests(known, write)
-
-    def _digests(self, frame: Frame) -> dict[str, str | None]:
-        """Build the digest of every value that an update is about to replace, as this client sees it."""
-        places = [op[1] for op in frame.get("ops", ()) if op[0] == "set"]
-        return {path: digest_value(self._seen(frame["doc"], path)) for path in places}
-
-    def _seen(self, doc: str, path: str) -> Any:
-        for write in reversed(self.outbox.values()):
-            for op in write.frame.get("ops", ()) if write.frame.get("doc") == doc else ():
-                if op[:2] == ["set", path]:
-                    return op[2]
-        value = self.views.get(f"state:{doc}", {}).get("", {})
-        for token in path[1:].split("/"):
-            value = value.get(token) if isinstance(value, dict) else None
-        return value
+                write.frame |= write.build_base(known)
 
     def _resend_now(self) -> None:
         self._resend = None
@@ -393,10 +341,6 @@ class Peer:
     async def _quietly(self, frame: Frame) -> None:
         with contextlib.suppress(ConnectionClosed, AttributeError, InvalidMessage):
             await self._put(frame)
-
-
-def _by_digests(known: Position, write: Write) -> Frame:
-    return {"base": known[1], "epoch": known[0], "tag": known[2], "replaced": write.digests}
 
 
 # The loop itself holds tasks only weakly.

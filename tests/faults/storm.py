@@ -19,9 +19,10 @@ from tests.faults.check import Demands, Verdict, check
 from tests.faults.evidence import Record
 from tests.faults.final import Database
 from tests.faults.history import History
-from tests.faults.peer import Group, Peer, Write
+from tests.faults.peer import Group, Peer
 from tests.faults.returner import Returner
 from tests.faults.servers import AppServer, environment, migrate
+from tests.faults.sight import Write
 from tests.faults.workload import own_value, publish, until
 
 OF_A_SESSION = 20
@@ -163,7 +164,7 @@ class Storm:
                 await asyncio.sleep(PAUSE / RESIDENTS)
 
     def come_back(self) -> None:
-        head = self._speaker.offsets[f"topic:{HOT}"]
+        head = self._speaker.sight.offsets[f"topic:{HOT}"]
         names = [one.name for one in self.returners]
         self._history.add("nemesis", "storm", clients=names, log=f"topic:{HOT}", head=head, bound=self._options.bound)
         everybody = [*self.returners, *self.strangers]
@@ -229,7 +230,7 @@ def _group(name: str, made: dict[str, Any], topic: str) -> Group:
 
 def _is_at_the_end(peer: Peer, heads: dict[str, dict[str, int]]) -> bool:
     wanted = {**heads.get(peer.group.session, {}), f"topic:{peer.group.topic}": heads[""][f"topic:{peer.group.topic}"]}
-    return all(peer.offsets[log] >= offset for log, offset in wanted.items())
+    return all(peer.sight.offsets[log] >= offset for log, offset in wanted.items())
 
 
 def brew(options: Options, database_url: str = "") -> Outcome:

@@ -71,7 +71,7 @@ def server(tmp_path: Path) -> Iterator[AppServer]:
 async def script(url: str) -> AsyncIterator[Process]:
     node, _ = programs.node()
     # Node 20 has its WebSocket behind this flag, later ones without.
-    command = [node, "--experimental-websocket", SCRIPT, url, str(SEED), str(WRITES)]
+    command: list[str | Path] = [node, "--experimental-websocket", SCRIPT, url, str(SEED), str(WRITES)]
     process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
     try:
         yield process
@@ -122,7 +122,7 @@ async def test_a_typescript_and_two_python_clients_agree_with_the_server_after_m
         async with script(url) as page:
             token = (await told(page))["token"]
             clients = [await SessionClient.start(url, token=token) for _ in range(2)]
-            one, two, _ = await asyncio.gather(*map(write, clients, range(2)), cut_often(wire))
+            one, two, _ = await asyncio.gather(write(clients[0], 0), write(clients[1], 1), cut_often(wire))
             three = await told(page)
             async with httpx.AsyncClient(trust_env=False, headers={"Authorization": f"Bearer {token}"}) as http:
                 body = (await http.get(f"{server.url}sessions/{clients[0].info['session_id']}/state/main/")).json()

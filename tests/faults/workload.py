@@ -15,8 +15,9 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from tests.faults.history import History
-from tests.faults.peer import Group, Peer, Write
+from tests.faults.peer import Group, Peer
 from tests.faults.servers import AppServer
+from tests.faults.sight import Write
 
 GROUP_SIZE = 5
 ZOMBIE_SECONDS = 2.0
@@ -44,7 +45,7 @@ def own_value(peer: Peer, op: str) -> dict[str, Any]:
 def shared_value(peer: Peer, op: str) -> dict[str, Any]:
     """Write to a path that all write: behind the head it conflicts, and is dropped or refused."""
     strategy = peer.chance.choice(["server_wins", "server_wins", "reject"])
-    ops = [["set", f"/shared/{peer.chance.randrange(3)}", op], ["inc", f"/tries/{peer.name}", 1]]
+    ops: list[list[Any]] = [["set", f"/shared/{peer.chance.randrange(3)}", op], ["inc", f"/tries/{peer.name}", 1]]
     return _update(peer, ops, strategy)
 
 
