@@ -177,13 +177,17 @@ class _Purge:
     def __init__(self, rows: QuerySet[ClientSession]) -> None:
         self.kept = 0
         self._rows = rows.order_by("ended_at", "pk")
+        self._last: tuple[datetime | None, UUID] | None = None
 
     def delete_some(self, limit: int) -> int:
         """Delete up to ``limit`` sessions, and return the number of those that were looked at."""
-        found = list(self._rows.values_list("ended_at", "pk")[:limit])
+        rows = self._rows
+        if self._last is not None:
+            at, key = self._last
+            rows = rows.filter(Q(ended_at__gt=at) | Q(pk__gt=key), ended_at__gte=at)
+        found = list(rows.values_list("ended_at", "pk")[:limit])
         if found:
-            at, key = found[-1]
-            self._rows = self._rows.filter(Q(ended_at__gt=at) | Q(ended_at=at, pk__gt=key))
+            self._last = found[-1]
             self._delete([session for _, session in found])
         return len(found)
 
