@@ -127,7 +127,7 @@ class Settings:
     heavy_seconds: float = _setting(10.0, "Work on one document in the worker process; what takes longer is killed.")
     handler_threads: int = _setting(4, "Threads of one process for the project's own functions, which may be slow.")
     cleanup_interval: timedelta = _setting(timedelta(minutes=5), "An expired session ends at most this late.")
-    cleanup_chunk: int = _setting(1000, "Most rows of one transaction of the cleanup; it takes as many as fit into 15 ms.")
+    cleanup_chunk: int = _setting(1000, "Most rows of a transaction of the cleanup; it takes what fits into 15 ms.")
     allowed_origins: tuple[str, ...] = _setting((), "Origins besides the host's own that may open a WebSocket.")
     websocket_path: str = _setting("/ws/session/", "Address of the consumer, as clients are told.")
 
