@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
+from itertools import count
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import session_mgmt
 from project.celery import app
 from session_mgmt import tasks
 from session_mgmt.actions.sessions import lifecycle
+from session_mgmt.actions.timeline import handlers
 from session_mgmt.models import Outbox, Publication, SessionActivity, SessionEvent, clock
 from session_mgmt.registry import off, on
 from session_mgmt.writes import verbs
@@ -19,15 +22,28 @@ from session_mgmt.writes import verbs
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+class Broken(set[Any]):
+    """Sessions whose events fail, and how often they did."""
+
+    calls = 0
+
+
+@pytest.fixture
+def time_flies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every look at the clock is an hour later than the last."""
+    monkeypatch.setattr(handlers, "monotonic", partial(next, count(0, 3600)))
+
+
 @pytest.fixture
 def seen() -> Any:
     """Events that a durable handler was given; it fails for those in ``broken``."""
     told: list[Any] = []
-    told_broken: set[Any] = set()
+    told_broken = Broken()
 
     @on("session_created", durable=True)
     def handle(event: Any) -> None:
         if event.session_id in told_broken:
+            told_broken.calls += 1
             raise RuntimeError("not today")
         told.append(event.session_id)
 
@@ -71,7 +87,31 @@ def test_durable_handlers_run_once_for_each_event(seen: Any) -> None:
     assert tasks.run_handlers() == 0
 
 
-def test_a_failing_handler_is_tried_again_and_holds_up_no_other(seen: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broken_handler_is_told_once_and_tried_less_and_less_often(
+    seen: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    told, broken = seen
+    sessions = [lifecycle.create_session().session.pk for _ in range(3)]
+    broken.update(sessions)
+    tries = [second for second in range(900) if _count_failures(seen, now=float(second))]
+    assert tries == [0, 1, 3, 7, 15, 31, 63, 127, 255, 511, 811]
+    assert len([record for record in caplog.records if record.exc_info]) == 1
+    broken.clear()
+    assert handlers.run_pending(now=5000.0) == 3
+    assert sorted(told) == sorted(sessions)
+    broken.add(lifecycle.create_session().session.pk)
+    handlers.run_pending(now=5001.0)
+    assert len([record for record in caplog.records if record.exc_info]) == 2
+
+
+def _count_failures(seen: Any, now: float) -> int:
+    """Run what is due; give the number of events whose handler was called and failed."""
+    calls = seen[1].calls
+    assert handlers.run_pending(now=now) == 0
+    return int(seen[1].calls - calls)
+
+
+def test_a_failing_handler_is_tried_again_and_holds_up_no_other(seen: Any, time_flies: None) -> None:
     told, broken = seen
     first, second = lifecycle.create_session().session.pk, lifecycle.create_session().session.pk
     broken.add(first)
