@@ -27,7 +27,7 @@ SESSION_MGMT = {
     "CONTROL_INTERVAL": 0.3,
     "DRAIN_INTERVAL": 0.3,
     "LEASE_FLUSH_INTERVAL": 0.5,
-    "HEARTBEAT_INTERVAL": 1.0,
+    "HEARTBEAT_INTERVAL": float(os.environ.get("SESSION_MGMT_TEST_HEARTBEAT", "1.0")),
     # A log that reaches back over the whole run shows more; a trimmed one is what clients meet.
     "STREAM_ENTRIES": 10_000_000,
     "MAX_REVISIONS": TRIM or 10_000_000,

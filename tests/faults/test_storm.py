@@ -18,7 +18,7 @@ SEED = int(os.environ.get("SESSION_MGMT_SEED", "1"))
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 
-@pytest.mark.timeout(240 + 6 * PROMISED_SECONDS * CLIENTS / OF_CLIENTS)
+@pytest.mark.timeout(300 + 10 * PROMISED_SECONDS * CLIENTS / OF_CLIENTS)
 def test_nobody_is_lost_in_a_storm_with_a_kill_in_the_middle(database_url: str) -> None:
     options = Options(clients=CLIENTS, seed=SEED)
     outcome = brew(options, database_url)
