@@ -82,7 +82,7 @@ def accept_any_base() -> None:
 
 def refuse_together() -> None:
     """Refuse all who connect together for the sake of one."""
-    resume = import_module("session_mgmt.actions.sessions.resume")
+    resume: Any = import_module("session_mgmt.actions.sessions.resume")
     attach = resume.attach_group
 
     def all_or_none(asks: Sequence[Any], **more: Any) -> Any:
