@@ -69,19 +69,30 @@ def _judge_on_base(tab: Tab, asked: Asked, answer: Frame, book: Book, version: i
     base = frame.get("base", version - 1)
     client = tab.core.client_id
     theirs = [op for past in book.versions[base + 1 : version] if past.client != client for op in past.ops]
-    if _apart(ops, theirs) or asked.strategy == "client_wins":
-        assert same(made, ops), f"{ops} became {made}"
-        assert _apart(ops, theirs) or answer.get("overwrote") or not _collide(ops, theirs)
     if _apart(ops, theirs):
+        assert same(made, ops), f"{ops} became {made}"
         assert not _tells(answer), f"{ops} met nobody, and was told {answer}"
     elif asked.strategy == "reject":
         assert not _collide(ops, theirs), f"{ops} was to be rejected after {theirs}"
     elif asked.strategy == "server_wins":
         _judge_dropped(ops, theirs, answer, made)
+    elif asked.strategy == "client_wins":
+        assert answer.get("overwrote") or not _collide(ops, theirs)
+        seen = _seen(tab, book, base, version)
+        if not same(made, ops) and seen is not MISSING:
+            _judge_overwriting(ops, seen, book, version)
     elif asked.strategy in ("merge", "manual") or (asked.strategy is None and asked.doc == "main"):
         seen = _seen(tab, book, base, version)
         if seen is not MISSING:
             _judge_merged(ops, answer, seen, book, version)
+
+
+def _judge_overwriting(ops: Ops, seen: Any, book: Book, version: int) -> None:
+    """Others have changed the kind of a place: every value of the client stands all the same."""
+    after = book.value(version)
+    for path, wanted in _plain(ops, seen, book.value(version - 1)):
+        result = pointer.find_value(after, path)
+        assert equal(result, wanted), f"{path} was to be {wanted} and became {result}"
 
 
 def _judge_dropped(ops: Ops, theirs: Ops, answer: Frame, made: Ops) -> None:
