@@ -17,6 +17,9 @@ LONGEST_WAIT = 2.0
 # Connects a second, as long as no storm has shown the pace of this machine.
 FIRST_PACE = 500.0
 MEASURED_GROUPS = 8
+# A database that was away for a moment must not be taken for slow for ever: nobody would be let in to show that it is
+# not. So a measurement counts for this long, and nobody is sent away for more than twice as long.
+MEASURED_SECONDS = 10.0
 
 
 class Admission:
@@ -24,23 +27,27 @@ class Admission:
 
     def __init__(self, clock: Callable[[], float], spread: Callable[[], float] = random.random) -> None:
         self._clock, self._spread = clock, spread
-        # Members and seconds of groups.
-        self._groups: deque[tuple[int, float]] = deque(maxlen=MEASURED_GROUPS)
+        # Members and seconds of groups, and when each was measured.
+        self._groups: deque[tuple[int, float, float]] = deque(maxlen=MEASURED_GROUPS)
         self._answered_at = 0.0
         self.waiting = 0
 
     @property
     def pace(self) -> float:
         """Return how many connects a second are answered under load."""
+        while self._groups and self._groups[0][2] + MEASURED_SECONDS <= self._clock():
+            self._groups.popleft()
         seconds = sum(group[1] for group in self._groups)
         return sum(group[0] for group in self._groups) / seconds if seconds else FIRST_PACE
 
     @contextmanager
     def admit(self) -> Iterator[None]:
         """Count a connect among those that wait. Raises ``Busy``, with the time after which to come again."""
-        wait = self.waiting / self.pace
-        if (self.waiting + 1) / self.pace >= LONGEST_WAIT:
-            # Twice the wait at most: whoever comes next must not come all at once.
+        pace = self.pace
+        # However slow it is, one may always try.
+        if self.waiting and (self.waiting + 1) / pace >= LONGEST_WAIT:
+            wait = min(self.waiting / pace, MEASURED_SECONDS)
+            # Twice the wait at most: those who were sent away must not come all at once.
             raise Busy(retry_after=round(wait * (1 + self._spread()), 3))
         self.waiting += 1
         try:
@@ -60,10 +67,10 @@ class Admission:
     def note_group(self, members: int, *, taken_at: float, is_under_load: bool) -> None:
         """Measure a group whose answers have reached the event loop, with whatever else the loop did meanwhile.
 
-        A group after which nobody waited says only that there was little to do.
+        A group after which nobody waited may have been small for want of clients: it counts only if it was faster.
         """
         now = self._clock()
         seconds = now - max(taken_at, self._answered_at)
         self._answered_at = now
-        if is_under_load and seconds > 0:
-            self._groups.append((members, seconds))
+        if seconds > 0 and (is_under_load or members / seconds > self.pace):
+            self._groups.append((members, seconds, now))

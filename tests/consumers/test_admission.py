@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from session_mgmt.consumers import admission as admission_module
-from session_mgmt.consumers.admission import FIRST_PACE, LONGEST_WAIT, MEASURED_GROUPS, Admission
+from session_mgmt.consumers.admission import FIRST_PACE, LONGEST_WAIT, MEASURED_GROUPS, MEASURED_SECONDS, Admission
 from session_mgmt.consumers.hub import hub
 from session_mgmt.exceptions import Busy
 
@@ -78,6 +78,13 @@ def test_the_pace_is_that_of_the_last_groups_under_load(admission: Admission, cl
     assert admission.pace == pytest.approx(1280)
 
 
+def test_single_connects_show_that_a_cold_start_is_over(admission: Admission, clock: Clock) -> None:
+    run_group(admission, clock, 1, 1.0)
+    for _ in range(MEASURED_GROUPS):
+        run_group(admission, clock, 1, 0.002, load=False)
+    assert admission.pace == pytest.approx(500)
+
+
 def test_what_the_loop_does_between_two_groups_counts(admission: Admission, clock: Clock) -> None:
     run_group(admission, clock, 100, 0.1)
     # The lane took the next group at once; its answers waited for the loop.
@@ -89,16 +96,33 @@ def test_what_the_loop_does_between_two_groups_counts(admission: Admission, cloc
 
 def test_idle_time_between_two_groups_does_not_count(admission: Admission, clock: Clock) -> None:
     run_group(admission, clock, 100, 0.1)
-    clock.now += 3600
+    clock.now += MEASURED_SECONDS / 2
     run_group(admission, clock, 100, 0.1)
     assert admission.pace == pytest.approx(1000)
 
 
 def test_a_slower_machine_admits_fewer(admission: Admission, clock: Clock) -> None:
-    run_group(admission, clock, 1, 1.0)
+    run_group(admission, clock, 2, 1.0)
     with ExitStack() as stack:
         admit_all(admission, stack)
+        assert admission.waiting == 3
+
+
+def test_however_slow_it_was_one_may_try_and_nobody_is_sent_away_for_long(admission: Admission, clock: Clock) -> None:
+    run_group(admission, clock, 1, 60.0)
+    with ExitStack() as stack:
+        refusal = admit_all(admission, stack)
         assert admission.waiting == 1
+        assert refusal.retry_after == pytest.approx(MEASURED_SECONDS * 1.5)
+
+
+def test_a_database_that_was_away_for_a_moment_is_not_slow_for_ever(admission: Admission, clock: Clock) -> None:
+    run_group(admission, clock, 1, 60.0)
+    # Whoever is let in alone shows that it is faster now.
+    run_group(admission, clock, 1, 0.01, load=False)
+    assert 1 / 60 < admission.pace < 1
+    clock.now += MEASURED_SECONDS
+    assert admission.pace == FIRST_PACE
 
 
 def test_whoever_fails_or_leaves_waits_no_longer(admission: Admission) -> None:
@@ -116,6 +140,7 @@ async def test_a_connect_too_many_is_refused_before_any_work_and_told_when_to_co
     one = peers()
     connected = await one.open(created.token.secret, logs={"topic:room:1": None})
     monkeypatch.setattr(admission_module, "LONGEST_WAIT", 0.0)
+    hub().arrivals.admission.waiting = 1
     monkeypatch.setattr(hub().arrivals, "attach", lambda frame: pytest.fail("something was done for it"))
     refused = peers()
     # Not even read: this is no connect at all.
