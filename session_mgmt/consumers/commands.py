@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -137,7 +136,7 @@ async def _follow_log(connection: Connection, frame: Subscribe) -> None:
             return
         try:
             subscribe = partial(following.subscribe, gate=bridge().gate)
-            log = await _run_in_turn(frame.log, session.pk, subscribe, session.as_model(), frame.log, frame.position)
+            log = await _run_in_turn(connection, frame.log, subscribe, session.as_model(), frame.log, frame.position)
         except SessionMgmtError as error:
             connection.push_error(error, id=frame.id)
             return
@@ -145,14 +144,16 @@ async def _follow_log(connection: Connection, frame: Subscribe) -> None:
         connection.follow_log(log).start()
 
 
-async def _run_in_turn(log: str, session: uuid.UUID, verb: Callable[..., R], *args: Any) -> R:
+async def _run_in_turn(connection: Connection, log: str, verb: Callable[..., R], *args: Any) -> R:
     """Run a verb that follows or leaves a log, in the order of the session's requests.
 
     For a topic the application is asked. It may hang, so those verbs have threads that no connecting client needs.
     """
+    session = connection.attachment.session.pk
     if log.startswith(TOPIC):
         return await bridge().run_user_code((TOPIC, session), verb, *args)
-    return await bridge().take_turn(session, verb, *args)
+    async with connection.hub.serving.following_turns.take():
+        return await bridge().take_turn(session, verb, *args)
 
 
 def _answer_again(connection: Connection, frame: Subscribe) -> bool:
@@ -178,7 +179,7 @@ async def _leave_log(connection: Connection, frame: Unsubscribe) -> None:
         if frame.log.startswith(TOPIC):
             session, topic = connection.attachment.session.pk, frame.log.removeprefix(TOPIC)
             remove = partial(subscriptions.remove_subscription, gate=bridge().gate)
-            await _run_in_turn(frame.log, session, remove, session, topic)
+            await _run_in_turn(connection, frame.log, remove, session, topic)
         connection.push({"type": "reply", "id": frame.id})
 
 

@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 # Requests to follow or leave a log, of one session over all its connections here. Each costs statements or even a
 # transaction of its own, and a write shares one with others.
 FOLLOWS_PER_SECOND = 20.0
+LONGEST_REST = 0.2
 
 
 class Pace:
@@ -107,3 +108,24 @@ class Turns:
             self._asked[name] -= 1
             if not self._asked[name]:
                 del self._asked[name], self._locks[name]
+
+
+class RestedTurns:
+    """Turns of a process at work that must not slow down everybody else: one at a time, and a rest after each.
+
+    Several threads at once, or one without a pause, would keep the writer lane from the interpreter and the database.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._free = asyncio.Semaphore(1)
+
+    @asynccontextmanager
+    async def take(self) -> AsyncIterator[None]:
+        """Wait for a turn; the next begins after this one and as long again."""
+        await self._free.acquire()
+        started = self._loop.time()
+        try:
+            yield
+        finally:
+            self._loop.call_later(min(self._loop.time() - started, LONGEST_REST), self._free.release)

@@ -17,7 +17,7 @@ from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers.feed import Feed
-from session_mgmt.consumers.pacing import Paces
+from session_mgmt.consumers.pacing import Paces, RestedTurns
 from session_mgmt.consumers.pages import Shelf
 from session_mgmt.exceptions import SessionMgmtError
 from session_mgmt.protocol.codes import Close
@@ -82,6 +82,7 @@ class Serving:
         self.sessions: dict[uuid.UUID, set[Served]] = {}
         self.feeds: dict[str, Feed] = {}
         self.paces = Paces()
+        self.following_turns = RestedTurns()
         self._shelf = Shelf(self._loop.time, self._loop.call_later)
         self._sockets: Counter[str] = Counter()
         self._quiet_lives: dict[str, float] = {}

@@ -17,7 +17,7 @@ from session_mgmt.actions.sessions import following, lifecycle
 from session_mgmt.actions.topics import subscriptions
 from session_mgmt.consumers.hub import hub
 from session_mgmt.consumers.inbox import MOST_FRAMES, REQUEST_COST, Inbox
-from session_mgmt.consumers.pacing import Pace, Paces, Slot
+from session_mgmt.consumers.pacing import LONGEST_REST, Pace, Paces, RestedTurns, Slot
 from session_mgmt.exceptions import SessionExpired, TopicDenied
 from session_mgmt.models import SessionActivity, Stream, Subscription, clock
 from tests.walks.conftest import BOTH_WAYS
@@ -199,3 +199,33 @@ async def test_a_flooding_tab_books_one_slot_at_a_time_beside_its_neighbour() ->
     flood.stop()
     await neighbour.wait()
     assert taken == ["flood", "neighbour"] and not neighbour.is_awaited
+
+
+class Timers:
+    """Clock and timers of a loop that a test sets itself."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.due: list[tuple[float, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, delay: float, act: Callable[[], None]) -> None:
+        self.due.append((delay, act))
+
+
+async def test_following_is_worked_on_one_at_a_time_and_rests_as_long_as_it_took() -> None:
+    turns, timers = RestedTurns(), Timers()
+    turns._loop = timers  # type: ignore[assignment]
+    with pytest.raises(SessionExpired):
+        async with turns.take():
+            assert turns._free.locked()
+            timers.now += 0.03
+            raise SessionExpired()
+    ((rest, end_rest),) = timers.due
+    assert rest == pytest.approx(0.03) and turns._free.locked()
+    end_rest()
+    async with turns.take():
+        timers.now += 60
+    assert timers.due[1][0] == LONGEST_REST
