@@ -12,13 +12,15 @@ from django.utils.translation import gettext as _
 
 from session_mgmt.actions import access, audit
 from session_mgmt.actions.keys import verification
-from session_mgmt.actions.state import compaction, history
+from session_mgmt.actions.state import compaction, history, lookup, stored_rows
 from session_mgmt.admin.content import ContentAdmin
 from session_mgmt.bridge import bridge
 from session_mgmt.exceptions import SessionMgmtError
 from session_mgmt.models import StateDocument
 
 _FINDINGS = 500
+# A check decodes every row and adds the whole log up: beyond so many bytes of it others would feel that.
+_HEAVY_LOG = 16 * stored_rows.HEAVY_BYTES
 
 
 class UpkeepPages(ContentAdmin):
@@ -61,6 +63,9 @@ class UpkeepPages(ContentAdmin):
     def verify_page(self, request: HttpRequest, row: StateDocument) -> HttpResponse:
         """List every damaged row. Only by POST, because it reads all of them."""
         self.check_allowed(request, access.MAINTAIN_STATE)
+        if _is_heavy(row):
+            text = _("This document is too large to be checked in a page. Run manage.py verify_state --document %d.")
+            return self.redirect_back(request, row, text % row.pk, messages.WARNING)
         found = verification.verify_document(row.pk)
         self.note_action(request, "verify_state", row.session_id, document=row.name, findings=len(found))
         context = {
@@ -70,3 +75,8 @@ class UpkeepPages(ContentAdmin):
             "held": row.version - row.oldest_revision + 1,
         }
         return self.render_page(request, "verified", context, row)
+
+
+def _is_heavy(row: StateDocument) -> bool:
+    sizes = lookup.read_sizes(row)
+    return max(sizes["size"], sizes["stored"]) > stored_rows.HEAVY_BYTES or sizes["log"] > _HEAVY_LOG

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.test import Client
 
+from session_mgmt.actions.keys import verification
+from session_mgmt.actions.state.stored_rows import HEAVY_BYTES
 from session_mgmt.models import AuditEntry, StateRevision
 from session_mgmt.shortcuts import state
 from tests.admin.conftest import SEEING, Paper, deeds, staff, told
@@ -56,6 +59,20 @@ def test_a_sound_document_is_found_in_order(operator: Client, paper: Paper) -> N
     html = operator.post(paper.at("verify")).content.decode()
     assert "in order" in html and "2 versions of the log" in html
     assert AuditEntry.objects.get().data == {"document": "main", "findings": 0}
+
+
+@pytest.mark.parametrize("later", [{"n": 1}, {"text": None}], ids=["still large", "small by now"])
+def test_a_large_document_is_not_checked_beside_other_peoples_requests(
+    operator: Client, paper: Paper, later: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paper.put({"text": [uuid4().hex for _ in range(HEAVY_BYTES // 10)]})
+    state.persist(paper.session)
+    paper.put(later)
+    state.compress(paper.session)
+    monkeypatch.setattr(verification, "verify_document", None)
+    (text,) = told(operator.post(paper.at("verify"), follow=True))
+    assert f"verify_state --document {paper.row.pk}" in text
+    assert deeds() == ["read_state"]
 
 
 def test_each_bad_row_is_told(operator: Client, paper: Paper) -> None:
