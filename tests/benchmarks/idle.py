@@ -42,7 +42,7 @@ def _table(database: Database, scale: Scale) -> Table:
 
 def _measured(database: Database, case: Case, people: People, room: str, scale: Scale, beats: float) -> Row:
     """Measure with a fresh server, because no allocator gives everything back."""
-    keys = people.keys(case.dialect)
+    keys = people.keys(case)
     with services.running(case.server(database.variables)) as server, contextlib.ExitStack() as stack:
         assert server.process is not None
         # The first connections load what all need.

@@ -53,23 +53,26 @@ class SocketIoServer(sides.Server):
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """Users. Each has a cookie for Django's sessions, and a token for ours."""
+    """Users. Each has a cookie for Django's sessions, and a token for ours; ``count`` of them for each case."""
 
     cookies: list[str]
     tokens: list[str]
+    count: int
 
-    def keys(self, dialect: str) -> list[str]:
-        return self.tokens if dialect == "ours" else self.cookies
+    def keys(self, case: Case) -> list[str]:
+        """Return the keys of a case: servers of ours share a database, so their clients must not share sessions."""
+        first = case.number * self.count
+        return (self.tokens if case.dialect == "ours" else self.cookies)[first : first + self.count]
 
 
 def invited(database: Database, count: int) -> People:
-    """Create the tables and so many users."""
-    command = [sys.executable, "-m", "tests.benchmarks.people", str(count)]
+    """Create the tables, and so many users for each case of ours."""
+    command = [sys.executable, "-m", "tests.benchmarks.people", str(count * len(ways()))]
     answer = subprocess.run(
         command, cwd=sides.ROOT, env=database.variables, check=True, stdout=subprocess.PIPE, text=True
     )
     cookies, tokens = zip(*json.loads(answer.stdout.splitlines()[-1]), strict=True)
-    return People(list(cookies), list(tokens))
+    return People(list(cookies), list(tokens), count)
 
 
 def ways() -> dict[str, str]:
@@ -92,6 +95,7 @@ class Case:
     dialect: str
     way: str = sides.PORTABLE
     redis_url: str = ""
+    number: int = 0
 
     def server(self, variables: Mapping[str, str]) -> sides.Server:
         if self.dialect == "socket.io":
@@ -104,7 +108,7 @@ class Case:
         return self.dialect == "socket.io"
 
     def room(self) -> str:
-        return "topic:room:1" if self.dialect == "ours" else "room"
+        return f"topic:room:{self.number}" if self.dialect == "ours" else "room"
 
 
 def cases(recorded: bool = True) -> tuple[list[Case], str]:
@@ -117,7 +121,8 @@ def cases(recorded: bool = True) -> tuple[list[Case], str]:
         found.append(Case(SOCKET_IO, "socket.io"))
     except programs.Unavailable as error:
         reason = str(error)
-    return [*found, *(Case(name, "ours", way) for name, way in ways().items())], reason
+    ours = [Case(name, "ours", way, number=number) for number, (name, way) in enumerate(ways().items())]
+    return [*found, *ours], reason
 
 
 def with_streams(found: list[Case], redis_url: str) -> list[Case]:
@@ -146,7 +151,7 @@ def started(
 ) -> sides.Load:
     """Start the server of a case, and its load."""
     server = stack.enter_context(services.running(case.server(database.variables)))
-    return stack.enter_context(crowd(server, case, people.keys(case.dialect), rooms, **plan))
+    return stack.enter_context(crowd(server, case, people.keys(case), rooms, **plan))
 
 
 def beside_socket_io(rows: list[Row]) -> list[Row]:

@@ -79,7 +79,7 @@ def _measured(servers: dict[Case, sides.Server], scale: Scale, kind: Kind, peopl
     with contextlib.ExitStack() as stack:
         loads = {}
         for case, server in servers.items():
-            keys = people.keys(case.dialect)[: kind.guests + 1]
+            keys = people.keys(case)[: kind.guests + 1]
             load = stack.enter_context(rivals.crowd(server, case, keys, _rooms(case, kind), at_once=AT_ONCE))
             loads[case] = load
             load.ask(step="arrive", at_once=AT_ONCE)
@@ -151,8 +151,8 @@ def _beside_writers(server: sides.Server, scale: Scale, kind: Kind, case: Case, 
     """Measure what a storm means for those who are connected and write."""
     rounds, quiet, loud = Rounds(), Rounds(), Rounds()
     with contextlib.ExitStack() as stack:
-        writers = stack.enter_context(rivals.crowd(server, case, people.tokens[: WRITERS + 1], ["state:main"]))
-        load = stack.enter_context(rivals.crowd(server, case, people.tokens[WRITERS:], [case.room()]))
+        writers = stack.enter_context(rivals.crowd(server, case, people.keys(case)[: WRITERS + 1], ["state:main"]))
+        load = stack.enter_context(rivals.crowd(server, case, people.keys(case)[WRITERS:], [case.room()]))
         for one in (writers, load):
             one.ask(step="arrive", at_once=AT_ONCE)
         load.ask(step="live", how="say")
