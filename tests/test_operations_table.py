@@ -186,7 +186,7 @@ def test_a_field_of_session_config_has_its_place(field: str) -> None:
     elif kind == "create":
         assert where in inspect.signature(lifecycle.create_session).parameters
     elif kind == "update":
-        assert where in frames.Update.__slots__
+        assert where in frames.Update._fields
     elif kind == "start":
         options = TYPINGS.split("interface StartOptions", 1)[1].split("\n}", 1)[0]
         assert f"\t{where}?:" in options
