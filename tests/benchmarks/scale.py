@@ -44,7 +44,6 @@ QUICK = Scale(
     sessions=10_000,
     guests=300,
     killed=150,
-    beats=10.0,
     outbox=1000,
 )
 TINY = Scale(
