@@ -27,7 +27,8 @@ class Pace:
         timer: Callable[[], float] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._most, self._least = most, min(LEAST, most)
+        # A commit of PostgreSQL may take longer than its work, and holds up nobody: fewer rows would cost more commits.
+        self._most, self._least = most, min(LEAST if is_sqlite else FIRST, most)
         self._rest = REST if is_sqlite else 0.0
         # SQLite works on this thread, and its waits for the lock are no reason for smaller chunks.
         self._timer = timer or (time.thread_time if is_sqlite else time.perf_counter)

@@ -61,6 +61,12 @@ def test_on_sqlite_others_have_twice_the_time_of_each_chunk() -> None:
     assert work.rests == pytest.approx([REST * size * 1e-4 for size in work.sizes])
 
 
+def test_on_postgres_slow_commits_make_no_smaller_chunks() -> None:
+    work = Work(1.0, is_sqlite=False)
+    work.run(3)
+    assert work.sizes == [FIRST] * 3
+
+
 def test_on_postgres_nobody_waits_for_a_rest() -> None:
     work = Work(1e-4, is_sqlite=False)
     work.run(2)
