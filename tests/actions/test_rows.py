@@ -258,6 +258,9 @@ def test_closed_connections_go_after_the_retention_of_events() -> None:
     assert cleanup.run_cleanup().closed == 0
     Connection.objects.filter(closed_at__isnull=False).update(opened_at=later(days=-9), closed_at=later(days=-8))
     assert cleanup.run_cleanup().closed == 1
+    # However long ago it was opened, an open one stays.
+    Connection.objects.update(opened_at=later(days=-9))
+    assert cleanup.run_cleanup().closed == 0
     assert Connection.objects.count() == 1
 
 

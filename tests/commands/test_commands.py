@@ -12,6 +12,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 
+from session_mgmt.actions import cleanup
 from session_mgmt.actions.sessions import lifecycle
 from session_mgmt.models import AuditEntry, ClientSession, SessionActivity
 
@@ -29,6 +30,19 @@ def due(count: int) -> None:
         session = lifecycle.create_session().session
         past = session.created_at - timedelta(hours=1)
         SessionActivity.objects.filter(pk=session.pk).update(expires_at=past)
+
+
+def test_a_cleanup_with_a_failed_step_ends_with_a_code_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("no such thing")
+
+    monkeypatch.setattr(cleanup.compaction, "iter_due", fail)
+    with pytest.raises(SystemExit) as ended:
+        run("cleanup_sessions")
+    assert ended.value.code == 2
+    caplog.clear()
 
 
 def test_a_dry_run_counts_and_changes_nothing() -> None:
