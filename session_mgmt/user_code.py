@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from asgiref.sync import iscoroutinefunction
 
-# No errors for Python: what catches errors lets them through, so that a program can end.
+# No errors for Python: handlers of errors let them through, so that a program can end.
 _QUITTING: Final = (SystemExit, KeyboardInterrupt, GeneratorExit, CancelledError)
 
 
@@ -71,7 +71,7 @@ def call_sync(function: Callable[..., Any], /, *arguments: Any, **named: Any) ->
 
 
 def _iter_layers(function: Any) -> Iterator[Any]:
-    """Go through what hides the function that is called in the end: partials, objects with a call, caches."""
+    """Go through the wrappers of the function that is called in the end: partials, objects with a call, caches."""
     while True:
         yield function
         if isinstance(function, functools.partial):

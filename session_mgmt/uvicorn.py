@@ -20,7 +20,7 @@ MADE_WITH = ["config", "server_state", "app_state", "_loop"]
 
 
 def find_class() -> type[asyncio.Protocol]:
-    """Find the class for this version of uvicorn: ours, if it has what that needs, or its own."""
+    """Find the class for this version of uvicorn: ours, if it has the names that ours needs, or its own."""
     try:
         from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 

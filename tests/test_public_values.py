@@ -205,7 +205,7 @@ def test_a_wrong_argument_names_its_field(call: Any, field: str, wrongs: tuple[A
 def test_a_name_that_no_document_can_have_is_refused_by_reads_too(name: Any) -> None:
     session = create_session().session
     reads = (state.get, state.info, state.checksum, state.size)
-    by_keyword = (state.conflicts, state.history, state.checkpoints, state.read_since, state.compress, state.persist)
+    by_keyword = (state.conflicts, state.history, state.checkpoints, state.sync, state.compress, state.persist)
     calls = [partial(read, session, name) for read in reads] + [
         partial(read, session, name=name) for read in by_keyword
     ]

@@ -103,7 +103,7 @@ def test_what_is_known_of_a_document_belongs_to_one_version() -> None:
     session = create_session().session
     nothing = state.info(session)
     assert (nothing.data, nothing.version, nothing.last_modified, nothing.size) == ({}, 0, None, 2)
-    state.read_since(session)
+    state.sync(session)
     assert state.info(session).last_modified is None
     state.update(session, {"b": 1.0, "a": "\u20ac"})
     known = state.info(session)
@@ -118,11 +118,11 @@ def test_what_is_known_of_a_document_belongs_to_one_version() -> None:
 def test_synchronising_from_python_gives_plain_values() -> None:
     session = create_session().session
     position = state.update(session, {"a": 1})
-    assert state.read_since(session)["data"] == {"a": 1}
+    assert state.sync(session)["data"] == {"a": 1}
     state.update(session, {"a": 2})
-    answer = state.read_since(session, position)
+    answer = state.sync(session, position)
     assert (answer["mode"], answer["entries"][0][2]["ops"]) == ("entries", [["obj", ""], ["set", "/a", 2]])
-    assert state.read_since(session, answer["position"])["mode"] == "up_to_date"
+    assert state.sync(session, answer["position"])["mode"] == "up_to_date"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -80,7 +80,7 @@ class _Run:
         self._chunk = settings().cleanup_chunk
 
     def run_steps(self) -> None:
-        # First what people wait for; what only costs space comes after it.
+        # First the ends that people wait for; rows that only cost space come after them.
         self._repeat_chunks("expired", lambda size: len(expiry.expire_due(limit=size, now=self._given)))
         self._repeat_chunks("connections", lambda size: closing.close_dead(limit=size, now=self._given))
         for step, find in leftovers.LEFTOVERS.items():

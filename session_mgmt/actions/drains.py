@@ -1,4 +1,4 @@
-"""Writes of the outbox: what each entry asks for, and what becomes of it.
+"""Writes of the outbox: the request of each entry, and its end.
 
 Whether a change fits into its document often follows from bounds. Where only the document tells, the entry waits: it is
 looked at outside the transaction, as a client's own update is, and the next drain carries out what the look has made.
@@ -33,7 +33,7 @@ from session_mgmt.models.sql import Statements
 logger = logging.getLogger(__name__)
 
 Work: TypeAlias = Update | Publication | Record | SessionMgmtError
-# What looks at documents have made of entries, by their ids.
+# Entries whose documents were looked at, as writes, by their ids.
 Looked: TypeAlias = Mapping[int, Work]
 
 NO_LOOKS: Final[Looked] = MappingProxyType({})
@@ -48,7 +48,7 @@ class Unmeasured:
 
 
 def read_works(using: str, entries: Sequence[OutboxEntry], looked: Looked, at: datetime) -> list[Work]:
-    """Return what each entry asks for, or what a look has made of it."""
+    """Return the write that each entry asks for, or the one that a look at its document has made of it."""
     return [looked[entry.id] if entry.id in looked else _read_work(using, entry, at) for entry in entries]
 
 

@@ -46,7 +46,7 @@ def encode_python(value: Any) -> Any:
 
 def _encode(value: Any, path: str, depth: int) -> Any:
     if value is None or type(value) in (str, int, float, bool) or depth < 0:
-        # What is too deep is refused where its limits are known.
+        # A value that is too deep is refused where its limits are known.
         return value
     if isinstance(value, dict):
         return {_encode_key(key, path): _encode(inner, _extend(path, key), depth - 1) for key, inner in value.items()}

@@ -74,7 +74,7 @@ class ConnectingLane:
         self._using, self._enter_gate, self._emit = using, enter_gate, emit
         self._condition = threading.Condition(threading.RLock())
         self._waiting: deque[QueuedAsk] = deque()
-        # Public ids of clients on the slow way. What a client asks later stays behind it: attached before it, the
+        # Public ids of clients on the slow way. A later ask of a client stays behind it: attached before it, the
         # later connection would be fenced off by the earlier one.
         self._slow_clients: Counter[str] = Counter()
         self._held = Threads("session_mgmt-held", HELD_THREADS)
@@ -109,7 +109,7 @@ class ConnectingLane:
             connections[self._using].close()
 
     def _take_group(self) -> list[QueuedAsk]:
-        """Take what waits, up to the size of a group and each client once; nothing at the end."""
+        """Take the asks that wait, up to the size of a group and each client once; nothing at the end."""
         while True:
             with self._condition:
                 self._condition.wait_for(lambda: self._waiting or self._stopping.is_set())
@@ -143,7 +143,7 @@ class ConnectingLane:
         finally:
             with self._condition:
                 self._slow_clients[queued.ask.client_id] -= 1
-                # Drops what is zero.
+                # Drops the counts that are zero.
                 self._slow_clients += Counter()
 
     def _work_off(self, group: list[QueuedAsk], *, wait: bool) -> None:

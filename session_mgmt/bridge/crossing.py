@@ -244,7 +244,7 @@ class Bridge:
 
     def close(self) -> None:
         """Finish waiting work and end all threads."""
-        # What connects hands its events to the lane.
+        # The connecting lane hands its events to this one.
         self.connecting.stop()
         self.lane.stop()
         for threads in (self._reads, self._control, self._handlers, self._permissions, self._patient):

@@ -102,7 +102,7 @@ class LateWrites:
             self._task = self._loop.create_task(self._write_waiting(), name="late writes")
 
     async def _write_waiting(self) -> None:
-        """Write what has been gathered; one transaction at a time, so that a slow database makes groups larger."""
+        """Write all that has been gathered; one transaction at a time, so that a slow database makes groups larger."""
         try:
             while self._ended or self._recovered:
                 self._due = False

@@ -1,4 +1,4 @@
-"""Connects of one event loop on their way into the database: what comes in one turn goes together."""
+"""Connects of one event loop on their way into the database: those of one turn go together."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ LOT = 32
 
 
 class FrameReader:
-    """Reader of one connection; a transport derives from it and says what happens to frames.
+    """Reader of one connection; a transport derives from it and handles the frames.
 
     ``halted``: no further frame is taken; bytes that arrive are kept. ``in_parts``: the complete parser is in the
     middle of a message, so a text frame would not be a whole one. ``most_bytes`` bounds a frame before it is kept.
@@ -68,7 +68,7 @@ class FrameReader:
         self.read(b"")
 
     def forget_rest(self) -> None:
-        """Forget what was not read."""
+        """Forget the bytes that were not read."""
         self._rest = None
 
     def _read_frames(self, data: bytes) -> int:

@@ -21,7 +21,7 @@ ABNORMAL = 1006
 
 
 def encode_text(text: str) -> bytes:
-    """Encode a text message; a lone surrogate, which no socket can bring, becomes what is no UTF-8."""
+    """Encode a text message; a lone surrogate, which no socket can bring, becomes bytes that are no UTF-8."""
     return text.encode(errors="surrogatepass")
 
 

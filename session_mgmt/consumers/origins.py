@@ -16,7 +16,7 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 def check_origin(scope: Mapping[str, Any]) -> None:
-    """Check where a handshake comes from, and whom it asks. Raises ``OriginDenied``, which says what was compared.
+    """Check where a handshake comes from, and whom it asks. Raises ``OriginDenied``, which names both sides.
 
     A client that is no browser sends no origin; it proves itself by its token, as everybody does: no cookie counts
     here. The scheme is that of ``SECURE_PROXY_SSL_HEADER`` or of the server, as for Django's own requests.

@@ -129,7 +129,7 @@ class Outlet:
             self.guard.abort()
 
     def fail(self, code: int) -> None:
-        """Close at once for what the peer sent, where frames reach us unchecked."""
+        """Close at once for a bad frame of the peer, where frames reach us unchecked."""
         if self.own_protocol is not None:
             self.own_protocol.fail(code)
 

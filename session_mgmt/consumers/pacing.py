@@ -91,7 +91,7 @@ class Paces:
 
 
 class Turns:
-    """Turns of what is done about one name, in the order of asking."""
+    """Turns of the work about one name, in the order of asking."""
 
     def __init__(self) -> None:
         self._locks: dict[str, asyncio.Lock] = {}

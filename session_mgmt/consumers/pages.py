@@ -30,7 +30,7 @@ TOGETHER = 64
 KEEP_SECONDS = 2.0
 MOST_OF_LOG = 16
 MOST_BYTES = 8 * 1024 * 1024
-# The body, and both frames as text and as they go over the wire; and what each entry costs besides.
+# The body, and both frames as text and as they go over the wire; and the bytes that each entry costs besides.
 COPIES, OVERHEAD = 5, 150
 
 

@@ -129,7 +129,7 @@ class Serving:
     # -- quiet connections -----------------------------------------------------------------------------------------
 
     def note_quiet_loss(self, client: str, lived: float) -> None:
-        """Remember a connection that was lost before its first beat: something on the way cuts what is quiet."""
+        """Remember a connection that was lost before its first beat: something on the way cuts quiet connections."""
         self._quiet_lives[client] = min(lived, self._quiet_lives.pop(client, lived))
         if len(self._quiet_lives) > KEEP_QUIET_LIVES:
             del self._quiet_lives[next(iter(self._quiet_lives))]

@@ -123,7 +123,7 @@ class Incoming(FrameReader):
         self._put({"type": "websocket.receive", "text": text})
         self.pause_reading()
 
-    # -- what the library reads ------------------------------------------------------------------------------------
+    # -- parts that the library reads ----------------------------------------------------------------------------------
 
     def take_other(self, frame: bytes) -> None:
         if self.transport.is_closing():

@@ -96,7 +96,7 @@ def rebase_ops(
     fates = _spare_additions(listed, _mark_overlapping(listed, theirs), server)
     if not any(fates):
         return Merged(operations.apply_ops(server, listed), ops=listed)
-    # What prepares a place goes along: the dropped operations below it count on the object.
+    # Operations that prepare a place go along: the dropped operations below it count on the object.
     paths = touched.list_path_of_each(listed)
     dropped = [
         op for op, path, falls in zip(listed, paths, fates, strict=True) if falls or touched.is_ensuring(op, path)
@@ -145,7 +145,7 @@ def _is_any_lost(base: JSON, server: JSON, ops: Iterable[Op]) -> bool:
 
 
 def _is_there(wanted: Value, found: Value) -> bool:
-    # What was appended is not found behind its `-`.
+    # An appended item is not found behind its `-`.
     return wanted is not MISSING and are_equal(wanted, found)
 
 

@@ -3,7 +3,7 @@
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 
-# Django's own errors name a table of this app, and not what the project lacks.
+# Django's own errors name a table of this app, and not the missing app of the project.
 if not apps.apps_ready:
     raise ImproperlyConfigured(
         "Django is not set up yet, and this import of session_mgmt needs its models. In settings import nothing but"

@@ -1,4 +1,7 @@
-"""Async versions of the methods of a document, by Django's rule: an ``a`` in front of the name."""
+"""Async versions of the methods of a document, by Django's rule: an ``a`` in front of the name.
+
+That of ``sync`` is ``async_``: the plain word belongs to the language, and PEP 8 puts an underscore behind such a name.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ class AsyncCalls:
     aget: Call
     ainfo: Callable[..., Coroutine[Any, Any, ClientState]]
     achecksum: Callable[..., Coroutine[Any, Any, str]]
-    aread_since: Callable[..., Coroutine[Any, Any, dict[str, Any]]]
+    async_: Callable[..., Coroutine[Any, Any, dict[str, Any]]]
     aupdate: Write
     acreate_if_absent: Write
     areplace: Write
@@ -41,4 +44,4 @@ class AsyncCalls:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         for name in AsyncCalls.__annotations__:
-            setattr(cls, name, make_async(getattr(cls, name.removeprefix("a"))))
+            setattr(cls, name, make_async(getattr(cls, name.removeprefix("a").removesuffix("_"))))

@@ -83,7 +83,7 @@ class State(AsyncCalls):
         """Return the heads of the session's documents, by name: ``name, version, position, size, …``, no data."""
         return [lookup.describe_head(row) for row in lookup.list_documents(as_session_id(session))]
 
-    def read_since(
+    def sync(
         self, session: Session, position: Position | list[Any] | None = None, *, name: str = "main"
     ) -> dict[str, Any]:
         """Return the changes since ``position`` as one verdict (``docs/reference/rest.md``).

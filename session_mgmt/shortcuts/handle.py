@@ -38,9 +38,9 @@ class SessionState(AsyncCalls):
         """See ``state.checksum``."""
         return state.checksum(self.session, name=self.name)
 
-    def read_since(self, position: Position | list[Any] | None = None) -> dict[str, Any]:
-        """See ``state.read_since``."""
-        return state.read_since(self.session, position, name=self.name)
+    def sync(self, position: Position | list[Any] | None = None) -> dict[str, Any]:
+        """See ``state.sync``."""
+        return state.sync(self.session, position, name=self.name)
 
     def update(
         self,

@@ -113,7 +113,7 @@ def close_dead(*, limit: int, now: datetime | None = None) -> int:
 
 
 def _write_unflushed(ended: Iterable[Ended]) -> None:
-    """Write what many connections have at their end, because they are shorter than a flush."""
+    """Write the figures that no flush has told: many connections are shorter than one."""
     active: dict[uuid.UUID, datetime] = {}
     confirmed: dict[int, int] = {}
     for member in ended:

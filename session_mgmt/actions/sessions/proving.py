@@ -48,7 +48,7 @@ class LiveSession:
     def as_model(self) -> ClientSession:
         """Return the session for the project's code: an instance that is built when it is used.
 
-        What a connection does not know of it is read then.
+        Columns that a connection does not know are read then.
         """
         return cast(ClientSession, SimpleLazyObject(self._build_model))
 

@@ -209,7 +209,7 @@ def _may_contest(head: LockedHead, mine: tuple[str, ...], theirs: set[str]) -> b
 
 
 def _may_be_lost(update: Update, theirs: set[str]) -> bool:
-    """Tell whether a blind operation may do nothing, because others have changed what it is in."""
+    """Tell whether a blind operation may do nothing, because others have changed the value around it."""
     if update.at_version is not None:
         return False
     places = {pointer.strip_mark(path) for path in theirs}

@@ -88,7 +88,7 @@ def prepare_on_head(
         blind = prepare_blind(document, kind, change, terms) if is_blind(kind) else None
         if blind is None or not blind.may_be_idle:
             raise
-        # It needs no document, and may be what puts a damaged one right.
+        # It needs no document, and may be the write that puts a damaged one right.
         return blind._replace(may_be_idle=False)
     if made.size is not None:
         checking.check_extent(made.size)

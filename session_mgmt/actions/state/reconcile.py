@@ -53,7 +53,7 @@ def prepare_merge(
         past = load_merge_source(using, document, terms)
         policy = policies.find_policy(past.head.name)
         chosen, on_conflict = policy.for_strategy(terms.strategy)
-        # Without the base nobody knows who changed what; these two strategies still say what shall happen.
+        # Without the base nobody knows who changed which value; these two strategies decide all the same.
         if terms.replaced is not None and chosen in ("client_wins", "reject"):
             on_conflict = chosen  # type: ignore[assignment]
         # A function of the project stays in the project's own process.

@@ -63,7 +63,7 @@ class StreamLedger:
             # Another process may insert the same ones; whoever is first wins, and both lock the one row.
             ensure_streams(self._sql, missing, at=at)
             self._lock_streams(missing, wait=wait)
-        # All exist by now, so what the lock has skipped is held by somebody else.
+        # All exist by now, so a row that the lock has skipped is held by somebody else.
         self._locked = wanted - self._streams.keys()
         self._find_keys(listed)
 

@@ -76,7 +76,7 @@ def add_subscriptions(
         added = list(dict.fromkeys(topic for topic in topics if topic not in known))[:room]
         fresh += [Subscription(session_id=session, topic=topic, created_at=now) for topic in added]
         known.update(dict.fromkeys(added))
-        # What found no room is not in it; the caller tells that log its error.
+        # A topic that found no room is not in it; the caller tells that log its error.
         found.append(list(known))
     statements.put_missing(fresh)
     return found
