@@ -54,6 +54,7 @@ class Crowd:
         self._numbers = 0
         self._latencies: list[float] = []
         self._pace: float | None = None
+        self._due: dict[Guest, asyncio.TimerHandle] = {}
 
     async def open(self) -> None:
         credentials, rooms = self._plan["credentials"], self._plan["rooms"]
@@ -300,19 +301,22 @@ class Crowd:
         def answered(guest: Guest) -> None:
             self._latencies.append(time.perf_counter() - guest.asked)
             guest.asked = 0.0
-            loop.call_later(pause, change, guest)
+            self._due[guest] = loop.call_later(pause, change, guest)
 
         for place, guest in enumerate(self._guests):
             guest.on_answer = answered
-            loop.call_later(pause * place / len(self._guests), change, guest)
+            self._due[guest] = loop.call_later(pause * place / len(self._guests), change, guest)
         return {}
 
     async def rest(self) -> dict[str, Any]:
-        """Stop working. An answer that is still open counts with the time it has taken so far."""
+        """Stop working, once every change has its answer: one that takes long counts with all its time."""
         self._pace = None
-        now = time.perf_counter()
-        open_ = [now - guest.asked for guest in self._guests if guest.asked]
-        return {**_spread(self._latencies + open_), "done": len(self._latencies)}
+        deadline = time.perf_counter() + PATIENCE
+        while any(guest.asked for guest in self._guests) and time.perf_counter() < deadline:
+            await asyncio.sleep(0.005)
+        for timer in self._due.values():
+            timer.cancel()
+        return {**_spread(self._latencies), "done": len(self._latencies)}
 
     async def beat(self, seconds: float, asking: bool) -> dict[str, Any]:
         """Stay connected. Where the server sends no beats of its own, everybody asks once in 25 seconds."""
