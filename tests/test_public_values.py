@@ -259,4 +259,4 @@ def test_every_function_has_its_async_version() -> None:
         methods = {name for name in vars(holder) if not name.startswith("_")}
         plain = {name for name in methods if not inspect.iscoroutinefunction(vars(holder)[name])}
         inherited = {name for base in holder.__mro__ for name in vars(base)}
-        assert {f"a{name}" for name in plain} <= methods | inherited
+        assert {"async_" if name == "sync" else f"a{name}" for name in plain} <= methods | inherited
