@@ -128,10 +128,10 @@ class LateWrites:
         self._dropping = False
         return ended, recovered, written
 
-    async def _write_group(self, ended: list[Ended], recovered: list[Recovered]) -> None:
+    async def _write_group(self, ended: list[Ended], recovered: list[Recovered], *, wait: bool = False) -> None:
         """Write a group; halve one that the database refuses, so that a member is refused alone."""
         try:
-            closed = await self._try(ended, recovered)
+            closed = await (self._wait(ended) if wait else self._try(ended, recovered))
         except SessionMgmtError as error:
             self._note_failure(error)
         except Exception:
@@ -139,8 +139,8 @@ class LateWrites:
                 logger.exception("A connection could not be marked closed")
                 return
             half, other = len(ended) // 2, (len(recovered) + 1) // 2
-            await self._write_group(ended[:half], recovered[:other])
-            await self._write_group(ended[half:], recovered[other:])
+            await self._write_group(ended[:half], recovered[:other], wait=wait)
+            await self._write_group(ended[half:], recovered[other:], wait=wait)
         else:
             self._is_failing = False
             self._pass_on(closed)
@@ -153,6 +153,10 @@ class LateWrites:
             await asyncio.sleep(pause)
         return await bridge().call(closing.close_connections, ended, recovered, wait=False)
 
+    async def _wait(self, ended: list[Ended]) -> Closed:
+        """Write a group whose sessions others have locked, on threads that nobody needs who connects."""
+        return await bridge().run_patiently("held sessions", partial(closing.close_connections, ended))
+
     def _pass_on(self, closed: Closed) -> None:
         bridge().lane.send_signals(Group(events=closed.events))
         if closed.held:
@@ -164,11 +168,7 @@ class LateWrites:
 
     async def _write_held(self, held: list[Ended]) -> None:
         try:
-            closed = await bridge().run_patiently("held sessions", partial(closing.close_connections, held))
-        except SessionMgmtError as error:
-            self._note_failure(error)
-        else:
-            bridge().lane.send_signals(Group(events=closed.events))
+            await self._write_group(held, [], wait=True)
         finally:
             self._in_hand -= len(held)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
+from typing import Any
 
-from django.db.models import F
+from django.db import connections
+from django.db.models import F, QuerySet
 
 from session_mgmt.actions import notify
 from session_mgmt.actions.timeline.ledger import make_record
@@ -27,13 +29,21 @@ def end_session(using: str, session: uuid.UUID, state: State, reason: str, now: 
     return True
 
 
+def _lock_in_order(using: str, rows: QuerySet[Any]) -> None:
+    """Lock rows by ascending key, as the lane and the lease flushes do: an UPDATE alone takes any order."""
+    if connections[using].features.has_select_for_update:
+        list(rows.order_by("pk").select_for_update(no_key=True).values_list("pk", flat=True))
+
+
 def finish_sessions(using: str, sessions: list[uuid.UUID], state: State, reason: str, now: datetime) -> None:
     """Carry out the end of sessions that the caller has claimed."""
     ClientSession.objects.using(using).filter(pk__in=sessions).update(state=state, ended_at=now, end_reason=reason[:60])
     # Fenced first: a raised generation refuses whatever was on its way.
-    Client.objects.using(using).filter(session__in=sessions).update(generation=F("generation") + 1)
-    Connection.objects.using(using).filter(session__in=sessions, closed_at__isnull=True).update(
-        closed_at=now, close_code=_CODES[state], closed_by="server"
-    )
+    clients = Client.objects.using(using).filter(session__in=sessions)
+    _lock_in_order(using, clients)
+    clients.update(generation=F("generation") + 1)
+    left = Connection.objects.using(using).filter(session__in=sessions, closed_at__isnull=True)
+    _lock_in_order(using, left)
+    left.update(closed_at=now, close_code=_CODES[state], closed_by="server")
     entries = [make_record(session, _EVENTS[state], {"reason": reason}) for session in sessions]
     record_entries(using, entries, at=now, orders=notify.order_close(sessions, _CODES[state]))
