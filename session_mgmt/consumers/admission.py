@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from session_mgmt.bridge.connecting import MOST_TOGETHER
 from session_mgmt.exceptions import Busy
 
 LONGEST_WAIT = 2.0
@@ -44,8 +45,9 @@ class Admission:
     def admit(self) -> Iterator[None]:
         """Count a connect among those that wait. Raises ``Busy``, with the time after which to come again."""
         pace = self.pace
-        # However slow it is, one may always try.
-        if self.waiting and (self.waiting + 1) / pace >= LONGEST_WAIT:
+        # Whoever fits into the next group is let in, however slow the last ones were: the first connects of a process
+        # are slow, and a group costs little more than they do.
+        if self.waiting >= MOST_TOGETHER and (self.waiting + 1) / pace >= LONGEST_WAIT:
             wait = min(self.waiting / pace, MEASURED_SECONDS)
             # Twice the wait at most: those who were sent away must not come all at once.
             raise Busy(retry_after=round(wait * (1 + self._spread()), 3))

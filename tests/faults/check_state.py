@@ -107,6 +107,7 @@ def nobody_overwrites_unseen(evidence: Evidence) -> Iterator[Violation]:
                     other = by_version.get(version)
                     if other and other["client"] != revision["client"] and _clash(revision, other, known):
                         text = f"{name}: {write.op} on base {seen} became {revision['version']} over {version}"
+                        text += f" ({revision['ops']} over {other['ops']}; sent as {write.bases})"
                         yield Violation("S4", text, (write.invoked,))
 
 
