@@ -311,10 +311,10 @@ class Statements:
 # Bytes of one query for the pages of many logs, as so many times those of one page.
 _SMALL_PAGES = 16
 _SEQUENCER = 0x5E55_1047
-# 128 rows of twenty columns stay below the 32,766 variables that SQLite allows since 3.32; UPDATE … FROM is younger.
+# 512 rows of twenty columns stay below the 32,766 variables that SQLite allows since 3.32; UPDATE … FROM is younger.
 # Powers of two: each statement costs its call and a release of the interpreter lock, and a group of 32 writes, or of
-# 128 connects, takes one for each table.
-_PART_SIZES = (128, 64, 32, 16, 8, 4, 2, 1)
+# 128 connects with three events each, takes one or two for each table.
+_PART_SIZES = (512, 256, 128, 64, 32, 16, 8, 4, 2, 1)
 _PADDED_SIZES = (8, 32, 128)
 
 

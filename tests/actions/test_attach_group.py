@@ -43,6 +43,7 @@ from session_mgmt.models import (
 from session_mgmt.protocol.frames import Connect
 from session_mgmt.protocol.recovery import Mode, Reason
 from session_mgmt.shortcuts import publish, state
+from tests import ends
 from tests.actions.test_query_plans import list_scans
 from tests.attaching import answered, attach_all
 from tests.bridge.threads import held, together
@@ -275,7 +276,7 @@ def test_new_clients_take_the_places_of_those_that_were_away_longest(settings: A
     now = clock.read("default")
     old = [answered(attach(ask(created), now=now + timedelta(seconds=number))[0]) for number in range(3)]
     for one in old:
-        connections.close_connection(one.connection, code=1006, closed_by="client")
+        ends.close(one, code=1006, closed_by="client")
     Receipt.objects.create(client_id=old[1].client, seq=1, digest=bytes(32), outcome=b"{}", at=now)
     # The oldest one comes back in the same group: the others make room.
     results = attach(ask(created), ask(created, old[0].client_id), ask(created), ask(created))

@@ -86,7 +86,7 @@ def test_create_that_is_rolled_back_tells_nobody() -> None:
 def test_an_id_of_the_servers_choosing_is_used_once() -> None:
     wanted = uuid.uuid4()
     assert lifecycle.create_session(session_id=wanted).session.pk == wanted
-    with pytest.raises(IntegrityError):
+    with pytest.raises(InvalidField):
         lifecycle.create_session(session_id=wanted)
 
 

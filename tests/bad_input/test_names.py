@@ -105,10 +105,13 @@ NAMING: dict[str, tuple[Call, list[Any], str]] = {
     "update": (lambda held, name: state.update(held.session, {"a": 1}, name=name), NO_DOCUMENTS, "invalid_field"),
     "replace": (lambda held, name: state.replace(held.session, {}, name=name), NO_DOCUMENTS, "invalid_field"),
     "clear": (lambda held, name: state.clear(held.session, name=name), NO_DOCUMENTS, "invalid_field"),
-    "restore": (lambda held, name: state.restore(held.session, 1, name=name), NO_DOCUMENTS, "document_not_found"),
-    "history": (lambda held, name: state.history(held.session, name=name), NO_DOCUMENTS, "document_not_found"),
-    "persist": (lambda held, name: state.persist(held.session, name=name), NO_DOCUMENTS, "document_not_found"),
-    "compress": (lambda held, name: state.compress(held.session, name=name), NO_DOCUMENTS, "document_not_found"),
+    "restore": (lambda held, name: state.restore(held.session, 1, name=name), NO_DOCUMENTS, "invalid_field"),
+    "history": (lambda held, name: state.history(held.session, name=name), NO_DOCUMENTS, "invalid_field"),
+    "persist": (lambda held, name: state.persist(held.session, name=name), NO_DOCUMENTS, "invalid_field"),
+    "compress": (lambda held, name: state.compress(held.session, name=name), NO_DOCUMENTS, "invalid_field"),
+    "get": (lambda held, name: state.get(held.session, name), NO_DOCUMENTS, "invalid_field"),
+    "size": (lambda held, name: state.size(held.session, name), NO_DOCUMENTS, "invalid_field"),
+    "conflicts": (lambda held, name: state.conflicts(held.session, name=name), NO_DOCUMENTS, "invalid_field"),
     "publish": (lambda held, topic: publish(topic, 1), NO_TOPICS, "invalid_field"),
     "ephemeral": (lambda held, topic: publish(topic, 1, ephemeral=True), NO_TOPICS, "invalid_field"),
     "key of update": (lambda held, key: state.update(held.session, {}, key=key), NO_KEYS, "invalid_field"),
@@ -140,12 +143,6 @@ def _error_of(call: Callable[[], Any], *, inside: bool) -> str | None:
         except SessionMgmtError as error:
             return error.name
     return None
-
-
-def test_a_document_without_a_name_is_empty_for_who_reads_it(held: Held) -> None:
-    for name in [*NO_DOCUMENTS, SURROGATE]:
-        assert (state.get(held.session, name), state.size(held.session, name)) == ({}, 2)
-        assert state.conflicts(held.session, name=name) == []
 
 
 def test_a_label_that_is_none_is_refused_over_rest(held: Held) -> None:
