@@ -316,14 +316,15 @@ class Peer:
         based = [write for write in self.outbox.values() if write.frame.get("doc") == doc and "base" in write.frame]
         for write in based:
             if known and write.frame["base"] <= base < known[1]:
-                write.frame |= write.build_base(known)
+                # A new frame: the old one may be on its way, and goes out as it was recorded.
+                write.frame = write.frame | write.build_base(known)
 
     def _leave_history(self, log: str) -> None:
         """Let every pending write of a document go by its digests: a lost version is no base of the new history."""
         known = self.positions[log]
         for write in self.outbox.values():
             if known and f"state:{write.frame.get('doc')}" == log and "base" in write.frame:
-                write.frame |= write.build_base(known)
+                write.frame = write.frame | write.build_base(known)
 
     def _resend_now(self) -> None:
         self._resend = None
