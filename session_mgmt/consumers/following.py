@@ -254,9 +254,11 @@ class Following:
         return False
 
     def _push_page(self, page: Page, *, marked: bool) -> None:
-        # A page may have been read a while ago: it is the last one only if the log ends there now. Said once: while
-        # the frame goes out the log may move on, and then another page follows.
-        is_last = marked and not self._said_recovered and page.last == self.feed.position
+        # A page may have been read a while ago: it is the last one only if the log ends there now, as far as the feed
+        # has heard, and if it reaches as far as the verdict has promised. Said once: while the frame goes out the log
+        # may move on, and then another page follows.
+        is_whole = page.last == self.feed.position and page.last.offset >= self._find_promised(marked)
+        is_last = marked and not self._said_recovered and is_whole
         self._said_recovered = self._said_recovered or is_last
         self._connection.outlet.push(page.build_frame(self.place, recovered=is_last))
         self.replayed = (self.replayed[0] if self.replayed else self.sent + 1, page.last.offset)

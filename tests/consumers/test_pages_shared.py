@@ -120,6 +120,21 @@ async def test_recovered_is_said_of_the_page_that_ends_where_the_log_ends_now(ro
     assert reads.after == [0, 10]
 
 
+async def test_recovered_is_not_said_before_all_that_the_verdict_promised(room: Room, reads: Reads) -> None:
+    """The feed has not heard yet of what was committed before the verdict, and the page was read before that."""
+    await room.fill(10)
+    await room.arrive([0], count=1)
+    await room.fill(5)
+    found = await bridge().read(look, [0])
+    assert room.feed.head == 10
+    tab = Tab()
+    replay = room.follow(tab, found[0])
+    assert replay is not None
+    await replay
+    assert (tab.offsets, tab.recovered) == (list(range(1, 16)), [False, True])
+    assert reads.after == [0, 10]
+
+
 async def test_whoever_leaves_takes_nobody_along(room: Room, reads: Reads, caplog: pytest.LogCaptureFixture) -> None:
     await room.fill(10)
     reads.gate.clear()
