@@ -17,6 +17,8 @@ class Socket extends WebSocket {
 window.errors = [];
 window.heard = [];
 (async () => {
+  // A frame has an empty document first, whose window its own document may take over.
+  while (location.href === "about:blank") await new Promise((resolve) => { setTimeout(resolve, 10); });
   const { SessionClient } = await import("/static/session_mgmt/session-client.js");
   const client = await SessionClient.start({
     url: "/api/", WebSocket: Socket, ...OPTIONS,
