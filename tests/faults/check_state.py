@@ -102,10 +102,11 @@ def nobody_overwrites_unseen(evidence: Evidence) -> Iterator[Violation]:
                 if not write.bases or not _is_part(revision["ops"], write):
                     continue
                 seen = _seen(evidence, name, write, revision["version"])
-                known = _known(write) if evidence.restore else set()
+                known = _known(write)
                 for version in range(seen + 1, revision["version"]):
                     other = by_version.get(version)
-                    if other and other["client"] != revision["client"] and _clash(revision, other, known):
+                    later = [by_version[n] for n in range(version, revision["version"]) if n in by_version]
+                    if other and other["client"] != revision["client"] and _clash(revision, later, known):
                         text = f"{name}: {write.op} on base {seen} became {revision['version']} over {version}"
                         text += f" ({revision['ops']} over {other['ops']}; sent as {write.bases})"
                         yield Violation("S4", text, (write.invoked,))
@@ -163,11 +164,16 @@ def _known(write: Write) -> set[tuple[str, str | None]]:
     return {pair for base in write.bases for pair in (base.digests or {}).items()}
 
 
-def _clash(mine: Record, theirs: Record, known: set[tuple[str, str | None]]) -> bool:
+def _clash(mine: Record, later: list[Record], known: set[tuple[str, str | None]]) -> bool:
+    """Tell whether a revision touches the first of the ``later`` ones, which its client had not seen.
+
+    What stood there before a value that the client knew is no concern of it: it replaced just that value.
+    """
+    replaced = {op[1] for other in later for op in other["ops"] if op[0] == "set" and (op[1], digest_value(op[2])) in known}
     return any(
-        touch(one, other) and not (other[0] == "set" and (other[1], digest_value(other[2])) in known)
+        touch(one, other) and one[1] not in replaced and other[1] not in replaced
         for one in mine["ops"]
-        for other in theirs["ops"]
+        for other in later[0]["ops"]
     )
 
 

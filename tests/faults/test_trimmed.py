@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.faults.check import VALID, Verdict, check
+from tests.faults.operations import digest_value
 from tests.faults.stories import Record, Story
 
 
@@ -73,6 +74,22 @@ def test_what_a_client_changed_by_digests_is_measured_from_what_it_had_seen() ->
     story.see("a", "state:main", 3, 3)
     _, promises = judged(story, dump)
     assert "S4" in promises
+
+
+@pytest.mark.parametrize(("replaced", "promises"), [("b-1", set()), ("a-9", {"S4"})])
+def test_a_client_that_replaced_its_own_last_value_has_passed_over_nothing(replaced: str, promises: set[str]) -> None:
+    story = Story()
+    for process in "ab":
+        story.start(process)
+        story.connect(process)
+    story.update("b", "b-1", 1, [["set", "/x", "b-1"]])
+    story.update("b", "b-2", 2, [["set", "/x", "b-2"]], base=0)
+    story.update("a", "a-1", 1, [["set", "/x", "a-1"]], base=0)
+    story.ok("a", "a-1", 1, story.revise("a", 1, [["set", "/x", "a-1"]]))
+    story.ok("b", "b-1", 1, story.revise("b", 1, [["set", "/x", "b-1"]]))
+    story.add("b", "again", op="b-2", gen=1, base=1, digests={"/x": digest_value(replaced)})
+    story.ok("b", "b-2", 2, story.revise("b", 2, [["set", "/x", "b-2"]]))
+    assert judged(story, story.dump())[1] & {"S4"} == promises
 
 
 @pytest.mark.parametrize(("version", "promises"), [(2, set()), (1, {"T6"})])
