@@ -169,7 +169,9 @@ def _clash(mine: Record, later: list[Record], known: set[tuple[str, str | None]]
 
     What stood there before a value that the client knew is no concern of it: it replaced just that value.
     """
-    replaced = {op[1] for other in later for op in other["ops"] if op[0] == "set" and (op[1], digest_value(op[2])) in known}
+    replaced = {
+        op[1] for other in later for op in other["ops"] if op[0] == "set" and (op[1], digest_value(op[2])) in known
+    }
     return any(
         touch(one, other) and one[1] not in replaced and other[1] not in replaced
         for one in mine["ops"]
