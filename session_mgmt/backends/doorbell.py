@@ -23,7 +23,9 @@ logger = logging.getLogger(__name__)
 
 Heads = dict[str, int]
 Listener = Callable[[Heads, dict[str, Any] | None], None]
+# Seconds for one round of rings; a layer that hangs must not hold back the next.
 SEND_TIMEOUT = 2.0
+# Rings that wait for the layer. Beyond this they are lost, as rings may be.
 PENDING_LIMIT = 10_000
 _BOOT = secrets.token_hex(8)
 
@@ -61,6 +63,7 @@ class Doorbell:
         """
         if not heads:
             return
+        # A listener may stop listening while it is called.
         for listener in tuple(self._listeners):
             listener(heads, payload)
         if is_shared():
@@ -103,8 +106,10 @@ class _Sender:
         with self._lock:
             if payload is not None:
                 self._payloads.extend((key, payload) for key in heads)
+                # The oldest go: an ephemeral message that is late is worth least.
                 del self._payloads[:-PENDING_LIMIT]
             elif len(self._pending) < PENDING_LIMIT:
+                # One entry for each log, however often it rings.
                 self._pending.update(heads)
             if self._scheduled:
                 return
@@ -112,6 +117,7 @@ class _Sender:
         self._loop.call_soon_threadsafe(self._start_flush)
 
     def _start_flush(self) -> None:
+        # Kept, because an event loop holds its tasks by weak references only.
         self._flushing = self._loop.create_task(self._flush())
 
     async def _flush(self) -> None:
@@ -123,6 +129,7 @@ class _Sender:
         with self._lock:
             heads, self._pending = self._pending, {}
             payloads, self._payloads = self._payloads, []
+            # Under the lock: a ring that finds this false starts the next flush itself.
             self._scheduled = bool(heads or payloads)
         return (heads, payloads) if heads or payloads else None
 
@@ -175,6 +182,7 @@ class RemoteListener:
 
     async def join(self, key: str) -> None:
         """Hear of a log."""
+        # First, so that a layer that fails now joins it when it is back.
         self._wanted.add(key)
         if self._channel is not None:
             await _wait_patiently(_find_layer().group_add(build_group(key), self._channel))
@@ -195,6 +203,7 @@ class RemoteListener:
             except Exception as error:
                 logger.warning("The channel layer failed; positions are checked without it: %r", error)
                 self._channel = None
+                # A layer that is down fails at once, and would be asked in a tight loop.
                 await asyncio.sleep(1)
 
     async def _listen(self) -> None:
@@ -205,6 +214,7 @@ class RemoteListener:
         while True:
             message = await layer.receive(self._channel)
             heads = message.get("heads")
+            # Anybody with access to the layer can send into a group, so the message is not trusted to be well formed.
             if message.get("origin") != build_origin() and isinstance(heads, dict):
                 self._heard(heads, message.get("payload"))
 

@@ -31,6 +31,7 @@ logger = logging.getLogger("session_mgmt.connecting")
 MOST_TOGETHER = 128
 # Seconds between the attempts of one group; a database that restarts takes longer, and clients come again.
 PAUSES = (0.05, 0.25)
+# Each holds a database connection while it waits for locks.
 HELD_THREADS = 2
 
 Answer: TypeAlias = Attachment | Exception
@@ -72,6 +73,7 @@ class ConnectingLane:
         emit: Callable[[list[EmittedEvent]], None],
     ) -> None:
         self._using, self._enter_gate, self._emit = using, enter_gate, emit
+        # Reentrant: to go the slow way takes it too, from inside the choice of a group.
         self._condition = threading.Condition(threading.RLock())
         self._waiting: deque[QueuedAsk] = deque()
         # Public ids of clients on the slow way. A later ask of a client stays behind it: attached before it, the
@@ -126,7 +128,9 @@ class ConnectingLane:
                         again.append(queued)
                     else:
                         group[name] = queued
+                # To the front again, in their order: they wait for the next group only.
                 self._waiting.extendleft(reversed(again))
+            # All of them may have gone the slow way, and then there is more to wait for.
             if group or is_over:
                 return list(group.values())
 
@@ -200,6 +204,7 @@ class ConnectingLane:
                 if is_unmigrated(error):
                     logger.error("A group of %d connects was refused: %s", len(asks), refusal)
                     break
+                # Only the slow way waits for locks, and it has waited as long as it may.
                 if is_lock_timeout(error):
                     refusal = Busy(retry_after=1.0)
                     break
@@ -208,6 +213,7 @@ class ConnectingLane:
                     break
             except Exception as error:
                 connections[self._using].close()
+                # One member may be the culprit, and the others need not suffer.
                 if len(asks) > 1:
                     logger.warning("A group of %d connects failed and is halved: %r", len(asks), error)
                     return None

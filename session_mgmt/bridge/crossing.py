@@ -35,7 +35,9 @@ from session_mgmt.worker.head_cache import Recent
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# Seconds for a write or a piece of heavy work, with its time in the queue.
 WRITE_TIMEOUT = 30.0
+# Jobs in one queue of threads. More would wait longer than a caller is patient.
 MOST_WAITING = 2000
 _CACHED_HEADS = 10_000
 
@@ -63,6 +65,7 @@ class Bridge:
         self.connecting = ConnectingLane(
             self.using,
             gate.enter_connecting if gate else nullcontext,
+            # Over the lane's thread for signals, so that receivers are called one at a time.
             lambda events: self.lane.send_signals(Group(events=events)),
         )
 
@@ -147,6 +150,7 @@ class Bridge:
             # The connection may be dead (a restarted database); the next call opens a new one.
             connections[self.using].close()
             raise explain_outage(error) from error
+        # PostgreSQL tells of a missing table in this way, SQLite by an OperationalError.
         except ProgrammingError as error:
             if not is_unmigrated(error):
                 raise
@@ -219,6 +223,7 @@ class Bridge:
         while True:
             group = Group()
             with self._gate:
+                # Waits for locks: who calls this wants the entries applied when it returns.
                 group_commit.write_group(self.using, [], group, wait=True, looked=looked)
             total += group.drained
             self.lane.announce(group)
@@ -228,6 +233,7 @@ class Bridge:
                 # The documents move faster than they can be looked at.
                 return total
             looked = self._look_at_documents(group.unmeasured)
+            # Each look failed for a reason that passes; the next drain tries again.
             if group.unmeasured and not looked:
                 return total
 

@@ -63,12 +63,14 @@ class Gate(AbstractContextManager["Gate"]):
             if self._holder == me:
                 self._depth += 1
                 return
+            # Not `_holder`: the next thread may have been given the gate and still be waking up.
             if self._serving is None:
                 self._serve(queue)
                 self._holder, self._depth = me, 1
                 return
             turn = threading.Event()
             queue.append(turn)
+        # The one who leaves sets `_serving` before it wakes this thread, so nobody takes the gate in between.
         turn.wait()
         with self._lock:
             self._holder, self._depth = me, 1
@@ -81,6 +83,7 @@ class Gate(AbstractContextManager["Gate"]):
             self._holder = None
             # Handed over, so that nobody who comes meanwhile overtakes the next one.
             others = [*self._others]
+            # Every other turn is the lane's.
             order = [*others, self._lane] if self._serving is self._lane else [self._lane, *others]
             self._serving = None
             for queue in order:
@@ -92,4 +95,5 @@ class Gate(AbstractContextManager["Gate"]):
     def _serve(self, queue: _Queue) -> None:
         self._serving = queue
         if queue is self._others[0]:
+            # This one has had its turn, so the other of the two is in front now.
             self._others.rotate()

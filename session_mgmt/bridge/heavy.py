@@ -24,6 +24,7 @@ class HeavyWorker:
     """
 
     def __init__(self) -> None:
+        # One thread hands over one job at a time: a process that is killed takes no other job with it.
         self._turns = Threads("session_mgmt-heavy", 1)
         self._pool: ProcessPoolExecutor | None = None
 
@@ -50,6 +51,7 @@ class HeavyWorker:
 
     def _open_pool(self) -> ProcessPoolExecutor:
         if self._pool is None:
+            # A fork would copy locks that other threads hold, and nobody in the copy releases them.
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=exit_with_parent)
         return self._pool

@@ -56,9 +56,12 @@ class Lane:
         self._condition, self._slow_condition = threading.Condition(lock), threading.Condition(lock)
         self._fast: deque[QueuedWrite] = deque()
         self._slow: deque[QueuedWrite] = deque()
+        # Writes of each client on the slow way, queued or being written. While there is one, later writes follow it.
         self._slow_clients: Counter[int] = Counter()
         self._nudged = self._stopping = False
+        # Filled by whoever looks at documents; the next group of either lane takes all of it.
         self._looked: dict[int, Work] = {}
+        # Ends a pause between two attempts, from which the conditions wake nobody.
         self._stopped = threading.Event()
         self._emitting = Threads("session_mgmt-signals", 1)
         self._dropping = False
@@ -78,6 +81,7 @@ class Lane:
     def submit(self, queued: QueuedWrite) -> bool:
         """Queue a write; False when the queue is full."""
         with self._condition:
+            # Both together: a locked write only moves from one to the other.
             if len(self._fast) + len(self._slow) >= settings().lane_queue:
                 return False
             fence = queued.write.fence
@@ -86,6 +90,7 @@ class Lane:
                 self._slow_clients[fence.client] += 1
             queue = self._slow if slow else self._fast
             queue.append(queued)
+            # Whoever queued the first one has woken the thread, which takes all that waits.
             if len(queue) == 1:
                 self._wake_threads()
         return True
@@ -109,6 +114,7 @@ class Lane:
             self._stopped.set()
             self._notify_threads()
         for thread in self._threads:
+            # A thread that waits for a dead database must not keep the process from ending.
             thread.join(timeout=10)
         self._emitting.close()
 
@@ -126,6 +132,7 @@ class Lane:
 
     def _notify_threads(self) -> None:
         self._condition.notify_all()
+        # The outbox is drained by the fast thread, so a nudge does not concern the slow one.
         if self._slow or self._stopping:
             self._slow_condition.notify_all()
 
@@ -144,6 +151,7 @@ class Lane:
             if not queue and self._stopping:
                 return None
             if not wait:
+                # Before the group runs: a nudge that comes meanwhile asks for another look at the outbox.
                 self._nudged = False
             return [queue.popleft() for _ in range(min(len(queue), settings().lane_batch))]
 
@@ -152,11 +160,14 @@ class Lane:
             group = self.write_batch(batch, wait=wait)
             self.send_signals(group)
         except Exception:
+            # The thread must live on: every later write of the process comes this way.
             logger.exception("The lane failed outside its transaction")
         finally:
             if wait:
                 with self._condition:
+                    # Only now, with their answers given, may the client's next write take the fast way again.
                     self._slow_clients.subtract(w.write.fence.client for w in batch if w.write.fence)
+                    # Drops the counts that are zero.
                     self._slow_clients += Counter()
 
     def send_signals(self, group: Group) -> None:
@@ -182,6 +193,7 @@ class Lane:
         self._move_to_slow([queued for queued, d in zip(batch, decisions, strict=True) if isinstance(d, Locked)])
         self._answer_writes(group, answered)
         notify.ring_appended(group.appended)
+        # A full portion of the outbox: there may be more.
         if group.drained >= group_commit.DRAIN_LIMIT:
             self.nudge()
         return group
@@ -193,6 +205,7 @@ class Lane:
         emit_signals(group)
 
     def _answer_writes(self, group: Group, answered: list[tuple[QueuedWrite, Decision]]) -> None:
+        # Listeners come first: subscribers have what was appended before its writer has the answer.
         by_sink: dict[Sink, list[tuple[Any, Decision]]] = {sink: [] for sink in self._listeners}
         for queued, decision in answered:
             by_sink.setdefault(queued.sink, []).append((queued.token, decision))
@@ -200,6 +213,7 @@ class Lane:
             try:
                 sink(group, results)
             except Exception:
+                # The other sinks wait for their answers too.
                 logger.exception("A sink of the lane failed")
 
     def _move_to_slow(self, locked: list[QueuedWrite]) -> None:
@@ -212,6 +226,7 @@ class Lane:
         clients = {queued.write.fence.client for queued in locked if queued.write.fence}
         late = set(locked)
         with self._condition:
+            # Under the lock of `submit`, so that no write slips in between. The locked ones come first, being older.
             behind = list(self._fast)
             self._fast.clear()
             for queued in [*locked, *behind]:
@@ -256,6 +271,7 @@ class Lane:
                 logger.exception("A group of %d writes failed", len(rest))
                 done, decisions = self._split_batch(rest, wait=wait)
                 return done, unknown.complete(batch, rest, decisions)
+        # `busy` says that nothing was written, which nobody knows once COMMIT was sent.
         refusal = unknown.refusal if unknown.has_happened else refuse_write(Busy(retry_after=1.0))
         return Group(), unknown.complete(batch, rest, [refusal for _ in rest])
 
@@ -272,6 +288,7 @@ class Lane:
 
     def _split_batch(self, batch: Sequence[QueuedWrite], *, wait: bool) -> tuple[Group, list[Decision]]:
         if len(batch) <= 1:
+            # Each half hands its decisions back beside its group, so they are not joined here.
             return Group(), [refuse_write(Unavailable()) for _ in batch]
         half = len(batch) // 2
         first, early = self._write_group(batch[:half], wait=wait)
@@ -306,6 +323,7 @@ class _Unknown:
         self, batch: Sequence[QueuedWrite], rest: Sequence[QueuedWrite], decisions: Sequence[Decision]
     ) -> list[Decision]:
         """Return a decision for each write of the batch, given those for the rest of it."""
+        # Nothing was left out, as in nearly all groups.
         if len(rest) == len(batch):
             return list(decisions)
         decided = dict(zip(rest, decisions, strict=True))

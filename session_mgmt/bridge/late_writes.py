@@ -49,9 +49,12 @@ class LateWrites:
         self._most, self._pauses = most, pauses
         self._ended: list[Ended] = []
         self._recovered: list[Recovered] = []
+        # `_in_hand`: ends that were taken and are not written yet; they count against the limit.
         self._receipt_bytes = self._in_hand = 0
+        # Ends with the group that gathers now; the group takes it along, and the next one has a new future.
         self._written: asyncio.Future[None] = self._loop.create_future()
         self._leaving: dict[str, asyncio.Future[None]] = {}
+        # `_armed`: the timer runs. `_due`: it ran out while a group was being written.
         self._armed = self._due = self._dropping = self._is_failing = False
         self._task: asyncio.Task[None] | None = None
         self._held: set[asyncio.Task[None]] = set()
@@ -62,6 +65,7 @@ class LateWrites:
             self._note_drop()
             return _finished(self._loop)
         self._ended.append(ended)
+        # After any other end the client did lose its connection, and may be counted so.
         if ended.code == Close.NORMAL:
             self._leaving[client_id] = self._written
         self._arm()
@@ -71,6 +75,7 @@ class LateWrites:
         """Wait for the end of a connection that this client has just left, or its return would count it as lost."""
         written = self._leaving.get(client_id or "")
         if written is not None:
+            # Others wait for the same future, and a client that gives up must not cancel it.
             await asyncio.shield(written)
 
     def add_recovered(self, recovered: Recovered) -> None:
@@ -97,6 +102,7 @@ class LateWrites:
     def _start(self) -> None:
         self._armed = False
         if self._task is not None:
+            # The task that runs makes another round; two tasks would be two writers.
             self._due = True
         elif self._ended or self._recovered:
             self._task = self._loop.create_task(self._write_waiting(), name="late writes")
@@ -114,6 +120,7 @@ class LateWrites:
                     self._in_hand -= len(ended)
                     self._leaving = {name: future for name, future in self._leaving.items() if future is not written}
                     written.set_result(None)
+                # Ends that have come meanwhile gather until their own timer runs out.
                 if not self._due:
                     break
         finally:
@@ -138,6 +145,7 @@ class LateWrites:
             if len(ended) + len(recovered) <= 1:
                 logger.exception("A connection could not be marked closed")
                 return
+            # Rounded to different sides, so that one end and one receipt are parted, too.
             half, other = len(ended) // 2, (len(recovered) + 1) // 2
             await self._write_group(ended[:half], recovered[:other], wait=wait)
             await self._write_group(ended[half:], recovered[other:], wait=wait)
@@ -151,6 +159,7 @@ class LateWrites:
             with suppress(SessionMgmtError):
                 return await bridge().call(closing.close_connections, ended, recovered, wait=False)
             await asyncio.sleep(pause)
+        # The last attempt, whose error the caller sees.
         return await bridge().call(closing.close_connections, ended, recovered, wait=False)
 
     async def _wait(self, ended: list[Ended]) -> Closed:

@@ -34,16 +34,19 @@ class Threads:
     def submit(self, work: Callable[[], R], key: Hashable = None) -> Future[R]:
         """Queue a job; its future holds the result."""
         future: Future[R] = Future()
+        # A key of its own, behind which no other job waits.
         key = object() if key is None else key
         with self._condition:
             if self._closing:
                 raise RuntimeError("The threads are closed.")
             self.waiting += 1
             if key in self._jobs:
+                # No thread is woken: the one that does the job before puts the key back into the row.
                 self._jobs[key].append((future, work))
                 return future
             self._jobs[key] = deque([(future, work)])
             self._ready.append(key)
+            # A free thread may be on its way to an earlier job, so all jobs that are ready are counted.
             if self._free < len(self._ready) and len(self._threads) < self._most:
                 self._start_thread()
             self._condition.notify()
@@ -69,6 +72,7 @@ class Threads:
                 future, work = self._jobs[key][0]
                 if future.set_running_or_notify_cancel():
                     _fulfil(future, work)
+                # An idle thread would keep the last job and its result alive.
                 del future, work
                 self._end_turn(key)
         finally:
@@ -79,6 +83,7 @@ class Threads:
             self._free += 1
             self._condition.wait_for(lambda: self._ready or self._closing)
             self._free -= 1
+            # Also while closing: jobs that wait are finished first.
             return self._ready.popleft() if self._ready else None
 
     def _end_turn(self, key: Hashable) -> None:
@@ -87,6 +92,7 @@ class Threads:
             jobs = self._jobs[key]
             jobs.popleft()
             if jobs:
+                # At the end of the row, so that all other keys have their turn first.
                 self._ready.append(key)
                 self._condition.notify()
             else:

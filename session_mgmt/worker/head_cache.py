@@ -51,6 +51,7 @@ class Recent(Generic[K, V]):
         """Keep a value in place of an older one, and drop the least recently used ones over the limit."""
         with self._lock:
             self._drop(key)
+            # It would drive out all others, and then itself.
             if cost > self._most:
                 return
             self._kept[key] = (value, cost)

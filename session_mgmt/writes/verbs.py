@@ -118,6 +118,7 @@ def check_kind(kind: str) -> None:
 
 
 def _put_update(session: uuid.UUID, name: str, kind: str, change: Any, terms: Terms) -> Ticket:
+    # Only for its checks: a bad change is refused here, to its author, and not when the outbox is drained.
     prepare.prepare_blind(0, kind, change)
     if kind == "data":
         _check_size(change)
@@ -140,6 +141,7 @@ def update_now(
     ``expected``: only if the document is exactly there, else ``PreconditionFailed``; the document is not made for
     that. An ended session is refused. A server gives ``run``, which takes the heavy work.
     """
+    # The lane looks with this whether the session has ended meanwhile.
     terms = terms._replace(session=session)
     attempts = Attempts(choose_way(kind, terms.replaced), pinned=expected is not None)
     if expected is not None or attempts.way is not Way.BLIND:
@@ -170,6 +172,7 @@ def replace_now(
         answer = _find_answer(session, name, terms)
         if answer is not None:
             return answer
+    # To compare a heavy document costs more than to write it once too often.
     is_light = whole.size.bytes <= stored_rows.HEAVY_BYTES
     update = Update(
         document=_locate_document(session, name, expected),
