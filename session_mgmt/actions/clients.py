@@ -64,6 +64,7 @@ class ClientLedger:
         rows = self._sql.select_locked("id, generation, last_seq", CLIENT, wanted, wait=wait)
         self._clients = {row[0]: _Client(row[1], row[2]) for row in rows}
         self._locked = set() if wait else self._find_existing(wanted - self._clients.keys())
+        # Only these can have a receipt, and in most groups there are none.
         repeated = {
             (fence.client, fence.seq)
             for fence in claims
@@ -102,6 +103,7 @@ class ClientLedger:
             return
         client = self._clients[fence.client]
         client.last_seq, client.moved = fence.seq, True
+        # A repetition in the same group finds its answer here.
         self._receipts[fence.client, fence.seq] = (fence.digest, outcome.body)
         self._new.append((fence.client, fence.seq, fence.digest, outcome.body))
 
@@ -120,6 +122,7 @@ class ClientLedger:
     def _answer_again(self, fence: Fence) -> Outcome:
         stored = self._receipts.get((fence.client, fence.seq))
         if stored is None:
+            # It was confirmed by the client and deleted, so this is no honest repetition.
             return refuse_write(ReceiptGone())
         try:
             digest, body = open_receipt(fence.client, fence.seq, *stored)
@@ -152,6 +155,7 @@ def _seal_receipt(ring: Keyring, receipt: tuple[int, int, bytes, bytes]) -> tupl
 def open_receipt(client: int, seq: int, digest: bytes, body: bytes) -> tuple[bytes, bytes]:
     """Return a receipt's digest and outcome. Raises ``StateUnreadable``."""
     if not vaults.is_sealed(body):
+        # Somebody with access to the table could otherwise put a plain receipt in place of a sealed one.
         vaults.refuse_plain()
         return digest, body
     plain = vaults.open_row(vaults.RECEIPT, _as_owner(client), seq, body)

@@ -59,6 +59,7 @@ def _read_work(using: str, entry: OutboxEntry, at: datetime) -> Work:
     except SessionMgmtError as error:
         return error
     except (AttributeError, KeyError, TypeError, ValueError):
+        # Set aside and not tried again: in front of the queue it would stop every drain.
         logger.exception("Outbox entry %d is damaged", entry.id)
         return StateUnreadable()
 
@@ -92,6 +93,7 @@ def look_at_document(using: str, waiting: Unmeasured, *, cache: HeadCache, run: 
     except StateUnreadable as error:
         return error
     except SessionMgmtError as error:
+        # A refusal goes into the transaction as the entry's work, and is settled there like any other.
         return None if error.temporary else error
 
 

@@ -88,7 +88,9 @@ def write_group(
     with open_transaction(using):
         if wait:
             statements.limit_lock_wait(SLOW_LOCK_MILLISECONDS)
+        # One time for the group, and the database's: clocks of several servers differ.
         at = clock.read(using)
+        # The outbox rides along with the writes, so that it costs no transaction of its own.
         entries = outbox.take_entries(statements, DRAIN_LIMIT)
         works = drains.read_works(using, entries, looked, at)
         run = _Run(statements, at, [*map(Write, works), *writes], wait=wait)
@@ -100,6 +102,7 @@ def write_group(
             group.drained = len(entries) - sum(not isinstance(decision, Outcome) for decision in decided)
         group.decisions = run.decisions[len(entries) :]
         run.fill_group(group)
+        # The last statement: whatever fails before it was rolled back for certain.
         group.committing = True
 
 
@@ -115,14 +118,17 @@ class _Run:
         self._streams = StreamLedger(statements)
         # In the order of locks.
         self._ledgers: tuple[Ledger[Any], ...] = (self._timelines, self._clients, self._documents, self._streams)
+        # Clients with a locked write: their later ones count as locked, or they would overtake it.
         self._delayed_clients: set[int] = set()
         self._unprepared: dict[int, int] = {}
+        # All rows of one kind in one statement, kind after kind: this is how the order of locks is kept.
         items: dict[Ledger[Any], list[Any]] = {ledger: [] for ledger in self._ledgers}
         for write in writes:
             for ledger, item in self._list_needs(write):
                 items[ledger].append(item)
         for ledger in self._ledgers:
             ledger.load(items[ledger], at=at, wait=wait)
+        # Rare, so it is asked once and not for every write.
         self._has_locked = any(ledger.has_locked() for ledger in self._ledgers)
 
     def _list_needs(self, write: Write) -> list[Need]:
@@ -167,6 +173,7 @@ class _Run:
             return LOCKED
         if fence and fence.client in self._unprepared:
             return refuse_write(SeqGap(expected=self._unprepared[fence.client]))
+        # A repetition gets the answer that it had, before anybody looks at its work.
         answer = self._clients.decide(fence) if fence else None
         if answer is not None:
             return answer

@@ -30,6 +30,7 @@ HELD_LOCK_MILLISECONDS = 5000
 _CLOSING = {"id": "bigint", "closed_at": "timestamptz", "close_code": "integer", "closed_by": "text"}
 _EXPLAINING = {"id": "bigint", "close_code": "integer", "closed_by": "text"}
 _KEEPING = {"id": "bigint", "verdict": "text", "receipt": "text"}
+# The `closed_by` of connections whose process never told their end.
 _LEASE = "lease"
 
 
@@ -88,6 +89,7 @@ def close_connections(
         ledger.load([member.session for member in ended], at=now, wait=wait)
         held = [member for member in ended if ledger.is_locked(member.session)]
         mine = [member for member in ended if not ledger.is_locked(member.session)]
+        # Before the connections: activity and clients are locked first, in the order that holds everywhere.
         _write_unflushed(mine)
         _close_group(statements, ledger, mine, recovered, now)
         # Events are left to the caller: their receivers may be slow.
@@ -118,6 +120,7 @@ def _write_unflushed(ended: Iterable[Ended]) -> None:
     confirmed: dict[int, int] = {}
     for member in ended:
         if member.wrote_at is not None:
+            # Several connections of one session may end in one group.
             active[member.session] = max(member.wrote_at, active.get(member.session, member.wrote_at))
         if member.confirmed is not None:
             confirmed[member.client] = max(member.confirmed, confirmed.get(member.client, 0))
@@ -173,6 +176,7 @@ class _Group:
     def close(self, member: Ended) -> None:
         """Close a row that is open. One that somebody else has closed gets the figures: nobody else has counted."""
         row = self._rows.get(member.connection)
+        # Renewed since it was chosen: the process lives after all.
         if row is None or (member.figures is None and not (row.is_open and row.is_expired)):
             return
         closing = (member.connection, self._moment, member.code, member.closed_by)
@@ -187,6 +191,7 @@ class _Group:
             self._explaining.append((member.connection, *why, *_list_figures(member.figures)))
         if row.is_open:
             self.closed += 1
+            # A client that says good-bye has not lost anything.
             if member.code != Close.NORMAL:
                 data = {"code": member.code, "by": member.closed_by}
                 self._ledger.decide(make_record(member.session, names.CONNECTION_LOST, data))

@@ -22,6 +22,7 @@ from session_mgmt.protocol.codes import Close
 
 # The client came back on a new connection while this one was open in the database.
 TAKEN_OVER = "client"
+# The close code of a connection of which no end was heard (RFC 6455).
 LOST = 1006
 _CLOSES = frozenset(int(code) for code in Close)
 FIGURES = {
@@ -59,6 +60,7 @@ def renew_leases(beats: Iterable[Beat], *, now: datetime | None = None) -> dict[
     sweep thought this process dead.
     """
     using = settings().database
+    # In the order in which everybody locks connections.
     listed = sorted(beats, key=lambda beat: beat.connection)
     if not listed:
         return {}
@@ -131,6 +133,7 @@ def forget_receipts(confirmed: dict[int, int]) -> None:
     with open_transaction(using):
         # Same order as the lane: client rows before the rows that depend on them.
         rows = statements.select_locked("id, confirmed_seq", CLIENT, confirmed, wait=True)
+        # A repetition comes at most for what the client has not confirmed.
         statements.delete_up_to(RECEIPT, ("client_id", "seq"), list(confirmed.items()))
         moved = [(client, confirmed[client]) for client, seq in rows if seq < confirmed[client]]
         statements.update(CLIENT, {"id": "bigint", "confirmed_seq": "bigint"}, moved)

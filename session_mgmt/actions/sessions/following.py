@@ -75,6 +75,7 @@ class Looked:
 def claim_session(using: str, session: uuid.UUID, now: datetime) -> None:
     """Compete with expiry for the session's row, and lock it. Raises ``SessionEnded`` for the one who loses."""
     activity = SessionActivity.objects.using(using).filter(pk=session, live=True, expires_at__gt=now)
+    # Changes nothing and locks the row: of this and expiry, one comes first and the other sees it.
     if not activity.update(live=True):
         raise _find_end(using, session, now)
 
@@ -101,8 +102,10 @@ def look_at_logs(statements: Statements, wishes: Sequence[Wish], now: datetime) 
     views = [_View(wish) for wish in wishes]
     subscribed = subscriptions.add_subscriptions(statements, [(v.wish.session, v.topics) for v in views], now)
     for view, topics in zip(views, subscribed, strict=True):
+        # Before streams are made: one that nobody may follow would only lie about.
         view.leave_out(topics)
     documents = _load_documents(statements, [place for view in views for place in view.list_documents()], now)
+    # Held until the commit: cleanup deletes streams that nobody follows, and these subscriptions are not yet visible.
     ledger.hold_streams(statements, {topic for view in views for topic in view.topics}, at=now)
     streams = topics_reading.read_windows(statements, [place for view in views for place in view.list_topics()])
     logs = _Logs(documents, streams)
@@ -171,6 +174,7 @@ class _Logs:
         for topic, offset in view.list_topics():
             name = TOPIC + topic
             asked, given = view.asked[name], view.wish.logs[name]
+            # No position and one that cannot be read get different verdicts.
             key = (topic, asked, given is None)
             if key not in self._shared:
                 self._shared[key] = make_topic_log(name, self._streams[topic, offset], asked, given)
@@ -202,6 +206,7 @@ def _give_verdict(name: str, asked: Position | None, window: Window, given: Any)
         return decide(asked, window, most=settings().replay_most)
     if given is not None:
         return Verdict(Mode.LOST, Reason.UNREADABLE_POSITION, 0, window.head.offset)
+    # A document is useless without its value, so a new reader gets all of it; the other logs begin now.
     if name.startswith(STATE):
         return Verdict(Mode.LOST, Reason.FIRST, 0, window.head.offset)
     return Verdict(Mode.UP_TO_DATE, Reason.FROM_NOW)
@@ -219,6 +224,7 @@ def subscribe(session: ClientSession, name: str, position: Any, *, gate: Abstrac
     """
     granted = subscriptions.ask_granted(session, [name])
     wish = Wish(session.pk, {name: position}, granted)
+    # To subscribe again, or to a log that somebody has made already, stores nothing.
     known = find_log(wish, name)
     if known is not None:
         return known

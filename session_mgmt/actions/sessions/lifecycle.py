@@ -42,6 +42,7 @@ from session_mgmt.protocol import events as names
 from session_mgmt.protocol.position import Position
 from session_mgmt.registry import registry
 
+# Shorter ones would end sessions between two writes of activity, which are gathered.
 MINIMUM_TIMEOUT = timedelta(seconds=60)
 TIMEOUTS = ("idle_timeout", "absolute_timeout")
 
@@ -89,6 +90,7 @@ def create_session(
         session = _insert_session(using, user, metadata, config, device, session_id, predecessor, now)
         expires = min(now + idle, now + absolute)
         activity, event, position = _make_first_rows(session, idle, now + absolute, expires, now)
+        # The token outlives the session by the retention, so that it can still ask for a successor.
         proof, token = tokens.make_token(session, expires_at=now + absolute + settings().retention, now=now)
         Statements(connections[using]).put(activity, event, proof)
         notify.after_commit(using, events=[EmittedEvent(session.pk, names.SESSION_CREATED, {}, 1)])
@@ -126,6 +128,7 @@ def _read_timeout(config: dict[str, Any], name: str, most: timedelta) -> timedel
 
 
 def _make_room(using: str, user: Any, now: datetime) -> None:
+    # Counted without a lock: two creations at once may exceed the limit, and the next one makes up for it.
     live = ClientSession.objects.using(using).filter(user=user, state=ClientSession.State.ACTIVE)
     surplus = live.count() - settings().max_sessions_per_user + 1
     if surplus <= 0:
@@ -133,6 +136,7 @@ def _make_room(using: str, user: Any, now: datetime) -> None:
     policy = settings().session_limit_policy
     if policy == "reject":
         raise SessionLimit(limit=settings().max_sessions_per_user)
+    # The other policy spares sessions that somebody is connected to.
     order = ["created_at"] if policy == "evict_oldest" else ["is_connected", "activity__last_active_at"]
     connected = find_live(using, now).filter(session=OuterRef("pk"))
     candidates = live.annotate(is_connected=Exists(connected)).order_by(*order)
@@ -155,6 +159,7 @@ def _insert_session(
         user=user,
         metadata=_check_object(metadata or {}, "metadata"),
         config=_check_object(config or {}, "config"),
+        # Cut and not refused: the device's words about itself are for people to read.
         label=device.label[:200],
         ip=device.ip,
         user_agent=device.user_agent[:400],
@@ -255,6 +260,7 @@ def update_session(
         mine = SessionActivity.objects.using(using).filter(pk=found.pk, live=True).select_for_update(no_key=True)
         activity = mine.first()
         if activity is None:
+            # It has ended between the look and the lock; the fresh row knows how.
             found.refresh_from_db(using=using)
             raise tokens.explain_end(found, now=now) or SessionTerminated()
         if config is not None:
@@ -327,10 +333,12 @@ def count_activity_at(moments: Mapping[uuid.UUID, datetime]) -> set[uuid.UUID]:
         mine = SessionActivity.objects.using(using).filter(pk__in=list(moments), live=True)
         for row in mine.order_by("pk").select_for_update(no_key=True):
             at = moments[row.pk]
+            # The deadline was passed before this activity: no late word brings a session back to life.
             if row.expires_at <= at:
                 continue
             live.add(row.pk)
             expires = min(at + timedelta(seconds=row.idle_seconds), row.absolute_deadline)
+            # A later moment may have been written before, by another process.
             if at > row.last_active_at:
                 rows.append((statements.uuid(row.pk), statements.moment(at), statements.moment(expires)))
         statements.update(

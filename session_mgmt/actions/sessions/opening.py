@@ -85,6 +85,7 @@ def lock_clients(
     for key, session, name, generation, last_seq in rows:
         session = statements.as_uuid(session)
         found[session, name] = ClientRow(session, name, "", key, generation, last_seq)
+    # On SQLite there is nothing that a lock could skip: the whole file has one writer.
     missing = [key for key, name in stored.items() if name not in found]
     if wait or not statements.postgres or not missing:
         return found, set()
@@ -100,6 +101,7 @@ class Room:
         self, statements: Statements, sessions: Collection[uuid.UUID], users: Collection[Any], *, now: datetime
     ) -> None:
         self._sql, self._now = statements, now
+        # Ghosts of a dead process do not count against their own clients.
         self._renewed = statements.moment(find_renewed_time(now))
         self._by_session: Counter[uuid.UUID] = Counter()
         self._by_client: Counter[int] = Counter()
@@ -129,6 +131,7 @@ class Room:
         """Count a member in, in the order of their turns; return why it may not come in."""
         replaced = self._by_client[client.id] if client.id is not None else 0
         error = self._find_limit(session, user, replaced)
+        # Only a new client needs a place among the clients; one that comes back has its own.
         if error is None and client.id is None:
             error = self._make_room(session)
         if error is None:
@@ -161,6 +164,7 @@ class Room:
         away = self._away.get(session)
         if not away:
             return ConnectionLimit(limit=settings().max_clients, retry_after=ghost_time().total_seconds())
+        # The rows come ordered by how long they were away.
         self.surplus.append(away.pop(0))
         return None
 
@@ -207,6 +211,7 @@ class Room:
         left = Counter(short)
         for stored, client, *_ in rows:
             session = self._sql.as_uuid(stored)
+            # A client that comes back in this group is not away, whatever the table still says.
             if left[session] > 0 and client not in returning:
                 left[session] -= 1
                 chosen[client] = session

@@ -181,6 +181,7 @@ def judge_proof(secret: str, proof: Proof | None, standing: Standing | None, now
     if not secret.startswith(tokens.ACCESS_PREFIX) or proof is None or standing is None:
         return InvalidToken()
     ended = tokens.find_end(standing.session.state, standing.session.expires_at, now=now)
+    # The row was read between the two steps that end a session.
     if ended is None and not standing.live:
         ended = SessionExpired()
     error = tokens.judge_token(

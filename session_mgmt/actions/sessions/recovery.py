@@ -80,6 +80,7 @@ def _require_expired(using: str, old: ClientSession, now: datetime, maximum_age:
         raise NotRecoverable()
     if old.activity.live and old.activity.expires_at > now:
         raise NotRecoverable("The session is alive: resume it.")
+    # Due and not yet swept: it ends here and now, so that its successor has a predecessor that has ended.
     if old.activity.live:
         ending.end_session(using, old.pk, ClientSession.State.EXPIRED, "timeout", now)
     age = now - (old.ended_at or now)
@@ -127,6 +128,7 @@ def _copy_document(using: str, session: ClientSession, name: str, data: Any, now
     update = prepare.prepare_blind(fresh, "data", data)._replace(exact_size=size.measure_extent(data))
     ledger = DocumentLedger(Statements(connections[using]), checking.document_limits().extent)
     ledger.load([update], at=now, wait=True)
+    # Without a fence: no client has written this, and none may repeat it.
     ledger.decide(update, None)
     ledger.write(now)
 

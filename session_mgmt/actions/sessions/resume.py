@@ -112,9 +112,11 @@ def attach_group(asks: Sequence[Ask], *, wait: bool = False, now: datetime | Non
     even in an unknown state of the commit, the group may be run again.
     """
     using = settings().database
+    # Of the group: its statements serve all members together.
     counter = _Counter()
     with connections[using].execute_wrapper(counter), open_transaction(using):
         statements = Statements(connections[using])
+        # Only the slow way waits, and not for ever: its thread and connection are needed by others.
         if wait:
             statements.limit_lock_wait(SLOW_LOCK_MILLISECONDS)
         run = _Run(statements, asks, now or clock.read(using))
@@ -202,6 +204,7 @@ class _Run:
         member.is_new = connect.client_id is None
         if known is None and is_held:
             member.result = HELD
+        # It was deleted to make room for others, so its numbers and receipts are gone.
         elif known is None and not member.is_new:
             member.result = ClientForgotten()
         elif known is None:
@@ -215,6 +218,7 @@ class _Run:
         users = {user for m in going_on if m.session is not None and (user := m.session.user_id) is not None}
         room = opening.Room(self._sql, sessions, users, now=self._now)
         known = [member.client.id for member in going_on if member.client is not None and member.client.id is not None]
+        # Members are counted before they are admitted: room is locked once, for all that might need it.
         fresh = Counter(m.name[0] for m in going_on if m.client is not None and m.client.id is None)
         room.load_clients(fresh, known, wait=wait)
         for member in going_on:
@@ -245,9 +249,12 @@ class _Run:
     def write(self, using: str) -> None:
         """Write clients, connections and events, and make the answers."""
         going_on = self._going_on
+        # First: the places that these give up are taken below.
         opening.delete_clients(using, self._surplus)
         returning = [m.client.id for m in going_on if m.client is not None and m.client.id is not None]
+        # Before the new connections are stored, which would be closed as well.
         lost = opening.close_older(self._sql, returning, self._now)
+        # In the order of the asks, so that of two for one place the earlier gets it.
         for member in going_on:
             assert member.client is not None
             self._take_over(member, member.client, was_lost=member.client.id in lost)
@@ -263,6 +270,7 @@ class _Run:
         """Raise the client's generation, and number the events of its connection."""
         if client.id is not None:
             client.generation += 1
+            # A process that still serves the older connection hears of it and closes that one.
             self._replaced.append((client.id, client.generation))
         acked = member.ask.connect.acked
         if not member.is_new and acked > client.last_seq:
@@ -270,6 +278,7 @@ class _Run:
             member.went_back, client.last_seq = True, acked
         if was_lost:
             self._record(make_record(client.session, names.CONNECTION_LOST, {"code": LOST, "by": TAKEN_OVER}))
+        # After `connection_lost`: a reader of the log sees the end of the one before the beginning of the other.
         event = names.CONNECTION_ESTABLISHED if member.is_new else names.CONNECTION_RESTORED
         data = {"client_id": client.name, "generation": client.generation}
         self._record(make_record(client.session, event, data))

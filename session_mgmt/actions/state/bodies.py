@@ -26,6 +26,7 @@ from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Window
 
+# Reads of one version, each beaten by a compaction. Five in a row are no accident any more.
 ATTEMPTS = 5
 
 
@@ -75,6 +76,7 @@ def ensure_document(using: str, session: uuid.UUID, name: str, *, most: int, at:
         if not Statements(connections[using]).hold_row(tables.ACTIVITY, "session_id", session):
             # Foreign keys are checked at COMMIT, where one bad wish would fail everybody's writes again and again.
             raise SessionNotFound()
+        # Under the lock of the session, or two at once would both find room.
         if StateDocument.objects.using(using).filter(session_id=session).count() >= most:
             raise DocumentLimit(limit=most)
         return _insert_document(using, session, name, at)
@@ -83,8 +85,10 @@ def ensure_document(using: str, session: uuid.UUID, name: str, *, most: int, at:
 def _insert_document(using: str, session: uuid.UUID, name: str, at: datetime) -> int:
     fresh = _make_document(session, name, at)
     try:
+        # A block of its own: after an error PostgreSQL takes no more statements in the one around it.
         with open_transaction(using):
             fresh.save(using=using, force_insert=True)
+    # Somebody else made it between the look and here.
     except IntegrityError:
         return StateDocument.objects.using(using).values_list("id", flat=True).get(session_id=session, name=name)
     return fresh.pk
@@ -124,6 +128,7 @@ def ensure_documents(statements: Statements, wanted: Iterable[tuple[uuid.UUID, s
         [
             _make_document(session, name, at)
             for session, names in by_session.items()
+            # Beyond the limit names are left out, and their readers are told so.
             for name in names[: max(most - counts.get(session, 0), 0)]
         ]
     )
@@ -203,6 +208,7 @@ def load_source(using: str, document: int, version: int | None) -> VersionSource
         wanted = head.position.offset if version is None else version
         if not 0 <= wanted <= head.position.offset:
             raise NotFound("There is no such version.")
+        # Nothing is locked: a compaction may take the snapshot or revisions away between two queries. Then look again.
         found = stored_rows.read_parts(statements, head, wanted)
         if found is not None:
             position = Position(head.position.epoch, wanted, stored_rows.tag_at(statements, head, wanted))
@@ -282,6 +288,7 @@ def load_windows(statements: Statements, asked: Iterable[Asked]) -> dict[Asked, 
 def _make_window(row: list[Any], asked: int | None, tags: dict[tuple[int, int], str]) -> DocumentWindow:
     key, epoch, version, link, oldest, size, encrypted, before = row
     tag = tags.get((key, asked or 0))
+    # Its revision is deleted, and the head keeps its chain.
     if tag is None and asked == oldest - 1:
         tag = chain.make_tag(bytes(before))
     return DocumentWindow(

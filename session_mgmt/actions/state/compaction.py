@@ -26,6 +26,7 @@ from session_mgmt.models.sql import Statements
 _KEPT_SHARE = 0.75
 _LEAST_SHARE = 0.25
 _AGE_SLACK = 1.25
+# A sweep looks after what the hot path should have done, and leaves it some time.
 _LATE_SNAPSHOTS = 4
 # Beside the one where the log begins, and those with labels.
 _KEPT_SNAPSHOTS = 2
@@ -51,6 +52,7 @@ def compact_lagging(document: int, *, run: Runner = run_inline) -> int:
         f" JOIN {tables.REVISION} r ON r.document_id = d.id AND r.version > d.snapshot_version WHERE d.id = %s",
         [document],
     )
+    # Counted exactly: who asks has counted the bytes of the whole log.
     ((pending, size_of_ops, size),) = rows
     return compact_document(document, run=run) if pending and locked_heads.is_lagging(pending, size_of_ops, size) else 0
 
@@ -199,8 +201,10 @@ def _cut_log(using: str, statements: Statements, document: int, first: int) -> i
     with open_transaction(using):
         # Writers of this document wait from here on, so everything heavy was done before.
         rows = statements.select_locked("oldest_revision, version", tables.DOCUMENT, [document], wait=True)
+        # Somebody else has cut it meanwhile, or put back an older state of the row.
         if not rows or rows[0][0] >= first or rows[0][1] < first - 1:
             return 0
+        # It may have been dropped while nobody held the lock.
         if not _has_anchor(using, document, first - 1):
             return 0
         # The chain must go on from the last deleted revision, or every later tag would be doubted.
@@ -233,6 +237,7 @@ def _drop_snapshots(using: str, document: int) -> None:
         plain = StateSnapshot.objects.using(using).filter(document=document, label__isnull=True)
         keep = list(plain.order_by("-version").values_list("pk", flat=True)[:_KEPT_SNAPSHOTS])
         for (oldest,) in rows:
+            # Also where it is old: the oldest version that may be asked for is built from it.
             keep += _find_anchor(using, document, oldest)
             plain.exclude(pk__in=keep).delete()
 

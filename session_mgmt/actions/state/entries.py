@@ -54,6 +54,7 @@ def read_plain_pages(statements: Statements, places: Sequence[tuple[int, int]], 
     A document may be missing, and is then to be read by itself: it has none, is sealed or damaged, or there were too
     many bytes for one query.
     """
+    # Whether a log is sealed is written in its document's row, which this query does not read.
     if settings().state_keys:
         return {}
     found = statements.fetch_pages(

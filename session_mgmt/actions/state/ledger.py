@@ -62,22 +62,26 @@ class DocumentLedger:
         head = self._heads.find(update.document)
         if head is None:
             return refuse_write(DocumentNotFound())
+        # Before anything is compared: a repeated key must get its old answer even where the document has moved.
         answer = self._answer_early(update, head)
         if answer is not None:
             return answer
         if update.may_be_idle:
             if head.version:
                 return Prepare(Reason.IDLE)
+            # Nothing to look at: the document is `{}`.
             update = _settle_first(update)
         if update.at_version not in (None, head.version):
             if not self._still_holds(update, head):
                 return Prepare(Reason.MOVED)
+            # Measured at the earlier version. From here on the bound counts.
             update = update._replace(exact_size=None)
         theirs = self._list_theirs(update, fence, head)
         if not theirs:
             return self._accept(update, fence, head, {})
         contested_too = _add_contested(update, head, theirs)
         if contested_too is None:
+            # The log alone does not tell an append to an array from a member of that name.
             return Prepare(Reason.KINDS)
         overlap = merge.find_overlaps(update.paths, contested_too)
         settled = _apply_strategy(update, head, contested_too, overlap) if overlap else (update, {})
@@ -139,6 +143,7 @@ class DocumentLedger:
             return None
         if terms.base > head.version:
             return refuse_write(UnknownVersion(position=head.position.as_json()))
+        # The version before the oldest revision can still be compared: all that came after it is in the log.
         if terms.base < head.oldest - 1 or self._past.is_too_far(update.document, terms.base):
             return refuse_write(TooOld(position=head.position.as_json()))
         if terms.tag is not None and not self._past.is_proved(head, terms.base, terms.tag):
@@ -150,11 +155,13 @@ class DocumentLedger:
         self, update: Update, fence: Fence | None, head: LockedHead, facts: dict[str, Any]
     ) -> Outcome | Prepare:
         if update.merge is not None:
+            # Under the document's lock: of two that settle one conflict, the second must see that it is resolved.
             refusal = merge_rows.find_refusal(self.sql, update.document, update.merge, head.position)
             if refusal is not None:
                 return refuse_write(refusal)
             facts = update.merge.report
         extent = head.extent.grow_by(update.growth) if update.exact_size is None else update.exact_size
+        # Bounds only grow, so this may be a false alarm; the exact size comes with the next attempt.
         if update.paths and update.exact_size is None and not extent.fits_into(self.most):
             return Prepare(Reason.SIZE)
         if update.paths:
@@ -162,6 +169,7 @@ class DocumentLedger:
         else:
             facts = {"unchanged": True, **facts}
         if update.merge is not None:
+            # Without a revision there is no row to keep the operations in.
             record = update.merge if update.paths else replace(update.merge, asked=b"")
             self._merges.append((head, fence, head.version, record))
         return accept_write(head.position, log=document_key(update.document), **facts)
@@ -169,6 +177,7 @@ class DocumentLedger:
     def _add_revision(self, update: Update, fence: Fence | None, head: LockedHead, extent: Extent) -> None:
         head.advance(update.ops, extent, update.terms.writer)
         self._revisions.append(NewRevision(update, fence, head, head.version, head.chain, head.tag))
+        # Later writes of this group must meet this revision too, although it is not yet in the database.
         self._past.add(head, fence, update.paths)
         self._keys.add(update, head)
 
@@ -210,6 +219,7 @@ def _may_contest(head: LockedHead, mine: tuple[str, ...], theirs: set[str]) -> b
 
 def _may_be_lost(update: Update, theirs: set[str]) -> bool:
     """Tell whether a blind operation may do nothing, because others have changed the value around it."""
+    # Computed from the document, so its operations do what they say.
     if update.at_version is not None:
         return False
     places = {pointer.strip_mark(path) for path in theirs}
@@ -222,6 +232,7 @@ def _apply_strategy(
 ) -> tuple[Update, dict[str, Any]] | Outcome | Prepare:
     """Settle an overlapping update from the log alone, if its strategy can; return it with facts for the receipt."""
     strategy = update.terms.strategy or policies.find_policy(head.name).strategy
+    # To drop a part of an atomic update would break it, so it is refused as a whole.
     if strategy == "reject" or (update.terms.atomic and strategy == "server_wins"):
         return refuse_write(Conflict(position=head.position.as_json(), paths=overlap))
     if strategy == "client_wins" and not _may_be_lost(update, theirs):

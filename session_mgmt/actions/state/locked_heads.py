@@ -32,6 +32,7 @@ _WRITTEN_COLUMNS = {
     "last_modified": "timestamptz",
     "last_writer": "text",
 }
+# A damaged document needs an operator, so there is no hurry to ask again.
 _RETRY_SECONDS = 60.0
 
 
@@ -80,6 +81,7 @@ class LockedHead:
         self.tag = chain.make_tag(self.chain)
         self.size, self.keys = extent
         self.writer, self.moved = writer, True
+        # Stored bytes are a little more, if sealed; the next cut of the log counts them anew.
         self.log_bytes += len(ops)
 
     def hide_request(self, request: bytes | None) -> bytes | None:
@@ -93,6 +95,7 @@ class LockedHead:
 
     def hide_paths(self, paths: tuple[str, ...]) -> tuple[str, ...]:
         """Return touched paths in the form in which they are compared."""
+        # The paths in the log of an encrypted document are hidden, and equal ones stay equal.
         return paths if self.vault is None else self.vault.hide_paths(paths)
 
 
@@ -120,6 +123,8 @@ class LockedHeads:
         for row in self.sql.select_locked(_COLUMNS, tables.DOCUMENT, wanted, wait=wait):
             head = self._heads[row[0]] = _make_head(row)
             self._open_vault(head, row[11], bytes(row[12]))
+        # A row that was skipped and one that does not exist look the same, so the missing ones are looked up without a
+        # lock.
         self.locked = set() if wait else self._find_existing(wanted - self._heads.keys())
 
     def find(self, document: int) -> LockedHead | None:
@@ -155,6 +160,7 @@ class LockedHeads:
         ]
 
     def _open_vault(self, head: LockedHead, key_id: str, secret: bytes) -> None:
+        # One that must be sealed and has no key is opened as well, to be refused.
         if not key_id and not vaults.must_be_sealed(head.name):
             return
         try:

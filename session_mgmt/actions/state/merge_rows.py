@@ -27,7 +27,9 @@ from session_mgmt.protocol.position import Position
 _COLUMNS_SEALED = ("path", "base", "server", "client_value")
 # Sealed in place of an absent value; JSON is never empty.
 _NOTHING = b""
+# A receipt goes to a client in one frame, and is kept for repetitions.
 REPORT_BYTES = 2048
+# For each document; people look back at the last ones only.
 RESOLVED_KEPT = 100
 _COLUMNS = {
     "id": "uuid",
@@ -92,6 +94,7 @@ def build_report(conflicts: Iterable[Conflict], ids: Sequence[uuid.UUID] = ()) -
         entry = next((one for one in (whole, _cut_values(whole)) if len(orjson.dumps(one)) < room), None)
         if entry is None:
             break
+        # The comma counts.
         room -= len(orjson.dumps(entry)) + 1
         told.append(entry)
     more = len(listed) - len(told)
@@ -240,6 +243,7 @@ def _is_open(statements: Statements, id_: uuid.UUID) -> bool:
     rows = statements.fetch(
         f"SELECT id FROM {tables.CONFLICT} WHERE id = %s AND resolved_at IS NULL", [statements.uuid(id_)]
     )
+    # Read under the lock of the document, so nobody resolves it before this transaction ends.
     return bool(rows)
 
 

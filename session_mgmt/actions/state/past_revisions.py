@@ -49,8 +49,10 @@ class PastRevisions:
             base = update.terms.base
             if base is None and update.merge is None:
                 continue
+            # Also for updates at the head: an earlier one of the group may have moved it by then.
             self._compared.add(update.document)
             head = self.heads.find(update.document)
+            # Any other base is refused, or has nothing after it.
             if head is not None and base is not None and head.oldest - 1 <= base < head.version:
                 oldest[update.document] = min(base, oldest.get(update.document, base))
         if not oldest:
@@ -101,6 +103,7 @@ class PastRevisions:
         """Tell whether the tag is that of the version ``base``, which the log still reaches."""
         if base == head.version:
             return tag == head.tag
+        # The revision itself is deleted; the head keeps its chain.
         if base == head.oldest - 1:
             return tag == (chain.make_tag(head.before) if base else "")
         return tag == self._tags.get((head.document, base))

@@ -118,8 +118,10 @@ def _propose_on_head(
         runner = stored_rows.choose_runner(run, head=head, ops_bytes=sum(map(len, since.ops)))
         made = runner(head_cache.apply_at_head, _place_of(head), since, change, bounds)
         if made is not None:
+            # Each costs one: the decoded documents themselves are counted where they are kept.
             cache.keep(document, _place_of(head), 1)
             return _place_of(head), made
+    # The worker does not have the version that this cache believes in: it was restarted, or dropped it.
     past = bodies.load_source(using, document, None)
     place, bounds = _place_of(past.head), Bounds(past.head.extent, now.head_cache_bytes)
     runner = stored_rows.choose_runner(run, past.parts, head=past.head)

@@ -38,6 +38,7 @@ from session_mgmt.models.sql import Row, Statements
 from session_mgmt.user_code import call_sync
 
 logger = logging.getLogger("session_mgmt.merging")
+# Reads, each beaten by a compaction or rotation. Five in a row are no accident any more.
 ATTEMPTS = 5
 
 
@@ -68,6 +69,7 @@ def prepare_merge(
     # Ids are made here and not in the lane: the report, which is prepared outside of it, names them.
     losing = tuple(LostValues(uuid7(), found) for found in settled.conflicts) if chosen == "manual" else ()
     if overwrites:
+        # All places were overwritten, so there are no values that somebody must choose from.
         told = {"overwrote": sorted({found.path for found in settled.conflicts})}
     else:
         told = merge_rows.build_report(settled.conflicts, [lost.id for lost in losing])
@@ -124,6 +126,7 @@ def _check_base(statements: Statements, head: StoredHead, base: int, terms: Term
         raise UnknownVersion(position=place)
     if base < head.oldest - 1:
         raise TooOld(position=place)
+    # With `replaced` the base is not the client's, and neither is its tag.
     if terms.tag is not None and base == terms.base and stored_rows.tag_at(statements, head, base) != terms.tag:
         raise UnknownVersion(position=place)
 
@@ -136,6 +139,7 @@ def _read_once(statements: Statements, head: StoredHead, base: int, terms: Terms
         " AND version <= %s ORDER BY version",
         [head.document, base, head.position.offset],
     )
+    # A revision too few or too many would merge against a document that never was.
     if found is None or len(rows) != head.position.offset - base:
         return None
     return MergeSource(head, found.parts, tuple(_make_step(head, row, terms) for row in rows))

@@ -123,9 +123,11 @@ class TimelineLedger:
         timeline.seq += 1
         timeline.tag, timeline.moved = new_tag(), True
         self._rows.append((entry, timeline.seq, timeline.tag))
+        # A resume of this group may stand at an entry that the group itself has written.
         self._tags[entry.session, timeline.seq] = timeline.tag
         position = Position(timeline.epoch, timeline.seq, timeline.tag)
         if entry.key:
+            # The second of two in one group must find the first, which no table holds yet.
             self._known[entry.session, entry.key] = position
         return accept_write(position, log=timeline_key(entry.session))
 

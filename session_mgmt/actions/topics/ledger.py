@@ -139,6 +139,7 @@ def hold_streams(statements: Statements, topics: Iterable[str], *, at: datetime)
     if not wanted:
         return
     among, params = statements.among("topic", wanted)
+    # Shared: followers do not wait for each other, and publishers need no stronger lock of the key.
     locked = " FOR KEY SHARE" if statements.postgres else ""
     while True:
         rows = statements.fetch(f"SELECT topic FROM {STREAM} WHERE {among} ORDER BY id{locked}", params)
@@ -152,6 +153,7 @@ def hold_streams(statements: Statements, topics: Iterable[str], *, at: datetime)
 def ensure_streams(statements: Statements, topics: Iterable[str], *, at: datetime) -> None:
     """Insert the streams that do not exist; two that do so at once make one."""
     moment = statements.moment(at)
+    # Two that insert the same topics in different orders would wait for each other.
     ordered = sorted(set(topics))
     if not ordered:
         return
