@@ -43,10 +43,12 @@ class Arrivals:
         if connect.has_topics:
             # The application is asked before the transaction, which must not wait for it.
             session = await self._prove(connect.token)
+            # The application's time says nothing about the pace of the database.
             with self.admission.step_aside():
                 granted, late = await self.grants.ask(session, connect.logs)
             ask = Ask(connect, self._server, granted, late)
         answer: asyncio.Future[Attachment] = self._loop.create_future()
+        # The first one of this turn of the loop.
         if not self._asks:
             self._loop.call_soon(self._send)
         self._asks.append(QueuedAsk(ask, answer, self._take_answers))

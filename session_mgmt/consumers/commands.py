@@ -43,6 +43,7 @@ from session_mgmt.writes import verbs
 
 R = TypeVar("R")
 
+# After a rest a client may send so many seconds' worth of frames at once.
 BURST_SECONDS = 5.0
 NOT_UTF8 = 1007
 
@@ -69,6 +70,7 @@ class Commands:
         now = self._read_time()
         self._connection.count_message(len(payload), now)
         if not self._take_token_at(now):
+            # First the reason in words, then the close code.
             self._connection.push_error(TooManyRequests(retry_after=1.0))
             self._connection.stop(Close.TOO_MANY_REQUESTS, retry_after=BURST_SECONDS)
             return
@@ -89,6 +91,7 @@ class Commands:
         rate = settings().max_frames_per_second
         self._tokens = min(rate * BURST_SECONDS, self._tokens + (now - self._filled_at) * rate)
         self._filled_at = now
+        # Also where none is left: who goes on sending has to wait longer.
         self._tokens -= 1
         return self._tokens >= 0
 
@@ -97,6 +100,7 @@ class Commands:
         try:
             text = payload.decode()
         except UnicodeDecodeError:
+            # Only where this process reads the bytes itself; a server's own class has checked them.
             self._connection.outlet.fail(NOT_UTF8)
             text = payload.decode(errors="replace")
         if message is None:

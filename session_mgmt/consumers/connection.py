@@ -35,7 +35,9 @@ from session_mgmt.protocol.logs import STATE
 
 logger = logging.getLogger(__name__)
 
+# A client that takes nothing for so long is better served by a new connection and a replay.
 SLOW_SECONDS = 30.0
+# Seconds for the client's half of a close, which a dead one never sends.
 HANG_UP_SECONDS = 5.0
 # Codes of a transport that ended without a close frame.
 LOST = (1005, 1006)
@@ -61,8 +63,10 @@ class Connection:
         self._timestamp_offset = attachment.at.timestamp() - self._opened_at
         self.interval = hub.serving.choose_interval(attachment.client_id)
         self._script_name = script_name
+        # Kept, because an event loop holds its tasks by weak references only.
         self._tasks: set[asyncio.Task[Any]] = set()
         self._wrote_at: float | None = None
+        # What the client has acknowledged, and what of it was told to the database.
         self._acked = self._confirmed = 0
         # Replays take turns, and while too much is left to do for the client, no more of it is read.
         self.replay_turn = asyncio.Lock()
@@ -72,6 +76,7 @@ class Connection:
         self.turns = Turns()
         # Enough at once for all topics that the session may have.
         self.slot = Slot(hub.serving.paces.share(attachment.session.pk, settings().max_subscriptions))
+        # The consumer's task; to cancel it is the only way out of a receive that never returns.
         self._hang_up: asyncio.Task[Any] | None = None
 
     # -- out -------------------------------------------------------------------------------------------------------
@@ -125,6 +130,7 @@ class Connection:
         greeting = build_connected(
             self.attachment, verdict, reason, interval=self.interval, script_name=self._script_name
         )
+        # Before any log is followed: the client must read `connected` before the first entry.
         self.push(greeting)
         started = self._loop.time()
         starts = [self.follow_log(log).start() for log in self.attachment.logs.values()]
@@ -137,6 +143,7 @@ class Connection:
 
     def follow_log(self, log: Log) -> Following:
         """Join a log; one that is followed already is followed anew from the given place."""
+        # The old place must send nothing any more once the new one has begun.
         self.unfollow_log(log.name)
         feed = self.hub.serving.follow_log(LogRow(log.key, log.name), log.head)
         following = self.followings[log.name] = Following(self, feed, log)
@@ -159,11 +166,13 @@ class Connection:
         """Wait until every log is at the present."""
         # A replay is cancelled where the client leaves that log meanwhile; the others still have their receipt.
         ended = await asyncio.gather(*replays, return_exceptions=True)
+        # A log that could not be replayed has told its own error, and this was no full recovery.
         if False not in ended:
             finish()
 
     def _send_recovery(self, verdict: str, reason: str, started: float) -> None:
         """Send the receipt, the same for the client and for the administrator."""
+        # It had nothing to recover.
         if self.attachment.is_new:
             return
         followings = self.followings
@@ -203,12 +212,14 @@ class Connection:
 
     def beat(self, now: float) -> None:
         """Ask for a sign of life, and close if too many were not answered."""
+        # Looked at on beats, so that no connection needs a timer of its own for it.
         if self.outlet.is_stuck(now, SLOW_SECONDS):
             self.stop(Close.SLOW_CONSUMER)
             return
         if self._paused:
             # Its answers cannot be heard; they lie in the socket.
             self.heartbeat.heard_at = now
+        # Before the next one goes out, or that would count as missed at once.
         self.heartbeat.count_last_beat()
         if self.heartbeat.missed_in_a_row >= settings().heartbeat_missed_limit:
             self.stop(Close.HEARTBEAT_LOST)
@@ -229,6 +240,7 @@ class Connection:
             await self.slot.wait()
             if self.outlet.is_backed_up:
                 await self.outlet.wait_until_sent()
+            # Last: while the client was waited for, its frames were worked off.
             if self.inbox.is_full:
                 await self.inbox.wait_until_empty()
         finally:
@@ -243,6 +255,7 @@ class Connection:
         return self._find_server_time(self._loop.time())
 
     def _find_server_time(self, time: float) -> datetime:
+        # The loop's clock only counts on: the wall clock of this process may be wrong or may be put back.
         return self.attachment.at + timedelta(seconds=time - self._opened_at)
 
     def read_server_timestamp(self) -> float:
@@ -283,6 +296,7 @@ class Connection:
         """Say good-bye and close; a peer that does not hear it is hung up on."""
         if self.closed_with is not None:
             return
+        # First, because everything below may come back here.
         self.closed_with = code
         if code is Close.SLOW_CONSUMER:
             # Whatever the client did not read is in the logs.
@@ -292,6 +306,7 @@ class Connection:
         self._loop.call_later(HANG_UP_SECONDS, self._drop_transport)
 
     def _drop_transport(self) -> None:
+        # The consumer has gone already otherwise.
         if self._hang_up is not None:
             self.outlet.abort()
             self._hang_up.cancel()
@@ -318,6 +333,7 @@ class Connection:
         """Clear up after the transport is gone."""
         if self.closed_with is None and code in LOST and not self.heartbeat.beats:
             self.hub.serving.note_quiet_loss(self.attachment.client_id, self._loop.time() - self._opened_at)
+        # Before anything is awaited: from here on no round and no doorbell meets this connection.
         self.hub.serving.remove_connection(self)
         for name in list(self.followings):
             self.unfollow_log(name)
@@ -334,6 +350,7 @@ class Connection:
             connection=self.attachment.connection,
             session=self.attachment.session.pk,
             client=self.attachment.client,
+            # A client that said good-bye has left, however the transport ended then.
             code=1000 if self.left else int(self.closed_with or code),
             closed_by="server" if self.closed_with and not self.left else "client",
             figures=self.build_figures(),

@@ -132,10 +132,12 @@ class Feed:
                 self._again = False
                 entries = await bridge().read(logs.read_page, self.row, self.head, settings().replay_page)
                 fresh = [entry for entry in entries if entry.offset > self.head]
+                # Entries were purged before this process has read them.
                 if not is_dense((entry.offset for entry in fresh), after=self.head):
                     await self._jump_to_head()
                 elif fresh:
                     self.append(fresh)
+                # A doorbell that rang during the last read may tell of an entry that it did not see.
                 elif not self._again:
                     return
         except SessionMgmtError as error:
@@ -161,6 +163,7 @@ class Feed:
             self._position = loop.create_future()
             if self._asking is None:
                 self._asking = loop.create_task(self._answer_positions(), name=f"position {self.row.key}")
+        # Others wait for the same answer, and one who gives up must not cancel it.
         return await asyncio.shield(self._position)
 
     async def _answer_positions(self) -> None:
@@ -185,6 +188,7 @@ class Feed:
             self._start_anew(position)
         elif position.offset > self.head:
             self.catch_up()
+        # The same number with another tag: a backup was put back, and others have written since.
         elif position.offset == self.head and position.tag != self.tag:
             self._start_anew(position)
 
@@ -192,6 +196,7 @@ class Feed:
         """Stand at another place of the log, or of another log: no page from before holds any more."""
         self.epoch, self.head, self.tag = position.epoch, position.offset, position.tag
         self.pages.drop()
+        # A follower leaves the feed while it is told.
         for follower in tuple(self.live):
             follower.handle_loss(self, position)
 

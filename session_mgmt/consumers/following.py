@@ -62,6 +62,7 @@ class Following:
         self.place = log.asked if log.verdict.mode is Mode.ENTRIES and log.asked else log.head
         self.replayed: tuple[int, int] | None = None
         self.lost_range: tuple[int | None, int] | None = verdicts.find_lost_range(log)
+        # Receipts by offset; they wait for the entries that they speak of.
         self._parked: deque[tuple[int, str]] = deque()
         self._task: asyncio.Task[bool] | None = None
         self.stopped = self._said_recovered = False
@@ -102,6 +103,7 @@ class Following:
         """
         outlet = self._connection.outlet
         if outlet.is_full:
+            # From now on the log is its buffer.
             feed.live.pop(self, None)
             outlet.when_drained(self._resume)
             return
@@ -142,6 +144,7 @@ class Following:
         if not self.is_document:
             self._send_gap(reason, at)
         if self._task is not None:
+            # It reads a history that is gone.
             self._task.cancel()
         self._start_task("restart", snapshot=reason if self.is_document else None)
 
@@ -180,6 +183,7 @@ class Following:
         return True
 
     def _may_push_page(self) -> bool:
+        # A page for a client that still reads the last one would wait in this process's memory.
         return self._connection.outlet.is_idle and not self._connection.replay_turn.locked()
 
     def _find_promised(self, marked: bool) -> int:
@@ -216,6 +220,7 @@ class Following:
     def _join_feed(self, promised: int) -> bool:
         if self.place.epoch != self.feed.epoch or self.sent != self.feed.head or self.sent < promised:
             return False
+        # No await between the comparison and this line, so no entry can come in between.
         self.feed.live[self] = None
         return True
 
@@ -226,13 +231,16 @@ class Following:
         """Find out why the client is ahead of the feed or in another epoch: the feed is late, or history was lost."""
         if self.place.epoch == self.feed.epoch:
             self.feed.catch_up()
+            # This process may have heard of the entry elsewhere before its own feed has read it.
             await self.feed.wait_for_read()
             if self.sent <= self.feed.head:
                 return
         position, asked_at = await self.feed.ask_position()
+        # The log is gone, and the client comes back to hear why.
         if position is None:
             raise Unavailable()
         self.feed.correct(position, asked_at=asked_at)
+        # The feed was late, and has read on by now.
         if position.epoch == self.place.epoch and position.offset >= self.sent:
             return
         if self.is_document:
@@ -277,6 +285,7 @@ class Following:
             self._send_gap("trimmed", position)
 
     def _send_gap(self, reason: str, at: Position) -> None:
+        # Of another history nobody can say from where on it differs.
         first = self.sent + 1 if reason == "trimmed" else None
         self.lost_range = (first, at.offset)
         self._connection.push(
@@ -297,6 +306,7 @@ class Following:
             load_raw = partial(bodies.load_raw, run=bridge().worker_for(self.log.id))
             position, name, data = await bridge().run_patiently(self.log.id, load_raw, settings().database, self.log.id)
             self._push_snapshot(position, name, data, str(reason))
+        # The snapshot is newer than the feed's knowledge, so the feed has to look.
         if position.epoch != self.feed.epoch:
             self.feed.correct(position)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from websockets.frames import apply_mask
 
+# The last part of a message (FIN) and a text.
 _WHOLE_TEXT = 0x81
 _OPCODE, _OPCODES = 0x0F, frozenset((0, 1, 2, 8, 9, 10))
 _MASKED = 0x80
@@ -64,6 +65,7 @@ class FrameReader:
     def go_on(self) -> None:
         """Read on after a halt."""
         self.halted = False
+        # Frames may be whole already: bytes that came during the halt were kept unread.
         self._needed = 0
         self.read(b"")
 
@@ -82,6 +84,7 @@ class FrameReader:
             start = at + _HEADER_BYTES
             if start > size:
                 return at
+            # Without the mask bit the length is negative, which is refused below.
             plain, length = data[at] == _WHOLE_TEXT, data[at + 1] - _MASKED
             if length >= 126 and (plain or data[at] & _OPCODE in _OPCODES):
                 extended = 2 if length == 126 else 8
@@ -98,6 +101,7 @@ class FrameReader:
             if stop > size:
                 self._needed = stop - at
                 return at
+            # One client that sends without end would keep the loop from all others.
             if left == 0:
                 self.pass_turn()
                 return at

@@ -38,6 +38,7 @@ class Hub:
     def __init__(self) -> None:
         gc_tuning.freeze_loaded_objects()
         self._loop = asyncio.get_running_loop()
+        # With a random part: after a restart in a container the host name and the process id are the same.
         self.server = f"{socket.gethostname()[:40]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._stops: list[Callable[[], None]] = [
             bridge().lane.listen(self.take_group),
@@ -72,10 +73,13 @@ class Hub:
             feed = self.serving.feeds.get(key)
             if feed is None:
                 continue
+            # Entries of the lane need no read: they are the ones that were committed.
             if feed.epoch == log.epoch:
                 feed.append(log.entries)
             else:
+                # This feed knows another history; it reads where the log stands.
                 feed.catch_up()
+        # After the entries, so that a receipt finds its entry sent.
         for answer, decision in results:
             answer(decision)
         for document in group.lagging:
@@ -98,6 +102,7 @@ class Hub:
                     bridge().nudge()
             elif payload is not None:
                 feed.hand_on_ephemeral(payload)
+            # 0 is a head that whoever rings does not know.
             elif head is not None and (head == 0 or head > feed.head):
                 feed.catch_up()
 
@@ -114,6 +119,7 @@ class Hub:
         """Send everybody away, to come back spread over some seconds: by then another process is there, and all of
         them at once would be a storm for it.
         """
+        # First: whoever is sent away must not be let in here again.
         self.draining = True
         for connection in list(self.serving.connections):
             connection.stop(Close.DRAINING, retry_after=pick_delay())
@@ -124,6 +130,7 @@ class Hub:
         with suppress(TimeoutError):
             # A database that does not answer holds up no shutdown: the leases tell the rest.
             await asyncio.wait_for(self.late_writes.flush(), FLUSH_SECONDS)
+        # Not earlier: the last ends may still send events.
         for stop in self._stops:
             stop()
         self.rounds.stop()

@@ -142,6 +142,7 @@ class Outlet:
 
     def _write_directly(self, frame: str | Shared) -> bool:
         """Write past the ASGI server if that is possible; never while older frames wait."""
+        # Older frames wait, and this one may not overtake them.
         if self._write is None or self._task is not None or self.broken:
             return False
         wire = uvicorn_fast_path.build_frame(frame.encode()) if isinstance(frame, str) else frame.wire
@@ -156,6 +157,7 @@ class Outlet:
             if self.is_full and self.full_since is None:
                 self.full_since = self._loop.time()
             return
+        # Stepped by hand: most sends are done in one step, and a task for each would cost more than the send.
         step = self._send(message)
         try:
             waits_for = step.send(None)
@@ -186,6 +188,7 @@ class Outlet:
             callback()
 
     def _take_drained(self) -> list[Callable[[], None]]:
+        # A callback may ask to be called again.
         callbacks, self._drained = self._drained, []
         return callbacks
 

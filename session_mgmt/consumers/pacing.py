@@ -20,6 +20,7 @@ class Pace:
 
     def __init__(self, rate: float, burst: int, clock: Callable[[], float]) -> None:
         self._gap, self._rest, self._clock = 1 / rate, burst / rate, clock
+        # A new session has its whole burst.
         self._next = clock() - self._rest
 
     def book(self) -> float:
@@ -62,12 +63,14 @@ class Slot:
     def _come(self, came: asyncio.Future[None], act: Callable[[], None]) -> None:
         self._came = self._timer = None
         act()
+        # Whoever waited may have been cancelled.
         if not came.done():
             came.set_result(None)
 
     async def wait(self) -> None:
         """Wait until no request waits for its slot."""
         if self._came is not None:
+            # `_come` sets it, whoever gives up waiting.
             await asyncio.shield(self._came)
 
     def stop(self) -> None:
@@ -106,6 +109,7 @@ class Turns:
                 yield
         finally:
             self._asked[name] -= 1
+            # Names come from clients, so a lock that nobody waits for is forgotten.
             if not self._asked[name]:
                 del self._asked[name], self._locks[name]
 

@@ -27,8 +27,10 @@ from session_mgmt.protocol.recovery import is_dense
 
 # Pages that one thread reads for one journey there and back.
 TOGETHER = 64
+# Clients that were cut together come back within seconds; later ones are few.
 KEEP_SECONDS = 2.0
 MOST_OF_LOG = 16
+# For all logs of a process.
 MOST_BYTES = 8 * 1024 * 1024
 # The body, and both frames as text and as they go over the wire; and the bytes that each entry costs besides.
 COPIES, OVERHEAD = 5, 150
@@ -56,6 +58,7 @@ class Page:
         at = place.offset - self.after.offset
         if not 0 <= at < len(self._tags) or place.epoch != self.after.epoch:
             return False
+        # The offset alone proves nothing: after a restored backup it may be another entry.
         return place.tag == (self._tags[at - 1] if at else self.after.tag)
 
     def build_frame(self, place: Position, *, recovered: bool) -> Shared:
@@ -79,6 +82,7 @@ class Reads:
     def read(self, row: LogRow, after: int) -> asyncio.Future[list[Entry]]:
         """Read the page of a log that comes after an offset."""
         loop = asyncio.get_running_loop()
+        # The first one of this turn of the loop.
         if not self._asked:
             loop.call_soon(self._start)
         answer: asyncio.Future[list[Entry]] = loop.create_future()
@@ -121,6 +125,7 @@ class Shelf:
 
     def keep(self, page: Page, pages: list[Page]) -> None:
         """Put a page at the end of a log's ``pages``; the oldest ones make room for it."""
+        # It would drive out all others, and then itself.
         if page.size > MOST_BYTES:
             return
         while len(pages) >= MOST_OF_LOG:

@@ -27,9 +27,13 @@ from session_mgmt.protocol.codes import Close
 
 logger = logging.getLogger(__name__)
 
+# Seconds of one place on the wheel; beats need no more precision.
 TICK = 0.5
+# Share by which rounds vary, or all processes that started together would ask the database together.
 SPREAD = 0.2
+# Seconds for which sessions are served on the last answer.
 REVOKE_UNANSWERED = 5.0
+# So many times as long as a snapshot took, nobody takes one.
 SNAPSHOT_REST = 9
 
 
@@ -92,6 +96,7 @@ class Rounds:
         now = self._loop.time()
         for slot in [slot for slot in self._wheel if slot <= int(now / TICK)]:
             for connection in self._wheel.pop(slot):
+                # The wheel is not told when a connection ends; it is found out here.
                 if connection in self._serving.connections:
                     connection.beat(now)
                     self.schedule_beat(connection)
@@ -100,6 +105,7 @@ class Rounds:
 
     async def flush_leases(self) -> None:
         """Renew leases, write figures, count activity, forget confirmed receipts."""
+        # A copy: connections come and go while the parts are written.
         mine = {connection.attachment.connection: connection for connection in self._serving.connections}
         beats = [connection.build_figures() for connection in mine.values()]
         for start in range(0, len(beats), SLICE):
@@ -138,6 +144,7 @@ class Rounds:
                 await self._close_refused(part)
                 for client, generation in generations.items():
                     self._serving.stop_replaced(client, generation)
+            # Only after all parts: a half answer is none.
             self._control_answered = self._loop.time()
         except SessionMgmtError:
             if self._loop.time() - self._control_answered > REVOKE_UNANSWERED:
@@ -151,6 +158,7 @@ class Rounds:
     # -- background writes -----------------------------------------------------------------------------------------
 
     async def _work_off_backlog(self) -> None:
+        # Asked by a read first, because an idle process should take no locks.
         if await bridge().control(handlers.outbox_waits):
             bridge().nudge()
         if await bridge().control(handlers.events_wait):

@@ -30,9 +30,11 @@ Run = Callable[..., Awaitable[dict[str, Position]]]
 KEEP_IDLE_FEED = 60.0
 # Logs of one query.
 SLICE = 2000
+# Clients whose lost connections are remembered, about 1 MB.
 KEEP_QUIET_LIVES = 10_000
 # The beat comes up to a fifth later than planned, and must still be in time.
 QUIET_SHARE = 0.6
+# More beats would cost more than connections that are cut now and then.
 SHORTEST_INTERVAL = 2.0
 
 
@@ -103,6 +105,7 @@ class Serving:
         """Forget a connection whose transport is gone."""
         attachment = connection.attachment
         self.connections.discard(connection)
+        # A newer connection of the client may have taken the place.
         if self.clients.get(attachment.client) is connection:
             del self.clients[attachment.client]
         mine = self.sessions.get(attachment.session.pk)
@@ -113,6 +116,7 @@ class Serving:
 
     def stop_session(self, session: uuid.UUID, code: Close) -> None:
         """Close every connection of a session here; why it ended is told when its client comes back."""
+        # A copy: a connection that stops may remove itself.
         for connection in list(self.sessions.get(session, ())):
             connection.stop(code)
 
@@ -130,6 +134,7 @@ class Serving:
 
     def note_quiet_loss(self, client: str, lived: float) -> None:
         """Remember a connection that was lost before its first beat: something on the way cuts quiet connections."""
+        # Put in anew, so that the one in front was lost the longest time ago.
         self._quiet_lives[client] = min(lived, self._quiet_lives.pop(client, lived))
         if len(self._quiet_lives) > KEEP_QUIET_LIVES:
             del self._quiet_lives[next(iter(self._quiet_lives))]
@@ -173,6 +178,7 @@ class Serving:
             if self._opening is None:
                 # Begins in the next turn of the loop, with all feeds of this one.
                 self._opening = self._loop.create_task(self._open_feeds(), name="open feeds")
+        # Whoever connects has just read the log's head, and may know more than this feed.
         elif feed.epoch != head.epoch:
             feed.correct(head)
         feed.following += 1
@@ -186,6 +192,7 @@ class Serving:
                 keys = [feed.row.key for feed in self._unopened[:SLICE]]
                 del self._unopened[:SLICE]
                 if self._remote_listener is not None:
+                    # Joined before it is asked: an entry between the two rings, and one before is in the answer.
                     await asyncio.gather(*map(self._remote_listener.join, keys))
                 await self.check_positions(keys, bridge().read)
         except SessionMgmtError as error:
@@ -200,6 +207,7 @@ class Serving:
         found = await run(logs.read_heads, list(asked))
         for key, head in asked.items():
             feed = self.feeds.get(key)
+            # Dropped while the database was asked.
             if feed is None:
                 continue
             if key in found:

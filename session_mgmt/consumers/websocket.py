@@ -89,6 +89,7 @@ class SessionConsumer(AsyncConsumer):
         outlet = Outlet(send, settings().max_outbound_bytes)
         _tell_way(outlet.own_protocol is not None)
         if outlet.guard is not None:
+            # Lifted once the client has proved a session.
             outlet.guard.limit_bytes(CONNECT_BYTES)
         attachment = None if refusal else await self._attach(receive, outlet)
         if attachment is None:
@@ -96,6 +97,7 @@ class SessionConsumer(AsyncConsumer):
                 _send_refusal(outlet, refusal)
             elif refusal:
                 _send_bye(outlet, refusal, retry_after=pick_delay() if refusal.reconnect else None)
+            # The server drops what is not written when the consumer returns.
             await outlet.wait_until_sent()
             return
         connection = Connection(outlet, attachment, hub(), script_name=self.scope.get("root_path", ""))
@@ -119,12 +121,14 @@ class SessionConsumer(AsyncConsumer):
                 if not isinstance(frame, Connect):
                     raise InvalidFrame("The first frame is connect.")
                 caller = limits.Caller((self.scope.get("client") or (None,))[0], frame.token)
+                # Before any query: guessing tokens must not reach the database.
                 limits.admit_caller(caller)
                 await hub().late_writes.wait_until_left(frame.client_id)
                 return await hub().arrivals.attach(frame)
         except SessionMgmtError as error:
             _send_refusal(outlet, error)
             if caller is not None:
+                # A refused token costs its caller more than an accepted one.
                 limits.fine_caller(caller, error)
             if isinstance(error, AuthError) and isinstance(frame, Connect):
                 await self._record_refusal(frame.token, error)
@@ -149,10 +153,12 @@ class SessionConsumer(AsyncConsumer):
             code = await Intake(connection).run(receive)
         except asyncio.CancelledError:
             if connection.closed_with is None:
+                # Cancelled by the server, not by our own hang-up.
                 raise
             # The peer did not answer the good-bye and was hung up on.
         finally:
             connection.set_hang_up(None)
+            # Whatever happened above, or the row would stay open until its lease runs out.
             await connection.end(code)
 
 

@@ -39,9 +39,11 @@ from session_mgmt.writes.attempts import Attempts, Way, choose_way
 
 logger = logging.getLogger(__name__)
 
+# Writes of one connection behind one that is prepared; the client sends the others again.
 MOST_WAITING = 1000
 # A document that moves this fast is soon free again.
 RETRY_SECONDS = 0.2
+# How long a right to publish is believed; a right that was taken away ends after it.
 PERMISSION_SECONDS = 5.0
 # The rest of a text that is over every limit is not worth the time of all others.
 _DIGESTED = 64 * 1024
@@ -83,11 +85,15 @@ class Writes:
     def __init__(self, connection: Writer, take_group: Callable[[Group, list[tuple[Any, Decision]]], None]) -> None:
         self._connection, self._take_group = connection, take_group
         self._documents: dict[str, int] = {}
+        # Until when each topic may be published to without another question.
         self._publishable: dict[str, float] = {}
         self._waiting: deque[Numbered] = deque()
         self._task: asyncio.Task[None] | None = None
         self._unprepared: tuple[Update, Attempts] | None = None
+        # Writes that came after the one being prepared and were sent back by the lane, in their order.
         self._returned: list[Numbered] = []
+        # Writes that are with the lane. Only when it is 0 may an update be prepared: those before it may change its
+        # document.
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -98,7 +104,9 @@ class Writes:
 
     def take(self, frame: Numbered) -> None:
         """Carry out a write after all that came before it."""
+        # Counted until it is answered, in whatever way.
         self._connection.inbox.add_frame()
+        # While a task runs even a direct write queues: it must not overtake those that wait.
         if self._task is None and self._is_direct(frame):
             self._submit(frame, self._build_work(frame))
             return
@@ -136,6 +144,7 @@ class Writes:
                 return self._build_publication(frame)
         except SessionMgmtError as error:
             return error
+        # Uses up its number, so that the client can go on with the next.
         assert isinstance(frame, Refused)
         return frame.error
 
@@ -166,6 +175,7 @@ class Writes:
         self._in_flight += 1
         self._idle.clear()
         write, answer = Write(work, self._build_fence(frame, work)), partial(self._take_decision, frame)
+        # A full queue is told at once and leaves the number free.
         if not bridge().submit(write, answer, self._take_group):
             answer(refuse_write(Busy(retry_after=1.0)))
 
@@ -193,6 +203,7 @@ class Writes:
         following = self._connection.followings.get(STATE + frame.doc) if isinstance(frame, Update) else None
         position = outcome.position
         if following is not None and position is not None and position.epoch == following.feed.epoch:
+            # The entry first, then the receipt: a client that hears of its write must find it in the log.
             following.park_receipt(position.offset, text)
         else:
             self._connection.outlet.push(text)
@@ -209,7 +220,9 @@ class Writes:
                 if self._is_direct(frame):
                     self._submit(frame, self._build_work(frame))
                     continue
+                # Writes that are with the lane may still come back and go in front of this one.
                 await self._idle.wait()
+                # One of those came back; it is older.
                 if self._unprepared is not None:
                     self._waiting.appendleft(frame)
                     continue
@@ -229,6 +242,7 @@ class Writes:
         except SessionMgmtError as error:
             self._answer(self._unprepared[0], refuse_write(error))
         finally:
+            # To the front and in their order: they are older than all that wait.
             self._waiting.extendleft(reversed(self._returned))
             self._returned.clear()
             self._unprepared = None
@@ -242,6 +256,7 @@ class Writes:
             elif isinstance(frame, Send):
                 await self._send(frame)
         except SessionMgmtError as error:
+            # A temporary refusal leaves the number free, and so is none of the lane's business.
             if error.temporary:
                 self._answer(frame, refuse_write(error))
             else:
@@ -267,6 +282,7 @@ class Writes:
     async def _prepare(self, frame: Update, way: Way) -> Work:
         document, terms = self._documents[frame.doc], self._build_terms(frame)
         session = self._connection.attachment.session.pk
+        # The worker has turns by session, so one session's large documents do not hold up the others.
         prepare_update = partial(verbs.prepare_update, run=bridge().worker_for(session))
         try:
             return await bridge().run_patiently(session, prepare_update, way, document, frame.kind, frame.change, terms)
@@ -283,6 +299,7 @@ class Writes:
             raise
         except Exception as error:
             raise PublishDenied() from error
+        # From here on the topic's publications go straight to the lane.
         self._publishable[frame.topic] = asyncio.get_running_loop().time() + PERMISSION_SECONDS
         self._submit(frame, self._build_work(frame))
 
@@ -305,6 +322,7 @@ def _ensure_document(session: Any, frame: Update) -> int:
     found = bodies.find_document(using, session, frame.doc)
     if found is not None:
         return found
+    # An invalid first write must not leave an empty document behind.
     prepare.check_first_change(frame.kind, frame.change)
     return bodies.ensure_document(using, session, frame.doc, most=settings().max_documents, at=clock.read(using))
 
