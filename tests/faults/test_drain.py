@@ -7,7 +7,6 @@ import json
 import signal
 import sqlite3
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +16,11 @@ import websockets
 from session_mgmt.conf import settings
 from session_mgmt.consumers.websocket import SUBPROTOCOL
 from session_mgmt.protocol.codes import Close
-from tests.faults.servers import AppServer, environment, migrate
+from tests.faults.servers import AppServer
 
 CLIENTS = 20
 
 pytestmark = [pytest.mark.faults, pytest.mark.sqlite, pytest.mark.timeout(120)]
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    return tmp_path / "faults.sqlite3"
-
-
-@pytest.fixture
-def server(database: Path) -> Iterator[AppServer]:
-    variables = environment("", "", database, None)
-    migrate(variables)
-    server = AppServer("A", variables)
-    server.start()
-    yield server
-    server.close()
 
 
 def created(server: AppServer) -> Any:
@@ -62,7 +46,7 @@ async def last_words(socket: Any) -> Any:
         return frame, socket.close_code
 
 
-async def test_a_server_that_gets_sigterm_says_good_bye_to_everybody(server: AppServer, database: Path) -> None:
+async def test_a_server_that_gets_sigterm_says_good_bye_to_everybody(server: AppServer, sqlite_file: Path) -> None:
     made = await asyncio.to_thread(created, server)
     address = server.url.replace("http", "ws").replace("/api/", "/ws/session/")
     sockets = [await connected(address, made["token"]) for _ in range(CLIENTS)]
@@ -74,7 +58,7 @@ async def test_a_server_that_gets_sigterm_says_good_bye_to_everybody(server: App
     assert {(bye["type"], bye["name"], bye["reconnect"]) for bye, _ in words} == {("bye", "draining", True)}
     waits = {bye["retry_after"] for bye, _ in words}
     assert len(waits) == CLIENTS and all(0 <= wait <= settings().drain_spread for wait in waits)
-    with sqlite3.connect(database) as rows:
+    with sqlite3.connect(sqlite_file) as rows:
         closed = rows.execute("SELECT close_code, closed_by FROM session_mgmt_connection").fetchall()
     assert closed == [(Close.DRAINING, "server")] * CLIENTS
     assert not [line for line in server.output() if "Traceback" in line or "ERROR" in line]

@@ -6,30 +6,19 @@ import asyncio
 import contextlib
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from session_mgmt.client import SessionClient, Stopped, Unsent
-from tests.faults.servers import AppServer, environment, migrate
+from tests.faults.servers import AppServer
 
 TOPIC = "faults:client"
 WRITES = 200
 WAIT = 60.0
 
 pytestmark = [pytest.mark.faults, pytest.mark.sqlite, pytest.mark.timeout(180)]
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[AppServer]:
-    variables = environment("", "", tmp_path / "faults.sqlite3", None)
-    migrate(variables)
-    server = AppServer("A", variables)
-    server.start()
-    yield server
-    server.close()
 
 
 async def test_every_write_takes_effect_once_although_the_server_is_killed_twice(
@@ -76,7 +65,7 @@ async def test_a_new_process_finishes_what_the_old_one_began(server: AppServer, 
 
 
 async def test_a_client_goes_on_in_the_successor_of_a_session_that_expired_while_the_server_was_down(
-    server: AppServer, tmp_path: Path
+    server: AppServer, tmp_path: Path, sqlite_file: Path
 ) -> None:
     client = await SessionClient.start(server.url, storage=tmp_path / "client.json")
     before, token = client.info["session_id"], client.token
@@ -86,7 +75,7 @@ async def test_a_client_goes_on_in_the_successor_of_a_session_that_expired_while
     recovered: asyncio.Queue[Any] = asyncio.Queue()
     client.on("recovery", recovered.put_nowait)
     server.kill()
-    with contextlib.closing(sqlite3.connect(tmp_path / "faults.sqlite3")) as database, database:
+    with contextlib.closing(sqlite3.connect(sqlite_file)) as database, database:
         changed = database.execute("UPDATE session_mgmt_sessionactivity SET expires_at = '2001-01-01 00:00:00'")
         assert changed.rowcount == 1
     unsent = client.state.set("/late", True)

@@ -3,80 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from session_mgmt.client import SessionClient
-from tests import programs, services
+from tests import services
 from tests.faults.backup import SqliteBackup
-from tests.faults.servers import AppServer, environment, migrate
-from tests.faults.test_both_clients import WAIT, Wire
+from tests.faults.both_sdks import WAIT, Wire, open_page, reach
+from tests.faults.servers import AppServer
 
 SCRIPT = Path(__file__).with_name("restored.mjs")
 
 pytestmark = [pytest.mark.js, pytest.mark.sqlite, pytest.mark.timeout(120)]
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[AppServer]:
-    variables = environment("", "", tmp_path / "faults.sqlite3", None)
-    migrate(variables)
-    server = AppServer("A", variables)
-    server.start()
-    yield server
-    server.close()
-
-
-class Page:
-    """Process with the TypeScript SDK."""
-
-    def __init__(self, process: Process) -> None:
-        self._process = process
-
-    def ask(self, line: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{line}\n".encode())
-
-    async def answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        told: dict[str, Any] = json.loads(await asyncio.wait_for(self._process.stdout.readline(), WAIT))
-        return told
-
-
-@contextlib.asynccontextmanager
-async def open_page(url: str) -> AsyncIterator[Page]:
-    node, _ = programs.node()
-    # Node 20 has its WebSocket behind this flag, later ones without.
-    process = await asyncio.create_subprocess_exec(
-        node, "--experimental-websocket", SCRIPT, url, stdin=PIPE, stdout=PIPE
-    )
-    try:
-        yield Page(process)
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
-async def reach(client: SessionClient, version: int) -> None:
-    async with asyncio.timeout(WAIT):
-        while client.state.version < version:
-            await asyncio.sleep(0.01)
-
-
 async def test_what_both_sdks_wrote_on_a_lost_history_is_a_conflict_and_the_rest_is_kept(
-    server: AppServer, tmp_path: Path
+    server: AppServer, sqlite_file: Path
 ) -> None:
-    wire, backup = Wire(server.port), SqliteBackup(tmp_path / "faults.sqlite3")
+    wire, backup = Wire(server.port), SqliteBackup(sqlite_file)
     network = await asyncio.start_server(wire.carry, services.HOST, 0)
     port = network.sockets[0].getsockname()[1]
-    async with open_page(f"http://{services.HOST}:{port}/api/") as page:
+    async with open_page(SCRIPT, f"http://{services.HOST}:{port}/api/") as page:
         token = (await page.answer())["token"]
         client = await SessionClient.start(f"http://{services.HOST}:{port}/api/", token=token)
         conflicts: list[Any] = []
