@@ -10,6 +10,7 @@ import hashlib
 import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from time import monotonic
 from typing import Any
 
@@ -72,6 +73,7 @@ def _list_charges(caller: Caller, cost: float, address_cost: float) -> Iterator[
         yield Charge(f"user:{caller.user_id}", cost, rate, rate * BURST_SECONDS)
 
 
+@lru_cache(maxsize=1024)
 def _find_network(address: str) -> str | None:
     try:
         found = ipaddress.ip_address(address)

@@ -58,13 +58,13 @@ class Admission:
             self.waiting -= 1
 
     @contextmanager
-    def step_aside(self) -> Iterator[None]:
-        """Count an admitted connect out while it waits for the application, which takes nothing from the others."""
-        self.waiting -= 1
+    def step_aside(self, count: int = 1) -> Iterator[None]:
+        """Count admitted connects out while they wait for the application, which takes nothing from the others."""
+        self.waiting -= count
         try:
             yield
         finally:
-            self.waiting += 1
+            self.waiting += count
 
     def note_group(self, members: int, *, taken_at: float, is_under_load: bool) -> None:
         """Measure a group whose answers have reached the event loop, with whatever else the loop did meanwhile.

@@ -1,9 +1,9 @@
-"""Connects of one event loop on their way into the database: those of one turn go together."""
+"""Connects of one event loop on their way into the database: those of one moment go together."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from time import monotonic
 from typing import TypeVar
 
@@ -16,13 +16,27 @@ from session_mgmt.bridge import bridge
 from session_mgmt.bridge.connecting import MOST_TOGETHER, Answers, QueuedAsk
 from session_mgmt.conf import settings
 from session_mgmt.consumers.admission import Admission
-from session_mgmt.consumers.grants import Grants
+from session_mgmt.consumers.grants import Grants, Question
 from session_mgmt.exceptions import SessionMgmtError
 from session_mgmt.models import clock
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.frames import Connect
 
 T = TypeVar("T")
+
+# Where several come together, more will: the next group gathers at least so long, for it costs little more than one
+# member. Whoever comes alone waits for nobody.
+GATHER_SECONDS = 0.04
+
+
+class _Arrival:
+    """Connect without an answer."""
+
+    __slots__ = ("answer", "connect", "question")
+
+    def __init__(self, connect: Connect, answer: asyncio.Future[Attachment]) -> None:
+        self.connect, self.answer = connect, answer
+        self.question: Question | None = None
 
 
 class Arrivals:
@@ -32,31 +46,88 @@ class Arrivals:
         self._server = server
         self._loop = asyncio.get_running_loop()
         self.admission = Admission(monotonic)
-        self.grants = Grants(self._loop.time)
-        self._asks: list[QueuedAsk] = []
-        self._unproved: list[tuple[str, asyncio.Future[LiveSession]]] = []
-        self._proving: asyncio.Task[None] | None = None
+        self.grants = Grants(self._loop)
+        self._arrived: list[_Arrival] = []
+        self._bringing: asyncio.Task[None] | None = None
+        self._late: set[asyncio.Task[None]] = set()
 
     async def attach(self, connect: Connect) -> Attachment:
-        """Connect a client, together with whoever comes in the same turn of the loop. Raises its refusal."""
-        ask = Ask(connect, self._server)
-        if connect.has_topics:
-            # The application is asked before the transaction, which must not wait for it.
-            session = await self._prove(connect.token)
-            # The application's time says nothing about the pace of the database.
-            with self.admission.step_aside():
-                granted, late = await self.grants.ask(session, connect.logs)
-            ask = Ask(connect, self._server, granted, late)
-        answer: asyncio.Future[Attachment] = self._loop.create_future()
-        # The first one of this turn of the loop.
-        if not self._asks:
-            self._loop.call_soon(self._send)
-        self._asks.append(QueuedAsk(ask, answer, self._take_answers))
-        return await answer
+        """Connect a client, together with whoever comes at the same time. Raises its refusal."""
+        arrival = _Arrival(connect, self._loop.create_future())
+        self._arrived.append(arrival)
+        if self._bringing is None:
+            self._bringing = self._loop.create_task(self._bring_all(), name="connects")
+        return await arrival.answer
 
-    def _send(self) -> None:
-        asks, self._asks = self._asks, []
-        bridge().connect(asks)
+    async def _bring_all(self) -> None:
+        """Bring groups until nobody waits; while one is proved and the application is asked, the next gathers."""
+        while self._arrived:
+            gathered = self._loop.time() + GATHER_SECONDS
+            group, self._arrived = self._arrived[:MOST_TOGETHER], self._arrived[MOST_TOGETHER:]
+            try:
+                await self._bring_group(group)
+            except Exception as error:
+                for arrival in group:
+                    _settle(arrival.answer, error)
+            if len(group) > 1 and len(self._arrived) < MOST_TOGETHER:
+                await asyncio.sleep(gathered - self._loop.time())
+        self._bringing = None
+
+    async def _bring_group(self, group: list[_Arrival]) -> None:
+        asked = await self._ask_application([arrival for arrival in group if arrival.connect.has_topics])
+        with self.admission.step_aside(len(asked)):
+            await self.grants.wait([question for arrival in asked if (question := arrival.question)], GATHER_SECONDS)
+        ready: list[_Arrival] = []
+        for arrival in group:
+            if arrival.question is None or arrival.question.is_answered:
+                ready.append(arrival)
+            else:
+                # The others of the group do not wait for it any longer.
+                task = self._loop.create_task(self._bring_late(arrival, arrival.question), name="late connect")
+                self._late.add(task)
+                task.add_done_callback(self._late.discard)
+        self._send(ready)
+
+    async def _ask_application(self, group: list[_Arrival]) -> list[_Arrival]:
+        """Ask who may follow what, before the transaction, which must not wait for it; return who was asked."""
+        proofs = await self._prove([arrival.connect.token for arrival in group])
+        asked: list[_Arrival] = []
+        for arrival in group:
+            proof = proofs[arrival.connect.token]
+            try:
+                if isinstance(proof, Exception):
+                    raise proof
+                arrival.question = self.grants.ask(proof, arrival.connect.logs)
+                asked.append(arrival)
+            except Exception as error:
+                _settle(arrival.answer, error)
+        return asked
+
+    async def _prove(self, tokens: list[str]) -> Mapping[str, LiveSession | Exception]:
+        """Read the sessions of tokens together; a failure is everybody's."""
+        try:
+            return await bridge().read(_prove_sessions, tokens) if tokens else {}
+        except Exception as error:
+            return dict.fromkeys(tokens, error)
+
+    async def _bring_late(self, arrival: _Arrival, question: Question) -> None:
+        with self.admission.step_aside():
+            await self.grants.wait([question])
+        self._send([arrival])
+
+    def _send(self, arrivals: Iterable[_Arrival]) -> None:
+        """Let clients be attached, those in one transaction who are sent together."""
+        asks: list[QueuedAsk] = []
+        for arrival in arrivals:
+            try:
+                granted, late = arrival.question.tell() if arrival.question else (frozenset(), {})
+            except Exception as error:
+                _settle(arrival.answer, error)
+            if not arrival.answer.done():
+                ask = Ask(arrival.connect, self._server, granted, late)
+                asks.append(QueuedAsk(ask, arrival.answer, self._take_answers))
+        if asks:
+            bridge().connect(asks)
 
     def _take_answers(self, answers: Answers) -> None:
         """On the lane's thread."""
@@ -70,30 +141,6 @@ class Arrivals:
             self.admission.note_group(members, taken_at=answers.taken_at, is_under_load=under_load)
         for future, answer in answers.results:
             _settle(future, answer)
-
-    # -- proofs ----------------------------------------------------------------------------------------------------
-
-    async def _prove(self, token: str) -> LiveSession:
-        """Return the session of a token, read together with those of others. Raises its refusal."""
-        proved: asyncio.Future[LiveSession] = self._loop.create_future()
-        self._unproved.append((token, proved))
-        if self._proving is None:
-            self._proving = self._loop.create_task(self._prove_all(), name="prove sessions")
-        return await proved
-
-    async def _prove_all(self) -> None:
-        """Read until nobody waits; while one group is read the next gathers."""
-        while self._unproved:
-            group, self._unproved = self._unproved[:MOST_TOGETHER], self._unproved[MOST_TOGETHER:]
-            try:
-                found = await bridge().read(_prove_sessions, [token for token, _ in group])
-            except Exception as error:
-                for _, proved in group:
-                    _settle(proved, error)
-            else:
-                for token, proved in group:
-                    _settle(proved, found[token])
-        self._proving = None
 
 
 def _settle(future: asyncio.Future[T], answer: T | Exception) -> None:

@@ -24,6 +24,9 @@ from session_mgmt.protocol.recovery import is_dense
 
 logger = logging.getLogger(__name__)
 
+# Beyond every offset: a log has moved, nobody knows how far.
+FAR = 2**63
+
 
 class Follower(Protocol):
     """Face of whoever is served by a feed."""
@@ -53,6 +56,8 @@ class Feed:
     pages: Pages = field(init=False)
     _reading: asyncio.Task[None] | None = None
     _again: bool = False
+    # Offset that the log has reached, as was heard while nobody followed it.
+    _unread_to: int = 0
     _place: Position | None = None
     _position: asyncio.Future[tuple[Position | None, int]] | None = None
     _asking: asyncio.Task[None] | None = None
@@ -114,8 +119,27 @@ class Feed:
             for follower in tuple(self.live):
                 follower.deliver_ephemeral(frame)
 
-    def catch_up(self) -> None:
-        """Read new entries, soon; several calls become one read."""
+    def join(self, head: Position) -> None:
+        """Count one more follower, who knows that the log stands at ``head``."""
+        if not self.following and head.offset > self.head:
+            # Nobody was here to be given the entries up to there, and whoever missed them replays them.
+            self.head, self.tag = head.offset, head.tag
+        self.following += 1
+        self.idle_since = None
+        unread_to, self._unread_to = self._unread_to, 0
+        if unread_to > self.head:
+            self.catch_up()
+
+    def hear_of(self, head: int) -> None:
+        """Take the news that the log has come to ``head``, or, with 0, to somewhere."""
+        if head == 0 or head > self.head:
+            self.catch_up(head or FAR)
+
+    def catch_up(self, to: int = FAR) -> None:
+        """Read new entries, soon; several calls become one read. While nobody follows, it is left to the next one."""
+        if not self.following:
+            self._unread_to = max(self._unread_to, to)
+            return
         if self._reading is not None:
             self._again = True
             return
@@ -187,7 +211,7 @@ class Feed:
         if position.epoch != self.epoch or position.offset < known:
             self._start_anew(position)
         elif position.offset > self.head:
-            self.catch_up()
+            self.catch_up(position.offset)
         # The same number with another tag: a backup was put back, and others have written since.
         elif position.offset == self.head and position.tag != self.tag:
             self._start_anew(position)

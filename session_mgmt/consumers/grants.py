@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from session_mgmt.actions.sessions.proving import LiveSession
@@ -34,30 +36,53 @@ class _Kept:
     answers: dict[str, bool] = field(default_factory=dict)
 
 
+class Question:
+    """Topics that a session may or may not follow; ``job`` asks the application about those without an answer."""
+
+    def __init__(self, topics: list[str], answers: dict[str, bool], job: Future[None] | None) -> None:
+        self._topics, self._answers, self.job = topics, answers, job
+
+    @property
+    def is_answered(self) -> bool:
+        return self.job is None or self.job.done()
+
+    def tell(self) -> tuple[frozenset[str], dict[str, SessionMgmtError]]:
+        """Return the topics that the session may follow, and the logs that got no answer in time."""
+        if self.job is not None and self.job.done():
+            self.job.result()
+        late = [topic for topic in self._topics if topic not in self._answers]
+        if late:
+            logger.error("The application did not tell in %g s who may follow %s", LONGEST_ANSWER, late[0])
+        granted = frozenset(topic for topic in self._topics if self._answers.get(topic))
+        return granted, {TOPIC + topic: Busy(retry_after=LONGEST_ANSWER) for topic in late}
+
+
 class Grants:
     """Answers for one event loop; a (session, topic) is asked once in a storm."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop, self._clock = loop, loop.time
         # In the order of their ends.
         self._kept: dict[uuid.UUID, _Kept] = {}
 
-    async def ask(
-        self, session: LiveSession, logs: Iterable[str]
-    ) -> tuple[frozenset[str], dict[str, SessionMgmtError]]:
-        """Return the topics among the logs that the session may follow, and the logs that got no answer in time."""
+    def ask(self, session: LiveSession, logs: Iterable[str]) -> Question:
+        """Begin to ask who may follow the topics among the logs. Raises ``Busy``."""
         topics = [name.removeprefix(TOPIC) for name in logs if name.startswith(TOPIC)]
         answers = self._find_answers(session.pk)
+        job = None
         if any(topic not in answers for topic in topics):
             job = bridge().ask_application(session.pk, _ask_all, session.as_model(), topics, answers)
-            done, _ = await asyncio.wait([asyncio.wrap_future(job)], timeout=LONGEST_ANSWER)
-            for finished in done:
-                finished.result()
-        late = [topic for topic in topics if topic not in answers]
-        if late:
-            logger.error("The application did not tell in %g s who may follow %s", LONGEST_ANSWER, late[0])
-        granted = frozenset(topic for topic in topics if answers.get(topic))
-        return granted, {TOPIC + topic: Busy(retry_after=LONGEST_ANSWER) for topic in late}
+        return Question(topics, answers, job)
+
+    async def wait(self, questions: Iterable[Question], seconds: float | None = None) -> None:
+        """Wait until all are answered, but no longer than that, or than any answer may take."""
+        jobs = [question.job for question in questions if question.job is not None and not question.job.done()]
+        if not jobs:
+            return
+        countdown = _Countdown(self._loop, len(jobs))
+        for job in jobs:
+            job.add_done_callback(countdown.count)
+        await asyncio.wait([countdown.over], timeout=LONGEST_ANSWER if seconds is None else seconds)
 
     def forget(self, session: uuid.UUID) -> None:
         """Ask anew: something about the session has changed."""
@@ -70,6 +95,26 @@ class Grants:
         if session not in self._kept:
             self._kept[session] = _Kept(now + KEPT_SECONDS)
         return self._kept[session].answers
+
+
+class _Countdown:
+    """Wake the event loop once, when the last of some jobs is done: to wake it for each costs more than the jobs."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, jobs: int) -> None:
+        self._loop, self._lock, self._left = loop, threading.Lock(), jobs
+        self.over: asyncio.Future[None] = loop.create_future()
+
+    def count(self, _: Future[None]) -> None:
+        """Count a job as done, on the thread that did it."""
+        with self._lock:
+            self._left -= 1
+            if self._left or self._loop.is_closed():
+                return
+        self._loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        if not self.over.done():
+            self.over.set_result(None)
 
 
 def _ask_all(session: ClientSession, topics: Iterable[str], answers: dict[str, bool]) -> None:

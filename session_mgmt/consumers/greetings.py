@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import uuid
+from functools import lru_cache
 from typing import Any
+
+from django.conf import settings as django_settings
 
 from session_mgmt.actions.sessions import info
 from session_mgmt.actions.sessions.resume import Attachment
@@ -34,6 +38,10 @@ LIMITS = (
 )
 
 
+# Stands for any session in an address.
+_ANYBODY = str(uuid.UUID(int=0))
+
+
 def build_connected(
     attachment: Attachment, verdict: str, reason: str, *, interval: float, script_name: str
 ) -> dict[str, Any]:
@@ -53,9 +61,21 @@ def build_connected(
         "heartbeat": _build_heartbeat(interval),
         "limits": _build_limits(),
         "retry": _build_retry(),
-        "endpoints": info.list_endpoints(attachment.session.pk, script_name),
+        "endpoints": build_endpoints(attachment.session.pk, script_name),
         "server_time": clock.as_text(attachment.at),
     }
+
+
+def build_endpoints(session: uuid.UUID, script_name: str) -> dict[str, str]:
+    """Build the addresses of a session, as ``info.list_endpoints`` does, for somebody who speaks no language yet."""
+    found = _find_endpoints(script_name, django_settings.ROOT_URLCONF)
+    return {name: address.replace(_ANYBODY, str(session)) for name, address in found}
+
+
+@lru_cache(maxsize=16)
+def _find_endpoints(script_name: str, _urlconf: Any) -> tuple[tuple[str, str], ...]:
+    # Django walks all routes at each question, and all who come in a storm ask the same one.
+    return tuple(info.list_endpoints(uuid.UUID(_ANYBODY), script_name).items())
 
 
 def _build_heartbeat(interval: float) -> dict[str, float]:

@@ -102,9 +102,8 @@ class Hub:
                     bridge().nudge()
             elif payload is not None:
                 feed.hand_on_ephemeral(payload)
-            # 0 is a head that whoever rings does not know.
-            elif head is not None and (head == 0 or head > feed.head):
-                feed.catch_up()
+            elif head is not None:
+                feed.hear_of(head)
 
     def _handle_control(self, orders: Orders) -> None:
         for session, code in orders.stops:

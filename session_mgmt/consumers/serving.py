@@ -181,8 +181,7 @@ class Serving:
         # Whoever connects has just read the log's head, and may know more than this feed.
         elif feed.epoch != head.epoch:
             feed.correct(head)
-        feed.following += 1
-        feed.idle_since = None
+        feed.join(head)
         return feed
 
     async def _open_feeds(self) -> None:

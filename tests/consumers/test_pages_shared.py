@@ -320,3 +320,39 @@ async def test_a_crowd_that_opens_many_logs_asks_where_they_stand_at_once(
     for feed in feeds:
         await feed.wait_for_read()
     assert {feed.head for feed in feeds} == {1}, "the move that nobody had told them of"
+
+
+async def test_nothing_is_read_for_nobody_and_whoever_comes_next_gets_it(room: Room, reads: Reads) -> None:
+    await room.fill(1)
+    await room.arrive([1], count=1)
+    old = await bridge().read(look, [1])
+    feed = room.feed
+    await feed.wait_for_read()
+    room.followings[0].stop()
+    room.serving.unfollow_log(feed)
+    reads.after.clear()
+    await room.fill(3)
+    feed.hear_of(4)
+    feed.hear_of(0)
+    assert (feed.head, reads.after, feed._reading) == (1, [], None)
+    # It knows of the log's place before the news.
+    tab = Tab()
+    room.follow(tab, old[1])
+    await feed.wait_for_read()
+    assert (feed.head, tab.offsets) == (4, [2, 3, 4])
+
+
+async def test_news_that_a_new_follower_knows_already_are_not_read(room: Room, reads: Reads) -> None:
+    await room.fill(1)
+    await room.arrive([1], count=1)
+    feed = room.feed
+    await feed.wait_for_read()
+    room.followings[0].stop()
+    room.serving.unfollow_log(feed)
+    await room.fill(3)
+    feed.hear_of(4)
+    reads.after.clear()
+    tabs = await room.arrive([4, 2], count=2)
+    assert (feed.head, [tab.offsets for tab in tabs]) == (4, [[], [3, 4]])
+    # One page for the second, and nothing for the feed itself.
+    assert reads.after == [2]

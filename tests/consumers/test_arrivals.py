@@ -1,0 +1,94 @@
+"""Connects that come together go into the database together; whoever comes alone waits for nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from session_mgmt.actions.sessions import lifecycle
+from session_mgmt.bridge import bridge
+from session_mgmt.bridge.connecting import QueuedAsk
+from session_mgmt.consumers import arrivals as arrivals_module
+from session_mgmt.consumers.arrivals import Arrivals
+from session_mgmt.consumers.hub import hub
+from session_mgmt.exceptions import InvalidToken, Unavailable
+from session_mgmt.protocol.frames import Connect
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def groups(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Sizes of the groups that reach the lane."""
+    seen: list[int] = []
+    connect = bridge().connect
+
+    def count(asks: list[QueuedAsk]) -> None:
+        seen.append(len(asks))
+        connect(asks)
+
+    monkeypatch.setattr(bridge(), "connect", count)
+    return seen
+
+
+async def make_connects(count: int, logs: dict[str, Any] | None = None) -> list[Connect]:
+    created = await bridge().read(lambda: [lifecycle.create_session() for _ in range(count)])
+    return [Connect(one.token.secret, None, 0, logs or {"session": None}, "") for one in created]
+
+
+async def test_those_who_come_while_a_group_is_on_its_way_are_the_next_one(groups: list[int], declared: None) -> None:
+    arrivals: Arrivals = hub().arrivals
+    connects = await make_connects(21, {"topic:room:1": None, "session": None})
+    first = [asyncio.create_task(arrivals.attach(connect)) for connect in connects[:11]]
+    await asyncio.gather(*first)
+    # The lane has answered, and the next group still gathers.
+    second = []
+    for connect in connects[11:]:
+        second.append(asyncio.create_task(arrivals.attach(connect)))
+        await asyncio.sleep(0)
+    attached = await asyncio.gather(*second)
+    assert groups == [11, 10]
+    assert all("topic:room:1" in one.logs for one in attached)
+
+
+async def test_a_client_that_comes_alone_waits_for_nobody(groups: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrivals_module, "GATHER_SECONDS", 60.0)
+    for connect in await make_connects(3):
+        await hub().arrivals.attach(connect)
+    assert groups == [1, 1, 1]
+
+
+async def test_a_refused_member_leaves_the_others_alone(groups: list[int], declared: None) -> None:
+    connects = await make_connects(3, {"topic:room:1": None})
+    forged = Connect("sma_" + "x" * 43, None, 0, {"topic:room:1": None}, "")
+    tasks = [asyncio.create_task(hub().arrivals.attach(one)) for one in [*connects, forged]]
+    results: Sequence[Any] = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(results[3], InvalidToken)
+    assert [one.generation for one in results[:3]] == [1, 1, 1]
+    assert groups == [3]
+
+
+async def test_a_database_that_does_not_answer_is_told_to_all_and_the_next_group_goes_on(
+    groups: list[int], declared: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(tokens: Sequence[str]) -> Any:
+        raise Unavailable()
+
+    connects = await make_connects(4, {"topic:room:1": None})
+    with monkeypatch.context() as patch:
+        patch.setattr(arrivals_module, "_prove_sessions", fail)
+        tasks = [asyncio.create_task(hub().arrivals.attach(one)) for one in connects[:2]]
+        refused = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(error) for error in refused] == [Unavailable, Unavailable]
+    assert (await hub().arrivals.attach(connects[2])).generation == 1
+
+
+async def test_a_client_that_leaves_meanwhile_is_not_attached(groups: list[int]) -> None:
+    one, other = [asyncio.create_task(hub().arrivals.attach(connect)) for connect in await make_connects(2)]
+    await asyncio.sleep(0)
+    one.cancel()
+    assert (await other).generation == 1
+    assert groups == [1]
