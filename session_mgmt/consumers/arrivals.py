@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from time import monotonic
 from typing import TypeVar
 
@@ -42,8 +42,8 @@ class _Arrival:
 class Arrivals:
     """Clients that connect here and have no answer yet."""
 
-    def __init__(self, server: str) -> None:
-        self._server = server
+    def __init__(self, server: str, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self._server, self._sleep = server, sleep
         self._loop = asyncio.get_running_loop()
         self.admission = Admission(monotonic)
         self.grants = Grants(self._loop)
@@ -70,7 +70,7 @@ class Arrivals:
                 for arrival in group:
                     _settle(arrival.answer, error)
             if len(group) > 1 and len(self._arrived) < MOST_TOGETHER:
-                await asyncio.sleep(gathered - self._loop.time())
+                await self._sleep(gathered - self._loop.time())
         self._bringing = None
 
     async def _bring_group(self, group: list[_Arrival]) -> None:

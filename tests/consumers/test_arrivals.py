@@ -40,7 +40,12 @@ async def make_connects(count: int, logs: dict[str, Any] | None = None) -> list[
 
 
 async def test_those_who_come_while_a_group_is_on_its_way_are_the_next_one(groups: list[int], declared: None) -> None:
-    arrivals: Arrivals = hub().arrivals
+    gathered = asyncio.Event()
+
+    async def gather(seconds: float) -> None:
+        await gathered.wait()
+
+    arrivals = Arrivals("here", sleep=gather)
     connects = await make_connects(21, {"topic:room:1": None, "session": None})
     first = [asyncio.create_task(arrivals.attach(connect)) for connect in connects[:11]]
     await asyncio.gather(*first)
@@ -49,15 +54,19 @@ async def test_those_who_come_while_a_group_is_on_its_way_are_the_next_one(group
     for connect in connects[11:]:
         second.append(asyncio.create_task(arrivals.attach(connect)))
         await asyncio.sleep(0)
+    gathered.set()
     attached = await asyncio.gather(*second)
     assert groups == [11, 10]
     assert all("topic:room:1" in one.logs for one in attached)
 
 
-async def test_a_client_that_comes_alone_waits_for_nobody(groups: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrivals_module, "GATHER_SECONDS", 60.0)
+async def test_a_client_that_comes_alone_waits_for_nobody(groups: list[int]) -> None:
+    async def gather(seconds: float) -> None:
+        pytest.fail("it waited")
+
+    arrivals = Arrivals("here", sleep=gather)
     for connect in await make_connects(3):
-        await hub().arrivals.attach(connect)
+        await arrivals.attach(connect)
     assert groups == [1, 1, 1]
 
 
