@@ -53,7 +53,7 @@ class StateConflictAdmin(ContentAdmin):
     """
 
     folder = "stateconflict"
-    list_display = ("short_id", "state_badge", "of_document", "owner_name", "at", "of_session", "lost_by")
+    list_display = ("short_id", "state_badge", "of_document", "of_session", "at", "lost_by")
     list_filter = (StateFilter, "at")
     list_select_related = ("document__session__user", "client")
     list_per_page = 50
@@ -85,13 +85,7 @@ class StateConflictAdmin(ContentAdmin):
 
     @admin.display(description=_("session"))
     def of_session(self, row: StateConflict) -> str:
-        session = row.document.session_id
-        address = reverse("admin:session_mgmt_clientsession_change", args=[session])
-        return format_html('<a class="sm-line" href="{}">…{}</a>', address, str(session)[-12:])
-
-    @admin.display(description=_("user"))
-    def owner_name(self, row: StateConflict) -> str:
-        return show.name_owner(row.document.session)
+        return show.link_session(row.document.session)
 
     @admin.display(description=_("lost by"))
     def lost_by(self, row: StateConflict) -> str:

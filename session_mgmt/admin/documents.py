@@ -12,7 +12,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern, reverse
+from django.urls import URLPattern
 from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -40,8 +40,7 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
     list_display = (
         "name",
         "of_session",
-        "owner_name",
-        "version",
+        "version_number",
         "size_text",
         "open_count",
         "is_encrypted",
@@ -82,24 +81,25 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
 
     @admin.display(description=_("session"), ordering="session")
     def of_session(self, row: StateDocument) -> str:
-        address = reverse("admin:session_mgmt_clientsession_change", args=[row.session_id])
-        return format_html('<a class="sm-line" href="{}">…{}</a>', address, str(row.session_id)[-12:])
+        return show.link_session(row.session)
 
-    @admin.display(description=_("user"), ordering="session__user")
-    def owner_name(self, row: StateDocument) -> str:
-        return show.name_owner(row.session)
+    @admin.display(description=_("version"), ordering="version")
+    def version_number(self, row: StateDocument) -> str:
+        return show.label_cell(_("version"), row.version)
 
     @admin.display(description=_("size"), ordering="size")
     def size_text(self, row: StateDocument) -> str:
-        return show.format_bound(row.size, is_exact=row.snapshot_version == row.version)
+        is_exact = row.snapshot_version == row.version
+        remark = "" if is_exact else gettext("The document's own page tells the exact size.")
+        return format_html('<span title="{}">{}</span>', remark, show.format_bound(row.size, is_exact=is_exact))
 
     @admin.display(description=_("open conflicts"), ordering="open_conflicts")
     def open_count(self, row: Any) -> str:
-        return str(row.open_conflicts) if row.open_conflicts else ""
+        return show.label_cell(_("open conflicts"), row.open_conflicts) if row.open_conflicts else ""
 
-    @admin.display(description=_("encrypted"), boolean=True, ordering="encrypted")
-    def is_encrypted(self, row: StateDocument) -> bool:
-        return row.encrypted
+    @admin.display(description=_("encrypted"), ordering="encrypted")
+    def is_encrypted(self, row: StateDocument) -> str:
+        return gettext("encrypted") if row.encrypted else gettext("plain")
 
     @admin.display(description=_("last modified"), ordering="last_modified")
     def modified_at(self, row: StateDocument) -> datetime:

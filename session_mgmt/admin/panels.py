@@ -11,7 +11,7 @@ from django.http import HttpRequest
 
 from session_mgmt.actions import access, audit, monitoring
 from session_mgmt.actions.state import lookup
-from session_mgmt.admin import content, show
+from session_mgmt.admin import content, receipts, show
 from session_mgmt.conf import settings
 from session_mgmt.models import (
     AuditEntry,
@@ -52,7 +52,9 @@ def _build_cards(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
     latency = figures["latency"]
     last = "-" if latency["last_ms"] is None else f"{latency['last_ms']:.0f} ms"
     average = "" if latency["average_ms"] is None else f"{latency['average_ms']:.0f} ms on average"
-    recoveries = ", ".join(f"{count} {name}" for name, count in sorted(figures["recoveries"].items()))
+    recoveries = ", ".join(
+        f"{count} {receipts.name_verdict(name)}" for name, count in sorted(figures["recoveries"].items())
+    )
     state = figures["state_documents"]
     return [
         ("Age", _format_time(figures["uptime"]), f"{_format_time(figures['connected_time'])} connected"),

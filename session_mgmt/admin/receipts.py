@@ -14,6 +14,16 @@ _HEADS = {
     "state_only": gettext_lazy("The state came back, some messages did not."),
     "none": gettext_lazy("Nothing came back."),
 }
+_NAMES = {
+    "full": gettext_lazy("whole"),
+    "state_only": gettext_lazy("with the state alone"),
+    "none": gettext_lazy("of nothing"),
+}
+
+
+def name_verdict(verdict: str) -> str:
+    """Return the verdict in a word or two, for a count of recoveries."""
+    return str(_NAMES.get(verdict, verdict))
 
 
 def describe_receipt(receipt: dict[str, Any]) -> str:

@@ -8,11 +8,11 @@ from urllib.parse import quote
 from django.contrib import admin
 from django.db.models import Exists, F, OuterRef
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 
 from session_mgmt.admin.readonly import ReadOnlyAdmin
-from session_mgmt.admin.show import as_json
+from session_mgmt.admin.show import format_fact, label_cell
 from session_mgmt.conf import settings
 from session_mgmt.models import AuditEntry, ClientSession, Outbox, Stream
 
@@ -21,7 +21,9 @@ from session_mgmt.models import AuditEntry, ClientSession, Outbox, Stream
 class AuditEntryAdmin(ReadOnlyAdmin):
     """List of the audit trail."""
 
-    list_display = ("at", "action", "actor", "of_session", "of_document", "ip", "facts_text")
+    list_display = ("at", "action", "actor_name", "about", "facts_text")
+    fields = ("at", "action", "actor", "ip", "whole_session", "of_document", "facts_text")
+    readonly_fields = ("whole_session", "of_document", "facts_text")
     list_filter = ("action", "at")
     list_select_related = ("actor",)
     search_fields = ("session",)
@@ -31,11 +33,26 @@ class AuditEntryAdmin(ReadOnlyAdmin):
         kept = ClientSession.objects.using(settings().database).filter(pk=OuterRef("session"))
         return super().get_queryset(request).annotate(session_exists=Exists(kept))
 
-    @admin.display(description=_("session"), ordering="session")
+    @admin.display(description=_("actor"), ordering="actor")
+    def actor_name(self, entry: AuditEntry) -> str:
+        name = entry.actor.get_username() if entry.actor else _("a command")
+        return format_html('{} <span class="sm-quiet sm-under">{}</span>', name, entry.ip or "")
+
+    @admin.display(description=_("about"), ordering="session")
+    def about(self, entry: Any) -> str:
+        return format_html('{} <span class="sm-under">{}</span>', self.of_session(entry), self.of_document(entry))
+
     def of_session(self, entry: Any) -> str:
         if entry.session is None:
             return ""
-        name = format_html('<span title="{}">…{}</span>', entry.session, str(entry.session)[-12:])
+        name = format_html('<span class="sm-line" title="{}">…{}</span>', entry.session, str(entry.session)[-12:])
+        return self._link_session(entry, name)
+
+    @admin.display(description=_("session"))
+    def whole_session(self, entry: Any) -> str:
+        return self._link_session(entry, str(entry.session)) if entry.session else ""
+
+    def _link_session(self, entry: Any, name: str) -> str:
         if not entry.session_exists:
             return name
         address = reverse("admin:session_mgmt_clientsession_change", args=[entry.session])
@@ -51,23 +68,28 @@ class AuditEntryAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("facts"))
     def facts_text(self, entry: AuditEntry) -> str:
-        return format_html('<code class="sm-wrap">{}</code>', as_json(entry.data, indent=None)) if entry.data else ""
+        facts = [(name, format_fact(value)) for name, value in entry.data.items() if name != "document"]
+        return format_html_join(", ", '{}: <span class="sm-wrap">{}</span>', facts)
 
 
 @admin.register(Stream)
 class StreamAdmin(ReadOnlyAdmin):
     """List of topics."""
 
-    list_display = ("topic", "head", "entries_held", "epoch", "created_at")
+    list_display = ("topic", "newest", "entries_held", "epoch", "created_at")
     search_fields = ("topic",)
     ordering = ("topic",)
 
     def get_queryset(self, request: Any) -> Any:
         return super().get_queryset(request).annotate(entries=F("head") - F("oldest") + 1)
 
+    @admin.display(description=_("head"), ordering="head")
+    def newest(self, stream: Stream) -> str:
+        return label_cell(_("head"), stream.head)
+
     @admin.display(description=_("entries held"), ordering="entries")
-    def entries_held(self, stream: Any) -> int:
-        return int(stream.entries)
+    def entries_held(self, stream: Any) -> str:
+        return label_cell(_("entries held"), stream.entries)
 
 
 @admin.register(Outbox)

@@ -58,7 +58,7 @@ class ConnectionFilter(admin.SimpleListFilter):
 class ClientSessionAdmin(ReadOnlyAdmin):
     """List of sessions, page of one session, and its actions."""
 
-    list_display = ("short_id", "owner_name", "status_badge", "connection_badge", "device_name", "last_active")
+    list_display = ("short_id", "owner_name", "status_badges", "device_name", "last_active")
     list_filter = ("state", ConnectionFilter, "created_at")
     list_select_related = ("user", "activity")
     list_per_page = 50
@@ -95,20 +95,19 @@ class ClientSessionAdmin(ReadOnlyAdmin):
     @admin.display(description=_("session"), ordering="id")
     def short_id(self, session: ClientSession) -> str:
         # Only the end of a UUIDv7 tells sessions of one moment apart.
-        return format_html('<span class="sm-line">…{}</span>', str(session.pk)[-12:])
+        return format_html('<span class="sm-line" title="{}">…{}</span>', session.pk, str(session.pk)[-12:])
 
     @admin.display(description=_("user"), ordering="user")
     def owner_name(self, session: ClientSession) -> str:
         return show.name_owner(session)
 
     @admin.display(description=_("status"), ordering="state")
-    def status_badge(self, session: ClientSession) -> str:
-        return _make_badge(session.state, session.get_state_display())
-
-    @admin.display(description=_("connection"))
-    def connection_badge(self, session: Any) -> str:
-        state = connection_state(session)
-        return _make_badge(state, gettext(state))
+    def status_badges(self, session: Any) -> str:
+        state = _make_badge(session.state, session.get_state_display())
+        if session.state != ClientSession.State.ACTIVE:
+            return state
+        connection = connection_state(session)
+        return format_html("{} {}", state, _make_badge(connection, gettext(connection)))
 
     @admin.display(description=_("device"), ordering="label")
     def device_name(self, session: ClientSession) -> str:

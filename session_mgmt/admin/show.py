@@ -8,6 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 import orjson
+from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -138,6 +140,25 @@ def format_bound(count: int, *, is_exact: bool) -> str:
     """Return the size of documents, marked where only an upper bound is known without reading them."""
     size = format_size(count)
     return size if is_exact else _("at most %s") % size
+
+
+def format_fact(value: Any) -> str:
+    """Return one fact of an audit entry; a list of numbers as ``1, 3``."""
+    if isinstance(value, str):
+        return value
+    return ", ".join(map(format_fact, value)) if isinstance(value, list) else as_json(value, indent=None)
+
+
+def label_cell(label: Any, value: Any) -> str:
+    """Return a cell of a list whose value says nothing alone: on a phone no heading stands above it."""
+    return format_html('<span class="sm-label">{}</span> {}', label, value)
+
+
+def link_session(session: ClientSession) -> str:
+    """Return a cell with a link to the session and the name of its user."""
+    address = reverse("admin:session_mgmt_clientsession_change", args=[session.pk])
+    link = format_html('<a class="sm-line" href="{}">…{}</a>', address, str(session.pk)[-12:])
+    return format_html('{} <span class="sm-under">{}</span>', link, name_owner(session))
 
 
 def name_owner(session: ClientSession) -> str:

@@ -335,6 +335,24 @@ def test_the_audit_trail_leads_to_sessions_documents_and_back(operator: Client, 
     assert "main" in listed.content.decode()
     page = operator.get(page_of(session)).content.decode()
     assert f'href="/admin/session_mgmt/auditentry/{entry.pk}/change/"' in page
+    alone = operator.get(f"/admin/session_mgmt/auditentry/{entry.pk}/change/").content.decode()
+    assert f'<a href="{page_of(session)}">{session.pk}</a>' in alone
+    assert address[0] in alone
+
+
+def test_the_trail_tells_its_facts_in_words(operator: Client) -> None:
+    audit.add_entry("compare_state", document="main", versions=[1, 3], reason="<b>")
+    html = operator.get("/admin/session_mgmt/auditentry/").content.decode()
+    assert 'versions: <span class="sm-wrap">1, 3</span>, reason: <span class="sm-wrap">&lt;b&gt;</span>' in html
+
+
+def test_an_ended_session_is_not_called_disconnected(operator: Client, alice: Any) -> None:
+    session = lively(alice).session
+    assert "sm-badge sm-connected" in operator.get(LIST).content.decode()
+    lifecycle.terminate_session(SERVER, session.pk)
+    html = operator.get(LIST).content.decode()
+    assert "sm-badge sm-terminated" in html
+    assert "sm-badge sm-disconnected" not in html
 
 
 def test_an_entry_of_a_session_that_is_gone_has_no_link(operator: Client) -> None:

@@ -1,6 +1,7 @@
-/** What a person could not read on this page: words with too little contrast, and words that are cut off. */
+/** What a person could not read on this page: words that are faint, cut off, or broken in two although they are short. */
 () => {
   const WANTED = 4.5; // WCAG 2.2, 1.4.3 for small text
+  const LONG = 14; // letters: a longer word may break
   const found = new Set();
   const numbers = (color) => {
     const [red, green, blue, alpha = 1] = color.match(/[\d.]+/g).map(Number);
@@ -20,6 +21,16 @@
   };
   const isHidden = (element) => element.closest("thead, .sm-unseen") && getComputedStyle(element.closest("thead, .sm-unseen")).clipPath !== "none";
 
+  const brokenIn = (node) => {
+    const range = document.createRange();
+    return [...node.data.matchAll(/\S+/gu)].filter((word) => {
+      if (word[0].length > LONG) return false;
+      range.setStart(node, word.index);
+      range.setEnd(node, word.index + word[0].length);
+      return new Set([...range.getClientRects()].map((box) => Math.round(box.top))).size > 1;
+    });
+  };
+
   if (document.documentElement.scrollWidth > document.documentElement.clientWidth) found.add("the page is wider than the screen");
   const words = document.createTreeWalker(document.querySelector("#content"), NodeFilter.SHOW_TEXT);
   while (words.nextNode()) {
@@ -33,6 +44,7 @@
     const range = document.createRange();
     range.selectNodeContents(words.currentNode);
     const right = Math.max(...[...range.getClientRects()].map((box) => box.right));
+    for (const word of brokenIn(words.currentNode)) found.add(`broken: ${word[0]} in ${text.slice(0, 40)}`);
     for (let at = element; at !== document.body; at = at.parentElement) {
       if (getComputedStyle(at).overflowX === "visible") continue;
       if (right > at.getBoundingClientRect().right + 1) found.add(`cut off: ${text.slice(0, 40)}`);

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -12,10 +14,11 @@ from django.test import Client
 from playwright.sync_api import Browser, Page, Route
 
 from session_mgmt.actions import audit
+from session_mgmt.actions.access import SERVER
 from session_mgmt.actions.sessions import lifecycle
 from session_mgmt.actions.sessions.lifecycle import Device
 from session_mgmt.actions.state.updates import Terms
-from session_mgmt.models import StateConflict, StateDocument
+from session_mgmt.models import Outbox, StateConflict, StateDocument
 from session_mgmt.protocol.frames import Connect
 from session_mgmt.shortcuts import publish, send, state
 from session_mgmt.writes import verbs
@@ -25,6 +28,7 @@ from tests.ends import close, keep_receipt
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("on_this_thread")]
 READABLE = Path(__file__).with_name("readable.js").read_text()
 AGENT = "Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 Chrome/126.0.0.0 Mobile Safari/537.36"
+ADDRESS = "2001:db8:85a3::8a2e:370:7334"
 ADMIN = "/admin/session_mgmt/"
 RECEIPT = {
     "verdict": "state_only",
@@ -53,7 +57,8 @@ def operator(on_this_thread: None) -> Client:
 def addresses(operator: Client) -> list[str]:
     """Each kind of page about a session with long names, drops, conflicts and a trail."""
     owner = get_user_model().objects.create_user("a-rather-long-name@department.example.com")
-    made = lifecycle.create_session(user=owner, device=Device("", "2001:db8:85a3::8a2e:370:7334", AGENT))
+    made = lifecycle.create_session(user=owner, device=Device("", ADDRESS, AGENT))
+    _make_others(owner)
     client_id = None
     for number in range(3):
         connect = Connect(token=made.token.secret, client_id=client_id, acked=0, logs={}, agent="t")
@@ -69,7 +74,12 @@ def addresses(operator: Client) -> list[str]:
     state.update(session, {"list": list(range(60)), "text": "x" * 300})
     publish("orders:a-topic-with-a-rather-long-name-of-its-own", 1)
     send(session, {"hello": "a message that is longer than a phone is wide " * 3})
-    audit.add_entry("restore_state", session=session.pk, document="main", to=1, version=2)
+    entry = audit.add_entry(
+        "restore_state", user=owner, ip=ADDRESS, session=session.pk, document="main", to=1, version=2
+    )
+    Outbox.objects.create(
+        kind="publish", target="orders:a-topic-of-its-own", payload=b"1", refused="busy", created_at=entry.at
+    )
     document = StateDocument.objects.get(name="main").pk
     conflict = StateConflict.objects.get().pk
     return [
@@ -80,9 +90,21 @@ def addresses(operator: Client) -> list[str]:
         f"{ADMIN}stateconflict/",
         f"{ADMIN}stateconflict/{conflict}/change/",
         f"{ADMIN}auditentry/",
+        f"{ADMIN}auditentry/{entry.pk}/change/",
         f"{ADMIN}stream/",
         f"{ADMIN}outbox/",
     ]
+
+
+def _make_others(owner: Any) -> None:
+    """Fill the lists with what asks for much room: other people, devices and long reasons."""
+    for name in ("ben", "chloe@example.org"):
+        device = Device(f"The kitchen tablet of {name}", "10.0.0.9", "Mozilla/5.0 (X11; Linux x86_64) Firefox/127.0")
+        lifecycle.create_session(user=get_user_model().objects.create_user(name), device=device)
+    ended = lifecycle.create_session(user=owner).session
+    lifecycle.terminate_session(SERVER, ended.pk, reason="abuse")
+    audit.add_entry("terminate", user=owner, session=ended.pk, reason="abuse of the service, as the operator has seen")
+    audit.add_entry("compare_state", session=uuid.uuid4(), document="main", versions=[1, 3])
 
 
 @pytest.fixture
