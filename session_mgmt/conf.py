@@ -37,6 +37,15 @@ class Settings:
         False, "Whether an open connection keeps its session from idling; off, a forgotten page ends as others do."
     )
     absolute_timeout: timedelta = _setting(timedelta(days=30), "NIST 63B AAL1; at least 60 s.")
+    access_lifetime: timedelta = _setting(
+        timedelta(minutes=15), "Of an access token, a tenth more or less so that clients do not all refresh at once."
+    )
+    refresh_grace: timedelta = _setting(
+        timedelta(seconds=30), "For which a used refresh token is answered again: two tabs may race, answers are lost."
+    )
+    token_keys: tuple[str, ...] = _setting(
+        (), "Secrets of which tokens are derived, the first one for new tokens; none is SECRET_KEY.", secret=True
+    )
     retention: timedelta = _setting(timedelta(days=30), "Time for which an ended session is kept and can be recovered.")
     max_sessions_per_user: int = _setting(50, "Ten devices with room to spare.")
     session_limit_policy: str = _setting("evict_idle", "reject, evict_oldest or evict_idle; a user is not locked out.")

@@ -10,6 +10,7 @@ from session_mgmt.api.history import urlpatterns as history_urlpatterns
 from session_mgmt.api.operations import HealthView, NothingView, SchemaView
 from session_mgmt.api.page import SchemaPageView
 from session_mgmt.api.sessions import SessionViewSet
+from session_mgmt.api.tokens import RefreshView
 from session_mgmt.api.topics import PublicationView
 
 app_name = "session_mgmt"
@@ -39,8 +40,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *history_urlpatterns,
     *conflict_urlpatterns,
     path("topics/<path:topic>/publications/", PublicationView.as_view(), name="topic-publications"),
+    path("tokens/refresh/", RefreshView.as_view(), name="token-refresh"),
     path("health/", HealthView.as_view(), name="health"),
     path("schema/", SchemaView.as_view(), name="schema"),
     path("schema/page/", SchemaPageView.as_view(), name="schema-page"),
-    re_path(r"^(?:sessions|topics)/", NothingView.as_view(), name="nothing"),
+    re_path(r"^(?:sessions|tokens|topics)/", NothingView.as_view(), name="nothing"),
 ]

@@ -16,6 +16,7 @@ UPDATE_SESSION, TERMINATE, MESSAGE = "update_session", "terminate", "message"
 WRITE_STATE, RESTORE_STATE, RESOLVE_CONFLICT = "write_state", "restore_state", "resolve_conflict"
 # Actions that make a version of a document, which their entry names.
 WRITES = (WRITE_STATE, RESTORE_STATE, RESOLVE_CONFLICT)
+REFRESH_REUSED = "refresh_reused"
 PERSIST_STATE, FORGET_STATE, COMPACT_STATE = "persist_state", "forget_state", "compact_state"
 
 

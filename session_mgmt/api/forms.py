@@ -89,6 +89,15 @@ class SessionForm(Form):
     label = Text(required=False, max_length=200)  # type: ignore[assignment] # serializers have attributes of these names
 
 
+class CreationForm(SessionForm):
+    nonce = Text(required=False, allow_blank=False, max_length=43)
+
+
+class RefreshForm(Form):
+    token = Text(allow_blank=False, max_length=200)
+    nonce = Text(allow_blank=False, max_length=43)
+
+
 class ValidationForm(Form):
     permission = Text(required=False, max_length=200)
 

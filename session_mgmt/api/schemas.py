@@ -99,12 +99,13 @@ _ROW: Schema = {
     "encrypted": _FLAG,
     "size": _COUNT,
 }
-_CREATED: Schema = {
+_PLACED: Schema = {
     "session": refer("SessionInfo"),
-    "token": _TEXT,
     "positions": _object({"session": _POSITION}),
     "endpoints": _object({"websocket": _TEXT, "session": _TEXT}),
 }
+_CREATED: Schema = {**_PLACED, "token": _TEXT}
+_PAIR: Schema = {"access": _TEXT, "refresh": _TEXT, "expires_in": _NUMBER}
 _OLD: Schema = {"version": _COUNT, "position": _POSITION, "data": _STORED}
 _WRITTEN: Schema = {"position": _POSITION, "unchanged": _FLAG}
 _ENTRY: Schema = _tuple(_COUNT, _TEXT, {"type": "object"})
@@ -163,7 +164,21 @@ _COMPONENTS: dict[str, Schema] = {
         "examples": [{"op": "add", "path": "/cart/0", "value": "apple"}],
     },
     # -- requests
-    "SessionBody": _body({}, {"metadata": refer("Facts"), "config": refer("Config"), "label": refer("Label")}),
+    "SessionBody": _body(
+        {},
+        {
+            "metadata": refer("Facts"),
+            "config": refer("Config"),
+            "label": refer("Label"),
+            "nonce": refer("Nonce"),
+        },
+    ),
+    "RefreshBody": _body({"token": {**_INPUT, "minLength": 1, "maxLength": 200}, "nonce": refer("Nonce")}),
+    "Nonce": {
+        "type": "string",
+        "description": "32 random bytes of this request as base64url: sent again, it gets the same answer.",
+        "pattern": "^[A-Za-z0-9_-]{43}$",
+    },
     "SessionChange": _body(
         {},
         {"metadata": refer("Facts"), "config": refer("Config"), "label": refer("Label")},
@@ -232,7 +247,8 @@ _COMPONENTS: dict[str, Schema] = {
         }
     ),
     "SessionList": _object({"results": _list(refer("SessionInfo")), "next": _or_null(_UUID)}),
-    "CreatedSession": _object(_CREATED),
+    "CreatedSession": {"oneOf": [_object(_CREATED), _object({**_PLACED, **_PAIR})]},
+    "TokenPair": _object(_PAIR),
     "RecoveredSession": _object({**_CREATED, "receipt": {"type": "object"}}),
     "Validity": _object({"valid": _FLAG, "reason": _or_null(_TEXT)}),
     "SessionMetrics": _object(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import orjson
@@ -11,13 +12,13 @@ from rest_framework.response import Response
 
 from session_mgmt.actions import access, monitoring
 from session_mgmt.actions.outbox import Ticket
-from session_mgmt.actions.sessions import connections, info, lifecycle, recovery
+from session_mgmt.actions.sessions import connections, info, lifecycle, recovery, repeating
 from session_mgmt.actions.sessions.lifecycle import Created, Device
 from session_mgmt.actions.timeline import reading
 from session_mgmt.api import rights
 from session_mgmt.api.authentication import read_address, read_bearer
 from session_mgmt.api.endpoints import endpoint
-from session_mgmt.api.forms import MessageForm, RecoveryForm, SessionForm, ValidationForm
+from session_mgmt.api.forms import CreationForm, MessageForm, RecoveryForm, SessionForm, ValidationForm
 from session_mgmt.api.queries import Identifier, Number
 from session_mgmt.api.refusals import PUBLICATION_ERRORS, VALUE_ERRORS
 from session_mgmt.api.views import ApiViewSet, parse_session_id, proven_session
@@ -30,7 +31,7 @@ from session_mgmt.exceptions import (
     SessionLimit,
     SessionNotFound,
 )
-from session_mgmt.models import ClientSession
+from session_mgmt.models import ClientSession, clock
 from session_mgmt.protocol.events import AUTH_SUCCESS
 from session_mgmt.writes import verbs
 
@@ -67,7 +68,8 @@ class SessionViewSet(ApiViewSet):
     @endpoint(
         "Create a session",
         status=201,
-        description="`session` (SessionInfo), `token` (nowhere else), `positions` (where its log begins), `endpoints`.",
+        description="`session` (SessionInfo), `token`, or with a `nonce` the pair `access`, `refresh` and `expires_in`"
+        " (nowhere else), `positions` (where its log begins), `endpoints`.",
         body="SessionBody",
         answer="CreatedSession",
         errors=(SessionLimit, *VALUE_ERRORS),
@@ -76,14 +78,18 @@ class SessionViewSet(ApiViewSet):
         if proven_session(request) is not None:
             # A token that could make sessions would outlive its own.
             raise PermissionDenied("A session is created with the project's own authentication.")
-        wanted = self.read_form(SessionForm)
+        wanted = self.read_form(CreationForm)
         user = request.user if request.user and request.user.is_authenticated else None
-        created = lifecycle.create_session(
+        nonce = wanted.get("nonce")
+        create = partial(
+            lifecycle.create_session,
             user=user,
             metadata=wanted.get("metadata"),
             config=wanted.get("config"),
             device=read_device(request, wanted.get("label", "")),
+            nonce=nonce,
         )
+        created = create() if nonce is None else repeating.create_once(nonce, user, create)
         if user is not None:
             verbs.record(created.session.pk, AUTH_SUCCESS, {"user_id": str(user.pk)})
         return _answer_created(request, created)
@@ -208,12 +214,23 @@ def _answer_created(request: Request, created: Created, **more: Any) -> Response
     where = info.list_endpoints(session.pk, request.META.get("SCRIPT_NAME", ""))
     answer = {
         "session": info.describe_session(session, "disconnected"),
-        "token": created.token.secret,
+        **_describe_tokens(created),
         "positions": {"session": created.position.as_json()},
         "endpoints": where,
         **more,
     }
     return Response(answer, status=201, headers={"Location": where["session"]})
+
+
+def _describe_tokens(created: Created) -> dict[str, Any]:
+    if created.pair is None:
+        return {"token": created.token.secret}
+    left = (created.pair.access.expires_at - clock.read(settings().database)).total_seconds()
+    return {
+        "access": created.pair.access.secret,
+        "refresh": created.pair.refresh.secret,
+        "expires_in": max(round(left, 3), 0.0),
+    }
 
 
 def read_device(request: Request, label: str) -> Device:

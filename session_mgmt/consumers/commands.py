@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from session_mgmt.actions import checking
-from session_mgmt.actions.sessions import following
+from session_mgmt.actions.sessions import following, refreshing
 from session_mgmt.actions.topics import subscriptions
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
@@ -32,6 +32,7 @@ from session_mgmt.protocol.frames import (
     Ping,
     Pong,
     Publish,
+    Refresh,
     Send,
     Subscribe,
     Unsubscribe,
@@ -202,6 +203,22 @@ def _take_pong(connection: Connection, frame: Pong) -> None:
         connection.confirm(frame.acked)
 
 
+def _take_refresh(connection: Connection, frame: Refresh) -> None:
+    connection.spawn_request(partial(_refresh_tokens, connection, frame))
+
+
+async def _refresh_tokens(connection: Connection, frame: Refresh) -> None:
+    session = connection.attachment.session.pk
+    try:
+        refresh = partial(refreshing.refresh_tokens, session=session)
+        refreshed = await bridge().call(refresh, frame.token, frame.nonce)
+    except SessionMgmtError as error:
+        connection.push_error(error, id=frame.id)
+        return
+    connection.note_refresh(refreshed.expires_in)
+    connection.push({"type": "reply", "id": frame.id, **refreshed.as_dict()})
+
+
 def _take_disconnect(connection: Connection, frame: Disconnect) -> None:
     connection.left = True
     connection.stop(Close.NORMAL)
@@ -222,5 +239,6 @@ HANDLERS: dict[type, Callable[[Connection, Any], None]] = {
     Ack: _take_ack,
     Ping: _answer_ping,
     Pong: _take_pong,
+    Refresh: _take_refresh,
     Disconnect: _take_disconnect,
 }

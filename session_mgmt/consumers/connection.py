@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 # A client that takes nothing for so long is better served by a new connection and a replay.
 SLOW_SECONDS = 30.0
+# Seconds after its end in which a token may still be refreshed over the socket.
+TOKEN_GRACE = 30.0
 # Seconds for the client's half of a close, which a dead one never sends.
 HANG_UP_SECONDS = 5.0
 # Codes of a transport that ended without a close frame.
@@ -60,6 +62,7 @@ class Connection:
         self.left = self._fenced = False
         self.messages_in = self.bytes_in = 0
         self._opened_at = self._loop.time()
+        self._token_over_at = self._opened_at + (attachment.token_expires_at - attachment.at).total_seconds()
         self._timestamp_offset = attachment.at.timestamp() - self._opened_at
         self.interval = hub.serving.choose_interval(attachment.client_id)
         self._script_name = script_name
@@ -283,6 +286,14 @@ class Connection:
         wrote_at, self._wrote_at = self._wrote_at, None
         return None if wrote_at is None else self._find_server_time(wrote_at)
 
+    def note_refresh(self, expires_in: float) -> None:
+        """Note that the client has a new token, which counts for so many seconds from now on."""
+        self._token_over_at = max(self._token_over_at, self._loop.time() + expires_in)
+
+    def is_token_over(self, now: float) -> bool:
+        """Return whether the client's token has expired, and the time to refresh it as well."""
+        return now >= self._token_over_at + TOKEN_GRACE
+
     def take_confirmed(self) -> int | None:
         """Return the number up to which receipts may be forgotten, if it has moved."""
         if self._acked <= self._confirmed:
@@ -320,10 +331,11 @@ class Connection:
     async def _stop_with_reason(self) -> None:
         session = self.attachment.session.pk
         try:
-            refusals = await bridge().control(connections.find_refusals, [session])
+            control = (await bridge().control(connections.read_controls, [session]))[session]
+            code = control.judge_connection(self.attachment.auth_version)
         except SessionMgmtError:
-            refusals = {}
-        self.stop(refusals.get(session, Close.REPLACED))
+            code = None
+        self.stop(code or Close.REPLACED)
 
     def set_hang_up(self, task: asyncio.Task[Any] | None) -> None:
         """Set the task to cancel when a good-bye is not answered."""

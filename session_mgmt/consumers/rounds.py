@@ -116,7 +116,8 @@ class Rounds:
         for start in range(0, len(active), SLICE):
             slice_ = dict(active[start : start + SLICE])
             live = await bridge().call(lifecycle.count_activity_at, slice_)
-            await self._close_refused(list(slice_.keys() - live))
+            if gone := list(slice_.keys() - live):
+                await self._close_refused(gone)
         confirmed = [(c.attachment.client, acked) for c in mine.values() if (acked := c.take_confirmed())]
         for start in range(0, len(confirmed), SLICE):
             await bridge().call(connections.forget_receipts, dict(confirmed[start : start + SLICE]))
@@ -135,6 +136,7 @@ class Rounds:
 
         If the database cannot say for 5 s, nobody is served: fail closed.
         """
+        self._close_expired_tokens()
         serving = list(self._serving.sessions)
         try:
             for start in range(0, len(serving), SLICE):
@@ -152,8 +154,15 @@ class Rounds:
                     self._serving.stop_session(session, Close.UNAVAILABLE)
 
     async def _close_refused(self, sessions: list[UUID]) -> None:
-        for session, code in (await bridge().control(connections.find_refusals, sessions)).items():
-            self._serving.stop_session(session, code)
+        for session, control in (await bridge().control(connections.read_controls, sessions)).items():
+            self._serving.judge_session(session, control)
+
+    def _close_expired_tokens(self) -> None:
+        """Close connections whose clients have not refreshed their tokens in time."""
+        now = self._loop.time()
+        for connection in list(self._serving.connections):
+            if connection.is_token_over(now):
+                connection.stop(Close.TOKEN_EXPIRED)
 
     # -- background writes -----------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from session_mgmt.actions import logs
 from session_mgmt.actions.logs import LogRow
-from session_mgmt.actions.sessions.connections import Beat
+from session_mgmt.actions.sessions.connections import Beat, Control
 from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
@@ -69,6 +69,9 @@ class Served(Protocol):
     def take_active(self) -> datetime | None:
         """Return when the session was last active here, if it was since the last call."""
 
+    def is_token_over(self, now: float) -> bool:
+        """Return whether the client's token has expired, and the time to refresh it as well."""
+
     def take_confirmed(self) -> int | None:
         """Return the number up to which receipts may be forgotten, if it has moved."""
 
@@ -119,6 +122,13 @@ class Serving:
         # A copy: a connection that stops may remove itself.
         for connection in list(self.sessions.get(session, ())):
             connection.stop(code)
+
+    def judge_session(self, session: uuid.UUID, control: Control) -> None:
+        """Close the connections of a session here that may not go on."""
+        for connection in list(self.sessions.get(session, ())):
+            code = control.judge_connection(connection.attachment.auth_version)
+            if code is not None:
+                connection.stop(code)
 
     def list_clients(self, sessions: Iterable[uuid.UUID]) -> list[int]:
         """List the clients of sessions that are connected here."""

@@ -33,6 +33,8 @@ class ClientSession(models.Model):
     created_at = MomentField()
     auth_time = MomentField(null=True, blank=True)
     auth_version = models.PositiveIntegerField(default=1)
+    # SHA-256 of the request that made the session, so that a repetition is given the same one.
+    nonce = models.BinaryField(max_length=32, null=True, unique=True, editable=False)
     ended_at = MomentField(null=True, blank=True)
     end_reason = models.CharField(max_length=60, blank=True)
     # One to one, so that two tabs which recover an expired session at once end with one successor.

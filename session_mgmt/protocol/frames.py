@@ -110,11 +110,22 @@ class Pong(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Refresh:
+    """Exchange of a refresh token for the next pair; ``nonce`` names the request, so that it may be sent again."""
+
+    id: int
+    token: str = field(repr=False)
+    nonce: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Disconnect:
     reason: str = field(default="")
 
 
-Frame: TypeAlias = Connect | Update | Publish | Send | Subscribe | Unsubscribe | Ack | Ping | Pong | Disconnect
+Frame: TypeAlias = (
+    Connect | Update | Publish | Send | Subscribe | Unsubscribe | Ack | Ping | Pong | Refresh | Disconnect
+)
 
 
 def parse(message: JSON) -> Frame:
@@ -251,6 +262,10 @@ def _read_pong(message: JSON) -> Pong:
     return Pong(_read_count(message, "ping"), _read_optional_count(message, "acked"))
 
 
+def _read_refresh(message: JSON) -> Refresh:
+    return Refresh(_read_count(message, "id"), _read_text(message, "token", 200), _read_text(message, "nonce", 43))
+
+
 def _read_disconnect(message: JSON) -> Disconnect:
     return Disconnect(_read_optional_text(message, "reason", 100) or "")
 
@@ -265,6 +280,7 @@ _READERS: dict[str, Callable[[JSON], Frame]] = {
     "ack": _read_ack,
     "ping": _read_ping,
     "pong": _read_pong,
+    "refresh": _read_refresh,
     "disconnect": _read_disconnect,
 }
 

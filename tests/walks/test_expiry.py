@@ -114,10 +114,14 @@ async def test_activity_that_is_not_flushed_yet_keeps_a_session(peers: Any, crea
     # As long as a flush may still come, nobody is ended; connections are asked the same question.
     assert await bridge().call(expiry.expire_due, limit=10, now=passed + timedelta(seconds=19.9)) == []
     asked = [created.session.pk, silent.session.pk]
-    assert await bridge().call(connections.find_refusals, asked, now=passed + timedelta(seconds=19.9)) == {}
+    found = await bridge().call(connections.read_controls, asked, now=passed + timedelta(seconds=19.9))
+    assert {control.code for control in found.values()} == {None}
     await hub().rounds.flush_leases()
     late = passed + timedelta(seconds=20.1)
-    assert await bridge().call(connections.find_refusals, asked, now=late) == {silent.session.pk: Close.SESSION_EXPIRED}
+    found = await bridge().call(connections.read_controls, asked, now=late)
+    assert {key: control.code for key, control in found.items() if control.code} == {
+        silent.session.pk: Close.SESSION_EXPIRED
+    }
     assert await bridge().call(expiry.expire_due, limit=10, now=late) == [silent.session.pk]
 
 

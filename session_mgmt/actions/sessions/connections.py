@@ -149,18 +149,27 @@ def read_generations(clients: Iterable[int]) -> dict[int, int]:
     return dict(rows) if wanted else {}
 
 
-def find_refusals(sessions: Iterable[uuid.UUID], *, now: datetime | None = None) -> dict[uuid.UUID, Close]:
-    """Return those of the sessions that may not go on, each with the code that says why: its state, its deadline or
-    its user's standing; one SELECT.
-    """
+@dataclass(frozen=True, slots=True)
+class Control:
+    """Why a session may not go on, by its state, its deadline or its user's standing; and which tokens count."""
+
+    code: Close | None
+    auth_version: int = 0
+
+    def judge_connection(self, auth_version: int) -> Close | None:
+        """Return why a connection may not go on that was proved by a token of this version."""
+        return self.code or (None if auth_version == self.auth_version else Close.LOGIN_CHECK)
+
+
+def read_controls(sessions: Iterable[uuid.UUID], *, now: datetime | None = None) -> dict[uuid.UUID, Control]:
+    """Return how each of the sessions stands; one SELECT."""
     using = settings().database
     wanted = list(sessions)
     now = now or clock.read(using)
     rows = SessionActivity.objects.using(using).filter(session__in=wanted).select_related("session__user")
     # A session that is missing was deleted.
-    found: dict[uuid.UUID, Close | None] = dict.fromkeys(wanted, Close.SESSION_TERMINATED)
-    found |= {row.session_id: _find_refusal(row, now) for row in rows}
-    return {session: code for session, code in found.items() if code is not None}
+    found = dict.fromkeys(wanted, Control(Close.SESSION_TERMINATED))
+    return found | {row.session_id: Control(_find_refusal(row, now), row.session.auth_version) for row in rows}
 
 
 def _find_refusal(row: SessionActivity, now: datetime) -> Close | None:

@@ -15,8 +15,9 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from session_mgmt.actions import access, checking, notify
 from session_mgmt.actions.access import Actor, access_session
 from session_mgmt.actions.notify import EmittedEvent
-from session_mgmt.actions.sessions import ending, tokens
+from session_mgmt.actions.sessions import ending, pairs, tokens
 from session_mgmt.actions.sessions.connections import find_live
+from session_mgmt.actions.sessions.pairs import Pair
 from session_mgmt.actions.timeline.ledger import make_record
 from session_mgmt.actions.timeline.recording import record_entries
 from session_mgmt.conf import settings
@@ -32,6 +33,7 @@ from session_mgmt.models import (
     ClientSession,
     SessionActivity,
     SessionEvent,
+    Token,
     clock,
 )
 from session_mgmt.models.identifiers import new_epoch, new_tag
@@ -58,11 +60,12 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """New session, with its token, which is nowhere else."""
+    """New session, with its token, which is nowhere else; ``pair`` if the token is one of a pair."""
 
     session: ClientSession
     token: tokens.Issued
     position: Position
+    pair: Pair | None = None
 
 
 def create_session(
@@ -73,9 +76,10 @@ def create_session(
     device: Device | None = None,
     session_id: uuid.UUID | None = None,
     predecessor: ClientSession | None = None,
+    nonce: str | None = None,
     now: datetime | None = None,
 ) -> Created:
-    """Make a session, its token and its first event, in one transaction.
+    """Make a session, its token and its first event, in one transaction; with a ``nonce`` a pair of tokens.
 
     ``config`` may hold ``idle_timeout`` and ``absolute_timeout`` in seconds, at least 60 and at most the settings'
     values. ``session_id`` of the caller's choosing is for trusted server code only. Raises ``SessionLimit`` or
@@ -87,14 +91,26 @@ def create_session(
         now = now or clock.read(using)
         if user is not None:
             _make_room(using, user, now)
-        session = _insert_session(using, user, metadata, config, device, session_id, predecessor, now)
+        session = _insert_session(using, user, metadata, config, device, session_id, predecessor, nonce, now)
         expires = min(now + idle, now + absolute)
         activity, event, position = _make_first_rows(session, idle, now + absolute, expires, now)
-        # The token outlives the session by the retention, so that it can still ask for a successor.
-        proof, token = tokens.make_token(session, expires_at=now + absolute + settings().retention, now=now)
-        Statements(connections[using]).put(activity, event, proof)
+        proofs, token, pair = _make_proofs(session, activity, nonce, now)
+        Statements(connections[using]).put(activity, event, *proofs)
         notify.after_commit(using, events=[EmittedEvent(session.pk, names.SESSION_CREATED, {}, 1)])
-    return Created(session, token, position)
+    return Created(session, token, position, pair)
+
+
+def _make_proofs(
+    session: ClientSession, activity: SessionActivity, nonce: str | None, now: datetime
+) -> tuple[list[Token], tokens.Issued, Pair | None]:
+    """Return the rows of the first tokens, the access token, and the pair if the client can refresh one."""
+    if nonce is None:
+        # The token outlives the session by the retention, so that it can still ask for a successor.
+        expires = activity.absolute_deadline + settings().retention
+        proof, token = tokens.make_token(session, expires_at=expires, now=now)
+        return [proof], token, None
+    rows, pair = pairs.make_pair(pairs.begin_family(nonce), activity, session.auth_version, now)
+    return rows, pair.access, pair
 
 
 @contextmanager
@@ -152,6 +168,7 @@ def _insert_session(
     device: Device | None,
     session_id: uuid.UUID | None,
     predecessor: ClientSession | None,
+    nonce: str | None,
     now: datetime,
 ) -> ClientSession:
     device = device or Device()
@@ -166,6 +183,7 @@ def _insert_session(
         created_at=now,
         auth_time=now if user is not None else None,
         recovered_from=predecessor,
+        nonce=None if nonce is None else tokens.hash_token(nonce),
     )
     if session_id is not None:
         session.id = session_id

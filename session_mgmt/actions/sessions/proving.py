@@ -64,6 +64,7 @@ class Proof:
     session: uuid.UUID
     expires_at: datetime
     is_revoked: bool
+    auth_version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class Standing:
     live: bool
     may_act: bool
     oldest_event: int
+    auth_version: int
 
 
 def prove_sessions(
@@ -102,12 +104,13 @@ def find_proofs(statements: Statements, digests: Iterable[bytes]) -> dict[bytes,
         return {}
     among, params = statements.among("digest", wanted)
     rows = statements.fetch(
-        f"SELECT digest, session_id, {statements.plain('expires_at')}, revoked_at IS NOT NULL FROM {TOKEN}"
-        f" WHERE {among} AND kind = %s",
+        f"SELECT digest, session_id, {statements.plain('expires_at')}, revoked_at IS NOT NULL, auth_version"
+        f" FROM {TOKEN} WHERE {among} AND kind = %s",
         [*params, Token.Kind.ACCESS.value],
     )
     return {
-        bytes(row[0]): Proof(statements.as_uuid(row[1]), statements.as_moment(row[2]), bool(row[3])) for row in rows
+        bytes(row[0]): Proof(statements.as_uuid(row[1]), statements.as_moment(row[2]), bool(row[3]), row[4])
+        for row in rows
     }
 
 
@@ -119,7 +122,7 @@ def load_standings(statements: Statements, sessions: Iterable[uuid.UUID]) -> dic
     among, params = statements.among("s.id", wanted)
     moments = ", ".join(statements.plain(name) for name in ("s.created_at", "a.last_active_at", "a.expires_at"))
     rows = statements.fetch(
-        f"SELECT s.id, s.user_id, s.state, s.label, s.metadata, {moments}, a.live, a.oldest_event"
+        f"SELECT s.id, s.user_id, s.state, s.label, s.metadata, {moments}, a.live, a.oldest_event, s.auth_version"
         f" FROM {SESSION} s JOIN {ACTIVITY} a ON a.session_id = s.id WHERE {among}",
         params,
     )
@@ -129,7 +132,7 @@ def load_standings(statements: Statements, sessions: Iterable[uuid.UUID]) -> dic
 
 
 def _make_standing(statements: Statements, row: Row, users: dict[Any, bool]) -> Standing:
-    key, user, state, label, metadata, created_at, last_active_at, expires_at, live, oldest = row
+    key, user, state, label, metadata, created_at, last_active_at, expires_at, live, oldest, version = row
     user_id = _read_user_id(user)
     session = LiveSession(
         pk=statements.as_uuid(key),
@@ -141,7 +144,7 @@ def _make_standing(statements: Statements, row: Row, users: dict[Any, bool]) -> 
         last_active_at=statements.as_moment(last_active_at),
         expires_at=statements.as_moment(expires_at),
     )
-    return Standing(session, bool(live), user is None or users.get(user, False), oldest)
+    return Standing(session, bool(live), user is None or users.get(user, False), oldest, version)
 
 
 def _read_user_id(stored: Any) -> Any:
@@ -185,7 +188,7 @@ def judge_proof(secret: str, proof: Proof | None, standing: Standing | None, now
     if ended is None and not standing.live:
         ended = SessionExpired()
     error = tokens.judge_token(
-        is_revoked=proof.is_revoked,
+        is_revoked=proof.is_revoked or proof.auth_version != standing.auth_version,
         may_act=standing.may_act,
         expires_at=proof.expires_at,
         ended=ended,

@@ -22,7 +22,7 @@ from session_mgmt.actions.sessions import following, opening, proving, tokens
 from session_mgmt.actions.sessions.connections import LOST, TAKEN_OVER
 from session_mgmt.actions.sessions.following import Log, Looked, Wish
 from session_mgmt.actions.sessions.opening import ClientRow, Opened
-from session_mgmt.actions.sessions.proving import LiveSession
+from session_mgmt.actions.sessions.proving import LiveSession, Proof
 from session_mgmt.actions.timeline.ledger import Record, TimelineLedger, make_record
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import ClientForgotten, SessionMgmtError
@@ -76,6 +76,8 @@ class Attachment:
     logs: dict[str, Log]
     denied: dict[str, SessionMgmtError]
     at: datetime
+    auth_version: int
+    token_expires_at: datetime
     subscriptions: list[str] = field(default_factory=list)
     queries: int = 0
 
@@ -146,6 +148,7 @@ class _Member:
     result: Result | None = None
     session: LiveSession | None = None
     oldest_event: int = 1
+    proof: Proof | None = None
     client: ClientRow | None = None
     is_new: bool = False
     went_back: bool = False
@@ -190,6 +193,7 @@ class _Run:
             member.result = proving.judge_proof(member.ask.connect.token, proof, standing, self._now)
             if standing is not None:
                 member.session, member.oldest_event = standing.session, standing.oldest_event
+                member.proof = proof
 
     def judge(self, *, wait: bool) -> None:
         """Lock the clients, and admit each member or refuse it by a limit."""
@@ -301,8 +305,9 @@ class _Run:
         member.looked.logs[SESSION] = following.make_timeline_log(client.session, window, logs[SESSION])
 
     def _make_attachment(self, member: _Member, connected: dict[int, int]) -> Attachment:
-        session, client, looked = member.session, member.client, member.looked
+        session, client, looked, proof = member.session, member.client, member.looked, member.proof
         assert session is not None and client is not None and client.id is not None and looked is not None
+        assert proof is not None
         return Attachment(
             session=session,
             client=client.id,
@@ -315,6 +320,8 @@ class _Run:
             logs=looked.logs,
             denied=looked.denied,
             at=self._now,
+            auth_version=proof.auth_version,
+            token_expires_at=proof.expires_at,
             subscriptions=looked.subscribed,
         )
 

@@ -34,10 +34,15 @@ class Issued:
 
 
 def make_token(session: ClientSession, *, expires_at: datetime, now: datetime) -> tuple[Token, Issued]:
-    """Make an access token without storing it. Until tokens are refreshed it lives as long as its session can."""
+    """Make an access token that stands alone, without storing it; it lives as long as its session can."""
     secret = ACCESS_PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
     row = Token(
-        kind=Token.Kind.ACCESS, digest=hash_token(secret), session=session, created_at=now, expires_at=expires_at
+        kind=Token.Kind.ACCESS,
+        digest=hash_token(secret),
+        session=session,
+        auth_version=session.auth_version,
+        created_at=now,
+        expires_at=expires_at,
     )
     return row, Issued(secret, expires_at)
 
@@ -65,8 +70,8 @@ def find_session(using: str, secret: str, *, now: datetime) -> ClientSession:
     if token is None:
         raise InvalidToken()
     error = judge_token(
-        is_revoked=token.revoked_at is not None,
-        may_act=_may_act(token.session),
+        is_revoked=token.revoked_at is not None or token.auth_version != token.session.auth_version,
+        may_act=may_act(token.session),
         expires_at=token.expires_at,
         ended=explain_end(token.session, now=now),
         now=now,
@@ -121,7 +126,8 @@ def find_end(state: str, expires_at: datetime, *, now: datetime) -> SessionEnded
     return None
 
 
-def _may_act(session: ClientSession) -> bool:
+def may_act(session: ClientSession) -> bool:
+    """Return whether the session is nobody's, or its user may act."""
     return session.user is None or session.user.is_active
 
 

@@ -1260,6 +1260,7 @@ export declare const CLOSE: {
 	readonly SLOW_CONSUMER: 4003;
 	readonly INSUFFICIENT_STATE: 4004;
 	readonly DETACHED: 4005;
+	readonly LOGIN_CHECK: 4006;
 	readonly CONNECT_TIMEOUT: 4008;
 	readonly UNAVAILABLE: 4013;
 	readonly TOO_MANY_REQUESTS: 4029;

@@ -1,0 +1,124 @@
+"""Pairs of an access and a refresh token, which can be told again to a client that has lost the answer.
+
+The secrets of a pair are derived from what its client sent, a salt and a key of the server, so that the same request
+gets the same pair, and the database holds digests only.
+"""
+
+from __future__ import annotations
+
+import base64
+import random
+import re
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from secrets import token_bytes
+
+from django.conf import settings as django_settings
+from django.utils.crypto import salted_hmac
+
+from session_mgmt.actions.sessions.tokens import ACCESS_PREFIX, Issued, hash_token
+from session_mgmt.conf import settings
+from session_mgmt.exceptions import InvalidField
+from session_mgmt.models import SessionActivity, Token
+
+REFRESH_PREFIX = "smr_"
+JITTER = 0.1
+_SALT_BYTES = 16
+_RANDOM = "[A-Za-z0-9_-]"
+_REFRESH = re.compile(f"{REFRESH_PREFIX}({_RANDOM}{{22}})_{_RANDOM}{{43}}")
+_NONCE = re.compile(f"{_RANDOM}{{43}}")
+_PURPOSE = "session_mgmt.tokens."
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Access token and the refresh token that gives the next pair; both exist only here and in the answer."""
+
+    access: Issued
+    refresh: Issued
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Secret that a pair is derived from, and the place of the pair in its family: ``parent`` is the token before."""
+
+    secret: str
+    family: uuid.UUID
+    parent: int | None = None
+
+
+def check_nonce(nonce: str) -> str:
+    """Return a nonce, which is 256 random bits as base64url. Raises ``InvalidField``."""
+    if _NONCE.fullmatch(nonce) is None:
+        raise InvalidField("nonce is 32 random bytes as 43 characters of base64url.", field="nonce")
+    return nonce
+
+
+def begin_family(nonce: str) -> Origin:
+    """Return the origin of the first pair of a new family."""
+    return Origin(nonce, uuid.uuid4())
+
+
+def read_family(secret: str) -> uuid.UUID | None:
+    """Return the family that a refresh token names; ``None`` for any other text."""
+    found = _REFRESH.fullmatch(secret)
+    return uuid.UUID(bytes=base64.urlsafe_b64decode(found[1] + "==")) if found else None
+
+
+def make_pair(origin: Origin, activity: SessionActivity, auth_version: int, now: datetime) -> tuple[list[Token], Pair]:
+    """Make the rows of a pair, not yet stored. The refresh token lives as long as its session can be recovered."""
+    salt = token_bytes(_SALT_BYTES)
+    lifetime = settings().access_lifetime * random.uniform(1 - JITTER, 1 + JITTER)
+    access, refresh = _derive_secrets(_list_keys()[0], origin, salt)
+    pair = Pair(Issued(access, now + lifetime), Issued(refresh, activity.absolute_deadline + settings().retention))
+    issued = {Token.Kind.ACCESS: pair.access, Token.Kind.REFRESH: pair.refresh}
+    rows = [
+        Token(
+            kind=kind,
+            digest=hash_token(token.secret),
+            session_id=activity.pk,
+            family=origin.family,
+            parent_id=origin.parent,
+            auth_version=auth_version,
+            salt=salt,
+            created_at=now,
+            expires_at=token.expires_at,
+        )
+        for kind, token in issued.items()
+    ]
+    return rows, pair
+
+
+def tell_again(origin: Origin, rows: Sequence[Token]) -> Pair | None:
+    """Return the pair of these two rows; ``None`` if they are gone, or the key that made them is."""
+    found = {row.kind: row for row in rows}
+    access, refresh = found.get(Token.Kind.ACCESS), found.get(Token.Kind.REFRESH)
+    if access is None or refresh is None or refresh.salt is None:
+        return None
+    for secrets in (_derive_secrets(key, origin, bytes(refresh.salt)) for key in _list_keys()):
+        if hash_token(secrets[1]) == bytes(refresh.digest):
+            return Pair(Issued(secrets[0], access.expires_at), Issued(secrets[1], refresh.expires_at))
+    return None
+
+
+def _derive_secrets(key: str | bytes, origin: Origin, salt: bytes) -> tuple[str, str]:
+    """Return the access and the refresh token of a pair."""
+    access, refresh = _derive_texts(key, origin.secret.encode() + salt)
+    family = _encode(origin.family.bytes)
+    return ACCESS_PREFIX + access, f"{REFRESH_PREFIX}{family}_{refresh}"
+
+
+def _derive_texts(key: str | bytes, value: bytes) -> Iterator[str]:
+    for kind in (Token.Kind.ACCESS, Token.Kind.REFRESH):
+        yield _encode(salted_hmac(_PURPOSE + kind.value, value, secret=key, algorithm="sha256").digest())
+
+
+def _list_keys() -> list[str | bytes]:
+    """Return the keys of the server, the one for new tokens first."""
+    return [*settings().token_keys] or [django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS]
+
+
+def _encode(value: bytes) -> str:
+    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
