@@ -73,9 +73,9 @@ def _make_work(using: str, entry: OutboxEntry, at: datetime) -> Work:
         return Record(uuid.UUID(session), name, orjson.dumps(payload), entry.key)
     document = bodies.ensure_document(using, uuid.UUID(session), name, most=settings().max_documents, at=at)
     update = prepare.prepare_blind(document, payload["kind"], payload["change"], _read_terms(entry, payload))
-    # Nobody waits here for whom a change without effect would be told apart. A whole document has its own size.
+    # Nobody waits here who would be told of a change, or an `inc`, without effect. A whole document has its own size.
     whole = size.measure_extent(payload["change"]) if payload["kind"] == "data" else None
-    return update._replace(kind=payload.get("as", update.kind), exact_size=whole, may_be_idle=False)
+    return update._replace(kind=payload.get("as", update.kind), exact_size=whole, may_be_idle=False, dropped=())
 
 
 def _read_terms(entry: OutboxEntry, payload: Any) -> Terms:

@@ -15,6 +15,21 @@ from session_mgmt.protocol.position import Position
 _BY_NAME = {error.name: error for error in list_errors()}
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Written(Position):
+    """Position at which an update took effect, equal to the plain one; ``dropped``: paths of each `inc` that did not,
+    because no document can carry the sum.
+    """
+
+    dropped: tuple[str, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Position) and self.as_json() == other.as_json()
+
+    def __hash__(self) -> int:
+        return Position.__hash__(self)
+
+
 class Outcome(NamedTuple):
     """Result of one write.
 
@@ -41,6 +56,12 @@ class Outcome(NamedTuple):
         if self.position is None:
             raise Unavailable()
         return self.position
+
+    def require_written(self) -> Written:
+        """Return the same for an update, with the paths of what was dropped."""
+        position = self.require()
+        dropped = orjson.loads(self.body).get("dropped", ())
+        return Written(position.epoch, position.offset, position.tag, tuple(dropped))
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from typing import Final
 
 from session_mgmt.documents import operations, pointer, rebuild, replaced, size, touched
 from session_mgmt.documents.keyed_places import KeyedPlace
-from session_mgmt.documents.limits import Extent, Limits
+from session_mgmt.documents.limits import Extent, Growth, Limits
 from session_mgmt.documents.merge import Value
 from session_mgmt.documents.operations import Op
 from session_mgmt.documents.rebuild import Parts
@@ -42,7 +42,7 @@ class Decided:
     refusal: str = ""
     ops: bytes = b"[]"
     paths: tuple[str, ...] = ()
-    growth: Extent = size.NOTHING
+    growth: Growth = size.NOTHING
     size: Extent | None = None
 
 

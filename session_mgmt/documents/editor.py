@@ -21,9 +21,11 @@ _BLOCK: Final = 2_000
 
 class _Nothing(Enum):
     NOTHING = "nothing"
+    BEYOND = "beyond"
 
 
 _NOTHING: Final = _Nothing.NOTHING
+_BEYOND: Final = _Nothing.BEYOND
 _Changed: TypeAlias = JSON | _Nothing
 
 
@@ -40,6 +42,8 @@ class Editor:
         self._moved: set[int] = set()
         # Items copied so far, for those who may refuse an expensive change.
         self.work = 0
+        # Paths of every `inc` that did nothing because no document can carry the sum.
+        self.dropped: list[str] = []
 
     @property
     def document(self) -> JSON:
@@ -55,7 +59,9 @@ class Editor:
     def apply_one(self, op: Sequence[Any]) -> bool:
         """Apply an operation, and return whether it changed anything."""
         changed = self._apply_one(op)
-        if changed is _NOTHING:
+        if isinstance(changed, _Nothing):
+            if changed is _BEYOND:
+                self.dropped.append(op[1])
             return False
         self._root = changed
         return True
@@ -115,8 +121,8 @@ class Editor:
                 return _NOTHING
             node = entered
         changed = self._remove(node, last) if name == "del" else self._put(node, last, name, argument)
-        if changed is _NOTHING:
-            return _NOTHING
+        if isinstance(changed, _Nothing):
+            return changed
         while parents:
             changed = self._set_member(parents.pop(), way.pop(), changed)
         return changed
@@ -128,7 +134,7 @@ class Editor:
             return self._put_item([], token, name, argument)
         old = node.get(token, MISSING) if type(node) is dict else MISSING
         value = _make_value(name, old, argument)
-        return value if value is _NOTHING else self._set_member(node, token, value)
+        return value if isinstance(value, _Nothing) else self._set_member(node, token, value)
 
     def _put_item(self, node: list[JSON], token: str, name: str, argument: JSON) -> _Changed:
         count = self._count(node)
@@ -137,8 +143,8 @@ class Editor:
             return _NOTHING
         is_new = name == "ins" or at == count
         value = _make_value(name, MISSING if is_new else self._item(node, at), argument)
-        if value is _NOTHING:
-            return _NOTHING
+        if isinstance(value, _Nothing):
+            return value
         items = self._own(node)
         if is_new:
             self._insert(items, at, value)
@@ -262,5 +268,5 @@ def _make_value(name: str, old: JSON | Missing, argument: JSON) -> _Changed:
     if name == "inc" and is_number(old):
         value = normalise_number(old + argument)
         if value is None:
-            return _NOTHING
+            return _BEYOND
     return _NOTHING if are_equal(old, value) else value

@@ -6,23 +6,59 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from session_mgmt.documents.values import BEYOND
+
 # A frame or a body, its operations, and one of them: the JSON around a value.
 _AROUND: Final = 3
 _MEMBERS_OF_AN_OPERATION: Final = 3
 _MEMBERS_OF_A_FRAME: Final = 32
 
 
-class Extent(NamedTuple):
-    """Bytes of compact UTF-8 JSON and members of all objects: of a document, or an upper bound of both."""
+# A trillion and more: an ordinary number says nothing of itself.
+_NUMBER_STEP: Final = 2**40
+
+
+def round_number(bound: int) -> int:
+    """Return an upper bound of numbers as it is stored in clear, also beside a document that is encrypted."""
+    return -(-bound // _NUMBER_STEP) * _NUMBER_STEP
+
+
+class Growth(NamedTuple):
+    """Upper bounds of what operations add to any document.
+
+    ``number`` is the greatest magnitude of the numbers that they put, ``added`` the sum of what every `inc` adds.
+    """
 
     bytes: int
     keys: int
+    number: int = 0
+    added: int = 0
 
-    def grow_by(self, more: Extent) -> Extent:
-        return Extent(self.bytes + more.bytes, self.keys + more.keys)
+    def join(self, more: Growth) -> Growth:
+        return Growth(
+            self.bytes + more.bytes, self.keys + more.keys, max(self.number, more.number), self.added + more.added
+        )
+
+
+class Extent(NamedTuple):
+    """Bytes of compact UTF-8 JSON, members of all objects, and the greatest magnitude of all numbers: of a document,
+    or upper bounds of them. ``number`` ends at ``BEYOND``.
+    """
+
+    bytes: int
+    keys: int
+    number: int = 0
+
+    def grow_by(self, more: Growth) -> Extent:
+        number = min(max(self.number, more.number) + more.added, BEYOND)
+        return Extent(self.bytes + more.bytes, self.keys + more.keys, number)
 
     def fits_into(self, most: Extent) -> bool:
-        return self.bytes <= most.bytes and self.keys <= most.keys
+        return self.bytes <= most.bytes and self.keys <= most.keys and self.number <= most.number
+
+    def may_overflow(self, more: Growth) -> bool:
+        """Tell whether an `inc` may meet a number to which it cannot be added."""
+        return more.added > 0 and self.grow_by(more).number == BEYOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +80,7 @@ class Limits:
     @property
     def extent(self) -> Extent:
         """Return the most that a document may have."""
-        return Extent(self.document_bytes, self.keys)
+        return Extent(self.document_bytes, self.keys, BEYOND)
 
 
 @lru_cache(maxsize=4)

@@ -51,12 +51,14 @@ class Conflict:
 class Merged:
     """The merged document, and the conflicts on the way, in the order of their discovery.
 
-    ``ops``, from a rebase only: they turn the server's document into the merged one.
+    From a rebase only: ``ops`` turn the server's document into the merged one, and ``dropped`` are the paths of every
+    `inc` whose sum cannot be carried.
     """
 
     document: JSON
     conflicts: tuple[Conflict, ...] = ()
     ops: tuple[Op, ...] = ()
+    dropped: tuple[str, ...] = ()
 
 
 def find_overlaps(mine_paths: Iterable[str], theirs_paths: Iterable[str]) -> list[str]:
@@ -95,19 +97,22 @@ def rebase_ops(
     theirs = _add_contested(base, server, listed, their_paths, arrays)
     fates = _spare_additions(listed, _mark_overlapping(listed, theirs), server)
     if not any(fates):
-        return Merged(operations.apply_ops(server, listed), ops=listed)
+        document, lost = operations.apply_and_list_dropped(server, listed)
+        return Merged(document, ops=listed, dropped=lost)
     # Operations that prepare a place go along: the dropped operations below it count on the object.
     paths = touched.list_path_of_each(listed)
     dropped = [
         op for op, path, falls in zip(listed, paths, fates, strict=True) if falls or touched.is_ensuring(op, path)
     ]
-    merged = merge_values(base, server, operations.apply_ops(base, dropped), arrays=arrays, on_conflict=on_conflict)
+    wanted, lost = operations.apply_and_list_dropped(base, dropped)
+    merged = merge_values(base, server, wanted, arrays=arrays, on_conflict=on_conflict)
     if merged.conflicts and on_conflict == "reject":
         return merged
     # Kept as they were asked for: an `inc` that the log shows as a value would be in conflict with the next one.
     kept = _choose_kept(listed, fates)
     settled = diff_documents(server, merged.document)
-    return Merged(operations.apply_ops(merged.document, kept), merged.conflicts, settled + kept)
+    document, lost_too = operations.apply_and_list_dropped(merged.document, kept)
+    return Merged(document, merged.conflicts, settled + kept, lost + lost_too)
 
 
 def overwrite_ops(
@@ -129,7 +134,8 @@ def overwrite_ops(
         return rebase_ops(base, server, listed, theirs, arrays=arrays, on_conflict="client_wins")
     overlaps = find_overlaps(touched.list_stored_paths(listed), theirs)
     overwritten = tuple(Conflict(path, MISSING, MISSING, MISSING, "client") for path in overlaps)
-    return Merged(operations.apply_ops(server, listed), overwritten, listed)
+    document, lost = operations.apply_and_list_dropped(server, listed)
+    return Merged(document, overwritten, listed, lost)
 
 
 def _is_any_lost(base: JSON, server: JSON, ops: Iterable[Op]) -> bool:

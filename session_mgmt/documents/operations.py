@@ -49,9 +49,14 @@ def apply_ops(document: JSON, ops: Iterable[Sequence[Any]]) -> JSON:
 
     Each container that is written to is copied once.
     """
+    return apply_and_list_dropped(document, ops)[0]
+
+
+def apply_and_list_dropped(document: JSON, ops: Iterable[Sequence[Any]]) -> tuple[JSON, tuple[str, ...]]:
+    """Return the document as `apply_ops` does, and the path of every `inc` that it could not carry."""
     editor = Editor(document)
     editor.apply(ops)
-    return editor.document
+    return editor.document, tuple(editor.dropped)
 
 
 def validate_ops(ops: JSON, limits: Limits) -> tuple[Op, ...]:

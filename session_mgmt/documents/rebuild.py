@@ -18,7 +18,7 @@ from session_mgmt.documents.diff import make_json_patch
 from session_mgmt.documents.editor import Editor
 from session_mgmt.documents.errors import UnreadableBody
 from session_mgmt.documents.limits import Extent
-from session_mgmt.documents.values import JSON, are_equal
+from session_mgmt.documents.values import JSON, are_equal, bound_number
 
 # To read and apply a revision takes as long as to parse so many bytes of a document (5 us, measured).
 REVISION_BYTES = 200
@@ -149,7 +149,7 @@ def pack_value(data: Any, threshold: int, key: bytes | None) -> Packed:
     plain = strict.dump_json(data)
     return Packed(
         codec.encode_body(plain, threshold=threshold),
-        Extent(len(plain), size.count_keys(data)),
+        Extent(len(plain), size.count_keys(data), bound_number(data)),
         compute_body_digest(plain, key),
         compute_value_checksum(data, key),
     )

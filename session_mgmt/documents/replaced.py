@@ -92,12 +92,14 @@ def rebase_by_digests(
     changed = [path for path in sorted(judged) if not _is_same(server, path, replaced)]
     kept, overlapping = drop_overlapping(listed, changed)
     if not overlapping:
-        return Merged(operations.apply_ops(server, listed), ops=listed)
-    conflicts, settled = _decide_by_digests(server, overlapping, on_conflict)
+        document, lost = operations.apply_and_list_dropped(server, listed)
+        return Merged(document, ops=listed, dropped=lost)
+    conflicts, settled, lost = _decide_by_digests(server, overlapping, on_conflict)
     if conflicts and on_conflict == "reject":
         return Merged(server, tuple(conflicts))
     document = operations.apply_ops(server, settled)
-    return Merged(operations.apply_ops(document, kept), tuple(conflicts), diff_documents(server, document) + kept)
+    merged, lost_too = operations.apply_and_list_dropped(document, kept)
+    return Merged(merged, tuple(conflicts), diff_documents(server, document) + kept, lost + lost_too)
 
 
 def _take_out_known(
@@ -129,7 +131,7 @@ def _join_known(
     conflicts = known + rest.conflicts
     if conflicts and on_conflict == "reject":
         return Merged(server, conflicts)
-    return Merged(rest.document, conflicts, chosen + rest.ops)
+    return Merged(rest.document, conflicts, chosen + rest.ops, rest.dropped)
 
 
 def _find_same_item(server: JSON, op: Op, arrays: ArrayPolicies) -> str | None:
@@ -145,8 +147,10 @@ def _is_same(server: JSON, path: str, replaced: Mapping[str, str | None]) -> boo
     return path in replaced and replaced[path] == digest_value(pointer.find_value(server, path))
 
 
-def _decide_by_digests(server: JSON, ops: tuple[Op, ...], on_conflict: OnConflict) -> tuple[list[Conflict], list[Op]]:
-    wanted = operations.apply_ops(server, ops)
+def _decide_by_digests(
+    server: JSON, ops: tuple[Op, ...], on_conflict: OnConflict
+) -> tuple[list[Conflict], list[Op], tuple[str, ...]]:
+    wanted, dropped = operations.apply_and_list_dropped(server, ops)
     conflicts, chosen = [], []
     places = {*map(pointer.strip_mark, touched.list_paths(ops)), *list_replaced_on_the_way(server, ops)}
     for path in _list_topmost(places):
@@ -157,7 +161,7 @@ def _decide_by_digests(server: JSON, ops: tuple[Op, ...], on_conflict: OnConflic
         conflicts.append(Conflict(path, MISSING, theirs, mine, kept))
         if kept != "server":
             chosen.append(("del", path) if value is MISSING else ("set", path, value))
-    return conflicts, chosen
+    return conflicts, chosen, dropped
 
 
 def _choose_side(path: str, server: Value, client: Value, on_conflict: OnConflict) -> tuple[Side, Value]:

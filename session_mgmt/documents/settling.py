@@ -11,7 +11,7 @@ from session_mgmt.documents import contested, merge, operations, pointer, rebuil
 from session_mgmt.documents.arrays import ArrayPolicies
 from session_mgmt.documents.contested import Kinds
 from session_mgmt.documents.editor import Editor
-from session_mgmt.documents.limits import Extent, Limits
+from session_mgmt.documents.limits import Extent, Growth, Limits
 from session_mgmt.documents.merge import Conflict, Merged, OnConflict
 from session_mgmt.documents.normalise import Kind, make_ops
 from session_mgmt.documents.operations import Op
@@ -55,29 +55,30 @@ class Step:
 class Proposal:
     """Total operations for the version that they were made on; without ``paths`` they change nothing there.
 
-    ``size``: of the result, ``None`` if nobody needs it.
+    ``size``: of the result, ``None`` if nobody needs it. ``dropped``: paths of every `inc` whose sum cannot be carried.
     """
 
     ops: bytes
     paths: tuple[str, ...]
-    growth: Extent
+    growth: Growth
     size: Extent | None
     asked: bytes = b""
     asked_paths: tuple[str, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
+    dropped: tuple[str, ...] = ()
 
 
 def propose_on_head(data: JSON, change: Change, bound: Extent) -> Proposal:
     """Return the change as operations on the document, which has at most ``bound``. Raises a DocumentError."""
     ops = make_ops(change.kind, change.body, data, change.limits)
-    result = operations.apply_ops(data, ops)
+    result, dropped = operations.apply_and_list_dropped(data, ops)
+    settled = replace(_make_proposal(ops, MISSING), dropped=dropped)
     if result is data:
-        return replace(_make_proposal(ops, MISSING), paths=())
-    settled = _make_proposal(ops, MISSING)
+        return replace(settled, paths=())
     if bound.grow_by(settled.growth).fits_into(change.limits.extent):
         # To measure costs O(document), and nobody would look at it.
         return settled
-    return _make_proposal(ops, result)
+    return replace(_make_proposal(ops, result), dropped=dropped)
 
 
 def propose_merge(parts: Parts, steps: tuple[Step, ...], change: Change, rules: MergeRules) -> Proposal:
@@ -87,7 +88,7 @@ def propose_merge(parts: Parts, steps: tuple[Step, ...], change: Change, rules: 
     seen, now, theirs = _replay_steps(rebuild.build_value(parts), steps)
     ops = make_ops(change.kind, change.body, seen, change.limits)
     found = _rebase_change(seen, now, ops, theirs, rules)
-    proposal = _make_proposal(found.ops, found.document, ops, found.conflicts)
+    proposal = replace(_make_proposal(found.ops, found.document, ops, found.conflicts), dropped=found.dropped)
     return replace(proposal, paths=()) if are_equal(now, found.document) else proposal
 
 

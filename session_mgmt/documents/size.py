@@ -1,16 +1,16 @@
-"""Extents of documents: bytes of compact UTF-8 JSON, and keys."""
+"""Extents of documents: bytes of compact UTF-8 JSON, keys and numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
 
-from session_mgmt.documents.limits import Extent
+from session_mgmt.documents.limits import Extent, Growth
 from session_mgmt.documents.operations import Op
 from session_mgmt.documents.strict import dump_json
-from session_mgmt.documents.values import JSON
+from session_mgmt.documents.values import JSON, bound_number
 
-NOTHING: Final = Extent(0, 0)
+NOTHING: Final = Growth(0, 0)
 # A created parent costs two quotes, a colon, a comma and two braces beside its key.
 _PER_TOKEN: Final = 6
 _LONGEST_NUMBER: Final = 26
@@ -29,11 +29,11 @@ def count_keys(value: JSON) -> int:
 
 
 def measure_extent(value: JSON) -> Extent:
-    """Return the size of a document and the number of its keys."""
-    return Extent(measure_size(value), count_keys(value))
+    """Return the size of a document, the number of its keys, and the greatest of its numbers."""
+    return Extent(measure_size(value), count_keys(value), bound_number(value))
 
 
-def bound_growth(ops: Sequence[Op], encoded: bytes | None = None) -> Extent:
+def bound_growth(ops: Sequence[Op], encoded: bytes | None = None) -> Growth:
     """Return an upper bound of what the operations add to any document; 0 or more. O(ops), without a document.
 
     ``encoded``: the operations as ``encode_ops`` writes them, if they are at hand: one alone need not be written again.
@@ -42,16 +42,18 @@ def bound_growth(ops: Sequence[Op], encoded: bytes | None = None) -> Extent:
         return _bound_op_growth(ops[0], len(encoded) - len("[]"))
     growth = NOTHING
     for op in ops:
-        growth = growth.grow_by(_bound_op_growth(op))
+        growth = growth.join(_bound_op_growth(op))
     return growth
 
 
-def _bound_op_growth(op: Op, written: int | None = None) -> Extent:
+def _bound_op_growth(op: Op, written: int | None = None) -> Growth:
     if op[0] == "del":
         # Only `del ""` can add: a one digit document becomes {}.
-        return Extent(0 if op[1] else len("{}"), 0)
-    tokens = op[1].count("/")
+        return Growth(0 if op[1] else len("{}"), 0)
+    tokens, value = op[1].count("/"), op[2] if len(op) > 2 else None
     # Each token may become a member, and the value, which ends `set` and `ins`, brings its own.
-    keys = tokens + count_keys(op[2] if len(op) > 2 else None)
+    keys = tokens + count_keys(value)
     written = len(dump_json(op)) if written is None else written
-    return Extent(written + _PER_TOKEN * tokens + _LONGEST_NUMBER, keys)
+    number = bound_number(value)
+    added, number = (number, 0) if op[0] == "inc" else (0, number)
+    return Growth(written + _PER_TOKEN * tokens + _LONGEST_NUMBER, keys, number, added)

@@ -10,6 +10,8 @@ from typing import Any, Final, TypeAlias
 JSON: TypeAlias = Any
 
 SAFE_INTEGER: Final = 2**53 - 1
+# Upper bound of a number that may be greater than any integer that documents carry.
+BEYOND: Final = SAFE_INTEGER + 1
 # From here on JavaScript prints an exponent. Below, a big float comes out as digits, which nobody may send back.
 _EXPONENT_FROM: Final = 1e21
 
@@ -47,6 +49,17 @@ def normalise_number(value: float) -> int | float | None:
     if -SAFE_INTEGER <= value <= SAFE_INTEGER:
         return int(value)
     return value if abs(value) >= _EXPONENT_FROM else None
+
+
+def bound_number(value: JSON) -> int:
+    """Return the greatest magnitude of the numbers in a value, rounded up; at most ``BEYOND``."""
+    kind = type(value)
+    if kind is int or kind is float:
+        size = abs(value)
+        return math.ceil(size) if size < BEYOND else BEYOND
+    if kind is dict:
+        return max(map(bound_number, value.values()), default=0)
+    return max(map(bound_number, value), default=0) if kind is list else 0
 
 
 def are_equal(a: JSON | Missing, b: JSON | Missing) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from session_mgmt.documents import operations, rebuild, size, strict, touched
-from session_mgmt.documents.limits import Extent, Limits
+from session_mgmt.documents.limits import Extent, Growth, Limits
 from session_mgmt.documents.normalise import make_replace_ops
 from session_mgmt.documents.rebuild import Parts
 
@@ -16,7 +16,7 @@ class Replacement:
 
     ops: bytes
     paths: tuple[str, ...]
-    growth: Extent
+    growth: Growth
     size: Extent
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from session_mgmt.documents.values import BEYOND
 from session_mgmt.models.client import Client
 from session_mgmt.models.identifiers import new_epoch
 from session_mgmt.models.moments import MomentField
@@ -18,7 +19,8 @@ class StateDocument(models.Model):
     """Head of a document; its body is in snapshots and revisions.
 
     ``size`` is an upper bound in bytes of compact JSON, exact after each snapshot. ``keys`` is an upper bound of the
-    members of all objects, exact after a snapshot that no write overtook.
+    members of all objects, exact after a snapshot that no write overtook; ``number_bound`` one of the magnitude of all
+    numbers, rounded up.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -32,6 +34,8 @@ class StateDocument(models.Model):
     size = models.BigIntegerField(default=2)
     # The database has the default too: code from before this column may share it while a deploy lasts.
     keys = models.BigIntegerField(default=0, db_default=0)
+    # The default of the database says that nobody knows: documents from before this column may hold any number.
+    number_bound = models.BigIntegerField(default=0, db_default=BEYOND)
     log_bytes = models.BigIntegerField(default=0)
     chain = models.BinaryField(max_length=32)
     checksum = models.CharField(max_length=64, blank=True)

@@ -10,6 +10,7 @@ import orjson
 from session_mgmt.actions import access, checking
 from session_mgmt.actions.encoding import encode_python, name_path
 from session_mgmt.actions.outbox import Ticket
+from session_mgmt.actions.outcome import Written
 from session_mgmt.actions.state import bodies, compaction, history, lookup
 from session_mgmt.actions.state import conflicts as kept_conflicts
 from session_mgmt.actions.state.lookup import ClientState
@@ -36,7 +37,7 @@ from session_mgmt.writes import conflicts as deciding
 from session_mgmt.writes import restore, verbs
 
 
-def _update(session: Session, name: str, kind: str, change: Any, terms: Terms) -> Position | Ticket:
+def _update(session: Session, name: str, kind: str, change: Any, terms: Terms) -> Written | Ticket:
     verbs.check_kind(kind)
     fine = encode_python(change)
     with name_path(fine):
@@ -103,11 +104,12 @@ class State(AsyncCalls):
         patch: list[Any] | None = None,
         name: str = "main",
         key: str | None = None,
-    ) -> Position | Ticket:
+    ) -> Written | Ticket:
         """Change a document at its head, merged with concurrent changes of its clients.
 
         Give one of ``merge`` (RFC 7396), ``ops`` (total operations) or ``patch`` (RFC 6902, not in a transaction).
-        ``key`` makes a repetition harmless. Raises ``InvalidField``, ``InvalidJSON``, ``DocumentRefused``,
+        ``key`` makes a repetition harmless. ``dropped`` of the answer are the paths of each `inc` whose sum no document
+        can carry. Raises ``InvalidField``, ``InvalidJSON``, ``DocumentRefused``,
         ``SessionEnded``, ``SessionNotFound``, ``StateError`` or ``TemporaryError``.
         """
         given = {"merge": merge, "ops": ops, "patch": patch}

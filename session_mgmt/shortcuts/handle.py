@@ -7,6 +7,7 @@ from typing import Any
 
 from session_mgmt.actions import access
 from session_mgmt.actions.outbox import Ticket
+from session_mgmt.actions.outcome import Written
 from session_mgmt.actions.state import history
 from session_mgmt.actions.state.lookup import ClientState
 from session_mgmt.documents.values import MISSING
@@ -49,7 +50,7 @@ class SessionState(AsyncCalls):
         ops: list[Any] | None = None,
         patch: list[Any] | None = None,
         key: str | None = None,
-    ) -> Position | Ticket:
+    ) -> Written | Ticket:
         """See ``state.update``."""
         return state.update(self.session, merge, ops=ops, patch=patch, key=key, name=self.name)
 

@@ -20,7 +20,7 @@ from django.db import connections, transaction
 from session_mgmt.actions import access, checking, notify, outbox
 from session_mgmt.actions.group_commit import Decision, Work, Write
 from session_mgmt.actions.outbox import Ticket
-from session_mgmt.actions.outcome import Outcome, refuse_write
+from session_mgmt.actions.outcome import Outcome, Written, refuse_write
 from session_mgmt.actions.state import bodies, prepare, reconcile, stored_rows
 from session_mgmt.actions.state.stored_rows import Runner, run_inline
 from session_mgmt.actions.state.updates import NO_TERMS, Prepare, Reason, Terms, Update
@@ -97,7 +97,7 @@ def record(session: uuid.UUID, type_: str, data: Any, *, key: str | None = None)
     return _write_now(Record(session, type_, body, key)).require()
 
 
-def update(session: uuid.UUID, name: str, kind: str, change: Any, terms: Terms = NO_TERMS) -> Position | Ticket:
+def update(session: uuid.UUID, name: str, kind: str, change: Any, terms: Terms = NO_TERMS) -> Written | Ticket:
     """Change a document at its head: ``kind`` is ``merge``, ``ops``, ``patch`` or ``data``.
 
     A ``patch`` (RFC 6902) must see the document and so cannot go through the outbox; of the terms, only ``key`` and
@@ -108,7 +108,7 @@ def update(session: uuid.UUID, name: str, kind: str, change: Any, terms: Terms =
     check_kind(kind)
     if bridge().inside_transaction():
         return _put_update(session, name, kind, change, terms)
-    return update_now(session, name, kind, change, terms).require()
+    return update_now(session, name, kind, change, terms).require_written()
 
 
 def check_kind(kind: str) -> None:

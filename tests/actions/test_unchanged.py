@@ -89,10 +89,10 @@ def test_a_merge_with_later_changes_that_leaves_nothing_makes_none(desk: Desk) -
     assert (outcome.unchanged, desk.row.version) == (True, 2)
 
 
-def test_a_sum_that_no_document_carries_makes_one_and_only_a_patch_tells(desk: Desk) -> None:
+def test_a_sum_that_no_document_carries_makes_none_and_a_patch_can_refuse_it(desk: Desk) -> None:
     state.replace(desk.session, {"n": SAFE_INTEGER})
-    assert not write(desk, "ops", [["inc", "/n", 1]]).unchanged
-    assert (state.get(desk.session), desk.row.version) == ({"n": SAFE_INTEGER}, 2)
+    assert write(desk, "ops", [["inc", "/n", 1]]).unchanged
+    assert (state.get(desk.session), desk.row.version) == ({"n": SAFE_INTEGER}, 1)
     seen = {"op": "test", "path": "/n", "value": SAFE_INTEGER}
     outcome = write(desk, "patch", [seen, {"op": "replace", "path": "/n", "value": SAFE_INTEGER + 1}])
     assert isinstance(outcome.error, NumberOutOfRange)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from session_mgmt.documents.values import SAFE_INTEGER
 from session_mgmt.models import StateDocument, StateRevision
 from tests.api.calls import Caller, refused
 
@@ -227,3 +228,20 @@ def test_writing_to_an_ended_session_is_refused(cart: Caller) -> None:
     cart.delete("sessions/{id}/")
     assert refused(cart.put(MAIN, {}), "session_terminated", 410)
     assert StateRevision.objects.count() == 1
+
+
+def test_a_sum_that_no_document_carries_is_told(cart: Caller) -> None:
+    cart.patch(MAIN, {"merge": {"cart": {"n": SAFE_INTEGER}}})
+    answer = cart.patch(MAIN, {"ops": [["inc", "/cart/n", 1]]}).json()
+    assert (answer["dropped"], answer["unchanged"], answer["position"][1]) == (["/cart/n"], True, 2)
+    answer = cart.patch(MAIN, {"ops": [["inc", "/cart/n", 1], ["set", "/b", 1]]}).json()
+    assert (answer["dropped"], answer["unchanged"], answer["position"][1]) == (["/cart/n"], False, 3)
+    answer = cart.patch(MAIN, {"ops": [["inc", "/cart/n", 1], ["set", "/b", 2]], "atomic": True})
+    assert refused(answer, "number_out_of_range", 400)
+    pending = [{"key": "1", "ops": [["inc", "/cart/n", 1]]}, {"key": "2", "ops": [["inc", "/cart/n", -1]]}]
+    told = cart.post(MAIN + "sync/", {"position": None, "pending": pending}).json()
+    assert [result.get("dropped") for result in told["results"]] == [["/cart/n"], None]
+    answer = cart.patch(MAIN, {"ops": [["inc", "/cart/n", 1]]}, If_Match=cart.get(MAIN)["ETag"])
+    assert (answer.status_code, answer.json()["dropped"]) == (200, [])
+    answer = cart.patch(MAIN, {"ops": [["inc", "/cart/n", 1]]}, If_Match=cart.get(MAIN)["ETag"])
+    assert (answer.status_code, answer.json()["dropped"]) == (200, ["/cart/n"])

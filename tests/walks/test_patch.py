@@ -6,6 +6,7 @@ from typing import Any
 
 from session_mgmt.actions.state import bodies
 from session_mgmt.bridge import bridge
+from session_mgmt.documents.values import SAFE_INTEGER
 from session_mgmt.models import StateDocument
 from tests.walks.conftest import BOTH_WAYS
 
@@ -60,6 +61,22 @@ async def test_strategies_drop_or_refuse_what_overlaps(peers: Any, created: Any)
     )
     assert (await two.receipt(3))["ok"]
     assert (await bridge().read(_document, created)).data == {"a": 1, "b": 2, "c": 3}
+
+
+async def test_a_sum_that_cannot_be_carried_is_told_and_the_writes_behind_it_keep_their_order(
+    peers: Any, created: Any
+) -> None:
+    one = peers()
+    await one.open(created.token.secret, logs={MAIN: None})
+    await one.say(type="update", seq=1, ops=[["set", "/n", SAFE_INTEGER - 1]])
+    for seq in range(2, 6):
+        await one.say(type="update", seq=seq, ops=[["inc", "/n", 1], ["ins", "/l/-", seq]])
+    await one.say(type="update", seq=6, ops=[["inc", "/n", 1]])
+    told = [await one.receipt(seq) for seq in range(1, 7)]
+    assert [receipt.get("dropped") for receipt in told] == [None, None, ["/n"], ["/n"], ["/n"], ["/n"]]
+    assert [receipt["position"][1] for receipt in told] == [1, 2, 3, 4, 5, 5]
+    assert told[5]["unchanged"] is True
+    assert (await bridge().read(_document, created)).data == {"n": SAFE_INTEGER, "l": [2, 3, 4, 5]}
 
 
 async def test_a_gap_in_the_numbers_is_temporary_and_names_what_is_expected(peers: Any, created: Any) -> None:

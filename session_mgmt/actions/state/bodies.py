@@ -17,6 +17,7 @@ from session_mgmt.actions.state import stored_rows, unreadable
 from session_mgmt.actions.state.stored_rows import Runner, StoredHead, run_inline
 from session_mgmt.conf import settings
 from session_mgmt.documents import chain, rebuild
+from session_mgmt.documents.limits import round_number
 from session_mgmt.documents.rebuild import Packed, Parts
 from session_mgmt.exceptions import DocumentLimit, NotFound, SessionNotFound, StateUnreadable
 from session_mgmt.models import StateDocument, tables
@@ -220,7 +221,7 @@ def load_source(using: str, document: int, version: int | None) -> VersionSource
 
 
 def keep_snapshot(using: str, document: int, *, at: datetime, run: Runner = run_inline) -> Position:
-    """Keep a snapshot of the head, and make its size and keys exact if nothing was written meanwhile.
+    """Keep a snapshot of the head, and make its size, keys and numbers exact if nothing was written meanwhile.
 
     Running it twice, or being killed in it, costs only space.
     """
@@ -244,12 +245,14 @@ def _write_snapshot(using: str, head: StoredHead, packed: Packed, at: datetime) 
         # A write that went on meanwhile may have made its own size exact, so a later version keeps its bounds.
         Statements(connections[using]).run(
             f"UPDATE {tables.DOCUMENT} SET snapshot_version = %s, size = CASE WHEN version = %s THEN %s ELSE size END,"
-            " keys = CASE WHEN version = %s THEN %s ELSE keys END, compressed = %s, checksum = %s,"
+            " keys = CASE WHEN version = %s THEN %s ELSE keys END,"
+            " number_bound = CASE WHEN version = %s THEN %s ELSE number_bound END, compressed = %s, checksum = %s,"
             " checksum_version = %s WHERE id = %s AND snapshot_version < %s",
             [
                 version,
                 *(version, packed.size.bytes),
                 *(version, packed.size.keys),
+                *(version, round_number(packed.size.number)),
                 bool(packed.encoded.codec),
                 packed.checksum,
                 version,

@@ -22,7 +22,14 @@ from session_mgmt.actions.state.past_revisions import PastRevisions
 from session_mgmt.actions.state.updates import Prepare, Reason, Update
 from session_mgmt.documents import contested, merge, operations, pointer, touched
 from session_mgmt.documents.limits import Extent
-from session_mgmt.exceptions import Conflict, DocumentNotFound, EpochChanged, TooOld, UnknownVersion
+from session_mgmt.exceptions import (
+    Conflict,
+    DocumentNotFound,
+    EpochChanged,
+    NumberOutOfRange,
+    TooOld,
+    UnknownVersion,
+)
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.logs import document_key
 
@@ -160,6 +167,10 @@ class DocumentLedger:
             if refusal is not None:
                 return refuse_write(refusal)
             facts = update.merge.report
+        if _is_range_open(update, head):
+            return Prepare(Reason.RANGE)
+        if update.dropped and update.terms.atomic:
+            return refuse_write(NumberOutOfRange(position=head.position.as_json(), paths=sorted(set(update.dropped))))
         extent = head.extent.grow_by(update.growth) if update.exact_size is None else update.exact_size
         # Bounds only grow, so this may be a false alarm; the exact size comes with the next attempt.
         if update.paths and update.exact_size is None and not extent.fits_into(self.most):
@@ -168,6 +179,8 @@ class DocumentLedger:
             self._add_revision(update, fence, head, extent)
         else:
             facts = {"unchanged": True, **facts}
+        if update.dropped:
+            facts = {**facts, "dropped": sorted({*facts.get("dropped", ()), *update.dropped})}
         if update.merge is not None:
             # Without a revision there is no row to keep the operations in.
             record = update.merge if update.paths else replace(update.merge, asked=b"")
@@ -187,6 +200,12 @@ def _settle_first(update: Update) -> Update:
     ops = operations.decode_ops(update.ops)
     is_idle = all(op[0] != "set" for op in ops) and not operations.apply_ops({}, ops)
     return update._replace(paths=()) if is_idle else update
+
+
+def _is_range_open(update: Update, head: LockedHead) -> bool:
+    """Tell whether an `inc` may do nothing here and nobody has looked whether it does."""
+    is_known = update.dropped is not None and update.at_version in (None, head.version)
+    return not is_known and head.extent.may_overflow(update.growth)
 
 
 def _add_contested(update: Update, head: LockedHead, theirs: set[str]) -> set[str] | None:

@@ -12,7 +12,7 @@ from session_mgmt.actions.state import unreadable
 from session_mgmt.actions.vaults import Vault
 from session_mgmt.conf import settings
 from session_mgmt.documents import chain, rebuild
-from session_mgmt.documents.limits import Extent
+from session_mgmt.documents.limits import Extent, round_number
 from session_mgmt.exceptions import StateUnreadable
 from session_mgmt.models import tables
 from session_mgmt.models.sql import Row, Statements
@@ -20,7 +20,7 @@ from session_mgmt.protocol.position import Position
 
 _COLUMNS = (
     "id, session_id, name, epoch, version, oldest_revision, size, log_bytes, chain, snapshot_version, oldest_chain,"
-    " key_id, secret, keys"
+    " key_id, secret, keys, number_bound"
 )
 _WRITTEN_COLUMNS = {
     "id": "bigint",
@@ -28,6 +28,7 @@ _WRITTEN_COLUMNS = {
     "chain": "bytea",
     "size": "bigint",
     "keys": "bigint",
+    "number_bound": "bigint",
     "log_bytes": "bigint",
     "last_modified": "timestamptz",
     "last_writer": "text",
@@ -52,6 +53,7 @@ class LockedHead:
     oldest: int
     size: int
     keys: int
+    number: int
     log_bytes: int
     chain: bytes
     snapshot_version: int
@@ -68,7 +70,7 @@ class LockedHead:
 
     @property
     def extent(self) -> Extent:
-        return Extent(self.size, self.keys)
+        return Extent(self.size, self.keys, self.number)
 
     @property
     def position(self) -> Position:
@@ -79,7 +81,7 @@ class LockedHead:
         self.version += 1
         self.chain = chain.advance_chain(self.chain, self.version, ops, self.vault.chain_key if self.vault else None)
         self.tag = chain.make_tag(self.chain)
-        self.size, self.keys = extent
+        self.size, self.keys, self.number = extent
         self.writer, self.moved = writer, True
         # Stored bytes are a little more, if sealed; the next cut of the log counts them anew.
         self.log_bytes += len(ops)
@@ -141,11 +143,7 @@ class LockedHeads:
         self.sql.update(
             tables.DOCUMENT,
             _WRITTEN_COLUMNS,
-            [
-                (key, head.version, head.chain, head.size, head.keys, head.log_bytes, moment, head.writer)
-                for key, head in self._heads.items()
-                if head.moved
-            ],
+            [_make_row(key, head, moment) for key, head in self._heads.items() if head.moved],
         )
 
     def list_lagging(self) -> list[int]:
@@ -172,8 +170,13 @@ class LockedHeads:
         return {row[0] for row in self.sql.select_rows("id", tables.DOCUMENT, sorted(documents))}
 
 
+def _make_row(document: int, head: LockedHead, moment: object) -> Row:
+    number = round_number(head.number)
+    return document, head.version, head.chain, head.size, head.keys, number, head.log_bytes, moment, head.writer
+
+
 def _make_head(row: Row) -> LockedHead:
-    document, owner, name, epoch, version, oldest, size, log_bytes, link, snapshot, before, _, _, keys = row
+    document, owner, name, epoch, version, oldest, size, log_bytes, link, snapshot, before, _, _, keys, number = row
     head = LockedHead(
         document,
         owner,
@@ -183,6 +186,7 @@ def _make_head(row: Row) -> LockedHead:
         oldest,
         size,
         keys,
+        number,
         log_bytes,
         bytes(link),
         snapshot,

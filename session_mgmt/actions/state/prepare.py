@@ -92,17 +92,20 @@ def prepare_on_head(
         return blind._replace(may_be_idle=False)
     if made.size is not None:
         checking.check_extent(made.size)
-    # Total operations hold for any version; that they change nothing holds for this one only.
-    is_bound = not is_blind(kind) or made.size is not None or not made.paths
+    # Total operations hold for any version; that they change nothing, or which sums fit, holds for this one only.
+    is_bound = not is_blind(kind) or made.size is not None or not made.paths or made.growth.added > 0
+    # A key is remembered by the version that it made.
+    paths = made.paths or (touched.list_stored_paths(operations.decode_ops(made.ops)) if terms.key else ())
     return Update(
         document=document,
         ops=made.ops,
-        paths=made.paths,
+        paths=paths,
         growth=made.growth,
         kind=name_revision_kind(kind),
         at_version=place.version if is_bound else None,
         exact_size=made.size,
         terms=terms,
+        dropped=made.dropped,
     )
 
 

@@ -168,6 +168,7 @@ def _make_update(head: StoredHead, settled: Proposal, record: MergeRecord, terms
         # From here on the update stands on the version that it was settled against.
         terms=terms._replace(base=head.position.offset, epoch=head.position.epoch, tag=head.position.tag),
         merge=record,
+        dropped=settled.dropped,
     )
 
 

@@ -37,7 +37,8 @@ def run_inline(work: Callable[..., Any], *args: Any) -> Any:
 class StoredHead:
     """Row of a document.
 
-    ``bound`` and ``keys`` are upper bounds of its bytes and keys; ``before`` the chain before revision ``oldest``.
+    ``bound``, ``keys`` and ``number`` are upper bounds of its bytes, keys and numbers; ``before`` is the chain before
+    revision ``oldest``.
     """
 
     document: int
@@ -49,12 +50,13 @@ class StoredHead:
     snapshot_version: int
     bound: int
     keys: int
+    number: int
     last_modified: datetime
     vault: Vault | None = field(repr=False)
 
     @property
     def extent(self) -> Extent:
-        return Extent(self.bound, self.keys)
+        return Extent(self.bound, self.keys, self.number)
 
     @property
     def key_id(self) -> str:
@@ -106,19 +108,17 @@ def read_head(statements: Statements, document: int) -> StoredHead:
     """Read the row. Raises ``DocumentNotFound`` or ``StateUnreadable``."""
     rows = statements.fetch(
         "SELECT session_id, name, epoch, version, chain, oldest_revision, oldest_chain, snapshot_version, size,"
-        f" keys, last_modified, key_id, secret FROM {tables.DOCUMENT} WHERE id = %s",
+        f" keys, number_bound, last_modified, key_id, secret FROM {tables.DOCUMENT} WHERE id = %s",
         [document],
     )
     if not rows:
         raise DocumentNotFound()
-    session, name, epoch, version, link, oldest, before, snapshot, size, keys, modified, key_id, secret = rows[0]
+    session, name, epoch, version, link, oldest, before, snapshot, *bounds, modified, key_id, secret = rows[0]
     position = make_position(epoch, version, link)
     vault = vaults.vault_of(document, statements.as_uuid(session), name, key_id, bytes(secret))
     if vault is not None:
         _refuse_older_head(statements, document)
-    return StoredHead(
-        document, name, position, bytes(link), oldest, bytes(before), snapshot, size, keys, modified, vault
-    )
+    return StoredHead(document, name, position, bytes(link), oldest, bytes(before), snapshot, *bounds, modified, vault)
 
 
 def _refuse_older_head(statements: Statements, document: int) -> None:

@@ -13,7 +13,7 @@ import orjson
 
 from session_mgmt.actions.state.merge_rows import MergeRecord
 from session_mgmt.documents.contested import Kinds
-from session_mgmt.documents.limits import Extent
+from session_mgmt.documents.limits import Extent, Growth
 
 
 class Terms(NamedTuple):
@@ -52,13 +52,14 @@ class Update(NamedTuple):
     ``ops`` are total operations, encoded; ``paths`` are the places they touch; ``growth`` is the most that they add.
     ``at_version``: the operations were computed from the document at this version and hold for no other.
     ``exact_size``: bytes and keys of the result, known only together with ``at_version``. ``may_be_idle``: it may
-    change nothing, and only the document tells.
+    change nothing, and only the document tells. ``dropped``: paths of every `inc` that cannot be carried at
+    ``at_version``; ``None`` if nobody has looked.
     """
 
     document: int
     ops: bytes
     paths: tuple[str, ...]
-    growth: Extent
+    growth: Growth
     kind: str = "patch"
     terms: Terms = NO_TERMS
     at_version: int | None = None
@@ -66,6 +67,7 @@ class Update(NamedTuple):
     merge: MergeRecord | None = None
     kinds: Kinds | None = None
     may_be_idle: bool = False
+    dropped: tuple[str, ...] | None = None
 
 
 class Reason(StrEnum):
@@ -73,13 +75,15 @@ class Reason(StrEnum):
 
     ``MOVED``: the document has another version by now. ``SIZE``: only the document itself tells whether the result
     fits. ``KINDS``: only the document tells whether the update and later changes of others commute. ``IDLE``: only the
-    document tells whether the update changes anything. ``MERGE``: the update overlaps later changes of others.
+    document tells whether the update changes anything. ``RANGE``: only the document tells whether it can carry every
+    sum. ``MERGE``: the update overlaps later changes of others.
     """
 
     MOVED = "moved"
     SIZE = "size"
     KINDS = "kinds"
     IDLE = "idle"
+    RANGE = "range"
     MERGE = "merge"
 
 

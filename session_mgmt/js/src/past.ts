@@ -103,7 +103,7 @@ export interface UpdateResult {
   position: Position | null;
   /** True if the document was so already, or was not absent. */
   unchanged: boolean;
-  /** Paths whose operations the strategy dropped, because somebody else changed the same place. */
+  /** Paths of operations that did nothing: somebody else changed the place, or an `inc` left the range of numbers. */
   dropped: string[];
   /** Paths where values of others were overwritten. */
   overwrote: string[];
