@@ -114,11 +114,14 @@ def read_head(statements: Statements, document: int) -> StoredHead:
     if not rows:
         raise DocumentNotFound()
     session, name, epoch, version, link, oldest, before, snapshot, *bounds, modified, key_id, secret = rows[0]
+    size, keys, number = bounds
     position = make_position(epoch, version, link)
     vault = vaults.vault_of(document, statements.as_uuid(session), name, key_id, bytes(secret))
     if vault is not None:
         _refuse_older_head(statements, document)
-    return StoredHead(document, name, position, bytes(link), oldest, bytes(before), snapshot, *bounds, modified, vault)
+    return StoredHead(
+        document, name, position, bytes(link), oldest, bytes(before), snapshot, size, keys, number, modified, vault
+    )
 
 
 def _refuse_older_head(statements: Statements, document: int) -> None:
