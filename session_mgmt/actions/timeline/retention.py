@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from datetime import datetime, timedelta
-from itertools import islice, takewhile
+from functools import partial
+from itertools import takewhile
 from uuid import UUID
 
 from django.db import connections
 from django.db.models import Exists, F, OuterRef, Q
 
+from session_mgmt.actions import trimming
 from session_mgmt.conf import settings
 from session_mgmt.models import SessionActivity, SessionEvent
 from session_mgmt.models.identifiers import begin_uuid7
@@ -17,8 +19,6 @@ from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Row, Statements
 from session_mgmt.models.tables import ACTIVITY, EVENT
 
-# To look at a log costs as much as to delete so many of its rows.
-_ROWS_OF_LOG = 8
 # Sessions get their keys by the clock of a server, and entries their times by that of the database.
 _CLOCKS_APART = timedelta(days=1)
 
@@ -44,30 +44,21 @@ def trim_timelines(sessions: deque[UUID], now: datetime, *, limit: int) -> int:
     """
     using = settings().database
     statements = Statements(connections[using])
-    gone = 0
     with open_transaction(using):
-        taken = list(islice(sessions, -(-limit // _ROWS_OF_LOG)))
         rows = {
             statements.as_uuid(row[0]): row
             for row in statements.select_locked(
                 "session_id, event_seq, oldest_event",
                 ACTIVITY,
-                [statements.uuid(session) for session in taken],
+                [statements.uuid(session) for session in trimming.take_logs(sessions, limit)],
                 key="session_id",
                 wait=True,
             )
         }
-        for session in taken:
-            room = limit - gone
-            found = _trim_timeline(statements, rows[session], now, room) if session in rows and room else 0
-            gone += found
-            if found == room:
-                break
-            sessions.popleft()
-    return gone
+        return trimming.trim_locked(sessions, rows, partial(_trim_timeline, statements, now), limit=limit)
 
 
-def _trim_timeline(statements: Statements, row: Row, now: datetime, room: int) -> int:
+def _trim_timeline(statements: Statements, now: datetime, row: Row, room: int) -> int:
     session, head, oldest = row
     mine = SessionEvent.objects.using(statements.connection.alias).filter(
         session=statements.as_uuid(session), seq__gte=oldest

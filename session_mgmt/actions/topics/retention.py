@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice, takewhile
+from functools import partial
+from itertools import takewhile
 
 from django.db import connections, transaction
 from django.db.models import Exists, F, OuterRef, QuerySet, Subquery
 
+from session_mgmt.actions import trimming
 from session_mgmt.conf import settings
 from session_mgmt.models import Publication, Stream, Subscription
 from session_mgmt.models.isolation import open_transaction
@@ -21,8 +23,6 @@ from session_mgmt.models.tables import PUBLICATION, STREAM
 from session_mgmt.registry import registry
 
 _LOG = "id, topic, head, oldest"
-# To look at a stream costs as much as to delete so many of its rows.
-_ROWS_OF_STREAM = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,22 +67,14 @@ def trim_streams(streams: deque[int], now: datetime, *, limit: int) -> int:
     """
     using = settings().database
     statements = Statements(connections[using])
-    gone = 0
     with open_transaction(using):
         # Publishers of these topics wait from here on.
-        taken = list(islice(streams, -(-limit // _ROWS_OF_STREAM)))
+        taken = trimming.take_logs(streams, limit)
         rows = {row[0]: row for row in statements.select_locked(_LOG, STREAM, taken, wait=True)}
-        for stream in taken:
-            room = limit - gone
-            found = _trim_stream(statements, rows[stream], now, room) if stream in rows and room else 0
-            gone += found
-            if found == room:
-                break
-            streams.popleft()
-    return gone
+        return trimming.trim_locked(streams, rows, partial(_trim_stream, statements, now), limit=limit)
 
 
-def _trim_stream(statements: Statements, row: Row, now: datetime, room: int) -> int:
+def _trim_stream(statements: Statements, now: datetime, row: Row, room: int) -> int:
     stream, topic, head, oldest = row
     retain, entries = read_limits(topic)
     mine = Publication.objects.using(statements.connection.alias).filter(stream=stream, offset__gte=oldest)
