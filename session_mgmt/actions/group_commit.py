@@ -102,7 +102,7 @@ def write_group(
             group.drained = len(entries) - sum(not isinstance(decision, Outcome) for decision in decided)
         group.decisions = run.decisions[len(entries) :]
         run.fill_group(group)
-        # The last statement: whatever fails before it was rolled back for certain.
+        # The last statement: a failure before it was rolled back for certain.
         group.committing = True
 
 

@@ -40,6 +40,7 @@ ASKED = "asked"
 CONFLICT = "conflict"
 RECEIPT = "receipt"
 OUTBOX = "outbox"
+# The key of an HMAC with SHA-256.
 SECRET_BYTES = 32
 _SECRET = "document"
 # First byte of a sealed column; JSON never starts with it.
@@ -156,7 +157,9 @@ class Vault:
 
     def open_marked_paths(self, version: int, stored: bytes) -> tuple[str, ...]:
         """Return the hidden paths without their mark. Raises ``StateUnreadable``."""
+        # The mark comes first.
         hidden = _parse_paths(stored)[1:]
+        # In constant time, as with every comparison of a secret value.
         if not hmac.compare_digest(self.mark_paths(version, hidden), stored):
             raise StateUnreadable("The paths of a revision are not those that it was written with.")
         return hidden
@@ -199,6 +202,7 @@ def vault_of(document: int, session: uuid.UUID, name: str, key_id: str, secret: 
 
 
 def _secret_place(session: uuid.UUID, name: str) -> sealing.RowPlace:
+    # Not by the row's number, which it gets only when it is stored.
     return sealing.RowPlace(_SECRET, session.bytes + name.encode(), "", 0, 0)
 
 

@@ -205,7 +205,7 @@ class Lane:
         emit_signals(group)
 
     def _answer_writes(self, group: Group, answered: list[tuple[QueuedWrite, Decision]]) -> None:
-        # Listeners come first: subscribers have what was appended before its writer has the answer.
+        # Listeners come first: subscribers have the new entries before their writer has the answer.
         by_sink: dict[Sink, list[tuple[Any, Decision]]] = {sink: [] for sink in self._listeners}
         for queued, decision in answered:
             by_sink.setdefault(queued.sink, []).append((queued.token, decision))

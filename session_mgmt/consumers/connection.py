@@ -69,7 +69,7 @@ class Connection:
         # Kept, because an event loop holds its tasks by weak references only.
         self._tasks: set[asyncio.Task[Any]] = set()
         self._wrote_at: float | None = None
-        # What the client has acknowledged, and what of it was told to the database.
+        # The number that the client has acknowledged, and the one that was told to the database.
         self._acked = self._confirmed = 0
         # Replays take turns, and while too much is left to do for the client, no more of it is read.
         self.replay_turn = asyncio.Lock()
@@ -362,7 +362,7 @@ class Connection:
             connection=self.attachment.connection,
             session=self.attachment.session.pk,
             client=self.attachment.client,
-            # A client that said good-bye has left, however the transport ended then.
+            # A client that said good-bye has left, also where its transport was cut then.
             code=1000 if self.left else int(self.closed_with or code),
             closed_by="server" if self.closed_with and not self.left else "client",
             figures=self.build_figures(),

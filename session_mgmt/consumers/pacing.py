@@ -70,7 +70,7 @@ class Slot:
     async def wait(self) -> None:
         """Wait until no request waits for its slot."""
         if self._came is not None:
-            # `_come` sets it, whoever gives up waiting.
+            # `_come` sets it, although somebody may have given up waiting.
             await asyncio.shield(self._came)
 
     def stop(self) -> None:

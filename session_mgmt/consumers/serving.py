@@ -30,7 +30,7 @@ Run = Callable[..., Awaitable[dict[str, Position]]]
 KEEP_IDLE_FEED = 60.0
 # Logs of one query.
 SLICE = 2000
-# Clients whose lost connections are remembered, about 1 MB.
+# Clients whose lost connections are remembered.
 KEEP_QUIET_LIVES = 10_000
 # The beat comes up to a fifth later than planned, and must still be in time.
 QUIET_SHARE = 0.6

@@ -158,7 +158,7 @@ class SessionConsumer(AsyncConsumer):
             # The peer did not answer the good-bye and was hung up on.
         finally:
             connection.set_hang_up(None)
-            # Whatever happened above, or the row would stay open until its lease runs out.
+            # After any failure too, or the row would stay open until its lease runs out.
             await connection.end(code)
 
 

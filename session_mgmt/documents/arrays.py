@@ -82,6 +82,7 @@ def _fits_pattern(pattern: tuple[str, ...], tokens: tuple[str, ...]) -> bool:
 
 def _merge_appended(base: list[JSON], server: list[JSON], client: list[JSON]) -> list[JSON] | None:
     known = len(base)
+    # Somebody has changed the old items too, so this is no append.
     if not are_equal(server[:known], base) or not are_equal(client[:known], base):
         return None
     return server + client[known:]
@@ -89,6 +90,7 @@ def _merge_appended(base: list[JSON], server: list[JSON], client: list[JSON]) ->
 
 def _merge_sets(base: list[JSON], server: list[JSON], client: list[JSON]) -> list[JSON] | None:
     """Add the additions of both sides and take away the removals of both, in the order of the server."""
+    # Containers have no cheap identity to be members of a set by.
     if any(not _SCALARS.issuperset(map(type, side)) for side in (base, server, client)):
         return None
     known, theirs, mine = (_index_by_kind(side) for side in (base, server, client))

@@ -91,6 +91,7 @@ class _Walk:
         self._room = _ALIGNED
 
     def list_changes(self, then: JSON, now: JSON, path: str, was: str) -> Iterator[Change]:
+        # Two versions share all values that did not change between them.
         if then is now:
             return
         if isinstance(then, dict) and isinstance(now, dict):
@@ -126,6 +127,7 @@ class _Walk:
 
     def _list_differing_stretches(self, then: list[JSON], now: list[JSON]) -> Iterator[tuple[int, int, int, int]]:
         """Yield the stretches in which two arrays differ: from and to in the first, from and to in the second."""
+        # For all arrays together: many short ones can cost as much as a long one.
         self._room -= len(then) * len(now)
         if self._room < 0:
             yield (0, len(then), 0, len(now))
@@ -147,6 +149,7 @@ def _list_stretches(first: list[bytes], second: list[bytes]) -> Iterator[tuple[i
                 yield (start_a, a, start_b, b)
             a, b = a + 1, b + 1
             start_a, start_b = a, b
+        # Items that were taken out come before those that were put in.
         elif lengths[a + 1][b] >= lengths[a][b + 1]:
             a += 1
         else:
@@ -190,6 +193,7 @@ def _make_side(value: JSON | Missing) -> Side | None:
 def _split_edited_texts(then: str, now: str) -> tuple[Side, Side]:
     """Separate the common beginning and end of two texts from the part that differs."""
     start = _count_common(then, now)
+    # Behind the common beginning, or a repeated part would count for both ends.
     end = _count_common(then[start:][::-1], now[start:][::-1])
     return _make_part(then, start, len(then) - end), _make_part(now, start, len(now) - end)
 
@@ -198,6 +202,7 @@ def _count_common(a: str, b: str) -> int:
     """Count the characters that both texts begin with."""
     low, high = 0, min(len(a), len(b))
     while low < high:
+        # By halves: comparing slices runs at C speed.
         middle = (low + high + 1) // 2
         low, high = (middle, high) if a[:middle] == b[:middle] else (low, middle - 1)
     return low

@@ -117,12 +117,14 @@ class Editor:
         for token in way:
             parents.append(node)
             entered = self._find_member(node, token)
+            # An array has no places between its items, so nothing can be made on the way.
             if entered is MISSING and type(node) is list:
                 return _NOTHING
             node = entered
         changed = self._remove(node, last) if name == "del" else self._put(node, last, name, argument)
         if isinstance(changed, _Nothing):
             return changed
+        # From the inside out: each container above may have to be copied first.
         while parents:
             changed = self._set_member(parents.pop(), way.pop(), changed)
         return changed
@@ -176,6 +178,7 @@ class Editor:
     def _own(self, node: JSON) -> JSON:
         if self._private or id(node) in self._owned:
             return node
+        # Flat: containers below are shared until they are written to.
         copied = node.copy()
         self.work += len(copied)
         self._owned[id(copied)] = copied
@@ -219,8 +222,10 @@ class Editor:
     def _cut_into_blocks(self, items: list[JSON], at: int) -> _Blocks | None:
         key = id(items)
         found = self._blocks.get(key)
+        # Few items move, and then a plain list is the fastest.
         if found is not None or len(items) - at < _LONG:
             return found
+        # A single insertion does not pay for cutting the array.
         if key not in self._moved:
             self._moved.add(key)
             self._owned[key] = items
@@ -258,6 +263,7 @@ class _Blocks:
 
     def join(self) -> None:
         """Put all items back into the array."""
+        # In place: the document refers to this very list.
         self._items[:] = [item for block in self._blocks for item in block]
 
 

@@ -96,6 +96,7 @@ def rebase_ops(
     listed = tuple(ops)
     theirs = _add_contested(base, server, listed, their_paths, arrays)
     fates = _spare_additions(listed, _mark_overlapping(listed, theirs), server)
+    # The usual case: the changes met nowhere, and every operation keeps its meaning.
     if not any(fates):
         document, lost = operations.apply_and_list_dropped(server, listed)
         return Merged(document, ops=listed, dropped=lost)
@@ -110,6 +111,7 @@ def rebase_ops(
         return merged
     # Kept as they were asked for: an `inc` that the log shows as a value would be in conflict with the next one.
     kept = _choose_kept(listed, fates)
+    # The merged values have no operation of the client behind them, so they are written as a difference.
     settled = diff_documents(server, merged.document)
     document, lost_too = operations.apply_and_list_dropped(merged.document, kept)
     return Merged(document, merged.conflicts, settled + kept, lost + lost_too)
@@ -130,6 +132,7 @@ def overwrite_ops(
     """
     listed = tuple(ops)
     theirs = _add_contested(base, server, listed, their_paths, arrays)
+    # An operation without effect would be accepted and change nothing, and its author would not know.
     if _is_any_lost(base, server, listed):
         return rebase_ops(base, server, listed, theirs, arrays=arrays, on_conflict="client_wins")
     overlaps = find_overlaps(touched.list_stored_paths(listed), theirs)
@@ -200,12 +203,14 @@ class _Merging:
         self._keys: list[ItemKey] = []
 
     def merge_value(self, path: str, base: Value, server: Value, client: Value) -> Value:
+        # First, because most of a document is equal on all sides.
         if are_equal(server, client) or are_equal(base, client):
             return server
         if are_equal(base, server):
             return client
         if isinstance(server, dict) and isinstance(client, dict):
             return self._merge_objects(path, base if isinstance(base, dict) else {}, server, client)
+        # A policy that does not fit these arrays leaves them to be one value each.
         if isinstance(server, list) and isinstance(client, list):
             merged = self._merge_arrays(path, base, server, client)
             if merged is not None:
@@ -216,6 +221,7 @@ class _Merging:
         self, path: str, base: dict[str, JSON], server: dict[str, JSON], client: dict[str, JSON]
     ) -> dict[str, JSON]:
         merged = {}
+        # In the server's order, with the client's new keys behind them.
         for key in {**server, **client}:
             sides = (side.get(key, MISSING) for side in (base, server, client))
             value = self.merge_value(pointer.join_token(path, key), *sides)
@@ -280,12 +286,14 @@ def _mark_overlapping(ops: Sequence[Op], their_paths: Iterable[str]) -> list[boo
             return fates
         for at in found:
             fates[at] = True
+        # Only the newly blocked ones can block more, so each is looked at once and the loop ends.
         blocked = Touched(paths[at] for at in found)
 
 
 def _spare_additions(ops: Sequence[Op], fates: Sequence[bool], server: JSON) -> list[bool]:
     """Return the fates, but spare each `inc` that the client's other operations leave alone: a number takes it."""
     dropped = _choose_ops(ops, fates, True)
+    # The client's own other operations decide about a place; an addition on top of them goes where they go.
     others = Touched(op[1] for op in dropped if op[0] not in ("inc", "obj"))
     return [
         fate

@@ -20,6 +20,7 @@ from session_mgmt.documents.values import JSON, MISSING
 
 NodePlace: TypeAlias = tuple[int, ...]
 
+# As many as a person can scroll through.
 NODES: Final = 1200
 MEMBERS: Final = 100
 TEXT: Final = 300
@@ -131,6 +132,7 @@ def _open_levels(root: Node, value: JSON) -> None:
     waiting = deque([(root, value)])
     while waiting and room > 0:
         node, value = waiting.popleft()
+        # Level by level, so that the upper levels are whole before any lower one takes the room.
         shown = islice(_list_members(value), node.skipped, node.skipped + min(MEMBERS, room))
         for at, (name, inner) in enumerate(shown, node.skipped):
             child = _make_node(inner, name, pointer.join_token(node.path, str(name)), (*node.place, at))
@@ -142,6 +144,7 @@ def _open_levels(root: Node, value: JSON) -> None:
 def find_text(document: JSON, text: str) -> Hits:
     """Find the first values, in the document's order, whose key or text contains `text` in any case."""
     wanted = text.casefold()
+    # One more than is shown tells that there are more.
     found = tuple(islice(_list_hits(document, wanted), FOUND + 1)) if wanted else ()
     return Hits(found[:FOUND], len(found) > FOUND)
 
@@ -157,6 +160,7 @@ def _list_hits(document: JSON, wanted: str) -> Iterator[Node]:
             (key, pointer.join_token(path, str(key)), (*place, number), inner)
             for number, (key, inner) in enumerate(_list_members(value))
         ]
+        # Taken from the end, so that the places come in the order of the document.
         waiting.extend(reversed(inside))
 
 

@@ -49,6 +49,7 @@ class Parts:
         room = most - sum(map(len, self.ops))
         if self.stored is None or room < 0:
             return room < 0
+        # A small compressed body may unpack into a large one; its header tells.
         return len(self.stored) > room or codec.unpacks_beyond(self.codec, self.stored, room)
 
 
@@ -104,6 +105,7 @@ def build_value(parts: Parts) -> JSON:
 
 def replay_ops(data: JSON, revisions: tuple[bytes, ...]) -> JSON:
     """Return the document after these revisions. The input stays as it is."""
+    # Not private: the value is a cached one, which others read.
     return _replay(Editor(data), revisions)
 
 

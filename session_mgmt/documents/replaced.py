@@ -20,6 +20,7 @@ from session_mgmt.documents.operations import Op
 from session_mgmt.documents.pointer import END
 from session_mgmt.documents.values import JSON, MISSING, Missing, are_equal
 
+# 64 bits: enough to tell values apart that one client has seen, and short in a frame of 500 paths.
 DIGEST_CHARACTERS: Final = 16
 
 
@@ -80,6 +81,7 @@ def rebase_by_digests(
     """
     asked = tuple(ops)
     listed, known, chosen = _take_out_known(server, asked, arrays, on_conflict)
+    # Without the known items there is nothing left for a policy to decide.
     if len(listed) < len(asked):
         return _join_known(
             server,
@@ -155,6 +157,7 @@ def _decide_by_digests(
     places = {*map(pointer.strip_mark, touched.list_paths(ops)), *list_replaced_on_the_way(server, ops)}
     for path in _list_topmost(places):
         theirs, mine = pointer.find_value(server, path), pointer.find_value(wanted, path)
+        # Both came to the same value, so nothing is lost.
         if are_equal(theirs, mine):
             continue
         kept, value = _choose_side(path, theirs, mine, on_conflict)
@@ -177,6 +180,7 @@ def _choose_side(path: str, server: Value, client: Value, on_conflict: OnConflic
 def _list_topmost(paths: Iterable[str]) -> list[str]:
     found: list[str] = []
     for path in sorted(set(paths), key=lambda one: (one.count("/"), one)):
+        # Shorter paths come first, so each place is decided once, together with all below it.
         if not any(above in found for above in pointer.iter_ancestors(path)):
             found.append(path)
     return found

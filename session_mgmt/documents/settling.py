@@ -94,6 +94,7 @@ def propose_merge(parts: Parts, steps: tuple[Step, ...], change: Change, rules: 
 
 def _replay_steps(base: JSON, steps: tuple[Step, ...]) -> tuple[JSON, JSON, set[str]]:
     """Return the document as the author of a change saw it, as it is now, and the paths that others touched."""
+    # Both share the base, and copy a container when they change it.
     seen, now = Editor(base), Editor(base)
     theirs: set[str] = set()
     for step in steps:

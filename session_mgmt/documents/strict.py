@@ -23,10 +23,12 @@ from session_mgmt.documents.errors import (
 from session_mgmt.documents.limits import Limits
 from session_mgmt.documents.values import JSON, normalise_number
 
+# As a key of a JavaScript object it would set the prototype.
 _FORBIDDEN: Final = "__proto__"
 _LONGEST_UTF8: Final = 4
 
 _DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")
+# 16 digits in a row, once all digits are turned into zeros: it may be beyond 2^53.
 _SUSPECT_INTEGER: Final = b"0" * 16
 _BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKET: Final = bytes(set(range(256)) - set(b"[]{}"))
@@ -56,6 +58,7 @@ def parse_json(raw: bytes | str, limits: Limits, max_bytes: int) -> JSON:
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise _explain_parse_error(data) from error
+    # Nearly all texts: the walk in Python costs much more than the parser.
     if _is_plain(data, value, limits):
         return value
     return _examine_value(data, value, limits)
@@ -99,6 +102,7 @@ def _explain_parse_error(data: bytes) -> DocumentError:
 
 def _is_plain(data: bytes, value: JSON, limits: Limits) -> bool:
     """Tell whether searches at C speed prove that every rule holds; False says only that a walk must decide."""
+    # An escape may hide a colon, a key or a surrogate from the searches.
     if b"\\u" in data or b"__proto__" in data or _SUSPECT_INTEGER in data.translate(_DIGITS):
         return False
     colons = data.count(b":")
@@ -118,8 +122,10 @@ def _has_odd_float(written: bytes) -> bool:
 
 
 def _strings_are_short(data: bytes, limits: Limits) -> bool:
+    # No string is longer than its text.
     if len(data) <= limits.key_bytes and len(data) <= limits.string_bytes:
         return True
+    # An escaped quote would cut the strings in the wrong places.
     if b"\\" in data:
         return False
     strings = data.split(b'"')[1::2]
@@ -132,6 +138,7 @@ def _examine_value(data: bytes, value: JSON, limits: Limits) -> JSON:
         raise NumberOutOfRange("An integer is beyond 2^53-1.")
     walk = _Walk(limits)
     copy = walk.copy_value(value, 0)
+    # orjson keeps the last of two equal keys, and the other one is missing here.
     if walk.keys != outside.count(b":"):
         raise InvalidJSON("An object holds a key twice.")
     return copy
@@ -200,6 +207,7 @@ def check_key(key: object, limits: Limits) -> None:
         raise InvalidJSON("The keys of an object are strings.")
     if key == _FORBIDDEN:
         raise ForbiddenKey("The key __proto__ is not accepted.")
+    # Encoded only where the number of characters leaves a doubt.
     if len(key) * _LONGEST_UTF8 > limits.key_bytes and len(_encode_utf8(key)) > limits.key_bytes:
         raise KeyTooLong(f"A key is longer than {limits.key_bytes} bytes.")
     _check_characters(key)

@@ -20,6 +20,7 @@ from typing import Any, Final
 from session_mgmt.documents import pointer
 from session_mgmt.documents.pointer import END
 
+# A write of more operations still has a row of bounded size, and touches more than it names.
 MOST_PATHS: Final = 500
 # A path without such a token touches just itself, if `set` or `inc` is all that is done to it.
 _INDEX_OR_END = re.compile(r"/(?:[0-9]+|-)(?:/|$)")
@@ -29,6 +30,7 @@ def list_paths(ops: Iterable[Sequence[Any]], most: int = MOST_PATHS) -> tuple[st
     """Return sorted unique touched paths. Beyond `most`, the deepest give way to their ancestors, which touch more."""
     listed = list(ops)
     touched = list_path_of_each(listed)
+    # Most lists have one operation.
     if len(touched) == 1:
         return tuple(touched)
     ensures = [is_ensuring(op, path) for op, path in zip(listed, touched, strict=True)]
@@ -109,6 +111,7 @@ def _find_touched_path(name: str, path: str, objects: set[str]) -> str:
 def _limit_paths(found: set[str], most: int) -> tuple[str, ...]:
     deepest = max((path.count("/") for path in found), default=0)
     while len(found) > most:
+        # Level by level, so that no path is cut shorter than need be.
         deepest -= 1
         found = {_cut_path(path, deepest) for path in found}
     return tuple(sorted(found))

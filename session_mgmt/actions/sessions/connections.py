@@ -133,7 +133,7 @@ def forget_receipts(confirmed: dict[int, int]) -> None:
     with open_transaction(using):
         # Same order as the lane: client rows before the rows that depend on them.
         rows = statements.select_locked("id, confirmed_seq", CLIENT, confirmed, wait=True)
-        # A repetition comes at most for what the client has not confirmed.
+        # A repetition comes at most for a number that the client has not confirmed.
         statements.delete_up_to(RECEIPT, ("client_id", "seq"), list(confirmed.items()))
         moved = [(client, confirmed[client]) for client, seq in rows if seq < confirmed[client]]
         statements.update(CLIENT, {"id": "bigint", "confirmed_seq": "bigint"}, moved)

@@ -211,7 +211,7 @@ class Room:
         left = Counter(short)
         for stored, client, *_ in rows:
             session = self._sql.as_uuid(stored)
-            # A client that comes back in this group is not away, whatever the table still says.
+            # A client that comes back in this group is not away, although the table still says so.
             if left[session] > 0 and client not in returning:
                 left[session] -= 1
                 chosen[client] = session

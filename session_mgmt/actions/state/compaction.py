@@ -26,7 +26,7 @@ from session_mgmt.models.sql import Statements
 _KEPT_SHARE = 0.75
 _LEAST_SHARE = 0.25
 _AGE_SLACK = 1.25
-# A sweep looks after what the hot path should have done, and leaves it some time.
+# A sweep looks after the work of the hot path, and leaves it some time.
 _LATE_SNAPSHOTS = 4
 # Beside the one where the log begins, and those with labels.
 _KEPT_SNAPSHOTS = 2

@@ -238,7 +238,7 @@ def _may_contest(head: LockedHead, mine: tuple[str, ...], theirs: set[str]) -> b
 
 def _may_be_lost(update: Update, theirs: set[str]) -> bool:
     """Tell whether a blind operation may do nothing, because others have changed the value around it."""
-    # Computed from the document, so its operations do what they say.
+    # Computed from the document, so each of its operations has its effect.
     if update.at_version is not None:
         return False
     places = {pointer.strip_mark(path) for path in theirs}
