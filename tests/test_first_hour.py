@@ -57,7 +57,7 @@ async def get_status(application: Any, path: str) -> int:
     start = await communicator.receive_output(10)
     while (await communicator.receive_output(10)).get("more_body"):
         pass
-    await communicator.wait(10)
+    await communicator.wait(30)
     return int(start["status"])
 
 

@@ -432,7 +432,7 @@ class Waiting:
 
     def result(self) -> Any:
         try:
-            return self._future.result(15)
+            return self._future.result(30)
         finally:
             self._pool.shutdown()
 

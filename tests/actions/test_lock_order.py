@@ -55,6 +55,6 @@ def test_whoever_holds_the_first_row_can_have_all_the_others(model: Any) -> None
             ended = pool.submit(end, sessions)
             wait_for_a_lock()
             assert len(rows.filter(pk__in=others)) == 7
-        ended.result(15)
+        ended.result(30)
     assert not Connection.objects.filter(closed_at__isnull=True).exists()
     assert SessionActivity.objects.count() == 8

@@ -171,14 +171,14 @@ def test_an_update_that_loses_to_an_end_changes_nothing() -> None:
         barrier = threading.Barrier(2)
 
         def change(session: uuid.UUID = session, barrier: threading.Barrier = barrier) -> None:
-            barrier.wait(10)
+            barrier.wait(30)
             try:
                 lifecycle.update_session(SERVER, session, metadata={"n": 1})
             except SessionMgmtError as error:
                 assert error.name == "session_terminated"
 
         def end(session: uuid.UUID = session, barrier: threading.Barrier = barrier) -> None:
-            barrier.wait(10)
+            barrier.wait(30)
             lifecycle.terminate_session(SERVER, session)
 
         together(change, end)
@@ -229,7 +229,7 @@ def test_each_expired_session_is_told_once_whatever_the_number_of_sweeps() -> No
     barrier = threading.Barrier(4)
 
     def sweep() -> list[uuid.UUID]:
-        barrier.wait(10)
+        barrier.wait(30)
         found: list[uuid.UUID] = []
         while claimed := expiry.expire_due(limit=3, now=late):
             found += claimed
@@ -259,7 +259,7 @@ def test_of_a_resume_and_a_sweep_at_once_exactly_one_wins() -> None:
         barrier = threading.Barrier(2)
 
         def resume(created: Created = created, barrier: threading.Barrier = barrier, end: Any = end) -> bool:
-            barrier.wait(10)
+            barrier.wait(30)
             try:
                 connect(created, now=end - A_SECOND)
             except SessionExpired:
@@ -267,7 +267,7 @@ def test_of_a_resume_and_a_sweep_at_once_exactly_one_wins() -> None:
             return True
 
         def sweep(created: Created = created, barrier: threading.Barrier = barrier, end: Any = end) -> bool:
-            barrier.wait(10)
+            barrier.wait(30)
             return created.session.pk in expiry.expire_due(limit=10, now=end + GRACE)
 
         resumed, swept = together(resume, sweep)

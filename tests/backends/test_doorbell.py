@@ -12,7 +12,7 @@ import pytest
 
 from session_mgmt.backends.doorbell import Doorbell, RemoteListener
 
-WAIT = 10.0
+WAIT = 30.0
 # The package's attribute of this name is the function.
 MODULE = sys.modules[Doorbell.__module__]
 LOGGER = logging.getLogger("session_mgmt.backends.doorbell")

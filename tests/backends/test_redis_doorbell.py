@@ -20,7 +20,7 @@ from tests.walks.conftest import created, declared, peers, way
 __all__ = ["created", "declared", "peers", "way"]
 
 pytestmark = pytest.mark.redis
-PATIENCE = 20.0
+PATIENCE = 30.0
 KEY = "s:1"
 ROOM = "topic:room:1"
 

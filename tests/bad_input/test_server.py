@@ -18,7 +18,7 @@ from tests.bad_input.serving import served
 pytestmark = pytest.mark.django_db(transaction=True)
 
 LIMIT = 5 * 1024 * 1024
-PATIENCE = 20.0
+PATIENCE = 30.0
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from session_mgmt.actions.topics.ledger import Publication
 from session_mgmt.bridge import bridge
 from session_mgmt.bridge.lane import QueuedWrite
 
-PATIENCE = 5.0
+PATIENCE = 30.0
 
 
 async def test_who_gives_up_does_not_keep_others_of_the_group_waiting(

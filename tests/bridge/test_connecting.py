@@ -22,7 +22,7 @@ from session_mgmt.protocol.frames import Connect
 from tests.bridge.threads import held
 
 pytestmark = pytest.mark.django_db(transaction=True)
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 class Desk:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 
 from session_mgmt.bridge.gate import Gate
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 class Order:

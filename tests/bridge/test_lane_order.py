@@ -16,7 +16,7 @@ from session_mgmt.actions.topics.ledger import Publication
 from session_mgmt.bridge.lane import Lane, QueuedWrite
 from session_mgmt.exceptions import Busy
 
-WAIT = 10.0
+WAIT = 30.0
 
 
 def number(client: int, seq: int) -> Write:

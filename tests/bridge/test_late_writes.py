@@ -187,7 +187,7 @@ async def test_a_slow_receiver_of_signals_holds_up_no_group(groups: Groups) -> N
 
     @on("connection_lost")
     def hear(event: Any) -> None:
-        go_on.wait(10)
+        go_on.wait(30)
 
     try:
         late, made = LateWrites(call_later=Timer()), await attached(2)

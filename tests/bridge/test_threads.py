@@ -9,7 +9,7 @@ import pytest
 
 from session_mgmt.bridge.threads import Threads
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 @pytest.fixture
@@ -88,5 +88,5 @@ def test_a_job_that_quits_is_an_error_for_who_asked_and_the_thread_goes_on(
         raise end
 
     with pytest.raises(RuntimeError, match=end.__name__):
-        one.submit(quit_program).result(10)
-    assert one.submit(lambda: "next").result(10) == "next"
+        one.submit(quit_program).result(30)
+    assert one.submit(lambda: "next").result(30) == "next"

@@ -59,7 +59,7 @@ def test_transactions_that_touch_two_sessions_in_crossing_order_do_not_deadlock(
         for number in range(20):
             with transaction.atomic():
                 state.update(first, {f"k{number}": 1})
-                barrier.wait(10)
+                barrier.wait(30)
                 state.update(second, {f"k{number}": 1})
                 publish("room:1", number)
 
@@ -126,7 +126,7 @@ def test_a_locked_document_holds_up_only_its_own_writes() -> None:
         assert publish("room:1", "quick").offset == 1
         assert not results
         holding.end()
-        waiting.join(10)
+        waiting.join(30)
     assert results[0].offset == 2
 
 
@@ -271,7 +271,7 @@ def _waiting(write: Write, results: list[Any]) -> Any:
 def _wait_for(results: list[Any], count: int) -> None:
     assert len(results) == count
     for place, _ in results:
-        assert place.wait(10)
+        assert place.wait(30)
 
 
 def _in_order(results: list[Any]) -> list[Any]:

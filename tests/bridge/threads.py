@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-PATIENCE = 15.0
+PATIENCE = 30.0
 
 
 class Held:

@@ -20,7 +20,7 @@ STOP_SECONDS = 20
 # What a browser says by itself when a request fails; everything else in the console is a fault of ours.
 FAILED_REQUEST = re.compile(r"Failed to load resource|WebSocket connection to .* failed")
 
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=40_000)
 
 
 @pytest.fixture(scope="package")

@@ -11,7 +11,7 @@ from typing import Any
 from websockets.asyncio.server import ServerConnection, serve
 
 Frame = dict[str, Any]
-WAIT = 10.0
+WAIT = 30.0
 
 
 def connected(**changes: Any) -> Frame:

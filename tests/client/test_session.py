@@ -226,7 +226,7 @@ async def test_flushed_waits_for_every_answer(server: FakeServer) -> None:
     for seq in (1, 2):
         await peer.receive("send")
         await peer.send({"type": "receipt", "seq": seq, "ok": True})
-    await asyncio.wait_for(waiting, 10)
+    await asyncio.wait_for(waiting, 30)
     await client.close()
 
 

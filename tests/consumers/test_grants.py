@@ -15,7 +15,7 @@ from session_mgmt.consumers.hub import hub
 from session_mgmt.models import ClientSession
 from session_mgmt.registry import topic
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 class Application:

@@ -146,7 +146,7 @@ async def test_frames_behind_a_slow_handler_are_left_in_the_socket(peers: Any, c
 
     @on_message
     def wait(session: Any, data: Any) -> Any:
-        return go_on.wait(20)
+        return go_on.wait(30)
 
     one = peers()
     await one.open(created.token.secret)

@@ -40,7 +40,7 @@ class Reads:
         self.after.append(after)
         page = self.real(row, after, limit)
         self.begun.set()
-        assert self.gate.wait(10)
+        assert self.gate.wait(30)
         if self.error is not None:
             raise self.error
         return page

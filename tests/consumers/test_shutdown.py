@@ -39,7 +39,7 @@ async def test_a_database_that_does_not_answer_holds_up_no_shutdown(monkeypatch:
     go_on = threading.Event()
 
     def hang(*args: Any, **kwargs: Any) -> Any:
-        go_on.wait(10)
+        go_on.wait(30)
         return closing.Closed([], [])
 
     one = await bridge().call(attach)

@@ -11,7 +11,7 @@ import pytest
 from project.demo.heads import Head
 from project.demo.proxy import Network, Proxy, Streams, close_all
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 # How long silence must last to count as held. Bytes that are wrongly passed on come within a millisecond.
 SILENCE = 0.1
 

@@ -143,9 +143,9 @@ def test_the_tutorials_cart_survives_what_it_says_it_survives(shop: Shop, tabs: 
     put_in(one, "Tea")
     shop.start()
     for page in tabs:
-        expect(page.locator("#cart li")).to_have_text(["Tea: 3", "Salt/Pepper: 1"], timeout=30_000)
+        expect(page.locator("#cart li")).to_have_text(["Tea: 3", "Salt/Pepper: 1"], timeout=40_000)
     shop.run(step_seven())
-    expect(two.locator("#news")).to_have_text("Ten per cent off", timeout=20_000)
+    expect(two.locator("#news")).to_have_text("Ten per cent off", timeout=40_000)
     one.get_by_role("button", name="Check out").click()
     expect(one.locator("#news")).to_have_text("Ordered: Salt/Pepper, Tea")
     expect(two.locator("#cart li")).to_have_count(0)

@@ -167,6 +167,7 @@ class Peer:
     async def serve(self, socket: ClientConnection) -> None:
         """Send again what is unanswered, then read and write until the connection ends."""
         self.socket = socket
+        await self._send_unanswered(socket)
         pump = asyncio.create_task(self._pump(socket, self.generation))
         try:
             async for message in socket:
@@ -199,10 +200,14 @@ class Peer:
 
     # Writing.
 
-    async def _pump(self, socket: ClientConnection, generation: int) -> None:
+    async def _send_unanswered(self, socket: ClientConnection) -> None:
+        """Send again before anything is read, so that writes reach the server on their old bases on any machine."""
         with contextlib.suppress(ConnectionClosed):
             for write in list(self.outbox.values()) if self.ready else ():
                 await self._again(write, socket)
+
+    async def _pump(self, socket: ClientConnection, generation: int) -> None:
+        with contextlib.suppress(ConnectionClosed):
             while self.ready and not self.stopping:
                 while self._may_write() and self.next_write is not None:
                     await self._new(self.next_write(self), socket, generation)
