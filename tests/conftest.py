@@ -12,25 +12,35 @@ from urllib.parse import quote, urlsplit
 import pytest
 from django.conf import settings
 from django.db import connection, connections
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis
 
 from project.databases import build_postgres
 from session_mgmt.api import operations
 from session_mgmt.backends.budgets import budgets
 from session_mgmt.bridge import bridge
 from session_mgmt.testing import inline_bridge
-from tests import held_connections, programs, services
+from tests import held_connections, ordering, programs, services
 from tests.emptying import empty_quickly
 from tests.settings import DATABASE
 from tests.suites.packages import installed
 
 FIRST_PROCESS = "gw0"
+DATABASE_FIXTURES = {"db", "transactional_db", "django_db_setup", "postgres_url", "postgres_server", "database_url"}
 # Taken out of the environment, so that a process which a test starts does not use a server the test did not mean.
 GIVEN_URLS = {name: os.environ.pop(name, "") for name in ("DATABASE_URL", "REDIS_URL")}
+
+# How long an example takes says how busy the machine is, and nothing about the code.
+hypothesis.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis.load_profile("any machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--require-services", action="store_true", default="CI" in os.environ, help="fail where a server is missing"
+    )
+    parser.addoption(
+        "--only-databases", action="store_true", help="leave out the tests that open no database: another pass has them"
     )
 
 
@@ -45,16 +55,28 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the tests that only make sense on the other database, and put the slow ones first.
-
-    Of two processes, the first then takes the slow tests one after the other, and the second takes all the others.
-    """
+    """Deselect the tests that only make sense on the other database, and let every process begin with slow ones."""
     other = "sqlite" if DATABASE == "postgres" else "postgres"
     left_out = [item for item in items if item.get_closest_marker(other) and not item.get_closest_marker(DATABASE)]
+    if config.getoption("--only-databases"):
+        left_out += [item for item in items if item not in left_out and not opens_database(item)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
-    items.sort(key=lambda item: not item.get_closest_marker("slow"))
+        gone = set(left_out)
+        items[:] = [item for item in items if item not in gone]
+    processes = getattr(config, "workerinput", {}).get("workercount", 1)
+    items[:] = ordering.deal_slow(items, processes, _read_seconds)
+
+
+def opens_database(item: pytest.Item) -> bool:
+    """Tell whether the test can reach a database: pytest-django refuses it to any test that does not ask for it."""
+    is_marked = item.get_closest_marker("django_db") or item.get_closest_marker(DATABASE)
+    return bool(is_marked or not DATABASE_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())))
+
+
+def _read_seconds(item: pytest.Item) -> int:
+    slow = item.get_closest_marker("slow")
+    return 0 if slow is None else slow.args[0] if slow.args else ordering.SLOW_SECONDS
 
 
 @contextlib.contextmanager

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,10 +29,12 @@ sys.path.insert(0, str(ROOT))
 from tests import javascript, programs, services  # noqa: E402 - this file runs as a script
 
 PYTHON_ONLY = "not browser and not js"
-# The pure rooms never see a database: the SQLite pass has run them already.
+# The pure rooms never see a database: the SQLite pass has run them already. Elsewhere `--only-databases` knows which
+# tests open one; here it saves the time of reading the files.
 PURE = ("tests/protocol", "tests/documents", "tests/client", "tests/docs")
 NO_TESTS_COLLECTED = 5
-PROCESSES = min(4, os.cpu_count() or 1)
+# One more than there are cores: many tests wait for a server to start or a lock to be given back.
+PROCESSES = min(4, (os.cpu_count() or 1) + 1)
 
 
 @dataclass
@@ -41,6 +46,16 @@ class Tally:
     failed: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the figures as plain data."""
+        return {**vars(self), "skipped": dict(self.skipped)}
+
+    @classmethod
+    def from_json(cls, told: dict[str, Any]) -> Tally:
+        """Return the tally of ``as_json``."""
+        return cls(**{**told, "skipped": Counter(told["skipped"])})
 
     def add_report(self, path: Path) -> None:
         """Count the cases of a JUnit XML file; an expected failure counts as a skip, for it is no promise kept."""
@@ -70,7 +85,6 @@ def find_marked(marker: str) -> list[str]:
 def run_pytest(tally: Tally, arguments: list[str], processes: int = PROCESSES, **environment: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
-        # Two processes for two cores: many tests wait for a server to start or a lock to be given back.
         command = [sys.executable, "-m", "pytest", "-q", "-n", str(processes), "--dist", "worksteal"]
         command += [f"--junitxml={report}", *arguments]
         exit_code = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}).returncode
@@ -86,7 +100,7 @@ def postgres(tally: Tally) -> None:
         tally.skipped["the whole pass: no PostgreSQL server (see above)"] += 1
         return
     ignored = [f"--ignore={folder}" for folder in PURE]
-    run_pytest(tally, ["-m", PYTHON_ONLY, *ignored], SESSION_MGMT_TEST_DB="postgres")
+    run_pytest(tally, ["-m", PYTHON_ONLY, "--only-databases", *ignored], SESSION_MGMT_TEST_DB="postgres")
 
 
 def js(tally: Tally) -> None:
@@ -113,6 +127,8 @@ def browser(tally: Tally) -> None:
 
 
 PASSES: dict[str, Callable[[Tally], None]] = {"sqlite": sqlite, "postgres": postgres, "js": js, "browser": browser}
+# Of one process each, which waits for Node or a browser most of the time: they run beside the passes of the databases.
+BESIDE = ("js", "browser")
 
 
 def keep_bytecode() -> None:
@@ -136,10 +152,55 @@ def start_services(stack: contextlib.ExitStack) -> None:
 def run(name: str) -> Tally:
     tally = Tally(name)
     print(f"\n== {name} ==", flush=True)
-    began = time.monotonic()
+    began, before = time.monotonic(), _read_cpu()
     PASSES[name](tally)
-    tally.seconds = time.monotonic() - began
+    tally.seconds, tally.cpu_seconds = time.monotonic() - began, _read_cpu() - before
     return tally
+
+
+def _read_cpu() -> float:
+    """Return the CPU time of all processes that have ended below this one."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@contextlib.contextmanager
+def running_beside(names: Sequence[str]) -> Iterator[list[Tally]]:
+    """Run passes in a process of their own; at the end, print what they said, and give their tallies."""
+    tallies: list[Tally] = []
+    if not names:
+        yield tallies
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        said, report = Path(folder, "said"), Path(folder, "tallies.json")
+        # Tests flush Redis, so that each of the two needs one of its own.
+        variables = {**os.environ, "REDIS_URL": ""}
+        command = [sys.executable, __file__, *names, "--tallies", str(report)]
+        with said.open("wb") as output:
+            process = subprocess.Popen(command, env=variables, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            yield tallies
+        except BaseException:
+            process.terminate()
+            raise
+        finally:
+            process.wait()
+            print(said.read_text(errors="replace"), flush=True)
+        if report.exists():
+            tallies += map(Tally.from_json, json.loads(report.read_text()))
+        else:
+            tallies += [Tally(name, failed=1) for name in names]
+
+
+def run_all(chosen: Sequence[str]) -> list[Tally]:
+    """Run passes, those of the databases one after the other."""
+    first = [name for name in PASSES if name in chosen and name not in BESIDE]
+    others = [name for name in BESIDE if name in chosen]
+    if not first:
+        return [run(name) for name in others]
+    with running_beside(others) as beside:
+        tallies = [run(name) for name in first]
+    return tallies + beside
 
 
 def summarise(tallies: list[Tally]) -> int:
@@ -150,7 +211,7 @@ def summarise(tallies: list[Tally]) -> int:
     for tally in tallies:
         print(
             f"{tally.name:9} {tally.passed} passed, {tally.failed} failed, {tally.skipped.total()} skipped"
-            f" in {tally.seconds:.0f} s"
+            f" in {tally.seconds:.0f} s, {tally.cpu_seconds:.0f} s of CPU"
         )
     for tally in tallies:
         for reason, times in tally.skipped.items():
@@ -165,14 +226,19 @@ def summarise(tallies: list[Tally]) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Run every test of the project.")
     parser.add_argument("passes", nargs="*", metavar="PASS", help=f"of {', '.join(PASSES)}; all without any")
-    chosen = parser.parse_args().passes or list(PASSES)
+    parser.add_argument("--tallies", type=Path, metavar="FILE", help="write the figures there, for a run around this")
+    arguments = parser.parse_args()
+    chosen = arguments.passes or list(PASSES)
     if not set(chosen) <= set(PASSES):
         parser.error(f"passes are {', '.join(PASSES)}")
     keep_bytecode()
     programs.install_missing(list(programs.WHEELS))
     with contextlib.ExitStack() as stack:
         start_services(stack)
-        tallies = [run(name) for name in PASSES if name in chosen]
+        tallies = run_all(chosen)
+    if arguments.tallies:
+        arguments.tallies.write_text(json.dumps([tally.as_json() for tally in tallies]))
+        return 0
     return summarise(tallies)
 
 

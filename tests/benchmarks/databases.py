@@ -14,6 +14,7 @@ import psycopg
 
 from tests import programs, services
 from tests.benchmarks import sides
+from tests.sqlite_files import copy_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,11 @@ class Database:
 def sqlite() -> Iterator[Database]:
     """Create a file in WAL mode with ``synchronous=FULL``, as project/databases.py opens it."""
     with tempfile.TemporaryDirectory(prefix="session-mgmt-benchmark-") as folder:
+        file, model = Path(folder, "db.sqlite3"), os.environ.get("BENCHMARK_MIGRATED")
+        if model:
+            copy_file(Path(model), file)
         said = f"SQLite {sqlite3.sqlite_version}, WAL, synchronous=FULL"
-        yield Database("SQLite", sides.environment("", Path(folder, "db.sqlite3")), said)
+        yield Database("SQLite", sides.environment("", file), said)
 
 
 @contextlib.contextmanager

@@ -7,18 +7,30 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.servers import AppServer, environment, migrate
+from tests import services
+from tests.conftest import or_skip
+from tests.faults.servers import AppServer, environment, migrate, run_migrate
 from tests.services import Postgres
 from tests.settings import DATABASE
 
 
+@pytest.fixture(scope="session")
+def migrated(pytestconfig: pytest.Config) -> Iterator[Postgres]:
+    """A PostgreSQL server with the tables, stopped, to be copied."""
+    with or_skip(pytestconfig), services.postgres() as server:
+        run_migrate(environment(server.url, "", Path("unused"), None))
+        server.stop()
+        yield server
+
+
 @pytest.fixture
-def database_url(request: pytest.FixtureRequest) -> str:
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """Start a PostgreSQL server for this test alone where the run is on PostgreSQL; nothing for SQLite."""
     if DATABASE == "sqlite":
-        return ""
-    server: Postgres = request.getfixturevalue("postgres_server")
-    return server.url
+        yield ""
+        return
+    with services.running(Postgres(model=request.getfixturevalue("migrated"))) as server:
+        yield server.url
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.faults.storm import OF_CLIENTS, PROMISED_SECONDS, Options, brew, desc
 CLIENTS = int(os.environ.get("SESSION_MGMT_STORM", "40"))
 SEED = int(os.environ.get("SESSION_MGMT_SEED", "1"))
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow]
+pytestmark = [pytest.mark.faults, pytest.mark.slow(30)]
 
 
 @pytest.mark.timeout(300 + 10 * PROMISED_SECONDS * CLIENTS / OF_CLIENTS)

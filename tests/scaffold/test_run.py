@@ -1,13 +1,19 @@
-"""The closing summary of make test."""
+"""The passes of make test, the order of its tests, and its closing summary."""
 
 from __future__ import annotations
 
+import json
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
 from tests import javascript, programs
-from tests.run import Tally, count, js, summarise
+from tests.conftest import opens_database
+from tests.ordering import deal_slow
+from tests.run import Tally, count, js, running_beside, summarise
 
 REPORT = """<testsuites><testsuite>
 <testcase name="a"/><testcase name="b"><failure message="no"/></testcase>
@@ -64,3 +70,51 @@ def test_a_javascript_pass_whose_packages_cannot_be_installed_is_skipped_with_th
     js(tally)
     assert (tally.failed, tally.passed) == (0, 0)
     assert ["npm could not install" in reason for reason in tally.skipped] == [True]
+
+
+def test_passes_beside_the_others_that_leave_no_figures_are_failures(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/echo")
+    with running_beside(["js", "browser"]) as tallies:
+        assert tallies == []
+    assert [(tally.name, tally.failed) for tally in tallies] == [("js", 1), ("browser", 1)]
+    assert "js browser --tallies" in capsys.readouterr().out
+
+
+def test_figures_of_passes_beside_the_others_arrive_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told = Tally("js", passed=3, skipped=Counter({"no Node": 2}), seconds=1.5)
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\necho '{json.dumps([told.as_json()])}' > \"$4\"\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with running_beside(["js"]) as tallies:
+        pass
+    assert tallies == [told]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 4])
+@pytest.mark.parametrize("seconds", [[], [0] * 9, [30], [0, 20, 90, 0, 0, 20, 0, 0, 0, 0, 20], [20] * 7])
+def test_each_process_begins_with_its_share_of_the_slow_tests(seconds: list[int], processes: int) -> None:
+    tests = list(enumerate(seconds))
+    ordered = deal_slow(tests, processes, lambda test: test[1])
+    assert sorted(ordered) == tests
+    parts, rest = [], ordered
+    for left in range(processes, 0, -1):
+        part, rest = rest[: len(rest) // left], rest[len(rest) // left :]
+        parts.append([second for _, second in part])
+    for part in parts:
+        assert part == sorted(part, reverse=True)
+    shares = [len([second for second in part if second]) for part in parts]
+    assert max(shares) - min(shares) <= 1
+    assert max(seconds, default=0) in {part[0] for part in parts if part} | {0}
+
+
+def test_a_test_that_asks_for_no_database_is_known(request: pytest.FixtureRequest) -> None:
+    assert not opens_database(request.node)
+    with pytest.raises(RuntimeError, match="Database access not allowed"):
+        connection.ensure_connection()
+
+
+def test_a_test_that_asks_for_a_database_is_known(request: pytest.FixtureRequest, transactional_db: None) -> None:
+    assert opens_database(request.node)
