@@ -36,7 +36,8 @@ def watching() -> Iterator[None]:
             if not thread.name.startswith(OF_THE_APP):
                 connections.close_all()
 
-    BaseDatabaseWrapper.connect, threading.Thread.run = connect_and_note, run_and_close  # type: ignore[method-assign]
+    BaseDatabaseWrapper.connect = connect_and_note  # type: ignore[method-assign, assignment]
+    threading.Thread.run = run_and_close  # type: ignore[method-assign, assignment]
     yield
     BaseDatabaseWrapper.connect, threading.Thread.run = connect, run  # type: ignore[method-assign]
 

@@ -28,5 +28,5 @@ def installed(folder: Path = FOLDER) -> Path:
 def node(script: str, *arguments: str, given: bytes = b"") -> bytes:
     """What a script prints, run by Node as a module that finds the packages."""
     program, _ = programs.node()
-    command = [program, "--input-type=module", "--eval", script, *arguments]
+    command: list[str | Path] = [program, "--input-type=module", "--eval", script, *arguments]
     return subprocess.run(command, cwd=FOLDER, input=given, capture_output=True, check=True).stdout
