@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("session_mgmt", "0009_g_publication_at")]
+    dependencies = [("session_mgmt", "0010_f_token_pairs")]
 
     operations = [
         migrations.AddField(
