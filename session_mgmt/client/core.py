@@ -27,6 +27,7 @@ from session_mgmt.protocol.codes import CLIENT_OUT_OF_ORDER, Close, may_reconnec
 
 AGENT = "python/0.1.0"
 TOPIC = "topic:"
+# Beats confirm as well; this bounds the receipts of a client that writes without a pause.
 ACK_EVERY = 32
 # Wait where the server names none: long enough for a snapshot to arrive, short enough to go unnoticed.
 RESEND_SECONDS = 0.25
@@ -55,6 +56,7 @@ class Core(Writing):
 
     def follow_log(self, log: str) -> Effects:
         """Follow a log from the known position, or from now on; the effect `Following` brings the outcome."""
+        # The position of an earlier process counts only until the log is followed.
         place = self.logs.setdefault(log, self._stored_places.pop(log, None))
         if self.ready:
             self._asked[self._next_id] = log
@@ -72,6 +74,7 @@ class Core(Writing):
     def apply_sync(self, doc: str, answer: Frame) -> Effects:
         """Apply the answer of a synchronisation over HTTP; keep newer entries that the connection brought meanwhile."""
         replica, place = self.open_replica(doc), positions.parse(answer["position"])
+        # A snapshot is on its way already, and is newer than this answer.
         if replica.fetching or place is None:
             return
         if answer["mode"] == "entries":
@@ -133,11 +136,13 @@ class Core(Writing):
         self.session, self.limits, self.heartbeat = frame["session"], frame["limits"], frame["heartbeat"]
         self.backoff = read_policy(frame.get("retry") or {}, self.backoff)
         self._decided = frame["last_seq"]
+        # After a restored backup the server may have decided numbers that this client did not give out.
         self.outbox.skip_to(self._decided)
         self.ready = True
         yield Emit("connected", frame)
         for log, verdict in frame["logs"].items():
             yield from self._apply_verdict(log, verdict)
+        # After the verdicts: they tell which bases are lost.
         yield from self.resend_writes()
 
     def _apply_verdict(self, log: str, verdict: Frame) -> Effects:
@@ -172,8 +177,10 @@ class Core(Writing):
         log = frame["log"]
         for offset, tag, body in frame["entries"]:
             known = self.logs.get(log)
+            # Left meanwhile, or known: a replay may overlap the live entries.
             if log not in self.logs or (known and known.epoch == frame["epoch"] and offset <= known.offset):
                 continue
+            # A hole would never be noticed later; a new connection asks from the known position on.
             if known and (known.epoch != frame["epoch"] or offset != known.offset + 1):
                 yield Leave(CLIENT_OUT_OF_ORDER, "out_of_order", reconnect=True)
                 return
@@ -187,8 +194,10 @@ class Core(Writing):
     def _apply_revision(self, doc: str, place: positions.Position, body: Frame) -> Effects:
         replica = self.open_replica(doc)
         before = replica.view
+        # Its effect is in the view already, as a pending write.
         own = body.get("client_id") == self.client_id and body.get("seq") is not None
         replica.advance(place, body, own)
+        # The application hears of changes that it can see, and an own write changes nothing any more.
         if replica.view is not before:
             yield Changed(doc, before, replica.view)
 
@@ -197,6 +206,7 @@ class Core(Writing):
         if place is None or log not in self.logs:
             return
         self._note_lost_history(log, True, frame.get("reason"))
+        # Too large for a frame: the body comes over HTTP.
         if "url" in frame:
             self.logs[log] = place
             self.open_replica(log.removeprefix(STATE)).await_body(place.offset)
@@ -232,6 +242,7 @@ class Core(Writing):
             yield StorePosition(log, place.as_json())
 
     def _handle_receipt(self, frame: Frame) -> Effects:
+        # The number is still undecided, so the write stays in the outbox.
         if not frame["ok"] and frame["error"].get("temporary"):
             yield from self._retry_later(frame["seq"], frame["error"])
             return
@@ -262,6 +273,7 @@ class Core(Writing):
         yield ResendAfter(error.get("retry_after") or RESEND_SECONDS)
 
     def _handle_ping(self, frame: Frame) -> Effects:
+        # The beat's answer carries the confirmation, and no frame of its own is needed.
         self._told = self.outbox.acked
         yield Send({"type": "pong", "ping": frame.get("ping"), "acked": self._told})
         if "rtt_ms" in frame:
@@ -281,6 +293,7 @@ class Core(Writing):
     def _handle_bye(self, frame: Frame) -> Effects:
         code, name = int(frame["code"]), str(frame.get("name") or "")
         reconnect = bool(frame.get("reconnect", may_reconnect(code)))
+        # The server knows neither the name nor its numbers any more.
         if code == Close.CLIENT_FORGOTTEN:
             yield from self.start_anew()
             reconnect = True
@@ -298,6 +311,7 @@ class Core(Writing):
         """Become a client of another session: its documents and its own log are other logs, topics are the same."""
         yield from self.start_anew()
         for log in self.logs:
+            # The positions in documents and in the own log mean nothing in another session.
             if not log.startswith(TOPIC):
                 self.logs[log] = None
         for replica in self.replicas.values():

@@ -64,17 +64,21 @@ class Link:
         while True:
             before = self._stats.connections
             leave = await self._connect_once(address())
+            # Only an answered connect ends the backoff: a server that accepts and closes would be stormed otherwise.
             failures = 0 if self._stats.connections > before else failures + 1
+            # Before it is marked as gone.
             was_ready = self._core.ready
             self._core.mark_disconnected()
             self._stats.last_close = f"{leave.code} {leave.name}"
             self._lost(leave, was_ready)
+            # The application has closed the client, so no code of the server counts any more.
             if self._leaving is not None:
                 return self._leaving
             if leave.code == Close.REPLACED and not was_ready:
                 # Only this client's own earlier attempt, which the server served late, can have replaced this one.
                 leave = self._attach_again(leave)
             if leave.code in _OVER:
+                # It may reconnect with the token of a successor.
                 leave = await self._recover(leave)
             if not leave.reconnect or self._core.backoff.is_exhausted(failures):
                 return leave
@@ -133,6 +137,7 @@ class Link:
                 self._take(received)
             except (KeyError, TypeError, ValueError, IndexError):
                 logger.exception("A frame of the server cannot be understood.")
+                # The state after half a frame is unknown; a new connection begins from the stored positions.
                 return Leave(CLIENT_OUT_OF_ORDER, "unreadable_frame", reconnect=True)
             if self.departure is not None:
                 return self.departure
@@ -140,4 +145,5 @@ class Link:
     def _count_traffic(self, connection: Connection) -> None:
         for name in ("frames_received", "frames_sent", "bytes_received", "bytes_sent"):
             setattr(self._stats, name, getattr(self._stats, name) + getattr(connection, name))
+            # The connection counts from the last time on, so that nothing is added twice.
             setattr(connection, name, 0)

@@ -69,6 +69,7 @@ class Writing:
         Raises Refused if it is too large for a frame.
         """
         self._check_size(frame)
+        # The draft has an earlier number, and must go out first.
         before = [*self.flush_draft()]
         numbered = self.outbox.add(frame)
         return numbered["seq"], [*before, *self._send_write(numbered)]
@@ -123,6 +124,7 @@ class Writing:
         self._holding = any(frame.get("doc") in self._lost and "base" in frame for frame in self.outbox)
         if self.ready and not self._holding:
             for frame in list(self.outbox):
+                # The draft was never sent, and may still grow.
                 if self.draft is None or frame is not self.draft.frame:
                     yield Send(build_frame(frame))
 

@@ -17,6 +17,7 @@ from session_mgmt.exceptions import Busy
 LONGEST_WAIT = 2.0
 # Connects a second, as long as no storm has shown the pace of this machine.
 FIRST_PACE = 500.0
+# Several, so that one slow commit does not decide alone.
 MEASURED_GROUPS = 8
 # A database that was away for a moment must not be taken for slow for ever: nobody would be let in to show that it is
 # not. So a measurement counts for this long, and nobody is sent away for more than twice as long.
@@ -72,6 +73,7 @@ class Admission:
         A group after which nobody waited may have been small for want of clients: it counts only if it was faster.
         """
         now = self._clock()
+        # Groups overlap: the time until the last answer was counted with the group before.
         seconds = now - max(taken_at, self._answered_at)
         self._answered_at = now
         if seconds > 0 and (is_under_load or members / seconds > self.pace):

@@ -7,6 +7,7 @@ import asyncio
 MOST_FRAMES = 256
 # Frames that a request counts for: it is worked off by itself, and a write together with others.
 REQUEST_COST = 8
+# Two frames of the largest size.
 MOST_BYTES = 512 * 1024
 
 
@@ -40,6 +41,7 @@ class Inbox:
     def finish_frame(self, cost: int = 1) -> None:
         """Count a frame as answered, by the cost with which it was added."""
         self._frames -= cost
+        # Not frame by frame: an account of each frame would cost more than it is worth.
         if self._frames == 0:
             self._bytes = 0
             self._empty.set()

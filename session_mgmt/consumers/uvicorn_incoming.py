@@ -71,6 +71,7 @@ class Incoming(FrameReader):
         Returns the future of the code with which the connection ends.
         """
         self._take_frame, self._end = take, self._loop.create_future()
+        # Frames may have arrived before the application asked for its callback.
         events, self._events = self._events or (), None
         for event in events:
             if event["type"] == "websocket.disconnect":
@@ -92,16 +93,19 @@ class Incoming(FrameReader):
         """Read nothing more of the peer, not even what has arrived."""
         if not self.halted and not self.transport.is_closing():
             self.halted = True
+            # The kernel's buffers fill up, and the peer has to wait.
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Go on where reading was paused."""
         if self.halted and not self.transport.is_closing():
             self.transport.resume_reading()
+            # Frames that had arrived are read first, before the transport delivers others.
             self.go_on()
 
     def pass_turn(self) -> None:
         self.pause_reading()
+        # Behind all that is ready in this turn of the loop.
         self._loop.call_soon(self.resume_reading)
 
     def take_text(self, payload: bytes) -> None:
@@ -121,6 +125,7 @@ class Incoming(FrameReader):
             self.fail(BAD_UTF8)
             return
         self._put({"type": "websocket.receive", "text": text})
+        # One event at a time, until the application takes it.
         self.pause_reading()
 
     # -- parts that the library reads ----------------------------------------------------------------------------------
@@ -138,6 +143,7 @@ class Incoming(FrameReader):
             self._take_event(event)
         if self.transport.is_closing():
             return
+        # The library's answers, such as pongs.
         output = b"".join(conn.data_to_send())
         if output and not self.close_sent:
             self.transport.write(output)
@@ -189,6 +195,7 @@ class Incoming(FrameReader):
     def limit_bytes(self, most: int) -> None:
         """Take at most so many bytes from the peer, whatever frames they are, until ``lift_limit``."""
         self._bytes_left = most - self.waiting_bytes
+        # A longer frame could never be taken whole, so it is refused by its header.
         self.most_bytes = min(most, self._config.ws_max_size)
 
     def lift_limit(self) -> None:
@@ -213,6 +220,7 @@ class Incoming(FrameReader):
             return
         self._write_close(code, "")
         self._disconnect(code)
+        # Nothing that is still in the buffers is read.
         self.halted = True
         self.abort()
 

@@ -30,6 +30,7 @@ from session_mgmt.consumers.uvicorn_incoming import Incoming, Message
 
 logger = logging.getLogger("uvicorn.error")
 
+# For the peer's answer to a close frame.
 CLOSE_SECONDS = 10.0
 GOING_AWAY = 1012
 LOST_BEFORE, LOST_AFTER = 1006, 1005
@@ -74,6 +75,7 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
             self._other.connection_lost(exc)
             return
         self._server_state.connections.discard(self)
+        # Without effect where an end was told before.
         self._disconnect(LOST_AFTER if self.accepted else LOST_BEFORE)
         self.disconnected = True
         self.resume_writing()
@@ -120,6 +122,7 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
 
     def _open(self, head: bytes) -> None:
         handshake = read_handshake(head)
+        # Any doubt about the first bytes goes to uvicorn's own class.
         if handshake is None or handshake.path != settings().websocket_path:
             self._give_over(head)
             return
@@ -194,7 +197,9 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
 
     async def send(self, message: Message) -> None:
         """Carry out one message of the application."""
+        # Again: another writer may have filled the transport meanwhile.
         while self._writable is not None:
+            # All writers share this future, and one that is cancelled must not end it.
             await asyncio.shield(self._writable)
         if self.disconnected:
             raise ClientDisconnected()

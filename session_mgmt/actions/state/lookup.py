@@ -72,6 +72,7 @@ def read_client_state(row: StateDocument, *, run: Runner = run_inline) -> tuple[
 
 
 def _build_whole(row: StateDocument, found: VersionSource, run: Runner) -> tuple[bytes, str]:
+    # The stored checksum of an encrypted document is under its key, and no client could compare it.
     is_known = row.checksum and row.checksum_version == found.position.offset and not row.encrypted
     if is_known and not found.parts.ops:
         # A snapshot is served as it is stored, and nothing is decoded.
