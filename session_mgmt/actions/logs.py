@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from django.db import InterfaceError, OperationalError, ProgrammingError, connections
 
@@ -24,6 +25,9 @@ from session_mgmt.protocol.logs import (
     timeline_key,
 )
 from session_mgmt.protocol.position import Position
+
+# Epoch, offset and tag of a position.
+Place: TypeAlias = tuple[str, int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,32 +84,34 @@ def _read_or_fail(row: LogRow, after: int, limit: int) -> list[Entry] | Exceptio
 
 def read_head(row: LogRow) -> Position | None:
     """Return where one log stands."""
-    return read_heads([row.key]).get(row.key)
+    found = dict(_read_places([row.key]))
+    return Position(*found[row.key]) if found else None
 
 
-def read_heads(keys: Iterable[str]) -> dict[str, Position]:
-    """Return where many logs stand, by key: one query for each kind (10,000 heads cost 55 ms by integer id)."""
+def find_moved(known: Mapping[str, Place]) -> dict[str, Position | None]:
+    """Return where those logs stand that stand elsewhere than known, by key; ``None`` for one that was deleted.
+
+    Every log of a process is asked for every few seconds, because a doorbell may have been missed. Nearly none has
+    moved, so only those that have are made objects of.
+    """
+    found = dict(_read_places(known))
+    moved = {key: Position(*place) for key, place in found.items() if place != known[key]}
+    return moved | dict.fromkeys(known.keys() - found.keys())
+
+
+def _read_places(keys: Iterable[str]) -> Iterator[tuple[str, Place]]:
+    """Read where many logs stand: one query for each kind (10,000 heads cost 55 ms by integer id)."""
     statements = Statements(connections[settings().database])
-    # Every feed of a process is asked for at once when a doorbell may have been missed.
     by_kind: dict[str, list[str]] = {DOCUMENT_KEY: [], STREAM_KEY: [], TIMELINE_KEY: []}
     for key in keys:
         by_kind[key[:2]].append(key[2:])
-    found = _read_document_heads(statements, [int(number) for number in by_kind[DOCUMENT_KEY]])
-    found |= _read_stream_heads(statements, [int(number) for number in by_kind[STREAM_KEY]])
-    return found | _read_timeline_heads(statements, [uuid.UUID(session) for session in by_kind[TIMELINE_KEY]])
-
-
-def _read_document_heads(statements: Statements, ids: list[int]) -> dict[str, Position]:
-    rows = statements.select_rows("id, epoch, version, chain", DOCUMENT, ids)
-    return {document_key(key): stored_rows.make_position(epoch, version, link) for key, epoch, version, link in rows}
-
-
-def _read_stream_heads(statements: Statements, ids: list[int]) -> dict[str, Position]:
-    rows = statements.select_rows("id, epoch, head, head_tag", STREAM, ids)
-    return {stream_key(key): Position(*head) for key, *head in rows}
-
-
-def _read_timeline_heads(statements: Statements, sessions: list[uuid.UUID]) -> dict[str, Position]:
-    keys = [statements.uuid(session) for session in sessions]
-    rows = statements.select_rows("session_id, epoch, event_seq, event_tag", ACTIVITY, keys, key="session_id")
-    return {timeline_key(statements.as_uuid(key)): Position(*head) for key, *head in rows}
+    documents, streams = map(int, by_kind[DOCUMENT_KEY]), map(int, by_kind[STREAM_KEY])
+    for number, epoch, version, link in statements.select_rows("id, epoch, version, chain", DOCUMENT, documents):
+        position = stored_rows.make_position(epoch, version, link)
+        yield document_key(number), (epoch, version, position.tag)
+    for number, epoch, head, tag in statements.select_rows("id, epoch, head, head_tag", STREAM, streams):
+        yield stream_key(number), (epoch, head, tag)
+    sessions = map(statements.uuid_by_hex, by_kind[TIMELINE_KEY])
+    columns = "session_id, epoch, event_seq, event_tag"
+    for session, epoch, seq, tag in statements.select_rows(columns, ACTIVITY, sessions, key="session_id"):
+        yield TIMELINE_KEY + statements.as_hex(session), (epoch, seq, tag)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from uuid import UUID
@@ -142,9 +142,11 @@ class Rounds:
             for start in range(0, len(serving), SLICE):
                 part = serving[start : start + SLICE]
                 # Asked before and acted on after: the end of a session fences its clients too, and is the reason then.
-                generations = await bridge().control(connections.read_generations, self._serving.list_clients(part))
-                await self._close_refused(part)
-                for client, generation in generations.items():
+                known = self._serving.list_generations(part)
+                raised = await bridge().control(connections.find_raised_generations, known)
+                versions = self._serving.list_versions(part)
+                self._judge_sessions(await bridge().control(connections.find_controls, versions))
+                for client, generation in raised.items():
                     self._serving.stop_replaced(client, generation)
             # Only after all parts: a half answer is none.
             self._control_answered = self._loop.time()
@@ -154,7 +156,10 @@ class Rounds:
                     self._serving.stop_session(session, Close.UNAVAILABLE)
 
     async def _close_refused(self, sessions: list[UUID]) -> None:
-        for session, control in (await bridge().control(connections.read_controls, sessions)).items():
+        self._judge_sessions(await bridge().control(connections.read_controls, sessions))
+
+    def _judge_sessions(self, controls: Mapping[UUID, connections.Control]) -> None:
+        for session, control in controls.items():
             self._serving.judge_session(session, control)
 
     def _close_expired_tokens(self) -> None:

@@ -25,7 +25,7 @@ from session_mgmt.protocol.position import Position
 
 logger = logging.getLogger(__name__)
 
-Run = Callable[..., Awaitable[dict[str, Position]]]
+Run = Callable[..., Awaitable[dict[str, Position | None]]]
 
 KEEP_IDLE_FEED = 60.0
 # Logs of one query.
@@ -130,9 +130,15 @@ class Serving:
             if code is not None:
                 connection.stop(code)
 
-    def list_clients(self, sessions: Iterable[uuid.UUID]) -> list[int]:
-        """List the clients of sessions that are connected here."""
-        return [served.attachment.client for session in sessions for served in self.sessions.get(session, ())]
+    def list_generations(self, sessions: Iterable[uuid.UUID]) -> dict[int, int]:
+        """Return the generations of the clients of sessions, as they are connected here."""
+        mine = (served.attachment for session in sessions for served in self.sessions.get(session, ()))
+        return {attachment.client: attachment.generation for attachment in mine}
+
+    def list_versions(self, sessions: Iterable[uuid.UUID]) -> dict[uuid.UUID, int]:
+        """Return the version of the tokens by which the connections of each session were proved here, the oldest."""
+        mine = ((session, self.sessions.get(session, ())) for session in sessions)
+        return {key: min(served.attachment.auth_version for served in all_) for key, all_ in mine if all_}
 
     def stop_replaced(self, client: int, generation: int) -> None:
         """Close the connection of a client that has attached again since, here or elsewhere."""
@@ -212,17 +218,16 @@ class Serving:
 
     async def check_positions(self, keys: Iterable[str], run: Run) -> None:
         """Compare feeds with where the database says that their logs stand."""
-        asked = {key: self.feeds[key].head for key in keys if key in self.feeds}
-        found = await run(logs.read_heads, list(asked))
-        for key, head in asked.items():
-            feed = self.feeds.get(key)
+        asked = {key: (feed.epoch, feed.head, feed.tag) for key in keys if (feed := self.feeds.get(key)) is not None}
+        for key, position in (await run(logs.find_moved, asked)).items():
+            moved = self.feeds.get(key)
             # Dropped while the database was asked.
-            if feed is None:
+            if moved is None:
                 continue
-            if key in found:
-                feed.correct(found[key], asked_at=head)
+            if position is None:
+                self.drop_feed(moved)
             else:
-                self.drop_feed(feed)
+                moved.correct(position, asked_at=asked[key][1])
 
     def unfollow_log(self, feed: Feed) -> None:
         """Count one follower less; the feed stays for a minute, in case somebody comes back."""

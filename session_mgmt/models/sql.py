@@ -45,6 +45,15 @@ class Statements:
         """Convert a UUID to the form that this database stores."""
         return value if self.connection.features.has_native_uuid_field else value.hex
 
+    def uuid_by_hex(self, value: str) -> Any:
+        """Convert the 32 digits of a UUID to the form that this database stores."""
+        return UUID(value) if self.connection.features.has_native_uuid_field else value
+
+    @staticmethod
+    def as_hex(value: Any) -> str:
+        """Convert a value of a UUID column to its 32 digits."""
+        return value.hex if isinstance(value, UUID) else str(value)
+
     @staticmethod
     def as_uuid(value: Any) -> UUID:
         """Convert a value of a UUID column back."""
@@ -190,6 +199,26 @@ class Statements:
         """
         locked = " FOR KEY SHARE" if self.postgres and self.connection.in_atomic_block else ""
         return bool(self.fetch(f"SELECT 1 FROM {table} WHERE {key} = %s{locked}", [self.uuid(value)]))
+
+    def select_raised(self, key: str, number: str, table: str, known: Sequence[tuple[int, int]]) -> list[Row]:
+        """Return key and number of the rows whose number is higher than the one known for their key."""
+        sql = f"SELECT t.{key}, t.{number} FROM wanted CROSS JOIN {table} t"
+        return self.select_placed(
+            f"{sql} WHERE t.{key} = wanted.log AND t.{number} > wanted.after", known, kind="bigint"
+        )
+
+    def select_placed(
+        self, sql: str, places: Sequence[tuple[Any, int]], *, kind: str, params: Sequence[Any] = ()
+    ) -> list[Row]:
+        """Return the rows of a query that selects from ``wanted``, with a row (log, after) for each place.
+
+        There may be several queries for many places, so a count has several rows.
+        """
+        found: list[Row] = []
+        for part in [places] if self.postgres and places else _split_rows(places):
+            wanted, given = self._render_places(part, kind)
+            found += self.fetch(f"{wanted} {sql}", [*given, *params])
+        return found
 
     def among(self, column: str, values: Sequence[Any]) -> tuple[str, list[Any]]:
         """Return the condition that the column is one of the values, and its parameters."""

@@ -301,13 +301,13 @@ async def test_a_crowd_that_opens_many_logs_asks_where_they_stand_at_once(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[list[str]] = []
-    read_heads = logs.read_heads
+    find_moved = logs.find_moved
 
-    def count(keys: Any) -> Any:
-        asked.append(sorted(keys))
-        return read_heads(asked[-1])
+    def count(known: Any) -> Any:
+        asked.append(sorted(known))
+        return find_moved(known)
 
-    monkeypatch.setattr(logs, "read_heads", count)
+    monkeypatch.setattr(logs, "find_moved", count)
     await bridge().read(lambda: [verbs.publish(f"room:{number}", 1) for number in range(30)])
     rows = await bridge().read(lambda: list(Stream.objects.order_by("pk").values_list("pk", "topic", "epoch")))
     feeds = [

@@ -9,7 +9,8 @@ import pytest
 from session_mgmt.actions import logs
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers.hub import hub
-from session_mgmt.models import Stream
+from session_mgmt.models import StateDocument, Stream
+from session_mgmt.protocol.position import Position
 from session_mgmt.writes import verbs
 
 ROOM = "topic:room:1"
@@ -31,16 +32,47 @@ async def test_an_answer_that_entries_have_overtaken_is_no_lost_history(
     await one.until_following(ROOM)
     await bridge().read(verbs.publish, "room:1", "first")
     await one.entry(ROOM)
-    heads = logs.read_heads
+    find_moved = logs.find_moved
 
-    def heads_and_then_an_entry(keys: Any) -> Any:
-        found = heads(keys)
+    def find_moved_between_entries(known: Any) -> Any:
         verbs.publish("room:1", "second")
+        found = find_moved(known)
+        assert [position.offset for position in found.values()] == [2]
+        verbs.publish("room:1", "third")
         return found
 
-    monkeypatch.setattr(logs, "read_heads", heads_and_then_an_entry)
+    monkeypatch.setattr(logs, "find_moved", find_moved_between_entries)
     await hub().rounds.check_positions()
-    assert await kinds_until_pong(one) == ["entries"]
+    assert set(await kinds_until_pong(one)) == {"entries"}
+
+
+async def test_a_log_that_was_deleted_ends_the_connections_that_follow_it(peers: Any, created: Any) -> None:
+    one = peers()
+    await one.open(created.token.secret, logs={ROOM: None})
+    await one.until_following(ROOM)
+    await bridge().call(lambda: Stream.objects.all().delete())
+    await hub().rounds.check_positions()
+    assert await one.closed() == 4004
+
+
+async def test_logs_that_have_not_moved_are_left_out_and_each_kind_takes_one_query(
+    peers: Any, created: Any, django_assert_num_queries: Any
+) -> None:
+    logs_ = {"session": None, ROOM: None, "topic:room:2": None, "state:main": None, "state:other": None}
+    one = peers()
+    await one.open(created.token.secret, logs=logs_)
+    for name in logs_:
+        await one.until_following(name)
+    known = {key: (feed.epoch, feed.head, feed.tag) for key, feed in hub().serving.feeds.items()}
+    moved = next(key for key, feed in hub().serving.feeds.items() if feed.name == "state:other")
+
+    def look() -> Any:
+        with django_assert_num_queries(3):
+            assert logs.find_moved(known) == {}
+        StateDocument.objects.filter(name="other").update(epoch="another")
+        return logs.find_moved(known)
+
+    assert await bridge().read(look) == {moved: Position("another", 0, "")}
 
 
 async def test_a_head_smaller_than_what_was_handed_on_before_the_question_is_lost_history(

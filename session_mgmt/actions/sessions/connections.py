@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.db import connections
 from django.db.models import Count, Q, QuerySet
 
 from session_mgmt.actions import notify
+from session_mgmt.actions.sessions.proving import has_active_column
 from session_mgmt.conf import settings
-from session_mgmt.models import Client, ClientSession, Connection, SessionActivity, clock
+from session_mgmt.models import ClientSession, Connection, SessionActivity, clock
 from session_mgmt.models.deadlines import find_due_time
 from session_mgmt.models.isolation import open_transaction
-from session_mgmt.models.sql import Statements
-from session_mgmt.models.tables import CLIENT, CONNECTION, RECEIPT
+from session_mgmt.models.sql import Row, Statements
+from session_mgmt.models.tables import ACTIVITY, CLIENT, CONNECTION, RECEIPT, SESSION
 from session_mgmt.protocol.codes import Close
 
 # The client came back on a new connection while this one was open in the database.
@@ -139,14 +141,13 @@ def forget_receipts(confirmed: dict[int, int]) -> None:
         statements.update(CLIENT, {"id": "bigint", "confirmed_seq": "bigint"}, moved)
 
 
-def read_generations(clients: Iterable[int]) -> dict[int, int]:
-    """Return the generation of each client: where it is higher than a connection's, another place has taken over.
+def find_raised_generations(known: Mapping[int, int]) -> dict[int, int]:
+    """Return the generations of the clients that have a higher one than is known here: another place has taken over.
 
     A doorbell says so at once; without a channel layer none comes from another process.
     """
-    wanted = sorted(set(clients))
-    rows = Client.objects.using(settings().database).filter(pk__in=wanted).values_list("pk", "generation")
-    return dict(rows) if wanted else {}
+    statements = Statements(connections[settings().database])
+    return dict(statements.select_raised("id", "generation", CLIENT, list(known.items())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,43 @@ class Control:
     def judge_connection(self, auth_version: int) -> Close | None:
         """Return why a connection may not go on that was proved by a token of this version."""
         return self.code or (None if auth_version == self.auth_version else Close.LOGIN_CHECK)
+
+
+def find_controls(known: Mapping[uuid.UUID, int], *, now: datetime | None = None) -> dict[uuid.UUID, Control]:
+    """Return how those sessions stand that may not go on, or whose tokens count by another version than known here."""
+    using = settings().database
+    now = now or clock.read(using)
+    statements = Statements(connections[using])
+    asked = [(statements.uuid(session), version) for session, version in known.items()]
+    # Asked every few seconds for everybody, and nearly always all may go on. To read a row of each would take longer
+    # than to find it.
+    if sum(row[0] for row in _ask_good(statements, "COUNT(*)", asked, now)) == len(asked):
+        return {}
+    good = {statements.as_uuid(row[0]) for row in _ask_good(statements, "a.session_id", asked, now)}
+    return read_controls(known.keys() - good, now=now)
+
+
+def _ask_good(statements: Statements, columns: str, asked: Sequence[tuple[Any, int]], now: datetime) -> list[Row]:
+    """Select from the sessions that may go on with tokens of this version for sure, as far as columns can tell."""
+    join, is_active = _render_standing_of_users(statements)
+    return statements.select_placed(
+        f"SELECT {columns} FROM wanted CROSS JOIN {ACTIVITY} a JOIN {SESSION} s ON s.id = a.session_id {join}"
+        " WHERE a.session_id = wanted.log AND s.auth_version = wanted.after"
+        f" AND a.live AND a.expires_at > %s AND a.absolute_deadline > %s AND (s.user_id IS NULL OR {is_active})",
+        asked,
+        kind="uuid",
+        params=[statements.moment(find_due_time(now)), statements.moment(now)],
+    )
+
+
+def _render_standing_of_users(statements: Statements) -> tuple[str, str]:
+    """Return the join of the users' table and the condition that a user may act, where a column says so."""
+    if not has_active_column():
+        return "", "1 = 0"
+    quote, model = statements.connection.ops.quote_name, get_user_model()._meta
+    assert model.pk is not None
+    join = f"LEFT JOIN {quote(model.db_table)} u ON u.{quote(str(model.pk.column))} = s.user_id"
+    return join, f"u.{quote('is_active')}"
 
 
 def read_controls(sessions: Iterable[uuid.UUID], *, now: datetime | None = None) -> dict[uuid.UUID, Control]:

@@ -160,7 +160,7 @@ def _find_active_users(statements: Statements, stored: set[Any]) -> dict[Any, bo
     model = get_user_model()._meta
     if not stored or model.pk is None:
         return {}
-    if _has_active_column():
+    if has_active_column():
         key = quote(str(model.pk.column))
         rows = statements.select_rows(f"{key}, {quote('is_active')}", quote(model.db_table), stored, key=key)
         return {user: bool(active) for user, active in rows}
@@ -171,7 +171,7 @@ def _find_active_users(statements: Statements, stored: set[Any]) -> dict[Any, bo
 
 
 @lru_cache(maxsize=1)
-def _has_active_column() -> bool:
+def has_active_column() -> bool:
     """Return whether ``is_active`` is a column of the users' own table: a user model may compute it, or leave it at
     its base's ``True``, or have it from a parent with a table of its own.
     """
