@@ -337,7 +337,7 @@ def test_two_tabs_of_a_session_in_one_group_number_their_events_in_order() -> No
     ]
     assert_whole(created)
     verdicts = [answered(one).logs["session"].verdict for one in back]
-    assert [(v.mode, v.first, v.last) for v in verdicts] == [(Mode.ENTRIES, 3, 5), (Mode.ENTRIES, 3, 7)]
+    assert [(v.mode, v.first, v.last) for v in verdicts] == [(Mode.ENTRIES, 3, 5), (Mode.ENTRIES, 3, 8)]
     assert Connection.objects.filter(closed_at=None).count() == 2
 
 

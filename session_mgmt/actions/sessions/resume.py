@@ -286,11 +286,11 @@ class _Run:
         event = names.CONNECTION_ESTABLISHED if member.is_new else names.CONNECTION_RESTORED
         data = {"client_id": client.name, "generation": client.generation}
         self._record(make_record(client.session, event, data))
-        self._look_at_timeline(member, client)
-        # Only now are the missed entries known; the event comes after the verdict on the session's own log.
         synchronised = None if member.is_new else _make_synchronised(member, client)
         if synchronised is not None:
             self._record(synchronised)
+        # Last, so that these events belong to what the client missed: as live entries they would be read once more.
+        self._look_at_timeline(member, client)
 
     def _record(self, entry: Record) -> None:
         self._timelines.decide(entry)
