@@ -34,9 +34,13 @@ class ArrayPolicies:
                 raise ValueError(f"An array policy is atomic, append, set or keyed:<field>, not {policy!r}.")
 
     @property
-    def has_keys(self) -> bool:
-        """Return whether any array is keyed."""
-        return any(policy.startswith(KEYED) for _, policy in self._patterns)
+    def has_merged(self) -> bool:
+        """Return whether the items of any array are merged."""
+        return any(policy not in (ATOMIC, APPEND) for _, policy in self._patterns)
+
+    def merges_items(self, path: str) -> bool:
+        """Return whether the policy of an array tells which items are the same: one must not come twice."""
+        return bool(self._patterns) and self.find_policy(path) not in (ATOMIC, APPEND)
 
     def find_policy(self, path: str) -> str:
         tokens = pointer.parse_pointer(path)

@@ -11,16 +11,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from session_mgmt.documents import pointer
-from session_mgmt.documents.arrays import APPEND, ATOMIC, KEYED, ArrayPolicies
+from session_mgmt.documents import pointer, veil
+from session_mgmt.documents.arrays import ATOMIC, KEYED, ArrayPolicies
 from session_mgmt.documents.pointer import APPENDED, ITEM, OBJECT
 from session_mgmt.documents.values import JSON
 
 _MARKS: Final = (APPENDED, OBJECT, ITEM)
 # Marks of two changes at one place that are to be looked at.
 _MEETINGS: Final = frozenset({(APPENDED, APPENDED), (OBJECT, ITEM), (ITEM, OBJECT)})
-# Appends to arrays of these policies commute; the others merge their items.
-_ORDERED: Final = (ATOMIC, APPEND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,26 +68,29 @@ def read_kinds(places: Iterable[Place], before: JSON, after: JSON) -> Kinds:
 
 def list_merged_arrays(places: Iterable[Place], policies: ArrayPolicies) -> set[str]:
     """List the places of appends whose items the project's policy merges: the same item may not come twice."""
-    return {place.path for place in places if place.is_append and policies.find_policy(place.path) not in _ORDERED}
+    return {place.path for place in places if place.is_append and policies.merges_items(place.path)}
 
 
 def list_rekeyed(mine: Iterable[str], theirs: Iterable[str], policies: ArrayPolicies) -> set[str]:
-    """List the keyed arrays in which both changes have replaced whole items or keys: two items may be one now."""
-    if not policies.has_keys:
+    """List the merged arrays in which both changes have replaced whole items or keys: two items may be one now."""
+    if not policies.has_merged:
         return set()
     return _list_replaced_items(mine, policies) & _list_replaced_items(theirs, policies)
 
 
 def _list_replaced_items(paths: Iterable[str], policies: ArrayPolicies) -> set[str]:
+    """List the merged arrays of which a whole item or a key is touched; a hidden token may be any index or key."""
     found = set()
     for path in paths:
-        item, member = path, ""
-        if pointer.parse_index(path[len(pointer.parent_of(path)) + 1 :]) is None:
-            item = pointer.parent_of(path)
-            member = pointer.parse_pointer(path)[-1] if path[:1] == "/" else ""
-        array = pointer.parent_of(item)
-        policy = policies.find_policy(array) if array[:1] == "/" else ATOMIC
-        if policy.startswith(KEYED) and (item == path or policy == KEYED + member):
+        if path[:1] != "/":
+            continue
+        item = pointer.parent_of(path)
+        array, token = pointer.parent_of(item), pointer.parse_pointer(path)[-1]
+        is_hidden = veil.may_be_hidden(token)
+        if policies.merges_items(item) and (is_hidden or pointer.parse_index(token) is not None):
+            found.add(item)
+        policy = policies.find_policy(array) if item else ATOMIC
+        if policy.startswith(KEYED) and (is_hidden or policy == KEYED + token):
             found.add(array)
     return found
 

@@ -87,6 +87,19 @@ class Editor:
         node = self._find_node(path)
         return self._count(node) if type(node) is list else None
 
+    def list_arrays(self, path: str) -> list[tuple[int, int]]:
+        """List depth and length of each array that a pointer leads through; one that is yet to be made has none."""
+        found: list[tuple[int, int]] = []
+        node: JSON | Missing = self._root
+        tokens = pointer.parse_pointer(path)
+        for depth, token in enumerate(tokens):
+            if type(node) is list:
+                found.append((depth, self._count(node)))
+            elif token == END and depth + 1 == len(tokens) and type(node) is not dict:
+                found.append((depth, 0))
+            node = MISSING if node is MISSING else self._find_member(node, token)
+        return found
+
     def _find_node(self, path: str) -> JSON | Missing:
         node = self._root
         for token in pointer.parse_pointer(path):

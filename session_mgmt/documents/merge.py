@@ -95,7 +95,7 @@ def rebase_ops(
     """
     listed = tuple(ops)
     theirs = _add_contested(base, server, listed, their_paths, arrays)
-    fates = _spare_additions(listed, _mark_overlapping(listed, theirs), server)
+    fates = _spare_additions(listed, _mark_with_arrays(listed, theirs, arrays), server)
     # The usual case: the changes met nowhere, and every operation keeps its meaning.
     if not any(fates):
         document, lost = operations.apply_and_list_dropped(server, listed)
@@ -127,13 +127,15 @@ def overwrite_ops(
 ) -> Merged:
     """Apply the client's operations, made at `base`, to the server's head, whatever they overwrite there.
 
-    An operation may do nothing there, because an array is no array any more, or a shorter one. Then the client's
-    values stand wherever the merge finds a conflict. The conflicts name the overwritten places.
+    An operation may do nothing there or hit something else, even a value of the client itself, because an array is no
+    array any more, or a shorter or longer one. Then the client's values stand wherever the merge finds a conflict. So
+    they do in arrays that are merged by their items: an item must not come twice. The conflicts name the overwritten
+    places.
     """
     listed = tuple(ops)
     theirs = _add_contested(base, server, listed, their_paths, arrays)
     # An operation without effect would be accepted and change nothing, and its author would not know.
-    if _is_any_lost(base, server, listed):
+    if _is_any_misplaced(base, server, listed, arrays):
         return rebase_ops(base, server, listed, theirs, arrays=arrays, on_conflict="client_wins")
     overlaps = find_overlaps(touched.list_stored_paths(listed), theirs)
     overwritten = tuple(Conflict(path, MISSING, MISSING, MISSING, "client") for path in overlaps)
@@ -141,11 +143,18 @@ def overwrite_ops(
     return Merged(document, overwritten, listed, lost)
 
 
-def _is_any_lost(base: JSON, server: JSON, ops: Iterable[Op]) -> bool:
+def _is_any_misplaced(base: JSON, server: JSON, ops: Iterable[Op], policies: ArrayPolicies) -> bool:
     """Tell whether an operation that changed the client's document does nothing, or something else, to the server's."""
     mine, theirs = Editor(base), Editor(server)
+    count, is_moved = 0, False
     for op in ops:
-        if _works_in_array(mine, op[1]) is not _works_in_array(theirs, op[1]):
+        known, found = mine.list_arrays(op[1]), theirs.list_arrays(op[1])
+        if [depth for depth, _ in known] != [depth for depth, _ in found] or _passes_merged(op[1], policies):
+            return True
+        # In arrays of two lengths an index means two places, and one operation of the client may hit another's value.
+        count += bool(found)
+        is_moved = is_moved or known != found
+        if is_moved and count > 1:
             return True
         counts, has_effect = mine.apply_one(op), theirs.apply_one(op)
         if counts and not has_effect and not _is_there(mine.find_value(op[1]), theirs.find_value(op[1])):
@@ -158,12 +167,9 @@ def _is_there(wanted: Value, found: Value) -> bool:
     return wanted is not MISSING and are_equal(wanted, found)
 
 
-def _works_in_array(editor: Editor, path: str) -> bool:
-    """Tell whether an operation at this path puts an item into an array, and not a member into an object."""
-    parent = pointer.parent_of(path)
-    if not path or editor.is_object(parent):
-        return False
-    return editor.count_items(parent) is not None or path[len(parent) + 1 :] == pointer.END
+def _passes_merged(path: str, policies: ArrayPolicies) -> bool:
+    """Tell whether a pointer leads through a place whose items the project's policy merges."""
+    return any(policies.merges_items(above) for above in pointer.iter_ancestors(path))
 
 
 def _add_contested(
@@ -288,6 +294,21 @@ def _mark_overlapping(ops: Sequence[Op], their_paths: Iterable[str]) -> list[boo
             fates[at] = True
         # Only the newly blocked ones can block more, so each is looked at once and the loop ends.
         blocked = Touched(paths[at] for at in found)
+
+
+def _mark_with_arrays(ops: Sequence[Op], their_paths: Iterable[str], policies: ArrayPolicies) -> list[bool]:
+    """Mark the overlapping operations, and with one in an array whose items are merged all others in it.
+
+    Merging moves items, so that an index would mean another one afterwards.
+    """
+    theirs = set(their_paths)
+    while True:
+        fates = _mark_overlapping(ops, theirs)
+        hit = {above for op in _choose_ops(ops, fates, True) for above in pointer.iter_ancestors(op[1])}
+        merged = {path for path in hit if policies.merges_items(path)} - theirs
+        if not merged:
+            return fates
+        theirs |= merged
 
 
 def _spare_additions(ops: Sequence[Op], fates: Sequence[bool], server: JSON) -> list[bool]:

@@ -15,12 +15,18 @@ from session_mgmt.documents import pointer
 
 # 96 bits, 16 characters; two paths that share one by accident would only be a conflict that is none.
 _TOKEN_BYTES: Final = 12
+_TOKEN_LENGTH: Final = _TOKEN_BYTES * 4 // 3
 
 
 def hide_paths(key: bytes, paths: Iterable[str]) -> tuple[str, ...]:
     """Return the paths as they are stored, sorted."""
     tokens: dict[str, str] = {}
     return tuple(sorted(_find_mark(path) + _hide_pointer(key, pointer.strip_mark(path), tokens) for path in paths))
+
+
+def may_be_hidden(token: str) -> bool:
+    """Tell whether a token of a stored path may be a hash."""
+    return len(token) == _TOKEN_LENGTH
 
 
 def reveal_paths(key: bytes, hidden: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:

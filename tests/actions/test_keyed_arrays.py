@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from base64 import b64encode
 from typing import Any
 
 import orjson
@@ -19,9 +20,13 @@ ONE, TWO, THREE = ({"id": number, "qty": 1} for number in (1, 2, 3))
 ITEMS = {"items": [ONE, TWO]}
 
 
-@pytest.fixture
-def keyed(desk: Desk, settings: Any) -> Desk:
-    settings.SESSION_MGMT = {"DOCUMENTS": {"main": {"arrays": {"/items": "keyed:id", "/tags": "set"}}}}
+@pytest.fixture(params=[False, True], ids=["plain", "encrypted"])
+def keyed(desk: Desk, settings: Any, request: pytest.FixtureRequest) -> Desk:
+    settings.SESSION_MGMT = {
+        "DOCUMENTS": {"main": {"arrays": {"/items": "keyed:id", "/tags": "set"}}},
+        "state_keys": (("k1", b64encode(bytes(32)).decode()),),
+        "encrypt_state": request.param,
+    }
     return desk
 
 
@@ -77,6 +82,14 @@ def test_two_items_that_become_one_are_there_once(keyed: Desk, theirs: Any, mine
     assert refused.error is not None and refused.error.name == "conflict"
     assert write(keyed, [mine]).error is None
     assert [item["id"] for item in items(keyed)].count(9) == 1
+
+
+@pytest.mark.parametrize("strategy", ["merge", "client_wins"])
+def test_two_values_of_a_set_that_become_one_are_there_once(keyed: Desk, strategy: str) -> None:
+    state.replace(keyed.session, {"tags": ["x", "y"]})
+    write(keyed, [["set", "/tags/0", "z"]])
+    assert write(keyed, [["set", "/tags/1", "z"]], strategy).error is None
+    assert state.get(keyed.session, path="/tags").count("z") == 1
 
 
 def test_edits_of_two_items_are_applied_without_a_look_at_the_document(keyed: Desk) -> None:

@@ -85,13 +85,21 @@ SERVER_AND_CLIENT = [
     ({"l": "b"}, [["set", "/l/1", "s"]], [["set", "/l/-", "c"], ["set", "/l/-", "d"]]),
     ({"l": "b"}, [["set", "/l", "s"]], [["ins", "/l/-", "c"]]),
     ({"l": None}, [["set", "/l/-", "s"]], [["set", "/l/x", "c"]]),
+    # Two operations of the client in an array that others have made, shortened or removed.
+    ({}, [["set", "/l", ["s1", "s2"]]], [["set", "/l/1/v", ["c"]], ["obj", "/l"]]),
+    ({"l": ["b1", "b2"]}, [["del", "/l/0"]], [["ins", "/l/-", "c"], ["set", "/l/1/v", {}]]),
+    ({"o": {"l": ["b1", "b2"]}}, [["set", "/o", {"a": []}]], [["set", "/o/l/-", "c"], ["del", "/o/l/0"]]),
+    ({"l": ["b1", "b2"]}, [["del", "/l"]], [["set", "/l/-", "c"], ["ins", "/l/0/l/-", "d"]]),
+    ({"l": ["b1", "b2"]}, [["set", "/l/1", "s"]], [["set", "/l/2", "c"], ["set", "/l/1", "d"]]),
 ]
 
 
 @pytest.mark.parametrize("strategy", sorted(set(STRATEGIES)))
 @pytest.mark.parametrize(("base", "theirs", "mine"), SERVER_AND_CLIENT)
 def test_two_changes_of_one_place_lose_nothing_in_silence(base: Any, theirs: Any, mine: Any, strategy: str) -> None:
-    assert find_losses(base, theirs, mine, strategy) == set()
+    for policy in ("atomic", "append", "set"):
+        policies = ArrayPolicies({"/l": policy, "/o/l": policy})
+        assert find_losses(base, theirs, mine, strategy, policies) == set(), policy
 
 
 @pytest.mark.parametrize("policy", ["atomic", "append", "set", "keyed:id"])
@@ -116,6 +124,14 @@ def list_doubled(value: Any, policies: ArrayPolicies, path: str = "") -> Iterato
             yield from list_doubled(item, policies, f"{path}/{key}")
 
 
+def test_an_operation_that_did_nothing_doubles_no_key_after_others_have_moved_the_items() -> None:
+    policies = ArrayPolicies({"/l": "keyed:id"})
+    base = {"l": [{"id": 3, "v": "b"}]}
+    mine = [["set", "/l/0", {"id": 1, "v": "c"}], ["set", "/l/2", {"id": 1, "v": "d"}]]
+    document, _ = settle(base, [["ins", "/l/0/l/0", {"id": 1, "v": "s"}]], mine, "merge", policies)
+    assert [item["id"] for item in document["l"]].count(1) == 1
+
+
 def test_no_merge_doubles_a_key_that_neither_side_had_twice() -> None:
     policies = ArrayPolicies({"/l": "keyed:id", "/o/l": "keyed:id", "/l/*/l": "keyed:id"})
     for seed in range(2 * EXAMPLES):
@@ -125,8 +141,9 @@ def test_no_merge_doubles_a_key_that_neither_side_had_twice() -> None:
         sides = (base, operations.apply_ops(base, theirs), operations.apply_ops(base, mine))
         if any(list(list_doubled(side, policies)) for side in sides):
             continue
-        document, _ = settle(base, theirs, mine, "merge", policies)
-        assert list(list_doubled(document, policies)) == [], (base, theirs, mine)
+        for strategy in ("merge", "client_wins"):
+            document, _ = settle(base, theirs, mine, strategy, policies)
+            assert list(list_doubled(document, policies)) == [], (base, theirs, mine, strategy)
 
 
 @pytest.mark.parametrize(
@@ -140,10 +157,11 @@ def test_no_merge_doubles_a_key_that_neither_side_had_twice() -> None:
         (["set", "/l/2", {"id": 9, "v": "s"}], ["set", "/l/0/id", 9]),
     ],
 )
-def test_two_items_that_become_one_are_merged_and_the_difference_is_told(theirs: Any, mine: Any) -> None:
+@pytest.mark.parametrize("strategy", ["merge", "client_wins"])
+def test_two_items_that_become_one_are_merged_and_the_difference_is_told(theirs: Any, mine: Any, strategy: str) -> None:
     policies = ArrayPolicies({"/l": "keyed:id"})
     base = {"l": [{"id": 1, "v": "b1"}, {"id": 2, "v": "b2"}]}
-    document, report = settle(base, [theirs], [mine], "merge", policies)
+    document, report = settle(base, [theirs], [mine], strategy, policies)
     assert [item["id"] for item in document["l"]].count(9) == 1
     assert report
     assert settle(base, [theirs], [mine], "reject", policies)[0] == operations.apply_ops(base, [theirs])
