@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from session_mgmt.consumers.moments import Moment
 
 MOST_FRAMES = 256
 # Frames that a request counts for: it is worked off by itself, and a write together with others.
@@ -20,8 +20,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self._frames = self._bytes = self._arrived = 0
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self._emptied = Moment()
 
     @property
     def is_full(self) -> bool:
@@ -36,7 +35,6 @@ class Inbox:
         """Count the frame that has arrived last as so many: its work begins."""
         self._frames += cost
         self._bytes += self._arrived
-        self._empty.clear()
 
     def finish_frame(self, cost: int = 1) -> None:
         """Count a frame as answered, by the cost with which it was added."""
@@ -44,8 +42,9 @@ class Inbox:
         # Not frame by frame: an account of each frame would cost more than it is worth.
         if self._frames == 0:
             self._bytes = 0
-            self._empty.set()
+            self._emptied.come()
 
     async def wait_until_empty(self) -> None:
         """Wait until every frame is answered."""
-        await self._empty.wait()
+        if self._frames:
+            await self._emptied.wait()

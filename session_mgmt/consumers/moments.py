@@ -1,0 +1,27 @@
+"""Moments for which a connection waits rarely or never."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Moment:
+    """Event that is made when somebody waits for it: an ``asyncio.Event`` takes 900 bytes of every connection."""
+
+    __slots__ = ("_comes",)
+
+    def __init__(self) -> None:
+        self._comes: asyncio.Future[None] | None = None
+
+    async def wait(self) -> None:
+        """Wait until it comes the next time."""
+        if self._comes is None:
+            self._comes = asyncio.get_running_loop().create_future()
+        # One who leaves takes it from nobody else.
+        await asyncio.shield(self._comes)
+
+    def come(self) -> None:
+        """Let all who wait go on."""
+        if self._comes is not None:
+            self._comes.set_result(None)
+            self._comes = None
