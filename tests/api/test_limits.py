@@ -14,25 +14,16 @@ from session_mgmt.api import description, keeping, operations
 from session_mgmt.backends.budgets import Budgets, Charge
 from session_mgmt.shortcuts import create_session
 from tests.api.calls import Caller, caller, refused
+from tests.clocks import Clock
 
 pytestmark = pytest.mark.django_db
 ROOM = {"max_requests_per_second": 1.0}
 SECOND = int(limits.BURST_SECONDS)
 
 
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
-    made = Clock()
+    made = Clock(1000.0)
     monkeypatch.setattr(limits, "monotonic", made)
     monkeypatch.setattr(keeping, "monotonic", made)
     yield made

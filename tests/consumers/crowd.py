@@ -25,6 +25,7 @@ from session_mgmt.protocol.logs import stream_key
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import decide
 from session_mgmt.writes import verbs
+from tests.clocks import Clock
 
 KB = 1024
 
@@ -108,27 +109,6 @@ class Room:
 
     async def settle(self) -> None:
         await asyncio.gather(*(replay for replay in self.replays if replay is not None))
-
-
-class Clock:
-    """Time that passes when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self._timers: list[tuple[float, Callable[[], None]]] = []
-
-    def read(self) -> float:
-        return self.now
-
-    def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
-        self._timers.append((self.now + seconds, callback))
-
-    def pass_time(self, seconds: float) -> None:
-        self.now += seconds
-        due = [timer for timer in self._timers if timer[0] <= self.now]
-        self._timers = [timer for timer in self._timers if timer not in due]
-        for _, callback in due:
-            callback()
 
 
 def look(places: list[int]) -> dict[int, Log]:

@@ -14,19 +14,12 @@ from session_mgmt.consumers import admission as admission_module
 from session_mgmt.consumers.admission import FIRST_PACE, LONGEST_WAIT, MEASURED_GROUPS, MEASURED_SECONDS, Admission
 from session_mgmt.consumers.hub import hub
 from session_mgmt.exceptions import Busy
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clocks import Clock
 
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1000.0)
 
 
 @pytest.fixture

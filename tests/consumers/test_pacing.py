@@ -20,6 +20,7 @@ from session_mgmt.consumers.inbox import MOST_FRAMES, REQUEST_COST, Inbox
 from session_mgmt.consumers.pacing import LONGEST_REST, Pace, Paces, RestedTurns, Slot
 from session_mgmt.exceptions import SessionExpired, TopicDenied
 from session_mgmt.models import SessionActivity, Stream, Subscription, clock
+from tests.clocks import Clock
 from tests.walks.conftest import BOTH_WAYS
 
 LOGS = ["session", "state:main", "topic:room:1"]
@@ -103,15 +104,8 @@ def test_leaving_a_topic_that_is_not_followed_costs_no_transaction(session: Any,
 # -- pace ------------------------------------------------------------------------------------------------------------
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def test_a_burst_is_free_and_the_rest_comes_at_the_rate() -> None:
-    time = Clock()
+    time = Clock(100.0)
     pace = Pace(20.0, 3, time)
     assert [pace.book() for _ in range(6)] == pytest.approx([0, 0, 0, 0.05, 0.1, 0.15])
     time.now += 0.15 + 3 * 0.05
@@ -119,7 +113,7 @@ def test_a_burst_is_free_and_the_rest_comes_at_the_rate() -> None:
 
 
 def test_a_long_rest_saves_up_no_more_than_the_burst() -> None:
-    time = Clock()
+    time = Clock(100.0)
     pace = Pace(20.0, 3, time)
     time.now += 3600
     assert [pace.book() for _ in range(4)] == pytest.approx([0, 0, 0, 0.05])
@@ -186,7 +180,7 @@ async def test_a_client_beyond_its_pace_is_read_no_further_until_its_slot(
 
 
 async def test_a_flooding_tab_books_one_slot_at_a_time_beside_its_neighbour() -> None:
-    time = Clock()
+    time = Clock(100.0)
     pace = Pace(20.0, 1, time)
     flood, neighbour = Slot(pace), Slot(pace)
     taken: list[str] = []

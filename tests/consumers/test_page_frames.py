@@ -12,6 +12,7 @@ from session_mgmt.consumers import pages
 from session_mgmt.consumers.pages import KEEP_SECONDS, MOST_BYTES, MOST_OF_LOG, Page, Shelf
 from session_mgmt.protocol.logs import Entry
 from session_mgmt.protocol.position import Position
+from tests.clocks import Clock
 
 TAGS = st.text("0123456789abcdef", min_size=4, max_size=4)
 BODIES = st.recursive(st.none() | st.integers(0, 99) | st.text(max_size=8), st.lists, max_leaves=4)
@@ -59,20 +60,8 @@ def test_whoever_stands_before_a_page_is_given_one_frame_for_all() -> None:
     assert len(frames) == 2
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.timers: list[Any] = []
-
-    def read(self) -> float:
-        return self.now
-
-    def call_later(self, seconds: float, callback: Any) -> None:
-        self.timers.append((self.now + seconds, callback))
-
-
 def shelf(clock: Clock) -> Shelf:
-    return Shelf(clock.read, clock.call_later)
+    return Shelf(clock, clock.call_later)
 
 
 def test_a_log_keeps_so_many_pages_and_the_oldest_go() -> None:
