@@ -1,3 +1,8 @@
 import { defineConfig } from "vitest/config";
 
-export default defineConfig({ test: { include: ["tests/**/*.test.ts"], restoreMocks: true } });
+// Shorter limits would say how busy the machine is, and nothing about the code.
+const LIMIT = 60_000;
+
+export default defineConfig({
+  test: { include: ["tests/**/*.test.ts"], restoreMocks: true, testTimeout: LIMIT, hookTimeout: LIMIT },
+});

@@ -31,7 +31,7 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.sqlite
 @pytest.mark.slow
-@pytest.mark.timeout(300)  # it starts several servers
+@pytest.mark.timeout(600)  # it starts several servers
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_tiny_benchmark_answers_every_case_and_loses_no_connection(
     name: str, redis_url: str, request: pytest.FixtureRequest

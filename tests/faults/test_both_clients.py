@@ -20,7 +20,7 @@ SCRIPT = Path(__file__).with_name("both_clients.mjs")
 STRATEGIES = ["merge", "server_wins", "client_wins", "reject", "manual"]
 SEED, WRITES, CUTS = 20261123, 150, 6
 
-pytestmark = [pytest.mark.js, pytest.mark.sqlite, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.js, pytest.mark.sqlite, pytest.mark.timeout(600)]
 
 
 async def write(client: SessionClient, number: int) -> Counter[str]:

@@ -20,7 +20,7 @@ from tests.faults.servers import AppServer
 
 CLIENTS = 20
 
-pytestmark = [pytest.mark.faults, pytest.mark.sqlite, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.faults, pytest.mark.sqlite, pytest.mark.timeout(600)]
 
 
 def created(server: AppServer) -> Any:

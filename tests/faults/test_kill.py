@@ -19,7 +19,7 @@ KILLS = int(os.environ.get("SESSION_MGMT_KILLS", "20"))
 SEED = int(os.environ.get("SESSION_MGMT_SEED", "1"))
 RESTORE = Options(clients=10, kills=2, unanswered=60, calm=0.5, seed=SEED, restore=True)
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.mark.slow(90)

@@ -18,7 +18,7 @@ TOPIC = "faults:client"
 WRITES = 200
 WAIT = 60.0
 
-pytestmark = [pytest.mark.faults, pytest.mark.sqlite, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.faults, pytest.mark.sqlite, pytest.mark.timeout(600)]
 
 
 async def test_every_write_takes_effect_once_although_the_server_is_killed_twice(

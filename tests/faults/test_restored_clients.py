@@ -16,7 +16,7 @@ from tests.faults.servers import AppServer
 
 SCRIPT = Path(__file__).with_name("restored.mjs")
 
-pytestmark = [pytest.mark.js, pytest.mark.sqlite, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.js, pytest.mark.sqlite, pytest.mark.timeout(600)]
 
 
 async def test_what_both_sdks_wrote_on_a_lost_history_is_a_conflict_and_the_rest_is_kept(

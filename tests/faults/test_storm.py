@@ -18,7 +18,7 @@ SEED = int(os.environ.get("SESSION_MGMT_SEED", "1"))
 pytestmark = [pytest.mark.faults, pytest.mark.slow(30)]
 
 
-@pytest.mark.timeout(300 + 10 * PROMISED_SECONDS * CLIENTS / OF_CLIENTS)
+@pytest.mark.timeout(600 + 10 * PROMISED_SECONDS * CLIENTS / OF_CLIENTS)
 def test_nobody_is_lost_in_a_storm_with_a_kill_in_the_middle(database_url: str) -> None:
     options = Options(clients=CLIENTS, seed=SEED)
     outcome = brew(options, database_url)
@@ -28,7 +28,7 @@ def test_nobody_is_lost_in_a_storm_with_a_kill_in_the_middle(database_url: str) 
 
 
 @pytest.mark.sqlite
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_the_checker_catches_a_group_that_is_refused_for_the_sake_of_one(database_url: str) -> None:
     options = Options(clients=20, seed=SEED, strangers=2, broken="refuse_together")
     outcome = brew(options, database_url)

@@ -21,7 +21,7 @@ EVENTS = ["too old", "judged by digests", "conflicts", "dropped", "overwrote", "
 # A task that is cancelled before its first step leaves its coroutine unawaited.
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
 @pytest.mark.slow
-@pytest.mark.timeout(max(120, EXAMPLES * 10))
+@pytest.mark.timeout(max(600, EXAMPLES * 10))
 def test_three_clients_agree_with_the_server_in_the_end(transactional_db: None, settings: Any) -> None:
     Clients.settings = settings
     Clients.seen.clear()
