@@ -24,7 +24,7 @@ JSON = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
 )
 NAMES = """token client_id acked logs agent seq doc ops merge patch data base epoch strategy topic key ephemeral id log
-position ping reason replaced if_absent"""
+position ping reason replaced if_absent nonce"""
 FIELDS = st.sampled_from(NAMES.split())
 FRAMES = st.builds(
     lambda type_, fields: {"type": type_, **fields},
@@ -42,6 +42,7 @@ COMPLETE: dict[str, dict[str, Any]] = {
     "ack": {"seq": 1},
     "ping": {"id": 1},
     "pong": {"ping": 1},
+    "refresh": {"id": 1, "token": "smr_1", "nonce": "n"},
     "disconnect": {},
 }
 
