@@ -17,6 +17,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.sqlite_files import copy_migrated
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 30.0
 
@@ -45,6 +47,13 @@ def running(database: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Clien
         process.stdout.close()
 
 
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """A file with the tables; a demo without one makes them first, as the first test here shows."""
+    copy_migrated(tmp_path / "db.sqlite3")
+    return tmp_path / "db.sqlite3"
+
+
 def serving(client: httpx.Client) -> dict[str, Any]:
     server: dict[str, Any] = client.get("demo-control/status").json()["server"]
     return server
@@ -68,16 +77,16 @@ def test_a_killed_server_is_started_again_and_requests_wait_for_it(tmp_path: Pat
         assert after["pid"] != before and (after["starts"], after["kills"]) == (2, 1)
 
 
-def test_a_polite_end_takes_the_server_along(tmp_path: Path) -> None:
-    with running(tmp_path / "db.sqlite3") as (process, client):
+def test_a_polite_end_takes_the_server_along(database: Path) -> None:
+    with running(database) as (process, client):
         server = serving(client)["pid"]
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 0
         assert not Path(f"/proc/{server}").exists()
 
 
-def test_a_killed_supervisor_leaves_no_server_behind(tmp_path: Path) -> None:
-    with running(tmp_path / "db.sqlite3") as (process, client):
+def test_a_killed_supervisor_leaves_no_server_behind(database: Path) -> None:
+    with running(database) as (process, client):
         server = serving(client)["pid"]
         process.kill()
         assert ends(server)
@@ -117,7 +126,9 @@ def test_controls_answer_only_the_hosts_that_are_allowed(
 
 @pytest.fixture(scope="module")
 def demo_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    with running(tmp_path_factory.mktemp("demo") / "db.sqlite3") as (_, client):
+    database = tmp_path_factory.mktemp("demo") / "db.sqlite3"
+    copy_migrated(database)
+    with running(database) as (_, client):
         yield client
 
 
@@ -128,13 +139,13 @@ def test_a_cut_may_mend_itself(demo_client: httpx.Client) -> None:
     assert demo_client.get("demo-control/status").json()["cut"] == []
 
 
-def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_said(database: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         process = subprocess.Popen(
             [sys.executable, "manage.py", "demo", "--port", str(port)],
             cwd=ROOT,
-            env={**os.environ, "SQLITE_PATH": str(tmp_path / "db"), "DJANGO_SETTINGS_MODULE": "project.settings"},
+            env={**os.environ, "SQLITE_PATH": str(database), "DJANGO_SETTINGS_MODULE": "project.settings"},
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 
 import psycopg
 
 from tests import services
-from tests.sqlite_files import copy_file
+from tests.sqlite_files import copy_migrated
 
 HOST = services.HOST
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,7 +82,7 @@ def environment(
 def migrate(variables: Mapping[str, str]) -> None:
     """Make the tables, unless they are there; a file of SQLite is a copy. Raises CalledProcessError."""
     if not variables.get("DATABASE_URL"):
-        copy_file(_make_migrated(), Path(variables["SQLITE_PATH"]))
+        copy_migrated(Path(variables["SQLITE_PATH"]))
     elif not _has_tables(variables["DATABASE_URL"]):
         run_migrate(variables)
 
@@ -95,15 +91,6 @@ def run_migrate(variables: Mapping[str, str]) -> None:
     """Run the command. Raises CalledProcessError."""
     command = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
     subprocess.run(command, cwd=ROOT, env=dict(variables), check=True)
-
-
-@lru_cache(maxsize=1)
-def _make_migrated() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="session-mgmt-migrated-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    file = folder / "migrated.sqlite3"
-    run_migrate(environment("", "", file, None))
-    return file
 
 
 def _has_tables(url: str) -> bool:
