@@ -343,7 +343,9 @@ def test_the_audit_trail_leads_to_sessions_documents_and_back(operator: Client, 
 def test_the_trail_tells_its_facts_in_words(operator: Client) -> None:
     audit.add_entry("compare_state", document="main", versions=[1, 3], reason="<b>")
     html = operator.get("/admin/session_mgmt/auditentry/").content.decode()
-    assert 'versions: <span class="sm-wrap">1, 3</span>, reason: <span class="sm-wrap">&lt;b&gt;</span>' in html
+    # In any order: PostgreSQL keeps that of no object.
+    assert 'versions: <span class="sm-wrap">1, 3</span>' in html
+    assert 'reason: <span class="sm-wrap">&lt;b&gt;</span>' in html
 
 
 def test_an_ended_session_is_not_called_disconnected(operator: Client, alice: Any) -> None:
