@@ -11,10 +11,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from session_mgmt.bridge.connecting import MOST_TOGETHER
 from session_mgmt.exceptions import Busy
 
 LONGEST_WAIT = 2.0
+# So many may wait at any pace: they are a few groups.
+ALWAYS_ADMITTED = 128
 # Connects a second, as long as no storm has shown the pace of this machine.
 FIRST_PACE = 500.0
 # Several, so that one slow commit does not decide alone.
@@ -48,7 +49,7 @@ class Admission:
         pace = self.pace
         # Whoever fits into the next group is let in, however slow the last ones were: the first connects of a process
         # are slow, and a group costs little more than they do.
-        if self.waiting >= MOST_TOGETHER and (self.waiting + 1) / pace >= LONGEST_WAIT:
+        if self.waiting >= ALWAYS_ADMITTED and (self.waiting + 1) / pace >= LONGEST_WAIT:
             wait = min(self.waiting / pace, MEASURED_SECONDS)
             # Twice the wait at most: those who were sent away must not come all at once.
             raise Busy(retry_after=round(wait * (1 + self._spread()), 3))

@@ -130,7 +130,7 @@ def test_while_one_group_runs_the_next_gathers(desk: Desk, transactions: Transac
     assert [group.left for group in desk.groups] == [4, 0]
 
 
-def test_a_group_has_at_most_128_members(lane: ConnectingLane, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_group_has_a_largest_size(lane: ConnectingLane, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
     def attach(asks: Sequence[Ask], *, wait: bool = False) -> AttachedGroup:

@@ -9,9 +9,15 @@ from typing import Any
 import pytest
 
 from session_mgmt.bridge import bridge
-from session_mgmt.bridge.connecting import MOST_TOGETHER
 from session_mgmt.consumers import admission as admission_module
-from session_mgmt.consumers.admission import FIRST_PACE, LONGEST_WAIT, MEASURED_GROUPS, MEASURED_SECONDS, Admission
+from session_mgmt.consumers.admission import (
+    ALWAYS_ADMITTED,
+    FIRST_PACE,
+    LONGEST_WAIT,
+    MEASURED_GROUPS,
+    MEASURED_SECONDS,
+    Admission,
+)
 from session_mgmt.consumers.hub import hub
 from session_mgmt.exceptions import Busy
 from tests.clocks import Clock
@@ -110,7 +116,7 @@ def test_a_cold_start_refuses_nobody_who_fits_into_a_group_nor_sends_others_away
     run_group(admission, clock, 1, 60.0)
     with ExitStack() as stack:
         refusal = admit_all(admission, stack)
-        assert admission.waiting == MOST_TOGETHER
+        assert admission.waiting == ALWAYS_ADMITTED
         assert refusal.retry_after == pytest.approx(MEASURED_SECONDS * 1.5)
 
 
@@ -138,7 +144,7 @@ async def test_a_connect_too_many_is_refused_before_any_work_and_told_when_to_co
     one = peers()
     connected = await one.open(created.token.secret, logs={"topic:room:1": None})
     monkeypatch.setattr(admission_module, "LONGEST_WAIT", 0.0)
-    hub().arrivals.admission.waiting = MOST_TOGETHER
+    hub().arrivals.admission.waiting = ALWAYS_ADMITTED
     monkeypatch.setattr(hub().arrivals, "attach", lambda frame: pytest.fail("something was done for it"))
     refused = peers()
     # Not even read: this is no connect at all.
