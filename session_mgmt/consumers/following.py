@@ -240,7 +240,7 @@ class Following:
         if position is None:
             raise Unavailable()
         self.feed.correct(position, asked_at=asked_at)
-        # The feed was late, and has read on by now.
+        # Nothing was lost: the feed was late, and reads on.
         if position.epoch == self.place.epoch and position.offset >= self.sent:
             return
         if self.is_document:

@@ -129,7 +129,6 @@ class Hub:
         with suppress(TimeoutError):
             # A database that does not answer holds up no shutdown: the leases tell the rest.
             await asyncio.wait_for(self.late_writes.flush(), FLUSH_SECONDS)
-        # Not earlier: the last ends may still send events.
         for stop in self._stops:
             stop()
         self.rounds.stop()

@@ -225,6 +225,7 @@ class _Run:
         # Members are counted before they are admitted: room is locked once, for all that might need it.
         fresh = Counter(m.name[0] for m in going_on if m.client is not None and m.client.id is None)
         room.load_clients(fresh, known, wait=wait)
+        # In the order of the asks, so that of two for one place the earlier gets it.
         for member in going_on:
             assert member.session is not None and member.client is not None
             if member.client.id is None and room.is_held(member.session.pk):
@@ -258,7 +259,6 @@ class _Run:
         returning = [m.client.id for m in going_on if m.client is not None and m.client.id is not None]
         # Before the new connections are stored, which would be closed as well.
         lost = opening.close_older(self._sql, returning, self._now)
-        # In the order of the asks, so that of two for one place the earlier gets it.
         for member in going_on:
             assert member.client is not None
             self._take_over(member, member.client, was_lost=member.client.id in lost)

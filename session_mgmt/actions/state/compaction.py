@@ -201,7 +201,7 @@ def _cut_log(using: str, statements: Statements, document: int, first: int) -> i
     with open_transaction(using):
         # Writers of this document wait from here on, so everything heavy was done before.
         rows = statements.select_locked("oldest_revision, version", tables.DOCUMENT, [document], wait=True)
-        # Somebody else has cut it meanwhile, or put back an older state of the row.
+        # Somebody else has cut it meanwhile, or a backup was put back.
         if not rows or rows[0][0] >= first or rows[0][1] < first - 1:
             return 0
         # It may have been dropped while nobody held the lock.
