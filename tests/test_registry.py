@@ -92,14 +92,17 @@ def test_a_function_that_takes_something_else_is_refused_where_it_is_declared(de
         (lambda: topic(lambda session: True), "in parentheses"),  # type: ignore[arg-type]
         (lambda: on(lambda event: None), "in parentheses"),  # type: ignore[arg-type]
         (lambda: on_message("double"), "needs a function"),  # type: ignore[arg-type]
-        (lambda: topic("orders", retain=60), "timedelta"),  # type: ignore[arg-type]
+        (lambda: topic("orders", retain=60), "is a timedelta, not 60"),  # type: ignore[arg-type]
         (lambda: topic("orders", retain=timedelta(0)), "keep nothing"),
         (lambda: topic("orders", entries="many"), "whole number"),  # type: ignore[arg-type]
         (lambda: topic("orders", entries=True), "whole number"),
         (lambda: topic("orders", entries=0), "keep nothing"),
         (lambda: topic("orders", publish="yes"), "function, True or False"),  # type: ignore[arg-type]
         (lambda: topic("orders:<int:pk>"), "in braces"),
-        *((lambda given=given: topic("orders", retain=given), "timedelta") for given in (True, 1.5, "1 day", [])),
+        *(
+            (lambda given=given: topic("orders", retain=given), "is a timedelta, not")
+            for given in (True, 1.5, "1 day", [])
+        ),
         (lambda: topic("orders", retain=timedelta(-1)), "keep nothing"),
         (lambda: topic("orders", retain=timedelta.max), "at most 36500 days"),
         (lambda: topic("orders", entries=10**30), "at most 36500 days"),

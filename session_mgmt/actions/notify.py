@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -38,6 +40,10 @@ class EmittedEvent:
     data: Any
     seq: int | None
     id: int | None = None
+
+
+# Set on threads of ours, which may hold a lock as well: a slow receiver would keep everybody waiting.
+_passed_to: ContextVar[Callable[[list[EmittedEvent]], None] | None] = ContextVar("passed_to", default=None)
 
 
 def after_commit(
@@ -72,7 +78,26 @@ def has_listeners(events: Iterable[EmittedEvent]) -> bool:
     return any(registry.list_handlers(event.type, durable=False) for event in events)
 
 
+@contextmanager
+def pass_events_on(receive: Callable[[list[EmittedEvent]], None]) -> Iterator[None]:
+    """Pass the events of this thread to ``receive`` while it works: it is one of ours, and others wait for it."""
+    before = _passed_to.set(receive)
+    try:
+        yield
+    finally:
+        _passed_to.reset(before)
+
+
 def send_events(events: Iterable[EmittedEvent]) -> None:
+    """Have the receivers of these events called: here and now, or by whoever this thread passes them to."""
+    receive = _passed_to.get()
+    if receive is None:
+        call_receivers(events)
+    else:
+        receive(list(events))
+
+
+def call_receivers(events: Iterable[EmittedEvent]) -> None:
     """Call signals and ``@on`` handlers that are not durable; log a failing one and go on with the others."""
     for event in events:
         _send_signal(session_event, session_id=event.session_id, type=event.type, data=event.data, seq=event.seq)

@@ -17,6 +17,7 @@ from django.db import InterfaceError, OperationalError, ProgrammingError, connec
 from session_mgmt.actions import drains, group_commit, notify
 from session_mgmt.actions.drains import NO_LOOKS, Looked, Unmeasured
 from session_mgmt.actions.group_commit import Decision, Group, Write
+from session_mgmt.actions.notify import EmittedEvent
 from session_mgmt.actions.outcome import refuse_write
 from session_mgmt.actions.state.prepare import HeadCache
 from session_mgmt.actions.state.stored_rows import Runner
@@ -65,9 +66,12 @@ class Bridge:
         self.connecting = ConnectingLane(
             self.using,
             gate.enter_connecting if gate else nullcontext,
-            # Over the lane's thread for signals, so that receivers are called one at a time.
-            lambda events: self.lane.send_signals(Group(events=events)),
+            self._send_events,
         )
+
+    def _send_events(self, events: list[EmittedEvent]) -> None:
+        """Have receivers called on the lane's thread for signals: one at a time, and nobody waits for them."""
+        self.lane.send_signals(Group(events=events))
 
     def _is_sqlite(self) -> bool:
         return connections[self.using].vendor == "sqlite"
@@ -145,7 +149,8 @@ class Bridge:
 
     def _run_guarded(self, work: Callable[[], R]) -> R:
         try:
-            return work()
+            with notify.pass_events_on(self._send_events):
+                return work()
         except (OperationalError, InterfaceError) as error:
             # The connection may be dead (a restarted database); the next call opens a new one.
             connections[self.using].close()

@@ -332,7 +332,7 @@ class _Unknown:
 
 def emit_signals(group: Group) -> None:
     """Call the project's receivers with the writes of a transaction."""
-    notify.send_events(group.events)
+    notify.call_receivers(group.events)
     notify.send_changes(group.changed)
 
 

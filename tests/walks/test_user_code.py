@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from session_mgmt.actions.sessions import expiry, incidents
 from session_mgmt.actions.timeline import handlers
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings as ours
-from session_mgmt.exceptions import Busy
-from session_mgmt.models import Outbox, Publication, SessionEvent
+from session_mgmt.exceptions import AuthError, Busy
+from session_mgmt.models import Outbox, Publication, SessionEvent, clock
 from session_mgmt.registry import off, on, on_message, registry
 from session_mgmt.shortcuts import create_session, publish, state, terminate_session
 from session_mgmt.signals import state_changed
@@ -144,6 +146,34 @@ async def test_slow_event_handlers_and_receivers_hold_up_no_write(created: Any, 
     finally:
         slow.end()
         state_changed.disconnect(slow_receiver)
+        off(handler)
+
+
+@pytest.mark.parametrize(
+    ("type_", "verb"),
+    [
+        ("auth_failed", lambda created: incidents.record_refusal("nobody's", AuthError())),
+        ("session_terminated", lambda created: terminate_session(created.session)),
+        (
+            "session_expired",
+            lambda created: expiry.expire_due(limit=10, now=clock.read("default") + timedelta(days=99)),
+        ),
+    ],
+)
+async def test_a_slow_handler_of_what_a_server_does_by_itself_holds_no_thread_and_no_lock(
+    created: Any, slow: Slow, type_: str, verb: Any
+) -> None:
+    other = await bridge().read(create_session)
+    handler = on(type_)(slow)
+    try:
+        await asyncio.wait_for(bridge().call(verb, created), PATIENCE)
+        await slow.begun()
+        assert await asyncio.wait_for(bridge().control(Outbox.objects.count), PATIENCE) == 0
+        if type_ != "session_expired":
+            position = await asyncio.wait_for(bridge().read(state.update, other.session, {"a": 1}), PATIENCE)
+            assert position.offset == 1
+    finally:
+        slow.end()
         off(handler)
 
 
