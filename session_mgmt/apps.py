@@ -16,6 +16,8 @@ class SessionMgmtConfig(AppConfig):
     def ready(self) -> None:
         from session_mgmt import checks  # noqa: F401 - registers itself; models must be loaded first
         from session_mgmt.actions.sessions.deletion import watch_deletions
+        from session_mgmt.actions.sessions.logins import watch_logins
 
         watch_deletions()
+        watch_logins()
         autodiscover_modules("session_topics")

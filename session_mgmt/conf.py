@@ -40,6 +40,12 @@ class Settings:
     access_lifetime: timedelta = _setting(
         timedelta(minutes=15), "Of an access token, a tenth more or less so that clients do not all refresh at once."
     )
+    follow_login: bool = _setting(
+        True, "Whether a session that came from a browser's login must prove it again; its logout counts anyway."
+    )
+    login_check_interval: timedelta = _setting(
+        timedelta(hours=1), "In which a browser proves its login again: a Django session may end without a signal."
+    )
     refresh_grace: timedelta = _setting(
         timedelta(seconds=30), "For which a used refresh token is answered again: two tabs may race, answers are lost."
     )

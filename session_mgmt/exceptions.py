@@ -190,6 +190,23 @@ class OriginDenied(AuthError):
     message = "The page's origin is not allowed."
 
 
+class LoginCheck(AuthError):
+    """Refusal until the page's own login has been proved again, by a call that carries the page's cookies."""
+
+    number, name, close = 205, "login_check", 4006
+    message = "The login of this session must be proved again."
+
+
+class LoginEnded(AuthError):
+    number, name = 206, "login_ended"
+    message = "This login has ended. Log in again."
+
+
+class LoginMismatch(RequestError):
+    number, name, status = 208, "login_mismatch", 409
+    message = "Somebody else is logged in than the page expects."
+
+
 class SessionNotFound(RequestError):
     """Unknown session, or one of another user: the two must look alike."""
 
@@ -305,6 +322,13 @@ class TemporaryError(SessionMgmtError):
     """Undecided request, which may be sent again."""
 
     status, temporary = 503, True
+
+
+class LoginMissing(TemporaryError):
+    """Request of a user's session without a login: asked again, because another answer may be changing the cookie."""
+
+    number, name, status = 207, "login_missing", 409
+    message = "The page has no login. Ask again in three seconds."
 
 
 class SeqGap(TemporaryError):

@@ -6,6 +6,7 @@ from django.urls import URLPattern, URLResolver, path, re_path
 
 from session_mgmt.api.conflicts import urlpatterns as conflict_urlpatterns
 from session_mgmt.api.documents import DocumentViewSet
+from session_mgmt.api.entering import EnterView, LoginView
 from session_mgmt.api.history import urlpatterns as history_urlpatterns
 from session_mgmt.api.operations import HealthView, NothingView, SchemaView
 from session_mgmt.api.page import SchemaPageView
@@ -18,6 +19,8 @@ _ONE = {"get": "retrieve", "patch": "partial_update", "delete": "destroy"}
 # Ids are text here: an address with a malformed one must answer in JSON too.
 urlpatterns: list[URLPattern | URLResolver] = [
     path("sessions/", SessionViewSet.as_view({"get": "list", "post": "create"}), name="session-list"),
+    path("sessions/enter/", EnterView.as_view(), name="session-enter"),
+    path("login/", LoginView.as_view(), name="login"),
     path("sessions/<str:pk>/", SessionViewSet.as_view(_ONE), name="session-detail"),
     path("sessions/<str:pk>/validate/", SessionViewSet.as_view({"post": "validate"}), name="session-validate"),
     path("sessions/<str:pk>/recover/", SessionViewSet.as_view({"post": "recover"}), name="session-recover"),

@@ -41,6 +41,7 @@ class CleanupReport:
     connections: int = 0
     closed: int = 0
     tokens: int = 0
+    logins: int = 0
     receipts: int = 0
     outbox: int = 0
     publications: int = 0

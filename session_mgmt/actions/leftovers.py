@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings as django_settings
 from django.db.models import F, Model, Q, QuerySet
 
 from session_mgmt.conf import settings
-from session_mgmt.models import Connection, Outbox, Receipt, Token
+from session_mgmt.models import Connection, Login, Outbox, Receipt, Token
 
 
 @dataclass(slots=True)
@@ -41,6 +42,13 @@ def find_tokens(now: datetime) -> Leftover:
     return Leftover(Token.objects.using(settings().database).filter(expires_at__lt=now), by="expires_at")
 
 
+def find_logins(now: datetime) -> Leftover:
+    """Find logins on which no session hangs, and whose cookie nobody can replay any more."""
+    old = now - max(settings().retention, timedelta(seconds=django_settings.SESSION_COOKIE_AGE))
+    rows = Login.objects.using(settings().database).filter(seen_at__lt=old, sessions=None)
+    return Leftover(rows.filter(Q(ended_at=None) | Q(ended_at__lt=old)), by="seen_at")
+
+
 def find_receipts(now: datetime) -> Leftover:
     """Find receipts that the client has confirmed, whose process died before it could delete them; and those that it
     never came back for.
@@ -66,6 +74,7 @@ def find_refused(now: datetime) -> Leftover:
 # By the step of the cleanup that deletes it.
 LEFTOVERS: dict[str, Callable[[datetime], Leftover]] = {
     "tokens": find_tokens,
+    "logins": find_logins,
     "receipts": find_receipts,
     "closed": find_closed,
     "outbox": find_refused,

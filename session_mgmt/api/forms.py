@@ -98,6 +98,21 @@ class RefreshForm(Form):
     nonce = Text(allow_blank=False, max_length=43)
 
 
+class KeptForm(Form):
+    session = Text(allow_blank=False, max_length=36)
+    token = Text(allow_blank=False, max_length=200)
+
+
+class EnterForm(Form):
+    nonce = Text(allow_blank=False, max_length=43)
+    kept = Object(required=False, allow_null=True, help_text="What the page kept: `session` and `token`.")
+    previous = Text(required=False, allow_null=True, allow_blank=False, max_length=36)
+    user = Text(required=False, allow_null=True, max_length=200, help_text="Whom the page was made for.")
+    create = Object(  # type: ignore[assignment] # serializers have a method of this name
+        required=False, allow_null=True, help_text="As for `POST sessions/`, if one is made."
+    )
+
+
 class ValidationForm(Form):
     permission = Text(required=False, max_length=200)
 

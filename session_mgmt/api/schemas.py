@@ -174,6 +174,17 @@ _COMPONENTS: dict[str, Schema] = {
         },
     ),
     "RefreshBody": _body({"token": {**_INPUT, "minLength": 1, "maxLength": 200}, "nonce": refer("Nonce")}),
+    "EnterBody": _body(
+        {"nonce": refer("Nonce")},
+        {
+            "kept": _or_null(_body({"session": {**_INPUT, "maxLength": 36}, "token": {**_INPUT, "maxLength": 200}})),
+            "previous": _or_null({**_INPUT, "minLength": 1, "maxLength": 36}),
+            "user": _or_null({**_INPUT, "maxLength": 200}),
+            "create": _or_null(
+                _body({}, {"metadata": refer("Facts"), "config": refer("Config"), "label": refer("Label")})
+            ),
+        },
+    ),
     "Nonce": {
         "type": "string",
         "description": "32 random bytes of this request as base64url: sent again, it gets the same answer.",
@@ -248,7 +259,23 @@ _COMPONENTS: dict[str, Schema] = {
     ),
     "SessionList": _object({"results": _list(refer("SessionInfo")), "next": _or_null(_UUID)}),
     "CreatedSession": {"oneOf": [_object(_CREATED), _object({**_PLACED, **_PAIR})]},
-    "TokenPair": _object(_PAIR),
+    "TokenPair": _object({**_PAIR, "login_due_in": _or_null(_NUMBER), "login_changed": _FLAG}),
+    "PageLogin": _object({"user_id": _or_null(_TEXT), "csrf": _or_null(_TEXT)}),
+    "EnteredSession": _object(
+        {
+            "verdict": _enum("created", "continued", "recovered"),
+            "reason": _TEXT,
+            "user_id": _or_null(_TEXT),
+            "session": refer("SessionInfo"),
+            "access": _or_null(_TEXT),
+            "refresh": _or_null(_TEXT),
+            "expires_in": _or_null(_NUMBER),
+            "login_due_in": _or_null(_NUMBER),
+            "positions": _object({}, {"session": _POSITION}),
+            "endpoints": _object({"websocket": _TEXT, "session": _TEXT}),
+            "receipt": _or_null({"type": "object"}),
+        }
+    ),
     "RecoveredSession": _object({**_CREATED, "receipt": {"type": "object"}}),
     "Validity": _object({"valid": _FLAG, "reason": _or_null(_TEXT)}),
     "SessionMetrics": _object(

@@ -12,8 +12,9 @@ from rest_framework.response import Response
 
 from session_mgmt.actions import access, monitoring
 from session_mgmt.actions.outbox import Ticket
-from session_mgmt.actions.sessions import connections, info, lifecycle, recovery, repeating
+from session_mgmt.actions.sessions import connections, entering, info, lifecycle, recovery, repeating, stamps
 from session_mgmt.actions.sessions.lifecycle import Created, Device
+from session_mgmt.actions.sessions.pairs import Pair
 from session_mgmt.actions.timeline import reading
 from session_mgmt.api import rights
 from session_mgmt.api.authentication import read_address, read_bearer
@@ -26,6 +27,7 @@ from session_mgmt.conf import settings
 from session_mgmt.exceptions import (
     AuthRequired,
     InvalidField,
+    LoginEnded,
     NotRecoverable,
     PermissionDenied,
     SessionLimit,
@@ -72,7 +74,7 @@ class SessionViewSet(ApiViewSet):
         " (nowhere else), `positions` (where its log begins), `endpoints`.",
         body="SessionBody",
         answer="CreatedSession",
-        errors=(SessionLimit, *VALUE_ERRORS),
+        errors=(SessionLimit, LoginEnded, *VALUE_ERRORS),
     )
     def create(self, request: Request) -> Response:
         if proven_session(request) is not None:
@@ -82,8 +84,8 @@ class SessionViewSet(ApiViewSet):
         user = request.user if request.user and request.user.is_authenticated else None
         nonce = wanted.get("nonce")
         create = partial(
-            lifecycle.create_session,
-            user=user,
+            entering.create_linked,
+            stamps.read_evidence(request._request, user),
             metadata=wanted.get("metadata"),
             config=wanted.get("config"),
             device=read_device(request, wanted.get("label", "")),
@@ -223,12 +225,17 @@ def _answer_created(request: Request, created: Created, **more: Any) -> Response
 
 
 def _describe_tokens(created: Created) -> dict[str, Any]:
-    if created.pair is None:
-        return {"token": created.token.secret}
-    left = (created.pair.access.expires_at - clock.read(settings().database)).total_seconds()
+    return {"token": created.token.secret} if created.pair is None else describe_pair(created.pair)
+
+
+def describe_pair(pair: Pair | None) -> dict[str, Any]:
+    """Return a pair as clients get it; nulls if there is none."""
+    if pair is None:
+        return {"access": None, "refresh": None, "expires_in": None}
+    left = (pair.access.expires_at - clock.read(settings().database)).total_seconds()
     return {
-        "access": created.pair.access.secret,
-        "refresh": created.pair.refresh.secret,
+        "access": pair.access.secret,
+        "refresh": pair.refresh.secret,
         "expires_in": max(round(left, 3), 0.0),
     }
 

@@ -16,6 +16,7 @@ from session_mgmt.models.audit import AuditEntry
 from session_mgmt.models.client import Client, Connection
 from session_mgmt.models.conflict import StateConflict
 from session_mgmt.models.event import SessionEvent
+from session_mgmt.models.login import Login
 from session_mgmt.models.outbox import Outbox
 from session_mgmt.models.session import ClientSession, SessionActivity
 from session_mgmt.models.state import Receipt, StateDocument, StateRevision, StateSnapshot
@@ -27,6 +28,7 @@ __all__ = [
     "Client",
     "ClientSession",
     "Connection",
+    "Login",
     "Outbox",
     "Publication",
     "Receipt",

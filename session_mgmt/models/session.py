@@ -7,6 +7,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from session_mgmt.models.identifiers import new_epoch, uuid7
+from session_mgmt.models.login import Login
 from session_mgmt.models.moments import MomentField
 from session_mgmt.models.portable_json import PortableJSONField
 
@@ -35,6 +36,9 @@ class ClientSession(models.Model):
     auth_version = models.PositiveIntegerField(default=1)
     # SHA-256 of the request that made the session, so that a repetition is given the same one.
     nonce = models.BinaryField(max_length=32, null=True, unique=True, editable=False)
+    login = models.ForeignKey(Login, null=True, blank=True, on_delete=models.SET_NULL, related_name="sessions")
+    # When a request of its browser had no login, which may be another answer's doing and is asked about twice.
+    login_missing_at = MomentField(null=True, blank=True, editable=False)
     ended_at = MomentField(null=True, blank=True)
     end_reason = models.CharField(max_length=60, blank=True)
     # One to one, so that two tabs which recover an expired session at once end with one successor.

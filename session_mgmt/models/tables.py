@@ -5,6 +5,7 @@ from __future__ import annotations
 from session_mgmt.models.client import Client, Connection
 from session_mgmt.models.conflict import StateConflict
 from session_mgmt.models.event import SessionEvent
+from session_mgmt.models.login import Login
 from session_mgmt.models.outbox import Outbox
 from session_mgmt.models.session import ClientSession, SessionActivity
 from session_mgmt.models.state import Receipt, StateDocument, StateRevision, StateSnapshot
@@ -17,6 +18,7 @@ CONFLICT = StateConflict._meta.db_table
 CONNECTION = Connection._meta.db_table
 DOCUMENT = StateDocument._meta.db_table
 EVENT = SessionEvent._meta.db_table
+LOGIN = Login._meta.db_table
 OUTBOX = Outbox._meta.db_table
 PUBLICATION = Publication._meta.db_table
 RECEIPT = Receipt._meta.db_table

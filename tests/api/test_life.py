@@ -53,7 +53,9 @@ def test_a_successor_lives_no_longer_than_its_predecessor(short: Caller) -> None
     short.patch("sessions/{id}/", {"config": {"theme": "dark"}})
     SessionActivity.objects.update(expires_at=ClientSession.objects.get().created_at - timedelta(hours=1))
     told = short.post("sessions/{id}/recover/").json()
-    assert life(told["session"]["session_id"]) == (120, timedelta(seconds=600))
+    successor, old = told["session"]["session_id"], SessionActivity.objects.get(pk=short.session)
+    assert life(successor)[0] == 120
+    assert SessionActivity.objects.get(pk=successor).absolute_deadline == old.absolute_deadline
 
 
 def test_the_server_may_lengthen_a_life(short: Caller) -> None:

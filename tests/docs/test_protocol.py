@@ -89,7 +89,9 @@ def test_the_table_of_close_codes_is_what_the_server_closes_with() -> None:
 def rest_calls() -> set[tuple[str, str]]:
     """Return ``(METHOD, path)`` of every call in section 13, without the names of the parts."""
     found = set()
-    for item in re.findall(r"^- (.+?):", TEXT.partition("## 13. HTTP")[2], re.MULTILINE | re.DOTALL):
+    for item in re.findall(
+        r"^- (.+?):", TEXT.partition("## 13. HTTP")[2].partition("\n## ")[0], re.MULTILINE | re.DOTALL
+    ):
         methods: list[str] = []
         for words in re.findall(r"`([^`]+)`", item):
             method, _, where = words.partition(" ")

@@ -39,7 +39,7 @@ def test_tokens_are_refreshed_over_http_whatever_the_headers(nobody: Caller, on_
     answer = nobody.post("tokens/refresh/", body)
     assert answer.status_code == 200
     assert answer.headers["Cache-Control"] == "no-store"
-    assert answer.json().keys() == {"access", "refresh", "expires_in"}
+    assert answer.json().keys() == {"access", "refresh", "expires_in", "login_due_in", "login_changed"}
     assert nobody.post("tokens/refresh/", body).json()["refresh"] == answer.json()["refresh"]
     assert refused(nobody.post("tokens/refresh/", {**body, "token": created.token.secret}), "invalid_token", 401)
     assert refused(nobody.post("tokens/refresh/", {**body, "nonce": "short"}), "invalid_field", 400)
@@ -58,7 +58,7 @@ class TestOverASocket:
         served._token_over_at = before - 800  # type: ignore[attr-defined]
         await peer.say(type="refresh", id=7, token=refresh_of(created), nonce=new_nonce())
         reply = await peer.until_type("reply")
-        assert reply.keys() == {"type", "id", "access", "refresh", "expires_in"}
+        assert reply.keys() == {"type", "id", "access", "refresh", "expires_in", "login_due_in", "login_changed"}
         assert served._token_over_at > before - 120  # type: ignore[attr-defined]
         now = await bridge().read(clock.read, "default")
         proved = await bridge().read(tokens.verify_token, "default", reply["access"], now=now)

@@ -17,7 +17,7 @@ from django.db.models.signals import pre_delete
 
 from session_mgmt.actions import notify
 from session_mgmt.conf import settings
-from session_mgmt.models import AuditEntry, ClientSession, tables
+from session_mgmt.models import AuditEntry, ClientSession, Login, tables
 from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Row, Statements
 from session_mgmt.protocol.codes import Close
@@ -103,4 +103,5 @@ def _before_user(instance: Any, using: str, **_: Any) -> None:
     # From here on no session can be made for the user. One that was, since they were counted, goes as well.
     list(get_user_model()._default_manager.using(using).filter(pk=instance.pk).select_for_update().values_list("pk"))
     delete_sessions(using, mine.values_list("pk", flat=True))
+    Login.objects.using(using).filter(user=instance.pk).delete()
     AuditEntry.objects.using(using).filter(actor=instance.pk).update(actor=None)

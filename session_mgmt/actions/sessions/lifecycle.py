@@ -17,7 +17,7 @@ from session_mgmt.actions.access import Actor, access_session
 from session_mgmt.actions.notify import EmittedEvent
 from session_mgmt.actions.sessions import ending, pairs, tokens
 from session_mgmt.actions.sessions.connections import find_live
-from session_mgmt.actions.sessions.pairs import Pair
+from session_mgmt.actions.sessions.pairs import Origin, Pair
 from session_mgmt.actions.timeline.ledger import make_record
 from session_mgmt.actions.timeline.recording import record_entries
 from session_mgmt.conf import settings
@@ -31,6 +31,7 @@ from session_mgmt.exceptions import (
 )
 from session_mgmt.models import (
     ClientSession,
+    Login,
     SessionActivity,
     SessionEvent,
     Token,
@@ -77,9 +78,16 @@ def create_session(
     session_id: uuid.UUID | None = None,
     predecessor: ClientSession | None = None,
     nonce: str | None = None,
+    origin: Origin | None = None,
+    login: Login | None = None,
+    auth_time: datetime | None = None,
     now: datetime | None = None,
 ) -> Created:
     """Make a session, its token and its first event, in one transaction; with a ``nonce`` a pair of tokens.
+
+    The caller holds the lock of its ``login``. ``auth_time`` is when its user logged in, if that is known: to create a
+    session is not to log in. A successor without one inherits that of its ``predecessor``, and the absolute deadline.
+    ``origin`` is what its pair is derived from, instead of the nonce.
 
     ``config`` may hold ``idle_timeout`` and ``absolute_timeout`` in seconds, at least 60 and at most the settings'
     values. ``session_id`` of the caller's choosing is for trusted server code only. Raises ``SessionLimit`` or
@@ -91,25 +99,30 @@ def create_session(
         now = now or clock.read(using)
         if user is not None:
             _make_room(using, user, now)
-        session = _insert_session(using, user, metadata, config, device, session_id, predecessor, nonce, now)
-        expires = min(now + idle, now + absolute)
-        activity, event, position = _make_first_rows(session, idle, now + absolute, expires, now)
-        proofs, token, pair = _make_proofs(session, activity, nonce, now)
+        session = _build_session(user, metadata, config, device, session_id, predecessor, nonce, now)
+        deadline = now + absolute
+        if predecessor is not None and auth_time is None:
+            auth_time, deadline = predecessor.auth_time, min(deadline, predecessor.activity.absolute_deadline)
+        session.login, session.auth_time = login, auth_time
+        session.save(using=using, force_insert=True)
+        activity, event, position = _make_first_rows(session, idle, deadline, min(now + idle, deadline), now)
+        origin = origin or (None if nonce is None else pairs.begin_family(nonce))
+        proofs, token, pair = _make_proofs(session, activity, origin, now)
         Statements(connections[using]).put(activity, event, *proofs)
         notify.after_commit(using, events=[EmittedEvent(session.pk, names.SESSION_CREATED, {}, 1)])
     return Created(session, token, position, pair)
 
 
 def _make_proofs(
-    session: ClientSession, activity: SessionActivity, nonce: str | None, now: datetime
+    session: ClientSession, activity: SessionActivity, origin: Origin | None, now: datetime
 ) -> tuple[list[Token], tokens.Issued, Pair | None]:
     """Return the rows of the first tokens, the access token, and the pair if the client can refresh one."""
-    if nonce is None:
+    if origin is None:
         # The token outlives the session by the retention, so that it can still ask for a successor.
         expires = activity.absolute_deadline + settings().retention
         proof, token = tokens.make_token(session, expires_at=expires, now=now)
         return [proof], token, None
-    rows, pair = pairs.make_pair(pairs.begin_family(nonce), activity, session.auth_version, now)
+    rows, pair = pairs.make_pair(origin, activity, session.auth_version, now)
     return rows, pair.access, pair
 
 
@@ -160,8 +173,7 @@ def _make_room(using: str, user: Any, now: datetime) -> None:
         ending.end_session(using, session, ClientSession.State.TERMINATED, "session_limit", now)
 
 
-def _insert_session(
-    using: str,
+def _build_session(
     user: Any,
     metadata: dict[str, Any] | None,
     config: dict[str, Any] | None,
@@ -181,13 +193,11 @@ def _insert_session(
         ip=device.ip,
         user_agent=device.user_agent[:400],
         created_at=now,
-        auth_time=now if user is not None else None,
         recovered_from=predecessor,
         nonce=None if nonce is None else tokens.hash_token(nonce),
     )
     if session_id is not None:
         session.id = session_id
-    session.save(using=using, force_insert=True)
     return session
 
 

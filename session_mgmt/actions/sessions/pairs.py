@@ -10,18 +10,20 @@ import base64
 import random
 import re
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from secrets import token_bytes
 
 from django.conf import settings as django_settings
+from django.db import connections
 from django.utils.crypto import salted_hmac
 
 from session_mgmt.actions.sessions.tokens import ACCESS_PREFIX, Issued, hash_token
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import InvalidField
-from session_mgmt.models import SessionActivity, Token
+from session_mgmt.models import ClientSession, SessionActivity, Token
+from session_mgmt.models.sql import Statements
 
 REFRESH_PREFIX = "smr_"
 JITTER = 0.1
@@ -89,6 +91,27 @@ def make_pair(origin: Origin, activity: SessionActivity, auth_version: int, now:
         for kind, token in issued.items()
     ]
     return rows, pair
+
+
+def start_family(using: str, session: ClientSession, nonce: str, now: datetime) -> Pair:
+    """Make and store the first pair of a new family of a session, whose row the caller has locked."""
+    rows, pair = make_pair(begin_family(nonce), session.activity, session.auth_version, now)
+    Statements(connections[using]).put(*rows)
+    return pair
+
+
+def tell_first_again(using: str, session: ClientSession, secrets: Iterable[str]) -> Pair | None:
+    """Return the first pair of one of a session's families, if one of these secrets is its origin."""
+    rows = Token.objects.using(using).filter(session=session, parent=None, salt__isnull=False)
+    families: dict[uuid.UUID, list[Token]] = {}
+    for row in rows.filter(auth_version=session.auth_version):
+        families.setdefault(row.family, []).append(row)
+    for family, members in families.items():
+        for secret in secrets:
+            pair = tell_again(Origin(secret, family), members)
+            if pair is not None:
+                return pair
+    return None
 
 
 def tell_again(origin: Origin, rows: Sequence[Token]) -> Pair | None:

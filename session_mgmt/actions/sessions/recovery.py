@@ -17,14 +17,14 @@ from session_mgmt.actions.timeline.ledger import make_record
 from session_mgmt.actions.timeline.recording import record_entries
 from session_mgmt.conf import settings
 from session_mgmt.documents import size
-from session_mgmt.exceptions import (
-    NotRecoverable,
-)
+from session_mgmt.exceptions import InvalidToken, NotRecoverable
 from session_mgmt.models import (
     ClientSession,
+    Login,
     SessionActivity,
     StateDocument,
     Subscription,
+    Token,
     clock,
 )
 from session_mgmt.models.isolation import open_transaction
@@ -59,19 +59,61 @@ def recover_session(
     with open_transaction(using):
         now = now or clock.read(using)
         old = tokens.find_session(using, secret, now=now)
+        # An access token of a pair proves no more than its own quarter of an hour.
+        if Token.objects.using(using).filter(digest=tokens.hash_token(secret), salt__isnull=False).exists():
+            raise InvalidToken("A session with a refresh token is recovered by entering with it.")
+        if old.login_id is not None:
+            # Before the session, as everywhere: a logout beside this is either seen here, or ends the successor.
+            old.login = Login.objects.using(using).select_for_update(no_key=True).filter(pk=old.login_id).first()
         # Of two tabs that ask at once, the second waits here and then finds the successor.
-        SessionActivity.objects.using(using).select_for_update(no_key=True).get(pk=old.pk)
+        lock_session(using, old)
         _require_expired(using, old, now, maximum_age)
-        successor = ClientSession.objects.using(using).select_related("activity").filter(recovered_from=old).first()
+        require_inheritance(old, now)
+        successor = find_successor(using, old)
         if successor is not None:
             return _return_successor(using, old, successor, now)
-        created = lifecycle.create_session(
-            user=old.user, metadata=old.metadata, config=old.config, device=device, predecessor=old, now=now
+        return make_successor(
+            using, old, state=state, subscriptions=subscriptions, device=device, login=old.login, now=now
         )
-        documents = _carry_documents(using, old, created.session, now) if state else []
-        topics = _carry_subscriptions(using, old, created.session, now) if subscriptions else []
-        receipt = _make_receipt(old, documents, topics)
-        record_entries(using, [make_record(created.session.pk, names.CONNECTION_RESTORED, receipt)], at=now)
+
+
+def lock_session(using: str, session: ClientSession) -> None:
+    """Lock a session against its end and whatever else changes its tokens, and read its activity anew."""
+    session.activity = SessionActivity.objects.using(using).select_for_update(no_key=True).get(pk=session.pk)
+
+
+def find_successor(using: str, old: ClientSession) -> ClientSession | None:
+    """Return the session that another request has made from an expired one."""
+    return ClientSession.objects.using(using).select_related("activity").filter(recovered_from=old).first()
+
+
+def require_inheritance(old: ClientSession, now: datetime) -> None:
+    """Require that the old session's own proof may go on: not past its absolute deadline, nor its login's end.
+
+    Raises ``NotRecoverable``.
+    """
+    if old.activity.absolute_deadline <= now or (old.login is not None and old.login.ended_at is not None):
+        raise NotRecoverable()
+
+
+def make_successor(
+    using: str,
+    old: ClientSession,
+    *,
+    state: bool = True,
+    subscriptions: bool = True,
+    device: Device | None = None,
+    now: datetime,
+    **proof: Any,
+) -> Restored:
+    """Make the successor of an expired session whose row is locked; ``proof`` goes to ``create_session``."""
+    created = lifecycle.create_session(
+        user=old.user, metadata=old.metadata, config=old.config, device=device, predecessor=old, now=now, **proof
+    )
+    documents = _carry_documents(using, old, created.session, now) if state else []
+    topics = _carry_subscriptions(using, old, created.session, now) if subscriptions else []
+    receipt = _make_receipt(old, documents, topics)
+    record_entries(using, [make_record(created.session.pk, names.CONNECTION_RESTORED, receipt)], at=now)
     return Restored(created, receipt)
 
 
@@ -94,12 +136,16 @@ def _return_successor(using: str, old: ClientSession, successor: ClientSession, 
     activity = successor.activity
     token = tokens.issue_token(using, successor, expires_at=activity.absolute_deadline + settings().retention, now=now)
     position = Position(activity.epoch, activity.event_seq, activity.event_tag)
+    return Restored(Created(successor, token, position), describe_successor(using, old, successor))
+
+
+def describe_successor(using: str, old: ClientSession, successor: ClientSession) -> dict[str, Any]:
+    """Return the receipt of a recovery that has happened before."""
     documents = StateDocument.objects.using(using).filter(session=successor).order_by("name")
     topics = Subscription.objects.using(using).filter(session=successor).order_by("topic")
-    receipt = _make_receipt(
+    return _make_receipt(
         old, list(documents.values_list("name", flat=True)), list(topics.values_list("topic", flat=True))
     )
-    return Restored(Created(successor, token, position), receipt)
 
 
 def _make_receipt(old: ClientSession, documents: list[str], topics: list[str]) -> dict[str, Any]:

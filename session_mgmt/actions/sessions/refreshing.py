@@ -13,30 +13,43 @@ from typing import Any
 
 from django.db import connections
 
-from session_mgmt.actions import audit
-from session_mgmt.actions.sessions import ending, pairs, tokens
+from session_mgmt.actions import audit, notify
+from session_mgmt.actions.sessions import ending, logins, pairs, tokens
 from session_mgmt.actions.sessions.pairs import Origin, Pair
+from session_mgmt.actions.sessions.stamps import Evidence
 from session_mgmt.conf import settings
-from session_mgmt.exceptions import InvalidToken, SessionMgmtError, TokenExpired
-from session_mgmt.models import ClientSession, SessionActivity, Token, clock
+from session_mgmt.exceptions import InvalidToken, LoginCheck, SessionMgmtError, TokenExpired
+from session_mgmt.models import ClientSession, Login, SessionActivity, Token, clock
 from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
+from session_mgmt.protocol.codes import Close
 
 REUSE = "token_reuse"
 
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """Answer to a refresh; ``expires_in`` are the seconds for which the access token still counts."""
+    """Answer to a refresh; ``expires_in`` are the seconds for which the access token still counts.
+
+    ``login_due_in``: until then the next refresh must go over HTTP, with the page's cookies. ``login_changed``: the
+    session is nobody's, and its browser has a login now.
+    """
 
     session: uuid.UUID
     pair: Pair
     expires_in: float
+    login_due_in: float | None = None
+    login_changed: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Return the answer as clients get it, the same over HTTP and over a socket."""
-        access, refresh = self.pair.access.secret, self.pair.refresh.secret
-        return {"access": access, "refresh": refresh, "expires_in": self.expires_in}
+        return {
+            "access": self.pair.access.secret,
+            "refresh": self.pair.refresh.secret,
+            "expires_in": self.expires_in,
+            "login_due_in": self.login_due_in,
+            "login_changed": self.login_changed,
+        }
 
 
 def refresh_tokens(
@@ -44,29 +57,33 @@ def refresh_tokens(
     nonce: str,
     *,
     session: uuid.UUID | None = None,
+    evidence: Evidence | None = None,
     ip: str | None = None,
     now: datetime | None = None,
 ) -> Refreshed:
     """Return the pair that follows a refresh token. ``nonce`` names the request, so that it may be sent again.
 
-    Only for one ``session`` if that is given. A token that was used before, and is neither raced for nor asked again,
-    has been copied: its session ends. Raises ``InvalidToken``, ``TokenExpired``, ``SessionEnded`` or ``InvalidField``.
+    Only for one ``session`` if that is given. ``evidence`` proves the login of the session's browser, which is due once
+    in a while. A token that was used before, and is neither raced for nor asked again,
+    has been copied. Raises ``InvalidToken``, ``TokenExpired``, ``LoginCheck``, ``SessionEnded`` or ``InvalidField``.
     """
     digest = tokens.hash_token(pairs.check_nonce(nonce))
     using = settings().database
     with open_transaction(using):
-        run = _find_run(using, secret, session, now)
+        run = _find_run(using, secret, session, evidence, now)
         found = run.exchange(digest)
         if found is None:
-            run.report_reuse(ip)
+            report_reuse(using, run.session, ip, run.now)
     # Only now: a refusal must not take the end of the session back.
     if found is None:
         raise InvalidToken()
     return found
 
 
-def _find_run(using: str, secret: str, session: uuid.UUID | None, now: datetime | None) -> _Run:
-    """Find the session of a token, and lock it."""
+def _find_run(
+    using: str, secret: str, session: uuid.UUID | None, evidence: Evidence | None, now: datetime | None
+) -> Exchange:
+    """Find the session of a token, and lock it; before it its login, if that is proved."""
     family = pairs.read_family(secret)
     if family is None:
         raise InvalidToken()
@@ -75,21 +92,36 @@ def _find_run(using: str, secret: str, session: uuid.UUID | None, now: datetime 
     owner = mine.values_list("session_id", flat=True).first()
     if owner is None or owner != (session or owner):
         raise InvalidToken()
+    if evidence is not None and evidence.stamp is not None:
+        mine_too = Login.objects.using(using).filter(sessions=owner, digest=evidence.stamp, ended_at=None)
+        for login in mine_too.select_for_update(no_key=True, of=("self",)):
+            seen = now or clock.read(using)
+            Login.objects.using(using).filter(pk=login.pk).update(seen_at=seen, cookie_digest=evidence.cookie)
     activity = SessionActivity.objects.using(using).select_for_update(no_key=True).filter(pk=owner).first()
     if activity is None:
         raise InvalidToken()
     # In a statement of its own: under the lock these are the last committed values.
-    row = ClientSession.objects.using(using).select_related("user").get(pk=owner)
+    row = ClientSession.objects.using(using).select_related("user", "login").get(pk=owner)
     row.activity = activity
-    return _Run(using, secret, family, row, now or clock.read(using))
+    return Exchange(using, secret, family, row, now or clock.read(using), evidence)
 
 
-class _Run:
-    """One refresh under the lock of its session."""
+class Exchange:
+    """One exchange of a refresh token, under the lock of its session."""
 
-    def __init__(self, using: str, secret: str, family: uuid.UUID, session: ClientSession, now: datetime) -> None:
-        self._using, self._secret, self._family = using, secret, family
-        self._session, self._now = session, now
+    def __init__(
+        self,
+        using: str,
+        secret: str,
+        family: uuid.UUID,
+        session: ClientSession,
+        now: datetime,
+        evidence: Evidence | None = None,
+        *,
+        is_login_proved: bool = False,
+    ) -> None:
+        self._using, self._secret, self._family, self._evidence = using, secret, family, evidence
+        self.session, self.now, self._is_login_proved = session, now, is_login_proved
 
     def exchange(self, nonce: bytes) -> Refreshed | None:
         """Return the next pair, made or told again; ``None`` if the token was copied."""
@@ -97,16 +129,31 @@ class _Run:
         digest = tokens.hash_token(self._secret)
         token = next((row for row in rows if bytes(row.digest) == digest), None)
         # Older ones were revoked all at once; whoever still has one is no thief.
-        current = [row for row in rows if row.auth_version == self._session.auth_version and row.revoked_at is None]
+        current = [row for row in rows if row.auth_version == self.session.auth_version and row.revoked_at is None]
         if not current or (token is not None and token not in current):
             raise InvalidToken()
         self._require_standing(token)
         if token is None:
             return None
         if token.used_at is None:
+            self._require_login()
             return self._rotate(token, nonce, rows)
         children = list(Token.objects.using(self._using).filter(parent=token))
-        return self._answer_again(token, children) if self._may_ask_again(token, children, nonce) else None
+        if not self._may_ask_again(token, children, nonce):
+            return None
+        self._require_login()
+        return self._answer_again(token, children)
+
+    def _require_login(self) -> None:
+        """Require that nobody else is logged in, and that the login was proved a short while ago."""
+        if self._is_login_proved:
+            return
+        user = None if self._evidence is None else self._evidence.user
+        if user is not None and self.session.user_id is not None and user.pk != self.session.user_id:
+            raise LoginCheck()
+        login = self.session.login
+        if login is not None and logins.find_due_in(login, self.now) == 0:
+            raise LoginCheck()
 
     def _list_family(self) -> list[Token]:
         return list(Token.objects.using(self._using).filter(family=self._family, kind=Token.Kind.REFRESH))
@@ -114,19 +161,19 @@ class _Run:
     def _require_standing(self, token: Token | None) -> None:
         error: SessionMgmtError | None = tokens.judge_token(
             is_revoked=False,
-            may_act=tokens.may_act(self._session),
-            expires_at=self._now if token is None else token.expires_at,
-            ended=tokens.explain_end(self._session, now=self._now),
-            now=self._now,
+            may_act=tokens.may_act(self.session),
+            expires_at=self.now if token is None else token.expires_at,
+            ended=tokens.explain_end(self.session, now=self.now),
+            now=self.now,
         )
         if error is not None and not (token is None and isinstance(error, TokenExpired)):
-            raise tokens.name_session(error, self._session.pk)
+            raise tokens.name_session(error, self.session.pk)
 
     def _rotate(self, token: Token, nonce: bytes, rows: list[Token]) -> Refreshed:
         origin = Origin(self._secret, self._family, token.pk)
-        made, pair = pairs.make_pair(origin, self._session.activity, self._session.auth_version, self._now)
+        made, pair = pairs.make_pair(origin, self.session.activity, self.session.auth_version, self.now)
         Statements(connections[self._using]).put(*made)
-        Token.objects.using(self._using).filter(pk=token.pk).update(used_at=self._now, nonce=nonce)
+        Token.objects.using(self._using).filter(pk=token.pk).update(used_at=self.now, nonce=nonce)
         self._forget_older(token, rows)
         return self._build_answer(pair)
 
@@ -135,15 +182,15 @@ class _Run:
 
         Those of the last seconds stay: they may still be raced for. So a family has few rows, whatever its age.
         """
-        over = self._now - settings().refresh_grace
+        over = self.now - settings().refresh_grace
         used = [row.pk for row in rows if row.pk != token.pk and row.used_at is not None and row.used_at <= over]
-        mine = Token.objects.using(self._using).filter(session=self._session, family=self._family)
+        mine = Token.objects.using(self._using).filter(session=self.session, family=self._family)
         access = mine.filter(kind=Token.Kind.ACCESS, created_at__lte=over).exclude(parent=token.parent_id)
         mine.filter(pk__in=[*used, *access.values_list("pk", flat=True)]).delete()
 
     def _may_ask_again(self, token: Token, children: list[Token], nonce: bytes) -> bool:
         assert token.used_at is not None
-        if self._now <= token.used_at + settings().refresh_grace:
+        if self.now <= token.used_at + settings().refresh_grace:
             return True
         is_same = token.nonce is not None and bytes(token.nonce) == nonce
         return is_same and all(child.used_at is None for child in children)
@@ -156,10 +203,27 @@ class _Run:
         return self._build_answer(pair)
 
     def _build_answer(self, pair: Pair) -> Refreshed:
-        left = (pair.access.expires_at - self._now).total_seconds()
-        return Refreshed(self._session.pk, pair, max(round(left, 3), 0.0))
+        left = (pair.access.expires_at - self.now).total_seconds()
+        session, evidence = self.session, self._evidence
+        due_in = None if session.login is None else logins.find_due_in(session.login, self.now)
+        changed = session.user_id is None and evidence is not None and evidence.user is not None
+        return Refreshed(session.pk, pair, max(round(left, 3), 0.0), due_in, changed)
 
-    def report_reuse(self, ip: str | None) -> None:
-        """End the session of a token that was copied: nobody can tell who of the two is its owner."""
-        ending.end_session(self._using, self._session.pk, ClientSession.State.TERMINATED, REUSE, self._now)
-        audit.add_entry(audit.REFRESH_REUSED, session=self._session.pk, ip=ip)
+
+def report_reuse(using: str, session: ClientSession, ip: str | None, now: datetime) -> None:
+    """Revoke the tokens of a session of which one was copied: nobody can tell who of the two is its owner.
+
+    A browser that is logged in can prove it by that, and goes on with new ones. Any other session ends.
+    """
+    if session.login is None or session.login.ended_at is not None:
+        ending.end_session(using, session.pk, ClientSession.State.TERMINATED, REUSE, now)
+    else:
+        raise_auth_version(using, session)
+        notify.after_commit(using, orders=notify.order_close([session.pk], Close.LOGIN_CHECK))
+    audit.add_entry(audit.REFRESH_REUSED, session=session.pk, ip=ip)
+
+
+def raise_auth_version(using: str, session: ClientSession) -> None:
+    """Revoke all tokens of a session, whose row the caller has locked."""
+    session.auth_version += 1
+    ClientSession.objects.using(using).filter(pk=session.pk).update(auth_version=session.auth_version)

@@ -10,10 +10,9 @@ from django.db import IntegrityError
 
 from session_mgmt.actions.sessions import pairs, tokens
 from session_mgmt.actions.sessions.lifecycle import Created
-from session_mgmt.actions.sessions.pairs import Origin
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import InvalidField
-from session_mgmt.models import ClientSession, SessionEvent, Token, clock
+from session_mgmt.models import ClientSession, SessionEvent, clock
 from session_mgmt.protocol.position import Position
 
 ANSWERED_FOR = timedelta(hours=1)
@@ -43,10 +42,7 @@ def _find_session(using: str, digest: bytes) -> ClientSession | None:
 
 
 def _answer_again(using: str, session: ClientSession, nonce: str, user: Any, now: datetime) -> Created:
-    rows = list(Token.objects.using(using).filter(session=session, parent=None, salt__isnull=False))
-    origins = [Origin(nonce, row.family) for row in rows if row.kind == Token.Kind.REFRESH]
-    told = (pairs.tell_again(origin, [row for row in rows if row.family == origin.family]) for origin in origins)
-    pair = next((pair for pair in told if pair is not None), None)
+    pair = pairs.tell_first_again(using, session, [nonce])
     is_old = now - session.created_at > ANSWERED_FOR
     if pair is None or is_old or session.user_id != (None if user is None else user.pk):
         raise InvalidField("This nonce was used before.", field="nonce")

@@ -1,0 +1,131 @@
+"""Follow Django's logins: stamp them, and end what hangs on them when they end.
+
+The row of a login is locked before any of its sessions, here and wherever a session is made. So a session that is being
+made beside a logout is seen by it and ended, or finds that the login has ended and is not made.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.db import connections
+
+from session_mgmt.actions.sessions import ending, stamps
+from session_mgmt.actions.sessions.stamps import Evidence
+from session_mgmt.conf import settings
+from session_mgmt.exceptions import LoginEnded
+from session_mgmt.models import ClientSession, Login, clock
+from session_mgmt.models.isolation import open_transaction
+from session_mgmt.models.sql import Statements
+
+logger = logging.getLogger(__name__)
+
+LOGGED_OUT = "logged_out"
+LOGIN_CHANGED = "login_changed"
+
+
+def watch_logins() -> None:
+    """Hear of every login and logout of Django."""
+    user_logged_in.connect(_after_login, dispatch_uid="session_mgmt")
+    user_logged_out.connect(_before_logout, dispatch_uid="session_mgmt")
+
+
+def _after_login(request: Any, user: Any, **_: Any) -> None:
+    """Stamp the Django session. A fault of ours never stops a login."""
+    try:
+        # Libraries for tokens send the signal without a Django session of this user.
+        if request is not None and stamps.is_logged_in(request, user):
+            _note_login(request, user)
+    except Exception:
+        logger.exception("A login could not be noted")
+
+
+def _note_login(request: Any, user: Any) -> None:
+    using = settings().database
+    stamp = stamps.read_stamp(request)
+    with open_transaction(using):
+        now = clock.read(using)
+        known = Login.objects.using(using)
+        row = None if stamp is None else known.filter(digest=stamps.hash_id(stamp["id"])).first()
+        if row is not None and row.ended_at is None:
+            mine = ClientSession.objects.using(using).filter(login=row, state=ClientSession.State.ACTIVE)
+            mine.update(auth_time=now)
+        elif stamp is None:
+            _end_others(using, request, user, now)
+    # An ended login never comes back: who logs in again has a new one.
+    stamps.write_stamp(request, is_new=row is not None and row.ended_at is not None, now=now)
+
+
+def _end_others(using: str, request: Any, user: Any, now: datetime) -> None:
+    """End the login of somebody else in this browser: Django flushes it, and tells nobody."""
+    cookie = stamps.hash_cookie(stamps.read_cookie(request))
+    if cookie is None:
+        return
+    others = Login.objects.using(using).filter(cookie_digest=cookie, ended_at=None).exclude(user=user)
+    for digest in others.values_list("digest", flat=True).order_by("pk"):
+        end_login(bytes(digest), None, LOGIN_CHANGED, now=now)
+
+
+def _before_logout(request: Any, user: Any, **_: Any) -> None:
+    """End the login of a browser with its sessions. A fault of ours never stops a logout."""
+    try:
+        if request is None or user is None or not stamps.is_logged_in(request, user):
+            return
+        digest = stamps.find_digest(request)
+        if digest is not None:
+            end_login(digest, user, LOGGED_OUT)
+    except Exception:
+        logger.exception("A logout could not be noted; its sessions end at their next login check")
+
+
+def end_login(digest: bytes, user: Any, reason: str, *, now: datetime | None = None) -> None:
+    """End a login for good, and terminate its sessions; with its ``user`` also one that nothing hung on so far."""
+    using = settings().database
+    with open_transaction(using):
+        now = now or clock.read(using)
+        if user is not None:
+            _put_missing(using, digest, user, None, now)
+        row = Login.objects.using(using).select_for_update(no_key=True).filter(digest=digest).first()
+        if row is None:
+            return
+        if row.ended_at is None:
+            Login.objects.using(using).filter(pk=row.pk).update(ended_at=now, end_reason=reason)
+        # Read under the lock: whoever makes a session for this login has committed it by now, or waits.
+        mine = ClientSession.objects.using(using).filter(login=row, state=ClientSession.State.ACTIVE)
+        for session in mine.order_by("pk").values_list("pk", flat=True):
+            ending.end_session(using, session, ClientSession.State.TERMINATED, reason, now)
+
+
+def lock_login(using: str, evidence: Evidence, now: datetime) -> Login | None:
+    """Lock the login that a request proves, made at first use; ``None`` if it comes from no Django session.
+
+    Raises ``LoginEnded``.
+    """
+    if evidence.stamp is None:
+        return None
+    row = None
+    while row is None:
+        # Once more if the cleanup deletes it in between.
+        _put_missing(using, evidence.stamp, evidence.user, evidence.cookie, now)
+        row = Login.objects.using(using).select_for_update(no_key=True).filter(digest=evidence.stamp).first()
+    if row.ended_at is not None or row.user_id != evidence.user.pk:
+        raise LoginEnded()
+    Login.objects.using(using).filter(pk=row.pk).update(seen_at=now, cookie_digest=evidence.cookie)
+    row.seen_at = now
+    return row
+
+
+def _put_missing(using: str, digest: bytes, user: Any, cookie: bytes | None, now: datetime) -> None:
+    row = Login(digest=digest, user=user, cookie_digest=cookie, created_at=now, seen_at=now)
+    Statements(connections[using]).put_missing([row])
+
+
+def find_due_in(login: Login, now: datetime) -> float | None:
+    """Return the seconds after which the login must be proved again; ``None`` if it need not."""
+    if not settings().follow_login:
+        return None
+    due = login.seen_at + settings().login_check_interval
+    return max(round((due - now).total_seconds(), 3), 0.0)

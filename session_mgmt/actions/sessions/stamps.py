@@ -1,0 +1,115 @@
+"""Stamp inside a Django session, by which a browser's login is known again.
+
+The key of a Django session changes with every login, and in signed cookies with every write; a value inside it stays
+until the session is flushed. So the stamp is that value, and nothing else of the Django session is looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.contrib.auth import SESSION_KEY
+from django.utils.crypto import salted_hmac
+
+NAME = "_session_mgmt"
+_IMPERSONATION = "hijack_history"
+_COOKIE = "session_mgmt.cookie"
+_DERIVED = "session_mgmt.stamp"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Login that a request proves. Without a ``stamp`` it does not come from a Django session, and links nothing.
+
+    ``auth_time`` is unknown without one, for logins from before the stamp, and while somebody acts for somebody else.
+    """
+
+    user: Any = None
+    stamp: bytes | None = None
+    cookie: bytes | None = None
+    auth_time: datetime | None = None
+
+
+NOBODY = Evidence()
+
+
+def read_evidence(request: Any, user: Any, *, may_write: bool = True) -> Evidence:
+    """Return what a Django request proves about a user whom its authentication has found."""
+    if user is None or not user.is_authenticated:
+        return NOBODY
+    is_by_cookie = "HTTP_AUTHORIZATION" not in request.META and is_logged_in(request, user)
+    if not is_by_cookie:
+        return Evidence(user=user)
+    cookie = read_cookie(request)
+    stamp = read_stamp(request)
+    if stamp is None and may_write and cookie is not None:
+        # Logged in before there were stamps. Two requests at once must find the same one.
+        stamp = request.session[NAME] = {"id": _derive_id(cookie), "at": None}
+    return Evidence(
+        user=user,
+        stamp=None if stamp is None else hash_id(stamp["id"]),
+        cookie=hash_cookie(cookie),
+        auth_time=_find_auth_time(request, user, stamp),
+    )
+
+
+def is_logged_in(request: Any, user: Any) -> bool:
+    """Return whether the request's Django session is a login of this user."""
+    session = getattr(request, "session", None)
+    return session is not None and session.get(SESSION_KEY) == user._meta.pk.value_to_string(user)
+
+
+def write_stamp(request: Any, *, is_new: bool, now: datetime) -> None:
+    """Stamp a Django session that somebody has just logged in to; a stamp that stays moves its time."""
+    found = None if is_new else read_stamp(request)
+    identity = secrets.token_urlsafe(32) if found is None else found["id"]
+    request.session[NAME] = {"id": identity, "at": now.timestamp()}
+
+
+def read_stamp(request: Any) -> dict[str, Any] | None:
+    """Return the stamp of a logged-in Django session."""
+    found = request.session.get(NAME)
+    return found if isinstance(found, dict) and isinstance(found.get("id"), str) else None
+
+
+def find_digest(request: Any) -> bytes | None:
+    """Return the digest by which the login of a request is stored, stamped or not."""
+    stamp = read_stamp(request)
+    if stamp is not None:
+        return hash_id(stamp["id"])
+    cookie = read_cookie(request)
+    return None if cookie is None else hash_id(_derive_id(cookie))
+
+
+def read_cookie(request: Any) -> str | None:
+    """Return the value of the cookie of Django's session."""
+    value: str | None = request.COOKIES.get(django_settings.SESSION_COOKIE_NAME)
+    return value or None
+
+
+def hash_cookie(cookie: str | None) -> bytes | None:
+    """Return the keyed hash of a cookie, which alone is stored."""
+    return None if cookie is None else salted_hmac(_COOKIE, cookie, algorithm="sha256").digest()
+
+
+def hash_id(identity: str) -> bytes:
+    """Return the SHA-256 of a stamp's id."""
+    return hashlib.sha256(identity.encode(errors="surrogatepass")).digest()
+
+
+def _derive_id(cookie: str) -> str:
+    return salted_hmac(_DERIVED, cookie, algorithm="sha256").hexdigest()
+
+
+def _find_auth_time(request: Any, user: Any, stamp: dict[str, Any] | None) -> datetime | None:
+    at = None if stamp is None else stamp.get("at")
+    if not isinstance(at, int | float) or isinstance(at, bool) or _IMPERSONATION in request.session:
+        return None
+    stamped = datetime.fromtimestamp(at, UTC)
+    last = getattr(user, "last_login", None)
+    return stamped if last is None else min(stamped, last if last.tzinfo else last.astimezone(UTC))

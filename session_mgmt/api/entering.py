@@ -1,0 +1,115 @@
+"""Enter over HTTP: which session a page goes on with, and whose login it has."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.middleware.csrf import get_token
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.settings import api_settings
+
+from session_mgmt.actions.sessions import entering, info, stamps
+from session_mgmt.actions.sessions.entering import Entered, Wish
+from session_mgmt.actions.sessions.stamps import Evidence
+from session_mgmt.api.endpoints import endpoint
+from session_mgmt.api.forms import EnterForm, KeptForm, SessionForm
+from session_mgmt.api.refusals import VALUE_ERRORS
+from session_mgmt.api.sessions import describe_pair, read_device
+from session_mgmt.api.views import ApiView
+from session_mgmt.exceptions import AuthRequired, LoginEnded, LoginMismatch, LoginMissing, SessionLimit
+from session_mgmt.protocol.events import AUTH_SUCCESS
+from session_mgmt.writes import verbs
+
+
+class _LoginBase(ApiView):
+    """View of the project's own login. Our tokens are in the body, so that headers and cookies are free to prove it."""
+
+    anonymous = True
+
+    def get_authenticators(self) -> list[Any]:
+        theirs: Any = api_settings.DEFAULT_AUTHENTICATION_CLASSES
+        return [authentication() for authentication in theirs]
+
+    @property
+    def user(self) -> Any:
+        user = self.request.user
+        return user if user and user.is_authenticated else None
+
+
+class LoginView(_LoginBase):
+    """View of ``login/``: for pages that only ask, or whose CSRF cookie JavaScript cannot read."""
+
+    @endpoint(
+        "Whose login this page has",
+        description="`user_id`, null for nobody; `csrf`, the token for `X-CSRFToken`, null where there is none.",
+        answer="PageLogin",
+    )
+    def get(self, request: Request) -> Response:
+        # Nobody's visit must not make a Django session.
+        has_token = self.user is not None or not django_settings.CSRF_USE_SESSIONS
+        csrf = get_token(request._request) if has_token else None
+        return Response({"user_id": None if self.user is None else str(self.user.pk), "csrf": csrf})
+
+
+class EnterView(_LoginBase):
+    """View of ``sessions/enter/``."""
+
+    @endpoint(
+        "Enter: go on with the session that a page kept, or with another one",
+        description="`verdict`, `reason`, `user_id`, `session`, `access`, `refresh` and `expires_in` (null if the"
+        " client's own tokens go on), `login_due_in`, `positions`, `endpoints`, `receipt`.",
+        body="EnterBody",
+        answer="EnteredSession",
+        errors=(AuthRequired, LoginEnded, LoginMissing, LoginMismatch, SessionLimit, *VALUE_ERRORS),
+    )
+    def post(self, request: Request) -> Response:
+        wanted = self.read_form(EnterForm)
+        evidence = stamps.read_evidence(request._request, self.user)
+        _require_expected(wanted, evidence)
+        kept = KeptForm(data=wanted["kept"]).read_fields() if wanted.get("kept") is not None else {}
+        create = SessionForm(data=wanted.get("create") or {}).read_fields()
+        wish = Wish(
+            nonce=wanted["nonce"],
+            kept=_read_id(kept.get("session")),
+            token=kept.get("token", ""),
+            previous=_read_id(wanted.get("previous")),
+            device=read_device(request, create.pop("label", "")),
+            create=create,
+        )
+        entered = entering.enter(wish, evidence)
+        if entered.verdict == entering.CREATED and evidence.user is not None:
+            verbs.record(entered.session.pk, AUTH_SUCCESS, {"user_id": str(evidence.user.pk)}, key="entered")
+        return Response(_describe_entered(request, entered))
+
+
+def _require_expected(wanted: dict[str, Any], evidence: Evidence) -> None:
+    """Refuse a page that was made for somebody else, before anything is decided."""
+    here = None if evidence.user is None else str(evidence.user.pk)
+    if "user" in wanted and wanted["user"] != here:
+        raise LoginMismatch()
+
+
+def _read_id(value: str | None) -> uuid.UUID | None:
+    """Return a session's id; what is none names no session."""
+    try:
+        return None if value is None else uuid.UUID(value)
+    except ValueError:
+        return None
+
+
+def _describe_entered(request: Request, entered: Entered) -> dict[str, Any]:
+    session, position = entered.session, entered.position
+    return {
+        "verdict": entered.verdict,
+        "reason": entered.reason,
+        "user_id": None if session.user_id is None else str(session.user_id),
+        "session": info.describe_session(session, "disconnected"),
+        **describe_pair(entered.pair),
+        "login_due_in": entered.login_due_in,
+        "positions": {} if position is None else {"session": position.as_json()},
+        "endpoints": info.list_endpoints(session.pk, request.META.get("SCRIPT_NAME", "")),
+        "receipt": entered.receipt,
+    }

@@ -1,0 +1,34 @@
+"""Logins of Django, as far as sessions hang on them."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from session_mgmt.models.moments import MomentField
+
+
+class Login(models.Model):
+    """Login of one browser. ``digest`` is the SHA-256 of a value inside the Django session, which changes its key.
+
+    A logout leaves the row behind with ``ended_at``, even where there was none: whatever was on its way for this
+    login, or is replayed later, finds that it has ended. ``cookie_digest`` finds the login by the browser's cookie.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    digest = models.BinaryField(max_length=32, unique=True)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    cookie_digest = models.BinaryField(max_length=32, null=True, db_index=True)
+    created_at = MomentField()
+    seen_at = MomentField()
+    ended_at = MomentField(null=True)
+    end_reason = models.CharField(max_length=60, blank=True)
+
+    class Meta:
+        verbose_name = _("login")
+        verbose_name_plural = _("logins")
+        indexes = [models.Index(fields=["seen_at"], name="sm_login_seen")]
+
+    def __str__(self) -> str:
+        return f"login {self.pk}"
