@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from session_mgmt.actions import checking
+from session_mgmt.actions import checking, notify
 from session_mgmt.actions.sessions import following, refreshing
 from session_mgmt.actions.topics import subscriptions
 from session_mgmt.bridge import bridge
@@ -118,15 +118,34 @@ class Commands:
 def _take_write(connection: Connection, frame: Update | Publish | Send) -> None:
     connection.mark_active()
     if isinstance(frame, Publish) and frame.seq is None:
-        connection.spawn_request(partial(_publish_ephemeral, connection, frame))
+        _take_ephemeral(connection, frame)
     else:
         connection.writes.take(frame)
 
 
+def _take_ephemeral(connection: Connection, frame: Publish) -> None:
+    """Send a message to all who are there: at once where the answers are known, so that those that come together go
+    out together.
+    """
+    followed = connection.followings.get(TOPIC + frame.topic)
+    # While one is being asked about, the next ones must not overtake it.
+    if followed is None or connection.asked_ephemeral or not connection.writes.may_publish(frame.topic):
+        connection.asked_ephemeral += 1
+        connection.spawn_request(partial(_publish_ephemeral, connection, frame))
+        return
+    try:
+        notify.send_ephemeral(followed.feed.row.key, frame.topic, verbs.check_data(frame.data))
+    except SessionMgmtError as error:
+        connection.push_error(error)
+
+
 async def _publish_ephemeral(connection: Connection, frame: Publish) -> None:
-    data = verbs.check_data(frame.data)
-    session = connection.attachment.session
-    await bridge().run_user_code(session.pk, subscriptions.publish_ephemeral, session.as_model(), frame.topic, data)
+    try:
+        data, session = verbs.check_data(frame.data), connection.attachment.session
+        await bridge().run_user_code(session.pk, subscriptions.publish_ephemeral, session.as_model(), frame.topic, data)
+        connection.writes.note_publishable(frame.topic)
+    finally:
+        connection.asked_ephemeral -= 1
 
 
 def _take_subscribe(connection: Connection, frame: Subscribe) -> None:

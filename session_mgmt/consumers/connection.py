@@ -60,6 +60,8 @@ class Connection:
         self.heartbeat = Heartbeat(self._loop.time())
         self.closed_with: Close | None = None
         self.left = self._fenced = False
+        # Ephemeral messages about which the application is being asked.
+        self.asked_ephemeral = 0
         self.messages_in = self.bytes_in = 0
         self._opened_at = self._loop.time()
         self._token_over_at = self._opened_at + (attachment.token_expires_at - attachment.at).total_seconds()

@@ -102,6 +102,14 @@ class Writes:
         """Remember the row of a document, so that updates need no look-up."""
         self._documents[name] = row
 
+    def may_publish(self, topic: str) -> bool:
+        """Return whether the application has allowed it a moment ago."""
+        return self._publishable.get(topic, 0.0) > asyncio.get_running_loop().time()
+
+    def note_publishable(self, topic: str) -> None:
+        """Remember for a moment that the application allows to publish to a topic."""
+        self._publishable[topic] = asyncio.get_running_loop().time() + PERMISSION_SECONDS
+
     def take(self, frame: Numbered) -> None:
         """Carry out a write after all that came before it."""
         # Counted until it is answered, in whatever way.
@@ -131,7 +139,7 @@ class Writes:
         if isinstance(frame, Update):
             return frame.doc in self._documents and prepare.is_blind(frame.kind) and frame.replaced is None
         if isinstance(frame, Publish):
-            return self._publishable.get(frame.topic, 0.0) > asyncio.get_running_loop().time()
+            return self.may_publish(frame.topic)
         return isinstance(frame, Refused)
 
     def _build_work(self, frame: Numbered) -> Work:
@@ -304,7 +312,7 @@ class Writes:
         except Exception as error:
             raise PublishDenied() from error
         # From here on the topic's publications go straight to the lane.
-        self._publishable[frame.topic] = asyncio.get_running_loop().time() + PERMISSION_SECONDS
+        self.note_publishable(frame.topic)
         self._submit(frame, self._build_work(frame))
 
     async def _send(self, frame: Send) -> None:

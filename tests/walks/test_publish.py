@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from typing import Any
 
+import pytest
 from django.db import transaction
 
+from session_mgmt.actions import access
 from session_mgmt.bridge import bridge
+from session_mgmt.consumers import writes
+from session_mgmt.consumers.hub import hub
 from session_mgmt.models import Outbox, Publication
 from session_mgmt.writes import verbs
 
@@ -70,6 +76,58 @@ async def test_an_ephemeral_publication_has_no_place_in_the_log(peers: Any, crea
     await one.say(type="publish", topic="room:1", data={"typing": True}, ephemeral=True)
     assert (await two.until_type("ephemeral")) == {"type": "ephemeral", "topic": "room:1", "data": {"typing": True}}
     assert await bridge().read(Publication.objects.count) == 0
+
+
+async def test_ephemeral_publications_are_asked_about_once_in_a_while_and_keep_their_order(
+    peers: Any, created: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    check = access.check_publish
+
+    def count(session: Any, topic: str) -> None:
+        asked.append(topic)
+        check(session, topic)
+
+    monkeypatch.setattr(access, "check_publish", count)
+    one = peers()
+    await one.open(created.token.secret, logs={ROOM: None})
+    await one.until_following(ROOM)
+    await one.say(type="publish", seq=1, topic="room:1", data="kept")
+    assert (await one.receipt(1))["ok"]
+    for number in range(20):
+        await one.say(type="publish", topic="room:1", data=number, ephemeral=True)
+    assert [(await one.until_type("ephemeral"))["data"] for _ in range(20)] == list(range(20))
+    assert asked == ["room:1"]
+    monkeypatch.setattr(writes, "PERMISSION_SECONDS", 0.0)
+    hub().serving.clients.copy().popitem()[1].writes.note_publishable("room:1")  # type: ignore[attr-defined]
+    for number in range(3):
+        await one.say(type="publish", topic="room:1", data=number, ephemeral=True)
+    assert [(await one.until_type("ephemeral"))["data"] for _ in range(3)] == [0, 1, 2]
+    assert asked == ["room:1"] * 4
+
+
+async def test_an_ephemeral_publication_that_is_asked_about_is_overtaken_by_none(
+    peers: Any, created: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_asked, may_answer, loop = asyncio.Event(), threading.Event(), asyncio.get_running_loop()
+
+    def hesitate(session: Any, topic: str) -> None:
+        loop.call_soon_threadsafe(is_asked.set)
+        assert may_answer.wait(10)
+
+    monkeypatch.setattr(access, "check_publish", hesitate)
+    one = peers()
+    await one.open(created.token.secret, logs={ROOM: None})
+    await one.until_following(ROOM)
+    await one.say(type="publish", topic="room:1", data="first", ephemeral=True)
+    await is_asked.wait()
+    hub().serving.clients.copy().popitem()[1].writes.note_publishable("room:1")  # type: ignore[attr-defined]
+    await one.say(type="publish", topic="room:1", data="second", ephemeral=True)
+    await one.say(type="ping", id=1)
+    await one.until_type("pong")
+    assert [frame for frame in one.seen if frame["type"] == "ephemeral"] == []
+    may_answer.set()
+    assert [(await one.until_type("ephemeral"))["data"] for _ in range(2)] == ["first", "second"]
 
 
 async def test_send_is_answered_once_and_its_effects_are_kept_once(peers: Any, created: Any) -> None:
