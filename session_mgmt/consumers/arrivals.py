@@ -69,7 +69,7 @@ class Arrivals:
             except Exception as error:
                 for arrival in group:
                     _settle(arrival.answer, error)
-            if len(group) > 1 and len(self._arrived) < MOST_TOGETHER:
+            if (len(group) > 1 or self._arrived) and len(self._arrived) < MOST_TOGETHER:
                 await self._sleep(gathered - self._loop.time())
         self._bringing = None
 
