@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.exceptions import BadRequest, SuspiciousOperation
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import DatabaseError
 from django.http import Http404
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
@@ -31,7 +31,7 @@ from session_mgmt.exceptions import (
     UnsupportedMediaType,
 )
 from session_mgmt.models import ClientSession
-from session_mgmt.models.outages import OutageLog, explain_outage, is_unmigrated
+from session_mgmt.models.outages import OutageLog, explain_outage, is_outage, is_unmigrated
 
 logger = logging.getLogger(__name__)
 outages = OutageLog(logger, "The database did not answer")
@@ -53,8 +53,6 @@ _NEAREST: tuple[tuple[type[Exception], type[SessionMgmtError]], ...] = (
 )
 # Faults that a session's people should find in its log.
 _FAULTS = (InternalError, StateUnreadable, HandlerFailed)
-# The database is away, or the lane did not answer in time: nobody knows more than "later".
-_OUTAGES = (OperationalError, InterfaceError, TimeoutError)
 
 
 def handle_exception(error: Exception, context: dict[str, Any]) -> Response:
@@ -86,7 +84,8 @@ def translate_error(error: Exception) -> SessionMgmtError:
     """Return the documented error for any exception."""
     if isinstance(error, SessionMgmtError):
         return error
-    if isinstance(error, _OUTAGES) or is_unmigrated(error):
+    # The database is away, or the lane did not answer in time: nobody knows more than "later".
+    if is_outage(error) or isinstance(error, TimeoutError) or is_unmigrated(error):
         outages.tell(error)
         return explain_outage(error)
     for theirs, ours in _NEAREST:

@@ -16,14 +16,14 @@ from functools import partial
 from time import monotonic
 from typing import Any, TypeAlias
 
-from django.db import Error, InterfaceError, OperationalError, connections
+from django.db import Error, connections
 
 from session_mgmt.actions.notify import EmittedEvent
 from session_mgmt.actions.sessions import resume
 from session_mgmt.actions.sessions.resume import Ask, AttachedGroup, Attachment, Held
 from session_mgmt.bridge.threads import Threads
 from session_mgmt.exceptions import Busy, SessionMgmtError, Unavailable
-from session_mgmt.models.outages import explain_outage, is_deadlock, is_lock_timeout, is_unmigrated
+from session_mgmt.models.outages import explain_outage, is_deadlock, is_lock_timeout, is_outage, is_unmigrated
 
 logger = logging.getLogger("session_mgmt.connecting")
 
@@ -199,8 +199,17 @@ class ConnectingLane:
                     attached = resume.attach_group(asks, wait=wait)
                 self._note_success()
                 return attached
-            except (OperationalError, InterfaceError) as error:
+            except Exception as error:
                 connections[self._using].close()
+                if not is_outage(error):
+                    # One member may be the culprit, and the others need not suffer.
+                    if len(asks) > 1:
+                        logger.warning("A group of %d connects failed and is halved: %r", len(asks), error)
+                        return None
+                    refusal = self._explain_failure(error)
+                    if refusal is error or pause is None:
+                        break
+                    continue
                 refusal = explain_outage(error)
                 if is_unmigrated(error):
                     logger.error("A group of %d connects was refused: %s", len(asks), refusal)
@@ -211,15 +220,6 @@ class ConnectingLane:
                     break
                 self._note_failure(error)
                 if pause is None or self._stopping.wait(pause):
-                    break
-            except Exception as error:
-                connections[self._using].close()
-                # One member may be the culprit, and the others need not suffer.
-                if len(asks) > 1:
-                    logger.warning("A group of %d connects failed and is halved: %r", len(asks), error)
-                    return None
-                refusal = self._explain_failure(error)
-                if refusal is error or pause is None:
                     break
         return AttachedGroup([refusal] * len(asks))
 

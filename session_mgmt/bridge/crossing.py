@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
-from django.db import InterfaceError, OperationalError, ProgrammingError, connections, transaction
+from django.db import Error, connections, transaction
 
 from session_mgmt.actions import drains, group_commit, notify
 from session_mgmt.actions.drains import NO_LOOKS, Looked, Unmeasured
@@ -30,7 +30,7 @@ from session_mgmt.bridge.lane import Lane, QueuedWrite, Sink
 from session_mgmt.bridge.threads import Threads
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import Busy, Unavailable
-from session_mgmt.models.outages import explain_outage, is_unmigrated
+from session_mgmt.models.outages import explain_outage, is_outage, is_unmigrated
 from session_mgmt.worker.head_cache import Recent
 
 P = ParamSpec("P")
@@ -151,13 +151,11 @@ class Bridge:
         try:
             with notify.pass_events_on(self._send_events):
                 return work()
-        except (OperationalError, InterfaceError) as error:
-            # The connection may be dead (a restarted database); the next call opens a new one.
-            connections[self.using].close()
-            raise explain_outage(error) from error
-        # PostgreSQL tells of a missing table in this way, SQLite by an OperationalError.
-        except ProgrammingError as error:
-            if not is_unmigrated(error):
+        except Error as error:
+            if is_outage(error):
+                # The connection may be dead (a restarted database); the next call opens a new one.
+                connections[self.using].close()
+            elif not is_unmigrated(error):
                 raise
             raise explain_outage(error) from error
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, connections
+from django.db import connections
 
 from session_mgmt.actions import group_commit, notify
 from session_mgmt.actions.drains import Looked, Work
@@ -24,7 +24,7 @@ from session_mgmt.actions.outcome import refuse_write
 from session_mgmt.bridge.threads import Threads
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import Busy, Unavailable
-from session_mgmt.models.outages import explain_outage, is_unmigrated
+from session_mgmt.models.outages import explain_outage, is_outage, is_unmigrated
 
 logger = logging.getLogger("session_mgmt.lane")
 
@@ -251,10 +251,15 @@ class Lane:
                     group_commit.write_group(self._using, writes, group, wait=wait, looked=looked)
                 self._note_success()
                 return group, unknown.complete(batch, rest, group.decisions)
-            except (OperationalError, InterfaceError) as error:
+            except Exception as error:
                 connections[self._using].close()
                 if is_unmigrated(error):
                     return self._refuse_unmigrated(batch, error)
+                if not is_outage(error):
+                    # The database or our own code refuses one of the writes, also at COMMIT: it was rolled back.
+                    logger.exception("A group of %d writes failed", len(rest))
+                    done, decisions = self._split_batch(rest, wait=wait)
+                    return done, unknown.complete(batch, rest, decisions)
                 self._note_failure(error)
                 if group.committing:
                     # COMMIT was sent and no answer came: only writes that tell a repetition may run again.
@@ -263,14 +268,6 @@ class Lane:
                         return Group(), unknown.complete(batch, [], [])
                 if pause is None or self._stopped.wait(pause):
                     break
-            except Exception as error:
-                # The database or our own code refuses one of the writes, also at COMMIT: it was rolled back.
-                connections[self._using].close()
-                if is_unmigrated(error):
-                    return self._refuse_unmigrated(batch, error)
-                logger.exception("A group of %d writes failed", len(rest))
-                done, decisions = self._split_batch(rest, wait=wait)
-                return done, unknown.complete(batch, rest, decisions)
         # `busy` says that nothing was written, which nobody knows once COMMIT was sent.
         refusal = unknown.refusal if unknown.has_happened else refuse_write(Busy(retry_after=1.0))
         return Group(), unknown.complete(batch, rest, [refusal for _ in rest])

@@ -6,13 +6,15 @@ import logging
 import threading
 from time import monotonic
 
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError, OperationalError
 
 from session_mgmt.exceptions import Unavailable
 
 TELL_EVERY = 10.0
 # SQLSTATE of a table and of a column that do not exist.
 _UNDEFINED = ("42P01", "42703")
+# A primary that was demoted, or set to read only; psycopg calls it an internal error.
+_READ_ONLY = "25006"
 _DEADLOCK = "40P01"
 _LOCK_TIMEOUT = "55P03"
 _MIGRATE = "The tables of session_mgmt are missing or older than the code: run manage.py migrate."
@@ -40,6 +42,13 @@ class OutageLog:
             count, self._untold, self._silent_until = self._untold, 0, now + TELL_EVERY
         more = f" ({count} times since the last line)" if count > 1 else ""
         self._logger.warning("%s%s: %s", self._text, more, str(error).strip())
+
+
+def is_outage(error: BaseException) -> bool:
+    """Return True if the database is away or takes no writes now: the same statement may succeed later."""
+    if isinstance(error, OperationalError | InterfaceError):
+        return True
+    return getattr(error.__cause__, "sqlstate", None) == _READ_ONLY
 
 
 def is_unmigrated(error: BaseException) -> bool:
