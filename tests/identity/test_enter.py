@@ -14,6 +14,7 @@ from django.contrib.sessions.models import Session
 from django.db import connection
 from django.test import Client
 
+from session_mgmt.actions import cleanup
 from session_mgmt.actions.sessions import entering, logins, stamps
 from session_mgmt.actions.sessions.entering import Wish
 from session_mgmt.actions.sessions.stamps import Evidence
@@ -21,7 +22,7 @@ from session_mgmt.exceptions import LoginEnded
 from session_mgmt.models import ClientSession, Login, SessionActivity, Token
 from tests.api.calls import Caller, refused
 from tests.identity.browser import Browser
-from tests.identity.conftest import new_nonce
+from tests.identity.conftest import later, new_nonce
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("on_this_thread")]
 
@@ -546,3 +547,16 @@ def test_a_session_of_a_deleted_user_and_her_logins_go_with_her(browser: Browser
     assert user is not None
     user.delete()
     assert not Login.objects.exists() and not ClientSession.objects.exists()
+
+
+def test_a_login_is_kept_while_a_session_hangs_on_it_or_its_cookie_may_be_replayed(browser: Browser) -> None:
+    browser.log_in("ann")
+    browser.enter()
+    browser.log_out()
+    for days, left in ((10, 1), (100, 1)):
+        cleanup.run_cleanup(now=later(days=days))
+        assert Login.objects.count() == left, days
+    ClientSession.objects.all().delete()
+    cleanup.run_cleanup(now=later(days=10))
+    assert Login.objects.count() == 1
+    assert cleanup.run_cleanup(now=later(days=31)).logins == 1
