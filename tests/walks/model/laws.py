@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from session_mgmt.documents import pointer
+from session_mgmt.documents.arrays import ArrayPolicies
 from session_mgmt.documents.values import MISSING
 from tests.faults.operations import replay
 from tests.walks.model.ledger import Book, Ops, same
 from tests.walks.model.tab import Asked, Frame, Tab
 
+ARRAYS = {"/log": "append", "/tags": "set", "/items": "keyed:id"}
+MERGED = ArrayPolicies(ARRAYS)
 REFUSALS = {"conflict", "patch_failed", "invalid_patch", "invalid_path", "invalid_json"}
 
 
@@ -88,11 +91,27 @@ def _judge_on_base(tab: Tab, asked: Asked, answer: Frame, book: Book, version: i
 
 
 def _judge_overwriting(ops: Ops, seen: Any, book: Book, version: int) -> None:
-    """Others have changed the kind of a place: every value of the client stands all the same."""
+    """Others have changed the kind of a place: every value of the client stands all the same.
+
+    An array whose items the project merges has the items of others beside those of the client.
+    """
     after = book.value(version)
     for path, wanted in _plain(ops, seen, book.value(version - 1)):
         result = pointer.find_value(after, path)
-        assert equal(result, wanted), f"{path} was to be {wanted} and became {result}"
+        stands = equal(result, wanted) or (MERGED.merges_items(path) and _has_items(result, wanted))
+        assert stands, f"{path} was to be {wanted} and became {result}"
+
+
+def _has_items(result: Any, wanted: Any) -> bool:
+    if not isinstance(result, list) or not isinstance(wanted, list):
+        return False
+    return all(any(_is_same_item(one, item) for one in result) for item in wanted)
+
+
+def _is_same_item(one: Any, other: Any) -> bool:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return "id" in one and one["id"] == other.get("id")
+    return equal(one, other)
 
 
 def _judge_dropped(ops: Ops, theirs: Ops, answer: Frame, made: Ops) -> None:

@@ -19,9 +19,8 @@ from tests.walks.model.resolver import first_text
 from tests.walks.model.server import COUNTER, NEVER, Server
 from tests.walks.model.tab import DOCUMENTS, Tab, grown
 
-ARRAYS = {"/log": "append", "/tags": "set", "/items": "keyed:id"}
 RESOLVER = f"{first_text.__module__}.{first_text.__qualname__}"
-POLICIES = {"main": {"arrays": ARRAYS}, "side": {"arrays": ARRAYS, "strategy": RESOLVER}}
+POLICIES = {"main": {"arrays": laws.ARRAYS}, "side": {"arrays": laws.ARRAYS, "strategy": RESOLVER}}
 OLD, NEW = ("old", "b2xk" * 10 + "b28="), ("new", "bmV3" * 10 + "bm4=")
 # A log of a few revisions: whoever was away for long comes back to a snapshot.
 SETTINGS = {"max_revisions": 4, "snapshot_every": 4, "max_frames_per_second": 10_000.0, "documents": POLICIES}
