@@ -15,6 +15,8 @@ from session_mgmt.actions import cleanup, logs
 from session_mgmt.actions.sessions import closing, connections, expiry, following, lifecycle, resume
 from session_mgmt.actions.sessions.following import Wish
 from session_mgmt.actions.sessions.lifecycle import Created
+from session_mgmt.actions.timeline import handlers
+from session_mgmt.actions.timeline.retention import find_due_timelines
 from session_mgmt.actions.topics import retention, subscriptions
 from session_mgmt.exceptions import ConnectionLimit, SubscriptionLimit
 from session_mgmt.models import (
@@ -87,6 +89,13 @@ def test_a_stream_stays_while_it_is_followed_or_holds_something() -> None:
         subscriptions.remove_subscription(one.session.pk, topic, gate=nullcontext())
     assert cleanup.run_cleanup().streams == 0
     assert set(Stream.objects.values_list("topic", flat=True)) == {"shared", "kept"}
+
+
+def test_a_stream_whose_row_denies_its_entries_stays_with_them() -> None:
+    publish("damaged", 1)
+    Stream.objects.filter(topic="damaged").update(oldest=2, created_at=later(days=-99))
+    assert cleanup.run_cleanup().streams == 0
+    assert Publication.objects.count() == 1
 
 
 def test_the_sweep_takes_streams_of_sessions_that_are_gone_and_of_logs_that_ran_out() -> None:
@@ -249,6 +258,25 @@ def test_an_entry_that_a_handler_has_still_to_see_is_kept(settings: Any, durable
         send(created.session, number)
     assert cleanup.run_cleanup(now=later(days=8)).events == 1, "only what came before the first message"
     assert SessionEvent.objects.filter(pending=True).count() == 3
+
+
+def test_a_log_that_only_waits_for_its_handler_is_not_looked_at_again_and_again(durable: Any) -> None:
+    created = lifecycle.create_session()
+    durable(lambda event: None)
+    for number in range(2):
+        send(created.session, number)
+    assert cleanup.run_cleanup(now=later(days=8)).events == 1
+    assert find_due_timelines(later(days=8), after=None, limit=10) == []
+    SessionEvent.objects.update(pending=False)
+    assert find_due_timelines(later(days=8), after=None, limit=10) == [created.session.pk]
+
+
+def test_effects_of_an_event_that_another_process_has_handled_meanwhile_are_not_kept(durable: Any) -> None:
+    created = lifecycle.create_session()
+    durable(lambda event: SessionEvent.objects.filter(pk=event.id).update(pending=False))
+    send(created.session, 1)
+    assert handlers.run_pending() == 0
+    assert SessionEvent.objects.filter(pending=True).count() == 1
 
 
 def test_closed_connections_go_after_the_retention_of_events() -> None:

@@ -72,7 +72,7 @@ def test_the_size_is_measured_only_where_the_bound_does_not_fit() -> None:
     assert roomy is not None and roomy.size is None
     tight = Bounds(size=LIMITS.extent, cache=10**6)
     made = head_cache.apply_at_head(FIRST, Since(FIRST, ()), patch("/a", 1), tight)
-    assert made is not None and made.size == (len('{"a":1,"x":1}'), 2)
+    assert made is not None and made.size == (len('{"a":1,"x":1}'), 2, 1)
 
 
 def test_what_was_not_used_gives_way() -> None:
