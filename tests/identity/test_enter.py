@@ -20,6 +20,7 @@ from session_mgmt.actions.sessions.entering import Wish
 from session_mgmt.actions.sessions.stamps import Evidence
 from session_mgmt.exceptions import LoginEnded
 from session_mgmt.models import ClientSession, Login, SessionActivity, Token
+from tests.actions.test_lock_order import wait_for_a_lock
 from tests.api.calls import Caller, refused
 from tests.identity.browser import Browser
 from tests.identity.conftest import later, new_nonce
@@ -190,6 +191,8 @@ def test_s14_a_session_made_beside_a_logout_does_not_stay(alice: Any, first: str
         "logout": lambda: logins.end_login(b"s" * 32, alice, "logged_out"),
     }
     second = "logout" if first == "enter" else "enter"
+    # The login is known already: making its row would be a lock too.
+    both["enter"]()
     has_locked, may_commit = threading.Event(), threading.Event()
 
     def hold(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
@@ -218,6 +221,8 @@ def test_s14_a_session_made_beside_a_logout_does_not_stay(alice: Any, first: str
         one = pool.submit(run_first)
         assert has_locked.wait(10)
         two = pool.submit(run_second)
+        if connection.vendor == "postgresql":
+            wait_for_a_lock()
         may_commit.set()
         one.result(15), two.result(15)
     assert count_live() == 0
