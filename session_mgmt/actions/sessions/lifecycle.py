@@ -15,13 +15,13 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from session_mgmt.actions import access, checking, notify
 from session_mgmt.actions.access import Actor, access_session
 from session_mgmt.actions.notify import EmittedEvent
-from session_mgmt.actions.sessions import ending, pairs, tokens
+from session_mgmt.actions.sessions import ending, first_rows, pairs, tokens
 from session_mgmt.actions.sessions.connections import find_live
+from session_mgmt.actions.sessions.first_rows import Device
 from session_mgmt.actions.sessions.pairs import Origin, Pair
 from session_mgmt.actions.timeline.ledger import make_record
 from session_mgmt.actions.timeline.recording import record_entries
 from session_mgmt.conf import settings
-from session_mgmt.documents import strict
 from session_mgmt.exceptions import (
     InvalidField,
     SessionEnded,
@@ -33,30 +33,15 @@ from session_mgmt.models import (
     ClientSession,
     Login,
     SessionActivity,
-    SessionEvent,
-    Token,
     clock,
 )
-from session_mgmt.models.identifiers import new_epoch, new_tag
 from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import ACTIVITY
 from session_mgmt.protocol import events as names
 from session_mgmt.protocol.position import Position
-from session_mgmt.registry import registry
 
-# Shorter ones would end sessions between two writes of activity, which are gathered.
-MINIMUM_TIMEOUT = timedelta(seconds=60)
 TIMEOUTS = ("idle_timeout", "absolute_timeout")
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """Place where a session lives, as far as known; for people, never for decisions."""
-
-    label: str = ""
-    ip: str | None = None
-    user_agent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,36 +79,23 @@ def create_session(
     ``InvalidField``.
     """
     using = settings().database
-    idle, absolute = _read_timeouts(config or {})
+    idle, absolute = first_rows.read_timeouts(config or {})
     with _explain_refusal(using, user, session_id), open_transaction(using):
         now = now or clock.read(using)
         if user is not None:
             _make_room(using, user, now)
-        session = _build_session(user, metadata, config, device, session_id, predecessor, nonce, now)
+        session = first_rows.build_session(user, metadata, config, device, session_id, predecessor, nonce, now)
         deadline = now + absolute
         if predecessor is not None and auth_time is None:
             auth_time, deadline = predecessor.auth_time, min(deadline, predecessor.activity.absolute_deadline)
         session.login, session.auth_time = login, auth_time
         session.save(using=using, force_insert=True)
-        activity, event, position = _make_first_rows(session, idle, deadline, min(now + idle, deadline), now)
+        activity, event, position = first_rows.make_first_rows(session, idle, deadline, min(now + idle, deadline), now)
         origin = origin or (None if nonce is None else pairs.begin_family(nonce))
-        proofs, token, pair = _make_proofs(session, activity, origin, now)
+        proofs, token, pair = first_rows.make_proofs(session, activity, origin, now)
         Statements(connections[using]).put(activity, event, *proofs)
         notify.after_commit(using, events=[EmittedEvent(session.pk, names.SESSION_CREATED, {}, 1)])
     return Created(session, token, position, pair)
-
-
-def _make_proofs(
-    session: ClientSession, activity: SessionActivity, origin: Origin | None, now: datetime
-) -> tuple[list[Token], tokens.Issued, Pair | None]:
-    """Return the rows of the first tokens, the access token, and the pair if the client can refresh one."""
-    if origin is None:
-        # The token outlives the session by the retention, so that it can still ask for a successor.
-        expires = activity.absolute_deadline + settings().retention
-        proof, token = tokens.make_token(session, expires_at=expires, now=now)
-        return [proof], token, None
-    rows, pair = pairs.make_pair(origin, activity, session.auth_version, now)
-    return rows, pair.access, pair
 
 
 @contextmanager
@@ -137,23 +109,6 @@ def _explain_refusal(using: str, user: Any, session_id: uuid.UUID | None) -> Ite
         if user is None or type(user)._default_manager.using(using).filter(pk=user.pk).exists():
             raise
         raise InvalidField("There is no such user.", field="user") from error
-
-
-def _read_timeouts(config: dict[str, Any]) -> tuple[timedelta, timedelta]:
-    now = settings()
-    idle = _read_timeout(config, "idle_timeout", now.idle_timeout)
-    return idle, _read_timeout(config, "absolute_timeout", now.absolute_timeout)
-
-
-def _read_timeout(config: dict[str, Any], name: str, most: timedelta) -> timedelta:
-    value = config.get(name)
-    if value is None:
-        return most
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidField(f"{name} is a number of seconds.", field=name)
-    if not MINIMUM_TIMEOUT.total_seconds() <= value <= most.total_seconds():
-        raise InvalidField(f"{name} is from 60 to {most.total_seconds():.0f} seconds.", field=name)
-    return timedelta(seconds=value)
 
 
 def _make_room(using: str, user: Any, now: datetime) -> None:
@@ -171,69 +126,6 @@ def _make_room(using: str, user: Any, now: datetime) -> None:
     candidates = live.annotate(is_connected=Exists(connected)).order_by(*order)
     for session in candidates.values_list("pk", flat=True)[:surplus]:
         ending.end_session(using, session, ClientSession.State.TERMINATED, "session_limit", now)
-
-
-def _build_session(
-    user: Any,
-    metadata: dict[str, Any] | None,
-    config: dict[str, Any] | None,
-    device: Device | None,
-    session_id: uuid.UUID | None,
-    predecessor: ClientSession | None,
-    nonce: str | None,
-    now: datetime,
-) -> ClientSession:
-    device = device or Device()
-    session = ClientSession(
-        user=user,
-        metadata=_check_object(metadata or {}, "metadata"),
-        config=_check_object(config or {}, "config"),
-        # Cut and not refused: the device's words about itself are for people to read.
-        label=device.label[:200],
-        ip=device.ip,
-        user_agent=device.user_agent[:400],
-        created_at=now,
-        recovered_from=predecessor,
-        nonce=None if nonce is None else tokens.hash_token(nonce),
-    )
-    if session_id is not None:
-        session.id = session_id
-    return session
-
-
-def _check_object(value: Any, name: str) -> dict[str, Any]:
-    limit = settings().max_metadata_bytes
-    checked: dict[str, Any] = checking.check_value(value)
-    if not isinstance(checked, dict) or len(strict.dump_json(checked)) > limit:
-        raise InvalidField(f"{name} is an object of at most {limit} bytes.", field=name)
-    return checked
-
-
-def _make_first_rows(
-    session: ClientSession, idle: timedelta, absolute: datetime, expires: datetime, now: datetime
-) -> tuple[SessionActivity, SessionEvent, Position]:
-    """Return the rows that a session has from its first moment, not yet stored."""
-    position = Position(new_epoch(), 1, new_tag())
-    activity = SessionActivity(
-        session=session,
-        last_active_at=now,
-        idle_seconds=int(idle.total_seconds()),
-        absolute_deadline=absolute,
-        expires_at=expires,
-        epoch=position.epoch,
-        event_seq=1,
-        event_tag=position.tag,
-    )
-    event = SessionEvent(
-        session=session,
-        seq=1,
-        tag=position.tag,
-        type=names.SESSION_CREATED,
-        data=b"{}",
-        pending=registry.is_durable(names.SESSION_CREATED),
-        at=now,
-    )
-    return activity, event, position
 
 
 def read_session(actor: Actor, session: uuid.UUID, permissions: Iterable[str] = ()) -> ClientSession:
@@ -315,7 +207,7 @@ def _set_timeouts(
     activity: SessionActivity, session: ClientSession, config: dict[str, Any], *, may_lengthen: bool
 ) -> None:
     """Put the timeouts that a config names into the row that decides. Raises ``InvalidField``."""
-    idle, absolute = _read_timeouts(config)
+    idle, absolute = first_rows.read_timeouts(config)
     if config.get("idle_timeout") is not None:
         seconds = int(idle.total_seconds())
         _check_length("idle_timeout", seconds <= activity.idle_seconds or may_lengthen)
@@ -337,7 +229,7 @@ def _check_changes(**given: Any) -> dict[str, Any]:
         raise InvalidField("There is nothing to change.", field="metadata")
     for name in ("metadata", "config"):
         if name in changed:
-            _check_object(changed[name], name)
+            first_rows.check_object(changed[name], name)
     if "label" in changed and (not isinstance(changed["label"], str) or len(changed["label"]) > 200):
         raise InvalidField("label is text of at most 200 characters.", field="label")
     return {name: checking.check_value(value) for name, value in changed.items()}

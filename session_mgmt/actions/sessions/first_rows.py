@@ -1,0 +1,128 @@
+"""Rows that a session has from its first moment, made of what its creator gives and not yet stored."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from session_mgmt.actions import checking
+from session_mgmt.actions.sessions import pairs, tokens
+from session_mgmt.actions.sessions.pairs import Origin, Pair
+from session_mgmt.conf import settings
+from session_mgmt.documents import strict
+from session_mgmt.exceptions import InvalidField
+from session_mgmt.models import ClientSession, SessionActivity, SessionEvent, Token
+from session_mgmt.models.identifiers import new_epoch, new_tag
+from session_mgmt.protocol import events as names
+from session_mgmt.protocol.position import Position
+from session_mgmt.registry import registry
+
+# Shorter ones would end sessions between two writes of activity, which are gathered.
+MINIMUM_TIMEOUT = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Place where a session lives, as far as known; for people, never for decisions."""
+
+    label: str = ""
+    ip: str | None = None
+    user_agent: str = ""
+
+
+def build_session(
+    user: Any,
+    metadata: dict[str, Any] | None,
+    config: dict[str, Any] | None,
+    device: Device | None,
+    session_id: uuid.UUID | None,
+    predecessor: ClientSession | None,
+    nonce: str | None,
+    now: datetime,
+) -> ClientSession:
+    """Build a session of what its creator gives. Raises ``InvalidField``."""
+    device = device or Device()
+    session = ClientSession(
+        user=user,
+        metadata=check_object(metadata or {}, "metadata"),
+        config=check_object(config or {}, "config"),
+        # Cut and not refused: the device's words about itself are for people to read.
+        label=device.label[:200],
+        ip=device.ip,
+        user_agent=device.user_agent[:400],
+        created_at=now,
+        recovered_from=predecessor,
+        nonce=None if nonce is None else tokens.hash_token(nonce),
+    )
+    if session_id is not None:
+        session.id = session_id
+    return session
+
+
+def check_object(value: Any, name: str) -> dict[str, Any]:
+    """Return a checked object of limited size. Raises ``InvalidField``."""
+    limit = settings().max_metadata_bytes
+    checked: dict[str, Any] = checking.check_value(value)
+    if not isinstance(checked, dict) or len(strict.dump_json(checked)) > limit:
+        raise InvalidField(f"{name} is an object of at most {limit} bytes.", field=name)
+    return checked
+
+
+def make_first_rows(
+    session: ClientSession, idle: timedelta, absolute: datetime, expires: datetime, now: datetime
+) -> tuple[SessionActivity, SessionEvent, Position]:
+    """Return the rows that a session has from its first moment, not yet stored."""
+    position = Position(new_epoch(), 1, new_tag())
+    activity = SessionActivity(
+        session=session,
+        last_active_at=now,
+        idle_seconds=int(idle.total_seconds()),
+        absolute_deadline=absolute,
+        expires_at=expires,
+        epoch=position.epoch,
+        event_seq=1,
+        event_tag=position.tag,
+    )
+    event = SessionEvent(
+        session=session,
+        seq=1,
+        tag=position.tag,
+        type=names.SESSION_CREATED,
+        data=b"{}",
+        pending=registry.is_durable(names.SESSION_CREATED),
+        at=now,
+    )
+    return activity, event, position
+
+
+def read_timeouts(config: dict[str, Any]) -> tuple[timedelta, timedelta]:
+    """Return the idle and the absolute timeout of a config. Raises ``InvalidField``."""
+    now = settings()
+    idle = _read_timeout(config, "idle_timeout", now.idle_timeout)
+    return idle, _read_timeout(config, "absolute_timeout", now.absolute_timeout)
+
+
+def _read_timeout(config: dict[str, Any], name: str, most: timedelta) -> timedelta:
+    value = config.get(name)
+    if value is None:
+        return most
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidField(f"{name} is a number of seconds.", field=name)
+    if not MINIMUM_TIMEOUT.total_seconds() <= value <= most.total_seconds():
+        raise InvalidField(f"{name} is from 60 to {most.total_seconds():.0f} seconds.", field=name)
+    return timedelta(seconds=value)
+
+
+def make_proofs(
+    session: ClientSession, activity: SessionActivity, origin: Origin | None, now: datetime
+) -> tuple[list[Token], tokens.Issued, Pair | None]:
+    """Return the rows of the first tokens, the access token, and the pair if the client can refresh one."""
+    if origin is None:
+        # The token outlives the session by the retention, so that it can still ask for a successor.
+        expires = activity.absolute_deadline + settings().retention
+        proof, token = tokens.make_token(session, expires_at=expires, now=now)
+        return [proof], token, None
+    rows, pair = pairs.make_pair(origin, activity, session.auth_version, now)
+    return rows, pair.access, pair
