@@ -8,6 +8,7 @@ good by the position check.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
 import secrets
@@ -39,8 +40,9 @@ def build_origin() -> str:
 
 
 def build_group(key: str) -> str:
-    """Build the channel layer's group name of a log key; it allows no colon."""
-    return "session_mgmt." + key.replace(":", ".")
+    """Build the channel layer's group name of a log key: it allows 99 characters, and few kinds of them."""
+    kind, _, name = key.partition(":")
+    return f"session_mgmt.{kind}.{hashlib.sha256(name.encode()).hexdigest()[:32]}" if name else f"session_mgmt.{kind}"
 
 
 class Doorbell:

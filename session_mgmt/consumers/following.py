@@ -295,7 +295,7 @@ class Following:
                 "from": first,
                 "to": at.offset,
                 "reason": reason,
-                "position": at.as_json(),
+                "position": self.log.show_place(at),
             }
         )
         self.place = at

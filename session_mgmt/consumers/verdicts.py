@@ -22,7 +22,7 @@ def build_verdict_at(log: Log, place: Position) -> dict[str, Any]:
     """Build the verdict of a log that the client follows already, at the place that it was given last."""
     return {
         "mode": "up_to_date",
-        "position": place.as_json(),
+        "position": log.show_place(place),
         **({"encrypted": True} if log.encrypted else {}),
     }
 
@@ -31,9 +31,9 @@ def _build_mode(log: Log) -> dict[str, Any]:
     verdict = log.verdict
     if verdict.mode is Mode.UP_TO_DATE:
         reason = {"reason": str(verdict.reason)} if verdict.reason is Reason.FROM_NOW else {}
-        return {"mode": "up_to_date", **reason, "position": log.head.as_json()}
+        return {"mode": "up_to_date", **reason, "position": log.show_place(log.head)}
     if verdict.mode is Mode.ENTRIES and log.asked is not None:
-        return {"mode": "entries", "from": log.asked.offset, "to": verdict.last, "position": log.asked.as_json()}
+        return {"mode": "entries", "from": log.asked.offset, "to": verdict.last, "position": log.show_place(log.asked)}
     if log.name.startswith(STATE):
         return {"mode": "snapshot", "reason": str(verdict.reason), "position": log.head.as_json()}
     return {
@@ -41,7 +41,7 @@ def _build_mode(log: Log) -> dict[str, Any]:
         "from": verdict.first or None,
         "to": verdict.last,
         "reason": str(verdict.reason),
-        "position": log.head.as_json(),
+        "position": log.show_place(log.head),
     }
 
 

@@ -12,9 +12,9 @@ from session_mgmt.models.session import ClientSession
 
 
 class Stream(models.Model):
-    """Retained log of one topic. ``oldest`` is the first offset still held, ``oldest_tag`` the tag before it.
+    """Retained log of one topic, made by its first publication.
 
-    As long as nothing was published, ``created_at`` is the moment of the last leave: positions of it may be out.
+    ``oldest`` is the first offset still held, ``oldest_tag`` the tag before it.
     """
 
     id = models.BigAutoField(primary_key=True)

@@ -35,9 +35,9 @@ def document_key(document: int) -> str:
     return f"{DOCUMENT_KEY}{document}"
 
 
-def stream_key(stream: int) -> str:
-    """Build the name that processes use for a topic's log among themselves."""
-    return f"{STREAM_KEY}{stream}"
+def stream_key(topic: str) -> str:
+    """Build the name that processes use for a topic's log among themselves; it needs no stream."""
+    return f"{STREAM_KEY}{topic}"
 
 
 def timeline_key(session: UUID) -> str:

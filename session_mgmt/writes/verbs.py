@@ -26,7 +26,6 @@ from session_mgmt.actions.state.stored_rows import Runner, run_inline
 from session_mgmt.actions.state.updates import NO_TERMS, Prepare, Reason, Terms, Update
 from session_mgmt.actions.timeline.ledger import Record
 from session_mgmt.actions.topics.ledger import Publication
-from session_mgmt.actions.topics.reading import find_stream
 from session_mgmt.bridge.crossing import bridge
 from session_mgmt.conf import settings
 from session_mgmt.documents import operations, strict
@@ -65,7 +64,7 @@ def publish(topic: str, data: Any, *, key: str | None = None, ephemeral: bool = 
     if ephemeral:
         # After commit: a rolled back transaction tells nothing, and a stream made inside it would block its first
         # other user.
-        ring = partial(_publish_ephemeral, topic, check_data(data))
+        ring = partial(notify.send_ephemeral, stream_key(topic), topic, check_data(data))
         transaction.on_commit(ring, using=bridge().using, robust=True)
         return None
     body = encode_data(data)
@@ -292,13 +291,6 @@ def put_into_outbox(kind: str, target: str, payload: Any, key: str | None) -> Ti
     ticket = outbox.put_entry(using, kind, target, payload, key=key)
     notify.ring_outbox(using)
     return ticket
-
-
-def _publish_ephemeral(topic: str, data: Any) -> None:
-    stream = find_stream(bridge().using, topic)
-    if stream is not None:
-        # Without a stream nobody follows the topic: to follow makes one.
-        notify.send_ephemeral(stream_key(stream), topic, data)
 
 
 def check_data(data: Any) -> Any:

@@ -70,7 +70,7 @@ def attach(created: Created) -> resume.Attachment:
 
 def verdict(name: str, place: Position) -> Any:
     asked = (name, place.offset)
-    return decide(place, reading.read_windows(Statements(database_connections["default"]), [asked])[asked].window)
+    return decide(place, reading.read_windows(Statements(database_connections["default"]), [asked])[asked])
 
 
 def test_the_sweep_works_in_chunks_until_nothing_is_left(settings: Any) -> None:

@@ -127,7 +127,7 @@ def test_places_in_several_topics_are_found_by_their_index() -> None:
         publish(f"room:{number % 2}", number)
     with traced() as statements:
         found = reading.read_windows(Statements(connection), [("room:0", 1), ("room:1", 2)])
-    assert [window.window.tag_at_asked is not None for window in found.values()] == [True, True]
+    assert [window.tag_at_asked is not None for window in found.values()] == [True, True]
     assert list_scans(statements) == []
 
 

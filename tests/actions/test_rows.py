@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.db import connections as connections_of_threads
 from django.db import transaction
 
 from session_mgmt.actions import cleanup, logs
+from session_mgmt.actions.group_commit import Group, Write, write_group
+from session_mgmt.actions.outcome import Outcome
 from session_mgmt.actions.sessions import closing, connections, expiry, following, lifecycle, resume
 from session_mgmt.actions.sessions.following import Wish
 from session_mgmt.actions.sessions.lifecycle import Created
 from session_mgmt.actions.timeline import handlers
 from session_mgmt.actions.timeline.retention import find_due_timelines
 from session_mgmt.actions.topics import retention, subscriptions
-from session_mgmt.exceptions import ConnectionLimit, SubscriptionLimit
+from session_mgmt.actions.topics.ledger import Publication as TopicPublication
+from session_mgmt.consumers import verdicts
+from session_mgmt.exceptions import ConnectionLimit
 from session_mgmt.models import (
     Client,
     ClientSession,
@@ -63,32 +69,32 @@ def follow(created: Created, topic: str, position: Any = None) -> following.Log:
 # -- streams ---------------------------------------------------------------------------------------------------------
 
 
-def test_made_up_topics_leave_no_stream_behind() -> None:
+def leave(created: Created, topic: str) -> None:
+    subscriptions.remove_subscription(created.session.pk, topic, gate=nullcontext())
+
+
+def test_six_hundred_made_up_topics_make_no_stream(settings: Any) -> None:
+    settings.SESSION_MGMT = {"max_subscriptions": 1000}
     created = lifecycle.create_session()
-    for number in range(150):
+    attach(created, logs={f"topic:made-up:{number}": None for number in range(300)})
+    for number in range(300, 600):
         follow(created, f"made-up:{number}")
-        subscriptions.remove_subscription(created.session.pk, f"made-up:{number}", gate=nullcontext())
-    assert not Stream.objects.exists()
-
-
-def test_a_topic_beyond_the_limit_makes_no_stream(settings: Any) -> None:
-    settings.SESSION_MGMT = {"max_subscriptions": 3}
-    created = lifecycle.create_session()
-    attached = attach(created, logs={f"topic:room:{number}": None for number in range(5)})
-    assert [type(error) for error in attached.denied.values()] == [SubscriptionLimit] * 2
-    assert Stream.objects.count() == 3
+    assert (Stream.objects.count(), Subscription.objects.count()) == (0, 600)
 
 
 def test_a_stream_stays_while_it_is_followed_or_holds_something() -> None:
-    one, other = lifecycle.create_session(), lifecycle.create_session()
-    follow(one, "shared")
-    follow(other, "shared")
+    created = lifecycle.create_session()
+    publish("followed", 1)
     publish("kept", 1)
-    follow(one, "kept")
-    for topic in ("shared", "kept"):
-        subscriptions.remove_subscription(one.session.pk, topic, gate=nullcontext())
+    follow(created, "followed")
+    Publication.objects.filter(stream__topic="followed").delete()
+    Stream.objects.filter(topic="followed").update(oldest=2)
+    assert cleanup.run_cleanup(now=later(hours=1)).streams == 0
+    Stream.objects.update(created_at=later(days=-31))
     assert cleanup.run_cleanup().streams == 0
-    assert set(Stream.objects.values_list("topic", flat=True)) == {"shared", "kept"}
+    leave(created, "followed")
+    assert cleanup.run_cleanup().streams == 1
+    assert list(Stream.objects.values_list("topic", flat=True)) == ["kept"]
 
 
 def test_a_stream_whose_row_denies_its_entries_stays_with_them() -> None:
@@ -98,21 +104,32 @@ def test_a_stream_whose_row_denies_its_entries_stays_with_them() -> None:
     assert Publication.objects.count() == 1
 
 
-def test_the_sweep_takes_streams_of_sessions_that_are_gone_and_of_logs_that_ran_out() -> None:
-    created = lifecycle.create_session()
-    follow(created, "left")
+def test_the_sweep_takes_streams_of_logs_that_ran_out() -> None:
     publish("ran-out", 1)
     ClientSession.objects.all().delete()
     assert cleanup.run_cleanup().streams == 0
     report = cleanup.run_cleanup(now=later(hours=25))
     assert (report.publications, report.streams) == (1, 0), "a reader that comes back is told the truth"
-    assert cleanup.run_cleanup(now=later(days=31)).streams == 2
+    assert cleanup.run_cleanup(now=later(days=31)).streams == 1
+
+
+def test_an_empty_stream_from_before_goes_and_its_readers_are_told() -> None:
+    """Following made one, with an epoch at random."""
+    created = lifecycle.create_session()
+    Stream.objects.create(topic="old", epoch="0123456789abcdef", created_at=later(days=-31))
+    seen = follow(created, "old").head
+    assert follow(created, "old", seen.as_json()).verdict.mode is Mode.UP_TO_DATE
+    assert cleanup.run_cleanup().streams == 0
+    leave(created, "old")
+    assert cleanup.run_cleanup().streams == 1
+    verdict = follow(created, "old", seen.as_json()).verdict
+    assert (verdict.mode, verdict.reason) == (Mode.LOST, Reason.EPOCH_CHANGED)
 
 
 def test_a_stream_that_somebody_begins_to_follow_is_not_deleted() -> None:
     created = lifecycle.create_session()
-    follow(created, "room")
-    Subscription.objects.all().delete()
+    publish("room", 1)
+    cleanup.run_cleanup(now=later(hours=25))
     held = Held(lambda: follow(created, "room"), commit=True)
     deleted = retention.delete_unused_streams(later(days=31), limit=10).due if _is_postgres() else []
     held.end()
@@ -125,55 +142,102 @@ def _is_postgres() -> bool:
     return transaction.get_connection().vendor == "postgresql"
 
 
+def given_place(created: Created, topic: str, *, at: datetime | None = None) -> Any:
+    """Follow a topic, and return its position as the client is given it."""
+    name = f"topic:{topic}"
+    wish = Wish(created.session.pk, {name: None}, frozenset({topic}))
+    return verdicts.build_verdict(following.follow_log(wish, name, now=at))["position"]
+
+
 @pytest.mark.parametrize("published", [0, 2])
 def test_a_second_tab_comes_back_to_a_topic_that_the_first_has_left(published: int) -> None:
     created = lifecycle.create_session()
     first, second = (attach(created, logs={"topic:room": None}) for _ in range(2))
     assert first.client != second.client
-    seen = follow(created, "room").head
-    subscriptions.remove_subscription(created.session.pk, "room", gate=nullcontext())
-    assert retention.delete_unused_streams(later(days=29), limit=10).due == []
+    seen = given_place(created, "room")
+    leave(created, "room")
     for number in range(published):
         publish("room", number)
-    verdict = follow(created, "room", seen.as_json()).verdict
+    verdict = follow(created, "room", seen).verdict
     expected = (Mode.ENTRIES, 1, published) if published else (Mode.UP_TO_DATE, 0, 0)
     assert (verdict.mode, verdict.first, verdict.last) == expected
 
 
-def test_a_stream_that_another_session_has_left_outlives_the_last_leave() -> None:
-    one, other = lifecycle.create_session(), lifecycle.create_session()
-    for _ in range(2):
-        attach(other)
-    follow(one, "room")
-    seen = follow(other, "room").head
-    subscriptions.remove_subscription(other.session.pk, "room", gate=nullcontext())
-    subscriptions.remove_subscription(one.session.pk, "room", gate=nullcontext())
-    assert follow(other, "room", seen.as_json()).verdict.mode is Mode.UP_TO_DATE
-    subscriptions.remove_subscription(other.session.pk, "room", gate=nullcontext())
-    subscriptions.remove_subscription(other.session.pk, "room", gate=nullcontext())
-    assert cleanup.run_cleanup(now=later(days=29)).streams == 0
-    assert cleanup.run_cleanup(now=later(days=31)).streams == 1
-
-
-def test_a_stream_is_kept_for_the_retention_after_the_last_leave() -> None:
-    created = lifecycle.create_session()
-    for _ in range(2):
-        attach(created, logs={"topic:room": None})
-    Stream.objects.update(created_at=later(days=-60))
-    Subscription.objects.update(created_at=later(days=-60))
-    subscriptions.remove_subscription(created.session.pk, "room", gate=nullcontext())
-    assert cleanup.run_cleanup().streams == 0
-    assert cleanup.run_cleanup(now=later(days=31)).streams == 1
-
-
-def test_a_publication_to_a_topic_whose_stream_was_deleted_begins_a_new_one() -> None:
+def test_a_place_before_the_first_publication_keeps_its_mark_until_something_is_published() -> None:
     created = lifecycle.create_session()
     log = follow(created, "room")
-    subscriptions.remove_subscription(created.session.pk, "room", gate=nullcontext())
-    position = publish("room", "first")
-    assert isinstance(position, Position)
-    assert follow(created, "room", log.head.as_json()).verdict.reason is Reason.EPOCH_CHANGED
-    assert Publication.objects.count() == 1
+    epoch, offset, mark = verdicts.build_verdict(log)["position"]
+    assert (offset, len(mark), epoch) == (0, 16, log.head.epoch)
+    publish("room", 1)
+    again = verdicts.build_verdict(follow(created, "room", [epoch, 0, mark]))
+    assert (again["mode"], again["position"]) == ("entries", [epoch, 0, mark]), "a replay begins at the client's place"
+
+
+def live_and_die(topic: str) -> None:
+    """Publish to a topic, and let its stream go."""
+    publish(topic, "lost")
+    Stream.objects.filter(topic=topic).update(created_at=later(days=-31))
+    Publication.objects.update(at=later(days=-2))
+    cleanup.run_cleanup()
+    assert not Stream.objects.exists()
+
+
+@pytest.mark.parametrize("publishes", [False, True])
+def test_a_stream_that_came_and_went_behind_a_sleeping_tab_is_told(publishes: bool) -> None:
+    created = lifecycle.create_session()
+    seen = given_place(created, "room", at=later(days=-40))
+    SessionActivity.objects.update(expires_at=later(days=1))
+    # Another tab has left the topic, and so nobody holds its stream.
+    leave(created, "room")
+    live_and_die("room")
+    if publishes:
+        publish("room", "new")
+    verdict = follow(created, "room", seen).verdict
+    assert (verdict.mode, verdict.reason) == (Mode.LOST, Reason.HISTORY_LOST)
+
+
+def test_a_place_of_a_session_that_never_left_stays_true_however_old() -> None:
+    created = lifecycle.create_session()
+    Subscription.objects.create(session=created.session, topic="room", created_at=later(days=-41))
+    seen = given_place(created, "room", at=later(days=-40))
+    publish("room", 1)
+    assert follow(created, "room", seen).verdict.mode is Mode.ENTRIES
+
+
+@pytest.mark.parametrize("mark", ["", "f" * 16, "0" * 16, "-1", "zz", "9" * 64, "١٢٣"])
+def test_a_forged_mark_gets_a_verdict(mark: str) -> None:
+    created = lifecycle.create_session()
+    epoch = follow(created, "room").head.epoch
+    assert follow(created, "room", [epoch, 0, mark]).verdict.mode in (Mode.UP_TO_DATE, Mode.LOST)
+
+
+def test_a_position_of_a_lost_history_is_told_where_nothing_is_published() -> None:
+    created = lifecycle.create_session()
+    log = follow(created, "room")
+    verdict = follow(created, "room", [log.head.epoch, 3, "a" * 16]).verdict
+    assert (verdict.mode, verdict.reason) == (Mode.LOST, Reason.HISTORY_LOST)
+
+
+def test_two_first_publications_at_once_make_one_stream_in_one_order() -> None:
+    created = lifecycle.create_session()
+    seen = follow(created, "room").head
+    with ThreadPoolExecutor(8) as threads:
+        places = list(threads.map(_publish_alone, range(8)))
+    assert sorted(place.offset for place in places) == list(range(1, 9))
+    assert {place.epoch for place in places} == {seen.epoch} == set(Stream.objects.values_list("epoch", flat=True))
+    assert Stream.objects.count() == 1
+
+
+def _publish_alone(number: int) -> Position:
+    """Publish in a transaction of its own, as another process does."""
+    try:
+        group = Group()
+        write_group("default", [Write(TopicPublication("room", b"%d" % number))], group, wait=True)
+        (outcome,) = group.decisions
+        assert isinstance(outcome, Outcome)
+        return outcome.require()
+    finally:
+        connections_of_threads["default"].close()
 
 
 # -- clients ---------------------------------------------------------------------------------------------------------

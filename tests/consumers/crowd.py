@@ -117,9 +117,9 @@ def look(places: list[int]) -> dict[int, Log]:
     for offset in places:
         asked = ("room:1", offset)
         seen = reading.read_windows(statements, [asked])[asked]
-        epoch = seen.window.head.epoch
+        epoch = seen.head.epoch
         tag = Publication.objects.get(offset=offset).tag if offset else ""
         place = Position(epoch, offset, tag)
-        verdict = decide(place, seen.window)
-        found[offset] = Log("topic:room:1", stream_key(seen.id), seen.id, seen.window.head, place, verdict)
+        verdict = decide(place, seen)
+        found[offset] = Log("topic:room:1", stream_key("room:1"), None, seen.head, place, verdict)
     return found

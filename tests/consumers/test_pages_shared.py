@@ -285,10 +285,10 @@ async def test_logs_that_are_read_together_fail_alone(room: Room, monkeypatch: p
     monkeypatch.setattr(logs, "read_page", read_page)
     monkeypatch.setattr(logs, "read_pages", count)
     await bridge().read(lambda: [verbs.publish(f"room:{number}", 1) for number in range(20)])
-    rows = await bridge().read(lambda: list(Stream.objects.order_by("pk").values_list("pk", "topic", "epoch")))
+    rows = await bridge().read(lambda: list(Stream.objects.order_by("pk").values_list("topic", "epoch")))
     feeds = [
-        room.serving.follow_log(LogRow(stream_key(pk), f"topic:{topic}"), Position(epoch, 0, ""))
-        for pk, topic, epoch in rows
+        room.serving.follow_log(LogRow(stream_key(topic), f"topic:{topic}"), Position(epoch, 0, ""))
+        for topic, epoch in rows
     ]
     broken.add(feeds[3].row.key)
     found = await asyncio.gather(*(feed.pages.read(feed.position) for feed in feeds), return_exceptions=True)
@@ -309,14 +309,14 @@ async def test_a_crowd_that_opens_many_logs_asks_where_they_stand_at_once(
 
     monkeypatch.setattr(logs, "find_moved", count)
     await bridge().read(lambda: [verbs.publish(f"room:{number}", 1) for number in range(30)])
-    rows = await bridge().read(lambda: list(Stream.objects.order_by("pk").values_list("pk", "topic", "epoch")))
+    rows = await bridge().read(lambda: list(Stream.objects.order_by("pk").values_list("topic", "epoch")))
     feeds = [
-        room.serving.follow_log(LogRow(stream_key(pk), f"topic:{topic}"), Position(epoch, 0, ""))
-        for pk, topic, epoch in rows
+        room.serving.follow_log(LogRow(stream_key(topic), f"topic:{topic}"), Position(epoch, 0, ""))
+        for topic, epoch in rows
     ]
     assert room.serving._opening is not None
     await room.serving._opening
-    assert asked == [sorted(stream_key(pk) for pk, _, _ in rows)]
+    assert asked == [sorted(stream_key(topic) for topic, _ in rows)]
     for feed in feeds:
         await feed.wait_for_read()
     assert {feed.head for feed in feeds} == {1}, "the move that nobody had told them of"

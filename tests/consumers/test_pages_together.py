@@ -12,7 +12,7 @@ from session_mgmt.actions import logs
 from session_mgmt.actions.logs import LogRow
 from session_mgmt.actions.sessions import lifecycle
 from session_mgmt.actions.state import bodies
-from session_mgmt.models import StateRevision, Stream, clock
+from session_mgmt.models import StateRevision, clock
 from session_mgmt.protocol.logs import document_key, stream_key, timeline_key
 from session_mgmt.writes import verbs
 from tests.actions.conftest import NEW
@@ -33,7 +33,7 @@ def fill(count: int, size: int = 10) -> list[LogRow]:
         document = bodies.ensure_document("default", session, "main", most=16, at=clock.read("default"))
         rows.append(LogRow(document_key(document), "state:main"))
         rows.append(LogRow(timeline_key(session), "session"))
-        rows.append(LogRow(stream_key(Stream.objects.get(topic=f"room:{number}").pk), f"topic:room:{number}"))
+        rows.append(LogRow(stream_key(f"room:{number}"), f"topic:room:{number}"))
     return rows
 
 

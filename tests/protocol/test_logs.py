@@ -35,5 +35,5 @@ def test_an_entries_frame_says_what_json_would(name: str, epoch: str, found: lis
 
 
 def test_keys_of_different_kinds_of_logs_never_meet() -> None:
-    keys = {logs.document_key(1), logs.stream_key(1), logs.timeline_key(UUID(int=1))}
+    keys = {logs.document_key(1), logs.stream_key("1"), logs.timeline_key(UUID(int=1))}
     assert len({key[:2] for key in keys}) == 3

@@ -15,9 +15,8 @@ from session_mgmt.actions.sessions import tokens
 from session_mgmt.actions.state import bodies
 from session_mgmt.actions.state.bodies import DocumentWindow
 from session_mgmt.actions.timeline import reading as timelines
-from session_mgmt.actions.topics import ledger, subscriptions
+from session_mgmt.actions.topics import beginnings, ledger, subscriptions
 from session_mgmt.actions.topics import reading as topics_reading
-from session_mgmt.actions.topics.reading import StreamWindow
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import (
     DocumentLimit,
@@ -38,8 +37,10 @@ from session_mgmt.protocol.recovery import Mode, Reason, Verdict, Window, decide
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """Log that may be followed: its key, its head, and the verdict on the client's position. ``id`` is its row (none
-    for ``session``).
+    """Log that may be followed: its key, its head, and the verdict on the client's position.
+
+    ``id`` is the row of a document. ``mark`` is the tag that clients of a topic are given for the place before its
+    first entry.
     """
 
     name: str
@@ -49,6 +50,11 @@ class Log:
     asked: Position | None
     verdict: Verdict
     encrypted: bool = False
+    mark: str = ""
+
+    def show_place(self, place: Position) -> list[Any]:
+        """Return a place in this log as its clients are given it."""
+        return [place.epoch, 0, self.mark] if place.offset == 0 else place.as_json()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +102,7 @@ def look_at_logs(statements: Statements, wishes: Sequence[Wish], now: datetime) 
     """Give a verdict on every log of many clients, or the error of one that may not be followed: a log is denied
     alone. A fixed number of statements for any number.
 
-    Documents and streams that do not exist yet are made, and the topics become subscriptions. The sessions' own logs
+    Documents that do not exist yet are made, and the topics become subscriptions. The sessions' own logs
     are left to the caller, who may be writing them. The caller has locked the sessions.
     """
     views = [_View(wish) for wish in wishes]
@@ -106,10 +112,20 @@ def look_at_logs(statements: Statements, wishes: Sequence[Wish], now: datetime) 
         view.leave_out(topics)
     documents = _load_documents(statements, [place for view in views for place in view.list_documents()], now)
     # Held until the commit: cleanup deletes streams that nobody follows, and these subscriptions are not yet visible.
-    ledger.hold_streams(statements, {topic for view in views for topic in view.topics}, at=now)
+    ledger.hold_streams(statements, {topic for view in views for topic in view.topics})
+    prove_beginnings(statements, views, now)
     streams = topics_reading.read_windows(statements, [place for view in views for place in view.list_topics()])
-    logs = _Logs(documents, streams)
+    logs = _Logs(documents, streams, now)
     return [Looked(logs.build_all(view), view.denied, topics) for view, topics in zip(views, subscribed, strict=True)]
+
+
+def prove_beginnings(statements: Statements, views: Sequence[_View], now: datetime) -> None:
+    """Judge the places before the first entry of a topic, and keep their marks for the answers."""
+    asked = [(view, topic, place) for view in views for topic, place in view.list_beginnings()]
+    proved = beginnings.prove_beginnings(statements, [(v.wish.session, topic, place) for v, topic, place in asked], now)
+    for view, topic, place in asked:
+        view.marks[TOPIC + topic] = place.tag
+        view.asked[TOPIC + topic] = proved.get((view.wish.session, topic, place), place)
 
 
 class _View:
@@ -119,6 +135,8 @@ class _View:
         self.wish = wish
         self.topics, self.denied = subscriptions.split_logs(wish.logs, wish.granted)
         self.asked = {name: positions.parse(value) for name, value in wish.logs.items() if name not in self.denied}
+        # Tags of places before the first entry, by the log.
+        self.marks: dict[str, str] = {}
 
     def leave_out(self, subscribed: list[str]) -> None:
         """Deny the topics for which the session has no room."""
@@ -127,6 +145,13 @@ class _View:
             self.denied[TOPIC + topic] = SubscriptionLimit(limit=settings().max_subscriptions)
             del self.asked[TOPIC + topic]
         self.topics = [topic for topic in self.topics if topic not in over]
+
+    def list_beginnings(self) -> Iterator[tuple[str, Position]]:
+        """Return the topics of which the client stands before the first entry, each with the place that it names."""
+        for topic in self.topics:
+            place = self.asked[TOPIC + topic]
+            if place is not None and place.offset == 0 and place.tag:
+                yield topic, place
 
     def list_documents(self) -> Iterator[bodies.Asked]:
         for name, position in self.asked.items():
@@ -156,10 +181,11 @@ class _Logs:
     def __init__(
         self,
         documents: dict[bodies.Asked, DocumentWindow],
-        streams: dict[topics_reading.Asked, StreamWindow],
+        streams: dict[topics_reading.Asked, Window],
+        now: datetime,
     ) -> None:
-        self._documents, self._streams = documents, streams
-        self._shared: dict[tuple[str, Position | None, bool], Log] = {}
+        self._documents, self._streams, self._now = documents, streams, now
+        self._shared: dict[tuple[str, Position | None, bool, str | None], Log] = {}
 
     def build_all(self, view: _View) -> dict[str, Log]:
         """Build the logs of one wish; a document for which there is no room is denied."""
@@ -173,11 +199,10 @@ class _Logs:
                 view.denied[name] = DocumentLimit(limit=settings().max_documents)
         for topic, offset in view.list_topics():
             name = TOPIC + topic
-            asked, given = view.asked[name], view.wish.logs[name]
-            # No position and one that cannot be read get different verdicts.
-            key = (topic, asked, given is None)
+            # Clients that stand at one place of a topic share one.
+            key = (topic, view.asked[name], view.wish.logs[name] is None, view.marks.get(name))
             if key not in self._shared:
-                self._shared[key] = make_topic_log(name, self._streams[topic, offset], asked, given)
+                self._shared[key] = make_topic_log(topic, self._streams[topic, offset], view, self._now)
             found[name] = self._shared[key]
         return found
 
@@ -189,10 +214,14 @@ def make_document_log(name: str, document: DocumentWindow, asked: Position | Non
     return Log(name, key, document.id, document.window.head, asked, verdict, encrypted=document.encrypted)
 
 
-def make_topic_log(name: str, stream: StreamWindow, asked: Position | None, given: Any) -> Log:
+def make_topic_log(topic: str, window: Window, view: _View, now: datetime) -> Log:
     """Give the verdict on a topic."""
-    verdict = _give_verdict(name, asked, stream.window, given)
-    return Log(name, stream_key(stream.id), stream.id, stream.window.head, asked, verdict)
+    name = TOPIC + topic
+    asked = view.asked[name]
+    verdict = _give_verdict(name, asked, window, view.wish.logs[name])
+    # A replay begins at the client's own place, which keeps its own mark.
+    mark = view.marks.get(name, "") if verdict.mode is Mode.ENTRIES else beginnings.make_mark(now)
+    return Log(name, stream_key(topic), None, window.head, asked, verdict, mark=mark)
 
 
 def make_timeline_log(session: uuid.UUID, window: Window, given: Any) -> Log:
@@ -233,12 +262,13 @@ def subscribe(session: ClientSession, name: str, position: Any, *, gate: Abstrac
 
 
 def find_log(wish: Wish, name: str, *, now: datetime | None = None) -> Log | None:
-    """Look at a log by reading alone; ``None`` if its document, stream or subscription must be made first.
+    """Look at a log by reading alone; ``None`` if its document or subscription must be made first.
 
     Raises as ``follow_log``: a session that ended follows nothing.
     """
     using = settings().database
-    require_live(using, wish.session, now or clock.read(using))
+    now = now or clock.read(using)
+    require_live(using, wish.session, now)
     view = _View(wish)
     if name in view.denied:
         raise view.denied[name]
@@ -248,11 +278,12 @@ def find_log(wish: Wish, name: str, *, now: datetime | None = None) -> Log | Non
     for place in view.list_documents():
         document = bodies.load_windows(statements, [place]).get(place)
         return None if document is None else make_document_log(name, document, asked, given)
-    (topic,) = view.list_topics()
-    if not subscriptions.is_subscribed(using, wish.session, topic[0]):
+    ((topic, offset),) = view.list_topics()
+    if not subscriptions.is_subscribed(using, wish.session, topic):
         return None
-    stream = topics_reading.read_windows(statements, [topic]).get(topic)
-    return None if stream is None else make_topic_log(name, stream, asked, given)
+    prove_beginnings(statements, [view], now)
+    window = topics_reading.read_windows(statements, [(topic, offset)])[topic, offset]
+    return make_topic_log(topic, window, view, now)
 
 
 def follow_log(wish: Wish, name: str, *, now: datetime | None = None) -> Log:

@@ -111,7 +111,7 @@ def make_successor(
         user=old.user, metadata=old.metadata, config=old.config, device=device, predecessor=old, now=now, **proof
     )
     documents = _carry_documents(using, old, created.session, now) if state else []
-    topics = _carry_subscriptions(using, old, created.session, now) if subscriptions else []
+    topics = _carry_subscriptions(using, old, created.session) if subscriptions else []
     receipt = _make_receipt(old, documents, topics)
     record_entries(using, [make_record(created.session.pk, names.CONNECTION_RESTORED, receipt)], at=now)
     return Restored(created, receipt)
@@ -179,11 +179,12 @@ def _copy_document(using: str, session: ClientSession, name: str, data: Any, now
     ledger.write(now)
 
 
-def _carry_subscriptions(using: str, old: ClientSession, new: ClientSession, now: datetime) -> list[str]:
-    topics = list(
-        Subscription.objects.using(using).filter(session=old).order_by("topic").values_list("topic", flat=True)
+def _carry_subscriptions(using: str, old: ClientSession, new: ClientSession) -> list[str]:
+    kept = list(
+        Subscription.objects.using(using).filter(session=old).order_by("topic").values_list("topic", "created_at")
     )
     Subscription.objects.using(using).bulk_create(
-        [Subscription(session=new, topic=topic, created_at=now) for topic in topics]
+        # As old as it was: the topic has been followed without a break.
+        [Subscription(session=new, topic=topic, created_at=since) for topic, since in kept]
     )
-    return topics
+    return [topic for topic, _ in kept]

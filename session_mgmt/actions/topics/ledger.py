@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import NamedTuple
 
 from session_mgmt.actions.outcome import Appended, Outcome, accept_write
-from session_mgmt.models.identifiers import new_epoch, new_tag
+from session_mgmt.actions.topics.beginnings import derive_epoch
+from session_mgmt.models.identifiers import new_tag
 from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import PUBLICATION, STREAM
 from session_mgmt.protocol.logs import Entry, stream_key
@@ -75,7 +76,7 @@ class StreamLedger:
 
     def decide(self, publication: Publication) -> Outcome:
         stream = self._streams[publication.topic]
-        log = stream_key(stream.id)
+        log = stream_key(publication.topic)
         # Not compared by content: a publisher that retries may have built its data anew.
         known = self._known.get((publication.topic, publication.key)) if publication.key else None
         if known is not None:
@@ -106,7 +107,7 @@ class StreamLedger:
         """Return the written entries, by log key."""
         logs: dict[str, Appended] = {}
         for stream, publication, offset, tag in self._rows:
-            log = logs.setdefault(stream_key(stream.id), Appended(stream.epoch, []))
+            log = logs.setdefault(stream_key(publication.topic), Appended(stream.epoch, []))
             log.entries.append(Entry(offset, tag, publication.data))
         return logs
 
@@ -133,21 +134,13 @@ class StreamLedger:
             self._known[topic, key] = Position(epoch, offset, tag)
 
 
-def hold_streams(statements: Statements, topics: Iterable[str], *, at: datetime) -> None:
-    """Make the streams that do not exist, and keep all from being deleted until this transaction ends."""
+def hold_streams(statements: Statements, topics: Iterable[str]) -> None:
+    """Keep the streams that exist from being deleted until this transaction ends: nobody sees its followers yet."""
     wanted = sorted(set(topics))
-    if not wanted:
-        return
-    among, params = statements.among("topic", wanted)
-    # Shared: followers do not wait for each other, and publishers need no stronger lock of the key.
-    locked = " FOR KEY SHARE" if statements.postgres else ""
-    while True:
-        rows = statements.fetch(f"SELECT topic FROM {STREAM} WHERE {among} ORDER BY id{locked}", params)
-        missing = set(wanted).difference(row[0] for row in rows)
-        if not missing:
-            return
-        # Again for one that is deleted between the two statements.
-        ensure_streams(statements, missing, at=at)
+    if wanted and statements.postgres:
+        among, params = statements.among("topic", wanted)
+        # Shared: followers do not wait for each other, and publishers need no stronger lock of the key.
+        statements.fetch(f"SELECT topic FROM {STREAM} WHERE {among} ORDER BY id FOR KEY SHARE", params)
 
 
 def ensure_streams(statements: Statements, topics: Iterable[str], *, at: datetime) -> None:
@@ -158,7 +151,7 @@ def ensure_streams(statements: Statements, topics: Iterable[str], *, at: datetim
     if not ordered:
         return
     rows = ", ".join(["(%s, %s, 0, '', 1, '', %s)"] * len(ordered))
-    params = [value for topic in ordered for value in (topic, new_epoch(), moment)]
+    params = [value for topic in ordered for value in (topic, derive_epoch(topic), moment)]
     statements.run(
         f"INSERT INTO {STREAM} (topic, epoch, {_DEFAULTS}) VALUES {rows} ON CONFLICT (topic) DO NOTHING", params
     )

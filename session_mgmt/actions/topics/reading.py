@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 from django.db import connections
 
+from session_mgmt.actions.topics.beginnings import derive_epoch, make_beginning
 from session_mgmt.conf import settings
-from session_mgmt.models import Stream
 from session_mgmt.models.sql import Row, Statements
 from session_mgmt.models.tables import PUBLICATION, STREAM
 from session_mgmt.protocol.logs import Entry
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Window
 
-
-@dataclass(frozen=True, slots=True)
-class StreamWindow:
-    """Row of a stream, and the window of its log."""
-
-    id: int
-    window: Window
-
-
-def find_stream(using: str, topic: str) -> int | None:
-    """Return the row of a topic's stream, if there is one."""
-    return Stream.objects.using(using).filter(topic=topic).values_list("pk", flat=True).first()
-
-
 # Topic, and the offset that somebody asks about.
 Asked: TypeAlias = tuple[str, int | None]
 
 
-def read_windows(statements: Statements, asked: Iterable[Asked]) -> dict[Asked, StreamWindow]:
-    """Return the windows of these topics' logs, in two queries for any number."""
+def read_windows(statements: Statements, asked: Iterable[Asked]) -> dict[Asked, Window]:
+    """Return the windows of these topics' logs, in two queries for any number; without a stream nothing is in it."""
     wanted = set(asked)
     columns = "topic, id, epoch, head, head_tag, oldest, oldest_tag"
     rows = {row[0]: row for row in statements.select_rows(columns, STREAM, {topic for topic, _ in wanted}, key="topic")}
@@ -45,13 +30,26 @@ def read_windows(statements: Statements, asked: Iterable[Asked]) -> dict[Asked, 
         if (row := rows.get(topic)) is not None and offset is not None and 0 < offset < row[3]
     }
     tags = _read_tags(statements, places)
-    return {ask: _make_window(rows[ask[0]], ask[1], tags) for ask in wanted if ask[0] in rows}
+    return {
+        ask: _make_window(rows[ask[0]], ask[1], tags) if ask[0] in rows else Window(make_beginning(ask[0]))
+        for ask in wanted
+    }
 
 
-def _make_window(row: Row, asked: int | None, tags: dict[tuple[int, int], str]) -> StreamWindow:
+def read_places(statements: Statements, topics: Iterable[str]) -> Iterator[tuple[str, tuple[str, int, str]]]:
+    """Read where these topics' logs stand: epoch, offset and tag of each."""
+    missing = set(topics)
+    for topic, epoch, head, tag in statements.select_rows("topic, epoch, head, head_tag", STREAM, missing, key="topic"):
+        missing.discard(topic)
+        yield topic, (epoch, head, tag)
+    for topic in missing:
+        yield topic, (derive_epoch(topic), 0, "")
+
+
+def _make_window(row: Row, asked: int | None, tags: dict[tuple[int, int], str]) -> Window:
     _, stream, epoch, head, tag, oldest, oldest_tag = row
     at_asked = oldest_tag if asked == oldest - 1 else tags.get((stream, asked or 0))
-    return StreamWindow(stream, Window(Position(epoch, head, tag), oldest, at_asked))
+    return Window(Position(epoch, head, tag), oldest, at_asked)
 
 
 def _read_tags(statements: Statements, places: set[tuple[int, int]]) -> dict[tuple[int, int], str]:
@@ -60,12 +58,12 @@ def _read_tags(statements: Statements, places: set[tuple[int, int]]) -> dict[tup
     return {(row[0], row[1]): row[2] for row in rows}
 
 
-def read_page(using: str, stream: int, after: int, limit: int) -> list[Entry]:
+def read_page(using: str, topic: str, after: int, limit: int) -> list[Entry]:
     """Return the publications after an offset, oldest first: one page by number and by bytes."""
     rows = Statements(connections[using]).fetch_page(
         f'SELECT "offset" AS number, tag, data FROM {PUBLICATION}'
-        ' WHERE stream_id = %s AND "offset" > %s ORDER BY "offset" LIMIT %s',
-        [stream, after, limit],
+        f' WHERE stream_id = (SELECT id FROM {STREAM} WHERE topic = %s) AND "offset" > %s ORDER BY "offset" LIMIT %s',
+        [topic, after, limit],
         number="number",
         body="data",
         most_bytes=settings().replay_page_bytes,

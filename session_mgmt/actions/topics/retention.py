@@ -93,25 +93,13 @@ def _trim_stream(statements: Statements, now: datetime, row: Row, room: int) -> 
 def delete_unused_streams(now: datetime, *, after: int = 0, limit: int) -> Page:
     """Delete the next up to ``limit`` streams by id that hold nothing and that no session follows.
 
-    Each stays for the retention of sessions: a reader that comes back with a position of it is told the truth.
+    Each stays for the retention of sessions after its first publication: so no stream has come and gone behind a place
+    that is younger than that (``beginnings.prove_beginnings``).
     """
     using = settings().database
     due = _find_unused(using).filter(created_at__lt=now - settings().retention)
     found = list(due.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)[:limit])
     return Page(_delete_streams(using, due, found), found[-1] if found else None)
-
-
-def leave_stream(topic: str, *, since: datetime, is_only_client: bool, now: datetime) -> None:
-    """Delete the stream that a session leaves if nothing was ever published and nobody else can hold a position of it.
-
-    A stream that is kept is as old as the last leave. So one that is as old as this subscription (``since``) was made
-    by it, and nobody has left it meanwhile; whoever follows it still has a subscription.
-    """
-    using = settings().database
-    if is_only_client:
-        due = _find_unused(using).filter(topic=topic, head=0, created_at=since)
-        _delete_streams(using, due, list(due.values_list("pk", flat=True)))
-    Stream.objects.using(using).filter(topic=topic, head=0).update(created_at=now)
 
 
 def _find_unused(using: str) -> QuerySet[Stream]:

@@ -9,15 +9,13 @@ from datetime import datetime
 from typing import Any
 
 from session_mgmt.actions import access, notify
-from session_mgmt.actions.topics import retention
-from session_mgmt.actions.topics.reading import find_stream
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import (
     InvalidField,
     SessionMgmtError,
     TopicDenied,
 )
-from session_mgmt.models import Client, ClientSession, Subscription, clock
+from session_mgmt.models import ClientSession, Subscription
 from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import SUBSCRIPTION
@@ -99,14 +97,11 @@ def is_subscribed(using: str, session: uuid.UUID, topic: str) -> bool:
 def publish_ephemeral(session: ClientSession, topic: str, data: Any) -> None:
     """Send to those who are connected now, and store nothing. Raises ``PublishDenied``."""
     access.check_publish(session, topic)
-    stream = find_stream(settings().database, topic)
-    if stream is not None:
-        # Without a stream nobody follows the topic: to follow makes one.
-        notify.send_ephemeral(stream_key(stream), topic, data)
+    notify.send_ephemeral(stream_key(topic), topic, data)
 
 
 def remove_subscription(session: uuid.UUID, topic: str, *, gate: AbstractContextManager[Any]) -> None:
-    """Take a topic out of the session's subscriptions; a stream that nobody else can have seen goes with it.
+    """Take a topic out of the session's subscriptions.
 
     A topic that the session is not subscribed to costs no transaction. ``gate`` is held around any other.
     """
@@ -114,10 +109,4 @@ def remove_subscription(session: uuid.UUID, topic: str, *, gate: AbstractContext
     if not is_subscribed(using, session, topic):
         return
     with gate, open_transaction(using):
-        mine = Subscription.objects.using(using).filter(session_id=session, topic=topic)
-        since = mine.values_list("created_at", flat=True).first()
-        if since is None:
-            return
-        mine.delete()
-        others = Client.objects.using(using).filter(session_id=session)[1:2]
-        retention.leave_stream(topic, since=since, is_only_client=not others.exists(), now=clock.read(using))
+        Subscription.objects.using(using).filter(session_id=session, topic=topic).delete()
