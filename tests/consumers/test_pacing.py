@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -65,7 +66,8 @@ def test_following_again_costs_no_transaction(session: Any, gate: Gate, log: str
     assert entered == (0 if log == "session" else 1)
     with reading_alone():
         again = following.subscribe(session, log, None, gate=gate)
-    assert (again, gate.entered) == (first, entered)
+    # Only the moment of the look differs.
+    assert (replace(again, mark=first.mark), gate.entered) == (first, entered)
 
 
 @pytest.mark.parametrize("log", LOGS)

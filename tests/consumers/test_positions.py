@@ -48,9 +48,9 @@ async def test_an_answer_that_entries_have_overtaken_is_no_lost_history(
 
 async def test_a_log_that_was_deleted_ends_the_connections_that_follow_it(peers: Any, created: Any) -> None:
     one = peers()
-    await one.open(created.token.secret, logs={ROOM: None})
-    await one.until_following(ROOM)
-    await bridge().call(lambda: Stream.objects.all().delete())
+    await one.open(created.token.secret, logs={"state:main": None})
+    await one.until_following("state:main")
+    await bridge().call(lambda: StateDocument.objects.all().delete())
     await hub().rounds.check_positions()
     assert await one.closed() == 4004
 

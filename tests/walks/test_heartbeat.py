@@ -9,6 +9,7 @@ import pytest
 from session_mgmt import conf
 from session_mgmt.actions.access import SERVER
 from session_mgmt.actions.sessions import closing, connections, lifecycle
+from session_mgmt.actions.topics.beginnings import derive_epoch
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers.hub import hub
 from session_mgmt.models import Connection, Publication, SessionActivity, SessionEvent, Stream
@@ -113,7 +114,7 @@ async def test_terminate_reaches_the_socket_by_doorbell_alone(quick: Any, peers:
 
 
 def _publish_without_a_doorbell() -> None:
-    stream = Stream.objects.get()
+    stream = Stream.objects.create(topic="room:1", epoch=derive_epoch("room:1"), created_at="2026-01-01T00:00:00Z")
     Publication.objects.create(
         stream=stream, offset=stream.head + 1, tag="a" * 16, data=b'"unheard"', at="2026-01-01T00:00:00Z"
     )
