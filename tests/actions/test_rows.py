@@ -169,6 +169,8 @@ def test_a_place_before_the_first_publication_keeps_its_mark_until_something_is_
     log = follow(created, "room")
     epoch, offset, mark = verdicts.build_verdict(log)["position"]
     assert (offset, len(mark), epoch) == (0, 16, log.head.epoch)
+    quiet = verdicts.build_verdict(follow(created, "room", [epoch, 0, mark]))
+    assert quiet == {"mode": "up_to_date", "position": [epoch, 0, mark]}
     publish("room", 1)
     again = verdicts.build_verdict(follow(created, "room", [epoch, 0, mark]))
     assert (again["mode"], again["position"]) == ("entries", [epoch, 0, mark]), "a replay begins at the client's place"

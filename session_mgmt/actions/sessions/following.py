@@ -219,8 +219,9 @@ def make_topic_log(topic: str, window: Window, view: _View, now: datetime) -> Lo
     name = TOPIC + topic
     asked = view.asked[name]
     verdict = _give_verdict(name, asked, window, view.wish.logs[name])
-    # A replay begins at the client's own place, which keeps its own mark.
-    mark = view.marks.get(name, "") if verdict.mode is Mode.ENTRIES else beginnings.make_mark(now)
+    # A client that has lost nothing stays at its own place, which keeps its own mark.
+    is_kept = asked is not None and asked.offset == 0 and verdict.mode is not Mode.LOST
+    mark = view.marks.get(name, "") if is_kept else beginnings.make_mark(now)
     return Log(name, stream_key(topic), None, window.head, asked, verdict, mark=mark)
 
 
