@@ -87,6 +87,7 @@ class _Sender:
         self._lock, self._started = _allocate_system_lock(), _allocate_system_lock()
         self._scheduled = False
         self._flushing: asyncio.Task[None] | None = None
+        self._is_failing = False
         self._process = os.getpid()
         self._started.acquire()
         _start_system_thread(self._run, "session_mgmt-doorbell")
@@ -144,9 +145,20 @@ class _Sender:
                 for key, payload in payloads:
                     await layer.group_send(build_group(key), {**_build_message(key, 0), "payload": payload})
         except Exception as error:
-            # Nothing is lost: every process also checks the positions that it serves. One line, or a dead Redis fills
-            # the log.
-            logger.warning("The channel layer did not take a doorbell: %r", error)
+            self._note_failure(error)
+        else:
+            if self._is_failing:
+                self._is_failing = False
+                logger.warning("The channel layer takes doorbells again")
+
+    def _note_failure(self, error: Exception) -> None:
+        """Log the change of state and not each failure, or a dead Redis fills the log.
+
+        Nothing is lost: every process also checks the positions that it serves.
+        """
+        if not self._is_failing:
+            self._is_failing = True
+            logger.warning("The channel layer does not take doorbells; other processes hear of news later: %r", error)
 
 
 def _start_system_thread(target: Callable[[], None], name: str) -> None:

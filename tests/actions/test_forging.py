@@ -124,7 +124,7 @@ def test_a_plain_wish_is_carried_out_until_encryption_is_required(case: Case, en
     case.wish({"a": 1})
     Outbox.objects.update(payload=forged)
     encrypted(OLD, REQUIRE_ENCRYPTION=True)
-    assert [finding.row for finding in verification.verify_loose_rows()] == ["wish"]
+    assert [finding.row for finding in verification.verify_loose_rows()] == ["outbox_entry"]
     drain()
     assert list(Outbox.objects.values_list("refused", flat=True)) == ["state_unreadable"]
     assert "forged" not in state.get(case.desk.session)
@@ -178,7 +178,7 @@ def test_without_its_key_nothing_of_a_document_is_read(case: Case, encrypted: An
     for read in reads:
         with pytest.raises(StateUnreadable):
             read()
-    assert {finding.row for finding in verification.verify_loose_rows()} == {"receipt", "wish"}
+    assert {finding.row for finding in verification.verify_loose_rows()} == {"receipt", "outbox_entry"}
     assert [finding.problem for finding in verification.verify_document(row)] == ["unreadable"]
     assert isinstance(_seen_again(case, 0).error, StateUnreadable)
     encrypted(NEW, OLD)

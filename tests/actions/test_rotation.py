@@ -92,13 +92,18 @@ def test_a_merge_and_its_conflicts_are_under_the_key_of_their_document(
     assert set(usage.count_rows("default")[NEW[0]]) == {"receipts"}
 
 
-def test_wishes_and_receipts_of_the_old_key_are_rotated(encrypted: Encrypted, desk: Desk) -> None:
+def test_outbox_entries_and_receipts_of_the_old_key_are_rotated(encrypted: Encrypted, desk: Desk) -> None:
     desk.writer().write(("inc", "/n", 1))
     wish(desk, {"a": 1})
     encrypted(NEW, OLD)
-    assert rotation.rotate_all(dry_run=True).as_dict() == {"documents": 1, "receipts": 1, "wishes": 1, "unreadable": 0}
-    assert rotation.rotate_all().as_dict() == {"documents": 1, "receipts": 1, "wishes": 1, "unreadable": 0}
-    assert rotation.rotate_all().as_dict() == {"documents": 0, "receipts": 0, "wishes": 0, "unreadable": 0}
+    assert rotation.rotate_all(dry_run=True).as_dict() == {
+        "documents": 1,
+        "receipts": 1,
+        "outbox_entries": 1,
+        "unreadable": 0,
+    }
+    assert rotation.rotate_all().as_dict() == {"documents": 1, "receipts": 1, "outbox_entries": 1, "unreadable": 0}
+    assert rotation.rotate_all().as_dict() == {"documents": 0, "receipts": 0, "outbox_entries": 0, "unreadable": 0}
     encrypted(NEW)
     drain()
     assert state.get(desk.session) == {"n": 1, "a": 1}

@@ -64,6 +64,28 @@ def test_a_ring_that_the_layer_does_not_take_is_heard_here_and_logged_in_one_lin
     assert "refused" in lines.records[0].getMessage()
 
 
+async def test_a_layer_that_is_away_is_told_once_and_once_that_it_is_back(
+    lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+
+    class RevivedLayer(DeadLayer):
+        async def group_send(self, group: str, message: Any) -> None:
+            sent.append(group)
+
+    sender = MODULE._Sender()
+    for _ in range(3):
+        await sender._send_out({"topic:1": 5}, [])
+    monkeypatch.setattr(MODULE, "get_channel_layer", RevivedLayer)
+    for _ in range(2):
+        await sender._send_out({"topic:1": 6}, [])
+    assert [record.getMessage()[:32] for record in lines.records] == [
+        "The channel layer does not take ",
+        "The channel layer takes doorbell",
+    ]
+    assert len(sent) == 2
+
+
 async def test_a_listener_goes_on_without_the_layer(lines: Lines) -> None:
     listening = asyncio.create_task(RemoteListener(print).run())
     await asyncio.to_thread(lines.came.wait, WAIT)

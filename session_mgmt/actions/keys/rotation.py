@@ -33,13 +33,14 @@ BATCH = 200
 
 @dataclass(slots=True)
 class Rotation:
-    """How many documents, receipts and wishes were put under the writing key; ``unreadable`` documents stayed as
-    they are.
+    """Counts of documents, receipts and outbox entries that were put under the writing key.
+
+    ``unreadable`` documents stayed as they are.
     """
 
     documents: int = 0
     receipts: int = 0
-    wishes: int = 0
+    outbox_entries: int = 0
     unreadable: int = 0
 
     def as_dict(self) -> dict[str, int]:
@@ -61,9 +62,9 @@ def rotate_all(progress: Progress | None = None, *, dry_run: bool = False) -> Ro
     for rows in _list_due_receipts():
         report.receipts += len(rows) if dry_run else _rotate_batch(_rotate_receipt, rows)
         tell("receipts", report.receipts)
-    for wishes in _list_due_entries():
-        report.wishes += len(wishes) if dry_run else _rotate_batch(_rotate_wish, wishes)
-        tell("wishes", report.wishes)
+    for entries in _list_due_entries():
+        report.outbox_entries += len(entries) if dry_run else _rotate_batch(_rotate_entry, entries)
+        tell("outbox entries", report.outbox_entries)
     return report
 
 
@@ -158,7 +159,7 @@ def _seal_revisions(using: str, head: StoredHead, fresh: Vault) -> tuple[bytes, 
     return before, head.chain if head.vault else link
 
 
-# -- receipts and wishes -----------------------------------------------------------------------------------------------
+# -- receipts and outbox entries ---------------------------------------------------------------------------------------
 
 
 def _list_due_receipts() -> Iterator[list[Receipt]]:
@@ -196,7 +197,7 @@ def _rotate_receipt(row: Receipt) -> int:
     return same.update(digest=digest, outcome=outcome)
 
 
-def _rotate_wish(row: Outbox) -> int:
+def _rotate_entry(row: Outbox) -> int:
     try:
         body = outbox.open_payload(row.pk, row.target, row.key, bytes(row.payload))
     except StateUnreadable:

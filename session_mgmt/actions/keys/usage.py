@@ -22,7 +22,7 @@ _SEALED = {
     "merges": (tables.REVISION, "asked", "asked IS NOT NULL"),
     "conflicts": (tables.CONFLICT, "path", "1 = 1"),
     "receipts": (tables.RECEIPT, "outcome", "1 = 1"),
-    "wishes": (tables.OUTBOX, "payload", f"kind = '{UPDATE}'"),
+    "outbox_entries": (tables.OUTBOX, "payload", f"kind = '{UPDATE}'"),
 }
 _OF_DOCUMENTS = (
     (tables.REVISION, "ops"),
@@ -37,8 +37,8 @@ _OF_DOCUMENTS = (
 def count_rows(using: str) -> dict[str, dict[str, int]]:
     """How many rows of each kind are under each key id; under ``""`` the plain ones.
 
-    ``{key id: {"documents", "snapshots", "revisions", "merges", "conflicts", "receipts", "wishes"}}``; kinds without
-    rows are left out. It reads the beginning of every row.
+    ``{key id: {kind: count}}`` with the kinds ``documents``, ``snapshots``, ``revisions``, ``merges``, ``conflicts``,
+    ``receipts`` and ``outbox_entries``; kinds without rows are left out. It reads the beginning of every row.
     """
     statements = Statements(connections[using])
     found: dict[str, dict[str, int]] = {}

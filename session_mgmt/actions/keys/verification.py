@@ -33,7 +33,7 @@ class Finding:
 
     ``row`` is ``document``, ``revision``, ``snapshot`` or ``conflict``; ``problem`` a stable word
     (``docs/reference/commands.md``). Rows without a document have the ``document`` 0, and for ``version`` a ``receipt``
-    has its number and a ``wish`` its row.
+    has its number and an ``outbox_entry`` its row.
     """
 
     document: int
@@ -92,11 +92,11 @@ def verify_loose_rows() -> Iterator[Finding]:
             clients.open_receipt(receipt.client_id, receipt.seq, bytes(receipt.digest), bytes(receipt.outcome))
         except StateUnreadable as error:
             yield Finding(0, "receipt", receipt.seq, "unreadable", f"client {receipt.client_id}: {error}")
-    for wish in Outbox.objects.using(using).filter(kind=outbox.UPDATE).order_by("pk").iterator(PAGE):
+    for entry in Outbox.objects.using(using).filter(kind=outbox.UPDATE).order_by("pk").iterator(PAGE):
         try:
-            outbox.open_payload(wish.pk, wish.target, wish.key, bytes(wish.payload))
+            outbox.open_payload(entry.pk, entry.target, entry.key, bytes(entry.payload))
         except StateUnreadable as error:
-            yield Finding(0, "wish", wish.pk, "unreadable", str(error))
+            yield Finding(0, "outbox_entry", entry.pk, "unreadable", str(error))
 
 
 class _Check:
