@@ -15,7 +15,7 @@ from tests.benchmarks.report import Row, Table
 def make_results() -> dict[str, list[Table]]:
     """Make one run of all that the README's line needs."""
     core = {"x Socket.IO, core": 2.0, "x Socket.IO": 2.0, "seconds": 0.5, "missing of each": 0}
-    settings = {"database": "SQLite", "rounds": "3"}
+    settings = {"database": "SQLite", "rounds": "3", "load": "300 clients (150 with a kill), 50 entries"}
 
     def table(*names: str) -> Table:
         rows = [Row(name, [20.0], 0.7, 1000.0, 4.0, dict(core)) for name in names]
@@ -50,6 +50,7 @@ def test_the_line_of_figures_is_written_only_from_a_run_of_all() -> None:
     results = make_results()
     line = pages.describe(results)
     assert "1 ms of CPU, 4 times" in line and "in 0.5 s, 2 times as fast as Socket.IO, 0 lost" in line
+    assert " 300 clients are back" in line and " 150 after a SIGKILL" in line
     for name in results:
         assert pages.describe({key: tables for key, tables in results.items() if key != name}) == ""
 
