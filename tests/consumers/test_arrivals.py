@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from session_mgmt.consumers.hub import hub
 from session_mgmt.exceptions import InvalidToken, Unavailable
 from session_mgmt.protocol.frames import Connect
 
+PATIENCE = 30.0
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -50,10 +52,7 @@ async def test_those_who_come_while_a_group_is_on_its_way_are_the_next_one(group
     first = [asyncio.create_task(arrivals.attach(connect)) for connect in connects[:11]]
     await asyncio.gather(*first)
     # The lane has answered, and the next group still gathers.
-    second = []
-    for connect in connects[11:]:
-        second.append(asyncio.create_task(arrivals.attach(connect)))
-        await asyncio.sleep(0)
+    second = [asyncio.create_task(arrivals.attach(connect)) for connect in connects[11:]]
     gathered.set()
     attached = await asyncio.gather(*second)
     assert groups == [11, 10]
@@ -95,9 +94,22 @@ async def test_a_database_that_does_not_answer_is_told_to_all_and_the_next_group
     assert (await hub().arrivals.attach(connects[2])).generation == 1
 
 
-async def test_a_client_that_leaves_meanwhile_is_not_attached(groups: list[int]) -> None:
-    one, other = [asyncio.create_task(hub().arrivals.attach(connect)) for connect in await make_connects(2)]
-    await asyncio.sleep(0)
+async def test_a_client_that_leaves_meanwhile_is_not_attached(
+    groups: list[int], declared: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, goes_on = threading.Event(), threading.Event()
+    prove = arrivals_module._prove_sessions
+
+    def prove_later(tokens: Sequence[str]) -> Any:
+        begun.set()
+        assert goes_on.wait(PATIENCE)
+        return prove(tokens)
+
+    monkeypatch.setattr(arrivals_module, "_prove_sessions", prove_later)
+    connects = await make_connects(2, {"topic:room:1": None})
+    one, other = [asyncio.create_task(hub().arrivals.attach(connect)) for connect in connects]
+    assert await asyncio.to_thread(begun.wait, PATIENCE)
     one.cancel()
+    goes_on.set()
     assert (await other).generation == 1
     assert groups == [1]
