@@ -34,6 +34,14 @@ class ClientSession(models.Model):
     created_at = MomentField()
     auth_time = MomentField(null=True, blank=True)
     auth_version = models.PositiveIntegerField(default=1)
+    # The first 16 bytes of the SHA-256 of the user's get_session_auth_hash(), as Django binds its own sessions.
+    auth_fingerprint = models.BinaryField(max_length=16, null=True, editable=False)
+    # Raised when the user's rights change, so that every topic is asked about again.
+    access_version = models.PositiveIntegerField(default=1, db_default=1, editable=False)
+    tenant = models.CharField(max_length=100, blank=True, default="", db_default="")
+    # Who acts for the user, while somebody does.
+    acting = models.CharField(max_length=150, blank=True, default="", db_default="")
+    claimed_at = MomentField(null=True, blank=True, editable=False)
     # SHA-256 of the request that made the session, so that a repetition is given the same one.
     nonce = models.BinaryField(max_length=32, null=True, unique=True, editable=False)
     login = models.ForeignKey(Login, null=True, blank=True, on_delete=models.SET_NULL, related_name="sessions")

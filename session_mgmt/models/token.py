@@ -8,6 +8,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from session_mgmt.models.moments import MomentField
+from session_mgmt.models.portable_json import PortableJSONField
 from session_mgmt.models.session import ClientSession
 
 
@@ -23,6 +24,7 @@ class Token(models.Model):
     class Kind(models.TextChoices):
         ACCESS = "access", _("access")
         REFRESH = "refresh", _("refresh")
+        COOKIE = "cookie", _("cookie")
 
     id = models.BigAutoField(primary_key=True)
     kind = models.CharField(max_length=10, choices=Kind.choices)
@@ -34,6 +36,8 @@ class Token(models.Model):
     auth_version = models.PositiveIntegerField(default=1, db_default=1)
     salt = models.BinaryField(max_length=16, null=True)
     nonce = models.BinaryField(max_length=32, null=True)
+    # Fewer scopes than the session has; null for all of them.
+    scopes = PortableJSONField(null=True, blank=True)
     created_at = MomentField()
     expires_at = MomentField()
     used_at = MomentField(null=True)
