@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from session_mgmt.exceptions import Busy
 
+# Promise R1 names this bound. A client that gives up waiting comes again and has cost twice, so it is refused early.
 LONGEST_WAIT = 2.0
 # So many may wait at any pace: they are a few groups.
 ALWAYS_ADMITTED = 128

@@ -49,6 +49,7 @@ class Arrivals:
         self.grants = Grants(self._loop)
         self._arrived: list[_Arrival] = []
         self._bringing: asyncio.Task[None] | None = None
+        # Kept, because an event loop holds its tasks by weak references only.
         self._late: set[asyncio.Task[None]] = set()
 
     async def attach(self, connect: Connect) -> Attachment:
@@ -66,14 +67,17 @@ class Arrivals:
             group, self._arrived = self._arrived[:MOST_TOGETHER], self._arrived[MOST_TOGETHER:]
             try:
                 await self._bring_group(group)
+            # A member without an answer would hold its socket until its client gives up.
             except Exception as error:
                 for arrival in group:
                     _settle(arrival.answer, error)
             if (len(group) > 1 or self._arrived) and len(self._arrived) < MOST_TOGETHER:
                 await self._sleep(gathered - self._loop.time())
+        # No await since the last look at the list: an arrival in between would wait for a task that has ended.
         self._bringing = None
 
     async def _bring_group(self, group: list[_Arrival]) -> None:
+        # Whoever follows no topic needs no proof here: the transaction proves every token anyway.
         asked = await self._ask_application([arrival for arrival in group if arrival.connect.has_topics])
         with self.admission.step_aside(len(asked)):
             await self.grants.wait([question for arrival in asked if (question := arrival.question)], GATHER_SECONDS)
@@ -131,6 +135,7 @@ class Arrivals:
 
     def _take_answers(self, answers: Answers) -> None:
         """On the lane's thread."""
+        # The lane's thread outlives a loop that was stopped, and a closed loop takes no calls.
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._hand_out, answers)
 
@@ -154,5 +159,6 @@ def _settle(future: asyncio.Future[T], answer: T | Exception) -> None:
 
 
 def _prove_sessions(tokens: Sequence[str]) -> dict[str, LiveSession | SessionMgmtError]:
+    # The database's clock judges the tokens, as it judges every deadline: the clocks of servers differ.
     using = settings().database
     return proving.prove_sessions(Statements(connections[using]), tokens, now=clock.read(using))

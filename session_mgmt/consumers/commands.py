@@ -52,6 +52,7 @@ NOT_UTF8 = 1007
 def decode(payload: bytes, *, most: int | None = None) -> Any:
     """Decode a frame of strict JSON, at most ``most`` bytes or a frame's limit. Raises ``SessionMgmtError``."""
     most = settings().max_frame_bytes if most is None else min(most, settings().max_frame_bytes)
+    # Before it is parsed, so that the size bounds the work of a hostile text.
     if len(payload) > most:
         raise FrameTooLarge(limit=most)
     return checking.parse_json(payload, most)
@@ -70,6 +71,7 @@ class Commands:
         """Take one text message; every refusal is answered, none ends in a traceback."""
         now = self._read_time()
         self._connection.count_message(len(payload), now)
+        # Also before it is parsed: a flood must not cost more than its bytes.
         if not self._take_token_at(now):
             # First the reason in words, then the close code.
             self._connection.push_error(TooManyRequests(retry_after=1.0))
@@ -108,6 +110,7 @@ class Commands:
             seq = frames.find_number(text)
         else:
             seq = message.get("seq") if isinstance(message, dict) and message.get("type") in frames.NUMBERED else None
+        # Python takes `true` for a number, and a receipt for one beyond 2^53 could not be matched by a browser.
         if isinstance(seq, int) and not isinstance(seq, bool) and 0 < seq <= MAX_OFFSET:
             self._connection.writes.take(Refused(seq, error, build_text_digest(text)))
             return
@@ -164,6 +167,7 @@ async def _follow_log(connection: Connection, frame: Subscribe) -> None:
         except SessionMgmtError as error:
             connection.push_error(error, id=frame.id)
             return
+        # Before the log starts: the client must know the verdict when the first entry comes.
         connection.push({"type": "reply", "id": frame.id, "verdict": verdicts.build_verdict(log)})
         connection.follow_log(log).start()
 

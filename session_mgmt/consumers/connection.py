@@ -130,6 +130,8 @@ class Connection:
 
     def open(self) -> None:
         """Tell the client where it stands and bring every log to the present."""
+        # First: orders to close must find this connection from now on. Those that came before
+        # are found by the control query.
         self.hub.add_connection(self)
         verdict, reason = verdicts.judge_attachment(self.attachment)
         greeting = build_connected(
@@ -196,6 +198,7 @@ class Connection:
         }
         text = orjson.dumps(receipt).decode()
         self.outlet.push('{"type":"recovery","receipt":' + text + "}")
+        # Nobody waits for the row: the client has its receipt, and people look at the other one much later.
         self.hub.late_writes.add_recovered(Recovered(self.attachment.connection, told, text))
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -300,6 +303,7 @@ class Connection:
         """Return the number up to which receipts may be forgotten, if it has moved."""
         if self._acked <= self._confirmed:
             return None
+        # A flush that fails loses it, at no price: receipts that nobody forgets are purged by their age.
         self._confirmed = self._acked
         return self._acked
 

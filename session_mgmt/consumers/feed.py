@@ -81,16 +81,20 @@ class Feed:
 
     def append(self, entries: Sequence[Entry]) -> bool:
         """Hand on new entries; return False if there is a hole before them, which is then read."""
+        # Entries come from the lane, from reads and from replays, so some of them were handed on already (promise T3).
         fresh = [entry for entry in entries if entry.offset > self.head]
         if not fresh:
             return True
         if fresh[0].offset != self.head + 1:
             self.catch_up()
             return False
+        # A group may append more bytes than one frame should hold for a slow reader.
         for part in split_by_bytes(fresh, settings().replay_page_bytes):
+            # Moved before the followers are told: they note the feed's position as their own place.
             self.head, self.tag = part[-1].offset, part[-1].tag
             if self.live:
                 frame = Shared(build_entries_frame(self.name, self.epoch, part))
+                # A copy: a follower that is behind leaves the feed while it is served.
                 for follower in tuple(self.live):
                     follower.deliver(self, frame)
         return True

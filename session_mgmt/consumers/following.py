@@ -135,6 +135,7 @@ class Following:
     # -- replay ----------------------------------------------------------------------------------------------------
 
     def _resume(self) -> None:
+        # Not marked: only the replay of a connect ends with `recovered`, which promises a whole range (T6).
         if not self.stopped and not self._catch_up_at_once(marked=False):
             self._start_task("return")
 
@@ -204,6 +205,8 @@ class Following:
                 await self._find_place()
                 continue
             if not await self._send_page(marked=marked):
+                # The entries that were promised are gone, and the client knows. To wait on for
+                # them would be a loop without end.
                 promised = 0
         self._release_receipts()
 
@@ -316,6 +319,7 @@ class Following:
         if url is not None:
             self._connection.push({**head, "url": url})
         else:
+            # The stored bytes are put in as they are: to decode and encode 5 MB again would stall all connections.
             self._connection.outlet.push(orjson.dumps(head)[:-1].decode() + ',"data":' + data.decode() + "}")
         self.place = position
         self._release_receipts()

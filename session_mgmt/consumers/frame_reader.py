@@ -87,6 +87,7 @@ class FrameReader:
             # Without the mask bit the length is negative, which is refused below.
             plain, length = data[at] == _WHOLE_TEXT, data[at + 1] - _MASKED
             if length >= 126 and (plain or data[at] & _OPCODE in _OPCODES):
+                # RFC 6455 section 5.2: 126 announces a length of two bytes, and 127 one of eight.
                 extended = 2 if length == 126 else 8
                 if start + extended > size:
                     return at

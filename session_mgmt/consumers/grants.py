@@ -93,6 +93,8 @@ class Grants:
         while self._kept and (oldest := next(iter(self._kept.items())))[1].until <= now:
             del self._kept[oldest[0]]
         if session not in self._kept:
+            # Use does not prolong them: an answer that is asked for all the time would
+            # otherwise never be checked again.
             self._kept[session] = _Kept(now + KEPT_SECONDS)
         return self._kept[session].answers
 

@@ -83,6 +83,7 @@ def _build_heartbeat(interval: float) -> dict[str, float]:
     return {
         "interval": interval,
         "missed_limit": now.heartbeat_missed_limit,
+        # Beats come up to a fifth late, by the spread of the wheel; 10 s are for a slow way and a busy server.
         "deadline": interval * 1.2 + 10.0,
     }
 

@@ -8,8 +8,10 @@ from base64 import b64encode
 from typing import NamedTuple, TypeAlias
 from urllib.parse import unquote
 
+# RFC 6455 section 1.3 prescribes it. A server that does not know WebSockets cannot give the answer by accident.
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY_BYTES = 16
+# Two values of one of these would leave open which one a proxy on the way has checked.
 _ONCE = (b"host", b"upgrade", b"connection", b"sec-websocket-key", b"sec-websocket-version")
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
@@ -31,6 +33,7 @@ def read_handshake(head: bytes) -> Handshake | None:
     lines = head.split(b"\r\n")
     method, _, rest = lines[0].partition(b" ")
     target, _, version = rest.partition(b" ")
+    # The head must be whole and the last of the bytes: frames right behind it would be lost here.
     if method != b"GET" or version != b"HTTP/1.1" or lines[-2:] != [b"", b""] or not target.isascii():
         return None
     headers = [_split_header(line) for line in lines[1:-2]]
@@ -38,6 +41,7 @@ def read_handshake(head: bytes) -> Handshake | None:
     # A name that is there twice leaves fewer names than headers, which is rare enough to be counted slowly.
     if any(once not in given for once in _ONCE) or (len(given) < len(headers) and _has_doubled(headers)):
         return None
+    # RFC 6455 section 4.2.1 asks for version 13, the upgrade, and a key of 16 bytes in base64.
     accept = _accept_key(given[b"sec-websocket-key"])
     if accept is None or given[b"sec-websocket-version"] != b"13" or not _is_upgrade(given):
         return None
@@ -66,6 +70,7 @@ def _accept_key(key: bytes) -> bytes | None:
         raw = binascii.a2b_base64(key, strict_mode=True)
     except ValueError:
         return None
+    # SHA-1 is prescribed (RFC 6455 section 4.2.2) and protects nothing; a FIPS build refuses it without this mark.
     return b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest()) if len(raw) == _KEY_BYTES else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+# The weight that TCP gives to a new round trip (RFC 6298 section 2).
 AVERAGE_OVER = 8
 
 
@@ -19,6 +20,7 @@ class Heartbeat:
 
     def count_last_beat(self) -> None:
         """Count the last beat as missed unless anything was heard since."""
+        # Anything that was heard counts, not only the answer: a busy client may be late with that.
         if self.beats and self.heard_at < self._asked_at:
             self.missed += 1
             self.missed_in_a_row += 1

@@ -41,6 +41,8 @@ class Hub:
         # With a random part: after a restart in a container the host name and the process id are the same.
         self.server = f"{socket.gethostname()[:40]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._stops: list[Callable[[], None]] = [
+            # The same sink as that of this loop's writes. So the lane calls it once, with the
+            # entries and the answers together.
             bridge().lane.listen(self.take_group),
             bridge().listen(self._take_ring),
         ]
@@ -100,6 +102,7 @@ class Hub:
                     self._handle_control(read_orders(payload))
                 elif key == notify.OUTBOX:
                     bridge().nudge()
+            # An ephemeral message moves no log: to read the log for it would find nothing.
             elif payload is not None:
                 feed.hand_on_ephemeral(payload)
             elif head is not None:

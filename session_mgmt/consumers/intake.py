@@ -48,12 +48,14 @@ class Intake:
         return event.get("code") or ABNORMAL
 
     async def _receive_next(self, receive: Callable[[], Awaitable[Any]]) -> Any:
+        # Before the next message is taken: what is not taken stays in the socket, where TCP makes the sender wait.
         await self._connection.wait_for_room()
         return await receive()
 
     def _take_and_pause(self, payload: bytes | None) -> None:
         try:
             self._take(payload)
+        # The server calls this from its reader. An error there would end the connection without a reason.
         except Exception:
             logger.exception("A frame could not be worked on")
             self._connection.stop(Close.INTERNAL_ERROR)
@@ -68,6 +70,8 @@ class Intake:
         self._protocol.resume_reading()
 
     def _take(self, payload: bytes | None) -> None:
+        # Whatever was on its way when we said good-bye has no effect, and so gets no
+        # receipt: the client sends it again.
         if self._connection.closed_with is not None:
             return
         if payload is None:

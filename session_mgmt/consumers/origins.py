@@ -62,10 +62,13 @@ def _read_scheme(scope: Mapping[str, Any], headers: Mapping[str, str]) -> str:
         name, secure = trusted
         told = headers.get(name.removeprefix("HTTP_").replace("_", "-").lower())
         if told is not None:
+            # A chain of proxies appends; the first value is that of the one which the browser
+            # spoke with. Django reads it so too.
             return "https" if told.split(",", 1)[0].strip() == secure else "http"
     return "https" if scope.get("scheme") in ("wss", "https") else "http"
 
 
 def _normalise(origin: str) -> str:
     """Write an origin without the port that its scheme implies; a browser leaves it out."""
+    # NUL stands in no origin: the port of a scheme that is not known stays.
     return origin.lower().removesuffix(_DEFAULT_PORTS.get(origin.partition(":")[0].lower(), "\0"))

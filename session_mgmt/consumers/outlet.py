@@ -186,6 +186,7 @@ class Outlet:
             # The peer is gone; the receiving side of the connection learns it by itself.
             self.broken = True
         finally:
+            # Before the callbacks, which push: they must find the way free.
             self._task = self.waiting_since = None
         for callback in self._take_drained():
             callback()
@@ -207,6 +208,7 @@ class _RemainingSteps(Awaitable[None]):
         while True:
             try:
                 value = yield waits_for
+            # Also a cancellation: the inner coroutine must see it, as if it had been awaited in the ordinary way.
             except BaseException as error:
                 thrown: BaseException | None = error
                 value = None

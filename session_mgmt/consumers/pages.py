@@ -207,6 +207,7 @@ class Pages:
 
     async def _read_page(self, place: Position) -> None:
         entries = await self._shelf.reads.read(self._row, place.offset)
+        # A hole means that entries were purged before they were read; the one who asked finds out how many.
         if entries and is_dense((entry.offset for entry in entries), after=place.offset):
             self._take_page(Page(self._row.name, place, entries), entries)
         else:

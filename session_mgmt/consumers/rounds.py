@@ -70,6 +70,7 @@ class Rounds:
     async def _repeat(self, seconds: Callable[[], float], work: Callable[[], Awaitable[None]]) -> None:
         is_missing = False
         while True:
+            # Waits first: whatever has just connected was compared with the database a moment ago.
             await asyncio.sleep(seconds() * random.uniform(1 - SPREAD, 1 + SPREAD))
             try:
                 await work()
@@ -116,6 +117,7 @@ class Rounds:
         for start in range(0, len(active), SLICE):
             slice_ = dict(active[start : start + SLICE])
             live = await bridge().call(lifecycle.count_activity_at, slice_)
+            # Sessions that took no activity are over: their connections are closed now, not at the next control query.
             if gone := list(slice_.keys() - live):
                 await self._close_refused(gone)
         confirmed = [(c.attachment.client, acked) for c in mine.values() if (acked := c.take_confirmed())]
@@ -187,6 +189,7 @@ class Rounds:
         while self._unmeasured:
             entry, waiting = self._unmeasured.popitem()
             look = partial(drains.look_at_document, bridge().using, waiting, cache=bridge().head_cache)
+            # Off the lane and outside any transaction: a look may read and decode a large document.
             work = await bridge().run_patiently(waiting.document, look, run=bridge().worker_for(waiting.document))
             if work is not None:
                 bridge().lane.keep_look(entry, work)

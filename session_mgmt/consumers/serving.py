@@ -99,6 +99,7 @@ class Serving:
     def add_connection(self, connection: Served) -> None:
         """Serve a connection; an older one of the same client is told that it was replaced."""
         attachment = connection.attachment
+        # Here at once; other processes are told by the doorbell, or find it by their control query (promise L4).
         self.stop_replaced(attachment.client, attachment.generation)
         self.connections.add(connection)
         self.clients[attachment.client] = connection
@@ -250,6 +251,7 @@ class Serving:
             if feed.following == 0 and feed.idle_since is not None and feed.idle_since < limit:
                 del self.feeds[key]
                 feed.stop()
+                # After it was forgotten here: a ring that still comes finds no feed and is ignored.
                 if self._remote_listener is not None:
                     await self._remote_listener.leave(key)
 

@@ -65,8 +65,10 @@ class UvicornGuard:
     def _fail(self, code: int) -> None:
         """Close at once; nothing that the peer has sent or would have to read is kept."""
         protocol = self._protocol
+        # Nothing may follow a close frame (RFC 6455 section 5.5.1).
         if protocol.close_sent or protocol.disconnected:
             return
+        # The abort follows the close frame at once, because a hostile peer would leave a polite close waiting.
         protocol.conn.fail(code)
         protocol.handle_parser_exception()
         self.abort()

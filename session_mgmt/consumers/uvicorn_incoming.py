@@ -84,6 +84,7 @@ class Incoming(FrameReader):
 
     def write_frame(self, frame: bytes) -> bool:
         """Write a frame that is encoded already; False while it must wait, or if nothing goes out any more."""
+        # Nothing may overtake frames that wait for the transport, and nothing follows a close frame.
         if self._writable is not None or self.close_sent or self.disconnected:
             return False
         self.transport.write(frame)
@@ -150,6 +151,7 @@ class Incoming(FrameReader):
         if broken:
             assert conn.close_sent is not None
             self._finish(conn.close_sent.code, conn.close_sent.reason)
+        # Kept in the middle of a message only: an idle parser takes kilobytes of every connection.
         elif not self.in_parts:
             self._library = None
 
@@ -169,6 +171,7 @@ class Incoming(FrameReader):
 
     def _take_part(self, event: Frame) -> None:
         if event.opcode is not Opcode.CONT:
+            # The first item marks a binary message: the parts after the first one carry no kind (RFC 6455 section 5.4).
             self._parts = [b"\x00" if event.opcode is Opcode.BINARY else b""]
         assert self._parts is not None  # the library takes no part without a first one
         self._parts.append(bytes(event.data))
@@ -185,6 +188,7 @@ class Incoming(FrameReader):
             self.pause_reading()
 
     def _take_close(self, event: Frame) -> None:
+        # RFC 6455 section 5.5.1: a close frame is answered with the same code, once.
         told = CloseFrame.parse(event.data)
         if not self.close_sent:
             self.transport.write(Frame(Opcode.CLOSE, event.data).serialize(mask=False))
@@ -194,6 +198,7 @@ class Incoming(FrameReader):
 
     def limit_bytes(self, most: int) -> None:
         """Take at most so many bytes from the peer, whatever frames they are, until ``lift_limit``."""
+        # The peer may have sent bytes between the handshake and this call, before anybody could bound them.
         self._bytes_left = most - self.waiting_bytes
         # A longer frame could never be taken whole, so it is refused by its header.
         self.most_bytes = min(most, self._config.ws_max_size)

@@ -32,7 +32,7 @@ logger = logging.getLogger("uvicorn.error")
 
 # For the peer's answer to a close frame.
 CLOSE_SECONDS = 10.0
-GOING_AWAY = 1012
+SERVICE_RESTART = 1012
 LOST_BEFORE, LOST_AFTER = 1006, 1005
 
 
@@ -78,12 +78,15 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
         # Without effect where an end was told before.
         self._disconnect(LOST_AFTER if self.accepted else LOST_BEFORE)
         self.disconnected = True
+        # After the mark: a `send` that waits for room wakes up and has to find that the client is gone.
         self.resume_writing()
         self._stop_timer()
         self.forget_rest()
         if exc is None:
             self.transport.close()
 
+    # Returning nothing lets asyncio close the transport: a client that sends no more
+    # cannot answer a close frame either.
     def eof_received(self) -> None:
         pass
 
@@ -112,8 +115,8 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
         """End the connection, because the server ends."""
         self._stop_timer()
         if self.accepted and not self.close_sent:
-            self._write_close(GOING_AWAY, "")
-            self._disconnect(GOING_AWAY)
+            self._write_close(SERVICE_RESTART, "")
+            self._disconnect(SERVICE_RESTART)
         elif not self.accepted:
             self._refuse(b"500 Internal Server Error")
         self.transport.close()
@@ -154,6 +157,7 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
             "query_string": handshake.query,
             "headers": handshake.headers,
             "subprotocols": handshake.subprotocols,
+            # The ASGI specification gives each connection a shallow copy of the state of the lifespan.
             "state": self._app_state.copy(),
             "extensions": {},
         }
@@ -174,6 +178,7 @@ class WebSocketProtocol(Incoming, asyncio.Protocol):
             if not self.accepted and not self.disconnected:
                 logger.error("ASGI callable returned without completing handshake.")
                 self._refuse(b"500 Internal Server Error")
+        # While the timer runs, the peer's half of the close is still awaited.
         if self._timer is None:
             self.transport.close()
 

@@ -106,6 +106,7 @@ class SessionConsumer(AsyncConsumer):
     async def _attach(self, receive: Callable[[], Awaitable[Any]], outlet: Outlet) -> Attachment | None:
         """Wait for the first frame: in time, and a ``connect`` that proves a session."""
         try:
+            # A socket that proves nothing holds memory and a descriptor, and so has a deadline.
             async with asyncio.timeout(settings().connect_timeout):
                 event = await receive()
         except TimeoutError:

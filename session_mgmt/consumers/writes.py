@@ -174,6 +174,8 @@ class Writes:
         return Publication(frame.topic, verbs.encode_data(frame.data), frame.key)
 
     def _build_fence(self, frame: Numbered, work: Work | None = None) -> Fence:
+        # The generation goes along: a write that was taken over by a newer connection is
+        # refused in the lane (promise L4).
         attachment = self._connection.attachment
         assert frame.seq is not None
         digest = _build_digest(frame, work)
@@ -277,6 +279,7 @@ class Writes:
     async def _find_document(self, frame: Update) -> None:
         if frame.doc not in self._documents:
             session = self._connection.attachment.session.pk
+            # Looked up once for each connection: every later update goes by the number of the row, without a query.
             self._documents[frame.doc] = await bridge().call(_ensure_document, session, frame)
         attempts = Attempts(choose_way(frame.kind, frame.replaced), retry_after=RETRY_SECONDS)
         if attempts.way is Way.BLIND:
