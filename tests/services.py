@@ -28,9 +28,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
-from tests import programs
+from tests import forking, programs
 
 HOST = "127.0.0.1"
 START_SECONDS = 60
@@ -40,6 +40,7 @@ STOP_SECONDS = 20
 REAPER = "import os, sys; sys.stdin.read(); os.kill(int(sys.argv[1]), 9)"
 
 
+Process: TypeAlias = "subprocess.Popen[bytes] | forking.Forked"
 ServerT = TypeVar("ServerT", bound="Server")
 
 
@@ -51,7 +52,7 @@ def free_port() -> int:
         return port
 
 
-def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_until(ready: Callable[[], bool], process: Process, log: Path) -> None:
     """Block until `ready()`; RuntimeError with the end of the log when the process ends or START_SECONDS pass."""
     deadline = time.monotonic() + START_SECONDS
     while not ready():
@@ -72,7 +73,7 @@ class Server:
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="session-mgmt-server-"))
         self.log = self.folder / "log"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Process | None = None
         self.reaper: subprocess.Popen[bytes] | None = None
         atexit.register(self.close)
 
@@ -91,8 +92,16 @@ class Server:
 
     def start(self) -> None:
         """Start on the same port and files as before; returns when the server answers."""
+        self.process = self.launch()
+        self.reaper = subprocess.Popen(
+            [sys.executable, "-SEc", REAPER, str(self.process.pid)], stdin=subprocess.PIPE, start_new_session=True
+        )
+        wait_until(self.is_ready, self.process, self.log)
+
+    def launch(self) -> Process:
+        """Start the process, as the leader of a session of its own."""
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(  # type: ignore[call-overload]
+            process: Process = subprocess.Popen(  # type: ignore[call-overload]
                 self.command(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -100,10 +109,7 @@ class Server:
                 start_new_session=True,  # Ctrl-C ends the tests first, and they end the server
                 **self.popen_options(),
             )
-        self.reaper = subprocess.Popen(
-            [sys.executable, "-SEc", REAPER, str(self.process.pid)], stdin=subprocess.PIPE, start_new_session=True
-        )
-        wait_until(self.is_ready, self.process, self.log)
+        return process
 
     def family(self) -> list[int]:
         """The process and its children: PostgreSQL's back ends are sessions of their own, so no group holds them."""

@@ -31,14 +31,14 @@ class Nemesis:
     patience: float
     kills: int = field(default=0)
 
-    async def torment(self, kills: int, calm: float) -> None:
+    async def torment(self, kills: int, calm: float, pause: float) -> None:
         """First `calm` seconds without a fault: a healthy server must keep its word too.
 
-        Each round: a random moment of 0.2 to 2 s, then one fault, then wait until writes are acknowledged again.
+        Each round: a random moment of 0.2 s to `pause`, then one fault, then wait until writes are acknowledged again.
         """
         await asyncio.sleep(calm)
         while self.kills < kills:
-            await asyncio.sleep(self.chance.uniform(0.2, 2.0))
+            await asyncio.sleep(self.chance.uniform(0.2, pause))
             if self.redis is not None and self.chance.random() < 0.5:
                 await self._disturb_redis()
             if not await until(lambda: self.crowd.unanswered >= self.at_least, BUSY_SECONDS):

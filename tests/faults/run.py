@@ -33,8 +33,8 @@ SHOWN = 12
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`calm`: seconds before the first fault. `scale`: two servers and Redis, which is killed and flushed as well.
-    `trim`: the number of revisions that a document's log keeps, 0 for all. `restore`: put a backup back before the
+    """`calm`: seconds before the first fault. `pause`: most seconds before each further one. `scale`: two servers and Redis,
+    which is killed and flushed as well. `trim`: the number of revisions that a document's log keeps, 0 for all. `restore`: put a backup back before the
     kills. `broken`: a deliberate fault (tests/faults/breakage.py). `keep`: a folder for the evidence.
     """
 
@@ -44,6 +44,7 @@ class Options:
     seed: int = 1
     unanswered: int = 100
     calm: float = 4.0
+    pause: float = 2.0
     scale: bool = False
     trim: int = 0
     restore: bool = False
@@ -97,7 +98,7 @@ async def run(options: Options, folder: Path, database_url: str, redis: services
         nemesis = Nemesis(history, crowd, servers, redis, chance, options.unanswered, options.patience)
         if options.restore:
             await nemesis.restore(make_backup(database_url, sqlite), database)
-        await nemesis.torment(options.kills, options.calm)
+        await nemesis.torment(options.kills, options.calm, options.pause)
         notes = await _heal(crowd, database, options.patience)
         dump = database.dump()
     finally:
@@ -250,6 +251,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--unanswered", type=int, default=100, help="requests without an answer when a kill lands")
     parser.add_argument("--calm", type=float, default=4.0, help="seconds without a fault before the first")
+    parser.add_argument("--pause", type=float, default=2.0, help="most seconds before each further fault")
     parser.add_argument("--scale", action="store_true", help="two servers, and Redis killed and flushed as well")
     parser.add_argument("--trim", type=int, default=0, help="revisions that a document's log keeps (0: all)")
     parser.add_argument("--restore", action="store_true", help="put a backup back before the kills")

@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 
 from tests import services
+from tests.forking import Nursery
 from tests.sqlite_files import copy_migrated
 
 HOST = services.HOST
@@ -22,26 +23,23 @@ HEALTH_SECONDS = 1
 
 
 class AppServer(services.Server):
-    """Project under uvicorn on one port."""
+    """Project under uvicorn on one port, forked from a process that has imported it: kill tests start it often."""
 
     scheme = "http"
 
     def __init__(self, name: str, environment: Mapping[str, str]) -> None:
         super().__init__()
         self.name = name
-        self.environment = dict(environment)
+        self._nursery = Nursery(environment, ROOT)
 
     @property
     def url(self) -> str:
         return f"http://{HOST}:{self.port}/api/"
 
-    def command(self) -> list[str]:
+    def launch(self) -> services.Process:
         options = ["--host", HOST, "--port", str(self.port), "--no-access-log", "--log-level", "warning"]
         sockets = ["--ws", "session_mgmt.uvicorn:WebSocketProtocol", "--ws-per-message-deflate", "false"]
-        return [sys.executable, "-m", "uvicorn", "project.asgi:application", *options, *sockets]
-
-    def popen_options(self) -> dict[str, object]:
-        return {"cwd": ROOT, "env": self.environment}
+        return self._nursery.fork([*options, *sockets], self.log)
 
     def is_ready(self) -> bool:
         try:
@@ -55,6 +53,10 @@ class AppServer(services.Server):
         assert self.process is not None
         os.killpg(self.process.pid, signal.SIGKILL)
         self.wait()
+
+    def close(self) -> None:
+        super().close()
+        self._nursery.close()
 
     def output(self) -> list[str]:
         return self.log.read_text(errors="replace").splitlines()

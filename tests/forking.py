@@ -1,0 +1,130 @@
+"""Servers that are forked from a process which has imported the project: a start then costs no imports.
+
+As a program: import the project, then carry out one order for each line of standard input, and end with it.
+
+    python -m tests.forking
+
+A fork has nothing of an earlier server but imported modules, as under a server that preloads its application. A server
+that was killed and is forked again finds what the database holds, and no more.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+APPLICATION = "project.asgi:application"
+
+
+class Forked:
+    """Server that somebody else has forked, with what is used of ``Popen``: nobody but its parent learns its code."""
+
+    def __init__(self, args: Sequence[str], pid: int) -> None:
+        self.args, self.pid = args, pid
+        self.returncode: int | None = None
+        self._ended = os.pidfd_open(pid)
+
+    def poll(self) -> int | None:
+        """Return 0 once the process has ended."""
+        return self._look(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return once the process has ended. Raises ``TimeoutExpired``."""
+        if self._look(timeout) is None:
+            raise subprocess.TimeoutExpired(list(self.args), timeout or 0)
+        return 0
+
+    def _look(self, timeout: float | None) -> int | None:
+        if self.returncode is None and select.select([self._ended], [], [], timeout)[0]:
+            self.returncode = 0
+            os.close(self._ended)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal; harmless once the process has ended."""
+        if self.poll() is None:
+            signal.pidfd_send_signal(self._ended, number)
+
+
+class Nursery:
+    """Process that has imported the project with the given environment, and forks servers."""
+
+    def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.forking"],
+            cwd=folder,
+            env=dict(environment),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            text=True,
+        )
+
+    def fork(self, arguments: Sequence[str], log: Path) -> Forked:
+        """Start uvicorn with the arguments; what it says is added to the log."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        print(json.dumps({"arguments": list(arguments), "log": str(log)}), file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError("The project could not be imported (see above).")
+        return Forked(["uvicorn", *arguments], int(answer))
+
+    def close(self) -> None:
+        """End the process; servers that it has forked live on."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+
+def serve_orders(orders: IO[str], answers: IO[str]) -> None:
+    """Fork a server for each line, and answer with its process id."""
+    import uvicorn.importer
+    import uvicorn.main
+
+    import session_mgmt.uvicorn  # noqa: F401 - named in the arguments
+
+    uvicorn.importer.import_from_string(APPLICATION)
+    # A fork has only the thread that forks: locks that others hold stay locked in it for ever.
+    assert threading.active_count() == 1, threading.enumerate()
+    signal.signal(signal.SIGCHLD, _collect_ended)
+    for line in orders:
+        order = json.loads(line)
+        pid = os.fork()
+        if not pid:
+            _become_server(order)
+        print(pid, file=answers, flush=True)
+
+
+def _collect_ended(*_: object) -> None:
+    """Wait for each server that has ended: no zombie stays, and its CPU time counts as the tests'."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _become_server(order: dict[str, Any]) -> None:
+    import uvicorn.main
+
+    # Its own children it has to wait for.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.setsid()
+    log = os.open(str(order["log"]), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((nothing, 0), (log, 1), (log, 2)):
+        os.dup2(source, target)
+    # It exits as any program does, with what is registered for that.
+    uvicorn.main.main(args=[APPLICATION, *order["arguments"]])
+
+
+if __name__ == "__main__":
+    serve_orders(sys.stdin, sys.stdout)
