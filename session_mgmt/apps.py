@@ -20,4 +20,5 @@ class SessionMgmtConfig(AppConfig):
 
         watch_deletions()
         watch_logins()
+        # Here all models are loaded, which the declarations of the project's apps import.
         autodiscover_modules("session_topics")

@@ -60,6 +60,7 @@ class Registry:
 
     def find_topic(self, topic: str) -> tuple[Topic, dict[str, Any]] | None:
         """Return the first declared topic that matches, with its parts, or ``None``: nobody may follow it."""
+        # In the order of declaration: an app lists its exact patterns before its general ones.
         for declared in self.topics:
             parts = declared.pattern.match_topic(topic)
             if parts is not None:
@@ -104,6 +105,7 @@ def topic(
     _check_retention(pattern, retain, entries)
     if callable(publish):
         check_function(publish, f"publish of topic {pattern!r}", "session", **compiled.types)
+    # A string or None would count as true or false, and decide about a right by accident.
     elif not isinstance(publish, bool):
         raise TypeError(f"publish of topic {pattern!r} is a function, True or False, not {publish!r}.")
 
@@ -145,6 +147,7 @@ def on(type_: str, *, durable: bool = False) -> Callable[[EventHandler], EventHa
     """
     if not isinstance(type_, str):
         raise TypeError("Write @on with a type in parentheses, as in @on('session_expired').")
+    # A handler of a misspelt type would never be called, and nothing else would tell.
     if type_ not in (*EVENT_TYPES, MESSAGE, "*"):
         near = get_close_matches(type_, (*EVENT_TYPES, MESSAGE), 1)
         hint = f"Did you mean {near[0]!r}?" if near else f"The types are {', '.join((*EVENT_TYPES, MESSAGE))}."

@@ -27,6 +27,7 @@ def cleanup_sessions() -> dict[str, int]:
 @shared_task(name="session_mgmt.drain_outbox", ignore_result=True)
 def drain_outbox() -> int:
     """Carry out outbox entries of processes that serve no sockets, and run durable handlers."""
+    # Asked first, because an idle installation should take no locks.
     drained = bridge().drain() if handlers.outbox_waits() else 0
     run_handlers()
     return drained

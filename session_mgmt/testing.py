@@ -70,7 +70,10 @@ class InlineBridge(Bridge):
 
     def submit(self, write: Write, token: Any, sink: Sink) -> bool:
         """Carry out a write at once."""
+        # Waits for locks: there is no slow lane here to which a locked row could be sent.
         queued = [QueuedWrite(write, token, sink)]
+        # The loops of async tests run on the main thread, where Django refuses the ORM; any
+        # other thread is free to use it.
         if threading.current_thread() is threading.main_thread():
             _run_here(lambda: emit_signals(self.lane.write_batch(queued, wait=True)))
         else:

@@ -26,6 +26,7 @@ def find_class() -> type[asyncio.Protocol]:
 
         from session_mgmt.consumers.uvicorn_protocol import WebSocketProtocol as Own
 
+        # Checked at start: a changed constructor would otherwise fail for each client that connects.
         parameters = list(signature(WebSocketsSansIOProtocol).parameters)
         if parameters != MADE_WITH:
             raise ImportError(f"its classes are made with {parameters}")

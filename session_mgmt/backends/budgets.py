@@ -42,6 +42,7 @@ class Budgets:
         with self._lock:
             found = [(self._find_bucket(charge, now), charge) for charge in charges]
             waits = [(charge.cost - bucket.tokens) / charge.rate for bucket, charge in found]
+            # None are taken then: a call that is refused must not make its caller wait longer for the next one.
             if (wait := max(waits, default=0.0)) > 0:
                 return wait
             for bucket, charge in found:
@@ -53,6 +54,8 @@ class Budgets:
         with self._lock:
             for charge in charges:
                 bucket = self._find_bucket(charge, now)
+                # Without this bound the debt of a storm of failures would lock out all who
+                # share the address long after it.
                 bucket.tokens = max(bucket.tokens - charge.cost, -charge.cost)
 
     def clear(self) -> None:
@@ -65,6 +68,7 @@ class Budgets:
         if bucket is None:
             bucket = self._buckets[charge.key] = _Bucket(charge.burst, now)
             if len(self._buckets) > self._most:
+                # Bounded, because anybody can make up tokens, each of which has a bucket.
                 self._buckets.popitem(last=False)
             return bucket
         self._buckets.move_to_end(charge.key)
@@ -75,6 +79,8 @@ class Budgets:
 
 @lru_cache(maxsize=1)
 def _budgets_of(pid: int) -> Budgets:
+    # By process id: a fork would share the state of the lock, which another thread may
+    # hold, and nobody would release it.
     return Budgets()
 
 

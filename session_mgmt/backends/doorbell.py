@@ -139,6 +139,7 @@ class _Sender:
     async def _send_out(self, heads: Heads, payloads: list[tuple[str, dict[str, Any]]]) -> None:
         layer = _find_layer()
         try:
+            # For all rings together: with a limit for each, a thousand of them could hang for half an hour.
             async with asyncio.timeout(SEND_TIMEOUT):
                 for key, head in heads.items():
                     await layer.group_send(build_group(key), _build_message(key, head))
@@ -222,7 +223,9 @@ class RemoteListener:
 
     async def _listen(self) -> None:
         layer = _find_layer()
+        # A new one after each failure: the layer may have lost its groups, and the old channel with them.
         self._channel = await layer.new_channel()
+        # Logs that are joined meanwhile join by themselves: `join` has the channel from the line above on.
         for key in tuple(self._wanted):
             await layer.group_add(build_group(key), self._channel)
         while True:

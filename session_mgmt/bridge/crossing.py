@@ -56,7 +56,9 @@ class Bridge:
         gate = Gate() if self._is_sqlite() else None
         self._gate: AbstractContextManager[Any] = gate or nullcontext()
         self._reads = Threads("session_mgmt-read", settings().read_threads)
+        # One thread is enough, and nothing else may use it: revocations and position checks must not wait for a storm.
         self._control = Threads("session_mgmt-control", 1)
+        # Functions of the project may hang. They hold up their own kind only, and no read and no connect.
         self._handlers = Threads("session_mgmt-handler", settings().handler_threads)
         self._patient = Threads("session_mgmt-patient", settings().read_threads)
         self._worker = HeavyWorker()
@@ -149,6 +151,8 @@ class Bridge:
 
     def _run_guarded(self, work: Callable[[], R]) -> R:
         try:
+            # Receivers of signals are called elsewhere: a slow one would hold this thread,
+            # and the gate if it is entered.
             with notify.pass_events_on(self._send_events):
                 return work()
         except Error as error:
@@ -160,6 +164,7 @@ class Bridge:
             raise explain_outage(error) from error
 
     def _run_gated(self, work: Callable[[], R]) -> R:
+        # From before the transaction until after its commit: SQLite's lock is held for so long.
         with self._gate:
             return work()
 
@@ -188,6 +193,7 @@ class Bridge:
             # Somebody killed the process in the middle; the next call has a new one.
             raise Unavailable(retry_after=1.0) from error
         except TimeoutError as error:
+            # Nobody wants the answer any more, and what has not begun need not begin.
             future.cancel()
             raise Busy(retry_after=1.0) from error
 
@@ -207,6 +213,7 @@ class Bridge:
         """Write now and wait for the answer; for sync code outside transactions."""
         answer: Future[Decision] = Future()
         if not self.submit(write, answer, _resolve_answers):
+            # Told at once: a queue that is full would answer later than its callers are patient.
             return refuse_write(Busy(retry_after=1.0))
         return answer.result(WRITE_TIMEOUT)
 
@@ -249,6 +256,7 @@ class Bridge:
 
     def inside_transaction(self) -> bool:
         """Tell whether the caller holds a transaction on our database, so that only the outbox may be used."""
+        # Whoever waited for the lane inside a transaction could wait for a lane that waits for one of their rows.
         return bool(transaction.get_connection(self.using).atomic_blocks)
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ class Gate(AbstractContextManager["Gate"]):
     """
 
     def __init__(self) -> None:
+        # Guards the queues for moments only; nobody holds it while the database works.
         self._lock = threading.Lock()
         self._lane: _Queue = deque()
         # The one whose turn comes next is in front.
@@ -68,6 +69,7 @@ class Gate(AbstractContextManager["Gate"]):
                 self._serve(queue)
                 self._holder, self._depth = me, 1
                 return
+            # An event for each, and not one condition for all: a release wakes the one thread whose turn it is.
             turn = threading.Event()
             queue.append(turn)
         # The one who leaves sets `_serving` before it wakes this thread, so nobody takes the gate in between.

@@ -33,6 +33,7 @@ class HeavyWorker:
         return self._turns.submit(partial(self._run_in_process, work), key)
 
     def _run_in_process(self, work: Callable[[], R]) -> R:
+        # The limits bound a document's size, and not all the work that a hostile change can make of it.
         seconds = settings().heavy_seconds
         try:
             return self._send(work).result(seconds)

@@ -141,6 +141,7 @@ class Lane:
             while (batch := self._take_batch(self._slow if wait else self._fast, wait)) is not None:
                 self._carry_out(batch, wait=wait)
         finally:
+            # Django's connections belong to their threads, so nobody else could close this one.
             connections[self._using].close()
 
     def _take_batch(self, queue: deque[QueuedWrite], wait: bool) -> list[QueuedWrite] | None:
@@ -192,6 +193,7 @@ class Lane:
         ]
         self._move_to_slow([queued for queued, d in zip(batch, decisions, strict=True) if isinstance(d, Locked)])
         self._answer_writes(group, answered)
+        # After the answers of this process, which need no network.
         notify.ring_appended(group.appended)
         # A full portion of the outbox: there may be more.
         if group.drained >= group_commit.DRAIN_LIMIT:
@@ -244,6 +246,7 @@ class Lane:
         rest, unknown = list(batch), _Unknown()
         looked = self._take_looks()
         for pause in (*PAUSES, None):
+            # Anew for each attempt: whatever a failed one has filled in was rolled back.
             group = Group()
             try:
                 with self._enter_gate():
@@ -252,6 +255,7 @@ class Lane:
                 self._note_success()
                 return group, unknown.complete(batch, rest, group.decisions)
             except Exception as error:
+                # It may be dead, or in a failed transaction; the next attempt opens a new one.
                 connections[self._using].close()
                 if is_unmigrated(error):
                     return self._refuse_unmigrated(batch, error)
@@ -287,6 +291,7 @@ class Lane:
         if len(batch) <= 1:
             # Each half hands its decisions back beside its group, so they are not joined here.
             return Group(), [refuse_write(Unavailable()) for _ in batch]
+        # By halves one bad write among 256 is found in eight steps, and all others are still committed (promise R5).
         half = len(batch) // 2
         first, early = self._write_group(batch[:half], wait=wait)
         second, late = self._write_group(batch[half:], wait=wait)

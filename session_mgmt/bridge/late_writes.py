@@ -132,6 +132,7 @@ class LateWrites:
         written, self._written = self._written, self._loop.create_future()
         self._in_hand += len(ended)
         self._receipt_bytes = 0
+        # There is room again, so that the next drop is told anew.
         self._dropping = False
         return ended, recovered, written
 

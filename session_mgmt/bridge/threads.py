@@ -62,6 +62,7 @@ class Threads:
 
     def _start_thread(self) -> None:
         name = f"{self._name}-{len(self._threads)}"
+        # Daemons, because a function of the project that hangs must not keep the process from ending.
         thread = threading.Thread(target=self._work_off, name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
@@ -76,6 +77,8 @@ class Threads:
                 del future, work
                 self._end_turn(key)
         finally:
+            # Django's connections belong to their threads: a thread that ends without this
+            # leaves them open (promise R3).
             connections.close_all()
 
     def _take_turn(self) -> Hashable | None:

@@ -104,12 +104,14 @@ def apply_at_head(place: VersionKey, source: Parts | Since, change: Change, boun
     data = rebuild.build_value(source) if isinstance(source, Parts) else _bring_forward(heads, source)
     if data is MISSING:
         return None
+    # Before the change, which may be refused: the document as it stands is right in any case.
     heads.keep(place.document, (place, data), bounds.size.bytes * _HEAP)
     return settling.propose_on_head(data, change, bounds.size)
 
 
 def _bring_forward(heads: Heads, since: Since) -> JSON | Missing:
     place, data = heads.find(since.place.document) or (None, None)
+    # The server believes in a version that this process may have dropped; it then sends the whole document.
     return rebuild.replay_ops(data, since.ops) if place == since.place else MISSING
 
 

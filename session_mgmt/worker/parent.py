@@ -16,4 +16,5 @@ def _wait_and_exit() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
+        # From a thread `sys.exit` would end only that thread, and work in the main one would go on for nobody.
         os._exit(0)

@@ -12,6 +12,8 @@ from session_mgmt.actions.state import prepare
 from session_mgmt.actions.state.updates import Prepare, Reason
 from session_mgmt.exceptions import Busy, PreconditionFailed
 
+# A document that beats five preparations in a row moves faster than it can be read. Its writer comes again later
+# and holds no thread meanwhile.
 _MOST: Final = 5
 
 
@@ -54,10 +56,13 @@ class Attempts:
         self._made += 1
         if isinstance(decision, Outcome):
             self.outcome = decision
+        # Before the rest: whoever names a version wants this one or none, and no merge into another.
         elif self._pinned and decision == Prepare(Reason.MOVED):
             self.outcome = refuse_write(PreconditionFailed())
         elif self._made >= _MOST:
             self.outcome = refuse_write(Busy(retry_after=self._retry_after))
+        # Once a merge, always a merge: computed from the head alone, the change would overwrite
+        # what others wrote since its base.
         elif decision == Prepare(Reason.MERGE) or self.way is Way.MERGE:
             self.way = Way.MERGE
         elif decision == Prepare(Reason.KINDS):

@@ -21,6 +21,8 @@ from session_mgmt.writes import verbs
 def restore(session: uuid.UUID, name: str, to: int | str) -> Position | Ticket:
     """Restore the document of a version or a label. Raises as ``restore_now``."""
     if bridge().inside_transaction():
+        # Read now and written when the outbox is drained: like any restore, it replaces
+        # whatever others write in between.
         return _put_whole(
             session, name, history.read_version_or_label(_find_row(session, name), to).data, StateRevision.Kind.RESTORE
         )
@@ -47,6 +49,7 @@ def restore_now(
 
 
 def _find_row(session: uuid.UUID, name: str) -> int:
+    # Found and not made: there is nothing to restore in a document that was never used.
     row = bodies.find_document(bridge().using, session, name)
     if row is None:
         raise DocumentNotFound()

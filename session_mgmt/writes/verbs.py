@@ -65,6 +65,7 @@ def publish(topic: str, data: Any, *, key: str | None = None, ephemeral: bool = 
         # After commit: a rolled back transaction tells nothing, and a stream made inside it would block its first
         # other user.
         ring = partial(notify.send_ephemeral, stream_key(topic), topic, check_data(data))
+        # Robust: the caller's transaction has committed, and no failing listener may make it look as if it had not.
         transaction.on_commit(ring, using=bridge().using, robust=True)
         return None
     body = encode_data(data)
@@ -103,6 +104,7 @@ def update(session: uuid.UUID, name: str, kind: str, change: Any, terms: Terms =
     ``if_absent`` can. Raises ``SessionMgmtError``.
     """
     _check_key(terms.key)
+    # Before the outbox: a name that is refused only when the outbox is drained is told to nobody.
     access.check_document_name(name)
     check_kind(kind)
     if bridge().inside_transaction():
@@ -166,6 +168,7 @@ def replace_now(
     run: Runner = run_inline,
 ) -> Outcome:
     """Replace a document by one that was made ready elsewhere; ``expected`` and ``run`` as for ``update_now``."""
+    # Before any lock is taken: a document that is too large must not cost a transaction.
     checking.check_extent(whole.size)
     if expected is not None:
         answer = _find_answer(session, name, terms)
@@ -243,9 +246,12 @@ def _pin_version(expected: Position | None, prepared: Update | SessionMgmtError)
     """Bind the update to this version: the lane answers ``moved`` if the document has gone on."""
     if expected is None or isinstance(prepared, SessionMgmtError):
         return prepared
+    # It was prepared from another version than the caller named, so the document has moved already.
     if prepared.at_version not in (None, expected.offset):
         return PreconditionFailed()
+    # A merge that may move would be accepted at a later version than the one that the caller named.
     merge = None if prepared.merge is None else replace(prepared.merge, movable=False)
+    # Another document may stand at the same version by now, deleted and made anew; its epoch is another one.
     terms = prepared.terms._replace(epoch=expected.epoch)
     return prepared._replace(at_version=expected.offset, terms=terms, merge=merge)
 
