@@ -33,9 +33,10 @@ SHOWN = 12
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`calm`: seconds before the first fault. `pause`: most seconds before each further one. `scale`: two servers and Redis,
-    which is killed and flushed as well. `trim`: the number of revisions that a document's log keeps, 0 for all. `restore`: put a backup back before the
-    kills. `broken`: a deliberate fault (tests/faults/breakage.py). `keep`: a folder for the evidence.
+    """`calm`: seconds before the first fault. `pause`: most seconds before each further one. `scale`: two servers and
+    Redis, which is killed and flushed as well. `trim`: the number of revisions that a document's log keeps, 0 for all.
+    `restore`: put a backup back before the kills. `broken`: a deliberate fault (tests/faults/breakage.py). `keep`: a
+    folder for the evidence.
     """
 
     database: str = "sqlite"
