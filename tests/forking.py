@@ -1,8 +1,8 @@
-"""Servers that are forked from a process which has imported the project: a start then costs no imports.
+"""Servers that are forked from a process which has imported their application: a start then costs no imports.
 
-As a program: import the project, then carry out one order for each line of standard input, and end with it.
+As a program: import the application, then carry out one order for each line of standard input, and end with it.
 
-    python -m tests.forking
+    python -m tests.forking project.asgi:application
 
 A fork has nothing of an earlier server but imported modules, as under a server that preloads its application. A server
 that was killed and is forked again finds what the database holds, and no more.
@@ -19,10 +19,11 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
-APPLICATION = "project.asgi:application"
+ROOT = Path(__file__).resolve().parent.parent
 
 
 class Forked:
@@ -56,12 +57,13 @@ class Forked:
 
 
 class Nursery:
-    """Process that has imported the project with the given environment, and forks servers."""
+    """Process that has imported an application with the given environment, and forks servers."""
 
-    def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, application: str, environment: Mapping[str, str]) -> None:
+        self._application = application
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.forking"],
-            cwd=folder,
+            [sys.executable, "-m", "tests.forking", application],
+            cwd=ROOT,
             env=dict(environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -72,11 +74,12 @@ class Nursery:
     def fork(self, arguments: Sequence[str], log: Path) -> Forked:
         """Start uvicorn with the arguments; what it says is added to the log."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        print(json.dumps({"arguments": list(arguments), "log": str(log)}), file=self._process.stdin, flush=True)
+        given = [self._application, *arguments]
+        print(json.dumps({"arguments": given, "log": str(log)}), file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline()
         if not answer:
-            raise RuntimeError("The project could not be imported (see above).")
-        return Forked(["uvicorn", *arguments], int(answer))
+            raise RuntimeError(f"{self._application} could not be imported (see above).")
+        return Forked(["uvicorn", *given], int(answer))
 
     def close(self) -> None:
         """End the process; servers that it has forked live on."""
@@ -86,14 +89,20 @@ class Nursery:
         self._process.stdout.close()
 
 
-def serve_orders(orders: IO[str], answers: IO[str]) -> None:
+@cache
+def keep_nursery(application: str, environment: tuple[tuple[str, str], ...]) -> Nursery:
+    """Return the nursery for an application and its environment; it ends with this process."""
+    return Nursery(application, dict(environment))
+
+
+def serve_orders(application: str, orders: IO[str], answers: IO[str]) -> None:
     """Fork a server for each line, and answer with its process id."""
     import uvicorn.importer
     import uvicorn.main
 
     import session_mgmt.uvicorn  # noqa: F401 - named in the arguments
 
-    uvicorn.importer.import_from_string(APPLICATION)
+    uvicorn.importer.import_from_string(application)
     # A fork has only the thread that forks: locks that others hold stay locked in it for ever.
     assert threading.active_count() == 1, threading.enumerate()
     signal.signal(signal.SIGCHLD, _collect_ended)
@@ -123,8 +132,8 @@ def _become_server(order: dict[str, Any]) -> None:
     for source, target in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
     # It exits as any program does, with what is registered for that.
-    uvicorn.main.main(args=[APPLICATION, *order["arguments"]])
+    uvicorn.main.main(args=order["arguments"])
 
 
 if __name__ == "__main__":
-    serve_orders(sys.stdin, sys.stdout)
+    serve_orders(sys.argv[1], sys.stdin, sys.stdout)

@@ -16,9 +16,11 @@ from typing import Any
 
 from tests import services
 from tests.benchmarks import machine
+from tests.forking import keep_nursery
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTABLE = "websockets-sansio"
+APPLICATION = "tests.benchmarks.asgi:application"
 
 
 def options(way: str = "") -> list[str]:
@@ -62,10 +64,17 @@ class AppServer(Server):
         super().__init__()
         self.variables, self._way = dict(variables), way
 
+    def launch(self) -> services.Process:
+        if os.environ.get("BENCHMARK_FORKED"):
+            # Nobody reads the figures of such a run: its servers may share the memory of what they import.
+            return keep_nursery(APPLICATION, tuple(self.variables.items())).fork(self._list_arguments(), self.log)
+        return super().launch()
+
     def command(self) -> list[str]:
-        address = ["--host", services.HOST, "--port", str(self.port)]
-        given = [*address, *options(self._way), *QUIET]
-        return [sys.executable, "-m", "uvicorn", "tests.benchmarks.asgi:application", *given]
+        return [sys.executable, "-m", "uvicorn", APPLICATION, *self._list_arguments()]
+
+    def _list_arguments(self) -> list[str]:
+        return ["--host", services.HOST, "--port", str(self.port), *options(self._way), *QUIET]
 
     def popen_options(self) -> dict[str, object]:
         return {**super().popen_options(), "env": self.variables}

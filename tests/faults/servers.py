@@ -30,7 +30,7 @@ class AppServer(services.Server):
     def __init__(self, name: str, environment: Mapping[str, str]) -> None:
         super().__init__()
         self.name = name
-        self._nursery = Nursery(environment, ROOT)
+        self._nursery = Nursery("project.asgi:application", environment)
 
     @property
     def url(self) -> str:
