@@ -98,6 +98,7 @@ def _merge_sets(base: list[JSON], server: list[JSON], client: list[JSON]) -> lis
     if any(not _SCALARS.issuperset(map(type, side)) for side in (base, server, client)):
         return None
     known, theirs, mine = (_index_by_kind(side) for side in (base, server, client))
+    # Gone where the client has it no more and knew it; what only the server has added, the client could not remove.
     kept = [value for text, value in theirs.items() if text in mine or text not in known]
     return kept + [value for text, value in mine.items() if text not in known and text not in theirs]
 
@@ -111,6 +112,8 @@ def _merge_keyed(field: str, sides: tuple[list[JSON], list[JSON], list[JSON]], i
     base, server, client = (_index_by_key(field, side) for side in sides)
     if base is None or server is None or client is None:
         return None
+    # The server's places win where both have the item: a function of the project is told
+    # places in the document as it is.
     places = {key: at for side in (client, server) for at, key in enumerate(side)}
     values = {
         key: item(at, field, key, base.get(key, MISSING), server.get(key, MISSING), client.get(key, MISSING))
@@ -125,6 +128,7 @@ def _index_by_key(field: str, items: list[JSON]) -> _ByKey | None:
     found: _ByKey = {}
     for value in items:
         key = value.get(field) if isinstance(value, dict) else None
+        # Not `isinstance`: true would be the key 1. With a key twice nobody can tell which of the two items is meant.
         if type(key) not in (str, int) or key in found:
             return None
         found[key] = value
@@ -138,6 +142,7 @@ def _order_keys(
     alive = set(surviving)
     common = set(base) & set(server) & set(client)
     orders = [[key for key in side if key in common] for side in (base, server, client)]
+    # Compared on the common items only: to add or to remove an item is not to reorder the others.
     first, second = (client, server) if orders[0] == orders[1] != orders[2] else (server, client)
     leading = [key for key in first if key in alive]
     return _interleave_keys(leading, [key for key in second if key in alive])

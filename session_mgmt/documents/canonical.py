@@ -31,6 +31,8 @@ def encode_canonical(value: JSON) -> bytes:
         written = orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER)
     except orjson.JSONEncodeError:
         return _encode_slowly(value)
+    # The fast writer takes a fraction of the time and agrees with RFC 8785 on nearly all
+    # values; the doubt is decided here.
     return _encode_slowly(value) if _may_differ(written) else written
 
 
@@ -41,6 +43,7 @@ def compute_checksum(value: JSON) -> str:
 
 def _may_differ(written: bytes) -> bool:
     shapes = written.translate(_SHAPES)
+    # A cheap search first: it may also hit inside strings, and then the regular expression decides.
     odd = written.endswith(b".0") or any(shape in shapes for shape in _ODD_SHAPES)
     if odd and _ODD_FLOAT.search(written):
         return True

@@ -21,7 +21,9 @@ ZSTD: Final = 2
 
 _ZLIB_LEVEL: Final = 6
 _ZSTD_LEVEL: Final = 3
+# A frame may ask for a window of gigabytes, which the reader would allocate before the first byte.
 _ZSTD_WINDOW_BYTES: Final = 8 * 2**20
+# Unpacking costs every reader; it is not worth it for less.
 _WORTH_IT: Final = 0.9
 
 
@@ -65,6 +67,7 @@ def unpacks_beyond(codec: int, data: bytes, most: int) -> bool:
 def _compress(body: bytes) -> Encoded:
     if zstandard is None:
         return Encoded(ZLIB, zlib.compress(body, _ZLIB_LEVEL))
+    # With a checksum, which zlib has by itself: a flipped bit is noticed before anything is parsed.
     return Encoded(ZSTD, zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True).compress(body))
 
 
@@ -75,6 +78,7 @@ def _read_raw(data: bytes, limit: int) -> bytes:
 def _read_zlib(data: bytes, limit: int) -> bytes:
     stream = zlib.decompressobj()
     try:
+        # One byte more than allowed tells a body that is too large from one that just fits, and a bomb gets no further.
         body = stream.decompress(data, limit + 1)
     except zlib.error as error:
         raise UnreadableBody("A stored body is damaged.") from error
@@ -93,6 +97,7 @@ def _read_zstd(data: bytes, limit: int) -> bytes:
             raise UnreadableBody(f"A stored body is larger than {limit} bytes, or does not state its size.")
         # Not decompress(max_output_size=…): it is ignored when the frame states a size, true or not.
         reader = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES).stream_reader(BytesIO(data))
+        # One byte more than stated: a frame that states too little is damaged or a bomb.
         body = reader.read(stated + 1)
     except zstandard.ZstdError as error:
         raise UnreadableBody("A stored body is damaged.") from error

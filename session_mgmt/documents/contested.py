@@ -75,6 +75,7 @@ def list_rekeyed(mine: Iterable[str], theirs: Iterable[str], policies: ArrayPoli
     """List the merged arrays in which both changes have replaced whole items or keys: two items may be one now."""
     if not policies.has_merged:
         return set()
+    # Only where both have done so: a change of one side alone cannot make two items one.
     return _list_replaced_items(mine, policies) & _list_replaced_items(theirs, policies)
 
 

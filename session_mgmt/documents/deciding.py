@@ -57,11 +57,13 @@ def carry_out(parts: Parts, decision: Decision) -> Decided:
     document, place = rebuild.build_value(parts), decision.place
     found = place.find_path(document)
     path = place.path if found is None else found
+    # A place with keys is found again wherever its item stands; a bare index may name another item by now.
     if not place.keys and _is_moved(document, path, decision.server):
         return Decided(path, MOVED)
     if found is not None and decision.seen is not None and decision.seen != _digest_value_at(document, path):
         return Decided(path, CHANGED)
     value = decision.value
+    # A value that was in the document before was checked then, under limits that may have been wider.
     if value is not MISSING and decision.limits is not None:
         value = check_value(value, decision.limits, path.count("/"))
     ops = _make_ops(place, found, document, value)
@@ -69,6 +71,7 @@ def carry_out(parts: Parts, decision: Decision) -> Decided:
     return Decided(
         path,
         ops=operations.encode_ops(ops),
+        # Without paths the lane makes no version: the record is closed, and the document stays as it is.
         paths=() if are_equal(result, document) else touched.list_stored_paths(ops),
         growth=size.bound_growth(ops),
         size=size.measure_extent(result),

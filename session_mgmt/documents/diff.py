@@ -97,6 +97,7 @@ def _list_array_changes(a: list[JSON], b: list[JSON], path: str, start: int, tai
     common = min(len(a), len(b)) - tail
     for at in range(start, common):
         yield from _list_changes(a[at], b[at], f"{path}/{at}")
+    # Always at the same index, because each removal moves the items behind it down.
     for _ in range(common, len(a) - tail):
         yield ("remove", f"{path}/{common}", None)
     for at in range(common, len(b) - tail):

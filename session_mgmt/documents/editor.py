@@ -154,6 +154,7 @@ class Editor:
     def _put_item(self, node: list[JSON], token: str, name: str, argument: JSON) -> _Changed:
         count = self._count(node)
         at = count if token == END else pointer.parse_index(token)
+        # Just behind the end an item may be put, and nowhere beyond it: arrays have no holes.
         if at is None or at > count:
             return _NOTHING
         is_new = name == "ins" or at == count
@@ -241,6 +242,7 @@ class Editor:
         # A single insertion does not pay for cutting the array.
         if key not in self._moved:
             self._moved.add(key)
+            # Held as well, because an id may be given to another list once this one is gone.
             self._owned[key] = items
             return None
         self.work += len(items)

@@ -31,6 +31,7 @@ def translate_json_patch(ops: JSON, head: JSON, limits: Limits) -> tuple[Op, ...
         raise InvalidPatch("A JSON Patch is a list of operations.")
     if len(ops) > limits.ops:
         raise TooManyOps(f"More than {limits.ops} operations.")
+    # On an editor that copies what it changes: a patch that fails in the middle leaves the head as it was.
     patching = _Patching(head, limits)
     for op in ops:
         patching.apply_step(op)
@@ -60,19 +61,23 @@ class _Patching:
 
     def remove(self, op: dict[str, Any]) -> None:
         path = _read_path(op, "path")
+        # RFC 6902 section 4.2: unlike `del`, which does nothing where nothing is, the patch as a whole must fail.
         self._require(path)
         self._remove_value(path)
 
     def replace(self, op: dict[str, Any]) -> None:
         path = _read_path(op, "path")
+        # RFC 6902 section 4.3: a target that does not exist is an error, where `set` would make it.
         self._require(path)
         self._emit_op(("set", path, self._read_value(op)))
 
     def move(self, op: dict[str, Any]) -> None:
         source, target = _read_path(op, "from"), _read_path(op, "path")
+        # RFC 6902 section 4.4 forbids it: once the value is taken out, its own inside is no place any more.
         if target.startswith(f"{source}/"):
             raise PatchFailed("A value cannot be moved into itself.")
         value = self._find_existing(source)
+        # Taken out and put back (RFC 6902 section 4.4), it is what it was, and need not be charged as a copy.
         if source == target:
             return
         copied = self._copy_charged(value, target)
@@ -102,6 +107,8 @@ class _Patching:
         if count is not None:
             token = pointer.parse_pointer(path)[-1]
             at = count if token == END else pointer.parse_index(token)
+            # RFC 6902 section 4.1: an index beyond the end is an error here, although the
+            # total operation would do nothing.
             if at is None or at > count:
                 raise PatchFailed("The target of an operation does not exist.")
             self._emit_op(("ins", path, value))
@@ -112,6 +119,7 @@ class _Patching:
 
     def _remove_value(self, path: str) -> None:
         if not path:
+            # A document always has a value; `del` of the root would leave an empty object in its place.
             raise PatchFailed("The root cannot be removed.")
         self._emit_op(("del", path))
 
@@ -157,5 +165,6 @@ def _read_path(op: dict[str, Any], name: str) -> str:
     path = op.get(name)
     if not isinstance(path, str):
         raise InvalidPatch("An operation of a JSON Patch lacks its path.")
+    # Only for its error: a malformed path is refused whatever the document is.
     pointer.parse_pointer(path)
     return path

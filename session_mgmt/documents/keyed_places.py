@@ -61,6 +61,7 @@ def find_item(array: Any, field: str, key: str | int) -> int | None:
         return None
     for at, item in enumerate(array):
         found = item.get(field) if isinstance(item, dict) else None
+        # The types are compared too, because for Python true equals 1.
         if type(found) is type(key) and found == key:
             return at
     return None

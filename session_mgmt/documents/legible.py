@@ -42,6 +42,7 @@ def show_indented(value: JSON, most: int) -> Shown:
         return quote_text(value, most)
     pieces: list[str] = []
     room = most
+    # Piece by piece: a value of 5 MB must not be encoded as a whole to show its first page.
     for piece in islice(json.JSONEncoder(ensure_ascii=False, indent=2).iterencode(value), _PIECES):
         pieces.append(piece[:room])
         room -= len(piece)

@@ -106,7 +106,9 @@ def rebase_ops(
         op for op, path, falls in zip(listed, paths, fates, strict=True) if falls or touched.is_ensuring(op, path)
     ]
     wanted, lost = operations.apply_and_list_dropped(base, dropped)
+    # The three values tell who has changed what; the operations of one side alone do not.
     merged = merge_values(base, server, wanted, arrays=arrays, on_conflict=on_conflict)
+    # All or nothing: parts of a refused change would leave a document that nobody has meant.
     if merged.conflicts and on_conflict == "reject":
         return merged
     # Kept as they were asked for: an `inc` that the log shows as a value would be in conflict with the next one.
@@ -308,6 +310,8 @@ def _mark_with_arrays(ops: Sequence[Op], their_paths: Iterable[str], policies: A
         merged = {path for path in hit if policies.merges_items(path)} - theirs
         if not merged:
             return fates
+        # An array that is merged counts as touched as a whole, and so pulls in the operations
+        # inside of it, in the next round.
         theirs |= merged
 
 

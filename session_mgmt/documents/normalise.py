@@ -62,9 +62,11 @@ def _walk_merge(value: JSON, path: str) -> Iterator[Op]:
     if not isinstance(value, dict):
         yield ("set", path, value)
         return
+    # First, for members below: where the target is no object, RFC 7396 begins with an empty one.
     yield ("obj", path)
     for key, item in value.items():
         inner = pointer.join_token(path, key)
+        # RFC 7396 section 2: null removes a member, so no merge patch can set one to null.
         if item is None:
             yield ("del", inner)
         else:

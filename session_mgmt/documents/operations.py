@@ -92,6 +92,7 @@ def _validate_op(op: JSON, limits: Limits) -> Op:
     tokens = pointer.parse_pointer(op[1])
     if len(tokens) > limits.depth:
         raise TooDeep(f"A path is deeper than {limits.depth}.")
+    # A path makes keys on its way, so that its tokens are bound by the same rules.
     for token in tokens:
         check_key(token, limits)
     if op[0] == "inc":

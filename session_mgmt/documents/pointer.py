@@ -40,6 +40,7 @@ def parse_pointer(path: str) -> tuple[str, ...]:
     """Return the reference tokens of a pointer. `""` is the root, `"/"` the empty key. Raises InvalidPath."""
     if not path:
         return ()
+    # RFC 6901 section 3: each token has its slash in front.
     if path[0] != "/":
         raise InvalidPath("A path is empty or starts with a slash.")
     tokens = path[1:].split("/")
@@ -70,8 +71,10 @@ def parent_of(path: str) -> str:
 
 def parse_index(token: str) -> int | None:
     """Return the array index that a token spells (RFC 6901 section 4: ASCII digits, no leading zero), else None."""
+    # `isdigit` alone takes digits of any script, and an unbounded number would cost more than its text.
     if not (token.isascii() and token.isdigit()) or len(token) > _INDEX_DIGITS:
         return None
+    # With leading zeros one item would have many paths, and two changes of it would not be seen to meet.
     return None if token[0] == "0" and len(token) > 1 else int(token)
 
 
@@ -109,6 +112,7 @@ def are_overlapping(a: str, b: str) -> bool:
         return False
     first, second = strip_mark(a), strip_mark(b)
     if first == second:
+        # Two equal marked paths commute; a plain one does not commute even with itself.
         return a != b or first == a
     return first.startswith(f"{second}/") or second.startswith(f"{first}/")
 

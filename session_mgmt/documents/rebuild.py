@@ -77,6 +77,7 @@ def compute_body_digest(raw: bytes, key: bytes | None) -> bytes:
     return hashlib.sha256(raw).digest() if key is None else hmac.digest(key, raw, "sha256")
 
 
+# Canonical bytes, so that clients in other languages can compute the same sum of their own copies.
 def compute_value_checksum(value: JSON, key: bytes | None) -> str:
     """Return the checksum of the RFC 8785 bytes in hex; it is opaque with ``key``."""
     return compute_body_digest(canonical.encode_canonical(value), key).hex()

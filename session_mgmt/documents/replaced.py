@@ -80,6 +80,7 @@ def rebase_by_digests(
     tells, is not there twice. The base of every conflict is MISSING: nobody knows it any more.
     """
     asked = tuple(ops)
+    # First: an item that is there already would otherwise be appended a second time, as nothing contradicts an append.
     listed, known, chosen = _take_out_known(server, asked, arrays, on_conflict)
     # Without the known items there is nothing left for a policy to decide.
     if len(listed) < len(asked):

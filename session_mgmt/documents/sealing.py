@@ -69,6 +69,7 @@ class Keyring:
         master = self._keys.get(self.writing if key_id is None else key_id)
         if master is None:
             raise UnreadableBody("The key of a stored body is not in the keyring.")
+        # One key for each purpose and document (HKDF, RFC 5869): so few random nonces share one that none comes twice.
         info = f"session_mgmt/v1/{kind}".encode()
         return HKDF(algorithm=SHA256(), length=_KEY_BYTES, salt=document, info=info).derive(master)
 
@@ -83,6 +84,7 @@ def seal_body(keyring: Keyring, place: RowPlace, body: bytes, key_id: str | None
     """
     key_id = keyring.writing if key_id is None else key_id
     key = keyring.derive_key(place.kind, place.document, key_id)
+    # Random, not counted: after a restored backup a counter would use its nonces again, which GCM does not survive.
     nonce = os.urandom(_NONCE_BYTES)
     return Sealed(key_id, nonce, AESGCM(key).encrypt(nonce, body, place.associated_data(key_id)))
 
@@ -92,5 +94,6 @@ def unseal_body(keyring: Keyring, place: RowPlace, sealed: Sealed) -> bytes:
     key = keyring.derive_key(place.kind, place.document, sealed.key_id)
     try:
         return AESGCM(key).decrypt(sealed.nonce, sealed.data, place.associated_data(sealed.key_id))
+    # A nonce of another length raises ValueError. Both are one refusal: which check failed is of use to a forger only.
     except (InvalidTag, ValueError) as error:
         raise UnreadableBody("A stored body is damaged, or belongs to another place.") from error

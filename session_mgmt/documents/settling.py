@@ -73,6 +73,7 @@ def propose_on_head(data: JSON, change: Change, bound: Extent) -> Proposal:
     ops = make_ops(change.kind, change.body, data, change.limits)
     result, dropped = operations.apply_and_list_dropped(data, ops)
     settled = replace(_make_proposal(ops, MISSING), dropped=dropped)
+    # The editor copies what it changes, so the same object says that nothing was changed.
     if result is data:
         return replace(settled, paths=())
     if bound.grow_by(settled.growth).fits_into(change.limits.extent):

@@ -13,6 +13,7 @@ from session_mgmt.documents.values import JSON, bound_number
 NOTHING: Final = Growth(0, 0)
 # A created parent costs two quotes, a colon, a comma and two braces beside its key.
 _PER_TOKEN: Final = 6
+# A sum may have more digits than both of its numbers; no double has a longer text.
 _LONGEST_NUMBER: Final = 26
 
 

@@ -49,6 +49,7 @@ def parse_json(raw: bytes | str, limits: Limits, max_bytes: int) -> JSON:
     NUL characters and `__proto__` keys. Integral floats come back as int. Raises a DocumentError.
     """
     data = _as_bytes(raw)
+    # Before anything looks into it: all later steps cost in proportion to the size.
     if len(data) > max_bytes:
         raise DocumentTooLarge(f"The JSON text is larger than {max_bytes} bytes.")
     # Brackets bound the depth from above; most texts have fewer than the limit and need no closer look.
@@ -133,6 +134,7 @@ def _strings_are_short(data: bytes, limits: Limits) -> bool:
 
 
 def _examine_value(data: bytes, value: JSON, limits: Limits) -> JSON:
+    # Numbers and colons inside of strings mean nothing.
     outside = _outside_strings(data)
     if _HUGE_INTEGER.search(outside):
         raise NumberOutOfRange("An integer is beyond 2^53-1.")
@@ -182,6 +184,7 @@ class _Walk:
             return check_number(value)
         if value is None or kind is bool:
             return value
+        # Also for values from Python, which no parser has bounded: the recursion below ends here.
         if inside >= self._limits.depth:
             raise TooDeep(f"The value is nested deeper than {self._limits.depth}.")
         if kind is dict:

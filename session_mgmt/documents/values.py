@@ -46,6 +46,7 @@ def normalise_number(value: float) -> int | float | None:
         return None
     if value != math.floor(value):
         return value
+    # One number has one form, or equal documents would have unequal checksums.
     if -SAFE_INTEGER <= value <= SAFE_INTEGER:
         return int(value)
     return value if abs(value) >= _EXPONENT_FROM else None
