@@ -188,6 +188,7 @@ class _Purge:
             rows = rows.filter(Q(ended_at__gt=at) | Q(pk__gt=key), ended_at__gte=at)
         found = list(rows.values_list("ended_at", "pk")[:limit])
         if found:
+            # Past them in any case: sessions that cannot be deleted would else be found again and again.
             self._last = found[-1]
             self._delete([session for _, session in found])
         return len(found)

@@ -102,6 +102,7 @@ class ClientLedger:
         if not outcome.is_final:
             return
         client = self._clients[fence.client]
+        # In memory: the next write of this client in the group is judged by it.
         client.last_seq, client.moved = fence.seq, True
         # A repetition in the same group finds its answer here.
         self._receipts[fence.client, fence.seq] = (fence.digest, outcome.body)

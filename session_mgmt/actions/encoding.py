@@ -59,6 +59,7 @@ def _encode(value: Any, path: str, depth: int) -> Any:
 
 def _encode_scalar(value: Any, path: str, depth: int) -> Any:
     if isinstance(value, str | Promise):
+        # Lazy text may give a subclass of str again, which the strict check would refuse.
         return str.__str__(str(value))
     if isinstance(value, int | float):
         return int(value) if isinstance(value, int) else float(value)

@@ -171,6 +171,7 @@ class _Run:
             if fence:
                 self._delayed_clients.add(fence.client)
             return LOCKED
+        # The number before this one has no answer yet; to write this one first would turn the client's order round.
         if fence and fence.client in self._unprepared:
             return refuse_write(SeqGap(expected=self._unprepared[fence.client]))
         # A repetition gets the answer that it had, before anybody looks at its work.
@@ -212,6 +213,7 @@ class _Run:
     def fill_group(self, group: Group) -> None:
         for ledger in self._ledgers:
             group.appended.update(ledger.list_appended(self._at))
+        # Nothing is built for nobody: most projects have no receiver, and a group has hundreds of changes.
         group.changed = self._documents.list_changes() if notify.hears_changes() else []
         group.events = self._timelines.list_events()
         group.lagging = self._documents.list_lagging()

@@ -28,6 +28,7 @@ class Leftover:
         if self.after is not None:
             # Not past it: of two with one value, the second may have been left for this page.
             rows = rows.filter(**{f"{self.by}__gte": self.after})
+        # Read first and deleted by key: DELETE has no LIMIT in PostgreSQL.
         found = list(rows.values_list("pk", self.by)[:limit])
         if found:
             self.after = found[-1][1]

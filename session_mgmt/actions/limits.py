@@ -77,6 +77,7 @@ def _list_charges(caller: Caller, cost: float, address_cost: float) -> Iterator[
 def _find_network(address: str) -> str | None:
     try:
         found = ipaddress.ip_address(address)
+    # Some proxies write a name or a port there. Such callers are counted by their token and user only.
     except ValueError:
         return None
     if found.version == 4:

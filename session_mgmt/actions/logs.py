@@ -63,6 +63,7 @@ def read_page(row: LogRow, after: int, limit: int) -> list[Entry]:
 def read_pages(asked: Sequence[tuple[LogRow, int]], limit: int) -> list[list[Entry] | Exception]:
     """Return a page for each log and offset, or the error of one that cannot be read: it touches no other."""
     ready = _read_together(asked, limit) if len(asked) > 1 else {}
+    # Whatever the common query left out is read by itself, where its own error is told.
     return [ready.get(row.key) or _read_or_fail(row, after, limit) for row, after in asked]
 
 

@@ -161,6 +161,7 @@ def _measure_handlers(using: str, now: datetime) -> dict[str, Any]:
 
 
 def _measure_age(oldest: datetime | None, now: datetime) -> float:
+    # An entry may be younger than the moment at which the figures were begun.
     return max((now - oldest).total_seconds(), 0.0) if oldest else 0.0
 
 

@@ -53,6 +53,7 @@ def put_entry(using: str, kind: str, target: str, payload: Any, *, key: str | No
     """Write one entry into the caller's transaction; blocks nobody."""
     body = orjson.dumps(payload)
     is_private = kind == UPDATE and _is_private(using, target)
+    # By the database's clock, as every time: those of the project's servers differ.
     row = Outbox(kind=kind, target=target, payload=b"" if is_private else body, key=key, created_at=Now())
     row.save(using=using, force_insert=True)
     if is_private:
@@ -92,6 +93,7 @@ def take_entries(statements: Statements, limit: int) -> list[OutboxEntry]:
     The second SELECT is a statement of its own: under READ COMMITTED it sees the deletions of the drain that held
     the lock before. One statement that locks and reads would work on rows that are already gone.
     """
+    # Looked at without a lock, because every group asks and nearly always there is nothing.
     if not statements.fetch(f"SELECT 1 FROM {OUTBOX} WHERE refused = '' LIMIT 1"):
         return []
     statements.lock_sequencer()

@@ -45,5 +45,6 @@ class Pace:
         return rows, rows >= size
 
     def _adapt(self, took: float) -> None:
+        # In steps of two at most: one chunk that a busy moment made slow must not decide about all that follow.
         factor = min(2.0, max(0.5, GOAL / took)) if took > 0 else 2.0
         self.size = max(self._least, min(self._most, int(self.size * factor)))

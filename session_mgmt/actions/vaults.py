@@ -68,6 +68,7 @@ def load_keyring() -> Keyring | None:
 def _build_keyring(pairs: tuple[tuple[str, str | bytes], ...]) -> Keyring:
     if sealing is None:
         raise StateUnreadable("Encryption needs the package cryptography.")
+    # Its length is written as one byte in front of each sealed column, and its column has room for so much.
     if any(not name or len(name.encode()) > _MOST_ID_BYTES for name, _ in pairs):
         raise ValueError(f"A key id has 1 to {_MOST_ID_BYTES} bytes.")
     try:
@@ -109,6 +110,7 @@ class Vault:
     secret: bytes = field(repr=False)
 
     def _derive_key(self, purpose: bytes) -> bytes:
+        # A key for each purpose: equal inputs of two kinds, such as a path and a body, must not have equal hashes.
         return hmac.digest(self.secret, purpose, "sha256")
 
     @property

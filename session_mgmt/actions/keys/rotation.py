@@ -131,6 +131,7 @@ def _seal_snapshot(head: StoredHead, fresh: Vault, row: StateSnapshot) -> None:
     body = stored_rows.open_snapshot(head.vault, row.version, row.codec, row.key_id, bytes(row.nonce), bytes(row.body))
     if head.vault is None:
         raw = codec.decode_body(row.codec, body, stored_rows.body_limit())
+        # Checked before it is sealed: the new digest would vouch for damage that the old one still shows.
         if rebuild.compute_body_digest(raw, None) != bytes(row.digest):
             raise Damaged("A stored body does not have its digest.")
         row.digest = rebuild.compute_body_digest(raw, fresh.digest_key)

@@ -177,6 +177,7 @@ class _Check:
 
     def _check_snapshots(self) -> None:
         head, limit = self._head, stored_rows.body_limit()
+        # One by one, by key: each may hold 5 MB.
         rows = StateSnapshot.objects.using(self._using).filter(document=head.document)
         for key in list(rows.order_by("version", "pk").values_list("pk", flat=True)):
             row = rows.get(pk=key)

@@ -70,6 +70,7 @@ def ensure_document(using: str, session: uuid.UUID, name: str, *, most: int, at:
     Raises ``DocumentLimit``, ``SessionNotFound``, or ``InvalidField`` for an invalid name.
     """
     access.check_document_name(name)
+    # Without a lock, because nearly every call finds its document.
     found = StateDocument.objects.using(using).filter(session_id=session, name=name).values_list("id", flat=True)
     if found:
         return found[0]

@@ -86,6 +86,7 @@ def compact_readable(document: int, *, now: datetime | None = None) -> int:
 def _find_long_logs(after: int, limit: int) -> list[int]:
     """List documents whose log is too long or large, or whose last snapshot is far behind, by id from ``after`` on."""
     now = settings()
+    # By columns of the head alone: to count the revisions of all documents would read the whole table.
     over = (
         Q(version__gte=F("oldest_revision") + now.max_revisions)
         | Q(log_bytes__gt=now.max_log_bytes)
@@ -146,6 +147,7 @@ def _first_kept(statements: Statements, limits: Settings, head: StoredHead, at: 
         _first_by_age(statements, limits, head, at),
         _first_by_bytes(statements, limits, head),
     ]
+    # The strictest of the limits, but never past a snapshot: the head must stay readable from what is left.
     return min(max(wanted), head.snapshot_version + 1)
 
 
@@ -174,6 +176,8 @@ def _first_by_age(statements: Statements, limits: Settings, head: StoredHead, at
     late = statements.moment(at - limits.log_retention * _AGE_SLACK)
     if not statements.fetch(f"SELECT 1 FROM ({first}) oldest WHERE at < %s", [head.document, head.oldest, late]):
         return head.oldest
+    # Cut down to the retention, and not only to the slack: otherwise the next revision
+    # would be due for a cut by itself.
     cutoff = statements.moment(at - limits.log_retention)
     ((last,),) = statements.fetch(old, [head.document, cutoff])
     return (last or 0) + 1

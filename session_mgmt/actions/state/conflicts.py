@@ -139,6 +139,7 @@ def prepare_resolution(
         if keep == SERVER:
             head, made = stored_rows.read_head(Statements(connections[using]), document), Decided(place.path)
         else:
+            # The head and its body from one look: the decision holds for this version only, as the lane will check.
             past = bodies.load_source(using, document, None)
             wanted, limits = (client, None) if keep == CLIENT else (value, checking.document_limits())
             decision = Decision(place, server, wanted, seen, limits)

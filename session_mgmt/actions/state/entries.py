@@ -107,4 +107,5 @@ def make_entry_body(ops: bytes, client_id: str | None, fence: Fence | None = Non
     number = fence.seq if fence else seq
     if client_id is None or number is None:
         return b'{"ops":%s}' % ops
+    # Put together from bytes: operations may be a whole document, and decoding them would hold up every reader.
     return b'{"ops":%s,"client_id":"%s","seq":%d}' % (ops, client_id.encode(), number)

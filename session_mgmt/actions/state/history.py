@@ -44,6 +44,7 @@ def list_versions(document: int, *, before: int | None = None, limit: int = PAGE
     using = settings().database
     statements = Statements(connections[using])
     rows = StateRevision.objects.using(using).filter(document=document).select_related("client").order_by("-version")
+    # By version and not by offset, so that no version is missed or told twice while new ones arrive.
     page = rows if before is None else rows.filter(version__lt=before)
     head, results = _read_page(using, statements, document, page, max(1, min(limit, MOST_PAGE)))
     last = results[-1]["version"] if results else head.oldest
@@ -192,6 +193,7 @@ def keep_checkpoint(
     limits = settings()
     with unreadable.audit_unreadable(limits.database, document):
         past = bodies.load_source(limits.database, document, None)
+        # Before the transaction: while a large document is packed its writers must not wait.
         packed: Packed = stored_rows.choose_runner(run, past.parts)(
             rebuild.pack_parts, past.parts, limits.compression_threshold
         )
@@ -218,6 +220,7 @@ def _write_checkpoint(using: str, past: VersionSource, packed: Packed, label: st
         return
     if mine.count() >= settings().max_checkpoints:
         raise DocumentLimit("The document has as many checkpoints as allowed.", limit=settings().max_checkpoints)
+    # The body was read under another key; a snapshot of it could not be opened with its document's.
     if not stored_rows.insert_snapshot(using, past.head, version, packed, at, label):
         raise Unavailable("The document's key has just been changed.", retry_after=1.0)
 

@@ -47,6 +47,7 @@ class KnownKeys:
     def add(self, update: Update, head: LockedHead) -> None:
         """Remember the key of an update that has just moved the head."""
         if update.terms.key:
+            # A repetition may be in the same group, where no table holds its first attempt yet.
             known = KnownKey(head.position, head.hide_request(update.terms.request))
             self._known[update.document, update.terms.key] = known
 
@@ -56,6 +57,7 @@ class KnownKeys:
         if known is None:
             return None
         request = head.hide_request(update.terms.request)
+        # Only where both have a digest: Python code may repeat a key without saying what the first attempt asked for.
         if request is not None and known.request is not None and request != known.request:
             return refuse_write(KeyReused(position=known.position.as_json()))
         return accept_write(known.position, log=document_key(update.document))

@@ -55,6 +55,7 @@ class DocumentLedger:
         """Lock the heads, and read the paths touched since the oldest base."""
         updates = list(items)
         self._heads.load({update.document for update in updates}, wait=wait)
+        # After the lock, or a revision could come in between the two reads and never be compared.
         self._past.load(updates)
         self._keys.load(updates)
 
@@ -78,6 +79,7 @@ class DocumentLedger:
                 return Prepare(Reason.IDLE)
             # Nothing to look at: the document is `{}`.
             update = _settle_first(update)
+        # Computed from the document as it was: at another version the same operations may mean something else.
         if update.at_version not in (None, head.version):
             if not self._still_holds(update, head):
                 return Prepare(Reason.MOVED)
@@ -144,6 +146,7 @@ class DocumentLedger:
 
     def _refuse_base(self, update: Update, head: LockedHead) -> Outcome | None:
         terms = update.terms
+        # First, because in another epoch neither the base nor its tag says anything.
         if terms.epoch is not None and terms.epoch != head.epoch:
             return refuse_write(EpochChanged(position=head.position.as_json()))
         if terms.base is None:
@@ -175,6 +178,7 @@ class DocumentLedger:
         # Bounds only grow, so this may be a false alarm; the exact size comes with the next attempt.
         if update.paths and update.exact_size is None and not extent.fits_into(self.most):
             return Prepare(Reason.SIZE)
+        # Without paths nothing changes, and a version of nothing would wake every reader.
         if update.paths:
             self._add_revision(update, fence, head, extent)
         else:
@@ -188,6 +192,7 @@ class DocumentLedger:
         return accept_write(head.position, log=document_key(update.document), **facts)
 
     def _add_revision(self, update: Update, fence: Fence | None, head: LockedHead, extent: Extent) -> None:
+        # In memory: later updates of the group are decided on the head as this one leaves it (promises S3 and S4).
         head.advance(update.ops, extent, update.terms.writer)
         self._revisions.append(NewRevision(update, fence, head, head.version, head.chain, head.tag))
         # Later writes of this group must meet this revision too, although it is not yet in the database.

@@ -109,6 +109,7 @@ def is_lagging(pending: int, pending_bytes: int, size: int) -> bool:
     now = settings()
     if pending < now.snapshot_every:
         return False
+    # Half of the log, because it is cut at a snapshot that stands there already.
     return pending > now.max_revisions // 2 or rebuild.is_long(pending, pending_bytes, size)
 
 
@@ -171,6 +172,7 @@ class LockedHeads:
 
 
 def _make_row(document: int, head: LockedHead, moment: object) -> Row:
+    # Rounded, because the row is in clear beside a document that may be encrypted.
     number = round_number(head.number)
     return document, head.version, head.chain, head.size, head.keys, number, head.log_bytes, moment, head.writer
 

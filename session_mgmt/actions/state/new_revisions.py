@@ -65,6 +65,7 @@ def _make_row(revision: NewRevision, moment: object) -> Row:
     client = fence.client if fence else None
     ops = update.ops
     if head.vault is not None:
+        # The chain covers the operations in clear, so that a rotation of keys changes no tag that a client holds.
         ops = head.vault.seal_ops(revision.version, ops, merged=merge_rows.is_asked_kept(client, update.merge))
     return (
         head.document,
@@ -87,6 +88,7 @@ def group_entries(revisions: Sequence[NewRevision]) -> dict[str, Appended]:
     for revision in revisions:
         fence = revision.fence
         log = logs.setdefault(document_key(revision.head.document), Appended(revision.head.epoch, []))
+        # In clear and under the public name: these entries go to followers here, as those of the log would.
         body = entries.make_entry_body(revision.update.ops, fence.name if fence else None, fence)
         log.entries.append(Entry(revision.version, revision.tag, body))
     return logs

@@ -85,6 +85,7 @@ class PastRevisions:
         room = _COMPARED_BYTES
         sizes = f"SELECT version, LENGTH(paths) FROM {tables.REVISION} WHERE document_id = %s AND version > %s"
         for version, size in self.sql.fetch(f"{sizes} ORDER BY version DESC", [document, base]):
+            # From the newest on: bases close to the head are those that clients mostly have.
             room -= size
             if room < 0:
                 self._floors[document] = version
@@ -106,6 +107,7 @@ class PastRevisions:
         # The revision itself is deleted; the head keeps its chain.
         if base == head.oldest - 1:
             return tag == (chain.make_tag(head.before) if base else "")
+        # A base between the ends of the log was read along with the revisions after it.
         return tag == self._tags.get((head.document, base))
 
     def list_touched(

@@ -36,6 +36,7 @@ class Policy:
         if strategy is None and self.resolver is not None:
             return self.strategy, self.resolver
         chosen = strategy or self.strategy
+        # The project's side is its choice for merges; a client that names another strategy has chosen by itself.
         return chosen, self.on_conflict if chosen == "merge" else "server_wins"
 
 
@@ -45,6 +46,7 @@ def find_policy(name: str) -> Policy:
         return parse_policy(settings().documents.get(name, {}))
     except (ValueError, AttributeError, ImportError, DocumentError):
         logger.exception("The policy of documents named %s cannot be used", name)
+        # Refused and not merged by a guess: a refused change is told to its author, and a wrong merge to nobody.
         return Policy("reject", NO_POLICIES, "reject")
 
 

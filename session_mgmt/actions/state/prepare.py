@@ -114,6 +114,7 @@ def _propose_on_head(
 ) -> tuple[VersionKey, Proposal]:
     now = settings()
     statements = Statements(connections[using])
+    # Read without a lock: whatever happens meanwhile, the lane compares the version again.
     head = stored_rows.read_head(statements, document)
     since = _find_since(statements, head, cache.find(document))
     if since is not None:
@@ -140,6 +141,7 @@ def _find_since(statements: Statements, head: StoredHead, place: VersionKey | No
     first, last = place.version - 1, head.position.offset
     read = partial(stored_rows.read_revisions, statements, head, first, last)
     rows = stored_rows.unless_rekeyed(statements, head, read) or []
+    # One revision more than needed is read, for its tag: it proves that the cached version is of this history.
     if len(rows) != last - first or rows[0].tag != place.tag:
         return None
     return Since(place, tuple(row.ops for row in rows[1:]))

@@ -63,7 +63,9 @@ def prepare_merge(
         rules = MergeRules(policy.arrays, _guard_resolver(on_conflict), terms.replaced, overwrites)
         settled = place(settling.propose_merge, past.parts, past.steps, prepare.make_change(kind, change), rules)
     overruled = any(found.kept != "client" for found in settled.conflicts)
+    # Under `atomic` also where only a part would be overruled: such an update is written as a whole or not at all.
     if (settled.conflicts and on_conflict == "reject") or (overruled and terms.atomic):
+        # As many as an update may have operations: the refusal goes to the client in one frame.
         paths = [found.path for found in settled.conflicts]
         raise Conflict(position=past.head.position.as_json(), paths=paths[: checking.document_limits().ops])
     # Ids are made here and not in the lane: the report, which is prepared outside of it, names them.

@@ -118,6 +118,8 @@ def read_head(statements: Statements, document: int) -> StoredHead:
     position = make_position(epoch, version, link)
     vault = vaults.vault_of(document, statements.as_uuid(session), name, key_id, bytes(secret))
     if vault is not None:
+        # Somebody with access to the table could otherwise put an older head back: nothing
+        # but the secret is sealed in it.
         _refuse_older_head(statements, document)
     return StoredHead(
         document, name, position, bytes(link), oldest, bytes(before), snapshot, size, keys, number, modified, vault
@@ -141,6 +143,7 @@ def unless_rekeyed(statements: Statements, head: StoredHead, read: Callable[[], 
         return read()
     except (Damaged, StateUnreadable):
         rows = statements.fetch(f"SELECT key_id FROM {tables.DOCUMENT} WHERE id = %s", [head.document])
+        # The key is the same, so the row is damaged and not merely sealed anew.
         if [row[0] for row in rows] == [head.key_id]:
             raise
         return None
@@ -162,6 +165,7 @@ def _read_parts(statements: Statements, head: StoredHead, version: int) -> Store
     )
     base = rows[0][0] if rows else 0
     revisions = read_revisions(statements, head, base, version)
+    # A compaction ran between the two reads: with a revision missing the result would be a document that never was.
     if len(revisions) != version - base:
         return None
     ops, limit = tuple(revision.ops for revision in revisions), body_limit()
@@ -236,6 +240,7 @@ def insert_snapshot(
         label=label,
         created_at=at,
     )
+    # Two that compact at once write equal snapshots, and the second one is left out.
     StateSnapshot.objects.using(using).bulk_create([fresh], ignore_conflicts=True)
     return True
 

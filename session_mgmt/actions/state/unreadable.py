@@ -38,6 +38,7 @@ def record_unreadable(using: str, document: int, reason: str) -> None:
     """Remember that a document could not be read; ``reason`` never holds content."""
     logger.error("Document %d cannot be read: %s", document, reason)
     try:
+        # Inside a caller's transaction a savepoint, so that a failure undoes this entry and nothing else.
         with open_transaction(using):
             _write_audit_entry(using, document, reason)
     except DatabaseError:

@@ -58,6 +58,8 @@ class Failures:
             wait = min(self._waits.pop(event, (0.0, FIRST_WAIT / 2))[1] * 2, LONGEST_WAIT)
             self._waits[event] = (now + wait, wait)
             if len(self._waits) > _MOST_REMEMBERED:
+                # Bounded, because events of a broken handler may come without end; one
+                # that is forgotten is tried sooner.
                 self._waits.popitem(last=False)
             kind = (type_, type(error).__name__)
             is_new = kind not in self._told
@@ -113,15 +115,18 @@ class _HandledElsewhere(Exception):
 def _run_handlers(using: str, key: int, place: Place, gate: AbstractContextManager[Any], now: float) -> bool:
     type_ = ""
     try:
+        # One transaction for each event: a handler that fails undoes only what it did for its own event.
         with open_late_transaction(using, gate):
             # Two workers share the queue: each takes the events that the other does not hold.
             mine = SessionEvent.objects.using(using).select_for_update(skip_locked=_can_skip(using))
+            # Read again under the lock: another worker may have done it since the page was read.
             row = mine.filter(pk=key, pending=True).first()
             if row is None:
                 return False
             event = EmittedEvent(row.session_id, row.type, orjson.loads(bytes(row.data)), row.seq, row.pk)
             type_ = row.type
             for handler in registry.list_handlers(row.type, durable=True):
+                # On this thread and inside the transaction, so that its writes commit with the mark.
                 call_sync(handler, event)
             # SQLite locks no row, so there the mark decides which of two processes keeps its effects.
             if not SessionEvent.objects.using(using).filter(pk=key, pending=True).update(pending=False):

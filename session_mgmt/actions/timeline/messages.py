@@ -42,6 +42,7 @@ def receive_message(
     written.
     """
     using = settings().database
+    # Before the handler runs: a repetition must not run it again, and a fenced client must not at all (S6, L4).
     answer = _find_answer(using, fence)
     if answer is not None:
         return answer
@@ -51,6 +52,7 @@ def receive_message(
             if outcome.error is not None:
                 # By an exception, so that the writes of the handler are rolled back with it.
                 raise _Undone(outcome)
+            # Some SQL by hand passes Django's wrappers by, and would commit by itself if nothing had begun.
             late.begin()
             return _keep_answer(using, session.pk, fence, outcome)
     except _Undone as undone:
@@ -83,6 +85,7 @@ def _keep_answer(using: str, session: uuid.UUID, fence: Fence, outcome: Outcome,
     """
     at, statements = clock.read(using), Statements(connections[using])
     timelines, clients = TimelineLedger(statements), ClientLedger(statements)
+    # The session before its client, as everywhere.
     timelines.load([session], at=at, wait=True)
     clients.load([fence], at=at, wait=True)
     # A handler may outlive its connection. The answer belongs to the client, not to one attachment of it.

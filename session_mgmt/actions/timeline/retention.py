@@ -66,6 +66,7 @@ def _trim_timeline(statements: Statements, now: datetime, row: Row, room: int) -
     over, cutoff = head - settings().event_entries, now - settings().event_retention
     # Never the newest one, nor one that a handler has still to see.
     page = mine.filter(seq__lt=head).order_by("seq").values_list("seq", "at", "pending")[:room]
+    # From the front on, up to the first that stays: a log with a hole could not be replayed.
     gone = list(takewhile(lambda entry: not entry[2] and (entry[0] <= over or entry[1] < cutoff), page))
     if not gone:
         return 0

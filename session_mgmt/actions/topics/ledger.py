@@ -66,6 +66,7 @@ class StreamLedger:
             self._lock_streams(missing, wait=wait)
         # All exist by now, so a row that the lock has skipped is held by somebody else.
         self._locked = wanted - self._streams.keys()
+        # Under the lock, so that of two publications with one key the second finds the first.
         self._find_keys(listed)
 
     def has_locked(self) -> bool:
@@ -82,6 +83,7 @@ class StreamLedger:
         if known is not None:
             return accept_write(known, log=log)
         stream.head += 1
+        # Random: after a restored backup the same number comes again, and its tag tells the two apart.
         stream.tag, stream.moved = new_tag(), True
         self._rows.append((stream, publication, stream.head, stream.tag))
         position = Position(stream.epoch, stream.head, stream.tag)

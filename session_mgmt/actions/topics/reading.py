@@ -62,6 +62,7 @@ def read_page(using: str, topic: str, after: int, limit: int) -> list[Entry]:
     """Return the publications after an offset, oldest first: one page by number and by bytes."""
     rows = Statements(connections[using]).fetch_page(
         f'SELECT "offset" AS number, tag, data FROM {PUBLICATION}'
+        # By name and not by a remembered id: the stream may have been deleted and made anew, in the same epoch.
         f' WHERE stream_id = (SELECT id FROM {STREAM} WHERE topic = %s) AND "offset" > %s ORDER BY "offset" LIMIT %s',
         [topic, after, limit],
         number="number",

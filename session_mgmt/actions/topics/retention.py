@@ -80,6 +80,7 @@ def _trim_stream(statements: Statements, now: datetime, row: Row, room: int) -> 
     mine = Publication.objects.using(statements.connection.alias).filter(stream=stream, offset__gte=oldest)
     page = list(mine.order_by("offset").values_list("offset", "tag", "at")[:room])
     over = head - entries
+    # From the front on, up to the first that stays: a log with a hole could not be replayed.
     gone = list(takewhile(lambda entry: entry[0] <= over or entry[2] < now - retain, page))
     if not gone:
         return 0
@@ -115,6 +116,7 @@ def _delete_streams(using: str, due: QuerySet[Stream], streams: list[int]) -> li
     with open_transaction(using):
         rows = Stream.objects.using(using).filter(pk__in=streams).order_by("pk")
         skips = transaction.get_connection(using).features.has_select_for_update_skip_locked
+        # Rows that somebody publishes to are skipped: they are in use after all.
         locked = list(rows.select_for_update(skip_locked=skips).values_list("pk", flat=True))
         # Asked again by a statement of its own, which sees everything committed before the lock was had.
         still = list(due.filter(pk__in=locked).values_list("pk", flat=True))
