@@ -18,6 +18,7 @@ class Client(models.Model):
     """
 
     id = models.BigAutoField(primary_key=True)
+    # No index of its own: the unique constraint below begins with the session, and each index costs every insert.
     session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="clients", db_index=False)
     client_id = models.CharField(max_length=40, default=new_client_id)
     generation = models.BigIntegerField(default=0)
@@ -47,6 +48,7 @@ class Connection(models.Model):
         LONGPOLL = "longpoll", _("long poll")
 
     id = models.BigAutoField(primary_key=True)
+    # No indexes of their own: each is the first column of an index below.
     session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="connections", db_index=False)
     client = models.ForeignKey(Client, on_delete=models.CASCADE, related_name="connections", db_index=False)
     generation = models.BigIntegerField()
@@ -72,10 +74,12 @@ class Connection(models.Model):
         verbose_name = _("connection")
         verbose_name_plural = _("connections")
         constraints = [
+            # Promise L4 in the database: one generation of a client has one connection.
             models.UniqueConstraint(fields=["client", "generation"], name="sm_attachment"),
         ]
         indexes = [
             models.Index(fields=["session", "opened_at"], name="sm_conn_session"),
+            # Of open connections only: the closed ones, which are kept for a week, would make most of it.
             models.Index(fields=["lease_expires_at"], name="sm_conn_open", condition=models.Q(closed_at__isnull=True)),
         ]
 

@@ -9,6 +9,7 @@ from typing import Any
 from django.db import connections
 
 _SQL = {
+    # Without its zone, so that neither `USE_TZ` nor the zone of the connection can change the value.
     "postgresql": "SELECT clock_timestamp() AT TIME ZONE 'UTC'",
     "sqlite": "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')",
 }

@@ -25,6 +25,7 @@ class StateConflict(models.Model):
         VALUE = "value", _("value")
 
     id = models.UUIDField(primary_key=True, default=uuid7)
+    # No index of its own: the one below begins with the document.
     document = models.ForeignKey(StateDocument, on_delete=models.CASCADE, related_name="conflicts", db_index=False)
     version = models.BigIntegerField()
     path = models.BinaryField()

@@ -15,6 +15,7 @@ def uuid7() -> uuid.UUID:
     """
     stamp = time.time_ns() // 1_000_000
     value = (stamp << 80) | secrets.randbits(80)
+    # Version and variant (RFC 9562 sections 4.1 and 4.2).
     value = value & ~(0xF << 76) | (0x7 << 76)
     value = value & ~(0x3 << 62) | (0x2 << 62)
     return uuid.UUID(int=value)

@@ -19,6 +19,7 @@ _READ_COMMITTED: Final = 2
 def read_committed(using: str) -> Iterator[None]:
     """Use the level for the transaction that the block begins; inside a transaction that one's level stays."""
     connection: Any = connections[using]
+    # SQLite has one writer, and inside a transaction PostgreSQL takes no other level.
     if connection.vendor != "postgresql" or connection.in_atomic_block:
         yield
         return
@@ -32,6 +33,7 @@ def read_committed(using: str) -> Iterator[None]:
     try:
         yield
     finally:
+        # The block may have ended because the database went away.
         if connection.connection is not None and not connection.connection.closed:
             connection.connection.isolation_level = before
 

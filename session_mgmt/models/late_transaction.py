@@ -49,6 +49,7 @@ def open_late_transaction(using: str, gate: AbstractContextManager[Any]) -> Iter
     connection: Any = connections[using]
     with ExitStack() as after_commit:
         late = LateTransaction(connection, gate, after_commit)
+        # PostgreSQL locks rows and not the file: there an open transaction holds up nobody.
         if connection.vendor != "sqlite" or connection.in_atomic_block:
             late._has_begun = True
             with open_transaction(using):
@@ -61,6 +62,7 @@ def open_late_transaction(using: str, gate: AbstractContextManager[Any]) -> Iter
             block.__enter__()
         finally:
             del connection._start_transaction_under_autocommit
+        # A stack of its own: the transaction ends here, and only then the gate is left.
         with ExitStack() as inside:
             inside.push(block)
             inside.enter_context(connection.execute_wrapper(late.begin_before_write))

@@ -26,6 +26,7 @@ class MomentField(models.DateTimeField):
 
     def deconstruct(self) -> Any:
         name, _, args, kwargs = super().deconstruct()
+        # As Django's own field, so that migrations do not depend on this class.
         return name, "django.db.models.DateTimeField", args, kwargs
 
     def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:

@@ -55,6 +55,7 @@ def is_unmigrated(error: BaseException) -> bool:
     """Return True for a statement about a table or a column that does not exist yet."""
     state = getattr(error.__cause__, "sqlstate", None)
     return isinstance(error, DatabaseError) and (
+        # SQLite has no codes for these, only texts.
         state in _UNDEFINED or str(error).startswith(("no such table:", "no such column:"))
     )
 

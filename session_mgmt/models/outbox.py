@@ -32,6 +32,7 @@ class Outbox(models.Model):
     class Meta:
         verbose_name = _("outbox entry")
         verbose_name_plural = _("outbox entries")
+        # Of waiting rows only: refused ones stay for people, and must not slow down the look of every group.
         indexes = [models.Index(fields=["id"], name="sm_outbox", condition=models.Q(refused=""))]
 
     def __str__(self) -> str:

@@ -73,6 +73,7 @@ class ClientSession(models.Model):
         indexes = [
             models.Index(fields=["user", "created_at"], name="sm_user_live", condition=models.Q(state="active")),
             models.Index(fields=["created_at"], name="sm_created"),
+            # Of ended sessions only: the cleanup reads it from its front.
             models.Index(fields=["ended_at"], name="sm_ended", condition=models.Q(ended_at__isnull=False)),
         ]
 
@@ -104,6 +105,7 @@ class SessionActivity(models.Model):
             models.CheckConstraint(name="sm_event_seq", condition=models.Q(event_seq__gte=0)),
         ]
         indexes = [
+            # Of live sessions only: the sweep reads it from its front.
             models.Index(fields=["expires_at"], name="sm_deadline", condition=models.Q(live=True)),
         ]
 

@@ -339,6 +339,7 @@ class Statements:
 
 # Bytes of one query for the pages of many logs, as so many times those of one page.
 _SMALL_PAGES = 16
+# Any number that no other app of the database is likely to use for its advisory locks.
 _SEQUENCER = 0x5E55_1047
 # 512 rows of twenty columns stay below the 32,766 variables that SQLite allows since 3.32; UPDATE … FROM is younger.
 # Powers of two: each statement costs its call and a release of the interpreter lock, and a group of 32 writes, or of

@@ -24,6 +24,7 @@ class StateDocument(models.Model):
     """
 
     id = models.BigAutoField(primary_key=True)
+    # No index of its own: the unique constraint below begins with the session.
     session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="documents", db_index=False)
     name = models.CharField(max_length=100, default="main")
     epoch = models.CharField(max_length=32, default=new_epoch)
@@ -133,6 +134,7 @@ class StateRevision(models.Model):
         verbose_name = _("state revision")
         verbose_name_plural = _("state revisions")
         constraints = [
+            # Promise S3 in the database: no version of a document comes twice.
             models.UniqueConstraint(fields=["document", "version"], name="sm_revision"),
             models.UniqueConstraint(
                 fields=["document", "key"], name="sm_revision_key", condition=models.Q(key__isnull=False)
@@ -157,6 +159,7 @@ class Receipt(models.Model):
     class Meta:
         verbose_name = _("receipt")
         verbose_name_plural = _("receipts")
+        # Promise S6 in the database: a number of a client is answered once.
         constraints = [models.UniqueConstraint(fields=["client", "seq"], name="sm_receipt")]
 
     def __str__(self) -> str:

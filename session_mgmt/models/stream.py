@@ -55,6 +55,7 @@ class Publication(models.Model):
         verbose_name = _("publication")
         verbose_name_plural = _("publications")
         constraints = [
+            # Promise T1 in the database: one value for each offset.
             models.UniqueConstraint(fields=["stream", "offset"], name="sm_publication"),
             models.UniqueConstraint(
                 fields=["stream", "key"], name="sm_publication_key", condition=models.Q(key__isnull=False)

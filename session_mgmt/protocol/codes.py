@@ -43,6 +43,8 @@ class Close(IntEnum):
 CLIENT_HEARTBEAT_LOST = 4102
 CLIENT_OUT_OF_ORDER = 4104
 
+# Ends that coming back would not change (RFC 6455 section 7.4.1): done, a broken
+# protocol, or a message refused as such.
 _STANDARD_STOPS = frozenset({1000, 1002, 1003, 1007, 1008, 1009, 1010})
 
 

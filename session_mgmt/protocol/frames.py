@@ -300,6 +300,7 @@ def _read_optional_text(message: JSON, name: str, limit: int) -> str | None:
 
 def _read_count(message: JSON, name: str, *, least: int = 0, default: int | None = None) -> int:
     value = message.get(name, default)
+    # Python takes `true` for 1. Beyond 2^53-1 JavaScript rounds, and two numbers would be one.
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MAX_OFFSET:
         raise InvalidField(f"{name} is an integer from {least} to 2^53-1.", field=name)
     return value

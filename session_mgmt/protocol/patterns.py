@@ -19,6 +19,7 @@ class Converter:
 
 # Each regular expression allows one spelling of a value, so that one object is one topic.
 CONVERTERS = {
+    # As many digits as a BIGINT has: a longer number names no row, and costs more to convert than it is worth.
     "int": Converter("0|[1-9][0-9]{0,18}", int),
     "uuid": Converter("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", UUID),
     "slug": Converter("[-a-zA-Z0-9_]+", str),

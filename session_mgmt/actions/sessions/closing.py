@@ -26,6 +26,7 @@ from session_mgmt.models.tables import CONNECTION
 from session_mgmt.protocol import events as names
 from session_mgmt.protocol.codes import Close
 
+# The thread that waits has others behind it; a row that is held for longer is left to its lease.
 HELD_LOCK_MILLISECONDS = 5000
 _CLOSING = {"id": "bigint", "closed_at": "timestamptz", "close_code": "integer", "closed_by": "text"}
 _EXPLAINING = {"id": "bigint", "close_code": "integer", "closed_by": "text"}

@@ -70,7 +70,9 @@ def renew_leases(beats: Iterable[Beat], *, now: datetime | None = None) -> dict[
     keys = [beat.connection for beat in listed]
     with open_transaction(using):
         now = now or clock.read(using)
+        # By the database's clock, as those who judge the lease do.
         lease = statements.moment(now + settings().lease_duration)
+        # Locked before they are renewed: a connection that a sweep closes meanwhile must not be opened again.
         rows = statements.select_locked("id, closed_at, close_code, closed_by", CONNECTION, keys, wait=True)
         open_ = {row[0] for row in rows if row[1] is None}
         statements.update(
@@ -84,6 +86,7 @@ def renew_leases(beats: Iterable[Beat], *, now: datetime | None = None) -> dict[
 def _find_close(code: int | None, closed_by: str) -> Close:
     if closed_by == TAKEN_OVER:
         return Close.REPLACED
+    # An unknown code may come from a newer version beside this one, while a deploy lasts.
     return Close(code) if closed_by == "server" and code in _CLOSES else Close.INSUFFICIENT_STATE
 
 
@@ -137,6 +140,7 @@ def forget_receipts(confirmed: dict[int, int]) -> None:
         rows = statements.select_locked("id, confirmed_seq", CLIENT, confirmed, wait=True)
         # A repetition comes at most for a number that the client has not confirmed.
         statements.delete_up_to(RECEIPT, ("client_id", "seq"), list(confirmed.items()))
+        # An older connection of the client may tell its number later than a newer one: it never goes back.
         moved = [(client, confirmed[client]) for client, seq in rows if seq < confirmed[client]]
         statements.update(CLIENT, {"id": "bigint", "confirmed_seq": "bigint"}, moved)
 

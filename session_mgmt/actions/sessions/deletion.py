@@ -76,6 +76,7 @@ def _delete_parts(using: str, sessions: list[uuid.UUID]) -> None:
         hangs = f"{column} IN (SELECT id FROM {parent} WHERE {mine})" if parent else mine
         # SQL and not the ORM, which takes longer to write these statements than the database to carry them out.
         statements.run(f"DELETE FROM {table} WHERE {hangs}", keys)
+    # Only after the commit: a deletion that is rolled back must close nothing.
     notify.after_commit(using, orders=notify.order_close(sessions, Close.SESSION_TERMINATED))
 
 
@@ -96,6 +97,7 @@ def _before_session(instance: ClientSession, using: str, **_: Any) -> None:
 
 
 def _before_user(instance: Any, using: str, **_: Any) -> None:
+    # Users of another database cannot have sessions: both tables are in one.
     if using != settings().database:
         return
     mine = ClientSession.objects.using(using).filter(user=instance.pk)

@@ -23,6 +23,7 @@ _CODES = {State.EXPIRED: Close.SESSION_EXPIRED, State.TERMINATED: Close.SESSION_
 
 def end_session(using: str, session: uuid.UUID, state: State, reason: str, now: datetime) -> bool:
     """End the session unless it has ended; only the one who changes ``live`` does, everybody else returns false."""
+    # One conditional UPDATE, so that of two who end a session one wins and tells it (promises L1 and L2).
     if not SessionActivity.objects.using(using).filter(pk=session, live=True).update(live=False):
         return False
     finish_sessions(using, [session], state, reason, now)
@@ -42,6 +43,7 @@ def finish_sessions(using: str, sessions: list[uuid.UUID], state: State, reason:
     clients = Client.objects.using(using).filter(session__in=sessions)
     _lock_in_order(using, clients)
     clients.update(generation=F("generation") + 1)
+    # Their rows are closed here, because a process that died will never do it.
     left = Connection.objects.using(using).filter(session__in=sessions, closed_at__isnull=True)
     _lock_in_order(using, left)
     left.update(closed_at=now, close_code=_CODES[state], closed_by="server")

@@ -37,6 +37,7 @@ def expire_due(*, limit: int, now: datetime | None = None) -> list[uuid.UUID]:
 
 def _claim_due(using: str, due: datetime, limit: int) -> list[uuid.UUID]:
     statements = Statements(connections[using])
+    # Skipped, not waited for: whoever holds a session's row is using it, and the next sweep looks again.
     locked = " FOR UPDATE SKIP LOCKED" if statements.postgres else ""
     # Materialised: in a nested loop PostgreSQL runs a plain subquery again for each row, past the LIMIT.
     rows = statements.fetch(

@@ -82,6 +82,7 @@ def make_first_rows(
         absolute_deadline=absolute,
         expires_at=expires,
         epoch=position.epoch,
+        # The log's first entry is counted here, because no ledger writes for a row that does not exist yet.
         event_seq=1,
         event_tag=position.tag,
     )

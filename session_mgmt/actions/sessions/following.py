@@ -80,6 +80,7 @@ class Looked:
 
 def claim_session(using: str, session: uuid.UUID, now: datetime) -> None:
     """Compete with expiry for the session's row, and lock it. Raises ``SessionEnded`` for the one who loses."""
+    # A deadline that has passed counts at once, not with the next sweep: nobody may come back after it (promise L1).
     activity = SessionActivity.objects.using(using).filter(pk=session, live=True, expires_at__gt=now)
     # Changes nothing and locks the row: of this and expiry, one comes first and the other sees it.
     if not activity.update(live=True):
@@ -171,6 +172,7 @@ def _load_documents(
     missing = [place for place in places if place not in found]
     if missing:
         bodies.ensure_documents(statements, dict.fromkeys(place[:2] for place in missing), at=now)
+        # Read again and not made up: somebody else may have made them in between, and written to them.
         found |= bodies.load_windows(statements, missing)
     return found
 

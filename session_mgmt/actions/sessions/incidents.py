@@ -46,6 +46,7 @@ def record_failure(session: uuid.UUID, error: SessionMgmtError, *, now: datetime
 
 def _record_once(using: str, session: uuid.UUID, type_: str, error: SessionMgmtError, now: datetime) -> None:
     lately = SessionEvent.objects.using(using).filter(session=session, type=type_, at__gt=now - ONE_IN)
+    # Two at once may both write one: the bound is for the disk, and needs no lock.
     with open_transaction(using):
         if lately.exists():
             return

@@ -80,6 +80,7 @@ def create_session(
     """
     using = settings().database
     idle, absolute = first_rows.read_timeouts(config or {})
+    # The explanation outside the transaction: after an error PostgreSQL answers no question inside of it.
     with _explain_refusal(using, user, session_id), open_transaction(using):
         now = now or clock.read(using)
         if user is not None:
@@ -185,9 +186,11 @@ def update_session(
             raise tokens.explain_end(found, now=now) or SessionTerminated()
         if config is not None:
             _set_timeouts(activity, found, config, may_lengthen=actor.may(access.CHANGE))
+        # An administrator who edits a session must not keep it alive.
         if actor.trusted or access.is_owner(actor, found):
             activity.last_active_at = now
         expires = activity.last_active_at + timedelta(seconds=activity.idle_seconds)
+        # No activity moves a session past its absolute deadline.
         activity.expires_at = min(expires, activity.absolute_deadline)
         activity.save(using=using, update_fields=["last_active_at", "idle_seconds", "absolute_deadline", "expires_at"])
         ClientSession.objects.using(using).filter(pk=session).update(**changed)
@@ -251,6 +254,7 @@ def count_activity_at(moments: Mapping[uuid.UUID, datetime]) -> set[uuid.UUID]:
     live, rows = set(), []
     with open_transaction(using):
         mine = SessionActivity.objects.using(using).filter(pk__in=list(moments), live=True)
+        # By key, as the lane locks them, or two that flush at once could wait for each other.
         for row in mine.order_by("pk").select_for_update(no_key=True):
             at = moments[row.pk]
             # The deadline was passed before this activity: no late word brings a session back to life.

@@ -78,6 +78,7 @@ def lock_clients(
 ) -> tuple[dict[Name, ClientRow], set[Name]]:
     """Lock the clients that exist, in the order of their ids; return them, and the names that somebody else holds."""
     stored = {(statements.uuid(session), name): (session, name) for session, name in names}
+    # Before anything is counted: the limits are judged on rows that nobody changes until the commit.
     rows = statements.lock_pairs(
         "id, session_id, client_id, generation, last_seq", CLIENT, _NAME, stored.keys(), wait=wait
     )
@@ -129,6 +130,7 @@ class Room:
 
     def admit(self, session: uuid.UUID, user: Any, client: ClientRow) -> SessionMgmtError | None:
         """Count a member in, in the order of their turns; return why it may not come in."""
+        # A page that reloads while its session is at the limit must come in: it takes its own connection's place.
         replaced = self._by_client[client.id] if client.id is not None else 0
         error = self._find_limit(session, user, replaced)
         # Only a new client needs a place among the clients; one that comes back has its own.
@@ -270,6 +272,7 @@ def store_clients(statements: Statements, clients: Collection[ClientRow], now: d
     known = [(c.id, c.generation, c.last_seq) for c in clients if c.id is not None]
     statements.update(CLIENT, {"id": "bigint", "generation": "bigint", "last_seq": "bigint"}, known)
     for session, name, key in rows:
+        # By name, because RETURNING promises no order.
         fresh[statements.as_uuid(session), name].id = key
 
 

@@ -122,6 +122,7 @@ def attach_group(asks: Sequence[Ask], *, wait: bool = False, now: datetime | Non
         if wait:
             statements.limit_lock_wait(SLOW_LOCK_MILLISECONDS)
         run = _Run(statements, asks, now or clock.read(using))
+        # Sessions before clients before documents before streams: the order of locks that holds everywhere.
         run.prove(wait=wait)
         run.judge(wait=wait)
         run.look()
