@@ -65,6 +65,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         elif not _fits_type(value, known[name.lower()]):
             hint = f"It must be of type {type(known[name.lower()]).__name__}."
             found.append(Error(f"SESSION_MGMT[{name!r}] has the wrong type.", hint=hint, id="session_mgmt.E003"))
+    # The later checks calculate with the values, so they wait until all types are right.
     return found or [*_check_ranges(conf.settings()), *_check_values(conf.settings())]
 
 
@@ -77,6 +78,7 @@ def _check_ranges(now: conf.Settings) -> list[CheckMessage]:
             continue
         number = value.total_seconds() if isinstance(value, timedelta) else value
         least = _LEAST.get(name)
+        # NaN compares with nothing, and would pass every bound.
         if not math.isfinite(number) or number < (least or 0) or (least is None and number == 0):
             hint = "Give a number above 0." if least is None else f"Give a number from {least}."
             found.append(Error(f"SESSION_MGMT[{name!r}] is out of range.", hint=hint, id="session_mgmt.E014"))
@@ -186,6 +188,7 @@ def check_keys_in_use(databases: Sequence[str] | None = None, **_: Any) -> list[
     It runs with ``check --database`` and ``migrate``.
     """
     using = conf.settings().database
+    # Django passes databases only where it may ask them: a check at import must need no server.
     if using not in (databases or ()) or check_state_keys():
         return []
     if StateDocument._meta.db_table not in connections[using].introspection.table_names():
@@ -271,6 +274,7 @@ def check_page_cache(**_: Any) -> list[CheckMessage]:
 def _read_cache_bytes(command: str) -> int:
     """Return the size of the page cache that a command sets: SQLite takes kibibytes, negative, or pages."""
     found = _CACHE_SIZE.findall(command)
+    # The last PRAGMA counts, as in SQLite.
     given = int(found[-1]) if found else _INITIAL_CACHE
     return -given * 1024 if given < 0 else given * _PAGE_BYTES
 

@@ -31,6 +31,7 @@ def check_function(function: Any, role: str, /, *arguments: str, **named: str) -
         # A function in C has no signature to check; its first call will tell.
         return
     try:
+        # Bound and not called: a declaration must have no effect of its own.
         signature.bind(*arguments, **named)
     except TypeError as error:
         asked = ", ".join([*arguments, *named])
@@ -46,6 +47,7 @@ def ask(function: Callable[..., Any], /, *arguments: Any, **named: Any) -> bool:
     answer = call_sync(function, *arguments, **named)
     if answer is not None and not isinstance(answer, bool):
         raise UnusableAnswer(f"{_name_of(function)} returned {type(answer).__name__}; return True or False.")
+    # `None` is a function without a return, and denies.
     return bool(answer)
 
 

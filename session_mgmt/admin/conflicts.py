@@ -65,6 +65,7 @@ class StateConflictAdmin(ContentAdmin):
         return request.user.has_perms([access.SEE, access.SEE_CONFLICTS])
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        # A list of fifty conflicts could otherwise load fifty times three documents.
         values = ("path", "base", "server", "client_value", "document__secret")
         rows = super().get_queryset(request).select_related("document__session__user", "client")
         return rows.defer(*values)
@@ -110,6 +111,7 @@ class StateConflictAdmin(ContentAdmin):
     def look_page(self, request: HttpRequest, row: StateConflict) -> HttpResponse:
         """Show the three values, and the value that is there now."""
         self._check_may_see(request)
+        # Before the values are read: whoever sees them has left an entry, even where the page fails afterwards.
         self.note_action(
             request, audit.READ_CONFLICT, row.document.session_id, document=row.document.name, conflict=str(row.pk)
         )
@@ -156,6 +158,7 @@ class StateConflictAdmin(ContentAdmin):
             version = _decide_conflict(row, keep, typed, request.POST.get("seen", ""))
         except SessionMgmtError as error:
             told = {"error": error, "keep": keep, "typed": typed}
+            # The page again, with the value as it was typed: a refusal must not cost the operator the work.
             return self._render_conflict(request, row, **told, status=min(error.status, 499))
         facts = {"document": row.document.name, "conflict": str(row.pk), "keep": keep}
         made = {} if version is None else {"version": version}

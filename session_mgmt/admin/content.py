@@ -68,6 +68,7 @@ class ContentAdmin(ReadOnlyAdmin):
         response = TemplateResponse(
             request, f"admin/session_mgmt/{self.folder}/{name}.html", {**shared, **context}, status=status
         )
+        # Content of documents must not stay in a browser that others use.
         response["Cache-Control"] = "no-store"
         return response
 
@@ -112,4 +113,5 @@ def _choose_status(error: SessionMgmtError) -> int:
 
 def parse_number(text: str | None) -> int | None:
     """Return a number from an address, or ``None`` for anything else."""
+    # Fewer than 16 digits, which every database takes: an address is typed by anybody.
     return int(text) if text and text.isascii() and text.isdigit() and len(text) < 16 else None

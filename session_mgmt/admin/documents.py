@@ -58,6 +58,7 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         waits = StateConflict.objects.filter(document=OuterRef("pk"), resolved_at=None).order_by()
+        # Counted in a subquery: a join would count each document once for each of its conflicts.
         count = waits.values("document").annotate(count=Count("pk")).values("count")
         rows = super().get_queryset(request).select_related("session__user").defer("secret")
         return rows.annotate(open_conflicts=Coalesce(Subquery(count), 0))
@@ -66,6 +67,7 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         try:
+            # An id is looked up by its index, and not searched for in texts.
             return queryset.filter(session=uuid.UUID(search_term.strip())), False
         except ValueError:
             return super().get_search_results(request, queryset, search_term)
@@ -179,6 +181,7 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
         version = row.version if version is None else version
         self.note_action(request, audit.READ_STATE, row.session_id, document=row.name, version=version, whole=True)
         _, raw = history.read_raw(row.pk, version, run=bridge().run_in_worker)
+        # As a file and never as a page: what a client has stored must not run in the admin's origin.
         headers = {"Content-Disposition": "attachment; filename=document.json", "Cache-Control": "no-store"}
         return HttpResponse(raw, content_type="application/json", headers=headers)
 

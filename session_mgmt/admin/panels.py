@@ -80,6 +80,7 @@ def _list_events(session: ClientSession, *, before: int | None) -> dict[str, Any
     mine = SessionEvent.objects.using(settings().database).filter(session=session).order_by("-seq")
     if before is not None:
         mine = mine.filter(seq__lt=before)
+    # One more than is shown tells whether there are older ones.
     lines = [show.event_line(event) for event in mine[: EVENTS + 1]]
     more = len(lines) > EVENTS
     return {"lines": lines[:EVENTS], "before": lines[EVENTS - 1].seq if more else None, "paged": before is not None}

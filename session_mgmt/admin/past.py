@@ -89,6 +89,7 @@ class PastPages(ContentAdmin):
             "trees": self._draw_trees(row, pair),
             "times": _find_times(row, pair.first, pair.second),
             "is_head": is_head,
+            # Comes back with the form: the restore holds only if the document is still there.
             "seen": pair.head.as_bytes().decode(),
             "may_restore": is_head and pair.first != pair.second and request.user.has_perm(access.RESTORE_STATE),
             "zone": _name_zone(),
@@ -115,6 +116,7 @@ class PastPages(ContentAdmin):
             raise InvalidField("Choose a version on the page that compares it.", field="to")
         try:
             made = _restore_version(row, to, seen)
+        # Back to the comparison, which shows what has been written meanwhile.
         except PreconditionFailed:
             text = _("Somebody has written since you looked, so nothing was restored. This is how it stands now.")
             self.message_user(request, text, messages.WARNING)

@@ -102,5 +102,6 @@ class OutboxAdmin(ReadOnlyAdmin):
     list_display = ("id", "kind", "target", "refused", "created_at")
     list_filter = ("kind", "refused")
     search_fields = ("target",)
+    # It holds content of documents, for which there are other permissions.
     exclude = ("payload",)
     ordering = ("-id",)

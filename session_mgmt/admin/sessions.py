@@ -67,6 +67,7 @@ class ClientSessionAdmin(ReadOnlyAdmin):
     actions = ("terminate_selected", "disconnect_selected", "reconnect_selected")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        # By the database's clock, once for the whole page, or the badges of one list could disagree.
         now = clock.read(settings().database)
         leased = Connection.objects.filter(session=OuterRef("pk"), lease_expires_at__gt=now)
         return (
@@ -176,6 +177,7 @@ class ClientSessionAdmin(ReadOnlyAdmin):
         }
         if request.method != "POST" or do not in allowed or not allowed[do](request):
             raise PermissionDenied
+        # Asked for, because clients that were disconnected do not come back by themselves.
         if do == "disconnect" and request.POST.get("confirmed") != "yes":
             return self._ask(request, do, [session])
         if self._act_on_one(request, do, session.pk, request.POST.get("reason", "")):
@@ -229,6 +231,7 @@ class ClientSessionAdmin(ReadOnlyAdmin):
 
     def _act_on_all(self, request: HttpRequest, do: str, queryset: QuerySet[Any]) -> None:
         reason = request.POST.get("reason", "")
+        # One by one, each with its own audit entry: of fifty sessions some may have ended meanwhile.
         done = sum(self._act_on_one(request, do, session.pk, reason) for session in queryset)
         told = ngettext("Done for %d session.", "Done for %d sessions.", done) % done
         self.message_user(request, told, messages.SUCCESS)
@@ -236,6 +239,7 @@ class ClientSessionAdmin(ReadOnlyAdmin):
     def _act_on_one(self, request: HttpRequest, do: str, session: uuid.UUID, reason: str = "") -> bool:
         """Run one verb and write its audit entry. Return ``False`` if there was nothing to do."""
         if do == "terminate":
+            # As the server itself: the permission was checked above, and is another one than that of an owner.
             if not lifecycle.terminate_session(SERVER, session, reason=(reason or "administrator")[:60]):
                 return False
             self.note_action(request, audit.TERMINATE, session, reason=reason[:60])

@@ -51,6 +51,7 @@ def render_tree(root: Node, look: Look) -> SafeString:
     """Render a node and the part of its outline below it."""
     inside = _render_members(root, look, 1) if root.is_container else _render_leaf(root, look)
     kind = "ul" if root.is_container else "div"
+    # Safe because every value and every key below went through `escape`.
     return mark_safe(f'<{kind} class="sm-tree">{inside}</{kind}>')
 
 
@@ -69,6 +70,7 @@ def _render_members(node: Node, look: Look, depth: int) -> str:
 
 def _render_item(node: Node, look: Look, depth: int) -> str:
     mark = ' class="sm-mark"' if node.path in look.marks else ""
+    # Keys come from clients. They are escaped for HTML, and made legible so that none passes for another.
     title = escape(legible.show_plainly(node.path, _TITLE).text)
     if not node.is_container:
         return f'<li{mark} title="{title}">{_render_name(node)} {_render_leaf(node, look)}</li>'

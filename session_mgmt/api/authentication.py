@@ -34,6 +34,7 @@ class SessionTokenAuthentication(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[Any, Actor] | None:
         """Return the user and the actor of a session's token, or ``None`` if the request carries no such token."""
         secret = read_bearer(request)
+        # Other bearer tokens are left to the project's own authentication.
         if secret is None or not secret.startswith(tokens.ACCESS_PREFIX):
             return None
         session = self._find_session(request, secret)
@@ -46,6 +47,7 @@ class SessionTokenAuthentication(BaseAuthentication):
         try:
             return tokens.find_session(using, secret, now=now)
         except AuthError as error:
+            # Recorded here and not by the view: this request never gets to one.
             incidents.record_refusal(secret, error, ip=read_address(request), now=now)
             raise
 

@@ -64,6 +64,8 @@ def format_etag(position: Position) -> str:
 def is_known(request: Request, head: Position) -> bool:
     """Return whether ``If-None-Match`` says that the caller has this version already."""
     given = request.headers.get("If-None-Match", "")
+    # RFC 9110 section 13.1.2 asks for the weak comparison, which ignores the W/ of a proxy
+    # that has compressed the answer.
     return any(candidate.strip().removeprefix("W/") == format_etag(head) for candidate in given.split(","))
 
 

@@ -47,6 +47,7 @@ class ConflictViewSet(ApiViewSet):
     def list(self, request: Request, pk: str, name: str) -> Response:
         found = self.find_live_session(pk)
         row = bodies.find_document(bridge().using, found.pk, name)
+        # Not made by a read: a document that nobody has written has no conflicts.
         if row is None:
             raise DocumentNotFound()
         run = bridge().worker_for(found.pk)

@@ -61,8 +61,10 @@ class DocumentViewSet(ApiViewSet):
     def retrieve(self, request: Request, pk: str, name: str) -> Response:
         row = find_document(self.find_live_session(pk), name)
         head = lookup.position_of(row)
+        # Before the body is built: who has this version already costs one small query.
         if is_known(request, head):
             return Response(status=304, headers={"ETag": format_etag(head)})
+        # The position of the body that was read, which may be newer than that of the head above.
         position, state = lookup.read_client_state(row, run=bridge().run_in_worker)
         return Response(state, headers={"ETag": format_etag(position)})
 
@@ -145,8 +147,10 @@ class DocumentViewSet(ApiViewSet):
         asked = self.read_form(SyncForm)
         changes = _read_pending(asked["pending"]) if "pending" in asked else None
         if changes:
+            # Only for a body with changes: without them the call reads, and readers may make it.
             self.require_right(found, rights.WRITE_STATE)
             self.is_activity = True
+        # Before the verdict, so that the answer already contains what these changes have made.
         outcomes = offline.carry_out(found.pk, name, changes or (), run=bridge().worker_for(found.pk))
         answer = lookup.sync_document(found.pk, name, asked.get("position"), run=bridge().worker_for(found.pk))
         told = {} if changes is None else {"results": [orjson.Fragment(outcome.body) for outcome in outcomes]}
@@ -187,6 +191,7 @@ def find_document(session: ClientSession, name: str) -> StateDocument:
 
 
 def _check_name(name: str) -> str:
+    # A name that no document can have is simply not found; a 400 would be a second error for one mistake.
     if not access.is_document(name):
         raise DocumentNotFound()
     return name
@@ -210,6 +215,7 @@ def _read_pending(given: Any) -> list[Pending]:
 def _prepare_whole(raw: bytes, most: int) -> Replacement:
     """Prepare a whole document, in another process if it is large."""
     try:
+        # Parsing holds the interpreter, and with it every other request and connection of this process.
         if len(raw) > stored_rows.HEAVY_BYTES:
             return bridge().run_in_worker(whole.parse_replacement, raw, checking.document_limits(), most)
         return whole.parse_replacement(raw, checking.document_limits(), most)
@@ -227,6 +233,7 @@ def answer_write(outcome: Outcome, wanted: Conditions | None = None) -> Response
     Raises the error that refused it, or ``PreconditionFailed`` where ``wanted`` does not hold.
     """
     position = outcome.require()
+    # The verb returns the present place; over HTTP a condition that does not hold is 412 (RFC 9110 section 13.1.2).
     if wanted is not None and wanted.if_absent and outcome.unchanged and position.offset:
         raise PreconditionFailed(position=position.as_json())
     told = orjson.loads(outcome.body)

@@ -44,6 +44,7 @@ def endpoint(summary: str, **facts: Any) -> Callable[[F], F]:
     def declare(answer: F) -> F:
         @wraps(answer)
         def run(view: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+            # First: a misspelt parameter would be ignored, and the caller take the answer for another one.
             check_query(request, declared.query)
             view.begin(declared)
             response = answer(view, request, *args, **kwargs)

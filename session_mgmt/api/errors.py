@@ -62,6 +62,7 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response:
         _record_fault(ours, getattr(context.get("request"), "client_session", None))
     response = Response(ours.as_dict(), status=ours.status)
     if ours.retry_after is not None:
+        # Whole seconds (RFC 9110 section 10.2.3), rounded up, so that nobody comes too early.
         response["Retry-After"] = str(math.ceil(ours.retry_after))
     if ours.status == 401:
         # RFC 6750 3.1: a request without credentials is told the scheme and nothing more.
@@ -91,5 +92,6 @@ def translate_error(error: Exception) -> SessionMgmtError:
     for theirs, ours in _NEAREST:
         if isinstance(error, theirs):
             return ours()
+    # The traceback goes to the log and nothing of it to the caller (promises R6 and R7).
     logger.error("A view failed", exc_info=error)
     return InternalError()

@@ -19,9 +19,11 @@ class Kept:
 
     def read(self) -> Any:
         """Return the value, at most ``seconds`` old."""
+        # Held while the value is computed: a hundred callers at once cost one computation, not a hundred.
         with self._lock:
             if monotonic() >= self._until:
                 self._value = self._compute()
+                # After the computation, which may have taken long itself.
                 self._until = monotonic() + self._seconds
             return self._value
 

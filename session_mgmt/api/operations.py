@@ -24,6 +24,7 @@ HEALTH_SECONDS = 2.0
 def _read_health() -> dict[str, Any]:
     try:
         return monitoring.read_health()
+    # An answer and no error: the question was how the service is.
     except (DatabaseError, InterfaceError) as error:
         return {"status": "unavailable", "problems": ["migrations" if is_unmigrated(error) else "database"]}
 
@@ -45,8 +46,10 @@ class HealthView(ApiView):
         found = health.read()
         if found["status"] == "unavailable":
             return Response(found, status=503)
+        # This process's own knowledge: its lane may fail while the database answers reads.
         if bridge().lane.is_failing:
             found = {**found, "status": "degraded", "problems": [*found["problems"], "writes_failing"]}
+        # Figures tell an attacker how much it takes; load balancers need the status only.
         if not self.actor.may(access.SEE):
             found = {"status": found["status"]}
         return Response(found)

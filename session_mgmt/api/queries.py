@@ -76,6 +76,7 @@ Parameter = Number | Identifier
 
 def is_number(text: str) -> bool:
     """Return whether a text is a number that can be meant, without sign and spaces."""
+    # `isdigit` alone takes digits of any script, and `int` would read them.
     return text.isascii() and text.isdigit() and len(text) <= _DIGITS
 
 
@@ -85,5 +86,6 @@ def check_query(request: Request, allowed: Iterable[Parameter]) -> None:
     for name, values in request.query_params.lists():
         if name not in names:
             raise InvalidField("There is no such parameter.", field=name[:_NAME])
+        # Proxies and frameworks choose differently among two values, so that a check could see the other one.
         if len(values) > 1:
             raise InvalidField("The parameter is given twice.", field=name)

@@ -44,6 +44,7 @@ def read_body(request: Request, *, most: int, too_large: type[SessionMgmtError])
     """
     _check_type(request.META)
     declared = request.META.get("CONTENT_LENGTH") or "0"
+    # Refused by its header, before a byte is read; a body that declares less is counted while it comes.
     if declared.isdigit() and int(declared) > most:
         raise too_large(limit=most)
     raw = _read_bytes(request._request, most, too_large)
@@ -75,6 +76,7 @@ def _check_type(meta: Mapping[str, Any]) -> None:
     """Accept JSON in UTF-8 only: a second encoding would be a second parser with other rules."""
     if meta.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() not in ("", "identity"):
         raise UnsupportedMediaType()
+    # The standard library's parser of headers: parameters may be quoted, and stand in any order.
     given = Message()
     given["content-type"] = meta.get("CONTENT_TYPE") or "application/json"
     charset = str(given.get_param("charset") or "utf-8").lower()

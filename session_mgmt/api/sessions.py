@@ -61,6 +61,7 @@ class SessionViewSet(ApiViewSet):
     )
     def list(self, request: Request) -> Response:
         before, limit = LIST_BEFORE.read(request), LIST_LIMIT.read_or_default(request)
+        # One more than a page tells whether there is another page, without a count.
         found = list(lifecycle.list_active(self.actor, before=before)[: limit + 1])
         page, more = found[:limit], len(found) > limit
         states = connections.read_states(session.pk for session in page)
@@ -156,6 +157,7 @@ class SessionViewSet(ApiViewSet):
         proven = proven_session(request)
         if proven is None:
             raise AuthRequired("A session is recovered with its own token.")
+        # As if it did not exist: a token must not tell about sessions of others.
         if proven.pk != parse_session_id(pk):
             raise SessionNotFound()
         wanted = self.read_form(RecoveryForm)
@@ -242,6 +244,7 @@ def describe_pair(pair: Pair | None) -> dict[str, Any]:
 
 def read_device(request: Request, label: str) -> Device:
     """Return the device that the request describes."""
+    # Control characters would break the lines of whoever prints or logs it.
     agent = "".join(character for character in request.META.get("HTTP_USER_AGENT", "")[:400] if character.isprintable())
     return Device(label=label, ip=read_address(request), user_agent=agent)
 
@@ -257,6 +260,7 @@ def _read_page(session: ClientSession, after: int, limit: int) -> dict[str, Any]
     window = reading.read_window(using, session.pk, None)
     if window is None:
         raise SessionNotFound()
+    # From the oldest entry that is kept; one that the trimming has left for its tag is not shown.
     found = reading.read_page(using, session.pk, max(after, window.oldest - 1), limit)
     last = found[-1].offset if found else after
     return {

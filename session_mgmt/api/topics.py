@@ -38,5 +38,6 @@ class PublicationView(ApiView):
         session = proven_session(self.request)
         if session is not None:
             access.check_publish(session, topic)
+        # Staff too: a publication to an undeclared topic would be kept, and nobody could ever follow it.
         elif not self.actor.may(access.PUBLISH) or not access.is_declared(topic):
             raise PublishDenied()

@@ -64,6 +64,7 @@ class ApiView(APIView):
     def get_authenticators(self) -> list[Any]:
         """Return this app's authentication, followed by the project's as configured now."""
         theirs: Any = api_settings.DEFAULT_AUTHENTICATION_CLASSES
+        # Ours first: the project's own may take a bearer token for one of theirs, and refuse it.
         return [SessionTokenAuthentication(), *(authentication() for authentication in theirs)]
 
     def get_throttles(self) -> list[Any]:
@@ -75,6 +76,7 @@ class ApiView(APIView):
 
     def handle_exception(self, exc: Exception) -> Response:
         """Charge a failure to its caller, then answer it."""
+        # Translated before it is charged: what a failure costs depends on the documented error.
         error = errors.translate_error(exc)
         if self._caller is not None:
             limits.fine_caller(self._caller, error)
@@ -91,8 +93,10 @@ class ApiView(APIView):
         limits.admit_caller(self._caller)
         super().perform_authentication(request)
         if _is_known(request):
+            # Only now is the user known; the address and the token have been charged before.
             limits.admit_caller(limits.Caller(user_id=request.user.pk))
             self._caller = replace(self._caller, user_id=request.user.pk)
+        # A client with a wrong token must hear so, and not be taken for somebody who sent none.
         if request.auth is None and not _is_known(request) and token is not None:
             raise InvalidToken()
 
@@ -114,6 +118,7 @@ class ApiView(APIView):
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         final = super().finalize_response(request, response, *args, **kwargs)
+        # Answers hold tokens and private data, and depend on who asks.
         final["Cache-Control"] = "no-store"
         final["X-Content-Type-Options"] = "nosniff"
         patch_vary_headers(final, ("Authorization", "Cookie"))
@@ -176,6 +181,7 @@ class ApiView(APIView):
         wanted = parse_session_id(key)
         proven = proven_session(self.request)
         if proven is not None and proven.pk == wanted:
+            # Read a moment ago by its token; to read it again would cost a query of every call.
             return proven
         right = self.endpoint.right
         found = lifecycle.read_session(self.actor, wanted, right.permissions if right else ())

@@ -47,6 +47,7 @@ class Draft:
             amended["replaced"] = replaced.digest_replaced(self.view, amended["ops"])
         if not fits(amended):
             return False
+        # In place: the outbox holds this very frame.
         self.frame.update(amended)
         return True
 
@@ -66,6 +67,7 @@ class Batch:
         self.cancel_flush()
         if draft.frame["seq"] != self._seq:
             self._seq, self._began = draft.frame["seq"], loop.time()
+        # Bounded from the first update on, or somebody who types without a pause would never be saved.
         left = self._began + self._sync.max_delay - loop.time()
         self._timer = loop.call_later(max(0.0, min(self._sync.delay, left)), self._flush)
 

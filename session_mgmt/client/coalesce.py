@@ -31,6 +31,7 @@ def _find_partner(operations: list[Op], operation: Op) -> int | None:
     is_index_free = all(
         token != "-" and pointer.parse_index(token) is None for token in pointer.parse_pointer(operation[1])
     )
+    # From the newest back, past operations that do not mind: so the order of those that do stays.
     for at in range(len(operations) - 1, -1, -1):
         if _combine_pair(operations[at], operation) is not None:
             return at
@@ -55,4 +56,5 @@ def _combine_pair(earlier: Op, later: Op) -> Op | None:
     if later[0] != "inc":
         return later
     total = normalise_number(earlier[2] + later[2])
+    # A sum that documents cannot carry stays two operations; the server drops the one that goes too far.
     return None if total is None else ["inc", later[1], total]

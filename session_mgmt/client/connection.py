@@ -29,10 +29,12 @@ class Connection:
             url,
             subprotocols=[SUBPROTOCOL],
             additional_headers=dict(headers),
+            # The server declines it: one encoding serves all its readers.
             compression=None,
             open_timeout=OPEN_SECONDS,
             ping_interval=None,
             close_timeout=2,
+            # Where no REST side is mounted, the snapshot of a large document is one frame.
             max_size=None,
             proxy=None,
         )
@@ -79,6 +81,7 @@ class Connection:
         assert self._socket is not None
         if last is not None:
             self.send_frame(last)
+            # Before the close frame, behind which nothing may be sent.
             await self._outgoing.join()
         await self._socket.close(code if code in {1000, CLIENT_HEARTBEAT_LOST} or 4100 <= code < 4200 else 1000)
 

@@ -189,6 +189,7 @@ class Core(Writing):
                 yield from self._apply_revision(log.removeprefix(STATE), place, body)
             else:
                 yield from self._store_position(log)
+                # After its position is stored: an entry is not delivered again if the callback fails (promise T3).
                 yield Deliver(log, body)
 
     def _apply_revision(self, doc: str, place: positions.Position, body: Frame) -> Effects:
@@ -246,6 +247,7 @@ class Core(Writing):
         if not frame["ok"] and frame["error"].get("temporary"):
             yield from self._retry_later(frame["seq"], frame["error"])
             return
+        # None: a receipt that was repeated, after the write was sent twice.
         written = self.outbox.settle(frame["seq"])
         if written is None:
             return

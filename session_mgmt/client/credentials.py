@@ -38,6 +38,7 @@ class Credentials:
 
     async def obtain(self, token: str | None, create: Mapping[str, Any]) -> None:
         """Join the session of `token`, else keep the stored one, else create one. Raises Refused or Unanswered."""
+        # Another session, which does not know the old client by its name.
         if token is not None and token != self._saved.token:
             self._saved.token, self._saved.session_id, self._saved.client_id = token, None, None
         if self._saved.token is None:

@@ -97,6 +97,7 @@ class Link:
     async def stop(self, last: Mapping[str, Any] | None) -> None:
         """Close for good, after a `last` frame."""
         self._leaving = Leave(1000, "closed", reconnect=False)
+        # Marked first: `run` would take the end of the connection for a loss and come back.
         await self.close_connection(1000, last)
 
     def _attach_again(self, leave: Leave) -> Leave:

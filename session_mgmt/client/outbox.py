@@ -60,6 +60,7 @@ class Outbox:
         values it replaced, because nobody knows any more which changes came in between.
         """
         refused = self._writes.get(seq)
+        # Rebased already, with an earlier one of the same burst.
         if refused is None or "base" not in refused or _read_base(refused) == place.as_json():
             return
         doc, old_epoch, old_base = refused["doc"], refused["epoch"], refused["base"]

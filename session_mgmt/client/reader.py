@@ -39,6 +39,7 @@ class Reader:
                     yield self._waiting.popleft()
                 if self._error is not None:
                     raise self._error
+                # Only after everything was read: a value that comes meanwhile sets it again.
                 self._changed.clear()
                 await self._changed.wait()
         finally:

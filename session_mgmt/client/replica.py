@@ -73,6 +73,7 @@ class Replica:
             del self._pending[seq]
         waiting, self._held_back = self._held_back, []
         for place, body in waiting:
+            # Entries that the snapshot contains already are left out, and so are those of another history.
             if place.epoch == position.epoch and place.offset == self.position.offset + 1:
                 self.confirmed = apply_ops(self.confirmed, body["ops"])
                 self.position = place

@@ -55,6 +55,7 @@ class Shell:
         self._storage = storage
         self._saved = storage.load()
         self._headers = dict(headers)
+        # Without the environment: a proxy that is set for other programs must not get the session's token.
         self._http = httpx.AsyncClient(headers=self._headers, timeout=HTTP_SECONDS, trust_env=False)
         self._rest = Rest(self._http, base, lambda: self._saved.token)
         self._answers: Waiters[int, Receipt] = Waiters()
@@ -91,6 +92,7 @@ class Shell:
     async def close(self) -> None:
         self._closed = True
         self.flush()
+        # With a durable storage the client comes back under its name; without one it has left for good.
         await self._link.stop(None if self._storage.durable else {"type": "disconnect"})
         running = [*self._tasks] if self._runner is None else [*self._tasks, self._runner]
         for task in running:

@@ -233,6 +233,7 @@ class StateDocument:
     async def _call(
         self, method: str, path: str = "", body: Any = None, headers: Mapping[str, str] | None = None
     ) -> Any:
+        # Quoted with its slashes, which would make another address of it.
         return await self._port.call(method, f"state/{quote(self.name, safe='')}/{path}", body, headers)
 
     @property

@@ -74,6 +74,7 @@ class FileStorage:
 
     def save(self, saved: Saved) -> None:
         """Replace the file in one step, so that a process that dies in the middle leaves the old one."""
+        # In the same folder, because only within one file system a file is replaced in one step.
         beside = self._path.with_name(self._path.name + ".new")
         with open(beside, "w", encoding="utf-8", opener=_open_private) as file:
             json.dump(asdict(saved), file, separators=(",", ":"))
@@ -81,4 +82,5 @@ class FileStorage:
 
 
 def _open_private(path: str, flags: int) -> int:
+    # From the first byte on: a mode that is set afterwards leaves a moment for others to read the token.
     return os.open(path, flags, 0o600)

@@ -44,6 +44,7 @@ class Topics:
         `gap` before the next one.
         """
         subscribers = self._port.publications
+        # Before the topic is followed: missed entries may arrive before the answer.
         remove = subscribers.add(topic, callback)
         try:
             await self._port.follow_log(TOPIC + topic)

@@ -101,6 +101,7 @@ class Writing:
             self.draft = Draft(numbered, before)
         else:
             effects += self._send_write(numbered)
+        # After its number is known, under which the receipt will take it away again.
         replica.expect(numbered["seq"], ops)
         return numbered["seq"], [*effects, Changed(doc, before, replica.view)]
 

@@ -44,4 +44,5 @@ class AsyncCalls:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         for name in AsyncCalls.__annotations__:
+            # Made from the methods themselves, so that an argument added to one is there in the other.
             setattr(cls, name, make_async(getattr(cls, name.removeprefix("a").removesuffix("_"))))

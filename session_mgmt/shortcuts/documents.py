@@ -38,6 +38,7 @@ from session_mgmt.writes import restore, verbs
 
 
 def _update(session: Session, name: str, kind: str, change: Any, terms: Terms) -> Written | Ticket:
+    # First, because it names the real mistake: inside a transaction a patch is impossible whatever it holds.
     verbs.check_kind(kind)
     fine = encode_python(change)
     with name_path(fine):
@@ -92,6 +93,7 @@ class State(AsyncCalls):
         Its ``mode`` is ``up_to_date``, ``entries`` or ``snapshot``.
         """
         given = position.as_json() if isinstance(position, Position) else position
+        # Fragments of stored JSON become values, as a caller in Python expects them.
         answer: dict[str, Any] = orjson.loads(orjson.dumps(lookup.sync_document(as_session_id(session), name, given)))
         return answer
 

@@ -29,9 +29,11 @@ class Command(BaseCommand):
         else:
             for step, rows in report.items():
                 self.stdout.write(f"{step:<14} {rows}")
+        # A code of its own, for cron and monitoring: the other steps have run, and one has to be looked at.
         if report["failed"]:
             sys.exit(2)
 
     def _show_progress(self, step: str, rows: int) -> None:
         if not self._quiet:
+            # To stderr, so that the report on stdout can be piped into another program.
             self.stderr.write(f"{step}: {rows} more")

@@ -32,6 +32,7 @@ class Command(BaseCommand):
             raise CommandError(error.detail) from error
         if not options["dry_run"]:
             audit.add_entry("rotate_state_keys", rows=report.as_dict())
+        # Counted anew from the rows: this tells whether the old key may be taken out of the settings.
         rows = usage.count_rows(settings().database)
         missing = usage.list_missing_keys(set(rows))
         if options["json"]:

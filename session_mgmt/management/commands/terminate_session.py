@@ -30,6 +30,7 @@ class Command(BaseCommand):
         wanted = [*options["sessions"], *(self._list_of_user(options["user"]) if options["user"] else [])]
         if not wanted and not options["user"]:
             raise CommandError("Name sessions, or a user with --user.")
+        # In the order of asking, each once: a session may be named by its id and by its user.
         outcomes = {str(session): self._end_session(session, options) for session in dict.fromkeys(wanted)}
         if options["json"]:
             self.stdout.write(json.dumps({"dry_run": options["dry_run"], "sessions": outcomes}))
@@ -40,6 +41,7 @@ class Command(BaseCommand):
             raise CommandError("Some of the sessions do not exist.")
 
     def _list_of_user(self, name: str) -> list[uuid.UUID]:
+        # By the project's own field for names, which need not be `username`.
         users = get_user_model()
         user = users._default_manager.filter(**{users.USERNAME_FIELD: name}).first()
         if user is None:

@@ -27,6 +27,7 @@ class Command(BaseCommand):
             found += verification.verify_document(document)
             if not options["json"] and options["verbosity"] > 0 and checked % 100 == 0:
                 self.stderr.write(f"{checked} documents, {len(found)} findings")
+        # Receipts and outbox entries belong to no document, so that a choice of documents leaves them out.
         if not options["document"] and not options["name"]:
             found += verification.verify_loose_rows()
         self._print_report(checked, found, options["json"])
