@@ -23,7 +23,8 @@ SESSION_LIMIT_POLICIES = ("reject", "evict_oldest", "evict_idle")
 def _setting(default: Any, reason: str, *, secret: bool = False) -> Any:
     facts: dict[str, Any] = {"metadata": {"reason": reason}, "repr": not secret}
     # A dataclass takes no mutable default; this one is never changed.
-    return field(default_factory=lambda: default, **facts) if default == {} else field(default=default, **facts)
+    is_dict = isinstance(default, dict)
+    return field(default_factory=lambda: default, **facts) if is_dict else field(default=default, **facts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,13 @@ class Settings:
     )
     refresh_grace: timedelta = _setting(
         timedelta(seconds=30), "For which a used refresh token is answered again: two tabs may race, answers are lost."
+    )
+    user_standing: dict[str, Any] = _setting(
+        {"is_active": True}, "Filter of the user model: sessions of users who do not fit end within a control round."
+    )
+    topic_recheck: timedelta = _setting(
+        timedelta(minutes=5),
+        "In which a topic that is followed is asked about again: rights can change without a signal.",
     )
     token_keys: tuple[str, ...] = _setting(
         (), "Secrets of which tokens are derived, the first one for new tokens; none is SECRET_KEY.", secret=True

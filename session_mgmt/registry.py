@@ -36,6 +36,7 @@ class Topic:
     may_publish: Callable[..., bool] | bool
     retain: timedelta | None
     entries: int | None
+    recheck: timedelta | None = None
     reported: set[str] = field(default_factory=set, compare=False)
 
     def allows_follow(self, session: Any, parts: dict[str, Any]) -> bool:
@@ -91,18 +92,21 @@ def topic(
     publish: Callable[..., bool] | bool = False,
     retain: timedelta | None = None,
     entries: int | None = None,
+    recheck: timedelta | None = None,
 ) -> Callable[[Callable[..., bool]], Callable[..., bool]]:
     """Declare a topic; the decorated function decides who may follow it.
 
     ``pattern`` is text with parts in braces, which are passed to the functions: ``{pk}`` matches any text without
     ``:``, ``{pk:int}``, ``{pk:uuid}``, ``{name:slug}`` and ``{code:str}`` as their types say. A function answers
-    ``True`` or ``False``; any other answer, ``None`` too, denies. Raises ``TypeError`` or ``ValueError`` for a
+    ``True`` or ``False``; any other answer, ``None`` too, denies. It is asked again after ``recheck`` at the latest,
+    instead of ``topic_recheck``. Raises ``TypeError`` or ``ValueError`` for a
     declaration that cannot work.
     """
     if not isinstance(pattern, str):
         raise TypeError("Write @topic with a pattern in parentheses, as in @topic('orders:{pk}').")
     compiled = compile_pattern(pattern)
     _check_retention(pattern, retain, entries)
+    _check_recheck(pattern, recheck)
     if callable(publish):
         check_function(publish, f"publish of topic {pattern!r}", "session", **compiled.types)
     # A string or None would count as true or false, and decide about a right by accident.
@@ -111,7 +115,7 @@ def topic(
 
     def declare(may_follow: Callable[..., bool]) -> Callable[..., bool]:
         check_function(may_follow, f"topic {pattern!r}", "session", **compiled.types)
-        registry.topics.append(Topic(compiled, may_follow, publish, retain, entries))
+        registry.topics.append(Topic(compiled, may_follow, publish, retain, entries, recheck))
         return may_follow
 
     return declare
@@ -126,6 +130,13 @@ def _check_retention(pattern: str, retain: Any, entries: Any) -> None:
         raise ValueError(f"Topic {pattern!r} would keep nothing: retain and entries are above 0.")
     if (retain is not None and retain > MOST_RETAIN) or (entries is not None and entries > MOST_ENTRIES):
         raise ValueError(f"Topic {pattern!r}: retain is at most {MOST_RETAIN.days} days, entries {MOST_ENTRIES}.")
+
+
+def _check_recheck(pattern: str, recheck: Any) -> None:
+    if recheck is not None and not isinstance(recheck, timedelta):
+        raise TypeError(f"recheck of topic {pattern!r} is a timedelta, not {recheck!r}.")
+    if recheck is not None and not timedelta(seconds=1) <= recheck <= MOST_RETAIN:
+        raise ValueError(f"Topic {pattern!r}: recheck is from 1 second to {MOST_RETAIN.days} days.")
 
 
 def on_message(handler: MessageHandler) -> MessageHandler:

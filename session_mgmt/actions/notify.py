@@ -153,6 +153,11 @@ def order_close(sessions: Iterable[uuid.UUID], code: int) -> dict[str, Any]:
     return {"close": [session.hex for session in sessions], "code": int(code)}
 
 
+def order_look(sessions: Iterable[uuid.UUID]) -> dict[str, Any]:
+    """Return the order to look at once how sessions stand, whoever serves them."""
+    return {"look": [session.hex for session in sessions]}
+
+
 def close_sessions(sessions: Iterable[uuid.UUID], code: int) -> None:
     """Close the connections of sessions on whatever process serves them."""
     doorbell().ring({CONTROL: 0}, order_close(sessions, code))

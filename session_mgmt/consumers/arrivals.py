@@ -32,11 +32,13 @@ GATHER_SECONDS = 0.04
 class _Arrival:
     """Connect without an answer."""
 
-    __slots__ = ("answer", "connect", "question")
+    __slots__ = ("access_version", "answer", "connect", "question")
 
     def __init__(self, connect: Connect, answer: asyncio.Future[Attachment]) -> None:
         self.connect, self.answer = connect, answer
         self.question: Question | None = None
+        # Of the rights by which the application was asked; they may be others by the time the client is attached.
+        self.access_version: int | None = None
 
 
 class Arrivals:
@@ -101,6 +103,7 @@ class Arrivals:
             try:
                 if isinstance(proof, Exception):
                     raise proof
+                arrival.access_version = proof.access_version
                 arrival.question = self.grants.ask(proof, arrival.connect.logs)
                 asked.append(arrival)
             except Exception as error:
@@ -128,7 +131,7 @@ class Arrivals:
             except Exception as error:
                 _settle(arrival.answer, error)
             if not arrival.answer.done():
-                ask = Ask(arrival.connect, self._server, granted, late)
+                ask = Ask(arrival.connect, self._server, granted, late, asked_version=arrival.access_version)
                 asks.append(QueuedAsk(ask, arrival.answer, self._take_answers))
         if asks:
             bridge().connect(asks)

@@ -161,6 +161,8 @@ async def _follow_log(connection: Connection, frame: Subscribe) -> None:
     async with connection.turns.take(frame.log):
         if _answer_again(connection, frame):
             return
+        serving = connection.hub.serving
+        version = serving.find_access_version(session.pk)
         try:
             subscribe = partial(following.subscribe, gate=bridge().gate)
             log = await _run_in_turn(connection, frame.log, subscribe, session.as_model(), frame.log, frame.position)
@@ -170,6 +172,9 @@ async def _follow_log(connection: Connection, frame: Subscribe) -> None:
         # Before the log starts: the client must know the verdict when the first entry comes.
         connection.push({"type": "reply", "id": frame.id, "verdict": verdicts.build_verdict(log)})
         connection.follow_log(log).start()
+        if serving.find_access_version(session.pk) != version:
+            # The application may have answered by the rights of before.
+            connection.hub.rechecks.ask_again(session.pk)
 
 
 async def _run_in_turn(connection: Connection, log: str, verb: Callable[..., R], *args: Any) -> R:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from session_mgmt.actions.logs import LogRow
-from session_mgmt.actions.sessions import connections, info
+from session_mgmt.actions.sessions import controls, info
 from session_mgmt.actions.sessions.closing import Ended, Recovered
 from session_mgmt.actions.sessions.connections import Beat
 from session_mgmt.actions.sessions.following import Log
@@ -156,6 +156,7 @@ class Connection:
         following = self.followings[log.name] = Following(self, feed, log)
         if log.name.startswith(STATE) and log.id is not None:
             self.writes.add_document(log.name.removeprefix(STATE), log.id)
+        self.hub.rechecks.watch_log(self.attachment.session.pk, log.name)
         return following
 
     def follows_feed(self, feed: Feed) -> bool:
@@ -168,6 +169,16 @@ class Connection:
         if following is not None:
             following.stop()
             self.hub.serving.unfollow_log(following.feed)
+
+    def deny_log(self, name: str, error: SessionMgmtError) -> None:
+        """Leave a log that may be followed no longer, and tell the client; nothing happens if it is not followed."""
+        if name in self.followings:
+            self.unfollow_log(name)
+            self.push_error(error, log=name)
+
+    def forget_rights(self) -> None:
+        """Ask the application anew before the next publication."""
+        self.writes.forget_publishable()
 
     async def _finish_recovery(self, replays: list[asyncio.Task[bool]], finish: Callable[[], None]) -> None:
         """Wait until every log is at the present."""
@@ -337,7 +348,7 @@ class Connection:
     async def _stop_with_reason(self) -> None:
         session = self.attachment.session.pk
         try:
-            control = (await bridge().control(connections.read_controls, [session]))[session]
+            control = (await bridge().control(controls.read_controls, [session]))[session]
             code = control.judge_connection(self.attachment.auth_version)
         except SessionMgmtError:
             code = None

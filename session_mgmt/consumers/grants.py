@@ -33,6 +33,7 @@ class _Kept:
     """Answers about the topics of one session."""
 
     until: float
+    access_version: int
     answers: dict[str, bool] = field(default_factory=dict)
 
 
@@ -68,7 +69,7 @@ class Grants:
     def ask(self, session: LiveSession, logs: Iterable[str]) -> Question:
         """Begin to ask who may follow the topics among the logs. Raises ``Busy``."""
         topics = [name.removeprefix(TOPIC) for name in logs if name.startswith(TOPIC)]
-        answers = self._find_answers(session.pk)
+        answers = self._find_answers(session)
         job = None
         if any(topic not in answers for topic in topics):
             job = bridge().ask_application(session.pk, _ask_all, session.as_model(), topics, answers)
@@ -88,15 +89,20 @@ class Grants:
         """Ask anew: something about the session has changed."""
         self._kept.pop(session, None)
 
-    def _find_answers(self, session: uuid.UUID) -> dict[str, bool]:
+    def _find_answers(self, session: LiveSession) -> dict[str, bool]:
         now = self._clock()
         while self._kept and (oldest := next(iter(self._kept.items())))[1].until <= now:
             del self._kept[oldest[0]]
-        if session not in self._kept:
+        kept = self._kept.get(session.pk)
+        if kept is not None and kept.access_version < session.access_version:
+            # Answers by the rights of before.
+            del self._kept[session.pk]
+            kept = None
+        if kept is None:
             # Use does not prolong them: an answer that is asked for all the time would
             # otherwise never be checked again.
-            self._kept[session] = _Kept(now + KEPT_SECONDS)
-        return self._kept[session].answers
+            kept = self._kept[session.pk] = _Kept(now + KEPT_SECONDS, session.access_version)
+        return kept.answers
 
 
 class _Countdown:

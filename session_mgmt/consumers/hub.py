@@ -24,6 +24,7 @@ from session_mgmt.conf import settings
 from session_mgmt.consumers import gc_tuning
 from session_mgmt.consumers.arrivals import Arrivals
 from session_mgmt.consumers.orders import Orders, read_head, read_orders
+from session_mgmt.consumers.rechecks import Rechecks
 from session_mgmt.consumers.rounds import Rounds
 from session_mgmt.consumers.serving import Served, Serving
 from session_mgmt.protocol.codes import Close
@@ -48,9 +49,10 @@ class Hub:
         ]
         self._remote_listener = bridge().remote_listener(self._handle_ring)
         self.serving = Serving(self._remote_listener)
-        self.rounds = Rounds(self.serving)
-        self.late_writes = LateWrites()
         self.arrivals = Arrivals(self.server)
+        self.rechecks = Rechecks(self.serving, self.arrivals.grants)
+        self.rounds = Rounds(self.serving, self.rechecks)
+        self.late_writes = LateWrites()
         self.draining = False
         self._tasks: list[asyncio.Task[None]] = []
         if self._remote_listener is not None:
@@ -114,6 +116,8 @@ class Hub:
             self.serving.stop_session(session, code)
         for client, generation in orders.replaced:
             self.serving.stop_replaced(client, generation)
+        if orders.looks:
+            self.rounds.look_soon(orders.looks)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
@@ -135,6 +139,7 @@ class Hub:
         for stop in self._stops:
             stop()
         self.rounds.stop()
+        self.rechecks.stop()
         self.serving.stop()
         for task in self._tasks:
             task.cancel()

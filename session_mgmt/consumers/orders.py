@@ -18,10 +18,13 @@ from session_mgmt.writes import verbs
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """Sessions whose connections are to close, each with its code, and the clients that have attached again."""
+    """Sessions whose connections are to close, each with its code, the clients that have attached again, and the
+    sessions that may stand no longer as they did.
+    """
 
     stops: tuple[tuple[uuid.UUID, Close], ...] = ()
     replaced: tuple[tuple[int, int], ...] = ()
+    looks: tuple[uuid.UUID, ...] = ()
 
 
 def read_orders(payload: Any) -> Orders:
@@ -30,7 +33,8 @@ def read_orders(payload: Any) -> Orders:
         return Orders()
     code = _read_code(payload.get("code", Close.DETACHED))
     stops = () if code is None else tuple((session, code) for session in _read_sessions(payload.get("close")))
-    return Orders(stops, tuple(_read_replaced(payload.get("replaced"))))
+    replaced, looks = _read_replaced(payload.get("replaced")), _read_sessions(payload.get("look"))
+    return Orders(stops, tuple(replaced), tuple(looks))
 
 
 def read_head(value: Any) -> int | None:

@@ -12,15 +12,18 @@ import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from uuid import UUID
 
 from session_mgmt.actions import drains
 from session_mgmt.actions.drains import Unmeasured
-from session_mgmt.actions.sessions import connections, lifecycle
+from session_mgmt.actions.sessions import connections, controls, lifecycle, standing
+from session_mgmt.actions.sessions.controls import Control
 from session_mgmt.actions.state import compaction
 from session_mgmt.actions.timeline import handlers
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
+from session_mgmt.consumers.rechecks import Rechecks
 from session_mgmt.consumers.serving import SLICE, Served, Serving
 from session_mgmt.exceptions import SessionMgmtError
 from session_mgmt.protocol.codes import Close
@@ -40,12 +43,16 @@ SNAPSHOT_REST = 9
 class Rounds:
     """Timers of one hub."""
 
-    def __init__(self, serving: Serving) -> None:
-        self._serving = serving
+    def __init__(self, serving: Serving, rechecks: Rechecks) -> None:
+        self._serving, self._rechecks = serving, rechecks
         self._loop = asyncio.get_running_loop()
         self._wheel: dict[int, list[Served]] = {}
         self._snapshots: set[int] = set()
         self._unmeasured: dict[int, Unmeasured] = {}
+        # Sessions that were seen to stand no longer, until their rows say so.
+        self._faulty: set[UUID] = set()
+        self._to_look_at: set[UUID] = set()
+        self._looking: asyncio.Task[None] | None = None
         self._control_answered = self._loop.time()
         now = settings()
         self._tasks = [
@@ -56,10 +63,12 @@ class Rounds:
             self._start(lambda: now.drain_interval, self._work_off_backlog, "drain"),
             self._start(lambda: TICK, self._take_snapshots, "snapshots"),
             self._start(lambda: TICK, self.look_at_documents, "looks"),
+            self._start(lambda: TICK, rechecks.ask_due, "rechecks"),
+            self._start(lambda: TICK, self.settle_sessions, "standing"),
         ]
 
     def stop(self) -> None:
-        for task in self._tasks:
+        for task in (*self._tasks, *([] if self._looking is None else [self._looking])):
             task.cancel()
 
     def _start(
@@ -146,8 +155,7 @@ class Rounds:
                 # Asked before and acted on after: the end of a session fences its clients too, and is the reason then.
                 known = self._serving.list_generations(part)
                 raised = await bridge().control(connections.find_raised_generations, known)
-                versions = self._serving.list_versions(part)
-                self._judge_sessions(await bridge().control(connections.find_controls, versions))
+                await self.look_at_sessions(part)
                 for client, generation in raised.items():
                     self._serving.stop_replaced(client, generation)
             # Only after all parts: a half answer is none.
@@ -158,11 +166,49 @@ class Rounds:
                     self._serving.stop_session(session, Close.UNAVAILABLE)
 
     async def _close_refused(self, sessions: list[UUID]) -> None:
-        self._judge_sessions(await bridge().control(connections.read_controls, sessions))
+        self._judge_sessions(await bridge().control(controls.read_controls, sessions))
 
-    def _judge_sessions(self, controls: Mapping[UUID, connections.Control]) -> None:
-        for session, control in controls.items():
-            self._serving.judge_session(session, control)
+    def look_soon(self, sessions: Iterable[UUID]) -> None:
+        """Look at sessions that may stand no longer as they did; those of one moment together."""
+        self._to_look_at.update(sessions)
+        if self._looking is None:
+            self._looking = self._loop.create_task(self._look_now(), name="session_mgmt look")
+
+    async def _look_now(self) -> None:
+        try:
+            while self._to_look_at:
+                part = list(islice(self._to_look_at, SLICE))
+                self._to_look_at.difference_update(part)
+                await self.look_at_sessions(part)
+        except SessionMgmtError as error:
+            # The next round asks again.
+            logger.warning("Sessions could not be looked at: %s", error)
+        finally:
+            self._looking = None
+
+    async def look_at_sessions(self, sessions: Iterable[UUID]) -> None:
+        """Find out whether sessions that are served here may go on, by one query."""
+        known = self._serving.list_known(sessions)
+        if known:
+            self._judge_sessions(await bridge().control(controls.find_controls, known))
+
+    def _judge_sessions(self, found: Mapping[UUID, Control]) -> None:
+        for session, control in found.items():
+            if self._serving.judge_session(session, control):
+                self._rechecks.ask_again(session)
+            if control.has_fault:
+                self._faulty.add(session)
+
+    async def settle_sessions(self) -> None:
+        """Write down what was found about sessions that stand no longer; nobody serves them any more.
+
+        A transaction each, so that writers come in between, however many users were deactivated at once.
+        """
+        while self._faulty:
+            session = next(iter(self._faulty))
+            await bridge().call(standing.settle_session, session)
+            # Only now: while the database is away, it is tried again.
+            self._faulty.discard(session)
 
     def _close_expired_tokens(self) -> None:
         """Close connections whose clients have not refreshed their tokens in time."""

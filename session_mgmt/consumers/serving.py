@@ -6,13 +6,14 @@ import asyncio
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from session_mgmt.actions import logs
 from session_mgmt.actions.logs import LogRow
-from session_mgmt.actions.sessions.connections import Beat, Control
+from session_mgmt.actions.sessions.connections import Beat
+from session_mgmt.actions.sessions.controls import Control, Known
 from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
@@ -54,11 +55,21 @@ class Served(Protocol):
     attachment: Attachment
     interval: float
 
+    @property
+    def followings(self) -> Mapping[str, Any]:
+        """Return the logs that the client follows, by name."""
+
     def stop(self, code: Close, *, retry_after: float | None = None) -> None:
         """Say good-bye and close."""
 
     def follows_feed(self, feed: Feed) -> bool:
         """Return whether one of the client's logs is served by this feed."""
+
+    def deny_log(self, name: str, error: SessionMgmtError) -> None:
+        """Leave a log that may be followed no longer, and tell the client."""
+
+    def forget_rights(self) -> None:
+        """Ask the application anew before the next publication."""
 
     def beat(self, now: float) -> None:
         """Ask for a sign of life."""
@@ -85,6 +96,7 @@ class Serving:
         self.connections: set[Served] = set()
         self.clients: dict[int, Served] = {}
         self.sessions: dict[uuid.UUID, set[Served]] = {}
+        self._known: dict[uuid.UUID, Known] = {}
         self.feeds: dict[str, Feed] = {}
         self.paces = Paces()
         self.following_turns = RestedTurns()
@@ -103,7 +115,12 @@ class Serving:
         self.stop_replaced(attachment.client, attachment.generation)
         self.connections.add(connection)
         self.clients[attachment.client] = connection
-        self.sessions.setdefault(attachment.session.pk, set()).add(connection)
+        session = attachment.session
+        self.sessions.setdefault(session.pk, set()).add(connection)
+        # The older version, if others are here: their topics have not been asked about since.
+        before = self._known.get(session.pk)
+        access_version = min(session.access_version, before.access_version if before else session.access_version)
+        self._known[session.pk] = Known(attachment.auth_version, access_version, attachment.mark)
 
     def remove_connection(self, connection: Served) -> None:
         """Forget a connection whose transport is gone."""
@@ -117,6 +134,7 @@ class Serving:
             mine.discard(connection)
             if not mine:
                 del self.sessions[attachment.session.pk]
+                del self._known[attachment.session.pk]
 
     def stop_session(self, session: uuid.UUID, code: Close) -> None:
         """Close every connection of a session here; why it ended is told when its client comes back."""
@@ -124,22 +142,31 @@ class Serving:
         for connection in list(self.sessions.get(session, ())):
             connection.stop(code)
 
-    def judge_session(self, session: uuid.UUID, control: Control) -> None:
-        """Close the connections of a session here that may not go on."""
+    def judge_session(self, session: uuid.UUID, control: Control) -> bool:
+        """Close the connections of a session here that may not go on; return whether its rights have changed."""
         for connection in list(self.sessions.get(session, ())):
             code = control.judge_connection(connection.attachment.auth_version)
             if code is not None:
                 connection.stop(code)
+        before = self._known.get(session)
+        if before is None or control.known is None or control.code is not None:
+            return False
+        self._known[session] = control.known
+        return control.known.access_version != before.access_version
 
     def list_generations(self, sessions: Iterable[uuid.UUID]) -> dict[int, int]:
         """Return the generations of the clients of sessions, as they are connected here."""
         mine = (served.attachment for session in sessions for served in self.sessions.get(session, ()))
         return {attachment.client: attachment.generation for attachment in mine}
 
-    def list_versions(self, sessions: Iterable[uuid.UUID]) -> dict[uuid.UUID, int]:
-        """Return the version of the tokens by which the connections of each session were proved here, the oldest."""
-        mine = ((session, self.sessions.get(session, ())) for session in sessions)
-        return {key: min(served.attachment.auth_version for served in all_) for key, all_ in mine if all_}
+    def list_known(self, sessions: Iterable[uuid.UUID]) -> dict[uuid.UUID, Known]:
+        """Return how the sessions that are served here were found the last time."""
+        return {session: known for session in sessions if (known := self._known.get(session)) is not None}
+
+    def find_access_version(self, session: uuid.UUID) -> int | None:
+        """Return the version of the rights by which a session is served here."""
+        known = self._known.get(session)
+        return None if known is None else known.access_version
 
     def stop_replaced(self, client: int, generation: int) -> None:
         """Close the connection of a client that has attached again since, here or elsewhere."""

@@ -110,6 +110,10 @@ class Writes:
         """Remember for a moment that the application allows to publish to a topic."""
         self._publishable[topic] = asyncio.get_running_loop().time() + PERMISSION_SECONDS
 
+    def forget_publishable(self) -> None:
+        """Ask the application again before the next publication: rights have changed."""
+        self._publishable.clear()
+
     def take(self, frame: Numbered) -> None:
         """Carry out a write after all that came before it."""
         # Counted until it is answered, in whatever way.

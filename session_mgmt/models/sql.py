@@ -97,7 +97,7 @@ class Statements:
         found: dict[Any, list[Row]] = {}
         size = f"LENGTH({body})"
         for part in [places] if self.postgres and places else _split_rows(places):
-            wanted, params = self._render_places(part, kind)
+            wanted, params = self._render_wanted({"log": kind, "after": "bigint"}, part)
             sized = (
                 f"SELECT page.*, SUM({size}) OVER (PARTITION BY log ORDER BY number) - {size} AS bytes_before,"
                 f" SUM({size}) OVER (ORDER BY log, number) - {size} AS all_before FROM ({sql}) page"
@@ -111,12 +111,14 @@ class Statements:
                 found.setdefault(log, []).append(tuple(row))
         return found
 
-    def _render_places(self, places: Sequence[tuple[Any, int]], kind: str) -> tuple[str, list[Any]]:
+    def _render_wanted(self, columns: Mapping[str, str], rows: Sequence[Row]) -> tuple[str, list[Any]]:
+        names = ", ".join(columns)
         if self.postgres:
-            sql = f"WITH wanted(log, after) AS (SELECT * FROM unnest(%s::{kind}[], %s::bigint[]))"
-            return sql, [list(column) for column in zip(*places, strict=True)]
-        values = ", ".join(["(%s, %s)"] * len(places))
-        return f"WITH wanted(log, after) AS (VALUES {values})", [value for place in places for value in place]
+            arrays = ", ".join(f"%s::{kind}[]" for kind in columns.values())
+            sql = f"WITH wanted({names}) AS (SELECT * FROM unnest({arrays}))"
+            return sql, [list(column) for column in zip(*rows, strict=True)]
+        values = ", ".join([f"({marks(len(columns))})"] * len(rows))
+        return f"WITH wanted({names}) AS (VALUES {values})", [value for row in rows for value in row]
 
     def run(self, sql: str, params: Sequence[Any] = ()) -> int:
         """Execute a statement and return the number of rows that it touched."""
@@ -214,9 +216,15 @@ class Statements:
 
         There may be several queries for many places, so a count has several rows.
         """
+        return self.select_wanted(sql, {"log": kind, "after": "bigint"}, places, params=params)
+
+    def select_wanted(
+        self, sql: str, columns: Mapping[str, str], rows: Sequence[Row], *, params: Sequence[Any] = ()
+    ) -> list[Row]:
+        """Return the rows of a query that selects from ``wanted``, which has these columns and rows."""
         found: list[Row] = []
-        for part in [places] if self.postgres and places else _split_rows(places):
-            wanted, given = self._render_places(part, kind)
+        for part in [rows] if self.postgres and rows else _split_rows(rows):
+            wanted, given = self._render_wanted(columns, part)
             found += self.fetch(f"{wanted} {sql}", [*given, *params])
         return found
 

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from session_mgmt.actions.access import SERVER
-from session_mgmt.actions.sessions import connections, expiry, lifecycle, recovery
+from session_mgmt.actions.sessions import controls, expiry, lifecycle, recovery
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers.hub import hub
 from session_mgmt.exceptions import SessionExpired, SessionNotFound, SessionTerminated
@@ -114,11 +114,11 @@ async def test_activity_that_is_not_flushed_yet_keeps_a_session(peers: Any, crea
     # As long as a flush may still come, nobody is ended; connections are asked the same question.
     assert await bridge().call(expiry.expire_due, limit=10, now=passed + timedelta(seconds=19.9)) == []
     asked = [created.session.pk, silent.session.pk]
-    found = await bridge().call(connections.read_controls, asked, now=passed + timedelta(seconds=19.9))
+    found = await bridge().call(controls.read_controls, asked, now=passed + timedelta(seconds=19.9))
     assert {control.code for control in found.values()} == {None}
     await hub().rounds.flush_leases()
     late = passed + timedelta(seconds=20.1)
-    found = await bridge().call(connections.read_controls, asked, now=late)
+    found = await bridge().call(controls.read_controls, asked, now=late)
     assert {key: control.code for key, control in found.items() if control.code} == {
         silent.session.pk: Close.SESSION_EXPIRED
     }

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.contrib.auth import get_user_model
 from django.db import connections
 from django.db.models import Count, Q, QuerySet
 
 from session_mgmt.actions import notify
-from session_mgmt.actions.sessions.proving import has_active_column
 from session_mgmt.conf import settings
-from session_mgmt.models import ClientSession, Connection, SessionActivity, clock
-from session_mgmt.models.deadlines import find_due_time
+from session_mgmt.models import Connection, clock
 from session_mgmt.models.isolation import open_transaction
-from session_mgmt.models.sql import Row, Statements
-from session_mgmt.models.tables import ACTIVITY, CLIENT, CONNECTION, RECEIPT, SESSION
+from session_mgmt.models.sql import Statements
+from session_mgmt.models.tables import CLIENT, CONNECTION, RECEIPT
 from session_mgmt.protocol.codes import Close
 
 # The client came back on a new connection while this one was open in the database.
@@ -152,76 +149,6 @@ def find_raised_generations(known: Mapping[int, int]) -> dict[int, int]:
     """
     statements = Statements(connections[settings().database])
     return dict(statements.select_raised("id", "generation", CLIENT, list(known.items())))
-
-
-@dataclass(frozen=True, slots=True)
-class Control:
-    """Why a session may not go on, by its state, its deadline or its user's standing; and which tokens count."""
-
-    code: Close | None
-    auth_version: int = 0
-
-    def judge_connection(self, auth_version: int) -> Close | None:
-        """Return why a connection may not go on that was proved by a token of this version."""
-        return self.code or (None if auth_version == self.auth_version else Close.LOGIN_CHECK)
-
-
-def find_controls(known: Mapping[uuid.UUID, int], *, now: datetime | None = None) -> dict[uuid.UUID, Control]:
-    """Return how those sessions stand that may not go on, or whose tokens count by another version than known here."""
-    using = settings().database
-    now = now or clock.read(using)
-    statements = Statements(connections[using])
-    asked = [(statements.uuid(session), version) for session, version in known.items()]
-    # Asked every few seconds for everybody, and nearly always all may go on. To read a row of each would take longer
-    # than to find it.
-    if sum(row[0] for row in _ask_good(statements, "COUNT(*)", asked, now)) == len(asked):
-        return {}
-    good = {statements.as_uuid(row[0]) for row in _ask_good(statements, "a.session_id", asked, now)}
-    return read_controls(known.keys() - good, now=now)
-
-
-def _ask_good(statements: Statements, columns: str, asked: Sequence[tuple[Any, int]], now: datetime) -> list[Row]:
-    """Select from the sessions that may go on with tokens of this version for sure, as far as columns can tell."""
-    join, is_active = _render_standing_of_users(statements)
-    return statements.select_placed(
-        f"SELECT {columns} FROM wanted CROSS JOIN {ACTIVITY} a JOIN {SESSION} s ON s.id = a.session_id {join}"
-        " WHERE a.session_id = wanted.log AND s.auth_version = wanted.after"
-        f" AND a.live AND a.expires_at > %s AND a.absolute_deadline > %s AND (s.user_id IS NULL OR {is_active})",
-        asked,
-        kind="uuid",
-        params=[statements.moment(find_due_time(now)), statements.moment(now)],
-    )
-
-
-def _render_standing_of_users(statements: Statements) -> tuple[str, str]:
-    """Return the join of the users' table and the condition that a user may act, where a column says so."""
-    if not has_active_column():
-        return "", "1 = 0"
-    quote, model = statements.connection.ops.quote_name, get_user_model()._meta
-    assert model.pk is not None
-    join = f"LEFT JOIN {quote(model.db_table)} u ON u.{quote(str(model.pk.column))} = s.user_id"
-    return join, f"u.{quote('is_active')}"
-
-
-def read_controls(sessions: Iterable[uuid.UUID], *, now: datetime | None = None) -> dict[uuid.UUID, Control]:
-    """Return how each of the sessions stands; one SELECT."""
-    using = settings().database
-    wanted = list(sessions)
-    now = now or clock.read(using)
-    rows = SessionActivity.objects.using(using).filter(session__in=wanted).select_related("session__user")
-    # A session that is missing was deleted.
-    found = dict.fromkeys(wanted, Control(Close.SESSION_TERMINATED))
-    return found | {row.session_id: Control(_find_refusal(row, now), row.session.auth_version) for row in rows}
-
-
-def _find_refusal(row: SessionActivity, now: datetime) -> Close | None:
-    if not row.live:
-        expired = row.session.state == ClientSession.State.EXPIRED
-        return Close.SESSION_EXPIRED if expired else Close.SESSION_TERMINATED
-    # No activity moves an absolute deadline.
-    if row.expires_at <= find_due_time(now) or row.absolute_deadline <= now:
-        return Close.SESSION_EXPIRED
-    return None if row.session.user is None or row.session.user.is_active else Close.INVALID_TOKEN
 
 
 def read_states(sessions: Iterable[uuid.UUID]) -> dict[uuid.UUID, str]:

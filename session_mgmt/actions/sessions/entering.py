@@ -13,7 +13,17 @@ from typing import Any
 
 from django.db import IntegrityError
 
-from session_mgmt.actions.sessions import ending, lifecycle, logins, pairs, recovery, refreshing, tokens
+from session_mgmt.actions.sessions import (
+    ending,
+    fingerprints,
+    lifecycle,
+    logins,
+    pairs,
+    recovery,
+    refreshing,
+    standing,
+    tokens,
+)
 from session_mgmt.actions.sessions.lifecycle import Device
 from session_mgmt.actions.sessions.pairs import Pair
 from session_mgmt.actions.sessions.refreshing import Exchange
@@ -159,13 +169,24 @@ class _Entry:
     # -- verdicts --------------------------------------------------------------------------------------------------
 
     def _continue(self, session: ClientSession, proof: str) -> Entered | SessionMgmtError:
-        changes: dict[str, Any] = {"login_missing_at": None}
+        prints = fingerprints.list_fingerprints(self._evidence.user or session.user)
+        has_changed = not fingerprints.fits(session.auth_fingerprint, prints)
+        if has_changed and self._login is None:
+            # Only Django's own session shows that this browser was there when the password was changed.
+            reason = standing.CREDENTIALS_CHANGED
+            ending.end_session(self._using, session.pk, State.TERMINATED, reason, self._now)
+            return self._start_anew(reason)
+        changes: dict[str, Any] = {"login_missing_at": None, "auth_fingerprint": next(iter(prints), None)}
         if self._login is not None and session.login_id != self._login.pk:
             changes |= {"login": self._login, "auth_time": self._evidence.auth_time}
         for name, value in changes.items():
             setattr(session, name, value)
         ClientSession.objects.using(self._using).filter(pk=session.pk).update(**changes)
-        pair = self._exchange(session) if proof == BY_TOKEN else self._renew(session, proof)
+        if has_changed:
+            standing.give_back_deadline(self._using, session.activity)
+            pair: Pair | None = self._renew(session, BY_LOGIN)
+        else:
+            pair = self._exchange(session) if proof == BY_TOKEN else self._renew(session, proof)
         if tokens.explain_end(session, now=self._now) is not None:
             return self._start_anew(refreshing.REUSE)
         return self._answer(CONTINUED, session, pair)
@@ -252,6 +273,12 @@ class _Entry:
         if old.activity.live:
             ending.end_session(self._using, old.pk, State.EXPIRED, "timeout", self._now)
             old.refresh_from_db(using=self._using, fields=["state", "ended_at", "end_reason"])
+        user = self._evidence.user
+        if self._login is None and not fingerprints.fits(old.auth_fingerprint, fingerprints.list_fingerprints(user)):
+            return None
+        if user is not None:
+            # The successor is bound to the credentials that were proved, and not to those of a moment later.
+            old.user = user
         if old.ended_at is None or self._now - old.ended_at > settings().retention:
             return None
         auth_time = self._find_newer_login(old)

@@ -15,7 +15,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from session_mgmt.actions import access, checking, notify
 from session_mgmt.actions.access import Actor, access_session
 from session_mgmt.actions.notify import EmittedEvent
-from session_mgmt.actions.sessions import ending, first_rows, pairs, tokens
+from session_mgmt.actions.sessions import ending, fingerprints, first_rows, pairs, standing, tokens
 from session_mgmt.actions.sessions.connections import find_live
 from session_mgmt.actions.sessions.first_rows import Device
 from session_mgmt.actions.sessions.pairs import Origin, Pair
@@ -90,6 +90,7 @@ def create_session(
         if predecessor is not None and auth_time is None:
             auth_time, deadline = predecessor.auth_time, min(deadline, predecessor.activity.absolute_deadline)
         session.login, session.auth_time = login, auth_time
+        session.auth_fingerprint = fingerprints.make_fingerprint(user)
         session.save(using=using, force_insert=True)
         activity, event, position = first_rows.make_first_rows(session, idle, deadline, min(now + idle, deadline), now)
         origin = origin or (None if nonce is None else pairs.begin_family(nonce))
@@ -189,9 +190,8 @@ def update_session(
         # An administrator who edits a session must not keep it alive.
         if actor.trusted or access.is_owner(actor, found):
             activity.last_active_at = now
-        expires = activity.last_active_at + timedelta(seconds=activity.idle_seconds)
         # No activity moves a session past its absolute deadline.
-        activity.expires_at = min(expires, activity.absolute_deadline)
+        activity.expires_at = standing.find_deadline(activity)
         activity.save(using=using, update_fields=["last_active_at", "idle_seconds", "absolute_deadline", "expires_at"])
         ClientSession.objects.using(using).filter(pk=session).update(**changed)
         record_entries(using, [make_record(session, names.SESSION_UPDATED, {"fields": sorted(changed)})], at=now)
@@ -261,6 +261,9 @@ def count_activity_at(moments: Mapping[uuid.UUID, datetime]) -> set[uuid.UUID]:
             if row.expires_at <= at:
                 continue
             live.add(row.pk)
+            if standing.awaits_proof(using, row):
+                # This activity was on its way when its password was changed.
+                continue
             expires = min(at + timedelta(seconds=row.idle_seconds), row.absolute_deadline)
             # A later moment may have been written before, by another process.
             if at > row.last_active_at:

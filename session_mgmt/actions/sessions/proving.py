@@ -10,13 +10,12 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, cast
 
-from django.contrib.auth import get_user_model
 from django.utils.functional import SimpleLazyObject
 
-from session_mgmt.actions.sessions import tokens
+from session_mgmt.actions.sessions import fingerprints, tokens, users
+from session_mgmt.actions.sessions.users import UserStanding
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import InvalidToken, SessionExpired, SessionMgmtError
 from session_mgmt.models import ClientSession, Token, portable_json
@@ -39,6 +38,7 @@ class LiveSession:
     created_at: datetime
     last_active_at: datetime
     expires_at: datetime
+    access_version: int = 1
 
     @property
     def metadata(self) -> Any:
@@ -69,13 +69,24 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Session, and whether it may go on as far as its rows tell; ``oldest_event`` is the first of its log."""
+    """Session, and whether it may go on as far as its rows tell; ``oldest_event`` is the first of its log.
+
+    ``fits``: it is bound to its user's credentials of today. ``mark`` stands for both, and ``unbound`` is the
+    fingerprint that a session without one is to be given.
+    """
 
     session: LiveSession
     live: bool
     may_act: bool
+    fits: bool
     oldest_event: int
     auth_version: int
+    mark: bytes
+    unbound: bytes | None = None
+
+
+_NOBODY = UserStanding(may_act=True, prints=())
+_MISSING = UserStanding(may_act=False, prints=())
 
 
 def prove_sessions(
@@ -122,61 +133,44 @@ def load_standings(statements: Statements, sessions: Iterable[uuid.UUID]) -> dic
     among, params = statements.among("s.id", wanted)
     moments = ", ".join(statements.plain(name) for name in ("s.created_at", "a.last_active_at", "a.expires_at"))
     rows = statements.fetch(
-        f"SELECT s.id, s.user_id, s.state, s.label, s.metadata, {moments}, a.live, a.oldest_event, s.auth_version"
+        f"SELECT s.id, s.user_id, s.state, s.label, s.metadata, {moments}, a.live, a.oldest_event,"
+        " s.auth_version, s.access_version, s.auth_fingerprint"
         f" FROM {SESSION} s JOIN {ACTIVITY} a ON a.session_id = s.id WHERE {among}",
         params,
     )
-    users = _find_active_users(statements, {row[1] for row in rows if row[1] is not None})
-    standings = (_make_standing(statements, row, users) for row in rows)
+    found = users.find_users(statements, {row[1] for row in rows if row[1] is not None})
+    standings = (_make_standing(statements, row, found) for row in rows)
     return {standing.session.pk: standing for standing in standings}
 
 
-def _make_standing(statements: Statements, row: Row, users: dict[Any, bool]) -> Standing:
-    key, user, state, label, metadata, created_at, last_active_at, expires_at, live, oldest, version = row
-    user_id = _read_user_id(user)
+def _make_standing(statements: Statements, row: Row, found: dict[Any, UserStanding]) -> Standing:
+    key, user_key, state, label, metadata, created_at, last_active_at, expires_at, live, oldest, *more = row
+    auth_version, access_version, stored = more
+    user = _NOBODY if user_key is None else found.get(user_key, _MISSING)
+    fingerprint = None if stored is None else bytes(stored)
+    # A row of before is bound to the credentials of today.
+    bound = fingerprint or next(iter(user.prints), None)
     session = LiveSession(
         pk=statements.as_uuid(key),
-        user_id=user_id,
+        user_id=users.read_user_id(user_key),
         state=state,
         label=label,
         metadata_text=metadata,
         created_at=statements.as_moment(created_at),
         last_active_at=statements.as_moment(last_active_at),
         expires_at=statements.as_moment(expires_at),
+        access_version=access_version,
     )
-    return Standing(session, bool(live), user is None or users.get(user, False), oldest, version)
-
-
-def _read_user_id(stored: Any) -> Any:
-    """Return a stored user's key in the form of the user model: SQLite stores a UUID as text."""
-    if stored is None or isinstance(stored, int):
-        return stored
-    return ClientSession._meta.get_field("user").target_field.to_python(stored)
-
-
-def _find_active_users(statements: Statements, stored: set[Any]) -> dict[Any, bool]:
-    """Return whether each user may act, by the key as it is stored; a user that is missing may not."""
-    quote = statements.connection.ops.quote_name
-    model = get_user_model()._meta
-    if not stored or model.pk is None:
-        return {}
-    if has_active_column():
-        key = quote(str(model.pk.column))
-        rows = statements.select_rows(f"{key}, {quote('is_active')}", quote(model.db_table), stored, key=key)
-        return {user: bool(active) for user, active in rows}
-    # Whatever manager the project has made the default may hide users.
-    manager = get_user_model()._base_manager.using(statements.connection.alias)
-    users = {user.pk: bool(user.is_active) for user in manager.filter(pk__in=map(_read_user_id, stored))}
-    return {user: users.get(_read_user_id(user), False) for user in stored}
-
-
-@lru_cache(maxsize=1)
-def has_active_column() -> bool:
-    """Return whether ``is_active`` is a column of the users' own table: a user model may compute it, or leave it at
-    its base's ``True``, or have it from a parent with a table of its own.
-    """
-    model = get_user_model()._meta
-    return any(field.column == "is_active" and field.name == "is_active" for field in model.local_concrete_fields)
+    return Standing(
+        session=session,
+        live=bool(live),
+        may_act=user.may_act,
+        fits=fingerprints.fits(fingerprint, user.prints),
+        oldest_event=oldest,
+        auth_version=auth_version,
+        mark=user.make_mark(bound),
+        unbound=bound if fingerprint is None else None,
+    )
 
 
 def judge_proof(secret: str, proof: Proof | None, standing: Standing | None, now: datetime) -> SessionMgmtError | None:
@@ -190,6 +184,7 @@ def judge_proof(secret: str, proof: Proof | None, standing: Standing | None, now
     error = tokens.judge_token(
         is_revoked=proof.is_revoked or proof.auth_version != standing.auth_version,
         may_act=standing.may_act,
+        fits=standing.fits,
         expires_at=proof.expires_at,
         ended=ended,
         now=now,

@@ -17,7 +17,7 @@ from session_mgmt.actions.timeline.ledger import make_record
 from session_mgmt.actions.timeline.recording import record_entries
 from session_mgmt.conf import settings
 from session_mgmt.documents import size
-from session_mgmt.exceptions import InvalidToken, NotRecoverable
+from session_mgmt.exceptions import InvalidToken, LoginCheck, NotRecoverable
 from session_mgmt.models import (
     ClientSession,
     Login,
@@ -53,7 +53,7 @@ def recover_session(
     """Make a successor of an expired session, by the old token, within the retention.
 
     The successor carries the documents and the subscriptions; writes that the old client had not sent are its
-    application's to decide. Raises ``InvalidToken`` or ``NotRecoverable``.
+    application's to decide. Raises ``InvalidToken``, ``LoginCheck`` or ``NotRecoverable``.
     """
     using = settings().database
     with open_transaction(using):
@@ -69,6 +69,8 @@ def recover_session(
         lock_session(using, old)
         _require_expired(using, old, now, maximum_age)
         require_inheritance(old, now)
+        if not tokens.fits(old):
+            raise LoginCheck()
         successor = find_successor(using, old)
         if successor is not None:
             return _return_successor(using, old, successor, now)

@@ -14,7 +14,7 @@ from typing import Any
 from django.db import connections
 
 from session_mgmt.actions import audit, notify
-from session_mgmt.actions.sessions import ending, logins, pairs, tokens
+from session_mgmt.actions.sessions import ending, fingerprints, logins, pairs, tokens
 from session_mgmt.actions.sessions.pairs import Origin, Pair
 from session_mgmt.actions.sessions.stamps import Evidence
 from session_mgmt.conf import settings
@@ -162,6 +162,7 @@ class Exchange:
         error: SessionMgmtError | None = tokens.judge_token(
             is_revoked=False,
             may_act=tokens.may_act(self.session),
+            fits=tokens.fits(self.session),
             expires_at=self.now if token is None else token.expires_at,
             ended=tokens.explain_end(self.session, now=self.now),
             now=self.now,
@@ -175,7 +176,16 @@ class Exchange:
         Statements(connections[self._using]).put(*made)
         Token.objects.using(self._using).filter(pk=token.pk).update(used_at=self.now, nonce=nonce)
         self._forget_older(token, rows)
+        self._bind_anew()
         return self._build_answer(pair)
+
+    def _bind_anew(self) -> None:
+        """Bind the session by the server's key of today; it was bound by one that is being replaced, or not yet."""
+        fingerprint = fingerprints.make_fingerprint(self.session.user)
+        stored = self.session.auth_fingerprint
+        if fingerprint is not None and (stored is None or bytes(stored) != fingerprint):
+            mine = ClientSession.objects.using(self._using).filter(pk=self.session.pk)
+            mine.update(auth_fingerprint=fingerprint)
 
     def _forget_older(self, token: Token, rows: list[Token]) -> None:
         """Delete what is older than the token that is used now and the access token beside it.

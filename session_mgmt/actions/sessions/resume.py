@@ -30,6 +30,7 @@ from session_mgmt.models import clock
 from session_mgmt.models.identifiers import new_client_id
 from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
+from session_mgmt.models.tables import SESSION as SESSION_TABLE
 from session_mgmt.protocol import events as names
 from session_mgmt.protocol import position as positions
 from session_mgmt.protocol.frames import Connect
@@ -44,8 +45,9 @@ class Ask:
     """Wish of one client to be connected.
 
     ``granted`` are the topics that the application allows; any other topic is denied, by its error in ``denied`` if
-    there is one. ``new_id`` names a client that has no name yet. It is made outside the transaction: if nobody knows
-    whether that was committed, it is run again, and finds its own client.
+    there is one. ``asked_version`` is that of the rights by which it was asked. ``new_id`` names a client that has no
+    name yet. It is made outside the transaction: if nobody knows whether that was committed, it is run again, and
+    finds its own client.
     """
 
     connect: Connect
@@ -53,6 +55,7 @@ class Ask:
     granted: frozenset[str] = frozenset()
     denied: dict[str, SessionMgmtError] = field(default_factory=dict)
     transport: str = "websocket"
+    asked_version: int | None = None
     new_id: str = field(default_factory=new_client_id)
 
     @property
@@ -77,6 +80,7 @@ class Attachment:
     denied: dict[str, SessionMgmtError]
     at: datetime
     auth_version: int
+    mark: bytes
     token_expires_at: datetime
     subscriptions: list[str] = field(default_factory=list)
     queries: int = 0
@@ -150,6 +154,8 @@ class _Member:
     session: LiveSession | None = None
     oldest_event: int = 1
     proof: Proof | None = None
+    mark: bytes = b""
+    unbound: bytes | None = None
     client: ClientRow | None = None
     is_new: bool = False
     went_back: bool = False
@@ -194,7 +200,7 @@ class _Run:
             member.result = proving.judge_proof(member.ask.connect.token, proof, standing, self._now)
             if standing is not None:
                 member.session, member.oldest_event = standing.session, standing.oldest_event
-                member.proof = proof
+                member.proof, member.mark, member.unbound = proof, standing.mark, standing.unbound
 
     def judge(self, *, wait: bool) -> None:
         """Lock the clients, and admit each member or refuse it by a limit."""
@@ -269,7 +275,14 @@ class _Run:
         connected = opening.open_connections(self._sql, opened, self._now)
         for member in going_on:
             member.result = self._make_attachment(member, connected)
+        self._bind(going_on)
         self._timelines.write(self._now)
+
+    def _bind(self, members: Sequence[_Member]) -> None:
+        """Bind sessions to their users' credentials that were made before there were fingerprints."""
+        rows = {self._sql.uuid(member.name[0]): member.unbound for member in members if member.unbound is not None}
+        columns = {"id": "uuid", "auth_fingerprint": "bytea"}
+        self._sql.update(SESSION_TABLE, columns, sorted(rows.items()))
 
     def _take_over(self, member: _Member, client: ClientRow, *, was_lost: bool) -> None:
         """Raise the client's generation, and number the events of its connection."""
@@ -309,6 +322,9 @@ class _Run:
         session, client, looked, proof = member.session, member.client, member.looked, member.proof
         assert session is not None and client is not None and client.id is not None and looked is not None
         assert proof is not None
+        asked = member.ask.asked_version
+        if asked is not None and asked != session.access_version:
+            session = replace(session, access_version=asked)
         return Attachment(
             session=session,
             client=client.id,
@@ -322,6 +338,7 @@ class _Run:
             denied=looked.denied,
             at=self._now,
             auth_version=proof.auth_version,
+            mark=member.mark,
             token_expires_at=proof.expires_at,
             subscriptions=looked.subscribed,
         )

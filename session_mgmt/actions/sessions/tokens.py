@@ -10,8 +10,10 @@ from datetime import datetime
 
 from django.db import connections
 
+from session_mgmt.actions.sessions import fingerprints, users
 from session_mgmt.exceptions import (
     InvalidToken,
+    LoginCheck,
     SessionEnded,
     SessionExpired,
     SessionMgmtError,
@@ -61,17 +63,15 @@ def find_session(using: str, secret: str, *, now: datetime) -> ClientSession:
     """
     if not secret.startswith(ACCESS_PREFIX):
         raise InvalidToken()
-    token = (
-        Token.objects.using(using)
-        .select_related("session", "session__user", "session__activity")
-        .filter(digest=hash_token(secret), kind=Token.Kind.ACCESS)
-        .first()
-    )
+    mine = Token.objects.using(using).select_related("session", "session__user", "session__activity")
+    found = mine.filter(digest=hash_token(secret), kind=Token.Kind.ACCESS)
+    token = users.annotate_standing(found, "session__user").first()
     if token is None:
         raise InvalidToken()
     error = judge_token(
         is_revoked=token.revoked_at is not None or token.auth_version != token.session.auth_version,
-        may_act=may_act(token.session),
+        may_act=getattr(token, "user_stands", None) or may_act(token.session),
+        fits=fits(token.session),
         expires_at=token.expires_at,
         ended=explain_end(token.session, now=now),
         now=now,
@@ -82,8 +82,8 @@ def find_session(using: str, secret: str, *, now: datetime) -> ClientSession:
 
 
 def verify_token(using: str, secret: str, *, now: datetime) -> ClientSession:
-    """Return the live session that a token proves. Raises ``InvalidToken``, ``TokenExpired``, ``SessionExpired`` or
-    ``SessionTerminated``.
+    """Return the live session that a token proves. Raises ``InvalidToken``, ``TokenExpired``, ``LoginCheck``,
+    ``SessionExpired`` or ``SessionTerminated``.
     """
     session = find_session(using, secret, now=now)
     error = explain_end(session, now=now)
@@ -101,11 +101,15 @@ def name_session(error: SessionMgmtError, session: uuid.UUID) -> SessionMgmtErro
 
 
 def judge_token(
-    *, is_revoked: bool, may_act: bool, expires_at: datetime, ended: SessionEnded | None, now: datetime
+    *, is_revoked: bool, may_act: bool, fits: bool, expires_at: datetime, ended: SessionEnded | None, now: datetime
 ) -> SessionMgmtError | None:
-    """Return why a stored token proves no live session, or ``None``; ``ended`` says how its session has ended."""
+    """Return why a stored token proves no live session, or ``None``; ``ended`` says how its session has ended, and
+    ``fits`` that it is bound to its user's credentials of today.
+    """
     if is_revoked or not may_act:
         return InvalidToken()
+    if ended is None and not fits:
+        return LoginCheck()
     # An ended session says so itself: its client is told how it ended, and may ask for a successor.
     if ended is None and expires_at <= now:
         return TokenExpired()
@@ -128,7 +132,12 @@ def find_end(state: str, expires_at: datetime, *, now: datetime) -> SessionEnded
 
 def may_act(session: ClientSession) -> bool:
     """Return whether the session is nobody's, or its user may act."""
-    return session.user is None or session.user.is_active
+    return users.may_act(session.user)
+
+
+def fits(session: ClientSession) -> bool:
+    """Return whether the session is bound to its user's credentials of today, or is nobody's."""
+    return fingerprints.fits(session.auth_fingerprint, fingerprints.list_fingerprints(session.user))
 
 
 def hash_token(secret: str) -> bytes:
