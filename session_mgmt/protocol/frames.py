@@ -31,6 +31,9 @@ _AT_THE_END = 60
 _DIGEST = re.compile("[0-9a-f]{16}")
 NAME_LIMIT = 100
 TOPIC_LIMIT = 255
+USER_LIMIT = 200
+# For a page that does not say whom it expects; None is nobody. No text of a frame holds NUL.
+ANYBODY = "\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class Connect:
     acked: int
     logs: dict[str, JSON]
     agent: str
+    user: str | None = ANYBODY
 
     @property
     def has_topics(self) -> bool:
@@ -157,6 +161,7 @@ def _read_connect(message: JSON) -> Connect:
         acked=_read_count(message, "acked", default=0),
         logs=logs,
         agent=(_read_optional_text(message, "agent", 100) or ""),
+        user=_read_optional_text(message, "user", USER_LIMIT) if "user" in message else ANYBODY,
     )
 
 

@@ -25,7 +25,7 @@ from session_mgmt.actions.sessions.opening import ClientRow, Opened
 from session_mgmt.actions.sessions.proving import LiveSession, Proof
 from session_mgmt.actions.timeline.ledger import Record, TimelineLedger, make_record
 from session_mgmt.conf import settings
-from session_mgmt.exceptions import ClientForgotten, SessionMgmtError
+from session_mgmt.exceptions import ClientForgotten, LoginCheck, SessionMgmtError
 from session_mgmt.models import clock
 from session_mgmt.models.identifiers import new_client_id
 from session_mgmt.models.isolation import open_transaction
@@ -33,7 +33,7 @@ from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import SESSION as SESSION_TABLE
 from session_mgmt.protocol import events as names
 from session_mgmt.protocol import position as positions
-from session_mgmt.protocol.frames import Connect
+from session_mgmt.protocol.frames import ANYBODY, Connect
 from session_mgmt.protocol.logs import SESSION, STATE
 from session_mgmt.protocol.recovery import Mode
 
@@ -114,8 +114,8 @@ def attach_group(asks: Sequence[Ask], *, wait: bool = False, now: datetime | Non
     """Connect clients in one transaction: each is attached, refused by a ``SessionMgmtError``, or held.
 
     A client occurs once in a group. With ``wait`` rows that others hold are waited for. The refusals are
-    ``InvalidToken``, ``TokenExpired``, ``SessionEnded``, ``ClientForgotten`` and ``ConnectionLimit``. If this raises,
-    even in an unknown state of the commit, the group may be run again.
+    ``InvalidToken``, ``TokenExpired``, ``LoginCheck``, ``SessionEnded``, ``ClientForgotten`` and ``ConnectionLimit``.
+    If this raises, even in an unknown state of the commit, the group may be run again.
     """
     using = settings().database
     # Of the group: its statements serve all members together.
@@ -201,6 +201,8 @@ class _Run:
             if standing is not None:
                 member.session, member.oldest_event = standing.session, standing.oldest_event
                 member.proof, member.mark, member.unbound = proof, standing.mark, standing.unbound
+            if member.result is None and standing is not None:
+                member.result = _judge_user(member.ask.connect.user, standing.session.user_id)
 
     def judge(self, *, wait: bool) -> None:
         """Lock the clients, and admit each member or refuse it by a limit."""
@@ -355,6 +357,12 @@ class _Run:
             events=self._timelines.list_events(),
             replaced=self._replaced,
         )
+
+
+def _judge_user(expected: str | None, user_id: Any) -> SessionMgmtError | None:
+    """Return the refusal of a page that was made for somebody else than the session's user, or ``None``."""
+    here = None if user_id is None else str(user_id)
+    return None if expected in (here, ANYBODY) else LoginCheck("The session is not that of the expected user.")
 
 
 def _make_synchronised(member: _Member, client: ClientRow) -> Record | None:
