@@ -14,7 +14,7 @@ class SessionMgmtConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from session_mgmt import checks  # noqa: F401 - registers itself; models must be loaded first
+        from session_mgmt import checks, deploy_checks  # noqa: F401 - they register themselves; models must be loaded first
         from session_mgmt.actions.sessions.deletion import watch_deletions
         from session_mgmt.actions.sessions.logins import watch_logins
 

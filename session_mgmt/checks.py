@@ -29,10 +29,17 @@ from session_mgmt.models import StateDocument
 # Every number and every time is above 0, except these.
 _LEAST = {
     **dict.fromkeys(("retention", "drain_spread", "reconnect_attempts", "max_sockets_per_address"), 0),
+    **dict.fromkeys(("trusted_proxies", "max_anonymous_per_address"), 0),
     **dict.fromkeys(("max_requests_per_second", "max_conflicts", "max_conflict_bytes", "max_checkpoints"), 0),
     **dict.fromkeys(("compression_threshold", "head_cache_bytes"), 0),
     # Below it clients would come back faster and faster.
     "reconnect_factor": 1,
+}
+_CHOICES = {
+    "assurance": tuple(conf.ASSURANCE),
+    "stored_addresses": conf.ADDRESS_FORMS,
+    "device_change": conf.CHANGE_POLICIES,
+    "address_change": conf.CHANGE_POLICIES,
 }
 _ORIGIN = re.compile(r"https?://[^/?#@*\s]+")
 _CACHE_SIZE = re.compile(r"\bcache_size\s*[=(]\s*(-?\d+)", re.IGNORECASE)
@@ -112,6 +119,14 @@ def _check_values(now: conf.Settings) -> list[CheckMessage]:
     if now.session_limit_policy not in conf.SESSION_LIMIT_POLICIES:
         hint = f"Use one of {', '.join(conf.SESSION_LIMIT_POLICIES)}."
         found.append(Error("session_limit_policy is unknown.", hint=hint, id="session_mgmt.E006"))
+    for name, known in _CHOICES.items():
+        if getattr(now, name) not in known:
+            hint = f"Use one of {', '.join(known)}."
+            found.append(Error(f"{name} is unknown.", hint=hint, id="session_mgmt.E018"))
+    idle, absolute = conf.ASSURANCE.get(now.assurance, (timedelta.max, timedelta.max))
+    if now.idle_timeout > idle or now.absolute_timeout > absolute:
+        hint = f"{now.assurance} allows idle_timeout up to {idle} and absolute_timeout up to {absolute}."
+        found.append(Warning(f"A session timeout is too long for {now.assurance}.", hint=hint, id="session_mgmt.W018"))
     if now.database not in django_settings.DATABASES:
         hint = "Name an alias of DATABASES."
         found.append(Error(f"There is no database {now.database!r}.", hint=hint, id="session_mgmt.E007"))
@@ -123,6 +138,20 @@ def _check_values(now: conf.Settings) -> list[CheckMessage]:
             hint = "Write scheme, host and port if it has one, as 'https://shop.example'."
             found.append(Error(f"allowed_origins holds no origin: {origin!r}.", hint=hint, id="session_mgmt.E016"))
     return found
+
+
+@register()
+def check_place(**_: Any) -> list[CheckMessage]:
+    """Check that the function of ``place_of`` can be imported (E019): otherwise no device has a place."""
+    name = conf.settings().place_of
+    try:
+        if not name or callable(import_string(name)):
+            return []
+        problem = "it is no function"
+    except ImportError as error:
+        problem = str(error)
+    hint = "Write the dotted path of a function that takes a session and returns text, as 'shop.places.find_place'."
+    return [Error(f"place_of cannot be used: {problem}.", hint=hint, id="session_mgmt.E019")]
 
 
 @register()

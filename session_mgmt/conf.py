@@ -17,6 +17,14 @@ from django.core.signals import setting_changed
 from django.dispatch import receiver
 
 NAME = "SESSION_MGMT"
+ADDRESS_FORMS = ("full", "truncated", "hashed")
+# Longest idle and absolute timeouts of NIST SP 800-63B by level; the first one bounds no idling.
+ASSURANCE = {
+    "AAL1": (timedelta(days=30), timedelta(days=30)),
+    "AAL2": (timedelta(hours=1), timedelta(hours=24)),
+    "AAL3": (timedelta(minutes=15), timedelta(hours=12)),
+}
+CHANGE_POLICIES = ("ignore", "audit", "reauth")
 SESSION_LIMIT_POLICIES = ("reject", "evict_oldest", "evict_idle")
 
 
@@ -38,6 +46,9 @@ class Settings:
         False, "Whether an open connection keeps its session from idling; off, a forgotten page ends as others do."
     )
     absolute_timeout: timedelta = _setting(timedelta(days=30), "NIST 63B AAL1; at least 60 s.")
+    assurance: str = _setting(
+        "AAL1", "AAL1, AAL2 or AAL3 of NIST SP 800-63B; a check tells timeouts that are longer than the level allows."
+    )
     access_lifetime: timedelta = _setting(
         timedelta(minutes=15), "Of an access token, a tenth more or less so that clients do not all refresh at once."
     )
@@ -151,6 +162,29 @@ class Settings:
     handler_threads: int = _setting(4, "Threads of one process for the project's own functions, which may be slow.")
     cleanup_interval: timedelta = _setting(timedelta(minutes=5), "An expired session ends at most this late.")
     cleanup_chunk: int = _setting(1000, "Most rows of a transaction of the cleanup; it takes what fits into 15 ms.")
+    audit_retention: timedelta = _setting(
+        timedelta(days=365), "Of the audit trail; most rules ask for a year, and for no more than is needed."
+    )
+    stored_addresses: str = _setting(
+        "full",
+        "full, truncated (IPv4 to 24 bits, IPv6 to 48) or hashed (a keyed pseudonym within fd00::/8), in rows and in"
+        " the security log.",
+    )
+    trusted_proxies: int = _setting(
+        0, "Proxies of your own in front, of which each adds the caller's address to X-Forwarded-For; 0 reads none."
+    )
+    max_anonymous_per_address: int = _setting(
+        100, "Sessions of nobody that one address may make in an hour, in each process; 0 is without limit."
+    )
+    device_change: str = _setting(
+        "audit",
+        "ignore, audit or reauth: for a session whose browser or system is another one than before, as a copied token"
+        " would show. reauth takes its place as a recent login away, and a refresh has to go by enter.",
+    )
+    address_change: str = _setting(
+        "ignore", "The same for another network; people travel, so audit makes many entries and reauth many logins."
+    )
+    place_of: str = _setting("", "Dotted path of a function that takes a session and returns its place, for people.")
     allowed_origins: tuple[str, ...] = _setting((), "Origins besides the host's own that may open a WebSocket.")
     websocket_path: str = _setting("/ws/session/", "Address of the consumer, as clients are told.")
 

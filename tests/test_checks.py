@@ -11,9 +11,10 @@ import pytest
 from django.core.checks import CheckMessage, run_checks
 from django.core.exceptions import ImproperlyConfigured
 
-from session_mgmt import checks
+from session_mgmt import checks, deploy_checks
 from session_mgmt.actions import vaults
 from session_mgmt.asgi import application
+from session_mgmt.consumers.websocket import SessionConsumer
 
 
 class Elsewhere:
@@ -26,6 +27,20 @@ class Elsewhere:
         return "elsewhere" if model._meta.app_label in self._labels else None
 
     db_for_write = db_for_read
+
+
+class Careless(SessionConsumer):
+    """A consumer that forgets the check of the origin."""
+
+    async def may_open(self) -> None:
+        return None
+
+
+class Careful(SessionConsumer):
+    """A consumer that adds a condition of its own."""
+
+    async def may_open(self) -> Any:
+        return await super().may_open() or None
 
 
 KEY = ("k1", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=")
@@ -52,6 +67,8 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "E015": {"SESSION_MGMT": {"throttle_classes": ["shop.throttles.Missing"]}},
     "E016": {"SESSION_MGMT": {"allowed_origins": ["shop.example"]}},
     "E017": {"SESSION_MGMT": {"websocket_path": "ws/session/"}},
+    "E018": {"SESSION_MGMT": {"stored_addresses": "salted"}},
+    "E019": {"SESSION_MGMT": {"place_of": "shop.places.missing"}},
     "E020": {"DATABASE_ROUTERS": [Elsewhere({"auth"})]},
     "E021": {"DATABASE_ROUTERS": [Elsewhere({"session_mgmt"})]},
     "W001": {"DATABASES": {"default": {"ENGINE": ENGINE, "NAME": "db.sqlite3"}}},
@@ -59,10 +76,28 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "W004": {},
     "W006": {"SESSIONS_MGMT": {"anonymous_sessions": True}},
     "W007": {"DATABASES": {"default": {"ENGINE": ENGINE, "NAME": "db.sqlite3"}}},
+    "W008": {"SECURE_SSL_REDIRECT": False},
+    "W009": {"SESSION_MGMT": {"allowed_origins": ["http://shop.example"]}},
+    "W010": {"ALLOWED_HOSTS": ["shop.example", "*"]},
+    "W011": {},
+    "W012": {"SECRET_KEY": "django-insecure-0123456789abcdefghijklmnopqrstuvwxyz"},
+    "W013": {"SESSION_MGMT": {"anonymous_sessions": True, "max_anonymous_per_address": 0}},
+    "W014": {"SESSION_MGMT": {"max_requests_per_second": 0}},
+    "W015": {"SESSION_MGMT": {"max_frame_bytes": 2 * 1024 * 1024}},
+    "W016": {},
+    "W017": {"SESSION_COOKIE_SAMESITE": "None"},
+    "W018": {"SESSION_MGMT": {"assurance": "AAL2"}},
     "W005": {"DATABASES": {"default": {"ENGINE": POSTGRES, "CONN_MAX_AGE": 60}}},
 }
 
 
+# What a service that strangers can reach has besides.
+SAFE: dict[str, Any] = {
+    "ALLOWED_HOSTS": ["shop.example"],
+    "SECURE_SSL_REDIRECT": True,
+    "SESSION_COOKIE_SECURE": True,
+    "CSRF_COOKIE_SECURE": True,
+}
 # Shown with the commands that need them (tests/commands/test_state_commands.py).
 ASKS_THE_DATABASE = {"W003"}
 
@@ -74,7 +109,7 @@ def found(settings: Any, **changed: Any) -> list[CheckMessage]:
 
 
 def test_every_check_has_its_mistake_here() -> None:
-    source = Path(checks.__file__).read_text(encoding="utf-8")
+    source = "".join(Path(module.__file__).read_text(encoding="utf-8") for module in (checks, deploy_checks))
     assert set(re.findall(r'id="session_mgmt\.(\w+)"', source)) == set(MISTAKES) | ASKS_THE_DATABASE
 
 
@@ -87,17 +122,22 @@ def test_a_mistake_is_told_with_a_hint(id_: str, settings: Any, monkeypatch: pyt
     if id_ == "E010":
         monkeypatch.setattr(vaults, "sealing", None)
         vaults._build_keyring.cache_clear()
+    if id_ == "W011":
+        monkeypatch.setattr(deploy_checks, "_iter_subclasses", lambda class_: [Careless])
+    if id_ == "W016":
+        monkeypatch.setattr(deploy_checks, "version", {"autobahn": "24.4.2", "daphne": "4.2.3"}.__getitem__)
     told = [message for message in found(settings, **MISTAKES[id_]) if message.id == f"session_mgmt.{id_}"]
     assert len(told) == 1
     assert told[0].hint
 
 
 @pytest.mark.filterwarnings("ignore:Overriding setting DATABASES")
-def test_a_project_without_mistakes_is_told_nothing(settings: Any) -> None:
+def test_a_project_without_mistakes_is_told_nothing(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"transaction_mode": "IMMEDIATE", "init_command": "PRAGMA cache_size=-65536;"}
     fit = {"ENGINE": ENGINE, "NAME": "db.sqlite3", "OPTIONS": options}
     given = {"IDLE_TIMEOUT": timedelta(hours=1), "reconnect_factor": 2, "allowed_origins": ["https://shop.example"]}
-    assert found(settings, DATABASES={"default": fit}, CHANNEL_LAYERS=LAYERS, SESSION_MGMT=given) == []
+    monkeypatch.setattr(deploy_checks, "_iter_subclasses", lambda class_: [Careful])
+    assert found(settings, DATABASES={"default": fit}, CHANNEL_LAYERS=LAYERS, SESSION_MGMT=given, **SAFE) == []
 
 
 @pytest.mark.filterwarnings("ignore:Overriding setting DATABASES")
@@ -143,13 +183,32 @@ def test_a_number_that_cannot_work_is_told_before_a_server_starts(given: dict[st
 
 @pytest.mark.parametrize("name", ["max_requests_per_second", "max_sockets_per_address", "head_cache_bytes"])
 def test_a_limit_that_may_be_off_may_be_0(name: str, settings: Any) -> None:
-    assert found(settings, SESSION_MGMT={name: 0}, CHANNEL_LAYERS=LAYERS) == found(settings, SESSION_MGMT={})
+    told = [message.id for message in found(settings, SESSION_MGMT={name: 0}) if message.is_serious()]
+    assert [id_ for id_ in told if "E" in str(id_).rpartition(".")[2]] == []
 
 
 @pytest.mark.parametrize("origin", ["*", "https://*.shop.example", "https://shop.example/", "//shop.example", 5])
 def test_an_origin_that_no_page_can_have_is_told(origin: Any, settings: Any) -> None:
     told = found(settings, SESSION_MGMT={"allowed_origins": [origin]})
     assert "session_mgmt.E016" in [message.id for message in told]
+
+
+@pytest.mark.parametrize("name", ["max_anonymous_per_address", "trusted_proxies"])
+def test_these_may_be_0_too(name: str, settings: Any) -> None:
+    assert "session_mgmt.E014" not in [message.id for message in found(settings, SESSION_MGMT={name: 0})]
+
+
+def test_a_place_must_be_a_function(settings: Any) -> None:
+    settings.SESSION_MGMT = {"place_of": "session_mgmt.conf.NAME"}
+    assert "session_mgmt.E019" in [message.id for message in found(settings)]
+    settings.SESSION_MGMT = {"place_of": "session_mgmt.conf.settings"}
+    assert "session_mgmt.E019" not in [message.id for message in found(settings)]
+
+
+@pytest.mark.parametrize(("number", "expected"), [("26.7.1", False), ("26.7.0.post1", True), ("26.10.1", False)])
+def test_versions_are_compared_by_number(number: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deploy_checks, "version", {"autobahn": number, "daphne": "5.0"}.__getitem__)
+    assert bool(deploy_checks.check_compression()) is expected
 
 
 def test_a_layer_in_memory_is_fine_while_developing(settings: Any) -> None:

@@ -1,12 +1,22 @@
-"""Write the audit trail: actor, action and session. Never a secret, never a document's content."""
+"""Write the audit trail: actor, action, session and address. Never a secret, never a document's content.
+
+Each entry is a line of the security log as well. What happens to every session many times a day (it is made, it ends)
+has a line there and its row, and no entry here.
+"""
 
 from __future__ import annotations
 
+import logging
 import uuid
+from functools import partial
 from typing import Any
 
+from django.db import transaction
+
+from session_mgmt.actions.addresses import veil_address
 from session_mgmt.conf import settings
 from session_mgmt.models import AuditEntry, clock
+from session_mgmt.security_log import log_event
 
 READ_SESSION, READ_STATE, READ_HISTORY = "read_session", "read_state", "read_history"
 COMPARE_STATE, READ_CONFLICT = "compare_state", "read_conflict"
@@ -16,8 +26,13 @@ UPDATE_SESSION, TERMINATE, MESSAGE = "update_session", "terminate", "message"
 WRITE_STATE, RESTORE_STATE, RESOLVE_CONFLICT = "write_state", "restore_state", "resolve_conflict"
 # Actions that make a version of a document, which their entry names.
 WRITES = (WRITE_STATE, RESTORE_STATE, RESOLVE_CONFLICT)
-REFRESH_REUSED = "refresh_reused"
+REFRESH_REUSED, REFRESH_REFUSED = "refresh_reused", "refresh_refused"
+SESSION_EVICTED, DEVICE_CHANGED = "session_evicted", "device_changed"
+PERMISSION_DENIED, LIMIT_REACHED = "permission_denied", "limit_reached"
+END_DEVICE, EXPORT_USER, ERASE_USER = "end_device", "export_user", "erase_user"
 PERSIST_STATE, FORGET_STATE, COMPACT_STATE = "persist_state", "forget_state", "compact_state"
+# Signs of an attack, for whoever watches the log by level.
+WARNINGS = (REFRESH_REUSED, REFRESH_REFUSED, DEVICE_CHANGED, PERMISSION_DENIED, LIMIT_REACHED, "auth_failed")
 
 
 def add_entry(
@@ -25,7 +40,16 @@ def add_entry(
 ) -> AuditEntry:
     """Write one entry; ``user`` is the person who did it, or nobody for a command."""
     using = settings().database
-    entry = AuditEntry(action=action, actor=user, session=session, ip=ip, data=data, at=clock.read(using))
+    address = veil_address(ip)
+    entry = AuditEntry(action=action, actor=user, session=session, ip=address, data=data, at=clock.read(using))
     # In the transaction of the action, if it has one: neither stands without the other.
     entry.save(using=using, force_insert=True)
+    level = logging.WARNING if action in WARNINGS else logging.INFO
+    user_id = None if user is None else user.pk
+    log_committed(using, action, level=level, user=user_id, session=session, ip=address, **data)
     return entry
+
+
+def log_committed(using: str, event: str, **facts: Any) -> None:
+    """Write a line of the security log once the current transaction has committed: what was undone never happened."""
+    transaction.on_commit(partial(log_event, event, **facts), using=using, robust=True)

@@ -44,6 +44,7 @@ class CleanupReport:
     logins: int = 0
     receipts: int = 0
     outbox: int = 0
+    audit: int = 0
     publications: int = 0
     streams: int = 0
     events: int = 0

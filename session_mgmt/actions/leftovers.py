@@ -11,7 +11,7 @@ from django.conf import settings as django_settings
 from django.db.models import F, Model, Q, QuerySet
 
 from session_mgmt.conf import settings
-from session_mgmt.models import Connection, Login, Outbox, Receipt, Token
+from session_mgmt.models import AuditEntry, Connection, Login, Outbox, Receipt, Token
 
 
 @dataclass(slots=True)
@@ -72,6 +72,12 @@ def find_refused(now: datetime) -> Leftover:
     return Leftover(rows.filter(pk__lt=_find_younger(Outbox, "created_at", old)))
 
 
+def find_audit(now: datetime) -> Leftover:
+    """Find entries of the audit trail past their retention."""
+    old = now - settings().audit_retention
+    return Leftover(AuditEntry.objects.using(settings().database).filter(at__lt=old), by="at")
+
+
 # By the step of the cleanup that deletes it.
 LEFTOVERS: dict[str, Callable[[datetime], Leftover]] = {
     "tokens": find_tokens,
@@ -79,6 +85,7 @@ LEFTOVERS: dict[str, Callable[[datetime], Leftover]] = {
     "receipts": find_receipts,
     "closed": find_closed,
     "outbox": find_refused,
+    "audit": find_audit,
 }
 
 

@@ -26,6 +26,8 @@ from session_mgmt.exceptions import (
 )
 
 BURST_SECONDS = 10.0
+HOUR = 3600.0
+NEWS_SECONDS = 10.0
 ADDRESS_FACTOR = 40
 # With the default of 50 a second: 25 failures of a token at once, 100 of an address, then 2.5 and 10 a second.
 FAILURE_COST = 20.0
@@ -49,6 +51,25 @@ def admit_caller(caller: Caller, *, now: float | None = None) -> None:
     wait = budgets().spend(_list_charges(caller, 1.0, 1.0), monotonic() if now is None else now)
     if wait > 0:
         raise TooManyRequests(retry_after=wait)
+
+
+def admit_anonymous(address: str | None, *, now: float | None = None) -> None:
+    """Count a session that nobody's user makes. Raises ``TooManyRequests``: rows are a way to fill a disk."""
+    most = settings().max_anonymous_per_address
+    network = None if address is None else _find_network(address)
+    if most <= 0 or network is None:
+        return
+    charge = Charge(f"anonymous:{network}", 1.0, most / HOUR, float(most))
+    wait = budgets().spend([charge], monotonic() if now is None else now)
+    if wait > 0:
+        raise TooManyRequests(retry_after=wait)
+
+
+def is_news(address: str | None, *, now: float | None = None) -> bool:
+    """Tell whether a caller over its limits should be written down: once in a while, at no cost in between."""
+    network = None if address is None else _find_network(address)
+    charge = Charge(f"news:{network}", 1.0, 1 / NEWS_SECONDS, 1.0)
+    return budgets().spend([charge], monotonic() if now is None else now) == 0
 
 
 def fine_caller(caller: Caller, error: Exception, *, now: float | None = None) -> None:

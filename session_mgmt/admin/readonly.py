@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from session_mgmt.actions import audit
+from session_mgmt.actions import addresses, audit
 from session_mgmt.conf import settings
 
 
@@ -38,4 +38,4 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 
     def note_action(self, request: HttpRequest, action: str, session: uuid.UUID | None, **data: Any) -> None:
         """Write an audit entry: actor, action and address, never any content."""
-        audit.add_entry(action, user=request.user, session=session, ip=request.META.get("REMOTE_ADDR") or None, **data)
+        audit.add_entry(action, user=request.user, session=session, ip=addresses.read_meta(request.META), **data)

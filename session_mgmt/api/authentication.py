@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
-from session_mgmt.actions import access
+from session_mgmt.actions import access, addresses
 from session_mgmt.actions.access import Actor
 from session_mgmt.actions.sessions import incidents, tokens
 from session_mgmt.conf import settings
@@ -56,14 +55,8 @@ class SessionTokenAuthentication(BaseAuthentication):
 
 
 def read_address(request: Request) -> str | None:
-    """Return the caller's IP address, or ``None`` for a Unix socket.
-
-    Headers of proxies are evaluated by the server in front, not here.
-    """
-    try:
-        return str(ipaddress.ip_address(request.META.get("REMOTE_ADDR", "")))
-    except ValueError:
-        return None
+    """Return the caller's IP address, or ``None`` for a Unix socket."""
+    return addresses.read_meta(request.META)
 
 
 def read_bearer(request: Request) -> str | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ClassVar, NoReturn, TypeVar
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.utils.cache import patch_vary_headers
 from django.utils.module_loading import import_string
 from rest_framework.request import Request
@@ -18,7 +19,7 @@ from rest_framework.viewsets import ViewSetMixin
 
 from session_mgmt.actions import access, audit, limits
 from session_mgmt.actions.access import Actor
-from session_mgmt.actions.sessions import lifecycle, tokens
+from session_mgmt.actions.sessions import incidents, lifecycle, tokens
 from session_mgmt.api import errors
 from session_mgmt.api.authentication import SessionTokenAuthentication, find_actor, read_address, read_bearer
 from session_mgmt.api.description import AutoSchema
@@ -28,8 +29,17 @@ from session_mgmt.api.reading import Untouched, read_json
 from session_mgmt.api.rendering import JSON, OnlyJSON
 from session_mgmt.api.rights import Right
 from session_mgmt.conf import settings
-from session_mgmt.exceptions import AuthRequired, FrameTooLarge, InvalidToken, SessionNotFound, TooManyRequests
+from session_mgmt.exceptions import (
+    AuthRequired,
+    FrameTooLarge,
+    InvalidToken,
+    SessionMgmtError,
+    SessionNotFound,
+    TooManyRequests,
+)
 from session_mgmt.models import ClientSession, clock
+
+logger = logging.getLogger(__name__)
 
 F = TypeVar("F", bound=Form)
 
@@ -80,7 +90,24 @@ class ApiView(APIView):
         error = errors.translate_error(exc)
         if self._caller is not None:
             limits.fine_caller(self._caller, error)
+            self._note_refusal(self._caller, error)
         return super().handle_exception(error)
+
+    def _note_refusal(self, caller: limits.Caller, error: SessionMgmtError) -> None:
+        """Write down who lacks a right or calls too often. A failure of that changes no answer."""
+        is_limit = isinstance(error, TooManyRequests)
+        if not (is_limit or error.status == 403) or (is_limit and not limits.is_news(caller.address)):
+            return
+        call = f"{self.request.method} {type(self).__name__}"
+        proven = proven_session(self.request)
+        try:
+            if is_limit:
+                incidents.record_limit(user_id=caller.user_id, ip=caller.address, call=call)
+            else:
+                session = None if proven is None else proven.pk
+                incidents.record_denial(error, user_id=caller.user_id, session=session, ip=caller.address, call=call)
+        except DatabaseError:
+            logger.warning("A refusal could not be written down", exc_info=True)
 
     def get_exception_handler(self) -> Any:
         return errors.handle_exception

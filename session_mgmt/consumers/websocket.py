@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import orjson
 from channels.consumer import AsyncConsumer
 
-from session_mgmt.actions import limits
+from session_mgmt.actions import addresses, limits
 from session_mgmt.actions.sessions import incidents
 from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.bridge import bridge
@@ -28,7 +28,7 @@ from session_mgmt.consumers.greetings import build_bye
 from session_mgmt.consumers.hub import hub, pick_delay
 from session_mgmt.consumers.intake import ABNORMAL, Intake, encode_text
 from session_mgmt.consumers.outlet import Outlet
-from session_mgmt.exceptions import AuthError, InvalidFrame, OriginDenied, SessionMgmtError
+from session_mgmt.exceptions import AuthError, InvalidFrame, OriginDenied, SessionMgmtError, TooManyRequests
 from session_mgmt.protocol import frames
 from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.frames import Connect
@@ -65,7 +65,7 @@ class SessionConsumer(AsyncConsumer):
         event = await receive()
         if event["type"] != "websocket.connect":
             return
-        address, serving = (self.scope.get("client") or ("",))[0], hub().serving
+        address, serving = addresses.read_scope(self.scope), hub().serving
         # Sockets without an address (of a Unix domain socket) belong to nobody who could have too many.
         if address and not serving.add_socket(address):
             await self._serve_socket(receive, send, Close.TOO_MANY_REQUESTS)
@@ -121,7 +121,7 @@ class SessionConsumer(AsyncConsumer):
                 frame = frames.parse(decode(encode_text(event.get("text") or ""), most=CONNECT_BYTES))
                 if not isinstance(frame, Connect):
                     raise InvalidFrame("The first frame is connect.")
-                caller = limits.Caller((self.scope.get("client") or (None,))[0], frame.token)
+                caller = limits.Caller(addresses.read_scope(self.scope), frame.token)
                 # Before any query: guessing tokens must not reach the database.
                 limits.admit_caller(caller)
                 await hub().late_writes.wait_until_left(frame.client_id)
@@ -131,7 +131,9 @@ class SessionConsumer(AsyncConsumer):
             if caller is not None:
                 # A refused token costs its caller more than an accepted one.
                 limits.fine_caller(caller, error)
-            if isinstance(error, AuthError) and isinstance(frame, Connect):
+            if isinstance(error, TooManyRequests) and caller is not None and limits.is_news(caller.address):
+                await self._record_limit(caller)
+            elif isinstance(error, AuthError) and isinstance(frame, Connect):
                 await self._record_refusal(frame.token, error)
         except Exception:
             logger.exception("A connection could not be opened")
@@ -140,11 +142,16 @@ class SessionConsumer(AsyncConsumer):
 
     async def _record_refusal(self, token: str, error: AuthError) -> None:
         """Record a refused token in its session's log or in the audit trail; a failure of that changes no answer."""
-        client = self.scope.get("client") or (None,)
         try:
-            await bridge().call(incidents.record_refusal, token, error, ip=client[0])
+            await bridge().call(incidents.record_refusal, token, error, ip=addresses.read_scope(self.scope))
         except SessionMgmtError:
             logger.warning("A refused token could not be noted")
+
+    async def _record_limit(self, caller: limits.Caller) -> None:
+        try:
+            await bridge().call(incidents.record_limit, ip=caller.address, call="connect")
+        except SessionMgmtError:
+            logger.warning("A caller over its limits could not be noted")
 
     async def _run_connection(self, connection: Connection, receive: Callable[[], Awaitable[Any]]) -> None:
         connection.set_hang_up(asyncio.current_task())

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import connections
 from django.db.models import F, QuerySet
 
-from session_mgmt.actions import notify
+from session_mgmt.actions import audit, notify
 from session_mgmt.actions.timeline.ledger import make_record
 from session_mgmt.actions.timeline.recording import record_entries
 from session_mgmt.models import Client, ClientSession, Connection, SessionActivity
@@ -49,3 +49,5 @@ def finish_sessions(using: str, sessions: list[uuid.UUID], state: State, reason:
     left.update(closed_at=now, close_code=_CODES[state], closed_by="server")
     entries = [make_record(session, _EVENTS[state], {"reason": reason}) for session in sessions]
     record_entries(using, entries, at=now, orders=notify.order_close(sessions, _CODES[state]))
+    for session in sessions:
+        audit.log_committed(using, _EVENTS[state], session=session, reason=reason[:60])

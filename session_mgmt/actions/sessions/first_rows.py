@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from session_mgmt.actions import checking
+from session_mgmt.actions.addresses import veil_address
 from session_mgmt.actions.sessions import pairs, tokens
 from session_mgmt.actions.sessions.pairs import Origin, Pair
 from session_mgmt.conf import settings
@@ -50,7 +51,7 @@ def build_session(
         config=check_object(config or {}, "config"),
         # Cut and not refused: the device's words about itself are for people to read.
         label=device.label[:200],
-        ip=device.ip,
+        ip=veil_address(device.ip),
         user_agent=device.user_agent[:400],
         created_at=now,
         recovered_from=predecessor,

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime, timedelta
+from typing import Any
 
 from session_mgmt.actions import audit, notify
+from session_mgmt.actions.addresses import veil_address
 from session_mgmt.actions.notify import EmittedEvent
 from session_mgmt.actions.sessions import tokens
 from session_mgmt.actions.timeline.ledger import make_record
@@ -54,9 +56,41 @@ def _record_once(using: str, session: uuid.UUID, type_: str, error: SessionMgmtE
         record_entries(using, [entry], at=now)
 
 
+def record_denial(
+    error: SessionMgmtError, *, user_id: Any, session: uuid.UUID | None, ip: str | None, call: str
+) -> None:
+    """Record that a right was missing, once in a while for each address."""
+    using, who = settings().database, _as_text(user_id)
+    facts = {"name": error.name, "call": call, "user_id": who}
+    _audit_once(using, audit.PERMISSION_DENIED, clock.read(using), session=session, ip=ip, **facts)
+
+
+def record_limit(*, user_id: Any = None, ip: str | None, call: str) -> None:
+    """Record that somebody calls too often, once in a while for each address; ask ``limits.is_news`` before."""
+    using = settings().database
+    _audit_once(using, audit.LIMIT_REACHED, clock.read(using), ip=ip, user_id=_as_text(user_id), call=call)
+
+
+def record_refused_refresh(
+    session: uuid.UUID | None, error: SessionMgmtError, *, ip: str | None, now: datetime | None = None
+) -> None:
+    """Record that a refresh token is unknown or counts no longer, once in a while for each address."""
+    using = settings().database
+    at = now or clock.read(using)
+    _audit_once(using, audit.REFRESH_REFUSED, at, session=session, ip=ip, name=error.name)
+
+
+def _as_text(key: Any) -> str | None:
+    return None if key is None else str(key)
+
+
+def _audit_once(using: str, action: str, now: datetime, *, ip: str | None = None, **facts: Any) -> None:
+    lately = AuditEntry.objects.using(using).filter(at__gt=now - ONE_IN, action=action, ip=veil_address(ip))
+    if not lately.exists():
+        audit.add_entry(action, ip=ip, **facts)
+
+
 def _report_unknown_token(using: str, type_: str, error: SessionMgmtError, ip: str | None, now: datetime) -> None:
     """Send a signal for every try, and write an entry for one try of an address in a while."""
-    lately = AuditEntry.objects.using(using).filter(at__gt=now - ONE_IN, action=type_, ip=ip)
-    if not lately.exists():
-        audit.add_entry(type_, ip=ip, name=error.name)
+    _audit_once(using, type_, now, ip=ip, name=error.name)
     notify.send_events([EmittedEvent(None, type_, {"name": error.name, "code": error.number}, None)])

@@ -12,7 +12,7 @@ from typing import Any
 from django.db import IntegrityError, connections
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from session_mgmt.actions import access, checking, notify
+from session_mgmt.actions import access, audit, checking, limits, notify
 from session_mgmt.actions.access import Actor, access_session
 from session_mgmt.actions.notify import EmittedEvent
 from session_mgmt.actions.sessions import ending, fingerprints, first_rows, pairs, standing, tokens
@@ -80,6 +80,8 @@ def create_session(
     """
     using = settings().database
     idle, absolute = first_rows.read_timeouts(config or {})
+    if user is None and predecessor is None and device is not None:
+        limits.admit_anonymous(device.ip)
     # The explanation outside the transaction: after an error PostgreSQL answers no question inside of it.
     with _explain_refusal(using, user, session_id), open_transaction(using):
         now = now or clock.read(using)
@@ -97,6 +99,7 @@ def create_session(
         proofs, token, pair = first_rows.make_proofs(session, activity, origin, now)
         Statements(connections[using]).put(activity, event, *proofs)
         notify.after_commit(using, events=[EmittedEvent(session.pk, names.SESSION_CREATED, {}, 1)])
+        audit.log_committed(using, names.SESSION_CREATED, session=session.pk, user=session.user_id, ip=session.ip)
     return Created(session, token, position, pair)
 
 
@@ -127,7 +130,8 @@ def _make_room(using: str, user: Any, now: datetime) -> None:
     connected = find_live(using, now).filter(session=OuterRef("pk"))
     candidates = live.annotate(is_connected=Exists(connected)).order_by(*order)
     for session in candidates.values_list("pk", flat=True)[:surplus]:
-        ending.end_session(using, session, ClientSession.State.TERMINATED, "session_limit", now)
+        if ending.end_session(using, session, ClientSession.State.TERMINATED, "session_limit", now):
+            audit.add_entry(audit.SESSION_EVICTED, session=session, user_id=str(user.pk), policy=policy)
 
 
 def read_session(actor: Actor, session: uuid.UUID, permissions: Iterable[str] = ()) -> ClientSession:

@@ -14,7 +14,7 @@ from typing import Any
 from django.db import connections
 
 from session_mgmt.actions import audit, notify
-from session_mgmt.actions.sessions import ending, fingerprints, logins, pairs, tokens
+from session_mgmt.actions.sessions import ending, fingerprints, incidents, logins, pairs, tokens
 from session_mgmt.actions.sessions.pairs import Origin, Pair
 from session_mgmt.actions.sessions.stamps import Evidence
 from session_mgmt.conf import settings
@@ -68,6 +68,22 @@ def refresh_tokens(
     has been copied. Raises ``InvalidToken``, ``TokenExpired``, ``LoginCheck``, ``SessionEnded`` or ``InvalidField``.
     """
     digest = tokens.hash_token(pairs.check_nonce(nonce))
+    try:
+        return _refresh(secret, digest, session, evidence, ip, now)
+    except (InvalidToken, TokenExpired) as error:
+        # After its transaction, which a refusal rolls back.
+        incidents.record_refused_refresh(session, error, ip=ip, now=now)
+        raise
+
+
+def _refresh(
+    secret: str,
+    digest: bytes,
+    session: uuid.UUID | None,
+    evidence: Evidence | None,
+    ip: str | None,
+    now: datetime | None,
+) -> Refreshed:
     using = settings().database
     with open_transaction(using):
         run = _find_run(using, secret, session, evidence, now)

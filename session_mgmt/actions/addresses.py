@@ -1,0 +1,75 @@
+"""Addresses of callers: which one of a request is believed, and how it is stored.
+
+A client can write any forwarding header. So none is read unless the project says how many proxies of its own stand in
+front, and then only the entry that the outermost of them has added.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from django.conf import settings as django_settings
+
+from session_mgmt.conf import settings
+
+_HEADER = b"x-forwarded-for"
+# Bits that stay of an address which is stored truncated: a provider's block, not a household.
+_KEPT_BITS = {4: 24, 6: 48}
+# Unique local addresses (RFC 4193), which no caller from outside can have: hashed ones cannot be taken for real.
+_HASHED_PREFIX = 0xFD
+_HASHED_BYTES = 15
+
+
+def read_meta(meta: Mapping[str, Any]) -> str | None:
+    """Return the caller's address of a request's ``META``; ``None`` for a Unix socket."""
+    return _pick_address(meta.get("REMOTE_ADDR"), [str(meta.get("HTTP_X_FORWARDED_FOR", ""))])
+
+
+def read_scope(scope: Mapping[str, Any]) -> str | None:
+    """Return the caller's address of a socket's scope; ``None`` for a Unix socket.
+
+    The header's name is compared as it came: ``X_Forwarded_For`` is another one, whoever sends it.
+    """
+    client = scope.get("client") or (None,)
+    given = [value.decode("latin-1") for name, value in scope.get("headers", ()) if name.lower() == _HEADER]
+    return _pick_address(client[0], given)
+
+
+def _pick_address(peer: Any, forwarded: Iterable[str]) -> str | None:
+    hops = settings().trusted_proxies
+    named = [part.strip() for line in forwarded for part in line.split(",") if part.strip()]
+    # Fewer entries than proxies: the request did not come by all of them, and its header is its own.
+    return _parse_address(named[-hops] if 0 < hops <= len(named) else peer)
+
+
+def _parse_address(text: Any) -> str | None:
+    try:
+        found = ipaddress.ip_address(str(text or ""))
+    except ValueError:
+        return None
+    # One caller is one bucket and one row, whichever way its socket spells it; a zone is this machine's own matter.
+    mapped = getattr(found, "ipv4_mapped", None)
+    return str(mapped or found).partition("%")[0]
+
+
+def veil_address(address: str | None) -> str | None:
+    """Return an address as it is stored and logged, by the setting ``stored_addresses``."""
+    form = settings().stored_addresses
+    if form == "full" or (address := _parse_address(address)) is None:
+        return address
+    found = ipaddress.ip_address(address)
+    if form == "truncated":
+        network = ipaddress.ip_network((address, _KEPT_BITS[found.version]), strict=False)
+        return str(network.network_address)
+    return str(ipaddress.IPv6Address(bytes([_HASHED_PREFIX]) + _hash_address(found.packed)))
+
+
+def _hash_address(packed: bytes) -> bytes:
+    # A key, or the four billion addresses of IPv4 would be tried in a minute.
+    secret = (settings().token_keys or (django_settings.SECRET_KEY,))[0]
+    digest = hmac.new(secret.encode(), b"session_mgmt.address" + packed, hashlib.sha256)
+    return digest.digest()[:_HASHED_BYTES]

@@ -1,0 +1,160 @@
+"""System checks of a service that strangers can reach (``check --deploy``): each warning with its remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Warning, register
+from django.utils.module_loading import import_string
+
+from session_mgmt import conf
+from session_mgmt.consumers.websocket import SessionConsumer
+
+_LOCAL = ("http://localhost", "http://127.0.0.1", "http://[::1]")
+_LEAST_KEY = 32
+_LEAST_SIGNS = 5
+# Daphne takes no message above this unless it is told to; more memory than that belongs to nobody unproved.
+_MOST_FRAME = 1024 * 1024
+# Before these, the size of a compressed message is counted before it is expanded, or not at all.
+_SAFE = {"autobahn": (26, 7, 1), "daphne": (4, 2, 3)}
+
+
+@register(deploy=True)
+def check_encrypted_transport(**_: Any) -> list[CheckMessage]:
+    """Check that clients are made to use TLS (W008), and no plain origin is let in (W009)."""
+    found: list[CheckMessage] = []
+    if not (django_settings.SECURE_SSL_REDIRECT or django_settings.SECURE_PROXY_SSL_HEADER):
+        hint = "Set SECURE_SSL_REDIRECT, or SECURE_PROXY_SSL_HEADER if a proxy ends TLS and strips that header."
+        message = "Nothing makes clients use TLS: tokens may travel by http:// and ws://."
+        found.append(Warning(message, hint=hint, id="session_mgmt.W008"))
+    plain = [origin for origin in conf.settings().allowed_origins if _is_plain(origin)]
+    if plain:
+        hint = "Write https://; a page that was not encrypted is anybody's on its way."
+        message = f"allowed_origins lets pages in that are not encrypted: {', '.join(plain)}."
+        found.append(Warning(message, hint=hint, id="session_mgmt.W009"))
+    return found
+
+
+def _is_plain(origin: Any) -> bool:
+    return isinstance(origin, str) and origin.startswith("http://") and not origin.startswith(_LOCAL)
+
+
+@register(deploy=True)
+def check_hosts(**_: Any) -> list[CheckMessage]:
+    """Check that ``ALLOWED_HOSTS`` names hosts (W010): the origin of a socket is compared with the host's name."""
+    if "*" not in django_settings.ALLOWED_HOSTS:
+        return []
+    hint = "Name the hosts. A client chooses its Host header, and with '*' its page's origin passes as the host's own."
+    return [Warning("ALLOWED_HOSTS lets every host pass.", hint=hint, id="session_mgmt.W010")]
+
+
+@register(deploy=True)
+def check_origin_guard(**_: Any) -> list[CheckMessage]:
+    """Check that consumers of the project keep the check of the origin (W011)."""
+    _load_consumers()
+    careless = [consumer.__qualname__ for consumer in _iter_subclasses(SessionConsumer) if _drops_guard(consumer)]
+    if not careless:
+        return []
+    hint = "Call `await super().may_open()` first and return its refusal; other sites could open sockets otherwise."
+    message = f"may_open of {', '.join(careless)} does not ask the one it overrides."
+    return [Warning(message, hint=hint, id="session_mgmt.W011")]
+
+
+def _load_consumers() -> None:
+    """Import what serves the sockets; where that fails, starting the server will tell."""
+    try:
+        import_string(getattr(django_settings, "ASGI_APPLICATION", None) or "")
+    except Exception:
+        return
+
+
+def _iter_subclasses(class_: type) -> Iterator[type]:
+    for found in class_.__subclasses__():
+        yield found
+        yield from _iter_subclasses(found)
+
+
+def _drops_guard(consumer: type) -> bool:
+    code = getattr(vars(consumer).get("may_open"), "__code__", None)
+    return code is not None and not {"super", "may_open", "check_origin"} & set(code.co_names)
+
+
+@register(deploy=True)
+def check_keys_of_tokens(**_: Any) -> list[CheckMessage]:
+    """Check the key that tokens are derived from (W012): whoever guesses it makes tokens."""
+    given = conf.settings().token_keys
+    weak = [key for key in given or (django_settings.SECRET_KEY,) if _is_weak(key)]
+    if not weak:
+        return []
+    name = "token_keys" if given else "SECRET_KEY, of which tokens are derived,"
+    hint = 'Take one from `python -c "import secrets; print(secrets.token_urlsafe(50))"`, out of the environment.'
+    return [Warning(f"{name} can be guessed.", hint=hint, id="session_mgmt.W012")]
+
+
+def _is_weak(key: Any) -> bool:
+    text = str(key)
+    return len(text) < _LEAST_KEY or len(set(text)) < _LEAST_SIGNS or text.startswith("django-insecure-")
+
+
+@register(deploy=True)
+def check_limits(**_: Any) -> list[CheckMessage]:
+    """Check that guessing (W014) and making sessions of nobody (W013) are limited, and frames bounded (W015)."""
+    now = conf.settings()
+    found: list[CheckMessage] = []
+    if now.anonymous_sessions and now.max_anonymous_per_address == 0:
+        hint = "Set max_anonymous_per_address; each session is rows that stay for its timeout and its retention."
+        message = "Anybody can make any number of anonymous sessions."
+        found.append(Warning(message, hint=hint, id="session_mgmt.W013"))
+    if now.max_requests_per_second == 0 and not now.throttle_classes:
+        hint = "Set max_requests_per_second, or name throttle_classes; one caller can use up all of the service."
+        found.append(Warning("Nothing limits how often one caller calls.", hint=hint, id="session_mgmt.W014"))
+    if now.max_frame_bytes > _MOST_FRAME:
+        hint = "Send whole documents over HTTP, and keep max_frame_bytes at 1 MB or less."
+        message = "max_frame_bytes lets each connection fill more than 1 MB of memory with one frame."
+        found.append(Warning(message, hint=hint, id="session_mgmt.W015"))
+    return found
+
+
+@register(deploy=True)
+def check_compression(**_: Any) -> list[CheckMessage]:
+    """Check for servers that expand a compressed message before they bound it (W016)."""
+    old = [f"{name} {have}" for name, least in _SAFE.items() if (have := _read_version(name)) and _split(have) < least]
+    if not old:
+        return []
+    hint = 'pip install "session_mgmt[daphne]", or serve with uvicorn and --ws-per-message-deflate false.'
+    message = f"A small compressed message can fill the memory of {', '.join(old)}."
+    return [Warning(message, hint=hint, id="session_mgmt.W016")]
+
+
+def _read_version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _split(number: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in number.split(".") if part.isdigit())
+
+
+@register(deploy=True)
+def check_login_cookie(**_: Any) -> list[CheckMessage]:
+    """Check the cookie of Django's login (W017): sessions follow it, and it proves them."""
+    wrong = [
+        name
+        for name, is_wrong in {
+            "SESSION_COOKIE_SECURE": not django_settings.SESSION_COOKIE_SECURE,
+            "SESSION_COOKIE_HTTPONLY": not django_settings.SESSION_COOKIE_HTTPONLY,
+            "SESSION_COOKIE_SAMESITE": django_settings.SESSION_COOKIE_SAMESITE not in ("Lax", "Strict"),
+            "CSRF_COOKIE_SECURE": not (django_settings.CSRF_COOKIE_SECURE or django_settings.CSRF_USE_SESSIONS),
+        }.items()
+        if is_wrong
+    ]
+    if not wrong:
+        return []
+    hint = "Secure and HttpOnly are True, SameSite is 'Lax' or 'Strict'."
+    message = f"The cookie that proves a login is open to others: {', '.join(wrong)}."
+    return [Warning(message, hint=hint, id="session_mgmt.W017")]
