@@ -73,7 +73,8 @@ def check_settings(**_: Any) -> list[CheckMessage]:
             hint = f"It must be of type {type(known[name.lower()]).__name__}."
             found.append(Error(f"SESSION_MGMT[{name!r}] has the wrong type.", hint=hint, id="session_mgmt.E003"))
     # The later checks calculate with the values, so they wait until all types are right.
-    return found or [*_check_ranges(conf.settings()), *_check_values(conf.settings())]
+    now = conf.settings()
+    return found or [*_check_ranges(now), *_check_values(now), *_check_identity(now)]
 
 
 def _check_ranges(now: conf.Settings) -> list[CheckMessage]:
@@ -119,14 +120,6 @@ def _check_values(now: conf.Settings) -> list[CheckMessage]:
     if now.session_limit_policy not in conf.SESSION_LIMIT_POLICIES:
         hint = f"Use one of {', '.join(conf.SESSION_LIMIT_POLICIES)}."
         found.append(Error("session_limit_policy is unknown.", hint=hint, id="session_mgmt.E006"))
-    for name, known in _CHOICES.items():
-        if getattr(now, name) not in known:
-            hint = f"Use one of {', '.join(known)}."
-            found.append(Error(f"{name} is unknown.", hint=hint, id="session_mgmt.E018"))
-    idle, absolute = conf.ASSURANCE.get(now.assurance, (timedelta.max, timedelta.max))
-    if now.idle_timeout > idle or now.absolute_timeout > absolute:
-        hint = f"{now.assurance} allows idle_timeout up to {idle} and absolute_timeout up to {absolute}."
-        found.append(Warning(f"A session timeout is too long for {now.assurance}.", hint=hint, id="session_mgmt.W018"))
     if now.database not in django_settings.DATABASES:
         hint = "Name an alias of DATABASES."
         found.append(Error(f"There is no database {now.database!r}.", hint=hint, id="session_mgmt.E007"))
@@ -137,6 +130,20 @@ def _check_values(now: conf.Settings) -> list[CheckMessage]:
         if not isinstance(origin, str) or not _ORIGIN.fullmatch(origin):
             hint = "Write scheme, host and port if it has one, as 'https://shop.example'."
             found.append(Error(f"allowed_origins holds no origin: {origin!r}.", hint=hint, id="session_mgmt.E016"))
+    return found
+
+
+def _check_identity(now: conf.Settings) -> list[CheckMessage]:
+    """Check the choices about people (E018), and the timeouts against the level of NIST SP 800-63B (W018)."""
+    found: list[CheckMessage] = []
+    for name, known in _CHOICES.items():
+        if getattr(now, name) not in known:
+            hint = f"Use one of {', '.join(known)}."
+            found.append(Error(f"{name} is unknown.", hint=hint, id="session_mgmt.E018"))
+    idle, absolute = conf.ASSURANCE.get(now.assurance, (timedelta.max, timedelta.max))
+    if now.idle_timeout > idle or now.absolute_timeout > absolute:
+        hint = f"{now.assurance} allows idle_timeout up to {idle} and absolute_timeout up to {absolute}."
+        found.append(Warning(f"A session timeout is too long for {now.assurance}.", hint=hint, id="session_mgmt.W018"))
     return found
 
 

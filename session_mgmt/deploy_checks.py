@@ -72,9 +72,10 @@ def _load_consumers() -> None:
 
 
 def _iter_subclasses(class_: type) -> Iterator[type]:
-    for found in class_.__subclasses__():
-        yield found
-        yield from _iter_subclasses(found)
+    below: list[type] = type.__subclasses__(class_)
+    for subclass in below:
+        yield subclass
+        yield from _iter_subclasses(subclass)
 
 
 def _drops_guard(consumer: type) -> bool:
