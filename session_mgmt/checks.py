@@ -75,6 +75,8 @@ def check_settings(**_: Any) -> list[CheckMessage]:
     # The later checks calculate with the values, so they wait until all types are right.
     now = conf.settings()
     return found or [*_check_ranges(now), *_check_values(now), *_check_identity(now)]
+    now = conf.settings()
+    return found or [*_check_ranges(now), *_check_values(now), *_check_identity(now)]
 
 
 def _check_ranges(now: conf.Settings) -> list[CheckMessage]:
