@@ -295,12 +295,17 @@ class Connection:
             bytes_out=self.outlet.bytes,
         )
 
-    def take_active(self) -> datetime | None:
-        """Return when the session was last active here, if it was since the last call."""
+    def find_active(self) -> datetime | None:
+        """Return when the session was last active here, unless the database has been told of it."""
         if settings().reading_is_activity:
             return self.read_server_time()
-        wrote_at, self._wrote_at = self._wrote_at, None
-        return None if wrote_at is None else self._find_server_time(wrote_at)
+        return None if self._wrote_at is None else self._find_server_time(self._wrote_at)
+
+    def forget_active(self, told: datetime) -> None:
+        """Forget activity up to a moment of which the database knows now."""
+        # Not forgotten before: a flush that fails must tell it again, or the session would end early (promise L3).
+        if self._wrote_at is not None and self._find_server_time(self._wrote_at) <= told:
+            self._wrote_at = None
 
     def note_refresh(self, expires_in: float) -> None:
         """Note that the client has a new token, which counts for so many seconds from now on."""
@@ -383,6 +388,6 @@ class Connection:
             code=1000 if self.left else int(self.closed_with or code),
             closed_by="server" if self.closed_with and not self.left else "client",
             figures=self.build_figures(),
-            wrote_at=self.take_active(),
+            wrote_at=self.find_active(),
             confirmed=self.take_confirmed(),
         )

@@ -126,6 +126,8 @@ class Rounds:
         for start in range(0, len(active), SLICE):
             slice_ = dict(active[start : start + SLICE])
             live = await bridge().call(lifecycle.count_activity_at, slice_)
+            for session, told in slice_.items():
+                self._serving.forget_activity(session, told)
             # Sessions that took no activity are over: their connections are closed now, not at the next control query.
             if gone := list(slice_.keys() - live):
                 await self._close_refused(gone)
@@ -257,10 +259,10 @@ class Rounds:
 
 
 def _find_activity(served: Iterable[Served]) -> dict[UUID, datetime]:
-    """Return when each session was last active on any of its connections here, if it was since the last call."""
+    """Return when each session was last active on any of its connections here, unless that has been told."""
     found: dict[UUID, datetime] = {}
     for connection in served:
-        at = connection.take_active()
+        at = connection.find_active()
         if at is not None:
             session = connection.attachment.session.pk
             found[session] = max(at, found.get(session, at))

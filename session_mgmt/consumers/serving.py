@@ -77,8 +77,11 @@ class Served(Protocol):
     def build_figures(self) -> Beat:
         """Build the figures of a lease flush."""
 
-    def take_active(self) -> datetime | None:
-        """Return when the session was last active here, if it was since the last call."""
+    def find_active(self) -> datetime | None:
+        """Return when the session was last active here, unless the database has been told of it."""
+
+    def forget_active(self, told: datetime) -> None:
+        """Forget activity up to a moment of which the database knows now."""
 
     def is_token_over(self, now: float) -> bool:
         """Return whether the client's token has expired, and the time to refresh it as well."""
@@ -153,6 +156,11 @@ class Serving:
             return False
         self._known[session] = control.known
         return control.known.access_version != before.access_version
+
+    def forget_activity(self, session: uuid.UUID, told: datetime) -> None:
+        """Forget the activity of a session here up to a moment of which the database knows now."""
+        for connection in self.sessions.get(session, ()):
+            connection.forget_active(told)
 
     def list_generations(self, sessions: Iterable[uuid.UUID]) -> dict[int, int]:
         """Return the generations of the clients of sessions, as they are connected here."""

@@ -13,7 +13,7 @@ from session_mgmt.actions.access import SERVER
 from session_mgmt.actions.sessions import controls, expiry, lifecycle, recovery
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers.hub import hub
-from session_mgmt.exceptions import SessionExpired, SessionNotFound, SessionTerminated
+from session_mgmt.exceptions import SessionExpired, SessionNotFound, SessionTerminated, Unavailable
 from session_mgmt.models import Connection, SessionActivity, SessionEvent, clock
 from session_mgmt.protocol.codes import Close
 from session_mgmt.shortcuts import publish, send, state, terminate_session
@@ -123,6 +123,31 @@ async def test_activity_that_is_not_flushed_yet_keeps_a_session(peers: Any, crea
         silent.session.pk: Close.SESSION_EXPIRED
     }
     assert await bridge().call(expiry.expire_due, limit=10, now=late) == [silent.session.pk]
+
+
+async def test_activity_is_told_again_after_a_flush_that_failed(
+    peers: Any, created: Any, resting: None, monkeypatch: Any
+) -> None:
+    one = peers()
+    await one.open(created.token.secret, logs={"state:main": None})
+    await one.say(type="update", seq=1, doc="main", ops=[["set", "/a", 1]])
+    await one.receipt(1)
+    passed = await bridge().call(clock.read, "default")
+    await bridge().call(SessionActivity.objects.update, expires_at=passed)
+    with monkeypatch.context() as broken:
+        broken.setattr(lifecycle, "count_activity_at", _refuse)
+        with pytest.raises(Unavailable):
+            await hub().rounds.flush_leases()
+    await hub().rounds.flush_leases()
+    assert (await bridge().call(SessionActivity.objects.get)).expires_at > passed
+    # Told once: another flush has nothing to tell, and the session idles from its last write on.
+    told = (await bridge().call(SessionActivity.objects.get)).last_active_at
+    await hub().rounds.flush_leases()
+    assert (await bridge().call(SessionActivity.objects.get)).last_active_at == told
+
+
+def _refuse(*_: Any) -> None:
+    raise Unavailable()
 
 
 @pytest.mark.django_db(transaction=True)
