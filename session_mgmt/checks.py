@@ -67,6 +67,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         if not isinstance(name, str) or name.lower() not in known:
             hint = _suggest_name(str(name), known)
             found.append(Error(f"SESSION_MGMT has an unknown name {name!r}.", hint=hint, id="session_mgmt.E002"))
+        # A list of names, where the initial value is a bool and the general rule would refuse it.
         elif name.lower() == "encrypt_state" and isinstance(value, list | tuple):
             continue
         elif not _fits_type(value, known[name.lower()]):

@@ -194,6 +194,7 @@ def settings() -> Settings:
     """Return the present settings; wrong values are left to the system check."""
     given = getattr(django_settings, NAME, {})
     known = {f.name for f in fields(Settings)}
+    # The system check tells the mistake; whoever reads a setting before it must not fail for another reason.
     if not isinstance(given, dict):
         return Settings()
     return Settings(**{str(name).lower(): value for name, value in given.items() if str(name).lower() in known})

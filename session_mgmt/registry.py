@@ -102,6 +102,7 @@ def topic(
     instead of ``topic_recheck``. Raises ``TypeError`` or ``ValueError`` for a
     declaration that cannot work.
     """
+    # Without parentheses the decorator is given the function itself.
     if not isinstance(pattern, str):
         raise TypeError("Write @topic with a pattern in parentheses, as in @topic('orders:{pk}').")
     compiled = compile_pattern(pattern)
@@ -156,6 +157,7 @@ def on(type_: str, *, durable: bool = False) -> Callable[[EventHandler], EventHa
     A ``durable`` handler runs at least once, even if processes die. Others run after the commit, at most once.
     ``off(handler)`` removes the handler. Raises ``TypeError`` or ``ValueError`` for a declaration that cannot work.
     """
+    # Without parentheses the decorator is given the function itself.
     if not isinstance(type_, str):
         raise TypeError("Write @on with a type in parentheses, as in @on('session_expired').")
     # A handler of a misspelt type would never be called, and nothing else would tell.

@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 # A path of the REST side cannot hold a slash.
 _DOCUMENT = re.compile(r"[^\x00-\x1f\x7f/\ud800-\udfff]{1,100}")
+# NUL is refused by PostgreSQL, and lone surrogates have no bytes.
 _KEY = re.compile(r"[^\x00\ud800-\udfff]{1,100}")
 
 
@@ -79,6 +80,7 @@ def is_owner(actor: Actor, session: ClientSession) -> bool:
 
 def check_follow(session: ClientSession, topic: str) -> None:
     """Ask the application whether a session may follow a topic; default no. Raises ``TopicDenied``."""
+    # Names come from clients: one that can name no topic is denied, and not searched for.
     found = registry.find_topic(topic) if is_topic(topic) else None
     if found is None or not _ask_application(found[0], found[0].allows_follow, topic, session, found[1]):
         raise TopicDenied()

@@ -148,6 +148,7 @@ class _Run:
 
     def _trim_documents(self) -> None:
         for document in compaction.iter_due(self._chunk, self._now):
+            # A step for each document: one that is damaged keeps no other from being cut.
             self._run_step("revisions", partial(self._trim_document, document))
 
     def _trim_document(self, document: int) -> None:

@@ -101,6 +101,7 @@ def name_path(value: Any) -> Iterator[None]:
     try:
         yield
     except _LOCAL as error:
+        # Only after a failure, because to find the place takes another walk for each level.
         path = _find_fault(value, type(error)) if "path" not in error.facts else ""
         if not path:
             raise

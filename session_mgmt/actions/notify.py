@@ -140,6 +140,7 @@ def ring_attached(heads: dict[str, int], replaced: Sequence[tuple[int, int]]) ->
     """Ring the sessions' logs of a group of connects, and name the clients that came back, with their generations."""
     doorbell().ring(heads)
     if replaced:
+        # A ring of its own, because one with a payload is never merged with others.
         doorbell().ring({CONTROL: 0}, {"replaced": [list(pair) for pair in replaced]})
 
 
@@ -165,4 +166,5 @@ def close_sessions(sessions: Iterable[uuid.UUID], code: int) -> None:
 
 def send_ephemeral(topic_key: str, topic: str, data: Any) -> None:
     """Send an ephemeral message, which lives in the doorbell and nowhere else."""
+    # With 0 as the head: the log has not moved, and nobody is to read it.
     doorbell().ring({topic_key: 0}, {"topic": topic, "data": data})

@@ -74,6 +74,7 @@ class Appended:
 
 def accept_write(position: Position | None, *, log: str | None = None, **facts: Any) -> Outcome:
     """Make the outcome of a write that took effect at ``position``; ``facts`` are further fields of its receipt."""
+    # Nearly every write ends here: to put bytes together costs less than to encode a dictionary.
     if position is not None and not facts:
         return Outcome(b'{"ok":true,"position":%s}' % position.as_bytes(), log=log, position=position)
     answer: dict[str, Any] = {"ok": True, **facts}

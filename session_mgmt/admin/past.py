@@ -182,6 +182,7 @@ def _find_times(row: StateDocument, *versions: int) -> list[datetime | None]:
 
 def _find_authors(row: StateDocument) -> dict[int, str]:
     """Return the staff member who made each version, according to the audit trail."""
+    # A revision names its client only; that a person in the admin wrote it is in the audit trail.
     mine = AuditEntry.objects.using(settings().database).filter(session=row.session_id, action__in=audit.WRITES)
     found = mine.select_related("actor").order_by("-id")[:_DEEDS]
     return {

@@ -179,6 +179,7 @@ urlpatterns = [
     _make_path("history/<str:version>/", "version", get="version"),
     _make_path("diff/", "diff", get="diff"),
     _make_path("persist/", "persist", get="checkpoints", post="persist"),
+    # A label is any printable text, with slashes too.
     _make_path("persist/<path:label>/", "checkpoint", get="labelled", delete="forget"),
     _make_path("restore/", "restore", post="restore"),
 ]

@@ -51,6 +51,7 @@ class Credentials:
     async def recover(self, session: str) -> dict[str, Any] | None:
         """Enter the successor of an expired session; return the receipt. Raises Refused or Unanswered."""
         body = await self._ask_for_successor(f"sessions/{session}/recover/")
+        # The successor has a log of its own; the positions in topics go on.
         self._saved.positions.pop(SESSION_LOG, None)
         self._enter_session(body)
         return body.get("receipt")
@@ -60,6 +61,7 @@ class Credentials:
         self._saved.session_id = (body.get("session") or {}).get("session_id")
         self._saved.websocket = (body.get("endpoints") or {}).get("websocket")
         for log, place in (body.get("positions") or {}).items():
+            # Copies of documents are not stored, so that a position in one would promise what is not there.
             if not log.startswith(STATE):
                 self._saved.positions[log] = place
 

@@ -88,6 +88,7 @@ class SessionClient:
     async def _start(self, token: str | None, create: Mapping[str, Any], documents: Iterable[str]) -> SessionClient:
         try:
             await self._shell.start(token, create, documents)
+        # Also for a cancellation: the connection would go on without anybody who could close it.
         except BaseException:
             await self.close()
             raise

@@ -90,6 +90,7 @@ class Shell:
             raise self._stopped
 
     async def close(self) -> None:
+        # First: the end of the connection, which follows, is then no failure.
         self._closed = True
         self.flush()
         # With a durable storage the client comes back under its name; without one it has left for good.
@@ -211,6 +212,7 @@ class Shell:
         self._stopped = Stopped(leave.code, leave.name)
         self.stats.state = "closed" if self._closed else "failed"
         self._batch.cancel_flush()
+        # Nobody who waits may wait for ever: each call ends with the reason why the client has stopped.
         self._answers.reject_all(self._stopped)
         self._follows.reject_all(self._stopped)
         self._first.set()
@@ -257,6 +259,7 @@ class Shell:
 
     def _settle_write(self, effect: Settle) -> None:
         seq, receipt = effect.seq, effect.receipt
+        # Stored before the caller hears of it, who may end the process at once.
         self._save()
         if receipt["ok"]:
             self._answers.resolve(seq, receipt)

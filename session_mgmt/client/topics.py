@@ -48,12 +48,14 @@ class Topics:
         remove = subscribers.add(topic, callback)
         try:
             await self._port.follow_log(TOPIC + topic)
+        # Also for a cancellation, or a callback that nobody can remove would go on being called.
         except BaseException:
             remove()
             raise
 
         def unsubscribe() -> None:
             remove()
+            # Another part of the application may still follow it.
             if not subscribers.has_any(topic):
                 self._port.unfollow_log(TOPIC + topic)
 

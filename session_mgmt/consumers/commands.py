@@ -248,6 +248,7 @@ async def _refresh_tokens(connection: Connection, frame: Refresh) -> None:
 
 
 def _take_disconnect(connection: Connection, frame: Disconnect) -> None:
+    # Kept, because the transport may still be cut before the close frame: the client has left all the same.
     connection.left = True
     connection.stop(Close.NORMAL)
 

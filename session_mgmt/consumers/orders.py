@@ -31,7 +31,9 @@ def read_orders(payload: Any) -> Orders:
     """Read the orders that a ring carries."""
     if not isinstance(payload, dict):
         return Orders()
+    # Without a code they come back at once, and are told at the door how their session stands.
     code = _read_code(payload.get("code", Close.DETACHED))
+    # A code of a newer version closes nothing here: the control query ends these connections with one that is known.
     stops = () if code is None else tuple((session, code) for session in _read_sessions(payload.get("close")))
     replaced, looks = _read_replaced(payload.get("replaced")), _read_sessions(payload.get("look"))
     return Orders(stops, tuple(replaced), tuple(looks))

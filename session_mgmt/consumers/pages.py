@@ -50,6 +50,7 @@ class Page:
         for text in encoded:
             self._starts.append(start)
             start += len(text) + 1
+        # At most two: whether a frame says `recovered` is all in which those of one page differ.
         self._frames: dict[bytes, Shared] = {}
         self.size = COPIES * len(self._body) + OVERHEAD * len(entries)
 
@@ -174,6 +175,7 @@ class Pages:
 
     async def read(self, place: Position) -> Page | None:
         """Return the page that continues a place; ``None`` if the log has none, or its history was lost meanwhile."""
+        # Another client may have asked for it in the meantime, and then nobody has to wait.
         page = self.find(place)
         if page is not None:
             return page

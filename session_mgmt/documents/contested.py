@@ -73,6 +73,7 @@ def list_merged_arrays(places: Iterable[Place], policies: ArrayPolicies) -> set[
 
 def list_rekeyed(mine: Iterable[str], theirs: Iterable[str], policies: ArrayPolicies) -> set[str]:
     """List the merged arrays in which both changes have replaced whole items or keys: two items may be one now."""
+    # Most projects merge no arrays by their items, and for them no path has to be looked at.
     if not policies.has_merged:
         return set()
     # Only where both have done so: a change of one side alone cannot make two items one.

@@ -20,6 +20,7 @@ _NUMBER_STEP: Final = 2**40
 
 def round_number(bound: int) -> int:
     """Return an upper bound of numbers as it is stored in clear, also beside a document that is encrypted."""
+    # By whole numbers: a float would lose the last digits, and the bound could end below the number.
     return -(-bound // _NUMBER_STEP) * _NUMBER_STEP
 
 
@@ -50,6 +51,7 @@ class Extent(NamedTuple):
     number: int = 0
 
     def grow_by(self, more: Growth) -> Extent:
+        # It ends there, because more says nothing more and the column is a BIGINT.
         number = min(max(self.number, more.number) + more.added, BEYOND)
         return Extent(self.bytes + more.bytes, self.keys + more.keys, number)
 

@@ -34,6 +34,7 @@ def make_ops(kind: str, body: JSON, head: JSON | Missing, limits: Limits) -> tup
     if kind == "ops":
         return operations.validate_ops(body, limits)
     if kind == "merge":
+        # Checked once more as operations: a member deep inside has a path, which has limits of its own.
         return operations.validate_ops(make_merge_ops(check_value(body, limits)), _widen_op_limit(limits))
     if kind == "replace":
         return make_replace_ops(check_value(body, limits))

@@ -34,6 +34,7 @@ class LateTransaction:
 
     def begin_before_write(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
         """Begin if the statement may write; a wrapper of ``execute``."""
+        # By what is known to read: a statement that nobody has thought of begins the transaction.
         if not sql.lstrip().upper().startswith(_READS):
             self.begin()
         return execute(sql, params, many, context)

@@ -46,6 +46,7 @@ class OutageLog:
 
 def is_outage(error: BaseException) -> bool:
     """Return True if the database is away or takes no writes now: the same statement may succeed later."""
+    # Also for a lock that SQLite did not get and a statement that was cancelled: both may succeed later.
     if isinstance(error, OperationalError | InterfaceError):
         return True
     return getattr(error.__cause__, "sqlstate", None) == _READ_ONLY

@@ -153,6 +153,7 @@ def find_number(text: str) -> int | None:
 
 def _read_connect(message: JSON) -> Connect:
     logs = message.get("logs", {})
+    # Names and positions are judged one by one, so that a bad one denies its own log only.
     if not isinstance(logs, dict):
         raise InvalidField("logs is an object of positions by name.", field="logs")
     return Connect(
@@ -248,6 +249,7 @@ def _read_send(message: JSON) -> Send:
 
 
 def _read_subscribe(message: JSON) -> Subscribe:
+    # The position is read later: one that cannot be read is a verdict about the log, and no error of the frame.
     return Subscribe(_read_count(message, "id"), _read_text(message, "log", TOPIC_LIMIT + 10), message.get("position"))
 
 

@@ -272,6 +272,7 @@ class _Run:
             assert member.client is not None
             self._take_over(member, member.client, was_lost=member.client.id in lost)
         clients = [member.client for member in going_on if member.client is not None]
+        # Before the connections, which refer to the ids that new clients get here.
         opening.store_clients(self._sql, clients, self._now)
         opened = [Opened(m.client, m.ask.transport, m.ask.server) for m in going_on if m.client is not None]
         connected = opening.open_connections(self._sql, opened, self._now)

@@ -61,6 +61,7 @@ def find_session(using: str, secret: str, *, now: datetime) -> ClientSession:
 
     Unknown, revoked and foreign kinds are one error, so that nothing can be learnt from trying.
     """
+    # Before any query: whatever is no access token costs nothing more.
     if not secret.startswith(ACCESS_PREFIX):
         raise InvalidToken()
     mine = Token.objects.using(using).select_related("session", "session__user", "session__activity")
@@ -142,6 +143,7 @@ def fits(session: ClientSession) -> bool:
 
 def hash_token(secret: str) -> bytes:
     """Return the SHA-256 of a token; it is 256 random bits, so nothing slower is needed."""
+    # A text without bytes is an unknown token, and no traceback (promise R7).
     return hashlib.sha256(secret.encode(errors="surrogatepass")).digest()
 
 

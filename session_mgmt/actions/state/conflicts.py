@@ -136,6 +136,7 @@ def prepare_resolution(
     )
     using = settings().database
     with unreadable.audit_unreadable(using, document), checking.translate_errors():
+        # The document stays as it is, so that nothing of it has to be read or built.
         if keep == SERVER:
             head, made = stored_rows.read_head(Statements(connections[using]), document), Decided(place.path)
         else:
@@ -154,6 +155,7 @@ def prepare_resolution(
         at_version=head.position.offset,
         terms=terms._replace(epoch=head.position.epoch),
         exact_size=made.size,
+        # Whoever decided has seen the value of this version, and may decide otherwise about a later one.
         merge=MergeRecord(movable=False, resolves=(id_, keep)),
     )
 

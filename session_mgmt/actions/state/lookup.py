@@ -155,6 +155,7 @@ def sync_document(session: uuid.UUID, name: str, given: Any, *, run: Runner = ru
     ``run``.
     """
     answer = _answer_sync(session, name, given, run)
+    # A poll that finds nothing new leaves nothing: it would fill the session's log.
     if answer["mode"] != "up_to_date":
         data = {"document": name, "mode": answer["mode"], "version": answer["position"][1]}
         using = settings().database

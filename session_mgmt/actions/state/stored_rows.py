@@ -106,6 +106,7 @@ class Revision:
 
 def read_head(statements: Statements, document: int) -> StoredHead:
     """Read the row. Raises ``DocumentNotFound`` or ``StateUnreadable``."""
+    # One statement, so that version, chain, key and secret are of one moment.
     rows = statements.fetch(
         "SELECT session_id, name, epoch, version, chain, oldest_revision, oldest_chain, snapshot_version, size,"
         f" keys, number_bound, last_modified, key_id, secret FROM {tables.DOCUMENT} WHERE id = %s",

@@ -109,7 +109,9 @@ def digest_request(
     ``body``: the change as compact JSON, if it is at hand.
     """
     written = orjson.dumps(change) if body is None else body
+    # The terms count too: one change that is asked for in two ways is two requests.
     action = b"create" if if_absent else b"atomic" if atomic else b"update"
     return hashlib.sha256(
+        # NUL stands in none of the parts before the last, so that no two requests have one text.
         b"\0".join((action, document.encode(), kind.encode(), (strategy or "").encode(), written))
     ).digest()

@@ -91,6 +91,7 @@ class TimelineLedger:
         self._states = self._read_states([session for session, line in self._timelines.items() if not line.live])
         # A row that the lock skipped and that still exists is locked by somebody else.
         self._locked = set() if wait else self._find_existing(wanted - self._timelines.keys())
+        # Under the locks, so that of two entries with one key the second finds the first.
         self._find_keys(item for item in listed if isinstance(item, Record))
 
     def has_locked(self) -> bool:
@@ -137,6 +138,7 @@ class TimelineLedger:
             EVENT,
             _EVENT_COLUMNS,
             [
+                # Decided as it is written: a handler that an app declares later gets no old events.
                 (self._sql.uuid(e.session), seq, tag, e.type, e.data, e.key, registry.is_durable(e.type), moment)
                 for e, seq, tag in self._rows
             ],
