@@ -125,6 +125,7 @@ def topic(
 def _check_retention(pattern: str, retain: Any, entries: Any) -> None:
     if retain is not None and not isinstance(retain, timedelta):
         raise TypeError(f"retain of topic {pattern!r} is a timedelta, not {retain!r}.")
+    # Python takes True for 1, with which the topic would keep a single entry.
     if entries is not None and (isinstance(entries, bool) or not isinstance(entries, int)):
         raise TypeError(f"entries of topic {pattern!r} is a whole number, not {entries!r}.")
     if (retain is not None and retain <= timedelta(0)) or (entries is not None and entries < 1):

@@ -21,6 +21,7 @@ class UnusableAnswer(Exception):
 
 def check_function(function: Any, role: str, /, *arguments: str, **named: str) -> None:
     """Raise ``TypeError`` unless the project's function can be called with these arguments and answers at once."""
+    # A class can be called as well, and its instance would be taken for an answer.
     if not callable(function) or isinstance(function, type):
         raise TypeError(f"{role} needs a function, not {function!r}.")
     if any(_is_async(layer) for layer in _iter_layers(function)):

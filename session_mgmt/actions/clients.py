@@ -63,6 +63,7 @@ class ClientLedger:
         wanted = {fence.client for fence in claims}
         rows = self._sql.select_locked("id, generation, last_seq", CLIENT, wanted, wait=wait)
         self._clients = {row[0]: _Client(row[1], row[2]) for row in rows}
+        # A row that the lock has skipped and one that does not exist look the same.
         self._locked = set() if wait else self._find_existing(wanted - self._clients.keys())
         # Only these can have a receipt, and in most groups there are none.
         repeated = {

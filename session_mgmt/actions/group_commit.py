@@ -87,6 +87,7 @@ def write_group(
     statements = Statements(connections[using])
     with open_transaction(using):
         if wait:
+            # Not for ever: a row that some transaction of the project has forgotten would hold up all writes behind it.
             statements.limit_lock_wait(SLOW_LOCK_MILLISECONDS)
         # One time for the group, and the database's: clocks of several servers differ.
         at = clock.read(using)

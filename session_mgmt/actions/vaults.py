@@ -182,6 +182,7 @@ def new_secret(session: uuid.UUID, name: str) -> tuple[str, bytes]:
     Raises ``StateUnreadable`` without a key.
     """
     keys = require_keyring()
+    # Random and not derived from the master key, which it outlives.
     return keys.writing, seal_secret(keys, session, name, os.urandom(SECRET_BYTES), keys.writing)
 
 

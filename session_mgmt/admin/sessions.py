@@ -74,6 +74,7 @@ class ClientSessionAdmin(ReadOnlyAdmin):
             super()
             .get_queryset(request)
             .annotate(
+                # Part of the list's own query: a look for each row would be fifty queries.
                 has_open=Exists(leased.filter(closed_at__isnull=True)),
                 asked_at=Value(now, output_field=MomentField()),
                 has_lost=Exists(leased.filter(closed_at__isnull=False).exclude(close_code=1000)),

@@ -88,6 +88,7 @@ class ConnectingLane:
     def submit(self, asks: Sequence[QueuedAsk]) -> None:
         """Queue asks; whoever submits bounds them."""
         with self._condition:
+            # All of a group at once, under the lock, so that the lane takes them together.
             self._waiting.extend(asks)
             if self._thread is None:
                 name = f"session_mgmt-connecting-{self._using}"

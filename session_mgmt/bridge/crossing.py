@@ -215,6 +215,7 @@ class Bridge:
         if not self.submit(write, answer, _resolve_answers):
             # Told at once: a queue that is full would answer later than its callers are patient.
             return refuse_write(Busy(retry_after=1.0))
+        # A write that takes longer may still be carried out: after a time-out only its key or its number tells.
         return answer.result(WRITE_TIMEOUT)
 
     async def awrite(self, write: Write) -> Decision:

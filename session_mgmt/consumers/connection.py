@@ -101,6 +101,7 @@ class Connection:
 
     async def _answer_request(self, work: Work) -> None:
         try:
+            # Others wait here and count in the inbox, which stops the reading when they become many (promise R5).
             async with self._requests:
                 await work()
         finally:
@@ -373,6 +374,7 @@ class Connection:
             self.unfollow_log(name)
         self.writes.stop()
         self.slot.stop()
+        # A copy, because a task that ends takes itself off the set.
         for task in tuple(self._tasks):
             task.cancel()
         self.outlet.abandon()

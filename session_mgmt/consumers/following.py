@@ -164,6 +164,7 @@ class Following:
         except StateUnreadable as error:
             self._connection.push_error(error)
         except SessionMgmtError:
+            # It comes back by itself, and hears a new verdict from the database.
             self._connection.stop(Close.INSUFFICIENT_STATE)
         except Exception:
             logger.exception("The log %s could not be replayed", self.log.key)

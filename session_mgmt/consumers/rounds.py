@@ -99,7 +99,9 @@ class Rounds:
 
     def schedule_beat(self, connection: Served) -> None:
         """Give a connection its place on the wheel."""
+        # Spread, or all who came in one storm would be asked in one moment for ever after.
         due = self._loop.time() + connection.interval * random.uniform(1 - SPREAD, 1 + SPREAD)
+        # To put in and to take out cost the same, however many connections there are.
         self._wheel.setdefault(int(due / TICK), []).append(connection)
 
     async def _beat_due(self) -> None:
@@ -119,6 +121,7 @@ class Rounds:
         mine = {connection.attachment.connection: connection for connection in self._serving.connections}
         beats = [connection.build_figures() for connection in mine.values()]
         for start in range(0, len(beats), SLICE):
+            # In slices, between which other writers have their turn.
             part = beats[start : start + SLICE]
             for connection, code in (await bridge().call(connections.renew_leases, part)).items():
                 mine[connection].stop(code)

@@ -204,6 +204,7 @@ class Serving:
         if most and self._sockets[address] >= most:
             return False
         self._sockets[address] += 1
+        # Told when the bound is reached, and not for each socket that is refused afterwards.
         if self._sockets[address] == most:
             logger.warning(
                 "%s has %d sockets and gets no more; if it is a proxy, let the server trust its headers", address, most

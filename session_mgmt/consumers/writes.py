@@ -317,6 +317,7 @@ class Writes:
         except SessionMgmtError:
             raise
         except Exception as error:
+            # A function that fails denies: it must not let in whoever makes it fail.
             raise PublishDenied() from error
         # From here on the topic's publications go straight to the lane.
         self.note_publishable(frame.topic)
@@ -332,6 +333,7 @@ class Writes:
         except SessionMgmtError:
             raise
         except Exception as error:
+            # Nothing was kept, so that the client may send it again under the same number.
             raise Unavailable(retry_after=1.0) from error
         self._answer(frame, outcome)
 

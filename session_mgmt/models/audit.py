@@ -18,6 +18,7 @@ class AuditEntry(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     action = models.CharField(max_length=60)
+    # The entry outlives the person who acted, too.
     actor = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     session = models.UUIDField(null=True, db_index=True)
     ip = models.GenericIPAddressField(null=True)

@@ -28,6 +28,7 @@ class StateConflict(models.Model):
     # No index of its own: the one below begins with the document.
     document = models.ForeignKey(StateDocument, on_delete=models.CASCADE, related_name="conflicts", db_index=False)
     version = models.BigIntegerField()
+    # Bytes, because all of these may be sealed.
     path = models.BinaryField()
     base = models.BinaryField(null=True)
     server = models.BinaryField(null=True)

@@ -29,6 +29,7 @@ class ClientSession(models.Model):
     metadata = PortableJSONField(default=dict, blank=True)
     scopes = PortableJSONField(default=list, blank=True)
     label = models.CharField(max_length=200, blank=True)
+    # For people to look at and never for decisions: an address changes with the network.
     ip = models.GenericIPAddressField(null=True, blank=True)
     user_agent = models.CharField(max_length=400, blank=True)
     created_at = MomentField()

@@ -23,6 +23,7 @@ class Stream(models.Model):
     head = models.BigIntegerField(default=0)
     head_tag = models.CharField(max_length=16, blank=True, default="")
     oldest = models.BigIntegerField(default=1)
+    # Kept when its entry is deleted: a client that stands right before the oldest entry has lost nothing.
     oldest_tag = models.CharField(max_length=16, blank=True, default="")
     created_at = MomentField()
 

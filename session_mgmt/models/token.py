@@ -28,6 +28,7 @@ class Token(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     kind = models.CharField(max_length=10, choices=Kind.choices)
+    # Only the digest is kept: whoever reads the table gets no token that works.
     digest = models.BinaryField(max_length=32, unique=True)
     session = models.ForeignKey(ClientSession, on_delete=models.CASCADE, related_name="tokens")
     family = models.UUIDField(default=uuid.uuid4)

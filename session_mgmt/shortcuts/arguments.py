@@ -52,6 +52,7 @@ def as_user(given: Any) -> Any:
 def as_text(given: Any, field: str) -> str:
     """Return a text that a database can store. Raises ``InvalidField``."""
     if isinstance(given, str) and not _UNSTORABLE.search(given):
+        # Plain text also of a subclass, such as Django's safe strings.
         return str.__str__(given)
     raise InvalidField(f"{field} is text without NUL.", field=field)
 

@@ -206,6 +206,7 @@ class Room:
         rows = self._sql.fetch(
             f"SELECT c.session_id, c.id, MAX(n.opened_at) IS NOT NULL AS connected, MAX(n.opened_at) AS last"
             f" FROM {CLIENT} c LEFT JOIN {CONNECTION} n ON n.client_id = c.id WHERE {among}"
+            # Clients without any connection on record come first: they were never here, or away the longest.
             f" GROUP BY c.session_id, c.id HAVING {served} = 0 ORDER BY connected, last, c.id",
             [*params, self._renewed],
         )

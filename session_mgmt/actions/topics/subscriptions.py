@@ -71,6 +71,7 @@ def add_subscriptions(
     for session, topics in listed:
         known = mine[session]
         room = max(settings().max_subscriptions - len(known), 0)
+        # In the order of asking: which topics find no room does not depend on chance.
         added = list(dict.fromkeys(topic for topic in topics if topic not in known))[:room]
         fresh += [Subscription(session_id=session, topic=topic, created_at=now) for topic in added]
         known.update(dict.fromkeys(added))
