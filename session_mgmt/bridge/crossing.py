@@ -18,7 +18,7 @@ from session_mgmt.actions import drains, group_commit, notify
 from session_mgmt.actions.drains import NO_LOOKS, Looked, Unmeasured
 from session_mgmt.actions.group_commit import Decision, Group, Write
 from session_mgmt.actions.notify import EmittedEvent
-from session_mgmt.actions.outcome import refuse_write
+from session_mgmt.actions.outcome import Outcome, refuse_write
 from session_mgmt.actions.state.prepare import HeadCache
 from session_mgmt.actions.state.stored_rows import Runner
 from session_mgmt.backends import doorbell
@@ -215,15 +215,20 @@ class Bridge:
         if not self.submit(write, answer, _resolve_answers):
             # Told at once: a queue that is full would answer later than its callers are patient.
             return refuse_write(Busy(retry_after=1.0))
-        # A write that takes longer may still be carried out: after a time-out only its key or its number tells.
-        return answer.result(WRITE_TIMEOUT)
+        try:
+            return answer.result(WRITE_TIMEOUT)
+        except TimeoutError:
+            return _refuse_unanswered()
 
     async def awrite(self, write: Write) -> Decision:
         """Write now and await the answer."""
         answer: Future[Decision] = Future()
         if not self.submit(write, answer, _resolve_answers):
             return refuse_write(Busy(retry_after=1.0))
-        return await asyncio.wait_for(asyncio.wrap_future(answer), WRITE_TIMEOUT)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(answer), WRITE_TIMEOUT)
+        except TimeoutError:
+            return _refuse_unanswered()
 
     def drain(self) -> int:
         """Apply the outbox on the calling thread; for commands, tasks and tests.
@@ -268,6 +273,13 @@ class Bridge:
         for threads in (self._reads, self._control, self._handlers, self._permissions, self._patient):
             threads.close()
         self._worker.close()
+
+
+def _refuse_unanswered() -> Outcome:
+    """Make the answer to a write of which the lane says nothing."""
+    # It may still be carried out: only its key, or its number, tells when it is sent again.
+    text = "The database did not say in time whether this was written."
+    return refuse_write(Unavailable(text, retry_after=1.0, unknown=True))
 
 
 def _resolve_answers(group: Group, results: list[tuple[Any, Decision]]) -> None:
