@@ -104,6 +104,8 @@ def _suggest_name(name: str, known: Iterable[str]) -> str:
 def _fits_type(value: Any, default: Any) -> bool:
     if isinstance(default, bool):
         return isinstance(value, bool)
+    if default is None:
+        return value is None or isinstance(value, str) or callable(value)
     if isinstance(default, float):
         return isinstance(value, int | float) and not isinstance(value, bool)
     if isinstance(default, tuple):

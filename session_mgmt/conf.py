@@ -7,10 +7,11 @@ contradictions at start.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from django.conf import settings as django_settings
 from django.core.signals import setting_changed
@@ -26,6 +27,8 @@ ASSURANCE = {
 }
 CHANGE_POLICIES = ("ignore", "audit", "reauth")
 SESSION_LIMIT_POLICIES = ("reject", "evict_oldest", "evict_idle")
+# Function of the project: itself, or its dotted path.
+Hook: TypeAlias = Callable[..., Any] | str | None
 
 
 def _setting(default: Any, reason: str, *, secret: bool = False) -> Any:
@@ -67,6 +70,16 @@ class Settings:
     topic_recheck: timedelta = _setting(
         timedelta(minutes=5),
         "In which a topic that is followed is asked about again: rights can change without a signal.",
+    )
+    scopes_for: Hook = _setting(
+        None, "Called with a request and its user or None: the scopes of a new session; None is without limits."
+    )
+    tenant_of: Hook = _setting(None, "Called with a request: the tenant's name, which no list and no call crosses.")
+    auth_time_of: Hook = _setting(
+        None, "Called with a request whose login is no Django session: when its user has logged in, None if unknown."
+    )
+    impersonator_of: Hook = _setting(
+        None, "Called with a request: who acts for its user, or None. django-hijack is known without it."
     )
     token_keys: tuple[str, ...] = _setting(
         (), "Secrets of which tokens are derived, the first one for new tokens; none is SECRET_KEY.", secret=True

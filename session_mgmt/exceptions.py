@@ -202,6 +202,20 @@ class LoginEnded(AuthError):
     message = "This login has ended. Log in again."
 
 
+class ReauthRequired(AuthError):
+    """Refusal of what needs a login of a short while ago; the caller stays logged in."""
+
+    number, name = 209, "reauth_required"
+    message = "This needs a recent login. Log in again."
+
+
+class ScopeMissing(AuthError):
+    """Refusal of what the token's scopes do not cover; ``scope`` names the one that is missing."""
+
+    number, name, status = 215, "scope_missing", 403
+    message = "The token lacks a scope."
+
+
 class LoginMismatch(RequestError):
     number, name, status = 208, "login_mismatch", 409
     message = "Somebody else is logged in than the page expects."

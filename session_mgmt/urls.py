@@ -11,7 +11,7 @@ from session_mgmt.api.history import urlpatterns as history_urlpatterns
 from session_mgmt.api.operations import HealthView, NothingView, SchemaView
 from session_mgmt.api.page import SchemaPageView
 from session_mgmt.api.sessions import SessionViewSet
-from session_mgmt.api.tokens import RefreshView
+from session_mgmt.api.tokens import NarrowView, RefreshView
 from session_mgmt.api.topics import PublicationView
 
 app_name = "session_mgmt"
@@ -44,6 +44,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *conflict_urlpatterns,
     path("topics/<path:topic>/publications/", PublicationView.as_view(), name="topic-publications"),
     path("tokens/refresh/", RefreshView.as_view(), name="token-refresh"),
+    path("tokens/narrow/", NarrowView.as_view(), name="token-narrow"),
     path("health/", HealthView.as_view(), name="health"),
     path("schema/", SchemaView.as_view(), name="schema"),
     path("schema/page/", SchemaPageView.as_view(), name="schema-page"),

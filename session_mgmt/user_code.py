@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from asgiref.sync import iscoroutinefunction
+from django.utils.module_loading import import_string
+
+from session_mgmt.conf import settings
 
 # No errors for Python: handlers of errors let them through, so that a program can end.
 _QUITTING: Final = (SystemExit, KeyboardInterrupt, GeneratorExit, CancelledError)
@@ -50,6 +53,12 @@ def ask(function: Callable[..., Any], /, *arguments: Any, **named: Any) -> bool:
         raise UnusableAnswer(f"{_name_of(function)} returned {type(answer).__name__}; return True or False.")
     # `None` is a function without a return, and denies.
     return bool(answer)
+
+
+def find_hook(name: str) -> Callable[..., Any] | None:
+    """Return the project's function that a setting names, itself or by its dotted path; ``None`` if there is none."""
+    given = getattr(settings(), name)
+    return import_string(given) if isinstance(given, str) else given
 
 
 def call_sync(function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Any:

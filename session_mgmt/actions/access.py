@@ -6,15 +6,25 @@ import logging
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
 
-from session_mgmt.exceptions import InvalidField, PermissionDenied, PublishDenied, SessionNotFound, TopicDenied
+from session_mgmt.exceptions import (
+    InvalidField,
+    PermissionDenied,
+    PublishDenied,
+    ReauthRequired,
+    SessionNotFound,
+    TopicDenied,
+)
 from session_mgmt.models import ClientSession
 from session_mgmt.protocol.patterns import is_topic
+from session_mgmt.protocol.scopes import Restriction
 from session_mgmt.registry import Topic, registry
+from session_mgmt.user_code import find_hook
 
 logger = logging.getLogger(__name__)
 
@@ -26,12 +36,18 @@ _KEY = re.compile(r"[^\x00\ud800-\udfff]{1,100}")
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Caller: a session by its token, a user by the project's authentication, or trusted server code (neither)."""
+    """Caller: a session by its token, a user by the project's authentication, or trusted server code (neither).
+
+    ``auth_time`` is when the user has logged in, if that is known. ``restriction`` holds the scopes of a token.
+    """
 
     session: UUID | None = None
     user_id: Any = None
     permissions: frozenset[str] = field(default_factory=frozenset)
     trusted: bool = False
+    tenant: str = ""
+    auth_time: datetime | None = None
+    restriction: Restriction | None = None
 
     def may(self, permission: str) -> bool:
         """Return whether the caller has a permission."""
@@ -53,44 +69,81 @@ RESOLVE_CONFLICTS = "session_mgmt.resolve_stateconflict"
 PUBLISH = "session_mgmt.add_publication"
 
 
-def access_session(using: str, actor: Actor, session: UUID, permissions: Iterable[str] = ()) -> ClientSession:
-    """Return the session if the actor is it, owns it, or may act on it with these permissions.
+# Whoever ends the sessions of other devices has logged in this lately.
+SISTER_LOGIN = timedelta(minutes=15)
 
-    Raises ``SessionNotFound`` if the actor may not even see it, and ``PermissionDenied`` for any other permission that
-    is missing.
+
+def access_session(
+    using: str, actor: Actor, session: UUID, permissions: Iterable[str] = (), *, or_sister: bool = False
+) -> ClientSession:
+    """Return the session if the actor is it, or may act on it with these permissions.
+
+    With ``or_sister`` also another session of the actor's user, which may be listed and ended, and nothing else. Raises
+    ``SessionNotFound`` if the actor may not even see it, and ``PermissionDenied`` for any other permission that is
+    missing.
     """
     found = ClientSession.objects.using(using).select_related("user", "activity").filter(pk=session).first()
-    # One answer for both, or a stranger could find out which ids exist.
-    if found is None or not (is_owner(actor, found) or actor.may(SEE)):
+    # One answer for all, or a stranger could find out which ids exist.
+    if found is None or not (is_self(actor, found) or may_see(actor, found) or (or_sister and is_sister(actor, found))):
         raise SessionNotFound()
-    require_permissions(actor, found, permissions)
+    if not (or_sister and is_sister(actor, found)):
+        require_permissions(actor, found, permissions)
     return found
 
 
 def require_permissions(actor: Actor, session: ClientSession, permissions: Iterable[str]) -> None:
-    """Require these permissions of everybody but the owner. Raises ``PermissionDenied``."""
-    if not is_owner(actor, session) and not all(actor.may(permission) for permission in permissions):
+    """Require these permissions of everybody but the session itself. Raises ``PermissionDenied``."""
+    if not is_self(actor, session) and not all(actor.may(permission) for permission in permissions):
         raise PermissionDenied()
 
 
-def is_owner(actor: Actor, session: ClientSession) -> bool:
-    """Return whether the actor is the session itself or the user whose session it is."""
-    return actor.session == session.pk or (actor.user_id is not None and session.user_id == actor.user_id)
+def is_self(actor: Actor, session: ClientSession) -> bool:
+    """Return whether the actor is the session, by its token."""
+    return actor.session == session.pk
+
+
+def is_sister(actor: Actor, session: ClientSession) -> bool:
+    """Return whether the session is another one of the actor's user, in the same tenant."""
+    is_same_user = actor.user_id is not None and session.user_id == actor.user_id
+    return is_same_user and not is_self(actor, session) and session.tenant == actor.tenant
+
+
+def may_see(actor: Actor, session: ClientSession) -> bool:
+    """Return whether the actor may see other people's sessions, and this one is in reach."""
+    return actor.trusted or (actor.may(SEE) and session.tenant == actor.tenant)
+
+
+def require_recent_login(auth_time: datetime | None, max_age: timedelta, now: datetime) -> None:
+    """Require a login of a short while ago; an unknown one is never recent. Raises ``ReauthRequired``."""
+    if auth_time is None or now - auth_time > max_age:
+        raise ReauthRequired(max_age=int(max_age.total_seconds()))
 
 
 def check_follow(session: ClientSession, topic: str) -> None:
-    """Ask the application whether a session may follow a topic; default no. Raises ``TopicDenied``."""
-    # Names come from clients: one that can name no topic is denied, and not searched for.
-    found = registry.find_topic(topic) if is_topic(topic) else None
+    """Ask the application whether a session may follow a topic; default no. Raises ``TopicDenied``, or
+    ``ReauthRequired`` if the application's function does.
+    """
+    found = _find_topic(session, topic)
     if found is None or not _ask_application(found[0], found[0].allows_follow, topic, session, found[1]):
         raise TopicDenied()
 
 
 def check_publish(session: ClientSession, topic: str) -> None:
-    """Ask the application whether a session may publish to a topic; default no. Raises ``PublishDenied``."""
-    found = registry.find_topic(topic) if is_topic(topic) else None
+    """Ask the application whether a session may publish to a topic; default no. Raises ``PublishDenied``, or
+    ``ReauthRequired`` if the application's function does.
+    """
+    found = _find_topic(session, topic)
     if found is None or not _ask_application(found[0], found[0].allows_publish, topic, session, found[1]):
         raise PublishDenied()
+
+
+def _find_topic(session: ClientSession, topic: str) -> tuple[Topic, dict[str, Any]] | None:
+    """Find the declaration of a topic; a part of its name that is called ``tenant`` belongs to that tenant alone."""
+    # Names come from clients: one that can name no topic is denied, and not searched for.
+    found = registry.find_topic(topic) if is_topic(topic) else None
+    if found is None or "tenant" not in found[1] or find_hook("tenant_of") is None:
+        return found
+    return found if str(found[1]["tenant"]) == session.tenant else None
 
 
 def is_declared(topic: str) -> bool:
@@ -111,6 +164,8 @@ def _ask_application(
     """
     try:
         return ask(session, parts)
+    except ReauthRequired:
+        raise
     except (ValueError, LookupError, ObjectDoesNotExist, ValidationError) as error:
         logger.info("The rights of a topic could not be told from its name: %r", error)
     except Exception as error:

@@ -30,6 +30,8 @@ REFRESH_REUSED, REFRESH_REFUSED = "refresh_reused", "refresh_refused"
 SESSION_EVICTED, DEVICE_CHANGED = "session_evicted", "device_changed"
 PERMISSION_DENIED, LIMIT_REACHED = "permission_denied", "limit_reached"
 END_DEVICE, EXPORT_USER, ERASE_USER = "end_device", "export_user", "erase_user"
+# Somebody acts for the user of a session, whose name is ``acting``.
+IMPERSONATED = "impersonated"
 PERSIST_STATE, FORGET_STATE, COMPACT_STATE = "persist_state", "forget_state", "compact_state"
 # Signs of an attack, for whoever watches the log by level.
 WARNINGS = (REFRESH_REUSED, REFRESH_REFUSED, DEVICE_CHANGED, PERMISSION_DENIED, LIMIT_REACHED, "auth_failed")

@@ -10,10 +10,11 @@ from rest_framework.request import Request
 
 from session_mgmt.actions import access, addresses
 from session_mgmt.actions.access import Actor
-from session_mgmt.actions.sessions import incidents, tokens
+from session_mgmt.actions.sessions import incidents, stamps, tokens
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import AuthError
-from session_mgmt.models import ClientSession, clock
+from session_mgmt.models import Token, clock
+from session_mgmt.protocol.scopes import restrict
 
 # Rights of callers with a login of the project beyond their own sessions.
 RIGHTS = (
@@ -36,15 +37,23 @@ class SessionTokenAuthentication(BaseAuthentication):
         # Other bearer tokens are left to the project's own authentication.
         if secret is None or not secret.startswith(tokens.ACCESS_PREFIX):
             return None
-        session = self._find_session(request, secret)
+        token = self._find_token(request, secret)
+        session = token.session
         request.client_session = session  # type: ignore[attr-defined] # for the view
-        return session.user or AnonymousUser(), Actor(session=session.pk, user_id=session.user_id)
+        actor = Actor(
+            session=session.pk,
+            user_id=session.user_id,
+            tenant=session.tenant,
+            auth_time=session.auth_time,
+            restriction=restrict(session.scopes, token.scopes, is_nobodys=session.user_id is None),
+        )
+        return session.user or AnonymousUser(), actor
 
-    def _find_session(self, request: Request, secret: str) -> ClientSession:
+    def _find_token(self, request: Request, secret: str) -> Token:
         using = settings().database
         now = clock.read(using)
         try:
-            return tokens.find_session(using, secret, now=now)
+            return tokens.find_token(using, secret, now=now)
         except AuthError as error:
             # Recorded here and not by the view: this request never gets to one.
             incidents.record_refusal(secret, error, ip=read_address(request), now=now)
@@ -72,4 +81,10 @@ def find_actor(request: Request) -> Actor:
     user = request.user
     if user is None or not user.is_authenticated:
         return Actor()
-    return Actor(user_id=user.pk, permissions=frozenset(right for right in RIGHTS if user.has_perm(right)))
+    evidence = stamps.read_evidence(request._request, user, may_write=False)
+    return Actor(
+        user_id=user.pk,
+        permissions=frozenset(right for right in RIGHTS if user.has_perm(right)),
+        tenant=evidence.tenant,
+        auth_time=evidence.auth_time,
+    )

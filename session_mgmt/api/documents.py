@@ -148,6 +148,7 @@ class DocumentViewSet(ApiViewSet):
         changes = _read_pending(asked["pending"]) if "pending" in asked else None
         if changes:
             # Only for a body with changes: without them the call reads, and readers may make it.
+            self.require_scope("pending")
             self.require_right(found, rights.WRITE_STATE)
             self.is_activity = True
         # Before the verdict, so that the answer already contains what these changes have made.

@@ -21,7 +21,7 @@ class Endpoint:
     ``body`` and ``answer`` name components of ``schemas``, ``description`` tells more of the answer. ``query`` lists
     the parameters of the address, any other is refused; ``headers`` those that the call heeds. ``errors`` are the
     refusals besides those that every call has. ``right`` is for callers who do not own the session. ``is_activity``
-    counts the call as activity of its session.
+    counts the call as activity of its session. ``is_for_sisters`` lets a user's other sessions and login make it.
     """
 
     summary: str
@@ -35,6 +35,7 @@ class Endpoint:
     errors: tuple[type[SessionMgmtError], ...] = ()
     right: Right | None = None
     is_activity: bool = False
+    is_for_sisters: bool = False
 
 
 def endpoint(summary: str, **facts: Any) -> Callable[[F], F]:

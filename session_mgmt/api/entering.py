@@ -11,15 +11,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
-from session_mgmt.actions.sessions import entering, info, stamps
+from session_mgmt.actions.sessions import entering, info
 from session_mgmt.actions.sessions.entering import Entered, Wish
 from session_mgmt.actions.sessions.stamps import Evidence
 from session_mgmt.api.endpoints import endpoint
-from session_mgmt.api.forms import EnterForm, KeptForm, SessionForm
+from session_mgmt.api.forms import EnterForm, KeptForm, ScopedForm
 from session_mgmt.api.refusals import VALUE_ERRORS
-from session_mgmt.api.sessions import describe_pair, read_device
+from session_mgmt.api.sessions import describe_pair, read_device, read_entering
 from session_mgmt.api.views import ApiView
-from session_mgmt.exceptions import AuthRequired, LoginEnded, LoginMismatch, LoginMissing, SessionLimit
+from session_mgmt.exceptions import AuthRequired, LoginEnded, LoginMismatch, LoginMissing, ScopeMissing, SessionLimit
 from session_mgmt.protocol.events import AUTH_SUCCESS
 from session_mgmt.writes import verbs
 
@@ -63,20 +63,21 @@ class EnterView(_LoginBase):
         " client's own tokens go on), `login_due_in`, `positions`, `endpoints`, `receipt`.",
         body="EnterBody",
         answer="EnteredSession",
-        errors=(AuthRequired, LoginEnded, LoginMissing, LoginMismatch, SessionLimit, *VALUE_ERRORS),
+        errors=(AuthRequired, LoginEnded, LoginMissing, LoginMismatch, ScopeMissing, SessionLimit, *VALUE_ERRORS),
     )
     def post(self, request: Request) -> Response:
         wanted = self.read_form(EnterForm)
-        evidence = stamps.read_evidence(request._request, self.user)
+        evidence = read_entering(request, self.user)
         _require_expected(wanted, evidence)
         kept = KeptForm(data=wanted["kept"]).read_fields() if wanted.get("kept") is not None else {}
-        create = SessionForm(data=wanted.get("create") or {}).read_fields()
+        create = ScopedForm(data=wanted.get("create") or {}).read_fields()
         wish = Wish(
             nonce=wanted["nonce"],
             kept=_read_id(kept.get("session")),
             token=kept.get("token", ""),
             previous=_read_id(wanted.get("previous")),
             device=read_device(request, create.pop("label", "")),
+            scopes=create.pop("scopes", None),
             create=create,
         )
         entered = entering.enter(wish, evidence)

@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 from session_mgmt.exceptions import InvalidField
 from session_mgmt.protocol.frames import STRATEGIES, check_replaced, check_tag
+from session_mgmt.protocol.scopes import check_scopes
 
 MAX_INTEGER = 2**53 - 1
 
@@ -90,7 +91,25 @@ class SessionForm(Form):
     label = Text(required=False, max_length=200)  # type: ignore[assignment] # serializers have attributes of these names
 
 
-class CreationForm(SessionForm):
+class Scopes(serializers.ListField):
+    """List of scopes, at least one."""
+
+    def to_internal_value(self, data: Any) -> list[str]:
+        if not isinstance(data, list):
+            self.fail("not_a_list", input_type=type(data).__name__)
+        return check_scopes(data)
+
+
+class ScopedForm(SessionForm):
+    scopes = Scopes(required=False)
+
+
+class NarrowForm(Form):
+    scopes = Scopes()
+    expires_in = Whole(required=False, min_value=1, help_text="Seconds; never beyond the caller's own token.")
+
+
+class CreationForm(ScopedForm):
     nonce = Text(required=False, allow_blank=False, max_length=43)
 
 

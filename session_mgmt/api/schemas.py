@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from session_mgmt.exceptions import list_errors
+from session_mgmt.protocol.scopes import MOST as MOST_SCOPES
+from session_mgmt.protocol.scopes import SCOPE_PATTERN
 
 Schema = dict[str, Any]
 MOST = 2**53 - 1
@@ -171,7 +173,15 @@ _COMPONENTS: dict[str, Schema] = {
             "config": refer("Config"),
             "label": refer("Label"),
             "nonce": refer("Nonce"),
+            "scopes": refer("Scopes"),
         },
+    ),
+    "NarrowBody": _body({"scopes": refer("Scopes")}, {"expires_in": {**_COUNT, "minimum": 1}}),
+    "Scopes": _list(
+        {"type": "string", "pattern": SCOPE_PATTERN},
+        minItems=1,
+        maxItems=MOST_SCOPES,
+        description="What a session or a token may do, never more than its maker may.",
     ),
     "RefreshBody": _body({"token": {**_INPUT, "minLength": 1, "maxLength": 200}, "nonce": refer("Nonce")}),
     "EnterBody": _body(
@@ -181,7 +191,15 @@ _COMPONENTS: dict[str, Schema] = {
             "previous": _or_null({**_INPUT, "minLength": 1, "maxLength": 36}),
             "user": _or_null({**_INPUT, "maxLength": 200}),
             "create": _or_null(
-                _body({}, {"metadata": refer("Facts"), "config": refer("Config"), "label": refer("Label")})
+                _body(
+                    {},
+                    {
+                        "metadata": refer("Facts"),
+                        "config": refer("Config"),
+                        "label": refer("Label"),
+                        "scopes": refer("Scopes"),
+                    },
+                )
             ),
         },
     ),
@@ -242,7 +260,7 @@ _COMPONENTS: dict[str, Schema] = {
             "retry_after": _or_null(_NUMBER),
             "message": _TEXT,
         },
-        {"field": _or_null(_TEXT), "position": _POSITION, "limit": _COUNT, "paths": _list(_POINTER)},
+        {"field": _or_null(_TEXT), "position": _POSITION, "limit": _COUNT, "paths": _list(_POINTER), "scope": _TEXT},
     ),
     "SessionInfo": _object(
         {
@@ -255,10 +273,12 @@ _COMPONENTS: dict[str, Schema] = {
             "connection_state": _enum("connected", "reconnecting", "disconnected"),
             "label": _TEXT,
             "metadata": {"type": "object"},
+            "acting": _or_null(_TEXT),
         }
     ),
     "SessionList": _object({"results": _list(refer("SessionInfo")), "next": _or_null(_UUID)}),
     "CreatedSession": {"oneOf": [_object(_CREATED), _object({**_PLACED, **_PAIR})]},
+    "NarrowedToken": _object({"access": _TEXT, "expires_in": _NUMBER, "scopes": _list(_TEXT)}),
     "TokenPair": _object({**_PAIR, "login_due_in": _or_null(_NUMBER), "login_changed": _FLAG}),
     "PageLogin": _object({"user_id": _or_null(_TEXT), "csrf": _or_null(_TEXT)}),
     "EnteredSession": _object(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -12,9 +13,10 @@ from rest_framework.response import Response
 
 from session_mgmt.actions import access, monitoring
 from session_mgmt.actions.outbox import Ticket
-from session_mgmt.actions.sessions import connections, entering, info, lifecycle, recovery, repeating, stamps
+from session_mgmt.actions.sessions import connections, entering, hooks, info, lifecycle, recovery, repeating, stamps
 from session_mgmt.actions.sessions.lifecycle import Created, Device
 from session_mgmt.actions.sessions.pairs import Pair
+from session_mgmt.actions.sessions.stamps import Evidence
 from session_mgmt.actions.timeline import reading
 from session_mgmt.api import rights
 from session_mgmt.api.authentication import read_address, read_bearer
@@ -30,6 +32,8 @@ from session_mgmt.exceptions import (
     LoginEnded,
     NotRecoverable,
     PermissionDenied,
+    ReauthRequired,
+    ScopeMissing,
     SessionLimit,
     SessionNotFound,
 )
@@ -54,7 +58,8 @@ class SessionViewSet(ApiViewSet):
 
     @endpoint(
         "The caller's active sessions",
-        description="`results`: a list of SessionInfo, newest first; `next`: the `before` of the next page.",
+        description="`results`: a list of SessionInfo, newest first, without the `metadata` of others than the"
+        " caller's own; `next`: the `before` of the next page.",
         query=(LIST_BEFORE, LIST_LIMIT),
         answer="SessionList",
         errors=(SessionNotFound,),
@@ -65,7 +70,7 @@ class SessionViewSet(ApiViewSet):
         found = list(lifecycle.list_active(self.actor, before=before)[: limit + 1])
         page, more = found[:limit], len(found) > limit
         states = connections.read_states(session.pk for session in page)
-        results = [info.describe_session(session, states[session.pk]) for session in page]
+        results = [info.describe_listed(session, states[session.pk], own=self.actor.session) for session in page]
         return Response({"results": results, "next": str(page[-1].pk) if more else None})
 
     @endpoint(
@@ -75,7 +80,7 @@ class SessionViewSet(ApiViewSet):
         " (nowhere else), `positions` (where its log begins), `endpoints`.",
         body="SessionBody",
         answer="CreatedSession",
-        errors=(SessionLimit, LoginEnded, *VALUE_ERRORS),
+        errors=(SessionLimit, LoginEnded, ScopeMissing, *VALUE_ERRORS),
     )
     def create(self, request: Request) -> Response:
         if proven_session(request) is not None:
@@ -86,7 +91,8 @@ class SessionViewSet(ApiViewSet):
         nonce = wanted.get("nonce")
         create = partial(
             entering.create_linked,
-            stamps.read_evidence(request._request, user),
+            read_entering(request, user),
+            wanted=wanted.get("scopes"),
             metadata=wanted.get("metadata"),
             config=wanted.get("config"),
             device=read_device(request, wanted.get("label", "")),
@@ -124,8 +130,10 @@ class SessionViewSet(ApiViewSet):
     @endpoint(
         "End a session for good",
         status=204,
+        description="Another session of the same user: `sessions:end`, and a login of the last 15 minutes.",
         right=rights.TERMINATE,
-        errors=(),
+        is_for_sisters=True,
+        errors=(ReauthRequired,),
     )
     def destroy(self, request: Request, pk: str) -> Response:
         lifecycle.terminate_session(self.actor, self.find_session(pk).pk)
@@ -240,6 +248,12 @@ def describe_pair(pair: Pair | None) -> dict[str, Any]:
         "refresh": pair.refresh.secret,
         "expires_in": max(round(left, 3), 0.0),
     }
+
+
+def read_entering(request: Request, user: Any) -> Evidence:
+    """Return what a request proves that makes a session, with the scopes that the project gives it."""
+    evidence = stamps.read_evidence(request._request, user)
+    return replace(evidence, scopes=hooks.find_scopes(request._request, evidence.user))
 
 
 def read_device(request: Request, label: str) -> Device:

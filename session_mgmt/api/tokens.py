@@ -1,19 +1,30 @@
-"""Tokens over HTTP: the exchange of a refresh token for the next pair."""
+"""Tokens over HTTP: the exchange of a refresh token for the next pair, and tokens with fewer scopes."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from session_mgmt.actions.sessions import refreshing, stamps
-from session_mgmt.api.authentication import read_address
+from session_mgmt.actions.sessions import narrowing, refreshing, stamps
+from session_mgmt.api.authentication import read_address, read_bearer
 from session_mgmt.api.endpoints import endpoint
-from session_mgmt.api.forms import RefreshForm
-from session_mgmt.api.views import ApiView
-from session_mgmt.exceptions import InvalidToken, LoginCheck, SessionExpired, SessionTerminated, TokenExpired
+from session_mgmt.api.forms import NarrowForm, RefreshForm
+from session_mgmt.api.views import ApiView, proven_session
+from session_mgmt.exceptions import (
+    InvalidToken,
+    LoginCheck,
+    PermissionDenied,
+    ScopeMissing,
+    SessionExpired,
+    SessionTerminated,
+    TokenExpired,
+)
+
+LONGEST_SECONDS = 10 * 365 * 24 * 3600
 
 
 class _PageAuthentication(SessionAuthentication):
@@ -48,3 +59,26 @@ class RefreshView(ApiView):
             ip=read_address(request),
         )
         return Response(refreshed.as_dict())
+
+
+class NarrowView(ApiView):
+    """View of ``tokens/narrow/``, for the holder of a session's token."""
+
+    @endpoint(
+        "Give a token with fewer scopes",
+        status=201,
+        description="`access`, `expires_in` in seconds, `scopes`. It lives no longer than the caller's own token.",
+        body="NarrowBody",
+        answer="NarrowedToken",
+        errors=(ScopeMissing, SessionTerminated, SessionExpired),
+    )
+    def post(self, request: Request) -> Response:
+        if proven_session(request) is None:
+            raise PermissionDenied("Only a session's token can be narrowed.")
+        wanted = self.read_form(NarrowForm)
+        seconds = wanted.get("expires_in")
+        # More than any token lives, and still a time that can be calculated with.
+        lifetime = None if seconds is None else timedelta(seconds=min(seconds, LONGEST_SECONDS))
+        found = narrowing.narrow_token(read_bearer(request) or "", wanted["scopes"], lifetime=lifetime)
+        told = {"access": found.access.secret, "expires_in": found.expires_in, "scopes": found.scopes}
+        return Response(told, status=201)

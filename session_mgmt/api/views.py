@@ -38,6 +38,7 @@ from session_mgmt.exceptions import (
     TooManyRequests,
 )
 from session_mgmt.models import ClientSession, clock
+from session_mgmt.protocol import scopes
 
 logger = logging.getLogger(__name__)
 
@@ -132,8 +133,21 @@ class ApiView(APIView):
         if request.auth is None and not _is_known(request) and not self.is_open():
             raise AuthRequired()
         session = proven_session(request)
-        if session is not None and not self.takes_ended_sessions():
+        if session is None:
+            return
+        if not self.takes_ended_sessions():
             self._check_live(session)
+
+    def require_scope(self, call: str) -> None:
+        """Require of a session's token the scope of a call, by the table of all calls. Raises ``ScopeMissing``."""
+        if proven_session(self.request) is None:
+            return
+        match = self.request.resolver_match
+        need = scopes.CALLS.get(("" if match is None else str(match.url_name), call))
+        of = None if need is None or need.part is None else self.kwargs.get(need.part)
+        error = scopes.explain_missing(self.actor.restriction, need, of)
+        if error is not None:
+            raise error
 
     def is_open(self) -> bool:
         """Return whether this call needs no credentials."""
@@ -158,7 +172,8 @@ class ApiView(APIView):
     # -- for declared calls ------------------------------------------------------------------------------------------
 
     def begin(self, declared: Endpoint) -> None:
-        """Begin a declared call."""
+        """Begin a declared call, if the caller's token has the scope for it. Raises ``ScopeMissing``."""
+        self.require_scope(self.request.method or "")
         self.endpoint, self.is_activity = declared, declared.is_activity
 
     def finish(self, response: Response, **named: str) -> None:
@@ -210,10 +225,12 @@ class ApiView(APIView):
         if proven is not None and proven.pk == wanted:
             # Read a moment ago by its token; to read it again would cost a query of every call.
             return proven
-        right = self.endpoint.right
-        found = lifecycle.read_session(self.actor, wanted, right.permissions if right else ())
-        if not access.is_owner(self.actor, found):
-            self._foreign, self._right = found, right
+        right, actor = self.endpoint.right, self.actor
+        or_sister = self.endpoint.is_for_sisters
+        found = lifecycle.read_session(actor, wanted, right.permissions if right else (), or_sister=or_sister)
+        if access.is_sister(actor, found) and not access.may_see(actor, found):
+            self.require_scope("sister")
+        self._foreign, self._right = found, right
         return found
 
     def require_right(self, session: ClientSession, right: Right) -> None:

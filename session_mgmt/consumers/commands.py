@@ -14,21 +14,23 @@ from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers import verdicts
 from session_mgmt.consumers.connection import Connection
-from session_mgmt.consumers.writes import Refused, build_text_digest
+from session_mgmt.consumers.writes import Refused, build_text_digest, find_unscoped
 from session_mgmt.exceptions import (
     FrameTooLarge,
     InvalidField,
     InvalidFrame,
+    PermissionDenied,
     SessionMgmtError,
     TooManyRequests,
 )
 from session_mgmt.models import clock
-from session_mgmt.protocol import frames
+from session_mgmt.protocol import frames, scopes
 from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.frames import (
     Ack,
     Connect,
     Disconnect,
+    Frame,
     Ping,
     Pong,
     Publish,
@@ -130,6 +132,10 @@ def _take_ephemeral(connection: Connection, frame: Publish) -> None:
     """Send a message to all who are there: at once where the answers are known, so that those that come together go
     out together.
     """
+    unscoped = find_unscoped(connection.attachment.restriction, frame)
+    if unscoped is not None:
+        connection.push_error(unscoped)
+        return
     followed = connection.followings.get(TOPIC + frame.topic)
     # While one is being asked about, the next ones must not overtake it.
     if followed is None or connection.asked_ephemeral or not connection.writes.may_publish(frame.topic):
@@ -165,7 +171,8 @@ async def _follow_log(connection: Connection, frame: Subscribe) -> None:
         version = serving.find_access_version(session.pk)
         try:
             subscribe = partial(following.subscribe, gate=bridge().gate)
-            log = await _run_in_turn(connection, frame.log, subscribe, session.as_model(), frame.log, frame.position)
+            asked = session.as_model(), frame.log, frame.position, connection.attachment.restriction
+            log = await _run_in_turn(connection, frame.log, subscribe, *asked)
         except SessionMgmtError as error:
             connection.push_error(error, id=frame.id)
             return
@@ -258,7 +265,12 @@ def _refuse_second_connect(connection: Connection, frame: Connect) -> None:
     connection.stop(Close.INVALID_FRAME)
 
 
-HANDLERS: dict[type, Callable[[Connection, Any], None]] = {
+def _refuse_unmapped(connection: Connection, frame: Frame) -> None:
+    """Refuse a frame that the table of scopes does not name."""
+    connection.push_error(PermissionDenied())
+
+
+_HANDLERS: dict[type, Callable[[Connection, Any], None]] = {
     Connect: _refuse_second_connect,
     Update: _take_write,
     Publish: _take_write,
@@ -270,4 +282,8 @@ HANDLERS: dict[type, Callable[[Connection, Any], None]] = {
     Pong: _take_pong,
     Refresh: _take_refresh,
     Disconnect: _take_disconnect,
+}
+# Closed once and for all, at no cost for a frame: what nobody has thought of is not allowed.
+HANDLERS = {
+    kind: handler if kind.__name__.lower() in scopes.FRAMES else _refuse_unmapped for kind, handler in _HANDLERS.items()
 }

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from session_mgmt.actions.sessions.proving import LiveSession
 from session_mgmt.actions.topics import subscriptions
@@ -28,19 +29,23 @@ KEPT_SECONDS = 5.0
 LONGEST_ANSWER = 5.0
 
 
+# By topic the reason why it may not be followed, or ``None``.
+Answers: TypeAlias = dict[str, SessionMgmtError | None]
+
+
 @dataclass(slots=True)
 class _Kept:
     """Answers about the topics of one session."""
 
     until: float
     access_version: int
-    answers: dict[str, bool] = field(default_factory=dict)
+    answers: Answers = field(default_factory=dict)
 
 
 class Question:
     """Topics that a session may or may not follow; ``job`` asks the application about those without an answer."""
 
-    def __init__(self, topics: list[str], answers: dict[str, bool], job: Future[None] | None) -> None:
+    def __init__(self, topics: list[str], answers: Answers, job: Future[None] | None) -> None:
         self._topics, self._answers, self.job = topics, answers, job
 
     @property
@@ -54,8 +59,10 @@ class Question:
         late = [topic for topic in self._topics if topic not in self._answers]
         if late:
             logger.error("The application did not tell in %g s who may follow %s", LONGEST_ANSWER, late[0])
-        granted = frozenset(topic for topic in self._topics if self._answers.get(topic))
-        return granted, {TOPIC + topic: Busy(retry_after=LONGEST_ANSWER) for topic in late}
+        answered = {topic: self._answers[topic] for topic in self._topics if topic in self._answers}
+        denied: dict[str, SessionMgmtError] = {TOPIC + topic: Busy(retry_after=LONGEST_ANSWER) for topic in late}
+        denied |= {TOPIC + topic: refusal for topic, refusal in answered.items() if refusal is not None}
+        return frozenset(topic for topic, refusal in answered.items() if refusal is None), denied
 
 
 class Grants:
@@ -89,7 +96,7 @@ class Grants:
         """Ask anew: something about the session has changed."""
         self._kept.pop(session, None)
 
-    def _find_answers(self, session: LiveSession) -> dict[str, bool]:
+    def _find_answers(self, session: LiveSession) -> Answers:
         now = self._clock()
         while self._kept and (oldest := next(iter(self._kept.items())))[1].until <= now:
             del self._kept[oldest[0]]
@@ -125,8 +132,8 @@ class _Countdown:
             self.over.set_result(None)
 
 
-def _ask_all(session: ClientSession, topics: Iterable[str], answers: dict[str, bool]) -> None:
+def _ask_all(session: ClientSession, topics: Iterable[str], answers: Answers) -> None:
     """Ask about the topics without an answer. Jobs of one session take turns, so another one may have asked."""
     for topic in topics:
         if topic not in answers:
-            answers[topic] = subscriptions.may_follow(session, topic)
+            answers[topic] = subscriptions.find_refusal(session, topic)

@@ -29,11 +29,13 @@ from session_mgmt.consumers.following import Following
 from session_mgmt.consumers.inbox import Inbox
 from session_mgmt.consumers.moments import Moment
 from session_mgmt.consumers.outlet import Outlet
-from session_mgmt.exceptions import Busy, PublishDenied, Replaced, SeqGap, SessionMgmtError, Unavailable
+from session_mgmt.exceptions import Busy, PublishDenied, Replaced, ScopeMissing, SeqGap, SessionMgmtError, Unavailable
 from session_mgmt.models import clock
+from session_mgmt.protocol import scopes
 from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.frames import Publish, Send, Update
 from session_mgmt.protocol.logs import STATE
+from session_mgmt.protocol.scopes import Restriction
 from session_mgmt.writes import verbs
 from session_mgmt.writes.attempts import Attempts, Way, choose_way
 
@@ -140,6 +142,8 @@ class Writes:
     # -- straight to the lane --------------------------------------------------------------------------------------
 
     def _is_direct(self, frame: Numbered) -> bool:
+        if find_unscoped(self._connection.attachment.restriction, frame) is not None:
+            return True
         if isinstance(frame, Update):
             return frame.doc in self._documents and prepare.is_blind(frame.kind) and frame.replaced is None
         if isinstance(frame, Publish):
@@ -147,6 +151,10 @@ class Writes:
         return isinstance(frame, Refused)
 
     def _build_work(self, frame: Numbered) -> Work:
+        unscoped = find_unscoped(self._connection.attachment.restriction, frame)
+        if unscoped is not None:
+            # The number is used up under the digest of the write, as by any refusal.
+            return unscoped
         try:
             if isinstance(frame, Update):
                 return prepare.prepare_blind(
@@ -336,6 +344,14 @@ class Writes:
             # Nothing was kept, so that the client may send it again under the same number.
             raise Unavailable(retry_after=1.0) from error
         self._answer(frame, outcome)
+
+
+def find_unscoped(restriction: Restriction | None, frame: Numbered) -> ScopeMissing | None:
+    """Return the refusal of a write for which the token lacks the scope, or ``None``; hardly any token lacks one."""
+    if restriction is None or isinstance(frame, Refused):
+        return None
+    need = scopes.FRAMES.get(type(frame).__name__.lower())
+    return scopes.explain_missing(restriction, need, getattr(frame, need.part) if need and need.part else None)
 
 
 def _ensure_document(session: Any, frame: Update) -> int:

@@ -11,6 +11,7 @@ from session_mgmt.registry import off, on, on_message, topic
 from session_mgmt.shortcuts.documents import State as State
 from session_mgmt.shortcuts.documents import state
 from session_mgmt.shortcuts.handle import session_state
+from session_mgmt.shortcuts.permissions import HasScope, RecentAuth
 from session_mgmt.shortcuts.sessions import (
     acreate_session,
     adisconnect,
@@ -27,6 +28,7 @@ from session_mgmt.shortcuts.sessions import (
     is_connected,
     publish,
     reconnect,
+    require_recent_login,
     send,
     terminate_session,
 )
@@ -34,6 +36,8 @@ from session_mgmt.shortcuts.sessions import (
 __all__ = [
     "CONFLICT",
     "MISSING",
+    "HasScope",
+    "RecentAuth",
     "acreate_session",
     "adisconnect",
     "aget_session",
@@ -52,6 +56,7 @@ __all__ = [
     "on_message",
     "publish",
     "reconnect",
+    "require_recent_login",
     "send",
     "session_state",
     "state",

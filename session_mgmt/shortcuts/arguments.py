@@ -57,6 +57,14 @@ def as_text(given: Any, field: str) -> str:
     raise InvalidField(f"{field} is text without NUL.", field=field)
 
 
+def as_label(given: Any, field: str, most: int) -> str:
+    """Return a text of limited length. Raises ``InvalidField``."""
+    text = as_text(given, field)
+    if len(text) > most:
+        raise InvalidField(f"{field} is text of at most {most} characters.", field=field)
+    return text
+
+
 def as_version(given: Any, field: str = "version") -> int:
     """Return the number of a version. Raises ``InvalidField``."""
     # A version that is far beyond every document's does not exist, which its reader tells.

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any
 
+from session_mgmt.actions import access
 from session_mgmt.actions.access import SERVER
 from session_mgmt.actions.encoding import encode_python, name_path
 from session_mgmt.actions.outbox import Ticket
@@ -12,10 +15,12 @@ from session_mgmt.actions.sessions import connections, lifecycle
 from session_mgmt.actions.sessions.lifecycle import Created, Device
 from session_mgmt.bridge import bridge
 from session_mgmt.bridge.colours import make_async
-from session_mgmt.models import ClientSession
+from session_mgmt.conf import settings
+from session_mgmt.models import ClientSession, clock
 from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.position import Position
-from session_mgmt.shortcuts.arguments import Session, as_session_id, as_text, as_user, as_uuid
+from session_mgmt.protocol.scopes import check_scopes
+from session_mgmt.shortcuts.arguments import Session, as_label, as_session_id, as_text, as_user, as_uuid
 from session_mgmt.writes import verbs
 
 
@@ -26,8 +31,12 @@ def create_session(
     session_id: uuid.UUID | str | None = None,
     idle_timeout: float | None = None,
     absolute_timeout: float | None = None,
+    scopes: Iterable[str] | None = None,
+    tenant: str = "",
 ) -> Created:
     """Create a session from trusted code; the result holds its token. Timeouts are in seconds.
+
+    ``scopes`` limit what the session may do; ``None`` is without limits.
 
     Raises ``InvalidField``, ``InvalidJSON``, ``SessionLimit`` or ``DocumentRefused`` (of the metadata).
     """
@@ -35,8 +44,25 @@ def create_session(
     owner = as_user(user)
     id_ = None if session_id is None else as_uuid(session_id, "session_id")
     fine = None if metadata is None else encode_python(metadata)
+    may = [] if scopes is None else check_scopes(scopes if isinstance(scopes, str) else list(scopes))
     with name_path(fine):
-        return lifecycle.create_session(user=owner, metadata=fine, config=config, session_id=id_, device=Device())
+        return lifecycle.create_session(
+            user=owner,
+            metadata=fine,
+            config=config,
+            session_id=id_,
+            device=Device(),
+            scopes=may,
+            tenant=as_label(tenant, "tenant", 100),
+        )
+
+
+def require_recent_login(session: ClientSession, max_age: timedelta) -> None:
+    """Require that the session's user has logged in a short while ago; for handlers of messages and for topics.
+
+    Raises ``ReauthRequired``, which the client gets. A login of which the time is unknown is never recent.
+    """
+    access.require_recent_login(session.auth_time, max_age, clock.read(settings().database))
 
 
 def get_session(session: Session) -> ClientSession:

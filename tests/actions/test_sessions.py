@@ -11,7 +11,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.db import IntegrityError, connection, transaction
 
-from session_mgmt.actions.access import SERVER, Actor
+from session_mgmt.actions.access import SEE, SERVER, Actor
 from session_mgmt.actions.sessions import expiry, lifecycle, recovery, resume, tokens
 from session_mgmt.actions.sessions.lifecycle import Created, Device
 from session_mgmt.exceptions import (
@@ -302,11 +302,12 @@ def test_the_limit_of_a_sweep_holds_in_a_nested_loop() -> None:
 # -- access
 
 
-def test_only_the_session_its_user_and_managers_may_see_it(user: Any) -> None:
+def test_only_the_session_itself_and_managers_may_see_it(user: Any) -> None:
     session = lifecycle.create_session(user=user).session.pk
-    for actor in (Actor(session=session), Actor(user_id=user.pk), SERVER):
+    for actor in (Actor(session=session), Actor(permissions=frozenset([SEE])), SERVER):
         assert lifecycle.read_session(actor, session).pk == session
-    for actor in (Actor(), Actor(session=uuid.uuid4()), Actor(user_id=user.pk + 1)):
+    assert lifecycle.read_session(Actor(user_id=user.pk), session, or_sister=True).pk == session
+    for actor in (Actor(), Actor(session=uuid.uuid4()), Actor(user_id=user.pk), Actor(user_id=user.pk + 1)):
         with pytest.raises(SessionNotFound):
             lifecycle.read_session(actor, session)
 

@@ -15,10 +15,10 @@ from session_mgmt.actions.sessions import lifecycle, refreshing
 from session_mgmt.actions.sessions.lifecycle import Created
 from session_mgmt.actions.sessions.refreshing import Refreshed
 from session_mgmt.models import clock
-from tests.api.conftest import alice, bob, nobody
+from tests.api.conftest import alice, bob, mine, nobody, page, rooms, theirs
 from tests.walks.conftest import created, declared, peers, way
 
-__all__ = ["alice", "bob", "created", "declared", "nobody", "peers", "way"]
+__all__ = ["alice", "bob", "created", "declared", "mine", "nobody", "page", "peers", "rooms", "theirs", "way"]
 
 
 def new_nonce() -> str:

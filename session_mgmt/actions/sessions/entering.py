@@ -7,6 +7,7 @@ Locks are taken in one order: the login, the session that was kept, its successo
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -32,6 +33,7 @@ from session_mgmt.conf import settings
 from session_mgmt.exceptions import AuthRequired, InvalidField, LoginMissing, SessionMgmtError
 from session_mgmt.models import ClientSession, Login, SessionActivity, Token, clock
 from session_mgmt.models.isolation import open_transaction
+from session_mgmt.protocol import scopes
 from session_mgmt.protocol.position import Position
 
 State = ClientSession.State
@@ -55,6 +57,7 @@ class Wish:
     previous: uuid.UUID | None = None
     create: dict[str, Any] = field(default_factory=dict)
     device: Device | None = None
+    scopes: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +115,12 @@ class _Entry:
             return self._start_anew()
         if tokens.explain_end(kept, now=self._now) is not None:
             return self._recover(kept, proof) or self._start_anew()
-        if kept.user_id == self._user_id:
+        if self._is_of_login(kept):
             return self._continue(kept, proof)
-        if self._user_id is None:
+        if self._user_id is None and kept.tenant == self._evidence.tenant:
             return self._miss_login(kept, proof)
-        reason = NOT_CLAIMED if kept.user_id is None else LOGIN_CHANGED
+        is_claim = kept.user_id is None and kept.tenant == self._evidence.tenant
+        reason = NOT_CLAIMED if is_claim else LOGIN_CHANGED
         ending.end_session(self._using, kept.pk, State.TERMINATED, reason, self._now)
         return self._start_anew(reason)
 
@@ -130,7 +134,7 @@ class _Entry:
         if session is None:
             return None
         pair = pairs.tell_first_again(self._using, session, [self._wish.nonce, self._wish.token])
-        is_mine = session.user_id == self._user_id and tokens.explain_end(session, now=self._now) is None
+        is_mine = self._is_of_login(session) and tokens.explain_end(session, now=self._now) is None
         if pair is None or not is_mine or self._is_old(pair):
             raise InvalidField("This nonce was used before.", field="nonce")
         if session.pk == self._wish.kept:
@@ -139,6 +143,11 @@ class _Entry:
             return self._answer(CREATED, session, pair, position=_find_head(session))
         receipt = recovery.describe_successor(self._using, session.recovered_from, session)
         return self._answer(RECOVERED, session, pair, position=_find_head(session), receipt=receipt)
+
+    def _is_of_login(self, session: ClientSession) -> bool:
+        """Return whether a session belongs to the login of the page, in its tenant and with the same person acting."""
+        is_here = session.tenant == self._evidence.tenant and session.acting == self._evidence.acting
+        return is_here and session.user_id == self._user_id
 
     def _is_old(self, pair: Pair) -> bool:
         return pair.access.expires_at + ANSWERED_FOR < self._now
@@ -161,7 +170,8 @@ class _Entry:
         token = mine.filter(auth_version=session.auth_version, expires_at__gt=self._now).first()
         if token is not None and token.kind == Token.Kind.REFRESH:
             return BY_TOKEN
-        if token is not None and token.salt is None:
+        # A token with fewer scopes than its session must not be exchanged for one that has all of them.
+        if token is not None and token.salt is None and token.scopes is None:
             return BY_ALONE
         is_by_login = self._login is not None and session.login_id == self._login.pk
         return BY_LOGIN if is_by_login else None
@@ -254,6 +264,9 @@ class _Entry:
                 nonce=self._wish.nonce,
                 login=self._login,
                 auth_time=self._evidence.auth_time,
+                tenant=self._evidence.tenant,
+                acting=self._evidence.acting,
+                scopes=_narrow(self._evidence, self._wish.scopes),
                 device=self._wish.device,
                 now=self._now,
                 **self._wish.create,
@@ -266,7 +279,7 @@ class _Entry:
     def _recover(self, old: ClientSession, proof: str) -> Entered | None:
         """Return the successor of an expired session, if its user is here and may inherit it."""
         end = tokens.explain_end(old, now=self._now)
-        if end is None or old.state == State.TERMINATED or old.user_id != self._user_id:
+        if end is None or old.state == State.TERMINATED or not self._is_of_login(old) or old.acting:
             return None
         if old.login is not None and old.login.ended_at is not None:
             return None
@@ -313,7 +326,7 @@ class _Entry:
     def _join_successor(self, old: ClientSession, successor: ClientSession, proof: str) -> Entered | None:
         """Go on with the successor that another tab has made."""
         session = self._lock_session(successor.pk)
-        if session is None or session.user_id != self._user_id or tokens.explain_end(session, now=self._now):
+        if session is None or not self._is_of_login(session) or tokens.explain_end(session, now=self._now):
             return None
         pair = pairs.tell_first_again(self._using, session, [self._wish.token]) if proof == BY_TOKEN else None
         if pair is None and self._user_id is None:
@@ -333,10 +346,31 @@ def _find_head(session: ClientSession) -> Position:
     return Position(activity.epoch, activity.event_seq, activity.event_tag)
 
 
-def create_linked(evidence: Evidence, **given: Any) -> lifecycle.Created:
-    """Create a session that ends with the login which a request proves. Raises ``LoginEnded``, and as creation."""
+def _narrow(evidence: Evidence, wanted: Sequence[str] | None) -> Sequence[str]:
+    """Return the scopes of a new session: those of the login, or fewer that are wanted. Raises ``ScopeMissing``."""
+    if wanted is None:
+        return evidence.scopes
+    allowed = scopes.restrict(evidence.scopes, None, is_nobodys=evidence.user is None)
+    scopes.require_covered(allowed, wanted)
+    return wanted
+
+
+def create_linked(evidence: Evidence, *, wanted: Sequence[str] | None = None, **given: Any) -> lifecycle.Created:
+    """Create a session that ends with the login which a request proves, with the ``wanted`` scopes of those it has.
+
+    Raises ``LoginEnded``, ``ScopeMissing``, and as creation.
+    """
     using = settings().database
     with open_transaction(using):
         now = clock.read(using)
         login = logins.lock_login(using, evidence, now)
-        return lifecycle.create_session(user=evidence.user, login=login, auth_time=evidence.auth_time, now=now, **given)
+        return lifecycle.create_session(
+            user=evidence.user,
+            login=login,
+            auth_time=evidence.auth_time,
+            tenant=evidence.tenant,
+            acting=evidence.acting,
+            scopes=_narrow(evidence, wanted),
+            now=now,
+            **given,
+        )

@@ -33,6 +33,7 @@ from session_mgmt.protocol import position as positions
 from session_mgmt.protocol.logs import SESSION, STATE, TOPIC, document_key, stream_key, timeline_key
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Mode, Reason, Verdict, Window, decide
+from session_mgmt.protocol.scopes import Restriction, explain_log
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +62,13 @@ class Log:
 class Wish:
     """Logs that a client of a session wants to follow, by name, each with the position that it gave.
 
-    ``granted`` are the topics that the application allows.
+    ``granted`` are the topics that the application allows, ``restriction`` are the scopes of its token.
     """
 
     session: uuid.UUID
     logs: dict[str, Any]
     granted: frozenset[str]
+    restriction: Restriction | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ class _View:
 
     def __init__(self, wish: Wish) -> None:
         self.wish = wish
-        self.topics, self.denied = subscriptions.split_logs(wish.logs, wish.granted)
+        self.topics, self.denied = subscriptions.split_logs(wish.logs, wish.granted, wish.restriction)
         self.asked = {name: positions.parse(value) for name, value in wish.logs.items() if name not in self.denied}
         # Tags of places before the first entry, by the log.
         self.marks: dict[str, str] = {}
@@ -248,12 +250,22 @@ def _read_offset(position: Position | None) -> int | None:
     return position.offset if position else None
 
 
-def subscribe(session: ClientSession, name: str, position: Any, *, gate: AbstractContextManager[Any]) -> Log:
+def subscribe(
+    session: ClientSession,
+    name: str,
+    position: Any,
+    restriction: Restriction | None = None,
+    *,
+    gate: AbstractContextManager[Any],
+) -> Log:
     """Look at one more log for a live connection, and ask the application for the right to a topic.
 
     A log for which nothing must be stored costs no transaction. ``gate`` is held around any other. Raises as
-    ``follow_log``.
+    ``follow_log``, and ``ScopeMissing`` or ``ReauthRequired``.
     """
+    unscoped = explain_log(restriction, name)
+    if unscoped is not None:
+        raise unscoped
     granted = subscriptions.ask_granted(session, [name])
     wish = Wish(session.pk, {name: position}, granted)
     # To subscribe again, or to a log that somebody has made already, stores nothing.

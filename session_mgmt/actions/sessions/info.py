@@ -30,7 +30,14 @@ def describe_session(session: ClientSession | LiveSession, connection_state: str
         "connection_state": connection_state,
         "label": session.label,
         "metadata": session.metadata,
+        "acting": session.acting or None,
     }
+
+
+def describe_listed(session: ClientSession, connection_state: str, *, own: uuid.UUID | None) -> dict[str, Any]:
+    """Return ``SessionInfo`` for a list of a user's sessions: what others than the caller's own hold stays theirs."""
+    told = describe_session(session, connection_state)
+    return told if session.pk == own else {**told, "metadata": {}}
 
 
 def list_endpoints(session: uuid.UUID, script_name: str = "") -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -66,13 +66,17 @@ def create_session(
     origin: Origin | None = None,
     login: Login | None = None,
     auth_time: datetime | None = None,
+    scopes: Sequence[str] = (),
+    tenant: str = "",
+    acting: str = "",
     now: datetime | None = None,
 ) -> Created:
     """Make a session, its token and its first event, in one transaction; with a ``nonce`` a pair of tokens.
 
     The caller holds the lock of its ``login``. ``auth_time`` is when its user logged in, if that is known: to create a
     session is not to log in. A successor without one inherits that of its ``predecessor``, and the absolute deadline.
-    ``origin`` is what its pair is derived from, instead of the nonce.
+    ``origin`` is what its pair is derived from, instead of the nonce. ``scopes`` limit what it may do, none of them is
+    without limits; a successor inherits them with its ``tenant``. ``acting`` names who acts for the user.
 
     ``config`` may hold ``idle_timeout`` and ``absolute_timeout`` in seconds, at least 60 and at most the settings'
     values. ``session_id`` of the caller's choosing is for trusted server code only. Raises ``SessionLimit`` or
@@ -91,8 +95,11 @@ def create_session(
         deadline = now + absolute
         if predecessor is not None and auth_time is None:
             auth_time, deadline = predecessor.auth_time, min(deadline, predecessor.activity.absolute_deadline)
+        if predecessor is not None:
+            scopes, tenant = predecessor.scopes, predecessor.tenant
         session.login, session.auth_time = login, auth_time
         session.auth_fingerprint = fingerprints.make_fingerprint(user)
+        session.scopes, session.tenant, session.acting = list(scopes), tenant, acting
         session.save(using=using, force_insert=True)
         activity, event, position = first_rows.make_first_rows(session, idle, deadline, min(now + idle, deadline), now)
         origin = origin or (None if nonce is None else pairs.begin_family(nonce))
@@ -100,6 +107,8 @@ def create_session(
         Statements(connections[using]).put(activity, event, *proofs)
         notify.after_commit(using, events=[EmittedEvent(session.pk, names.SESSION_CREATED, {}, 1)])
         audit.log_committed(using, names.SESSION_CREATED, session=session.pk, user=session.user_id, ip=session.ip)
+        if acting:
+            audit.add_entry(audit.IMPERSONATED, user=user, session=session.pk, acting=acting)
     return Created(session, token, position, pair)
 
 
@@ -134,9 +143,11 @@ def _make_room(using: str, user: Any, now: datetime) -> None:
             audit.add_entry(audit.SESSION_EVICTED, session=session, user_id=str(user.pk), policy=policy)
 
 
-def read_session(actor: Actor, session: uuid.UUID, permissions: Iterable[str] = ()) -> ClientSession:
+def read_session(
+    actor: Actor, session: uuid.UUID, permissions: Iterable[str] = (), *, or_sister: bool = False
+) -> ClientSession:
     """Return the session with its user and activity. Raises ``SessionNotFound`` or ``PermissionDenied``."""
-    return access_session(settings().database, actor, session, permissions)
+    return access_session(settings().database, actor, session, permissions, or_sister=or_sister)
 
 
 def list_active(actor: Actor, *, user: Any = None, before: uuid.UUID | None = None) -> QuerySet[ClientSession]:
@@ -148,12 +159,13 @@ def list_active(actor: Actor, *, user: Any = None, before: uuid.UUID | None = No
     if user is not None:
         live = live.filter(user=user)
     elif not actor.trusted:
-        mine = Q(pk=actor.session) if actor.user_id is None else Q(user_id=actor.user_id)
+        mine = Q(pk=actor.session) if actor.user_id is None else Q(user_id=actor.user_id, tenant=actor.tenant)
         live = live.filter(mine)
     if before is not None:
         # The place stays known when the session at the end of a page has ended meanwhile.
         last = ClientSession.objects.using(settings().database).filter(pk=before).first()
-        if last is None or not (actor.trusted or access.is_owner(actor, last)):
+        is_mine = last is not None and (access.is_self(actor, last) or access.is_sister(actor, last))
+        if last is None or not (actor.trusted or is_mine):
             raise SessionNotFound()
         live = live.filter(Q(created_at__lt=last.created_at) | Q(created_at=last.created_at, pk__lt=last.pk))
     return live.select_related("user", "activity").order_by("-created_at", "-pk")
@@ -192,7 +204,7 @@ def update_session(
         if config is not None:
             _set_timeouts(activity, found, config, may_lengthen=actor.may(access.CHANGE))
         # An administrator who edits a session must not keep it alive.
-        if actor.trusted or access.is_owner(actor, found):
+        if actor.trusted or access.is_self(actor, found):
             activity.last_active_at = now
         # No activity moves a session past its absolute deadline.
         activity.expires_at = standing.find_deadline(activity)
@@ -281,11 +293,17 @@ def count_activity_at(moments: Mapping[uuid.UUID, datetime]) -> set[uuid.UUID]:
 def terminate_session(
     actor: Actor, session: uuid.UUID, *, reason: str = "requested", now: datetime | None = None
 ) -> bool:
-    """End a session for good; return false if it had ended before. Raises ``SessionNotFound``."""
+    """End a session for good; return false if it had ended before.
+
+    Another session of the actor's user is ended after a recent login only. Raises ``SessionNotFound``,
+    ``PermissionDenied`` or ``ReauthRequired``.
+    """
     using = settings().database
     with open_transaction(using):
         now = now or clock.read(using)
-        access_session(using, actor, session, [access.TERMINATE])
+        found = access_session(using, actor, session, [access.TERMINATE], or_sister=True)
+        if access.is_sister(actor, found) and not actor.may(access.TERMINATE):
+            access.require_recent_login(actor.auth_time, access.SISTER_LOGIN, now)
         return ending.end_session(using, session, ClientSession.State.TERMINATED, reason, now)
 
 

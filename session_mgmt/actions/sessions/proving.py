@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
@@ -21,9 +21,10 @@ from session_mgmt.exceptions import InvalidToken, SessionExpired, SessionMgmtErr
 from session_mgmt.models import ClientSession, Token, portable_json
 from session_mgmt.models.sql import Row, Statements
 from session_mgmt.models.tables import ACTIVITY, SESSION, TOKEN
+from session_mgmt.protocol.scopes import Restriction, restrict
 
 # In the order of the model's columns, as ``from_db`` wants them.
-_MODEL_FIELDS = ("id", "user_id", "state", "metadata", "label", "created_at")
+_MODEL_FIELDS = ("id", "user_id", "state", "metadata", "label", "created_at", "tenant", "acting")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class LiveSession:
     last_active_at: datetime
     expires_at: datetime
     access_version: int = 1
+    tenant: str = ""
+    acting: str = ""
 
     @property
     def metadata(self) -> Any:
@@ -54,6 +57,7 @@ class LiveSession:
 
     def _build_model(self) -> ClientSession:
         values = [self.pk, self.user_id, self.state, self.metadata, self.label, self.created_at]
+        values += [self.tenant, self.acting]
         return ClientSession.from_db(settings().database, _MODEL_FIELDS, values)
 
 
@@ -65,6 +69,7 @@ class Proof:
     expires_at: datetime
     is_revoked: bool
     auth_version: int
+    scopes: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,7 @@ class Standing:
     auth_version: int
     mark: bytes
     unbound: bytes | None = None
+    scopes: list[str] = field(default_factory=list)
 
 
 _NOBODY = UserStanding(may_act=True, prints=())
@@ -115,13 +121,20 @@ def find_proofs(statements: Statements, digests: Iterable[bytes]) -> dict[bytes,
         return {}
     among, params = statements.among("digest", wanted)
     rows = statements.fetch(
-        f"SELECT digest, session_id, {statements.plain('expires_at')}, revoked_at IS NOT NULL, auth_version"
+        f"SELECT digest, session_id, {statements.plain('expires_at')}, revoked_at IS NOT NULL, auth_version, scopes"
         f" FROM {TOKEN} WHERE {among} AND kind = %s",
         [*params, Token.Kind.ACCESS.value],
     )
     return {
-        bytes(row[0]): Proof(statements.as_uuid(row[1]), statements.as_moment(row[2]), bool(row[3]), row[4])
-        for row in rows
+        bytes(digest): Proof(
+            session=statements.as_uuid(session),
+            expires_at=statements.as_moment(expires_at),
+            is_revoked=bool(is_revoked),
+            auth_version=version,
+            # Hardly any token has scopes of its own.
+            scopes=None if scopes is None else portable_json.read_json(scopes),
+        )
+        for digest, session, expires_at, is_revoked, version, scopes in rows
     }
 
 
@@ -134,7 +147,7 @@ def load_standings(statements: Statements, sessions: Iterable[uuid.UUID]) -> dic
     moments = ", ".join(statements.plain(name) for name in ("s.created_at", "a.last_active_at", "a.expires_at"))
     rows = statements.fetch(
         f"SELECT s.id, s.user_id, s.state, s.label, s.metadata, {moments}, a.live, a.oldest_event,"
-        " s.auth_version, s.access_version, s.auth_fingerprint"
+        " s.auth_version, s.access_version, s.auth_fingerprint, s.tenant, s.acting, s.scopes"
         f" FROM {SESSION} s JOIN {ACTIVITY} a ON a.session_id = s.id WHERE {among}",
         params,
     )
@@ -145,7 +158,7 @@ def load_standings(statements: Statements, sessions: Iterable[uuid.UUID]) -> dic
 
 def _make_standing(statements: Statements, row: Row, found: dict[Any, UserStanding]) -> Standing:
     key, user_key, state, label, metadata, created_at, last_active_at, expires_at, live, oldest, *more = row
-    auth_version, access_version, stored = more
+    auth_version, access_version, stored, tenant, acting, scopes = more
     user = _NOBODY if user_key is None else found.get(user_key, _MISSING)
     fingerprint = None if stored is None else bytes(stored)
     # A row of before is bound to the credentials of today.
@@ -160,6 +173,8 @@ def _make_standing(statements: Statements, row: Row, found: dict[Any, UserStandi
         last_active_at=statements.as_moment(last_active_at),
         expires_at=statements.as_moment(expires_at),
         access_version=access_version,
+        tenant=tenant,
+        acting=acting,
     )
     return Standing(
         session=session,
@@ -170,7 +185,14 @@ def _make_standing(statements: Statements, row: Row, found: dict[Any, UserStandi
         auth_version=auth_version,
         mark=user.make_mark(bound),
         unbound=bound if fingerprint is None else None,
+        scopes=portable_json.read_json(scopes),
     )
+
+
+def find_restriction(proof: Proof, standing: Standing) -> Restriction | None:
+    """Return what the scopes of a session and of its token leave of all frames; ``None`` if that is everything."""
+    # What nobody's sessions lack is asked for over HTTP only.
+    return restrict(standing.scopes, proof.scopes, is_nobodys=False)
 
 
 def judge_proof(secret: str, proof: Proof | None, standing: Standing | None, now: datetime) -> SessionMgmtError | None:

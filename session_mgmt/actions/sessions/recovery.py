@@ -60,8 +60,13 @@ def recover_session(
         now = now or clock.read(using)
         old = tokens.find_session(using, secret, now=now)
         # An access token of a pair proves no more than its own quarter of an hour.
-        if Token.objects.using(using).filter(digest=tokens.hash_token(secret), salt__isnull=False).exists():
+        token = Token.objects.using(using).filter(digest=tokens.hash_token(secret)).first()
+        if token is not None and token.salt is not None:
             raise InvalidToken("A session with a refresh token is recovered by entering with it.")
+        if token is not None and token.scopes is not None:
+            raise InvalidToken("A token with fewer scopes than its session recovers nothing.")
+        if old.acting:
+            raise NotRecoverable()
         if old.login_id is not None:
             # Before the session, as everywhere: a logout beside this is either seen here, or ends the successor.
             old.login = Login.objects.using(using).select_for_update(no_key=True).filter(pk=old.login_id).first()

@@ -164,12 +164,22 @@ class Exchange:
         """Require that nobody else is logged in, and that the login was proved a short while ago."""
         if self._is_login_proved:
             return
-        user = None if self._evidence is None else self._evidence.user
-        if user is not None and self.session.user_id is not None and user.pk != self.session.user_id:
+        if not self._is_by_same_login():
             raise LoginCheck()
         login = self.session.login
         if login is not None and logins.find_due_in(login, self.now) == 0:
             raise LoginCheck()
+
+    def _is_by_same_login(self) -> bool:
+        """Return whether the page's cookies prove the same person as before, or say nothing about this session."""
+        session, evidence = self.session, self._evidence
+        is_told = evidence is not None and evidence.user is not None
+        # Without a login of its own a session came by a header, and a cookie beside it may be anybody's.
+        if session.user_id is None or (session.login is None and not session.acting):
+            return True
+        if evidence is None or not is_told:
+            return session.login is not None
+        return evidence.user.pk == session.user_id and evidence.acting == session.acting
 
     def _list_family(self) -> list[Token]:
         return list(Token.objects.using(self._using).filter(family=self._family, kind=Token.Kind.REFRESH))

@@ -25,7 +25,7 @@ from session_mgmt.actions.sessions.opening import ClientRow, Opened
 from session_mgmt.actions.sessions.proving import LiveSession, Proof
 from session_mgmt.actions.timeline.ledger import Record, TimelineLedger, make_record
 from session_mgmt.conf import settings
-from session_mgmt.exceptions import ClientForgotten, LoginCheck, SessionMgmtError
+from session_mgmt.exceptions import ClientForgotten, LoginCheck, ScopeMissing, SessionMgmtError
 from session_mgmt.models import clock
 from session_mgmt.models.identifiers import new_client_id
 from session_mgmt.models.isolation import open_transaction
@@ -36,6 +36,7 @@ from session_mgmt.protocol import position as positions
 from session_mgmt.protocol.frames import ANYBODY, Connect
 from session_mgmt.protocol.logs import SESSION, STATE
 from session_mgmt.protocol.recovery import Mode
+from session_mgmt.protocol.scopes import Restriction
 
 SLOW_LOCK_MILLISECONDS = 5000
 
@@ -82,6 +83,7 @@ class Attachment:
     auth_version: int
     mark: bytes
     token_expires_at: datetime
+    restriction: Restriction | None = None
     subscriptions: list[str] = field(default_factory=list)
     queries: int = 0
 
@@ -156,6 +158,7 @@ class _Member:
     proof: Proof | None = None
     mark: bytes = b""
     unbound: bytes | None = None
+    restriction: Restriction | None = None
     client: ClientRow | None = None
     is_new: bool = False
     went_back: bool = False
@@ -198,8 +201,9 @@ class _Run:
                 continue
             standing = standings.get(proof.session) if proof is not None else None
             member.result = proving.judge_proof(member.ask.connect.token, proof, standing, self._now)
-            if standing is not None:
+            if standing is not None and proof is not None:
                 member.session, member.oldest_event = standing.session, standing.oldest_event
+                member.restriction = proving.find_restriction(proof, standing)
                 member.proof, member.mark, member.unbound = proof, standing.mark, standing.unbound
             if member.result is None and standing is not None:
                 member.result = _judge_user(member.ask.connect.user, standing.session.user_id)
@@ -246,12 +250,16 @@ class _Run:
     def look(self) -> None:
         """Look at the logs of everybody who was admitted. From here on nobody is refused any more."""
         going_on = self._going_on
-        wishes = [Wish(member.name[0], member.ask.connect.logs, member.ask.granted) for member in going_on]
+        wishes = [
+            Wish(member.name[0], member.ask.connect.logs, member.ask.granted, member.restriction) for member in going_on
+        ]
         if not wishes:
             return
         for member, looked in zip(going_on, following.look_at_logs(self._sql, wishes, self._now), strict=True):
             member.looked = looked
-            looked.denied.update(member.ask.denied)
+            # A scope that is missing says more than an application that was asked in vain.
+            unscoped = {log: error for log, error in looked.denied.items() if isinstance(error, ScopeMissing)}
+            looked.denied.update({**member.ask.denied, **unscoped})
         self._timelines.load_tags(
             (wish.session, asked.offset)
             for wish in wishes
@@ -314,7 +322,7 @@ class _Run:
 
     def _look_at_timeline(self, member: _Member, client: ClientRow) -> None:
         logs = member.ask.connect.logs
-        if member.looked is None or SESSION not in logs:
+        if member.looked is None or SESSION not in logs or SESSION in member.looked.denied:
             return
         asked = positions.parse(logs[SESSION])
         offset = None if asked is None else asked.offset
@@ -343,6 +351,7 @@ class _Run:
             auth_version=proof.auth_version,
             mark=member.mark,
             token_expires_at=proof.expires_at,
+            restriction=member.restriction,
             subscriptions=looked.subscribed,
         )
 

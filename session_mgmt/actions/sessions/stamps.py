@@ -16,8 +16,9 @@ from django.conf import settings as django_settings
 from django.contrib.auth import SESSION_KEY
 from django.utils.crypto import salted_hmac
 
+from session_mgmt.actions.sessions import hooks
+
 NAME = "_session_mgmt"
-_IMPERSONATION = "hijack_history"
 _COOKIE = "session_mgmt.cookie"
 _DERIVED = "session_mgmt.stamp"
 
@@ -26,25 +27,29 @@ _DERIVED = "session_mgmt.stamp"
 class Evidence:
     """Login that a request proves. Without a ``stamp`` it does not come from a Django session, and links nothing.
 
-    ``auth_time`` is unknown without one, for logins from before the stamp, and while somebody acts for somebody else.
+    ``auth_time`` is unknown for logins from before the stamp, where only the project could tell it, and while somebody
+    else is ``acting``.
     """
 
     user: Any = None
     stamp: bytes | None = None
     cookie: bytes | None = None
     auth_time: datetime | None = None
-
-
-NOBODY = Evidence()
+    tenant: str = ""
+    acting: str = ""
+    scopes: tuple[str, ...] = ()
 
 
 def read_evidence(request: Any, user: Any, *, may_write: bool = True) -> Evidence:
     """Return what a Django request proves about a user whom its authentication has found."""
+    tenant = hooks.find_tenant(request)
     if user is None or not user.is_authenticated:
-        return NOBODY
+        return Evidence(tenant=tenant)
     is_by_cookie = "HTTP_AUTHORIZATION" not in request.META and is_logged_in(request, user)
+    acting = hooks.find_impersonator(request, is_by_cookie=is_by_cookie)
     if not is_by_cookie:
-        return Evidence(user=user)
+        auth_time = None if acting else hooks.find_auth_time(request)
+        return Evidence(user=user, auth_time=auth_time, tenant=tenant, acting=acting)
     cookie = read_cookie(request)
     stamp = read_stamp(request)
     if stamp is None and may_write and cookie is not None:
@@ -54,7 +59,9 @@ def read_evidence(request: Any, user: Any, *, may_write: bool = True) -> Evidenc
         user=user,
         stamp=None if stamp is None else hash_id(stamp["id"]),
         cookie=hash_cookie(cookie),
-        auth_time=_find_auth_time(request, user, stamp),
+        auth_time=None if acting else _find_auth_time(user, stamp),
+        tenant=tenant,
+        acting=acting,
     )
 
 
@@ -106,9 +113,9 @@ def _derive_id(cookie: str) -> str:
     return salted_hmac(_DERIVED, cookie, algorithm="sha256").hexdigest()
 
 
-def _find_auth_time(request: Any, user: Any, stamp: dict[str, Any] | None) -> datetime | None:
+def _find_auth_time(user: Any, stamp: dict[str, Any] | None) -> datetime | None:
     at = None if stamp is None else stamp.get("at")
-    if not isinstance(at, int | float) or isinstance(at, bool) or _IMPERSONATION in request.session:
+    if not isinstance(at, int | float) or isinstance(at, bool):
         return None
     stamped = datetime.fromtimestamp(at, UTC)
     last = getattr(user, "last_login", None)

@@ -57,7 +57,12 @@ def issue_token(using: str, session: ClientSession, *, expires_at: datetime, now
 
 
 def find_session(using: str, secret: str, *, now: datetime) -> ClientSession:
-    """Return the session that a token proves, ended or not, with its user and activity; one query.
+    """Return the session that a token proves, ended or not. Raises as ``find_token``."""
+    return find_token(using, secret, now=now).session
+
+
+def find_token(using: str, secret: str, *, now: datetime) -> Token:
+    """Return a token that proves a session, ended or not, with that, its user and activity; one query.
 
     Unknown, revoked and foreign kinds are one error, so that nothing can be learnt from trying.
     """
@@ -79,7 +84,7 @@ def find_session(using: str, secret: str, *, now: datetime) -> ClientSession:
     )
     if error is not None and not isinstance(error, SessionEnded):
         raise error
-    return token.session
+    return token
 
 
 def verify_token(using: str, secret: str, *, now: datetime) -> ClientSession:

@@ -12,6 +12,7 @@ from session_mgmt.actions import access, notify
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import (
     InvalidField,
+    ReauthRequired,
     SessionMgmtError,
     TopicDenied,
 )
@@ -20,33 +21,42 @@ from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import SUBSCRIPTION
 from session_mgmt.protocol.logs import SESSION, STATE, TOPIC, stream_key
+from session_mgmt.protocol.scopes import Restriction, explain_log
 
 
 def ask_granted(session: ClientSession, logs: Iterable[str]) -> frozenset[str]:
-    """Ask the application which topics among these logs a session may follow.
+    """Ask the application which topics among these logs a session may follow. Raises ``ReauthRequired``.
 
     This runs the project's code: call it where no lock and no transaction is held.
     """
     topics = [name.removeprefix(TOPIC) for name in logs if name.startswith(TOPIC)]
-    return frozenset(topic for topic in topics if may_follow(session, topic))
+    refusals = {topic: find_refusal(session, topic) for topic in topics}
+    for refusal in refusals.values():
+        if isinstance(refusal, ReauthRequired):
+            raise refusal
+    return frozenset(topic for topic, refusal in refusals.items() if refusal is None)
 
 
-def may_follow(session: ClientSession, topic: str) -> bool:
-    """Ask the application whether a session may follow a topic; this runs the project's code."""
+def find_refusal(session: ClientSession, topic: str) -> SessionMgmtError | None:
+    """Ask the application why a session may not follow a topic, or get ``None``; this runs the project's code."""
     try:
         access.check_follow(session, topic)
-    except TopicDenied:
-        return False
-    return True
+    except (TopicDenied, ReauthRequired) as error:
+        return error
+    return None
 
 
-def split_logs(logs: Iterable[str], granted: frozenset[str]) -> tuple[list[str], dict[str, SessionMgmtError]]:
+def split_logs(
+    logs: Iterable[str], granted: frozenset[str], restriction: Restriction | None = None
+) -> tuple[list[str], dict[str, SessionMgmtError]]:
     """Return the topics that may be followed, and the error of every log that may not."""
     topics: list[str] = []
     denied: dict[str, SessionMgmtError] = {}
     for name in logs:
-        topic = name.removeprefix(TOPIC)
-        if not name.startswith(TOPIC):
+        topic, unscoped = name.removeprefix(TOPIC), explain_log(restriction, name)
+        if unscoped is not None:
+            denied[name] = unscoped
+        elif not name.startswith(TOPIC):
             if name != SESSION and not (name.startswith(STATE) and access.is_document(name.removeprefix(STATE))):
                 denied[name] = InvalidField("A log is session, state:<name> or topic:<topic>.", field="logs")
         elif topic in granted:

@@ -1,0 +1,72 @@
+"""Permissions for the project's own views of REST framework, beside those that it has."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from rest_framework.exceptions import APIException
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+from session_mgmt.actions import access
+from session_mgmt.api.authentication import find_actor
+from session_mgmt.conf import settings
+from session_mgmt.exceptions import InvalidField, ScopeMissing, SessionMgmtError
+from session_mgmt.models import clock
+from session_mgmt.protocol import scopes
+
+
+class RecentAuth(BasePermission):
+    """Permission for those who have logged in a short while ago: ``permission_classes = [RecentAuth(an_hour)]``.
+
+    Any other request is answered with 401 ``reauth_required``; a login of which the time is unknown is never recent.
+    """
+
+    def __init__(self, max_age: timedelta) -> None:
+        self._max_age = max_age
+
+    def __call__(self) -> RecentAuth:
+        """Return itself: REST framework calls what stands in ``permission_classes``."""
+        return self
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        now = clock.read(settings().database)
+        try:
+            access.require_recent_login(find_actor(request).auth_time, self._max_age, now)
+        except SessionMgmtError as error:
+            raise _Refusal(error) from error
+        return True
+
+
+class HasScope(BasePermission):
+    """Permission that a session's token must have: ``permission_classes = [HasScope("app:reports")]``.
+
+    Requests with another login than a session's token have no scopes and pass; other permissions judge those.
+    """
+
+    def __init__(self, scope: str) -> None:
+        try:
+            (self._scope,) = scopes.check_scopes([scope])
+        except InvalidField as error:
+            raise ValueError(error.detail) from error
+
+    def __call__(self) -> HasScope:
+        """Return itself: REST framework calls what stands in ``permission_classes``."""
+        return self
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        try:
+            scopes.require_covered(find_actor(request).restriction, [self._scope])
+        except ScopeMissing as error:
+            raise _Refusal(error) from error
+        return True
+
+
+class _Refusal(APIException):
+    """Refusal of ours in a view that knows REST framework's only; a plain one would lose its code and its status."""
+
+    def __init__(self, error: SessionMgmtError) -> None:
+        super().__init__(error.detail)
+        self.status_code = error.status
+        self.detail = error.as_dict()
