@@ -21,7 +21,7 @@ from session_mgmt.backends.budgets import budgets
 from session_mgmt.bridge import bridge
 from session_mgmt.testing import inline_bridge
 from tests import held_connections, ordering, programs, services
-from tests.emptying import empty_quickly
+from tests.emptying import emptying_quickly
 from tests.settings import DATABASE
 from tests.suites.packages import installed
 
@@ -156,10 +156,13 @@ def django_db_modify_db_settings(
 @pytest.fixture(scope="session")
 def django_db_setup(watched_connections: None, django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     """Empty only what tests have filled, and end with no connection open: PostgreSQL drops no database in use."""
-    with django_db_blocker.unblock():
-        empty_quickly([alias for alias in connections if connections[alias].settings_dict["NAME"]])
-    yield
-    bridge().close()
+    with (
+        django_db_blocker.unblock(),
+        emptying_quickly([alias for alias in connections if connections[alias].settings_dict["NAME"]]),
+    ):
+        with django_db_blocker.block():
+            yield
+        bridge().close()
     assert held_connections.list_held(by_app=True) == []
 
 

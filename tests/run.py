@@ -33,8 +33,8 @@ PYTHON_ONLY = "not browser and not js"
 # tests open one; here it saves the time of reading the files.
 PURE = ("tests/protocol", "tests/documents", "tests/client", "tests/docs")
 NO_TESTS_COLLECTED = 5
-# One more than there are cores: many tests wait for a server to start or a lock to be given back.
-PROCESSES = min(4, (os.cpu_count() or 1) + 1)
+# Two more than there are cores: many tests wait for a server to start or a lock to be given back.
+PROCESSES = min(4, (os.cpu_count() or 1) + 2)
 
 
 @dataclass
