@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -23,14 +24,15 @@ def list_permissions() -> list[str]:
 
 @pytest.mark.parametrize("spoilt", [False, True], ids=["", "rows of migrate are gone too"])
 def test_every_table_is_emptied_but_for_what_migrate_made(spoilt: bool) -> None:
-    emptier, made = Emptier("default"), list_permissions()
-    user = get_user_model().objects.create_user("alice")
-    user.user_permissions.add(*Permission.objects.all()[:2])
-    create_session(user=user, metadata={"tab": 1})
-    publish("room:1", 1)
-    if spoilt:
-        Permission.objects.all().delete()
-    emptier.empty()
+    made = list_permissions()
+    with closing(Emptier("default")) as emptier:
+        user = get_user_model().objects.create_user("alice")
+        user.user_permissions.add(*Permission.objects.all()[:2])
+        create_session(user=user, metadata={"tab": 1})
+        publish("room:1", 1)
+        if spoilt:
+            Permission.objects.all().delete()
+        emptier.empty()
     for table in set(connection.introspection.django_table_names(only_existing=True)) - NEVER_EMPTIED:
         with connection.cursor() as cursor:
             cursor.execute(f'SELECT COUNT(*) FROM "{table}"')
