@@ -25,6 +25,7 @@ from session_mgmt.actions.state import policies
 from session_mgmt.documents.errors import DocumentError
 from session_mgmt.exceptions import StateUnreadable
 from session_mgmt.models import StateDocument
+from session_mgmt.user_code import check_function, find_hook
 
 # Every number and every time is above 0, except these.
 _LEAST = {
@@ -40,6 +41,11 @@ _CHOICES = {
     "stored_addresses": conf.ADDRESS_FORMS,
     "device_change": conf.CHANGE_POLICIES,
     "address_change": conf.CHANGE_POLICIES,
+}
+# The project's functions, with the arguments that each is called with.
+HOOKS = {
+    "scopes_for": ("request", "user"),
+    **dict.fromkeys(("tenant_of", "auth_time_of", "impersonator_of"), ("request",)),
 }
 _ORIGIN = re.compile(r"https?://[^/?#@*\s]+")
 _CACHE_SIZE = re.compile(r"\bcache_size\s*[=(]\s*(-?\d+)", re.IGNORECASE)
@@ -177,6 +183,21 @@ def check_throttle_classes(**_: Any) -> list[CheckMessage]:
             hint = "Write the dotted path of a throttle class, as 'rest_framework.throttling.UserRateThrottle'."
             message = f"throttle_classes holds {name!r}, which cannot be imported: {error}"
             found.append(Error(message, hint=hint, id="session_mgmt.E015"))
+    return found
+
+
+@register()
+def check_hooks(**_: Any) -> list[CheckMessage]:
+    """Check that the project's functions can be imported and called (E022): otherwise nobody gets a session."""
+    found: list[CheckMessage] = []
+    for name, arguments in HOOKS.items():
+        try:
+            function = find_hook(name)
+            if function is not None:
+                check_function(function, name, *arguments)
+        except (ImportError, AttributeError, TypeError, ValueError) as error:
+            hint = f"Give a function that is called with ({', '.join(arguments)}), or its dotted path."
+            found.append(Error(f"SESSION_MGMT[{name!r}]: {error}", hint=hint, id="session_mgmt.E022"))
     return found
 
 

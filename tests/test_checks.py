@@ -71,6 +71,7 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "E019": {"SESSION_MGMT": {"place_of": "shop.places.missing"}},
     "E020": {"DATABASE_ROUTERS": [Elsewhere({"auth"})]},
     "E021": {"DATABASE_ROUTERS": [Elsewhere({"session_mgmt"})]},
+    "E022": {"SESSION_MGMT": {"tenant_of": lambda: "acme"}},
     "W001": {"DATABASES": {"default": {"ENGINE": ENGINE, "NAME": "db.sqlite3"}}},
     "W002": {"CHANNEL_LAYERS": {}},
     "W004": {},

@@ -52,6 +52,7 @@ class StateConflictAdmin(ContentAdmin):
     The list shows no content: paths and values are on the page of each conflict, for those who may see documents.
     """
 
+    tenant_path = "document__session__tenant"
     folder = "stateconflict"
     list_display = ("short_id", "state_badge", "of_document", "of_session", "at", "lost_by")
     list_filter = (StateFilter, "at")

@@ -36,6 +36,7 @@ _LONGEST_SEARCH = 200
 class StateDocumentAdmin(PastPages, UpkeepPages):
     """List and pages of documents."""
 
+    tenant_path = "session__tenant"
     folder = "statedocument"
     list_display = (
         "name",

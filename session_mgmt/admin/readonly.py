@@ -10,7 +10,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from session_mgmt.actions import addresses, audit
+from session_mgmt.actions.sessions import hooks
 from session_mgmt.conf import settings
+from session_mgmt.user_code import find_hook
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
@@ -19,12 +21,23 @@ class ReadOnlyAdmin(admin.ModelAdmin):
     # Counting a table of millions for the head of a list would take longer than the list.
     show_full_result_count = False
     actions_on_bottom = False
+    # Path to the tenant of a row. Rows without one are for people without a tenant only.
+    tenant_path: str | None = None
 
     class Media:
         css = {"all": ["session_mgmt/admin.css"]}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).using(settings().database)
+        rows = super().get_queryset(request).using(settings().database)
+        if find_hook("tenant_of") is None:
+            return rows
+        return self.keep_tenant(rows, hooks.find_tenant(request))
+
+    def keep_tenant(self, rows: QuerySet[Any], tenant: str) -> QuerySet[Any]:
+        """Return the rows that the people of a tenant may see."""
+        if self.tenant_path is None:
+            return rows.none() if tenant else rows
+        return rows.filter(**{self.tenant_path: tenant})
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from django.contrib import admin
-from django.db.models import Exists, F, OuterRef
+from django.db.models import Exists, F, OuterRef, QuerySet
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
@@ -28,6 +28,11 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     list_select_related = ("actor",)
     search_fields = ("session",)
     ordering = ("-at",)
+
+    def keep_tenant(self, rows: QuerySet[Any], tenant: str) -> QuerySet[Any]:
+        # An entry names its session only, which may be gone: then nobody can tell whose it was.
+        mine = ClientSession.objects.using(settings().database).filter(tenant=tenant)
+        return rows.filter(session__in=mine.values("pk"))
 
     def get_queryset(self, request: Any) -> Any:
         kept = ClientSession.objects.using(settings().database).filter(pk=OuterRef("session"))

@@ -58,6 +58,8 @@ class ConnectionFilter(admin.SimpleListFilter):
 class ClientSessionAdmin(ReadOnlyAdmin):
     """List of sessions, page of one session, and its actions."""
 
+    tenant_path = "tenant"
+
     list_display = ("short_id", "owner_name", "status_badges", "device_name", "last_active")
     list_filter = ("state", ConnectionFilter, "created_at")
     list_select_related = ("user", "activity")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from session_mgmt.actions import checking, notify
 from session_mgmt.actions.sessions import following, refreshing
@@ -45,6 +45,7 @@ from session_mgmt.protocol.position import MAX_OFFSET
 from session_mgmt.writes import verbs
 
 R = TypeVar("R")
+Handler: TypeAlias = Callable[[Connection, Any], None]
 
 # After a rest a client may send so many seconds' worth of frames at once.
 BURST_SECONDS = 5.0
@@ -265,12 +266,12 @@ def _refuse_second_connect(connection: Connection, frame: Connect) -> None:
     connection.stop(Close.INVALID_FRAME)
 
 
-def _refuse_unmapped(connection: Connection, frame: Frame) -> None:
+def refuse_unmapped(connection: Connection, frame: Frame) -> None:
     """Refuse a frame that the table of scopes does not name."""
     connection.push_error(PermissionDenied())
 
 
-_HANDLERS: dict[type, Callable[[Connection, Any], None]] = {
+_HANDLERS: dict[type, Handler] = {
     Connect: _refuse_second_connect,
     Update: _take_write,
     Publish: _take_write,
@@ -283,7 +284,14 @@ _HANDLERS: dict[type, Callable[[Connection, Any], None]] = {
     Refresh: _take_refresh,
     Disconnect: _take_disconnect,
 }
-# Closed once and for all, at no cost for a frame: what nobody has thought of is not allowed.
-HANDLERS = {
-    kind: handler if kind.__name__.lower() in scopes.FRAMES else _refuse_unmapped for kind, handler in _HANDLERS.items()
-}
+
+
+def map_frames(handlers: dict[type, Handler]) -> dict[type, Handler]:
+    """Return the handlers with a refusal for each frame that the table of scopes does not name.
+
+    Once and for all, at no cost for a frame: what nobody has thought of is not allowed.
+    """
+    return {k: one if k.__name__.lower() in scopes.FRAMES else refuse_unmapped for k, one in handlers.items()}
+
+
+HANDLERS = map_frames(_HANDLERS)

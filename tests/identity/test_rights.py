@@ -150,7 +150,7 @@ def test_scopes_that_are_none_are_refused(mine: Caller, given: Any) -> None:
             create_session(scopes=given)
 
 
-# -- who gives scopes, and that nobody widens them --------------------------------------------------------------------
+# -- who gives scopes, and that nobody widens them ---------------------------------------
 
 
 def offer(request: Any, user: Any) -> Any:
@@ -257,7 +257,7 @@ def test_nobodys_session_has_no_sisters(db: None) -> None:
         narrowing.narrow_token(nobodys.token or "", ["sessions:list"])
 
 
-# -- sister sessions -------------------------------------------------------------------------------------------------
+# -- sister sessions ---------------------------------------
 
 
 def as_sister(caller: Caller, other: Caller, name: str) -> Any:
@@ -321,7 +321,7 @@ def test_s42_the_login_of_a_page_ends_its_users_sessions_after_a_recent_login_on
     assert refused(page.delete(f"sessions/{theirs.session}/"), "session_not_found", 404)
 
 
-# -- a recent login --------------------------------------------------------------------------------------------------
+# -- a recent login ---------------------------------------
 
 
 def test_logging_in_again_makes_the_sessions_of_that_browser_recent_and_no_others(db: None) -> None:
