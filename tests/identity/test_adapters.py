@@ -236,7 +236,7 @@ def test_s37_a_session_in_which_somebody_acted_has_no_successor(settings: Any) -
     assert browser.enter()["verdict"] == "created"
 
 
-# -- tenants -------------------------------------------------------------------------------------------------------------
+# -- tenants ---------------------------------------
 
 
 def tenant_of(request: Any) -> str:
