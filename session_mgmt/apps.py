@@ -17,8 +17,10 @@ class SessionMgmtConfig(AppConfig):
         from session_mgmt import checks, deploy_checks  # noqa: F401 - they register themselves; models must be loaded first
         from session_mgmt.actions.sessions.deletion import watch_deletions
         from session_mgmt.actions.sessions.logins import watch_logins
+        from session_mgmt.actions.sessions.user_changes import watch_users
 
         watch_deletions()
         watch_logins()
+        watch_users()
         # Here all models are loaded, which the declarations of the project's apps import.
         autodiscover_modules("session_topics")

@@ -159,6 +159,12 @@ def order_look(sessions: Iterable[uuid.UUID]) -> dict[str, Any]:
     return {"look": [session.hex for session in sessions]}
 
 
+def look_at_sessions(sessions: Sequence[uuid.UUID]) -> None:
+    """Have somebody who serves these sessions look at them at once."""
+    if sessions:
+        doorbell().ring({CONTROL: 0}, order_look(sessions))
+
+
 def close_sessions(sessions: Iterable[uuid.UUID], code: int) -> None:
     """Close the connections of sessions on whatever process serves them."""
     doorbell().ring({CONTROL: 0}, order_close(sessions, code))

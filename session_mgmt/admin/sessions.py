@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 
 from session_mgmt.actions import access, audit, cleanup, monitoring
 from session_mgmt.actions.access import SERVER
-from session_mgmt.actions.sessions import connections, lifecycle
+from session_mgmt.actions.sessions import connections, devices
 from session_mgmt.admin import panels, show
 from session_mgmt.admin.readonly import ReadOnlyAdmin
 from session_mgmt.conf import settings
@@ -243,7 +243,7 @@ class ClientSessionAdmin(ReadOnlyAdmin):
         """Run one verb and write its audit entry. Return ``False`` if there was nothing to do."""
         if do == "terminate":
             # As the server itself: the permission was checked above, and is another one than that of an owner.
-            if not lifecycle.terminate_session(SERVER, session, reason=(reason or "administrator")[:60]):
+            if not devices.end_device(SERVER, session, reason=(reason or "administrator")[:60]):
                 return False
             self.note_action(request, audit.TERMINATE, session, reason=reason[:60])
             return True

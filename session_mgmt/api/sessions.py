@@ -13,7 +13,17 @@ from rest_framework.response import Response
 
 from session_mgmt.actions import access, monitoring
 from session_mgmt.actions.outbox import Ticket
-from session_mgmt.actions.sessions import connections, entering, hooks, info, lifecycle, recovery, repeating, stamps
+from session_mgmt.actions.sessions import (
+    connections,
+    devices,
+    entering,
+    hooks,
+    info,
+    lifecycle,
+    recovery,
+    repeating,
+    stamps,
+)
 from session_mgmt.actions.sessions.lifecycle import Created, Device
 from session_mgmt.actions.sessions.pairs import Pair
 from session_mgmt.actions.sessions.stamps import Evidence
@@ -136,7 +146,7 @@ class SessionViewSet(ApiViewSet):
         errors=(ReauthRequired,),
     )
     def destroy(self, request: Request, pk: str) -> Response:
-        lifecycle.terminate_session(self.actor, self.find_session(pk).pk)
+        devices.end_device(self.actor, self.find_session(pk).pk)
         return Response(status=204)
 
     @endpoint(

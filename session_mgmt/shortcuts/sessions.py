@@ -7,15 +7,18 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
+from django.contrib.auth import get_user_model
+
 from session_mgmt.actions import access
 from session_mgmt.actions.access import SERVER
 from session_mgmt.actions.encoding import encode_python, name_path
 from session_mgmt.actions.outbox import Ticket
-from session_mgmt.actions.sessions import connections, lifecycle
+from session_mgmt.actions.sessions import connections, devices, lifecycle, logins, standing, user_changes
 from session_mgmt.actions.sessions.lifecycle import Created, Device
 from session_mgmt.bridge import bridge
 from session_mgmt.bridge.colours import make_async
 from session_mgmt.conf import settings
+from session_mgmt.exceptions import InvalidField
 from session_mgmt.models import ClientSession, clock
 from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.position import Position
@@ -75,6 +78,50 @@ def terminate_session(session: Session, *, reason: str = "requested") -> bool:
     return lifecycle.terminate_session(SERVER, as_session_id(session), reason=as_text(reason, "reason"))
 
 
+def end_user_sessions(user: Any, *, keep: Session | None = None, reason: str = "requested") -> int:
+    """End all sessions of a user for good, and the logins that they hang on; return how many sessions that were.
+
+    The browser of the session ``keep`` goes on with all of its own. Raises ``InvalidField``.
+    """
+    kept = None if keep is None else as_session_id(keep)
+    return devices.end_user_sessions(_as_owner(user), keep=kept, reason=as_text(reason, "reason"))
+
+
+def end_login(request_or_key: Any, *, reason: str = "requested") -> bool:
+    """End the login of a Django request, or of the Django session with this key, and all sessions that hang on it.
+
+    Return False if no session has ever hung on it. Raises ``InvalidField``.
+    """
+    return logins.end_login_of(request_or_key, as_text(reason, "reason"))
+
+
+def rebind_session(session: Session, user: Any) -> None:
+    """Let a session go on after its user's password was changed here; call it in the transaction of the change.
+
+    Sessions of a browser's login need no such call. Raises ``SessionNotFound``, ``SessionTerminated`` or
+    ``InvalidField``.
+    """
+    standing.rebind_session(as_session_id(session), _as_owner(user))
+
+
+def access_changed(user_or_session: Any) -> None:
+    """Have everything that a user, or a session, follows asked about again: rights have changed without a signal.
+
+    Raises ``InvalidField``.
+    """
+    if isinstance(user_or_session, get_user_model()):
+        user_changes.change_access(user=_as_owner(user_or_session))
+    else:
+        user_changes.change_access(session=as_session_id(user_or_session))
+
+
+def _as_owner(given: Any) -> Any:
+    user = as_user(given)
+    if user is None:
+        raise InvalidField("user is a stored user.", field="user")
+    return user
+
+
 def publish(topic: str, data: Any, *, key: str | None = None, ephemeral: bool = False) -> Position | Ticket | None:
     """Publish to a topic: ``Position`` if it is written now, ``Ticket`` inside a transaction, ``None`` if ephemeral.
 
@@ -123,6 +170,10 @@ def drain() -> int:
 acreate_session = make_async(create_session)
 aget_session = make_async(get_session)
 aterminate_session = make_async(terminate_session)
+aend_user_sessions = make_async(end_user_sessions)
+aend_login = make_async(end_login)
+arebind_session = make_async(rebind_session)
+aaccess_changed = make_async(access_changed)
 apublish = make_async(publish)
 asend = make_async(send)
 ais_connected = make_async(is_connected)

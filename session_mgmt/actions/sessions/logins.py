@@ -7,11 +7,13 @@ made beside a logout is seen by it and ended, or finds that the login has ended 
 from __future__ import annotations
 
 import logging
+import uuid
 from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db import connections
+from django.db.models import Q
 
 from session_mgmt.actions.sessions import ending, stamps
 from session_mgmt.actions.sessions.stamps import Evidence
@@ -62,11 +64,8 @@ def _note_login(request: Any, user: Any) -> None:
 def _end_others(using: str, request: Any, user: Any, now: datetime) -> None:
     """End the login of somebody else in this browser: Django flushes it, and tells nobody."""
     cookie = stamps.hash_cookie(stamps.read_cookie(request))
-    if cookie is None:
-        return
-    others = Login.objects.using(using).filter(cookie_digest=cookie, ended_at=None).exclude(user=user)
-    for digest in others.values_list("digest", flat=True).order_by("pk"):
-        end_login(bytes(digest), None, LOGIN_CHANGED, now=now)
+    if cookie is not None:
+        end_logins(using, Q(cookie_digest=cookie, ended_at=None) & ~Q(user=user), LOGIN_CHANGED, now)
 
 
 def _before_logout(request: Any, user: Any, **_: Any) -> None:
@@ -88,15 +87,50 @@ def end_login(digest: bytes, user: Any, reason: str, *, now: datetime | None = N
         now = now or clock.read(using)
         if user is not None:
             _put_missing(using, digest, user, None, now)
-        row = Login.objects.using(using).select_for_update(no_key=True).filter(digest=digest).first()
-        if row is None:
-            return
-        if row.ended_at is None:
-            Login.objects.using(using).filter(pk=row.pk).update(ended_at=now, end_reason=reason)
-        # Read under the lock: whoever makes a session for this login has committed it by now, or waits.
-        mine = ClientSession.objects.using(using).filter(login=row, state=ClientSession.State.ACTIVE)
-        for session in mine.order_by("pk").values_list("pk", flat=True):
-            ending.end_session(using, session, ClientSession.State.TERMINATED, reason, now)
+        end_logins(using, Q(digest=digest), reason, now)
+
+
+def end_logins(using: str, which: Q, reason: str, now: datetime) -> set[uuid.UUID]:
+    """End logins for good, in the caller's transaction, and return the sessions that were terminated with them.
+
+    All logins are locked before the first session: whoever enters holds a login and may wait for any session.
+    """
+    found = Login.objects.using(using).filter(which).order_by("pk").select_for_update(no_key=True)
+    keys = list(found.values_list("pk", flat=True))
+    Login.objects.using(using).filter(pk__in=keys, ended_at=None).update(ended_at=now, end_reason=reason[:60])
+    # Read under the lock: whoever makes a session for this login has committed it by now, or waits.
+    mine = ClientSession.objects.using(using).filter(login__in=keys, state=ClientSession.State.ACTIVE)
+    sessions = list(mine.order_by("pk").values_list("pk", flat=True))
+    return {key for key in sessions if ending.end_session(using, key, ClientSession.State.TERMINATED, reason, now)}
+
+
+def end_login_of(request_or_key: Any, reason: str) -> bool:
+    """End the login of a Django request, or of the Django session with this key; return False if there is none."""
+    using = settings().database
+    if isinstance(request_or_key, str):
+        which = Q(cookie_digest=stamps.hash_cookie(request_or_key))
+        digest = stamps.find_digest_by_key(request_or_key)
+        which = which if digest is None else which | Q(digest=digest)
+    else:
+        digest = stamps.find_digest(request_or_key)
+        which = Q(digest=digest)
+        user = request_or_key.user
+        if digest is not None and stamps.is_logged_in(request_or_key, user):
+            end_login(digest, user, reason)
+            return True
+    with open_transaction(using):
+        exists = Login.objects.using(using).filter(which).exists()
+        end_logins(using, which, reason, clock.read(using))
+    return exists
+
+
+def has_ended(request: Any) -> bool:
+    """Return whether the login of a request's Django session was ended; one query by an index."""
+    digest = stamps.find_digest(request)
+    if digest is None:
+        return False
+    mine = Login.objects.using(settings().database).filter(digest=digest, ended_at__isnull=False)
+    return bool(mine.exists())
 
 
 def lock_login(using: str, evidence: Evidence, now: datetime) -> Login | None:

@@ -10,6 +10,7 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -91,6 +92,13 @@ def find_digest(request: Any) -> bytes | None:
         return hash_id(stamp["id"])
     cookie = read_cookie(request)
     return None if cookie is None else hash_id(_derive_id(cookie))
+
+
+def find_digest_by_key(key: str) -> bytes | None:
+    """Return the digest of the login of a stored Django session; ``None`` if it is gone, or is no login."""
+    engine = import_module(django_settings.SESSION_ENGINE)
+    found = engine.SessionStore(key).get(NAME)
+    return hash_id(found["id"]) if isinstance(found, dict) and isinstance(found.get("id"), str) else None
 
 
 def read_cookie(request: Any) -> str | None:

@@ -12,8 +12,9 @@ from django.core.management.base import BaseCommand, CommandError
 
 from session_mgmt.actions import audit
 from session_mgmt.actions.access import SERVER
-from session_mgmt.actions.sessions import lifecycle
+from session_mgmt.actions.sessions import devices, lifecycle
 from session_mgmt.exceptions import SessionNotFound
+from session_mgmt.models import ClientSession
 
 
 class Command(BaseCommand):
@@ -31,7 +32,9 @@ class Command(BaseCommand):
         if not wanted and not options["user"]:
             raise CommandError("Name sessions, or a user with --user.")
         # In the order of asking, each once: a session may be named by its id and by its user.
-        outcomes = {str(session): self._end_session(session, options) for session in dict.fromkeys(wanted)}
+        # Their states first, because sessions of one browser end together.
+        states = {session: self._read_state(session) for session in dict.fromkeys(wanted)}
+        outcomes = {str(session): self._end_session(session, state, options) for session, state in states.items()}
         if options["json"]:
             self.stdout.write(json.dumps({"dry_run": options["dry_run"], "sessions": outcomes}))
         else:
@@ -48,13 +51,17 @@ class Command(BaseCommand):
             raise CommandError(f"There is no user {name!r}.")
         return list(lifecycle.list_active(SERVER, user=user).values_list("pk", flat=True))
 
-    def _end_session(self, session: uuid.UUID, options: dict[str, Any]) -> str:
+    def _read_state(self, session: uuid.UUID) -> str:
         try:
-            if options["dry_run"]:
-                return str(lifecycle.read_session(SERVER, session).state)
-            ended = lifecycle.terminate_session(SERVER, session, reason=options["reason"])
+            return str(lifecycle.read_session(SERVER, session).state)
         except SessionNotFound:
             return "not_found"
-        if ended:
-            audit.add_entry("terminate", session=session, reason=options["reason"][:60])
-        return "terminated" if ended else "ended before"
+
+    def _end_session(self, session: uuid.UUID, state: str, options: dict[str, Any]) -> str:
+        if options["dry_run"] or state == "not_found":
+            return state
+        if state != ClientSession.State.ACTIVE:
+            return "ended before"
+        devices.end_device(SERVER, session, reason=options["reason"])
+        audit.add_entry("terminate", session=session, reason=options["reason"][:60])
+        return "terminated"
