@@ -12,9 +12,8 @@ from typing import Any
 
 from django.db.models import Q
 
-from session_mgmt.actions import access
-from session_mgmt.actions.access import Actor, access_session
-from session_mgmt.actions.sessions import ending, logins
+from session_mgmt.actions.access import Actor
+from session_mgmt.actions.sessions import ending, lifecycle, logins
 from session_mgmt.conf import settings
 from session_mgmt.models import ClientSession, clock
 from session_mgmt.models.isolation import open_transaction
@@ -26,12 +25,12 @@ def end_device(actor: Actor, session: uuid.UUID, *, reason: str = "requested", n
     """End a session for good, with the login of its device; return false if it had ended before.
 
     A session that ends itself, or another one of its own browser, leaves that browser's login. Raises
-    ``SessionNotFound`` or ``PermissionDenied``.
+    ``SessionNotFound``, ``PermissionDenied`` or ``ReauthRequired``.
     """
     using = settings().database
     with open_transaction(using):
         now = now or clock.read(using)
-        found = access_session(using, actor, session, [access.TERMINATE])
+        found = lifecycle.find_to_end(using, actor, session, now)
         ended: set[uuid.UUID] = set()
         if found.login_id is not None and found.login_id != _find_login(using, actor.session):
             ended = logins.end_logins(using, Q(pk=found.login_id), reason, now)

@@ -301,10 +301,16 @@ def terminate_session(
     using = settings().database
     with open_transaction(using):
         now = now or clock.read(using)
-        found = access_session(using, actor, session, [access.TERMINATE], or_sister=True)
-        if access.is_sister(actor, found) and not actor.may(access.TERMINATE):
-            access.require_recent_login(actor.auth_time, access.SISTER_LOGIN, now)
+        find_to_end(using, actor, session, now)
         return ending.end_session(using, session, ClientSession.State.TERMINATED, reason, now)
+
+
+def find_to_end(using: str, actor: Actor, session: uuid.UUID, now: datetime) -> ClientSession:
+    """Return a session that the actor may end. Raises as ``terminate_session``."""
+    found = access_session(using, actor, session, [access.TERMINATE], or_sister=True)
+    if access.is_sister(actor, found) and not actor.may(access.TERMINATE):
+        access.require_recent_login(actor.auth_time, access.SISTER_LOGIN, now)
+    return found
 
 
 def find_refusal(
