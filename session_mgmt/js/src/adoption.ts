@@ -77,11 +77,11 @@ export class Adoption {
     if (!this.#isClosed) this.#timer = this.#env.clock.setTimeout(() => void this.look(), wait);
   }
 
-  /** Give up what closed tabs of an ended session left: it goes to the application. */
-  async abandon(owner: Owner, reason: string): Promise<void> {
+  /** Give up what closed tabs of an ended session left; it goes to the application if that may see it. */
+  async abandon(owner: Owner, reason: string, isTold: boolean): Promise<void> {
     try {
       for (const [row] of await this.#store.listWaiting(owner, this.#port.readKey())) {
-        await tryExclusively(this.#env, row.lock, () => this.#giveUp(row.key, reason));
+        await tryExclusively(this.#env, row.lock, () => this.#giveUp(row.key, reason, isTold));
       }
     } catch {
       // Without the store nothing was left.
@@ -132,10 +132,10 @@ export class Adoption {
     if (code === CLOSE.CLIENT_FORGOTTEN) await this.#giveUp(row.key, "client_forgotten");
   }
 
-  async #giveUp(key: string, reason: string): Promise<void> {
+  async #giveUp(key: string, reason: string, isTold = true): Promise<void> {
     const writes = await this.#store.readWrites(key);
     this.#store.remove(key);
-    if (writes.length > 0) this.#port.tellUnsent(writes, reason);
+    if (isTold && writes.length > 0) this.#port.tellUnsent(writes, reason);
   }
 }
 

@@ -2,7 +2,9 @@
 
 import { Adoption } from "./adoption";
 import { Auth } from "./auth";
-import { Connection, type ConnectionPort } from "./connection";
+import { askForReply } from "./asking";
+import { Connection, type ConnectionPort, type Preparation } from "./connection";
+import { CLOSE } from "./codes";
 import { ConnectionControls } from "./controls";
 import type { Copies } from "./copies";
 import type { Credentials } from "./credentials";
@@ -15,19 +17,20 @@ import type { SessionEntry, SessionEvents, Status } from "./events";
 import { AGENT, toWire } from "./frames";
 import type { ConnectedFrame, ErrorFrame, RecoveryReceipt, ServerFrame, SessionFields } from "./frames";
 import type { Strategy, SuccessorReceipt, Verdict } from "./frames";
+import type { Change, Identity } from "./identity";
 import { toSessionInfo, type SessionInfo } from "./info";
 import { Life } from "./life";
 import { Logbook } from "./logbook";
 import type { StartOptions } from "./options";
 import type { DocumentHead } from "./past";
 import type { OutboxStore } from "./outboxStore";
-import { askBeforeLeaving, watchReturn } from "./page";
+import { askBeforeLeaving, watchPage, watchReturn } from "./page";
 import type { ClientRecord } from "./record";
 import type { Rest } from "./rest";
 import { Sessions } from "./sessions";
 import type { StateDocument, WriteOptions } from "./state";
 import { Stats, type ClientStats } from "./stats";
-import { prepareStart, readOwnerOf, type Parts } from "./startup";
+import { nameOwner, prepareStart, type Parts } from "./startup";
 import { SESSION_LOG, Timeline } from "./timeline";
 import { Topics } from "./topics";
 import type { Json } from "./values";
@@ -41,6 +44,7 @@ export class SessionClient {
   readonly auth: Auth;
   readonly #rest: Rest;
   readonly #credentials: Credentials;
+  readonly #identity: Identity;
   readonly #record: ClientRecord;
   readonly #emitter: Emitter<SessionEvents>;
   readonly #stats = new Stats();
@@ -72,10 +76,11 @@ export class SessionClient {
   }
 
   private constructor(parts: Parts) {
-    const { env, rest, credentials, record, emitter, copies } = parts;
+    const { env, rest, credentials, identity, record, emitter, copies } = parts;
     this.#env = env;
     this.#rest = rest;
     this.#credentials = credentials;
+    this.#identity = identity;
     this.#record = record;
     this.#emitter = emitter;
     this.#connection = this.#newConnection(env);
@@ -87,15 +92,20 @@ export class SessionClient {
     const timeline = new Timeline(record, emitter, this.#stats);
     const { clock } = env;
     const tellRecovery = (receipt: SuccessorReceipt): void => this.#tellRecovery(receipt);
-    const readOwner = (): Owner => readOwnerOf(parts.scope, credentials);
-    const adoption = (this.#adoption = this.#newAdoption(parts.outboxes, readOwner));
+    const nameOwnerOf = (session: SessionFields): Owner => nameOwner(parts.scope, session);
+    const adoption = (this.#adoption = this.#newAdoption(parts.outboxes, () => nameOwnerOf(credentials.session)));
     const outlasting = { outboxes: parts.outboxes, adoption, copies };
     const logs = { documents, logbook, timeline };
-    const told = { readOwner, tellRecovery };
-    this.#life = new Life({ credentials, record, writer, ...logs, emitter, clock, ...outlasting, ...told });
-    this.#life.settleIn(parts.begins[SESSION_LOG]);
+    const told = { nameOwner: nameOwnerOf, tellRecovery };
+    this.#life = new Life({ credentials, identity, record, writer, ...logs, emitter, clock, ...outlasting, ...told });
+    this.#life.settleIn(parts.begun);
+    this.#followIdentity();
     parts.stored.tell = () => this.#planPending();
-    this.#unwatch = watchReturn(env.page, () => this.#life.doubtOwnership());
+    const unwatch = [
+      watchReturn(env.page, () => this.#life.doubtOwnership()),
+      watchPage(env.page, () => this.#identity.look()),
+    ];
+    this.#unwatch = () => unwatch.forEach((stop) => stop());
     logbook.followLog(SESSION_LOG, timeline);
     this.state = documents.getDocument("main");
     this.topics = this.#newTopics();
@@ -107,8 +117,9 @@ export class SessionClient {
     });
   }
 
+  /** Id of the session; empty while nobody knows whether it is this page's. */
   get id(): string {
-    return this.#credentials.session.session_id;
+    return this.#identity.isHidden ? "" : this.#credentials.session.session_id;
   }
 
   /** Name that the server gave this tab; null before the first connection. */
@@ -117,7 +128,10 @@ export class SessionClient {
   }
 
   get info(): SessionInfo {
-    return toSessionInfo(this.#fields ?? this.#credentials.session, this.status);
+    const { session } = this.#credentials;
+    const unknown = { session_id: "", user_id: null, label: "", metadata: {} };
+    const shown = this.#identity.isHidden ? { ...session, ...unknown } : (this.#fields ?? session);
+    return toSessionInfo(shown, this.status);
   }
 
   get status(): Status {
@@ -185,6 +199,7 @@ export class SessionClient {
     this.#connection.close();
     this.#writer.close();
     this.#unwatch();
+    this.#identity.close();
     this.#record.flush();
     this.#record.releaseLock();
     this.#adoption?.close();
@@ -202,13 +217,13 @@ export class SessionClient {
         this.#logbook.detach();
         this.#writer.outbox.detach();
       },
-      prepare: () => this.#life.checkOwnership(),
+      prepare: () => this.#prepare(),
       tellStatus: (...change) => {
         const failure = this.#connection.readFailure();
         if (failure) this.#writer.stopWaiting(failure);
         this.#emitter.emit("status", ...change);
       },
-      repairAfter: (code, wasReady) => this.#life.repairAfter(code, wasReady),
+      repairAfter: (ending, wasReady) => this.#life.repairAfter(ending, wasReady),
     };
     return new Connection(env, port, this.#stats);
   }
@@ -277,6 +292,7 @@ export class SessionClient {
       clock,
       copies: this.#copies,
       keepsSealed,
+      isHidden: () => this.#identity.isHidden,
       tellCached: (document, fromCache) => this.#emitter.emit("cache", { document, fromCache }),
       tellDenied: (document, error) => this.#tellDenied({ document }, error),
     });
@@ -295,8 +311,36 @@ export class SessionClient {
     });
   }
 
+  /** Settle whose writes and whose session this tab has, before it connects. */
+  #prepare(): Promise<Preparation> | null {
+    this.#identity.look();
+    const owned = this.#life.checkOwnership();
+    if (!owned) return this.#identity.settle();
+    return owned.then(() => this.#identity.settle() ?? { repair: null });
+  }
+
+  #followIdentity(): void {
+    this.#identity.attach({
+      askSocket: (frame) => askForReply(this.#connection, this.#env.clock, frame),
+      isConnected: () => this.#connection.connected,
+      takeChange: (change) => this.#takeChange(change),
+      takeEnd: (reason, status) => {
+        this.#fields = null;
+        this.#life.takeEnd(reason, status);
+        this.#connection.fail(status);
+      },
+    });
+  }
+
+  #takeChange(change: Change): void {
+    this.#life.takeChange(change);
+    if (change.before?.session.session_id === change.after.session.session_id) return;
+    this.#fields = null;
+    // What is connected belongs to the session of before.
+    this.#connection.abandonSocket(CLOSE.DETACHED);
+  }
+
   #buildAddress(): string {
-    this.#life.adoptSession("session_changed");
     const url = new URL(this.#credentials.endpoints.websocket, this.#rest.base);
     url.protocol = url.protocol.replace("http", "ws");
     return url.href;
@@ -307,7 +351,7 @@ export class SessionClient {
     this.#asked = new Set(Object.keys(logs));
     return {
       type: "connect",
-      token: this.#credentials.token,
+      token: this.#identity.useToken(),
       client_id: this.clientId,
       acked: this.#writer.outbox.acked,
       logs,
@@ -318,7 +362,7 @@ export class SessionClient {
 
   #takeConnected(frame: ConnectedFrame): void {
     this.#fields = frame.session;
-    this.#record.assignClient(frame.session.session_id, frame.client_id);
+    this.#record.assignClient(frame.session, frame.client_id);
     this.#documents.decided = frame.last_seq;
     this.#writer.applyLimits(frame.limits ?? {});
     this.#logbook.attach(this.#asked, frame.logs);

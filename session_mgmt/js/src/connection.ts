@@ -16,12 +16,14 @@ const CONNECT_WITHIN = 15_000;
 const STABLE_AFTER = 30_000;
 // Milliseconds that a hidden tab waits longer, and up to as many again.
 const HIDDEN_LATER = 3_000;
+// Seconds for which a page waits whose login is in doubt, and up to as many again: it may just be changing.
+const LOGIN_WAIT = 2;
 // What a browser says of a connection that ended without a close.
 const CONNECTION_LOST = 1006;
 
 export interface ConnectionPort {
-  /** Prepare the next connection; null if there is nothing to wait for. */
-  prepare(): Promise<void> | null;
+  /** Prepare the next connection; null if there is nothing to wait for. Never rejects. */
+  prepare(): Promise<Preparation> | null;
   /** Return the address of the next connection. */
   buildAddress(): string;
   /** Return the first frame; called as late as possible, so that it contains what the page subscribed to meanwhile. */
@@ -31,10 +33,15 @@ export interface ConnectionPort {
   handleDetach(): void;
   tellStatus(status: Status, reason: StatusReason | null): void;
   /** Repair after an end that is no ordinary loss: come back, or stay away. `wasReady`: after `connected`. */
-  repairAfter(code: number, wasReady: boolean): Repair | Promise<Repair> | null;
+  repairAfter(ending: Ending, wasReady: boolean): Repair | Promise<Repair> | null;
 }
 
 export type Repair = "reconnect" | "stop";
+
+/** Preparation of a connection: `repair` is null if it may open now. */
+export type Preparation =
+  | { repair: null }
+  | { repair: Repair; reason: StatusReason; retryAfter?: number | null };
 
 interface Waiter {
   resolve(): void;
@@ -152,6 +159,12 @@ export class Connection {
     return SessionError.local(this.reason.name, `Nothing is sent: the connection has failed (${this.reason.name}).`);
   }
 
+  /** Stay away because nothing can be sent for good. */
+  fail(reason: StatusReason): void {
+    this.#wish += 1;
+    this.#giveUp(reason);
+  }
+
   /** Give this connection up and come back. */
   abandonSocket(code: number = CLOSE.OUT_OF_ORDER): void {
     this.#socket?.endWith(code);
@@ -162,10 +175,15 @@ export class Connection {
     const wish = this.#wish;
     this.#setStatus(this.#trying, this.reason);
     // A callback of the application may have decided otherwise.
-    const go = (): void => void (wish === this.#wish && this.#openNow());
+    if (wish !== this.#wish) return;
     const prepared = this.#port.prepare();
-    if (prepared) void prepared.then(go);
-    else go();
+    if (!prepared) return this.#openNow();
+    void prepared.then((preparation) => {
+      if (wish !== this.#wish) return;
+      if (preparation.repair === null) this.#openNow();
+      else if (preparation.repair === "stop") this.#giveUp(preparation.reason);
+      else this.#planReturn(preparation.reason, preparation.retryAfter ?? 0);
+    });
   }
 
   #openNow(): void {
@@ -228,7 +246,9 @@ export class Connection {
     answer(frame);
   }
 
-  #handleEnd({ code, name, retryAfter, reconnect }: Ending): void {
+  #handleEnd(ending: Ending): void {
+    const { code, name, reconnect } = ending;
+    const retryAfter = ending.retryAfter ?? (code === CLOSE.LOGIN_CHECK ? LOGIN_WAIT * (1 + this.#env.random()) : null);
     const wasReady = this.#connectedAt !== null;
     if (wasReady && code === CONNECTION_LOST && reconnect === null) this.heartbeat.noteLoss();
     this.#detachSocket();
@@ -240,7 +260,7 @@ export class Connection {
       if (outcome === "stop") this.#giveUp(reason);
       else this.#planReturn(reason, retryAfter ?? 0);
     };
-    const repair = this.#port.repairAfter(code, wasReady) ?? ((reconnect ?? mayReconnect(code)) ? "reconnect" : "stop");
+    const repair = this.#port.repairAfter(ending, wasReady) ?? ((reconnect ?? mayReconnect(code)) ? "reconnect" : "stop");
     if (typeof repair === "string") return settleEnd(repair);
     this.#setStatus(this.#trying, reason);
     void repair.then(settleEnd);

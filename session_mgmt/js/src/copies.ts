@@ -110,6 +110,19 @@ export class Copies {
     });
   }
 
+  /** Forget what was found: its owner may not be here. The records stay. */
+  hideFound(): void {
+    this.#found.clear();
+  }
+
+  /** Remove everything in this scope; copies are kept again in the next session. */
+  wipeScope(): void {
+    this.#found.clear();
+    this.#waiting.clear();
+    const [scope] = this.#owner;
+    this.#runTransaction((store) => void store.delete(keysUnder([scope])));
+  }
+
   /** Enter another session; remove everything of the one before. */
   enterSession(owner: Owner): void {
     this.#owner = owner;

@@ -1,60 +1,69 @@
-/** Token and addresses of a session: stored for all tabs (or this one), created once, replaced when it expires. */
+/** What a browser keeps of its session: tokens, addresses and whose it is, for all tabs (or this one). */
 
-import type { Clock, Environment } from "./environment";
+import type { Clock } from "./environment";
 import { SessionError } from "./errors";
-import { Backoff } from "./backoff";
-import type { Endpoints, Position, SessionFields, SuccessorReceipt } from "./frames";
-import type { JsonObject } from "./values";
-import { runExclusively } from "./lock";
-import type { Rest } from "./rest";
+import type { Endpoints, SessionFields } from "./frames";
 import type { Shelf } from "./storage";
+
+/** Tokens as the server gives them; null where the client's own go on. Times in seconds from the answer on. */
+export interface PairFields {
+  access: string | null;
+  refresh: string | null;
+  expires_in: number | null;
+  login_due_in: number | null;
+}
+
+/** Exchange that gave a pair: repeated, it gives the same one. */
+export interface Exchange {
+  token: string;
+  nonce: string;
+}
 
 export interface Kept {
   session: SessionFields;
+  /** Access token, or a token that stands alone. */
   token: string;
   endpoints: Endpoints;
+  /** Absent for a token that stands alone. */
+  refresh?: string;
+  /** Time at which the tokens came, and their life in milliseconds. */
+  since?: number;
+  life?: number;
+  /** Time from which on the login must be proved again; null if the session has none. */
+  loginDue?: number | null;
+  /** How the tokens came, if by an exchange. */
+  from?: Exchange;
 }
 
-export interface CreateOptions {
-  metadata?: JsonObject;
-  config?: JsonObject;
-  /** Name that people give this browser. */
-  label?: string;
-}
-
-/** Attempts to create a session. */
-export interface Attempt {
-  signal?: AbortSignal;
-  /** Called with the error of an attempt after which another one follows. */
-  tell?: (error: SessionError) => void;
-}
-
-interface CreateAnswer extends Kept {
-  positions?: Record<string, Position>;
-}
-
-const CREATE_ATTEMPTS = 6;
-const NAME = "session";
+const [SESSION, NONCE, PREVIOUS] = ["session", "pending", "previous"] as const;
+/** Part of its life after which a token is exchanged. */
+const DUE_AFTER = 0.8;
+/** Milliseconds by which clocks of one machine may seem to go back. */
+const JITTER = 5_000;
 
 export class Credentials {
-  readonly #env: Environment;
-  readonly #rest: Rest;
+  /** False until the server has confirmed in this page's life whose session it is. */
+  isVerified = false;
   readonly #shelf: Shelf;
-  readonly #scope: string;
-  /** User who is logged in, if the page knows; then no other user's session is taken. */
-  readonly #user: string | null | undefined;
+  readonly #clock: Clock;
   #kept: Kept | null = null;
+  #isOver = false;
 
-  constructor(env: Environment, rest: Rest, shelf: Shelf, scope: string, user?: string | number | null) {
-    this.#user = typeof user === "number" ? String(user) : user;
-    this.#env = env;
-    this.#rest = rest;
+  constructor(shelf: Shelf, clock: Clock) {
     this.#shelf = shelf;
-    this.#scope = scope;
+    this.#clock = clock;
   }
 
+  /** Session that this tab goes on with; null before the start and after the end. */
+  get kept(): Kept | null {
+    return this.#isOver ? null : this.#kept;
+  }
+
+  /** Token for requests. Throws before the server has said whose session this is. */
   get token(): string {
-    return this.#requireSession().token;
+    const { token } = this.#requireSession();
+    if (this.isVerified) return token;
+    throw SessionError.local("unverified", "The server has not confirmed yet who is logged in.", true);
   }
 
   get session(): SessionFields {
@@ -65,73 +74,91 @@ export class Credentials {
     return this.#requireSession().endpoints;
   }
 
-  /** Take the stored session or create one; return where a new one's logs begin. Two tabs at once create one. */
-  async obtainSession(options: CreateOptions, attempt: Attempt = {}): Promise<Record<string, Position>> {
-    this.#kept = this.#readStored();
-    if (this.#kept) return {};
-    return runExclusively(this.#env, `${this.#scope}create`, async () => {
-      this.#kept = this.#readStored();
-      if (this.#kept) return {};
-      const answer = await this.#createSession(options, attempt);
-      this.#storeSession(answer);
-      return answer.positions ?? {};
-    }, attempt.signal);
+  /** Return what this or another tab has stored. */
+  readStored(): Kept | null {
+    const kept = this.#shelf.get<Partial<Kept>>(SESSION);
+    return typeof kept?.session?.session_id === "string" && typeof kept.token === "string" ? (kept as Kept) : null;
   }
 
-  /** Adopt the session that another tab has stored instead of this tab's; return false if nobody did. */
-  adoptStored(): boolean {
-    const kept = this.#readStored();
-    if (!kept || kept.token === this.#kept?.token) return false;
+  /** Go on with what is stored, or was just stored. */
+  adopt(kept: Kept, isVerified: boolean): void {
     this.#kept = kept;
-    return true;
+    this.#isOver = false;
+    this.isVerified = isVerified;
   }
 
-  /**
-   * Ask for a successor of the expired session, unless another tab has (then there is no receipt). Throws what the
-   * server answered.
-   */
-  recoverSession(): Promise<SuccessorReceipt | null> {
-    return runExclusively(this.#env, `${this.#scope}create`, async () => {
-      if (this.adoptStored()) return null;
-      const { token, session } = this.#requireSession();
-      const path = `sessions/${session.session_id}/recover/`;
-      const { body } = await this.#rest.sendRequest("POST", path, { body: {}, token });
-      this.#storeSession({ ...this.#requireSession(), ...(body as Partial<Kept>) });
-      return (body.receipt as SuccessorReceipt | undefined) ?? null;
-    });
+  /** Store a session with its tokens, and go on with it. */
+  store(kept: Kept): void {
+    this.#shelf.set(SESSION, kept);
+    // Only now: whoever finds the nonce asks for the same answer again.
+    this.#shelf.remove(NONCE);
+    this.adopt(kept, true);
   }
 
-  /** Forget the session, so that the next start creates a new one. */
-  forgetSession(): void {
-    // Another tab may have put a good one there already.
-    if (this.#shelf.get<Kept>(NAME)?.token === this.#kept?.token) this.#shelf.remove(NAME);
+  /** Remove what is stored, unless another tab has stored another session meanwhile. */
+  forgetStored(): void {
+    const stored = this.readStored();
+    if (!this.#kept || stored?.session.session_id === this.#kept.session.session_id) this.#shelf.remove(SESSION);
   }
 
-  async #createSession(options: CreateOptions, { signal, tell }: Attempt): Promise<CreateAnswer> {
-    const backoff = new Backoff(this.#env.random);
-    for (;;) {
-      try {
-        return (await this.#rest.sendRequest("POST", "sessions/", { body: options, signal })).body as CreateAnswer;
-      } catch (error) {
-        const again = error instanceof SessionError && error.temporary && backoff.attempt < CREATE_ATTEMPTS;
-        const wait = again ? backoff.nextWait(error.retryAfter ?? 0) : null;
-        if (wait === null) throw error;
-        tell?.(error as SessionError);
-        await pause(this.#env.clock, wait, signal);
-      }
-    }
+  /** Let go of the tokens; of the session only its name is left. */
+  end(): void {
+    this.#isOver = true;
+    this.isVerified = false;
+    if (!this.#kept) return;
+    const { session, endpoints } = this.#kept;
+    this.#kept = { session: { ...session, label: "", metadata: {} }, endpoints, token: "" };
   }
 
-  /** Return the session that this or another tab has stored; null if it is another user's. */
-  #readStored(): Kept | null {
-    const kept = this.#shelf.get<Kept>(NAME);
-    const foreign = this.#user !== undefined && kept?.session.user_id !== this.#user;
-    return foreign ? null : kept;
+  /** Return the nonce of the request that is under way, also if another tab began it. */
+  beginRequest(): string {
+    const nonce = this.#shelf.get<{ nonce: string }>(NONCE)?.nonce ?? drawNonce();
+    this.#shelf.set(NONCE, { nonce });
+    return nonce;
   }
 
-  #storeSession({ session, token, endpoints }: Kept): void {
-    this.#kept = { session, token, endpoints };
-    this.#shelf.set(NAME, this.#kept);
+  /** Drop the nonce: its request was answered for good. */
+  endRequest(): void {
+    this.#shelf.remove(NONCE);
+  }
+
+  /** Id of a session whose login is gone; the same user's next login brings its state back. */
+  get previous(): string | null {
+    return this.#shelf.get<string>(PREVIOUS);
+  }
+
+  set previous(id: string | null) {
+    if (id === null) this.#shelf.remove(PREVIOUS);
+    else this.#shelf.set(PREVIOUS, id);
+  }
+
+  /** Add the tokens of an answer to what is kept, with the times at which they are due. */
+  renew(kept: Kept, pair: PairFields, from?: Exchange): Kept {
+    const now = this.#clock.now();
+    const loginDue = pair.login_due_in === null ? null : now + pair.login_due_in * 1000;
+    if (pair.access === null || pair.refresh === null) return { ...kept, loginDue };
+    const life = (pair.expires_in ?? 0) * 1000;
+    return { ...kept, token: pair.access, refresh: pair.refresh, since: now, life, loginDue, ...(from && { from }) };
+  }
+
+  /** Milliseconds until the tokens should be exchanged; `Infinity` for a token that stands alone. */
+  findDueIn({ refresh, since = 0, life = 0 }: Kept = this.#requireSession()): number {
+    if (refresh === undefined) return Infinity;
+    const passed = this.#clock.now() - since;
+    // Who set the clock back does not know how long the token has lived.
+    return passed < -JITTER ? 0 : Math.max(0, DUE_AFTER * life - passed);
+  }
+
+  /** Return true if the access token is good for a connection now. */
+  isFresh({ since = 0, life = 0, ...kept }: Kept): boolean {
+    const passed = this.#clock.now() - since;
+    return this.findDueIn({ since, life, ...kept }) < Infinity && passed >= -JITTER && passed < life;
+  }
+
+  /** Return true if the next exchange must carry the page's cookies. */
+  isLoginDue(): boolean {
+    const { loginDue } = this.#requireSession();
+    return typeof loginDue === "number" && this.#clock.now() >= loginDue - JITTER;
   }
 
   #requireSession(): Kept {
@@ -140,17 +167,14 @@ export class Credentials {
   }
 }
 
-/** Wait so many milliseconds; rejects with the signal's reason when it is aborted. */
-function pause(clock: Clock, milliseconds: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const stop = (): void => {
-      clock.clearTimeout(timer);
-      reject(signal?.reason);
-    };
-    const timer = clock.setTimeout(() => {
-      signal?.removeEventListener("abort", stop);
-      resolve();
-    }, milliseconds);
-    signal?.addEventListener("abort", stop, { once: true });
-  });
+/** Return true if the person of one session may be the one of another: a visitor may have logged in. */
+export function maySucceed(before: Kept, after: Kept): boolean {
+  const user = before.session.user_id;
+  return user === null || user === after.session.user_id;
+}
+
+/** Draw 256 random bits as 43 characters of base64url. */
+function drawNonce(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(32));
+  return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }

@@ -28,6 +28,8 @@ export interface DocumentsParts {
   /** Null if no local copies are kept. */
   copies: Copies | null;
   keepsSealed: boolean;
+  /** Return true while nothing of the kept session may be shown. */
+  isHidden(): boolean;
   tellDenied(name: string, error: SessionError): void;
   /** Report that a document's value comes from its local copy, or no longer does. */
   tellCached(name: string, fromCache: boolean): void;
@@ -62,6 +64,11 @@ export class Documents {
     return toCamelCases((await this.#callState("GET", "")).results);
   }
 
+  /** Show the writes of an earlier page, now that their owner is known to be here. */
+  showRestored(): void {
+    for (const [name, known] of this.#known) this.#showWaiting(name, known);
+  }
+
   dropPending(): void {
     for (const { replica } of this.#known.values()) replica.dropPending();
   }
@@ -76,7 +83,7 @@ export class Documents {
   }
 
   #followDocument(name: string): Known {
-    const { writer, logbook, strategy, record } = this.#parts;
+    const { writer, logbook, strategy } = this.#parts;
     const replica = new Replica();
     const copy = this.#openCopy(name, replica);
     const document = new StateDocument(name, replica, {
@@ -88,14 +95,19 @@ export class Documents {
     });
     const known = { replica, document, copy };
     this.#known.set(name, known);
-    // Writes of an earlier page are on their way still.
-    for (const write of writer.outbox.writes) {
-      const isOurs = write.frame.type === "update" && write.frame.doc === name;
-      const shown = isOurs && !copy?.holdsWrite(record.client, write.seq);
-      if (shown) replica.expectWrite(write);
-    }
+    if (!this.#parts.isHidden()) this.#showWaiting(name, known);
     logbook.followLog(`state:${name}`, this.#buildReader(name, known));
     return known;
+  }
+
+  /** Show writes of an earlier page, which are on their way still. */
+  #showWaiting(name: string, { replica, copy }: Known): void {
+    const { writer, record } = this.#parts;
+    for (const write of writer.outbox.writes) {
+      const isOurs = write.frame.type === "update" && write.frame.doc === name;
+      const isShown = isOurs && !copy?.holdsWrite(record.client, write.seq);
+      if (isShown && !replica.holdsWrite(write)) replica.expectWrite(write);
+    }
   }
 
   /** Show an earlier page's value at once; tell listeners when they have had time to register. */

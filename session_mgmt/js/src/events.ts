@@ -91,6 +91,18 @@ export interface CacheReport {
   fromCache: boolean;
 }
 
+/** How this page got its session, and whose it is; `userId` is null for nobody. */
+export interface IdentityReport {
+  verdict: "created" | "continued" | "claimed" | "recovered";
+  reason: string;
+  userId: string | null;
+}
+
+/** End of a session: nothing of it is left in this tab. */
+export interface EndReport {
+  reason: string;
+}
+
 export interface SessionEvents extends TimelineEvents {
   status: [status: Status, reason: StatusReason | null];
   recovery: [receipt: RecoveryReceipt | SuccessorReceipt];
@@ -101,6 +113,8 @@ export interface SessionEvents extends TimelineEvents {
   pending: [report: PendingReport];
   adopted: [report: AdoptedReport];
   unsent: [writes: UnsentWrite[], reason: string];
+  identity: [report: IdentityReport];
+  ended: [report: EndReport];
   error: [error: SessionError];
   "*": [type: EventType, data: Json, entry: SessionEntry];
 }

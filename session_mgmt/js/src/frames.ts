@@ -115,6 +115,7 @@ export interface ByeFrame {
   name: string;
   reconnect: boolean;
   retry_after: number | null;
+  reason?: string;
 }
 
 export interface RecoveryReceipt {
@@ -152,7 +153,7 @@ export type ServerFrame =
   | ReceiptFrame
   | ByeFrame
   | { type: "recovery"; receipt: RecoveryReceipt }
-  | { type: "reply"; id: number; verdict?: Verdict }
+  | { type: "reply"; id: number; verdict?: Verdict; access?: string }
   | ErrorFrame
   | { type: "ping"; ping: number; rtt_ms?: number | null }
   | { type: "pong"; id: number; server_time?: string }

@@ -1,16 +1,15 @@
 /** Public names of the browser client of session_mgmt. */
 
 export { SessionClient } from "./client";
-export type { CacheOptions, StartOptions } from "./options";
+export type { CacheOptions, CreateOptions, StartOptions, VisitorDocument } from "./options";
 export type { SyncOptions } from "./batch";
 export { SessionError, type ErrorFields } from "./errors";
 export { CLOSE } from "./codes";
 export { EVENT_TYPES } from "./events";
 export type { AdoptedReport, CacheReport, ConflictReport, EventType, Gap, SessionEntry, SessionEvents } from "./events";
-export type { PendingReport, Status, StatusReason, UnsentWrite } from "./events";
+export type { EndReport, IdentityReport, PendingReport, Status, StatusReason, UnsentWrite } from "./events";
 export type { Auth } from "./auth";
 export type { ConnectionConfig, ConnectionControls } from "./controls";
-export type { CreateOptions } from "./credentials";
 export type { Unsubscribe } from "./emitter";
 export type { Clock, Surroundings } from "./environment";
 export type { Conflict, Position, PublishFrame, RecoveryReceipt, SendFrame, Strategy } from "./frames";

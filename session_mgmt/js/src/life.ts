@@ -4,22 +4,24 @@ import type { Adoption } from "./adoption";
 import { CLOSE } from "./codes";
 import type { Repair } from "./connection";
 import type { Copies } from "./copies";
-import type { Credentials } from "./credentials";
+import { maySucceed, type Credentials, type Kept } from "./credentials";
 import type { Owner } from "./database";
 import type { Documents } from "./documents";
 import type { Emitter } from "./emitter";
 import type { Clock } from "./environment";
-import { SessionError } from "./errors";
-import type { SessionEvents, UnsentWrite } from "./events";
-import type { Position, SuccessorReceipt } from "./frames";
+import type { SessionEvents, StatusReason, UnsentWrite } from "./events";
+import type { Position, SessionFields, SuccessorReceipt } from "./frames";
+import type { Begun, Change, Identity } from "./identity";
 import type { Logbook } from "./logbook";
 import type { OutboxStore } from "./outboxStore";
 import type { ClientRecord } from "./record";
+import type { Ending } from "./socket";
 import { SESSION_LOG, type Timeline } from "./timeline";
 import type { Writer } from "./writer";
 
 export interface LifeParts {
   credentials: Credentials;
+  identity: Identity;
   record: ClientRecord;
   writer: Writer;
   documents: Documents;
@@ -29,12 +31,14 @@ export interface LifeParts {
   copies: Copies | null;
   outboxes: OutboxStore | null;
   adoption: Adoption | null;
-  readOwner(): Owner;
+  /** Return the owner of what is kept of a session. */
+  nameOwner(session: SessionFields): Owner;
   clock: Clock;
   tellRecovery(receipt: SuccessorReceipt): void;
 }
 
 const CLONE_WITHIN = 10_000;
+export const LOGGED_OUT = "logged_out";
 
 export class Life {
   readonly #parts: LifeParts;
@@ -47,19 +51,21 @@ export class Life {
   }
 
   /** Repair what a close code reports; null if it is an ordinary end. */
-  repairAfter(code: number, wasReady: boolean): Repair | Promise<Repair> | null {
+  repairAfter({ code, name, reason }: Ending, wasReady: boolean): Repair | Promise<Repair> | null {
     switch (code) {
       case CLOSE.CLIENT_FORGOTTEN:
         this.#beginClient("client_forgotten");
         return "reconnect";
-      case CLOSE.SESSION_EXPIRED:
-        return this.#recoverSession("session_expired", "session_expired");
       case CLOSE.TOKEN_EXPIRED:
-        return this.#recoverSession("token_expired", "auth_required");
+      case CLOSE.DETACHED:
+      case CLOSE.LOGIN_CHECK:
       case CLOSE.INVALID_TOKEN:
-        return this.#leaveSession("invalid_token", "auth_required");
+      case CLOSE.SESSION_EXPIRED:
+        // Nothing is lost yet: before the next connection the server is asked what goes on.
+        this.#parts.identity.doubtSession(name ?? "session_changed");
+        return "reconnect";
       case CLOSE.SESSION_TERMINATED:
-        return this.#leaveSession("session_terminated", "session_terminated");
+        return this.#leaveSession(reason ?? "session_terminated", { code, name: name ?? "session_terminated" });
       case CLOSE.REPLACED:
         return this.#replaceClient(wasReady);
       case CLOSE.INVALID_FRAME:
@@ -84,26 +90,51 @@ export class Life {
     return this.#leaveAdopted().then(() => undefined);
   }
 
-  /** Enter the session that another tab has stored instead of this one's. */
-  adoptSession(reason: string): boolean {
-    const { credentials, documents } = this.#parts;
-    const user = credentials.session.user_id;
-    const adopted = credentials.adoptStored();
-    if (adopted) this.#enterSession(reason);
-    if (credentials.session.user_id !== user) documents.resetValues();
-    return adopted;
+  /** Separate the record from an earlier session's at the start, and tell how the session was found. */
+  settleIn({ before, entered }: Begun): void {
+    const { credentials, clock } = this.#parts;
+    const begins = entered?.positions[SESSION_LOG];
+    const reason = entered?.verdict === "recovered" ? "session_expired" : "session_changed";
+    const unsent = this.#settleRecord(credentials.session, begins, reason);
+    const receipt = entered?.receipt;
+    // Not before the application has had its chance to listen.
+    if (receipt) clock.setTimeout(() => this.#parts.tellRecovery(receipt), 0);
+    if (unsent.length > 0) clock.setTimeout(() => this.#tellUnsent(unsent, reason), 0);
+    if (before && before.session.session_id !== credentials.session.session_id) this.#abandonClosed(before, reason);
+    if (entered) this.#tellIdentity(entered);
   }
 
-  /** Separate the record from an earlier session's at the start. `begins`: start of a new session's log. */
-  settleIn(begins: Position | undefined): void {
-    const { record, credentials } = this.#parts;
-    const session = credentials.session.session_id;
-    const stale = record.session !== null && record.session !== session;
-    if (stale || begins) record.setPosition(SESSION_LOG, begins ?? null);
-    if (!stale) return record.assignClient(session, record.client);
-    const writes = this.#restartClient("session_changed");
-    // Not before the application has had its chance to listen.
-    this.#parts.clock.setTimeout(() => this.#tellUnsent(writes, "session_changed"), 0);
+  /** Go on with other tokens or with another session. */
+  takeChange({ before, after, reason, entered }: Change): void {
+    const { copies, documents, record, logbook, nameOwner } = this.#parts;
+    const isSame = before?.session.session_id === after.session.session_id;
+    if (!isSame) this.#enterSession(before, after, reason);
+    else if (before.session.user_id !== after.session.user_id) {
+      // A visitor has logged in: everything goes on, but the copies have another owner.
+      record.assignClient(after.session, record.client);
+      if (copies) logbook.forgetPlaces(logbook.names().filter((name) => name.startsWith("state:")));
+      copies?.enterSession(nameOwner(after.session));
+    }
+    documents.showRestored();
+    if (entered?.receipt) this.#parts.tellRecovery(entered.receipt);
+    if (entered) this.#tellIdentity(entered);
+  }
+
+  /** End what this tab has of a session: nothing of it stays in the page or in the browser. */
+  takeEnd(reason: string, { code }: StatusReason): void {
+    const { credentials, record, copies, logbook, documents, emitter, timeline } = this.#parts;
+    const { session } = credentials;
+    const unsent = this.#restartClient(session, reason);
+    logbook.forgetPlaces(logbook.names());
+    record.clearPositions();
+    documents.resetValues();
+    copies?.wipeScope();
+    this.#abandonClosed({ session }, reason);
+    this.#tellUnsent(unsent, reason);
+    if (code === CLOSE.SESSION_TERMINATED || reason === "session_terminated") {
+      timeline.announceEnd("session_terminated", { reason });
+    } else if (reason !== LOGGED_OUT) timeline.announceEnd("auth_required", { reason });
+    emitter.emit("ended", { reason });
   }
 
   /**
@@ -131,54 +162,73 @@ export class Life {
     return true;
   }
 
-  #leaveSession(reason: string, event: "auth_required" | "session_terminated" | "session_expired"): Repair {
-    if (this.adoptSession(reason)) return "reconnect";
-    this.#parts.credentials.forgetSession();
-    void this.#parts.copies?.wipeRecords();
-    void this.#parts.adoption?.abandon(this.#parts.readOwner(), reason);
-    this.#beginClient(reason);
-    this.#parts.timeline.announceEnd(event, { reason });
+  /** Leave a session that somebody has ended; come back if another tab has one to go on with. */
+  #leaveSession(reason: string, status: StatusReason): Repair {
+    const { identity } = this.#parts;
+    if (identity.hasSuccessor()) return "reconnect";
+    identity.endSession(reason, status);
     return "stop";
   }
 
-  /** Enter the session that another tab has stored meanwhile, or the successor; `event` tells that there is none. */
-  async #recoverSession(reason: string, event: "auth_required" | "session_expired"): Promise<Repair> {
-    const before = this.#parts.readOwner();
-    try {
-      const receipt = await this.#parts.credentials.recoverSession();
-      this.#enterSession(reason);
-      void this.#parts.adoption?.abandon(before, reason);
-      if (receipt) this.#parts.tellRecovery(receipt);
-      return "reconnect";
-    } catch (error) {
-      const failure = error instanceof SessionError ? error : SessionError.local("recovery_failed", String(error));
-      this.#parts.emitter.emit("error", failure);
-      // Coming back with the old token leads here again, after the next wait.
-      return failure.temporary ? "reconnect" : this.#leaveSession(reason, event);
+  /** Return the writes of an earlier session that the tab's record holds, if this person may see them. */
+  #settleRecord(session: SessionFields, begins: Position | undefined, reason: string): UnsentWrite[] {
+    const { record } = this.#parts;
+    const isStale = record.session !== null && record.session !== session.session_id;
+    const isForeign = isStale && !mayTell(record.user, session);
+    if (isForeign) record.clearPositions();
+    if (isStale || begins) record.setPosition(SESSION_LOG, begins ?? null);
+    if (isStale) {
+      const unsent = this.#restartClient(session, reason);
+      return isForeign ? [] : unsent;
     }
+    record.assignClient(session, record.client);
+    return [];
   }
 
-  /** Enter another session: its documents and its own log are other logs, topics are the same. */
-  #enterSession(reason: string): void {
-    const { logbook, copies, readOwner: owner } = this.#parts;
-    copies?.enterSession(owner());
-    logbook.forgetPlaces(logbook.names().filter((name) => !name.startsWith("topic:")));
-    this.#beginClient(reason);
+  /** Enter another session: its documents and its own log are other logs, topics are the same for the same person. */
+  #enterSession(before: Kept | null, after: Kept, reason: string): void {
+    const { logbook, copies, documents, record, credentials, nameOwner } = this.#parts;
+    const isSuccessor = before !== null && maySucceed(before, after);
+    const names = logbook.names();
+    logbook.forgetPlaces(isSuccessor ? names.filter((name) => !name.startsWith("topic:")) : names);
+    if (!isSuccessor) record.clearPositions();
+    const unsent = this.#restartClient(credentials.session, reason);
+    copies?.enterSession(nameOwner(after.session));
+    if (!isSuccessor || before.session.user_id !== after.session.user_id) documents.resetValues();
+    if (before) this.#abandonClosed(before, reason);
+    this.#tellUnsent(unsent, reason);
+  }
+
+  /** Give up what closed tabs of a session left. */
+  #abandonClosed({ session }: Pick<Kept, "session">, reason: string): void {
+    const { adoption, credentials, nameOwner } = this.#parts;
+    const isTold = mayTell(session.user_id, credentials.session);
+    void adoption?.abandon(nameOwner(session), reason, isTold);
   }
 
   /** Begin as another client; unconfirmed writes go to the application. */
   #beginClient(reason: string): void {
-    this.#tellUnsent(this.#restartClient(reason), reason);
+    this.#tellUnsent(this.#restartClient(this.#parts.credentials.session, reason), reason);
   }
 
-  #restartClient(reason: string): UnsentWrite[] {
-    const { record, credentials, documents, writer } = this.#parts;
-    record.assignClient(credentials.session.session_id, null);
+  #restartClient(session: SessionFields, reason: string): UnsentWrite[] {
+    const { record, documents, writer } = this.#parts;
     documents.dropPending();
-    return writer.abandonWrites(reason);
+    const unsent = writer.abandonWrites(reason);
+    record.assignClient(session, null);
+    return unsent;
   }
 
   #tellUnsent(writes: UnsentWrite[], reason: string): void {
     if (writes.length > 0) this.#parts.emitter.emit("unsent", writes, reason);
   }
+
+  #tellIdentity({ verdict, reason, session }: NonNullable<Begun["entered"]>): void {
+    if (verdict !== "ask") this.#parts.emitter.emit("identity", { verdict, reason, userId: session.user_id });
+  }
+}
+
+/** Return true if somebody may see what was written for a user, or by a visitor of the same browser. */
+function mayTell(user: string | null | undefined, { user_id: now }: SessionFields): boolean {
+  return user === null || user === now;
 }

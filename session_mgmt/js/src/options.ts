@@ -1,11 +1,24 @@
 /** Options of the start. */
 
 import type { SyncOptions } from "./batch";
-import type { CreateOptions } from "./credentials";
 import type { Surroundings } from "./environment";
 import type { SessionError } from "./errors";
 import type { Strategy } from "./frames";
 import type { OutboxBounds } from "./outbox";
+import type { JsonObject } from "./values";
+
+export interface CreateOptions {
+  metadata?: JsonObject;
+  config?: JsonObject;
+  /** Name that people give this browser. */
+  label?: string;
+}
+
+/** Document of a visitor's session, for the question whether its user takes it over. */
+export interface VisitorDocument {
+  name: string;
+  version: number;
+}
 
 export interface CacheOptions {
   store: "indexeddb";
@@ -33,8 +46,20 @@ export interface StartOptions extends Surroundings {
   sync?: SyncOptions;
   /** Keep documents in this browser, so that they are seen before the server answers, or without a network. */
   cache?: "indexeddb" | CacheOptions;
-  /** The `user_id` of the logged-in user, null for nobody; another user's session is not continued. */
+  /**
+   * Key of the user whom the page was made for, null for nobody. Only for speed: without it, the server is asked before
+   * anything is shown. If somebody else is logged in, the start is refused with `login_mismatch`.
+   */
   user?: string | number | null;
+  /**
+   * Without an answer of the server, at a start with a user's session: `wait` (default) shows nothing of it until the
+   * server has confirmed who is logged in; `kept` shows the local copies at once, for somebody's own device.
+   */
+  whenOffline?: "wait" | "kept";
+  /** As of `fetch`: `include` for an API on another origin that gets this page's cookies. */
+  credentials?: "same-origin" | "include";
+  /** Decides what becomes of a visitor's session when he logs in, if the server asks; without it he starts afresh. */
+  onAsk?: (documents: VisitorDocument[]) => "claim" | "fresh" | Promise<"claim" | "fresh">;
   /** Ends the start, which then rejects with the signal's reason; it has no effect on the client that was started. */
   signal?: AbortSignal;
   /** Hears every error from the start on, as a listener of `error` does that was there before the start. */

@@ -1,9 +1,8 @@
 /** Record that a tab keeps over a reload: its name, next number, unanswered writes and positions in the logs. */
 
-import type { Owner } from "./database";
 import type { Environment } from "./environment";
 import { SessionError } from "./errors";
-import type { Position, WriteFrame } from "./frames";
+import type { Position, SessionFields, WriteFrame } from "./frames";
 import { claimLock, isHeldInTab, type Release } from "./lock";
 import { Mirror } from "./mirror";
 import type { OutboxStore } from "./outboxStore";
@@ -11,6 +10,8 @@ import type { Shelf } from "./storage";
 
 interface Fields {
   session: string | null;
+  /** Whose session it is; null for nobody, absent in records of earlier versions. */
+  user?: string | null;
   client: string | null;
   next: number;
   /** Highest number that was ever sent; a write above it can be given another one. */
@@ -25,7 +26,8 @@ export interface RecordParts {
   scope: string;
   /** Null where nothing outlives the tab. */
   store: OutboxStore | null;
-  readOwner(): Owner;
+  /** First part of the owner of what is stored. */
+  ownerScope: string;
   /** Called when the store has caught up with the tab, or has failed. */
   tellStored(): void;
 }
@@ -121,10 +123,15 @@ export class ClientRecord {
     return this.#mirror.isComplete;
   }
 
-  assignClient(session: string, client: string | null): void {
-    if (this.#fields.session === session && this.#fields.client === client) return;
-    this.#fields.session = session;
-    this.#fields.client = client;
+  /** Whose writes these are; undefined if an earlier version stored them. */
+  get user(): string | null | undefined {
+    return this.#fields.user;
+  }
+
+  assignClient({ session_id: session, user_id: user }: SessionFields, client: string | null): void {
+    const { session: before, user: whose, client: name } = this.#fields;
+    if (before === session && whose === user && name === client) return;
+    this.#fields = { ...this.#fields, session, user, client };
     this.#saveFields();
     // Whoever finds these writes must send them under the name that they were sent under.
     this.#mirror.touch();
@@ -170,6 +177,11 @@ export class ClientRecord {
     else this.#shelf.remove(`position:${log}`);
   }
 
+  /** Forget all places in logs: another person's session begins. */
+  clearPositions(): void {
+    this.#shelf.clear("position:");
+  }
+
   /** Return true if another tab has taken this tab's writes over. */
   async isAdopted(): Promise<boolean> {
     return (await this.#parts.store?.isAdopted(this.#key)) ?? false;
@@ -178,13 +190,13 @@ export class ClientRecord {
   /** Begin as a new client with this tab's positions; the writes under the old key are another tab's. */
   renew(): void {
     const { env, shelf, scope } = this.#parts;
-    const [before, session] = [this.#shelf, this.#fields.session];
+    const [before, { session, user }] = [this.#shelf, this.#fields];
     this.#release();
     this.#key = makeKey(env);
     shelf.set(KEY, this.#key);
     this.#shelf = shelf.under(`${this.#key}:`);
     carryPositions(before, this.#shelf);
-    this.#fields = { ...EMPTY, session };
+    this.#fields = { ...EMPTY, session, user };
     this.#saveFields();
     this.#mirror = this.#openMirror();
     this.#release = () => undefined;
@@ -202,12 +214,12 @@ export class ClientRecord {
   }
 
   #openMirror(): Mirror {
-    const { store, env, readOwner, tellStored, scope } = this.#parts;
+    const { store, env, ownerScope, tellStored, scope } = this.#parts;
     const key = this.#key;
     const describe = () => ({
       key,
       lock: scope + key,
-      owner: readOwner(),
+      owner: [ownerScope, this.#fields.user ?? "", this.#fields.session ?? ""] as const,
       client: this.#fields.client,
       at: env.clock.now(),
     });

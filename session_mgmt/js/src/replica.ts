@@ -84,6 +84,11 @@ export class Replica {
     return () => void this.#watches.delete(watch);
   }
 
+  /** Return true if a write is shown already. */
+  holdsWrite(write: Write): boolean {
+    return this.#pending.has(write);
+  }
+
   /** Show a write before the server has answered it. */
   expectWrite(write: Write): void {
     this.#view = this.#showWrite(this.#view, write, this.#pending.size > 0);

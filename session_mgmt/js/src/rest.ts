@@ -13,11 +13,17 @@ export interface Answer {
 
 export interface RequestOptions {
   body?: unknown;
-  /** Go into the Authorization header, and only to the API's own origin. */
+  /** Goes into the Authorization header; without it the call has the page's own login. */
   token?: string | null;
   headers?: Record<string, string>;
   /** Ends the request, which then rejects with the signal's reason. */
   signal?: AbortSignal;
+}
+
+/** How calls carry the page's own login. */
+export interface LoginOptions {
+  headers?: () => Record<string, string>;
+  credentials?: RequestCredentials;
 }
 
 export class Rest {
@@ -25,11 +31,22 @@ export class Rest {
   readonly base: string;
   readonly #env: Environment;
   readonly #headers: () => Record<string, string>;
+  readonly #credentials: RequestCredentials;
+  /** Token against forgery, where the page cannot read Django's cookie. */
+  #csrf: string | null = null;
 
-  constructor(env: Environment, base: string, headers: () => Record<string, string> = () => ({})) {
+  constructor(env: Environment, base: string, { headers, credentials }: LoginOptions = {}) {
     this.#env = env;
     this.base = base;
-    this.#headers = headers;
+    this.#headers = headers ?? (() => ({}));
+    this.#credentials = credentials ?? "same-origin";
+  }
+
+  /** Ask the server for the token against forgery; return false if it has none for this page. */
+  async fetchCsrf(signal?: AbortSignal): Promise<boolean> {
+    const { body } = await this.sendRequest("GET", "login/", { signal });
+    this.#csrf = typeof body?.csrf === "string" ? body.csrf : null;
+    return this.#csrf !== null;
   }
 
   /** Return an address of the server; throws for another origin, which must never get the token. */
@@ -50,7 +67,7 @@ export class Rest {
       const response = await this.#env.fetch(this.resolveUrl(path), {
         method,
         headers: this.#buildHeaders(options),
-        credentials: "same-origin",
+        credentials: this.#credentials,
         signal: impatience.signal,
         ...(options.body === undefined ? {} : { body: JSON.stringify(options.body) }),
       });
@@ -77,7 +94,8 @@ export class Rest {
   /** Return the headers of the page's own login, which Django protects against forgery. */
   #loginHeaders(): Record<string, string> {
     const cookie = typeof document === "undefined" ? null : /(?:^|; )csrftoken=([^;]+)/.exec(document.cookie);
-    return { ...(cookie?.[1] ? { "X-CSRFToken": cookie[1] } : {}), ...this.#headers() };
+    const token = this.#csrf ?? cookie?.[1];
+    return { ...(token ? { "X-CSRFToken": token } : {}), ...this.#headers() };
   }
 }
 

@@ -1,10 +1,11 @@
 /** Calls about sessions, over HTTP (PROTOCOL section 13). Without an id they concern this client's own session. */
 
-import type { Credentials, CreateOptions } from "./credentials";
+import type { Credentials } from "./credentials";
 import type { Emitter, Unsubscribe } from "./emitter";
 import type { EventType, SessionEntry, SessionEvents } from "./events";
 import type { SessionFields, SuccessorReceipt } from "./frames";
 import { toSessionInfo, type SessionInfo } from "./info";
+import type { CreateOptions } from "./options";
 import type { Rest } from "./rest";
 import type { Json, JsonObject } from "./values";
 

@@ -9,6 +9,8 @@ export interface Ending {
   name: string | null;
   retryAfter: number | null;
   reconnect: boolean | null;
+  /** Why, in one word, if the server said it. */
+  reason: string | null;
 }
 
 export interface SocketPort {
@@ -55,6 +57,7 @@ export class Socket {
       name: bye?.name ?? name,
       retryAfter: bye?.retry_after ?? null,
       reconnect: bye?.reconnect ?? null,
+      reason: bye?.reason ?? null,
     });
   }
 

@@ -8,7 +8,8 @@ import { Emitter } from "./emitter";
 import { readEnvironment, type Environment } from "./environment";
 import { SessionError } from "./errors";
 import type { SessionEvents } from "./events";
-import type { Position, Strategy } from "./frames";
+import type { SessionFields, Strategy } from "./frames";
+import { Identity, type Begun } from "./identity";
 import type { StartOptions } from "./options";
 import { DEFAULT_BOUNDS, type OutboxBounds } from "./outbox";
 import { OutboxStore } from "./outboxStore";
@@ -21,6 +22,8 @@ export interface Parts {
   env: Environment;
   rest: Rest;
   credentials: Credentials;
+  identity: Identity;
+  begun: Begun;
   record: ClientRecord;
   /** Outboxes of this browser; null where nothing outlives the tab. */
   outboxes: OutboxStore | null;
@@ -31,8 +34,6 @@ export interface Parts {
   copies: Copies | null;
   keepsSealed: boolean;
   scope: string;
-  /** Start positions of the logs of a session that was created just now. */
-  begins: Record<string, Position>;
   /** Called when the outbox is stored, or can't be. */
   stored: { tell(): void };
 }
@@ -41,10 +42,10 @@ export interface Parts {
 type Tell = (error: SessionError) => void;
 
 // Nobody's callback may be there yet when they happen.
-const KEPT_EVENTS = ["error", "unsent", "adopted"] as const;
+const KEPT_EVENTS = ["error", "unsent", "adopted", "identity", "ended"] as const;
 
 export async function prepareStart(options: StartOptions): Promise<Parts> {
-  const { signal, strategy, sync, cache, share } = options;
+  const { strategy, sync, cache, share, signal } = options;
   signal?.throwIfAborted();
   const env = readEnvironment(options);
   const base = resolveBase(options.url ?? "/api/");
@@ -53,20 +54,21 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
   if (options.onError) emitter.on("error", options.onError);
   const tell: Tell = (error) => emitter.emit("error", error);
   const warn = makeWarning(tell);
-  const rest = new Rest(env, base, options.headers);
+  const rest = new Rest(env, base, options);
   const shared = share === "tab" ? env.session : env.local;
-  const credentials = new Credentials(env, rest, new Shelf(shared, scope, warn), scope, options.user);
-  const begins = await credentials.obtainSession(options.create ?? {}, { signal, tell });
-  const readOwner = (): Owner => readOwnerOf(scope, credentials);
+  const credentials = new Credentials(new Shelf(shared, scope, warn), env.clock);
+  const identity = new Identity({ env, rest, credentials, scope, tell }, options);
+  const begun = await identity.begin(signal);
   const [outboxes, copies] = await Promise.all([
     openOutboxes(options, env, warn),
-    openCopies(options, env, readOwner(), tell),
+    openCopies(options, env, nameOwner(scope, credentials.session), tell),
   ]);
+  if (identity.isHidden) copies?.hideFound();
   const slot = `${scope}client:${options.slot ?? ""}:`;
   const stored = { tell: (): void => undefined };
   const shelf = new Shelf(env.session, slot, warn);
   const tellStored = (): void => stored.tell();
-  const opening = ClientRecord.open({ env, shelf, scope: slot, store: outboxes, readOwner, tellStored });
+  const opening = ClientRecord.open({ env, shelf, scope: slot, store: outboxes, ownerScope: scope, tellStored });
   const record = await opening.catch((error) => {
     outboxes?.close();
     copies?.close();
@@ -76,6 +78,8 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
     env,
     rest,
     credentials,
+    identity,
+    begun,
     record,
     outboxes,
     emitter,
@@ -85,13 +89,13 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
     copies,
     keepsSealed: typeof cache === "object" && cache.encrypted === true,
     scope,
-    begins,
     stored,
   };
 }
 
-export function readOwnerOf(scope: string, { session }: Credentials): Owner {
-  return [scope, session.user_id ?? "", session.session_id];
+/** Return the owner of what is kept of a session in a scope. */
+export function nameOwner(scope: string, { user_id, session_id }: SessionFields): Owner {
+  return [scope, user_id ?? "", session_id];
 }
 
 /** Report once that storage fails, however often it does. */

@@ -149,7 +149,7 @@ describe("the outbox of a closed tab", () => {
     const browser = new Browser();
     await closeOffline(browser.tab());
     browser.server.mend();
-    browser.server.user = "8";
+    browser.server.login.user = "8";
     const next = await browser.tab().openConnected({ user: "8" });
     const unsent = record(next, "unsent");
     await turns(50);

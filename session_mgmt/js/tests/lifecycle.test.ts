@@ -54,7 +54,7 @@ describe("session_expired", () => {
     expect(unsent.map(([writes, reason]) => [writes.length, reason])).toEqual([[1, "session_expired"]]);
     expect(receipts.map(([{ reason, verdict }]) => [reason, verdict])).toEqual([["session_expired", "state_only"]]);
     expect(seen).toEqual(["missed"]);
-    expect(client.state.get()).toEqual({});
+    expect(client.state.get()).toEqual({ a: 1 });
     await client.state.set("/c", 3);
     await tab.close(client);
     expect((await tab.open()).id).toBe(client.id);
@@ -71,19 +71,16 @@ describe("session_expired", () => {
     expect([first.status, second.status]).toEqual(["connected", "connected"]);
   });
 
-  test("without a successor fails, and the next start creates a session", async () => {
+  test("without a successor goes on in a new session", async () => {
     const browser = new Browser();
-    const tab = browser.tab();
-    browser.server.recoverable = false;
-    const client = await tab.openConnected();
-    const expired = record(client, "session_expired");
+    const client = await browser.tab().openConnected();
+    const old = client.id;
+    await client.state.set("/a", 1);
+    browser.server.session.isRecoverable = false;
     browser.server.expire();
     await pass(3);
-    expect(client.status).toBe("failed");
-    expect(expired).toHaveLength(1);
-    await tab.close(client);
-    const next = await tab.openConnected();
-    expect(next.id).not.toBe(client.id);
+    expect([client.status, client.state.get()]).toEqual(["connected", {}]);
+    expect(client.id).not.toBe(old);
   });
 
   test("asks again while the server does not answer", async () => {
@@ -111,21 +108,31 @@ describe("a token that has expired", () => {
     expect(client.id).not.toBe(old);
   });
 
-  test("and has no successor ends the client instead of being tried for ever", async () => {
+  test("is exchanged for the next one: nothing else changes", async () => {
     const browser = new Browser();
-    browser.server.recoverable = false;
+    const client = await browser.tab().openConnected();
+    const { id, clientId } = client;
+    browser.server.bye(CLOSE.TOKEN_EXPIRED);
+    await pass(3);
+    expect([client.status, client.id, client.clientId]).toEqual(["connected", id, clientId]);
+    expect(browser.server.requests.at(-1)).toBe("POST /api/tokens/refresh/");
+  });
+
+  test("and whose login is gone ends the client instead of being tried for ever", async () => {
+    const browser = new Browser();
     const client = await browser.tab().openConnected();
     const told = record(client, "auth_required");
     const unsent = record(client, "unsent");
     browser.server.refuse({ name: "busy", temporary: true, retry_after: 60 });
-    const waiting = expect(client.state.set("/a", 1)).rejects.toMatchObject({ name: "token_expired" });
+    const waiting = expect(client.state.set("/a", 1)).rejects.toMatchObject({ name: "auth_required" });
+    Object.assign(browser.server.login, { user: null, anonymous: false });
     browser.server.bye(CLOSE.TOKEN_EXPIRED);
     await pass(60);
     await waiting;
     expect(client.status).toBe("failed");
     expect(told).toHaveLength(1);
-    expect(unsent.map(([writes, reason]) => [writes.length, reason])).toEqual([[1, "token_expired"]]);
-    await expect(client.state.set("/b", 1)).rejects.toMatchObject({ name: "token_expired" });
+    expect(unsent.map(([writes, reason]) => [writes.length, reason])).toEqual([[1, "auth_required"]]);
+    await expect(client.state.set("/b", 1)).rejects.toMatchObject({ name: "auth_required" });
   });
 });
 
@@ -150,15 +157,16 @@ describe("a session that is no more", () => {
     expect((await tab.openConnected()).id).not.toBe(client.id);
   });
 
-  test("invalid token: fails and says that a login is needed", async () => {
+  test("invalid token of a login that was ended: fails and says that a login is needed", async () => {
     const browser = new Browser();
     const client = await browser.tab().openConnected();
     const required: unknown[] = [];
     client.auth.onAuthRequired((data) => void required.push(data));
+    browser.server.login.isEnded = true;
     browser.server.bye(4501);
     await pass(60);
     expect(client.status).toBe("failed");
-    expect(required).toEqual([{ reason: "invalid_token" }]);
+    expect(required).toEqual([{ reason: "login_ended" }]);
   });
 
   test("invalid token: takes the session that another tab has got in the meantime", async () => {
@@ -210,7 +218,7 @@ describe("a session that is no more", () => {
 });
 
 describe("a connection that has failed", () => {
-  test.each([4503, 4501, 4506, 4509])("by code %d leaves no promise open", async (code) => {
+  test.each([4503, 4506, 4509])("by code %d leaves no promise open", async (code) => {
     const browser = new Browser();
     const client = await browser.tab().openConnected();
     browser.server.swallowReceipts = true;
@@ -270,8 +278,9 @@ describe("a first start without a network", () => {
     await turns();
     abort.abort();
     expect(await refusal(second)).toBe("AbortError");
+    browser.server.offline = false;
     await pass(120);
-    expect(await first).toBe("network_error");
+    expect(await first).toBe("resolved");
   });
 
   test("tells errors of the start to who comes later", async () => {

@@ -118,8 +118,8 @@ function busy(browser: Browser): void {
 
 const kinds: [what: string, options: StartOptions, runs: number][] = [
   ["no copies", {}, 150],
-  ["local copies", { cache: "indexeddb" }, 150],
-  ["local copies and delayed updates", { cache: "indexeddb", sync: { mode: "delayed", delay: 50 } }, 50],
+  ["local copies", { cache: "indexeddb", user: "7" }, 150],
+  ["local copies and delayed updates", { cache: "indexeddb", user: "7", sync: { mode: "delayed", delay: 50 } }, 50],
 ];
 
 const title = "with %s every write happens once and every reader sees everything once";

@@ -129,6 +129,7 @@ describe("a document", () => {
     const held = new Promise<void>((resolve) => (proceed = resolve));
     const tokens: (string | null)[] = [];
     const slow: typeof server.fetch = async (url, init) => {
+      if (url.endsWith("/enter/")) return server.fetch(url, init);
       tokens.push(new Headers(init?.headers).get("Authorization"));
       // The body is read at version 2, and version 3 follows before it arrives.
       const answer = await server.fetch(url, init);

@@ -12,6 +12,7 @@ import { mergePatch } from "../merge";
 import type { Operation } from "../operations";
 import { areEqual, type Json } from "../values";
 import { answerRequest } from "./documents";
+import { FakeEntrance, type FakeLogin, type Told } from "./entrance";
 import { FakeDocument, FakeLog, type Entry } from "./log";
 import { FakeSession, type FakeClient } from "./session";
 import { FakeSocket } from "./socket";
@@ -35,11 +36,12 @@ export class FakeServer {
   readonly sockets: FakeSocket[] = [];
   /** Effects happen, but their receipts are lost. */
   swallowReceipts = false;
-  recoverable = true;
   /** Recoveries are completed. */
   recovers = true;
-  /** User of the sessions that it makes. */
-  user: string | null = "7";
+  /** Whose login the browser's cookies prove; may be changed at any time. */
+  readonly login: FakeLogin = { user: "7", isEnded: false, onLogin: "claim", anonymous: true };
+  /** Answers of the next calls about identity that are lost on their way; their effects happen. */
+  lostAnswers = 0;
   /** No request is answered. */
   offline = false;
   /** Fields of `connected` beside the fixed part, such as `retry` or `limits`. */
@@ -51,6 +53,16 @@ export class FakeServer {
   #attached = new Map<FakeSocket, { session: FakeSession; client: FakeClient }>();
   #names = 0;
   #replacements = 0;
+  readonly #entrance = new FakeEntrance({
+    login: this.login,
+    sessions: this.sessions,
+    makeSession: (before) => this.#makeSession(before),
+    detach: (session) => this.#endAll(session, CLOSE.DETACHED),
+    end: (session, state) => {
+      session.state = state;
+      this.#endAll(session, state === "expired" ? CLOSE.SESSION_EXPIRED : CLOSE.SESSION_TERMINATED);
+    },
+  });
 
   constructor({ onMessage = (data) => data }: FakeServerOptions = {}) {
     const server = this;
@@ -178,15 +190,17 @@ export class FakeServer {
     if (frame.type === "subscribe") this.#handleSubscribe(socket, session, client, frame);
     else if (frame.type === "unsubscribe") client.follows.delete(frame.log);
     else if (frame.type === "ping") socket.deliver({ type: "pong", id: frame.id, server_time: "" });
+    else if (frame.type === "refresh") this.#handleRefresh(socket, frame);
     else if (frame.type === "publish" && frame.ephemeral) this.#spreadEphemeral(frame);
     else if (frame.seq !== undefined && frame.type !== "ack") this.#decideWrite(socket, session, client, frame);
   }
 
   #handleConnect(socket: FakeSocket, frame: Frame): void {
-    const session = this.sessions.find(({ token }) => token === frame.token);
+    const session = this.sessions.find(({ tokens }) => tokens.isKnown(frame.token));
     if (!session) return this.#sendBye(socket, CLOSE.INVALID_TOKEN);
     if (session.state === "terminated") return this.#sendBye(socket, CLOSE.SESSION_TERMINATED);
     if (session.state === "expired") return this.#sendBye(socket, CLOSE.SESSION_EXPIRED);
+    if (session.tokens.isExpired(frame.token)) return this.#sendBye(socket, CLOSE.TOKEN_EXPIRED);
     if (frame.client_id && this.#replacements > 0) {
       this.#replacements -= 1;
       return this.#sendBye(socket, CLOSE.REPLACED);
@@ -244,6 +258,15 @@ export class FakeServer {
     client.follows.add(frame.log);
     socket.deliver({ type: "reply", id: frame.id, verdict });
     for (const followed of log.listReplay(verdict)) socket.deliver(followed);
+  }
+
+  #handleRefresh(socket: FakeSocket, frame: Frame): void {
+    const [status, body] = this.#entrance.refresh(frame);
+    socket.deliver({ type: status === 200 ? "reply" : "error", id: frame.id, ...body });
+  }
+
+  #endAll(session: FakeSession, code: number): void {
+    for (const [socket, attached] of this.#attached) if (attached.session === session) this.#sendBye(socket, code);
   }
 
   #decideWrite(socket: FakeSocket, session: FakeSession, client: FakeClient, frame: Frame): void {
@@ -316,10 +339,13 @@ export class FakeServer {
     this.requests.push(`${init.method} ${pathname}`);
     if (this.offline) throw new TypeError("no network");
     const token = new Headers(init.headers).get("Authorization")?.slice("Bearer ".length);
-    const session = this.sessions.find((candidate) => candidate.token === token);
+    const session = this.sessions.find(({ tokens }) => token !== undefined && tokens.isKnown(token));
+    const body = typeof init.body === "string" ? JSON.parse(init.body) : {};
+    if (pathname.endsWith("/sessions/enter/")) return this.#answerIdentity(this.#entrance.enter(body));
+    if (pathname.endsWith("/tokens/refresh/")) return this.#answerIdentity(this.#entrance.refresh(body));
+    if (pathname.endsWith("/login/")) return makeResponse(200, { user_id: this.login.user, csrf: "fetched" });
     if (init.method === "POST" && pathname.endsWith("/sessions/")) return makeResponse(201, this.#createSession());
     if (!session) return makeResponse(401, { code: 200, name: "invalid_token", temporary: false, message: "" });
-    const body = typeof init.body === "string" ? JSON.parse(init.body) : {};
     return this.#answerSession(session, init.method ?? "GET", new URL(url), body);
   }
 
@@ -333,7 +359,7 @@ export class FakeServer {
     }
     if (path.endsWith("/recover/")) {
       const gone = { code: 214, name: "not_recoverable", temporary: false, message: "" };
-      if (!this.recoverable) return makeResponse(410, gone);
+      if (!session.isRecoverable) return makeResponse(410, gone);
       return makeResponse(201, this.#createSession(describeSuccessor(session)));
     }
     if (path.endsWith("/sessions/")) return makeResponse(200, { results: this.sessions.map((each) => each.fields()) });
@@ -342,9 +368,21 @@ export class FakeServer {
     return method === "DELETE" ? new Response(null, { status: 204 }) : makeResponse(200, session.fields());
   }
 
-  #createSession(more: object = {}): object {
-    const session = new FakeSession(this.#makeName("session-"), this.#makeName("sma_"), this.user);
+  #answerIdentity([status, body]: Told): Response {
+    if (this.lostAnswers === 0) return makeResponse(status, body);
+    this.lostAnswers -= 1;
+    throw new TypeError("the answer was lost");
+  }
+
+  #makeSession(before?: FakeSession): FakeSession {
+    const session = new FakeSession(this.#makeName("session-"), this.login.user, (prefix) => this.#makeName(prefix));
+    for (const [name, { value }] of before?.documents ?? []) session.document(name).applyWrite([["set", "", value]]);
     this.sessions.push(session);
+    return session;
+  }
+
+  #createSession(more: object = {}): object {
+    const session = this.#makeSession();
     return {
       session: session.fields(),
       token: session.token,

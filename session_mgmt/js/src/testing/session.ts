@@ -3,6 +3,7 @@
 import type { ReceiptFrame, SessionFields } from "../frames";
 import { FakeDocument, FakeLog } from "./log";
 import type { FakeSocket } from "./socket";
+import { FakeTokens } from "./tokens";
 
 export interface FakeClient {
   id: string;
@@ -15,15 +16,27 @@ export interface FakeClient {
 
 export class FakeSession {
   state: SessionFields["state"] = "active";
+  /** Its token stands alone. */
+  isLegacy = false;
+  isRecoverable = true;
+  successor: FakeSession | null = null;
+  readonly tokens: FakeTokens;
   readonly log = new FakeLog("session");
   readonly documents = new Map<string, FakeDocument>();
   readonly clients = new Map<string, FakeClient>();
 
   constructor(
     readonly id: string,
-    readonly token: string,
-    readonly user: string | null,
-  ) {}
+    public user: string | null,
+    makeName: (prefix: string) => string,
+  ) {
+    this.tokens = new FakeTokens(makeName);
+  }
+
+  /** Newest access token. */
+  get token(): string {
+    return this.tokens.access;
+  }
 
   document(name: string): FakeDocument {
     const document = this.documents.get(name) ?? new FakeDocument(`state:${name}`);

@@ -1,0 +1,23 @@
+/** Questions over a connection that may end before the answer. */
+
+import type { Connection } from "./connection";
+import type { Clock } from "./environment";
+import { SessionError } from "./errors";
+import type { RefreshAnswer } from "./refreshing";
+
+const PATIENCE = 10_000;
+
+/** Ask for tokens over the connection; null without an answer. Rejects with the server's refusal. */
+export function askForReply(connection: Connection, clock: Clock, frame: object): Promise<RefreshAnswer | null> {
+  return new Promise((resolve, reject) => {
+    const timer = clock.setTimeout(() => resolve(null), PATIENCE);
+    const isSent = connection.askServer(frame, (answer) => {
+      clock.clearTimeout(timer);
+      if (answer.type === "error") reject(new SessionError(answer));
+      else resolve(answer as unknown as RefreshAnswer);
+    });
+    if (isSent) return;
+    clock.clearTimeout(timer);
+    resolve(null);
+  });
+}

@@ -1,0 +1,104 @@
+/** The call that decides which session a page goes on with (PROTOCOL section 15). Callers hold the lock. */
+
+import type { Credentials, Kept, PairFields } from "./credentials";
+import type { Environment } from "./environment";
+import { SessionError } from "./errors";
+import type { Endpoints, Position, SessionFields, SuccessorReceipt } from "./frames";
+import type { CreateOptions, StartOptions, VisitorDocument } from "./options";
+import { pause } from "./pause";
+import type { Rest } from "./rest";
+
+export interface Entered extends PairFields {
+  verdict: "created" | "continued" | "claimed" | "recovered" | "ask";
+  reason: string;
+  user_id: string | null;
+  session: SessionFields;
+  positions: Record<string, Position>;
+  endpoints: Endpoints;
+  receipt: SuccessorReceipt | null;
+  documents?: VisitorDocument[] | null;
+}
+
+/** What a call says beside what is kept. */
+export interface Call {
+  /** Expected user; undefined if the page does not know. */
+  user: string | null | undefined;
+  signal?: AbortSignal;
+}
+
+// Another answer may just be changing the page's cookie.
+const MISSING_AGAIN = 3_000;
+const FORGERY: ReadonlySet<string> = new Set(["permission_denied", "http_403"]);
+
+export class Entrance {
+  readonly #env: Environment;
+  readonly #rest: Rest;
+  readonly #credentials: Credentials;
+  readonly #create: CreateOptions;
+  readonly #onAsk: StartOptions["onAsk"];
+
+  constructor(env: Environment, rest: Rest, credentials: Credentials, { create, onAsk }: StartOptions) {
+    this.#env = env;
+    this.#rest = rest;
+    this.#credentials = credentials;
+    this.#create = create ?? {};
+    this.#onAsk = onAsk;
+  }
+
+  /** Enter with what is kept, and store what the answer gives. Throws what the server refused. */
+  async enter(kept: Kept | null, call: Call): Promise<Entered> {
+    let answer = await this.#ask(kept, call);
+    if (answer.verdict === "ask") answer = await this.#ask(kept, call, await this.#choose(answer.documents ?? []));
+    this.#keep(kept, answer);
+    return answer;
+  }
+
+  async #ask(kept: Kept | null, call: Call, choice?: "claim" | "fresh"): Promise<Entered> {
+    const tried = new Set<string>();
+    for (;;) {
+      const body = { ...this.#describe(kept, call.user), ...(choice && { choice }) };
+      try {
+        return (await this.#rest.sendRequest("POST", "sessions/enter/", { body, signal: call.signal })).body as Entered;
+      } catch (error) {
+        if (!(error instanceof SessionError)) throw error;
+        await this.#prepareAgain(error, tried, call.signal);
+      }
+    }
+  }
+
+  #describe(kept: Kept | null, user: string | null | undefined): object {
+    return {
+      nonce: this.#credentials.beginRequest(),
+      kept: kept && { session: kept.session.session_id, token: kept.refresh ?? kept.token },
+      previous: this.#credentials.previous,
+      ...(user === undefined ? {} : { user }),
+      create: this.#create,
+    };
+  }
+
+  /** Do what a refusal asks for before the call is sent again; throws it if nothing helps. */
+  async #prepareAgain(error: SessionError, tried: Set<string>, signal?: AbortSignal): Promise<void> {
+    const { name } = error;
+    if (name === "login_missing") return pause(this.#env.clock, MISSING_AGAIN, signal);
+    const isFirst = !tried.has(name);
+    tried.add(name);
+    // The nonce is of a call that somebody else's page began, or it is too old.
+    if (name === "invalid_field" && error.facts.field === "nonce" && isFirst) return this.#credentials.endRequest();
+    if (FORGERY.has(name) && isFirst && (await this.#rest.fetchCsrf(signal))) return;
+    throw error;
+  }
+
+  async #choose(documents: VisitorDocument[]): Promise<"claim" | "fresh"> {
+    return (await this.#onAsk?.(documents)) ?? "fresh";
+  }
+
+  #keep(kept: Kept | null, { session, endpoints, reason, verdict, ...pair }: Entered): void {
+    const token = kept?.refresh ?? kept?.token;
+    const from = kept && token ? { token, nonce: this.#credentials.beginRequest() } : undefined;
+    const before = kept?.session.session_id === session.session_id ? kept : null;
+    const after = { ...(before ?? { token: "" }), session, endpoints };
+    this.#credentials.store(this.#credentials.renew(after, pair, before ? from : undefined));
+    if (reason === "login_gone" && kept) this.#credentials.previous = kept.session.session_id;
+    else if (session.user_id !== null) this.#credentials.previous = null;
+  }
+}
