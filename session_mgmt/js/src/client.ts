@@ -352,6 +352,7 @@ export class SessionClient {
     return {
       type: "connect",
       token: this.#identity.useToken(),
+      user: this.#credentials.session.user_id,
       client_id: this.clientId,
       acked: this.#writer.outbox.acked,
       logs,

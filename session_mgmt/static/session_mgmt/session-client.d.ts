@@ -93,6 +93,25 @@ export interface Environment {
 	readonly page: PageLike | null;
 	readonly indexedDB: IDBFactory | null;
 }
+/** Full jitter: the wait before an attempt is random between nothing and a bound that grows. */
+export interface RetryPolicy {
+	/** Seconds; the bound before the growth. */
+	initial: number;
+	/** Seconds; the highest bound. */
+	maximum: number;
+	factor: number;
+	/** Attempts in a row before giving up; 0 is never. */
+	attempts: number;
+}
+declare class Backoff {
+	#private;
+	policy: RetryPolicy;
+	constructor(random: () => number);
+	get attempt(): number;
+	/** Return the milliseconds before the next attempt, at least `atLeast` seconds; null when there have been enough. */
+	nextWait(atLeast?: number): number | null;
+	reset(): void;
+}
 /** Only error type of the client. Programs branch on `name` or `code`, never on `message` (PROTOCOL section 11). */
 export interface ErrorFields {
 	code?: number;
@@ -113,25 +132,6 @@ export declare class SessionError extends Error {
 	readonly facts: Record<string, unknown>;
 	constructor(fields: ErrorFields);
 	static local(name: string, message: string, temporary?: boolean): SessionError;
-}
-/** Full jitter: the wait before an attempt is random between nothing and a bound that grows. */
-export interface RetryPolicy {
-	/** Seconds; the bound before the growth. */
-	initial: number;
-	/** Seconds; the highest bound. */
-	maximum: number;
-	factor: number;
-	/** Attempts in a row before giving up; 0 is never. */
-	attempts: number;
-}
-declare class Backoff {
-	#private;
-	policy: RetryPolicy;
-	constructor(random: () => number);
-	get attempt(): number;
-	/** Return the milliseconds before the next attempt, at least `atLeast` seconds; null when there have been enough. */
-	nextWait(atLeast?: number): number | null;
-	reset(): void;
 }
 /** JSON values: their equality, the rules of PROTOCOL section 3 for what may be sent, and safe access to members. */
 export type Json = any;
@@ -270,6 +270,7 @@ export interface ByeFrame {
 	name: string;
 	reconnect: boolean;
 	retry_after: number | null;
+	reason?: string;
 }
 export interface RecoveryReceipt {
 	id: string;
@@ -308,6 +309,7 @@ export type ServerFrame = ConnectedFrame | EntriesFrame | SnapshotFrame | GapFra
 	type: "reply";
 	id: number;
 	verdict?: Verdict;
+	access?: string;
 } | ErrorFrame | {
 	type: "ping";
 	ping: number;
@@ -353,57 +355,69 @@ export interface SendFrame {
 	type: "send";
 	data: Json;
 }
-export interface Answer {
-	body: Json;
-	etag: string | null;
+/** Tokens as the server gives them; null where the client's own go on. Times in seconds from the answer on. */
+export interface PairFields {
+	access: string | null;
+	refresh: string | null;
+	expires_in: number | null;
+	login_due_in: number | null;
 }
-export interface RequestOptions {
-	body?: unknown;
-	/** Go into the Authorization header, and only to the API's own origin. */
-	token?: string | null;
-	headers?: Record<string, string>;
-	/** Ends the request, which then rejects with the signal's reason. */
-	signal?: AbortSignal;
+/** Exchange that gave a pair: repeated, it gives the same one. */
+export interface Exchange {
+	token: string;
+	nonce: string;
 }
-declare class Rest {
-	#private;
-	/** Absolute URL of the API, where relative addresses start. */
-	readonly base: string;
-	constructor(env: Environment, base: string, headers?: () => Record<string, string>);
-	/** Return an address of the server; throws for another origin, which must never get the token. */
-	resolveUrl(path: string): string;
-	/** Send a request. Throws a SessionError: the server's own, or `network_error` (temporary) without an answer. */
-	sendRequest(method: string, path: string, options?: RequestOptions): Promise<Answer>;
-}
-export interface CreateOptions {
-	metadata?: JsonObject;
-	config?: JsonObject;
-	/** Name that people give this browser. */
-	label?: string;
-}
-/** Attempts to create a session. */
-export interface Attempt {
-	signal?: AbortSignal;
-	/** Called with the error of an attempt after which another one follows. */
-	tell?: (error: SessionError) => void;
+export interface Kept {
+	session: SessionFields;
+	/** Access token, or a token that stands alone. */
+	token: string;
+	endpoints: Endpoints;
+	/** Absent for a token that stands alone. */
+	refresh?: string;
+	/** Time at which the tokens came, and their life in milliseconds. */
+	since?: number;
+	life?: number;
+	/** Time from which on the login must be proved again; null if the session has none. */
+	loginDue?: number | null;
+	/** How the tokens came, if by an exchange. */
+	from?: Exchange;
 }
 declare class Credentials {
 	#private;
-	constructor(env: Environment, rest: Rest, shelf: Shelf, scope: string, user?: string | number | null);
+	/** False until the server has confirmed in this page's life whose session it is. */
+	isVerified: boolean;
+	constructor(shelf: Shelf, clock: Clock);
+	/** Session that this tab goes on with; null before the start and after the end. */
+	get kept(): Kept | null;
+	/** Token for requests. Throws before the server has said whose session this is. */
 	get token(): string;
 	get session(): SessionFields;
 	get endpoints(): Endpoints;
-	/** Take the stored session or create one; return where a new one's logs begin. Two tabs at once create one. */
-	obtainSession(options: CreateOptions, attempt?: Attempt): Promise<Record<string, Position>>;
-	/** Adopt the session that another tab has stored instead of this tab's; return false if nobody did. */
-	adoptStored(): boolean;
-	/**
-	 * Ask for a successor of the expired session, unless another tab has (then there is no receipt). Throws what the
-	 * server answered.
-	 */
-	recoverSession(): Promise<SuccessorReceipt | null>;
-	/** Forget the session, so that the next start creates a new one. */
-	forgetSession(): void;
+	/** Return what this or another tab has stored. */
+	readStored(): Kept | null;
+	/** Go on with what is stored, or was just stored. */
+	adopt(kept: Kept, isVerified: boolean): void;
+	/** Store a session with its tokens, and go on with it. */
+	store(kept: Kept): void;
+	/** Remove what is stored, unless another tab has stored another session meanwhile. */
+	forgetStored(): void;
+	/** Let go of the tokens; of the session only its name is left. */
+	end(): void;
+	/** Return the nonce of the request that is under way, also if another tab began it. */
+	beginRequest(): string;
+	/** Drop the nonce: its request was answered for good. */
+	endRequest(): void;
+	/** Id of a session whose login is gone; the same user's next login brings its state back. */
+	get previous(): string | null;
+	set previous(id: string | null);
+	/** Add the tokens of an answer to what is kept, with the times at which they are due. */
+	renew(kept: Kept, pair: PairFields, from?: Exchange): Kept;
+	/** Milliseconds until the tokens should be exchanged; `Infinity` for a token that stands alone. */
+	findDueIn({ refresh, since, life }?: Kept): number;
+	/** Return true if the access token is good for a connection now. */
+	isFresh({ since, life, ...kept }: Kept): boolean;
+	/** Return true if the next exchange must carry the page's cookies. */
+	isLoginDue(): boolean;
 }
 /** Callbacks by name. A callback that throws never stops the others, nor the stream that called it. */
 export type Unsubscribe = () => void;
@@ -497,6 +511,16 @@ export interface CacheReport {
 	document: string;
 	fromCache: boolean;
 }
+/** How this page got its session, and whose it is; `userId` is null for nobody. */
+export interface IdentityReport {
+	verdict: "created" | "continued" | "claimed" | "recovered";
+	reason: string;
+	userId: string | null;
+}
+/** End of a session: nothing of it is left in this tab. */
+export interface EndReport {
+	reason: string;
+}
 export interface SessionEvents extends TimelineEvents {
 	status: [
 		status: Status,
@@ -528,6 +552,12 @@ export interface SessionEvents extends TimelineEvents {
 		writes: UnsentWrite[],
 		reason: string
 	];
+	identity: [
+		report: IdentityReport
+	];
+	ended: [
+		report: EndReport
+	];
 	error: [
 		error: SessionError
 	];
@@ -548,6 +578,164 @@ export interface SessionInfo {
 	/** Name that people give this browser. */
 	label: string;
 	metadata: JsonObject;
+}
+export interface OutboxBounds {
+	writes: number;
+	bytes: number;
+}
+export interface Write {
+	seq: number;
+	frame: WriteFrame;
+	bytes: number;
+	/** It may have reached the server, so its number can never be given to another write. */
+	sent: boolean;
+	/** True for the last write while more may be added to it: not sent until it is released. */
+	held: boolean;
+	/** It was written by an earlier page. */
+	restored: boolean;
+	/** Transmissions on this connection that have no receipt yet. */
+	unanswered: number;
+	settle?: (receipt: ReceiptFrame | SessionError) => void;
+}
+export interface Change {
+	/** `cache` is a value of the local copy, from before the server has answered. */
+	origin: "local" | "server" | "cache";
+	version: number;
+}
+export type Listener = (value: Json | undefined, change: Change) => void;
+declare class Replica {
+	#private;
+	/** Position of the confirmed value; null until the server has sent it. */
+	position: Position | null;
+	/** Value that the application sees. Operations are total, so pending ones apply to any confirmed value. */
+	get view(): Json;
+	/** Value that the server confirmed. */
+	get confirmed(): Json;
+	get version(): number;
+	get pending(): number;
+	/** True while the server has neither confirmed the local copy nor sent what it lacks. */
+	get fromCache(): boolean;
+	/** Take a local copy as the confirmed value, as if a connection had been lost there. */
+	restoreCopy(data: Json, position: Position): void;
+	/** Show the local copy to those who began to listen right after the start. */
+	announceCopy(): void;
+	on(path: string, listener: Listener): Unsubscribe;
+	/** Return true if a write is shown already. */
+	holdsWrite(write: Write): boolean;
+	/** Show a write before the server has answered it. */
+	expectWrite(write: Write): void;
+	/** Show the new content of an unsent write. */
+	showAmended(origin: Change["origin"]): void;
+	/** Settle an answered write. Its effect is in the confirmed value as soon as that has reached `position`. */
+	settleWrite(write: Write, position: Position | null): void;
+	/** Set the position of the confirmed value; null when another epoch begins. */
+	moveTo(position: Position | null): void;
+	/** Expect a snapshot: until it comes receipts may be ahead of the value here. */
+	awaitSnapshot(): void;
+	/** Take the server's verdict on the position of the local copy. */
+	takeVerdict({ mode, to }: Verdict): void;
+	/** Apply one version's operations; `own` is the number of this client's write that made it. */
+	applyVersion(operations: readonly Operation[], own: number | null): void;
+	/** Take a snapshot. Writes up to `decided` were answered before it was made, so it contains them. */
+	takeSnapshot(data: Json, decided: number): void;
+	/** Show the confirmed value after versions or a snapshot. */
+	showConfirmed(): void;
+	/** Remove the value: this client may not see it any more. */
+	resetValue(): void;
+	dropPending(): void;
+	clearWatches(): void;
+}
+/** When updates are sent; times in milliseconds. */
+export interface SyncOptions {
+	mode: "immediate" | "delayed";
+	/** Without a further update. */
+	delay?: number;
+	/** Longest wait after the first update, however many follow. */
+	maxDelay?: number;
+}
+export interface CreateOptions {
+	metadata?: JsonObject;
+	config?: JsonObject;
+	/** Name that people give this browser. */
+	label?: string;
+}
+/** Document of a visitor's session, for the question whether its user takes it over. */
+export interface VisitorDocument {
+	name: string;
+	version: number;
+}
+export interface CacheOptions {
+	store: "indexeddb";
+	/** Keep copies of documents that the server stores encrypted too; in this browser they are not. */
+	encrypted?: boolean;
+}
+export interface StartOptions extends Surroundings {
+	/** Address where `session_mgmt.urls` is included. */
+	url?: string;
+	/** `browser`: the tabs of a browser share one session; `tab`: each has its own. */
+	share?: "browser" | "tab";
+	/** Separates several sessions of one site. */
+	name?: string;
+	/** Separates several clients of one page, or of frames of one tab; each needs its own. */
+	slot?: string;
+	/** Further headers of calls that use the page's own login, such as a CSRF token under another name. */
+	headers?: () => Record<string, string>;
+	create?: CreateOptions;
+	autoConnect?: boolean;
+	outbox?: Partial<OutboxBounds>;
+	/** Settles conflicts of updates that name no strategy; without it the server's settings do. */
+	strategy?: Strategy;
+	/** Send updates at once, or gather them (200 and 2000 milliseconds by default). */
+	sync?: SyncOptions;
+	/** Keep documents in this browser, so that they are seen before the server answers, or without a network. */
+	cache?: "indexeddb" | CacheOptions;
+	/**
+	 * Key of the user whom the page was made for, null for nobody. Only for speed: without it, the server is asked before
+	 * anything is shown. If somebody else is logged in, the start is refused with `login_mismatch`.
+	 */
+	user?: string | number | null;
+	/**
+	 * Without an answer of the server, at a start with a user's session: `wait` (default) shows nothing of it until the
+	 * server has confirmed who is logged in; `kept` shows the local copies at once, for somebody's own device.
+	 */
+	whenOffline?: "wait" | "kept";
+	/** As of `fetch`: `include` for an API on another origin that gets this page's cookies. */
+	credentials?: "same-origin" | "include";
+	/** Decides what becomes of a visitor's session when he logs in, if the server asks; without it he starts afresh. */
+	onAsk?: (documents: VisitorDocument[]) => "claim" | "fresh" | Promise<"claim" | "fresh">;
+	/** Ends the start, which then rejects with the signal's reason; it has no effect on the client that was started. */
+	signal?: AbortSignal;
+	/** Hears every error from the start on, as a listener of `error` does that was there before the start. */
+	onError?: (error: SessionError) => void;
+}
+export interface Answer {
+	body: Json;
+	etag: string | null;
+}
+export interface RequestOptions {
+	body?: unknown;
+	/** Goes into the Authorization header; without it the call has the page's own login. */
+	token?: string | null;
+	headers?: Record<string, string>;
+	/** Ends the request, which then rejects with the signal's reason. */
+	signal?: AbortSignal;
+}
+/** How calls carry the page's own login. */
+export interface LoginOptions {
+	headers?: () => Record<string, string>;
+	credentials?: RequestCredentials;
+}
+declare class Rest {
+	#private;
+	/** Absolute URL of the API, where relative addresses start. */
+	readonly base: string;
+	constructor(env: Environment, base: string, { headers, credentials }?: LoginOptions);
+	/** Ask the server for the token against forgery; return false if it has none for this page. */
+	fetchCsrf(signal?: AbortSignal): Promise<boolean>;
+	/** Return an address of the server; throws for another origin, which must never get the token. */
+	resolveUrl(path: string): string;
+	/** Send a request. Throws a SessionError: the server's own, or `network_error` (temporary) without an answer. */
+	sendRequest(method: string, path: string, options?: RequestOptions): Promise<Answer>;
 }
 export interface Validation {
 	valid: boolean;
@@ -610,6 +798,15 @@ declare class Heartbeat {
 	/** Learn from a connection that ended without a word: the next one is not quiet for as long. */
 	noteLoss(): void;
 }
+/** End of a connection; `retryAfter` in seconds if the server said it. */
+export interface Ending {
+	code: number;
+	name: string | null;
+	retryAfter: number | null;
+	reconnect: boolean | null;
+	/** Why, in one word, if the server said it. */
+	reason: string | null;
+}
 /** Counters of one client since it was started. */
 export interface ClientStats {
 	connections: number;
@@ -647,8 +844,8 @@ declare class Stats {
 	buildSummary(pending: number): ClientStats;
 }
 export interface ConnectionPort {
-	/** Prepare the next connection; null if there is nothing to wait for. */
-	prepare(): Promise<void> | null;
+	/** Prepare the next connection; null if there is nothing to wait for. Never rejects. */
+	prepare(): Promise<Preparation> | null;
 	/** Return the address of the next connection. */
 	buildAddress(): string;
 	/** Return the first frame; called as late as possible, so that it contains what the page subscribed to meanwhile. */
@@ -658,9 +855,17 @@ export interface ConnectionPort {
 	handleDetach(): void;
 	tellStatus(status: Status, reason: StatusReason | null): void;
 	/** Repair after an end that is no ordinary loss: come back, or stay away. `wasReady`: after `connected`. */
-	repairAfter(code: number, wasReady: boolean): Repair | Promise<Repair> | null;
+	repairAfter(ending: Ending, wasReady: boolean): Repair | Promise<Repair> | null;
 }
 export type Repair = "reconnect" | "stop";
+/** Preparation of a connection: `repair` is null if it may open now. */
+export type Preparation = {
+	repair: null;
+} | {
+	repair: Repair;
+	reason: StatusReason;
+	retryAfter?: number | null;
+};
 declare class Connection {
 	#private;
 	status: Status;
@@ -684,6 +889,8 @@ declare class Connection {
 	askServer(frame: object, answer: (frame: ServerFrame) => void): boolean;
 	/** Return why the connection will not come back by itself; null while it may. */
 	readFailure(): SessionError | null;
+	/** Stay away because nothing can be sent for good. */
+	fail(reason: StatusReason): void;
 	/** Give this connection up and come back. */
 	abandonSocket(code?: number): void;
 }
@@ -782,70 +989,6 @@ export interface UpdateResult {
 	/** Paths where values of others were overwritten. */
 	overwrote: string[];
 	conflicts: NonNullable<ReceiptFrame["conflicts"]>;
-}
-export interface OutboxBounds {
-	writes: number;
-	bytes: number;
-}
-export interface Write {
-	seq: number;
-	frame: WriteFrame;
-	bytes: number;
-	/** It may have reached the server, so its number can never be given to another write. */
-	sent: boolean;
-	/** True for the last write while more may be added to it: not sent until it is released. */
-	held: boolean;
-	/** It was written by an earlier page. */
-	restored: boolean;
-	/** Transmissions on this connection that have no receipt yet. */
-	unanswered: number;
-	settle?: (receipt: ReceiptFrame | SessionError) => void;
-}
-export interface Change {
-	/** `cache` is a value of the local copy, from before the server has answered. */
-	origin: "local" | "server" | "cache";
-	version: number;
-}
-export type Listener = (value: Json | undefined, change: Change) => void;
-declare class Replica {
-	#private;
-	/** Position of the confirmed value; null until the server has sent it. */
-	position: Position | null;
-	/** Value that the application sees. Operations are total, so pending ones apply to any confirmed value. */
-	get view(): Json;
-	/** Value that the server confirmed. */
-	get confirmed(): Json;
-	get version(): number;
-	get pending(): number;
-	/** True while the server has neither confirmed the local copy nor sent what it lacks. */
-	get fromCache(): boolean;
-	/** Take a local copy as the confirmed value, as if a connection had been lost there. */
-	restoreCopy(data: Json, position: Position): void;
-	/** Show the local copy to those who began to listen right after the start. */
-	announceCopy(): void;
-	on(path: string, listener: Listener): Unsubscribe;
-	/** Show a write before the server has answered it. */
-	expectWrite(write: Write): void;
-	/** Show the new content of an unsent write. */
-	showAmended(origin: Change["origin"]): void;
-	/** Settle an answered write. Its effect is in the confirmed value as soon as that has reached `position`. */
-	settleWrite(write: Write, position: Position | null): void;
-	/** Set the position of the confirmed value; null when another epoch begins. */
-	moveTo(position: Position | null): void;
-	/** Expect a snapshot: until it comes receipts may be ahead of the value here. */
-	awaitSnapshot(): void;
-	/** Take the server's verdict on the position of the local copy. */
-	takeVerdict({ mode, to }: Verdict): void;
-	/** Apply one version's operations; `own` is the number of this client's write that made it. */
-	applyVersion(operations: readonly Operation[], own: number | null): void;
-	/** Take a snapshot. Writes up to `decided` were answered before it was made, so it contains them. */
-	takeSnapshot(data: Json, decided: number): void;
-	/** Show the confirmed value after versions or a snapshot. */
-	showConfirmed(): void;
-	/** Remove the value: this client may not see it any more. */
-	resetValue(): void;
-	dropPending(): void;
-	clearWatches(): void;
 }
 export interface WriteOptions {
 	/** Before the write was sent, aborting takes it back; later, it only ends the waiting. */
@@ -976,46 +1119,6 @@ export declare class ConnectionControls {
 	/** Go before what the server says. */
 	setConnectionConfig({ deadline, ...retry }: ConnectionConfig): void;
 }
-/** When updates are sent; times in milliseconds. */
-export interface SyncOptions {
-	mode: "immediate" | "delayed";
-	/** Without a further update. */
-	delay?: number;
-	/** Longest wait after the first update, however many follow. */
-	maxDelay?: number;
-}
-export interface CacheOptions {
-	store: "indexeddb";
-	/** Keep copies of documents that the server stores encrypted too; in this browser they are not. */
-	encrypted?: boolean;
-}
-export interface StartOptions extends Surroundings {
-	/** Address where `session_mgmt.urls` is included. */
-	url?: string;
-	/** `browser`: the tabs of a browser share one session; `tab`: each has its own. */
-	share?: "browser" | "tab";
-	/** Separates several sessions of one site. */
-	name?: string;
-	/** Separates several clients of one page, or of frames of one tab; each needs its own. */
-	slot?: string;
-	/** Further headers of calls that use the page's own login, such as a CSRF token under another name. */
-	headers?: () => Record<string, string>;
-	create?: CreateOptions;
-	autoConnect?: boolean;
-	outbox?: Partial<OutboxBounds>;
-	/** Settles conflicts of updates that name no strategy; without it the server's settings do. */
-	strategy?: Strategy;
-	/** Send updates at once, or gather them (200 and 2000 milliseconds by default). */
-	sync?: SyncOptions;
-	/** Keep documents in this browser, so that they are seen before the server answers, or without a network. */
-	cache?: "indexeddb" | CacheOptions;
-	/** The `user_id` of the logged-in user, null for nobody; another user's session is not continued. */
-	user?: string | number | null;
-	/** Ends the start, which then rejects with the signal's reason; it has no effect on the client that was started. */
-	signal?: AbortSignal;
-	/** Hears every error from the start on, as a listener of `error` does that was there before the start. */
-	onError?: (error: SessionError) => void;
-}
 /** Reader of a log. */
 export interface Reader {
 	/** Start of an earlier page; null for "from now on", or "everything" for a document. */
@@ -1124,7 +1227,8 @@ export interface RecordParts {
 	scope: string;
 	/** Null where nothing outlives the tab. */
 	store: OutboxStore | null;
-	readOwner(): Owner;
+	/** First part of the owner of what is stored. */
+	ownerScope: string;
 	/** Called when the store has caught up with the tab, or has failed. */
 	tellStored(): void;
 }
@@ -1148,7 +1252,9 @@ declare class ClientRecord {
 	set sent(seq: number);
 	/** True if every write would survive this tab. */
 	get isDurable(): boolean;
-	assignClient(session: string, client: string | null): void;
+	/** Whose writes these are; undefined if an earlier version stored them. */
+	get user(): string | null | undefined;
+	assignClient({ session_id: session, user_id: user }: SessionFields, client: string | null): void;
 	/** Read the unanswered writes of an earlier page, in the order of their numbers. */
 	readWrites(): [
 		seq: number,
@@ -1163,6 +1269,8 @@ declare class ClientRecord {
 	guardNumbers(): void;
 	readPosition(log: string): Position | null;
 	setPosition(log: string, position: Position | null): void;
+	/** Forget all places in logs: another person's session begins. */
+	clearPositions(): void;
 	/** Return true if another tab has taken this tab's writes over. */
 	isAdopted(): Promise<boolean>;
 	/** Begin as a new client with this tab's positions; the writes under the old key are another tab's. */
@@ -1222,6 +1330,7 @@ export declare class SessionClient {
 	 */
 	static start(options?: StartOptions): Promise<SessionClient>;
 	private constructor();
+	/** Id of the session; empty while nobody knows whether it is this page's. */
 	get id(): string;
 	/** Name that the server gave this tab; null before the first connection. */
 	get clientId(): string | null;

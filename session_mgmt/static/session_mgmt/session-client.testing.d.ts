@@ -207,6 +207,32 @@ declare class FakeSocket implements SocketLike {
 	/** End it from the server's side or the network's. */
 	drop(code?: number): void;
 }
+/** Pairs of tokens of one session of the fake server, refused and told again as PROTOCOL section 14 says. */
+export interface FakePair {
+	access: string;
+	refresh: string;
+}
+declare class FakeTokens {
+	#private;
+	/** Seconds for which an access token counts. */
+	life: number;
+	constructor(makeName: (prefix: string) => string);
+	/** Newest access token. */
+	get access(): string;
+	get pair(): FakePair;
+	/** Fields of an answer that brings tokens. */
+	get fields(): object;
+	/** Revoke everything and begin a family. */
+	begin(): FakePair;
+	revoke(): void;
+	isKnown(access: string): boolean;
+	isExpired(access: string): boolean;
+	/** Return true if this refresh token proves its session. */
+	proves(refresh: string): boolean;
+	isPastHalf(): boolean;
+	/** Return false if the token was copied, or is unknown. */
+	exchange(refresh: string, nonce: string): boolean;
+}
 export interface FakeClient {
 	id: string;
 	generation: number;
@@ -217,16 +243,32 @@ export interface FakeClient {
 }
 declare class FakeSession {
 	readonly id: string;
-	readonly token: string;
-	readonly user: string | null;
+	user: string | null;
 	state: SessionFields["state"];
+	/** Its token stands alone. */
+	isLegacy: boolean;
+	isRecoverable: boolean;
+	successor: FakeSession | null;
+	readonly tokens: FakeTokens;
 	readonly log: FakeLog;
 	readonly documents: Map<string, FakeDocument>;
 	readonly clients: Map<string, FakeClient>;
-	constructor(id: string, token: string, user: string | null);
+	constructor(id: string, user: string | null, makeName: (prefix: string) => string);
+	/** Newest access token. */
+	get token(): string;
 	document(name: string): FakeDocument;
 	newClient(id: string): FakeClient;
 	fields(): SessionFields;
+}
+/** What the page's cookies say, and how the project is set up. */
+export interface FakeLogin {
+	/** User who is logged in; null for nobody. */
+	user: string | null;
+	/** The login was ended from elsewhere. */
+	isEnded: boolean;
+	onLogin: "claim" | "fresh" | "ask";
+	/** Visitors get sessions. */
+	anonymous: boolean;
 }
 export interface FakeServerOptions {
 	/** Answer what a client sends. */
@@ -249,11 +291,12 @@ export declare class FakeServer {
 	readonly sockets: FakeSocket[];
 	/** Effects happen, but their receipts are lost. */
 	swallowReceipts: boolean;
-	recoverable: boolean;
 	/** Recoveries are completed. */
 	recovers: boolean;
-	/** User of the sessions that it makes. */
-	user: string | null;
+	/** Whose login the browser's cookies prove; may be changed at any time. */
+	readonly login: FakeLogin;
+	/** Answers of the next calls about identity that are lost on their way; their effects happen. */
+	lostAnswers: number;
 	/** No request is answered. */
 	offline: boolean;
 	/** Fields of `connected` beside the fixed part, such as `retry` or `limits`. */
