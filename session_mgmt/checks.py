@@ -37,6 +37,7 @@ _LEAST = {
     "reconnect_factor": 1,
 }
 _CHOICES = {
+    "token_mode": conf.TOKEN_MODES,
     "assurance": tuple(conf.ASSURANCE),
     "stored_addresses": conf.ADDRESS_FORMS,
     "device_change": conf.CHANGE_POLICIES,
@@ -155,6 +156,22 @@ def _check_identity(now: conf.Settings) -> list[CheckMessage]:
     if now.idle_timeout > idle or now.absolute_timeout > absolute:
         hint = f"{now.assurance} allows idle_timeout up to {idle} and absolute_timeout up to {absolute}."
         found.append(Warning(f"A session timeout is too long for {now.assurance}.", hint=hint, id="session_mgmt.W018"))
+    return found
+
+
+@register()
+def check_cookie_mode(**_: Any) -> list[CheckMessage]:
+    """Check that pages can keep a cookie. E023: visitors get no CSRF token. W019: no sign of https."""
+    now, found = conf.settings(), list[CheckMessage]()
+    if now.token_mode != "cookie":
+        return found
+    if now.anonymous_sessions and django_settings.CSRF_USE_SESSIONS:
+        hint = "Turn CSRF_USE_SESSIONS off: a visitor's CSRF token would need a Django session."
+        found.append(Error("Visitors cannot enter: they get no CSRF token.", hint=hint, id="session_mgmt.E023"))
+    has_tls = django_settings.SECURE_SSL_REDIRECT or django_settings.SECURE_PROXY_SSL_HEADER
+    if not (django_settings.DEBUG or has_tls or django_settings.SESSION_COOKIE_SECURE):
+        hint = "Set SECURE_SSL_REDIRECT, or SECURE_PROXY_SSL_HEADER behind a proxy that ends TLS."
+        found.append(Warning("Browsers keep the cookie over https only.", hint=hint, id="session_mgmt.W019"))
     return found
 
 

@@ -26,6 +26,7 @@ ASSURANCE = {
     "AAL3": (timedelta(minutes=15), timedelta(hours=12)),
 }
 CHANGE_POLICIES = ("ignore", "audit", "reauth")
+TOKEN_MODES = ("bearer", "cookie")
 SESSION_LIMIT_POLICIES = ("reject", "evict_oldest", "evict_idle")
 # Function of the project: itself, or its dotted path.
 Hook: TypeAlias = Callable[..., Any] | str | None
@@ -80,6 +81,9 @@ class Settings:
     )
     impersonator_of: Hook = _setting(
         None, "Called with a request: who acts for its user, or None. django-hijack is known without it."
+    )
+    token_mode: str = _setting(
+        "bearer", "How pages keep their proof: bearer (pairs, in their storage) or cookie (no script can read it)."
     )
     token_keys: tuple[str, ...] = _setting(
         (), "Secrets of which tokens are derived, the first one for new tokens; none is SECRET_KEY.", secret=True

@@ -68,6 +68,8 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "E016": {"SESSION_MGMT": {"allowed_origins": ["shop.example"]}},
     "E017": {"SESSION_MGMT": {"websocket_path": "ws/session/"}},
     "E018": {"SESSION_MGMT": {"stored_addresses": "salted"}},
+    "E023": {"SESSION_MGMT": {"token_mode": "cookie", "anonymous_sessions": True}, "CSRF_USE_SESSIONS": True},
+    "W019": {"SESSION_MGMT": {"token_mode": "cookie"}},
     "E019": {"SESSION_MGMT": {"place_of": "shop.places.missing"}},
     "E020": {"DATABASE_ROUTERS": [Elsewhere({"auth"})]},
     "E021": {"DATABASE_ROUTERS": [Elsewhere({"session_mgmt"})]},

@@ -39,8 +39,9 @@ class Leftover:
 
 
 def find_tokens(now: datetime) -> Leftover:
-    """Find tokens that have expired."""
-    return Leftover(Token.objects.using(settings().database).filter(expires_at__lt=now), by="expires_at")
+    """Find tokens that have expired. A cookie tells which browser comes back for as long as its session is kept."""
+    rows = Token.objects.using(settings().database).filter(expires_at__lt=now)
+    return Leftover(rows.exclude(kind=Token.Kind.COOKIE, used_at=None), by="expires_at")
 
 
 def find_logins(now: datetime) -> Leftover:

@@ -37,17 +37,7 @@ class SessionTokenAuthentication(BaseAuthentication):
         # Other bearer tokens are left to the project's own authentication.
         if secret is None or not secret.startswith(tokens.ACCESS_PREFIX):
             return None
-        token = self._find_token(request, secret)
-        session = token.session
-        request.client_session = session  # type: ignore[attr-defined] # for the view
-        actor = Actor(
-            session=session.pk,
-            user_id=session.user_id,
-            tenant=session.tenant,
-            auth_time=session.auth_time,
-            restriction=restrict(session.scopes, token.scopes, is_nobodys=session.user_id is None),
-        )
-        return session.user or AnonymousUser(), actor
+        return admit_token(request, self._find_token(request, secret))
 
     def _find_token(self, request: Request, secret: str) -> Token:
         using = settings().database
@@ -61,6 +51,20 @@ class SessionTokenAuthentication(BaseAuthentication):
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
+
+
+def admit_token(request: Request, token: Token) -> tuple[Any, Actor]:
+    """Return the user and the actor of a token that was found; the view is given its session."""
+    session = token.session
+    request.client_session = session  # type: ignore[attr-defined] # for the view
+    actor = Actor(
+        session=session.pk,
+        user_id=session.user_id,
+        tenant=session.tenant,
+        auth_time=session.auth_time,
+        restriction=restrict(session.scopes, token.scopes, is_nobodys=session.user_id is None),
+    )
+    return session.user or AnonymousUser(), actor
 
 
 def read_address(request: Request) -> str | None:

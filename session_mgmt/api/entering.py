@@ -11,14 +11,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
-from session_mgmt.actions.sessions import entering, info
+from session_mgmt.actions.sessions import cookies, entering, info
 from session_mgmt.actions.sessions.entering import Entered, Wish
 from session_mgmt.actions.sessions.stamps import Evidence
+from session_mgmt.actions.sessions.tokens import COOKIE_PREFIX
+from session_mgmt.api.cookies import is_from_page, read_page_cookie, require_csrf, set_cookie
 from session_mgmt.api.endpoints import endpoint
 from session_mgmt.api.forms import EnterForm, KeptForm, ScopedForm
 from session_mgmt.api.refusals import VALUE_ERRORS
 from session_mgmt.api.sessions import describe_pair, read_device, read_entering
 from session_mgmt.api.views import ApiView
+from session_mgmt.conf import settings
 from session_mgmt.exceptions import AuthRequired, LoginEnded, LoginMismatch, LoginMissing, ScopeMissing, SessionLimit
 from session_mgmt.protocol.events import AUTH_SUCCESS
 from session_mgmt.writes import verbs
@@ -66,15 +69,21 @@ class EnterView(_LoginBase):
         errors=(AuthRequired, LoginEnded, LoginMissing, LoginMismatch, ScopeMissing, SessionLimit, *VALUE_ERRORS),
     )
     def post(self, request: Request) -> Response:
+        by_cookie = is_from_page(request)
+        if by_cookie and "HTTP_AUTHORIZATION" not in request.META:
+            # A header that a foreign page cannot send is as good a proof that it is ours.
+            require_csrf(request)
         wanted = self.read_form(EnterForm)
         evidence = read_entering(request, self.user)
         _require_expected(wanted, evidence)
         kept = KeptForm(data=wanted["kept"]).read_fields() if wanted.get("kept") is not None else {}
+        kept_id, secret = _read_kept(request, kept, by_cookie=by_cookie)
         create = ScopedForm(data=wanted.get("create") or {}).read_fields()
         wish = Wish(
             nonce=wanted["nonce"],
-            kept=_read_id(kept.get("session")),
-            token=kept.get("token", ""),
+            kept=kept_id,
+            token=secret,
+            by_cookie=by_cookie,
             previous=_read_id(wanted.get("previous")),
             device=read_device(request, create.pop("label", "")),
             scopes=create.pop("scopes", None),
@@ -83,7 +92,11 @@ class EnterView(_LoginBase):
         entered = entering.enter(wish, evidence)
         if entered.verdict == entering.CREATED and evidence.user is not None:
             verbs.record(entered.session.pk, AUTH_SUCCESS, {"user_id": str(evidence.user.pk)}, key="entered")
-        return Response(_describe_entered(request, entered))
+        response = Response(_describe_entered(request, entered, by_cookie=by_cookie))
+        if by_cookie and entered.pair is not None:
+            until = entered.session.activity.absolute_deadline + settings().retention
+            set_cookie(request, response, entered.pair, until)
+        return response
 
 
 def _require_expected(wanted: dict[str, Any], evidence: Evidence) -> None:
@@ -101,14 +114,26 @@ def _read_id(value: str | None) -> uuid.UUID | None:
         return None
 
 
-def _describe_entered(request: Request, entered: Entered) -> dict[str, Any]:
+def _read_kept(request: Request, kept: dict[str, str], *, by_cookie: bool) -> tuple[uuid.UUID | None, str]:
+    """Return the session that a page kept, and its proof; a cookie tells both."""
+    token = kept.get("token") or ""
+    cookie = read_page_cookie(request) if by_cookie else None
+    if cookie is not None:
+        session = cookies.find_session(settings().database, cookie)
+        if session is not None:
+            return session, cookie
+    # What no script can read is taken from no body.
+    return _read_id(kept.get("session")), "" if token.startswith(COOKIE_PREFIX) else token
+
+
+def _describe_entered(request: Request, entered: Entered, *, by_cookie: bool) -> dict[str, Any]:
     session, position = entered.session, entered.position
     return {
         "verdict": entered.verdict,
         "reason": entered.reason,
         "user_id": None if session.user_id is None else str(session.user_id),
         "session": info.describe_session(session, "disconnected"),
-        **describe_pair(entered.pair),
+        **describe_pair(None if by_cookie else entered.pair),
         "login_due_in": entered.login_due_in,
         "positions": {} if position is None else {"session": position.as_json()},
         "endpoints": info.list_endpoints(session.pk, request.META.get("SCRIPT_NAME", "")),

@@ -120,7 +120,8 @@ class RefreshForm(Form):
 
 class KeptForm(Form):
     session = Text(allow_blank=False, max_length=36)
-    token = Text(allow_blank=False, max_length=200)
+    # None where a cookie is the proof.
+    token = Text(required=False, allow_null=True, allow_blank=False, max_length=200)
 
 
 class EnterForm(Form):

@@ -30,6 +30,7 @@ from session_mgmt.actions.sessions.stamps import Evidence
 from session_mgmt.actions.timeline import reading
 from session_mgmt.api import rights
 from session_mgmt.api.authentication import read_address, read_bearer
+from session_mgmt.api.cookies import is_from_page
 from session_mgmt.api.endpoints import endpoint
 from session_mgmt.api.forms import CreationForm, MessageForm, RecoveryForm, SessionForm, ValidationForm
 from session_mgmt.api.queries import Identifier, Number
@@ -93,6 +94,8 @@ class SessionViewSet(ApiViewSet):
         errors=(SessionLimit, LoginEnded, ScopeMissing, *VALUE_ERRORS),
     )
     def create(self, request: Request) -> Response:
+        if is_from_page(request):
+            raise PermissionDenied("Here a page keeps its session in a cookie: enter.")
         if proven_session(request) is not None:
             # A token that could make sessions would outlive its own.
             raise PermissionDenied("A session is created with the project's own authentication.")

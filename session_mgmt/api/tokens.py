@@ -11,6 +11,7 @@ from rest_framework.response import Response
 
 from session_mgmt.actions.sessions import narrowing, refreshing, stamps
 from session_mgmt.api.authentication import read_address, read_bearer
+from session_mgmt.api.cookies import is_from_page
 from session_mgmt.api.endpoints import endpoint
 from session_mgmt.api.forms import NarrowForm, RefreshForm
 from session_mgmt.api.views import ApiView, proven_session
@@ -52,6 +53,9 @@ class RefreshView(ApiView):
     )
     def post(self, request: Request) -> Response:
         wanted = self.read_form(RefreshForm)
+        if is_from_page(request):
+            # A pair from before there were cookies: entering puts one in its place.
+            raise InvalidToken("Here a page keeps its session in a cookie: enter.")
         refreshed = refreshing.refresh_tokens(
             wanted["token"],
             wanted["nonce"],
@@ -75,6 +79,8 @@ class NarrowView(ApiView):
     def post(self, request: Request) -> Response:
         if proven_session(request) is None:
             raise PermissionDenied("Only a session's token can be narrowed.")
+        if is_from_page(request):
+            raise PermissionDenied("Here a page keeps its session in a cookie, and is given no token.")
         wanted = self.read_form(NarrowForm)
         seconds = wanted.get("expires_in")
         # More than any token lives, and still a time that can be calculated with.

@@ -22,6 +22,7 @@ from session_mgmt.actions.access import Actor
 from session_mgmt.actions.sessions import incidents, lifecycle, tokens
 from session_mgmt.api import errors
 from session_mgmt.api.authentication import SessionTokenAuthentication, find_actor, read_address, read_bearer
+from session_mgmt.api.cookies import SessionCookieAuthentication, read_cookie
 from session_mgmt.api.description import AutoSchema
 from session_mgmt.api.endpoints import Endpoint
 from session_mgmt.api.forms import Form
@@ -76,7 +77,8 @@ class ApiView(APIView):
         """Return this app's authentication, followed by the project's as configured now."""
         theirs: Any = api_settings.DEFAULT_AUTHENTICATION_CLASSES
         # Ours first: the project's own may take a bearer token for one of theirs, and refuse it.
-        return [SessionTokenAuthentication(), *(authentication() for authentication in theirs)]
+        ours = [SessionTokenAuthentication(), SessionCookieAuthentication()]
+        return [*ours, *(authentication() for authentication in theirs)]
 
     def get_throttles(self) -> list[Any]:
         """Return the throttles of this app's own setting; the project's are for its own views."""
@@ -117,7 +119,7 @@ class ApiView(APIView):
         """Authenticate the request. An unknown bearer token is an error, unlike a missing one."""
         token = read_bearer(request)
         # Before any query: whoever calls too often costs nothing more.
-        self._caller = limits.Caller(read_address(request), token)
+        self._caller = limits.Caller(read_address(request), token or read_cookie(request))
         limits.admit_caller(self._caller)
         super().perform_authentication(request)
         if _is_known(request):

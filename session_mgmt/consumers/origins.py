@@ -16,18 +16,21 @@ _LOCAL_HOSTS = (".localhost", "127.0.0.1", "[::1]")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
-def check_origin(scope: Mapping[str, Any]) -> None:
+def check_origin(scope: Mapping[str, Any], *, is_required: bool = False) -> None:
     """Check where a handshake comes from, and whom it asks. Raises ``OriginDenied``, which names both sides.
 
-    A client that is no browser sends no origin; it proves itself by its token, as everybody does: no cookie counts
-    here. The scheme is that of ``SECURE_PROXY_SSL_HEADER`` or of the server, as for Django's own requests.
+    A client that is no browser sends no origin; it proves itself by its token. Where a cookie is the proof one is
+    required, because a browser adds cookies to whatever a foreign page asks for. The scheme is that of
+    ``SECURE_PROXY_SSL_HEADER`` or of the server, as for Django's own requests.
     """
-    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope.get("headers", ())}
-    host, origin = _read_host(headers), headers.get("origin", "")
+    headers = read_headers(scope)
+    host, origin = read_host(headers), headers.get("origin", "")
     _check_host(host)
+    if is_required and not origin:
+        raise OriginDenied("A cookie proves a session to a page only, and this handshake has no origin.")
     if not origin or _normalise(origin) in map(_normalise, settings().allowed_origins):
         return
-    own = f"{_read_scheme(scope, headers)}://{host}"
+    own = f"{read_scheme(scope, headers)}://{host}"
     if _normalise(origin) != _normalise(own):
         raise OriginDenied(
             f"The page's origin is {origin}, and this server was asked as {own}. Behind nginx, pass the browser's own"
@@ -38,7 +41,12 @@ def check_origin(scope: Mapping[str, Any]) -> None:
         )
 
 
-def _read_host(headers: Mapping[str, str]) -> str:
+def read_headers(scope: Mapping[str, Any]) -> dict[str, str]:
+    """Return the headers of a handshake by their names in lower case."""
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope.get("headers", ())}
+
+
+def read_host(headers: Mapping[str, str]) -> str:
     """Return the host that was asked, by the same headers as Django's own requests."""
     forwarded = headers.get("x-forwarded-host") if django_settings.USE_X_FORWARDED_HOST else None
     return headers.get("host", "") if forwarded is None else forwarded
@@ -56,7 +64,8 @@ def _is_allowed(host: str, allowed: tuple[str, ...]) -> bool:
     return validate_host(split_domain_port(host)[0], allowed)
 
 
-def _read_scheme(scope: Mapping[str, Any], headers: Mapping[str, str]) -> str:
+def read_scheme(scope: Mapping[str, Any], headers: Mapping[str, str]) -> str:
+    """Return the scheme of the page that may ask, ``http`` or ``https``, by the proxy that is trusted."""
     trusted = django_settings.SECURE_PROXY_SSL_HEADER
     if trusted:
         name, secure = trusted

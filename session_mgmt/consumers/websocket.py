@@ -24,6 +24,7 @@ from session_mgmt.conf import settings
 from session_mgmt.consumers import origins
 from session_mgmt.consumers.commands import decode
 from session_mgmt.consumers.connection import Connection
+from session_mgmt.consumers.cookie_proof import prove_connect
 from session_mgmt.consumers.greetings import build_bye
 from session_mgmt.consumers.hub import hub, pick_delay
 from session_mgmt.consumers.intake import ABNORMAL, Intake, encode_text
@@ -121,6 +122,7 @@ class SessionConsumer(AsyncConsumer):
                 frame = frames.parse(decode(encode_text(event.get("text") or ""), most=CONNECT_BYTES))
                 if not isinstance(frame, Connect):
                     raise InvalidFrame("The first frame is connect.")
+                frame = prove_connect(frame, self.scope)
                 caller = limits.Caller(addresses.read_scope(self.scope), frame.token)
                 # Before any query: guessing tokens must not reach the database.
                 limits.admit_caller(caller)

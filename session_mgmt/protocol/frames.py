@@ -32,6 +32,8 @@ _DIGEST = re.compile("[0-9a-f]{16}")
 NAME_LIMIT = 100
 TOPIC_LIMIT = 255
 USER_LIMIT = 200
+# What proves the session: a token in the frame, or the cookie of the handshake.
+BY_TOKEN, BY_COOKIE = "token", "cookie"
 # For a page that does not say whom it expects; None is nobody. No text of a frame holds NUL.
 ANYBODY = "\0"
 
@@ -44,6 +46,8 @@ class Connect:
     logs: dict[str, JSON]
     agent: str
     user: str | None = ANYBODY
+    auth: str = BY_TOKEN
+    name: str | None = None
 
     @property
     def has_topics(self) -> bool:
@@ -156,13 +160,20 @@ def _read_connect(message: JSON) -> Connect:
     # Names and positions are judged one by one, so that a bad one denies its own log only.
     if not isinstance(logs, dict):
         raise InvalidField("logs is an object of positions by name.", field="logs")
+    auth = _read_optional_text(message, "auth", 20) or BY_TOKEN
+    if auth not in (BY_TOKEN, BY_COOKIE):
+        raise InvalidField("auth is token or cookie.", field="auth")
+    if auth == BY_COOKIE and message.get("token") is not None:
+        raise InvalidField("Beside auth cookie there is no token.", field="token")
     return Connect(
-        token=_read_text(message, "token", 200),
+        token=_read_text(message, "token", 200) if auth == BY_TOKEN else "",
         client_id=_read_optional_text(message, "client_id", 40),
         acked=_read_count(message, "acked", default=0),
         logs=logs,
         agent=(_read_optional_text(message, "agent", 100) or ""),
         user=_read_optional_text(message, "user", USER_LIMIT) if "user" in message else ANYBODY,
+        auth=auth,
+        name=_read_optional_text(message, "name", 40),
     )
 
 

@@ -13,8 +13,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError
+from django.db.models import Q
 
 from session_mgmt.actions.sessions import (
+    cookies,
     ending,
     fingerprints,
     lifecycle,
@@ -26,7 +28,7 @@ from session_mgmt.actions.sessions import (
     tokens,
 )
 from session_mgmt.actions.sessions.lifecycle import Device
-from session_mgmt.actions.sessions.pairs import Pair
+from session_mgmt.actions.sessions.pairs import Origin, Pair
 from session_mgmt.actions.sessions.refreshing import Exchange
 from session_mgmt.actions.sessions.stamps import Evidence
 from session_mgmt.conf import settings
@@ -45,17 +47,23 @@ MISSING_TWICE = timedelta(seconds=2)
 MISSING_FORGOTTEN = timedelta(minutes=1)
 ANSWERED_FOR = timedelta(hours=1)
 BY_TOKEN, BY_ALONE, BY_LOGIN = "token", "token without a pair", "login"
+# Kept in a cookie where pages keep pairs now, or the other way round.
+BY_OTHER = "token of the other mode"
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a page kept, and what it wants if a session is made. ``nonce`` names the request."""
+    """What a page kept, and what it wants if a session is made. ``nonce`` names the request.
+
+    ``by_cookie``: its tokens are to be kept in a cookie.
+    """
 
     nonce: str = field(repr=False)
     kept: uuid.UUID | None = None
     token: str = field(default="", repr=False)
     previous: uuid.UUID | None = None
     create: dict[str, Any] = field(default_factory=dict)
+    by_cookie: bool = False
     device: Device | None = None
     scopes: list[str] | None = None
 
@@ -167,9 +175,12 @@ class _Entry:
         """Return what proves the session that was kept; an id alone proves nothing."""
         digest = tokens.hash_token(self._wish.token)
         mine = Token.objects.using(self._using).filter(digest=digest, session=session, revoked_at=None)
-        token = mine.filter(auth_version=session.auth_version, expires_at__gt=self._now).first()
-        if token is not None and token.kind == Token.Kind.REFRESH:
-            return BY_TOKEN
+        # A cookie that is no proof for calls any more still tells which browser this is.
+        counts = Q(expires_at__gt=self._now) | Q(kind=Token.Kind.COOKIE)
+        token = mine.filter(counts, auth_version=session.auth_version).first()
+        if token is not None and token.kind in (Token.Kind.REFRESH, Token.Kind.COOKIE):
+            is_kept_so = self._wish.by_cookie == (token.kind == Token.Kind.COOKIE)
+            return BY_TOKEN if is_kept_so else BY_OTHER
         # A token with fewer scopes than its session must not be exchanged for one that has all of them.
         if token is not None and token.salt is None and token.scopes is None:
             return BY_ALONE
@@ -204,10 +215,11 @@ class _Entry:
     def _exchange(self, session: ClientSession) -> Pair | None:
         """Exchange the tokens if the access token has lived half its life; ``None`` if they may go on."""
         token = Token.objects.using(self._using).get(digest=tokens.hash_token(self._wish.token))
-        beside = Token.objects.using(self._using).filter(session=session, family=token.family, parent=token.parent_id)
-        access = beside.filter(kind=Token.Kind.ACCESS).first()
-        is_young = access is not None and self._now < access.created_at + (access.expires_at - access.created_at) / 2
-        if token.used_at is None and is_young:
+        if token.used_at is None and self._is_young(session, token):
+            if token.kind == Token.Kind.COOKIE:
+                # Its browser has proved its login just now.
+                end = cookies.find_end(session, session.activity, self._now)
+                Token.objects.using(self._using).filter(pk=token.pk).update(expires_at=end)
             return None
         # Whose session it is was decided just now, by the same evidence.
         exchange = Exchange(self._using, self._wish.token, token.family, session, self._now, is_login_proved=True)
@@ -221,6 +233,13 @@ class _Entry:
         # Here is the browser that is logged in: the copy is worthless, and it goes on.
         return self._start_family(session)
 
+    def _is_young(self, session: ClientSession, token: Token) -> bool:
+        if token.kind == Token.Kind.COOKIE:
+            return self._now < token.created_at + settings().access_lifetime / 2
+        beside = Token.objects.using(self._using).filter(session=session, family=token.family, parent=token.parent_id)
+        access = beside.filter(kind=Token.Kind.ACCESS).first()
+        return access is not None and self._now < access.created_at + (access.expires_at - access.created_at) / 2
+
     def _renew(self, session: ClientSession, proof: str) -> Pair:
         """Give new tokens to whoever has proved the session by something else; the ones of before are void."""
         if proof == BY_ALONE:
@@ -233,7 +252,10 @@ class _Entry:
     def _start_family(self, session: ClientSession) -> Pair:
         digest = tokens.hash_token(self._wish.nonce)
         ClientSession.objects.using(self._using).filter(pk=session.pk).update(nonce=digest)
-        return pairs.start_family(self._using, session, self._wish.nonce, self._now)
+        return pairs.start_family(self._using, session, self._begin_family(self._wish.nonce), self._now)
+
+    def _begin_family(self, secret: str) -> Origin:
+        return pairs.begin_family(secret, is_cookie=self._wish.by_cookie)
 
     def _miss_login(self, session: ClientSession, proof: str) -> Entered | SessionMgmtError:
         """Ask twice before a session expires: a parallel answer may just be changing the cookie."""
@@ -262,6 +284,7 @@ class _Entry:
             created = lifecycle.create_session(
                 user=self._evidence.user,
                 nonce=self._wish.nonce,
+                origin=self._begin_family(self._wish.nonce),
                 login=self._login,
                 auth_time=self._evidence.auth_time,
                 tenant=self._evidence.tenant,
@@ -302,7 +325,7 @@ class _Entry:
         if successor is not None:
             return self._join_successor(old, successor, proof)
         # All tabs that kept it derive one pair from its token, whoever comes first.
-        origin = pairs.begin_family(self._wish.token if proof == BY_TOKEN else self._wish.nonce)
+        origin = self._begin_family(self._wish.token if proof == BY_TOKEN else self._wish.nonce)
         restored = recovery.make_successor(
             self._using,
             old,

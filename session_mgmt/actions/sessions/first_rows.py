@@ -126,5 +126,5 @@ def make_proofs(
         expires = activity.absolute_deadline + settings().retention
         proof, token = tokens.make_token(session, expires_at=expires, now=now)
         return [proof], token, None
-    rows, pair = pairs.make_pair(origin, activity, session.auth_version, now)
+    rows, pair = pairs.make_pair(origin, session, activity, now)
     return rows, pair.access, pair

@@ -159,7 +159,10 @@ def _put_missing(using: str, digest: bytes, user: Any, cookie: bytes | None, now
 
 def find_due_in(login: Login, now: datetime) -> float | None:
     """Return the seconds after which the login must be proved again; ``None`` if it need not."""
-    if not settings().follow_login:
-        return None
-    due = login.seen_at + settings().login_check_interval
-    return max(round((due - now).total_seconds(), 3), 0.0)
+    due = find_due(login)
+    return None if due is None else max(round((due - now).total_seconds(), 3), 0.0)
+
+
+def find_due(login: Login) -> datetime | None:
+    """Return when the login must be proved again; ``None`` if it need not."""
+    return login.seen_at + settings().login_check_interval if settings().follow_login else None

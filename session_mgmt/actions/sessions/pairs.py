@@ -10,16 +10,18 @@ import base64
 import random
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from secrets import token_bytes
 
 from django.conf import settings as django_settings
 from django.db import connections
+from django.db.models import Q
 from django.utils.crypto import salted_hmac
 
-from session_mgmt.actions.sessions.tokens import ACCESS_PREFIX, Issued, hash_token
+from session_mgmt.actions.sessions import cookies
+from session_mgmt.actions.sessions.tokens import ACCESS_PREFIX, COOKIE_PREFIX, Issued, hash_token
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import InvalidField
 from session_mgmt.models import ClientSession, SessionActivity, Token
@@ -36,7 +38,10 @@ _PURPOSE = "session_mgmt.tokens."
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Access token and the refresh token that gives the next pair; both exist only here and in the answer."""
+    """Access token and the refresh token that gives the next pair; both exist only here and in the answer.
+
+    A page's cookie is both in one.
+    """
 
     access: Issued
     refresh: Issued
@@ -44,11 +49,15 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Secret that a pair is derived from, and the place of the pair in its family: ``parent`` is the token before."""
+    """Secret that a pair is derived from, and the place of the pair in its family: ``parent`` is the token before.
+
+    ``is_cookie`` makes one token for a cookie instead.
+    """
 
     secret: str
     family: uuid.UUID
     parent: int | None = None
+    is_cookie: bool = False
 
 
 def check_nonce(nonce: str) -> str:
@@ -58,9 +67,9 @@ def check_nonce(nonce: str) -> str:
     return nonce
 
 
-def begin_family(nonce: str) -> Origin:
+def begin_family(nonce: str, *, is_cookie: bool = False) -> Origin:
     """Return the origin of the first pair of a new family."""
-    return Origin(nonce, uuid.uuid4())
+    return Origin(nonce, uuid.uuid4(), is_cookie=is_cookie)
 
 
 def read_family(secret: str) -> uuid.UUID | None:
@@ -69,13 +78,20 @@ def read_family(secret: str) -> uuid.UUID | None:
     return uuid.UUID(bytes=base64.urlsafe_b64decode(found[1] + "==")) if found else None
 
 
-def make_pair(origin: Origin, activity: SessionActivity, auth_version: int, now: datetime) -> tuple[list[Token], Pair]:
+def make_pair(
+    origin: Origin, session: ClientSession, activity: SessionActivity, now: datetime
+) -> tuple[list[Token], Pair]:
     """Make the rows of a pair, not yet stored. The refresh token lives as long as its session can be recovered."""
     salt = token_bytes(_SALT_BYTES)
-    lifetime = settings().access_lifetime * random.uniform(1 - JITTER, 1 + JITTER)
-    access, refresh = _derive_secrets(_list_keys()[0], origin, salt)
-    pair = Pair(Issued(access, now + lifetime), Issued(refresh, activity.absolute_deadline + settings().retention))
-    issued = {Token.Kind.ACCESS: pair.access, Token.Kind.REFRESH: pair.refresh}
+    key = _list_keys()[0]
+    if origin.is_cookie:
+        cookie = Issued(_derive_cookie(key, origin, salt), cookies.find_end(session, activity, now))
+        pair, issued = Pair(cookie, cookie), {Token.Kind.COOKIE: cookie}
+    else:
+        lifetime = settings().access_lifetime * random.uniform(1 - JITTER, 1 + JITTER)
+        access, refresh = _derive_secrets(key, origin, salt)
+        pair = Pair(Issued(access, now + lifetime), Issued(refresh, activity.absolute_deadline + settings().retention))
+        issued = {Token.Kind.ACCESS: pair.access, Token.Kind.REFRESH: pair.refresh}
     rows = [
         Token(
             kind=kind,
@@ -83,7 +99,7 @@ def make_pair(origin: Origin, activity: SessionActivity, auth_version: int, now:
             session_id=activity.pk,
             family=origin.family,
             parent_id=origin.parent,
-            auth_version=auth_version,
+            auth_version=session.auth_version,
             salt=salt,
             created_at=now,
             expires_at=token.expires_at,
@@ -93,9 +109,9 @@ def make_pair(origin: Origin, activity: SessionActivity, auth_version: int, now:
     return rows, pair
 
 
-def start_family(using: str, session: ClientSession, nonce: str, now: datetime) -> Pair:
+def start_family(using: str, session: ClientSession, origin: Origin, now: datetime) -> Pair:
     """Make and store the first pair of a new family of a session, whose row the caller has locked."""
-    rows, pair = make_pair(begin_family(nonce), session.activity, session.auth_version, now)
+    rows, pair = make_pair(origin, session, session.activity, now)
     Statements(connections[using]).put(*rows)
     return pair
 
@@ -104,7 +120,9 @@ def tell_first_again(using: str, session: ClientSession, secrets: Iterable[str])
     """Return the first pair of one of a session's families, if one of these secrets is its origin."""
     rows = Token.objects.using(using).filter(session=session, parent=None, salt__isnull=False)
     families: dict[uuid.UUID, list[Token]] = {}
-    for row in rows.filter(auth_version=session.auth_version):
+    # A used cookie counts for seconds only; nobody is well served with it.
+    used = Q(kind=Token.Kind.COOKIE, used_at__isnull=False)
+    for row in rows.filter(auth_version=session.auth_version).exclude(used):
         families.setdefault(row.family, []).append(row)
     for family, members in families.items():
         for secret in secrets:
@@ -117,6 +135,8 @@ def tell_first_again(using: str, session: ClientSession, secrets: Iterable[str])
 def tell_again(origin: Origin, rows: Sequence[Token]) -> Pair | None:
     """Return the pair of these two rows; ``None`` if they are gone, or the key that made them is."""
     found = {row.kind: row for row in rows}
+    if (cookie := found.get(Token.Kind.COOKIE)) is not None:
+        return _tell_cookie_again(origin, cookie)
     access, refresh = found.get(Token.Kind.ACCESS), found.get(Token.Kind.REFRESH)
     if access is None or refresh is None or refresh.salt is None:
         return None
@@ -126,16 +146,28 @@ def tell_again(origin: Origin, rows: Sequence[Token]) -> Pair | None:
     return None
 
 
+def _tell_cookie_again(origin: Origin, row: Token) -> Pair | None:
+    for secret in (_derive_cookie(key, origin, bytes(row.salt or b"")) for key in _list_keys()):
+        if hash_token(secret) == bytes(row.digest):
+            cookie = Issued(secret, row.expires_at)
+            return Pair(cookie, cookie)
+    return None
+
+
+def _derive_cookie(key: str | bytes, origin: Origin, salt: bytes) -> str:
+    return COOKIE_PREFIX + _derive_text(key, Token.Kind.COOKIE, origin.secret.encode() + salt)
+
+
 def _derive_secrets(key: str | bytes, origin: Origin, salt: bytes) -> tuple[str, str]:
     """Return the access and the refresh token of a pair."""
-    access, refresh = _derive_texts(key, origin.secret.encode() + salt)
+    value = origin.secret.encode() + salt
+    access, refresh = (_derive_text(key, kind, value) for kind in (Token.Kind.ACCESS, Token.Kind.REFRESH))
     family = _encode(origin.family.bytes)
     return ACCESS_PREFIX + access, f"{REFRESH_PREFIX}{family}_{refresh}"
 
 
-def _derive_texts(key: str | bytes, value: bytes) -> Iterator[str]:
-    for kind in (Token.Kind.ACCESS, Token.Kind.REFRESH):
-        yield _encode(salted_hmac(_PURPOSE + kind.value, value, secret=key, algorithm="sha256").digest())
+def _derive_text(key: str | bytes, kind: Token.Kind, value: bytes) -> str:
+    return _encode(salted_hmac(_PURPOSE + kind.value, value, secret=key, algorithm="sha256").digest())
 
 
 def _list_keys() -> list[str | bytes]:

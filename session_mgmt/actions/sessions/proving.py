@@ -18,7 +18,7 @@ from session_mgmt.actions.sessions import fingerprints, tokens, users
 from session_mgmt.actions.sessions.users import UserStanding
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import InvalidToken, SessionExpired, SessionMgmtError
-from session_mgmt.models import ClientSession, Token, portable_json
+from session_mgmt.models import ClientSession, portable_json
 from session_mgmt.models.sql import Row, Statements
 from session_mgmt.models.tables import ACTIVITY, SESSION, TOKEN
 from session_mgmt.protocol.scopes import Restriction, restrict
@@ -115,15 +115,15 @@ def prove_sessions(
 
 
 def find_proofs(statements: Statements, digests: Iterable[bytes]) -> dict[bytes, Proof]:
-    """Return the access tokens of these digests, in one query."""
+    """Return the tokens of these digests that prove a session, in one query."""
     wanted = sorted(set(digests))
     if not wanted:
         return {}
     among, params = statements.among("digest", wanted)
     rows = statements.fetch(
         f"SELECT digest, session_id, {statements.plain('expires_at')}, revoked_at IS NOT NULL, auth_version, scopes"
-        f" FROM {TOKEN} WHERE {among} AND kind = %s",
-        [*params, Token.Kind.ACCESS.value],
+        f" FROM {TOKEN} WHERE {among} AND kind IN (%s, %s)",
+        [*params, *(kind.value for kind in tokens.PROVING_KINDS.values())],
     )
     return {
         bytes(digest): Proof(
@@ -197,7 +197,7 @@ def find_restriction(proof: Proof, standing: Standing) -> Restriction | None:
 
 def judge_proof(secret: str, proof: Proof | None, standing: Standing | None, now: datetime) -> SessionMgmtError | None:
     """Return why a token proves no live session, or ``None``. Unknown, revoked and foreign kinds are one error."""
-    if not secret.startswith(tokens.ACCESS_PREFIX) or proof is None or standing is None:
+    if tokens.find_kind(secret) is None or proof is None or standing is None:
         return InvalidToken()
     ended = tokens.find_end(standing.session.state, standing.session.expires_at, now=now)
     # The row was read between the two steps that end a session.

@@ -182,25 +182,34 @@ class Exchange:
         return evidence.user.pk == session.user_id and evidence.acting == session.acting
 
     def _list_family(self) -> list[Token]:
-        return list(Token.objects.using(self._using).filter(family=self._family, kind=Token.Kind.REFRESH))
+        mine = Token.objects.using(self._using).filter(family=self._family)
+        if tokens.find_kind(self._secret) == Token.Kind.COOKIE:
+            return list(mine.filter(session=self.session, kind=Token.Kind.COOKIE))
+        return list(mine.filter(kind=Token.Kind.REFRESH))
 
     def _require_standing(self, token: Token | None) -> None:
+        # A cookie that counts for no call any more may still be exchanged, by whoever proves the login too.
+        is_endless = token is None or token.kind == Token.Kind.COOKIE
         error: SessionMgmtError | None = tokens.judge_token(
             is_revoked=False,
             may_act=tokens.may_act(self.session),
             fits=tokens.fits(self.session),
-            expires_at=self.now if token is None else token.expires_at,
+            expires_at=self.now if is_endless or token is None else token.expires_at,
             ended=tokens.explain_end(self.session, now=self.now),
             now=self.now,
         )
-        if error is not None and not (token is None and isinstance(error, TokenExpired)):
+        if error is not None and not (is_endless and isinstance(error, TokenExpired)):
             raise tokens.name_session(error, self.session.pk)
 
     def _rotate(self, token: Token, nonce: bytes, rows: list[Token]) -> Refreshed:
-        origin = Origin(self._secret, self._family, token.pk)
-        made, pair = pairs.make_pair(origin, self.session.activity, self.session.auth_version, self.now)
+        origin = Origin(self._secret, self._family, token.pk, is_cookie=token.kind == Token.Kind.COOKIE)
+        made, pair = pairs.make_pair(origin, self.session, self.session.activity, self.now)
         Statements(connections[self._using]).put(*made)
-        Token.objects.using(self._using).filter(pk=token.pk).update(used_at=self.now, nonce=nonce)
+        changes: dict[str, Any] = {"used_at": self.now, "nonce": nonce}
+        if token.kind == Token.Kind.COOKIE:
+            # Calls that are on their way still carry it.
+            changes["expires_at"] = min(token.expires_at, self.now + settings().refresh_grace)
+        Token.objects.using(self._using).filter(pk=token.pk).update(**changes)
         self._forget_older(token, rows)
         self._bind_anew()
         return self._build_answer(pair)

@@ -24,6 +24,9 @@ from session_mgmt.models import ClientSession, Token
 from session_mgmt.models.sql import Statements
 
 ACCESS_PREFIX = "sma_"
+COOKIE_PREFIX = "smc_"
+# Kinds that prove a session at every call; a refresh token proves it to whoever exchanges it only.
+PROVING_KINDS = {ACCESS_PREFIX: Token.Kind.ACCESS, COOKIE_PREFIX: Token.Kind.COOKIE}
 _RANDOM_BYTES = 32
 
 
@@ -66,11 +69,12 @@ def find_token(using: str, secret: str, *, now: datetime) -> Token:
 
     Unknown, revoked and foreign kinds are one error, so that nothing can be learnt from trying.
     """
-    # Before any query: whatever is no access token costs nothing more.
-    if not secret.startswith(ACCESS_PREFIX):
+    # Before any query: whatever is no such token costs nothing more.
+    kind = find_kind(secret)
+    if kind is None:
         raise InvalidToken()
     mine = Token.objects.using(using).select_related("session", "session__user", "session__activity")
-    found = mine.filter(digest=hash_token(secret), kind=Token.Kind.ACCESS)
+    found = mine.filter(digest=hash_token(secret), kind=kind)
     token = users.annotate_standing(found, "session__user").first()
     if token is None:
         raise InvalidToken()
@@ -85,6 +89,11 @@ def find_token(using: str, secret: str, *, now: datetime) -> Token:
     if error is not None and not isinstance(error, SessionEnded):
         raise error
     return token
+
+
+def find_kind(secret: str) -> Token.Kind | None:
+    """Return the kind of a token that proves a session, by its prefix; ``None`` for any other text."""
+    return PROVING_KINDS.get(secret[: len(ACCESS_PREFIX)])
 
 
 def verify_token(using: str, secret: str, *, now: datetime) -> ClientSession:
