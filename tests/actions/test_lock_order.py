@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -35,13 +36,15 @@ def end(sessions: list[uuid.UUID]) -> None:
         connection.close()
 
 
-def wait_for_a_lock() -> None:
-    """Wait until some other session of the database waits for a lock."""
+def wait_for_a_lock(seconds: float = 30.0) -> None:
+    """Wait until some other session of the database waits for a lock, but not for ever: none may come."""
+    end = monotonic() + seconds
     with connection.cursor() as cursor:
-        while True:
+        while monotonic() < end:
             cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
             if cursor.fetchone()[0]:
                 return
+    raise AssertionError(f"Nobody waited for a lock within {seconds:g} s")
 
 
 @pytest.mark.parametrize("model", [Client, Connection])
