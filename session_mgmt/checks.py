@@ -15,6 +15,7 @@ from django.apps import apps
 from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.exceptions import FieldError, ValidationError
 from django.db import connections, router
 from django.utils.module_loading import import_string
 
@@ -216,6 +217,21 @@ def check_hooks(**_: Any) -> list[CheckMessage]:
             hint = f"Give a function that is called with ({', '.join(arguments)}), or its dotted path."
             found.append(Error(f"SESSION_MGMT[{name!r}]: {error}", hint=hint, id="session_mgmt.E022"))
     return found
+
+
+@register()
+def check_user_standing(**_: Any) -> list[CheckMessage]:
+    """Check that the filter of users can be asked (E023)."""
+    standing = conf.settings().user_standing
+    # A user model may compute it.
+    if not isinstance(standing, dict) or standing == conf.Settings().user_standing:
+        return []
+    try:
+        get_user_model()._base_manager.filter(**standing)
+    except (FieldError, TypeError, ValueError, ValidationError) as error:
+        hint = f"Write a filter of your user model, as for filter(). {error}"
+        return [Error("SESSION_MGMT['user_standing'] is no filter.", hint=hint, id="session_mgmt.E023")]
+    return []
 
 
 @register()
