@@ -221,7 +221,7 @@ def check_hooks(**_: Any) -> list[CheckMessage]:
 
 @register()
 def check_user_standing(**_: Any) -> list[CheckMessage]:
-    """Check that the filter of users can be asked (E023)."""
+    """Check that the filter of users can be asked (E024)."""
     standing = conf.settings().user_standing
     # A user model may compute it.
     if not isinstance(standing, dict) or standing == conf.Settings().user_standing:
@@ -230,7 +230,7 @@ def check_user_standing(**_: Any) -> list[CheckMessage]:
         get_user_model()._base_manager.filter(**standing)
     except (FieldError, TypeError, ValueError, ValidationError) as error:
         hint = f"Write a filter of your user model, as for filter(). {error}"
-        return [Error("SESSION_MGMT['user_standing'] is no filter.", hint=hint, id="session_mgmt.E023")]
+        return [Error("SESSION_MGMT['user_standing'] is no filter.", hint=hint, id="session_mgmt.E024")]
     return []
 
 

@@ -66,7 +66,7 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "E014": {"SESSION_MGMT": {"read_threads": 0}},
     "E015": {"SESSION_MGMT": {"throttle_classes": ["shop.throttles.Missing"]}},
     "E016": {"SESSION_MGMT": {"allowed_origins": ["shop.example"]}},
-    "E023": {"SESSION_MGMT": {"user_standing": {"no_such_field": True}}},
+    "E024": {"SESSION_MGMT": {"user_standing": {"no_such_field": True}}},
     "E017": {"SESSION_MGMT": {"websocket_path": "ws/session/"}},
     "E018": {"SESSION_MGMT": {"stored_addresses": "salted"}},
     "E023": {"SESSION_MGMT": {"token_mode": "cookie", "anonymous_sessions": True}, "CSRF_USE_SESSIONS": True},
