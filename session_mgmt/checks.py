@@ -47,6 +47,7 @@ _CHOICES = {
 # The project's functions, with the arguments that each is called with.
 HOOKS = {
     "scopes_for": ("request", "user"),
+    "place_of": ("session",),
     **dict.fromkeys(("tenant_of", "auth_time_of", "impersonator_of"), ("request",)),
 }
 _ORIGIN = re.compile(r"https?://[^/?#@*\s]+")
@@ -174,20 +175,6 @@ def check_cookie_mode(**_: Any) -> list[CheckMessage]:
         hint = "Set SECURE_SSL_REDIRECT, or SECURE_PROXY_SSL_HEADER behind a proxy that ends TLS."
         found.append(Warning("Browsers keep the cookie over https only.", hint=hint, id="session_mgmt.W019"))
     return found
-
-
-@register()
-def check_place(**_: Any) -> list[CheckMessage]:
-    """Check that the function of ``place_of`` can be imported (E019): otherwise no device has a place."""
-    name = conf.settings().place_of
-    try:
-        if not name or callable(import_string(name)):
-            return []
-        problem = "it is no function"
-    except ImportError as error:
-        problem = str(error)
-    hint = "Write the dotted path of a function that takes a session and returns text, as 'shop.places.find_place'."
-    return [Error(f"place_of cannot be used: {problem}.", hint=hint, id="session_mgmt.E019")]
 
 
 @register()

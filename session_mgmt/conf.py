@@ -201,7 +201,7 @@ class Settings:
     address_change: str = _setting(
         "ignore", "The same for another network; people travel, so audit makes many entries and reauth many logins."
     )
-    place_of: str = _setting("", "Dotted path of a function that takes a session and returns its place, for people.")
+    place_of: Hook = _setting(None, "Called with a session: its place for people, as the project knows it.")
     allowed_origins: tuple[str, ...] = _setting((), "Origins besides the host's own that may open a WebSocket.")
     websocket_path: str = _setting("/ws/session/", "Address of the consumer, as clients are told.")
 

@@ -28,6 +28,7 @@ MOST_ENTRIES: Final = 10**12
 class Topic:
     """Declared pattern. ``may_follow`` and ``may_publish`` take the session and the pattern's parts.
 
+    ``personal`` names the part that holds the key of the user whom the topic is about.
     ``reported`` holds the kinds of errors of its functions that are in the log already.
     """
 
@@ -37,6 +38,7 @@ class Topic:
     retain: timedelta | None
     entries: int | None
     recheck: timedelta | None = None
+    personal: str | None = None
     reported: set[str] = field(default_factory=set, compare=False)
 
     def allows_follow(self, session: Any, parts: dict[str, Any]) -> bool:
@@ -93,20 +95,24 @@ def topic(
     retain: timedelta | None = None,
     entries: int | None = None,
     recheck: timedelta | None = None,
+    personal: str | None = None,
 ) -> Callable[[Callable[..., bool]], Callable[..., bool]]:
     """Declare a topic; the decorated function decides who may follow it.
 
     ``pattern`` is text with parts in braces, which are passed to the functions: ``{pk}`` matches any text without
     ``:``, ``{pk:int}``, ``{pk:uuid}``, ``{name:slug}`` and ``{code:str}`` as their types say. A function answers
     ``True`` or ``False``; any other answer, ``None`` too, denies. It is asked again after ``recheck`` at the latest,
-    instead of ``topic_recheck``. Raises ``TypeError`` or ``ValueError`` for a
-    declaration that cannot work.
+    instead of ``topic_recheck``. ``personal`` names the part that holds the key of the user whom the topic is about:
+    its publications are exported and erased with that user. Raises ``TypeError`` or ``ValueError`` for a declaration
+    that cannot work.
     """
     # Without parentheses the decorator is given the function itself.
     if not isinstance(pattern, str):
         raise TypeError("Write @topic with a pattern in parentheses, as in @topic('orders:{pk}').")
     compiled = compile_pattern(pattern)
     _check_retention(pattern, retain, entries)
+    if personal is not None and personal not in compiled.types:
+        raise ValueError(f"personal of topic {pattern!r} names one of its parts, which {personal!r} is not.")
     _check_recheck(pattern, recheck)
     if callable(publish):
         check_function(publish, f"publish of topic {pattern!r}", "session", **compiled.types)
@@ -116,7 +122,7 @@ def topic(
 
     def declare(may_follow: Callable[..., bool]) -> Callable[..., bool]:
         check_function(may_follow, f"topic {pattern!r}", "session", **compiled.types)
-        registry.topics.append(Topic(compiled, may_follow, publish, retain, entries, recheck))
+        registry.topics.append(Topic(compiled, may_follow, publish, retain, entries, recheck, personal))
         return may_follow
 
     return declare

@@ -5,9 +5,14 @@
 
 ``state_changed``: a document has a new version. Arguments: ``session_id``, ``document`` (name), ``version``,
 ``paths`` (tuple), ``client_id`` (str or ``None``).
+
+``new_device``: a user has a session from a browser and system from which none of the sessions that are kept came.
+Arguments: ``session_id``, ``user_id``, ``browser`` and ``system`` (str, empty if unknown), ``ip`` (as it is stored),
+``is_first`` (the user had no session before).
 """
 
 from django.dispatch import Signal
 
 session_event = Signal()
 state_changed = Signal()
+new_device = Signal()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import URLPattern, URLResolver, path, re_path
 
 from session_mgmt.api.conflicts import urlpatterns as conflict_urlpatterns
+from session_mgmt.api.devices import DevicesView, DeviceView
 from session_mgmt.api.documents import DocumentViewSet
 from session_mgmt.api.entering import EnterView, LoginView
 from session_mgmt.api.history import urlpatterns as history_urlpatterns
@@ -21,6 +22,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("sessions/", SessionViewSet.as_view({"get": "list", "post": "create"}), name="session-list"),
     path("sessions/enter/", EnterView.as_view(), name="session-enter"),
     path("login/", LoginView.as_view(), name="login"),
+    path("devices/", DevicesView.as_view(), name="device-list"),
+    path("devices/<str:pk>/", DeviceView.as_view(), name="device-detail"),
     path("sessions/<str:pk>/", SessionViewSet.as_view(_ONE), name="session-detail"),
     path("sessions/<str:pk>/validate/", SessionViewSet.as_view({"post": "validate"}), name="session-validate"),
     path("sessions/<str:pk>/recover/", SessionViewSet.as_view({"post": "recover"}), name="session-recover"),
@@ -48,5 +51,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("health/", HealthView.as_view(), name="health"),
     path("schema/", SchemaView.as_view(), name="schema"),
     path("schema/page/", SchemaPageView.as_view(), name="schema-page"),
-    re_path(r"^(?:sessions|tokens|topics)/", NothingView.as_view(), name="nothing"),
+    re_path(r"^(?:devices|sessions|tokens|topics)/", NothingView.as_view(), name="nothing"),
 ]

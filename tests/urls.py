@@ -7,5 +7,6 @@ from django.urls import include, path
 
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("account/", include("session_mgmt.pages.urls")),
     path("api/", include("session_mgmt.urls")),
 ]

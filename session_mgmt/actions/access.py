@@ -67,8 +67,6 @@ MAINTAIN_STATE = "session_mgmt.maintain_statedocument"
 SEE_CONFLICTS = "session_mgmt.view_stateconflict"
 RESOLVE_CONFLICTS = "session_mgmt.resolve_stateconflict"
 PUBLISH = "session_mgmt.add_publication"
-
-
 # Whoever ends the sessions of other devices has logged in this lately.
 SISTER_LOGIN = timedelta(minutes=15)
 

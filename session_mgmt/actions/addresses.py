@@ -73,3 +73,15 @@ def _hash_address(packed: bytes) -> bytes:
     secret = (settings().token_keys or (django_settings.SECRET_KEY,))[0]
     digest = hmac.new(secret.encode(), b"session_mgmt.address" + packed, hashlib.sha256)
     return digest.digest()[:_HASHED_BYTES]
+
+
+def is_same_network(first: str, second: str | None) -> bool:
+    """Return whether two stored addresses are of one network, as far as their form tells."""
+    networks = [ipaddress.ip_address(address) for address in (first, second or first)]
+    if networks[0].version != networks[1].version:
+        return False
+    if settings().stored_addresses == "hashed":
+        return networks[0] == networks[1]
+    kept = _KEPT_BITS[networks[0].version]
+    cut = [ipaddress.ip_network((str(address), kept), strict=False) for address in networks]
+    return cut[0] == cut[1]

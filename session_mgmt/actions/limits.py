@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from time import monotonic
 from typing import Any
@@ -42,7 +42,7 @@ class Caller:
     """Who calls, as far as it is known."""
 
     address: str | None = None
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     user_id: Any = None
 
 

@@ -100,7 +100,7 @@ def send_events(events: Iterable[EmittedEvent]) -> None:
 def call_receivers(events: Iterable[EmittedEvent]) -> None:
     """Call signals and ``@on`` handlers that are not durable; log a failing one and go on with the others."""
     for event in events:
-        _send_signal(session_event, session_id=event.session_id, type=event.type, data=event.data, seq=event.seq)
+        send_signal(session_event, session_id=event.session_id, type=event.type, data=event.data, seq=event.seq)
         for handler in registry.list_handlers(event.type, durable=False):
             try:
                 call_sync(handler, event)
@@ -113,7 +113,7 @@ def send_changes(changes: Iterable[Any]) -> None:
     if not hears_changes():
         return
     for change in changes:
-        _send_signal(
+        send_signal(
             state_changed,
             session_id=change.session,
             document=change.name,
@@ -123,7 +123,8 @@ def send_changes(changes: Iterable[Any]) -> None:
         )
 
 
-def _send_signal(signal: Signal, **facts: Any) -> None:
+def send_signal(signal: Signal, **facts: Any) -> None:
+    """Send a signal of this app; log a receiver that fails."""
     try:
         call_sync(signal.send_robust, None, **facts)
     except Exception:

@@ -277,6 +277,21 @@ _COMPONENTS: dict[str, Schema] = {
         }
     ),
     "SessionList": _object({"results": _list(refer("SessionInfo")), "next": _or_null(_UUID)}),
+    "Device": _object(
+        {
+            "session_id": _UUID,
+            "label": _TEXT,
+            "browser": _TEXT,
+            "system": _TEXT,
+            "place": _TEXT,
+            "first_seen": _MOMENT,
+            "last_seen": _MOMENT,
+            "connection_state": _enum("connected", "reconnecting", "disconnected"),
+            "is_current": _FLAG,
+        }
+    ),
+    "DeviceList": _object({"results": _list(refer("Device"))}),
+    "EndedDevices": _object({"ended": _COUNT}),
     "CreatedSession": {"oneOf": [_object(_CREATED), _object({**_PLACED, **_PAIR})]},
     "NarrowedToken": _object({"access": _TEXT, "expires_in": _NUMBER, "scopes": _list(_TEXT)}),
     "TokenPair": _object({**_PAIR, "login_due_in": _or_null(_NUMBER), "login_changed": _FLAG}),

@@ -10,10 +10,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from session_mgmt.actions.sessions import narrowing, refreshing, stamps
-from session_mgmt.api.authentication import read_address, read_bearer
+from session_mgmt.api.authentication import read_bearer
 from session_mgmt.api.cookies import is_from_page
 from session_mgmt.api.endpoints import endpoint
 from session_mgmt.api.forms import NarrowForm, RefreshForm
+from session_mgmt.api.sessions import read_device
 from session_mgmt.api.views import ApiView, proven_session
 from session_mgmt.exceptions import (
     InvalidToken,
@@ -60,7 +61,7 @@ class RefreshView(ApiView):
             wanted["token"],
             wanted["nonce"],
             evidence=stamps.read_evidence(request._request, request.user, may_write=False),
-            ip=read_address(request),
+            device=read_device(request, ""),
         )
         return Response(refreshed.as_dict())
 

@@ -40,7 +40,7 @@ ANYBODY = "\0"
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    token: str
+    token: str = field(repr=False)
     client_id: str | None
     acked: int
     logs: dict[str, JSON]

@@ -61,6 +61,9 @@ CALLS: Final[dict[tuple[str, str], Need]] = {
     ("session-list", "GET"): Need(LIST_SESSIONS),
     # The token is refused there for another reason.
     ("session-list", "POST"): FREE,
+    ("device-list", "GET"): Need(LIST_SESSIONS),
+    ("device-list", "DELETE"): Need(END_SESSIONS),
+    ("device-detail", "DELETE"): Need(END_SESSIONS),
     ("session-detail", "GET"): FREE,
     ("session-detail", "PATCH"): _MANAGE,
     ("session-detail", "DELETE"): _MANAGE,

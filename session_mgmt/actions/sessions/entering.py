@@ -19,6 +19,7 @@ from session_mgmt.actions.sessions import (
     cookies,
     ending,
     fingerprints,
+    fresh_devices,
     lifecycle,
     logins,
     pairs,
@@ -178,6 +179,10 @@ class _Entry:
         # A cookie that is no proof for calls any more still tells which browser this is.
         counts = Q(expires_at__gt=self._now) | Q(kind=Token.Kind.COOKIE)
         token = mine.filter(counts, auth_version=session.auth_version).first()
+        change = fresh_devices.find_change(session, self._wish.device)
+        if change is not None and change.policy == fresh_devices.REAUTH:
+            # A copied token would come from another device: only the login proves the session now.
+            token = None
         if token is not None and token.kind in (Token.Kind.REFRESH, Token.Kind.COOKIE):
             is_kept_so = self._wish.by_cookie == (token.kind == Token.Kind.COOKIE)
             return BY_TOKEN if is_kept_so else BY_OTHER
@@ -197,6 +202,7 @@ class _Entry:
             reason = standing.CREDENTIALS_CHANGED
             ending.end_session(self._using, session.pk, State.TERMINATED, reason, self._now)
             return self._start_anew(reason)
+        self._note_device(session)
         changes: dict[str, Any] = {"login_missing_at": None, "auth_fingerprint": next(iter(prints), None)}
         if self._login is not None and session.login_id != self._login.pk:
             changes |= {"login": self._login, "auth_time": self._evidence.auth_time}
@@ -211,6 +217,13 @@ class _Entry:
         if tokens.explain_end(session, now=self._now) is not None:
             return self._start_anew(refreshing.REUSE)
         return self._answer(CONTINUED, session, pair)
+
+    def _note_device(self, session: ClientSession) -> None:
+        """Write down that a session goes on from another device, which is its own from here on."""
+        change = fresh_devices.find_change(session, self._wish.device)
+        if change is not None and self._wish.device is not None:
+            fresh_devices.note_change(change)
+            fresh_devices.keep_device(self._using, session, self._wish.device)
 
     def _exchange(self, session: ClientSession) -> Pair | None:
         """Exchange the tokens if the access token has lived half its life; ``None`` if they may go on."""

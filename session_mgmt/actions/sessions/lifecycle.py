@@ -15,7 +15,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from session_mgmt.actions import access, audit, checking, limits, notify
 from session_mgmt.actions.access import Actor, access_session
 from session_mgmt.actions.notify import EmittedEvent
-from session_mgmt.actions.sessions import ending, fingerprints, first_rows, pairs, standing, tokens
+from session_mgmt.actions.sessions import ending, fingerprints, first_rows, fresh_devices, pairs, standing, tokens
 from session_mgmt.actions.sessions.connections import find_live
 from session_mgmt.actions.sessions.first_rows import Device
 from session_mgmt.actions.sessions.pairs import Origin, Pair
@@ -106,6 +106,7 @@ def create_session(
         proofs, token, pair = first_rows.make_proofs(session, activity, origin, now)
         Statements(connections[using]).put(activity, event, *proofs)
         notify.after_commit(using, events=[EmittedEvent(session.pk, names.SESSION_CREATED, {}, 1)])
+        fresh_devices.tell_new_device(using, session)
         audit.log_committed(using, names.SESSION_CREATED, session=session.pk, user=session.user_id, ip=session.ip)
         if acting:
             audit.add_entry(audit.IMPERSONATED, user=user, session=session.pk, acting=acting)

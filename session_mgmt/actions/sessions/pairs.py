@@ -11,7 +11,7 @@ import random
 import re
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from secrets import token_bytes
 
@@ -54,7 +54,7 @@ class Origin:
     ``is_cookie`` makes one token for a cookie instead.
     """
 
-    secret: str
+    secret: str = field(repr=False)
     family: uuid.UUID
     parent: int | None = None
     is_cookie: bool = False

@@ -14,7 +14,8 @@ from typing import Any
 from django.db import connections
 
 from session_mgmt.actions import audit, notify
-from session_mgmt.actions.sessions import ending, fingerprints, incidents, logins, pairs, tokens
+from session_mgmt.actions.sessions import ending, fingerprints, fresh_devices, incidents, logins, pairs, tokens
+from session_mgmt.actions.sessions.first_rows import Device
 from session_mgmt.actions.sessions.pairs import Origin, Pair
 from session_mgmt.actions.sessions.stamps import Evidence
 from session_mgmt.conf import settings
@@ -58,21 +59,22 @@ def refresh_tokens(
     *,
     session: uuid.UUID | None = None,
     evidence: Evidence | None = None,
-    ip: str | None = None,
+    device: Device | None = None,
     now: datetime | None = None,
 ) -> Refreshed:
     """Return the pair that follows a refresh token. ``nonce`` names the request, so that it may be sent again.
 
     Only for one ``session`` if that is given. ``evidence`` proves the login of the session's browser, which is due once
-    in a while. A token that was used before, and is neither raced for nor asked again,
-    has been copied. Raises ``InvalidToken``, ``TokenExpired``, ``LoginCheck``, ``SessionEnded`` or ``InvalidField``.
+    in a while; ``device`` is where the request came from. A token that was used before, and is neither raced for nor
+    asked again, has been copied. Raises ``InvalidToken``, ``TokenExpired``, ``LoginCheck``, ``SessionEnded`` or
+    ``InvalidField``.
     """
     digest = tokens.hash_token(pairs.check_nonce(nonce))
     try:
-        return _refresh(secret, digest, session, evidence, ip, now)
+        return _refresh(secret, digest, session, evidence, device, now)
     except (InvalidToken, TokenExpired) as error:
         # After its transaction, which a refusal rolls back.
-        incidents.record_refused_refresh(session, error, ip=ip, now=now)
+        incidents.record_refused_refresh(session, error, ip=None if device is None else device.ip, now=now)
         raise
 
 
@@ -81,16 +83,24 @@ def _refresh(
     digest: bytes,
     session: uuid.UUID | None,
     evidence: Evidence | None,
-    ip: str | None,
+    device: Device | None,
     now: datetime | None,
 ) -> Refreshed:
     using = settings().database
     with open_transaction(using):
         run = _find_run(using, secret, session, evidence, now)
-        found = run.exchange(digest)
-        if found is None:
-            report_reuse(using, run.session, ip, run.now)
-    # Only now: a refusal must not take the end of the session back.
+        change = fresh_devices.find_change(run.session, device)
+        if change is not None:
+            fresh_devices.note_change(change)
+        must_enter = change is not None and change.policy == fresh_devices.REAUTH
+        found = None if must_enter else run.exchange(digest)
+        if found is not None and device is not None and change is not None:
+            fresh_devices.keep_device(using, run.session, device)
+        if found is None and not must_enter:
+            report_reuse(using, run.session, None if device is None else device.ip, run.now)
+    # Only now: a refusal must not take back what was written down, or the end of the session.
+    if must_enter:
+        raise LoginCheck()
     if found is None:
         raise InvalidToken()
     return found

@@ -7,13 +7,13 @@ import uuid
 from argparse import ArgumentParser
 from typing import Any
 
-from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 
 from session_mgmt.actions import audit
 from session_mgmt.actions.access import SERVER
 from session_mgmt.actions.sessions import devices, lifecycle
 from session_mgmt.exceptions import SessionNotFound
+from session_mgmt.management.people import find_user
 from session_mgmt.models import ClientSession
 
 
@@ -45,11 +45,7 @@ class Command(BaseCommand):
 
     def _list_of_user(self, name: str) -> list[uuid.UUID]:
         # By the project's own field for names, which need not be `username`.
-        users = get_user_model()
-        user = users._default_manager.filter(**{users.USERNAME_FIELD: name}).first()
-        if user is None:
-            raise CommandError(f"There is no user {name!r}.")
-        return list(lifecycle.list_active(SERVER, user=user).values_list("pk", flat=True))
+        return list(lifecycle.list_active(SERVER, user=find_user(name)).values_list("pk", flat=True))
 
     def _read_state(self, session: uuid.UUID) -> str:
         try:

@@ -1,0 +1,160 @@
+"""Devices of a user, as a page lists them: the live sessions as people know them, and their ends by that page.
+
+To end a device is to end its login as well: its browser still has Django's cookie, and would make a new session in the
+next second.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Q, QuerySet
+
+from session_mgmt.actions import audit
+from session_mgmt.actions.agents import name_agent
+from session_mgmt.actions.sessions import connections, ending, logins
+from session_mgmt.conf import settings
+from session_mgmt.exceptions import SessionNotFound
+from session_mgmt.models import ClientSession, clock
+from session_mgmt.models.clock import as_text
+from session_mgmt.models.isolation import open_transaction
+from session_mgmt.user_code import call_sync, find_hook
+
+logger = logging.getLogger(__name__)
+
+DEVICE_ENDED = "device_ended"
+# A page of more would help nobody; the limit of sessions is far below.
+MOST = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Whoever looks at the devices: a session by its token, or a login by its cookie (the digest of its stamp)."""
+
+    user_id: Any = None
+    session: uuid.UUID | None = None
+    stamp: bytes | None = None
+    user: Any = None
+    ip: str | None = None
+    tenant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Session as its user knows it. No token, no metadata, no state, and no address but the project's own place."""
+
+    session_id: str
+    label: str
+    browser: str
+    system: str
+    place: str
+    first_seen: datetime
+    last_seen: datetime
+    connection_state: str
+    is_current: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the device as clients get it."""
+        moments = {"first_seen": as_text(self.first_seen), "last_seen": as_text(self.last_seen)}
+        return {**asdict(self), **moments}
+
+
+def list_devices(viewer: Viewer) -> list[Device]:
+    """Return the live devices of the viewer's user, this one first, then the one seen last; nobody has but its own."""
+    rows = list(_find_live(viewer).select_related("activity", "login").order_by("-activity__last_active_at")[:MOST])
+    states = connections.read_states(row.pk for row in rows)
+    found = [_describe(row, states[row.pk], viewer) for row in rows]
+    return sorted(found, key=lambda device: not device.is_current)
+
+
+def _find_live(viewer: Viewer) -> QuerySet[ClientSession]:
+    live = ClientSession.objects.using(settings().database).filter(state=ClientSession.State.ACTIVE)
+    # Nobody's sessions have no sisters.
+    return live.none() if viewer.user_id is None else live.filter(user=viewer.user_id, tenant=viewer.tenant)
+
+
+def _describe(session: ClientSession, connection_state: str, viewer: Viewer) -> Device:
+    agent = name_agent(session.user_agent)
+    return Device(
+        session_id=str(session.pk),
+        label=session.label,
+        browser=agent.browser,
+        system=agent.system,
+        place=find_place(session),
+        first_seen=session.created_at,
+        last_seen=session.activity.last_active_at,
+        connection_state=connection_state,
+        is_current=_is_current(session, viewer),
+    )
+
+
+def _is_current(session: ClientSession, viewer: Viewer) -> bool:
+    if viewer.session is not None:
+        return session.pk == viewer.session
+    return viewer.stamp is not None and session.login is not None and bytes(session.login.digest) == viewer.stamp
+
+
+def find_place(session: ClientSession) -> str:
+    """Return the place of a session as the project knows it; a function that fails knows none."""
+    try:
+        function = find_hook("place_of")
+        place = "" if function is None else call_sync(function, session)
+    except Exception:
+        logger.exception("The place of a session could not be found")
+        return ""
+    return place[:200] if isinstance(place, str) else ""
+
+
+def end_device(viewer: Viewer, session: uuid.UUID) -> None:
+    """End a device of the viewer's user, with its login. Raises ``SessionNotFound`` for everything else."""
+    row = _find_live(viewer).select_related("login").filter(pk=session).first()
+    if row is None:
+        raise SessionNotFound()
+    _end_rows([row], viewer)
+
+
+def end_others(viewer: Viewer) -> int:
+    """End all devices of the viewer's user but this one, and return how many sessions they were."""
+    rows = _find_live(viewer).select_related("login").order_by("pk")
+    others = [row for row in rows if not _is_current(row, viewer) and not _shares_login(row, viewer)]
+    _end_rows(others, viewer)
+    _end_idle_logins(viewer)
+    return len(others)
+
+
+def _shares_login(session: ClientSession, viewer: Viewer) -> bool:
+    """Return whether a session hangs on the login of this browser, which is to stay."""
+    if session.login is None or viewer.session is None:
+        return False
+    mine = ClientSession.objects.using(settings().database).filter(pk=viewer.session, login=session.login_id)
+    return bool(mine.exists())
+
+
+def _end_rows(rows: Iterable[ClientSession], viewer: Viewer) -> None:
+    using = settings().database
+    for row in rows:
+        with open_transaction(using):
+            now = clock.read(using)
+            if row.login_id is not None:
+                # Before the session, in the order of all locks.
+                logins.end_logins(using, Q(pk=row.login_id), DEVICE_ENDED, now)
+            ending.end_session(using, row.pk, ClientSession.State.TERMINATED, DEVICE_ENDED, now)
+            audit.add_entry(audit.END_DEVICE, user=viewer.user, session=row.pk, ip=viewer.ip)
+
+
+def _end_idle_logins(viewer: Viewer) -> None:
+    """End the other logins that no session hangs on: their browsers could make one at any time."""
+    using = settings().database
+    others = Q(user=viewer.user_id, ended_at=None)
+    if viewer.session is not None:
+        mine = ClientSession.objects.using(using).filter(pk=viewer.session).values_list("login_id", flat=True)
+        others &= ~Q(pk__in=[key for key in mine if key is not None])
+    if viewer.stamp is not None:
+        others &= ~Q(digest=viewer.stamp)
+    with open_transaction(using):
+        logins.end_logins(using, others, DEVICE_ENDED, clock.read(using))

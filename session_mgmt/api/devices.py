@@ -1,0 +1,74 @@
+"""Devices over HTTP: the caller's own live sessions as people know them, and their ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from session_mgmt.actions import access
+from session_mgmt.actions.sessions import device_list, stamps
+from session_mgmt.actions.sessions.device_list import Viewer
+from session_mgmt.api.authentication import read_address
+from session_mgmt.api.endpoints import endpoint
+from session_mgmt.api.views import ApiView, parse_session_id, proven_session
+from session_mgmt.conf import settings
+from session_mgmt.exceptions import ReauthRequired, SessionNotFound
+from session_mgmt.models import clock
+
+
+class _DevicesBase(ApiView):
+    """View for a user by a session's token or by a login of the project."""
+
+    def read_viewer(self, *, needs_recent_login: bool = False) -> Viewer:
+        """Return who looks. Raises ``ReauthRequired``."""
+        request, proven = self.request, proven_session(self.request)
+        user = request.user if request.user and request.user.is_authenticated else None
+        evidence = stamps.read_evidence(request._request, user if proven is None else None)
+        if needs_recent_login:
+            at = evidence.auth_time if proven is None else proven.auth_time
+            access.require_recent_login(at, access.SISTER_LOGIN, clock.read(settings().database))
+        return Viewer(
+            user_id=None if user is None else user.pk,
+            session=None if proven is None else proven.pk,
+            stamp=evidence.stamp,
+            user=user,
+            ip=read_address(request),
+            tenant=self.actor.tenant,
+        )
+
+
+class DevicesView(_DevicesBase):
+    """View of ``devices/``."""
+
+    @endpoint(
+        "The caller's devices",
+        description="`results`: a list of devices, this one first, then the one seen last.",
+        answer="DeviceList",
+    )
+    def get(self, request: Request) -> Response:
+        found = device_list.list_devices(self.read_viewer())
+        return Response({"results": [device.as_dict() for device in found]})
+
+    @endpoint(
+        "End all devices of the caller but this one, with their logins",
+        description="`ended`: their number.",
+        answer="EndedDevices",
+        errors=(ReauthRequired,),
+    )
+    def delete(self, request: Request) -> Response:
+        return Response({"ended": device_list.end_others(self.read_viewer(needs_recent_login=True))})
+
+
+class DeviceView(_DevicesBase):
+    """View of ``devices/{id}/``."""
+
+    @endpoint(
+        "End a device of the caller, with its login",
+        status=204,
+        errors=(ReauthRequired, SessionNotFound),
+    )
+    def delete(self, request: Request, pk: str, **_: Any) -> Response:
+        device_list.end_device(self.read_viewer(needs_recent_login=True), parse_session_id(pk))
+        return Response(status=204)

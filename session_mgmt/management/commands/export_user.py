@@ -1,0 +1,43 @@
+"""``manage.py export_user``: hand out all that concerns a user."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from session_mgmt.actions import audit
+from session_mgmt.actions.privacy.export import export_user
+from session_mgmt.management.people import find_user
+
+
+class Command(BaseCommand):
+    help = "Print all that concerns a user as JSON: sessions, documents, events, connections, personal publications."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("user", help="Name of the user.")
+        parser.add_argument("--json", action="store_true", help="Print one JSON object; otherwise a record a line.")
+        parser.add_argument("--dry-run", action="store_true", help="Count the records by kind only.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        user = find_user(options["user"])
+        if options["dry_run"]:
+            self._print_counts(user)
+            return
+        audit.add_entry(audit.EXPORT_USER, user_id=str(user.pk))
+        records = export_user(user)
+        if options["json"]:
+            self.stdout.write(json.dumps({"user": str(user.pk), "records": list(records)}))
+            return
+        for number, record in enumerate(records, 1):
+            self.stdout.write(json.dumps(record))
+            if number % 1000 == 0 and options["verbosity"] > 0:
+                self.stderr.write(f"{number} records")
+
+    def _print_counts(self, user: Any) -> None:
+        counts: dict[str, int] = {}
+        for record in export_user(user):
+            counts[record["kind"]] = counts.get(record["kind"], 0) + 1
+        self.stdout.write(json.dumps({"dry_run": True, "records": counts}))
