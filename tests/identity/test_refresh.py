@@ -11,6 +11,7 @@ from django.db import connection
 
 from session_mgmt.actions.access import SERVER
 from session_mgmt.actions.sessions import ending, lifecycle, refreshing, repeating, tokens
+from session_mgmt.actions.sessions.lifecycle import Device
 from session_mgmt.exceptions import InvalidField, InvalidToken, SessionExpired, SessionTerminated
 from session_mgmt.models import AuditEntry, ClientSession, SessionActivity, Token, clock
 from tests.identity.conftest import later, make_pair, new_nonce, refresh, refresh_of, run_together
@@ -140,7 +141,7 @@ def test_s30_reuse_ends_a_session_that_no_login_can_prove_and_is_audited_without
     created = make_pair()
     refresh(refresh_of(created))
     with pytest.raises(InvalidToken):
-        refreshing.refresh_tokens(refresh_of(created), new_nonce(), ip="192.0.2.7", now=later(minutes=1))
+        refreshing.refresh_tokens(refresh_of(created), new_nonce(), device=Device(ip="192.0.2.7"), now=later(minutes=1))
     entry = AuditEntry.objects.get(action="refresh_reused")
     assert (entry.session, entry.ip, entry.data, entry.actor) == (created.session.pk, "192.0.2.7", {}, None)
 
