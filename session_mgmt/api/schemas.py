@@ -273,8 +273,8 @@ _COMPONENTS: dict[str, Schema] = {
             "connection_state": _enum("connected", "reconnecting", "disconnected"),
             "label": _TEXT,
             "metadata": {"type": "object"},
-            "acting": _or_null(_TEXT),
-        }
+        },
+        {"acting": _TEXT},
     ),
     "SessionList": _object({"results": _list(refer("SessionInfo")), "next": _or_null(_UUID)}),
     "Device": _object(

@@ -24,8 +24,8 @@ APP = "app"
 # Those that take a pattern; ``app`` only with one.
 _OF_NAMES = (READ_STATE, WRITE_STATE, FOLLOW, PUBLISH)
 _PLAIN = (READ_EVENTS, SEND, MANAGE, LIST_SESSIONS, END_SESSIONS)
-# Nobody's sessions have no sisters.
-OF_USERS: Final = frozenset((LIST_SESSIONS, END_SESSIONS))
+# Nobody's sessions have no sisters; the list of one shows itself.
+OF_USERS: Final = frozenset((END_SESSIONS,))
 
 MOST: Final = 50
 # Beside a scope's kind the part of a name: visible characters, with "*" at the end only.

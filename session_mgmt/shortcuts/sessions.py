@@ -170,6 +170,7 @@ def drain() -> int:
 acreate_session = make_async(create_session)
 aget_session = make_async(get_session)
 aterminate_session = make_async(terminate_session)
+arequire_recent_login = make_async(require_recent_login)
 aend_user_sessions = make_async(end_user_sessions)
 aend_login = make_async(end_login)
 arebind_session = make_async(rebind_session)

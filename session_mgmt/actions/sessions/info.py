@@ -30,7 +30,7 @@ def describe_session(session: ClientSession | LiveSession, connection_state: str
         "connection_state": connection_state,
         "label": session.label,
         "metadata": session.metadata,
-        "acting": session.acting or None,
+        **({"acting": session.acting} if session.acting else {}),
     }
 
 
