@@ -24,9 +24,9 @@ SESSION_MGMT = {
     "MAX_FRAMES_PER_SECOND": 100_000.0,
     # A server lives for two seconds here: its rounds must come within them.
     "POSITION_CHECK_INTERVAL": 0.3,
-    "CONTROL_INTERVAL": 0.3,
+    "CONTROL_INTERVAL": float(os.environ.get("SESSION_MGMT_TEST_CONTROL", "0.3")),
     "DRAIN_INTERVAL": 0.3,
-    "LEASE_FLUSH_INTERVAL": 0.5,
+    "LEASE_FLUSH_INTERVAL": float(os.environ.get("SESSION_MGMT_TEST_FLUSH", "0.5")),
     "HEARTBEAT_INTERVAL": float(os.environ.get("SESSION_MGMT_TEST_HEARTBEAT", "1.0")),
     # A log that reaches back over the whole run shows more; a trimmed one is what clients meet.
     "STREAM_ENTRIES": 10_000_000,
