@@ -175,7 +175,7 @@ SESSION_CONFIG = {
     # Only the client has anything to delay: what the server has acknowledged is stored.
     "state.sync": "start sync",
     "state.conflict strategy": "update strategy",
-    "permissions": "later scopes come with refresh; until then a session may what its user may",
+    "permissions": "create scopes",
     "metadata": "create metadata",
     "session_id of trusted code": "create session_id",
 }

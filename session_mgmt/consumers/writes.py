@@ -346,11 +346,14 @@ class Writes:
         self._answer(frame, outcome)
 
 
+_NEEDS = {kind: scopes.FRAMES.get(kind.__name__.lower()) for kind in (Update, Publish, Send)}
+
+
 def find_unscoped(restriction: Restriction | None, frame: Numbered) -> ScopeMissing | None:
     """Return the refusal of a write for which the token lacks the scope, or ``None``; hardly any token lacks one."""
     if restriction is None or isinstance(frame, Refused):
         return None
-    need = scopes.FRAMES.get(type(frame).__name__.lower())
+    need = _NEEDS[type(frame)]
     return scopes.explain_missing(restriction, need, getattr(frame, need.part) if need and need.part else None)
 
 

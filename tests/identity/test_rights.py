@@ -20,7 +20,7 @@ from session_mgmt.shortcuts import create_session
 from tests.api.calls import Caller, caller, refused
 from tests.api.test_rights import CALLS
 from tests.identity.browser import Browser
-from tests.identity.conftest import make_pair, new_nonce
+from tests.identity.conftest import make_pair, new_nonce, run_together
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("on_this_thread")]
 MAIN = "sessions/{id}/state/main/"
@@ -285,6 +285,18 @@ def test_s42_the_login_of_a_page_reads_and_writes_nothing_of_its_users_sessions(
     assert refused(as_sister(page, pair[1], name), "session_not_found", 404)
 
 
+@pytest.mark.parametrize("name", CALLS)
+def test_no_call_reaches_the_session_of_another_user_by_a_token_or_a_login(
+    pair: tuple[Caller, Caller], theirs: Caller, bob: Any, name: str
+) -> None:
+    http = Client()
+    http.force_login(bob)
+    before = pair[1].get(MAIN).json()
+    for stranger in (theirs, Caller(http)):
+        assert refused(as_sister(stranger, pair[1], name), "session_not_found", 404)
+    assert pair[1].get(MAIN).json() == before
+
+
 def test_s42_a_session_lists_its_sisters_without_what_they_hold(pair: tuple[Caller, Caller], page: Caller) -> None:
     found = {one["session_id"]: one["metadata"] for one in pair[0].get("sessions/").json()["results"]}
     assert found == {pair[0].session: {"secret": 0}, pair[1].session: {}}
@@ -340,3 +352,12 @@ def test_logging_in_again_makes_the_sessions_of_that_browser_recent_and_no_other
     rotated = browser.refresh().json()
     assert rotated["refresh"] != held
     assert Token.objects.get(digest=logins.stamps.hash_id(held)).used_at is not None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_who_narrow_at_once_pass_no_limit_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(narrowing, "MOST", 2)
+    secret = lifecycle.create_session().token.secret
+    answers = run_together(6, lambda _: narrowing.narrow_token(secret, ["state:read"]))
+    assert sum(isinstance(answer, narrowing.Narrowed) for answer in answers) == 2, answers
+    assert Token.objects.filter(scopes__isnull=False).count() == 2
