@@ -11,14 +11,16 @@ import type { Credentials } from "./credentials";
 import type { Owner } from "./database";
 import { Documents, fetchDocument } from "./documents";
 import type { Emitter, Unsubscribe } from "./emitter";
-import type { Clock, Environment } from "./environment";
+import { readEnvironment, type Clock, type Environment, type Surroundings } from "./environment";
 import { silenceRejection, SessionError } from "./errors";
 import type { SessionEntry, SessionEvents, Status } from "./events";
 import { AGENT, toWire } from "./frames";
 import type { ConnectedFrame, ErrorFrame, RecoveryReceipt, ServerFrame, SessionFields } from "./frames";
 import type { Strategy, SuccessorReceipt, Verdict } from "./frames";
-import type { Change, Identity } from "./identity";
+import { forgetScope } from "./forgetting";
+import { LOGGED_OUT, type Change, type Identity } from "./identity";
 import { toSessionInfo, type SessionInfo } from "./info";
+import { leaveSession } from "./leaving";
 import { Life } from "./life";
 import { Logbook } from "./logbook";
 import type { StartOptions } from "./options";
@@ -30,7 +32,7 @@ import type { Rest } from "./rest";
 import { Sessions } from "./sessions";
 import type { StateDocument, WriteOptions } from "./state";
 import { Stats, type ClientStats } from "./stats";
-import { nameOwner, prepareStart, type Parts } from "./startup";
+import { nameOwner, nameScope, prepareStart, type Parts } from "./startup";
 import { SESSION_LOG, Timeline } from "./timeline";
 import { Topics } from "./topics";
 import type { Json } from "./values";
@@ -73,6 +75,11 @@ export class SessionClient {
     const client = new SessionClient(await prepareStart(options));
     if (options.autoConnect !== false) void client.#connection.connect();
     return client;
+  }
+
+  /** Remove everything that this browser keeps for an address, without a session; its tabs end. */
+  static async forget(options: Pick<StartOptions, "url" | "name"> & Surroundings = {}): Promise<void> {
+    await forgetScope(readEnvironment(options), nameScope(options));
   }
 
   private constructor(parts: Parts) {
@@ -170,6 +177,22 @@ export class SessionClient {
   /** Return a named document; `main` is `state`. */
   document(name: string): StateDocument {
     return this.#documents.getDocument(name);
+  }
+
+  /** Go on after a login without a page load, in the session that the server names. Rejects with its refusal. */
+  async login({ user }: { user?: string | number | null } = {}): Promise<void> {
+    await this.#identity.enterAgain(user);
+    void this.#connection.connect();
+  }
+
+  /** End the session, before a logout: sends what waits for at most 2 s, then leaves nothing in this browser. */
+  async logout(): Promise<void> {
+    const { clock } = this.#env;
+    await leaveSession(clock, this.#rest, this.#credentials, {
+      flush: () => this.flush(),
+      isSending: () => this.#connection.connected && this.#writer.outbox.size > 0,
+      end: () => this.#identity.endSession(LOGGED_OUT),
+    });
   }
 
   /** Remove the local copies of this session from the browser and keeps no more; for a button that logs out. */

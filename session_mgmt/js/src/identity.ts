@@ -15,6 +15,7 @@ import type { StartOptions } from "./options";
 import { pause } from "./pause";
 import { Refresher, type AskSocket } from "./refreshing";
 import type { Rest } from "./rest";
+import { Tabs } from "./tabs";
 
 /** The tab goes on with other tokens, or with another session. */
 export interface Change {
@@ -49,6 +50,7 @@ export interface Begun {
 }
 
 const [START, TOKEN_EXPIRED] = ["start", "token_expired"] as const;
+export const LOGGED_OUT = "logged_out";
 /** Milliseconds for which a start waits for an answer, if there is a session that it can begin with. */
 const PATIENCE = 8_000;
 const RENEW_AGAIN = 5_000;
@@ -70,6 +72,7 @@ export class Identity {
   readonly #whenOffline: "wait" | "kept";
   #user: string | null | undefined;
   #port: IdentityPort | null = null;
+  #tabs: Tabs | null = null;
   /** Why the server must be asked before this tab connects again. */
   #doubt: string | null = null;
   /** The server has refused the access token for its age, whatever the clock says. */
@@ -117,11 +120,18 @@ export class Identity {
   /** Serve a client from now on. */
   attach(port: IdentityPort): void {
     this.#port = port;
+    this.#tabs = new Tabs(this.#env, this.#scope, {
+      look: () => this.look(),
+      takeEnd: (session, reason) => {
+        if (this.#credentials.kept?.session.session_id === session) this.endSession(reason);
+      },
+    });
     this.#planRefresh();
   }
 
   close(): void {
     this.#isClosed = true;
+    this.#tabs?.close();
     this.#env.clock.clearTimeout(this.#timer);
   }
 
@@ -262,7 +272,7 @@ export class Identity {
     const before = this.#requireKept();
     const after = this.#credentials.readStored();
     if (!after || !maySucceed(before, after)) {
-      throw SessionError.local("logged_out", "Another tab has ended the session.");
+      throw SessionError.local(LOGGED_OUT, "Another tab has ended the session.");
     }
     if (after.token === before.token) return false;
     this.#credentials.adopt(after, true);
@@ -284,7 +294,10 @@ export class Identity {
     const kept = this.#credentials.kept;
     this.#env.clock.clearTimeout(this.#timer);
     this.#doubt = null;
-    if (kept && !OF_THE_PAGE.has(error.name)) this.#forget(kept, error.name);
+    if (kept && !OF_THE_PAGE.has(error.name)) {
+      this.#forget(kept, error.name);
+      this.#tabs?.tellEnd(kept.session.session_id, error.name);
+    }
     this.#port?.takeEnd(error.name, status);
     this.#credentials.end();
   }
@@ -292,7 +305,8 @@ export class Identity {
   #forget(kept: Kept, reason: string): void {
     this.#credentials.forgetStored();
     // The login is gone, not the person: the next login brings the state back.
-    if (reason === "auth_required") this.#credentials.previous = kept.session.user_id && kept.session.session_id;
+    if (reason === LOGGED_OUT) this.#credentials.previous = null;
+    else if (reason === "auth_required") this.#credentials.previous = kept.session.user_id && kept.session.session_id;
   }
 
   #planRefresh(): void {

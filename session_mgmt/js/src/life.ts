@@ -11,7 +11,7 @@ import type { Emitter } from "./emitter";
 import type { Clock } from "./environment";
 import type { SessionEvents, StatusReason, UnsentWrite } from "./events";
 import type { Position, SessionFields, SuccessorReceipt } from "./frames";
-import type { Begun, Change, Identity } from "./identity";
+import { LOGGED_OUT, type Begun, type Change, type Identity } from "./identity";
 import type { Logbook } from "./logbook";
 import type { OutboxStore } from "./outboxStore";
 import type { ClientRecord } from "./record";
@@ -38,7 +38,6 @@ export interface LifeParts {
 }
 
 const CLONE_WITHIN = 10_000;
-export const LOGGED_OUT = "logged_out";
 
 export class Life {
   readonly #parts: LifeParts;

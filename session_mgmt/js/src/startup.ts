@@ -38,6 +38,11 @@ export interface Parts {
   stored: { tell(): void };
 }
 
+/** Prefix of everything that a browser keeps for an address and a name. */
+export function nameScope({ url, name }: Pick<StartOptions, "url" | "name">, base = resolveBase(url ?? "/api/")): string {
+  return `session-mgmt:${base}:${name ?? "default"}:`;
+}
+
 /** Report an error to the application. */
 type Tell = (error: SessionError) => void;
 
@@ -49,7 +54,7 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
   signal?.throwIfAborted();
   const env = readEnvironment(options);
   const base = resolveBase(options.url ?? "/api/");
-  const scope = `session-mgmt:${base}:${options.name ?? "default"}:`;
+  const scope = nameScope(options, base);
   const emitter = new Emitter<SessionEvents>(KEPT_EVENTS);
   if (options.onError) emitter.on("error", options.onError);
   const tell: Tell = (error) => emitter.emit("error", error);

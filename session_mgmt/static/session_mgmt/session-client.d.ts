@@ -1329,6 +1329,8 @@ export declare class SessionClient {
 	 * another client of this tab uses the same `slot`.
 	 */
 	static start(options?: StartOptions): Promise<SessionClient>;
+	/** Remove everything that this browser keeps for an address, without a session; its tabs end. */
+	static forget(options?: Pick<StartOptions, "url" | "name"> & Surroundings): Promise<void>;
 	private constructor();
 	/** Id of the session; empty while nobody knows whether it is this page's. */
 	get id(): string;
@@ -1349,6 +1351,12 @@ export declare class SessionClient {
 	flush(): void;
 	/** Return a named document; `main` is `state`. */
 	document(name: string): StateDocument;
+	/** Go on after a login without a page load, in the session that the server names. Rejects with its refusal. */
+	login({ user }?: {
+		user?: string | number | null;
+	}): Promise<void>;
+	/** End the session, before a logout: sends what waits for at most 2 s, then leaves nothing in this browser. */
+	logout(): Promise<void>;
 	/** Remove the local copies of this session from the browser and keeps no more; for a button that logs out. */
 	clearCache(): Promise<void>;
 	/** List all documents of the session, without their data. */

@@ -1,0 +1,38 @@
+/** Removal of everything that a browser keeps under one address and name. */
+
+import { keysUnder, openDatabase, readRecords, runTransaction } from "./database";
+import type { Environment } from "./environment";
+import type { ClientRow } from "./outboxStore";
+import { Shelf } from "./storage";
+
+/** Remove tokens, positions, copies and unsent writes of a scope; resolves when they are gone. */
+export async function forgetScope(env: Environment, scope: string): Promise<void> {
+  for (const store of [env.local, env.session]) new Shelf(store, scope).clear();
+  await Promise.all([removeCopies(env, scope), removeOutboxes(env, scope)].map((work) => work.catch(() => undefined)));
+}
+
+async function removeCopies(env: Environment, scope: string): Promise<void> {
+  const db = await openDatabase(env, "session-mgmt", ["copies"]);
+  await run(db, (transaction) => void transaction.objectStore("copies").delete(keysUnder([scope])));
+}
+
+async function removeOutboxes(env: Environment, scope: string): Promise<void> {
+  const db = await openDatabase(env, "session-mgmt-outbox", ["clients", "writes", "adopted", "results"]);
+  const rows = (await readRecords(db, "clients")).map(([, row]) => row as ClientRow);
+  const keys = rows.filter(({ owner }) => owner[0] === scope).map(({ key }) => key);
+  await run(db, (transaction) => {
+    for (const key of keys) {
+      transaction.objectStore("clients").delete(key);
+      for (const name of ["writes", "results"]) transaction.objectStore(name).delete(keysUnder([key]));
+    }
+  });
+}
+
+function run(db: IDBDatabase, work: (transaction: IDBTransaction) => void): Promise<void> {
+  return new Promise((resolve) => {
+    runTransaction(db, work, () => {
+      db.close();
+      resolve();
+    });
+  });
+}

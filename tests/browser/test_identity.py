@@ -1,0 +1,133 @@
+"""Two people, one after the other, in one Chromium, with Django's login and a real server."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from playwright.sync_api import BrowserContext, Page
+
+from tests.browser.conftest import ROOT
+from tests.browser.plain import DOCUMENT
+from tests.browser.watching import Demo
+
+pytestmark = pytest.mark.browser
+
+PASSWORD = "a long password of theirs"
+PEOPLE = """
+from django.contrib.auth import get_user_model
+for name in ("ann", "bob"):
+    get_user_model().objects.filter(username=name).exists() or get_user_model().objects.create_superuser(
+        name, password={password!r})
+"""
+# As a project's page: it starts by itself, and notes what it was shown before it was asked to do anything.
+START = """async (options) => {
+  const { SessionClient } = await import("/static/session_mgmt/session-client.js");
+  window.events = [];
+  window.session = await SessionClient.start({ url: "/api/", cache: "indexeddb", ...options });
+  for (const name of ["unsent", "ended", "identity"]) session.on(name, (...told) => events.push([name, ...told]));
+  window.first = session.state.get();
+  await session.connection.connect();
+  return [session.info.userId, window.first];
+}"""
+# Every word that this browser keeps.
+KEPT = """async () => {
+  const words = [JSON.stringify({ ...localStorage }), JSON.stringify({ ...sessionStorage })];
+  for (const { name } of await indexedDB.databases()) {
+    const opening = indexedDB.open(name);
+    await new Promise((resolve) => (opening.onsuccess = resolve));
+    const db = opening.result;
+    for (const store of db.objectStoreNames) {
+      const all = db.transaction(store).objectStore(store).getAll();
+      await new Promise((resolve) => (all.onsuccess = resolve));
+      words.push(JSON.stringify(all.result));
+    }
+    db.close();
+  }
+  return words.join("");
+}"""
+
+
+@pytest.fixture(scope="module")
+def people(demo: Demo) -> Demo:
+    """Demo with two people who may log in."""
+    environment = {**os.environ, "SQLITE_PATH": str(demo.database), "DJANGO_SETTINGS_MODULE": "project.demo.settings"}
+    command = [sys.executable, "manage.py", "shell", "-c", PEOPLE.format(password=PASSWORD)]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    return demo
+
+
+def log_in(page: Page, demo: Demo, name: str) -> str:
+    """Log in by the form of the admin, and return the user's key."""
+    page.goto(f"{demo.url}admin/login/")
+    page.fill("#id_username", name)
+    page.fill("#id_password", PASSWORD)
+    page.click("[type=submit]")
+    page.wait_for_url("**/admin/**")
+    found = page.request.get(f"{demo.url}api/login/").json()["user_id"]
+    assert isinstance(found, str)
+    return found
+
+
+def log_out(page: Page, demo: Demo) -> None:
+    page.goto(f"{demo.url}admin/")
+    page.click("#logout-form button")
+    page.wait_for_url("**/admin/logout/")
+
+
+def open_page(page: Page, demo: Demo, **options: str | None) -> list[object]:
+    page.goto(demo.url + DOCUMENT)
+    found: list[object] = page.evaluate(START, options)
+    return found
+
+
+def write(page: Page, text: str) -> None:
+    page.evaluate("(text) => session.state.set('/note', text)", text)
+
+
+@pytest.mark.parametrize("names", [("ann", "bob"), ("bob", "ann")])
+@pytest.mark.parametrize("says_user", [False, True])
+@pytest.mark.parametrize("logs_out", [False, True])
+def test_s01_the_next_person_finds_nothing_of_the_one_before(
+    context: BrowserContext, people: Demo, names: tuple[str, str], says_user: bool, logs_out: bool
+) -> None:
+    page = context.new_page()
+    frames: list[str] = []
+    first = log_in(page, people, names[0])
+    assert open_page(page, people, **({"user": first} if says_user else {})) == [first, {}]
+    write(page, "mine alone")
+    if logs_out:
+        log_out(page, people)
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: frames.append(str(frame))))
+    if not logs_out:
+        context.clear_cookies()
+    second = log_in(page, people, names[1])
+    assert open_page(page, people, **({"user": second} if says_user else {})) == [second, {}]
+    page.wait_for_function("session.status === 'connected'")
+    assert page.evaluate("session.state.get()") == {}
+    assert "mine alone" not in page.evaluate(KEPT)
+    assert frames and not [frame for frame in frames if "mine alone" in frame]
+    write(page, "of the second")
+    assert page.evaluate("session.state.get('/note')") == "of the second"
+
+
+def test_s03_a_visitor_who_logs_in_keeps_what_he_did_in_two_tabs(context: BrowserContext, people: Demo) -> None:
+    tabs = [context.new_page(), context.new_page()]
+    for tab in tabs:
+        assert open_page(tab, people)[0] is None
+    write(tabs[0], "tea")
+    tabs[1].wait_for_function("session.state.get('/note') === 'tea'")
+    user = log_in(tabs[0], people, "ann")
+    found, _ = open_page(tabs[0], people)
+    assert found == user
+    for tab in tabs:
+        tab.wait_for_function("session.status === 'connected' && session.state.get('/note') === 'tea'")
+        tab.wait_for_function(f"session.info.userId === '{user}'")
+    tabs[0].evaluate("session.logout()")
+    tabs[1].wait_for_function("events.some(([name]) => name === 'ended')")
+    assert tabs[1].evaluate("session.state.get()") == {}
+    log_out(tabs[0], people)
+    assert open_page(tabs[0], people) == [None, {}]
+    assert "tea" not in tabs[0].evaluate(KEPT)
