@@ -113,18 +113,16 @@ def test_s01_the_next_person_finds_nothing_of_the_one_before(
     assert page.evaluate("session.state.get('/note')") == "of the second"
 
 
-def test_s03_a_visitor_who_logs_in_keeps_what_he_did_in_two_tabs(context: BrowserContext, people: Demo) -> None:
+def test_s15_a_visitor_logs_in_beside_another_tab_and_a_logout_ends_both(context: BrowserContext, people: Demo) -> None:
     tabs = [context.new_page(), context.new_page()]
     for tab in tabs:
         assert open_page(tab, people)[0] is None
+    user = log_in(tabs[0], people, "ann")
+    assert open_page(tabs[0], people)[0] == user
+    for tab in tabs:
+        tab.wait_for_function(f"session.status === 'connected' && session.info.userId === '{user}'")
     write(tabs[0], "tea")
     tabs[1].wait_for_function("session.state.get('/note') === 'tea'")
-    user = log_in(tabs[0], people, "ann")
-    found, _ = open_page(tabs[0], people)
-    assert found == user
-    for tab in tabs:
-        tab.wait_for_function("session.status === 'connected' && session.state.get('/note') === 'tea'")
-        tab.wait_for_function(f"session.info.userId === '{user}'")
     tabs[0].evaluate("session.logout()")
     tabs[1].wait_for_function("events.some(([name]) => name === 'ended')")
     assert tabs[1].evaluate("session.state.get()") == {}
