@@ -348,6 +348,15 @@ async def test_s26_a_client_attached_by_the_answers_of_before_is_asked_about_aga
     assert (await hear_denied(one))["name"] == "topic_denied"
 
 
+async def test_s26_an_answer_that_is_kept_is_not_given_after_the_rights_have_changed(
+    peers: Any, user: Any, mine: Created, asked: list[Any], deaf: None
+) -> None:
+    await peers().open(mine.token.secret, logs={TOPIC: None})
+    await bridge().call(leave_group, user)
+    connected = await peers().open(mine.token.secret, logs={TOPIC: None})
+    assert connected["logs"][TOPIC]["mode"] == "denied"
+
+
 async def test_s26_the_right_to_publish_is_asked_about_again(
     peers: Any, user: Any, mine: Created, asked: list[Any]
 ) -> None:
