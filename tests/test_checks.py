@@ -119,6 +119,7 @@ def test_every_check_has_its_mistake_here() -> None:
 # Django itself warns that DATABASES is not overridden by tests; nothing connects here.
 @pytest.mark.filterwarnings("ignore:Overriding setting DATABASES")
 @pytest.mark.parametrize("id_", MISTAKES)
+@pytest.mark.requirement("ASVS 7.1.1", "ASVS 4.4.1")
 def test_a_mistake_is_told_with_a_hint(id_: str, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     if id_ == "W004":
         monkeypatch.setattr("sys.argv", ["manage.py", "runserver"])
@@ -208,6 +209,7 @@ def test_a_place_must_be_a_function_of_a_session(given: Any, settings: Any) -> N
 
 
 @pytest.mark.parametrize(("number", "expected"), [("26.7.1", False), ("26.7.0.post1", True), ("26.10.1", False)])
+@pytest.mark.requirement("OWASP WebSocket: compression")
 def test_versions_are_compared_by_number(number: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deploy_checks, "version", {"autobahn": number, "daphne": "5.0"}.__getitem__)
     assert bool(deploy_checks.check_compression()) is expected

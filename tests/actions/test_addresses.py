@@ -40,11 +40,13 @@ def read_both(peer: str, *headers: tuple[str, str]) -> set[str | None]:
         (1, ["::ffff:198.51.100.77"], CLIENT),
     ],
 )
+@pytest.mark.requirement("ASVS 4.1.3")
 def test_only_declared_hops_are_believed(hops: int, lines: list[str], expected: str | None, settings: Any) -> None:
     settings.SESSION_MGMT = {"trusted_proxies": hops}
     assert read_both(PEER, *[("X-Forwarded-For", line) for line in lines]) == {expected}
 
 
+@pytest.mark.requirement("ASVS 4.1.3")
 def test_a_header_with_underscores_is_another_header(settings: Any) -> None:
     settings.SESSION_MGMT = {"trusted_proxies": 1}
     given = [(b"x_forwarded_for", FORGED.encode()), (b"x-forwarded-for", CLIENT.encode())]

@@ -44,6 +44,7 @@ def entries(action: str) -> list[AuditEntry]:
     return list(AuditEntry.objects.filter(action=action))
 
 
+@pytest.mark.requirement("ASVS 16.2.1")
 def test_a_session_is_logged_when_it_is_made_and_when_it_ends(lines: Any, alice: Any) -> None:
     made = lifecycle.create_session(user=alice, device=Device(ip="192.0.2.7"))
     lifecycle.terminate_session(SERVER, made.session.pk, reason="asked")
@@ -60,6 +61,7 @@ def test_what_was_undone_is_not_logged(lines: Any) -> None:
     assert lines() == []
 
 
+@pytest.mark.requirement("ASVS 7.1.2")
 def test_an_eviction_is_in_the_trail(lines: Any, alice: Any, settings: Any) -> None:
     settings.SESSION_MGMT = {"max_sessions_per_user": 1}
     old = lifecycle.create_session(user=alice)
@@ -82,6 +84,7 @@ def test_a_refused_refresh_and_a_copied_one_are_in_the_trail(lines: Any) -> None
     assert warned[:2] == ["refresh_refused", "refresh_reused"]
 
 
+@pytest.mark.requirement("ASVS 16.2.1")
 def test_a_missing_right_is_in_the_trail_once_in_a_while(alice: Any) -> None:
     made = lifecycle.create_session(user=alice)
     body = {"data": 1}
@@ -92,6 +95,7 @@ def test_a_missing_right_is_in_the_trail_once_in_a_while(alice: Any) -> None:
     assert entry.data == {"name": "permission_denied", "call": "POST SessionViewSet", "user_id": str(alice.pk)}
 
 
+@pytest.mark.requirement("OWASP sessions: anomalies")
 def test_200_wrong_tokens_of_one_address_are_stopped_and_in_the_trail() -> None:
     http, statuses = Client(), []
     for number in range(200):
@@ -123,6 +127,7 @@ def test_the_trail_is_purged_after_its_retention(settings: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["a\r\nsession_mgmt.security fake", "\x1b[31mred", "x" * 1_000_000, "\u202egnp.exe"])
+@pytest.mark.requirement("ASVS 16.4.1")
 def test_no_text_of_a_client_makes_a_second_line(text: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "session_mgmt.security")
     log_event("auth_failed", agent=text, inside={text: [text]})

@@ -183,6 +183,7 @@ def test_a_personal_topic_names_one_of_its_parts() -> None:
         topic("inbox:{user}", personal="owner")
 
 
+@pytest.mark.requirement("ASVS 16.2.5")
 def test_no_secret_reaches_a_log_the_trail_or_the_admin(caplog: pytest.LogCaptureFixture) -> None:
     """Go through a life with every kind of token, also refused ones, and look at all that people can read of it."""
     caplog.set_level(logging.DEBUG)

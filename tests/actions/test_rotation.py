@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
+import pytest
 from django.db import connection
 
 from session_mgmt.actions import vaults
@@ -46,6 +47,7 @@ def verified() -> list[Any]:
     )
 
 
+@pytest.mark.requirement("ASVS 13.3.1")
 def test_after_a_rotation_nothing_needs_the_old_key(encrypted: Encrypted, transactional_db: None) -> None:
     old = Case.made()
     encrypted(NEW, OLD)

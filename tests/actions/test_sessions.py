@@ -101,6 +101,7 @@ def test_timeouts_are_from_a_minute_to_the_settings(seconds: Any) -> None:
 
 
 @pytest.mark.parametrize(("policy", "survivors"), [("evict_oldest", [1, 2, 3]), ("evict_idle", [0, 2, 3])])
+@pytest.mark.requirement("ASVS 7.1.2")
 def test_the_limit_of_a_user_evicts_by_policy(user: Any, settings: Any, policy: str, survivors: list[int]) -> None:
     settings.SESSION_MGMT = {"max_sessions_per_user": 3, "session_limit_policy": policy}
     made = [lifecycle.create_session(user=user) for _ in range(3)]
@@ -127,6 +128,7 @@ def test_the_limit_of_a_user_may_refuse(user: Any, settings: Any) -> None:
 # -- L1: ended is final
 
 
+@pytest.mark.requirement("ASVS 7.4.1")
 def test_terminated_is_final_for_every_verb() -> None:
     created = lifecycle.create_session()
     session = created.session.pk
@@ -150,6 +152,7 @@ def test_terminated_is_final_for_every_verb() -> None:
     ]
 
 
+@pytest.mark.requirement("ASVS 7.4.1")
 def test_ending_fences_every_client_and_closes_every_connection() -> None:
     created = lifecycle.create_session()
     attachment = connect(created)
@@ -207,6 +210,7 @@ def test_a_passed_deadline_counts_before_the_sweep_has_been_there() -> None:
     assert lifecycle.find_refusal(SERVER, created.session.pk, now=deadline(created)) == "session_expired"
 
 
+@pytest.mark.requirement("ASVS 7.3.1")
 def test_activity_moves_the_idle_deadline_but_never_past_the_absolute_one() -> None:
     created = lifecycle.create_session(config={"idle_timeout": 600, "absolute_timeout": 900})
     start = created.session.created_at
@@ -216,6 +220,7 @@ def test_activity_moves_the_idle_deadline_but_never_past_the_absolute_one() -> N
     assert deadline(created) == start + timedelta(seconds=900)
 
 
+@pytest.mark.requirement("ASVS 7.3.1")
 def test_resuming_is_no_activity() -> None:
     created = lifecycle.create_session()
     before = deadline(created)
@@ -251,6 +256,7 @@ def test_the_database_itself_refuses_a_second_expiry_event() -> None:
         event.save(force_insert=True)
 
 
+@pytest.mark.requirement("ASVS 2.3.3")
 def test_of_a_resume_and_a_sweep_at_once_exactly_one_wins() -> None:
     """Both claim the session's row, at a moment when both could be right."""
     for _ in range(8):

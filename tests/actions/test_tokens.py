@@ -27,6 +27,7 @@ def test_a_token_has_a_prefix_and_256_random_bits() -> None:
     assert all(re.fullmatch(r"sma_[A-Za-z0-9_-]{43}", secret) for secret in made)
 
 
+@pytest.mark.requirement("ASVS 11.4.1")
 def test_only_a_digest_is_stored_and_nothing_prints_the_secret() -> None:
     secret = lifecycle.create_session().token.secret
     stored = Token.objects.get()
@@ -34,6 +35,7 @@ def test_only_a_digest_is_stored_and_nothing_prints_the_secret() -> None:
     assert secret not in f"{stored} {stored!r} {stored.__dict__}"
 
 
+@pytest.mark.requirement("ASVS 7.2.2")
 def test_a_token_proves_its_own_session() -> None:
     first, second = lifecycle.create_session(), lifecycle.create_session()
     assert verify(first.token.secret).pk == first.session.pk
@@ -41,6 +43,7 @@ def test_a_token_proves_its_own_session() -> None:
 
 
 @pytest.mark.parametrize("secret", ["", "sma_", "sma_" + "A" * 43, "smr_" + "A" * 43, "x" * 5000, "sma_\ud800"])
+@pytest.mark.requirement("ASVS 6.3.8")
 def test_what_is_no_token_is_one_error(secret: str) -> None:
     with pytest.raises(InvalidToken):
         verify(secret)
@@ -70,6 +73,7 @@ def test_a_revoked_token_and_one_of_an_inactive_user_are_invalid() -> None:
             verify(token.secret)
 
 
+@pytest.mark.requirement("ASVS 9.2.1")
 def test_an_expired_token_of_a_living_session_can_be_told_from_an_invalid_one() -> None:
     created = lifecycle.create_session()
     Token.objects.update(expires_at=clock.read("default"))
@@ -86,6 +90,7 @@ def test_an_ended_session_says_how_it_ended() -> None:
         verify(expired.token.secret, seconds=61)
 
 
+@pytest.mark.requirement("ASVS 11.2.4")
 def test_verifying_costs_one_query(django_assert_num_queries: Any) -> None:
     created = lifecycle.create_session(user=get_user_model().objects.create_user("alice"))
     now = clock.read("default")

@@ -25,6 +25,7 @@ def two_an_hour(settings: Any) -> None:
 
 
 @pytest.mark.parametrize("path", ["sessions/", "sessions/enter/"])
+@pytest.mark.requirement("ASVS 2.4.1")
 def test_the_next_one_waits(path: str) -> None:
     http = Caller(Client())
     answers = [http.post(path, {"nonce": new_nonce()}) for _ in range(3)]

@@ -88,12 +88,14 @@ def test_every_call_has_the_same_parser(held: Caller, method: str, path: str) ->
         ("Content_Encoding", "br"),
     ],
 )
+@pytest.mark.requirement("ASVS 4.1.1")
 def test_another_media_type_or_encoding_is_refused(held: Caller, header: str, value: str) -> None:
     raw = gzip.compress(b"{}") if value == "gzip" else b'{"merge":{"a":1}}'
     assert refused(held.patch(MAIN, raw=raw, **{header: value}), "unsupported_media_type", 415)
     assert untouched(held)
 
 
+@pytest.mark.requirement("ASVS 3.5.1")
 def test_a_form_from_another_site_is_refused_before_anything_is_read(page: Caller) -> None:
     answer = page.call("POST", "sessions/", raw=b"a=1", Content_Type="application/x-www-form-urlencoded")
     assert refused(answer, "permission_denied", 403)
@@ -157,6 +159,7 @@ def test_a_body_that_is_no_object_is_refused(held: Caller, path: str, body: Any)
         *({field: "x"} for field in ("id", "user", "user_id", "state", "scopes", "ip", "auth_version", "ended_at")),
     ],
 )
+@pytest.mark.requirement("ASVS 15.3.3")
 def test_a_session_takes_no_other_fields_and_types(held: Caller, body: dict[str, Any]) -> None:
     assert refused(held.patch("sessions/{id}/", body), "invalid_field", 400)
     assert untouched(held)
@@ -165,6 +168,7 @@ def test_a_session_takes_no_other_fields_and_types(held: Caller, body: dict[str,
 
 @pytest.mark.parametrize("field", ["state", "subscriptions", "maximum_age"])
 @pytest.mark.parametrize("value", ["yes", None, -1, [], 1.5])
+@pytest.mark.requirement("ASVS 2.2.1")
 def test_options_of_recover_have_exact_types(held: Caller, field: str, value: Any) -> None:
     assert refused(held.post("sessions/{id}/recover/", {field: value}), "invalid_field", 400)
 
@@ -173,18 +177,21 @@ GARBAGE = ["", "x", "sma_", "sma_" + "A" * 43, "sma_\x7f", "smr_" + "A" * 43, "s
 
 
 @pytest.mark.parametrize("token", GARBAGE)
+@pytest.mark.requirement("RFC 6750 2.3")
 def test_a_garbage_token_is_invalid_and_says_nothing_else(held: Caller, token: str) -> None:
     answer = held.http.get(f"/api/sessions/{held.session}/", HTTP_AUTHORIZATION=f"Bearer {token}")
     assert refused(answer, "invalid_token", 401)
     assert answer["WWW-Authenticate"] == 'Bearer error="invalid_token"'
 
 
+@pytest.mark.requirement("ASVS 14.2.1")
 def test_a_token_in_the_address_is_no_token(held: Caller) -> None:
     answer = Client().get(f"/api/sessions/{held.session}/?token={held.token}&access_token={held.token}")
     assert refused(answer, "auth_required", 401)
     assert answer["WWW-Authenticate"] == "Bearer"
 
 
+@pytest.mark.requirement("ASVS 7.2.1")
 def test_an_expired_token_of_a_living_session_says_so(held: Caller) -> None:
     session = ClientSession.objects.get(pk=held.session)
     session.tokens.update(expires_at=session.created_at)
@@ -217,6 +224,7 @@ def test_an_address_that_leads_nowhere_answers_in_json(held: Caller, path: str) 
 @pytest.mark.parametrize(
     ("method", "path"), [("PUT", "sessions/"), ("POST", "sessions/{id}/"), ("GET", MAIN + "sync/"), ("TRACE", MAIN)]
 )
+@pytest.mark.requirement("ASVS 4.1.1")
 def test_a_method_that_is_not_there_is_named(held: Caller, method: str, path: str) -> None:
     answer = held.call(method, path)
     assert refused(answer, "method_not_allowed", 405)
@@ -234,6 +242,7 @@ def test_a_format_of_the_address_is_an_unknown_parameter(held: Caller, query: st
 
 
 @pytest.mark.parametrize("path", ["sessions/", "sessions/{id}/", "sessions/x/", MAIN, "health/", "sessions/{id}/nope/"])
+@pytest.mark.requirement("ASVS 14.3.2")
 def test_no_answer_is_kept_by_a_cache(held: Caller, path: str) -> None:
     for answer in (held.get(path), Caller(Client(), None, held.session).get(path)):
         assert answer["Cache-Control"] == "no-store"
@@ -285,6 +294,7 @@ def test_strange_headers_are_neither_stored_nor_trusted(page: Caller) -> None:
     assert session.user_agent.isprintable()
 
 
+@pytest.mark.requirement("ASVS 16.5.1")
 def test_a_database_that_is_away_is_a_temporary_error(
     held: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -317,6 +327,7 @@ def test_calls_that_fail_alike_are_told_in_one_line(
     caplog.clear()
 
 
+@pytest.mark.requirement("ASVS 16.5.1")
 def test_a_fault_is_a_500_without_detail_and_stands_in_the_log(
     held: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -114,6 +114,7 @@ def test_a_patch_that_must_see_the_document(large: Caller) -> None:
     assert large.get(MAIN).json()["data"] == {**LARGE, "n": 5}
 
 
+@pytest.mark.requirement("ASVS 15.1.3")
 def test_a_patch_after_the_other_process_was_killed(large: Caller) -> None:
     body = [{"op": "test", "path": "/n", "value": 2}, {"op": "replace", "path": "/n", "value": 3}]
     assert large.patch(MAIN, {"patch": body}).status_code == 200

@@ -60,6 +60,7 @@ def test_a_login_of_the_project_is_limited_as_well(slow: Clock, page: Caller) ->
     assert answers(lambda: page.get("sessions/"), SECOND + 1) == [200] * SECOND + [429]
 
 
+@pytest.mark.requirement("ASVS 2.4.1")
 def test_an_address_has_more_and_pays_for_failures(slow: Clock, mine: Caller) -> None:
     guesses = iter(range(10_000))
 

@@ -89,6 +89,7 @@ def ask(caller: Caller, session: Caller, name: str) -> Any:
 
 
 @pytest.mark.parametrize("name", CALLS)
+@pytest.mark.requirement("ASVS 7.4.5")
 def test_each_action_needs_its_permission_and_leaves_an_audit_entry(session: Caller, name: str) -> None:
     *_, needed, action = CALLS[name]
     answer = ask(clerk(session, *needed), session, name)

@@ -54,6 +54,7 @@ def test_a_page_without_the_csrf_token_creates_nothing(page: Caller) -> None:
     assert not ClientSession.objects.exists()
 
 
+@pytest.mark.requirement("ASVS 7.6.2")
 def test_without_a_login_nothing_is_created(nobody: Caller) -> None:
     assert refused(nobody.post("sessions/"), "auth_required", 401)
     assert not ClientSession.objects.exists()
@@ -69,6 +70,7 @@ def test_a_session_cannot_create_sessions(mine: Caller, anonymous: None) -> None
     assert ClientSession.objects.count() == 1
 
 
+@pytest.mark.requirement("OWASP sessions: strict")
 def test_an_id_of_the_callers_choosing_is_refused(page: Caller) -> None:
     wanted = {"session_id": str(uuid.uuid4())}
     assert refused(page.post("sessions/", wanted, **csrf(page)), "invalid_field", 400)
@@ -98,6 +100,7 @@ def test_a_shorter_idle_timeout_brings_the_end_nearer(mine: Caller) -> None:
     assert mine.patch("sessions/{id}/", {"config": {"idle_timeout": 60}}).json()["expires_at"] < before
 
 
+@pytest.mark.requirement("ASVS 10.4.9")
 def test_delete_ends_the_session_and_its_token(mine: Caller) -> None:
     assert mine.delete("sessions/{id}/").status_code == 204
     assert refused(mine.get("sessions/{id}/"), "session_terminated", 410)
@@ -199,6 +202,7 @@ def test_messages_are_for_callers_with_that_right(mine: Caller, bob: Any) -> Non
         ("POST", "state/main/compress/"),
     ],
 )
+@pytest.mark.requirement("ASVS 8.2.2")
 def test_somebody_elses_session_looks_like_none(mine: Caller, theirs: Caller, method: str, path: str) -> None:
     theirs.patch("sessions/{id}/state/main/", {"merge": {"secret": 1}})
     answers = [

@@ -25,6 +25,7 @@ MAIN = "sessions/{id}/state/main/"
 NOT_INSIDE = "invalid_field"
 
 
+@pytest.mark.requirement("ASVS 1.5.3")
 def test_refused_over_rest(held: Held) -> None:
     before = held.everything()
     for row in REFUSED:
@@ -60,6 +61,7 @@ def test_no_field_is_ignored_over_rest(held: Held) -> None:
     assert held.everything() == before
 
 
+@pytest.mark.requirement("ASVS 1.5.3")
 async def test_refused_over_websocket(held: Held, peers: Any) -> None:
     one = peers()
     await one.open(held.token.token, logs={"state:main": None})
@@ -97,6 +99,7 @@ async def _receipt(one: Any, text: str) -> Any:
 
 
 @pytest.mark.parametrize("inside", [False, True], ids=["now", "inside atomic"])
+@pytest.mark.requirement("ASVS 1.5.3")
 def test_refused_from_python(held: Held, inside: bool) -> None:
     before, wrong = held.everything(), []
     for row in [*REFUSED, *FROM_PYTHON]:

@@ -46,6 +46,7 @@ def test_the_bomb_states_its_size() -> None:
     assert zstandard.frame_content_size(packed) == BOMB_BYTES
 
 
+@pytest.mark.requirement("ASVS 5.2.3")
 def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
     packed = bomb()
     tracemalloc.start()

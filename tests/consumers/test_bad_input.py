@@ -133,6 +133,7 @@ async def test_a_bad_first_frame_closes_with_its_code(
     assert one.seen[0]["name"] == name
 
 
+@pytest.mark.requirement("OWASP WebSocket: idle")
 async def test_silence_is_ended_by_the_connect_timeout(peers: Any, settings: Any) -> None:
     settings.SESSION_MGMT = {"connect_timeout": 0.05}
     one = peers()
@@ -165,6 +166,7 @@ async def test_the_hosts_own_origin_and_an_allowed_one_may_open(peers: Any, crea
         assert (await peers(host="shop.test", origin=origin).open(created.token.secret))["type"] == "connected"
 
 
+@pytest.mark.requirement("OWASP WebSocket: rate")
 async def test_a_flood_is_closed_and_others_go_on(peers: Any, created: Any, settings: Any) -> None:
     settings.SESSION_MGMT = {"max_frames_per_second": 4.0}
     one, two = peers(), peers()

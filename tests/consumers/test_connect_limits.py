@@ -16,6 +16,7 @@ def slow(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "monotonic", lambda: 1000.0)
 
 
+@pytest.mark.requirement("OWASP WebSocket: connections")
 async def test_a_token_that_connects_too_often_is_told_when_to_come_back(slow: None, peers: Any, created: Any) -> None:
     token = created.token.secret
     client = None

@@ -30,6 +30,7 @@ async def follow(peers: Any, created: Any) -> Any:
     return one
 
 
+@pytest.mark.requirement("ASVS 1.5.2")
 async def test_a_payload_gives_its_data_and_nothing_else(peers: Any, created: Any) -> None:
     one = await follow(peers, created)
     forged = {"type": "snapshot", "log": MAIN, "position": ["e", 9, "t"], "topic": "other", "data": {"a": 1}}

@@ -46,6 +46,7 @@ def test_a_page_of_the_host_itself_may_open(handshake: dict[str, Any]) -> None:
         scope("shop.test", "http://shop.test.evil.test"),
     ],
 )
+@pytest.mark.requirement("ASVS 4.4.2")
 def test_another_scheme_host_or_port_may_not(handshake: dict[str, Any]) -> None:
     with pytest.raises(OriginDenied):
         check_origin(handshake)

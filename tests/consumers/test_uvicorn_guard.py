@@ -52,6 +52,7 @@ async def closed(socket: Any) -> None:
                 await socket.recv()
 
 
+@pytest.mark.requirement("OWASP WebSocket: rate")
 async def test_a_first_message_is_cut_off_before_it_is_whole(serve: Any) -> None:
     application, address = await serve(application=Guarded(16 * KB, 0))
     async with websockets.connect(address, compression=None) as socket:

@@ -36,6 +36,7 @@ def test_a_sealed_body_opens_at_its_place(body: bytes) -> None:
         {"epoch": "", "document": b"d" * 16 + b"9f2c1a77e0b34d55"},
     ],
 )
+@pytest.mark.requirement("ASVS 11.3.2")
 def test_a_row_cannot_pass_for_another_one(elsewhere: dict[str, Any]) -> None:
     sealed = seal_body(KEYRING, PLACE, BODY)
     with pytest.raises(UnreadableBody):
@@ -87,6 +88,7 @@ def test_every_document_and_purpose_has_its_own_key() -> None:
     assert KEYRING.derive_key("chain", b"1") == Keyring([NEW]).derive_key("chain", b"1")
 
 
+@pytest.mark.requirement("ASVS 11.3.2")
 def test_nonces_differ() -> None:
     assert len({seal_body(KEYRING, PLACE, BODY).nonce for _ in range(1000)}) == 1000
 

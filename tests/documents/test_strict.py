@@ -89,6 +89,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("raw", "error"), REFUSED, ids=range(len(REFUSED)))
+@pytest.mark.requirement("ASVS 15.3.6")
 def test_what_is_refused(raw: bytes | str, error: type[errors.DocumentError]) -> None:
     with pytest.raises(errors.DocumentError) as caught:
         loads(raw)
@@ -137,6 +138,7 @@ def test_what_is_accepted(raw: str, value: Any) -> None:
         assert type(parsed) is type(value)
 
 
+@pytest.mark.requirement("CVE-2025-67221")
 def test_too_many_brackets_in_broken_text_are_not_called_depth() -> None:
     with pytest.raises(errors.InvalidJSON):
         loads("[" + "[]," * 100)

@@ -263,6 +263,7 @@ def test_a_page_of_another_tenant_begins_a_session_of_its_own(db: None) -> None:
 
 
 @pytest.mark.usefixtures("tenants")
+@pytest.mark.requirement("ASVS 8.4.1")
 def test_lists_calls_and_the_admin_stay_inside_a_tenant(db: None) -> None:
     browser = Browser()
     browser.log_in("root")
@@ -422,6 +423,7 @@ def continues(secret: str, session: str) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["access", "refresh", "narrowed", "nonce", "session", "project"])
+@pytest.mark.requirement("ASVS 9.2.2")
 def test_each_kind_of_token_is_taken_in_its_own_place_only(alice: Any, kind: str) -> None:
     secrets = make_secrets(alice)
     secret = secrets[kind]
@@ -430,6 +432,7 @@ def test_each_kind_of_token_is_taken_in_its_own_place_only(alice: Any, kind: str
     assert refreshes(secret) is (kind == "refresh")
 
 
+@pytest.mark.requirement("ASVS 9.2.3")
 def test_a_token_of_another_deployment_is_unknown_here(alice: Any, settings: Any) -> None:
     secrets = make_secrets(alice)
     # The other deployment's tokens are in its database, and its key is its own.

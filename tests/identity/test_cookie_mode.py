@@ -68,6 +68,7 @@ def _encode(body: Any) -> bytes:
 
 
 @pytest.mark.django_db
+@pytest.mark.requirement("ASVS 3.3.1")
 def test_s41_the_token_is_in_a_cookie_that_no_script_reads_and_nowhere_else(
     on_this_thread: None, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -158,6 +159,7 @@ def test_the_cookie_counts_until_its_browsers_login_is_due(on_this_thread: None)
 
 
 @pytest.mark.django_db
+@pytest.mark.requirement("ASVS 3.5.1")
 def test_s40_unsafe_calls_need_the_csrf_token(on_this_thread: None) -> None:
     page = Page()
     assert page.enter(csrf=False).status_code == 403
@@ -320,6 +322,7 @@ class TestSockets:
         await bridge().call(page.enter)
         return page
 
+    @pytest.mark.requirement("ASVS 4.4.3")
     async def test_s40_the_cookie_of_the_handshake_proves_the_socket(self, peers: Any) -> None:
         page = await self._enter()
         headers = {"cookie": f"a=b; {COOKIE}={page.cookie}", "host": HOST, "origin": ORIGIN}
@@ -331,6 +334,7 @@ class TestSockets:
     @pytest.mark.parametrize(
         "origin", [None, "null", "https://evil.test", "https://sister.shop.test", f"http://{HOST}"]
     )
+    @pytest.mark.requirement("ASVS 4.4.2")
     async def test_s40_no_other_origin_opens_a_socket(self, origin: str | None, peers: Any) -> None:
         page = await self._enter()
         headers = {"cookie": f"{COOKIE}={page.cookie}", "host": HOST, "x-forwarded-proto": "https"}

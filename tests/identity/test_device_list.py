@@ -84,6 +84,7 @@ def test_a_browser_has_its_name_with_and_without_the_library(
     assert (found.browser.removesuffix(" Mobile") if browser else "", found.system) == (browser, system)
 
 
+@pytest.mark.requirement("ASVS 7.5.2")
 def test_people_see_their_own_devices_and_nothing_secret(settings: Any) -> None:
     settings.SESSION_MGMT = {"place_of": "tests.identity.test_device_list.find_town"}
     phone, laptop = open_browser("alice", PHONE, "192.0.2.7"), open_browser("alice")
@@ -140,6 +141,7 @@ def test_all_others_end_also_those_that_have_no_session_now() -> None:
     assert other.enter()["verdict"] == "continued"
 
 
+@pytest.mark.requirement("ASVS 8.2.2")
 def test_nobody_ends_a_device_of_somebody_else() -> None:
     mine, theirs = open_browser("alice"), open_browser("bob")
     asked = [theirs.kept["session"], str(uuid.uuid4()), "nonsense"]
@@ -148,6 +150,7 @@ def test_nobody_ends_a_device_of_somebody_else() -> None:
     assert theirs.row().state == ClientSession.State.ACTIVE
 
 
+@pytest.mark.requirement("ASVS 7.5.3")
 def test_s42_ending_needs_a_recent_login_by_cookie_and_by_token() -> None:
     laptop, phone = open_browser("alice"), open_browser("alice", PHONE)
     mine = caller(lifecycle.create_session(user=laptop.row().user, auth_time=later(minutes=-16)))
@@ -195,6 +198,7 @@ def test_the_page_ends_all_others() -> None:
     assert "Log out all other" not in laptop.http.get(PAGE).content.decode()
 
 
+@pytest.mark.requirement("ASVS 3.5.1")
 def test_the_page_changes_nothing_without_the_csrf_token_or_by_get_or_after_a_while() -> None:
     laptop, phone = open_browser("alice"), open_browser("alice", PHONE)
     strict = Client(enforce_csrf_checks=True)
@@ -238,6 +242,7 @@ def test_a_new_device_is_told_once(noticed: list[dict[str, Any]], alice: Any) ->
 
 
 @pytest.mark.parametrize("policy", ["ignore", "audit", "reauth"])
+@pytest.mark.requirement("OWASP sessions: anomalies")
 def test_a_token_that_comes_from_another_browser(policy: str, settings: Any) -> None:
     settings.SESSION_MGMT = {"device_change": policy}
     laptop = open_browser("alice")

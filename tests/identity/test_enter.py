@@ -111,6 +111,7 @@ def test_the_same_person_goes_on_with_her_own_tokens_and_gets_new_ones_at_half_t
     assert count_live() == 1
 
 
+@pytest.mark.requirement("ASVS 7.2.4")
 def test_a_login_proves_a_session_whose_token_was_lost_and_the_old_ones_are_void(browser: Browser) -> None:
     browser.log_in("ann")
     first = browser.enter()
@@ -123,6 +124,7 @@ def test_a_login_proves_a_session_whose_token_was_lost_and_the_old_ones_are_void
     assert refused(Caller(browser.http, first["access"]).get("sessions/"), "invalid_token", 401)
 
 
+@pytest.mark.requirement("OWASP sessions: strict")
 def test_an_id_alone_proves_nothing(browser: Browser, anonymous: None) -> None:
     browser.log_in("ann")
     browser.enter()
@@ -160,6 +162,7 @@ def test_nobody_is_told_to_log_in_where_anonymous_sessions_are_off(browser: Brow
     assert not ClientSession.objects.exists()
 
 
+@pytest.mark.requirement("NIST 63B logout")
 def test_s13_a_logout_ends_every_session_of_the_browser_and_no_other(browser: Browser) -> None:
     elsewhere = Browser()
     for one in (browser, elsewhere):
@@ -230,6 +233,7 @@ def test_s14_a_session_made_beside_a_logout_does_not_stay(alice: Any, first: str
         both["enter"]()
 
 
+@pytest.mark.requirement("NIST 63B logout")
 def test_s16_a_cookie_replayed_after_the_logout_makes_nothing(browser: Browser, settings: Any) -> None:
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
     browser.log_in("ann")
@@ -356,6 +360,7 @@ def test_s33_after_a_long_sleep_all_tabs_recover_one_session_with_one_pair(brows
     assert count_live() == 1
 
 
+@pytest.mark.requirement("ASVS 7.3.2")
 def test_s34_recovering_for_ever_ends_at_the_first_absolute_deadline(browser: Browser, anonymous: None) -> None:
     first = browser.enter()
     deadline = SessionActivity.objects.get(session=first["session"]["session_id"]).absolute_deadline
@@ -441,6 +446,7 @@ def test_s48_a_fault_of_ours_stops_neither_a_login_nor_a_logout(
     assert browser.enter()["reason"] == "login_changed"
 
 
+@pytest.mark.requirement("ASVS 7.6.2")
 def test_s49_a_visit_of_nobody_makes_no_django_session(browser: Browser, anonymous: None) -> None:
     assert Caller(browser.http).get("login/").json()["user_id"] is None
     assert browser.enter()["verdict"] == "created"

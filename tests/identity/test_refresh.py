@@ -23,6 +23,7 @@ def reason(session: ClientSession) -> str:
     return ClientSession.objects.get(pk=session.pk).end_reason
 
 
+@pytest.mark.requirement("ASVS 7.2.3")
 def test_both_tokens_have_a_prefix_and_256_bits_and_only_digests_are_stored() -> None:
     pair = make_pair().pair
     assert pair is not None
@@ -42,6 +43,7 @@ def test_an_access_token_lives_a_quarter_of_an_hour_a_tenth_more_or_less() -> No
     assert len(set(lives)) > 10
 
 
+@pytest.mark.requirement("ASVS 9.2.2")
 def test_each_token_is_taken_for_its_own_use_only() -> None:
     created = make_pair()
     with pytest.raises(InvalidToken):
@@ -87,6 +89,7 @@ def test_a_refresh_is_no_activity() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.requirement("RFC 9700 races")
 def test_s27_fifty_refreshes_at_once_leave_one_chain() -> None:
     secret = refresh_of(make_pair())
     found = run_together(50, lambda _: refreshing.refresh_tokens(secret, new_nonce()))
@@ -97,6 +100,7 @@ def test_s27_fifty_refreshes_at_once_leave_one_chain() -> None:
     assert ClientSession.objects.get().state == "active"
 
 
+@pytest.mark.requirement("RFC 9700 races")
 def test_s28_a_lost_answer_is_given_again_after_a_day_to_the_same_nonce() -> None:
     secret, nonce = refresh_of(make_pair()), new_nonce()
     first = refresh(secret, nonce)
@@ -115,6 +119,7 @@ def test_s28_not_once_the_next_token_was_used() -> None:
     assert reason(created.session) == "token_reuse"
 
 
+@pytest.mark.requirement("ASVS 10.4.5")
 def test_s29_a_stolen_token_gets_the_same_pair_within_the_grace_and_ends_the_session_after_it() -> None:
     created = make_pair()
     first = refresh(refresh_of(created))
@@ -210,6 +215,7 @@ def test_a_refresh_of_somebody_who_may_no_longer_act_is_refused(alice: Any) -> N
         refresh(refresh_of(created))
 
 
+@pytest.mark.requirement("ASVS 13.3.1")
 def test_a_key_may_be_replaced_between_a_refresh_and_its_repetition(settings: Any) -> None:
     settings.SESSION_MGMT = {"TOKEN_KEYS": ("old",)}
     secret = refresh_of(make_pair())

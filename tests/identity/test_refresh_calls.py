@@ -65,6 +65,7 @@ class TestOverASocket:
         proved = await bridge().read(tokens.verify_token, "default", reply["access"], now=now)
         assert proved.pk == created.session.pk
 
+    @pytest.mark.requirement("CVE-2023-28858")
     async def test_a_socket_refreshes_no_other_session(self, peers: Any) -> None:
         created, other = await bridge().call(make_pair), await bridge().call(make_pair)
         peer = peers()
@@ -73,6 +74,7 @@ class TestOverASocket:
         assert (await peer.until_type("error"))["name"] == "invalid_token"
         assert not await bridge().read(Token.objects.filter(used_at__isnull=False).exists)
 
+    @pytest.mark.requirement("OWASP WebSocket: expiry")
     async def test_a_socket_whose_token_is_over_is_closed_after_the_grace(self, peers: Any) -> None:
         created = await bridge().call(make_pair)
         peer = peers()

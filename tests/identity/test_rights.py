@@ -71,6 +71,7 @@ BY_BODY = {("session-enter", "POST"), ("login", "GET"), ("token-refresh", "POST"
 PARTS = {("document-sync", "pending"), ("session-detail", "sister")}
 
 
+@pytest.mark.requirement("ASVS 8.2.1")
 def test_every_call_and_every_frame_has_a_row_and_no_row_is_left_over() -> None:
     assert set(routes()) - BY_BODY == set(scopes.CALLS) - PARTS
     assert set(scopes.FRAMES) == set(frames.FRAME_TYPES)

@@ -58,6 +58,7 @@ def test_s21_every_tab_of_the_browser_that_changed_its_password_comes_back_by_en
     assert access.get(f"sessions/{browser.row().pk}/").json()["name"] == "invalid_token"
 
 
+@pytest.mark.requirement("ASVS 7.4.3")
 def test_s22_a_password_changed_elsewhere_ends_a_browser_that_django_has_logged_out(browser: Browser) -> None:
     elsewhere = Browser()
     for each in (browser, elsewhere):

@@ -172,6 +172,7 @@ async def test_a_quiet_round_hashes_nothing_and_makes_no_object(
 # -- standing ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("ASVS 7.4.2")
 async def test_s25_a_bulk_deactivation_closes_within_a_round(peers: Any, user: Any, mine: Created, deaf: None) -> None:
     one = peers()
     await one.open(mine.token.secret)
@@ -244,6 +245,7 @@ def leave_group(user: Any) -> None:
 
 
 @pytest.mark.parametrize("with_bell", [True, False])
+@pytest.mark.requirement("ASVS 8.3.2")
 async def test_s26_a_group_that_is_taken_away_stops_delivery_on_every_tab(
     peers: Any, user: Any, mine: Created, asked: list[Any], with_bell: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from session_mgmt.protocol import codes
 from session_mgmt.protocol.codes import Close, may_reconnect
 
 
+@pytest.mark.requirement("RFC 6455 7.4")
 def test_these_codes_ask_the_client_to_come_back() -> None:
     assert all(may_reconnect(code) for code in [*range(4000, 4500), 1001, 1006, 1011, 1012, 1013])
 

@@ -48,6 +48,7 @@ def read_pins() -> dict[str, Version]:
 
 
 @pytest.mark.parametrize("name", FLOORS)
+@pytest.mark.requirement("ASVS 15.2.1")
 def test_no_version_with_a_known_vulnerability_is_allowed(name: str) -> None:
     first, last_bad = FLOORS[name]
     found = [one for one in declare_requirements() if one.name.lower() == name]
