@@ -111,21 +111,3 @@ def test_s01_the_next_person_finds_nothing_of_the_one_before(
     assert frames and not [frame for frame in frames if "mine alone" in frame]
     write(page, "of the second")
     assert page.evaluate("session.state.get('/note')") == "of the second"
-
-
-def test_s15_a_visitor_logs_in_beside_another_tab_and_a_logout_ends_both(context: BrowserContext, people: Demo) -> None:
-    tabs = [context.new_page(), context.new_page()]
-    for tab in tabs:
-        assert open_page(tab, people)[0] is None
-    user = log_in(tabs[0], people, "ann")
-    assert open_page(tabs[0], people)[0] == user
-    for tab in tabs:
-        tab.wait_for_function(f"session.status === 'connected' && session.info.userId === '{user}'")
-    write(tabs[0], "tea")
-    tabs[1].wait_for_function("session.state.get('/note') === 'tea'")
-    tabs[0].evaluate("session.logout()")
-    tabs[1].wait_for_function("events.some(([name]) => name === 'ended')")
-    assert tabs[1].evaluate("session.state.get()") == {}
-    log_out(tabs[0], people)
-    assert open_page(tabs[0], people) == [None, {}]
-    assert "tea" not in tabs[0].evaluate(KEPT)

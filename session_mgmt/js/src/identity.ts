@@ -178,6 +178,11 @@ export class Identity {
     if (this.#credentials.kept) this.#end(SessionError.local(reason, `The session is over: ${reason}.`), status);
   }
 
+  /** Wait until no other tab enters or refreshes. */
+  awaitOthers(): Promise<void> {
+    return this.#exclusively(async () => undefined);
+  }
+
   /** Return true if another tab has stored a session that this tab may go on with. */
   hasSuccessor(): boolean {
     const [mine, stored] = [this.#credentials.kept, this.#credentials.readStored()];

@@ -162,11 +162,15 @@ export class Life {
   }
 
   /** Leave a session that somebody has ended; come back if another tab has one to go on with. */
-  #leaveSession(reason: string, status: StatusReason): Repair {
-    const { identity } = this.#parts;
-    if (identity.hasSuccessor()) return "reconnect";
-    identity.endSession(reason, status);
-    return "stop";
+  #leaveSession(reason: string, status: StatusReason): Repair | Promise<Repair> {
+    const { identity, credentials } = this.#parts;
+    const decide = (): Repair => {
+      if (identity.hasSuccessor()) return "reconnect";
+      identity.endSession(reason, status);
+      return "stop";
+    };
+    // A visitor may have logged in: the tab that enters holds the lock until it has stored what it got.
+    return credentials.session.user_id === null ? identity.awaitOthers().then(decide) : decide();
   }
 
   /** Return the writes of an earlier session that the tab's record holds, if this person may see them. */

@@ -153,6 +153,29 @@ describe("a visitor who logs in (3, 4, 6)", () => {
   });
 });
 
+test("a visitor's other tab follows a login that begins afresh, though it hears of the end first (9)", async () => {
+  const browser = new Browser();
+  Object.assign(browser.server.login, { user: null, onLogin: "fresh" });
+  const tab = browser.tab();
+  const other = await browser.tab().openConnected();
+  await tab.close(await tab.openConnected());
+  browser.server.login.user = "7";
+  const held: (() => void)[] = [];
+  const slow: typeof browser.server.fetch = async (url, init) => {
+    const answer = await browser.server.fetch(url, init);
+    await new Promise<void>((resolve) => held.push(resolve));
+    return answer;
+  };
+  const starting = tab.start({ fetch: slow, autoConnect: false });
+  await until(() => held.length === 1 && other.status !== "connected");
+  held[0]?.();
+  await turns();
+  const client = await starting;
+  await pass(3);
+  expect([other.status, other.id, other.info.userId]).toEqual(["connected", client.id, "7"]);
+  client.close();
+});
+
 describe("a page that was made for somebody else (44)", () => {
   test("is refused, and takes nothing away", async () => {
     const browser = new Browser();
