@@ -301,9 +301,32 @@ def check_documents(**_: Any) -> list[CheckMessage]:
         try:
             policies.parse_policy(given)
         except (ValueError, AttributeError, ImportError, DocumentError) as error:
-            hint = "A document takes strategy, arrays and on_conflict."
+            hint = "A document takes strategy, arrays, on_conflict and claim; claim is keep or drop."
             message = f"SESSION_MGMT documents[{name!r}] cannot be used: {error}"
             found.append(Error(message, hint=hint, id="session_mgmt.E011"))
+    return found
+
+
+@register()
+def check_claims(**_: Any) -> list[CheckMessage]:
+    """Check what becomes of a visitor at login and of a page at logout (E027, E028), and ``may_claim`` (E029)."""
+    now = conf.settings()
+    found: list[CheckMessage] = []
+    for name, given, known in (("on_login", now.on_login, conf.ON_LOGIN), ("on_logout", now.on_logout, conf.ON_LOGOUT)):
+        if given not in known:
+            found.append(Error(f"{name} is unknown.", hint=f"Use one of {', '.join(known)}.", id="session_mgmt.E027"))
+    if now.on_logout == "anonymous" and not now.anonymous_sessions:
+        hint = "Set anonymous_sessions too, or there is nothing to enter after a logout."
+        found.append(
+            Error("on_logout is anonymous, and there are no anonymous sessions.", hint=hint, id="session_mgmt.E028")
+        )
+    try:
+        function = find_hook("may_claim")
+        if function is not None:
+            check_function(function, "may_claim", "session", "user", "request")
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        hint = "Write def may_claim(session, user, request), or the dotted path of such a function."
+        found.append(Error(f"may_claim cannot be used: {error}", hint=hint, id="session_mgmt.E029"))
     return found
 
 

@@ -28,6 +28,8 @@ ASSURANCE = {
 CHANGE_POLICIES = ("ignore", "audit", "reauth")
 TOKEN_MODES = ("bearer", "cookie")
 SESSION_LIMIT_POLICIES = ("reject", "evict_oldest", "evict_idle")
+ON_LOGIN = ("claim", "fresh", "ask")
+ON_LOGOUT = ("end", "anonymous")
 # Function of the project: itself, or its dotted path.
 Hook: TypeAlias = Callable[..., Any] | str | None
 
@@ -45,6 +47,16 @@ class Settings:
 
     database: str = _setting("default", "Alias of the session tables; the outbox works only inside its transactions.")
     anonymous_sessions: bool = _setting(False, "Rows that anyone can make are a way to fill a disk (ASVS 7.6.2).")
+    on_login: str = _setting(
+        "claim", "What becomes of a visitor's session when its user logs in: claim, fresh or ask; it needs visitors."
+    )
+    claim_within: timedelta = _setting(
+        timedelta(hours=24), "Since its last activity a visitor's session can be claimed; an older one is forgotten."
+    )
+    may_claim: Hook = _setting(
+        None, "Called with session, user and request: whether this claim is allowed; None allows all."
+    )
+    on_logout: str = _setting("end", "end, or anonymous: its tabs enter again and get a new, empty session.")
     idle_timeout: timedelta = _setting(timedelta(hours=24), "A working day and a night; at least 60 s.")
     reading_is_activity: bool = _setting(
         False, "Whether an open connection keeps its session from idling; off, a forgotten page ends as others do."
@@ -139,7 +151,7 @@ class Settings:
     max_frames_per_second: float = _setting(200.0, "Sustained, per connection; a burst of five seconds is allowed.")
 
     documents: dict[str, dict[str, Any]] = _setting(
-        {}, "By name: strategy, arrays and on_conflict; others are merged, arrays as single values."
+        {}, "By name: strategy, arrays, on_conflict and claim; others are merged, arrays as single values."
     )
     max_conflicts: int = _setting(100, "Open conflicts of one document under manual; beyond it an update is refused.")
     max_conflict_bytes: int = _setting(1024 * 1024, "Values of these conflicts together.")

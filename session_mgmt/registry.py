@@ -18,6 +18,7 @@ from session_mgmt.user_code import ask, check_function
 
 MessageHandler = Callable[[Any, Any], Any]
 EventHandler = Callable[[Any], None]
+ClaimHandler = Callable[..., Any]
 
 # More than anybody keeps, and still a number that every database can calculate with.
 MOST_RETAIN: Final = timedelta(days=36_500)
@@ -60,6 +61,7 @@ class Registry:
     message_handlers: list[MessageHandler] = field(default_factory=list)
     durable: dict[str, list[EventHandler]] = field(default_factory=dict)
     transient: dict[str, list[EventHandler]] = field(default_factory=dict)
+    claim_handlers: dict[str, ClaimHandler] = field(default_factory=dict)
 
     def find_topic(self, topic: str) -> tuple[Topic, dict[str, Any]] | None:
         """Return the first declared topic that matches, with its parts, or ``None``: nobody may follow it."""
@@ -179,6 +181,26 @@ def on(type_: str, *, durable: bool = False) -> Callable[[EventHandler], EventHa
         check_function(handler, f"@on({type_!r})", "event")
         table = registry.durable if durable else registry.transient
         table.setdefault(type_, []).append(handler)
+        return handler
+
+    return declare
+
+
+def on_claim(document: str) -> Callable[[ClaimHandler], ClaimHandler]:
+    """Merge a visitor's document of this name with that of the user who logs in; the function returns the result.
+
+    It is called with both and the keyword ``user``; either is what it was when it was read, the user's ``None`` if
+    there is none. It runs outside transactions, and again if one of the two changes meanwhile: it must have no effects.
+    Raises ``TypeError`` or ``ValueError`` for a declaration that cannot work.
+    """
+    if not isinstance(document, str):
+        raise TypeError("Write @on_claim with the name of a document in parentheses, as in @on_claim('cart').")
+    if document in registry.claim_handlers:
+        raise ValueError(f"There is an @on_claim for the document {document!r} already.")
+
+    def declare(handler: ClaimHandler) -> ClaimHandler:
+        check_function(handler, f"@on_claim({document!r})", "visitor", "users", user="user")
+        registry.claim_handlers[document] = handler
         return handler
 
     return declare

@@ -28,6 +28,7 @@ WRITE_STATE, RESTORE_STATE, RESOLVE_CONFLICT = "write_state", "restore_state", "
 WRITES = (WRITE_STATE, RESTORE_STATE, RESOLVE_CONFLICT)
 REFRESH_REUSED, REFRESH_REFUSED = "refresh_reused", "refresh_refused"
 SESSION_EVICTED, DEVICE_CHANGED = "session_evicted", "device_changed"
+SESSION_CLAIMED = "session_claimed"
 PERMISSION_DENIED, LIMIT_REACHED = "permission_denied", "limit_reached"
 END_DEVICE, EXPORT_USER, ERASE_USER = "end_device", "export_user", "erase_user"
 # Somebody acts for the user of a session, whose name is ``acting``.

@@ -150,9 +150,10 @@ def ring_outbox(using: str) -> None:
     transaction.on_commit(lambda: doorbell().ring({OUTBOX: 0}), using=using, robust=True)
 
 
-def order_close(sessions: Iterable[uuid.UUID], code: int) -> dict[str, Any]:
-    """Return the order to close the connections of sessions, whose clients get the reason as the close code."""
-    return {"close": [session.hex for session in sessions], "code": int(code)}
+def order_close(sessions: Iterable[uuid.UUID], code: int, reason: str = "") -> dict[str, Any]:
+    """Return the order to close the connections of sessions; their clients get the code, and the reason if given."""
+    told = {"reason": reason} if reason else {}
+    return {"close": [session.hex for session in sessions], "code": int(code), **told}
 
 
 def order_look(sessions: Iterable[uuid.UUID]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
 from session_mgmt.actions.sessions import cookies, entering, info
-from session_mgmt.actions.sessions.entering import Entered, Wish
+from session_mgmt.actions.sessions.entries import CREATED, Entered, Wish
 from session_mgmt.actions.sessions.stamps import Evidence
 from session_mgmt.actions.sessions.tokens import COOKIE_PREFIX
 from session_mgmt.api.cookies import is_from_page, read_page_cookie, require_csrf, set_cookie
@@ -22,7 +22,15 @@ from session_mgmt.api.refusals import VALUE_ERRORS
 from session_mgmt.api.sessions import describe_pair, read_device, read_entering
 from session_mgmt.api.views import ApiView
 from session_mgmt.conf import settings
-from session_mgmt.exceptions import AuthRequired, LoginEnded, LoginMismatch, LoginMissing, ScopeMissing, SessionLimit
+from session_mgmt.exceptions import (
+    AuthRequired,
+    Busy,
+    LoginEnded,
+    LoginMismatch,
+    LoginMissing,
+    ScopeMissing,
+    SessionLimit,
+)
 from session_mgmt.protocol.events import AUTH_SUCCESS
 from session_mgmt.writes import verbs
 
@@ -63,10 +71,20 @@ class EnterView(_LoginBase):
     @endpoint(
         "Enter: go on with the session that a page kept, or with another one",
         description="`verdict`, `reason`, `user_id`, `session`, `access`, `refresh` and `expires_in` (null if the"
-        " client's own tokens go on), `login_due_in`, `positions`, `endpoints`, `receipt`.",
+        " client's own tokens go on), `login_due_in`, `positions`, `endpoints`, `receipt`,"
+        " `documents` (with `ask`), `on_logout`.",
         body="EnterBody",
         answer="EnteredSession",
-        errors=(AuthRequired, LoginEnded, LoginMissing, LoginMismatch, ScopeMissing, SessionLimit, *VALUE_ERRORS),
+        errors=(
+            AuthRequired,
+            LoginEnded,
+            LoginMissing,
+            LoginMismatch,
+            ScopeMissing,
+            SessionLimit,
+            Busy,
+            *VALUE_ERRORS,
+        ),
     )
     def post(self, request: Request) -> Response:
         by_cookie = is_from_page(request)
@@ -85,14 +103,15 @@ class EnterView(_LoginBase):
             token=secret,
             by_cookie=by_cookie,
             previous=_read_id(wanted.get("previous")),
+            choice=wanted.get("choice"),
             device=read_device(request, create.pop("label", "")),
             scopes=create.pop("scopes", None),
             create=create,
         )
-        entered = entering.enter(wish, evidence)
-        if entered.verdict == entering.CREATED and evidence.user is not None:
+        entered = entering.enter(wish, evidence, request=request._request)
+        if entered.verdict == CREATED and evidence.user is not None:
             verbs.record(entered.session.pk, AUTH_SUCCESS, {"user_id": str(evidence.user.pk)}, key="entered")
-        response = Response(_describe_entered(request, entered, by_cookie=by_cookie))
+        response = Response(_describe_entered(request, entered, evidence, by_cookie=by_cookie))
         if by_cookie and entered.pair is not None:
             until = entered.session.activity.absolute_deadline + settings().retention
             set_cookie(request, response, entered.pair, until)
@@ -126,16 +145,19 @@ def _read_kept(request: Request, kept: dict[str, str], *, by_cookie: bool) -> tu
     return _read_id(kept.get("session")), "" if token.startswith(COOKIE_PREFIX) else token
 
 
-def _describe_entered(request: Request, entered: Entered, *, by_cookie: bool) -> dict[str, Any]:
+def _describe_entered(request: Request, entered: Entered, evidence: Evidence, *, by_cookie: bool) -> dict[str, Any]:
     session, position = entered.session, entered.position
+    user_id = None if evidence.user is None else str(evidence.user.pk)
     return {
         "verdict": entered.verdict,
         "reason": entered.reason,
-        "user_id": None if session.user_id is None else str(session.user_id),
+        "user_id": user_id,
         "session": info.describe_session(session, "disconnected"),
         **describe_pair(None if by_cookie else entered.pair),
         "login_due_in": entered.login_due_in,
         "positions": {} if position is None else {"session": position.as_json()},
         "endpoints": info.list_endpoints(session.pk, request.META.get("SCRIPT_NAME", "")),
         "receipt": entered.receipt,
+        "documents": entered.documents,
+        "on_logout": settings().on_logout,
     }

@@ -128,6 +128,9 @@ class EnterForm(Form):
     nonce = Text(allow_blank=False, max_length=43)
     kept = Object(required=False, allow_null=True, help_text="What the page kept: `session` and `token`.")
     previous = Text(required=False, allow_null=True, allow_blank=False, max_length=36)
+    choice = serializers.ChoiceField(
+        ["claim", "fresh"], required=False, allow_null=True, help_text="The visitor's answer to `ask`."
+    )
     user = Text(required=False, allow_null=True, max_length=200, help_text="Whom the page was made for.")
     create = Object(  # type: ignore[assignment] # serializers have a method of this name
         required=False, allow_null=True, help_text="As for `POST sessions/`, if one is made."

@@ -298,7 +298,7 @@ _COMPONENTS: dict[str, Schema] = {
     "PageLogin": _object({"user_id": _or_null(_TEXT), "csrf": _or_null(_TEXT)}),
     "EnteredSession": _object(
         {
-            "verdict": _enum("created", "continued", "recovered"),
+            "verdict": _enum("created", "continued", "recovered", "claimed", "ask"),
             "reason": _TEXT,
             "user_id": _or_null(_TEXT),
             "session": refer("SessionInfo"),
@@ -309,6 +309,8 @@ _COMPONENTS: dict[str, Schema] = {
             "positions": _object({}, {"session": _POSITION}),
             "endpoints": _object({"websocket": _TEXT, "session": _TEXT}),
             "receipt": _or_null({"type": "object"}),
+            "documents": _or_null(_list(_object({"name": _TEXT, "version": _COUNT}))),
+            "on_logout": _enum("end", "anonymous"),
         }
     ),
     "RecoveredSession": _object({**_CREATED, "receipt": {"type": "object"}}),

@@ -16,10 +16,10 @@ from session_mgmt.actions.outbox import Ticket
 from session_mgmt.actions.sessions import (
     connections,
     devices,
-    entering,
     hooks,
     info,
     lifecycle,
+    linking,
     recovery,
     repeating,
     stamps,
@@ -103,7 +103,7 @@ class SessionViewSet(ApiViewSet):
         user = request.user if request.user and request.user.is_authenticated else None
         nonce = wanted.get("nonce")
         create = partial(
-            entering.create_linked,
+            linking.create_linked,
             read_entering(request, user),
             wanted=wanted.get("scopes"),
             metadata=wanted.get("metadata"),

@@ -326,7 +326,7 @@ class Connection:
 
     # -- end -------------------------------------------------------------------------------------------------------
 
-    def stop(self, code: Close, *, retry_after: float | None = None) -> None:
+    def stop(self, code: Close, *, retry_after: float | None = None, reason: str = "") -> None:
         """Say good-bye and close; a peer that does not hear it is hung up on."""
         if self.closed_with is not None:
             return
@@ -335,7 +335,7 @@ class Connection:
         if code is Close.SLOW_CONSUMER:
             # Whatever the client did not read is in the logs.
             self.outlet.forget_waiting()
-        self.push(build_bye(code, retry_after=retry_after))
+        self.push(build_bye(code, retry_after=retry_after, reason=reason))
         self.outlet.close(code, code.name.lower())
         self._loop.call_later(HANG_UP_SECONDS, self._drop_transport)
 

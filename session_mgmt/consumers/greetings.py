@@ -104,7 +104,7 @@ def _build_retry() -> dict[str, float]:
     }
 
 
-def build_bye(code: Close, *, retry_after: float | None = None) -> dict[str, Any]:
+def build_bye(code: Close, *, retry_after: float | None = None, reason: str = "") -> dict[str, Any]:
     """Build the ``bye`` frame that goes before a close."""
     return {
         "type": "bye",
@@ -112,4 +112,5 @@ def build_bye(code: Close, *, retry_after: float | None = None) -> dict[str, Any
         "name": code.name.lower(),
         "reconnect": code.reconnect,
         "retry_after": retry_after,
+        **({"reason": reason} if reason else {}),
     }

@@ -111,9 +111,9 @@ class Hub:
                 feed.hear_of(head)
 
     def _handle_control(self, orders: Orders) -> None:
-        for session, code in orders.stops:
+        for session, code, reason in orders.stops:
             self.arrivals.grants.forget(session)
-            self.serving.stop_session(session, code)
+            self.serving.stop_session(session, code, reason)
         for client, generation in orders.replaced:
             self.serving.stop_replaced(client, generation)
         if orders.looks:

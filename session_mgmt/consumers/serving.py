@@ -59,7 +59,7 @@ class Served(Protocol):
     def followings(self) -> Mapping[str, Any]:
         """Return the logs that the client follows, by name."""
 
-    def stop(self, code: Close, *, retry_after: float | None = None) -> None:
+    def stop(self, code: Close, *, retry_after: float | None = None, reason: str = "") -> None:
         """Say good-bye and close."""
 
     def follows_feed(self, feed: Feed) -> bool:
@@ -139,11 +139,11 @@ class Serving:
                 del self.sessions[attachment.session.pk]
                 del self._known[attachment.session.pk]
 
-    def stop_session(self, session: uuid.UUID, code: Close) -> None:
+    def stop_session(self, session: uuid.UUID, code: Close, reason: str = "") -> None:
         """Close every connection of a session here; why it ended is told when its client comes back."""
         # A copy: a connection that stops may remove itself.
         for connection in list(self.sessions.get(session, ())):
-            connection.stop(code)
+            connection.stop(code, reason=reason)
 
     def judge_session(self, session: uuid.UUID, control: Control) -> bool:
         """Close the connections of a session here that may not go on; return whether its rights have changed."""

@@ -7,7 +7,7 @@ Async code calls the same names with an ``a`` in front: ``await apublish(...)``,
 
 from session_mgmt.documents.merge import CONFLICT
 from session_mgmt.documents.values import MISSING
-from session_mgmt.registry import off, on, on_message, topic
+from session_mgmt.registry import off, on, on_claim, on_message, topic
 from session_mgmt.shortcuts.documents import State as State
 from session_mgmt.shortcuts.documents import state
 from session_mgmt.shortcuts.handle import session_state
@@ -70,6 +70,7 @@ __all__ = [
     "is_connected",
     "off",
     "on",
+    "on_claim",
     "on_message",
     "publish",
     "rebind_session",

@@ -16,7 +16,7 @@ from django.test import Client
 
 from session_mgmt.actions import cleanup
 from session_mgmt.actions.sessions import entering, logins, stamps
-from session_mgmt.actions.sessions.entering import Wish
+from session_mgmt.actions.sessions.entries import Wish
 from session_mgmt.actions.sessions.stamps import Evidence
 from session_mgmt.exceptions import LoginEnded
 from session_mgmt.models import ClientSession, Login, SessionActivity, Token
@@ -145,16 +145,11 @@ def test_an_access_token_is_no_proof_of_a_session_that_was_kept(browser: Browser
     assert browser.enter()["verdict"] == "created"
 
 
-def test_nobodys_session_goes_on_for_nobody_and_is_not_claimed(browser: Browser, anonymous: None) -> None:
+def test_nobodys_session_goes_on_for_nobody_and_hears_of_a_login(browser: Browser, anonymous: None) -> None:
     browser.enter()
     assert browser.enter()["verdict"] == "continued"
-    visitor = browser.row()
     browser.log_in("ann")
     assert browser.refresh().json()["login_changed"] is True
-    found = browser.enter()
-    assert (found["verdict"], found["reason"]) == ("created", "not_claimed")
-    visitor.refresh_from_db()
-    assert visitor.end_reason == "not_claimed"
 
 
 def test_nobody_is_told_to_log_in_where_anonymous_sessions_are_off(browser: Browser) -> None:
@@ -297,7 +292,9 @@ def test_s19_the_next_person_recovers_nothing(browser: Browser, anonymous: None)
     browser.enter()
     browser.previous = first["session"]["session_id"]
     browser.log_in("ben")
-    assert browser.enter()["verdict"] == "created"
+    found = browser.enter()
+    assert (found["verdict"], found["receipt"]) == ("claimed", None)
+    assert found["session"]["session_id"] != first["session"]["session_id"]
 
 
 def test_s20_without_following_the_login_a_session_goes_on_and_logout_still_ends_it(

@@ -145,7 +145,7 @@ def test_only_the_user_of_a_session_binds_it_anew(alice: Any, bob: Any) -> None:
 def test_a_login_without_a_cookie_continues_nothing_of_other_credentials(alice: Any) -> None:
     """A login by a token of the project may be older than the new password."""
     from session_mgmt.actions.sessions import entering
-    from session_mgmt.actions.sessions.entering import Wish
+    from session_mgmt.actions.sessions.entries import Wish
     from session_mgmt.actions.sessions.stamps import Evidence
     from tests.identity.conftest import new_nonce
 

@@ -39,6 +39,15 @@ def _lock_in_order(using: str, rows: QuerySet[Any]) -> None:
 def finish_sessions(using: str, sessions: list[uuid.UUID], state: State, reason: str, now: datetime) -> None:
     """Carry out the end of sessions that the caller has claimed."""
     ClientSession.objects.using(using).filter(pk__in=sessions).update(state=state, ended_at=now, end_reason=reason[:60])
+    detach_clients(using, sessions, _CODES[state], now)
+    entries = [make_record(session, _EVENTS[state], {"reason": reason}) for session in sessions]
+    record_entries(using, entries, at=now, orders=notify.order_close(sessions, _CODES[state], reason))
+    for session in sessions:
+        audit.log_committed(using, _EVENTS[state], session=session, reason=reason[:60])
+
+
+def detach_clients(using: str, sessions: list[uuid.UUID], code: Close, now: datetime) -> None:
+    """Fence the clients of sessions, and close the rows of their connections."""
     # Fenced first: a raised generation refuses whatever was on its way.
     clients = Client.objects.using(using).filter(session__in=sessions)
     _lock_in_order(using, clients)
@@ -46,8 +55,4 @@ def finish_sessions(using: str, sessions: list[uuid.UUID], state: State, reason:
     # Their rows are closed here, because a process that died will never do it.
     left = Connection.objects.using(using).filter(session__in=sessions, closed_at__isnull=True)
     _lock_in_order(using, left)
-    left.update(closed_at=now, close_code=_CODES[state], closed_by="server")
-    entries = [make_record(session, _EVENTS[state], {"reason": reason}) for session in sessions]
-    record_entries(using, entries, at=now, orders=notify.order_close(sessions, _CODES[state]))
-    for session in sessions:
-        audit.log_committed(using, _EVENTS[state], session=session, reason=reason[:60])
+    left.update(closed_at=now, close_code=code, closed_by="server")

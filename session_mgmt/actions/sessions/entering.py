@@ -6,21 +6,20 @@ Locks are taken in one order: the login, the session that was kept, its successo
 
 from __future__ import annotations
 
+import contextlib
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError
-from django.db.models import Q
 
 from session_mgmt.actions.sessions import (
-    cookies,
+    claiming,
     ending,
     fingerprints,
     fresh_devices,
     lifecycle,
+    linking,
     logins,
     pairs,
     recovery,
@@ -28,89 +27,87 @@ from session_mgmt.actions.sessions import (
     standing,
     tokens,
 )
-from session_mgmt.actions.sessions.lifecycle import Device
-from session_mgmt.actions.sessions.pairs import Origin, Pair
-from session_mgmt.actions.sessions.refreshing import Exchange
+from session_mgmt.actions.sessions.carrying import Moved, list_documents
+from session_mgmt.actions.sessions.claiming import FRESH, Asking, Plan
+from session_mgmt.actions.sessions.entries import ASK, CLAIMED, CONTINUED, CREATED, RECOVERED, Entered, Wish
+from session_mgmt.actions.sessions.entry_tokens import BY_LOGIN, BY_TOKEN, EntryTokens, find_token_proof
+from session_mgmt.actions.sessions.pairs import Pair
 from session_mgmt.actions.sessions.stamps import Evidence
 from session_mgmt.conf import settings
-from session_mgmt.exceptions import AuthRequired, InvalidField, LoginMissing, SessionMgmtError
-from session_mgmt.models import ClientSession, Login, SessionActivity, Token, clock
+from session_mgmt.exceptions import AuthRequired, Busy, InvalidField, LoginMissing, SessionLimit, SessionMgmtError
+from session_mgmt.models import ClientSession, Login, SessionActivity, clock
 from session_mgmt.models.isolation import open_transaction
-from session_mgmt.protocol import scopes
 from session_mgmt.protocol.position import Position
 
 State = ClientSession.State
 
-CREATED, CONTINUED, RECOVERED = "created", "continued", "recovered"
 NOT_CLAIMED, LOGIN_GONE, LOGIN_CHANGED = "not_claimed", "login_gone", logins.LOGIN_CHANGED
 # Two calls this far apart are not one answer that changes the cookie, and after the longer one it is asked anew.
 MISSING_TWICE = timedelta(seconds=2)
 MISSING_FORGOTTEN = timedelta(minutes=1)
 ANSWERED_FOR = timedelta(hours=1)
-BY_TOKEN, BY_ALONE, BY_LOGIN = "token", "token without a pair", "login"
-# Kept in a cookie where pages keep pairs now, or the other way round.
-BY_OTHER = "token of the other mode"
+# Plans for a claim that are overtaken: after so many, the page is told to come back.
+PLANS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What a page kept, and what it wants if a session is made. ``nonce`` names the request.
+def enter(wish: Wish, evidence: Evidence, *, request: Any = None, now: datetime | None = None) -> Entered:
+    """Return the session for a page. ``request`` is passed to the project's ``may_claim``.
 
-    ``by_cookie``: its tokens are to be kept in a cookie.
-    """
-
-    nonce: str = field(repr=False)
-    kept: uuid.UUID | None = None
-    token: str = field(default="", repr=False)
-    previous: uuid.UUID | None = None
-    create: dict[str, Any] = field(default_factory=dict)
-    by_cookie: bool = False
-    device: Device | None = None
-    scopes: list[str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Entered:
-    """Session to go on with. Without a ``pair`` the client's own tokens still count."""
-
-    verdict: str
-    session: ClientSession
-    pair: Pair | None = None
-    reason: str = ""
-    position: Position | None = None
-    receipt: dict[str, Any] | None = None
-    login_due_in: float | None = None
-
-
-def enter(wish: Wish, evidence: Evidence, *, now: datetime | None = None) -> Entered:
-    """Return the session for a page. Raises ``AuthRequired``, ``LoginEnded``, ``LoginMissing``, ``SessionLimit`` or
-    ``InvalidField``.
+    Raises ``AuthRequired``, ``LoginEnded``, ``LoginMissing``, ``SessionLimit``, ``Busy`` or ``InvalidField``.
     """
     pairs.check_nonce(wish.nonce)
-    try:
-        found = _enter(wish, evidence, now)
-    except IntegrityError:
-        # The same request, or another tab, at the same moment: its session is there now.
-        found = _enter(wish, evidence, now)
+    found = _enter_by_plan(wish, evidence, request, now)
     # Only now: a refusal must not take back what was decided about the session that was kept.
     if isinstance(found, SessionMgmtError):
         raise found
     return found
 
 
-def _enter(wish: Wish, evidence: Evidence, now: datetime | None) -> Entered | SessionMgmtError:
+def _enter_by_plan(wish: Wish, evidence: Evidence, request: Any, now: datetime | None) -> Entered | SessionMgmtError:
+    """Decide, with what the project says of a visitor's session; again if that has changed meanwhile."""
     using = settings().database
+    for _ in range(PLANS):
+        plan = _plan_claim(using, wish, evidence, request, now)
+        with contextlib.suppress(Moved):
+            try:
+                return _enter(using, wish, evidence, plan, now)
+            except IntegrityError:
+                # The same request, or another tab, at the same moment: its session is there now.
+                return _enter(using, wish, evidence, plan, now)
+    return Busy(retry_after=1.0)
+
+
+def _plan_claim(using: str, wish: Wish, evidence: Evidence, request: Any, now: datetime | None) -> Plan | None:
+    """Find out what becomes of the session that was kept, if it is a visitor's and somebody is logged in now."""
+    if evidence.user is None or wish.kept is None:
+        return None
+    theirs = ClientSession.objects.using(using).filter(pk=wish.kept, user=None).exclude(state=State.TERMINATED)
+    kept = theirs.select_related("activity").first()
+    now = now or clock.read(using)
+    # The project is asked about no session of which the page knows the id only.
+    if kept is None or find_token_proof(using, kept, wish, now) is None:
+        return None
+    asking = Asking(evidence, wish.choice, wish.previous, request)
+    return claiming.make_plan(using, kept, asking, now)
+
+
+def _enter(
+    using: str, wish: Wish, evidence: Evidence, plan: Plan | None, now: datetime | None
+) -> Entered | SessionMgmtError:
     with open_transaction(using):
         now = now or clock.read(using)
         login = logins.lock_login(using, evidence, now)
-        return _Entry(using, wish, evidence, login, now).decide()
+        return _Entry(using, wish, evidence, login, plan, now).decide()
 
 
 class _Entry:
     """One decision, under the lock of the login if there is one."""
 
-    def __init__(self, using: str, wish: Wish, evidence: Evidence, login: Login | None, now: datetime) -> None:
+    def __init__(
+        self, using: str, wish: Wish, evidence: Evidence, login: Login | None, plan: Plan | None, now: datetime
+    ) -> None:
         self._using, self._wish, self._evidence, self._login, self._now = using, wish, evidence, login, now
+        self._plan, self._tokens = plan, EntryTokens(using, wish, evidence, now)
         self._user_id = None if evidence.user is None else evidence.user.pk
         self._due_in = None if login is None else logins.find_due_in(login, now)
 
@@ -119,19 +116,19 @@ class _Entry:
         if told is not None:
             return told
         kept = self._lock_session(self._wish.kept)
-        proof = None if kept is None else self._find_proof(kept)
+        proof = None if kept is None else self._tokens.find_proof(kept, self._login)
         if kept is None or proof is None or kept.state == State.TERMINATED:
             return self._start_anew()
+        if kept.user_id is None and self._user_id is not None and kept.tenant == self._evidence.tenant:
+            return self._meet_visitor(kept, proof)
         if tokens.explain_end(kept, now=self._now) is not None:
             return self._recover(kept, proof) or self._start_anew()
         if self._is_of_login(kept):
             return self._continue(kept, proof)
         if self._user_id is None and kept.tenant == self._evidence.tenant:
             return self._miss_login(kept, proof)
-        is_claim = kept.user_id is None and kept.tenant == self._evidence.tenant
-        reason = NOT_CLAIMED if is_claim else LOGIN_CHANGED
-        ending.end_session(self._using, kept.pk, State.TERMINATED, reason, self._now)
-        return self._start_anew(reason)
+        ending.end_session(self._using, kept.pk, State.TERMINATED, LOGIN_CHANGED, self._now)
+        return self._start_anew(LOGIN_CHANGED)
 
     # -- what is known ---------------------------------------------------------------------------------------------
 
@@ -142,24 +139,23 @@ class _Entry:
         session = mine.filter(nonce=digest).first()
         if session is None:
             return None
-        pair = pairs.tell_first_again(self._using, session, [self._wish.nonce, self._wish.token])
+        pair = self._tokens.tell_again(session)
         is_mine = self._is_of_login(session) and tokens.explain_end(session, now=self._now) is None
-        if pair is None or not is_mine or self._is_old(pair):
+        if pair is None or not is_mine or pair.access.expires_at + ANSWERED_FOR < self._now:
             raise InvalidField("This nonce was used before.", field="nonce")
+        is_claim = self._tokens.is_of_claim(session, pair)
         if session.pk == self._wish.kept:
-            return self._answer(CONTINUED, session, pair)
+            return self._answer(CLAIMED if is_claim else CONTINUED, session, pair)
         if session.recovered_from is None:
             return self._answer(CREATED, session, pair, position=_find_head(session))
         receipt = recovery.describe_successor(self._using, session.recovered_from, session)
-        return self._answer(RECOVERED, session, pair, position=_find_head(session), receipt=receipt)
+        verdict = CLAIMED if is_claim else RECOVERED
+        return self._answer(verdict, session, pair, position=_find_head(session), receipt=receipt)
 
     def _is_of_login(self, session: ClientSession) -> bool:
         """Return whether a session belongs to the login of the page, in its tenant and with the same person acting."""
         is_here = session.tenant == self._evidence.tenant and session.acting == self._evidence.acting
         return is_here and session.user_id == self._user_id
-
-    def _is_old(self, pair: Pair) -> bool:
-        return pair.access.expires_at + ANSWERED_FOR < self._now
 
     def _lock_session(self, key: uuid.UUID | None) -> ClientSession | None:
         """Lock a session and read it; under the lock these are the last committed values."""
@@ -172,26 +168,6 @@ class _Entry:
         session.activity = activity
         return session
 
-    def _find_proof(self, session: ClientSession) -> str | None:
-        """Return what proves the session that was kept; an id alone proves nothing."""
-        digest = tokens.hash_token(self._wish.token)
-        mine = Token.objects.using(self._using).filter(digest=digest, session=session, revoked_at=None)
-        # A cookie that is no proof for calls any more still tells which browser this is.
-        counts = Q(expires_at__gt=self._now) | Q(kind=Token.Kind.COOKIE)
-        token = mine.filter(counts, auth_version=session.auth_version).first()
-        change = fresh_devices.find_change(session, self._wish.device)
-        if change is not None and change.policy == fresh_devices.REAUTH:
-            # A copied token would come from another device: only the login proves the session now.
-            token = None
-        if token is not None and token.kind in (Token.Kind.REFRESH, Token.Kind.COOKIE):
-            is_kept_so = self._wish.by_cookie == (token.kind == Token.Kind.COOKIE)
-            return BY_TOKEN if is_kept_so else BY_OTHER
-        # A token with fewer scopes than its session must not be exchanged for one that has all of them.
-        if token is not None and token.salt is None and token.scopes is None:
-            return BY_ALONE
-        is_by_login = self._login is not None and session.login_id == self._login.pk
-        return BY_LOGIN if is_by_login else None
-
     # -- verdicts --------------------------------------------------------------------------------------------------
 
     def _continue(self, session: ClientSession, proof: str) -> Entered | SessionMgmtError:
@@ -202,7 +178,7 @@ class _Entry:
             reason = standing.CREDENTIALS_CHANGED
             ending.end_session(self._using, session.pk, State.TERMINATED, reason, self._now)
             return self._start_anew(reason)
-        self._note_device(session)
+        fresh_devices.follow_device(self._using, session, self._wish.device)
         changes: dict[str, Any] = {"login_missing_at": None, "auth_fingerprint": next(iter(prints), None)}
         if self._login is not None and session.login_id != self._login.pk:
             changes |= {"login": self._login, "auth_time": self._evidence.auth_time}
@@ -211,64 +187,55 @@ class _Entry:
         ClientSession.objects.using(self._using).filter(pk=session.pk).update(**changes)
         if has_changed:
             standing.give_back_deadline(self._using, session.activity)
-            pair: Pair | None = self._renew(session, BY_LOGIN)
+            pair: Pair | None = self._tokens.replace(session)
         else:
-            pair = self._exchange(session) if proof == BY_TOKEN else self._renew(session, proof)
+            pair = self._tokens.exchange_old(session) if proof == BY_TOKEN else self._tokens.renew(session, proof)
         if tokens.explain_end(session, now=self._now) is not None:
             return self._start_anew(refreshing.REUSE)
         return self._answer(CONTINUED, session, pair)
 
-    def _note_device(self, session: ClientSession) -> None:
-        """Write down that a session goes on from another device, which is its own from here on."""
-        change = fresh_devices.find_change(session, self._wish.device)
-        if change is not None and self._wish.device is not None:
-            fresh_devices.note_change(change)
-            fresh_devices.keep_device(self._using, session, self._wish.device)
-
-    def _exchange(self, session: ClientSession) -> Pair | None:
-        """Exchange the tokens if the access token has lived half its life; ``None`` if they may go on."""
-        token = Token.objects.using(self._using).get(digest=tokens.hash_token(self._wish.token))
-        if token.used_at is None and self._is_young(session, token):
-            if token.kind == Token.Kind.COOKIE:
-                # Its browser has proved its login just now.
-                end = cookies.find_end(session, session.activity, self._now)
-                Token.objects.using(self._using).filter(pk=token.pk).update(expires_at=end)
-            return None
-        # Whose session it is was decided just now, by the same evidence.
-        exchange = Exchange(self._using, self._wish.token, token.family, session, self._now, is_login_proved=True)
-        found = exchange.exchange(tokens.hash_token(self._wish.nonce))
-        if found is not None:
-            return found.pair
-        refreshing.report_reuse(self._using, session, None, self._now)
-        if session.login is None:
-            session.state = State.TERMINATED
-            return None
-        # Here is the browser that is logged in: the copy is worthless, and it goes on.
-        return self._start_family(session)
-
-    def _is_young(self, session: ClientSession, token: Token) -> bool:
-        if token.kind == Token.Kind.COOKIE:
-            return self._now < token.created_at + settings().access_lifetime / 2
-        beside = Token.objects.using(self._using).filter(session=session, family=token.family, parent=token.parent_id)
-        access = beside.filter(kind=Token.Kind.ACCESS).first()
-        return access is not None and self._now < access.created_at + (access.expires_at - access.created_at) / 2
-
-    def _renew(self, session: ClientSession, proof: str) -> Pair:
-        """Give new tokens to whoever has proved the session by something else; the ones of before are void."""
-        if proof == BY_ALONE:
-            old = Token.objects.using(self._using).filter(digest=tokens.hash_token(self._wish.token))
-            old.update(revoked_at=self._now)
-        else:
-            refreshing.raise_auth_version(self._using, session)
-        return self._start_family(session)
-
-    def _start_family(self, session: ClientSession) -> Pair:
+    def _meet_visitor(self, session: ClientSession, proof: str) -> Entered | SessionMgmtError:
+        """Decide about a visitor's session whose page has a login now."""
+        plan = self._plan
+        if plan is None or plan.auth_version != session.auth_version:
+            raise Moved
+        if plan.answer == ASK:
+            return self._answer(ASK, session, None, documents=list_documents(self._using, session.pk))
+        if plan.answer == FRESH:
+            ending.end_session(self._using, session.pk, State.TERMINATED, NOT_CLAIMED, self._now)
+            return self._start_anew(NOT_CLAIMED)
+        # A visitor who has made nothing is no reason to leave the user's own session of before.
+        previous = None if plan.carried.names else self._recover_previous()
+        if previous is not None:
+            ending.end_session(self._using, session.pk, State.TERMINATED, NOT_CLAIMED, self._now)
+            return previous
+        if tokens.explain_end(session, now=self._now) is not None:
+            return self._claim_expired(session, plan, proof)
         digest = tokens.hash_token(self._wish.nonce)
-        ClientSession.objects.using(self._using).filter(pk=session.pk).update(nonce=digest)
-        return pairs.start_family(self._using, session, self._begin_family(self._wish.nonce), self._now)
+        try:
+            claiming.claim_session(self._using, session, plan, self._evidence, self._login, digest, self._now)
+        except SessionLimit as error:
+            return error
+        return self._answer(CLAIMED, session, self._tokens.start_claimed(session))
 
-    def _begin_family(self, secret: str) -> Origin:
-        return pairs.begin_family(secret, is_cookie=self._wish.by_cookie)
+    def _claim_expired(self, old: ClientSession, plan: Plan, proof: str) -> Entered | SessionMgmtError:
+        """Go on with an expired session of a visitor in a session of the user's."""
+        if not self._end_due(old):
+            return self._start_anew()
+        successor = recovery.find_successor(self._using, old)
+        if successor is not None:
+            return self._join_successor(old, successor, proof) or self._start_anew()
+        try:
+            theirs = {"user": self._evidence.user, "tenant": old.tenant, "scopes": self._evidence.scopes}
+            restored = self._make_successor(old, proof, auth_time=self._evidence.auth_time, **theirs)
+        except SessionLimit as error:
+            return error
+        session = restored.created.session
+        claiming.claim_successor(self._using, old.pk, session, plan, self._evidence, self._now)
+        session.refresh_from_db(using=self._using, fields=["activity"])
+        return self._answer(
+            CLAIMED, session, restored.created.pair, position=_find_head(session), receipt=restored.receipt
+        )
 
     def _miss_login(self, session: ClientSession, proof: str) -> Entered | SessionMgmtError:
         """Ask twice before a session expires: a parallel answer may just be changing the cookie."""
@@ -288,21 +255,20 @@ class _Entry:
         if self._user_id is None:
             if not settings().anonymous_sessions:
                 return AuthRequired()
-        elif self._wish.previous is not None and self._wish.previous != self._wish.kept:
-            previous = self._lock_session(self._wish.previous)
-            found = None if previous is None else self._recover(previous, BY_LOGIN)
-            if found is not None:
-                return found
+        else:
+            previous = self._recover_previous()
+            if previous is not None:
+                return previous
         try:
             created = lifecycle.create_session(
                 user=self._evidence.user,
                 nonce=self._wish.nonce,
-                origin=self._begin_family(self._wish.nonce),
+                origin=self._tokens.begin_family(self._wish.nonce),
                 login=self._login,
                 auth_time=self._evidence.auth_time,
                 tenant=self._evidence.tenant,
                 acting=self._evidence.acting,
-                scopes=_narrow(self._evidence, self._wish.scopes),
+                scopes=linking.narrow_scopes(self._evidence, self._wish.scopes),
                 device=self._wish.device,
                 now=self._now,
                 **self._wish.create,
@@ -312,6 +278,13 @@ class _Entry:
             return error
         return self._answer(CREATED, created.session, created.pair, reason=reason, position=created.position)
 
+    def _recover_previous(self) -> Entered | None:
+        """Recover the session that the page remembers of this user."""
+        if self._wish.previous == self._wish.kept:
+            return None
+        previous = self._lock_session(self._wish.previous)
+        return None if previous is None else self._recover(previous, BY_LOGIN)
+
     def _recover(self, old: ClientSession, proof: str) -> Entered | None:
         """Return the successor of an expired session, if its user is here and may inherit it."""
         end = tokens.explain_end(old, now=self._now)
@@ -319,16 +292,13 @@ class _Entry:
             return None
         if old.login is not None and old.login.ended_at is not None:
             return None
-        if old.activity.live:
-            ending.end_session(self._using, old.pk, State.EXPIRED, "timeout", self._now)
-            old.refresh_from_db(using=self._using, fields=["state", "ended_at", "end_reason"])
         user = self._evidence.user
         if self._login is None and not fingerprints.fits(old.auth_fingerprint, fingerprints.list_fingerprints(user)):
             return None
         if user is not None:
             # The successor is bound to the credentials that were proved, and not to those of a moment later.
             old.user = user
-        if old.ended_at is None or self._now - old.ended_at > settings().retention:
+        if not self._end_due(old):
             return None
         auth_time = self._find_newer_login(old)
         needs_login = old.activity.absolute_deadline <= self._now or old.end_reason == LOGIN_GONE
@@ -337,22 +307,24 @@ class _Entry:
         successor = recovery.find_successor(self._using, old)
         if successor is not None:
             return self._join_successor(old, successor, proof)
-        # All tabs that kept it derive one pair from its token, whoever comes first.
-        origin = self._begin_family(self._wish.token if proof == BY_TOKEN else self._wish.nonce)
-        restored = recovery.make_successor(
-            self._using,
-            old,
-            device=self._wish.device,
-            now=self._now,
-            nonce=self._wish.nonce,
-            origin=origin,
-            login=self._login,
-            auth_time=auth_time if needs_login else None,
-        )
+        restored = self._make_successor(old, proof, auth_time=auth_time if needs_login else None)
         created = restored.created
         return self._answer(
             RECOVERED, created.session, created.pair, position=created.position, receipt=restored.receipt
         )
+
+    def _end_due(self, old: ClientSession) -> bool:
+        """End an expired session that no sweep has met; return whether it can still have a successor."""
+        if old.activity.live:
+            ending.end_session(self._using, old.pk, State.EXPIRED, "timeout", self._now)
+            old.refresh_from_db(using=self._using, fields=["state", "ended_at", "end_reason"])
+        return old.ended_at is not None and self._now - old.ended_at <= settings().retention
+
+    def _make_successor(self, old: ClientSession, proof: str, **given: Any) -> recovery.Restored:
+        # All tabs that kept it derive one pair from its token, whoever comes first.
+        origin = self._tokens.begin_family(self._wish.token if proof == BY_TOKEN else self._wish.nonce)
+        facts: dict[str, Any] = {"device": self._wish.device, "nonce": self._wish.nonce, "login": self._login}
+        return recovery.make_successor(self._using, old, origin=origin, now=self._now, **facts, **given)
 
     def _find_newer_login(self, old: ClientSession) -> datetime | None:
         """Return when the user has logged in, if that was after the login of an old session."""
@@ -368,8 +340,7 @@ class _Entry:
         if pair is None and self._user_id is None:
             return None
         if pair is None:
-            refreshing.raise_auth_version(self._using, session)
-            pair = self._start_family(session)
+            pair = self._tokens.renew(session, BY_LOGIN)
         receipt = recovery.describe_successor(self._using, old, session)
         return self._answer(RECOVERED, session, pair, position=_find_head(session), receipt=receipt)
 
@@ -380,33 +351,3 @@ class _Entry:
 def _find_head(session: ClientSession) -> Position:
     activity = session.activity
     return Position(activity.epoch, activity.event_seq, activity.event_tag)
-
-
-def _narrow(evidence: Evidence, wanted: Sequence[str] | None) -> Sequence[str]:
-    """Return the scopes of a new session: those of the login, or fewer that are wanted. Raises ``ScopeMissing``."""
-    if wanted is None:
-        return evidence.scopes
-    allowed = scopes.restrict(evidence.scopes, None, is_nobodys=evidence.user is None)
-    scopes.require_covered(allowed, wanted)
-    return wanted
-
-
-def create_linked(evidence: Evidence, *, wanted: Sequence[str] | None = None, **given: Any) -> lifecycle.Created:
-    """Create a session that ends with the login which a request proves, with the ``wanted`` scopes of those it has.
-
-    Raises ``LoginEnded``, ``ScopeMissing``, and as creation.
-    """
-    using = settings().database
-    with open_transaction(using):
-        now = clock.read(using)
-        login = logins.lock_login(using, evidence, now)
-        return lifecycle.create_session(
-            user=evidence.user,
-            login=login,
-            auth_time=evidence.auth_time,
-            tenant=evidence.tenant,
-            acting=evidence.acting,
-            scopes=_narrow(evidence, wanted),
-            now=now,
-            **given,
-        )

@@ -83,3 +83,11 @@ def tell_new_device(using: str, session: ClientSession) -> None:
         "is_first": not known,
     }
     transaction.on_commit(partial(notify.send_signal, new_device, **facts), using=using, robust=True)
+
+
+def follow_device(using: str, session: ClientSession, device: Device | None) -> None:
+    """Write down that a session goes on from another device, which is its own from here on."""
+    change = find_change(session, device)
+    if change is not None and device is not None:
+        note_change(change)
+        keep_device(using, session, device)

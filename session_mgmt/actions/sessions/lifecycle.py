@@ -90,13 +90,13 @@ def create_session(
     with _explain_refusal(using, user, session_id), open_transaction(using):
         now = now or clock.read(using)
         if user is not None:
-            _make_room(using, user, now)
+            make_room(using, user, now)
         session = first_rows.build_session(user, metadata, config, device, session_id, predecessor, nonce, now)
         deadline = now + absolute
-        if predecessor is not None and auth_time is None:
-            auth_time, deadline = predecessor.auth_time, min(deadline, predecessor.activity.absolute_deadline)
-        if predecessor is not None:
+        if predecessor is not None and predecessor.user_id == session.user_id:
             scopes, tenant = predecessor.scopes, predecessor.tenant
+            if auth_time is None:
+                auth_time, deadline = predecessor.auth_time, min(deadline, predecessor.activity.absolute_deadline)
         session.login, session.auth_time = login, auth_time
         session.auth_fingerprint = fingerprints.make_fingerprint(user)
         session.scopes, session.tenant, session.acting = list(scopes), tenant, acting
@@ -126,7 +126,8 @@ def _explain_refusal(using: str, user: Any, session_id: uuid.UUID | None) -> Ite
         raise InvalidField("There is no such user.", field="user") from error
 
 
-def _make_room(using: str, user: Any, now: datetime) -> None:
+def make_room(using: str, user: Any, now: datetime) -> None:
+    """End sessions of a user who has as many as are allowed. Raises ``SessionLimit`` if the policy is to refuse."""
     # Counted without a lock: two creations at once may exceed the limit, and the next one makes up for it.
     live = ClientSession.objects.using(using).filter(user=user, state=ClientSession.State.ACTIVE)
     surplus = live.count() - settings().max_sessions_per_user + 1
@@ -139,9 +140,17 @@ def _make_room(using: str, user: Any, now: datetime) -> None:
     order = ["created_at"] if policy == "evict_oldest" else ["is_connected", "activity__last_active_at"]
     connected = find_live(using, now).filter(session=OuterRef("pk"))
     candidates = live.annotate(is_connected=Exists(connected)).order_by(*order)
-    for session in candidates.values_list("pk", flat=True)[:surplus]:
-        if ending.end_session(using, session, ClientSession.State.TERMINATED, "session_limit", now):
+    for session in candidates.values_list("pk", flat=True):
+        if surplus > 0 and _lock_free(using, session):
+            ending.end_session(using, session, ClientSession.State.TERMINATED, "session_limit", now)
             audit.add_entry(audit.SESSION_EVICTED, session=session, user_id=str(user.pk), policy=policy)
+            surplus -= 1
+
+
+def _lock_free(using: str, session: uuid.UUID) -> bool:
+    """Lock a session unless somebody else holds it: two that end each other's sessions would wait for ever."""
+    rows = SessionActivity.objects.using(using).filter(pk=session, live=True)
+    return rows.select_for_update(no_key=True, skip_locked=True).exists()
 
 
 def read_session(

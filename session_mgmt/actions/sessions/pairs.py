@@ -116,9 +116,16 @@ def start_family(using: str, session: ClientSession, origin: Origin, now: dateti
     return pair
 
 
-def tell_first_again(using: str, session: ClientSession, secrets: Iterable[str]) -> Pair | None:
-    """Return the first pair of one of a session's families, if one of these secrets is its origin."""
+def tell_first_again(
+    using: str, session: ClientSession, secrets: Iterable[str], *, unused_since: datetime | None = None
+) -> Pair | None:
+    """Return the first pair of one of a session's families, if one of these secrets is its origin.
+
+    ``unused_since``: only one that was made after that, and that nobody has exchanged.
+    """
     rows = Token.objects.using(using).filter(session=session, parent=None, salt__isnull=False)
+    if unused_since is not None:
+        rows = rows.filter(created_at__gte=unused_since, used_at=None)
     families: dict[uuid.UUID, list[Token]] = {}
     # A used cookie counts for seconds only; nobody is well served with it.
     used = Q(kind=Token.Kind.COOKIE, used_at__isnull=False)

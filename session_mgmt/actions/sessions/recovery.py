@@ -110,12 +110,22 @@ def make_successor(
     state: bool = True,
     subscriptions: bool = True,
     device: Device | None = None,
+    user: Any = None,
     now: datetime,
     **proof: Any,
 ) -> Restored:
-    """Make the successor of an expired session whose row is locked; ``proof`` goes to ``create_session``."""
+    """Make the successor of an expired session whose row is locked; ``proof`` goes to ``create_session``.
+
+    ``user``: who goes on with a session that was nobody's.
+    """
     created = lifecycle.create_session(
-        user=old.user, metadata=old.metadata, config=old.config, device=device, predecessor=old, now=now, **proof
+        user=user or old.user,
+        metadata=old.metadata,
+        config=old.config,
+        device=device,
+        predecessor=old,
+        now=now,
+        **proof,
     )
     documents = _carry_documents(using, old, created.session, now) if state else []
     topics = _carry_subscriptions(using, old, created.session) if subscriptions else []

@@ -18,18 +18,22 @@ from session_mgmt.user_code import check_function
 
 logger = logging.getLogger("session_mgmt.merging")
 
-FIELDS = ("strategy", "arrays", "on_conflict")
+FIELDS = ("strategy", "arrays", "on_conflict", "claim")
 SIDES = ("server_wins", "client_wins", "reject")
+CLAIMS = KEEP, DROP = ("keep", "drop")
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """``strategy`` for updates that name none; ``resolver`` if it is a function of the project."""
+    """``strategy`` for updates that name none; ``resolver`` if it is a function of the project. ``claim``: what
+    becomes of a visitor's document when its user logs in.
+    """
 
     strategy: str
     arrays: ArrayPolicies
     on_conflict: OnConflict
     resolver: Resolver | None = None
+    claim: str = KEEP
 
     def for_strategy(self, strategy: str | None) -> tuple[str, OnConflict]:
         """Return the strategy of one update, and the side whose value stands where the merge finds a conflict."""
@@ -47,7 +51,7 @@ def find_policy(name: str) -> Policy:
     except (ValueError, AttributeError, ImportError, DocumentError):
         logger.exception("The policy of documents named %s cannot be used", name)
         # Refused and not merged by a guess: a refused change is told to its author, and a wrong merge to nobody.
-        return Policy("reject", NO_POLICIES, "reject")
+        return Policy("reject", NO_POLICIES, "reject", claim=DROP)
 
 
 def parse_policy(given: Mapping[str, Any]) -> Policy:
@@ -58,8 +62,11 @@ def parse_policy(given: Mapping[str, Any]) -> Policy:
     strategy, side = given.get("strategy", STRATEGIES[0]), given.get("on_conflict", SIDES[0])
     if side not in SIDES:
         raise ValueError(f"on_conflict is one of {', '.join(SIDES)}, not {side!r}.")
+    claim = given.get("claim", KEEP)
+    if claim not in CLAIMS:
+        raise ValueError(f"claim is one of {', '.join(CLAIMS)}, not {claim!r}.")
     resolver = None if strategy in STRATEGIES else _import_resolver(strategy)
-    return Policy(strategy, ArrayPolicies(given.get("arrays")), cast(OnConflict, side), resolver)
+    return Policy(strategy, ArrayPolicies(given.get("arrays")), cast(OnConflict, side), resolver, claim)
 
 
 def _import_resolver(strategy: Any) -> Resolver:
