@@ -111,3 +111,31 @@ def test_s01_the_next_person_finds_nothing_of_the_one_before(
     assert frames and not [frame for frame in frames if "mine alone" in frame]
     write(page, "of the second")
     assert page.evaluate("session.state.get('/note')") == "of the second"
+
+
+def test_s03_a_visitor_in_two_tabs_finds_the_cart_in_both_after_a_login_and_nobody_finds_it_later(
+    context: BrowserContext, people: Demo
+) -> None:
+    one, two, third = (context.new_page() for _ in range(3))
+    for tab in (one, two):
+        assert open_page(tab, people) == [None, {}]
+        tab.wait_for_function("session.status === 'connected'")
+    write(one, "a pot")
+    two.wait_for_function("session.state.get('/note') === 'a pot'")
+    ann = log_in(third, people, "ann")
+    open_page(one, people)
+    for tab in (one, two):
+        tab.wait_for_function("(user) => session.info.userId === user && session.status === 'connected'", arg=ann)
+        assert tab.evaluate("session.state.get('/note')") == "a pot"
+    write(two, "a pan")
+    one.wait_for_function("session.state.get('/note') === 'a pan'")
+    log_out(third, people)
+    for tab in (one, two):
+        tab.wait_for_function("events.some(([name]) => name === 'ended')")
+        assert tab.evaluate("session.state.get()") == {}
+    bob = log_in(third, people, "bob")
+    assert open_page(third, people) == [bob, {}]
+    third.wait_for_function("session.status === 'connected'")
+    assert third.evaluate("session.state.get()") == {}
+    kept = third.evaluate(KEPT)
+    assert "a pan" not in kept and "a pot" not in kept
