@@ -24,7 +24,6 @@ from websockets.exceptions import ConnectionClosed
 
 from session_mgmt.consumers.websocket import SUBPROTOCOL
 from tests.faults.servers import ROOT, AppServer, environment, migrate
-from tests.settings import DATABASE
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 PASSWORD = "a word for this test"
@@ -37,11 +36,10 @@ class Places:
     within: float
 
 
-@pytest.fixture(params=["bell", "no bell"])
+# Processes on SQLite have no doorbell between them.
+@pytest.fixture(params=[pytest.param("bell", marks=pytest.mark.postgres), "no bell"])
 def places(request: pytest.FixtureRequest, tmp_path: Path, database_url: str) -> Iterator[Places]:
     has_bell = request.param == "bell"
-    if has_bell and DATABASE == "sqlite":
-        pytest.skip("Processes on SQLite have no doorbell between them")
     redis = request.getfixturevalue("redis_server").url if has_bell else ""
     variables = environment(database_url, redis, tmp_path / "faults.sqlite3", None)
     variables["SESSION_MGMT_TEST_CONTROL"] = "60" if has_bell else "3"

@@ -155,8 +155,9 @@ def test_an_unknown_key_ends_nothing(both: tuple[Browser, Browser]) -> None:
         shortcuts.end_user_sessions(None)
 
 
+# SQLite has one writer at a time.
+@pytest.mark.postgres
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
 def test_logout_everywhere_beside_entering_browsers_waits_for_no_circle(both: tuple[Browser, Browser]) -> None:
     """Each browser holds its login and may wait for a session; who ends them all must not hold one before a login."""
     here, there = both

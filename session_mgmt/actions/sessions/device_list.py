@@ -17,7 +17,7 @@ from django.db.models import Q, QuerySet
 
 from session_mgmt.actions import audit
 from session_mgmt.actions.agents import name_agent
-from session_mgmt.actions.sessions import connections, ending, logins
+from session_mgmt.actions.sessions import connections, devices, logins
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import SessionNotFound
 from session_mgmt.models import ClientSession, clock
@@ -139,11 +139,7 @@ def _end_rows(rows: Iterable[ClientSession], viewer: Viewer) -> None:
     using = settings().database
     for row in rows:
         with open_transaction(using):
-            now = clock.read(using)
-            if row.login_id is not None:
-                # Before the session, in the order of all locks.
-                logins.end_logins(using, Q(pk=row.login_id), DEVICE_ENDED, now)
-            ending.end_session(using, row.pk, ClientSession.State.TERMINATED, DEVICE_ENDED, now)
+            devices.end_with_login(using, row.pk, row.login_id, DEVICE_ENDED, clock.read(using))
             audit.add_entry(audit.END_DEVICE, user=viewer.user, session=row.pk, ip=viewer.ip)
 
 

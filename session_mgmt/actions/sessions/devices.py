@@ -31,10 +31,15 @@ def end_device(actor: Actor, session: uuid.UUID, *, reason: str = "requested", n
     with open_transaction(using):
         now = now or clock.read(using)
         found = lifecycle.find_to_end(using, actor, session, now)
-        ended: set[uuid.UUID] = set()
-        if found.login_id is not None and found.login_id != _find_login(using, actor.session):
-            ended = logins.end_logins(using, Q(pk=found.login_id), reason, now)
-        return session in ended or ending.end_session(using, session, State.TERMINATED, reason, now)
+        is_own = found.login_id == _find_login(using, actor.session)
+        return end_with_login(using, session, None if is_own else found.login_id, reason, now)
+
+
+def end_with_login(using: str, session: uuid.UUID, login: int | None, reason: str, now: datetime) -> bool:
+    """End a session and the login that it hangs on, if any; return false if the session had ended before."""
+    # The login first, in the order of all locks; it takes its sessions along.
+    ended = set() if login is None else logins.end_logins(using, Q(pk=login), reason, now)
+    return session in ended or ending.end_session(using, session, State.TERMINATED, reason, now)
 
 
 def end_user_sessions(
