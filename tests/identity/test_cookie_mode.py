@@ -387,3 +387,45 @@ async def test_without_cookie_mode_no_cookie_counts(peers: Any, settings: Any) -
     await peer.handshake()
     await peer.say(type="connect", auth="cookie", logs={})
     assert await peer.closed() == 4500
+
+
+@pytest.mark.django_db
+def test_s41_a_claim_gives_a_new_cookie_and_the_visitors_proves_nothing(on_this_thread: None) -> None:
+    page = Page()
+    visitor = page.enter().json()["session"]["session_id"]
+    old = page.cookie
+    user = page.log_in("ada")
+    answer = page.enter()
+    found, new = answer.json(), page.cookie
+    assert (found["verdict"], found["session"]["session_id"]) == ("claimed", visitor)
+    assert found["session"]["user_id"] == found["user_id"] == str(user.pk)
+    assert [found[name] for name in ("access", "refresh", "expires_in")] == [None, None, None]
+    assert new != old and new.startswith("smc_") and new not in answer.content.decode()
+    assert page.get(f"sessions/{visitor}/").status_code == 200
+    # Whoever has a copy of the visitor's cookie is nobody, at once, and does no harm.
+    thief = Page()
+    thief.http.cookies[COOKIE] = old
+    assert thief.get(f"sessions/{visitor}/").json()["name"] == "invalid_token"
+    thief.kept = visitor
+    entered = thief.enter().json()
+    assert (entered["verdict"], entered["user_id"]) == ("created", None)
+    assert entered["session"]["session_id"] != visitor
+    thief.kept, thief.http.cookies[COOKIE] = visitor, old
+    thief.log_in("mallory")
+    assert thief.enter().json()["session"]["session_id"] != visitor
+    assert page.get(f"sessions/{visitor}/").status_code == 200
+    assert ClientSession.objects.get(pk=visitor).user_id == user.pk
+
+
+@pytest.mark.django_db
+def test_s51_a_lost_answer_to_a_claim_gives_its_cookie_again(on_this_thread: None) -> None:
+    page, nonce = Page(), new_nonce()
+    page.enter()
+    old = page.cookie
+    page.log_in("ada")
+    first = page.enter(nonce).json()
+    new = page.cookie
+    page.http.cookies[COOKIE] = old
+    again = page.enter(nonce).json()
+    assert (again["verdict"], again["session"]["session_id"]) == ("claimed", first["session"]["session_id"])
+    assert page.cookie == new
