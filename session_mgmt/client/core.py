@@ -149,7 +149,8 @@ class Core(Writing):
         mode = verdict["mode"]
         self._note_lost_history(log, mode == "snapshot", verdict.get("reason"))
         if mode == "denied":
-            self.logs.pop(log, None)
+            # The place counts again if the log is followed anew.
+            self._stored_places[log] = self.logs.pop(log, self._stored_places.get(log))
             yield Emit("denied", {"log": log, "error": verdict.get("error")})
         elif mode == "gap":
             yield from self._handle_gap({"log": log, **verdict})
@@ -282,7 +283,8 @@ class Core(Writing):
             yield Emit("latency", frame["rtt_ms"])
 
     def _handle_error(self, frame: Frame) -> Effects:
-        log = self._asked.pop(frame.get("id", 0), None)
+        # Without an id the server has left a log whose rights have changed.
+        log = self._asked.pop(frame["id"], None) if "id" in frame else frame.get("log")
         if frame.get("name") == "session_expired":
             self.expired_session = frame.get("session_id")
         if frame.get("seq") is not None:

@@ -31,7 +31,7 @@ class Reader:
         self._changed.set()
 
     async def read(self, events: Listeners) -> AsyncIterator[Any]:
-        """Yield the values in order. Raises TooSlow or Stopped after those that had come before."""
+        """Yield the values in order. Raises TooSlow, Stopped or what `fail` was given, after those before."""
         forget = events.add("stopped", self._stop)
         try:
             while True:
@@ -45,6 +45,10 @@ class Reader:
         finally:
             forget()
 
-    def _stop(self, reason: dict[str, Any]) -> None:
-        self._error = self._error or Stopped(reason["code"], reason["name"])
+    def fail(self, error: ClientError) -> None:
+        """End the reading with an error, after the values that had come before."""
+        self._error = self._error or error
         self._changed.set()
+
+    def _stop(self, reason: dict[str, Any]) -> None:
+        self.fail(Stopped(reason["code"], reason["name"]))

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 from session_mgmt.client.core import TOPIC
+from session_mgmt.client.errors import Refused
 from session_mgmt.client.listeners import Callback, Listeners, Unsubscribe
 from session_mgmt.client.reader import WAITING_LIMIT, Reader
 
@@ -64,15 +65,26 @@ class Topics:
     async def iterate(self, topic: str, *, limit: int = WAITING_LIMIT) -> AsyncIterator[Any]:
         """Yield the publications of a topic: `async for data in client.topics.iterate("orders:42")`.
 
-        Raises Refused as `subscribe`, Stopped when the client stops, and TooSlow when more than `limit` wait.
+        Raises Refused as `subscribe`, also when the right ends later, Stopped when the client stops, and TooSlow when
+        more than `limit` wait.
         """
         reader = Reader(limit)
-        unsubscribe = await self.subscribe(topic, reader.put)
+
+        def end_denied(denial: dict[str, Any]) -> None:
+            if denial["log"] == TOPIC + topic:
+                reader.fail(Refused(denial["error"] or {}))
+
+        # Before the topic is followed: the right may end before this coroutine goes on.
+        forget = self._port.events.add("denied", end_denied)
         try:
-            async for data in reader.read(self._port.events):
-                yield data
+            unsubscribe = await self.subscribe(topic, reader.put)
+            try:
+                async for data in reader.read(self._port.events):
+                    yield data
+            finally:
+                unsubscribe()
         finally:
-            unsubscribe()
+            forget()
 
     def publish(
         self, topic: str, data: Any, *, key: str | None = None, ephemeral: bool = False

@@ -162,6 +162,20 @@ def test_a_denied_log_is_not_asked_for_again() -> None:
     assert "topic:secret" not in core.logs
 
 
+def test_a_log_that_is_denied_later_is_left_and_resumed_when_it_is_wanted_anew() -> None:
+    core = ready_core()
+    list(core.follow_log("topic:a"))
+    verdict = {"mode": "up_to_date", "position": ["e1", 3, "t3"]}
+    run(core, {"type": "reply", "id": 1, "verdict": verdict})
+    error = {"type": "error", "log": "topic:a", "code": 250, "name": "topic_denied", "temporary": False}
+    effects = run(core, error, error)
+    assert Emit("denied", {"log": "topic:a", "error": error}) in effects
+    assert not sent(effects)
+    assert "topic:a" not in core.build_connect("sma_token")["logs"]
+    [asked] = sent(list(core.follow_log("topic:a")))
+    assert asked["position"] == ["e1", 3, "t3"]
+
+
 def test_receipts_are_confirmed_in_batches_and_with_each_pong() -> None:
     core = ready_core()
     for _ in range(ACK_EVERY):

@@ -103,6 +103,26 @@ async def test_a_denied_subscription_raises(server: FakeServer) -> None:
     await client.close()
 
 
+async def test_a_reader_ends_when_the_right_to_its_topic_does(server: FakeServer) -> None:
+    client, peer = await joined(server)
+    got: list[Any] = []
+
+    async def read_topic() -> None:
+        async for data in client.topics.iterate("orders:42"):
+            got.append(data)
+
+    reading = asyncio.create_task(read_topic())
+    asked = await peer.receive("subscribe")
+    verdict = {"mode": "up_to_date", "reason": "from_now", "position": ["e1", 3, "t3"]}
+    denied = {"type": "error", "code": 250, "name": "topic_denied", "temporary": False}
+    await peer.send({"type": "reply", "id": asked["id"], "verdict": verdict})
+    await peer.send(entries("topic:orders:42", 4, "four"), {**denied, "log": "topic:orders:42"})
+    with pytest.raises(Refused, match="topic_denied"):
+        await asyncio.wait_for(reading, 5)
+    assert got == ["four"]
+    await client.close()
+
+
 async def test_messages_and_events_of_the_session_log_reach_their_listeners(server: FakeServer) -> None:
     client, peer = await joined(server)
     messages: asyncio.Queue[Any] = asyncio.Queue()

@@ -422,7 +422,8 @@ export class SessionClient {
     this.#emitter.emit("recovery", receipt);
   }
 
-  #handleError({ type: _type, id: _id, seq, ...error }: ErrorFrame): void {
+  #handleError({ type: _type, id, log, seq, ...error }: ErrorFrame): void {
+    if (log !== undefined && id === undefined) return this.#logbook.takeDenial(log, new SessionError(error));
     // An error with a number answers that write, as a receipt would.
     if (seq !== undefined) return this.#writer.takeReceipt({ type: "receipt", seq, ok: false, error });
     this.#emitter.emit("error", new SessionError(error));

@@ -142,6 +142,8 @@ export interface SuccessorReceipt {
 export interface ErrorFrame extends ErrorFields {
   type: "error";
   id?: number;
+  /** Log that the server has left: it may be followed no longer. */
+  log?: string;
   seq?: number;
 }
 

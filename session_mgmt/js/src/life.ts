@@ -114,6 +114,7 @@ export class Life {
       if (copies) logbook.forgetPlaces(logbook.names().filter((name) => name.startsWith("state:")));
       copies?.enterSession(nameOwner(after.session));
     }
+    if (before?.session.user_id !== after.session.user_id) logbook.forgetDenials();
     documents.showRestored();
     if (entered?.receipt) this.#parts.tellRecovery(entered.receipt);
     if (entered) this.#tellIdentity(entered);

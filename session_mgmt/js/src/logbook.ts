@@ -48,6 +48,8 @@ class Log {
   position: Position | null;
   /** Followed on the server, or asked for, on this connection. */
   asked = false;
+  /** Left by the server in the middle of a connection; not asked for until somebody wants it anew. */
+  denied = false;
   /** Frames that wait for the body of a snapshot; null if none is being fetched. */
   waiting: EntriesFrame[] | null = null;
 
@@ -97,7 +99,7 @@ export class Logbook {
   /** Return the `logs` of `connect`. */
   listPositions(): Record<string, Position | null> {
     const positions: Record<string, Position | null> = {};
-    for (const log of this.#logs.values()) positions[log.name] = log.position;
+    for (const log of this.#logs.values()) if (!log.denied) positions[log.name] = log.position;
     return positions;
   }
 
@@ -107,6 +109,16 @@ export class Logbook {
       const log = this.#logs.get(name);
       if (log) this.#moveTo(log, null);
     }
+  }
+
+  /** Ask for every log again: the rights of somebody else decide now. */
+  forgetDenials(): void {
+    for (const log of this.#logs.values()) log.denied = false;
+    this.#planReconcile();
+  }
+
+  isDenied(name: string): boolean {
+    return this.#logs.get(name)?.denied ?? false;
   }
 
   names(): string[] {
@@ -146,6 +158,16 @@ export class Logbook {
   takeGap(frame: GapFrame): void {
     const log = this.#logs.get(frame.log);
     if (log) this.#skipGap(log, frame);
+  }
+
+  /** Take that the server has left a log whose rights have changed; the position stays. */
+  takeDenial(name: string, error: SessionError): void {
+    const log = this.#logs.get(name);
+    if (!log || log.denied) return;
+    log.denied = true;
+    log.asked = false;
+    log.waiting = null;
+    log.reader.handleDenial?.(error);
   }
 
   takeSnapshot(frame: SnapshotFrame): void {
@@ -215,7 +237,7 @@ export class Logbook {
     const attachment = this.#attachment;
     try {
       const { data, position } = await this.#port.fetchDocument(url);
-      if (attachment !== this.#attachment || this.#logs.get(log.name) !== log) return;
+      if (attachment !== this.#attachment || this.#logs.get(log.name) !== log || log.denied) return;
       if (position[0] !== promised[0] || position[1] < promised[1]) throw new OutOfOrder();
       const waiting = log.waiting ?? [];
       log.waiting = null;
@@ -249,7 +271,7 @@ export class Logbook {
       if (this.#attached && log.asked) this.#port.askServer({ type: "unsubscribe", log: log.name }, () => undefined);
     }
     if (!this.#attached) return;
-    for (const log of this.#logs.values()) if (!log.asked) this.#subscribeLog(log);
+    for (const log of this.#logs.values()) if (!log.asked && !log.denied) this.#subscribeLog(log);
   }
 
   #subscribeLog(log: Log): void {

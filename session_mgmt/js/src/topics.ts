@@ -53,7 +53,9 @@ export class Topics {
     const stop = this.#listeners.on(topic, listener);
     const count = this.#counts.get(topic) ?? 0;
     this.#counts.set(topic, count + 1);
-    if (count === 0) this.#logbook.followLog(nameLog(topic), this.#buildReader(topic));
+    const log = nameLog(topic);
+    // A denied one is asked for anew: the rights may have come back.
+    if (count === 0 || this.#logbook.isDenied(log)) this.#logbook.followLog(log, this.#buildReader(topic));
     let active = true;
     return () => {
       if (active) this.#leaveTopic(topic, stop);

@@ -279,6 +279,46 @@ describe("a topic", () => {
     ]);
   });
 
+  test("that is denied in the middle of a connection is told once, left, and resumed when it is wanted anew", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    const errors = record(client, "error");
+    const [seen, other] = [follow(client, "secret"), follow(client, "open")];
+    await turns();
+    browser.server.publish("secret", 1);
+    browser.server.deny("secret");
+    await turns();
+    browser.server.publish("secret", 2);
+    browser.server.publish("open", 1);
+    browser.server.drop();
+    await pass(2);
+    expect(client.status).toBe("connected");
+    expect(errors.map(([error]) => [error.name, error.code, error.facts.topic])).toEqual([["topic_denied", 250, "secret"]]);
+    const asked = browser.server.received.filter(({ type }) => type === "connect" || type === "subscribe");
+    expect(asked.at(-1)?.logs).not.toHaveProperty("topic:secret");
+    browser.server.denied.clear();
+    const again = follow(client, "secret");
+    await turns();
+    expect([seen, again, other]).toEqual([[1, 2], [2], [1]]);
+  });
+
+  test("that somebody was denied is asked for again when a visitor logs in", async () => {
+    const browser = new Browser();
+    browser.server.login.user = null;
+    const client = await browser.tab().openConnected();
+    const seen = follow(client, "members");
+    await turns();
+    browser.server.deny("members");
+    await turns();
+    browser.server.denied.clear();
+    browser.server.login.user = "7";
+    await client.login();
+    await pass(5);
+    browser.server.publish("members", "welcome");
+    await turns();
+    expect(seen).toEqual(["welcome"]);
+  });
+
   test("passes ephemeral publications on without a place", async () => {
     const browser = new Browser();
     const client = await browser.tab().openConnected();

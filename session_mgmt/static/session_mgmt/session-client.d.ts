@@ -300,6 +300,8 @@ export interface SuccessorReceipt {
 export interface ErrorFrame extends ErrorFields {
 	type: "error";
 	id?: number;
+	/** Log that the server has left: it may be followed no longer. */
+	log?: string;
 	seq?: number;
 }
 export type ServerFrame = ConnectedFrame | EntriesFrame | SnapshotFrame | GapFrame | ReceiptFrame | ByeFrame | {
@@ -1164,11 +1166,16 @@ declare class Logbook {
 	listPositions(): Record<string, Position | null>;
 	/** Forget the positions in these logs: another session begins. */
 	forgetPlaces(listNames: readonly string[]): void;
+	/** Ask for every log again: the rights of somebody else decide now. */
+	forgetDenials(): void;
+	isDenied(name: string): boolean;
 	names(): string[];
 	attach(asked: ReadonlySet<string>, verdicts: Record<string, Verdict>): void;
 	detach(): void;
 	takeEntries(frame: EntriesFrame): void;
 	takeGap(frame: GapFrame): void;
+	/** Take that the server has left a log whose rights have changed; the position stays. */
+	takeDenial(name: string, error: SessionError): void;
 	takeSnapshot(frame: SnapshotFrame): void;
 	/** Take the answer of an explicit synchronisation; what arrived by the connection meanwhile stays. */
 	takeSyncAnswer(name: string, answer: SyncAnswer): void;

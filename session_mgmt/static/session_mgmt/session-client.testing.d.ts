@@ -318,6 +318,8 @@ export declare class FakeServer {
 	replaceNext(openings: number): void;
 	/** Send a frame to every client, true to the protocol or not. */
 	broadcast(frame: object): void;
+	/** Take the right to a topic away from everybody who follows it. */
+	deny(topic: string): void;
 	/** Break every connection; new ones are accepted. */
 	drop(code?: number): void;
 	/** Let nothing pass, and tell nobody; connections that exist never work again. */

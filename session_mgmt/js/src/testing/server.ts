@@ -136,6 +136,15 @@ export class FakeServer {
     for (const socket of this.#attached.keys()) socket.deliver(frame);
   }
 
+  /** Take the right to a topic away from everybody who follows it. */
+  deny(topic: string): void {
+    this.denied.add(topic);
+    const log = `topic:${topic}`;
+    for (const [socket, { client }] of this.#attached) {
+      if (client.follows.delete(log)) socket.deliver({ type: "error", log, ...makeTopicDenied() });
+    }
+  }
+
   /** Break every connection; new ones are accepted. */
   drop(code = 1006): void {
     for (const socket of [...this.#attached.keys()]) socket.drop(code);
