@@ -346,6 +346,8 @@ export class SessionClient {
     this.#identity.attach({
       askSocket: (frame) => askForReply(this.#connection, this.#env.clock, frame),
       isConnected: () => this.#connection.connected,
+      isWanted: () => this.#connection.status !== "disconnected",
+      connect: () => void this.#connection.connect(),
       takeChange: (change) => this.#takeChange(change),
       takeEnd: (reason, status) => {
         this.#fields = null;

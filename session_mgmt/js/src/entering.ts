@@ -17,6 +17,7 @@ export interface Entered extends PairFields {
   endpoints: Endpoints;
   receipt: SuccessorReceipt | null;
   documents?: VisitorDocument[] | null;
+  on_logout?: "end" | "anonymous";
 }
 
 /** What a call says beside what is kept. */
@@ -92,11 +93,12 @@ export class Entrance {
     return (await this.#onAsk?.(documents)) ?? "fresh";
   }
 
-  #keep(kept: Kept | null, { session, endpoints, reason, verdict, ...pair }: Entered): void {
+  #keep(kept: Kept | null, { session, endpoints, reason, verdict, on_logout: onLogout, ...pair }: Entered): void {
     const token = kept?.refresh ?? kept?.token;
     const from = kept && token ? { token, nonce: this.#credentials.beginRequest() } : undefined;
     const before = kept?.session.session_id === session.session_id ? kept : null;
-    const after = { ...(before ?? { token: "" }), session, endpoints };
+    const { onLogout: _onLogout, ...known } = before ?? { token: "" };
+    const after = { ...known, session, endpoints, ...(onLogout === "anonymous" && { onLogout }) };
     this.#credentials.store(this.#credentials.renew(after, pair, before ? from : undefined));
     if (reason === "login_gone" && kept) this.#credentials.previous = kept.session.session_id;
     else if (session.user_id !== null) this.#credentials.previous = null;

@@ -34,6 +34,11 @@ export class SessionError extends Error {
   }
 }
 
+/** Return what was thrown as an error of this client. */
+export function toFailure(error: unknown): SessionError {
+  return error instanceof SessionError ? error : SessionError.local("recovery_failed", String(error));
+}
+
 /** Prevent an unhandled rejection: refusals are reported by the `error` event as well. */
 export function silenceRejection<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => undefined);

@@ -3,18 +3,19 @@
  * got. Before a connection opens, everything about the session is settled.
  */
 
-import { Backoff } from "./backoff";
+import { Beginning, OF_THE_PAGE, type Begun } from "./beginning";
 import type { Preparation } from "./connection";
 import { maySucceed, type Credentials, type Kept } from "./credentials";
 import { Entrance, type Entered } from "./entering";
 import type { Environment } from "./environment";
-import { SessionError } from "./errors";
+import { SessionError, toFailure } from "./errors";
 import { runExclusively } from "./lock";
 import type { StatusReason } from "./events";
 import type { StartOptions } from "./options";
-import { pause } from "./pause";
 import { Refresher, type AskSocket } from "./refreshing";
+import { Renewal } from "./renewal";
 import type { Rest } from "./rest";
+import { returnAsNobody } from "./returning";
 import { Tabs } from "./tabs";
 
 /** The tab goes on with other tokens, or with another session. */
@@ -29,6 +30,9 @@ export interface Change {
 export interface IdentityPort {
   askSocket: AskSocket;
   isConnected(): boolean;
+  /** Return true unless the application stays away. */
+  isWanted(): boolean;
+  connect(): void;
   takeChange(change: Change): void;
   /** Take the end of the session; `status` is that of the connection from now on. */
   takeEnd(reason: string, status: StatusReason): void;
@@ -43,22 +47,10 @@ export interface IdentityParts {
   tell(error: SessionError): void;
 }
 
-/** How a start found its session. */
-export interface Begun {
-  before: Kept | null;
-  entered: Entered | null;
-}
-
 const [START, TOKEN_EXPIRED] = ["start", "token_expired"] as const;
 export const LOGGED_OUT = "logged_out";
-/** Milliseconds for which a start waits for an answer, if there is a session that it can begin with. */
-const PATIENCE = 8_000;
-const RENEW_AGAIN = 5_000;
-const LONGEST_TIMER = 86_400_000;
 /** Refusals of a refresh that end the session. */
 const ENDS: ReadonlySet<string> = new Set(["session_terminated"]);
-/** Refusals that say nothing about the session in storage: the page is not its user's. */
-const OF_THE_PAGE: ReadonlySet<string> = new Set(["login_mismatch"]);
 
 export class Identity {
   /** True if nothing of the kept session may be shown yet. */
@@ -79,7 +71,9 @@ export class Identity {
   #isTokenOver = false;
   /** Token that the last connection began with. */
   #used: string | null = null;
-  #timer: unknown = null;
+  readonly #renewal: Renewal;
+  /** Ends the attempts to come back after a logout. */
+  #returning: AbortController | null = null;
   #isClosed = false;
 
   constructor({ env, rest, credentials, scope, tell }: IdentityParts, options: StartOptions) {
@@ -92,29 +86,27 @@ export class Identity {
     this.#entrance = new Entrance(env, rest, credentials, options);
     const askSocket: AskSocket = async (frame) => (await this.#port?.askSocket(frame)) ?? null;
     this.#refresher = new Refresher(rest, credentials, askSocket);
+    this.#renewal = new Renewal(env.clock, credentials, {
+      isConnected: () => this.#port?.isConnected() ?? false,
+      renew: () => this.#exclusively(() => this.#settle()),
+      end: (failure) => this.#end(failure),
+    });
   }
 
   /** Find the session of a page that begins. Throws what the server refuses, or the signal's reason. */
   async begin(signal?: AbortSignal): Promise<Begun> {
-    const kept = this.#credentials.readStored();
-    const isExpected = kept !== null && this.#user !== undefined && kept.session.user_id === this.#user;
-    const mayBegin = kept !== null && (this.#user === undefined || isExpected);
-    if (kept && isExpected && this.#credentials.isFresh(kept)) return this.#beginWith(kept, true);
-    const isVisible = isExpected || kept?.session.user_id === null || this.#whenOffline === "kept";
-    if (kept && mayBegin && this.#whenOffline === "kept") return this.#beginWith(kept, false);
-    const backoff = new Backoff(this.#env.random);
-    for (;;) {
-      try {
-        return await this.#beginByServer(mayBegin ? PATIENCE : null, signal);
-      } catch (error) {
-        if (!(error instanceof SessionError)) throw error;
-        if (!error.temporary) throw this.#refuseStart(error, kept);
-        this.#tell(error);
-        this.isHidden = !isVisible;
-        if (kept && mayBegin) return this.#beginWith(kept, false);
-        await pause(this.#env.clock, backoff.nextWait(error.retryAfter ?? 0) ?? RENEW_AGAIN, signal);
-      }
-    }
+    const beginning = new Beginning(this.#entrance, this.#credentials, {
+      env: this.#env,
+      user: this.#user,
+      whenOffline: this.#whenOffline,
+      tell: this.#tell,
+      runAlone: (work, ending) => this.#exclusively(work, ending),
+      forget: (kept, reason) => this.#forget(kept, reason),
+    });
+    const { isHidden, isCertain, ...begun } = await beginning.begin(signal);
+    this.isHidden = isHidden;
+    if (!isCertain) this.#doubt = START;
+    return begun;
   }
 
   /** Serve a client from now on. */
@@ -126,13 +118,14 @@ export class Identity {
         if (this.#credentials.kept?.session.session_id === session) this.endSession(reason);
       },
     });
-    this.#planRefresh();
+    this.#renewal.begin();
   }
 
   close(): void {
     this.#isClosed = true;
+    this.#returning?.abort();
     this.#tabs?.close();
-    this.#env.clock.clearTimeout(this.#timer);
+    this.#renewal.close();
   }
 
   /** Note the token that a connection begins with, and return it. */
@@ -155,6 +148,7 @@ export class Identity {
 
   /** Enter again because somebody has logged in, or out, without a new page. */
   async enterAgain(user: string | number | null | undefined): Promise<void> {
+    this.#returning?.abort();
     this.#user = normalizeUser(user);
     await this.#exclusively(async () => {
       if (this.#credentials.kept) this.#followStorage("session_changed");
@@ -170,7 +164,7 @@ export class Identity {
     } catch (error) {
       this.#end(error as SessionError);
     }
-    if (this.#credentials.kept && this.#isRefreshDue()) this.#renewInTime();
+    if (this.#credentials.kept && this.#isRefreshDue()) this.#renewal.renewNow();
   }
 
   /** End this tab's session: another tab, the server or the application says so. */
@@ -191,37 +185,6 @@ export class Identity {
 
   #exclusively<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     return runExclusively(this.#env, `${this.#scope}identity`, work, signal);
-  }
-
-  #beginWith(kept: Kept, isVerified: boolean): Begun {
-    this.#credentials.adopt(kept, isVerified);
-    if (!isVerified) this.#doubt = START;
-    return { before: kept, entered: null };
-  }
-
-  async #beginByServer(patience: number | null, signal?: AbortSignal): Promise<Begun> {
-    const call = new AbortController();
-    const stop = (): void => call.abort(signal?.reason);
-    signal?.addEventListener("abort", stop, { once: true });
-    const late = SessionError.local("network_error", "The server did not answer in time.", true);
-    const timer = patience === null ? null : this.#env.clock.setTimeout(() => call.abort(late), patience);
-    try {
-      return await this.#exclusively(async () => {
-        // Another tab may have entered while this one waited for its turn.
-        const before = this.#credentials.readStored();
-        const entered = await this.#entrance.enter(before, { user: this.#user, signal: call.signal });
-        return { before, entered };
-      }, call.signal);
-    } finally {
-      if (timer !== null) this.#env.clock.clearTimeout(timer);
-      signal?.removeEventListener("abort", stop);
-    }
-  }
-
-  /** Forget the session of a page that may not begin, unless it is somebody else's than the page was made for. */
-  #refuseStart(error: SessionError, kept: Kept | null): SessionError {
-    if (kept && !OF_THE_PAGE.has(error.name)) this.#forget(kept, error.name);
-    return error;
   }
 
   async #settleForConnection(): Promise<Preparation> {
@@ -252,7 +215,7 @@ export class Identity {
     try {
       const { login_changed: hasChanged } = await this.#refresher.refresh(kept, kept.refresh);
       this.#isTokenOver = false;
-      this.#planRefresh();
+      this.#renewal.plan();
       if (hasChanged) this.#doubt = "login_changed";
       return !hasChanged;
     } catch (error) {
@@ -263,9 +226,9 @@ export class Identity {
     }
   }
 
-  async #enter(reason: string): Promise<void> {
+  async #enter(reason: string, user = this.#user): Promise<void> {
     const before = this.#credentials.kept;
-    const entered = await this.#entrance.enter(before ?? this.#credentials.readStored(), { user: this.#user });
+    const entered = await this.#entrance.enter(before ?? this.#credentials.readStored(), { user });
     this.#change({ before, after: this.#requireKept(), reason: entered.reason || reason, entered });
   }
 
@@ -292,19 +255,22 @@ export class Identity {
     this.#port?.takeChange(change);
     const isSame = before?.session.session_id === after.session.session_id;
     if (isSame && after.from && after.from.token === before.refresh) void this.#refresher.tellConnection(after.from);
-    this.#planRefresh();
+    this.#renewal.plan();
   }
 
   #end(error: SessionError, status: StatusReason = { code: 0, name: error.name }): void {
     const kept = this.#credentials.kept;
-    this.#env.clock.clearTimeout(this.#timer);
+    this.#renewal.stop();
     this.#doubt = null;
     if (kept && !OF_THE_PAGE.has(error.name)) {
       this.#forget(kept, error.name);
       this.#tabs?.tellEnd(kept.session.session_id, error.name);
     }
+    const isWanted = this.#port?.isWanted() ?? false;
     this.#port?.takeEnd(error.name, status);
     this.#credentials.end();
+    const mayReturn = error.name === LOGGED_OUT && kept?.onLogout === "anonymous";
+    if (mayReturn && isWanted && !this.#isClosed) void this.#returnAsNobody();
   }
 
   #forget(kept: Kept, reason: string): void {
@@ -314,34 +280,21 @@ export class Identity {
     else if (reason === "auth_required") this.#credentials.previous = kept.session.user_id && kept.session.session_id;
   }
 
-  #planRefresh(): void {
-    this.#env.clock.clearTimeout(this.#timer);
-    if (this.#isClosed || !this.#port || !this.#credentials.kept) return;
-    const wait = this.#credentials.findDueIn();
-    if (wait < Infinity) this.#planRenewal(Math.min(wait, LONGEST_TIMER));
-  }
-
-  #planRenewal(wait: number): void {
-    this.#env.clock.clearTimeout(this.#timer);
-    this.#timer = this.#env.clock.setTimeout(() => this.#renewInTime(), wait);
-  }
-
-  #renewInTime(): void {
-    // Without a connection the next one settles it first.
-    if (this.#port?.isConnected()) void this.#renew();
-  }
-
-  /** Renew the tokens of a connection that lives. */
-  async #renew(): Promise<void> {
-    if (this.#isClosed) return;
+  /** Come back as nobody, if the server wants that, once the person has logged out. */
+  async #returnAsNobody(): Promise<void> {
+    const leaving = (this.#returning = new AbortController());
+    const enter = (): Promise<void> =>
+      this.#exclusively(async () => {
+        // Somebody may have logged in while this waited for its turn.
+        leaving.signal.throwIfAborted();
+        await this.#enter(LOGGED_OUT, null);
+      });
     try {
-      await this.#exclusively(() => this.#settle());
-      if (!this.#isClosed) this.#planRefresh();
+      await returnAsNobody(this.#env, enter, leaving.signal);
+      this.#user = undefined;
+      this.#port?.connect();
     } catch (error) {
-      const failure = toFailure(error);
-      if (this.#isClosed) return;
-      if (failure.temporary) this.#planRenewal(RENEW_AGAIN);
-      else this.#end(failure);
+      if (!leaving.signal.aborted) this.#tell(toFailure(error));
     }
   }
 
@@ -357,8 +310,4 @@ export class Identity {
 
 function normalizeUser(user: string | number | null | undefined): string | null | undefined {
   return typeof user === "number" ? String(user) : user;
-}
-
-function toFailure(error: unknown): SessionError {
-  return error instanceof SessionError ? error : SessionError.local("recovery_failed", String(error));
 }

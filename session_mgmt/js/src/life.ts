@@ -1,6 +1,7 @@
 /** Repair of a client whose name, token or session is no longer valid. */
 
 import type { Adoption } from "./adoption";
+import type { Begun } from "./beginning";
 import { CLOSE } from "./codes";
 import type { Repair } from "./connection";
 import type { Copies } from "./copies";
@@ -11,7 +12,7 @@ import type { Emitter } from "./emitter";
 import type { Clock } from "./environment";
 import type { SessionEvents, StatusReason, UnsentWrite } from "./events";
 import type { Position, SessionFields, SuccessorReceipt } from "./frames";
-import { LOGGED_OUT, type Begun, type Change, type Identity } from "./identity";
+import { LOGGED_OUT, type Change, type Identity } from "./identity";
 import type { Logbook } from "./logbook";
 import type { OutboxStore } from "./outboxStore";
 import type { ClientRecord } from "./record";

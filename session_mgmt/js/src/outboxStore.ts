@@ -52,7 +52,7 @@ export class OutboxStore {
       const [client] = key as [string, number];
       counts.set(client, (counts.get(client) ?? 0) + 1);
     }
-    const rows = (await this.#readRows()).filter((row) => row.key !== own && haveSameOwner(row.owner, owner));
+    const rows = (await this.#readRows()).filter((row) => row.key !== own && belongsTo(row.owner, owner));
     return rows
       .sort((a, b) => a.at - b.at)
       .map((row): [ClientRow, number] => [row, counts.get(row.key) ?? 0])
@@ -153,6 +153,7 @@ function removeClient(transaction: IDBTransaction, key: string): void {
   for (const store of [WRITES, RESULTS]) transaction.objectStore(store).delete(keysUnder([key]));
 }
 
-function haveSameOwner(a: Owner, b: Owner): boolean {
-  return a.every((part, at) => part === b[at]);
+/** Return true if what was written for one owner is another's now: a visitor's session may have been claimed. */
+function belongsTo([scope, user, session]: Owner, now: Owner): boolean {
+  return scope === now[0] && session === now[2] && (user === now[1] || user === "");
 }

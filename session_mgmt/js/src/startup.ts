@@ -1,6 +1,7 @@
 /** Preparation of a client: its session, its record, and what outlives it in this browser. */
 
 import type { SyncOptions } from "./batch";
+import type { Begun } from "./beginning";
 import { Copies } from "./copies";
 import { Credentials } from "./credentials";
 import type { Owner } from "./database";
@@ -9,7 +10,7 @@ import { readEnvironment, type Environment } from "./environment";
 import { SessionError } from "./errors";
 import type { SessionEvents } from "./events";
 import type { SessionFields, Strategy } from "./frames";
-import { Identity, type Begun } from "./identity";
+import { Identity } from "./identity";
 import type { StartOptions } from "./options";
 import { DEFAULT_BOUNDS, type OutboxBounds } from "./outbox";
 import { OutboxStore } from "./outboxStore";

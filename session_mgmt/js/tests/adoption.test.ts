@@ -160,6 +160,31 @@ describe("the outbox of a closed tab", () => {
     ]);
   });
 
+  test("of a visitor is sent once the visitor has logged in, whose session it is now", async () => {
+    const browser = new Browser();
+    browser.server.login.user = null;
+    const closed = await closeOffline(browser.tab());
+    browser.server.mend();
+    browser.server.login.user = "7";
+    const next = await browser.tab().openConnected();
+    const unsent = record(next, "unsent");
+    await until(() => visits(browser) === 20 && next.pending === 0);
+    expect([next.info.userId, browser.server.sessions.length, unsent]).toEqual(["7", 1, []]);
+    const authors = browser.server.session.document("main").entries.map(([, , { client_id }]) => client_id);
+    expect(new Set(authors)).toEqual(new Set([closed.clientId]));
+  });
+
+  test("of a visitor is not sent into a session that begins afresh", async () => {
+    const browser = new Browser();
+    Object.assign(browser.server.login, { user: null, onLogin: "fresh" });
+    await closeOffline(browser.tab());
+    browser.server.mend();
+    browser.server.login.user = "7";
+    const next = await browser.tab().openConnected();
+    await turns(50);
+    expect([next.info.userId, next.pending, visits(browser)]).toEqual(["7", 0, 0]);
+  });
+
   test("goes to the application if the server has forgotten the closed tab", async () => {
     const browser = new Browser();
     await closeOffline(browser.tab(), 2);

@@ -367,3 +367,99 @@ describe("a logout (15)", () => {
     expect(browser.server.session.document("main").value).toEqual({ mine: 1 });
   });
 });
+
+describe("a logout where tabs go on as nobody (17)", () => {
+  async function openTwo() {
+    const browser = new Browser();
+    browser.server.login.onLogout = "anonymous";
+    const other = browser.tab();
+    const clients = [await browser.tab().openConnected({ user: 7 }), await other.openConnected()] as const;
+    await clients[0].state.set("/secret", 1);
+    const seen: unknown[] = [];
+    clients[1].topics.subscribe("news", (data) => void seen.push(data));
+    await until(() => clients[1].state.version === 1);
+    await turns();
+    const logOut = (): Promise<void> => {
+      const leaving = clients[0].logout();
+      tellStorage(other);
+      return leaving;
+    };
+    return { browser, clients, seen, logOut, reports: clients.map((client) => record(client, "identity")) };
+  }
+
+  test("gives them one new and empty session, asks for their topics again, and tells it", async () => {
+    const { browser, clients, seen, logOut, reports } = await openTwo();
+    const { id } = clients[0];
+    const ended = clients.map((client) => record(client, "ended"));
+    const leaving = logOut();
+    await pass(1);
+    await leaving;
+    // The project's own logout is still under way.
+    expect(clients.map(({ status, state }) => [status, state.get()])).toEqual(Array(2).fill(["failed", {}]));
+    browser.server.login.user = null;
+    await pass(5);
+    expect(clients.map(({ status, state, info }) => [status, state.get(), info.userId])).toEqual(
+      Array(2).fill(["connected", {}, null]),
+    );
+    expect(browser.server.sessions.map(({ state, user }) => [state, user])).toEqual([
+      ["terminated", "7"],
+      ["active", null],
+    ]);
+    expect(clients.map((client) => client.id)).toEqual(Array(2).fill(browser.server.session.id));
+    expect(browser.server.session.id).not.toBe(id);
+    expect(reports.map((seen) => seen.at(-1)?.[0].userId)).toEqual([null, null]);
+    expect(ended.map((told) => told.map(([{ reason }]) => reason))).toEqual(Array(2).fill(["logged_out"]));
+    browser.server.publish("news", "for all");
+    await clients[1].state.set("/mine", 1);
+    await turns();
+    expect([seen, clients[0].state.get()]).toEqual([["for all"], { mine: 1 }]);
+  });
+
+  test("waits for a network", async () => {
+    const { browser, clients, logOut } = await openTwo();
+    const leaving = logOut();
+    browser.server.login.user = null;
+    browser.server.cut();
+    await pass(60);
+    await leaving;
+    expect(clients[0].status).toBe("failed");
+    browser.server.mend();
+    await pass(60);
+    expect(clients.map(({ status, info }) => [status, info.userId])).toEqual(Array(2).fill(["connected", null]));
+  });
+
+  test("takes nobody into the session of somebody who is still logged in", async () => {
+    const { browser, clients, logOut } = await openTwo();
+    const leaving = logOut();
+    await pass(60);
+    await leaving;
+    expect(clients.map(({ status }) => status)).toEqual(["failed", "failed"]);
+    expect(browser.server.sessions).toHaveLength(1);
+    const before = entries(browser);
+    await pass(600);
+    expect(entries(browser)).toBe(before);
+  });
+
+  test("ends the attempts when the page is left, and when somebody logs in", async () => {
+    const { browser, clients, logOut } = await openTwo();
+    const leaving = logOut();
+    await pass(1);
+    await leaving;
+    clients[1].close();
+    browser.server.login.user = "8";
+    await clients[0].login({ user: 8 });
+    const before = entries(browser);
+    await pass(60);
+    expect([clients[0].info.userId, clients[0].status, entries(browser)]).toEqual(["8", "connected", before]);
+  });
+
+  test("leaves a tab away that the application keeps away", async () => {
+    const { browser, clients, logOut } = await openTwo();
+    clients[1].connection.disconnect();
+    const leaving = logOut();
+    browser.server.login.user = null;
+    await pass(10);
+    await leaving;
+    expect(clients.map(({ status }) => status)).toEqual(["connected", "failed"]);
+  });
+});

@@ -381,6 +381,8 @@ export interface Kept {
 	life?: number;
 	/** Time from which on the login must be proved again; null if the session has none. */
 	loginDue?: number | null;
+	/** After a logout the page gets a session of nobody's. */
+	onLogout?: "anonymous";
 	/** How the tokens came, if by an exchange. */
 	from?: Exchange;
 }

@@ -267,6 +267,7 @@ export interface FakeLogin {
 	/** The login was ended from elsewhere. */
 	isEnded: boolean;
 	onLogin: "claim" | "fresh" | "ask";
+	onLogout: "end" | "anonymous";
 	/** Visitors get sessions. */
 	anonymous: boolean;
 }

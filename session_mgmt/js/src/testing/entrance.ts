@@ -10,6 +10,7 @@ export interface FakeLogin {
   /** The login was ended from elsewhere. */
   isEnded: boolean;
   onLogin: "claim" | "fresh" | "ask";
+  onLogout: "end" | "anonymous";
   /** Visitors get sessions. */
   anonymous: boolean;
 }
@@ -157,6 +158,7 @@ export class FakeEntrance {
         endpoints: { websocket: "/ws/session/", session: `/api/sessions/${session.id}/` },
         receipt: receipt ?? null,
         documents: null,
+        on_logout: this.#parts.login.onLogout,
       },
     ];
   }

@@ -39,7 +39,7 @@ export class FakeServer {
   /** Recoveries are completed. */
   recovers = true;
   /** Whose login the browser's cookies prove; may be changed at any time. */
-  readonly login: FakeLogin = { user: "7", isEnded: false, onLogin: "claim", anonymous: true };
+  readonly login: FakeLogin = { user: "7", isEnded: false, onLogin: "claim", onLogout: "end", anonymous: true };
   /** Answers of the next calls about identity that are lost on their way; their effects happen. */
   lostAnswers = 0;
   /** No request is answered. */

@@ -1,0 +1,103 @@
+/** The session of a page that begins: the kept one, or what the server names. */
+
+import { Backoff } from "./backoff";
+import type { Credentials, Kept } from "./credentials";
+import type { Entered, Entrance } from "./entering";
+import type { Environment } from "./environment";
+import { SessionError } from "./errors";
+import { pause } from "./pause";
+import { RENEW_AGAIN } from "./renewal";
+
+/** How a start found its session. */
+export interface Begun {
+  before: Kept | null;
+  entered: Entered | null;
+}
+
+interface Found extends Begun {
+  /** Nothing of the kept session may be shown yet. */
+  isHidden: boolean;
+  /** The server need not be asked before the first connection. */
+  isCertain: boolean;
+}
+
+export interface BeginningParts {
+  env: Environment;
+  user: string | null | undefined;
+  whenOffline: "wait" | "kept";
+  tell(error: SessionError): void;
+  runAlone<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T>;
+  /** Forget a session whose page may not begin. */
+  forget(kept: Kept, reason: string): void;
+}
+
+/** Milliseconds for which a start waits for an answer, if there is a session that it can begin with. */
+const PATIENCE = 8_000;
+/** Refusals that say nothing about the session in storage: the page is not its user's. */
+export const OF_THE_PAGE: ReadonlySet<string> = new Set(["login_mismatch"]);
+
+export class Beginning {
+  readonly #entrance: Entrance;
+  readonly #credentials: Credentials;
+  readonly #parts: BeginningParts;
+
+  constructor(entrance: Entrance, credentials: Credentials, parts: BeginningParts) {
+    this.#entrance = entrance;
+    this.#credentials = credentials;
+    this.#parts = parts;
+  }
+
+  /** Find the session. Throws what the server refuses, or the signal's reason. */
+  async begin(signal?: AbortSignal): Promise<Found> {
+    const { env, user, whenOffline, tell } = this.#parts;
+    const kept = this.#credentials.readStored();
+    const isExpected = kept !== null && user !== undefined && kept.session.user_id === user;
+    const mayBegin = kept !== null && (user === undefined || isExpected);
+    if (kept && isExpected && this.#credentials.isFresh(kept)) return this.#beginWith(kept, true, false);
+    const isVisible = isExpected || kept?.session.user_id === null || whenOffline === "kept";
+    if (kept && mayBegin && whenOffline === "kept") return this.#beginWith(kept, false, false);
+    const backoff = new Backoff(env.random);
+    for (;;) {
+      try {
+        return await this.#beginByServer(mayBegin ? PATIENCE : null, signal);
+      } catch (error) {
+        if (!(error instanceof SessionError)) throw error;
+        if (!error.temporary) throw this.#refuseStart(error, kept);
+        tell(error);
+        if (kept && mayBegin) return this.#beginWith(kept, false, !isVisible);
+        await pause(env.clock, backoff.nextWait(error.retryAfter ?? 0) ?? RENEW_AGAIN, signal);
+      }
+    }
+  }
+
+  #beginWith(kept: Kept, isCertain: boolean, isHidden: boolean): Found {
+    this.#credentials.adopt(kept, isCertain);
+    return { before: kept, entered: null, isHidden, isCertain };
+  }
+
+  async #beginByServer(patience: number | null, signal?: AbortSignal): Promise<Found> {
+    const { env, user, runAlone } = this.#parts;
+    const call = new AbortController();
+    const stop = (): void => call.abort(signal?.reason);
+    signal?.addEventListener("abort", stop, { once: true });
+    const late = SessionError.local("network_error", "The server did not answer in time.", true);
+    const timer = patience === null ? null : env.clock.setTimeout(() => call.abort(late), patience);
+    try {
+      return await runAlone(async () => {
+        // Another tab may have entered while this one waited for its turn.
+        const before = this.#credentials.readStored();
+        const entered = await this.#entrance.enter(before, { user, signal: call.signal });
+        return { before, entered, isHidden: false, isCertain: true };
+      }, call.signal);
+    } finally {
+      if (timer !== null) env.clock.clearTimeout(timer);
+      signal?.removeEventListener("abort", stop);
+    }
+  }
+
+  /** Forget the session of a page that may not begin, unless it is somebody else's than the page was made for. */
+  #refuseStart(error: SessionError, kept: Kept | null): SessionError {
+    if (kept && !OF_THE_PAGE.has(error.name)) this.#parts.forget(kept, error.name);
+    return error;
+  }
+}

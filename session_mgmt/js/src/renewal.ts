@@ -1,0 +1,76 @@
+/** The time at which the tokens of a connection that lives are exchanged. */
+
+import type { Credentials } from "./credentials";
+import type { Clock } from "./environment";
+import { toFailure, type SessionError } from "./errors";
+
+export interface RenewalPort {
+  isConnected(): boolean;
+  /** Exchange what is due. */
+  renew(): Promise<void>;
+  /** End the session that the server refuses. */
+  end(failure: SessionError): void;
+}
+
+export const RENEW_AGAIN = 5_000;
+const LONGEST_TIMER = 86_400_000;
+
+export class Renewal {
+  readonly #clock: Clock;
+  readonly #credentials: Credentials;
+  readonly #port: RenewalPort;
+  #timer: unknown = null;
+  /** Between the start of the client and its end. */
+  #isActive = false;
+
+  constructor(clock: Clock, credentials: Credentials, port: RenewalPort) {
+    this.#clock = clock;
+    this.#credentials = credentials;
+    this.#port = port;
+  }
+
+  begin(): void {
+    this.#isActive = true;
+    this.plan();
+  }
+
+  /** Plan the next exchange by the age of the tokens. */
+  plan(): void {
+    this.stop();
+    if (!this.#isActive || !this.#credentials.kept) return;
+    const wait = this.#credentials.findDueIn();
+    if (wait < Infinity) this.#planAfter(Math.min(wait, LONGEST_TIMER));
+  }
+
+  renewNow(): void {
+    // Without a connection the next one settles it first.
+    if (this.#port.isConnected()) void this.#renew();
+  }
+
+  stop(): void {
+    this.#clock.clearTimeout(this.#timer);
+  }
+
+  close(): void {
+    this.#isActive = false;
+    this.stop();
+  }
+
+  #planAfter(wait: number): void {
+    this.stop();
+    this.#timer = this.#clock.setTimeout(() => this.renewNow(), wait);
+  }
+
+  async #renew(): Promise<void> {
+    if (!this.#isActive) return;
+    try {
+      await this.#port.renew();
+      this.plan();
+    } catch (error) {
+      const failure = toFailure(error);
+      if (!this.#isActive) return;
+      if (failure.temporary) this.#planAfter(RENEW_AGAIN);
+      else this.#port.end(failure);
+    }
+  }
+}

@@ -1,0 +1,35 @@
+/** A tab that comes back after a logout, into a session of nobody's. */
+
+import { Backoff } from "./backoff";
+import type { Environment } from "./environment";
+import { SessionError } from "./errors";
+import { pause } from "./pause";
+import { RENEW_AGAIN } from "./renewal";
+
+/** Milliseconds for which the project's own logout may still be under way. */
+const LOGOUT_TAKES = 30_000;
+const LOOK_AGAIN = 3_000;
+/** Refusals of a page whose cookie still has the login. */
+const STILL_THERE: ReadonlySet<string> = new Set(["login_mismatch", "login_ended"]);
+
+/** Enter until it succeeds. Throws the refusal of the server, or the signal's reason. */
+export async function returnAsNobody(
+  { clock, random }: Environment,
+  enter: () => Promise<void>,
+  signal: AbortSignal,
+): Promise<void> {
+  const backoff = new Backoff(random);
+  const latest = clock.now() + LOGOUT_TAKES;
+  for (;;) {
+    try {
+      signal.throwIfAborted();
+      return await enter();
+    } catch (error) {
+      if (signal.aborted || !(error instanceof SessionError)) throw error;
+      const isLeaving = STILL_THERE.has(error.name) && clock.now() < latest;
+      if (!isLeaving && !error.temporary) throw error;
+      const wait = isLeaving ? LOOK_AGAIN : (backoff.nextWait(error.retryAfter ?? 0) ?? RENEW_AGAIN);
+      await pause(clock, wait, signal);
+    }
+  }
+}
