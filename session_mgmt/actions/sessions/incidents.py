@@ -48,10 +48,11 @@ def record_failure(session: uuid.UUID, error: SessionMgmtError, *, now: datetime
 
 def _record_once(using: str, session: uuid.UUID, type_: str, error: SessionMgmtError, now: datetime) -> None:
     lately = SessionEvent.objects.using(using).filter(session=session, type=type_, at__gt=now - ONE_IN)
-    # Two at once may both write one: the bound is for the disk, and needs no lock.
+    # Before any transaction, so that a known token's refusal costs the statements of an unknown one's. Two at once may
+    # both write one: the bound is for the disk, and needs no lock.
+    if lately.exists():
+        return
     with open_transaction(using):
-        if lately.exists():
-            return
         entry = make_record(session, type_, {"name": error.name, "code": error.number})
         record_entries(using, [entry], at=now)
 
