@@ -7,7 +7,8 @@
 import { CLOSE } from "./codes";
 import type { Owner } from "./database";
 import type { Environment } from "./environment";
-import { AGENT, type Position, type ReceiptFrame, type ServerFrame, type WriteFrame } from "./frames";
+import type { UnsentWrite } from "./events";
+import { AGENT, toWire, type Position, type ReceiptFrame, type ServerFrame, type WriteFrame } from "./frames";
 import { tryExclusively } from "./lock";
 import { Mirror } from "./mirror";
 import { Outbox, type OutboxRecord, type Write } from "./outbox";
@@ -254,6 +255,11 @@ class Sending {
     this.#env.clock.clearTimeout(this.#timer);
     this.#timer = this.#env.clock.setTimeout(() => this.#socket?.endWith(CLOSE.SILENT_SERVER), SILENCE);
   }
+}
+
+/** Return writes as the application is told of them. */
+export function nameUnsent(writes: [seq: number, write: WriteFrame][]): UnsentWrite[] {
+  return writes.map(([seq, write]) => ({ seq, write: toWire(write) }));
 }
 
 /** Record of an outbox that a closed tab left. */

@@ -3,6 +3,7 @@
 import type { Connection } from "./connection";
 import type { Clock } from "./environment";
 import { SessionError } from "./errors";
+import type { Verdict } from "./frames";
 import type { RefreshAnswer } from "./refreshing";
 
 const PATIENCE = 10_000;
@@ -19,5 +20,17 @@ export function askForReply(connection: Connection, clock: Clock, frame: object)
     if (isSent) return;
     clock.clearTimeout(timer);
     resolve(null);
+  });
+}
+
+/** Ask about a log; `answer` gets the verdict, or the error. Return false if there is no connection. */
+export function askForVerdict(
+  connection: Connection,
+  frame: object,
+  answer: (verdict: Verdict | SessionError) => void,
+): boolean {
+  return connection.askServer(frame, (reply) => {
+    if (reply.type === "reply" && reply.verdict) answer(reply.verdict);
+    else if (reply.type === "error") answer(new SessionError(reply));
   });
 }

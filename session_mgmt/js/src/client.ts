@@ -1,9 +1,9 @@
 /** Object that an application holds. It joins the parts; each of them knows one thing. */
 
-import { Adoption } from "./adoption";
+import { Adoption, nameUnsent } from "./adoption";
 import { Auth } from "./auth";
-import { askForReply } from "./asking";
-import { Connection, type ConnectionPort, type Preparation } from "./connection";
+import { askForReply, askForVerdict } from "./asking";
+import { Connection, type ConnectionPort } from "./connection";
 import { CLOSE } from "./codes";
 import { ConnectionControls } from "./controls";
 import type { Copies } from "./copies";
@@ -12,14 +12,14 @@ import type { Owner } from "./database";
 import { Documents, fetchDocument } from "./documents";
 import type { Emitter, Unsubscribe } from "./emitter";
 import { readEnvironment, type Clock, type Environment, type Surroundings } from "./environment";
-import { silenceRejection, SessionError } from "./errors";
+import { replaceFacts, silenceRejection } from "./errors";
 import type { SessionEntry, SessionEvents, Status } from "./events";
-import { AGENT, toWire } from "./frames";
-import type { ConnectedFrame, ErrorFrame, RecoveryReceipt, ServerFrame, SessionFields } from "./frames";
-import type { Strategy, SuccessorReceipt, Verdict } from "./frames";
+import type { SessionFields, Strategy, SuccessorReceipt } from "./frames";
 import { forgetScope } from "./forgetting";
+import { Handshake } from "./handshake";
 import { LOGGED_OUT, type Change, type Identity } from "./identity";
-import { toSessionInfo, type SessionInfo } from "./info";
+import { Inbox } from "./inbox";
+import type { SessionInfo } from "./info";
 import { leaveSession } from "./leaving";
 import { Life } from "./life";
 import { Logbook } from "./logbook";
@@ -27,6 +27,7 @@ import type { StartOptions } from "./options";
 import type { DocumentHead } from "./past";
 import type { OutboxStore } from "./outboxStore";
 import { askBeforeLeaving, watchPage, watchReturn } from "./page";
+import { Pending } from "./pending";
 import type { ClientRecord } from "./record";
 import type { Rest } from "./rest";
 import { Sessions } from "./sessions";
@@ -57,14 +58,12 @@ export class SessionClient {
   readonly #copies: Copies | null;
   readonly #outboxes: OutboxStore | null;
   readonly #adoption: Adoption | null;
+  readonly #pending: Pending;
+  readonly #handshake: Handshake;
+  readonly #inbox: Inbox;
   readonly #life: Life;
   readonly #env: Environment;
   readonly #unwatch: Unsubscribe;
-  #isPendingPlanned = false;
-  /** Session as the last connection told it; null before the first. */
-  #fields: SessionFields | null = null;
-  /** Logs that this connection's `connect` asked for. */
-  #asked: ReadonlySet<string> = new Set();
 
   /**
    * Resume this tab's client, or join the browser's session, or create one; resolves without waiting for the
@@ -90,24 +89,30 @@ export class SessionClient {
     this.#identity = identity;
     this.#record = record;
     this.#emitter = emitter;
+    const waiting = { readWriter: () => this.#writer, readAdoption: () => this.#adoption };
+    this.#pending = new Pending(emitter, record, waiting);
     this.#connection = this.#newConnection(env);
     const logbook = (this.#logbook = this.#newLogbook());
     const writer = (this.#writer = this.#newWriter(parts));
     this.#copies = copies;
     this.#outboxes = parts.outboxes;
     const documents = (this.#documents = this.#newDocuments(env.clock, parts.strategy, parts.keepsSealed));
+    this.#handshake = new Handshake({ rest, credentials, identity, record, writer, documents, logbook });
     const timeline = new Timeline(record, emitter, this.#stats);
+    this.topics = this.#newTopics();
+    const heard = { connection: this.#connection, logbook, writer, topics: this.topics, stats: this.#stats, emitter };
+    this.#inbox = new Inbox(heard);
     const { clock } = env;
-    const tellRecovery = (receipt: SuccessorReceipt): void => this.#tellRecovery(receipt);
     const nameOwnerOf = (session: SessionFields): Owner => nameOwner(parts.scope, session);
     const adoption = (this.#adoption = this.#newAdoption(parts.outboxes, () => nameOwnerOf(credentials.session)));
     const outlasting = { outboxes: parts.outboxes, adoption, copies };
     const logs = { documents, logbook, timeline };
+    const tellRecovery = (receipt: SuccessorReceipt): void => this.#inbox.tellRecovery(receipt);
     const told = { nameOwner: nameOwnerOf, tellRecovery };
     this.#life = new Life({ credentials, identity, record, writer, ...logs, emitter, clock, ...outlasting, ...told });
     this.#life.settleIn(parts.begun);
     this.#followIdentity();
-    parts.stored.tell = () => this.#planPending();
+    parts.stored.tell = () => this.#pending.planReport();
     const unwatch = [
       watchReturn(env.page, () => this.#life.doubtOwnership()),
       watchPage(env.page, () => this.#identity.look()),
@@ -115,7 +120,6 @@ export class SessionClient {
     this.#unwatch = () => unwatch.forEach((stop) => stop());
     logbook.followLog(SESSION_LOG, timeline);
     this.state = documents.getDocument("main");
-    this.topics = this.#newTopics();
     this.sessions = new Sessions(rest, credentials, emitter, () => this.clearCache());
     this.auth = new Auth(credentials, this.sessions, emitter);
     this.connection = new ConnectionControls(this.#connection, emitter, clock, {
@@ -135,10 +139,7 @@ export class SessionClient {
   }
 
   get info(): SessionInfo {
-    const { session } = this.#credentials;
-    const unknown = { session_id: "", user_id: null, label: "", metadata: {} };
-    const shown = this.#identity.isHidden ? { ...session, ...unknown } : (this.#fields ?? session);
-    return toSessionInfo(shown, this.status);
+    return this.#handshake.describeSession(this.status);
   }
 
   get status(): Status {
@@ -147,7 +148,7 @@ export class SessionClient {
 
   /** Number of writes without an answer, those of closed tabs of this browser included. */
   get pending(): number {
-    return this.#writer.outbox.size + (this.#adoption?.waiting ?? 0);
+    return this.#pending.count;
   }
 
   /** Let the browser ask before the page is left while writes wait; return the function that ends it. */
@@ -232,15 +233,18 @@ export class SessionClient {
 
   #newConnection(env: Environment): Connection {
     const port: ConnectionPort = {
-      buildAddress: () => this.#buildAddress(),
-      buildConnect: () => this.#buildConnect(),
-      takeConnected: (frame) => this.#takeConnected(frame),
-      handleFrame: (frame) => this.#handleFrame(frame),
+      buildAddress: () => this.#handshake.buildAddress(),
+      buildConnect: () => this.#handshake.buildConnect(),
+      takeConnected: (frame) => {
+        this.#handshake.takeConnected(frame);
+        void this.#adoption?.look();
+      },
+      handleFrame: (frame) => this.#inbox.takeFrame(frame),
       handleDetach: () => {
         this.#logbook.detach();
         this.#writer.outbox.detach();
       },
-      prepare: () => this.#prepare(),
+      prepare: () => this.#life.prepare(),
       tellStatus: (...change) => {
         const failure = this.#connection.readFailure();
         if (failure) this.#writer.stopWaiting(failure);
@@ -253,7 +257,7 @@ export class SessionClient {
 
   #newLogbook(): Logbook {
     return new Logbook({
-      askServer: (frame, answer) => this.#connection.askServer(frame, (reply) => passAnswer(reply, answer)),
+      askServer: (frame, answer) => askForVerdict(this.#connection, frame, answer),
       fetchDocument: (url) => fetchDocument(this.#rest, url, this.#credentials.token),
       abandonConnection: () => this.#connection.abandonSocket(),
       tellGap: (gap) => {
@@ -268,27 +272,13 @@ export class SessionClient {
     return new Adoption(this.#env, outboxes, {
       readOwner,
       readKey: () => this.#record.key,
-      buildAddress: () => this.#buildAddress(),
+      buildAddress: () => this.#handshake.buildAddress(),
       readToken: () => this.#credentials.token,
       findPosition: (name) => this.#documents.findReplica(name)?.position ?? null,
       tellAdopted: (count) => this.#emitter.emit("adopted", { count }),
-      tellWaiting: () => this.#planPending(),
-      tellUnsent: (writes, reason) => {
-        const unsent = writes.map(([seq, write]) => ({ seq, write: toWire(write) }));
-        this.#emitter.emit("unsent", unsent, reason);
-      },
+      tellWaiting: () => this.#pending.planReport(),
+      tellUnsent: (writes, reason) => this.#emitter.emit("unsent", nameUnsent(writes), reason),
       tellConflict: (write, receipt) => this.#writer.tellConflict(write, receipt, true),
-    });
-  }
-
-  /** Report waiting writes, once for many changes. */
-  #planPending(): void {
-    if (this.#isPendingPlanned) return;
-    this.#isPendingPlanned = true;
-    queueMicrotask(() => {
-      this.#isPendingPlanned = false;
-      const orphaned = this.#adoption?.waiting ?? 0;
-      this.#emitter.emit("pending", { count: this.pending, orphaned, durable: this.#record.isDurable });
     });
   }
 
@@ -298,7 +288,7 @@ export class SessionClient {
       findReplica: (name) => this.#documents.findReplica(name),
       abandonConnection: () => this.#connection.abandonSocket(),
       readFailure: () => this.#connection.readFailure(),
-      tellPending: () => this.#planPending(),
+      tellPending: () => this.#pending.planReport(),
     };
     const { page, clock } = env;
     return new Writer(this.#record, clock, bounds, this.#emitter, this.#stats, port, sync && { ...sync, page });
@@ -317,7 +307,7 @@ export class SessionClient {
       keepsSealed,
       isHidden: () => this.#identity.isHidden,
       tellCached: (document, fromCache) => this.#emitter.emit("cache", { document, fromCache }),
-      tellDenied: (document, error) => this.#tellDenied({ document }, error),
+      tellDenied: (document, error) => this.#emitter.emit("error", replaceFacts(error, { document })),
     });
   }
 
@@ -330,16 +320,8 @@ export class SessionClient {
         this.#connection.sendFrame({ type: "publish", topic, data: checkedData, ephemeral: true });
         return null;
       },
-      tellDenied: (topic, error) => this.#tellDenied({ topic }, error),
+      tellDenied: (topic, error) => this.#emitter.emit("error", replaceFacts(error, { topic })),
     });
-  }
-
-  /** Settle whose writes and whose session this tab has, before it connects. */
-  #prepare(): Promise<Preparation> | null {
-    this.#identity.look();
-    const owned = this.#life.checkOwnership();
-    if (!owned) return this.#identity.settle();
-    return owned.then(() => this.#identity.settle() ?? { repair: null });
   }
 
   #followIdentity(): void {
@@ -350,7 +332,7 @@ export class SessionClient {
       connect: () => void this.#connection.connect(),
       takeChange: (change) => this.#takeChange(change),
       takeEnd: (reason, status) => {
-        this.#fields = null;
+        this.#handshake.forgetSession();
         this.#life.takeEnd(reason, status);
         this.#connection.fail(status);
       },
@@ -360,83 +342,8 @@ export class SessionClient {
   #takeChange(change: Change): void {
     this.#life.takeChange(change);
     if (change.before?.session.session_id === change.after.session.session_id) return;
-    this.#fields = null;
+    this.#handshake.forgetSession();
     // What is connected belongs to the session of before.
     this.#connection.abandonSocket(CLOSE.DETACHED);
   }
-
-  #buildAddress(): string {
-    const url = new URL(this.#credentials.endpoints.websocket, this.#rest.base);
-    url.protocol = url.protocol.replace("http", "ws");
-    return url.href;
-  }
-
-  #buildConnect(): object {
-    const logs = this.#logbook.listPositions();
-    this.#asked = new Set(Object.keys(logs));
-    return {
-      type: "connect",
-      token: this.#identity.useToken(),
-      user: this.#credentials.session.user_id,
-      client_id: this.clientId,
-      acked: this.#writer.outbox.acked,
-      logs,
-      capabilities: [],
-      agent: AGENT,
-    };
-  }
-
-  #takeConnected(frame: ConnectedFrame): void {
-    this.#fields = frame.session;
-    this.#record.assignClient(frame.session, frame.client_id);
-    this.#documents.decided = frame.last_seq;
-    this.#writer.applyLimits(frame.limits ?? {});
-    this.#logbook.attach(this.#asked, frame.logs);
-    this.#writer.outbox.attach(frame.last_seq);
-    void this.#adoption?.look();
-  }
-
-  #handleFrame(frame: ServerFrame): void {
-    switch (frame.type) {
-      case "entries":
-        return this.#logbook.takeEntries(frame);
-      case "snapshot":
-        return this.#logbook.takeSnapshot(frame);
-      case "gap":
-        return this.#logbook.takeGap(frame);
-      case "receipt":
-        return this.#writer.takeReceipt(frame);
-      case "recovery":
-        return this.#tellRecovery(frame.receipt);
-      case "ephemeral":
-        return this.topics.takeEphemeral(frame.topic, frame.data);
-      case "ping":
-        if (typeof frame.rtt_ms === "number") this.#stats.addLatency(frame.rtt_ms);
-        this.#connection.sendFrame({ type: "pong", ping: frame.ping, acked: this.#writer.outbox.acked });
-        return;
-      case "error":
-        return this.#handleError(frame);
-    }
-  }
-
-  #tellRecovery(receipt: RecoveryReceipt | SuccessorReceipt): void {
-    this.#stats.countRecovery(receipt.verdict);
-    this.#emitter.emit("recovery", receipt);
-  }
-
-  #handleError({ type: _type, id, log, seq, ...error }: ErrorFrame): void {
-    if (log !== undefined && id === undefined) return this.#logbook.takeDenial(log, new SessionError(error));
-    // An error with a number answers that write, as a receipt would.
-    if (seq !== undefined) return this.#writer.takeReceipt({ type: "receipt", seq, ok: false, error });
-    this.#emitter.emit("error", new SessionError(error));
-  }
-
-  #tellDenied(facts: Record<string, string>, { code, name, temporary, message }: SessionError): void {
-    this.#emitter.emit("error", new SessionError({ code, name, temporary, message, ...facts }));
-  }
-}
-
-function passAnswer(frame: ServerFrame, answer: (verdict: Verdict | SessionError) => void): void {
-  if (frame.type === "reply" && frame.verdict) answer(frame.verdict);
-  else if (frame.type === "error") answer(new SessionError(frame));
 }

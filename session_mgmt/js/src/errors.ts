@@ -34,6 +34,11 @@ export class SessionError extends Error {
   }
 }
 
+/** Return an error with these facts in place of its own. */
+export function replaceFacts({ code, name, temporary, message }: SessionError, facts: object): SessionError {
+  return new SessionError({ code, name, temporary, message, ...facts });
+}
+
 /** Return what was thrown as an error of this client. */
 export function toFailure(error: unknown): SessionError {
   return error instanceof SessionError ? error : SessionError.local("recovery_failed", String(error));

@@ -3,7 +3,7 @@
 import type { Adoption } from "./adoption";
 import type { Begun } from "./beginning";
 import { CLOSE } from "./codes";
-import type { Repair } from "./connection";
+import type { Preparation, Repair } from "./connection";
 import type { Copies } from "./copies";
 import { maySucceed, type Credentials, type Kept } from "./credentials";
 import type { Owner } from "./database";
@@ -78,13 +78,22 @@ export class Life {
     }
   }
 
-  /** Note that the page was away: before it sends anything again, `checkOwnership` asks whose its writes are. */
+  /** Note that the page was away: before it sends anything again, `prepare` asks whose its writes are. */
   doubtOwnership(): void {
     this.#isInDoubt = true;
   }
 
+  /** Settle whose writes and whose session this tab has, before it connects. */
+  prepare(): Promise<Preparation> | null {
+    const { identity } = this.#parts;
+    identity.look();
+    const owned = this.#checkOwnership();
+    if (!owned) return identity.settle();
+    return owned.then(() => identity.settle() ?? { repair: null });
+  }
+
   /** Begin as a new client if another tab has taken the writes over while the page was away. */
-  checkOwnership(): Promise<void> | null {
+  #checkOwnership(): Promise<void> | null {
     if (!this.#isInDoubt) return null;
     this.#isInDoubt = false;
     return this.#leaveAdopted().then(() => undefined);
