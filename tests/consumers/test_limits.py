@@ -10,6 +10,7 @@ from session_mgmt.consumers.greetings import LIMITS
 # Bounds of the server's own memory and rows, and one whose refusal says when to come back.
 INTERNAL = {
     "sockets_per_address",
+    "anonymous_per_address",
     "sessions_per_user",
     "outbound_bytes",
     "revisions",
