@@ -129,6 +129,9 @@ class _Run:
                 items[ledger].append(item)
         for ledger in self._ledgers:
             ledger.load(items[ledger], at=at, wait=wait)
+        terms = [write.work.terms for write in writes if isinstance(write.work, Update)]
+        proved = {each.session for each in terms if each.session is not None and each.auth_version is not None}
+        self._timelines.load_auth_versions(proved)
         # Rare, so it is asked once and not for every write.
         self._has_locked = any(ledger.has_locked() for ledger in self._ledgers)
 
@@ -190,10 +193,10 @@ class _Run:
     def _decide_work(self, write: Write) -> Outcome | Prepare:
         match write.work:
             case Update() as update:
-                session = update.terms.session
-                ended = None if session is None else self._timelines.find_end(session)
-                if ended is not None:
-                    return refuse_write(ended)
+                session, version = update.terms.session, update.terms.auth_version
+                refusal = None if session is None else self._timelines.find_refusal(session, version)
+                if refusal is not None:
+                    return refuse_write(refusal)
                 return self._documents.decide(update, write.fence)
             case Publication() as publication:
                 return self._streams.decide(publication)

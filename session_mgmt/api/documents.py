@@ -89,7 +89,7 @@ class DocumentViewSet(ApiViewSet):
         change["atomic"] = bool(change.get("atomic"))
         parts = name, kind, value, change.get("strategy")
         asked = updates.digest_request(*parts, atomic=change["atomic"]) if wanted.key else None
-        terms = wanted.terms(asked)._replace(**change)
+        terms = wanted.terms(asked)._replace(auth_version=self.find_auth_version(found), **change)
         run = bridge().worker_for(found.pk)
         outcome = verbs.update_now(found.pk, _check_name(name), kind, value, terms, expected=wanted.expected, run=run)
         return answer_write(outcome, wanted)
@@ -111,6 +111,7 @@ class DocumentViewSet(ApiViewSet):
         wanted = read_conditions(request)
         fresh = _prepare_whole(read_body(request, most=most, too_large=DocumentTooLarge), most)
         terms = wanted.terms(_hash_parts(b"put", fresh.ops) if wanted.key else None)
+        terms = terms._replace(auth_version=self.find_auth_version(found))
         run = bridge().worker_for(found.pk)
         outcome = verbs.replace_now(found.pk, _check_name(name), fresh, terms, expected=wanted.expected, run=run)
         return answer_write(outcome, wanted)
@@ -129,7 +130,7 @@ class DocumentViewSet(ApiViewSet):
         found = self.find_live_session(pk)
         row = find_document(found, name)
         wanted = read_conditions(request)
-        terms = wanted.terms(_hash_parts(b"clear"))
+        terms = wanted.terms(_hash_parts(b"clear"))._replace(auth_version=self.find_auth_version(found))
         nothing, kind = whole.make_replacement({}), StateRevision.Kind.CLEAR
         outcome = verbs.replace_now(found.pk, row.name, nothing, terms, expected=wanted.expected, kind=kind)
         return answer_write(outcome, wanted)
@@ -145,7 +146,8 @@ class DocumentViewSet(ApiViewSet):
     def sync(self, request: Request, pk: str, name: str) -> Response:
         found, name = self.find_live_session(pk), _check_name(name)
         asked = self.read_form(SyncForm)
-        changes = _read_pending(asked["pending"]) if "pending" in asked else None
+        version = self.find_auth_version(found)
+        changes = _read_pending(asked["pending"], version) if "pending" in asked else None
         if changes:
             # Only for a body with changes: without them the call reads, and readers may make it.
             self.require_scope("pending")
@@ -198,7 +200,7 @@ def _check_name(name: str) -> str:
     return name
 
 
-def _read_pending(given: Any) -> list[Pending]:
+def _read_pending(given: Any, auth_version: int | None) -> list[Pending]:
     """Return the pending changes. Each needs a key, because the whole call is repeated when its answer is lost."""
     if not isinstance(given, list) or len(given) > MOST_PENDING:
         raise InvalidField(f"pending is a list of at most {MOST_PENDING} changes.", field="pending")
@@ -209,7 +211,7 @@ def _read_pending(given: Any) -> list[Pending]:
         if key is None:
             raise InvalidField("Each pending change has a key.", field="key")
         change["atomic"] = bool(change.get("atomic"))
-        changes.append(Pending(kind, value, Terms(key=key, **change)))
+        changes.append(Pending(kind, value, Terms(key=key, auth_version=auth_version, **change)))
     return changes
 
 

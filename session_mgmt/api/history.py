@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from session_mgmt.actions.state import history
+from session_mgmt.actions.state.updates import Terms
 from session_mgmt.api import rights
 from session_mgmt.api.conditions import read_expected_position
 from session_mgmt.api.documents import answer_write, find_document
@@ -159,8 +160,9 @@ class HistoryViewSet(ApiViewSet):
         row = find_document(found, name)
         to = asked["label"] if "label" in asked else asked["version"]
         expected = read_expected_position(request)
+        terms = Terms(auth_version=self.find_auth_version(found))
         return answer_write(
-            restore.restore_now(found.pk, row.name, to, expected=expected, run=bridge().worker_for(found.pk))
+            restore.restore_now(found.pk, row.name, to, terms, expected=expected, run=bridge().worker_for(found.pk))
         )
 
 

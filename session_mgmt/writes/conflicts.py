@@ -25,6 +25,7 @@ def resolve(
     value: Value = MISSING,
     *,
     seen: str | None = None,
+    auth_version: int | None = None,
     run: Runner = run_inline,
 ) -> Outcome:
     """Decide a record, outside transactions only: the decision must see the document. Heavy work is handed to ``run``.
@@ -36,7 +37,7 @@ def resolve(
     document = bodies.find_document(bridge().using, session, name)
     if document is None:
         raise DocumentNotFound()
-    attempts, terms = Attempts(Way.HEAD), Terms(session=session)
+    attempts, terms = Attempts(Way.HEAD), Terms(session=session, auth_version=auth_version)
     while attempts.outcome is None:
         update = conflicts.prepare_resolution(document, id_, keep, value, terms, seen=seen, run=run)
         if update.exact_size is not None:

@@ -10,6 +10,7 @@ from session_mgmt.actions.outbox import Ticket
 from session_mgmt.actions.outcome import Outcome
 from session_mgmt.actions.state import bodies, history
 from session_mgmt.actions.state.stored_rows import Runner, run_inline
+from session_mgmt.actions.state.updates import NO_TERMS, Terms
 from session_mgmt.bridge.crossing import bridge
 from session_mgmt.documents import whole
 from session_mgmt.exceptions import DocumentNotFound
@@ -38,14 +39,20 @@ def clear(session: uuid.UUID, name: str) -> Position | Ticket:
 
 
 def restore_now(
-    session: uuid.UUID, name: str, to: int | str, *, expected: Position | None = None, run: Runner = run_inline
+    session: uuid.UUID,
+    name: str,
+    to: int | str,
+    terms: Terms = NO_TERMS,
+    *,
+    expected: Position | None = None,
+    run: Runner = run_inline,
 ) -> Outcome:
-    """Restore outside a transaction; ``expected`` and ``run`` as for ``verbs.update_now``.
+    """Restore outside a transaction; the rest is as for ``verbs.update_now``.
 
     Raises ``DocumentNotFound``, ``NotFound`` where that version or label is gone, or ``StateUnreadable``.
     """
     fresh = history.prepare_restore(_find_row(session, name), to, run=run)
-    return verbs.replace_now(session, name, fresh, expected=expected, kind=StateRevision.Kind.RESTORE)
+    return verbs.replace_now(session, name, fresh, terms, expected=expected, kind=StateRevision.Kind.RESTORE)
 
 
 def _find_row(session: uuid.UUID, name: str) -> int:

@@ -212,7 +212,8 @@ def _find_answer(session: uuid.UUID, name: str, terms: Terms) -> Outcome | None:
     document = bodies.find_document(bridge().using, session, name) if asks else None
     if document is None:
         return None
-    asked = Terms(key=terms.key, request=terms.request, if_absent=terms.if_absent, session=session)
+    asked = Terms(key=terms.key, request=terms.request, if_absent=terms.if_absent)
+    asked = asked._replace(session=session, auth_version=terms.auth_version)
     # An update that changes nothing: it asks the lane about key and presence, in order with all other writes.
     decision = bridge().write(Write(Update(document, ops=b"[]", paths=(), growth=NOTHING, terms=asked)))
     if not isinstance(decision, Outcome) or decision.error is not None:

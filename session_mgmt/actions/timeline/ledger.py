@@ -12,7 +12,7 @@ import orjson
 
 from session_mgmt.actions.notify import EmittedEvent
 from session_mgmt.actions.outcome import Appended, Outcome, accept_write, refuse_write
-from session_mgmt.exceptions import SessionExpired, SessionMgmtError, SessionNotFound, SessionTerminated
+from session_mgmt.exceptions import InvalidToken, SessionExpired, SessionMgmtError, SessionNotFound, SessionTerminated
 from session_mgmt.models import ClientSession
 from session_mgmt.models.clock import as_text
 from session_mgmt.models.deadlines import find_due_time
@@ -71,6 +71,7 @@ class TimelineLedger:
         self._rows: list[tuple[Record, int, str]] = []
         self._states: dict[uuid.UUID, str] = {}
         self._locked: set[uuid.UUID] = set()
+        self._auth_versions: dict[uuid.UUID, int] = {}
         self._tags: dict[tuple[uuid.UUID, int], str] = {}
 
     def load(self, items: Iterable[Record | uuid.UUID], *, at: datetime, wait: bool) -> None:
@@ -108,6 +109,16 @@ class TimelineLedger:
         if timeline.live:
             return SessionExpired() if timeline.due else None
         return SessionExpired() if self._states.get(session) == ClientSession.State.EXPIRED else SessionTerminated()
+
+    def find_refusal(self, session: uuid.UUID, auth_version: int | None) -> SessionMgmtError | None:
+        """Return the error that says how the session ended, or that the token of the write proves it no more.
+
+        ``auth_version``: of that token, ``None`` if there is none; ``load_auth_versions`` was told of its session.
+        """
+        ended = self.find_end(session)
+        if ended is not None or auth_version in (None, self._auth_versions.get(session)):
+            return ended
+        return InvalidToken()
 
     def decide(self, entry: Record) -> Outcome:
         """Number the entry. Messages go to live sessions only; events also tell how a session ended."""
@@ -166,6 +177,13 @@ class TimelineLedger:
         timeline = self._timelines[session]
         tag = None if asked is None else self._tags.get((session, asked))
         return Window(Position(timeline.epoch, timeline.seq, timeline.tag), oldest, tag)
+
+    def load_auth_versions(self, sessions: set[uuid.UUID]) -> None:
+        """Read which tokens count, under the locks of the sessions: whoever voids tokens takes them too."""
+        if not sessions:
+            return
+        rows = ClientSession.objects.using(self._sql.connection.alias).filter(pk__in=sessions)
+        self._auth_versions = dict(rows.values_list("pk", "auth_version"))
 
     def load_tags(self, places: Iterable[tuple[uuid.UUID, int]]) -> None:
         """Read the tags of older entries, at offsets that clients name."""
