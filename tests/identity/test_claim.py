@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from session_mgmt.actions.sessions import controls, entering, lifecycle
+from session_mgmt.actions.sessions import carrying, claiming, controls, entering, lifecycle
 from session_mgmt.actions.sessions.entries import Wish
 from session_mgmt.actions.sessions.stamps import Evidence
 from session_mgmt.exceptions import Busy, InvalidToken, SessionLimit
@@ -29,7 +29,7 @@ from session_mgmt.registry import on_claim, registry
 from session_mgmt.shortcuts import state
 from tests.api.calls import Caller, refused
 from tests.identity.browser import Browser
-from tests.identity.conftest import make_pair, new_nonce, refresh, refresh_of, run_together
+from tests.identity.conftest import later, make_pair, new_nonce, refresh, refresh_of, run_together
 from tests.identity.test_enter import count_live, pass_time
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("on_this_thread", "visitors", "no_merging")]
@@ -391,3 +391,40 @@ def test_a_claim_takes_the_same_queries_whatever_the_session_holds(alice: Any) -
             assert entering.enter(wish, Evidence(user=alice)).verdict == "claimed"
         counts.add(len([query for query in seen.captured_queries if "SAVEPOINT" not in query["sql"]]))
     assert len(counts) == 1, counts
+
+
+def make_wish(visitor: Any) -> Wish:
+    return Wish(nonce=new_nonce(), kept=visitor.session.pk, token=refresh_of(visitor))
+
+
+def test_s09_a_visitor_of_another_tenant_is_left_alone_or_starts_afresh(alice: Any) -> None:
+    visitor = make_pair(tenant="a")
+    found = entering.enter(make_wish(visitor), Evidence(user=alice, tenant="b"))
+    visitor.session.refresh_from_db()
+    assert (found.verdict, found.session.tenant, visitor.session.user_id) == ("created", "b", None)
+    assert visitor.session.end_reason == "login_changed"
+    asking = claiming.Asking(Evidence(user=alice, tenant="b"))
+    assert claiming.make_plan("default", visitor.session, asking, later()).answer == claiming.FRESH
+    same = make_pair(tenant="a")
+    assert entering.enter(make_wish(same), Evidence(user=alice, tenant="a")).verdict == "claimed"
+
+
+def test_s09_whoever_acts_for_a_user_claims_nothing(alice: Any) -> None:
+    visitor = make_pair()
+    found = entering.enter(make_wish(visitor), Evidence(user=alice, acting="staff"))
+    visitor.session.refresh_from_db()
+    assert (found.verdict, found.reason, visitor.session.user_id) == ("created", "not_claimed", None)
+
+
+@pytest.mark.parametrize("change", ["user", "auth_version"])
+def test_s04_a_session_that_is_not_as_it_was_planned_is_not_claimed(alice: Any, bob: Any, change: str) -> None:
+    """Even by somebody who has taken no lock."""
+    visitor = make_pair()
+    evidence, now = Evidence(user=alice), later()
+    plan = claiming.make_plan("default", visitor.session, claiming.Asking(evidence), now)
+    moved: dict[str, Any] = {"user": bob} if change == "user" else {"auth_version": 7}
+    ClientSession.objects.filter(pk=visitor.session.pk).update(**moved)
+    with pytest.raises(carrying.Moved):
+        claiming.claim_session("default", visitor.session, plan, evidence, None, b"n" * 32, now)
+    visitor.session.refresh_from_db()
+    assert (visitor.session.user_id, visitor.session.claimed_at) == (bob.pk if change == "user" else None, None)
