@@ -35,7 +35,6 @@ class Operation:
 
 
 HTTP = "HTTP transports: SSE, long poll and hybrid come with their own issue"
-REFRESH = "refresh: until it exists an access token lives as long as its session"
 ONE_SIDED = "only the client knows it; the server has no part in it"
 
 OPERATIONS = [
@@ -123,7 +122,12 @@ OPERATIONS = [
     Operation(
         "secure context", "session_mgmt.actions.sessions.tokens:verify_token", frame="connect", sdk="Auth.headers"
     ),
-    Operation("automatic refresh", later=REFRESH),
+    Operation(
+        "automatic refresh",
+        "session_mgmt.actions.sessions.refreshing:refresh_tokens",
+        frame="refresh",
+        sdk="Auth.token",
+    ),
     Operation("permission-based validation", f"{SESSIONS}:find_refusal", "POST session-validate", sdk="Auth.validate"),
     Operation("onAuthRequired", sdk="Auth.onAuthRequired", later=ONE_SIDED),
     # ISessionRecovery
@@ -140,7 +144,7 @@ OPERATIONS = [
 ]
 
 # Event types that no verb records yet, with the reason.
-EVENTS_LATER = {"auth_success": REFRESH}
+EVENTS_LATER: dict[str, str] = {}
 
 SESSION_INFO = [
     "session_id",
