@@ -309,7 +309,7 @@ def check_documents(**_: Any) -> list[CheckMessage]:
 
 @register()
 def check_claims(**_: Any) -> list[CheckMessage]:
-    """Check what becomes of a visitor at login and of a page at logout (E027, E028), and ``may_claim`` (E029)."""
+    """Check the settings for a visitor at login and a page at logout (E027, E028), and ``may_claim`` (E029)."""
     now = conf.settings()
     found: list[CheckMessage] = []
     for name, given, known in (("on_login", now.on_login, conf.ON_LOGIN), ("on_logout", now.on_logout, conf.ON_LOGOUT)):

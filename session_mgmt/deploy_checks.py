@@ -64,7 +64,7 @@ def check_origin_guard(**_: Any) -> list[CheckMessage]:
 
 
 def _load_consumers() -> None:
-    """Import what serves the sockets; where that fails, starting the server will tell."""
+    """Import the modules that serve the sockets; where that fails, starting the server will tell."""
     try:
         import_string(getattr(django_settings, "ASGI_APPLICATION", None) or "")
     except Exception:

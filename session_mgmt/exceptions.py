@@ -203,14 +203,14 @@ class LoginEnded(AuthError):
 
 
 class ReauthRequired(AuthError):
-    """Refusal of what needs a login of a short while ago; the caller stays logged in."""
+    """Refusal of something that needs a login of a short while ago; the caller stays logged in."""
 
     number, name = 209, "reauth_required"
     message = "This needs a recent login. Log in again."
 
 
 class ScopeMissing(AuthError):
-    """Refusal of what the token's scopes do not cover; ``scope`` names the one that is missing."""
+    """Refusal of something that the token's scopes do not cover; ``scope`` names the one that is missing."""
 
     number, name, status = 215, "scope_missing", 403
     message = "The token lacks a scope."

@@ -1,4 +1,4 @@
-"""Names of browsers and systems, from what a browser says about itself: for people, and never to let anybody in.
+"""Names of browsers and systems, from the browser's own header: for people, and never to let anybody in.
 
 ``ua-parser`` (the extra ``devices``) knows thousands; without it the few that most people have are told apart.
 """

@@ -1,6 +1,6 @@
 """Write the audit trail: actor, action, session and address. Never a secret, never a document's content.
 
-Each entry is a line of the security log as well. What happens to every session many times a day (it is made, it ends)
+Each entry is a line of the security log as well. Events that every session has many times a day (it is made, it ends)
 has a line there and its row, and no entry here.
 """
 
@@ -54,5 +54,5 @@ def add_entry(
 
 
 def log_committed(using: str, event: str, **facts: Any) -> None:
-    """Write a line of the security log once the current transaction has committed: what was undone never happened."""
+    """Write a line of the security log once the current transaction has committed: an undone event never happened."""
     transaction.on_commit(partial(log_event, event, **facts), using=using, robust=True)

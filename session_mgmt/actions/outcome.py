@@ -58,7 +58,7 @@ class Outcome(NamedTuple):
         return self.position
 
     def require_written(self) -> Written:
-        """Return the same for an update, with the paths of what was dropped."""
+        """Return the same for an update, with the paths of the dropped changes."""
         position = self.require()
         dropped = orjson.loads(self.body).get("dropped", ())
         return Written(position.epoch, position.offset, position.tag, tuple(dropped))

@@ -182,7 +182,7 @@ class StateDocumentAdmin(PastPages, UpkeepPages):
         version = row.version if version is None else version
         self.note_action(request, audit.READ_STATE, row.session_id, document=row.name, version=version, whole=True)
         _, raw = history.read_raw(row.pk, version, run=bridge().run_in_worker)
-        # As a file and never as a page: what a client has stored must not run in the admin's origin.
+        # As a file and never as a page: the text of a client must not run in the admin's origin.
         headers = {"Content-Disposition": "attachment; filename=document.json", "Cache-Control": "no-store"}
         return HttpResponse(raw, content_type="application/json", headers=headers)
 

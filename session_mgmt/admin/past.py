@@ -116,7 +116,7 @@ class PastPages(ContentAdmin):
             raise InvalidField("Choose a version on the page that compares it.", field="to")
         try:
             made = _restore_version(row, to, seen)
-        # Back to the comparison, which shows what has been written meanwhile.
+        # Back to the comparison, which shows the writes of the meantime.
         except PreconditionFailed:
             text = _("Somebody has written since you looked, so nothing was restored. This is how it stands now.")
             self.message_user(request, text, messages.WARNING)

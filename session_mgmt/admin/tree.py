@@ -90,7 +90,7 @@ def _render_item(node: Node, look: Look, depth: int) -> str:
 
 def _render_name(node: Node) -> str:
     kind = "sm-index" if isinstance(node.name, int) else "sm-key"
-    # Isolated, so that text which runs from right to left cannot rearrange what stands beside it.
+    # Isolated, so that text which runs from right to left cannot rearrange its neighbours.
     return f'<span class="{kind}"><bdi>{escape(node.name)}</bdi></span>'
 
 

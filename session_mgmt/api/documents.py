@@ -153,7 +153,7 @@ class DocumentViewSet(ApiViewSet):
             self.require_scope("pending")
             self.require_right(found, rights.WRITE_STATE)
             self.is_activity = True
-        # Before the verdict, so that the answer already contains what these changes have made.
+        # Before the verdict, so that the answer already contains the effect of these changes.
         outcomes = offline.carry_out(found.pk, name, changes or (), run=bridge().worker_for(found.pk))
         answer = lookup.sync_document(found.pk, name, asked.get("position"), run=bridge().worker_for(found.pk))
         told = {} if changes is None else {"results": [orjson.Fragment(outcome.body) for outcome in outcomes]}

@@ -126,7 +126,7 @@ def _require_expected(wanted: dict[str, Any], evidence: Evidence) -> None:
 
 
 def _read_id(value: str | None) -> uuid.UUID | None:
-    """Return a session's id; what is none names no session."""
+    """Return a session's id; any other text names no session."""
     try:
         return None if value is None else uuid.UUID(value)
     except ValueError:
@@ -141,7 +141,7 @@ def _read_kept(request: Request, kept: dict[str, str], *, by_cookie: bool) -> tu
         session = cookies.find_session(settings().database, cookie)
         if session is not None:
             return session, cookie
-    # What no script can read is taken from no body.
+    # A secret that no script can read is taken from no body.
     return _read_id(kept.get("session")), "" if token.startswith(COOKIE_PREFIX) else token
 
 

@@ -17,7 +17,7 @@ class Text(serializers.CharField):
     """Text; no other type is converted."""
 
     def __init__(self, **kwargs: Any) -> None:
-        # The text is stored as it came: what a client wrote and what it reads back must be equal.
+        # The text is stored as it came: a client must read back exactly the text that it wrote.
         super().__init__(trim_whitespace=False, **{"allow_blank": True, **kwargs})
 
     def to_internal_value(self, data: Any) -> str:

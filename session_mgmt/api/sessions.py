@@ -264,7 +264,7 @@ def describe_pair(pair: Pair | None) -> dict[str, Any]:
 
 
 def read_entering(request: Request, user: Any) -> Evidence:
-    """Return what a request proves that makes a session, with the scopes that the project gives it."""
+    """Return the evidence of a request that makes a session, with the scopes that the project gives it."""
     evidence = stamps.read_evidence(request._request, user)
     return replace(evidence, scopes=hooks.find_scopes(request._request, evidence.user))
 

@@ -89,7 +89,7 @@ class ApiView(APIView):
 
     def handle_exception(self, exc: Exception) -> Response:
         """Charge a failure to its caller, then answer it."""
-        # Translated before it is charged: what a failure costs depends on the documented error.
+        # Translated before it is charged: the cost of a failure depends on the documented error.
         error = errors.translate_error(exc)
         if self._caller is not None:
             limits.fine_caller(self._caller, error)

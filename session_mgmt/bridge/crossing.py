@@ -193,7 +193,7 @@ class Bridge:
             # Somebody killed the process in the middle; the next call has a new one.
             raise Unavailable(retry_after=1.0) from error
         except TimeoutError as error:
-            # Nobody wants the answer any more, and what has not begun need not begin.
+            # Nobody wants the answer any more, and work that has not begun need not begin.
             future.cancel()
             raise Busy(retry_after=1.0) from error
 

@@ -262,7 +262,7 @@ class Lane:
                 if not is_outage(error):
                     # The database or our own code refuses one of the writes, also at COMMIT: it was rolled back.
                     logger.exception("A group of %d writes failed", len(rest))
-                    # Only what is undecided: writes whose COMMIT nobody knows of were taken out before.
+                    # Only undecided ones: writes whose COMMIT nobody knows of were taken out before.
                     done, decisions = self._split_batch(rest, wait=wait)
                     return done, unknown.complete(batch, rest, decisions)
                 self._note_failure(error)

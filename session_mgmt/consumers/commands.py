@@ -289,7 +289,7 @@ _HANDLERS: dict[type, Handler] = {
 def map_frames(handlers: dict[type, Handler]) -> dict[type, Handler]:
     """Return the handlers with a refusal for each frame that the table of scopes does not name.
 
-    Once and for all, at no cost for a frame: what nobody has thought of is not allowed.
+    Once and for all, at no cost for a frame: a frame that nobody has thought of is not allowed.
     """
     return {k: one if k.__name__.lower() in scopes.FRAMES else refuse_unmapped for k, one in handlers.items()}
 

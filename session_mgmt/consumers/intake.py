@@ -48,7 +48,7 @@ class Intake:
         return event.get("code") or ABNORMAL
 
     async def _receive_next(self, receive: Callable[[], Awaitable[Any]]) -> Any:
-        # Before the next message is taken: what is not taken stays in the socket, where TCP makes the sender wait.
+        # Before the next message is taken: an untaken one stays in the socket, where TCP makes the sender wait.
         await self._connection.wait_for_room()
         return await receive()
 

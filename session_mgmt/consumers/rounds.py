@@ -205,7 +205,7 @@ class Rounds:
                 self._faulty.add(session)
 
     async def settle_sessions(self) -> None:
-        """Write down what was found about sessions that stand no longer; nobody serves them any more.
+        """Store the findings about sessions that stand no longer; nobody serves them any more.
 
         A transaction each, so that writers come in between, however many users were deactivated at once.
         """

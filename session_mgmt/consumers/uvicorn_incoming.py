@@ -91,7 +91,7 @@ class Incoming(FrameReader):
         return True
 
     def pause_reading(self) -> None:
-        """Read nothing more of the peer, not even what has arrived."""
+        """Read nothing more of the peer, not even data that has arrived."""
         if not self.halted and not self.transport.is_closing():
             self.halted = True
             # The kernel's buffers fill up, and the peer has to wait.

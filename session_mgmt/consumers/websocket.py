@@ -98,7 +98,7 @@ class SessionConsumer(AsyncConsumer):
                 _send_refusal(outlet, refusal)
             elif refusal:
                 _send_bye(outlet, refusal, retry_after=pick_delay() if refusal.reconnect else None)
-            # The server drops what is not written when the consumer returns.
+            # The server drops unwritten frames when the consumer returns.
             await outlet.wait_until_sent()
             return
         connection = Connection(outlet, attachment, hub(), script_name=self.scope.get("root_path", ""))

@@ -70,7 +70,7 @@ class DevicesView(View):
         try:
             device_list.end_device(self._viewer, uuid.UUID(wanted))
         except (ValueError, SessionNotFound):
-            # Ended meanwhile, or never theirs: the page that follows shows what is there.
+            # Ended meanwhile, or never theirs: the page that follows shows the present list.
             return gettext("This device was logged out before.")
         return gettext("The device was logged out.")
 

@@ -32,7 +32,7 @@ _DIGEST = re.compile("[0-9a-f]{16}")
 NAME_LIMIT = 100
 TOPIC_LIMIT = 255
 USER_LIMIT = 200
-# What proves the session: a token in the frame, or the cookie of the handshake.
+# The proof of the session: a token in the frame, or the cookie of the handshake.
 BY_TOKEN, BY_COOKIE = "token", "cookie"
 # For a page that does not say whom it expects; None is nobody. No text of a frame holds NUL.
 ANYBODY = "\0"

@@ -1,4 +1,4 @@
-"""Scopes: what a session and its tokens may do, and the one table of what each frame and each call needs.
+"""Scopes: limits of a session and its tokens, and the one table of the scopes that frames and calls need.
 
 A scope is ``what``, as in ``state:read``, or ``what:pattern``, as in ``state:write:cart``. A pattern names one document
 or topic, or with ``*`` at its end all that begin so. Whatever is not in the tables is denied.
@@ -192,7 +192,7 @@ def require_covered(restriction: Restriction | None, names: Iterable[str]) -> No
 
 
 def restrict(session: Iterable[str], token: Iterable[str] | None, *, is_nobodys: bool) -> Restriction | None:
-    """Return what a session's and its token's scopes leave; ``None`` if that is everything."""
+    """Return the restriction by a session's and its token's scopes; ``None`` if there is none."""
     parts = tuple(_read_scopes(tuple(names)) for names in (session, token) if names)
     if not parts and not is_nobodys:
         return None

@@ -27,7 +27,7 @@ class RecentAuth(BasePermission):
         self._max_age = max_age
 
     def __call__(self) -> RecentAuth:
-        """Return itself: REST framework calls what stands in ``permission_classes``."""
+        """Return itself: REST framework calls the entries of ``permission_classes``."""
         return self
 
     def has_permission(self, request: Request, view: Any) -> bool:
@@ -52,7 +52,7 @@ class HasScope(BasePermission):
             raise ValueError(error.detail) from error
 
     def __call__(self) -> HasScope:
-        """Return itself: REST framework calls what stands in ``permission_classes``."""
+        """Return itself: REST framework calls the entries of ``permission_classes``."""
         return self
 
     def has_permission(self, request: Request, view: Any) -> bool:

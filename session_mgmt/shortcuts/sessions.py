@@ -39,7 +39,7 @@ def create_session(
 ) -> Created:
     """Create a session from trusted code; the result holds its token. Timeouts are in seconds.
 
-    ``scopes`` limit what the session may do; ``None`` is without limits.
+    ``scopes`` limit the session; ``None`` is without limits.
 
     Raises ``InvalidField``, ``InvalidJSON``, ``SessionLimit`` or ``DocumentRefused`` (of the metadata).
     """

@@ -44,7 +44,7 @@ def carry_out(session: uuid.UUID, name: str, changes: Iterable[Pending], *, run:
 
 def _write_one(session: uuid.UUID, name: str, change: Pending, own: frozenset[int], run: Runner) -> Outcome:
     terms = change.terms
-    # Without the base, which may have moved: a repetition equals its first attempt by what it asks for.
+    # Without the base, which may have moved: a repetition equals its first attempt by its content.
     asked = updates.digest_request(name, change.kind, change.change, terms.strategy, atomic=terms.atomic)
     terms = change.terms._replace(request=asked, own=own)
     try:

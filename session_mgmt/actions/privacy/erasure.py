@@ -43,7 +43,7 @@ def erase_user(user: Any, progress: Progress | None = None, *, dry_run: bool = F
     run = _Erasure(user, progress or _ignore_progress)
     if dry_run:
         return run.count_rows()
-    # First what makes new rows: whoever is still connected is sent away.
+    # Connections first, for they make new rows: whoever is still connected is sent away.
     run.erase_sessions()
     run.erase_logins()
     run.erase_publications()
@@ -63,7 +63,7 @@ class _Erasure:
         self._gone: list[uuid.UUID] = []
 
     def count_rows(self) -> ErasureReport:
-        """Count what would be erased."""
+        """Count the rows that would be erased."""
         self._gone = list(self._find_sessions().values_list("pk", flat=True))
         streams = [stream.pk for stream in find_streams(self._using, self._user)]
         publications = Publication.objects.using(self._using).filter(stream__in=streams).count()

@@ -1,6 +1,6 @@
 """Carry a visitor's documents over to the user who logs in: merge, copy or drop them.
 
-What becomes of them is found out by the project's functions, outside of locks, and written in the transaction of the
+Their fate is found out by the project's functions, outside of locks, and written in the transaction of the
 claim: only if all that was read stands as it did, else everything is found out again.
 """
 
@@ -40,7 +40,7 @@ Places = Mapping[int, tuple[str, int]]
 
 
 class Moved(Exception):
-    """What was found out for a claim holds no longer: find it out again."""
+    """The plan of a claim holds no longer: make it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Carried:
 
 
 def find_carried(using: str, session: ClientSession, previous: uuid.UUID | None, evidence: Evidence) -> Carried:
-    """Find out what becomes of the documents of a visitor's session; this runs the project's code."""
+    """Plan the fate of the documents of a visitor's session; this runs the project's code."""
     mine = {row.name: row for row in _list_written(using, session.pk)}
     others = _Others(using, session, previous, evidence)
     found = _Finding(using, others, evidence.user)
@@ -96,7 +96,7 @@ def write_carried(
 
 
 def list_documents(using: str, session: uuid.UUID) -> list[dict[str, Any]]:
-    """List the documents of a session with their versions, for a visitor who is asked what to do with them."""
+    """List the documents of a session with their versions, for a visitor who is asked about them."""
     return [{"name": row.name, "version": row.version} for row in _list_written(using, session)]
 
 

@@ -1,6 +1,6 @@
 """Claim a visitor's session for the user who logs in: the session stays, and all that proved it before is void.
 
-Whether it may be claimed, and what becomes of its documents and topics, is found out by the project's code, outside of
+The project's code decides about the claim, its documents and its topics, outside of
 locks and transactions. The claim itself holds only if the session stands as it did then.
 """
 
@@ -35,7 +35,7 @@ CLAIM, FRESH = "claim", "fresh"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What becomes of a visitor's session as it stood at ``auth_version``.
+    """Plan for a visitor's session as it stood at ``auth_version``.
 
     ``topics``: those that were asked about for the user; ``denied``: those that the user may not follow.
     """
@@ -58,7 +58,7 @@ class Asking:
 
 
 def make_plan(using: str, session: ClientSession, asking: Asking, now: datetime) -> Plan:
-    """Find out what becomes of a visitor's session, which its page has proved.
+    """Plan the fate of a visitor's session, which its page has proved.
 
     This runs the project's code: call it where no lock and no transaction is held.
     """

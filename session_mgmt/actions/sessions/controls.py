@@ -31,7 +31,7 @@ class Known(NamedTuple):
 class Control:
     """How a session stands. ``code`` tells why it may not go on, ``has_fault`` that something is to be done about it.
 
-    ``known`` is what its process goes by from now on.
+    Its process goes by ``known`` from now on.
     """
 
     code: Close | None

@@ -1,4 +1,4 @@
-"""Enter: decide by one call which session a page goes on with, by what it kept and by the login that it proves.
+"""Enter: decide by one call which session a page goes on with, by the one that it kept and by the login that it proves.
 
 The next person in a browser never gets the session of the one before, and whoever is still there loses nothing.
 Locks are taken in one order: the login, the session that was kept, its successor.
@@ -57,14 +57,14 @@ def enter(wish: Wish, evidence: Evidence, *, request: Any = None, now: datetime 
     """
     pairs.check_nonce(wish.nonce)
     found = _enter_by_plan(wish, evidence, request, now)
-    # Only now: a refusal must not take back what was decided about the session that was kept.
+    # Only now: a refusal must not take back the decision about the session that was kept.
     if isinstance(found, SessionMgmtError):
         raise found
     return found
 
 
 def _enter_by_plan(wish: Wish, evidence: Evidence, request: Any, now: datetime | None) -> Entered | SessionMgmtError:
-    """Decide, with what the project says of a visitor's session; again if that has changed meanwhile."""
+    """Decide, with the project's word about a visitor's session; again if that has changed meanwhile."""
     using = settings().database
     for _ in range(PLANS):
         plan = _plan_claim(using, wish, evidence, request, now)
@@ -78,7 +78,7 @@ def _enter_by_plan(wish: Wish, evidence: Evidence, request: Any, now: datetime |
 
 
 def _plan_claim(using: str, wish: Wish, evidence: Evidence, request: Any, now: datetime | None) -> Plan | None:
-    """Find out what becomes of the session that was kept, if it is a visitor's and somebody is logged in now."""
+    """Plan the fate of the session that was kept, if it is a visitor's and somebody is logged in now."""
     if evidence.user is None or wish.kept is None:
         return None
     theirs = ClientSession.objects.using(using).filter(pk=wish.kept, user=None).exclude(state=State.TERMINATED)

@@ -1,4 +1,4 @@
-"""What a page asks when it enters, and what it is answered."""
+"""Question of a page that enters, and its answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CREATED, CONTINUED, RECOVERED, CLAIMED, ASK = "created", "continued", "recovered
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a page kept, and what it wants if a session is made. ``nonce`` names the request.
+    """Session that a page kept, and its wishes if one is made. ``nonce`` names the request.
 
     ``by_cookie``: its tokens are to be kept in a cookie.
     """

@@ -1,6 +1,6 @@
-"""Tokens of a page that enters: what proves the session that it kept, and the pair that it goes on with.
+"""Tokens of a page that enters: the proof of the session that it kept, and the pair that it goes on with.
 
-Tabs that enter at once with the same proof are given one pair, so that none voids what another was just given.
+Tabs that enter at once with the same proof are given one pair, so that none voids the pair of another.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from session_mgmt.actions.sessions.stamps import Evidence
 from session_mgmt.conf import settings
 from session_mgmt.models import ClientSession, Login, Token
 
-# What proves a session, the strongest first: its own tokens, its login, or a token that another tab has just used up.
+# Proofs of a session, the strongest first: its own tokens, its login, or a token that another tab has just used up.
 # ``BY_OTHER``: kept in a cookie where pages keep pairs now, or the other way round.
 BY_OTHER = "token of the other mode"
 BY_TOKEN, BY_ALONE, BY_LOGIN, BY_TAB = "token", "token without a pair", "login", "token of another tab"
@@ -46,7 +46,7 @@ class EntryTokens:
         self._using, self._wish, self._evidence, self._now = using, wish, evidence, now
 
     def find_proof(self, session: ClientSession, login: Login | None) -> str | None:
-        """Return what proves the session that was kept; an id alone proves nothing."""
+        """Return the proof of the session that was kept; an id alone proves nothing."""
         proof = find_token_proof(self._using, session, self._wish, self._now)
         user = self._evidence.user
         if proof is not None or user is None or session.user_id != user.pk:
@@ -127,7 +127,7 @@ class EntryTokens:
         return pairs.tell_first_again(self._using, session, self._list_shared(), unused_since=since)
 
     def _list_shared(self) -> list[str]:
-        """List what all tabs of a browser can derive one pair from: their login, and the token that they kept."""
+        """List the secrets from which all tabs of a browser can derive one pair: their login and their kept token."""
         # Its digest is in the database, and worth nothing without the server's key.
         stamp, kept_in = self._evidence.stamp, "cookie" if self._wish.by_cookie else "page"
         by_login = [] if stamp is None else [f"login {kept_in} {stamp.hex()}"]

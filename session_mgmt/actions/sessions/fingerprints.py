@@ -69,7 +69,7 @@ def _hash_user(user: Any) -> tuple[bytes, ...]:
 
 
 def make_mark(stored: bytes | memoryview | None, password: str | None) -> bytes:
-    """Return what stands for a session's fingerprint and its user's password together.
+    """Return one digest for a session's fingerprint and its user's password together.
 
     The database computes the same (``render_mark``), so that the two are compared where they are, and no password of
     the table goes over the wire or into a log of slow statements.

@@ -1,4 +1,4 @@
-"""Rows that a session has from its first moment, made of what its creator gives and not yet stored."""
+"""Rows that a session has from its first moment, made of its creator's arguments and not yet stored."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def build_session(
     nonce: str | None,
     now: datetime,
 ) -> ClientSession:
-    """Build a session of what its creator gives. Raises ``InvalidField``."""
+    """Build a session of its creator's arguments. Raises ``InvalidField``."""
     device = device or Device()
     session = ClientSession(
         user=user,

@@ -1,4 +1,4 @@
-"""Ask the project about a request: its tenant, who acts in it, when its user logged in, and what that may do.
+"""Ask the project about a request: its tenant, who acts in it, when its user logged in, and the scopes.
 
 The answers are bound to sessions, so any that cannot be used stops the request: a guess could cross a border.
 """

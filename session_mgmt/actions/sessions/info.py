@@ -35,7 +35,7 @@ def describe_session(session: ClientSession | LiveSession, connection_state: str
 
 
 def describe_listed(session: ClientSession, connection_state: str, *, own: uuid.UUID | None) -> dict[str, Any]:
-    """Return ``SessionInfo`` for a list of a user's sessions: what others than the caller's own hold stays theirs."""
+    """Return ``SessionInfo`` for a list of a user's sessions: the content of all but the caller's own is left out."""
     told = describe_session(session, connection_state)
     return told if session.pk == own else {**told, "metadata": {}}
 

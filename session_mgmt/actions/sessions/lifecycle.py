@@ -75,7 +75,7 @@ def create_session(
 
     The caller holds the lock of its ``login``. ``auth_time`` is when its user logged in, if that is known: to create a
     session is not to log in. A successor without one inherits that of its ``predecessor``, and the absolute deadline.
-    ``origin`` is what its pair is derived from, instead of the nonce. ``scopes`` limit what it may do, none of them is
+    ``origin`` is the secret from which its pair is derived, instead of the nonce. ``scopes`` limit it, none of them is
     without limits; a successor inherits them with its ``tenant``. ``acting`` names who acts for the user.
 
     ``config`` may hold ``idle_timeout`` and ``absolute_timeout`` in seconds, at least 60 and at most the settings'

@@ -190,8 +190,8 @@ def _make_standing(statements: Statements, row: Row, found: dict[Any, UserStandi
 
 
 def find_restriction(proof: Proof, standing: Standing) -> Restriction | None:
-    """Return what the scopes of a session and of its token leave of all frames; ``None`` if that is everything."""
-    # What nobody's sessions lack is asked for over HTTP only.
+    """Return the restriction by the scopes of a session and of its token; ``None`` if all frames are allowed."""
+    # The scopes that nobody's sessions lack are asked for over HTTP only.
     return restrict(standing.scopes, proof.scopes, is_nobodys=False)
 
 

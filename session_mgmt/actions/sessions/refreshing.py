@@ -98,7 +98,7 @@ def _refresh(
             fresh_devices.keep_device(using, run.session, device)
         if found is None and not must_enter:
             report_reuse(using, run.session, None if device is None else device.ip, run.now)
-    # Only now: a refusal must not take back what was written down, or the end of the session.
+    # Only now: a refusal must not take back an entry that was written, or the end of the session.
     if must_enter:
         raise LoginCheck()
     if found is None:
@@ -233,7 +233,7 @@ class Exchange:
             mine.update(auth_fingerprint=fingerprint)
 
     def _forget_older(self, token: Token, rows: list[Token]) -> None:
-        """Delete what is older than the token that is used now and the access token beside it.
+        """Delete the tokens that are older than the one that is used now and the access token beside it.
 
         Those of the last seconds stay: they may still be raced for. So a family has few rows, whatever its age.
         """

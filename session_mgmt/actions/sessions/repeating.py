@@ -19,7 +19,7 @@ ANSWERED_FOR = timedelta(hours=1)
 
 
 def create_once(nonce: str, user: Any, create: Callable[[], Created], *, now: datetime | None = None) -> Created:
-    """Return what ``create`` has made for this nonce, now or at an earlier attempt.
+    """Return the session that ``create`` has made for this nonce, now or at an earlier attempt.
 
     Whoever sends the nonce of another user, or an old one, is refused with ``InvalidField``.
     """

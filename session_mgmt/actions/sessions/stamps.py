@@ -42,7 +42,7 @@ class Evidence:
 
 
 def read_evidence(request: Any, user: Any, *, may_write: bool = True) -> Evidence:
-    """Return what a Django request proves about a user whom its authentication has found."""
+    """Return the evidence of a Django request about a user whom its authentication has found."""
     tenant = hooks.find_tenant(request)
     if user is None or not user.is_authenticated:
         return Evidence(tenant=tenant)

@@ -105,7 +105,7 @@ def _ask_instances(keys: list[Any]) -> dict[Any, UserStanding]:
 
 
 def find_password(user: Any) -> str | None:
-    """Return what the mark of a user's session depends on: the column ``password``, where columns can tell."""
+    """Return the user's part of a session's mark: the column ``password``, where columns can tell."""
     return None if user is None or asks_instances() or not has_hash() else user.password
 
 

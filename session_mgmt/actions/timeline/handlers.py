@@ -115,7 +115,7 @@ class _HandledElsewhere(Exception):
 def _run_handlers(using: str, key: int, place: Place, gate: AbstractContextManager[Any], now: float) -> bool:
     type_ = ""
     try:
-        # One transaction for each event: a handler that fails undoes only what it did for its own event.
+        # One transaction for each event: a handler that fails undoes only its own work.
         with open_late_transaction(using, gate):
             # Two workers share the queue: each takes the events that the other does not hold.
             mine = SessionEvent.objects.using(using).select_for_update(skip_locked=_can_skip(using))
