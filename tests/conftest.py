@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -19,6 +20,7 @@ from project.databases import build_postgres
 from session_mgmt.api import operations
 from session_mgmt.backends.budgets import budgets
 from session_mgmt.bridge import bridge
+from session_mgmt.registry import registry
 from session_mgmt.testing import inline_bridge
 from tests import held_connections, ordering, programs, services
 from tests.emptying import emptying_quickly
@@ -171,6 +173,22 @@ def fresh_process() -> None:
     """Let no test find what an earlier one has used up or computed in the memory of this process."""
     budgets().clear()
     operations.health.forget()
+
+
+@pytest.fixture(autouse=True)
+def registry_as_before() -> Iterator[None]:
+    """Take back the topics and functions that a test has declared: they would answer in later tests as well."""
+    before = {table.name: copy_table(getattr(registry, table.name)) for table in fields(registry)}
+    yield
+    for name, table in before.items():
+        setattr(registry, name, table)
+
+
+def copy_table(table: Any) -> Any:
+    """Return a copy of a table of the registry, with copies of the lists in it."""
+    if isinstance(table, list):
+        return table[:]
+    return {key: entries[:] if isinstance(entries, list) else entries for key, entries in table.items()}
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.urls import include, path
 
-from session_mgmt import registry as registry_module
 from session_mgmt.shortcuts import create_session
 from session_mgmt.testing import inline_bridge
 from tests.docs.pages import ROOT, blocks
@@ -25,7 +24,6 @@ PAGES = [
     ROOT / "docs/reference/python.md",
     ROOT / "docs/reference/signals.md",
 ]
-REGISTERED = ("topics", "message_handlers")
 
 
 class Order:
@@ -42,9 +40,6 @@ class Order:
 @pytest.fixture
 def namespace(transactional_db: None) -> Iterator[dict[str, Any]]:
     """What a project has before it reads our pages."""
-    registry = registry_module.registry
-    kept = {name: getattr(registry, name)[:] for name in REGISTERED}
-    tables = [{key: handlers[:] for key, handlers in table.items()} for table in (registry.durable, registry.transient)]
     with inline_bridge():
         user = get_user_model().objects.create_user("ada")
         yield {
@@ -62,9 +57,6 @@ def namespace(transactional_db: None) -> Iterator[dict[str, Any]]:
             "user": user,
             "session": create_session(user=user).session,
         }
-    for name, before in kept.items():
-        getattr(registry, name)[:] = before
-    registry.durable, registry.transient = tables
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
