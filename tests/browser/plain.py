@@ -48,6 +48,7 @@ class Plain:
 
     def __init__(self, page: Page, demo: Demo) -> None:
         self.page, self._demo = page, demo
+        self._proof: tuple[str, dict[str, str]] | None = None
 
     @classmethod
     def enter(cls, context: BrowserContext, demo: Demo, options: str) -> Plain:
@@ -75,6 +76,8 @@ class Plain:
 
     def is_settled(self) -> None:
         self.until("session.status === 'connected' && session.pending === 0 && !session.state.fromCache")
+        # Kept, for a page that begins without a network gives no token away before the server has confirmed it.
+        self._proof = self._read_proof()
 
     def control(self, verb: str) -> None:
         """``cut`` and ``mend`` this client's network, or ``kill`` the server."""
@@ -83,10 +86,13 @@ class Plain:
 
     def on_the_server(self) -> Any:
         """The document, past this client."""
-        session, headers = self.run("session.id"), self.run("session.auth.headers()")
+        session, headers = self._proof or self._read_proof()
         answer = self.page.request.get(f"{self._demo.url}api/sessions/{session}/state/main/", headers=headers)
         assert answer.ok, answer.text()
         return answer.json()["data"]
+
+    def _read_proof(self) -> tuple[str, dict[str, str]]:
+        return self.run("session.id"), self.run("session.auth.headers()")
 
     def records(self) -> list[list[Any]]:
         """Keys of the local copies that this browser keeps."""
