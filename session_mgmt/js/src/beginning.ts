@@ -63,8 +63,9 @@ export class Beginning {
       } catch (error) {
         if (!(error instanceof SessionError)) throw error;
         if (!error.temporary) throw this.#refuseStart(error, kept);
-        tell(error);
+        // A page that begins with its copy has nothing to report: its status says that it is not connected.
         if (kept && mayBegin) return this.#beginWith(kept, false, !isVisible);
+        tell(error);
         await pause(env.clock, backoff.nextWait(error.retryAfter ?? 0) ?? RENEW_AGAIN, signal);
       }
     }
