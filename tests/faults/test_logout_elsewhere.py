@@ -44,6 +44,8 @@ def places(request: pytest.FixtureRequest, tmp_path: Path, database_url: str) ->
     variables = environment(database_url, redis, tmp_path / "faults.sqlite3", None)
     variables["SESSION_MGMT_TEST_CONTROL"] = "60" if has_bell else "3"
     variables["SECURE_COOKIES"] = "0"
+    # These tabs answer no beat, and none may be closed for that.
+    variables["SESSION_MGMT_TEST_HEARTBEAT"] = "25.0"
     # A flush of leases learns of an end too.
     variables["SESSION_MGMT_TEST_FLUSH"] = "20"
     migrate(variables)
