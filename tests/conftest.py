@@ -23,6 +23,7 @@ from session_mgmt.bridge import bridge
 from session_mgmt.registry import registry
 from session_mgmt.testing import inline_bridge
 from tests import held_connections, ordering, programs, services
+from tests.canary import canary
 from tests.emptying import emptying_quickly
 from tests.settings import DATABASE
 from tests.suites.packages import installed
@@ -166,6 +167,21 @@ def django_db_setup(watched_connections: None, django_db_setup: None, django_db_
             yield
         bridge().close()
     assert held_connections.list_held(by_app=True) == []
+
+
+@pytest.fixture(autouse=True, scope="session")
+def watched_logs() -> Iterator[None]:
+    """Look at everything that is logged, for all of the run; servers that live as long as it are looked at last."""
+    with canary.watching():
+        yield
+    assert canary.take() == []
+
+
+@pytest.fixture(autouse=True)
+def no_secret_logged(watched_logs: None) -> Iterator[None]:
+    """Let no test log a token or a nonce, itself or by a server that it started."""
+    yield
+    assert canary.take() == []
 
 
 @pytest.fixture(autouse=True)

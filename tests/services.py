@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from tests import forking, programs
+from tests.canary import check_log
 
 HOST = "127.0.0.1"
 START_SECONDS = 60
@@ -166,9 +167,10 @@ class Server:
         self.start()
 
     def close(self) -> None:
-        """Stop and remove every file; harmless when repeated."""
+        """Stop, look at the log, and remove every file; harmless when repeated."""
         atexit.unregister(self.close)
         self.stop()
+        check_log(self.log)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.browser.watching import Demo, Room
+from tests.canary import canary, check_log
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STOP_SECONDS = 20
@@ -27,24 +28,29 @@ expect.set_options(timeout=40_000)
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """`manage.py demo` on a free port and a database of its own."""
     database = tmp_path_factory.mktemp("demo") / "db.sqlite3"
-    process = subprocess.Popen(
-        [sys.executable, "manage.py", "demo", "--port", "0"],
-        cwd=ROOT,
-        env={**os.environ, "SQLITE_PATH": str(database), "DJANGO_SETTINGS_MODULE": "project.settings"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    log = database.with_name("demo.log")
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", "demo", "--port", "0"],
+            cwd=ROOT,
+            env={**os.environ, "SQLITE_PATH": str(database), "DJANGO_SETTINGS_MODULE": "project.settings"},
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
     try:
         assert process.stdout is not None
         urls = (re.search(r"http://\S+", line) for line in process.stdout)
         found = next((url for url in urls if url), None)
-        assert found, "the demo did not start"
+        assert found, f"the demo did not start: {log.read_text()[-2000:]}"
         yield Demo(found.group(), database)
     finally:
         process.terminate()
         exit_code = process.wait(STOP_SECONDS)
         if process.stdout is not None:
+            canary.look_through("demo", process.stdout)
             process.stdout.close()
+        check_log(log)
         assert exit_code == 0
 
 
@@ -78,6 +84,7 @@ def context(browser: Browser, viewport: dict[str, int]) -> Iterator[BrowserConte
     def note(message: ConsoleMessage) -> None:
         if message.type in ("error", "warning") and not FAILED_REQUEST.search(message.text):
             faults.append(message.text)
+        canary.look_through("console", [message.text])
 
     context.on("console", note)
     context.on("weberror", lambda error: faults.append(str(error.error)))

@@ -14,8 +14,12 @@ LOGGING = {
     "disable_existing_loggers": False,
     "handlers": {"console": {"class": "logging.StreamHandler"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
-    # It logs a traceback of its own whenever Redis dies; R7 is about ours.
-    "loggers": {"channels_redis": {"level": "CRITICAL"}},
+    "loggers": {
+        # It logs a traceback of its own whenever Redis dies; R7 is about ours.
+        "channels_redis": {"level": "CRITICAL"},
+        # The security log too, so that the canary (tests/canary.py) looks at it.
+        "session_mgmt": {"level": "INFO"},
+    },
 }
 SESSION_MGMT = {
     **globals().get("SESSION_MGMT", {}),
