@@ -16,8 +16,13 @@ from tests.canary import canary as of_the_run
 
 NONCE = secrets.token_urlsafe(32)
 FAMILY = secrets.token_urlsafe(16)
-TOKENS = [f"{prefix}_{secrets.token_urlsafe(32)}" for prefix in ("sma", "smc")]
-TOKENS += [f"smr_{FAMILY}_{secrets.token_urlsafe(32)}", f"smr_-{FAMILY[1:]}_{'-' * 43}"]
+ACCESS = f"sma_{secrets.token_urlsafe(32)}"
+TOKENS = {
+    "access": ACCESS,
+    "cookie": f"smc_{secrets.token_urlsafe(32)}",
+    "refresh": f"smr_{FAMILY}_{secrets.token_urlsafe(32)}",
+    "refresh of dashes": f"smr_-{FAMILY[1:]}_{'-' * 43}",
+}
 
 
 def fail(secret: str) -> None:
@@ -64,7 +69,7 @@ def watching() -> Any:
     of_the_run.take()
 
 
-@pytest.mark.parametrize("secret", TOKENS)
+@pytest.mark.parametrize("secret", TOKENS.values(), ids=TOKENS)
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def test_a_token_is_found(way: Callable[[Any, str], None], secret: str, log: logging.Logger, watching: Canary) -> None:
     way(log, secret)
@@ -79,20 +84,20 @@ def test_a_nonce_is_found_by_its_name(log: logging.Logger, watching: Canary) -> 
 
 
 def test_what_may_be_logged_is_not_found(log: logging.Logger, watching: Canary) -> None:
-    log.warning("%s %s", "sma_", tokens.hash_token(TOKENS[0]), extra={"facts": {"prefix": TOKENS[0][:20]}})
-    log.debug("refused %s", TOKENS[0])
+    log.warning("%s %s", "sma_", tokens.hash_token(ACCESS), extra={"facts": {"prefix": ACCESS[:20]}})
+    log.debug("refused %s", ACCESS)
     assert watching.take() == []
 
 
 def test_the_log_of_a_server_is_looked_at(tmp_path: Path) -> None:
     log = tmp_path / "log"
     check_log(log)
-    log.write_bytes(b"\xff started\n" + f"GET /api/?token={TOKENS[0]} 401\n".encode())
+    log.write_bytes(b"\xff started\n" + f"GET /api/?token={ACCESS} 401\n".encode())
     check_log(log)
-    assert of_the_run.take() == [f"log: {TOKENS[0][:12]}…"]
+    assert of_the_run.take() == [f"log: {ACCESS[:12]}…"]
 
 
 def test_the_run_is_watched() -> None:
     """Whatever any logger says in this process comes by the canary that every test is judged by."""
-    logging.getLogger("somebody.else").warning("refused %s", TOKENS[0])
-    assert set(of_the_run.take()) == {f"somebody.else: {TOKENS[0][:12]}…"}
+    logging.getLogger("somebody.else").warning("refused %s", ACCESS)
+    assert set(of_the_run.take()) == {f"somebody.else: {ACCESS[:12]}…"}

@@ -72,7 +72,7 @@ def check_object(value: Any, name: str) -> dict[str, Any]:
 
 
 def make_first_rows(
-    session: ClientSession, idle: timedelta, absolute: datetime, expires: datetime, now: datetime
+    session: ClientSession, idle: timedelta, absolute: datetime, now: datetime
 ) -> tuple[SessionActivity, SessionEvent, Position]:
     """Return the rows that a session has from its first moment, not yet stored."""
     position = Position(new_epoch(), 1, new_tag())
@@ -81,7 +81,7 @@ def make_first_rows(
         last_active_at=now,
         idle_seconds=int(idle.total_seconds()),
         absolute_deadline=absolute,
-        expires_at=expires,
+        expires_at=min(now + idle, absolute),
         epoch=position.epoch,
         # The log's first entry is counted here, because no ledger writes for a row that does not exist yet.
         event_seq=1,

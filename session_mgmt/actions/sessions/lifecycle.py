@@ -100,16 +100,24 @@ def create_session(
         session.login, session.auth_time = login, auth_time
         session.auth_fingerprint = fingerprints.make_fingerprint(user)
         session.scopes, session.tenant, session.acting = list(scopes), tenant, acting
-        session.save(using=using, force_insert=True)
-        activity, event, position = first_rows.make_first_rows(session, idle, deadline, min(now + idle, deadline), now)
         origin = origin or (None if nonce is None else pairs.begin_family(nonce))
-        proofs, token, pair = first_rows.make_proofs(session, activity, origin, now)
-        Statements(connections[using]).put(activity, event, *proofs)
-        notify.after_commit(using, events=[EmittedEvent(session.pk, names.SESSION_CREATED, {}, 1)])
-        fresh_devices.tell_new_device(using, session)
-        audit.log_committed(using, names.SESSION_CREATED, session=session.pk, user=session.user_id, ip=session.ip)
+        created = _store(using, session, origin, idle, deadline, now)
         if acting:
             audit.add_entry(audit.IMPERSONATED, user=user, session=session.pk, acting=acting)
+    return created
+
+
+def _store(
+    using: str, session: ClientSession, origin: Origin | None, idle: timedelta, deadline: datetime, now: datetime
+) -> Created:
+    """Store a new session with its first rows and its token, and tell of it."""
+    session.save(using=using, force_insert=True)
+    activity, event, position = first_rows.make_first_rows(session, idle, deadline, now)
+    proofs, token, pair = first_rows.make_proofs(session, activity, origin, now)
+    Statements(connections[using]).put(activity, event, *proofs)
+    notify.after_commit(using, events=[EmittedEvent(session.pk, names.SESSION_CREATED, {}, 1)])
+    fresh_devices.tell_new_device(using, session)
+    audit.log_committed(using, names.SESSION_CREATED, session=session.pk, user=session.user_id, ip=session.ip)
     return Created(session, token, position, pair)
 
 
