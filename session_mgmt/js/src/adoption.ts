@@ -8,7 +8,7 @@ import { CLOSE } from "./codes";
 import type { Owner } from "./database";
 import type { Environment } from "./environment";
 import type { UnsentWrite } from "./events";
-import { AGENT, toWire, type Position, type ReceiptFrame, type ServerFrame, type WriteFrame } from "./frames";
+import { AGENT, toWire, type ConnectedFrame, type Position, type ReceiptFrame, type ServerFrame, type WriteFrame } from "./frames";
 import { tryExclusively } from "./lock";
 import { Mirror } from "./mirror";
 import { Outbox, type OutboxRecord, type Write } from "./outbox";
@@ -21,7 +21,8 @@ export interface AdoptionPort {
   /** Return the key of this tab's own record. */
   readKey(): string;
   buildAddress(): string;
-  readToken(): string;
+  /** Return the fields of `connect` that prove the session. */
+  readProof(): object;
   findPosition(document: string): Position | null;
   /** Report that so many writes of closed tabs were sent. */
   tellAdopted(count: number): void;
@@ -196,19 +197,25 @@ class Sending {
   }
 
   #buildConnect(): object {
-    const { client } = this.#row;
-    const token = this.#port.readToken();
-    return { type: "connect", token, client_id: client, acked: this.#acked, logs: {}, capabilities: [], agent: AGENT };
+    const { client: client_id } = this.#row;
+    const fixed = { acked: this.#acked, logs: {}, capabilities: [], agent: AGENT };
+    return { type: "connect", ...this.#port.readProof(), client_id, ...fixed };
   }
 
   #handleFrame(frame: ServerFrame): void {
     this.#watchSilence();
-    if (frame.type === "connected") void this.#attach(frame.client_id, frame.last_seq);
+    if (frame.type === "connected") this.#takeConnected(frame);
     else if (frame.type === "receipt") this.#takeReceipt(frame);
     else if (frame.type === "ping") this.#sendFrame({ type: "pong", ping: frame.ping, acked: this.#acked });
     else if (frame.type === "error" && frame.seq !== undefined) {
       this.#takeReceipt({ type: "receipt", seq: frame.seq, ok: false, error: frame });
     }
+  }
+
+  #takeConnected({ session, client_id: client, last_seq: lastSeq }: ConnectedFrame): void {
+    // A cookie may be of another session by now, whose writes these are not.
+    if (session.session_id === this.#row.owner[2]) void this.#attach(client, lastSeq);
+    else this.stop();
   }
 
   /** Begin to send, once the client's name is stored: whoever goes on with this must use the same one. */

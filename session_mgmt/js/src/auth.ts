@@ -2,28 +2,35 @@
 
 import type { Credentials } from "./credentials";
 import type { Emitter, Unsubscribe } from "./emitter";
+import { SessionError } from "./errors";
 import type { SessionEntry, SessionEvents } from "./events";
+import type { Rest } from "./rest";
 import type { Sessions, Validation } from "./sessions";
 import type { Json } from "./values";
 
 export class Auth {
+  readonly #rest: Rest;
   readonly #credentials: Credentials;
   readonly #sessions: Sessions;
   readonly #emitter: Emitter<SessionEvents>;
 
-  constructor(credentials: Credentials, sessions: Sessions, emitter: Emitter<SessionEvents>) {
+  constructor(rest: Rest, credentials: Credentials, sessions: Sessions, emitter: Emitter<SessionEvents>) {
+    this.#rest = rest;
     this.#credentials = credentials;
     this.#sessions = sessions;
     this.#emitter = emitter;
   }
 
-  /** Bearer token: a secret, for headers only. */
+  /** Bearer token: a secret, for headers only. Throws `no_token` where a cookie proves the session. */
   get token(): string {
-    return this.#credentials.token;
+    const { token } = this.#credentials;
+    if (token) return token;
+    throw SessionError.local("no_token", "A cookie proves this session, and no script can read it.");
   }
 
-  headers(): { Authorization: string } {
-    return { Authorization: `Bearer ${this.token}` };
+  /** Return the headers that prove the session, or that go beside its cookie: the token against forgery, and its name. */
+  headers(): Record<string, string> {
+    return this.#rest.proveSession(this.#credentials.token);
   }
 
   validate(permission?: string): Promise<Validation> {

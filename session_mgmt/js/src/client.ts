@@ -16,7 +16,7 @@ import { replaceFacts, silenceRejection } from "./errors";
 import type { SessionEntry, SessionEvents, Status } from "./events";
 import type { SessionFields, Strategy, SuccessorReceipt } from "./frames";
 import { forgetScope } from "./forgetting";
-import { Handshake } from "./handshake";
+import { describeProof, Handshake } from "./handshake";
 import { LOGGED_OUT, type Change, type Identity } from "./identity";
 import { Inbox } from "./inbox";
 import type { SessionInfo } from "./info";
@@ -82,7 +82,7 @@ export class SessionClient {
   }
 
   private constructor(parts: Parts) {
-    const { env, rest, credentials, identity, record, emitter, copies } = parts;
+    const { env, rest, credentials, identity, record, emitter, copies, name } = parts;
     this.#env = env;
     this.#rest = rest;
     this.#credentials = credentials;
@@ -97,14 +97,14 @@ export class SessionClient {
     this.#copies = copies;
     this.#outboxes = parts.outboxes;
     const documents = (this.#documents = this.#newDocuments(env.clock, parts.strategy, parts.keepsSealed));
-    this.#handshake = new Handshake({ rest, credentials, identity, record, writer, documents, logbook });
+    this.#handshake = new Handshake({ ...{ rest, credentials, identity, record }, writer, documents, logbook, name });
     const timeline = new Timeline(record, emitter, this.#stats);
     this.topics = this.#newTopics();
     const heard = { connection: this.#connection, logbook, writer, topics: this.topics, stats: this.#stats, emitter };
     this.#inbox = new Inbox(heard);
     const { clock } = env;
     const nameOwnerOf = (session: SessionFields): Owner => nameOwner(parts.scope, session);
-    const adoption = (this.#adoption = this.#newAdoption(parts.outboxes, () => nameOwnerOf(credentials.session)));
+    const adoption = (this.#adoption = this.#newAdoption(parts, () => nameOwnerOf(credentials.session)));
     const outlasting = { outboxes: parts.outboxes, adoption, copies };
     const logs = { documents, logbook, timeline };
     const tellRecovery = (receipt: SuccessorReceipt): void => this.#inbox.tellRecovery(receipt);
@@ -121,7 +121,7 @@ export class SessionClient {
     logbook.followLog(SESSION_LOG, timeline);
     this.state = documents.getDocument("main");
     this.sessions = new Sessions(rest, credentials, emitter, () => this.clearCache());
-    this.auth = new Auth(credentials, this.sessions, emitter);
+    this.auth = new Auth(rest, credentials, this.sessions, emitter);
     this.connection = new ConnectionControls(this.#connection, emitter, clock, {
       send: (data, options) => this.send(data, options),
       stats: () => this.stats(),
@@ -236,8 +236,8 @@ export class SessionClient {
       buildAddress: () => this.#handshake.buildAddress(),
       buildConnect: () => this.#handshake.buildConnect(),
       takeConnected: (frame) => {
-        this.#handshake.takeConnected(frame);
-        void this.#adoption?.look();
+        if (this.#handshake.takeConnected(frame)) void this.#adoption?.look();
+        else this.#connection.abandonSocket(CLOSE.DETACHED);
       },
       handleFrame: (frame) => this.#inbox.takeFrame(frame),
       handleDetach: () => {
@@ -267,13 +267,13 @@ export class SessionClient {
     });
   }
 
-  #newAdoption(outboxes: OutboxStore | null, readOwner: () => Owner): Adoption | null {
+  #newAdoption({ outboxes, name }: Parts, readOwner: () => Owner): Adoption | null {
     if (!outboxes) return null;
     return new Adoption(this.#env, outboxes, {
       readOwner,
       readKey: () => this.#record.key,
       buildAddress: () => this.#handshake.buildAddress(),
-      readToken: () => this.#credentials.token,
+      readProof: () => describeProof(this.#credentials.token, name),
       findPosition: (name) => this.#documents.findReplica(name)?.position ?? null,
       tellAdopted: (count) => this.#emitter.emit("adopted", { count }),
       tellWaiting: () => this.#pending.planReport(),

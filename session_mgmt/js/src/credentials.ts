@@ -19,14 +19,19 @@ export interface Exchange {
   nonce: string;
 }
 
+/** How a page proves its session: by tokens in its storage, or by a cookie that no script can read. */
+export type TokenMode = "bearer" | "cookie";
+
 export interface Kept {
   session: SessionFields;
-  /** Access token, or a token that stands alone. */
+  /** Access token, or a token that stands alone; empty where a cookie proves the session. */
   token: string;
+  /** Drawn each time that a cookie was given or confirmed: no secret, but tabs see by it that one of them entered. */
+  turn?: string;
   endpoints: Endpoints;
-  /** Absent for a token that stands alone. */
+  /** Absent for a token that stands alone, and with a cookie. */
   refresh?: string;
-  /** Time at which the tokens came, and their life in milliseconds. */
+  /** Time at which the proof came, and its life in milliseconds; it has none if it need not be renewed. */
   since?: number;
   life?: number;
   /** Time from which on the login must be proved again; null if the session has none. */
@@ -46,14 +51,16 @@ const JITTER = 5_000;
 export class Credentials {
   /** False until the server has confirmed in this page's life whose session it is. */
   isVerified = false;
+  readonly mode: TokenMode;
   readonly #shelf: Shelf;
   readonly #clock: Clock;
   #kept: Kept | null = null;
   #isOver = false;
 
-  constructor(shelf: Shelf, clock: Clock) {
+  constructor(shelf: Shelf, clock: Clock, mode: TokenMode = "bearer") {
     this.#shelf = shelf;
     this.#clock = clock;
+    this.mode = mode;
   }
 
   /** Session that this tab goes on with; null before the start and after the end. */
@@ -61,7 +68,7 @@ export class Credentials {
     return this.#isOver ? null : this.#kept;
   }
 
-  /** Token for requests. Throws before the server has said whose session this is. */
+  /** Token for requests, empty where a cookie goes with them. Throws before the server has said whose session this is. */
   get token(): string {
     const { token } = this.#requireSession();
     if (this.isVerified) return token;
@@ -134,27 +141,39 @@ export class Credentials {
     else this.#shelf.set(PREVIOUS, id);
   }
 
-  /** Add the tokens of an answer to what is kept, with the times at which they are due. */
+  /**
+   * Add the tokens of an answer to what is kept, with the times at which they are due. Throws `wrong_token_mode` if the
+   * server proves sessions in another way than this page.
+   */
   renew(kept: Kept, pair: PairFields, from?: Exchange): Kept {
     const now = this.#clock.now();
     const loginDue = pair.login_due_in === null ? null : now + pair.login_due_in * 1000;
+    const hasTokens = pair.access !== null && pair.refresh !== null;
+    if (hasTokens === (this.mode === "cookie") && (hasTokens || kept.token === "")) throw wrongMode(this.mode);
+    if (this.mode === "cookie") {
+      const { token: _token, refresh: _refresh, since: _since, life: _life, from: _from, ...named } = kept;
+      // The cookie itself tells nothing; it must be renewed when the login is due to be proved again.
+      const life = pair.login_due_in === null ? {} : { life: pair.login_due_in * 1000 };
+      return { ...named, token: "", turn: drawNonce(), since: now, ...life };
+    }
     if (pair.access === null || pair.refresh === null) return { ...kept, loginDue };
     const life = (pair.expires_in ?? 0) * 1000;
     return { ...kept, token: pair.access, refresh: pair.refresh, since: now, life, loginDue, ...(from && { from }) };
   }
 
-  /** Milliseconds until the tokens should be exchanged; `Infinity` for a token that stands alone. */
-  findDueIn({ refresh, since = 0, life = 0 }: Kept = this.#requireSession()): number {
-    if (refresh === undefined) return Infinity;
+  /** Milliseconds until the proof should be renewed; `Infinity` for one that stays. */
+  findDueIn({ since = 0, life }: Kept = this.#requireSession()): number {
+    if (life === undefined) return Infinity;
     const passed = this.#clock.now() - since;
     // Who set the clock back does not know how long the token has lived.
     return passed < -JITTER ? 0 : Math.max(0, DUE_AFTER * life - passed);
   }
 
-  /** Return true if the access token is good for a connection now. */
-  isFresh({ since = 0, life = 0, ...kept }: Kept): boolean {
+  /** Return true if what is kept is good for a connection now. */
+  isFresh({ turn, since = 0, life }: Kept): boolean {
+    const isOfThisMode = this.mode === "cookie" ? turn !== undefined : turn === undefined && life !== undefined;
     const passed = this.#clock.now() - since;
-    return this.findDueIn({ since, life, ...kept }) < Infinity && passed >= -JITTER && passed < life;
+    return isOfThisMode && passed >= -JITTER && passed < (life ?? Infinity);
   }
 
   /** Return true if the next exchange must carry the page's cookies. */
@@ -173,6 +192,16 @@ export class Credentials {
 export function maySucceed(before: Kept, after: Kept): boolean {
   const user = before.session.user_id;
   return user === null || user === after.session.user_id;
+}
+
+/** Return what tells a proof of a session from the one before and the next; it is a secret in the mode `bearer`. */
+export function nameProof({ turn, token }: Kept): string {
+  return turn ?? token;
+}
+
+function wrongMode(mode: TokenMode): SessionError {
+  const [server, name] = mode === "cookie" ? ["tokens", "bearer"] : ["a cookie", "cookie"];
+  return SessionError.local("wrong_token_mode", `The server gives ${server}: start with tokenMode "${name}".`);
 }
 
 /** Draw 256 random bits as 43 characters of base64url. */

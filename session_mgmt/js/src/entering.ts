@@ -29,7 +29,6 @@ export interface Call {
 
 // Another answer may just be changing the page's cookie.
 const MISSING_AGAIN = 3_000;
-const FORGERY: ReadonlySet<string> = new Set(["permission_denied", "http_403"]);
 
 export class Entrance {
   readonly #env: Environment;
@@ -70,7 +69,7 @@ export class Entrance {
   #describe(kept: Kept | null, user: string | null | undefined): object {
     return {
       nonce: this.#credentials.beginRequest(),
-      kept: kept && { session: kept.session.session_id, token: kept.refresh ?? kept.token },
+      kept: kept && describeKept(kept),
       previous: this.#credentials.previous,
       ...(user === undefined ? {} : { user }),
       create: this.#create,
@@ -85,7 +84,6 @@ export class Entrance {
     tried.add(name);
     // The nonce is of a call that somebody else's page began, or it is too old.
     if (name === "invalid_field" && error.facts.field === "nonce" && isFirst) return this.#credentials.endRequest();
-    if (FORGERY.has(name) && isFirst && (await this.#rest.fetchCsrf(signal))) return;
     throw error;
   }
 
@@ -97,10 +95,15 @@ export class Entrance {
     const token = kept?.refresh ?? kept?.token;
     const from = kept && token ? { token, nonce: this.#credentials.beginRequest() } : undefined;
     const before = kept?.session.session_id === session.session_id ? kept : null;
-    const { onLogout: _onLogout, ...known } = before ?? { token: "" };
+    const { onLogout: _onLogout, turn: _turn, ...known } = before ?? { token: "" };
     const after = { ...known, session, endpoints, ...(onLogout === "anonymous" && { onLogout }) };
     this.#credentials.store(this.#credentials.renew(after, pair, before ? from : undefined));
     if (reason === "login_gone" && kept) this.#credentials.previous = kept.session.session_id;
     else if (session.user_id !== null) this.#credentials.previous = null;
   }
+}
+
+function describeKept({ session: { session_id: session }, refresh, token }: Kept): object {
+  const proof = refresh ?? token;
+  return proof === "" ? { session } : { session, token: proof };
 }

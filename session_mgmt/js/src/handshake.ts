@@ -12,6 +12,8 @@ import type { Rest } from "./rest";
 import type { Writer } from "./writer";
 
 export interface HandshakeParts {
+  /** Name of the page's session among those of the site. */
+  name: string | undefined;
   rest: Rest;
   credentials: Credentials;
   identity: Identity;
@@ -53,12 +55,12 @@ export class Handshake {
   }
 
   buildConnect(): object {
-    const { credentials, identity, record, writer, logbook } = this.#parts;
+    const { credentials, identity, record, writer, logbook, name } = this.#parts;
     const logs = logbook.listPositions();
     this.#asked = new Set(Object.keys(logs));
     return {
       type: "connect",
-      token: identity.useToken(),
+      ...describeProof(identity.useToken(), name),
       user: credentials.session.user_id,
       client_id: record.client,
       acked: writer.outbox.acked,
@@ -68,13 +70,24 @@ export class Handshake {
     };
   }
 
-  takeConnected(frame: ConnectedFrame): void {
-    const { record, documents, writer, logbook } = this.#parts;
+  /**
+   * Take what the server says of the session; return false if it is another one, and leave everything as it was. A
+   * cookie may be newer than what this tab has read: then the session of the one is not that of the other.
+   */
+  takeConnected(frame: ConnectedFrame): boolean {
+    const { record, documents, writer, logbook, credentials } = this.#parts;
+    if (frame.session.session_id !== credentials.session.session_id) return false;
     this.#fields = frame.session;
     record.assignClient(frame.session, frame.client_id);
     documents.decided = frame.last_seq;
     writer.applyLimits(frame.limits ?? {});
     logbook.attach(this.#asked, frame.logs);
     writer.outbox.attach(frame.last_seq);
+    return true;
   }
+}
+
+/** Return the fields of `connect` that prove the session; without a token the handshake's cookie does. */
+export function describeProof(token: string, name: string | undefined): object {
+  return token ? { token } : { auth: "cookie", ...(name !== undefined && { name }) };
 }

@@ -5,7 +5,7 @@
 
 import { Beginning, OF_THE_PAGE, type Begun } from "./beginning";
 import type { Preparation } from "./connection";
-import { maySucceed, type Credentials, type Kept } from "./credentials";
+import { maySucceed, nameProof, type Credentials, type Kept } from "./credentials";
 import { Entrance, type Entered } from "./entering";
 import type { Environment } from "./environment";
 import { SessionError, toFailure } from "./errors";
@@ -69,7 +69,7 @@ export class Identity {
   #doubt: string | null = null;
   /** The server has refused the access token for its age, whatever the clock says. */
   #isTokenOver = false;
-  /** Token that the last connection began with. */
+  /** Name of the proof that the last connection began with. */
   #used: string | null = null;
   readonly #renewal: Renewal;
   /** Ends the attempts to come back after a logout. */
@@ -128,15 +128,19 @@ export class Identity {
     this.#renewal.close();
   }
 
-  /** Note the token that a connection begins with, and return it. */
+  /** Note the proof that a connection begins with, and return its token: empty where a cookie goes with it. */
   useToken(): string {
-    return (this.#used = this.#credentials.token);
+    const { kept, token } = this.#credentials;
+    this.#used = kept && nameProof(kept);
+    return token;
   }
 
   /** Ask the server before the next connection, unless this tab has newer tokens already. */
   doubtSession(reason: string): void {
-    if (reason === TOKEN_EXPIRED) this.#isTokenOver = true;
-    else if (this.#used === null || this.#used === this.#credentials.kept?.token) this.#doubt = reason;
+    const { kept, mode } = this.#credentials;
+    // A connection takes newer tokens, so it may end by others than it began with; a cookie is that of its beginning.
+    if (reason === TOKEN_EXPIRED && mode === "bearer") this.#isTokenOver = true;
+    else if (this.#used === null || this.#used === (kept && nameProof(kept))) this.#doubt = reason;
   }
 
   /** Make sure of the session and its tokens before a connection opens; null if nothing is to be done. */
@@ -180,7 +184,7 @@ export class Identity {
   /** Return true if another tab has stored a session that this tab may go on with. */
   hasSuccessor(): boolean {
     const [mine, stored] = [this.#credentials.kept, this.#credentials.readStored()];
-    return mine !== null && stored !== null && stored.token !== mine.token && maySucceed(mine, stored);
+    return mine !== null && stored !== null && nameProof(stored) !== nameProof(mine) && maySucceed(mine, stored);
   }
 
   #exclusively<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
@@ -243,7 +247,7 @@ export class Identity {
     if (!after || !maySucceed(before, after)) {
       throw SessionError.local(LOGGED_OUT, "Another tab has ended the session.");
     }
-    if (after.token === before.token) return false;
+    if (nameProof(after) === nameProof(before)) return false;
     this.#credentials.adopt(after, true);
     this.#change({ before, after, reason, entered: null });
     return true;

@@ -3,6 +3,7 @@
 export { SessionClient } from "./client";
 export type { CacheOptions, CreateOptions, StartOptions, VisitorDocument } from "./options";
 export type { SyncOptions } from "./batch";
+export type { TokenMode } from "./credentials";
 export { SessionError, type ErrorFields } from "./errors";
 export { CLOSE } from "./codes";
 export { EVENT_TYPES } from "./events";

@@ -1,6 +1,7 @@
 /** Options of the start. */
 
 import type { SyncOptions } from "./batch";
+import type { TokenMode } from "./credentials";
 import type { Surroundings } from "./environment";
 import type { SessionError } from "./errors";
 import type { Strategy } from "./frames";
@@ -33,6 +34,11 @@ export interface StartOptions extends Surroundings {
   share?: "browser" | "tab";
   /** Separates several sessions of one site. */
   name?: string;
+  /**
+   * As the server's `token_mode`. With `cookie` the page holds no secret: a cookie that no script can read proves its
+   * session, which all tabs share.
+   */
+  tokenMode?: TokenMode;
   /** Separates several clients of one page, or of frames of one tab; each needs its own. */
   slot?: string;
   /** Further headers of calls that use the page's own login, such as a CSRF token under another name. */

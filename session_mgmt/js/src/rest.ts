@@ -1,10 +1,13 @@
 /** HTTP requests (PROTOCOL section 13). */
 
+import type { TokenMode } from "./credentials";
 import type { Environment } from "./environment";
 import { SessionError, type ErrorFields } from "./errors";
 import type { Json } from "./values";
 
 const TIMEOUT = 20_000;
+/** Refusals that a request without a good token against forgery gets, before anything has happened. */
+const FORGERY: ReadonlySet<string> = new Set(["permission_denied", "http_403"]);
 
 export interface Answer {
   body: Json;
@@ -13,7 +16,7 @@ export interface Answer {
 
 export interface RequestOptions {
   body?: unknown;
-  /** Goes into the Authorization header; without it the call has the page's own login. */
+  /** Goes into the Authorization header; empty if the session's cookie goes along; without it, only the page's login. */
   token?: string | null;
   headers?: Record<string, string>;
   /** Ends the request, which then rejects with the signal's reason. */
@@ -24,6 +27,9 @@ export interface RequestOptions {
 export interface LoginOptions {
   headers?: () => Record<string, string>;
   credentials?: RequestCredentials;
+  tokenMode?: TokenMode;
+  /** Name of the page's session among those of the site. */
+  name?: string;
 }
 
 export class Rest {
@@ -32,14 +38,19 @@ export class Rest {
   readonly #env: Environment;
   readonly #headers: () => Record<string, string>;
   readonly #credentials: RequestCredentials;
+  readonly #hasCookie: boolean;
+  /** Header by which the server finds the cookie of this page. */
+  readonly #named: Record<string, string>;
   /** Token against forgery, where the page cannot read Django's cookie. */
   #csrf: string | null = null;
 
-  constructor(env: Environment, base: string, { headers, credentials }: LoginOptions = {}) {
+  constructor(env: Environment, base: string, { headers, credentials, tokenMode, name }: LoginOptions = {}) {
     this.#env = env;
     this.base = base;
     this.#headers = headers ?? (() => ({}));
     this.#credentials = credentials ?? "same-origin";
+    this.#hasCookie = tokenMode === "cookie";
+    this.#named = this.#hasCookie && name !== undefined ? { "X-Session-Name": name } : {};
   }
 
   /** Ask the server for the token against forgery; return false if it has none for this page. */
@@ -58,6 +69,27 @@ export class Rest {
 
   /** Send a request. Throws a SessionError: the server's own, or `network_error` (temporary) without an answer. */
   async sendRequest(method: string, path: string, options: RequestOptions = {}): Promise<Answer> {
+    if (method === "GET" || options.token) return this.#sendOnce(method, path, options);
+    if (this.#hasCookie && !this.#findCsrf()) await this.fetchCsrf(options.signal);
+    try {
+      return await this.#sendOnce(method, path, options);
+    } catch (error) {
+      // A login has changed the token against forgery, or it is in a place that this page does not know.
+      const isForgery = error instanceof SessionError && FORGERY.has(error.name);
+      if (!isForgery || !(await this.fetchCsrf(options.signal))) throw error;
+      return this.#sendOnce(method, path, options);
+    }
+  }
+
+  /** Return the headers that prove a session by its token, or beside its cookie if the token is empty. */
+  proveSession(token: string): Record<string, string> {
+    if (token) return { Authorization: `Bearer ${token}` };
+    const all = Object.entries(this.#loginHeaders());
+    // With another proof of the page's login the server would not look at the cookie.
+    return Object.fromEntries(all.filter(([name]) => name.toLowerCase() !== "authorization"));
+  }
+
+  async #sendOnce(method: string, path: string, options: RequestOptions): Promise<Answer> {
     const impatience = new AbortController();
     const timer = this.#env.clock.setTimeout(() => impatience.abort(), TIMEOUT);
     const stop = (): void => impatience.abort();
@@ -86,16 +118,20 @@ export class Rest {
     return {
       Accept: "application/json",
       ...(options.body === undefined ? {} : { "Content-Type": "application/json" }),
-      ...(options.token ? { Authorization: `Bearer ${options.token}` } : this.#loginHeaders()),
+      ...(typeof options.token === "string" ? this.proveSession(options.token) : this.#loginHeaders()),
       ...options.headers,
     };
   }
 
   /** Return the headers of the page's own login, which Django protects against forgery. */
   #loginHeaders(): Record<string, string> {
+    const token = this.#findCsrf();
+    return { ...(token ? { "X-CSRFToken": token } : {}), ...this.#named, ...this.#headers() };
+  }
+
+  #findCsrf(): string | undefined {
     const cookie = typeof document === "undefined" ? null : /(?:^|; )csrftoken=([^;]+)/.exec(document.cookie);
-    const token = this.#csrf ?? cookie?.[1];
-    return { ...(token ? { "X-CSRFToken": token } : {}), ...this.#headers() };
+    return this.#csrf ?? cookie?.[1];
   }
 }
 

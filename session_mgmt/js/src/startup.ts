@@ -35,6 +35,8 @@ export interface Parts {
   copies: Copies | null;
   keepsSealed: boolean;
   scope: string;
+  /** Name of the page's session among those of the site. */
+  name: string | undefined;
   /** Called when the outbox is stored, or can't be. */
   stored: { tell(): void };
 }
@@ -53,6 +55,7 @@ const KEPT_EVENTS = ["error", "unsent", "adopted", "identity", "ended"] as const
 export async function prepareStart(options: StartOptions): Promise<Parts> {
   const { strategy, sync, cache, share, signal } = options;
   signal?.throwIfAborted();
+  requireSharing(options);
   const env = readEnvironment(options);
   const base = resolveBase(options.url ?? "/api/");
   const scope = nameScope(options, base);
@@ -62,7 +65,7 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
   const warn = makeWarning(tell);
   const rest = new Rest(env, base, options);
   const shared = share === "tab" ? env.session : env.local;
-  const credentials = new Credentials(new Shelf(shared, scope, warn), env.clock);
+  const credentials = new Credentials(new Shelf(shared, scope, warn), env.clock, options.tokenMode);
   const identity = new Identity({ env, rest, credentials, scope, tell }, options);
   const begun = await identity.begin(signal);
   const [outboxes, copies] = await Promise.all([
@@ -95,8 +98,14 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
     copies,
     keepsSealed: typeof cache === "object" && cache.encrypted === true,
     scope,
+    name: options.name,
     stored,
   };
+}
+
+function requireSharing({ tokenMode, share }: StartOptions): void {
+  if (tokenMode !== "cookie" || share !== "tab") return;
+  throw SessionError.local("invalid_option", "Tabs share a cookie: with tokenMode \"cookie\", share is \"browser\".");
 }
 
 /** Return the owner of what is kept of a session in a scope. */

@@ -369,14 +369,18 @@ export interface Exchange {
 	token: string;
 	nonce: string;
 }
+/** How a page proves its session: by tokens in its storage, or by a cookie that no script can read. */
+export type TokenMode = "bearer" | "cookie";
 export interface Kept {
 	session: SessionFields;
-	/** Access token, or a token that stands alone. */
+	/** Access token, or a token that stands alone; empty where a cookie proves the session. */
 	token: string;
+	/** Drawn each time that a cookie was given or confirmed: no secret, but tabs see by it that one of them entered. */
+	turn?: string;
 	endpoints: Endpoints;
-	/** Absent for a token that stands alone. */
+	/** Absent for a token that stands alone, and with a cookie. */
 	refresh?: string;
-	/** Time at which the tokens came, and their life in milliseconds. */
+	/** Time at which the proof came, and its life in milliseconds; it has none if it need not be renewed. */
 	since?: number;
 	life?: number;
 	/** Time from which on the login must be proved again; null if the session has none. */
@@ -390,10 +394,11 @@ declare class Credentials {
 	#private;
 	/** False until the server has confirmed in this page's life whose session it is. */
 	isVerified: boolean;
-	constructor(shelf: Shelf, clock: Clock);
+	readonly mode: TokenMode;
+	constructor(shelf: Shelf, clock: Clock, mode?: TokenMode);
 	/** Session that this tab goes on with; null before the start and after the end. */
 	get kept(): Kept | null;
-	/** Token for requests. Throws before the server has said whose session this is. */
+	/** Token for requests, empty where a cookie goes with them. Throws before the server has said whose session this is. */
 	get token(): string;
 	get session(): SessionFields;
 	get endpoints(): Endpoints;
@@ -414,12 +419,15 @@ declare class Credentials {
 	/** Id of a session whose login is gone; the same user's next login brings its state back. */
 	get previous(): string | null;
 	set previous(id: string | null);
-	/** Add the tokens of an answer to what is kept, with the times at which they are due. */
+	/**
+	 * Add the tokens of an answer to what is kept, with the times at which they are due. Throws `wrong_token_mode` if the
+	 * server proves sessions in another way than this page.
+	 */
 	renew(kept: Kept, pair: PairFields, from?: Exchange): Kept;
-	/** Milliseconds until the tokens should be exchanged; `Infinity` for a token that stands alone. */
-	findDueIn({ refresh, since, life }?: Kept): number;
-	/** Return true if the access token is good for a connection now. */
-	isFresh({ since, life, ...kept }: Kept): boolean;
+	/** Milliseconds until the proof should be renewed; `Infinity` for one that stays. */
+	findDueIn({ since, life }?: Kept): number;
+	/** Return true if what is kept is good for a connection now. */
+	isFresh({ turn, since, life }: Kept): boolean;
 	/** Return true if the next exchange must carry the page's cookies. */
 	isLoginDue(): boolean;
 }
@@ -571,6 +579,40 @@ export interface SessionEvents extends TimelineEvents {
 		entry: SessionEntry
 	];
 }
+export interface Answer {
+	body: Json;
+	etag: string | null;
+}
+export interface RequestOptions {
+	body?: unknown;
+	/** Goes into the Authorization header; empty if the session's cookie goes along; without it, only the page's login. */
+	token?: string | null;
+	headers?: Record<string, string>;
+	/** Ends the request, which then rejects with the signal's reason. */
+	signal?: AbortSignal;
+}
+/** How calls carry the page's own login. */
+export interface LoginOptions {
+	headers?: () => Record<string, string>;
+	credentials?: RequestCredentials;
+	tokenMode?: TokenMode;
+	/** Name of the page's session among those of the site. */
+	name?: string;
+}
+declare class Rest {
+	#private;
+	/** Absolute URL of the API, where relative addresses start. */
+	readonly base: string;
+	constructor(env: Environment, base: string, { headers, credentials, tokenMode, name }?: LoginOptions);
+	/** Ask the server for the token against forgery; return false if it has none for this page. */
+	fetchCsrf(signal?: AbortSignal): Promise<boolean>;
+	/** Return an address of the server; throws for another origin, which must never get the token. */
+	resolveUrl(path: string): string;
+	/** Send a request. Throws a SessionError: the server's own, or `network_error` (temporary) without an answer. */
+	sendRequest(method: string, path: string, options?: RequestOptions): Promise<Answer>;
+	/** Return the headers that prove a session by its token, or beside its cookie if the token is empty. */
+	proveSession(token: string): Record<string, string>;
+}
 export interface SessionInfo {
 	sessionId: string;
 	userId: string | null;
@@ -680,6 +722,11 @@ export interface StartOptions extends Surroundings {
 	share?: "browser" | "tab";
 	/** Separates several sessions of one site. */
 	name?: string;
+	/**
+	 * As the server's `token_mode`. With `cookie` the page holds no secret: a cookie that no script can read proves its
+	 * session, which all tabs share.
+	 */
+	tokenMode?: TokenMode;
 	/** Separates several clients of one page, or of frames of one tab; each needs its own. */
 	slot?: string;
 	/** Further headers of calls that use the page's own login, such as a CSRF token under another name. */
@@ -712,35 +759,6 @@ export interface StartOptions extends Surroundings {
 	/** Hears every error from the start on, as a listener of `error` does that was there before the start. */
 	onError?: (error: SessionError) => void;
 }
-export interface Answer {
-	body: Json;
-	etag: string | null;
-}
-export interface RequestOptions {
-	body?: unknown;
-	/** Goes into the Authorization header; without it the call has the page's own login. */
-	token?: string | null;
-	headers?: Record<string, string>;
-	/** Ends the request, which then rejects with the signal's reason. */
-	signal?: AbortSignal;
-}
-/** How calls carry the page's own login. */
-export interface LoginOptions {
-	headers?: () => Record<string, string>;
-	credentials?: RequestCredentials;
-}
-declare class Rest {
-	#private;
-	/** Absolute URL of the API, where relative addresses start. */
-	readonly base: string;
-	constructor(env: Environment, base: string, { headers, credentials }?: LoginOptions);
-	/** Ask the server for the token against forgery; return false if it has none for this page. */
-	fetchCsrf(signal?: AbortSignal): Promise<boolean>;
-	/** Return an address of the server; throws for another origin, which must never get the token. */
-	resolveUrl(path: string): string;
-	/** Send a request. Throws a SessionError: the server's own, or `network_error` (temporary) without an answer. */
-	sendRequest(method: string, path: string, options?: RequestOptions): Promise<Answer>;
-}
 export interface Validation {
 	valid: boolean;
 	/** Why not; null if valid. */
@@ -772,12 +790,11 @@ export declare class Sessions {
 }
 export declare class Auth {
 	#private;
-	constructor(credentials: Credentials, sessions: Sessions, emitter: Emitter<SessionEvents>);
-	/** Bearer token: a secret, for headers only. */
+	constructor(rest: Rest, credentials: Credentials, sessions: Sessions, emitter: Emitter<SessionEvents>);
+	/** Bearer token: a secret, for headers only. Throws `no_token` where a cookie proves the session. */
 	get token(): string;
-	headers(): {
-		Authorization: string;
-	};
+	/** Return the headers that prove the session, or that go beside its cookie: the token against forgery, and its name. */
+	headers(): Record<string, string>;
 	validate(permission?: string): Promise<Validation>;
 	/** Call back when the token is no good any more: let the user log in, then start again. */
 	onAuthRequired(listener: (data: Json, entry: SessionEntry) => void): Unsubscribe;

@@ -225,6 +225,8 @@ declare class FakeTokens {
 	/** Revoke everything and begin a family. */
 	begin(): FakePair;
 	revoke(): void;
+	/** Give a cookie that counts for so many seconds; the one before counts on. */
+	giveCookie(life: number): string;
 	isKnown(access: string): boolean;
 	isExpired(access: string): boolean;
 	/** Return true if this refresh token proves its session. */
@@ -270,6 +272,18 @@ export interface FakeLogin {
 	onLogout: "end" | "anonymous";
 	/** Visitors get sessions. */
 	anonymous: boolean;
+	/** How pages prove their sessions. */
+	tokenMode: "bearer" | "cookie";
+}
+declare class FakeJar {
+	#private;
+	/** Token against forgery; a page asks for it, since it reads no cookie either. */
+	csrf: string;
+	/** Return the secret of a page's session, by the page's name. */
+	find(name: string | null | undefined): string | undefined;
+	keep(name: string | null | undefined, secret: string): void;
+	/** Return true if another site could have made this request as well. */
+	isForged(method: string, headers: Headers): boolean;
 }
 export interface FakeServerOptions {
 	/** Answer what a client sends. */
@@ -296,6 +310,8 @@ export declare class FakeServer {
 	recovers: boolean;
 	/** Whose login the browser's cookies prove; may be changed at any time. */
 	readonly login: FakeLogin;
+	/** Cookies of the browser, which proves sessions by them if `login.tokenMode` is `cookie`. */
+	readonly jar: FakeJar;
 	/** Answers of the next calls about identity that are lost on their way; their effects happen. */
 	lostAnswers: number;
 	/** No request is answered. */

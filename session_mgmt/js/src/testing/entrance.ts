@@ -13,6 +13,8 @@ export interface FakeLogin {
   onLogout: "end" | "anonymous";
   /** Visitors get sessions. */
   anonymous: boolean;
+  /** How pages prove their sessions. */
+  tokenMode: "bearer" | "cookie";
 }
 
 export interface FakeEntranceParts {
@@ -34,7 +36,8 @@ interface Decision {
   receipt?: object;
 }
 
-export type Told = [status: number, body: object];
+/** Answer, with the secret of the cookie that comes with it. */
+export type Told = [status: number, body: object, cookie?: string];
 
 const MISSING_TWICE = 2_000;
 
@@ -48,14 +51,15 @@ export class FakeEntrance {
     this.#parts = parts;
   }
 
-  enter(body: Json): Told {
+  /** Enter; `cookie` is the secret that came with the call. */
+  enter(body: Json, cookie?: string): Told {
     const { login } = this.#parts;
     if (login.user !== null && login.isEnded) return refuse(401, "login_ended");
     if ("user" in body && body.user !== login.user) return refuse(409, "login_mismatch");
     const before = this.#told.get(body.nonce);
     if (before && before.user !== login.user) return refuse(400, "invalid_field", { field: "nonce" });
     if (before) return before.told;
-    const told = this.#decide(body);
+    const told = this.#decide(body, cookie);
     if (told[0] === 200 && (told[1] as Json).verdict !== "ask") this.#told.set(body.nonce, { user: login.user, told });
     return told;
   }
@@ -72,10 +76,11 @@ export class FakeEntrance {
     return [200, { ...session.tokens.fields, login_changed: session.user !== this.#parts.login.user }];
   }
 
-  #decide(body: Json): Told {
+  #decide(body: Json, cookie: string | undefined): Told {
     const { login, sessions } = this.#parts;
     const kept = sessions.find(({ id, tokens, isLegacy }) => {
       const token = body.kept?.token;
+      if (cookie !== undefined) return tokens.isKnown(cookie);
       return id === body.kept?.session && (tokens.proves(token) || (isLegacy && tokens.isKnown(token)));
     });
     if (!kept || kept.state === "terminated") return this.#startAnew("");
@@ -86,8 +91,10 @@ export class FakeEntrance {
     return this.#meetVisitor(kept, body.choice);
   }
 
-  #continue(kept: FakeSession, { kept: { token }, nonce }: Json): Told {
+  #continue(kept: FakeSession, { kept: given, nonce }: Json): Told {
     this.#missing.delete(kept);
+    if (this.#parts.login.tokenMode === "cookie") return this.#tell({ verdict: "continued", session: kept });
+    const { token } = given;
     if (kept.isLegacy) return this.#renew(kept, "continued");
     const hasTokens = kept.tokens.isPastHalf() || kept.tokens.pair.refresh !== token;
     if (hasTokens && !kept.tokens.exchange(token, nonce)) return this.#replace(kept, "token_reuse");
@@ -146,6 +153,8 @@ export class FakeEntrance {
 
   #tell({ verdict, session, reason = "", isNew = false, hasTokens = true, receipt }: Decision): Told {
     const none = { access: null, refresh: null, expires_in: null, login_due_in: null };
+    const isCookie = this.#parts.login.tokenMode === "cookie" && verdict !== "ask";
+    const due = session.user === null ? null : session.tokens.life;
     return [
       200,
       {
@@ -153,14 +162,15 @@ export class FakeEntrance {
         reason,
         user_id: session.user,
         session: session.fields(),
-        ...(hasTokens ? session.tokens.fields : none),
+        ...(isCookie ? { ...none, login_due_in: due } : hasTokens ? session.tokens.fields : none),
         positions: isNew ? { session: session.log.position } : {},
         endpoints: { websocket: "/ws/session/", session: `/api/sessions/${session.id}/` },
         receipt: receipt ?? null,
         documents: null,
         on_logout: this.#parts.login.onLogout,
       },
-    ];
+      ...(isCookie ? [session.tokens.giveCookie(due ?? Infinity)] : []),
+    ] as Told;
   }
 }
 

@@ -13,6 +13,7 @@ import type { Operation } from "../operations";
 import { areEqual, type Json } from "../values";
 import { answerRequest } from "./documents";
 import { FakeEntrance, type FakeLogin, type Told } from "./entrance";
+import { FakeJar } from "./jar";
 import { FakeDocument, FakeLog, type Entry } from "./log";
 import { FakeSession, type FakeClient } from "./session";
 import { FakeSocket } from "./socket";
@@ -39,7 +40,12 @@ export class FakeServer {
   /** Recoveries are completed. */
   recovers = true;
   /** Whose login the browser's cookies prove; may be changed at any time. */
-  readonly login: FakeLogin = { user: "7", isEnded: false, onLogin: "claim", onLogout: "end", anonymous: true };
+  readonly login: FakeLogin = {
+    ...{ user: "7", isEnded: false, onLogin: "claim", onLogout: "end" },
+    ...{ anonymous: true, tokenMode: "bearer" },
+  };
+  /** Cookies of the browser, which proves sessions by them if `login.tokenMode` is `cookie`. */
+  readonly jar = new FakeJar();
   /** Answers of the next calls about identity that are lost on their way; their effects happen. */
   lostAnswers = 0;
   /** No request is answered. */
@@ -205,11 +211,15 @@ export class FakeServer {
   }
 
   #handleConnect(socket: FakeSocket, frame: Frame): void {
-    const session = this.sessions.find(({ tokens }) => tokens.isKnown(frame.token));
+    // The handshake had the cookie; no frame has one.
+    const token = frame.auth === "cookie" ? this.jar.find(frame.name) : frame.token;
+    const isOfThisMode = (frame.auth === "cookie") === this.#hasCookies && (frame.token === undefined) === this.#hasCookies;
+    const session = this.sessions.find(({ tokens }) => isOfThisMode && tokens.isKnown(token));
     if (!session) return this.#sendBye(socket, CLOSE.INVALID_TOKEN);
     if (session.state === "terminated") return this.#sendBye(socket, CLOSE.SESSION_TERMINATED);
     if (session.state === "expired") return this.#sendBye(socket, CLOSE.SESSION_EXPIRED);
-    if (session.tokens.isExpired(frame.token)) return this.#sendBye(socket, CLOSE.TOKEN_EXPIRED);
+    if (frame.user !== undefined && frame.user !== session.user) return this.#sendBye(socket, CLOSE.LOGIN_CHECK);
+    if (session.tokens.isExpired(token)) return this.#sendBye(socket, CLOSE.TOKEN_EXPIRED);
     if (frame.client_id && this.#replacements > 0) {
       this.#replacements -= 1;
       return this.#sendBye(socket, CLOSE.REPLACED);
@@ -347,14 +357,22 @@ export class FakeServer {
     const { pathname } = new URL(url);
     this.requests.push(`${init.method} ${pathname}`);
     if (this.offline) throw new TypeError("no network");
-    const token = new Headers(init.headers).get("Authorization")?.slice("Bearer ".length);
+    const headers = new Headers(init.headers);
+    const name = headers.get("X-Session-Name");
+    const cookie = this.#hasCookies ? this.jar.find(name) : undefined;
+    const token = headers.get("Authorization")?.slice("Bearer ".length) ?? cookie;
     const session = this.sessions.find(({ tokens }) => token !== undefined && tokens.isKnown(token));
     const body = typeof init.body === "string" ? JSON.parse(init.body) : {};
-    if (pathname.endsWith("/sessions/enter/")) return this.#answerIdentity(this.#entrance.enter(body));
+    if (this.#hasCookies && this.jar.isForged(init.method ?? "GET", headers)) {
+      return makeResponse(403, { code: 204, name: "permission_denied", temporary: false, message: "" });
+    }
+    if (pathname.endsWith("/sessions/enter/")) return this.#answerIdentity(this.#entrance.enter(body, cookie), name);
     if (pathname.endsWith("/tokens/refresh/")) return this.#answerIdentity(this.#entrance.refresh(body));
-    if (pathname.endsWith("/login/")) return makeResponse(200, { user_id: this.login.user, csrf: "fetched" });
+    if (pathname.endsWith("/login/")) return makeResponse(200, { user_id: this.login.user, csrf: this.jar.csrf });
     if (init.method === "POST" && pathname.endsWith("/sessions/")) return makeResponse(201, this.#createSession());
-    if (!session) return makeResponse(401, { code: 200, name: "invalid_token", temporary: false, message: "" });
+    if (!session || session.state !== "active") {
+      return makeResponse(401, { code: 200, name: "invalid_token", temporary: false, message: "" });
+    }
     return this.#answerSession(session, init.method ?? "GET", new URL(url), body);
   }
 
@@ -377,10 +395,17 @@ export class FakeServer {
     return method === "DELETE" ? new Response(null, { status: 204 }) : makeResponse(200, session.fields());
   }
 
-  #answerIdentity([status, body]: Told): Response {
-    if (this.lostAnswers === 0) return makeResponse(status, body);
-    this.lostAnswers -= 1;
-    throw new TypeError("the answer was lost");
+  #answerIdentity([status, body, cookie]: Told, name?: string | null): Response {
+    if (this.lostAnswers > 0) {
+      this.lostAnswers -= 1;
+      throw new TypeError("the answer was lost");
+    }
+    if (cookie !== undefined) this.jar.keep(name, cookie);
+    return makeResponse(status, body);
+  }
+
+  get #hasCookies(): boolean {
+    return this.login.tokenMode === "cookie";
   }
 
   #makeSession(before?: FakeSession): FakeSession {

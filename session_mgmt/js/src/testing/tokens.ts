@@ -52,6 +52,13 @@ export class FakeTokens {
     this.#pair = null;
   }
 
+  /** Give a cookie that counts for so many seconds; the one before counts on. */
+  giveCookie(life: number): string {
+    const cookie = this.#makeName("smc_");
+    this.#accesses.set(cookie, Date.now() + life * 1000);
+    return cookie;
+  }
+
   isKnown(access: string): boolean {
     return this.#accesses.has(access);
   }
