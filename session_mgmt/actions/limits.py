@@ -65,10 +65,10 @@ def admit_anonymous(address: str | None, *, now: float | None = None) -> None:
         raise TooManyRequests(retry_after=wait)
 
 
-def is_news(address: str | None, *, now: float | None = None) -> bool:
-    """Tell whether a caller over its limits should be written down: once in a while, at no cost in between."""
+def is_news(address: str | None, kind: str, *, now: float | None = None) -> bool:
+    """Tell whether a refusal of one kind should be written down: once in a while, at no cost in between."""
     network = None if address is None else _find_network(address)
-    charge = Charge(f"news:{network}", 1.0, 1 / NEWS_SECONDS, 1.0)
+    charge = Charge(f"news:{kind}:{network}", 1.0, 1 / NEWS_SECONDS, 1.0)
     return budgets().spend([charge], monotonic() if now is None else now) == 0
 
 

@@ -97,18 +97,15 @@ class ApiView(APIView):
         return super().handle_exception(error)
 
     def _note_refusal(self, caller: limits.Caller, error: SessionMgmtError) -> None:
-        """Write down who lacks a right or calls too often. A failure of that changes no answer."""
-        is_limit = isinstance(error, TooManyRequests)
-        if not (is_limit or error.status == 403) or (is_limit and not limits.is_news(caller.address)):
+        """Write down who lacks a right or passes a limit. A failure of that changes no answer."""
+        kind = incidents.find_kind(error)
+        if kind is None or not limits.is_news(caller.address, kind):
             return
         call = f"{self.request.method} {type(self).__name__}"
         proven = proven_session(self.request)
+        session = None if proven is None else proven.pk
         try:
-            if is_limit:
-                incidents.record_limit(user_id=caller.user_id, ip=caller.address, call=call)
-            else:
-                session = None if proven is None else proven.pk
-                incidents.record_denial(error, user_id=caller.user_id, session=session, ip=caller.address, call=call)
+            incidents.record_denial(error, user_id=caller.user_id, session=session, ip=caller.address, call=call)
         except DatabaseError:
             logger.warning("A refusal could not be written down", exc_info=True)
 

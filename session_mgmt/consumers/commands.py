@@ -77,15 +77,17 @@ class Commands:
         # Also before it is parsed: a flood must not cost more than its bytes.
         if not self._take_token_at(now):
             # First the reason in words, then the close code.
-            self._connection.push_error(TooManyRequests(retry_after=1.0))
+            error = TooManyRequests(retry_after=1.0)
+            self._connection.push_error(error)
+            self._connection.note_refusal(error, "frames")
             self._connection.stop(Close.TOO_MANY_REQUESTS, retry_after=BURST_SECONDS)
             return
         message = None
         try:
             message = decode(payload)
             frame = frames.parse(message)
-        except SessionMgmtError as error:
-            self._refuse_frame(message, payload, error)
+        except SessionMgmtError as refusal:
+            self._refuse_frame(message, payload, refusal)
             return
         HANDLERS[type(frame)](self._connection, frame)
 
@@ -136,6 +138,7 @@ def _take_ephemeral(connection: Connection, frame: Publish) -> None:
     unscoped = find_unscoped(connection.attachment.restriction, frame)
     if unscoped is not None:
         connection.push_error(unscoped)
+        connection.note_refusal(unscoped, "publish", TOPIC + frame.topic)
         return
     followed = connection.followings.get(TOPIC + frame.topic)
     # While one is being asked about, the next ones must not overtake it.
@@ -154,6 +157,9 @@ async def _publish_ephemeral(connection: Connection, frame: Publish) -> None:
         data, session = verbs.check_data(frame.data), connection.attachment.session
         await bridge().run_user_code(session.pk, subscriptions.publish_ephemeral, session.as_model(), frame.topic, data)
         connection.writes.note_publishable(frame.topic)
+    except SessionMgmtError as error:
+        connection.push_error(error)
+        connection.note_refusal(error, "publish", TOPIC + frame.topic)
     finally:
         connection.asked_ephemeral -= 1
 
@@ -176,6 +182,7 @@ async def _follow_log(connection: Connection, frame: Subscribe) -> None:
             log = await _run_in_turn(connection, frame.log, subscribe, *asked)
         except SessionMgmtError as error:
             connection.push_error(error, id=frame.id)
+            connection.note_refusal(error, "subscribe", frame.log)
             return
         # Before the log starts: the client must know the verdict when the first entry comes.
         connection.push({"type": "reply", "id": frame.id, "verdict": verdicts.build_verdict(log)})

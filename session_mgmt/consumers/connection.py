@@ -52,7 +52,9 @@ Work: TypeAlias = Callable[[], Coroutine[Any, Any, Any]]
 class Connection:
     """Lives from ``connected`` to the end of its transport; all of it dies with the socket."""
 
-    def __init__(self, outlet: Outlet, attachment: Attachment, hub: Hub, *, script_name: str = "") -> None:
+    def __init__(
+        self, outlet: Outlet, attachment: Attachment, hub: Hub, *, script_name: str = "", address: str | None = None
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self.outlet, self.attachment, self.hub = outlet, attachment, hub
         self.followings: dict[str, Following] = {}
@@ -67,7 +69,7 @@ class Connection:
         self._token_over_at = self._opened_at + (attachment.token_expires_at - attachment.at).total_seconds()
         self._timestamp_offset = attachment.at.timestamp() - self._opened_at
         self.interval = hub.serving.choose_interval(attachment.client_id)
-        self._script_name = script_name
+        self._script_name, self._address = script_name, address
         # Kept, because an event loop holds its tasks by weak references only.
         self._tasks: set[asyncio.Task[Any]] = set()
         self._wrote_at: float | None = None
@@ -93,6 +95,11 @@ class Connection:
     def push_error(self, error: SessionMgmtError, **request: Any) -> None:
         """Answer a request, or the connection as a whole, with an error."""
         self.push({"type": "error", **request, **error.as_dict()})
+
+    def note_refusal(self, error: SessionMgmtError, call: str, log: str | None = None) -> None:
+        """Have a right that the client lacks, or a limit that it passes, written down for the people of the site."""
+        session = self.attachment.session
+        self.hub.denials.note(error, call, address=self._address, user_id=session.user_id, session=session.pk, log=log)
 
     def spawn_request(self, work: Work) -> None:
         """Answer a request on the side; until then it counts in the inbox."""
@@ -141,6 +148,8 @@ class Connection:
         # Before any log is followed: the client must read `connected` before the first entry.
         self.push(greeting)
         started = self._loop.time()
+        for name, error in self.attachment.denied.items():
+            self.note_refusal(error, "connect", name)
         starts = [self.follow_log(log).start() for log in self.attachment.logs.values()]
         finish = partial(self._send_recovery, verdict, reason, started)
         replays = [replay for replay in starts if replay is not None]

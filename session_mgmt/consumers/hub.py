@@ -23,6 +23,7 @@ from session_mgmt.bridge.late_writes import LateWrites
 from session_mgmt.conf import settings
 from session_mgmt.consumers import gc_tuning
 from session_mgmt.consumers.arrivals import Arrivals
+from session_mgmt.consumers.denials import Denials
 from session_mgmt.consumers.orders import Orders, read_head, read_orders
 from session_mgmt.consumers.rechecks import Rechecks
 from session_mgmt.consumers.rounds import Rounds
@@ -53,6 +54,7 @@ class Hub:
         self.rechecks = Rechecks(self.serving, self.arrivals.grants)
         self.rounds = Rounds(self.serving, self.rechecks)
         self.late_writes = LateWrites()
+        self.denials = Denials()
         self.draining = False
         self._tasks: list[asyncio.Task[None]] = []
         if self._remote_listener is not None:

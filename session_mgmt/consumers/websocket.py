@@ -69,6 +69,7 @@ class SessionConsumer(AsyncConsumer):
         address, serving = addresses.read_scope(self.scope), hub().serving
         # Sockets without an address (of a Unix domain socket) belong to nobody who could have too many.
         if address and not serving.add_socket(address):
+            hub().denials.note(TooManyRequests(), "handshake", address=address)
             await self._serve_socket(receive, send, Close.TOO_MANY_REQUESTS)
             return
         try:
@@ -79,6 +80,8 @@ class SessionConsumer(AsyncConsumer):
 
     async def _find_refusal(self) -> Refusal:
         refusal = await self.may_open()
+        if isinstance(refusal, SessionMgmtError):
+            hub().denials.note(refusal, "handshake", address=addresses.read_scope(self.scope))
         return Close.DRAINING if refusal is None and hub().draining else refusal
 
     async def _serve_socket(
@@ -101,7 +104,8 @@ class SessionConsumer(AsyncConsumer):
             # The server drops unwritten frames when the consumer returns.
             await outlet.wait_until_sent()
             return
-        connection = Connection(outlet, attachment, hub(), script_name=self.scope.get("root_path", ""))
+        path, address = self.scope.get("root_path", ""), addresses.read_scope(self.scope)
+        connection = Connection(outlet, attachment, hub(), script_name=path, address=address)
         await self._run_connection(connection, receive)
 
     async def _attach(self, receive: Callable[[], Awaitable[Any]], outlet: Outlet) -> Attachment | None:
@@ -133,9 +137,8 @@ class SessionConsumer(AsyncConsumer):
             if caller is not None:
                 # A refused token costs its caller more than an accepted one.
                 limits.fine_caller(caller, error)
-            if isinstance(error, TooManyRequests) and caller is not None and limits.is_news(caller.address):
-                await self._record_limit(caller)
-            elif isinstance(error, AuthError) and isinstance(frame, Connect):
+                hub().denials.note(error, "connect", address=caller.address)
+            if isinstance(error, AuthError) and isinstance(frame, Connect):
                 await self._record_refusal(frame.token, error)
         except Exception:
             logger.exception("A connection could not be opened")
@@ -148,12 +151,6 @@ class SessionConsumer(AsyncConsumer):
             await bridge().call(incidents.record_refusal, token, error, ip=addresses.read_scope(self.scope))
         except SessionMgmtError:
             logger.warning("A refused token could not be noted")
-
-    async def _record_limit(self, caller: limits.Caller) -> None:
-        try:
-            await bridge().call(incidents.record_limit, ip=caller.address, call="connect")
-        except SessionMgmtError:
-            logger.warning("A caller over its limits could not be noted")
 
     async def _run_connection(self, connection: Connection, receive: Callable[[], Awaitable[Any]]) -> None:
         connection.set_hang_up(asyncio.current_task())

@@ -34,7 +34,7 @@ from session_mgmt.models import clock
 from session_mgmt.protocol import scopes
 from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.frames import Publish, Send, Update
-from session_mgmt.protocol.logs import STATE
+from session_mgmt.protocol.logs import STATE, TOPIC
 from session_mgmt.protocol.scopes import Restriction
 from session_mgmt.writes import verbs
 from session_mgmt.writes.attempts import Attempts, Way, choose_way
@@ -79,6 +79,9 @@ class Writer(Protocol):
 
     def stop_fenced(self) -> None:
         """Close, because this client may no longer write here."""
+
+    def note_refusal(self, error: SessionMgmtError, call: str, log: str | None = None) -> None:
+        """Have a right that the client lacks written down."""
 
 
 class Writes:
@@ -153,6 +156,7 @@ class Writes:
     def _build_work(self, frame: Numbered) -> Work:
         unscoped = find_unscoped(self._connection.attachment.restriction, frame)
         if unscoped is not None:
+            self._note_refusal(frame, unscoped)
             # The number is used up under the digest of the write, as by any refusal.
             return unscoped
         try:
@@ -282,11 +286,16 @@ class Writes:
             elif isinstance(frame, Send):
                 await self._send(frame)
         except SessionMgmtError as error:
+            self._note_refusal(frame, error)
             # A temporary refusal leaves the number free, and so is none of the lane's business.
             if error.temporary:
                 self._answer(frame, refuse_write(error))
             else:
                 self._submit(frame, error)
+
+    def _note_refusal(self, frame: Numbered, error: SessionMgmtError) -> None:
+        log = TOPIC + frame.topic if isinstance(frame, Publish) else None
+        self._connection.note_refusal(error, type(frame).__name__.lower(), log)
 
     async def _find_document(self, frame: Update) -> None:
         if frame.doc not in self._documents:

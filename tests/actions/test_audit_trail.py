@@ -13,13 +13,14 @@ from django.test import Client
 
 from session_mgmt.actions import audit, cleanup, limits
 from session_mgmt.actions.access import SERVER
-from session_mgmt.actions.sessions import lifecycle
+from session_mgmt.actions.sessions import lifecycle, logins
 from session_mgmt.actions.sessions.lifecycle import Device
 from session_mgmt.exceptions import InvalidToken
-from session_mgmt.models import AuditEntry, clock
+from session_mgmt.models import AuditEntry, ClientSession, Login, clock
 from session_mgmt.security_log import Formatter, log_event
 from tests.api.calls import caller
 from tests.api.conftest import alice, bob
+from tests.identity.browser import Browser
 from tests.identity.conftest import later, make_pair, refresh, refresh_of
 from tests.walks.conftest import peers
 
@@ -95,6 +96,27 @@ def test_a_missing_right_is_in_the_trail_once_in_a_while(alice: Any) -> None:
     assert entry.data == {"name": "permission_denied", "call": "POST SessionViewSet", "user_id": str(alice.pk)}
 
 
+@pytest.mark.requirement("ASVS 16.2.1")
+def test_a_copied_cookie_and_a_limit_of_sessions_are_in_the_trail(settings: Any) -> None:
+    settings.SESSION_MGMT = {"max_sessions_per_user": 1, "session_limit_policy": "reject"}
+    browser = Browser()
+    browser.log_in("ann")
+    browser.enter()
+    for _ in range(2):
+        browser.kept = None
+        assert browser.enter()["name"] == "session_limit"
+    [entry] = entries(audit.LIMIT_REACHED)
+    user_id = str(ClientSession.objects.get().user_id)
+    assert entry.data == {"name": "session_limit", "call": "POST EnterView", "user_id": user_id}
+    logins.end_login(bytes(Login.objects.get().digest), None, "ended")
+    assert browser.enter()["name"] == "login_ended"
+    [entry] = entries(audit.PERMISSION_DENIED)
+    assert (entry.ip, entry.data) == (
+        "127.0.0.1",
+        {"name": "login_ended", "call": "POST EnterView", "user_id": user_id},
+    )
+
+
 @pytest.mark.requirement("OWASP sessions: anomalies")
 def test_200_wrong_tokens_of_one_address_are_stopped_and_in_the_trail(monkeypatch: pytest.MonkeyPatch) -> None:
     # All at one moment: a slow machine would give back what the calls cost as fast as they come.
@@ -113,9 +135,10 @@ def test_200_wrong_tokens_of_one_address_are_stopped_and_in_the_trail(monkeypatc
 
 
 def test_a_caller_over_its_limit_is_news_once_in_a_while() -> None:
-    told = [limits.is_news("192.0.2.1", now=at) for at in (0.0, 1.0, 9.0, 11.0, 12.0)]
+    told = [limits.is_news("192.0.2.1", "a", now=at) for at in (0.0, 1.0, 9.0, 11.0, 12.0)]
     assert told == [True, False, False, True, False]
-    assert limits.is_news("192.0.2.2", now=1.0)
+    assert limits.is_news("192.0.2.2", "a", now=1.0)
+    assert limits.is_news("192.0.2.1", "b", now=12.0)
 
 
 def test_the_trail_is_purged_after_its_retention(settings: Any) -> None:

@@ -1,4 +1,8 @@
-"""Timing: whether a refused token exists cannot be told by the number of statements that its refusal costs."""
+"""Timing: whether a refused token exists cannot be told by the number of statements that its refusal costs.
+
+Where a token is looked up in steps, in a refresh and at connect, one that was never made costs fewer. Whoever could
+tell the two apart must hold 128 random bits of a real token at least. What such a holder cannot tell is why.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,12 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from session_mgmt.models import ClientSession, Token
+from session_mgmt.exceptions import InvalidToken
+from session_mgmt.models import AuditEntry, ClientSession, Token
+from session_mgmt.protocol.frames import Connect
 from tests.api.calls import Caller, refused
-from tests.identity.conftest import make_pair
+from tests.attaching import attach_client
+from tests.identity.conftest import make_pair, refresh, refresh_of
 
 pytestmark = pytest.mark.django_db
 
@@ -39,6 +46,13 @@ def count_statements(call: Callable[[], Any]) -> int:
     return len(seen.captured_queries)
 
 
+def count_refused(call: Callable[[], Any]) -> int:
+    with CaptureQueriesContext(connection) as seen, pytest.raises(InvalidToken):
+        call()
+    return len(seen.captured_queries)
+
+
+@pytest.mark.requirement("ASVS 11.2.4")
 @pytest.mark.parametrize("way_", WAYS)
 def test_a_refused_token_costs_the_statements_of_one_that_never_was(way_: str, alice: Any, nobody: Caller) -> None:
     created = make_pair(alice)
@@ -50,3 +64,29 @@ def test_a_refused_token_costs_the_statements_of_one_that_never_was(way_: str, a
     assert known.get("sessions/").content == unknown.get("sessions/").content
     counts = [count_statements(partial(caller.get, "sessions/")) for caller in (known, unknown, known, unknown)]
     assert counts == [counts[0]] * 4, counts
+
+
+def attach(secret: str) -> Any:
+    return attach_client(Connect(token=secret, client_id=None, acked=0, logs={}, agent="t"))
+
+
+# Texts of the right form that were never made.
+INVENTED = {refresh: f"smr_{'x' * 22}_{'x' * 43}", attach: f"sma_{'x' * 43}"}
+
+
+@pytest.mark.requirement("ASVS 11.2.4")
+@pytest.mark.parametrize("use", INVENTED)
+def test_the_reason_of_a_refusal_cannot_be_told_by_its_statements(use: Callable[[str], Any], alice: Any) -> None:
+    known, invented = [], []
+    for change in WAYS.values():
+        type(alice).objects.update(is_active=True)
+        created = make_pair(alice)
+        secret = refresh_of(created) if use is refresh else created.token.secret
+        change(created)
+        for text, counts in ((secret, known), (INVENTED[use], invented)):
+            # The first of each in ten seconds is written down.
+            with pytest.raises(InvalidToken):
+                use(text)
+            counts.append(count_refused(partial(use, text)))
+    assert (len(set(known)), len(set(invented))) == (1, 1), (known, invented)
+    assert set(AuditEntry.objects.values_list("action", flat=True)) <= {"refresh_refused"}

@@ -86,7 +86,8 @@ def test_s03_a_visitors_cart_is_the_users_after_the_login_in_both_tabs(browser: 
     second = tab.enter()
     assert (second["verdict"], second["refresh"]) == ("continued", found["refresh"])
     assert Token.objects.filter(session=row, auth_version=2).values("family").distinct().count() == 1
-    assert AuditEntry.objects.filter(action="session_claimed", session=row.pk).count() == 1
+    entry = AuditEntry.objects.get(action="session_claimed", session=row.pk)
+    assert (entry.actor_id, entry.ip, entry.data) == (row.user_id, "127.0.0.1", {})
     event = SessionEvent.objects.get(session=row, type="auth_success")
     assert bytes(event.data) == b'{"user_id":"%d","claimed":true}' % row.user_id
     client.refresh_from_db()

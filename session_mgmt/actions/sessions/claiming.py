@@ -38,6 +38,7 @@ class Plan:
     """Plan for a visitor's session as it stood at ``auth_version``.
 
     ``topics``: those that were asked about for the user; ``denied``: those that the user may not follow.
+    ``ip`` is where the page is that asks.
     """
 
     auth_version: int
@@ -45,6 +46,7 @@ class Plan:
     carried: Carried = field(default_factory=Carried)
     topics: frozenset[str] = frozenset()
     denied: frozenset[str] = frozenset()
+    ip: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class Asking:
     choice: str | None = None
     previous: uuid.UUID | None = None
     request: Any = None
+    ip: str | None = None
 
 
 def make_plan(using: str, session: ClientSession, asking: Asking, now: datetime) -> Plan:
@@ -70,7 +73,7 @@ def make_plan(using: str, session: ClientSession, asking: Asking, now: datetime)
     topics, theirs = frozenset(mine), _as_theirs(session, asking.evidence)
     # A topic that only wants a newer login is not given up.
     denied = {topic for topic in topics if isinstance(subscriptions.find_refusal(theirs, topic), TopicDenied)}
-    return Plan(session.auth_version, CLAIM, carried, topics, frozenset(denied))
+    return Plan(session.auth_version, CLAIM, carried, topics, frozenset(denied), asking.ip)
 
 
 def _as_theirs(session: ClientSession, evidence: Evidence) -> ClientSession:
@@ -134,7 +137,7 @@ def claim_session(
     ending.detach_clients(using, [session.pk], Close.DETACHED, now)
     carrying.write_carried(using, session.pk, plan.carried, now)
     _leave_topics(using, session.pk, plan)
-    tell_claim(using, session, now)
+    tell_claim(using, session, plan, now)
 
 
 def claim_successor(
@@ -145,7 +148,7 @@ def claim_successor(
     ClientSession.objects.using(using).filter(pk=session.pk).update(claimed_at=now)
     carrying.write_carried(using, old, plan.carried, now, onto=session.pk)
     _leave_topics(using, session.pk, plan)
-    tell_claim(using, session, now)
+    tell_claim(using, session, plan, now)
 
 
 def find_deadline(evidence: Evidence, absolute: timedelta, now: datetime) -> datetime:
@@ -157,12 +160,12 @@ def find_deadline(evidence: Evidence, absolute: timedelta, now: datetime) -> dat
     return deadline if deadline > now else now + absolute
 
 
-def tell_claim(using: str, session: ClientSession, now: datetime) -> None:
+def tell_claim(using: str, session: ClientSession, plan: Plan, now: datetime) -> None:
     """Tell a claim to the session's log, the audit trail and whoever serves its connections."""
     data = {"user_id": str(session.user_id), "claimed": True}
     orders = notify.order_close([session.pk], Close.DETACHED, CLAIMED)
     record_entries(using, [make_record(session.pk, names.AUTH_SUCCESS, data)], at=now, orders=orders)
-    audit.add_entry(audit.SESSION_CLAIMED, user=session.user, session=session.pk)
+    audit.add_entry(audit.SESSION_CLAIMED, user=session.user, session=session.pk, ip=plan.ip)
 
 
 def _move_deadlines(using: str, activity: SessionActivity, deadline: datetime, now: datetime) -> None:

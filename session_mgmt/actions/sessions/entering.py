@@ -87,7 +87,8 @@ def _plan_claim(using: str, wish: Wish, evidence: Evidence, request: Any, now: d
     # The project is asked about no session of which the page knows the id only.
     if kept is None or find_token_proof(using, kept, wish, now) is None:
         return None
-    asking = Asking(evidence, wish.choice, wish.previous, request)
+    ip = None if wish.device is None else wish.device.ip
+    asking = Asking(evidence, wish.choice, wish.previous, request, ip)
     return claiming.make_plan(using, kept, asking, now)
 
 

@@ -16,7 +16,7 @@ from session_mgmt.actions.sessions import tokens
 from session_mgmt.actions.timeline.ledger import make_record
 from session_mgmt.actions.timeline.recording import record_entries
 from session_mgmt.conf import settings
-from session_mgmt.exceptions import SessionEnded, SessionMgmtError, TokenExpired
+from session_mgmt.exceptions import LoginEnded, SessionEnded, SessionLimit, SessionMgmtError, TokenExpired
 from session_mgmt.models import AuditEntry, SessionEvent, Token, clock
 from session_mgmt.models.isolation import open_transaction
 from session_mgmt.protocol import events as names
@@ -57,19 +57,34 @@ def _record_once(using: str, session: uuid.UUID, type_: str, error: SessionMgmtE
         record_entries(using, [entry], at=now)
 
 
+def find_kind(error: SessionMgmtError) -> str | None:
+    """Return the action of the audit trail for a refusal that shows a missing right or a limit; ``None`` for others."""
+    # A browser whose login was ended: by a copy of its cookie, for example.
+    if error.status == 403 or isinstance(error, LoginEnded):
+        return audit.PERMISSION_DENIED
+    if error.status == 429 or isinstance(error, SessionLimit):
+        return audit.LIMIT_REACHED
+    return None
+
+
 def record_denial(
-    error: SessionMgmtError, *, user_id: Any, session: uuid.UUID | None, ip: str | None, call: str
+    error: SessionMgmtError,
+    *,
+    user_id: Any = None,
+    session: uuid.UUID | None = None,
+    ip: str | None,
+    call: str,
+    log: str | None = None,
 ) -> None:
-    """Record that a right was missing, once in a while for each address."""
-    using, who = settings().database, _as_text(user_id)
-    facts = {"name": error.name, "call": call, "user_id": who}
-    _audit_once(using, audit.PERMISSION_DENIED, clock.read(using), session=session, ip=ip, **facts)
+    """Record that a right was missing or a limit reached, once in a while for each address.
 
-
-def record_limit(*, user_id: Any = None, ip: str | None, call: str) -> None:
-    """Record that somebody calls too often, once in a while for each address; ask ``limits.is_news`` before."""
-    using = settings().database
-    _audit_once(using, audit.LIMIT_REACHED, clock.read(using), ip=ip, user_id=_as_text(user_id), call=call)
+    ``log`` is the one that was asked for. Ask ``limits.is_news`` before: that costs no statement.
+    """
+    using, kind = settings().database, find_kind(error)
+    if kind is None:
+        return
+    facts = {"name": error.name, "call": call, "user_id": _as_text(user_id)} | ({} if log is None else {"log": log})
+    _audit_once(using, kind, clock.read(using), session=session, ip=ip, **facts)
 
 
 def record_refused_refresh(
