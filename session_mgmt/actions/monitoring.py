@@ -22,6 +22,7 @@ from session_mgmt.models import (
     StateDocument,
     clock,
 )
+from session_mgmt.models.deadlines import filter_over
 from session_mgmt.models.moments import MomentField
 from session_mgmt.protocol import events as names
 
@@ -141,7 +142,7 @@ def read_overview(*, now: datetime | None = None) -> dict[str, Any]:
 
 
 def _measure_cleanup(live: Any, now: datetime) -> dict[str, Any]:
-    due = live.filter(expires_at__lt=now).aggregate(count=Count("pk"), oldest=Min("expires_at"))
+    due = live.filter(filter_over(now), expires_at__lte=now).aggregate(count=Count("pk"), oldest=Min("expires_at"))
     return {"due": due["count"], "lateness": _measure_age(due["oldest"], now)}
 
 

@@ -179,7 +179,7 @@ def test_refused_members_in_the_middle_leave_no_trace_and_touch_nobody(settings:
     (full,) = attach(ask(made[4]))
     Token.objects.filter(session=made[1].session.pk).update(expires_at=now - timedelta(seconds=1))
     lifecycle.terminate_session(SERVER, made[2].session.pk)
-    SessionActivity.objects.filter(pk=made[5].session.pk).update(expires_at=now - timedelta(seconds=1))
+    SessionActivity.objects.filter(pk=made[5].session.pk).update(expires_at=now - timedelta(minutes=1))
     Token.objects.filter(session=made[6].session.pk).update(revoked_at=now)
     before = {created.session.pk: events_of(created) for created in made}
     unknown = Ask(Connect("sma_unknown", None, 0, {}, ""), "test")

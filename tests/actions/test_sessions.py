@@ -203,11 +203,13 @@ def test_a_session_never_expires_early_and_is_swept_after_its_grace() -> None:
     assert ClientSession.objects.get().state == "expired"
 
 
-def test_a_passed_deadline_counts_before_the_sweep_has_been_there() -> None:
+def test_a_session_whose_time_is_over_has_ended_before_the_sweep_has_been_there() -> None:
     created = lifecycle.create_session()
+    over = deadline(created) + GRACE
     with pytest.raises(SessionExpired):
-        connect(created, now=deadline(created))
-    assert lifecycle.find_refusal(SERVER, created.session.pk, now=deadline(created)) == "session_expired"
+        connect(created, now=over)
+    assert lifecycle.find_refusal(SERVER, created.session.pk, now=over) == "session_expired"
+    assert lifecycle.find_refusal(SERVER, created.session.pk, now=over - A_SECOND) is None
 
 
 @pytest.mark.requirement("ASVS 7.3.1")
@@ -372,7 +374,7 @@ def test_a_successor_may_be_asked_for_without_documents() -> None:
 
 def test_an_overdue_session_is_expired_by_its_own_recovery() -> None:
     created = lifecycle.create_session()
-    restored = recovery.recover_session(created.token.secret, now=deadline(created) + A_SECOND)
+    restored = recovery.recover_session(created.token.secret, now=deadline(created) + GRACE)
     assert restored.created.session.recovered_from_id == created.session.pk
     assert SessionEvent.objects.filter(session=created.session, type="session_expired").count() == 1
 

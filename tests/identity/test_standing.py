@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 
+from session_mgmt.actions.access import CHANGE, SEE, Actor
 from session_mgmt.actions.sessions import fingerprints, lifecycle, recovery, standing, tokens
 from session_mgmt.exceptions import InvalidToken, LoginCheck, SessionNotFound, SessionTerminated
 from session_mgmt.models import ClientSession, SessionActivity, clock
@@ -93,6 +94,9 @@ def test_s22_the_deadline_is_ten_minutes_until_the_login_is_proved(browser: Brow
     assert soon <= later(minutes=10) < before
     # Activity that was on its way is no proof.
     assert lifecycle.count_activity([browser.row().pk]) == {browser.row().pk}
+    assert browser.row().activity.expires_at == soon
+    # Nor is the work of an administrator.
+    lifecycle.update_session(Actor(permissions=frozenset([SEE, CHANGE])), browser.row().pk, label="phone")
     assert browser.row().activity.expires_at == soon
     assert browser.enter()["verdict"] == "continued"
     assert browser.row().activity.expires_at == before

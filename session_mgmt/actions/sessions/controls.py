@@ -13,7 +13,7 @@ from django.db import connections
 from session_mgmt.actions.sessions import fingerprints, standing, users
 from session_mgmt.conf import settings
 from session_mgmt.models import ClientSession, SessionActivity, clock
-from session_mgmt.models.deadlines import find_due_time
+from session_mgmt.models.deadlines import is_over, render_over
 from session_mgmt.models.sql import Row, Statements
 from session_mgmt.models.tables import ACTIVITY, LOGIN, SESSION
 from session_mgmt.protocol.codes import Close
@@ -68,17 +68,18 @@ def find_controls(known: Mapping[uuid.UUID, Known], *, now: datetime | None = No
 
 def _ask_good(statements: Statements, columns: str, asked: Sequence[tuple[Any, ...]], now: datetime) -> list[Row]:
     """Select from the sessions that may go on as they are known for sure, as far as columns can tell."""
+    over, moments = render_over(statements, now, "a.")
     join, stands, params = users.render_standing(statements, "wanted.mark")
     # Wanted first, and one after the other: each is found by its key.
     return statements.select_wanted(
         f"SELECT {columns} FROM wanted CROSS JOIN {ACTIVITY} a JOIN {SESSION} s ON s.id = a.session_id {join}"
         f" LEFT JOIN {LOGIN} l ON l.id = s.login_id"
         " WHERE a.session_id = wanted.session AND s.auth_version = wanted.auth AND s.access_version = wanted.access"
-        " AND a.live AND a.expires_at > %s AND a.absolute_deadline > %s AND l.ended_at IS NULL"
+        f" AND a.live AND NOT {over} AND l.ended_at IS NULL"
         f" AND (s.user_id IS NULL OR ({stands}))",
         {"session": "uuid", "auth": "bigint", "access": "bigint", "mark": "bytea"},
         asked,
-        params=[statements.moment(find_due_time(now)), statements.moment(now), *params],
+        params=[*moments, *params],
     )
 
 
@@ -102,8 +103,7 @@ def _judge_row(row: SessionActivity, now: datetime) -> Control:
     if not row.live:
         has_expired = session.state == ClientSession.State.EXPIRED
         return Control(Close.SESSION_EXPIRED if has_expired else Close.SESSION_TERMINATED, known)
-    # No activity moves an absolute deadline.
-    if row.expires_at <= find_due_time(now) or row.absolute_deadline <= now:
+    if is_over(row.expires_at, row.absolute_deadline, now):
         return Control(Close.SESSION_EXPIRED, known)
     fault = standing.find_fault(session)
     if fault is None:

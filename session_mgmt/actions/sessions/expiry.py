@@ -14,7 +14,7 @@ from session_mgmt.models import (
     SessionActivity,
     clock,
 )
-from session_mgmt.models.deadlines import find_due_time
+from session_mgmt.models.deadlines import filter_over, render_over
 from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import ACTIVITY
@@ -29,24 +29,25 @@ def expire_due(*, limit: int, now: datetime | None = None) -> list[uuid.UUID]:
     using = settings().database
     with open_transaction(using):
         now = now or clock.read(using)
-        claimed = _claim_due(using, find_due_time(now), limit)
+        claimed = _claim_due(using, now, limit)
         if claimed:
             ending.finish_sessions(using, claimed, ClientSession.State.EXPIRED, "timeout", now)
     return claimed
 
 
-def _claim_due(using: str, due: datetime, limit: int) -> list[uuid.UUID]:
+def _claim_due(using: str, now: datetime, limit: int) -> list[uuid.UUID]:
     statements = Statements(connections[using])
+    over, moments = render_over(statements, now)
     # Skipped, not waited for: whoever holds a session's row is using it, and the next sweep looks again.
     locked = " FOR UPDATE SKIP LOCKED" if statements.postgres else ""
+    # Of both deadlines the earlier one has passed in any case: this is for the index.
     # Materialised: in a nested loop PostgreSQL runs a plain subquery again for each row, past the LIMIT.
     rows = statements.fetch(
         f"WITH due AS MATERIALIZED (SELECT session_id FROM {ACTIVITY}"
-        " WHERE live AND expires_at <= %s"
-        f" ORDER BY expires_at LIMIT %s{locked})"
+        f" WHERE live AND expires_at <= %s AND {over} ORDER BY expires_at LIMIT %s{locked})"
         f" UPDATE {ACTIVITY} SET live = false"
         " WHERE session_id IN (SELECT session_id FROM due) AND live RETURNING session_id",
-        [statements.moment(due), limit],
+        [statements.moment(now), *moments, limit],
     )
     return [statements.as_uuid(row[0]) for row in rows]
 
@@ -54,5 +55,5 @@ def _claim_due(using: str, due: datetime, limit: int) -> list[uuid.UUID]:
 def count_due(*, now: datetime | None = None) -> int:
     """Count the sessions that a sweep would end now."""
     using = settings().database
-    due = find_due_time(now or clock.read(using))
-    return SessionActivity.objects.using(using).filter(live=True, expires_at__lte=due).count()
+    now = now or clock.read(using)
+    return SessionActivity.objects.using(using).filter(filter_over(now), live=True, expires_at__lte=now).count()

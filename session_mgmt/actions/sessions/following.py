@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connections
+from django.db.models import QuerySet
 
 from session_mgmt.actions.sessions import tokens
 from session_mgmt.actions.state import bodies
@@ -27,6 +28,7 @@ from session_mgmt.exceptions import (
     SubscriptionLimit,
 )
 from session_mgmt.models import ClientSession, SessionActivity, clock
+from session_mgmt.models.deadlines import filter_over
 from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol import position as positions
@@ -82,8 +84,8 @@ class Looked:
 
 def claim_session(using: str, session: uuid.UUID, now: datetime) -> None:
     """Compete with expiry for the session's row, and lock it. Raises ``SessionEnded`` for the one who loses."""
-    # A deadline that has passed counts at once, not with the next sweep: nobody may come back after it (promise L1).
-    activity = SessionActivity.objects.using(using).filter(pk=session, live=True, expires_at__gt=now)
+    # A session whose time is over has ended, swept or not: nobody may come back after it (promise L1).
+    activity = _find_live(using, session, now)
     # Changes nothing and locks the row: of this and expiry, one comes first and the other sees it.
     if not activity.update(live=True):
         raise _find_end(using, session, now)
@@ -91,8 +93,12 @@ def claim_session(using: str, session: uuid.UUID, now: datetime) -> None:
 
 def require_live(using: str, session: uuid.UUID, now: datetime) -> None:
     """Look at the session's row and lock nothing, for verbs that only read. Raises ``SessionEnded``."""
-    if not SessionActivity.objects.using(using).filter(pk=session, live=True, expires_at__gt=now).exists():
+    if not _find_live(using, session, now).exists():
         raise _find_end(using, session, now)
+
+
+def _find_live(using: str, session: uuid.UUID, now: datetime) -> QuerySet[SessionActivity]:
+    return SessionActivity.objects.using(using).filter(~filter_over(now), pk=session, live=True)
 
 
 def _find_end(using: str, session: uuid.UUID, now: datetime) -> SessionEnded:

@@ -219,13 +219,16 @@ def update_session(
             # It has ended between the look and the lock; the fresh row knows how.
             found.refresh_from_db(using=using)
             raise tokens.explain_end(found, now=now) or SessionTerminated()
+        awaits_proof = standing.awaits_proof(using, activity)
         if config is not None:
             _set_timeouts(activity, found, config, may_lengthen=actor.may(access.CHANGE))
         # An administrator who edits a session must not keep it alive.
-        if actor.trusted or access.is_self(actor, found):
+        # Nor does work after the idle deadline, as long as that is not acted on.
+        if (actor.trusted or access.is_self(actor, found)) and activity.expires_at > now:
             activity.last_active_at = now
-        # No activity moves a session past its absolute deadline.
-        activity.expires_at = standing.find_deadline(activity)
+        # No activity moves a session past its absolute deadline, nor one whose login must be proved first.
+        deadline = standing.find_deadline(activity)
+        activity.expires_at = min(deadline, activity.expires_at) if awaits_proof else deadline
         activity.save(using=using, update_fields=["last_active_at", "idle_seconds", "absolute_deadline", "expires_at"])
         ClientSession.objects.using(using).filter(pk=session).update(**changed)
         record_entries(using, [make_record(session, names.SESSION_UPDATED, {"fields": sorted(changed)})], at=now)

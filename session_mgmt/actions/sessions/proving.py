@@ -81,6 +81,7 @@ class Standing:
     """
 
     session: LiveSession
+    absolute_deadline: datetime
     live: bool
     may_act: bool
     fits: bool
@@ -144,7 +145,9 @@ def load_standings(statements: Statements, sessions: Iterable[uuid.UUID]) -> dic
     if not wanted:
         return {}
     among, params = statements.among("s.id", wanted)
-    moments = ", ".join(statements.plain(name) for name in ("s.created_at", "a.last_active_at", "a.expires_at"))
+    moments = ", ".join(
+        statements.plain(name) for name in ("s.created_at", "a.last_active_at", "a.expires_at", "a.absolute_deadline")
+    )
     rows = statements.fetch(
         f"SELECT s.id, s.user_id, s.state, s.label, s.metadata, {moments}, a.live, a.oldest_event,"
         " s.auth_version, s.access_version, s.auth_fingerprint, s.tenant, s.acting, s.scopes"
@@ -157,7 +160,7 @@ def load_standings(statements: Statements, sessions: Iterable[uuid.UUID]) -> dic
 
 
 def _make_standing(statements: Statements, row: Row, found: dict[Any, UserStanding]) -> Standing:
-    key, user_key, state, label, metadata, created_at, last_active_at, expires_at, live, oldest, *more = row
+    key, user_key, state, label, metadata, created_at, last_active_at, expires_at, absolute, live, oldest, *more = row
     auth_version, access_version, stored, tenant, acting, scopes = more
     user = _NOBODY if user_key is None else found.get(user_key, _MISSING)
     fingerprint = None if stored is None else bytes(stored)
@@ -178,6 +181,7 @@ def _make_standing(statements: Statements, row: Row, found: dict[Any, UserStandi
     )
     return Standing(
         session=session,
+        absolute_deadline=statements.as_moment(absolute),
         live=bool(live),
         may_act=user.may_act,
         fits=fingerprints.fits(fingerprint, user.prints),
@@ -199,7 +203,8 @@ def judge_proof(secret: str, proof: Proof | None, standing: Standing | None, now
     """Return why a token proves no live session, or ``None``. Unknown, revoked and foreign kinds are one error."""
     if tokens.find_kind(secret) is None or proof is None or standing is None:
         return InvalidToken()
-    ended = tokens.find_end(standing.session.state, standing.session.expires_at, now=now)
+    session = standing.session
+    ended = tokens.find_end(session.state, session.expires_at, standing.absolute_deadline, now=now)
     # The row was read between the two steps that end a session.
     if ended is None and not standing.live:
         ended = SessionExpired()

@@ -137,7 +137,7 @@ def make_successor(
 def _require_expired(using: str, old: ClientSession, now: datetime, maximum_age: timedelta | None) -> None:
     if not old.activity.live and old.state != ClientSession.State.EXPIRED:
         raise NotRecoverable()
-    if old.activity.live and old.activity.expires_at > now:
+    if old.activity.live and tokens.explain_end(old, now=now) is None:
         raise NotRecoverable("The session is alive: resume it.")
     # Due and not yet swept: it ends here and now, so that its successor has a predecessor that has ended.
     if old.activity.live:

@@ -21,6 +21,7 @@ from session_mgmt.exceptions import (
     TokenExpired,
 )
 from session_mgmt.models import ClientSession, Token
+from session_mgmt.models.deadlines import is_over
 from session_mgmt.models.sql import Statements
 
 ACCESS_PREFIX = "sma_"
@@ -132,15 +133,16 @@ def judge_token(
 
 
 def explain_end(session: ClientSession, *, now: datetime) -> SessionEnded | None:
-    """Return the error that says how the session ended, or ``None``; a passed deadline counts, swept or not."""
-    return find_end(session.state, session.activity.expires_at, now=now)
+    """Return the error that says how the session ended, or ``None``; time that is over counts, swept or not."""
+    activity = session.activity
+    return find_end(session.state, activity.expires_at, activity.absolute_deadline, now=now)
 
 
-def find_end(state: str, expires_at: datetime, *, now: datetime) -> SessionEnded | None:
+def find_end(state: str, expires_at: datetime, absolute_deadline: datetime, *, now: datetime) -> SessionEnded | None:
     """Return the same by the columns of a session."""
     if state == ClientSession.State.TERMINATED:
         return SessionTerminated()
-    if state == ClientSession.State.EXPIRED or expires_at <= now:
+    if state == ClientSession.State.EXPIRED or is_over(expires_at, absolute_deadline, now):
         return SessionExpired()
     return None
 

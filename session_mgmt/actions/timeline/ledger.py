@@ -15,7 +15,7 @@ from session_mgmt.actions.outcome import Appended, Outcome, accept_write, refuse
 from session_mgmt.exceptions import InvalidToken, SessionExpired, SessionMgmtError, SessionNotFound, SessionTerminated
 from session_mgmt.models import ClientSession
 from session_mgmt.models.clock import as_text
-from session_mgmt.models.deadlines import find_due_time
+from session_mgmt.models.deadlines import render_over
 from session_mgmt.models.identifiers import new_tag
 from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import ACTIVITY, EVENT
@@ -79,13 +79,14 @@ class TimelineLedger:
         listed = list(items)
         wanted = {_session_of(item) for item in listed}
         stored = {self._sql.uuid(session) for session in wanted}
+        over, moments = render_over(self._sql, at)
         rows = self._sql.select_locked(
-            "session_id, live, expires_at <= %s, epoch, event_seq, event_tag",
+            f"session_id, live, {over}, epoch, event_seq, event_tag",
             ACTIVITY,
             stored,
             key="session_id",
             wait=wait,
-            given=[self._sql.moment(find_due_time(at))],
+            given=moments,
         )
         self._timelines = {self._sql.as_uuid(row[0]): _Timeline(bool(row[1]), bool(row[2]), *row[3:]) for row in rows}
         # A query more only where a session has ended: it says whether by its deadline or by somebody.
