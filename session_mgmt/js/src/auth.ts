@@ -8,6 +8,14 @@ import type { Rest } from "./rest";
 import type { Sessions, Validation } from "./sessions";
 import type { Json } from "./values";
 
+/** Token that may do less than its session. */
+export interface NarrowedToken {
+  token: string;
+  /** Seconds from now on. */
+  expiresIn: number;
+  scopes: string[];
+}
+
 export class Auth {
   readonly #rest: Rest;
   readonly #credentials: Credentials;
@@ -31,6 +39,16 @@ export class Auth {
   /** Return the headers that prove the session, or that go beside its cookie: the token against forgery, and its name. */
   headers(): Record<string, string> {
     return this.#rest.proveSession(this.#credentials.token);
+  }
+
+  /**
+   * Ask for a token with these scopes only, for a frame or a worker that should do no more. It cannot be refreshed.
+   * Rejects with `scope_missing` if the session lacks one, and with `no_token` where pages are given none.
+   */
+  async narrow(scopes: readonly string[], { expiresIn }: { expiresIn?: number } = {}): Promise<NarrowedToken> {
+    const body = { scopes, ...(expiresIn !== undefined && { expires_in: expiresIn }) };
+    const { body: found } = await this.#rest.sendRequest("POST", "tokens/narrow/", { body, token: this.token });
+    return { token: found.access, expiresIn: found.expires_in, scopes: found.scopes };
   }
 
   validate(permission?: string): Promise<Validation> {

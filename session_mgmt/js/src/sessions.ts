@@ -1,6 +1,7 @@
 /** Calls about sessions, over HTTP (PROTOCOL section 13). Without an id they concern this client's own session. */
 
 import type { Credentials } from "./credentials";
+import { toDevice, type Device, type DeviceFields } from "./devices";
 import type { Emitter, Unsubscribe } from "./emitter";
 import type { EventType, SessionEntry, SessionEvents } from "./events";
 import type { SessionFields, SuccessorReceipt } from "./frames";
@@ -62,6 +63,21 @@ export class Sessions {
     return (body.results as SessionFields[]).map((fields) => toSessionInfo(fields));
   }
 
+  /** List the user's devices: this one first, then the one seen last. */
+  async list(): Promise<Device[]> {
+    return ((await this.#callDevices("GET")).results as DeviceFields[]).map(toDevice);
+  }
+
+  /** Log a device out: end its session and its login. Rejects with `reauth_required` if the own login is old. */
+  async end(id: string): Promise<void> {
+    await this.#callDevices("DELETE", `${encodeURIComponent(id)}/`);
+  }
+
+  /** Log out all devices of the user but this one; resolves with their number. */
+  async endOthers(): Promise<number> {
+    return (await this.#callDevices("DELETE")).ended;
+  }
+
   async validateSession(permission?: string, id = this.#ownId()): Promise<Validation> {
     return this.#callSession("POST", id, "validate/", permission === undefined ? {} : { permission });
   }
@@ -90,6 +106,10 @@ export class Sessions {
   ): Promise<Json> {
     const path = `sessions/${encodeURIComponent(id)}/${action}`;
     return (await this.#rest.sendRequest(method, path, { body, token })).body;
+  }
+
+  async #callDevices(method: string, rest = ""): Promise<Json> {
+    return (await this.#rest.sendRequest(method, `devices/${rest}`, { token: this.#credentials.token })).body;
   }
 
   #ownId(): string {

@@ -613,6 +613,20 @@ declare class Rest {
 	/** Return the headers that prove a session by its token, or beside its cookie if the token is empty. */
 	proveSession(token: string): Record<string, string>;
 }
+export interface Device {
+	sessionId: string;
+	/** Name that the user gave it. */
+	label: string;
+	browser: string;
+	system: string;
+	/** Place as the project knows it; empty if it does not. */
+	place: string;
+	firstSeen: string;
+	lastSeen: string;
+	connectionState: Status;
+	/** True for the session that asks. */
+	isCurrent: boolean;
+}
 export interface SessionInfo {
 	sessionId: string;
 	userId: string | null;
@@ -781,12 +795,25 @@ export declare class Sessions {
 	updateSession(changes: CreateOptions, id?: string): Promise<SessionInfo>;
 	terminateSession(id?: string): Promise<void>;
 	getActiveSessions(): Promise<SessionInfo[]>;
+	/** List the user's devices: this one first, then the one seen last. */
+	list(): Promise<Device[]>;
+	/** Log a device out: end its session and its login. Rejects with `reauth_required` if the own login is old. */
+	end(id: string): Promise<void>;
+	/** Log out all devices of the user but this one; resolves with their number. */
+	endOthers(): Promise<number>;
 	validateSession(permission?: string, id?: string): Promise<Validation>;
 	/** Ask for the successor of an expired session, by its old token. */
 	recoverSession(id?: string, options?: JsonObject, token?: string): Promise<RecoveredSession>;
 	getSessionMetrics(id?: string): Promise<JsonObject>;
 	/** Call back for every event of this session's log. */
 	onSessionEvent(listener: (type: EventType, data: Json, entry: SessionEntry) => void): Unsubscribe;
+}
+/** Token that may do less than its session. */
+export interface NarrowedToken {
+	token: string;
+	/** Seconds from now on. */
+	expiresIn: number;
+	scopes: string[];
 }
 export declare class Auth {
 	#private;
@@ -795,6 +822,13 @@ export declare class Auth {
 	get token(): string;
 	/** Return the headers that prove the session, or that go beside its cookie: the token against forgery, and its name. */
 	headers(): Record<string, string>;
+	/**
+	 * Ask for a token with these scopes only, for a frame or a worker that should do no more. It cannot be refreshed.
+	 * Rejects with `scope_missing` if the session lacks one, and with `no_token` where pages are given none.
+	 */
+	narrow(scopes: readonly string[], { expiresIn }?: {
+		expiresIn?: number;
+	}): Promise<NarrowedToken>;
 	validate(permission?: string): Promise<Validation>;
 	/** Call back when the token is no good any more: let the user log in, then start again. */
 	onAuthRequired(listener: (data: Json, entry: SessionEntry) => void): Unsubscribe;

@@ -11,6 +11,7 @@ import type { Position, ReceiptFrame, UpdateFrame, Verdict, WriteFrame } from ".
 import { mergePatch } from "../merge";
 import type { Operation } from "../operations";
 import { areEqual, type Json } from "../values";
+import { answerDevices, answerNarrow } from "./devices";
 import { answerRequest } from "./documents";
 import { FakeEntrance, type FakeLogin, type Told } from "./entrance";
 import { FakeJar } from "./jar";
@@ -384,6 +385,8 @@ export class FakeServer {
       const { status, body: told, headers } = answerRequest(session, url, { method, body, write });
       return status === 204 ? new Response(null, { status }) : makeResponse(status, told, headers);
     }
+    if (path.endsWith("/narrow/")) return makeResponse(...answerNarrow(session, body));
+    if (path.includes("/devices/")) return this.#answerDevices(session, method, path);
     if (path.endsWith("/recover/")) {
       const gone = { code: 214, name: "not_recoverable", temporary: false, message: "" };
       if (!session.isRecoverable) return makeResponse(410, gone);
@@ -393,6 +396,16 @@ export class FakeServer {
     if (path.endsWith("/validate/")) return makeResponse(200, { valid: session.state === "active", reason: null });
     if (method === "DELETE") this.terminate();
     return method === "DELETE" ? new Response(null, { status: 204 }) : makeResponse(200, session.fields());
+  }
+
+  #answerDevices(session: FakeSession, method: string, path: string): Response {
+    const id = decodeURIComponent(/devices\/([^/]*)/.exec(path)?.[1] ?? "");
+    const end = (each: FakeSession): void => {
+      each.state = "terminated";
+      this.#endAll(each, CLOSE.SESSION_TERMINATED);
+    };
+    const [status, told] = answerDevices(session, this.sessions, { method, id, end });
+    return status === 204 ? new Response(null, { status }) : makeResponse(status, told);
   }
 
   #answerIdentity([status, body, cookie]: Told, name?: string | null): Response {
