@@ -236,6 +236,7 @@ def test_an_inactive_or_deleted_user_proves_nothing() -> None:
     assert isinstance(attach(ask(bob))[0], InvalidToken)
 
 
+@pytest.mark.requirement("OWASP WebSocket: connections")
 def test_limits_count_the_members_before_in_the_group(settings: Any) -> None:
     settings.SESSION_MGMT = {"max_connections_per_session": 2, "max_connections_per_user": 3}
     alice = get_user_model().objects.create_user("alice")

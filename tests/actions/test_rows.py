@@ -363,6 +363,7 @@ def test_closed_connections_go_after_the_retention_of_events() -> None:
 
 
 @pytest.mark.parametrize("is_anonymous", [True, False])
+@pytest.mark.requirement("OWASP WebSocket: connections")
 def test_connections_of_a_killed_process_do_not_count_for_long(settings: Any, is_anonymous: bool) -> None:
     settings.SESSION_MGMT = {"max_connections_per_user": 3, "max_connections_per_session": 3}
     user = None if is_anonymous else get_user_model().objects.create_user("ada")

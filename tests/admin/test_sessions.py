@@ -193,6 +193,7 @@ def test_a_session_that_is_not_there_is_a_404(operator: Client, address: str) ->
 # -- doing
 
 
+@pytest.mark.requirement("ASVS 7.4.5")
 def test_ending_a_session_goes_through_the_verb_and_is_audited(alice: Any) -> None:
     created = lively(alice)
     http = staff("view_clientsession", "terminate_clientsession")

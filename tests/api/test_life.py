@@ -49,7 +49,6 @@ def test_a_client_may_shorten_its_life(short: Caller) -> None:
     assert life(short.session) == (60, timedelta(seconds=600))
 
 
-@pytest.mark.requirement("ASVS 10.4.8")
 def test_a_successor_lives_no_longer_than_its_predecessor(short: Caller) -> None:
     short.patch("sessions/{id}/", {"config": {"theme": "dark"}})
     SessionActivity.objects.update(expires_at=ClientSession.objects.get().created_at - timedelta(hours=1))

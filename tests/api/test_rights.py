@@ -102,6 +102,7 @@ def test_each_action_needs_its_permission_and_leaves_an_audit_entry(session: Cal
 
 
 @pytest.mark.parametrize("name", CALLS)
+@pytest.mark.requirement("ASVS 7.4.5")
 def test_no_action_goes_with_one_permission_less(session: Caller, name: str) -> None:
     needed = CALLS[name][3]
     for missing in needed:

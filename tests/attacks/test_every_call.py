@@ -68,6 +68,7 @@ def kept(cookie_mode: None, settings: Any) -> Page:
 
 @pytest.mark.parametrize("who", ["theirs", "page of theirs", "staff", "page of staff", "nobody"])
 @pytest.mark.parametrize("ended", [False, True])
+@pytest.mark.requirement("ASVS 8.2.2", "ASVS 6.3.8")
 def test_somebody_elses_session_looks_like_none(
     who: str, ended: bool, bearer: None, mine: Caller, theirs: Caller, bob: Any, nobody: Caller
 ) -> None:
@@ -93,6 +94,7 @@ def test_somebody_elses_session_looks_like_none(
     assert dump_rows() == before
 
 
+@pytest.mark.requirement("ASVS 3.5.1")
 def test_no_call_by_a_cookie_changes_anything_without_the_csrf_token(kept: Page) -> None:
     before, refused = dump_rows(), 0
     assert kept.kept is not None
@@ -113,6 +115,7 @@ def test_no_call_by_a_cookie_changes_anything_without_the_csrf_token(kept: Page)
     assert dump_rows() == before
 
 
+@pytest.mark.requirement("ASVS 3.5.1")
 def test_no_get_changes_anything(kept: Page) -> None:
     before = dump_rows()
     assert kept.kept is not None
@@ -122,6 +125,7 @@ def test_no_get_changes_anything(kept: Page) -> None:
     assert dump_rows() == before
 
 
+@pytest.mark.requirement("ASVS 3.3.1")
 def test_no_answer_to_a_page_holds_a_token(kept: Page) -> None:
     assert kept.kept is not None
     for method, path in list_all_calls():
@@ -134,6 +138,7 @@ def test_no_answer_to_a_page_holds_a_token(kept: Page) -> None:
         assert not any(prefix in text for prefix in ("sma_", "smr_", "smc_")), (method, path, text[:200])
 
 
+@pytest.mark.requirement("ASVS 9.2.2", "ASVS 14.2.1")
 def test_each_kind_of_token_opens_what_it_is_for_and_nothing_else(bearer: None, nobody: Caller) -> None:
     made = make_pair()
     session = str(made.session.pk)
@@ -161,6 +166,7 @@ def test_each_kind_of_token_opens_what_it_is_for_and_nothing_else(bearer: None, 
 
 
 @pytest.mark.parametrize("field", [field.name for field in ClientSession._meta.get_fields()] + ["token", "user_id"])
+@pytest.mark.requirement("ASVS 15.3.3")
 def test_no_column_can_be_set_by_a_body(field: str, bearer: None, mine: Caller, page: Caller) -> None:
     if field in ("metadata", "config", "label", "nonce", "scopes", "user"):
         return
@@ -173,6 +179,7 @@ def test_no_column_can_be_set_by_a_body(field: str, bearer: None, mine: Caller, 
     assert ClientSession.objects.values().get(pk=mine.session) == before
 
 
+@pytest.mark.requirement("ASVS 14.3.2")
 def test_a_cache_in_front_gives_nobody_what_is_somebody_elses(
     bearer: None, mine: Caller, theirs: Caller, settings: Any
 ) -> None:
@@ -188,8 +195,17 @@ def test_a_cache_in_front_gives_nobody_what_is_somebody_elses(
     assert listed["session_id"] == theirs.session
 
 
+@pytest.mark.requirement("ASVS 4.1.3")
 def test_headers_of_a_proxy_that_nobody_trusts_count_for_nothing(kept: Page) -> None:
     # Neither another host nor https is believed: the CSRF check would compare with what the attacker says.
     for name, value in (("x-forwarded-host", "evil.test"), ("forwarded", "host=evil.test;proto=https")):
         headers = {"origin": "https://evil.test", name: value}
         assert kept.call("PATCH", f"sessions/{kept.kept}/", {"label": "x"}, **headers).status_code == 403
+
+
+@pytest.mark.requirement("ASVS 3.4.2")
+@pytest.mark.parametrize("origin", ["https://evil.test", "null"])
+def test_no_answer_lets_a_page_of_another_site_read_it(origin: str, bearer: None, mine: Caller) -> None:
+    for method, path in (("GET", "sessions/"), ("GET", "nonsense/"), ("OPTIONS", "sessions/enter/"), ("GET", "login/")):
+        answer = mine.call(method, path, Origin=origin, Access_Control_Request_Method="POST")
+        assert not [name for name in answer.headers if name.lower().startswith("access-control-")], path

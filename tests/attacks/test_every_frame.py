@@ -160,6 +160,7 @@ def require_untold(peer: Any) -> None:
     assert SECRET not in orjson.dumps(peer.seen).decode()
 
 
+@pytest.mark.requirement("ASVS 8.2.2", "CVE-2023-28858")
 async def test_no_frame_reaches_what_is_somebody_elses(peers: Any, hers: Owned, bobs: Created) -> None:
     before = await bridge().call(dump_rows_of, hers.created.session.pk)
     number, answers = 0, {}
@@ -198,6 +199,7 @@ async def test_names_that_somebody_else_has_too_are_the_callers_own(peers: Any, 
     assert await bridge().call(dump_rows_of, hers.created.session.pk) == before
 
 
+@pytest.mark.requirement("ASVS 4.4.3")
 async def test_connect_proves_one_session_and_names_no_other(peers: Any, hers: Owned, bobs: Created) -> None:
     before = await bridge().call(dump_rows_of, hers.created.session.pk)
     for client in (hers.client, "c_of_nobody"):
@@ -230,6 +232,7 @@ async def test_before_connect_every_frame_is_refused_and_ends_the_connection(pee
     assert await bridge().call(dump_rows_of, hers.created.session.pk) == before
 
 
+@pytest.mark.requirement("ASVS 7.4.1")
 async def test_after_the_end_no_frame_does_anything(peers: Any, hers: Owned, monkeypatch: pytest.MonkeyPatch) -> None:
     """The end is in the table, and no doorbell has told this process: its sockets are still open."""
     mine = hers.created

@@ -75,6 +75,7 @@ def take_copy(browser: Browser) -> Thief:
     return Thief(browser.enter(nonce), nonce)
 
 
+@pytest.mark.requirement("OWASP sessions: strict")
 def test_a_self_made_id_and_token_make_nothing() -> None:
     before = ClientSession.objects.count()
     made_up = str(uuid.uuid4())
@@ -99,6 +100,7 @@ def plant(thief: Thief, victim: Browser) -> None:
 
 
 @pytest.mark.parametrize("has_refreshed", [False, True])
+@pytest.mark.requirement("ASVS 7.2.4")
 def test_a_token_planted_before_a_login_proves_nothing_after_the_claim(has_refreshed: bool) -> None:
     thief = take_copy(Browser())
     old = Thief({"session": {"session_id": thief.session}, "access": thief.access, "refresh": thief.refresh}, "")
@@ -158,6 +160,7 @@ def test_a_logout_leaves_nothing_that_could_be_replayed() -> None:
     assert not Login.objects.filter(ended_at=None).exists()
 
 
+@pytest.mark.requirement("ASVS 7.4.1")
 async def test_a_logout_closes_the_open_socket_and_no_other_opens(peers: Any) -> None:
     browser, run = Browser(), bridge().read
     thief = await run(enter_alice, browser)
@@ -177,6 +180,7 @@ def pass_deadline(session: str) -> None:
 
 
 @pytest.mark.parametrize("is_swept", [True, False])
+@pytest.mark.requirement("ASVS 7.3.2", "OWASP WebSocket: expiry")
 async def test_an_absolute_deadline_closes_the_socket_of_whoever_stays_active(
     peers: Any, settings: Any, is_swept: bool
 ) -> None:

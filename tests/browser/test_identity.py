@@ -90,6 +90,7 @@ def write(page: Page, text: str) -> None:
 @pytest.mark.parametrize("names", [("ann", "bob"), ("bob", "ann")])
 @pytest.mark.parametrize("says_user", [False, True])
 @pytest.mark.parametrize("logs_out", [False, True])
+@pytest.mark.requirement("ASVS 14.3.1")
 def test_s01_the_next_person_finds_nothing_of_the_one_before(
     context: BrowserContext, people: Demo, names: tuple[str, str], says_user: bool, logs_out: bool
 ) -> None:

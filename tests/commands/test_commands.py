@@ -74,6 +74,7 @@ def test_stats_of_one_session() -> None:
         run("session_stats", str(uuid.uuid4()))
 
 
+@pytest.mark.requirement("ASVS 7.4.5")
 def test_terminate_ends_by_id_and_by_user_once_each() -> None:
     user = get_user_model().objects.create_user("alice")
     first, second = (lifecycle.create_session(user=user).session.pk for _ in range(2))

@@ -133,7 +133,6 @@ async def test_a_bad_first_frame_closes_with_its_code(
     assert one.seen[0]["name"] == name
 
 
-@pytest.mark.requirement("OWASP WebSocket: idle")
 async def test_silence_is_ended_by_the_connect_timeout(peers: Any, settings: Any) -> None:
     settings.SESSION_MGMT = {"connect_timeout": 0.05}
     one = peers()

@@ -31,6 +31,7 @@ def denied(created: Any, name: str, call: str, log: str) -> dict[str, Any]:
     return {"action": "permission_denied", "session": created.session.pk, "ip": HERE[0], "data": data}
 
 
+@pytest.mark.requirement("ASVS 16.2.1")
 async def test_a_topic_that_is_denied_a_hundred_times_is_in_the_trail_once(peers: Any, alice: Any) -> None:
     created = await bridge().call(make_pair, alice)
     peer = peers(client=HERE)
@@ -83,6 +84,7 @@ async def test_a_page_of_another_site_is_in_the_trail(peers: Any) -> None:
     assert entry["data"] == {"name": "origin_denied", "call": "handshake", "user_id": None}
 
 
+@pytest.mark.requirement("ASVS 16.2.1")
 async def test_a_flood_of_frames_is_in_the_trail(peers: Any, created: Any, settings: Any) -> None:
     settings.SESSION_MGMT = {"MAX_FRAMES_PER_SECOND": 1.0}
     peer = peers(client=HERE)
@@ -95,6 +97,7 @@ async def test_a_flood_of_frames_is_in_the_trail(peers: Any, created: Any, setti
     assert (entry["data"]["name"], entry["data"]["call"]) == ("too_many_requests", "frames")
 
 
+@pytest.mark.requirement("OWASP WebSocket: connections")
 async def test_too_many_sockets_of_an_address_are_in_the_trail(peers: Any, settings: Any) -> None:
     settings.SESSION_MGMT = {"MAX_SOCKETS_PER_ADDRESS": 1}
     first, second = peers(client=HERE), peers(client=HERE)

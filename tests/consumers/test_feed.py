@@ -61,6 +61,7 @@ async def test_entries_that_are_told_twice_are_handed_on_once(peers: Any, create
     assert entries == [1, 2]
 
 
+@pytest.mark.requirement("OWASP WebSocket: idle")
 async def test_a_reader_that_stops_reading_is_fed_from_the_log_afterwards(
     peers: Any, created: Any, settings: Any
 ) -> None:

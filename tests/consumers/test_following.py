@@ -33,6 +33,7 @@ async def left_behind(peers: Any, created: Any) -> tuple[str, list[Any]]:
 
 
 @pytest.mark.parametrize(("error", "code"), [(Unavailable(), 4004), (RuntimeError("a bug"), 1011)])
+@pytest.mark.requirement("RFC 6455 7.4")
 async def test_a_replay_that_fails_ends_the_connection_so_that_the_client_comes_back(
     peers: Any, created: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int
 ) -> None:

@@ -369,6 +369,7 @@ def pay(token: str) -> Any:
     return answer.status_code, answer.data
 
 
+@pytest.mark.requirement("ASVS 7.5.3")
 def test_a_view_of_the_project_asks_for_a_recent_login_and_a_scope(alice: Any, settings: Any) -> None:
     created = create_session(user=alice)
     status, told = pay(created.token.secret)

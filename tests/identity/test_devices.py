@@ -110,6 +110,7 @@ def test_a_sister_session_of_the_same_browser_is_no_other_device(both: tuple[Bro
     assert (here.row().state, here.enter()["verdict"]) == ("active", "continued")
 
 
+@pytest.mark.requirement("ASVS 7.4.3")
 def test_all_others_end_with_their_logins_and_this_browser_stays(both: tuple[Browser, Browser]) -> None:
     here, there = both
     sister = here.other_tab()

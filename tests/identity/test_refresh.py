@@ -81,6 +81,21 @@ def test_a_family_has_few_rows_whatever_its_age() -> None:
     assert Token.objects.count() == 4
 
 
+@pytest.mark.requirement("ASVS 10.4.8")
+def test_a_family_ends_at_the_absolute_deadline() -> None:
+    created = make_pair(config={"idle_timeout": 3600, "absolute_timeout": 3600})
+    absolute, secret, ends = created.session.activity.absolute_deadline, refresh_of(created), set()
+    for minutes in range(0, 60, 6):
+        pair = refresh(secret, minutes=minutes).pair
+        assert pair.access.expires_at <= absolute
+        secret = pair.refresh.secret
+        ends.add(pair.refresh.expires_at)
+    # It proves for a while after it whose session that was, and the time for that does not grow.
+    assert len(ends) == 1
+    with pytest.raises(SessionExpired):
+        refresh(secret, minutes=61)
+
+
 def test_a_refresh_is_no_activity() -> None:
     created = make_pair()
     before = SessionActivity.objects.values_list("last_active_at", "expires_at").get()
@@ -90,6 +105,7 @@ def test_a_refresh_is_no_activity() -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.requirement("RFC 9700 races")
+@pytest.mark.requirement("ASVS 2.3.3")
 def test_s27_fifty_refreshes_at_once_leave_one_chain() -> None:
     secret = refresh_of(make_pair())
     found = run_together(50, lambda _: refreshing.refresh_tokens(secret, new_nonce()))

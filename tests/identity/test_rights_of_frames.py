@@ -104,6 +104,7 @@ async def test_a_write_that_was_refused_keeps_its_refusal_when_a_wider_token_rep
     assert (await receipt(wider, **{**write, "seq": 2}))["position"][1] == 1
 
 
+@pytest.mark.requirement("ASVS 8.2.1")
 def test_s43_a_frame_without_a_row_is_refused() -> None:
     kinds = {kind.__name__.lower() for kind in commands.HANDLERS}
     assert kinds == set(scopes.FRAMES) == set(frames.FRAME_TYPES)
@@ -112,6 +113,7 @@ def test_s43_a_frame_without_a_row_is_refused() -> None:
     assert handlers[frames.Ping] is commands.HANDLERS[frames.Ping]
 
 
+@pytest.mark.requirement("ASVS 7.5.3")
 async def test_what_needs_a_recent_login_is_refused_alike_over_frames(peers: Any, created: Any, guarded: None) -> None:
     await log_in(created, minutes=16)
     peer = peers()

@@ -78,6 +78,7 @@ def test_a_missing_field_is_named_in_the_refusal(type_: str, field: str) -> None
 
 
 @pytest.mark.parametrize("number", [0, -1, MAX_OFFSET + 1, 1.0, "1", True, None])
+@pytest.mark.requirement("ASVS 2.2.1")
 def test_a_number_of_a_write_is_an_integer_from_1_to_2_53_minus_1(number: Any) -> None:
     with pytest.raises(InvalidField):
         frames.parse({"type": "send", "seq": number, "data": 1})

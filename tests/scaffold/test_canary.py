@@ -97,6 +97,7 @@ def test_the_log_of_a_server_is_looked_at(tmp_path: Path) -> None:
     assert of_the_run.take() == [f"log: {ACCESS[:12]}…"]
 
 
+@pytest.mark.requirement("ASVS 16.2.5")
 def test_the_run_is_watched() -> None:
     """Whatever any logger says in this process comes by the canary that every test is judged by."""
     logging.getLogger("somebody.else").warning("refused %s", ACCESS)

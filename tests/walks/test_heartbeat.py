@@ -35,6 +35,7 @@ async def test_a_ping_is_answered_and_the_next_carries_the_round_trip(quick: Any
     assert (await one.until_type("ping"))["rtt_ms"] >= 0
 
 
+@pytest.mark.requirement("OWASP WebSocket: idle")
 async def test_a_client_that_never_answers_is_closed_after_the_missed_limit(
     quick: Any, peers: Any, created: Any
 ) -> None:
