@@ -58,6 +58,16 @@ def test_no_version_with_a_known_vulnerability_is_allowed(name: str) -> None:
         assert not requirement.specifier.contains(last_bad)
 
 
+@pytest.mark.requirement("ASVS 11.4.1", "ASVS 1.5.2")
+def test_the_package_uses_no_weak_hash_and_unpacks_no_objects() -> None:
+    words = re.compile(r"\b(?:md5|sha1)\(|\bimport (?:pickle|marshal|shelve)\b|from (?:pickle|marshal|shelve) import")
+    found = {
+        path.name: words.findall(path.read_text(encoding="utf-8")) for path in (ROOT / "session_mgmt").rglob("*.py")
+    }
+    # The answer to a handshake of RFC 6455, which protects nothing.
+    assert {name: hits for name, hits in found.items() if hits} == {"handshake.py": ["sha1("]}
+
+
 def test_the_pins_are_what_the_package_allows() -> None:
     pins = read_pins()
     wrong = {
