@@ -17,6 +17,8 @@ from tests.browser.watching import Demo, Room
 from tests.canary import canary, check_log
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+# Hosts that are sisters to a browser, for tests that serve them.
+HOSTS = "--host-resolver-rules=MAP *.shop.test 127.0.0.1"
 STOP_SECONDS = 20
 # What a browser says by itself when a request fails; everything else in the console is a fault of ours.
 FAILED_REQUEST = re.compile(r"Failed to load resource|WebSocket connection to .* failed")
@@ -58,7 +60,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 def browser(chromium: Path) -> Iterator[Browser]:
     """One Chromium for all; it ends with the package, for its event loop would be in the way of other tests."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", HOSTS])
         yield browser
         browser.close()
 

@@ -1,0 +1,142 @@
+"""Pages that hold no secret, in Chromium, with https, Django's login and a real server."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page
+
+from project.demo.supervisor import find_free_port
+from tests.browser.conftest import ROOT
+from tests.browser.plain import DOCUMENT
+from tests.browser.test_identity import KEPT, PASSWORD, PEOPLE, START, log_in, log_out
+from tests.browser.watching import Demo
+from tests.sqlite_files import copy_migrated
+
+pytestmark = pytest.mark.browser
+
+SECRET = re.compile("sm[acr]_")
+COOKIE = "__Host-session-mgmt"
+# Another origin that is the same site to a browser, so that Lax lets the cookie go along.
+KNOCK = """async ([ours, session]) => {
+  const socket = new WebSocket(ours.replace("https", "wss") + "ws/session/", ["session-mgmt.v1"]);
+  const frames = [];
+  const code = await new Promise((resolve) => {
+    socket.onopen = () => socket.send(JSON.stringify({
+      type: "connect", auth: "cookie", client_id: null, acked: 0, logs: { "state:main": null }, capabilities: [],
+    }));
+    socket.onmessage = ({ data }) => frames.push(JSON.parse(data));
+    socket.onclose = ({ code }) => resolve(code);
+  });
+  const send = (path, init) =>
+    fetch(ours + path, { credentials: "include", ...init }).then(() => "sent", () => "blocked");
+  const text = { method: "POST", mode: "no-cors", headers: { "Content-Type": "text/plain" }, body: "{}" };
+  return [code, frames.map(({ type }) => type), await send(`api/sessions/${session}/messages/`, text),
+    await send("api/sessions/enter/", text), await send(`api/sessions/${session}/`, { method: "DELETE" })];
+}"""
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """A server with a certificate of its own, for every host below shop.test."""
+    folder = tmp_path_factory.mktemp("shop")
+    database, key, certificate = folder / "db.sqlite3", folder / "key.pem", folder / "certificate.pem"
+    copy_migrated(database)
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=shop.test"]
+    subprocess.run([*make, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    environment = {
+        **os.environ,
+        "SQLITE_PATH": str(database),
+        "DJANGO_SETTINGS_MODULE": "tests.browser.cookie_settings",
+    }
+    people = [sys.executable, "manage.py", "shell", "-c", PEOPLE.format(password=PASSWORD)]
+    subprocess.run(people, cwd=ROOT, env=environment, check=True, capture_output=True)
+    port = find_free_port("127.0.0.1")
+    options = ["--port", str(port), "--ws", "session_mgmt.uvicorn:WebSocketProtocol", "--log-level", "info"]
+    tls = ["--ssl-keyfile", str(key), "--ssl-certfile", str(certificate)]
+    serve = [sys.executable, "-m", "uvicorn", "project.asgi:application", *options, *tls]
+    with subprocess.Popen(serve, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            assert any("Uvicorn running" in line for line in process.stderr), "the server did not start"
+            yield Demo(f"https://www.shop.test:{port}/", database)
+        finally:
+            process.terminate()
+
+
+@pytest.fixture
+def context(chromium: object, browser: Browser, shop: Demo) -> Iterator[BrowserContext]:
+    context = browser.new_context(ignore_https_errors=True)
+    yield context
+    context.close()
+
+
+def open_page(page: Page, shop: Demo, **options: str | None) -> object:
+    page.goto(shop.url + DOCUMENT)
+    return page.evaluate(START, {"tokenMode": "cookie", **options})
+
+
+def read_cookie(context: BrowserContext) -> str:
+    (found,) = [cookie for cookie in context.cookies() if cookie.get("name") == COOKIE]
+    assert found.get("httpOnly") and found.get("secure") and found.get("sameSite") == "Lax"
+    value = found.get("value")
+    assert value and value.startswith("smc_")
+    return value
+
+
+def test_s41_a_page_writes_reloads_renews_and_logs_out_and_never_holds_a_token(
+    context: BrowserContext, shop: Demo
+) -> None:
+    page, other = context.new_page(), context.new_page()
+    said: list[str] = []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: said.append(str(frame))))
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: said.append(str(frame))))
+    ann = log_in(page, shop, "ann")
+    for tab in (page, other):
+        assert open_page(tab, shop) == [ann, {}]
+        tab.wait_for_function("session.status === 'connected'")
+    first = read_cookie(context)
+    page.evaluate("session.state.set('/note', 'a pot')")
+    other.wait_for_function("session.state.get('/note') === 'a pot'")
+    page.evaluate("session.sessions.updateSession({ label: 'kitchen' })")
+    open_page(page, shop, user=ann)
+    page.wait_for_function("session.state.get('/note') === 'a pot'")
+    # The login is due within seconds: one tab enters, both go on.
+    page.wait_for_function("session.stats().reconnects > 0 || events.some(([name]) => name === 'identity')")
+    page.evaluate("session.state.set('/note', 'a pan')")
+    other.wait_for_function("session.state.get('/note') === 'a pan'")
+    second = read_cookie(context)
+    assert second != first
+    shown = "[document.cookie, JSON.stringify([session, session.auth.headers(), session.info, events])]"
+    for tab in (page, other):
+        assert not SECRET.search(str(tab.evaluate(KEPT)) + str(tab.evaluate(shown)))
+    assert said and not [text for text in said if SECRET.search(text)]
+    id_ = page.evaluate("session.id")
+    page.evaluate("session.logout()")
+    other.wait_for_function("events.some(([name]) => name === 'ended')")
+    assert "a pan" not in str(other.evaluate(KEPT)) + str(other.evaluate("session.state.get()"))
+    assert page.evaluate("(id) => fetch(`/api/sessions/${id}/`).then(({ status }) => status)", id_) != 200
+
+
+def test_s40_a_page_of_a_sister_domain_opens_no_socket_and_changes_nothing(context: BrowserContext, shop: Demo) -> None:
+    page, evil = context.new_page(), context.new_page()
+    ann = log_in(page, shop, "ann")
+    open_page(page, shop, user=ann)
+    page.wait_for_function("session.status === 'connected'")
+    page.evaluate("session.state.set('/note', 'mine')")
+    evil.goto(shop.url.replace("www.", "evil.") + DOCUMENT)
+    statuses: list[int] = []
+    evil.on("response", lambda answer: statuses.append(answer.status))
+    session = page.evaluate("session.id")
+    code, frames, message, enter, delete = evil.evaluate(KNOCK, [shop.url, session])
+    assert code == 4509 and "connected" not in frames
+    assert (message, enter, delete) == ("sent", "sent", "blocked")
+    assert [status for status in statuses if status < 400] == []
+    page.evaluate("session.state.set('/note', 'still mine')")
+    assert page.evaluate("session.status") == "connected"
+    log_out(page, shop)
