@@ -33,8 +33,8 @@ PYTHON_ONLY = "not browser and not js"
 # tests open one; here it saves the time of reading the files.
 PURE = ("tests/protocol", "tests/documents", "tests/client", "tests/docs")
 NO_TESTS_COLLECTED = 5
-# Two more than there are cores: many tests wait for a server to start or a lock to be given back.
-PROCESSES = min(4, (os.cpu_count() or 1) + 2)
+# One per core: the passes run side by side, so that one computes while another waits for a server or a lock.
+PROCESSES = min(4, os.cpu_count() or 1)
 
 
 @dataclass
@@ -127,8 +127,8 @@ def browser(tally: Tally) -> None:
 
 
 PASSES: dict[str, Callable[[Tally], None]] = {"sqlite": sqlite, "postgres": postgres, "js": js, "browser": browser}
-# Of one process each, which waits for Node or a browser most of the time: they run beside the passes of the databases.
-BESIDE = ("js", "browser")
+# Passes that run side by side, one after the other within a lane. The first lane that has work shows its progress.
+LANES = (("sqlite",), ("postgres",), ("js", "browser"))
 
 
 def keep_bytecode() -> None:
@@ -168,12 +168,9 @@ def _read_cpu() -> float:
 def running_beside(names: Sequence[str]) -> Iterator[list[Tally]]:
     """Run passes in a process of their own; at the end, print what they said, and give their tallies."""
     tallies: list[Tally] = []
-    if not names:
-        yield tallies
-        return
     with tempfile.TemporaryDirectory() as folder:
         said, report = Path(folder, "said"), Path(folder, "tallies.json")
-        # Tests flush Redis, so that each of the two needs one of its own.
+        # Tests flush Redis, so that each lane needs one of its own.
         variables = {**os.environ, "REDIS_URL": ""}
         command = [sys.executable, __file__, *names, "--tallies", str(report)]
         with said.open("wb") as output:
@@ -193,14 +190,12 @@ def running_beside(names: Sequence[str]) -> Iterator[list[Tally]]:
 
 
 def run_all(chosen: Sequence[str]) -> list[Tally]:
-    """Run passes, those of the databases one after the other."""
-    first = [name for name in PASSES if name in chosen and name not in BESIDE]
-    others = [name for name in BESIDE if name in chosen]
-    if not first:
-        return [run(name) for name in others]
-    with running_beside(others) as beside:
-        tallies = [run(name) for name in first]
-    return tallies + beside
+    """Run passes, those of one lane one after the other."""
+    lanes = [lane for names in LANES if (lane := [name for name in names if name in chosen])]
+    with contextlib.ExitStack() as stack:
+        others = [stack.enter_context(running_beside(lane)) for lane in lanes[1:]]
+        tallies = [run(name) for name in lanes[0]]
+    return tallies + [tally for beside in others for tally in beside]
 
 
 def summarise(tallies: list[Tally]) -> int:
