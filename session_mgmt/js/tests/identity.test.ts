@@ -249,6 +249,7 @@ describe("tokens in time (33)", () => {
     await pass(730);
     expect(clients.map(({ status }) => status)).toEqual(["connected", "connected"]);
     expect(new Set(clients.map(({ auth }) => auth.token))).toEqual(new Set([browser.server.session.token]));
+    expect(kept(browser)).toContain(browser.server.session.tokens.pair.refresh);
     expect(browser.server.sockets).toHaveLength(sockets);
     expect(browser.server.requests.filter((line) => line.endsWith("/refresh/"))).toEqual([]);
   });

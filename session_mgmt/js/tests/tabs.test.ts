@@ -132,6 +132,19 @@ describe("tabs of one browser", () => {
   });
 });
 
+test("a tab tells the others of a logout, without a network and without an event of storage", async () => {
+  const browser = new Browser();
+  const options = { BroadcastChannel: channels() };
+  const [first, second] = [await browser.tab().openConnected(options), await browser.tab().openConnected(options)];
+  const ended = record(second, "ended");
+  browser.server.cut();
+  const leaving = first.logout();
+  await turns();
+  expect(ended.map(([{ reason }]) => reason)).toEqual(["logged_out"]);
+  await pass(5);
+  await leaving;
+});
+
 describe("a duplicated tab", () => {
   test.each([
     ["with locks", {}],
