@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
@@ -34,11 +34,19 @@ _DOCUMENT = re.compile(r"[^\x00-\x1f\x7f/\ud800-\udfff]{1,100}")
 _KEY = re.compile(r"[^\x00\ud800-\udfff]{1,100}")
 
 
+class Proof(NamedTuple):
+    """Token that let a call in: its session, and the ``auth_version`` with which alone it proves it."""
+
+    session: UUID
+    auth_version: int
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
     """Caller: a session by its token, a user by the project's authentication, or trusted server code (neither).
 
     ``auth_time`` is when the user has logged in, if that is known. ``restriction`` holds the scopes of a token.
+    ``proof`` is that token: whoever changes something for its session asks whether it still proves it.
     """
 
     session: UUID | None = None
@@ -48,6 +56,7 @@ class Actor:
     tenant: str = ""
     auth_time: datetime | None = None
     restriction: Restriction | None = None
+    proof: Proof | None = None
 
     def may(self, permission: str) -> bool:
         """Return whether the caller has a permission."""

@@ -11,10 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
+from uuid import UUID
 
 from django.db import connections
 
 from session_mgmt.actions import checking, drains, notify, outbox
+from session_mgmt.actions.access import Proof
 from session_mgmt.actions.clients import ClientLedger, Fence
 from session_mgmt.actions.drains import NO_LOOKS, Looked, Unmeasured, Work
 from session_mgmt.actions.ledgers import Ledger
@@ -129,9 +131,8 @@ class _Run:
                 items[ledger].append(item)
         for ledger in self._ledgers:
             ledger.load(items[ledger], at=at, wait=wait)
-        terms = [write.work.terms for write in writes if isinstance(write.work, Update)]
-        proved = {each.session for each in terms if each.session is not None and each.auth_version is not None}
-        self._timelines.load_auth_versions(proved)
+        proofs = [_find_proof(write.work) for write in writes]
+        self._timelines.load_auth_versions({proof.session for proof in proofs if proof is not None})
         # Rare, so it is asked once and not for every write.
         self._has_locked = any(ledger.has_locked() for ledger in self._ledgers)
 
@@ -145,6 +146,8 @@ class _Run:
                     needs.append((self._timelines, session))
             case Publication() as publication:
                 needs.append((self._streams, publication))
+                if publication.proof is not None:
+                    needs.append((self._timelines, publication.proof.session))
             case Record() as record:
                 needs.append((self._timelines, record))
         return needs
@@ -193,17 +196,20 @@ class _Run:
     def _decide_work(self, write: Write) -> Outcome | Prepare:
         match write.work:
             case Update() as update:
-                session, version = update.terms.session, update.terms.auth_version
-                refusal = None if session is None else self._timelines.find_refusal(session, version)
-                if refusal is not None:
-                    return refuse_write(refusal)
-                return self._documents.decide(update, write.fence)
-            case Publication() as publication:
-                return self._streams.decide(publication)
+                refusal = self._find_refusal(update.terms.session, update.terms.proof)
+                return self._documents.decide(update, write.fence) if refusal is None else refusal
+            case Publication(proof=proof) as publication:
+                refusal = self._find_refusal(None if proof is None else proof.session, proof)
+                return self._streams.decide(publication) if refusal is None else refusal
             case Record() as record:
                 return self._timelines.decide(record)
             case error:
                 return refuse_write(error)
+
+    def _find_refusal(self, session: UUID | None, proof: Proof | None) -> Outcome | None:
+        """Refuse a write of a session that has ended, or whose token proves it no more."""
+        error = None if session is None else self._timelines.find_refusal(session, proof)
+        return None if error is None else refuse_write(error)
 
     def _is_locked(self, write: Write) -> bool:
         if write.fence and write.fence.client in self._delayed_clients:
@@ -221,3 +227,11 @@ class _Run:
         group.changed = self._documents.list_changes() if notify.hears_changes() else []
         group.events = self._timelines.list_events()
         group.lagging = self._documents.list_lagging()
+
+
+def _find_proof(work: Work) -> Proof | None:
+    """Return the token that let a write in, where it comes without a fence."""
+    match work:
+        case Update(terms=Terms(proof=proof)) | Publication(proof=proof):
+            return proof
+    return None

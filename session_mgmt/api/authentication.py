@@ -9,7 +9,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from session_mgmt.actions import access, addresses
-from session_mgmt.actions.access import Actor
+from session_mgmt.actions.access import Actor, Proof
 from session_mgmt.actions.sessions import incidents, stamps, tokens
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import AuthError
@@ -63,6 +63,7 @@ def admit_token(request: Request, token: Token) -> tuple[Any, Actor]:
         tenant=session.tenant,
         auth_time=session.auth_time,
         restriction=restrict(session.scopes, token.scopes, is_nobodys=session.user_id is None),
+        proof=Proof(session.pk, session.auth_version),
     )
     return session.user or AnonymousUser(), actor
 

@@ -68,8 +68,7 @@ class ConflictViewSet(ApiViewSet):
         decision = self.read_form(DecisionForm)
         keep, value = decision["keep"], decision.get("value", MISSING)
         run = bridge().worker_for(found.pk)
-        version = self.find_auth_version(found)
-        outcome = deciding.resolve(found.pk, name, _parse_id(conflict), keep, value, auth_version=version, run=run)
+        outcome = deciding.resolve(found.pk, name, _parse_id(conflict), keep, value, proof=self.actor.proof, run=run)
         position = outcome.require()
         answer = {"position": position.as_json(), "unchanged": outcome.unchanged}
         return Response(answer, headers={"ETag": format_etag(position)})

@@ -36,6 +36,7 @@ class _DevicesBase(ApiView):
             user=user,
             ip=read_address(request),
             tenant=self.actor.tenant,
+            proof=self.actor.proof,
         )
 
 

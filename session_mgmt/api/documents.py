@@ -10,9 +10,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from session_mgmt.actions import access, checking
+from session_mgmt.actions.access import Proof
 from session_mgmt.actions.outcome import Outcome
 from session_mgmt.actions.state import lookup, stored_rows, updates
 from session_mgmt.actions.state.updates import Terms
+from session_mgmt.actions.timeline.proofs import check_proof
 from session_mgmt.api import rights
 from session_mgmt.api.conditions import Conditions, format_etag, is_known, read_conditions
 from session_mgmt.api.endpoints import endpoint
@@ -89,7 +91,7 @@ class DocumentViewSet(ApiViewSet):
         change["atomic"] = bool(change.get("atomic"))
         parts = name, kind, value, change.get("strategy")
         asked = updates.digest_request(*parts, atomic=change["atomic"]) if wanted.key else None
-        terms = wanted.terms(asked)._replace(auth_version=self.find_auth_version(found), **change)
+        terms = wanted.terms(asked)._replace(proof=self.actor.proof, **change)
         run = bridge().worker_for(found.pk)
         outcome = verbs.update_now(found.pk, _check_name(name), kind, value, terms, expected=wanted.expected, run=run)
         return answer_write(outcome, wanted)
@@ -111,7 +113,7 @@ class DocumentViewSet(ApiViewSet):
         wanted = read_conditions(request)
         fresh = _prepare_whole(read_body(request, most=most, too_large=DocumentTooLarge), most)
         terms = wanted.terms(_hash_parts(b"put", fresh.ops) if wanted.key else None)
-        terms = terms._replace(auth_version=self.find_auth_version(found))
+        terms = terms._replace(proof=self.actor.proof)
         run = bridge().worker_for(found.pk)
         outcome = verbs.replace_now(found.pk, _check_name(name), fresh, terms, expected=wanted.expected, run=run)
         return answer_write(outcome, wanted)
@@ -130,7 +132,7 @@ class DocumentViewSet(ApiViewSet):
         found = self.find_live_session(pk)
         row = find_document(found, name)
         wanted = read_conditions(request)
-        terms = wanted.terms(_hash_parts(b"clear"))._replace(auth_version=self.find_auth_version(found))
+        terms = wanted.terms(_hash_parts(b"clear"))._replace(proof=self.actor.proof)
         nothing, kind = whole.make_replacement({}), StateRevision.Kind.CLEAR
         outcome = verbs.replace_now(found.pk, row.name, nothing, terms, expected=wanted.expected, kind=kind)
         return answer_write(outcome, wanted)
@@ -146,8 +148,7 @@ class DocumentViewSet(ApiViewSet):
     def sync(self, request: Request, pk: str, name: str) -> Response:
         found, name = self.find_live_session(pk), _check_name(name)
         asked = self.read_form(SyncForm)
-        version = self.find_auth_version(found)
-        changes = _read_pending(asked["pending"], version) if "pending" in asked else None
+        changes = _read_pending(asked["pending"], self.actor.proof) if "pending" in asked else None
         if changes:
             # Only for a body with changes: without them the call reads, and readers may make it.
             self.require_scope("pending")
@@ -155,6 +156,8 @@ class DocumentViewSet(ApiViewSet):
             self.is_activity = True
         # Before the verdict, so that the answer already contains the effect of these changes.
         outcomes = offline.carry_out(found.pk, name, changes or (), run=bridge().worker_for(found.pk))
+        # It may record an event, and tell the document as the next owner has it.
+        check_proof(settings().database, self.actor.proof)
         answer = lookup.sync_document(found.pk, name, asked.get("position"), run=bridge().worker_for(found.pk))
         told = {} if changes is None else {"results": [orjson.Fragment(outcome.body) for outcome in outcomes]}
         return Response({**answer, **told})
@@ -181,7 +184,7 @@ class DocumentViewSet(ApiViewSet):
         found = self.find_live_session(pk)
         self.read_form(NothingForm)
         row = find_document(found, name)
-        lookup.compress_document(row.pk, run=bridge().worker_for(found.pk))
+        lookup.compress_document(row.pk, proof=self.actor.proof, run=bridge().worker_for(found.pk))
         return Response(lookup.read_sizes(find_document(found, name)))
 
 
@@ -200,7 +203,7 @@ def _check_name(name: str) -> str:
     return name
 
 
-def _read_pending(given: Any, auth_version: int | None) -> list[Pending]:
+def _read_pending(given: Any, proof: Proof | None) -> list[Pending]:
     """Return the pending changes. Each needs a key, because the whole call is repeated when its answer is lost."""
     if not isinstance(given, list) or len(given) > MOST_PENDING:
         raise InvalidField(f"pending is a list of at most {MOST_PENDING} changes.", field="pending")
@@ -211,7 +214,7 @@ def _read_pending(given: Any, auth_version: int | None) -> list[Pending]:
         if key is None:
             raise InvalidField("Each pending change has a key.", field="key")
         change["atomic"] = bool(change.get("atomic"))
-        changes.append(Pending(kind, value, Terms(key=key, auth_version=auth_version, **change)))
+        changes.append(Pending(kind, value, Terms(key=key, proof=proof, **change)))
     return changes
 
 

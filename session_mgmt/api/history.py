@@ -112,9 +112,8 @@ class HistoryViewSet(ApiViewSet):
     def persist(self, request: Request, pk: str, name: str) -> Response:
         found = self.find_live_session(pk)
         label = self.read_form(LabelForm).get("label")
-        return Response(
-            history.keep_checkpoint(find_document(found, name).pk, label, run=bridge().worker_for(found.pk))
-        )
+        row, run = find_document(found, name), bridge().worker_for(found.pk)
+        return Response(history.keep_checkpoint(row.pk, label, proof=self.actor.proof, run=run))
 
     @endpoint(
         "The document as it was under a label",
@@ -139,7 +138,8 @@ class HistoryViewSet(ApiViewSet):
         errors=PAST_ERRORS,
     )
     def forget(self, request: Request, pk: str, name: str, label: str) -> Response:
-        if not history.forget_checkpoint(find_document(self.find_live_session(pk), name).pk, label):
+        row = find_document(self.find_live_session(pk), name)
+        if not history.forget_checkpoint(row.pk, label, proof=self.actor.proof):
             raise NotFound("There is no checkpoint of this label.")
         return Response(status=204)
 
@@ -160,7 +160,7 @@ class HistoryViewSet(ApiViewSet):
         row = find_document(found, name)
         to = asked["label"] if "label" in asked else asked["version"]
         expected = read_expected_position(request)
-        terms = Terms(auth_version=self.find_auth_version(found))
+        terms = Terms(proof=self.actor.proof)
         return answer_write(
             restore.restore_now(found.pk, row.name, to, terms, expected=expected, run=bridge().worker_for(found.pk))
         )

@@ -29,7 +29,8 @@ class PublicationView(ApiView):
     def post(self, request: Request, topic: str) -> Response:
         self._check_rights(topic)
         wanted = self.read_form(PublicationForm)
-        position = verbs.publish(topic, wanted["data"], key=wanted.get("key"), ephemeral=wanted.get("ephemeral", False))
+        more = {"key": wanted.get("key"), "ephemeral": wanted.get("ephemeral", False), "proof": self.actor.proof}
+        position = verbs.publish(topic, wanted["data"], **more)
         told = None if position is None or isinstance(position, Ticket) else position.as_json()
         return Response({"position": told}, status=201)
 

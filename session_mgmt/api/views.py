@@ -247,10 +247,6 @@ class ApiView(APIView):
         self._found = found
         return found
 
-    def find_auth_version(self, session: ClientSession) -> int | None:
-        """Return the version of the token that proves this session, for its writes; ``None`` for other callers."""
-        return session.auth_version if proven_session(self.request) is session else None
-
     def _check_live(self, session: ClientSession) -> None:
         error = tokens.explain_end(session, now=clock.read(settings().database))
         if error is not None:

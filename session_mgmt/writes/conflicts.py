@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 
 from session_mgmt.actions import checking
+from session_mgmt.actions.access import Proof
 from session_mgmt.actions.group_commit import Write
 from session_mgmt.actions.outcome import Outcome
 from session_mgmt.actions.state import bodies, conflicts
@@ -25,7 +26,7 @@ def resolve(
     value: Value = MISSING,
     *,
     seen: str | None = None,
-    auth_version: int | None = None,
+    proof: Proof | None = None,
     run: Runner = run_inline,
 ) -> Outcome:
     """Decide a record, outside transactions only: the decision must see the document. Heavy work is handed to ``run``.
@@ -37,7 +38,7 @@ def resolve(
     document = bodies.find_document(bridge().using, session, name)
     if document is None:
         raise DocumentNotFound()
-    attempts, terms = Attempts(Way.HEAD), Terms(session=session, auth_version=auth_version)
+    attempts, terms = Attempts(Way.HEAD), Terms(session=session, proof=proof)
     while attempts.outcome is None:
         update = conflicts.prepare_resolution(document, id_, keep, value, terms, seen=seen, run=run)
         if update.exact_size is not None:

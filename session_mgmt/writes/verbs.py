@@ -18,12 +18,14 @@ from django.conf import settings as django_settings
 from django.db import connections, transaction
 
 from session_mgmt.actions import access, checking, notify, outbox
+from session_mgmt.actions.access import Proof
 from session_mgmt.actions.group_commit import Decision, Work, Write
 from session_mgmt.actions.outbox import Ticket
 from session_mgmt.actions.outcome import Outcome, Written, refuse_write
 from session_mgmt.actions.state import bodies, prepare, reconcile, stored_rows
 from session_mgmt.actions.state.stored_rows import Runner, run_inline
 from session_mgmt.actions.state.updates import NO_TERMS, Prepare, Reason, Terms, Update
+from session_mgmt.actions.timeline import proofs
 from session_mgmt.actions.timeline.ledger import Record
 from session_mgmt.actions.topics.ledger import Publication
 from session_mgmt.bridge.crossing import bridge
@@ -52,10 +54,13 @@ from session_mgmt.writes.attempts import Attempts, Way, choose_way
 logger = logging.getLogger(__name__)
 
 
-def publish(topic: str, data: Any, *, key: str | None = None, ephemeral: bool = False) -> Position | Ticket | None:
+def publish(
+    topic: str, data: Any, *, key: str | None = None, ephemeral: bool = False, proof: Proof | None = None
+) -> Position | Ticket | None:
     """Publish to a topic: ``Position`` if it is written now, ``Ticket`` inside a transaction, ``None`` if ephemeral.
 
-    ``key`` makes a repetition harmless. Raises ``InvalidField``, ``Busy`` or ``Unavailable``.
+    ``key`` makes a repetition harmless. ``proof``: the token of a call, which comes outside transactions only. Raises
+    ``InvalidToken`` of it, ``SessionEnded``, ``InvalidField``, ``Busy`` or ``Unavailable``.
     """
     if not is_topic(topic):
         raise InvalidField("A topic is printable text of at most 255 characters.", field="topic")
@@ -64,14 +69,15 @@ def publish(topic: str, data: Any, *, key: str | None = None, ephemeral: bool = 
     if ephemeral:
         # After commit: a rolled back transaction tells nothing, and a stream made inside it would block its first
         # other user.
-        ring = partial(notify.send_ephemeral, stream_key(topic), topic, check_data(data))
+        using, ring = bridge().using, partial(notify.send_ephemeral, stream_key(topic), topic, check_data(data))
+        proofs.check_proof(using, proof)
         # Robust: the caller's transaction has committed, and no failing listener may make it look as if it had not.
-        transaction.on_commit(ring, using=bridge().using, robust=True)
+        transaction.on_commit(ring, using=using, robust=True)
         return None
     body = encode_data(data)
     if bridge().inside_transaction():
         return put_into_outbox("publish", topic, orjson.Fragment(body), key)
-    return _write_now(Publication(topic, body, key)).require()
+    return _write_now(Publication(topic, body, key, proof)).require()
 
 
 def _warn_of_undeclared(topic: str) -> None:
@@ -213,7 +219,7 @@ def _find_answer(session: uuid.UUID, name: str, terms: Terms) -> Outcome | None:
     if document is None:
         return None
     asked = Terms(key=terms.key, request=terms.request, if_absent=terms.if_absent)
-    asked = asked._replace(session=session, auth_version=terms.auth_version)
+    asked = asked._replace(session=session, proof=terms.proof)
     # An update that changes nothing: it asks the lane about key and presence, in order with all other writes.
     decision = bridge().write(Write(Update(document, ops=b"[]", paths=(), growth=NOTHING, terms=asked)))
     if not isinstance(decision, Outcome) or decision.error is not None:

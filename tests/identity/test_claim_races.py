@@ -17,7 +17,6 @@ from session_mgmt.actions.sessions import ending, entering, expiry
 from session_mgmt.actions.sessions.entries import Entered, Wish
 from session_mgmt.actions.sessions.lifecycle import Created
 from session_mgmt.actions.sessions.stamps import Evidence
-from session_mgmt.api.views import ApiView
 from session_mgmt.models import AuditEntry, ClientSession, SessionActivity, StateDocument
 from session_mgmt.shortcuts import state
 from tests.actions.test_lock_order import wait_for_a_lock
@@ -160,37 +159,6 @@ def test_s05_a_write_over_http_that_waits_for_a_claim_is_refused(visitor: Create
     assert entered.verdict == "claimed"
     assert (answer.status_code, answer.json()["name"]) == (401, "invalid_token")
     assert state.get(visitor.session, name="cart") == {"items": [1]}
-
-
-WRITES = [
-    ("PATCH", "state/cart/", {"merge": {"late": True}}),
-    ("PATCH", "state/cart/", {"ops": [["set", "/late", True]], "key": "once"}),
-    ("PATCH", "state/cart/", {"patch": [{"op": "add", "path": "/late", "value": True}]}),
-    ("PUT", "state/cart/", {"late": True}),
-    ("DELETE", "state/cart/", None),
-    ("POST", "state/cart/sync/", {"pending": [{"merge": {"late": True}, "key": "once"}]}),
-    ("POST", "state/cart/restore/", {"version": 1}),
-]
-
-
-@pytest.mark.parametrize(("method", "path", "body"), WRITES)
-def test_s05_no_write_over_http_that_was_let_in_before_a_claim_is_written_after_it(
-    visitor: Created, alice: Any, monkeypatch: pytest.MonkeyPatch, method: str, path: str, body: Any
-) -> None:
-    state.update(visitor.session, {"items": [1, 2]}, name="cart")
-    find, verdicts = ApiView.find_live_session, []
-
-    def find_and_lose(view: ApiView, key: str) -> ClientSession:
-        found = find(view, key)
-        verdicts.append(claim(visitor, alice).verdict)
-        return found
-
-    monkeypatch.setattr(ApiView, "find_live_session", find_and_lose)
-    answer = write_as(visitor, method, path, body)
-    assert verdicts == ["claimed"]
-    assert "invalid_token" in answer.content.decode(), answer.content
-    assert state.get(visitor.session, name="cart") == {"items": [1, 2]}
-    assert StateDocument.objects.get(session=visitor.session, name="cart").version == 2
 
 
 def test_s05_whoever_may_write_to_any_session_is_not_held_to_its_token(visitor: Created, alice: Any) -> None:

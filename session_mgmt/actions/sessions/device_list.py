@@ -16,8 +16,10 @@ from typing import Any
 from django.db.models import Q, QuerySet
 
 from session_mgmt.actions import audit
+from session_mgmt.actions.access import Proof
 from session_mgmt.actions.agents import name_agent
 from session_mgmt.actions.sessions import connections, devices, logins
+from session_mgmt.actions.timeline.proofs import check_proof
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import SessionNotFound
 from session_mgmt.models import ClientSession, clock
@@ -34,7 +36,10 @@ MOST = 500
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Whoever looks at the devices: a session by its token, or a login by its cookie (the digest of its stamp)."""
+    """Whoever looks at the devices: a session by its token, or a login by its cookie (the digest of its stamp).
+
+    ``proof`` is that token: it must count until the end of what it ends.
+    """
 
     user_id: Any = None
     session: uuid.UUID | None = None
@@ -42,6 +47,7 @@ class Viewer:
     user: Any = None
     ip: str | None = None
     tenant: str = ""
+    proof: Proof | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +145,7 @@ def _end_rows(rows: Iterable[ClientSession], viewer: Viewer) -> None:
     using = settings().database
     for row in rows:
         with open_transaction(using):
+            check_proof(using, viewer.proof)
             devices.end_with_login(using, row.pk, row.login_id, DEVICE_ENDED, clock.read(using))
             audit.add_entry(audit.END_DEVICE, user=viewer.user, session=row.pk, ip=viewer.ip)
 
@@ -153,4 +160,5 @@ def _end_idle_logins(viewer: Viewer) -> None:
     if viewer.stamp is not None:
         others &= ~Q(digest=viewer.stamp)
     with open_transaction(using):
+        check_proof(using, viewer.proof)
         logins.end_logins(using, others, DEVICE_ENDED, clock.read(using))

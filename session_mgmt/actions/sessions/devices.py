@@ -12,8 +12,10 @@ from typing import Any
 
 from django.db.models import Q
 
+from session_mgmt.actions import access
 from session_mgmt.actions.access import Actor
 from session_mgmt.actions.sessions import ending, lifecycle, logins
+from session_mgmt.actions.timeline import proofs
 from session_mgmt.conf import settings
 from session_mgmt.models import ClientSession, clock
 from session_mgmt.models.isolation import open_transaction
@@ -25,12 +27,16 @@ def end_device(actor: Actor, session: uuid.UUID, *, reason: str = "requested", n
     """End a session for good, with the login of its device; return false if it had ended before.
 
     A session that ends itself, or another one of its own browser, leaves that browser's login. Raises
-    ``SessionNotFound``, ``PermissionDenied`` or ``ReauthRequired``.
+    ``SessionNotFound``, ``PermissionDenied`` or ``ReauthRequired``, and as ``hold_proof``.
     """
     using = settings().database
     with open_transaction(using):
         now = now or clock.read(using)
         found = lifecycle.find_to_end(using, actor, session, now)
+        if access.is_self(actor, found):
+            proofs.hold_proof(using, actor.proof, now)
+        else:
+            proofs.check_proof(using, actor.proof)
         is_own = found.login_id == _find_login(using, actor.session)
         return end_with_login(using, session, None if is_own else found.login_id, reason, now)
 

@@ -20,6 +20,7 @@ from session_mgmt.actions.sessions.connections import find_live
 from session_mgmt.actions.sessions.first_rows import Device
 from session_mgmt.actions.sessions.pairs import Origin, Pair
 from session_mgmt.actions.timeline.ledger import make_record
+from session_mgmt.actions.timeline.proofs import hold_proof
 from session_mgmt.actions.timeline.recording import record_entries
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import (
@@ -207,12 +208,13 @@ def update_session(
     using = settings().database
     with open_transaction(using):
         now = now or clock.read(using)
+        # The activity row first, as whoever ends a session does: its lock decides, and is taken in one order.
+        hold_proof(using, actor.proof, now)
         found = access_session(using, actor, session, [access.CHANGE])
         tokens.require_live(found, now)
         if config is not None:
             config = _keep_timeouts(config, found.config)
         changed = _check_changes(metadata=metadata, label=label, config=config)
-        # The activity row first, as whoever ends a session does: its lock decides, and is taken in one order.
         mine = SessionActivity.objects.using(using).filter(pk=found.pk, live=True).select_for_update(no_key=True)
         activity = mine.first()
         if activity is None:

@@ -14,9 +14,11 @@ from django.db.models import QuerySet
 from django.db.models.functions import Length
 
 from session_mgmt.actions import access, vaults
+from session_mgmt.actions.access import Proof
 from session_mgmt.actions.state import bodies, stored_rows, unreadable
 from session_mgmt.actions.state.bodies import Body, VersionSource
 from session_mgmt.actions.state.stored_rows import Runner, StoredHead, run_inline
+from session_mgmt.actions.timeline.proofs import hold_proof
 from session_mgmt.conf import settings
 from session_mgmt.documents import chain, operations, pointer, rebuild, touched, whole
 from session_mgmt.documents.rebuild import Packed
@@ -182,13 +184,18 @@ def diff_versions(document: int, first: int, second: int, *, run: Runner = run_i
 
 
 def keep_checkpoint(
-    document: int, label: str | None = None, *, now: datetime | None = None, run: Runner = run_inline
+    document: int,
+    label: str | None = None,
+    *,
+    proof: Proof | None = None,
+    now: datetime | None = None,
+    run: Runner = run_inline,
 ) -> dict[str, Any]:
     """Keep the head for good under a label (``v<version>`` if none is given): no compaction deletes it.
 
     Returns ``{"label", "version"}``; repeating it at the same version changes nothing. Raises ``Conflict`` if the label
     stands at another version, ``DocumentLimit`` (``max_checkpoints``), ``InvalidField``, ``DocumentNotFound`` or
-    ``StateUnreadable``. Heavy work is handed to ``run``.
+    ``StateUnreadable``; for the token of a call as ``hold_proof``. Heavy work is handed to ``run``.
     """
     limits = settings()
     with unreadable.audit_unreadable(limits.database, document):
@@ -201,7 +208,9 @@ def keep_checkpoint(
     label = _check_label(f"v{version}" if label is None else label)
     try:
         with open_transaction(limits.database):
-            _write_checkpoint(limits.database, past, packed, label, now or clock.read(limits.database))
+            at = now or clock.read(limits.database)
+            hold_proof(limits.database, proof, at)
+            _write_checkpoint(limits.database, past, packed, label, at)
     except IntegrityError as error:
         raise Conflict("The label has just been given.", label=label) from error
     return {"label": label, "version": version}
@@ -225,11 +234,14 @@ def _write_checkpoint(using: str, past: VersionSource, packed: Packed, label: st
         raise Unavailable("The document's key has just been changed.", retry_after=1.0)
 
 
-def forget_checkpoint(document: int, label: str) -> bool:
-    """Give a checkpoint up; return False if there is none with this label."""
+def forget_checkpoint(document: int, label: str, *, proof: Proof | None = None) -> bool:
+    """Give a checkpoint up; return False if there is none with this label. Raises as ``hold_proof``."""
     if not access.is_key(label):
         return False
-    gone, _ = _checkpoint_rows(settings().database, document).filter(label=label).delete()
+    using = settings().database
+    with open_transaction(using):
+        hold_proof(using, proof, clock.read(using))
+        gone, _ = _checkpoint_rows(using, document).filter(label=label).delete()
     return gone > 0
 
 

@@ -13,10 +13,12 @@ from django.db.models import QuerySet, Sum
 from django.db.models.functions import Length
 
 from session_mgmt.actions import access
+from session_mgmt.actions.access import Proof
 from session_mgmt.actions.state import bodies, compaction, entries, stored_rows, unreadable
 from session_mgmt.actions.state.bodies import DocumentWindow, VersionSource
 from session_mgmt.actions.state.stored_rows import Runner, run_inline
 from session_mgmt.actions.timeline.ledger import make_record
+from session_mgmt.actions.timeline.proofs import check_proof
 from session_mgmt.actions.timeline.recording import record_entries
 from session_mgmt.conf import settings
 from session_mgmt.documents import canonical, rebuild, size
@@ -143,8 +145,12 @@ def read_sizes(row: StateDocument) -> dict[str, Any]:
     }
 
 
-def compress_document(document: int, *, run: Runner = run_inline) -> None:
-    """Keep the head as a snapshot now: reading it needs no log, and it is stored compressed if it is large."""
+def compress_document(document: int, *, proof: Proof | None = None, run: Runner = run_inline) -> None:
+    """Keep the head as a snapshot now: reading it needs no log, and it is stored compressed if it is large.
+
+    Raises as ``check_proof``: no lock is held while a large document is packed.
+    """
+    check_proof(settings().database, proof)
     compaction.compact_document(document, run=run)
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from session_mgmt.actions.access import Proof
 from session_mgmt.actions.state.merge_rows import MergeRecord
 from session_mgmt.documents.contested import Kinds
 from session_mgmt.documents.limits import Extent, Growth
@@ -24,9 +25,9 @@ class Terms(NamedTuple):
     ``replaced``: digests of the values that the change replaces, where the base is gone. ``if_absent``: no effect on a
     document that was written before. ``key``: makes a repetition harmless; ``request``: the digest that the repetition
     must equal. ``own``: versions that the same author made and so knew; only for writes without a fence. ``session``:
-    refuse the update if this session has ended; only for writes without a fence. ``auth_version``: that of the token
-    that proved this session; refuse the update if it proves nothing by now. ``client``: the author's row; ``writer``:
-    the author's public id.
+    refuse the update if this session has ended; only for writes without a fence. ``proof``: the token that let the
+    update in; refuse it if that proves nothing by now. ``client``: the author's row; ``writer``: the author's public
+    id.
     """
 
     base: int | None = None
@@ -40,7 +41,7 @@ class Terms(NamedTuple):
     request: bytes | None = None
     own: frozenset[int] = frozenset()
     session: uuid.UUID | None = None
-    auth_version: int | None = None
+    proof: Proof | None = None
     client: int | None = None
     writer: str = ""
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from session_mgmt.actions.access import Proof
 from session_mgmt.actions.notify import EmittedEvent
 from session_mgmt.actions.outcome import Appended, Outcome, accept_write, refuse_write
 from session_mgmt.exceptions import InvalidToken, SessionExpired, SessionMgmtError, SessionNotFound, SessionTerminated
@@ -111,13 +112,13 @@ class TimelineLedger:
             return SessionExpired() if timeline.due else None
         return SessionExpired() if self._states.get(session) == ClientSession.State.EXPIRED else SessionTerminated()
 
-    def find_refusal(self, session: uuid.UUID, auth_version: int | None) -> SessionMgmtError | None:
-        """Return the error that says how the session ended, or that the token of the write proves it no more.
+    def find_refusal(self, session: uuid.UUID, proof: Proof | None) -> SessionMgmtError | None:
+        """Return the error that says how the session ended, or that the token that let a write in proves it no more.
 
-        ``auth_version``: of that token, ``None`` if there is none; ``load_auth_versions`` was told of its session.
+        ``load_auth_versions`` was told of the session of a ``proof``.
         """
         ended = self.find_end(session)
-        if ended is not None or auth_version in (None, self._auth_versions.get(session)):
+        if ended is not None or proof is None or proof.auth_version == self._auth_versions.get(session):
             return ended
         return InvalidToken()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+from session_mgmt.actions.access import Proof
 from session_mgmt.actions.outcome import Appended, Outcome, accept_write
 from session_mgmt.actions.topics.beginnings import derive_epoch
 from session_mgmt.models.identifiers import new_tag
@@ -28,11 +29,12 @@ _DEFAULTS = "head, head_tag, oldest, oldest_tag, created_at"
 
 
 class Publication(NamedTuple):
-    """Entry to be written; ``data`` is compact JSON."""
+    """Entry to be written; ``data`` is compact JSON. ``proof``: the token that let it in, if it has no fence."""
 
     topic: str
     data: bytes
     key: str | None = None
+    proof: Proof | None = None
 
 
 @dataclass(slots=True)
