@@ -130,7 +130,7 @@ def check_follow(session: ClientSession, topic: str) -> None:
     """Ask the application whether a session may follow a topic; default no. Raises ``TopicDenied``, or
     ``ReauthRequired`` if the application's function does.
     """
-    found = _find_topic(session, topic)
+    found = _find_topic(session.tenant, topic)
     if found is None or not _ask_application(found[0], found[0].allows_follow, topic, session, found[1]):
         raise TopicDenied()
 
@@ -139,23 +139,23 @@ def check_publish(session: ClientSession, topic: str) -> None:
     """Ask the application whether a session may publish to a topic; default no. Raises ``PublishDenied``, or
     ``ReauthRequired`` if the application's function does.
     """
-    found = _find_topic(session, topic)
+    found = _find_topic(session.tenant, topic)
     if found is None or not _ask_application(found[0], found[0].allows_publish, topic, session, found[1]):
         raise PublishDenied()
 
 
-def _find_topic(session: ClientSession, topic: str) -> tuple[Topic, dict[str, Any]] | None:
+def _find_topic(tenant: str, topic: str) -> tuple[Topic, dict[str, Any]] | None:
     """Find the declaration of a topic; a part of its name that is called ``tenant`` belongs to that tenant alone."""
     # Names come from clients: one that can name no topic is denied, and not searched for.
     found = registry.find_topic(topic) if is_topic(topic) else None
     if found is None or "tenant" not in found[1] or find_hook("tenant_of") is None:
         return found
-    return found if str(found[1]["tenant"]) == session.tenant else None
+    return found if str(found[1]["tenant"]) == tenant else None
 
 
-def is_declared(topic: str) -> bool:
-    """Return whether the application has a topic of this name."""
-    return is_topic(topic) and registry.find_topic(topic) is not None
+def is_declared(topic: str, tenant: str) -> bool:
+    """Return whether the application has a topic of this name, for a caller of this tenant."""
+    return _find_topic(tenant, topic) is not None
 
 
 def _ask_application(

@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 
 from session_mgmt.actions import access, audit, cleanup, monitoring
 from session_mgmt.actions.access import SERVER
-from session_mgmt.actions.sessions import connections, devices
+from session_mgmt.actions.sessions import connections, devices, hooks
 from session_mgmt.admin import panels, show
 from session_mgmt.admin.readonly import ReadOnlyAdmin
 from session_mgmt.conf import settings
@@ -124,7 +124,9 @@ class ClientSessionAdmin(ReadOnlyAdmin):
         return format_html('<time class="sm-line" title="{}">{}</time>', at, show.format_age(session.asked_at - at))
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        context = {"overview": monitoring.read_health(), "may_clean": self.has_clean_permission(request)}
+        # Its figures are of all tenants, and so for nobody who belongs to one.
+        overview = None if hooks.find_tenant(request) else monitoring.read_health()
+        context = {"overview": overview, "may_clean": self.has_clean_permission(request)}
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     # -- one session
@@ -258,7 +260,8 @@ class ClientSessionAdmin(ReadOnlyAdmin):
         return request.user.has_perm("session_mgmt.disconnect_clientsession")
 
     def has_clean_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("session_mgmt.clean_clientsession")
+        # It deletes rows of all tenants.
+        return request.user.has_perm("session_mgmt.clean_clientsession") and not hooks.find_tenant(request)
 
 
 def connection_state(session: Any) -> str:

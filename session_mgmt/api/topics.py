@@ -40,5 +40,5 @@ class PublicationView(ApiView):
         if session is not None:
             access.check_publish(session, topic)
         # Staff too: a publication to an undeclared topic would be kept, and nobody could ever follow it.
-        elif not self.actor.may(access.PUBLISH) or not access.is_declared(topic):
+        elif not self.actor.may(access.PUBLISH) or not access.is_declared(topic, self.actor.tenant):
             raise PublishDenied()

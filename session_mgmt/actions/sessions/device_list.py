@@ -150,10 +150,17 @@ def _end_rows(rows: Iterable[ClientSession], viewer: Viewer) -> None:
             audit.add_entry(audit.END_DEVICE, user=viewer.user, session=row.pk, ip=viewer.ip)
 
 
+def _find_foreign_logins(viewer: Viewer) -> QuerySet[Any]:
+    """Return the logins that have sessions of other tenants, and none of the viewer's, ended ones included."""
+    theirs = ClientSession.objects.using(settings().database).filter(user=viewer.user_id).exclude(login=None)
+    mine = theirs.filter(tenant=viewer.tenant)
+    return theirs.exclude(login__in=mine.values("login")).values("login")
+
+
 def _end_idle_logins(viewer: Viewer) -> None:
     """End the other logins that no session hangs on: their browsers could make one at any time."""
     using = settings().database
-    others = Q(user=viewer.user_id, ended_at=None)
+    others = Q(user=viewer.user_id, ended_at=None) & ~Q(pk__in=_find_foreign_logins(viewer))
     if viewer.session is not None:
         mine = ClientSession.objects.using(using).filter(pk=viewer.session).values_list("login_id", flat=True)
         others &= ~Q(pk__in=[key for key in mine if key is not None])

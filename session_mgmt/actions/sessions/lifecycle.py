@@ -170,24 +170,31 @@ def read_session(
 
 
 def list_active(actor: Actor, *, user: Any = None, before: uuid.UUID | None = None) -> QuerySet[ClientSession]:
-    """Return live sessions of one user (by default the actor's own), the newest first, as a lazy QuerySet.
+    """Return live sessions, the newest first, as a lazy QuerySet: the actor's own, or for the server all.
 
-    ``before`` leaves out that session and the newer ones. Raises ``SessionNotFound`` if the actor has no such session.
+    ``user`` leaves only those of one user; whoever may see other people's finds them in the own tenant. ``before``
+    leaves out that session and the newer ones. Raises ``SessionNotFound`` if the actor has no such session.
     """
     live = ClientSession.objects.using(settings().database).filter(state=ClientSession.State.ACTIVE)
+    if not actor.trusted:
+        live = live.filter(_find_reach(actor, others=user is not None))
     if user is not None:
         live = live.filter(user=user)
-    elif not actor.trusted:
-        mine = Q(pk=actor.session) if actor.user_id is None else Q(user_id=actor.user_id, tenant=actor.tenant)
-        live = live.filter(mine)
     if before is not None:
         # The place stays known when the session at the end of a page has ended meanwhile.
         last = ClientSession.objects.using(settings().database).filter(pk=before).first()
         is_mine = last is not None and (access.is_self(actor, last) or access.is_sister(actor, last))
-        if last is None or not (actor.trusted or is_mine):
+        if last is None or not (is_mine or access.may_see(actor, last)):
             raise SessionNotFound()
         live = live.filter(Q(created_at__lt=last.created_at) | Q(created_at=last.created_at, pk__lt=last.pk))
     return live.select_related("user", "activity").order_by("-created_at", "-pk")
+
+
+def _find_reach(actor: Actor, *, others: bool) -> Q:
+    """Return the filter of sessions that an actor may list: the own ones, or with ``others`` those of the tenant."""
+    if others and actor.may(access.SEE):
+        return Q(tenant=actor.tenant)
+    return Q(pk=actor.session) if actor.user_id is None else Q(user_id=actor.user_id, tenant=actor.tenant)
 
 
 def update_session(
