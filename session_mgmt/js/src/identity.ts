@@ -51,6 +51,8 @@ const [START, TOKEN_EXPIRED] = ["start", "token_expired"] as const;
 export const LOGGED_OUT = "logged_out";
 /** Refusals of a refresh that end the session. */
 const ENDS: ReadonlySet<string> = new Set(["session_terminated"]);
+/** Ends of a user's session without a reason: a server that was not told of the logout gives none. */
+const MAY_BE_LOGOUT: ReadonlySet<string> = new Set([...ENDS, "login_ended"]);
 
 export class Identity {
   /** True if nothing of the kept session may be shown yet. */
@@ -274,8 +276,7 @@ export class Identity {
     const isWanted = this.#port?.isWanted() ?? false;
     this.#port?.takeEnd(error.name, status);
     this.#credentials.end();
-    const mayReturn = error.name === LOGGED_OUT && kept?.onLogout === "anonymous";
-    if (mayReturn && isWanted && !this.#isClosed) void this.#returnAsNobody();
+    if (kept && mayReturn(kept, error.name) && isWanted && !this.#isClosed) void this.#returnAsNobody();
   }
 
   #forget(kept: Kept, reason: string): void {
@@ -311,6 +312,13 @@ export class Identity {
     if (!this.#credentials.kept) throw SessionError.local("auth_required", "There is no session.");
     return this.#credentials.kept;
   }
+}
+
+/** Return true if the end may be that of a logout after which the page goes on as nobody; the server knows whether. */
+function mayReturn({ onLogout, session }: Kept, reason: string): boolean {
+  if (onLogout !== "anonymous") return false;
+  // A visitor has no login that could end: a session of theirs was ended on purpose.
+  return reason === LOGGED_OUT || (session.user_id !== null && MAY_BE_LOGOUT.has(reason));
 }
 
 function normalizeUser(user: string | number | null | undefined): string | null | undefined {

@@ -1,6 +1,7 @@
 /** Whose session a page gets; the numbers are those of the scenarios in docs/topics/identity.md. */
 
 import { describe, expect, test } from "vitest";
+import { CLOSE } from "../src/codes";
 import type { SessionClient } from "../src/index";
 import { Browser, pass, record, refusal, type Tab, turns, until, useFakeClock } from "./harness";
 
@@ -414,6 +415,49 @@ describe("a logout where tabs go on as nobody (17)", () => {
     await clients[1].state.set("/mine", 1);
     await turns();
     expect([seen, clients[0].state.get()]).toEqual([["for all"], { mine: 1 }]);
+  });
+
+  test.each([
+    ["a close without a reason", ({ server }: Browser) => server.terminate()],
+    [
+      "the refusal of the next connection",
+      ({ server }: Browser) => {
+        server.session.state = "terminated";
+        server.drop();
+      },
+    ],
+    [
+      "the refusal to enter",
+      ({ server }: Browser) => {
+        Object.assign(server.login, { user: "7", isEnded: true });
+        server.bye(CLOSE.LOGIN_CHECK);
+      },
+    ],
+  ])("is heard of by %s as well", async (_, tell) => {
+    const { browser, clients } = await openTwo();
+    browser.server.login.user = null;
+    tell(browser);
+    await pass(10);
+    // A late answer of the project's may still have the login's cookie.
+    Object.assign(browser.server.login, { user: null, isEnded: false });
+    await pass(10);
+    expect(clients.map(({ status, state, info }) => [status, state.get(), info.userId])).toEqual(
+      Array(2).fill(["connected", {}, null]),
+    );
+    expect(clients.map((client) => client.id)).toEqual(Array(2).fill(browser.server.session.id));
+    expect(browser.server.sessions.filter(({ user }) => user === null)).toHaveLength(1);
+  });
+
+  test("is not what ends a session for another reason, nor a visitor's", async () => {
+    const { browser, clients } = await openTwo();
+    browser.server.login.user = null;
+    browser.server.terminate("user_deactivated");
+    await pass(60);
+    expect(clients.map(({ status }) => status)).toEqual(["failed", "failed"]);
+    const visitor = await browser.tab().openConnected();
+    browser.server.terminate();
+    await pass(60);
+    expect([visitor.status, browser.server.sessions.length]).toEqual(["failed", 2]);
   });
 
   test("waits for a network", async () => {

@@ -342,10 +342,11 @@ export declare class FakeServer {
 	/** Let nothing pass, and tell nobody; connections that exist never work again. */
 	cut(): void;
 	mend(): void;
-	bye(code: number, retryAfter?: number | null): void;
+	bye(code: number, retryAfter?: number | null, reason?: string): void;
 	forgetClients(): void;
 	expire(): void;
-	terminate(): void;
+	/** End the session; a server that learned of the end by itself gives no `reason`. */
+	terminate(reason?: string): void;
 }
 export declare class FakeLocks implements LocksLike {
 	#private;

@@ -168,8 +168,8 @@ export class FakeServer {
     this.#cut = this.offline = false;
   }
 
-  bye(code: number, retryAfter: number | null = null): void {
-    for (const socket of [...this.#attached.keys()]) this.#sendBye(socket, code, retryAfter);
+  bye(code: number, retryAfter: number | null = null, reason?: string): void {
+    for (const socket of [...this.#attached.keys()]) this.#sendBye(socket, code, retryAfter, reason);
   }
 
   forgetClients(): void {
@@ -182,9 +182,10 @@ export class FakeServer {
     this.bye(CLOSE.SESSION_EXPIRED);
   }
 
-  terminate(): void {
+  /** End the session; a server that learned of the end by itself gives no `reason`. */
+  terminate(reason?: string): void {
     this.session.state = "terminated";
-    this.bye(CLOSE.SESSION_TERMINATED);
+    this.bye(CLOSE.SESSION_TERMINATED, null, reason);
   }
 
   #handleOpen(socket: FakeSocket): void {
@@ -343,9 +344,10 @@ export class FakeServer {
     return kind === "state" ? session.document(rest) : this.topic(rest);
   }
 
-  #sendBye(socket: FakeSocket, code: number, retryAfter: number | null = null): void {
+  #sendBye(socket: FakeSocket, code: number, retryAfter: number | null = null, reason?: string): void {
     const reconnect = mayReconnect(code) || code === CLOSE.CLIENT_FORGOTTEN;
-    socket.deliver({ type: "bye", code, name: closeName(code), reconnect, retry_after: retryAfter });
+    const told = { code, name: closeName(code), reconnect, retry_after: retryAfter, ...(reason && { reason }) };
+    socket.deliver({ type: "bye", ...told });
     socket.drop(code);
   }
 
