@@ -12,6 +12,7 @@ from session_mgmt.shortcuts.documents import State as State
 from session_mgmt.shortcuts.documents import state
 from session_mgmt.shortcuts.handle import session_state
 from session_mgmt.shortcuts.permissions import HasScope, RecentAuth
+from session_mgmt.shortcuts.privacy import aerase_user, aexport_user, erase_user, export_user
 from session_mgmt.shortcuts.sessions import (
     aaccess_changed,
     access_changed,
@@ -53,6 +54,8 @@ __all__ = [
     "adisconnect",
     "aend_login",
     "aend_user_sessions",
+    "aerase_user",
+    "aexport_user",
     "aget_session",
     "ais_connected",
     "apublish",
@@ -66,6 +69,8 @@ __all__ = [
     "drain",
     "end_login",
     "end_user_sessions",
+    "erase_user",
+    "export_user",
     "get_session",
     "is_connected",
     "off",

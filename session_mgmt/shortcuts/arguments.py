@@ -49,6 +49,14 @@ def as_user(given: Any) -> Any:
     raise InvalidField(f"user is a stored user or None, not {type(given).__name__}.", field="user")
 
 
+def as_owner(given: Any) -> Any:
+    """Return a stored user. Raises ``InvalidField``."""
+    user = as_user(given)
+    if user is None:
+        raise InvalidField("user is a stored user.", field="user")
+    return user
+
+
 def as_text(given: Any, field: str) -> str:
     """Return a text that a database can store. Raises ``InvalidField``."""
     if isinstance(given, str) and not _UNSTORABLE.search(given):

@@ -18,12 +18,11 @@ from session_mgmt.actions.sessions.lifecycle import Created, Device
 from session_mgmt.bridge import bridge
 from session_mgmt.bridge.colours import make_async
 from session_mgmt.conf import settings
-from session_mgmt.exceptions import InvalidField
 from session_mgmt.models import ClientSession, clock
 from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.scopes import check_scopes
-from session_mgmt.shortcuts.arguments import Session, as_label, as_session_id, as_text, as_user, as_uuid
+from session_mgmt.shortcuts.arguments import Session, as_label, as_owner, as_session_id, as_text, as_user, as_uuid
 from session_mgmt.writes import verbs
 
 
@@ -84,7 +83,7 @@ def end_user_sessions(user: Any, *, keep: Session | None = None, reason: str = "
     The browser of the session ``keep`` goes on with all of its own. Raises ``InvalidField``.
     """
     kept = None if keep is None else as_session_id(keep)
-    return devices.end_user_sessions(_as_owner(user), keep=kept, reason=as_text(reason, "reason"))
+    return devices.end_user_sessions(as_owner(user), keep=kept, reason=as_text(reason, "reason"))
 
 
 def end_login(request_or_key: Any, *, reason: str = "requested") -> bool:
@@ -101,7 +100,7 @@ def rebind_session(session: Session, user: Any) -> None:
     Sessions of a browser's login need no such call. Raises ``SessionNotFound``, ``SessionTerminated`` or
     ``InvalidField``.
     """
-    standing.rebind_session(as_session_id(session), _as_owner(user))
+    standing.rebind_session(as_session_id(session), as_owner(user))
 
 
 def access_changed(user_or_session: Any) -> None:
@@ -110,16 +109,9 @@ def access_changed(user_or_session: Any) -> None:
     Raises ``InvalidField``.
     """
     if isinstance(user_or_session, get_user_model()):
-        user_changes.change_access(user=_as_owner(user_or_session))
+        user_changes.change_access(user=as_owner(user_or_session))
     else:
         user_changes.change_access(session=as_session_id(user_or_session))
-
-
-def _as_owner(given: Any) -> Any:
-    user = as_user(given)
-    if user is None:
-        raise InvalidField("user is a stored user.", field="user")
-    return user
 
 
 def publish(topic: str, data: Any, *, key: str | None = None, ephemeral: bool = False) -> Position | Ticket | None:
