@@ -32,6 +32,12 @@ START = """async (options) => {
   await session.connection.connect();
   return [session.info.userId, window.first];
 }"""
+SWITCH = """async (fields) => {
+  const { csrf } = await (await fetch("/api/login/")).json();
+  const body = new URLSearchParams({ ...fields, csrfmiddlewaretoken: csrf, next: "/admin/" });
+  await fetch("/admin/login/", { method: "POST", body });
+  return (await (await fetch("/api/login/")).json()).user_id;
+}"""
 # Every word that this browser keeps.
 KEPT = """async () => {
   const words = [JSON.stringify({ ...localStorage }), JSON.stringify({ ...sessionStorage })];
@@ -67,6 +73,13 @@ def log_in(page: Page, demo: Demo, name: str) -> str:
     page.click("[type=submit]")
     page.wait_for_url("**/admin/**")
     found = page.evaluate("fetch('/api/login/').then((answer) => answer.json())")["user_id"]
+    assert isinstance(found, str)
+    return found
+
+
+def switch_user(page: Page, name: str) -> str:
+    """Log in over somebody else, without a logout and with that one's cookie, and return the user's key."""
+    found = page.evaluate(SWITCH, {"username": name, "password": PASSWORD})
     assert isinstance(found, str)
     return found
 
@@ -140,3 +153,29 @@ def test_s03_a_visitor_in_two_tabs_finds_the_cart_in_both_after_a_login_and_nobo
     assert third.evaluate("session.state.get()") == {}
     kept = third.evaluate(KEPT)
     assert "a pan" not in kept and "a pot" not in kept
+
+
+def test_s02_a_login_over_somebody_elses_in_another_tab_mixes_nothing(context: BrowserContext, people: Demo) -> None:
+    tab, other = context.new_page(), context.new_page()
+    frames: list[str] = []
+    ann = log_in(other, people, "ann")
+    assert open_page(tab, people) == [ann, {}]
+    tab.wait_for_function("session.status === 'connected'")
+    write(tab, "of ann")
+    tab.wait_for_function("session.pending === 0")
+    tab.on("websocket", lambda socket: socket.on("framereceived", lambda frame: frames.append(str(frame))))
+    bob = switch_user(other, "bob")
+    assert bob != ann
+    tab.wait_for_function("events.some(([name]) => name === 'ended')")
+    assert open_page(other, people) == [bob, {}]
+    other.wait_for_function("session.status === 'connected'")
+    # What this tab still tries reaches nobody, and what the next person writes does not reach this tab.
+    assert tab.evaluate("session.state.set('/note', 'late').then(() => 'sent', () => 'refused')") == "refused"
+    write(other, "of bob")
+    other.wait_for_function("session.pending === 0")
+    assert (tab.evaluate("session.state.get()"), other.evaluate("session.state.get()")) == ({}, {"note": "of bob"})
+    assert [tab.evaluate("session.status"), frames] == ["failed", []]
+    kept = tab.evaluate(KEPT)
+    assert "of ann" not in kept and "late" not in kept
+    # Looked at again, the tab that stayed is of the one who is logged in.
+    assert open_page(tab, people)[0] == bob
