@@ -172,6 +172,24 @@ def test_s23_an_unusable_password_set_again_counts_as_a_change(browser: Browser)
     assert browser.refresh().json()["name"] == "login_check"
 
 
+def test_s23_a_hash_that_is_upgraded_at_a_login_counts_as_a_change_elsewhere(browser: Browser, settings: Any) -> None:
+    browser.log_in("ann")
+    browser.enter()
+    hashers = "django.contrib.auth.hashers."
+    settings.PASSWORD_HASHERS = [hashers + "PBKDF2SHA1PasswordHasher", *settings.PASSWORD_HASHERS]
+    elsewhere = Browser()
+    assert elsewhere.http.login(username="ann", password="a password")
+    assert ann().password.startswith("pbkdf2_sha1$")
+    assert elsewhere.enter()["verdict"] == "created"
+    # Django has logged this browser out as well.
+    assert browser.refresh().json()["name"] == "login_check"
+    assert browser.enter()["name"] == "login_missing"
+    pass_time(seconds=3)
+    assert browser.enter()["name"] == "auth_required"
+    assert end_of(browser) == ("expired", "login_gone")
+    assert elsewhere.refresh().status_code == 200
+
+
 def test_s24_a_key_that_is_being_replaced_passes_and_the_next_refresh_binds_by_the_new_one(
     alice: Any, settings: Any
 ) -> None:
