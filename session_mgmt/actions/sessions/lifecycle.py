@@ -93,19 +93,23 @@ def create_session(
         if user is not None:
             make_room(using, user, now)
         session = first_rows.build_session(user, metadata, config, device, session_id, predecessor, nonce, now)
-        deadline = now + absolute
-        if predecessor is not None and predecessor.user_id == session.user_id:
-            scopes, tenant = predecessor.scopes, predecessor.tenant
-            if auth_time is None:
-                auth_time, deadline = predecessor.auth_time, min(deadline, predecessor.activity.absolute_deadline)
         session.login, session.auth_time = login, auth_time
         session.auth_fingerprint = fingerprints.make_fingerprint(user)
         session.scopes, session.tenant, session.acting = list(scopes), tenant, acting
+        deadline = _inherit(session, predecessor, now + absolute)
         origin = origin or (None if nonce is None else pairs.begin_family(nonce))
-        created = _store(using, session, origin, idle, deadline, now)
-        if acting:
-            audit.add_entry(audit.IMPERSONATED, user=user, session=session.pk, acting=acting)
-    return created
+        return _store(using, session, origin, idle, deadline, now)
+
+
+def _inherit(session: ClientSession, predecessor: ClientSession | None, deadline: datetime) -> datetime:
+    """Give the successor of a user's own session the limits of that; return the absolute deadline."""
+    if predecessor is None or predecessor.user_id != session.user_id:
+        return deadline
+    session.scopes, session.tenant = predecessor.scopes, predecessor.tenant
+    if session.auth_time is not None:
+        return deadline
+    session.auth_time = predecessor.auth_time
+    return min(deadline, predecessor.activity.absolute_deadline)
 
 
 def _store(
@@ -119,6 +123,8 @@ def _store(
     notify.after_commit(using, events=[EmittedEvent(session.pk, names.SESSION_CREATED, {}, 1)])
     fresh_devices.tell_new_device(using, session)
     audit.log_committed(using, names.SESSION_CREATED, session=session.pk, user=session.user_id, ip=session.ip)
+    if session.acting:
+        audit.add_entry(audit.IMPERSONATED, user=session.user, session=session.pk, acting=session.acting)
     return Created(session, token, position, pair)
 
 
