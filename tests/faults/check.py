@@ -59,19 +59,12 @@ def check(
 
 
 def _doubts(evidence: Evidence, demands: Demands) -> Iterable[str]:
+    """Say why silence would mean nothing: too little was tried, or too little can be told."""
     kills = [record for record in evidence.records if record["type"] == "kill"]
     few = [record["unanswered"] for record in kills if record["unanswered"] < demands.unanswered_at_kill]
-    acknowledged = sum(write.ok is not None for write in evidence.writes.values())
-    takeovers = sum(bool(record.get("zombie")) for record in evidence.records)
-    retries = sum(len(write.answers) > 1 for write in evidence.writes.values())
-    trimmed = sum(document["oldest"] - 1 for document in evidence.documents.values())
-    uncounted = evidence.documents.keys() - check_counts.ends(evidence).keys()
-    if trimmed < demands.trimmed:
-        yield f"{trimmed} trimmed versions of {demands.trimmed}"
-    by_digests = sum(write.by_digests and write.ok is not None for write in evidence.writes.values())
-    if by_digests < demands.by_digests:
-        yield f"{by_digests} writes on a base that was gone of {demands.by_digests}"
     told = len({record["p"] for record in evidence.records if [*told_lost(record)]})
+    uncounted = evidence.documents.keys() - check_counts.ends(evidence).keys()
+    yield from list_shortages(evidence, demands)
     if told < demands.told_lost:
         yield f"{told} clients were told of a lost history, of {demands.told_lost}"
     if uncounted:
@@ -80,12 +73,25 @@ def _doubts(evidence: Evidence, demands: Demands) -> Iterable[str]:
         yield f"{len(kills)} kills of {demands.kills}"
     if few:
         yield f"{len(few)} kills with fewer than {demands.unanswered_at_kill} requests unanswered"
+
+
+def list_shortages(evidence: Evidence, demands: Demands) -> Iterable[str]:
+    """List what has happened too seldom so far, and will have happened often enough once the clients work longer."""
+    acknowledged = sum(write.ok is not None for write in evidence.writes.values())
+    takeovers = sum(bool(record.get("zombie")) for record in evidence.records)
+    retries = sum(len(write.answers) > 1 for write in evidence.writes.values())
+    trimmed = sum(document["oldest"] - 1 for document in evidence.documents.values())
+    by_digests = sum(write.by_digests and write.ok is not None for write in evidence.writes.values())
     if acknowledged < demands.acknowledged:
         yield f"{acknowledged} acknowledged writes of {demands.acknowledged}"
     if takeovers < demands.takeovers:
         yield f"{takeovers} writes on replaced connections of {demands.takeovers}"
     if retries < demands.retries:
         yield f"{retries} retries of answered writes of {demands.retries}"
+    if trimmed < demands.trimmed:
+        yield f"{trimmed} trimmed versions of {demands.trimmed}"
+    if by_digests < demands.by_digests:
+        yield f"{by_digests} writes on a base that was gone of {demands.by_digests}"
 
 
 def main() -> int:

@@ -256,11 +256,11 @@ class Crowd:
             self._history.add(name, frame["type"], gen=record["gen"], frame=frame)
 
 
-async def until(done: Any, seconds: float) -> bool:
-    """Poll: the harness watches other processes, and nobody would call it."""
+async def until(done: Any, seconds: float, pause: float = 0.01) -> bool:
+    """Poll every `pause` seconds: the harness watches other processes, and nobody would call it."""
     deadline = asyncio.get_running_loop().time() + seconds
     while not done():
         if asyncio.get_running_loop().time() > deadline:
             return False
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(pause)
     return True
