@@ -61,15 +61,15 @@ def read_cookie(request: Request) -> str | None:
     return None if "HTTP_AUTHORIZATION" in request.META else read_page_cookie(request)
 
 
-def read_page_cookie(request: Request) -> str | None:
+def read_page_cookie(request: Request, name: str | None = None) -> str | None:
     """Return the token of a page's cookie, whatever else proves who calls; ``None`` in the other mode."""
-    return cookies.read_secret(request.COOKIES, find_name(request)) if cookies.are_used() else None
+    return cookies.read_secret(request.COOKIES, find_name(request, name)) if cookies.are_used() else None
 
 
-def find_name(request: Request) -> str:
-    """Return the name of the cookie for a request; a page with a name of its own says so in a header."""
-    name = request.headers.get(NAME_HEADER)
-    return cookies.build_name(name, scheme=request.scheme or "", host=request.get_host())
+def find_name(request: Request, name: str | None = None) -> str:
+    """Return the name of the cookie for a request. A page with a ``name`` says so in a header, or where it enters."""
+    found = request.headers.get(NAME_HEADER) if name is None else name
+    return cookies.build_name(found, scheme=request.scheme or "", host=request.get_host())
 
 
 def is_from_page(request: Request) -> bool:
@@ -87,12 +87,12 @@ def require_csrf(request: Request) -> None:
     SessionAuthentication().enforce_csrf(plain)
 
 
-def set_cookie(request: Request, response: Response, pair: Pair, until: datetime) -> None:
+def set_cookie(request: Request, response: Response, pair: Pair, until: datetime, name: str | None = None) -> None:
     """Give a page the cookie of its session; no script can read it, and no other host gets it."""
     is_plain = cookies.is_plain(request.scheme or "", request.get_host())
     left = until - clock.read(settings().database)
     response.set_cookie(
-        find_name(request),
+        find_name(request, name),
         pair.refresh.secret,
         max_age=max(int(left.total_seconds()), 0),
         path="/",

@@ -70,9 +70,9 @@ class EnterView(_LoginBase):
 
     @endpoint(
         "Enter: go on with the session that a page kept, or with another one",
-        description="`verdict`, `reason`, `user_id`, `session`, `access`, `refresh` and `expires_in` (null if the"
-        " client's own tokens go on), `login_due_in`, `positions`, `endpoints`, `receipt`,"
-        " `documents` (with `ask`), `on_logout`.",
+        description="`verdict`, `reason`, `user_id`, `session`, `token_mode`, `access`, `refresh` and `expires_in`"
+        " (null with a cookie, and if the client's own tokens go on), `login_due_in`, `positions`, `endpoints`,"
+        " `receipt`, `documents` (with `ask`), `on_logout`.",
         body="EnterBody",
         answer="EnteredSession",
         errors=(
@@ -94,8 +94,10 @@ class EnterView(_LoginBase):
         wanted = self.read_form(EnterForm)
         evidence = read_entering(request, self.user)
         _require_expected(wanted, evidence)
+        name = wanted.get("name")
         kept = KeptForm(data=wanted["kept"]).read_fields() if wanted.get("kept") is not None else {}
-        kept_id, secret = _read_kept(request, kept, by_cookie=by_cookie)
+        cookie = read_page_cookie(request, name) if by_cookie else None
+        kept_id, secret = _read_kept(kept, cookie)
         create = ScopedForm(data=wanted.get("create") or {}).read_fields()
         wish = Wish(
             nonce=wanted["nonce"],
@@ -114,7 +116,7 @@ class EnterView(_LoginBase):
         response = Response(_describe_entered(request, entered, evidence, by_cookie=by_cookie))
         if by_cookie and entered.pair is not None:
             until = entered.session.activity.absolute_deadline + settings().retention
-            set_cookie(request, response, entered.pair, until)
+            set_cookie(request, response, entered.pair, until, name)
         return response
 
 
@@ -133,10 +135,9 @@ def _read_id(value: str | None) -> uuid.UUID | None:
         return None
 
 
-def _read_kept(request: Request, kept: dict[str, str], *, by_cookie: bool) -> tuple[uuid.UUID | None, str]:
+def _read_kept(kept: dict[str, str], cookie: str | None) -> tuple[uuid.UUID | None, str]:
     """Return the session that a page kept, and its proof; a cookie tells both."""
     token = kept.get("token") or ""
-    cookie = read_page_cookie(request) if by_cookie else None
     if cookie is not None:
         session = cookies.find_session(settings().database, cookie)
         if session is not None:
@@ -153,6 +154,7 @@ def _describe_entered(request: Request, entered: Entered, evidence: Evidence, *,
         "reason": entered.reason,
         "user_id": user_id,
         "session": info.describe_session(session, "disconnected"),
+        "token_mode": "cookie" if by_cookie else "bearer",
         **describe_pair(None if by_cookie else entered.pair),
         "login_due_in": entered.login_due_in,
         "positions": {} if position is None else {"session": position.as_json()},

@@ -132,6 +132,7 @@ class EnterForm(Form):
         ["claim", "fresh"], required=False, allow_null=True, help_text="The visitor's answer to `ask`."
     )
     user = Text(required=False, allow_null=True, max_length=200, help_text="Whom the page was made for.")
+    name = Text(required=False, allow_null=True, max_length=200, help_text="The page's, among those of the site.")
     create = Object(  # type: ignore[assignment] # serializers have a method of this name
         required=False, allow_null=True, help_text="As for `POST sessions/`, if one is made."
     )

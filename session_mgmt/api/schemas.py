@@ -190,6 +190,7 @@ _COMPONENTS: dict[str, Schema] = {
             "kept": _or_null(_body({"session": {**_INPUT, "maxLength": 36}, "token": {**_INPUT, "maxLength": 200}})),
             "previous": _or_null({**_INPUT, "minLength": 1, "maxLength": 36}),
             "user": _or_null({**_INPUT, "maxLength": 200}),
+            "name": _or_null({**_INPUT, "maxLength": 200}),
             "choice": _enum("claim", "fresh", None),
             "create": _or_null(
                 _body(
@@ -303,6 +304,7 @@ _COMPONENTS: dict[str, Schema] = {
             "reason": _TEXT,
             "user_id": _or_null(_TEXT),
             "session": refer("SessionInfo"),
+            "token_mode": _enum("bearer", "cookie"),
             "access": _or_null(_TEXT),
             "refresh": _or_null(_TEXT),
             "expires_in": _or_null(_NUMBER),

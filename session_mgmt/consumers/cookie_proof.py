@@ -10,7 +10,7 @@ from django.http.cookie import parse_cookie
 
 from session_mgmt.actions.sessions import cookies, tokens
 from session_mgmt.consumers import origins
-from session_mgmt.exceptions import InvalidField, InvalidToken
+from session_mgmt.exceptions import InvalidToken
 from session_mgmt.models import Token
 from session_mgmt.protocol.frames import BY_COOKIE, Connect
 
@@ -18,7 +18,7 @@ from session_mgmt.protocol.frames import BY_COOKIE, Connect
 def prove_connect(frame: Connect, scope: Mapping[str, Any]) -> Connect:
     """Return a ``connect`` with the token that proves it.
 
-    Raises ``InvalidToken``, ``InvalidField`` or ``OriginDenied``.
+    Raises ``InvalidField`` for a bad name, ``InvalidToken`` or ``OriginDenied``.
     """
     headers = origins.read_headers(scope)
     if frame.auth != BY_COOKIE:
@@ -27,7 +27,8 @@ def prove_connect(frame: Connect, scope: Mapping[str, Any]) -> Connect:
             raise InvalidToken("Here the cookie of its handshake proves a page's socket.")
         return frame
     if not cookies.are_used():
-        raise InvalidField("Here a token proves a socket.", field="auth")
+        # A page from before: it asks what proves its session now.
+        raise InvalidToken("Here a token proves a socket: enter.")
     # Once more: a project may have overridden ``may_open``. Lax cookies come along from every sister domain.
     origins.check_origin(scope, is_required=True)
     name = cookies.build_name(frame.name, scheme=origins.read_scheme(scope, headers), host=origins.read_host(headers))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import re
+import ssl
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -81,6 +86,18 @@ def open_page(page: Page, shop: Demo, **options: str | None) -> object:
     return page.evaluate(START, {"tokenMode": "cookie", **options})
 
 
+def enter_as_program(shop: Demo) -> dict[str, object]:
+    """Return what a page kept before there were cookies."""
+    trusting = ssl._create_unverified_context()
+    nonce = base64.urlsafe_b64encode(os.urandom(32)).rstrip(b"=").decode()
+    headers = {"Content-Type": "application/json"}
+    address = shop.url.replace("www.shop.test", "127.0.0.1") + "api/sessions/enter/"
+    call = urllib.request.Request(address, json.dumps({"nonce": nonce}).encode(), headers)
+    with urllib.request.urlopen(call, context=trusting) as answer:
+        found: dict[str, object] = json.load(answer)
+    return {**{name: found[name] for name in ("session", "endpoints", "refresh")}, "token": found["access"]}
+
+
 def read_cookie(context: BrowserContext) -> str:
     (found,) = [cookie for cookie in context.cookies() if cookie.get("name") == COOKIE]
     assert found.get("httpOnly") and found.get("secure") and found.get("sameSite") == "Lax"
@@ -121,6 +138,28 @@ def test_s41_a_page_writes_reloads_renews_and_logs_out_and_never_holds_a_token(
     other.wait_for_function("events.some(([name]) => name === 'ended')")
     assert "a pan" not in str(other.evaluate(KEPT)) + str(other.evaluate("session.state.get()"))
     assert page.evaluate("(id) => fetch(`/api/sessions/${id}/`).then(({ status }) => status)", id_) != 200
+
+
+@pytest.mark.parametrize("user", [{}, {"user": None}])
+def test_s41_a_page_that_names_no_mode_has_a_cookie_in_the_place_of_its_pair(
+    context: BrowserContext, shop: Demo, user: dict[str, None]
+) -> None:
+    page = context.new_page()
+    sockets: list[object] = []
+    page.on("websocket", lambda socket: sockets.append(socket))
+    kept = {**enter_as_program(shop), "since": int(time.time() * 1000), "life": 900_000}
+    page.goto(shop.url + DOCUMENT)
+    page.evaluate(
+        "([key, kept]) => localStorage.setItem(key, JSON.stringify(kept))",
+        [f"session-mgmt:{shop.url}api/:default:session", kept],
+    )
+    page.evaluate(START, user)
+    page.wait_for_function("session.status === 'connected'")
+    assert page.evaluate("session.id") == kept["session"]["session_id"]
+    assert read_cookie(context) and not SECRET.search(page.evaluate(KEPT))
+    page.evaluate("session.state.set('/note', 'a pot')")
+    # One with what it had, where it asks nobody first.
+    assert len(sockets) == 1 + len(user)
 
 
 def test_s40_a_page_of_a_sister_domain_opens_no_socket_and_changes_nothing(context: BrowserContext, shop: Demo) -> None:

@@ -22,13 +22,19 @@ export interface Exchange {
 /** How a page proves its session: by tokens in its storage, or by a cookie that no script can read. */
 export type TokenMode = "bearer" | "cookie";
 
-export interface Kept {
+/** What is kept of a session beside its proof. */
+export interface Named {
   session: SessionFields;
+  endpoints: Endpoints;
+  /** After a logout the page gets a session of nobody's. */
+  onLogout?: "anonymous";
+}
+
+export interface Kept extends Named {
   /** Access token, or a token that stands alone; empty where a cookie proves the session. */
   token: string;
   /** Drawn each time that a cookie was given or confirmed: no secret, but tabs see by it that one of them entered. */
   turn?: string;
-  endpoints: Endpoints;
   /** Absent for a token that stands alone, and with a cookie. */
   refresh?: string;
   /** Time at which the proof came, and its life in milliseconds; it has none if it need not be renewed. */
@@ -36,8 +42,6 @@ export interface Kept {
   life?: number;
   /** Time from which on the login must be proved again; null if the session has none. */
   loginDue?: number | null;
-  /** After a logout the page gets a session of nobody's. */
-  onLogout?: "anonymous";
   /** How the tokens came, if by an exchange. */
   from?: Exchange;
 }
@@ -51,16 +55,17 @@ const JITTER = 5_000;
 export class Credentials {
   /** False until the server has confirmed in this page's life whose session it is. */
   isVerified = false;
-  readonly mode: TokenMode;
+  readonly #wanted: TokenMode | undefined;
   readonly #shelf: Shelf;
   readonly #clock: Clock;
   #kept: Kept | null = null;
   #isOver = false;
 
-  constructor(shelf: Shelf, clock: Clock, mode: TokenMode = "bearer") {
+  /** `wanted`: the only mode that the page takes; without it, that of the server. */
+  constructor(shelf: Shelf, clock: Clock, wanted?: TokenMode) {
     this.#shelf = shelf;
     this.#clock = clock;
-    this.mode = mode;
+    this.#wanted = wanted;
   }
 
   /** Session that this tab goes on with; null before the start and after the end. */
@@ -141,21 +146,23 @@ export class Credentials {
     else this.#shelf.set(PREVIOUS, id);
   }
 
-  /**
-   * Add the tokens of an answer to what is kept, with the times at which they are due. Throws `wrong_token_mode` if the
-   * server proves sessions in another way than this page.
-   */
+  /** Require that the server proves sessions as the page wants it. Throws `wrong_token_mode`. */
+  requireMode(server: TokenMode): void {
+    if ((this.#wanted ?? server) === server) return;
+    const gives = server === "cookie" ? "keeps the proof in a cookie that all tabs share" : "gives tokens";
+    throw SessionError.local("wrong_token_mode", `The server ${gives}: start with tokenMode "${server}".`);
+  }
+
+  /** Add that a cookie proves what is kept, until the login is due to be proved again. */
+  keepCookie(kept: Named, loginDueIn: number | null): Kept {
+    const life = loginDueIn === null ? {} : { life: loginDueIn * 1000 };
+    return { ...kept, token: "", turn: drawNonce(), since: this.#clock.now(), ...life };
+  }
+
+  /** Add the tokens of an answer to what is kept, with the times at which they are due. */
   renew(kept: Kept, pair: PairFields, from?: Exchange): Kept {
     const now = this.#clock.now();
     const loginDue = pair.login_due_in === null ? null : now + pair.login_due_in * 1000;
-    const hasTokens = pair.access !== null && pair.refresh !== null;
-    if (hasTokens === (this.mode === "cookie") && (hasTokens || kept.token === "")) throw wrongMode(this.mode);
-    if (this.mode === "cookie") {
-      const { token: _token, refresh: _refresh, since: _since, life: _life, from: _from, ...named } = kept;
-      // The cookie itself tells nothing; it must be renewed when the login is due to be proved again.
-      const life = pair.login_due_in === null ? {} : { life: pair.login_due_in * 1000 };
-      return { ...named, token: "", turn: drawNonce(), since: now, ...life };
-    }
     if (pair.access === null || pair.refresh === null) return { ...kept, loginDue };
     const life = (pair.expires_in ?? 0) * 1000;
     return { ...kept, token: pair.access, refresh: pair.refresh, since: now, life, loginDue, ...(from && { from }) };
@@ -171,9 +178,11 @@ export class Credentials {
 
   /** Return true if what is kept is good for a connection now. */
   isFresh({ turn, since = 0, life }: Kept): boolean {
-    const isOfThisMode = this.mode === "cookie" ? turn !== undefined : turn === undefined && life !== undefined;
+    const mode = turn === undefined ? "bearer" : "cookie";
+    // A token that stands alone is exchanged first.
+    const isWanted = mode === (this.#wanted ?? mode) && (mode === "cookie" || life !== undefined);
     const passed = this.#clock.now() - since;
-    return isOfThisMode && passed >= -JITTER && passed < (life ?? Infinity);
+    return isWanted && passed >= -JITTER && passed < (life ?? Infinity);
   }
 
   /** Return true if the next exchange must carry the page's cookies. */
@@ -197,11 +206,6 @@ export function maySucceed(before: Kept, after: Kept): boolean {
 /** Return what tells a proof of a session from the one before and the next; it is a secret in the mode `bearer`. */
 export function nameProof({ turn, token }: Kept): string {
   return turn ?? token;
-}
-
-function wrongMode(mode: TokenMode): SessionError {
-  const [server, name] = mode === "cookie" ? ["tokens", "bearer"] : ["a cookie", "cookie"];
-  return SessionError.local("wrong_token_mode", `The server gives ${server}: start with tokenMode "${name}".`);
 }
 
 /** Draw 256 random bits as 43 characters of base64url. */

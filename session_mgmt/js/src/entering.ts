@@ -1,6 +1,6 @@
 /** The call that decides which session a page goes on with (PROTOCOL section 15). Callers hold the lock. */
 
-import type { Credentials, Kept, PairFields } from "./credentials";
+import type { Credentials, Kept, Named, PairFields, TokenMode } from "./credentials";
 import type { Environment } from "./environment";
 import { SessionError } from "./errors";
 import type { Endpoints, Position, SessionFields, SuccessorReceipt } from "./frames";
@@ -13,6 +13,8 @@ export interface Entered extends PairFields {
   reason: string;
   user_id: string | null;
   session: SessionFields;
+  /** What proves the session from now on. */
+  token_mode: TokenMode;
   positions: Record<string, Position>;
   endpoints: Endpoints;
   receipt: SuccessorReceipt | null;
@@ -34,13 +36,15 @@ export class Entrance {
   readonly #env: Environment;
   readonly #rest: Rest;
   readonly #credentials: Credentials;
+  readonly #name: string | undefined;
   readonly #create: CreateOptions;
   readonly #onAsk: StartOptions["onAsk"];
 
-  constructor(env: Environment, rest: Rest, credentials: Credentials, { create, onAsk }: StartOptions) {
+  constructor(env: Environment, rest: Rest, credentials: Credentials, { name, create, onAsk }: StartOptions) {
     this.#env = env;
     this.#rest = rest;
     this.#credentials = credentials;
+    this.#name = name;
     this.#create = create ?? {};
     this.#onAsk = onAsk;
   }
@@ -72,6 +76,7 @@ export class Entrance {
       kept: kept && describeKept(kept),
       previous: this.#credentials.previous,
       ...(user === undefined ? {} : { user }),
+      ...(this.#name === undefined ? {} : { name: this.#name }),
       create: this.#create,
     };
   }
@@ -91,15 +96,25 @@ export class Entrance {
     return (await this.#onAsk?.(documents)) ?? "fresh";
   }
 
-  #keep(kept: Kept | null, { session, endpoints, reason, verdict, on_logout: onLogout, ...pair }: Entered): void {
-    const token = kept?.refresh ?? kept?.token;
-    const from = kept && token ? { token, nonce: this.#credentials.beginRequest() } : undefined;
-    const before = kept?.session.session_id === session.session_id ? kept : null;
-    const { onLogout: _onLogout, turn: _turn, ...known } = before ?? { token: "" };
-    const after = { ...known, session, endpoints, ...(onLogout === "anonymous" && { onLogout }) };
-    this.#credentials.store(this.#credentials.renew(after, pair, before ? from : undefined));
+  #keep(kept: Kept | null, answer: Entered): void {
+    const { session, endpoints, reason, on_logout: onLogout } = answer;
+    this.#credentials.requireMode(answer.token_mode);
+    const named = { session, endpoints, ...(onLogout === "anonymous" && { onLogout }) };
+    this.#credentials.store(this.#proveBy(answer, named, kept));
     if (reason === "login_gone" && kept) this.#credentials.previous = kept.session.session_id;
     else if (session.user_id !== null) this.#credentials.previous = null;
+  }
+
+  /** Return what is kept with the proof that the answer gives, or lets go on. */
+  #proveBy({ token_mode: mode, ...pair }: Entered, named: Named, kept: Kept | null): Kept {
+    if (mode === "cookie") return this.#credentials.keepCookie(named, pair.login_due_in);
+    if (kept?.session.session_id !== named.session.session_id) {
+      return this.#credentials.renew({ ...named, token: "" }, pair);
+    }
+    const { turn: _turn, onLogout: _onLogout, ...before } = kept;
+    const token = before.refresh ?? before.token;
+    const exchange = token ? { token, nonce: this.#credentials.beginRequest() } : undefined;
+    return this.#credentials.renew({ ...before, ...named }, pair, exchange);
   }
 }
 

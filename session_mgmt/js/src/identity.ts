@@ -139,9 +139,9 @@ export class Identity {
 
   /** Ask the server before the next connection, unless this tab has newer tokens already. */
   doubtSession(reason: string): void {
-    const { kept, mode } = this.#credentials;
+    const { kept } = this.#credentials;
     // A connection takes newer tokens, so it may end by others than it began with; a cookie is that of its beginning.
-    if (reason === TOKEN_EXPIRED && mode === "bearer") this.#isTokenOver = true;
+    if (reason === TOKEN_EXPIRED && kept?.turn === undefined) this.#isTokenOver = true;
     else if (this.#used === null || this.#used === (kept && nameProof(kept))) this.#doubt = reason;
   }
 

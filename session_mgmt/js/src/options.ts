@@ -35,8 +35,8 @@ export interface StartOptions extends Surroundings {
   /** Separates several sessions of one site. */
   name?: string;
   /**
-   * As the server's `token_mode`. With `cookie` the page holds no secret: a cookie that no script can read proves its
-   * session, which all tabs share.
+   * Only proof that the page takes; without it, the one that the server gives. With `cookie` the page holds no secret:
+   * a cookie that no script can read proves its session, which all tabs share.
    */
   tokenMode?: TokenMode;
   /** Separates several clients of one page, or of frames of one tab; each needs its own. */

@@ -38,9 +38,8 @@ export class Rest {
   readonly #env: Environment;
   readonly #headers: () => Record<string, string>;
   readonly #credentials: RequestCredentials;
-  readonly #hasCookie: boolean;
-  /** Header by which the server finds the cookie of this page. */
-  readonly #named: Record<string, string>;
+  readonly #wantsCookie: boolean;
+  readonly #name: string | undefined;
   /** Token against forgery, where the page cannot read Django's cookie. */
   #csrf: string | null = null;
 
@@ -49,8 +48,8 @@ export class Rest {
     this.base = base;
     this.#headers = headers ?? (() => ({}));
     this.#credentials = credentials ?? "same-origin";
-    this.#hasCookie = tokenMode === "cookie";
-    this.#named = this.#hasCookie && name !== undefined ? { "X-Session-Name": name } : {};
+    this.#wantsCookie = tokenMode === "cookie";
+    this.#name = name;
   }
 
   /** Ask the server for the token against forgery; return false if it has none for this page. */
@@ -70,7 +69,8 @@ export class Rest {
   /** Send a request. Throws a SessionError: the server's own, or `network_error` (temporary) without an answer. */
   async sendRequest(method: string, path: string, options: RequestOptions = {}): Promise<Answer> {
     if (method === "GET" || options.token) return this.#sendOnce(method, path, options);
-    if (this.#hasCookie && !this.#findCsrf()) await this.fetchCsrf(options.signal);
+    const isProtected = this.#wantsCookie || options.token === "";
+    if (isProtected && !this.#findCsrf()) await this.fetchCsrf(options.signal);
     try {
       return await this.#sendOnce(method, path, options);
     } catch (error) {
@@ -84,7 +84,9 @@ export class Rest {
   /** Return the headers that prove a session by its token, or beside its cookie if the token is empty. */
   proveSession(token: string): Record<string, string> {
     if (token) return { Authorization: `Bearer ${token}` };
-    const all = Object.entries(this.#loginHeaders());
+    // By its name the server finds the cookie of this page.
+    const named = this.#name === undefined ? {} : { "X-Session-Name": this.#name };
+    const all = Object.entries({ ...named, ...this.#loginHeaders() });
     // With another proof of the page's login the server would not look at the cookie.
     return Object.fromEntries(all.filter(([name]) => name.toLowerCase() !== "authorization"));
   }
@@ -126,7 +128,7 @@ export class Rest {
   /** Return the headers of the page's own login, which Django protects against forgery. */
   #loginHeaders(): Record<string, string> {
     const token = this.#findCsrf();
-    return { ...(token ? { "X-CSRFToken": token } : {}), ...this.#named, ...this.#headers() };
+    return { ...(token ? { "X-CSRFToken": token } : {}), ...this.#headers() };
   }
 
   #findCsrf(): string | undefined {

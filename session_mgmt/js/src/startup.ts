@@ -65,7 +65,9 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
   const warn = makeWarning(tell);
   const rest = new Rest(env, base, options);
   const shared = share === "tab" ? env.session : env.local;
-  const credentials = new Credentials(new Shelf(shared, scope, warn), env.clock, options.tokenMode);
+  // A cookie is never of one tab.
+  const wantedMode = options.tokenMode ?? (share === "tab" ? "bearer" : undefined);
+  const credentials = new Credentials(new Shelf(shared, scope, warn), env.clock, wantedMode);
   const identity = new Identity({ env, rest, credentials, scope, tell }, options);
   const begun = await identity.begin(signal);
   const [outboxes, copies] = await Promise.all([

@@ -115,8 +115,8 @@ describe("a page without a token", () => {
   ] as const)("is told that it says %s where the server says %s, and keeps nothing", async (tokenMode, mode) => {
     const browser = new Browser();
     browser.server.login.tokenMode = mode;
-    const starting = browser.tab().open({ tokenMode, headers: () => ({ "X-CSRFToken": browser.server.jar.csrf }) });
-    expect(await refusal(starting)).toBe("wrong_token_mode");
+    const failure = await browser.tab().open({ tokenMode }).catch((error: Error) => error);
+    expect(failure).toMatchObject({ name: "wrong_token_mode", message: expect.stringContaining(`tokenMode "${mode}"`) });
     expect(await readKept(browser)).not.toMatch(SECRET);
   });
 
@@ -129,6 +129,73 @@ describe("a page without a token", () => {
     const after = await tab.openConnected(COOKIE);
     expect([after.id, after.clientId]).toEqual([before.id, before.clientId]);
     expect(await readKept(browser, tab)).not.toMatch(SECRET);
+  });
+});
+
+describe("a page that does not say how its session is proved", () => {
+  test.each([
+    ["a user", "7"],
+    ["nobody", null],
+  ])("keeps no secret where the server has a cookie for it, of %s", async (_, user) => {
+    const browser = openBrowser();
+    browser.server.login.user = user;
+    const tab = browser.tab();
+    const before = await tab.openConnected({ name: "support" });
+    await before.state.set("/a", 1);
+    await before.sessions.updateSession({ label: "desk" });
+    await tab.close(before);
+    const after = await tab.openConnected({ name: "support", user });
+    await until(() => after.state.version === 1);
+    expect([after.id, entries(browser)]).toEqual([before.id, 2]);
+    expect(browser.server.jar.find("support")).toMatch(SECRET);
+    expect(browser.server.jar.find(null)).toBeUndefined();
+    expect(await readKept(browser, tab)).not.toMatch(SECRET);
+    expect(browser.server.received.map(({ token }) => token)).not.toContainEqual(expect.anything());
+  });
+
+  test.each([
+    ["cookie", "bearer"],
+    ["bearer", "cookie"],
+  ] as const)("goes on, with all it has written, after the server has changed from %s to %s", async (from, to) => {
+    const browser = new Browser();
+    browser.server.login.tokenMode = from;
+    const tabs = [browser.tab(), browser.tab(), browser.tab()];
+    const clients = await Promise.all(tabs.map((tab) => tab.openConnected()));
+    const unsent = clients.map((client) => record(client, "unsent"));
+    browser.server.login.tokenMode = to;
+    const sockets = browser.server.sockets.length;
+    for (const client of clients) void client.state.inc("/n");
+    browser.server.drop();
+    await pass(20);
+    expect(clients.map(({ status }) => status)).toEqual(Array(3).fill("connected"));
+    // An attempt with the proof of before, and one with the next.
+    expect(browser.server.sockets.length - sockets).toBeLessThanOrEqual(6);
+    // A cookie that counts no more proves nothing to the fake server, which knows no logins.
+    const isSame = to === "cookie";
+    expect([new Set(clients.map(({ id }) => id)).size, unsent.flat().length]).toEqual([1, isSame ? 0 : 3]);
+    if (isSame) expect(browser.server.session.document("main").value).toEqual({ n: 3 });
+    const kept = await readKept(browser, ...tabs);
+    if (isSame) expect(kept).not.toMatch(SECRET);
+    expect(kept).not.toMatch(isSame ? /"(refresh|from|loginDue)"/ : /"turn"/);
+    await clients[0]?.state.set("/m", 1);
+    expect(browser.server.session.document("main").value).toHaveProperty("m", 1);
+  });
+
+  test("is refused a session of one tab by a server that has a cookie for all", async () => {
+    expect(await refusal(openBrowser().tab().open({ share: "tab" }))).toBe("wrong_token_mode");
+  });
+
+  test("that wants tokens ends once, and keeps what it has, when the server changes to a cookie", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected({ tokenMode: "bearer" });
+    const told = record(client, "error");
+    browser.server.login.tokenMode = "cookie";
+    const sockets = browser.server.sockets.length;
+    browser.server.drop();
+    await pass(600);
+    // One call at the start, and one that is sent again with the token against forgery.
+    expect([client.status, browser.server.sockets.length - sockets, entries(browser)]).toEqual(["failed", 1, 3]);
+    expect(told.map(([{ name }]) => name)).toEqual(["wrong_token_mode"]);
   });
 });
 

@@ -371,13 +371,18 @@ export interface Exchange {
 }
 /** How a page proves its session: by tokens in its storage, or by a cookie that no script can read. */
 export type TokenMode = "bearer" | "cookie";
-export interface Kept {
+/** What is kept of a session beside its proof. */
+export interface Named {
 	session: SessionFields;
+	endpoints: Endpoints;
+	/** After a logout the page gets a session of nobody's. */
+	onLogout?: "anonymous";
+}
+export interface Kept extends Named {
 	/** Access token, or a token that stands alone; empty where a cookie proves the session. */
 	token: string;
 	/** Drawn each time that a cookie was given or confirmed: no secret, but tabs see by it that one of them entered. */
 	turn?: string;
-	endpoints: Endpoints;
 	/** Absent for a token that stands alone, and with a cookie. */
 	refresh?: string;
 	/** Time at which the proof came, and its life in milliseconds; it has none if it need not be renewed. */
@@ -385,8 +390,6 @@ export interface Kept {
 	life?: number;
 	/** Time from which on the login must be proved again; null if the session has none. */
 	loginDue?: number | null;
-	/** After a logout the page gets a session of nobody's. */
-	onLogout?: "anonymous";
 	/** How the tokens came, if by an exchange. */
 	from?: Exchange;
 }
@@ -394,8 +397,8 @@ declare class Credentials {
 	#private;
 	/** False until the server has confirmed in this page's life whose session it is. */
 	isVerified: boolean;
-	readonly mode: TokenMode;
-	constructor(shelf: Shelf, clock: Clock, mode?: TokenMode);
+	/** `wanted`: the only mode that the page takes; without it, that of the server. */
+	constructor(shelf: Shelf, clock: Clock, wanted?: TokenMode);
 	/** Session that this tab goes on with; null before the start and after the end. */
 	get kept(): Kept | null;
 	/** Token for requests, empty where a cookie goes with them. Throws before the server has said whose session this is. */
@@ -419,10 +422,11 @@ declare class Credentials {
 	/** Id of a session whose login is gone; the same user's next login brings its state back. */
 	get previous(): string | null;
 	set previous(id: string | null);
-	/**
-	 * Add the tokens of an answer to what is kept, with the times at which they are due. Throws `wrong_token_mode` if the
-	 * server proves sessions in another way than this page.
-	 */
+	/** Require that the server proves sessions as the page wants it. Throws `wrong_token_mode`. */
+	requireMode(server: TokenMode): void;
+	/** Add that a cookie proves what is kept, until the login is due to be proved again. */
+	keepCookie(kept: Named, loginDueIn: number | null): Kept;
+	/** Add the tokens of an answer to what is kept, with the times at which they are due. */
 	renew(kept: Kept, pair: PairFields, from?: Exchange): Kept;
 	/** Milliseconds until the proof should be renewed; `Infinity` for one that stays. */
 	findDueIn({ since, life }?: Kept): number;
@@ -737,8 +741,8 @@ export interface StartOptions extends Surroundings {
 	/** Separates several sessions of one site. */
 	name?: string;
 	/**
-	 * As the server's `token_mode`. With `cookie` the page holds no secret: a cookie that no script can read proves its
-	 * session, which all tabs share.
+	 * Only proof that the page takes; without it, the one that the server gives. With `cookie` the page holds no secret:
+	 * a cookie that no script can read proves its session, which all tabs share.
 	 */
 	tokenMode?: TokenMode;
 	/** Separates several clients of one page, or of frames of one tab; each needs its own. */

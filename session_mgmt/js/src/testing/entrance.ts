@@ -162,6 +162,7 @@ export class FakeEntrance {
         reason,
         user_id: session.user,
         session: session.fields(),
+        token_mode: this.#parts.login.tokenMode,
         ...(isCookie ? { ...none, login_due_in: due } : hasTokens ? session.tokens.fields : none),
         positions: isNew ? { session: session.log.position } : {},
         endpoints: { websocket: "/ws/session/", session: `/api/sessions/${session.id}/` },

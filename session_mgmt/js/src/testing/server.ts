@@ -369,7 +369,7 @@ export class FakeServer {
     if (this.#hasCookies && this.jar.isForged(init.method ?? "GET", headers)) {
       return makeResponse(403, { code: 204, name: "permission_denied", temporary: false, message: "" });
     }
-    if (pathname.endsWith("/sessions/enter/")) return this.#answerIdentity(this.#entrance.enter(body, cookie), name);
+    if (pathname.endsWith("/sessions/enter/")) return this.#answerEntrance(body);
     if (pathname.endsWith("/tokens/refresh/")) return this.#answerIdentity(this.#entrance.refresh(body));
     if (pathname.endsWith("/login/")) return makeResponse(200, { user_id: this.login.user, csrf: this.jar.csrf });
     if (init.method === "POST" && pathname.endsWith("/sessions/")) return makeResponse(201, this.#createSession());
@@ -408,6 +408,11 @@ export class FakeServer {
     };
     const [status, told] = answerDevices(session, this.sessions, { method, id, end });
     return status === 204 ? new Response(null, { status }) : makeResponse(status, told);
+  }
+
+  #answerEntrance(body: Json): Response {
+    const cookie = this.#hasCookies ? this.jar.find(body.name) : undefined;
+    return this.#answerIdentity(this.#entrance.enter(body, cookie), body.name);
   }
 
   #answerIdentity([status, body, cookie]: Told, name?: string | null): Response {
