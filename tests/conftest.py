@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 from collections.abc import Iterator
 from dataclasses import fields
@@ -54,6 +55,7 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    gc.disable()
     GIVEN_URLS.update(getattr(config, "workerinput", {}).get("given_urls", {}))
 
 
@@ -69,6 +71,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in gone]
     processes = getattr(config, "workerinput", {}).get("workercount", 1)
     items[:] = ordering.deal_slow(items, processes, _read_seconds)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over the tests themselves: walking thousands of them takes a fifth of a run."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def opens_database(item: pytest.Item) -> bool:

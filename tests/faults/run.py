@@ -35,8 +35,8 @@ SHOWN = 12
 class Options:
     """`calm`: seconds before the first fault. `pause`: most seconds before each further one. `scale`: two servers and
     Redis, which is killed and flushed as well. `trim`: the number of revisions that a document's log keeps, 0 for all.
-    `restore`: put a backup back before the kills. `broken`: a deliberate fault (tests/faults/breakage.py). `keep`: a
-    folder for the evidence.
+    `restore`: put a backup back before the kills. `broken`: a deliberate fault (tests/faults/breakage.py), which goes
+    on until one of the promises `sought` is seen to be broken. `keep`: a folder for the evidence.
     """
 
     database: str = "sqlite"
@@ -50,6 +50,7 @@ class Options:
     trim: int = 0
     restore: bool = False
     broken: str | None = None
+    sought: frozenset[str] = frozenset()
     keep: Path | None = None
 
     @property
@@ -118,7 +119,10 @@ async def _work_on(history: History, database: Database, options: Options) -> No
     """Let the clients work until enough has happened: the speed of a machine must not decide what a run proves."""
 
     def is_enough() -> bool:
-        return not any(list_shortages(Evidence(history.records, database.dump()), options.demands))
+        dump = database.dump()
+        if options.sought:
+            return bool(options.sought & {found.promise for found in check(history.records, dump).violations})
+        return not any(list_shortages(Evidence(history.records, dump), options.demands))
 
     await until(is_enough, options.patience, pause=0.5)
 
