@@ -28,6 +28,12 @@ def may_follow_numbers(session: ClientSession, owner: str) -> bool:
     return is_own(session, owner)
 
 
+@topic("demo:news", retain=timedelta(hours=1))
+def may_follow_news(session: ClientSession) -> bool:
+    """Let everybody hear what staff publish."""
+    return True
+
+
 @on_message
 def roll_the_dice(session: ClientSession, data: Any) -> dict[str, int]:
     """Roll once: the result is in the chat once, and a client that sends again gets the same answer."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
+from tests.browser.people import register_people
 from tests.browser.watching import Demo, Room
 from tests.canary import canary, check_log
 
@@ -54,6 +55,13 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
             process.stdout.close()
         check_log(log)
         assert exit_code == 0
+
+
+@pytest.fixture(scope="package")
+def people(demo: Demo) -> Demo:
+    """Demo with people who may log in."""
+    register_people(demo.database)
+    return demo
 
 
 @pytest.fixture(scope="package")
