@@ -30,12 +30,8 @@ def _routes() -> list[tuple[re.Pattern[str], str]]:
 
 def find_operation(method: str, address: str) -> dict[str, Any] | None:
     """The operation of an address, if the document has it."""
-    path = address.split("?")[0].removeprefix(ROOT)
-    for pattern, route in _routes():
-        if pattern.fullmatch(path):
-            found: dict[str, Any] | None = _document()["paths"][route].get(method.lower())
-            return found
-    return None
+    route = _find_route(address)
+    return None if route is None else _document()["paths"][route].get(method.lower())
 
 
 def check_answer(method: str, address: str, answer: Any) -> None:
@@ -51,12 +47,21 @@ def check_answer(method: str, address: str, answer: Any) -> None:
     if answer.status_code in _BODILESS:
         assert answer.content == b""
         return
-    schema = {**told["content"]["application/json"]["schema"], "components": _document()["components"]}
-    found = _validator(json.dumps(schema)).iter_errors(json.loads(answer.content))
+    found = _find_validator(method.lower(), _find_route(address), answer.status_code).iter_errors(
+        json.loads(answer.content)
+    )
     problems = [f"{error.json_path}: {error.message[:200]}" for error in found]
     assert problems == [], f"{method} {address}: {answer.status_code}"
 
 
-@lru_cache(maxsize=300)
-def _validator(schema: str) -> Draft202012Validator:
-    return Draft202012Validator(json.loads(schema))
+def _find_route(address: str) -> str | None:
+    path = address.split("?")[0].removeprefix(ROOT)
+    return next((route for pattern, route in _routes() if pattern.fullmatch(path)), None)
+
+
+@lru_cache(maxsize=500)
+def _find_validator(method: str, route: str, status: int) -> Draft202012Validator:
+    told = _document()["paths"][route][method]["responses"][str(status)]
+    return Draft202012Validator(
+        {**told["content"]["application/json"]["schema"], "components": _document()["components"]}
+    )
