@@ -1,92 +1,174 @@
-"""Session of a client: the token, and the address of its socket."""
+"""Session of a client: its tokens, whose it is, and the address of its socket."""
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-from collections.abc import Awaitable, Callable, Mapping
+import math
+import random
+import secrets
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
-from session_mgmt.client.backoff import Backoff
-from session_mgmt.client.errors import Refused, Unanswered
-from session_mgmt.client.rest import Rest
+from session_mgmt.client.clock import Clock
 from session_mgmt.client.storage import Saved
-from session_mgmt.client.writing import SESSION_LOG, STATE
+from session_mgmt.client.writing import SESSION_LOG
 
 WEBSOCKET_PATH = "/ws/session/"
-CREATE_ATTEMPTS = 6
+# Part of its life after which a token is exchanged; a tenth less at most, or all that began together come together.
+DUE_AFTER, SPREAD = 0.8, 0.1
+# Seconds by which the clock of one machine may seem to go back.
+JITTER = 5.0
+LOGIN_GONE = "login_gone"
 
 
 class Credentials:
-    """Session that the storage holds; `obtain` makes sure that there is one."""
+    """Session that the storage holds. `save` stores it; whoever changes something says when."""
 
     def __init__(
-        self, saved: Saved, rest: Rest, base: str, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+        self,
+        saved: Saved,
+        base: str,
+        clock: Clock,
+        save: Callable[[], None],
+        chance: Callable[[], float] = random.random,
     ) -> None:
-        self._saved, self._rest, self._base = saved, rest, base
-        self._sleep = sleep
+        self._saved, self._base, self._clock, self._save, self._chance = saved, base, clock, save, chance
+        self._due_after = DUE_AFTER
 
     @property
     def token(self) -> str | None:
         return self._saved.token
 
     @property
+    def refresh(self) -> str | None:
+        """Token that is exchanged for the next pair; None if the other one stands alone."""
+        return self._saved.refresh
+
+    @property
+    def session_id(self) -> str | None:
+        return self._saved.session_id
+
+    @property
+    def user_id(self) -> str | None:
+        return self._saved.user_id
+
+    @property
+    def previous(self) -> str | None:
+        return self._saved.previous
+
+    @property
     def websocket_url(self) -> str:
         """Address of the socket, built from the address of the REST API."""
         return build_websocket_url(self._base, self._saved.websocket or WEBSOCKET_PATH)
 
-    async def obtain(self, token: str | None, create: Mapping[str, Any]) -> None:
-        """Join the session of `token`, else keep the stored one, else create one. Raises Refused or Unanswered."""
-        # Another session, which does not know the old client by its name.
-        if token is not None and token != self._saved.token:
-            self._saved.token, self._saved.session_id, self._saved.client_id = token, None, None
-        if self._saved.token is None:
-            await self._create_session(create)
-        self._saved.websocket = self._saved.websocket or WEBSOCKET_PATH
+    def describe_kept(self) -> dict[str, str | None] | None:
+        """Return the session that is kept, with the token that proves it."""
+        if self._saved.token is None or self._saved.session_id is None:
+            return None
+        return {"session": self._saved.session_id, "token": self._saved.refresh or self._saved.token}
 
-    async def _create_session(self, create: Mapping[str, Any]) -> None:
-        self._enter_session(await self._ask_for_session(create))
+    def describe_owner(self) -> dict[str, str | None]:
+        """Return for whom a connection is meant; nobody knows of whom a token is that stands alone."""
+        return {} if self._saved.refresh is None else {"user": self._saved.user_id}
 
-    async def recover(self, session: str) -> dict[str, Any] | None:
-        """Enter the successor of an expired session; return the receipt. Raises Refused or Unanswered."""
-        body = await self._ask_for_successor(f"sessions/{session}/recover/")
-        # The successor has a log of its own; the positions in topics go on.
+    # Changes.
+
+    def join(self, token: str) -> bool:
+        """Take a token from somewhere else, of a session that the server tells; return False if it is here already."""
+        if token == self._saved.token:
+            return False
+        self._drop_tokens()
+        self._leave_places(is_same_person=True)
+        self._saved.token, self._saved.session_id, self._saved.user_id = token, None, None
+        return True
+
+    def name_session(self, session: Mapping[str, Any]) -> None:
+        """Keep which session a connection has, and whose it is."""
+        self._saved.session_id, self._saved.user_id = session["session_id"], session.get("user_id")
+
+    def enter(self, entered: Mapping[str, Any], *, is_same_person: bool) -> None:
+        """Keep the session that an answer names, with its tokens."""
+        saved, session = self._saved, entered["session"]
+        if entered.get("reason") == LOGIN_GONE:
+            saved.previous = saved.session_id
+        elif session.get("user_id") is not None:
+            saved.previous = None
+        if session["session_id"] != saved.session_id:
+            self._leave_places(is_same_person=is_same_person)
+            self._drop_tokens()
+        # Copies of documents are not stored, so that a position in one would promise what is not there.
+        if place := (entered.get("positions") or {}).get(SESSION_LOG):
+            saved.positions[SESSION_LOG] = place
+        saved.session_id, saved.user_id = session["session_id"], session.get("user_id")
+        saved.websocket = (entered.get("endpoints") or {}).get("websocket") or saved.websocket
+        self.renew(entered)
+
+    def renew(self, pair: Mapping[str, Any]) -> None:
+        """Keep the tokens of an answer, if it has any: else those of before go on."""
+        now, due_in = self._clock.now(), pair.get("login_due_in")
+        self._saved.login_due = None if due_in is None else now + due_in
+        self._saved.nonce = None
+        if pair.get("access") is None:
+            return
+        self._saved.token, self._saved.refresh = pair["access"], pair["refresh"]
+        self._saved.since, self._saved.life = now, float(pair["expires_in"])
+        self._due_after = DUE_AFTER - SPREAD * self._chance()
+
+    def succeed(self, body: Mapping[str, Any]) -> None:
+        """Keep the successor of a session whose token stands alone."""
+        self._leave_places(is_same_person=True)
+        self._saved.positions |= {SESSION_LOG: (body.get("positions") or {}).get(SESSION_LOG)}
+        session = body.get("session") or {}
+        self._saved.token, self._saved.session_id = body["token"], session.get("session_id")
+        self._saved.websocket = (body.get("endpoints") or {}).get("websocket") or self._saved.websocket
+
+    def forget(self, *, is_logged_out: bool) -> None:
+        """Let go of everything that is kept of the session; after a logout nothing brings it back either."""
+        self._drop_tokens()
+        self._leave_places(is_same_person=False)
+        self._saved.token = self._saved.session_id = self._saved.user_id = self._saved.websocket = None
+        if is_logged_out:
+            self._saved.previous = None
+
+    def begin_request(self) -> str:
+        """Return the nonce of the request that is under way, also if an earlier process began it."""
+        if self._saved.nonce is None:
+            self._saved.nonce = secrets.token_urlsafe(32)
+            # Before the request: without its nonce a lost answer could not be asked for again.
+            self._save()
+        return self._saved.nonce
+
+    def end_request(self) -> None:
+        """Drop the nonce: its request was answered for good."""
+        self._saved.nonce = None
+
+    # Times.
+
+    def find_due_in(self) -> float:
+        """Return the seconds until the tokens should be exchanged; infinity for a token that stands alone."""
+        if self._saved.refresh is None:
+            return math.inf
+        passed = self._clock.now() - self._saved.since
+        # Whoever set the clock back does not know how long the token has lived.
+        return 0.0 if passed < -JITTER else max(0.0, self._due_after * self._saved.life - passed)
+
+    def is_fresh(self) -> bool:
+        """Return True if the access token is good for a connection now."""
+        return 0.0 < self.find_due_in() < math.inf
+
+    def is_login_due(self) -> bool:
+        """Return True if the next exchange must carry the program's login."""
+        return self._saved.login_due is not None and self._clock.now() >= self._saved.login_due - JITTER
+
+    def _drop_tokens(self) -> None:
+        self._saved.refresh = self._saved.login_due = self._saved.nonce = None
+        self._saved.since = self._saved.life = 0.0
+
+    def _leave_places(self, *, is_same_person: bool) -> None:
+        if not is_same_person:
+            self._saved.positions.clear()
+        # Another session has a log of its own; the positions in topics go on.
         self._saved.positions.pop(SESSION_LOG, None)
-        self._enter_session(body)
-        return body.get("receipt")
-
-    def _enter_session(self, body: Mapping[str, Any]) -> None:
-        self._saved.token, self._saved.client_id = body["token"], None
-        self._saved.session_id = (body.get("session") or {}).get("session_id")
-        self._saved.websocket = (body.get("endpoints") or {}).get("websocket")
-        for log, place in (body.get("positions") or {}).items():
-            # Copies of documents are not stored, so that a position in one would promise what is not there.
-            if not log.startswith(STATE):
-                self._saved.positions[log] = place
-
-    async def _ask_for_successor(self, path: str) -> dict[str, Any]:
-        try:
-            body = await self._rest.call("POST", path, {})
-        except ValueError:
-            body = None
-        if not isinstance(body, dict) or "token" not in body:
-            # A login page or another application answered in place of the server.
-            raise Refused({"name": "invalid_answer", "message": f"{path} makes no successor."})
-        return body
-
-    async def _ask_for_session(self, create: Mapping[str, Any]) -> dict[str, Any]:
-        """Create a session; try again while the server is down or busy, but not for ever."""
-        backoff = Backoff(attempts=CREATE_ATTEMPTS)
-        for attempt in itertools.count():
-            try:
-                return await self._rest.create_session(create)
-            except (Refused, Unanswered) as error:
-                if not error.temporary or backoff.is_exhausted(attempt):
-                    raise
-                wait = max(backoff.choose_delay(attempt), error.retry_after or 0.0)
-            await self._sleep(wait)
-        raise AssertionError("the loop has no end")
 
 
 def build_websocket_url(base: str, path: str) -> str:

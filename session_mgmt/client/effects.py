@@ -86,12 +86,16 @@ class ResendAfter:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """Close the connection; come back after `retry_after` seconds (None: by the backoff), or stay away."""
+    """Close the connection; come back after `retry_after` seconds (None: by the backoff), or stay away.
+
+    `reason` is the server's word for why, or empty.
+    """
 
     code: int
     name: str
     reconnect: bool
     retry_after: float | None = None
+    reason: str = ""
 
 
 Effect: TypeAlias = (

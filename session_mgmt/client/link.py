@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from websockets.exceptions import WebSocketException
 
+from session_mgmt.client.clock import Clock
 from session_mgmt.client.connection import Connection, explain_failure
 from session_mgmt.client.core import Core
 from session_mgmt.client.effects import Leave
@@ -18,8 +19,6 @@ from session_mgmt.protocol.codes import CLIENT_OUT_OF_ORDER, Close
 
 # Deadline until the server has named its own.
 FIRST_DEADLINE = 15.0
-# The same token is refused from now on.
-_OVER = (Close.SESSION_EXPIRED, Close.TOKEN_EXPIRED)
 # Two replacements within this time are the work of a clone.
 CLONE_SECONDS = 10.0
 
@@ -28,66 +27,77 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Target of a connection, with the token and the headers of its handshake."""
+    """Target of a connection, with the token, the headers of its handshake, and the person that it is meant for."""
 
     url: str
     token: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
+    owner: Mapping[str, str | None] = field(default_factory=dict)
+
+
+class LinkPort(Protocol):
+    """Calls that `Link` needs from the shell."""
+
+    async def settle(self) -> Leave | None:
+        """Make sure of the session before a connection; return how to go on if that fails."""
+
+    def build_address(self) -> Address: ...
+
+    def take_frame(self, frame: dict[str, Any]) -> None: ...
+
+    def handle_loss(self, leave: Leave, was_ready: bool) -> Leave:
+        """Take the end of a connection, or of an attempt; return how to go on."""
+
+    def become_new_client(self) -> None: ...
 
 
 class Link:
-    """Reconnecting link.
+    """Reconnecting link. Before each connection the session is settled."""
 
-    `take` gets every frame, `lost` is called at the end of every connection, `renew` makes this a new client,
-    `recover` enters the successor of an expired session; `address` is asked before every connection.
-    """
-
-    def __init__(
-        self,
-        core: Core,
-        stats: Stats,
-        take: Callable[[dict[str, Any]], None],
-        lost: Callable[[Leave, bool], None],
-        renew: Callable[[], None],
-        recover: Callable[[Leave], Awaitable[Leave]],
-    ) -> None:
-        self._core, self._stats = core, stats
-        self._take, self._lost, self._renew, self._recover = take, lost, renew, recover
+    def __init__(self, core: Core, stats: Stats, clock: Clock, port: LinkPort) -> None:
+        self._core, self._stats, self._clock, self._port = core, stats, clock, port
         self._replaced_at: float | None = None
         self._connection: Connection | None = None
         self._leaving: Leave | None = None
         self.departure: Leave | None = None
 
-    async def run(self, address: Callable[[], Address]) -> Leave:
+    async def run(self) -> Leave:
         """Reconnect as the server's codes and its retry policy say; return why it stopped."""
         failures = 0
         while True:
             before = self._stats.connections
-            leave = await self._connect_once(address())
+            leave = await self._port.settle()
+            # Whatever happens from here on concerns a connection that begins with this address.
+            self.departure = None
+            leave = leave or await self._connect_once(self._port.build_address())
             # Only an answered connect ends the backoff: a server that accepts and closes would be stormed otherwise.
             failures = 0 if self._stats.connections > before else failures + 1
             # Before it is marked as gone.
             was_ready = self._core.ready
             self._core.mark_disconnected()
             self._stats.last_close = f"{leave.code} {leave.name}"
-            self._lost(leave, was_ready)
-            # The application has closed the client, so no code of the server counts any more.
-            if self._leaving is not None:
-                return self._leaving
             if leave.code == Close.REPLACED and not was_ready:
                 # Only this client's own earlier attempt, which the server served late, can have replaced this one.
                 leave = self._attach_again(leave)
-            if leave.code in _OVER:
-                # It may reconnect with the token of a successor.
-                leave = await self._recover(leave)
+            leave = self._port.handle_loss(leave, was_ready)
+            # The application has closed the client, so no code of the server counts any more.
+            if self._leaving is not None:
+                return self._leaving
             if not leave.reconnect or self._core.backoff.is_exhausted(failures):
                 return leave
-            await asyncio.sleep(self._choose_delay(leave, failures))
+            await self._clock.sleep(self._choose_delay(leave, failures))
 
-    def send_frame(self, frame: Mapping[str, Any]) -> None:
-        """Send on the present connection, if there is one and the server has answered `connected`."""
-        if self._connection is not None and self._core.ready:
-            self._connection.send_frame(frame)
+    def send_frame(self, frame: Mapping[str, Any]) -> bool:
+        """Send on the present connection, if there is one and the server has answered `connected`; tell whether."""
+        if self._connection is None or not self._core.ready:
+            return False
+        self._connection.send_frame(frame)
+        return True
+
+    async def depart(self) -> None:
+        """Close the present connection, if `departure` wants to leave it; `run` goes on as that says."""
+        if self.departure is not None:
+            await self.close_connection(self.departure.code)
 
     async def close_connection(self, code: int, last: Mapping[str, Any] | None = None) -> None:
         """Close the present connection, if there is one; `run` decides how to go on."""
@@ -104,7 +114,7 @@ class Link:
         """Come back after a replacement; as a new client if it happens twice, because a clone uses the same name."""
         now = asyncio.get_running_loop().time()
         if self._replaced_at is not None and now - self._replaced_at < CLONE_SECONDS:
-            self._renew()
+            self._port.become_new_client()
         self._replaced_at = now
         return replace(leave, reconnect=True)
 
@@ -117,8 +127,10 @@ class Link:
     async def _connect_once(self, address: Address) -> Leave:
         try:
             async with Connection(address.url, address.headers) as connection:
-                self._connection, self.departure = connection, None
-                connection.send_frame(self._core.build_connect(address.token))
+                self._connection = connection
+                # The core may be in another session meanwhile, which the token does not open.
+                if self.departure is None:
+                    connection.send_frame({**self._core.build_connect(address.token), **address.owner})
                 leave = await self._receive_frames(connection)
                 await connection.close(leave.code)
                 return leave
@@ -129,19 +141,20 @@ class Link:
 
     async def _receive_frames(self, connection: Connection) -> Leave:
         """Receive until the connection ends; any frame counts as a sign of life."""
-        while True:
+        while self.departure is None:
             received = await connection.receive_frame(float(self._core.heartbeat.get("deadline") or FIRST_DEADLINE))
             self._count_traffic(connection)
             if isinstance(received, Leave):
-                return received
+                return self.departure or received
+            if self.departure is not None:
+                break
             try:
-                self._take(received)
+                self._port.take_frame(received)
             except (KeyError, TypeError, ValueError, IndexError):
                 logger.exception("A frame of the server cannot be understood.")
                 # The state after half a frame is unknown; a new connection begins from the stored positions.
                 return Leave(CLIENT_OUT_OF_ORDER, "unreadable_frame", reconnect=True)
-            if self.departure is not None:
-                return self.departure
+        return self.departure
 
     def _count_traffic(self, connection: Connection) -> None:
         for name in ("frames_received", "frames_sent", "bytes_received", "bytes_sent"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urljoin
 
@@ -11,52 +12,92 @@ import httpx
 from session_mgmt.client.errors import Refused, Unanswered
 from session_mgmt.protocol.position import Position
 
+Headers = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """The project's own login of this program: headers of every request, or an `auth` of httpx."""
+
+    headers: Headers = field(default_factory=dict, repr=False)
+    auth: httpx.Auth | None = field(default=None, repr=False)
+
+    @property
+    def is_given(self) -> bool:
+        return bool(self.headers) or self.auth is not None
+
 
 class Rest:
     """REST API of one server; `token` returns the session's secret for every call."""
 
-    def __init__(self, http: httpx.AsyncClient, base: str, token: Callable[[], str | None]) -> None:
+    def __init__(
+        self, http: httpx.AsyncClient, base: str, token: Callable[[], str | None], login: Login | None = None
+    ) -> None:
         self._http, self._base, self._token = http, base, token
+        self.login = login or Login()
 
-    async def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
-        """Return the JSON of the answer, None without a body. Raises Refused or Unanswered."""
-        sent = {**(headers or {}), "authorization": f"Bearer {self._token()}"}
-        try:
-            answer = await self._http.request(method, urljoin(self._base, path), json=body, headers=sent)
-        except httpx.HTTPError as error:
-            raise Unanswered(str(error) or type(error).__name__) from error
-        if answer.is_error:
-            raise Refused(_read_error(answer))
+    async def call(self, method: str, path: str, body: Any = None, headers: Headers | None = None) -> Any:
+        """Call by the session's token; return the JSON of the answer, None without a body.
+
+        Raises Refused or Unanswered.
+        """
+        answer = await self._send(method, path, body, self._add_token(headers))
         return answer.json() if answer.content else None
 
-    async def create_session(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Create a session by the project's own authentication. Raises Refused or Unanswered."""
-        try:
-            answer = await self._http.post(urljoin(self._base, "sessions/"), json=body)
-        except httpx.HTTPError as error:
-            raise Unanswered(str(error) or type(error).__name__) from error
-        if not answer.is_success:
-            raise Refused(_read_error(answer))
-        try:
-            created = answer.json()
-        except ValueError:
-            created = None
-        if not isinstance(created, dict) or "token" not in created:
-            # A login page or another application answered in place of the server.
-            raise Refused({"name": "invalid_answer", "message": f"{answer.url} does not create sessions."})
-        return created
+    async def call_openly(self, path: str, body: Mapping[str, Any], member: str, *, with_auth: bool) -> dict[str, Any]:
+        """Post what needs no token of a session; the answer must have a `member`. Raises Refused or Unanswered.
+
+        `with_auth` lets the project's own login answer for it.
+        """
+        auth = self.login.auth if with_auth else None
+        answer = await self._send("POST", path, body, httpx.Headers(dict(self.login.headers)), auth)
+        return _read_answer(answer, member)
+
+    async def recover_session(self, session: str) -> dict[str, Any]:
+        """Ask for the successor of an expired session by its token. Raises Refused or Unanswered."""
+        answer = await self._send("POST", f"sessions/{session}/recover/", {}, self._add_token(None))
+        return _read_answer(answer, "token")
 
     async def fetch_document(self, url: str) -> tuple[Position, Any]:
         """Fetch a document that was too large for a frame, with its position.
 
         Raises httpx.HTTPError, KeyError or ValueError.
         """
-        answer = await self._http.get(urljoin(self._base, url), headers={"authorization": f"Bearer {self._token()}"})
+        answer = await self._http.get(urljoin(self._base, url), headers=self._add_token(None))
         answer.raise_for_status()
         epoch, version, tag = answer.headers["etag"].strip('"').split(".")
         body = answer.json()
         data = body["data"] if isinstance(body, dict) and "data" in body and "version" in body else body
         return Position(epoch, int(version), tag), data
+
+    def _add_token(self, headers: Headers | None) -> httpx.Headers:
+        # Of httpx, for which a name in capitals is the same name.
+        sent = httpx.Headers(dict(self.login.headers))
+        sent.update(dict(headers or {}))
+        sent["authorization"] = f"Bearer {self._token()}"
+        return sent
+
+    async def _send(
+        self, method: str, path: str, body: Any, headers: httpx.Headers, auth: httpx.Auth | None = None
+    ) -> httpx.Response:
+        try:
+            answer = await self._http.request(method, urljoin(self._base, path), json=body, headers=headers, auth=auth)
+        except httpx.HTTPError as error:
+            raise Unanswered(str(error) or type(error).__name__) from error
+        if not answer.is_success:
+            raise Refused(_read_error(answer))
+        return answer
+
+
+def _read_answer(answer: httpx.Response, member: str) -> dict[str, Any]:
+    try:
+        body = answer.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict) or member not in body:
+        # A login page or another application answered in place of the server.
+        raise Refused({"name": "invalid_answer", "message": f"{answer.url} gives no {member}."})
+    return body
 
 
 def _read_error(answer: httpx.Response) -> Mapping[str, Any]:

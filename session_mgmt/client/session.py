@@ -7,15 +7,21 @@ import os
 from collections.abc import AsyncIterator, Coroutine, Generator, Iterable, Mapping
 from typing import Any
 
+import httpx
+
 from session_mgmt.client.answers import DocumentHead, build_answer
 from session_mgmt.client.batch import Sync
+from session_mgmt.client.entering import OnAsk, User, Wishes
 from session_mgmt.client.listeners import Callback, Unsubscribe
+from session_mgmt.client.performing import Options
 from session_mgmt.client.reader import WAITING_LIMIT, Reader
+from session_mgmt.client.rest import Login
 from session_mgmt.client.shell import Shell
 from session_mgmt.client.state import MAIN, StateDocument
 from session_mgmt.client.stats import Stats
-from session_mgmt.client.storage import FileStorage, MemoryStorage, Storage
+from session_mgmt.client.storage import FileStorage, MemoryStorage, Saved, Storage
 from session_mgmt.client.topics import Topics
+from session_mgmt.documents.values import MISSING
 
 Receipt = dict[str, Any]
 
@@ -25,8 +31,8 @@ class SessionClient:
 
     Events for `on`: `connected` (the frame), `disconnected` (code, name), `recovery` (the receipt), `gap`, `denied`,
     `refused` (a write's error), `conflict` (doc, seq and the receipt's report), `unsent` (the frame), `error`,
-    `stopped` (code, name), and every event type of the session's log. Callbacks are plain functions; one that raises is
-    logged.
+    `identity` (verdict, reason, user_id), `ended` (reason), `stopped` (code, name), and every event type of the
+    session's log. Callbacks are plain functions; one that raises is logged.
     """
 
     def __init__(self, shell: Shell) -> None:
@@ -52,6 +58,8 @@ class SessionClient:
         token: str | None = None,
         storage: str | os.PathLike[str] | Storage | None = None,
         headers: Mapping[str, str] | None = None,
+        auth: httpx.Auth | None = None,
+        user: User = MISSING,
         documents: Iterable[str] = (MAIN,),
         strategy: str | None = None,
         sync: Sync | None = None,
@@ -60,34 +68,38 @@ class SessionClient:
         label: str | None = None,
         on_message: Callback | None = None,
         listeners: Mapping[str, Callback] | None = None,
+        on_ask: OnAsk | None = None,
     ) -> Starting:
         """Create a session, or resume the stored one, and return when it is connected.
 
         Await the result, or write `async with SessionClient.start(...) as client`, which closes the client.
 
-        `url` is the address of the REST API (`https://example.org/api/`). `token` joins an existing session; without
-        one, and without a stored one, `POST sessions/` with `headers` (the project's own authentication) creates a
-        session. `storage` is the path of a JSON file, or None for memory. `strategy` settles conflicts of updates that
-        name none; without it the server's settings do. `sync=Sync("delayed")` gathers updates and sends them as one.
-        `metadata`, `config` and `label` belong to a session that is created. `on_message` and `listeners` (by event)
-        are called from the first moment on; callbacks added later miss the events of the start.
+        `url` is the address of the REST API (`https://example.org/api/`). `headers` or `auth` are the project's own
+        login, which the server is asked with (`sessions/enter/`); without one it is nobody's session. `user` is the key
+        of the user whom the program runs for, None for nobody: the start is refused (`login_mismatch`) for anybody
+        else. `token` joins an existing session instead. `storage` is the path of a JSON file, or None for memory.
+        `strategy` settles conflicts of updates that name none; without it the server's settings do.
+        `sync=Sync("delayed")` gathers updates and sends them as one. `metadata`, `config` and `label` belong to a
+        session that is created. `on_ask` decides about a visitor's session if the server asks. `on_message` and
+        `listeners` (by event) are called from the first moment on; callbacks added later miss the events of the start.
 
         A server that is down is tried again: for a new session at most seven times, for a connection without end.
         Raises Refused, Unanswered or Stopped.
         """
         kept = FileStorage(storage) if isinstance(storage, str | os.PathLike) else storage or MemoryStorage()
-        client = cls(Shell(url.rstrip("/") + "/", kept, headers or {}, strategy, sync))
+        given = {"metadata": metadata, "config": config, "label": label}
+        create = {name: value for name, value in given.items() if value is not None}
+        wishes, login = Wishes(user, create, on_ask), Login(headers or {}, auth)
+        client = cls(Shell(Options(url.rstrip("/") + "/", kept, login, wishes, strategy, sync)))
         if on_message is not None:
             client.on_message(on_message)
         for event, callback in (listeners or {}).items():
             client.on(event, callback)
-        given = {"metadata": metadata, "config": config, "label": label}
-        create = {name: value for name, value in given.items() if value is not None}
-        return Starting(client._start(token, create, documents))
+        return Starting(client._start(token, documents))
 
-    async def _start(self, token: str | None, create: Mapping[str, Any], documents: Iterable[str]) -> SessionClient:
+    async def _start(self, token: str | None, documents: Iterable[str]) -> SessionClient:
         try:
-            await self._shell.start(token, create, documents)
+            await self._shell.start(token, documents)
         # Also for a cancellation: the connection would go on without anybody who could close it.
         except BaseException:
             await self.close()
@@ -101,7 +113,7 @@ class SessionClient:
 
     @property
     def token(self) -> str | None:
-        """Secret of the session, with which another client can join it."""
+        """Secret of the session, with which another client can join it while it lives."""
         return self._shell.credentials.token
 
     @property
@@ -166,6 +178,25 @@ class SessionClient:
     async def flushed(self) -> None:
         """Return when every write has its answer. Raises Stopped if the client stops before."""
         await self._shell.wait_until_settled()
+
+    async def login(
+        self, headers: Mapping[str, str] | None = None, auth: httpx.Auth | None = None, user: User = MISSING
+    ) -> None:
+        """Go on with another login of the project, in the session that the server names.
+
+        Raises Refused, Unanswered or Stopped.
+        """
+        await self._shell.log_in(Login(headers or {}, auth), user)
+
+    async def logout(self) -> None:
+        """End the session: send what waits for at most 2 s, then leave nothing in the storage."""
+        await self._shell.log_out()
+
+    @staticmethod
+    def forget(storage: str | os.PathLike[str] | Storage) -> None:
+        """Remove everything that a storage keeps, without a session; no client may be using it."""
+        kept = FileStorage(storage) if isinstance(storage, str | os.PathLike) else storage
+        kept.save(Saved())
 
     async def close(self) -> None:
         """Close the connection; with a file as storage, a new client can go on from it."""

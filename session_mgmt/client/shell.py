@@ -3,103 +3,95 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+import contextlib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import httpx
-
+from session_mgmt.client.asking import Asking
 from session_mgmt.client.batch import Batch, Sync
 from session_mgmt.client.checking import check_data, check_operations, check_publication
-from session_mgmt.client.core import TOPIC, Core
 from session_mgmt.client.credentials import Credentials
-from session_mgmt.client.effects import (
-    Abandon,
-    Changed,
-    Deliver,
-    Effect,
-    Emit,
-    Fetch,
-    Following,
-    Leave,
-    ResendAfter,
-    Send,
-    Settle,
-    StorePosition,
-)
-from session_mgmt.client.errors import Refused, Stopped, Unanswered, Unsent
+from session_mgmt.client.effects import Leave
+from session_mgmt.client.entering import Entrance, User
+from session_mgmt.client.errors import ClientError, Stopped
+from session_mgmt.client.identity import Change, Identity
 from session_mgmt.client.link import Address, Link
-from session_mgmt.client.listeners import Listeners
-from session_mgmt.client.rest import Rest
-from session_mgmt.client.stats import Stats
-from session_mgmt.client.storage import Storage
-from session_mgmt.client.waiters import Waiters
-from session_mgmt.client.writing import SESSION_LOG
-from session_mgmt.protocol.codes import CLIENT_OUT_OF_ORDER
+from session_mgmt.client.performing import Options, Performer
+from session_mgmt.client.refreshing import Refresher
+from session_mgmt.client.renewal import Renewal
+from session_mgmt.client.rest import Login
+from session_mgmt.protocol.codes import Close
 
 Receipt = dict[str, Any]
-HTTP_SECONDS = 15.0
+# Seconds for which a logout waits for what is on its way.
+FLUSH_SECONDS = 2.0
+LOGGED_OUT = "logged_out"
+SESSION_CHANGED = Leave(Close.DETACHED, "session_changed", reconnect=True)
 
 
-class Shell:
-    """Network, storage and callers of one client.
+class Shell(Performer):
+    """Network and storage of one client."""
 
-    The listeners are named after logs (`topic:…`), documents (`state:…`), and `message` for messages of the server.
-    """
-
-    def __init__(
-        self, base: str, storage: Storage, headers: Mapping[str, str], strategy: str | None, sync: Sync | None
-    ) -> None:
-        self._strategy = strategy
-        self._batch = Batch(sync or Sync(), self.flush)
-        self._storage = storage
-        self._saved = storage.load()
-        self._headers = dict(headers)
-        # Without the environment: a proxy that is set for other programs must not get the session's token.
-        self._http = httpx.AsyncClient(headers=self._headers, timeout=HTTP_SECONDS, trust_env=False)
-        self._rest = Rest(self._http, base, lambda: self._saved.token)
-        self._answers: Waiters[int, Receipt] = Waiters()
-        self._follows: Waiters[str, None] = Waiters()
-        self._settled = asyncio.Event()
-        self._first = asyncio.Event()
-        self._stopped: Stopped | None = None
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        clock = options.clock
+        self._clock = clock
+        self._batch = Batch(options.sync or Sync(), self.flush)
         self._closed = False
-        self._resend: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        # At the end of the client: the end of the session empties the outbox.
+        self._was_waiting = False
         self._runner: asyncio.Task[None] | None = None
-        self.stats = Stats()
-        self.events, self.messages, self.publications, self.changes = (Listeners() for _ in range(4))
-        self.credentials = Credentials(self._saved, self._rest, base)
-        self.core = Core(self._saved, delayed=sync is not None and sync.mode == "delayed")
-        self._link = Link(
-            self.core, self.stats, self._take_frame, self._handle_loss, self._become_new_client, self._recover_session
+        self.credentials = Credentials(self._saved, options.base, clock, self._save)
+        self._asking = Asking(clock, self.core.draw_id, lambda frame: self._link.send_frame(frame))
+        self._identity = Identity(
+            self.credentials,
+            Entrance(self._rest, self.credentials, clock, options.wishes),
+            Refresher(self._rest, self.credentials, self._asking.ask),
+            self._rest,
+            clock,
+            self,
+            options.wishes.user,
         )
+        self._renewal = Renewal(clock, self.credentials.find_due_in, self._identity.renew, self._connect_anew)
+        self._link = Link(self.core, self.stats, clock, self)
 
     # Calls of the faces `SessionClient`, `StateDocument` and `Topics`.
 
-    async def start(self, token: str | None, create: Mapping[str, Any], documents: Iterable[str]) -> None:
+    async def start(self, token: str | None, documents: Iterable[str]) -> None:
         """Return when the client is connected. Raises Refused, Unanswered or Stopped."""
-        await self.credentials.obtain(token, create)
-        self.core.belong_to(self._saved)
+        await self._identity.begin(token)
         self._save()
         for doc in documents:
             self.core.open_replica(doc)
         self._runner = asyncio.create_task(self._run())
-        await self._first.wait()
+        await self.audience.first.wait()
         if self._stopped:
             raise self._stopped
 
     async def close(self) -> None:
-        # First: the end of the connection, which follows, is then no failure.
-        self._closed = True
-        self.flush()
         # With a durable storage the client comes back under its name; without one it has left for good.
-        await self._link.stop(None if self._storage.durable else {"type": "disconnect"})
-        running = [*self._tasks] if self._runner is None else [*self._tasks, self._runner]
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await self._end_work(None if self._storage.durable else {"type": "disconnect"})
         self._stop(Leave(1000, "closed", reconnect=False))
+        await self._http.aclose()
+
+    async def log_in(self, login: Login, user: User) -> None:
+        """Go on with another login of the project. Raises Refused, Unanswered or Stopped."""
+        if self._stopped:
+            raise self._stopped
+        self._rest.login = login
+        await self._identity.enter_again(user)
+        await self._link.depart()
+
+    async def log_out(self) -> None:
+        """Send what waits for a moment, end the session here, and on the server if it answers."""
+        await self._flush_for(FLUSH_SECONDS)
+        await self._end_work(None)
+        session, token = self.credentials.session_id, self.credentials.token
+        self._stop(Leave(1000, LOGGED_OUT, reconnect=False))
+        self._end_session(LOGGED_OUT)
+        if session is not None and token is not None:
+            with contextlib.suppress(ClientError):
+                await self._rest.call("DELETE", f"sessions/{session}/", headers={"authorization": f"Bearer {token}"})
         await self._http.aclose()
 
     def write(self, frame: dict[str, Any]) -> asyncio.Future[Receipt]:
@@ -113,7 +105,9 @@ class Shell:
     ) -> asyncio.Future[Receipt]:
         """Change a document; the future resolves with the receipt."""
         checked = check_operations(ops, self.core.limits)
-        answer = self._track(lambda: self.core.add_update(doc, checked, strategy or self._strategy, atomic=atomic))
+        answer = self._track(
+            lambda: self.core.add_update(doc, checked, strategy or self._options.strategy, atomic=atomic)
+        )
         if self.core.draft is not None:
             self._batch.plan_flush(self.core.draft)
         return answer
@@ -131,11 +125,11 @@ class Shell:
     async def wait_until_settled(self) -> None:
         """Return when every write has its answer. Raises Stopped if the client stops before."""
         self.flush()
-        while len(self.core.outbox):
-            if self._stopped:
-                raise self._stopped
-            self._settled.clear()
-            await self._settled.wait()
+        while len(self.core.outbox) and not self._stopped:
+            self.audience.settled.clear()
+            await self.audience.settled.wait()
+        if self._stopped and self._was_waiting:
+            raise self._stopped
 
     async def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
         """Call the REST API below the session's own address. Raises Refused or Unanswered."""
@@ -154,7 +148,7 @@ class Shell:
         """Follow a log and wait for the server's answer. Raises Refused or Stopped."""
         if self._stopped:
             raise self._stopped
-        answer = self._follows.add(log)
+        answer = self.audience.follows.add(log)
         self._perform(self.core.follow_log(log))
         await answer
 
@@ -164,18 +158,24 @@ class Shell:
         self._saved.positions.pop(log, None)
         self._save()
 
-    # The connection.
+    # Calls of the link.
 
-    async def _run(self) -> None:
-        self._stop(await self._link.run(self._build_address))
+    async def settle(self) -> Leave | None:
+        return await self._identity.settle()
 
-    def _build_address(self) -> Address:
-        return Address(self.credentials.websocket_url, self._saved.token or "", self._headers)
+    def build_address(self) -> Address:
+        token = self._identity.use_token()
+        owner = self.credentials.describe_owner()
+        return Address(self.credentials.websocket_url, token, self._rest.login.headers, owner)
 
-    def _take_frame(self, frame: dict[str, Any]) -> None:
-        self._perform(self.core.receive_frame(frame))
+    def take_frame(self, frame: dict[str, Any]) -> None:
+        if not self._asking.take_frame(frame):
+            self._perform(self.core.receive_frame(frame))
 
-    def _handle_loss(self, leave: Leave, was_ready: bool) -> None:
+    def handle_loss(self, leave: Leave, was_ready: bool) -> Leave:
+        """Return how to go on."""
+        self._asking.detach()
+        self._renewal.stop()
         if self._resend is not None:
             self._resend.cancel()
             self._resend = None
@@ -183,153 +183,96 @@ class Shell:
             self.stats.state = "reconnecting"
             self.stats.losses += 1
             self.events.call_all("disconnected", {"code": leave.code, "name": leave.name})
+        if self._closed:
+            return leave
+        if leave.code == Close.SESSION_TERMINATED:
+            self._stop(leave)
+            self._end_session(leave.reason or leave.name)
+        return self._identity.judge(leave)
 
-    def _become_new_client(self) -> None:
+    def become_new_client(self) -> None:
         self._perform(self.core.start_anew())
 
-    async def _recover_session(self, leave: Leave) -> Leave:
-        """Enter the successor of the expired session; return how to go on."""
-        # A client that never was connected knows the token of its session, and the name from the refusal.
-        session = self.core.expired_session or self._saved.session_id
-        if session is None:
-            return replace(leave, reconnect=False)
-        try:
-            receipt = await self.credentials.recover(session)
-        except (Refused, Unanswered) as error:
-            self.events.call_all("error", {"name": getattr(error, "name", "network_error"), "message": str(error)})
-            # Coming back with the old token leads here again, after the next wait.
-            return replace(leave, reconnect=error.temporary, retry_after=error.retry_after)
-        self._perform(self.core.enter_successor(self._saved))
+    # Calls of the identity.
+
+    def take_change(self, change: Change) -> None:
+        """Go on with what the credentials hold now, and store it."""
+        if not change.is_same_session:
+            # What a stored outbox has of another person is not for whoever starts now.
+            is_told = change.is_same_person or self._runner is not None
+            person = {"is_same_person": change.is_same_person, "is_told": is_told}
+            self._perform(self.core.enter_session(self._saved, **person))
+            self._leave_connection(SESSION_CHANGED)
+        self.take_tokens()
+        entered = change.entered
+        if entered.get("receipt"):
+            self.events.call_all("recovery", entered["receipt"])
+        told = {"verdict": entered["verdict"], "reason": entered["reason"], "user_id": entered.get("user_id")}
+        self.events.call_all("identity", told)
+
+    def take_session(self, receipt: Mapping[str, Any] | None = None) -> None:
+        """Go on in another session whose token stands alone."""
+        self._perform(self.core.enter_session(self._saved, is_same_person=True))
         self._save()
         if receipt is not None:
             self.events.call_all("recovery", receipt)
-        return replace(leave, reconnect=True, retry_after=0.0)
+
+    def take_tokens(self) -> None:
+        """Store the tokens before they are used, and plan their exchange if a connection has them."""
+        super().take_tokens()
+        if self.core.ready:
+            self._renewal.plan()
+
+    def tell_error(self, error: ClientError) -> None:
+        self.events.call_all("error", {"name": getattr(error, "name", "network_error"), "message": str(error)})
+
+    def name_expired(self) -> str | None:
+        return self.core.expired_session
+
+    # Ends.
+
+    async def _run(self) -> None:
+        self._stop(await self._link.run())
+
+    async def _connect_anew(self) -> None:
+        """Let a new connection settle what this one cannot."""
+        self._leave_connection(SESSION_CHANGED)
+        await self._link.depart()
+
+    async def _end_work(self, last: Mapping[str, Any] | None) -> None:
+        # First: the end of the connection, which follows, is then no failure.
+        self._closed = True
+        self.flush()
+        await self._renewal.close()
+        await self._link.stop(last)
+        running = [*self._tasks] if self._runner is None else [*self._tasks, self._runner]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    async def _flush_for(self, seconds: float) -> None:
+        if not self.core.ready:
+            return
+        waits = [asyncio.ensure_future(self.wait_until_settled()), asyncio.ensure_future(self._clock.sleep(seconds))]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+
+    def _end_session(self, reason: str) -> None:
+        """Give back what was not answered, and keep nothing of the session."""
+        self._perform(self.core.start_anew())
+        self.core.leave_places(but_topics=False)
+        self.credentials.forget(is_logged_out=reason == LOGGED_OUT)
+        self._save()
+        self.events.call_all("ended", {"reason": reason})
 
     def _stop(self, leave: Leave) -> None:
         """Connect no more, and fail everybody who waits."""
         if self._stopped is not None:
             return
-        self._stopped = Stopped(leave.code, leave.name)
+        self._stopped, self._was_waiting = Stopped(leave.code, leave.name), len(self.core.outbox) > 0
         self.stats.state = "closed" if self._closed else "failed"
         self._batch.cancel_flush()
-        # Nobody who waits may wait for ever: each call ends with the reason why the client has stopped.
-        self._answers.reject_all(self._stopped)
-        self._follows.reject_all(self._stopped)
-        self._first.set()
-        self._settled.set()
-        self.events.call_all("stopped", {"code": leave.code, "name": leave.name})
-
-    # Effects.
-
-    def _track(self, add: Callable[[], tuple[int, list[Effect]]]) -> asyncio.Future[Receipt]:
-        """Store the write before it is sent, so that after a crash it is sent again under its number."""
-        if self._stopped:
-            return self._answers.fail_at_once(self._stopped)
-        seq, effects = add()
-        answer = self._answers.add(seq)
-        self._save()
-        self._perform(effects)
-        return answer
-
-    def _perform(self, effects: Iterable[Effect]) -> None:
-        for effect in effects:
-            _PERFORM[type(effect)](self, effect)
-
-    def _send_frame(self, effect: Send) -> None:
-        self._link.send_frame(effect.frame)
-
-    def _store_position(self, effect: StorePosition) -> None:
-        self._saved.positions[effect.log] = effect.position
-        self._save()
-
-    def _notify_change(self, effect: Changed) -> None:
-        self.changes.call_all(effect.doc, effect.before, effect.after)
-
-    def _leave_connection(self, effect: Leave) -> None:
-        self._link.departure = effect
-
-    def _deliver_entry(self, effect: Deliver) -> None:
-        log, body = effect.log, effect.body
-        if log.startswith(TOPIC):
-            self.publications.call_all(log.removeprefix(TOPIC), body)
-        elif log == SESSION_LOG and body.get("type") == "message":
-            self.messages.call_all("message", body.get("data"))
-        elif log == SESSION_LOG:
-            self.events.call_all(str(body.get("type")), body)
-
-    def _settle_write(self, effect: Settle) -> None:
-        seq, receipt = effect.seq, effect.receipt
-        # Stored before the caller hears of it, who may end the process at once.
-        self._save()
-        if receipt["ok"]:
-            self._answers.resolve(seq, receipt)
-        else:
-            self._answers.reject(seq, Refused(receipt["error"]))
-            self.events.call_all("refused", {"seq": seq, **receipt["error"]})
-        self._settled.set()
-
-    def _abandon_write(self, effect: Abandon) -> None:
-        self._save()
-        self._answers.reject(effect.frame["seq"], Unsent(effect.frame))
-        self.events.call_all("unsent", effect.frame)
-        self._settled.set()
-
-    def _answer_follow(self, effect: Following) -> None:
-        if effect.verdict["mode"] == "denied":
-            self._follows.reject(effect.log, Refused(effect.verdict.get("error") or {}))
-        else:
-            self._follows.resolve(effect.log, None)
-
-    def _emit_event(self, effect: Emit) -> None:
-        event, data = effect.event, effect.data
-        if event == "connected":
-            self.stats.state = "connected"
-            self.stats.connections += 1
-            self._saved.session_id = self.core.session["session_id"]
-            self._save()
-            self._first.set()
-        elif event == "latency":
-            self.stats.latency_ms = data
-        self.events.call_all(event, data)
-
-    def _plan_resend(self, effect: ResendAfter) -> None:
-        if self._resend is None:
-            self._resend = asyncio.get_running_loop().call_later(effect.seconds, self._resend_writes)
-
-    def _resend_writes(self) -> None:
-        self._resend = None
-        self._perform(self.core.resend_writes())
-
-    def _fetch_document(self, effect: Fetch) -> None:
-        task = asyncio.create_task(self._load_document(effect.log, effect.url))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _load_document(self, log: str, url: str) -> None:
-        """Get a large document; if that fails, a new connection gives a new verdict."""
-        try:
-            self._perform(self.core.apply_fetched(log, *await self._rest.fetch_document(url)))
-        except (httpx.HTTPError, KeyError, ValueError) as error:
-            self.events.call_all("error", {"name": "snapshot_failed", "message": str(error)})
-            await self._link.close_connection(CLIENT_OUT_OF_ORDER)
-
-    def _save(self) -> None:
-        self._saved.client_id = self.core.client_id
-        self._saved.next_seq = self.core.outbox.next_seq
-        self._saved.writes = list(self.core.outbox)
-        self._storage.save(self._saved)
-
-
-_PERFORM: dict[type[Effect], Callable[[Shell, Any], None]] = {
-    Send: Shell._send_frame,
-    StorePosition: Shell._store_position,
-    Deliver: Shell._deliver_entry,
-    Changed: Shell._notify_change,
-    Settle: Shell._settle_write,
-    Abandon: Shell._abandon_write,
-    Following: Shell._answer_follow,
-    Emit: Shell._emit_event,
-    Fetch: Shell._fetch_document,
-    ResendAfter: Shell._plan_resend,
-    Leave: Shell._leave_connection,
-}
+        self._renewal.stop()
+        self.audience.dismiss(self._stopped)

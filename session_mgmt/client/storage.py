@@ -11,7 +11,12 @@ from typing import Any, Protocol
 
 @dataclass(slots=True)
 class Saved:
-    """Stored facts of a client: `writes` without a receipt, oldest first; `positions` of all logs except documents."""
+    """Stored facts of a client: `writes` without a receipt, oldest first; `positions` of all logs except documents.
+
+    `token` stands alone, or belongs to a pair with `refresh`; it came at `since` and lives `life` seconds. From
+    `login_due` on the login of the session must be proved again. `nonce` is of a request for tokens without an answer,
+    `previous` an expired session that the next login of its user may bring back.
+    """
 
     token: str | None = field(default=None, repr=False)
     websocket: str | None = None
@@ -20,6 +25,13 @@ class Saved:
     next_seq: int = 1
     writes: list[dict[str, Any]] = field(default_factory=list)
     positions: dict[str, list[Any] | None] = field(default_factory=dict)
+    user_id: str | None = None
+    refresh: str | None = field(default=None, repr=False)
+    since: float = 0.0
+    life: float = 0.0
+    login_due: float | None = None
+    nonce: str | None = field(default=None, repr=False)
+    previous: str | None = None
 
 
 class Storage(Protocol):
@@ -50,7 +62,7 @@ class MemoryStorage:
 class FileStorage:
     """JSON file of one client: two processes sharing a file keep disconnecting each other.
 
-    The file holds the session's token, so only its owner may read it.
+    The file holds the session's tokens, so only its owner may read it.
     """
 
     durable = True

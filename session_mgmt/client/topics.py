@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
-from session_mgmt.client.core import TOPIC
 from session_mgmt.client.errors import Refused
 from session_mgmt.client.listeners import Callback, Listeners, Unsubscribe
+from session_mgmt.client.logbook import TOPIC
 from session_mgmt.client.reader import WAITING_LIMIT, Reader
 
 Receipt = dict[str, Any]

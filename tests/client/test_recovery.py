@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from session_mgmt.client import FileStorage, Refused, SessionClient, Stopped, Unanswered
+from session_mgmt.client import FileStorage, SessionClient, Stopped
 from session_mgmt.client.errors import Unsent
-from session_mgmt.client.rest import Rest
 from session_mgmt.client.storage import Saved
+from tests.client.fake_api import Api, api, down, refusal
 from tests.client.fake_server import FakeServer, Peer, fake_server, snapshot
 from tests.client.test_session import heard, joined
 
+__all__ = ["api"]
+
 BYE = {"type": "bye", "code": 4504, "name": "session_expired", "reconnect": False, "retry_after": None}
-CALLS = [("POST", "sessions/s-1/recover/", "sma_test"), ("POST", "sessions/s-2/recover/", "sma_next")]
+CALLS = {
+    ("POST", "sessions/s-1/recover/", "Bearer sma_test"),
+    ("POST", "sessions/s-2/recover/", "Bearer sma_next"),
+}
 RECEIPT = {"verdict": "state_only", "reason": "session_expired", "recovered_from": "s-1", "documents": ["main"]}
 SUCCESSOR = {
     "session": {"session_id": "s-2", "state": "active"},
@@ -35,19 +41,11 @@ async def server() -> AsyncIterator[FakeServer]:
 
 
 @pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def answers(api: Api) -> Iterator[list[Any]]:
     """Answers of the next calls over HTTP, one each; each call must ask for the successor of `s-1`."""
-    waiting: list[Any] = []
-
-    async def call(self: Rest, method: str, path: str, body: Any = None, headers: Any = None) -> Any:
-        assert (method, path, self._token()) in CALLS
-        answer = waiting.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    monkeypatch.setattr(Rest, "call", call)
-    return waiting
+    yield api.answers
+    asked = [(call.method, call.path, call.headers["authorization"]) for call in api.calls]
+    assert set(asked) <= CALLS, asked
 
 
 async def expire(peer: Peer, code: int = 4504, name: str = "session_expired") -> None:
@@ -108,19 +106,17 @@ async def test_topics_go_on_where_they_were(server: FakeServer, answers: list[An
 
 
 async def test_a_server_that_does_not_answer_is_asked_again(server: FakeServer, answers: list[Any]) -> None:
-    answers += [Unanswered("down"), Refused({"name": "busy", "temporary": True, "retry_after": 0.0}), SUCCESSOR]
+    answers += [down(), refusal("busy", 503, temporary=True, retry_after=0.0), SUCCESSOR]
     client, peer = await joined(server)
     errors = heard(client, "error")
-    for _ in range(3):
-        await expire(peer)
-        peer = await server.accept()
-        opening = await peer.receive("connect")
+    await expire(peer)
+    opening, _ = await enter(server)
     assert opening["token"] == "sma_next"
     assert [(await errors.get())["name"], (await errors.get())["name"]] == ["network_error", "busy"]
     await client.close()
 
 
-@pytest.mark.parametrize("answer", [Refused({"code": 214, "name": "not_recoverable"}), {"page": "of a proxy"}, None])
+@pytest.mark.parametrize("answer", [refusal("not_recoverable", 409), {"page": "of a proxy"}, httpx.Response(200)])
 async def test_a_client_without_a_successor_stops(server: FakeServer, answers: list[Any], answer: Any) -> None:
     answers.append(answer)
     client, peer = await joined(server)
@@ -177,7 +173,7 @@ async def test_a_session_whose_name_nobody_tells_cannot_be_recovered(server: Fak
 
 
 async def test_a_token_that_has_expired_is_treated_as_its_session(server: FakeServer, answers: list[Any]) -> None:
-    answers += [SUCCESSOR, Refused({"code": 201, "name": "token_expired"})]
+    answers += [SUCCESSOR, refusal("token_expired")]
     client, peer = await joined(server)
     stopped = heard(client, "stopped")
     await expire(peer, 4001, "token_expired")

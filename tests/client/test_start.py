@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,16 @@ import httpx
 import pytest
 
 from session_mgmt.client import ClientError, FileStorage, Refused, SessionClient, Stopped, TooSlow, Unanswered
-from session_mgmt.client.credentials import CREATE_ATTEMPTS, Credentials
+from session_mgmt.client.identity import ENTER_ATTEMPTS
 from session_mgmt.client.reader import Reader
-from session_mgmt.client.rest import Rest
 from session_mgmt.client.storage import Saved
+from tests.client.fake_api import Api, FakeClock, api, clock, down, entered, refusal
 from tests.client.fake_server import WAIT, FakeServer, Peer, connected, entries, fake_server
 from tests.client.test_session import heard, joined
 
-CREATED = {"token": "sma_secret", "endpoints": {"websocket": "/ws/session/"}, "positions": {"session": ["e1", 0, ""]}}
+__all__ = ["api", "clock"]
+
+URL = "http://shop.test/api/"
 
 
 @pytest.fixture
@@ -28,86 +29,57 @@ async def server() -> AsyncIterator[FakeServer]:
         yield running
 
 
-class Api:
-    """REST API that answers as the test says; `waits` are the waits between the calls."""
-
-    def __init__(self, *answers: httpx.Response | Exception) -> None:
-        self._answers = list(answers)
-        self.bodies: list[Any] = []
-        self.waits: list[float] = []
-
-    def answer(self, request: httpx.Request) -> httpx.Response:
-        self.bodies.append(json.loads(request.content))
-        answer = self._answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    async def sleep(self, seconds: float) -> None:
-        self.waits.append(seconds)
-
-    async def obtain(self, **create: Any) -> Saved:
-        saved = Saved()
-        async with httpx.AsyncClient(transport=httpx.MockTransport(self.answer)) as http:
-            rest = Rest(http, "http://shop.test/api/", lambda: saved.token)
-            await Credentials(saved, rest, "http://shop.test/api/", self.sleep).obtain(None, create)
-        return saved
+async def test_a_server_that_is_down_is_asked_again_for_a_session(
+    server: FakeServer, api: Api, clock: FakeClock
+) -> None:
+    api.answers = [down(), httpx.Response(502, text="<html>"), entered()]
+    client, _ = await accept(server, SessionClient.start(server.url))
+    assert (client.token, len(clock.waits)) == ("sma_1", 2)
+    nonces = [call.body["nonce"] for call in api.calls]
+    assert nonces == [nonces[0]] * 3, "the server must know the question again"
+    await client.close()
 
 
-def down() -> Exception:
-    return httpx.ConnectError("connection refused")
-
-
-async def test_a_server_that_is_down_is_asked_again_for_a_session() -> None:
-    api = Api(down(), httpx.Response(502, text="<html>"), httpx.Response(201, json=CREATED))
-    saved = await api.obtain()
-    assert (saved.token, len(api.waits)) == ("sma_secret", 2)
-
-
-async def test_a_server_that_stays_down_is_told_in_the_end() -> None:
-    api = Api(*(down() for _ in range(CREATE_ATTEMPTS + 1)))
+async def test_a_server_that_stays_down_is_told_in_the_end(api: Api, clock: FakeClock) -> None:
+    api.answers = [down() for _ in range(ENTER_ATTEMPTS + 1)]
     with pytest.raises(Unanswered, match="connection refused") as error:
-        await api.obtain()
+        await SessionClient.start(URL)
     assert isinstance(error.value, ClientError)
-    assert len(api.waits) == CREATE_ATTEMPTS
+    assert len(clock.waits) == ENTER_ATTEMPTS
 
 
-async def test_the_servers_own_wait_is_kept() -> None:
-    busy = {"code": 301, "name": "too_many_requests", "temporary": True, "retry_after": 7.0}
-    api = Api(httpx.Response(429, json=busy), httpx.Response(201, json=CREATED))
-    await api.obtain()
-    assert api.waits[0] >= 7.0
+async def test_the_servers_own_wait_is_kept(server: FakeServer, api: Api, clock: FakeClock) -> None:
+    api.answers = [refusal("too_many_requests", 429, temporary=True, retry_after=7.0), entered()]
+    client, _ = await accept(server, SessionClient.start(server.url))
+    assert clock.waits[0] >= 7.0
+    await client.close()
 
 
 @pytest.mark.parametrize(
     ("answer", "name"),
     [
-        (httpx.Response(403, json={"code": 202, "name": "permission_denied", "temporary": False}), "permission_denied"),
+        (refusal("permission_denied", 403), "permission_denied"),
         (httpx.Response(404, text="<html>"), "http_404"),
         (httpx.Response(302, headers={"location": "/login/"}), "http_302"),
         (httpx.Response(200, text="<html>log in</html>"), "invalid_answer"),
+        (entered(access=None, refresh=None, expires_in=None), "invalid_answer"),
     ],
 )
-async def test_an_answer_that_is_no_session_is_refused_at_once(answer: httpx.Response, name: str) -> None:
-    api = Api(answer)
+async def test_an_answer_that_is_no_session_is_refused_at_once(
+    api: Api, clock: FakeClock, answer: httpx.Response, name: str
+) -> None:
+    api.answers = [answer]
     with pytest.raises(Refused) as refused:
-        await api.obtain()
-    assert (refused.value.name, api.waits) == (name, [])
+        await SessionClient.start(URL)
+    assert (refused.value.name, clock.waits) == (name, [])
 
 
-async def test_metadata_configuration_and_label_go_with_a_new_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
-
-    async def create(self: Rest, body: Any) -> dict[str, Any]:
-        asked.append(body)
-        raise Refused({"name": "permission_denied"})
-
-    monkeypatch.setattr(Rest, "create_session", create)
+async def test_metadata_configuration_and_label_go_with_a_new_session(api: Api) -> None:
+    api.answers = [refusal("permission_denied", 403)]
+    create = {"metadata": {"device": "till 3"}, "config": {"idle_timeout": 600}, "label": "till"}
     with pytest.raises(Refused):
-        await SessionClient.start(
-            "http://shop.test/api/", metadata={"device": "till 3"}, config={"idle_timeout": 600}, label="till"
-        )
-    assert asked == [{"metadata": {"device": "till 3"}, "config": {"idle_timeout": 600}, "label": "till"}]
+        await SessionClient.start(URL, **create)  # type: ignore[arg-type]
+    assert [(call.path, call.body["create"]) for call in api.calls] == [("sessions/enter/", create)]
 
 
 async def accept(server: FakeServer, starting: Any, **changes: Any) -> tuple[Any, Peer]:

@@ -1,0 +1,166 @@
+"""Effects of the core, performed: frames, storage, documents that come over HTTP, and the application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from session_mgmt.client.audience import Audience
+from session_mgmt.client.batch import Sync
+from session_mgmt.client.clock import Clock
+from session_mgmt.client.core import Core
+from session_mgmt.client.credentials import Credentials
+from session_mgmt.client.effects import (
+    Abandon,
+    Changed,
+    Deliver,
+    Effect,
+    Emit,
+    Fetch,
+    Following,
+    Leave,
+    ResendAfter,
+    Send,
+    Settle,
+    StorePosition,
+)
+from session_mgmt.client.entering import Wishes
+from session_mgmt.client.errors import Stopped
+from session_mgmt.client.link import Link
+from session_mgmt.client.rest import Login, Rest
+from session_mgmt.client.stats import Stats
+from session_mgmt.client.storage import Storage
+from session_mgmt.protocol.codes import CLIENT_OUT_OF_ORDER
+
+Receipt = dict[str, Any]
+HTTP_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Options of a start; `base` ends with a slash."""
+
+    base: str
+    storage: Storage
+    login: Login = field(default_factory=Login)
+    wishes: Wishes = field(default_factory=Wishes)
+    strategy: str | None = None
+    sync: Sync | None = None
+    clock: Clock = field(default_factory=Clock)
+
+
+class Performer:
+    """Everything that the effects of one client change. The shell makes the link and the credentials."""
+
+    _link: Link
+    credentials: Credentials
+
+    def __init__(self, options: Options) -> None:
+        self._options, self._storage = options, options.storage
+        self._saved = self._storage.load()
+        # Without the environment: a proxy that is set for other programs must not get the session's token.
+        self._http = httpx.AsyncClient(timeout=HTTP_SECONDS, trust_env=False)
+        self._rest = Rest(self._http, options.base, lambda: self._saved.token, options.login)
+        self._stopped: Stopped | None = None
+        self._resend: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.stats = Stats()
+        self.audience = Audience()
+        self.events, self.publications = self.audience.events, self.audience.publications
+        self.changes, self.messages = self.audience.changes, self.audience.messages
+        self.core = Core(self._saved, delayed=options.sync is not None and options.sync.mode == "delayed")
+
+    def take_tokens(self) -> None:
+        """Store the tokens before they are used."""
+        self._save()
+
+    def _track(self, add: Callable[[], tuple[int, list[Effect]]]) -> asyncio.Future[Receipt]:
+        """Store the write before it is sent, so that after a crash it is sent again under its number."""
+        if self._stopped:
+            return self.audience.answers.fail_at_once(self._stopped)
+        seq, effects = add()
+        answer = self.audience.answers.add(seq)
+        self._save()
+        self._perform(effects)
+        return answer
+
+    def _perform(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            _PERFORM[type(effect)](self, effect)
+
+    def _send_frame(self, effect: Send) -> None:
+        self._link.send_frame(effect.frame)
+
+    def _store_position(self, effect: StorePosition) -> None:
+        self._saved.positions[effect.log] = effect.position
+        self._save()
+
+    def _leave_connection(self, effect: Leave) -> None:
+        self._link.departure = effect
+
+    def _settle_write(self, effect: Settle) -> None:
+        # Stored before the caller hears of it, who may end the process at once.
+        self._save()
+        self.audience.settle_write(effect)
+
+    def _abandon_write(self, effect: Abandon) -> None:
+        self._save()
+        self.audience.abandon_write(effect)
+
+    def _emit_event(self, effect: Emit) -> None:
+        event, data = effect.event, effect.data
+        if event == "connected":
+            self.stats.state = "connected"
+            self.stats.connections += 1
+            self.credentials.name_session(self.core.session)
+            self.take_tokens()
+            self.audience.first.set()
+        elif event == "latency":
+            self.stats.latency_ms = data
+        self.events.call_all(event, data)
+
+    def _plan_resend(self, effect: ResendAfter) -> None:
+        if self._resend is None:
+            self._resend = asyncio.get_running_loop().call_later(effect.seconds, self._resend_writes)
+
+    def _resend_writes(self) -> None:
+        self._resend = None
+        self._perform(self.core.resend_writes())
+
+    def _fetch_document(self, effect: Fetch) -> None:
+        task = asyncio.create_task(self._load_document(effect.log, effect.url))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _load_document(self, log: str, url: str) -> None:
+        """Get a large document; if that fails, a new connection gives a new verdict."""
+        try:
+            self._perform(self.core.apply_fetched(log, *await self._rest.fetch_document(url)))
+        except (httpx.HTTPError, KeyError, ValueError) as error:
+            self.events.call_all("error", {"name": "snapshot_failed", "message": str(error)})
+            await self._link.close_connection(CLIENT_OUT_OF_ORDER)
+
+    def _save(self) -> None:
+        self._saved.client_id = self.core.client_id
+        self._saved.next_seq = self.core.outbox.next_seq
+        self._saved.writes = list(self.core.outbox)
+        self._storage.save(self._saved)
+
+
+_PERFORM: dict[type[Effect], Callable[[Performer, Any], None]] = {
+    Send: Performer._send_frame,
+    StorePosition: Performer._store_position,
+    Deliver: lambda performer, effect: performer.audience.deliver_entry(effect),
+    Changed: lambda performer, effect: performer.audience.notify_change(effect),
+    Settle: Performer._settle_write,
+    Abandon: Performer._abandon_write,
+    Following: lambda performer, effect: performer.audience.answer_follow(effect),
+    Emit: Performer._emit_event,
+    Fetch: Performer._fetch_document,
+    ResendAfter: Performer._plan_resend,
+    Leave: Performer._leave_connection,
+}

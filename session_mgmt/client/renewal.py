@@ -1,0 +1,74 @@
+"""The time at which the tokens of an open connection are exchanged."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+
+from session_mgmt.client.clock import Clock
+from session_mgmt.client.errors import Refused, Unanswered
+
+RENEW_AGAIN = 5.0
+
+
+class Renewal:
+    """Timer by the age of the tokens. `renew` exchanges them, `leave` ends a connection that only a new one helps."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        find_due_in: Callable[[], float],
+        renew: Callable[[], Awaitable[bool]],
+        leave: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._clock, self._find_due_in, self._renew, self._leave = clock, find_due_in, renew, leave
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._is_active = False
+
+    def plan(self) -> None:
+        """Plan the next exchange, until `stop`."""
+        self._is_active = True
+        self._plan_after(self._find_due_in())
+
+    def stop(self) -> None:
+        """Plan nothing more: without a connection the next one settles the tokens first."""
+        self._is_active = False
+        self._cancel_timer()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def close(self) -> None:
+        """Stop, and end an exchange that is under way: its nonce is stored, and the next start repeats it."""
+        self.stop()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def _plan_after(self, seconds: float) -> None:
+        self._cancel_timer()
+        if self._is_active and seconds < math.inf:
+            self._timer = self._clock.call_later(seconds, self._begin)
+
+    def _begin(self) -> None:
+        self._timer = None
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._exchange())
+
+    async def _exchange(self) -> None:
+        try:
+            is_settled = await self._renew()
+        except Unanswered:
+            self._plan_after(RENEW_AGAIN)
+        except Refused as error:
+            if error.temporary:
+                self._plan_after(max(RENEW_AGAIN, error.retry_after or 0.0))
+            else:
+                await self._leave()
+        else:
+            if not is_settled:
+                await self._leave()
