@@ -230,7 +230,10 @@ def _find_answer(session: uuid.UUID, name: str, terms: Terms) -> Outcome | None:
 
 def _find_or_make(session: uuid.UUID, name: str, kind: str, change: Any, expected: Position | None) -> int:
     """Return the document's row. A change that no new document would take does not make one."""
-    if expected is None and bodies.find_document(bridge().using, session, name) is None:
+    if expected is None:
+        found = bodies.find_document(bridge().using, session, name)
+        if found is not None:
+            return found
         prepare.check_first_change(kind, change)
     return _locate_document(session, name, expected)
 
