@@ -93,12 +93,24 @@ def refuse_together() -> None:
     resume.attach_group = all_or_none
 
 
+def second_chain() -> None:
+    """Take a refresh that is asked again for a new one: the used token then has two successors."""
+    exchange = import_module("session_mgmt.actions.sessions.refreshing").Exchange
+
+    def start_anew(self: Any, token: Any, children: Any) -> Any:
+        nonce = bytes(token.nonce)
+        return self._rotate(token, nonce, self._list_family())
+
+    exchange._answer_again = start_anew
+
+
 BREAKS: dict[str, Callable[[], None]] = {
     "ack_before_commit": ack_before_commit,
     "skip_fence": skip_fence,
     "double_drain": double_drain,
     "accept_any_base": accept_any_base,
     "refuse_together": refuse_together,
+    "second_chain": second_chain,
     "ignore_replacement": ignore_replacement,
 }
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import orjson
 
-from tests.faults import check_counts, check_groups, check_life, check_state, check_streams, history
+from tests.faults import check_counts, check_groups, check_life, check_state, check_streams, check_tokens, history
 from tests.faults.evidence import Evidence, Record, Violation, told_lost
 
 VALID, INVALID, UNKNOWN = 0, 1, 2
@@ -30,6 +30,9 @@ class Demands:
     trimmed: int = 0
     by_digests: int = 0
     told_lost: int = 0
+    outlived: int = 0
+    cut_off: int = 0
+    told_again: int = 0
 
 
 @dataclass(slots=True)
@@ -50,7 +53,7 @@ def check(
     """Every check over one run."""
     evidence = Evidence(records, dump)
     verdict = Verdict(doubts=list(_doubts(evidence, demands or Demands())))
-    rooms = (check_state, check_counts, check_streams, check_life, check_groups)
+    rooms = (check_state, check_counts, check_streams, check_life, check_groups, check_tokens)
     for one in (one for room in rooms for one in room.CHECKS):
         verdict.violations += one(evidence)
     verdict.violations += check_life.refusals_have_documented_names(evidence, check_life.documented_names())
@@ -67,6 +70,9 @@ def _doubts(evidence: Evidence, demands: Demands) -> Iterable[str]:
     yield from list_shortages(evidence, demands)
     if told < demands.told_lost:
         yield f"{told} clients were told of a lost history, of {demands.told_lost}"
+    told_again = check_tokens.count_told_again(evidence.records)
+    if told_again < demands.told_again:
+        yield f"{told_again} pairs were told again after a kill, of {demands.told_again}"
     if uncounted:
         yield f"nobody was given the end of {sorted(uncounted)}"
     if len(kills) < demands.kills:
@@ -92,6 +98,7 @@ def list_shortages(evidence: Evidence, demands: Demands) -> Iterable[str]:
         yield f"{trimmed} trimmed versions of {demands.trimmed}"
     if by_digests < demands.by_digests:
         yield f"{by_digests} writes on a base that was gone of {demands.by_digests}"
+    yield from check_tokens.list_shortages(evidence, demands.outlived, demands.cut_off)
 
 
 def main() -> int:

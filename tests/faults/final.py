@@ -12,6 +12,8 @@ from typing import Any
 import orjson
 import psycopg
 
+_REUSES = "SELECT session FROM session_mgmt_auditentry WHERE action = 'refresh_reused' AND session IS NOT NULL"
+
 Row = tuple[Any, ...]
 Dump = dict[str, Any]
 
@@ -80,6 +82,8 @@ class Database:
                 "clients": self._clients(),
                 "connections": self._connections(),
                 "events": self._events(),
+                "tokens": self._tokens(),
+                "reuses": self._reuses(),
                 "pending": self.pending(),
             }
 
@@ -148,6 +152,36 @@ class Database:
             {"session": _uuid(session), "client": client, "generation": generation, "open": bool(is_open)}
             for session, client, generation, is_open in self.rows(query)
         ]
+
+    def _tokens(self) -> list[Dump]:
+        """List the tokens in the order in which they were made, by digests."""
+        query = (
+            "SELECT t.session_id, t.family, t.kind, t.digest, t.nonce, t.used_at IS NOT NULL,"
+            " t.revoked_at IS NULL AND t.auth_version = s.auth_version FROM session_mgmt_token t"
+            " JOIN session_mgmt_clientsession s ON s.id = t.session_id ORDER BY t.id"
+        )
+        return [
+            {
+                "session": _uuid(session),
+                "family": _uuid(family),
+                "kind": kind,
+                "digest": bytes(digest).hex(),
+                "nonce": bytes(nonce).hex() if nonce else None,
+                "used": bool(is_used),
+                "counts": bool(counts),
+            }
+            for session, family, kind, digest, nonce, is_used, counts in self.rows(query)
+        ]
+
+    def _reuses(self) -> list[str]:
+        """List the sessions of which the server takes a token for a copied one."""
+        return [_uuid(row[0]) for row in self.rows(_REUSES)]
+
+    def spent_nonces(self) -> set[str]:
+        """Digests of the requests that have exchanged a refresh token."""
+        return {
+            bytes(row[0]).hex() for row in self.rows("SELECT nonce FROM session_mgmt_token WHERE nonce IS NOT NULL")
+        }
 
     def _events(self) -> list[Dump]:
         query = "SELECT session_id, seq, tag, type, data FROM session_mgmt_sessionevent ORDER BY session_id, seq"

@@ -12,7 +12,15 @@ ok, fail   op, gen, receipt, confirmed    its final answer; a retry may give one
 temporary  op, gen, receipt               refused without a decision
 info       ops, gen, code, name           the connection ended with these writes unanswered: nobody knows
 error, bye gen, frame
+pair       session, access, refresh, life the tokens that a browser begins with, by digests; `life`: seconds left
+opens      access                         a tab connects with this access token
+refresh    nonce, token, over, again      a tab exchanges the browser's refresh token (`over`: socket, rest)
+refreshed  nonce, token, over, access,    what it was answered
+           refresh, life
+unanswered nonce, why                     it was answered nothing, or to come again
+refused    nonce, name                    a refresh was refused for good
 kill, ready, flush, calm                  the nemesis
+spent      nonces                         refreshes under way at a kill that the database had taken
 backup                                    it begins to copy the database
 restore    heads                          the copy is in place again; `heads`: the last offset of each log in it
 """

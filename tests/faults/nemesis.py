@@ -41,12 +41,16 @@ class Nemesis:
             await asyncio.sleep(self.chance.uniform(0.2, pause))
             if self.redis is not None and self.chance.random() < 0.5:
                 await self._disturb_redis()
-            if not await until(lambda: self.crowd.unanswered >= self.at_least, BUSY_SECONDS):
+            if not await until(self.is_due, BUSY_SECONDS):
                 self.history.add("nemesis", "calm", why="too little is unanswered", unanswered=self.crowd.unanswered)
                 return
             if not await self._kill(self.chance.choice(self.servers)):
                 self.history.add("nemesis", "calm", why="not every client came back")
                 return
+
+    def is_due(self) -> bool:
+        """Tell whether a kill would interrupt enough."""
+        return self.crowd.unanswered >= self.at_least
 
     async def _kill(self, server: AppServer) -> bool:
         """Kill, start again, and tell whether every client was then served."""

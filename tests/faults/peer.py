@@ -97,6 +97,11 @@ class Peer:
     def acked(self) -> int:
         return min(self.outbox, default=self.next_seq) - 1
 
+    @property
+    def token(self) -> str:
+        """Token to connect with."""
+        return self.group.token
+
     # The connection.
 
     async def run(self, adopted: ClientConnection | None = None) -> None:
@@ -145,7 +150,7 @@ class Peer:
         )
         frame = {
             "type": "connect",
-            "token": self.group.token,
+            "token": self.token,
             "client_id": self.client_id,
             "acked": self._tell(),
             "logs": dict(self.positions),

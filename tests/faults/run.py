@@ -18,7 +18,9 @@ import orjson
 from tests import services
 from tests.faults import breakage
 from tests.faults.backup import make_backup
+from tests.faults.browsers import TABS, Browsers, Interrupter
 from tests.faults.check import INVALID, UNKNOWN, VALID, Demands, Verdict, check, list_shortages
+from tests.faults.check_tokens import count_cut_off, count_told_again
 from tests.faults.evidence import Evidence, Record, told_lost
 from tests.faults.final import Database
 from tests.faults.history import History
@@ -28,6 +30,7 @@ from tests.faults.workload import Crowd, until
 
 HEAL_SECONDS = 30.0
 BROKEN_SECONDS = 12.0
+OUTLIVED = 2
 SHOWN = 12
 
 
@@ -35,8 +38,10 @@ SHOWN = 12
 class Options:
     """`calm`: seconds before the first fault. `pause`: most seconds before each further one. `scale`: two servers and
     Redis, which is killed and flushed as well. `trim`: the number of revisions that a document's log keeps, 0 for all.
-    `restore`: put a backup back before the kills. `broken`: a deliberate fault (tests/faults/breakage.py), which goes
-    on until one of the promises `sought` is seen to be broken. `keep`: a folder for the evidence.
+    `restore`: put a backup back before the kills. `tokens`: seconds that access tokens live; then each session's
+    clients are the tabs of one browser, and kills come while one of them refreshes. `broken`: a deliberate fault
+    (tests/faults/breakage.py), which goes on until one of the promises `sought` is seen to be broken. `keep`: a folder
+    for the evidence.
     """
 
     database: str = "sqlite"
@@ -49,6 +54,7 @@ class Options:
     scale: bool = False
     trim: int = 0
     restore: bool = False
+    tokens: float = 0.0
     broken: str | None = None
     sought: frozenset[str] = frozenset()
     keep: Path | None = None
@@ -59,16 +65,24 @@ class Options:
         return BROKEN_SECONDS if self.broken else HEAL_SECONDS
 
     @property
+    def takeovers(self) -> bool:
+        """Whether clients take over their own connections, which then end before their tokens do."""
+        return not self.restore and not self.tokens
+
+    @property
     def demands(self) -> Demands:
         return Demands(
             kills=self.kills,
             unanswered_at_kill=self.unanswered,
             acknowledged=40 * self.kills,
-            takeovers=0 if self.restore else self.kills // 4,
+            takeovers=self.kills // 4 if self.takeovers else 0,
             retries=self.kills // 2,
             trimmed=5 * self.trim,
             by_digests=self.kills if self.trim or self.restore else 0,
             told_lost=self.clients if self.restore else 0,
+            outlived=OUTLIVED if self.tokens else 0,
+            cut_off=self.clients // TABS if self.tokens else 0,
+            told_again=self.kills // 2 if self.tokens else 0,
         )
 
 
@@ -83,21 +97,20 @@ class Outcome:
 async def run(options: Options, folder: Path, database_url: str, redis: services.Redis | None) -> Outcome:
     """Everything between two empty processes and a verdict; files go to `folder`."""
     sqlite = folder / "faults.sqlite3"
-    variables = environment(database_url, redis.url if redis else "", sqlite, options.broken, options.trim)
+    variables = environment(
+        database_url, redis.url if redis else "", sqlite, options.broken, options.trim, options.tokens
+    )
     await asyncio.to_thread(migrate, variables)
     servers = [AppServer(name, variables) for name in ("A", "B")[: 2 if options.scale else 1]]
     database = Database(database_url, sqlite)
     history = History(folder / "history.jsonl")
-    crowd = Crowd(
-        history, servers, options.clients, options.seed, absences=options.trim > 0, takeovers=not options.restore
-    )
+    crowd = _gather_crowd(options, history, servers)
     try:
         for server in servers:
             await asyncio.to_thread(server.start)
         await crowd.create()
         crowd.start()
-        chance = random.Random(options.seed)
-        nemesis = Nemesis(history, crowd, servers, redis, chance, options.unanswered, options.patience)
+        nemesis = _choose_nemesis(options, history, crowd, servers, redis, database)
         if options.restore:
             await nemesis.restore(make_backup(database_url, sqlite), database)
         await nemesis.torment(options.kills, options.calm, options.pause)
@@ -113,6 +126,27 @@ async def run(options: Options, folder: Path, database_url: str, redis: services
     (folder / "dump.json").write_bytes(orjson.dumps(dump))
     trimmed = sum(document["oldest"] - 1 for document in dump["documents"])
     return Outcome(check(history.records, dump, lines, options.demands), history.records, trimmed, notes)
+
+
+def _gather_crowd(options: Options, history: History, servers: list[AppServer]) -> Crowd:
+    kind = Browsers if options.tokens else Crowd
+    absences = options.trim > 0
+    return kind(history, servers, options.clients, options.seed, absences=absences, takeovers=options.takeovers)
+
+
+def _choose_nemesis(
+    options: Options,
+    history: History,
+    crowd: Crowd,
+    servers: list[AppServer],
+    redis: services.Redis | None,
+    database: Database,
+) -> Nemesis:
+    chance = random.Random(options.seed)
+    given = (history, crowd, servers, redis, chance, options.unanswered, options.patience)
+    if isinstance(crowd, Browsers):
+        return Interrupter(*given, wallets=crowd.wallets, database=database)
+    return Nemesis(*given)
 
 
 async def _work_on(history: History, database: Database, options: Options) -> None:
@@ -177,6 +211,7 @@ def report(options: Options, outcome: Outcome) -> str:
         f"doubled             {counts['S6'] + counts['T3']}",
         *_trimming(records, outcome.trimmed),
         *_restoring(records),
+        *_refreshing(records),
         f"gap signals         {sum(_gaps(record) for record in records)}",
         f"recovery time       p50 {_percentile(times, 50):.2f} s, p99 {_percentile(times, 99):.2f} s",
         *(f"note                {note}" for note in outcome.notes),
@@ -204,6 +239,14 @@ def _restoring(records: list[Record]) -> list[str]:
     refused = sum(r["type"] == "temporary" and r["receipt"]["error"]["name"] == "unknown_version" for r in records)
     by_digests = len({r["op"] for r in records if r["type"] == "again" and r.get("digests") is not None})
     return [f"history lost        told {told}  (bases refused {refused}, by digests {by_digests})"]
+
+
+def _refreshing(records: list[Record]) -> list[str]:
+    if not any(record["type"] == "pair" for record in records):
+        return []
+    generations = len({record["nonce"] for record in records if record["type"] == "refreshed"})
+    again, cut = count_told_again(records), count_cut_off(records)
+    return [f"refreshes           {generations}  (told again after a kill {again}, connections cut off {cut})"]
 
 
 def _gaps(record: Record) -> int:
@@ -270,9 +313,12 @@ def main() -> int:
     parser.add_argument("--scale", action="store_true", help="two servers, and Redis killed and flushed as well")
     parser.add_argument("--trim", type=int, default=0, help="revisions that a document's log keeps (0: all)")
     parser.add_argument("--restore", action="store_true", help="put a backup back before the kills")
+    parser.add_argument("--tokens", type=float, default=0.0, help="seconds that access tokens live (0: no refreshes)")
     parser.add_argument("--break", dest="broken", choices=sorted(breakage.BREAKS), help="a deliberately broken build")
     parser.add_argument("--keep", type=Path, help="a folder for the history, the dump and the servers' logs")
     options = Options(**vars(parser.parse_args()))
+    if options.tokens and options.restore:
+        parser.error("--restore undoes tokens that browsers hold, so it goes without --tokens")
     outcome = execute(options)
     print(report(options, outcome))
     return outcome.verdict.code

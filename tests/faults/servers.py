@@ -63,7 +63,7 @@ class AppServer(services.Server):
 
 
 def environment(
-    database_url: str, redis_url: str, sqlite_path: Path, broken: str | None, trim: int = 0
+    database_url: str, redis_url: str, sqlite_path: Path, broken: str | None, trim: int = 0, tokens: float = 0.0
 ) -> dict[str, str]:
     """Build the variables of project/settings.py; nothing of the caller's own servers gets through."""
     clean = {key: value for key, value in os.environ.items() if key not in {"DATABASE_URL", "REDIS_URL"}}
@@ -76,6 +76,8 @@ def environment(
         clean["REDIS_URL"] = redis_url
     if trim:
         clean["SESSION_MGMT_TEST_TRIM"] = str(trim)
+    if tokens:
+        clean["SESSION_MGMT_TEST_TOKENS"] = str(tokens)
     if broken:
         clean["SESSION_MGMT_TEST_BREAK"] = broken
     return clean

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 
 from project.settings import *  # noqa: F403
 
 TRIM = int(os.environ.get("SESSION_MGMT_TEST_TRIM", "0"))
+# Seconds that access tokens live, 0 for as long as anywhere (tests/faults/subject/apps.py does the rest).
+TOKENS = float(os.environ.get("SESSION_MGMT_TEST_TOKENS", "0"))
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.faults.subject"]  # noqa: F405
 ALLOWED_HOSTS = ["*"]
 LOGGING = {
@@ -39,3 +42,6 @@ SESSION_MGMT = {
     "MAX_LOG_BYTES": 10**10,
     "REPLAY_MOST": 1_000_000,
 }
+if TOKENS:
+    # With next to no grace only the nonce tells a lost answer from a stolen token.
+    SESSION_MGMT |= {"ACCESS_LIFETIME": timedelta(seconds=TOKENS), "REFRESH_GRACE": timedelta(milliseconds=1)}

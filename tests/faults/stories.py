@@ -20,6 +20,8 @@ class Story:
         self.generations: dict[str, int] = {}
         self.places: dict[str, dict[str, Any]] = {}
         self.connections: list[Record] = []
+        self.tokens: list[Record] = []
+        self.reuses: list[str] = []
         self.told = 0
 
     def add(self, process: str, kind: str, **fields: Any) -> Record:
@@ -121,6 +123,8 @@ class Story:
             "documents": [{**document, "version": len(self.revisions), "tag": self.head("state:main")[2]}],
             "streams": [{**stream, "head": len(self.publications), "tag": self.head(f"topic:{TOPIC}")[2]}],
             "clients": [],
+            "tokens": self.tokens,
+            "reuses": self.reuses,
             "connections": self.connections,
             "events": [
                 {"session": SESSION, "seq": number, "tag": f"tag{number}", "type": "connection_established", "data": {}}

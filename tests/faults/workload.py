@@ -75,7 +75,9 @@ _MIX = {own_value: 35, shared_value: 15, blind: 5, publish: 35, send: 10}
 
 
 class Crowd:
-    """All clients of a run."""
+    """All clients of a run, `group_size` of them for each session."""
+
+    group_size = GROUP_SIZE
 
     def __init__(
         self,
@@ -107,18 +109,27 @@ class Crowd:
     async def create(self) -> None:
         """Create one session per group of clients, by REST."""
         async with httpx.AsyncClient(timeout=20, trust_env=False) as http:
-            for number in range(max(1, self._clients // GROUP_SIZE)):
-                answer = await http.post(self._servers[0].url + "sessions/", json={})
+            for number in range(max(1, self._clients // self.group_size)):
+                answer = await http.post(self._servers[0].url + "sessions/", json=self._build_wish())
                 answer.raise_for_status()
                 body = answer.json()
                 path = body["endpoints"]["websocket"]
                 session = body["session"]["session_id"]
-                self.groups.append(Group(f"g{number}", session, body["token"], f"faults:g{number}"))
+                self.groups.append(Group(f"g{number}", session, self._keep_tokens(body), f"faults:g{number}"))
         urls = [f"ws://{server.url.split('/')[2]}{path}" for server in self._servers]
         for number in range(self._clients):
-            group = self.groups[min(number // GROUP_SIZE, len(self.groups) - 1)]
+            group = self.groups[min(number // self.group_size, len(self.groups) - 1)]
             self.peers.append(self._peer(f"{group.name}c{number}", group, urls))
         self._readers = [self._peer(f"{group.name}reader", group, urls, writes=False) for group in self.groups]
+
+    def _build_wish(self) -> dict[str, Any]:
+        """Build the body by which a session is made."""
+        return {}
+
+    def _keep_tokens(self, created: dict[str, Any]) -> str:
+        """Keep what proves a session that was made; return the token that its clients begin with."""
+        token: str = created["token"]
+        return token
 
     def _peer(self, name: str, group: Group, urls: list[str], *, writes: bool = True) -> Peer:
         chance = random.Random(self._random.random())

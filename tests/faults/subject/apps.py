@@ -1,0 +1,42 @@
+"""What the server does otherwise where tokens live for seconds (`settings.TOKENS`)."""
+
+from __future__ import annotations
+
+import time
+from importlib import import_module
+from typing import Any
+
+from django.apps import AppConfig
+
+from tests.faults.settings import TOKENS
+
+SOCKET_GRACE = 0.5
+ANSWER_SECONDS = 0.1
+
+
+class Subject(AppConfig):
+    name = "tests.faults.subject"
+
+    def ready(self) -> None:
+        if TOKENS:
+            _cut_off_soon()
+            _answer_late()
+
+
+def _cut_off_soon() -> None:
+    """Let a socket outlive its token by little: who does not refresh loses it within the run."""
+    connection: Any = import_module("session_mgmt.consumers.connection")
+    connection.TOKEN_GRACE = SOCKET_GRACE
+
+
+def _answer_late() -> None:
+    """Stretch the moment between the commit of a refresh and its answer, so that a kill can come in between."""
+    refreshing: Any = import_module("session_mgmt.actions.sessions.refreshing")
+    refresh = refreshing.refresh_tokens
+
+    def refresh_slowly(*args: Any, **named: Any) -> Any:
+        refreshed = refresh(*args, **named)
+        time.sleep(ANSWER_SECONDS)
+        return refreshed
+
+    refreshing.refresh_tokens = refresh_slowly
