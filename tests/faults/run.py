@@ -313,7 +313,7 @@ def main() -> int:
     parser.add_argument("--scale", action="store_true", help="two servers, and Redis killed and flushed as well")
     parser.add_argument("--trim", type=int, default=0, help="revisions that a document's log keeps (0: all)")
     parser.add_argument("--restore", action="store_true", help="put a backup back before the kills")
-    parser.add_argument("--tokens", type=float, default=0.0, help="seconds that access tokens live (0: no refreshes)")
+    parser.add_argument("--tokens", type=float, default=0.0, help="seconds that tokens live, and tabs refresh them")
     parser.add_argument("--break", dest="broken", choices=sorted(breakage.BREAKS), help="a deliberately broken build")
     parser.add_argument("--keep", type=Path, help="a folder for the history, the dump and the servers' logs")
     options = Options(**vars(parser.parse_args()))
