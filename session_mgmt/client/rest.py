@@ -73,8 +73,8 @@ class Rest:
     def _add_token(self, headers: Headers | None) -> httpx.Headers:
         # Of httpx, for which a name in capitals is the same name.
         sent = httpx.Headers(dict(self.login.headers))
-        sent.update(dict(headers or {}))
         sent["authorization"] = f"Bearer {self._token()}"
+        sent.update(dict(headers or {}))
         return sent
 
     async def _send(
