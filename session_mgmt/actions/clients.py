@@ -40,6 +40,26 @@ class Fence(NamedTuple):
     digest: bytes
 
 
+class Attached(NamedTuple):
+    """Claim of a request without a number: ``client`` is the row, as of the ``generation`` by which it came."""
+
+    client: int
+    generation: int
+
+
+def require_attached(statements: Statements, attached: Attached, *, hold: bool = False) -> None:
+    """Require that a client has neither attached again since nor lost its rights; ``hold`` keeps it so until the end
+    of the transaction. Raises ``Replaced``.
+    """
+    keys = [attached.client]
+    if hold:
+        rows = statements.select_locked("generation", CLIENT, keys, wait=True)
+    else:
+        rows = statements.select_rows("generation", CLIENT, keys)
+    if rows != [(attached.generation,)]:
+        raise Replaced()
+
+
 @dataclass(slots=True)
 class _Client:
     generation: int
@@ -91,6 +111,11 @@ class ClientLedger:
         if fence.seq <= client.last_seq:
             return self._answer_again(fence)
         return None
+
+    def is_fenced(self, fence: Fence) -> bool:
+        """Return whether the client has another generation by now."""
+        client = self._clients.get(fence.client)
+        return client is not None and client.generation != fence.generation
 
     def take_over(self, fence: Fence) -> Fence:
         """Return the claim for the client's present attachment: a message may outlive the one that it came by."""

@@ -20,6 +20,7 @@ from session_mgmt.exceptions import (
     InvalidField,
     InvalidFrame,
     PermissionDenied,
+    Replaced,
     SessionMgmtError,
     TooManyRequests,
 )
@@ -155,13 +156,23 @@ def _take_ephemeral(connection: Connection, frame: Publish) -> None:
 async def _publish_ephemeral(connection: Connection, frame: Publish) -> None:
     try:
         data, session = verbs.check_data(frame.data), connection.attachment.session
-        await bridge().run_user_code(session.pk, subscriptions.publish_ephemeral, session.as_model(), frame.topic, data)
+        asked = session.as_model(), frame.topic, data, connection.attachment.claim
+        await bridge().run_user_code(session.pk, subscriptions.publish_ephemeral, *asked)
         connection.writes.note_publishable(frame.topic)
     except SessionMgmtError as error:
-        connection.push_error(error)
-        connection.note_refusal(error, "publish", TOPIC + frame.topic)
+        _refuse_request(connection, error, "publish", TOPIC + frame.topic)
     finally:
         connection.asked_ephemeral -= 1
+
+
+def _refuse_request(connection: Connection, error: SessionMgmtError, call: str, log: str, **request: Any) -> None:
+    """Answer a request with its refusal; a client that may do nothing here any more has its connection closed."""
+    if isinstance(error, Replaced):
+        # No answer: whoever comes back asks again.
+        connection.stop_fenced()
+        return
+    connection.push_error(error, **request)
+    connection.note_refusal(error, call, log)
 
 
 def _take_subscribe(connection: Connection, frame: Subscribe) -> None:
@@ -178,11 +189,11 @@ async def _follow_log(connection: Connection, frame: Subscribe) -> None:
         version = serving.find_access_version(session.pk)
         try:
             subscribe = partial(following.subscribe, gate=bridge().gate)
-            asked = session.as_model(), frame.log, frame.position, connection.attachment.restriction
+            attachment = connection.attachment
+            asked = session.as_model(), frame.log, frame.position, attachment.claim, attachment.restriction
             log = await _run_in_turn(connection, frame.log, subscribe, *asked)
         except SessionMgmtError as error:
-            connection.push_error(error, id=frame.id)
-            connection.note_refusal(error, "subscribe", frame.log)
+            _refuse_request(connection, error, "subscribe", frame.log, id=frame.id)
             return
         # Before the log starts: the client must know the verdict when the first entry comes.
         connection.push({"type": "reply", "id": frame.id, "verdict": verdicts.build_verdict(log)})
@@ -227,7 +238,11 @@ async def _leave_log(connection: Connection, frame: Unsubscribe) -> None:
         if frame.log.startswith(TOPIC):
             session, topic = connection.attachment.session.pk, frame.log.removeprefix(TOPIC)
             remove = partial(subscriptions.remove_subscription, gate=bridge().gate)
-            await _run_in_turn(connection, frame.log, remove, session, topic)
+            try:
+                await _run_in_turn(connection, frame.log, remove, session, topic, connection.attachment.claim)
+            except SessionMgmtError as error:
+                _refuse_request(connection, error, "unsubscribe", frame.log, id=frame.id)
+                return
         connection.push({"type": "reply", "id": frame.id})
 
 

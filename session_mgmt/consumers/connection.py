@@ -14,7 +14,7 @@ import orjson
 from session_mgmt.actions.logs import LogRow
 from session_mgmt.actions.sessions import controls, info
 from session_mgmt.actions.sessions.closing import Ended, Recovered
-from session_mgmt.actions.sessions.connections import Beat
+from session_mgmt.actions.sessions.connections import Beat, Confirmed
 from session_mgmt.actions.sessions.following import Log
 from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.bridge import bridge
@@ -325,13 +325,13 @@ class Connection:
         """Return whether the client's token has expired, and the time to refresh it as well."""
         return now >= self._token_over_at + TOKEN_GRACE
 
-    def take_confirmed(self) -> int | None:
+    def take_confirmed(self) -> Confirmed | None:
         """Return the number up to which receipts may be forgotten, if it has moved."""
         if self._acked <= self._confirmed:
             return None
         # A flush that fails loses it, at no price: receipts that nobody forgets are purged by their age.
         self._confirmed = self._acked
-        return self._acked
+        return Confirmed(self.attachment.generation, self._acked)
 
     # -- end -------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from session_mgmt.actions import logs
 from session_mgmt.actions.logs import LogRow
-from session_mgmt.actions.sessions.connections import Beat
+from session_mgmt.actions.sessions.connections import Beat, Confirmed
 from session_mgmt.actions.sessions.controls import Control, Known
 from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.bridge import bridge
@@ -86,7 +86,7 @@ class Served(Protocol):
     def is_token_over(self, now: float) -> bool:
         """Return whether the client's token has expired, and the time to refresh it as well."""
 
-    def take_confirmed(self) -> int | None:
+    def take_confirmed(self) -> Confirmed | None:
         """Return the number up to which receipts may be forgotten, if it has moved."""
 
 
@@ -120,10 +120,12 @@ class Serving:
         self.clients[attachment.client] = connection
         session = attachment.session
         self.sessions.setdefault(session.pk, set()).add(connection)
-        # The older version, if others are here: their topics have not been asked about since.
-        before = self._known.get(session.pk)
-        access_version = min(session.access_version, before.access_version if before else session.access_version)
-        self._known[session.pk] = Known(attachment.auth_version, access_version, attachment.mark)
+        found = Known(attachment.auth_version, session.access_version, attachment.mark)
+        before = self._known.get(session.pk, found)
+        # The older versions, if others are here: their tokens and topics have not been looked at since.
+        auth_version = min(found.auth_version, before.auth_version)
+        access_version = min(found.access_version, before.access_version)
+        self._known[session.pk] = Known(auth_version, access_version, found.mark)
 
     def remove_connection(self, connection: Served) -> None:
         """Forget a connection whose transport is gone."""

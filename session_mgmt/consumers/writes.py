@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeAlias
 import orjson
 
 from session_mgmt.actions import access, checking
-from session_mgmt.actions.clients import Fence
+from session_mgmt.actions.clients import Attached, Fence
 from session_mgmt.actions.group_commit import Decision, Group, Work, Write
 from session_mgmt.actions.outcome import Outcome, refuse_write
 from session_mgmt.actions.sessions.resume import Attachment
@@ -301,7 +301,8 @@ class Writes:
         if frame.doc not in self._documents:
             session = self._connection.attachment.session.pk
             # Looked up once for each connection: every later update goes by the number of the row, without a query.
-            self._documents[frame.doc] = await bridge().call(_ensure_document, session, frame)
+            attached = self._connection.attachment.claim
+            self._documents[frame.doc] = await bridge().call(_ensure_document, session, frame, attached)
         attempts = Attempts(choose_way(frame.kind, frame.replaced), retry_after=RETRY_SECONDS)
         if attempts.way is Way.BLIND:
             self._submit(frame, self._build_work(frame))
@@ -344,9 +345,9 @@ class Writes:
         attachment = self._connection.attachment
         data = checking.check_value(frame.data)
         try:
-            fence, session = self._build_fence(frame), attachment.session
+            claim, session = messages.Claim(self._build_fence(frame), attachment.auth_version), attachment.session
             receive = partial(messages.receive_message, gate=bridge().gate)
-            outcome = await bridge().run_user_code(session.pk, receive, session.as_model(), fence, data)
+            outcome = await bridge().run_user_code(session.pk, receive, session.as_model(), claim, data)
         except SessionMgmtError:
             raise
         except Exception as error:
@@ -366,14 +367,15 @@ def find_unscoped(restriction: Restriction | None, frame: Numbered) -> ScopeMiss
     return scopes.explain_missing(restriction, need, getattr(frame, need.part) if need and need.part else None)
 
 
-def _ensure_document(session: Any, frame: Update) -> int:
+def _ensure_document(session: Any, frame: Update, attached: Attached) -> int:
     using = settings().database
     found = bodies.find_document(using, session, frame.doc)
     if found is not None:
         return found
     # An invalid first write must not leave an empty document behind.
     prepare.check_first_change(frame.kind, frame.change)
-    return bodies.ensure_document(using, session, frame.doc, most=settings().max_documents, at=clock.read(using))
+    most, at = settings().max_documents, clock.read(using)
+    return bodies.ensure_document(using, session, frame.doc, most=most, at=at, attached=attached)
 
 
 def _build_digest(frame: Numbered, work: Work | None = None) -> bytes:

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from session_mgmt.actions.access import SERVER
 from session_mgmt.actions.sessions import closing, connections, lifecycle, resume
 from session_mgmt.actions.sessions.closing import Ended, Recovered
-from session_mgmt.actions.sessions.connections import Beat
+from session_mgmt.actions.sessions.connections import Beat, Confirmed
 from session_mgmt.models import Client, ClientSession, Connection, Receipt, SessionActivity, SessionEvent, clock
 from session_mgmt.protocol.frames import Connect
 from tests.attaching import attach_client
@@ -63,7 +63,7 @@ def test_a_group_is_closed_and_whoever_did_not_say_good_bye_is_told_as_lost() ->
 def test_a_group_takes_as_many_statements_for_sixty_four_as_for_eight() -> None:
     counts = []
     for size in (8, 64):
-        group = [replace(end(attach()), wrote_at=later(), confirmed=1) for _ in range(size)]
+        group = [replace(end(attach()), wrote_at=later(), confirmed=Confirmed(1, 1)) for _ in range(size)]
         kept = [Recovered(member.connection, "full", "{}") for member in group]
         with CaptureQueriesContext(connection) as asked:
             closing.close_connections(group, kept)
@@ -79,7 +79,7 @@ def test_the_figures_activity_and_confirmations_that_no_flush_has_told_are_writt
         Receipt.objects.create(client_id=one.client, seq=seq, digest=b"", outcome=b"{}", at=later())
     wrote_at = later(seconds=1)
     figures = Beat(one.connection, 20.5, 30.5, 10, 1, 100, 200, 1000, 2000)
-    closing.close_connections([end(one, 1000, figures=figures, wrote_at=wrote_at, confirmed=2)])
+    closing.close_connections([end(one, 1000, figures=figures, wrote_at=wrote_at, confirmed=Confirmed(1, 2))])
     written = row(one)
     assert (written.rtt_ms, written.beats_missed, written.messages_in, written.bytes_out) == (20.5, 1, 100, 2000)
     assert SessionActivity.objects.get(pk=one.session.pk).last_active_at == wrote_at
@@ -117,7 +117,7 @@ def test_a_group_that_is_written_twice_is_told_once() -> None:
 
 def test_a_session_that_was_deleted_leaves_its_neighbours_alone() -> None:
     gone, there = attach(), attach()
-    ended = [end(gone, wrote_at=later(), confirmed=1), end(there)]
+    ended = [end(gone, wrote_at=later(), confirmed=Confirmed(1, 1)), end(there)]
     ClientSession.objects.filter(pk=gone.session.pk).delete()
     closing.close_connections(ended, [Recovered(gone.connection, "full", "{}")])
     assert losses() == [(there.session.pk, 1006, "client")]
@@ -177,13 +177,26 @@ def test_a_session_that_somebody_has_locked_holds_up_nobody_else() -> None:
 
 def test_more_confirmations_than_sqlite_nests_conditions_are_written_at_once() -> None:
     clients = [attach().client for _ in range(3)]
+    told = dict.fromkeys(clients[:2], Confirmed(1, 5))
     for client in clients:
         Receipt.objects.create(client_id=client, seq=5, digest=b"", outcome=b"{}", at=later())
-    connections.forget_receipts({10_000 + number: 1 for number in range(1200)} | dict.fromkeys(clients[:2], 5))
+    connections.forget_receipts({10_000 + number: Confirmed(1, 1) for number in range(1200)} | told)
     assert list(Receipt.objects.values_list("client_id", flat=True)) == clients[2:]
     assert [Client.objects.get(pk=client).confirmed_seq for client in clients] == [5, 5, 0]
-    connections.forget_receipts({clients[0]: 4})
+    connections.forget_receipts({clients[0]: Confirmed(1, 4)})
     assert Client.objects.get(pk=clients[0]).confirmed_seq == 5
+
+
+def test_what_an_older_connection_of_a_client_confirms_is_not_believed() -> None:
+    """Storage that was copied to another place holds fewer answers than that of the place before."""
+    created = lifecycle.create_session()
+    first = come_back(created)
+    Receipt.objects.create(client_id=first.client, seq=1, digest=b"", outcome=b"{}", at=later())
+    again = come_back(created, client_id=first.client_id)
+    connections.forget_receipts({first.client: Confirmed(first.generation, 1)})
+    assert (Receipt.objects.count(), Client.objects.get(pk=first.client).confirmed_seq) == (1, 0)
+    connections.forget_receipts({first.client: Confirmed(again.generation, 1)})
+    assert (Receipt.objects.count(), Client.objects.get(pk=first.client).confirmed_seq) == (0, 1)
 
 
 def test_the_events_of_a_group_are_for_the_caller_to_send() -> None:

@@ -14,6 +14,7 @@ from django.db import connections as connections_of_threads
 from django.db import transaction
 
 from session_mgmt.actions import cleanup, logs
+from session_mgmt.actions.clients import Attached
 from session_mgmt.actions.group_commit import Group, Write, write_group
 from session_mgmt.actions.outcome import Outcome
 from session_mgmt.actions.sessions import closing, connections, expiry, following, lifecycle, resume
@@ -70,7 +71,9 @@ def follow(created: Created, topic: str, position: Any = None) -> following.Log:
 
 
 def leave(created: Created, topic: str) -> None:
-    subscriptions.remove_subscription(created.session.pk, topic, gate=nullcontext())
+    client = Client.objects.filter(session=created.session).latest("pk")
+    attached = Attached(client.pk, client.generation)
+    subscriptions.remove_subscription(created.session.pk, topic, attached, gate=nullcontext())
 
 
 def test_six_hundred_made_up_topics_make_no_stream(settings: Any) -> None:

@@ -14,13 +14,14 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from session_mgmt.actions.clients import Attached
 from session_mgmt.actions.sessions import following, lifecycle
 from session_mgmt.actions.topics import subscriptions
 from session_mgmt.consumers.hub import hub
 from session_mgmt.consumers.inbox import MOST_FRAMES, REQUEST_COST, Inbox
 from session_mgmt.consumers.pacing import LONGEST_REST, Pace, Paces, RestedTurns, Slot
 from session_mgmt.exceptions import SessionExpired, TopicDenied
-from session_mgmt.models import SessionActivity, Stream, Subscription, clock
+from session_mgmt.models import Client, SessionActivity, Stream, Subscription, clock
 from tests.clocks import Clock
 from tests.walks.conftest import BOTH_WAYS
 
@@ -59,46 +60,52 @@ def reading_alone() -> Iterator[None]:
     assert not [sql for sql in statements if sql.startswith(_WRITES) or " FOR " in sql]
 
 
+def attached(session: Any) -> Attached:
+    client, _ = Client.objects.get_or_create(session=session, defaults={"created_at": session.created_at})
+    return Attached(client.pk, client.generation)
+
+
 @pytest.mark.parametrize("log", LOGS)
 def test_following_again_costs_no_transaction(session: Any, gate: Gate, log: str) -> None:
-    first = following.subscribe(session, log, None, gate=gate)
+    first = following.subscribe(session, log, None, attached(session), gate=gate)
     entered = gate.entered
     assert entered == (0 if log == "session" else 1)
     with reading_alone():
-        again = following.subscribe(session, log, None, gate=gate)
+        again = following.subscribe(session, log, None, attached(session), gate=gate)
     # Only the moment of the look differs.
     assert (replace(again, mark=first.mark), gate.entered) == (first, entered)
 
 
 @pytest.mark.parametrize("log", LOGS)
 def test_following_again_still_looks_at_the_deadline(session: Any, gate: Gate, log: str) -> None:
-    following.subscribe(session, log, None, gate=gate)
+    following.subscribe(session, log, None, attached(session), gate=gate)
     now = clock.read("default")
     SessionActivity.objects.filter(pk=session.pk).update(expires_at=now - timedelta(minutes=1))
     entered = gate.entered
     with pytest.raises(SessionExpired):
-        following.subscribe(session, log, None, gate=gate)
+        following.subscribe(session, log, None, attached(session), gate=gate)
     assert gate.entered == entered
 
 
 def test_a_denied_topic_costs_no_transaction(session: Any, gate: Gate) -> None:
+    client = attached(session)
     with reading_alone(), pytest.raises(TopicDenied):
-        following.subscribe(session, "topic:nobody-declared-it", None, gate=gate)
+        following.subscribe(session, "topic:nobody-declared-it", None, client, gate=gate)
     assert gate.entered == 0
 
 
 def test_a_topic_without_a_stream_is_followed_by_reading_alone(session: Any, gate: Gate) -> None:
-    following.subscribe(session, "topic:room:1", None, gate=gate)
-    following.subscribe(session, "topic:room:1", None, gate=gate)
+    following.subscribe(session, "topic:room:1", None, attached(session), gate=gate)
+    following.subscribe(session, "topic:room:1", None, attached(session), gate=gate)
     assert not Stream.objects.exists() and gate.entered == 1
 
 
 def test_leaving_a_topic_that_is_not_followed_costs_no_transaction(session: Any, gate: Gate) -> None:
-    following.subscribe(session, "topic:room:1", None, gate=gate)
-    subscriptions.remove_subscription(session.pk, "room:1", gate=gate)
+    following.subscribe(session, "topic:room:1", None, attached(session), gate=gate)
+    subscriptions.remove_subscription(session.pk, "room:1", attached(session), gate=gate)
     assert gate.entered == 2 and not Subscription.objects.exists()
     with reading_alone():
-        subscriptions.remove_subscription(session.pk, "room:1", gate=gate)
+        subscriptions.remove_subscription(session.pk, "room:1", attached(session), gate=gate)
     assert gate.entered == 2
 
 

@@ -119,7 +119,9 @@ def test_no_call_that_was_let_in_by_a_token_is_carried_out_once_that_is_void(
     one, path = furnish(created), path.replace("{sister}", str(sister.session.pk))
 
     def void() -> None:
-        refreshing.raise_auth_version("default", ClientSession.objects.get(pk=created.session.pk))
+        refreshing.raise_auth_version(
+            "default", ClientSession.objects.get(pk=created.session.pk), clock.read("default")
+        )
 
     assert "invalid_token" in call_late(one, monkeypatch, void, method, path, body)
 

@@ -16,7 +16,7 @@ from django.db import connections
 from session_mgmt.actions import notify
 from session_mgmt.actions.notify import EmittedEvent
 from session_mgmt.actions.sessions import lifecycle
-from session_mgmt.actions.sessions.connections import FIGURES, LOST, TAKEN_OVER, Beat, forget_receipts
+from session_mgmt.actions.sessions.connections import FIGURES, LOST, TAKEN_OVER, Beat, Confirmed, forget_receipts
 from session_mgmt.actions.timeline.ledger import TimelineLedger, make_record
 from session_mgmt.conf import settings
 from session_mgmt.models import Connection, clock
@@ -50,7 +50,7 @@ class Ended:
     closed_by: str
     figures: Beat | None = None
     wrote_at: datetime | None = None
-    confirmed: int | None = None
+    confirmed: Confirmed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +118,13 @@ def close_dead(*, limit: int, now: datetime | None = None) -> int:
 def _write_unflushed(ended: Iterable[Ended]) -> None:
     """Write the figures that no flush has told: many connections are shorter than one."""
     active: dict[uuid.UUID, datetime] = {}
-    confirmed: dict[int, int] = {}
+    confirmed: dict[int, Confirmed] = {}
     for member in ended:
         if member.wrote_at is not None:
             # Several connections of one session may end in one group.
             active[member.session] = max(member.wrote_at, active.get(member.session, member.wrote_at))
         if member.confirmed is not None:
-            confirmed[member.client] = max(member.confirmed, confirmed.get(member.client, 0))
+            confirmed[member.client] = max(member.confirmed, confirmed.get(member.client, member.confirmed))
     if active:
         lifecycle.count_activity_at(active)
     forget_receipts(confirmed)

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connections
 from django.db.models import Count, Q, QuerySet
@@ -126,19 +126,32 @@ def stop_session(session: uuid.UUID, code: int) -> None:
     notify.close_sessions([session], code)
 
 
-def forget_receipts(confirmed: dict[int, int]) -> None:
-    """Forget receipts up to each client's number: their answers have arrived."""
+class Confirmed(NamedTuple):
+    """Number up to which a client has its receipts, as it said on the connection of a generation."""
+
+    generation: int
+    seq: int
+
+
+def forget_receipts(confirmed: Mapping[int, Confirmed]) -> None:
+    """Forget receipts up to each client's number: their answers have arrived.
+
+    What an older connection of a client says is not believed: the newer one may still ask for those answers.
+    """
     using = settings().database
     if not confirmed:
         return
     statements = Statements(connections[using])
     with open_transaction(using):
         # Same order as the lane: client rows before the rows that depend on them.
-        rows = statements.select_locked("id, confirmed_seq", CLIENT, confirmed, wait=True)
-        # A repetition comes at most for a number that the client has not confirmed.
-        statements.delete_up_to(RECEIPT, ("client_id", "seq"), list(confirmed.items()))
-        # An older connection of the client may tell its number later than a newer one: it never goes back.
-        moved = [(client, confirmed[client]) for client, seq in rows if seq < confirmed[client]]
+        rows = statements.select_locked("id, confirmed_seq, generation", CLIENT, confirmed, wait=True)
+        # A repetition comes at most for a number that the client has not confirmed. That number never goes back.
+        moved = [
+            (client, confirmed[client].seq)
+            for client, seq, generation in rows
+            if confirmed[client].generation == generation and seq < confirmed[client].seq
+        ]
+        statements.delete_up_to(RECEIPT, ("client_id", "seq"), moved)
         statements.update(CLIENT, {"id": "bigint", "confirmed_seq": "bigint"}, moved)
 
 

@@ -108,7 +108,7 @@ class EntryTokens:
 
     def replace(self, session: ClientSession) -> Pair:
         """Give new tokens and void all others, also those that another tab has just been given."""
-        refreshing.raise_auth_version(self._using, session)
+        refreshing.raise_auth_version(self._using, session, self._now)
         return self._start_family(session)
 
     def start_claimed(self, session: ClientSession) -> Pair:

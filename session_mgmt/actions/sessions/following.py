@@ -12,6 +12,7 @@ from typing import Any
 from django.db import connections
 from django.db.models import QuerySet
 
+from session_mgmt.actions.clients import Attached, require_attached
 from session_mgmt.actions.sessions import tokens
 from session_mgmt.actions.state import bodies
 from session_mgmt.actions.state.bodies import DocumentWindow
@@ -21,6 +22,7 @@ from session_mgmt.actions.topics import reading as topics_reading
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import (
     DocumentLimit,
+    Replaced,
     SessionEnded,
     SessionExpired,
     SessionMgmtError,
@@ -64,13 +66,15 @@ class Log:
 class Wish:
     """Logs that a client of a session wants to follow, by name, each with the position that it gave.
 
-    ``granted`` are the topics that the application allows, ``restriction`` are the scopes of its token.
+    ``granted`` are the topics that the application allows, ``restriction`` are the scopes of its token. ``attached`` is
+    the client of a connection that is open already.
     """
 
     session: uuid.UUID
     logs: dict[str, Any]
     granted: frozenset[str]
     restriction: Restriction | None = None
+    attached: Attached | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +95,19 @@ def claim_session(using: str, session: uuid.UUID, now: datetime) -> None:
         raise _find_end(using, session, now)
 
 
-def require_live(using: str, session: uuid.UUID, now: datetime) -> None:
-    """Look at the session's row and lock nothing, for verbs that only read. Raises ``SessionEnded``."""
-    if not _find_live(using, session, now).exists():
-        raise _find_end(using, session, now)
+def require_live(using: str, session: uuid.UUID, now: datetime, attached: Attached | None = None) -> None:
+    """Look at the session's row and lock nothing, for verbs that only read; one query for the client as well.
+
+    Raises ``SessionEnded`` or ``Replaced``.
+    """
+    live = _find_live(using, session, now)
+    if attached is not None:
+        live = live.filter(session__clients=attached.client, session__clients__generation=attached.generation)
+    if live.exists():
+        return
+    if attached is not None and _find_live(using, session, now).exists():
+        raise Replaced()
+    raise _find_end(using, session, now)
 
 
 def _find_live(using: str, session: uuid.UUID, now: datetime) -> QuerySet[SessionActivity]:
@@ -260,6 +273,7 @@ def subscribe(
     session: ClientSession,
     name: str,
     position: Any,
+    attached: Attached,
     restriction: Restriction | None = None,
     *,
     gate: AbstractContextManager[Any],
@@ -273,7 +287,7 @@ def subscribe(
     if unscoped is not None:
         raise unscoped
     granted = subscriptions.ask_granted(session, [name])
-    wish = Wish(session.pk, {name: position}, granted)
+    wish = Wish(session.pk, {name: position}, granted, attached=attached)
     # To subscribe again, or to a log that somebody has made already, stores nothing.
     known = find_log(wish, name)
     if known is not None:
@@ -289,7 +303,7 @@ def find_log(wish: Wish, name: str, *, now: datetime | None = None) -> Log | Non
     """
     using = settings().database
     now = now or clock.read(using)
-    require_live(using, wish.session, now)
+    require_live(using, wish.session, now, wish.attached)
     view = _View(wish)
     if name in view.denied:
         raise view.denied[name]
@@ -310,12 +324,15 @@ def find_log(wish: Wish, name: str, *, now: datetime | None = None) -> Log | Non
 def follow_log(wish: Wish, name: str, *, now: datetime | None = None) -> Log:
     """Look at one more log for a live connection.
 
-    Raises ``TopicDenied``, ``InvalidField``, ``SessionEnded`` or a limit's error.
+    Raises ``TopicDenied``, ``InvalidField``, ``SessionEnded``, ``Replaced`` or a limit's error.
     """
     using = settings().database
     with open_transaction(using):
         now = now or clock.read(using)
         claim_session(using, wish.session, now)
+        if wish.attached is not None:
+            # A statement of its own: under the session's lock it reads what a claim has committed.
+            require_attached(Statements(connections[using]), wish.attached, hold=True)
         (looked,) = look_at_logs(Statements(connections[using]), [wish], now)
         if name in looked.denied:
             raise looked.denied[name]

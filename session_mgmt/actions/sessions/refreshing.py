@@ -273,12 +273,14 @@ def report_reuse(using: str, session: ClientSession, ip: str | None, now: dateti
     if session.login is None or session.login.ended_at is not None:
         ending.end_session(using, session.pk, ClientSession.State.TERMINATED, REUSE, now)
     else:
-        raise_auth_version(using, session)
-        notify.after_commit(using, orders=notify.order_close([session.pk], Close.LOGIN_CHECK))
+        raise_auth_version(using, session, now)
     audit.add_entry(audit.REFRESH_REUSED, session=session.pk, ip=ip)
 
 
-def raise_auth_version(using: str, session: ClientSession) -> None:
-    """Revoke all tokens of a session, whose row the caller has locked."""
+def raise_auth_version(using: str, session: ClientSession, now: datetime) -> None:
+    """Revoke all tokens of a session, whose row the caller has locked, and detach the clients that came by them."""
     session.auth_version += 1
     ClientSession.objects.using(using).filter(pk=session.pk).update(auth_version=session.auth_version)
+    ending.detach_clients(using, [session.pk], Close.LOGIN_CHECK, now)
+    # Not closed by order: whoever has the new tokens may be connected before the order comes.
+    notify.after_commit(using, orders=notify.order_look([session.pk]))

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from django.db import connections
 
 from session_mgmt.actions import notify
+from session_mgmt.actions.clients import Attached
 from session_mgmt.actions.notify import EmittedEvent
 from session_mgmt.actions.sessions import following, opening, proving, tokens
 from session_mgmt.actions.sessions.connections import LOST, TAKEN_OVER
@@ -86,6 +87,11 @@ class Attachment:
     restriction: Restriction | None = None
     subscriptions: list[str] = field(default_factory=list)
     queries: int = 0
+
+    @property
+    def claim(self) -> Attached:
+        """Return what a request of this connection claims to be."""
+        return Attached(self.client, self.generation)
 
 
 @dataclass(frozen=True, slots=True)

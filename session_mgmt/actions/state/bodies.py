@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from django.db import IntegrityError, connections
 
 from session_mgmt.actions import access, vaults
+from session_mgmt.actions.clients import Attached, require_attached
 from session_mgmt.actions.state import stored_rows, unreadable
 from session_mgmt.actions.state.stored_rows import Runner, StoredHead, run_inline
 from session_mgmt.conf import settings
@@ -64,10 +65,12 @@ class VersionSource:
     snapshot_version: int
 
 
-def ensure_document(using: str, session: uuid.UUID, name: str, *, most: int, at: datetime) -> int:
-    """Return the row of a named document; make it at first use.
+def ensure_document(
+    using: str, session: uuid.UUID, name: str, *, most: int, at: datetime, attached: Attached | None = None
+) -> int:
+    """Return the row of a named document; make it at first use, if the client that asks is still ``attached``.
 
-    Raises ``DocumentLimit``, ``SessionNotFound``, or ``InvalidField`` for an invalid name.
+    Raises ``DocumentLimit``, ``SessionNotFound``, ``Replaced``, or ``InvalidField`` for an invalid name.
     """
     access.check_document_name(name)
     # Without a lock, because nearly every call finds its document.
@@ -78,6 +81,8 @@ def ensure_document(using: str, session: uuid.UUID, name: str, *, most: int, at:
         if not Statements(connections[using]).hold_row(tables.ACTIVITY, "session_id", session):
             # Foreign keys are checked at COMMIT, where one bad wish would fail everybody's writes again and again.
             raise SessionNotFound()
+        if attached is not None:
+            require_attached(Statements(connections[using]), attached, hold=True)
         # Under the lock of the session, or two at once would both find room.
         if StateDocument.objects.using(using).filter(session_id=session).count() >= most:
             raise DocumentLimit(limit=most)

@@ -8,12 +8,13 @@ import hashlib
 import logging
 import uuid
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from django.db import connections
 
 from session_mgmt.actions import checking
+from session_mgmt.actions.access import Proof
 from session_mgmt.actions.clients import ClientLedger, Fence
 from session_mgmt.actions.outcome import Outcome, accept_write, refuse_write
 from session_mgmt.actions.timeline.ledger import TimelineLedger
@@ -31,19 +32,26 @@ logger = logging.getLogger(__name__)
 _NO_GATE: AbstractContextManager[Any] = nullcontext()
 
 
+class Claim(NamedTuple):
+    """Claim of a message: its number, and the ``auth_version`` of the token that let its connection in."""
+
+    fence: Fence
+    auth_version: int
+
+
 def receive_message(
-    session: ClientSession, fence: Fence, data: Any, *, gate: AbstractContextManager[Any] = _NO_GATE
+    session: ClientSession, claim: Claim, data: Any, *, gate: AbstractContextManager[Any] = _NO_GATE
 ) -> Outcome:
     """Give a message to the application and store its answer; runs user code, so never on a lane.
 
     No row and no lock of ours is held while the handler runs. Its writes and the answer are committed together, if
-    the message is still without an answer then and its session has not ended. A handler that raises is undone and
-    answered with ``handler_failed``, unless it raises one of our own errors. ``gate`` is held while something is
-    written.
+    the message is still without an answer then, its session has not ended, and its token was not voided. A handler that
+    raises is undone and answered with ``handler_failed``, unless it raises one of our own errors. ``gate`` is held
+    while something is written.
     """
     using = settings().database
     # Before the handler runs: a repetition must not run it again, and a fenced client must not at all (S6, L4).
-    answer = _find_answer(using, fence)
+    answer = _find_answer(using, claim.fence)
     if answer is not None:
         return answer
     try:
@@ -54,13 +62,13 @@ def receive_message(
                 raise _Undone(outcome)
             # Some SQL by hand passes Django's wrappers by, and would commit by itself if nothing had begun.
             late.begin()
-            return _keep_answer(using, session.pk, fence, outcome)
+            return _keep_answer(using, session.pk, claim, outcome)
     except _Undone as undone:
         if undone.is_answered:
             return undone.outcome
         with open_late_transaction(using, gate) as late:
             late.begin()
-            return _keep_answer(using, session.pk, fence, undone.outcome, undo=False)
+            return _keep_answer(using, session.pk, claim, undone.outcome, undo=False)
 
 
 class _Undone(Exception):
@@ -78,18 +86,23 @@ def _find_answer(using: str, fence: Fence) -> Outcome | None:
     return clients.decide(fence)
 
 
-def _keep_answer(using: str, session: uuid.UUID, fence: Fence, outcome: Outcome, *, undo: bool = True) -> Outcome:
+def _keep_answer(using: str, session: uuid.UUID, claim: Claim, outcome: Outcome, *, undo: bool = True) -> Outcome:
     """Write the answer under the message's number, in the caller's transaction.
 
-    Where another attempt was faster or the session has ended, that is the answer; with ``undo`` by ``_Undone``.
+    Where another attempt was faster or the client may write no more, that is the answer; with ``undo`` by ``_Undone``.
     """
     at, statements = clock.read(using), Statements(connections[using])
     timelines, clients = TimelineLedger(statements), ClientLedger(statements)
     # The session before its client, as everywhere.
     timelines.load([session], at=at, wait=True)
-    clients.load([fence], at=at, wait=True)
-    # A handler may outlive its connection. The answer belongs to the client, not to one attachment of it.
-    current = clients.take_over(fence) if timelines.find_end(session) is None else fence
+    clients.load([claim.fence], at=at, wait=True)
+    current = claim.fence
+    if clients.is_fenced(current):
+        timelines.load_auth_versions({session})
+        # A handler may outlive its connection. The answer belongs to the client, not to one attachment of it, as long
+        # as the session is whose it was: the number of a message that meets a claim stays free.
+        if timelines.find_refusal(session, Proof(session, claim.auth_version)) is None:
+            current = clients.take_over(current)
     answer = clients.decide(current)
     if answer is not None:
         if undo:

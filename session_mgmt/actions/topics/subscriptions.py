@@ -8,7 +8,10 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
 
+from django.db import connections
+
 from session_mgmt.actions import access, notify
+from session_mgmt.actions.clients import Attached, require_attached
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import (
     InvalidField,
@@ -105,19 +108,25 @@ def is_subscribed(using: str, session: uuid.UUID, topic: str) -> bool:
     return Subscription.objects.using(using).filter(session_id=session, topic=topic).exists()
 
 
-def publish_ephemeral(session: ClientSession, topic: str, data: Any) -> None:
-    """Send to those who are connected now, and store nothing. Raises ``PublishDenied``."""
+def publish_ephemeral(session: ClientSession, topic: str, data: Any, attached: Attached) -> None:
+    """Send to those who are connected now, and store nothing. Raises ``PublishDenied`` or ``Replaced``."""
     access.check_publish(session, topic)
+    # After the question, which may take its time.
+    require_attached(Statements(connections[settings().database]), attached)
     notify.send_ephemeral(stream_key(topic), topic, data)
 
 
-def remove_subscription(session: uuid.UUID, topic: str, *, gate: AbstractContextManager[Any]) -> None:
+def remove_subscription(
+    session: uuid.UUID, topic: str, attached: Attached, *, gate: AbstractContextManager[Any]
+) -> None:
     """Take a topic out of the session's subscriptions.
 
-    A topic that the session is not subscribed to costs no transaction. ``gate`` is held around any other.
+    A topic that the session is not subscribed to costs no transaction. ``gate`` is held around any other. Raises
+    ``Replaced``.
     """
     using = settings().database
     if not is_subscribed(using, session, topic):
         return
     with gate, open_transaction(using):
+        require_attached(Statements(connections[using]), attached, hold=True)
         Subscription.objects.using(using).filter(session_id=session, topic=topic).delete()
