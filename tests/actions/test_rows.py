@@ -71,8 +71,8 @@ def follow(created: Created, topic: str, position: Any = None) -> following.Log:
 
 
 def leave(created: Created, topic: str) -> None:
-    defaults = {"created_at": created.session.created_at}
-    client, _ = Client.objects.get_or_create(session=created.session, defaults=defaults)
+    mine = Client.objects.filter(session=created.session)
+    client = mine.first() or mine.create(session=created.session, created_at=created.session.created_at)
     attached = Attached(client.pk, client.generation)
     subscriptions.remove_subscription(created.session.pk, topic, attached, gate=nullcontext())
 
