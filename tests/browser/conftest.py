@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
+from project.demo.supervisor import find_free_port
 from tests.browser.people import register_people
 from tests.browser.watching import Demo, Room
 from tests.canary import canary, check_log
@@ -65,10 +66,17 @@ def people(demo: Demo) -> Demo:
 
 
 @pytest.fixture(scope="package")
-def browser(chromium: Path) -> Iterator[Browser]:
+def debugging_port() -> int:
+    """Port on which the browser answers as it does to developer tools."""
+    return find_free_port("127.0.0.1")
+
+
+@pytest.fixture(scope="package")
+def browser(chromium: Path, debugging_port: int) -> Iterator[Browser]:
     """One Chromium for all; it ends with the package, for its event loop would be in the way of other tests."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", HOSTS])
+        options = ["--no-sandbox", HOSTS, f"--remote-debugging-port={debugging_port}"]
+        browser = playwright.chromium.launch(executable_path=chromium, args=options)
         yield browser
         browser.close()
 

@@ -11,7 +11,6 @@ export interface PageLike {
 }
 
 const WINDOW_SIGNS = ["online", "offline", "pageshow"];
-const DOCUMENT_SIGNS = ["visibilitychange", "freeze", "resume"];
 
 /** Call `leaving` when the page may be about to go; return the function that ends it. */
 export function watchLeaving(page: PageLike | null, leaving: () => void): () => void {
@@ -35,10 +34,13 @@ export function watchPage(page: PageLike | null, check: () => void): () => void 
   };
   // A hidden tab hears of the network too, and should be whole before somebody looks at it.
   for (const sign of WINDOW_SIGNS) page.window.addEventListener(sign, check);
-  for (const sign of DOCUMENT_SIGNS) page.document.addEventListener(sign, checkIfVisible);
+  // A frozen one is hidden too, and its session may have ended: nobody could tell it.
+  page.document.addEventListener("resume", check);
+  page.document.addEventListener("visibilitychange", checkIfVisible);
   return () => {
     for (const sign of WINDOW_SIGNS) page.window.removeEventListener(sign, check);
-    for (const sign of DOCUMENT_SIGNS) page.document.removeEventListener(sign, checkIfVisible);
+    page.document.removeEventListener("resume", check);
+    page.document.removeEventListener("visibilitychange", checkIfVisible);
   };
 }
 

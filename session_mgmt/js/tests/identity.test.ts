@@ -340,7 +340,9 @@ describe("a logout (15)", () => {
     await pass(5);
     await leaving;
     tellStorage(tabs[1] as Tab);
-    tabs[2]?.page.document.dispatchEvent(new Event("resume"));
+    const frozen = (tabs[2] as Tab).page.document;
+    frozen.visibilityState = "hidden";
+    frozen.dispatchEvent(new Event("resume"));
     expect(clients.map(({ status, state }) => [status, state.get()])).toEqual(Array(3).fill(["failed", {}]));
   });
 

@@ -1,0 +1,92 @@
+"""Tabs as a browser has them without Playwright, which keeps each of its own pages visible and thus never frozen."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from websockets.sync.client import ClientConnection, connect
+
+PATIENCE = 40
+
+
+class Profile:
+    """Browser profile of its own, whose tabs are asked over the protocol of the developer tools."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+        self._ids = itertools.count(1)
+        self._context = self.ask("Target.createBrowserContext")["browserContextId"]
+        # By tab: the frames that its sockets have sent.
+        self.sent: dict[str, list[str]] = {}
+
+    def open_tab(self, url: str) -> Tab:
+        """Open a tab in front of the others."""
+        target = self.ask("Target.createTarget", {"url": url, "browserContextId": self._context})["targetId"]
+        tab = Tab(self, self.ask("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"])
+        tab.call("Network.enable")
+        tab.call("Page.enable")
+        tab.call("Page.bringToFront")
+        tab.until("document.readyState === 'complete' && location.href !== 'about:blank'")
+        return tab
+
+    def close(self) -> None:
+        self.ask("Target.disposeBrowserContext", {"browserContextId": self._context})
+
+    def ask(self, method: str, params: dict[str, Any] | None = None, tab: str | None = None) -> Any:
+        """Return the answer of the browser, or of a tab."""
+        id_ = next(self._ids)
+        to_tab = {} if tab is None else {"sessionId": tab}
+        self._socket.send(json.dumps({"id": id_, "method": method, "params": params or {}, **to_tab}))
+        while True:
+            message = json.loads(self._socket.recv(PATIENCE))
+            if message.get("id") == id_:
+                assert "error" not in message, message
+                return message["result"]
+            if message.get("method") == "Network.webSocketFrameSent":
+                self.sent[message["sessionId"]].append(message["params"]["response"]["payloadData"])
+
+
+class Tab:
+    """One tab of such a profile."""
+
+    def __init__(self, profile: Profile, id_: str) -> None:
+        self._profile, self._id = profile, id_
+        self.sent = profile.sent.setdefault(id_, [])
+
+    def call(self, method: str, **params: Any) -> Any:
+        return self._profile.ask(method, params, self._id)
+
+    def run(self, script: str, *values: object) -> Any:
+        """Return what an expression gives, or a function called with these values; also if it is a promise's."""
+        called = f"({script})({', '.join(json.dumps(value) for value in values)})" if values else script
+        found = self.call("Runtime.evaluate", expression=called, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in found, found
+        return found["result"].get("value")
+
+    def until(self, condition: str) -> None:
+        """Wait until a condition holds; the tab must not be frozen."""
+        look = f"const look = () => ({condition}) ? resolve() : setTimeout(look, 10); look();"
+        self.run(f"new Promise((resolve) => {{ {look} }})")
+
+    def freeze(self) -> None:
+        """Stop everything that the tab does, as browsers do with tabs in the background; it must be behind another."""
+        self.call("Page.setWebLifecycleState", state="frozen")
+
+    def thaw(self) -> None:
+        self.call("Page.setWebLifecycleState", state="active")
+
+
+@contextmanager
+def open_profile(port: int) -> Iterator[Profile]:
+    """Open a profile in the browser that listens on a port."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/version") as answer:
+        address = json.load(answer)["webSocketDebuggerUrl"]
+    with connect(address, max_size=None) as socket:
+        profile = Profile(socket)
+        yield profile
+        profile.close()
