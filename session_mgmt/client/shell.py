@@ -89,7 +89,7 @@ class Shell(Performer):
         session, token = self.credentials.session_id, self.credentials.token
         self._stop(Leave(1000, LOGGED_OUT, reconnect=False))
         self._end_session(LOGGED_OUT)
-        if session is not None and token is not None:
+        if session is not None and token is not None and not self._http.is_closed:
             with contextlib.suppress(ClientError):
                 await self._rest.call("DELETE", f"sessions/{session}/", headers={"authorization": f"Bearer {token}"})
         await self._http.aclose()
