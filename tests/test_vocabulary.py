@@ -10,6 +10,7 @@ import pytest
 
 from session_mgmt import shortcuts
 from session_mgmt.client import SessionClient, Sync
+from session_mgmt.client.devices import Sessions
 from session_mgmt.client.state import StateDocument
 from session_mgmt.client.topics import Topics
 from tests.docs.pages import ROOT
@@ -59,14 +60,20 @@ def list_javascript_names(class_: str) -> set[str]:
 @pytest.mark.parametrize("row", [*DOCUMENTS, *TOPICS, *CLIENT, *OPTIONS], ids=lambda row: "/".join(row))
 def test_a_row_has_the_same_words_in_every_cell(row: Row) -> None:
     javascript, python, server = row
-    assert len({build_snake_case(javascript), python, server} - {""}) == 1
+    assert len({build_snake_case(javascript), python.rsplit(".", 1)[-1], server} - {""}) == 1
+    assert "." not in python or python.split(".")[0] == javascript.split(".")[0]
 
 
 @pytest.mark.parametrize(
     ("class_", "rows"), [(StateDocument, DOCUMENTS), (Topics, TOPICS), (SessionClient, CLIENT)], ids=str
 )
 def test_the_python_client_has_exactly_the_names_of_the_table(class_: type, rows: list[Row]) -> None:
-    assert list_python_names(class_) == {python for _, python, _ in rows if python}
+    assert list_python_names(class_) == {python for _, python, _ in rows if python and "." not in python}
+
+
+def test_the_parts_of_the_python_client_have_exactly_the_names_of_the_table() -> None:
+    names = {f"sessions.{name}" for name in list_python_names(Sessions)}
+    assert names == {python for _, python, _ in CLIENT if "." in python}
 
 
 def test_the_server_has_exactly_the_names_of_the_table() -> None:

@@ -64,7 +64,7 @@ class Performer:
         self._saved = self._storage.load()
         # Without the environment: a proxy that is set for other programs must not get the session's token.
         self._http = httpx.AsyncClient(timeout=HTTP_SECONDS, trust_env=False)
-        self._rest = Rest(self._http, options.base, lambda: self._saved.token, options.login)
+        self.rest = Rest(self._http, options.base, lambda: self._saved.token, options.login)
         self._stopped: Stopped | None = None
         self._resend: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -139,7 +139,7 @@ class Performer:
     async def _load_document(self, log: str, url: str) -> None:
         """Get a large document; if that fails, a new connection gives a new verdict."""
         try:
-            self._perform(self.core.apply_fetched(log, *await self._rest.fetch_document(url)))
+            self._perform(self.core.apply_fetched(log, *await self.rest.fetch_document(url)))
         except (httpx.HTTPError, KeyError, ValueError) as error:
             self.events.call_all("error", {"name": "snapshot_failed", "message": str(error)})
             await self._link.close_connection(CLIENT_OUT_OF_ORDER)

@@ -11,6 +11,7 @@ import httpx
 
 from session_mgmt.client.answers import DocumentHead, build_answer
 from session_mgmt.client.batch import Sync
+from session_mgmt.client.devices import NarrowedToken, Sessions
 from session_mgmt.client.entering import OnAsk, User, Wishes
 from session_mgmt.client.listeners import Callback, Unsubscribe
 from session_mgmt.client.performing import Options
@@ -40,6 +41,7 @@ class SessionClient:
         self._documents: dict[str, StateDocument] = {}
         self.state = self.document(MAIN)
         self.topics = Topics(shell)
+        self.sessions = Sessions(shell.rest)
 
     def __repr__(self) -> str:
         id_, client = self.info.get("session_id"), self._shell.core.client_id
@@ -113,7 +115,10 @@ class SessionClient:
 
     @property
     def token(self) -> str | None:
-        """Secret of the session, with which another client can join it while it lives."""
+        """Secret of the session, with which another client can join it.
+
+        A new one comes every quarter of an hour; the one that was read before ends then, with the client that joined.
+        """
         return self._shell.credentials.token
 
     @property
@@ -178,6 +183,15 @@ class SessionClient:
     async def flushed(self) -> None:
         """Return when every write has its answer. Raises Stopped if the client stops before."""
         await self._shell.wait_until_settled()
+
+    async def narrow(self, scopes: Iterable[str], *, expires_in: float | None = None) -> NarrowedToken:
+        """Return a token with these scopes only, for a program that should do no more; it cannot be refreshed.
+
+        Refused with `scope_missing` if the session lacks one. Raises Refused or Unanswered.
+        """
+        wanted = {"scopes": [*scopes], **({} if expires_in is None else {"expires_in": expires_in})}
+        found = await self._shell.rest.call("POST", "tokens/narrow/", wanted)
+        return build_answer(NarrowedToken, {**found, "token": found["access"]})
 
     async def login(
         self, headers: Mapping[str, str] | None = None, auth: httpx.Auth | None = None, user: User = MISSING

@@ -45,9 +45,9 @@ class Shell(Performer):
         self._asking = Asking(clock, self.core.draw_id, lambda frame: self._link.send_frame(frame))
         self._identity = Identity(
             self.credentials,
-            Entrance(self._rest, self.credentials, clock, options.wishes),
-            Refresher(self._rest, self.credentials, self._asking.ask),
-            self._rest,
+            Entrance(self.rest, self.credentials, clock, options.wishes),
+            Refresher(self.rest, self.credentials, self._asking.ask),
+            self.rest,
             clock,
             self,
             options.wishes.user,
@@ -78,7 +78,7 @@ class Shell(Performer):
         """Go on with another login of the project. Raises Refused, Unanswered or Stopped."""
         if self._stopped:
             raise self._stopped
-        self._rest.login = login
+        self.rest.login = login
         await self._identity.enter_again(user)
         await self._link.depart()
 
@@ -91,7 +91,7 @@ class Shell(Performer):
         self._end_session(LOGGED_OUT)
         if session is not None and token is not None and not self._http.is_closed:
             with contextlib.suppress(ClientError):
-                await self._rest.call("DELETE", f"sessions/{session}/", headers={"authorization": f"Bearer {token}"})
+                await self.rest.call("DELETE", f"sessions/{session}/", headers={"authorization": f"Bearer {token}"})
         await self._http.aclose()
 
     def write(self, frame: dict[str, Any]) -> asyncio.Future[Receipt]:
@@ -133,7 +133,7 @@ class Shell(Performer):
 
     async def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
         """Call the REST API below the session's own address. Raises Refused or Unanswered."""
-        return await self._rest.call(method, f"sessions/{self.core.session['session_id']}/{path}", body, headers)
+        return await self.rest.call(method, f"sessions/{self.core.session['session_id']}/{path}", body, headers)
 
     def apply_sync(self, doc: str, answer: dict[str, Any]) -> None:
         """Apply the answer of a synchronisation over HTTP."""
@@ -166,7 +166,7 @@ class Shell(Performer):
     def build_address(self) -> Address:
         token = self._identity.use_token()
         owner = self.credentials.describe_owner()
-        return Address(self.credentials.websocket_url, token, self._rest.login.headers, owner)
+        return Address(self.credentials.websocket_url, token, self.rest.login.headers, owner)
 
     def take_frame(self, frame: dict[str, Any]) -> None:
         if not self._asking.take_frame(frame):

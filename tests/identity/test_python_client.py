@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -181,3 +182,57 @@ async def test_s35_a_logout_is_not_brought_back(url: str, storage: Watched) -> N
     again = await SessionClient.start(url, storage=storage, headers=header("ann"))
     assert again.info["session_id"] != first
     await again.close()
+
+
+async def test_s18_a_person_sees_and_ends_the_own_devices(url: str, settings: Any) -> None:
+    settings.SESSION_MGMT = {"auth_time_of": lambda request: time.time()}
+    desk, phone, tablet = [
+        await SessionClient.start(url, headers=header("ann"), label=label) for label in ("desk", "phone", "tablet")
+    ]
+    bea = await SessionClient.start(url, headers=header("bea"))
+    listed = await desk.sessions.list()
+    assert (listed[0].label, listed[0].is_current, listed[0].session_id) == ("desk", True, desk.info["session_id"])
+    assert sorted(device.label for device in listed) == ["desk", "phone", "tablet"]
+    with pytest.raises(Refused, match="session_not_found"):
+        await desk.sessions.end(bea.info["session_id"])
+    stopped: asyncio.Queue[Any] = asyncio.Queue()
+    for other in (phone, tablet):
+        other.on("stopped", stopped.put_nowait)
+    await desk.sessions.end(phone.info["session_id"])
+    assert (await asyncio.wait_for(stopped.get(), WAIT))["name"] == "session_terminated"
+    assert await desk.sessions.end_others() == 1
+    assert (await asyncio.wait_for(stopped.get(), WAIT))["name"] == "session_terminated"
+    assert [device.label for device in await desk.sessions.list()] == ["desk"]
+    assert (desk.status, bea.status) == ("connected", "connected")
+    for client in (desk, phone, tablet, bea):
+        await client.close()
+
+
+async def test_s42_a_device_is_not_ended_by_somebody_who_logged_in_at_an_unknown_time(url: str) -> None:
+    desk, phone = [await SessionClient.start(url, headers=header("ann")) for _ in range(2)]
+    with pytest.raises(Refused, match="reauth_required"):
+        await desk.sessions.end(phone.info["session_id"])
+    with pytest.raises(Refused, match="reauth_required"):
+        await desk.sessions.end_others()
+    assert len(await desk.sessions.list()) == 2
+    for client in (desk, phone):
+        await client.close()
+
+
+async def test_s43_a_narrowed_token_joins_the_session_and_may_do_no_more_than_it_says(url: str) -> None:
+    client = await SessionClient.start(url, headers=header("ann"))
+    await client.state.set("/n", 1)
+    narrowed = await client.narrow(["state:read:main"], expires_in=60)
+    assert (narrowed.scopes, narrowed.expires_in, narrowed.token in repr(narrowed)) == (
+        ["state:read:main"],
+        60.0,
+        False,
+    )
+    reader = await SessionClient.start(url, token=narrowed.token)
+    with pytest.raises(Refused, match="scope_missing"):
+        await reader.state.set("/n", 2)
+    await reader.state.sync()
+    assert (reader.state.get("/n"), reader.info["session_id"]) == (1, client.info["session_id"])
+    with pytest.raises(Refused, match="scope_missing"):
+        await reader.narrow(["state:write"])
+    await asyncio.gather(client.close(), reader.close())

@@ -1,0 +1,57 @@
+"""Devices of a user, and tokens that may do less than their session (PROTOCOL sections 13 and 14)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+from urllib.parse import quote
+
+from session_mgmt.client.answers import build_answer
+from session_mgmt.client.rest import Rest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """Session as its user knows it. `place` is empty if the project knows none; `is_current` is the one that asks."""
+
+    session_id: str
+    label: str
+    browser: str
+    system: str
+    place: str
+    first_seen: str
+    last_seen: str
+    connection_state: str
+    is_current: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NarrowedToken:
+    """Token with these scopes only; it lives `expires_in` seconds from now on and cannot be refreshed."""
+
+    token: str = field(repr=False)
+    expires_in: float
+    scopes: list[str]
+
+
+Devices: TypeAlias = list[Device]
+
+
+class Sessions:
+    """Other sessions of the same user. All calls raise Refused or Unanswered."""
+
+    def __init__(self, rest: Rest) -> None:
+        self._rest = rest
+
+    async def list(self) -> Devices:
+        """List the user's devices: this one first, then the one seen last."""
+        found = await self._rest.call("GET", "devices/")
+        return [build_answer(Device, device) for device in found["results"]]
+
+    async def end(self, session_id: str) -> None:
+        """Log a device out: end its session and its login. Refused with `reauth_required` if the own login is old."""
+        await self._rest.call("DELETE", f"devices/{quote(session_id, safe='')}/")
+
+    async def end_others(self) -> int:
+        """Log out all devices of the user but this one; return their number."""
+        return int((await self._rest.call("DELETE", "devices/"))["ended"])
