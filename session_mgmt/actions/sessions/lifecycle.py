@@ -228,12 +228,7 @@ def update_session(
         if config is not None:
             config = _keep_timeouts(config, found.config)
         changed = _check_changes(metadata=metadata, label=label, config=config)
-        mine = SessionActivity.objects.using(using).filter(pk=found.pk, live=True).select_for_update(no_key=True)
-        activity = mine.first()
-        if activity is None:
-            # It has ended between the look and the lock; the fresh row knows how.
-            found.refresh_from_db(using=using)
-            raise tokens.explain_end(found, now=now) or SessionTerminated()
+        activity = _lock_activity(using, found, now)
         awaits_proof = standing.awaits_proof(using, activity)
         if config is not None:
             _set_timeouts(activity, found, config, may_lengthen=actor.may(access.CHANGE))
@@ -248,6 +243,17 @@ def update_session(
         ClientSession.objects.using(using).filter(pk=session).update(**changed)
         record_entries(using, [make_record(session, names.SESSION_UPDATED, {"fields": sorted(changed)})], at=now)
     return access_session(using, actor, session)
+
+
+def _lock_activity(using: str, session: ClientSession, now: datetime) -> SessionActivity:
+    """Lock the activity row of a live session. Raises ``SessionEnded``."""
+    mine = SessionActivity.objects.using(using).filter(pk=session.pk, live=True).select_for_update(no_key=True)
+    activity = mine.first()
+    if activity is None:
+        # It has ended between the look and the lock; the fresh row knows how.
+        session.refresh_from_db(using=using)
+        raise tokens.explain_end(session, now=now) or SessionTerminated()
+    return activity
 
 
 def _keep_timeouts(config: Any, before: dict[str, Any]) -> Any:

@@ -14,7 +14,7 @@ from session_mgmt.actions import checking
 from session_mgmt.actions.state import bodies, merge_rows, stored_rows, unreadable
 from session_mgmt.actions.state.bodies import ATTEMPTS
 from session_mgmt.actions.state.merge_rows import MergeRecord
-from session_mgmt.actions.state.stored_rows import Runner, run_inline
+from session_mgmt.actions.state.stored_rows import Runner, StoredHead, run_inline
 from session_mgmt.actions.state.updates import NO_TERMS, Terms, Update
 from session_mgmt.actions.vaults import Vault
 from session_mgmt.conf import settings
@@ -140,11 +140,8 @@ def prepare_resolution(
         if keep == SERVER:
             head, made = stored_rows.read_head(Statements(connections[using]), document), Decided(place.path)
         else:
-            # The head and its body from one look: the decision holds for this version only, as the lane will check.
-            past = bodies.load_source(using, document, None)
             wanted, limits = (client, None) if keep == CLIENT else (value, checking.document_limits())
-            decision = Decision(place, server, wanted, seen, limits)
-            head, made = past.head, stored_rows.choose_runner(run, past.parts)(deciding.carry_out, past.parts, decision)
+            head, made = _carry_out(using, document, Decision(place, server, wanted, seen, limits), run)
     if made.refusal:
         raise Conflict(made.refusal, position=head.position.as_json(), paths=[made.path])
     return Update(
@@ -158,6 +155,15 @@ def prepare_resolution(
         # Whoever decided has seen the value of this version, and may decide otherwise about a later one.
         merge=MergeRecord(movable=False, resolves=(id_, keep)),
     )
+
+
+def _carry_out(using: str, document: int, decision: Decision, run: Runner) -> tuple[StoredHead, Decided]:
+    """Carry the decision out on the newest version, and return that with what was made of it.
+
+    The head and its body are from one look: the decision holds for this version only, as the lane will check.
+    """
+    past = bodies.load_source(using, document, None)
+    return past.head, stored_rows.choose_runner(run, past.parts)(deciding.carry_out, past.parts, decision)
 
 
 def _find_conflict(document: int, id_: uuid.UUID) -> StateConflict:
