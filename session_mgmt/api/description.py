@@ -16,7 +16,8 @@ from rest_framework.schemas.inspectors import ViewInspector
 
 from session_mgmt import __version__
 from session_mgmt.api.endpoints import Endpoint
-from session_mgmt.api.schemas import Schema, build_components, refer
+from session_mgmt.api.schemas import build_components
+from session_mgmt.api.shapes import Schema, refer
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import (
     AuthRequired,

@@ -2,128 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from session_mgmt.api.shapes import (
+    ANY,
+    CHANGES,
+    COUNT,
+    COUNTS,
+    CREATED,
+    ENTRY,
+    FLAG,
+    INPUT,
+    KEY,
+    LABEL,
+    MOMENT,
+    MOST,
+    NUMBER,
+    OBJECT,
+    OLD,
+    PAIR,
+    PATCHES,
+    PLACED,
+    POINTER,
+    POSITION,
+    PROOFS,
+    ROW,
+    STORED,
+    TERMS,
+    TEXT,
+    UUID,
+    WRITTEN,
+    Schema,
+    allow_null,
+    build_body,
+    build_enum,
+    build_list,
+    build_object,
+    build_tuple,
+    refer,
+)
 from session_mgmt.exceptions import list_errors
 from session_mgmt.protocol.scopes import MOST as MOST_SCOPES
 from session_mgmt.protocol.scopes import SCOPE_PATTERN
-
-Schema = dict[str, Any]
-MOST = 2**53 - 1
-
-_DIGEST = "^[0-9a-f]*$"
-_LABEL = "^[!-~]+( [!-~]+)*$"
-
-
-def refer(name: str) -> Schema:
-    """Return a reference to a component."""
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _object(required: Schema, optional: Schema | None = None, **more: Any) -> Schema:
-    properties = {**required, **(optional or {})}
-    return {"type": "object", "properties": properties, "required": list(required), **more}
-
-
-def _body(required: Schema, optional: Schema | None = None, **more: Any) -> Schema:
-    """Return the schema of a request, in which unlisted fields are refused."""
-    return _object(required, optional, additionalProperties=False, **more)
-
-
-def _list(items: Schema, **more: Any) -> Schema:
-    return {"type": "array", "items": items, **more}
-
-
-def _tuple(*items: Schema) -> Schema:
-    return {"type": "array", "prefixItems": list(items), "minItems": len(items), "maxItems": len(items)}
-
-
-def _or_null(schema: Schema) -> Schema:
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-def _enum(*values: Any) -> Schema:
-    return {"enum": list(values)}
-
-
-_TEXT: Schema = {"type": "string"}
-# No database column takes a NUL character.
-_INPUT: Schema = {"type": "string", "pattern": r"^[^\u0000]*$"}
-_FLAG: Schema = {"type": "boolean"}
-_COUNT: Schema = {"type": "integer", "minimum": 0, "maximum": MOST}
-_NUMBER: Schema = {"type": "number"}
-_MOMENT: Schema = {"type": "string", "format": "date-time"}
-_UUID: Schema = {"type": "string", "format": "uuid"}
-_COUNTS: Schema = {"type": "object", "additionalProperties": _COUNT}
-_KEY: Schema = {"type": "string", "minLength": 1, "maxLength": 100, "pattern": "^[!-~]+$"}
-_ANY = refer("JSON")
-_OBJECT: Schema = {
-    "type": "object",
-    "additionalProperties": _ANY,
-    "propertyNames": {**_INPUT, "not": {"const": "__proto__"}},
-}
-# Content of documents may be older than the limits of today.
-_STORED: Schema = {}
-_POINTER = refer("Pointer")
-_POSITION = refer("Position")
-_TERMS: Schema = {
-    "base": _or_null({**_COUNT, "description": "The version that the change was made on."}),
-    "epoch": _or_null({**_INPUT, "minLength": 1, "maxLength": 64}),
-    "tag": _or_null({"type": "string", "pattern": "^([0-9a-f]{16})?$", "description": "Proves the base."}),
-    "atomic": _or_null({**_FLAG, "description": "All operations or none."}),
-    "strategy": _or_null(_enum("merge", "server_wins", "client_wins", "reject", "manual")),
-    "replaced": _or_null(
-        {
-            "type": "object",
-            "description": "Digests of the replaced values, by path.",
-            "propertyNames": _POINTER,
-            "additionalProperties": _or_null({"type": "string", "pattern": "^[0-9a-f]{16}$"}),
-            "maxProperties": 500,
-        }
-    ),
-    "key": _or_null(_KEY),
-}
-# A tag proves a base, so it comes with one; the empty tag is that of version 0.
-_PROOFS: list[Schema] = [
-    {"properties": {"tag": {"type": "null"}}},
-    {"properties": {"tag": {"pattern": "^[0-9a-f]{16}$"}, "base": {"type": "integer"}}, "required": ["tag", "base"]},
-    {"properties": {"tag": {"const": ""}, "base": {"const": 0}}, "required": ["tag", "base"]},
-]
-_ROW: Schema = {
-    "name": _TEXT,
-    "version": _COUNT,
-    "position": _POSITION,
-    "last_modified": _MOMENT,
-    "last_writer": _or_null(_TEXT),
-    "checksum": _or_null({"type": "string", "pattern": _DIGEST}),
-    "checksum_version": _COUNT,
-    "compressed": _FLAG,
-    "encrypted": _FLAG,
-    "size": _COUNT,
-}
-_PLACED: Schema = {
-    "session": refer("SessionInfo"),
-    "positions": _object({"session": _POSITION}),
-    "endpoints": _object({"websocket": _TEXT, "session": _TEXT}),
-}
-_CREATED: Schema = {**_PLACED, "token": _TEXT}
-_PAIR: Schema = {"access": _TEXT, "refresh": _TEXT, "expires_in": _NUMBER}
-_OLD: Schema = {"version": _COUNT, "position": _POSITION, "data": _STORED}
-_WRITTEN: Schema = {"position": _POSITION, "unchanged": _FLAG}
-_ENTRY: Schema = _tuple(_COUNT, _TEXT, {"type": "object"})
-
-# Members of an operation of RFC 6902 besides `op` and `path`.
-_PATCHES = {
-    **{op: {"value": _ANY} for op in ("add", "replace", "test")},
-    **{op: {"from": _POINTER} for op in ("move", "copy")},
-    "remove": {},
-}
-_CHANGES = {
-    "ops": _list(refer("Operation"), maxItems=500),
-    "merge": _OBJECT,
-    "patch": _list(refer("PatchOperation"), maxItems=500),
-    "data": _ANY,
-}
 
 _COMPONENTS: dict[str, Schema] = {
     # -- values
@@ -131,11 +49,11 @@ _COMPONENTS: dict[str, Schema] = {
         "description": "Any value within the limits of documents; no integer beyond 2^53-1, NUL or key `__proto__`.",
         "anyOf": [
             {"type": "null"},
-            _FLAG,
+            FLAG,
             {"type": "number", "minimum": -MOST, "maximum": MOST},
-            _INPUT,
-            _list(_ANY),
-            _OBJECT,
+            INPUT,
+            build_list(ANY),
+            OBJECT,
         ],
     },
     "Pointer": {
@@ -146,27 +64,27 @@ _COMPONENTS: dict[str, Schema] = {
     },
     "Position": {
         "description": "Epoch, offset and tag: a place in a log.",
-        **_tuple(_TEXT, _COUNT, _TEXT),
+        **build_tuple(TEXT, COUNT, TEXT),
         "examples": [["6dc1e0a4", 57, "a1b2c3d4e5f60718"]],
     },
     "Operation": {
         "description": "One total operation (PROTOCOL section 6).",
         "anyOf": [
-            _tuple(_enum("set", "ins"), _POINTER, _ANY),
-            _tuple(_enum("del", "obj"), _POINTER),
-            _tuple(_enum("inc"), _POINTER, {"type": "number", "minimum": -MOST, "maximum": MOST}),
+            build_tuple(build_enum("set", "ins"), POINTER, ANY),
+            build_tuple(build_enum("del", "obj"), POINTER),
+            build_tuple(build_enum("inc"), POINTER, {"type": "number", "minimum": -MOST, "maximum": MOST}),
         ],
         "examples": [["set", "/cart/0", "apple"]],
     },
     "PatchOperation": {
         "description": "One operation of RFC 6902.",
         # Further members are ignored, as RFC 6902 has it, but they are read.
-        "allOf": [_OBJECT],
-        "anyOf": [_object({"op": {"const": op}, "path": _POINTER, **more}) for op, more in _PATCHES.items()],
+        "allOf": [OBJECT],
+        "anyOf": [build_object({"op": {"const": op}, "path": POINTER, **more}) for op, more in PATCHES.items()],
         "examples": [{"op": "add", "path": "/cart/0", "value": "apple"}],
     },
     # -- requests
-    "SessionBody": _body(
+    "SessionBody": build_body(
         {},
         {
             "metadata": refer("Facts"),
@@ -176,24 +94,26 @@ _COMPONENTS: dict[str, Schema] = {
             "scopes": refer("Scopes"),
         },
     ),
-    "NarrowBody": _body({"scopes": refer("Scopes")}, {"expires_in": {**_COUNT, "minimum": 1}}),
-    "Scopes": _list(
+    "NarrowBody": build_body({"scopes": refer("Scopes")}, {"expires_in": {**COUNT, "minimum": 1}}),
+    "Scopes": build_list(
         {"type": "string", "pattern": SCOPE_PATTERN},
         minItems=1,
         maxItems=MOST_SCOPES,
         description="What a session or a token may do, never more than its maker may.",
     ),
-    "RefreshBody": _body({"token": {**_INPUT, "minLength": 1, "maxLength": 200}, "nonce": refer("Nonce")}),
-    "EnterBody": _body(
+    "RefreshBody": build_body({"token": {**INPUT, "minLength": 1, "maxLength": 200}, "nonce": refer("Nonce")}),
+    "EnterBody": build_body(
         {"nonce": refer("Nonce")},
         {
-            "kept": _or_null(_body({"session": {**_INPUT, "maxLength": 36}, "token": {**_INPUT, "maxLength": 200}})),
-            "previous": _or_null({**_INPUT, "minLength": 1, "maxLength": 36}),
-            "user": _or_null({**_INPUT, "maxLength": 200}),
-            "name": _or_null({**_INPUT, "maxLength": 200}),
-            "choice": _enum("claim", "fresh", None),
-            "create": _or_null(
-                _body(
+            "kept": allow_null(
+                build_body({"session": {**INPUT, "maxLength": 36}, "token": {**INPUT, "maxLength": 200}})
+            ),
+            "previous": allow_null({**INPUT, "minLength": 1, "maxLength": 36}),
+            "user": allow_null({**INPUT, "maxLength": 200}),
+            "name": allow_null({**INPUT, "maxLength": 200}),
+            "choice": build_enum("claim", "fresh", None),
+            "create": allow_null(
+                build_body(
                     {},
                     {
                         "metadata": refer("Facts"),
@@ -210,216 +130,222 @@ _COMPONENTS: dict[str, Schema] = {
         "description": "32 random bytes of this request as base64url: sent again, it gets the same answer.",
         "pattern": "^[A-Za-z0-9_-]{43}$",
     },
-    "SessionChange": _body(
+    "SessionChange": build_body(
         {},
         {"metadata": refer("Facts"), "config": refer("Config"), "label": refer("Label")},
         minProperties=1,
     ),
-    "Facts": _OBJECT,
-    "Label": {**_INPUT, "maxLength": 200},
-    "ValidationBody": _body({}, {"permission": {**_INPUT, "maxLength": 200}}),
-    "RecoveryBody": _body(
+    "Facts": OBJECT,
+    "Label": {**INPUT, "maxLength": 200},
+    "ValidationBody": build_body({}, {"permission": {**INPUT, "maxLength": 200}}),
+    "RecoveryBody": build_body(
         {},
         {
-            "state": _FLAG,
-            "subscriptions": _FLAG,
-            "maximum_age": {**_COUNT, "description": "Seconds since the session ended."},
+            "state": FLAG,
+            "subscriptions": FLAG,
+            "maximum_age": {**COUNT, "description": "Seconds since the session ended."},
         },
     ),
-    "MessageBody": _body({"data": _ANY}, {"key": _KEY}),
-    "PublicationBody": _body({"data": _ANY}, {"key": _KEY, "ephemeral": _FLAG}),
+    "MessageBody": build_body({"data": ANY}, {"key": KEY}),
+    "PublicationBody": build_body({"data": ANY}, {"key": KEY, "ephemeral": FLAG}),
     "ChangeBody": {
-        "oneOf": [_body({kind: change}, _TERMS) for kind, change in _CHANGES.items()],
-        "anyOf": _PROOFS,
+        "oneOf": [build_body({kind: change}, TERMS) for kind, change in CHANGES.items()],
+        "anyOf": PROOFS,
         "examples": [{"merge": {"cart": ["apple"]}}],
     },
     "PendingChange": {
-        "oneOf": [_body({kind: change, "key": _KEY}, {**_TERMS, "key": _KEY}) for kind, change in _CHANGES.items()],
-        "anyOf": _PROOFS,
+        "oneOf": [build_body({kind: change, "key": KEY}, {**TERMS, "key": KEY}) for kind, change in CHANGES.items()],
+        "anyOf": PROOFS,
         "examples": [{"merge": {"cart": ["apple"]}, "key": "first-try"}],
     },
-    "SyncBody": _body({}, {"position": _or_null(_POSITION), "pending": _list(refer("PendingChange"), maxItems=100)}),
+    "SyncBody": build_body(
+        {}, {"position": allow_null(POSITION), "pending": build_list(refer("PendingChange"), maxItems=100)}
+    ),
     "DecisionBody": {
         "oneOf": [
-            _body({"keep": _enum("server", "client")}),
-            _body({"keep": {"const": "value"}}, {"value": _ANY}),
+            build_body({"keep": build_enum("server", "client")}),
+            build_body({"keep": {"const": "value"}}, {"value": ANY}),
         ]
     },
-    "LabelBody": _body({}, {"label": {"type": "string", "minLength": 1, "maxLength": 100, "pattern": _LABEL}}),
+    "LabelBody": build_body({}, {"label": {"type": "string", "minLength": 1, "maxLength": 100, "pattern": LABEL}}),
     "RestoreBody": {
         "oneOf": [
-            _body({"version": _COUNT}),
-            _body({"label": {"type": "string", "minLength": 1, "maxLength": 100, "pattern": _LABEL}}),
+            build_body({"version": COUNT}),
+            build_body({"label": {"type": "string", "minLength": 1, "maxLength": 100, "pattern": LABEL}}),
         ]
     },
-    "NothingBody": _body({}),
+    "NothingBody": build_body({}),
     # -- answers
-    "Error": _object(
+    "Error": build_object(
         {
             "code": {"type": "integer"},
-            "name": _enum(*(error.name for error in list_errors())),
-            "temporary": _FLAG,
-            "retry_after": _or_null(_NUMBER),
-            "message": _TEXT,
+            "name": build_enum(*(error.name for error in list_errors())),
+            "temporary": FLAG,
+            "retry_after": allow_null(NUMBER),
+            "message": TEXT,
         },
-        {"field": _or_null(_TEXT), "position": _POSITION, "limit": _COUNT, "paths": _list(_POINTER), "scope": _TEXT},
+        {"field": allow_null(TEXT), "position": POSITION, "limit": COUNT, "paths": build_list(POINTER), "scope": TEXT},
     ),
-    "SessionInfo": _object(
+    "SessionInfo": build_object(
         {
-            "session_id": _UUID,
-            "user_id": _or_null(_TEXT),
-            "state": _enum("active", "expired", "terminated"),
-            "created_at": _MOMENT,
-            "last_active_at": _MOMENT,
-            "expires_at": _MOMENT,
-            "connection_state": _enum("connected", "reconnecting", "disconnected"),
-            "label": _TEXT,
+            "session_id": UUID,
+            "user_id": allow_null(TEXT),
+            "state": build_enum("active", "expired", "terminated"),
+            "created_at": MOMENT,
+            "last_active_at": MOMENT,
+            "expires_at": MOMENT,
+            "connection_state": build_enum("connected", "reconnecting", "disconnected"),
+            "label": TEXT,
             "metadata": {"type": "object"},
         },
-        {"acting": _TEXT},
+        {"acting": TEXT},
     ),
-    "SessionList": _object({"results": _list(refer("SessionInfo")), "next": _or_null(_UUID)}),
-    "Device": _object(
+    "SessionList": build_object({"results": build_list(refer("SessionInfo")), "next": allow_null(UUID)}),
+    "Device": build_object(
         {
-            "session_id": _UUID,
-            "label": _TEXT,
-            "browser": _TEXT,
-            "system": _TEXT,
-            "place": _TEXT,
-            "first_seen": _MOMENT,
-            "last_seen": _MOMENT,
-            "connection_state": _enum("connected", "reconnecting", "disconnected"),
-            "is_current": _FLAG,
+            "session_id": UUID,
+            "label": TEXT,
+            "browser": TEXT,
+            "system": TEXT,
+            "place": TEXT,
+            "first_seen": MOMENT,
+            "last_seen": MOMENT,
+            "connection_state": build_enum("connected", "reconnecting", "disconnected"),
+            "is_current": FLAG,
         }
     ),
-    "DeviceList": _object({"results": _list(refer("Device"))}),
-    "EndedDevices": _object({"ended": _COUNT}),
-    "CreatedSession": {"oneOf": [_object(_CREATED), _object({**_PLACED, **_PAIR})]},
-    "NarrowedToken": _object({"access": _TEXT, "expires_in": _NUMBER, "scopes": _list(_TEXT)}),
-    "TokenPair": _object({**_PAIR, "login_due_in": _or_null(_NUMBER), "login_changed": _FLAG}),
-    "PageLogin": _object({"user_id": _or_null(_TEXT), "csrf": _or_null(_TEXT)}),
-    "EnteredSession": _object(
+    "DeviceList": build_object({"results": build_list(refer("Device"))}),
+    "EndedDevices": build_object({"ended": COUNT}),
+    "CreatedSession": {"oneOf": [build_object(CREATED), build_object({**PLACED, **PAIR})]},
+    "NarrowedToken": build_object({"access": TEXT, "expires_in": NUMBER, "scopes": build_list(TEXT)}),
+    "TokenPair": build_object({**PAIR, "login_due_in": allow_null(NUMBER), "login_changed": FLAG}),
+    "PageLogin": build_object({"user_id": allow_null(TEXT), "csrf": allow_null(TEXT)}),
+    "EnteredSession": build_object(
         {
-            "verdict": _enum("created", "continued", "recovered", "claimed", "ask"),
-            "reason": _TEXT,
-            "user_id": _or_null(_TEXT),
+            "verdict": build_enum("created", "continued", "recovered", "claimed", "ask"),
+            "reason": TEXT,
+            "user_id": allow_null(TEXT),
             "session": refer("SessionInfo"),
-            "token_mode": _enum("bearer", "cookie"),
-            "access": _or_null(_TEXT),
-            "refresh": _or_null(_TEXT),
-            "expires_in": _or_null(_NUMBER),
-            "login_due_in": _or_null(_NUMBER),
-            "positions": _object({}, {"session": _POSITION}),
-            "endpoints": _object({"websocket": _TEXT, "session": _TEXT}),
-            "receipt": _or_null({"type": "object"}),
-            "documents": _or_null(_list(_object({"name": _TEXT, "version": _COUNT}))),
-            "on_logout": _enum("end", "anonymous"),
+            "token_mode": build_enum("bearer", "cookie"),
+            "access": allow_null(TEXT),
+            "refresh": allow_null(TEXT),
+            "expires_in": allow_null(NUMBER),
+            "login_due_in": allow_null(NUMBER),
+            "positions": build_object({}, {"session": POSITION}),
+            "endpoints": build_object({"websocket": TEXT, "session": TEXT}),
+            "receipt": allow_null({"type": "object"}),
+            "documents": allow_null(build_list(build_object({"name": TEXT, "version": COUNT}))),
+            "on_logout": build_enum("end", "anonymous"),
         }
     ),
-    "RecoveredSession": _object({**_CREATED, "receipt": {"type": "object"}}),
-    "Validity": _object({"valid": _FLAG, "reason": _or_null(_TEXT)}),
-    "SessionMetrics": _object(
+    "RecoveredSession": build_object({**CREATED, "receipt": {"type": "object"}}),
+    "Validity": build_object({"valid": FLAG, "reason": allow_null(TEXT)}),
+    "SessionMetrics": build_object(
         {
-            "session_id": _UUID,
-            "state": _TEXT,
-            "uptime": _NUMBER,
-            "connections": _COUNT,
-            "open_connections": _COUNT,
-            "reconnects": _COUNT,
-            "connected_time": _NUMBER,
-            "latency": _object({"last_ms": _or_null(_NUMBER), "average_ms": _or_null(_NUMBER)}),
-            "beats": _object({"sent": _COUNT, "missed": _COUNT}),
-            "messages": _object({"in": _COUNT, "out": _COUNT}),
-            "bytes": _object({"in": _COUNT, "out": _COUNT}),
-            "recoveries": _COUNTS,
-            "closes": _COUNTS,
-            "state_documents": _object(
-                {"count": _COUNT, "size": _COUNT, "exact": _FLAG, "updates": _COUNT, "version": _COUNT}
+            "session_id": UUID,
+            "state": TEXT,
+            "uptime": NUMBER,
+            "connections": COUNT,
+            "open_connections": COUNT,
+            "reconnects": COUNT,
+            "connected_time": NUMBER,
+            "latency": build_object({"last_ms": allow_null(NUMBER), "average_ms": allow_null(NUMBER)}),
+            "beats": build_object({"sent": COUNT, "missed": COUNT}),
+            "messages": build_object({"in": COUNT, "out": COUNT}),
+            "bytes": build_object({"in": COUNT, "out": COUNT}),
+            "recoveries": COUNTS,
+            "closes": COUNTS,
+            "state_documents": build_object(
+                {"count": COUNT, "size": COUNT, "exact": FLAG, "updates": COUNT, "version": COUNT}
             ),
-            "events": _COUNTS,
-            "errors": _COUNTS,
-            "conflicts": _COUNT,
+            "events": COUNTS,
+            "errors": COUNTS,
+            "conflicts": COUNT,
         }
     ),
-    "EventPage": _object(
-        {"results": _list(_ENTRY), "epoch": _TEXT, "oldest": _COUNT, "head": _POSITION, "next": _or_null(_COUNT)}
+    "EventPage": build_object(
+        {"results": build_list(ENTRY), "epoch": TEXT, "oldest": COUNT, "head": POSITION, "next": allow_null(COUNT)}
     ),
-    "Placed": _object({"position": _or_null(_POSITION)}),
-    "DocumentList": _object({"results": _list(_object(_ROW))}),
-    "ClientState": _object({**_ROW, "data": _STORED}),
-    "Written": _object(
-        {**_WRITTEN, "dropped": _list({}), "overwrote": _list({}), "conflicts": _list({"type": "object"})}
+    "Placed": build_object({"position": allow_null(POSITION)}),
+    "DocumentList": build_object({"results": build_list(build_object(ROW))}),
+    "ClientState": build_object({**ROW, "data": STORED}),
+    "Written": build_object(
+        {**WRITTEN, "dropped": build_list({}), "overwrote": build_list({}), "conflicts": build_list({"type": "object"})}
     ),
-    "Sizes": _object(
+    "Sizes": build_object(
         {
-            "name": _TEXT,
-            "version": _COUNT,
-            "size": _COUNT,
-            "exact": _FLAG,
-            "stored": _COUNT,
-            "log": _COUNT,
-            "compressed": _FLAG,
+            "name": TEXT,
+            "version": COUNT,
+            "size": COUNT,
+            "exact": FLAG,
+            "stored": COUNT,
+            "log": COUNT,
+            "compressed": FLAG,
         }
     ),
-    "Synchronised": _object(
-        {"mode": _enum("up_to_date", "entries", "snapshot"), "position": _POSITION},
+    "Synchronised": build_object(
+        {"mode": build_enum("up_to_date", "entries", "snapshot"), "position": POSITION},
         {
-            "reason": _TEXT,
-            "from": _COUNT,
-            "to": _COUNT,
-            "entries": _list(_ENTRY),
-            "data": _STORED,
-            "encrypted": _FLAG,
-            "results": _list(_object({"ok": _FLAG}, {"error": refer("Error"), "position": _or_null(_POSITION)})),
+            "reason": TEXT,
+            "from": COUNT,
+            "to": COUNT,
+            "entries": build_list(ENTRY),
+            "data": STORED,
+            "encrypted": FLAG,
+            "results": build_list(
+                build_object({"ok": FLAG}, {"error": refer("Error"), "position": allow_null(POSITION)})
+            ),
         },
     ),
-    "VersionPage": _object(
+    "VersionPage": build_object(
         {
-            "results": _list(
-                _object(
+            "results": build_list(
+                build_object(
                     {
-                        "version": _COUNT,
-                        "tag": _TEXT,
-                        "kind": _TEXT,
-                        "at": _MOMENT,
-                        "client_id": _or_null(_TEXT),
-                        "seq": _or_null(_COUNT),
-                        "paths": _list(_TEXT),
-                        "bytes": _COUNT,
-                        "labels": _list(_TEXT),
+                        "version": COUNT,
+                        "tag": TEXT,
+                        "kind": TEXT,
+                        "at": MOMENT,
+                        "client_id": allow_null(TEXT),
+                        "seq": allow_null(COUNT),
+                        "paths": build_list(TEXT),
+                        "bytes": COUNT,
+                        "labels": build_list(TEXT),
                     }
                 )
             ),
             "oldest": {"type": "integer"},
-            "next": _or_null(_COUNT),
+            "next": allow_null(COUNT),
         }
     ),
-    "OldVersion": _object(_OLD),
-    "Difference": _object({"from": _COUNT, "to": _COUNT, "patch": _list({"type": "object"})}),
-    "CheckpointList": _object({"results": _list(_object({"label": _TEXT, "version": _COUNT, "at": _MOMENT}))}),
-    "Checkpoint": _object({"label": _TEXT, "version": _COUNT}),
-    "LabelledVersion": _object({"label": _TEXT, **_OLD}),
-    "ConflictList": _object(
+    "OldVersion": build_object(OLD),
+    "Difference": build_object({"from": COUNT, "to": COUNT, "patch": build_list({"type": "object"})}),
+    "CheckpointList": build_object(
+        {"results": build_list(build_object({"label": TEXT, "version": COUNT, "at": MOMENT}))}
+    ),
+    "Checkpoint": build_object({"label": TEXT, "version": COUNT}),
+    "LabelledVersion": build_object({"label": TEXT, **OLD}),
+    "ConflictList": build_object(
         {
-            "results": _list(
-                _object(
+            "results": build_list(
+                build_object(
                     {
-                        "id": _UUID,
-                        "path": _TEXT,
-                        "version": _COUNT,
-                        "client_id": _or_null(_TEXT),
-                        "at": _MOMENT,
-                        "resolved_at": _or_null(_MOMENT),
-                        "resolution": _or_null(_TEXT),
+                        "id": UUID,
+                        "path": TEXT,
+                        "version": COUNT,
+                        "client_id": allow_null(TEXT),
+                        "at": MOMENT,
+                        "resolved_at": allow_null(MOMENT),
+                        "resolution": allow_null(TEXT),
                     },
-                    {"base": _STORED, "server": _STORED, "client": _STORED},
+                    {"base": STORED, "server": STORED, "client": STORED},
                 )
             )
         }
     ),
-    "Decided": _object(_WRITTEN),
-    "Health": _object(
-        {"status": _enum("ok", "degraded", "unavailable")}, {"problems": _list(_TEXT), "server_time": _MOMENT}
+    "Decided": build_object(WRITTEN),
+    "Health": build_object(
+        {"status": build_enum("ok", "degraded", "unavailable")}, {"problems": build_list(TEXT), "server_time": MOMENT}
     ),
     "Description": {"type": "object"},
 }
@@ -433,6 +359,6 @@ def build_components(*, idle_timeout: float, absolute_timeout: float) -> dict[st
 def _config(**longest: float) -> Schema:
     timeout = {"type": ["number", "null"], "minimum": 60, "description": "Seconds."}
     return {
-        **_OBJECT,
+        **OBJECT,
         "properties": {name: {**timeout, "maximum": most} for name, most in longest.items()},
     }
