@@ -98,8 +98,9 @@ def second_chain() -> None:
     exchange = import_module("session_mgmt.actions.sessions.refreshing").Exchange
 
     def start_anew(self: Any, token: Any, children: Any) -> Any:
-        nonce = bytes(token.nonce)
-        return self._rotate(token, nonce, self._list_family())
+        # The tokens that were given first count on: tabs notice nothing, and the checker alone must.
+        self._forget_older = lambda *args: None
+        return self._rotate(token, bytes(token.nonce), self._list_family())
 
     exchange._answer_again = start_anew
 

@@ -53,7 +53,7 @@ def check(
     """Every check over one run."""
     evidence = Evidence(records, dump)
     verdict = Verdict(doubts=list(_doubts(evidence, demands or Demands())))
-    rooms = (check_state, check_counts, check_streams, check_life, check_groups, check_tokens)
+    rooms = (check_state, check_counts, check_streams, check_tokens, check_life, check_groups)
     for one in (one for room in rooms for one in room.CHECKS):
         verdict.violations += one(evidence)
     verdict.violations += check_life.refusals_have_documented_names(evidence, check_life.documented_names())

@@ -65,6 +65,22 @@ def _judge_uses(session: str, rows: list[Record], chain: list[Record]) -> Iterat
             yield Violation("L6", text, (use["i"],))
 
 
+def no_connection_ends_before_its_tokens(evidence: Evidence) -> Iterator[Violation]:
+    """L6: a socket lives on with the token that it was told of, whichever it began with."""
+    ends = {access: least for access, (least, _) in _find_ends(evidence).items()}
+    held: dict[str, dict[str, int]] = {}
+    for record in evidence.records:
+        if record["type"] == "opens":
+            held[record["p"]] = {record["access"]: record["i"]}
+        elif record["type"] == "refreshed" and record["over"] == "socket":
+            held.setdefault(record["p"], {})[record["access"]] = record["i"]
+        elif _is_cut_off(record):
+            for access, told in held.get(record["p"], {}).items():
+                if record["t"] < ends[access]:
+                    text = f"{record['p']} was cut off before its token had ended"
+                    yield Violation("L6", text, (told, record["i"]))
+
+
 def _list(evidence: Evidence, kind: str) -> list[Record]:
     return [record for record in evidence.records if record["type"] == kind]
 
@@ -111,24 +127,34 @@ def count_outlived(evidence: Evidence) -> Counter[str]:
         if record["type"] == "opens" or (record["type"] == "refreshed" and record["over"] == "socket"):
             mine.add(record["access"])
         elif record["type"] == "ok":
-            over = {access for access in mine if ends[access] < record["t"]}
+            over = {access for access in mine if ends[access][1] < record["t"]}
             found[record["p"]] += len(over)
             mine -= over
     return found
 
 
-def _find_ends(evidence: Evidence) -> dict[str, float]:
-    """By access token, the moment at which it had ended for sure: answers take time."""
-    found: dict[str, float] = {}
-    for record in [*_list(evidence, "pair"), *_list(evidence, "refreshed")]:
-        end = record["t"] + record["life"] * 1e9
-        found[record["access"]] = max(found.get(record["access"], 0.0), end)
+def _find_ends(evidence: Evidence) -> dict[str, tuple[float, float]]:
+    """By access token, the moments before and after which it ended: its life was told between question and answer."""
+    found: dict[str, tuple[float, float]] = {}
+    asked: dict[tuple[str, str], float] = {}
+    for record in evidence.records:
+        if record["type"] == "refresh":
+            asked[record["p"], record["nonce"]] = record["t"]
+        elif record["type"] in {"pair", "refreshed"}:
+            life = record["life"] * 1e9
+            least, most = found.get(record["access"], (0.0, 0.0))
+            began = asked.get((record["p"], record.get("nonce", "")), 0.0)
+            found[record["access"]] = max(least, began + life), max(most, record["t"] + life)
     return found
 
 
 def count_cut_off(records: list[Record]) -> int:
     """Count the connections that the server ended with their tokens."""
-    return sum(record["type"] == "bye" and record["frame"]["name"] == EXPIRED for record in records)
+    return sum(map(_is_cut_off, records))
+
+
+def _is_cut_off(record: Record) -> bool:
+    return bool(record["type"] == "bye" and record["frame"]["name"] == EXPIRED)
 
 
 def count_told_again(records: list[Record]) -> int:
@@ -148,4 +174,5 @@ CHECKS = [
     one_request_has_one_answer,
     pairs_make_one_chain,
     the_database_holds_the_end_of_the_chain,
+    no_connection_ends_before_its_tokens,
 ]

@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.check import INVALID, UNKNOWN, VALID, Demands, check
 from tests.faults.run import Options, execute, report
-from tests.faults.stories import SESSION, TOPIC, Story
+from tests.faults.stories import SESSION, TOPIC, Record, Story
 from tests.settings import DATABASE
 
 SEED = int(os.environ.get("SESSION_MGMT_SEED", "1"))
@@ -83,6 +83,9 @@ class Browser(Story):
         place = self.append(f"a-{seq}")
         self.see("a", f"topic:{TOPIC}", seq, seq)
         self.ok("a", f"a-{seq}", seq, place)
+
+    def cut_off(self) -> Record:
+        return self.add("a", "bye", gen=1, frame={"type": "bye", "name": "token_expired", "reconnect": True})
 
     def lose_answer(self) -> None:
         """Kill the server after it has taken an exchange."""
@@ -158,6 +161,13 @@ def test_a_family_that_counts_no_more_is_found() -> None:
     assert judge(story) == [f"{SESSION}: 0 live refresh tokens, or not the one that was given"]
 
 
+def test_a_connection_that_is_cut_off_before_its_newest_token_ended_is_found() -> None:
+    for late, found in ((0, ["a was cut off before its token had ended"]), (10, [])):
+        story = Browser()
+        story.cut_off()["t"] += late * 1000
+        assert judge(story) == found
+
+
 def test_a_run_in_which_no_token_ended_is_unknown() -> None:
     demands = Demands(outlived=2, cut_off=1, told_again=1)
     story = Browser()
@@ -167,6 +177,6 @@ def test_a_run_in_which_no_token_ended_is_unknown() -> None:
     story.answer("n2", "r1", 2)
     for seq in (2, 3):
         story.serve(seq)
-    story.add("a", "bye", gen=1, frame={"type": "bye", "name": "token_expired", "reconnect": True})
+    story.cut_off()
     verdict = check(story.records, story.dump(), demands=demands)
     assert (verdict.code, verdict.doubts) == (VALID, [])
