@@ -361,13 +361,13 @@ class Connection:
             self.spawn(self._stop_with_reason)
 
     async def _stop_with_reason(self) -> None:
-        session = self.attachment.session.pk
+        session, reason = self.attachment.session.pk, ""
         try:
             control = (await bridge().control(controls.read_controls, [session]))[session]
-            code = control.judge_connection(self.attachment.auth_version)
+            code, reason = control.judge_connection(self.attachment.auth_version), control.reason
         except SessionMgmtError:
             code = None
-        self.stop(code or Close.REPLACED)
+        self.stop(code or Close.REPLACED, reason=reason)
 
     def set_hang_up(self, task: asyncio.Task[Any] | None) -> None:
         """Set the task to cancel when a good-bye is not answered."""

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from session_mgmt.exceptions import SessionMgmtError
-from session_mgmt.protocol.codes import Close
+from session_mgmt.protocol.codes import Close, read_reason
 from session_mgmt.writes import verbs
-
-MOST_REASON = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,7 @@ def read_orders(payload: Any) -> Orders:
         return Orders()
     # Without a code they come back at once, and are told at the door how their session stands.
     code = _read_code(payload.get("code", Close.DETACHED))
-    reason = _read_reason(payload.get("reason"))
+    reason = read_reason(payload.get("reason"))
     # A code of a newer version closes nothing here: the control query ends these connections with one that is known.
     stops = () if code is None else tuple((session, code, reason) for session in _read_sessions(payload.get("close")))
     replaced, looks = _read_replaced(payload.get("replaced")), _read_sessions(payload.get("look"))
@@ -70,11 +68,6 @@ def _read_code(value: Any) -> Close | None:
         return Close(value)
     except ValueError:
         return None
-
-
-def _read_reason(value: Any) -> str:
-    """Return the reason to tell clients; "" for anything that is not one word."""
-    return value if isinstance(value, str) and value.isidentifier() and len(value) <= MOST_REASON else ""
 
 
 def _read_replaced(value: Any) -> Iterator[tuple[int, int]]:

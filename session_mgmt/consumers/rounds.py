@@ -38,6 +38,7 @@ SPREAD = 0.2
 REVOKE_UNANSWERED = 5.0
 # So many times as long as a snapshot took, nobody takes one.
 SNAPSHOT_REST = 9
+_ENDS = (Close.SESSION_EXPIRED, Close.SESSION_TERMINATED)
 
 
 class Rounds:
@@ -123,7 +124,11 @@ class Rounds:
         for start in range(0, len(beats), SLICE):
             # In slices, between which other writers have their turn.
             part = beats[start : start + SLICE]
-            for connection, code in (await bridge().call(connections.renew_leases, part)).items():
+            closed = await bridge().call(connections.renew_leases, part)
+            if over := {mine[key].attachment.session.pk for key, code in closed.items() if code in _ENDS}:
+                # First, because their sessions know the reason.
+                await self._close_refused(list(over))
+            for connection, code in closed.items():
                 mine[connection].stop(code)
         active = list(_find_activity(mine.values()).items())
         for start in range(0, len(active), SLICE):

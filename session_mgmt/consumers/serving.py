@@ -152,7 +152,7 @@ class Serving:
         for connection in list(self.sessions.get(session, ())):
             code = control.judge_connection(connection.attachment.auth_version)
             if code is not None:
-                connection.stop(code)
+                connection.stop(code, reason=control.reason)
         before = self._known.get(session)
         if before is None or control.known is None or control.code is not None:
             return False

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import orjson
 from channels.consumer import AsyncConsumer
 
-from session_mgmt.actions import addresses, limits
+from session_mgmt.actions import addresses, ends, limits
 from session_mgmt.actions.sessions import incidents
 from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.bridge import bridge
@@ -184,9 +184,9 @@ def _send_refusal(outlet: Outlet, error: SessionMgmtError) -> None:
     """Tell an error and close: by its own code, else as a broken rule or as something that will pass."""
     code = Close(error.close) if error.close else Close.UNAVAILABLE if error.temporary else Close.INVALID_FRAME
     outlet.push(orjson.dumps({"type": "error", **error.as_dict()}).decode())
-    _send_bye(outlet, code, retry_after=error.retry_after)
+    _send_bye(outlet, code, retry_after=error.retry_after, reason=ends.find_reason(error))
 
 
-def _send_bye(outlet: Outlet, code: Close, *, retry_after: float | None = None) -> None:
-    outlet.push(orjson.dumps(build_bye(code, retry_after=retry_after)).decode())
+def _send_bye(outlet: Outlet, code: Close, *, retry_after: float | None = None, reason: str = "") -> None:
+    outlet.push(orjson.dumps(build_bye(code, retry_after=retry_after, reason=reason)).decode())
     outlet.close(code, code.name.lower())

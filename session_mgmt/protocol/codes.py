@@ -6,6 +6,14 @@ A test compares ``docs/PROTOCOL.md`` section 10 with this table.
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
+
+MOST_REASON = 60
+
+
+def read_reason(value: Any) -> str:
+    """Return the reason of an end as clients are told it; "" for anything that is not one word."""
+    return value if isinstance(value, str) and value.isidentifier() and len(value) <= MOST_REASON else ""
 
 
 class Close(IntEnum):

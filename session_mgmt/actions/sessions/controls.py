@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 
 from django.db import connections
 
+from session_mgmt.actions import ends
 from session_mgmt.actions.sessions import fingerprints, standing, users
 from session_mgmt.conf import settings
-from session_mgmt.models import ClientSession, SessionActivity, clock
-from session_mgmt.models.deadlines import is_over, render_over
+from session_mgmt.models import SessionActivity, clock
+from session_mgmt.models.deadlines import render_over
 from session_mgmt.models.sql import Row, Statements
 from session_mgmt.models.tables import ACTIVITY, LOGIN, SESSION
-from session_mgmt.protocol.codes import Close
+from session_mgmt.protocol.codes import Close, read_reason
 
 
 class Known(NamedTuple):
@@ -29,7 +30,8 @@ class Known(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """How a session stands. ``code`` tells why it may not go on, ``has_fault`` that something is to be done about it.
+    """How a session stands. ``code`` tells why it may not go on, and ``reason`` in one word how it ended; ``has_fault``
+    that something is to be done about it.
 
     Its process goes by ``known`` from now on.
     """
@@ -37,6 +39,7 @@ class Control:
     code: Close | None
     known: Known | None = None
     has_fault: bool = False
+    reason: str = ""
 
     def judge_connection(self, auth_version: int) -> Close | None:
         """Return why a connection may not go on that was proved by a token of this version."""
@@ -100,13 +103,16 @@ def _judge_row(row: SessionActivity, now: datetime) -> Control:
     session = row.session
     mark = fingerprints.make_mark(session.auth_fingerprint, users.find_password(session.user))
     known = Known(session.auth_version, session.access_version, mark)
+    ended = ends.explain_end(session.state, session.end_reason, row.expires_at, row.absolute_deadline, now=now)
+    if ended is not None and ended.close is not None:
+        return Control(Close(ended.close), known, reason=ends.find_reason(ended))
     if not row.live:
-        has_expired = session.state == ClientSession.State.EXPIRED
-        return Control(Close.SESSION_EXPIRED if has_expired else Close.SESSION_TERMINATED, known)
-    if is_over(row.expires_at, row.absolute_deadline, now):
-        return Control(Close.SESSION_EXPIRED, known)
+        # It is being ended just now.
+        return Control(Close.SESSION_TERMINATED, known)
     fault = standing.find_fault(session)
     if fault is None:
         return Control(None, known)
     is_check = fault == standing.CREDENTIALS_CHANGED and session.login is not None
-    return Control(Close.LOGIN_CHECK if is_check else Close.SESSION_TERMINATED, known, has_fault=True)
+    if is_check:
+        return Control(Close.LOGIN_CHECK, known, has_fault=True)
+    return Control(Close.SESSION_TERMINATED, known, has_fault=True, reason=read_reason(fault))

@@ -13,6 +13,7 @@ from typing import Any
 
 from django.db import IntegrityError
 
+from session_mgmt.actions import ends
 from session_mgmt.actions.sessions import (
     claiming,
     ending,
@@ -317,7 +318,7 @@ class _Entry:
     def _end_due(self, old: ClientSession) -> bool:
         """End an expired session that no sweep has met; return whether it can still have a successor."""
         if old.activity.live:
-            ending.end_session(self._using, old.pk, State.EXPIRED, "timeout", self._now)
+            ending.end_session(self._using, old.pk, State.EXPIRED, ends.TIMEOUT, self._now)
             old.refresh_from_db(using=self._using, fields=["state", "ended_at", "end_reason"])
         return old.ended_at is not None and self._now - old.ended_at <= settings().retention
 

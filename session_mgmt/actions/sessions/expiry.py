@@ -7,6 +7,7 @@ from datetime import datetime
 
 from django.db import connections
 
+from session_mgmt.actions import ends
 from session_mgmt.actions.sessions import ending
 from session_mgmt.conf import settings
 from session_mgmt.models import (
@@ -31,7 +32,7 @@ def expire_due(*, limit: int, now: datetime | None = None) -> list[uuid.UUID]:
         now = now or clock.read(using)
         claimed = _claim_due(using, now, limit)
         if claimed:
-            ending.finish_sessions(using, claimed, ClientSession.State.EXPIRED, "timeout", now)
+            ending.finish_sessions(using, claimed, ClientSession.State.EXPIRED, ends.TIMEOUT, now)
     return claimed
 
 

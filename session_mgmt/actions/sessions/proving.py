@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from django.utils.functional import SimpleLazyObject
 
+from session_mgmt.actions import ends
 from session_mgmt.actions.sessions import fingerprints, tokens, users
 from session_mgmt.actions.sessions.users import UserStanding
 from session_mgmt.conf import settings
@@ -90,6 +91,7 @@ class Standing:
     mark: bytes
     unbound: bytes | None = None
     scopes: list[str] = field(default_factory=list)
+    end_reason: str = ""
 
 
 _NOBODY = UserStanding(may_act=True, prints=())
@@ -150,7 +152,7 @@ def load_standings(statements: Statements, sessions: Iterable[uuid.UUID]) -> dic
     )
     rows = statements.fetch(
         f"SELECT s.id, s.user_id, s.state, s.label, s.metadata, {moments}, a.live, a.oldest_event,"
-        " s.auth_version, s.access_version, s.auth_fingerprint, s.tenant, s.acting, s.scopes"
+        " s.auth_version, s.access_version, s.auth_fingerprint, s.tenant, s.acting, s.scopes, s.end_reason"
         f" FROM {SESSION} s JOIN {ACTIVITY} a ON a.session_id = s.id WHERE {among}",
         params,
     )
@@ -161,7 +163,7 @@ def load_standings(statements: Statements, sessions: Iterable[uuid.UUID]) -> dic
 
 def _make_standing(statements: Statements, row: Row, found: dict[Any, UserStanding]) -> Standing:
     key, user_key, state, label, metadata, created_at, last_active_at, expires_at, absolute, live, oldest, *more = row
-    auth_version, access_version, stored, tenant, acting, scopes = more
+    auth_version, access_version, stored, tenant, acting, scopes, end_reason = more
     user = _NOBODY if user_key is None else found.get(user_key, _MISSING)
     fingerprint = None if stored is None else bytes(stored)
     # A row of before is bound to the credentials of today.
@@ -190,6 +192,7 @@ def _make_standing(statements: Statements, row: Row, found: dict[Any, UserStandi
         mark=user.make_mark(bound),
         unbound=bound if fingerprint is None else None,
         scopes=portable_json.read_json(scopes),
+        end_reason=end_reason,
     )
 
 
@@ -204,7 +207,8 @@ def judge_proof(secret: str, proof: Proof | None, standing: Standing | None, now
     if tokens.find_kind(secret) is None or proof is None or standing is None:
         return InvalidToken()
     session = standing.session
-    ended = tokens.find_end(session.state, session.expires_at, standing.absolute_deadline, now=now)
+    moments = session.expires_at, standing.absolute_deadline
+    ended = ends.explain_end(session.state, standing.end_reason, *moments, now=now)
     # The row was read between the two steps that end a session.
     if ended is None and not standing.live:
         ended = SessionExpired()

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import connections
 
-from session_mgmt.actions import checking
+from session_mgmt.actions import checking, ends
 from session_mgmt.actions.sessions import ending, lifecycle, tokens
 from session_mgmt.actions.sessions.lifecycle import Created, Device
 from session_mgmt.actions.state import bodies, prepare
@@ -141,7 +141,7 @@ def _require_expired(using: str, old: ClientSession, now: datetime, maximum_age:
         raise NotRecoverable("The session is alive: resume it.")
     # Due and not yet swept: it ends here and now, so that its successor has a predecessor that has ended.
     if old.activity.live:
-        ending.end_session(using, old.pk, ClientSession.State.EXPIRED, "timeout", now)
+        ending.end_session(using, old.pk, ClientSession.State.EXPIRED, ends.TIMEOUT, now)
     age = now - (old.ended_at or now)
     if age > min(maximum_age or settings().retention, settings().retention):
         raise NotRecoverable()

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from django.db import connections
 
+from session_mgmt.actions import ends
 from session_mgmt.actions.sessions import fingerprints, users
 from session_mgmt.exceptions import (
     InvalidToken,
@@ -17,11 +18,9 @@ from session_mgmt.exceptions import (
     SessionEnded,
     SessionExpired,
     SessionMgmtError,
-    SessionTerminated,
     TokenExpired,
 )
 from session_mgmt.models import ClientSession, Token
-from session_mgmt.models.deadlines import is_over
 from session_mgmt.models.sql import Statements
 
 ACCESS_PREFIX = "sma_"
@@ -113,7 +112,9 @@ def name_session(error: SessionMgmtError, session: uuid.UUID) -> SessionMgmtErro
 
     Its client may know nothing but the token, and needs the name to ask for the successor.
     """
-    return SessionExpired(session_id=str(session)) if isinstance(error, SessionExpired) else error
+    if not isinstance(error, SessionExpired):
+        return error
+    return SessionExpired(**error.facts, session_id=str(session))
 
 
 def judge_token(
@@ -134,17 +135,8 @@ def judge_token(
 
 def explain_end(session: ClientSession, *, now: datetime) -> SessionEnded | None:
     """Return the error that says how the session ended, or ``None``; time that is over counts, swept or not."""
-    activity = session.activity
-    return find_end(session.state, activity.expires_at, activity.absolute_deadline, now=now)
-
-
-def find_end(state: str, expires_at: datetime, absolute_deadline: datetime, *, now: datetime) -> SessionEnded | None:
-    """Return the same by the columns of a session."""
-    if state == ClientSession.State.TERMINATED:
-        return SessionTerminated()
-    if state == ClientSession.State.EXPIRED or is_over(expires_at, absolute_deadline, now):
-        return SessionExpired()
-    return None
+    moments = session.activity.expires_at, session.activity.absolute_deadline
+    return ends.explain_end(session.state, session.end_reason, *moments, now=now)
 
 
 def may_act(session: ClientSession) -> bool:

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from session_mgmt.actions import ends
 from session_mgmt.actions.access import Proof
 from session_mgmt.actions.notify import EmittedEvent
 from session_mgmt.actions.outcome import Appended, Outcome, accept_write, refuse_write
-from session_mgmt.exceptions import InvalidToken, SessionExpired, SessionMgmtError, SessionNotFound, SessionTerminated
+from session_mgmt.exceptions import InvalidToken, SessionMgmtError, SessionNotFound
 from session_mgmt.models import ClientSession
 from session_mgmt.models.clock import as_text
 from session_mgmt.models.deadlines import render_over
@@ -70,7 +71,7 @@ class TimelineLedger:
         self._timelines: dict[uuid.UUID, _Timeline] = {}
         self._known: dict[tuple[uuid.UUID, str], Position] = {}
         self._rows: list[tuple[Record, int, str]] = []
-        self._states: dict[uuid.UUID, str] = {}
+        self._states: dict[uuid.UUID, tuple[str, str]] = {}
         self._locked: set[uuid.UUID] = set()
         self._auth_versions: dict[uuid.UUID, int] = {}
         self._tags: dict[tuple[uuid.UUID, int], str] = {}
@@ -109,8 +110,8 @@ class TimelineLedger:
         if timeline is None:
             return SessionNotFound()
         if timeline.live:
-            return SessionExpired() if timeline.due else None
-        return SessionExpired() if self._states.get(session) == ClientSession.State.EXPIRED else SessionTerminated()
+            return ends.explain_state(ClientSession.State.EXPIRED, ends.TIMEOUT) if timeline.due else None
+        return ends.explain_state(*self._states.get(session, (ClientSession.State.TERMINATED, "")))
 
     def find_refusal(self, session: uuid.UUID, proof: Proof | None) -> SessionMgmtError | None:
         """Return the error that says how the session ended, or that the token that let a write in proves it no more.
@@ -211,11 +212,11 @@ class TimelineLedger:
         rows = self._sql.select_rows("session_id", ACTIVITY, keys, key="session_id")
         return {self._sql.as_uuid(row[0]) for row in rows}
 
-    def _read_states(self, ended: list[uuid.UUID]) -> dict[uuid.UUID, str]:
+    def _read_states(self, ended: list[uuid.UUID]) -> dict[uuid.UUID, tuple[str, str]]:
         if not ended:
             return {}
         rows = ClientSession.objects.using(self._sql.connection.alias).filter(pk__in=ended)
-        return dict(rows.values_list("pk", "state"))
+        return {key: (state, reason) for key, state, reason in rows.values_list("pk", "state", "end_reason")}
 
     def _find_keys(self, entries: Iterable[Record]) -> None:
         """Look up which of the keys were used before, in one query."""
