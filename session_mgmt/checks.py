@@ -163,7 +163,10 @@ def _check_identity(now: conf.Settings) -> list[CheckMessage]:
 
 @register()
 def check_cookie_mode(**_: Any) -> list[CheckMessage]:
-    """Check that pages can keep a cookie. E023: visitors get no CSRF token. W019: no sign of https."""
+    """Check that pages can keep a cookie. E023: visitors get no CSRF token. W019: no sign of https.
+
+    W008 asks, at a deploy, whether clients are made to use it.
+    """
     now, found = conf.settings(), list[CheckMessage]()
     if now.token_mode != "cookie":
         return found

@@ -10,7 +10,7 @@ from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Warning, register
 from django.utils.module_loading import import_string
 
-from session_mgmt import conf
+from session_mgmt import checks, conf
 from session_mgmt.consumers.websocket import SessionConsumer
 
 _LOCAL = ("http://localhost", "http://127.0.0.1", "http://[::1]")
@@ -24,9 +24,13 @@ _SAFE = {"autobahn": (26, 7, 1), "daphne": (4, 2, 3)}
 
 @register(deploy=True)
 def check_encrypted_transport(**_: Any) -> list[CheckMessage]:
-    """Check that clients are made to use TLS (W008), and no plain origin is let in (W009)."""
+    """Check that clients are made to use TLS (W008), and no plain origin is let in (W009).
+
+    Where W019 tells already that pages cannot keep their cookies without TLS, once is enough.
+    """
     found: list[CheckMessage] = []
-    if not (django_settings.SECURE_SSL_REDIRECT or django_settings.SECURE_PROXY_SSL_HEADER):
+    has_tls = django_settings.SECURE_SSL_REDIRECT or django_settings.SECURE_PROXY_SSL_HEADER
+    if not has_tls and not any(told.id == "session_mgmt.W019" for told in checks.check_cookie_mode()):
         hint = "Set SECURE_SSL_REDIRECT, or SECURE_PROXY_SSL_HEADER if a proxy ends TLS and strips that header."
         message = "Nothing makes clients use TLS: tokens may travel by http:// and ws://."
         found.append(Warning(message, hint=hint, id="session_mgmt.W008"))

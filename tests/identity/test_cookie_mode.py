@@ -323,6 +323,24 @@ def test_what_cannot_work_is_found_at_start(settings: Any) -> None:
     assert "session_mgmt.E018" in ids()
 
 
+@pytest.mark.parametrize(
+    ("mode", "secure", "told"),
+    [
+        ("bearer", False, {"W008"}),
+        ("bearer", True, {"W008"}),
+        # Nothing works without https, and that is told also where nobody deploys.
+        ("cookie", False, {"W019"}),
+        # Cookies are for https only; plain http stays open all the same.
+        ("cookie", True, {"W008"}),
+    ],
+)
+def test_missing_tls_is_told_once(settings: Any, mode: str, secure: bool, told: set[str]) -> None:
+    settings.SESSION_MGMT, settings.SESSION_COOKIE_SECURE = {"token_mode": mode}, secure
+    settings.SECURE_SSL_REDIRECT, settings.SECURE_PROXY_SSL_HEADER = False, None
+    found = {str(one.id).removeprefix("session_mgmt.") for one in run_checks(include_deployment_checks=True)}
+    assert found & {"W008", "W019"} == told
+
+
 @pytest.mark.django_db(transaction=True)
 @BOTH_WAYS
 class TestSockets:
