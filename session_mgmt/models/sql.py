@@ -8,14 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import AutoField, Model
+from django.db.models import Model
 
 from session_mgmt.models.moments import adapt_moment
+from session_mgmt.models.statement_texts import (
+    compile_insert,
+    compile_inserts,
+    compile_sqlite_insert,
+    compile_sqlite_update,
+    list_columns,
+    marks,
+    match_key,
+    render_assignments,
+    render_values,
+)
 
 Row = tuple[Any, ...]
 
@@ -243,7 +253,7 @@ class Statements:
             self._copy(table, columns, rows)
             return
         for part in _split_rows(rows):
-            self._execute(_compile_sqlite_insert(table, tuple(columns), len(part)), part)
+            self._execute(compile_sqlite_insert(table, tuple(columns), len(part)), part)
 
     def insert_returning(
         self, table: str, columns: Mapping[str, str], rows: Sequence[Row], returning: str
@@ -256,14 +266,14 @@ class Statements:
             return self.fetch(sql, [list(values) for values in zip(*rows, strict=True)]) if rows else []
         found: list[Row] = []
         for part in _split_rows(rows):
-            sql = _compile_sqlite_insert(table, tuple(columns), len(part)) + f" RETURNING {returning}"
+            sql = compile_sqlite_insert(table, tuple(columns), len(part)) + f" RETURNING {returning}"
             found += self._execute(sql, part)
         return found
 
     def put_missing(self, rows: Sequence[Model]) -> None:
         """Insert new instances of one model, all in one statement, and leave out those that are there already."""
         for part in _split_rows([tuple(self._read_values(row)) for row in rows]):
-            sql = _compile_insert(type(rows[0]), len(part)) + " ON CONFLICT DO NOTHING"
+            sql = compile_insert(type(rows[0]), len(part)) + " ON CONFLICT DO NOTHING"
             self.run(sql, [value for values in part for value in values])
 
     def put(self, *rows: Model) -> None:
@@ -272,13 +282,13 @@ class Statements:
         PostgreSQL takes them as one statement. No signals are sent, and generated keys are not read back.
         """
         for part in [rows] if self.postgres else [(row,) for row in rows]:
-            sql = _compile_inserts(tuple(type(row) for row in part))
+            sql = compile_inserts(tuple(type(row) for row in part))
             self.run(sql, [value for row in part for value in self._read_values(row)])
         for row in rows:
             row._state.adding, row._state.db = False, self.connection.alias
 
     def _read_values(self, row: Model) -> list[Any]:
-        fields = _list_columns(type(row))
+        fields = list_columns(type(row))
         return [field.get_db_prep_save(getattr(row, field.attname), self.connection) for field in fields]
 
     def _copy(self, table: str, columns: Mapping[str, str], rows: Sequence[Row]) -> None:
@@ -296,13 +306,13 @@ class Statements:
             return
         if not self.postgres:
             for part in _split_rows(rows):
-                self._execute(_compile_sqlite_update(table, tuple(columns), len(part)), part)
+                self._execute(compile_sqlite_update(table, tuple(columns), len(part)), part)
             return
         arrays = ", ".join(f"%s::{kind}[]" for kind in columns.values())
         names = ", ".join(f'"{name}"' for name in columns)
         self.run(
-            f"UPDATE {table} SET {_render_assignments(tuple(columns))} FROM unnest({arrays}) AS new({names})"
-            f" WHERE {_match_key(table, tuple(columns))}",
+            f"UPDATE {table} SET {render_assignments(tuple(columns))} FROM unnest({arrays}) AS new({names})"
+            f" WHERE {match_key(table, tuple(columns))}",
             [list(values) for values in zip(*rows, strict=True)],
         )
 
@@ -318,7 +328,7 @@ class Statements:
             return
         for part in _split_rows(pairs):
             # An OR of many pairs would be nested deeper than SQLite allows; CROSS JOIN keeps it to this order.
-            values = _render_values(("a", "b"), len(part))
+            values = render_values(("a", "b"), len(part))
             found = f"SELECT t.id FROM done CROSS JOIN {table} t WHERE {match}"
             self._execute(f"WITH done(a, b) AS (VALUES {values}) DELETE FROM {table} WHERE id IN ({found})", part)
 
@@ -356,11 +366,6 @@ _PART_SIZES = (512, 256, 128, 64, 32, 16, 8, 4, 2, 1)
 _PADDED_SIZES = (8, 32, 128)
 
 
-def marks(count: int) -> str:
-    """Return so many placeholders: ``%s, %s, %s``."""
-    return ", ".join(["%s"] * count)
-
-
 def _split_rows(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
     """Split rows into parts of few sizes, so that SQLite prepares each statement once and reuses it."""
     at = 0
@@ -376,50 +381,3 @@ def _pad_pairs(pairs: list[tuple[Any, Any]]) -> Iterator[list[tuple[Any, Any]]]:
         part = pairs[start : start + _PADDED_SIZES[-1]]
         size = next(size for size in _PADDED_SIZES if size >= len(part))
         yield part + [(None, None)] * (size - len(part))
-
-
-@lru_cache(maxsize=20)
-def _list_columns(model: type[Model]) -> tuple[Any, ...]:
-    return tuple(field for field in model._meta.concrete_fields if not isinstance(field, AutoField))
-
-
-@lru_cache(maxsize=20)
-def _compile_inserts(models: tuple[type[Model], ...]) -> str:
-    """Compile one INSERT per model into one statement, as PostgreSQL allows."""
-    *first, last = [_compile_insert(model) for model in models]
-    before = ", ".join(f"put_{number} AS ({insert})" for number, insert in enumerate(first))
-    return f"WITH {before} {last}" if before else last
-
-
-def _compile_insert(model: type[Model], count: int = 1) -> str:
-    names = [f'"{field.column}"' for field in _list_columns(model)]
-    values = ", ".join([f"({marks(len(names))})"] * count)
-    return f"INSERT INTO {model._meta.db_table} ({', '.join(names)}) VALUES {values}"
-
-
-@lru_cache(maxsize=100)
-def _compile_sqlite_insert(table: str, columns: tuple[str, ...], count: int) -> str:
-    names = ", ".join(f'"{name}"' for name in columns)
-    return f"INSERT INTO {table} ({names}) VALUES {_render_values(columns, count)}"
-
-
-@lru_cache(maxsize=100)
-def _compile_sqlite_update(table: str, columns: tuple[str, ...], count: int) -> str:
-    names = ", ".join(f'"{name}"' for name in columns)
-    return (
-        f"WITH new({names}) AS (VALUES {_render_values(columns, count)})"
-        f" UPDATE {table} SET {_render_assignments(columns)} FROM new WHERE {_match_key(table, columns)}"
-    )
-
-
-def _render_values(columns: tuple[str, ...], count: int) -> str:
-    one = "(" + ", ".join("?" * len(columns)) + ")"
-    return ", ".join([one] * count)
-
-
-def _render_assignments(columns: tuple[str, ...]) -> str:
-    return ", ".join(f'"{name}" = new."{name}"' for name in columns[1:])
-
-
-def _match_key(table: str, columns: tuple[str, ...]) -> str:
-    return f'{table}."{columns[0]}" = new."{columns[0]}"'
