@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import BrowserContext
+from playwright.sync_api import BrowserContext, Page
 
 from tests.browser.people import KEPT, log_in, log_out, open_page, switch_user, write
 from tests.browser.watching import Demo
@@ -38,19 +38,26 @@ def test_s01_the_next_person_finds_nothing_of_the_one_before(
     assert page.evaluate("session.state.get('/note')") == "of the second"
 
 
+@pytest.mark.parametrize(("names", "says_user"), [(("ann", "bob"), False), (("bob", "ann"), True)])
 def test_s03_a_visitor_in_two_tabs_finds_the_cart_in_both_after_a_login_and_nobody_finds_it_later(
-    context: BrowserContext, people: Demo
+    context: BrowserContext, people: Demo, names: tuple[str, str], says_user: bool
 ) -> None:
-    one, two, third = (context.new_page() for _ in range(3))
+    one, two, third = tabs = [context.new_page() for _ in range(3)]
+    frames: list[str] = []
+    for tab in tabs:
+        tab.on("websocket", lambda socket: socket.on("framereceived", lambda frame: frames.append(str(frame))))
+
+    def open_as(tab: Page, user: str | None) -> list[object]:
+        return open_page(tab, people, **({"user": user} if says_user else {}))
+
     for tab in (one, two):
-        assert open_page(tab, people) == [None, {}]
-        tab.wait_for_function("session.status === 'connected'")
+        assert open_as(tab, None) == [None, {}]
     write(one, "a pot")
     two.wait_for_function("session.state.get('/note') === 'a pot'")
-    ann = log_in(third, people, "ann")
-    open_page(one, people)
+    first = log_in(third, people, names[0])
+    open_as(one, first)
     for tab in (one, two):
-        tab.wait_for_function("(user) => session.info.userId === user && session.status === 'connected'", arg=ann)
+        tab.wait_for_function("(user) => session.info.userId === user && session.status === 'connected'", arg=first)
         assert tab.evaluate("session.state.get('/note')") == "a pot"
     write(two, "a pan")
     one.wait_for_function("session.state.get('/note') === 'a pan'")
@@ -58,12 +65,17 @@ def test_s03_a_visitor_in_two_tabs_finds_the_cart_in_both_after_a_login_and_nobo
     for tab in (one, two):
         tab.wait_for_function("events.some(([name]) => name === 'ended')")
         assert tab.evaluate("session.state.get()") == {}
-    bob = log_in(third, people, "bob")
-    assert open_page(third, people) == [bob, {}]
-    third.wait_for_function("session.status === 'connected'")
-    assert third.evaluate("session.state.get()") == {}
-    kept = third.evaluate(KEPT)
-    assert "a pan" not in kept and "a pot" not in kept
+    frames.clear()
+    second = log_in(third, people, names[1])
+    # Also the tabs in which it was filled, and which nobody has closed.
+    for tab in (third, one, two):
+        assert open_as(tab, second) == [second, {}]
+    write(two, "of the second")
+    for tab in tabs:
+        tab.wait_for_function("session.state.get('/note') === 'of the second'")
+        kept = tab.evaluate(KEPT)
+        assert "of the second" in kept and "a pan" not in kept and "a pot" not in kept
+    assert frames and not [frame for frame in frames if "a pan" in frame or "a pot" in frame]
 
 
 def test_s02_a_login_over_somebody_elses_in_another_tab_mixes_nothing(context: BrowserContext, people: Demo) -> None:
