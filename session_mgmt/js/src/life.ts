@@ -137,6 +137,7 @@ export class Life {
     const unsent = this.#restartClient(session, reason);
     logbook.forgetPlaces(logbook.names());
     record.clearPositions();
+    record.leaveSession();
     documents.resetValues();
     copies?.wipeScope();
     this.#abandonClosed({ session }, reason);

@@ -138,6 +138,12 @@ export class ClientRecord {
     this.#mirror.guard();
   }
 
+  /** Forget whose record this was: its session has ended, and nothing that was written in it waits. */
+  leaveSession(): void {
+    this.#fields = { ...EMPTY };
+    this.#saveFields();
+  }
+
   /** Read the unanswered writes of an earlier page, in the order of their numbers. */
   readWrites(): [seq: number, write: WriteFrame][] {
     return this.#shelf

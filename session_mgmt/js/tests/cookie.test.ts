@@ -286,12 +286,16 @@ describe("a call beside the cookie", () => {
     const clients = await Promise.all(tabs.map((tab) => tab.openConnected({ ...COOKIE, cache: "indexeddb" })));
     await clients[0]?.state.set("/secret", 1);
     await until(() => clients[1]?.state.version === 1);
+    const id = browser.server.session.id;
+    expect(await readKept(browser, ...tabs)).toContain(id);
     const leaving = clients[0]?.logout();
     await pass(3);
     await leaving;
     expect(clients.map(({ status, state }) => [status, state.get()])).toEqual(Array(2).fill(["failed", {}]));
     expect(browser.server.session.state).toBe("terminated");
-    expect(await readKept(browser, ...tabs)).not.toMatch(/secret|position|session_id/);
+    const kept = await readKept(browser, ...tabs);
+    expect(kept).not.toMatch(/secret|position|session_id/);
+    expect(kept).not.toContain(id);
   });
 });
 

@@ -1319,6 +1319,8 @@ declare class ClientRecord {
 	/** Whose writes these are; undefined if an earlier version stored them. */
 	get user(): string | null | undefined;
 	assignClient({ session_id: session, user_id: user }: SessionFields, client: string | null): void;
+	/** Forget whose record this was: its session has ended, and nothing that was written in it waits. */
+	leaveSession(): void;
 	/** Read the unanswered writes of an earlier page, in the order of their numbers. */
 	readWrites(): [
 		seq: number,
