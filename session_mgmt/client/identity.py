@@ -127,6 +127,7 @@ class Identity:
             except Unanswered:
                 return Leave(0, "network_error", reconnect=True)
             except Refused as error:
+                self._port.tell_error(error)
                 code = Close.SESSION_TERMINATED if error.name == "session_terminated" else 0
                 return Leave(code, error.name, error.temporary, error.retry_after)
 

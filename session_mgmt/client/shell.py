@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -21,6 +22,8 @@ from session_mgmt.client.refreshing import Refresher
 from session_mgmt.client.renewal import Renewal
 from session_mgmt.client.rest import Login
 from session_mgmt.protocol.codes import Close
+
+logger = logging.getLogger(__name__)
 
 Receipt = dict[str, Any]
 # Seconds for which a logout waits for what is on its way.
@@ -232,7 +235,13 @@ class Shell(Performer):
     # Ends.
 
     async def _run(self) -> None:
-        self._stop(await self._link.run())
+        try:
+            leave = await self._link.run()
+        except Exception:
+            # Such as a storage that takes no tokens: whoever waits would wait for ever.
+            logger.exception("The client cannot go on.")
+            leave = Leave(0, "client_failed", reconnect=False)
+        self._stop(leave)
 
     async def _connect_anew(self) -> None:
         """Let a new connection settle what this one cannot."""

@@ -209,6 +209,21 @@ async def test_another_login_leaves_the_open_connection_and_empties_what_is_show
     await client.close()
 
 
+async def test_a_login_while_a_connection_opens_leaves_that_too(server: FakeServer, api: Api) -> None:
+    api.answers = [entered()]
+    client, _, peer = await start(server, headers=LOGIN)
+    peer.cut()
+    peer = await server.accept()
+    assert (await peer.receive("connect"))["token"] == "sma_1"
+    api.answers = [entered("created", "s-2", "8", tokens=2, reason="login_changed")]
+    changing = asyncio.create_task(client.login({"Authorization": "Token of B"}))
+    peer = await server.accept()
+    opening = await peer.welcome(**session("s-2", "8"))
+    assert (opening["token"], opening["client_id"], opening["user"]) == ("sma_2", None, "8")
+    await changing
+    await client.close()
+
+
 async def test_a_claimed_session_keeps_its_client_and_its_writes(server: FakeServer, api: Api, tmp_path: Path) -> None:
     api.answers = [entered(user=None)]
     client, opening, peer = await start(server, tmp_path / "client.json", person=None)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from session_mgmt.client import FileStorage, SessionClient
+from session_mgmt.client import FileStorage, SessionClient, Stopped
 from session_mgmt.client.credentials import DUE_AFTER
 from session_mgmt.client.renewal import RENEW_AGAIN
 from session_mgmt.client.storage import Saved
@@ -260,6 +260,27 @@ async def test_a_clock_that_was_set_back_does_not_keep_old_tokens(
     peer.cut()
     opening, _ = await come_back(server)
     assert opening["token"] == "sma_2"
+    await client.close()
+
+
+async def test_tokens_that_cannot_be_stored_are_not_used_and_nobody_waits_for_ever(
+    server: FakeServer, api: Api, clock: FakeClock, storage: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, peer = await begin(server, api, storage)
+    waiting = asyncio.create_task(client.topics.subscribe("orders:42", print))
+    await peer.receive("subscribe")
+    api.answers = [pair(2)]
+
+    def is_full(self: Watched, saved: Saved) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Watched, "save", is_full)
+    clock.time += LIFE
+    peer.cut()
+    with pytest.raises(Stopped, match="client_failed"):
+        await asyncio.wait_for(waiting, WAIT)
+    assert client.status == "failed"
+    monkeypatch.undo()
     await client.close()
 
 
