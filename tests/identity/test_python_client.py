@@ -236,3 +236,44 @@ async def test_s43_a_narrowed_token_joins_the_session_and_may_do_no_more_than_it
     with pytest.raises(Refused, match="scope_missing"):
         await reader.narrow(["state:write"])
     await asyncio.gather(client.close(), reader.close())
+
+
+async def test_a_token_that_the_server_finds_too_old_is_exchanged_and_what_waited_is_written_once(
+    url: str, clock: FakeClock, calls: list[str]
+) -> None:
+    client = await SessionClient.start(url, headers=header("ann"))
+    await client.state.inc("/n")
+    # Of two machines, the clock of the server goes faster.
+    await bridge().call(let_time_pass, 0.5)
+    calls.clear()
+    await client._shell._link.close_connection(4102)
+    for _ in range(5):
+        client.state.inc("/n")
+    await asyncio.wait_for(client.flushed(), WAIT)
+    assert (client.state.get("/n"), calls) == (6, ["tokens/refresh/"])
+    assert await bridge().call(state.get, await bridge().call(ClientSession.objects.get)) == {"n": 6}
+    await client.close()
+
+
+async def test_s03_a_visitor_who_logs_in_goes_on_with_everything_and_writes_in_between_count_once(
+    url: str, settings: Any
+) -> None:
+    settings.SESSION_MGMT = {"anonymous_sessions": True}
+    client = await SessionClient.start(url)
+    await client.state.set("/cart", ["apple"])
+    visitor, told = client.info, asyncio.Queue[Any]()
+    client.on("identity", told.put_nowait)
+    client.state.inc("/n")
+    changing = asyncio.create_task(client.login(header("ann")))
+    for _ in range(5):
+        client.state.inc("/n")
+    await changing
+    await asyncio.wait_for(client.flushed(), WAIT)
+    identity = await asyncio.wait_for(told.get(), WAIT)
+    ann = await bridge().call(get_user_model().objects.get, username="ann")
+    assert (identity["verdict"], identity["user_id"], visitor["user_id"]) == ("claimed", str(ann.pk), None)
+    assert client.state.get() == {"cart": ["apple"], "n": 6}
+    row = await bridge().call(ClientSession.objects.get)
+    assert (str(row.pk), row.user_id) == (visitor["session_id"], ann.pk)
+    assert await bridge().call(state.get, row) == {"cart": ["apple"], "n": 6}
+    await client.close()
