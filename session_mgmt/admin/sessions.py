@@ -22,7 +22,7 @@ from session_mgmt.actions import access, audit, cleanup, monitoring
 from session_mgmt.actions.access import SERVER
 from session_mgmt.actions.sessions import connections, devices, hooks
 from session_mgmt.admin import panels, show
-from session_mgmt.admin.readonly import ReadOnlyAdmin
+from session_mgmt.admin.people import PeoplePages
 from session_mgmt.conf import settings
 from session_mgmt.models import ClientSession, Connection, clock
 from session_mgmt.models.moments import MomentField
@@ -55,7 +55,7 @@ class ConnectionFilter(admin.SimpleListFilter):
 
 
 @admin.register(ClientSession)
-class ClientSessionAdmin(ReadOnlyAdmin):
+class ClientSessionAdmin(PeoplePages):
     """List of sessions, page of one session, and its actions."""
 
     tenant_path = "tenant"
@@ -146,6 +146,7 @@ class ClientSessionAdmin(ReadOnlyAdmin):
             "is_live": session.state == ClientSession.State.ACTIVE,
             "may_terminate": self.has_terminate_permission(request),
             "may_disconnect": self.has_disconnect_permission(request),
+            "may_open_person": session.user_id is not None and (self.may_export(request) or self.may_erase(request)),
             **panels.build_panels(request, session),
             **(extra_context or {}),
         }
@@ -166,6 +167,7 @@ class ClientSessionAdmin(ReadOnlyAdmin):
             return self.admin_site.admin_view(view)
 
         return [
+            *self.list_people_urls(),
             path("clean/", wrap_view(self.clean_view), name="session_mgmt_clientsession_clean"),
             path("<path:object_id>/act/", wrap_view(self.act_view), name="session_mgmt_clientsession_act"),
             *super().get_urls(),

@@ -63,6 +63,8 @@ class ClientSession(models.Model):
             ("disconnect_clientsession", "Can disconnect client sessions"),
             ("message_clientsession", "Can send messages to client sessions"),
             ("clean_clientsession", "Can run the cleanup"),
+            ("export_clientsession", "Can export all that concerns a user"),
+            ("erase_clientsession", "Can erase all that concerns a user"),
         ]
         constraints = [
             models.CheckConstraint(

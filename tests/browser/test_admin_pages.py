@@ -85,6 +85,7 @@ def addresses(operator: Client) -> list[str]:
     return [
         f"{ADMIN}clientsession/",
         f"{ADMIN}clientsession/{session.pk}/change/",
+        f"{ADMIN}clientsession/person/{owner.pk}/",
         f"{ADMIN}statedocument/",
         *(f"{ADMIN}statedocument/{document}/{page}/" for page in ("change", "versions", "compare")),
         f"{ADMIN}stateconflict/",

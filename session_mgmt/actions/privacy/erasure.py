@@ -33,12 +33,14 @@ class ErasureReport:
         return asdict(self)
 
 
-def erase_user(user: Any, progress: Progress | None = None, *, dry_run: bool = False) -> ErasureReport:
+def erase_user(
+    user: Any, progress: Progress | None = None, *, dry_run: bool = False, by: Any = None, ip: str | None = None
+) -> ErasureReport:
     """Erase the sessions of a user with all that hangs on them, logins, personal publications, and traces in the trail.
 
-    The account itself is the project's. Entries of the audit trail stay, without person, address and facts: that
-    something was done, and when, concerns others too. Raises ``IntegrityError`` if rows of the project protect a
-    session.
+    ``by`` is the person who does it, at the address ``ip``. The account itself is the project's. Entries of the audit
+    trail stay, without person, address and facts: that something was done, and when, concerns others too. Raises
+    ``IntegrityError`` if rows of the project protect a session.
     """
     run = _Erasure(user, progress or _ignore_progress)
     if dry_run:
@@ -48,7 +50,9 @@ def erase_user(user: Any, progress: Progress | None = None, *, dry_run: bool = F
     run.erase_logins()
     run.erase_publications()
     run.veil_entries()
-    audit.add_entry(audit.ERASE_USER, rows=run.report.as_dict())
+    # Somebody who erases the own data leaves no trace either.
+    actor = None if by is None or by.pk == user.pk else by
+    audit.add_entry(audit.ERASE_USER, user=actor, ip=None if actor is None else ip, rows=run.report.as_dict())
     return run.report
 
 
