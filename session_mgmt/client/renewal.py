@@ -70,5 +70,8 @@ class Renewal:
             else:
                 await self._leave()
         else:
-            if not is_settled:
+            if is_settled:
+                # Also if nothing was due yet: a timer and the clock of the machine do not agree to the millisecond.
+                self._plan_after(self._find_due_in())
+            else:
                 await self._leave()

@@ -96,6 +96,18 @@ async def test_a_token_that_is_young_is_left_alone(
     await client.close()
 
 
+async def test_a_timer_that_rings_too_early_is_set_again(
+    server: FakeServer, api: Api, clock: FakeClock, storage: Watched
+) -> None:
+    client, peer = await begin(server, api, storage)
+    clock.ring_early()
+    assert client._shell._renewal._task is not None
+    await client._shell._renewal._task
+    clock.pass_time(DUE_AFTER * LIFE)
+    assert (await peer.receive("refresh"))["token"] == "smr_1"
+    await client.close()
+
+
 async def test_after_4001_the_client_comes_back_with_new_tokens_and_sends_what_waits(
     server: FakeServer, api: Api, clock: FakeClock, storage: Watched
 ) -> None:
