@@ -10,7 +10,7 @@ from rest_framework.request import Request
 
 from session_mgmt.actions import access, addresses
 from session_mgmt.actions.access import Actor, Proof
-from session_mgmt.actions.sessions import incidents, stamps, tokens
+from session_mgmt.actions.sessions import incidents, stamps, tokens, users
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import AuthError
 from session_mgmt.models import Token, clock
@@ -89,7 +89,7 @@ def find_actor(request: Request) -> Actor:
     evidence = stamps.read_evidence(request._request, user, may_write=False)
     return Actor(
         user_id=user.pk,
-        permissions=frozenset(right for right in RIGHTS if user.has_perm(right)),
+        permissions=frozenset(right for right in RIGHTS if users.has_permission(user, right)),
         tenant=evidence.tenant,
         auth_time=evidence.auth_time,
     )

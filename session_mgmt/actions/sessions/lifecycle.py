@@ -15,7 +15,16 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from session_mgmt.actions import access, audit, checking, limits, notify
 from session_mgmt.actions.access import Actor, access_session
 from session_mgmt.actions.notify import EmittedEvent
-from session_mgmt.actions.sessions import ending, fingerprints, first_rows, fresh_devices, pairs, standing, tokens
+from session_mgmt.actions.sessions import (
+    ending,
+    fingerprints,
+    first_rows,
+    fresh_devices,
+    pairs,
+    standing,
+    tokens,
+    users,
+)
 from session_mgmt.actions.sessions.connections import find_live
 from session_mgmt.actions.sessions.first_rows import Device
 from session_mgmt.actions.sessions.pairs import Origin, Pair
@@ -364,6 +373,6 @@ def find_refusal(
     error: SessionEnded | None = tokens.explain_end(found, now=now or clock.read(using))
     if error is not None:
         return error.name
-    if permission and not (found.user and found.user.is_active and found.user.has_perm(permission)):
+    if permission and not (tokens.may_act(found) and users.has_permission(found.user, permission)):
         return "permission_denied"
     return None

@@ -41,8 +41,19 @@ def may_act(user: Any) -> bool:
     if user is None:
         return True
     if settings().user_standing == _ACTIVE:
-        return bool(user.is_active)
+        return _is_active(user)
     return bool(_list_standing().filter(pk=user.pk).exists())
+
+
+def _is_active(user: Any) -> bool:
+    # Of a model that has no such thing everybody may act, as Django's own backend sees it.
+    return bool(getattr(user, "is_active", True))
+
+
+def has_permission(user: Any, permission: str) -> bool:
+    """Return whether a user has a permission; users of a model without permissions have none."""
+    ask = getattr(user, "has_perm", None)
+    return ask is not None and bool(ask(permission))
 
 
 def asks_instances() -> bool:
@@ -94,7 +105,7 @@ def _ask_instances(keys: list[Any]) -> dict[Any, UserStanding]:
     # Whatever manager the project has made the default may hide users.
     found = get_user_model()._base_manager.using(settings().database).in_bulk(by_key)
     if settings().user_standing == _ACTIVE:
-        good = {pk for pk, user in found.items() if user.is_active}
+        good = {pk for pk, user in found.items() if _is_active(user)}
     else:
         good = set(_list_standing().filter(pk__in=found).values_list("pk", flat=True))
     return {
