@@ -248,7 +248,8 @@ def _find_layer() -> Any:
 async def _wait_patiently(work: Any) -> None:
     """Wait for the layer, but not for ever and not at the price of an error: the position check covers the rest."""
     try:
-        await asyncio.wait_for(work, SEND_TIMEOUT)
+        async with asyncio.timeout(SEND_TIMEOUT):
+            await work
     except Exception as error:
         logger.warning("The channel layer did not answer: %r", error)
 

@@ -226,7 +226,8 @@ class Bridge:
         if not self.submit(write, answer, _resolve_answers):
             return refuse_write(Busy(retry_after=1.0))
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(answer), WRITE_TIMEOUT)
+            async with asyncio.timeout(WRITE_TIMEOUT):
+                return await asyncio.wrap_future(answer)
         except TimeoutError:
             return _refuse_unanswered()
 

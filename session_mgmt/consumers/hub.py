@@ -137,7 +137,8 @@ class Hub:
         self.drain()
         with suppress(TimeoutError):
             # A database that does not answer holds up no shutdown: the leases tell the rest.
-            await asyncio.wait_for(self.late_writes.flush(), FLUSH_SECONDS)
+            async with asyncio.timeout(FLUSH_SECONDS):
+                await self.late_writes.flush()
         for stop in self._stops:
             stop()
         self.rounds.stop()

@@ -165,8 +165,9 @@ class Peer:
         asked = dict(self.positions)
         socket = await self.open()
         with abort_on_failure(socket):
-            first = orjson.loads(await asyncio.wait_for(socket.recv(), self.answer_seconds))
-            self.take(first, asked)
+            async with asyncio.timeout(self.answer_seconds):
+                first = await socket.recv()
+            self.take(orjson.loads(first), asked)
         return socket
 
     async def serve(self, socket: ClientConnection) -> None:

@@ -145,11 +145,13 @@ class Crowd:
 
     async def settle(self, seconds: float) -> bool:
         """No new writes; whether every answer came within the time."""
+        for peer in self.peers:
+            peer.writing = False
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
         for peer in self.peers:
-            peer.writing, peer.paused = False, False
+            peer.paused = False
             peer.wake()
         return await until(lambda: all(p.ready and not p.outbox for p in self.peers), seconds)
 
