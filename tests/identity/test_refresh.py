@@ -222,7 +222,7 @@ def test_a_refresh_of_an_ended_session_says_how_it_ended() -> None:
     created = make_pair()
     with pytest.raises(SessionExpired) as caught:
         refresh(refresh_of(created), hours=25)
-    assert caught.value.facts == {"session_id": str(created.session.pk)}
+    assert caught.value.facts == {"session_id": str(created.session.pk), "reason": "timeout"}
     ending.end_session("default", created.session.pk, ClientSession.State.TERMINATED, "requested", later())
     with pytest.raises(SessionTerminated):
         refresh(refresh_of(created))
