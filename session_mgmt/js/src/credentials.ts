@@ -124,6 +124,12 @@ export class Credentials {
     this.#kept = { session: { ...session, label: "", metadata: {} }, endpoints, token: "" };
   }
 
+  /** Remove from another store the tokens of a page that shares nothing, if a cookie is the only proof now. */
+  dropTokens(other: Shelf): void {
+    if (this.#kept?.turn === undefined) return;
+    for (const name of [SESSION, NONCE]) other.remove(name);
+  }
+
   /** Return the nonce of the request that is under way, also if another tab began it. */
   beginRequest(): string {
     const nonce = this.#shelf.get<{ nonce: string }>(NONCE)?.nonce ?? drawNonce();

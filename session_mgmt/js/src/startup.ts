@@ -70,6 +70,7 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
   const credentials = new Credentials(new Shelf(shared, scope, warn), env.clock, wantedMode);
   const identity = new Identity({ env, rest, credentials, scope, tell }, options);
   const begun = await identity.begin(signal);
+  credentials.dropTokens(new Shelf(env.session, scope, warn));
   const [outboxes, copies] = await Promise.all([
     openOutboxes(options, env, warn),
     openCopies(options, env, nameOwner(scope, credentials.session), tell),

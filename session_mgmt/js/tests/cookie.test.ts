@@ -120,11 +120,14 @@ describe("a page without a token", () => {
     expect(await readKept(browser)).not.toMatch(SECRET);
   });
 
-  test("puts a cookie in the place of the pair that it kept before", async () => {
+  test("puts a cookie in the place of the pair that it kept before, and leaves none in a tab", async () => {
     const browser = new Browser();
     const tab = browser.tab();
+    const alone = await tab.openConnected({ share: "tab" });
+    await tab.close(alone);
     const before = await tab.openConnected();
     await tab.close(before);
+    expect((await readKept(browser, tab)).match(new RegExp(SECRET, "g"))?.length).toBeGreaterThan(2);
     browser.server.login.tokenMode = "cookie";
     const after = await tab.openConnected(COOKIE);
     expect([after.id, after.clientId]).toEqual([before.id, before.clientId]);
