@@ -17,6 +17,7 @@ from project.demo.supervisor import find_free_port
 from tests.browser.people import register_people
 from tests.browser.watching import Demo, Room
 from tests.canary import canary, check_log
+from tests.sqlite_files import copy_migrated
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Hosts that are sisters to a browser, for tests that serve them.
@@ -32,6 +33,7 @@ expect.set_options(timeout=40_000)
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """`manage.py demo` on a free port and a database of its own."""
     database = tmp_path_factory.mktemp("demo") / "db.sqlite3"
+    copy_migrated(database)
     log = database.with_name("demo.log")
     with log.open("wb") as errors:
         process = subprocess.Popen(
@@ -104,7 +106,12 @@ def context(browser: Browser, viewport: dict[str, int]) -> Iterator[BrowserConte
             faults.append(message.text)
         canary.look_through("console", [message.text])
 
+    def look_at(address: str) -> None:
+        canary.look_through("address", [address])
+
     context.on("console", note)
+    context.on("request", lambda request: look_at(request.url))
+    context.on("page", lambda page: page.on("websocket", lambda socket: look_at(socket.url)))
     context.on("weberror", lambda error: faults.append(str(error.error)))
     yield context
     context.close()

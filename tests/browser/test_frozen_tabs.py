@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.browser.bare import Tab, open_profile
-from tests.browser.people import KEPT, PASSWORD, START, SWITCH
+from tests.browser.people import KEPT, LOG_OUT, PASSWORD, START, SWITCH
 from tests.browser.plain import DOCUMENT
 from tests.browser.watching import Demo
 
@@ -35,10 +35,6 @@ DEAF = """() => {
   };
   window.BroadcastChannel = undefined;
   window.addEventListener("storage", (event) => event.stopImmediatePropagation());
-}"""
-LOG_OUT = """async () => {
-  const { csrf } = await (await fetch("/api/login/")).json();
-  await fetch("/admin/logout/", { method: "POST", body: new URLSearchParams({ csrfmiddlewaretoken: csrf }) });
 }"""
 
 

@@ -415,6 +415,8 @@ declare class Credentials {
 	forgetStored(): void;
 	/** Let go of the tokens; of the session only its name is left. */
 	end(): void;
+	/** Remove from another store the tokens of a page that shares nothing, if a cookie is the only proof now. */
+	dropTokens(other: Shelf): void;
 	/** Return the nonce of the request that is under way, also if another tab began it. */
 	beginRequest(): string;
 	/** Drop the nonce: its request was answered for good. */
