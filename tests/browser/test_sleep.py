@@ -94,8 +94,9 @@ def test_s33_eight_tabs_wake_at_once_with_one_refresh_or_one_recovery_and_lose_n
     publish_news(desk, people, f"after {hours} hours")
     requests: list[Request] = []
     context.on("request", lambda request: requests.append(request))
-    tabs[0].control("mend")
+    # The network comes back after the clock: no tab can ask anything as if it were still yesterday.
     tabs[3].run(f"wakeAll({hours})")
+    tabs[0].control("mend")
     for tab in tabs:
         tab.until(f"news.length > 0 && session.status === 'connected' && session.info.userId === '{ann}'")
         assert tab.run("[news, errors]") == [[f"after {hours} hours"], []]
