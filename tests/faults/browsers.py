@@ -26,7 +26,7 @@ PAUSE_SECONDS, WRITES = 0.5, 2
 class Browsers(Crowd):
     """Crowd of which each session's clients share one pair of tokens."""
 
-    group_size = TABS
+    group_size, retry_seconds = TABS, 0.2
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
@@ -48,13 +48,13 @@ class Browsers(Crowd):
         next_write = self._writes if writes else None
         rest = [server.url + "tokens/refresh/" for server in self._servers]
         tab = Tab(name, group, urls, self._history, chance, next_write, wallet=wallet, http=self._http, rest=rest)
-        if writes:
-            wallet.tabs.append(tab)
+        wallet.tabs.append(tab)
         return tab
 
     @property
     def tabs(self) -> list[Tab]:
-        return [tab for wallet in self.wallets.values() for tab in wallet.tabs]
+        """Tabs that write; each browser opens another one in the end, which only reads."""
+        return [tab for wallet in self.wallets.values() for tab in wallet.tabs if tab.next_write]
 
     def start(self) -> None:
         super().start()

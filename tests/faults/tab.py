@@ -31,6 +31,7 @@ class Tab(Peer):
     http: httpx.AsyncClient
     rest: list[str]
     budget: int = 0
+    opens_with: str | None = None
     _ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     _asked: dict[int, asyncio.Future[Frame]] = field(default_factory=dict)
 
@@ -41,6 +42,13 @@ class Tab(Peer):
     async def open(self) -> ClientConnection:
         self.history.add(self.name, "opens", access=hash_secret(self.token))
         return await super().open()
+
+    async def join(self) -> ClientConnection:
+        self.opens_with = self.token
+        try:
+            return await super().join()
+        finally:
+            self.opens_with = None
 
     # Writing.
 
@@ -69,7 +77,10 @@ class Tab(Peer):
 
     async def _exchange(self) -> None:
         """Ask until there is an answer, by any tab after the first try; then let the connections live on."""
-        wallet, exchange = self.wallet, self.wallet.begin()
+        wallet = self.wallet
+        while wallet.is_behind:
+            await asyncio.sleep(0.02)
+        exchange = wallet.begin()
         for tab in wallet.tabs:
             tab.wake()
         answer = await self._ask(exchange)

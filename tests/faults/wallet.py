@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # Parts of its life after which a token is exchanged: early, so that a kill finds a refresh to interrupt without a long
 # wait, and late, as by a browser that was asleep.
 EARLIEST, LATEST = 0.3, 1.1
+# However little of its life is left: the server may still be busy with what a connection asked before it was cut off.
+LEAST_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,8 @@ class Wallet:
     def _keep(self, answer: Frame) -> None:
         self.access: str = answer["access"]
         self.refresh: str = answer["refresh"]
-        part = self._chance.uniform(EARLIEST, LATEST)
-        self._due_at = asyncio.get_running_loop().time() + part * answer["expires_in"]
+        wait = self._chance.uniform(EARLIEST, LATEST) * answer["expires_in"]
+        self._due_at = asyncio.get_running_loop().time() + max(wait, LEAST_SECONDS)
 
     @property
     def seconds_left(self) -> float:
@@ -60,6 +62,14 @@ class Wallet:
     @property
     def is_under_way(self) -> bool:
         return self.pending is not None and not self.is_void
+
+    @property
+    def is_behind(self) -> bool:
+        """Tell whether a tab opens a connection with a token of before.
+
+        The server knows two generations. Where one lives for minutes no connection takes as long as that; here it may.
+        """
+        return any(tab.opens_with not in {None, self.access} for tab in self.tabs)
 
     def begin(self) -> Exchange:
         """Keep a new exchange, before it is sent; or return the one that a tab has left without an answer."""

@@ -75,9 +75,9 @@ _MIX = {own_value: 35, shared_value: 15, blind: 5, publish: 35, send: 10}
 
 
 class Crowd:
-    """All clients of a run, `group_size` of them for each session."""
+    """All clients of a run, `group_size` of them for each session; one asks again every `retry_seconds`."""
 
-    group_size = GROUP_SIZE
+    group_size, retry_seconds = GROUP_SIZE, 0.02
 
     def __init__(
         self,
@@ -197,7 +197,7 @@ class Crowd:
 
     async def _retry(self) -> None:
         while True:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(self.retry_seconds)
             await self._random.choice(self.peers).retry_answered()
 
     async def _leave(self) -> None:
