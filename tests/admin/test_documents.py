@@ -212,6 +212,13 @@ def test_nobody_looks_without_a_trace(paper: Paper, page: str) -> None:
     assert "GOODBYE" not in json.dumps(entry.data) and "coupon" not in json.dumps(entry.data)
 
 
+def test_nobody_searches_without_a_trace(paper: Paper) -> None:
+    staff(*SEEING).post(paper.at("find"), {"text": "GOODBYE"})
+    entry = AuditEntry.objects.get()
+    assert (entry.action, entry.session, entry.data["document"]) == ("read_state", paper.session.pk, "main")
+    assert "GOODBYE" not in json.dumps(entry.data)
+
+
 def test_pages_with_content_are_kept_by_nobody(operator: Client, paper: Paper) -> None:
     for page in PAGES:
         assert "no-store" in operator.get(paper.at(page))["Cache-Control"]
