@@ -6,6 +6,7 @@ python -m tests.faults.check FOLDER      # 0 valid, 1 invalid, 2 unknown: too li
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,7 +68,8 @@ def _doubts(evidence: Evidence, demands: Demands) -> Iterable[str]:
     few = [record["unanswered"] for record in kills if record["unanswered"] < demands.unanswered_at_kill]
     told = len({record["p"] for record in evidence.records if [*told_lost(record)]})
     uncounted = evidence.documents.keys() - check_counts.ends(evidence).keys()
-    yield from list_shortages(evidence, demands)
+    trimmed = sum(document["oldest"] - 1 for document in evidence.documents.values())
+    yield from list_shortages(evidence.records, trimmed, demands)
     if told < demands.told_lost:
         yield f"{told} clients were told of a lost history, of {demands.told_lost}"
     told_again = check_tokens.count_told_again(evidence.records)
@@ -81,24 +83,28 @@ def _doubts(evidence: Evidence, demands: Demands) -> Iterable[str]:
         yield f"{len(few)} kills with fewer than {demands.unanswered_at_kill} requests unanswered"
 
 
-def list_shortages(evidence: Evidence, demands: Demands) -> Iterable[str]:
-    """List what has happened too seldom so far, and will have happened often enough once the clients work longer."""
-    acknowledged = sum(write.ok is not None for write in evidence.writes.values())
-    takeovers = sum(bool(record.get("zombie")) for record in evidence.records)
-    retries = sum(len(write.answers) > 1 for write in evidence.writes.values())
-    trimmed = sum(document["oldest"] - 1 for document in evidence.documents.values())
-    by_digests = sum(write.by_digests and write.ok is not None for write in evidence.writes.values())
-    if acknowledged < demands.acknowledged:
-        yield f"{acknowledged} acknowledged writes of {demands.acknowledged}"
-    if takeovers < demands.takeovers:
-        yield f"{takeovers} writes on replaced connections of {demands.takeovers}"
-    if retries < demands.retries:
-        yield f"{retries} retries of answered writes of {demands.retries}"
-    if trimmed < demands.trimmed:
-        yield f"{trimmed} trimmed versions of {demands.trimmed}"
-    if by_digests < demands.by_digests:
-        yield f"{by_digests} writes on a base that was gone of {demands.by_digests}"
-    yield from check_tokens.list_shortages(evidence, demands.outlived, demands.cut_off)
+def list_shortages(records: list[Record], trimmed: int, demands: Demands) -> Iterable[str]:
+    """List what has happened too seldom so far, and will have happened often enough once the clients work longer.
+
+    It is asked again and again while they work, so it only counts.
+    """
+    answers = Counter(record["op"] for record in records if record["type"] in {"ok", "fail", "temporary"})
+    accepted = {record["op"] for record in records if record["type"] == "ok"}
+    told_digests = {
+        record["op"] for record in records if record["type"] == "again" and record.get("digests") is not None
+    }
+    found = {
+        "acknowledged writes": (len(accepted), demands.acknowledged),
+        "writes on replaced connections": (sum(bool(record.get("zombie")) for record in records), demands.takeovers),
+        "retries of answered writes": (sum(count > 1 for count in answers.values()), demands.retries),
+        "trimmed versions": (trimmed, demands.trimmed),
+        "writes on a base that was gone": (len(told_digests & accepted), demands.by_digests),
+    }
+    for name, (count, wanted) in found.items():
+        if count < wanted:
+            yield f"{count} {name} of {wanted}"
+    if demands.outlived or demands.cut_off:
+        yield from check_tokens.list_shortages(records, demands.outlived, demands.cut_off)
 
 
 def main() -> int:

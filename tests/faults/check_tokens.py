@@ -67,7 +67,7 @@ def _judge_uses(session: str, rows: list[Record], chain: list[Record]) -> Iterat
 
 def no_connection_ends_before_its_tokens(evidence: Evidence) -> Iterator[Violation]:
     """L6: a socket lives on with the token that it was told of, whichever it began with."""
-    ends = {access: least for access, (least, _) in _find_ends(evidence).items()}
+    ends = {access: least for access, (least, _) in _find_ends(evidence.records).items()}
     held: dict[str, dict[str, int]] = {}
     for record in evidence.records:
         if record["type"] == "opens":
@@ -106,23 +106,23 @@ def _chains(evidence: Evidence) -> dict[str, list[Record]]:
 # How much has happened.
 
 
-def list_shortages(evidence: Evidence, outlived: int, cut_off: int) -> Iterator[str]:
+def list_shortages(records: list[Record], outlived: int, cut_off: int) -> Iterator[str]:
     """List what has happened too seldom so far."""
-    served = count_outlived(evidence)
-    few = sorted(tab for tab in {write.process for write in evidence.writes.values()} if served[tab] < outlived)
-    cut = count_cut_off(evidence.records)
+    served = count_outlived(records)
+    few = sorted(tab for tab in {r["p"] for r in records if r["type"] == "invoke"} if served[tab] < outlived)
+    cut = count_cut_off(records)
     if few and outlived:
         yield f"{', '.join(few)} outlived fewer than {outlived} tokens"
     if cut < cut_off:
         yield f"{cut} connections ended with their tokens, of {cut_off}"
 
 
-def count_outlived(evidence: Evidence) -> Counter[str]:
+def count_outlived(records: list[Record]) -> Counter[str]:
     """Count by tab the access tokens after whose end it was served: those it connected with, or told its socket of."""
-    ends = _find_ends(evidence)
+    ends = _find_ends(records)
     held: dict[str, set[str]] = {}
     found: Counter[str] = Counter()
-    for record in evidence.records:
+    for record in records:
         mine = held.setdefault(record["p"], set())
         if record["type"] == "opens" or (record["type"] == "refreshed" and record["over"] == "socket"):
             mine.add(record["access"])
@@ -133,11 +133,11 @@ def count_outlived(evidence: Evidence) -> Counter[str]:
     return found
 
 
-def _find_ends(evidence: Evidence) -> dict[str, tuple[float, float]]:
+def _find_ends(records: list[Record]) -> dict[str, tuple[float, float]]:
     """By access token, the moments before and after which it ended: its life was told between question and answer."""
     found: dict[str, tuple[float, float]] = {}
     asked: dict[tuple[str, str], float] = {}
-    for record in evidence.records:
+    for record in records:
         if record["type"] == "refresh":
             asked[record["p"], record["nonce"]] = record["t"]
         elif record["type"] in {"pair", "refreshed"}:

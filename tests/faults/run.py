@@ -21,7 +21,7 @@ from tests.faults.backup import make_backup
 from tests.faults.browsers import TABS, Browsers, Interrupter
 from tests.faults.check import INVALID, UNKNOWN, VALID, Demands, Verdict, check, list_shortages
 from tests.faults.check_tokens import count_cut_off, count_told_again
-from tests.faults.evidence import Evidence, Record, told_lost
+from tests.faults.evidence import Record, told_lost
 from tests.faults.final import Database
 from tests.faults.history import History
 from tests.faults.nemesis import Nemesis
@@ -116,6 +116,8 @@ async def run(options: Options, folder: Path, database_url: str, redis: services
         await nemesis.torment(options.kills, options.calm, options.pause)
         await _work_on(history, database, options)
         notes = await _heal(crowd, database, options.patience)
+        # What clients do while they are stopped is not in the dump.
+        records = [*history.records]
         dump = database.dump()
     finally:
         await crowd.stop()
@@ -125,7 +127,7 @@ async def run(options: Options, folder: Path, database_url: str, redis: services
         history.close()
     (folder / "dump.json").write_bytes(orjson.dumps(dump))
     trimmed = sum(document["oldest"] - 1 for document in dump["documents"])
-    return Outcome(check(history.records, dump, lines, options.demands), history.records, trimmed, notes)
+    return Outcome(check(records, dump, lines, options.demands), records, trimmed, notes)
 
 
 def _gather_crowd(options: Options, history: History, servers: list[AppServer]) -> Crowd:
@@ -153,10 +155,10 @@ async def _work_on(history: History, database: Database, options: Options) -> No
     """Let the clients work until enough has happened: the speed of a machine must not decide what a run proves."""
 
     def is_enough() -> bool:
-        dump = database.dump()
         if options.sought:
-            return bool(options.sought & {found.promise for found in check(history.records, dump).violations})
-        return not any(list_shortages(Evidence(history.records, dump), options.demands))
+            violations = check(history.records, database.dump()).violations
+            return bool(options.sought & {violation.promise for violation in violations})
+        return not any(list_shortages(history.records, database.trimmed(), options.demands))
 
     await until(is_enough, options.patience, pause=0.5)
 

@@ -262,12 +262,14 @@ async def _run(options: Options, folder: Path, database_url: str) -> Outcome:
         storm.come_back()
         await storm.kill()
         notes = await storm.settle(database)
+        # What clients do while they are stopped is not in the dump.
+        records = [*history.records]
         dump = orjson.loads(orjson.dumps(database.dump()))
         await storm.stop()
     finally:
         lines = server.output()
         server.close()
-    return Outcome(check(history.records, dump, lines, Demands(kills=1)), history.records, notes)
+    return Outcome(check(records, dump, lines, Demands(kills=1)), records, notes)
 
 
 def describe(options: Options, outcome: Outcome) -> str:
