@@ -14,13 +14,13 @@ import { Mirror } from "./mirror";
 import { Outbox, type OutboxRecord, type Write } from "./outbox";
 import type { ClientRow, OutboxStore } from "./outboxStore";
 import { moveBase } from "./rebase";
-import { Socket } from "./socket";
+import type { Link, LinkPort } from "./transport";
 
 export interface AdoptionPort {
   readOwner(): Owner;
   /** Return the key of this tab's own record. */
   readKey(): string;
-  buildAddress(): string;
+  openLink(port: LinkPort): Link;
   /** Return the fields of `connect` that prove the session. */
   readProof(): object;
   findPosition(document: string): Position | null;
@@ -150,7 +150,7 @@ class Sending {
   readonly #outbox: Outbox;
   readonly #acked: number;
   #row: ClientRow;
-  #socket: Socket | null = null;
+  #link: Link | null = null;
   #timer: unknown = null;
 
   constructor(
@@ -177,23 +177,22 @@ class Sending {
   /** Send everything; resolves with the code that the connection ended with. */
   run(): Promise<number> {
     return new Promise((resolve) => {
-      const socket = new Socket(this.#env, this.#port.buildAddress(), {
-        handleOpen: () => void socket.sendText(JSON.stringify(this.#buildConnect())),
+      this.#link = this.#port.openLink({
+        buildConnect: () => this.#buildConnect(),
         handleFrame: (frame) => this.#handleFrame(frame),
         handleEnd: ({ code }) => {
           this.#env.clock.clearTimeout(this.#timer);
           this.#outbox.detach();
-          this.#socket = null;
+          this.#link = null;
           resolve(code);
         },
       });
-      this.#socket = socket;
       this.#watchSilence();
     });
   }
 
   stop(): void {
-    this.#socket?.endWith(CLOSE.NORMAL);
+    this.#link?.endWith(CLOSE.NORMAL);
   }
 
   #buildConnect(): object {
@@ -222,7 +221,7 @@ class Sending {
   async #attach(client: string, lastSeq: number): Promise<void> {
     try {
       if (this.#row.client !== client) await this.#store.markAdopted((this.#row = { ...this.#row, client }));
-      if (this.#socket) this.#outbox.attach(lastSeq);
+      if (this.#link) this.#outbox.attach(lastSeq);
     } catch {
       this.stop();
     }
@@ -245,7 +244,7 @@ class Sending {
   /** Receipts stay on the server: the tab that had these writes may come back and ask for them. */
   #sendFrame(frame: object): boolean {
     if ((frame as { type?: string }).type === "ack") return true;
-    return this.#socket?.sendText(JSON.stringify(frame)) ?? false;
+    return (this.#link?.sendFrame(frame) ?? 0) > 0;
   }
 
   #rebaseWrites({ seq, frame }: Write): Write[] {
@@ -260,7 +259,7 @@ class Sending {
 
   #watchSilence(): void {
     this.#env.clock.clearTimeout(this.#timer);
-    this.#timer = this.#env.clock.setTimeout(() => this.#socket?.endWith(CLOSE.SILENT_SERVER), SILENCE);
+    this.#timer = this.#env.clock.setTimeout(() => this.#link?.endWith(CLOSE.SILENT_SERVER), SILENCE);
   }
 }
 

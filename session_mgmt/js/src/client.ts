@@ -31,11 +31,13 @@ import { Pending } from "./pending";
 import type { ClientRecord } from "./record";
 import type { Rest } from "./rest";
 import { Sessions } from "./sessions";
+import { openSocket } from "./socket";
 import type { StateDocument, WriteOptions } from "./state";
 import { Stats, type ClientStats } from "./stats";
 import { nameOwner, nameScope, prepareStart, type Parts } from "./startup";
 import { SESSION_LOG, Timeline } from "./timeline";
 import { Topics } from "./topics";
+import type { Link, LinkPort } from "./transport";
 import type { Json } from "./values";
 import { Writer, type WriterPort } from "./writer";
 
@@ -233,11 +235,11 @@ export class SessionClient {
 
   #newConnection(env: Environment): Connection {
     const port: ConnectionPort = {
-      buildAddress: () => this.#handshake.buildAddress(),
+      openLink: (port) => this.#openLink(port),
       buildConnect: () => this.#handshake.buildConnect(),
       takeConnected: (frame) => {
         if (this.#handshake.takeConnected(frame)) void this.#adoption?.look();
-        else this.#connection.abandonSocket(CLOSE.DETACHED);
+        else this.#connection.abandonLink(CLOSE.DETACHED);
       },
       handleFrame: (frame) => this.#inbox.takeFrame(frame),
       handleDetach: () => {
@@ -255,11 +257,15 @@ export class SessionClient {
     return new Connection(env, port, this.#stats);
   }
 
+  #openLink(port: LinkPort): Link {
+    return openSocket(this.#env, this.#handshake.buildAddress(), port);
+  }
+
   #newLogbook(): Logbook {
     return new Logbook({
       askServer: (frame, answer) => askForVerdict(this.#connection, frame, answer),
       fetchDocument: (url) => fetchDocument(this.#rest, url, this.#credentials.token),
-      abandonConnection: () => this.#connection.abandonSocket(),
+      abandonConnection: () => this.#connection.abandonLink(),
       tellGap: (gap) => {
         this.#stats.count("gaps");
         this.#emitter.emit("gap", gap);
@@ -272,7 +278,7 @@ export class SessionClient {
     return new Adoption(this.#env, outboxes, {
       readOwner,
       readKey: () => this.#record.key,
-      buildAddress: () => this.#handshake.buildAddress(),
+      openLink: (port) => this.#openLink(port),
       readProof: () => describeProof(this.#credentials.token, name),
       findPosition: (name) => this.#documents.findReplica(name)?.position ?? null,
       tellAdopted: (count) => this.#emitter.emit("adopted", { count }),
@@ -286,7 +292,7 @@ export class SessionClient {
     const port: WriterPort = {
       sendFrame: (frame) => this.#connection.sendFrame(frame),
       findReplica: (name) => this.#documents.findReplica(name),
-      abandonConnection: () => this.#connection.abandonSocket(),
+      abandonConnection: () => this.#connection.abandonLink(),
       readFailure: () => this.#connection.readFailure(),
       tellPending: () => this.#pending.planReport(),
     };
@@ -344,6 +350,6 @@ export class SessionClient {
     if (change.before?.session.session_id === change.after.session.session_id) return;
     this.#handshake.forgetSession();
     // What is connected belongs to the session of before.
-    this.#connection.abandonSocket(CLOSE.DETACHED);
+    this.#connection.abandonLink(CLOSE.DETACHED);
   }
 }

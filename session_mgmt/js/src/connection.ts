@@ -9,8 +9,8 @@ import type { ConnectedFrame, ServerFrame } from "./frames";
 import { Heartbeat } from "./heartbeat";
 import { OutOfOrder } from "./logbook";
 import { watchPage } from "./page";
-import { Socket, type Ending } from "./socket";
 import type { Stats } from "./stats";
+import type { Ending, Link, LinkPort } from "./transport";
 
 const CONNECT_WITHIN = 15_000;
 const STABLE_AFTER = 30_000;
@@ -24,8 +24,8 @@ const CONNECTION_LOST = 1006;
 export interface ConnectionPort {
   /** Prepare the next connection; null if there is nothing to wait for. Never rejects. */
   prepare(): Promise<Preparation> | null;
-  /** Return the address of the next connection. */
-  buildAddress(): string;
+  /** Begin the next attachment. Throws for an address that cannot be. */
+  openLink(port: LinkPort): Link;
   /** Return the first frame; called as late as possible, so that it contains what the page subscribed to meanwhile. */
   buildConnect(): object;
   takeConnected(frame: ConnectedFrame): void;
@@ -57,7 +57,7 @@ export class Connection {
   readonly #port: ConnectionPort;
   readonly #stats: Stats;
   readonly #unwatch: () => void;
-  #socket: Socket | null = null;
+  #link: Link | null = null;
   #timer: unknown = null;
   /** Time before which the server asked not to come. */
   #notBefore = 0;
@@ -79,7 +79,7 @@ export class Connection {
     this.backoff = new Backoff(env.random);
     this.heartbeat = new Heartbeat(env.clock, {
       askForLife: () => void this.askServer({ type: "ping" }, () => undefined),
-      endSilent: () => this.#socket?.endWith(CLOSE.SILENT_SERVER, "heartbeat_lost"),
+      endSilent: () => this.#link?.endWith(CLOSE.SILENT_SERVER, "heartbeat_lost"),
     });
     this.#unwatch = watchPage(env.page, () => this.checkLife());
   }
@@ -101,7 +101,7 @@ export class Connection {
     if (this.status === "disconnected" || this.status === "failed") {
       this.#wish += 1;
       this.backoff.reset();
-      this.#openSocket();
+      this.#openLink();
     }
     return ready;
   }
@@ -125,8 +125,8 @@ export class Connection {
   /** React to a change that the page saw: ask a live connection for a sign, or attempt the next one at once. */
   checkLife(): void {
     if (this.connected) return this.heartbeat.startDoubt();
-    const isWaiting = this.#socket === null && this.#timer !== null;
-    if (isWaiting && this.#env.clock.now() >= this.#notBefore) this.#openSocket();
+    const isWaiting = this.#link === null && this.#timer !== null;
+    if (isWaiting && this.#env.clock.now() >= this.#notBefore) this.#openLink();
   }
 
   configure(retry: Partial<RetryPolicy>, deadline?: number): void {
@@ -139,10 +139,9 @@ export class Connection {
   /** Return false if there is no connection. */
   sendFrame(frame: object): boolean {
     if (!this.connected) return false;
-    const text = JSON.stringify(frame);
-    const sent = this.#socket?.sendText(text) ?? false;
-    if (sent) this.#stats.countSent(text.length);
-    return sent;
+    const length = this.#link?.sendFrame(frame) ?? 0;
+    if (length > 0) this.#stats.countSent(length);
+    return length > 0;
   }
 
   /** Send a frame with an id; `answer` gets the reply, the error or the pong, unless the connection ends before. */
@@ -166,11 +165,11 @@ export class Connection {
   }
 
   /** Give this connection up and come back. */
-  abandonSocket(code: number = CLOSE.OUT_OF_ORDER): void {
-    this.#socket?.endWith(code);
+  abandonLink(code: number = CLOSE.OUT_OF_ORDER): void {
+    this.#link?.endWith(code);
   }
 
-  #openSocket(): void {
+  #openLink(): void {
     this.#clearTimer();
     const wish = this.#wish;
     this.#setStatus(this.#trying, this.reason);
@@ -187,18 +186,14 @@ export class Connection {
   }
 
   #openNow(): void {
-    const wish = this.#wish;
     try {
-      const url = this.#port.buildAddress();
-      // A callback of the application may have decided otherwise.
-      if (wish !== this.#wish) return;
-      const socket: Socket = new Socket(this.#env, url, {
-        handleOpen: () => void socket.sendText(JSON.stringify(this.#port.buildConnect())),
+      const link = this.#port.openLink({
+        buildConnect: () => this.#port.buildConnect(),
         handleFrame: (frame, length) => this.#takeFrame(frame, length),
         handleEnd: (ending) => this.#handleEnd(ending),
       });
-      this.#socket = socket;
-      const endLate = (): void => socket.endWith(CLOSE.SILENT_SERVER, "connect_timeout");
+      this.#link = link;
+      const endLate = (): void => link.endWith(CLOSE.SILENT_SERVER, "connect_timeout");
       this.#timer = this.#env.clock.setTimeout(endLate, CONNECT_WITHIN);
     } catch (error) {
       this.#giveUp({ code: 0, name: error instanceof SessionError ? error.name : "invalid_address" });
@@ -216,7 +211,7 @@ export class Connection {
       else if (this.connected || frame.type === "error") this.#dispatchFrame(frame);
     } catch (error) {
       if (!(error instanceof OutOfOrder)) throw error;
-      this.abandonSocket();
+      this.abandonLink();
     }
   }
 
@@ -251,7 +246,7 @@ export class Connection {
     const retryAfter = ending.retryAfter ?? (code === CLOSE.LOGIN_CHECK ? LOGIN_WAIT * (1 + this.#env.random()) : null);
     const wasReady = this.#connectedAt !== null;
     if (wasReady && code === CONNECTION_LOST && reconnect === null) this.heartbeat.noteLoss();
-    this.#detachSocket();
+    this.#detachLink();
     const reason = { code, name: name ?? closeName(code) };
     const wish = this.#wish;
     const settleEnd = (outcome: Repair): void => {
@@ -270,7 +265,7 @@ export class Connection {
     const wait = this.backoff.nextWait(retryAfter);
     if (wait === null) return this.#giveUp(reason);
     this.#notBefore = this.#env.clock.now() + retryAfter * 1000;
-    this.#timer = this.#env.clock.setTimeout(() => this.#openSocket(), wait + this.#chooseLateness());
+    this.#timer = this.#env.clock.setTimeout(() => this.#openLink(), wait + this.#chooseLateness());
     this.#setStatus(this.#trying, reason);
   }
 
@@ -286,18 +281,18 @@ export class Connection {
 
   #closeAs(status: "disconnected" | "failed", reason: StatusReason): void {
     this.#clearTimer();
-    this.#socket?.dropSocket();
-    this.#detachSocket();
+    this.#link?.drop();
+    this.#detachLink();
     this.#setStatus(status, reason);
     const error = SessionError.local(reason.name, `The connection was given up: ${reason.name}.`);
     for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
   }
 
-  #detachSocket(): void {
+  #detachLink(): void {
     const now = this.#env.clock.now();
     if (this.#connectedAt !== null && now - this.#connectedAt >= STABLE_AFTER) this.backoff.reset();
     this.#connectedAt = null;
-    this.#socket = null;
+    this.#link = null;
     // What the application is told from here on must not look as if it were connected.
     if (this.connected) this.status = this.#trying;
     this.heartbeat.stop();

@@ -16,8 +16,8 @@ import { LOGGED_OUT, type Change, type Identity } from "./identity";
 import type { Logbook } from "./logbook";
 import type { OutboxStore } from "./outboxStore";
 import type { ClientRecord } from "./record";
-import type { Ending } from "./socket";
 import { SESSION_LOG, type Timeline } from "./timeline";
+import type { Ending } from "./transport";
 import type { Writer } from "./writer";
 
 export interface LifeParts {

@@ -1,25 +1,21 @@
 /** WebSocket that opens, speaks frames, and ends once. Nothing of an ended one is passed on. */
 
 import type { Environment, SocketLike } from "./environment";
-import { decodeFrame, SUBPROTOCOL, type ByeFrame, type ServerFrame } from "./frames";
+import { decodeFrame, SUBPROTOCOL, type ByeFrame } from "./frames";
+import type { Link, LinkPort } from "./transport";
 
-/** End of a connection; `retryAfter` in seconds if the server said it. */
-export interface Ending {
-  code: number;
-  name: string | null;
-  retryAfter: number | null;
-  reconnect: boolean | null;
-  /** Why, in one word, if the server said it. */
-  reason: string | null;
-}
-
-export interface SocketPort {
+export interface SocketPort extends Omit<LinkPort, "buildConnect"> {
   handleOpen(): void;
-  handleFrame(frame: ServerFrame, length: number): void;
-  handleEnd(ending: Ending): void;
 }
 
-export class Socket {
+/** Return a socket that opens with the first frame of the connection. */
+export function openSocket(env: Environment, url: string, port: LinkPort): Socket {
+  const handleOpen = (): void => void socket.sendFrame(port.buildConnect());
+  const socket = new Socket(env, url, { ...port, handleOpen });
+  return socket;
+}
+
+export class Socket implements Link {
   readonly #port: SocketPort;
   #socket: SocketLike | null = null;
   #open = false;
@@ -39,18 +35,18 @@ export class Socket {
     socket.onerror = () => undefined;
   }
 
-  /** Return false if the socket is not open; then nothing was sent. */
-  sendText(text: string): boolean {
-    if (!this.#open || !this.#socket) return false;
+  sendFrame(frame: object): number {
+    if (!this.#open || !this.#socket) return 0;
+    const text = JSON.stringify(frame);
     this.#socket.send(text);
-    return true;
+    return text.length;
   }
 
   /** End it from this side at once: a dead network would let the closing handshake wait for minutes. */
   endWith(code: number, name: string | null = null): void {
     const socket = this.#socket;
     if (!socket) return;
-    this.dropSocket(code);
+    this.drop(code);
     const bye = this.#bye;
     this.#port.handleEnd({
       code: bye?.code ?? code,
@@ -61,8 +57,7 @@ export class Socket {
     });
   }
 
-  /** End it without telling anybody. */
-  dropSocket(code = 1000): void {
+  drop(code = 1000): void {
     const socket = this.#socket;
     this.#socket = null;
     if (!socket) return;

@@ -859,15 +859,6 @@ declare class Heartbeat {
 	/** Learn from a connection that ended without a word: the next one is not quiet for as long. */
 	noteLoss(): void;
 }
-/** End of a connection; `retryAfter` in seconds if the server said it. */
-export interface Ending {
-	code: number;
-	name: string | null;
-	retryAfter: number | null;
-	reconnect: boolean | null;
-	/** Why, in one word, if the server said it. */
-	reason: string | null;
-}
 /** Counters of one client since it was started. */
 export interface ClientStats {
 	connections: number;
@@ -904,11 +895,37 @@ declare class Stats {
 	addLatency(milliseconds: number): void;
 	buildSummary(pending: number): ClientStats;
 }
+/** End of a link; `retryAfter` in seconds if the server said it. */
+export interface Ending {
+	code: number;
+	name: string | null;
+	retryAfter: number | null;
+	reconnect: boolean | null;
+	/** Why, in one word, if the server said it. */
+	reason: string | null;
+}
+/** What a link asks of the connection that it carries, and tells it. */
+export interface LinkPort {
+	/** Return the first frame; called as late as possible, so that it contains what the page subscribed to meanwhile. */
+	buildConnect(): object;
+	handleFrame(frame: ServerFrame, length: number): void;
+	/** Take the end; called once, and nothing comes after it. */
+	handleEnd(ending: Ending): void;
+}
+/** Attachment that is being opened, lives, or has ended. */
+export interface Link {
+	/** Send a frame; return the length of its text, or 0 if nothing can be sent here now. */
+	sendFrame(frame: object): number;
+	/** End it from this side at once; the port is told. */
+	endWith(code: number, name?: string | null): void;
+	/** End it without telling anybody. */
+	drop(code?: number): void;
+}
 export interface ConnectionPort {
 	/** Prepare the next connection; null if there is nothing to wait for. Never rejects. */
 	prepare(): Promise<Preparation> | null;
-	/** Return the address of the next connection. */
-	buildAddress(): string;
+	/** Begin the next attachment. Throws for an address that cannot be. */
+	openLink(port: LinkPort): Link;
 	/** Return the first frame; called as late as possible, so that it contains what the page subscribed to meanwhile. */
 	buildConnect(): object;
 	takeConnected(frame: ConnectedFrame): void;
@@ -953,7 +970,7 @@ declare class Connection {
 	/** Stay away because nothing can be sent for good. */
 	fail(reason: StatusReason): void;
 	/** Give this connection up and come back. */
-	abandonSocket(code?: number): void;
+	abandonLink(code?: number): void;
 }
 /** Document without its data. */
 export interface DocumentHead {
