@@ -1,56 +1,41 @@
-// Writes the bundles and the typings that the Django app serves; with --check, compares them with what is committed.
-// The same sources give the same bytes: no time, no path, no version of the machine goes into them.
+// Writes the package for npm (dist/) and the files that the Django app serves, which are the same bytes; with --check,
+// compares the latter with what is committed, and looks at the package as those who install it do.
 
-import { readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
-import { build } from "esbuild";
-import { generateDtsBundle } from "dts-bundle-generator";
+import { buildFiles, ROOT } from "./bundles.mjs";
+import { checkBudgets } from "./budgets.mjs";
+import { checkPackage } from "./package.mjs";
 
-const root = fileURLToPath(new URL("..", import.meta.url));
-const target = fileURLToPath(new URL("../../static/session_mgmt/", import.meta.url));
-const banner = "/*! session_mgmt browser client 0.1.0, BSD-3-Clause. Built from session_mgmt/js; do not edit. */";
+const SERVED = fileURLToPath(new URL("../../static/session_mgmt/", import.meta.url));
+const DIST = `${ROOT}dist/`;
 
-async function bundle(entry, options) {
-  const { outputFiles } = await build({
-    absWorkingDir: root,
-    entryPoints: [`src/${entry}.ts`],
-    bundle: true,
-    write: false,
-    target: "es2022",
-    charset: "utf8",
-    minify: true,
-    banner: { js: banner },
-    ...options,
-  });
-  return outputFiles[0].text;
+async function listOld(folder, files) {
+  const names = await readdir(folder).catch(() => []);
+  return names.filter((name) => name.startsWith("session-client.") && !files.has(name));
 }
 
-function typings(entry) {
-  process.chdir(root);
-  const [text] = generateDtsBundle([{ filePath: `src/${entry}.ts`, output: { noBanner: true } }], {
-    preferredConfigPath: "tsconfig.json",
-  });
-  return `${banner}\n${text}`;
+async function writeFiles(folder, files) {
+  await mkdir(folder, { recursive: true });
+  for (const name of await listOld(folder, files)) await rm(folder + name);
+  for (const [name, text] of files) await writeFile(folder + name, text);
 }
 
-const files = {
-  "session-client.js": await bundle("index", { format: "esm" }),
-  "session-client.classic.js": await bundle("index", { format: "iife", globalName: "SessionMgmt" }),
-  "session-client.d.ts": typings("index"),
-  "session-client.testing.js": await bundle("testing", { format: "esm" }),
-  "session-client.testing.d.ts": typings("testing"),
-};
-
-let stale = 0;
-for (const [name, text] of Object.entries(files)) {
-  if (process.argv.includes("--check")) {
-    const committed = await readFile(target + name, "utf8").catch(() => "");
-    if (committed === text) continue;
-    console.error(`${name} is not what the sources give; run: npm run build`);
-    stale += 1;
-  } else {
-    await writeFile(target + name, text);
-    console.log(`${name} ${Buffer.byteLength(text)} bytes`);
+async function compareFiles(folder, files) {
+  const faults = (await listOld(folder, files)).map((name) => `${name} is not built any more`);
+  for (const [name, text] of files) {
+    const there = await readFile(folder + name, "utf8").catch(() => "");
+    if (there !== text) faults.push(`${name} is not what the sources give`);
   }
+  return faults.map((fault) => `${fault}; run: npm run build`);
 }
-process.exitCode = stale ? 1 : 0;
+
+const files = await buildFiles();
+await writeFiles(DIST, files);
+const isCheck = process.argv.includes("--check");
+const faults = isCheck ? [...(await compareFiles(SERVED, files)), ...(await checkPackage(ROOT))] : [];
+if (!isCheck) await writeFiles(SERVED, files);
+const { sizes, faults: large } = checkBudgets(files);
+if (!isCheck) for (const [name, bytes] of sizes) console.log(`${name} ${bytes} bytes with gzip`);
+for (const fault of [...faults, ...large]) console.error(fault);
+process.exitCode = faults.length + large.length > 0 ? 1 : 0;

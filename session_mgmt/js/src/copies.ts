@@ -11,38 +11,15 @@
  * No timer delays a write: while one transaction runs, what comes gathers for the next.
  */
 
+import { DocumentCopy } from "./copy";
+import { BASE, BODY, isBase, type Base, type Entry, type Records } from "./copyRecords";
 import { keysUnder, openDatabase, readRecords, removeOthers, runTransaction, type Owner } from "./database";
 import type { Environment } from "./environment";
 import { SessionError } from "./errors";
-import type { Position } from "./frames";
-import type { Operation } from "./operations";
 import { watchLeaving } from "./page";
-
-export interface Base {
-  position: Position;
-  /** Last write of each client that is in the value. */
-  seqs: Record<string, number>;
-}
-
-export interface Entry {
-  epoch: string;
-  tag: string;
-  /** Tag of the entry before. */
-  after: string;
-  ops: readonly Operation[];
-  client: string | null;
-  seq: number;
-}
-
-/** Records of one document: its base at BASE and BODY, its entries at their versions. */
-export type Records = ReadonlyMap<number, unknown>;
 
 const DATABASE = "session-mgmt";
 const STORE = "copies";
-
-export const BASE = -1;
-/** Apart from the base's place, so that this can be looked up without reading the whole value. */
-export const BODY = 0;
 
 interface NewBase extends Base {
   text: string;
@@ -80,6 +57,11 @@ export class Copies {
       copies.#giveUp(error);
     }
     return copies;
+  }
+
+  /** Return the copy of one document; `keepsSealed`: also if the server stores it encrypted. */
+  openDocument(document: string, keepsSealed: boolean): DocumentCopy {
+    return new DocumentCopy(this, document, keepsSealed);
   }
 
   /** Return the records of a document that were found at the start. */
@@ -228,12 +210,4 @@ function putBase(store: IDBObjectStore, key: DocumentKey, base: NewBase, there: 
   store.put(text, [...key, BODY]);
   const last = goesOn ? position[1] : Number.MAX_SAFE_INTEGER;
   if (last > 0) store.delete(IDBKeyRange.bound([...key, 1], [...key, last]));
-}
-
-export function isBase(record: unknown): record is Base {
-  const { position, seqs } = (record ?? {}) as Partial<Base>;
-  if (!Array.isArray(position) || typeof seqs !== "object" || seqs === null) return false;
-  const [epoch, version, tag] = position as unknown[];
-  if (typeof version !== "number" || !Number.isSafeInteger(version) || version < 0) return false;
-  return typeof epoch === "string" && typeof tag === "string";
 }

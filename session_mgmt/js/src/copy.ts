@@ -1,6 +1,7 @@
 /** Local copy of one document: written as the document changes, rebuilt by the next page. */
 
-import { BASE, BODY, isBase, type Copies, type Entry, type Records } from "./copies";
+import type { Copies } from "./copies";
+import { BASE, BODY, isBase, type Entry, type Records } from "./copyRecords";
 import type { Position } from "./frames";
 import { applyOperations, type Operation } from "./operations";
 import type { Json } from "./values";

@@ -1,7 +1,7 @@
 /** Documents that this client follows, by name. */
 
 import type { Copies } from "./copies";
-import { DocumentCopy } from "./copy";
+import type { DocumentCopy } from "./copy";
 import type { Credentials } from "./credentials";
 import type { Clock } from "./environment";
 import { SessionError } from "./errors";
@@ -114,7 +114,7 @@ export class Documents {
   #openCopy(name: string, replica: Replica): DocumentCopy | null {
     const { copies, keepsSealed, tellCached: cached, clock } = this.#parts;
     if (!copies) return null;
-    const copy = new DocumentCopy(copies, name, keepsSealed);
+    const copy = copies.openDocument(name, keepsSealed);
     if (!copy.kept) return copy;
     replica.restoreCopy(copy.kept.data, copy.kept.position);
     clock.setTimeout(() => {

@@ -2,7 +2,7 @@
 
 import type { SyncOptions } from "./batch";
 import type { Begun } from "./beginning";
-import { Copies } from "./copies";
+import type { Copies } from "./copies";
 import { Credentials } from "./credentials";
 import type { Owner } from "./database";
 import { Emitter } from "./emitter";
@@ -152,10 +152,21 @@ async function openCopies(
   tell: Tell,
 ): Promise<Copies | null> {
   if (!cache) return null;
-  if (share !== "tab") return Copies.open(env, owner, tell);
+  if (share !== "tab") return loadCopies(env, owner, tell);
   // Its session ends with the tab, and nobody would remove what it leaves.
   tell(SessionError.local("cache_unavailable", "A session of one tab keeps no local copies."));
   return null;
+}
+
+/** Load the part of the client that keeps copies, and open them; the client works without, should it not load. */
+async function loadCopies(env: Environment, owner: Owner, tell: Tell): Promise<Copies | null> {
+  try {
+    const { Copies } = await import("./copies");
+    return await Copies.open(env, owner, tell);
+  } catch (error) {
+    tell(SessionError.local("cache_unavailable", `No local copies are kept: ${String(error)}`));
+    return null;
+  }
 }
 
 /** Return the absolute address of the API. */

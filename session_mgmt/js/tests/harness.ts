@@ -5,6 +5,9 @@ import { IDBFactory } from "fake-indexeddb";
 import { afterEach, beforeEach, vi } from "vitest";
 import { SessionClient, type SessionEvents, type StartOptions } from "../src/index";
 import { FakeLocks, FakeServer, MemoryStore } from "../src/testing";
+// Parts that the client loads when it needs them: here they are there, for loading takes real time.
+import "../src/copies";
+import "../src/sending";
 
 export class FakePage {
   readonly window = new EventTarget();

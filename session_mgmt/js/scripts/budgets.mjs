@@ -1,0 +1,28 @@
+// Most bytes that each script may have, minified and with gzip. A script that is not listed has no place yet: give it a
+// budget, and keep it.
+
+import { gzipSync } from "node:zlib";
+
+const KIB = 1024;
+
+const BUDGETS = {
+  "session-client.js": 31 * KIB,
+  "session-client.copies.js": 4 * KIB,
+  "session-client.sending.js": 2 * KIB,
+  "session-client.testing.js": 10 * KIB,
+};
+/** All of it in one script, for pages without modules. */
+const CLASSIC = "session-client.classic.js";
+
+/** Return the size of each script, and what is wrong with them. */
+export function checkBudgets(files) {
+  const scripts = [...files].filter(([name]) => name.endsWith(".js") && name !== CLASSIC);
+  const sizes = scripts.map(([name, text]) => [name, gzipSync(text, { level: 9 }).length]);
+  const faults = sizes.flatMap(([name, bytes]) => judge(name, bytes, BUDGETS[name.replace(/-\d+\.\d+\.\d+/, "")]));
+  return { sizes, faults };
+}
+
+function judge(name, bytes, most) {
+  if (most === undefined) return [`${name} has no budget in scripts/budgets.mjs`];
+  return bytes > most ? [`${name} has ${bytes} bytes with gzip; its budget is ${most}`] : [];
+}

@@ -1,0 +1,66 @@
+// An empty TypeScript project that installs the package: its types are found under the settings that read `exports`, and
+// a bundler finds every file that the client loads later.
+
+import { execFileSync } from "node:child_process";
+import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { build } from "esbuild";
+import ts from "typescript";
+
+const PROGRAM = "tests/project/main.ts";
+const SETTINGS = {
+  bundler: { module: ts.ModuleKind.ESNext, moduleResolution: ts.ModuleResolutionKind.Bundler },
+  node16: { module: ts.ModuleKind.Node16, moduleResolution: ts.ModuleResolutionKind.Node16 },
+};
+
+/** Return what is wrong for a project that installs the package of a tarball. */
+export async function tryPackage(root, tarball) {
+  const folder = await mkdtemp(join(tmpdir(), "project-"));
+  try {
+    await installPackage(root, folder, tarball);
+    const program = join(folder, "main.ts");
+    await writeFile(program, await readFile(join(root, PROGRAM)));
+    const wrong = Object.entries(SETTINGS).flatMap(([name, options]) => compile(name, program, options));
+    return [...wrong, ...(await bundle(folder, program))];
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+async function installPackage(root, folder, tarball) {
+  const home = join(folder, "node_modules/session-mgmt-client");
+  await mkdir(home, { recursive: true });
+  await writeFile(join(folder, "package.json"), JSON.stringify({ type: "module", private: true }));
+  execFileSync("tar", ["-xzf", tarball, "--strip-components=1", "-C", home]);
+  // What a project has beside it, as its own dependencies.
+  for (const name of ["react", "react-dom", "@types"]) {
+    await symlink(join(root, "node_modules", name), join(folder, "node_modules", name));
+  }
+}
+
+function compile(name, program, options) {
+  const lib = ["lib.es2022.d.ts", "lib.dom.d.ts", "lib.dom.iterable.d.ts"];
+  const all = { ...options, target: ts.ScriptTarget.ES2022, lib, strict: true, noEmit: true, types: [] };
+  const found = ts.getPreEmitDiagnostics(ts.createProgram([program], all));
+  return found.map(({ messageText }) => `types, ${name}: ${ts.flattenDiagnosticMessageText(messageText, "\n")}`);
+}
+
+async function bundle(folder, program) {
+  const { outputFiles, metafile } = await build({
+    absWorkingDir: folder,
+    entryPoints: [program],
+    outdir: folder,
+    bundle: true,
+    splitting: true,
+    metafile: true,
+    write: false,
+    format: "esm",
+    logLevel: "silent",
+  });
+  const imports = Object.values(metafile.outputs).flatMap(({ imports }) => imports);
+  const outside = imports.filter(({ external }) => external).map(({ path }) => `a bundler does not find ${path}`);
+  const later = imports.filter(({ kind }) => kind === "dynamic-import");
+  const lacks = later.length === 0 || outputFiles.length < 2 ? ["a bundler makes no file of what is loaded later"] : [];
+  return [...outside, ...lacks];
+}
