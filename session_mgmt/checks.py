@@ -102,7 +102,18 @@ def _check_ranges(now: conf.Settings) -> list[CheckMessage]:
         if not math.isfinite(number) or number < (least or 0) or (least is None and number == 0):
             hint = "Give a number above 0." if least is None else f"Give a number from {least}."
             found.append(Error(f"SESSION_MGMT[{name!r}] is out of range.", hint=hint, id="session_mgmt.E014"))
+    for name in ("interval_range", "missed_limit_range", "batch_range"):
+        if not _is_range(getattr(now, name), 0 if name == "batch_range" else 0.1):
+            hint = "Give the smallest and the largest value, as (2.0, 60.0)."
+            found.append(Error(f"SESSION_MGMT[{name!r}] is out of range.", hint=hint, id="session_mgmt.E014"))
     return found
+
+
+def _is_range(value: Sequence[Any], least: float) -> bool:
+    if len(value) != 2 or not all(_fits_type(part, 1.0) and math.isfinite(part) for part in value):
+        return False
+    low, high = value
+    return bool(least <= low <= high)
 
 
 def _suggest_name(name: str, known: Iterable[str]) -> str:

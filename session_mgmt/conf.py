@@ -107,6 +107,13 @@ class Settings:
     drain_spread: float = _setting(5.0, "Seconds over which the clients of a stopping server come back.")
     heartbeat_interval: float = _setting(25.0, "Seconds; home routers forget a silent connection after 30 to 60.")
     heartbeat_missed_limit: int = _setting(3, "1 is an event, 2 is suspect, 3 closes.")
+    interval_range: tuple[float, ...] = _setting(
+        (2.0, 60.0), "Shortest and longest heartbeat interval that a client may ask for; shorter costs, longer is cut."
+    )
+    missed_limit_range: tuple[int, ...] = _setting((2, 10), "Fewest and most missed beats that a client may ask for.")
+    batch_range: tuple[float, ...] = _setting(
+        (0.0, 1.0), "Seconds for which a client may have its frames gathered; whoever waits longer sees a slow site."
+    )
     lease_flush_interval: float = _setting(10.0, "Seconds; one UPDATE for all connections instead of one per beat.")
     lease_duration: timedelta = _setting(timedelta(seconds=90), "Three missed beats and a flush.")
     position_check_interval: float = _setting(5.0, "Seconds; the delay of a message whose doorbell was lost.")

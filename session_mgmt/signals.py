@@ -9,6 +9,9 @@
 ``new_device``: a user has a session from a browser and system from which none of the sessions that are kept came.
 Arguments: ``session_id``, ``user_id``, ``browser`` and ``system`` (str, empty if unknown), ``ip`` (as it is stored),
 ``is_first`` (the user had no session before).
+
+``heartbeat_missed``: a connection has missed a beat, or one more in a row. Arguments: ``session_id``, ``client_id``,
+``missed`` (in a row), ``limit`` (as many close it).
 """
 
 from django.dispatch import Signal
@@ -16,3 +19,4 @@ from django.dispatch import Signal
 session_event = Signal()
 state_changed = Signal()
 new_device = Signal()
+heartbeat_missed = Signal()

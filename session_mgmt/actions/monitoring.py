@@ -31,6 +31,7 @@ _MOST_ERRORS = 1000
 # How late each may be before health is no longer "ok".
 OUTBOX_LATE = timedelta(seconds=60)
 HANDLERS_LATE = timedelta(minutes=5)
+_LATENCY = ("rtt_ms", "rtt_p95_ms", "rtt_jitter_ms")
 _TRAFFIC = ("beats_sent", "beats_missed", "messages_in", "messages_out", "bytes_in", "bytes_out")
 
 
@@ -74,13 +75,16 @@ def _sum_connections(using: str, session: uuid.UUID, now: datetime) -> dict[str,
         average=Avg("rtt_average_ms"),
         **{name: Sum(name) for name in _TRAFFIC},
     )
-    last = mine.filter(rtt_ms__isnull=False).order_by("-opened_at").values_list("rtt_ms", flat=True).first()
+    latency = mine.filter(rtt_ms__isnull=False).order_by("-opened_at").values_list(*_LATENCY).first()
     return {
         "connections": found["count"],
         "open_connections": found["open"],
         "reconnects": found["again"],
         "connected_time": found["lasted"].total_seconds() if found["lasted"] else 0.0,
-        "latency": {"last_ms": last, "average_ms": found["average"]},
+        "latency": {
+            "average_ms": found["average"],
+            **dict(zip(("last_ms", "p95_ms", "jitter_ms"), latency or (None, None, None), strict=True)),
+        },
         "beats": {"sent": found["beats_sent"] or 0, "missed": found["beats_missed"] or 0},
         "messages": {"in": found["messages_in"] or 0, "out": found["messages_out"] or 0},
         "bytes": {"in": found["bytes_in"] or 0, "out": found["bytes_out"] or 0},

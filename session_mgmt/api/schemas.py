@@ -249,7 +249,9 @@ _COMPONENTS: dict[str, Schema] = {
             "open_connections": COUNT,
             "reconnects": COUNT,
             "connected_time": NUMBER,
-            "latency": build_object({"last_ms": allow_null(NUMBER), "average_ms": allow_null(NUMBER)}),
+            "latency": build_object(
+                {name: allow_null(NUMBER) for name in ("average_ms", "last_ms", "p95_ms", "jitter_ms")}
+            ),
             "beats": build_object({"sent": COUNT, "missed": COUNT}),
             "messages": build_object({"in": COUNT, "out": COUNT}),
             "bytes": build_object({"in": COUNT, "out": COUNT}),

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from django.db import connections
+from django.dispatch import Signal
 
 from session_mgmt.actions import group_commit, notify
 from session_mgmt.actions.drains import Looked, Work
@@ -173,15 +174,22 @@ class Lane:
 
     def send_signals(self, group: Group) -> None:
         """Call the project's receivers on a thread of their own, in the order of commits: they may be slow."""
-        if not notify.has_listeners(group.events):
-            return
+        if notify.has_listeners(group.events):
+            self._emit(partial(emit_signals, group))
+
+    def send_signal(self, signal: Signal, **facts: Any) -> None:
+        """Call the project's receivers of one signal on that thread."""
+        if signal.has_listeners():
+            self._emit(partial(notify.send_signal, signal, **facts))
+
+    def _emit(self, work: Callable[[], None]) -> None:
         if self._emitting.waiting >= MOST_SIGNALS:
             if not self._dropping:
                 logger.error("Receivers of signals are too slow; signals are dropped until they have caught up")
             self._dropping = True
             return
         self._dropping = False
-        self._emitting.submit(partial(emit_signals, group), key="signals")
+        self._emitting.submit(work, key="signals")
 
     def write_batch(self, batch: Sequence[QueuedWrite], *, wait: bool = False) -> Group:
         """Write a batch, answer its writes and ring; signals are left to the caller."""

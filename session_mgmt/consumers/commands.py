@@ -29,6 +29,7 @@ from session_mgmt.protocol import frames, scopes
 from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.frames import (
     Ack,
+    Configure,
     Connect,
     Disconnect,
     Frame,
@@ -261,6 +262,15 @@ def _take_pong(connection: Connection, frame: Pong) -> None:
         connection.confirm(frame.acked)
 
 
+def _configure_connection(connection: Connection, frame: Configure) -> None:
+    try:
+        config = connection.configure(frame.wishes)
+    except SessionMgmtError as error:
+        connection.push_error(error, id=frame.id)
+        return
+    connection.push({"type": "reply", "id": frame.id, "config": config.as_dict()})
+
+
 def _take_refresh(connection: Connection, frame: Refresh) -> None:
     connection.spawn_request(partial(_refresh_tokens, connection, frame))
 
@@ -303,6 +313,7 @@ _HANDLERS: dict[type, Handler] = {
     Ack: _take_ack,
     Ping: _answer_ping,
     Pong: _take_pong,
+    Configure: _configure_connection,
     Refresh: _take_refresh,
     Disconnect: _take_disconnect,
 }

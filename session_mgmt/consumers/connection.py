@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeAlias
@@ -22,16 +22,19 @@ from session_mgmt.conf import settings
 from session_mgmt.consumers import verdicts
 from session_mgmt.consumers.feed import Feed
 from session_mgmt.consumers.following import Following
-from session_mgmt.consumers.greetings import build_bye, build_connected
+from session_mgmt.consumers.greetings import build_bye, build_connected, build_ranges
 from session_mgmt.consumers.heartbeat import Heartbeat
 from session_mgmt.consumers.hub import Hub
 from session_mgmt.consumers.inbox import REQUEST_COST, Inbox
 from session_mgmt.consumers.outlet import Outlet
 from session_mgmt.consumers.pacing import Slot, Turns
+from session_mgmt.consumers.rounds import TICK
 from session_mgmt.consumers.writes import Writes
 from session_mgmt.exceptions import SessionMgmtError
 from session_mgmt.protocol.codes import Close
+from session_mgmt.protocol.configuration import Configuration, apply_wishes
 from session_mgmt.protocol.logs import STATE
+from session_mgmt.signals import heartbeat_missed
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +62,8 @@ class Connection:
         self.outlet, self.attachment, self.hub = outlet, attachment, hub
         self.followings: dict[str, Following] = {}
         self.writes = Writes(self, hub.take_group)
-        self.heartbeat = Heartbeat(self._loop.time())
+        interval, most = hub.serving.choose_interval(attachment.client_id), settings().heartbeat_missed_limit
+        self.heartbeat = Heartbeat(self._loop.time(), interval, most, tick=TICK)
         self.closed_with: Close | None = None
         self.left = self._fenced = False
         # Ephemeral messages about which the application is being asked.
@@ -68,7 +72,6 @@ class Connection:
         self._opened_at = self._loop.time()
         self._token_over_at = self._opened_at + (attachment.token_expires_at - attachment.at).total_seconds()
         self._timestamp_offset = attachment.at.timestamp() - self._opened_at
-        self.interval = hub.serving.choose_interval(attachment.client_id)
         self._script_name, self._address = script_name, address
         # Kept, because an event loop holds its tasks by weak references only.
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -143,7 +146,7 @@ class Connection:
         self.hub.add_connection(self)
         verdict, reason = verdicts.judge_attachment(self.attachment)
         greeting = build_connected(
-            self.attachment, verdict, reason, interval=self.interval, script_name=self._script_name
+            self.attachment, verdict, reason, config=self._read_config(), script_name=self._script_name
         )
         # Before any log is followed: the client must read `connected` before the first entry.
         self.push(greeting)
@@ -240,20 +243,46 @@ class Connection:
         self._acked = max(self._acked, seq)
 
     def beat(self, now: float) -> None:
-        """Ask for a sign of life, and close if too many were not answered."""
+        """Look for signs of life: ask for one if that is due, and close if too many were not answered."""
         # Looked at on beats, so that no connection needs a timer of its own for it.
         if self.outlet.is_stuck(now, SLOW_SECONDS):
             self.stop(Close.SLOW_CONSUMER)
             return
         if self._paused:
             # Its answers cannot be heard; they lie in the socket.
-            self.heartbeat.heard_at = now
-        # Before the next one goes out, or that would count as missed at once.
-        self.heartbeat.count_last_beat()
-        if self.heartbeat.missed_in_a_row >= settings().heartbeat_missed_limit:
+            self.heartbeat.rest(now)
+        turn = self.heartbeat.turn(now)
+        if turn.missed:
+            self._tell_missed(turn.missed)
+        if turn.is_lost:
             self.stop(Close.HEARTBEAT_LOST)
-        else:
-            self.push(self.heartbeat.build_ping(now))
+        elif turn.is_due:
+            self.push(self.heartbeat.build_ping())
+
+    @property
+    def beat_at(self) -> float:
+        """Return when to look for signs of life the next time."""
+        return self.heartbeat.due_at
+
+    def configure(self, wishes: Mapping[str, float]) -> Configuration:
+        """Change interval, missed limit and batching as the client wishes. Raises ``InvalidField``."""
+        wanted = apply_wishes(self._read_config(), wishes, build_ranges())
+        planned = self.heartbeat.due_at
+        interval = self.hub.serving.bound_interval(self.attachment.client_id, wanted.interval)
+        self.heartbeat.configure(self._loop.time(), interval, wanted.missed_limit)
+        self.outlet.gather_for(wanted.batch)
+        if self.heartbeat.due_at != planned:
+            self.hub.rounds.schedule_beat(self)
+        return self._read_config()
+
+    def _read_config(self) -> Configuration:
+        return Configuration(self.heartbeat.interval, self.heartbeat.missed_limit, self.outlet.window)
+
+    def _tell_missed(self, missed: int) -> None:
+        session, client = self.attachment.session.pk, self.attachment.client_id
+        logger.info("Client %s of session %s has missed %d beats", client, session, missed)
+        facts = {"session_id": session, "client_id": client, "missed": missed, "limit": self.heartbeat.missed_limit}
+        bridge().lane.send_signal(heartbeat_missed, **facts)
 
     @property
     def has_no_room(self) -> bool:
@@ -297,6 +326,8 @@ class Connection:
             connection=self.attachment.connection,
             rtt_ms=self.heartbeat.rtt_ms,
             rtt_average_ms=self.heartbeat.rtt_average_ms,
+            rtt_p95_ms=self.heartbeat.rtt_p95_ms,
+            rtt_jitter_ms=self.heartbeat.rtt_jitter_ms,
             beats_sent=self.heartbeat.beats,
             beats_missed=self.heartbeat.missed,
             messages_in=self.messages_in,

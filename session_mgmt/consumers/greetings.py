@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +15,7 @@ from session_mgmt.conf import settings
 from session_mgmt.consumers import verdicts
 from session_mgmt.models import clock
 from session_mgmt.protocol.codes import Close
+from session_mgmt.protocol.configuration import Configuration
 
 # Other settings of this kind bound the server's own memory and rows; no client could do anything about them.
 LIMITS = (
@@ -43,7 +45,7 @@ _ANYBODY = str(uuid.UUID(int=0))
 
 
 def build_connected(
-    attachment: Attachment, verdict: str, reason: str, *, interval: float, script_name: str
+    attachment: Attachment, verdict: str, reason: str, *, config: Configuration, script_name: str
 ) -> dict[str, Any]:
     """Build the ``connected`` frame: who the client is, and where each of its logs stands."""
     denied = {name: {"mode": "denied", "error": error.as_dict()} for name, error in attachment.denied.items()}
@@ -58,7 +60,8 @@ def build_connected(
         "reason": reason,
         "logs": {**{name: verdicts.build_verdict(log) for name, log in attachment.logs.items()}, **denied},
         "subscriptions": attachment.subscriptions,
-        "heartbeat": _build_heartbeat(interval),
+        "heartbeat": config.as_dict(),
+        "ranges": build_ranges(),
         "limits": _build_limits(),
         "retry": _build_retry(),
         "endpoints": build_endpoints(attachment.session.pk, script_name),
@@ -78,14 +81,18 @@ def _find_endpoints(script_name: str, _urlconf: Any) -> tuple[tuple[str, str], .
     return tuple(info.list_endpoints(uuid.UUID(_ANYBODY), script_name).items())
 
 
-def _build_heartbeat(interval: float) -> dict[str, float]:
+def build_ranges() -> dict[str, tuple[float, float]]:
+    """Build the ranges of what a client may ask for; the server's own values are always among them."""
     now = settings()
     return {
-        "interval": interval,
-        "missed_limit": now.heartbeat_missed_limit,
-        # Beats come up to a fifth late, by the spread of the wheel; 10 s are for a slow way and a busy server.
-        "deadline": interval * 1.2 + 10.0,
+        "interval": _widen(now.interval_range, now.heartbeat_interval),
+        "missed_limit": _widen(now.missed_limit_range, now.heartbeat_missed_limit),
+        "batch": _widen(now.batch_range, 0.0),
     }
+
+
+def _widen(given: Sequence[float], own: float) -> tuple[float, float]:
+    return min(*given, own), max(*given, own)
 
 
 def _build_limits() -> dict[str, float]:

@@ -1,42 +1,137 @@
-"""Signs of life of one connection: beats that were answered, beats that were missed, and how long an answer took."""
+"""Signs of life of one connection: beats that were answered, beats that were missed, and how long an answer took.
+
+A pure state machine: time is an argument, and whoever turns it sends the ping and closes the connection.
+"""
 
 from __future__ import annotations
 
+import math
+import random
+from array import array
+from dataclasses import dataclass
 from typing import Any
 
 # The weight that TCP gives to a new round trip (RFC 6298 section 2).
 AVERAGE_OVER = 8
+# Round trips of which the 95th percentile and the jitter are taken; a few minutes at the usual interval.
+KEPT = 32
+# Share of an interval by which a beat comes early: else all who came in one storm were asked in one moment for ever.
+SPREAD = 0.2
+# Seconds that an answer may be late before its beat counts as missed.
+GRACE = 0.3
+# A turn that is so much later than planned was held up by this process, which proves nothing about the peer.
+HELD_UP = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Result of one turn: a beat that is due, beats missed in a row if there is one more, and when to turn again."""
+
+    next_at: float
+    is_due: bool = False
+    missed: int = 0
+    is_lost: bool = False
 
 
 class Heartbeat:
-    """Any received frame is a sign of life; a sent one never is."""
+    """Any received frame is a sign of life; a sent one never is.
 
-    def __init__(self, now: float) -> None:
+    Beat k counts as missed ``interval`` times k after the last sign of life, so that a peer that is gone is found
+    within ``interval`` times ``missed_limit`` and a second, wherever between two beats it went.
+    """
+
+    def __init__(self, now: float, interval: float, missed_limit: int, *, tick: float = 0.0) -> None:
+        self.interval, self.missed_limit, self._tick = interval, missed_limit, tick
         self.heard_at = now
         self.beats = self.missed = self.missed_in_a_row = 0
-        self.rtt_ms: float | None = None
         self.rtt_average_ms: float | None = None
-        self._asked_at = now
+        # Made with the first answer: an array of floats takes an eighth of a list of them.
+        self._rtts: array[float] | None = None
+        self._asked_at = self._unanswered_since = now
+        self._beat_at = now + self._draw_gap()
+        self.due_at = self._beat_at
 
-    def count_last_beat(self) -> None:
-        """Count the last beat as missed unless anything was heard since."""
-        # Anything that was heard counts, not only the answer: a busy client may be late with that.
-        if self.beats and self.heard_at < self._asked_at:
-            self.missed += 1
-            self.missed_in_a_row += 1
-        else:
-            self.missed_in_a_row = 0
+    def configure(self, now: float, interval: float, missed_limit: int) -> None:
+        """Go on with other values; the next beat comes as the new interval says."""
+        self.interval, self.missed_limit = interval, missed_limit
+        self._beat_at = now + self._draw_gap()
+        self.due_at = min(self.due_at, self._beat_at)
 
-    def build_ping(self, now: float) -> dict[str, Any]:
-        """Build the next beat; it tells the client the last round trip."""
-        self.beats += 1
-        self._asked_at = now
+    def rest(self, now: float) -> None:
+        """Count no silence up to now: the peer's answers could not be heard."""
+        self.heard_at = now
+
+    def turn(self, now: float) -> Turn:
+        """Look at the connection; ``next_at`` tells when to look again."""
+        self._leave_out_standstill(now)
+        missed = self._count_missed(now)
+        is_lost = self.missed_in_a_row >= self.missed_limit
+        is_due = not is_lost and now >= self._beat_at - self._tick
+        if is_due:
+            self._note_beat(now)
+        self.due_at = min(self._beat_at, self.heard_at + self.interval * (self.missed_in_a_row + 1) + GRACE)
+        return Turn(self.due_at, is_due, missed, is_lost)
+
+    def build_ping(self) -> dict[str, Any]:
+        """Build the beat that is due; it tells the client the last round trip."""
         return {"type": "ping", "ping": self.beats, "rtt_ms": self.rtt_ms}
 
     def take_pong(self, ping: int, now: float) -> None:
         """Measure the round trip; the answer to an older beat measures nothing."""
         if ping != self.beats:
             return
-        self.rtt_ms = round((now - self._asked_at) * 1000, 1)
-        before = self.rtt_ms if self.rtt_average_ms is None else self.rtt_average_ms
-        self.rtt_average_ms = round(before + (self.rtt_ms - before) / AVERAGE_OVER, 1)
+        rtt = round((now - self._asked_at) * 1000, 1)
+        before = rtt if self.rtt_average_ms is None else self.rtt_average_ms
+        self.rtt_average_ms = round(before + (rtt - before) / AVERAGE_OVER, 1)
+        self._rtts = array("d") if self._rtts is None else self._rtts
+        self._rtts.append(rtt)
+        del self._rtts[:-KEPT]
+
+    @property
+    def rtt_ms(self) -> float | None:
+        """Return the last round trip."""
+        return self._rtts[-1] if self._rtts else None
+
+    @property
+    def rtt_p95_ms(self) -> float | None:
+        """Return the round trip that one of twenty of the last ones exceeds."""
+        if not self._rtts:
+            return None
+        return sorted(self._rtts)[math.ceil(len(self._rtts) * 0.95) - 1]
+
+    @property
+    def rtt_jitter_ms(self) -> float | None:
+        """Return by how much a round trip differs from the one before, on average."""
+        if not self._rtts:
+            return None
+        steps = [abs(after - before) for before, after in zip(self._rtts, self._rtts[1:], strict=False)]
+        return round(sum(steps) / len(steps), 1) if steps else 0.0
+
+    def _draw_gap(self) -> float:
+        # A tick earlier, because the wheel comes up to a tick late.
+        gap = self.interval * random.uniform(1 - SPREAD, 1) - self._tick
+        return max(gap, self.interval / 2)
+
+    def _note_beat(self, now: float) -> None:
+        self.beats += 1
+        if self.heard_at >= self._unanswered_since:
+            self._unanswered_since = now
+        self._asked_at = now
+        self._beat_at = now + self._draw_gap()
+
+    def _leave_out_standstill(self, now: float) -> None:
+        held_up = now - self.due_at
+        if held_up > HELD_UP:
+            self.heard_at = min(now, self.heard_at + held_up)
+
+    def _count_missed(self, now: float) -> int:
+        """Count at most one beat, and only after one was asked for that nothing has answered."""
+        if self.heard_at >= self._unanswered_since:
+            self.missed_in_a_row = 0
+            return 0
+        silence = now - self.heard_at
+        if silence < self.interval * (self.missed_in_a_row + 1) + GRACE or now - self._unanswered_since < GRACE:
+            return 0
+        self.missed += 1
+        self.missed_in_a_row += 1
+        return self.missed_in_a_row

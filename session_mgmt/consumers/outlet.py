@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from itertools import chain
 from typing import Any
 
 from session_mgmt.consumers import uvicorn_fast_path, uvicorn_guard
@@ -41,6 +42,8 @@ class Shared:
 
 # A small text costs this much besides its characters while it waits.
 OVERHEAD = 300
+# So much is gathered at most, however long the window is.
+GATHER_BYTES = 64 * 1024
 # So much may wait before a client that asks for more is not heard.
 BACKLOG = 64 * 1024
 
@@ -50,6 +53,12 @@ class Outlet:
 
     ``waiting_since`` tells when the peer stopped taking anything, and ``full_since`` when the queue became full.
     """
+
+    # Of the class, because nearly no connection gathers: its seconds, what waits for their end, and its timer.
+    window = 0.0
+    _gathered: list[str | Shared] | None = None
+    _gathered_bytes = 0
+    _gathering: asyncio.TimerHandle | None = None
 
     def __init__(self, send: Send, most_bytes: int) -> None:
         self._loop = asyncio.get_running_loop()
@@ -93,17 +102,54 @@ class Outlet:
         if isinstance(frame, str):
             self.messages += 1
             self.bytes += len(frame)
-            if not self._write_directly(frame):
-                self._enqueue({"type": "websocket.send", "text": frame}, len(frame))
+        else:
+            self.messages += len(frame.payloads)
+            self.bytes += frame.size
+        if self.window:
+            self._gather(frame)
+        else:
+            self._push_now(frame)
+
+    def gather_for(self, seconds: float) -> None:
+        """Gather frames for so many seconds from now on, and send them in one write; 0 sends each at once."""
+        self._send_gathered()
+        self.window = seconds
+
+    def _gather(self, frame: str | Shared) -> None:
+        if self._gathered is None:
+            self._gathered = []
+        self._gathered.append(frame)
+        self._gathered_bytes += len(frame) if isinstance(frame, str) else frame.size
+        if self._gathered_bytes > GATHER_BYTES:
+            self._send_gathered()
+        elif self._gathering is None:
+            self._gathering = self._loop.call_later(self.window, self._send_gathered)
+
+    def _send_gathered(self) -> None:
+        frames = self._forget_gathered()
+        if len(frames) > 1:
+            # One write of all: the client's radio wakes up once.
+            payloads = [[frame.encode()] if isinstance(frame, str) else frame.payloads for frame in frames]
+            frames = [Shared(*chain.from_iterable(payloads))]
+        for frame in frames:
+            self._push_now(frame)
+
+    def _forget_gathered(self) -> list[str | Shared]:
+        frames, self._gathered, self._gathered_bytes = self._gathered or [], None, 0
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
+        return frames
+
+    def _push_now(self, frame: str | Shared) -> None:
+        if self._write_directly(frame):
             return
-        self.messages += len(frame.payloads)
-        self.bytes += frame.size
-        if not self._write_directly(frame):
-            for text in frame.texts:
-                self._enqueue({"type": "websocket.send", "text": text}, len(text))
+        for text in [frame] if isinstance(frame, str) else frame.texts:
+            self._enqueue({"type": "websocket.send", "text": text}, len(text))
 
     def close(self, code: int, reason: str) -> None:
         """Close after everything that was pushed."""
+        self._send_gathered()
         self._enqueue({"type": "websocket.close", "code": code, "reason": reason}, 0)
 
     def when_drained(self, callback: Callable[[], None]) -> None:
@@ -120,6 +166,7 @@ class Outlet:
 
     def forget_waiting(self) -> None:
         """Forget the frames that wait; the one that is being sent stays."""
+        self._forget_gathered()
         self._queue = ()
         self._queued = 0
         self.full_since = None

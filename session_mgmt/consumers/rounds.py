@@ -47,7 +47,7 @@ class Rounds:
     def __init__(self, serving: Serving, rechecks: Rechecks) -> None:
         self._serving, self._rechecks = serving, rechecks
         self._loop = asyncio.get_running_loop()
-        self._wheel: dict[int, list[Served]] = {}
+        self._wheel: dict[int, list[tuple[Served, float]]] = {}
         self._snapshots: set[int] = set()
         self._unmeasured: dict[int, Unmeasured] = {}
         # Sessions that were seen to stand no longer, until their rows say so.
@@ -99,18 +99,17 @@ class Rounds:
     # -- beats -----------------------------------------------------------------------------------------------------
 
     def schedule_beat(self, connection: Served) -> None:
-        """Give a connection its place on the wheel."""
-        # Spread, or all who came in one storm would be asked in one moment for ever after.
-        due = self._loop.time() + connection.interval * random.uniform(1 - SPREAD, 1 + SPREAD)
+        """Give a connection its place on the wheel; its older place counts no more."""
+        due = connection.beat_at
         # To put in and to take out cost the same, however many connections there are.
-        self._wheel.setdefault(int(due / TICK), []).append(connection)
+        self._wheel.setdefault(int(due / TICK), []).append((connection, due))
 
     async def _beat_due(self) -> None:
         now = self._loop.time()
         for slot in [slot for slot in self._wheel if slot <= int(now / TICK)]:
-            for connection in self._wheel.pop(slot):
-                # The wheel is not told when a connection ends; it is found out here.
-                if connection in self._serving.connections:
+            for connection, due in self._wheel.pop(slot):
+                # The wheel is not told when a connection ends or gets another place; it is found out here.
+                if due == connection.beat_at and connection in self._serving.connections:
                     connection.beat(now)
                     self.schedule_beat(connection)
 

@@ -33,7 +33,7 @@ KEEP_IDLE_FEED = 60.0
 SLICE = 2000
 # Clients whose lost connections are remembered.
 KEEP_QUIET_LIVES = 10_000
-# The beat comes up to a fifth later than planned, and must still be in time.
+# The beat must be in time also where the way got slower meanwhile.
 QUIET_SHARE = 0.6
 # More beats would cost more than connections that are cut now and then.
 SHORTEST_INTERVAL = 2.0
@@ -53,7 +53,10 @@ class Served(Protocol):
     """Face of a connection towards the hub and its rounds."""
 
     attachment: Attachment
-    interval: float
+
+    @property
+    def beat_at(self) -> float:
+        """Return when to call ``beat`` the next time."""
 
     @property
     def followings(self) -> Mapping[str, Any]:
@@ -72,7 +75,7 @@ class Served(Protocol):
         """Ask the application anew before the next publication."""
 
     def beat(self, now: float) -> None:
-        """Ask for a sign of life."""
+        """Look for signs of life, and ask for one if that is due."""
 
     def build_figures(self) -> Beat:
         """Build the figures of a lease flush."""
@@ -195,8 +198,12 @@ class Serving:
 
     def choose_interval(self, client: str) -> float:
         """Return how often a client's connection gets a beat: oftener than its quiet connections were cut."""
-        usual, lived = settings().heartbeat_interval, self._quiet_lives.get(client)
-        return usual if lived is None else min(usual, max(lived * QUIET_SHARE, SHORTEST_INTERVAL))
+        return self.bound_interval(client, settings().heartbeat_interval)
+
+    def bound_interval(self, client: str, wanted: float) -> float:
+        """Return the interval that a client wants, or a shorter one if its quiet connections were cut before that."""
+        lived = self._quiet_lives.get(client)
+        return wanted if lived is None else min(wanted, max(lived * QUIET_SHARE, SHORTEST_INTERVAL))
 
     # -- sockets ---------------------------------------------------------------------------------------------------
 

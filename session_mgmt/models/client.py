@@ -61,6 +61,8 @@ class Connection(models.Model):
     lease_expires_at = MomentField()
     rtt_ms = models.FloatField(null=True, blank=True)
     rtt_average_ms = models.FloatField(null=True, blank=True)
+    rtt_p95_ms = models.FloatField(null=True, blank=True)
+    rtt_jitter_ms = models.FloatField(null=True, blank=True)
     beats_sent = models.PositiveIntegerField(default=0)
     beats_missed = models.PositiveIntegerField(default=0)
     messages_in = models.PositiveBigIntegerField(default=0)

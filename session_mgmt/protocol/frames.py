@@ -118,6 +118,14 @@ class Pong(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Configure:
+    """Wishes for this connection by name: ``interval``, ``missed_limit`` and ``batch``."""
+
+    id: int
+    wishes: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Refresh:
     """Exchange of a refresh token for the next pair; ``nonce`` names the request, so that it may be sent again."""
 
@@ -132,7 +140,7 @@ class Disconnect:
 
 
 Frame: TypeAlias = (
-    Connect | Update | Publish | Send | Subscribe | Unsubscribe | Ack | Ping | Pong | Refresh | Disconnect
+    Connect | Update | Publish | Send | Subscribe | Unsubscribe | Ack | Ping | Pong | Configure | Refresh | Disconnect
 )
 
 
@@ -280,6 +288,16 @@ def _read_pong(message: JSON) -> Pong:
     return Pong(_read_count(message, "ping"), _read_optional_count(message, "acked"))
 
 
+def _read_configure(message: JSON) -> Configure:
+    wishes: dict[str, float] = {}
+    for name in ("interval", "batch"):
+        if message.get(name) is not None:
+            wishes[name] = _read_seconds(message, name)
+    if message.get("missed_limit") is not None:
+        wishes["missed_limit"] = _read_count(message, "missed_limit", least=1)
+    return Configure(_read_count(message, "id"), wishes)
+
+
 def _read_refresh(message: JSON) -> Refresh:
     return Refresh(_read_count(message, "id"), _read_text(message, "token", 200), _read_text(message, "nonce", 43))
 
@@ -298,6 +316,7 @@ _READERS: dict[str, Callable[[JSON], Frame]] = {
     "ack": _read_ack,
     "ping": _read_ping,
     "pong": _read_pong,
+    "configure": _read_configure,
     "refresh": _read_refresh,
     "disconnect": _read_disconnect,
 }
@@ -322,6 +341,13 @@ def _read_count(message: JSON, name: str, *, least: int = 0, default: int | None
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MAX_OFFSET:
         raise InvalidField(f"{name} is an integer from {least} to 2^53-1.", field=name)
     return value
+
+
+def _read_seconds(message: JSON, name: str) -> float:
+    value = message[name]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidField(f"{name} is a number of seconds.", field=name)
+    return float(value)
 
 
 def _read_optional_count(message: JSON, name: str) -> int | None:

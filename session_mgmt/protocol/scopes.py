@@ -52,7 +52,7 @@ FRAMES: Final[dict[str, Need]] = {
     "update": Need(WRITE_STATE, "doc"),
     "publish": Need(PUBLISH, "topic"),
     "send": Need(SEND),
-    **dict.fromkeys(("unsubscribe", "ack", "ping", "pong", "refresh", "disconnect"), FREE),
+    **dict.fromkeys(("unsubscribe", "ack", "ping", "pong", "configure", "refresh", "disconnect"), FREE),
 }
 
 _READ, _WRITE, _EVENTS, _MANAGE = Need(READ_STATE, "name"), Need(WRITE_STATE, "name"), Need(READ_EVENTS), Need(MANAGE)

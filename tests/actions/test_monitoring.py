@@ -34,7 +34,7 @@ def lived(session: Any, token: str) -> None:
     again = Connect(token=token, client_id=first.client_id, acked=0, logs={}, agent="t")
     second = attach_client(again, server="s", now=start + timedelta(minutes=2))
     keep_receipt(second, {"verdict": "full"})
-    beat = connections.Beat(second.connection, 40.0, 50.0, 5, 0, 1, 2, 3, 4)
+    beat = connections.Beat(second.connection, 40.0, 50.0, 5, 0, 1, 2, 3, 4, 60.0, 2.5)
     connections.renew_leases([beat], now=start + timedelta(minutes=2))
 
 
@@ -45,7 +45,7 @@ def test_metrics_add_up_connections_traffic_and_recoveries() -> None:
     assert told["uptime"] == 180.0
     assert told["connected_time"] == 120.0
     assert (told["connections"], told["open_connections"], told["reconnects"]) == (2, 1, 1)
-    assert told["latency"] == {"last_ms": 40.0, "average_ms": 40.0}
+    assert told["latency"] == {"last_ms": 40.0, "average_ms": 40.0, "p95_ms": 60.0, "jitter_ms": 2.5}
     assert told["beats"] == {"sent": 15, "missed": 1}
     assert told["messages"] == {"in": 101, "out": 202}
     assert told["bytes"] == {"in": 1003, "out": 2004}

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 SECRET = "of-alice-alone"
 CODES = {error.name: error.number for error in list_errors()}
 # Frames that are answered by what is the sender's own, or not at all.
-HARMLESS = {"ack", "ping", "pong", "unsubscribe", "disconnect"}
+HARMLESS = {"ack", "ping", "pong", "unsubscribe", "configure", "disconnect"}
 REFUSED = {
     "connect": "invalid_frame",
     "subscribe": "topic_denied",

@@ -42,6 +42,7 @@ COMPLETE: dict[str, dict[str, Any]] = {
     "ack": {"seq": 1},
     "ping": {"id": 1},
     "pong": {"ping": 1},
+    "configure": {"id": 1},
     "refresh": {"id": 1, "token": "smr_1", "nonce": "n"},
     "disconnect": {},
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from session_mgmt.bridge import bridge
 from session_mgmt.consumers.hub import hub
 from session_mgmt.models import Connection, Publication, SessionActivity, SessionEvent, Stream
 from session_mgmt.protocol.codes import Close
+from session_mgmt.signals import heartbeat_missed
 from tests.walks.conftest import BOTH_WAYS
 
 pytestmark = BOTH_WAYS
@@ -43,7 +45,7 @@ async def test_a_client_that_never_answers_is_closed_after_the_missed_limit(
     await one.open(created.token.secret)
     assert await one.closed() == 4002
     pings = [frame for frame in one.seen if frame["type"] == "ping"]
-    assert len(pings) == 3
+    assert len(pings) >= 3
     assert one.seen[-1] == {
         "type": "bye",
         "code": 4002,
@@ -51,6 +53,71 @@ async def test_a_client_that_never_answers_is_closed_after_the_missed_limit(
         "reconnect": True,
         "retry_after": None,
     }
+
+
+async def test_a_client_chooses_its_beats_and_is_told_what_holds(peers: Any, created: Any) -> None:
+    one = peers()
+    connected = await one.open(created.token.secret)
+    assert connected["heartbeat"] == {"interval": 25.0, "missed_limit": 3, "batch": 0.0, "deadline": 35.0}
+    await one.say(type="configure", id=1, interval=5, missed_limit=2)
+    assert (await one.until_type("reply"))["config"] == {
+        "interval": 5.0,
+        "missed_limit": 2,
+        "batch": 0.0,
+        "deadline": 11.0,
+    }
+    (connection,) = hub().serving.connections
+    turns = [due for places in hub().rounds._wheel.values() for _, due in places if due == connection.beat_at]
+    assert len(turns) == 1
+    assert connection.beat_at - asyncio.get_running_loop().time() <= 5
+    await one.say(type="configure", id=2, batch=0.25, missed_limit=None)
+    assert (await one.until_type("reply"))["config"]["batch"] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("interval", 1.9), ("interval", 61), ("missed_limit", 1), ("missed_limit", 11), ("batch", 1.01)]
+)
+async def test_a_wish_outside_its_range_is_refused_with_the_range_and_changes_nothing(
+    peers: Any, created: Any, name: str, value: float
+) -> None:
+    one = peers()
+    connected = await one.open(created.token.secret)
+    await one.say(type="configure", id=1, **{"interval": 10, "batch": 0.5, name: value})
+    error = await one.until_type("error")
+    assert (error["id"], error["name"], error["field"]) == (1, "invalid_field", name)
+    assert error["allowed"] == connected["ranges"][name]
+    await one.say(type="configure", id=2)
+    assert (await one.until_type("reply"))["config"] == connected["heartbeat"]
+
+
+@pytest.mark.parametrize(
+    "wish", [{"interval": "5"}, {"interval": True}, {"missed_limit": 2.5}, {"batch": []}, {"batch": -0.1}]
+)
+async def test_a_wish_that_is_no_number_is_refused_by_name(peers: Any, created: Any, wish: dict[str, Any]) -> None:
+    one = peers()
+    await one.open(created.token.secret)
+    await one.say(type="configure", id=1, **wish)
+    error = await one.until_type("error")
+    assert (error["name"], error["field"]) == ("invalid_field", *wish)
+
+
+async def test_missed_beats_are_told_one_by_one(quick: Any, peers: Any, created: Any) -> None:
+    told: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    def hear(**facts: Any) -> None:
+        loop.call_soon_threadsafe(told.put_nowait, facts)
+
+    heartbeat_missed.connect(hear, weak=False)
+    try:
+        one = peers()
+        connected = await one.open(created.token.secret)
+        heard = [await told.get() for _ in range(3)]
+    finally:
+        heartbeat_missed.disconnect(hear)
+    assert [(facts["missed"], facts["limit"]) for facts in heard] == [(1, 3), (2, 3), (3, 3)]
+    assert {facts["client_id"] for facts in heard} == {connected["client_id"]}
+    assert {facts["session_id"] for facts in heard} == {created.session.pk}
 
 
 async def test_any_frame_counts_as_life_and_what_we_send_does_not(quick: Any, peers: Any, created: Any) -> None:

@@ -33,6 +33,8 @@ FIGURES = {
     "messages_out": "bigint",
     "bytes_in": "bigint",
     "bytes_out": "bigint",
+    "rtt_p95_ms": "double precision",
+    "rtt_jitter_ms": "double precision",
 }
 _FLUSH_COLUMNS = {"id": "bigint", "lease_expires_at": "timestamptz", **FIGURES}
 
@@ -50,6 +52,8 @@ class Beat:
     messages_out: int
     bytes_in: int
     bytes_out: int
+    rtt_p95_ms: float | None = None
+    rtt_jitter_ms: float | None = None
 
 
 def renew_leases(beats: Iterable[Beat], *, now: datetime | None = None) -> dict[int, Close]:
@@ -99,6 +103,8 @@ def _as_row(beat: Beat, lease: Any) -> tuple[Any, ...]:
         beat.messages_out,
         beat.bytes_in,
         beat.bytes_out,
+        beat.rtt_p95_ms,
+        beat.rtt_jitter_ms,
     )
 
 
