@@ -108,7 +108,7 @@ class Settings:
     heartbeat_interval: float = _setting(25.0, "Seconds; home routers forget a silent connection after 30 to 60.")
     heartbeat_missed_limit: int = _setting(3, "1 is an event, 2 is suspect, 3 closes.")
     interval_range: tuple[float, ...] = _setting(
-        (2.0, 60.0), "Shortest and longest heartbeat interval that a client may ask for; shorter costs, longer is cut."
+        (2.0, 55.0), "Shortest and longest heartbeat interval that a client may ask for; shorter costs, longer is cut."
     )
     missed_limit_range: tuple[int, ...] = _setting((2, 10), "Fewest and most missed beats that a client may ask for.")
     batch_range: tuple[float, ...] = _setting(
