@@ -18,6 +18,7 @@ from session_mgmt.protocol.codes import CLIENT_HEARTBEAT_LOST, Close, may_reconn
 SUBPROTOCOL = Subprotocol("session-mgmt.v1")
 OPEN_SECONDS = 15.0
 LOST = Leave(1006, "lost", reconnect=True)
+SILENCE = Leave(CLIENT_HEARTBEAT_LOST, "heartbeat_lost", reconnect=True)
 
 
 class Connection:
@@ -68,7 +69,7 @@ class Connection:
             async with asyncio.timeout(deadline):
                 message = await self._socket.recv()
         except TimeoutError:
-            return Leave(CLIENT_HEARTBEAT_LOST, "heartbeat_lost", reconnect=True)
+            return SILENCE
         except ConnectionClosed as closed:
             return _read_close(closed)
         self.frames_received += 1

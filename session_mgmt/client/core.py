@@ -42,6 +42,8 @@ class Core(Logbook):
         self.expired_session: str | None = None
         self.generation = 0
         self.heartbeat: Frame = {}
+        # Asked of the server anew for each connection.
+        self.wishes: Frame = {}
         self.backoff = Backoff()
         self._told = 0
 
@@ -89,6 +91,14 @@ class Core(Logbook):
             yield from self._apply_verdict(log, verdict)
         # After the verdicts: they tell which bases are lost.
         yield from self.resend_writes()
+        if self.wishes:
+            yield Send({"type": "configure", "id": self.draw_id(), **self.wishes})
+
+    def _handle_reply(self, frame: Frame) -> Effects:
+        if "config" in frame:
+            self.heartbeat = frame["config"]
+        else:
+            yield from super()._handle_reply(frame)
 
     def _handle_receipt(self, frame: Frame) -> Effects:
         # The number is still undecided, so the write stays in the outbox.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -11,7 +12,7 @@ from typing import Any, Protocol
 from websockets.exceptions import WebSocketException
 
 from session_mgmt.client.clock import Clock
-from session_mgmt.client.connection import Connection, explain_failure
+from session_mgmt.client.connection import SILENCE, Connection, explain_failure
 from session_mgmt.client.core import Core
 from session_mgmt.client.effects import Leave
 from session_mgmt.client.stats import Stats
@@ -19,6 +20,8 @@ from session_mgmt.protocol.codes import CLIENT_OUT_OF_ORDER, Close
 
 # Deadline until the server has named its own.
 FIRST_DEADLINE = 15.0
+# A beat may be so much under way when it counts as missed.
+BEAT_LATE = 1.0
 # Two replacements within this time are the work of a clone.
 CLONE_SECONDS = 10.0
 
@@ -47,6 +50,9 @@ class LinkPort(Protocol):
 
     def handle_loss(self, leave: Leave, was_ready: bool) -> Leave:
         """Take the end of a connection, or of an attempt; return how to go on."""
+
+    def tell_missed(self, missed: int) -> None:
+        """Tell that so many of the server's beats in a row did not come."""
 
     def become_new_client(self) -> None: ...
 
@@ -142,7 +148,7 @@ class Link:
     async def _receive_frames(self, connection: Connection) -> Leave:
         """Receive until the connection ends; any frame counts as a sign of life."""
         while self.departure is None:
-            received = await connection.receive_frame(float(self._core.heartbeat.get("deadline") or FIRST_DEADLINE))
+            received = await self._receive_frame(connection)
             self._count_traffic(connection)
             if isinstance(received, Leave):
                 return self.departure or received
@@ -155,6 +161,21 @@ class Link:
                 # The state after half a frame is unknown; a new connection begins from the stored positions.
                 return Leave(CLIENT_OUT_OF_ORDER, "unreadable_frame", reconnect=True)
         return self.departure
+
+    async def _receive_frame(self, connection: Connection) -> dict[str, Any] | Leave:
+        """Return the next frame, or why there is none; tell of each beat that was missed meanwhile."""
+        waited, missed = 0.0, 0
+        while True:
+            # Read anew: the beats may be configured while nothing comes.
+            beats = self._core.heartbeat
+            deadline, interval = beats.get("deadline") or FIRST_DEADLINE, beats.get("interval") or math.inf
+            until = min(deadline, interval * (missed + 1) + BEAT_LATE)
+            received = await connection.receive_frame(max(until - waited, 0.0))
+            waited = max(until, waited)
+            if received is not SILENCE or waited >= deadline:
+                return received
+            missed += 1
+            self._port.tell_missed(missed)
 
     def _count_traffic(self, connection: Connection) -> None:
         for name in ("frames_received", "frames_sent", "bytes_received", "bytes_sent"):

@@ -120,7 +120,7 @@ class Performer:
             self.take_tokens()
             self.audience.first.set()
         elif event == "latency":
-            self.stats.latency_ms = data
+            self.stats.add_latency(data)
         self.events.call_all(event, data)
 
     def _plan_resend(self, effect: ResendAfter) -> None:

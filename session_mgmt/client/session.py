@@ -32,6 +32,7 @@ class SessionClient:
 
     Events for `on`: `connected` (the frame), `disconnected` (code, name), `recovery` (the receipt), `gap`, `denied`,
     `refused` (a write's error), `conflict` (doc, seq and the receipt's report), `unsent` (the frame), `error`,
+    `heartbeat_missed` (missed),
     `identity` (verdict, reason, user_id), `ended` (reason), `stopped` (code, name), and every event type of the
     session's log. Callbacks are plain functions; one that raises is logged.
     """
@@ -169,6 +170,17 @@ class SessionClient:
     def on(self, event: str, callback: Callback) -> Unsubscribe:
         """Call `callback(data)` for an event; the class's description lists the events."""
         return self._shell.events.add(event, callback)
+
+    async def set_connection_config(
+        self, *, interval: float | None = None, missed_limit: int | None = None, batch: float | None = None
+    ) -> dict[str, Any] | None:
+        """Ask the server for other beats, and to gather what it sends, now and for each later connection.
+
+        Seconds between two beats, beats in a row that may be missed, seconds of gathering. Return what holds, with the
+        `deadline`; None without a connection. Refused for a value outside the server's range, which is `allowed`.
+        """
+        given = {"interval": interval, "missed_limit": missed_limit, "batch": batch}
+        return await self._shell.configure({name: value for name, value in given.items() if value is not None})
 
     def stats(self) -> Stats:
         """Return the counters of this client."""

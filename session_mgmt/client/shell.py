@@ -14,7 +14,7 @@ from session_mgmt.client.checking import check_data, check_operations, check_pub
 from session_mgmt.client.credentials import Credentials
 from session_mgmt.client.effects import Leave
 from session_mgmt.client.entering import Entrance, User
-from session_mgmt.client.errors import ClientError, Stopped
+from session_mgmt.client.errors import ClientError, Refused, Stopped
 from session_mgmt.client.identity import Change, Identity
 from session_mgmt.client.link import Address, Link
 from session_mgmt.client.performing import Options, Performer
@@ -134,6 +134,21 @@ class Shell(Performer):
         if self._stopped and self._was_waiting:
             raise self._stopped
 
+    async def configure(self, wishes: dict[str, float]) -> dict[str, Any] | None:
+        """Ask for other beats, now and for each later connection; None without a connection. Raises Refused."""
+        before = self.core.wishes
+        self.core.wishes = {**before, **wishes}
+        try:
+            reply = await self._asking.ask({"type": "configure", **self.core.wishes})
+        except Refused:
+            # Asked for again, it would be refused at each connection.
+            self.core.wishes = before
+            raise
+        if reply is None:
+            return None
+        self.core.heartbeat = dict(reply["config"])
+        return self.core.heartbeat
+
     async def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
         """Call the REST API below the session's own address. Raises Refused or Unanswered."""
         return await self.rest.call(method, f"sessions/{self.core.session['session_id']}/{path}", body, headers)
@@ -195,6 +210,10 @@ class Shell(Performer):
 
     def become_new_client(self) -> None:
         self._perform(self.core.start_anew())
+
+    def tell_missed(self, missed: int) -> None:
+        self.stats.missed_beats += 1
+        self.events.call_all("heartbeat_missed", {"missed": missed})
 
     # Calls of the identity.
 

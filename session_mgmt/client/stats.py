@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections import deque
+from dataclasses import dataclass, field
+
+LATENCIES_KEPT = 100
 
 
 @dataclass(slots=True)
 class Stats:
-    """Counters since `start`; `latency_ms` is the last round trip that the server measured, None before the first."""
+    """Counters since `start`. Round trips are in milliseconds, as the server measured them; None before the first."""
 
     state: str = "connecting"
     connections: int = 0
     losses: int = 0
+    missed_beats: int = 0
     frames_received: int = 0
     frames_sent: int = 0
     bytes_received: int = 0
@@ -20,4 +25,20 @@ class Stats:
     generation: int = 0
     client_id: str | None = None
     latency_ms: float | None = None
+    latency_average_ms: float | None = None
+    latency_p95_ms: float | None = None
+    latency_jitter_ms: float | None = None
     last_close: str | None = None
+    _latencies: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES_KEPT), repr=False)
+
+    def add_latency(self, milliseconds: float | None) -> None:
+        """Take a round trip; the first beat of a connection has none."""
+        if milliseconds is None:
+            return
+        self._latencies.append(milliseconds)
+        kept = list(self._latencies)
+        steps = [abs(after - before) for before, after in zip(kept, kept[1:], strict=False)]
+        self.latency_ms = milliseconds
+        self.latency_average_ms = sum(kept) / len(kept)
+        self.latency_p95_ms = sorted(kept)[math.ceil(len(kept) * 0.95) - 1]
+        self.latency_jitter_ms = sum(steps) / len(steps) if steps else 0.0

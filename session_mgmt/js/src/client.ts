@@ -252,6 +252,10 @@ export class SessionClient {
         if (failure) this.#writer.stopWaiting(failure);
         this.#emitter.emit("status", ...change);
       },
+      tellMissed: (missed) => {
+        this.#stats.count("missedBeats");
+        this.#emitter.emit("heartbeat_missed", { missed });
+      },
       repairAfter: (ending, wasReady) => this.#life.repairAfter(ending, wasReady),
     };
     return new Connection(env, port, this.#stats);

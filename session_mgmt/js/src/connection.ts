@@ -5,7 +5,7 @@ import { CLOSE, closeName, mayReconnect } from "./codes";
 import type { Environment } from "./environment";
 import { SessionError } from "./errors";
 import type { Status, StatusReason } from "./events";
-import type { ConnectedFrame, ServerFrame } from "./frames";
+import type { Beats, ConnectedFrame, ServerFrame } from "./frames";
 import { Heartbeat } from "./heartbeat";
 import { OutOfOrder } from "./logbook";
 import { watchPage } from "./page";
@@ -32,6 +32,7 @@ export interface ConnectionPort {
   handleFrame(frame: ServerFrame): void;
   handleDetach(): void;
   tellStatus(status: Status, reason: StatusReason | null): void;
+  tellMissed(missed: number): void;
   /** Repair after an end that is no ordinary loss: come back, or stay away. `wasReady`: after `connected`. */
   repairAfter(ending: Ending, wasReady: boolean): Repair | Promise<Repair> | null;
 }
@@ -80,12 +81,18 @@ export class Connection {
     this.heartbeat = new Heartbeat(env.clock, {
       askForLife: () => void this.askServer({ type: "ping" }, () => undefined),
       endSilent: () => this.#link?.endWith(CLOSE.SILENT_SERVER, "heartbeat_lost"),
+      tellMissed: (missed) => this.#port.tellMissed(missed),
+      isHidden: () => this.isHidden,
     });
     this.#unwatch = watchPage(env.page, () => this.checkLife());
   }
 
   get connected(): boolean {
     return this.status === "connected";
+  }
+
+  get isHidden(): boolean {
+    return this.#env.page?.document.visibilityState === "hidden";
   }
 
   get #trying(): Status {
@@ -133,7 +140,12 @@ export class Connection {
     this.#retry = retry;
     this.#deadline = deadline;
     this.backoff.policy = { ...this.backoff.policy, ...retry };
-    if (deadline !== undefined) this.heartbeat.deadline = deadline * 1000;
+    this.heartbeat.configure({ deadline });
+  }
+
+  /** Go by what the server says of its beats. */
+  takeBeats(beats: Beats | undefined): void {
+    this.heartbeat.configure({ ...beats, ...(this.#deadline === undefined ? {} : { deadline: this.#deadline }) });
   }
 
   /** Return false if there is no connection. */
@@ -219,8 +231,7 @@ export class Connection {
     this.#clearTimer();
     this.#connectedAt = this.#env.clock.now();
     this.backoff.policy = { ...this.backoff.policy, ...frame.retry, ...this.#retry };
-    const deadline = this.#deadline ?? frame.heartbeat?.deadline;
-    if (deadline !== undefined) this.heartbeat.deadline = deadline * 1000;
+    this.takeBeats(frame.heartbeat);
     this.heartbeat.start();
     this.#stats.countConnection(this.#everConnected);
     this.#everConnected = true;
@@ -271,8 +282,7 @@ export class Connection {
 
   /** Return the milliseconds by which a tab that nobody looks at lets the others go first; `checkLife` ends the wait. */
   #chooseLateness(): number {
-    const isHidden = this.#env.page?.document.visibilityState === "hidden";
-    return isHidden ? HIDDEN_LATER * (1 + this.#env.random()) : 0;
+    return this.isHidden ? HIDDEN_LATER * (1 + this.#env.random()) : 0;
   }
 
   #giveUp(reason: StatusReason): void {

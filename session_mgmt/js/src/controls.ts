@@ -1,10 +1,13 @@
 /** Connection as the application controls it. */
 
+import { askForReply } from "./asking";
 import type { RetryPolicy } from "./backoff";
 import type { Connection } from "./connection";
 import type { Emitter, Unsubscribe } from "./emitter";
 import type { Clock } from "./environment";
+import { silenceRejection } from "./errors";
 import type { SessionEntry, SessionEvents } from "./events";
+import type { Beats } from "./frames";
 import type { ClientStats } from "./stats";
 import type { WriteOptions } from "./state";
 import type { Json } from "./values";
@@ -12,7 +15,24 @@ import type { Json } from "./values";
 export interface ConnectionConfig extends Partial<RetryPolicy> {
   /** Seconds without a frame after which the connection counts as dead. */
   deadline?: number;
+  /** Seconds between two beats of the server. */
+  interval?: number;
+  /** Beats in a row that may be missed. */
+  missedLimit?: number;
+  /** Seconds for which the server gathers what it sends. */
+  batch?: number;
 }
+
+/** What holds for a connection, in seconds. */
+export interface ConnectionSettings {
+  interval: number;
+  missedLimit: number;
+  batch: number;
+  deadline: number;
+}
+
+// Timers of a page that nobody looks at ring once a minute.
+const HIDDEN_EVERY = 60;
 
 export interface ControlsPort {
   send(data: Json, options?: WriteOptions): Promise<Json>;
@@ -25,12 +45,17 @@ export class ConnectionControls {
   readonly #clock: Clock;
   readonly #port: ControlsPort;
   #beat: unknown = null;
+  /** Asked of the server anew for each connection. */
+  #wishes: Record<string, number> = {};
 
   constructor(connection: Connection, emitter: Emitter<SessionEvents>, clock: Clock, port: ControlsPort) {
     this.#connection = connection;
     this.#emitter = emitter;
     this.#clock = clock;
     this.#port = port;
+    emitter.on("status", (status) => {
+      if (status === "connected") void this.#askForWishes().catch((error) => emitter.emit("error", error));
+    });
   }
 
   /** Connect; resolves when connected. */
@@ -67,7 +92,8 @@ export class ConnectionControls {
   setupHeartbeat(interval = 25): Unsubscribe {
     this.stopHeartbeat();
     const sendBeat = (): void => {
-      this.#beat = this.#clock.setTimeout(sendBeat, interval * 1000);
+      const seconds = this.#connection.isHidden ? Math.max(interval, HIDDEN_EVERY) : interval;
+      this.#beat = this.#clock.setTimeout(sendBeat, seconds * 1000);
       this.#connection.heartbeat.startDoubt();
     };
     this.#beat = this.#clock.setTimeout(sendBeat, interval * 1000);
@@ -79,8 +105,31 @@ export class ConnectionControls {
     this.#beat = null;
   }
 
-  /** Go before what the server says. */
-  setConnectionConfig({ deadline, ...retry }: ConnectionConfig): void {
+  /**
+   * Go before what the server says; beats and batching are asked of the server, now and for each later connection.
+   * Resolves with what holds, or null while there is no connection. Rejects with the range for a value outside it.
+   */
+  setConnectionConfig(config: ConnectionConfig): Promise<ConnectionSettings | null> {
+    const { deadline, interval, missedLimit, batch, ...retry } = config;
     this.#connection.configure(retry, deadline);
+    const given = { interval, missed_limit: missedLimit, batch };
+    for (const [name, value] of Object.entries(given)) if (value !== undefined) this.#wishes[name] = value;
+    return silenceRejection(this.#askForWishes());
+  }
+
+  async #askForWishes(): Promise<ConnectionSettings | null> {
+    if (Object.keys(this.#wishes).length === 0) return null;
+    try {
+      const answer = await askForReply(this.#connection, this.#clock, { type: "configure", ...this.#wishes });
+      const beats = (answer as { config?: Beats } | null)?.config;
+      if (!beats) return null;
+      this.#connection.takeBeats(beats);
+      const { interval, missed_limit: missedLimit, batch = 0, deadline } = beats;
+      return { interval, missedLimit, batch, deadline };
+    } catch (error) {
+      // Asked for again, it would be refused at each connection.
+      this.#wishes = {};
+      throw error;
+    }
   }
 }

@@ -103,8 +103,14 @@ export interface EndReport {
   reason: string;
 }
 
+/** Beats of the server that did not come, in a row; the next frame of any kind begins anew. */
+export interface MissedReport {
+  missed: number;
+}
+
 export interface SessionEvents extends TimelineEvents {
   status: [status: Status, reason: StatusReason | null];
+  heartbeat_missed: [report: MissedReport];
   recovery: [receipt: RecoveryReceipt | SuccessorReceipt];
   gap: [gap: Gap];
   message: [data: Json, entry: SessionEntry];

@@ -46,10 +46,19 @@ export interface ConnectedFrame {
   reason: string;
   logs: Record<string, Verdict>;
   subscriptions?: string[];
-  heartbeat?: { interval: number; missed_limit: number; deadline: number };
+  heartbeat?: Beats;
   limits?: Record<string, number>;
   retry?: RetryPolicy;
   endpoints?: Endpoints;
+}
+
+/** Beats of a connection: seconds between two, how many may be missed, and the silence that ends it. */
+export interface Beats {
+  interval: number;
+  missed_limit: number;
+  deadline: number;
+  /** Seconds for which the server gathers frames. */
+  batch?: number;
 }
 
 export interface Endpoints {

@@ -3,6 +3,11 @@
 import type { Clock } from "./environment";
 
 const LOOK_EVERY = 5_000;
+// Nobody waits at a hidden page, and browsers let its timers ring once a minute anyway.
+const LOOK_HIDDEN_EVERY = 60_000;
+const LOOK_SOONEST = 250;
+// A beat may be so much under way when it counts as missed.
+const BEAT_LATE = 1_000;
 // A timer that is this late was not just slow: the machine slept or the tab was frozen.
 const LATE = 5_000;
 const ANSWER_WITHIN = 3_000;
@@ -14,14 +19,20 @@ export interface HeartbeatPort {
   askForLife(): void;
   /** End the connection: nothing was heard for too long. */
   endSilent(): void;
+  /** Tell that so many of the server's beats in a row did not come. */
+  tellMissed(missed: number): void;
+  isHidden(): boolean;
 }
 
 export class Heartbeat {
   /** Milliseconds without any frame after which the connection counts as dead. */
   deadline = 35_000;
+  /** Milliseconds in which the server promises a beat. */
+  interval = 25_000;
   readonly #clock: Clock;
   readonly #port: HeartbeatPort;
   #heardAt = 0;
+  #missed = 0;
   #lookAt = 0;
   #look: unknown = null;
   #doubt: unknown = null;
@@ -32,6 +43,13 @@ export class Heartbeat {
   constructor(clock: Clock, port: HeartbeatPort) {
     this.#clock = clock;
     this.#port = port;
+  }
+
+  /** Go by other seconds from now on. */
+  configure({ interval, deadline }: { interval?: number; deadline?: number }): void {
+    if (interval !== undefined) this.interval = interval * 1000;
+    if (deadline !== undefined) this.deadline = deadline * 1000;
+    if (this.#look !== null) this.#planLook();
   }
 
   start(): void {
@@ -51,12 +69,15 @@ export class Heartbeat {
   /** Note a sign of life; any frame is one. */
   noteLife(): void {
     this.#heardAt = this.#clock.now();
+    this.#missed = 0;
     this.#endDoubt();
   }
 
   /** Ask the server after a possible change of the network, and do not wait long for the answer. */
   startDoubt(): void {
     if (this.#look === null || this.#doubt !== null) return;
+    // The page may be looked at again, and the next look may be a minute away.
+    this.#planLook();
     this.#doubt = this.#clock.setTimeout(() => this.#port.endSilent(), ANSWER_WITHIN);
     this.#port.askForLife();
   }
@@ -77,15 +98,36 @@ export class Heartbeat {
   }
 
   #planLook(): void {
-    this.#lookAt = this.#clock.now() + LOOK_EVERY;
-    this.#look = this.#clock.setTimeout(() => this.#lookForLife(), LOOK_EVERY);
+    this.#clock.clearTimeout(this.#look);
+    const wait = this.#port.isHidden() ? LOOK_HIDDEN_EVERY : Math.min(LOOK_EVERY, this.#timeToNext());
+    this.#lookAt = this.#clock.now() + wait;
+    this.#look = this.#clock.setTimeout(() => this.#lookForLife(), wait);
   }
 
   #lookForLife(): void {
     const late = Math.abs(this.#clock.now() - this.#lookAt);
+    const silence = this.#clock.now() - this.#heardAt;
     this.#planLook();
-    if (this.#clock.now() - this.#heardAt > this.deadline) this.#port.endSilent();
+    if (silence >= this.deadline) this.#port.endSilent();
     else if (late > LATE) this.startDoubt();
+    else this.#countMissed(silence);
+  }
+
+  #countMissed(silence: number): void {
+    if (silence < this.#nextMiss()) return;
+    this.#missed += 1;
+    this.#planLook();
+    this.#port.tellMissed(this.#missed);
+  }
+
+  /** Return the silence after which one beat more counts as missed. */
+  #nextMiss(): number {
+    return (this.#missed + 1) * this.interval + BEAT_LATE;
+  }
+
+  #timeToNext(): number {
+    const next = Math.min(this.deadline, this.#nextMiss());
+    return Math.max(LOOK_SOONEST, this.#heardAt + next - this.#clock.now());
   }
 
   #endDoubt(): void {

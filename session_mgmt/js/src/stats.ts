@@ -15,17 +15,19 @@ export interface ClientStats {
   publications: number;
   receipts: number;
   refusals: number;
+  /** Beats of the server that did not come. */
+  missedBeats: number;
   /** Round trips in milliseconds as the server measured them; null before the first. */
   latency: { last: number | null; average: number | null; p95: number | null; jitter: number | null };
   pending: number;
 }
 
-type Counter = "gaps" | "messages" | "publications" | "receipts" | "refusals";
+type Counter = "gaps" | "messages" | "publications" | "receipts" | "refusals" | "missedBeats";
 
 const LATENCIES_KEPT = 100;
 
 export class Stats {
-  readonly #counted = { gaps: 0, messages: 0, publications: 0, receipts: 0, refusals: 0 };
+  readonly #counted = { gaps: 0, messages: 0, publications: 0, receipts: 0, refusals: 0, missedBeats: 0 };
   readonly #recoveries = { full: 0, state_only: 0, none: 0 };
   readonly #latencies: number[] = [];
   #connections = 0;

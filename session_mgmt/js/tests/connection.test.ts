@@ -161,7 +161,7 @@ describe("a lost connection", () => {
     await pass(34);
     expect(seen).toEqual([]);
     browser.server.cut();
-    await pass(6);
+    await pass(1);
     browser.server.mend();
     await pass(2);
     expect(seen).toEqual([["reconnecting", 4102], ["connected", null]]);

@@ -204,6 +204,7 @@ export class FakeServer {
     const attached = this.#attached.get(socket);
     if (!attached) return;
     const { session, client } = attached;
+    if (frame.type === "configure") this.#handleConfigure(socket, frame);
     if (frame.type === "subscribe") this.#handleSubscribe(socket, session, client, frame);
     else if (frame.type === "unsubscribe") client.follows.delete(frame.log);
     else if (frame.type === "ping") socket.deliver({ type: "pong", id: frame.id, server_time: "" });
@@ -270,6 +271,13 @@ export class FakeServer {
       retry: { initial: 0.5, maximum: 20, factor: 2, attempts: 0 },
       ...this.settings,
     };
+  }
+
+  #handleConfigure(socket: FakeSocket, { id, interval = 25, missed_limit = 3, batch = 0 }: Frame): void {
+    const config = { interval, missed_limit, batch, deadline: Math.min(interval + 10, interval * missed_limit + 1) };
+    if (interval >= 2) return socket.deliver({ type: "reply", id, config });
+    const error = { code: 103, name: "invalid_field", temporary: false, field: "interval", allowed: [2, 55] };
+    socket.deliver({ type: "error", id, message: "interval is from 2 to 55 here.", ...error });
   }
 
   #handleSubscribe(socket: FakeSocket, session: FakeSession, client: FakeClient, frame: Frame): void {
