@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 LATENCIES_KEPT = 100
 
@@ -37,7 +38,7 @@ class Stats:
             return
         self._latencies.append(milliseconds)
         kept = list(self._latencies)
-        steps = [abs(after - before) for before, after in zip(kept, kept[1:], strict=False)]
+        steps = [abs(after - before) for before, after in pairwise(kept)]
         self.latency_ms = milliseconds
         self.latency_average_ms = sum(kept) / len(kept)
         self.latency_p95_ms = sorted(kept)[math.ceil(len(kept) * 0.95) - 1]

@@ -201,14 +201,18 @@ export interface ConnectedFrame {
 	reason: string;
 	logs: Record<string, Verdict>;
 	subscriptions?: string[];
-	heartbeat?: {
-		interval: number;
-		missed_limit: number;
-		deadline: number;
-	};
+	heartbeat?: Beats;
 	limits?: Record<string, number>;
 	retry?: RetryPolicy;
 	endpoints?: Endpoints;
+}
+/** Beats of a connection: seconds between two, how many may be missed, and the silence that ends it. */
+export interface Beats {
+	interval: number;
+	missed_limit: number;
+	deadline: number;
+	/** Seconds for which the server gathers frames. */
+	batch?: number;
 }
 export interface Endpoints {
 	websocket: string;
@@ -539,10 +543,17 @@ export interface IdentityReport {
 export interface EndReport {
 	reason: string;
 }
+/** Beats of the server that did not come, in a row; the next frame of any kind begins anew. */
+export interface MissedReport {
+	missed: number;
+}
 export interface SessionEvents extends TimelineEvents {
 	status: [
 		status: Status,
 		reason: StatusReason | null
+	];
+	heartbeat_missed: [
+		report: MissedReport
 	];
 	recovery: [
 		receipt: RecoveryReceipt | SuccessorReceipt
@@ -844,12 +855,22 @@ export interface HeartbeatPort {
 	askForLife(): void;
 	/** End the connection: nothing was heard for too long. */
 	endSilent(): void;
+	/** Tell that so many of the server's beats in a row did not come. */
+	tellMissed(missed: number): void;
+	isHidden(): boolean;
 }
 declare class Heartbeat {
 	#private;
 	/** Milliseconds without any frame after which the connection counts as dead. */
 	deadline: number;
+	/** Milliseconds in which the server promises a beat. */
+	interval: number;
 	constructor(clock: Clock, port: HeartbeatPort);
+	/** Go by other seconds from now on. */
+	configure({ interval, deadline }: {
+		interval?: number;
+		deadline?: number;
+	}): void;
 	start(): void;
 	stop(): void;
 	/** Note a sign of life; any frame is one. */
@@ -875,6 +896,8 @@ export interface ClientStats {
 	publications: number;
 	receipts: number;
 	refusals: number;
+	/** Beats of the server that did not come. */
+	missedBeats: number;
 	/** Round trips in milliseconds as the server measured them; null before the first. */
 	latency: {
 		last: number | null;
@@ -884,7 +907,7 @@ export interface ClientStats {
 	};
 	pending: number;
 }
-export type Counter = "gaps" | "messages" | "publications" | "receipts" | "refusals";
+export type Counter = "gaps" | "messages" | "publications" | "receipts" | "refusals" | "missedBeats";
 declare class Stats {
 	#private;
 	countSent(characters: number): void;
@@ -932,6 +955,7 @@ export interface ConnectionPort {
 	handleFrame(frame: ServerFrame): void;
 	handleDetach(): void;
 	tellStatus(status: Status, reason: StatusReason | null): void;
+	tellMissed(missed: number): void;
 	/** Repair after an end that is no ordinary loss: come back, or stay away. `wasReady`: after `connected`. */
 	repairAfter(ending: Ending, wasReady: boolean): Repair | Promise<Repair> | null;
 }
@@ -952,6 +976,7 @@ declare class Connection {
 	readonly heartbeat: Heartbeat;
 	constructor(env: Environment, port: ConnectionPort, stats: Stats);
 	get connected(): boolean;
+	get isHidden(): boolean;
 	/** Connect; resolves when connected, rejects when the connection is given up before that. */
 	connect(): Promise<void>;
 	/** Disconnect and stay away until `connect`; no sign of the page changes that. */
@@ -961,6 +986,8 @@ declare class Connection {
 	/** React to a change that the page saw: ask a live connection for a sign, or attempt the next one at once. */
 	checkLife(): void;
 	configure(retry: Partial<RetryPolicy>, deadline?: number): void;
+	/** Go by what the server says of its beats. */
+	takeBeats(beats: Beats | undefined): void;
 	/** Return false if there is no connection. */
 	sendFrame(frame: object): boolean;
 	/** Send a frame with an id; `answer` gets the reply, the error or the pong, unless the connection ends before. */
@@ -1174,6 +1201,19 @@ export declare class StateDocument {
 export interface ConnectionConfig extends Partial<RetryPolicy> {
 	/** Seconds without a frame after which the connection counts as dead. */
 	deadline?: number;
+	/** Seconds between two beats of the server. */
+	interval?: number;
+	/** Beats in a row that may be missed. */
+	missedLimit?: number;
+	/** Seconds for which the server gathers what it sends. */
+	batch?: number;
+}
+/** What holds for a connection, in seconds. */
+export interface ConnectionSettings {
+	interval: number;
+	missedLimit: number;
+	batch: number;
+	deadline: number;
 }
 export interface ControlsPort {
 	send(data: Json, options?: WriteOptions): Promise<Json>;
@@ -1194,8 +1234,11 @@ export declare class ConnectionControls {
 	/** Ask the server for a sign of life every `interval` seconds; return the function that ends it. */
 	setupHeartbeat(interval?: number): Unsubscribe;
 	stopHeartbeat(): void;
-	/** Go before what the server says. */
-	setConnectionConfig({ deadline, ...retry }: ConnectionConfig): void;
+	/**
+	 * Go before what the server says; beats and batching are asked of the server, now and for each later connection.
+	 * Resolves with what holds, or null while there is no connection. Rejects with the range for a value outside it.
+	 */
+	setConnectionConfig(config: ConnectionConfig): Promise<ConnectionSettings | null>;
 }
 /** Reader of a log. */
 export interface Reader {
