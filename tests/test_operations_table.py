@@ -78,7 +78,7 @@ def test_the_frame_is_read_by_the_server(operation: Operation) -> None:
 @pytest.mark.parametrize("operation", having("sdk"), ids=str)
 def test_the_sdk_offers_the_method(operation: Operation) -> None:
     class_, method = operation.sdk.split(".")
-    found = re.search(rf"^(export )?declare class {class_} .*?^}}", TYPINGS, re.MULTILINE | re.DOTALL)
+    found = re.search(rf"^(export )?declare class {class_}\b.*?^}}", TYPINGS, re.MULTILINE | re.DOTALL)
     assert found
     assert re.search(rf"^\t(static |get )?{method}[<(]", found[0], re.MULTILINE)
 

@@ -51,7 +51,7 @@ def list_python_names(class_: type) -> set[str]:
 
 def list_javascript_names(class_: str) -> set[str]:
     """Return the public members of a class of the JavaScript client."""
-    found = re.search(rf"^(?:export )?declare class {class_} .*?^}}", TYPINGS, re.MULTILINE | re.DOTALL)
+    found = re.search(rf"^(?:export )?declare class {class_}\b.*?^}}", TYPINGS, re.MULTILINE | re.DOTALL)
     assert found
     members = re.findall(r"^\t(?!private )(?:static |readonly |get |set )*(\w+)[<(:?]", found[0], re.MULTILINE)
     return set(members) - {"constructor"} - INTERNAL.get(class_, set())

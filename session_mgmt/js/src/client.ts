@@ -2,6 +2,7 @@
 
 import { Adoption, nameUnsent } from "./adoption";
 import { Auth } from "./auth";
+import type { AnyApplication, ApplicationTypes, DocumentOf, Returned, Sent, TypeOf } from "./application";
 import { askForReply, askForVerdict } from "./asking";
 import { Connection, type ConnectionPort } from "./connection";
 import { CLOSE } from "./codes";
@@ -11,10 +12,10 @@ import type { Credentials } from "./credentials";
 import type { Owner } from "./database";
 import { Documents, fetchDocument } from "./documents";
 import type { Emitter, Unsubscribe } from "./emitter";
-import { readEnvironment, type Clock, type Environment, type Surroundings } from "./environment";
+import { readEnvironment, type Environment, type Surroundings } from "./environment";
 import { replaceFacts, silenceRejection } from "./errors";
 import type { SessionEntry, SessionEvents, Status } from "./events";
-import type { SessionFields, Strategy, SuccessorReceipt } from "./frames";
+import type { SessionFields, SuccessorReceipt } from "./frames";
 import { forgetScope } from "./forgetting";
 import { describeProof, Handshake } from "./handshake";
 import { LOGGED_OUT, type Change, type Identity } from "./identity";
@@ -41,9 +42,9 @@ import type { Link, LinkPort } from "./transport";
 import type { Json } from "./values";
 import { Writer, type WriterPort } from "./writer";
 
-export class SessionClient {
-  readonly state: StateDocument;
-  readonly topics: Topics;
+export class SessionClient<A extends ApplicationTypes = AnyApplication> {
+  readonly state: StateDocument<TypeOf<A, "state">>;
+  readonly topics: Topics<TypeOf<A, "topics">>;
   readonly connection: ConnectionControls;
   readonly sessions: Sessions;
   readonly auth: Auth;
@@ -72,8 +73,10 @@ export class SessionClient {
    * connection. Rejects if a session is needed and the server refuses or does not answer, and with `slot_taken` if
    * another client of this tab uses the same `slot`.
    */
-  static async start(options: StartOptions = {}): Promise<SessionClient> {
-    const client = new SessionClient(await prepareStart(options));
+  static async start<A extends ApplicationTypes = AnyApplication>(
+    options: StartOptions = {},
+  ): Promise<SessionClient<A>> {
+    const client = new SessionClient<A>(await prepareStart(options));
     if (options.autoConnect !== false) void client.#connection.connect();
     return client;
   }
@@ -98,7 +101,7 @@ export class SessionClient {
     const writer = (this.#writer = this.#newWriter(parts));
     this.#copies = copies;
     this.#outboxes = parts.outboxes;
-    const documents = (this.#documents = this.#newDocuments(env.clock, parts.strategy, parts.keepsSealed));
+    const documents = (this.#documents = this.#newDocuments(parts));
     this.#handshake = new Handshake({ ...{ rest, credentials, identity, record }, writer, documents, logbook, name });
     const timeline = new Timeline(record, emitter, this.#stats);
     this.topics = this.#newTopics();
@@ -168,7 +171,7 @@ export class SessionClient {
   }
 
   /** Call the server's handler exactly once, over drops and reloads; resolves with what it returned. */
-  send(data: Json, { signal }: WriteOptions = {}): Promise<Json> {
+  send<const Message extends Sent<A>>(data: Message, { signal }: WriteOptions = {}): Promise<Returned<A, Message>> {
     return silenceRejection(this.#writer.sendMessage(data, signal));
   }
 
@@ -178,7 +181,7 @@ export class SessionClient {
   }
 
   /** Return a named document; `main` is `state`. */
-  document(name: string): StateDocument {
+  document<const Name extends string>(name: Name): StateDocument<DocumentOf<A, Name>> {
     return this.#documents.getDocument(name);
   }
 
@@ -304,7 +307,7 @@ export class SessionClient {
     return new Writer(this.#record, clock, bounds, this.#emitter, this.#stats, port, sync && { ...sync, page });
   }
 
-  #newDocuments(clock: Clock, strategy: Strategy | undefined, keepsSealed: boolean): Documents {
+  #newDocuments({ env, strategy, schema, keepsSealed }: Parts): Documents {
     return new Documents({
       logbook: this.#logbook,
       writer: this.#writer,
@@ -312,12 +315,13 @@ export class SessionClient {
       credentials: this.#credentials,
       record: this.#record,
       strategy,
-      clock,
+      schema,
+      clock: env.clock,
       copies: this.#copies,
       keepsSealed,
       isHidden: () => this.#identity.isHidden,
       tellCached: (document, fromCache) => this.#emitter.emit("cache", { document, fromCache }),
-      tellDenied: (document, error) => this.#emitter.emit("error", replaceFacts(error, { document })),
+      tellError: (document, error) => this.#emitter.emit("error", replaceFacts(error, { document })),
     });
   }
 

@@ -11,6 +11,7 @@ import { toCamelCases, type DocumentHead } from "./past";
 import type { ClientRecord } from "./record";
 import { Replica } from "./replica";
 import type { Rest } from "./rest";
+import { findMismatch, type Schema } from "./schema";
 import { StateDocument } from "./state";
 import type { Json } from "./values";
 import type { Writer } from "./writer";
@@ -24,13 +25,16 @@ export interface DocumentsParts {
   credentials: Credentials;
   record: ClientRecord;
   strategy: Strategy | undefined;
+  /** Of the document `main`. */
+  schema: Schema | undefined;
   clock: Clock;
   /** Null if no local copies are kept. */
   copies: Copies | null;
   keepsSealed: boolean;
   /** Return true while nothing of the kept session may be shown. */
   isHidden(): boolean;
-  tellDenied(name: string, error: SessionError): void;
+  /** Report that a document may not be read, or does not fit its schema. */
+  tellError(name: string, error: SessionError): void;
   /** Report that a document's value comes from its local copy, or no longer does. */
   tellCached(name: string, fromCache: boolean): void;
 }
@@ -92,6 +96,7 @@ export class Documents {
       syncDocument: () => this.#syncDocument(name, replica),
       readLimits: () => writer.limits,
       strategy,
+      schema: this.#findSchema(name),
     });
     const known = { replica, document, copy };
     this.#known.set(name, known);
@@ -141,6 +146,7 @@ export class Documents {
       },
       endFrame: () => {
         this.#tellWhenConfirmed(name, replica, () => replica.showConfirmed());
+        this.#checkConfirmed(name, replica);
         copy?.foldEntries(replica.confirmed);
       },
       takeSnapshot: (data) => {
@@ -150,6 +156,17 @@ export class Documents {
       awaitSnapshot: () => replica.awaitSnapshot(),
       handleDenial: (error) => this.#handleDenial(name, error),
     };
+  }
+
+  #findSchema(name: string): Schema | undefined {
+    return name === "main" ? this.#parts.schema : undefined;
+  }
+
+  /** Report a value of the server's that the schema refuses. An unwritten document is `{}`, whatever its schema. */
+  #checkConfirmed(name: string, { version, confirmed }: Replica): void {
+    const schema = this.#findSchema(name);
+    const mismatch = schema && version > 0 ? findMismatch(schema, confirmed) : null;
+    if (mismatch) this.#parts.tellError(name, mismatch);
   }
 
   /** Report when the local copy has become equal to the server's value. */
@@ -167,7 +184,7 @@ export class Documents {
       this.#parts.logbook.forgetPlaces([`state:${name}`]);
       this.#tellWhenConfirmed(name, known.replica, () => known.replica.resetValue());
     }
-    this.#parts.tellDenied(name, error);
+    this.#parts.tellError(name, error);
   }
 
   async #syncDocument(name: string, replica: Replica): Promise<void> {

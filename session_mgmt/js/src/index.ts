@@ -9,6 +9,8 @@ export { CLOSE } from "./codes";
 export { EVENT_TYPES } from "./events";
 export type { AdoptedReport, CacheReport, ConflictReport, EventType, Gap, SessionEntry, SessionEvents } from "./events";
 export type { EndReport, IdentityReport, PendingReport, Status, StatusReason, UnsentWrite } from "./events";
+export type { AnyApplication, ApplicationTypes, DocumentOf, KnownTopic, NumberPlace, OperationsOn } from "./application";
+export type { Place, PublicationOf, Read, Returned, Sent, TypeOf, ValueAt, Written } from "./application";
 export type { Auth, NarrowedToken } from "./auth";
 export type { ConnectionConfig, ConnectionControls } from "./controls";
 export type { Device } from "./devices";
@@ -22,6 +24,7 @@ export type { Checkpoint, ClientState, DocumentHead, DocumentSizes, HistoryEntry
 export type { HistoryPage, Keep, KeptConflict, PatchOperation, UpdateResult } from "./past";
 export type { Change, Listener } from "./replica";
 export type { CreatedSession, RecoveredSession, Sessions, Validation } from "./sessions";
+export type { Schema } from "./schema";
 export type { ConflictOptions, RestoreOptions, StateDocument, UpdateOptions, WriteOptions } from "./state";
 export type { ClientStats } from "./stats";
 export type { StoreLike } from "./storage";

@@ -6,6 +6,7 @@ import type { Surroundings } from "./environment";
 import type { SessionError } from "./errors";
 import type { Strategy } from "./frames";
 import type { OutboxBounds } from "./outbox";
+import type { Schema } from "./schema";
 import type { JsonObject } from "./values";
 
 export interface CreateOptions {
@@ -68,6 +69,11 @@ export interface StartOptions extends Surroundings {
   onAsk?: (documents: VisitorDocument[]) => "claim" | "fresh" | Promise<"claim" | "fresh">;
   /** Ends the start, which then rejects with the signal's reason; it has no effect on the client that was started. */
   signal?: AbortSignal;
+  /**
+   * Checks the document `main`: a write that would break it is refused with `schema_mismatch`; a value of the server's
+   * that does is shown, and told as an `error`.
+   */
+  schema?: Schema;
   /** Hears every error from the start on, as a listener of `error` does that was there before the start. */
   onError?: (error: SessionError) => void;
 }

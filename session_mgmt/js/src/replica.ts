@@ -14,7 +14,7 @@ export interface Change {
   version: number;
 }
 
-export type Listener = (value: Json | undefined, change: Change) => void;
+export type Listener<Value = Json | undefined> = (value: Value, change: Change) => void;
 
 interface Watch {
   tokens: string[];

@@ -16,6 +16,7 @@ import { DEFAULT_BOUNDS, type OutboxBounds } from "./outbox";
 import { OutboxStore } from "./outboxStore";
 import { ClientRecord } from "./record";
 import { Rest } from "./rest";
+import type { Schema } from "./schema";
 import { Shelf } from "./storage";
 
 /** Parts of a client that are there before the client. */
@@ -31,6 +32,7 @@ export interface Parts {
   emitter: Emitter<SessionEvents>;
   bounds: OutboxBounds;
   strategy: Strategy | undefined;
+  schema: Schema | undefined;
   sync: SyncOptions | undefined;
   copies: Copies | null;
   keepsSealed: boolean;
@@ -53,7 +55,7 @@ type Tell = (error: SessionError) => void;
 const KEPT_EVENTS = ["error", "unsent", "adopted", "identity", "ended"] as const;
 
 export async function prepareStart(options: StartOptions): Promise<Parts> {
-  const { strategy, sync, cache, share, signal } = options;
+  const { strategy, schema, sync, cache, share, signal } = options;
   signal?.throwIfAborted();
   requireSharing(options);
   const env = readEnvironment(options);
@@ -97,6 +99,7 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
     emitter,
     bounds: { ...DEFAULT_BOUNDS, ...options.outbox },
     strategy,
+    schema,
     sync,
     copies,
     keepsSealed: typeof cache === "object" && cache.encrypted === true,

@@ -1,17 +1,19 @@
 /** Document as the application uses it: read at once, written at once, confirmed by the server later. */
 
+import type { NumberPlace, OperationsOn, Place, Read, Written } from "./application";
 import { checksumOf } from "./digest";
 import type { Unsubscribe } from "./emitter";
 import { silenceRejection } from "./errors";
 import type { Position, ReceiptFrame, Strategy, UpdateFrame } from "./frames";
 import { operationsOf } from "./merge";
-import { checkOperations, type Operation } from "./operations";
+import { applyOperations, checkOperations, type Operation } from "./operations";
 import { toCamelCase, toCamelCases, formatEtag, buildQuery, toUpdateResult } from "./past";
 import type { Checkpoint, ClientState, DocumentSizes, HistoryEntry, HistoryOptions, HistoryPage } from "./past";
 import type { Keep, KeptConflict, PatchOperation, UpdateResult } from "./past";
 import * as pointer from "./pointer";
 import { digestReplaced } from "./replaced";
 import type { Listener, Replica } from "./replica";
+import { findMismatch, type Schema } from "./schema";
 import { byteLength, normalizeValue, type Json, type JsonObject, type ValueLimits } from "./values";
 
 export interface WriteOptions {
@@ -34,6 +36,7 @@ export interface StatePort {
   readLimits(): ValueLimits;
   /** Strategy of updates that name none. */
   strategy: Strategy | undefined;
+  schema: Schema | undefined;
 }
 
 export interface RestoreOptions {
@@ -48,7 +51,7 @@ export interface ConflictOptions {
 
 type UpdateContent = Pick<UpdateFrame, "ops" | "merge" | "data" | "if_absent">;
 
-export class StateDocument {
+export class StateDocument<S = Json> {
   readonly name: string;
   readonly #replica: Replica;
   readonly #port: StatePort;
@@ -79,31 +82,45 @@ export class StateDocument {
   }
 
   /** Return the value at a path (RFC 6901) with own pending writes; undefined if none. Do not change it in place. */
+  get(): Read<S, "">;
+  get<const Path extends string>(path: Path & Place<S, Path>): Read<S, Path>;
   get(path = ""): Json {
     return pointer.getValue(this.#replica.view, pointer.parse(path));
   }
 
   /** Call back when the value at the path has changed, by this client or by the server. */
-  on(path: string, listener: Listener): Unsubscribe {
-    return this.#replica.on(path, listener);
+  on<const Path extends string>(path: Path & Place<S, Path>, listener: Listener<Read<S, Path>>): Unsubscribe {
+    return this.#replica.on(path, listener as Listener);
   }
 
-  set(path: string, value: Json, options?: UpdateOptions): Promise<UpdateResult> {
-    return this.update([["set", path, value]], options);
+  set<const Path extends string>(
+    path: Path & Place<S, Path>,
+    value: Written<S, NoInfer<Path>>,
+    options?: UpdateOptions,
+  ): Promise<UpdateResult> {
+    return this.#applyOperations([["set", path, value]], options);
   }
 
-  delete(path: string, options?: UpdateOptions): Promise<UpdateResult> {
-    return this.update([["del", path]], options);
+  delete<const Path extends string>(path: Path & Place<S, Path>, options?: UpdateOptions): Promise<UpdateResult> {
+    return this.#applyOperations([["del", path]], options);
   }
 
   /** Add to a number. Additions of several clients to one place all count. */
-  inc(path: string, amount = 1, options?: UpdateOptions): Promise<UpdateResult> {
-    return this.update([["inc", path, amount]], options);
+  inc<const Path extends string>(
+    path: Path & NumberPlace<S, Path>,
+    amount = 1,
+    options?: UpdateOptions,
+  ): Promise<UpdateResult> {
+    return this.#applyOperations([["inc", path, amount]], options);
   }
 
   /** Insert into an array before the index at the end of the path; `-` appends. */
-  insert(path: string, value: Json, options?: UpdateOptions): Promise<UpdateResult> {
-    return this.update([["ins", path, value]], options);
+  insert<const Path extends string>(
+    path: Path & Place<S, Path>,
+    value: Written<S, NoInfer<Path>>,
+    options?: UpdateOptions,
+  ): Promise<UpdateResult> {
+    return this.#applyOperations([["ins", path, value]], options);
   }
 
   /** Merge an object by RFC 7396: members replace, null removes. */
@@ -112,26 +129,29 @@ export class StateDocument {
   }
 
   /** Replace the whole document. */
-  replace(data: Json, options?: UpdateOptions): Promise<UpdateResult> {
+  replace(data: S, options?: UpdateOptions): Promise<UpdateResult> {
     return this.#startUpdate(() => ({ data: normalizeValue(data, this.#port.readLimits()) }), options);
   }
 
   /** Apply several operations as one version. */
-  update(operations: readonly Operation[], options?: UpdateOptions): Promise<UpdateResult> {
-    return this.#startUpdate(() => ({ ops: checkOperations(operations, this.#port.readLimits()) }), options);
+  update<const Given extends readonly Operation[]>(
+    operations: Given & OperationsOn<S, Given>,
+    options?: UpdateOptions,
+  ): Promise<UpdateResult> {
+    return this.#applyOperations(operations, options);
   }
 
   /**
    * Give the document its first value; do nothing if it was ever written: neither another tab nor a reconnect
    * can be overwritten by defaults. A document that was cleared is not absent.
    */
-  createIfAbsent(data: Json, options?: WriteOptions): Promise<UpdateResult> {
+  createIfAbsent(data: S, options?: WriteOptions): Promise<UpdateResult> {
     return this.#startUpdate(() => ({ if_absent: true, data: normalizeValue(data, this.#port.readLimits()) }), options);
   }
 
   /** Make it `{}`; an ordinary new version. */
   clear(options?: UpdateOptions): Promise<UpdateResult> {
-    return this.replace({}, options);
+    return this.#startUpdate(() => ({ data: {} }), options);
   }
 
   /** Ask the server for what is missing, over HTTP. */
@@ -217,8 +237,10 @@ export class StateDocument {
     return toUpdateResult(await this.#port.callServer("POST", path, body), this.version);
   }
 
+  getState(): Read<S, "">;
+  getState<const Path extends string>(path: Path & Place<S, Path>): Read<S, Path>;
   getState(path = ""): Json {
-    return this.get(path);
+    return pointer.getValue(this.#replica.view, pointer.parse(path));
   }
 
   updateState(patch: JsonObject, options?: UpdateOptions): Promise<UpdateResult> {
@@ -251,8 +273,12 @@ export class StateDocument {
     return this.size();
   }
 
-  onStateChange(listener: Listener): Unsubscribe {
-    return this.on("", listener);
+  onStateChange(listener: Listener<Read<S, "">>): Unsubscribe {
+    return this.#replica.on("", listener);
+  }
+
+  #applyOperations(operations: readonly Operation[], options?: UpdateOptions): Promise<UpdateResult> {
+    return this.#startUpdate(() => ({ ops: checkOperations(operations, this.#port.readLimits()) }), options);
   }
 
   #startUpdate(content: () => UpdateContent, options: UpdateOptions = {}): Promise<UpdateResult> {
@@ -261,6 +287,7 @@ export class StateDocument {
 
   #buildFrame(content: UpdateContent, { strategy = this.#port.strategy, atomic }: UpdateOptions): UpdateFrame {
     const { position, view } = this.#replica;
+    this.#checkResult(view, content);
     // A condition on there being no version goes without one.
     const seen = !content.if_absent && position && {
       base: position[1],
@@ -270,6 +297,13 @@ export class StateDocument {
     };
     const terms = { ...(strategy ? { strategy } : {}), ...(atomic ? { atomic } : {}) };
     return { type: "update", doc: this.name, ...(seen || {}), ...terms, ...content };
+  }
+
+  /** Throw `schema_mismatch` for an update after which the value would not fit. */
+  #checkResult(view: Json, content: UpdateContent): void {
+    const { schema } = this.#port;
+    const mismatch = schema && findMismatch(schema, applyOperations(view, operationsOf(content)));
+    if (mismatch) throw mismatch;
   }
 
   async #sendUpdate(content: () => UpdateContent, options: UpdateOptions): Promise<UpdateResult> {

@@ -1,5 +1,6 @@
 /** Topics: publications arrive once and in order, missed ones first (PROTOCOL section 7). */
 
+import type { KnownTopic, PublicationOf } from "./application";
 import { Emitter, type Unsubscribe } from "./emitter";
 import { silenceRejection, type SessionError } from "./errors";
 import type { Gap } from "./events";
@@ -14,7 +15,7 @@ export type PublicationPlace =
   | { epoch: string; offset: number; tag: string; ephemeral: false }
   | { epoch: null; offset: null; tag: null; ephemeral: true };
 
-export type TopicListener = (data: Json, place: PublicationPlace) => void;
+export type TopicListener<Data = Json> = (data: Data, place: PublicationPlace) => void;
 
 export interface PublishOptions {
   /** Publications of one topic with one key are one publication. */
@@ -32,7 +33,7 @@ export interface TopicsPort {
 
 const NOWHERE: PublicationPlace = { epoch: null, offset: null, tag: null, ephemeral: true };
 
-export class Topics {
+export class Topics<T = Json> {
   readonly #logbook: Logbook;
   readonly #record: ClientRecord;
   readonly #stats: Stats;
@@ -49,8 +50,11 @@ export class Topics {
   }
 
   /** Follow a topic from where this tab left it, else from now on. A refusal is an `error` with `facts.topic`. */
-  subscribe(topic: string, listener: TopicListener): Unsubscribe {
-    const stop = this.#listeners.on(topic, listener);
+  subscribe<const Topic extends string>(
+    topic: Topic & KnownTopic<T, Topic>,
+    listener: TopicListener<PublicationOf<T, Topic>>,
+  ): Unsubscribe {
+    const stop = this.#listeners.on(topic, listener as TopicListener);
     const count = this.#counts.get(topic) ?? 0;
     this.#counts.set(topic, count + 1);
     const log = nameLog(topic);
@@ -64,7 +68,11 @@ export class Topics {
   }
 
   /** Publish; resolves with the position when the server has it, with null at once if ephemeral. */
-  publish(topic: string, data: Json, { key, ephemeral, signal }: PublishOptions = {}): Promise<Position | null> {
+  publish<const Topic extends string>(
+    topic: Topic & KnownTopic<T, Topic>,
+    data: PublicationOf<T, NoInfer<Topic>>,
+    { key, ephemeral, signal }: PublishOptions = {},
+  ): Promise<Position | null> {
     const frame = { topic, data, ...(key === undefined ? {} : { key }) };
     const { publishEphemeral, publishEntry } = this.#port;
     return silenceRejection(ephemeral ? publishEphemeral(topic, data) : publishEntry(frame, signal));

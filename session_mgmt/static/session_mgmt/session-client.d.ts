@@ -679,7 +679,7 @@ export interface Change {
 	origin: "local" | "server" | "cache";
 	version: number;
 }
-export type Listener = (value: Json | undefined, change: Change) => void;
+export type Listener<Value = Json | undefined> = (value: Value, change: Change) => void;
 declare class Replica {
 	#private;
 	/** Position of the confirmed value; null until the server has sent it. */
@@ -729,6 +729,10 @@ export interface SyncOptions {
 	delay?: number;
 	/** Longest wait after the first update, however many follow. */
 	maxDelay?: number;
+}
+/** As many libraries of schemas have it: throws for a value that does not fit. What it returns is not used. */
+export interface Schema {
+	parse(value: unknown): unknown;
 }
 export interface CreateOptions {
 	metadata?: JsonObject;
@@ -787,6 +791,11 @@ export interface StartOptions extends Surroundings {
 	onAsk?: (documents: VisitorDocument[]) => "claim" | "fresh" | Promise<"claim" | "fresh">;
 	/** Ends the start, which then rejects with the signal's reason; it has no effect on the client that was started. */
 	signal?: AbortSignal;
+	/**
+	 * Checks the document `main`: a write that would break it is refused with `schema_mismatch`; a value of the server's
+	 * that does is shown, and told as an `error`.
+	 */
+	schema?: Schema;
 	/** Hears every error from the start on, as a listener of `error` does that was there before the start. */
 	onError?: (error: SessionError) => void;
 }
@@ -850,6 +859,137 @@ export declare class Auth {
 	/** Call back when the token is no good any more: let the user log in, then start again. */
 	onAuthRequired(listener: (data: Json, entry: SessionEntry) => void): Unsubscribe;
 }
+export interface ApplicationTypes {
+	/** Value of the document `main`. */
+	state?: unknown;
+	/** Values of other documents by their names. */
+	documents?: object;
+	/** Publications by the patterns of their topics, such as `orders:{pk}`. */
+	topics?: object;
+	/** What handlers take and return; a union of pairs where there are several. */
+	send?: {
+		in: unknown;
+		out: unknown;
+	};
+}
+/** Types of an application that tells none: everything is JSON. */
+export interface AnyApplication {
+	state: Json;
+	documents: Json;
+	topics: Json;
+	send: {
+		in: Json;
+		out: Json;
+	};
+}
+export type IsAny<T> = 0 extends 1 & T ? true : false;
+/** Member of the types that an application tells, `Json` for one that it does not. */
+export type TypeOf<A, Name extends keyof ApplicationTypes> = A extends Record<Name, infer T> ? T : Json;
+export type DocumentOf<A, Name extends string> = IsAny<TypeOf<A, "documents">> extends true ? Json : Name extends "main" ? TypeOf<A, "state"> : Name extends keyof TypeOf<A, "documents"> ? TypeOf<A, "documents">[Name] : Json;
+declare const NO_PLACE: unique symbol;
+export type NoPlace = typeof NO_PLACE;
+/** Value at a path; `Json` where the path is escaped, is deeper than eight, or is no literal. */
+export type ValueAt<S, Path extends string> = IsAny<S> extends true ? Json : string extends Path ? Json : Path extends "" ? S : Path extends `${string}~${string}` ? Json : Path extends `/${infer Tokens}` ? Walk<S, Tokens, [
+	1,
+	1,
+	1,
+	1,
+	1,
+	1,
+	1,
+	1
+]> : NoPlace;
+export type Walk<S, Tokens extends string, Left extends unknown[]> = Left extends [
+	unknown,
+	...infer Others
+] ? Tokens extends `${infer Token}/${infer Rest}` ? Walk<Member<S, Token>, Rest, Others> : Member<S, Tokens> : Json;
+export type Member<S, Token extends string> = IsAny<S> extends true ? Json : S extends NoPlace ? NoPlace : S extends undefined | null ? undefined : S extends readonly (infer Item)[] ? Token extends "-" | `${number}` ? Item : NoPlace : S extends object ? MemberOfObject<S, Token> : NoPlace;
+export type MemberOfObject<S, Token extends string> = Token extends keyof S ? S[Token] : Token extends `${infer Index extends number}` ? Index extends keyof S ? S[Index] : NoPlace : NoPlace;
+/** A path, if the document has such a place; of a union, if one of its members has. */
+export type Place<S, Path extends string> = NoPlace extends ValueAt<S, Path> ? [
+	Present<S, Path>
+] extends [
+	never
+] ? never : Path : Path;
+/** Value at a path that is there. */
+export type Present<S, Path extends string> = Exclude<ValueAt<S, Path>, NoPlace | undefined>;
+/** What may be read at a path: nothing has to be there yet. */
+export type Read<S, Path extends string> = Path extends "" ? S extends object ? Partial<S> : S : Exclude<ValueAt<S, Path>, NoPlace> | undefined;
+/** What may be written at a path. */
+export type Written<S, Path extends string> = IsAny<ValueAt<S, Path>> extends true ? Json : Present<S, Path>;
+/** A path, if there is a number at the place. */
+export type NumberPlace<S, Path extends string> = IsAny<ValueAt<S, Path>> extends true ? Path : Present<S, Path> extends number | null ? Place<S, Path> : never;
+/** Operations whose paths and values fit the document. */
+export type OperationsOn<S, Given extends readonly Operation[]> = {
+	[At in keyof Given]: OperationOn<S, Given[At]>;
+};
+export type OperationOn<S, Given> = Given extends readonly [
+	"set" | "ins",
+	infer Path extends string,
+	unknown
+] ? readonly [
+	Given[0],
+	Place<S, Path>,
+	Written<S, Path>
+] : Given extends readonly [
+	"inc",
+	infer Path extends string,
+	number
+] ? readonly [
+	"inc",
+	NumberPlace<S, Path>,
+	number
+] : Given extends readonly [
+	"del" | "obj",
+	infer Path extends string
+] ? readonly [
+	Given[0],
+	Place<S, Path>
+] : Given;
+/** Publications of a topic: those of the pattern that fits, of several the one with the longest literal. */
+export type PublicationOf<T, Topic extends string> = IsAny<T> extends true ? Json : string extends Topic ? Json : T[Best<Fitting<T, Topic>> & keyof T];
+/** A topic, if there are types of its publications. */
+export type KnownTopic<T, Topic extends string> = IsAny<T> extends true ? Topic : string extends Topic ? Topic : [
+	Fitting<T, Topic>
+] extends [
+	never
+] ? never : Topic;
+export type Fitting<T, Topic extends string> = {
+	[Pattern in keyof T & string]: Topic extends Opened<Pattern> ? Pattern : never;
+}[keyof T & string];
+/** A pattern as a template type: `orders:{pk}` takes every `orders:…`. */
+export type Opened<Pattern extends string> = Pattern extends `${infer Before}{${string}}${infer After}` ? `${Before}${string}${Opened<After>}` : Pattern;
+export type Best<Patterns extends string> = {
+	[One in Patterns]: true extends {
+		[Other in Patterns]: IsLonger<Literal<Other>, Literal<One>>;
+	}[Patterns] ? never : One;
+}[Patterns];
+/** Characters of a pattern outside of its places, as a tuple. */
+export type Literal<Pattern extends string> = Pattern extends `${infer Before}{${string}}${infer After}` ? [
+	...Characters<Before>,
+	...Literal<After>
+] : Characters<Pattern>;
+export type Characters<Text extends string, Counted extends unknown[] = [
+]> = Text extends `${string}${infer Rest}` ? Characters<Rest, [
+	...Counted,
+	1
+]> : Counted;
+export type IsLonger<One extends unknown[], Other extends unknown[]> = One extends [
+	...Other,
+	unknown,
+	...unknown[]
+] ? true : false;
+/** What a handler may be sent. */
+export type Sent<A> = SentBy<TypeOf<A, "send">>;
+export type SentBy<S> = IsAny<S> extends true ? Json : S extends {
+	in: infer In;
+} ? In : never;
+/** What a handler returns for what it was sent. */
+export type Returned<A, Message> = ReturnedBy<TypeOf<A, "send">, Message>;
+export type ReturnedBy<S, Message> = IsAny<S> extends true ? Json : S extends {
+	in: infer In;
+	out: infer Out;
+} ? IsAny<In> extends true ? Out : Message extends In ? Out : never : never;
 export interface HeartbeatPort {
 	/** Ask the server for a sign of life. */
 	askForLife(): void;
@@ -1113,6 +1253,7 @@ export interface StatePort {
 	readLimits(): ValueLimits;
 	/** Strategy of updates that name none. */
 	strategy: Strategy | undefined;
+	schema: Schema | undefined;
 }
 export interface RestoreOptions {
 	/** Restore only if the document is exactly there; else `precondition_failed`. */
@@ -1122,7 +1263,7 @@ export interface ConflictOptions {
 	/** List decided conflicts as well. */
 	includeResolved?: boolean;
 }
-export declare class StateDocument {
+export declare class StateDocument<S = Json> {
 	#private;
 	readonly name: string;
 	constructor(name: string, replica: Replica, port: StatePort);
@@ -1134,26 +1275,27 @@ export declare class StateDocument {
 	/** Updates that the server has not answered. */
 	get pending(): number;
 	/** Return the value at a path (RFC 6901) with own pending writes; undefined if none. Do not change it in place. */
-	get(path?: string): Json;
+	get(): Read<S, "">;
+	get<const Path extends string>(path: Path & Place<S, Path>): Read<S, Path>;
 	/** Call back when the value at the path has changed, by this client or by the server. */
-	on(path: string, listener: Listener): Unsubscribe;
-	set(path: string, value: Json, options?: UpdateOptions): Promise<UpdateResult>;
-	delete(path: string, options?: UpdateOptions): Promise<UpdateResult>;
+	on<const Path extends string>(path: Path & Place<S, Path>, listener: Listener<Read<S, Path>>): Unsubscribe;
+	set<const Path extends string>(path: Path & Place<S, Path>, value: Written<S, NoInfer<Path>>, options?: UpdateOptions): Promise<UpdateResult>;
+	delete<const Path extends string>(path: Path & Place<S, Path>, options?: UpdateOptions): Promise<UpdateResult>;
 	/** Add to a number. Additions of several clients to one place all count. */
-	inc(path: string, amount?: number, options?: UpdateOptions): Promise<UpdateResult>;
+	inc<const Path extends string>(path: Path & NumberPlace<S, Path>, amount?: number, options?: UpdateOptions): Promise<UpdateResult>;
 	/** Insert into an array before the index at the end of the path; `-` appends. */
-	insert(path: string, value: Json, options?: UpdateOptions): Promise<UpdateResult>;
+	insert<const Path extends string>(path: Path & Place<S, Path>, value: Written<S, NoInfer<Path>>, options?: UpdateOptions): Promise<UpdateResult>;
 	/** Merge an object by RFC 7396: members replace, null removes. */
 	merge(patch: JsonObject, options?: UpdateOptions): Promise<UpdateResult>;
 	/** Replace the whole document. */
-	replace(data: Json, options?: UpdateOptions): Promise<UpdateResult>;
+	replace(data: S, options?: UpdateOptions): Promise<UpdateResult>;
 	/** Apply several operations as one version. */
-	update(operations: readonly Operation[], options?: UpdateOptions): Promise<UpdateResult>;
+	update<const Given extends readonly Operation[]>(operations: Given & OperationsOn<S, Given>, options?: UpdateOptions): Promise<UpdateResult>;
 	/**
 	 * Give the document its first value; do nothing if it was ever written: neither another tab nor a reconnect
 	 * can be overwritten by defaults. A document that was cleared is not absent.
 	 */
-	createIfAbsent(data: Json, options?: WriteOptions): Promise<UpdateResult>;
+	createIfAbsent(data: S, options?: WriteOptions): Promise<UpdateResult>;
 	/** Make it `{}`; an ordinary new version. */
 	clear(options?: UpdateOptions): Promise<UpdateResult>;
 	/** Ask the server for what is missing, over HTTP. */
@@ -1186,7 +1328,8 @@ export declare class StateDocument {
 	conflicts({ includeResolved }?: ConflictOptions): Promise<KeptConflict[]>;
 	/** Decide a conflict; `"value"` keeps the given value, or removes it if none is given. */
 	resolve(id: string, keep: Keep, value?: Json): Promise<UpdateResult>;
-	getState(path?: string): Json;
+	getState(): Read<S, "">;
+	getState<const Path extends string>(path: Path & Place<S, Path>): Read<S, Path>;
 	updateState(patch: JsonObject, options?: UpdateOptions): Promise<UpdateResult>;
 	syncState(): Promise<number>;
 	/** Keep the present version on the server as a checkpoint. */
@@ -1196,7 +1339,7 @@ export declare class StateDocument {
 	clearState(options?: UpdateOptions): Promise<UpdateResult>;
 	compressState(): Promise<DocumentSizes>;
 	getStateSize(): number;
-	onStateChange(listener: Listener): Unsubscribe;
+	onStateChange(listener: Listener<Read<S, "">>): Unsubscribe;
 }
 export interface ConnectionConfig extends Partial<RetryPolicy> {
 	/** Seconds without a frame after which the connection counts as dead. */
@@ -1419,7 +1562,7 @@ export type PublicationPlace = {
 	tag: null;
 	ephemeral: true;
 };
-export type TopicListener = (data: Json, place: PublicationPlace) => void;
+export type TopicListener<Data = Json> = (data: Data, place: PublicationPlace) => void;
 export interface PublishOptions {
 	/** Publications of one topic with one key are one publication. */
 	key?: string;
@@ -1432,22 +1575,22 @@ export interface TopicsPort {
 	publishEphemeral(topic: string, data: Json): Promise<null>;
 	tellDenied(topic: string, error: SessionError): void;
 }
-export declare class Topics {
+export declare class Topics<T = Json> {
 	#private;
 	constructor(logbook: Logbook, record: ClientRecord, stats: Stats, port: TopicsPort);
 	/** Follow a topic from where this tab left it, else from now on. A refusal is an `error` with `facts.topic`. */
-	subscribe(topic: string, listener: TopicListener): Unsubscribe;
+	subscribe<const Topic extends string>(topic: Topic & KnownTopic<T, Topic>, listener: TopicListener<PublicationOf<T, Topic>>): Unsubscribe;
 	/** Publish; resolves with the position when the server has it, with null at once if ephemeral. */
-	publish(topic: string, data: Json, { key, ephemeral, signal }?: PublishOptions): Promise<Position | null>;
+	publish<const Topic extends string>(topic: Topic & KnownTopic<T, Topic>, data: PublicationOf<T, NoInfer<Topic>>, { key, ephemeral, signal }?: PublishOptions): Promise<Position | null>;
 	onGap(listener: (gap: Gap) => void): Unsubscribe;
 	/** Take an `ephemeral` frame. */
 	takeEphemeral(topic: string, data: Json): void;
 	clearListeners(): void;
 }
-export declare class SessionClient {
+export declare class SessionClient<A extends ApplicationTypes = AnyApplication> {
 	#private;
-	readonly state: StateDocument;
-	readonly topics: Topics;
+	readonly state: StateDocument<TypeOf<A, "state">>;
+	readonly topics: Topics<TypeOf<A, "topics">>;
 	readonly connection: ConnectionControls;
 	readonly sessions: Sessions;
 	readonly auth: Auth;
@@ -1456,7 +1599,7 @@ export declare class SessionClient {
 	 * connection. Rejects if a session is needed and the server refuses or does not answer, and with `slot_taken` if
 	 * another client of this tab uses the same `slot`.
 	 */
-	static start(options?: StartOptions): Promise<SessionClient>;
+	static start<A extends ApplicationTypes = AnyApplication>(options?: StartOptions): Promise<SessionClient<A>>;
 	/** Remove everything that this browser keeps for an address, without a session; its tabs end. */
 	static forget(options?: Pick<StartOptions, "url" | "name"> & Surroundings): Promise<void>;
 	private constructor();
@@ -1474,11 +1617,11 @@ export declare class SessionClient {
 	/** Call back for messages that the server sent to this session. */
 	onMessage(callback: (data: Json, entry: SessionEntry) => void): Unsubscribe;
 	/** Call the server's handler exactly once, over drops and reloads; resolves with what it returned. */
-	send(data: Json, { signal }?: WriteOptions): Promise<Json>;
+	send<const Message extends Sent<A>>(data: Message, { signal }?: WriteOptions): Promise<Returned<A, Message>>;
 	/** Send the updates that delayed synchronisation holds back. */
 	flush(): void;
 	/** Return a named document; `main` is `state`. */
-	document(name: string): StateDocument;
+	document<const Name extends string>(name: Name): StateDocument<DocumentOf<A, Name>>;
 	/** Go on after a login without a page load, in the session that the server names. Rejects with its refusal. */
 	login({ user }?: {
 		user?: string | number | null;

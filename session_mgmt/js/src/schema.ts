@@ -1,0 +1,20 @@
+/** Check of the document `main` by the application's own schema (option `schema`). */
+
+import { SessionError } from "./errors";
+import type { Json } from "./values";
+
+/** As many libraries of schemas have it: throws for a value that does not fit. What it returns is not used. */
+export interface Schema {
+  parse(value: unknown): unknown;
+}
+
+/** Return the error of a value that the schema refuses, or null. */
+export function findMismatch(schema: Schema, value: Json): SessionError | null {
+  try {
+    schema.parse(value);
+    return null;
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    return SessionError.local("schema_mismatch", `The value does not fit the schema of the page: ${reason}`);
+  }
+}
