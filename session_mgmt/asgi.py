@@ -19,12 +19,14 @@ from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 
 from session_mgmt.actions.sessions import info
 from session_mgmt.checks import check_settings
+from session_mgmt.consumers.http_application import HttpApplication
 from session_mgmt.consumers.lifespan import lifespan
 from session_mgmt.routing import websocket_urlpatterns
 
 
 def application(django_application: Any, extra_websocket_urlpatterns: list[Any] | None = None) -> ProtocolTypeRouter:
-    """Route HTTP to Django and WebSockets to the session consumer, which checks origin and token itself.
+    """Route HTTP to Django and WebSockets to the session consumer, which checks origin and token itself; polls and
+    streams are answered before Django, which would hold a thread for each.
 
     A stopping server tells its clients first. While ``DEBUG`` is on, static files are served too, as ``runserver``
     does. Raises ``ImproperlyConfigured`` for mistakes in ``SESSION_MGMT``.
@@ -35,7 +37,8 @@ def application(django_application: Any, extra_websocket_urlpatterns: list[Any] 
     if settings.DEBUG and apps.is_installed("django.contrib.staticfiles"):
         django_application = ASGIStaticFilesHandler(django_application)
     patterns = [*websocket_urlpatterns, *(extra_websocket_urlpatterns or [])]
-    return ProtocolTypeRouter({"http": django_application, "websocket": URLRouter(patterns), "lifespan": lifespan})
+    http = HttpApplication(django_application)
+    return ProtocolTypeRouter({"http": http, "websocket": URLRouter(patterns), "lifespan": lifespan})
 
 
 def _refuse_wrong_settings() -> None:

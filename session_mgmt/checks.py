@@ -33,7 +33,7 @@ _LEAST = {
     **dict.fromkeys(("retention", "drain_spread", "reconnect_attempts", "max_sockets_per_address"), 0),
     **dict.fromkeys(("trusted_proxies", "max_anonymous_per_address"), 0),
     **dict.fromkeys(("max_requests_per_second", "max_conflicts", "max_conflict_bytes", "max_checkpoints"), 0),
-    **dict.fromkeys(("compression_threshold", "head_cache_bytes"), 0),
+    **dict.fromkeys(("compression_threshold", "head_cache_bytes", "wsgi_hold"), 0),
     # Below it clients would come back faster and faster.
     "reconnect_factor": 1,
 }

@@ -116,6 +116,12 @@ class Settings:
     )
     lease_flush_interval: float = _setting(10.0, "Seconds; one UPDATE for all connections instead of one per beat.")
     lease_duration: timedelta = _setting(timedelta(seconds=90), "Three missed beats and a flush.")
+    max_held: int = _setting(
+        4000, "Polls and streams that one process holds; beyond them clients are told when to come again."
+    )
+    wsgi_hold: float = _setting(
+        0.0, "Seconds for which a WSGI server holds a poll, with a thread of its own; 0 holds none."
+    )
     position_check_interval: float = _setting(5.0, "Seconds; the delay of a message whose doorbell was lost.")
     control_interval: float = _setting(3.0, "Seconds; a revoked session is noticed this soon even without a doorbell.")
     connect_timeout: float = _setting(10.0, "Seconds; a socket that says nothing holds memory.")

@@ -95,6 +95,11 @@ class PublicationTooLarge(RequestError):
     message = "The publication or message is larger than the limit."
 
 
+class TransportUnavailable(RequestError):
+    number, name, status = 109, "transport_unavailable", 406
+    message = "This server can hold no stream here; use long poll."
+
+
 class DocumentRefused(RequestError):
     """Request that breaks a rule of documents."""
 
@@ -270,6 +275,11 @@ class Replaced(StateError):
     message = "A newer connection of this client took over."
 
 
+class HeartbeatLost(StateError):
+    number, name, close = 222, "heartbeat_lost", 4002
+    message = "Nothing was heard of this connection for too long, or it has left. Attach again."
+
+
 class SeqReused(StateError):
     number, name, status = 231, "seq_reused", 422
     message = "This number was used for another write."
@@ -397,6 +407,11 @@ class InternalError(SessionMgmtError):
 
     number, name, status, close = 303, "internal_error", 500, 1011
     message = "The server failed."
+
+
+class Draining(TemporaryError):
+    number, name, close = 305, "draining", 4000
+    message = "The server restarts; come back after some seconds."
 
 
 class Unavailable(TemporaryError):

@@ -16,10 +16,11 @@ Works in ``TestCase``, ``TransactionTestCase`` and pytest, sync and async.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import uuid
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import partial
@@ -96,6 +97,17 @@ class InlineBridge(Bridge):
         answer: Future[R] = Future()
         answer.set_result(_run_here(partial(verb, *args, **kwargs)))
         return answer
+
+    def run_at_home(self, work: Callable[[], Coroutine[Any, Any, R]], farewell: Callable[[], Awaitable[None]]) -> R:
+        """Run work on a loop of its own, on the thread that holds the test's transaction."""
+
+        async def work_and_leave() -> R:
+            try:
+                return await work()
+            finally:
+                await farewell()
+
+        return asyncio.run(work_and_leave())
 
     def inside_transaction(self) -> bool:
         """Tell whether the caller holds a transaction besides that of the test."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.urls import URLPattern, URLResolver, path, re_path
 
 from session_mgmt.api.conflicts import urlpatterns as conflict_urlpatterns
+from session_mgmt.api.connections import ConnectionsView, FramesView, LeaveView, PollView
 from session_mgmt.api.devices import DevicesView, DeviceView
 from session_mgmt.api.documents import DocumentViewSet
 from session_mgmt.api.entering import EnterView, LoginView
@@ -14,7 +17,12 @@ from session_mgmt.api.page import SchemaPageView
 from session_mgmt.api.sessions import SessionViewSet
 from session_mgmt.api.tokens import NarrowView, RefreshView
 from session_mgmt.api.topics import PublicationView
+from session_mgmt.consumers.http_calls import serve_attach, serve_frames, serve_leave, serve_poll
+from session_mgmt.consumers.http_requests import Request, most_bytes
+from session_mgmt.consumers.origins import build_answer_headers
 
+# How views reach the event loop: no edge imports another, and here they are wired.
+_CALL: dict[str, Any] = {"wrap": Request, "most_bytes": most_bytes, "build_headers": build_answer_headers}
 app_name = "session_mgmt"
 _ONE = {"get": "retrieve", "patch": "partial_update", "delete": "destroy"}
 # Ids are text here: an address with a malformed one must answer in JSON too.
@@ -48,8 +56,12 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("topics/<path:topic>/publications/", PublicationView.as_view(), name="topic-publications"),
     path("tokens/refresh/", RefreshView.as_view(), name="token-refresh"),
     path("tokens/narrow/", NarrowView.as_view(), name="token-narrow"),
+    path("connections/", ConnectionsView.as_view(serve=serve_attach, **_CALL), name="connections"),
+    path("connections/poll/", PollView.as_view(serve=serve_poll, **_CALL), name="connection-poll"),
+    path("connections/frames/", FramesView.as_view(serve=serve_frames, **_CALL), name="connection-frames"),
+    path("connections/leave/", LeaveView.as_view(serve=serve_leave, **_CALL), name="connection-leave"),
     path("health/", HealthView.as_view(), name="health"),
     path("schema/", SchemaView.as_view(), name="schema"),
     path("schema/page/", SchemaPageView.as_view(), name="schema-page"),
-    re_path(r"^(?:devices|sessions|tokens|topics)/", NothingView.as_view(), name="nothing"),
+    re_path(r"^(?:connections|devices|sessions|tokens|topics)/", NothingView.as_view(), name="nothing"),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +15,8 @@ from session_mgmt.documents.errors import DocumentError
 from session_mgmt.documents.limits import Extent, Limits, widen_limits
 from session_mgmt.exceptions import DocumentTooLarge, InvalidJSON, SessionMgmtError, TooManyKeys, list_errors
 
+# The body and its list.
+_AROUND_FRAMES = 2
 _BY_NAME = {error.name: error for error in list_errors()}
 
 
@@ -77,6 +80,13 @@ def parse_json(text: bytes | str, most: int) -> Any:
         return strict.parse_json(text, _text_limits(), most)
     except DocumentError as error:
         raise translate_error(error) from error
+
+
+def parse_frames(text: bytes, most: int) -> Any:
+    """Parse the JSON of a body that carries frames. Raises ``SessionMgmtError``."""
+    limits = _text_limits()
+    with translate_errors():
+        return strict.parse_json(text, replace(limits, depth=limits.depth + _AROUND_FRAMES), most)
 
 
 def check_value(value: Any, inside: int = 0) -> Any:

@@ -26,6 +26,8 @@ from session_mgmt.exceptions import (
 )
 
 BURST_SECONDS = 10.0
+# After a rest a client may send so many seconds' worth of frames at once.
+FRAME_BURST_SECONDS = 5.0
 HOUR = 3600.0
 NEWS_SECONDS = 10.0
 ADDRESS_FACTOR = 40
@@ -49,6 +51,15 @@ class Caller:
 def admit_caller(caller: Caller, *, now: float | None = None) -> None:
     """Count one call. Raises ``TooManyRequests`` with the time to wait."""
     wait = budgets().spend(_list_charges(caller, 1.0, 1.0), monotonic() if now is None else now)
+    if wait > 0:
+        raise TooManyRequests(retry_after=wait)
+
+
+def admit_frames(client: int, count: int, *, now: float | None = None) -> None:
+    """Count frames of a client over HTTP as a socket counts them. Raises ``TooManyRequests``."""
+    rate = settings().max_frames_per_second
+    charge = Charge(f"frames:{client}", float(count), rate, rate * FRAME_BURST_SECONDS)
+    wait = budgets().spend([charge], monotonic() if now is None else now)
     if wait > 0:
         raise TooManyRequests(retry_after=wait)
 

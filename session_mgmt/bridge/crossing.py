@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, nullcontext
@@ -26,6 +26,7 @@ from session_mgmt.backends.doorbell import Listener, RemoteListener, is_shared
 from session_mgmt.bridge.connecting import ConnectingLane, QueuedAsk
 from session_mgmt.bridge.gate import Gate
 from session_mgmt.bridge.heavy import HeavyWorker
+from session_mgmt.bridge.home import HomeLoop
 from session_mgmt.bridge.lane import Lane, QueuedWrite, Sink
 from session_mgmt.bridge.threads import Threads
 from session_mgmt.conf import settings
@@ -62,6 +63,7 @@ class Bridge:
         self._handlers = Threads("session_mgmt-handler", settings().handler_threads)
         self._patient = Threads("session_mgmt-patient", settings().read_threads)
         self._worker = HeavyWorker()
+        self.home = HomeLoop()
         self.head_cache: HeadCache = Recent(_CACHED_HEADS)
         self.lane = Lane(self.using, gate.enter_as_lane if gate else nullcontext)
         self._permissions = Threads("session_mgmt-permission", settings().handler_threads)
@@ -77,6 +79,14 @@ class Bridge:
 
     def _is_sqlite(self) -> bool:
         return connections[self.using].vendor == "sqlite"
+
+    # -- clients over HTTP -----------------------------------------------------------------------------------------
+
+    def run_at_home(self, work: Callable[[], Coroutine[Any, Any, R]], farewell: Callable[[], Awaitable[None]]) -> R:
+        """Run work on the loop that serves clients over HTTP, for a view on a thread; ``farewell`` ends a loop of
+        our own.
+        """
+        return self.home.run(work, farewell)
 
     # -- doorbells -------------------------------------------------------------------------------------------------
 
@@ -268,6 +278,8 @@ class Bridge:
 
     def close(self) -> None:
         """Finish waiting work and end all threads."""
+        # First: what it says good-bye to is written by the others.
+        self.home.close()
         # The connecting lane hands its events to this one.
         self.connecting.stop()
         self.lane.stop()

@@ -10,6 +10,7 @@ from typing import TypeVar
 from django.db import connections
 
 from session_mgmt.actions.sessions import proving
+from session_mgmt.actions.sessions.connections import WEBSOCKET
 from session_mgmt.actions.sessions.proving import LiveSession
 from session_mgmt.actions.sessions.resume import Ask, Attachment
 from session_mgmt.bridge import bridge
@@ -32,10 +33,10 @@ GATHER_SECONDS = 0.04
 class _Arrival:
     """Connect without an answer."""
 
-    __slots__ = ("access_version", "answer", "connect", "question")
+    __slots__ = ("access_version", "answer", "connect", "question", "transport")
 
-    def __init__(self, connect: Connect, answer: asyncio.Future[Attachment]) -> None:
-        self.connect, self.answer = connect, answer
+    def __init__(self, connect: Connect, transport: str, answer: asyncio.Future[Attachment]) -> None:
+        self.connect, self.transport, self.answer = connect, transport, answer
         self.question: Question | None = None
         # Of the rights by which the application was asked; they may be others by the time the client is attached.
         self.access_version: int | None = None
@@ -54,9 +55,9 @@ class Arrivals:
         # Kept, because an event loop holds its tasks by weak references only.
         self._late: set[asyncio.Task[None]] = set()
 
-    async def attach(self, connect: Connect) -> Attachment:
+    async def attach(self, connect: Connect, transport: str = WEBSOCKET) -> Attachment:
         """Connect a client, together with whoever comes at the same time. Raises its refusal."""
-        arrival = _Arrival(connect, self._loop.create_future())
+        arrival = _Arrival(connect, transport, self._loop.create_future())
         self._arrived.append(arrival)
         if self._bringing is None:
             self._bringing = self._loop.create_task(self._bring_all(), name="connects")
@@ -131,7 +132,8 @@ class Arrivals:
             except Exception as error:
                 _settle(arrival.answer, error)
             if not arrival.answer.done():
-                ask = Ask(arrival.connect, self._server, granted, late, asked_version=arrival.access_version)
+                told = granted, late, arrival.transport, arrival.access_version
+                ask = Ask(arrival.connect, self._server, *told)
                 asks.append(QueuedAsk(ask, arrival.answer, self._take_answers))
         if asks:
             bridge().connect(asks)

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
-from session_mgmt.actions import checking, notify
+import orjson
+
+from session_mgmt.actions import checking, limits, notify
 from session_mgmt.actions.sessions import following, refreshing
 from session_mgmt.actions.topics import subscriptions
 from session_mgmt.bridge import bridge
@@ -49,8 +51,7 @@ from session_mgmt.writes import verbs
 R = TypeVar("R")
 Handler: TypeAlias = Callable[[Connection, Any], None]
 
-# After a rest a client may send so many seconds' worth of frames at once.
-BURST_SECONDS = 5.0
+BURST_SECONDS = limits.FRAME_BURST_SECONDS
 NOT_UTF8 = 1007
 
 
@@ -84,14 +85,26 @@ class Commands:
             self._connection.note_refusal(error, "frames")
             self._connection.stop(Close.TOO_MANY_REQUESTS, retry_after=BURST_SECONDS)
             return
-        message = None
         try:
             message = decode(payload)
+        except SessionMgmtError as refusal:
+            self._refuse_frame(None, payload, refusal)
+            return
+        self._take(message, payload)
+
+    def _take(self, message: Any, payload: bytes) -> None:
+        try:
             frame = frames.parse(message)
         except SessionMgmtError as refusal:
             self._refuse_frame(message, payload, refusal)
             return
         HANDLERS[type(frame)](self._connection, frame)
+
+    def receive_decoded(self, message: Any) -> None:
+        """Take a frame of a body that was parsed as a whole."""
+        payload = orjson.dumps(message)
+        self._connection.count_message(len(payload), self._read_time())
+        self._take(message, payload)
 
     def take_token(self) -> bool:
         """Take a token from a bucket that fills at the allowed rate; return False if it is empty."""
@@ -196,9 +209,7 @@ async def _follow_log(connection: Connection, frame: Subscribe) -> None:
         except SessionMgmtError as error:
             _refuse_request(connection, error, "subscribe", frame.log, id=frame.id)
             return
-        # Before the log starts: the client must know the verdict when the first entry comes.
-        connection.push({"type": "reply", "id": frame.id, "verdict": verdicts.build_verdict(log)})
-        connection.follow_log(log).start()
+        connection.answer_subscribe(frame.id, log)
         if serving.find_access_version(session.pk) != version:
             # The application may have answered by the rights of before.
             connection.hub.rechecks.ask_again(session.pk)

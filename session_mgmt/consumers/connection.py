@@ -15,7 +15,7 @@ from session_mgmt.actions.logs import LogRow
 from session_mgmt.actions.sessions import controls, info
 from session_mgmt.actions.sessions.closing import Ended, Recovered
 from session_mgmt.actions.sessions.connections import Beat, Confirmed
-from session_mgmt.actions.sessions.following import Log
+from session_mgmt.actions.sessions.looking import Log
 from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
@@ -55,17 +55,22 @@ Work: TypeAlias = Callable[[], Coroutine[Any, Any, Any]]
 class Connection:
     """Lives from ``connected`` to the end of its transport; all of it dies with the socket."""
 
+    # Its process renews the lease of a socket. Over HTTP that is done by the calls that come in.
+    holds_lease = True
+    # Whether the last frame of a replay says so: it promises a whole range (promise T6).
+    tells_recovered = True
+
     def __init__(
         self, outlet: Outlet, attachment: Attachment, hub: Hub, *, script_name: str = "", address: str | None = None
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.outlet, self.attachment, self.hub = outlet, attachment, hub
         self.followings: dict[str, Following] = {}
-        self.writes = Writes(self, hub.take_group)
+        self.writes = Writes(self, hub.take_group, hub.sends)
         interval, most = hub.serving.choose_interval(attachment.client_id), settings().heartbeat_missed_limit
         self.heartbeat = Heartbeat(self._loop.time(), interval, most, tick=TICK)
         self.closed_with: Close | None = None
-        self.left = self._fenced = False
+        self.left = self.is_fenced = False
         # Ephemeral messages about which the application is being asked.
         self.asked_ephemeral = 0
         self.messages_in = self.bytes_in = 0
@@ -182,6 +187,12 @@ class Connection:
         if following is not None:
             following.stop()
             self.hub.serving.unfollow_log(following.feed)
+
+    def answer_subscribe(self, request: int, log: Log) -> None:
+        """Tell the verdict on one more log, and follow it."""
+        # Before the log starts: the client must know the verdict when the first entry comes.
+        self.push({"type": "reply", "id": request, "verdict": verdicts.build_verdict(log)})
+        self.follow_log(log).start()
 
     def deny_log(self, name: str, error: SessionMgmtError) -> None:
         """Leave a log that may be followed no longer, and tell the client; nothing happens if it is not followed."""
@@ -387,8 +398,8 @@ class Connection:
 
     def stop_fenced(self) -> None:
         """Close, because this client may no longer write here: a newer connection took over, or the session ended."""
-        if self.closed_with is None and not self._fenced:
-            self._fenced = True
+        if self.closed_with is None and not self.is_fenced:
+            self.is_fenced = True
             self.spawn(self._stop_with_reason)
 
     async def _stop_with_reason(self) -> None:
@@ -409,6 +420,12 @@ class Connection:
         if self.closed_with is None and code in LOST and not self.heartbeat.beats:
             self.hub.serving.note_quiet_loss(self.attachment.client_id, self._loop.time() - self._opened_at)
         # Before anything is awaited: from here on no round and no doorbell meets this connection.
+        self.release()
+        # The consumer ends when the row is closed; if it is cancelled before, the group is written all the same.
+        await asyncio.shield(self.hub.late_writes.add_ended(self._build_end(code), self.attachment.client_id))
+
+    def release(self) -> None:
+        """Leave all logs and give up what is under way: nothing more can be sent."""
         self.hub.serving.remove_connection(self)
         for name in list(self.followings):
             self.unfollow_log(name)
@@ -418,8 +435,6 @@ class Connection:
         for task in tuple(self._tasks):
             task.cancel()
         self.outlet.abandon()
-        # The consumer ends when the row is closed; if it is cancelled before, the group is written all the same.
-        await asyncio.shield(self.hub.late_writes.add_ended(self._build_end(code), self.attachment.client_id))
 
     def _build_end(self, code: int) -> Ended:
         return Ended(

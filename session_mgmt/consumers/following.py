@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
-from session_mgmt.actions.sessions.following import Log
+from session_mgmt.actions.sessions import receipts
+from session_mgmt.actions.sessions.looking import Log
 from session_mgmt.actions.state import bodies
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
@@ -39,6 +40,7 @@ class Reader(Protocol):
 
     outlet: Outlet
     replay_turn: asyncio.Lock
+    tells_recovered: bool
 
     def push(self, frame: dict[str, Any]) -> None:
         """Send a frame."""
@@ -60,12 +62,13 @@ class Following:
         self._connection, self.feed, self.log = connection, feed, log
         self.place = log.asked if log.verdict.mode is Mode.ENTRIES and log.asked else log.head
         self.replayed: tuple[int, int] | None = None
-        self.lost_range: tuple[int | None, int] | None = verdicts.find_lost_range(log)
+        self.lost_range: tuple[int | None, int] | None = receipts.find_lost_range(log)
         # Receipts by offset; they wait for the entries that they speak of.
         # A list, as most connections never write, and a deque would take 760 bytes for each log.
         self._parked: list[tuple[int, str]] = []
         self._task: asyncio.Task[bool] | None = None
-        self.stopped = self._said_recovered = False
+        self.stopped = False
+        self._said_recovered = not connection.tells_recovered
 
     @property
     def sent(self) -> int:
@@ -120,6 +123,22 @@ class Following:
         """Pass a message on unless the client is behind: a message without a log must not pile up either."""
         if not self._connection.outlet.is_full:
             self._connection.outlet.push(frame)
+
+    @property
+    def has_parked(self) -> bool:
+        """Tell whether receipts wait for entries that have not gone out."""
+        return bool(self._parked)
+
+    async def wait_for_replay(self) -> None:
+        """Wait until no replay is running."""
+        while self._task is not None and not self._task.done():
+            await asyncio.wait([self._task])
+
+    def tell_loss(self) -> None:
+        """Tell the gap of the verdict, where no ``connected`` and no ``reply`` has told it."""
+        if self.lost_range is not None:
+            verdict = {name: value for name, value in verdicts.build_verdict(self.log).items() if name != "mode"}
+            self._connection.push({"type": "gap", "log": self.log.name, **verdict})
 
     def park_receipt(self, offset: int, frame: str) -> None:
         """Keep a receipt until the client has been given the entries up to its offset."""

@@ -25,9 +25,12 @@ from session_mgmt.consumers import gc_tuning
 from session_mgmt.consumers.arrivals import Arrivals
 from session_mgmt.consumers.denials import Denials
 from session_mgmt.consumers.orders import Orders, read_head, read_orders
+from session_mgmt.consumers.proofs import Proofs
 from session_mgmt.consumers.rechecks import Rechecks
 from session_mgmt.consumers.rounds import Rounds
+from session_mgmt.consumers.sends import Sends
 from session_mgmt.consumers.serving import Served, Serving
+from session_mgmt.consumers.visitors import Visitors
 from session_mgmt.protocol.codes import Close
 
 Answer = Callable[[Decision], None]
@@ -52,10 +55,15 @@ class Hub:
         self.serving = Serving(self._remote_listener)
         self.arrivals = Arrivals(self.server)
         self.rechecks = Rechecks(self.serving, self.arrivals.grants)
-        self.rounds = Rounds(self.serving, self.rechecks)
+        self.sends = Sends()
+        self.proofs = Proofs()
         self.late_writes = LateWrites()
+        self.visitors = Visitors(self.late_writes)
+        self.rounds = Rounds(self.serving, self.rechecks, self.visitors)
         self.denials = Denials()
         self.draining = False
+        # Polls and streams that are held now.
+        self.held = 0
         self._tasks: list[asyncio.Task[None]] = []
         if self._remote_listener is not None:
             self._tasks.append(self._loop.create_task(self._remote_listener.run(), name="doorbell"))
@@ -138,6 +146,7 @@ class Hub:
         with suppress(TimeoutError):
             # A database that does not answer holds up no shutdown: the leases tell the rest.
             async with asyncio.timeout(FLUSH_SECONDS):
+                await self.visitors.flush()
                 await self.late_writes.flush()
         for stop in self._stops:
             stop()

@@ -28,7 +28,7 @@ def check_origin(scope: Mapping[str, Any], *, is_required: bool = False) -> None
     _check_host(host)
     if is_required and not origin:
         raise OriginDenied("A cookie proves a session to a page only, and this handshake has no origin.")
-    if not origin or _normalise(origin) in map(_normalise, settings().allowed_origins):
+    if not origin or _is_listed(origin):
         return
     own = f"{read_scheme(scope, headers)}://{host}"
     if _normalise(origin) != _normalise(own):
@@ -39,6 +39,36 @@ def check_origin(scope: Mapping[str, Any], *, is_required: bool = False) -> None
             origin=origin,
             own=own,
         )
+
+
+def build_answer_headers(scope: Mapping[str, Any]) -> dict[str, str]:
+    """Build the headers of an answer to a call of a connection: kept by nobody, and readable for pages of the origins
+    that may ask.
+    """
+    found = {
+        "Cache-Control": "no-store, no-transform",
+        "Vary": "Authorization, Cookie, Origin",
+        "X-Content-Type-Options": "nosniff",
+        "X-Session-Mgmt": "1",
+    }
+    origin = read_headers(scope).get("origin", "")
+    if not origin or not _is_listed(origin):
+        return found
+    # By cookie only with credentials, which a browser sends to the origins that are named.
+    credentials = {"Access-Control-Allow-Credentials": "true"} if settings().token_mode == "cookie" else {}
+    return {
+        **found,
+        "Access-Control-Allow-Origin": origin,
+        "Access-Control-Allow-Methods": "POST",
+        "Access-Control-Allow-Headers": "Authorization, Content-Type, X-CSRFToken, X-Session-Name",
+        "Access-Control-Expose-Headers": "Retry-After, X-Session-Mgmt",
+        "Access-Control-Max-Age": "7200",
+        **credentials,
+    }
+
+
+def _is_listed(origin: str) -> bool:
+    return _normalise(origin) in map(_normalise, settings().allowed_origins)
 
 
 def read_headers(scope: Mapping[str, Any]) -> dict[str, str]:

@@ -42,7 +42,7 @@ class Rechecks:
         """Ask about a log that is followed from now on, if it is a topic."""
         if name.startswith(TOPIC) and (session, name) not in self._watched:
             self._watched.add((session, name))
-            self._schedule(session, name, _find_interval(name) * random.uniform(1 - SPREAD, 1))
+            self._schedule(session, name, find_interval(name) * random.uniform(1 - SPREAD, 1))
 
     def ask_again(self, session: UUID) -> None:
         """Ask about every topic of a session whose rights have changed."""
@@ -104,7 +104,7 @@ def _leave_logs(connections: Iterable[Served], denied: dict[str, SessionMgmtErro
             connection.deny_log(name, error)
 
 
-def _find_interval(name: str) -> float:
+def find_interval(name: str) -> float:
     """Return the seconds after which a topic is asked about again."""
     declared = registry.find_topic(name.removeprefix(TOPIC))
     recheck = declared[0].recheck if declared is not None else None

@@ -25,6 +25,7 @@ from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers.rechecks import Rechecks
 from session_mgmt.consumers.serving import SLICE, Served, Serving
+from session_mgmt.consumers.visitors import Visitors
 from session_mgmt.exceptions import SessionMgmtError
 from session_mgmt.protocol.codes import Close
 
@@ -44,8 +45,8 @@ _ENDS = (Close.SESSION_EXPIRED, Close.SESSION_TERMINATED)
 class Rounds:
     """Timers of one hub."""
 
-    def __init__(self, serving: Serving, rechecks: Rechecks) -> None:
-        self._serving, self._rechecks = serving, rechecks
+    def __init__(self, serving: Serving, rechecks: Rechecks, visitors: Visitors) -> None:
+        self._serving, self._rechecks, self._visitors = serving, rechecks, visitors
         self._loop = asyncio.get_running_loop()
         self._wheel: dict[int, list[tuple[Served, float]]] = {}
         self._snapshots: set[int] = set()
@@ -118,7 +119,7 @@ class Rounds:
     async def flush_leases(self) -> None:
         """Renew leases, write figures, count activity, forget confirmed receipts."""
         # A copy: connections come and go while the parts are written.
-        mine = {connection.attachment.connection: connection for connection in self._serving.connections}
+        mine = {c.attachment.connection: c for c in self._serving.connections if c.holds_lease}
         beats = [connection.build_figures() for connection in mine.values()]
         for start in range(0, len(beats), SLICE):
             # In slices, between which other writers have their turn.
@@ -141,6 +142,7 @@ class Rounds:
         confirmed = [(c.attachment.client, acked) for c in mine.values() if (acked := c.take_confirmed())]
         for start in range(0, len(confirmed), SLICE):
             await bridge().call(connections.forget_receipts, dict(confirmed[start : start + SLICE]))
+        await self._visitors.flush()
         await self._serving.drop_idle_feeds()
 
     # -- positions and revocations ---------------------------------------------------------------------------------
@@ -167,6 +169,7 @@ class Rounds:
                 await self.look_at_sessions(part)
                 for client, generation in raised.items():
                     self._serving.stop_replaced(client, generation)
+            await self._visitors.close_silent()
             # Only after all parts: a half answer is none.
             self._control_answered = self._loop.time()
         except SessionMgmtError:

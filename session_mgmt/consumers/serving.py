@@ -53,6 +53,7 @@ class Served(Protocol):
     """Face of a connection towards the hub and its rounds."""
 
     attachment: Attachment
+    holds_lease: bool
 
     @property
     def beat_at(self) -> float:
@@ -186,6 +187,12 @@ class Serving:
         connection = self.clients.get(client)
         if connection is not None and connection.attachment.generation < generation:
             connection.stop(Close.REPLACED)
+
+    def stop_client(self, client: int, generation: int) -> None:
+        """Close what is held here of a client that has left."""
+        connection = self.clients.get(client)
+        if connection is not None and connection.attachment.generation == generation:
+            connection.stop(Close.NORMAL)
 
     # -- quiet connections -----------------------------------------------------------------------------------------
 

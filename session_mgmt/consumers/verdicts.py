@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from session_mgmt.actions.sessions.following import Log
+from session_mgmt.actions.sessions import receipts
+from session_mgmt.actions.sessions.looking import Log
 from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.protocol.logs import STATE
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Mode, Reason
 
-_DISCONTINUOUS = (Reason.HISTORY_LOST, Reason.EPOCH_CHANGED)
+
+def judge_attachment(attachment: Attachment) -> tuple[str, str]:
+    """Return the verdict on a resume as a whole, and its reason."""
+    return receipts.judge_recovery(attachment.logs, is_new=attachment.is_new, went_back=attachment.went_back)
 
 
 def build_verdict(log: Log) -> dict[str, Any]:
@@ -43,25 +47,3 @@ def _build_mode(log: Log) -> dict[str, Any]:
         "reason": str(verdict.reason),
         "position": log.show_place(log.head),
     }
-
-
-def find_lost_range(log: Log) -> tuple[int | None, int] | None:
-    """Return the range of entries that a client will never see.
-
-    A document loses none: its snapshot contains the effect of its entries.
-    """
-    if log.verdict.mode is not Mode.LOST or log.name.startswith(STATE):
-        return None
-    return (log.verdict.first or None, log.verdict.last)
-
-
-def judge_attachment(attachment: Attachment) -> tuple[str, str]:
-    """Judge a resume as a whole: ``full``, ``state_only`` or ``none``, and the reason."""
-    if attachment.is_new:
-        return "none", "new_client"
-    if attachment.went_back:
-        return "state_only", "went_back"
-    for log in attachment.logs.values():
-        if log.verdict.mode is Mode.LOST and (find_lost_range(log) or log.verdict.reason in _DISCONTINUOUS):
-            return "state_only", str(log.verdict.reason)
-    return "full", "resumed"

@@ -8,6 +8,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any
 
+from session_mgmt.exceptions import SessionMgmtError
+
 MOST_REASON = 60
 
 
@@ -46,6 +48,15 @@ class Close(IntEnum):
     def reconnect(self) -> bool:
         """Tell a code after which the client should come back."""
         return may_reconnect(self.value)
+
+
+def describe_refusal(error: SessionMgmtError) -> dict[str, Any]:
+    """Return the body of a call that is refused as a whole: the error, and how its client goes on."""
+    return {
+        **error.as_dict(),
+        "close": error.close,
+        "reconnect": error.temporary if error.close is None else may_reconnect(error.close),
+    }
 
 
 CLIENT_HEARTBEAT_LOST = 4102

@@ -58,6 +58,8 @@ FRAMES: Final[dict[str, Need]] = {
 _READ, _WRITE, _EVENTS, _MANAGE = Need(READ_STATE, "name"), Need(WRITE_STATE, "name"), Need(READ_EVENTS), Need(MANAGE)
 # By the name of the route and the method, for callers that come with a session's token.
 CALLS: Final[dict[tuple[str, str], Need]] = {
+    # Their frames and logs are asked about one by one.
+    **{(name, "POST"): FREE for name in ("connections", "connection-poll", "connection-frames", "connection-leave")},
     ("session-list", "GET"): Need(LIST_SESSIONS),
     # The token is refused there for another reason.
     ("session-list", "POST"): FREE,

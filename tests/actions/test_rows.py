@@ -18,8 +18,8 @@ from session_mgmt.actions.clients import Attached
 from session_mgmt.actions.group_commit import Group, Write, write_group
 from session_mgmt.actions.outcome import Outcome
 from session_mgmt.actions.sessions import closing, connections, expiry, following, lifecycle, resume
-from session_mgmt.actions.sessions.following import Wish
 from session_mgmt.actions.sessions.lifecycle import Created
+from session_mgmt.actions.sessions.looking import Log, Wish
 from session_mgmt.actions.timeline import handlers
 from session_mgmt.actions.timeline.retention import find_due_timelines
 from session_mgmt.actions.topics import retention, subscriptions
@@ -62,7 +62,7 @@ def attach(created: Created, *, now: datetime | None = None, **fields: Any) -> r
     return attach_client(Connect(token=created.token.secret, **fields), topics, server="test", now=now)
 
 
-def follow(created: Created, topic: str, position: Any = None) -> following.Log:
+def follow(created: Created, topic: str, position: Any = None) -> Log:
     name = f"topic:{topic}"
     return following.follow_log(Wish(created.session.pk, {name: position}, frozenset({topic})), name)
 

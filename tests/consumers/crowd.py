@@ -10,7 +10,7 @@ import orjson
 from django.db import connections as database_connections
 
 from session_mgmt.actions.logs import LogRow
-from session_mgmt.actions.sessions.following import Log
+from session_mgmt.actions.sessions.looking import Log
 from session_mgmt.actions.topics import reading
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers.feed import Feed
@@ -32,6 +32,8 @@ KB = 1024
 
 class Tab:
     """Reader of a test: a connection without a socket."""
+
+    tells_recovered = True
 
     def __init__(self) -> None:
         self.frames: list[dict[str, Any]] = []

@@ -15,7 +15,7 @@ import pytest
 from django.contrib.auth import get_user_model
 
 from session_mgmt.actions.clients import Attached
-from session_mgmt.actions.sessions import entering, following, pairs, refreshing, resume
+from session_mgmt.actions.sessions import entering, following, looking, pairs, refreshing, resume
 from session_mgmt.actions.sessions.entries import Wish
 from session_mgmt.actions.sessions.lifecycle import Created
 from session_mgmt.actions.sessions.pairs import Pair
@@ -235,7 +235,7 @@ def unsubscribe(visitor: Created, attached: Attached) -> None:
 
 
 def follow(visitor: Created, attached: Attached) -> None:
-    wish = following.Wish(visitor.session.pk, {"topic:room:2": None}, frozenset({"room:2"}), attached=attached)
+    wish = looking.Wish(visitor.session.pk, {"topic:room:2": None}, frozenset({"room:2"}), attached=attached)
     following.follow_log(wish, "topic:room:2")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from session_mgmt.actions import notify
 from session_mgmt.actions.group_commit import Group, Write, write_group
-from session_mgmt.actions.sessions import following
+from session_mgmt.actions.sessions import looking
 from session_mgmt.actions.topics.ledger import Publication
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers.hub import hub
@@ -81,14 +81,14 @@ async def test_a_first_publication_between_the_verdict_and_the_feed_is_not_misse
     peers: Any, created: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client was told that nothing is there; then, before its process serves the log, something is."""
-    look = following.look_at_logs
+    look = looking.look_at_logs
 
     def look_and_be_late(statements: Any, *args: Any) -> Any:
         looked = look(statements, *args)
         statements.connection.run_on_commit.append((set(), publish_elsewhere, True))
         return looked
 
-    monkeypatch.setattr(following, "look_at_logs", look_and_be_late)
+    monkeypatch.setattr(looking, "look_at_logs", look_and_be_late)
     one = peers()
     connected = await one.open(created.token.secret, logs={ROOM: None})
     assert connected["logs"][ROOM]["reason"] == "from_now"

@@ -40,7 +40,8 @@ class Ended:
     """Connection that has ended, with its last figures and whatever no flush has told: when its client wrote last,
     and the number up to which the client has its receipts.
 
-    Without figures it is one whose lease has run out, and is closed only if that is still so.
+    ``is_swept``: it is one whose lease has run out, and is closed only if that is still so. Without figures the row
+    keeps its own.
     """
 
     connection: int
@@ -51,6 +52,7 @@ class Ended:
     figures: Beat | None = None
     wrote_at: datetime | None = None
     confirmed: Confirmed | None = None
+    is_swept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ def close_dead(*, limit: int, now: datetime | None = None) -> int:
         rows = Connection.objects.using(using).filter(closed_at__isnull=True, lease_expires_at__lt=now)
         # In the order of the index: by key, each chunk would sort all that are due.
         first = rows.order_by("lease_expires_at", "pk").values_list("pk", "session_id", "client_id")[:limit]
-        dead = [Ended(*row, LOST, _LEASE) for row in first]
+        dead = [Ended(*row, LOST, _LEASE, is_swept=True) for row in first]
         ledger = TimelineLedger(statements)
         ledger.load([member.session for member in dead], at=now, wait=True)
         closed = _close_group(statements, ledger, dead, (), now)
@@ -178,11 +180,11 @@ class _Group:
         """Close a row that is open. One that somebody else has closed gets the figures: nobody else has counted."""
         row = self._rows.get(member.connection)
         # Renewed since it was chosen: the process lives after all.
-        if row is None or (member.figures is None and not (row.is_open and row.is_expired)):
+        if row is None or (member.is_swept and not (row.is_open and row.is_expired)):
             return
         closing = (member.connection, self._moment, member.code, member.closed_by)
         if member.figures is None:
-            self._sweeping.append(closing)
+            self._sweeping += [closing] if row.is_open else []
         elif row.is_open:
             self._closing.append((*closing, *_list_figures(member.figures)))
         else:

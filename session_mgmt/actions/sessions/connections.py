@@ -23,6 +23,7 @@ from session_mgmt.protocol.codes import Close
 TAKEN_OVER = "client"
 # The close code of a connection of which no end was heard (RFC 6455).
 LOST = 1006
+WEBSOCKET = Connection.Transport.WEBSOCKET.value
 _CLOSES = frozenset(int(code) for code in Close)
 FIGURES = {
     "rtt_ms": "double precision",
@@ -119,11 +120,23 @@ def find_live(using: str, now: datetime) -> QuerySet[Connection]:
     A lease lasts longer, so that nothing is closed because of one slow flush; a limit has to notice a dead process
     sooner, or its clients would be refused because of their own ghosts.
     """
-    return Connection.objects.using(using).filter(closed_at__isnull=True, lease_expires_at__gt=find_renewed_time(now))
+    sockets = Q(transport=WEBSOCKET, lease_expires_at__gt=find_renewed_time(now))
+    # Over HTTP only the lease tells: no process holds the client.
+    polling = ~Q(transport=WEBSOCKET) & Q(lease_expires_at__gt=now)
+    return Connection.objects.using(using).filter(sockets | polling, closed_at__isnull=True)
+
+
+def polling_lease() -> timedelta:
+    """Return how long a client that is connected over HTTP counts as connected after its last call.
+
+    Its calls are its only signs of life, and each is told with the next flush.
+    """
+    now = settings()
+    return timedelta(seconds=now.heartbeat_interval * now.heartbeat_missed_limit + now.lease_flush_interval)
 
 
 def find_renewed_time(now: datetime) -> datetime:
-    """Return the moment after which the lease of a connection ends whose process is alive."""
+    """Return the moment after which the lease of a socket ends whose process is alive."""
     return now + max(settings().lease_duration - ghost_time(), timedelta(0))
 
 

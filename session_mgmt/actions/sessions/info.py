@@ -12,6 +12,14 @@ from session_mgmt.conf import settings
 from session_mgmt.models import ClientSession
 from session_mgmt.models.clock import as_text
 
+# Calls of clients over HTTP, and the routes that answer them.
+_CALLS = {
+    "connections": "connections",
+    "poll": "connection-poll",
+    "frames": "connection-frames",
+    "leave": "connection-leave",
+}
+
 
 def describe_session(session: ClientSession | LiveSession, connection_state: str) -> dict[str, Any]:
     """Return ``SessionInfo`` (PROTOCOL section 2); the ``activity`` of a model's instance should be loaded.
@@ -41,14 +49,17 @@ def describe_listed(session: ClientSession, connection_state: str, *, own: uuid.
 
 
 def list_endpoints(session: uuid.UUID, script_name: str = "") -> dict[str, str]:
-    """Return the addresses of this session, ``websocket`` and ``session``, as paths of this host.
+    """Return the addresses of this session as paths of this host: its own, and those of connections.
 
     ``script_name`` is the prefix under which the project is served: ``SCRIPT_NAME`` of a request, ``root_path`` of a
     scope.
     """
     found = {"websocket": script_name.rstrip("/") + settings().websocket_path}
     address = _find_address("session-detail", script_name, pk=session)
-    return {**found, "session": address} if address else found
+    if address is None:
+        return found
+    calls = {name: _find_address(route, script_name) or "" for name, route in _CALLS.items()}
+    return {**found, "session": address, **calls}
 
 
 def find_document_address(session: uuid.UUID, name: str, script_name: str = "") -> str | None:

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from session_mgmt.actions.sessions.connections import LOST, TAKEN_OVER, find_renewed_time, ghost_time
+from session_mgmt.actions.sessions.connections import (
+    LOST,
+    TAKEN_OVER,
+    WEBSOCKET,
+    find_renewed_time,
+    ghost_time,
+    polling_lease,
+)
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import ConnectionLimit, SessionMgmtError
 from session_mgmt.models import Client, ClientSession
@@ -46,7 +53,7 @@ _CONNECTION_COLUMNS = {
     "verdict": "text",
     "receipt": "text",
 }
-_NOTHING_YET = ("", 0, 0, 0, 0, 0, 0, "", "")
+_NOTHING_YET = ("", 0, 0, 0, 0, 0, 0)
 
 # Session and public id.
 Name = tuple[uuid.UUID, str]
@@ -66,11 +73,13 @@ class ClientRow:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Connection to be stored."""
+    """Connection to be stored, with the draft of its recovery's receipt where several calls complete that."""
 
     client: ClientRow
     transport: str
     server: str
+    verdict: str = ""
+    receipt: str = ""
 
 
 def lock_clients(
@@ -103,7 +112,7 @@ class Room:
     ) -> None:
         self._sql, self._now = statements, now
         # Ghosts of a dead process do not count against their own clients.
-        self._renewed = statements.moment(find_renewed_time(now))
+        self._renewed = [statements.moment(find_renewed_time(now)), statements.moment(now)]
         self._by_session: Counter[uuid.UUID] = Counter()
         self._by_client: Counter[int] = Counter()
         for session, client in self._load_live(sessions):
@@ -128,8 +137,13 @@ class Room:
         if short:
             self._lock_away(short, set(returning), wait=wait)
 
-    def admit(self, session: uuid.UUID, user: Any, client: ClientRow) -> SessionMgmtError | None:
-        """Count a member in, in the order of their turns; return why it may not come in."""
+    def admit(self, session: uuid.UUID, user: Any, client: ClientRow, *, connects: bool) -> SessionMgmtError | None:
+        """Count a member in, in the order of their turns; return why it may not come in.
+
+        One that does not connect needs a place among the clients only.
+        """
+        if not connects:
+            return self._make_room(session) if client.id is None else None
         # A page that reloads while its session is at the limit must come in: it takes its own connection's place.
         replaced = self._by_client[client.id] if client.id is not None else 0
         error = self._find_limit(session, user, replaced)
@@ -176,9 +190,8 @@ class Room:
             return []
         among, params = self._sql.among("session_id", [self._sql.uuid(session) for session in sessions])
         return self._sql.fetch(
-            f"SELECT session_id, client_id FROM {CONNECTION}"
-            f" WHERE {among} AND closed_at IS NULL AND lease_expires_at > %s",
-            [*params, self._renewed],
+            f"SELECT session_id, client_id FROM {CONNECTION} WHERE {among} AND closed_at IS NULL AND {_is_live()}",
+            [*params, *self._renewed],
         )
 
     def _count_of_users(self, users: Collection[Any]) -> dict[Any, int]:
@@ -189,8 +202,8 @@ class Room:
         among, params = self._sql.among("s.user_id", list(stored))
         rows = self._sql.fetch(
             f"SELECT s.user_id, COUNT(*) FROM {SESSION} s JOIN {CONNECTION} n ON n.session_id = s.id"
-            f" WHERE {among} AND n.closed_at IS NULL AND n.lease_expires_at > %s GROUP BY s.user_id",
-            [*params, self._renewed],
+            f" WHERE {among} AND n.closed_at IS NULL AND {_is_live('n.')} GROUP BY s.user_id",
+            [*params, *self._renewed],
         )
         return {stored[user]: count for user, count in rows}
 
@@ -202,13 +215,13 @@ class Room:
     def _lock_away(self, short: dict[uuid.UUID, int], returning: set[int], *, wait: bool) -> None:
         """Lock, for each session, as many clients without a connection as it is short of: the ones away longest."""
         among, params = self._sql.among("c.session_id", [self._sql.uuid(session) for session in short])
-        served = "SUM(CASE WHEN n.closed_at IS NULL AND n.lease_expires_at > %s THEN 1 ELSE 0 END)"
+        served = f"SUM(CASE WHEN n.closed_at IS NULL AND {_is_live('n.')} THEN 1 ELSE 0 END)"
         rows = self._sql.fetch(
             f"SELECT c.session_id, c.id, MAX(n.opened_at) IS NOT NULL AS connected, MAX(n.opened_at) AS last"
             f" FROM {CLIENT} c LEFT JOIN {CONNECTION} n ON n.client_id = c.id WHERE {among}"
             # Clients without any connection on record come first: they were never here, or away the longest.
             f" GROUP BY c.session_id, c.id HAVING {served} = 0 ORDER BY connected, last, c.id",
-            [*params, self._renewed],
+            [*params, *self._renewed],
         )
         chosen: dict[int, uuid.UUID] = {}
         left = Counter(short)
@@ -227,6 +240,12 @@ class Room:
                 self._held.add(session)
 
 
+def _is_live(table: str = "") -> str:
+    """Return the condition that a process holds this socket, or that the lease of this client over HTTP lasts."""
+    renewed = f"CASE {table}transport WHEN '{WEBSOCKET}' THEN %s ELSE %s END"
+    return f"{table}lease_expires_at > {renewed}"
+
+
 def _stored_user(statements: Statements, user: Any) -> Any:
     field: Any = ClientSession._meta.get_field("user")
     return field.get_db_prep_value(user, statements.connection)
@@ -238,14 +257,14 @@ def delete_clients(using: str, clients: Collection[int]) -> None:
         Client.objects.using(using).filter(pk__in=clients).delete()
 
 
-def close_older(statements: Statements, clients: Collection[int], now: datetime) -> set[int]:
-    """Close the older connections of clients that have come back, and return the clients that had one.
+def close_older(statements: Statements, clients: Collection[int], now: datetime) -> dict[int, str]:
+    """Close the older connections of clients that have come back, and return the transports of those that had one.
 
     They were lost, and nobody said so. The process that served one may be dead; if it is not, it writes the reason
     that it knows.
     """
     if not clients:
-        return set()
+        return {}
     among, params = statements.among("client_id", list(clients))
     ids = f"SELECT id FROM {CONNECTION} WHERE {among} AND closed_at IS NULL"
     if statements.postgres:
@@ -254,10 +273,10 @@ def close_older(statements: Statements, clients: Collection[int], now: datetime)
     rows = statements.fetch(
         f"WITH older AS MATERIALIZED ({ids}) UPDATE {CONNECTION}"
         " SET closed_at = %s, close_code = %s, closed_by = %s"
-        " WHERE id IN (SELECT id FROM older) AND closed_at IS NULL RETURNING client_id",
+        " WHERE id IN (SELECT id FROM older) AND closed_at IS NULL RETURNING client_id, transport",
         [*params, statements.moment(now), LOST, TAKEN_OVER],
     )
-    return {row[0] for row in rows}
+    return dict(rows)
 
 
 def store_clients(statements: Statements, clients: Collection[ClientRow], now: datetime) -> None:
@@ -279,14 +298,18 @@ def store_clients(statements: Statements, clients: Collection[ClientRow], now: d
 
 def open_connections(statements: Statements, opened: Collection[Opened], now: datetime) -> dict[int, int]:
     """Store new connections, and return their ids by client."""
-    moment, lease = statements.moment(now), statements.moment(now + settings().lease_duration)
+    moment = statements.moment(now)
+    # Each converted once: there are many sockets and few kinds.
+    socket, polling = (now + lease for lease in (settings().lease_duration, polling_lease()))
+    leases = {one.transport: socket if one.transport == WEBSOCKET else polling for one in opened}
+    stored = {transport: statements.moment(lease) for transport, lease in leases.items()}
     rows = statements.insert_returning(
         CONNECTION,
         _CONNECTION_COLUMNS,
         [
             (
                 *(statements.uuid(one.client.session), one.client.id, one.client.generation, one.transport, one.server),
-                *(moment, lease, *_NOTHING_YET),
+                *(moment, stored[one.transport], *_NOTHING_YET, one.verdict, one.receipt),
             )
             for one in opened
         ],

@@ -19,10 +19,11 @@ from django.db import connections
 from session_mgmt.actions import notify
 from session_mgmt.actions.clients import Attached
 from session_mgmt.actions.notify import EmittedEvent
-from session_mgmt.actions.sessions import following, opening, proving, tokens
-from session_mgmt.actions.sessions.connections import LOST, TAKEN_OVER
-from session_mgmt.actions.sessions.following import Log, Looked, Wish
+from session_mgmt.actions.sessions import looking, opening, proving, receipts, tokens
+from session_mgmt.actions.sessions.connections import LOST, TAKEN_OVER, WEBSOCKET
+from session_mgmt.actions.sessions.looking import Log, Looked, Wish
 from session_mgmt.actions.sessions.opening import ClientRow, Opened
+from session_mgmt.actions.sessions.permits import Holder
 from session_mgmt.actions.sessions.proving import LiveSession, Proof
 from session_mgmt.actions.timeline.ledger import Record, TimelineLedger, make_record
 from session_mgmt.conf import settings
@@ -34,6 +35,7 @@ from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import SESSION as SESSION_TABLE
 from session_mgmt.protocol import events as names
 from session_mgmt.protocol import position as positions
+from session_mgmt.protocol.calls import NONE
 from session_mgmt.protocol.frames import ANYBODY, Connect
 from session_mgmt.protocol.logs import SESSION, STATE
 from session_mgmt.protocol.recovery import Mode
@@ -56,9 +58,14 @@ class Ask:
     server: str
     granted: frozenset[str] = frozenset()
     denied: dict[str, SessionMgmtError] = field(default_factory=dict)
-    transport: str = "websocket"
+    transport: str = WEBSOCKET
     asked_version: int | None = None
     new_id: str = field(default_factory=new_client_id)
+
+    @property
+    def connects(self) -> bool:
+        """Return whether the client will be connected, or only write and ask."""
+        return self.transport != NONE
 
     @property
     def client_id(self) -> str:
@@ -68,7 +75,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """Connected client: everything that its connection must know."""
+    """Attached client: everything that its connection must know; ``connection`` is 0 if it only writes and asks."""
 
     session: LiveSession
     client: int
@@ -92,6 +99,11 @@ class Attachment:
     def claim(self) -> Attached:
         """Return what a request of this connection claims to be."""
         return Attached(self.client, self.generation)
+
+    @property
+    def holder(self) -> Holder:
+        """Return for whom permits are made."""
+        return Holder(self.session.pk, self.client, self.generation, self.session.access_version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +262,9 @@ class _Run:
             if member.client.id is None and room.is_held(member.session.pk):
                 member.result = HELD
             else:
-                member.result = room.admit(member.session.pk, member.session.user_id, member.client)
+                member.result = room.admit(
+                    member.session.pk, member.session.user_id, member.client, connects=member.ask.connects
+                )
         self._surplus = room.surplus
 
     def look(self) -> None:
@@ -261,7 +275,7 @@ class _Run:
         ]
         if not wishes:
             return
-        for member, looked in zip(going_on, following.look_at_logs(self._sql, wishes, self._now), strict=True):
+        for member, looked in zip(going_on, looking.look_at_logs(self._sql, wishes, self._now), strict=True):
             member.looked = looked
             # A scope that is missing says more than an application that was asked in vain.
             unscoped = {log: error for log, error in looked.denied.items() if isinstance(error, ScopeMissing)}
@@ -284,11 +298,11 @@ class _Run:
         lost = opening.close_older(self._sql, returning, self._now)
         for member in going_on:
             assert member.client is not None
-            self._take_over(member, member.client, was_lost=member.client.id in lost)
+            self._take_over(member, member.client, older=lost.get(member.client.id or 0))
         clients = [member.client for member in going_on if member.client is not None]
         # Before the connections, which refer to the ids that new clients get here.
         opening.store_clients(self._sql, clients, self._now)
-        opened = [Opened(m.client, m.ask.transport, m.ask.server) for m in going_on if m.client is not None]
+        opened = [self._make_opened(m, m.client) for m in going_on if m.client is not None and m.ask.connects]
         connected = opening.open_connections(self._sql, opened, self._now)
         for member in going_on:
             member.result = self._make_attachment(member, connected)
@@ -301,8 +315,17 @@ class _Run:
         columns = {"id": "uuid", "auth_fingerprint": "bytea"}
         self._sql.update(SESSION_TABLE, columns, sorted(rows.items()))
 
-    def _take_over(self, member: _Member, client: ClientRow, *, was_lost: bool) -> None:
-        """Raise the client's generation, and number the events of its connection."""
+    def _make_opened(self, member: _Member, client: ClientRow) -> Opened:
+        if member.ask.transport == WEBSOCKET or member.is_new or member.looked is None:
+            return Opened(client, member.ask.transport, member.ask.server)
+        logs, generation = member.looked.logs, client.generation
+        draft = receipts.draft_receipt(logs, went_back=member.went_back, generation=generation, at=self._now)
+        return Opened(client, member.ask.transport, member.ask.server, *draft)
+
+    def _take_over(self, member: _Member, client: ClientRow, *, older: str | None) -> None:
+        """Raise the client's generation, and number the events of its connection; ``older`` is the transport of the one
+        that it has replaced.
+        """
         if client.id is not None:
             client.generation += 1
             # A process that still serves the older connection hears of it and closes that one.
@@ -311,17 +334,25 @@ class _Run:
         if not member.is_new and acked > client.last_seq:
             # A restored database: the numbers that it forgot were decided, and must not be given out again.
             member.went_back, client.last_seq = True, acked
-        if was_lost:
+        if member.ask.connects:
+            self._record_events(member, client, older)
+        # Last, so that these events belong to what the client missed: as live entries they would be read once more.
+        self._look_at_timeline(member, client)
+
+    def _record_events(self, member: _Member, client: ClientRow, older: str | None) -> None:
+        is_switch = older is not None and older != member.ask.transport
+        # Another transport is no loss: the client has chosen it.
+        if older is not None and not is_switch:
             self._record(make_record(client.session, names.CONNECTION_LOST, {"code": LOST, "by": TAKEN_OVER}))
         # After `connection_lost`: a reader of the log sees the end of the one before the beginning of the other.
         event = names.CONNECTION_ESTABLISHED if member.is_new else names.CONNECTION_RESTORED
-        data = {"client_id": client.name, "generation": client.generation}
+        data: dict[str, Any] = {"client_id": client.name, "generation": client.generation}
+        if is_switch:
+            data["switched"] = f"{older}>{member.ask.transport}"
         self._record(make_record(client.session, event, data))
         synchronised = None if member.is_new else _make_synchronised(member, client)
         if synchronised is not None:
             self._record(synchronised)
-        # Last, so that these events belong to what the client missed: as live entries they would be read once more.
-        self._look_at_timeline(member, client)
 
     def _record(self, entry: Record) -> None:
         self._timelines.decide(entry)
@@ -333,7 +364,7 @@ class _Run:
         asked = positions.parse(logs[SESSION])
         offset = None if asked is None else asked.offset
         window = self._timelines.find_window(client.session, oldest=member.oldest_event, asked=offset)
-        member.looked.logs[SESSION] = following.make_timeline_log(client.session, window, logs[SESSION])
+        member.looked.logs[SESSION] = looking.make_timeline_log(client.session, window, logs[SESSION])
 
     def _make_attachment(self, member: _Member, connected: dict[int, int]) -> Attachment:
         session, client, looked, proof = member.session, member.client, member.looked, member.proof
@@ -347,7 +378,7 @@ class _Run:
             client=client.id,
             client_id=client.name,
             generation=client.generation,
-            connection=connected[client.id],
+            connection=connected.get(client.id, 0),
             last_seq=client.last_seq,
             went_back=member.went_back,
             is_new=member.is_new,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 from django.db import connections
 
@@ -11,10 +12,38 @@ from session_mgmt.actions.timeline.ledger import encode_body
 from session_mgmt.conf import settings
 from session_mgmt.models import SessionActivity, SessionEvent, clock
 from session_mgmt.models.sql import Row, Statements
-from session_mgmt.models.tables import EVENT
+from session_mgmt.models.tables import ACTIVITY, EVENT
 from session_mgmt.protocol.logs import Entry
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Window
+
+# Session, and the number that somebody asks about.
+Asked: TypeAlias = tuple[uuid.UUID, int | None]
+
+
+def read_windows(statements: Statements, asked: Iterable[Asked]) -> dict[Asked, Window]:
+    """Return the windows of the logs of sessions that exist, in two queries for any number."""
+    wanted = set(asked)
+    rows = statements.select_rows(
+        "session_id, epoch, event_seq, event_tag, oldest_event",
+        ACTIVITY,
+        {statements.uuid(session) for session, _ in wanted},
+        key="session_id",
+    )
+    heads = {statements.as_uuid(row[0]): row[1:] for row in rows}
+    places = {
+        (statements.uuid(session), seq)
+        for session, seq in wanted
+        if session in heads and seq is not None and 0 < seq < heads[session][1]
+    }
+    key = {"session_id": "uuid", "seq": "bigint"}
+    found = statements.select_pairs("session_id, seq, tag", EVENT, key, places)
+    tags = {(statements.as_uuid(session), seq): tag for session, seq, tag in found}
+    return {
+        (session, seq): Window(Position(*heads[session][:3]), heads[session][3], tags.get((session, seq or 0)))
+        for session, seq in wanted
+        if session in heads
+    }
 
 
 def read_window(using: str, session: uuid.UUID, asked: int | None) -> Window | None:

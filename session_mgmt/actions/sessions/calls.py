@@ -1,0 +1,191 @@
+"""Prove calls of clients that are connected over HTTP, and look at their logs, for all calls of one moment together.
+
+Nothing is locked and nothing is written. A fixed number of statements, whatever the number of calls and of logs.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from django.db import connections
+
+from session_mgmt.actions.sessions import looking, permits, proving, tokens
+from session_mgmt.actions.sessions.looking import Looked, Wish
+from session_mgmt.actions.sessions.permits import Holder
+from session_mgmt.actions.sessions.proving import Proof, Standing
+from session_mgmt.actions.sessions.resume import Attachment
+from session_mgmt.conf import settings
+from session_mgmt.exceptions import ClientForgotten, HeartbeatLost, InvalidToken, Replaced, SessionMgmtError
+from session_mgmt.models import clock
+from session_mgmt.models.sql import Row, Statements
+from session_mgmt.models.tables import CLIENT, CONNECTION
+from session_mgmt.protocol.calls import NONE, Claim
+from session_mgmt.protocol.logs import TOPIC
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Claim of a call with its proof. ``logs`` are positions by log, ``permits`` what shows the right to topics."""
+
+    token: str = field(repr=False)
+    claim: Claim
+    logs: Mapping[str, Any] = field(default_factory=dict)
+    permits: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """Call of an attachment that stands. ``attachment`` has the logs that the call names.
+
+    ``unpermitted`` are the topics without a good permit, of which nothing was looked at. ``receipt`` is that of the
+    recovery, as it is stored.
+    """
+
+    attachment: Attachment
+    transport: str
+    unpermitted: list[str]
+    receipt: str = ""
+
+
+Result: TypeAlias = Proved | SessionMgmtError
+
+
+def prove_calls(calls: Sequence[Call], *, now: datetime | None = None) -> list[Result]:
+    """Return for each call its attachment with its logs, or why it is refused."""
+    using = settings().database
+    statements, now = Statements(connections[using]), now or clock.read(using)
+    digests = [tokens.hash_token(call.token) for call in calls]
+    proofs = proving.find_proofs(statements, digests)
+    standings = proving.load_standings(statements, {proof.session for proof in proofs.values()})
+    found = [
+        _prove_token(call, proofs.get(digest), standings, now) for call, digest in zip(calls, digests, strict=True)
+    ]
+    names = {
+        (one[1].session.pk, call.claim.client_id)
+        for call, one in zip(calls, found, strict=True)
+        if not isinstance(one, SessionMgmtError)
+    }
+    clients = _load_clients(statements, names)
+    proved = [
+        one if isinstance(one, SessionMgmtError) else _judge_client(call, *one, clients, now)
+        for call, one in zip(calls, found, strict=True)
+    ]
+    return _look(statements, calls, proved, now)
+
+
+def look_at_permitted(proved: Proved, logs: Mapping[str, Any], *, now: datetime | None = None) -> Proved:
+    """Look at topics of a call that the application has allowed meanwhile."""
+    using = settings().database
+    statements, now = Statements(connections[using]), now or clock.read(using)
+    attachment = proved.attachment
+    granted = frozenset(name.removeprefix(TOPIC) for name in logs)
+    wish = Wish(attachment.session.pk, dict(logs), granted, attachment.restriction)
+    (looked,) = looking.look_again(statements, [wish], now)
+    return replace(proved, attachment=_add_logs(attachment, looked))
+
+
+def _prove_token(
+    call: Call, proof: Proof | None, standings: Mapping[uuid.UUID, Standing], now: datetime
+) -> tuple[Proof, Standing] | SessionMgmtError:
+    standing = None if proof is None else standings.get(proof.session)
+    error = proving.judge_proof(call.token, proof, standing, now)
+    if error is not None:
+        return error
+    return InvalidToken() if proof is None or standing is None else (proof, standing)
+
+
+@dataclass(frozen=True, slots=True)
+class _ClientRow:
+    """Client as it is stored, with the connection of its generation; that is 0 of a client that only writes."""
+
+    id: int
+    generation: int
+    last_seq: int
+    connection: int
+    is_open: bool
+    transport: str
+    receipt: str
+
+
+def _load_clients(
+    statements: Statements, names: Iterable[tuple[uuid.UUID, str]]
+) -> dict[tuple[uuid.UUID, str], _ClientRow]:
+    rows: list[Row] = statements.select_wanted(
+        "SELECT t.session_id, t.client_id, t.id, t.generation, t.last_seq, n.id, n.closed_at IS NULL, n.transport,"
+        f" n.receipt FROM wanted CROSS JOIN {CLIENT} t"
+        f" LEFT JOIN {CONNECTION} n ON n.client_id = t.id AND n.generation = t.generation"
+        " WHERE t.session_id = wanted.session AND t.client_id = wanted.name",
+        {"session": "uuid", "name": "text"},
+        [(statements.uuid(session), name) for session, name in names],
+    )
+    return {
+        (statements.as_uuid(session), name): _ClientRow(
+            *(key, generation, seq, connection or 0), bool(is_open), transport or NONE, receipt or ""
+        )
+        for session, name, key, generation, seq, connection, is_open, transport, receipt in rows
+    }
+
+
+def _judge_client(
+    call: Call, proof: Proof, standing: Standing, clients: Mapping[tuple[uuid.UUID, str], _ClientRow], now: datetime
+) -> Result:
+    client = clients.get((standing.session.pk, call.claim.client_id))
+    if client is None:
+        return ClientForgotten()
+    # Also a higher one: of a restored backup nobody knows what the client has done since.
+    if client.generation != call.claim.generation:
+        return Replaced()
+    if client.connection and not client.is_open:
+        return HeartbeatLost()
+    attachment = Attachment(
+        session=standing.session,
+        client=client.id,
+        client_id=call.claim.client_id,
+        generation=client.generation,
+        connection=client.connection,
+        last_seq=client.last_seq,
+        went_back=False,
+        # It has attached before; what it has to recover, the call says.
+        is_new=True,
+        logs={},
+        denied={},
+        at=now,
+        auth_version=proof.auth_version,
+        mark=standing.mark,
+        token_expires_at=proof.expires_at,
+        restriction=proving.find_restriction(proof, standing),
+    )
+    return Proved(attachment, client.transport, [], client.receipt)
+
+
+def _look(statements: Statements, calls: Sequence[Call], proved: Sequence[Result], now: datetime) -> list[Result]:
+    wishes: list[Wish] = []
+    results: list[Result] = []
+    for call, one in zip(calls, proved, strict=True):
+        if isinstance(one, SessionMgmtError):
+            results.append(one)
+            continue
+        topics = [name for name in call.logs if name.startswith(TOPIC)]
+        good = {name for name in topics if _is_permitted(one.attachment.holder, name, call.permits.get(name), now)}
+        results.append(replace(one, unpermitted=[name for name in topics if name not in good]))
+        logs = {name: place for name, place in call.logs.items() if name in good or not name.startswith(TOPIC)}
+        granted = frozenset(name.removeprefix(TOPIC) for name in good)
+        wishes.append(Wish(one.attachment.session.pk, logs, granted, one.attachment.restriction))
+    looked = iter(looking.look_again(statements, wishes, now))
+    return [
+        one if isinstance(one, SessionMgmtError) else replace(one, attachment=_add_logs(one.attachment, next(looked)))
+        for one in results
+    ]
+
+
+def _is_permitted(holder: Holder, name: str, permit: str | None, now: datetime) -> bool:
+    return permits.is_permitted(holder, name.removeprefix(TOPIC), permit, now=now)
+
+
+def _add_logs(attachment: Attachment, looked: Looked) -> Attachment:
+    logs, denied = {**attachment.logs, **looked.logs}, {**attachment.denied, **looked.denied}
+    return replace(attachment, logs=logs, denied=denied)

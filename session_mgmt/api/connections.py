@@ -1,0 +1,152 @@
+"""Connections over HTTP (PROTOCOL section 16): the views give each call to the event loop that serves the clients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpResponse
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from session_mgmt.actions import limits
+from session_mgmt.api import errors
+from session_mgmt.api.authentication import read_address, read_bearer
+from session_mgmt.api.cookies import read_cookie, require_csrf
+from session_mgmt.api.endpoints import endpoint
+from session_mgmt.api.reading import read_body
+from session_mgmt.api.views import ApiView
+from session_mgmt.exceptions import (
+    ClientForgotten,
+    ConnectionLimit,
+    FrameTooLarge,
+    HeartbeatLost,
+    InvalidToken,
+    LoginCheck,
+    OriginDenied,
+    Replaced,
+    SessionExpired,
+    SessionTerminated,
+    TokenExpired,
+    TransportUnavailable,
+)
+from session_mgmt.protocol.codes import describe_refusal
+
+REFUSALS = (OriginDenied, InvalidToken, TokenExpired, LoginCheck, SessionExpired, SessionTerminated, ClientForgotten)
+LATER_REFUSALS = (*REFUSALS, Replaced, HeartbeatLost)
+
+
+class CallView(ApiView):
+    """View of one call. ``serve`` answers it, ``most_bytes`` bounds its body, and ``build_headers`` gives the headers
+    of every answer. The URL conf hands them in, because a view may not know the event loop.
+    """
+
+    anonymous = True
+    serve: Callable[..., bytes] | None = None
+    wrap: Callable[..., Any] | None = None
+    most_bytes: Callable[[], int] | None = None
+    build_headers: Callable[..., dict[str, str]] | None = None
+
+    def get_authenticators(self) -> list[Any]:
+        """Return none: the call is proved where it is answered, with everything else that it claims."""
+        return []
+
+    def perform_authentication(self, request: Request) -> None:
+        """Count the call, and require the CSRF token of a page that has a cookie."""
+        self._caller = limits.Caller(read_address(request), read_bearer(request) or read_cookie(request))
+        limits.admit_caller(self._caller)
+        if self.needs_csrf() and read_cookie(request) is not None:
+            require_csrf(request)
+
+    def needs_csrf(self) -> bool:
+        """Return whether the call changes anything."""
+        return True
+
+    def get_exception_handler(self) -> Any:
+        return _handle_exception
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        final = super().finalize_response(request, response, *args, **kwargs)
+        assert self.build_headers is not None
+        for name, value in self.build_headers(build_scope(request)).items():
+            final[name] = value
+        return final
+
+    def answer(self, request: Request, **more: Any) -> HttpResponse:
+        """Give the call to its server, and return its answer."""
+        assert self.serve is not None and self.wrap is not None and self.most_bytes is not None
+        body = read_body(request, most=self.most_bytes(), too_large=FrameTooLarge)
+        return HttpResponse(self.serve(self.wrap(build_scope(request), body), **more), content_type="application/json")
+
+
+class ConnectionsView(CallView):
+    """View of ``connections/``."""
+
+    @endpoint(
+        "Attach over HTTP",
+        description="`connected`, as a socket would bring it.",
+        body="AttachBody",
+        answer="Frames",
+        errors=(*REFUSALS, ConnectionLimit),
+    )
+    def post(self, request: Request) -> HttpResponse:
+        return self.answer(request)
+
+
+class FramesView(CallView):
+    """View of ``connections/frames/``."""
+
+    @endpoint(
+        "Write and ask over HTTP",
+        description="Entries of the documents named, receipts and replies, in their order.",
+        body="FramesBody",
+        answer="Frames",
+        errors=LATER_REFUSALS,
+    )
+    def post(self, request: Request) -> HttpResponse:
+        return self.answer(request)
+
+
+class LeaveView(CallView):
+    """View of ``connections/leave/``."""
+
+    @endpoint("Leave for good", status=204, body="LeaveBody", errors=LATER_REFUSALS)
+    def post(self, request: Request) -> HttpResponse:
+        self.answer(request)
+        return HttpResponse(status=204)
+
+
+class PollView(CallView):
+    """View of ``connections/poll/`` where the server does not run our ASGI application: a held poll takes a thread."""
+
+    def needs_csrf(self) -> bool:
+        return False
+
+    @endpoint(
+        "Ask for what was missed, and wait for more",
+        description="Frames as a socket would bring them, at once or when there are any; or a stream of them.",
+        body="PollBody",
+        answer="Polled",
+        errors=(*LATER_REFUSALS, TransportUnavailable),
+    )
+    def post(self, request: Request) -> HttpResponse:
+        if "text/event-stream" in request.headers.get("Accept", ""):
+            raise TransportUnavailable()
+        return self.answer(request, has_loop=isinstance(request._request, ASGIRequest))
+
+
+def build_scope(request: Request) -> dict[str, Any]:
+    """Build the scope of ASGI for a request of any server."""
+    plain = request._request
+    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in plain.headers.items()]
+    scheme = plain.META.get("wsgi.url_scheme") or getattr(plain, "scope", {}).get("scheme", "http")
+    client = (plain.META["REMOTE_ADDR"], 0) if plain.META.get("REMOTE_ADDR") else None
+    root = plain.META.get("SCRIPT_NAME", "")
+    return {"type": "http", "headers": headers, "scheme": scheme, "root_path": root, "client": client}
+
+
+def _handle_exception(error: Exception, context: dict[str, Any]) -> Response:
+    response = errors.handle_exception(error, context)
+    response.data = describe_refusal(errors.translate_error(error))
+    return response

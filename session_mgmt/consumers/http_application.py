@@ -1,0 +1,168 @@
+"""Polls and streams as an ASGI application in front of Django, which would hold a thread for each of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from django.conf import settings as django_settings
+from django.urls import Resolver404, resolve
+
+from session_mgmt.actions import limits
+from session_mgmt.bridge import bridge
+from session_mgmt.consumers import origins
+from session_mgmt.consumers.http_calls import record_refusal
+from session_mgmt.consumers.http_polls import answer_poll, stream_poll
+from session_mgmt.consumers.http_requests import Request, most_bytes
+from session_mgmt.consumers.hub import hub
+from session_mgmt.exceptions import (
+    AuthError,
+    FrameTooLarge,
+    InternalError,
+    MethodNotAllowed,
+    SessionMgmtError,
+    UnsupportedMediaType,
+)
+from session_mgmt.protocol.codes import describe_refusal
+
+logger = logging.getLogger(__name__)
+
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+PATH_END = "connections/poll/"
+ROUTE = "connection-poll"
+JSON = b"application/json"
+EVENTS = b"text/event-stream; charset=utf-8"
+
+
+class HttpApplication:
+    """Answer polls and streams, and leave every other request to Django."""
+
+    def __init__(self, django_application: Any) -> None:
+        self._django = django_application
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        # So views, which run on threads, find the loop of the server.
+        bridge().home.adopt()
+        if not _is_poll(scope):
+            await self._django(scope, receive, send)
+        elif scope["method"] == "OPTIONS":
+            await _send_answer(scope, send, 204, b"")
+        else:
+            await _answer(scope, receive, send)
+
+
+def _is_poll(scope: Any) -> bool:
+    path = scope.get("path", "")
+    if not path.endswith(PATH_END):
+        return False
+    root = scope.get("root_path", "") or django_settings.FORCE_SCRIPT_NAME or ""
+    try:
+        match = resolve("/" + path.removeprefix(root).lstrip("/"))
+    except Resolver404:
+        return False
+    return match.url_name == ROUTE and "session_mgmt" in match.app_names
+
+
+async def _answer(scope: Any, receive: Receive, send: Send) -> None:
+    request, caller = Request(scope, b""), None
+    try:
+        _check_head(request)
+        request = Request(scope, await _read_body(receive))
+        caller = limits.Caller(request.address, request.find_token())
+        # Before any query: guessing tokens must not reach the database.
+        limits.admit_caller(caller)
+        await _answer_unless_gone(request, receive, send)
+    except SessionMgmtError as error:
+        if caller is not None:
+            limits.fine_caller(caller, error)
+        hub().denials.note(error, "poll", address=request.address)
+        if isinstance(error, AuthError) and caller is not None:
+            await record_refusal(request, error)
+        await _send_refusal(scope, send, error)
+    except _Gone:
+        pass
+    except Exception:
+        logger.exception("A poll failed")
+        await _send_refusal(scope, send, InternalError())
+
+
+class _Gone(Exception):
+    """The client has closed the connection."""
+
+
+async def _answer_unless_gone(request: Request, receive: Receive, send: Send) -> None:
+    """Answer, and leave off when the client goes."""
+    answering = asyncio.ensure_future(_answer_poll(request, send))
+    leaving = asyncio.ensure_future(_wait_until_gone(receive))
+    try:
+        await asyncio.wait([answering, leaving], return_when=asyncio.FIRST_COMPLETED)
+        if answering.done():
+            answering.result()
+    finally:
+        answering.cancel()
+        leaving.cancel()
+        # A cancelled poll leaves its logs before this request is over.
+        await asyncio.gather(answering, leaving, return_exceptions=True)
+
+
+async def _wait_until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _answer_poll(request: Request, send: Send) -> None:
+    if "text/event-stream" in request.headers.get("accept", ""):
+        await stream_poll(request, send, _build_headers(request.scope, EVENTS, [(b"x-accel-buffering", b"no")]))
+    else:
+        await _send_answer(request.scope, send, 200, await answer_poll(request))
+
+
+def _check_head(request: Request) -> None:
+    if request.scope["method"] != "POST":
+        raise MethodNotAllowed()
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json" or request.headers.get("content-encoding", "identity") != "identity":
+        raise UnsupportedMediaType()
+    declared = request.headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > most_bytes():
+        raise FrameTooLarge(limit=most_bytes())
+
+
+async def _read_body(receive: Receive) -> bytes:
+    body = bytearray()
+    while True:
+        event = await receive()
+        if event["type"] == "http.disconnect":
+            raise _Gone()
+        body += event.get("body", b"")
+        if len(body) > most_bytes():
+            raise FrameTooLarge(limit=most_bytes())
+        if not event.get("more_body"):
+            return bytes(body)
+
+
+async def _send_refusal(scope: Any, send: Send, error: SessionMgmtError) -> None:
+    more: Headers = []
+    if error.retry_after is not None:
+        more.append((b"retry-after", str(math.ceil(error.retry_after)).encode()))
+    if error.status == 401:
+        more.append((b"www-authenticate", b"Bearer"))
+    await _send_answer(scope, send, error.status, orjson.dumps(describe_refusal(error)), more)
+
+
+async def _send_answer(scope: Any, send: Send, status: int, body: bytes, more: Headers | None = None) -> None:
+    headers = _build_headers(scope, JSON, [(b"content-length", str(len(body)).encode()), *(more or [])])
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _build_headers(scope: Any, kind: bytes, more: Headers) -> Headers:
+    found = [(name.lower().encode(), value.encode()) for name, value in origins.build_answer_headers(scope).items()]
+    return [(b"content-type", kind), *found, *more]

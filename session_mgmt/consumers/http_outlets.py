@@ -1,0 +1,100 @@
+"""Ends of an outlet over HTTP: a basket that gathers the frames of one answer, and a stream of events.
+
+Both take the messages that an outlet sends into a socket. So whoever follows logs need not know what carries frames.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+# Whatever comes together goes into one answer.
+GATHER_SECONDS = 0.01
+# Bytes of one answer; a single frame may be larger.
+MOST_BYTES = 256 * 1024
+# Comment of a stream on which nothing was sent for a while. No frame is empty.
+KEEP_ALIVE = ""
+# Some proxies hold back the first kilobyte.
+FIRST_BYTES = b":" + b" " * 1024 + b"\n\n"
+
+
+class Basket:
+    """Answer that gathers frames: the first one ends the wait for others soon, and a full basket takes no more.
+
+    What is left over waits in the outlet, where it tells those who read logs to read no further.
+    """
+
+    def __init__(self, *, most_bytes: int | None = MOST_BYTES) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._most, self._size = most_bytes, 0
+        self.frames: list[str] = []
+        self.over: asyncio.Future[None] = self._loop.create_future()
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """Take a message of the outlet."""
+        if message["type"] == "websocket.close":
+            self.end()
+            return
+        if self._most is not None and self._size >= self._most:
+            # For ever: the outlet gives it up when the answer goes.
+            await self._loop.create_future()
+        self.frames.append(message["text"])
+        self._size += len(message["text"])
+        if self._most is not None and self._size >= self._most:
+            self.end()
+        elif len(self.frames) == 1:
+            self._loop.call_later(GATHER_SECONDS, self.end)
+
+    def end(self) -> None:
+        """Let the answer go with what is there."""
+        if not self.over.done():
+            self.over.set_result(None)
+
+    async def wait_beside(self, replays: Sequence[asyncio.Future[bool]], seconds: float) -> None:
+        """Wait until all replays are done or the answer is to go, at most so many seconds."""
+        present: asyncio.Future[Any] = asyncio.gather(*replays, return_exceptions=True)
+        either: list[asyncio.Future[Any]] = [present, self.over]
+        await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until the answer is to go, at most so many seconds."""
+        if seconds > 0:
+            await asyncio.wait([self.over], timeout=seconds)
+
+
+class Stream:
+    """Answer that is sent as it comes, each frame as one event."""
+
+    def __init__(self, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._send = send
+        self.sent_at = self._loop.time()
+        self.over: asyncio.Future[None] = self._loop.create_future()
+
+    async def begin(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send the head, and enough bytes that a proxy passes them on."""
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self._send_bytes(FIRST_BYTES)
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """Send a message of the outlet."""
+        if message["type"] == "websocket.close":
+            self.end()
+        elif message["text"] == KEEP_ALIVE:
+            await self._send_bytes(b": k\n\n")
+        else:
+            await self._send_bytes(b"data: " + message["text"].encode() + b"\n\n")
+
+    def end(self) -> None:
+        """Let the stream end once everything is sent."""
+        if not self.over.done():
+            self.over.set_result(None)
+
+    async def finish(self) -> None:
+        """Send the end of the answer."""
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_bytes(self, data: bytes) -> None:
+        self.sent_at = self._loop.time()
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})

@@ -1,0 +1,200 @@
+"""Polls of clients over HTTP, and streams, which are polls that keep talking.
+
+A poll proves itself, looks at its logs as a resume does, and follows them in the ordinary way until its answer goes.
+Nothing of it is left behind: the client knows its positions, and the next poll may come to any process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import orjson
+
+from session_mgmt.actions.sessions import calls, permits, receipts
+from session_mgmt.actions.sessions.calls import Call, Proved
+from session_mgmt.actions.sessions.closing import Recovered
+from session_mgmt.actions.sessions.resume import Attachment
+from session_mgmt.bridge import bridge
+from session_mgmt.conf import settings
+from session_mgmt.consumers.connection import Connection
+from session_mgmt.consumers.http_outlets import KEEP_ALIVE, Basket, Stream
+from session_mgmt.consumers.http_requests import Request, build_frames
+from session_mgmt.consumers.hub import Hub, hub, pick_delay
+from session_mgmt.consumers.outlet import Outlet
+from session_mgmt.consumers.rechecks import find_interval
+from session_mgmt.exceptions import Busy, Draining, SessionMgmtError, TopicDenied
+from session_mgmt.protocol.calls import NONE, Poll, read_poll
+from session_mgmt.protocol.logs import TOPIC
+
+# A poll that need not wait waits so long for what it has begun to read.
+READ_SECONDS = 2.0
+PING_SECONDS = 1.0
+QUIET_SECONDS = 15.0
+# Streams end below the minute after which proxies cut, spread so that those of one storm do not come back together.
+LONGEST_STREAM = 50.0
+STREAM_SPREAD = 0.1
+# Seconds that the peer of a stream has to take the last frames.
+LAST_SECONDS = 5.0
+# Between polls of a client whom this process cannot hold.
+FULL_SECONDS = (5.0, 10.0)
+
+
+class HeldPoll(Connection):
+    """Connection that lasts for one answer."""
+
+    holds_lease = False
+
+    def __init__(self, outlet: Outlet, proved: Proved, at: Hub, request: Request, *, recovery: str | None) -> None:
+        super().__init__(outlet, proved.attachment, at, script_name=request.script_name, address=request.address)
+        self._proved = proved
+        self.recovers = recovery is not None and recovery == str(proved.attachment.connection)
+        self.tells_recovered = self.recovers
+
+    def begin(self) -> list[asyncio.Task[bool]]:
+        """Follow all logs; return the replays that are under way."""
+        older = self.hub.serving.clients.get(self.attachment.client)
+        if isinstance(older, HeldPoll) and older.attachment.generation == self.attachment.generation:
+            older.give_way()
+        self.hub.serving.add_connection(self)
+        for name, error in self.attachment.denied.items():
+            self.push_error(error, log=name)
+            self.note_refusal(error, "poll", name)
+        starts = []
+        for log in self.attachment.logs.values():
+            following = self.follow_log(log)
+            following.tell_loss()
+            starts.append(following.start())
+        replays = [replay for replay in starts if replay is not None]
+        if self.recovers and replays:
+            self.spawn(partial(self._finish_recovery, replays, self._complete_recovery))
+        elif self.recovers:
+            self._complete_recovery()
+        return replays
+
+    def give_way(self) -> None:
+        """End with what is there: the client has begun another poll."""
+        self.outlet.close(1000, "polled again")
+
+    def _complete_recovery(self) -> None:
+        found = self.attachment
+        lost = {name: list(f.lost_range) for name, f in self.followings.items() if f.lost_range}
+        receipt = receipts.complete_receipt(self._proved.receipt, found.connection, lost, found.at)
+        if receipt is None:
+            return
+        text = orjson.dumps(receipt).decode()
+        self.outlet.push('{"type":"recovery","receipt":' + text + "}")
+        self.hub.late_writes.add_recovered(Recovered(found.connection, receipt["verdict"], text))
+
+
+async def prove_poll(request: Request, poll: Poll) -> tuple[Proved, dict[str, str]]:
+    """Return a poll's attachment with its logs, and fresh permits for topics that the application was asked about."""
+    call = Call(request.find_token(), poll.claim, poll.logs, poll.grants)
+    if hub().draining:
+        raise Draining(retry_after=pick_delay())
+    proved = await hub().proofs.prove(call)
+    if not proved.unpermitted:
+        return proved, {}
+    question = hub().arrivals.grants.ask(proved.attachment.session, proved.unpermitted)
+    await hub().arrivals.grants.wait([question])
+    granted, late = question.tell()
+    allowed = {name: poll.logs[name] for name in proved.unpermitted if name.removeprefix(TOPIC) in granted}
+    denied: dict[str, SessionMgmtError] = {
+        name: late.get(name, TopicDenied()) for name in proved.unpermitted if name not in allowed
+    }
+    if allowed:
+        proved = await bridge().read(calls.look_at_permitted, proved, allowed)
+    attachment = proved.attachment
+    proved = replace(proved, attachment=replace(attachment, denied={**attachment.denied, **denied}))
+    return proved, {name: make_grant(proved.attachment, name) for name in allowed if name in proved.attachment.logs}
+
+
+def make_grant(attachment: Attachment, name: str) -> str:
+    """Make the permit for a topic; it lasts as long as a right is believed that nobody has taken away."""
+    lifetime, topic = timedelta(seconds=find_interval(name)), name.removeprefix(TOPIC)
+    return permits.make_permit(attachment.holder, topic, now=attachment.at, lifetime=lifetime)
+
+
+async def answer_poll(request: Request, *, may_hold: bool = True, most_seconds: float | None = None) -> bytes:
+    """Answer a long poll. Raises ``SessionMgmtError``."""
+    poll = read_poll(request.parse_body())
+    proved, grants = await prove_poll(request, poll)
+    visitor = hub().visitors.hear(proved.attachment, acked=poll.acked)
+    is_full = hub().held >= settings().max_held
+    seconds = 0.0 if is_full or not may_hold or proved.transport == NONE else _read_hold(poll, most_seconds)
+    basket = Basket()
+    held = HeldPoll(Outlet(basket.send, settings().max_outbound_bytes), proved, hub(), request, recovery=poll.recovery)
+    hub().held += 1
+    try:
+        if grants:
+            held.push({"type": "grants", "grants": grants})
+        replays = held.begin()
+        if replays:
+            await basket.wait_beside(replays, max(seconds, READ_SECONDS))
+        await basket.wait(seconds)
+    finally:
+        hub().held -= 1
+        hub().visitors.add_figures(visitor, held)
+        held.release()
+    visitor.empty_polls = 0 if basket.frames else visitor.empty_polls + 1
+    next_in = random.uniform(*FULL_SECONDS) if is_full else 0.0 if may_hold else _choose_pause(visitor.empty_polls)
+    return build_frames(basket.frames, next_in=round(next_in, 1))
+
+
+def _read_hold(poll: Poll, most_seconds: float | None) -> float:
+    wanted = settings().heartbeat_interval if poll.hold is None else float(poll.hold)
+    return wanted if most_seconds is None else min(wanted, most_seconds)
+
+
+def _choose_pause(empty_polls: int) -> float:
+    """Return the seconds until the next poll where none is held: fewer while something comes."""
+    return float(min(3 + 3 * max(empty_polls - 1, 0), 15))
+
+
+async def stream_poll(request: Request, send: Any, headers: list[tuple[bytes, bytes]]) -> None:
+    """Answer a stream. Raises ``SessionMgmtError`` before its first byte."""
+    poll = read_poll(request.parse_body())
+    proved, grants = await prove_poll(request, poll)
+    if hub().held >= settings().max_held:
+        raise Busy(retry_after=random.uniform(*FULL_SECONDS))
+    visitor = hub().visitors.hear(proved.attachment, acked=poll.acked)
+    stream = Stream(send)
+    outlet = Outlet(stream.send, settings().max_outbound_bytes)
+    held = HeldPoll(outlet, proved, hub(), request, recovery=poll.recovery)
+    hub().held += 1
+    try:
+        await stream.begin(headers)
+        if grants:
+            held.push({"type": "grants", "grants": grants})
+        held.begin()
+        await _keep_talking(held, stream)
+        async with asyncio.timeout(LAST_SECONDS):
+            await outlet.wait_until_sent()
+            await stream.finish()
+    except TimeoutError:
+        # A peer that reads no more; what it has not read is in the logs.
+        pass
+    finally:
+        hub().held -= 1
+        hub().visitors.add_figures(visitor, held)
+        held.release()
+
+
+async def _keep_talking(held: HeldPoll, stream: Stream) -> None:
+    loop = asyncio.get_running_loop()
+    longest = min(2 * settings().heartbeat_interval, LONGEST_STREAM) * random.uniform(1 - STREAM_SPREAD, 1)
+    ends_at = loop.time() + longest
+    # Soon after the first bytes: a proxy that holds small chunks back is found by what does not come.
+    await asyncio.wait([stream.over], timeout=PING_SECONDS)
+    if not stream.over.done():
+        held.push({"type": "ping", "ping": 0, "rtt_ms": None})
+    while not stream.over.done() and (now := loop.time()) < ends_at:
+        await asyncio.wait([stream.over], timeout=max(min(stream.sent_at + QUIET_SECONDS, ends_at) - now, 0.01))
+        if loop.time() >= stream.sent_at + QUIET_SECONDS and held.outlet.is_idle:
+            held.outlet.push(KEEP_ALIVE)
+    if not stream.over.done():
+        held.push({"type": "again"})

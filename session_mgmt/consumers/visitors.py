@@ -1,0 +1,166 @@
+"""Clients over HTTP as this process has heard them: when each called last, and what was counted since the last flush.
+
+Any process answers any call, so this is no state of a connection. What is lost with the process is some figures; the
+lease of a client that goes on calling is renewed by whichever process hears it next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from session_mgmt.actions.sessions import connections, hearing, lifecycle
+from session_mgmt.actions.sessions.closing import Ended
+from session_mgmt.actions.sessions.connections import Beat, Confirmed, polling_lease
+from session_mgmt.actions.sessions.hearing import Heard
+from session_mgmt.actions.sessions.resume import Attachment
+from session_mgmt.bridge import bridge
+from session_mgmt.bridge.late_writes import LateWrites
+from session_mgmt.protocol.codes import Close
+
+# Clients of one transaction.
+SLICE = 2000
+
+
+class Counted(Protocol):
+    """Face of the work of one call, which has counted it."""
+
+    def build_figures(self) -> Beat:
+        """Build the figures of a lease flush."""
+
+    def find_active(self) -> datetime | None:
+        """Return when the session was last active, or ``None``."""
+
+
+@dataclass(slots=True)
+class Visitor:
+    """Client as it called the last time; the figures are those since the last flush."""
+
+    attachment: Attachment
+    heard_at: float
+    is_flushed: bool = False
+    messages_in: int = 0
+    messages_out: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    wrote_at: datetime | None = None
+    acked: int = 0
+    confirmed: int = 0
+    empty_polls: int = 0
+
+
+class Visitors:
+    """One per event loop."""
+
+    def __init__(self, late_writes: LateWrites) -> None:
+        self._loop, self._late_writes = asyncio.get_running_loop(), late_writes
+        self._by_client: dict[int, Visitor] = {}
+
+    def hear(self, attachment: Attachment, *, acked: int = 0) -> Visitor:
+        """Note that a client has called."""
+        visitor = self._by_client.get(attachment.client)
+        if visitor is None or visitor.attachment.generation < attachment.generation:
+            visitor = self._by_client[attachment.client] = Visitor(attachment, self._loop.time())
+        visitor.heard_at, visitor.is_flushed = self._loop.time(), False
+        visitor.acked = max(visitor.acked, acked)
+        return visitor
+
+    def add_figures(self, visitor: Visitor, counted: Counted) -> None:
+        """Add what a call has counted, now that it has ended."""
+        figures = counted.build_figures()
+        visitor.messages_in += figures.messages_in
+        visitor.messages_out += figures.messages_out
+        visitor.bytes_in += figures.bytes_in
+        visitor.bytes_out += figures.bytes_out
+        visitor.wrote_at = counted.find_active() or visitor.wrote_at
+        visitor.is_flushed = False
+
+    async def leave(self, attachment: Attachment) -> None:
+        """Close the connection of a client that leaves for good."""
+        visitor = self._by_client.pop(attachment.client, None)
+        if visitor is not None:
+            await self._write([visitor])
+        if attachment.connection:
+            ended = self._build_end(attachment, int(Close.NORMAL), "client")
+            await asyncio.shield(self._late_writes.add_ended(ended, attachment.client_id))
+
+    # -- rounds ----------------------------------------------------------------------------------------------------
+
+    async def flush(self) -> None:
+        """Tell the database who was heard, what was counted, who was active, and which receipts may be forgotten."""
+        fresh = [visitor for visitor in self._by_client.values() if not visitor.is_flushed]
+        for start in range(0, len(fresh), SLICE):
+            await self._write(fresh[start : start + SLICE])
+
+    async def _write(self, visitors: list[Visitor]) -> None:
+        # Before anything is awaited: calls go on meanwhile, and mark their clients anew.
+        for visitor in visitors:
+            visitor.is_flushed = True
+        try:
+            await self._write_all(visitors, self._loop.time())
+        except BaseException:
+            for visitor in visitors:
+                visitor.is_flushed = False
+            raise
+
+    async def _write_all(self, visitors: list[Visitor], now: float) -> None:
+        heard = {v.attachment.client: _build_heard(v, now) for v in visitors if v.attachment.connection}
+        active = _find_active(visitors)
+        confirmed = {
+            v.attachment.client: Confirmed(v.attachment.generation, v.acked) for v in visitors if v.acked > v.confirmed
+        }
+        await bridge().call(hearing.keep_heard, list(heard.values()))
+        for visitor in visitors:
+            # Taken off and not set to 0: others may have been counted meanwhile.
+            if (told := heard.get(visitor.attachment.client)) is not None:
+                visitor.messages_in -= told.messages_in
+                visitor.messages_out -= told.messages_out
+                visitor.bytes_in -= told.bytes_in
+                visitor.bytes_out -= told.bytes_out
+        if active:
+            await bridge().call(lifecycle.count_activity_at, active)
+        if confirmed:
+            await bridge().call(connections.forget_receipts, confirmed)
+        for visitor in visitors:
+            at = active.get(visitor.attachment.session.pk)
+            visitor.wrote_at = None if at is not None and visitor.wrote_at in (at, None) else visitor.wrote_at
+            visitor.confirmed = max(visitor.confirmed, visitor.acked if visitor.attachment.client in confirmed else 0)
+
+    async def close_silent(self) -> None:
+        """Close the connections of clients that were heard nowhere for the time of their lease, and forget them."""
+        limit = self._loop.time() - polling_lease().total_seconds()
+        silent = [visitor for visitor in self._by_client.values() if visitor.heard_at < limit and visitor.is_flushed]
+        for visitor in silent:
+            del self._by_client[visitor.attachment.client]
+            if visitor.attachment.connection:
+                # Closed only if the lease in the database is over too: another process may have heard the client.
+                ended = self._build_end(visitor.attachment, int(Close.HEARTBEAT_LOST), "server", is_swept=True)
+                self._late_writes.add_ended(ended, visitor.attachment.client_id)
+
+    def _build_end(self, attachment: Attachment, code: int, closed_by: str, *, is_swept: bool = False) -> Ended:
+        key, session, client = attachment.connection, attachment.session.pk, attachment.client
+        return Ended(key, session, client, code, closed_by, is_swept=is_swept)
+
+
+def _build_heard(visitor: Visitor, now: float) -> Heard:
+    return Heard(
+        connection=visitor.attachment.connection,
+        seconds_ago=max(now - visitor.heard_at, 0),
+        messages_in=visitor.messages_in,
+        messages_out=visitor.messages_out,
+        bytes_in=visitor.bytes_in,
+        bytes_out=visitor.bytes_out,
+    )
+
+
+def _find_active(visitors: Iterable[Visitor]) -> dict[UUID, datetime]:
+    found: dict[UUID, datetime] = {}
+    for visitor in visitors:
+        if visitor.wrote_at is not None:
+            session = visitor.attachment.session.pk
+            found[session] = max(visitor.wrote_at, found.get(session, visitor.wrote_at))
+    return found

@@ -1,0 +1,150 @@
+"""Calls of clients that are connected over HTTP, as frozen values: PROTOCOL section 16.
+
+Bodies are decoded, strictly checked JSON. Unknown members are ignored, as those of frames are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from session_mgmt.exceptions import InvalidField
+from session_mgmt.protocol import frames
+from session_mgmt.protocol.frames import Connect
+from session_mgmt.protocol.position import MAX_OFFSET
+
+JSON: TypeAlias = Any
+
+SSE, LONGPOLL, NONE = "sse", "longpoll", "none"
+TRANSPORTS = (SSE, LONGPOLL, NONE)
+MOST_FRAMES = 100
+# Seconds for which a client may ask that an empty answer is kept back.
+MOST_HOLD = 55.0
+_GRANT_LIMIT = 100
+# They begin or end an attachment, or answer a ping; over HTTP there are calls for that.
+_OF_SOCKETS = ("connect", "pong", "disconnect")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Attachment by which a call comes, as the client names it."""
+
+    client_id: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    connect: Connect
+    transport: str
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """Poll, or stream: ``logs`` are the positions by log, ``grants`` the grants by log. ``recovery`` is the id of
+    ``connected``, and ``hold`` the seconds for which an empty answer may be kept back.
+    """
+
+    claim: Claim
+    acked: int
+    logs: dict[str, JSON]
+    grants: dict[str, str]
+    recovery: str | None
+    hold: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """Frames to be worked on, with the positions of the documents whose entries are to come before receipts."""
+
+    claim: Claim
+    acked: int
+    logs: dict[str, JSON]
+    frames: list[JSON]
+
+
+def read_attach(body: JSON, token: str) -> Attach:
+    """Read the body of ``connections/``. Raises ``InvalidField``."""
+    members = _read_object(body)
+    transport = members.get("transport")
+    if transport not in TRANSPORTS:
+        raise InvalidField("transport is sse, longpoll or none.", field="transport")
+    if any(members.get(name) is not None for name in ("token", "auth")):
+        raise InvalidField("The proof is in the headers.", field="token")
+    connect = frames.parse({**members, "type": "connect", "token": token})
+    assert isinstance(connect, Connect)
+    return Attach(connect, transport)
+
+
+def read_poll(body: JSON) -> Poll:
+    """Read the body of ``connections/poll/``. Raises ``InvalidField``."""
+    members = _read_object(body)
+    logs, grants = _read_followed(members.get("logs", {}))
+    recovery = members.get("recovery")
+    if recovery is not None and not (isinstance(recovery, str) and 0 < len(recovery) <= 40):
+        raise InvalidField("recovery is the id of connected, or null.", field="recovery")
+    hold = members.get("hold")
+    if hold is not None and (isinstance(hold, bool) or not isinstance(hold, int | float) or not 0 <= hold <= MOST_HOLD):
+        raise InvalidField(f"hold is a number of seconds from 0 to {MOST_HOLD:g}.", field="hold")
+    return Poll(_read_claim(members), _read_acked(members), logs, grants, recovery, hold)
+
+
+def read_exchange(body: JSON) -> Exchange:
+    """Read the body of ``connections/frames/``; the frames themselves are read later. Raises ``InvalidField``."""
+    members = _read_object(body)
+    logs, given = members.get("logs", {}), members.get("frames")
+    if not isinstance(logs, dict):
+        raise InvalidField("logs is an object of positions by name.", field="logs")
+    if not isinstance(given, list) or len(given) > MOST_FRAMES:
+        raise InvalidField(f"frames is a list of at most {MOST_FRAMES} frames.", field="frames")
+    for at, frame in enumerate(given):
+        if not isinstance(frame, dict) or frame.get("type") in _OF_SOCKETS:
+            raise InvalidField("A frame is an object, and none that belongs to sockets only.", field=f"frames/{at}")
+    return Exchange(_read_claim(members), _read_acked(members), logs, given)
+
+
+def read_leave(body: JSON) -> Claim:
+    """Read the body of ``connections/leave/``. Raises ``InvalidField``."""
+    return _read_claim(_read_object(body))
+
+
+def _read_object(body: JSON) -> dict[str, JSON]:
+    if not isinstance(body, dict):
+        raise InvalidField("The body is a JSON object.", field="")
+    return body
+
+
+def _read_claim(members: dict[str, JSON]) -> Claim:
+    client_id = members.get("client_id")
+    if not isinstance(client_id, str) or not 0 < len(client_id) <= 40:
+        raise InvalidField("client_id is text of 1 to 40 characters.", field="client_id")
+    return Claim(client_id, _read_integer(members, "generation", least=1))
+
+
+def _read_acked(members: dict[str, JSON]) -> int:
+    return 0 if members.get("acked") is None else _read_integer(members, "acked", least=0)
+
+
+def _read_integer(members: dict[str, JSON], name: str, *, least: int) -> int:
+    value = members.get(name)
+    # Python takes `true` for 1.
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MAX_OFFSET:
+        raise InvalidField(f"{name} is an integer from {least} to 2^53-1.", field=name)
+    return value
+
+
+def _read_followed(given: JSON) -> tuple[dict[str, JSON], dict[str, str]]:
+    if not isinstance(given, dict):
+        raise InvalidField("logs is an object by name.", field="logs")
+    logs: dict[str, JSON] = {}
+    grants: dict[str, str] = {}
+    for name, place in given.items():
+        if not isinstance(place, dict):
+            raise InvalidField("A log is an object with its position.", field=f"logs/{name}")
+        # Positions are judged later: one that cannot be read is a verdict about its log.
+        logs[name] = place.get("position")
+        grant = place.get("grant")
+        # Neither is one that is no text an error: the application is asked again.
+        if isinstance(grant, str) and len(grant) <= _GRANT_LIMIT:
+            grants[name] = grant
+    return logs, grants

@@ -1,0 +1,53 @@
+"""Clients over HTTP: attach, poll, write and leave, with the promises that sockets keep."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from session_mgmt.bridge import bridge
+from session_mgmt.models import Connection
+from session_mgmt.writes import verbs
+
+pytestmark = pytest.mark.django_db(transaction=True)
+MAIN, ROOM = "state:main", "topic:room:1"
+
+
+def update(seq: int, path: str = "/a", value: Any = 1) -> dict[str, Any]:
+    return {"type": "update", "seq": seq, "doc": "main", "ops": [["set", path, value]]}
+
+
+async def test_a_client_attaches_writes_and_is_given_entries_before_receipts(tabs: Any, created: Any) -> None:
+    tab = tabs(created.token.secret)
+    connected = await tab.attach({MAIN: None, ROOM: None, "session": None})
+    assert connected["recovery"] is None and connected["logs"][ROOM]["grant"]
+    assert [frame["type"] for frame in await tab.poll(hold=0)] == ["snapshot"]
+    frames = await tab.exchange(update(1), update(2, "/b"), {"type": "ping", "id": 9})
+    types = [(frame["type"], frame.get("seq")) for frame in frames if frame["type"] != "pong"]
+    assert types[-2:] == [("receipt", 1), ("receipt", 2)] or types == [
+        ("entries", None),
+        ("receipt", 1),
+        ("entries", None),
+        ("receipt", 2),
+    ]
+    assert tab.logs[MAIN]["position"][1] == 2
+    row = await bridge().read(Connection.objects.get)
+    assert (row.transport, row.closed_at) == ("longpoll", None)
+
+
+async def test_a_held_poll_is_answered_by_a_publication(tabs: Any, created: Any) -> None:
+    tab = tabs(created.token.secret)
+    await tab.attach({ROOM: None})
+    held = asyncio.ensure_future(tab.poll())
+    while not tab_is_held():
+        await asyncio.wait([held], timeout=0.01)
+    await bridge().read(verbs.publish, "room:1", {"status": "paid"})
+    assert [entry[2] for frame in await held for entry in frame["entries"]] == [{"status": "paid"}]
+
+
+def tab_is_held() -> bool:
+    from session_mgmt.consumers.hub import hub
+
+    return bool(hub().held) and all(c.followings for c in hub().serving.connections)
