@@ -277,7 +277,7 @@ class Replaced(StateError):
 
 class HeartbeatLost(StateError):
     number, name, close = 222, "heartbeat_lost", 4002
-    message = "Nothing was heard of this connection for too long, or it has left. Attach again."
+    message = "Nothing was heard of this connection for too long."
 
 
 class SeqReused(StateError):

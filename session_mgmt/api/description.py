@@ -59,6 +59,7 @@ _PARTS = {
     "conflict": ("The kept conflict.", {"type": "string", "format": "uuid"}),
     "topic": ("The topic.", {"type": "string", "minLength": 1, "maxLength": 255}),
 }
+_STREAM = 'data: {"type":"again"}\n\n'
 _ETAG = r'(W/)?"[!#-\-/-~]{1,64}\.[0-9]{1,15}\.[!#-\-/-~]{0,64}"'
 _HEADERS = {
     "If-Match": ("Only if the document is exactly at this ETag.", f"^{_ETAG}$"),
@@ -170,6 +171,8 @@ def _list_responses(view: type[Any], declared: Endpoint, path: str) -> Iterator[
     done: dict[str, Any] = {"description": declared.description or declared.summary}
     if declared.answer is not None:
         done["content"] = {"application/json": {"schema": refer(declared.answer)}}
+    if declared.answer == "Polled":
+        done["content"]["text/event-stream"] = {"schema": _TEXT, "example": _STREAM}
     if declared.has_etag:
         done["headers"] = {"ETag": {"description": "The position of the document.", "schema": _TEXT}}
     if declared.status == 201 and declared.answer in ("CreatedSession", "RecoveredSession"):

@@ -40,8 +40,13 @@ from session_mgmt.api.shapes import (
     refer,
 )
 from session_mgmt.exceptions import list_errors
+from session_mgmt.protocol.calls import MOST_FRAMES, MOST_HOLD, OF_SOCKETS, SERVER_FRAMES, TRANSPORTS
+from session_mgmt.protocol.frames import FRAME_TYPES
 from session_mgmt.protocol.scopes import MOST as MOST_SCOPES
 from session_mgmt.protocol.scopes import SCOPE_PATTERN
+
+NAMED_CLIENT: Schema = {"type": "string", "minLength": 1, "maxLength": 40}
+CLAIM: Schema = {"client_id": NAMED_CLIENT, "generation": {**COUNT, "minimum": 1}}
 
 _COMPONENTS: dict[str, Schema] = {
     # -- values
@@ -346,6 +351,48 @@ _COMPONENTS: dict[str, Schema] = {
         }
     ),
     "Decided": build_object(WRITTEN),
+    "FollowedLog": build_object(
+        {"position": allow_null(POSITION)},
+        {"grant": {"type": "string", "maxLength": 100, "description": "If a topic."}},
+    ),
+    "AttachBody": build_object(
+        {"transport": build_enum(*TRANSPORTS)},
+        {
+            "client_id": allow_null(NAMED_CLIENT),
+            "acked": COUNT,
+            "logs": {"type": "object", "additionalProperties": allow_null(POSITION)},
+            "user": allow_null(TEXT),
+            "agent": {"type": "string", "maxLength": 100},
+        },
+    ),
+    "PollBody": build_object(
+        CLAIM,
+        {
+            "acked": COUNT,
+            "recovery": allow_null(TEXT),
+            "hold": {"type": "number", "minimum": 0, "maximum": MOST_HOLD},
+            "logs": {"type": "object", "additionalProperties": refer("FollowedLog")},
+        },
+    ),
+    "FramesBody": build_object(
+        {**CLAIM, "frames": {**build_list(refer("ClientFrame")), "maxItems": MOST_FRAMES}},
+        {"acked": COUNT, "logs": {"type": "object", "additionalProperties": allow_null(POSITION)}},
+    ),
+    "LeaveBody": build_object(CLAIM),
+    "ClientFrame": {
+        "description": "A frame of PROTOCOL section 3, by its `type`.",
+        "oneOf": [
+            build_object({"type": {"const": name}}, {"seq": COUNT, "id": COUNT})
+            for name in FRAME_TYPES
+            if name not in OF_SOCKETS
+        ],
+    },
+    "Frame": {
+        "description": "A frame of PROTOCOL section 3, by its `type`.",
+        "oneOf": [build_object({"type": {"const": name}}) for name in SERVER_FRAMES],
+    },
+    "Frames": build_object({"frames": build_list(refer("Frame"))}),
+    "Polled": build_object({"frames": build_list(refer("Frame")), "next_in": NUMBER}),
     "Health": build_object(
         {"status": build_enum("ok", "degraded", "unavailable")}, {"problems": build_list(TEXT), "server_time": MOMENT}
     ),

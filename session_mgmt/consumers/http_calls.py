@@ -22,6 +22,7 @@ from session_mgmt.consumers.http_requests import Request, build_frames
 from session_mgmt.consumers.hub import hub, pick_delay
 from session_mgmt.exceptions import AuthError, Draining, SessionMgmtError
 from session_mgmt.protocol.calls import NONE, read_attach, read_leave
+from session_mgmt.protocol.configuration import Configuration
 from session_mgmt.protocol.logs import TOPIC
 
 logger = logging.getLogger(__name__)
@@ -94,8 +95,8 @@ async def _attach(request: Request) -> bytes:
 def _greet(attachment: Attachment, transport: str, script_name: str) -> dict[str, Any]:
     """Build ``connected``, with the rights to topics and the name of the recovery."""
     judged = verdicts.judge_attachment(attachment)
-    interval = settings().heartbeat_interval
-    greeting = build_connected(attachment, *judged, interval=interval, script_name=script_name)
+    beats = Configuration(settings().heartbeat_interval, settings().heartbeat_missed_limit, 0.0)
+    greeting = build_connected(attachment, *judged, config=beats, script_name=script_name)
     for name in attachment.logs:
         if name.startswith(TOPIC):
             greeting["logs"][name]["grant"] = make_grant(attachment, name)

@@ -50,7 +50,9 @@ class Request:
         return str(self.scope.get("root_path", ""))
 
     def parse_body(self) -> Any:
-        """Parse the body. Raises ``SessionMgmtError``."""
+        """Parse the body of a call that has a proof. Raises as ``find_token``, and the errors of JSON."""
+        # First: a foreign page learns nothing, not even that its body was wrong.
+        self.find_token()
         if not self.body:
             raise InvalidJSON("The body is empty.")
         if len(self.body) > most_bytes():

@@ -21,8 +21,13 @@ MOST_FRAMES = 100
 # Seconds for which a client may ask that an empty answer is kept back.
 MOST_HOLD = 55.0
 _GRANT_LIMIT = 100
-# They begin or end an attachment, or answer a ping; over HTTP there are calls for that.
-_OF_SOCKETS = ("connect", "pong", "disconnect")
+# They begin or end an attachment, or are about beats; over HTTP there are calls for that.
+OF_SOCKETS = ("connect", "pong", "configure", "disconnect")
+# Frames of the server, on any transport; the last two are those of calls over HTTP.
+SERVER_FRAMES = (
+    *("connected", "recovery", "bye", "entries", "snapshot", "gap", "receipt", "reply", "error", "ping", "pong"),
+    *("ephemeral", "grants", "again"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,7 @@ def read_exchange(body: JSON) -> Exchange:
     if not isinstance(given, list) or len(given) > MOST_FRAMES:
         raise InvalidField(f"frames is a list of at most {MOST_FRAMES} frames.", field="frames")
     for at, frame in enumerate(given):
-        if not isinstance(frame, dict) or frame.get("type") in _OF_SOCKETS:
+        if not isinstance(frame, dict) or frame.get("type") in OF_SOCKETS:
             raise InvalidField("A frame is an object, and none that belongs to sockets only.", field=f"frames/{at}")
     return Exchange(_read_claim(members), _read_acked(members), logs, given)
 

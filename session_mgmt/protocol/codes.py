@@ -50,15 +50,6 @@ class Close(IntEnum):
         return may_reconnect(self.value)
 
 
-def describe_refusal(error: SessionMgmtError) -> dict[str, Any]:
-    """Return the body of a call that is refused as a whole: the error, and how its client goes on."""
-    return {
-        **error.as_dict(),
-        "close": error.close,
-        "reconnect": error.temporary if error.close is None else may_reconnect(error.close),
-    }
-
-
 CLIENT_HEARTBEAT_LOST = 4102
 CLIENT_OUT_OF_ORDER = 4104
 
@@ -72,3 +63,11 @@ def may_reconnect(code: int) -> bool:
     if code < 4000:
         return code not in _STANDARD_STOPS
     return code < 4500
+
+
+def describe_refusal(error: SessionMgmtError) -> dict[str, Any]:
+    """Return the body of a call that is refused as a whole: the error, and how its client goes on."""
+    # What breaks the protocol would have ended a socket too.
+    close = Close.INVALID_FRAME.value if error.close is None and error.status == 400 else error.close
+    reconnect = error.temporary if close is None else may_reconnect(close)
+    return {**error.as_dict(), "close": close, "reconnect": reconnect}

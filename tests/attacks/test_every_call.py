@@ -107,6 +107,9 @@ def test_no_call_by_a_cookie_changes_anything_without_the_csrf_token(kept: Page)
             body = {"token": "smr_x", "nonce": new_nonce()} if path == "/tokens/refresh/" else choose_body(path)
             answer = kept.call(method, where, body, csrf=False, origin=origin)
             wanted = 401 if path == "/tokens/refresh/" else 403
+            if path == "/connections/poll/" and origin == ORIGIN:
+                # It only reads, for a page of this host; what it lacks is a body.
+                wanted = 400
             assert answer.status_code == wanted, (method, path, answer.content[:200])
             refused += 1
         form = kept.http.post(f"/api/{where}", {"a": "b"}, secure=True, headers={"host": HOST, "origin": "null"})

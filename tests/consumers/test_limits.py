@@ -13,6 +13,7 @@ INTERNAL = {
     "anonymous_per_address",
     "sessions_per_user",
     "outbound_bytes",
+    "held",
     "revisions",
     "log_bytes",
     "requests_per_second",
