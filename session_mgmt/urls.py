@@ -37,6 +37,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("sessions/<str:pk>/recover/", SessionViewSet.as_view({"post": "recover"}), name="session-recover"),
     path("sessions/<str:pk>/metrics/", SessionViewSet.as_view({"get": "metrics"}), name="session-metrics"),
     path("sessions/<str:pk>/events/", SessionViewSet.as_view({"get": "events"}), name="session-events"),
+    path("sessions/<str:pk>/connections/", SessionViewSet.as_view({"get": "connections"}), name="session-connections"),
+    path("sessions/<str:pk>/disconnect/", SessionViewSet.as_view({"post": "disconnect"}), name="session-disconnect"),
+    path("sessions/<str:pk>/reconnect/", SessionViewSet.as_view({"post": "reconnect"}), name="session-reconnect"),
     path("sessions/<str:pk>/messages/", SessionViewSet.as_view({"post": "messages"}), name="session-messages"),
     path("sessions/<str:pk>/state/", DocumentViewSet.as_view({"get": "list"}), name="document-list"),
     path(

@@ -23,6 +23,7 @@ COMPARE_STATE, READ_CONFLICT = "compare_state", "read_conflict"
 # Actions that only look. Lists of people's actions on a session leave them out.
 LOOKS = (READ_SESSION, READ_STATE, READ_HISTORY, COMPARE_STATE, READ_CONFLICT)
 UPDATE_SESSION, TERMINATE, MESSAGE = "update_session", "terminate", "message"
+DISCONNECT, RECONNECT = "disconnect", "reconnect"
 WRITE_STATE, RESTORE_STATE, RESOLVE_CONFLICT = "write_state", "restore_state", "resolve_conflict"
 # Actions that make a version of a document, which their entry names.
 WRITES = (WRITE_STATE, RESTORE_STATE, RESOLVE_CONFLICT)

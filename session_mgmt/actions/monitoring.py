@@ -31,6 +31,8 @@ _MOST_ERRORS = 1000
 # How late each may be before health is no longer "ok".
 OUTBOX_LATE = timedelta(seconds=60)
 HANDLERS_LATE = timedelta(minutes=5)
+# Connections of one list, the newest ones.
+MOST_LISTED = 100
 _LATENCY = ("rtt_ms", "rtt_p95_ms", "rtt_jitter_ms")
 _TRAFFIC = ("beats_sent", "beats_missed", "messages_in", "messages_out", "bytes_in", "bytes_out")
 
@@ -88,6 +90,40 @@ def _sum_connections(using: str, session: uuid.UUID, now: datetime) -> dict[str,
         "beats": {"sent": found["beats_sent"] or 0, "missed": found["beats_missed"] or 0},
         "messages": {"in": found["messages_in"] or 0, "out": found["messages_out"] or 0},
         "bytes": {"in": found["bytes_in"] or 0, "out": found["bytes_out"] or 0},
+    }
+
+
+def list_connections(
+    session: uuid.UUID, *, limit: int = MOST_LISTED, now: datetime | None = None
+) -> list[dict[str, Any]]:
+    """Return the newest connections of a session, each with its figures as of the last lease flush."""
+    using = settings().database
+    now = now or clock.read(using)
+    rows = Connection.objects.using(using).filter(session=session).select_related("client")
+    return [_describe_connection(row, now) for row in rows.order_by("-opened_at", "-pk")[:limit]]
+
+
+def _describe_connection(row: Connection, now: datetime) -> dict[str, Any]:
+    is_open = row.closed_at is None and row.lease_expires_at > now
+    return {
+        "client_id": row.client.client_id,
+        "generation": row.generation,
+        "transport": row.transport,
+        "state": "open" if is_open else "lost" if row.closed_at is None else "closed",
+        "opened_at": clock.as_text(row.opened_at),
+        "closed_at": None if row.closed_at is None else clock.as_text(row.closed_at),
+        "close_code": None if row.closed_at is None else row.close_code,
+        "closed_by": "" if row.closed_at is None else row.closed_by,
+        "latency": {
+            "last_ms": row.rtt_ms,
+            "average_ms": row.rtt_average_ms,
+            "p95_ms": row.rtt_p95_ms,
+            "jitter_ms": row.rtt_jitter_ms,
+        },
+        "beats": {"sent": row.beats_sent, "missed": row.beats_missed},
+        "messages": {"in": row.messages_in, "out": row.messages_out},
+        "bytes": {"in": row.bytes_in, "out": row.bytes_out},
+        "recovery": row.verdict or None,
     }
 
 

@@ -156,6 +156,13 @@ def order_close(sessions: Iterable[uuid.UUID], code: int, reason: str = "") -> d
     return {"close": [session.hex for session in sessions], "code": int(code), **told}
 
 
+def order_stop(session: uuid.UUID, fenced: Iterable[tuple[int, int]], code: int) -> dict[str, Any]:
+    """Return the order to close the connections of a session's clients that are older than these generations, and to
+    ask the application anew when they come back.
+    """
+    return {"stop": [list(pair) for pair in fenced], "code": int(code), "forget": [session.hex]}
+
+
 def order_look(sessions: Iterable[uuid.UUID]) -> dict[str, Any]:
     """Return the order to look at once how sessions stand, whoever serves them."""
     return {"look": [session.hex for session in sessions]}
@@ -165,11 +172,6 @@ def look_at_sessions(sessions: Sequence[uuid.UUID]) -> None:
     """Have somebody who serves these sessions look at them at once."""
     if sessions:
         doorbell().ring({CONTROL: 0}, order_look(sessions))
-
-
-def close_sessions(sessions: Iterable[uuid.UUID], code: int) -> None:
-    """Close the connections of sessions on whatever process serves them."""
-    doorbell().ring({CONTROL: 0}, order_close(sessions, code))
 
 
 def send_ephemeral(topic_key: str, topic: str, data: Any) -> None:

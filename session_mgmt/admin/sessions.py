@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 
 from session_mgmt.actions import access, audit, cleanup, monitoring
 from session_mgmt.actions.access import SERVER
-from session_mgmt.actions.sessions import connections, devices, hooks
+from session_mgmt.actions.sessions import devices, hooks, stopping
 from session_mgmt.admin import panels, show
 from session_mgmt.admin.people import PeoplePages
 from session_mgmt.conf import settings
@@ -251,7 +251,7 @@ class ClientSessionAdmin(PeoplePages):
                 return False
             self.note_action(request, audit.TERMINATE, session, reason=reason[:60])
             return True
-        connections.stop_session(session, Close.NORMAL if do == "disconnect" else Close.DETACHED)
+        stopping.stop_session(session, Close.NORMAL if do == "disconnect" else Close.DETACHED)
         self.note_action(request, do, session)
         return True
 
@@ -259,7 +259,7 @@ class ClientSessionAdmin(PeoplePages):
         return request.user.has_perm(access.TERMINATE)
 
     def has_disconnect_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("session_mgmt.disconnect_clientsession")
+        return request.user.has_perm(access.DISCONNECT)
 
     def has_clean_permission(self, request: HttpRequest) -> bool:
         # It deletes rows of all tenants.

@@ -18,7 +18,7 @@ from session_mgmt.protocol.scopes import restrict
 
 # Rights of callers with a login of the project beyond their own sessions.
 RIGHTS = (
-    *(access.SEE, access.CHANGE, access.TERMINATE, access.MESSAGE),
+    *(access.SEE, access.CHANGE, access.TERMINATE, access.MESSAGE, access.DISCONNECT),
     *(access.SEE_STATE, access.CHANGE_STATE, access.RESTORE_STATE, access.MAINTAIN_STATE),
     *(access.SEE_CONFLICTS, access.RESOLVE_CONFLICTS, access.PUBLISH),
 )

@@ -19,6 +19,8 @@ READ_SESSION = Right(audit.READ_SESSION, (access.SEE,))
 UPDATE_SESSION = Right(audit.UPDATE_SESSION, (access.SEE, access.CHANGE))
 TERMINATE = Right(audit.TERMINATE, (access.SEE, access.TERMINATE))
 MESSAGE = Right(audit.MESSAGE, (access.SEE, access.MESSAGE))
+DISCONNECT = Right(audit.DISCONNECT, (access.SEE, access.DISCONNECT))
+RECONNECT = Right(audit.RECONNECT, (access.SEE, access.DISCONNECT))
 
 _STATE = (access.SEE, access.SEE_STATE)
 READ_STATE = Right(audit.READ_STATE, _STATE)

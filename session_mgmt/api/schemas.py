@@ -9,6 +9,7 @@ from session_mgmt.api.shapes import (
     COUNTS,
     CREATED,
     ENTRY,
+    FIGURES,
     FLAG,
     INPUT,
     KEY,
@@ -254,12 +255,7 @@ _COMPONENTS: dict[str, Schema] = {
             "open_connections": COUNT,
             "reconnects": COUNT,
             "connected_time": NUMBER,
-            "latency": build_object(
-                {name: allow_null(NUMBER) for name in ("average_ms", "last_ms", "p95_ms", "jitter_ms")}
-            ),
-            "beats": build_object({"sent": COUNT, "missed": COUNT}),
-            "messages": build_object({"in": COUNT, "out": COUNT}),
-            "bytes": build_object({"in": COUNT, "out": COUNT}),
+            **FIGURES,
             "recoveries": COUNTS,
             "closes": COUNTS,
             "state_documents": build_object(
@@ -273,6 +269,27 @@ _COMPONENTS: dict[str, Schema] = {
     "EventPage": build_object(
         {"results": build_list(ENTRY), "epoch": TEXT, "oldest": COUNT, "head": POSITION, "next": allow_null(COUNT)}
     ),
+    "ConnectionList": build_object(
+        {
+            "results": build_list(
+                build_object(
+                    {
+                        "client_id": TEXT,
+                        "generation": COUNT,
+                        "transport": build_enum("websocket", "sse", "longpoll"),
+                        "state": build_enum("open", "lost", "closed"),
+                        "opened_at": MOMENT,
+                        "closed_at": allow_null(MOMENT),
+                        "close_code": allow_null(COUNT),
+                        "closed_by": TEXT,
+                        **FIGURES,
+                        "recovery": allow_null(TEXT),
+                    }
+                )
+            )
+        }
+    ),
+    "Stopped": build_object({"connections": COUNT}),
     "Placed": build_object({"position": allow_null(POSITION)}),
     "DocumentList": build_object({"results": build_list(build_object(ROW))}),
     "ClientState": build_object({**ROW, "data": STORED}),

@@ -23,6 +23,7 @@ from session_mgmt.actions.sessions import (
     recovery,
     repeating,
     stamps,
+    stopping,
 )
 from session_mgmt.actions.sessions.lifecycle import Created, Device
 from session_mgmt.actions.sessions.pairs import Pair
@@ -49,6 +50,7 @@ from session_mgmt.exceptions import (
     SessionNotFound,
 )
 from session_mgmt.models import ClientSession, clock
+from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.events import AUTH_SUCCESS
 from session_mgmt.writes import verbs
 
@@ -211,6 +213,40 @@ class SessionViewSet(ApiViewSet):
         found = self.find_session(pk)
         after, limit = EVENTS_AFTER.read_or_default(request), EVENTS_LIMIT.read_or_default(request)
         return Response(_read_page(found, after, limit))
+
+    @endpoint(
+        "A session's connections, the newest hundred",
+        description="`results`: client, times, how it ended, latency, beats and traffic as of the last flush.",
+        right=rights.READ_SESSION,
+        answer="ConnectionList",
+    )
+    def connections(self, request: Request, pk: str) -> Response:
+        return Response({"results": monitoring.list_connections(self.find_session(pk).pk)})
+
+    @endpoint(
+        "Close a session's connections; their clients stay away",
+        description="`connections`: how many were open.",
+        right=rights.DISCONNECT,
+        answer="Stopped",
+    )
+    def disconnect(self, request: Request, pk: str) -> Response:
+        return self._stop_connections(pk, Close.NORMAL)
+
+    @endpoint(
+        "Close a session's connections; their clients come back at once",
+        description="`connections`: how many were open.",
+        right=rights.RECONNECT,
+        answer="Stopped",
+    )
+    def reconnect(self, request: Request, pk: str) -> Response:
+        return self._stop_connections(pk, Close.DETACHED)
+
+    def _stop_connections(self, pk: str, code: Close) -> Response:
+        found = self.find_session(pk)
+        # A session's own token may not: a page closes its own connection, and has no business with other tabs'.
+        if not self.actor.may(access.DISCONNECT):
+            raise PermissionDenied()
+        return Response({"connections": stopping.stop_session(found.pk, code)})
 
     @endpoint(
         "Send a message to a session",

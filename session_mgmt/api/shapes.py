@@ -51,6 +51,13 @@ NUMBER: Schema = {"type": "number"}
 MOMENT: Schema = {"type": "string", "format": "date-time"}
 UUID: Schema = {"type": "string", "format": "uuid"}
 COUNTS: Schema = {"type": "object", "additionalProperties": COUNT}
+# Figures of one connection, or of a session's together.
+FIGURES: Schema = {
+    "latency": build_object({name: allow_null(NUMBER) for name in ("last_ms", "average_ms", "p95_ms", "jitter_ms")}),
+    "beats": build_object({"sent": COUNT, "missed": COUNT}),
+    "messages": build_object({"in": COUNT, "out": COUNT}),
+    "bytes": build_object({"in": COUNT, "out": COUNT}),
+}
 KEY: Schema = {"type": "string", "minLength": 1, "maxLength": 100, "pattern": "^[!-~]+$"}
 ANY = refer("JSON")
 OBJECT: Schema = {

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from session_mgmt.actions.logs import LogRow
-from session_mgmt.actions.sessions import controls, info
+from session_mgmt.actions.sessions import controls, info, stopping
 from session_mgmt.actions.sessions.closing import Ended, Recovered
 from session_mgmt.actions.sessions.connections import Beat, Confirmed
 from session_mgmt.actions.sessions.looking import Log
@@ -403,10 +403,13 @@ class Connection:
             self.spawn(self._stop_with_reason)
 
     async def _stop_with_reason(self) -> None:
-        session, reason = self.attachment.session.pk, ""
+        session, client, reason = self.attachment.session.pk, self.attachment.client, ""
         try:
             control = (await bridge().control(controls.read_controls, [session]))[session]
             code, reason = control.judge_connection(self.attachment.auth_version), control.reason
+            if code is None:
+                fenced = await bridge().control(stopping.find_fenced, {client: self.attachment.generation})
+                code = fenced[client].code if client in fenced else None
         except SessionMgmtError:
             code = None
         self.stop(code or Close.REPLACED, reason=reason)

@@ -86,7 +86,7 @@ async def _attach(request: Request) -> bytes:
         await hub().late_writes.wait_until_left(call.connect.client_id)
         attachment = await hub().arrivals.attach(call.connect, call.transport)
     # A poll or a socket of before may be held here.
-    hub().serving.stop_replaced(attachment.client, attachment.generation)
+    hub().serving.stop_fenced(attachment.client, attachment.generation)
     hub().visitors.hear(attachment, acked=call.connect.acked)
     greeting = _greet(attachment, call.transport, request.script_name)
     return build_frames([orjson.dumps(greeting).decode()])

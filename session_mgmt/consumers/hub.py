@@ -124,8 +124,10 @@ class Hub:
         for session, code, reason in orders.stops:
             self.arrivals.grants.forget(session)
             self.serving.stop_session(session, code, reason)
-        for client, generation in orders.replaced:
-            self.serving.stop_replaced(client, generation)
+        for session in orders.forgets:
+            self.arrivals.grants.forget(session)
+        for client, generation, code in orders.fenced:
+            self.serving.stop_fenced(client, generation, code)
         if orders.looks:
             self.rounds.look_soon(orders.looks)
 

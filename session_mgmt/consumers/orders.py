@@ -18,13 +18,15 @@ from session_mgmt.writes import verbs
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """Sessions whose connections are to close, each with code and reason, the clients that have attached again, and the
-    sessions that may stand no longer as they did.
+    """Sessions whose connections are to close, each with code and reason, the clients of which older generations are to
+    close, each with the code, the sessions that may stand no longer as they did, and those of which answers of the
+    application are to be forgotten.
     """
 
     stops: tuple[tuple[uuid.UUID, Close, str], ...] = ()
-    replaced: tuple[tuple[int, int], ...] = ()
+    fenced: tuple[tuple[int, int, Close], ...] = ()
     looks: tuple[uuid.UUID, ...] = ()
+    forgets: tuple[uuid.UUID, ...] = ()
 
 
 def read_orders(payload: Any) -> Orders:
@@ -36,8 +38,10 @@ def read_orders(payload: Any) -> Orders:
     reason = read_reason(payload.get("reason"))
     # A code of a newer version closes nothing here: the control query ends these connections with one that is known.
     stops = () if code is None else tuple((session, code, reason) for session in _read_sessions(payload.get("close")))
-    replaced, looks = _read_replaced(payload.get("replaced")), _read_sessions(payload.get("look"))
-    return Orders(stops, tuple(replaced), tuple(looks))
+    fenced = [(*pair, Close.REPLACED) for pair in _read_generations(payload.get("replaced"))]
+    fenced += () if code is None else [(*pair, code) for pair in _read_generations(payload.get("stop"))]
+    looks, forgets = _read_sessions(payload.get("look")), _read_sessions(payload.get("forget"))
+    return Orders(stops, tuple(fenced), tuple(looks), tuple(forgets))
 
 
 def read_head(value: Any) -> int | None:
@@ -70,7 +74,7 @@ def _read_code(value: Any) -> Close | None:
         return None
 
 
-def _read_replaced(value: Any) -> Iterator[tuple[int, int]]:
+def _read_generations(value: Any) -> Iterator[tuple[int, int]]:
     for pair in value if isinstance(value, list | tuple) else ():
         match pair:
             case [int() as client, int() as generation]:

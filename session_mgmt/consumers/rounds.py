@@ -17,7 +17,7 @@ from uuid import UUID
 
 from session_mgmt.actions import drains
 from session_mgmt.actions.drains import Unmeasured
-from session_mgmt.actions.sessions import connections, controls, lifecycle, standing
+from session_mgmt.actions.sessions import connections, controls, lifecycle, standing, stopping
 from session_mgmt.actions.sessions.controls import Control
 from session_mgmt.actions.state import compaction
 from session_mgmt.actions.timeline import handlers
@@ -154,7 +154,7 @@ class Rounds:
             await self._serving.check_positions(keys[start : start + SLICE], bridge().control)
 
     async def check_sessions(self) -> None:
-        """Close connections of sessions that were revoked, and of clients that have attached elsewhere since.
+        """Close connections of sessions that were revoked, and of clients that attached elsewhere or were sent away.
 
         If the database cannot say for 5 s, nobody is served: fail closed.
         """
@@ -165,10 +165,10 @@ class Rounds:
                 part = serving[start : start + SLICE]
                 # Asked before and acted on after: the end of a session fences its clients too, and is the reason then.
                 known = self._serving.list_generations(part)
-                raised = await bridge().control(connections.find_raised_generations, known)
+                fenced = await bridge().control(stopping.find_fenced, known)
                 await self.look_at_sessions(part)
-                for client, generation in raised.items():
-                    self._serving.stop_replaced(client, generation)
+                for client, (generation, code) in fenced.items():
+                    self._serving.stop_fenced(client, generation, code)
             await self._visitors.close_silent()
             # Only after all parts: a half answer is none.
             self._control_answered = self._loop.time()

@@ -119,7 +119,7 @@ class Serving:
         """Serve a connection; an older one of the same client is told that it was replaced."""
         attachment = connection.attachment
         # Here at once; other processes are told by the doorbell, or find it by their control query (promise L4).
-        self.stop_replaced(attachment.client, attachment.generation)
+        self.stop_fenced(attachment.client, attachment.generation)
         self.connections.add(connection)
         self.clients[attachment.client] = connection
         session = attachment.session
@@ -182,11 +182,11 @@ class Serving:
         known = self._known.get(session)
         return None if known is None else known.access_version
 
-    def stop_replaced(self, client: int, generation: int) -> None:
-        """Close the connection of a client that has attached again since, here or elsewhere."""
+    def stop_fenced(self, client: int, generation: int, code: Close = Close.REPLACED) -> None:
+        """Close the connection of a client that is older than this generation: it may write no longer."""
         connection = self.clients.get(client)
         if connection is not None and connection.attachment.generation < generation:
-            connection.stop(Close.REPLACED)
+            connection.stop(code)
 
     def stop_client(self, client: int, generation: int) -> None:
         """Close what is held here of a client that has left."""

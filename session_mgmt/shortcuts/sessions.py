@@ -9,11 +9,19 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 
-from session_mgmt.actions import access
+from session_mgmt.actions import access, monitoring
 from session_mgmt.actions.access import SERVER
 from session_mgmt.actions.encoding import encode_python, name_path
 from session_mgmt.actions.outbox import Ticket
-from session_mgmt.actions.sessions import connections, devices, lifecycle, logins, standing, user_changes
+from session_mgmt.actions.sessions import (
+    connections,
+    devices,
+    lifecycle,
+    logins,
+    standing,
+    stopping,
+    user_changes,
+)
 from session_mgmt.actions.sessions.lifecycle import Created, Device
 from session_mgmt.bridge import bridge
 from session_mgmt.bridge.colours import make_async
@@ -141,17 +149,29 @@ def is_connected(session: Session) -> bool:
     return connections.read_states([id_])[id_] == "connected"
 
 
-def disconnect(session: Session) -> None:
-    """Close the session's connections on every process; their clients do not reconnect by themselves.
+def disconnect(session: Session) -> int:
+    """Close the session's connections on every process, and return their number; their clients stay away.
 
-    Raises ``InvalidField``.
+    From the commit on they write nothing more; each is closed at once, or by the next control query of its process
+    where no doorbell reaches that. Raises ``InvalidField``.
     """
-    connections.stop_session(as_session_id(session), Close.NORMAL)
+    return stopping.stop_session(as_session_id(session), Close.NORMAL)
 
 
-def reconnect(session: Session) -> None:
-    """Close the session's connections on every process; their clients reconnect at once. Raises ``InvalidField``."""
-    connections.stop_session(as_session_id(session), Close.DETACHED)
+def reconnect(session: Session) -> int:
+    """Close the session's connections as ``disconnect`` does; their clients reconnect at once. Raises ``InvalidField``.
+
+    Nothing is lost: they come back with their positions and send what has no receipt again.
+    """
+    return stopping.stop_session(as_session_id(session), Close.DETACHED)
+
+
+def list_connections(session: Session) -> list[dict[str, Any]]:
+    """Return the session's newest connections with their figures, as ``connections/`` of the REST API does.
+
+    Raises ``SessionNotFound`` or ``InvalidField``.
+    """
+    return monitoring.list_connections(lifecycle.read_session(SERVER, as_session_id(session)).pk)
 
 
 def drain() -> int:
@@ -172,3 +192,4 @@ asend = make_async(send)
 ais_connected = make_async(is_connected)
 adisconnect = make_async(disconnect)
 areconnect = make_async(reconnect)
+alist_connections = make_async(list_connections)

@@ -16,7 +16,7 @@ from session_mgmt.actions.access import SERVER
 from session_mgmt.actions.sessions import connections, lifecycle, resume
 from session_mgmt.actions.sessions.lifecycle import Created, Device
 from session_mgmt.backends import doorbell
-from session_mgmt.models import AuditEntry, ClientSession, Outbox, SessionActivity, StateDocument, clock
+from session_mgmt.models import AuditEntry, ClientSession, Connection, Outbox, SessionActivity, StateDocument, clock
 from session_mgmt.protocol.frames import Connect
 from session_mgmt.shortcuts import state
 from session_mgmt.writes import verbs
@@ -218,7 +218,9 @@ def test_disconnecting_reaches_whoever_holds_the_connection(operator: Client, al
         operator.post(f"{LIST}{session.pk}/act/", {"do": do, "confirmed": "yes"})
     finally:
         stop()
-    assert {"close": [session.pk.hex], "code": code} in heard
+    (order,) = [payload for payload in heard if payload]
+    fenced = Connection.objects.filter(closed_at=None).values_list("client_id", "client__generation")
+    assert order == {"stop": [list(pair) for pair in fenced], "code": code, "forget": [session.pk.hex]}
     assert AuditEntry.objects.get().action == do
 
 

@@ -11,9 +11,12 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 
 from session_mgmt.actions.access import SERVER
-from session_mgmt.actions.sessions import lifecycle
-from session_mgmt.models import ClientSession, SessionActivity, SessionEvent, StateDocument
+from session_mgmt.actions.sessions import connections, lifecycle, stopping
+from session_mgmt.models import ClientSession, Connection, SessionActivity, SessionEvent, StateDocument
+from session_mgmt.protocol.codes import Close
+from session_mgmt.protocol.frames import Connect
 from tests.api.calls import Caller, caller, refused
+from tests.attaching import attach_client
 
 pytestmark = pytest.mark.django_db
 
@@ -171,6 +174,25 @@ def test_metrics_count_what_happened(mine: Caller) -> None:
     assert told["state_documents"] | {"count": 1, "updates": 1} == told["state_documents"]
 
 
+@pytest.mark.parametrize("verb", ["disconnect", "reconnect"])
+def test_a_sessions_own_token_sends_nobody_away(mine: Caller, verb: str) -> None:
+    assert refused(mine.post(f"sessions/{{id}}/{verb}/"), "permission_denied", 403)
+
+
+def test_connections_are_listed_newest_first_with_their_figures(mine: Caller) -> None:
+    assert mine.get("sessions/{id}/connections/").json() == {"results": []}
+    frame = Connect(token=mine.token or "", client_id=None, acked=0, logs={}, agent="")
+    first, second = attach_client(frame), attach_client(frame)
+    connections.renew_leases([connections.Beat(second.connection, 40.0, 50.0, 5, 1, 1, 2, 3, 4, 60.0, 2.5)])
+    stopping.stop_session(ClientSession.objects.get().pk, Close.NORMAL)
+    Connection.objects.filter(pk=first.connection).update(lease_expires_at="2020-01-01T00:00:00Z")
+    newest, lost = mine.get("sessions/{id}/connections/").json()["results"]
+    assert (newest["client_id"], newest["state"], newest["close_code"]) == (second.client_id, "open", None)
+    assert newest["latency"] == {"last_ms": 40.0, "average_ms": 50.0, "p95_ms": 60.0, "jitter_ms": 2.5}
+    assert (newest["beats"], newest["messages"]) == ({"sent": 5, "missed": 1}, {"in": 1, "out": 2})
+    assert (lost["client_id"], lost["state"], lost["latency"]["last_ms"]) == (first.client_id, "lost", None)
+
+
 def test_messages_are_for_callers_with_that_right(mine: Caller, bob: Any) -> None:
     assert refused(mine.post("sessions/{id}/messages/", {"data": 1}), "permission_denied", 403)
     bob.user_permissions.add(*Permission.objects.filter(codename__in=["message_clientsession", "view_clientsession"]))
@@ -192,6 +214,9 @@ def test_messages_are_for_callers_with_that_right(mine: Caller, bob: Any) -> Non
         ("GET", "metrics/"),
         ("GET", "events/"),
         ("POST", "messages/"),
+        ("GET", "connections/"),
+        ("POST", "disconnect/"),
+        ("POST", "reconnect/"),
         ("GET", "state/"),
         ("GET", "state/main/"),
         ("PATCH", "state/main/"),

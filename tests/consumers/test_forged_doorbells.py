@@ -85,6 +85,9 @@ async def test_a_head_that_is_no_number_is_ignored(peers: Any, created: Any, hea
         {"close": ["{session}"], "code": 9999},
         {"replaced": "client"},
         {"replaced": [1, "2"]},
+        {"stop": [[1, "2"]], "code": 4005},
+        {"stop": [[1, 99]], "code": 4999},
+        {"forget": ["x", 5]},
         ["close"],
     ],
 )

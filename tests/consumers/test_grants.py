@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from session_mgmt.actions import notify
-from session_mgmt.actions.sessions import lifecycle
+from session_mgmt.actions.sessions import lifecycle, stopping
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers import grants as grants_module
 from session_mgmt.consumers.hub import hub
 from session_mgmt.models import ClientSession
+from session_mgmt.protocol.codes import Close
 from session_mgmt.registry import topic
 
 PATIENCE = 30.0
@@ -77,7 +77,7 @@ async def test_answers_are_asked_anew_after_an_order_about_the_session(
     one = peers()
     await one.open(created.token.secret, logs={"topic:asked:a": None})
     application.allows = False
-    await bridge().call(notify.close_sessions, [created.session.pk], 4005)
+    await bridge().call(stopping.stop_session, created.session.pk, Close.DETACHED)
     assert await one.closed() == 4005
     connected = await peers().open(created.token.secret, logs={"topic:asked:a": None})
     assert connected["logs"]["topic:asked:a"]["mode"] == "denied"

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 from django.db import connections
 from django.db.models import Count, Q, QuerySet
 
-from session_mgmt.actions import notify
 from session_mgmt.conf import settings
 from session_mgmt.models import Connection, clock
 from session_mgmt.models.isolation import open_transaction
@@ -82,10 +81,11 @@ def renew_leases(beats: Iterable[Beat], *, now: datetime | None = None) -> dict[
         )
     # A row that is missing was deleted with its session.
     gone = dict.fromkeys(set(keys).difference(row[0] for row in rows), Close.SESSION_TERMINATED)
-    return gone | {row[0]: _find_close(*row[2:]) for row in rows if row[1] is not None}
+    return gone | {row[0]: explain_close(*row[2:]) for row in rows if row[1] is not None}
 
 
-def _find_close(code: int | None, closed_by: str) -> Close:
+def explain_close(code: int | None, closed_by: str) -> Close:
+    """Return the code for a connection whose row somebody else has closed, or has ordered to close."""
     if closed_by == TAKEN_OVER:
         return Close.REPLACED
     # An unknown code may come from a newer version beside this one, while a deploy lasts.
@@ -138,11 +138,6 @@ def polling_lease() -> timedelta:
 def find_renewed_time(now: datetime) -> datetime:
     """Return the moment after which the lease of a socket ends whose process is alive."""
     return now + max(settings().lease_duration - ghost_time(), timedelta(0))
-
-
-def stop_session(session: uuid.UUID, code: int) -> None:
-    """Close a session's connections on whatever process serves them; asked by doorbell, so at most once."""
-    notify.close_sessions([session], code)
 
 
 class Confirmed(NamedTuple):

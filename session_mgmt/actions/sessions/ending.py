@@ -30,7 +30,7 @@ def end_session(using: str, session: uuid.UUID, state: State, reason: str, now: 
     return True
 
 
-def _lock_in_order(using: str, rows: QuerySet[Any]) -> None:
+def lock_in_order(using: str, rows: QuerySet[Any]) -> None:
     """Lock rows by ascending key, as the lane and the lease flushes do: an UPDATE alone takes any order."""
     if connections[using].features.has_select_for_update:
         list(rows.order_by("pk").select_for_update(no_key=True).values_list("pk", flat=True))
@@ -50,9 +50,9 @@ def detach_clients(using: str, sessions: list[uuid.UUID], code: Close, now: date
     """Fence the clients of sessions, and close the rows of their connections."""
     # Fenced first: a raised generation refuses whatever was on its way.
     clients = Client.objects.using(using).filter(session__in=sessions)
-    _lock_in_order(using, clients)
+    lock_in_order(using, clients)
     clients.update(generation=F("generation") + 1)
     # Their rows are closed here, because a process that died will never do it.
     left = Connection.objects.using(using).filter(session__in=sessions, closed_at__isnull=True)
-    _lock_in_order(using, left)
+    lock_in_order(using, left)
     left.update(closed_at=now, close_code=code, closed_by="server")
