@@ -70,12 +70,17 @@ OPERATIONS = [
     Operation("onMessage", f"{SHORTCUTS}:on_message", frame="send", sdk="ConnectionControls.onMessage"),
     Operation(
         "getConnectionStats",
-        "session_mgmt.actions.monitoring:read_session_metrics",
-        "GET session-metrics",
+        "session_mgmt.actions.monitoring:list_connections",
+        "GET session-connections",
         sdk="ConnectionControls.getConnectionStats",
     ),
     Operation("setupHeartbeat", f"{CONNECTIONS}:renew_leases", frame="ping", sdk="ConnectionControls.setupHeartbeat"),
-    Operation("setConnectionConfig", sdk="ConnectionControls.setConnectionConfig", later=ONE_SIDED),
+    Operation(
+        "setConnectionConfig",
+        "session_mgmt.protocol.configuration:apply_wishes",
+        frame="configure",
+        sdk="ConnectionControls.setConnectionConfig",
+    ),
     Operation(
         "connection type websocket",
         "session_mgmt.consumers.websocket:SessionConsumer",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 from urllib.parse import quote
@@ -34,19 +35,45 @@ class NarrowedToken:
     scopes: list[str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionFigures:
+    """Connection as the server keeps it: latencies in milliseconds, the rest as of the last flush."""
+
+    client_id: str
+    generation: int
+    transport: str
+    state: str
+    opened_at: str
+    closed_at: str | None
+    close_code: int | None
+    closed_by: str
+    latency: dict[str, float | None]
+    beats: dict[str, int]
+    messages: dict[str, int]
+    bytes: dict[str, int]
+    recovery: str | None
+
+
 Devices: TypeAlias = list[Device]
+Connections: TypeAlias = list[ConnectionFigures]
 
 
 class Sessions:
     """Other sessions of the same user. All calls raise Refused or Unanswered."""
 
-    def __init__(self, rest: Rest) -> None:
-        self._rest = rest
+    def __init__(self, rest: Rest, find_own: Callable[[], str]) -> None:
+        self._rest, self._find_own = rest, find_own
 
     async def list(self) -> Devices:
         """List the user's devices: this one first, then the one seen last."""
         found = await self._rest.call("GET", "devices/")
         return [build_answer(Device, device) for device in found["results"]]
+
+    async def get_connections(self, session_id: str | None = None) -> Connections:
+        """List the newest hundred connections of a session, or of the client's own."""
+        id_ = quote(session_id or self._find_own(), safe="")
+        found = await self._rest.call("GET", f"sessions/{id_}/connections/")
+        return [build_answer(ConnectionFigures, row) for row in found["results"]]
 
     async def end(self, session_id: str) -> None:
         """Log a device out: end its session and its login. Refused with `reauth_required` if the own login is old."""

@@ -42,7 +42,7 @@ class SessionClient:
         self._documents: dict[str, StateDocument] = {}
         self.state = self.document(MAIN)
         self.topics = Topics(shell)
-        self.sessions = Sessions(shell.rest)
+        self.sessions = Sessions(shell.rest, lambda: str(shell.core.session["session_id"]))
 
     def __repr__(self) -> str:
         id_, client = self.info.get("session_id"), self._shell.core.client_id

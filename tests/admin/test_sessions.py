@@ -210,12 +210,15 @@ def test_ending_a_session_goes_through_the_verb_and_is_audited(alice: Any) -> No
 
 
 @pytest.mark.parametrize(("do", "code"), [("disconnect", 1000), ("reconnect", 4005)])
-def test_disconnecting_reaches_whoever_holds_the_connection(operator: Client, alice: Any, do: str, code: int) -> None:
+def test_disconnecting_reaches_whoever_holds_the_connection(
+    operator: Client, alice: Any, do: str, code: int, django_capture_on_commit_callbacks: Any
+) -> None:
     session = lively(alice).session
     heard: list[Any] = []
     stop = doorbell().listen(lambda heads, payload: heard.append(payload))
     try:
-        operator.post(f"{LIST}{session.pk}/act/", {"do": do, "confirmed": "yes"})
+        with django_capture_on_commit_callbacks(execute=True):
+            operator.post(f"{LIST}{session.pk}/act/", {"do": do, "confirmed": "yes"})
     finally:
         stop()
     (order,) = [payload for payload in heard if payload]

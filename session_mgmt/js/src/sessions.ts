@@ -16,6 +16,24 @@ export interface Validation {
   reason: string | null;
 }
 
+/** Connection as the server keeps it; times are ISO 8601, latencies milliseconds. */
+export interface ConnectionFigures {
+  client_id: string;
+  generation: number;
+  transport: "websocket" | "sse" | "longpoll";
+  state: "open" | "lost" | "closed";
+  opened_at: string;
+  closed_at: string | null;
+  close_code: number | null;
+  closed_by: string;
+  latency: { last_ms: number | null; average_ms: number | null; p95_ms: number | null; jitter_ms: number | null };
+  beats: { sent: number; missed: number };
+  messages: { in: number; out: number };
+  bytes: { in: number; out: number };
+  /** Verdict of the recovery with which it began, if there was one. */
+  recovery: "full" | "state_only" | "none" | null;
+}
+
 export interface CreatedSession {
   session: SessionInfo;
   token: string;
@@ -90,6 +108,11 @@ export class Sessions {
 
   async getSessionMetrics(id = this.#ownId()): Promise<JsonObject> {
     return this.#callSession("GET", id, "metrics/");
+  }
+
+  /** List the newest hundred connections with their figures, as of the server's last flush. */
+  async getConnections(id = this.#ownId()): Promise<ConnectionFigures[]> {
+    return (await this.#callSession("GET", id, "connections/")).results;
   }
 
   /** Call back for every event of this session's log. */

@@ -804,6 +804,37 @@ export interface Validation {
 	/** Why not; null if valid. */
 	reason: string | null;
 }
+/** Connection as the server keeps it; times are ISO 8601, latencies milliseconds. */
+export interface ConnectionFigures {
+	client_id: string;
+	generation: number;
+	transport: "websocket" | "sse" | "longpoll";
+	state: "open" | "lost" | "closed";
+	opened_at: string;
+	closed_at: string | null;
+	close_code: number | null;
+	closed_by: string;
+	latency: {
+		last_ms: number | null;
+		average_ms: number | null;
+		p95_ms: number | null;
+		jitter_ms: number | null;
+	};
+	beats: {
+		sent: number;
+		missed: number;
+	};
+	messages: {
+		in: number;
+		out: number;
+	};
+	bytes: {
+		in: number;
+		out: number;
+	};
+	/** Verdict of the recovery with which it began, if there was one. */
+	recovery: "full" | "state_only" | "none" | null;
+}
 export interface CreatedSession {
 	session: SessionInfo;
 	token: string;
@@ -831,6 +862,8 @@ export declare class Sessions {
 	/** Ask for the successor of an expired session, by its old token. */
 	recoverSession(id?: string, options?: JsonObject, token?: string): Promise<RecoveredSession>;
 	getSessionMetrics(id?: string): Promise<JsonObject>;
+	/** List the newest hundred connections with their figures, as of the server's last flush. */
+	getConnections(id?: string): Promise<ConnectionFigures[]>;
 	/** Call back for every event of this session's log. */
 	onSessionEvent(listener: (type: EventType, data: Json, entry: SessionEntry) => void): Unsubscribe;
 }
