@@ -33,7 +33,7 @@ from session_mgmt.api import rights
 from session_mgmt.api.authentication import read_address, read_bearer
 from session_mgmt.api.cookies import is_from_page
 from session_mgmt.api.endpoints import endpoint
-from session_mgmt.api.forms import CreationForm, MessageForm, RecoveryForm, SessionForm, ValidationForm
+from session_mgmt.api.forms import CreationForm, MessageForm, NothingForm, RecoveryForm, SessionForm, ValidationForm
 from session_mgmt.api.queries import Identifier, Number
 from session_mgmt.api.refusals import PUBLICATION_ERRORS, VALUE_ERRORS
 from session_mgmt.api.views import ApiViewSet, parse_session_id, proven_session
@@ -227,6 +227,7 @@ class SessionViewSet(ApiViewSet):
         "Close a session's connections; their clients stay away",
         description="`connections`: how many were open.",
         right=rights.DISCONNECT,
+        body="NothingBody",
         answer="Stopped",
     )
     def disconnect(self, request: Request, pk: str) -> Response:
@@ -236,6 +237,7 @@ class SessionViewSet(ApiViewSet):
         "Close a session's connections; their clients come back at once",
         description="`connections`: how many were open.",
         right=rights.RECONNECT,
+        body="NothingBody",
         answer="Stopped",
     )
     def reconnect(self, request: Request, pk: str) -> Response:
@@ -243,6 +245,7 @@ class SessionViewSet(ApiViewSet):
 
     def _stop_connections(self, pk: str, code: Close) -> Response:
         found = self.find_session(pk)
+        self.read_form(NothingForm)
         # A session's own token may not: a page closes its own connection, and has no business with other tabs'.
         if not self.actor.may(access.DISCONNECT):
             raise PermissionDenied()
