@@ -159,7 +159,7 @@ class Lane:
 
     def _carry_out(self, batch: list[QueuedWrite], *, wait: bool) -> None:
         try:
-            group = self.write_batch(batch, wait=wait)
+            group = self.write_batch(batch, wait=wait, behind=self._slow if wait else self._fast)
             self.send_signals(group)
         except Exception:
             # The thread must live on: every later write of the process comes this way.
@@ -191,9 +191,14 @@ class Lane:
         self._dropping = False
         self._emitting.submit(work, key="signals")
 
-    def write_batch(self, batch: Sequence[QueuedWrite], *, wait: bool = False) -> Group:
-        """Write a batch, answer its writes and ring; signals are left to the caller."""
-        group, decisions = self._write_group(batch, wait=wait)
+    def write_batch(
+        self, batch: list[QueuedWrite], *, wait: bool = False, behind: deque[QueuedWrite] | None = None
+    ) -> Group:
+        """Write a batch, answer its writes and ring; signals are left to the caller.
+
+        While the batch waits for the gate it takes along what comes ``behind`` it.
+        """
+        group, decisions = self._write_group(batch, wait=wait, behind=behind)
         self.batches += 1
         self.written += len(batch)
         answered: list[tuple[QueuedWrite, Decision]] = [
@@ -249,7 +254,9 @@ class Lane:
                     self._fast.append(queued)
             self._notify_threads()
 
-    def _write_group(self, batch: Sequence[QueuedWrite], *, wait: bool) -> tuple[Group, list[Decision]]:
+    def _write_group(
+        self, batch: list[QueuedWrite], *, wait: bool, behind: deque[QueuedWrite] | None = None
+    ) -> tuple[Group, list[Decision]]:
         """Run the transaction; retry safe failures, and halve a failing batch until the culprit is alone."""
         rest, unknown = list(batch), _Unknown()
         looked = self._take_looks()
@@ -258,6 +265,10 @@ class Lane:
             group = Group()
             try:
                 with self._enter_gate():
+                    if behind:
+                        rest = self._fill_up(batch, behind)
+                    # Not before another attempt: nobody may know whether this one was committed.
+                    behind = None
                     writes = [queued.write for queued in rest]
                     group_commit.write_group(self._using, writes, group, wait=wait, looked=looked)
                 self._note_success()
@@ -285,6 +296,16 @@ class Lane:
         refusal = unknown.refusal if unknown.has_happened else refuse_write(Busy(retry_after=1.0))
         return Group(), unknown.complete(batch, rest, [refusal for _ in rest])
 
+    def _fill_up(self, batch: list[QueuedWrite], behind: deque[QueuedWrite]) -> list[QueuedWrite]:
+        """Take along what has come while the batch waited for its turn, and return all of it.
+
+        Left behind, a write would wait for this group and for one more group of connects.
+        """
+        with self._condition:
+            while behind and len(batch) < settings().lane_batch:
+                batch.append(behind.popleft())
+        return list(batch)
+
     def _take_looks(self) -> Looked:
         with self._condition:
             looked, self._looked = self._looked, {}
@@ -296,7 +317,7 @@ class Lane:
         logger.error("A group of %d writes was refused: %s", len(batch), refusal)
         return Group(), [refuse_write(refusal) for _ in batch]
 
-    def _split_batch(self, batch: Sequence[QueuedWrite], *, wait: bool) -> tuple[Group, list[Decision]]:
+    def _split_batch(self, batch: list[QueuedWrite], *, wait: bool) -> tuple[Group, list[Decision]]:
         if len(batch) <= 1:
             # Each half hands its decisions back beside its group, so they are not joined here.
             return Group(), [refuse_write(Unavailable()) for _ in batch]

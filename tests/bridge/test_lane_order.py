@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from session_mgmt.actions.group_commit import LOCKED, Group, Write
 from session_mgmt.actions.outcome import refuse_write
 from session_mgmt.actions.topics.ledger import Publication
 from session_mgmt.bridge.lane import Lane, QueuedWrite
+from session_mgmt.conf import settings
 from session_mgmt.exceptions import Busy
 
 WAIT = 30.0
@@ -62,3 +64,38 @@ def test_what_a_client_sent_after_a_locked_write_waits_behind_it(monkeypatch: py
     fast = [(client, seq) for wait, client, seq in transactions.carried_out if not wait]
     assert slow == [(1, 1), (1, 2), (1, 3)]
     assert fast == [(2, 1)]
+
+
+def test_what_comes_while_a_group_waits_for_the_gate_goes_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    stands, opens, done = threading.Event(), threading.Event(), threading.Event()
+    groups: list[list[int]] = []
+
+    @contextmanager
+    def gate() -> Iterator[None]:
+        stands.set()
+        assert opens.wait(WAIT)
+        yield
+
+    def write(using: str, writes: Any, group: Group, **_: Any) -> None:
+        groups.append([one.fence.seq for one in writes])
+        group.decisions += [refuse_write(Busy())] * len(writes)
+
+    answered: list[int] = []
+
+    def answer(group: Group, results: list[tuple[Any, Any]]) -> None:
+        answered.extend(token for token, _ in results)
+        if len(answered) >= settings().lane_batch:
+            done.set()
+
+    lane = Lane("default", gate)
+    monkeypatch.setattr(group_commit, "write_group", write)
+    lane.submit(QueuedWrite(number(1, 1), 1, answer))
+    assert stands.wait(WAIT)
+    # Somebody else's group is being written; as many writes come as fill this one, and one more.
+    for seq in range(2, settings().lane_batch + 2):
+        lane.submit(QueuedWrite(number(1, seq), seq, answer))
+    opens.set()
+    assert done.wait(WAIT)
+    lane.stop()
+    assert [len(group) for group in groups] == [settings().lane_batch, 1]
+    assert answered == sum(groups, []) == list(range(1, settings().lane_batch + 2))

@@ -24,7 +24,7 @@ def ack_before_commit() -> None:
     lane = import_module("session_mgmt.bridge.lane")
     atomic = import_module("django.db.transaction").atomic
 
-    def execute(self: Any, batch: Sequence[Any], *, wait: bool = False) -> Any:
+    def execute(self: Any, batch: list[Any], *, wait: bool = False, **_: Any) -> Any:
         with self._enter_gate(), atomic(using=self._using):
             group, decisions = self._write_group(batch, wait=wait)
             pairs = list(zip(batch, decisions, strict=True))
