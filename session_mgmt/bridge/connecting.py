@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -30,6 +30,10 @@ logger = logging.getLogger("session_mgmt.connecting")
 # Writes wait for one group. A member of a group of 128 costs little less, and in a storm of 300 the slowest writes took
 # more than twice as long beside such groups (measured).
 MOST_TOGETHER = 32
+# Beside writes: a group that takes longer is followed by smaller ones, down to a size below which the fixed part of its
+# cost is most of it.
+LONGEST_GROUP = 0.015
+FEWEST_TOGETHER = 8
 # Seconds between the attempts of one group; a database that restarts takes longer, and clients come again.
 PAUSES = (0.05, 0.25)
 # Each holds a database connection while it waits for locks.
@@ -64,6 +68,31 @@ class QueuedAsk:
     sink: Sink
 
 
+class GroupSize:
+    """Largest size of the next group; ``count_writes`` counts the groups of writes that pass the same gate."""
+
+    def __init__(self, count_writes: Callable[[], int], clock: Callable[[], float] = monotonic) -> None:
+        self._count_writes, self._clock = count_writes, clock
+        self._written = count_writes()
+        self.most = MOST_TOGETHER
+
+    @contextmanager
+    def measure(self, members: int) -> Iterator[None]:
+        """Measure a group while it holds the gate, and choose the size of those that follow."""
+        began = self._clock()
+        yield
+        took, written = self._clock() - began, self._count_writes()
+        if written == self._written:
+            # Nobody has written since the last group, so nobody waits for a smaller one.
+            self.most = MOST_TOGETHER
+        elif took > LONGEST_GROUP:
+            self.most = max(FEWEST_TOGETHER, members // 2)
+        else:
+            # Slowly: a size that is too large costs somebody's wait.
+            self.most = min(MOST_TOGETHER, self.most + 2)
+        self._written = written
+
+
 class ConnectingLane:
     """Connects of one process; they may be run again whenever nobody knows whether they were committed."""
 
@@ -72,8 +101,10 @@ class ConnectingLane:
         using: str,
         enter_gate: Callable[[], AbstractContextManager[Any]],
         emit: Callable[[list[EmittedEvent]], None],
+        count_writes: Callable[[], int] = lambda: 0,
     ) -> None:
         self._using, self._enter_gate, self._emit = using, enter_gate, emit
+        self._size = GroupSize(count_writes)
         # Reentrant: to go the slow way takes it too, from inside the choice of a group.
         self._condition = threading.Condition(threading.RLock())
         self._waiting: deque[QueuedAsk] = deque()
@@ -122,7 +153,7 @@ class ConnectingLane:
                 is_over = not self._waiting
                 group: dict[str, QueuedAsk] = {}
                 again: list[QueuedAsk] = []
-                while self._waiting and len(group) < MOST_TOGETHER:
+                while self._waiting and len(group) < self._size.most:
                     queued = self._waiting.popleft()
                     name = queued.ask.client_id
                     if self._slow_clients[name]:
@@ -202,7 +233,7 @@ class ConnectingLane:
         refusal: Exception = Unavailable(retry_after=1.0)
         for pause in (*PAUSES, None):
             try:
-                with self._enter_gate():
+                with self._enter_gate(), self._size.measure(len(asks)):
                     attached = resume.attach_group(asks, wait=wait)
                 self._note_success()
                 return attached

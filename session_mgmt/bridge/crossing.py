@@ -71,6 +71,8 @@ class Bridge:
             self.using,
             gate.enter_connecting if gate else nullcontext,
             self._send_events,
+            # Without a gate no write waits for a group of connects.
+            (lambda: self.lane.batches) if gate else (lambda: 0),
         )
 
     def _send_events(self, events: list[EmittedEvent]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from time import monotonic
 from typing import TypeVar
@@ -28,6 +29,9 @@ T = TypeVar("T")
 # Where several come together, more will: the next group gathers at least so long, for it costs little more than one
 # member. Whoever comes alone waits for nobody.
 GATHER_SECONDS = 0.04
+# Answers handed out in one turn of the loop. Each opens a connection, which is half a millisecond of work, and the
+# frames of everybody else wait for the whole turn.
+ANSWERS_PER_TURN = 8
 
 
 class _Arrival:
@@ -54,6 +58,8 @@ class Arrivals:
         self._bringing: asyncio.Task[None] | None = None
         # Kept, because an event loop holds its tasks by weak references only.
         self._late: set[asyncio.Task[None]] = set()
+        # In one order for all groups: of two connects of a client the later one replaces the earlier.
+        self._answers: deque[tuple[asyncio.Future[Attachment], Attachment | Exception]] = deque()
 
     async def attach(self, connect: Connect, transport: str = WEBSOCKET) -> Attachment:
         """Connect a client, together with whoever comes at the same time. Raises its refusal."""
@@ -149,8 +155,16 @@ class Arrivals:
             members = len(answers.results)
             under_load = answers.left > 0 or members >= MOST_TOGETHER
             self.admission.note_group(members, taken_at=answers.taken_at, is_under_load=under_load)
-        for future, answer in answers.results:
-            _settle(future, answer)
+        is_settling = bool(self._answers)
+        self._answers.extend(answers.results)
+        if not is_settling:
+            self._settle_some()
+
+    def _settle_some(self) -> None:
+        for _ in range(min(ANSWERS_PER_TURN, len(self._answers))):
+            _settle(*self._answers.popleft())
+        if self._answers:
+            self._loop.call_soon(self._settle_some)
 
 
 def _settle(future: asyncio.Future[T], answer: T | Exception) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
@@ -13,6 +13,8 @@ from weakref import WeakValueDictionary
 # transaction of its own, and a write shares one with others.
 FOLLOWS_PER_SECOND = 20.0
 LONGEST_REST = 0.2
+# Handshakes answered in one turn of the loop; as many connect in one group.
+OPENINGS_PER_TURN = 32
 
 
 class Pace:
@@ -112,6 +114,39 @@ class Turns:
             # Names come from clients, so a lock that nobody waits for is forgotten.
             if not self._asked[name]:
                 del self._asked[name], self._locks[name]
+
+
+class LoopTurns:
+    """Turns of the event loop at work that comes in crowds: at most so many begin in one.
+
+    Otherwise the frames of everybody else would wait until the whole crowd has been served.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._loop, self._most, self._left = asyncio.get_running_loop(), most, most
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def take(self) -> None:
+        """Begin in this turn of the loop if there is room, or in the first one that has, in the order of asking."""
+        if self._left == self._most:
+            self._loop.call_soon(self._begin_turn)
+        if self._left:
+            self._left -= 1
+            return
+        turn: asyncio.Future[None] = self._loop.create_future()
+        self._waiting.append(turn)
+        await turn
+
+    def _begin_turn(self) -> None:
+        self._left = self._most
+        while self._waiting and self._left:
+            turn = self._waiting.popleft()
+            # Whoever waited may have been cancelled.
+            if not turn.done():
+                turn.set_result(None)
+                self._left -= 1
+        if self._left < self._most:
+            self._loop.call_soon(self._begin_turn)
 
 
 class RestedTurns:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from itertools import count
 from typing import Any
 
 import pytest
@@ -15,11 +16,20 @@ from session_mgmt.actions.sessions import lifecycle, resume
 from session_mgmt.actions.sessions.lifecycle import Created
 from session_mgmt.actions.sessions.resume import Ask, AttachedGroup, Attachment
 from session_mgmt.bridge import connecting
-from session_mgmt.bridge.connecting import MOST_TOGETHER, Answers, ConnectingLane, QueuedAsk
+from session_mgmt.bridge.connecting import (
+    FEWEST_TOGETHER,
+    LONGEST_GROUP,
+    MOST_TOGETHER,
+    Answers,
+    ConnectingLane,
+    GroupSize,
+    QueuedAsk,
+)
 from session_mgmt.exceptions import Busy, InvalidToken, Unavailable
 from session_mgmt.models import Client, Connection, SessionActivity
 from session_mgmt.protocol.frames import Connect
 from tests.bridge.threads import held
+from tests.clocks import Clock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PATIENCE = 30.0
@@ -262,3 +272,38 @@ def test_what_waits_is_finished_at_the_end(desk: Desk, transactions: Transaction
     transactions.goes_on.set()
     stopper.join(PATIENCE)
     assert all(isinstance(answer, Attachment) for answer in desk.wait_for(3))
+
+
+def test_groups_beside_writes_become_as_small_as_their_time_asks_and_large_again_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, written = Clock(), [0]
+    size = GroupSize(lambda: written[0], clock)
+
+    def run(seconds: float, writes: int) -> int:
+        with size.measure(size.most):
+            clock.now += seconds
+            written[0] += writes
+        return size.most
+
+    assert run(LONGEST_GROUP * 3, writes=0) == MOST_TOGETHER
+    assert run(LONGEST_GROUP * 3, writes=1) == MOST_TOGETHER // 2
+    assert [run(LONGEST_GROUP * 3, writes=1) for _ in range(3)] == [FEWEST_TOGETHER] * 3
+    assert run(LONGEST_GROUP / 2, writes=1) == FEWEST_TOGETHER + 2
+    assert run(LONGEST_GROUP * 3, writes=0) == MOST_TOGETHER
+
+
+def test_a_slow_group_beside_writes_makes_the_next_one_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    monkeypatch.setattr(connecting, "LONGEST_GROUP", 0.0)
+
+    def attach(asks: Sequence[Ask], *, wait: bool = False) -> AttachedGroup:
+        sizes.append(len(asks))
+        return AttachedGroup([InvalidToken() for _ in asks])
+
+    monkeypatch.setattr(resume, "attach_group", attach)
+    writes = count()
+    lane = ConnectingLane("default", nullcontext, [].extend, lambda: next(writes))
+    Desk(lane).connect([Ask(Connect("sma_x", None, 0, {}, ""), "test") for _ in range(MOST_TOGETHER * 2)])
+    lane.stop()
+    assert sizes == [MOST_TOGETHER, MOST_TOGETHER // 2, FEWEST_TOGETHER, FEWEST_TOGETHER]

@@ -98,4 +98,4 @@ def test_what_comes_while_a_group_waits_for_the_gate_goes_along(monkeypatch: pyt
     assert done.wait(WAIT)
     lane.stop()
     assert [len(group) for group in groups] == [settings().lane_batch, 1]
-    assert answered == sum(groups, []) == list(range(1, settings().lane_batch + 2))
+    assert answered == [seq for group in groups for seq in group] == list(range(1, settings().lane_batch + 2))

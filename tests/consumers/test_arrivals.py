@@ -11,7 +11,7 @@ import pytest
 
 from session_mgmt.actions.sessions import lifecycle
 from session_mgmt.bridge import bridge
-from session_mgmt.bridge.connecting import QueuedAsk
+from session_mgmt.bridge.connecting import Answers, QueuedAsk
 from session_mgmt.consumers import arrivals as arrivals_module
 from session_mgmt.consumers.arrivals import Arrivals
 from session_mgmt.consumers.hub import hub
@@ -113,3 +113,25 @@ async def test_a_client_that_leaves_meanwhile_is_not_attached(
     goes_on.set()
     assert (await other).generation == 1
     assert groups == [1]
+
+
+async def test_answers_are_handed_out_a_few_in_a_turn_of_the_loop_and_in_the_order_of_groups() -> None:
+    arrivals, loop = Arrivals("here"), asyncio.get_running_loop()
+    futures: list[asyncio.Future[Any]] = [loop.create_future() for _ in range(20)]
+    results = [(future, InvalidToken()) for future in futures]
+    arrivals._hand_out(Answers(results[:12], 0.0, 8, False))
+    arrivals._hand_out(Answers(results[12:], 0.0, 0, False))
+    over, done = loop.create_future(), list[int]()
+
+    def look() -> None:
+        done.append(sum(future.done() for future in futures))
+        assert all(future.done() for future in futures[: done[-1]])
+        if done[-1] == 20:
+            over.set_result(None)
+        else:
+            loop.call_soon(look)
+
+    look()
+    await over
+    assert done == [8, 16, 20]
+    assert all(isinstance(future.exception(), InvalidToken) for future in futures)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -19,7 +21,7 @@ from session_mgmt.actions.sessions import following, lifecycle
 from session_mgmt.actions.topics import subscriptions
 from session_mgmt.consumers.hub import hub
 from session_mgmt.consumers.inbox import MOST_FRAMES, REQUEST_COST, Inbox
-from session_mgmt.consumers.pacing import LONGEST_REST, Pace, Paces, RestedTurns, Slot
+from session_mgmt.consumers.pacing import LONGEST_REST, LoopTurns, Pace, Paces, RestedTurns, Slot
 from session_mgmt.exceptions import SessionExpired, TopicDenied
 from session_mgmt.models import Client, SessionActivity, Stream, Subscription, clock
 from tests.clocks import Clock
@@ -231,3 +233,28 @@ async def test_following_is_worked_on_one_at_a_time_and_rests_as_long_as_it_took
     async with turns.take():
         timers.now += 60
     assert timers.due[1][0] == LONGEST_REST
+
+
+async def test_of_a_crowd_so_many_begin_in_one_turn_of_the_loop_and_in_their_order() -> None:
+    turns, loop, begun = LoopTurns(2), asyncio.get_running_loop(), list[int]()
+    # What others do in each turn: how many of the crowd had begun by then.
+    seen: list[int] = []
+
+    async def begin(number: int) -> None:
+        await turns.take()
+        begun.append(number)
+
+    def look() -> None:
+        seen.append(len(begun))
+        if len(begun) < 6:
+            loop.call_soon(look)
+
+    crowd = [asyncio.create_task(begin(number)) for number in range(7)]
+    loop.call_soon(look)
+    crowd[3].cancel()
+    await asyncio.gather(*crowd, return_exceptions=True)
+    assert begun == [0, 1, 2, 4, 5, 6]
+    assert all(after - before <= 2 for before, after in pairwise([0, *seen, len(begun)]))
+    # After a rest there is room again.
+    await begin(7)
+    assert begun[-1] == 7
