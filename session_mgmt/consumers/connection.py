@@ -33,7 +33,7 @@ from session_mgmt.consumers.writes import Writes
 from session_mgmt.exceptions import SessionMgmtError
 from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.configuration import Configuration, apply_wishes
-from session_mgmt.protocol.logs import STATE
+from session_mgmt.protocol.logs import SESSION, STATE
 from session_mgmt.signals import heartbeat_missed
 
 logger = logging.getLogger(__name__)
@@ -158,7 +158,12 @@ class Connection:
         started = self._loop.time()
         for name, error in self.attachment.denied.items():
             self.note_refusal(error, "connect", name)
-        starts = [self.follow_log(log).start() for log in self.attachment.logs.values()]
+        starts = [
+            self.follow_log(log).start(self.attachment.missed if name == SESSION else ())
+            for name, log in self.attachment.logs.items()
+        ]
+        # Kept no longer than they are needed: a connection lives for hours.
+        self.attachment.missed = []
         finish = partial(self._send_recovery, verdict, reason, started)
         replays = [replay for replay in starts if replay is not None]
         if replays:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -25,7 +25,7 @@ from session_mgmt.consumers.outlet import Outlet, Shared
 from session_mgmt.consumers.pages import Page
 from session_mgmt.exceptions import SessionMgmtError, StateUnreadable, Unavailable
 from session_mgmt.protocol.codes import Close
-from session_mgmt.protocol.logs import DOCUMENT_KEY
+from session_mgmt.protocol.logs import DOCUMENT_KEY, Entry
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Mode
 
@@ -79,12 +79,16 @@ class Following:
     def is_document(self) -> bool:
         return self.log.key.startswith(DOCUMENT_KEY)
 
-    def start(self) -> asyncio.Task[bool] | None:
+    def start(self, missed: Sequence[Entry] = ()) -> asyncio.Task[bool] | None:
         """Bring the client to the present, at once if nothing has to be waited for: then there is no task.
 
-        The task's result is False if it was impossible.
+        The task's result is False if it was impossible. ``missed`` are the next entries, if they were read.
         """
         marked = self.log.verdict.mode is Mode.ENTRIES
+        if missed and not self._is_displaced() and self._may_push_page():
+            page = self.feed.pages.take(self.place, missed)
+            if page is not None:
+                self._push_page(page, marked=marked)
         if self.is_document and self.log.verdict.mode is Mode.LOST:
             return self._start_task("replay", snapshot=str(self.log.verdict.reason), marked=marked)
         return None if self._catch_up_at_once(marked=marked) else self._start_task("replay", marked=marked)

@@ -209,11 +209,17 @@ class Pages:
 
     async def _read_page(self, place: Position) -> None:
         entries = await self._shelf.reads.read(self._row, place.offset)
-        # A hole means that entries were purged before they were read; the one who asked finds out how many.
-        if entries and is_dense((entry.offset for entry in entries), after=place.offset):
-            self._take_page(Page(self._row.name, place, entries), entries)
-        else:
+        if self.take(place, entries) is None:
             self._answer(place, None)
+
+    def take(self, place: Position, entries: Sequence[Entry]) -> Page | None:
+        """Make the page after a place of entries that were read, and hand them on; ``None`` if it is not whole."""
+        # A hole means that entries were purged before they were read; the one who asked finds out how many.
+        if not entries or not is_dense((entry.offset for entry in entries), after=place.offset):
+            return None
+        page = Page(self._row.name, place, entries)
+        self._take_page(page, entries)
+        return page
 
     def _choose_place(self) -> Position:
         """Return the place of whoever waits longest, or an earlier one from which a page may reach it.

@@ -16,6 +16,7 @@ from session_mgmt.actions.access import SERVER
 from session_mgmt.actions.sessions import connections, expiry, lifecycle, resume
 from session_mgmt.actions.sessions.lifecycle import Created
 from session_mgmt.actions.sessions.resume import Ask, Attachment, Held
+from session_mgmt.actions.timeline import reading
 from session_mgmt.exceptions import (
     ClientForgotten,
     ConnectionLimit,
@@ -43,6 +44,7 @@ from session_mgmt.models import (
 from session_mgmt.protocol.frames import Connect
 from session_mgmt.protocol.recovery import Mode, Reason
 from session_mgmt.shortcuts import publish, state
+from session_mgmt.writes import verbs
 from tests import ends
 from tests.actions.test_query_plans import list_scans
 from tests.attaching import answered, attach_all
@@ -134,6 +136,31 @@ def test_a_group_of_128_takes_as_many_statements_as_one_of_2(logs: dict[str, Any
         counts[size] = [len(opened), len(again)]
     assert counts[128] == counts[2]
     assert max(counts[2]) < 50
+
+
+# Those but the last, in numbers for which SQLite has a statement.
+@pytest.mark.parametrize("size", [3, 17])
+def test_what_members_missed_of_their_sessions_logs_is_read_by_one_statement(size: int) -> None:
+    made = make_members(size)
+    first = [answered(result) for result in attach(*(ask(created, session=None) for created in made))]
+    places = [one.logs["session"].head for one in first]
+    # The last one has missed more than is read together.
+    for number in range(resume.MOST_MISSED):
+        verbs.send(made[-1].session.pk, number)
+    asks = [ask(c, one.client_id, session=p.as_json()) for c, one, p in zip(made, first, places, strict=True)]
+    # A second client of the first session stands elsewhere in its log.
+    earlier = SessionEvent.objects.get(session=made[0].session, seq=places[0].offset - 1)
+    asks.append(ask(made[0], session=[places[0].epoch, earlier.seq, earlier.tag]))
+    group = attach_all(asks)
+    with counted() as statements:
+        group.load_missed()
+    assert len(statements) == 1
+    for one, place in zip(group.results[:-2], places, strict=False):
+        page = reading.read_page("default", answered(one).session.pk, place.offset, 100)
+        assert answered(one).missed == page and page
+    assert answered(group.results[-2]).missed == []
+    page = reading.read_page("default", made[0].session.pk, earlier.seq, 100)
+    assert answered(group.results[-1]).missed == page and len(page) > 2
 
 
 @pytest.mark.sqlite

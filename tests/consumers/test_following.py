@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from session_mgmt.actions import logs
+from session_mgmt.actions.sessions.resume import AttachedGroup
 from session_mgmt.actions.state import bodies
 from session_mgmt.bridge import bridge
 from session_mgmt.exceptions import StateUnreadable, Unavailable
@@ -14,6 +15,7 @@ from session_mgmt.writes import verbs
 
 ROOM = "topic:room:1"
 MAIN = "state:main"
+SESSION = "session"
 
 
 def failing(error: Exception) -> Any:
@@ -65,3 +67,38 @@ async def test_leaving_a_log_during_its_replay_leaves_the_receipt_of_the_others(
     await two.open(created.token.secret, client_id=client, logs={MAIN: None, ROOM: position})
     await two.say(type="unsubscribe", id=5, log=MAIN)
     assert (await two.until_type("recovery"))["receipt"]["replayed"] == {ROOM: [1, 1]}
+
+
+async def test_who_missed_a_little_of_its_sessions_log_is_given_it_with_the_answer_and_asks_no_thread(
+    peers: Any, created: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, tab = peers(), peers()
+    connected = await one.open(created.token.secret, logs={SESSION: None})
+    # Another client of the session, whose feed hears of the entries in its own way.
+    await tab.open(created.token.secret, logs={SESSION: None})
+    await one.drop()
+    await tab.entry(SESSION)
+    monkeypatch.setattr(logs, "read_pages", failing(AssertionError("a journey for one log")))
+    two = peers()
+    place = connected["logs"][SESSION]["position"]
+    await two.open(created.token.secret, client_id=connected["client_id"], logs={SESSION: place})
+    receipt = (await two.until_type("recovery"))["receipt"]
+    told = [entry for frame in two.seen if frame["type"] == "entries" for entry in frame["entries"]]
+    assert [entry[0] for entry in told] == list(range(place[1] + 1, receipt["replayed"][SESSION][1] + 1))
+    assert told[-1][2]["type"] == "connection_restored"
+    await bridge().read(verbs.send, created.session.pk, "hello")
+    assert (await two.entry(SESSION))[0][2]["data"] == "hello"
+    await tab.until(lambda frame: "hello" in str(frame))
+
+
+async def test_what_was_missed_and_could_not_be_read_with_the_answer_is_replayed(
+    peers: Any, created: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = peers()
+    connected = await one.open(created.token.secret, logs={SESSION: None})
+    await one.drop()
+    monkeypatch.setattr(AttachedGroup, "load_missed", failing(RuntimeError("a bug")))
+    two = peers()
+    place = connected["logs"][SESSION]["position"]
+    await two.open(created.token.secret, client_id=connected["client_id"], logs={SESSION: place})
+    assert (await two.until_type("recovery"))["receipt"]["replayed"][SESSION][0] == place[1] + 1

@@ -8,6 +8,7 @@ members reported as held.
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ from session_mgmt.actions.sessions.looking import Log, Looked, Wish
 from session_mgmt.actions.sessions.opening import ClientRow, Opened
 from session_mgmt.actions.sessions.permits import Holder
 from session_mgmt.actions.sessions.proving import LiveSession, Proof
+from session_mgmt.actions.timeline import reading as timelines
 from session_mgmt.actions.timeline.ledger import Record, TimelineLedger, make_record
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import ClientForgotten, LoginCheck, ScopeMissing, SessionMgmtError
@@ -37,11 +39,13 @@ from session_mgmt.protocol import events as names
 from session_mgmt.protocol import position as positions
 from session_mgmt.protocol.calls import NONE
 from session_mgmt.protocol.frames import ANYBODY, Connect
-from session_mgmt.protocol.logs import SESSION, STATE
+from session_mgmt.protocol.logs import SESSION, STATE, Entry
 from session_mgmt.protocol.recovery import Mode
 from session_mgmt.protocol.scopes import Restriction
 
 SLOW_LOCK_MILLISECONDS = 5000
+# Entries of a session's own log that are read together with those of the others in a group.
+MOST_MISSED = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +77,13 @@ class Ask:
         return self.connect.client_id if self.connect.client_id is not None else self.new_id
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: that costs half a microsecond for each field, and these have twenty.
+@dataclass(slots=True)
 class Attachment:
-    """Attached client: everything that its connection must know; ``connection`` is 0 if it only writes and asks."""
+    """Attached client: everything that its connection must know; ``connection`` is 0 if it only writes and asks.
+
+    ``missed`` are the entries of the session's own log between the client's place and its head, if they were read.
+    """
 
     session: LiveSession
     client: int
@@ -93,6 +101,7 @@ class Attachment:
     token_expires_at: datetime
     restriction: Restriction | None = None
     subscriptions: list[str] = field(default_factory=list)
+    missed: list[Entry] = field(default_factory=list)
     queries: int = 0
 
     @property
@@ -124,6 +133,25 @@ class AttachedGroup:
     heads: dict[str, int] = field(default_factory=dict)
     events: list[EmittedEvent] = field(default_factory=list)
     replaced: list[tuple[int, int]] = field(default_factory=list)
+
+    def load_missed(self) -> None:
+        """Read what clients have missed of their sessions' own logs, by one query.
+
+        Everybody who comes back has missed the entry that tells so: to read it for each alone would cost a journey to
+        another thread and a task. Left out are those who have missed much.
+        """
+        places: dict[uuid.UUID, int] = {}
+        behind: list[tuple[Attachment, int]] = []
+        for result in self.results:
+            after = _find_place_behind(result) if isinstance(result, Attachment) else None
+            if after is not None and isinstance(result, Attachment):
+                behind.append((result, after))
+                # Of two clients of one session the later one is given the rest of the page.
+                places[result.session.pk] = min(after, places.get(result.session.pk, after))
+        pages = timelines.read_pages(settings().database, list(places.items()), MOST_MISSED) if places else {}
+        for attachment, after in behind:
+            page = pages.get(attachment.session.pk, ())
+            attachment.missed = [entry for entry in page if entry.offset > after]
 
     def ring(self) -> None:
         """Tell those who serve the logs, and whoever may still serve an older connection of these clients."""
@@ -394,16 +422,24 @@ class _Run:
 
     def make_group(self, queries: int) -> AttachedGroup:
         """Make the group's result; every member has its answer."""
-        results = [
-            replace(member.result, queries=queries) if isinstance(member.result, Attachment) else member.result
-            for member in self._members
-        ]
+        results = [member.result for member in self._members if member.result is not None]
+        for result in results:
+            if isinstance(result, Attachment):
+                result.queries = queries
         return AttachedGroup(
-            results=[result for result in results if result is not None],
+            results=results,
             heads=self._timelines.list_heads(),
             events=self._timelines.list_events(),
             replaced=self._replaced,
         )
+
+
+def _find_place_behind(attachment: Attachment) -> int | None:
+    """Return where a client stands that has missed a little of its session's own log; ``None`` for any other."""
+    log = attachment.logs.get(SESSION)
+    if log is None or log.asked is None or log.verdict.mode is not Mode.ENTRIES:
+        return None
+    return log.asked.offset if log.head.offset - log.asked.offset <= MOST_MISSED else None
 
 
 def _judge_user(expected: str | None, user_id: Any) -> SessionMgmtError | None:
