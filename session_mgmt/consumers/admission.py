@@ -47,10 +47,9 @@ class Admission:
     @contextmanager
     def admit(self) -> Iterator[None]:
         """Count a connect among those that wait. Raises ``Busy``, with the time after which to come again."""
-        pace = self.pace
         # Whoever fits into the next group is let in, however slow the last ones were: the first connects of a process
         # are slow, and a group costs little more than they do.
-        if self.waiting >= ALWAYS_ADMITTED and (self.waiting + 1) / pace >= LONGEST_WAIT:
+        if self.waiting >= ALWAYS_ADMITTED and (self.waiting + 1) / (pace := self.pace) >= LONGEST_WAIT:
             wait = min(self.waiting / pace, MEASURED_SECONDS)
             # Twice the wait at most: those who were sent away must not come all at once.
             raise Busy(retry_after=round(wait * (1 + self._spread()), 3))

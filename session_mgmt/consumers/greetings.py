@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+import orjson
 from django.conf import settings as django_settings
 
 from session_mgmt.actions.sessions import info
 from session_mgmt.actions.sessions.resume import Attachment
-from session_mgmt.conf import settings
+from session_mgmt.conf import Settings, settings
 from session_mgmt.consumers import verdicts
 from session_mgmt.models import clock
 from session_mgmt.protocol.codes import Close
@@ -61,9 +62,7 @@ def build_connected(
         "logs": {**{name: verdicts.build_verdict(log) for name, log in attachment.logs.items()}, **denied},
         "subscriptions": attachment.subscriptions,
         "heartbeat": config.as_dict(),
-        "ranges": build_ranges(),
-        "limits": _build_limits(),
-        "retry": _build_retry(),
+        **_SETTINGS.build(),
         "endpoints": build_endpoints(attachment.session.pk, script_name),
         "server_time": clock.as_text(attachment.at),
     }
@@ -93,6 +92,26 @@ def build_ranges() -> dict[str, tuple[float, float]]:
 
 def _widen(given: Sequence[float], own: float) -> tuple[float, float]:
     return min(*given, own), max(*given, own)
+
+
+class _SettingsParts:
+    """Parts of ``connected`` that tell settings alone: encoded once, and again when the settings change."""
+
+    def __init__(self) -> None:
+        self._settings: Settings | None = None
+        self._parts: dict[str, orjson.Fragment] = {}
+
+    def build(self) -> dict[str, orjson.Fragment]:
+        now = settings()
+        # The very object: another one is made at every change.
+        if now is not self._settings:
+            told = {"ranges": build_ranges(), "limits": _build_limits(), "retry": _build_retry()}
+            self._parts = {name: orjson.Fragment(orjson.dumps(part)) for name, part in told.items()}
+            self._settings = now
+        return self._parts
+
+
+_SETTINGS = _SettingsParts()
 
 
 def _build_limits() -> dict[str, float]:

@@ -66,10 +66,12 @@ class SessionConsumer(AsyncConsumer):
         event = await receive()
         if event["type"] != "websocket.connect":
             return
-        address, serving = addresses.read_scope(self.scope), hub().serving
+        # Found once: each is asked for several times while a connection opens.
+        self._address, self._hub = addresses.read_scope(self.scope), hub()
+        address, serving = self._address, self._hub.serving
         # Sockets without an address (of a Unix domain socket) belong to nobody who could have too many.
         if address and not serving.add_socket(address):
-            hub().denials.note(TooManyRequests(), "handshake", address=address)
+            self._hub.denials.note(TooManyRequests(), "handshake", address=address)
             await self._serve_socket(receive, send, Close.TOO_MANY_REQUESTS)
             return
         try:
@@ -82,8 +84,8 @@ class SessionConsumer(AsyncConsumer):
     async def _find_refusal(self) -> Refusal:
         refusal = await self.may_open()
         if isinstance(refusal, SessionMgmtError):
-            hub().denials.note(refusal, "handshake", address=addresses.read_scope(self.scope))
-        return Close.DRAINING if refusal is None and hub().draining else refusal
+            self._hub.denials.note(refusal, "handshake", address=self._address)
+        return Close.DRAINING if refusal is None and self._hub.draining else refusal
 
     async def _serve_socket(
         self, receive: Callable[[], Awaitable[Any]], send: Any, refusal: Close | SessionMgmtError | None
@@ -105,8 +107,8 @@ class SessionConsumer(AsyncConsumer):
             # The server drops unwritten frames when the consumer returns.
             await outlet.wait_until_sent()
             return
-        path, address = self.scope.get("root_path", ""), addresses.read_scope(self.scope)
-        connection = Connection(outlet, attachment, hub(), script_name=path, address=address)
+        path = self.scope.get("root_path", "")
+        connection = Connection(outlet, attachment, self._hub, script_name=path, address=self._address)
         await self._run_connection(connection, receive)
 
     async def _attach(self, receive: Callable[[], Awaitable[Any]], outlet: Outlet) -> Attachment | None:
@@ -123,22 +125,22 @@ class SessionConsumer(AsyncConsumer):
         frame = caller = None
         try:
             # Refused before any work, where too many wait already.
-            with hub().arrivals.admission.admit():
+            with self._hub.arrivals.admission.admit():
                 frame = frames.parse(decode(encode_text(event.get("text") or ""), most=CONNECT_BYTES))
                 if not isinstance(frame, Connect):
                     raise InvalidFrame("The first frame is connect.")
                 frame = prove_connect(frame, self.scope)
-                caller = limits.Caller(addresses.read_scope(self.scope), frame.token)
+                caller = limits.Caller(self._address, frame.token)
                 # Before any query: guessing tokens must not reach the database.
                 limits.admit_caller(caller)
-                await hub().late_writes.wait_until_left(frame.client_id)
-                return await hub().arrivals.attach(frame)
+                await self._hub.late_writes.wait_until_left(frame.client_id)
+                return await self._hub.arrivals.attach(frame)
         except SessionMgmtError as error:
             _send_refusal(outlet, error)
             if caller is not None:
                 # A refused token costs its caller more than an accepted one.
                 limits.fine_caller(caller, error)
-                hub().denials.note(error, "connect", address=caller.address)
+                self._hub.denials.note(error, "connect", address=caller.address)
             if isinstance(error, AuthError) and isinstance(frame, Connect):
                 await self._record_refusal(frame.token, error)
         except Exception:
@@ -149,7 +151,7 @@ class SessionConsumer(AsyncConsumer):
     async def _record_refusal(self, token: str, error: AuthError) -> None:
         """Record a refused token in its session's log or in the audit trail; a failure of that changes no answer."""
         try:
-            await bridge().call(incidents.record_refusal, token, error, ip=addresses.read_scope(self.scope))
+            await bridge().call(incidents.record_refusal, token, error, ip=self._address)
         except SessionMgmtError:
             logger.warning("A refused token could not be noted")
 
