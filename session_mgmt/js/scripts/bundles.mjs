@@ -12,8 +12,8 @@ export const { version: VERSION } = JSON.parse(await readFile(`${ROOT}package.js
 const BANNER = `/*! session_mgmt browser client ${VERSION}, BSD-3-Clause. Built from session_mgmt/js; do not edit. */`;
 
 const CLIENT = "src/index.ts";
-/** Further entries of the package: each is a file of its own, which shares nothing with the client's. */
-const ENTRIES = ["testing"];
+/** Further entries of the package: each is a file of its own, which takes no more than types from the client. */
+const ENTRIES = ["testing", "react"];
 
 function nameFile(part) {
   return `session-client.${part}-${VERSION}.js`;
@@ -72,7 +72,7 @@ function bundleClassic() {
 /** Return the text of each file by its name. */
 export async function buildFiles() {
   const files = [...(await bundleClient()), ...(await bundleClassic())];
-  for (const name of ENTRIES) files.push(...(await bundle(`session-client.${name}.js`, `src/${name}.ts`, {})));
+  for (const name of ENTRIES) files.push(...(await bundle(`session-client.${name}.js`, `src/${name}.ts`, { external: ["react"] })));
   for (const [name, text] of writeTypings(ROOT, ENTRIES)) files.push([name, `${BANNER}\n${text}`]);
   return new Map(files);
 }

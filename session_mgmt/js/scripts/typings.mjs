@@ -1,12 +1,40 @@
 // Declarations of types, one file for each entry of the package.
 
 import { generateDtsBundle } from "dts-bundle-generator";
+import ts from "typescript";
+
+const CLIENT = "./index";
 
 /** Return the name and the text of each declaration file. */
 export function writeTypings(root, entries) {
   process.chdir(root);
-  const wanted = [["session-client.d.ts", "index"], ...entries.map((name) => [`session-client.${name}.d.ts`, name])];
-  const sources = wanted.map(([, entry]) => ({ filePath: `src/${entry}.ts`, output: { noBanner: true } }));
+  // The hooks take a client, which must be the class of the client's own declarations and no copy of it.
+  const [apart, alone] = [entries.filter(takesClient), entries.filter((name) => !takesClient(name))];
+  return [...bundleTypings(["index", ...alone]), ...apart.map((name) => [nameTypings(name), emitTypings(name)])];
+}
+
+function takesClient(name) {
+  return ts.preProcessFile(ts.sys.readFile(`src/${name}.ts`)).importedFiles.some(({ fileName }) => fileName === CLIENT);
+}
+
+function nameTypings(entry) {
+  return entry === "index" ? "session-client.d.ts" : `session-client.${entry}.d.ts`;
+}
+
+/** Put the declarations of an entry and of all that it imports into one text. */
+function bundleTypings(entries) {
+  const sources = entries.map((entry) => ({ filePath: `src/${entry}.ts`, output: { noBanner: true } }));
   const texts = generateDtsBundle(sources, { preferredConfigPath: "tsconfig.json" });
-  return wanted.map(([name], at) => [name, texts[at]]);
+  return entries.map((entry, at) => [nameTypings(entry), texts[at]]);
+}
+
+/** Return the declarations of one module, which imports those of the client. */
+function emitTypings(entry) {
+  const { config } = ts.readConfigFile("tsconfig.json", ts.sys.readFile);
+  const { options } = ts.parseJsonConfigFileContent(config, ts.sys, ".");
+  const path = `src/${entry}.ts`;
+  const program = ts.createProgram([path], { ...options, declaration: true, noEmit: false, emitDeclarationOnly: true });
+  let written = "";
+  program.emit(program.getSourceFile(path), (_, text) => (written = text), undefined, true);
+  return written.replaceAll(`"${CLIENT}"`, '"./session-client.js"');
 }

@@ -31,10 +31,10 @@ type IsAny<T> = 0 extends 1 & T ? true : false;
 export type TypeOf<A, Name extends keyof ApplicationTypes> = A extends Record<Name, infer T> ? T : Json;
 
 export type DocumentOf<A, Name extends string> =
-  IsAny<TypeOf<A, "documents">> extends true
-    ? Json
-    : Name extends "main"
-      ? TypeOf<A, "state">
+  Name extends "main"
+    ? TypeOf<A, "state">
+    : IsAny<TypeOf<A, "documents">> extends true
+      ? Json
       : Name extends keyof TypeOf<A, "documents">
         ? TypeOf<A, "documents">[Name]
         : Json;

@@ -6,7 +6,8 @@ import { mergePatch } from "./merge";
 import { applyOperations, type Operation } from "./operations";
 import type { Write } from "./outbox";
 import * as pointer from "./pointer";
-import { areEqual, type Json } from "./values";
+import { shareParts } from "./sharing";
+import type { Json } from "./values";
 
 export interface Change {
   /** `cache` is a value of the local copy, from before the server has answered. */
@@ -36,7 +37,7 @@ export class Replica {
   readonly #pending = new Map<Write, Position | null>();
   readonly #watches = new Set<Watch>();
 
-  /** Value that the application sees. Operations are total, so pending ones apply to any confirmed value. */
+  /** Value that the application sees; a part of it is another object only if it is another value. Operations are total, so pending ones apply to any confirmed value. */
   get view(): Json {
     return this.#view;
   }
@@ -91,7 +92,7 @@ export class Replica {
 
   /** Show a write before the server has answered it. */
   expectWrite(write: Write): void {
-    this.#view = this.#showWrite(this.#view, write, this.#pending.size > 0);
+    this.#view = shareParts(this.#view, this.#showWrite(this.#view, write, this.#pending.size > 0));
     this.#pending.set(write, null);
     this.#notifyWatches("local");
   }
@@ -138,7 +139,7 @@ export class Replica {
 
   /** Take a snapshot. Writes up to `decided` were answered before it was made, so it contains them. */
   takeSnapshot(data: Json, decided: number): void {
-    this.#confirmed = data;
+    this.#confirmed = shareParts(this.#confirmed, data);
     this.#awaited = null;
     this.#forgetPending((write) => write.seq <= decided);
   }
@@ -183,7 +184,9 @@ export class Replica {
       view = this.#showWrite(view, write, behind);
       behind = true;
     }
-    this.#view = view;
+    this.#view = shareParts(this.#view, view);
+    // Two equal values in different objects would be compared again with every change.
+    if (this.#pending.size === 0) this.#confirmed = this.#view;
   }
 
   /** Return the value with a write on top; `behind`: another write waits before it. */
@@ -197,7 +200,7 @@ export class Replica {
     const change = { origin, version: this.version };
     for (const watch of [...this.#watches]) {
       const value = pointer.getValue(this.#view, watch.tokens);
-      const changed = this.#watches.has(watch) && !areEqual(value, watch.value);
+      const changed = this.#watches.has(watch) && value !== watch.value;
       watch.value = value;
       if (changed) runGuarded(() => watch.listener(value, change));
     }

@@ -684,7 +684,7 @@ declare class Replica {
 	#private;
 	/** Position of the confirmed value; null until the server has sent it. */
 	position: Position | null;
-	/** Value that the application sees. Operations are total, so pending ones apply to any confirmed value. */
+	/** Value that the application sees; a part of it is another object only if it is another value. Operations are total, so pending ones apply to any confirmed value. */
 	get view(): Json;
 	/** Value that the server confirmed. */
 	get confirmed(): Json;
@@ -918,7 +918,7 @@ export interface AnyApplication {
 export type IsAny<T> = 0 extends 1 & T ? true : false;
 /** Member of the types that an application tells, `Json` for one that it does not. */
 export type TypeOf<A, Name extends keyof ApplicationTypes> = A extends Record<Name, infer T> ? T : Json;
-export type DocumentOf<A, Name extends string> = IsAny<TypeOf<A, "documents">> extends true ? Json : Name extends "main" ? TypeOf<A, "state"> : Name extends keyof TypeOf<A, "documents"> ? TypeOf<A, "documents">[Name] : Json;
+export type DocumentOf<A, Name extends string> = Name extends "main" ? TypeOf<A, "state"> : IsAny<TypeOf<A, "documents">> extends true ? Json : Name extends keyof TypeOf<A, "documents"> ? TypeOf<A, "documents">[Name] : Json;
 declare const NO_PLACE: unique symbol;
 export type NoPlace = typeof NO_PLACE;
 /** Value at a path; `Json` where the path is escaped, is deeper than eight, or is no literal. */

@@ -1,6 +1,7 @@
 /** Program of a project that installed the package; it is compiled and bundled, and never run. */
 
 import { SessionClient, SessionError, type StartOptions } from "session-mgmt-client";
+import { SessionProvider, useTopic, useValue } from "session-mgmt-client/react";
 import { FakeServer } from "session-mgmt-client/testing";
 
 const server = new FakeServer();
@@ -11,3 +12,21 @@ const { version } = await session.state.set("/cart/coupon", "WELCOME");
 version.toFixed();
 // @ts-expect-error: a version is a number
 version.trim();
+
+interface App {
+  state: { cart: { coupon?: string } };
+  topics: { "orders:{pk}": { status: "paid" | "sent" } };
+}
+
+declare module "session-mgmt-client/react" {
+  interface Register {
+    application: App;
+  }
+}
+
+SessionProvider({ client: await SessionClient.start<App>() });
+const coupon: string = useValue("/cart/coupon", "none");
+const status: "paid" | "sent" | undefined = useTopic("orders:42")?.status;
+// @ts-expect-error: no such place
+useValue("/card");
+console.log(coupon, status);

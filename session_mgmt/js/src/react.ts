@@ -1,0 +1,172 @@
+/** Hooks for React. Nothing begins while a component renders; what it shows is the same object until it changes. */
+
+import { createContext, createElement, useCallback, useContext, useEffect, useMemo, useSyncExternalStore } from "react";
+import type { ReactElement, ReactNode } from "react";
+import type {
+  AnyApplication,
+  ApplicationTypes,
+  KnownTopic,
+  Place,
+  PublicationOf,
+  PublicationPlace,
+  Read,
+  SessionClient,
+  StateDocument,
+  Status,
+  TypeOf,
+} from "./index";
+
+/** Tells the hooks the types of the application: declare its member `application` in this module. */
+export interface Register {}
+
+export type Registered = Register extends { application: infer A extends ApplicationTypes } ? A : AnyApplication;
+
+export interface SessionProviderProps {
+  /** Null until it has started, and on a server. */
+  client: SessionClient<Registered> | null;
+  children?: ReactNode;
+}
+
+/** Keeps the last so many publications, the newest at the end. */
+export interface Last {
+  last: number;
+}
+
+/** Makes one value of all publications. */
+export interface Fold<Value, Data> {
+  reduce: (value: Value, data: Data, place: PublicationPlace) => Value;
+  first: Value;
+}
+
+type State = TypeOf<Registered, "state">;
+type Present<S, Path extends string> = Exclude<Read<S, Path>, undefined>;
+type Publication<Topic extends string> = PublicationOf<TypeOf<Registered, "topics">, Topic>;
+type Followable<Topic extends string> = Topic & KnownTopic<TypeOf<Registered, "topics">, Topic>;
+type Take = (data: unknown, place: PublicationPlace) => void;
+type Stop = () => void;
+
+// A component that goes may be shown again at once, as under StrictMode; leaving the topic meanwhile would lose places.
+const LEAVE_AFTER = 1000;
+
+const Client = createContext<SessionClient<Registered> | null>(null);
+const nothing: Stop = () => undefined;
+
+/** Give the client to the hooks of the components below. */
+export function SessionProvider({ client, children }: SessionProviderProps): ReactElement {
+  return createElement(Client.Provider, { value: client }, children);
+}
+
+/** Return the client; null until it has started, and on a server. */
+export function useSession(): SessionClient<Registered> | null {
+  return useContext(Client);
+}
+
+/**
+ * Return the value at a path of the document `main`, or of another one that was opened outside of the component.
+ * `first` stands for a value that is not there, and is what a server renders.
+ */
+export function useValue<const Path extends string>(path: Path & Place<State, Path>): Read<State, Path>;
+export function useValue<const Path extends string>(
+  path: Path & Place<State, Path>,
+  first: Present<State, NoInfer<Path>>,
+): Present<State, Path>;
+export function useValue<const Path extends string, S>(
+  path: Path & Place<NoInfer<S>, Path>,
+  first: undefined,
+  document: StateDocument<S>,
+): Read<NoInfer<S>, Path>;
+export function useValue<const Path extends string, S>(
+  path: Path & Place<NoInfer<S>, Path>,
+  first: Present<NoInfer<S>, NoInfer<Path>>,
+  document: StateDocument<S>,
+): Present<NoInfer<S>, Path>;
+export function useValue(path: string, first?: unknown, document?: StateDocument): unknown {
+  const client: SessionClient | null = useSession();
+  const source = document ?? client?.state;
+  const subscribe = useCallback((tell: Stop) => source?.on(path, tell) ?? nothing, [source, path]);
+  const read = (): unknown => {
+    const value: unknown = source?.get(path);
+    return value === undefined ? first : value;
+  };
+  return useSyncExternalStore(subscribe, read, () => first);
+}
+
+/**
+ * Follow a topic while the component is shown. Returns its newest publication (undefined before the first), the `last`
+ * ones, or what `reduce` makes of all. `reduce` must not change the value that it is given.
+ */
+export function useTopic<const Topic extends string>(topic: Followable<Topic>): Publication<Topic> | undefined;
+export function useTopic<const Topic extends string>(topic: Followable<Topic>, keep: Last): Publication<Topic>[];
+export function useTopic<const Topic extends string, Value>(
+  topic: Followable<Topic>,
+  fold: Fold<Value, Publication<Topic>>,
+): Value;
+export function useTopic(topic: string, keep?: Last | Fold<unknown, unknown>): unknown {
+  const client: SessionClient | null = useSession();
+  // What the topic has brought to this component. A value of another client or topic would be no start for this one's.
+  const kept = useMemo(() => ({ value: startOf(keep), keep }), [client, topic]);
+  // The newest function of the component folds, and what it has folded stays.
+  useEffect(() => {
+    kept.keep = keep;
+  });
+  const subscribe = useCallback(
+    (tell: Stop) => {
+      if (!client) return nothing;
+      return followTopic(client, topic, (data, place) => {
+        kept.value = fold(kept.value, data, place, kept.keep);
+        tell();
+      });
+    },
+    [client, topic, kept],
+  );
+  return useSyncExternalStore(
+    subscribe,
+    () => kept.value,
+    () => kept.value,
+  );
+}
+
+/** Return the status of the connection; `connecting` until the client has started, and on a server. */
+export function useStatus(): Status {
+  const client = useSession();
+  const subscribe = useCallback((tell: Stop) => client?.on("status", tell) ?? nothing, [client]);
+  return useSyncExternalStore<Status>(
+    subscribe,
+    () => client?.status ?? "connecting",
+    () => "connecting",
+  );
+}
+
+/** Return the number of writes without an answer. */
+export function usePending(): number {
+  const client = useSession();
+  const subscribe = useCallback((tell: Stop) => client?.on("pending", tell) ?? nothing, [client]);
+  return useSyncExternalStore(
+    subscribe,
+    () => client?.pending ?? 0,
+    () => 0,
+  );
+}
+
+function startOf(keep: Last | Fold<unknown, unknown> | undefined): unknown {
+  if (!keep) return undefined;
+  return "reduce" in keep ? keep.first : [];
+}
+
+function fold(value: unknown, data: unknown, place: PublicationPlace, keep?: Last | Fold<unknown, unknown>): unknown {
+  if (!keep) return data;
+  if ("reduce" in keep) return keep.reduce(value, data, place);
+  return [...(value as unknown[]), data].slice(-keep.last);
+}
+
+/** Follow a topic; the subscription stays for a moment after the component has gone, and is silent. */
+function followTopic(client: SessionClient, topic: string, take: Take): Stop {
+  let isShown = true;
+  const leave = client.topics.subscribe(topic, (data, place) => {
+    if (isShown) take(data, place);
+  });
+  return () => {
+    isShown = false;
+    setTimeout(leave, LEAVE_AFTER);
+  };
+}
