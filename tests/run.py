@@ -33,6 +33,8 @@ PYTHON_ONLY = "not browser and not js"
 # tests open one; here it saves the time of reading the files.
 PURE = ("tests/protocol", "tests/documents", "tests/client", "tests/docs")
 NO_TESTS_COLLECTED = 5
+# Where temporary files go if it has so much room: all passes together use about one GB at the same time.
+MEMORY, MEMORY_BYTES = "/dev/shm", 4 * 2**30
 # One per core: the passes run side by side, so that one computes while another waits for a server or a lock.
 PROCESSES = min(4, os.cpu_count() or 1)
 
@@ -137,6 +139,18 @@ def keep_bytecode() -> None:
     sys.dont_write_bytecode = False
 
 
+def keep_files_in_memory() -> None:
+    """Put temporary files on Linux's file system in memory: databases of tests outlive a killed process there too.
+
+    Not where the user has named a folder, nor in a container that gives it little room or runs no program from it.
+    """
+    if "TMPDIR" in os.environ or not os.path.ismount(MEMORY):
+        return
+    system = os.statvfs(MEMORY)
+    if system.f_bavail * system.f_frsize >= MEMORY_BYTES and not system.f_flag & os.ST_NOEXEC:
+        os.environ["TMPDIR"] = MEMORY
+
+
 def start_services(stack: contextlib.ExitStack) -> None:
     """One server of each kind for all passes, told to them by the environment."""
     for name in services.STARTERS:
@@ -227,6 +241,7 @@ def main() -> int:
     if not set(chosen) <= set(PASSES):
         parser.error(f"passes are {', '.join(PASSES)}")
     keep_bytecode()
+    keep_files_in_memory()
     programs.install_missing(list(programs.WHEELS))
     with contextlib.ExitStack() as stack:
         start_services(stack)
