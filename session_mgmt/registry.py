@@ -29,8 +29,8 @@ MOST_ENTRIES: Final = 10**12
 class Topic:
     """Declared pattern. ``may_follow`` and ``may_publish`` take the session and the pattern's parts.
 
-    ``personal`` names the part that holds the key of the user whom the topic is about.
-    ``reported`` holds the kinds of errors of its functions that are in the log already.
+    ``personal`` names the part that holds the key of the user whom the topic is about. ``data`` is the annotation of
+    its publications. ``reported`` holds the kinds of errors of its functions that are in the log already.
     """
 
     pattern: TopicPattern
@@ -40,6 +40,7 @@ class Topic:
     entries: int | None
     recheck: timedelta | None = None
     personal: str | None = None
+    data: Any = Any
     reported: set[str] = field(default_factory=set, compare=False)
 
     def allows_follow(self, session: Any, parts: dict[str, Any]) -> bool:
@@ -98,6 +99,7 @@ def topic(
     entries: int | None = None,
     recheck: timedelta | None = None,
     personal: str | None = None,
+    data: Any = Any,
 ) -> Callable[[Callable[..., bool]], Callable[..., bool]]:
     """Declare a topic; the decorated function decides who may follow it.
 
@@ -105,8 +107,9 @@ def topic(
     ``:``, ``{pk:int}``, ``{pk:uuid}``, ``{name:slug}`` and ``{code:str}`` as their types say. A function answers
     ``True`` or ``False``; any other answer, ``None`` too, denies. It is asked again after ``recheck`` at the latest,
     instead of ``topic_recheck``. ``personal`` names the part that holds the key of the user whom the topic is about:
-    its publications are exported and erased with that user. Raises ``TypeError`` or ``ValueError`` for a declaration
-    that cannot work.
+    its publications are exported and erased with that user. ``data`` is the type of its publications, such as a
+    ``TypedDict``, for ``manage.py session_types``; nothing checks it. Raises ``TypeError`` or ``ValueError`` for a
+    declaration that cannot work.
     """
     # Without parentheses the decorator is given the function itself.
     if not isinstance(pattern, str):
@@ -124,7 +127,7 @@ def topic(
 
     def declare(may_follow: Callable[..., bool]) -> Callable[..., bool]:
         check_function(may_follow, f"topic {pattern!r}", "session", **compiled.types)
-        registry.topics.append(Topic(compiled, may_follow, publish, retain, entries, recheck, personal))
+        registry.topics.append(Topic(compiled, may_follow, publish, retain, entries, recheck, personal, data))
         return may_follow
 
     return declare
