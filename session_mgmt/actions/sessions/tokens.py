@@ -7,11 +7,16 @@ import secrets
 import uuid
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
+from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.db import connections
+from django.db.models import QuerySet
 
 from session_mgmt.actions import ends
 from session_mgmt.actions.sessions import fingerprints, users
+from session_mgmt.conf import settings
 from session_mgmt.exceptions import (
     InvalidToken,
     LoginCheck,
@@ -21,6 +26,7 @@ from session_mgmt.exceptions import (
     TokenExpired,
 )
 from session_mgmt.models import ClientSession, Token
+from session_mgmt.models.compiled import CompiledQuery
 from session_mgmt.models.sql import Statements
 
 ACCESS_PREFIX = "sma_"
@@ -73,9 +79,8 @@ def find_token(using: str, secret: str, *, now: datetime) -> Token:
     kind = find_kind(secret)
     if kind is None:
         raise InvalidToken()
-    mine = Token.objects.using(using).select_related("session", "session__user", "session__activity")
-    found = mine.filter(digest=hash_token(secret), kind=kind)
-    token = users.annotate_standing(found, "session__user").first()
+    query = _compile_query(get_user_model(), repr(settings().user_standing))
+    token = query.find(using, digest=hash_token(secret), kind=kind)
     if token is None:
         raise InvalidToken()
     error = judge_token(
@@ -89,6 +94,17 @@ def find_token(using: str, secret: str, *, now: datetime) -> Token:
     if error is not None and not isinstance(error, SessionEnded):
         raise error
     return token
+
+
+@lru_cache(maxsize=8)
+def _compile_query(user_model: type[Any], standing: str) -> CompiledQuery[Token]:
+    """Return the query for a token with what it proves; what it depends on is named by the arguments."""
+
+    def make(using: str) -> QuerySet[Token]:
+        tokens = Token.objects.using(using).select_related("session", "session__user", "session__activity")
+        return users.annotate_standing(tokens, "session__user")
+
+    return CompiledQuery(make)
 
 
 def find_kind(secret: str) -> Token.Kind | None:
