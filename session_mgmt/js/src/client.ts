@@ -165,6 +165,16 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
     return this.#emitter.on(type, callback);
   }
 
+  /** Call back at the next event of a type only. */
+  once<K extends keyof SessionEvents>(type: K, callback: (...args: SessionEvents[K]) => void): Unsubscribe {
+    return this.#emitter.once(type, callback);
+  }
+
+  /** End what `on` began with this callback; what it returned does so too. */
+  off<K extends keyof SessionEvents>(type: K, callback: (...args: SessionEvents[K]) => void): void {
+    this.#emitter.off(type, callback);
+  }
+
   /** Call back for messages that the server sent to this session. */
   onMessage(callback: (data: Json, entry: SessionEntry) => void): Unsubscribe {
     return this.on("message", callback);

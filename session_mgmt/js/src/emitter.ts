@@ -28,6 +28,22 @@ export class Emitter<Events extends { [K in keyof Events]: readonly unknown[] }>
     return () => void callbacks.delete(registration);
   }
 
+  /** Call back at the next event only. */
+  once<K extends keyof Events>(type: K, callback: (...args: Events[K]) => void): Unsubscribe {
+    const stop = this.on(type, (...args) => {
+      stop();
+      callback(...args);
+    });
+    return stop;
+  }
+
+  /** End every registration of a callback by `on`. */
+  off<K extends keyof Events>(type: K, callback: (...args: Events[K]) => void): void {
+    for (const registration of this.#callbacks.get(type) ?? []) {
+      if ((registration.call as unknown) === callback) this.#callbacks.get(type)?.delete(registration);
+    }
+  }
+
   emit<K extends keyof Events>(type: K, ...args: Events[K]): void {
     const callbacks = this.#callbacks.get(type);
     if (!callbacks?.size) return this.#keepUnheard(type, args);

@@ -28,5 +28,5 @@ export type { Schema } from "./schema";
 export type { ConflictOptions, RestoreOptions, StateDocument, UpdateOptions, WriteOptions } from "./state";
 export type { ClientStats } from "./stats";
 export type { StoreLike } from "./storage";
-export type { PublicationPlace, PublishOptions, TopicListener, Topics } from "./topics";
+export type { PublicationPlace, PublishOptions, Subscription, TopicListener, Topics } from "./topics";
 export type { Json, JsonObject } from "./values";

@@ -2,7 +2,7 @@
 
 import type { KnownTopic, PublicationOf } from "./application";
 import { Emitter, type Unsubscribe } from "./emitter";
-import { silenceRejection, type SessionError } from "./errors";
+import { SessionError, silenceRejection } from "./errors";
 import type { Gap } from "./events";
 import type { Position, PublishFrame } from "./frames";
 import type { Logbook, Reader } from "./logbook";
@@ -31,6 +31,57 @@ export interface TopicsPort {
   tellDenied(topic: string, error: SessionError): void;
 }
 
+/** Ends the subscription when it is called. */
+export type Subscription = Unsubscribe & {
+  /**
+   * Settled once the server follows the topic: from then on nothing is missed. Rejects with its refusal, with
+   * `unsubscribed` and with `closed`.
+   */
+  readonly subscribed: Promise<void>;
+};
+
+interface Waiting {
+  resolve(): void;
+  reject(error: SessionError): void;
+}
+
+/** Topic that is followed, for its subscribers. */
+class Followed {
+  count = 0;
+  /** True once the server follows it; its refusal; null until it has answered. */
+  #answer: true | SessionError | null = null;
+  #waiting = new Set<Waiting>();
+
+  /** Settle all who wait, and those who come. */
+  settle(answer: true | SessionError): void {
+    this.#answer = answer;
+    for (const waiting of this.#waiting) settleWaiting(waiting, answer);
+    this.#waiting.clear();
+  }
+
+  /** Forget a refusal: the server is asked anew. */
+  askAgain(): void {
+    this.#answer = null;
+  }
+
+  /** Return a promise of the answer, and the function that ends the waiting for it. */
+  wait(): [subscribed: Promise<void>, stop: (error: SessionError) => void] {
+    let stop = (_: SessionError): void => undefined;
+    const subscribed = new Promise<void>((resolve, reject) => {
+      const waiting = { resolve, reject };
+      if (this.#answer) settleWaiting(waiting, this.#answer);
+      else this.#waiting.add(waiting);
+      stop = (error) => void (this.#waiting.delete(waiting) && reject(error));
+    });
+    return [silenceRejection(subscribed), stop];
+  }
+}
+
+function settleWaiting({ resolve, reject }: Waiting, answer: true | SessionError): void {
+  if (answer === true) resolve();
+  else reject(answer);
+}
+
 const NOWHERE: PublicationPlace = { epoch: null, offset: null, tag: null, ephemeral: true };
 
 export class Topics<T = Json> {
@@ -39,7 +90,7 @@ export class Topics<T = Json> {
   readonly #stats: Stats;
   readonly #port: TopicsPort;
   readonly #listeners = new Emitter<Record<string, [data: Json, place: PublicationPlace]>>();
-  readonly #counts = new Map<string, number>();
+  readonly #followed = new Map<string, Followed>();
   readonly #gaps = new Emitter<{ gap: [gap: Gap] }>();
 
   constructor(logbook: Logbook, record: ClientRecord, stats: Stats, port: TopicsPort) {
@@ -53,18 +104,26 @@ export class Topics<T = Json> {
   subscribe<const Topic extends string>(
     topic: Topic & KnownTopic<T, Topic>,
     listener: TopicListener<PublicationOf<T, Topic>>,
-  ): Unsubscribe {
+  ): Subscription {
     const stop = this.#listeners.on(topic, listener as TopicListener);
-    const count = this.#counts.get(topic) ?? 0;
-    this.#counts.set(topic, count + 1);
     const log = nameLog(topic);
+    const followed = this.#followed.get(topic) ?? new Followed();
+    this.#followed.set(topic, followed);
+    const isDenied = this.#logbook.isDenied(log);
+    if (isDenied) followed.askAgain();
     // A denied one is asked for anew: the rights may have come back.
-    if (count === 0 || this.#logbook.isDenied(log)) this.#logbook.followLog(log, this.#buildReader(topic));
+    if (followed.count === 0 || isDenied) this.#logbook.followLog(log, this.#buildReader(topic, followed));
+    followed.count += 1;
+    const [subscribed, stopWaiting] = followed.wait();
     let active = true;
-    return () => {
-      if (active) this.#leaveTopic(topic, stop);
+    const leave = (): void => {
+      if (!active) return;
       active = false;
+      stop();
+      stopWaiting(SessionError.local("unsubscribed", "The subscription was ended before the server had answered."));
+      this.#leaveTopic(topic, followed);
     };
+    return Object.assign(leave, { subscribed });
   }
 
   /** Publish; resolves with the position when the server has it, with null at once if ephemeral. */
@@ -88,24 +147,34 @@ export class Topics<T = Json> {
   }
 
   clearListeners(): void {
+    const closed = SessionError.local("closed", "The client was closed.");
+    for (const followed of this.#followed.values()) followed.settle(closed);
     this.#listeners.clear();
     this.#gaps.clear();
   }
 
-  #leaveTopic(topic: string, stop: Unsubscribe): void {
-    stop();
-    const count = (this.#counts.get(topic) ?? 1) - 1;
-    this.#counts.set(topic, count);
-    if (count === 0) this.#logbook.unfollowLog(nameLog(topic));
+  #leaveTopic(topic: string, followed: Followed): void {
+    followed.count -= 1;
+    if (followed.count === 0) this.#logbook.unfollowLog(nameLog(topic));
   }
 
-  #buildReader(topic: string): Reader {
+  #buildReader(topic: string, followed: Followed): Reader {
     const log = nameLog(topic);
     return {
       start: this.#record.readPosition(log),
-      moveTo: (position) => this.#record.setPosition(log, position),
+      moveTo: (position) => {
+        this.#record.setPosition(log, position);
+        // Left at the end of the turn. Who has come back before goes on with the answer that there is.
+        if (position === null && followed.count === 0) this.#followed.delete(topic);
+      },
       takeGap: (gap) => this.#gaps.emit("gap", gap),
-      handleDenial: (error) => this.#port.tellDenied(topic, error),
+      takeVerdict: ({ mode }) => {
+        if (mode !== "denied") followed.settle(true);
+      },
+      handleDenial: (error) => {
+        followed.settle(error);
+        this.#port.tellDenied(topic, error);
+      },
       takeEntry: (data, [epoch, offset, tag]) => {
         this.#stats.count("publications");
         this.#listeners.emit(topic, data, { epoch, offset, tag, ephemeral: false });

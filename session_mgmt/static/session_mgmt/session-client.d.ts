@@ -450,6 +450,10 @@ declare class Emitter<Events extends {
 	/** `kept`: events that wait for their first listener. */
 	constructor(kept?: readonly (keyof Events)[]);
 	on<K extends keyof Events>(type: K, callback: (...args: Events[K]) => void): Unsubscribe;
+	/** Call back at the next event only. */
+	once<K extends keyof Events>(type: K, callback: (...args: Events[K]) => void): Unsubscribe;
+	/** End every registration of a callback by `on`. */
+	off<K extends keyof Events>(type: K, callback: (...args: Events[K]) => void): void;
 	emit<K extends keyof Events>(type: K, ...args: Events[K]): void;
 	clear(): void;
 }
@@ -1608,11 +1612,19 @@ export interface TopicsPort {
 	publishEphemeral(topic: string, data: Json): Promise<null>;
 	tellDenied(topic: string, error: SessionError): void;
 }
+/** Ends the subscription when it is called. */
+export type Subscription = Unsubscribe & {
+	/**
+	 * Settled once the server follows the topic: from then on nothing is missed. Rejects with its refusal, with
+	 * `unsubscribed` and with `closed`.
+	 */
+	readonly subscribed: Promise<void>;
+};
 export declare class Topics<T = Json> {
 	#private;
 	constructor(logbook: Logbook, record: ClientRecord, stats: Stats, port: TopicsPort);
 	/** Follow a topic from where this tab left it, else from now on. A refusal is an `error` with `facts.topic`. */
-	subscribe<const Topic extends string>(topic: Topic & KnownTopic<T, Topic>, listener: TopicListener<PublicationOf<T, Topic>>): Unsubscribe;
+	subscribe<const Topic extends string>(topic: Topic & KnownTopic<T, Topic>, listener: TopicListener<PublicationOf<T, Topic>>): Subscription;
 	/** Publish; resolves with the position when the server has it, with null at once if ephemeral. */
 	publish<const Topic extends string>(topic: Topic & KnownTopic<T, Topic>, data: PublicationOf<T, NoInfer<Topic>>, { key, ephemeral, signal }?: PublishOptions): Promise<Position | null>;
 	onGap(listener: (gap: Gap) => void): Unsubscribe;
@@ -1647,6 +1659,10 @@ export declare class SessionClient<A extends ApplicationTypes = AnyApplication> 
 	/** Let the browser ask before the page is left while writes wait; return the function that ends it. */
 	warnBeforeLeaving(): Unsubscribe;
 	on<K extends keyof SessionEvents>(type: K, callback: (...args: SessionEvents[K]) => void): Unsubscribe;
+	/** Call back at the next event of a type only. */
+	once<K extends keyof SessionEvents>(type: K, callback: (...args: SessionEvents[K]) => void): Unsubscribe;
+	/** End what `on` began with this callback; what it returned does so too. */
+	off<K extends keyof SessionEvents>(type: K, callback: (...args: SessionEvents[K]) => void): void;
 	/** Call back for messages that the server sent to this session. */
 	onMessage(callback: (data: Json, entry: SessionEntry) => void): Unsubscribe;
 	/** Call the server's handler exactly once, over drops and reloads; resolves with what it returned. */
