@@ -30,11 +30,10 @@ Receipt = dict[str, Any]
 class SessionClient:
     """Client of a durable session. Make one with `await SessionClient.start(...)`.
 
-    Events for `on`: `connected` (the frame), `disconnected` (code, name), `recovery` (the receipt), `gap`, `denied`,
-    `refused` (a write's error), `conflict` (doc, seq and the receipt's report), `unsent` (the frame), `error`,
-    `heartbeat_missed` (missed),
-    `identity` (verdict, reason, user_id), `ended` (reason), `stopped` (code, name), and every event type of the
-    session's log. Callbacks are plain functions; one that raises is logged.
+    Events for `on`: `connected` (the frame), `disconnected` (code, name, retry_after), `recovery` (the receipt), `gap`,
+    `denied`, `refused` (a write's error), `conflict` (doc, seq and the receipt's report), `unsent` (the frame),
+    `error`, `heartbeat_missed` (missed), `identity` (verdict, reason, user_id), `ended` (reason), `stopped` (code,
+    name), and every event type of the session's log. Callbacks are plain functions; one that raises is logged.
     """
 
     def __init__(self, shell: Shell) -> None:

@@ -200,7 +200,8 @@ class Shell(Performer):
         if was_ready:
             self.stats.state = "reconnecting"
             self.stats.losses += 1
-            self.events.call_all("disconnected", {"code": leave.code, "name": leave.name})
+            told = {"code": leave.code, "name": leave.name, "retry_after": leave.retry_after}
+            self.events.call_all("disconnected", told)
         if self._closed:
             return leave
         if leave.code == Close.SESSION_TERMINATED:

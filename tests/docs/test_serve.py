@@ -26,9 +26,20 @@ from django.urls import include, path
 
 urlpatterns = [path("api/", include("session_mgmt.urls"))]
 """
-PORTS = {"uvicorn": ["--port", "{}"], "daphne": ["--port", "{}"], "python": ["--noreload", "127.0.0.1:{}"]}
+PORTS = {
+    "uvicorn": ["--port", "{}"],
+    "daphne": ["--port", "{}"],
+    "runserver": ["--noreload", "127.0.0.1:{}"],
+    "serve": ["127.0.0.1:{}"],
+    "hypercorn": ["--bind", "127.0.0.1:{}"],
+    "gunicorn": ["--bind", "127.0.0.1:{}"],
+}
 
 pytestmark = pytest.mark.sqlite
+
+
+def name_server(line: str) -> str:
+    return line.split()[2 if "manage" in line else 0]
 
 
 class Served(Shop):
@@ -39,7 +50,7 @@ class Served(Shop):
         module = {"python": rest} if program == "python" else {program: ["-m", program, *rest]}
         self.port = find_free_port("127.0.0.1")
         self.url = f"http://127.0.0.1:{self.port}/"
-        ports = [part.format(self.port) for part in PORTS[program]]
+        ports = [part.format(self.port) for part in PORTS[name_server(line)]]
         command = [sys.executable, *module[program], *ports]
         self._server = subprocess.Popen(command, cwd=self.folder, env=self._environment())
 
@@ -48,14 +59,18 @@ class Served(Shop):
 def project(tmp_path_factory: pytest.TempPathFactory) -> Served:
     """The page's project, migrated."""
     shop = Served(tmp_path_factory.mktemp("served"))
+    make_project(shop)
+    return shop
+
+
+def make_project(shop: Served) -> None:
     shop.run("django-admin startproject shop .")
     for text in (SETTINGS, URLS, *(block.text for block in blocks("python", [PAGE]))):
         shop.write(text)
     shop.run("python manage.py migrate --verbosity 0")
-    return shop
 
 
-@pytest.fixture(params=COMMANDS, ids=lambda line: line.split()[-1] if "manage" in line else line.split()[0])
+@pytest.fixture(params=COMMANDS, ids=name_server)
 def served(project: Served, request: pytest.FixtureRequest) -> Iterator[Served]:
     project.start_by(request.param)
     yield project
@@ -63,6 +78,11 @@ def served(project: Served, request: pytest.FixtureRequest) -> Iterator[Served]:
 
 
 async def test_a_server_of_the_page_serves_the_sdk_rest_and_websockets(served: Served) -> None:
+    await try_server(served)
+
+
+async def try_server(served: Served) -> None:
+    """Fetch the SDK, and write over a WebSocket."""
     transport = httpx.AsyncHTTPTransport(retries=PATIENCE)
     async with httpx.AsyncClient(transport=transport, trust_env=False, timeout=PATIENCE) as http:
         script = await http.get(served.url + "static/session_mgmt/session-client.js")
@@ -83,4 +103,4 @@ def test_the_celery_application_of_the_page_knows_every_task_of_the_schedule(pro
 
 
 def test_every_server_of_the_page_is_tried() -> None:
-    assert [line.split()[0] for line in COMMANDS] == ["uvicorn", "python", "daphne"]
+    assert [name_server(line) for line in COMMANDS] == ["serve", "uvicorn", "runserver", "daphne"]

@@ -35,6 +35,7 @@ SESSION_MGMT = {
     "DRAIN_INTERVAL": 0.3,
     "LEASE_FLUSH_INTERVAL": float(os.environ.get("SESSION_MGMT_TEST_FLUSH", "0.5")),
     "HEARTBEAT_INTERVAL": float(os.environ.get("SESSION_MGMT_TEST_HEARTBEAT", "1.0")),
+    "DRAIN_SPREAD": float(os.environ.get("SESSION_MGMT_TEST_DRAIN", "5.0")),
     # A log that reaches back over the whole run shows more; a trimmed one is what clients meet.
     "STREAM_ENTRIES": 10_000_000,
     "MAX_REVISIONS": TRIM or 10_000_000,

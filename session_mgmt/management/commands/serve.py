@@ -1,0 +1,132 @@
+"""``manage.py serve``: run the project under uvicorn with the options that session clients need."""
+
+from __future__ import annotations
+
+import re
+import socket
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connections
+from django.db.migrations.executor import MigrationExecutor
+from django.utils.module_loading import import_string
+
+from session_mgmt.conf import settings
+from session_mgmt.management import json_lines
+
+WEBSOCKETS = "session_mgmt.uvicorn:WebSocketProtocol"
+# A server collects a whole message before the app can refuse it; a frame and its masking fit twice.
+LEAST_MESSAGE = 1024 * 1024
+_PLACE = re.compile(r"(?:(?P<host>\[[0-9a-fA-F:.]+\]|[^:\[\]]+):)?(?P<port>[0-9]{1,5})")
+
+
+class Command(BaseCommand):
+    help = "Serve HTTP and WebSockets with uvicorn. SIGTERM tells all clients when to come back, then ends."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("place", nargs="?", default="127.0.0.1:8000", help="[host:]port; 127.0.0.1:8000 at first.")
+        parser.add_argument("--workers", type=int, default=1, help="Processes; each serves any client.")
+        parser.add_argument("--drain", type=int, default=30, help="Seconds for requests and clients of a stopping one.")
+        parser.add_argument("--proxies", default="127.0.0.1", help="Addresses whose X-Forwarded headers are believed.")
+        parser.add_argument("--reload", action="store_true", help="Start again when a file changes; one process.")
+        parser.add_argument("--json", action="store_true", help="Log one JSON object a line.")
+        parser.add_argument("--level", default="info", choices=["debug", "info", "warning", "error"])
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        host, port = read_place(options["place"])
+        self._refuse_contradictions(options)
+        uvicorn = _import_uvicorn()
+        application = find_application()
+        _refuse_unmigrated()
+        _refuse_taken(host, port)
+        if not options["json"]:
+            processes = "1 process" if options["workers"] == 1 else f"{options['workers']} processes"
+            self.stdout.write(f"Serving {application} on http://{host}:{port} with {processes}.")
+            self.stdout.flush()
+        uvicorn.run(application, host=host.strip("[]"), port=port, **build_options(options))
+
+    def _refuse_contradictions(self, options: dict[str, Any]) -> None:
+        if options["workers"] < 1:
+            raise CommandError("--workers is 1 or more.")
+        if options["drain"] < 0:
+            raise CommandError("--drain is 0 or more seconds.")
+        if options["reload"] and options["workers"] > 1:
+            raise CommandError("--reload starts one process. Leave --workers out.")
+
+
+def read_place(text: str) -> tuple[str, int]:
+    """Return host and port. Raises ``CommandError``."""
+    found = _PLACE.fullmatch(text)
+    if found is None or not 0 < int(found["port"]) < 65536:
+        raise CommandError(f"{text!r} is no place. Write a port, or host:port, as 0.0.0.0:8000 or [::1]:8000.")
+    return found["host"] or "127.0.0.1", int(found["port"])
+
+
+def build_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of ``uvicorn.run``."""
+    told: dict[str, Any] = {"log_config": json_lines.build_config(options["level"])} if options["json"] else {}
+    return {
+        "workers": options["workers"],
+        "reload": options["reload"],
+        "ws": WEBSOCKETS,
+        # One encoding serves all readers, and a compressed message would be another one for each.
+        "ws_per_message_deflate": False,
+        "ws_max_size": max(LEAST_MESSAGE, 2 * settings().max_frame_bytes),
+        # The app sends its own beats, and a second kind would hide their loss.
+        "ws_ping_interval": None,
+        "timeout_graceful_shutdown": options["drain"],
+        "proxy_headers": True,
+        "forwarded_allow_ips": options["proxies"],
+        "access_log": False,
+        "log_level": options["level"],
+        **told,
+    }
+
+
+def find_application() -> str:
+    """Return the project's application as uvicorn wants it named. Raises ``CommandError`` if it cannot serve us."""
+    name = getattr(django_settings, "ASGI_APPLICATION", None)
+    if not name:
+        raise CommandError("ASGI_APPLICATION is not set. Name it in the settings, as 'shop.asgi.application'.")
+    try:
+        application = import_string(name)
+    except ImportError as error:
+        raise CommandError(f"ASGI_APPLICATION {name!r} cannot be imported: {error}") from error
+    kinds = getattr(application, "application_mapping", {})
+    if "websocket" not in kinds or "lifespan" not in kinds:
+        raise CommandError(
+            f"{name} serves no session clients. Wrap it in session_mgmt.asgi.application (docs/howto/serve.md)."
+        )
+    module, _, attribute = name.rpartition(".")
+    return f"{module}:{attribute}"
+
+
+def _import_uvicorn() -> Any:
+    try:
+        import uvicorn
+    except ImportError as error:
+        raise CommandError("uvicorn is not installed: pip install 'uvicorn[standard]'.") from error
+    return uvicorn
+
+
+def _refuse_unmigrated() -> None:
+    connection = connections[settings().database]
+    executor = MigrationExecutor(connection)
+    waiting = executor.migration_plan(executor.loader.graph.leaf_nodes("session_mgmt"))
+    # The server opens its own connections, in threads of its own.
+    connection.close()
+    if waiting:
+        raise CommandError(f"{len(waiting)} migrations wait: run manage.py migrate first.")
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    """Refuse a place where somebody else listens; uvicorn says it too late, and from each of its processes."""
+    bare = host.strip("[]")
+    with socket.socket(socket.AF_INET6 if ":" in bare else socket.AF_INET) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind((bare, port))
+        except OSError as error:
+            raise CommandError(f"Nothing can listen on {host}:{port}: {error.strerror or error}.") from error

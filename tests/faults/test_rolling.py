@@ -1,0 +1,142 @@
+"""A rolling restart of two servers behind a proxy: nothing is lost or doubled, and every client is told when to come
+back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from session_mgmt.client import SessionClient
+from tests.faults.servers import HOST, AppServer, environment, migrate
+
+CLIENTS = 5
+SPREAD = 1.0
+TOPIC = "faults:rolling"
+PATIENCE = 60.0
+
+pytestmark = [pytest.mark.faults, pytest.mark.sqlite, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[list[AppServer]]:
+    variables = environment("", "", tmp_path / "faults.sqlite3", None) | {"SESSION_MGMT_TEST_DRAIN": str(SPREAD)}
+    migrate(variables)
+    with contextlib.ExitStack() as stack:
+        both = [AppServer("A", variables), AppServer("B", variables)]
+        for server in both:
+            stack.callback(server.close)
+            server.start()
+        yield both
+
+
+class Balancer:
+    """Proxy that gives each connection to the next server that takes it, as a load balancer does."""
+
+    def __init__(self, servers: list[AppServer]) -> None:
+        self._turns = itertools.cycle(servers)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.url = ""
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for server in itertools.islice(self._turns, 2):
+            with contextlib.suppress(OSError):
+                up_reader, up_writer = await asyncio.open_connection(HOST, server.port)
+                await asyncio.gather(_pump(reader, up_writer), _pump(up_reader, writer))
+                return
+        writer.close()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+@pytest.fixture
+async def balancer(servers: list[AppServer]) -> AsyncIterator[Balancer]:
+    made = Balancer(servers)
+    listening = await asyncio.start_server(made.accept, HOST, 0)
+    made.url = f"http://{HOST}:{listening.sockets[0].getsockname()[1]}/api/"
+    yield made
+    listening.close()
+
+
+class Worker:
+    """Client that writes without a pause: to a document, and to a topic that all follow."""
+
+    def __init__(self, client: SessionClient, name: str) -> None:
+        self.client, self.name = client, name
+        self.heard: list[Any] = []
+        self.losses: list[dict[str, Any]] = []
+        self.back = asyncio.Event()
+        self.written = 0
+        self._goes_on = True
+        client.on("disconnected", self.losses.append)
+        client.on("connected", lambda frame: self.back.set())
+
+    async def work(self) -> None:
+        while self._goes_on:
+            self.written += 1
+            inc = self.client.state.inc("/n")
+            await asyncio.gather(inc, self.client.topics.publish(TOPIC, [self.name, self.written]))
+
+    def finish(self) -> None:
+        self._goes_on = False
+
+
+async def restart(server: AppServer, workers: list[Worker]) -> int:
+    """Restart one server as a deploy does; give the number of clients that it sent away."""
+    before = [len(worker.losses) for worker in workers]
+    for worker in workers:
+        worker.back.clear()
+    await asyncio.to_thread(server.restart)
+    sent_away = [worker for worker, known in zip(workers, before, strict=True) if len(worker.losses) > known]
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.gather(*(worker.back.wait() for worker in sent_away))
+    return len(sent_away)
+
+
+async def test_a_rolling_restart_loses_nothing_and_tells_each_client_when_to_come_back(
+    servers: list[AppServer], balancer: Balancer
+) -> None:
+    workers = [Worker(await SessionClient.start(balancer.url), str(number)) for number in range(CLIENTS)]
+    # Each has its place in the topic before anybody writes.
+    await asyncio.gather(*(worker.client.topics.subscribe(TOPIC, worker.heard.append) for worker in workers))
+    tasks = [asyncio.create_task(worker.work()) for worker in workers]
+    sent_away = [await restart(server, workers) for server in servers]
+    for worker in workers:
+        worker.finish()
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.gather(*tasks)
+    expected = {(worker.name, n) for worker in workers for n in range(1, worker.written + 1)}
+    for worker in workers:
+        await _hear_all(worker)
+        heard = [tuple(entry) for entry in worker.heard if isinstance(entry, list)]
+        assert len(heard) == len(expected) and set(heard) == expected
+        assert worker.client.state.get("/n") == worker.written
+        # Only draining ended a connection, and each was told when to come back.
+        assert {loss["name"] for loss in worker.losses} == {"draining"}
+    assert sum(sent_away) >= CLIENTS
+    waits = [loss["retry_after"] for worker in workers for loss in worker.losses]
+    assert all(wait is not None and 0 <= wait <= SPREAD for wait in waits)
+    for worker in workers:
+        await worker.client.close()
+
+
+async def _hear_all(worker: Worker) -> None:
+    """Wait until the worker has heard a publication that was made after all others."""
+    said, last = f"end {worker.name}", asyncio.Event()
+    stop = await worker.client.topics.subscribe(TOPIC, lambda data: last.set() if data == said else None)
+    await worker.client.topics.publish(TOPIC, said)
+    async with asyncio.timeout(PATIENCE):
+        await last.wait()
+    stop()
