@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -32,7 +33,7 @@ from session_mgmt.consumers.outlet import Outlet
 from session_mgmt.exceptions import AuthError, InvalidFrame, OriginDenied, SessionMgmtError, TooManyRequests
 from session_mgmt.protocol import frames
 from session_mgmt.protocol.codes import Close
-from session_mgmt.protocol.frames import Connect
+from session_mgmt.protocol.frames import Connect, Ping
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,8 @@ Refusal: TypeAlias = Close | SessionMgmtError | None
 SUBPROTOCOL = "session-mgmt.v1"
 # Whoever has proved nothing is given this much memory. All positions of a session at its limits fit.
 CONNECT_BYTES = 64 * 1024
+# A ping before ``connect`` needs no more.
+PROBE_BYTES = 100
 
 
 class SessionConsumer(AsyncConsumer):
@@ -116,7 +119,7 @@ class SessionConsumer(AsyncConsumer):
         try:
             # A socket that proves nothing holds memory and a descriptor, and so has a deadline.
             async with asyncio.timeout(settings().connect_timeout):
-                event = await receive()
+                event = await _receive_first(receive, outlet)
         except TimeoutError:
             _send_bye(outlet, Close.CONNECT_TIMEOUT)
             return None
@@ -170,6 +173,22 @@ class SessionConsumer(AsyncConsumer):
             connection.set_hang_up(None)
             # After any failure too, or the row would stay open until its lease runs out.
             await connection.end(code)
+
+
+async def _receive_first(receive: Callable[[], Awaitable[Any]], outlet: Outlet) -> Any:
+    """Return the first message that is no bare ping. One of those is answered: it asks whether sockets work here, and
+    proves nothing.
+    """
+    event = await receive()
+    text = event.get("text") if event["type"] == "websocket.receive" else None
+    if text is None or len(text) > PROBE_BYTES:
+        return event
+    with suppress(SessionMgmtError):
+        frame = frames.parse(decode(encode_text(text)))
+        if isinstance(frame, Ping):
+            outlet.push(f'{{"type":"pong","id":{frame.id},"server_time":null}}')
+            return await receive()
+    return event
 
 
 @lru_cache

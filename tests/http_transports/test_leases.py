@@ -1,0 +1,103 @@
+"""Life of a client over HTTP: its calls are its signs of life, whichever process hears them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client as Browser
+
+from session_mgmt.actions.sessions import connections, hearing
+from session_mgmt.actions.sessions.hearing import Heard
+from session_mgmt.bridge import bridge
+from session_mgmt.consumers.hub import hub
+from session_mgmt.models import Connection, SessionEvent, clock
+from tests.api.calls import Caller
+
+pytestmark = pytest.mark.django_db(transaction=True)
+LONG = timedelta(hours=1)
+
+
+def read_row() -> Connection:
+    return Connection.objects.get()
+
+
+async def test_calls_renew_the_lease_and_figures_of_two_processes_are_added(tabs: Any, created: Any) -> None:
+    tab = tabs(created.token.secret)
+    await tab.attach({})
+    await tab.exchange({"type": "ping", "id": 1}, {"type": "ping", "id": 2})
+    await hub().rounds.flush_leases()
+    row = await bridge().read(read_row)
+    assert (row.messages_in, row.messages_out) == (2, 2)
+    elsewhere = Heard(row.pk, 0.0, messages_in=3, messages_out=4, bytes_in=5, bytes_out=6)
+    await bridge().call(hearing.keep_heard, [elsewhere])
+    await tab.exchange({"type": "ping", "id": 3})
+    await hub().rounds.flush_leases()
+    row = await bridge().read(read_row)
+    assert (row.messages_in, row.messages_out) == (6, 7)
+
+
+def test_a_lease_is_only_moved_on(created: Any) -> None:
+    row = make_row(created)
+    far = row.lease_expires_at
+    hearing.keep_heard([Heard(row.pk, 40.0, 0, 0, 0, 0)], now=row.opened_at + timedelta(seconds=1))
+    assert read_row().lease_expires_at == far
+    hearing.keep_heard([Heard(row.pk, 1.0, 0, 0, 0, 0)], now=row.opened_at + timedelta(seconds=21))
+    assert read_row().lease_expires_at == row.opened_at + timedelta(seconds=20) + connections.polling_lease()
+
+
+def make_row(created: Any) -> Connection:
+    from session_mgmt.protocol.frames import Connect
+    from tests.attaching import attach_client
+
+    attach_client(Connect(token=created.token.secret, client_id=None, acked=0, logs={}, agent=""))
+    now = clock.read("default")
+    Connection.objects.update(transport="sse", opened_at=now, lease_expires_at=now + connections.polling_lease())
+    return read_row()
+
+
+async def test_a_client_that_nobody_hears_is_lost_after_its_lease_and_not_before(tabs: Any, created: Any) -> None:
+    tab = tabs(created.token.secret)
+    await tab.attach({})
+    await hub().rounds.flush_leases()
+    visitors: Any = hub().visitors
+    (visitor,) = visitors._by_client.values()
+    visitor.heard_at -= LONG.total_seconds()
+    # Another process has heard it since: its lease holds.
+    await hub().rounds.check_sessions()
+    await hub().late_writes.flush()
+    assert (await bridge().read(read_row)).closed_at is None
+    await tab.poll(hold=0)
+    await hub().rounds.flush_leases()
+    (visitor,) = visitors._by_client.values()
+    visitor.heard_at -= LONG.total_seconds()
+    await bridge().read(lambda: Connection.objects.update(lease_expires_at=clock.read("default") - LONG))
+    await hub().rounds.check_sessions()
+    await hub().late_writes.flush()
+    row = await bridge().read(read_row)
+    assert (row.close_code, row.closed_by) == (4002, "server")
+    assert await bridge().read(SessionEvent.objects.filter(type="connection_lost").count) == 1
+    answer = await tab.call("poll/", tab.build_poll(0))
+    assert (answer.status_code, answer.json()["close"]) == (409, 4002)
+    assert (await tab.attach({}))["generation"] == 2
+
+
+def test_a_wsgi_server_answers_polls_at_once_and_refuses_streams(created: Any, declared: None) -> None:
+    """Django's test client is such a server: it knows no loop, and waits for each answer."""
+    caller = Caller(Browser(), created.token.secret, str(created.session.pk))
+    connected = caller.post("connections/", {"transport": "longpoll", "logs": {"topic:room:1": None}}).json()["frames"][
+        0
+    ]
+    verdict = connected["logs"]["topic:room:1"]
+    claim = {"client_id": connected["client_id"], "generation": connected["generation"]}
+    poll = {**claim, "logs": {"topic:room:1": {"position": verdict["position"], "grant": verdict["grant"]}}}
+    pauses = [caller.post("connections/poll/", poll).json()["next_in"] for _ in range(6)]
+    assert pauses == [3.0, 6.0, 9.0, 12.0, 15.0, 15.0]
+    written = {**claim, "frames": [{"type": "publish", "seq": 1, "topic": "room:1", "data": "x"}]}
+    assert caller.post("connections/frames/", written).json()["frames"][0]["ok"]
+    answer = caller.post("connections/poll/", poll).json()
+    assert (answer["frames"][0]["type"], answer["next_in"]) == ("entries", 3.0)
+    refused = caller.post("connections/poll/", poll, Accept="text/event-stream")
+    assert (refused.status_code, refused.json()["name"]) == (406, "transport_unavailable")
+    bridge().home.close()
