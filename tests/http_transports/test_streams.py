@@ -28,7 +28,7 @@ async def real(transactional_db: None, declared: None) -> AsyncIterator[httpx.As
     """The application behind uvicorn."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     async with (
-        served("websockets") as port,
+        served("websockets-sansio") as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", limits=limits, timeout=60) as client,
     ):
         yield client
