@@ -52,6 +52,8 @@ def _build_cards(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
     latency = figures["latency"]
     last = "-" if latency["last_ms"] is None else f"{latency['last_ms']:.0f} ms"
     average = "" if latency["average_ms"] is None else f"{latency['average_ms']:.0f} ms on average"
+    if latency["p95_ms"] is not None:
+        average += f", p95 {latency['p95_ms']:.0f} ms, jitter {latency['jitter_ms'] or 0:.0f} ms"
     recoveries = ", ".join(
         f"{count} {receipts.name_verdict(name)}" for name, count in sorted(figures["recoveries"].items())
     )

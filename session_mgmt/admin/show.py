@@ -62,7 +62,9 @@ class ConnectionLine:
     recovery: str
     closed_by: str
     latency: str
+    spread: str
     traffic: str
+    size: str
 
 
 def as_json(value: Any, *, indent: int | None = 2) -> str:
@@ -88,8 +90,17 @@ def connection_line(row: Connection, now: Any) -> ConnectionLine:
         recovery=describe_receipt(orjson.loads(row.receipt)) if row.receipt else "",
         closed_by="" if is_open else str(_CLOSED_BY.get(row.closed_by, row.closed_by)),
         latency=f"{row.rtt_ms:.0f} / {row.rtt_average_ms or row.rtt_ms:.0f} ms" if row.rtt_ms is not None else "-",
+        spread=describe_spread(row),
         traffic=f"{row.messages_in} / {row.messages_out}",
+        size=f"{format_size(row.bytes_in)} / {format_size(row.bytes_out)}",
     )
+
+
+def describe_spread(row: Connection) -> str:
+    """Return how a connection's round trips vary; "" before there were any."""
+    if row.rtt_p95_ms is None:
+        return ""
+    return _("p95 %(p95)d ms, jitter %(jitter)d ms") % {"p95": row.rtt_p95_ms, "jitter": row.rtt_jitter_ms or 0}
 
 
 def close_text(row: Connection, is_open: bool) -> str:

@@ -94,6 +94,9 @@ def test_strange_queries_of_the_list_fail_nowhere(operator: Client, query: str) 
 def test_the_page_tells_the_whole_story(operator: Client, alice: Any) -> None:
     session = lively(alice).session
     html = operator.get(page_of(session)).content.decode()
+    Connection.objects.update(rtt_ms=40, rtt_average_ms=44, rtt_p95_ms=81.4, rtt_jitter_ms=7)
+    html = operator.get(page_of(session)).content.decode()
+    assert "p95 81 ms, jitter 7 ms" in html
     for text in ("4002 heartbeat_lost", "reason-2", "session_created", "connection_lost", "10.0.0.9"):
         assert text in html
     assert "&lt;b&gt;world&lt;/b&gt;" in html

@@ -19,7 +19,7 @@ from session_mgmt.actions.access import SERVER
 from session_mgmt.actions.sessions import lifecycle
 from session_mgmt.actions.sessions.lifecycle import Device
 from session_mgmt.actions.state.updates import Terms
-from session_mgmt.models import Outbox, StateConflict, StateDocument
+from session_mgmt.models import Connection, Outbox, StateConflict, StateDocument
 from session_mgmt.protocol.frames import Connect
 from session_mgmt.shortcuts import publish, send, state
 from session_mgmt.writes import verbs
@@ -68,6 +68,7 @@ def addresses(operator: Client) -> list[str]:
         keep_receipt(attachment, RECEIPT)
         if number < 2:
             close(attachment, code=4002, closed_by="server")
+    Connection.objects.update(rtt_ms=140.2, rtt_average_ms=133, rtt_p95_ms=1480.5, rtt_jitter_ms=217, bytes_out=10**7)
     session = made.session
     for base, value in ((0, "old"), (1, "theirs"), (1, "mine " * 20)):
         terms = Terms(base=base, strategy="manual")
