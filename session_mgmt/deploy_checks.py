@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -15,6 +16,8 @@ from session_mgmt.consumers.websocket import SessionConsumer
 
 _LOCAL = ("http://localhost", "http://127.0.0.1", "http://[::1]")
 _LEAST_KEY = 32
+# Of a process besides the polls that it holds: sockets of the server, database connections, files.
+_OTHER_DESCRIPTORS = 200
 _LEAST_SIGNS = 5
 # Daphne takes no message above this unless it is told to; more memory than that belongs to nobody unproved.
 _MOST_FRAME = 1024 * 1024
@@ -121,6 +124,28 @@ def check_limits(**_: Any) -> list[CheckMessage]:
         message = "max_frame_bytes lets each connection fill more than 1 MB of memory with one frame."
         found.append(Warning(message, hint=hint, id="session_mgmt.W015"))
     return found
+
+
+@register(deploy=True)
+def check_descriptors(**_: Any) -> list[CheckMessage]:
+    """Check that a process may open as many files as it may hold polls (W020)."""
+    wanted, most = conf.settings().max_held + _OTHER_DESCRIPTORS, _read_most_descriptors()
+    if most is None or most >= wanted:
+        return []
+    hint = "Raise it where the server is started (LimitNOFILE of systemd, ulimit -n), or lower max_held."
+    message = f"A process started like this one may open {most} files, and max_held asks for {wanted}."
+    return [Warning(message, hint=hint, id="session_mgmt.W020")]
+
+
+def _read_most_descriptors() -> int | None:
+    """Return how many files this process may open, or ``None`` where that has no bound."""
+    try:
+        resource = import_module("resource")
+    # Not there on Windows.
+    except ImportError:
+        return None
+    soft: int = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return None if soft == resource.RLIM_INFINITY else soft
 
 
 @register(deploy=True)

@@ -91,6 +91,7 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "W014": {"SESSION_MGMT": {"max_requests_per_second": 0}},
     "W015": {"SESSION_MGMT": {"max_frame_bytes": 2 * 1024 * 1024}},
     "W016": {},
+    "W020": {"SESSION_MGMT": {"max_held": 10**9}},
     "W017": {"SESSION_COOKIE_SAMESITE": "None"},
     "W018": {"SESSION_MGMT": {"assurance": "AAL2"}},
     "W005": {"DATABASES": {"default": {"ENGINE": POSTGRES, "CONN_MAX_AGE": 60}}},
@@ -131,6 +132,8 @@ def test_a_mistake_is_told_with_a_hint(id_: str, settings: Any, monkeypatch: pyt
         vaults._build_keyring.cache_clear()
     if id_ == "W011":
         monkeypatch.setattr(deploy_checks, "_iter_subclasses", lambda class_: [Careless])
+    if id_ == "W020":
+        monkeypatch.setattr(deploy_checks, "_read_most_descriptors", lambda: 1024)
     if id_ == "W016":
         monkeypatch.setattr(deploy_checks, "version", {"autobahn": "24.4.2", "daphne": "4.2.3"}.__getitem__)
     told = [message for message in found(settings, **MISTAKES[id_]) if message.id == f"session_mgmt.{id_}"]
@@ -144,6 +147,7 @@ def test_a_project_without_mistakes_is_told_nothing(settings: Any, monkeypatch: 
     fit = {"ENGINE": ENGINE, "NAME": "db.sqlite3", "OPTIONS": options}
     given = {"IDLE_TIMEOUT": timedelta(hours=1), "reconnect_factor": 2, "allowed_origins": ["https://shop.example"]}
     monkeypatch.setattr(deploy_checks, "_iter_subclasses", lambda class_: [Careful])
+    monkeypatch.setattr(deploy_checks, "_read_most_descriptors", lambda: 4200)
     assert found(settings, DATABASES={"default": fit}, CHANNEL_LAYERS=LAYERS, SESSION_MGMT=given, **SAFE) == []
 
 

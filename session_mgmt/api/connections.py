@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from django.core.handlers.asgi import ASGIRequest
@@ -32,6 +34,8 @@ from session_mgmt.exceptions import (
     TransportUnavailable,
 )
 from session_mgmt.protocol.codes import describe_refusal
+
+logger = logging.getLogger(__name__)
 
 REFUSALS = (OriginDenied, InvalidToken, TokenExpired, LoginCheck, SessionExpired, SessionTerminated, ClientForgotten)
 LATER_REFUSALS = (*REFUSALS, Replaced, HeartbeatLost)
@@ -133,7 +137,18 @@ class PollView(CallView):
     def post(self, request: Request) -> HttpResponse:
         if "text/event-stream" in request.headers.get("Accept", ""):
             raise TransportUnavailable()
-        return self.answer(request, has_loop=isinstance(request._request, ASGIRequest))
+        has_loop = isinstance(request._request, ASGIRequest)
+        if has_loop:
+            _warn_of_threads()
+        return self.answer(request, has_loop=has_loop)
+
+
+@lru_cache
+def _warn_of_threads() -> None:
+    logger.warning(
+        "A poll is held inside Django, with a thread of its own; session_mgmt.asgi.application holds it without one:"
+        " docs/howto/serve.md"
+    )
 
 
 def build_scope(request: Request) -> dict[str, Any]:

@@ -104,8 +104,9 @@ async def test_a_page_of_another_origin_is_refused_at_each_call(tabs: Any, creat
     answer = await tab.call("poll/", tab.build_poll(0), Origin="https://app.example")
     assert answer.headers["access-control-allow-origin"] == "https://app.example"
     assert "X-Session-Mgmt" in answer.headers["access-control-expose-headers"]
-    asked = await tab.http.options("/api/connections/poll/", headers={"Origin": "https://app.example"})
-    assert (asked.status_code, asked.headers["access-control-max-age"]) == (204, "7200")
+    for call in ("", "poll/", "frames/", "leave/"):
+        asked = await tab.http.options(f"/api/connections/{call}", headers={"Origin": "https://app.example"})
+        assert (asked.status_code, asked.headers["access-control-max-age"]) == (204, "7200")
 
 
 async def test_a_grant_that_is_forged_foreign_or_over_makes_the_application_be_asked(
