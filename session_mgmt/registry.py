@@ -23,6 +23,8 @@ ClaimHandler = Callable[..., Any]
 # More than anybody keeps, and still a number that every database can calculate with.
 MOST_RETAIN: Final = timedelta(days=36_500)
 MOST_ENTRIES: Final = 10**12
+# Ways to go on with a reader that is behind: it reads all from the log later, goes on from now, or is closed.
+REPLAY, DROP_OLDEST, DISCONNECT = "replay", "drop_oldest", "disconnect"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Topic:
     recheck: timedelta | None = None
     personal: str | None = None
     data: Any = Any
+    slow: str = REPLAY
     reported: set[str] = field(default_factory=set, compare=False)
 
     def allows_follow(self, session: Any, parts: dict[str, Any]) -> bool:
@@ -100,6 +103,7 @@ def topic(
     recheck: timedelta | None = None,
     personal: str | None = None,
     data: Any = Any,
+    slow: str = REPLAY,
 ) -> Callable[[Callable[..., bool]], Callable[..., bool]]:
     """Declare a topic; the decorated function decides who may follow it.
 
@@ -108,8 +112,9 @@ def topic(
     ``True`` or ``False``; any other answer, ``None`` too, denies. It is asked again after ``recheck`` at the latest,
     instead of ``topic_recheck``. ``personal`` names the part that holds the key of the user whom the topic is about:
     its publications are exported and erased with that user. ``data`` is the type of its publications, such as a
-    ``TypedDict``, for ``manage.py session_types``; nothing checks it. Raises ``TypeError`` or ``ValueError`` for a
-    declaration that cannot work.
+    ``TypedDict``, for ``manage.py session_types``; nothing checks it. ``slow`` says how a reader that is behind goes
+    on: ``replay`` (it reads all later), ``drop_oldest`` (from now, after a gap) or ``disconnect``. Raises ``TypeError``
+    or ``ValueError`` for a declaration that cannot work.
     """
     # Without parentheses the decorator is given the function itself.
     if not isinstance(pattern, str):
@@ -119,6 +124,8 @@ def topic(
     if personal is not None and personal not in compiled.types:
         raise ValueError(f"personal of topic {pattern!r} names one of its parts, which {personal!r} is not.")
     _check_recheck(pattern, recheck)
+    if slow not in (REPLAY, DROP_OLDEST, DISCONNECT):
+        raise ValueError(f"slow of topic {pattern!r} is replay, drop_oldest or disconnect, not {slow!r}.")
     if callable(publish):
         check_function(publish, f"publish of topic {pattern!r}", "session", **compiled.types)
     # A string or None would count as true or false, and decide about a right by accident.
@@ -127,7 +134,7 @@ def topic(
 
     def declare(may_follow: Callable[..., bool]) -> Callable[..., bool]:
         check_function(may_follow, f"topic {pattern!r}", "session", **compiled.types)
-        registry.topics.append(Topic(compiled, may_follow, publish, retain, entries, recheck, personal, data))
+        registry.topics.append(Topic(compiled, may_follow, publish, retain, entries, recheck, personal, data, slow))
         return may_follow
 
     return declare

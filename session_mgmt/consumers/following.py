@@ -25,9 +25,10 @@ from session_mgmt.consumers.outlet import Outlet, Shared
 from session_mgmt.consumers.pages import Page
 from session_mgmt.exceptions import SessionMgmtError, StateUnreadable, Unavailable
 from session_mgmt.protocol.codes import Close
-from session_mgmt.protocol.logs import DOCUMENT_KEY, Entry
+from session_mgmt.protocol.logs import DOCUMENT_KEY, TOPIC, Entry
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Mode
+from session_mgmt.registry import DISCONNECT, DROP_OLDEST, REPLAY, registry
 
 if TYPE_CHECKING:
     from session_mgmt.consumers.feed import Feed
@@ -112,7 +113,10 @@ class Following:
         if outlet.is_full:
             # From now on the log is its buffer.
             feed.live.pop(self, None)
-            outlet.when_drained(self._resume)
+            if self._find_slow_way() == DISCONNECT:
+                self._connection.stop(Close.SLOW_CONSUMER)
+            else:
+                outlet.when_drained(self._resume)
             return
         outlet.push(frame)
         self.place = feed.position
@@ -157,7 +161,17 @@ class Following:
 
     # -- replay ----------------------------------------------------------------------------------------------------
 
+    def _find_slow_way(self) -> str:
+        """Return how the log's topic lets a reader go on that is behind."""
+        found = registry.find_topic(self.log.name.removeprefix(TOPIC)) if self.log.name.startswith(TOPIC) else None
+        return REPLAY if found is None else found[0].slow
+
     def _resume(self) -> None:
+        feed = self.feed
+        is_behind = self.place.epoch == feed.epoch and feed.head > self.sent
+        if not self.stopped and is_behind and self._find_slow_way() == DROP_OLDEST:
+            # Whatever it has not read is older than what comes next.
+            self._send_gap("dropped", feed.position)
         # Not marked: only the replay of a connect ends with `recovered`, which promises a whole range (T6).
         if not self.stopped and not self._catch_up_at_once(marked=False):
             self._start_task("return")
@@ -313,7 +327,7 @@ class Following:
 
     def _send_gap(self, reason: str, at: Position) -> None:
         # Of another history nobody can say from where on it differs.
-        first = self.sent + 1 if reason == "trimmed" else None
+        first = self.sent + 1 if reason in ("trimmed", "dropped") else None
         self.lost_range = (first, at.offset)
         self._connection.push(
             {
