@@ -187,7 +187,9 @@ async def test_an_attachment_that_only_writes_has_no_row_no_event_and_no_lease(t
     tab = tabs(created.token.secret, "none")
     connected = await tab.attach({MAIN: None})
     assert connected["recovery"] is None
-    assert [frame["type"] for frame in await tab.exchange(update(1))] == ["snapshot", "entries", "receipt"]
+    types = [frame["type"] for frame in await tab.exchange(update(1))]
+    # The snapshot may have been read before the write or after it.
+    assert (types[0], types[-1]) == ("snapshot", "receipt") and tab.logs[MAIN]["position"][1] == 1
     # It is not held, whatever it asks for.
     assert await tab.poll() == []
     assert await bridge().read(Connection.objects.count) == 0
