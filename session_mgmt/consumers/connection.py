@@ -151,7 +151,7 @@ class Connection:
         self.hub.add_connection(self)
         verdict, reason = verdicts.judge_attachment(self.attachment)
         greeting = build_connected(
-            self.attachment, verdict, reason, config=self._read_config(), script_name=self._script_name
+            self.attachment, verdict, reason, config=self.read_config(), script_name=self._script_name
         )
         # Before any log is followed: the client must read `connected` before the first entry.
         self.push(greeting)
@@ -282,16 +282,21 @@ class Connection:
 
     def configure(self, wishes: Mapping[str, float]) -> Configuration:
         """Change interval, missed limit and batching as the client wishes. Raises ``InvalidField``."""
-        wanted = apply_wishes(self._read_config(), wishes, build_ranges())
+        wanted = self.judge_wishes(wishes)
         planned = self.heartbeat.due_at
         interval = self.hub.serving.bound_interval(self.attachment.client_id, wanted.interval)
         self.heartbeat.configure(self._loop.time(), interval, wanted.missed_limit)
         self.outlet.gather_for(wanted.batch)
         if self.heartbeat.due_at != planned:
             self.hub.rounds.schedule_beat(self)
-        return self._read_config()
+        return self.read_config()
 
-    def _read_config(self) -> Configuration:
+    def judge_wishes(self, wishes: Mapping[str, float]) -> Configuration:
+        """Return the configuration with these wishes. Raises ``InvalidField`` for one outside its range."""
+        return apply_wishes(self.read_config(), wishes, build_ranges())
+
+    def read_config(self) -> Configuration:
+        """Return what holds for this connection."""
         return Configuration(self.heartbeat.interval, self.heartbeat.missed_limit, self.outlet.window)
 
     def _tell_missed(self, missed: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from session_mgmt.actions import limits
@@ -38,6 +39,7 @@ from session_mgmt.exceptions import (
 )
 from session_mgmt.protocol.calls import Exchange, read_exchange
 from session_mgmt.protocol.codes import Close
+from session_mgmt.protocol.configuration import Configuration
 from session_mgmt.protocol.logs import STATE, TOPIC
 
 # A handler may take longer; its message is answered busy then, and asked about again.
@@ -77,6 +79,11 @@ class Exchanging(Connection):
             self.closed_with = code
             self.reason = reason
             self._ended.set_result(None)
+
+    def configure(self, wishes: Mapping[str, float]) -> Configuration:
+        """Change nothing: polls are the beats here, and this connection ends with its call. Raises ``InvalidField``."""
+        self.judge_wishes(wishes)
+        return self.read_config()
 
     async def work_off(self, frames: list[Any]) -> None:
         """Work on frames in their order, until all are answered or the call has to end."""

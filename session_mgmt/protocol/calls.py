@@ -21,8 +21,8 @@ MOST_FRAMES = 100
 # Seconds for which a client may ask that an empty answer is kept back.
 MOST_HOLD = 55.0
 _GRANT_LIMIT = 100
-# They begin or end an attachment, or are about beats; over HTTP there are calls for that.
-OF_SOCKETS = ("connect", "pong", "configure", "disconnect")
+# They begin or end an attachment, or answer a beat; over HTTP there are calls for that.
+OF_SOCKETS = ("connect", "pong", "disconnect")
 # Frames of the server, on any transport; the last two are those of calls over HTTP.
 SERVER_FRAMES = (
     *("connected", "recovery", "bye", "entries", "snapshot", "gap", "receipt", "reply", "error", "ping", "pong"),

@@ -37,6 +37,17 @@ async def test_a_client_attaches_writes_and_is_given_entries_before_receipts(tab
     assert (row.transport, row.closed_at) == ("longpoll", None)
 
 
+async def test_beats_are_no_matter_of_calls_and_no_answer_waits_for_a_window(tabs: Any, created: Any) -> None:
+    tab = tabs(created.token.secret)
+    await tab.attach({})
+    wish = {"type": "configure", "id": 1, "batch": 1.0, "interval": 5}
+    frames = await tab.exchange(wish, {"type": "ping", "id": 2}, {**wish, "id": 3, "batch": 9})
+    reply, pong, refusal = frames
+    assert (reply["config"]["batch"], reply["config"]["interval"]) == (0.0, 25.0)
+    assert (pong["type"], pong["id"]) == ("pong", 2)
+    assert (refusal["id"], refusal["name"], refusal["field"]) == (3, "invalid_field", "batch")
+
+
 async def test_a_held_poll_is_answered_by_a_publication(tabs: Any, created: Any) -> None:
     tab = tabs(created.token.secret)
     await tab.attach({ROOM: None})
