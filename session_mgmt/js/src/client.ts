@@ -21,6 +21,7 @@ import { describeProof, Handshake } from "./handshake";
 import { LOGGED_OUT, type Change, type Identity } from "./identity";
 import { Inbox } from "./inbox";
 import type { SessionInfo } from "./info";
+import { showPanel } from "./inspection";
 import { leaveSession } from "./leaving";
 import { Life } from "./life";
 import { Logbook } from "./logbook";
@@ -223,6 +224,14 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
 
   stats(): ClientStats {
     return this.#stats.buildSummary(this.pending);
+  }
+
+  /**
+   * Show what this client does, in a panel over the page: frames, positions, outbox and verdicts, without tokens.
+   * Resolves with the function that takes it away.
+   */
+  debug(): Promise<Unsubscribe> {
+    return showPanel(this, this.#connection, this.#logbook, this.#writer);
   }
 
   /**

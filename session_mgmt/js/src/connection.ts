@@ -52,6 +52,8 @@ interface Waiter {
 export class Connection {
   status: Status = "disconnected";
   reason: StatusReason | null = null;
+  /** Called with every frame, for the debug panel. */
+  readonly watchers = new Set<(direction: "sent" | "received", frame: object) => void>();
   readonly backoff: Backoff;
   readonly heartbeat: Heartbeat;
   readonly #env: Environment;
@@ -152,7 +154,10 @@ export class Connection {
   sendFrame(frame: object): boolean {
     if (!this.connected) return false;
     const length = this.#link?.sendFrame(frame) ?? 0;
-    if (length > 0) this.#stats.countSent(length);
+    if (length > 0) {
+      this.#stats.countSent(length);
+      this.#tellWatchers("sent", frame);
+    }
     return length > 0;
   }
 
@@ -214,6 +219,7 @@ export class Connection {
 
   #takeFrame(frame: ServerFrame, length: number): void {
     this.#stats.countReceived(length);
+    this.#tellWatchers("received", frame);
     this.heartbeat.noteLife();
     // Everything is back: the next loss is another one.
     if (frame.type === "recovery" && this.connected) this.backoff.reset();
@@ -225,6 +231,10 @@ export class Connection {
       if (!(error instanceof OutOfOrder)) throw error;
       this.abandonLink();
     }
+  }
+
+  #tellWatchers(direction: "sent" | "received", frame: object): void {
+    for (const watch of this.watchers) watch(direction, frame);
   }
 
   #takeConnected(frame: ConnectedFrame): void {

@@ -1149,6 +1149,8 @@ declare class Connection {
 	#private;
 	status: Status;
 	reason: StatusReason | null;
+	/** Called with every frame, for the debug panel. */
+	readonly watchers: Set<(direction: "sent" | "received", frame: object) => void>;
 	readonly backoff: Backoff;
 	readonly heartbeat: Heartbeat;
 	constructor(env: Environment, port: ConnectionPort, stats: Stats);
@@ -1682,6 +1684,11 @@ export declare class SessionClient<A extends ApplicationTypes = AnyApplication> 
 	/** List all documents of the session, without their data. */
 	documents(): Promise<DocumentHead[]>;
 	stats(): ClientStats;
+	/**
+	 * Show what this client does, in a panel over the page: frames, positions, outbox and verdicts, without tokens.
+	 * Resolves with the function that takes it away.
+	 */
+	debug(): Promise<Unsubscribe>;
 	/**
 	 * End this object: no callback, timer or listener of it is left. Unanswered writes stay for the next start in this
 	 * tab.
