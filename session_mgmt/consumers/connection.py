@@ -66,7 +66,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self.outlet, self.attachment, self.hub = outlet, attachment, hub
         self.followings: dict[str, Following] = {}
-        self.writes = Writes(self, hub.take_group, hub.sends)
+        self.writes = Writes(self, hub.take_group)
         interval, most = hub.serving.choose_interval(attachment.client_id), settings().heartbeat_missed_limit
         self.heartbeat = Heartbeat(self._loop.time(), interval, most, tick=TICK)
         self.closed_with: Close | None = None

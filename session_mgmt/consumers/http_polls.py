@@ -38,7 +38,7 @@ QUIET_SECONDS = 15.0
 # Streams end below the minute after which proxies cut, spread so that those of one storm do not come back together.
 LONGEST_STREAM = 50.0
 STREAM_SPREAD = 0.1
-# Seconds that the peer of a stream has to take the last frames.
+# Seconds that the peer of a stream has to take its first bytes, and its last frames.
 LAST_SECONDS = 5.0
 # Between polls of a client whom this process cannot hold.
 FULL_SECONDS = (5.0, 10.0)
@@ -167,7 +167,8 @@ async def stream_poll(request: Request, send: Any, headers: list[tuple[bytes, by
     held = HeldPoll(outlet, proved, hub(), request, recovery=poll.recovery)
     hub().held += 1
     try:
-        await stream.begin(headers)
+        async with asyncio.timeout(LAST_SECONDS):
+            await stream.begin(headers)
         if grants:
             held.push({"type": "grants", "grants": grants})
         held.begin()

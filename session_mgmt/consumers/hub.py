@@ -28,7 +28,6 @@ from session_mgmt.consumers.orders import Orders, read_head, read_orders
 from session_mgmt.consumers.proofs import Proofs
 from session_mgmt.consumers.rechecks import Rechecks
 from session_mgmt.consumers.rounds import Rounds
-from session_mgmt.consumers.sends import Sends
 from session_mgmt.consumers.serving import Served, Serving
 from session_mgmt.consumers.visitors import Visitors
 from session_mgmt.protocol.codes import Close
@@ -55,7 +54,6 @@ class Hub:
         self.serving = Serving(self._remote_listener)
         self.arrivals = Arrivals(self.server)
         self.rechecks = Rechecks(self.serving, self.arrivals.grants)
-        self.sends = Sends()
         self.proofs = Proofs()
         self.late_writes = LateWrites()
         self.visitors = Visitors(self.late_writes)

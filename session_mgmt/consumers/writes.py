@@ -29,7 +29,6 @@ from session_mgmt.consumers.following import Following
 from session_mgmt.consumers.inbox import Inbox
 from session_mgmt.consumers.moments import Moment
 from session_mgmt.consumers.outlet import Outlet
-from session_mgmt.consumers.sends import Sends
 from session_mgmt.exceptions import Busy, PublishDenied, Replaced, ScopeMissing, SeqGap, SessionMgmtError, Unavailable
 from session_mgmt.models import clock
 from session_mgmt.protocol import scopes
@@ -88,10 +87,8 @@ class Writer(Protocol):
 class Writes:
     """Writes of one connection; ``take_group`` is called on the lane's thread with the results of a transaction."""
 
-    def __init__(
-        self, connection: Writer, take_group: Callable[[Group, list[tuple[Any, Decision]]], None], sends: Sends
-    ) -> None:
-        self._connection, self._take_group, self._sends = connection, take_group, sends
+    def __init__(self, connection: Writer, take_group: Callable[[Group, list[tuple[Any, Decision]]], None]) -> None:
+        self._connection, self._take_group = connection, take_group
         self._documents: dict[str, int] = {}
         # Until when each topic may be published to without another question.
         self._publishable: dict[str, float] = {}
@@ -348,11 +345,9 @@ class Writes:
         attachment = self._connection.attachment
         data = checking.check_value(frame.data)
         try:
-            fence, session = self._build_fence(frame), attachment.session
-            claim = messages.Claim(fence, attachment.auth_version)
+            claim, session = messages.Claim(self._build_fence(frame), attachment.auth_version), attachment.session
             receive = partial(messages.receive_message, gate=bridge().gate)
-            begin = partial(bridge().run_user_code, session.pk, receive, session.as_model(), claim, data)
-            outcome = await self._sends.run((fence.client, fence.seq, fence.digest), begin)
+            outcome = await bridge().run_user_code(session.pk, receive, session.as_model(), claim, data)
         except SessionMgmtError:
             raise
         except Exception as error:

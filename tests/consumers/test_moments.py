@@ -11,7 +11,6 @@ import pytest
 from session_mgmt.consumers.inbox import Inbox
 from session_mgmt.consumers.moments import Moment
 from session_mgmt.consumers.outlet import Outlet
-from session_mgmt.consumers.sends import Sends
 from session_mgmt.consumers.writes import Writes
 
 
@@ -51,7 +50,7 @@ async def test_an_idle_connection_holds_little() -> None:
         raise AssertionError("nothing is written")
 
     def make() -> list[Any]:
-        return [(Outlet(send, 1000), Inbox(), Writes(writer, take, Sends())) for _ in range(100)]
+        return [(Outlet(send, 1000), Inbox(), Writes(writer, take)) for _ in range(100)]
 
     make()
     tracemalloc.start()

@@ -13,6 +13,7 @@ import pytest
 
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers import http_polls
+from session_mgmt.consumers.http_requests import Request
 from session_mgmt.consumers.hub import hub
 from session_mgmt.writes import verbs
 from tests.bad_input.serving import served
@@ -83,6 +84,32 @@ async def test_a_client_that_closes_its_stream_or_poll_is_let_go(real: httpx.Asy
     held.cancel()
     await until(lambda: hub().held == 0)
     assert not hub().serving.connections and all(not feed.live for feed in hub().serving.feeds.values())
+
+
+async def test_a_peer_that_takes_nothing_is_let_go_and_what_it_missed_is_in_the_log(
+    real: httpx.AsyncClient, created: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_polls, "LAST_SECONDS", 0.1)
+    monkeypatch.setattr(http_polls, "LONGEST_STREAM", 0.1)
+    tab = HttpPeer(real, created.token.secret, transport="sse")
+    await tab.attach({ROOM: None})
+    sent: list[bytes] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        if len(sent) == 2:
+            # The buffers are full, and nobody reads.
+            await asyncio.get_running_loop().create_future()
+        sent.append(message.get("body", b""))
+
+    scope = {"headers": [(b"authorization", f"Bearer {tab.token}".encode())], "scheme": "http"}
+    request = Request(scope, json.dumps(tab.build_poll()).encode())
+    streaming = asyncio.ensure_future(http_polls.stream_poll(request, send, []))
+    await until(lambda: len(sent) == 2)
+    await bridge().read(verbs.publish, "room:1", "missed")
+    await streaming
+    assert hub().held == 0 and all(not feed.live for feed in hub().serving.feeds.values())
+    await tab.poll(hold=0)
+    assert [entry[2] for entry in tab.entries[ROOM]] == ["missed"]
 
 
 async def test_polls_that_are_held_take_no_thread_and_beyond_the_bound_none_is_held(
