@@ -6,12 +6,16 @@ import { gzipSync } from "node:zlib";
 const KIB = 1024;
 
 const BUDGETS = {
-  "session-client.js": 31 * KIB,
+  // It chooses what carries it.
+  "session-client.js": 31.25 * KIB,
   "session-client.copies.js": 4 * KIB,
   "session-client.sending.js": 2 * KIB,
   "session-client.debug.js": 8 * KIB,
+  "session-client.batch.js": 2 * KIB,
   "session-client.react.js": 2.5 * KIB,
-  "session-client.testing.js": 10 * KIB,
+  "session-client.http.js": 7 * KIB,
+  // It has a server that speaks both ways.
+  "session-client.testing.js": 12 * KIB,
 };
 /** All of it in one script, for pages without modules. */
 const CLASSIC = "session-client.classic.js";

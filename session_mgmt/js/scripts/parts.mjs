@@ -70,6 +70,9 @@ function readImports(path, text) {
   const { statements } = ts.createSourceFile(path, text, ts.ScriptTarget.ES2022);
   return statements.filter(ts.isImportDeclaration).map(({ moduleSpecifier, importClause }) => {
     const elements = importClause?.namedBindings?.elements ?? [];
+    const isWhole = importClause?.namedBindings && ts.isNamespaceImport(importClause.namedBindings);
+    // A part is given values by their names.
+    if (isWhole && moduleSpecifier.text.startsWith(".")) throw new Error(`${path}: name what is imported.`);
     const values = importClause?.isTypeOnly ? [] : elements.filter(({ isTypeOnly }) => !isTypeOnly);
     return [moduleSpecifier.text, values.map(({ name, propertyName }) => (propertyName ?? name).text)];
   });

@@ -21,8 +21,8 @@ export interface SyncOptions {
   maxDelay?: number;
 }
 
-/** Options, with the page that may be closed before the time has come. */
-export type Sync = SyncOptions & { page: PageLike | null };
+/** Options with what gathers by them, which is loaded, and the page that may be closed before the time has come. */
+export type Sync = SyncOptions & { Batch: typeof Batch; page: PageLike | null };
 
 export type Settle = (answer: ReceiptFrame | SessionError) => void;
 

@@ -33,13 +33,13 @@ import { Pending } from "./pending";
 import type { ClientRecord } from "./record";
 import type { Rest } from "./rest";
 import { Sessions } from "./sessions";
-import { openSocket } from "./socket";
 import type { StateDocument, WriteOptions } from "./state";
 import { Stats, type ClientStats } from "./stats";
 import { nameOwner, nameScope, prepareStart, type Parts } from "./startup";
 import { SESSION_LOG, Timeline } from "./timeline";
 import { Topics } from "./topics";
-import type { Link, LinkPort } from "./transport";
+import type { Transport } from "./transport";
+import { chooseTransport } from "./choosing";
 import type { Json } from "./values";
 import { Writer, type WriterPort } from "./writer";
 
@@ -67,6 +67,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
   readonly #inbox: Inbox;
   readonly #life: Life;
   readonly #env: Environment;
+  readonly #transport: Transport;
   readonly #unwatch: Unsubscribe;
 
   /**
@@ -97,13 +98,19 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
     this.#emitter = emitter;
     const waiting = { readWriter: () => this.#writer, readAdoption: () => this.#adoption };
     this.#pending = new Pending(emitter, record, waiting);
+    this.#transport = chooseTransport(parts.transports, {
+      env,
+      rest,
+      readEndpoints: () => credentials.endpoints,
+      readToken: () => credentials.token,
+    });
     this.#connection = this.#newConnection(env);
     const logbook = (this.#logbook = this.#newLogbook());
     const writer = (this.#writer = this.#newWriter(parts));
     this.#copies = copies;
     this.#outboxes = parts.outboxes;
     const documents = (this.#documents = this.#newDocuments(parts));
-    this.#handshake = new Handshake({ ...{ rest, credentials, identity, record }, writer, documents, logbook, name });
+    this.#handshake = new Handshake({ ...{ credentials, identity, record }, writer, documents, logbook, name });
     const timeline = new Timeline(record, emitter, this.#stats);
     this.topics = this.#newTopics();
     const heard = { connection: this.#connection, logbook, writer, topics: this.topics, stats: this.#stats, emitter };
@@ -223,7 +230,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
   }
 
   stats(): ClientStats {
-    return this.#stats.buildSummary(this.pending);
+    return this.#stats.buildSummary(this.pending, this.#connection.transport);
   }
 
   /**
@@ -257,11 +264,14 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
 
   #newConnection(env: Environment): Connection {
     const port: ConnectionPort = {
-      openLink: (port) => this.#openLink(port),
+      openLink: (port) => this.#transport.open(port),
+      findPlace: (log) => this.#logbook.findPlace(log),
+      readAcked: () => this.#writer.outbox.acked,
+      tellTransport: (name) => this.#emitter.emit("transport", name),
       buildConnect: () => this.#handshake.buildConnect(),
       takeConnected: (frame) => {
-        if (this.#handshake.takeConnected(frame)) void this.#adoption?.look();
-        else this.#connection.abandonLink(CLOSE.DETACHED);
+        if (!this.#handshake.takeConnected(frame)) return this.#connection.abandonLink(CLOSE.DETACHED);
+        void this.#adoption?.look();
       },
       handleFrame: (frame) => this.#inbox.takeFrame(frame),
       handleDetach: () => {
@@ -283,10 +293,6 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
     return new Connection(env, port, this.#stats);
   }
 
-  #openLink(port: LinkPort): Link {
-    return openSocket(this.#env, this.#handshake.buildAddress(), port);
-  }
-
   #newLogbook(): Logbook {
     return new Logbook({
       askServer: (frame, answer) => askForVerdict(this.#connection, frame, answer),
@@ -304,7 +310,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
     return new Adoption(this.#env, outboxes, {
       readOwner,
       readKey: () => this.#record.key,
-      openLink: (port) => this.#openLink(port),
+      openLink: (port) => this.#transport.openWriter(port),
       readProof: () => describeProof(this.#credentials.token, name),
       findPosition: (name) => this.#documents.findReplica(name)?.position ?? null,
       tellAdopted: (count) => this.#emitter.emit("adopted", { count }),
@@ -322,8 +328,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
       readFailure: () => this.#connection.readFailure(),
       tellPending: () => this.#pending.planReport(),
     };
-    const { page, clock } = env;
-    return new Writer(this.#record, clock, bounds, this.#emitter, this.#stats, port, sync && { ...sync, page });
+    return new Writer(this.#record, env.clock, bounds, this.#emitter, this.#stats, port, sync);
   }
 
   #newDocuments({ env, strategy, schema, keepsSealed }: Parts): Documents {

@@ -1,7 +1,7 @@
 /** Join lists of operations, shorter where that gives the same value for every document. */
 
 import type { Operation } from "./operations";
-import * as pointer from "./pointer";
+import { parse, parseIndex } from "./pointer";
 import { normalizeNumber } from "./values";
 
 /** Return `earlier` followed by `later`: a later `set` replaces one of the same path, `inc` adds up. */
@@ -19,7 +19,7 @@ export function coalesceOperations(earlier: readonly Operation[], later: readonl
 function findPartner(operations: readonly Operation[], operation: Operation): number {
   if (operation[0] === "del" || operation[0] === "ins" || operation[1].endsWith("/-")) return -1;
   // An array's places depend on what happened to its other places in between.
-  const far = pointer.parse(operation[1]).every((token) => token !== "-" && pointer.parseIndex(token) === null);
+  const far = parse(operation[1]).every((token) => token !== "-" && parseIndex(token) === null);
   for (let at = operations.length - 1; at >= 0; at -= 1) {
     const other = operations[at] as Operation;
     if (joinOperations(other, operation)) return at;

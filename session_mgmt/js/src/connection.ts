@@ -5,12 +5,12 @@ import { CLOSE, closeName, mayReconnect } from "./codes";
 import type { Environment } from "./environment";
 import { SessionError } from "./errors";
 import type { Status, StatusReason } from "./events";
-import type { Beats, ConnectedFrame, ServerFrame } from "./frames";
+import type { Beats, ConnectedFrame, Position, ServerFrame } from "./frames";
 import { Heartbeat } from "./heartbeat";
 import { OutOfOrder } from "./logbook";
 import { watchPage } from "./page";
 import type { Stats } from "./stats";
-import type { Ending, Link, LinkPort } from "./transport";
+import type { Ending, Link, LinkPort, TransportName } from "./transport";
 
 const CONNECT_WITHIN = 15_000;
 const STABLE_AFTER = 30_000;
@@ -31,6 +31,10 @@ export interface ConnectionPort {
   takeConnected(frame: ConnectedFrame): void;
   handleFrame(frame: ServerFrame): void;
   handleDetach(): void;
+  /** Return the place in a log after which the next entries must come; undefined if the log is not followed. */
+  findPlace(log: string): Position | null | undefined;
+  readAcked(): number;
+  tellTransport(name: TransportName): void;
   tellStatus(status: Status, reason: StatusReason | null): void;
   tellMissed(missed: number): void;
   /** Repair after an end that is no ordinary loss: come back, or stay away. `wasReady`: after `connected`. */
@@ -54,6 +58,10 @@ export class Connection {
   reason: StatusReason | null = null;
   /** Called with every frame, for the debug panel. */
   readonly watchers = new Set<(direction: "sent" | "received", frame: object) => void>();
+  /** What carried the last attachment; null before the first. */
+  transport: TransportName | null = null;
+  /** Called whenever frames can be sent. */
+  onAttach = (): void => undefined;
   readonly backoff: Backoff;
   readonly heartbeat: Heartbeat;
   readonly #env: Environment;
@@ -66,6 +74,8 @@ export class Connection {
   #notBefore = 0;
   #connectedAt: number | null = null;
   #everConnected = false;
+  /** Frames pass; false also in the moment in which an attachment changes its transport. */
+  #isAttached = false;
   #waiters: Waiter[] = [];
   #askId = 0;
   #asked = new Map<number, (frame: ServerFrame) => void>();
@@ -133,7 +143,7 @@ export class Connection {
 
   /** React to a change that the page saw: ask a live connection for a sign, or attempt the next one at once. */
   checkLife(): void {
-    if (this.connected) return this.heartbeat.startDoubt();
+    if (this.connected) return this.#link?.checkLife ? this.#link.checkLife() : this.heartbeat.startDoubt();
     const isWaiting = this.#link === null && this.#timer !== null;
     if (isWaiting && this.#env.clock.now() >= this.#notBefore) this.#openLink();
   }
@@ -152,7 +162,7 @@ export class Connection {
 
   /** Return false if there is no connection. */
   sendFrame(frame: object): boolean {
-    if (!this.connected) return false;
+    if (!this.#isAttached) return false;
     const length = this.#link?.sendFrame(frame) ?? 0;
     if (length > 0) {
       this.#stats.countSent(length);
@@ -205,16 +215,34 @@ export class Connection {
   #openNow(): void {
     try {
       const link = this.#port.openLink({
-        buildConnect: () => this.#port.buildConnect(),
+        ...this.#port,
         handleFrame: (frame, length) => this.#takeFrame(frame, length),
         handleEnd: (ending) => this.#handleEnd(ending),
+        tellTransport: (name) => this.#noteTransport(name),
+        beginSwitch: () => this.#beginSwitch(),
       });
       this.#link = link;
-      const endLate = (): void => link.endWith(CLOSE.SILENT_SERVER, "connect_timeout");
-      this.#timer = this.#env.clock.setTimeout(endLate, CONNECT_WITHIN);
+      this.#planEnd(link);
     } catch (error) {
       this.#giveUp({ code: 0, name: error instanceof SessionError ? error.name : "invalid_address" });
     }
+  }
+
+  #planEnd(link: Link): void {
+    const endLate = (): void => link.endWith(CLOSE.SILENT_SERVER, "connect_timeout");
+    this.#timer = this.#env.clock.setTimeout(endLate, CONNECT_WITHIN);
+  }
+
+  /** Let go of the attachment, whose link has another one in a moment; the application sees no difference. */
+  #beginSwitch(): void {
+    this.#letGo();
+    if (this.#link) this.#planEnd(this.#link);
+  }
+
+  #noteTransport(name: TransportName): void {
+    if (this.transport === name) return;
+    this.transport = name;
+    this.#port.tellTransport(name);
   }
 
   #takeFrame(frame: ServerFrame, length: number): void {
@@ -222,11 +250,11 @@ export class Connection {
     this.#tellWatchers("received", frame);
     this.heartbeat.noteLife();
     // Everything is back: the next loss is another one.
-    if (frame.type === "recovery" && this.connected) this.backoff.reset();
+    if (frame.type === "recovery" && this.#isAttached) this.backoff.reset();
     try {
       if (frame.type === "connected") this.#takeConnected(frame);
       // An error before `connected` says why the server will end this connection.
-      else if (this.connected || frame.type === "error") this.#dispatchFrame(frame);
+      else if (this.#isAttached || frame.type === "error") this.#dispatchFrame(frame);
     } catch (error) {
       if (!(error instanceof OutOfOrder)) throw error;
       this.abandonLink();
@@ -242,15 +270,17 @@ export class Connection {
     this.#connectedAt = this.#env.clock.now();
     this.backoff.policy = { ...this.backoff.policy, ...frame.retry, ...this.#retry };
     this.takeBeats(frame.heartbeat);
-    this.heartbeat.start();
+    if (!this.#link?.checkLife) this.heartbeat.start();
     this.#stats.countConnection(this.#everConnected);
-    this.#everConnected = true;
+    const isSwitch = this.connected;
+    this.#everConnected = this.#isAttached = true;
     this.status = "connected";
     this.reason = null;
     this.#port.takeConnected(frame);
     // A callback may have ended it again.
     if (!this.connected) return;
-    this.#port.tellStatus("connected", null);
+    this.onAttach();
+    if (!isSwitch) this.#port.tellStatus("connected", null);
     for (const waiter of this.#waiters.splice(0)) waiter.resolve();
   }
 
@@ -311,10 +341,15 @@ export class Connection {
   #detachLink(): void {
     const now = this.#env.clock.now();
     if (this.#connectedAt !== null && now - this.#connectedAt >= STABLE_AFTER) this.backoff.reset();
-    this.#connectedAt = null;
     this.#link = null;
     // What the application is told from here on must not look as if it were connected.
     if (this.connected) this.status = this.#trying;
+    this.#letGo();
+  }
+
+  #letGo(): void {
+    this.#connectedAt = null;
+    this.#isAttached = false;
     this.heartbeat.stop();
     this.#clearTimer();
     this.#asked.clear();

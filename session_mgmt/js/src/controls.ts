@@ -53,9 +53,8 @@ export class ConnectionControls {
     this.#emitter = emitter;
     this.#clock = clock;
     this.#port = port;
-    emitter.on("status", (status) => {
-      if (status === "connected") void this.#askForWishes().catch((error) => emitter.emit("error", error));
-    });
+    // Also after a change of the transport, of which the status tells nothing.
+    connection.onAttach = () => void this.#askForWishes().catch((error) => emitter.emit("error", error));
   }
 
   /** Connect; resolves when connected. */

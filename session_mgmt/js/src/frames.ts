@@ -19,6 +19,8 @@ export interface Verdict {
   to?: number | null;
   position?: Position;
   error?: ErrorFields;
+  /** Proof of the right to a topic, for polls. */
+  grant?: string;
   /** The server stores this document encrypted. */
   encrypted?: boolean;
 }
@@ -50,6 +52,8 @@ export interface ConnectedFrame {
   limits?: Record<string, number>;
   retry?: RetryPolicy;
   endpoints?: Endpoints;
+  /** Id of this recovery, which polls repeat until it is complete. */
+  recovery?: string | null;
 }
 
 /** Beats of a connection: seconds between two, how many may be missed, and the silence that ends it. */
@@ -64,6 +68,11 @@ export interface Beats {
 export interface Endpoints {
   websocket: string;
   session: string;
+  /** Calls of connections over HTTP; absent if this server has none, or was asked by an older client. */
+  connections?: string;
+  poll?: string;
+  frames?: string;
+  leave?: string;
 }
 
 export interface EntriesFrame {
@@ -163,6 +172,8 @@ export type ServerFrame =
   | GapFrame
   | ReceiptFrame
   | ByeFrame
+  | { type: "grants"; grants: Record<string, string> }
+  | { type: "again" }
   | { type: "recovery"; receipt: RecoveryReceipt }
   | { type: "reply"; id: number; verdict?: Verdict; access?: string }
   | ErrorFrame

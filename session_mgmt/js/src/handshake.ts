@@ -8,13 +8,11 @@ import type { Identity } from "./identity";
 import { toSessionInfo, type SessionInfo } from "./info";
 import type { Logbook } from "./logbook";
 import type { ClientRecord } from "./record";
-import type { Rest } from "./rest";
 import type { Writer } from "./writer";
 
 export interface HandshakeParts {
   /** Name of the page's session among those of the site. */
   name: string | undefined;
-  rest: Rest;
   credentials: Credentials;
   identity: Identity;
   record: ClientRecord;
@@ -45,13 +43,6 @@ export class Handshake {
   /** Forget what the last connection told: it was of another session. */
   forgetSession(): void {
     this.#fields = null;
-  }
-
-  buildAddress(): string {
-    const { credentials, rest } = this.#parts;
-    const url = new URL(credentials.endpoints.websocket, rest.base);
-    url.protocol = url.protocol.replace("http", "ws");
-    return url.href;
   }
 
   buildConnect(): object {

@@ -52,12 +52,22 @@ class Log {
   denied = false;
   /** Frames that wait for the body of a snapshot; null if none is being fetched. */
   waiting: EntriesFrame[] | null = null;
+  /** Position that the body of the snapshot will have at least. */
+  promised: Position | null = null;
 
   constructor(
     readonly name: string,
     public reader: Reader,
   ) {
     this.position = reader.start;
+  }
+
+  /** Place after which the next entries must come. */
+  get place(): Position | null {
+    if (!this.waiting) return this.position;
+    const frame = this.waiting.at(-1);
+    const last = frame?.entries.at(-1);
+    return frame && last ? [frame.epoch, last[0], last[1]] : this.promised;
   }
 }
 
@@ -101,6 +111,12 @@ export class Logbook {
     const positions: Record<string, Position | null> = {};
     for (const log of this.#logs.values()) if (!log.denied) positions[log.name] = log.position;
     return positions;
+  }
+
+  /** Return the place after which the next entries of a log must come; undefined if it is not followed. */
+  findPlace(name: string): Position | null | undefined {
+    const log = this.#logs.get(name);
+    return log && !log.denied ? log.place : undefined;
   }
 
   /** Forget the positions in these logs: another session begins. */
@@ -175,6 +191,7 @@ export class Logbook {
     if (!log) return;
     if (frame.url === undefined) return this.#replaceValue(log, frame.data, frame.position);
     log.waiting = [];
+    log.promised = frame.position;
     log.reader.awaitSnapshot?.();
     void this.#fetchBody(log, frame.url, frame.position);
   }

@@ -7,6 +7,7 @@ import type { SessionError } from "./errors";
 import type { Strategy } from "./frames";
 import type { OutboxBounds } from "./outbox";
 import type { Schema } from "./schema";
+import type { TransportName } from "./transport";
 import type { JsonObject } from "./values";
 
 export interface CreateOptions {
@@ -67,6 +68,11 @@ export interface StartOptions extends Surroundings {
   credentials?: "same-origin" | "include";
   /** Decides what becomes of a visitor's session when he logs in, if the server asks; without it he starts afresh. */
   onAsk?: (documents: VisitorDocument[]) => "claim" | "fresh" | Promise<"claim" | "fresh">;
+  /**
+   * Transports that the page allows. Without it all: a WebSocket, and HTTP where none gets through, by streams (`sse`) or,
+   * where something holds them back, by long polls. What speaks HTTP is loaded when it is needed.
+   */
+  transports?: readonly TransportName[];
   /** Ends the start, which then rejects with the signal's reason; it has no effect on the client that was started. */
   signal?: AbortSignal;
   /**

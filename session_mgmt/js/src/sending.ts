@@ -68,6 +68,10 @@ export class Sending {
           this.#link = null;
           resolve(code);
         },
+        findPlace: () => undefined,
+        readAcked: () => this.#acked,
+        tellTransport: () => undefined,
+        beginSwitch: () => this.#outbox.detach(),
       });
       this.#watchSilence();
     });

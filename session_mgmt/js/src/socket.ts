@@ -2,32 +2,52 @@
 
 import type { Environment, SocketLike } from "./environment";
 import { decodeFrame, SUBPROTOCOL, type ByeFrame } from "./frames";
-import type { Link, LinkPort } from "./transport";
+import type { Ending, Link, LinkPort, Transport, TransportHost } from "./transport";
 
-export interface SocketPort extends Omit<LinkPort, "buildConnect"> {
+export interface SocketPort extends Pick<LinkPort, "handleFrame" | "handleEnd"> {
   handleOpen(): void;
 }
 
 /** Return a socket that opens with the first frame of the connection. */
-export function openSocket(env: Environment, url: string, port: LinkPort): Socket {
-  const handleOpen = (): void => void socket.sendFrame(port.buildConnect());
-  const socket = new Socket(env, url, { ...port, handleOpen });
+export function openSocket(host: TransportHost, port: LinkPort): Socket {
+  const socket = new Socket(host.env, nameAddress(host), {
+    handleOpen: () => void socket.sendFrame(port.buildConnect()),
+    handleFrame: (frame, length) => {
+      if (frame.type === "connected") port.tellTransport("websocket");
+      port.handleFrame(frame, length);
+    },
+    handleEnd: (ending) => port.handleEnd(ending),
+  });
   return socket;
 }
 
+/** Return the absolute address of the socket. */
+export function nameAddress({ rest, readEndpoints }: TransportHost): string {
+  const url = new URL(readEndpoints().websocket, rest.base);
+  url.protocol = url.protocol.replace("http", "ws");
+  return url.href;
+}
+
+/** Return the transport that has WebSockets, and nothing else. */
+export function makeSockets(host: TransportHost): Transport {
+  const open = (port: LinkPort): Link => openSocket(host, port);
+  return { open, openWriter: open };
+}
+
 export class Socket implements Link {
-  readonly #port: SocketPort;
+  /** Whom it tells; may be another one after a while. */
+  port: SocketPort;
   #socket: SocketLike | null = null;
-  #open = false;
+  isOpen = false;
   #bye: ByeFrame | null = null;
 
   constructor(env: Environment, url: string, port: SocketPort) {
-    this.#port = port;
+    this.port = port;
     const socket = new env.Socket(url, [SUBPROTOCOL]);
     this.#socket = socket;
     socket.onopen = () => {
-      this.#open = true;
-      port.handleOpen();
+      this.isOpen = true;
+      this.port.handleOpen();
     };
     socket.onmessage = ({ data }) => this.#handleMessage(data);
     socket.onclose = ({ code }) => this.endWith(code);
@@ -36,9 +56,9 @@ export class Socket implements Link {
   }
 
   sendFrame(frame: object): number {
-    if (!this.#open || !this.#socket) return 0;
+    if (!this.isOpen) return 0;
     const text = JSON.stringify(frame);
-    this.#socket.send(text);
+    this.#socket?.send(text);
     return text.length;
   }
 
@@ -48,18 +68,20 @@ export class Socket implements Link {
     if (!socket) return;
     this.drop(code);
     const bye = this.#bye;
-    this.#port.handleEnd({
+    const ending: Ending = {
       code: bye?.code ?? code,
       name: bye?.name ?? name,
       retryAfter: bye?.retry_after ?? null,
       reconnect: bye?.reconnect ?? null,
       reason: bye?.reason ?? null,
-    });
+    };
+    this.port.handleEnd(ending);
   }
 
   drop(code = 1000): void {
     const socket = this.#socket;
     this.#socket = null;
+    this.isOpen = false;
     if (!socket) return;
     socket.onopen = socket.onmessage = socket.onclose = null;
     try {
@@ -75,6 +97,6 @@ export class Socket implements Link {
     if (frame.type === "bye") {
       this.#bye = frame;
       this.endWith(frame.code);
-    } else this.#port.handleFrame(frame, (data as string).length);
+    } else this.port.handleFrame(frame, (data as string).length);
   }
 }

@@ -1,6 +1,6 @@
 /** Preparation of a client: its session, its record, and what outlives it in this browser. */
 
-import type { SyncOptions } from "./batch";
+import type { Sync } from "./batch";
 import type { Begun } from "./beginning";
 import type { Copies } from "./copies";
 import { Credentials } from "./credentials";
@@ -18,6 +18,7 @@ import { ClientRecord } from "./record";
 import { Rest } from "./rest";
 import type { Schema } from "./schema";
 import { Shelf } from "./storage";
+import type { TransportName } from "./transport";
 
 /** Parts of a client that are there before the client. */
 export interface Parts {
@@ -33,12 +34,15 @@ export interface Parts {
   bounds: OutboxBounds;
   strategy: Strategy | undefined;
   schema: Schema | undefined;
-  sync: SyncOptions | undefined;
+  /** Undefined if every update goes at once. */
+  sync: Sync | undefined;
   copies: Copies | null;
   keepsSealed: boolean;
   scope: string;
   /** Name of the page's session among those of the site. */
   name: string | undefined;
+  /** Transports that the page allows; undefined for all. */
+  transports: readonly TransportName[] | undefined;
   /** Called when the outbox is stored, or can't be. */
   stored: { tell(): void };
 }
@@ -55,7 +59,7 @@ type Tell = (error: SessionError) => void;
 const KEPT_EVENTS = ["error", "unsent", "adopted", "identity", "ended"] as const;
 
 export async function prepareStart(options: StartOptions): Promise<Parts> {
-  const { strategy, schema, sync, cache, share, signal } = options;
+  const { strategy, schema, cache, share, signal } = options;
   signal?.throwIfAborted();
   requireSharing(options);
   const env = readEnvironment(options);
@@ -78,6 +82,7 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
     openCopies(options, env, nameOwner(scope, credentials.session), tell),
   ]);
   if (identity.isHidden) copies?.hideFound();
+  const sync = await loadSync(options, env, tell);
   const slot = `${scope}client:${options.slot ?? ""}:`;
   const stored = { tell: (): void => undefined };
   const shelf = new Shelf(env.session, slot, warn);
@@ -105,6 +110,7 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
     keepsSealed: typeof cache === "object" && cache.encrypted === true,
     scope,
     name: options.name,
+    transports: options.transports,
     stored,
   };
 }
@@ -169,6 +175,18 @@ async function loadCopies(env: Environment, owner: Owner, tell: Tell): Promise<C
   } catch (error) {
     tell(SessionError.local("cache_unavailable", `No local copies are kept: ${String(error)}`));
     return null;
+  }
+}
+
+/** Load the part of the client that gathers updates; without it they go at once. */
+async function loadSync({ sync }: StartOptions, { page }: Environment, tell: Tell): Promise<Sync | undefined> {
+  if (sync?.mode !== "delayed") return undefined;
+  try {
+    const { Batch } = await import("./batch");
+    return { ...sync, Batch, page };
+  } catch (error) {
+    tell(SessionError.local("sync_unavailable", `Updates go at once: ${String(error)}`));
+    return undefined;
   }
 }
 

@@ -1,6 +1,10 @@
 /** Counters of one client since it was started. */
 
+import type { TransportName } from "./transport";
+
 export interface ClientStats {
+  /** What carries the frames, or carried the last ones; null before the first connection. */
+  transport: TransportName | null;
   connections: number;
   reconnects: number;
   framesSent: number;
@@ -61,8 +65,9 @@ export class Stats {
     if (this.#latencies.length > LATENCIES_KEPT) this.#latencies.shift();
   }
 
-  buildSummary(pending: number): ClientStats {
+  buildSummary(pending: number, transport: TransportName | null): ClientStats {
     return {
+      transport,
       connections: this.#connections,
       reconnects: this.#reconnects,
       framesSent: this.#sent.frames,

@@ -1,6 +1,6 @@
 /** Take the application's writes: checks them, keeps them in the outbox, and settles their promises. */
 
-import { Batch, type Settle, type Sync } from "./batch";
+import type { Batch, Settle, Sync } from "./batch";
 import type { Emitter } from "./emitter";
 import type { Clock } from "./environment";
 import { SessionError } from "./errors";
@@ -60,7 +60,7 @@ export class Writer {
     const rebaseWrites: OutboxPort["rebaseWrites"] = (...refused) => this.#rebaseWrites(...refused);
     this.outbox = new Outbox(record, clock, { sendFrame, abandonConnection, rebaseWrites, tellPending }, bounds);
     const fitsFrame = (frame: UpdateFrame): boolean => this.#fitsFrame(frame);
-    this.#batch = sync?.mode === "delayed" ? new Batch(this.outbox, clock, sync, { fitsFrame, findReplica }) : null;
+    this.#batch = sync ? new sync.Batch(this.outbox, clock, sync, { fitsFrame, findReplica }) : null;
   }
 
   applyLimits(limits: Record<string, number>): void {

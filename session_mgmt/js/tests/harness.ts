@@ -3,7 +3,10 @@
 import "fake-indexeddb/auto";
 import { IDBFactory } from "fake-indexeddb";
 import { afterEach, beforeEach, vi } from "vitest";
-import { SessionClient, type SessionEvents, type StartOptions } from "../src/index";
+// Loaded before the clock stands still: loading takes real time.
+import "../src/batch";
+import "../src/http/index";
+import { SessionClient, type SessionEvents, type StartOptions, type TransportName } from "../src/index";
 import { FakeLocks, FakeServer, MemoryStore } from "../src/testing";
 // Parts that the client loads when it needs them: here they are there, for loading takes real time.
 import "../src/copies";
@@ -22,6 +25,9 @@ export class FakePage {
 
 let tabs = 0;
 let draws = 0;
+
+/** Transports on which a client does everything alike. */
+export const TRANSPORTS: TransportName[] = ["websocket", "sse", "longpoll"];
 
 /** One tab: its sessionStorage outlives its pages. */
 export class Tab {
@@ -65,6 +71,7 @@ export class Tab {
       locks,
       indexedDB: databases,
       page: this.page.page,
+      transports: ["websocket"],
       // Every name is another one; waits stay near the middle of their bounds.
       random: () => 0.5 + this.number * 1e-6 + (draws += 1) * 1e-12,
       ...options,

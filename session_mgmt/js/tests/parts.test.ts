@@ -1,7 +1,7 @@
 /** Parts that the client loads later, and cannot. */
 
 import { expect, test, vi } from "vitest";
-import { Browser, record, until, turns, useFakeClock } from "./harness";
+import { Browser, pass, passUntil, record, until, turns, useFakeClock } from "./harness";
 
 vi.mock("../src/copies", () => ({
   get Copies(): never {
@@ -10,6 +10,17 @@ vi.mock("../src/copies", () => ({
 }));
 vi.mock("../src/sending", () => ({
   get Sending(): never {
+    throw new TypeError("Failed to fetch dynamically imported module");
+  },
+}));
+
+vi.mock("../src/batch", () => ({
+  get Batch(): never {
+    throw new TypeError("Failed to fetch dynamically imported module");
+  },
+}));
+vi.mock("../src/http/index", () => ({
+  get makeHttp(): never {
     throw new TypeError("Failed to fetch dynamically imported module");
   },
 }));
@@ -39,4 +50,25 @@ test("without the part that sends them, the writes of a closed tab stay", async 
   await until(() => next.pending === 1);
   await turns(50);
   expect([next.pending, adopted, browser.server.session.document("main").head]).toEqual([1, [], 0]);
+});
+
+test("without the part that gathers updates they go at once, and the client says so", async () => {
+  const browser = new Browser();
+  const errors: string[] = [];
+  const onError = ({ name }: Error): void => void errors.push(name);
+  const client = await browser.tab().open({ sync: { mode: "delayed", delay: 60_000 }, onError });
+  await until(() => client.status === "connected");
+  void client.state.set("/x", 1);
+  await until(() => browser.server.session.document("main").head === 1);
+  expect(errors).toEqual(["sync_unavailable"]);
+});
+
+test("without the part that speaks HTTP a network without sockets is tried again", async () => {
+  const browser = new Browser();
+  browser.server.network.sockets = "refused";
+  const client = await browser.tab().open({ transports: ["websocket", "longpoll"] });
+  await pass(3);
+  expect(client.status).toBe("connecting");
+  browser.server.network.sockets = "open";
+  await passUntil(() => client.status === "connected");
 });

@@ -176,6 +176,8 @@ export interface Verdict {
 	to?: number | null;
 	position?: Position;
 	error?: ErrorFields;
+	/** Proof of the right to a topic, for polls. */
+	grant?: string;
 	/** The server stores this document encrypted. */
 	encrypted?: boolean;
 }
@@ -205,6 +207,8 @@ export interface ConnectedFrame {
 	limits?: Record<string, number>;
 	retry?: RetryPolicy;
 	endpoints?: Endpoints;
+	/** Id of this recovery, which polls repeat until it is complete. */
+	recovery?: string | null;
 }
 /** Beats of a connection: seconds between two, how many may be missed, and the silence that ends it. */
 export interface Beats {
@@ -217,6 +221,11 @@ export interface Beats {
 export interface Endpoints {
 	websocket: string;
 	session: string;
+	/** Calls of connections over HTTP; absent if this server has none, or was asked by an older client. */
+	connections?: string;
+	poll?: string;
+	frames?: string;
+	leave?: string;
 }
 export interface EntriesFrame {
 	type: "entries";
@@ -309,6 +318,11 @@ export interface ErrorFrame extends ErrorFields {
 	seq?: number;
 }
 export type ServerFrame = ConnectedFrame | EntriesFrame | SnapshotFrame | GapFrame | ReceiptFrame | ByeFrame | {
+	type: "grants";
+	grants: Record<string, string>;
+} | {
+	type: "again";
+} | {
 	type: "recovery";
 	receipt: RecoveryReceipt;
 } | {
@@ -457,6 +471,79 @@ declare class Emitter<Events extends {
 	emit<K extends keyof Events>(type: K, ...args: Events[K]): void;
 	clear(): void;
 }
+export interface Answer {
+	body: Json;
+	etag: string | null;
+}
+export interface RequestOptions {
+	body?: unknown;
+	/** Goes into the Authorization header; empty if the session's cookie goes along; without it, only the page's login. */
+	token?: string | null;
+	headers?: Record<string, string>;
+	/** Ends the request, which then rejects with the signal's reason. */
+	signal?: AbortSignal;
+}
+/** How calls carry the page's own login. */
+export interface LoginOptions {
+	headers?: () => Record<string, string>;
+	credentials?: RequestCredentials;
+	tokenMode?: TokenMode;
+	/** Name of the page's session among those of the site. */
+	name?: string;
+}
+declare class Rest {
+	#private;
+	/** Absolute URL of the API, where relative addresses start. */
+	readonly base: string;
+	constructor(env: Environment, base: string, { headers, credentials, tokenMode, name }?: LoginOptions);
+	/** Ask the server for the token against forgery; return false if it has none for this page. */
+	fetchCsrf(signal?: AbortSignal): Promise<boolean>;
+	/** Return an address of the server; throws for another origin, which must never get the token. */
+	resolveUrl(path: string): string;
+	/** Send a request. Throws a SessionError: the server's own, or `network_error` (temporary) without an answer. */
+	sendRequest(method: string, path: string, options?: RequestOptions): Promise<Answer>;
+	/** Send JSON text as it is, and return the answer unread, whatever it is. Rejects without one. */
+	postText(url: string, body: string, token: string, init?: RequestInit): Promise<Response>;
+	/** Return the headers that prove a session by its token, or beside its cookie if the token is empty. */
+	proveSession(token: string): Record<string, string>;
+}
+export type TransportName = "websocket" | "sse" | "longpoll";
+/** End of a link; `retryAfter` in seconds if the server said it. */
+export interface Ending {
+	code: number;
+	name: string | null;
+	retryAfter: number | null;
+	reconnect: boolean | null;
+	/** Why, in one word, if the server said it. */
+	reason: string | null;
+}
+/** What a link asks of the connection that it carries, and tells it. */
+export interface LinkPort {
+	/** Return the first frame; called as late as possible, so that it contains what the page subscribed to meanwhile. */
+	buildConnect(): object;
+	handleFrame(frame: ServerFrame, length: number): void;
+	/** Take the end; called once, and nothing comes after it. */
+	handleEnd(ending: Ending): void;
+	/** Return the place in a log after which the next entries must come; undefined if the log is not followed. */
+	findPlace(log: string): Position | null | undefined;
+	/** Return the highest number up to which every receipt has come. */
+	readAcked(): number;
+	/** Note the transport of this attachment, when it is there and whenever it becomes another. */
+	tellTransport(name: TransportName): void;
+	/** Let go of the attachment, because another one of the same link follows at once: nothing is sent until `connected`. */
+	beginSwitch(): void;
+}
+/** Attachment that is being opened, lives, or has ended. */
+export interface Link {
+	/** Send a frame; return the length of its text, or 0 if nothing can be sent here now. */
+	sendFrame(frame: object): number;
+	/** End it from this side at once; the port is told. */
+	endWith(code: number, name?: string | null): void;
+	/** End it without telling the port. */
+	drop(code?: number): void;
+	/** Make sure that it lives, if it watches that itself; without this the connection watches it. */
+	checkLife?(): void;
+}
 /** Twelve events of the session's own log (docs/reference/events.md). */
 export declare const EVENT_TYPES: readonly [
 	"session_created",
@@ -559,6 +646,9 @@ export interface SessionEvents extends TimelineEvents {
 	heartbeat_missed: [
 		report: MissedReport
 	];
+	transport: [
+		name: TransportName
+	];
 	recovery: [
 		receipt: RecoveryReceipt | SuccessorReceipt
 	];
@@ -599,40 +689,6 @@ export interface SessionEvents extends TimelineEvents {
 		data: Json,
 		entry: SessionEntry
 	];
-}
-export interface Answer {
-	body: Json;
-	etag: string | null;
-}
-export interface RequestOptions {
-	body?: unknown;
-	/** Goes into the Authorization header; empty if the session's cookie goes along; without it, only the page's login. */
-	token?: string | null;
-	headers?: Record<string, string>;
-	/** Ends the request, which then rejects with the signal's reason. */
-	signal?: AbortSignal;
-}
-/** How calls carry the page's own login. */
-export interface LoginOptions {
-	headers?: () => Record<string, string>;
-	credentials?: RequestCredentials;
-	tokenMode?: TokenMode;
-	/** Name of the page's session among those of the site. */
-	name?: string;
-}
-declare class Rest {
-	#private;
-	/** Absolute URL of the API, where relative addresses start. */
-	readonly base: string;
-	constructor(env: Environment, base: string, { headers, credentials, tokenMode, name }?: LoginOptions);
-	/** Ask the server for the token against forgery; return false if it has none for this page. */
-	fetchCsrf(signal?: AbortSignal): Promise<boolean>;
-	/** Return an address of the server; throws for another origin, which must never get the token. */
-	resolveUrl(path: string): string;
-	/** Send a request. Throws a SessionError: the server's own, or `network_error` (temporary) without an answer. */
-	sendRequest(method: string, path: string, options?: RequestOptions): Promise<Answer>;
-	/** Return the headers that prove a session by its token, or beside its cookie if the token is empty. */
-	proveSession(token: string): Record<string, string>;
 }
 export interface Device {
 	sessionId: string;
@@ -793,6 +849,11 @@ export interface StartOptions extends Surroundings {
 	credentials?: "same-origin" | "include";
 	/** Decides what becomes of a visitor's session when he logs in, if the server asks; without it he starts afresh. */
 	onAsk?: (documents: VisitorDocument[]) => "claim" | "fresh" | Promise<"claim" | "fresh">;
+	/**
+	 * Transports that the page allows. Without it all: a WebSocket, and HTTP where none gets through, by streams (`sse`) or,
+	 * where something holds them back, by long polls. What speaks HTTP is loaded when it is needed.
+	 */
+	transports?: readonly TransportName[];
 	/** Ends the start, which then rejects with the signal's reason; it has no effect on the client that was started. */
 	signal?: AbortSignal;
 	/**
@@ -1057,8 +1118,9 @@ declare class Heartbeat {
 	/** Learn from a connection that ended without a word: the next one is not quiet for as long. */
 	noteLoss(): void;
 }
-/** Counters of one client since it was started. */
 export interface ClientStats {
+	/** What carries the frames, or carried the last ones; null before the first connection. */
+	transport: TransportName | null;
 	connections: number;
 	reconnects: number;
 	framesSent: number;
@@ -1093,33 +1155,7 @@ declare class Stats {
 	countRecovery(verdict: "full" | "state_only" | "none"): void;
 	count(counter: Counter): void;
 	addLatency(milliseconds: number): void;
-	buildSummary(pending: number): ClientStats;
-}
-/** End of a link; `retryAfter` in seconds if the server said it. */
-export interface Ending {
-	code: number;
-	name: string | null;
-	retryAfter: number | null;
-	reconnect: boolean | null;
-	/** Why, in one word, if the server said it. */
-	reason: string | null;
-}
-/** What a link asks of the connection that it carries, and tells it. */
-export interface LinkPort {
-	/** Return the first frame; called as late as possible, so that it contains what the page subscribed to meanwhile. */
-	buildConnect(): object;
-	handleFrame(frame: ServerFrame, length: number): void;
-	/** Take the end; called once, and nothing comes after it. */
-	handleEnd(ending: Ending): void;
-}
-/** Attachment that is being opened, lives, or has ended. */
-export interface Link {
-	/** Send a frame; return the length of its text, or 0 if nothing can be sent here now. */
-	sendFrame(frame: object): number;
-	/** End it from this side at once; the port is told. */
-	endWith(code: number, name?: string | null): void;
-	/** End it without telling anybody. */
-	drop(code?: number): void;
+	buildSummary(pending: number, transport: TransportName | null): ClientStats;
 }
 export interface ConnectionPort {
 	/** Prepare the next connection; null if there is nothing to wait for. Never rejects. */
@@ -1131,6 +1167,10 @@ export interface ConnectionPort {
 	takeConnected(frame: ConnectedFrame): void;
 	handleFrame(frame: ServerFrame): void;
 	handleDetach(): void;
+	/** Return the place in a log after which the next entries must come; undefined if the log is not followed. */
+	findPlace(log: string): Position | null | undefined;
+	readAcked(): number;
+	tellTransport(name: TransportName): void;
 	tellStatus(status: Status, reason: StatusReason | null): void;
 	tellMissed(missed: number): void;
 	/** Repair after an end that is no ordinary loss: come back, or stay away. `wasReady`: after `connected`. */
@@ -1151,6 +1191,10 @@ declare class Connection {
 	reason: StatusReason | null;
 	/** Called with every frame, for the debug panel. */
 	readonly watchers: Set<(direction: "sent" | "received", frame: object) => void>;
+	/** What carried the last attachment; null before the first. */
+	transport: TransportName | null;
+	/** Called whenever frames can be sent. */
+	onAttach: () => void;
 	readonly backoff: Backoff;
 	readonly heartbeat: Heartbeat;
 	constructor(env: Environment, port: ConnectionPort, stats: Stats);
@@ -1465,6 +1509,8 @@ declare class Logbook {
 	position(name: string): Position | null;
 	/** Return the `logs` of `connect`. */
 	listPositions(): Record<string, Position | null>;
+	/** Return the place after which the next entries of a log must come; undefined if it is not followed. */
+	findPlace(name: string): Position | null | undefined;
 	/** Forget the positions in these logs: another session begins. */
 	forgetPlaces(listNames: readonly string[]): void;
 	/** Ask for every log again: the rights of somebody else decide now. */

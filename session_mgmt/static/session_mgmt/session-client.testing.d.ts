@@ -83,6 +83,8 @@ export interface Verdict {
 	to?: number | null;
 	position?: Position;
 	error?: ErrorFields;
+	/** Proof of the right to a topic, for polls. */
+	grant?: string;
 	/** The server stores this document encrypted. */
 	encrypted?: boolean;
 }
@@ -182,31 +184,6 @@ declare class FakeDocument extends FakeLog {
 	listReplay(verdict: Verdict): object[];
 	makeSnapshot(reason?: string): SnapshotFrame;
 }
-export interface FakePeer {
-	handleOpen(socket: FakeSocket): void;
-	handleText(socket: FakeSocket, text: string): void;
-	handleClose(socket: FakeSocket): void;
-}
-declare class FakeSocket implements SocketLike {
-	#private;
-	readonly url: string;
-	readonly protocols: string[];
-	onopen: SocketLike["onopen"];
-	onmessage: SocketLike["onmessage"];
-	onclose: SocketLike["onclose"];
-	onerror: SocketLike["onerror"];
-	/** Nothing passes, and nobody is told. */
-	cut: boolean;
-	open: boolean;
-	closedWith: number | null;
-	constructor(url: string, protocols: string[], peer: FakePeer);
-	send(text: string): void;
-	close(code?: number): void;
-	/** Deliver a frame from the server. */
-	deliver(frame: object): void;
-	/** End it from the server's side or the network's. */
-	drop(code?: number): void;
-}
 /** Pairs of tokens of one session of the fake server, refused and told again as PROTOCOL section 14 says. */
 export interface FakePair {
 	access: string;
@@ -235,12 +212,19 @@ declare class FakeTokens {
 	/** Return false if the token was copied, or is unknown. */
 	exchange(refresh: string, nonce: string): boolean;
 }
+/** What the fake server reaches a client by. */
+export interface FakeWire {
+	/** Deliver a frame from the server. */
+	deliver(frame: object): void;
+	/** End it from the server's side or the network's. */
+	drop(code?: number): void;
+}
 export interface FakeClient {
 	id: string;
 	generation: number;
 	lastSeq: number;
 	receipts: Map<number, ReceiptFrame>;
-	socket: FakeSocket | null;
+	wire: FakeWire | null;
 	follows: Set<string>;
 }
 declare class FakeSession {
@@ -285,11 +269,85 @@ declare class FakeJar {
 	/** Return true if another site could have made this request as well. */
 	isForged(method: string, headers: Headers): boolean;
 }
+export type Frame = {
+	type: string;
+	[field: string]: Json;
+};
+export interface FakeHttpPort {
+	/** Attach as over a socket: `connected` or `bye` comes by the wire. */
+	connect(wire: FakeWire, frame: Frame): void;
+	takeFrame(wire: FakeWire, frame: Frame): void;
+	leave(wire: FakeWire): void;
+	findLog(session: FakeSession, name: string): FakeLog | null;
+}
+export type CallName = "connections" | "poll" | "frames" | "leave";
+declare class FakeHttp {
+	#private;
+	/** Streams are refused. */
+	refusesStreams: boolean;
+	/** Something on the way holds back what has not ended. */
+	isBuffered: boolean;
+	/** A portal answers everything. */
+	isPortal: boolean;
+	/** Answers that are lost on their way, by call; their effects happen. */
+	readonly lost: Partial<Record<CallName, number>>;
+	/** Calls that never arrive, by call. */
+	readonly missed: Partial<Record<CallName, number>>;
+	/** Refusals of the next calls. */
+	readonly refusals: Partial<Record<CallName, {
+		status: number;
+		name: string;
+		close: number | null;
+		retry_after?: number;
+	}[]>>;
+	/** Bodies of the calls that arrived. */
+	readonly calls: [
+		name: CallName,
+		body: Json
+	][];
+	constructor(port: FakeHttpPort);
+	/** Answer a call; null if it is none of a connection. */
+	answer(path: string, init: RequestInit, session: FakeSession | undefined, proof: {
+		token?: string;
+		auth?: string;
+		name?: string | null;
+	}): Promise<Response | null>;
+}
+export interface FakePeer {
+	/** Return false to leave it unopened; `begin` may open it later. */
+	handleOpen(socket: FakeSocket): boolean;
+	handleText(socket: FakeSocket, text: string): void;
+	handleClose(socket: FakeSocket): void;
+}
+declare class FakeSocket implements SocketLike, FakeWire {
+	#private;
+	readonly url: string;
+	readonly protocols: string[];
+	onopen: SocketLike["onopen"];
+	onmessage: SocketLike["onmessage"];
+	onclose: SocketLike["onclose"];
+	onerror: SocketLike["onerror"];
+	/** Nothing passes, and nobody is told. */
+	cut: boolean;
+	open: boolean;
+	closedWith: number | null;
+	constructor(url: string, protocols: string[], peer: FakePeer);
+	/** Open it to a peer that hears nothing. */
+	beginDeaf(): void;
+	/** Open it. */
+	begin(): void;
+	send(text: string): void;
+	close(code?: number): void;
+	/** Deliver a frame from the server. */
+	deliver(frame: object): void;
+	/** End it from the server's side or the network's. */
+	drop(code?: number): void;
+}
 export interface FakeServerOptions {
 	/** Answer what a client sends. */
 	onMessage?: (data: Json) => Json;
 }
-export type Frame = {
+type Frame$1 = {
 	type: string;
 	[field: string]: Json;
 };
@@ -301,7 +359,7 @@ export declare class FakeServer {
 	readonly topics: Map<string, FakeLog>;
 	readonly denied: Set<string>;
 	/** Frames that clients have sent, the newest last. */
-	readonly received: Frame[];
+	readonly received: Frame$1[];
 	readonly requests: string[];
 	readonly sockets: FakeSocket[];
 	/** Effects happen, but their receipts are lost. */
@@ -314,10 +372,20 @@ export declare class FakeServer {
 	readonly jar: FakeJar;
 	/** Answers of the next calls about identity that are lost on their way; their effects happen. */
 	lostAnswers: number;
+	/**
+	 * What happens to sockets on their way: they open after so many milliseconds, are refused, never open, or open and let
+	 * nothing pass.
+	 */
+	readonly network: {
+		sockets: "open" | "refused" | "silent" | "swallowed";
+		openAfter: number;
+	};
 	/** No request is answered. */
 	offline: boolean;
 	/** Fields of `connected` beside the fixed part, such as `retry` or `limits`. */
 	settings: Record<string, Json>;
+	/** Connections over HTTP. */
+	readonly http: FakeHttp;
 	constructor({ onMessage }?: FakeServerOptions);
 	get session(): FakeSession;
 	get connected(): number;
@@ -333,6 +401,8 @@ export declare class FakeServer {
 	refuse(...errors: ErrorFields[]): void;
 	/** Answer the next openings of known clients as if another connection of theirs had taken over. */
 	replaceNext(openings: number): void;
+	/** Let another attach of every client arrive, of which nobody will hear. */
+	overtake(): void;
 	/** Send a frame to every client, true to the protocol or not. */
 	broadcast(frame: object): void;
 	/** Take the right to a topic away from everybody who follows it. */

@@ -28,6 +28,6 @@ export function answerNarrow(session: FakeSession, { scopes, expires_in: life = 
 function describeDevice(each: FakeSession, session: FakeSession): Json {
   const { session_id, created_at: first_seen, last_active_at: last_seen } = each.fields();
   const named = { label: "", browser: "Firefox", system: "Linux", place: "" };
-  const connection_state = [...each.clients.values()].some(({ socket }) => socket) ? "connected" : "disconnected";
+  const connection_state = [...each.clients.values()].some(({ wire }) => wire) ? "connected" : "disconnected";
   return { session_id, ...named, first_seen, last_seen, connection_state, is_current: each === session };
 }

@@ -15,9 +15,11 @@ import { answerDevices, answerNarrow } from "./devices";
 import { answerRequest } from "./documents";
 import { FakeEntrance, type FakeLogin, type Told } from "./entrance";
 import { FakeJar } from "./jar";
+import { FakeHttp, FakePolls } from "./http";
 import { FakeDocument, FakeLog, type Entry } from "./log";
 import { FakeSession, type FakeClient } from "./session";
 import { FakeSocket } from "./socket";
+import type { FakeWire } from "./wire";
 
 export interface FakeServerOptions {
   /** Answer what a client sends. */
@@ -49,6 +51,11 @@ export class FakeServer {
   readonly jar = new FakeJar();
   /** Answers of the next calls about identity that are lost on their way; their effects happen. */
   lostAnswers = 0;
+  /**
+   * What happens to sockets on their way: they open after so many milliseconds, are refused, never open, or open and let
+   * nothing pass.
+   */
+  readonly network = { sockets: "open" as "open" | "refused" | "silent" | "swallowed", openAfter: 0 };
   /** No request is answered. */
   offline = false;
   /** Fields of `connected` beside the fixed part, such as `retry` or `limits`. */
@@ -57,8 +64,15 @@ export class FakeServer {
   #refusals: ErrorFields[] = [];
   #reports: Partial<ReceiptFrame>[] = [];
   #cut = false;
-  #attached = new Map<FakeSocket, { session: FakeSession; client: FakeClient }>();
+  #attached = new Map<FakeWire, { session: FakeSession; client: FakeClient }>();
   #names = 0;
+  /** Connections over HTTP. */
+  readonly http = new FakeHttp({
+    connect: (wire, frame) => this.#handleFrame(wire, frame),
+    takeFrame: (wire, frame) => this.#handleFrame(wire, frame),
+    leave: (wire) => this.#handleClose(wire),
+    findLog: (session, name) => this.#findLog(session, name),
+  });
   #replacements = 0;
   readonly #entrance = new FakeEntrance({
     login: this.login,
@@ -138,30 +152,41 @@ export class FakeServer {
     this.#replacements = openings;
   }
 
+  /** Let another attach of every client arrive, of which nobody will hear. */
+  overtake(): void {
+    for (const [wire, { client }] of this.#attached) {
+      client.generation += 1;
+      this.#sendBye(wire, CLOSE.REPLACED);
+    }
+  }
+
   /** Send a frame to every client, true to the protocol or not. */
   broadcast(frame: object): void {
-    for (const socket of this.#attached.keys()) socket.deliver(frame);
+    for (const wire of this.#attached.keys()) wire.deliver(frame);
   }
 
   /** Take the right to a topic away from everybody who follows it. */
   deny(topic: string): void {
     this.denied.add(topic);
     const log = `topic:${topic}`;
-    for (const [socket, { client }] of this.#attached) {
-      if (client.follows.delete(log)) socket.deliver({ type: "error", log, ...makeTopicDenied() });
+    for (const [wire, { client }] of this.#attached) {
+      if (client.follows.delete(log)) wire.deliver({ type: "error", log, ...makeTopicDenied() });
     }
   }
 
   /** Break every connection; new ones are accepted. */
   drop(code = 1006): void {
-    for (const socket of [...this.#attached.keys()]) socket.drop(code);
+    for (const wire of [...this.#attached.keys()]) wire.drop(code);
   }
 
   /** Let nothing pass, and tell nobody; connections that exist never work again. */
   cut(): void {
     this.#cut = this.offline = true;
     for (const socket of this.sockets) socket.cut = true;
-    this.#attached.clear();
+    for (const wire of this.#attached.keys()) {
+      if (wire instanceof FakePolls) wire.hang();
+      else this.#attached.delete(wire);
+    }
   }
 
   mend(): void {
@@ -169,7 +194,7 @@ export class FakeServer {
   }
 
   bye(code: number, retryAfter: number | null = null, reason?: string): void {
-    for (const socket of [...this.#attached.keys()]) this.#sendBye(socket, code, retryAfter, reason);
+    for (const wire of [...this.#attached.keys()]) this.#sendBye(wire, code, retryAfter, reason);
   }
 
   forgetClients(): void {
@@ -188,58 +213,65 @@ export class FakeServer {
     this.bye(CLOSE.SESSION_TERMINATED, null, reason);
   }
 
-  #handleOpen(socket: FakeSocket): void {
-    socket.cut = this.#cut;
+  #handleOpen(socket: FakeSocket): boolean {
+    const { sockets, openAfter } = this.network;
+    socket.cut = this.#cut || sockets === "swallowed";
+    if (sockets === "swallowed") socket.beginDeaf();
+    if (sockets === "refused") socket.drop();
+    if (sockets === "open" && openAfter > 0) setTimeout(() => socket.begin(), openAfter);
+    return sockets === "open" && openAfter === 0 && !this.#cut;
   }
 
-  #handleClose(socket: FakeSocket): void {
-    const attached = this.#attached.get(socket);
-    this.#attached.delete(socket);
-    if (attached?.client.socket === socket) attached.client.socket = null;
+  #handleClose(wire: FakeWire): void {
+    const attached = this.#attached.get(wire);
+    this.#attached.delete(wire);
+    if (attached?.client.wire === wire) attached.client.wire = null;
   }
 
-  #handleFrame(socket: FakeSocket, frame: Frame): void {
+  #handleFrame(wire: FakeWire, frame: Frame): void {
     this.received.push(frame);
-    if (frame.type === "connect") return this.#handleConnect(socket, frame);
-    const attached = this.#attached.get(socket);
+    if (frame.type === "connect") return this.#handleConnect(wire, frame);
+    const attached = this.#attached.get(wire);
+    // Before an attach a client may only ask whether anybody is there.
+    if (!attached && frame.type === "ping") return wire.deliver({ type: "pong", id: frame.id, server_time: "" });
     if (!attached) return;
     const { session, client } = attached;
-    if (frame.type === "configure") this.#handleConfigure(socket, frame);
-    if (frame.type === "subscribe") this.#handleSubscribe(socket, session, client, frame);
+    if (frame.type === "configure") this.#handleConfigure(wire, frame);
+    if (frame.type === "subscribe") this.#handleSubscribe(wire, session, client, frame);
     else if (frame.type === "unsubscribe") client.follows.delete(frame.log);
-    else if (frame.type === "ping") socket.deliver({ type: "pong", id: frame.id, server_time: "" });
-    else if (frame.type === "refresh") this.#handleRefresh(socket, frame);
+    else if (frame.type === "ping") wire.deliver({ type: "pong", id: frame.id, server_time: "" });
+    else if (frame.type === "refresh") this.#handleRefresh(wire, frame);
     else if (frame.type === "publish" && frame.ephemeral) this.#spreadEphemeral(frame);
-    else if (frame.seq !== undefined && frame.type !== "ack") this.#decideWrite(socket, session, client, frame);
+    else if (frame.seq !== undefined && frame.type !== "ack") this.#decideWrite(wire, session, client, frame);
   }
 
-  #handleConnect(socket: FakeSocket, frame: Frame): void {
+  #handleConnect(wire: FakeWire, frame: Frame): void {
     // The handshake had the cookie; no frame has one.
     const token = frame.auth === "cookie" ? this.jar.find(frame.name) : frame.token;
     const isOfThisMode = (frame.auth === "cookie") === this.#hasCookies && (frame.token === undefined) === this.#hasCookies;
     const session = this.sessions.find(({ tokens }) => isOfThisMode && tokens.isKnown(token));
-    if (!session) return this.#sendBye(socket, CLOSE.INVALID_TOKEN);
-    if (session.state === "terminated") return this.#sendBye(socket, CLOSE.SESSION_TERMINATED);
-    if (session.state === "expired") return this.#sendBye(socket, CLOSE.SESSION_EXPIRED);
-    if (frame.user !== undefined && frame.user !== session.user) return this.#sendBye(socket, CLOSE.LOGIN_CHECK);
-    if (session.tokens.isExpired(token)) return this.#sendBye(socket, CLOSE.TOKEN_EXPIRED);
+    if (!session) return this.#sendBye(wire, CLOSE.INVALID_TOKEN);
+    if (session.state === "terminated") return this.#sendBye(wire, CLOSE.SESSION_TERMINATED);
+    if (session.state === "expired") return this.#sendBye(wire, CLOSE.SESSION_EXPIRED);
+    if (frame.user !== undefined && frame.user !== session.user) return this.#sendBye(wire, CLOSE.LOGIN_CHECK);
+    if (session.tokens.isExpired(token)) return this.#sendBye(wire, CLOSE.TOKEN_EXPIRED);
     if (frame.client_id && this.#replacements > 0) {
       this.#replacements -= 1;
-      return this.#sendBye(socket, CLOSE.REPLACED);
+      return this.#sendBye(wire, CLOSE.REPLACED);
     }
     const known = frame.client_id ? session.clients.get(frame.client_id) : session.newClient(this.#makeName("c_"));
-    if (!known) return this.#sendBye(socket, CLOSE.CLIENT_FORGOTTEN);
-    this.#attachClient(socket, session, known, frame);
+    if (!known) return this.#sendBye(wire, CLOSE.CLIENT_FORGOTTEN);
+    this.#attachClient(wire, session, known, frame);
   }
 
-  #attachClient(socket: FakeSocket, session: FakeSession, client: FakeClient, frame: Frame): void {
-    if (client.socket) this.#sendBye(client.socket, CLOSE.REPLACED);
+  #attachClient(wire: FakeWire, session: FakeSession, client: FakeClient, frame: Frame): void {
+    if (client.wire) this.#sendBye(client.wire, CLOSE.REPLACED);
     const wentBack = client.lastSeq < frame.acked;
     client.lastSeq = Math.max(client.lastSeq, frame.acked);
     client.generation += 1;
-    client.socket = socket;
+    client.wire = wire;
     client.follows = new Set();
-    this.#attached.set(socket, { session, client });
+    this.#attached.set(wire, { session, client });
     const logs: Record<string, Verdict> = {};
     const replay: object[] = [];
     for (const [name, asked] of Object.entries<Position | null>(frame.logs)) {
@@ -249,10 +281,10 @@ export class FakeServer {
       client.follows.add(name);
       replay.push(...log.listReplay(logs[name]));
     }
-    socket.deliver(this.#makeConnected(session, client, wentBack, logs));
-    for (const followed of replay) socket.deliver(followed);
+    wire.deliver(this.#makeConnected(session, client, wentBack, logs));
+    for (const followed of replay) wire.deliver(followed);
     const isNew = client.generation === 1;
-    if (!isNew && this.recovers) socket.deliver({ type: "recovery", receipt: makeReceipt(client, frame.logs, logs) });
+    if (!isNew && this.recovers) wire.deliver({ type: "recovery", receipt: makeReceipt(client, frame.logs, logs) });
   }
 
   #makeConnected(session: FakeSession, client: FakeClient, wentBack: boolean, logs: Record<string, Verdict>): object {
@@ -273,48 +305,48 @@ export class FakeServer {
     };
   }
 
-  #handleConfigure(socket: FakeSocket, { id, interval = 25, missed_limit = 3, batch = 0 }: Frame): void {
+  #handleConfigure(wire: FakeWire, { id, interval = 25, missed_limit = 3, batch = 0 }: Frame): void {
     const config = { interval, missed_limit, batch, deadline: Math.min(interval + 10, interval * missed_limit + 1) };
-    if (interval >= 2) return socket.deliver({ type: "reply", id, config });
+    if (interval >= 2) return wire.deliver({ type: "reply", id, config });
     const error = { code: 103, name: "invalid_field", temporary: false, field: "interval", allowed: [2, 55] };
-    socket.deliver({ type: "error", id, message: "interval is from 2 to 55 here.", ...error });
+    wire.deliver({ type: "error", id, message: "interval is from 2 to 55 here.", ...error });
   }
 
-  #handleSubscribe(socket: FakeSocket, session: FakeSession, client: FakeClient, frame: Frame): void {
+  #handleSubscribe(wire: FakeWire, session: FakeSession, client: FakeClient, frame: Frame): void {
     const log = this.#findLog(session, frame.log);
-    if (!log) return socket.deliver({ type: "error", id: frame.id, ...makeTopicDenied() });
+    if (!log) return wire.deliver({ type: "error", id: frame.id, ...makeTopicDenied() });
     const verdict = log.judgePosition(frame.position);
     client.follows.add(frame.log);
-    socket.deliver({ type: "reply", id: frame.id, verdict });
-    for (const followed of log.listReplay(verdict)) socket.deliver(followed);
+    wire.deliver({ type: "reply", id: frame.id, verdict });
+    for (const followed of log.listReplay(verdict)) wire.deliver(followed);
   }
 
-  #handleRefresh(socket: FakeSocket, frame: Frame): void {
+  #handleRefresh(wire: FakeWire, frame: Frame): void {
     const [status, body] = this.#entrance.refresh(frame);
-    socket.deliver({ type: status === 200 ? "reply" : "error", id: frame.id, ...body });
+    wire.deliver({ type: status === 200 ? "reply" : "error", id: frame.id, ...body });
   }
 
   #endAll(session: FakeSession, code: number): void {
-    for (const [socket, attached] of this.#attached) if (attached.session === session) this.#sendBye(socket, code);
+    for (const [wire, attached] of this.#attached) if (attached.session === session) this.#sendBye(wire, code);
   }
 
-  #decideWrite(socket: FakeSocket, session: FakeSession, client: FakeClient, frame: Frame): void {
+  #decideWrite(wire: FakeWire, session: FakeSession, client: FakeClient, frame: Frame): void {
     const known = client.receipts.get(frame.seq);
-    if (known) return this.#sendReceipt(socket, { ...known, replayed: true });
+    if (known) return this.#sendReceipt(wire, { ...known, replayed: true });
     const refusal = frame.seq === client.lastSeq + 1 ? this.#refusals.shift() : makeGapError(client);
     const { seq } = frame;
-    if (refusal?.temporary) return this.#sendReceipt(socket, { type: "receipt", seq, ok: false, error: refusal });
+    if (refusal?.temporary) return this.#sendReceipt(wire, { type: "receipt", seq, ok: false, error: refusal });
     const effect = (): Partial<ReceiptFrame> => this.#applyEffect(session, client, frame as never, seq);
     const receipt: ReceiptFrame = refusal
       ? { type: "receipt", seq, ok: false, error: refusal }
       : { type: "receipt", seq, ok: true, ...effect(), ...this.#reports.shift() };
     client.lastSeq = frame.seq;
     client.receipts.set(frame.seq, receipt);
-    this.#sendReceipt(socket, receipt);
+    this.#sendReceipt(wire, receipt);
   }
 
-  #sendReceipt(socket: FakeSocket, receipt: ReceiptFrame): void {
-    if (!this.swallowReceipts) socket.deliver(receipt);
+  #sendReceipt(wire: FakeWire, receipt: ReceiptFrame): void {
+    if (!this.swallowReceipts) wire.deliver(receipt);
   }
 
   #applyEffect(session: FakeSession, client: FakeClient, write: WriteFrame, seq: number): Partial<ReceiptFrame> {
@@ -331,17 +363,17 @@ export class FakeServer {
   }
 
   #spreadEphemeral(frame: Frame): void {
-    for (const [socket, { client }] of this.#attached) {
+    for (const [wire, { client }] of this.#attached) {
       const follows = client.follows.has(`topic:${frame.topic}`);
-      if (follows) socket.deliver({ type: "ephemeral", topic: frame.topic, data: frame.data });
+      if (follows) wire.deliver({ type: "ephemeral", topic: frame.topic, data: frame.data });
     }
   }
 
   #spreadEntry(log: FakeLog, entry: Entry, owner: FakeSession = this.session): void {
-    for (const [socket, { session, client }] of this.#attached) {
+    for (const [wire, { session, client }] of this.#attached) {
       const concerned = log.name.startsWith("topic:") || session === owner;
       if (!concerned || !client.follows.has(log.name)) continue;
-      socket.deliver({ type: "entries", log: log.name, epoch: log.epoch, entries: [entry] });
+      wire.deliver({ type: "entries", log: log.name, epoch: log.epoch, entries: [entry] });
     }
   }
 
@@ -352,11 +384,12 @@ export class FakeServer {
     return kind === "state" ? session.document(rest) : this.topic(rest);
   }
 
-  #sendBye(socket: FakeSocket, code: number, retryAfter: number | null = null, reason?: string): void {
+  #sendBye(wire: FakeWire, code: number, retryAfter: number | null = null, reason?: string): void {
     const reconnect = mayReconnect(code) || code === CLOSE.CLIENT_FORGOTTEN;
     const told = { code, name: closeName(code), reconnect, retry_after: retryAfter, ...(reason && { reason }) };
-    socket.deliver({ type: "bye", ...told });
-    socket.drop(code);
+    wire.deliver({ type: "bye", ...told });
+    wire.drop(code);
+    this.#handleClose(wire);
   }
 
   #makeName(prefix: string): string {
@@ -377,6 +410,9 @@ export class FakeServer {
     if (this.#hasCookies && this.jar.isForged(init.method ?? "GET", headers)) {
       return makeResponse(403, { code: 204, name: "permission_denied", temporary: false, message: "" });
     }
+    const proof = this.#hasCookies ? { auth: "cookie", name } : { ...(token !== undefined && { token }) };
+    const connection = await this.http.answer(pathname, init, session, proof);
+    if (connection) return connection;
     if (pathname.endsWith("/sessions/enter/")) return this.#answerEntrance(body);
     if (pathname.endsWith("/tokens/refresh/")) return this.#answerIdentity(this.#entrance.refresh(body));
     if (pathname.endsWith("/login/")) return makeResponse(200, { user_id: this.login.user, csrf: this.jar.csrf });

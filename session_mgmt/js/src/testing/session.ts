@@ -2,15 +2,15 @@
 
 import type { ReceiptFrame, SessionFields } from "../frames";
 import { FakeDocument, FakeLog } from "./log";
-import type { FakeSocket } from "./socket";
 import { FakeTokens } from "./tokens";
+import type { FakeWire } from "./wire";
 
 export interface FakeClient {
   id: string;
   generation: number;
   lastSeq: number;
   receipts: Map<number, ReceiptFrame>;
-  socket: FakeSocket | null;
+  wire: FakeWire | null;
   follows: Set<string>;
 }
 
@@ -45,7 +45,7 @@ export class FakeSession {
   }
 
   newClient(id: string): FakeClient {
-    const client: FakeClient = { id, generation: 0, lastSeq: 0, receipts: new Map(), socket: null, follows: new Set() };
+    const client: FakeClient = { id, generation: 0, lastSeq: 0, receipts: new Map(), wire: null, follows: new Set() };
     this.clients.set(id, client);
     return client;
   }

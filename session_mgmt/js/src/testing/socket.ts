@@ -1,14 +1,16 @@
 /** Both ends of a WebSocket in memory. Frames arrive in order, each in a turn of its own. */
 
 import type { SocketLike } from "../environment";
+import type { FakeWire } from "./wire";
 
 export interface FakePeer {
-  handleOpen(socket: FakeSocket): void;
+  /** Return false to leave it unopened; `begin` may open it later. */
+  handleOpen(socket: FakeSocket): boolean;
   handleText(socket: FakeSocket, text: string): void;
   handleClose(socket: FakeSocket): void;
 }
 
-export class FakeSocket implements SocketLike {
+export class FakeSocket implements SocketLike, FakeWire {
   onopen: SocketLike["onopen"] = null;
   onmessage: SocketLike["onmessage"] = null;
   onclose: SocketLike["onclose"] = null;
@@ -26,12 +28,21 @@ export class FakeSocket implements SocketLike {
   ) {
     this.#peer = peer;
     queueMicrotask(() => {
-      if (this.closedWith !== null) return;
-      peer.handleOpen(this);
-      if (this.cut) return;
-      this.open = true;
-      this.onopen?.({} as never);
+      if (this.closedWith === null && peer.handleOpen(this)) this.begin();
     });
+  }
+
+  /** Open it to a peer that hears nothing. */
+  beginDeaf(): void {
+    this.open = true;
+    this.onopen?.({} as never);
+  }
+
+  /** Open it. */
+  begin(): void {
+    if (this.closedWith !== null || this.cut) return;
+    this.open = true;
+    this.onopen?.({} as never);
   }
 
   send(text: string): void {

@@ -1,0 +1,133 @@
+/** Transport of a client: a WebSocket, and HTTP where none gets through. What speaks HTTP is loaded when it is needed. */
+
+import { SessionError } from "./errors";
+import { makeSockets, openSocket, type Socket } from "./socket";
+import { isLost, type Ending, type Link, type LinkPort, type Transport, type TransportHost } from "./transport";
+import type { TransportName } from "./transport";
+
+/** Way over HTTP, as it is loaded. */
+export interface Loaded extends Transport {
+  /** Go on with an attachment that was begun by a socket; it has failed if there is none. */
+  adopt(port: LinkPort, socket: Socket | null, begunAt: number): Link;
+}
+
+const ALL: readonly TransportName[] = ["websocket", "sse", "longpoll"];
+/** Milliseconds after which a start that is not ready loads the other way. */
+const LOAD_AFTER = 500;
+/** Milliseconds after which a socket that lives has been of use. */
+export const USEFUL_AFTER = 10_000;
+const LOST: Ending = { code: 1006, name: "network_error", retryAfter: null, reconnect: null, reason: null };
+
+/** Return the name under which the browser keeps what it knows of the way to a server. */
+export function nameMemory({ rest }: TransportHost): string {
+  return `session-mgmt:${rest.base}:transport`;
+}
+
+/** Return what carries a client. Throws `invalid_option` if nothing may. */
+export function chooseTransport(allowed: readonly TransportName[] = ALL, host: TransportHost): Transport {
+  if (allowed.length === 0) throw SessionError.local("invalid_option", "Name at least one transport.");
+  const maySocket = allowed.includes("websocket");
+  if (`${allowed}` === "websocket") return makeSockets(host);
+  // What the browser knows of the way can be read by what is loaded only.
+  let beginsWithSocket = maySocket && host.env.local.getItem(nameMemory(host)) === null;
+  let loading: Promise<Loaded> | null = null;
+  let loaded: Loaded | null = null;
+  let useless = 0;
+  const load = (): Promise<Loaded> =>
+    (loading ??= import("./http/index").then(
+      (part) => (loaded = part.makeHttp(host, allowed, useless)),
+      (error) => {
+        // The next attachment tries again; until then a socket is better than nothing.
+        loading = null;
+        beginsWithSocket = maySocket;
+        throw error;
+      },
+    ));
+  const noteUseless = (): void => {
+    useless += 1;
+    load().catch(() => undefined);
+  };
+  const begin = (port: LinkPort, hasSocket: boolean, go: (way: Loaded) => Link): Link =>
+    loaded ? go(loaded) : beginLink(host, { load, noteUseless }, port, hasSocket, go);
+  return {
+    open: (port) => begin(port, beginsWithSocket, (way) => way.open(port)),
+    openWriter: (port) => begin(port, beginsWithSocket, (way) => way.openWriter(port)),
+  };
+}
+
+interface Loader {
+  load(): Promise<Loaded>;
+  /** Note that a socket opened, and was lost before it was of use. */
+  noteUseless(): void;
+}
+
+/** Begin an attachment before the way over HTTP is loaded; it is handed over unless its socket is quick enough. */
+function beginLink(
+  host: TransportHost,
+  loader: Loader,
+  port: LinkPort,
+  hasSocket: boolean,
+  go: (way: Loaded) => Link,
+): Link {
+  const { clock } = host.env;
+  const begunAt = clock.now();
+  let connectedAt = -Infinity;
+  let isOver = false;
+  /** One of the two ways has it. */
+  let isSettled = false;
+  let timer: unknown = null;
+  let inner: Link | null = null;
+  const end = (ending: Ending): void => {
+    if (isOver) return;
+    link.drop();
+    port.handleEnd(ending);
+  };
+  /** Go on by the other way, unless the socket is ready; `failure` is the end if there is no other way. */
+  const handOver = (next: (way: Loaded) => Link, failure: Ending | null): void =>
+    void loader.load().then(
+      (way) => {
+        if (isOver || isSettled) return;
+        isSettled = true;
+        inner = next(way);
+      },
+      () => failure && end(failure),
+    );
+  const takeEnd = (ending: Ending): void => {
+    inner = null;
+    clock.clearTimeout(timer);
+    if (!isSettled && isLost(ending)) return handOver((way) => way.adopt(port, null, begunAt), ending);
+    if (isLost(ending) && clock.now() - connectedAt < USEFUL_AFTER) loader.noteUseless();
+    end(ending);
+  };
+  const beginSocket = (): void => {
+    const socket = openSocket(host, {
+      ...port,
+      handleFrame: (frame, length) => {
+        if (frame.type === "connected") {
+          clock.clearTimeout(timer);
+          connectedAt = clock.now();
+          isSettled = true;
+        }
+        port.handleFrame(frame, length);
+      },
+      handleEnd: takeEnd,
+    });
+    inner = socket;
+    timer = clock.setTimeout(() => handOver((way) => way.adopt(port, inner && socket, begunAt), null), LOAD_AFTER);
+  };
+  const link: Link = {
+    get checkLife() {
+      return inner?.checkLife && (() => inner?.checkLife?.());
+    },
+    sendFrame: (frame) => inner?.sendFrame(frame) ?? 0,
+    endWith: (code, name = null) => (inner ? inner.endWith(code, name) : end({ ...LOST, code, name })),
+    drop: (code) => {
+      isOver = true;
+      clock.clearTimeout(timer);
+      inner?.drop(code);
+    },
+  };
+  if (hasSocket) beginSocket();
+  else handOver(go, LOST);
+  return link;
+}

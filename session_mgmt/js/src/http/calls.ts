@@ -1,0 +1,121 @@
+/** Calls of a connection over HTTP (PROTOCOL section 16), and what their failures mean. */
+
+import { closeName } from "../codes";
+import type { ErrorFields } from "../errors";
+import type { ServerFrame } from "../frames";
+import type { Ending, TransportHost } from "../transport";
+
+export type CallName = "connections" | "poll" | "frames" | "leave";
+
+/** Answer of a call that is no stream. */
+export interface Answer {
+  frames: ServerFrame[];
+  /** Seconds after which to poll again. */
+  nextIn: number;
+  /** Characters of its text. */
+  length: number;
+}
+
+const PATHS: Record<CallName, string> = {
+  connections: "connections/",
+  poll: "connections/poll/",
+  frames: "connections/frames/",
+  leave: "connections/leave/",
+};
+// What a browser says of a connection that ended without a close.
+const CONNECTION_LOST = 1006;
+const INTERNAL_ERROR = 1011;
+/** Seconds after which a page behind a portal looks again. */
+const PORTAL_WAIT = 15;
+
+export class CallFailure extends Error {
+  /**
+   * `refused`: by the server. `lost`: no answer, so nobody knows what was done. `foreign`: somebody else has answered,
+   * such as a portal.
+   */
+  readonly kind: "refused" | "lost" | "foreign";
+  readonly ending: Ending;
+  readonly status: number;
+  /** The attachment lives on, and the same call may be sent again. */
+  readonly isPassing: boolean;
+
+  constructor(kind: CallFailure["kind"], status: number, ending: Ending, isPassing = false) {
+    super(ending.name ?? kind);
+    this.kind = kind;
+    this.status = status;
+    this.ending = ending;
+    this.isPassing = isPassing;
+  }
+}
+
+/** Return the failure of a call that nobody has answered. */
+export function makeLost(name = "network_error"): CallFailure {
+  return new CallFailure("lost", 0, makeEnding(CONNECTION_LOST, name));
+}
+
+export class Calls {
+  readonly #host: TransportHost;
+
+  constructor(host: TransportHost) {
+    this.#host = host;
+  }
+
+  /** Send a call; return the server's good answer, unread. Throws a CallFailure. */
+  async send(name: CallName, body: string, init: RequestInit = {}): Promise<Response> {
+    const { rest, readEndpoints, readToken } = this.#host;
+    const url = readEndpoints()[name] ?? PATHS[name];
+    let response: Response;
+    try {
+      response = await rest.postText(url, body, readToken(), init);
+    } catch {
+      throw makeLost();
+    }
+    const isOurs = response.headers.get("X-Session-Mgmt") !== null;
+    if (isOurs && response.ok) return response;
+    throw isOurs ? await readRefusal(response) : makeForeign(response.status);
+  }
+
+  /** Send a call; return its frames. Throws a CallFailure. */
+  async ask(name: CallName, body: string, init: RequestInit = {}): Promise<Answer> {
+    return readAnswer(await this.send(name, body, init));
+  }
+}
+
+/** Return the frames of an answer. Throws a CallFailure if it ends too early. */
+export async function readAnswer(response: Response): Promise<Answer> {
+  try {
+    const text = await response.text();
+    const { frames, next_in: nextIn = 0 } = JSON.parse(text) as { frames: ServerFrame[]; next_in?: number };
+    return { frames: frames.filter(isFrame), nextIn, length: text.length };
+  } catch {
+    throw makeLost();
+  }
+}
+
+function isFrame(frame: unknown): frame is ServerFrame {
+  return typeof (frame as ServerFrame | null)?.type === "string";
+}
+
+async function readRefusal(response: Response): Promise<CallFailure> {
+  const fields = (await response.json().catch(() => ({}))) as ErrorFields & { close?: number; reconnect?: boolean };
+  const { close = null, name = `http_${response.status}`, reconnect = null, retry_after, reason } = fields;
+  const isTemporary = fields.temporary ?? response.status >= 500;
+  const ending = {
+    code: close ?? INTERNAL_ERROR,
+    name: close === null ? name : closeName(close),
+    retryAfter: retry_after ?? null,
+    reconnect: reconnect ?? (close === null ? isTemporary : null),
+    reason: typeof reason === "string" ? reason : null,
+  };
+  return new CallFailure("refused", response.status, ending, close === null && isTemporary);
+}
+
+/** Return the failure of a call that was answered without our header: by a proxy without us, or by a portal. */
+function makeForeign(status: number): CallFailure {
+  if (status >= 500 || status === 429) return makeLost();
+  return new CallFailure("foreign", status, makeEnding(CONNECTION_LOST, "not_our_server", PORTAL_WAIT));
+}
+
+function makeEnding(code: number, name: string, retryAfter: number | null = null): Ending {
+  return { code, name, retryAfter, reconnect: null, reason: null };
+}

@@ -1,0 +1,201 @@
+/** Attachment over HTTP: an attach, polls for what is new, calls for what is written (PROTOCOL section 16). */
+
+import { runGuarded } from "../emitter";
+import { CLOSE, closeName } from "../codes";
+import type { ConnectedFrame, ServerFrame } from "../frames";
+import type { Ending, Link, LinkPort, TransportHost, TransportName } from "../transport";
+import { CallFailure, Calls, makeLost, type Answer } from "./calls";
+import { Places, type Asked } from "./places";
+import { Poller, type Mode, type Pace } from "./poller";
+import { Sender, type SentFrame } from "./sender";
+
+/** What a link asks of what outlives it. */
+export interface LinkHabits {
+  /** False where streams are known to be held back. */
+  readonly prefersStream: boolean;
+  /** Note that streams do not get through. */
+  noteBuffered(): void;
+  /** Choose the pace of the next poll. Rejects if the signal is aborted. */
+  choosePace(signal: AbortSignal): Promise<Pace>;
+}
+
+/** Frames that have no place in a call: polls confirm receipts and are the sign of life. */
+const NOT_SENT: ReadonlySet<string> = new Set(["ack", "pong"]);
+/** Bytes of a call of frames that are not frames. */
+const ROOM = 8_192;
+
+export class HttpLink implements Link {
+  readonly #host: TransportHost;
+  readonly #port: LinkPort;
+  readonly #isWriter: boolean;
+  readonly #calls: Calls;
+  readonly #places: Places;
+  readonly #sender: Sender;
+  readonly #poller: Poller;
+  readonly #attach = new AbortController();
+  #state: "opening" | "attached" | "ended" = "opening";
+  #client: { client_id: string; generation: number } | null = null;
+  /** Recovery that is not complete yet. */
+  #recovery: string | null = null;
+  readonly #leavePage = (): void => this.#leave();
+  /** Places that the calls under way have named. */
+  #polled: Asked = {};
+  #sent: Asked = {};
+
+  /** `isWriter`: it follows no log, and nobody counts it. */
+  constructor(host: TransportHost, port: LinkPort, habits: LinkHabits, isWriter = false) {
+    const { env } = host;
+    this.#host = host;
+    this.#port = port;
+    this.#isWriter = isWriter;
+    this.#calls = new Calls(host);
+    this.#places = new Places(port.findPlace, () => this.#poller.restart());
+    const fail = ({ ending }: CallFailure): void => this.#end(ending);
+    this.#sender = new Sender(env.clock, env.random, {
+      fail,
+      send: (texts, documents, signal) => this.#sendFrames(texts, documents, signal),
+      takeAnswer: (answer) => this.#takeAnswer(answer, this.#sent),
+    });
+    this.#poller = new Poller(env, habits.prefersStream ? "sse" : "longpoll", {
+      fail,
+      send: (hold, mode, signal) => this.#sendPoll(hold, mode, signal),
+      takeAnswer: (answer) => this.#takeAnswer(answer, this.#polled),
+      leaveStreams: () => {
+        habits.noteBuffered();
+        port.tellTransport("longpoll");
+      },
+      choosePace: (signal) => habits.choosePace(signal),
+    });
+    env.page?.window.addEventListener("pagehide", this.#leavePage);
+    void this.#open();
+  }
+
+  get transport(): TransportName {
+    return this.#poller.mode;
+  }
+
+  sendFrame(frame: SentFrame): number {
+    if (this.#state !== "attached") return 0;
+    if (NOT_SENT.has(frame.type)) return 1;
+    if (frame.type === "disconnect") {
+      this.#leave();
+      return 1;
+    }
+    this.#places.noteSent(frame);
+    return this.#sender.add(frame);
+  }
+
+  endWith(code: number, name: string | null = null): void {
+    if (code === CLOSE.NORMAL) this.#leave();
+    this.#end({ code, name, retryAfter: null, reconnect: null, reason: null });
+  }
+
+  drop(code: number = CLOSE.NORMAL): void {
+    if (code === CLOSE.NORMAL) this.#leave();
+    this.release();
+  }
+
+  /** End it without a word to the server: another attachment follows. */
+  release(): void {
+    this.#state = "ended";
+    this.#host.env.page?.window.removeEventListener("pagehide", this.#leavePage);
+    this.#attach.abort();
+    this.#sender.stop();
+    this.#poller.stop();
+  }
+
+  /** Begin no further call of frames; resolves when none is under way. */
+  pause(): Promise<void> {
+    return this.#sender.pause();
+  }
+
+  resume(): void {
+    this.#sender.resume();
+  }
+
+  checkLife(): void {
+    this.#poller.restart(true);
+  }
+
+  async #open(): Promise<void> {
+    const begun = this.#host.env.clock.now();
+    try {
+      // The link is in the connection's hands before it can end.
+      await null;
+      const answer = await this.#calls.ask("connections", this.#buildAttach(), { signal: this.#attach.signal });
+      if (this.#state === "ended") return;
+      this.#poller.roundTrip = this.#host.env.clock.now() - begun;
+      this.#takeAnswer(answer, {});
+    } catch (error) {
+      this.#end((error instanceof CallFailure ? error : makeLost()).ending);
+    }
+  }
+
+  #buildAttach(): string {
+    const { type, token, auth, name, ...fields } = this.#port.buildConnect() as Record<string, unknown>;
+    const transport = this.#isWriter ? "none" : this.#poller.mode;
+    return JSON.stringify({ ...fields, transport });
+  }
+
+  #sendPoll(hold: number, mode: Mode, signal: AbortSignal): Promise<Response> {
+    const logs = this.#places.listForPoll();
+    this.#polled = this.#places.list(Object.keys(logs));
+    const body = { ...this.#client, acked: this.#port.readAcked(), recovery: this.#recovery, hold, logs };
+    const accept = mode === "sse" ? "text/event-stream" : "application/json";
+    return this.#calls.send("poll", JSON.stringify(body), { signal, headers: { Accept: accept } });
+  }
+
+  #sendFrames(texts: readonly string[], documents: readonly string[], signal: AbortSignal): Promise<Answer> {
+    this.#sent = this.#places.list(documents);
+    const head = JSON.stringify({ ...this.#client, acked: this.#port.readAcked(), logs: this.#sent });
+    const body = `${head.slice(0, -1)},"frames":[${texts.join(",")}]}`;
+    return this.#calls.ask("frames", body, { signal });
+  }
+
+  /** Take frames in their order; return false if the attachment has ended. */
+  #takeAnswer({ frames, length }: Answer, asked: Asked): boolean {
+    frames.forEach((frame, at) => {
+      // A callback may have ended it.
+      if (this.#state === "ended") return;
+      this.#takeFrame(frame, at === 0 ? length : 0, asked);
+    });
+    return this.#state !== "ended";
+  }
+
+  #takeFrame(frame: ServerFrame, length: number, asked: Asked): void {
+    if (frame.type === "bye") {
+      const { code, name = closeName(code), retry_after: retryAfter = null, reconnect, reason = null } = frame;
+      return this.#end({ code, name, retryAfter, reconnect, reason });
+    }
+    if (frame.type === "connected") this.#takeConnected(frame);
+    if (frame.type === "recovery") this.#recovery = null;
+    this.#places.noteFrame(frame);
+    if (frame.type === "again" || frame.type === "grants" || this.#places.isStale(frame, asked)) return;
+    runGuarded(() => this.#port.handleFrame(frame, length));
+    this.#places.advance(frame, asked);
+    this.#places.noteAnswer(frame);
+    if (frame.type === "connected" && this.#state === "attached" && !this.#isWriter) this.#poller.start();
+  }
+
+  #takeConnected(frame: ConnectedFrame): void {
+    this.#state = "attached";
+    this.#client = { client_id: frame.client_id, generation: frame.generation };
+    this.#recovery = frame.recovery ?? null;
+    this.#places.takeConnected(frame);
+    if (frame.heartbeat) this.#poller.hold = frame.heartbeat.interval;
+    if (frame.limits?.frame_bytes) this.#sender.mostBytes = frame.limits.frame_bytes - ROOM;
+    if (!this.#isWriter) this.#port.tellTransport(this.transport);
+  }
+
+  /** Tell the server that the client leaves; also on the page's way out. */
+  #leave(): void {
+    if (this.#state !== "attached") return;
+    this.#calls.send("leave", JSON.stringify(this.#client), { keepalive: true }).catch(() => undefined);
+  }
+
+  #end(ending: Ending): void {
+    if (this.#state === "ended") return;
+    this.release();
+    this.#port.handleEnd(ending);
+  }
+}

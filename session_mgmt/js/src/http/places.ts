@@ -1,0 +1,97 @@
+/** Logs of an attachment over HTTP: which ones it may poll, from where, and by what right. */
+
+import type { ConnectedFrame, GapFrame, Position, ServerFrame, SnapshotFrame } from "../frames";
+import type { SentFrame } from "./sender";
+
+/** Places that a call has named. */
+export type Asked = Record<string, Position | null>;
+
+export class Places {
+  readonly #find: (log: string) => Position | null | undefined;
+  /** Logs that the server knows of, each with its grant if it has one. */
+  readonly #grants = new Map<string, string | undefined>();
+  /** Logs that were asked for or left, by the id of the question. */
+  readonly #questions = new Map<number, string>();
+  readonly #tellChange: () => void;
+
+  constructor(find: (log: string) => Position | null | undefined, tellChange: () => void) {
+    this.#find = find;
+    this.#tellChange = tellChange;
+  }
+
+  takeConnected({ logs }: ConnectedFrame): void {
+    for (const [log, { mode, grant }] of Object.entries(logs)) if (mode !== "denied") this.#grants.set(log, grant);
+  }
+
+  noteSent({ type, id, log }: SentFrame): void {
+    if (id === undefined || log === undefined) return;
+    if (type === "unsubscribe") this.#grants.delete(log);
+    this.#questions.set(id, log);
+  }
+
+  /** Note what a frame says of the logs, before it is handed over. */
+  noteFrame(frame: ServerFrame): void {
+    if (frame.type === "grants") {
+      for (const [log, grant] of Object.entries(frame.grants)) if (this.#grants.has(log)) this.#grants.set(log, grant);
+    } else if (frame.type === "error" && frame.log !== undefined && frame.id === undefined) {
+      this.#grants.delete(frame.log);
+    }
+  }
+
+  /** Note the answer to a question about a log, after it was handed over. */
+  noteAnswer(frame: ServerFrame): void {
+    if ((frame.type !== "reply" && frame.type !== "error") || frame.id === undefined) return;
+    const log = this.#questions.get(frame.id);
+    if (log === undefined) return;
+    this.#questions.delete(frame.id);
+    if (frame.type === "reply" && frame.verdict) this.#grants.set(log, frame.verdict.grant);
+    this.#tellChange();
+  }
+
+  /** Return the `logs` of a poll. */
+  listForPoll(): Record<string, { position: Position | null; grant?: string | undefined }> {
+    const logs: ReturnType<Places["listForPoll"]> = {};
+    for (const [log, grant] of this.#grants) {
+      const position = this.#find(log);
+      if (position !== undefined) logs[log] = { position, grant };
+    }
+    return logs;
+  }
+
+  /** Return the places of these logs, as far as they are followed. */
+  list(logs: Iterable<string>): Asked {
+    const asked: Asked = {};
+    for (const log of logs) {
+      const place = this.#find(log);
+      if (place !== undefined && this.#grants.has(log)) asked[log] = place;
+    }
+    return asked;
+  }
+
+  /**
+   * Return true for a frame that tells of an older place than the client has reached meanwhile, by another call.
+   * Entries say by their offsets what is known already.
+   */
+  isStale(frame: ServerFrame, asked: Asked): boolean {
+    if (frame.type !== "snapshot" && frame.type !== "gap") return false;
+    const place = this.#find(frame.log);
+    const before = asked[frame.log];
+    if (!place || before === undefined || isSame(before, place)) return false;
+    return !isLater(frame, place);
+  }
+
+  /** Note the place to which a frame has brought a log: the next frame of the same call goes on from there. */
+  advance(frame: ServerFrame, asked: Asked): void {
+    if (frame.type !== "entries" && frame.type !== "snapshot" && frame.type !== "gap") return;
+    const place = this.#find(frame.log);
+    if (place !== undefined && frame.log in asked) asked[frame.log] = place;
+  }
+}
+
+function isSame(one: Position | null, other: Position): boolean {
+  return one !== null && one.every((part, at) => part === other[at]);
+}
+
+function isLater({ position }: SnapshotFrame | GapFrame, place: Position): boolean {
+  return position !== undefined && position[0] === place[0] && position[1] > place[1];
+}

@@ -1,0 +1,176 @@
+/**
+ * Polls of an attachment, one after the other, as long as it lives. A stream is a poll that keeps talking: it ends by
+ * itself, and the next one follows.
+ */
+
+import type { Environment } from "../environment";
+import type { ServerFrame } from "../frames";
+import { pause } from "../pause";
+import { CallFailure, makeLost, readAnswer, type Answer } from "./calls";
+import { FlowWatch, readStream } from "./stream";
+
+export type Mode = "sse" | "longpoll";
+
+export interface PollerPort {
+  /** Send a poll; the answer is a stream if it was asked for as one. Rejects with a CallFailure. */
+  send(hold: number, mode: Mode, signal: AbortSignal): Promise<Response>;
+  /** Take frames; return false if the attachment has ended. */
+  takeAnswer(answer: Answer): boolean;
+  /** End the attachment. */
+  fail(failure: CallFailure): void;
+  /** Note that streams do not get through. */
+  leaveStreams(): void;
+  /** Choose the pace of the next poll. Rejects if the signal is aborted. */
+  choosePace(signal: AbortSignal): Promise<Pace>;
+}
+
+/** How patient a poll may be. */
+export interface Pace {
+  /** False if the server should answer at once. */
+  isHeld: boolean;
+  /** Seconds to wait before the next one. */
+  wait: number;
+}
+
+/** Seconds to wait for an answer beyond the time for which the server holds it back. */
+const ANSWER_WITHIN = 10;
+/** Milliseconds to wait for an answer in doubt. */
+const SIGN_WITHIN = 3_000;
+/** Milliseconds to wait for the first bytes of a stream, beyond a round trip. */
+const FIRST_BYTES_WITHIN = 2_000;
+/** Seconds between polls that should have been held back and were not. */
+const SHORTEST = 1;
+const LONGEST_HOLD = 55;
+const AGAIN_AFTER = 1_000;
+const ATTEMPTS = 2;
+
+export class Poller {
+  mode: Mode;
+  /** Seconds for which the server holds an empty answer back. */
+  hold = 25;
+  /** Milliseconds of a round trip. */
+  roundTrip = 0;
+  readonly #env: Environment;
+  readonly #port: PollerPort;
+  #call = new AbortController();
+  #isStopped = false;
+  /** The next poll is answered at once, and soon. */
+  #isInDoubt = false;
+
+  constructor(env: Environment, mode: Mode, port: PollerPort) {
+    this.#env = env;
+    this.mode = mode;
+    this.#port = port;
+  }
+
+  start(): void {
+    void this.#run();
+  }
+
+  /** Poll anew: with another list of logs, or because somebody looks. */
+  restart(isInDoubt = false): void {
+    this.#isInDoubt ||= isInDoubt;
+    this.#call.abort();
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    this.#call.abort();
+  }
+
+  async #run(): Promise<void> {
+    // What was asked for in the same turn as the start goes with the first poll.
+    await null;
+    for (let lost = 0; !this.#isStopped; ) {
+      const call = (this.#call = new AbortController());
+      try {
+        const wait = await this.#poll(call);
+        lost = 0;
+        await this.#rest(wait * 1000, call.signal);
+      } catch (error) {
+        if (this.#isStopped) return;
+        // Aborted to be sent anew.
+        if (call.signal.aborted && !(call.signal.reason instanceof CallFailure)) continue;
+        const failure = this.#readFailure(error, call.signal);
+        if (failure === null) continue;
+        if (failure.kind === "lost") {
+          lost += 1;
+          // A network that is gone must not keep the next one waiting.
+          this.#isInDoubt = true;
+        }
+        if (lost >= ATTEMPTS || (failure.kind !== "lost" && !failure.isPassing)) return this.#port.fail(failure);
+        await this.#rest((failure.ending.retryAfter ?? 0) * 1000 + this.#env.random() * AGAIN_AFTER, call.signal);
+      }
+    }
+  }
+
+  /** Return why a poll failed; null if the next one is another kind of poll. */
+  #readFailure(error: unknown, signal: AbortSignal): CallFailure | null {
+    const failure = signal.reason instanceof CallFailure ? signal.reason : error;
+    if (!(failure instanceof CallFailure)) return makeLost();
+    const isRefusedStream = this.mode === "sse" && failure.status === 406;
+    if (!isRefusedStream && failure !== BUFFERED) return failure;
+    this.mode = "longpoll";
+    this.#port.leaveStreams();
+    return null;
+  }
+
+  /** Poll once; return the seconds to wait before the next one. */
+  async #poll(call: AbortController): Promise<number> {
+    const isInDoubt = this.#isInDoubt;
+    const pace = isInDoubt ? { isHeld: false, wait: 0 } : await this.#port.choosePace(call.signal);
+    call.signal.throwIfAborted();
+    const begun = this.#env.clock.now();
+    const isStream = pace.isHeld && this.mode === "sse";
+    const { frames, nextIn } = await (isStream ? this.#stream(call) : this.#ask(call, pace.isHeld, isInDoubt));
+    this.#isInDoubt = false;
+    if (frames.length > 0) return pace.isHeld ? nextIn : Math.max(nextIn, pace.wait);
+    const isShort = pace.isHeld && this.#env.clock.now() - begun < SHORTEST * 1000;
+    return Math.max(nextIn, pace.wait, isShort ? SHORTEST : 0);
+  }
+
+  async #ask(call: AbortController, isHeld: boolean, isInDoubt: boolean): Promise<Answer> {
+    const hold = isHeld ? Math.min(LONGEST_HOLD, this.hold) : 0;
+    const patience = isInDoubt ? Math.max(SIGN_WITHIN, 4 * this.roundTrip) : (hold + ANSWER_WITHIN) * 1000;
+    const timer = this.#env.clock.setTimeout(() => call.abort(makeLost("heartbeat_lost")), patience);
+    try {
+      const answer = await readAnswer(await this.#port.send(hold, "longpoll", call.signal));
+      call.signal.throwIfAborted();
+      this.#port.takeAnswer(answer);
+      return answer;
+    } finally {
+      this.#env.clock.clearTimeout(timer);
+    }
+  }
+
+  async #stream(call: AbortController): Promise<Answer> {
+    const frames: ServerFrame[] = [];
+    const port = {
+      takeFrame: (frame: ServerFrame, length: number): void => {
+        if (call.signal.aborted) return;
+        frames.push(frame);
+        this.#port.takeAnswer({ frames: [frame], nextIn: 0, length });
+      },
+      endBuffered: () => call.abort(BUFFERED),
+      endSilent: () => call.abort(makeLost("heartbeat_lost")),
+    };
+    const watch = new FlowWatch(this.#env.clock, port, FIRST_BYTES_WITHIN + this.roundTrip);
+    try {
+      const response = await this.#port.send(this.hold, "sse", call.signal);
+      if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) throw BUFFERED;
+      if (response.body) await readStream(response.body, watch, port);
+      call.signal.throwIfAborted();
+      return { frames, nextIn: 0, length: 0 };
+    } finally {
+      watch.stop();
+    }
+  }
+
+  /** Wait, unless a new poll is wanted. */
+  async #rest(milliseconds: number, signal: AbortSignal): Promise<void> {
+    if (milliseconds > 0) await pause(this.#env.clock, milliseconds, signal).catch(() => undefined);
+  }
+}
+
+/** Reason of a stream that something on the way holds back. */
+const BUFFERED = makeLost("stream_buffered");

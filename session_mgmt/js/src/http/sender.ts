@@ -1,0 +1,170 @@
+/**
+ * Frames of a client on their way over HTTP: one call at a time, and what comes meanwhile goes together in the next. A
+ * call without an answer is sent again as it was: only a receipt decides.
+ */
+
+import type { Clock } from "../environment";
+import type { ServerFrame } from "../frames";
+import { pause } from "../pause";
+import { byteLength } from "../values";
+import { CallFailure, type Answer } from "./calls";
+
+/** Frame of a client, as far as its way is concerned. */
+export interface SentFrame {
+  type: string;
+  id?: number;
+  seq?: number;
+  doc?: string;
+  log?: string;
+}
+
+export interface SenderPort {
+  /** Send frames, given as JSON texts. Rejects with a CallFailure. */
+  send(texts: readonly string[], documents: readonly string[], signal: AbortSignal): Promise<Answer>;
+  /** Take an answer; return false if the attachment has ended. */
+  takeAnswer(answer: Answer): boolean;
+  /** End the attachment. */
+  fail(failure: CallFailure): void;
+}
+
+interface Item {
+  frame: SentFrame;
+  text: string;
+  bytes: number;
+}
+
+const MOST_FRAMES = 100;
+const FRAME_BYTES = 262_144;
+/** Milliseconds before a call is sent again that had no answer, or frames that the answer has left out. */
+const AGAIN_AFTER = 1_000;
+const ATTEMPTS = 2;
+
+export class Sender {
+  /** Bytes of the frames of one call. */
+  mostBytes = FRAME_BYTES;
+  readonly #clock: Clock;
+  readonly #port: SenderPort;
+  readonly #stop = new AbortController();
+  readonly #random: () => number;
+  #queue: Item[] = [];
+  #isPlanned = false;
+  #isPaused = false;
+  /** Call under way; settles with its end. */
+  #flight: Promise<void> | null = null;
+
+  constructor(clock: Clock, random: () => number, port: SenderPort) {
+    this.#clock = clock;
+    this.#random = random;
+    this.#port = port;
+  }
+
+  /** Send a frame with the next call; return the length of its text. */
+  add(frame: SentFrame): number {
+    const text = JSON.stringify(frame);
+    this.#queue.push({ frame, text, bytes: byteLength(text) + 1 });
+    this.#planFlight();
+    return text.length;
+  }
+
+  /** Begin no further call; resolves when none is under way. */
+  async pause(): Promise<void> {
+    this.#isPaused = true;
+    await this.#flight;
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+    this.#planFlight();
+  }
+
+  stop(): void {
+    this.#stop.abort();
+    this.#queue = [];
+  }
+
+  #planFlight(): void {
+    if (this.#isPlanned) return;
+    this.#isPlanned = true;
+    // What is written in one turn goes in one call.
+    queueMicrotask(() => {
+      this.#isPlanned = false;
+      if (this.#flight || this.#isIdle()) return;
+      this.#flight = this.#fly().finally(() => {
+        this.#flight = null;
+        // Something may have come after the last look.
+        if (!this.#isIdle()) this.#planFlight();
+      });
+    });
+  }
+
+  #isIdle(): boolean {
+    return this.#isPaused || this.#stop.signal.aborted || this.#queue.length === 0;
+  }
+
+  async #fly(): Promise<void> {
+    while (!this.#isIdle()) {
+      const batch = this.#takeBatch();
+      const answer = await this.#sendBatch(batch);
+      if (!answer || !this.#port.takeAnswer(answer)) return;
+      const left = listUnanswered(batch, answer.frames);
+      this.#queue.unshift(...left);
+      if (left.length > 0) await this.#rest(AGAIN_AFTER);
+    }
+  }
+
+  /** Send until there is an answer; null if the attachment has ended. */
+  async #sendBatch(batch: Item[]): Promise<Answer | null> {
+    let sent = batch;
+    for (let lost = 0; ; ) {
+      try {
+        return await this.#port.send(sent.map(({ text }) => text), listDocuments(sent), this.#stop.signal);
+      } catch (error) {
+        if (this.#stop.signal.aborted || !(error instanceof CallFailure)) return null;
+        if (error.kind === "lost") lost += 1;
+        if (lost >= ATTEMPTS || (error.kind !== "lost" && !error.isPassing)) {
+          this.#port.fail(error);
+          return null;
+        }
+        const wait = (error.ending.retryAfter ?? 0) * 1000 + this.#random() * AGAIN_AFTER;
+        if (!(await this.#rest(wait))) return null;
+        // A message without a number could be seen twice.
+        sent = batch.filter(({ frame }) => frame.id !== undefined || frame.seq !== undefined);
+      }
+    }
+  }
+
+  #takeBatch(): Item[] {
+    let bytes = 0;
+    const fits = (item: Item, at: number): boolean => {
+      bytes += item.bytes;
+      return at === 0 || (at < MOST_FRAMES && bytes <= this.mostBytes);
+    };
+    const end = this.#queue.findIndex((item, at) => !fits(item, at));
+    return this.#queue.splice(0, end < 0 ? this.#queue.length : end);
+  }
+
+  /** Wait; return false if the sending was stopped meanwhile. */
+  #rest(milliseconds: number): Promise<boolean> {
+    const wait = pause(this.#clock, milliseconds, this.#stop.signal);
+    return wait.then(() => true, () => false);
+  }
+}
+
+/** Return the documents that frames write to. */
+function listDocuments(batch: readonly Item[]): string[] {
+  const written = batch.filter(({ frame }) => frame.type === "update");
+  return [...new Set(written.map(({ frame }) => `state:${frame.doc}`))];
+}
+
+/** Return the frames that wait for an answer and have none. */
+function listUnanswered(batch: readonly Item[], answers: readonly ServerFrame[]): Item[] {
+  const numbers = new Set<unknown>();
+  const ids = new Set<unknown>();
+  for (const answer of answers) {
+    if ("seq" in answer) numbers.add(answer.seq);
+    if ("id" in answer) ids.add(answer.id);
+  }
+  return batch.filter(({ frame: { seq, id } }) =>
+    seq !== undefined ? !numbers.has(seq) : id !== undefined && !ids.has(id),
+  );
+}

@@ -1,0 +1,147 @@
+/** Way of one client to its server, over all its attachments: whether sockets are worth a try, and when the next one is. */
+
+import { USEFUL_AFTER } from "../choosing";
+import type { ServerFrame } from "../frames";
+import { watchPage } from "../page";
+import { nameAddress, Socket } from "../socket";
+import { isLost, type Ending, type TransportHost } from "../transport";
+import { findNetwork, Memory } from "./memory";
+
+/** Seconds before the tries for a socket while HTTP carries; the last one again and again. */
+const PROBES = [5, 30, 120, 600];
+/** Milliseconds that a try may take. */
+const PROBE_WITHIN = 10_000;
+/** Milliseconds between two tries that signs of the page bring about. */
+const PROBE_APART = 60_000;
+/** Sockets in a row that opened and died, after which the next attachment is over HTTP. */
+const ENOUGH_USELESS = 3;
+
+/** Takes what a socket does. */
+export interface SocketUse {
+  noteFrame(frame: ServerFrame): void;
+  /** Take its end; null if this page has ended it. */
+  noteEnd(ending: Ending | null): void;
+}
+
+export class Way {
+  readonly memory: Memory;
+  readonly #host: TransportHost;
+  /** Sockets in a row that opened and were lost before they were of use. */
+  #useless: number;
+  #failedProbes = 0;
+  #probedAt = -Infinity;
+  #timer: unknown = null;
+  #probe: Socket | null = null;
+  #stopWatching: (() => void) | null = null;
+
+  constructor(host: TransportHost, useless: number) {
+    this.#host = host;
+    this.#useless = useless;
+    this.memory = new Memory(host);
+  }
+
+  /** False where a socket would only cost time. */
+  get isOpenToSockets(): boolean {
+    return this.#useless < ENOUGH_USELESS && !this.memory.isBlocked;
+  }
+
+  /** Watch whether a socket that is attached is of use. */
+  watchUse(): SocketUse {
+    const { clock } = this.#host.env;
+    const begun = clock.now();
+    let isUseful = false;
+    const noteUse = (): void => {
+      isUseful = true;
+      this.#useless = this.#failedProbes = 0;
+      this.memory.clearFailures();
+    };
+    const timer = clock.setTimeout(noteUse, USEFUL_AFTER);
+    return {
+      noteFrame: ({ type }) => {
+        if (!isUseful && (type === "ping" || type === "pong")) noteUse();
+      },
+      noteEnd: (ending) => {
+        clock.clearTimeout(timer);
+        // The timer of a machine that sleeps does not ring.
+        if (isUseful || !ending || !isLost(ending) || clock.now() - begun >= USEFUL_AFTER) return;
+        this.#useless += 1;
+        if (this.#useless >= ENOUGH_USELESS) this.memory.noteFailure();
+      },
+    };
+  }
+
+  /** Try for a socket now and then while HTTP carries; `take` gets one that answers, and ends the tries. */
+  beginProbes(take: (socket: Socket) => void): void {
+    const { page } = this.#host.env;
+    const { connection } = findNetwork(this.#host.env);
+    const forget = (): void => this.memory.clearFailures();
+    const unwatch = watchPage(page, () => {
+      if (this.#host.env.clock.now() - this.#probedAt >= PROBE_APART) this.#tryProbe(take);
+    });
+    page?.window.addEventListener("online", forget);
+    connection?.addEventListener("change", forget);
+    this.#stopWatching = () => {
+      unwatch();
+      page?.window.removeEventListener("online", forget);
+      connection?.removeEventListener("change", forget);
+    };
+    this.#planProbe(take);
+  }
+
+  endProbes(): void {
+    this.#host.env.clock.clearTimeout(this.#timer);
+    this.#stopWatching?.();
+    this.#stopWatching = null;
+    this.#probe?.drop();
+    this.#probe = null;
+  }
+
+  #planProbe(take: (socket: Socket) => void): void {
+    const { clock, random } = this.#host.env;
+    const wait = PROBES[Math.min(this.#failedProbes, PROBES.length - 1)] as number;
+    clock.clearTimeout(this.#timer);
+    this.#timer = clock.setTimeout(() => this.#tryProbe(take), wait * (800 + 400 * random()));
+  }
+
+  #tryProbe(take: (socket: Socket) => void): void {
+    if (this.#probe) return;
+    const { env } = this.#host;
+    const { onLine = true, connection } = findNetwork(env);
+    const isSeen = env.page?.document.visibilityState !== "hidden";
+    if (!isSeen || !onLine || connection?.saveData) return this.#planProbe(take);
+    this.#probedAt = env.clock.now();
+    // It fails, until it has succeeded.
+    this.#failedProbes += 1;
+    this.#planProbe(take);
+    this.#probe = proveSocket(this.#host, {
+      take: (socket) => {
+        this.#probe = null;
+        this.endProbes();
+        take(socket);
+      },
+      handleEnd: () => (this.#probe = null),
+    });
+  }
+}
+
+/** Open a socket, and see whether it answers; nothing is attached to it. */
+function proveSocket(host: TransportHost, port: { take(socket: Socket): void; handleEnd(): void }): Socket {
+  const { clock } = host.env;
+  const socket = new Socket(host.env, nameAddress(host), {
+    handleOpen: () => void socket.sendFrame(QUESTION),
+    handleFrame: ({ type }) => {
+      if (type !== "pong") return;
+      clock.clearTimeout(timer);
+      port.take(socket);
+    },
+    handleEnd: () => {
+      clock.clearTimeout(timer);
+      port.handleEnd();
+    },
+  });
+  const timer = clock.setTimeout(() => socket.endWith(1000), PROBE_WITHIN);
+  return socket;
+}
+
+/** Question to a server to which nothing is attached yet. */
+export const QUESTION = { type: "ping", id: 0 } as const;

@@ -1,0 +1,219 @@
+/** A WebSocket where one gets through, HTTP where none does, and what is remembered of the network. */
+
+import { describe, expect, test } from "vitest";
+import type { SessionClient, StartOptions } from "../src/index";
+import { Browser, pass, passUntil, record, refusal, Tab, turns, until, useFakeClock } from "./harness";
+
+useFakeClock();
+
+const ALL = { transports: undefined } as unknown as StartOptions;
+const MINUTE = 60;
+
+async function open(browser: Browser, tab = browser.tab()): Promise<SessionClient> {
+  const client = await tab.open(ALL);
+  await turns();
+  return client;
+}
+
+/** Seconds of the fake clock until a client is connected. */
+async function timeToConnect(client: SessionClient): Promise<number> {
+  const begun = Date.now();
+  for (let at = 0; at < 400 && client.status !== "connected"; at += 1) await pass(0.05);
+  return (Date.now() - begun) / 1000;
+}
+
+const carrier = (client: SessionClient) => client.stats().transport;
+const attaches = (browser: Browser) => browser.server.http.calls.filter(([name]) => name === "connections").length;
+const connects = (browser: Browser) => browser.server.received.filter(({ type }) => type === "connect").length;
+
+async function blocked(sockets: "refused" | "silent" | "swallowed") {
+  const browser = new Browser();
+  browser.server.network.sockets = sockets;
+  const tab = browser.tab();
+  const client = await open(browser, tab);
+  await timeToConnect(client);
+  return { browser, tab, client };
+}
+
+describe("a network", () => {
+  test("that lets sockets through has no call of HTTP", async () => {
+    const browser = new Browser();
+    const client = await open(browser);
+    await pass(60);
+    expect([carrier(client), browser.server.http.calls]).toEqual(["websocket", []]);
+  });
+
+  test.each([
+    ["refused", 0.3],
+    ["silent", 1],
+    ["swallowed", 1.7],
+  ] as const)("whose sockets are %s is connected over HTTP within %d s", async (sockets, within) => {
+    const browser = new Browser();
+    browser.server.network.sockets = sockets;
+    const client = await open(browser);
+    expect(await timeToConnect(client)).toBeLessThan(within);
+    expect([carrier(client), attaches(browser)]).toEqual(["sse", 1]);
+    await client.state.set("/a", 1);
+    expect(browser.server.session.document("main").value).toEqual({ a: 1 });
+  });
+
+  test("whose sockets are slow attaches once, over HTTP, and then changes to the socket", async () => {
+    const browser = new Browser();
+    browser.server.network.openAfter = 1200;
+    const client = await open(browser);
+    await pass(1);
+    expect([client.status, carrier(client), connects(browser)]).toEqual(["connected", "sse", 1]);
+    await pass(1);
+    expect([client.status, carrier(client), connects(browser)]).toEqual(["connected", "websocket", 2]);
+    expect(browser.server.connected).toBe(1);
+  });
+
+  test("that lets sockets through later is found by a probe, and nobody sees the change", async () => {
+    const { browser, client } = await blocked("refused");
+    const statuses = record(client, "status");
+    const transports = record(client, "transport");
+    browser.server.network.sockets = "open";
+    await pass(7);
+    expect([carrier(client), statuses, transports]).toEqual(["websocket", [], [["websocket"]]]);
+    await client.state.set("/a", 1);
+    expect(client.stats().connections).toBe(2);
+  });
+
+  test("whose sockets open and die again and again counts as blocked", async () => {
+    const browser = new Browser();
+    const client = await open(browser);
+    for (let n = 0; n < 3; n += 1) {
+      await passUntil(() => client.status === "connected");
+      expect(carrier(client)).toBe("websocket");
+      browser.server.drop();
+      await turns();
+    }
+    await passUntil(() => client.status === "connected");
+    expect(carrier(client)).toBe("sse");
+  });
+
+  test("that is gone altogether proves nothing about sockets", async () => {
+    const browser = new Browser();
+    const tab = browser.tab();
+    const client = await open(browser, tab);
+    browser.server.network.sockets = "refused";
+    browser.server.cut();
+    await pass(90);
+    expect(client.status).toBe("reconnecting");
+    browser.server.mend();
+    browser.server.network.sockets = "open";
+    await passUntil(() => client.status === "connected");
+    expect([carrier(client), attaches(browser)]).toEqual(["websocket", 0]);
+  });
+
+  test("behind a portal is temporary: nothing is cleared, and the page looks again", async () => {
+    const browser = new Browser();
+    browser.server.network.sockets = "refused";
+    browser.server.http.isPortal = true;
+    const client = await browser.tab().open({ ...ALL, autoConnect: false });
+    const statuses = record(client, "status");
+    void client.connection.connect();
+    await pass(5);
+    const { id } = client;
+    expect(statuses).toEqual([["connecting", null], ["connecting", { code: 1006, name: "not_our_server" }]]);
+    browser.server.http.isPortal = false;
+    await pass(20);
+    expect([client.status, client.id]).toEqual(["connected", id]);
+  });
+});
+
+describe("what the server says is not the transport's fault", () => {
+  test.each([4000, 4013, 4029])("close code %d brings the socket back", async (code) => {
+    const browser = new Browser();
+    const client = await open(browser);
+    for (let n = 0; n < 4; n += 1) {
+      browser.server.bye(code, 1);
+      await passUntil(() => client.status === "connected");
+    }
+    expect([carrier(client), attaches(browser)]).toEqual(["websocket", 0]);
+  });
+
+  test("1012 brings the socket back", async () => {
+    const browser = new Browser();
+    const client = await open(browser);
+    for (let n = 0; n < 4; n += 1) {
+      browser.server.drop(1012);
+      await passUntil(() => client.status === "connected");
+    }
+    expect([carrier(client), attaches(browser)]).toEqual(["websocket", 0]);
+  });
+
+  test("a refusal over HTTP ends as it does over a socket", async () => {
+    const { browser, client } = await blocked("refused");
+    browser.server.terminate("requested");
+    await passUntil(() => client.status === "failed");
+    expect(await refusal(client.state.set("/a", 1))).toBe("session_terminated");
+  });
+
+  test("a restart leaves nobody on HTTP", async () => {
+    const browser = new Browser();
+    const clients = await Promise.all(Array.from({ length: 10 }, () => open(browser)));
+    browser.server.network.sockets = "refused";
+    browser.server.drop();
+    await pass(3);
+    browser.server.network.sockets = "open";
+    await pass(60);
+    expect(clients.map((client) => [client.status, carrier(client)])).toEqual(clients.map(() => ["connected", "websocket"]));
+  });
+});
+
+describe("a later page", () => {
+  test("begins over HTTP after two pages without a socket, and with one when the time is over", async () => {
+    const { browser, tab, client } = await blocked("refused");
+    await tab.close(client);
+    const second = await open(browser, tab);
+    await timeToConnect(second);
+    await tab.close(second);
+    const sockets = browser.server.sockets.length;
+    const third = await open(browser, tab);
+    await timeToConnect(third);
+    expect([carrier(third), browser.server.sockets.length]).toEqual(["sse", sockets]);
+    await tab.close(third);
+    await pass(11 * MINUTE);
+    browser.server.network.sockets = "open";
+    const last = await open(browser, tab);
+    await passUntil(() => last.status === "connected");
+    expect([carrier(last), attaches(browser)]).toEqual(["websocket", 3]);
+  });
+
+  test("forgets it when a socket was of use", async () => {
+    const { browser, tab, client } = await blocked("refused");
+    browser.server.network.sockets = "open";
+    await pass(20);
+    expect(carrier(client)).toBe("websocket");
+    expect(browser.local.getItem("session-mgmt:http://shop.test/api/:transport")).toBe(null);
+    await tab.close(client);
+  });
+
+  test("tries no stream where one was held back", async () => {
+    const browser = new Browser();
+    browser.server.network.sockets = "refused";
+    browser.server.http.isBuffered = true;
+    const tab = browser.tab();
+    const client = await open(browser, tab);
+    await timeToConnect(client);
+    await pass(4);
+    expect([client.status, carrier(client)]).toEqual(["connected", "longpoll"]);
+    await tab.close(client);
+    const next = await open(browser, tab);
+    await timeToConnect(next);
+    expect(carrier(next)).toBe("longpoll");
+  });
+});
+
+test("an attach that was given up and comes late does not end the client", async () => {
+  const { browser, client } = await blocked("swallowed");
+  expect(carrier(client)).toBe("sse");
+  const { clientId } = client;
+  // The socket's attach arrives after all, and takes over.
+  browser.server.overtake();
+  await passUntil(() => attaches(browser) === 2);
+  await turns();
+  expect([client.status, client.clientId]).toEqual(["connected", clientId]);
+  await client.state.set("/a", 1);
+});
