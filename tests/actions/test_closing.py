@@ -133,7 +133,7 @@ def test_receipts_are_kept_beside_their_connections() -> None:
 
 def test_a_sweep_closes_nobody_whose_lease_was_renewed_since_it_looked() -> None:
     dead, alive = attach(), attach()
-    group = [end(one, 1006, "lease", figures=None) for one in (dead, alive)]
+    group = [end(one, 1006, "lease", figures=None, is_swept=True) for one in (dead, alive)]
     Connection.objects.filter(pk=dead.connection).update(lease_expires_at=later(seconds=-1))
     closing.close_connections(group)
     assert (row(dead).closed_by, row(alive).closed_at) == ("lease", None)

@@ -39,6 +39,10 @@ def test_a_logged_in_page_creates_a_session(page: Caller, alice: Any) -> None:
     assert told["endpoints"] == {
         "websocket": "/ws/session/",
         "session": f"/api/sessions/{told['session']['session_id']}/",
+        "connections": "/api/connections/",
+        "poll": "/api/connections/poll/",
+        "frames": "/api/connections/frames/",
+        "leave": "/api/connections/leave/",
     }
     assert told["positions"]["session"][1] == 1
     session = ClientSession.objects.get()

@@ -66,17 +66,23 @@ FRAMES: dict[str, dict[str, Any]] = {
     "ack": {"seq": 1},
     "pong": {"ping": 1, "acked": 1},
     "ping": {"id": 1},
+    "configure": {"id": 1, "interval": 20},
     "refresh": {"id": 1, "token": "{refresh}", "nonce": "Zm9yIHRoaXMgcmVxdWVzdCBvbmx5LCAzMiBieXRlcyE"},
     "connect": {"token": "sma_" + "x" * 43, "client_id": None, "logs": {}, "acked": 0},
     "disconnect": {},
 }
 ROWS = (Client, ClientSession, Publication, Receipt, SessionEvent, StateDocument, Subscription, Token)
 # No statement of these finds out that the client may act no more; the next round does.
-UNNOTICED = ("ack", "pong", "ping", "refresh", "subscribe to a followed topic")
+UNNOTICED = ("ack", "pong", "ping", "configure", "refresh", "subscribe to a followed topic")
 # Entries are of what was written before.
 ECHOES = {"bye", "pong", "ping", "entries"}
 # A client that follows a log is told its own place.
-ANSWERS = {"connect": {"error"}, "refresh": {"error"}, "subscribe to a followed topic": {"reply"}}
+ANSWERS = {
+    "connect": {"error"},
+    "refresh": {"error"},
+    "configure": {"reply"},
+    "subscribe to a followed topic": {"reply"},
+}
 
 
 @pytest.fixture

@@ -65,6 +65,7 @@ CHANGES: dict[tuple[str, str], list[tuple[str, Any]]] = {
 }
 # Calls that change nothing, or nothing by a session's token.
 HARMLESS = {("session-validate", "POST"), ("session-list", "POST"), ("session-messages", "POST")}
+HARMLESS |= {("session-disconnect", "POST"), ("session-reconnect", "POST")}
 # They prove themselves where they are answered (tests/http_transports).
 HARMLESS |= {(name, "POST") for name in ("connections", "connection-poll", "connection-frames", "connection-leave")}
 ALL = [(method, *each) for (_, method), several in CHANGES.items() for each in several]
