@@ -69,6 +69,7 @@ class World {
 
   async heal(): Promise<void> {
     this.browser.server.swallowReceipts = false;
+    this.browser.server.network.sockets = "open";
     this.browser.server.mend();
     for (let at = 0; at < 60 && !this.#quiet(); at += 1) await pass(7);
     await until(() => this.#quiet());
@@ -112,9 +113,26 @@ const step: fc.Arbitrary<[string, Step]> = fc.oneof(
   { weight: 1, arbitrary: fc.constant<[string, Step]>(["swallow", ({ browser }) => swallow(browser)]) },
   { weight: 1, arbitrary: fc.constant<[string, Step]>(["busy", ({ browser }) => busy(browser)]) },
   { weight: 1, arbitrary: fc.constant<[string, Step]>(["restart", ({ browser }) => browser.server.bye(4000, 1)]) },
+  { weight: 2, arbitrary: fc.constant<[string, Step]>(["block", ({ browser }) => block(browser)]) },
+  { weight: 2, arbitrary: fc.constant<[string, Step]>(["unblock", ({ browser }) => unblock(browser)]) },
+  { weight: 2, arbitrary: fc.constant<[string, Step]>(["lose an answer", ({ browser }) => lose(browser)]) },
   { weight: 3, arbitrary: fc.constant<[string, Step]>(["turn", () => turns(2)]) },
   { weight: 2, arbitrary: fc.integer({ min: 1, max: 40 }).map((s): [string, Step] => [`wait ${s}`, () => pass(s)]) },
 );
+
+/** Let no socket through, and end those that are there. */
+function block({ server }: Browser): void {
+  server.network.sockets = "refused";
+  for (const socket of server.sockets) socket.drop();
+}
+
+function unblock({ server }: Browser): void {
+  server.network.sockets = "open";
+}
+
+function lose({ server }: Browser): void {
+  server.http.lost.frames = 1;
+}
 
 function swallow(browser: Browser): void {
   browser.server.swallowReceipts = true;
@@ -128,6 +146,7 @@ const copies = { cache: "indexeddb", user: "7" } as const;
 const kinds: [what: string, options: StartOptions, runs: number][] = [
   ["no copies", {}, 150],
   ["local copies", copies, 150],
+  ["changes of the transport", { transports: ["websocket", "sse", "longpoll"] }, 60],
   ["no copies, over streams", { transports: ["sse"] }, 40],
   ["local copies, over long polls", { ...copies, transports: ["longpoll"] }, 60],
   ["local copies and delayed updates", { ...copies, sync: { mode: "delayed", delay: 50 } }, 50],

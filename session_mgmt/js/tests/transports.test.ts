@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "vitest";
 import type { SessionClient, TransportName } from "../src/index";
-import { Browser, pass, passUntil, record, type Tab, TRANSPORTS, turns, until, useFakeClock } from "./harness";
+import { Browser, pass, passUntil, type Tab, TRANSPORTS, turns, until, useFakeClock } from "./harness";
 
 useFakeClock();
 
@@ -25,4 +25,45 @@ describe.each(TRANSPORTS)("over %s", (transport) => {
     expect(browser.server.session.document("main").value).toEqual({ n: 2 });
     expect(client.stats().transport).toBe(transport);
   });
+});
+
+describe.each(["sse", "longpoll"] as const)("over %s", (transport) => {
+  test.each([
+    ["answer", "lost"],
+    ["call", "missed"],
+  ] as const)("a write whose %s is lost happens once", async (_, what) => {
+    const { browser, client } = await connected(transport);
+    browser.server.http[what].frames = 1;
+    const written = client.state.inc("/n");
+    await pass(2);
+    await written;
+    expect(browser.server.session.document("main").value).toEqual({ n: 1 });
+    expect(client.stats().connections).toBe(1);
+  });
+
+  test("a call of another generation uses up no number, and the client attaches again", async () => {
+    const { browser, client } = await connected(transport);
+    browser.server.http.refusals.frames = [{ status: 409, name: "heartbeat_lost", close: 4002 }];
+    const written = client.state.inc("/n");
+    await passUntil(() => client.stats().connections === 2);
+    await written;
+    expect(browser.server.session.document("main").value).toEqual({ n: 1 });
+  });
+
+  test("a client that is closed tells the server", async () => {
+    const { browser, client } = await connected(transport);
+    client.close();
+    await turns();
+    expect(browser.server.http.calls.map(([name]) => name).at(-1)).toBe("leave");
+    expect(browser.server.connected).toBe(0);
+  });
+});
+
+test("a server that refuses streams is polled", async () => {
+  const browser = new Browser();
+  browser.server.http.refusesStreams = true;
+  const client = await browser.tab().openConnected({ transports: ["sse"] });
+  await passUntil(() => client.stats().transport === "longpoll");
+  browser.server.write([["set", "/a", "ü"]]);
+  await until(() => client.state.get("/a") === "ü");
 });
