@@ -114,7 +114,7 @@ async def test_a_confirmed_receipt_is_gone_and_its_number_has_no_second_effect(p
 @pytest.mark.parametrize(
     ("first", "name", "code"),
     [
-        ('{"type": "ping", "id": 1}', "invalid_frame", 4500),
+        ('{"type": "ack", "seq": 1}', "invalid_frame", 4500),
         ("nonsense", "invalid_json", 4500),
         ('{"type": "connect"}', "invalid_field", 4500),
         ('{"type": "connect", "token": "sma_garbage"}', "invalid_token", 4501),
