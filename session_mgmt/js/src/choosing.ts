@@ -11,11 +11,34 @@ export interface Loaded extends Transport {
   adopt(port: LinkPort, socket: Socket | null, begunAt: number): Link;
 }
 
+/** What the sockets of a page have shown. */
+export class SocketRecord {
+  /** Sockets in a row that opened, and were lost before they were of use. */
+  useless = 0;
+  /** Sockets in a row that were lost before they carried an attachment; of a page that never had one, too many. */
+  #failures = ENOUGH_FAILURES;
+
+  noteCarried(): void {
+    this.#failures = 0;
+  }
+
+  /**
+   * Note that a socket was lost before it carried. True while that is rather the server's fault: a moment ago sockets
+   * got through, and a server that starts again refuses them for a while.
+   */
+  blamesServer(): boolean {
+    this.#failures += 1;
+    return this.#failures <= ENOUGH_FAILURES;
+  }
+}
+
 const ALL: readonly TransportName[] = ["websocket", "sse", "longpoll"];
 /** Milliseconds after which a start that is not ready loads the other way. */
 const LOAD_AFTER = 500;
 /** Milliseconds after which a socket that lives has been of use. */
 export const USEFUL_AFTER = 10_000;
+/** Sockets in a row that are lost, where some got through, before HTTP is tried. */
+const ENOUGH_FAILURES = 3;
 const LOST: Ending = { code: 1006, name: "network_error", retryAfter: null, reconnect: null, reason: null };
 
 /** Return the name under which the browser keeps what it knows of the way to a server. */
@@ -32,10 +55,10 @@ export function chooseTransport(allowed: readonly TransportName[] = ALL, host: T
   let beginsWithSocket = maySocket && host.env.local.getItem(nameMemory(host)) === null;
   let loading: Promise<Loaded> | null = null;
   let loaded: Loaded | null = null;
-  let useless = 0;
+  const record = new SocketRecord();
   const load = (): Promise<Loaded> =>
     (loading ??= import("./http/index").then(
-      (part) => (loaded = part.makeHttp(host, allowed, useless)),
+      (part) => (loaded = part.makeHttp(host, allowed, record)),
       (error) => {
         // The next attachment tries again; until then a socket is better than nothing.
         loading = null;
@@ -44,11 +67,11 @@ export function chooseTransport(allowed: readonly TransportName[] = ALL, host: T
       },
     ));
   const noteUseless = (): void => {
-    useless += 1;
+    record.useless += 1;
     load().catch(() => undefined);
   };
   const begin = (port: LinkPort, hasSocket: boolean, go: (way: Loaded) => Link): Link =>
-    loaded ? go(loaded) : beginLink(host, { load, noteUseless }, port, hasSocket, go);
+    loaded ? go(loaded) : beginLink(host, { load, noteUseless, record }, port, hasSocket, go);
   return {
     open: (port) => begin(port, beginsWithSocket, (way) => way.open(port)),
     openWriter: (port) => begin(port, beginsWithSocket, (way) => way.openWriter(port)),
@@ -59,6 +82,7 @@ interface Loader {
   load(): Promise<Loaded>;
   /** Note that a socket opened, and was lost before it was of use. */
   noteUseless(): void;
+  record: SocketRecord;
 }
 
 /** Begin an attachment before the way over HTTP is loaded; it is handed over unless its socket is quick enough. */
@@ -95,6 +119,7 @@ function beginLink(
   const takeEnd = (ending: Ending): void => {
     inner = null;
     clock.clearTimeout(timer);
+    if (!isSettled && isLost(ending) && loader.record.blamesServer()) return end(ending);
     if (!isSettled && isLost(ending)) return handOver((way) => way.adopt(port, null, begunAt), ending);
     if (isLost(ending) && clock.now() - connectedAt < USEFUL_AFTER) loader.noteUseless();
     end(ending);
@@ -106,6 +131,7 @@ function beginLink(
         if (frame.type === "connected") {
           clock.clearTimeout(timer);
           connectedAt = clock.now();
+          loader.record.noteCarried();
           isSettled = true;
         }
         port.handleFrame(frame, length);

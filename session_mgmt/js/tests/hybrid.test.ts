@@ -150,6 +150,27 @@ describe("what the server says is not the transport's fault", () => {
     expect(await refusal(client.state.set("/a", 1))).toBe("session_terminated");
   });
 
+  test("sockets that are refused twice while a server starts again are tried again, and HTTP is not", async () => {
+    const browser = new Browser();
+    const client = await open(browser);
+    const transports = record(client, "transport");
+    browser.server.network.sockets = "refused";
+    browser.server.drop();
+    await pass(1);
+    browser.server.network.sockets = "open";
+    await passUntil(() => client.status === "connected");
+    expect([carrier(client), attaches(browser), transports]).toEqual(["websocket", 0, []]);
+  });
+
+  test("sockets that are refused from now on are given up after some tries", async () => {
+    const browser = new Browser();
+    const client = await open(browser);
+    browser.server.network.sockets = "refused";
+    browser.server.drop();
+    await passUntil(() => client.status === "connected");
+    expect([carrier(client), attaches(browser)]).toEqual(["sse", 1]);
+  });
+
   test("a restart leaves nobody on HTTP", async () => {
     const browser = new Browser();
     const clients = await Promise.all(Array.from({ length: 10 }, () => open(browser)));

@@ -83,7 +83,7 @@ export class HybridLink implements Link {
   /** Let a socket open and attach, each within its time from the beginning. */
   #race(socket: Socket): void {
     this.#active = socket;
-    this.#attachTo(socket, () => this.#loseSocket(socket));
+    this.#attachTo(socket, (ending) => this.#loseSocket(socket, ending));
     const since = this.#clock.now() - this.#begunAt;
     this.#timer = this.#clock.setTimeout(() => {
       if (!socket.isOpen) return this.#openBeside(socket);
@@ -120,14 +120,15 @@ export class HybridLink implements Link {
     this.#openHttp();
   }
 
-  #loseSocket(socket: Socket): void {
+  #loseSocket(socket: Socket, ending: Ending): void {
     if (socket !== this.#active) return;
+    if (this.#parts.way.record.blamesServer()) return this.#end(ending);
     this.#hasLost = true;
     this.#openHttp();
   }
 
   /** Attach to a socket, now or when it opens; `lose` is called if it is lost before that. */
-  #attachTo(socket: Socket, lose: () => void): void {
+  #attachTo(socket: Socket, lose: (ending: Ending) => void): void {
     const { port, way } = this.#parts;
     this.#use = null;
     socket.port = {
@@ -136,6 +137,7 @@ export class HybridLink implements Link {
         if (frame.type === "connected") {
           this.#clock.clearTimeout(this.#timer);
           this.#use = way.watchUse();
+          way.record.noteCarried();
           port.tellTransport("websocket");
         }
         this.#use?.noteFrame(frame);
@@ -143,7 +145,7 @@ export class HybridLink implements Link {
       },
       handleEnd: (ending) => {
         this.#clock.clearTimeout(this.#timer);
-        if (!this.#use && isLost(ending)) return lose();
+        if (!this.#use && isLost(ending)) return lose(ending);
         this.#use?.noteEnd(ending);
         this.#end(ending);
       },

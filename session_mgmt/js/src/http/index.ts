@@ -1,6 +1,6 @@
 /** Connections over HTTP, alone, or where no WebSocket gets through. */
 
-import type { Loaded } from "../choosing";
+import type { Loaded, SocketRecord } from "../choosing";
 import { nameAddress, openSocket, Socket } from "../socket";
 import type { Link, LinkPort, TransportHost, TransportName } from "../transport";
 import { Habits } from "./habits";
@@ -8,9 +8,9 @@ import { HybridLink } from "./hybrid";
 import { HttpLink } from "./link";
 import { Way } from "./way";
 
-/** Return the transport of a page; `useless`: sockets in a row that it opened and lost. */
-export function makeHttp(host: TransportHost, allowed: readonly TransportName[], useless = 0): Loaded {
-  const way = new Way(host, useless);
+/** Return the transport of a page; `record`: what its sockets have shown. */
+export function makeHttp(host: TransportHost, allowed: readonly TransportName[], record: SocketRecord): Loaded {
+  const way = new Way(host, record);
   const habits = new Habits(host.env, way.memory, allowed);
   const openHttp = (port: LinkPort, isWriter = false): Link => new HttpLink(host, port, habits, isWriter);
   if (!allowed.includes("websocket")) {

@@ -1,6 +1,6 @@
 /** Way of one client to its server, over all its attachments: whether sockets are worth a try, and when the next one is. */
 
-import { USEFUL_AFTER } from "../choosing";
+import { USEFUL_AFTER, type SocketRecord } from "../choosing";
 import type { ServerFrame } from "../frames";
 import { watchPage } from "../page";
 import { nameAddress, Socket } from "../socket";
@@ -26,23 +26,22 @@ export interface SocketUse {
 export class Way {
   readonly memory: Memory;
   readonly #host: TransportHost;
-  /** Sockets in a row that opened and were lost before they were of use. */
-  #useless: number;
+  readonly record: SocketRecord;
   #failedProbes = 0;
   #probedAt = -Infinity;
   #timer: unknown = null;
   #probe: Socket | null = null;
   #stopWatching: (() => void) | null = null;
 
-  constructor(host: TransportHost, useless: number) {
+  constructor(host: TransportHost, record: SocketRecord) {
     this.#host = host;
-    this.#useless = useless;
+    this.record = record;
     this.memory = new Memory(host);
   }
 
   /** False where a socket would only cost time. */
   get isOpenToSockets(): boolean {
-    return this.#useless < ENOUGH_USELESS && !this.memory.isBlocked;
+    return this.record.useless < ENOUGH_USELESS && !this.memory.isBlocked;
   }
 
   /** Watch whether a socket that is attached is of use. */
@@ -52,7 +51,7 @@ export class Way {
     let isUseful = false;
     const noteUse = (): void => {
       isUseful = true;
-      this.#useless = this.#failedProbes = 0;
+      this.record.useless = this.#failedProbes = 0;
       this.memory.clearFailures();
     };
     const timer = clock.setTimeout(noteUse, USEFUL_AFTER);
@@ -64,8 +63,8 @@ export class Way {
         clock.clearTimeout(timer);
         // The timer of a machine that sleeps does not ring.
         if (isUseful || !ending || !isLost(ending) || clock.now() - begun >= USEFUL_AFTER) return;
-        this.#useless += 1;
-        if (this.#useless >= ENOUGH_USELESS) this.memory.noteFailure();
+        this.record.useless += 1;
+        if (this.record.useless >= ENOUGH_USELESS) this.memory.noteFailure();
       },
     };
   }
