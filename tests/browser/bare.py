@@ -12,6 +12,11 @@ from typing import Any
 from websockets.sync.client import ClientConnection, connect
 
 PATIENCE = 40
+LOADED = "document.readyState === 'complete' && location.href !== 'about:blank'"
+
+
+class ContextLost(Exception):
+    """Page that was asked has gone before it answered: the tab has another one."""
 
 
 class Profile:
@@ -31,7 +36,11 @@ class Profile:
         tab.call("Network.enable")
         tab.call("Page.enable")
         tab.call("Page.bringToFront")
-        tab.until("document.readyState === 'complete' && location.href !== 'about:blank'")
+        try:
+            tab.until(LOADED)
+        except ContextLost:
+            # The empty page was asked, with which each tab begins.
+            tab.until(LOADED)
         return tab
 
     def close(self) -> None:
@@ -45,6 +54,8 @@ class Profile:
         while True:
             message = json.loads(self._socket.recv(PATIENCE))
             if message.get("id") == id_:
+                if "context was destroyed" in message.get("error", {}).get("message", ""):
+                    raise ContextLost
                 assert "error" not in message, message
                 return message["result"]
             if message.get("method") == "Network.webSocketFrameSent":

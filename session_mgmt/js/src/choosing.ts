@@ -17,8 +17,11 @@ export class SocketRecord {
   useless = 0;
   /** Sockets in a row that were lost before they carried an attachment; of a page that never had one, too many. */
   #failures = ENOUGH_FAILURES;
+  /** True if one has carried an attachment. */
+  hasCarried = false;
 
   noteCarried(): void {
+    this.hasCarried = true;
     this.#failures = 0;
   }
 

@@ -32,6 +32,8 @@ async function start() {
     // Both frames are in one tab, and so share its storage.
     slot: name,
     WebSocket: LabelledSocket,
+    // Only sockets carry the label by which one client's network is cut; HTTP would lead around the cut.
+    transports: ["websocket"],
     // So that what the page follows is part of the first connection already.
     autoConnect: false,
   });

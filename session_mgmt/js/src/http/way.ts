@@ -9,6 +9,8 @@ import { findNetwork, Memory } from "./memory";
 
 /** Seconds before the tries for a socket while HTTP carries; the last one again and again. */
 const PROBES = [5, 30, 120, 600];
+/** Seconds before the first one on a page whose sockets got through: its server may just have started again. */
+const FIRST_PROBE = 0.2;
 /** Milliseconds that a try may take. */
 const PROBE_WITHIN = 10_000;
 /** Milliseconds between two tries that signs of the page bring about. */
@@ -97,7 +99,8 @@ export class Way {
 
   #planProbe(take: (socket: Socket) => void): void {
     const { clock, random } = this.#host.env;
-    const wait = PROBES[Math.min(this.#failedProbes, PROBES.length - 1)] as number;
+    const isFirst = this.record.hasCarried && this.isOpenToSockets && this.#failedProbes === 0;
+    const wait = isFirst ? FIRST_PROBE : (PROBES[Math.min(this.#failedProbes, PROBES.length - 1)] as number);
     clock.clearTimeout(this.#timer);
     this.#timer = clock.setTimeout(() => this.#tryProbe(take), wait * (800 + 400 * random()));
   }
