@@ -15,8 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidMessage, WebSocketExc
 from tests.faults.history import History
 from tests.faults.sight import Frame, Position, Sight, Write
 
-# Twenty clients then have more than a hundred writes on their way, and do not write many more between two kills.
-PIPELINE = 8
+PIPELINE = 16
 ACK_EVERY = 32
 OPEN_SECONDS = 5.0
 BAD_BASE = {"unknown_version", "too_old", "epoch_changed"}
