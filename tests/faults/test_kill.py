@@ -17,7 +17,7 @@ from tests.settings import DATABASE
 
 # Seconds before the first kill, and most seconds between two: a run goes on until enough has happened, and what longer
 # pauses add is more of the same writes, and CPU time.
-CALM, PAUSE = 0.3, 0.3
+CALM, PAUSE = 0.5, 0.5
 KILLS = int(os.environ.get("SESSION_MGMT_KILLS", "20"))
 SEED = int(os.environ.get("SESSION_MGMT_SEED", "1"))
 FEW = Options(clients=10, kills=3, unanswered=60, calm=CALM, pause=PAUSE, seed=SEED)
