@@ -148,6 +148,7 @@ class Hub:
             async with asyncio.timeout(FLUSH_SECONDS):
                 await self.visitors.flush()
                 await self.late_writes.flush()
+                await self.denials.wait_until_written()
         for stop in self._stops:
             stop()
         self.rounds.stop()

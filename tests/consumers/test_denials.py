@@ -65,6 +65,13 @@ async def test_a_publication_that_is_denied_is_in_the_trail(
     assert await read_trail() == [denied(created, name, "publish", "topic:hidden")]
 
 
+async def test_a_server_that_stops_writes_its_notes_first(peers: Any, created: Any) -> None:
+    denials = hub().denials
+    denials.note(TopicDenied(), "connect", address=HERE[0], session=created.session.pk)
+    await hub().stop()
+    assert not denials._tasks
+
+
 async def test_somebody_who_hangs_up_at_once_is_in_the_trail_too(peers: Any, created: Any) -> None:
     peer = peers(client=HERE)
     await peer.open(created.token.secret)
