@@ -19,10 +19,10 @@ function nameFile(part) {
   return `session-client.${part}-${VERSION}.js`;
 }
 
-/** Return a script, and its map where one is wanted. */
-async function bundle(name, entry, options) {
+/** Return the settings of a script, for esbuild. */
+function settle({ name, entry, options }) {
   const { banner = "", ...others } = options;
-  const { outputFiles } = await build({
+  return {
     absWorkingDir: ROOT,
     entryPoints: [entry],
     outfile: `dist/${name}`,
@@ -35,7 +35,13 @@ async function bundle(name, entry, options) {
     sourcemap: "linked",
     ...others,
     banner: { js: `${BANNER}\n${banner}` },
-  });
+  };
+}
+
+/** Return a script, and its map where one is wanted. */
+async function bundle(script) {
+  const { name } = script;
+  const { outputFiles } = await build(settle(script));
   return outputFiles.map(({ path, text }) => (path.endsWith(".map") ? [`${name}.map`, shortenPaths(text)] : [name, text]));
 }
 
@@ -46,33 +52,56 @@ function shortenPaths(text) {
   return `${JSON.stringify({ ...map, sources })}\n`;
 }
 
-async function bundleClient() {
+/** List the client, and the parts that it loads. */
+async function listClient() {
   const modules = await listModules(ROOT, CLIENT);
   const parts = await findParts(modules);
   const sharedOf = new Map();
   for (const [name, entry] of parts) sharedOf.set(name, await findShared(ROOT, entry, modules));
   const plugins = [loadFromFiles(ROOT, sharedOf, nameFile)];
-  const files = await bundle("session-client.js", CLIENT, { plugins });
-  for (const [name, entry] of parts) files.push(...(await bundlePart(name, entry, sharedOf.get(name))));
-  return files;
+  const client = { name: "session-client.js", entry: CLIENT, options: { plugins } };
+  return [client, ...[...parts].map(([name, entry]) => describePart(name, entry, sharedOf.get(name)))];
 }
 
-function bundlePart(name, entry, shared) {
+function describePart(name, entry, shared) {
   const { globalName, before, after } = AROUND_PART;
-  const around = { globalName, banner: before, footer: { js: after } };
-  return bundle(nameFile(name), entry, { format: "iife", ...around, plugins: [takeFromClient(shared)] });
+  const options = { format: "iife", globalName, banner: before, footer: { js: after }, plugins: [takeFromClient(shared)] };
+  return { name: nameFile(name), entry, options };
 }
 
-/** Write everything into one script, for pages without modules. It has no map: who debugs takes the module. */
-function bundleClassic() {
-  const options = { format: "iife", globalName: "SessionMgmt", sourcemap: false };
-  return bundle("session-client.classic.js", CLIENT, options);
+/** Everything in one script, for pages without modules. It has no map: who debugs takes the module. */
+const CLASSIC = {
+  name: "session-client.classic.js",
+  entry: CLIENT,
+  options: { format: "iife", globalName: "SessionMgmt", sourcemap: false },
+};
+
+/** List all scripts: the name of each, its entry and its settings. */
+async function listScripts() {
+  const entries = ENTRIES.map((name) => ({
+    name: `session-client.${name}.js`,
+    entry: `src/${name}.ts`,
+    options: { external: ["react"] },
+  }));
+  return [...(await listClient()), CLASSIC, ...entries];
 }
 
 /** Return the text of each file by its name. */
 export async function buildFiles() {
-  const files = [...(await bundleClient()), ...(await bundleClassic())];
-  for (const name of ENTRIES) files.push(...(await bundle(`session-client.${name}.js`, `src/${name}.ts`, { external: ["react"] })));
-  for (const [name, text] of writeTypings(ROOT, ENTRIES)) files.push([name, `${BANNER}\n${text}`]);
-  return new Map(files);
+  const files = new Map();
+  for (const script of await listScripts()) for (const [name, text] of await bundle(script)) files.set(name, text);
+  for (const [name, text] of writeTypings(ROOT, ENTRIES)) files.set(name, `${BANNER}\n${text}`);
+  return files;
+}
+
+/** Return the scripts with the names of their modules in comments before each. */
+export async function buildApart() {
+  const apart = { minifyWhitespace: false, minifyIdentifiers: true, minifySyntax: true, minify: false, sourcemap: false };
+  const scripts = (await listScripts()).filter(({ name }) => name !== CLASSIC.name);
+  return Promise.all(
+    scripts.map(async (script) => {
+      const { outputFiles } = await build({ ...settle(script), ...apart });
+      return [script.name, outputFiles[0].text];
+    }),
+  );
 }
