@@ -4,6 +4,7 @@
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
+import { minify } from "terser";
 import { AROUND_PART, findParts, findShared, listModules, loadFromFiles, takeFromClient } from "./parts.mjs";
 import { writeTypings } from "./typings.mjs";
 
@@ -30,7 +31,6 @@ function settle({ name, entry, options }) {
     write: false,
     target: "es2022",
     charset: "utf8",
-    minify: true,
     format: "esm",
     sourcemap: "linked",
     ...others,
@@ -40,9 +40,14 @@ function settle({ name, entry, options }) {
 
 /** Return a script, and its map where one is wanted. */
 async function bundle(script) {
-  const { name } = script;
-  const { outputFiles } = await build(settle(script));
-  return outputFiles.map(({ path, text }) => (path.endsWith(".map") ? [`${name}.map`, shortenPaths(text)] : [name, text]));
+  const { name, options } = script;
+  const { outputFiles } = await build({ ...settle(script), minifySyntax: true, minifyIdentifiers: true });
+  const [text, content] = ["", ".map"].map((end) => outputFiles.find(({ path }) => path.endsWith(name + end))?.text);
+  const sourceMap = options.sourcemap === false ? false : { content, includeSources: true, url: `${name}.map` };
+  // esbuild knows short names for private members, and terser shorter code.
+  const isModule = name !== CLASSIC.name;
+  const { code, map } = await minify(text, { module: isModule, ecma: 2020, compress: { passes: 2 }, sourceMap });
+  return map ? [[`${name}.map`, shortenPaths(map)], [name, code]] : [[name, code]];
 }
 
 /** Return a map in which no module is named by its place on this machine. */

@@ -29,7 +29,8 @@ async function splitModules(text) {
 
 /** Return text without what only people need; a module that is not whole in itself stays as it is. */
 async function strip(code) {
-  return (await transform(code, { minifyWhitespace: true, logLevel: "silent" }).catch(() => ({ code }))).code;
+  const body = code.replace(/^export \{[^}]*\};$/m, "");
+  return (await transform(body, { minifyWhitespace: true, logLevel: "silent" }).catch(() => ({ code }))).code;
 }
 
 function measure(codes) {

@@ -59,10 +59,11 @@ test("the classic script loads nothing later", () => {
   expect(listParts("session-client.classic.js")).toEqual([]);
 });
 
-test("a map names no place of the machine that built it", () => {
+test("a map has the sources, and names no place of the machine that built it", () => {
   for (const name of ["session-client.js", ...listParts("session-client.js")]) {
     const text = readFileSync(new URL(`${name}.map`, SERVED), "utf8");
-    const { sources } = JSON.parse(text);
+    const { sources, sourcesContent } = JSON.parse(text);
+    expect(sourcesContent.filter((content: unknown) => typeof content === "string")).toHaveLength(sources.length);
     expect(sources.filter((source: string) => !/^(src\/[\w/]+\.tsx?|shared:.*)$/.test(source))).toEqual([]);
     expect(text).not.toContain(process.cwd());
   }
