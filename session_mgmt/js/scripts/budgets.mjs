@@ -13,6 +13,7 @@ const BUDGETS = {
   "session-client.debug.js": 8 * KIB,
   "session-client.batch.js": 2 * KIB,
   "session-client.react.js": 2.5 * KIB,
+  "session-client.requests.js": 2 * KIB,
   "session-client.http.js": 6.5 * KIB,
   // It has a server that speaks both ways.
   "session-client.testing.js": 12 * KIB,

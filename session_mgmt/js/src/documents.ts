@@ -7,7 +7,8 @@ import type { Clock } from "./environment";
 import { SessionError } from "./errors";
 import type { Position, Strategy } from "./frames";
 import type { Logbook, Reader, SyncAnswer } from "./logbook";
-import { toCamelCases, type DocumentHead } from "./past";
+import { loadRequests } from "./loading";
+import type { DocumentHead } from "./past";
 import type { ClientRecord } from "./record";
 import { Replica } from "./replica";
 import type { Rest } from "./rest";
@@ -65,7 +66,8 @@ export class Documents {
 
   /** List all documents of the session, followed or not. */
   async listHeads(): Promise<DocumentHead[]> {
-    return toCamelCases((await this.#callState("GET", "")).results);
+    const { readHeads } = await loadRequests();
+    return readHeads(await this.#callState("GET", ""));
   }
 
   /** Show the writes of an earlier page, now that their owner is known to be here. */

@@ -1,14 +1,14 @@
-/** Calls about sessions, over HTTP (PROTOCOL section 13). Without an id they concern this client's own session. */
+/** Calls about sessions, over HTTP; what makes them is loaded at the first one. */
 
 import type { Credentials } from "./credentials";
-import { toDevice, type Device, type DeviceFields } from "./devices";
 import type { Emitter, Unsubscribe } from "./emitter";
 import type { EventType, SessionEntry, SessionEvents } from "./events";
-import type { SessionFields, SuccessorReceipt } from "./frames";
-import { toSessionInfo, type SessionInfo } from "./info";
-import type { CreateOptions } from "./options";
+import type { SuccessorReceipt } from "./frames";
+import type { SessionInfo } from "./info";
+import { lendMethods, loadRequests } from "./loading";
+import type { SessionRequests } from "./requests/index";
 import type { Rest } from "./rest";
-import type { Json, JsonObject } from "./values";
+import type { Json } from "./values";
 
 export interface Validation {
   valid: boolean;
@@ -43,11 +43,22 @@ export interface RecoveredSession extends CreatedSession {
   receipt: SuccessorReceipt | null;
 }
 
+const LENT = [
+  ...["createSession", "getSession", "updateSession", "terminateSession", "getActiveSessions", "list", "end"],
+  ...["endOthers", "validateSession", "recoverSession", "getSessionMetrics", "getConnections"],
+] as (keyof SessionRequests)[];
+
+export interface Sessions extends Pick<SessionRequests, keyof SessionRequests> {}
+
 export class Sessions {
   readonly #rest: Rest;
   readonly #credentials: Credentials;
   readonly #emitter: Emitter<SessionEvents>;
   readonly #ended: () => Promise<void>;
+
+  static {
+    lendMethods<Sessions, SessionRequests>(Sessions.prototype, LENT, (self) => self.#load());
+  }
 
   /** `ended`: this client's own session is no more. */
   constructor(rest: Rest, credentials: Credentials, emitter: Emitter<SessionEvents>, ended: () => Promise<void>) {
@@ -57,85 +68,15 @@ export class Sessions {
     this.#emitter = emitter;
   }
 
-  /** Create another session with the page's own login; this client stays with its own. */
-  async createSession(options: CreateOptions = {}): Promise<CreatedSession> {
-    const { body } = await this.#rest.sendRequest("POST", "sessions/", { body: options });
-    return { session: toSessionInfo(body.session), token: body.token };
-  }
-
-  async getSession(id = this.#ownId()): Promise<SessionInfo> {
-    return toSessionInfo(await this.#callSession("GET", id));
-  }
-
-  async updateSession(changes: CreateOptions, id = this.#ownId()): Promise<SessionInfo> {
-    return toSessionInfo(await this.#callSession("PATCH", id, "", changes));
-  }
-
-  async terminateSession(id = this.#ownId()): Promise<void> {
-    await this.#callSession("DELETE", id);
-    if (id === this.#ownId()) await this.#ended();
-  }
-
-  async getActiveSessions(): Promise<SessionInfo[]> {
-    const { body } = await this.#rest.sendRequest("GET", "sessions/", { token: this.#credentials.token });
-    return (body.results as SessionFields[]).map((fields) => toSessionInfo(fields));
-  }
-
-  /** List the user's devices: this one first, then the one seen last. */
-  async list(): Promise<Device[]> {
-    return ((await this.#callDevices("GET")).results as DeviceFields[]).map(toDevice);
-  }
-
-  /** Log a device out: end its session and its login. Rejects with `reauth_required` if the own login is old. */
-  async end(id: string): Promise<void> {
-    await this.#callDevices("DELETE", `${encodeURIComponent(id)}/`);
-  }
-
-  /** Log out all devices of the user but this one; resolves with their number. */
-  async endOthers(): Promise<number> {
-    return (await this.#callDevices("DELETE")).ended;
-  }
-
-  async validateSession(permission?: string, id = this.#ownId()): Promise<Validation> {
-    return this.#callSession("POST", id, "validate/", permission === undefined ? {} : { permission });
-  }
-
-  /** Ask for the successor of an expired session, by its old token. */
-  async recoverSession(id = this.#ownId(), options: JsonObject = {}, token?: string): Promise<RecoveredSession> {
-    const body = await this.#callSession("POST", id, "recover/", options, token);
-    return { session: toSessionInfo(body.session), token: body.token, receipt: body.receipt ?? null };
-  }
-
-  async getSessionMetrics(id = this.#ownId()): Promise<JsonObject> {
-    return this.#callSession("GET", id, "metrics/");
-  }
-
-  /** List the newest hundred connections with their figures, as of the server's last flush. */
-  async getConnections(id = this.#ownId()): Promise<ConnectionFigures[]> {
-    return (await this.#callSession("GET", id, "connections/")).results;
-  }
-
   /** Call back for every event of this session's log. */
   onSessionEvent(listener: (type: EventType, data: Json, entry: SessionEntry) => void): Unsubscribe {
     return this.#emitter.on("*", listener);
   }
 
-  async #callSession(
-    method: string,
-    id: string,
-    action = "",
-    body?: unknown,
-    token = this.#credentials.token,
-  ): Promise<Json> {
-    const path = `sessions/${encodeURIComponent(id)}/${action}`;
-    return (await this.#rest.sendRequest(method, path, { body, token })).body;
-  }
-
-  async #callDevices(method: string, rest = ""): Promise<Json> {
-    return (await this.#rest.sendRequest(method, `devices/${rest}`, { token: this.#credentials.token })).body;
-  }
-
-  #ownId(): string {
-    return this.#credentials.session.session_id;
+  async #load(): Promise<SessionRequests> {
+    // The session may be another one by the time that the part is here.
+    const { session_id: own } = this.#credentials.session;
+    const { SessionRequests } = await loadRequests();
+    return new SessionRequests(this.#rest, this.#credentials, own, this.#ended);
   }
 }

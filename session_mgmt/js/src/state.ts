@@ -7,12 +7,12 @@ import { silenceRejection } from "./errors";
 import type { Position, ReceiptFrame, Strategy, UpdateFrame } from "./frames";
 import { operationsOf } from "./merge";
 import { applyOperations, checkOperations, type Operation } from "./operations";
-import { toCamelCase, toCamelCases, formatEtag, buildQuery, toUpdateResult } from "./past";
-import type { Checkpoint, ClientState, DocumentSizes, HistoryEntry, HistoryOptions, HistoryPage } from "./past";
-import type { Keep, KeptConflict, PatchOperation, UpdateResult } from "./past";
+import { lendMethods, loadRequests } from "./loading";
+import { toUpdateResult, type UpdateResult } from "./past";
 import * as pointer from "./pointer";
 import { digestReplaced } from "./replaced";
 import type { Listener, Replica } from "./replica";
+import type { DocumentRequests } from "./requests/index";
 import { findMismatch, type Schema } from "./schema";
 import { byteLength, normalizeValue, type Json, type JsonObject, type ValueLimits } from "./values";
 
@@ -51,10 +51,21 @@ export interface ConflictOptions {
 
 type UpdateContent = Pick<UpdateFrame, "ops" | "merge" | "data" | "if_absent">;
 
+const LENT = [
+  ...["info", "sizes", "history", "readAt", "diff", "persist", "checkpoints", "forget", "restore", "compress"],
+  ...["conflicts", "resolve", "persistState", "restoreState", "compressState"],
+] as (keyof DocumentRequests)[];
+
+export interface StateDocument<S = Json> extends Pick<DocumentRequests, keyof DocumentRequests> {}
+
 export class StateDocument<S = Json> {
   readonly name: string;
   readonly #replica: Replica;
   readonly #port: StatePort;
+
+  static {
+    lendMethods<StateDocument, DocumentRequests>(StateDocument.prototype, LENT, (self) => self.#load());
+  }
 
   constructor(name: string, replica: Replica, port: StatePort) {
     this.name = name;
@@ -170,73 +181,6 @@ export class StateDocument<S = Json> {
     return checksumOf(this.#replica.view);
   }
 
-  /** Fetch the document as the server has it, with the facts about it. */
-  async info(): Promise<ClientState> {
-    return toCamelCase(await this.#port.callServer("GET", ""));
-  }
-
-  /** Fetch the bytes on the server: of the document, its snapshots and its log. */
-  async sizes(): Promise<DocumentSizes> {
-    return toCamelCase(await this.#port.callServer("GET", "size/"));
-  }
-
-  /** List what made each version, newest first. */
-  async history({ before, limit }: HistoryOptions = {}): Promise<HistoryPage> {
-    const page = await this.#port.callServer("GET", `history/${buildQuery({ before, limit })}`);
-    return { results: toCamelCases<HistoryEntry>(page.results), oldest: page.oldest, next: page.next };
-  }
-
-  /** Fetch the value at a version or under a label. Rejects with `not_found` where it is gone. */
-  async readAt(version: number | string): Promise<Json> {
-    const path = typeof version === "number" ? `history/${version}/` : `persist/${encodeLabel(version)}/`;
-    return (await this.#port.callServer("GET", path)).data;
-  }
-
-  /** Compare two versions, or a version with the newest. */
-  async diff(from: number, to?: number): Promise<PatchOperation[]> {
-    return (await this.#port.callServer("GET", `diff/${buildQuery({ from, to })}`)).patch;
-  }
-
-  /** Keep the present version for good, under a label (`v<version>` if none is given). */
-  async persist(label?: string): Promise<Checkpoint> {
-    return { at: null, ...(await this.#port.callServer("POST", "persist/", label === undefined ? {} : { label })) };
-  }
-
-  /** List the checkpoints, oldest first. */
-  async checkpoints(): Promise<Checkpoint[]> {
-    return (await this.#port.callServer("GET", "persist/")).results;
-  }
-
-  /** Remove a checkpoint. Rejects with `not_found` if there is none of this label. */
-  async forget(label: string): Promise<void> {
-    await this.#port.callServer("DELETE", `persist/${encodeLabel(label)}/`);
-  }
-
-  /** Make an earlier version, or the one of a label, the newest; the change arrives like any other. */
-  async restore(to: number | string, { ifMatch }: RestoreOptions = {}): Promise<UpdateResult> {
-    const body = typeof to === "number" ? { version: to } : { label: to };
-    const headers: Record<string, string> = ifMatch ? { "If-Match": formatEtag(ifMatch) } : {};
-    return toUpdateResult(await this.#port.callServer("POST", "restore/", body, headers), this.version);
-  }
-
-  /** Store a snapshot now and shortens a log that is over its limits. */
-  async compress(): Promise<DocumentSizes> {
-    return toCamelCase(await this.#port.callServer("POST", "compress/", {}));
-  }
-
-  /** List the conflicts that `manual` kept and nobody has decided, newest first. */
-  async conflicts({ includeResolved = false }: ConflictOptions = {}): Promise<KeptConflict[]> {
-    const found = toCamelCases<KeptConflict>((await this.#port.callServer("GET", "conflicts/")).results);
-    return includeResolved ? found : found.filter(({ resolvedAt }) => resolvedAt === null);
-  }
-
-  /** Decide a conflict; `"value"` keeps the given value, or removes it if none is given. */
-  async resolve(id: string, keep: Keep, value?: Json): Promise<UpdateResult> {
-    const body = { keep, ...(value === undefined ? {} : { value }) };
-    const path = `conflicts/${encodeLabel(id)}/resolve/`;
-    return toUpdateResult(await this.#port.callServer("POST", path, body), this.version);
-  }
-
   getState(): Read<S, "">;
   getState<const Path extends string>(path: Path & Place<S, Path>): Read<S, Path>;
   getState(path = ""): Json {
@@ -251,22 +195,8 @@ export class StateDocument<S = Json> {
     return this.sync();
   }
 
-  /** Keep the present version on the server as a checkpoint. */
-  persistState(body: JsonObject = {}): Promise<Json> {
-    return this.#port.callServer("POST", "persist/", body);
-  }
-
-  /** Make an earlier version the newest; the change arrives like any other. */
-  restoreState(body: JsonObject = {}): Promise<Json> {
-    return this.#port.callServer("POST", "restore/", body);
-  }
-
   clearState(options?: UpdateOptions): Promise<UpdateResult> {
     return this.clear(options);
-  }
-
-  compressState(): Promise<DocumentSizes> {
-    return this.compress();
   }
 
   getStateSize(): number {
@@ -306,12 +236,13 @@ export class StateDocument<S = Json> {
     if (mismatch) throw mismatch;
   }
 
+  async #load(): Promise<DocumentRequests> {
+    const { DocumentRequests } = await loadRequests();
+    return new DocumentRequests(this.#port.callServer, () => this.version);
+  }
+
   async #sendUpdate(content: () => UpdateContent, options: UpdateOptions): Promise<UpdateResult> {
     const buildFrame = (): UpdateFrame => this.#buildFrame(content(), options);
     return toUpdateResult(await this.#port.sendUpdate(buildFrame, options.signal), this.version);
   }
-}
-
-function encodeLabel(text: string): string {
-  return text.split("/").map(encodeURIComponent).join("/");
 }

@@ -24,6 +24,12 @@ vi.mock("../src/http/index", () => ({
     throw new TypeError("Failed to fetch dynamically imported module");
   },
 }));
+const requests = vi.hoisted(() => ({ failures: 1 }));
+vi.mock("../src/requests/index", (original) => {
+  requests.failures -= 1;
+  if (requests.failures < 0) return original();
+  throw new TypeError("Failed to fetch dynamically imported module");
+});
 
 useFakeClock();
 
@@ -71,4 +77,11 @@ test("without the part that speaks HTTP a network without sockets is tried again
   expect(client.status).toBe("connecting");
   browser.server.network.sockets = "open";
   await passUntil(() => client.status === "connected");
+});
+
+test("without the part that makes requests one is refused for now, and the next loads it again", async () => {
+  const client = await new Browser().tab().openConnected();
+  await expect(client.state.history()).rejects.toMatchObject({ name: "part_unavailable", temporary: true });
+  await client.state.set("/x", 1);
+  expect((await client.state.info()).data).toEqual({ x: 1 });
 });

@@ -690,20 +690,6 @@ export interface SessionEvents extends TimelineEvents {
 		entry: SessionEntry
 	];
 }
-export interface Device {
-	sessionId: string;
-	/** Name that the user gave it. */
-	label: string;
-	browser: string;
-	system: string;
-	/** Place as the project knows it; empty if it does not. */
-	place: string;
-	firstSeen: string;
-	lastSeen: string;
-	connectionState: Status;
-	/** True for the session that asks. */
-	isCurrent: boolean;
-}
 export interface SessionInfo {
 	sessionId: string;
 	userId: string | null;
@@ -716,246 +702,101 @@ export interface SessionInfo {
 	label: string;
 	metadata: JsonObject;
 }
-export interface OutboxBounds {
-	writes: number;
-	bytes: number;
-}
-export interface Write {
-	seq: number;
-	frame: WriteFrame;
-	bytes: number;
-	/** It may have reached the server, so its number can never be given to another write. */
-	sent: boolean;
-	/** True for the last write while more may be added to it: not sent until it is released. */
-	held: boolean;
-	/** It was written by an earlier page. */
-	restored: boolean;
-	/** Transmissions on this connection that have no receipt yet. */
-	unanswered: number;
-	settle?: (receipt: ReceiptFrame | SessionError) => void;
-}
-export interface Change {
-	/** `cache` is a value of the local copy, from before the server has answered. */
-	origin: "local" | "server" | "cache";
-	version: number;
-}
-export type Listener<Value = Json | undefined> = (value: Value, change: Change) => void;
-declare class Replica {
-	#private;
-	/** Position of the confirmed value; null until the server has sent it. */
-	position: Position | null;
-	/** Value that the application sees; a part of it is another object only if it is another value. Operations are total, so pending ones apply to any confirmed value. */
-	get view(): Json;
-	/** Value that the server confirmed. */
-	get confirmed(): Json;
-	get version(): number;
-	get pending(): number;
-	/** True while the server has neither confirmed the local copy nor sent what it lacks. */
-	get fromCache(): boolean;
-	/** Take a local copy as the confirmed value, as if a connection had been lost there. */
-	restoreCopy(data: Json, position: Position): void;
-	/** Show the local copy to those who began to listen right after the start. */
-	announceCopy(): void;
-	on(path: string, listener: Listener): Unsubscribe;
-	/** Return true if a write is shown already. */
-	holdsWrite(write: Write): boolean;
-	/** Show a write before the server has answered it. */
-	expectWrite(write: Write): void;
-	/** Show the new content of an unsent write. */
-	showAmended(origin: Change["origin"]): void;
-	/** Settle an answered write. Its effect is in the confirmed value as soon as that has reached `position`. */
-	settleWrite(write: Write, position: Position | null): void;
-	/** Set the position of the confirmed value; null when another epoch begins. */
-	moveTo(position: Position | null): void;
-	/** Expect a snapshot: until it comes receipts may be ahead of the value here. */
-	awaitSnapshot(): void;
-	/** Take the server's verdict on the position of the local copy. */
-	takeVerdict({ mode, to }: Verdict): void;
-	/** Apply one version's operations; `own` is the number of this client's write that made it. */
-	applyVersion(operations: readonly Operation[], own: number | null): void;
-	/** Take a snapshot. Writes up to `decided` were answered before it was made, so it contains them. */
-	takeSnapshot(data: Json, decided: number): void;
-	/** Show the confirmed value after versions or a snapshot. */
-	showConfirmed(): void;
-	/** Remove the value: this client may not see it any more. */
-	resetValue(): void;
-	dropPending(): void;
-	clearWatches(): void;
-}
-/** When updates are sent; times in milliseconds. */
-export interface SyncOptions {
-	mode: "immediate" | "delayed";
-	/** Without a further update. */
-	delay?: number;
-	/** Longest wait after the first update, however many follow. */
-	maxDelay?: number;
-}
-/** As many libraries of schemas have it: throws for a value that does not fit. What it returns is not used. */
-export interface Schema {
-	parse(value: unknown): unknown;
-}
-export interface CreateOptions {
-	metadata?: JsonObject;
-	config?: JsonObject;
-	/** Name that people give this browser. */
-	label?: string;
-}
-/** Document of a visitor's session, for the question whether its user takes it over. */
-export interface VisitorDocument {
+/** Document without its data. */
+export interface DocumentHead {
 	name: string;
 	version: number;
+	position: Position;
+	lastModified: string;
+	/** Client that made the newest version; null for the server itself. */
+	lastWriter: string | null;
+	/** SHA-256 of the RFC 8785 text at `checksumVersion`, which may be older; opaque where it is encrypted. */
+	checksum: string | null;
+	checksumVersion: number | null;
+	compressed: boolean;
+	encrypted: boolean;
+	/** Bytes of compact JSON, an upper bound. */
+	size: number;
 }
-export interface CacheOptions {
-	store: "indexeddb";
-	/** Keep copies of documents that the server stores encrypted too; in this browser they are not. */
-	encrypted?: boolean;
+export interface ClientState extends DocumentHead {
+	data: Json;
 }
-export interface StartOptions extends Surroundings {
-	/** Address where `session_mgmt.urls` is included. */
-	url?: string;
-	/** `browser`: the tabs of a browser share one session; `tab`: each has its own. */
-	share?: "browser" | "tab";
-	/** Separates several sessions of one site. */
-	name?: string;
-	/**
-	 * Only proof that the page takes; without it, the one that the server gives. With `cookie` the page holds no secret:
-	 * a cookie that no script can read proves its session, which all tabs share.
-	 */
-	tokenMode?: TokenMode;
-	/** Separates several clients of one page, or of frames of one tab; each needs its own. */
-	slot?: string;
-	/** Further headers of calls that use the page's own login, such as a CSRF token under another name. */
-	headers?: () => Record<string, string>;
-	create?: CreateOptions;
-	autoConnect?: boolean;
-	outbox?: Partial<OutboxBounds>;
-	/** Settles conflicts of updates that name no strategy; without it the server's settings do. */
-	strategy?: Strategy;
-	/** Send updates at once, or gather them (200 and 2000 milliseconds by default). */
-	sync?: SyncOptions;
-	/** Keep documents in this browser, so that they are seen before the server answers, or without a network. */
-	cache?: "indexeddb" | CacheOptions;
-	/**
-	 * Key of the user whom the page was made for, null for nobody. Only for speed: without it, the server is asked before
-	 * anything is shown. If somebody else is logged in, the start is refused with `login_mismatch`.
-	 */
-	user?: string | number | null;
-	/**
-	 * Without an answer of the server, at a start with a user's session: `wait` (default) shows nothing of it until the
-	 * server has confirmed who is logged in; `kept` shows the local copies at once, for somebody's own device.
-	 */
-	whenOffline?: "wait" | "kept";
-	/** As of `fetch`: `include` for an API on another origin that gets this page's cookies. */
-	credentials?: "same-origin" | "include";
-	/** Decides what becomes of a visitor's session when he logs in, if the server asks; without it he starts afresh. */
-	onAsk?: (documents: VisitorDocument[]) => "claim" | "fresh" | Promise<"claim" | "fresh">;
-	/**
-	 * Transports that the page allows. Without it all: a WebSocket, and HTTP where none gets through, by streams (`sse`) or,
-	 * where something holds them back, by long polls. What speaks HTTP is loaded when it is needed.
-	 */
-	transports?: readonly TransportName[];
-	/** Ends the start, which then rejects with the signal's reason; it has no effect on the client that was started. */
-	signal?: AbortSignal;
-	/**
-	 * Checks the document `main`: a write that would break it is refused with `schema_mismatch`; a value of the server's
-	 * that does is shown, and told as an `error`.
-	 */
-	schema?: Schema;
-	/** Hears every error from the start on, as a listener of `error` does that was there before the start. */
-	onError?: (error: SessionError) => void;
+/** Bytes on the server. */
+export interface DocumentSizes {
+	version: number;
+	/** Of compact JSON; an upper bound unless `exact`. */
+	size: number;
+	exact: boolean;
+	/** Of snapshots, as they are stored. */
+	stored: number;
+	/** Of the operations in the log. */
+	log: number;
+	compressed: boolean;
 }
-export interface Validation {
-	valid: boolean;
-	/** Why not; null if valid. */
-	reason: string | null;
+export interface HistoryOptions {
+	/** Versions below this one; `next` of the page before. */
+	before?: number;
+	limit?: number;
 }
-/** Connection as the server keeps it; times are ISO 8601, latencies milliseconds. */
-export interface ConnectionFigures {
-	client_id: string;
-	generation: number;
-	transport: "websocket" | "sse" | "longpoll";
-	state: "open" | "lost" | "closed";
-	opened_at: string;
-	closed_at: string | null;
-	close_code: number | null;
-	closed_by: string;
-	latency: {
-		last_ms: number | null;
-		average_ms: number | null;
-		p95_ms: number | null;
-		jitter_ms: number | null;
-	};
-	beats: {
-		sent: number;
-		missed: number;
-	};
-	messages: {
-		in: number;
-		out: number;
-	};
-	bytes: {
-		in: number;
-		out: number;
-	};
-	/** Verdict of the recovery with which it began, if there was one. */
-	recovery: "full" | "state_only" | "none" | null;
+/** Description of a version. */
+export interface HistoryEntry {
+	version: number;
+	tag: string;
+	kind: "patch" | "replace" | "clear" | "restore" | "merge";
+	at: string;
+	/** Null for the server itself. */
+	clientId: string | null;
+	seq: number | null;
+	paths: string[];
+	bytes: number;
+	labels: string[];
 }
-export interface CreatedSession {
-	session: SessionInfo;
-	token: string;
+/** Newest first. */
+export interface HistoryPage {
+	results: HistoryEntry[];
+	/** Oldest version that can be read. */
+	oldest: number;
+	/** `before` of the next page; null on the last. */
+	next: number | null;
 }
-export interface RecoveredSession extends CreatedSession {
-	receipt: SuccessorReceipt | null;
+export interface Checkpoint {
+	label: string;
+	version: number;
+	/** Null in the answer of `persist`. */
+	at: string | null;
 }
-export declare class Sessions {
-	#private;
-	/** `ended`: this client's own session is no more. */
-	constructor(rest: Rest, credentials: Credentials, emitter: Emitter<SessionEvents>, ended: () => Promise<void>);
-	/** Create another session with the page's own login; this client stays with its own. */
-	createSession(options?: CreateOptions): Promise<CreatedSession>;
-	getSession(id?: string): Promise<SessionInfo>;
-	updateSession(changes: CreateOptions, id?: string): Promise<SessionInfo>;
-	terminateSession(id?: string): Promise<void>;
-	getActiveSessions(): Promise<SessionInfo[]>;
-	/** List the user's devices: this one first, then the one seen last. */
-	list(): Promise<Device[]>;
-	/** Log a device out: end its session and its login. Rejects with `reauth_required` if the own login is old. */
-	end(id: string): Promise<void>;
-	/** Log out all devices of the user but this one; resolves with their number. */
-	endOthers(): Promise<number>;
-	validateSession(permission?: string, id?: string): Promise<Validation>;
-	/** Ask for the successor of an expired session, by its old token. */
-	recoverSession(id?: string, options?: JsonObject, token?: string): Promise<RecoveredSession>;
-	getSessionMetrics(id?: string): Promise<JsonObject>;
-	/** List the newest hundred connections with their figures, as of the server's last flush. */
-	getConnections(id?: string): Promise<ConnectionFigures[]>;
-	/** Call back for every event of this session's log. */
-	onSessionEvent(listener: (type: EventType, data: Json, entry: SessionEntry) => void): Unsubscribe;
+/** Operation of RFC 6902. */
+export interface PatchOperation {
+	op: "add" | "remove" | "replace" | "move" | "copy" | "test";
+	path: string;
+	from?: string;
+	value?: Json;
 }
-/** Token that may do less than its session. */
-export interface NarrowedToken {
-	token: string;
-	/** Seconds from now on. */
-	expiresIn: number;
-	scopes: string[];
+/** Conflict that `manual` kept. Absent values are omitted. */
+export interface KeptConflict {
+	id: string;
+	path: string;
+	version: number;
+	base?: Json;
+	server?: Json;
+	client?: Json;
+	clientId: string | null;
+	at: string;
+	resolvedAt: string | null;
+	resolution: Keep | null;
 }
-export declare class Auth {
-	#private;
-	constructor(rest: Rest, credentials: Credentials, sessions: Sessions, emitter: Emitter<SessionEvents>);
-	/** Bearer token: a secret, for headers only. Throws `no_token` where a cookie proves the session. */
-	get token(): string;
-	/** Return the headers that prove the session, or that go beside its cookie: the token against forgery, and its name. */
-	headers(): Record<string, string>;
-	/**
-	 * Ask for a token with these scopes only, for a frame or a worker that should do no more. It cannot be refreshed.
-	 * Rejects with `scope_missing` if the session lacks one, and with `no_token` where pages are given none.
-	 */
-	narrow(scopes: readonly string[], { expiresIn }?: {
-		expiresIn?: number;
-	}): Promise<NarrowedToken>;
-	validate(permission?: string): Promise<Validation>;
-	/** Call back when the token is no good any more: let the user log in, then start again. */
-	onAuthRequired(listener: (data: Json, entry: SessionEntry) => void): Unsubscribe;
+export type Keep = "server" | "client" | "value";
+/** Result of a write. */
+export interface UpdateResult {
+	version: number;
+	position: Position | null;
+	/** True if the document was so already, or was not absent. */
+	unchanged: boolean;
+	/** Paths of operations that did nothing: somebody else changed the place, or an `inc` left the range of numbers. */
+	dropped: string[];
+	/** Paths where values of others were overwritten. */
+	overwrote: string[];
+	conflicts: NonNullable<ReceiptFrame["conflicts"]>;
 }
 export interface ApplicationTypes {
 	/** Value of the document `main`. */
@@ -1088,6 +929,381 @@ export type ReturnedBy<S, Message> = IsAny<S> extends true ? Json : S extends {
 	in: infer In;
 	out: infer Out;
 } ? IsAny<In> extends true ? Out : Message extends In ? Out : never : never;
+export interface OutboxBounds {
+	writes: number;
+	bytes: number;
+}
+export interface Write {
+	seq: number;
+	frame: WriteFrame;
+	bytes: number;
+	/** It may have reached the server, so its number can never be given to another write. */
+	sent: boolean;
+	/** True for the last write while more may be added to it: not sent until it is released. */
+	held: boolean;
+	/** It was written by an earlier page. */
+	restored: boolean;
+	/** Transmissions on this connection that have no receipt yet. */
+	unanswered: number;
+	settle?: (receipt: ReceiptFrame | SessionError) => void;
+}
+export interface Change {
+	/** `cache` is a value of the local copy, from before the server has answered. */
+	origin: "local" | "server" | "cache";
+	version: number;
+}
+export type Listener<Value = Json | undefined> = (value: Value, change: Change) => void;
+declare class Replica {
+	#private;
+	/** Position of the confirmed value; null until the server has sent it. */
+	position: Position | null;
+	/** Value that the application sees; a part of it is another object only if it is another value. Operations are total, so pending ones apply to any confirmed value. */
+	get view(): Json;
+	/** Value that the server confirmed. */
+	get confirmed(): Json;
+	get version(): number;
+	get pending(): number;
+	/** True while the server has neither confirmed the local copy nor sent what it lacks. */
+	get fromCache(): boolean;
+	/** Take a local copy as the confirmed value, as if a connection had been lost there. */
+	restoreCopy(data: Json, position: Position): void;
+	/** Show the local copy to those who began to listen right after the start. */
+	announceCopy(): void;
+	on(path: string, listener: Listener): Unsubscribe;
+	/** Return true if a write is shown already. */
+	holdsWrite(write: Write): boolean;
+	/** Show a write before the server has answered it. */
+	expectWrite(write: Write): void;
+	/** Show the new content of an unsent write. */
+	showAmended(origin: Change["origin"]): void;
+	/** Settle an answered write. Its effect is in the confirmed value as soon as that has reached `position`. */
+	settleWrite(write: Write, position: Position | null): void;
+	/** Set the position of the confirmed value; null when another epoch begins. */
+	moveTo(position: Position | null): void;
+	/** Expect a snapshot: until it comes receipts may be ahead of the value here. */
+	awaitSnapshot(): void;
+	/** Take the server's verdict on the position of the local copy. */
+	takeVerdict({ mode, to }: Verdict): void;
+	/** Apply one version's operations; `own` is the number of this client's write that made it. */
+	applyVersion(operations: readonly Operation[], own: number | null): void;
+	/** Take a snapshot. Writes up to `decided` were answered before it was made, so it contains them. */
+	takeSnapshot(data: Json, decided: number): void;
+	/** Show the confirmed value after versions or a snapshot. */
+	showConfirmed(): void;
+	/** Remove the value: this client may not see it any more. */
+	resetValue(): void;
+	dropPending(): void;
+	clearWatches(): void;
+}
+/** As many libraries of schemas have it: throws for a value that does not fit. What it returns is not used. */
+export interface Schema {
+	parse(value: unknown): unknown;
+}
+export interface WriteOptions {
+	/** Before the write was sent, aborting takes it back; later, it only ends the waiting. */
+	signal?: AbortSignal;
+}
+export interface UpdateOptions extends WriteOptions {
+	/** Settles a conflict with others; by default the client's strategy, else the document's own. */
+	strategy?: Strategy;
+	/** All or nothing: refused with `conflict` unless every operation takes effect. */
+	atomic?: boolean;
+}
+export interface StatePort {
+	sendUpdate(frame: () => UpdateFrame, signal: AbortSignal | undefined): Promise<ReceiptFrame>;
+	/** Call a path under `state/{name}/`; return the answer's body. */
+	callServer(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Json>;
+	syncDocument(): Promise<void>;
+	readLimits(): ValueLimits;
+	/** Strategy of updates that name none. */
+	strategy: Strategy | undefined;
+	schema: Schema | undefined;
+}
+export interface RestoreOptions {
+	/** Restore only if the document is exactly there; else `precondition_failed`. */
+	ifMatch?: Position;
+}
+export interface ConflictOptions {
+	/** List decided conflicts as well. */
+	includeResolved?: boolean;
+}
+export interface StateDocument<S = Json> extends Pick<DocumentRequests, keyof DocumentRequests> {
+}
+export declare class StateDocument<S = Json> {
+	#private;
+	readonly name: string;
+	constructor(name: string, replica: Replica, port: StatePort);
+	/** Number of the last change that this client has seen. */
+	get version(): number;
+	get position(): Position | null;
+	/** True while the value is the local copy (option `cache`) and the server has not said what it lacks. */
+	get fromCache(): boolean;
+	/** Updates that the server has not answered. */
+	get pending(): number;
+	/** Return the value at a path (RFC 6901) with own pending writes; undefined if none. Do not change it in place. */
+	get(): Read<S, "">;
+	get<const Path extends string>(path: Path & Place<S, Path>): Read<S, Path>;
+	/** Call back when the value at the path has changed, by this client or by the server. */
+	on<const Path extends string>(path: Path & Place<S, Path>, listener: Listener<Read<S, Path>>): Unsubscribe;
+	set<const Path extends string>(path: Path & Place<S, Path>, value: Written<S, NoInfer<Path>>, options?: UpdateOptions): Promise<UpdateResult>;
+	delete<const Path extends string>(path: Path & Place<S, Path>, options?: UpdateOptions): Promise<UpdateResult>;
+	/** Add to a number. Additions of several clients to one place all count. */
+	inc<const Path extends string>(path: Path & NumberPlace<S, Path>, amount?: number, options?: UpdateOptions): Promise<UpdateResult>;
+	/** Insert into an array before the index at the end of the path; `-` appends. */
+	insert<const Path extends string>(path: Path & Place<S, Path>, value: Written<S, NoInfer<Path>>, options?: UpdateOptions): Promise<UpdateResult>;
+	/** Merge an object by RFC 7396: members replace, null removes. */
+	merge(patch: JsonObject, options?: UpdateOptions): Promise<UpdateResult>;
+	/** Replace the whole document. */
+	replace(data: S, options?: UpdateOptions): Promise<UpdateResult>;
+	/** Apply several operations as one version. */
+	update<const Given extends readonly Operation[]>(operations: Given & OperationsOn<S, Given>, options?: UpdateOptions): Promise<UpdateResult>;
+	/**
+	 * Give the document its first value; do nothing if it was ever written: neither another tab nor a reconnect
+	 * can be overwritten by defaults. A document that was cleared is not absent.
+	 */
+	createIfAbsent(data: S, options?: WriteOptions): Promise<UpdateResult>;
+	/** Make it `{}`; an ordinary new version. */
+	clear(options?: UpdateOptions): Promise<UpdateResult>;
+	/** Ask the server for what is missing, over HTTP. */
+	sync(): Promise<number>;
+	/** Return the bytes of the document as compact JSON. */
+	size(): number;
+	/** Return the SHA-256 of the value's RFC 8785 text, in hex: the server's checksum if both values are equal. */
+	checksum(): string;
+	getState(): Read<S, "">;
+	getState<const Path extends string>(path: Path & Place<S, Path>): Read<S, Path>;
+	updateState(patch: JsonObject, options?: UpdateOptions): Promise<UpdateResult>;
+	syncState(): Promise<number>;
+	clearState(options?: UpdateOptions): Promise<UpdateResult>;
+	getStateSize(): number;
+	onStateChange(listener: Listener<Read<S, "">>): Unsubscribe;
+}
+declare class DocumentRequests {
+	#private;
+	/** `readVersion`: return the last version that the client has seen. */
+	constructor(call: StatePort["callServer"], readVersion: () => number);
+	/** Fetch the document as the server has it, with the facts about it. */
+	info(): Promise<ClientState>;
+	/** Fetch the bytes on the server: of the document, its snapshots and its log. */
+	sizes(): Promise<DocumentSizes>;
+	/** List what made each version, newest first. */
+	history({ before, limit }?: HistoryOptions): Promise<HistoryPage>;
+	/** Fetch the value at a version or under a label. Rejects with `not_found` where it is gone. */
+	readAt(version: number | string): Promise<Json>;
+	/** Compare two versions, or a version with the newest. */
+	diff(from: number, to?: number): Promise<PatchOperation[]>;
+	/** Keep the present version for good, under a label (`v<version>` if none is given). */
+	persist(label?: string): Promise<Checkpoint>;
+	/** List the checkpoints, oldest first. */
+	checkpoints(): Promise<Checkpoint[]>;
+	/** Remove a checkpoint. Rejects with `not_found` if there is none of this label. */
+	forget(label: string): Promise<void>;
+	/** Make an earlier version, or the one of a label, the newest; the change arrives like any other. */
+	restore(to: number | string, { ifMatch }?: RestoreOptions): Promise<UpdateResult>;
+	/** Store a snapshot now and shortens a log that is over its limits. */
+	compress(): Promise<DocumentSizes>;
+	/** List the conflicts that `manual` kept and nobody has decided, newest first. */
+	conflicts({ includeResolved }?: ConflictOptions): Promise<KeptConflict[]>;
+	/** Decide a conflict; `"value"` keeps the given value, or removes it if none is given. */
+	resolve(id: string, keep: Keep, value?: Json): Promise<UpdateResult>;
+	/** Keep the present version on the server as a checkpoint. */
+	persistState(body?: JsonObject): Promise<Json>;
+	/** Make an earlier version the newest; the change arrives like any other. */
+	restoreState(body?: JsonObject): Promise<Json>;
+	compressState(): Promise<DocumentSizes>;
+}
+export interface Device {
+	sessionId: string;
+	/** Name that the user gave it. */
+	label: string;
+	browser: string;
+	system: string;
+	/** Place as the project knows it; empty if it does not. */
+	place: string;
+	firstSeen: string;
+	lastSeen: string;
+	connectionState: Status;
+	/** True for the session that asks. */
+	isCurrent: boolean;
+}
+/** When updates are sent; times in milliseconds. */
+export interface SyncOptions {
+	mode: "immediate" | "delayed";
+	/** Without a further update. */
+	delay?: number;
+	/** Longest wait after the first update, however many follow. */
+	maxDelay?: number;
+}
+export interface CreateOptions {
+	metadata?: JsonObject;
+	config?: JsonObject;
+	/** Name that people give this browser. */
+	label?: string;
+}
+/** Document of a visitor's session, for the question whether its user takes it over. */
+export interface VisitorDocument {
+	name: string;
+	version: number;
+}
+export interface CacheOptions {
+	store: "indexeddb";
+	/** Keep copies of documents that the server stores encrypted too; in this browser they are not. */
+	encrypted?: boolean;
+}
+export interface StartOptions extends Surroundings {
+	/** Address where `session_mgmt.urls` is included. */
+	url?: string;
+	/** `browser`: the tabs of a browser share one session; `tab`: each has its own. */
+	share?: "browser" | "tab";
+	/** Separates several sessions of one site. */
+	name?: string;
+	/**
+	 * Only proof that the page takes; without it, the one that the server gives. With `cookie` the page holds no secret:
+	 * a cookie that no script can read proves its session, which all tabs share.
+	 */
+	tokenMode?: TokenMode;
+	/** Separates several clients of one page, or of frames of one tab; each needs its own. */
+	slot?: string;
+	/** Further headers of calls that use the page's own login, such as a CSRF token under another name. */
+	headers?: () => Record<string, string>;
+	create?: CreateOptions;
+	autoConnect?: boolean;
+	outbox?: Partial<OutboxBounds>;
+	/** Settles conflicts of updates that name no strategy; without it the server's settings do. */
+	strategy?: Strategy;
+	/** Send updates at once, or gather them (200 and 2000 milliseconds by default). */
+	sync?: SyncOptions;
+	/** Keep documents in this browser, so that they are seen before the server answers, or without a network. */
+	cache?: "indexeddb" | CacheOptions;
+	/**
+	 * Key of the user whom the page was made for, null for nobody. Only for speed: without it, the server is asked before
+	 * anything is shown. If somebody else is logged in, the start is refused with `login_mismatch`.
+	 */
+	user?: string | number | null;
+	/**
+	 * Without an answer of the server, at a start with a user's session: `wait` (default) shows nothing of it until the
+	 * server has confirmed who is logged in; `kept` shows the local copies at once, for somebody's own device.
+	 */
+	whenOffline?: "wait" | "kept";
+	/** As of `fetch`: `include` for an API on another origin that gets this page's cookies. */
+	credentials?: "same-origin" | "include";
+	/** Decides what becomes of a visitor's session when he logs in, if the server asks; without it he starts afresh. */
+	onAsk?: (documents: VisitorDocument[]) => "claim" | "fresh" | Promise<"claim" | "fresh">;
+	/**
+	 * Transports that the page allows. Without it all: a WebSocket, and HTTP where none gets through, by streams (`sse`) or,
+	 * where something holds them back, by long polls. What speaks HTTP is loaded when it is needed.
+	 */
+	transports?: readonly TransportName[];
+	/** Ends the start, which then rejects with the signal's reason; it has no effect on the client that was started. */
+	signal?: AbortSignal;
+	/**
+	 * Checks the document `main`: a write that would break it is refused with `schema_mismatch`; a value of the server's
+	 * that does is shown, and told as an `error`.
+	 */
+	schema?: Schema;
+	/** Hears every error from the start on, as a listener of `error` does that was there before the start. */
+	onError?: (error: SessionError) => void;
+}
+declare class SessionRequests {
+	#private;
+	/** `own`: session of the client at the call; `ended`: it is no more. */
+	constructor(rest: Rest, credentials: Credentials, own: string, ended: () => Promise<void>);
+	/** Create another session with the page's own login; this client stays with its own. */
+	createSession(options?: CreateOptions): Promise<CreatedSession>;
+	getSession(id?: string): Promise<SessionInfo>;
+	updateSession(changes: CreateOptions, id?: string): Promise<SessionInfo>;
+	terminateSession(id?: string): Promise<void>;
+	getActiveSessions(): Promise<SessionInfo[]>;
+	/** List the user's devices: this one first, then the one seen last. */
+	list(): Promise<Device[]>;
+	/** Log a device out: end its session and its login. Rejects with `reauth_required` if the own login is old. */
+	end(id: string): Promise<void>;
+	/** Log out all devices of the user but this one; resolves with their number. */
+	endOthers(): Promise<number>;
+	validateSession(permission?: string, id?: string): Promise<Validation>;
+	/** Ask for the successor of an expired session, by its old token. */
+	recoverSession(id?: string, options?: JsonObject, token?: string): Promise<RecoveredSession>;
+	getSessionMetrics(id?: string): Promise<JsonObject>;
+	/** List the newest hundred connections with their figures, as of the server's last flush. */
+	getConnections(id?: string): Promise<ConnectionFigures[]>;
+}
+export interface Validation {
+	valid: boolean;
+	/** Why not; null if valid. */
+	reason: string | null;
+}
+/** Connection as the server keeps it; times are ISO 8601, latencies milliseconds. */
+export interface ConnectionFigures {
+	client_id: string;
+	generation: number;
+	transport: "websocket" | "sse" | "longpoll";
+	state: "open" | "lost" | "closed";
+	opened_at: string;
+	closed_at: string | null;
+	close_code: number | null;
+	closed_by: string;
+	latency: {
+		last_ms: number | null;
+		average_ms: number | null;
+		p95_ms: number | null;
+		jitter_ms: number | null;
+	};
+	beats: {
+		sent: number;
+		missed: number;
+	};
+	messages: {
+		in: number;
+		out: number;
+	};
+	bytes: {
+		in: number;
+		out: number;
+	};
+	/** Verdict of the recovery with which it began, if there was one. */
+	recovery: "full" | "state_only" | "none" | null;
+}
+export interface CreatedSession {
+	session: SessionInfo;
+	token: string;
+}
+export interface RecoveredSession extends CreatedSession {
+	receipt: SuccessorReceipt | null;
+}
+export interface Sessions extends Pick<SessionRequests, keyof SessionRequests> {
+}
+export declare class Sessions {
+	#private;
+	/** `ended`: this client's own session is no more. */
+	constructor(rest: Rest, credentials: Credentials, emitter: Emitter<SessionEvents>, ended: () => Promise<void>);
+	/** Call back for every event of this session's log. */
+	onSessionEvent(listener: (type: EventType, data: Json, entry: SessionEntry) => void): Unsubscribe;
+}
+/** Token that may do less than its session. */
+export interface NarrowedToken {
+	token: string;
+	/** Seconds from now on. */
+	expiresIn: number;
+	scopes: string[];
+}
+export declare class Auth {
+	#private;
+	constructor(rest: Rest, credentials: Credentials, sessions: Sessions, emitter: Emitter<SessionEvents>);
+	/** Bearer token: a secret, for headers only. Throws `no_token` where a cookie proves the session. */
+	get token(): string;
+	/** Return the headers that prove the session, or that go beside its cookie: the token against forgery, and its name. */
+	headers(): Record<string, string>;
+	/**
+	 * Ask for a token with these scopes only, for a frame or a worker that should do no more. It cannot be refreshed.
+	 * Rejects with `scope_missing` if the session lacks one, and with `no_token` where pages are given none.
+	 */
+	narrow(scopes: readonly string[], { expiresIn }?: {
+		expiresIn?: number;
+	}): Promise<NarrowedToken>;
+	validate(permission?: string): Promise<Validation>;
+	/** Call back when the token is no good any more: let the user log in, then start again. */
+	onAuthRequired(listener: (data: Json, entry: SessionEntry) => void): Unsubscribe;
+}
 export interface HeartbeatPort {
 	/** Ask the server for a sign of life. */
 	askForLife(): void;
@@ -1221,208 +1437,6 @@ declare class Connection {
 	fail(reason: StatusReason): void;
 	/** Give this connection up and come back. */
 	abandonLink(code?: number): void;
-}
-/** Document without its data. */
-export interface DocumentHead {
-	name: string;
-	version: number;
-	position: Position;
-	lastModified: string;
-	/** Client that made the newest version; null for the server itself. */
-	lastWriter: string | null;
-	/** SHA-256 of the RFC 8785 text at `checksumVersion`, which may be older; opaque where it is encrypted. */
-	checksum: string | null;
-	checksumVersion: number | null;
-	compressed: boolean;
-	encrypted: boolean;
-	/** Bytes of compact JSON, an upper bound. */
-	size: number;
-}
-export interface ClientState extends DocumentHead {
-	data: Json;
-}
-/** Bytes on the server. */
-export interface DocumentSizes {
-	version: number;
-	/** Of compact JSON; an upper bound unless `exact`. */
-	size: number;
-	exact: boolean;
-	/** Of snapshots, as they are stored. */
-	stored: number;
-	/** Of the operations in the log. */
-	log: number;
-	compressed: boolean;
-}
-export interface HistoryOptions {
-	/** Versions below this one; `next` of the page before. */
-	before?: number;
-	limit?: number;
-}
-/** Description of a version. */
-export interface HistoryEntry {
-	version: number;
-	tag: string;
-	kind: "patch" | "replace" | "clear" | "restore" | "merge";
-	at: string;
-	/** Null for the server itself. */
-	clientId: string | null;
-	seq: number | null;
-	paths: string[];
-	bytes: number;
-	labels: string[];
-}
-/** Newest first. */
-export interface HistoryPage {
-	results: HistoryEntry[];
-	/** Oldest version that can be read. */
-	oldest: number;
-	/** `before` of the next page; null on the last. */
-	next: number | null;
-}
-export interface Checkpoint {
-	label: string;
-	version: number;
-	/** Null in the answer of `persist`. */
-	at: string | null;
-}
-/** Operation of RFC 6902. */
-export interface PatchOperation {
-	op: "add" | "remove" | "replace" | "move" | "copy" | "test";
-	path: string;
-	from?: string;
-	value?: Json;
-}
-/** Conflict that `manual` kept. Absent values are omitted. */
-export interface KeptConflict {
-	id: string;
-	path: string;
-	version: number;
-	base?: Json;
-	server?: Json;
-	client?: Json;
-	clientId: string | null;
-	at: string;
-	resolvedAt: string | null;
-	resolution: Keep | null;
-}
-export type Keep = "server" | "client" | "value";
-/** Result of a write. */
-export interface UpdateResult {
-	version: number;
-	position: Position | null;
-	/** True if the document was so already, or was not absent. */
-	unchanged: boolean;
-	/** Paths of operations that did nothing: somebody else changed the place, or an `inc` left the range of numbers. */
-	dropped: string[];
-	/** Paths where values of others were overwritten. */
-	overwrote: string[];
-	conflicts: NonNullable<ReceiptFrame["conflicts"]>;
-}
-export interface WriteOptions {
-	/** Before the write was sent, aborting takes it back; later, it only ends the waiting. */
-	signal?: AbortSignal;
-}
-export interface UpdateOptions extends WriteOptions {
-	/** Settles a conflict with others; by default the client's strategy, else the document's own. */
-	strategy?: Strategy;
-	/** All or nothing: refused with `conflict` unless every operation takes effect. */
-	atomic?: boolean;
-}
-export interface StatePort {
-	sendUpdate(frame: () => UpdateFrame, signal: AbortSignal | undefined): Promise<ReceiptFrame>;
-	/** Call a path under `state/{name}/`; return the answer's body. */
-	callServer(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Json>;
-	syncDocument(): Promise<void>;
-	readLimits(): ValueLimits;
-	/** Strategy of updates that name none. */
-	strategy: Strategy | undefined;
-	schema: Schema | undefined;
-}
-export interface RestoreOptions {
-	/** Restore only if the document is exactly there; else `precondition_failed`. */
-	ifMatch?: Position;
-}
-export interface ConflictOptions {
-	/** List decided conflicts as well. */
-	includeResolved?: boolean;
-}
-export declare class StateDocument<S = Json> {
-	#private;
-	readonly name: string;
-	constructor(name: string, replica: Replica, port: StatePort);
-	/** Number of the last change that this client has seen. */
-	get version(): number;
-	get position(): Position | null;
-	/** True while the value is the local copy (option `cache`) and the server has not said what it lacks. */
-	get fromCache(): boolean;
-	/** Updates that the server has not answered. */
-	get pending(): number;
-	/** Return the value at a path (RFC 6901) with own pending writes; undefined if none. Do not change it in place. */
-	get(): Read<S, "">;
-	get<const Path extends string>(path: Path & Place<S, Path>): Read<S, Path>;
-	/** Call back when the value at the path has changed, by this client or by the server. */
-	on<const Path extends string>(path: Path & Place<S, Path>, listener: Listener<Read<S, Path>>): Unsubscribe;
-	set<const Path extends string>(path: Path & Place<S, Path>, value: Written<S, NoInfer<Path>>, options?: UpdateOptions): Promise<UpdateResult>;
-	delete<const Path extends string>(path: Path & Place<S, Path>, options?: UpdateOptions): Promise<UpdateResult>;
-	/** Add to a number. Additions of several clients to one place all count. */
-	inc<const Path extends string>(path: Path & NumberPlace<S, Path>, amount?: number, options?: UpdateOptions): Promise<UpdateResult>;
-	/** Insert into an array before the index at the end of the path; `-` appends. */
-	insert<const Path extends string>(path: Path & Place<S, Path>, value: Written<S, NoInfer<Path>>, options?: UpdateOptions): Promise<UpdateResult>;
-	/** Merge an object by RFC 7396: members replace, null removes. */
-	merge(patch: JsonObject, options?: UpdateOptions): Promise<UpdateResult>;
-	/** Replace the whole document. */
-	replace(data: S, options?: UpdateOptions): Promise<UpdateResult>;
-	/** Apply several operations as one version. */
-	update<const Given extends readonly Operation[]>(operations: Given & OperationsOn<S, Given>, options?: UpdateOptions): Promise<UpdateResult>;
-	/**
-	 * Give the document its first value; do nothing if it was ever written: neither another tab nor a reconnect
-	 * can be overwritten by defaults. A document that was cleared is not absent.
-	 */
-	createIfAbsent(data: S, options?: WriteOptions): Promise<UpdateResult>;
-	/** Make it `{}`; an ordinary new version. */
-	clear(options?: UpdateOptions): Promise<UpdateResult>;
-	/** Ask the server for what is missing, over HTTP. */
-	sync(): Promise<number>;
-	/** Return the bytes of the document as compact JSON. */
-	size(): number;
-	/** Return the SHA-256 of the value's RFC 8785 text, in hex: the server's checksum if both values are equal. */
-	checksum(): string;
-	/** Fetch the document as the server has it, with the facts about it. */
-	info(): Promise<ClientState>;
-	/** Fetch the bytes on the server: of the document, its snapshots and its log. */
-	sizes(): Promise<DocumentSizes>;
-	/** List what made each version, newest first. */
-	history({ before, limit }?: HistoryOptions): Promise<HistoryPage>;
-	/** Fetch the value at a version or under a label. Rejects with `not_found` where it is gone. */
-	readAt(version: number | string): Promise<Json>;
-	/** Compare two versions, or a version with the newest. */
-	diff(from: number, to?: number): Promise<PatchOperation[]>;
-	/** Keep the present version for good, under a label (`v<version>` if none is given). */
-	persist(label?: string): Promise<Checkpoint>;
-	/** List the checkpoints, oldest first. */
-	checkpoints(): Promise<Checkpoint[]>;
-	/** Remove a checkpoint. Rejects with `not_found` if there is none of this label. */
-	forget(label: string): Promise<void>;
-	/** Make an earlier version, or the one of a label, the newest; the change arrives like any other. */
-	restore(to: number | string, { ifMatch }?: RestoreOptions): Promise<UpdateResult>;
-	/** Store a snapshot now and shortens a log that is over its limits. */
-	compress(): Promise<DocumentSizes>;
-	/** List the conflicts that `manual` kept and nobody has decided, newest first. */
-	conflicts({ includeResolved }?: ConflictOptions): Promise<KeptConflict[]>;
-	/** Decide a conflict; `"value"` keeps the given value, or removes it if none is given. */
-	resolve(id: string, keep: Keep, value?: Json): Promise<UpdateResult>;
-	getState(): Read<S, "">;
-	getState<const Path extends string>(path: Path & Place<S, Path>): Read<S, Path>;
-	updateState(patch: JsonObject, options?: UpdateOptions): Promise<UpdateResult>;
-	syncState(): Promise<number>;
-	/** Keep the present version on the server as a checkpoint. */
-	persistState(body?: JsonObject): Promise<Json>;
-	/** Make an earlier version the newest; the change arrives like any other. */
-	restoreState(body?: JsonObject): Promise<Json>;
-	clearState(options?: UpdateOptions): Promise<UpdateResult>;
-	compressState(): Promise<DocumentSizes>;
-	getStateSize(): number;
-	onStateChange(listener: Listener<Read<S, "">>): Unsubscribe;
 }
 export interface ConnectionConfig extends Partial<RetryPolicy> {
 	/** Seconds without a frame after which the connection counts as dead. */

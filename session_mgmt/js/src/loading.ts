@@ -1,0 +1,29 @@
+/** Parts of the client that are loaded when they are needed. */
+
+import { SessionError } from "./errors";
+import type * as Requests from "./requests/index";
+
+/** Load what makes requests that few pages make. Throws `part_unavailable`; the next attempt loads it again. */
+export async function loadRequests(): Promise<typeof Requests> {
+  try {
+    return await import("./requests/index");
+  } catch (error) {
+    const message = `A part of the client could not be loaded; try again, or load the page anew. ${String(error)}`;
+    throw SessionError.local("part_unavailable", message, true);
+  }
+}
+
+/** Give a class methods that are those of a part: each call makes what does it, by `load`, which begins at once. */
+export function lendMethods<Self extends object, Part extends object>(
+  prototype: Self,
+  names: readonly (keyof Part)[],
+  load: (self: Self) => Promise<Part>,
+): void {
+  for (const name of names) {
+    const value = async function (this: Self, ...given: unknown[]): Promise<unknown> {
+      const part = await load(this);
+      return (part[name] as (...given: unknown[]) => Promise<unknown>)(...given);
+    };
+    Object.defineProperty(prototype, name, { value, configurable: true, writable: true });
+  }
+}

@@ -1,0 +1,104 @@
+/** Requests about a document and its history (PROTOCOL section 13). */
+
+import { toUpdateResult } from "../past";
+import type { Checkpoint, ClientState, DocumentSizes, HistoryEntry, HistoryOptions, HistoryPage } from "../past";
+import type { Keep, KeptConflict, PatchOperation, UpdateResult } from "../past";
+import type { ConflictOptions, RestoreOptions, StatePort } from "../state";
+import type { Json, JsonObject } from "../values";
+import { buildQuery, formatEtag, toCamelCase, toCamelCases } from "./answers";
+
+export class DocumentRequests {
+  readonly #call: StatePort["callServer"];
+  readonly #readVersion: () => number;
+
+  /** `readVersion`: return the last version that the client has seen. */
+  constructor(call: StatePort["callServer"], readVersion: () => number) {
+    this.#call = call;
+    this.#readVersion = readVersion;
+  }
+
+  /** Fetch the document as the server has it, with the facts about it. */
+  async info(): Promise<ClientState> {
+    return toCamelCase(await this.#call("GET", ""));
+  }
+
+  /** Fetch the bytes on the server: of the document, its snapshots and its log. */
+  async sizes(): Promise<DocumentSizes> {
+    return toCamelCase(await this.#call("GET", "size/"));
+  }
+
+  /** List what made each version, newest first. */
+  async history({ before, limit }: HistoryOptions = {}): Promise<HistoryPage> {
+    const page = await this.#call("GET", `history/${buildQuery({ before, limit })}`);
+    return { results: toCamelCases<HistoryEntry>(page.results), oldest: page.oldest, next: page.next };
+  }
+
+  /** Fetch the value at a version or under a label. Rejects with `not_found` where it is gone. */
+  async readAt(version: number | string): Promise<Json> {
+    const path = typeof version === "number" ? `history/${version}/` : `persist/${encodeLabel(version)}/`;
+    return (await this.#call("GET", path)).data;
+  }
+
+  /** Compare two versions, or a version with the newest. */
+  async diff(from: number, to?: number): Promise<PatchOperation[]> {
+    return (await this.#call("GET", `diff/${buildQuery({ from, to })}`)).patch;
+  }
+
+  /** Keep the present version for good, under a label (`v<version>` if none is given). */
+  async persist(label?: string): Promise<Checkpoint> {
+    return { at: null, ...(await this.#call("POST", "persist/", label === undefined ? {} : { label })) };
+  }
+
+  /** List the checkpoints, oldest first. */
+  async checkpoints(): Promise<Checkpoint[]> {
+    return (await this.#call("GET", "persist/")).results;
+  }
+
+  /** Remove a checkpoint. Rejects with `not_found` if there is none of this label. */
+  async forget(label: string): Promise<void> {
+    await this.#call("DELETE", `persist/${encodeLabel(label)}/`);
+  }
+
+  /** Make an earlier version, or the one of a label, the newest; the change arrives like any other. */
+  async restore(to: number | string, { ifMatch }: RestoreOptions = {}): Promise<UpdateResult> {
+    const body = typeof to === "number" ? { version: to } : { label: to };
+    const headers: Record<string, string> = ifMatch ? { "If-Match": formatEtag(ifMatch) } : {};
+    return toUpdateResult(await this.#call("POST", "restore/", body, headers), this.#readVersion());
+  }
+
+  /** Store a snapshot now and shortens a log that is over its limits. */
+  async compress(): Promise<DocumentSizes> {
+    return toCamelCase(await this.#call("POST", "compress/", {}));
+  }
+
+  /** List the conflicts that `manual` kept and nobody has decided, newest first. */
+  async conflicts({ includeResolved = false }: ConflictOptions = {}): Promise<KeptConflict[]> {
+    const found = toCamelCases<KeptConflict>((await this.#call("GET", "conflicts/")).results);
+    return includeResolved ? found : found.filter(({ resolvedAt }) => resolvedAt === null);
+  }
+
+  /** Decide a conflict; `"value"` keeps the given value, or removes it if none is given. */
+  async resolve(id: string, keep: Keep, value?: Json): Promise<UpdateResult> {
+    const body = { keep, ...(value === undefined ? {} : { value }) };
+    const path = `conflicts/${encodeLabel(id)}/resolve/`;
+    return toUpdateResult(await this.#call("POST", path, body), this.#readVersion());
+  }
+
+  /** Keep the present version on the server as a checkpoint. */
+  persistState(body: JsonObject = {}): Promise<Json> {
+    return this.#call("POST", "persist/", body);
+  }
+
+  /** Make an earlier version the newest; the change arrives like any other. */
+  restoreState(body: JsonObject = {}): Promise<Json> {
+    return this.#call("POST", "restore/", body);
+  }
+
+  compressState(): Promise<DocumentSizes> {
+    return this.compress();
+  }
+}
+
+function encodeLabel(text: string): string {
+  return text.split("/").map(encodeURIComponent).join("/");
+}

@@ -1,0 +1,13 @@
+/** Requests that few pages make: what a person asks about sessions, devices, and the past of a document. */
+
+import type { DocumentHead } from "../past";
+import type { Json } from "../values";
+import { toCamelCases } from "./answers";
+
+export { DocumentRequests } from "./documents";
+export { SessionRequests } from "./sessions";
+
+/** List documents without their data, by the server's answer. */
+export function readHeads({ results }: Json): DocumentHead[] {
+  return toCamelCases(results);
+}

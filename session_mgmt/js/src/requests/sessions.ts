@@ -1,0 +1,98 @@
+/** Requests about sessions (PROTOCOL section 13). Without an id they concern this client's own session. */
+
+import type { Credentials } from "../credentials";
+import { toDevice, type Device, type DeviceFields } from "../devices";
+import type { SessionFields } from "../frames";
+import { toSessionInfo, type SessionInfo } from "../info";
+import type { CreateOptions } from "../options";
+import type { Rest } from "../rest";
+import type { ConnectionFigures, CreatedSession, RecoveredSession, Validation } from "../sessions";
+import type { Json, JsonObject } from "../values";
+
+export class SessionRequests {
+  readonly #rest: Rest;
+  readonly #credentials: Credentials;
+  readonly #own: string;
+  readonly #ended: () => Promise<void>;
+
+  /** `own`: session of the client at the call; `ended`: it is no more. */
+  constructor(rest: Rest, credentials: Credentials, own: string, ended: () => Promise<void>) {
+    this.#rest = rest;
+    this.#credentials = credentials;
+    this.#own = own;
+    this.#ended = ended;
+  }
+
+  /** Create another session with the page's own login; this client stays with its own. */
+  async createSession(options: CreateOptions = {}): Promise<CreatedSession> {
+    const { body } = await this.#rest.sendRequest("POST", "sessions/", { body: options });
+    return { session: toSessionInfo(body.session), token: body.token };
+  }
+
+  async getSession(id = this.#own): Promise<SessionInfo> {
+    return toSessionInfo(await this.#callSession("GET", id));
+  }
+
+  async updateSession(changes: CreateOptions, id = this.#own): Promise<SessionInfo> {
+    return toSessionInfo(await this.#callSession("PATCH", id, "", changes));
+  }
+
+  async terminateSession(id = this.#own): Promise<void> {
+    await this.#callSession("DELETE", id);
+    if (id === this.#credentials.session.session_id) await this.#ended();
+  }
+
+  async getActiveSessions(): Promise<SessionInfo[]> {
+    const { body } = await this.#rest.sendRequest("GET", "sessions/", { token: this.#credentials.token });
+    return (body.results as SessionFields[]).map((fields) => toSessionInfo(fields));
+  }
+
+  /** List the user's devices: this one first, then the one seen last. */
+  async list(): Promise<Device[]> {
+    return ((await this.#callDevices("GET")).results as DeviceFields[]).map(toDevice);
+  }
+
+  /** Log a device out: end its session and its login. Rejects with `reauth_required` if the own login is old. */
+  async end(id: string): Promise<void> {
+    await this.#callDevices("DELETE", `${encodeURIComponent(id)}/`);
+  }
+
+  /** Log out all devices of the user but this one; resolves with their number. */
+  async endOthers(): Promise<number> {
+    return (await this.#callDevices("DELETE")).ended;
+  }
+
+  async validateSession(permission?: string, id = this.#own): Promise<Validation> {
+    return this.#callSession("POST", id, "validate/", permission === undefined ? {} : { permission });
+  }
+
+  /** Ask for the successor of an expired session, by its old token. */
+  async recoverSession(id = this.#own, options: JsonObject = {}, token?: string): Promise<RecoveredSession> {
+    const body = await this.#callSession("POST", id, "recover/", options, token);
+    return { session: toSessionInfo(body.session), token: body.token, receipt: body.receipt ?? null };
+  }
+
+  async getSessionMetrics(id = this.#own): Promise<JsonObject> {
+    return this.#callSession("GET", id, "metrics/");
+  }
+
+  /** List the newest hundred connections with their figures, as of the server's last flush. */
+  async getConnections(id = this.#own): Promise<ConnectionFigures[]> {
+    return (await this.#callSession("GET", id, "connections/")).results;
+  }
+
+  async #callSession(
+    method: string,
+    id: string,
+    action = "",
+    body?: unknown,
+    token = this.#credentials.token,
+  ): Promise<Json> {
+    const path = `sessions/${encodeURIComponent(id)}/${action}`;
+    return (await this.#rest.sendRequest(method, path, { body, token })).body;
+  }
+
+  async #callDevices(method: string, rest = ""): Promise<Json> {
+    return (await this.#rest.sendRequest(method, `devices/${rest}`, { token: this.#credentials.token })).body;
+  }
+}
