@@ -57,8 +57,6 @@ class Connection:
 
     # Its process renews the lease of a socket. Over HTTP that is done by the calls that come in.
     holds_lease = True
-    # Whether the last frame of a replay says so: it promises a whole range (promise T6).
-    tells_recovered = True
 
     def __init__(
         self, outlet: Outlet, attachment: Attachment, hub: Hub, *, script_name: str = "", address: str | None = None
@@ -181,6 +179,10 @@ class Connection:
             self.writes.add_document(log.name.removeprefix(STATE), log.id)
         self.hub.rechecks.watch_log(self.attachment.session.pk, log.name)
         return following
+
+    def tells_recovered(self, log: str) -> bool:
+        """Tell whether the last frame of a log's replay says so: it promises a whole range (promise T6)."""
+        return True
 
     def follows_feed(self, feed: Feed) -> bool:
         """Return whether one of the client's logs is served by this feed."""

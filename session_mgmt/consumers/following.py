@@ -41,7 +41,6 @@ class Reader(Protocol):
 
     outlet: Outlet
     replay_turn: asyncio.Lock
-    tells_recovered: bool
 
     def push(self, frame: dict[str, Any]) -> None:
         """Send a frame."""
@@ -51,6 +50,9 @@ class Reader(Protocol):
 
     def stop(self, code: Close) -> None:
         """Say good-bye and close."""
+
+    def tells_recovered(self, log: str) -> bool:
+        """Tell whether the last frame of a log's replay says so."""
 
     def build_document_url(self, name: str) -> str | None:
         """Build the address of a large document."""
@@ -69,7 +71,7 @@ class Following:
         self._parked: list[tuple[int, str]] = []
         self._task: asyncio.Task[bool] | None = None
         self.stopped = False
-        self._said_recovered = not connection.tells_recovered
+        self._said_recovered = not connection.tells_recovered(log.name)
 
     @property
     def sent(self) -> int:

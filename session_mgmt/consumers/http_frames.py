@@ -61,12 +61,15 @@ class Exchanging(Connection):
     """Connection that lasts for the frames of one call."""
 
     holds_lease = False
-    tells_recovered = False
 
     def __init__(self, outlet: Outlet, proved: Proved, at: Hub, request: Request) -> None:
         super().__init__(outlet, proved.attachment, at, script_name=request.script_name, address=request.address)
         self.reason = ""
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def tells_recovered(self, log: str) -> bool:
+        """Deny it: what was promised comes by polls."""
+        return False
 
     def answer_subscribe(self, request: int, log: Log) -> None:
         """Tell the verdict on one more log, with the right to it; its entries come by the poll."""

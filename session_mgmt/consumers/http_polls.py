@@ -29,7 +29,8 @@ from session_mgmt.consumers.outlet import Outlet
 from session_mgmt.consumers.rechecks import find_interval
 from session_mgmt.exceptions import Busy, Draining, SessionMgmtError, TopicDenied
 from session_mgmt.protocol.calls import NONE, Poll, read_poll
-from session_mgmt.protocol.logs import TOPIC
+from session_mgmt.protocol.logs import STATE, TOPIC
+from session_mgmt.protocol.recovery import Mode
 
 # A poll that need not wait waits so long for what it has begun to read.
 READ_SECONDS = 2.0
@@ -53,7 +54,21 @@ class HeldPoll(Connection):
         super().__init__(outlet, proved.attachment, at, script_name=request.script_name, address=request.address)
         self._proved = proved
         self.recovers = recovery is not None and recovery == str(proved.attachment.connection)
-        self.tells_recovered = self.recovers
+        self._owed = self._find_owed() if self.recovers else frozenset()
+
+    def tells_recovered(self, log: str) -> bool:
+        """Tell whether the entries of a log include some that ``connected`` has promised."""
+        return log in self._owed
+
+    def _find_owed(self) -> frozenset[str]:
+        """Return the logs that have not reached what ``connected`` promised."""
+        promised = receipts.find_promised(self._proved.receipt)
+        return frozenset(
+            name
+            for name, log in self.attachment.logs.items()
+            if (log.verdict.mode is Mode.ENTRIES and log.asked is not None and log.asked.offset < promised.get(name, 0))
+            or (log.verdict.mode is Mode.LOST and name.startswith(STATE))
+        )
 
     def begin(self) -> list[asyncio.Task[bool]]:
         """Follow all logs; return the replays that are under way."""
@@ -64,17 +79,18 @@ class HeldPoll(Connection):
         for name, error in self.attachment.denied.items():
             self.push_error(error, log=name)
             self.note_refusal(error, "poll", name)
-        starts = []
-        for log in self.attachment.logs.values():
-            following = self.follow_log(log)
+        followings = [self.follow_log(log) for log in self.attachment.logs.values()]
+        for following in followings:
             following.tell_loss()
-            starts.append(following.start())
-        replays = [replay for replay in starts if replay is not None]
-        if self.recovers and replays:
-            self.spawn(partial(self._finish_recovery, replays, self._complete_recovery))
-        elif self.recovers:
+        if self.recovers and not self._owed:
+            # Before entries that were never promised: behind them it might not be in any answer while more are written.
             self._complete_recovery()
-        return replays
+        replays = {f.log.name: replay for f in followings if (replay := f.start()) is not None}
+        if owed := [replay for name, replay in replays.items() if name in self._owed]:
+            self.spawn(partial(self._finish_recovery, owed, self._complete_recovery))
+        elif self._owed:
+            self._complete_recovery()
+        return list(replays.values())
 
     def give_way(self) -> None:
         """End with what is there: the client has begun another poll."""

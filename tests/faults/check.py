@@ -24,6 +24,8 @@ class Demands:
     """How much must have happened for silence to mean anything."""
 
     kills: int = 0
+    cuts: int = 0
+    switches: int = 0
     unanswered_at_kill: int = 0
     acknowledged: int = 0
     takeovers: int = 0
@@ -79,6 +81,9 @@ def _doubts(evidence: Evidence, demands: Demands) -> Iterable[str]:
         yield f"nobody was given the end of {sorted(uncounted)}"
     if len(kills) < demands.kills:
         yield f"{len(kills)} kills of {demands.kills}"
+    cuts = [record for record in evidence.records if record["type"] == "cut" and record["met"]]
+    if len(cuts) < demands.cuts:
+        yield f"{len(cuts)} cuts of {demands.cuts} met somebody"
     if few:
         yield f"{len(few)} kills with fewer than {demands.unanswered_at_kill} requests unanswered"
 
@@ -96,6 +101,7 @@ def list_shortages(records: list[Record], trimmed: int, demands: Demands) -> Ite
     found = {
         "acknowledged writes": (len(accepted), demands.acknowledged),
         "writes on replaced connections": (sum(bool(record.get("zombie")) for record in records), demands.takeovers),
+        "changes of the transport": (count_switches(records), demands.switches),
         "retries of answered writes": (sum(count > 1 for count in answers.values()), demands.retries),
         "trimmed versions": (trimmed, demands.trimmed),
         "writes on a base that was gone": (len(told_digests & accepted), demands.by_digests),
@@ -105,6 +111,18 @@ def list_shortages(records: list[Record], trimmed: int, demands: Demands) -> Ite
             yield f"{count} {name} of {wanted}"
     if demands.outlived or demands.cut_off:
         yield from check_tokens.list_shortages(records, demands.outlived, demands.cut_off)
+
+
+def count_switches(records: list[Record]) -> int:
+    """Count how often a client attached by another transport than before."""
+    last: dict[str, str] = {}
+    count = 0
+    for record in records:
+        if record["type"] == "connected" and "transport" in record:
+            before = last.setdefault(record["p"], record["transport"])
+            count += before != record["transport"]
+            last[record["p"]] = record["transport"]
+    return count
 
 
 def main() -> int:

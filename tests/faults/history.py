@@ -3,7 +3,8 @@
 Fields of each record: `i` its number, `t` CLOCK_MONOTONIC in nanoseconds, `p` the logical process, `type`. The others:
 
 start      session, group, topic          a client begins
-connected  gen, client, frame, asked      `asked`: the positions that it sent
+connected  gen, client, frame, asked,     `asked`: the positions that it sent
+           transport
 entries, snapshot, gap, recovery, verdict gen, frame
 invoke     op, f, gen, client, seq, frame a new write (`f`: update, publish, send), put on the wire
 again      op, gen, base, tag, digests    the same write, sent again; `digests` of what it replaces, or null
@@ -20,6 +21,8 @@ refreshed  nonce, token, over, access,    what it was answered
 unanswered nonce, why                     it was answered nothing, or to come again
 refused    nonce, name                    a refresh was refused for good
 kill, ready, flush, calm                  the nemesis
+cut        fault, directions, seconds,    a fault of the network, and how many connections it met
+           met
 spent      nonces                         refreshes under way at a kill that the database had taken
 backup                                    it begins to copy the database
 restore    heads                          the copy is in place again; `heads`: the last offset of each log in it

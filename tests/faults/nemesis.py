@@ -10,12 +10,14 @@ from tests import services
 from tests.faults.backup import Backup
 from tests.faults.final import Database
 from tests.faults.history import History
+from tests.faults.proxy import FaultProxy, choose_fault
 from tests.faults.servers import AppServer
 from tests.faults.workload import Crowd, until
 
 BUSY_SECONDS = 60.0
 AHEAD, PASSED = 10, 5
 AWAY_OF_EACH_GROUP = 2
+LONGEST_FAULT = 0.8
 
 
 @dataclass(slots=True)
@@ -56,7 +58,7 @@ class Nemesis:
         """Kill, start again, and tell whether every client was then served."""
         self._end(server)
         await self._begin(server)
-        return await self._all_served()
+        return await self.all_served()
 
     def _end(self, server: AppServer) -> None:
         assert server.process is not None
@@ -70,7 +72,8 @@ class Nemesis:
         await asyncio.to_thread(server.start)
         self.history.add("nemesis", "ready", server=server.name)
 
-    async def _all_served(self) -> bool:
+    async def all_served(self) -> bool:
+        """Wait until every client has one more answer, and tell whether that came."""
         before = {peer.name: peer.oks for peer in self.crowd.peers}
         return await until(lambda: all(peer.oks > before[peer.name] for peer in self.crowd.peers), self.patience)
 
@@ -99,7 +102,7 @@ class Nemesis:
         await until(lambda: all(_is_past(peer.sight.offsets, offsets, PASSED) for peer, offsets in seen), BUSY_SECONDS)
         for peer in away:
             peer.come_back()
-        if not await self._all_served():
+        if not await self.all_served():
             self.history.add("nemesis", "calm", why="not every client came back after the backup did")
 
     async def _back_up(self, server: AppServer, backup: Backup) -> None:
@@ -130,6 +133,28 @@ class Nemesis:
         answer = await reader.readline()
         writer.close()
         self.history.add("nemesis", "flush", answer=answer.decode().strip())
+
+
+class Cutter:
+    """Breaks the connections to all servers, and waits each time until every client is served again."""
+
+    def __init__(self, nemesis: Nemesis, proxies: list[FaultProxy]) -> None:
+        self._nemesis, self._proxies = nemesis, proxies
+
+    async def torment(self, cuts: int, calm: float, pause: float) -> None:
+        """Each round: a random moment of 0.2 s to `pause`, then one fault; both from the random seed."""
+        nemesis = self._nemesis
+        await asyncio.sleep(calm)
+        for _ in range(cuts):
+            await asyncio.sleep(nemesis.chance.uniform(0.2, pause))
+            fault = choose_fault(nemesis.chance, LONGEST_FAULT)
+            met = sum([await proxy.suffer(fault) for proxy in self._proxies])
+            nemesis.history.add(
+                "nemesis", "cut", fault=fault.kind, directions=fault.directions, seconds=fault.seconds, met=met
+            )
+            if not await nemesis.all_served():
+                nemesis.history.add("nemesis", "calm", why="not every client came back")
+                return
 
 
 def _is_past(now: dict[str, int], then: dict[str, int], by: int) -> bool:

@@ -75,6 +75,7 @@ class Peer:
     back: asyncio.Event | None = None
     answer_seconds: float = OPEN_SECONDS
     refused: str | None = None
+    transport: str = "websocket"
     socket: ClientConnection | None = None
     _room: asyncio.Event = field(default_factory=asyncio.Event)
     _resend: asyncio.TimerHandle | None = None
@@ -224,6 +225,11 @@ class Peer:
         return self.writing and not self.paused and self._resend is None and len(self.outbox) < PIPELINE
 
     async def _new(self, write: Write, socket: ClientConnection, generation: int) -> None:
+        self._number(write, generation)
+        await self._put(write.frame, socket)
+
+    def _number(self, write: Write, generation: int) -> None:
+        """Give a new write its number, and record it."""
         write.frame["seq"] = self.next_seq
         write.digests = self.sight.list_digests(write.frame, self.outbox.values())
         self.outbox[self.next_seq] = write
@@ -238,7 +244,6 @@ class Peer:
             seq=write.frame["seq"],
             frame=dict(write.frame),
         )
-        await self._put(write.frame, socket)
 
     async def _again(self, write: Write, socket: ClientConnection) -> None:
         self._record_again(write)
@@ -281,7 +286,8 @@ class Peer:
     def _connected(self, frame: Frame, asked: dict[str, Position | None]) -> None:
         self.client_id, self.generation, self.ready = frame["client_id"], frame["generation"], True
         self.connections += 1
-        self.history.add(self.name, "connected", gen=self.generation, client=self.client_id, frame=frame, asked=asked)
+        more = {"transport": self.transport, "frame": frame, "asked": asked}
+        self.history.add(self.name, "connected", gen=self.generation, client=self.client_id, **more)
         self.sight.take_verdicts(frame["logs"])
 
     def _receipt(self, frame: Frame) -> None:

@@ -24,8 +24,10 @@ from tests.faults.check_tokens import count_cut_off, count_told_again
 from tests.faults.evidence import Record, told_lost
 from tests.faults.final import Database
 from tests.faults.history import History
-from tests.faults.nemesis import Nemesis
-from tests.faults.servers import AppServer, environment, migrate
+from tests.faults.nemesis import Cutter, Nemesis
+from tests.faults.proxy import FaultProxy, fault_proxy
+from tests.faults.roamers import TRANSPORTS, Roamers
+from tests.faults.servers import HOST, AppServer, environment, migrate
 from tests.faults.workload import Crowd, until
 
 HEAL_SECONDS = 30.0
@@ -38,6 +40,9 @@ SHOWN = 12
 class Options:
     """`calm`: seconds before the first fault. `pause`: most seconds before each further one. `scale`: two servers and
     Redis, which is killed and flushed as well. `trim`: the number of revisions that a document's log keeps, 0 for all.
+    `servers`: without a broker between them. `transport`: what the clients use (`roamers.TRANSPORTS`), with
+    `switching`: seconds until each takes another one, until all have done so `switches` times.
+    `cuts`: instead of kills, a proxy before the server breaks the connections so often (tests/faults/proxy.py).
     `restore`: put a backup back before the kills. `tokens`: seconds that access tokens live; then each session's
     clients are the tabs of one browser, and kills come while one of them refreshes. `broken`: a deliberate fault
     (tests/faults/breakage.py), which goes on until one of the promises `sought` is seen to be broken. `keep`: a folder
@@ -55,6 +60,11 @@ class Options:
     trim: int = 0
     restore: bool = False
     tokens: float = 0.0
+    transport: str = ""
+    switching: float = 0.0
+    switches: int = 0
+    servers: int = 1
+    cuts: int = 0
     broken: str | None = None
     sought: frozenset[str] = frozenset()
     keep: Path | None = None
@@ -65,6 +75,10 @@ class Options:
         return BROKEN_SECONDS if self.broken else HEAL_SECONDS
 
     @property
+    def faults(self) -> int:
+        return self.kills + self.cuts
+
+    @property
     def takeovers(self) -> bool:
         """Whether clients take over their own connections, which then end before their tokens do."""
         return not self.restore and not self.tokens
@@ -73,10 +87,12 @@ class Options:
     def demands(self) -> Demands:
         return Demands(
             kills=self.kills,
+            cuts=self.cuts,
+            switches=self.switches,
             unanswered_at_kill=self.unanswered,
-            acknowledged=40 * self.kills,
-            takeovers=self.kills // 4 if self.takeovers else 0,
-            retries=self.kills // 2,
+            acknowledged=40 * self.faults,
+            takeovers=self.faults // 4 if self.takeovers else 0,
+            retries=self.faults // 2,
             trimmed=5 * self.trim,
             by_digests=self.kills if self.trim or self.restore else 0,
             told_lost=self.clients if self.restore else 0,
@@ -101,19 +117,23 @@ async def run(options: Options, folder: Path, database_url: str, redis: services
         database_url, redis.url if redis else "", sqlite, options.broken, options.trim, options.tokens
     )
     await asyncio.to_thread(migrate, variables)
-    servers = [AppServer(name, variables) for name in ("A", "B")[: 2 if options.scale else 1]]
+    servers = [AppServer(name, variables) for name in ("A", "B")[: 2 if options.scale else options.servers]]
     database = Database(database_url, sqlite)
     history = History(folder / "history.jsonl")
     crowd = _gather_crowd(options, history, servers)
+    stack = contextlib.AsyncExitStack()
     try:
         for server in servers:
             await asyncio.to_thread(server.start)
+        proxies = await _stand_before(servers, crowd, stack) if options.cuts else []
         await crowd.create()
         crowd.start()
         nemesis = _choose_nemesis(options, history, crowd, servers, redis, database)
         if options.restore:
             await nemesis.restore(make_backup(database_url, sqlite), database)
         await nemesis.torment(options.kills, options.calm, options.pause)
+        if proxies:
+            await Cutter(nemesis, proxies).torment(options.cuts, options.calm, options.pause)
         await _work_on(history, database, options)
         notes = await _heal(crowd, database, options.patience)
         # What clients do while they are stopped is not in the dump.
@@ -121,6 +141,7 @@ async def run(options: Options, folder: Path, database_url: str, redis: services
         dump = database.dump()
     finally:
         await crowd.stop()
+        await stack.aclose()
         lines = [line for server in servers for line in _keep_log(server, folder)]
         for server in servers:
             server.close()
@@ -131,9 +152,25 @@ async def run(options: Options, folder: Path, database_url: str, redis: services
 
 
 def _gather_crowd(options: Options, history: History, servers: list[AppServer]) -> Crowd:
-    kind = Browsers if options.tokens else Crowd
-    absences = options.trim > 0
-    return kind(history, servers, options.clients, options.seed, absences=absences, takeovers=options.takeovers)
+    given = (history, servers, options.clients, options.seed)
+    absences, takeovers = options.trim > 0, options.takeovers
+    if options.transport:
+        transports = TRANSPORTS[options.transport]
+        return Roamers(
+            *given,
+            transports=transports,
+            switching=options.switching,
+            absences=absences,
+            takeovers=takeovers,
+        )
+    return (Browsers if options.tokens else Crowd)(*given, absences=absences, takeovers=takeovers)
+
+
+async def _stand_before(servers: list[AppServer], crowd: Crowd, stack: contextlib.AsyncExitStack) -> list[FaultProxy]:
+    """Put a proxy before each server, and let the clients go through it."""
+    found = [await stack.enter_async_context(fault_proxy(server.port)) for server in servers]
+    crowd.addresses = [f"{HOST}:{port}" for _, port in found]
+    return [proxy for proxy, _ in found]
 
 
 def _choose_nemesis(
@@ -207,6 +244,7 @@ def report(options: Options, outcome: Outcome) -> str:
         + (f", broken: {options.broken}" if options.broken else ""),
         f"acknowledged        {len(acknowledged)}  (refused for good {len(refused)})",
         f"kills               {len(kills)}",
+        *_cutting(records, options),
         f"unanswered at kills {len(caught)}  (each {_spread([kill['unanswered'] for kill in kills])})",
         f"recovered           {len(caught & (acknowledged | refused))} of {len(caught)}",
         f"lost                {counts['S1'] + counts['T4']}",
@@ -223,6 +261,15 @@ def report(options: Options, outcome: Outcome) -> str:
     if len(verdict.violations) > SHOWN:
         lines.append(f"… {len(verdict.violations)} violations: {dict(counts)}")
     return "\n".join([*lines, f"verdict             {word}"])
+
+
+def _cutting(records: list[Record], options: Options) -> list[str]:
+    cuts = Counter(record["fault"] for record in records if record["type"] == "cut")
+    attached = Counter(
+        record["transport"] for record in records if record["type"] == "connected" and "transport" in record
+    )
+    lines = [f"cuts                {cuts.total()}  ({dict(cuts)})"] if cuts else []
+    return [*lines, f"attachments         {attached.total()}  ({dict(attached)})"] if options.transport else lines
 
 
 def _trimming(records: list[Record], trimmed: int) -> list[str]:
@@ -307,7 +354,7 @@ def main() -> int:
     )
     parser.add_argument("--database", choices=["sqlite", "postgres"], default="sqlite")
     parser.add_argument("--clients", type=int, default=20)
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--kills", type=int, help="20 unless there are cuts")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--unanswered", type=int, default=100, help="requests without an answer when a kill lands")
     parser.add_argument("--calm", type=float, default=4.0, help="seconds without a fault before the first")
@@ -316,9 +363,17 @@ def main() -> int:
     parser.add_argument("--trim", type=int, default=0, help="revisions that a document's log keeps (0: all)")
     parser.add_argument("--restore", action="store_true", help="put a backup back before the kills")
     parser.add_argument("--tokens", type=float, default=0.0, help="seconds that tokens live, and tabs refresh them")
+    parser.add_argument("--transport", choices=sorted(TRANSPORTS), default="", help="what the clients use")
+    parser.add_argument("--switching", type=float, default=0.0, help="seconds until each client takes another one")
+    parser.add_argument("--switches", type=int, default=0, help="how often they do so, all together, at least")
+    parser.add_argument("--servers", type=int, choices=[1, 2], default=1, help="how many, without a broker")
+    parser.add_argument("--cuts", type=int, default=0, help="faults of the network; the kills are then 0 unless given")
     parser.add_argument("--break", dest="broken", choices=sorted(breakage.BREAKS), help="a deliberately broken build")
     parser.add_argument("--keep", type=Path, help="a folder for the history, the dump and the servers' logs")
-    options = Options(**vars(parser.parse_args()))
+    given = parser.parse_args()
+    if given.kills is None:
+        given.kills = 0 if given.cuts or given.switching else 20
+    options = Options(**vars(given))
     if options.tokens and options.restore:
         parser.error("--restore undoes tokens that browsers hold, so it goes without --tokens")
     outcome = execute(options)

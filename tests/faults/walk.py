@@ -27,6 +27,8 @@ class Walk:
     replay_from: int = 0
     replay_to: int | None = None
     replayed: bool = False
+    # Over HTTP answers to writes bring entries too, and these are not marked as recovered.
+    by_calls: bool = False
 
     def connected(self, record: Record) -> Iterator[Violation]:
         verdict = record["frame"]["logs"].get(self.log)
@@ -36,6 +38,7 @@ class Walk:
             yield self._broken("T2", "has no verdict", record)
             return
         mode = verdict["mode"]
+        self.by_calls = "recovery" in record["frame"]
         lost = asked is not None and self.is_lost(asked, record["i"])
         if lost and verdict.get("reason") not in LOST:
             yield self._broken("T7", f"was at {asked} of a lost history, and is told {verdict}", record)
@@ -102,7 +105,8 @@ class Walk:
     def recovery(self, record: Record) -> Iterator[Violation]:
         """Check the receipt of the whole connection against each log's part."""
         receipt = record["frame"]["receipt"]
-        if self.replay_to is not None:
+        reached = self.position[1] if self.position else 0
+        if self.replay_to is not None and not (self.by_calls and reached >= self.replay_to):
             yield self._broken("T6", f"has a receipt before it has reached {self.replay_to}", record)
         told = receipt.get("replayed", {}).get(self.log)
         if told and self.position and self.position[1] < told[1]:

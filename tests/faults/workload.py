@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 import httpx
@@ -93,6 +93,8 @@ class Crowd:
         self._absences, self._takeovers = absences, takeovers
         self._random = random.Random(seed)
         self._writes = Writes()
+        # Other addresses than the servers' own: of something that stands before them.
+        self.addresses: list[str] = []
         self.groups: list[Group] = []
         self.peers: list[Peer] = []
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -116,11 +118,15 @@ class Crowd:
                 path = body["endpoints"]["websocket"]
                 session = body["session"]["session_id"]
                 self.groups.append(Group(f"g{number}", session, self._keep_tokens(body), f"faults:g{number}"))
-        urls = [f"ws://{server.url.split('/')[2]}{path}" for server in self._servers]
+        urls = [f"ws://{netloc}{path}" for netloc in self._list_addresses()]
         for number in range(self._clients):
             group = self.groups[min(number // self.group_size, len(self.groups) - 1)]
             self.peers.append(self._peer(f"{group.name}c{number}", group, urls))
         self._readers = [self._peer(f"{group.name}reader", group, urls, writes=False) for group in self.groups]
+
+    def _list_addresses(self) -> list[str]:
+        """List where the clients find the servers."""
+        return self.addresses or [server.url.split("/")[2] for server in self._servers]
 
     def _build_wish(self) -> dict[str, Any]:
         """Build the body by which a session is made."""
@@ -138,10 +144,14 @@ class Crowd:
     def start(self) -> None:
         for peer in self.peers:
             self._tasks[peer.name] = asyncio.create_task(peer.run())
+        self._background = [asyncio.create_task(habit) for habit in self._list_habits()]
+
+    def _list_habits(self) -> list[Coroutine[Any, Any, None]]:
+        """List what goes on beside the writes."""
         habits = [self._retry()]
         habits += [self._usurp()] if self._takeovers else []
         habits += [self._leave()] if self._absences else []
-        self._background = [asyncio.create_task(habit) for habit in habits]
+        return habits
 
     async def settle(self, seconds: float) -> bool:
         """No new writes; whether every answer came within the time."""
@@ -242,14 +252,7 @@ class Crowd:
 
     async def _zombie(self, peer: Peer, old: ClientConnection, generation: int) -> None:
         """Write with the number that comes next on the connection that was replaced, and record what becomes of it."""
-        name, write = peer.name + "!", self._writes(peer)
-        op = write.op + "!"
-        frame = {
-            **orjson.loads(orjson.dumps(write.frame).replace(write.op.encode(), op.encode())),
-            "seq": peer.next_seq,
-        }
-        record = {"op": op, "f": frame["type"], "gen": generation, "client": peer.client_id, "seq": frame["seq"]}
-        self._history.add(name, "invoke", frame=frame, zombie=True, **record)
+        name, record, frame = self._make_ghost(peer, generation)
         try:
             async with asyncio.timeout(ZOMBIE_SECONDS):
                 await old.send(orjson.dumps(frame).decode())
@@ -258,8 +261,19 @@ class Crowd:
         except (TimeoutError, ConnectionClosed):
             pass
         finally:
-            self._history.add(name, "info", ops=[op], gen=generation, code=old.close_code, name=old.close_reason)
+            code, why = old.close_code, old.close_reason
+            self._history.add(name, "info", ops=[record["op"]], gen=generation, code=code, name=why)
             await old.close()
+
+    def _make_ghost(self, peer: Peer, generation: int) -> tuple[str, dict[str, Any], dict[str, Any]]:
+        """Make a write for a connection that was replaced, under a label of its own."""
+        name, write = peer.name + "!", self._writes(peer)
+        op = write.op + "!"
+        text = orjson.dumps(write.frame).replace(write.op.encode(), op.encode())
+        frame = {**orjson.loads(text), "seq": peer.next_seq}
+        record = {"op": op, "f": frame["type"], "gen": generation, "client": peer.client_id, "seq": frame["seq"]}
+        self._history.add(name, "invoke", frame=frame, zombie=True, **record)
+        return name, record, frame
 
     def _heard(self, name: str, record: dict[str, Any], frame: dict[str, Any]) -> None:
         if frame["type"] == "receipt" and frame["seq"] == record["seq"]:

@@ -228,6 +228,21 @@ async def test_a_recovery_is_told_once_and_kept_for_the_people_of_the_site(tabs:
     assert again["receipt"] == receipt
 
 
+async def test_a_recovery_ends_with_what_was_promised_however_much_is_written_since(tabs: Any, created: Any) -> None:
+    tab = tabs(created.token.secret)
+    await tab.attach({ROOM: None})
+    await bridge().read(verbs.publish, "room:1", "promised")
+    await tab.attach()
+    # The entries came by an answer whose receipt was cut off, and others were written meanwhile.
+    recovery, tab.recovery = tab.recovery, None
+    await tab.poll(hold=0)
+    await bridge().read(verbs.publish, "room:1", "later")
+    tab.recovery = recovery
+    first, second = await tab.poll(hold=0)
+    assert (first["type"], first["receipt"]["replayed"]) == ("recovery", {ROOM: [1, 1]})
+    assert (second["type"], "recovered" in second) == ("entries", False)
+
+
 async def test_changing_the_transport_is_no_loss_and_is_told(tabs: Any, peers: Any, created: Any) -> None:
     tab = tabs(created.token.secret)
     await tab.attach({MAIN: None})

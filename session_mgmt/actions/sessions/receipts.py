@@ -59,6 +59,11 @@ def draft_receipt(logs: Mapping[str, Log], *, went_back: bool, generation: int, 
     return verdict, orjson.dumps(draft).decode()
 
 
+def find_promised(stored: str) -> dict[str, int]:
+    """Return by log the offset up to which a stored receipt or its draft promises entries."""
+    return {name: last for name, (_, last) in orjson.loads(stored)["replayed"].items()} if stored else {}
+
+
 def complete_receipt(
     stored: str, connection: int, lost: Mapping[str, list[int | None]], now: datetime
 ) -> dict[str, Any] | None:

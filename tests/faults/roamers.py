@@ -1,0 +1,70 @@
+"""Crowd whose clients use long polls, streams and sockets, and change between them while they write."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Coroutine
+from typing import Any, cast
+
+from tests.faults.http_wire import GONE
+from tests.faults.peer import Group, Peer
+from tests.faults.roaming import LONG_POLL, STREAM, WEBSOCKET, Refused, Roamer
+from tests.faults.workload import IDLE_SECONDS, Crowd, until
+
+# By name the transports between which the clients of a run choose.
+TRANSPORTS = {
+    "websocket": (WEBSOCKET,),
+    "sse": (STREAM,),
+    "longpoll": (LONG_POLL,),
+    "http": (LONG_POLL, STREAM),
+    "any": (WEBSOCKET, LONG_POLL, STREAM),
+}
+
+
+class Roamers(Crowd):
+    """``switching``: seconds after which each client leaves its transport for another one, 0 for never."""
+
+    def __init__(self, *given: Any, transports: tuple[str, ...], switching: float = 0.0, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self._transports, self._switching = transports, switching
+
+    def _peer(self, name: str, group: Group, urls: list[str], *, writes: bool = True) -> Peer:
+        chance = random.Random(self._random.random())
+        next_write = self._writes if writes else None
+        return Roamer(name, group, urls, self._history, chance, next_write, transports=self._transports)
+
+    def _list_habits(self) -> list[Coroutine[Any, Any, None]]:
+        return [*super()._list_habits(), *(self._switch(cast(Roamer, one)) for one in self.peers if self._switching)]
+
+    async def _switch(self, peer: Roamer) -> None:
+        while True:
+            await asyncio.sleep(self._switching)
+            if not peer.paused:
+                await peer.move_on()
+
+    async def _take_over(self, peer: Peer) -> None:
+        roamer = cast(Roamer, peer)
+        if roamer.transport == WEBSOCKET:
+            await super()._take_over(peer)
+            return
+        roamer.paused = True
+        if not await until(lambda: roamer.ready and not roamer.outbox, IDLE_SECONDS) or roamer.socket is not None:
+            return
+        generation = roamer.generation
+        await roamer.move_on()
+        if await until(lambda: roamer.ready and roamer.generation > generation, IDLE_SECONDS):
+            self._background.append(asyncio.create_task(self._haunt(roamer, generation)))
+
+    async def _haunt(self, peer: Roamer, generation: int) -> None:
+        """Write by a call of the attachment that was replaced, and record what becomes of it."""
+        name, record, frame = self._make_ghost(peer, generation)
+        claim = {"client_id": record["client"], "generation": generation, "acked": 0}
+        why = ""
+        try:
+            for found in (await peer.call("frames/", {**claim, "logs": {}, "frames": [frame]}))["frames"]:
+                self._heard(name, record, found)
+        except (*GONE, Refused) as error:
+            why = str(error)
+        finally:
+            self._history.add(name, "info", ops=[record["op"]], gen=generation, code=None, name=why)
