@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 
 class Clock:
@@ -18,3 +19,14 @@ class Clock:
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
         return asyncio.get_running_loop().call_later(seconds, callback)
+
+
+@contextlib.asynccontextmanager
+async def limit_time(clock: Clock, seconds: float) -> AsyncIterator[None]:
+    """Raise TimeoutError if the block takes longer by this clock."""
+    async with asyncio.timeout(None) as within:
+        timer = clock.call_later(seconds, lambda: within.reschedule(0.0))
+        try:
+            yield
+        finally:
+            timer.cancel()

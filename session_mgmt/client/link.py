@@ -6,16 +6,14 @@ import asyncio
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
-from websockets.exceptions import WebSocketException
-
 from session_mgmt.client.clock import Clock
-from session_mgmt.client.connection import SILENCE, Connection, explain_failure
 from session_mgmt.client.core import Core
 from session_mgmt.client.effects import Leave
 from session_mgmt.client.stats import Stats
+from session_mgmt.client.transports.carrier import SILENCE, SWITCH, Carrier, Frame, TransportName
 from session_mgmt.protocol.codes import CLIENT_OUT_OF_ORDER, Close
 
 # Deadline until the server has named its own.
@@ -28,28 +26,27 @@ CLONE_SECONDS = 10.0
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Target of a connection, with the token, the headers of its handshake, and the person that it is meant for."""
-
-    url: str
-    token: str = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
-    owner: Mapping[str, str | None] = field(default_factory=dict)
-
-
 class LinkPort(Protocol):
     """Calls that `Link` needs from the shell."""
 
     async def settle(self) -> Leave | None:
         """Make sure of the session before a connection; return how to go on if that fails."""
 
-    def build_address(self) -> Address: ...
+    def build_carrier(self) -> Carrier:
+        """Return what carries the next connection."""
+
+    def build_connect(self) -> dict[str, Any]:
+        """Return the first frame of an attachment, with the token that it begins with."""
 
     def take_frame(self, frame: dict[str, Any]) -> None: ...
 
-    def handle_loss(self, leave: Leave, was_ready: bool) -> Leave:
+    def handle_loss(self, leave: Leave) -> Leave:
         """Take the end of a connection, or of an attempt; return how to go on."""
+
+    def handle_switch(self) -> None:
+        """Take the end of an attachment that another one follows at once."""
+
+    def note_transport(self, name: TransportName) -> None: ...
 
     def tell_missed(self, missed: int) -> None:
         """Tell that so many of the server's beats in a row did not come."""
@@ -63,7 +60,7 @@ class Link:
     def __init__(self, core: Core, stats: Stats, clock: Clock, port: LinkPort) -> None:
         self._core, self._stats, self._clock, self._port = core, stats, clock, port
         self._replaced_at: float | None = None
-        self._connection: Connection | None = None
+        self._carrier: Carrier | None = None
         self._leaving: Leave | None = None
         self.departure: Leave | None = None
 
@@ -73,9 +70,9 @@ class Link:
         while True:
             before = self._stats.connections
             leave = await self._port.settle()
-            # Whatever happens from here on concerns a connection that begins with this address.
+            # Whatever happens from here on concerns a connection that begins now.
             self.departure = None
-            leave = leave or await self._connect_once(self._port.build_address())
+            leave = leave or await self._connect_once()
             # Only an answered connect ends the backoff: a server that accepts and closes would be stormed otherwise.
             failures = 0 if self._stats.connections > before else failures + 1
             # Before it is marked as gone.
@@ -85,7 +82,7 @@ class Link:
             if leave.code == Close.REPLACED and not was_ready:
                 # Only this client's own earlier attempt, which the server served late, can have replaced this one.
                 leave = self._attach_again(leave)
-            leave = self._port.handle_loss(leave, was_ready)
+            leave = self._port.handle_loss(leave)
             # The application has closed the client, so no code of the server counts any more.
             if self._leaving is not None:
                 return self._leaving
@@ -95,9 +92,9 @@ class Link:
 
     def send_frame(self, frame: Mapping[str, Any]) -> bool:
         """Send on the present connection, if there is one and the server has answered `connected`; tell whether."""
-        if self._connection is None or not self._core.ready:
+        if self._carrier is None or not self._core.ready:
             return False
-        self._connection.send_frame(frame)
+        self._carrier.send_frame(frame)
         return True
 
     async def depart(self) -> None:
@@ -107,8 +104,8 @@ class Link:
 
     async def close_connection(self, code: int, last: Mapping[str, Any] | None = None) -> None:
         """Close the present connection, if there is one; `run` decides how to go on."""
-        if self._connection is not None:
-            await self._connection.close(code, last)
+        if self._carrier is not None:
+            await self._carrier.close(code, last)
 
     async def stop(self, last: Mapping[str, Any] | None) -> None:
         """Close for good, after a `last` frame."""
@@ -130,26 +127,36 @@ class Link:
             return backoff.choose_delay(failures)
         return backoff.spread_delay(leave.retry_after, failures)
 
-    async def _connect_once(self, address: Address) -> Leave:
+    async def _connect_once(self) -> Leave:
+        carrier = self._port.build_carrier()
         try:
-            async with Connection(address.url, address.headers) as connection:
-                self._connection = connection
-                # The core may be in another session meanwhile, which the token does not open.
-                if self.departure is None:
-                    connection.send_frame({**self._core.build_connect(address.token), **address.owner})
-                leave = await self._receive_frames(connection)
-                await connection.close(leave.code)
-                return leave
-        except (OSError, TimeoutError, WebSocketException) as error:
-            return explain_failure(error)
+            leave = await carrier.open()
+            if leave is None:
+                self._carrier = carrier
+                self._attach(carrier)
+                leave = await self._receive_frames(carrier)
+                await carrier.close(leave.code)
+            return leave
         finally:
-            self._connection = None
+            self._carrier = None
+            carrier.traffic.move_to(self._stats)
+            await carrier.abandon()
 
-    async def _receive_frames(self, connection: Connection) -> Leave:
+    def _attach(self, carrier: Carrier) -> None:
+        # The core may be in another session meanwhile, which the token does not open.
+        if self.departure is None:
+            carrier.send_frame(self._port.build_connect())
+
+    async def _receive_frames(self, carrier: Carrier) -> Leave:
         """Receive until the connection ends; any frame counts as a sign of life."""
         while self.departure is None:
-            received = await self._receive_frame(connection)
-            self._count_traffic(connection)
+            received = await self._receive_frame(carrier)
+            carrier.traffic.move_to(self._stats)
+            if received is SWITCH:
+                self._core.mark_disconnected()
+                self._port.handle_switch()
+                self._attach(carrier)
+                continue
             if isinstance(received, Leave):
                 return self.departure or received
             if self.departure is not None:
@@ -160,25 +167,23 @@ class Link:
                 logger.exception("A frame of the server cannot be understood.")
                 # The state after half a frame is unknown; a new connection begins from the stored positions.
                 return Leave(CLIENT_OUT_OF_ORDER, "unreadable_frame", reconnect=True)
+            if self._core.ready:
+                self._port.note_transport(carrier.name)
         return self.departure
 
-    async def _receive_frame(self, connection: Connection) -> dict[str, Any] | Leave:
+    async def _receive_frame(self, carrier: Carrier) -> Frame | Leave:
         """Return the next frame, or why there is none; tell of each beat that was missed meanwhile."""
+        if not carrier.has_beats:
+            return await carrier.receive_frame(None)
         waited, missed = 0.0, 0
         while True:
             # Read anew: the beats may be configured while nothing comes.
             beats = self._core.heartbeat
             deadline, interval = beats.get("deadline") or FIRST_DEADLINE, beats.get("interval") or math.inf
             until = min(deadline, interval * (missed + 1) + BEAT_LATE)
-            received = await connection.receive_frame(max(until - waited, 0.0))
+            received = await carrier.receive_frame(max(until - waited, 0.0))
             waited = max(until, waited)
             if received is not SILENCE or waited >= deadline:
                 return received
             missed += 1
             self._port.tell_missed(missed)
-
-    def _count_traffic(self, connection: Connection) -> None:
-        for name in ("frames_received", "frames_sent", "bytes_received", "bytes_sent"):
-            setattr(self._stats, name, getattr(self._stats, name) + getattr(connection, name))
-            # The connection counts from the last time on, so that nothing is added twice.
-            setattr(connection, name, 0)

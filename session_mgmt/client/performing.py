@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,8 @@ from session_mgmt.client.link import Link
 from session_mgmt.client.rest import Login, Rest
 from session_mgmt.client.stats import Stats
 from session_mgmt.client.storage import Storage
+from session_mgmt.client.transports.carrier import TransportName
+from session_mgmt.client.transports.choosing import ALL
 from session_mgmt.protocol.codes import CLIENT_OUT_OF_ORDER
 
 Receipt = dict[str, Any]
@@ -50,6 +52,7 @@ class Options:
     wishes: Wishes = field(default_factory=Wishes)
     strategy: str | None = None
     sync: Sync | None = None
+    transports: Sequence[TransportName] = ALL
     clock: Clock = field(default_factory=Clock)
 
 
@@ -114,11 +117,13 @@ class Performer:
     def _emit_event(self, effect: Emit) -> None:
         event, data = effect.event, effect.data
         if event == "connected":
-            self.stats.state = "connected"
+            is_switch, self.stats.state = self.stats.state == "connected", "connected"
             self.stats.connections += 1
             self.credentials.name_session(self.core.session)
             self.take_tokens()
             self.audience.first.set()
+            if is_switch:
+                return
         elif event == "latency":
             self.stats.add_latency(data)
         self.events.call_all(event, data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urljoin
@@ -13,6 +14,7 @@ from session_mgmt.client.errors import Refused, Unanswered
 from session_mgmt.protocol.position import Position
 
 Headers = Mapping[str, str]
+OPEN_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,19 @@ class Rest:
         body = answer.json()
         data = body["data"] if isinstance(body, dict) and "data" in body and "version" in body else body
         return Position(epoch, int(version), tag), data
+
+    def open_call(
+        self, path: str, text: str, accept: str, patience: float | None
+    ) -> AbstractAsyncContextManager[httpx.Response]:
+        """Post a JSON text by the session's token, and give the answer unread, whatever it is. Raises httpx.HTTPError.
+
+        `patience`: seconds for which nothing may come of the answer.
+        """
+        headers = self._add_token({"content-type": "application/json", "accept": accept})
+        wait = httpx.Timeout(OPEN_SECONDS, read=patience)
+        return self._http.stream(
+            "POST", urljoin(self._base, path), content=text.encode(), headers=headers, timeout=wait
+        )
 
     def _add_token(self, headers: Headers | None) -> httpx.Headers:
         # Of httpx, for which a name in capitals is the same name.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Coroutine, Generator, Iterable, Mapping
+from collections.abc import AsyncIterator, Coroutine, Generator, Iterable, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -22,6 +22,8 @@ from session_mgmt.client.state import MAIN, StateDocument
 from session_mgmt.client.stats import Stats
 from session_mgmt.client.storage import FileStorage, MemoryStorage, Saved, Storage
 from session_mgmt.client.topics import Topics
+from session_mgmt.client.transports.carrier import TransportName
+from session_mgmt.client.transports.choosing import ALL, check_transports
 from session_mgmt.documents.values import MISSING
 
 Receipt = dict[str, Any]
@@ -30,10 +32,11 @@ Receipt = dict[str, Any]
 class SessionClient:
     """Client of a durable session. Make one with `await SessionClient.start(...)`.
 
-    Events for `on`: `connected` (the frame), `disconnected` (code, name, retry_after), `recovery` (the receipt), `gap`,
-    `denied`, `refused` (a write's error), `conflict` (doc, seq and the receipt's report), `unsent` (the frame),
-    `error`, `heartbeat_missed` (missed), `identity` (verdict, reason, user_id), `ended` (reason), `stopped` (code,
-    name), and every event type of the session's log. Callbacks are plain functions; one that raises is logged.
+    Events for `on`: `connected` (the frame), `disconnected` (code, name, retry_after), `transport` (its name),
+    `recovery` (the receipt), `gap`, `denied`, `refused` (a write's error), `conflict` (doc, seq and the receipt's
+    report), `unsent` (the frame), `error`, `heartbeat_missed` (missed), `identity` (verdict, reason, user_id), `ended`
+    (reason), `stopped` (code, name), and every event type of the session's log. Callbacks are plain functions; one that
+    raises is logged.
     """
 
     def __init__(self, shell: Shell) -> None:
@@ -71,6 +74,7 @@ class SessionClient:
         on_message: Callback | None = None,
         listeners: Mapping[str, Callback] | None = None,
         on_ask: OnAsk | None = None,
+        transports: Sequence[TransportName] = ALL,
     ) -> Starting:
         """Create a session, or resume the stored one, and return when it is connected.
 
@@ -84,6 +88,7 @@ class SessionClient:
         `sync=Sync("delayed")` gathers updates and sends them as one. `metadata`, `config` and `label` belong to a
         session that is created. `on_ask` decides about a visitor's session if the server asks. `on_message` and
         `listeners` (by event) are called from the first moment on; callbacks added later miss the events of the start.
+        `transports` are those that may carry the connection: HTTP where no WebSocket gets through.
 
         A server that is down is tried again: for a new session at most seven times, for a connection without end.
         Raises Refused, Unanswered or Stopped.
@@ -92,7 +97,9 @@ class SessionClient:
         given = {"metadata": metadata, "config": config, "label": label}
         create = {name: value for name, value in given.items() if value is not None}
         wishes, login = Wishes(user, create, on_ask), Login(headers or {}, auth)
-        client = cls(Shell(Options(url.rstrip("/") + "/", kept, login, wishes, strategy, sync)))
+        client = cls(
+            Shell(Options(url.rstrip("/") + "/", kept, login, wishes, strategy, sync, check_transports(transports)))
+        )
         if on_message is not None:
             client.on_message(on_message)
         for event, callback in (listeners or {}).items():

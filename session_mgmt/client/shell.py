@@ -11,16 +11,21 @@ from typing import Any
 from session_mgmt.client.asking import Asking
 from session_mgmt.client.batch import Batch, Sync
 from session_mgmt.client.checking import check_data, check_operations, check_publication
+from session_mgmt.client.core import AGENT
 from session_mgmt.client.credentials import Credentials
 from session_mgmt.client.effects import Leave
 from session_mgmt.client.entering import Entrance, User
 from session_mgmt.client.errors import ClientError, Refused, Stopped
 from session_mgmt.client.identity import Change, Identity
-from session_mgmt.client.link import Address, Link
+from session_mgmt.client.link import Link
 from session_mgmt.client.performing import Options, Performer
 from session_mgmt.client.refreshing import Refresher
 from session_mgmt.client.renewal import Renewal
 from session_mgmt.client.rest import Login
+from session_mgmt.client.transports.carrier import Address, Carrier, Host, TransportName
+from session_mgmt.client.transports.choosing import build_carrier
+from session_mgmt.client.transports.memory import Memory
+from session_mgmt.client.transports.way import Way
 from session_mgmt.protocol.codes import Close
 
 logger = logging.getLogger(__name__)
@@ -56,6 +61,9 @@ class Shell(Performer):
             options.wishes.user,
         )
         self._renewal = Renewal(clock, self.credentials.find_due_in, self._identity.renew, self._connect_anew)
+        host = Host(self.core, self.rest, clock, self._find_address)
+        memory = Memory(self._saved, f"{AGENT} {options.base}", clock, self._save)
+        self._host, self._way = host, Way(options.transports, memory, clock)
         self._link = Link(self.core, self.stats, clock, self)
 
     # Calls of the faces `SessionClient`, `StateDocument` and `Topics`.
@@ -181,23 +189,33 @@ class Shell(Performer):
     async def settle(self) -> Leave | None:
         return await self._identity.settle()
 
-    def build_address(self) -> Address:
-        token = self._identity.use_token()
-        owner = self.credentials.describe_owner()
-        return Address(self.credentials.websocket_url, token, self.rest.login.headers, owner)
+    def build_carrier(self) -> Carrier:
+        return build_carrier(self._options.transports, self._host, self._way)
+
+    def build_connect(self) -> dict[str, Any]:
+        return {**self.core.build_connect(self._identity.use_token()), **self.credentials.describe_owner()}
 
     def take_frame(self, frame: dict[str, Any]) -> None:
         if not self._asking.take_frame(frame):
             self._perform(self.core.receive_frame(frame))
 
-    def handle_loss(self, leave: Leave, was_ready: bool) -> Leave:
-        """Return how to go on."""
+    def handle_switch(self) -> None:
+        """Let go of the attachment. The application sees no difference: another one follows at once."""
         self._asking.detach()
         self._renewal.stop()
         if self._resend is not None:
             self._resend.cancel()
             self._resend = None
-        if was_ready:
+
+    def note_transport(self, name: TransportName) -> None:
+        if self.stats.transport != name:
+            self.stats.transport = name
+            self.events.call_all("transport", name)
+
+    def handle_loss(self, leave: Leave) -> Leave:
+        """Return how to go on."""
+        self.handle_switch()
+        if self.stats.state == "connected":
             self.stats.state = "reconnecting"
             self.stats.losses += 1
             told = {"code": leave.code, "name": leave.name, "retry_after": leave.retry_after}
@@ -253,6 +271,9 @@ class Shell(Performer):
         return self.core.expired_session
 
     # Ends.
+
+    def _find_address(self) -> Address:
+        return Address(self.credentials.websocket_url, self.rest.login.headers)
 
     async def _run(self) -> None:
         try:

@@ -7,6 +7,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from session_mgmt.client.transports.carrier import TransportName
+
 LATENCIES_KEPT = 100
 
 
@@ -15,6 +17,7 @@ class Stats:
     """Counters since `start`. Round trips are in milliseconds, as the server measured them; None before the first."""
 
     state: str = "connecting"
+    transport: TransportName | None = None
     connections: int = 0
     losses: int = 0
     missed_beats: int = 0

@@ -15,7 +15,8 @@ class Saved:
 
     `token` stands alone, or belongs to a pair with `refresh`; it came at `since` and lives `life` seconds. From
     `login_due` on the login of the session must be proved again. `nonce` is of a request for tokens without an answer,
-    `previous` an expired session that the next login of its user may bring back.
+    `previous` an expired session that the next login of its user may bring back. `way` is what is known of the way to
+    the server.
     """
 
     token: str | None = field(default=None, repr=False)
@@ -32,6 +33,7 @@ class Saved:
     login_due: float | None = None
     nonce: str | None = field(default=None, repr=False)
     previous: str | None = None
+    way: dict[str, Any] | None = None
 
 
 class Storage(Protocol):

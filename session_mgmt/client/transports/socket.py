@@ -1,0 +1,141 @@
+"""WebSocket that sends and receives frames as dictionaries."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.typing import Subprotocol
+
+from session_mgmt.client.effects import Leave
+from session_mgmt.client.transports.carrier import LOST, SILENCE, Address, Frame, Traffic, TransportName, build_close
+from session_mgmt.protocol.codes import CLIENT_HEARTBEAT_LOST, Close
+
+SUBPROTOCOL = Subprotocol("session-mgmt.v1")
+OPEN_SECONDS = 15.0
+# Statuses of a server that has no room or restarts, and so no fault of the way to it.
+_TRY_LATER = frozenset({429, 503})
+_REFUSALS = frozenset({401, 403, 404})
+
+
+class SocketCarrier:
+    """Attachment over a WebSocket. `send_frame` never waits and keeps the order."""
+
+    name: TransportName = "websocket"
+    has_beats = True
+
+    def __init__(self, address: Address) -> None:
+        self.traffic = Traffic()
+        self._address = address
+        self._socket: ClientConnection | None = None
+        self._outgoing: asyncio.Queue[str] = asyncio.Queue()
+        self._writer: asyncio.Task[None] | None = None
+        self._waiting: asyncio.Timeout | None = None
+        self._interruption: Leave | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._socket is not None and self._socket.close_code is None
+
+    async def open(self) -> Leave | None:
+        try:
+            # Awaited and not iterated: retries are the client's own.
+            self._socket = await _begin_handshake(self._address)
+        except (OSError, TimeoutError, WebSocketException) as error:
+            return explain_failure(error)
+        self._writer = asyncio.create_task(self._write_frames(self._socket))
+        return None
+
+    def send_frame(self, frame: Mapping[str, Any]) -> None:
+        self._outgoing.put_nowait(json.dumps(frame, separators=(",", ":"), ensure_ascii=False, allow_nan=False))
+
+    async def receive_frame(self, patience: float | None) -> Frame | Leave:
+        assert self._socket is not None
+        if self._interruption is not None:
+            return self._interruption
+        try:
+            # Not wait_for: in Python 3.11 it swallows a cancellation that meets the end of the connection.
+            async with asyncio.timeout(patience) as self._waiting:
+                message = await self._socket.recv()
+        except TimeoutError:
+            return self._interruption or SILENCE
+        except ConnectionClosed as closed:
+            return self._interruption or _read_close(closed)
+        finally:
+            self._waiting = None
+        self.traffic.note_received(len(message))
+        frame = json.loads(message)
+        return frame if isinstance(frame, dict) else LOST
+
+    def interrupt(self, leave: Leave) -> None:
+        self._interruption = leave
+        if self._waiting is not None:
+            self._waiting.reschedule(0.0)
+
+    async def close(self, code: int, last: Mapping[str, Any] | None = None) -> None:
+        assert self._socket is not None
+        if last is not None:
+            self.send_frame(last)
+            # Before the close frame, behind which nothing may be sent.
+            await self._outgoing.join()
+        await self._socket.close(code if code in {1000, CLIENT_HEARTBEAT_LOST} or 4100 <= code < 4200 else 1000)
+
+    async def abandon(self) -> None:
+        if self._writer is not None:
+            self._writer.cancel()
+            await asyncio.gather(self._writer, return_exceptions=True)
+        if self._socket is not None:
+            # A peer that does not answer must not keep the next attachment waiting.
+            self._socket.transport.abort()
+            await self._socket.wait_closed()
+
+    async def _write_frames(self, socket: ClientConnection) -> None:
+        while True:
+            text = await self._outgoing.get()
+            try:
+                await socket.send(text)
+            except ConnectionClosed:
+                # `receive_frame` returns the reason, and the outbox keeps the writes.
+                pass
+            else:
+                self.traffic.note_sent(len(text))
+            finally:
+                self._outgoing.task_done()
+
+
+def _begin_handshake(address: Address) -> connect:
+    return connect(
+        address.url,
+        subprotocols=[SUBPROTOCOL],
+        additional_headers=dict(address.headers),
+        # The server declines it: one encoding serves all its readers.
+        compression=None,
+        open_timeout=OPEN_SECONDS,
+        # No pings of the library: the heartbeat belongs to the protocol, and a second one would hide its loss.
+        ping_interval=None,
+        close_timeout=2,
+        # Where no REST side is mounted, the snapshot of a large document is one frame.
+        max_size=None,
+        proxy=None,
+    )
+
+
+def _read_close(closed: ConnectionClosed) -> Leave:
+    if closed.rcvd is None:
+        return LOST
+    return build_close(closed.rcvd.code, closed.rcvd.reason)
+
+
+def explain_failure(error: OSError | WebSocketException) -> Leave:
+    """Return why a connection could not be opened; a server that answered and refused would refuse again."""
+    if isinstance(error, InvalidStatus):
+        status = error.response.status_code
+        if status in _REFUSALS:
+            return Leave(Close.ORIGIN_DENIED, f"handshake_{status}", reconnect=False)
+        if status in _TRY_LATER:
+            return Leave(1013, f"handshake_{status}", reconnect=True)
+    return LOST

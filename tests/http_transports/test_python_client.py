@@ -1,0 +1,114 @@
+"""Python client and the real server, over streams and long polls, and with changes between the transports."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from session_mgmt.bridge import bridge
+from session_mgmt.client import SessionClient
+from session_mgmt.client.transports import sender
+from session_mgmt.consumers.hub import hub
+from session_mgmt.models import Connection
+from session_mgmt.writes import verbs
+from tests.bad_input.serving import served
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ROOM = "room:1"
+WAYS = pytest.mark.parametrize("transport", ["sse", "longpoll"])
+
+
+@pytest.fixture
+async def url(declared: None) -> AsyncIterator[str]:
+    async with served("session_mgmt.uvicorn:WebSocketProtocol") as port:
+        yield f"http://127.0.0.1:{port}/api/"
+    await hub().stop()
+
+
+@WAYS
+async def test_documents_topics_messages_and_calls_work_as_over_a_socket(
+    url: str, created: Any, transport: Any
+) -> None:
+    async with (
+        SessionClient.start(url, token=created.token.secret, transports=[transport]) as client,
+        SessionClient.start(url, token=created.token.secret, transports=["websocket"]) as other,
+    ):
+        assert (client.stats().transport, other.stats().transport) == (transport, "websocket")
+        got: asyncio.Queue[Any] = asyncio.Queue()
+        messages: asyncio.Queue[Any] = asyncio.Queue()
+        client.on_message(messages.put_nowait)
+        unsubscribe = await client.topics.subscribe(ROOM, got.put_nowait)
+        receipt = await client.state.set("/a", 1)
+        assert (receipt["ok"], client.state.version, client.state.pending) == (True, 1, 0)
+        assert (await client.send({"n": 4}))["data"] == {"double": 8}
+        await other.topics.publish(ROOM, "from a socket")
+        assert await got.get() == "from a socket"
+        await client.topics.publish(ROOM, "from here")
+        assert await got.get() == "from here"
+        changed = asyncio.Event()
+        client.state.on("/b", lambda _: changed.set())
+        await other.state.set("/b", 2)
+        await changed.wait()
+        assert client.state.get() == {"a": 1, "b": 2}
+        await bridge().read(verbs.send, created.session.pk, {"hello": True})
+        assert await messages.get() == {"hello": True}
+        unsubscribe()
+        await other.topics.publish(ROOM, "nobody here hears it")
+        await client.state.set("/c", 3)
+        assert got.empty()
+        assert set(await bridge().read(list_open)) == {transport, "websocket"}
+    assert await bridge().read(list_open) == []
+
+
+def list_open() -> list[str]:
+    """Transports of the connections that are open."""
+    return [row.transport for row in Connection.objects.filter(closed_at=None)]
+
+
+async def test_a_client_over_http_catches_up_with_what_it_missed(url: str, created: Any, tmp_path: Path) -> None:
+    storage = tmp_path / "client.json"
+    got: asyncio.Queue[Any] = asyncio.Queue()
+    async with SessionClient.start(url, token=created.token.secret, storage=storage, transports=["longpoll"]) as client:
+        await client.topics.subscribe(ROOM, got.put_nowait)
+        await client.state.set("/a", 1)
+    for number in range(3):
+        await bridge().read(verbs.publish, ROOM, number)
+    async with SessionClient.start(url, token=created.token.secret, storage=storage, transports=["sse"]) as client:
+        await client.topics.subscribe(ROOM, got.put_nowait)
+        assert [await got.get() for _ in range(3)] == [0, 1, 2]
+        await client.state.sync()
+        assert client.state.get() == {"a": 1}
+
+
+async def test_an_answer_that_is_lost_is_asked_for_again_under_the_same_number(
+    url: str, created: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "AGAIN_AFTER", 0.0)
+    lost = lose_answers(monkeypatch, "connections/frames/", 1)
+    async with SessionClient.start(url, token=created.token.secret, transports=["longpoll"]) as client:
+        receipts = await asyncio.gather(client.state.inc("/n"), client.topics.publish(ROOM, 1))
+        assert [receipt["replayed"] for receipt in receipts] == [True, True]
+        assert (lost, client.state.get("/n"), client.stats().losses) == (["connections/frames/"], 1, 0)
+
+
+def lose_answers(monkeypatch: pytest.MonkeyPatch, path: str, count: int) -> list[str]:
+    """Lose the first answers of a call, which the server has given; return the list of those lost."""
+    lost: list[str] = []
+    really = httpx.AsyncHTTPTransport.handle_async_request
+
+    async def pass_on(transport: Any, request: httpx.Request) -> httpx.Response:
+        answer = await really(transport, request)
+        if request.url.path == f"/api/{path}" and len(lost) < count:
+            await answer.aread()
+            lost.append(path)
+            raise httpx.ReadError("cut", request=request)
+        return answer
+
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", pass_on)
+    return lost
