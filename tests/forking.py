@@ -5,25 +5,35 @@ As a program: import the application, then carry out one order for each line of 
     python -m tests.forking project.asgi:application
 
 A fork has nothing of an earlier server but imported modules, as under a server that preloads its application. A server
-that was killed and is forked again finds what the database holds, and no more.
+that was killed and is forked again finds what the database holds, and no more. Servers of the same settings come from
+the same process, whatever database each is given.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import select
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parent.parent
+# Variables of project/settings.py that name a database: each server is given its own.
+URL, FILE = "DATABASE_URL", "SQLITE_PATH"
+PLACE = ("NAME", "USER", "PASSWORD", "HOST", "PORT")
+# Of this process, and of no server.
+NOT_TOLD = "PYTEST_CURRENT_TEST"
+# So many processes with an application are kept, each of 100 MB.
+MOST_KEPT = 3
 
 
 class Forked:
@@ -61,21 +71,23 @@ class Nursery:
 
     def __init__(self, application: str, environment: Mapping[str, str]) -> None:
         self._application = application
+        self._folder = tempfile.TemporaryDirectory(prefix="session-mgmt-nursery-")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.forking", application],
             cwd=ROOT,
-            env=dict(environment),
+            env={**environment, FILE: str(Path(self._folder.name, "nobody.sqlite3"))},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
             text=True,
         )
 
-    def fork(self, arguments: Sequence[str], log: Path) -> Forked:
-        """Start uvicorn with the arguments; what it says is added to the log."""
+    def fork(self, arguments: Sequence[str], log: Path, database: Mapping[str, str]) -> Forked:
+        """Start uvicorn with the arguments on this database; what it says is added to the log."""
         assert self._process.stdin is not None and self._process.stdout is not None
         given = [self._application, *arguments]
-        print(json.dumps({"arguments": given, "log": str(log)}), file=self._process.stdin, flush=True)
+        order = {"arguments": given, "log": str(log), "database": dict(database)}
+        print(json.dumps(order), file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline()
         if not answer:
             raise RuntimeError(f"{self._application} could not be imported (see above).")
@@ -87,12 +99,30 @@ class Nursery:
         self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
+        self._folder.cleanup()
 
 
-@cache
-def keep_nursery(application: str, environment: tuple[tuple[str, str], ...]) -> Nursery:
-    """Return the nursery for an application and its environment; it ends with this process."""
-    return Nursery(application, dict(environment))
+_kept: OrderedDict[tuple[str, frozenset[tuple[str, str]]], Nursery] = OrderedDict()
+
+
+def fork_server(application: str, environment: Mapping[str, str], arguments: Sequence[str], log: Path) -> Forked:
+    """Start uvicorn as a program with this environment would be; the process that forks it is kept for the next one."""
+    settings = {name: value for name, value in environment.items() if name not in (URL, FILE, NOT_TOLD)}
+    # Of a database only the kind decides what is imported.
+    settings[URL] = "postgres:///nobody" if environment.get(URL) else ""
+    key = (application, frozenset(settings.items()))
+    if key not in _kept:
+        while len(_kept) >= MOST_KEPT:
+            _kept.popitem(last=False)[1].close()
+        _kept[key] = Nursery(application, settings)
+    _kept.move_to_end(key)
+    return _kept[key].fork(arguments, log, {name: environment.get(name, "") for name in (URL, FILE)})
+
+
+@atexit.register
+def _close_kept() -> None:
+    while _kept:
+        _kept.popitem()[1].close()
 
 
 def serve_orders(application: str, orders: IO[str], answers: IO[str]) -> None:
@@ -131,8 +161,21 @@ def _become_server(order: dict[str, Any]) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
+    _use_database(order["database"])
     # It exits as any program does, with what is registered for that.
     uvicorn.main.main(args=order["arguments"])
+
+
+def _use_database(variables: Mapping[str, str]) -> None:
+    """Do what project/settings.py does with these variables, whose values it has read already."""
+    from django.db import DEFAULT_DB_ALIAS, connections
+
+    from project.databases import build_postgres, build_sqlite
+
+    os.environ.update(variables)
+    entry = build_postgres(variables[URL]) if variables[URL] else build_sqlite(Path(variables[FILE]))
+    # The rest of the entry is not the database's but of the settings, which may have changed it.
+    connections.settings[DEFAULT_DB_ALIAS].update({name: entry[name] for name in PLACE if name in entry})
 
 
 if __name__ == "__main__":

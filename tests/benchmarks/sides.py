@@ -16,7 +16,7 @@ from typing import Any
 
 from tests import services
 from tests.benchmarks import machine
-from tests.forking import keep_nursery
+from tests.forking import fork_server
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTABLE = "websockets-sansio"
@@ -67,7 +67,7 @@ class AppServer(Server):
     def launch(self) -> services.Process:
         if os.environ.get("BENCHMARK_FORKED"):
             # Nobody reads the figures of such a run: its servers may share the memory of what they import.
-            return keep_nursery(APPLICATION, tuple(self.variables.items())).fork(self._list_arguments(), self.log)
+            return fork_server(APPLICATION, self.variables, self._list_arguments(), self.log)
         return super().launch()
 
     def command(self) -> list[str]:

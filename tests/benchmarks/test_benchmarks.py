@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks import rivals, sides
-from tests.benchmarks.__main__ import BENCHMARKS
+from tests.benchmarks.__main__ import BENCHMARKS, main
 
-SMALL = [sys.executable, "-m", "tests.benchmarks", "--scale", "tiny", "--json"]
+SMALL = ["tests.benchmarks", "--scale", "tiny", "--json"]
 DURABLE = {"sqlite": "synchronous=FULL", "postgres": "fsync=on, synchronous_commit=on, full_page_writes=on"}
 # A benchmark of several processes has none to compare on SQLite.
 ON_POSTGRES = {"scale"}
@@ -34,20 +33,26 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.timeout(600)  # it starts several servers
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_tiny_benchmark_answers_every_case_and_loses_no_connection(
-    name: str, redis_url: str, request: pytest.FixtureRequest
+    name: str,
+    redis_url: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     database = "postgres" if name in ON_POSTGRES else "sqlite"
-    environment = {**os.environ, "REDIS_URL": redis_url, "BENCHMARK_DATABASES": database}
+    environment = {"REDIS_URL": redis_url, "BENCHMARK_DATABASES": database}
     # Other tests keep one of the cores busy, and nobody reads these figures.
     environment |= {"BENCHMARK_ANY_CORE": "1", "BENCHMARK_FORKED": "1"}
     if database == "postgres":
         request.getfixturevalue("postgres_url")  # or a skip that says why there is none
     else:
         environment["BENCHMARK_MIGRATED"] = str(request.getfixturevalue("migrated"))
-    answer = subprocess.run(
-        [*SMALL, name], cwd=sides.ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True
-    )
-    (table,) = (json.loads(line) for line in answer.stdout.splitlines())
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    # In this process, so that the benchmarks share the one from which their servers are forked.
+    monkeypatch.setattr(sys, "argv", [*SMALL, name])
+    assert main() == 0
+    (table,) = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert table["rows"] and DURABLE[database] in table["settings"]["database"]
     for row in table["rows"]:
         # A peer may lose what was missed; that is its figure.

@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 
 from tests import services
-from tests.forking import Nursery
+from tests.forking import fork_server
 from tests.sqlite_files import copy_migrated
 
 HOST = services.HOST
@@ -30,7 +30,7 @@ class AppServer(services.Server):
     def __init__(self, name: str, environment: Mapping[str, str]) -> None:
         super().__init__()
         self.name = name
-        self._nursery = Nursery("project.asgi:application", environment)
+        self._environment = environment
 
     @property
     def url(self) -> str:
@@ -39,7 +39,7 @@ class AppServer(services.Server):
     def launch(self) -> services.Process:
         options = ["--host", HOST, "--port", str(self.port), "--no-access-log", "--log-level", "warning"]
         sockets = ["--ws", "session_mgmt.uvicorn:WebSocketProtocol", "--ws-per-message-deflate", "false"]
-        return self._nursery.fork([*options, *sockets], self.log)
+        return fork_server("project.asgi:application", self._environment, [*options, *sockets], self.log)
 
     def is_ready(self) -> bool:
         try:
@@ -53,10 +53,6 @@ class AppServer(services.Server):
         assert self.process is not None
         os.killpg(self.process.pid, signal.SIGKILL)
         self.wait()
-
-    def close(self) -> None:
-        super().close()
-        self._nursery.close()
 
     def output(self) -> list[str]:
         return self.log.read_text(errors="replace").splitlines()
