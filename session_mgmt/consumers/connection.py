@@ -147,6 +147,9 @@ class Connection:
         # First: orders to close must find this connection from now on. Those that came before
         # are found by the control query.
         self.hub.add_connection(self)
+        if self.closed_with is not None:
+            # The client has come again meanwhile, and its newer connection is here already.
+            return
         verdict, reason = verdicts.judge_attachment(self.attachment)
         greeting = build_connected(
             self.attachment, verdict, reason, config=self.read_config(), script_name=self._script_name

@@ -76,6 +76,8 @@ class HeldPoll(Connection):
         if isinstance(older, HeldPoll) and older.attachment.generation == self.attachment.generation:
             older.give_way()
         self.hub.serving.add_connection(self)
+        if self.closed_with is not None:
+            return []
         for name, error in self.attachment.denied.items():
             self.push_error(error, log=name)
             self.note_refusal(error, "poll", name)

@@ -119,10 +119,15 @@ class Serving:
     def add_connection(self, connection: Served) -> None:
         """Serve a connection; an older one of the same client is told that it was replaced."""
         attachment = connection.attachment
-        # Here at once; other processes are told by the doorbell, or find it by their control query (promise L4).
-        self.stop_fenced(attachment.client, attachment.generation)
         self.connections.add(connection)
-        self.clients[attachment.client] = connection
+        newest = self.clients.get(attachment.client)
+        if newest is None or not attachment.is_overtaken_by(newest.attachment):
+            # Here at once; other processes are told by the doorbell, or find it by their control query (promise L4).
+            self.stop_fenced(attachment.client, attachment.generation)
+            self.clients[attachment.client] = connection
+        else:
+            # Overtaken between its proof and now: the newest keeps the place in which the next one finds it.
+            connection.stop(Close.REPLACED)
         session = attachment.session
         self.sessions.setdefault(session.pk, set()).add(connection)
         found = Known(attachment.auth_version, session.access_version, attachment.mark)

@@ -20,6 +20,7 @@ from session_mgmt.actions.sessions.hearing import Heard
 from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.bridge import bridge
 from session_mgmt.bridge.late_writes import LateWrites
+from session_mgmt.exceptions import Replaced
 from session_mgmt.protocol.codes import Close
 
 # Clients of one transaction.
@@ -61,9 +62,11 @@ class Visitors:
         self._by_client: dict[int, Visitor] = {}
 
     def hear(self, attachment: Attachment, *, acked: int = 0) -> Visitor:
-        """Note that a client has called."""
+        """Note that a client has called. Raises ``Replaced`` if it has attached anew here since the call was proved."""
         visitor = self._by_client.get(attachment.client)
-        if visitor is None or visitor.attachment.generation < attachment.generation:
+        if visitor is not None and attachment.is_overtaken_by(visitor.attachment):
+            raise Replaced()
+        if visitor is None or visitor.attachment.generation != attachment.generation:
             visitor = self._by_client[attachment.client] = Visitor(attachment, self._loop.time())
         visitor.heard_at, visitor.is_flushed = self._loop.time(), False
         visitor.acked = max(visitor.acked, acked)

@@ -12,7 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 from django.db import connections
@@ -77,6 +77,10 @@ class Ask:
         return self.connect.client_id if self.connect.client_id is not None else self.new_id
 
 
+# From the proof of a call, or an attachment, to where its connection is served.
+LONGEST_WAY = timedelta(seconds=30)
+
+
 # Not frozen: that costs half a microsecond for each field, and these have twenty.
 @dataclass(slots=True)
 class Attachment:
@@ -113,6 +117,13 @@ class Attachment:
     def holder(self) -> Holder:
         """Return for whom permits are made."""
         return Holder(self.session.pk, self.client, self.generation, self.session.access_version)
+
+    def is_overtaken_by(self, other: Attachment) -> bool:
+        """Tell whether the client has attached anew since this was read.
+
+        A higher generation of long ago is one that a restored backup has taken back.
+        """
+        return self.generation < other.generation and self.at < other.at + LONGEST_WAY
 
 
 @dataclass(frozen=True, slots=True)
