@@ -13,7 +13,8 @@ from session_mgmt.models import AuditEntry, ClientSession, SessionActivity
 from session_mgmt.shortcuts import state
 from tests.api.calls import Caller, refused
 
-pytestmark = pytest.mark.django_db
+# Rights are asked of Django, and no database decides them.
+pytestmark = [pytest.mark.django_db, pytest.mark.sqlite]
 MAIN = "sessions/{id}/state/main/"
 SEE = ("view_clientsession",)
 SEE_STATE = (*SEE, "view_statedocument")

@@ -71,6 +71,7 @@ class Peer:
     stopping: bool = False
     paused: bool = False
     writing: bool = True
+    pipeline: int = PIPELINE
     absence: float = 0.0
     back: asyncio.Event | None = None
     answer_seconds: float = OPEN_SECONDS
@@ -222,7 +223,7 @@ class Peer:
                 await self._room.wait()
 
     def _may_write(self) -> bool:
-        return self.writing and not self.paused and self._resend is None and len(self.outbox) < PIPELINE
+        return self.writing and not self.paused and self._resend is None and len(self.outbox) < self.pipeline
 
     async def _new(self, write: Write, socket: ClientConnection, generation: int) -> None:
         self._number(write, generation)

@@ -25,6 +25,7 @@ from tests.faults.evidence import Record, told_lost
 from tests.faults.final import Database
 from tests.faults.history import History
 from tests.faults.nemesis import Cutter, Nemesis
+from tests.faults.peer import PIPELINE
 from tests.faults.proxy import FaultProxy, fault_proxy
 from tests.faults.roamers import TRANSPORTS, Roamers
 from tests.faults.servers import HOST, AppServer, environment, migrate
@@ -43,6 +44,7 @@ class Options:
     `servers`: without a broker between them. `transport`: what the clients use (`roamers.TRANSPORTS`), with
     `switching`: seconds until each takes another one, until all have done so `switches` times.
     `cuts`: instead of kills, a proxy before the server breaks the connections so often (tests/faults/proxy.py).
+    `pipeline`: writes that each client has on their way.
     `restore`: put a backup back before the kills. `tokens`: seconds that access tokens live; then each session's
     clients are the tabs of one browser, and kills come while one of them refreshes. `broken`: a deliberate fault
     (tests/faults/breakage.py), which goes on until one of the promises `sought` is seen to be broken. `keep`: a folder
@@ -54,6 +56,7 @@ class Options:
     kills: int = 20
     seed: int = 1
     unanswered: int = 100
+    pipeline: int = PIPELINE
     calm: float = 4.0
     pause: float = 2.0
     scale: bool = False
@@ -127,6 +130,7 @@ async def run(options: Options, folder: Path, database_url: str, redis: services
             await asyncio.to_thread(server.start)
         proxies = await _stand_before(servers, crowd, stack) if options.cuts else []
         await crowd.create()
+        crowd.set_pipeline(options.pipeline)
         crowd.start()
         nemesis = _choose_nemesis(options, history, crowd, servers, redis, database)
         if options.restore:

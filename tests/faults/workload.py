@@ -141,6 +141,11 @@ class Crowd:
         chance = random.Random(self._random.random())
         return Peer(name, group, urls, self._history, chance, self._writes if writes else None)
 
+    def set_pipeline(self, most: int) -> None:
+        """Let each client have so many writes on their way."""
+        for peer in self.peers:
+            peer.pipeline = most
+
     def start(self) -> None:
         for peer in self.peers:
             self._tasks[peer.name] = asyncio.create_task(peer.run())

@@ -22,7 +22,8 @@ from tests.api.test_rights import CALLS
 from tests.identity.browser import Browser
 from tests.identity.conftest import make_pair, new_nonce, run_together
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("on_this_thread")]
+# Rights are asked of Django, and no database decides them.
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("on_this_thread"), pytest.mark.sqlite]
 MAIN = "sessions/{id}/state/main/"
 OWN = ("read session", "list")
 
