@@ -7,13 +7,13 @@
 import { CLOSE } from "./codes";
 import type { Owner } from "./database";
 import type { Environment } from "./environment";
-import type { UnsentWrite } from "./events";
-import { toWire, type WriteFrame } from "./frames";
-import { tryExclusively } from "./lock";
+import type { Outboxes } from "./outboxes";
 import type { ClientRow, OutboxStore } from "./outboxStore";
 import type { Sending, SendingPort } from "./sending";
 
 export interface AdoptionPort extends SendingPort {
+  /** Load what sends them. */
+  loadSending(): Promise<{ Sending: typeof Sending }>;
   readOwner(): Owner;
   /** Return the key of this tab's own record. */
   readKey(): string;
@@ -31,6 +31,7 @@ export class Adoption {
   /** Writes of closed tabs that wait. */
   waiting = 0;
   readonly #env: Environment;
+  readonly #outboxes: Outboxes;
   readonly #store: OutboxStore;
   readonly #port: AdoptionPort;
   #timer: unknown = null;
@@ -39,9 +40,10 @@ export class Adoption {
   #isClosed = false;
   #sending: Sending | null = null;
 
-  constructor(env: Environment, store: OutboxStore, port: AdoptionPort) {
+  constructor(env: Environment, outboxes: Outboxes, port: AdoptionPort) {
     this.#env = env;
-    this.#store = store;
+    this.#outboxes = outboxes;
+    this.#store = outboxes.store;
     this.#port = port;
     this.#isBusy = true;
     void this.#count().then(() => {
@@ -110,12 +112,12 @@ export class Adoption {
   }
 
   async #send(row: ClientRow): Promise<void> {
-    const { Sending } = await import("./sending");
+    const { Sending } = await this.#port.loadSending();
     const writes = await this.#store.readWrites(row.key);
     if (writes.length === 0 || this.#isClosed) return;
     // Before anything is sent: from here on the tab that had them is a new client, if it comes back.
     await this.#store.markAdopted(row);
-    const sending = (this.#sending = new Sending(this.#env, this.#store, row, writes, this.#port));
+    const sending = (this.#sending = new Sending(this.#env, this.#outboxes, row, writes, this.#port));
     const code = await sending.run();
     this.#sending = null;
     if (sending.settled > 0) this.#port.tellAdopted(sending.settled);
@@ -129,7 +131,9 @@ export class Adoption {
   }
 }
 
-/** Return writes as the application is told of them. */
-export function nameUnsent(writes: [seq: number, write: WriteFrame][]): UnsentWrite[] {
-  return writes.map(([seq, write]) => ({ seq, write: toWire(write) }));
+/** Run `work` if nobody holds `name`, and hold it meanwhile. */
+async function tryExclusively({ locks }: Environment, name: string, work: () => Promise<void>): Promise<void> {
+  await locks?.request(name, { ifAvailable: true }, async (lock) => {
+    if (lock !== null) await work();
+  });
 }

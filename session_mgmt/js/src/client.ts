@@ -1,6 +1,6 @@
 /** Object that an application holds. It joins the parts; each of them knows one thing. */
 
-import { Adoption, nameUnsent } from "./adoption";
+import type { Adoption } from "./adoption";
 import { Auth } from "./auth";
 import type { AnyApplication, ApplicationTypes, DocumentOf, Returned, Sent, TypeOf } from "./application";
 import { askForReply, askForVerdict } from "./asking";
@@ -16,7 +16,6 @@ import { readEnvironment, type Environment, type Surroundings } from "./environm
 import { replaceFacts, silenceRejection } from "./errors";
 import type { SessionEntry, SessionEvents, Status } from "./events";
 import type { SessionFields, SuccessorReceipt } from "./frames";
-import { forgetScope } from "./forgetting";
 import { describeProof, Handshake } from "./handshake";
 import { LOGGED_OUT, type Change, type Identity } from "./identity";
 import { Inbox } from "./inbox";
@@ -24,10 +23,11 @@ import type { SessionInfo } from "./info";
 import { showPanel } from "./inspection";
 import { leaveSession } from "./leaving";
 import { Life } from "./life";
+import { loadOutboxes } from "./loading";
 import { Logbook } from "./logbook";
 import type { StartOptions } from "./options";
 import type { DocumentHead } from "./past";
-import type { OutboxStore } from "./outboxStore";
+import type { Outboxes } from "./outboxes";
 import { askBeforeLeaving, watchPage, watchReturn } from "./page";
 import { Pending } from "./pending";
 import type { ClientRecord } from "./record";
@@ -35,13 +35,14 @@ import type { Rest } from "./rest";
 import { Sessions } from "./sessions";
 import type { StateDocument, WriteOptions } from "./state";
 import { Stats, type ClientStats } from "./stats";
+import { Shelf } from "./storage";
 import { nameOwner, nameScope, prepareStart, type Parts } from "./startup";
 import { SESSION_LOG, Timeline } from "./timeline";
 import { Topics } from "./topics";
 import type { Transport } from "./transport";
 import { chooseTransport } from "./choosing";
 import type { Json } from "./values";
-import { Writer, type WriterPort } from "./writer";
+import { toUnsent, Writer, type WriterPort } from "./writer";
 
 export class SessionClient<A extends ApplicationTypes = AnyApplication> {
   readonly state: StateDocument<TypeOf<A, "state">>;
@@ -60,7 +61,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
   readonly #writer: Writer;
   readonly #documents: Documents;
   readonly #copies: Copies | null;
-  readonly #outboxes: OutboxStore | null;
+  readonly #outboxes: Outboxes | null;
   readonly #adoption: Adoption | null;
   readonly #pending: Pending;
   readonly #handshake: Handshake;
@@ -85,7 +86,9 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
 
   /** Remove everything that this browser keeps for an address, without a session; its tabs end. */
   static async forget(options: Pick<StartOptions, "url" | "name"> & Surroundings = {}): Promise<void> {
-    await forgetScope(readEnvironment(options), nameScope(options));
+    const [env, scope] = [readEnvironment(options), nameScope(options)];
+    for (const store of [env.local, env.session]) new Shelf(store, scope).clear();
+    await (await loadOutboxes()).removeRecords(env, scope);
   }
 
   private constructor(parts: Parts) {
@@ -258,7 +261,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
     this.#record.flush();
     this.#record.releaseLock();
     this.#adoption?.close();
-    this.#outboxes?.close();
+    this.#outboxes?.store.close();
     this.#copies?.close();
   }
 
@@ -307,7 +310,8 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
 
   #newAdoption({ outboxes, name }: Parts, readOwner: () => Owner): Adoption | null {
     if (!outboxes) return null;
-    return new Adoption(this.#env, outboxes, {
+    return outboxes.newAdoption({
+      loadSending: () => import("./sending"),
       readOwner,
       readKey: () => this.#record.key,
       openLink: (port) => this.#transport.openWriter(port),
@@ -315,7 +319,10 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
       findPosition: (name) => this.#documents.findReplica(name)?.position ?? null,
       tellAdopted: (count) => this.#emitter.emit("adopted", { count }),
       tellWaiting: () => this.#pending.planReport(),
-      tellUnsent: (writes, reason) => this.#emitter.emit("unsent", nameUnsent(writes), reason),
+      tellUnsent: (writes, reason) => {
+        const unsent = writes.map(([seq, frame]) => toUnsent({ seq, frame }));
+        this.#emitter.emit("unsent", unsent, reason);
+      },
       tellConflict: (write, receipt) => this.#writer.tellConflict(write, receipt, true),
     });
   }

@@ -1,13 +1,11 @@
-/** Removal of everything that a browser keeps under one address and name. */
+/** Removal of the records that a browser keeps under one address and name. */
 
 import { keysUnder, openDatabase, readRecords, runTransaction } from "./database";
 import type { Environment } from "./environment";
 import type { ClientRow } from "./outboxStore";
-import { Shelf } from "./storage";
 
-/** Remove tokens, positions, copies and unsent writes of a scope; resolves when they are gone. */
-export async function forgetScope(env: Environment, scope: string): Promise<void> {
-  for (const store of [env.local, env.session]) new Shelf(store, scope).clear();
+/** Remove copies and unsent writes of a scope; resolves when they are gone. */
+export async function removeRecords(env: Environment, scope: string): Promise<void> {
   await Promise.all([removeCopies(env, scope), removeOutboxes(env, scope)].map((work) => work.catch(() => undefined)));
 }
 

@@ -14,7 +14,7 @@ import type { SessionEvents, StatusReason, UnsentWrite } from "./events";
 import type { Position, SessionFields, SuccessorReceipt } from "./frames";
 import { LOGGED_OUT, type Change, type Identity } from "./identity";
 import type { Logbook } from "./logbook";
-import type { OutboxStore } from "./outboxStore";
+import type { Outboxes } from "./outboxes";
 import type { ClientRecord } from "./record";
 import { SESSION_LOG, type Timeline } from "./timeline";
 import type { Ending } from "./transport";
@@ -30,7 +30,7 @@ export interface LifeParts {
   timeline: Timeline;
   emitter: Emitter<SessionEvents>;
   copies: Copies | null;
-  outboxes: OutboxStore | null;
+  outboxes: Outboxes | null;
   adoption: Adoption | null;
   /** Return the owner of what is kept of a session. */
   nameOwner(session: SessionFields): Owner;
@@ -166,7 +166,7 @@ export class Life {
   async #leaveAdopted(): Promise<boolean> {
     const { record, outboxes, documents, writer } = this.#parts;
     if (!(await record.isAdopted().catch(() => false))) return false;
-    const answers = await outboxes?.readResults(record.key).catch(() => undefined);
+    const answers = await outboxes?.store.readResults(record.key).catch(() => undefined);
     documents.dropPending();
     writer.settleAdopted(answers ?? new Map());
     record.renew();

@@ -1,12 +1,23 @@
 /** Parts of the client that are loaded when they are needed. */
 
 import { SessionError } from "./errors";
+import type * as Outboxes from "./outboxes";
 import type * as Requests from "./requests/index";
 
-/** Load what makes requests that few pages make. Throws `part_unavailable`; the next attempt loads it again. */
-export async function loadRequests(): Promise<typeof Requests> {
+/** Load what makes requests that few pages make. Throws `part_unavailable`. */
+export function loadRequests(): Promise<typeof Requests> {
+  return awaitPart(import("./requests/index"));
+}
+
+/** Load what keeps outboxes beyond their tabs. Throws `part_unavailable`. */
+export function loadOutboxes(): Promise<typeof Outboxes> {
+  return awaitPart(import("./outboxes"));
+}
+
+/** Wait for a part. Throws `part_unavailable`; the next attempt loads it again. */
+async function awaitPart<Part>(part: Promise<Part>): Promise<Part> {
   try {
-    return await import("./requests/index");
+    return await part;
   } catch (error) {
     const message = `A part of the client could not be loaded; try again, or load the page anew. ${String(error)}`;
     throw SessionError.local("part_unavailable", message, true);

@@ -78,16 +78,6 @@ async function claimBetweenTabs(env: Environment, name: string): Promise<Release
   return HELD.get(env.session)?.has(name) ? null : () => undefined;
 }
 
-/** Run `work` if nobody holds `name`, and hold it meanwhile; return false if somebody does, or without Web Locks. */
-export async function tryExclusively(env: Environment, name: string, work: () => Promise<void>): Promise<boolean> {
-  if (!env.locks) return false;
-  return (await env.locks.request(name, { ifAvailable: true }, async (lock) => {
-    if (lock === null) return false;
-    await work();
-    return true;
-  })) as boolean;
-}
-
 /** Run `work` while no other tab runs work of this name. */
 export async function runExclusively<T>(
   env: Environment,

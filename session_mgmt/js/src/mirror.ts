@@ -10,6 +10,7 @@ export class Mirror {
   readonly #clock: Clock;
   readonly #describe: () => ClientRow;
   readonly #tellStored: () => void;
+  /** Null once it has failed. */
   #store: OutboxStore | null;
   /** Numbers of the writes that are stored, or will be. */
   readonly #numbers = new Set<number>();
@@ -20,7 +21,7 @@ export class Mirror {
   #isGuarded = false;
   #waiting: (() => void)[] = [];
 
-  constructor(clock: Clock, store: OutboxStore | null, describe: () => ClientRow, tellStored: () => void) {
+  constructor(clock: Clock, store: OutboxStore, describe: () => ClientRow, tellStored: () => void) {
     this.#clock = clock;
     this.#store = store;
     this.#describe = describe;

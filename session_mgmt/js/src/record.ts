@@ -4,8 +4,8 @@ import type { Environment } from "./environment";
 import { SessionError } from "./errors";
 import type { Position, SessionFields, WriteFrame } from "./frames";
 import { claimLock, isHeldInTab, type Release } from "./lock";
-import { Mirror } from "./mirror";
-import type { OutboxStore } from "./outboxStore";
+import type { Mirror } from "./mirror";
+import type { Outboxes } from "./outboxes";
 import type { Shelf } from "./storage";
 
 interface Fields {
@@ -25,7 +25,7 @@ export interface RecordParts {
   /** Beginning of the names of locks. */
   scope: string;
   /** Null where nothing outlives the tab. */
-  store: OutboxStore | null;
+  outboxes: Outboxes | null;
   /** First part of the owner of what is stored. */
   ownerScope: string;
   /** Called when the store has caught up with the tab, or has failed. */
@@ -41,7 +41,7 @@ export class ClientRecord {
   #key: string;
   #release: Release;
   #shelf: Shelf;
-  #mirror: Mirror;
+  #mirror: Mirror | null;
   #fields: Fields;
 
   private constructor(parts: RecordParts, key: string, release: Release) {
@@ -51,7 +51,7 @@ export class ClientRecord {
     this.#shelf = parts.shelf.under(`${key}:`);
     this.#fields = { ...EMPTY, ...this.#shelf.get<Fields>("fields") };
     this.#mirror = this.#openMirror();
-    for (const [seq, write] of this.readWrites()) this.#mirror.put(seq, write);
+    for (const [seq, write] of this.readWrites()) this.#mirror?.put(seq, write);
   }
 
   /**
@@ -61,10 +61,10 @@ export class ClientRecord {
    * that may be the holder's.
    */
   static async open(parts: RecordParts): Promise<ClientRecord> {
-    const { env, shelf, scope, store } = parts;
+    const { env, shelf, scope, outboxes } = parts;
     const key = shelf.get<string>(KEY);
     if (key === null) return ClientRecord.#begin(parts);
-    const isAdopted = async (): Promise<boolean> => (await store?.isAdopted(key)) ?? false;
+    const isAdopted = async (): Promise<boolean> => (await outboxes?.store.isAdopted(key)) ?? false;
     if (await isAdopted()) return ClientRecord.#begin(parts, key);
     const release = await claimLock(env, scope + key);
     if (!release) {
@@ -120,7 +120,7 @@ export class ClientRecord {
 
   /** True if every write would survive this tab. */
   get isDurable(): boolean {
-    return this.#mirror.isComplete;
+    return this.#mirror?.isComplete ?? false;
   }
 
   /** Whose writes these are; undefined if an earlier version stored them. */
@@ -134,8 +134,8 @@ export class ClientRecord {
     this.#fields = { ...this.#fields, session, user, client };
     this.#saveFields();
     // Whoever finds these writes must send them under the name that they were sent under.
-    this.#mirror.touch();
-    this.#mirror.guard();
+    this.#mirror?.touch();
+    this.#mirror?.guard();
   }
 
   /** Forget whose record this was: its session has ended, and nothing that was written in it waits. */
@@ -156,22 +156,22 @@ export class ClientRecord {
   /** Store a write in the tab, and, unless more may be added to it, where it outlives the tab. */
   storeWrite(seq: number, write: WriteFrame, held = false): void {
     this.#shelf.set(`write:${seq}`, write);
-    if (!held) this.#mirror.put(seq, write);
+    if (!held) this.#mirror?.put(seq, write);
   }
 
   dropWrite(seq: number): void {
     this.#shelf.remove(`write:${seq}`);
-    this.#mirror.put(seq, null);
+    this.#mirror?.put(seq, null);
   }
 
   /** Return true if nothing may be sent yet, because the store knows other numbers; then `resume` is called later. */
   awaitStored(resume: () => void): boolean {
-    return this.#mirror.awaitStored(resume);
+    return this.#mirror?.awaitStored(resume) ?? false;
   }
 
   /** Note that a number that was stored means another write from now on. */
   guardNumbers(): void {
-    this.#mirror.guard();
+    this.#mirror?.guard();
   }
 
   readPosition(log: string): Position | null {
@@ -190,7 +190,7 @@ export class ClientRecord {
 
   /** Return true if another tab has taken this tab's writes over. */
   async isAdopted(): Promise<boolean> {
-    return (await this.#parts.store?.isAdopted(this.#key)) ?? false;
+    return (await this.#parts.outboxes?.store.isAdopted(this.#key)) ?? false;
   }
 
   /** Begin as a new client with this tab's positions; the writes under the old key are another tab's. */
@@ -212,15 +212,15 @@ export class ClientRecord {
 
   /** Store what changed, without waiting for the end of this turn. */
   flush(): void {
-    this.#mirror.flush();
+    this.#mirror?.flush();
   }
 
   releaseLock(): void {
     this.#release();
   }
 
-  #openMirror(): Mirror {
-    const { store, env, ownerScope, tellStored, scope } = this.#parts;
+  #openMirror(): Mirror | null {
+    const { outboxes, env, ownerScope, tellStored, scope } = this.#parts;
     const key = this.#key;
     const describe = () => ({
       key,
@@ -229,7 +229,7 @@ export class ClientRecord {
       client: this.#fields.client,
       at: env.clock.now(),
     });
-    return new Mirror(env.clock, store, describe, tellStored);
+    return outboxes && outboxes.newMirror(describe, tellStored);
   }
 
   #saveFields(): void {

@@ -3,8 +3,9 @@
 import { CLOSE } from "./codes";
 import type { Environment } from "./environment";
 import { AGENT, type ConnectedFrame, type Position, type ReceiptFrame, type ServerFrame, type WriteFrame } from "./frames";
-import { Mirror } from "./mirror";
+import type { Mirror } from "./mirror";
 import { Outbox, type OutboxRecord, type Write } from "./outbox";
+import type { Outboxes } from "./outboxes";
 import type { ClientRow, OutboxStore } from "./outboxStore";
 import { moveBase } from "./rebase";
 import type { Link, LinkPort } from "./transport";
@@ -37,13 +38,13 @@ export class Sending {
 
   constructor(
     env: Environment,
-    store: OutboxStore,
+    outboxes: Outboxes,
     row: ClientRow,
     writes: [seq: number, write: WriteFrame][],
     port: SendingPort,
   ) {
     this.#env = env;
-    this.#store = store;
+    this.#store = outboxes.store;
     this.#row = row;
     this.#port = port;
     this.#acked = (writes[0]?.[0] ?? 1) - 1;
@@ -52,7 +53,7 @@ export class Sending {
       rebaseWrites: (write: Write) => this.#rebaseWrites(write),
       abandonConnection: () => this.stop(),
     };
-    const mirror = new Mirror(env.clock, store, () => this.#row, () => undefined);
+    const mirror = outboxes.newMirror(() => this.#row, () => undefined);
     this.#outbox = new Outbox(new Remains(mirror, writes), env.clock, outboxPort, BOUNDS);
   }
 

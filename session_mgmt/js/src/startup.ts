@@ -7,13 +7,15 @@ import { Credentials } from "./credentials";
 import type { Owner } from "./database";
 import { Emitter } from "./emitter";
 import { readEnvironment, type Environment } from "./environment";
-import { SessionError } from "./errors";
+import { SessionError, silenceRejection } from "./errors";
 import type { SessionEvents } from "./events";
 import type { SessionFields, Strategy } from "./frames";
 import { Identity } from "./identity";
+import { loadOutboxes } from "./loading";
 import type { StartOptions } from "./options";
 import { DEFAULT_BOUNDS, type OutboxBounds } from "./outbox";
-import { OutboxStore } from "./outboxStore";
+import type { Outboxes } from "./outboxes";
+import { pause } from "./pause";
 import { ClientRecord } from "./record";
 import { Rest } from "./rest";
 import type { Schema } from "./schema";
@@ -29,7 +31,7 @@ export interface Parts {
   begun: Begun;
   record: ClientRecord;
   /** Outboxes of this browser; null where nothing outlives the tab. */
-  outboxes: OutboxStore | null;
+  outboxes: Outboxes | null;
   emitter: Emitter<SessionEvents>;
   bounds: OutboxBounds;
   strategy: Strategy | undefined;
@@ -51,6 +53,11 @@ export interface Parts {
 export function nameScope({ url, name }: Pick<StartOptions, "url" | "name">, base = resolveBase(url ?? "/api/")): string {
   return `session-mgmt:${base}:${name ?? "default"}:`;
 }
+
+/** Milliseconds for which a start waits for the outboxes of closed tabs, once it has its session. */
+const OUTBOXES_WITHIN = 2_000;
+/** Milliseconds after which they are loaded again that a bad moment of the network has kept away. */
+const LOAD_AGAIN = 500;
 
 /** Report an error to the application. */
 type Tell = (error: SessionError) => void;
@@ -75,10 +82,12 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
   const wantedMode = options.tokenMode ?? (share === "tab" ? "bearer" : undefined);
   const credentials = new Credentials(new Shelf(shared, scope, warn), env.clock, wantedMode);
   const identity = new Identity({ env, rest, credentials, scope, tell }, options);
+  // It comes while the server is asked.
+  const loading = planOutboxes(options, env);
   const begun = await identity.begin(signal);
   credentials.dropTokens(new Shelf(env.session, scope, warn));
   const [outboxes, copies] = await Promise.all([
-    openOutboxes(options, env, warn),
+    openOutboxes(loading, env, warn),
     openCopies(options, env, nameOwner(scope, credentials.session), tell),
   ]);
   if (identity.isHidden) copies?.hideFound();
@@ -87,9 +96,9 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
   const stored = { tell: (): void => undefined };
   const shelf = new Shelf(env.session, slot, warn);
   const tellStored = (): void => stored.tell();
-  const opening = ClientRecord.open({ env, shelf, scope: slot, store: outboxes, ownerScope: scope, tellStored });
+  const opening = ClientRecord.open({ env, shelf, scope: slot, outboxes, ownerScope: scope, tellStored });
   const record = await opening.catch((error) => {
-    outboxes?.close();
+    outboxes?.store.close();
     copies?.close();
     throw error;
   });
@@ -135,21 +144,39 @@ function makeWarning(tell: Tell): () => void {
   };
 }
 
+type OutboxesPart = Awaited<ReturnType<typeof loadOutboxes>>;
+
 /**
- * Open the outboxes of this browser; return null where no other tab could send them: without Web Locks, or in a session
- * of one tab, whose token goes with the tab.
+ * Begin to load what keeps outboxes in this browser; return null where no other tab could send them: without Web Locks,
+ * or in a session of one tab, whose token goes with the tab.
  */
+function planOutboxes({ share }: StartOptions, env: Environment): Promise<OutboxesPart> | null {
+  if (share === "tab" || !env.locks || !env.indexedDB) return null;
+  return silenceRejection(loadOutboxes());
+}
+
+/** Open the outboxes. Without them, or if they do not come soon, writes survive a reload, and not their tab. */
 async function openOutboxes(
-  { share }: StartOptions,
+  loading: Promise<OutboxesPart> | null,
   env: Environment,
   warn: () => void,
-): Promise<OutboxStore | null> {
-  if (share === "tab" || !env.locks || !env.indexedDB) return null;
+): Promise<Outboxes | null> {
+  if (!loading) return null;
+  const patience = new AbortController();
+  const late = pause(env.clock, OUTBOXES_WITHIN, patience.signal).then(() => null);
+  const again = (): Promise<OutboxesPart> => pause(env.clock, LOAD_AGAIN, patience.signal).then(loadOutboxes);
+  const opening = loading.catch(again).then(({ Outboxes }) => Outboxes.open(env));
   try {
-    return await OutboxStore.open(env);
+    const opened = await Promise.race([opening, late]);
+    // Nobody would close what comes after that.
+    if (!opened) void opening.then(({ store }) => store.close(), () => undefined);
+    if (!opened) warn();
+    return opened;
   } catch {
     warn();
     return null;
+  } finally {
+    patience.abort();
   }
 }
 

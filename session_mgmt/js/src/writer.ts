@@ -217,6 +217,7 @@ export class Writer {
   }
 }
 
-function toUnsent({ seq, frame }: Write): UnsentWrite {
+/** Return a write as the application is told of it. */
+export function toUnsent({ seq, frame }: Pick<Write, "seq" | "frame">): UnsentWrite {
   return { seq, write: toWire(frame) };
 }

@@ -10,6 +10,7 @@ import { SessionClient, type SessionEvents, type StartOptions, type TransportNam
 import { FakeLocks, FakeServer, MemoryStore } from "../src/testing";
 // Parts that the client loads when it needs them: here they are there, for loading takes real time.
 import "../src/copies";
+import "../src/outboxes";
 import "../src/sending";
 
 export class FakePage {

@@ -1587,6 +1587,83 @@ declare class OutboxStore {
 	remove(key: string): void;
 	close(): void;
 }
+export interface SendingPort {
+	openLink(port: LinkPort): Link;
+	/** Return the fields of `connect` that prove the session. */
+	readProof(): object;
+	findPosition(document: string): Position | null;
+	/** Report writes of closed tabs that can't be sent. */
+	tellUnsent(writes: [
+		seq: number,
+		write: WriteFrame
+	][], reason: string): void;
+	/** Report the conflicts of a write whose promise is gone. */
+	tellConflict(write: Write, receipt: ReceiptFrame): void;
+}
+declare class Sending {
+	#private;
+	settled: number;
+	constructor(env: Environment, outboxes: Outboxes, row: ClientRow, writes: [
+		seq: number,
+		write: WriteFrame
+	][], port: SendingPort);
+	/** Send everything; resolves with the code that the connection ended with. */
+	run(): Promise<number>;
+	stop(): void;
+}
+export interface AdoptionPort extends SendingPort {
+	/** Load what sends them. */
+	loadSending(): Promise<{
+		Sending: typeof Sending;
+	}>;
+	readOwner(): Owner;
+	/** Return the key of this tab's own record. */
+	readKey(): string;
+	/** Report that so many writes of closed tabs were sent. */
+	tellAdopted(count: number): void;
+	/** Report that another number of writes of closed tabs waits. */
+	tellWaiting(): void;
+}
+declare class Adoption {
+	#private;
+	/** Writes of closed tabs that wait. */
+	waiting: number;
+	constructor(env: Environment, outboxes: Outboxes, port: AdoptionPort);
+	/** Send what closed tabs left, and look again after a while. */
+	look(): Promise<void>;
+	/** Give up what closed tabs of an ended session left; it goes to the application if that may see it. */
+	abandon(owner: Owner, reason: string, isTold: boolean): Promise<void>;
+	close(): void;
+}
+declare class Mirror {
+	#private;
+	constructor(clock: Clock, store: OutboxStore, describe: () => ClientRow, tellStored: () => void);
+	/** True if everything is stored. */
+	get isComplete(): boolean;
+	/** Store a write under its number; null removes it. */
+	put(seq: number, write: WriteFrame | null): void;
+	/** Store the row again: the client has another name. */
+	touch(): void;
+	/**
+	 * Let nothing be sent before the store has caught up. Needed when a stored number comes to mean another write: if the
+	 * tab died in between, whoever sends what is stored would repeat one write under the number of another.
+	 */
+	guard(): void;
+	/** Return true if `resume` will be called when it is time to send, false if it is time now. */
+	awaitStored(resume: () => void): boolean;
+	/** Store what changed in this turn of the event loop. */
+	flush(): void;
+}
+declare class Outboxes {
+	#private;
+	readonly store: OutboxStore;
+	private constructor();
+	/** Open the outboxes; rejects if the browser keeps nothing. */
+	static open(env: Environment): Promise<Outboxes>;
+	/** Return the copy of a tab's outbox, which `describe` names; `tellStored` is called when it has caught up. */
+	newMirror(describe: () => ClientRow, tellStored: () => void): Mirror;
+	newAdoption(port: AdoptionPort): Adoption;
+}
 export interface RecordParts {
 	env: Environment;
 	/** Storage of the tab, under the names of the application, the session and the slot. */
@@ -1594,7 +1671,7 @@ export interface RecordParts {
 	/** Beginning of the names of locks. */
 	scope: string;
 	/** Null where nothing outlives the tab. */
-	store: OutboxStore | null;
+	outboxes: Outboxes | null;
 	/** First part of the owner of what is stored. */
 	ownerScope: string;
 	/** Called when the store has caught up with the tab, or has failed. */
