@@ -50,11 +50,13 @@ def list_python_names(class_: type) -> set[str]:
 
 
 def list_javascript_names(class_: str) -> set[str]:
-    """Return the public members of a class of the JavaScript client."""
+    """Return the public members of a class of the JavaScript client, those that a part lends it included."""
+    lender = re.search(rf"^export interface {class_}\b.* extends Pick<(\w+), ", TYPINGS, re.MULTILINE)
+    lent = list_javascript_names(lender[1]) if lender else set()
     found = re.search(rf"^(?:export )?declare class {class_}\b.*?^}}", TYPINGS, re.MULTILINE | re.DOTALL)
     assert found
     members = re.findall(r"^\t(?!private )(?:static |readonly |get |set )*(\w+)[<(:?]", found[0], re.MULTILINE)
-    return set(members) - {"constructor"} - INTERNAL.get(class_, set())
+    return (set(members) | lent) - {"constructor"} - INTERNAL.get(class_, set())
 
 
 @pytest.mark.parametrize("row", [*DOCUMENTS, *TOPICS, *CLIENT, *OPTIONS], ids=lambda row: "/".join(row))
