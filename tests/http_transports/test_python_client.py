@@ -12,7 +12,7 @@ import pytest
 
 from session_mgmt.bridge import bridge
 from session_mgmt.client import SessionClient
-from session_mgmt.client.transports import sender
+from session_mgmt.client.transports import memory, sender, socket, way
 from session_mgmt.consumers.hub import hub
 from session_mgmt.models import Connection
 from session_mgmt.writes import verbs
@@ -112,3 +112,55 @@ def lose_answers(monkeypatch: pytest.MonkeyPatch, path: str, count: int) -> list
 
     monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", pass_on)
     return lost
+
+
+class Wall:
+    """Refusal of WebSockets on the way, while it stands."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.stands = True
+        really = socket._begin_handshake
+
+        def begin(address: Any) -> Any:
+            return self._refuse() if self.stands else really(address)
+
+        monkeypatch.setattr(socket, "_begin_handshake", begin)
+        monkeypatch.setattr(way, "PROBES", (0.05,))
+        monkeypatch.setattr(way, "FIRST_PROBE", 0.05)
+        # Nobody takes the wall for a server that starts again, or remembers it.
+        monkeypatch.setattr(way, "ENOUGH_FAILURES", 0)
+        monkeypatch.setattr(memory, "ENOUGH_FAILURES", 1000)
+
+    async def _refuse(self) -> Any:
+        raise OSError("refused on the way")
+
+
+async def test_changes_of_the_transport_under_load_lose_nothing_and_double_nothing(
+    url: str, created: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wall = Wall(monkeypatch)
+    got: list[Any] = []
+    written = 0
+    async with SessionClient.start(url, token=created.token.secret) as client:
+        transports: asyncio.Queue[str] = asyncio.Queue()
+        lost: list[Any] = []
+        client.on("transport", transports.put_nowait)
+        client.on("disconnected", lost.append)
+        assert client.stats().transport == "sse"
+        await client.topics.subscribe(ROOM, got.append)
+        for wanted in ("websocket", "sse", "websocket", "sse", "websocket"):
+            wall.stands = wanted == "sse"
+            if wall.stands:
+                client._shell._link._carrier._carrier._socket.transport.abort()  # type: ignore[union-attr]
+            while transports.empty():
+                client.topics.publish(ROOM, written)
+                written += 1
+                await client.state.inc("/n")
+            assert await transports.get() == wanted
+        await client.flushed()
+        # Only the two sockets that were cut were losses.
+        assert (len(lost), client.state.get("/n")) == (2, written)
+        await client.topics.publish(ROOM, "last")
+        while got[-1:] != ["last"]:
+            await client.state.inc("/m")
+        assert got == [*range(written), "last"]

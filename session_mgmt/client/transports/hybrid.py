@@ -43,7 +43,9 @@ class HybridCarrier:
     def __init__(self, host: Host, way: Way) -> None:
         self.traffic = Traffic()
         self._host, self._way = host, way
-        self._active: SocketCarrier | HttpCarrier | None = None
+        # One of the two has the attachment, or the attach that is under way.
+        self._socket: SocketCarrier | None = None
+        self._http: HttpCarrier | None = None
         # Socket that answers, and that HTTP gives way to.
         self._next: SocketCarrier | None = None
         self._attached = asyncio.Event()
@@ -66,14 +68,15 @@ class HybridCarrier:
 
     @property
     def _carrier(self) -> SocketCarrier | HttpCarrier:
-        assert self._active is not None
-        return self._active
+        carrier = self._socket or self._http
+        assert carrier is not None
+        return carrier
 
     async def open(self) -> Leave | None:
         if not self._way.is_open_to_sockets:
             self._take_http()
             return None
-        socket = self._active = SocketCarrier(self._host.find_address())
+        socket = self._socket = SocketCarrier(self._host.find_address())
         opening = asyncio.create_task(socket.open())
         self._call_later(READY_WITHIN, lambda: self._give_up(socket))
         try:
@@ -96,10 +99,10 @@ class HybridCarrier:
         received = await carrier.receive_frame(patience)
         carrier.traffic.move_to(self.traffic)
         if isinstance(received, Leave):
-            return await self._take_end(carrier, received)
+            return await self._take_end(received)
         if received["type"] == "connected":
-            self._take_connected(carrier)
-        elif received["type"] == "bye" and await self._is_own_ghost(carrier, received):
+            self._take_connected()
+        elif received["type"] == "bye" and await self._is_own_ghost(received):
             return SWITCH
         elif self._use is not None:
             self._use.note_frame(received)
@@ -114,16 +117,16 @@ class HybridCarrier:
             timer.cancel()
         await self._end_search()
         self._end_use(None)
-        for carrier in (self._active, self._next):
+        for carrier in (self._socket, self._http, self._next):
             if carrier is not None:
                 await carrier.abandon()
 
     # The present attachment.
 
-    def _take_connected(self, carrier: SocketCarrier | HttpCarrier) -> None:
+    def _take_connected(self) -> None:
         self._is_racing = False
         self._attached.set()
-        if isinstance(carrier, SocketCarrier):
+        if self._socket is not None:
             self._use = self._way.watch_use()
             self._way.note_carried()
             return
@@ -133,18 +136,18 @@ class HybridCarrier:
         if self._search is None:
             self._search = asyncio.create_task(self._look_for_socket())
 
-    async def _take_end(self, carrier: SocketCarrier | HttpCarrier, leave: Leave) -> Leave:
+    async def _take_end(self, leave: Leave) -> Leave:
         """Return how to go on after the end of the present attachment, or of an attach."""
         if leave is _CHANGE:
-            return await self._change_to_socket(carrier)
-        if isinstance(carrier, HttpCarrier) or self._attached.is_set() or not is_lost(leave):
+            return await self._change_to_socket()
+        if self._http is not None or self._attached.is_set() or not is_lost(leave):
             self._end_use(leave)
             return leave
         self._has_ghost = True
         self._call_later(GHOST_LASTS, self._forget_ghost)
         if leave is not _GIVEN_UP and self._is_racing:
             return self._take_failure(leave) or SWITCH
-        await carrier.abandon()
+        await self._carrier.abandon()
         self._has_lost = self._is_racing
         self._take_http()
         return SWITCH
@@ -162,31 +165,31 @@ class HybridCarrier:
 
     def _take_http(self) -> None:
         self._attached.clear()
-        self._active = HttpCarrier(self._host, self._way)
+        self._socket, self._http = None, HttpCarrier(self._host, self._way)
 
-    async def _change_to_socket(self, http: SocketCarrier | HttpCarrier) -> Leave:
+    async def _change_to_socket(self) -> Leave:
         """Attach to the socket that answers; nothing is under way any more."""
-        await http.abandon()
+        await self._carrier.abandon()
         socket, self._next = self._next, None
         assert socket is not None
-        self._active, self._search = socket, None
+        self._socket, self._http, self._search = socket, None, None
         self._attached.clear()
         self._call_later(SWITCH_WITHIN, lambda: self._give_up(socket))
         return SWITCH
 
-    async def _is_own_ghost(self, carrier: SocketCarrier | HttpCarrier, bye: Frame) -> bool:
+    async def _is_own_ghost(self, bye: Frame) -> bool:
         """Attach anew if what took over is an attach of this client that was given up; else return False."""
         if not (self._has_ghost and self._attached.is_set() and bye.get("code") == Close.REPLACED):
             return False
         self._has_ghost = False
         await self._end_search()
-        await carrier.abandon()
+        await self._carrier.abandon()
         self._take_http()
         return True
 
     def _give_up(self, socket: SocketCarrier) -> None:
         """Give an attach up that has no answer; it may still reach the server."""
-        if socket is self._active and not self._attached.is_set():
+        if socket is self._socket and not self._attached.is_set():
             socket.interrupt(_GIVEN_UP)
 
     def _forget_ghost(self) -> None:
@@ -234,8 +237,8 @@ class HybridCarrier:
         self._next = socket
         # What attaches is never given up for another attach.
         await self._attached.wait()
-        http = self._carrier
-        assert isinstance(http, HttpCarrier)
+        http = self._http
+        assert http is not None
         with contextlib.suppress(TimeoutError):
             async with limit_time(self._host.clock, CALL_LASTS):
                 await http.pause()
