@@ -39,7 +39,7 @@ import { Shelf } from "./storage";
 import { nameOwner, nameScope, prepareStart, type Parts } from "./startup";
 import { SESSION_LOG, Timeline } from "./timeline";
 import { Topics } from "./topics";
-import type { Transport } from "./transport";
+import type { Transport, TransportHost } from "./transport";
 import { chooseTransport } from "./choosing";
 import type { Json } from "./values";
 import { toUnsent, Writer, type WriterPort } from "./writer";
@@ -101,12 +101,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
     this.#emitter = emitter;
     const waiting = { readWriter: () => this.#writer, readAdoption: () => this.#adoption };
     this.#pending = new Pending(emitter, record, waiting);
-    this.#transport = chooseTransport(parts.transports, {
-      env,
-      rest,
-      readEndpoints: () => credentials.endpoints,
-      readToken: () => credentials.token,
-    });
+    this.#transport = this.#newTransport(parts);
     this.#connection = this.#newConnection(env);
     const logbook = (this.#logbook = this.#newLogbook());
     const writer = (this.#writer = this.#newWriter(parts));
@@ -265,6 +260,18 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
     this.#copies?.close();
   }
 
+  #newTransport({ env, rest, credentials, scope, transports, share }: Parts): Transport {
+    const host: TransportHost = {
+      env,
+      rest,
+      readEndpoints: () => credentials.endpoints,
+      readToken: () => credentials.token,
+      nameOwner: () => nameOwner(scope, credentials.session).join(":"),
+    };
+    const own = chooseTransport(transports, host);
+    return share ? share(host, own) : own;
+  }
+
   #newConnection(env: Environment): Connection {
     const port: ConnectionPort = {
       openLink: (port) => this.#transport.open(port),
@@ -285,6 +292,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
       tellStatus: (...change) => {
         const failure = this.#connection.readFailure();
         if (failure) this.#writer.stopWaiting(failure);
+        if (change[0] === "disconnected" || change[0] === "failed") this.#transport.rest?.();
         this.#emitter.emit("status", ...change);
       },
       tellMissed: (missed) => {

@@ -10,7 +10,7 @@ import { Heartbeat } from "./heartbeat";
 import { OutOfOrder } from "./logbook";
 import { watchPage } from "./page";
 import type { Stats } from "./stats";
-import type { Ending, Link, LinkPort, TransportName } from "./transport";
+import type { Carrier, Ending, Link, LinkPort } from "./transport";
 
 const CONNECT_WITHIN = 15_000;
 const STABLE_AFTER = 30_000;
@@ -34,7 +34,7 @@ export interface ConnectionPort {
   /** Return the place in a log after which the next entries must come; undefined if the log is not followed. */
   findPlace(log: string): Position | null | undefined;
   readAcked(): number;
-  tellTransport(name: TransportName): void;
+  tellTransport(name: Carrier): void;
   tellStatus(status: Status, reason: StatusReason | null): void;
   tellMissed(missed: number): void;
   /** Repair after an end that is no ordinary loss: come back, or stay away. `wasReady`: after `connected`. */
@@ -59,7 +59,7 @@ export class Connection {
   /** Called with every frame, for the debug panel. */
   readonly watchers = new Set<(direction: "sent" | "received", frame: object) => void>();
   /** What carried the last attachment; null before the first. */
-  transport: TransportName | null = null;
+  transport: Carrier | null = null;
   /** Called whenever frames can be sent. */
   onAttach = (): void => undefined;
   readonly backoff: Backoff;
@@ -239,7 +239,7 @@ export class Connection {
     if (this.#link) this.#planEnd(this.#link);
   }
 
-  #noteTransport(name: TransportName): void {
+  #noteTransport(name: Carrier): void {
     if (this.transport === name) return;
     this.transport = name;
     this.#port.tellTransport(name);

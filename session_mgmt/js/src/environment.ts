@@ -26,7 +26,7 @@ export type Fetch = (url: string, init?: RequestInit) => Promise<Response>;
 export interface LocksLike {
   request(
     name: string,
-    options: { signal?: AbortSignal; ifAvailable?: boolean },
+    options: { signal?: AbortSignal; ifAvailable?: boolean; steal?: boolean },
     callback: (lock: unknown) => Promise<unknown>,
   ): Promise<unknown>;
 }

@@ -2,7 +2,7 @@
 
 import type { SessionError } from "./errors";
 import type { Conflict, Position, RecoveryReceipt, SuccessorReceipt, WriteFrame } from "./frames";
-import type { TransportName } from "./transport";
+import type { Carrier } from "./transport";
 import type { Json } from "./values";
 
 /** Twelve events of the session's own log (docs/reference/events.md). */
@@ -112,7 +112,7 @@ export interface MissedReport {
 export interface SessionEvents extends TimelineEvents {
   status: [status: Status, reason: StatusReason | null];
   heartbeat_missed: [report: MissedReport];
-  transport: [name: TransportName];
+  transport: [name: Carrier];
   recovery: [receipt: RecoveryReceipt | SuccessorReceipt];
   gap: [gap: Gap];
   message: [data: Json, entry: SessionEntry];

@@ -16,7 +16,7 @@ import { Refresher, type AskSocket } from "./refreshing";
 import { Renewal } from "./renewal";
 import type { Rest } from "./rest";
 import { returnAsNobody } from "./returning";
-import { Tabs } from "./tabs";
+import { Neighbours } from "./neighbours";
 
 /** The tab goes on with other tokens, or with another session. */
 export interface Change {
@@ -66,7 +66,7 @@ export class Identity {
   readonly #whenOffline: "wait" | "kept";
   #user: string | null | undefined;
   #port: IdentityPort | null = null;
-  #tabs: Tabs | null = null;
+  #neighbours: Neighbours | null = null;
   /** Why the server must be asked before this tab connects again. */
   #doubt: string | null = null;
   /** The server has refused the access token for its age, whatever the clock says. */
@@ -114,7 +114,7 @@ export class Identity {
   /** Serve a client from now on. */
   attach(port: IdentityPort): void {
     this.#port = port;
-    this.#tabs = new Tabs(this.#env, this.#scope, {
+    this.#neighbours = new Neighbours(this.#env, this.#scope, {
       look: () => this.look(),
       takeEnd: (session, reason) => {
         if (this.#credentials.kept?.session.session_id === session) this.endSession(reason);
@@ -126,7 +126,7 @@ export class Identity {
   close(): void {
     this.#isClosed = true;
     this.#returning?.abort();
-    this.#tabs?.close();
+    this.#neighbours?.close();
     this.#renewal.close();
   }
 
@@ -271,7 +271,7 @@ export class Identity {
     this.#doubt = null;
     if (kept && !OF_THE_PAGE.has(error.name)) {
       this.#forget(kept, error.name);
-      this.#tabs?.tellEnd(kept.session.session_id, error.name);
+      this.#neighbours?.tellEnd(kept.session.session_id, error.name);
     }
     const isWanted = this.#port?.isWanted() ?? false;
     this.#port?.takeEnd(error.name, status);

@@ -29,5 +29,5 @@ export type { ConflictOptions, RestoreOptions, StateDocument, UpdateOptions, Wri
 export type { ClientStats } from "./stats";
 export type { StoreLike } from "./storage";
 export type { PublicationPlace, PublishOptions, Subscription, TopicListener, Topics } from "./topics";
-export type { TransportName } from "./transport";
+export type { Carrier, TransportName } from "./transport";
 export type { Json, JsonObject } from "./values";

@@ -73,6 +73,11 @@ export interface StartOptions extends Surroundings {
    * where something holds them back, by long polls. What speaks HTTP is loaded when it is needed.
    */
   transports?: readonly TransportName[];
+  /**
+   * One connection for all tabs of the session: one of them leads, the others take from it what the server says, and
+   * write over HTTP. Needs Web Locks and BroadcastChannel; without them each tab has its own connection, as by default.
+   */
+  oneSocket?: boolean;
   /** Ends the start, which then rejects with the signal's reason; it has no effect on the client that was started. */
   signal?: AbortSignal;
   /**

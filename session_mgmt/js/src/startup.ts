@@ -20,7 +20,7 @@ import { ClientRecord } from "./record";
 import { Rest } from "./rest";
 import type { Schema } from "./schema";
 import { Shelf } from "./storage";
-import type { TransportName } from "./transport";
+import type { Share, TransportName } from "./transport";
 
 /** Parts of a client that are there before the client. */
 export interface Parts {
@@ -45,6 +45,8 @@ export interface Parts {
   name: string | undefined;
   /** Transports that the page allows; undefined for all. */
   transports: readonly TransportName[] | undefined;
+  /** Shares one connection with the other tabs; undefined if each has its own. */
+  share: Share | undefined;
   /** Called when the outbox is stored, or can't be. */
   stored: { tell(): void };
 }
@@ -66,7 +68,7 @@ type Tell = (error: SessionError) => void;
 const KEPT_EVENTS = ["error", "unsent", "adopted", "identity", "ended"] as const;
 
 export async function prepareStart(options: StartOptions): Promise<Parts> {
-  const { strategy, schema, cache, share, signal } = options;
+  const { strategy, schema, cache, signal } = options;
   signal?.throwIfAborted();
   requireSharing(options);
   const env = readEnvironment(options);
@@ -77,9 +79,9 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
   const tell: Tell = (error) => emitter.emit("error", error);
   const warn = makeWarning(tell);
   const rest = new Rest(env, base, options);
-  const shared = share === "tab" ? env.session : env.local;
+  const shared = options.share === "tab" ? env.session : env.local;
   // A cookie is never of one tab.
-  const wantedMode = options.tokenMode ?? (share === "tab" ? "bearer" : undefined);
+  const wantedMode = options.tokenMode ?? (options.share === "tab" ? "bearer" : undefined);
   const credentials = new Credentials(new Shelf(shared, scope, warn), env.clock, wantedMode);
   const identity = new Identity({ env, rest, credentials, scope, tell }, options);
   // It comes while the server is asked.
@@ -92,6 +94,7 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
   ]);
   if (identity.isHidden) copies?.hideFound();
   const sync = await loadSync(options, env, tell);
+  const share = await loadShare(options, env, tell);
   const slot = `${scope}client:${options.slot ?? ""}:`;
   const stored = { tell: (): void => undefined };
   const shelf = new Shelf(env.session, slot, warn);
@@ -120,6 +123,7 @@ export async function prepareStart(options: StartOptions): Promise<Parts> {
     scope,
     name: options.name,
     transports: options.transports,
+    share,
     stored,
   };
 }
@@ -196,23 +200,33 @@ async function openCopies(
 
 /** Load the part of the client that keeps copies, and open them; the client works without, should it not load. */
 async function loadCopies(env: Environment, owner: Owner, tell: Tell): Promise<Copies | null> {
-  try {
-    const { Copies } = await import("./copies");
-    return await Copies.open(env, owner, tell);
-  } catch (error) {
-    tell(SessionError.local("cache_unavailable", `No local copies are kept: ${String(error)}`));
-    return null;
-  }
+  const open = async (): Promise<Copies> => (await import("./copies")).Copies.open(env, owner, tell);
+  return (await loadPart(open, tell, "cache_unavailable", "No local copies are kept")) ?? null;
 }
 
 /** Load the part of the client that gathers updates; without it they go at once. */
 async function loadSync({ sync }: StartOptions, { page }: Environment, tell: Tell): Promise<Sync | undefined> {
   if (sync?.mode !== "delayed") return undefined;
+  const load = async (): Promise<Sync> => ({ ...sync, ...(await import("./batch")), page });
+  return loadPart(load, tell, "sync_unavailable", "Updates go at once");
+}
+
+/** Load the part of the client that shares one connection; without it each tab has its own. */
+async function loadShare({ oneSocket }: StartOptions, env: Environment, tell: Tell): Promise<Share | undefined> {
+  if (!oneSocket) return undefined;
+  const load = async (): Promise<Share> => {
+    const [{ shareTransport }, { openQuiet }] = await Promise.all([import("./tabs/index"), import("./http/index")]);
+    return shareTransport(env, openQuiet);
+  };
+  return loadPart(load, tell, "one_socket_unavailable", "Each tab has its own connection");
+}
+
+/** Load a part that the client can do without; tell that it does. */
+async function loadPart<T>(load: () => Promise<T>, tell: Tell, name: string, effect: string): Promise<T | undefined> {
   try {
-    const { Batch } = await import("./batch");
-    return { ...sync, Batch, page };
+    return await load();
   } catch (error) {
-    tell(SessionError.local("sync_unavailable", `Updates go at once: ${String(error)}`));
+    tell(SessionError.local(name, `${effect}: ${String(error)}`));
     return undefined;
   }
 }

@@ -1,10 +1,10 @@
 /** Counters of one client since it was started. */
 
-import type { TransportName } from "./transport";
+import type { Carrier } from "./transport";
 
 export interface ClientStats {
   /** What carries the frames, or carried the last ones; null before the first connection. */
-  transport: TransportName | null;
+  transport: Carrier | null;
   connections: number;
   reconnects: number;
   framesSent: number;
@@ -65,7 +65,7 @@ export class Stats {
     if (this.#latencies.length > LATENCIES_KEPT) this.#latencies.shift();
   }
 
-  buildSummary(pending: number, transport: TransportName | null): ClientStats {
+  buildSummary(pending: number, transport: Carrier | null): ClientStats {
     return {
       transport,
       connections: this.#connections,

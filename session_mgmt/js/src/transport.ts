@@ -6,6 +6,9 @@ import type { Rest } from "./rest";
 
 export type TransportName = "websocket" | "sse" | "longpoll";
 
+/** What carries a client: a transport of its own, or `tab`, the connection of another tab. */
+export type Carrier = TransportName | "tab";
+
 /** End of a link; `retryAfter` in seconds if the server said it. */
 export interface Ending {
   code: number;
@@ -34,7 +37,7 @@ export interface LinkPort {
   /** Return the highest number up to which every receipt has come. */
   readAcked(): number;
   /** Note the transport of this attachment, when it is there and whenever it becomes another. */
-  tellTransport(name: TransportName): void;
+  tellTransport(name: Carrier): void;
   /** Let go of the attachment, because another one of the same link follows at once: nothing is sent until `connected`. */
   beginSwitch(): void;
 }
@@ -59,6 +62,8 @@ export interface TransportHost {
   readEndpoints(): Endpoints;
   /** Return the token for a call, empty where a cookie goes with it. */
   readToken(): string;
+  /** Return what only tabs of the same session and user have in common. */
+  nameOwner(): string;
 }
 
 export interface Transport {
@@ -66,4 +71,9 @@ export interface Transport {
   open(port: LinkPort): Link;
   /** Begin an attachment that only writes: it follows no log. */
   openWriter(port: LinkPort): Link;
+  /** Let go of what outlives an attachment, until the next one begins. */
+  rest?(): void;
 }
+
+/** Return the transport of a tab that shares one connection with others; `own`: its transport while it leads. */
+export type Share = (host: TransportHost, own: Transport) => Transport;

@@ -56,6 +56,7 @@ export interface LocksLike {
 	request(name: string, options: {
 		signal?: AbortSignal;
 		ifAvailable?: boolean;
+		steal?: boolean;
 	}, callback: (lock: unknown) => Promise<unknown>): Promise<unknown>;
 }
 export interface ChannelLike {
@@ -508,6 +509,8 @@ declare class Rest {
 	proveSession(token: string): Record<string, string>;
 }
 export type TransportName = "websocket" | "sse" | "longpoll";
+/** What carries a client: a transport of its own, or `tab`, the connection of another tab. */
+export type Carrier = TransportName | "tab";
 /** End of a link; `retryAfter` in seconds if the server said it. */
 export interface Ending {
 	code: number;
@@ -529,7 +532,7 @@ export interface LinkPort {
 	/** Return the highest number up to which every receipt has come. */
 	readAcked(): number;
 	/** Note the transport of this attachment, when it is there and whenever it becomes another. */
-	tellTransport(name: TransportName): void;
+	tellTransport(name: Carrier): void;
 	/** Let go of the attachment, because another one of the same link follows at once: nothing is sent until `connected`. */
 	beginSwitch(): void;
 }
@@ -647,7 +650,7 @@ export interface SessionEvents extends TimelineEvents {
 		report: MissedReport
 	];
 	transport: [
-		name: TransportName
+		name: Carrier
 	];
 	recovery: [
 		receipt: RecoveryReceipt | SuccessorReceipt
@@ -1194,6 +1197,11 @@ export interface StartOptions extends Surroundings {
 	 * where something holds them back, by long polls. What speaks HTTP is loaded when it is needed.
 	 */
 	transports?: readonly TransportName[];
+	/**
+	 * One connection for all tabs of the session: one of them leads, the others take from it what the server says, and
+	 * write over HTTP. Needs Web Locks and BroadcastChannel; without them each tab has its own connection, as by default.
+	 */
+	oneSocket?: boolean;
 	/** Ends the start, which then rejects with the signal's reason; it has no effect on the client that was started. */
 	signal?: AbortSignal;
 	/**
@@ -1336,7 +1344,7 @@ declare class Heartbeat {
 }
 export interface ClientStats {
 	/** What carries the frames, or carried the last ones; null before the first connection. */
-	transport: TransportName | null;
+	transport: Carrier | null;
 	connections: number;
 	reconnects: number;
 	framesSent: number;
@@ -1371,7 +1379,7 @@ declare class Stats {
 	countRecovery(verdict: "full" | "state_only" | "none"): void;
 	count(counter: Counter): void;
 	addLatency(milliseconds: number): void;
-	buildSummary(pending: number, transport: TransportName | null): ClientStats;
+	buildSummary(pending: number, transport: Carrier | null): ClientStats;
 }
 export interface ConnectionPort {
 	/** Prepare the next connection; null if there is nothing to wait for. Never rejects. */
@@ -1386,7 +1394,7 @@ export interface ConnectionPort {
 	/** Return the place in a log after which the next entries must come; undefined if the log is not followed. */
 	findPlace(log: string): Position | null | undefined;
 	readAcked(): number;
-	tellTransport(name: TransportName): void;
+	tellTransport(name: Carrier): void;
 	tellStatus(status: Status, reason: StatusReason | null): void;
 	tellMissed(missed: number): void;
 	/** Repair after an end that is no ordinary loss: come back, or stay away. `wasReady`: after `connected`. */
@@ -1408,7 +1416,7 @@ declare class Connection {
 	/** Called with every frame, for the debug panel. */
 	readonly watchers: Set<(direction: "sent" | "received", frame: object) => void>;
 	/** What carried the last attachment; null before the first. */
-	transport: TransportName | null;
+	transport: Carrier | null;
 	/** Called whenever frames can be sent. */
 	onAttach: () => void;
 	readonly backoff: Backoff;

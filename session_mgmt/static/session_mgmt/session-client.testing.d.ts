@@ -35,7 +35,15 @@ export interface LocksLike {
 	request(name: string, options: {
 		signal?: AbortSignal;
 		ifAvailable?: boolean;
+		steal?: boolean;
 	}, callback: (lock: unknown) => Promise<unknown>): Promise<unknown>;
+}
+export interface ChannelLike {
+	onmessage: ((event: {
+		data: unknown;
+	}) => void) | null;
+	postMessage(message: unknown): void;
+	close(): void;
 }
 /** Only error type of the client. Programs branch on `name` or `code`, never on `message` (PROTOCOL section 11). */
 export interface ErrorFields {
@@ -418,12 +426,21 @@ export declare class FakeServer {
 	/** End the session; a server that learned of the end by itself gives no `reason`. */
 	terminate(reason?: string): void;
 }
+export declare class FakeChannels {
+	#private;
+	/** Decides about each message to each tab whether it is lost. */
+	loses: () => boolean;
+	/** Return the constructor of one tab; `run` does, or does not do, what comes to it. */
+	forTab(run?: (task: () => void) => void): new (name: string) => ChannelLike;
+}
+export type Options = Parameters<LocksLike["request"]>[1];
+export type Callback = Parameters<LocksLike["request"]>[2];
 export declare class FakeLocks implements LocksLike {
 	#private;
-	request(name: string, options: {
-		signal?: AbortSignal;
-		ifAvailable?: boolean;
-	}, callback: (lock: unknown) => Promise<unknown>): Promise<unknown>;
+	request(name: string, options: Options, callback: Callback, owner?: object): Promise<unknown>;
+	/** Release everything that a tab holds or waits for: it has ended. */
+	releaseAll(owner: object): void;
+	isHeldBy(name: string, owner: object): boolean;
 }
 
 export {};

@@ -19,6 +19,9 @@ export interface LinkHabits {
   choosePace(signal: AbortSignal): Promise<Pace>;
 }
 
+/** What an attachment is for: it is a connection, or it writes and polls when it wants to, or it only writes. */
+export type Role = "connection" | "follower" | "writer";
+
 /** Frames that have no place in a call: polls confirm receipts and are the sign of life. */
 const NOT_SENT: ReadonlySet<string> = new Set(["ack", "pong"]);
 /** Bytes of a call of frames that are not frames. */
@@ -27,7 +30,7 @@ const ROOM = 8_192;
 export class HttpLink implements Link {
   readonly #host: TransportHost;
   readonly #port: LinkPort;
-  readonly #isWriter: boolean;
+  readonly #role: Role;
   readonly #calls: Calls;
   readonly #places: Places;
   readonly #sender: Sender;
@@ -42,12 +45,11 @@ export class HttpLink implements Link {
   #polled: Asked = {};
   #sent: Asked = {};
 
-  /** `isWriter`: it follows no log, and nobody counts it. */
-  constructor(host: TransportHost, port: LinkPort, habits: LinkHabits, isWriter = false) {
+  constructor(host: TransportHost, port: LinkPort, habits: LinkHabits, role: Role = "connection") {
     const { env } = host;
     this.#host = host;
     this.#port = port;
-    this.#isWriter = isWriter;
+    this.#role = role;
     this.#calls = new Calls(host);
     this.#places = new Places(port.findPlace, () => this.#poller.restart());
     const fail = ({ ending }: CallFailure): void => this.#end(ending);
@@ -68,6 +70,10 @@ export class HttpLink implements Link {
     });
     env.page?.window.addEventListener("pagehide", this.#leavePage);
     void this.#open();
+  }
+
+  get isAttached(): boolean {
+    return this.#state === "attached";
   }
 
   get transport(): TransportName {
@@ -117,6 +123,11 @@ export class HttpLink implements Link {
     this.#poller.restart(true);
   }
 
+  /** Return the places in the logs that it follows, as far as it has one. */
+  listPlaces(): Asked {
+    return this.#places.listKnown();
+  }
+
   async #open(): Promise<void> {
     const begun = this.#host.env.clock.now();
     try {
@@ -133,7 +144,7 @@ export class HttpLink implements Link {
 
   #buildAttach(): string {
     const { type, token, auth, name, ...fields } = this.#port.buildConnect() as Record<string, unknown>;
-    const transport = this.#isWriter ? "none" : this.#poller.mode;
+    const transport = this.#role === "connection" ? this.#poller.mode : "none";
     return JSON.stringify({ ...fields, transport });
   }
 
@@ -174,7 +185,7 @@ export class HttpLink implements Link {
     runGuarded(() => this.#port.handleFrame(frame, length));
     this.#places.advance(frame, asked);
     this.#places.noteAnswer(frame);
-    if (frame.type === "connected" && this.#state === "attached" && !this.#isWriter) this.#poller.start();
+    if (frame.type === "connected" && this.#state === "attached" && this.#role !== "writer") this.#poller.start();
   }
 
   #takeConnected(frame: ConnectedFrame): void {
@@ -184,7 +195,7 @@ export class HttpLink implements Link {
     this.#places.takeConnected(frame);
     if (frame.heartbeat) this.#poller.hold = frame.heartbeat.interval;
     if (frame.limits?.frame_bytes) this.#sender.mostBytes = frame.limits.frame_bytes - ROOM;
-    if (!this.#isWriter) this.#port.tellTransport(this.transport);
+    this.#port.tellTransport(this.#role === "connection" ? this.transport : "tab");
   }
 
   /** Tell the server that the client leaves; also on the page's way out. */

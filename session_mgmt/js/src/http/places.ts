@@ -58,6 +58,11 @@ export class Places {
     return logs;
   }
 
+  /** Return the places of all logs in which there is one. */
+  listKnown(): Asked {
+    return Object.fromEntries(Object.entries(this.list(this.#grants.keys())).filter(([, place]) => place !== null));
+  }
+
   /** Return the places of these logs, as far as they are followed. */
   list(logs: Iterable<string>): Asked {
     const asked: Asked = {};

@@ -43,9 +43,12 @@ export class FakePolls implements FakeWire {
   held: { wake(frame?: Frame): void; fail(): void; hang(): void } | null = null;
   recovery: Frame | null = null;
 
+  /** `isConnection`: false for a client that only writes, and polls when it wants to. */
+  constructor(readonly isConnection: boolean) {}
+
   deliver(frame: Frame): void {
     if (frame.type === "recovery") {
-      this.recovery = frame;
+      if (this.isConnection) this.recovery = frame;
       return;
     }
     const isOfLog = ["entries", "snapshot", "gap"].includes(frame.type);
@@ -129,7 +132,7 @@ export class FakeHttp {
   }
 
   #attach(body: Json, proof: object): Response {
-    const wire = new FakePolls();
+    const wire = new FakePolls(body.transport !== "none");
     wire.collected = [];
     this.#port.connect(wire, { type: "connect", ...body, ...proof });
     const [frame] = wire.collected.filter(({ type }) => type === "connected" || type === "bye");

@@ -2,29 +2,59 @@
 
 import type { LocksLike } from "../environment";
 
-export class FakeLocks implements LocksLike {
-  readonly #queues = new Map<string, Promise<unknown>>();
-  /** How many hold a lock or wait for it. */
-  readonly #claims = new Map<string, number>();
+interface Claim {
+  /** Tab that claims; it releases all its locks when it ends. */
+  owner: object;
+  grant(): void;
+  fail(): void;
+}
 
-  request(
-    name: string,
-    options: { signal?: AbortSignal; ifAvailable?: boolean },
-    callback: (lock: unknown) => Promise<unknown>,
-  ): Promise<unknown> {
-    const claims = this.#claims.get(name) ?? 0;
-    if (options.ifAvailable && claims > 0) return callback(null);
-    this.#claims.set(name, claims + 1);
-    const before = this.#queues.get(name) ?? Promise.resolve();
-    const aborted = new Promise<never>((_, reject) => {
-      options.signal?.addEventListener("abort", () => reject(new DOMException("aborted", "AbortError")));
+type Options = Parameters<LocksLike["request"]>[1];
+type Callback = Parameters<LocksLike["request"]>[2];
+
+export class FakeLocks implements LocksLike {
+  readonly #held = new Map<string, Claim>();
+  readonly #queues = new Map<string, Claim[]>();
+
+  request(name: string, options: Options, callback: Callback, owner: object = this): Promise<unknown> {
+    const { signal, ifAvailable, steal } = options;
+    const isFree = !this.#held.has(name);
+    if (ifAvailable && !isFree) return Promise.resolve(null).then(callback);
+    return new Promise((resolve, reject) => {
+      const fail = (): void => {
+        const queue = this.#queues.get(name);
+        if (queue?.includes(claim)) queue.splice(queue.indexOf(claim), 1);
+        reject(new DOMException("aborted", "AbortError"));
+      };
+      const grant = (): void => {
+        this.#held.set(name, claim);
+        signal?.removeEventListener("abort", fail);
+        const work = Promise.resolve({ name }).then(callback);
+        void work.then(resolve, reject).finally(() => this.#release(name, claim));
+      };
+      const claim: Claim = { owner, grant, fail };
+      signal?.addEventListener("abort", fail);
+      if (signal?.aborted) return fail();
+      if (steal) this.#held.get(name)?.fail();
+      if (steal || isFree) return grant();
+      this.#queues.set(name, [...(this.#queues.get(name) ?? []), claim]);
     });
-    const granted = Promise.race([before, aborted]);
-    const held = granted.then(() => callback({ name }));
-    // Who gave up hands the lock on when it would have been its turn.
-    const released = held.catch(() => undefined).then(() => before);
-    this.#queues.set(name, released);
-    void released.then(() => this.#claims.set(name, (this.#claims.get(name) ?? 1) - 1));
-    return held;
+  }
+
+  /** Release everything that a tab holds or waits for: it has ended. */
+  releaseAll(owner: object): void {
+    for (const [name, queue] of this.#queues) this.#queues.set(name, queue.filter((claim) => claim.owner !== owner));
+    for (const [name, claim] of this.#held) if (claim.owner === owner) this.#release(name, claim);
+  }
+
+  isHeldBy(name: string, owner: object): boolean {
+    return this.#held.get(name)?.owner === owner;
+  }
+
+  #release(name: string, claim: Claim): void {
+    // Another one may have stolen it.
+    if (this.#held.get(name) !== claim) return;
+    this.#held.delete(name);
+    this.#queues.get(name)?.shift()?.grant();
   }
 }

@@ -7,19 +7,19 @@ interface Ended {
   reason?: string;
 }
 
-export interface TabsPort {
+export interface NeighboursPort {
   /** Look at storage: another tab has changed it. */
   look(): void;
   /** Take the end of a session that another tab tells. */
   takeEnd(session: string, reason: string): void;
 }
 
-export class Tabs {
+export class Neighbours {
   readonly #env: Environment;
   readonly #channel: ChannelLike | null;
   readonly #lookIfOurs: (event: Event) => void;
 
-  constructor(env: Environment, scope: string, port: TabsPort) {
+  constructor(env: Environment, scope: string, port: NeighboursPort) {
     this.#env = env;
     this.#channel = env.Channel ? new env.Channel(`${scope}identity`) : null;
     if (this.#channel) this.#channel.onmessage = ({ data }) => takeMessage(data as Ended, port);
@@ -41,6 +41,6 @@ export class Tabs {
   }
 }
 
-function takeMessage({ ended, reason }: Ended, port: TabsPort): void {
+function takeMessage({ ended, reason }: Ended, port: NeighboursPort): void {
   if (typeof ended === "string") port.takeEnd(ended, reason ?? "logged_out");
 }

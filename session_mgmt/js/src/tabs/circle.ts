@@ -1,0 +1,173 @@
+/** Tabs that share one connection, and what they tell each other. Messages may be lost: positions find that out. */
+
+import type { ChannelLike, Environment } from "../environment";
+import type { Position, ServerFrame } from "../frames";
+import { Election } from "./election";
+
+export type Places = Record<string, Position | null>;
+
+/** Message of a tab to the others. */
+type Message =
+  /** Frame for everybody who follows its log. */
+  | { type: "news"; frame: ServerFrame; length: number }
+  /** The leader lives. `places`: how far it has come in each log that its connection carries. */
+  | { type: "beat"; places: Places; isHidden: boolean; isAttached: boolean }
+  /** Question whether the leader lives. */
+  | { type: "ask" }
+  /** Logs that a follower wants to be carried. */
+  | { type: "want"; from: string; logs: Places }
+  | { type: "leave"; from: string };
+
+/** Part of a tab that acts by its role. */
+export interface Actor {
+  takeNews?(frame: ServerFrame, length: number): void;
+  takeBeat?(places: Places, isAttached: boolean): void;
+  /** Note that the logs which others want are others. */
+  noteWants?(): void;
+  /** Return how far it has come in the logs that it carries; null while it has no connection. */
+  listPlaces?(): Places | null;
+}
+
+const BEAT_EVERY = 5_000;
+/** Milliseconds without a beat after which a follower asks. */
+const SILENCE = 12_000;
+const ANSWER_WITHIN = 3_000;
+/** Milliseconds after which a follower repeats what it wants, and after which it is forgotten without that. */
+const WANT_EVERY = 30_000;
+const WANT_LASTS = 150_000;
+
+export class Circle {
+  actor: Actor = {};
+  /** Called when this tab leads, or leads no more. */
+  tellRole = (): void => undefined;
+  readonly #env: Environment;
+  readonly #channel: ChannelLike;
+  readonly #election: Election;
+  readonly #me: string;
+  /** Timer of the next beat, or of the next doubt. */
+  #timer: unknown = null;
+  #answer: unknown = null;
+  #wants = new Map<string, { logs: Places; at: number }>();
+  #wantedAt = -Infinity;
+  #wantedLogs = "";
+  #isClosed = false;
+
+  constructor(env: Environment, name: string) {
+    this.#env = env;
+    this.#me = `${env.random()}`;
+    const Channel = env.Channel as NonNullable<Environment["Channel"]>;
+    this.#channel = new Channel(name);
+    this.#channel.onmessage = ({ data }) => this.#take(data as Message);
+    this.#election = new Election(env, name, () => this.#noteRole());
+    this.#planDoubt();
+    void this.settled.then(() => this.ask());
+  }
+
+  get leads(): boolean {
+    return this.#election.leads;
+  }
+
+  /** Settled once it is known whether somebody leads. */
+  get settled(): Promise<void> {
+    return this.#election.settled;
+  }
+
+  get isHidden(): boolean {
+    return this.#env.page?.document.visibilityState === "hidden";
+  }
+
+  /** Pass a frame on to the followers. */
+  tellNews(frame: ServerFrame, length: number): void {
+    if (this.leads) this.#post({ type: "news", frame, length });
+  }
+
+  /** Tell the followers how far the leader is. */
+  beat(): void {
+    if (!this.leads) return;
+    this.#env.clock.clearTimeout(this.#timer);
+    this.#timer = this.#env.clock.setTimeout(() => this.beat(), BEAT_EVERY);
+    const places = this.actor.listPlaces?.() ?? null;
+    this.#post({ type: "beat", places: places ?? {}, isHidden: this.isHidden, isAttached: places !== null });
+  }
+
+  /** Ask whether the leader lives, and lead if it does not answer. */
+  ask(): void {
+    if (this.leads || this.#answer !== null || this.#isClosed) return;
+    // Of several that ask, one is the first to take over, and the others hear of it.
+    const patience = ANSWER_WITHIN * (1 + this.#env.random() / 2);
+    this.#answer = this.#env.clock.setTimeout(() => this.#election.seize(), patience);
+    this.#post({ type: "ask" });
+  }
+
+  /** Tell the leader which logs to carry, unless it should know. */
+  want(logs: Places, isUnknown: boolean): void {
+    const now = this.#env.clock.now();
+    const names = JSON.stringify(Object.keys(logs));
+    if (!isUnknown && names === this.#wantedLogs && now - this.#wantedAt < WANT_EVERY) return;
+    this.#wantedAt = now;
+    this.#wantedLogs = names;
+    this.#post({ type: "want", from: this.#me, logs });
+  }
+
+  /** Return the logs that followers want, each with the place of one of them. */
+  listWanted(): Places {
+    const oldest = this.#env.clock.now() - WANT_LASTS;
+    for (const [from, { at }] of this.#wants) if (at < oldest) this.#wants.delete(from);
+    return Object.assign({}, ...[...this.#wants.values()].map(({ logs }) => logs)) as Places;
+  }
+
+  close(): void {
+    this.#post({ type: "leave", from: this.#me });
+    this.#isClosed = true;
+    this.#election.close();
+    this.#stopTimers();
+    this.#channel.close();
+  }
+
+  #post(message: Message): void {
+    if (!this.#isClosed) this.#channel.postMessage(message);
+  }
+
+  #take(message: Message): void {
+    if (this.#isClosed) return;
+    if (this.leads) this.#takeAsLeader(message);
+    else this.#takeAsFollower(message);
+  }
+
+  #takeAsLeader(message: Message): void {
+    if (message.type === "ask") this.beat();
+    if (message.type === "want") this.#wants.set(message.from, { logs: message.logs, at: this.#env.clock.now() });
+    if (message.type === "leave") this.#wants.delete(message.from);
+    if (message.type === "want" || message.type === "leave") this.actor.noteWants?.();
+  }
+
+  #takeAsFollower(message: Message): void {
+    if (message.type !== "news" && message.type !== "beat") return;
+    this.#planDoubt();
+    if (message.type === "news") return this.actor.takeNews?.(message.frame, message.length);
+    // Timers of a page that nobody looks at are slow, and its browser may freeze it.
+    if (message.isHidden && !this.isHidden) this.#election.seize();
+    else this.actor.takeBeat?.(message.places, message.isAttached);
+  }
+
+  #noteRole(): void {
+    this.#stopTimers();
+    if (this.leads) this.beat();
+    else this.#planDoubt();
+    this.#wants.clear();
+    this.#wantedAt = -Infinity;
+    this.tellRole();
+  }
+
+  /** Expect the next sign of the leader. */
+  #planDoubt(): void {
+    this.#stopTimers();
+    this.#timer = this.#env.clock.setTimeout(() => this.ask(), SILENCE);
+  }
+
+  #stopTimers(): void {
+    this.#env.clock.clearTimeout(this.#timer);
+    this.#env.clock.clearTimeout(this.#answer);
+    this.#answer = null;
+  }
+}

@@ -1,0 +1,70 @@
+/**
+ * One connection for all tabs of a session. One tab leads: its connection follows what any of them follows, and it hands
+ * on what the server says. The others write for themselves, over HTTP, each under its own numbers, so nobody writes for
+ * anybody else.
+ */
+
+import type { Environment } from "../environment";
+import { AGENT } from "../frames";
+import type { HttpLink, LinkHabits } from "../http/link";
+import type { Link, LinkPort, Share, Transport, TransportHost } from "../transport";
+import { Circle } from "./circle";
+import type { OpenFollower } from "./follower";
+import { SharedLink } from "./link";
+
+/** Open an attachment over HTTP that is no connection; without a pace it only writes. */
+export type OpenQuiet = (host: TransportHost, port: LinkPort, choosePace?: LinkHabits["choosePace"]) => HttpLink;
+
+class Sharing implements Transport {
+  readonly #host: TransportHost;
+  readonly #own: Transport;
+  readonly #openQuiet: OpenQuiet;
+  /** Circle that this tab is in; it outlives the attachments. */
+  #circle: Circle | null = null;
+  #name = "";
+  #link: SharedLink | null = null;
+  /** A page that has gone holds neither lock nor connection: so its browser may keep it, and it may come back. */
+  readonly #leave = (): void => {
+    this.#link?.leavePage();
+    this.rest();
+  };
+
+  constructor(host: TransportHost, own: Transport, openQuiet: OpenQuiet) {
+    this.#host = host;
+    this.#own = own;
+    this.#openQuiet = openQuiet;
+  }
+
+  open(port: LinkPort): Link {
+    const openFollower: OpenFollower = (inner, choosePace) => this.#openQuiet(this.#host, inner, choosePace);
+    const parts = { clock: this.#host.env.clock, circle: this.#join(), own: this.#own, openFollower };
+    return (this.#link = new SharedLink(parts, port));
+  }
+
+  openWriter(port: LinkPort): Link {
+    return this.#openQuiet(this.#host, port);
+  }
+
+  rest(): void {
+    this.#circle?.close();
+    this.#circle = null;
+    this.#host.env.page?.window.removeEventListener("pagehide", this.#leave);
+  }
+
+  /** Return the circle of the session as it is now. */
+  #join(): Circle {
+    const { env, rest, nameOwner } = this.#host;
+    const name = `${rest.base}:${nameOwner()}:${AGENT}:leader`;
+    if (this.#circle && name === this.#name) return this.#circle;
+    this.rest();
+    this.#name = name;
+    env.page?.window.addEventListener("pagehide", this.#leave);
+    return (this.#circle = new Circle(env, name));
+  }
+}
+
+/** Return what lets tabs share one connection. Throws where they cannot speak with each other. */
+export function shareTransport({ locks, Channel }: Environment, openQuiet: OpenQuiet): Share {
+  if (!locks || !Channel) throw new Error("there are no Web Locks or no BroadcastChannel.");
+  return (host, own) => new Sharing(host, own, openQuiet);
+}
