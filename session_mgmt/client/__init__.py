@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from session_mgmt.client.batch import Sync
+from session_mgmt.client.blocking import SyncSessionClient
 from session_mgmt.client.errors import ClientError, Refused, Stopped, TooSlow, Unanswered, Unsent
 from session_mgmt.client.session import SessionClient
 from session_mgmt.client.storage import FileStorage, MemoryStorage
@@ -17,6 +18,7 @@ __all__ = [
     "SessionClient",
     "Stopped",
     "Sync",
+    "SyncSessionClient",
     "TooSlow",
     "Unanswered",
     "Unsent",

@@ -77,6 +77,11 @@ class Performer:
         self.changes, self.messages = self.audience.changes, self.audience.messages
         self.core = Core(self._saved, delayed=options.sync is not None and options.sync.mode == "delayed")
 
+    @property
+    def stopped(self) -> Stopped | None:
+        """Why the client has stopped; None while it has not."""
+        return self._stopped
+
     def take_tokens(self) -> None:
         """Store the tokens before they are used."""
         self._save()

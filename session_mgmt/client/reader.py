@@ -5,12 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Protocol
 
 from session_mgmt.client.errors import ClientError, Stopped, TooSlow
 from session_mgmt.client.listeners import Listeners
 
 WAITING_LIMIT = 1000
+
+
+class ReaderPort(Protocol):
+    """Parts of a client that end its readers."""
+
+    events: Listeners
+
+    @property
+    def stopped(self) -> Stopped | None:
+        """Why the client has stopped; None while it has not."""
 
 
 class Reader:
@@ -30,9 +40,11 @@ class Reader:
             self._error = self._error or TooSlow(len(self._waiting))
         self._changed.set()
 
-    async def read(self, events: Listeners) -> AsyncIterator[Any]:
+    async def read(self, port: ReaderPort) -> AsyncIterator[Any]:
         """Yield the values in order. Raises TooSlow, Stopped or what `fail` was given, after those before."""
-        forget = events.add("stopped", self._stop)
+        if port.stopped is not None:
+            raise port.stopped
+        forget = port.events.add("stopped", self._stop)
         try:
             while True:
                 while self._waiting:

@@ -168,7 +168,7 @@ class SessionClient:
         reader = Reader(limit)
         forget = self.on_message(reader.put)
         try:
-            async for data in reader.read(self._shell.events):
+            async for data in reader.read(self._shell):
                 yield data
         finally:
             forget()

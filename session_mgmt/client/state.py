@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 from urllib.parse import quote, urlencode
 
@@ -20,6 +20,7 @@ from session_mgmt.client.answers import (
 from session_mgmt.client.checking import check_data, read_value
 from session_mgmt.client.core import Core
 from session_mgmt.client.listeners import Callback, Listeners, Unsubscribe
+from session_mgmt.client.reader import WAITING_LIMIT, Reader, ReaderPort
 from session_mgmt.client.replica import Replica
 from session_mgmt.client.writing import STATE
 from session_mgmt.documents import canonical, normalise, size
@@ -30,7 +31,7 @@ MAIN = "main"
 Receipt = dict[str, Any]
 
 
-class StatePort(Protocol):
+class StatePort(ReaderPort, Protocol):
     """Calls that a document needs from the shell."""
 
     core: Core
@@ -90,6 +91,19 @@ class StateDocument:
         """Call `callback(value)` whenever the value at `path` changes; with None when it is gone. Raises Refused."""
         _read_value(self._replica.view, path)
         return self._port.changes.add(self.name, _watch(path, callback))
+
+    async def iterate(self, path: str = "", *, limit: int = WAITING_LIMIT) -> AsyncIterator[Any]:
+        """Yield the value at a path after each change: `async for cart in client.state.iterate("/cart")`.
+
+        Raises Refused as `on`, Stopped when the client stops, and TooSlow when more than `limit` wait.
+        """
+        reader = Reader(limit)
+        forget = self.on(path, reader.put)
+        try:
+            async for value in reader.read(self._port):
+                yield value
+        finally:
+            forget()
 
     async def follow(self) -> None:
         """Follow a document besides `main`; return when it is here. Raises Refused."""

@@ -9,16 +9,15 @@ from typing import Any, Protocol
 from session_mgmt.client.errors import Refused
 from session_mgmt.client.listeners import Callback, Listeners, Unsubscribe
 from session_mgmt.client.logbook import TOPIC
-from session_mgmt.client.reader import WAITING_LIMIT, Reader
+from session_mgmt.client.reader import WAITING_LIMIT, Reader, ReaderPort
 
 Receipt = dict[str, Any]
 
 
-class TopicsPort(Protocol):
+class TopicsPort(ReaderPort, Protocol):
     """Calls that `Topics` needs from the shell."""
 
     publications: Listeners
-    events: Listeners
 
     def write(self, frame: dict[str, Any]) -> asyncio.Future[Receipt]: ...
 
@@ -79,7 +78,7 @@ class Topics:
         try:
             unsubscribe = await self.subscribe(topic, reader.put)
             try:
-                async for data in reader.read(self._port.events):
+                async for data in reader.read(self._port):
                     yield data
             finally:
                 unsubscribe()

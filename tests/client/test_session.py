@@ -123,6 +123,20 @@ async def test_a_reader_ends_when_the_right_to_its_topic_does(server: FakeServer
     await client.close()
 
 
+async def test_the_changes_of_a_value_are_read_in_a_loop(server: FakeServer) -> None:
+    client, peer = await joined(server)
+    changes = client.state.iterate("/n")
+    reading = asyncio.create_task(anext(changes))
+    await peer.send(entries("state:main", 1, {"ops": [["set", "/other", 1]]}, {"ops": [["set", "/n", 1]]}))
+    assert await reading == 1
+    await peer.send(entries("state:main", 3, {"ops": [["inc", "/n", 1]]}))
+    assert await anext(changes) == 2
+    await client.close()
+    for reading_late in (changes, client.state.iterate("/n"), client.messages()):
+        with pytest.raises(Stopped):
+            await anext(reading_late)
+
+
 async def test_messages_and_events_of_the_session_log_reach_their_listeners(server: FakeServer) -> None:
     client, peer = await joined(server)
     messages: asyncio.Queue[Any] = asyncio.Queue()

@@ -1,0 +1,164 @@
+"""Client for programs without asyncio: the same calls, which wait for their answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any
+
+from session_mgmt.client.session import SessionClient
+
+
+class LoopThread:
+    """Event loop in a thread of its own. Any other thread may run functions on it."""
+
+    def __init__(self, patience: float | None) -> None:
+        self._patience = patience
+        self._loop = asyncio.new_event_loop()
+        # A program that ends without `close` must end: with a file as storage nothing is lost by it.
+        self._thread = threading.Thread(target=self._loop.run_forever, name="session-client", daemon=True)
+        self._thread.start()
+
+    def run(self, function: Callable[[], Any]) -> Any:
+        """Call a function on the loop; return its result, or that of the awaitable it returns. Raises TimeoutError."""
+        return self.wait_for(_settle(function), self._patience)
+
+    def wait_for(self, work: Coroutine[Any, Any, Any], patience: float | None = None) -> Any:
+        """Return the result of a coroutine, however long it takes without `patience`."""
+        if threading.current_thread() is self._thread or not self._thread.is_alive():
+            work.close()
+            is_own = self._thread.is_alive()
+            raise RuntimeError("A callback must not wait for the client." if is_own else "The client is closed.")
+        running = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return running.result(patience)
+        except BaseException:
+            # Also where the program is interrupted: nobody waits for the answer any more.
+            running.cancel()
+            raise
+
+    def end(self) -> None:
+        """End the loop and its thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+class Blocking:
+    """Face of a part of the client: its methods wait, and its iterators are plain ones."""
+
+    def __init__(self, part: Any, thread: LoopThread) -> None:
+        self._part, self._thread = part, thread
+
+    def __repr__(self) -> str:
+        return f"<Blocking {self._part!r}>"
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        # On the loop, where nothing changes meanwhile.
+        found = self._thread.run(lambda: getattr(self._part, name))
+        return self._wrap(found) if callable(found) else found
+
+    def _wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            result = self._thread.run(lambda: function(*arguments, **named))
+            if isinstance(result, AsyncIterator):
+                return self._iterate(result)
+            # Such as the function that ends a subscription.
+            return self._wrap(result) if inspect.isfunction(result) else result
+
+        return call
+
+    def _iterate(self, values: Any) -> Iterator[Any]:
+        try:
+            while True:
+                try:
+                    value = self._thread.wait_for(values.__anext__())
+                except StopAsyncIteration:
+                    return
+                yield value
+        finally:
+            with contextlib.suppress(RuntimeError):
+                self._thread.run(values.aclose)
+
+
+class SyncSessionClient:
+    """`SessionClient` whose calls wait for their answer. It may be used by several threads at once.
+
+    It has the methods and properties of `SessionClient`, with `state`, `document(name)`, `topics` and `sessions`, and
+    takes the same options; where that has a future or `async for`, this one has the answer and `for`. Callbacks are
+    called in the client's own thread, and must not call the client.
+    """
+
+    def __init__(self, url: str, *, timeout: float | None = None, **options: Any) -> None:
+        """Start, and return when the client is connected. Raises Refused, Unanswered or Stopped.
+
+        A call that lasts longer than `timeout` seconds raises TimeoutError; a write goes on all the same. The start
+        and iterators have no such limit.
+        """
+        self._thread = LoopThread(timeout)
+        self._lock, self._is_closed = threading.Lock(), False
+        try:
+            self._client: SessionClient = self._thread.wait_for(_start(url, options))
+        except BaseException:
+            self._thread.end()
+            raise
+        self._face = Blocking(self._client, self._thread)
+        self.state, self.topics, self.sessions = (
+            Blocking(part, self._thread) for part in (self._client.state, self._client.topics, self._client.sessions)
+        )
+
+    def __repr__(self) -> str:
+        return f"<Sync{repr(self._client)[1:]}"
+
+    def __enter__(self) -> SyncSessionClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._face, name)
+
+    def document(self, name: str) -> Blocking:
+        """Return a document of the session; `main` is `state`."""
+        return Blocking(self._thread.run(lambda: self._client.document(name)), self._thread)
+
+    def run(self, function: Callable[[SessionClient], Any]) -> Any:
+        """Call `function(client)` with the asynchronous client on its loop, and return its awaited result.
+
+        So several writes go without a wait for each: `client.run(lambda c: asyncio.gather(c.send(1), c.send(2)))`.
+        """
+        return self._thread.run(lambda: function(self._client))
+
+    def logout(self) -> None:
+        """End the session: send what waits for at most 2 s, then leave nothing in the storage."""
+        self._end(self._client.logout)
+
+    def close(self) -> None:
+        """Close the connection and end the thread; a second call does nothing."""
+        self._end(self._client.close)
+
+    def _end(self, end: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        with self._lock:
+            if not self._is_closed:
+                self._is_closed = True
+                try:
+                    self._thread.wait_for(end())
+                finally:
+                    self._thread.end()
+
+
+async def _settle(function: Callable[[], Any]) -> Any:
+    result = function()
+    return await result if inspect.isawaitable(result) else result
+
+
+async def _start(url: str, options: dict[str, Any]) -> SessionClient:
+    return await SessionClient.start(url, **options)

@@ -1,0 +1,141 @@
+"""Client without asyncio: from several threads at once, from its own callbacks, and after its end."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from session_mgmt.client import Refused, Stopped, SyncSessionClient
+from tests.client.fake_server import Peer, entries, fake_server, snapshot
+
+# Few enough that no `ack` comes in between.
+WRITERS, WRITES = 4, 5
+
+
+async def answer_all(peer: Peer) -> None:
+    """Take each write, as a server that has one document and nobody else."""
+    version = 0
+    while True:
+        update = await peer.receive("update")
+        version += 1
+        body = {"ops": update["ops"], "client_id": "c_one", "seq": update["seq"]}
+        receipt = {"type": "receipt", "seq": update["seq"], "ok": True, "position": ["e1", version, f"t{version}"]}
+        await peer.send(entries("state:main", version, body), receipt)
+
+
+async def use(
+    work: Callable[[SyncSessionClient], Any], serve: Callable[[Peer], Awaitable[None]], **options: Any
+) -> Any:
+    """Run `work` in a thread against a server that does what `serve` says."""
+    async with fake_server() as server:
+
+        def run() -> Any:
+            given = {"timeout": 10.0, "token": "sma_test", "transports": ["websocket"], **options}
+            with SyncSessionClient(server.url, **given) as client:
+                return work(client)
+
+        working = asyncio.create_task(asyncio.to_thread(run))
+        peer = await server.accept()
+        await peer.welcome()
+        await peer.send(snapshot("state:main", 0, {}))
+        serving = asyncio.ensure_future(serve(peer))
+        try:
+            return await working
+        finally:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+
+
+async def test_several_threads_write_and_read_at_once() -> None:
+    def work(client: SyncSessionClient) -> Any:
+        def write(_: int) -> list[bool]:
+            return [client.state.inc("/n")["ok"] for _ in range(WRITES)]
+
+        with ThreadPoolExecutor(WRITERS) as pool:
+            oks = [ok for each in pool.map(write, range(WRITERS)) for ok in each]
+        return oks, client.state.get("/n"), client.state.version, client.pending
+
+    total = WRITERS * WRITES
+    assert await use(work, answer_all) == ([True] * total, total, total, 0)
+
+
+async def test_a_callback_that_calls_the_client_is_told_so_and_nothing_hangs() -> None:
+    def work(client: SyncSessionClient) -> str:
+        told: queue.Queue[str] = queue.Queue()
+
+        def call_back(_: Any) -> None:
+            with pytest.raises(RuntimeError) as problem:
+                client.state.get()
+            told.put(str(problem.value))
+
+        unsubscribe = client.state.on("/n", call_back)
+        client.state.set("/n", 1)
+        unsubscribe()
+        client.state.set("/n", 2)
+        assert told.qsize() == 1
+        return told.get()
+
+    assert await use(work, answer_all) == "A callback must not wait for the client."
+
+
+async def test_a_topic_is_read_in_a_plain_loop_and_left_when_the_loop_ends() -> None:
+    left = asyncio.Event()
+
+    async def serve(peer: Peer) -> None:
+        asked = await peer.receive("subscribe")
+        verdict = {"mode": "up_to_date", "reason": "from_now", "position": ["e1", 3, "t3"]}
+        await peer.send({"type": "reply", "id": asked["id"], "verdict": verdict})
+        await peer.send(entries("topic:orders:42", 4, "four", "five"))
+        await peer.receive("unsubscribe")
+        left.set()
+
+    def work(client: SyncSessionClient) -> list[Any]:
+        orders = client.topics.iterate("orders:42")
+        seen = [next(orders), next(orders)]
+        orders.close()
+        return seen
+
+    assert await use(work, serve) == ["four", "five"]
+    await left.wait()
+
+
+async def test_a_refusal_and_a_late_answer_are_raised_in_the_thread_that_asked() -> None:
+    async def serve(peer: Peer) -> None:
+        sent = await peer.receive("send")
+        error = {"code": 254, "name": "no_handler", "temporary": False, "message": "…"}
+        await peer.send({"type": "receipt", "seq": sent["seq"], "ok": False, "error": error})
+
+    def work(client: SyncSessionClient) -> int:
+        with pytest.raises(Refused, match="no_handler"):
+            client.send({"do": "checkout"})
+        with pytest.raises(TimeoutError):
+            client.state.set("/late", 1)
+        return client.pending
+
+    assert await use(work, serve, timeout=0.5) == 1
+
+
+async def test_a_program_in_another_thread_is_told_of_the_end_and_the_thread_is_gone(tmp_path: Path) -> None:
+    clients: list[SyncSessionClient] = []
+
+    async def serve(peer: Peer) -> None:
+        await peer.send({"type": "bye", "code": 4507, "name": "replaced", "reconnect": False})
+
+    def work(client: SyncSessionClient) -> str:
+        clients.append(client)
+        with pytest.raises(Stopped):
+            next(client.messages())
+        return client.status
+
+    assert await use(work, serve, storage=tmp_path / "client.json") == "failed"
+    [client] = clients
+    client.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        client.state.set("/n", 1)
+    assert not client._thread._thread.is_alive()
