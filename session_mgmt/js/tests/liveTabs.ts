@@ -1,7 +1,7 @@
 /** Tabs that share one connection, and die: they are closed, crash, freeze, hide, or go to another page and back. */
 
 import type { SessionClient, StartOptions } from "../src/index";
-import { FakeChannels, FakeLocks, type FakeServer } from "../src/testing";
+import { FakeChannels, FakeLocks, MemoryStore, type FakeServer } from "../src/testing";
 import "../src/tabs/index";
 import { Browser, Tab, turns } from "./harness";
 
@@ -24,8 +24,25 @@ export class LiveTab extends Tab {
   #sockets = new Set<{ close(): void }>();
   #calls = new Set<AbortController>();
 
-  constructor(readonly live: LiveBrowser) {
-    super(live);
+  constructor(
+    readonly live: LiveBrowser,
+    storage = new MemoryStore(),
+    readonly isReopened = false,
+  ) {
+    super(live, storage);
+  }
+
+  get isFrozen(): boolean {
+    return this.#kept !== null;
+  }
+
+  get isDead(): boolean {
+    return this.#isDead;
+  }
+
+  /** As a browser reopens a tab that has crashed: another page with the same storage. */
+  reopen(): LiveTab {
+    return new LiveTab(this.live, this.storage, true);
   }
 
   async openShared(options: StartOptions = {}): Promise<SessionClient> {
