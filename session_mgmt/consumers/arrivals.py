@@ -19,6 +19,7 @@ from session_mgmt.bridge.connecting import MOST_TOGETHER, Answers, QueuedAsk
 from session_mgmt.conf import settings
 from session_mgmt.consumers.admission import Admission
 from session_mgmt.consumers.grants import Grants, Question
+from session_mgmt.consumers.pacing import CrowdSize
 from session_mgmt.exceptions import SessionMgmtError
 from session_mgmt.models import clock
 from session_mgmt.models.sql import Statements
@@ -29,9 +30,6 @@ T = TypeVar("T")
 # Where several come together, more will: the next group gathers at least so long, for it costs little more than one
 # member. Whoever comes alone waits for nobody.
 GATHER_SECONDS = 0.04
-# Answers handed out in one turn of the loop. Each opens a connection, which is half a millisecond of work, and the
-# frames of everybody else wait for the whole turn.
-ANSWERS_PER_TURN = 8
 
 
 class _Arrival:
@@ -49,8 +47,10 @@ class _Arrival:
 class Arrivals:
     """Clients that connect here and have no answer yet."""
 
-    def __init__(self, server: str, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
-        self._server, self._sleep = server, sleep
+    def __init__(
+        self, server: str, size: CrowdSize, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
+        self._server, self._size, self._sleep = server, size, sleep
         self._loop = asyncio.get_running_loop()
         self.admission = Admission(monotonic)
         self.grants = Grants(self._loop)
@@ -161,7 +161,7 @@ class Arrivals:
             self._settle_some()
 
     def _settle_some(self) -> None:
-        for _ in range(min(ANSWERS_PER_TURN, len(self._answers))):
+        for _ in range(min(self._size.answers, len(self._answers))):
             _settle(*self._answers.popleft())
         if self._answers:
             self._loop.call_soon(self._settle_some)

@@ -258,6 +258,7 @@ class Connection:
     def mark_active(self) -> None:
         """Count a write as activity of the session; beats and polls are none."""
         self._wrote_at = self._loop.time()
+        self.hub.serving.crowd_size.note_write()
 
     def confirm(self, seq: int) -> None:
         """Note that the client has its receipts up to this number."""

@@ -52,7 +52,7 @@ class Hub:
         ]
         self._remote_listener = bridge().remote_listener(self._handle_ring)
         self.serving = Serving(self._remote_listener)
-        self.arrivals = Arrivals(self.server)
+        self.arrivals = Arrivals(self.server, self.serving.crowd_size)
         self.rechecks = Rechecks(self.serving, self.arrivals.grants)
         self.proofs = Proofs()
         self.late_writes = LateWrites()

@@ -13,8 +13,8 @@ from weakref import WeakValueDictionary
 # transaction of its own, and a write shares one with others.
 FOLLOWS_PER_SECOND = 20.0
 LONGEST_REST = 0.2
-# Handshakes answered in one turn of the loop; as many connect in one group.
-OPENINGS_PER_TURN = 32
+# Seconds after a write in which its client is expected to write again.
+WRITES_GO_ON = 0.25
 
 
 class Pace:
@@ -116,19 +116,47 @@ class Turns:
                 del self._asked[name], self._locks[name]
 
 
-class LoopTurns:
-    """Turns of the event loop at work that comes in crowds: at most so many begin in one.
+class CrowdSize:
+    """Number of those who come at once that are served in one turn of the event loop; smaller while others write.
 
-    Otherwise the frames of everybody else would wait until the whole crowd has been served.
+    The frames of everybody else wait for the whole turn. A larger one costs less: its members share what they read.
     """
 
-    def __init__(self, most: int) -> None:
-        self._loop, self._most, self._left = asyncio.get_running_loop(), most, most
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._written_at = float("-inf")
+
+    def note_write(self) -> None:
+        """Note that a client which is here has written."""
+        self._written_at = self._loop.time()
+
+    @property
+    def handshakes(self) -> int:
+        """Return the number of handshakes answered in a turn; at most as many connect in one group."""
+        return 12 if self._has_writers() else 32
+
+    @property
+    def answers(self) -> int:
+        """Return the number of connections opened in a turn, each of which is half a millisecond of work."""
+        return 4 if self._has_writers() else 8
+
+    def _has_writers(self) -> bool:
+        return self._loop.time() - self._written_at < WRITES_GO_ON
+
+
+class LoopTurns:
+    """Turns of the event loop at work that comes in crowds: at most so many begin in one."""
+
+    def __init__(self, choose_most: Callable[[], int]) -> None:
+        self._loop, self._choose_most = asyncio.get_running_loop(), choose_most
+        # Number that may still begin in this turn, while there is one.
+        self._left: int | None = None
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def take(self) -> None:
         """Begin in this turn of the loop if there is room, or in the first one that has, in the order of asking."""
-        if self._left == self._most:
+        if self._left is None:
+            self._left = self._choose_most()
             self._loop.call_soon(self._begin_turn)
         if self._left:
             self._left -= 1
@@ -138,15 +166,18 @@ class LoopTurns:
         await turn
 
     def _begin_turn(self) -> None:
-        self._left = self._most
-        while self._waiting and self._left:
+        self._left = None
+        if not self._waiting:
+            return
+        left = self._choose_most()
+        while self._waiting and left:
             turn = self._waiting.popleft()
             # Whoever waited may have been cancelled.
             if not turn.done():
                 turn.set_result(None)
-                self._left -= 1
-        if self._left < self._most:
-            self._loop.call_soon(self._begin_turn)
+                left -= 1
+        self._left = left
+        self._loop.call_soon(self._begin_turn)
 
 
 class RestedTurns:

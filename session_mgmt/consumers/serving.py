@@ -18,7 +18,7 @@ from session_mgmt.actions.sessions.resume import Attachment
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers.feed import Feed
-from session_mgmt.consumers.pacing import OPENINGS_PER_TURN, LoopTurns, Paces, RestedTurns
+from session_mgmt.consumers.pacing import CrowdSize, LoopTurns, Paces, RestedTurns
 from session_mgmt.consumers.pages import Shelf
 from session_mgmt.exceptions import SessionMgmtError
 from session_mgmt.protocol.codes import Close
@@ -107,7 +107,8 @@ class Serving:
         self.feeds: dict[str, Feed] = {}
         self.paces = Paces()
         self.following_turns = RestedTurns()
-        self.openings = LoopTurns(OPENINGS_PER_TURN)
+        self.crowd_size = CrowdSize()
+        self.openings = LoopTurns(lambda: self.crowd_size.handshakes)
         self._shelf = Shelf(self._loop.time, self._loop.call_later)
         self._sockets: Counter[str] = Counter()
         self._quiet_lives: dict[str, float] = {}

@@ -15,6 +15,7 @@ from session_mgmt.bridge.connecting import Answers, QueuedAsk
 from session_mgmt.consumers import arrivals as arrivals_module
 from session_mgmt.consumers.arrivals import Arrivals
 from session_mgmt.consumers.hub import hub
+from session_mgmt.consumers.pacing import CrowdSize
 from session_mgmt.exceptions import InvalidToken, Unavailable
 from session_mgmt.protocol.frames import Connect
 
@@ -47,7 +48,7 @@ async def test_those_who_come_while_a_group_is_on_its_way_are_the_next_one(group
     async def gather(seconds: float) -> None:
         await gathered.wait()
 
-    arrivals = Arrivals("here", sleep=gather)
+    arrivals = Arrivals("here", CrowdSize(), sleep=gather)
     connects = await make_connects(21, {"topic:room:1": None, "session": None})
     first = [asyncio.create_task(arrivals.attach(connect)) for connect in connects[:11]]
     await asyncio.gather(*first)
@@ -63,7 +64,7 @@ async def test_a_client_that_comes_alone_waits_for_nobody(groups: list[int]) -> 
     async def gather(seconds: float) -> None:
         pytest.fail("it waited")
 
-    arrivals = Arrivals("here", sleep=gather)
+    arrivals = Arrivals("here", CrowdSize(), sleep=gather)
     for connect in await make_connects(3):
         await arrivals.attach(connect)
     assert groups == [1, 1, 1]
@@ -115,8 +116,16 @@ async def test_a_client_that_leaves_meanwhile_is_not_attached(
     assert groups == [1]
 
 
-async def test_answers_are_handed_out_a_few_in_a_turn_of_the_loop_and_in_the_order_of_groups() -> None:
-    arrivals, loop = Arrivals("here"), asyncio.get_running_loop()
+@pytest.mark.parametrize(
+    ("writes", "turns"), [(False, [8, 16, 20]), (True, [4, 8, 12, 16, 20])], ids=["quiet", "beside"]
+)
+async def test_answers_are_handed_out_a_few_in_a_turn_of_the_loop_and_in_the_order_of_groups(
+    writes: bool, turns: list[int]
+) -> None:
+    size, loop = CrowdSize(), asyncio.get_running_loop()
+    arrivals = Arrivals("here", size)
+    if writes:
+        size.note_write()
     futures: list[asyncio.Future[Any]] = [loop.create_future() for _ in range(20)]
     results = [(future, InvalidToken()) for future in futures]
     arrivals._hand_out(Answers(results[:12], 0.0, 8, False))
@@ -133,5 +142,5 @@ async def test_answers_are_handed_out_a_few_in_a_turn_of_the_loop_and_in_the_ord
 
     look()
     await over
-    assert done == [8, 16, 20]
+    assert done == turns
     assert all(isinstance(future.exception(), InvalidToken) for future in futures)

@@ -21,7 +21,16 @@ from session_mgmt.actions.sessions import following, lifecycle
 from session_mgmt.actions.topics import subscriptions
 from session_mgmt.consumers.hub import hub
 from session_mgmt.consumers.inbox import MOST_FRAMES, REQUEST_COST, Inbox
-from session_mgmt.consumers.pacing import LONGEST_REST, LoopTurns, Pace, Paces, RestedTurns, Slot
+from session_mgmt.consumers.pacing import (
+    LONGEST_REST,
+    WRITES_GO_ON,
+    CrowdSize,
+    LoopTurns,
+    Pace,
+    Paces,
+    RestedTurns,
+    Slot,
+)
 from session_mgmt.exceptions import SessionExpired, TopicDenied
 from session_mgmt.models import Client, SessionActivity, Stream, Subscription, clock
 from tests.clocks import Clock
@@ -236,7 +245,7 @@ async def test_following_is_worked_on_one_at_a_time_and_rests_as_long_as_it_took
 
 
 async def test_of_a_crowd_so_many_begin_in_one_turn_of_the_loop_and_in_their_order() -> None:
-    turns, loop, begun = LoopTurns(2), asyncio.get_running_loop(), list[int]()
+    turns, loop, begun = LoopTurns(lambda: 2), asyncio.get_running_loop(), list[int]()
     # What others do in each turn: how many of the crowd had begun by then.
     seen: list[int] = []
 
@@ -258,3 +267,13 @@ async def test_of_a_crowd_so_many_begin_in_one_turn_of_the_loop_and_in_their_ord
     # After a rest there is room again.
     await begin(7)
     assert begun[-1] == 7
+
+
+async def test_a_crowd_is_served_in_smaller_turns_for_a_while_after_a_write() -> None:
+    size, timers = CrowdSize(), Timers()
+    size._loop = timers  # type: ignore[assignment]
+    quiet = size.handshakes, size.answers
+    size.note_write()
+    assert size.handshakes < quiet[0] and size.answers < quiet[1]
+    timers.now += WRITES_GO_ON
+    assert (size.handshakes, size.answers) == quiet
