@@ -6,13 +6,15 @@ import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { minify } from "terser";
 import { AROUND_PART, findParts, findShared, listModules, loadFromFiles, takeFromClient } from "./parts.mjs";
-import { writeTypings } from "./typings.mjs";
+import { PART_TYPINGS, writeTypings } from "./typings.mjs";
 
 export const ROOT = fileURLToPath(new URL("..", import.meta.url));
 export const { version: VERSION } = JSON.parse(await readFile(`${ROOT}package.json`, "utf8"));
 const BANNER = `/*! session_mgmt browser client ${VERSION}, BSD-3-Clause. Built from session_mgmt/js; do not edit. */`;
 
 const CLIENT = "src/index.ts";
+/** Parts that are entries of the package as well, for pages that have them in their own scripts. */
+const PART_ENTRIES = ["http", "copies", "tabs", "debug"];
 /** Further entries of the package: each is a file of its own, which takes no more than types from the client. */
 const ENTRIES = ["testing", "react"];
 
@@ -95,6 +97,7 @@ async function listScripts() {
 export async function buildFiles() {
   const files = new Map();
   for (const script of await listScripts()) for (const [name, text] of await bundle(script)) files.set(name, text);
+  for (const part of PART_ENTRIES) files.set(nameFile(part).replace(/js$/, "d.ts"), `${BANNER}\n${PART_TYPINGS}`);
   for (const [name, text] of writeTypings(ROOT, ENTRIES)) files.set(name, `${BANNER}\n${text}`);
   return files;
 }

@@ -9,6 +9,8 @@ import { build } from "esbuild";
 import ts from "typescript";
 
 const PROGRAM = "tests/project/main.ts";
+/** Parts that the program names at its start. */
+const NAMED_PARTS = ["session-client.http-", "session-client.copies-", "session-client.tabs-"];
 const SETTINGS = {
   bundler: { module: ts.ModuleKind.ESNext, moduleResolution: ts.ModuleResolutionKind.Bundler },
   node16: { module: ts.ModuleKind.Node16, moduleResolution: ts.ModuleResolutionKind.Node16 },
@@ -62,5 +64,19 @@ async function bundle(folder, program) {
   const outside = imports.filter(({ external }) => external).map(({ path }) => `a bundler does not find ${path}`);
   const later = imports.filter(({ kind }) => kind === "dynamic-import");
   const lacks = later.length === 0 || outputFiles.length < 2 ? ["a bundler makes no file of what is loaded later"] : [];
-  return [...outside, ...lacks];
+  return [...outside, ...lacks, ...findLate(metafile)];
+}
+
+/** Return what is wrong if a part that the program names is not there with it, or is there twice. */
+function findLate({ outputs }) {
+  const [main] = Object.keys(outputs).filter((path) => outputs[path].entryPoint?.endsWith("main.ts"));
+  const there = new Set([main]);
+  for (const path of there) {
+    for (const { path: next, kind } of outputs[path].imports) if (kind === "import-statement") there.add(next);
+  }
+  return NAMED_PARTS.flatMap((part) => {
+    const has = ([, { inputs }]) => Object.entries(inputs).some(([input, { bytesInOutput }]) => bytesInOutput > 0 && input.includes(part));
+    const places = Object.entries(outputs).filter(has).map(([path]) => path);
+    return places.length === 1 && there.has(places[0]) ? [] : [`a bundler loads ${part} later, or twice: ${places}`];
+  });
 }

@@ -4,6 +4,11 @@ import { generateDtsBundle } from "dts-bundle-generator";
 import ts from "typescript";
 
 const CLIENT = "./index";
+/** Declarations of a part, which only the client can read. */
+export const PART_TYPINGS = `import type { Part } from "./session-client.js";
+declare const part: Part;
+export default part;
+`;
 
 /** Return the name and the text of each declaration file. */
 export function writeTypings(root, entries) {

@@ -18,6 +18,7 @@ export type { Unsubscribe } from "./emitter";
 export type { Clock, Surroundings } from "./environment";
 export type { Conflict, Position, PublishFrame, RecoveryReceipt, SendFrame, Strategy } from "./frames";
 export type { SuccessorReceipt, UpdateFrame, WriteFrame } from "./frames";
+export type { Part } from "./loading";
 export type { SessionInfo } from "./info";
 export type { Operation } from "./operations";
 export type { Checkpoint, ClientState, DocumentHead, DocumentSizes, HistoryEntry, HistoryOptions } from "./past";

@@ -4,6 +4,9 @@ import { SessionError } from "./errors";
 import type * as Outboxes from "./outboxes";
 import type * as Requests from "./requests/index";
 
+/** Part of the client, as an entry of the package such as `session-mgmt-client/http` exports it. */
+export type Part = (shared: never) => object;
+
 /** Load what makes requests that few pages make. Throws `part_unavailable`. */
 export function loadRequests(): Promise<typeof Requests> {
   return awaitPart(import("./requests/index"));

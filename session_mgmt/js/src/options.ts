@@ -5,6 +5,7 @@ import type { TokenMode } from "./credentials";
 import type { Surroundings } from "./environment";
 import type { SessionError } from "./errors";
 import type { Strategy } from "./frames";
+import type { Part } from "./loading";
 import type { OutboxBounds } from "./outbox";
 import type { Schema } from "./schema";
 import type { TransportName } from "./transport";
@@ -78,6 +79,11 @@ export interface StartOptions extends Surroundings {
    * write over HTTP. Needs Web Locks and BroadcastChannel; without them each tab has its own connection, as by default.
    */
   oneSocket?: boolean;
+  /**
+   * Parts that are in the page's own scripts and not loaded later. To name them here is enough: a bundler makes one
+   * module of such a part and of the one that the client loads.
+   */
+  parts?: readonly Part[];
   /** Ends the start, which then rejects with the signal's reason; it has no effect on the client that was started. */
   signal?: AbortSignal;
   /**

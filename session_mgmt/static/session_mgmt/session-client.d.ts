@@ -1137,6 +1137,131 @@ export interface SyncOptions {
 	/** Longest wait after the first update, however many follow. */
 	maxDelay?: number;
 }
+/** Owner of records; nobody else's are ever read. */
+export type Owner = readonly [
+	scope: string,
+	user: string,
+	session: string
+];
+export interface ClientRow {
+	/** Name of the tab's record. */
+	key: string;
+	/** Name of the Web Lock without which nobody numbers or sends these writes. */
+	lock: string;
+	owner: Owner;
+	/** Name that the server gave; null if the tab was never connected. */
+	client: string | null;
+	/** Time of the last change. */
+	at: number;
+}
+/** Writes to store, by number; null removes one. */
+export type WriteChanges = ReadonlyMap<number, WriteFrame | null>;
+declare class OutboxStore {
+	#private;
+	private constructor();
+	/** Open the database and remove what is too old; rejects if the browser keeps nothing there. */
+	static open(env: Environment): Promise<OutboxStore>;
+	/** List the other tabs of an owner whose writes wait, the oldest first, with the number of these writes. */
+	listWaiting(owner: Owner, own: string): Promise<[
+		row: ClientRow,
+		count: number
+	][]>;
+	readWrites(key: string): Promise<[
+		seq: number,
+		write: WriteFrame
+	][]>;
+	readResults(key: string): Promise<Map<number, ReceiptFrame>>;
+	/** Store a tab's row and changes of its writes; without waiting writes the row goes. */
+	save(row: ClientRow, changes: WriteChanges, hasWrites: boolean, ended: (error: unknown) => void): void;
+	/** Mark a tab's writes as taken over and name its client; resolves when that is stored. */
+	markAdopted(row: ClientRow): Promise<void>;
+	/** Return true if another tab has taken these writes over. */
+	isAdopted(key: string): Promise<boolean>;
+	/** Store the answer of an adopted write, for the tab that had it. */
+	saveResult(key: string, seq: number, receipt: ReceiptFrame): void;
+	/** Remove a tab's row and everything under it. */
+	remove(key: string): void;
+	close(): void;
+}
+export interface SendingPort {
+	openLink(port: LinkPort): Link;
+	/** Return the fields of `connect` that prove the session. */
+	readProof(): object;
+	findPosition(document: string): Position | null;
+	/** Report writes of closed tabs that can't be sent. */
+	tellUnsent(writes: [
+		seq: number,
+		write: WriteFrame
+	][], reason: string): void;
+	/** Report the conflicts of a write whose promise is gone. */
+	tellConflict(write: Write, receipt: ReceiptFrame): void;
+}
+declare class Sending {
+	#private;
+	settled: number;
+	constructor(env: Environment, outboxes: Outboxes, row: ClientRow, writes: [
+		seq: number,
+		write: WriteFrame
+	][], port: SendingPort);
+	/** Send everything; resolves with the code that the connection ended with. */
+	run(): Promise<number>;
+	stop(): void;
+}
+export interface AdoptionPort extends SendingPort {
+	/** Load what sends them. */
+	loadSending(): Promise<{
+		Sending: typeof Sending;
+	}>;
+	readOwner(): Owner;
+	/** Return the key of this tab's own record. */
+	readKey(): string;
+	/** Report that so many writes of closed tabs were sent. */
+	tellAdopted(count: number): void;
+	/** Report that another number of writes of closed tabs waits. */
+	tellWaiting(): void;
+}
+declare class Adoption {
+	#private;
+	/** Writes of closed tabs that wait. */
+	waiting: number;
+	constructor(env: Environment, outboxes: Outboxes, port: AdoptionPort);
+	/** Send what closed tabs left, and look again after a while. */
+	look(): Promise<void>;
+	/** Give up what closed tabs of an ended session left; it goes to the application if that may see it. */
+	abandon(owner: Owner, reason: string, isTold: boolean): Promise<void>;
+	close(): void;
+}
+declare class Mirror {
+	#private;
+	constructor(clock: Clock, store: OutboxStore, describe: () => ClientRow, tellStored: () => void);
+	/** True if everything is stored. */
+	get isComplete(): boolean;
+	/** Store a write under its number; null removes it. */
+	put(seq: number, write: WriteFrame | null): void;
+	/** Store the row again: the client has another name. */
+	touch(): void;
+	/**
+	 * Let nothing be sent before the store has caught up. Needed when a stored number comes to mean another write: if the
+	 * tab died in between, whoever sends what is stored would repeat one write under the number of another.
+	 */
+	guard(): void;
+	/** Return true if `resume` will be called when it is time to send, false if it is time now. */
+	awaitStored(resume: () => void): boolean;
+	/** Store what changed in this turn of the event loop. */
+	flush(): void;
+}
+declare class Outboxes {
+	#private;
+	readonly store: OutboxStore;
+	private constructor();
+	/** Open the outboxes; rejects if the browser keeps nothing. */
+	static open(env: Environment): Promise<Outboxes>;
+	/** Return the copy of a tab's outbox, which `describe` names; `tellStored` is called when it has caught up. */
+	newMirror(describe: () => ClientRow, tellStored: () => void): Mirror;
+	newAdoption(port: AdoptionPort): Adoption;
+}
+/** Part of the client, as an entry of the package such as `session-mgmt-client/http` exports it. */
+export type Part = (shared: never) => object;
 export interface CreateOptions {
 	metadata?: JsonObject;
 	config?: JsonObject;
@@ -1202,6 +1327,11 @@ export interface StartOptions extends Surroundings {
 	 * write over HTTP. Needs Web Locks and BroadcastChannel; without them each tab has its own connection, as by default.
 	 */
 	oneSocket?: boolean;
+	/**
+	 * Parts that are in the page's own scripts and not loaded later. To name them here is enough: a bundler makes one
+	 * module of such a part and of the one that the client loads.
+	 */
+	parts?: readonly Part[];
 	/** Ends the start, which then rejects with the signal's reason; it has no effect on the client that was started. */
 	signal?: AbortSignal;
 	/**
@@ -1548,129 +1678,6 @@ declare class Logbook {
 	takeSnapshot(frame: SnapshotFrame): void;
 	/** Take the answer of an explicit synchronisation; what arrived by the connection meanwhile stays. */
 	takeSyncAnswer(name: string, answer: SyncAnswer): void;
-}
-/** Owner of records; nobody else's are ever read. */
-export type Owner = readonly [
-	scope: string,
-	user: string,
-	session: string
-];
-export interface ClientRow {
-	/** Name of the tab's record. */
-	key: string;
-	/** Name of the Web Lock without which nobody numbers or sends these writes. */
-	lock: string;
-	owner: Owner;
-	/** Name that the server gave; null if the tab was never connected. */
-	client: string | null;
-	/** Time of the last change. */
-	at: number;
-}
-/** Writes to store, by number; null removes one. */
-export type WriteChanges = ReadonlyMap<number, WriteFrame | null>;
-declare class OutboxStore {
-	#private;
-	private constructor();
-	/** Open the database and remove what is too old; rejects if the browser keeps nothing there. */
-	static open(env: Environment): Promise<OutboxStore>;
-	/** List the other tabs of an owner whose writes wait, the oldest first, with the number of these writes. */
-	listWaiting(owner: Owner, own: string): Promise<[
-		row: ClientRow,
-		count: number
-	][]>;
-	readWrites(key: string): Promise<[
-		seq: number,
-		write: WriteFrame
-	][]>;
-	readResults(key: string): Promise<Map<number, ReceiptFrame>>;
-	/** Store a tab's row and changes of its writes; without waiting writes the row goes. */
-	save(row: ClientRow, changes: WriteChanges, hasWrites: boolean, ended: (error: unknown) => void): void;
-	/** Mark a tab's writes as taken over and name its client; resolves when that is stored. */
-	markAdopted(row: ClientRow): Promise<void>;
-	/** Return true if another tab has taken these writes over. */
-	isAdopted(key: string): Promise<boolean>;
-	/** Store the answer of an adopted write, for the tab that had it. */
-	saveResult(key: string, seq: number, receipt: ReceiptFrame): void;
-	/** Remove a tab's row and everything under it. */
-	remove(key: string): void;
-	close(): void;
-}
-export interface SendingPort {
-	openLink(port: LinkPort): Link;
-	/** Return the fields of `connect` that prove the session. */
-	readProof(): object;
-	findPosition(document: string): Position | null;
-	/** Report writes of closed tabs that can't be sent. */
-	tellUnsent(writes: [
-		seq: number,
-		write: WriteFrame
-	][], reason: string): void;
-	/** Report the conflicts of a write whose promise is gone. */
-	tellConflict(write: Write, receipt: ReceiptFrame): void;
-}
-declare class Sending {
-	#private;
-	settled: number;
-	constructor(env: Environment, outboxes: Outboxes, row: ClientRow, writes: [
-		seq: number,
-		write: WriteFrame
-	][], port: SendingPort);
-	/** Send everything; resolves with the code that the connection ended with. */
-	run(): Promise<number>;
-	stop(): void;
-}
-export interface AdoptionPort extends SendingPort {
-	/** Load what sends them. */
-	loadSending(): Promise<{
-		Sending: typeof Sending;
-	}>;
-	readOwner(): Owner;
-	/** Return the key of this tab's own record. */
-	readKey(): string;
-	/** Report that so many writes of closed tabs were sent. */
-	tellAdopted(count: number): void;
-	/** Report that another number of writes of closed tabs waits. */
-	tellWaiting(): void;
-}
-declare class Adoption {
-	#private;
-	/** Writes of closed tabs that wait. */
-	waiting: number;
-	constructor(env: Environment, outboxes: Outboxes, port: AdoptionPort);
-	/** Send what closed tabs left, and look again after a while. */
-	look(): Promise<void>;
-	/** Give up what closed tabs of an ended session left; it goes to the application if that may see it. */
-	abandon(owner: Owner, reason: string, isTold: boolean): Promise<void>;
-	close(): void;
-}
-declare class Mirror {
-	#private;
-	constructor(clock: Clock, store: OutboxStore, describe: () => ClientRow, tellStored: () => void);
-	/** True if everything is stored. */
-	get isComplete(): boolean;
-	/** Store a write under its number; null removes it. */
-	put(seq: number, write: WriteFrame | null): void;
-	/** Store the row again: the client has another name. */
-	touch(): void;
-	/**
-	 * Let nothing be sent before the store has caught up. Needed when a stored number comes to mean another write: if the
-	 * tab died in between, whoever sends what is stored would repeat one write under the number of another.
-	 */
-	guard(): void;
-	/** Return true if `resume` will be called when it is time to send, false if it is time now. */
-	awaitStored(resume: () => void): boolean;
-	/** Store what changed in this turn of the event loop. */
-	flush(): void;
-}
-declare class Outboxes {
-	#private;
-	readonly store: OutboxStore;
-	private constructor();
-	/** Open the outboxes; rejects if the browser keeps nothing. */
-	static open(env: Environment): Promise<Outboxes>;
-	/** Return the copy of a tab's outbox, which `describe` names; `tellStored` is called when it has caught up. */
-	newMirror(describe: () => ClientRow, tellStored: () => void): Mirror;
-	newAdoption(port: AdoptionPort): Adoption;
 }
 export interface RecordParts {
 	env: Environment;

@@ -2,10 +2,14 @@
 
 import { SessionClient, SessionError, type StartOptions } from "session-mgmt-client";
 import { SessionProvider, useTopic, useValue } from "session-mgmt-client/react";
+import cache from "session-mgmt-client/cache";
+import debug from "session-mgmt-client/debug";
+import http from "session-mgmt-client/http";
+import tabs from "session-mgmt-client/tabs";
 import { FakeServer } from "session-mgmt-client/testing";
 
 const server = new FakeServer();
-const options: StartOptions = { fetch: server.fetch, WebSocket: server.WebSocket, cache: "indexeddb" };
+const options: StartOptions = { fetch: server.fetch, WebSocket: server.WebSocket, cache: "indexeddb", parts: [http, cache, tabs] };
 const session = await SessionClient.start(options);
 session.on("error", (error) => console.log(error instanceof SessionError, error.name));
 const { version } = await session.state.set("/cart/coupon", "WELCOME");
@@ -29,4 +33,6 @@ const coupon: string = useValue("/cart/coupon", "none");
 const status: "paid" | "sent" | undefined = useTopic("orders:42")?.status;
 // @ts-expect-error: no such place
 useValue("/card");
-console.log(coupon, status);
+// @ts-expect-error: no part
+const wrong: StartOptions = { parts: ["http"] };
+console.log(coupon, status, debug, wrong);
