@@ -11,7 +11,7 @@ import { countSockets, LiveBrowser, LiveTab } from "./liveTabs";
 useFakeClock();
 
 const TABS = 5;
-const RUNS = Number(process.env.RUNS ?? 12);
+const RUNS = Number(process.env.RUNS ?? 6);
 
 type Step =
   | { do: "write" | "freeze" | "thaw" | "hide" | "show" | "leave" | "crash" | "disturb"; tab: number }

@@ -226,6 +226,32 @@ describe("messages between tabs", () => {
     expect(heard).toEqual(sent);
   });
 
+  /** Let the channel lose a publication. */
+  async function lose() {
+    const [browser, a, b] = (await openTabs(2)) as [LiveBrowser, LiveTab, LiveTab];
+    const heard = listen(b);
+    await turns(40);
+    browser.channels.loses = () => true;
+    browser.server.publish("t", 1);
+    await turns(2);
+    browser.channels.loses = () => false;
+    expect(heard).toEqual([]);
+    return { browser, a, heard };
+  }
+
+  test("are missed at once if another one follows", async () => {
+    const { browser, heard } = await lose();
+    browser.server.publish("t", 2);
+    await turns();
+    expect(heard).toEqual([1, 2]);
+  });
+
+  test("are missed at the next beat if nothing follows", async () => {
+    const { a, heard } = await lose();
+    await pass(5.1);
+    expect([heard, a.leads]).toEqual([[1], true]);
+  });
+
   test("of a page that was frozen for long are caught up by one poll", async () => {
     const [browser, , b] = (await openTabs(2)) as [LiveBrowser, LiveTab, LiveTab];
     const heard = listen(b);

@@ -23,7 +23,7 @@ class Sharing implements Transport {
   #circle: Circle | null = null;
   #name = "";
   #link: SharedLink | null = null;
-  /** A page that has gone holds neither lock nor connection: so its browser may keep it, and it may come back. */
+  /** A page that goes lets go of the lead and of its connection; it may come back from the cache of its browser. */
   readonly #leave = (): void => {
     this.#link?.leavePage();
     this.rest();
