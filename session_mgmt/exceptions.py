@@ -280,6 +280,16 @@ class HeartbeatLost(StateError):
     message = "Nothing was heard of this connection for too long."
 
 
+class Detached(StateError):
+    number, name, close = 223, "detached", 4005
+    message = "This connection was closed. Attach again."
+
+
+class Disconnected(StateError):
+    number, name, close = 224, "disconnected", 1000
+    message = "This connection was closed for good."
+
+
 class SeqReused(StateError):
     number, name, status = 231, "seq_reused", 422
     message = "This number was used for another write."

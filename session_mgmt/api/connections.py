@@ -22,6 +22,8 @@ from session_mgmt.api.views import ApiView
 from session_mgmt.exceptions import (
     ClientForgotten,
     ConnectionLimit,
+    Detached,
+    Disconnected,
     FrameTooLarge,
     HeartbeatLost,
     InvalidToken,
@@ -38,7 +40,7 @@ from session_mgmt.protocol.codes import describe_refusal
 logger = logging.getLogger(__name__)
 
 REFUSALS = (OriginDenied, InvalidToken, TokenExpired, LoginCheck, SessionExpired, SessionTerminated, ClientForgotten)
-LATER_REFUSALS = (*REFUSALS, Replaced, HeartbeatLost)
+LATER_REFUSALS = (*REFUSALS, Replaced, HeartbeatLost, Detached, Disconnected)
 
 
 class CallView(ApiView):

@@ -25,6 +25,8 @@ from session_mgmt.consumers.hub import Hub, hub, pick_delay
 from session_mgmt.consumers.outlet import Outlet
 from session_mgmt.exceptions import (
     Busy,
+    Detached,
+    Disconnected,
     Draining,
     InternalError,
     InvalidFrame,
@@ -47,6 +49,8 @@ ANSWER_SECONDS = 20.0
 _SEQ_OF_RECEIPT = re.compile(r'\{"type":"receipt","seq":([0-9]+),')
 _REFUSALS: dict[Close, type[SessionMgmtError]] = {
     Close.REPLACED: Replaced,
+    Close.DETACHED: Detached,
+    Close.NORMAL: Disconnected,
     Close.LOGIN_CHECK: LoginCheck,
     Close.TOKEN_EXPIRED: TokenExpired,
     Close.SESSION_EXPIRED: SessionExpired,

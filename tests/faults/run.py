@@ -78,6 +78,11 @@ class Options:
         return BROKEN_SECONDS if self.broken else HEAL_SECONDS
 
     @property
+    def work_seconds(self) -> float:
+        """Most seconds until enough has happened after the last fault, also on a slow machine."""
+        return self.patience + 4 * self.switches * self.switching / self.clients
+
+    @property
     def faults(self) -> int:
         return self.kills + self.cuts
 
@@ -201,7 +206,7 @@ async def _work_on(history: History, database: Database, options: Options) -> No
             return bool(options.sought & {violation.promise for violation in violations})
         return not any(list_shortages(history.records, database.trimmed(), options.demands))
 
-    await until(is_enough, options.patience, pause=0.5)
+    await until(is_enough, options.work_seconds, pause=0.5)
 
 
 async def _heal(crowd: Crowd, database: Database, patience: float) -> list[str]:

@@ -1,6 +1,7 @@
 """A browser logs out on one server process; its tabs are served by another one, with a doorbell between them or none.
 
-The interval of the control rounds tells the two apart: with the bell it is a minute, and nobody can wait for it.
+The intervals of the control rounds and position checks tell the two apart: with the bell they are a minute, and
+nobody can wait for them.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ def places(request: pytest.FixtureRequest, tmp_path: Path, database_url: str) ->
     redis = request.getfixturevalue("redis_server").url if has_bell else ""
     variables = environment(database_url, redis, tmp_path / "faults.sqlite3", None)
     variables["SESSION_MGMT_TEST_CONTROL"] = "60" if has_bell else "3"
+    variables["SESSION_MGMT_TEST_POSITIONS"] = "60" if has_bell else "3"
     variables["SECURE_COOKIES"] = "0"
     # These tabs answer no beat, and none may be closed for that.
     variables["SESSION_MGMT_TEST_HEARTBEAT"] = "25.0"

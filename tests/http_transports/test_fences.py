@@ -13,7 +13,7 @@ from session_mgmt.bridge import bridge
 from session_mgmt.consumers.hub import hub
 from session_mgmt.models import Client, Connection, SessionEvent
 from session_mgmt.registry import on_message, topic
-from session_mgmt.shortcuts import terminate_session
+from session_mgmt.shortcuts import disconnect, reconnect, terminate_session
 from session_mgmt.writes import verbs
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -79,6 +79,31 @@ async def test_the_end_of_a_session_reaches_a_held_poll_with_its_reason(tabs: An
     (bye,) = await held
     assert (bye["code"], bye["reason"]) == (4503, "requested")
     assert refused(await tab.call("poll/", tab.build_poll(0)), 410, "session_terminated", 4503, reconnect=False)
+
+
+@pytest.mark.parametrize(
+    ("order", "name", "close", "reconnect"),
+    [(disconnect, "disconnected", 1000, False), (reconnect, "detached", 4005, True)],
+    ids=["disconnect", "reconnect"],
+)
+async def test_an_order_to_close_is_told_as_such_also_between_two_polls(
+    tabs: Any, created: Any, order: Any, name: str, close: int, reconnect: bool
+) -> None:
+    tab = tabs(created.token.secret)
+    await tab.attach({MAIN: None})
+    held = asyncio.ensure_future(tab.poll())
+    await until_held(1)
+    assert await bridge().read(order, created.session) == 1
+    assert [frame["code"] for frame in await held if frame["type"] == "bye"] == [close]
+    # Nothing is held when the next one comes: its client finds it out by whatever it does then.
+    await tab.attach()
+    assert await bridge().read(order, created.session) == 1
+    for call in ("poll/", "frames/", "leave/"):
+        body = {**tab.build_poll(0), "logs": {}, "frames": [update(1)]}
+        assert refused(await tab.call(call, body), 409, name, close, reconnect=reconnect)
+    await tab.attach()
+    (receipt,) = [frame for frame in await tab.exchange(update(1)) if frame["type"] == "receipt"]
+    assert receipt["ok"] and "replayed" not in receipt
 
 
 @pytest.mark.parametrize(

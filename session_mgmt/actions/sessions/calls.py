@@ -13,17 +13,27 @@ from typing import Any, TypeAlias
 
 from django.db import connections
 
-from session_mgmt.actions.sessions import looking, permits, proving, tokens
+from session_mgmt.actions.sessions import looking, permits, proving, stopping, tokens
 from session_mgmt.actions.sessions.looking import Looked, Wish
 from session_mgmt.actions.sessions.permits import Holder
 from session_mgmt.actions.sessions.proving import Proof, Standing
 from session_mgmt.actions.sessions.resume import Attachment
+from session_mgmt.actions.sessions.stopping import Fenced
 from session_mgmt.conf import settings
-from session_mgmt.exceptions import ClientForgotten, HeartbeatLost, InvalidToken, Replaced, SessionMgmtError
+from session_mgmt.exceptions import (
+    ClientForgotten,
+    Detached,
+    Disconnected,
+    HeartbeatLost,
+    InvalidToken,
+    Replaced,
+    SessionMgmtError,
+)
 from session_mgmt.models import clock
 from session_mgmt.models.sql import Row, Statements
 from session_mgmt.models.tables import CLIENT, CONNECTION
 from session_mgmt.protocol.calls import NONE, Claim
+from session_mgmt.protocol.codes import Close
 from session_mgmt.protocol.logs import TOPIC
 
 
@@ -54,6 +64,14 @@ class Proved:
 Result: TypeAlias = Proved | SessionMgmtError
 
 
+@dataclass(frozen=True, slots=True)
+class _Outdated:
+    """Claim on a generation that is not the client's."""
+
+    client: int
+    generation: int
+
+
 def prove_calls(calls: Sequence[Call], *, now: datetime | None = None) -> list[Result]:
     """Return for each call its attachment with its logs, or why it is refused."""
     using = settings().database
@@ -70,11 +88,11 @@ def prove_calls(calls: Sequence[Call], *, now: datetime | None = None) -> list[R
         if not isinstance(one, SessionMgmtError)
     }
     clients = _load_clients(statements, names)
-    proved = [
+    judged = [
         one if isinstance(one, SessionMgmtError) else _judge_client(call, *one, clients, now)
         for call, one in zip(calls, found, strict=True)
     ]
-    return _look(statements, calls, proved, now)
+    return _look(statements, calls, _explain_ends(judged), now)
 
 
 def look_at_permitted(proved: Proved, logs: Mapping[str, Any], *, now: datetime | None = None) -> Proved:
@@ -132,13 +150,13 @@ def _load_clients(
 
 def _judge_client(
     call: Call, proof: Proof, standing: Standing, clients: Mapping[tuple[uuid.UUID, str], _ClientRow], now: datetime
-) -> Result:
+) -> Result | _Outdated:
     client = clients.get((standing.session.pk, call.claim.client_id))
     if client is None:
         return ClientForgotten()
     # Also a higher one: of a restored backup nobody knows what the client has done since.
     if client.generation != call.claim.generation:
-        return Replaced()
+        return _Outdated(client.id, call.claim.generation)
     if client.connection and not client.is_open:
         return HeartbeatLost()
     attachment = Attachment(
@@ -160,6 +178,23 @@ def _judge_client(
         restriction=proving.find_restriction(proof, standing),
     )
     return Proved(attachment, client.transport, [], client.receipt)
+
+
+def _explain_ends(results: Sequence[Result | _Outdated]) -> list[Result]:
+    """Tell attachments that somebody has ordered to close from those that another one has replaced."""
+    known = {one.client: one.generation for one in results if isinstance(one, _Outdated)}
+    fenced = stopping.find_fenced(known) if known else {}
+    return [_explain_end(one, fenced.get(one.client)) if isinstance(one, _Outdated) else one for one in results]
+
+
+def _explain_end(outdated: _Outdated, fenced: Fenced | None) -> SessionMgmtError:
+    # No higher generation than the claim's: a restored backup has taken that one back.
+    return Replaced() if fenced is None else build_end(fenced.code)
+
+
+def build_end(code: Close) -> SessionMgmtError:
+    """Return the refusal of a call whose attachment was closed with this code."""
+    return {Close.DETACHED: Detached, Close.NORMAL: Disconnected}.get(code, Replaced)()
 
 
 def _look(statements: Statements, calls: Sequence[Call], proved: Sequence[Result], now: datetime) -> list[Result]:
