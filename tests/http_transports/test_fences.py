@@ -264,9 +264,13 @@ async def test_a_recovery_ends_with_what_was_promised_however_much_is_written_si
     await tab.poll(hold=0)
     await bridge().read(verbs.publish, "room:1", "later")
     tab.recovery = recovery
-    first, second = await tab.poll(hold=0)
+    first, *rest = await tab.poll(hold=0)
     assert (first["type"], first["receipt"]["replayed"]) == ("recovery", {ROOM: [1, 1]})
-    assert (second["type"], "recovered" in second) == ("entries", False)
+    while not rest:
+        # Its answer may have gone before they were read.
+        tab.recovery = recovery
+        _, *rest = await tab.poll(hold=0)
+    assert [(frame["type"], "recovered" in frame) for frame in rest] == [("entries", False)]
 
 
 async def test_changing_the_transport_is_no_loss_and_is_told(tabs: Any, peers: Any, created: Any) -> None:
