@@ -139,7 +139,7 @@ async def test_a_loop_that_is_too_slow_is_told_and_keeps_a_bounded_number(server
         reader.put(number)
     got = []
     with pytest.raises(TooSlow):
-        async for value in reader.read(client._shell.events):
+        async for value in reader.read(client._shell):
             got.append(value)
     assert got == [0, 1]
     await client.close()
