@@ -6,7 +6,7 @@ written, not when a client comes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from difflib import get_close_matches
@@ -23,8 +23,10 @@ ClaimHandler = Callable[..., Any]
 # More than anybody keeps, and still a number that every database can calculate with.
 MOST_RETAIN: Final = timedelta(days=36_500)
 MOST_ENTRIES: Final = 10**12
-# Ways to go on with a reader that is behind: it reads all from the log later, goes on from now, or is closed.
-REPLAY, DROP_OLDEST, DISCONNECT = "replay", "drop_oldest", "disconnect"
+# Ways to go on with a reader that is behind: it reads all from the log later, or the newest entry of each key, goes on
+# from now, or is closed.
+REPLAY, LATEST, DROP_OLDEST, DISCONNECT = "replay", "latest", "drop_oldest", "disconnect"
+WAYS = (REPLAY, LATEST, DROP_OLDEST, DISCONNECT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,9 @@ class Topic:
     """Declared pattern. ``may_follow`` and ``may_publish`` take the session and the pattern's parts.
 
     ``personal`` names the part that holds the key of the user whom the topic is about. ``data`` is the annotation of
-    its publications. ``reported`` holds the kinds of errors of its functions that are in the log already.
+    its publications. ``slow`` are the ways in which a reader may go on that is behind, the default first; ``latest_by``
+    is the member of a publication that is its key. ``reported`` holds the kinds of errors of its functions that are in
+    the log already.
     """
 
     pattern: TopicPattern
@@ -43,7 +47,8 @@ class Topic:
     recheck: timedelta | None = None
     personal: str | None = None
     data: Any = Any
-    slow: str = REPLAY
+    slow: tuple[str, ...] = (REPLAY,)
+    latest_by: str | None = None
     reported: set[str] = field(default_factory=set, compare=False)
 
     def allows_follow(self, session: Any, parts: dict[str, Any]) -> bool:
@@ -103,7 +108,8 @@ def topic(
     recheck: timedelta | None = None,
     personal: str | None = None,
     data: Any = Any,
-    slow: str = REPLAY,
+    slow: str | Sequence[str] = REPLAY,
+    latest_by: str | None = None,
 ) -> Callable[[Callable[..., bool]], Callable[..., bool]]:
     """Declare a topic; the decorated function decides who may follow it.
 
@@ -113,8 +119,10 @@ def topic(
     instead of ``topic_recheck``. ``personal`` names the part that holds the key of the user whom the topic is about:
     its publications are exported and erased with that user. ``data`` is the type of its publications, such as a
     ``TypedDict``, for ``manage.py session_types``; nothing checks it. ``slow`` says how a reader that is behind goes
-    on: ``replay`` (it reads all later), ``drop_oldest`` (from now, after a gap) or ``disconnect``. Raises ``TypeError``
-    or ``ValueError`` for a declaration that cannot work.
+    on: ``replay`` (it reads all later), ``latest`` (the newest publication of each key, which is the value of the
+    member ``latest_by``), ``drop_oldest`` (from now, after a gap) or ``disconnect``. Of several ways the first is the
+    default, and a client may ask for any of them. Raises ``TypeError`` or ``ValueError`` for a declaration that cannot
+    work.
     """
     # Without parentheses the decorator is given the function itself.
     if not isinstance(pattern, str):
@@ -124,8 +132,7 @@ def topic(
     if personal is not None and personal not in compiled.types:
         raise ValueError(f"personal of topic {pattern!r} names one of its parts, which {personal!r} is not.")
     _check_recheck(pattern, recheck)
-    if slow not in (REPLAY, DROP_OLDEST, DISCONNECT):
-        raise ValueError(f"slow of topic {pattern!r} is replay, drop_oldest or disconnect, not {slow!r}.")
+    ways = _read_ways(pattern, slow, latest_by)
     if callable(publish):
         check_function(publish, f"publish of topic {pattern!r}", "session", **compiled.types)
     # A string or None would count as true or false, and decide about a right by accident.
@@ -134,7 +141,8 @@ def topic(
 
     def declare(may_follow: Callable[..., bool]) -> Callable[..., bool]:
         check_function(may_follow, f"topic {pattern!r}", "session", **compiled.types)
-        registry.topics.append(Topic(compiled, may_follow, publish, retain, entries, recheck, personal, data, slow))
+        told = retain, entries, recheck, personal, data, ways, latest_by
+        registry.topics.append(Topic(compiled, may_follow, publish, *told))
         return may_follow
 
     return declare
@@ -150,6 +158,18 @@ def _check_retention(pattern: str, retain: Any, entries: Any) -> None:
         raise ValueError(f"Topic {pattern!r} would keep nothing: retain and entries are above 0.")
     if (retain is not None and retain > MOST_RETAIN) or (entries is not None and entries > MOST_ENTRIES):
         raise ValueError(f"Topic {pattern!r}: retain is at most {MOST_RETAIN.days} days, entries {MOST_ENTRIES}.")
+
+
+def _read_ways(pattern: str, slow: Any, latest_by: Any) -> tuple[str, ...]:
+    ways = (slow,) if isinstance(slow, str) else tuple(slow) if isinstance(slow, list | tuple) else (slow,)
+    if not ways or any(way not in WAYS for way in ways):
+        raise ValueError(f"slow of topic {pattern!r} is one or several of {', '.join(WAYS)}, not {slow!r}.")
+    # Without a key nothing says which publications replace which; a key that no way uses is a mistake.
+    if (LATEST in ways) != (latest_by is not None):
+        raise ValueError(f"slow of topic {pattern!r}: latest needs latest_by, and only latest does.")
+    if latest_by is not None and not (isinstance(latest_by, str) and latest_by):
+        raise TypeError(f"latest_by of topic {pattern!r} is the name of a member, not {latest_by!r}.")
+    return ways
 
 
 def _check_recheck(pattern: str, recheck: Any) -> None:

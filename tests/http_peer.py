@@ -94,6 +94,9 @@ class HttpPeer:
 
     def _take_entries(self, frame: dict[str, Any]) -> None:
         log = self.logs[frame["log"]]
+        if "prev" in frame:
+            self._take_covered(log, frame)
+            return
         for entry in frame["entries"]:
             offset, tag, _ = entry
             place = log["position"]
@@ -102,3 +105,11 @@ class HttpPeer:
             assert place is None or offset == place[1] + 1, f"{frame['log']} jumps from {place} to {offset}"
             log["position"] = [frame["epoch"], offset, tag]
             self.entries.setdefault(frame["log"], []).append(entry)
+
+    def _take_covered(self, log: dict[str, Any], frame: dict[str, Any]) -> None:
+        """Take a frame that stands for a range of which it has not every entry."""
+        place = log["position"]
+        assert place is not None and place[0] == frame["epoch"] and frame["prev"] <= place[1], f"jumps from {place}"
+        self.entries.setdefault(frame["log"], []).extend(entry for entry in frame["entries"] if entry[0] > place[1])
+        if frame["position"][1] > place[1]:
+            log["position"] = frame["position"]

@@ -87,6 +87,11 @@ def _read_or_fail(row: LogRow, after: int, limit: int) -> list[Entry] | Exceptio
         return error
 
 
+def read_newest(row: LogRow, limit: int) -> list[Entry]:
+    """Return the newest entries of a topic's log, oldest first, as many as one page has."""
+    return topics.read_newest(settings().database, row.topic, limit)
+
+
 def read_head(row: LogRow) -> Position | None:
     """Return where one log stands."""
     found = dict(_read_places([row.key]))

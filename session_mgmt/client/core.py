@@ -57,6 +57,7 @@ class Core(Logbook):
             "client_id": self.client_id,
             "acked": self.outbox.acked,
             "logs": {log: place and place.as_json() for log, place in self.logs.items()},
+            **({"slow": ways} if (ways := {log: way for log, way in self.ways.items() if log in self.logs}) else {}),
             "capabilities": [],
             "agent": AGENT,
         }

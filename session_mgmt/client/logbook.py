@@ -45,18 +45,25 @@ class Logbook(Writing):
 
     # Wishes of the application.
 
-    def follow_log(self, log: str) -> Effects:
-        """Follow a log from the known position, or from now on; the effect `Following` brings the outcome."""
+    def follow_log(self, log: str, slow: str | None = None) -> Effects:
+        """Follow a log from the known position, or from now on; the effect `Following` brings the outcome.
+
+        Of several calls for one log the first that wishes for a way decides.
+        """
+        if slow is not None:
+            self.ways.setdefault(log, slow)
         # The position of an earlier process counts only until the log is followed.
         place = self.logs.setdefault(log, self._stored_places.pop(log, None))
         if self.ready:
             id_ = self.draw_id()
             self._asked[id_] = log
-            yield Send({"type": "subscribe", "id": id_, "log": log, "position": place and place.as_json()})
+            way = {"slow": self.ways[log]} if log in self.ways else {}
+            yield Send({"type": "subscribe", "id": id_, "log": log, "position": place and place.as_json(), **way})
 
     def unfollow_log(self, log: str) -> Effects:
         """Stop following a log and forget the position in it."""
         self.logs.pop(log, None)
+        self.ways.pop(log, None)
         self._stored_places.pop(log, None)
         if self.ready:
             yield Send({"type": "unsubscribe", "id": self.draw_id(), "log": log})
@@ -135,14 +142,22 @@ class Logbook(Writing):
             yield from self._apply_verdict(log, frame["verdict"])
 
     def _handle_entries(self, frame: Frame) -> Effects:
-        log = frame["log"]
+        log, end = frame["log"], None
+        if "prev" in frame:
+            # Not every entry of a range: it must begin no later than this client is.
+            at, end = self.logs.get(log), positions.parse(frame["position"])
+            if log in self.logs and (at is None or at.epoch != frame["epoch"] or frame["prev"] > at.offset):
+                yield Leave(CLIENT_OUT_OF_ORDER, "out_of_order", reconnect=True)
+                return
+            if frame.get("conflated") and at and end and end.offset > at.offset:
+                yield Emit("conflated", {"log": log, "from": frame["prev"] + 1, "to": end.offset})
         for offset, tag, body in frame["entries"]:
             known = self.logs.get(log)
             # Left meanwhile, or known: a replay may overlap the live entries.
             if log not in self.logs or (known and known.epoch == frame["epoch"] and offset <= known.offset):
                 continue
             # A hole would never be noticed later; a new connection asks from the known position on.
-            if known and (known.epoch != frame["epoch"] or offset != known.offset + 1):
+            if known and (known.epoch != frame["epoch"] or (end is None and offset != known.offset + 1)):
                 yield Leave(CLIENT_OUT_OF_ORDER, "out_of_order", reconnect=True)
                 return
             self.logs[log] = place = positions.Position(frame["epoch"], offset, tag)
@@ -152,6 +167,10 @@ class Logbook(Writing):
                 yield from self._store_position(log)
                 # After its position is stored: an entry is not delivered again if the callback fails (promise T3).
                 yield Deliver(log, body)
+        known = self.logs.get(log)
+        if end is not None and known and known.offset < end.offset:
+            self.logs[log] = end
+            yield from self._store_position(log)
 
     def _apply_revision(self, doc: str, place: positions.Position, body: Frame) -> Effects:
         replica = self.open_replica(doc)

@@ -170,12 +170,12 @@ class Shell(Performer):
         checked = check_publication(data, self.core.limits)
         self._link.send_frame({"type": "publish", "topic": topic, "data": checked, "ephemeral": True})
 
-    async def follow_log(self, log: str) -> None:
+    async def follow_log(self, log: str, slow: str | None = None) -> None:
         """Follow a log and wait for the server's answer. Raises Refused or Stopped."""
         if self._stopped:
             raise self._stopped
         answer = self.audience.follows.add(log)
-        self._perform(self.core.follow_log(log))
+        self._perform(self.core.follow_log(log, slow))
         await answer
 
     def unfollow_log(self, log: str) -> None:

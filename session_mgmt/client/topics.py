@@ -23,7 +23,7 @@ class TopicsPort(ReaderPort, Protocol):
 
     def send_ephemeral(self, topic: str, data: Any) -> None: ...
 
-    async def follow_log(self, log: str) -> None: ...
+    async def follow_log(self, log: str, slow: str | None = None) -> None: ...
 
     def unfollow_log(self, log: str) -> None: ...
 
@@ -37,17 +37,19 @@ class Topics:
     def __repr__(self) -> str:
         return f"<Topics {', '.join(self._port.publications.names()) or 'none'}>"
 
-    async def subscribe(self, topic: str, callback: Callback) -> Unsubscribe:
+    async def subscribe(self, topic: str, callback: Callback, *, slow: str | None = None) -> Unsubscribe:
         """Call `callback(data)` once per publication, from now on or from the stored position; returns when that holds.
 
-        Raises `Refused` (`topic_denied`) if the topic may not be read. Lost publications are reported by the event
-        `gap` before the next one.
+        `slow` says how to go on where this client reads too slowly, of the ways that the topic names; of several
+        subscribers the first one decides. Raises `Refused` (`topic_denied`) if the topic may not be read. Lost
+        publications are reported by the event `gap` before the next one, and a range of which only the newest of each
+        key come by `conflated`.
         """
         subscribers = self._port.publications
         # Before the topic is followed: missed entries may arrive before the answer.
         remove = subscribers.add(topic, callback)
         try:
-            await self._port.follow_log(TOPIC + topic)
+            await self._port.follow_log(TOPIC + topic, slow)
         # Also for a cancellation, or a callback that nobody can remove would go on being called.
         except BaseException:
             remove()
@@ -61,7 +63,7 @@ class Topics:
 
         return unsubscribe
 
-    async def iterate(self, topic: str, *, limit: int = WAITING_LIMIT) -> AsyncIterator[Any]:
+    async def iterate(self, topic: str, *, limit: int = WAITING_LIMIT, slow: str | None = None) -> AsyncIterator[Any]:
         """Yield the publications of a topic: `async for data in client.topics.iterate("orders:42")`.
 
         Raises Refused as `subscribe`, also when the right ends later, Stopped when the client stops, and TooSlow when
@@ -76,7 +78,7 @@ class Topics:
         # Before the topic is followed: the right may end before this coroutine goes on.
         forget = self._port.events.add("denied", end_denied)
         try:
-            unsubscribe = await self.subscribe(topic, reader.put)
+            unsubscribe = await self.subscribe(topic, reader.put, slow=slow)
             try:
                 async for data in reader.read(self._port):
                     yield data

@@ -204,12 +204,12 @@ async def _follow_log(connection: Connection, frame: Subscribe) -> None:
         try:
             subscribe = partial(following.subscribe, gate=bridge().gate)
             attachment = connection.attachment
-            asked = session.as_model(), frame.log, frame.position, attachment.claim, attachment.restriction
+            asked = session.as_model(), frame.log, frame.position, attachment.claim, attachment.restriction, frame.slow
             log = await _run_in_turn(connection, frame.log, subscribe, *asked)
         except SessionMgmtError as error:
             _refuse_request(connection, error, "subscribe", frame.log, id=frame.id)
             return
-        connection.answer_subscribe(frame.id, log)
+        connection.answer_subscribe(frame.id, log, frame.slow)
         if serving.find_access_version(session.pk) != version:
             # The application may have answered by the rights of before.
             connection.hub.rechecks.ask_again(session.pk)

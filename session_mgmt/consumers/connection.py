@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime, timedelta
 from functools import partial
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import orjson
@@ -48,6 +49,7 @@ HANG_UP_SECONDS = 5.0
 LOST = (1005, 1006)
 # Requests that are answered on the side; more of them wait in the socket.
 MOST_REQUESTS = 16
+NO_WISHES: Mapping[str, Any] = MappingProxyType({})
 
 Work: TypeAlias = Callable[[], Coroutine[Any, Any, Any]]
 
@@ -59,10 +61,19 @@ class Connection:
     holds_lease = True
 
     def __init__(
-        self, outlet: Outlet, attachment: Attachment, hub: Hub, *, script_name: str = "", address: str | None = None
+        self,
+        outlet: Outlet,
+        attachment: Attachment,
+        hub: Hub,
+        *,
+        script_name: str = "",
+        address: str | None = None,
+        slow: Mapping[str, Any] = NO_WISHES,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.outlet, self.attachment, self.hub = outlet, attachment, hub
+        # Ways to go on that the client wished for, by log.
+        self.slow = slow
         self.followings: dict[str, Following] = {}
         self.writes = Writes(self, hub.take_group)
         interval, most = hub.serving.choose_interval(attachment.client_id), settings().heartbeat_missed_limit
@@ -187,6 +198,10 @@ class Connection:
         """Tell whether the last frame of a log's replay says so: it promises a whole range (promise T6)."""
         return True
 
+    def starts_behind(self, log: str) -> bool:
+        """Tell whether a reader that has missed something is behind: only a poll has no queue that would tell."""
+        return False
+
     def follows_feed(self, feed: Feed) -> bool:
         """Return whether one of the client's logs is served by this feed."""
         return any(following.feed is feed for following in self.followings.values())
@@ -198,8 +213,10 @@ class Connection:
             following.stop()
             self.hub.serving.unfollow_log(following.feed)
 
-    def answer_subscribe(self, request: int, log: Log) -> None:
+    def answer_subscribe(self, request: int, log: Log, slow: str | None) -> None:
         """Tell the verdict on one more log, and follow it."""
+        if slow is not None or log.name in self.slow:
+            self.slow = {**self.slow, log.name: slow}
         # Before the log starts: the client must know the verdict when the first entry comes.
         self.push({"type": "reply", "id": request, "verdict": verdicts.build_verdict(log)})
         self.follow_log(log).start()

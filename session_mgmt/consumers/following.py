@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,14 +21,16 @@ from session_mgmt.actions.state import bodies
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers import verdicts
+from session_mgmt.consumers.conflating import conflate
 from session_mgmt.consumers.outlet import Outlet, Shared
 from session_mgmt.consumers.pages import Page
+from session_mgmt.consumers.slow_ways import find_latest_by, find_way, find_window
 from session_mgmt.exceptions import SessionMgmtError, StateUnreadable, Unavailable
 from session_mgmt.protocol.codes import Close
-from session_mgmt.protocol.logs import DOCUMENT_KEY, TOPIC, Entry
+from session_mgmt.protocol.logs import DOCUMENT_KEY, Entry
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Mode
-from session_mgmt.registry import DISCONNECT, DROP_OLDEST, REPLAY, registry
+from session_mgmt.registry import DISCONNECT, DROP_OLDEST, LATEST, REPLAY
 
 if TYPE_CHECKING:
     from session_mgmt.consumers.feed import Feed
@@ -41,6 +43,7 @@ class Reader(Protocol):
 
     outlet: Outlet
     replay_turn: asyncio.Lock
+    slow: Mapping[str, Any]
 
     def push(self, frame: dict[str, Any]) -> None:
         """Send a frame."""
@@ -53,6 +56,9 @@ class Reader(Protocol):
 
     def tells_recovered(self, log: str) -> bool:
         """Tell whether the last frame of a log's replay says so."""
+
+    def starts_behind(self, log: str) -> bool:
+        """Tell whether a reader that has missed entries of a log counts as slow."""
 
     def build_document_url(self, name: str) -> str | None:
         """Build the address of a large document."""
@@ -88,6 +94,8 @@ class Following:
         The task's result is False if it was impossible. ``missed`` are the next entries, if they were read.
         """
         marked = self.log.verdict.mode is Mode.ENTRIES
+        if marked and self._connection.starts_behind(self.log.name) and self._find_slow_way() in (LATEST, DROP_OLDEST):
+            return self._start_task("replay", behind=True)
         if missed and not self._is_displaced() and self._may_push_page():
             page = self.feed.pages.take(self.place, missed)
             if page is not None:
@@ -164,19 +172,19 @@ class Following:
     # -- replay ----------------------------------------------------------------------------------------------------
 
     def _find_slow_way(self) -> str:
-        """Return how the log's topic lets a reader go on that is behind."""
-        found = registry.find_topic(self.log.name.removeprefix(TOPIC)) if self.log.name.startswith(TOPIC) else None
-        return REPLAY if found is None else found[0].slow
+        return find_way(self.log.name, self._connection.slow)
 
     def _resume(self) -> None:
         feed = self.feed
         is_behind = self.place.epoch == feed.epoch and feed.head > self.sent
-        if not self.stopped and is_behind and self._find_slow_way() == DROP_OLDEST:
+        way = self._find_slow_way() if is_behind else REPLAY
+        if not self.stopped and way == DROP_OLDEST:
             # Whatever it has not read is older than what comes next.
             self._send_gap("dropped", feed.position)
         # Not marked: only the replay of a connect ends with `recovered`, which promises a whole range (T6).
-        if not self.stopped and not self._catch_up_at_once(marked=False):
-            self._start_task("return")
+        if self.stopped or (way != LATEST and self._catch_up_at_once(marked=False)):
+            return
+        self._start_task("return", behind=way == LATEST)
 
     def _restart(self, *, reason: str, at: Position) -> None:
         if self.stopped:
@@ -188,18 +196,20 @@ class Following:
             self._task.cancel()
         self._start_task("restart", snapshot=reason if self.is_document else None)
 
-    def _start_task(self, purpose: str, *, snapshot: str | None = None, marked: bool = False) -> asyncio.Task[bool]:
-        work = self._catch_up_or_leave(snapshot=snapshot, marked=marked)
+    def _start_task(
+        self, purpose: str, *, snapshot: str | None = None, marked: bool = False, behind: bool = False
+    ) -> asyncio.Task[bool]:
+        work = self._catch_up_or_leave(snapshot=snapshot, marked=marked, behind=behind)
         self._task = asyncio.get_running_loop().create_task(work, name=f"{purpose} {self.log.key}")
         return self._task
 
-    async def _catch_up_or_leave(self, *, snapshot: str | None, marked: bool) -> bool:
+    async def _catch_up_or_leave(self, *, snapshot: str | None, marked: bool, behind: bool) -> bool:
         """Catch up, or end the connection: a client that stayed would miss entries and never know.
 
         A document that cannot be read stops only itself: its client has no version of it that could fall behind.
         """
         try:
-            await self._catch_up(snapshot=snapshot, marked=marked)
+            await self._catch_up(snapshot=snapshot, marked=marked, behind=behind)
         except StateUnreadable as error:
             self._connection.push_error(error)
         except SessionMgmtError:
@@ -235,16 +245,23 @@ class Following:
         """
         return self.log.head.offset if marked else 0
 
-    async def _catch_up(self, *, snapshot: str | None = None, marked: bool = False) -> None:
-        """Send pages from the log until the place equals the feed's; then, without giving up the loop, join it."""
+    async def _catch_up(self, *, snapshot: str | None = None, marked: bool = False, behind: bool = False) -> None:
+        """Send pages from the log until the place equals the feed's; then, without giving up the loop, join it.
+
+        A reader that is ``behind`` may be given less.
+        """
         if snapshot is not None:
             await self._send_snapshot(snapshot)
+        way = self._find_slow_way() if behind else REPLAY
+        if way == DROP_OLDEST and (window := await find_window(self.feed, self.place, self.log.head.offset)):
+            self._send_gap("dropped", window)
+        latest_by = find_latest_by(self.log.name) if way == LATEST else None
         promised = self._find_promised(marked)
         while not self._join_feed(promised):
             if self._is_displaced():
                 await self._find_place()
                 continue
-            if not await self._send_page(marked=marked):
+            if not await self._send_page(marked=marked, latest_by=latest_by):
                 # The entries that were promised are gone, and the client knows. To wait on for
                 # them would be a loop without end.
                 promised = 0
@@ -291,11 +308,15 @@ class Following:
         else:
             self._send_gap("history_lost", position)
 
-    async def _send_page(self, *, marked: bool) -> bool:
-        """Send the next entries from the log; return False if there are none, once the client knows of any loss."""
+    async def _send_page(self, *, marked: bool, latest_by: str | None) -> bool:
+        """Send the next entries from the log, or the newest by key of all that are left; return False if there are
+        none, once the client knows of any loss.
+        """
         async with self._take_turn():
-            page = await self.feed.pages.read(self.place)
-            if page is not None:
+            if latest_by is not None:
+                if await self._push_latest(latest_by):
+                    return True
+            elif (page := await self.feed.pages.read(self.place)) is not None:
                 self._push_page(page, marked=marked)
                 return True
         if self._is_displaced():
@@ -303,6 +324,16 @@ class Following:
             return True
         await self._skip_purged_entries()
         return False
+
+    async def _push_latest(self, member: str) -> bool:
+        """Send the newest entry of each key, up to where the feed stands or as far as one frame reaches."""
+        conflation = await conflate(self.feed, member, self.place)
+        if conflation.is_empty:
+            return False
+        self._connection.outlet.push(conflation.build_frame())
+        self.place = conflation.last
+        self._release_receipts()
+        return True
 
     def _push_page(self, page: Page, *, marked: bool) -> None:
         # A page may have been read a while ago: it is the last one only if the log ends there now, as far as the feed

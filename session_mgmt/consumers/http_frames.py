@@ -75,8 +75,8 @@ class Exchanging(Connection):
         """Deny it: what was promised comes by polls."""
         return False
 
-    def answer_subscribe(self, request: int, log: Log) -> None:
-        """Tell the verdict on one more log, with the right to it; its entries come by the poll."""
+    def answer_subscribe(self, request: int, log: Log, slow: str | None) -> None:
+        """Tell the verdict on one more log, with the right to it; its entries come by the poll, which says ``slow``."""
         grant = {"grant": make_grant(self.attachment, log.name)} if log.name.startswith(TOPIC) else {}
         self.push({"type": "reply", "id": request, "verdict": {**verdicts.build_verdict(log), **grant}})
 

@@ -50,11 +50,17 @@ class HeldPoll(Connection):
 
     holds_lease = False
 
-    def __init__(self, outlet: Outlet, proved: Proved, at: Hub, request: Request, *, recovery: str | None) -> None:
-        super().__init__(outlet, proved.attachment, at, script_name=request.script_name, address=request.address)
+    def __init__(self, outlet: Outlet, proved: Proved, at: Hub, request: Request, poll: Poll, *, streams: bool) -> None:
+        found, path = proved.attachment, request.script_name
+        super().__init__(outlet, found, at, script_name=path, address=request.address, slow=poll.slow)
         self._proved = proved
-        self.recovers = recovery is not None and recovery == str(proved.attachment.connection)
+        self.recovers = poll.recovery is not None and poll.recovery == str(found.connection)
         self._owed = self._find_owed() if self.recovers else frozenset()
+        self._streams = streams
+
+    def starts_behind(self, log: str) -> bool:
+        """Tell whether entries may be left out: a stream has an outlet that may be full, and a promise is kept."""
+        return not self._streams and log not in self._owed
 
     def tells_recovered(self, log: str) -> bool:
         """Tell whether the entries of a log include some that ``connected`` has promised."""
@@ -111,7 +117,7 @@ class HeldPoll(Connection):
 
 async def prove_poll(request: Request, poll: Poll) -> tuple[Proved, dict[str, str]]:
     """Return a poll's attachment with its logs, and fresh permits for topics that the application was asked about."""
-    call = Call(request.find_token(), poll.claim, poll.logs, poll.grants)
+    call = Call(request.find_token(), poll.claim, poll.logs, poll.grants, poll.slow)
     if hub().draining:
         raise Draining(retry_after=pick_delay())
     proved = await hub().proofs.prove(call)
@@ -125,7 +131,7 @@ async def prove_poll(request: Request, poll: Poll) -> tuple[Proved, dict[str, st
         name: late.get(name, TopicDenied()) for name in proved.unpermitted if name not in allowed
     }
     if allowed:
-        proved = await bridge().read(calls.look_at_permitted, proved, allowed)
+        proved = await bridge().read(calls.look_at_permitted, proved, allowed, poll.slow)
     attachment = proved.attachment
     proved = replace(proved, attachment=replace(attachment, denied={**attachment.denied, **denied}))
     return proved, {name: make_grant(proved.attachment, name) for name in allowed if name in proved.attachment.logs}
@@ -145,7 +151,7 @@ async def answer_poll(request: Request, *, may_hold: bool = True, most_seconds: 
     is_full = hub().held >= settings().max_held
     seconds = 0.0 if is_full or not may_hold or proved.transport == NONE else _read_hold(poll, most_seconds)
     basket = Basket()
-    held = HeldPoll(Outlet(basket.send, settings().max_outbound_bytes), proved, hub(), request, recovery=poll.recovery)
+    held = HeldPoll(Outlet(basket.send, settings().max_outbound_bytes), proved, hub(), request, poll, streams=False)
     hub().held += 1
     try:
         if grants:
@@ -182,7 +188,7 @@ async def stream_poll(request: Request, send: Any, headers: list[tuple[bytes, by
     visitor = hub().visitors.hear(proved.attachment, acked=poll.acked)
     stream = Stream(send)
     outlet = Outlet(stream.send, settings().max_outbound_bytes)
-    held = HeldPoll(outlet, proved, hub(), request, recovery=poll.recovery)
+    held = HeldPoll(outlet, proved, hub(), request, poll, streams=True)
     hub().held += 1
     try:
         async with asyncio.timeout(LAST_SECONDS):

@@ -7,7 +7,7 @@ at its end, and when entries are purged, because entries that were read are entr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from session_mgmt.actions import logs
@@ -61,6 +61,12 @@ class Page:
             return False
         # The offset alone proves nothing: after a restored backup it may be another entry.
         return place.tag == (self._tags[at - 1] if at else self.after.tag)
+
+    def list_entries(self, place: Position) -> Iterator[bytes]:
+        """Return the entries after a place in this page, each as clients are given it."""
+        ends = [start - 1 for start in self._starts[1:]] + [len(self._body)]
+        for at in range(place.offset - self.after.offset, len(self._starts)):
+            yield self._body[self._starts[at] : ends[at]]
 
     def build_frame(self, place: Position, *, recovered: bool) -> Shared:
         """Return the frame for somebody at ``place``; all who stand before the page are given the same one."""

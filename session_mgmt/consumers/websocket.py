@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -101,8 +101,8 @@ class SessionConsumer(AsyncConsumer):
         if outlet.guard is not None:
             # Lifted once the client has proved a session.
             outlet.guard.limit_bytes(CONNECT_BYTES)
-        attachment = None if refusal else await self._attach(receive, outlet)
-        if attachment is None:
+        attached = None if refusal else await self._attach(receive, outlet)
+        if attached is None:
             if isinstance(refusal, SessionMgmtError):
                 _send_refusal(outlet, refusal)
             elif refusal:
@@ -111,11 +111,16 @@ class SessionConsumer(AsyncConsumer):
             await outlet.wait_until_sent()
             return
         path = self.scope.get("root_path", "")
-        connection = Connection(outlet, attachment, self._hub, script_name=path, address=self._address)
+        attachment, slow = attached
+        connection = Connection(outlet, attachment, self._hub, script_name=path, address=self._address, slow=slow)
         await self._run_connection(connection, receive)
 
-    async def _attach(self, receive: Callable[[], Awaitable[Any]], outlet: Outlet) -> Attachment | None:
-        """Wait for the first frame: in time, and a ``connect`` that proves a session."""
+    async def _attach(
+        self, receive: Callable[[], Awaitable[Any]], outlet: Outlet
+    ) -> tuple[Attachment, Mapping[str, Any]] | None:
+        """Wait for the first frame: in time, and a ``connect`` that proves a session; return also what it wishes for
+        where it is slow.
+        """
         try:
             # A socket that proves nothing holds memory and a descriptor, and so has a deadline.
             async with asyncio.timeout(settings().connect_timeout):
@@ -137,7 +142,7 @@ class SessionConsumer(AsyncConsumer):
                 # Before any query: guessing tokens must not reach the database.
                 limits.admit_caller(caller)
                 await self._hub.late_writes.wait_until_left(frame.client_id)
-                return await self._hub.arrivals.attach(frame)
+                return await self._hub.arrivals.attach(frame), frame.slow
         except SessionMgmtError as error:
             _send_refusal(outlet, error)
             if caller is not None:

@@ -48,6 +48,7 @@ class Connect:
     user: str | None = ANYBODY
     auth: str = BY_TOKEN
     name: str | None = None
+    slow: dict[str, JSON] = field(default_factory=dict)
 
     @property
     def has_topics(self) -> bool:
@@ -96,6 +97,7 @@ class Subscribe:
     id: int
     log: str
     position: JSON
+    slow: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,9 @@ def _read_connect(message: JSON) -> Connect:
     # Names and positions are judged one by one, so that a bad one denies its own log only.
     if not isinstance(logs, dict):
         raise InvalidField("logs is an object of positions by name.", field="logs")
+    slow = message.get("slow")
+    if slow is not None and not isinstance(slow, dict):
+        raise InvalidField("slow is an object of ways by log.", field="slow")
     auth = _read_optional_text(message, "auth", 20) or BY_TOKEN
     if auth not in (BY_TOKEN, BY_COOKIE):
         raise InvalidField("auth is token or cookie.", field="auth")
@@ -182,6 +187,7 @@ def _read_connect(message: JSON) -> Connect:
         user=_read_optional_text(message, "user", USER_LIMIT) if "user" in message else ANYBODY,
         auth=auth,
         name=_read_optional_text(message, "name", 40),
+        slow=slow or {},
     )
 
 
@@ -269,7 +275,12 @@ def _read_send(message: JSON) -> Send:
 
 def _read_subscribe(message: JSON) -> Subscribe:
     # The position is read later: one that cannot be read is a verdict about the log, and no error of the frame.
-    return Subscribe(_read_count(message, "id"), _read_text(message, "log", TOPIC_LIMIT + 10), message.get("position"))
+    return Subscribe(
+        id=_read_count(message, "id"),
+        log=_read_text(message, "log", TOPIC_LIMIT + 10),
+        position=message.get("position"),
+        slow=_read_optional_text(message, "slow", 20),
+    )
 
 
 def _read_unsubscribe(message: JSON) -> Unsubscribe:

@@ -20,6 +20,7 @@ from session_mgmt.client.effects import (
     StorePosition,
 )
 from session_mgmt.client.storage import Saved
+from session_mgmt.client.transports.places import Places
 from session_mgmt.documents.replaced import digest_value
 from session_mgmt.protocol.position import Position
 from tests.client.fake_server import connected, entries, snapshot
@@ -151,6 +152,43 @@ def test_a_gap_is_told_and_moves_the_position() -> None:
     effects = run(core, connected(logs={"topic:a": gap}))
     assert Emit("gap", {"log": "topic:a", "from": 5, "to": 9, "reason": "trimmed"}) in effects
     assert core.logs["topic:a"] == Position("e1", 9, "t9")
+
+
+def conflated(prev: int, offsets: list[int], to: int) -> dict[str, Any]:
+    rows = [[offset, f"t{offset}", offset] for offset in offsets]
+    frame = {"type": "entries", "log": "topic:a", "epoch": "e1", "entries": rows, "conflated": True}
+    return {**frame, "prev": prev, "position": ["e1", to, f"t{to}"]}
+
+
+def test_the_newest_by_key_stand_for_a_range() -> None:
+    core = ready_core()
+    run(core, connected(logs={"topic:a": {"mode": "up_to_date", "position": ["e1", 2, "t2"]}}))
+    effects = run(core, conflated(1, [2, 4, 7], 8))
+    assert [effect.body for effect in effects if isinstance(effect, Deliver)] == [4, 7]
+    assert Emit("conflated", {"log": "topic:a", "from": 2, "to": 8}) in effects
+    # Stored as well: the entries that were left out are not asked for again.
+    assert core.logs["topic:a"] == Position("e1", 8, "t8") and effects[-1] == StorePosition("topic:a", ["e1", 8, "t8"])
+    assert run(core, conflated(1, [2, 4, 7], 8)) == []
+    (leave,) = run(core, conflated(9, [10], 10))
+    assert isinstance(leave, Leave) and leave.reconnect
+
+
+def test_a_way_to_be_slow_is_asked_for_with_the_topic_and_with_each_connection() -> None:
+    core = ready_core()
+    (frame,) = sent(list(core.follow_log("topic:a", "latest")))
+    assert (frame["type"], frame["slow"]) == ("subscribe", "latest")
+    list(core.follow_log("topic:a", "drop_oldest"))
+    list(core.follow_log("topic:b"))
+    assert core.build_connect("sma")["slow"] == {"topic:a": "latest"}
+    places = Places(lambda: core.logs, lambda: core.ways, lambda: None)
+    at = {"mode": "up_to_date", "position": ["e1", 2, "t2"]}
+    places.take_connected(connected(logs={"topic:a": at, "topic:b": at}))
+    assert {log: told.get("slow") for log, told in places.describe_for_poll()[1].items()} == {
+        "topic:a": "latest",
+        "topic:b": None,
+    }
+    list(core.unfollow_log("topic:a"))
+    assert "slow" not in core.build_connect("sma")
 
 
 def test_a_denied_log_is_not_asked_for_again() -> None:

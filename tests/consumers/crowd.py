@@ -35,6 +35,7 @@ class Tab:
 
     def __init__(self) -> None:
         self.frames: list[dict[str, Any]] = []
+        self.slow: dict[str, str] = {}
         self.code: Close | None = None
         self.replay_turn = asyncio.Lock()
         self._reads = asyncio.Event()
@@ -54,6 +55,9 @@ class Tab:
 
     def tells_recovered(self, log: str) -> bool:
         return True
+
+    def starts_behind(self, log: str) -> bool:
+        return False
 
     def push_error(self, error: SessionMgmtError) -> None:
         raise AssertionError(error)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -51,7 +51,7 @@ class Wish:
     """Logs that a client of a session wants to follow, by name, each with the position that it gave.
 
     ``granted`` are the topics that the application allows, ``restriction`` are the scopes of its token. ``attached`` is
-    the client of a connection that is open already.
+    the client of a connection that is open already. ``slow`` are the ways to go on that the client wished for, by log.
     """
 
     session: uuid.UUID
@@ -59,6 +59,7 @@ class Wish:
     granted: frozenset[str]
     restriction: Restriction | None = None
     attached: Attached | None = None
+    slow: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ class View:
 
     def __init__(self, wish: Wish) -> None:
         self.wish = wish
-        self.topics, self.denied = subscriptions.split_logs(wish.logs, wish.granted, wish.restriction)
+        self.topics, self.denied = subscriptions.split_logs(wish.logs, wish.granted, wish.restriction, wish.slow)
         self.asked = {name: positions.parse(value) for name, value in wish.logs.items() if name not in self.denied}
         # Tags of places before the first entry, by the log.
         self.marks: dict[str, str] = {}

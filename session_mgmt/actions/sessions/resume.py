@@ -310,7 +310,9 @@ class _Run:
         """Look at the logs of everybody who was admitted. From here on nobody is refused any more."""
         going_on = self._going_on
         wishes = [
-            Wish(member.name[0], member.ask.connect.logs, member.ask.granted, member.restriction) for member in going_on
+            Wish(member.name[0], ask.connect.logs, ask.granted, member.restriction, slow=ask.connect.slow)
+            for member in going_on
+            for ask in (member.ask,)
         ]
         if not wishes:
             return

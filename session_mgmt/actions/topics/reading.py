@@ -58,6 +58,19 @@ def _read_tags(statements: Statements, places: set[tuple[int, int]]) -> dict[tup
     return {(row[0], row[1]): row[2] for row in rows}
 
 
+def read_newest(using: str, topic: str, limit: int) -> list[Entry]:
+    """Return the newest publications, oldest first: one page by number and by bytes."""
+    rows = Statements(connections[using]).fetch_page(
+        f'SELECT -"offset" AS number, tag, data FROM {PUBLICATION}'
+        f' WHERE stream_id = (SELECT id FROM {STREAM} WHERE topic = %s) ORDER BY "offset" DESC LIMIT %s',
+        [topic, limit],
+        number="number",
+        body="data",
+        most_bytes=settings().replay_page_bytes,
+    )
+    return [Entry(-number, tag, bytes(data)) for number, tag, data, _ in reversed(rows)]
+
+
 def read_page(using: str, topic: str, after: int, limit: int) -> list[Entry]:
     """Return the publications after an offset, oldest first: one page by number and by bytes."""
     rows = Statements(connections[using]).fetch_page(

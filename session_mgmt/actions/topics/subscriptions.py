@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from django.db import connections
@@ -25,6 +26,7 @@ from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import SUBSCRIPTION
 from session_mgmt.protocol.logs import SESSION, STATE, TOPIC, stream_key
 from session_mgmt.protocol.scopes import Restriction, explain_log
+from session_mgmt.registry import registry
 
 
 def ask_granted(session: ClientSession, logs: Iterable[str]) -> frozenset[str]:
@@ -50,9 +52,12 @@ def find_refusal(session: ClientSession, topic: str) -> SessionMgmtError | None:
 
 
 def split_logs(
-    logs: Iterable[str], granted: frozenset[str], restriction: Restriction | None = None
+    logs: Iterable[str],
+    granted: frozenset[str],
+    restriction: Restriction | None = None,
+    slow: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[list[str], dict[str, SessionMgmtError]]:
-    """Return the topics that may be followed, and the error of every log that may not."""
+    """Return the topics that may be followed, and the error of every log that may not, or not in the way wished for."""
     topics: list[str] = []
     denied: dict[str, SessionMgmtError] = {}
     for name in logs:
@@ -62,11 +67,25 @@ def split_logs(
         elif not name.startswith(TOPIC):
             if name != SESSION and not (name.startswith(STATE) and access.is_document(name.removeprefix(STATE))):
                 denied[name] = InvalidField("A log is session, state:<name> or topic:<topic>.", field="logs")
-        elif topic in granted:
-            topics.append(topic)
-        else:
+            elif slow.get(name) is not None:
+                denied[name] = InvalidField("Only a topic may be read in another way.", field="slow")
+        elif topic not in granted:
             denied[name] = TopicDenied()
+        # Only now: a topic that may not be followed must not tell how it is declared.
+        elif (refusal := _find_way_refusal(topic, slow.get(name))) is not None:
+            denied[name] = refusal
+        else:
+            topics.append(topic)
     return topics, denied
+
+
+def _find_way_refusal(topic: str, wished: Any) -> InvalidField | None:
+    """Return the error of a way that the topic does not name for readers that are behind."""
+    found = registry.find_topic(topic)
+    ways = found[0].slow if found is not None else ()
+    if wished is None or wished in ways:
+        return None
+    return InvalidField(f"slow is {' or '.join(ways)} for this topic.", field="slow", allowed=list(ways))
 
 
 def add_subscriptions(

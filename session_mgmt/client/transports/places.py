@@ -17,11 +17,17 @@ _PLACED = frozenset({"entries", "snapshot", "gap"})
 class Places:
     """Logs that the server knows of, each with its grant if it has one.
 
-    `find_logs` returns the places that the client has reached; `tell_change` is called when the list becomes another.
+    `find_logs` returns the places that the client has reached, and `find_ways` how it wishes to go on where it is slow;
+    `tell_change` is called when the list becomes another.
     """
 
-    def __init__(self, find_logs: Callable[[], Mapping[str, Position | None]], tell_change: Callable[[], None]) -> None:
-        self._find_logs, self._tell_change = find_logs, tell_change
+    def __init__(
+        self,
+        find_logs: Callable[[], Mapping[str, Position | None]],
+        find_ways: Callable[[], Mapping[str, str]],
+        tell_change: Callable[[], None],
+    ) -> None:
+        self._find_logs, self._find_ways, self._tell_change = find_logs, find_ways, tell_change
         self._grants: dict[str, str | None] = {}
         # Logs that were asked for or left, by the id of the question.
         self._questions: dict[int, str] = {}
@@ -63,7 +69,10 @@ class Places:
         """Return the places of all logs, and the `logs` of a poll."""
         asked = self.list_places(self._grants)
         logs: dict[str, dict[str, Any]] = {log: {"position": place and place.as_json()} for log, place in asked.items()}
+        ways = self._find_ways()
         for log, described in logs.items():
+            if log in ways:
+                described["slow"] = ways[log]
             if grant := self._grants[log]:
                 described["grant"] = grant
         return asked, logs

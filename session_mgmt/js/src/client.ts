@@ -309,9 +309,9 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
       askServer: (frame, answer) => askForVerdict(this.#connection, frame, answer),
       fetchDocument: (url) => fetchDocument(this.#rest, url, this.#credentials.token),
       abandonConnection: () => this.#connection.abandonLink(),
-      tellGap: (gap) => {
-        this.#stats.count("gaps");
-        this.#emitter.emit("gap", gap);
+      tellRange: (event, ...range) => {
+        if (event === "gap") this.#stats.count("gaps");
+        this.#emitter.emit(event, ...range);
       },
     });
   }

@@ -49,6 +49,9 @@ export interface Gap {
   reason: string;
 }
 
+/** Range of a topic of which a slow reader was given only the newest entries by their key. */
+export type Conflated = Omit<Gap, "reason">;
+
 /** Write that nobody will answer any more; `seq` is the number that it had. */
 export interface UnsentWrite {
   seq: number;
@@ -115,6 +118,7 @@ export interface SessionEvents extends TimelineEvents {
   transport: [name: Carrier];
   recovery: [receipt: RecoveryReceipt | SuccessorReceipt];
   gap: [gap: Gap];
+  conflated: [range: Conflated];
   message: [data: Json, entry: SessionEntry];
   cache: [report: CacheReport];
   conflict: [report: ConflictReport];

@@ -81,6 +81,11 @@ export interface EntriesFrame {
   epoch: string;
   entries: [offset: number, tag: string, body: Json][];
   recovered?: boolean;
+  /** The frame stands for all entries from the one after this offset up to `position`, and has not every one. */
+  prev?: number;
+  position?: Position;
+  /** What is left out has a newer entry of its key in the frame. */
+  conflated?: boolean;
 }
 
 export interface SnapshotFrame {

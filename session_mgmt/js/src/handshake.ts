@@ -47,15 +47,15 @@ export class Handshake {
 
   buildConnect(): object {
     const { credentials, identity, record, writer, logbook, name } = this.#parts;
-    const logs = logbook.listPositions();
-    this.#asked = new Set(Object.keys(logs));
+    const wanted = logbook.listWanted();
+    this.#asked = new Set(Object.keys(wanted.logs));
     return {
       type: "connect",
       ...describeProof(identity.useToken(), name),
       user: credentials.session.user_id,
       client_id: record.client,
       acked: writer.outbox.acked,
-      logs,
+      ...wanted,
       capabilities: [],
       agent: AGENT,
     };

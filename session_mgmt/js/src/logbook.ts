@@ -1,7 +1,7 @@
 /** Logs that this client follows, its position in each, and the entries that arrive (PROTOCOL section 4). */
 
 import { SessionError } from "./errors";
-import type { Gap } from "./events";
+import type { Gap, SessionEvents } from "./events";
 import type { EntriesFrame, GapFrame, Position, SnapshotFrame, Verdict } from "./frames";
 import type { Json } from "./values";
 
@@ -9,6 +9,8 @@ import type { Json } from "./values";
 export interface Reader {
   /** Start of an earlier page; null for "from now on", or "everything" for a document. */
   readonly start: Position | null;
+  /** Way to go on that this reader wishes for where it is behind. */
+  readonly slow?: string | undefined;
   takeEntry(body: Json, position: Position): void;
   /** End a frame, after its last entry. */
   endFrame?(): void;
@@ -33,7 +35,8 @@ export interface LogbookPort {
   fetchDocument(url: string): Promise<{ data: Json; position: Position }>;
   /** Give the connection up and recover. */
   abandonConnection(): void;
-  tellGap(gap: Gap): void;
+  /** Tell of entries that the application is not given. */
+  tellRange<Event extends "gap" | "conflated">(event: Event, ...range: SessionEvents[Event]): void;
 }
 
 /** Verdict over HTTP, with the entries or the value that would follow it on a connection. */
@@ -106,11 +109,16 @@ export class Logbook {
     return this.#logs.get(name)?.position ?? null;
   }
 
-  /** Return the `logs` of `connect`. */
-  listPositions(): Record<string, Position | null> {
-    const positions: Record<string, Position | null> = {};
-    for (const log of this.#logs.values()) if (!log.denied) positions[log.name] = log.position;
-    return positions;
+  /** Return the `logs` of `connect`, and the ways to go on that readers wish for. */
+  listWanted(): { logs: Record<string, Position | null>; slow: Record<string, string | undefined> } {
+    const logs: Record<string, Position | null> = {};
+    const slow: Record<string, string | undefined> = {};
+    for (const { name, denied, position, reader } of this.#logs.values()) {
+      if (denied) continue;
+      logs[name] = position;
+      slow[name] = reader.slow;
+    }
+    return { logs, slow };
   }
 
   /** Return the place after which the next entries of a log must come; undefined if it is not followed. */
@@ -213,17 +221,29 @@ export class Logbook {
 
   #applyEntries(log: Log, frame: EntriesFrame): void {
     const attachment = this.#attachment;
+    const end = this.#checkRange(log, frame);
     for (const [offset, tag, body] of frame.entries) {
       // A callback may have ended the connection, or stopped following: the rest belongs to the next reader.
-      if (attachment !== this.#attachment || this.#logs.get(log.name) !== log) break;
+      if (attachment !== this.#attachment || this.#logs.get(log.name) !== log) return log.reader.endFrame?.();
       const at = log.position;
-      if (!at || at[0] !== frame.epoch || offset > at[1] + 1) throw new OutOfOrder();
+      if (!at || at[0] !== frame.epoch || (!end && offset > at[1] + 1)) throw new OutOfOrder();
       if (offset <= at[1]) continue;
       const position: Position = [frame.epoch, offset, tag];
       this.#moveTo(log, position);
       log.reader.takeEntry(body, position);
     }
+    if (end && log.position && end[1] > log.position[1]) this.#moveTo(log, end);
     log.reader.endFrame?.();
+  }
+
+  /** Return the end of the range that a frame stands for, which must begin no later than the log is; else undefined. */
+  #checkRange(log: Log, { epoch, prev = 0, position, conflated }: EntriesFrame): Position | undefined {
+    const at = log.position;
+    if (position) {
+      if (!at || at[0] !== epoch || prev > at[1]) throw new OutOfOrder();
+      if (conflated && position[1] > at[1]) this.#port.tellRange("conflated", nameRange(log, prev + 1, position[1]));
+    }
+    return position;
   }
 
   #applyVerdict(log: Log, verdict: Verdict): void {
@@ -238,10 +258,9 @@ export class Logbook {
 
   #skipGap(log: Log, { from = null, to = null, reason = "", position }: Verdict): void {
     if (position) this.#moveTo(log, position);
-    const topic = log.name.startsWith("topic:") ? log.name.slice("topic:".length) : null;
-    const gap = { log: log.name, topic, from, to, reason };
+    const gap = { ...nameRange(log, from, to), reason };
     log.reader.takeGap?.(gap);
-    this.#port.tellGap(gap);
+    this.#port.tellRange("gap", gap);
   }
 
   #replaceValue(log: Log, data: Json, position: Position): void {
@@ -292,12 +311,17 @@ export class Logbook {
   }
 
   #subscribeLog(log: Log): void {
-    log.asked = this.#port.askServer({ type: "subscribe", log: log.name, position: log.position }, (answer) => {
+    const frame = { type: "subscribe", log: log.name, position: log.position, slow: log.reader.slow };
+    log.asked = this.#port.askServer(frame, (answer) => {
       if (this.#logs.get(log.name) !== log) return;
       const isRefused = answer instanceof SessionError;
       this.#applyVerdict(log, isRefused ? { mode: "denied", error: toErrorFields(answer) } : answer);
     });
   }
+}
+
+function nameRange({ name }: Log, from: number | null, to: number | null): Omit<Gap, "reason"> {
+  return { log: name, topic: name.startsWith("topic:") ? name.slice(6) : null, from, to };
 }
 
 function toErrorFields(error: SessionError): Verdict["error"] {

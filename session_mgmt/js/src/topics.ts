@@ -25,6 +25,14 @@ export interface PublishOptions {
   signal?: AbortSignal;
 }
 
+export interface SubscribeOptions {
+  /**
+   * How to go on where this tab reads too slowly, of the ways that the topic names; without it by the first one. Of
+   * several subscribers of one topic the first decides.
+   */
+  slow?: "replay" | "latest" | "drop_oldest" | "disconnect";
+}
+
 export interface TopicsPort {
   publishEntry(frame: Omit<PublishFrame, "type">, signal: AbortSignal | undefined): Promise<Position | null>;
   publishEphemeral(topic: string, data: Json): Promise<null>;
@@ -104,6 +112,7 @@ export class Topics<T = Json> {
   subscribe<const Topic extends string>(
     topic: Topic & KnownTopic<T, Topic>,
     listener: TopicListener<PublicationOf<T, Topic>>,
+    options: SubscribeOptions = {},
   ): Subscription {
     const stop = this.#listeners.on(topic, listener as TopicListener);
     const log = nameLog(topic);
@@ -112,7 +121,7 @@ export class Topics<T = Json> {
     const isDenied = this.#logbook.isDenied(log);
     if (isDenied) followed.askAgain();
     // A denied one is asked for anew: the rights may have come back.
-    if (followed.count === 0 || isDenied) this.#logbook.followLog(log, this.#buildReader(topic, followed));
+    if (followed.count === 0 || isDenied) this.#logbook.followLog(log, this.#buildReader(topic, followed, options));
     followed.count += 1;
     const [subscribed, stopWaiting] = followed.wait();
     let active = true;
@@ -158,10 +167,11 @@ export class Topics<T = Json> {
     if (followed.count === 0) this.#logbook.unfollowLog(nameLog(topic));
   }
 
-  #buildReader(topic: string, followed: Followed): Reader {
+  #buildReader(topic: string, followed: Followed, { slow }: SubscribeOptions): Reader {
     const log = nameLog(topic);
     return {
       start: this.#record.readPosition(log),
+      slow,
       moveTo: (position) => {
         this.#record.setPosition(log, position);
         // Left at the end of the turn. Who has come back before goes on with the answer that there is.

@@ -160,6 +160,53 @@ describe("a topic", () => {
     expect(seen).toEqual(["next"]);
   });
 
+  test("takes a frame of the newest by key for the range that it stands for", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    const events: unknown[] = [];
+    client.topics.subscribe("t", (data) => void events.push(data));
+    client.on("conflated", (range) => void events.push(range));
+    await turns();
+    browser.server.publish("t", 1);
+    await turns();
+    const log = browser.server.topic("t");
+    for (const data of [2, 3, 4, 5]) log.appendEntry(data);
+    const frame = { type: "entries", log: "topic:t", epoch: log.epoch, conflated: true, position: log.position };
+    // It may begin before what the client has seen; what comes twice is ignored.
+    const newest = { ...frame, prev: 0, entries: [log.entries[0], log.entries[3]] };
+    browser.server.broadcast(newest);
+    browser.server.broadcast(newest);
+    await turns();
+    expect(events).toEqual([1, { log: "topic:t", topic: "t", from: 1, to: 5 }, 4]);
+    // The place is at the end of the range, and not at the last entry.
+    browser.server.publish("t", 6);
+    await turns();
+    expect(events.slice(3)).toEqual([6]);
+    expect(browser.server.sockets[0]?.closedWith).toBeNull();
+    // A range that begins later than the client is has a hole before it.
+    browser.server.broadcast({ ...frame, prev: 7, entries: [], position: [log.epoch, 9, "x"] });
+    await turns();
+    expect(browser.server.sockets[0]?.closedWith).toBe(4104);
+  });
+
+  test("asks for its way to be slow when it subscribes, and again whenever it connects", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    client.topics.subscribe("t", () => undefined, { slow: "latest" });
+    client.topics.subscribe("t", () => undefined, { slow: "drop_oldest" });
+    client.topics.subscribe("other", () => undefined);
+    await turns();
+    const asked = browser.server.received.filter(({ type }) => type === "subscribe").map(({ log, slow }) => [log, slow]);
+    expect(asked).toEqual([
+      ["topic:t", "latest"],
+      ["topic:other", undefined],
+    ]);
+    browser.server.drop();
+    await pass(2);
+    const connects = browser.server.received.filter(({ type }) => type === "connect");
+    expect(connects.map(({ slow }) => slow)).toEqual([{}, { "topic:t": "latest" }]);
+  });
+
   test("ignores entries that were seen, and comes back with 4104 after a jump", async () => {
     const browser = new Browser();
     const client = await browser.tab().openConnected();

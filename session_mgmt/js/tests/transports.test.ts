@@ -50,6 +50,20 @@ describe.each(["sse", "longpoll"] as const)("over %s", (transport) => {
     expect(browser.server.session.document("main").value).toEqual({ n: 1 });
   });
 
+  test("each poll says how to go on where the client is slow, also after it attached anew", async () => {
+    const { browser, client } = await connected(transport);
+    const ways = (): unknown[] =>
+      browser.server.http.calls.filter(([name]) => name === "poll").map(([, body]) => body.logs["topic:t"]?.slow);
+    client.topics.subscribe("t", () => undefined, { slow: "latest" });
+    await passUntil(() => ways().at(-1) === "latest");
+    browser.server.http.refusals.frames = [{ status: 409, name: "heartbeat_lost", close: 4002 }];
+    const polls = ways().length;
+    const published = client.topics.publish("t", 1);
+    await passUntil(() => client.stats().connections === 2 && ways().length > polls);
+    await published;
+    expect(ways().at(-1)).toBe("latest");
+  });
+
   test("a client that is closed tells the server", async () => {
     const { browser, client } = await connected(transport);
     client.close();

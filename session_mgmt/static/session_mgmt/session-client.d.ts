@@ -238,6 +238,11 @@ export interface EntriesFrame {
 		body: Json
 	][];
 	recovered?: boolean;
+	/** The frame stands for all entries from the one after this offset up to `position`, and has not every one. */
+	prev?: number;
+	position?: Position;
+	/** What is left out has a newer entry of its key in the frame. */
+	conflated?: boolean;
 }
 export interface SnapshotFrame {
 	type: "snapshot";
@@ -585,6 +590,8 @@ export interface Gap {
 	to: number | null;
 	reason: string;
 }
+/** Range of a topic of which a slow reader was given only the newest entries by their key. */
+export type Conflated = Omit<Gap, "reason">;
 /** Write that nobody will answer any more; `seq` is the number that it had. */
 export interface UnsentWrite {
 	seq: number;
@@ -657,6 +664,9 @@ export interface SessionEvents extends TimelineEvents {
 	];
 	gap: [
 		gap: Gap
+	];
+	conflated: [
+		range: Conflated
 	];
 	message: [
 		data: Json,
@@ -1622,6 +1632,8 @@ export declare class ConnectionControls {
 export interface Reader {
 	/** Start of an earlier page; null for "from now on", or "everything" for a document. */
 	readonly start: Position | null;
+	/** Way to go on that this reader wishes for where it is behind. */
+	readonly slow?: string | undefined;
 	takeEntry(body: Json, position: Position): void;
 	/** End a frame, after its last entry. */
 	endFrame?(): void;
@@ -1645,7 +1657,8 @@ export interface LogbookPort {
 	}>;
 	/** Give the connection up and recover. */
 	abandonConnection(): void;
-	tellGap(gap: Gap): void;
+	/** Tell of entries that the application is not given. */
+	tellRange<Event extends "gap" | "conflated">(event: Event, ...range: SessionEvents[Event]): void;
 }
 /** Verdict over HTTP, with the entries or the value that would follow it on a connection. */
 export interface SyncAnswer extends Verdict {
@@ -1659,8 +1672,11 @@ declare class Logbook {
 	followLog(name: string, reader: Reader): void;
 	unfollowLog(name: string): void;
 	position(name: string): Position | null;
-	/** Return the `logs` of `connect`. */
-	listPositions(): Record<string, Position | null>;
+	/** Return the `logs` of `connect`, and the ways to go on that readers wish for. */
+	listWanted(): {
+		logs: Record<string, Position | null>;
+		slow: Record<string, string | undefined>;
+	};
 	/** Return the place after which the next entries of a log must come; undefined if it is not followed. */
 	findPlace(name: string): Position | null | undefined;
 	/** Forget the positions in these logs: another session begins. */
@@ -1761,6 +1777,13 @@ export interface PublishOptions {
 	ephemeral?: boolean;
 	signal?: AbortSignal;
 }
+export interface SubscribeOptions {
+	/**
+	 * How to go on where this tab reads too slowly, of the ways that the topic names; without it by the first one. Of
+	 * several subscribers of one topic the first decides.
+	 */
+	slow?: "replay" | "latest" | "drop_oldest" | "disconnect";
+}
 export interface TopicsPort {
 	publishEntry(frame: Omit<PublishFrame, "type">, signal: AbortSignal | undefined): Promise<Position | null>;
 	publishEphemeral(topic: string, data: Json): Promise<null>;
@@ -1778,7 +1801,7 @@ export declare class Topics<T = Json> {
 	#private;
 	constructor(logbook: Logbook, record: ClientRecord, stats: Stats, port: TopicsPort);
 	/** Follow a topic from where this tab left it, else from now on. A refusal is an `error` with `facts.topic`. */
-	subscribe<const Topic extends string>(topic: Topic & KnownTopic<T, Topic>, listener: TopicListener<PublicationOf<T, Topic>>): Subscription;
+	subscribe<const Topic extends string>(topic: Topic & KnownTopic<T, Topic>, listener: TopicListener<PublicationOf<T, Topic>>, options?: SubscribeOptions): Subscription;
 	/** Publish; resolves with the position when the server has it, with null at once if ephemeral. */
 	publish<const Topic extends string>(topic: Topic & KnownTopic<T, Topic>, data: PublicationOf<T, NoInfer<Topic>>, { key, ephemeral, signal }?: PublishOptions): Promise<Position | null>;
 	onGap(listener: (gap: Gap) => void): Unsubscribe;

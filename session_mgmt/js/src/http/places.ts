@@ -12,6 +12,8 @@ export class Places {
   readonly #grants = new Map<string, string | undefined>();
   /** Logs that were asked for or left, by the id of the question. */
   readonly #questions = new Map<number, string>();
+  /** Ways to go on that were wished for, by log. */
+  #ways: Record<string, string | undefined> = {};
   readonly #tellChange: () => void;
 
   constructor(find: (log: string) => Position | null | undefined, tellChange: () => void) {
@@ -23,8 +25,13 @@ export class Places {
     for (const [log, { mode, grant }] of Object.entries(logs)) if (mode !== "denied") this.#grants.set(log, grant);
   }
 
-  noteSent({ type, id, log }: SentFrame): void {
+  noteWays(ways: Record<string, string> = {}): void {
+    this.#ways = { ...ways };
+  }
+
+  noteSent({ type, id, log, slow }: SentFrame): void {
     if (id === undefined || log === undefined) return;
+    if (type === "subscribe") this.#ways[log] = slow;
     if (type === "unsubscribe") this.#grants.delete(log);
     this.#questions.set(id, log);
   }
@@ -49,11 +56,11 @@ export class Places {
   }
 
   /** Return the `logs` of a poll. */
-  listForPoll(): Record<string, { position: Position | null; grant?: string | undefined }> {
+  listForPoll(): Record<string, { position: Position | null; grant?: string | undefined; slow?: string | undefined }> {
     const logs: ReturnType<Places["listForPoll"]> = {};
     for (const [log, grant] of this.#grants) {
       const position = this.#find(log);
-      if (position !== undefined) logs[log] = { position, grant };
+      if (position !== undefined) logs[log] = { position, grant, slow: this.#ways[log] };
     }
     return logs;
   }

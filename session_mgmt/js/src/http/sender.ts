@@ -16,6 +16,7 @@ export interface SentFrame {
   seq?: number;
   doc?: string;
   log?: string;
+  slow?: string;
 }
 
 export interface SenderPort {
