@@ -122,14 +122,14 @@ async def test_two_places_with_one_file_do_not_take_the_client_from_each_other_f
     places: Places, tmp_path: Path
 ) -> None:
     storage, copy = tmp_path / "client.json", tmp_path / "copy.json"
-    older = await SessionClient.start(places.one.url, storage=storage)
+    older = await SessionClient.start(places.one.url, storage=storage, transports=["websocket"])
     await older.state.inc("/n")
     shutil.copy(storage, copy)
     stopped: asyncio.Queue[Any] = asyncio.Queue()
     older.on("stopped", stopped.put_nowait)
     for _ in range(5):
         await older.state.inc("/n")
-    newer = await SessionClient.start(places.two.url, storage=copy)
+    newer = await SessionClient.start(places.two.url, storage=copy, transports=["websocket"])
     late = older.state.inc("/n")
     assert (await asyncio.wait_for(stopped.get(), WAIT))["name"] == "replaced"
     with pytest.raises(Stopped, match="replaced"):
