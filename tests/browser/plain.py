@@ -16,6 +16,8 @@ class Socket extends WebSocket {
 }
 window.errors = [];
 window.heard = [];
+window.statuses = [];
+window.transports = [];
 (async () => {
   // A frame has an empty document first, whose window its own document may take over.
   while (location.href === "about:blank") await new Promise((resolve) => { setTimeout(resolve, 10); });
@@ -26,6 +28,8 @@ window.heard = [];
   });
   window.first = { data: client.state.get(), fromCache: client.state.fromCache, status: client.status };
   client.on("error", (error) => errors.push(error.name));
+  client.on("transport", (name) => transports.push(name));
+  client.on("status", (status, reason) => statuses.push([status, reason?.name ?? null]));
   client.state.on("", (value, { origin }) => heard.push([origin, value]));
   window.session = client;
 })().catch(({ name }) => { window.refused = name; });

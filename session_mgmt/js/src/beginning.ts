@@ -62,7 +62,8 @@ export class Beginning {
         return await this.#beginByServer(mayBegin ? PATIENCE : null, signal);
       } catch (error) {
         if (!(error instanceof SessionError)) throw error;
-        if (!error.temporary) throw this.#refuseStart(error, kept);
+        // With nothing to lose, a wrong address is likelier than a portal, and must not wait in silence.
+        if (!error.temporary || (error.name === "not_our_server" && !kept)) throw this.#refuseStart(error, kept);
         // A page that begins with its copy has nothing to report: its status says that it is not connected.
         if (kept && mayBegin) return this.#beginWith(kept, false, !isVisible);
         tell(error);

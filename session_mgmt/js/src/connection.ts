@@ -357,7 +357,8 @@ export class Connection {
   }
 
   #setStatus(status: Status, reason: StatusReason | null): void {
-    const changed = status !== this.status || reason?.code !== this.reason?.code;
+    const isSame = reason?.code === this.reason?.code && reason?.name === this.reason?.name;
+    const changed = status !== this.status || !isSame;
     this.status = status;
     this.reason = reason;
     if (changed) this.#port.tellStatus(status, reason);

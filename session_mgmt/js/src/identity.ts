@@ -200,8 +200,8 @@ export class Identity {
     } catch (error) {
       const failure = toFailure(error);
       const reason = { code: 0, name: failure.name };
-      // The status gives the reason of a lost network, as for a socket that does not open.
-      if (failure.name !== "network_error") this.#tell(failure);
+      // The status gives the reason where our server has not answered, as for a socket that does not open.
+      if (failure.code || !failure.temporary) this.#tell(failure);
       if (failure.temporary) return { repair: "reconnect", reason, retryAfter: failure.retryAfter };
       this.#end(failure);
       return { repair: "stop", reason };

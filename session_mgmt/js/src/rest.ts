@@ -6,8 +6,9 @@ import { SessionError, type ErrorFields } from "./errors";
 import type { Json } from "./values";
 
 const TIMEOUT = 20_000;
-/** Refusals that a request without a good token against forgery gets, before anything has happened. */
-const FORGERY: ReadonlySet<string> = new Set(["permission_denied", "http_403"]);
+const NO_CONTENT = 204;
+/** Seconds after which to look again where somebody else has answered, such as the portal of a public network. */
+export const PORTAL_WAIT = 15;
 
 export interface Answer {
   body: Json;
@@ -75,8 +76,7 @@ export class Rest {
       return await this.#sendOnce(method, path, options);
     } catch (error) {
       // A login has changed the token against forgery, or it is in a place that this page does not know.
-      const isForgery = error instanceof SessionError && FORGERY.has(error.name);
-      if (!isForgery || !(await this.fetchCsrf(options.signal))) throw error;
+      if (!(error instanceof SessionError) || !isForgery(error) || !(await this.fetchCsrf(options.signal))) throw error;
       return this.#sendOnce(method, path, options);
     }
   }
@@ -86,7 +86,7 @@ export class Rest {
     if (token === "" && !this.#findCsrf()) await this.fetchCsrf();
     const send = (): Promise<Response> => {
       const headers = this.#buildHeaders({ body, token, headers: init.headers as Record<string, string> });
-      const fixed = { method: "POST", credentials: this.#credentials, cache: "no-store", redirect: "error" } as const;
+      const fixed = { method: "POST", credentials: this.#credentials, cache: "no-store", redirect: "manual" } as const;
       return this.#env.fetch(this.resolveUrl(url), { ...init, ...fixed, headers, body });
     };
     const response = await send();
@@ -112,14 +112,15 @@ export class Rest {
     options.signal?.addEventListener("abort", stop, { once: true });
     try {
       options.signal?.throwIfAborted();
-      const response = await this.#env.fetch(this.resolveUrl(path), {
+      const url = this.resolveUrl(path);
+      const response = await this.#env.fetch(url, {
         method,
         headers: this.#buildHeaders(options),
         credentials: this.#credentials,
         signal: impatience.signal,
         ...(options.body === undefined ? {} : { body: JSON.stringify(options.body) }),
       });
-      return await readResponse(response);
+      return await readResponse(response, url);
     } catch (error) {
       if (options.signal?.aborted) throw options.signal.reason;
       if (error instanceof SessionError) throw error;
@@ -151,23 +152,30 @@ export class Rest {
   }
 }
 
-async function readResponse(response: Response): Promise<Answer> {
-  const text = await response.text();
-  const body = parseBody(text);
-  if (response.ok) return { body, etag: response.headers.get("ETag") };
+async function readResponse(response: Response, url: string): Promise<Answer> {
+  const { ok, status, headers } = response;
+  const body = parseBody(await response.text());
+  if (ok && (status === NO_CONTENT || body !== undefined)) return { body: body ?? null, etag: headers.get("ETag") };
+  const temporary = status >= 500 || status === 429;
   const fields = typeof body === "object" && body !== null ? (body as ErrorFields) : {};
-  throw new SessionError({
-    name: `http_${response.status}`,
-    message: `The server answered ${response.status}.`,
-    temporary: response.status >= 500 || response.status === 429,
-    ...fields,
-  });
+  if (fields.name || temporary) {
+    throw new SessionError({ name: `http_${status}`, message: `The server answered ${status}.`, temporary, ...fields });
+  }
+  const message = `A portal or another site answers at ${url} (${status}), not session_mgmt.`;
+  // Says nothing about the session.
+  throw new SessionError({ name: "not_our_server", message, temporary: true, retry_after: PORTAL_WAIT, status });
 }
 
-function parseBody(text: string): Json {
+/** Return true for a refusal that a request without a good token against forgery gets, before anything has happened. */
+function isForgery({ name, facts }: SessionError): boolean {
+  return name === "permission_denied" || facts.status === 403;
+}
+
+/** Return the JSON of an answer, undefined if it is none. */
+function parseBody(text: string): Json | undefined {
   try {
-    return text === "" ? null : JSON.parse(text);
+    return JSON.parse(text);
   } catch {
-    return null;
+    return undefined;
   }
 }

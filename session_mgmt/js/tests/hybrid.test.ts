@@ -106,19 +106,52 @@ describe("a network", () => {
     expect([carrier(client), attaches(browser)]).toEqual(["websocket", 0]);
   });
 
-  test("behind a portal is temporary: nothing is cleared, and the page looks again", async () => {
+  test.each([200, 403, 404])("behind a portal that answers %d is temporary: nothing is cleared", async (status) => {
     const browser = new Browser();
     browser.server.network.sockets = "refused";
-    browser.server.http.isPortal = true;
     const client = await browser.tab().open({ ...ALL, autoConnect: false });
+    browser.server.portal = status;
     const statuses = record(client, "status");
     void client.connection.connect();
     await pass(5);
     const { id } = client;
     expect(statuses).toEqual([["connecting", null], ["connecting", { code: 1006, name: "not_our_server" }]]);
-    browser.server.http.isPortal = false;
+    // A page that begins there has the session too, and nothing to report but its status.
+    const told: string[] = [];
+    const later = await browser.tab().open({ ...ALL, autoConnect: false, onError: ({ name }) => void told.push(name) });
+    const laterStatuses = record(later, "status");
+    void later.connection.connect();
+    await pass(5);
+    expect([later.status, laterStatuses.at(-1)?.[1], told]).toEqual(["connecting", { code: 0, name: "not_our_server" }, []]);
+    browser.server.portal = 0;
     await pass(20);
-    expect([client.status, client.id]).toEqual(["connected", id]);
+    expect([client, later].map((each) => [each.status, each.id])).toEqual([["connected", id], ["connected", id]]);
+  });
+
+  test.each([200, 403])("that somebody else answers with %d is told to a start with nothing to lose", async (status) => {
+    const browser = new Browser();
+    browser.server.portal = status;
+    await expect(browser.tab().start(ALL)).rejects.toMatchObject({
+      name: "not_our_server",
+      temporary: true,
+      message: expect.stringMatching(`^A portal or another site answers at http://shop.test/api/.* \\(${status}\\), not`),
+    });
+  });
+
+  test("that becomes a portal's tells it, though both ends have one code", async () => {
+    const browser = new Browser();
+    browser.server.network.sockets = "refused";
+    const client = await open(browser);
+    await passUntil(() => client.status === "connected");
+    const statuses = record(client, "status");
+    browser.server.offline = true;
+    browser.server.drop();
+    await pass(5);
+    browser.server.offline = false;
+    browser.server.portal = 200;
+    await pass(30);
+    const names = statuses.map((told) => (told[1] as { name: string } | null)?.name);
+    expect([names[0], names.at(-1)]).toEqual(["network_error", "not_our_server"]);
   });
 });
 

@@ -295,8 +295,6 @@ declare class FakeHttp {
 	refusesStreams: boolean;
 	/** Something on the way holds back what has not ended. */
 	isBuffered: boolean;
-	/** A portal answers everything. */
-	isPortal: boolean;
 	/** Answers that are lost on their way, by call; their effects happen. */
 	readonly lost: Partial<Record<CallName, number>>;
 	/** Calls that never arrive, by call. */
@@ -390,6 +388,8 @@ export declare class FakeServer {
 	};
 	/** No request is answered. */
 	offline: boolean;
+	/** Status with which the portal of a network answers everything; 0 without one. */
+	portal: number;
 	/** Fields of `connected` beside the fixed part, such as `retry` or `limits`. */
 	settings: Record<string, Json>;
 	/** Connections over HTTP. */

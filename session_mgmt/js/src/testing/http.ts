@@ -73,8 +73,6 @@ export class FakeHttp {
   refusesStreams = false;
   /** Something on the way holds back what has not ended. */
   isBuffered = false;
-  /** A portal answers everything. */
-  isPortal = false;
   /** Answers that are lost on their way, by call; their effects happen. */
   readonly lost: Partial<Record<CallName, number>> = {};
   /** Calls that never arrive, by call. */
@@ -99,7 +97,6 @@ export class FakeHttp {
     const name = /connections\/(?:(poll|frames|leave)\/)?$/.exec(path);
     if (!name) return null;
     const call = (name[1] ?? "connections") as CallName;
-    if (this.isPortal) return new Response("<html>Log in to the network</html>", { headers: { "Content-Type": "text/html" } });
     if (spend(this.missed, call)) throw new TypeError("the call was lost");
     const body = JSON.parse(init.body as string);
     this.calls.push([call, body]);

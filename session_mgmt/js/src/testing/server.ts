@@ -58,6 +58,8 @@ export class FakeServer {
   readonly network = { sockets: "open" as "open" | "refused" | "silent" | "swallowed", openAfter: 0 };
   /** No request is answered. */
   offline = false;
+  /** Status with which the portal of a network answers everything; 0 without one. */
+  portal = 0;
   /** Fields of `connected` beside the fixed part, such as `retry` or `limits`. */
   settings: Record<string, Json> = {};
   #onMessage: (data: Json) => Json;
@@ -401,6 +403,7 @@ export class FakeServer {
     const { pathname } = new URL(url);
     this.requests.push(`${init.method} ${pathname}`);
     if (this.offline) throw new TypeError("no network");
+    if (this.portal) return new Response("<html>Log in to the network</html>", { status: this.portal });
     const headers = new Headers(init.headers);
     const name = headers.get("X-Session-Name");
     const cookie = this.#hasCookies ? this.jar.find(name) : undefined;
