@@ -182,7 +182,7 @@ export class Connection {
   /** Return why the connection will not come back by itself; null while it may. */
   readFailure(): SessionError | null {
     if (this.status !== "failed" || !this.reason) return null;
-    return SessionError.local(this.reason.name, `The connection was given up: ${this.reason.name}.`);
+    return SessionError.local(this.reason.name, `Nothing is sent: the connection has failed (${this.reason.name}).`);
   }
 
   /** Stay away because nothing can be sent for good. */
@@ -357,7 +357,8 @@ export class Connection {
   }
 
   #setStatus(status: Status, reason: StatusReason | null): void {
-    const changed = status !== this.status || reason?.name !== this.reason?.name;
+    const isSame = reason?.code === this.reason?.code && reason?.name === this.reason?.name;
+    const changed = status !== this.status || !isSame;
     this.status = status;
     this.reason = reason;
     if (changed) this.#port.tellStatus(status, reason);

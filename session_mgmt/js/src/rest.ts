@@ -2,13 +2,13 @@
 
 import type { TokenMode } from "./credentials";
 import type { Environment } from "./environment";
-import { SessionError, toFailure, type ErrorFields } from "./errors";
+import { SessionError, type ErrorFields } from "./errors";
 import type { Json } from "./values";
 
 const TIMEOUT = 20_000;
 const NO_CONTENT = 204;
-/** Refusals that a request without a good token against forgery gets, before anything has happened. */
-const FORGERY = /^(permission_denied|not_our_server)$/;
+/** Seconds after which to look again where somebody else has answered, such as the portal of a public network. */
+export const PORTAL_WAIT = 15;
 
 export interface Answer {
   body: Json;
@@ -76,7 +76,7 @@ export class Rest {
       return await this.#sendOnce(method, path, options);
     } catch (error) {
       // A login has changed the token against forgery, or it is in a place that this page does not know.
-      if (!FORGERY.test(toFailure(error).name) || !(await this.fetchCsrf(options.signal))) throw error;
+      if (!(error instanceof SessionError) || !isForgery(error) || !(await this.fetchCsrf(options.signal))) throw error;
       return this.#sendOnce(method, path, options);
     }
   }
@@ -154,13 +154,21 @@ export class Rest {
 
 async function readResponse(response: Response, url: string): Promise<Answer> {
   const { ok, status, headers } = response;
-  const body = status === NO_CONTENT ? null : parseBody(await response.text());
-  if (ok && body !== undefined) return { body, etag: headers.get("ETag") };
-  const fields = body as ErrorFields | null | undefined;
+  const body = parseBody(await response.text());
+  if (ok && (status === NO_CONTENT || body !== undefined)) return { body: body ?? null, etag: headers.get("ETag") };
   const temporary = status >= 500 || status === 429;
-  const message = `The server answered ${status}.`;
-  if (fields?.name || temporary) throw new SessionError({ name: `http_${status}`, message, temporary, ...fields });
-  throw SessionError.local("not_our_server", `Not our server: ${url} answered ${status}.`, true);
+  const fields = typeof body === "object" && body !== null ? (body as ErrorFields) : {};
+  if (fields.name || temporary) {
+    throw new SessionError({ name: `http_${status}`, message: `The server answered ${status}.`, temporary, ...fields });
+  }
+  const message = `A portal or another site answers at ${url} (${status}), not session_mgmt.`;
+  // Says nothing about the session.
+  throw new SessionError({ name: "not_our_server", message, temporary: true, retry_after: PORTAL_WAIT, status });
+}
+
+/** Return true for a refusal that a request without a good token against forgery gets, before anything has happened. */
+function isForgery({ name, facts }: SessionError): boolean {
+  return name === "permission_denied" || facts.status === 403;
 }
 
 /** Return the JSON of an answer, undefined if it is none. */

@@ -3,6 +3,7 @@
 import { closeName } from "../codes";
 import type { ErrorFields } from "../errors";
 import type { ServerFrame } from "../frames";
+import { PORTAL_WAIT } from "../rest";
 import type { Ending, TransportHost } from "../transport";
 
 export type CallName = "connections" | "poll" | "frames" | "leave";
@@ -25,8 +26,6 @@ const PATHS: Record<CallName, string> = {
 // What a browser says of a connection that ended without a close.
 const CONNECTION_LOST = 1006;
 const INTERNAL_ERROR = 1011;
-/** Seconds after which a page behind a portal looks again. */
-const PORTAL_WAIT = 15;
 
 export class CallFailure extends Error {
   /**
