@@ -16,7 +16,7 @@ from session_mgmt.client.effects import Leave
 from session_mgmt.client.entering import Entrance, User
 from session_mgmt.client.errors import ClientError, Refused, Unanswered
 from session_mgmt.client.refreshing import Refresher
-from session_mgmt.client.rest import Rest
+from session_mgmt.client.rest import NOT_OURS, Rest
 from session_mgmt.documents.values import Missing
 from session_mgmt.protocol.codes import Close
 
@@ -180,7 +180,9 @@ class Identity:
             try:
                 return await self._enter("start")
             except (Refused, Unanswered) as error:
-                if not error.temporary or backoff.is_exhausted(attempt):
+                # With nothing to lose, a wrong address is told at once.
+                is_stranger = isinstance(error, Refused) and error.name == NOT_OURS
+                if not error.temporary or is_stranger or backoff.is_exhausted(attempt):
                     raise
                 wait = max(backoff.choose_delay(attempt, self._chance), error.retry_after or 0.0)
             await self._clock.sleep(wait)

@@ -15,6 +15,9 @@ from session_mgmt.protocol.position import Position
 
 Headers = Mapping[str, str]
 OPEN_SECONDS = 15.0
+# Where something else has answered, such as the portal of a public network: seconds until the next attempt.
+PORTAL_WAIT = 15.0
+NOT_OURS = "not_our_server"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class Rest:
         Raises Refused or Unanswered.
         """
         answer = await self._send(method, path, body, self._add_token(headers))
-        return answer.json() if answer.content else None
+        return _read_json(answer) if answer.content else None
 
     async def call_openly(self, path: str, body: Mapping[str, Any], member: str, *, with_auth: bool) -> dict[str, Any]:
         """Post what needs no token of a session; the answer must have a `member`. Raises Refused or Unanswered.
@@ -105,22 +108,33 @@ class Rest:
 
 
 def _read_answer(answer: httpx.Response, member: str) -> dict[str, Any]:
-    try:
-        body = answer.json()
-    except ValueError:
-        body = None
+    body = _read_json(answer)
     if not isinstance(body, dict) or member not in body:
-        # A login page or another application answered in place of the server.
         raise Refused({"name": "invalid_answer", "message": f"{answer.url} gives no {member}."})
     return body
 
 
+def _read_json(answer: httpx.Response) -> Any:
+    try:
+        return answer.json()
+    except ValueError as error:
+        raise Refused(_describe_stranger(answer)) from error
+
+
 def _read_error(answer: httpx.Response) -> Mapping[str, Any]:
-    """Return the server's own error, or one made of the status if a proxy has answered in its place."""
+    """Return the server's own error, or one made of the status if something else has answered in its place."""
     try:
         error = answer.json()
     except ValueError:
         error = None
     if isinstance(error, dict) and "name" in error:
         return error
-    return {"name": f"http_{answer.status_code}", "temporary": answer.is_server_error or answer.status_code == 429}
+    if answer.is_server_error or answer.status_code == 429:
+        return {"name": f"http_{answer.status_code}", "temporary": True}
+    return _describe_stranger(answer)
+
+
+def _describe_stranger(answer: httpx.Response) -> Mapping[str, Any]:
+    """Return the error of an answer that says nothing about the session: nothing that is kept may be given up."""
+    message = f"A portal or another site answers at {answer.url} ({answer.status_code}), not session_mgmt."
+    return {"name": NOT_OURS, "message": message, "temporary": True, "retry_after": PORTAL_WAIT}

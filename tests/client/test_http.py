@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from session_mgmt.client.core import Core
 from session_mgmt.client.effects import Leave
-from session_mgmt.client.rest import Rest
+from session_mgmt.client.rest import PORTAL_WAIT, Rest
 from session_mgmt.client.storage import Saved
-from session_mgmt.client.transports.calls import OURS, PORTAL_WAIT
+from session_mgmt.client.transports.calls import OURS
 from session_mgmt.client.transports.carrier import Address, Host
 from session_mgmt.client.transports.http import HttpCarrier
 from session_mgmt.client.transports.memory import Memory

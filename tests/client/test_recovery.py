@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from session_mgmt.client import FileStorage, SessionClient, Stopped
@@ -116,7 +115,7 @@ async def test_a_server_that_does_not_answer_is_asked_again(server: FakeServer, 
     await client.close()
 
 
-@pytest.mark.parametrize("answer", [refusal("not_recoverable", 409), {"page": "of a proxy"}, httpx.Response(200)])
+@pytest.mark.parametrize("answer", [refusal("not_recoverable", 409), {"page": "of a proxy"}])
 async def test_a_client_without_a_successor_stops(server: FakeServer, answers: list[Any], answer: Any) -> None:
     answers.append(answer)
     client, peer = await joined(server)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from session_mgmt.client import FileStorage, SessionClient, Stopped
@@ -260,6 +261,20 @@ async def test_a_machine_that_slept_needs_one_exchange_or_one_recovery(
     opening, _ = await come_back(server)
     assert (api.paths, opening["token"]) == (calls, "sma_3" if is_expired else "sma_2")
     assert [told["verdict"] for told in identities] == (["recovered"] if is_expired else [])
+    await client.close()
+
+
+@pytest.mark.parametrize("status", [200, 302, 403, 404, 511])
+async def test_the_page_of_a_portal_costs_no_session(
+    server: FakeServer, api: Api, clock: FakeClock, storage: Watched, status: int
+) -> None:
+    client, peer = await begin(server, api, storage)
+    api.answers = [httpx.Response(status, text="<html>Log in to our network</html>"), pair(2)]
+    clock.time += LIFE
+    peer.cut()
+    opening, _ = await come_back(server)
+    assert (api.paths, opening["token"]) == (["tokens/refresh/"] * 2, "sma_2")
+    assert len({call.body["nonce"] for call in api.calls}) == 1
     await client.close()
 
 

@@ -59,9 +59,9 @@ async def test_the_servers_own_wait_is_kept(server: FakeServer, api: Api, clock:
     ("answer", "name"),
     [
         (refusal("permission_denied", 403), "permission_denied"),
-        (httpx.Response(404, text="<html>"), "http_404"),
-        (httpx.Response(302, headers={"location": "/login/"}), "http_302"),
-        (httpx.Response(200, text="<html>log in</html>"), "invalid_answer"),
+        (httpx.Response(404, text="<html>"), "not_our_server"),
+        (httpx.Response(302, headers={"location": "/login/"}), "not_our_server"),
+        (httpx.Response(200, text="<html>log in</html>"), "not_our_server"),
         (entered(access=None, refresh=None, expires_in=None), "invalid_answer"),
     ],
 )

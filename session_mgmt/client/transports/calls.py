@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import httpx
 
 from session_mgmt.client.effects import Leave
-from session_mgmt.client.rest import Rest
+from session_mgmt.client.rest import NOT_OURS, PORTAL_WAIT, Rest
 from session_mgmt.client.transports.carrier import Frame
 from session_mgmt.protocol.codes import Close
 
@@ -19,8 +19,6 @@ CallName: TypeAlias = Literal["connections", "poll", "frames", "leave"]
 
 JSON, STREAM = "application/json", "text/event-stream"
 OURS = "X-Session-Mgmt"
-# Seconds after which a client behind a portal looks again.
-PORTAL_WAIT = 15.0
 _PATHS: dict[CallName, str] = {
     "connections": "connections/",
     "poll": "connections/poll/",
@@ -98,7 +96,7 @@ def _build_foreign(status: int) -> CallFailure:
     """Return the failure of a call that was answered by a proxy without the server, or by a portal."""
     if status >= 500 or status == 429:
         return build_lost()
-    return CallFailure("foreign", Leave(1006, "not_our_server", reconnect=True, retry_after=PORTAL_WAIT), status=status)
+    return CallFailure("foreign", Leave(1006, NOT_OURS, reconnect=True, retry_after=PORTAL_WAIT), status=status)
 
 
 def _read_answer(content: bytes) -> Answer:
