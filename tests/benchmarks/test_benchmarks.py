@@ -37,7 +37,7 @@ def test_a_tiny_benchmark_answers_every_case_and_loses_no_connection(
     redis_url: str,
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     database = "postgres" if name in ON_POSTGRES else "sqlite"
     environment = {"REDIS_URL": redis_url, "BENCHMARK_DATABASES": database}
@@ -52,7 +52,7 @@ def test_a_tiny_benchmark_answers_every_case_and_loses_no_connection(
     # In this process, so that the benchmarks share the one from which their servers are forked.
     monkeypatch.setattr(sys, "argv", [*SMALL, name])
     assert main() == 0
-    (table,) = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    (table,) = (json.loads(line) for line in capfd.readouterr().out.splitlines())
     assert table["rows"] and DURABLE[database] in table["settings"]["database"]
     for row in table["rows"]:
         # A peer may lose what was missed; that is its figure.
