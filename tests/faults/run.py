@@ -80,7 +80,7 @@ class Options:
     @property
     def work_seconds(self) -> float:
         """Most seconds until enough has happened after the last fault, also on a slow machine."""
-        return self.patience + 4 * self.switches * self.switching / self.clients
+        return HEAL_SECONDS + 4 * self.switches * self.switching / self.clients
 
     @property
     def faults(self) -> int:

@@ -48,12 +48,16 @@ export class Tab {
 
   /** As a browser's "duplicate tab": another tab with a copy of the storage. */
   duplicate(): Tab {
+    return new Tab(this.browser, this.copyStorage());
+  }
+
+  copyStorage(): MemoryStore {
     const copy = new MemoryStore();
     for (let at = 0; at < this.storage.length; at += 1) {
       const key = this.storage.key(at) as string;
       copy.setItem(key, this.storage.getItem(key) as string);
     }
-    return new Tab(this.browser, copy);
+    return copy;
   }
 
   async open(options: StartOptions = {}): Promise<SessionClient> {

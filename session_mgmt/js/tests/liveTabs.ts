@@ -40,9 +40,9 @@ export class LiveTab extends Tab {
     return this.#isDead;
   }
 
-  /** As a browser reopens a tab that has crashed: another page with the same storage. */
+  /** As a browser reopens a tab that has crashed: another page with the same storage, and nothing in its memory. */
   reopen(): LiveTab {
-    return new LiveTab(this.live, this.storage, true);
+    return new LiveTab(this.live, this.copyStorage(), true);
   }
 
   async openShared(options: StartOptions = {}): Promise<SessionClient> {

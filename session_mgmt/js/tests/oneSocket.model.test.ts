@@ -54,8 +54,14 @@ class World {
   async settle(): Promise<void> {
     this.browser.channels.loses = () => false;
     for (const [n, tab] of this.tabs.entries()) await this.#wake(tab, n);
-    for (let n = 0; n < 60 && this.tabs.some(({ client }) => client.pending > 0); n += 1) await pass(1);
+    await this.#passUntil(({ client }) => client.pending === 0);
     await pass(40);
+    // The last attempt may have been a while ago.
+    await this.#passUntil(({ client }) => client.status === "connected");
+  }
+
+  async #passUntil(isSo: (tab: LiveTab) => boolean): Promise<void> {
+    for (let n = 0; n < 60 && !this.tabs.every(isSo); n += 1) await pass(1);
   }
 
   async #open(tab: LiveTab, n: number): Promise<void> {
