@@ -51,12 +51,16 @@ class Line:
     def until(self, mark: bytes) -> bytes:
         """Return the next frame that has these bytes near its beginning."""
         while mark not in (frame := self.next())[:200]:
-            if frame.startswith((b'{"type":"bye"', b'{"type":"error"')):
-                raise ConnectionError(frame.decode())
+            _check(frame)
         return frame
 
     def close(self) -> None:
         self._socket.close()
+
+
+def _check(frame: bytes) -> None:
+    if frame.startswith((b'{"type":"bye"', b'{"type":"error"')):
+        raise ConnectionError(frame.decode())
 
 
 class Client(Line):
@@ -68,12 +72,21 @@ class Client(Line):
         self.connected: dict[str, Any] = orjson.loads(self.until(b'{"type":"connected"'))
         self.recovery: dict[str, Any] = {}
         if client_id is None:
-            # Answered once the logs are being followed.
-            self.say({"type": "ping", "id": 1})
-            self.until(b'{"type":"pong"')
+            self._await_logs()
         else:
             self.recovery = orjson.loads(self.until(b'{"type":"recovery"'))
         self.seq = 0
+
+    def _await_logs(self) -> None:
+        """Wait until the logs are followed, and their documents are here: what is in one by then brings no entry."""
+        self.say({"type": "ping", "id": 1})
+        snapshots = sum(log["mode"] == "snapshot" for log in self.connected["logs"].values())
+        has_pong = False
+        while snapshots or not has_pong:
+            frame = self.next()
+            _check(frame)
+            snapshots -= frame.startswith(b'{"type":"snapshot"')
+            has_pong |= frame.startswith(b'{"type":"pong"')
 
     def update(self, doc: str, value: Any) -> bytes:
         """Write one field and return the receipt."""
