@@ -13,6 +13,7 @@ from session_mgmt.actions.sessions import lifecycle
 from session_mgmt.bridge import bridge
 from session_mgmt.bridge.connecting import Answers, QueuedAsk
 from session_mgmt.consumers import arrivals as arrivals_module
+from session_mgmt.consumers import pacing
 from session_mgmt.consumers.arrivals import Arrivals
 from session_mgmt.consumers.hub import hub
 from session_mgmt.consumers.pacing import CrowdSize
@@ -144,3 +145,20 @@ async def test_answers_are_handed_out_a_few_in_a_turn_of_the_loop_and_in_the_ord
     await over
     assert done == turns
     assert all(isinstance(future.exception(), InvalidToken) for future in futures)
+
+
+async def test_only_writes_of_clients_make_the_turns_of_a_crowd_smaller(
+    peers: Any, created: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # How long the answer takes says how busy the machine is.
+    monkeypatch.setattr(pacing, "WRITES_GO_ON", 3600.0)
+    one = peers()
+    await one.open(created.token.secret)
+    size = hub().serving.crowd_size
+    quiet = size.handshakes, size.answers
+    await one.say(type="ping", id=1)
+    await one.until_type("pong")
+    assert (size.handshakes, size.answers) == quiet
+    await one.say(type="update", seq=1, ops=[["set", "/a", 1]])
+    await one.until_type("receipt")
+    assert size.handshakes < quiet[0] and size.answers < quiet[1]
