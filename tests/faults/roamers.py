@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, cast
 
 from tests.faults.http_wire import GONE
@@ -54,9 +55,9 @@ class Roamers(Crowd):
         generation = roamer.generation
         await roamer.move_on()
         if await until(lambda: roamer.ready and roamer.generation > generation, IDLE_SECONDS):
-            self._background.append(asyncio.create_task(self._haunt(roamer, generation)))
+            await self._send_ghost(partial(self._haunt, roamer, generation))
 
-    async def _haunt(self, peer: Roamer, generation: int) -> None:
+    async def _haunt(self, peer: Roamer, generation: int, answered: asyncio.Event) -> None:
         """Write by a call of the attachment that was replaced, and record what becomes of it."""
         name, record, frame = self._make_ghost(peer, generation)
         claim = {"client_id": record["client"], "generation": generation, "acked": 0}
@@ -67,4 +68,5 @@ class Roamers(Crowd):
         except (*GONE, Refused) as error:
             why = str(error)
         finally:
+            answered.set()
             self._history.add(name, "info", ops=[record["op"]], gen=generation, code=None, name=why)

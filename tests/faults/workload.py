@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import itertools
 import random
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from typing import Any
 
 import httpx
@@ -242,12 +243,19 @@ class Crowd:
             adopted = await peer.join()
         finally:
             if adopted is not None and peer.generation > generation:
-                self._background.append(asyncio.create_task(self._zombie(peer, old, generation)))
+                await self._send_ghost(partial(self._zombie, peer, old, generation))
             else:
                 await old.close()
             peer.ready = adopted is not None
             peer.paused = False
             self._tasks[peer.name] = asyncio.create_task(peer.run(adopted))
+
+    async def _send_ghost(self, haunt: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+        """Let what was replaced write: every other time before its successor does, when only the fence refuses it."""
+        answered = asyncio.Event()
+        self._background.append(asyncio.create_task(haunt(answered)))
+        if self._random.random() < 0.5:
+            await answered.wait()
 
     async def _end(self, peer: Peer) -> None:
         task = self._tasks[peer.name]
@@ -255,7 +263,7 @@ class Crowd:
         await asyncio.gather(task, return_exceptions=True)
         peer.asking.clear()
 
-    async def _zombie(self, peer: Peer, old: ClientConnection, generation: int) -> None:
+    async def _zombie(self, peer: Peer, old: ClientConnection, generation: int, answered: asyncio.Event) -> None:
         """Write with the number that comes next on the connection that was replaced, and record what becomes of it."""
         name, record, frame = self._make_ghost(peer, generation)
         try:
@@ -263,9 +271,11 @@ class Crowd:
                 await old.send(orjson.dumps(frame).decode())
                 async for message in old:
                     self._heard(name, record, orjson.loads(message))
+                    answered.set()
         except (TimeoutError, ConnectionClosed):
             pass
         finally:
+            answered.set()
             code, why = old.close_code, old.close_reason
             self._history.add(name, "info", ops=[record["op"]], gen=generation, code=code, name=why)
             await old.close()
