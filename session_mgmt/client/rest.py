@@ -127,7 +127,8 @@ def _read_error(answer: httpx.Response) -> Mapping[str, Any]:
         error = answer.json()
     except ValueError:
         error = None
-    if isinstance(error, dict) and "name" in error:
+    # Not of a redirect, which nobody follows: it would take the session's token to another address.
+    if answer.is_error and isinstance(error, dict) and "name" in error:
         return error
     if answer.is_server_error or answer.status_code == 429:
         return {"name": f"http_{answer.status_code}", "temporary": True}

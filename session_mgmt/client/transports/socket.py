@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from websockets.typing import Subprotocol
 
 from session_mgmt.client.effects import Leave
+from session_mgmt.client.rest import NOT_OURS, PORTAL_WAIT
 from session_mgmt.client.transports.carrier import LOST, SILENCE, Address, Frame, Traffic, TransportName, build_close
 from session_mgmt.protocol.codes import CLIENT_HEARTBEAT_LOST, Close
 
@@ -107,8 +108,15 @@ class SocketCarrier:
                 self._outgoing.task_done()
 
 
+class _Handshake(connect):
+    """Handshake that follows no redirect: what is sent next is the session's token."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
+
+
 def _begin_handshake(address: Address) -> connect:
-    return connect(
+    return _Handshake(
         address.url,
         subprotocols=[SUBPROTOCOL],
         additional_headers=dict(address.headers),
@@ -138,4 +146,6 @@ def explain_failure(error: OSError | WebSocketException) -> Leave:
             return Leave(Close.ORIGIN_DENIED, f"handshake_{status}", reconnect=False)
         if status in _TRY_LATER:
             return Leave(1013, f"handshake_{status}", reconnect=True)
+        if 300 <= status < 400:
+            return Leave(1006, NOT_OURS, reconnect=True, retry_after=PORTAL_WAIT)
     return LOST

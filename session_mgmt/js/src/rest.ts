@@ -7,6 +7,8 @@ import type { Json } from "./values";
 
 const TIMEOUT = 20_000;
 const NO_CONTENT = 204;
+/** Calls have tokens and passwords of the page with them: they go to no other address. */
+const MANUAL = "manual";
 /** Seconds after which to look again where somebody else has answered, such as the portal of a public network. */
 export const PORTAL_WAIT = 15;
 
@@ -86,7 +88,7 @@ export class Rest {
     if (token === "" && !this.#findCsrf()) await this.fetchCsrf();
     const send = (): Promise<Response> => {
       const headers = this.#buildHeaders({ body, token, headers: init.headers as Record<string, string> });
-      const fixed = { method: "POST", credentials: this.#credentials, cache: "no-store", redirect: "manual" } as const;
+      const fixed = { method: "POST", credentials: this.#credentials, cache: "no-store", redirect: MANUAL } as const;
       return this.#env.fetch(this.resolveUrl(url), { ...init, ...fixed, headers, body });
     };
     const response = await send();
@@ -118,6 +120,7 @@ export class Rest {
         headers: this.#buildHeaders(options),
         credentials: this.#credentials,
         signal: impatience.signal,
+        redirect: MANUAL,
         ...(options.body === undefined ? {} : { body: JSON.stringify(options.body) }),
       });
       return await readResponse(response, url);
@@ -157,11 +160,12 @@ async function readResponse(response: Response, url: string): Promise<Answer> {
   const body = parseBody(await response.text());
   if (ok && (status === NO_CONTENT || body !== undefined)) return { body: body ?? null, etag: headers.get("ETag") };
   const temporary = status >= 500 || status === 429;
-  const fields = typeof body === "object" && body !== null ? (body as ErrorFields) : {};
+  // A redirect says nothing of ours; a browser shows it with status 0.
+  const fields = status >= 400 && typeof body === "object" && body !== null ? (body as ErrorFields) : {};
   if (fields.name || temporary) {
     throw new SessionError({ name: `http_${status}`, message: `The server answered ${status}.`, temporary, ...fields });
   }
-  const message = `A portal or another site answers at ${url} (${status}), not session_mgmt.`;
+  const message = `A portal or another site answers at ${url} (${status || "a redirect"}), not session_mgmt.`;
   // Says nothing about the session.
   throw new SessionError({ name: "not_our_server", message, temporary: true, retry_after: PORTAL_WAIT, status });
 }
