@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import runpy
 import select
 import signal
 import subprocess
@@ -82,16 +83,15 @@ class Nursery:
             text=True,
         )
 
-    def fork(self, arguments: Sequence[str], log: Path, database: Mapping[str, str]) -> Forked:
-        """Start uvicorn with the arguments on this database; what it says is added to the log."""
+    def fork(self, command: Sequence[str], log: Path, database: Mapping[str, str]) -> Forked:
+        """Start a server program on this database; what it says is added to the log."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        given = [self._application, *arguments]
-        order = {"arguments": given, "log": str(log), "database": dict(database)}
+        order = {"command": list(command), "log": str(log), "database": dict(database)}
         print(json.dumps(order), file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline()
         if not answer:
             raise RuntimeError(f"{self._application} could not be imported (see above).")
-        return Forked(["uvicorn", *given], int(answer))
+        return Forked(command, int(answer))
 
     def close(self) -> None:
         """End the process; servers that it has forked live on."""
@@ -105,8 +105,10 @@ class Nursery:
 _kept: OrderedDict[tuple[str, frozenset[tuple[str, str]]], Nursery] = OrderedDict()
 
 
-def fork_server(application: str, environment: Mapping[str, str], arguments: Sequence[str], log: Path) -> Forked:
-    """Start uvicorn as a program with this environment would be; the process that forks it is kept for the next one."""
+def fork_server(application: str, environment: Mapping[str, str], command: Sequence[str], log: Path) -> Forked:
+    """Start a server, such as uvicorn, as the command would in this environment; the process that forks it has
+    imported the application, and is kept for the next one.
+    """
     settings = {name: value for name, value in environment.items() if name not in (URL, FILE, NOT_TOLD)}
     # Of a database only the kind decides what is imported.
     settings[URL] = "postgres:///nobody" if environment.get(URL) else ""
@@ -116,7 +118,7 @@ def fork_server(application: str, environment: Mapping[str, str], arguments: Seq
             _kept.popitem(last=False)[1].close()
         _kept[key] = Nursery(application, settings)
     _kept.move_to_end(key)
-    return _kept[key].fork(arguments, log, {name: environment.get(name, "") for name in (URL, FILE)})
+    return _kept[key].fork(command, log, {name: environment.get(name, "") for name in (URL, FILE)})
 
 
 @atexit.register
@@ -152,8 +154,6 @@ def _collect_ended(*_: object) -> None:
 
 
 def _become_server(order: dict[str, Any]) -> None:
-    import uvicorn.main
-
     # Its own children it has to wait for.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
@@ -163,7 +163,10 @@ def _become_server(order: dict[str, Any]) -> None:
         os.dup2(source, target)
     _use_database(order["database"])
     # It exits as any program does, with what is registered for that.
-    uvicorn.main.main(args=order["arguments"])
+    program, *arguments = order["command"]
+    sys.argv = [program, *arguments]
+    runpy.run_module(program, run_name="__main__", alter_sys=True)
+    sys.exit()
 
 
 def _use_database(variables: Mapping[str, str]) -> None:

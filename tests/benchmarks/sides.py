@@ -67,14 +67,14 @@ class AppServer(Server):
     def launch(self) -> services.Process:
         if os.environ.get("BENCHMARK_FORKED"):
             # Nobody reads the figures of such a run: its servers may share the memory of what they import.
-            return fork_server(APPLICATION, self.variables, self._list_arguments(), self.log)
+            return fork_server(APPLICATION, self.variables, self._list_words(), self.log)
         return super().launch()
 
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "uvicorn", APPLICATION, *self._list_arguments()]
+        return [sys.executable, "-m", *self._list_words()]
 
-    def _list_arguments(self) -> list[str]:
-        return ["--host", services.HOST, "--port", str(self.port), *options(self._way), *QUIET]
+    def _list_words(self) -> list[str]:
+        return ["uvicorn", APPLICATION, "--host", services.HOST, "--port", str(self.port), *options(self._way), *QUIET]
 
     def popen_options(self) -> dict[str, object]:
         return {**super().popen_options(), "env": self.variables}

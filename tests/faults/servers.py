@@ -20,6 +20,7 @@ from tests.sqlite_files import copy_migrated
 HOST = services.HOST
 ROOT = Path(__file__).resolve().parents[2]
 HEALTH_SECONDS = 1
+APPLICATION = "project.asgi:application"
 
 
 class AppServer(services.Server):
@@ -30,7 +31,7 @@ class AppServer(services.Server):
     def __init__(self, name: str, environment: Mapping[str, str]) -> None:
         super().__init__()
         self.name = name
-        self._environment = environment
+        self.environment = environment
 
     @property
     def url(self) -> str:
@@ -39,7 +40,7 @@ class AppServer(services.Server):
     def launch(self) -> services.Process:
         options = ["--host", HOST, "--port", str(self.port), "--no-access-log", "--log-level", "warning"]
         sockets = ["--ws", "session_mgmt.uvicorn:WebSocketProtocol", "--ws-per-message-deflate", "false"]
-        return fork_server("project.asgi:application", self._environment, [*options, *sockets], self.log)
+        return fork_server(APPLICATION, self.environment, ["uvicorn", APPLICATION, *options, *sockets], self.log)
 
     def is_ready(self) -> bool:
         try:
