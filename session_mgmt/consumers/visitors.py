@@ -44,6 +44,8 @@ class Visitor:
     attachment: Attachment
     heard_at: float
     is_flushed: bool = False
+    # By the clock of the loop, and not before it is over in the database.
+    lease_ends: float = 0.0
     messages_in: int = 0
     messages_out: int = 0
     bytes_in: int = 0
@@ -112,11 +114,16 @@ class Visitors:
 
     async def _write_all(self, visitors: list[Visitor], now: float) -> None:
         heard = {v.attachment.client: _build_heard(v, now) for v in visitors if v.attachment.connection}
+        leases = [visitor.heard_at + polling_lease().total_seconds() for visitor in visitors]
         active = _find_active(visitors)
         confirmed = {
             v.attachment.client: Confirmed(v.attachment.generation, v.acked) for v in visitors if v.acked > v.confirmed
         }
         await bridge().call(hearing.keep_heard, list(heard.values()))
+        # The database counts from when it was told, which is later where others wrote first.
+        late = self._loop.time() - now
+        for visitor, lease in zip(visitors, leases, strict=True):
+            visitor.lease_ends = max(visitor.lease_ends, lease + late)
         for visitor in visitors:
             # Taken off and not set to 0: others may have been counted meanwhile.
             if (told := heard.get(visitor.attachment.client)) is not None:
@@ -135,8 +142,8 @@ class Visitors:
 
     async def close_silent(self) -> None:
         """Close the connections of clients that were heard nowhere for the time of their lease, and forget them."""
-        limit = self._loop.time() - polling_lease().total_seconds()
-        silent = [visitor for visitor in self._by_client.values() if visitor.heard_at < limit and visitor.is_flushed]
+        now = self._loop.time()
+        silent = [visitor for visitor in self._by_client.values() if visitor.lease_ends < now and visitor.is_flushed]
         for visitor in silent:
             del self._by_client[visitor.attachment.client]
             if visitor.attachment.connection:

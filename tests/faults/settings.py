@@ -10,6 +10,7 @@ from project.settings import *  # noqa: F403
 TRIM = int(os.environ.get("SESSION_MGMT_TEST_TRIM", "0"))
 # Seconds that access tokens live, 0 for as long as anywhere (tests/faults/subject/apps.py does the rest).
 TOKENS = float(os.environ.get("SESSION_MGMT_TEST_TOKENS", "0"))
+FLUSH = float(os.environ.get("SESSION_MGMT_TEST_FLUSH", "0.5"))
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.faults.subject"]  # noqa: F405
 ALLOWED_HOSTS = ["*"]
 LOGGING = {
@@ -33,7 +34,8 @@ SESSION_MGMT = {
     "POSITION_CHECK_INTERVAL": float(os.environ.get("SESSION_MGMT_TEST_POSITIONS", "0.3")),
     "CONTROL_INTERVAL": float(os.environ.get("SESSION_MGMT_TEST_CONTROL", "0.3")),
     "DRAIN_INTERVAL": 0.3,
-    "LEASE_FLUSH_INTERVAL": float(os.environ.get("SESSION_MGMT_TEST_FLUSH", "0.5")),
+    "LEASE_FLUSH_INTERVAL": FLUSH,
+    "LEASE_DURATION": timedelta(seconds=max(90.0, 2 * FLUSH)),
     "HEARTBEAT_INTERVAL": float(os.environ.get("SESSION_MGMT_TEST_HEARTBEAT", "1.0")),
     "DRAIN_SPREAD": float(os.environ.get("SESSION_MGMT_TEST_DRAIN", "5.0")),
     # A log that reaches back over the whole run shows more; a trimmed one is what clients meet.

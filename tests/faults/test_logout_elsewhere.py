@@ -1,7 +1,7 @@
 """A browser logs out on one server process; its tabs are served by another one, with a doorbell between them or none.
 
-The intervals of the control rounds and position checks tell the two apart: with the bell they are a minute, and
-nobody can wait for them.
+The intervals tell the two apart: with the bell no control round and no position check comes while anybody waits, and
+without it nothing else does. So what arrives came by the way that is meant, however busy the machine is.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from time import monotonic
 
 import httpx
 import orjson
@@ -28,13 +27,15 @@ from tests.faults.servers import ROOT, AppServer, environment, migrate
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 PASSWORD = "a word for this test"
+# Longer than anybody waits.
+NEVER = "1000"
+PATIENCE = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
     one: AppServer
     two: AppServer
-    within: float
 
 
 # Processes on SQLite have no doorbell between them.
@@ -43,13 +44,13 @@ def places(request: pytest.FixtureRequest, tmp_path: Path, database_url: str) ->
     has_bell = request.param == "bell"
     redis = request.getfixturevalue("redis_server").url if has_bell else ""
     variables = environment(database_url, redis, tmp_path / "faults.sqlite3", None)
-    variables["SESSION_MGMT_TEST_CONTROL"] = "60" if has_bell else "3"
-    variables["SESSION_MGMT_TEST_POSITIONS"] = "60" if has_bell else "3"
+    variables["SESSION_MGMT_TEST_CONTROL"] = NEVER if has_bell else "1"
+    variables["SESSION_MGMT_TEST_POSITIONS"] = NEVER if has_bell else "1"
     variables["SECURE_COOKIES"] = "0"
     # These tabs answer no beat, and none may be closed for that.
     variables["SESSION_MGMT_TEST_HEARTBEAT"] = "25.0"
     # A flush of leases learns of an end too.
-    variables["SESSION_MGMT_TEST_FLUSH"] = "20"
+    variables["SESSION_MGMT_TEST_FLUSH"] = NEVER
     migrate(variables)
     admin = {"DJANGO_SUPERUSER_PASSWORD": PASSWORD, "DJANGO_SUPERUSER_EMAIL": "a@example.org"}
     command = [sys.executable, "manage.py", "createsuperuser", "--noinput", "--username", "ann"]
@@ -59,7 +60,7 @@ def places(request: pytest.FixtureRequest, tmp_path: Path, database_url: str) ->
         for server in (one, two):
             stack.callback(server.close)
             server.start()
-        yield Places(one, two, 1.0 if has_bell else 5.0)
+        yield Places(one, two)
 
 
 async def call(http: httpx.AsyncClient, server: AppServer, path: str, **more: object) -> httpx.Response:
@@ -90,15 +91,13 @@ async def hear_close(socket: ClientConnection) -> int | None:
 
 
 async def test_s13_a_logout_on_another_process_closes_every_tab(places: Places) -> None:
-    async with httpx.AsyncClient(timeout=30, trust_env=False, follow_redirects=True) as http:
+    async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False, follow_redirects=True) as http:
         await log_in(http, places.two)
         body = {"nonce": secrets.token_urlsafe(32), "kept": None, "previous": None}
         entered = (await call(http, places.one, "/api/sessions/enter/", json=body)).json()
         path = entered["endpoints"]["websocket"]
         tabs = [await open_tab(places.one, path, entered["access"]) for _ in range(2)]
         closes = [asyncio.ensure_future(hear_close(tab)) for tab in tabs]
-        began = monotonic()
         await call(http, places.two, "/admin/logout/")
-        async with asyncio.timeout(places.within + 10):
+        async with asyncio.timeout(PATIENCE):
             assert await asyncio.gather(*closes) == [4503, 4503]
-        assert monotonic() - began < places.within

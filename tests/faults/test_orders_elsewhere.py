@@ -1,5 +1,5 @@
 """Orders that are given to one server process reach clients on another one, on every transport, with a doorbell between
-the two or none. Without it the control query and the position check are the bound.
+the two or none. With it no control query and no position check comes in time, without it nothing else does.
 """
 
 from __future__ import annotations
@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from time import monotonic
 from typing import Any
 
 import httpx
@@ -17,16 +16,13 @@ from tests.faults.history import History
 from tests.faults.peer import Group
 from tests.faults.roaming import LONG_POLL, STREAM, WEBSOCKET, Roamer
 from tests.faults.servers import AppServer
-from tests.faults.test_logout_elsewhere import Places, call, log_in, places
+from tests.faults.test_logout_elsewhere import PATIENCE, Places, call, log_in, places
 from tests.faults.workload import until
 
 __all__ = ["places"]
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 TRANSPORTS = (WEBSOCKET, STREAM, LONG_POLL)
-PATIENCE = 30.0
-# With the bell the next control query and position check come in a minute, without it within three seconds.
-WITHIN = 5.0
 
 
 async def open_clients(server: AppServer) -> list[Roamer]:
@@ -41,10 +37,8 @@ async def open_clients(server: AppServer) -> list[Roamer]:
 
 
 async def wait_for_all(done: Callable[[Roamer], bool], clients: list[Roamer]) -> None:
-    """Wait until each client has it, and check that nobody waited longer than promised."""
-    began = monotonic()
+    """Wait until each client has it; nothing but the way that is meant could bring it in that time."""
     assert await until(lambda: all(map(done, clients)), PATIENCE), [one.name for one in clients if not done(one)]
-    assert monotonic() - began < WITHIN
 
 
 def hears_message(text: str) -> Callable[[Roamer], bool]:
@@ -63,7 +57,7 @@ def hears_end(code: int) -> Callable[[Roamer], bool]:
     return done
 
 
-async def test_orders_of_another_process_reach_every_transport_in_time(places: Places) -> None:
+async def test_orders_of_another_process_reach_every_transport(places: Places) -> None:
     clients = await open_clients(places.one)
     running = [asyncio.create_task(client.run()) for client in clients]
     assert await until(lambda: all(client.ready for client in clients), PATIENCE)

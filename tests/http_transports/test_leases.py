@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 from django.test import Client as Browser
 
+from session_mgmt import conf
 from session_mgmt.actions.sessions import connections, hearing
 from session_mgmt.actions.sessions.hearing import Heard
 from session_mgmt.bridge import bridge
 from session_mgmt.consumers.hub import hub
+from session_mgmt.consumers.rounds import SPREAD
 from session_mgmt.models import Connection, SessionEvent, clock
 from tests.api.calls import Caller
+from tests.clocks import LoopTime
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LONG = timedelta(hours=1)
@@ -63,7 +66,7 @@ async def test_a_client_that_nobody_hears_is_lost_after_its_lease_and_not_before
     await hub().rounds.flush_leases()
     visitors: Any = hub().visitors
     (visitor,) = visitors._by_client.values()
-    visitor.heard_at -= LONG.total_seconds()
+    visitor.lease_ends -= LONG.total_seconds()
     # Another process has heard it since: its lease holds.
     await hub().rounds.check_sessions()
     await hub().late_writes.flush()
@@ -71,7 +74,7 @@ async def test_a_client_that_nobody_hears_is_lost_after_its_lease_and_not_before
     await tab.poll(hold=0)
     await hub().rounds.flush_leases()
     (visitor,) = visitors._by_client.values()
-    visitor.heard_at -= LONG.total_seconds()
+    visitor.lease_ends -= LONG.total_seconds()
     await bridge().read(lambda: Connection.objects.update(lease_expires_at=clock.read("default") - LONG))
     await hub().rounds.check_sessions()
     await hub().late_writes.flush()
@@ -81,6 +84,47 @@ async def test_a_client_that_nobody_hears_is_lost_after_its_lease_and_not_before
     answer = await tab.call("poll/", tab.build_poll(0))
     assert (answer.status_code, answer.json()["close"]) == (409, 4002)
     assert (await tab.attach({}))["generation"] == 2
+
+
+@pytest.mark.parametrize("slow", [0.0, 2.0], ids=["", "the database is told late"])
+@pytest.mark.parametrize("phase", [0.0, 5.0, 11.0])
+async def test_a_half_open_client_is_lost_after_its_beats_one_flush_and_one_control_round(
+    tabs: Any, created: Any, monkeypatch: pytest.MonkeyPatch, slow: float, phase: float
+) -> None:
+    rounds, visitors = hub().rounds, hub().visitors
+    time = LoopTime()
+    keep_heard = hearing.keep_heard
+
+    def keep_late(heard: Any) -> None:
+        time.now += slow
+        keep_heard(heard)
+
+    monkeypatch.setattr(hearing, "keep_heard", keep_late)
+    monkeypatch.setattr(clock, "read", time.read)
+    for part in (rounds, visitors):
+        monkeypatch.setattr(part, "_loop", time)
+    now = conf.settings()
+    # Rounds vary, so as late as they ever come.
+    flush, control = (seconds * (1 + SPREAD) for seconds in (now.lease_flush_interval, now.control_interval))
+    tab = tabs(created.token.secret)
+    await tab.attach({})
+    time.now += phase
+    await tab.poll(hold=0)
+    heard, looks = time.now, 0
+    flush_at, look_at = heard - phase + flush, heard
+    while (row := await bridge().read(read_row)).closed_at is None:
+        if flush_at <= look_at:
+            time.now, flush_at = max(time.now, flush_at), flush_at + flush
+            await rounds.flush_leases()
+        else:
+            time.now, look_at = max(time.now, look_at), look_at + control
+            await rounds.check_sessions()
+            await hub().late_writes.flush()
+            looks += 1
+        assert looks < 100
+    silence = now.heartbeat_interval * now.heartbeat_missed_limit + now.lease_flush_interval
+    assert silence <= time.now - heard <= silence + slow + control
+    assert (row.close_code, row.closed_by) == (4002, "server")
 
 
 def test_a_wsgi_server_answers_polls_at_once_and_refuses_streams(created: Any, declared: None) -> None:
