@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import inspect
 import re
+from dataclasses import fields
 from typing import Any
 
 import pytest
 
-from session_mgmt import shortcuts
+from session_mgmt import shortcuts, signals
+from session_mgmt.api import shapes
 from session_mgmt.client import SessionClient, Sync
-from session_mgmt.client.devices import Sessions
+from session_mgmt.client.devices import ConnectionFigures, Sessions
 from session_mgmt.client.state import StateDocument
+from session_mgmt.client.stats import Latency, Stats
 from session_mgmt.client.topics import Topics
 from tests.docs.pages import ROOT
 
@@ -35,7 +38,8 @@ def read_rows(heading: str) -> list[Row]:
     return rows
 
 
-DOCUMENTS, TOPICS, CLIENT, OPTIONS = map(read_rows, ("Documents", "Topics", "Client and session", "Options"))
+SECTIONS = ("Documents", "Topics", "Client and session", "Figures", "Options")
+DOCUMENTS, TOPICS, CLIENT, FIGURES, OPTIONS = map(read_rows, SECTIONS)
 LONG_NAMES = dict(re.findall(r"`(\w+)`\s+\(`(\w+)`\)", PAGE.split("has long names too", 1)[1].split("\n\n", 1)[0]))
 
 
@@ -59,7 +63,7 @@ def list_javascript_names(class_: str) -> set[str]:
     return (set(members) | lent) - {"constructor"} - INTERNAL.get(class_, set())
 
 
-@pytest.mark.parametrize("row", [*DOCUMENTS, *TOPICS, *CLIENT, *OPTIONS], ids=lambda row: "/".join(row))
+@pytest.mark.parametrize("row", [*DOCUMENTS, *TOPICS, *CLIENT, *FIGURES, *OPTIONS], ids=lambda row: "/".join(row))
 def test_a_row_has_the_same_words_in_every_cell(row: Row) -> None:
     javascript, python, server = row
     assert len({build_snake_case(javascript), python.rsplit(".", 1)[-1], server} - {""}) == 1
@@ -101,6 +105,24 @@ def test_the_javascript_client_has_exactly_the_names_of_the_table() -> None:
     for part, class_ in PARTS.items():
         names = {name.split(".")[1] for name, *_ in CLIENT if name.startswith(f"{part}.")}
         assert list_javascript_names(class_) == names, part
+
+
+def list_interface_names(interface: str) -> set[str]:
+    found = re.search(rf"^export interface {interface} {{\n(.*?)^}}", TYPINGS, re.MULTILINE | re.DOTALL)
+    assert found
+    return set(re.findall(r"^\t(\w+): ", found[1], re.MULTILINE))
+
+
+def test_figures_have_exactly_the_names_of_the_table() -> None:
+    javascript, python, server = ({row[side] for row in FIGURES if row[side]} for side in range(3))
+    latency = list_interface_names("Latency")
+    assert latency == {field.name for field in fields(Latency)} == set(shapes.FIGURES["latency"]["properties"])
+    assert javascript == list_interface_names("ClientStats") - {"latency"} | {f"latency.{name}" for name in latency}
+    told = {field.name for field in fields(Stats) if not field.name.startswith("_")}
+    assert python == told - {"latency"} | {f"latency.{name}" for name in latency}
+    assert server - latency < {field.name for field in fields(ConnectionFigures)}
+    events = {"heartbeat_missed"} & set(dir(signals))
+    assert events and all(f'\t{name}: [' in TYPINGS for name in events)
 
 
 def test_a_long_name_of_the_javascript_client_stands_beside_its_short_one() -> None:

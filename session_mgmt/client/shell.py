@@ -13,7 +13,7 @@ from session_mgmt.client.batch import Batch, Sync
 from session_mgmt.client.checking import check_data, check_operations, check_publication
 from session_mgmt.client.core import AGENT
 from session_mgmt.client.credentials import Credentials
-from session_mgmt.client.effects import Leave
+from session_mgmt.client.effects import Emit, Leave
 from session_mgmt.client.entering import Entrance, User
 from session_mgmt.client.errors import ClientError, Refused, Stopped
 from session_mgmt.client.identity import Change, Identity
@@ -61,7 +61,7 @@ class Shell(Performer):
             options.wishes.user,
         )
         self._renewal = Renewal(clock, self.credentials.find_due_in, self._identity.renew, self._connect_anew)
-        host = Host(self.core, self.rest, clock, self._find_address)
+        host = Host(self.core, self.rest, clock, self._find_address, self.tell_missed, self._note_round_trip)
         memory = Memory(self._saved, f"{AGENT} {options.base}", clock, self._save)
         self._host, self._way = host, Way(options.transports, memory, clock)
         self._link = Link(self.core, self.stats, clock, self)
@@ -233,6 +233,9 @@ class Shell(Performer):
     def tell_missed(self, missed: int) -> None:
         self.stats.missed_beats += 1
         self.events.call_all("heartbeat_missed", {"missed": missed})
+
+    def _note_round_trip(self, milliseconds: float) -> None:
+        self._emit_event(Emit("latency", milliseconds))
 
     # Calls of the identity.
 

@@ -12,9 +12,23 @@ from session_mgmt.client.transports.carrier import TransportName
 LATENCIES_KEPT = 100
 
 
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Round trips in milliseconds; None before the first.
+
+    Over a WebSocket the server measures each beat, over HTTP the client measures calls that are answered at once.
+    `jitter_ms`: how much one differs from the one before, on average.
+    """
+
+    last_ms: float | None = None
+    average_ms: float | None = None
+    p95_ms: float | None = None
+    jitter_ms: float | None = None
+
+
 @dataclass(slots=True)
 class Stats:
-    """Counters since `start`. Round trips are in milliseconds, as the server measured them; None before the first."""
+    """Counters since `start`."""
 
     state: str = "connecting"
     transport: TransportName | None = None
@@ -28,10 +42,7 @@ class Stats:
     pending: int = 0
     generation: int = 0
     client_id: str | None = None
-    latency_ms: float | None = None
-    latency_average_ms: float | None = None
-    latency_p95_ms: float | None = None
-    latency_jitter_ms: float | None = None
+    latency: Latency = Latency()
     last_close: str | None = None
     _latencies: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES_KEPT), repr=False)
 
@@ -42,7 +53,9 @@ class Stats:
         self._latencies.append(milliseconds)
         kept = list(self._latencies)
         steps = [abs(after - before) for before, after in pairwise(kept)]
-        self.latency_ms = milliseconds
-        self.latency_average_ms = sum(kept) / len(kept)
-        self.latency_p95_ms = sorted(kept)[math.ceil(len(kept) * 0.95) - 1]
-        self.latency_jitter_ms = sum(steps) / len(steps) if steps else 0.0
+        self.latency = Latency(
+            last_ms=milliseconds,
+            average_ms=sum(kept) / len(kept),
+            p95_ms=sorted(kept)[math.ceil(len(kept) * 0.95) - 1],
+            jitter_ms=sum(steps) / len(steps) if steps else 0.0,
+        )

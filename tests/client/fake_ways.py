@@ -101,7 +101,7 @@ class Ways:
 
     def build(self) -> HybridCarrier:
         nobody: Any = None
-        host = Host(nobody, nobody, self.clock, lambda: Address("ws://test", {}))  # type: ignore[arg-type]
+        host = Host(nobody, nobody, self.clock, lambda: Address("ws://test", {}), nobody, nobody)  # type: ignore[arg-type]
         return HybridCarrier(host, self.way)
 
     def make_socket(self, _: Address) -> FakeCarrier:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from session_mgmt.client import Refused, link
-from session_mgmt.client.stats import Stats
+from session_mgmt.client.stats import Latency, Stats
 from tests.client.fake_server import FakeServer
 from tests.client.test_session import heard, joined, server
 
@@ -66,5 +66,4 @@ def test_round_trips_are_summed_up() -> None:
     latencies: list[Any] = [None, *[10.0] * 18, 50.0, 30.0]
     for milliseconds in latencies:
         stats.add_latency(milliseconds)
-    assert (stats.latency_ms, stats.latency_average_ms, stats.latency_p95_ms) == (30.0, 13.0, 30.0)
-    assert stats.latency_jitter_ms == pytest.approx(60 / 19)
+    assert stats.latency == Latency(last_ms=30.0, average_ms=13.0, p95_ms=30.0, jitter_ms=pytest.approx(60 / 19))

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -49,7 +50,10 @@ class Site:
         http = httpx.AsyncClient(transport=httpx.MockTransport(self.answer))
         nobody: Any = None
         rest = Rest(http, "http://test/api/", lambda: "sma_1")
-        host = Host(Core(Saved()), rest, self.clock, lambda: Address("", {}))  # type: ignore[arg-type]
+        self.missed: list[int] = []
+        self.round_trips: list[float] = []
+        told = (self.missed.append, self.round_trips.append)
+        host = Host(Core(Saved()), rest, self.clock, lambda: Address("", {}), *told)  # type: ignore[arg-type]
         memory = Memory(self.saved, "test", self.clock, lambda: nobody)  # type: ignore[arg-type]
         self.way = Way(("sse", "longpoll"), memory, self.clock)  # type: ignore[arg-type]
         self.carrier = HttpCarrier(host, self.way)
@@ -122,6 +126,36 @@ async def test_a_refused_stream_gives_way_to_long_polls() -> None:
     receiving = asyncio.create_task(site.carrier.receive_frame(None))
     assert [(await get(site.asked))[2] for _ in range(3)][-1] == "application/json"
     receiving.cancel()
+    await site.carrier.abandon()
+
+
+async def test_round_trips_are_those_of_calls_that_nobody_holds_back() -> None:
+    stream = Stream()
+    site = Site(attached(), flowing(stream))
+    site.held.clear()
+    site.carrier.send_frame(CONNECT)
+    await get(site.asked)
+    site.clock.time += 0.04
+    site.held.set()
+    await site.carrier.receive_frame(None)
+    site.held.clear()
+    receiving = asyncio.create_task(site.carrier.receive_frame(None))
+    await get(site.asked)
+    site.clock.time += 0.06
+    site.held.set()
+    await get(stream.reads)
+    assert site.round_trips == pytest.approx([40.0, 60.0], abs=0.01)
+    receiving.cancel()
+    await site.carrier.abandon()
+
+
+async def test_a_poll_without_an_answer_is_a_missed_beat_and_two_end_the_attachment() -> None:
+    site = Site(attached(), httpx.Response(502), httpx.Response(502))
+    await site.attach()
+    receiving = asyncio.create_task(site.carrier.receive_frame(None))
+    site.clock.pass_time(await get(site.clock.slept))
+    assert await receiving == Leave(1006, "network_error", reconnect=True)
+    assert site.missed == [1, 2]
     await site.carrier.abandon()
 
 

@@ -172,7 +172,7 @@ async def test_a_ping_is_answered_with_what_was_acknowledged(server: FakeServer)
     client, peer = await joined(server)
     await peer.send({"type": "ping", "ping": 3, "rtt_ms": 21.5})
     assert await peer.receive("pong") == {"type": "pong", "ping": 3, "acked": 0}
-    assert client.stats().latency_ms == 21.5
+    assert client.stats().latency.last_ms == 21.5
     await client.close()
 
 

@@ -43,12 +43,18 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Parts of a client that its transports use. `core` knows the places in the logs."""
+    """Parts of a client that its transports use. `core` knows the places in the logs.
+
+    `tell_missed` takes the signs of life in a row that did not come, and `tell_round_trip` milliseconds, where a
+    transport watches and measures itself.
+    """
 
     core: Core
     rest: Rest
     clock: Clock
     find_address: Callable[[], Address]
+    tell_missed: Callable[[int], None]
+    tell_round_trip: Callable[[float], None]
 
 
 @dataclass(slots=True)

@@ -159,7 +159,7 @@ class HttpCarrier:
     async def _open_attachment(self, connect: Mapping[str, Any]) -> None:
         fields = {name: value for name, value in connect.items() if name not in _PROOFS}
         text = json.dumps({**fields, "transport": self.name}, separators=(",", ":"))
-        begun = asyncio.get_running_loop().time()
+        begun = self._host.clock.now()
         try:
             answer = await self._calls.ask("connections", text, patience=ATTACH_SECONDS)
         except CallFailure as failure:
@@ -168,7 +168,7 @@ class HttpCarrier:
                 self._arrived.put_nowait(Arrived(failure.error, {}))
             self.fail(failure)
         else:
-            self._poller.round_trip = asyncio.get_running_loop().time() - begun
+            self._poller.note_round_trip(begun)
             await self._take_frames(answer.frames, answer.size, {})
 
     def _build_body(self, **more: Any) -> dict[str, Any]:
@@ -200,6 +200,12 @@ class HttpCarrier:
 
     def leave_streams(self) -> None:
         self._way.note_buffered()
+
+    def tell_missed(self, missed: int) -> None:
+        self._host.tell_missed(missed)
+
+    def tell_round_trip(self, milliseconds: float) -> None:
+        self._host.tell_round_trip(milliseconds)
 
     def fail(self, failure: CallFailure) -> None:
         leave = failure.leave

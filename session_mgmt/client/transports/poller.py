@@ -51,15 +51,20 @@ class PollerPort(Protocol):
     def leave_streams(self) -> None:
         """Note that streams do not get through."""
 
+    def tell_missed(self, missed: int) -> None:
+        """Tell that so many polls in a row were not answered."""
+
+    def tell_round_trip(self, milliseconds: float) -> None: ...
+
 
 class Poller:
-    """Polling that goes on until `stop`. `hold` and `round_trip` are in seconds."""
+    """Polling that goes on until `stop`. `hold` is in seconds."""
 
     def __init__(self, clock: Clock, mode: Mode, port: PollerPort, chance: Callable[[], float] = random.random) -> None:
         self._clock, self._port, self._chance = clock, port, chance
         self.mode: Mode = mode
         self.hold = 25.0
-        self.round_trip = 0.0
+        self._round_trip = 0.0
         self._running: asyncio.Task[None] | None = None
         self._turn: asyncio.Task[None] | None = None
         # The next poll is answered at once: a network that is gone must not keep it waiting.
@@ -74,6 +79,12 @@ class Poller:
         """Poll anew, with another list of logs."""
         if self._turn is not None:
             self._turn.cancel()
+
+    def note_round_trip(self, begun: float) -> None:
+        """Take the answer to a call that began at a time and was answered at once."""
+        # The clock may have been set back.
+        self._round_trip = max(self._clock.now() - begun, 0.0)
+        self._port.tell_round_trip(self._round_trip * 1000)
 
     async def stop(self) -> None:
         running = [task for task in (self._running, self._turn) if task is not None]
@@ -113,24 +124,28 @@ class Poller:
 
     async def _ask(self, *, is_held: bool) -> Answer:
         hold = min(LONGEST_HOLD, self.hold) if is_held else 0.0
-        patience = hold + ANSWER_WITHIN if is_held else max(SIGN_WITHIN, 4 * self.round_trip)
+        patience = hold + ANSWER_WITHIN if is_held else max(SIGN_WITHIN, 4 * self._round_trip)
+        begun = self._clock.now()
         try:
             async with limit_time(self._clock, patience):
                 answer = await self._port.ask_poll(hold)
         except TimeoutError as error:
             raise build_lost("heartbeat_lost") from error
+        if not is_held:
+            self.note_round_trip(begun)
         await self._port.take_polled(answer.frames, answer.size)
         return answer
 
     async def _read_stream(self) -> bool:
         """Hand over the frames of a stream until it ends; return whether there were any."""
-        watch, has_frames = FlowWatch(self._clock), False
+        watch, has_frames, begun = FlowWatch(self._clock), False, self._clock.now()
         try:
             async with asyncio.timeout(None) as within:
-                watch.begin(within, FIRST_BYTES_WITHIN + self.round_trip)
+                watch.begin(within, FIRST_BYTES_WITHIN + self._round_trip)
                 async with self._port.open_stream(self.hold) as answer:
                     if not answer.headers.get("content-type", "").startswith(STREAM):
                         raise build_lost(BUFFERED)
+                    self.note_round_trip(begun)
                     async for frame, size in read_events(answer.aiter_bytes(), watch):
                         has_frames = True
                         await self._port.take_polled([frame], size)
@@ -149,6 +164,7 @@ class Poller:
         if failure.kind == "lost":
             self._lost += 1
             self._is_in_doubt = True
+            self._port.tell_missed(self._lost)
         if self._lost >= ATTEMPTS or not (failure.kind == "lost" or failure.is_passing):
             return False
         await self._clock.sleep((failure.leave.retry_after or 0.0) + self._chance() * AGAIN_AFTER)

@@ -299,6 +299,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
         this.#stats.count("missedBeats");
         this.#emitter.emit("heartbeat_missed", { missed });
       },
+      tellRoundTrip: (milliseconds) => this.#stats.addLatency(milliseconds),
       repairAfter: (ending, wasReady) => this.#life.repairAfter(ending, wasReady),
     };
     return new Connection(env, port, this.#stats);

@@ -37,6 +37,7 @@ export interface ConnectionPort {
   tellTransport(name: Carrier): void;
   tellStatus(status: Status, reason: StatusReason | null): void;
   tellMissed(missed: number): void;
+  tellRoundTrip(milliseconds: number): void;
   /** Repair after an end that is no ordinary loss: come back, or stay away. `wasReady`: after `connected`. */
   repairAfter(ending: Ending, wasReady: boolean): Repair | Promise<Repair> | null;
 }

@@ -8,6 +8,7 @@ import type { SessionInfo } from "./info";
 import { lendMethods, loadRequests } from "./loading";
 import type { SessionRequests } from "./requests/index";
 import type { Rest } from "./rest";
+import type { Latency } from "./stats";
 import type { Json } from "./values";
 
 export interface Validation {
@@ -26,7 +27,7 @@ export interface ConnectionFigures {
   closed_at: string | null;
   close_code: number | null;
   closed_by: string;
-  latency: { last_ms: number | null; average_ms: number | null; p95_ms: number | null; jitter_ms: number | null };
+  latency: Latency;
   beats: { sent: number; missed: number };
   messages: { in: number; out: number };
   bytes: { in: number; out: number };

@@ -21,9 +21,19 @@ export interface ClientStats {
   refusals: number;
   /** Beats of the server that did not come. */
   missedBeats: number;
-  /** Round trips in milliseconds as the server measured them; null before the first. */
-  latency: { last: number | null; average: number | null; p95: number | null; jitter: number | null };
+  latency: Latency;
   pending: number;
+}
+
+/**
+ * Round trips in milliseconds; null before the first. Over a WebSocket the server measures each beat, over HTTP the
+ * client measures calls that are answered at once. `jitter_ms`: how much one differs from the one before, on average.
+ */
+export interface Latency {
+  last_ms: number | null;
+  average_ms: number | null;
+  p95_ms: number | null;
+  jitter_ms: number | null;
 }
 
 type Counter = "gaps" | "messages" | "publications" | "receipts" | "refusals" | "missedBeats";
@@ -82,18 +92,17 @@ export class Stats {
   }
 }
 
-function summarizeLatencies(values: readonly number[]): ClientStats["latency"] {
-  if (values.length === 0) return { last: null, average: null, p95: null, jitter: null };
+function summarizeLatencies(values: readonly number[]): Latency {
   const sorted = [...values].sort((a, b) => a - b);
   const steps = values.slice(1).map((value, at) => Math.abs(value - (values[at] as number)));
   return {
-    last: values.at(-1) ?? null,
-    average: averageOf(values),
-    p95: sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * 0.95))] ?? null,
-    jitter: steps.length ? averageOf(steps) : 0,
+    last_ms: values.at(-1) ?? null,
+    average_ms: averageOf(values),
+    p95_ms: sorted[Math.ceil(sorted.length * 0.95) - 1] ?? null,
+    jitter_ms: averageOf(steps) ?? (values.length ? 0 : null),
   };
 }
 
-function averageOf(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
+function averageOf(values: readonly number[]): number | null {
+  return values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null;
 }

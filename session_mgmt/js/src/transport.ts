@@ -38,6 +38,10 @@ export interface LinkPort {
   readAcked(): number;
   /** Note the transport of this attachment, when it is there and whenever it becomes another. */
   tellTransport(name: Carrier): void;
+  /** Note a round trip that was measured here, in milliseconds. */
+  tellRoundTrip?(milliseconds: number): void;
+  /** Tell that so many signs of life in a row did not come, where the link watches that itself. */
+  tellMissed?(missed: number): void;
   /** Let go of the attachment, because another one of the same link follows at once: nothing is sent until `connected`. */
   beginSwitch(): void;
 }

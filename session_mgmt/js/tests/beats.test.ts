@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { Browser, pass, turns, useFakeClock } from "./harness";
+import { Stats } from "../src/stats";
+import { Browser, pass, passUntil, turns, until, useFakeClock } from "./harness";
 
 useFakeClock();
 
@@ -115,4 +116,56 @@ describe("a hidden page", () => {
     await pass(3.1);
     expect(client.status).toBe("reconnecting");
   });
+});
+
+describe.each(["sse", "longpoll"] as const)("over %s", (transport) => {
+  /** Open a client each of whose calls is answered after the next of these milliseconds, the last one again and again. */
+  async function openSlowly(...delays: number[]) {
+    const browser = new Browser();
+    const tab = browser.tab();
+    const fetch = async (url: string, init?: RequestInit): Promise<Response> => {
+      const answer = await browser.server.fetch(url, init);
+      if (url.includes("/connections/")) await new Promise((resolve) => setTimeout(resolve, delays.length > 1 ? delays.shift() : delays[0]));
+      return answer;
+    };
+    const client = await tab.open({ transports: [transport], fetch });
+    await passUntil(() => client.status === "connected");
+    return { browser, tab, client };
+  }
+
+  test("round trips are those of calls that nobody holds back", async () => {
+    const { tab, client } = await openSlowly(40, 60);
+    const measured = (): number | null => client.stats().latency.last_ms;
+    // Streams begin at once, what a long poll answers is held back.
+    const first = transport === "sse" ? 60 : 40;
+    expect([measured(), client.stats().latency.average_ms]).toEqual([first, transport === "sse" ? 50 : 40]);
+    tab.page.window.dispatchEvent(new Event("online"));
+    await passUntil(() => measured() === 60);
+    expect(client.stats().latency.p95_ms).toBe(60);
+  });
+
+  test("a poll without an answer is a missed beat, and after two the client comes back", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected({ transports: [transport] });
+    const missed: number[] = [];
+    client.on("heartbeat_missed", (report) => void missed.push(report.missed));
+    await client.state.set("/a", 1);
+    await pass(1);
+    browser.server.cut();
+    await passUntil(() => client.status === "reconnecting");
+    expect([missed, client.stats().missedBeats]).toEqual([[1, 2], 2]);
+    browser.server.mend();
+    browser.server.write([["set", "/b", 2]]);
+    await passUntil(() => client.status === "connected");
+    await until(() => client.state.get("/b") === 2);
+    expect(client.stats().recoveries.full).toBe(1);
+  });
+});
+
+test("round trips are summed up as the server and the Python client do", () => {
+  const stats = new Stats();
+  const summary = () => stats.buildSummary(0, null).latency;
+  expect(summary()).toEqual({ last_ms: null, average_ms: null, p95_ms: null, jitter_ms: null });
+  for (const milliseconds of [...Array<number>(18).fill(10), 50, 30]) stats.addLatency(milliseconds);
+  expect(summary()).toEqual({ last_ms: 30, average_ms: 13, p95_ms: 30, jitter_ms: 60 / 19 });
 });

@@ -357,7 +357,7 @@ describe("the outbox", () => {
     browser.server.broadcast({ type: "ping", ping: 7, rtt_ms: 21.5 });
     await turns();
     expect(browser.server.received.at(-1)).toEqual({ type: "pong", ping: 7, acked: 40 });
-    expect(client.stats().latency.last).toBe(21.5);
+    expect(client.stats().latency.last_ms).toBe(21.5);
   });
 
   test("lives in memory, with one warning, when the storage is full", async () => {

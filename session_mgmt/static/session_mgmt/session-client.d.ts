@@ -538,6 +538,10 @@ export interface LinkPort {
 	readAcked(): number;
 	/** Note the transport of this attachment, when it is there and whenever it becomes another. */
 	tellTransport(name: Carrier): void;
+	/** Note a round trip that was measured here, in milliseconds. */
+	tellRoundTrip?(milliseconds: number): void;
+	/** Tell that so many signs of life in a row did not come, where the link watches that itself. */
+	tellMissed?(missed: number): void;
 	/** Let go of the attachment, because another one of the same link follows at once: nothing is sent until `connected`. */
 	beginSwitch(): void;
 }
@@ -1375,6 +1379,49 @@ declare class SessionRequests {
 	/** List the newest hundred connections with their figures, as of the server's last flush. */
 	getConnections(id?: string): Promise<ConnectionFigures[]>;
 }
+export interface ClientStats {
+	/** What carries the frames, or carried the last ones; null before the first connection. */
+	transport: Carrier | null;
+	connections: number;
+	reconnects: number;
+	framesSent: number;
+	framesReceived: number;
+	/** Characters of JSON text. */
+	charactersSent: number;
+	charactersReceived: number;
+	/** Recoveries by the server's verdict. */
+	recoveries: Record<"full" | "state_only" | "none", number>;
+	gaps: number;
+	messages: number;
+	publications: number;
+	receipts: number;
+	refusals: number;
+	/** Beats of the server that did not come. */
+	missedBeats: number;
+	latency: Latency;
+	pending: number;
+}
+/**
+ * Round trips in milliseconds; null before the first. Over a WebSocket the server measures each beat, over HTTP the
+ * client measures calls that are answered at once. `jitter_ms`: how much one differs from the one before, on average.
+ */
+export interface Latency {
+	last_ms: number | null;
+	average_ms: number | null;
+	p95_ms: number | null;
+	jitter_ms: number | null;
+}
+export type Counter = "gaps" | "messages" | "publications" | "receipts" | "refusals" | "missedBeats";
+declare class Stats {
+	#private;
+	countSent(characters: number): void;
+	countReceived(characters: number): void;
+	countConnection(again: boolean): void;
+	countRecovery(verdict: "full" | "state_only" | "none"): void;
+	count(counter: Counter): void;
+	addLatency(milliseconds: number): void;
+	buildSummary(pending: number, transport: Carrier | null): ClientStats;
+}
 export interface Validation {
 	valid: boolean;
 	/** Why not; null if valid. */
@@ -1390,12 +1437,7 @@ export interface ConnectionFigures {
 	closed_at: string | null;
 	close_code: number | null;
 	closed_by: string;
-	latency: {
-		last_ms: number | null;
-		average_ms: number | null;
-		p95_ms: number | null;
-		jitter_ms: number | null;
-	};
+	latency: Latency;
 	beats: {
 		sent: number;
 		missed: number;
@@ -1482,45 +1524,6 @@ declare class Heartbeat {
 	/** Learn from a connection that ended without a word: the next one is not quiet for as long. */
 	noteLoss(): void;
 }
-export interface ClientStats {
-	/** What carries the frames, or carried the last ones; null before the first connection. */
-	transport: Carrier | null;
-	connections: number;
-	reconnects: number;
-	framesSent: number;
-	framesReceived: number;
-	/** Characters of JSON text. */
-	charactersSent: number;
-	charactersReceived: number;
-	/** Recoveries by the server's verdict. */
-	recoveries: Record<"full" | "state_only" | "none", number>;
-	gaps: number;
-	messages: number;
-	publications: number;
-	receipts: number;
-	refusals: number;
-	/** Beats of the server that did not come. */
-	missedBeats: number;
-	/** Round trips in milliseconds as the server measured them; null before the first. */
-	latency: {
-		last: number | null;
-		average: number | null;
-		p95: number | null;
-		jitter: number | null;
-	};
-	pending: number;
-}
-export type Counter = "gaps" | "messages" | "publications" | "receipts" | "refusals" | "missedBeats";
-declare class Stats {
-	#private;
-	countSent(characters: number): void;
-	countReceived(characters: number): void;
-	countConnection(again: boolean): void;
-	countRecovery(verdict: "full" | "state_only" | "none"): void;
-	count(counter: Counter): void;
-	addLatency(milliseconds: number): void;
-	buildSummary(pending: number, transport: Carrier | null): ClientStats;
-}
 export interface ConnectionPort {
 	/** Prepare the next connection; null if there is nothing to wait for. Never rejects. */
 	prepare(): Promise<Preparation> | null;
@@ -1537,6 +1540,7 @@ export interface ConnectionPort {
 	tellTransport(name: Carrier): void;
 	tellStatus(status: Status, reason: StatusReason | null): void;
 	tellMissed(missed: number): void;
+	tellRoundTrip(milliseconds: number): void;
 	/** Repair after an end that is no ordinary loss: come back, or stay away. `wasReady`: after `connected`. */
 	repairAfter(ending: Ending, wasReady: boolean): Repair | Promise<Repair> | null;
 }

@@ -105,7 +105,7 @@ function showReceipt({ receipt, settled, overruled, unsent }, pending) {
 }
 
 function report(session, numbers) {
-  const { last } = session.stats().latency;
+  const { last_ms: last } = session.stats().latency;
   part("pending").textContent = session.pending;
   part("pending").dataset.some = session.pending > 0;
   part("version").textContent = session.state.version;

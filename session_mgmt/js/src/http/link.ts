@@ -53,6 +53,7 @@ export class HttpLink implements Link {
     this.#calls = new Calls(host);
     this.#places = new Places(port.findPlace, () => this.#poller.restart());
     const fail = ({ ending }: CallFailure): void => this.#end(ending);
+    const { tellRoundTrip, tellMissed } = port;
     this.#sender = new Sender(env.clock, env.random, {
       fail,
       send: (texts, documents, signal) => this.#sendFrames(texts, documents, signal),
@@ -67,6 +68,7 @@ export class HttpLink implements Link {
         port.tellTransport("longpoll");
       },
       choosePace: (signal) => habits.choosePace(signal),
+      ...{ tellRoundTrip, tellMissed },
     });
     env.page?.window.addEventListener("pagehide", this.#leavePage);
     void this.#open();
@@ -135,7 +137,7 @@ export class HttpLink implements Link {
       await null;
       const answer = await this.#calls.ask("connections", this.#buildAttach(), { signal: this.#attach.signal });
       if (this.#state === "ended") return;
-      this.#poller.roundTrip = this.#host.env.clock.now() - begun;
+      this.#poller.noteRoundTrip(begun);
       this.#takeAnswer(answer, {});
     } catch (error) {
       this.#end((error instanceof CallFailure ? error : makeLost()).ending);

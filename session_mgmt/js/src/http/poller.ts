@@ -22,6 +22,8 @@ export interface PollerPort {
   leaveStreams(): void;
   /** Choose the pace of the next poll. Rejects if the signal is aborted. */
   choosePace(signal: AbortSignal): Promise<Pace>;
+  tellRoundTrip?(milliseconds: number): void;
+  tellMissed?(missed: number): void;
 }
 
 /** How patient a poll may be. */
@@ -48,12 +50,12 @@ export class Poller {
   mode: Mode;
   /** Seconds for which the server holds an empty answer back. */
   hold = 25;
-  /** Milliseconds of a round trip. */
-  roundTrip = 0;
   readonly #env: Environment;
   readonly #port: PollerPort;
   #call = new AbortController();
   #isStopped = false;
+  /** Milliseconds of the last round trip. */
+  #roundTrip = 0;
   /** The next poll is answered at once, and soon. */
   #isInDoubt = false;
 
@@ -78,6 +80,13 @@ export class Poller {
     this.#call.abort();
   }
 
+  /** Take the answer to a call that began at a time and was answered at once. */
+  noteRoundTrip(begun: number): void {
+    // The clock may have been set back.
+    this.#roundTrip = Math.max(0, this.#env.clock.now() - begun);
+    this.#port.tellRoundTrip?.(this.#roundTrip);
+  }
+
   async #run(): Promise<void> {
     // What was asked for in the same turn as the start goes with the first poll.
     await null;
@@ -97,6 +106,7 @@ export class Poller {
           lost += 1;
           // A network that is gone must not keep the next one waiting.
           this.#isInDoubt = true;
+          this.#port.tellMissed?.(lost);
         }
         if (lost >= ATTEMPTS || (failure.kind !== "lost" && !failure.isPassing)) return this.#port.fail(failure);
         await this.#rest((failure.ending.retryAfter ?? 0) * 1000 + this.#env.random() * AGAIN_AFTER, call.signal);
@@ -131,11 +141,13 @@ export class Poller {
 
   async #ask(call: AbortController, isHeld: boolean, isInDoubt: boolean): Promise<Answer> {
     const hold = isHeld ? Math.min(LONGEST_HOLD, this.hold) : 0;
-    const patience = isInDoubt ? Math.max(SIGN_WITHIN, 4 * this.roundTrip) : (hold + ANSWER_WITHIN) * 1000;
+    const patience = isInDoubt ? Math.max(SIGN_WITHIN, 4 * this.#roundTrip) : (hold + ANSWER_WITHIN) * 1000;
+    const begun = this.#env.clock.now();
     const timer = this.#env.clock.setTimeout(() => call.abort(makeLost("heartbeat_lost")), patience);
     try {
       const answer = await readAnswer(await this.#port.send(hold, "longpoll", call.signal));
       call.signal.throwIfAborted();
+      if (!isHeld) this.noteRoundTrip(begun);
       this.#port.takeAnswer(answer);
       return answer;
     } finally {
@@ -154,10 +166,12 @@ export class Poller {
       endBuffered: () => call.abort(BUFFERED),
       endSilent: () => call.abort(makeLost("heartbeat_lost")),
     };
-    const watch = new FlowWatch(this.#env.clock, port, FIRST_BYTES_WITHIN + this.roundTrip);
+    const begun = this.#env.clock.now();
+    const watch = new FlowWatch(this.#env.clock, port, FIRST_BYTES_WITHIN + this.#roundTrip);
     try {
       const response = await this.#port.send(this.hold, "sse", call.signal);
       if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) throw BUFFERED;
+      this.noteRoundTrip(begun);
       if (response.body) await readStream(response.body, watch, port);
       call.signal.throwIfAborted();
       return { frames, nextIn: 0, length: 0 };
