@@ -12,7 +12,11 @@ Op: TypeAlias = Sequence[Any]
 
 
 def coalesce_operations(earlier: Sequence[Op], later: Sequence[Op]) -> list[Op]:
-    """Append `later` to `earlier`; a later `set` replaces one of the same path, and `inc` adds up."""
+    """Append `later` to `earlier`; a later `set` replaces one of the same path, and `inc` adds up.
+
+    The effect is that of all operations one by one, except that an `inc` beyond the largest integer is judged by the
+    sum.
+    """
     result = list(earlier)
     for operation in later:
         at = _find_partner(result, operation)

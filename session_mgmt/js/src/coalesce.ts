@@ -4,7 +4,10 @@ import type { Operation } from "./operations";
 import { parse, parseIndex } from "./pointer";
 import { normalizeNumber } from "./values";
 
-/** Return `earlier` followed by `later`: a later `set` replaces one of the same path, `inc` adds up. */
+/**
+ * Return `earlier` followed by `later`: a later `set` replaces one of the same path, `inc` adds up. One beyond the
+ * largest integer is judged by the sum.
+ */
 export function coalesceOperations(earlier: readonly Operation[], later: readonly Operation[]): Operation[] {
   const result = [...earlier];
   for (const operation of later) {
