@@ -122,7 +122,7 @@ def test_figures_have_exactly_the_names_of_the_table() -> None:
     assert python == told - {"latency"} | {f"latency.{name}" for name in latency}
     assert server - latency < {field.name for field in fields(ConnectionFigures)}
     events = {"heartbeat_missed"} & set(dir(signals))
-    assert events and all(f'\t{name}: [' in TYPINGS for name in events)
+    assert events and all(f"\t{name}: [" in TYPINGS for name in events)
 
 
 def test_a_long_name_of_the_javascript_client_stands_beside_its_short_one() -> None:
