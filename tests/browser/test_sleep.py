@@ -94,8 +94,10 @@ def test_s33_eight_tabs_wake_at_once_with_one_refresh_or_one_recovery_and_lose_n
     publish_news(desk, people, f"after {hours} hours")
     requests: list[Request] = []
     context.on("request", lambda request: requests.append(request))
-    # The network comes back after the clock: no tab can ask anything as if it were still yesterday.
+    # The network comes back after every tab's clock: none can ask or store anything as if it were still yesterday.
     tabs[3].run(f"wakeAll({hours})")
+    for tab in tabs:
+        tab.until("window.slept")
     tabs[0].control("mend")
     for tab in tabs:
         tab.until(f"news.length > 0 && session.status === 'connected' && session.info.userId === '{ann}'")
@@ -103,7 +105,8 @@ def test_s33_eight_tabs_wake_at_once_with_one_refresh_or_one_recovery_and_lose_n
     # A lock passes from tab to tab faster than what was stored under it: who still sees the storage of before sends the
     # same request once more, and gets the same answer.
     nonces = [{_read_nonce(request) for request in requests if request.url.endswith(call)} for call in ASKED]
-    assert [len(each) for each in nonces] == ([1, 0] if is_same else [1, 1])
+    # Sockets that were on their way when the tabs woke may tell that the session is over before any tab asks.
+    assert tuple(map(len, nonces)) in ({(1, 0)} if is_same else {(0, 1), (1, 1)})
     (now,) = {tab.run("session.id") for tab in tabs}
     assert (now == old) == is_same
     # A refresh makes a successor of a token that was used, a recovery the first token of one more session.

@@ -71,7 +71,7 @@ export class Identity {
   #doubt: string | null = null;
   /** The server has refused the access token for its age, whatever the clock says. */
   #isTokenOver = false;
-  /** Name of the proof that the last connection began with. */
+  /** Name of the proof that the last connection lives by. */
   #used: string | null = null;
   readonly #renewal: Renewal;
   /** Ends the attempts to come back after a logout. */
@@ -86,7 +86,12 @@ export class Identity {
     this.#user = normalizeUser(options.user);
     this.#whenOffline = options.whenOffline ?? "wait";
     this.#entrance = new Entrance(env, rest, credentials, options);
-    const askSocket: AskSocket = async (frame) => (await this.#port?.askSocket(frame)) ?? null;
+    const askSocket: AskSocket = async (frame) => {
+      const answer = (await this.#port?.askSocket(frame)) ?? null;
+      // From now on the connection lives by what it was given.
+      if (answer) this.#used = answer.access;
+      return answer;
+    };
     this.#refresher = new Refresher(rest, credentials, askSocket);
     this.#renewal = new Renewal(env.clock, credentials, {
       isConnected: () => this.#port?.isConnected() ?? false,
@@ -140,9 +145,10 @@ export class Identity {
   /** Ask the server before the next connection, unless this tab has newer tokens already. */
   doubtSession(reason: string): void {
     const { kept } = this.#credentials;
-    // A connection takes newer tokens, so it may end by others than it began with; a cookie is that of its beginning.
+    // Another tab may have got newer ones while this one's connection was on its way to be refused.
+    if (this.#used !== null && this.#used !== (kept && nameProof(kept))) return;
     if (reason === TOKEN_EXPIRED && kept?.turn === undefined) this.#isTokenOver = true;
-    else if (this.#used === null || this.#used === (kept && nameProof(kept))) this.#doubt = reason;
+    else this.#doubt = reason;
   }
 
   /** Make sure of the session and its tokens before a connection opens; null if nothing is to be done. */

@@ -3,7 +3,7 @@
 import { describe, expect, test } from "vitest";
 import { CLOSE } from "../src/codes";
 import type { SessionClient } from "../src/index";
-import { Browser, pass, record, refusal, type Tab, turns, until, useFakeClock } from "./harness";
+import { Browser, pass, passUntil, record, refusal, type Tab, turns, until, useFakeClock } from "./harness";
 
 useFakeClock();
 
@@ -268,6 +268,35 @@ describe("tokens in time (33)", () => {
     await pass(20);
     expect(clients.map(({ status }) => status)).toEqual(Array(8).fill("connected"));
     expect(refreshes(browser) - before).toBe(1);
+  });
+
+  test("are refreshed once, though a tab is refused whose connect was on its way with the old ones", async () => {
+    const browser = new Browser();
+    const [first, second] = [browser.tab(), browser.tab()];
+    const held: (() => void)[] = [];
+    let holds = false;
+    class Slow extends browser.server.WebSocket {
+      override send(text: string): void {
+        const say = (): void => super.send(text);
+        holds ? held.push(say) : say();
+      }
+    }
+    const clients = [await first.openConnected(), await second.openConnected({ WebSocket: Slow })];
+    for (const client of clients) client.connection.disconnect();
+    holds = true;
+    void clients[1]?.connection.connect();
+    await until(() => held.length === 1);
+    await pass(12);
+    browser.server.session.tokens.expireAll();
+    const before = refreshes(browser);
+    void clients[0]?.connection.connect();
+    await passUntil(() => clients[0]?.status === "connected");
+    tellStorage(second);
+    holds = false;
+    for (const say of held) say();
+    await passUntil(() => clients[1]?.status === "connected");
+    expect(refreshes(browser) - before).toBe(1);
+    expect(new Set(clients.map(({ auth }) => auth.token)).size).toBe(1);
   });
 
   test("give one successor to eight tabs that wake after the session has expired", async () => {

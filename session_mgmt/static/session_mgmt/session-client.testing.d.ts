@@ -214,6 +214,8 @@ declare class FakeTokens {
 	giveCookie(life: number): string;
 	isKnown(access: string): boolean;
 	isExpired(access: string): boolean;
+	/** Let every access token that was given be too old, whatever the clock says. */
+	expireAll(): void;
 	/** Return true if this refresh token proves its session. */
 	proves(refresh: string): boolean;
 	isPastHalf(): boolean;

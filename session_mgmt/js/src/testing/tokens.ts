@@ -67,6 +67,11 @@ export class FakeTokens {
     return (this.#accesses.get(access) ?? 0) <= Date.now();
   }
 
+  /** Let every access token that was given be too old, whatever the clock says. */
+  expireAll(): void {
+    for (const access of this.#accesses.keys()) this.#accesses.set(access, 0);
+  }
+
   /** Return true if this refresh token proves its session. */
   proves(refresh: string): boolean {
     return this.#refreshes.has(refresh);
