@@ -337,6 +337,11 @@ class SubscriptionLimit(StateError):
     message = "The session follows as many topics as allowed."
 
 
+class UnknownPosition(StateError):
+    number, name = 255, "unknown_position"
+    message = "This log has no such place. Begin at its newest entry."
+
+
 class PublishDenied(RequestError):
     number, name, status = 252, "publish_denied", 403
     message = "There is no such topic, or one may not publish to it."

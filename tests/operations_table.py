@@ -145,6 +145,7 @@ OPERATIONS = [
     # IClientSession, the one object
     Operation("IClientSession", f"{SHORTCUTS}:create_session", frame="connect", sdk="SessionClient.start"),
     Operation("subscriptions", f"{FOLLOWING}:follow_log", frame="subscribe", sdk="Topics.subscribe"),
+    Operation("past of a topic", f"{SHORTCUTS}:history", "GET topic-publications", "history", "Topics.history"),
     Operation("publish", f"{SHORTCUTS}:publish", "POST topic-publications", "publish", "Topics.publish"),
 ]
 

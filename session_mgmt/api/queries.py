@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,9 +11,11 @@ from typing import Any
 from rest_framework.request import Request
 
 from session_mgmt.exceptions import InvalidField
+from session_mgmt.protocol.position import Position
 
 MOST = 2**53 - 1
 _DIGITS = 16
+_PLACE = re.compile(r"([0-9a-z]{1,64})\.([0-9]{1,16})\.([0-9a-f]{0,16})")
 _NAME = 100
 
 
@@ -71,7 +74,30 @@ class Identifier:
             raise InvalidField(f"{self.name} is a UUID.", field=self.name) from None
 
 
-Parameter = Number | Identifier
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Position in a log, as ``epoch.offset.tag``."""
+
+    name: str
+    description: str
+    required: bool = False
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": f"^{_PLACE.pattern}$"}
+
+    def read(self, request: Request) -> Position | None:
+        """Return the position, or ``None`` if it is not given. Raises ``InvalidField``."""
+        text = request.query_params.get(self.name)
+        if text is None:
+            return None
+        found = _PLACE.fullmatch(text)
+        if found is None or int(found[2]) > MOST:
+            raise InvalidField(f"{self.name} is epoch.offset.tag of an entry.", field=self.name)
+        return Position(found[1], int(found[2]), found[3])
+
+
+Parameter = Number | Identifier | Place
 
 
 def is_number(text: str) -> bool:

@@ -290,6 +290,9 @@ _COMPONENTS: dict[str, Schema] = {
         }
     ),
     "Stopped": build_object({"connections": COUNT}),
+    "PastPage": build_object(
+        {"epoch": TEXT, "entries": build_list(build_tuple(COUNT, TEXT, STORED, MOMENT)), "more": FLAG}
+    ),
     "Placed": build_object({"position": allow_null(POSITION)}),
     "DocumentList": build_object({"results": build_list(build_object(ROW))}),
     "ClientState": build_object({**ROW, "data": STORED}),

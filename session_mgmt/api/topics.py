@@ -1,4 +1,4 @@
-"""Publishing over HTTP."""
+"""Topics over HTTP: publish, and read what was published."""
 
 from __future__ import annotations
 
@@ -7,16 +7,38 @@ from rest_framework.response import Response
 
 from session_mgmt.actions import access
 from session_mgmt.actions.outbox import Ticket
+from session_mgmt.actions.sessions import following
 from session_mgmt.api.endpoints import endpoint
 from session_mgmt.api.forms import PublicationForm
+from session_mgmt.api.queries import Number, Place
 from session_mgmt.api.refusals import PUBLICATION_ERRORS
 from session_mgmt.api.views import ApiView, proven_session
-from session_mgmt.exceptions import NotFound, PublishDenied
+from session_mgmt.exceptions import NotFound, PublishDenied, ReauthRequired, TopicDenied, UnknownPosition
+from session_mgmt.protocol.frames import HISTORY_LIMIT, HISTORY_PAGE
 from session_mgmt.writes import verbs
+
+BEFORE = Place("before", "Only entries before this place, as epoch.offset.tag.")
+LIMIT = Number("limit", "Entries of one page.", least=1, most=HISTORY_LIMIT, default=HISTORY_PAGE)
 
 
 class PublicationView(ApiView):
     """View of ``topics/{topic}/publications/``."""
+
+    @endpoint(
+        "The past of a topic: ?before= and ?limit=",
+        description="`epoch`, `entries` (offset, tag, data, at; the newest last), `more`. For tokens of sessions.",
+        query=(BEFORE, LIMIT),
+        answer="PastPage",
+        errors=(NotFound, TopicDenied, ReauthRequired, UnknownPosition),
+    )
+    def get(self, request: Request, topic: str) -> Response:
+        before, limit = BEFORE.read(request), LIMIT.read_or_default(request)
+        session = proven_session(request)
+        # Who may follow a topic is asked about sessions only; people with rights in the admin see it there.
+        if session is None:
+            raise TopicDenied()
+        access.check_follow(session, topic)
+        return Response(following.read_past(session.pk, topic, before, limit).as_json())
 
     @endpoint(
         "Publish to a topic",

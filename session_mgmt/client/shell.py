@@ -15,7 +15,7 @@ from session_mgmt.client.core import AGENT
 from session_mgmt.client.credentials import Credentials
 from session_mgmt.client.effects import Emit, Leave
 from session_mgmt.client.entering import Entrance, User
-from session_mgmt.client.errors import ClientError, Refused, Stopped
+from session_mgmt.client.errors import ClientError, Refused, Stopped, Unanswered
 from session_mgmt.client.identity import Change, Identity
 from session_mgmt.client.link import Link
 from session_mgmt.client.performing import Options, Performer
@@ -156,6 +156,15 @@ class Shell(Performer):
             return None
         self.core.heartbeat = dict(reply["config"])
         return self.core.heartbeat
+
+    async def ask_server(self, frame: dict[str, Any]) -> dict[str, Any]:
+        """Ask over the connection. Raises Refused, Stopped, or Unanswered without a connection or an answer."""
+        if self._stopped:
+            raise self._stopped
+        reply = await self._asking.ask(frame)
+        if reply is None:
+            raise Unanswered("There is no connection, or no answer came.")
+        return reply
 
     async def call(self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
         """Call the REST API below the session's own address. Raises Refused or Unanswered."""

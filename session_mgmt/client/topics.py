@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 from session_mgmt.client.errors import Refused
 from session_mgmt.client.listeners import Callback, Listeners, Unsubscribe
 from session_mgmt.client.logbook import TOPIC
 from session_mgmt.client.reader import WAITING_LIMIT, Reader, ReaderPort
+from session_mgmt.protocol.position import Position
 
 Receipt = dict[str, Any]
+
+
+class Published(NamedTuple):
+    """Publication of the past; `at` is ISO 8601."""
+
+    position: Position
+    data: Any
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class PastPage:
+    """Page of a topic's past, the newest publication last; `more` tells whether older ones are kept."""
+
+    entries: list[Published]
+    more: bool
 
 
 class TopicsPort(ReaderPort, Protocol):
@@ -26,6 +44,8 @@ class TopicsPort(ReaderPort, Protocol):
     async def follow_log(self, log: str, slow: str | None = None) -> None: ...
 
     def unfollow_log(self, log: str) -> None: ...
+
+    async def ask_server(self, frame: dict[str, Any]) -> dict[str, Any]: ...
 
 
 class Topics:
@@ -86,6 +106,17 @@ class Topics:
                 unsubscribe()
         finally:
             forget()
+
+    async def history(self, topic: str, *, before: Position | None = None, limit: int = 50) -> PastPage:
+        """Return the newest publications before a place, or of all; no subscription is needed.
+
+        The `position` of the first one is the `before` of the page before. Raises Refused (`topic_denied`, or
+        `unknown_position` for a place of another history), Unanswered or Stopped.
+        """
+        place = None if before is None else before.as_json()
+        page = await self._port.ask_server({"type": "history", "log": TOPIC + topic, "before": place, "limit": limit})
+        entries = [Published(Position(page["epoch"], *place), data, at) for *place, data, at in page["entries"]]
+        return PastPage(entries, page["more"])
 
     def publish(
         self, topic: str, data: Any, *, key: str | None = None, ephemeral: bool = False

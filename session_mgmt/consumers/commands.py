@@ -35,6 +35,7 @@ from session_mgmt.protocol.frames import (
     Connect,
     Disconnect,
     Frame,
+    History,
     Ping,
     Pong,
     Publish,
@@ -258,6 +259,28 @@ async def _leave_log(connection: Connection, frame: Unsubscribe) -> None:
         connection.push({"type": "reply", "id": frame.id})
 
 
+def _take_history(connection: Connection, frame: History) -> None:
+    connection.slot.take(partial(connection.spawn_request, partial(_tell_past, connection, frame)))
+
+
+async def _tell_past(connection: Connection, frame: History) -> None:
+    attachment = connection.attachment
+    session = attachment.session
+    try:
+        connection.require_room()
+        asked = session.as_model(), frame.log, attachment.restriction
+        topic = await bridge().run_user_code((TOPIC, session.pk), subscriptions.require_granted, *asked)
+        # One page at a time, once the client has read what was sent: as if it were replayed.
+        async with connection.replay_turn:
+            await connection.outlet.wait_until_sent()
+            connection.require_room()
+            place = session.pk, topic, frame.before, frame.limit, attachment.claim
+            page = await bridge().read(following.read_past, *place)
+            connection.push({"type": "reply", "id": frame.id, **page.as_json()})
+    except SessionMgmtError as error:
+        _refuse_request(connection, error, "history", frame.log, id=frame.id)
+
+
 def _take_ack(connection: Connection, frame: Ack) -> None:
     connection.confirm(frame.seq)
 
@@ -321,6 +344,7 @@ _HANDLERS: dict[type, Handler] = {
     Send: _take_write,
     Subscribe: _take_subscribe,
     Unsubscribe: _take_unsubscribe,
+    History: _take_history,
     Ack: _take_ack,
     Ping: _answer_ping,
     Pong: _take_pong,

@@ -198,6 +198,9 @@ class Connection:
         """Tell whether the last frame of a log's replay says so: it promises a whole range (promise T6)."""
         return True
 
+    def require_room(self) -> None:
+        """Require that one more page may be sent. A socket is given it once its client has read the one before."""
+
     def starts_behind(self, log: str) -> bool:
         """Tell whether a reader that has missed something is behind: only a poll has no queue that would tell."""
         return False

@@ -18,7 +18,7 @@ from session_mgmt.conf import settings
 from session_mgmt.consumers import verdicts
 from session_mgmt.consumers.commands import Commands
 from session_mgmt.consumers.connection import Connection
-from session_mgmt.consumers.http_outlets import Basket
+from session_mgmt.consumers.http_outlets import MOST_BYTES, Basket
 from session_mgmt.consumers.http_polls import make_grant
 from session_mgmt.consumers.http_requests import Request, build_frames
 from session_mgmt.consumers.hub import Hub, hub, pick_delay
@@ -74,6 +74,11 @@ class Exchanging(Connection):
     def tells_recovered(self, log: str) -> bool:
         """Deny it: what was promised comes by polls."""
         return False
+
+    def require_room(self) -> None:
+        """Require that one more page may be sent: nobody reads before the answer goes. Raises ``Busy``."""
+        if self.outlet.bytes >= MOST_BYTES:
+            raise Busy(retry_after=0.1)
 
     def answer_subscribe(self, request: int, log: Log, slow: str | None) -> None:
         """Tell the verdict on one more log, with the right to it; its entries come by the poll, which says ``slow``."""

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 from session_mgmt.exceptions import InvalidField, UnknownFrame
+from session_mgmt.protocol import position as positions
 from session_mgmt.protocol.logs import TOPIC
-from session_mgmt.protocol.position import MAX_OFFSET
+from session_mgmt.protocol.position import MAX_OFFSET, Position
 
 JSON: TypeAlias = Any
 
@@ -32,6 +33,8 @@ _DIGEST = re.compile("[0-9a-f]{16}")
 NAME_LIMIT = 100
 TOPIC_LIMIT = 255
 USER_LIMIT = 200
+# Entries of one page of a topic's past, without a wish and at most.
+HISTORY_PAGE, HISTORY_LIMIT = 50, 200
 # The proof of the session: a token in the frame, or the cookie of the handshake.
 BY_TOKEN, BY_COOKIE = "token", "cookie"
 # For a page that does not say whom it expects; None is nobody. No text of a frame holds NUL.
@@ -106,6 +109,16 @@ class Unsubscribe:
     log: str
 
 
+@dataclass(frozen=True, slots=True)
+class History:
+    """Question for the entries of a topic before a place, or for the newest ones."""
+
+    id: int
+    log: str
+    before: Position | None
+    limit: int
+
+
 class Ack(NamedTuple):
     seq: int
 
@@ -142,7 +155,19 @@ class Disconnect:
 
 
 Frame: TypeAlias = (
-    Connect | Update | Publish | Send | Subscribe | Unsubscribe | Ack | Ping | Pong | Configure | Refresh | Disconnect
+    Connect
+    | Update
+    | Publish
+    | Send
+    | Subscribe
+    | Unsubscribe
+    | History
+    | Ack
+    | Ping
+    | Pong
+    | Configure
+    | Refresh
+    | Disconnect
 )
 
 
@@ -287,6 +312,17 @@ def _read_unsubscribe(message: JSON) -> Unsubscribe:
     return Unsubscribe(_read_count(message, "id"), _read_text(message, "log", TOPIC_LIMIT + 10))
 
 
+def _read_history(message: JSON) -> History:
+    limit = _read_count(message, "limit", least=1, default=HISTORY_PAGE)
+    if limit > HISTORY_LIMIT:
+        raise InvalidField(f"limit is at most {HISTORY_LIMIT}.", field="limit", allowed=[1, HISTORY_LIMIT])
+    given = message.get("before")
+    before = positions.parse(given)
+    if given is not None and before is None:
+        raise InvalidField("before is the position of an entry, or null.", field="before")
+    return History(_read_count(message, "id"), _read_text(message, "log", TOPIC_LIMIT + 10), before, limit)
+
+
 def _read_ack(message: JSON) -> Ack:
     return Ack(_read_count(message, "seq"))
 
@@ -324,6 +360,7 @@ _READERS: dict[str, Callable[[JSON], Frame]] = {
     "send": _read_send,
     "subscribe": _read_subscribe,
     "unsubscribe": _read_unsubscribe,
+    "history": _read_history,
     "ack": _read_ack,
     "ping": _read_ping,
     "pong": _read_pong,

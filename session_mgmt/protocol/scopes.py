@@ -49,6 +49,7 @@ FRAMES: Final[dict[str, Need]] = {
     # Its logs are asked about one by one.
     "connect": BY_LOG,
     "subscribe": BY_LOG,
+    "history": BY_LOG,
     "update": Need(WRITE_STATE, "doc"),
     "publish": Need(PUBLISH, "topic"),
     "send": Need(SEND),
@@ -97,6 +98,7 @@ CALLS: Final[dict[tuple[str, str], Need]] = {
     ("document-restore", "POST"): _WRITE,
     ("conflict-list", "GET"): _READ,
     ("conflict-resolve", "POST"): _WRITE,
+    ("topic-publications", "GET"): Need(FOLLOW, "topic"),
     ("topic-publications", "POST"): Need(PUBLISH, "topic"),
     ("token-narrow", "POST"): FREE,
     # A sister session instead of the token's own.

@@ -23,14 +23,27 @@ from session_mgmt.actions.sessions import (
     user_changes,
 )
 from session_mgmt.actions.sessions.lifecycle import Created, Device
+from session_mgmt.actions.topics.history import PastPage, read_page_before
 from session_mgmt.bridge import bridge
 from session_mgmt.bridge.colours import make_async
 from session_mgmt.conf import settings
+from session_mgmt.exceptions import InvalidField
 from session_mgmt.models import ClientSession, clock
 from session_mgmt.protocol.codes import Close
+from session_mgmt.protocol.frames import HISTORY_LIMIT, HISTORY_PAGE
+from session_mgmt.protocol.patterns import is_topic
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.scopes import check_scopes
-from session_mgmt.shortcuts.arguments import Session, as_label, as_owner, as_session_id, as_text, as_user, as_uuid
+from session_mgmt.shortcuts.arguments import (
+    Session,
+    as_count,
+    as_label,
+    as_owner,
+    as_session_id,
+    as_text,
+    as_user,
+    as_uuid,
+)
 from session_mgmt.writes import verbs
 
 
@@ -133,6 +146,20 @@ def publish(topic: str, data: Any, *, key: str | None = None, ephemeral: bool = 
         return verbs.publish(topic, fine, key=key, ephemeral=ephemeral)
 
 
+def history(topic: str, *, before: Position | None = None, limit: int = HISTORY_PAGE) -> PastPage:
+    """Return the newest publications of a topic before a place, or of all: ``entries`` with ``position``, ``data`` and
+    ``at``, the newest last, and ``more``, whether older ones are kept.
+
+    The ``position`` of the first entry is the ``before`` of the next page, which has at most 200. Raises
+    ``InvalidField``, or ``UnknownPosition`` for a place of another history.
+    """
+    if not is_topic(topic):
+        raise InvalidField("A topic is printable text of at most 255 characters.", field="topic")
+    if before is not None and not isinstance(before, Position):
+        raise InvalidField("before is the position of an entry.", field="before")
+    return read_page_before(settings().database, topic, before, min(as_count(limit, "limit"), HISTORY_LIMIT))
+
+
 def send(session: Session, data: Any, *, key: str | None = None) -> Position | Ticket:
     """Write a message to the session's own log: each of its clients sees it once, now or when it comes back.
 
@@ -188,6 +215,7 @@ aend_login = make_async(end_login)
 arebind_session = make_async(rebind_session)
 aaccess_changed = make_async(access_changed)
 apublish = make_async(publish)
+ahistory = make_async(history)
 asend = make_async(send)
 ais_connected = make_async(is_connected)
 adisconnect = make_async(disconnect)

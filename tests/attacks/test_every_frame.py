@@ -33,6 +33,7 @@ HARMLESS = {"ack", "ping", "pong", "unsubscribe", "configure", "disconnect"}
 REFUSED = {
     "connect": "invalid_frame",
     "subscribe": "topic_denied",
+    "history": "topic_denied",
     "update": "epoch_changed",
     "publish": "publish_denied",
     "send": "handler_failed",

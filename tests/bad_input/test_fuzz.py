@@ -113,6 +113,7 @@ FRAMES: list[dict[str, Any]] = [
     {"type": "send", "seq": 1, "data": {"a": 1}},
     {"type": "subscribe", "id": 1, "log": "topic:room:1", "position": ["e", 1, "t"]},
     {"type": "unsubscribe", "id": 1, "log": "topic:room:1"},
+    {"type": "history", "id": 1, "log": "topic:room:1", "before": ["e", 1, "t"], "limit": 10},
     {"type": "ack", "seq": 1},
     {"type": "pong", "ping": 1, "acked": 1},
     {"type": "connect", "token": "sma_x", "client_id": None, "acked": 0, "logs": {}},

@@ -87,16 +87,18 @@ async def test_a_topic_that_is_none_may_be_neither_followed_nor_published_to(hel
     for seq, topic in enumerate([topic for topic in NO_TOPICS if "\0" not in topic], start=1):
         await one.say(type="publish", seq=seq, topic=topic, data=1)
         assert (await one.receipt(seq))["error"]["name"] in ("publish_denied", "invalid_field"), topic
-        await one.say(type="subscribe", id=seq, log=f"topic:{topic}", position=None)
-        assert (await one.until_type("error"))["name"] in ("topic_denied", "invalid_field"), topic
+        for kind in ("subscribe", "history"):
+            await one.say(type=kind, id=seq, log=f"topic:{topic}")
+            assert (await one.until_type("error"))["name"] in ("topic_denied", "invalid_field"), topic
 
 
 def test_a_topic_that_is_none_has_no_address(held: Held) -> None:
     before = held.everything()
     for topic in NO_TOPICS:
-        answer = held.token.post(f"topics/{quote(topic, safe='')}/publications/", {"data": 1})
-        assert answer.status_code in (403, 404), topic
-        assert json.loads(answer.content)["name"] in ("publish_denied", "not_found")
+        address = f"topics/{quote(topic, safe='')}/publications/"
+        for answer in (held.token.post(address, {"data": 1}), held.token.get(address)):
+            assert answer.status_code in (403, 404), topic
+            assert json.loads(answer.content)["name"] in ("publish_denied", "topic_denied", "not_found")
     assert held.everything() == before
 
 

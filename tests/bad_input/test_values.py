@@ -190,8 +190,9 @@ async def test_a_position_in_subscribe(held: Held, peers: Any) -> None:
     one = peers()
     await one.open(held.token.token)
     for row in UNREADABLE:
-        await one.raw((b'{"type":"subscribe","id":7,"log":"session","position":%s}' % row.text).decode())
-        assert (await one.until_type("error"))["name"] == row.error, row.name
+        for member in (b'"subscribe","log":"session","position"', b'"history","log":"topic:room:1","before"'):
+            await one.raw((b'{"id":7,"type":%s:%s}' % (member, row.text)).decode())
+            assert (await one.until_type("error"))["name"] == row.error, row.name
     await one.say(type="subscribe", id=8, log="session", position=None)
     assert (await one.until_type("reply"))["id"] == 8
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from session_mgmt.client import Refused, SessionClient, Stopped
+from session_mgmt.client import Refused, SessionClient, Stopped, Unanswered
 from session_mgmt.client.storage import FileStorage, Saved
+from session_mgmt.protocol.position import Position
 from tests.client.fake_server import FakeServer, Peer, connected, entries, fake_server, snapshot
 
 
@@ -91,6 +92,25 @@ async def test_a_subscription_returns_when_it_holds_and_hands_entries_over_once(
     unsubscribe()
     assert (await peer.receive("unsubscribe"))["log"] == "topic:orders:42"
     await client.close()
+
+
+async def test_the_past_of_a_topic_is_asked_over_the_connection(server: FakeServer) -> None:
+    client, peer = await joined(server)
+    asking = asyncio.create_task(client.topics.history("chat", before=Position("e1", 9, "t9"), limit=1))
+    asked = await peer.receive("history")
+    assert asked == {"type": "history", "id": asked["id"], "log": "topic:chat", "before": ["e1", 9, "t9"], "limit": 1}
+    page = {"epoch": "e1", "entries": [[8, "t8", {"n": 8}, "2026-11-23T12:05:00.000000Z"]], "more": True}
+    await peer.send({"type": "reply", "id": asked["id"], **page})
+    told = await asking
+    assert told.entries == [(Position("e1", 8, "t8"), {"n": 8}, "2026-11-23T12:05:00.000000Z")] and told.more
+    lost = asyncio.create_task(client.topics.history("chat"))
+    await peer.receive("history")
+    peer.cut()
+    with pytest.raises(Unanswered):
+        await lost
+    await client.close()
+    with pytest.raises(Stopped):
+        await client.topics.history("chat")
 
 
 async def test_a_denied_subscription_raises(server: FakeServer) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from session_mgmt.bridge import bridge
+from session_mgmt.consumers.http_outlets import MOST_BYTES
 from session_mgmt.models import Connection
 from session_mgmt.writes import verbs
 
@@ -62,3 +63,16 @@ def tab_is_held() -> bool:
     from session_mgmt.consumers.hub import hub
 
     return bool(hub().held) and all(c.followings for c in hub().serving.connections)
+
+
+async def test_pages_of_the_past_in_one_call_are_bounded_together(tabs: Any, created: Any) -> None:
+    tab = tabs(created.token.secret)
+    await tab.attach({})
+    for _ in range(5):
+        await bridge().read(verbs.publish, "room:1", "x" * 60_000)
+    asked = [{"type": "history", "id": number, "log": ROOM} for number in range(20)]
+    frames = await tab.exchange(*asked)
+    assert {frame["id"] for frame in frames} == set(range(20))
+    told = [frame for frame in frames if frame["type"] == "reply"]
+    assert 0 < sum(len(frame["entries"]) * 60_000 for frame in told) < 2 * MOST_BYTES
+    assert {frame["name"] for frame in frames if frame["type"] == "error"} == {"busy"}

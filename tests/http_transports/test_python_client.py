@@ -51,6 +51,10 @@ async def test_documents_topics_messages_and_calls_work_as_over_a_socket(
         assert await got.get() == "from a socket"
         await client.topics.publish(ROOM, "from here")
         assert await got.get() == "from here"
+        past = await client.topics.history(ROOM, limit=1)
+        assert ([entry.data for entry in past.entries], past.more) == (["from here"], True)
+        before = await other.topics.history(ROOM, before=past.entries[0].position)
+        assert ([entry.data for entry in before.entries], before.more) == (["from a socket"], False)
         changed = asyncio.Event()
         client.state.on("/b", lambda _: changed.set())
         await other.state.set("/b", 2)

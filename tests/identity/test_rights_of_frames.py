@@ -87,6 +87,8 @@ async def test_s43_a_narrowed_token_follows_and_writes_what_its_scopes_name(
     for number, log in enumerate(("session", "state:main", "topic:vault:1")):
         await peer.say(type="subscribe", id=number, log=log)
         assert (await answer_to(peer, number))["name"] == "scope_missing", log
+    await peer.say(type="history", id=9, log="topic:vault:1")
+    assert (await answer_to(peer, 9))["scope"] == "topics:follow:vault:1"
     await peer.say(type="publish", topic="vault:1", data=1, ephemeral=True)
     assert (await peer.until_type("error"))["scope"] == "topics:publish:vault:1"
 
@@ -121,6 +123,8 @@ async def test_what_needs_a_recent_login_is_refused_alike_over_frames(peers: Any
     assert connected["logs"]["topic:vault:1"]["error"]["name"] == "reauth_required"
     await peer.say(type="subscribe", id=1, log="topic:vault:1")
     assert (await answer_to(peer, 1))["name"] == "reauth_required"
+    await peer.say(type="history", id=3, log="topic:vault:1")
+    assert (await answer_to(peer, 3))["name"] == "reauth_required"
     assert (await receipt(peer, type="send", seq=1, data=1))["error"]["name"] == "reauth_required"
     refused = await receipt(peer, type="publish", seq=2, topic="vault:1", data=1)
     assert refused["error"]["name"] == "reauth_required"

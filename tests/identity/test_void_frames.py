@@ -63,6 +63,7 @@ FRAMES: dict[str, dict[str, Any]] = {
     "subscribe to a document": {"id": 1, "log": "state:late", "position": None},
     "subscribe to the session": {"id": 1, "log": "session", "position": None},
     "unsubscribe": {"id": 1, "log": "topic:room:1"},
+    "history": {"id": 1, "log": "topic:room:1", "before": None},
     "ack": {"seq": 1},
     "pong": {"ping": 1, "acked": 1},
     "ping": {"id": 1},
@@ -215,6 +216,7 @@ def asking(declared: None, visitor: Created) -> Iterator[None]:
     "frame",
     [
         {"type": "subscribe", "id": 1, "log": "topic:slow:1", "position": None},
+        {"type": "history", "id": 1, "log": "topic:slow:1"},
         {"type": "publish", "topic": "slow:1", "data": "late", "ephemeral": True},
         {"type": "publish", "seq": 1, "topic": "slow:1", "data": "late"},
         {"type": "send", "seq": 1, "data": "late"},

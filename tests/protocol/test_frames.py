@@ -24,7 +24,7 @@ JSON = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
 )
 NAMES = """token client_id acked logs agent seq doc ops merge patch data base epoch strategy topic key ephemeral id log
-position ping reason replaced if_absent nonce"""
+position ping reason replaced if_absent nonce before limit"""
 FIELDS = st.sampled_from(NAMES.split())
 FRAMES = st.builds(
     lambda type_, fields: {"type": type_, **fields},
@@ -39,6 +39,7 @@ COMPLETE: dict[str, dict[str, Any]] = {
     "send": {"seq": 1, "data": None},
     "subscribe": {"id": 1, "log": "session"},
     "unsubscribe": {"id": 1, "log": "session"},
+    "history": {"id": 1, "log": "topic:t"},
     "ack": {"seq": 1},
     "ping": {"id": 1},
     "pong": {"ping": 1},

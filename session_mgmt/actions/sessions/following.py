@@ -25,8 +25,9 @@ from session_mgmt.actions.sessions.looking import (
 )
 from session_mgmt.actions.state import bodies
 from session_mgmt.actions.timeline import reading as timelines
+from session_mgmt.actions.topics import history, subscriptions
 from session_mgmt.actions.topics import reading as topics_reading
-from session_mgmt.actions.topics import subscriptions
+from session_mgmt.actions.topics.history import PastPage
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import (
     Replaced,
@@ -40,6 +41,7 @@ from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol import position as positions
 from session_mgmt.protocol.logs import SESSION
+from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.scopes import Restriction, explain_log
 
 
@@ -104,6 +106,19 @@ def subscribe(
         return known
     with gate:
         return follow_log(wish, name)
+
+
+def read_past(
+    session: uuid.UUID, topic: str, before: Position | None, limit: int, attached: Attached | None = None
+) -> PastPage:
+    """Read a page of a topic's past for a session that has the right to follow it.
+
+    The application may have taken its time to tell: the session, and the client if one is attached, is looked at
+    again. Raises ``SessionEnded``, ``Replaced`` or ``UnknownPosition``.
+    """
+    using = settings().database
+    require_live(using, session, clock.read(using), attached)
+    return history.read_page_before(using, topic, before, limit)
 
 
 def find_log(wish: Wish, name: str, *, now: datetime | None = None) -> Log | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import TypeAlias
 
 from django.db import connections
 
 from session_mgmt.actions.topics.beginnings import derive_epoch, make_beginning
 from session_mgmt.conf import settings
+from session_mgmt.models import clock
 from session_mgmt.models.sql import Row, Statements
 from session_mgmt.models.tables import PUBLICATION, STREAM
 from session_mgmt.protocol.logs import Entry
@@ -69,6 +71,23 @@ def read_newest(using: str, topic: str, limit: int) -> list[Entry]:
         most_bytes=settings().replay_page_bytes,
     )
     return [Entry(-number, tag, bytes(data)) for number, tag, data, _ in reversed(rows)]
+
+
+def read_dated_page(using: str, topic: str, before: int, limit: int) -> list[tuple[int, str, bytes, datetime]]:
+    """Return the newest publications before an offset with their moments, oldest first: one page by number and by
+    bytes.
+    """
+    statements = Statements(connections[using])
+    rows = statements.fetch_page(
+        f'SELECT -"offset" AS number, tag, data, {statements.as_utc("at")} AS at FROM {PUBLICATION}'
+        f' WHERE stream_id = (SELECT id FROM {STREAM} WHERE topic = %s) AND "offset" < %s'
+        ' ORDER BY "offset" DESC LIMIT %s',
+        [topic, before, limit],
+        number="number",
+        body="data",
+        most_bytes=settings().replay_page_bytes,
+    )
+    return [(-number, tag, bytes(data), clock.make_aware(at)) for number, tag, data, at, _ in reversed(rows)]
 
 
 def read_page(using: str, topic: str, after: int, limit: int) -> list[Entry]:

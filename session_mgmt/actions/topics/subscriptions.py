@@ -42,6 +42,20 @@ def ask_granted(session: ClientSession, logs: Iterable[str]) -> frozenset[str]:
     return frozenset(topic for topic, refusal in refusals.items() if refusal is None)
 
 
+def require_granted(session: ClientSession, name: str, restriction: Restriction | None) -> str:
+    """Require the right to follow a topic, by the scopes of a token and by the application; return the topic.
+
+    This runs the project's code. Raises ``InvalidField``, ``ScopeMissing``, ``TopicDenied`` or ``ReauthRequired``.
+    """
+    if not name.startswith(TOPIC):
+        raise InvalidField("log is topic:<topic>.", field="log")
+    unscoped = explain_log(restriction, name)
+    if unscoped is not None:
+        raise unscoped
+    access.check_follow(session, topic := name.removeprefix(TOPIC))
+    return topic
+
+
 def find_refusal(session: ClientSession, topic: str) -> SessionMgmtError | None:
     """Ask the application why a session may not follow a topic, or get ``None``; this runs the project's code."""
     try:

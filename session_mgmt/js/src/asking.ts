@@ -8,14 +8,18 @@ import type { RefreshAnswer } from "./refreshing";
 
 const PATIENCE = 10_000;
 
-/** Ask for tokens over the connection; null without an answer. Rejects with the server's refusal. */
-export function askForReply(connection: Connection, clock: Clock, frame: object): Promise<RefreshAnswer | null> {
+/** Ask over the connection; null without an answer. Rejects with the server's refusal. */
+export function askForReply<Answer = RefreshAnswer>(
+  connection: Connection,
+  clock: Clock,
+  frame: object,
+): Promise<Answer | null> {
   return new Promise((resolve, reject) => {
     const timer = clock.setTimeout(() => resolve(null), PATIENCE);
     const isSent = connection.askServer(frame, (answer) => {
       clock.clearTimeout(timer);
       if (answer.type === "error") reject(new SessionError(answer));
-      else resolve(answer as unknown as RefreshAnswer);
+      else resolve(answer as unknown as Answer);
     });
     if (isSent) return;
     clock.clearTimeout(timer);

@@ -5,8 +5,10 @@ import { Emitter, type Unsubscribe } from "./emitter";
 import { SessionError, silenceRejection } from "./errors";
 import type { Gap } from "./events";
 import type { Position, PublishFrame } from "./frames";
+import { lendMethods, loadRequests } from "./loading";
 import type { Logbook, Reader } from "./logbook";
 import type { ClientRecord } from "./record";
+import type { TopicRequests } from "./requests/index";
 import type { Stats } from "./stats";
 import type { Json } from "./values";
 
@@ -33,7 +35,31 @@ export interface SubscribeOptions {
   slow?: "replay" | "latest" | "drop_oldest" | "disconnect";
 }
 
+export interface PastOptions {
+  /** Only publications before this place; `position` of the first one of the page after. */
+  before?: Position | null;
+  /** At most 200; 50 by default. */
+  limit?: number;
+}
+
+/** Page of a topic's past, the newest publication last. */
+export interface PastPage {
+  /** `at` is ISO 8601. */
+  entries: { data: Json; position: Position; at: string }[];
+  /** Older ones are kept. */
+  more: boolean;
+}
+
+/** Answer to `history`. */
+export interface PastReply {
+  epoch: string;
+  entries: [offset: number, tag: string, data: Json, at: string][];
+  more: boolean;
+}
+
 export interface TopicsPort {
+  /** Ask over the connection; null without one, or without an answer. Rejects with the server's refusal. */
+  askServer(frame: object): Promise<PastReply | null>;
   publishEntry(frame: Omit<PublishFrame, "type">, signal: AbortSignal | undefined): Promise<Position | null>;
   publishEphemeral(topic: string, data: Json): Promise<null>;
   tellDenied(topic: string, error: SessionError): void;
@@ -92,6 +118,8 @@ function settleWaiting({ resolve, reject }: Waiting, answer: true | SessionError
 
 const NOWHERE: PublicationPlace = { epoch: null, offset: null, tag: null, ephemeral: true };
 
+export interface Topics<T = Json> extends Pick<TopicRequests, keyof TopicRequests> {}
+
 export class Topics<T = Json> {
   readonly #logbook: Logbook;
   readonly #record: ClientRecord;
@@ -100,6 +128,12 @@ export class Topics<T = Json> {
   readonly #listeners = new Emitter<Record<string, [data: Json, place: PublicationPlace]>>();
   readonly #followed = new Map<string, Followed>();
   readonly #gaps = new Emitter<{ gap: [gap: Gap] }>();
+
+  static {
+    const load = async (self: Topics): Promise<TopicRequests> =>
+      new (await loadRequests()).TopicRequests(self.#port.askServer);
+    lendMethods<Topics, TopicRequests>(Topics.prototype, ["history"], load);
+  }
 
   constructor(logbook: Logbook, record: ClientRecord, stats: Stats, port: TopicsPort) {
     this.#logbook = logbook;

@@ -44,6 +44,34 @@ describe("a publication over the limit", () => {
   });
 });
 
+describe("the past of a topic", () => {
+  test("is told in pages, on any connection, without a subscription", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    const positions = [1, 2, 3].map((n) => browser.server.publish("t", { n }));
+    const newest = await client.topics.history("t", { limit: 2 });
+    expect(newest).toEqual({
+      entries: [2, 3].map((n) => ({ data: { n }, position: positions[n - 1], at: expect.any(String) })),
+      more: true,
+    });
+    const oldest = await client.topics.history("t", { before: newest.entries[0]?.position });
+    expect(oldest.entries.map(({ data }) => data)).toEqual([{ n: 1 }]);
+    expect(oldest.more).toBe(false);
+    const [first, ...others] = browser.server.received.filter(({ type }) => type !== "connect");
+    expect(first).toEqual({ type: "history", id: expect.any(Number), log: "topic:t", before: null, limit: 2 });
+    expect(others.map(({ type }) => type)).toEqual(["history"]);
+  });
+
+  test("is refused by the server's error, and not told without a connection", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    browser.server.denied.add("t");
+    expect(await refusal(client.topics.history("t"))).toBe("topic_denied");
+    await client.connection.disconnect();
+    expect(await refusal(client.topics.history("t"))).toBe("network_error");
+  });
+});
+
 describe("a topic", () => {
   test("hands over publications with their places", async () => {
     const browser = new Browser();

@@ -1379,6 +1379,135 @@ declare class SessionRequests {
 	/** List the newest hundred connections with their figures, as of the server's last flush. */
 	getConnections(id?: string): Promise<ConnectionFigures[]>;
 }
+/** Reader of a log. */
+export interface Reader {
+	/** Start of an earlier page; null for "from now on", or "everything" for a document. */
+	readonly start: Position | null;
+	/** Way to go on that this reader wishes for where it is behind. */
+	readonly slow?: string | undefined;
+	takeEntry(body: Json, position: Position): void;
+	/** End a frame, after its last entry. */
+	endFrame?(): void;
+	takeGap?(gap: Gap): void;
+	/** Store the new position; called before the entry there is handed over. */
+	moveTo?(position: Position | null): void;
+	takeSnapshot?(data: Json): void;
+	awaitSnapshot?(): void;
+	/** Take the server's verdict on the position, before what follows from it. */
+	takeVerdict?(verdict: Verdict): void;
+	/** Note that the server stores the document encrypted. */
+	sealCopy?(): void;
+	handleDenial?(error: SessionError): void;
+}
+export interface LogbookPort {
+	/** Ask on the connection; `answer` gets the verdict, or the error. False if there is no connection. */
+	askServer(frame: object, answer: (verdict: Verdict | SessionError) => void): boolean;
+	fetchDocument(url: string): Promise<{
+		data: Json;
+		position: Position;
+	}>;
+	/** Give the connection up and recover. */
+	abandonConnection(): void;
+	/** Tell of entries that the application is not given. */
+	tellRange<Event extends "gap" | "conflated">(event: Event, ...range: SessionEvents[Event]): void;
+}
+/** Verdict over HTTP, with the entries or the value that would follow it on a connection. */
+export interface SyncAnswer extends Verdict {
+	entries?: EntriesFrame["entries"];
+	data?: Json;
+}
+declare class Logbook {
+	#private;
+	constructor(port: LogbookPort);
+	/** Follow a log from the reader's start, or goes on where the log was left in the same turn. */
+	followLog(name: string, reader: Reader): void;
+	unfollowLog(name: string): void;
+	position(name: string): Position | null;
+	/** Return the `logs` of `connect`, and the ways to go on that readers wish for. */
+	listWanted(): {
+		logs: Record<string, Position | null>;
+		slow: Record<string, string | undefined>;
+	};
+	/** Return the place after which the next entries of a log must come; undefined if it is not followed. */
+	findPlace(name: string): Position | null | undefined;
+	/** Forget the positions in these logs: another session begins. */
+	forgetPlaces(listNames: readonly string[]): void;
+	/** Ask for every log again: the rights of somebody else decide now. */
+	forgetDenials(): void;
+	isDenied(name: string): boolean;
+	names(): string[];
+	attach(asked: ReadonlySet<string>, verdicts: Record<string, Verdict>): void;
+	detach(): void;
+	takeEntries(frame: EntriesFrame): void;
+	takeGap(frame: GapFrame): void;
+	/** Take that the server has left a log whose rights have changed; the position stays. */
+	takeDenial(name: string, error: SessionError): void;
+	takeSnapshot(frame: SnapshotFrame): void;
+	/** Take the answer of an explicit synchronisation; what arrived by the connection meanwhile stays. */
+	takeSyncAnswer(name: string, answer: SyncAnswer): void;
+}
+export interface RecordParts {
+	env: Environment;
+	/** Storage of the tab, under the names of the application, the session and the slot. */
+	shelf: Shelf;
+	/** Beginning of the names of locks. */
+	scope: string;
+	/** Null where nothing outlives the tab. */
+	outboxes: Outboxes | null;
+	/** First part of the owner of what is stored. */
+	ownerScope: string;
+	/** Called when the store has caught up with the tab, or has failed. */
+	tellStored(): void;
+}
+declare class ClientRecord {
+	#private;
+	private constructor();
+	/**
+	 * Open the record of this tab. A tab whose writes were taken over by another begins anew, with its positions. If
+	 * somebody else holds the lock, this tab is a copy of the holder's: the copied writes are the other's to send, and
+	 * this tab is a new client. Throws `slot_taken` if the holder is another client of this same tab. Nothing is removed
+	 * that may be the holder's.
+	 */
+	static open(parts: RecordParts): Promise<ClientRecord>;
+	get key(): string;
+	get session(): string | null;
+	get client(): string | null;
+	get next(): number;
+	set next(seq: number);
+	/** Highest number that was ever sent. */
+	get sent(): number;
+	set sent(seq: number);
+	/** True if every write would survive this tab. */
+	get isDurable(): boolean;
+	/** Whose writes these are; undefined if an earlier version stored them. */
+	get user(): string | null | undefined;
+	assignClient({ session_id: session, user_id: user }: SessionFields, client: string | null): void;
+	/** Forget whose record this was: its session has ended, and nothing that was written in it waits. */
+	leaveSession(): void;
+	/** Read the unanswered writes of an earlier page, in the order of their numbers. */
+	readWrites(): [
+		seq: number,
+		write: WriteFrame
+	][];
+	/** Store a write in the tab, and, unless more may be added to it, where it outlives the tab. */
+	storeWrite(seq: number, write: WriteFrame, held?: boolean): void;
+	dropWrite(seq: number): void;
+	/** Return true if nothing may be sent yet, because the store knows other numbers; then `resume` is called later. */
+	awaitStored(resume: () => void): boolean;
+	/** Note that a number that was stored means another write from now on. */
+	guardNumbers(): void;
+	readPosition(log: string): Position | null;
+	setPosition(log: string, position: Position | null): void;
+	/** Forget all places in logs: another person's session begins. */
+	clearPositions(): void;
+	/** Return true if another tab has taken this tab's writes over. */
+	isAdopted(): Promise<boolean>;
+	/** Begin as a new client with this tab's positions; the writes under the old key are another tab's. */
+	renew(): void;
+	/** Store what changed, without waiting for the end of this turn. */
+	flush(): void;
+	releaseLock(): void;
+}
 export interface ClientStats {
 	/** What carries the frames, or carried the last ones; null before the first connection. */
 	transport: Carrier | null;
@@ -1421,6 +1550,96 @@ declare class Stats {
 	count(counter: Counter): void;
 	addLatency(milliseconds: number): void;
 	buildSummary(pending: number, transport: Carrier | null): ClientStats;
+}
+/** Place of a publication in its topic; an ephemeral one has none. */
+export type PublicationPlace = {
+	epoch: string;
+	offset: number;
+	tag: string;
+	ephemeral: false;
+} | {
+	epoch: null;
+	offset: null;
+	tag: null;
+	ephemeral: true;
+};
+export type TopicListener<Data = Json> = (data: Data, place: PublicationPlace) => void;
+export interface PublishOptions {
+	/** Publications of one topic with one key are one publication. */
+	key?: string;
+	/** Deliver only to those who are connected now: not kept, not repeated, dropped without a connection. */
+	ephemeral?: boolean;
+	signal?: AbortSignal;
+}
+export interface SubscribeOptions {
+	/**
+	 * How to go on where this tab reads too slowly, of the ways that the topic names; without it by the first one. Of
+	 * several subscribers of one topic the first decides.
+	 */
+	slow?: "replay" | "latest" | "drop_oldest" | "disconnect";
+}
+export interface PastOptions {
+	/** Only publications before this place; `position` of the first one of the page after. */
+	before?: Position | null;
+	/** At most 200; 50 by default. */
+	limit?: number;
+}
+/** Page of a topic's past, the newest publication last. */
+export interface PastPage {
+	/** `at` is ISO 8601. */
+	entries: {
+		data: Json;
+		position: Position;
+		at: string;
+	}[];
+	/** Older ones are kept. */
+	more: boolean;
+}
+/** Answer to `history`. */
+export interface PastReply {
+	epoch: string;
+	entries: [
+		offset: number,
+		tag: string,
+		data: Json,
+		at: string
+	][];
+	more: boolean;
+}
+export interface TopicsPort {
+	/** Ask over the connection; null without one, or without an answer. Rejects with the server's refusal. */
+	askServer(frame: object): Promise<PastReply | null>;
+	publishEntry(frame: Omit<PublishFrame, "type">, signal: AbortSignal | undefined): Promise<Position | null>;
+	publishEphemeral(topic: string, data: Json): Promise<null>;
+	tellDenied(topic: string, error: SessionError): void;
+}
+/** Ends the subscription when it is called. */
+export type Subscription = Unsubscribe & {
+	/**
+	 * Settled once the server follows the topic: from then on nothing is missed. Rejects with its refusal, with
+	 * `unsubscribed` and with `closed`.
+	 */
+	readonly subscribed: Promise<void>;
+};
+export interface Topics<T = Json> extends Pick<TopicRequests, keyof TopicRequests> {
+}
+export declare class Topics<T = Json> {
+	#private;
+	constructor(logbook: Logbook, record: ClientRecord, stats: Stats, port: TopicsPort);
+	/** Follow a topic from where this tab left it, else from now on. A refusal is an `error` with `facts.topic`. */
+	subscribe<const Topic extends string>(topic: Topic & KnownTopic<T, Topic>, listener: TopicListener<PublicationOf<T, Topic>>, options?: SubscribeOptions): Subscription;
+	/** Publish; resolves with the position when the server has it, with null at once if ephemeral. */
+	publish<const Topic extends string>(topic: Topic & KnownTopic<T, Topic>, data: PublicationOf<T, NoInfer<Topic>>, { key, ephemeral, signal }?: PublishOptions): Promise<Position | null>;
+	onGap(listener: (gap: Gap) => void): Unsubscribe;
+	/** Take an `ephemeral` frame. */
+	takeEphemeral(topic: string, data: Json): void;
+	clearListeners(): void;
+}
+declare class TopicRequests {
+	#private;
+	constructor(ask: TopicsPort["askServer"]);
+	/** Read the newest publications before a place, or of all, the newest last; no subscription is needed. */
+	history(topic: string, { before, limit }?: PastOptions): Promise<PastPage>;
 }
 export interface Validation {
 	valid: boolean;
@@ -1631,187 +1850,6 @@ export declare class ConnectionControls {
 	 * Resolves with what holds, or null while there is no connection. Rejects with the range for a value outside it.
 	 */
 	setConnectionConfig(config: ConnectionConfig): Promise<ConnectionSettings | null>;
-}
-/** Reader of a log. */
-export interface Reader {
-	/** Start of an earlier page; null for "from now on", or "everything" for a document. */
-	readonly start: Position | null;
-	/** Way to go on that this reader wishes for where it is behind. */
-	readonly slow?: string | undefined;
-	takeEntry(body: Json, position: Position): void;
-	/** End a frame, after its last entry. */
-	endFrame?(): void;
-	takeGap?(gap: Gap): void;
-	/** Store the new position; called before the entry there is handed over. */
-	moveTo?(position: Position | null): void;
-	takeSnapshot?(data: Json): void;
-	awaitSnapshot?(): void;
-	/** Take the server's verdict on the position, before what follows from it. */
-	takeVerdict?(verdict: Verdict): void;
-	/** Note that the server stores the document encrypted. */
-	sealCopy?(): void;
-	handleDenial?(error: SessionError): void;
-}
-export interface LogbookPort {
-	/** Ask on the connection; `answer` gets the verdict, or the error. False if there is no connection. */
-	askServer(frame: object, answer: (verdict: Verdict | SessionError) => void): boolean;
-	fetchDocument(url: string): Promise<{
-		data: Json;
-		position: Position;
-	}>;
-	/** Give the connection up and recover. */
-	abandonConnection(): void;
-	/** Tell of entries that the application is not given. */
-	tellRange<Event extends "gap" | "conflated">(event: Event, ...range: SessionEvents[Event]): void;
-}
-/** Verdict over HTTP, with the entries or the value that would follow it on a connection. */
-export interface SyncAnswer extends Verdict {
-	entries?: EntriesFrame["entries"];
-	data?: Json;
-}
-declare class Logbook {
-	#private;
-	constructor(port: LogbookPort);
-	/** Follow a log from the reader's start, or goes on where the log was left in the same turn. */
-	followLog(name: string, reader: Reader): void;
-	unfollowLog(name: string): void;
-	position(name: string): Position | null;
-	/** Return the `logs` of `connect`, and the ways to go on that readers wish for. */
-	listWanted(): {
-		logs: Record<string, Position | null>;
-		slow: Record<string, string | undefined>;
-	};
-	/** Return the place after which the next entries of a log must come; undefined if it is not followed. */
-	findPlace(name: string): Position | null | undefined;
-	/** Forget the positions in these logs: another session begins. */
-	forgetPlaces(listNames: readonly string[]): void;
-	/** Ask for every log again: the rights of somebody else decide now. */
-	forgetDenials(): void;
-	isDenied(name: string): boolean;
-	names(): string[];
-	attach(asked: ReadonlySet<string>, verdicts: Record<string, Verdict>): void;
-	detach(): void;
-	takeEntries(frame: EntriesFrame): void;
-	takeGap(frame: GapFrame): void;
-	/** Take that the server has left a log whose rights have changed; the position stays. */
-	takeDenial(name: string, error: SessionError): void;
-	takeSnapshot(frame: SnapshotFrame): void;
-	/** Take the answer of an explicit synchronisation; what arrived by the connection meanwhile stays. */
-	takeSyncAnswer(name: string, answer: SyncAnswer): void;
-}
-export interface RecordParts {
-	env: Environment;
-	/** Storage of the tab, under the names of the application, the session and the slot. */
-	shelf: Shelf;
-	/** Beginning of the names of locks. */
-	scope: string;
-	/** Null where nothing outlives the tab. */
-	outboxes: Outboxes | null;
-	/** First part of the owner of what is stored. */
-	ownerScope: string;
-	/** Called when the store has caught up with the tab, or has failed. */
-	tellStored(): void;
-}
-declare class ClientRecord {
-	#private;
-	private constructor();
-	/**
-	 * Open the record of this tab. A tab whose writes were taken over by another begins anew, with its positions. If
-	 * somebody else holds the lock, this tab is a copy of the holder's: the copied writes are the other's to send, and
-	 * this tab is a new client. Throws `slot_taken` if the holder is another client of this same tab. Nothing is removed
-	 * that may be the holder's.
-	 */
-	static open(parts: RecordParts): Promise<ClientRecord>;
-	get key(): string;
-	get session(): string | null;
-	get client(): string | null;
-	get next(): number;
-	set next(seq: number);
-	/** Highest number that was ever sent. */
-	get sent(): number;
-	set sent(seq: number);
-	/** True if every write would survive this tab. */
-	get isDurable(): boolean;
-	/** Whose writes these are; undefined if an earlier version stored them. */
-	get user(): string | null | undefined;
-	assignClient({ session_id: session, user_id: user }: SessionFields, client: string | null): void;
-	/** Forget whose record this was: its session has ended, and nothing that was written in it waits. */
-	leaveSession(): void;
-	/** Read the unanswered writes of an earlier page, in the order of their numbers. */
-	readWrites(): [
-		seq: number,
-		write: WriteFrame
-	][];
-	/** Store a write in the tab, and, unless more may be added to it, where it outlives the tab. */
-	storeWrite(seq: number, write: WriteFrame, held?: boolean): void;
-	dropWrite(seq: number): void;
-	/** Return true if nothing may be sent yet, because the store knows other numbers; then `resume` is called later. */
-	awaitStored(resume: () => void): boolean;
-	/** Note that a number that was stored means another write from now on. */
-	guardNumbers(): void;
-	readPosition(log: string): Position | null;
-	setPosition(log: string, position: Position | null): void;
-	/** Forget all places in logs: another person's session begins. */
-	clearPositions(): void;
-	/** Return true if another tab has taken this tab's writes over. */
-	isAdopted(): Promise<boolean>;
-	/** Begin as a new client with this tab's positions; the writes under the old key are another tab's. */
-	renew(): void;
-	/** Store what changed, without waiting for the end of this turn. */
-	flush(): void;
-	releaseLock(): void;
-}
-/** Place of a publication in its topic; an ephemeral one has none. */
-export type PublicationPlace = {
-	epoch: string;
-	offset: number;
-	tag: string;
-	ephemeral: false;
-} | {
-	epoch: null;
-	offset: null;
-	tag: null;
-	ephemeral: true;
-};
-export type TopicListener<Data = Json> = (data: Data, place: PublicationPlace) => void;
-export interface PublishOptions {
-	/** Publications of one topic with one key are one publication. */
-	key?: string;
-	/** Deliver only to those who are connected now: not kept, not repeated, dropped without a connection. */
-	ephemeral?: boolean;
-	signal?: AbortSignal;
-}
-export interface SubscribeOptions {
-	/**
-	 * How to go on where this tab reads too slowly, of the ways that the topic names; without it by the first one. Of
-	 * several subscribers of one topic the first decides.
-	 */
-	slow?: "replay" | "latest" | "drop_oldest" | "disconnect";
-}
-export interface TopicsPort {
-	publishEntry(frame: Omit<PublishFrame, "type">, signal: AbortSignal | undefined): Promise<Position | null>;
-	publishEphemeral(topic: string, data: Json): Promise<null>;
-	tellDenied(topic: string, error: SessionError): void;
-}
-/** Ends the subscription when it is called. */
-export type Subscription = Unsubscribe & {
-	/**
-	 * Settled once the server follows the topic: from then on nothing is missed. Rejects with its refusal, with
-	 * `unsubscribed` and with `closed`.
-	 */
-	readonly subscribed: Promise<void>;
-};
-export declare class Topics<T = Json> {
-	#private;
-	constructor(logbook: Logbook, record: ClientRecord, stats: Stats, port: TopicsPort);
-	/** Follow a topic from where this tab left it, else from now on. A refusal is an `error` with `facts.topic`. */
-	subscribe<const Topic extends string>(topic: Topic & KnownTopic<T, Topic>, listener: TopicListener<PublicationOf<T, Topic>>, options?: SubscribeOptions): Subscription;
-	/** Publish; resolves with the position when the server has it, with null at once if ephemeral. */
-	publish<const Topic extends string>(topic: Topic & KnownTopic<T, Topic>, data: PublicationOf<T, NoInfer<Topic>>, { key, ephemeral, signal }?: PublishOptions): Promise<Position | null>;
-	onGap(listener: (gap: Gap) => void): Unsubscribe;
-	/** Take an `ephemeral` frame. */
-	takeEphemeral(topic: string, data: Json): void;
-	clearListeners(): void;
 }
 export declare class SessionClient<A extends ApplicationTypes = AnyApplication> {
 	#private;

@@ -165,6 +165,8 @@ declare class FakeLog {
 	/** Lose the history: begin another epoch. */
 	restart(): void;
 	entriesAfter(offset: number): Entry[];
+	/** Return the newest entries before a place, or of all, as `history` tells them. */
+	listPast(before: Position | null, limit?: number): object;
 	judgePosition(asked: Position | null): Verdict;
 	protected makeGap(from: number | null, reason: string): Verdict;
 	/** Return the frames that follow a verdict, before live entries. */

@@ -1,4 +1,4 @@
-/** Requests that few pages make: what a person asks about sessions, devices, and the past of a document. */
+/** Requests that few pages make: what a person asks about sessions, devices, and the past of documents and topics. */
 
 import type { DocumentHead } from "../past";
 import type { Json } from "../values";
@@ -6,6 +6,7 @@ import { toCamelCases } from "./answers";
 
 export { DocumentRequests } from "./documents";
 export { SessionRequests } from "./sessions";
+export { TopicRequests } from "./topics";
 
 /** List documents without their data, by the server's answer. */
 export function readHeads({ results }: Json): DocumentHead[] {

@@ -49,6 +49,13 @@ export class FakeLog {
     return this.entries.filter((entry) => entry[0] > offset);
   }
 
+  /** Return the newest entries before a place, or of all, as `history` tells them. */
+  listPast(before: Position | null, limit = 50): object {
+    const entries = this.entries.filter(([offset]) => !before || offset < before[1]).slice(-limit);
+    const more = this.entries.some(([offset]) => offset < (entries[0]?.[0] ?? 0));
+    return { epoch: this.epoch, entries: entries.map((entry) => [...entry, "2026-11-23T12:00:00.000000Z"]), more };
+  }
+
   judgePosition(asked: Position | null): Verdict {
     if (!asked) return { mode: "up_to_date", reason: "from_now", position: this.position };
     const [epoch, offset, tag] = asked;

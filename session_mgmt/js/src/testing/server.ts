@@ -240,6 +240,7 @@ export class FakeServer {
     const { session, client } = attached;
     if (frame.type === "configure") this.#handleConfigure(wire, frame);
     if (frame.type === "subscribe") this.#handleSubscribe(wire, session, client, frame);
+    else if (frame.type === "history") this.#handleHistory(wire, session, frame);
     else if (frame.type === "unsubscribe") client.follows.delete(frame.log);
     else if (frame.type === "ping") wire.deliver({ type: "pong", id: frame.id, server_time: "" });
     else if (frame.type === "refresh") this.#handleRefresh(wire, frame);
@@ -321,6 +322,12 @@ export class FakeServer {
     client.follows.add(frame.log);
     wire.deliver({ type: "reply", id: frame.id, verdict });
     for (const followed of log.listReplay(verdict)) wire.deliver(followed);
+  }
+
+  #handleHistory(wire: FakeWire, session: FakeSession, { id, log: name, before, limit }: Frame): void {
+    const log = this.#findLog(session, name);
+    if (!log) wire.deliver({ type: "error", id, ...makeTopicDenied() });
+    else wire.deliver({ type: "reply", id, ...log.listPast(before, limit) });
   }
 
   #handleRefresh(wire: FakeWire, frame: Frame): void {
