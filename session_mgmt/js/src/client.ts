@@ -367,7 +367,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
 
   #newTopics(): Topics {
     return new Topics(this.#logbook, this.#record, this.#stats, {
-      askServer: (frame) => askForReply(this.#connection, this.#env.clock, frame),
+      askSocket: (frame) => askForReply(this.#connection, this.#env.clock, frame),
       publishEntry: async (frame, signal) => (await this.#writer.publishEntry(frame, signal)).position ?? null,
       publishEphemeral: async (topic, data) => {
         this.#writer.flush();

@@ -59,7 +59,7 @@ export interface PastReply {
 
 export interface TopicsPort {
   /** Ask over the connection; null without one, or without an answer. Rejects with the server's refusal. */
-  askServer(frame: object): Promise<PastReply | null>;
+  askSocket(frame: object): Promise<PastReply | null>;
   publishEntry(frame: Omit<PublishFrame, "type">, signal: AbortSignal | undefined): Promise<Position | null>;
   publishEphemeral(topic: string, data: Json): Promise<null>;
   tellDenied(topic: string, error: SessionError): void;
@@ -130,9 +130,7 @@ export class Topics<T = Json> {
   readonly #gaps = new Emitter<{ gap: [gap: Gap] }>();
 
   static {
-    const load = async (self: Topics): Promise<TopicRequests> =>
-      new (await loadRequests()).TopicRequests(self.#port.askServer);
-    lendMethods<Topics, TopicRequests>(Topics.prototype, ["history"], load);
+    lendMethods<Topics, TopicRequests>(Topics.prototype, ["history"], (self) => self.#load());
   }
 
   constructor(logbook: Logbook, record: ClientRecord, stats: Stats, port: TopicsPort) {
@@ -194,6 +192,11 @@ export class Topics<T = Json> {
     for (const followed of this.#followed.values()) followed.settle(closed);
     this.#listeners.clear();
     this.#gaps.clear();
+  }
+
+  async #load(): Promise<TopicRequests> {
+    const { TopicRequests } = await loadRequests();
+    return new TopicRequests(this.#port.askSocket);
   }
 
   #leaveTopic(topic: string, followed: Followed): void {

@@ -1608,7 +1608,7 @@ export interface PastReply {
 }
 export interface TopicsPort {
 	/** Ask over the connection; null without one, or without an answer. Rejects with the server's refusal. */
-	askServer(frame: object): Promise<PastReply | null>;
+	askSocket(frame: object): Promise<PastReply | null>;
 	publishEntry(frame: Omit<PublishFrame, "type">, signal: AbortSignal | undefined): Promise<Position | null>;
 	publishEphemeral(topic: string, data: Json): Promise<null>;
 	tellDenied(topic: string, error: SessionError): void;
@@ -1637,7 +1637,7 @@ export declare class Topics<T = Json> {
 }
 declare class TopicRequests {
 	#private;
-	constructor(ask: TopicsPort["askServer"]);
+	constructor(ask: TopicsPort["askSocket"]);
 	/** Read the newest publications before a place, or of all, the newest last; no subscription is needed. */
 	history(topic: string, { before, limit }?: PastOptions): Promise<PastPage>;
 }

@@ -4,9 +4,9 @@ import { SessionError } from "../errors";
 import type { PastOptions, PastPage, TopicsPort } from "../topics";
 
 export class TopicRequests {
-  readonly #ask: TopicsPort["askServer"];
+  readonly #ask: TopicsPort["askSocket"];
 
-  constructor(ask: TopicsPort["askServer"]) {
+  constructor(ask: TopicsPort["askSocket"]) {
     this.#ask = ask;
   }
 
