@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 from websockets.sync.client import ClientConnection, connect
 
 PATIENCE = 40
+# How the browser says that the page which was asked is not there any more.
+LOST = ("context was destroyed", "target navigated")
 LOADED = "document.readyState === 'complete' && location.href !== 'about:blank'"
 
 
@@ -26,8 +29,9 @@ class Profile:
         self._socket = socket
         self._ids = itertools.count(1)
         self._context = self.ask("Target.createBrowserContext")["browserContextId"]
-        # By tab: the frames that its sockets have sent.
+        # By tab: the frames that its sockets have sent, and how often it has come to another page.
         self.sent: dict[str, list[str]] = {}
+        self.moves: Counter[str] = Counter()
 
     def open_tab(self, url: str) -> Tab:
         """Open a tab in front of the others."""
@@ -51,15 +55,22 @@ class Profile:
         id_ = next(self._ids)
         to_tab = {} if tab is None else {"sessionId": tab}
         self._socket.send(json.dumps({"id": id_, "method": method, "params": params or {}, **to_tab}))
-        while True:
-            message = json.loads(self._socket.recv(PATIENCE))
-            if message.get("id") == id_:
-                if "context was destroyed" in message.get("error", {}).get("message", ""):
-                    raise ContextLost
-                assert "error" not in message, message
-                return message["result"]
-            if message.get("method") == "Network.webSocketFrameSent":
-                self.sent[message["sessionId"]].append(message["params"]["response"]["payloadData"])
+        while (message := self.take()).get("id") != id_:
+            pass
+        if any(lost in message.get("error", {}).get("message", "") for lost in LOST):
+            raise ContextLost
+        assert "error" not in message, message
+        return message["result"]
+
+    def take(self) -> Any:
+        """Take the next message of the browser, and note what it tells."""
+        message = json.loads(self._socket.recv(PATIENCE))
+        method, params = message.get("method"), message.get("params")
+        if method == "Network.webSocketFrameSent":
+            self.sent[message["sessionId"]].append(params["response"]["payloadData"])
+        elif method == "Page.frameNavigated" and "parentId" not in params["frame"]:
+            self.moves[message["sessionId"]] += 1
+        return message
 
 
 class Tab:
@@ -83,6 +94,14 @@ class Tab:
         """Wait until a condition holds; the tab must not be frozen."""
         look = f"const look = () => ({condition}) ? resolve() : setTimeout(look, 10); look();"
         self.run(f"new Promise((resolve) => {{ {look} }})")
+
+    def go(self, script: str) -> None:
+        """Let the page go to another one, and wait until that is there."""
+        before = self._profile.moves[self._id]
+        self.run(f"void setTimeout(() => {{ {script} }})")
+        while self._profile.moves[self._id] == before:
+            self._profile.take()
+        self.until(LOADED)
 
     def freeze(self) -> None:
         """Stop everything that the tab does, as browsers do with tabs in the background; it must be behind another."""

@@ -55,6 +55,7 @@ export class Adoption {
   /** Send what closed tabs left, and look again after a while. */
   async look(): Promise<void> {
     this.#wantsToSend = true;
+    this.#isClosed = false;
     if (this.#isBusy) return;
     this.#isBusy = true;
     while (this.#wantsToSend && !this.#isClosed) {
@@ -80,8 +81,10 @@ export class Adoption {
     await this.#count();
   }
 
+  /** Let go of what is being sent, until the next `look`. */
   close(): void {
     this.#isClosed = true;
+    this.#wantsToSend = false;
     this.#env.clock.clearTimeout(this.#timer);
     this.#sending?.stop();
   }

@@ -28,7 +28,7 @@ import { Logbook } from "./logbook";
 import type { StartOptions } from "./options";
 import type { DocumentHead } from "./past";
 import type { Outboxes } from "./outboxes";
-import { askBeforeLeaving, watchPage, watchReturn } from "./page";
+import { askBeforeLeaving, watchCache, watchPage } from "./page";
 import { Pending } from "./pending";
 import type { ClientRecord } from "./record";
 import type { Rest } from "./rest";
@@ -125,7 +125,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
     this.#followIdentity();
     parts.stored.tell = () => this.#pending.planReport();
     const unwatch = [
-      watchReturn(env.page, () => this.#life.doubtOwnership()),
+      watchCache(env.page, () => this.#leavePage(), () => void this.#life.takeUp()),
       watchPage(env.page, () => this.#identity.look()),
     ];
     this.#unwatch = () => unwatch.forEach((stop) => stop());
@@ -258,6 +258,15 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
     this.#adoption?.close();
     this.#outboxes?.store.close();
     this.#copies?.close();
+  }
+
+  /** Hold nothing that other pages want, or that keeps this one out of its browser's cache. */
+  #leavePage(): void {
+    this.flush();
+    this.#connection.leavePage();
+    this.#transport.rest?.();
+    this.#adoption?.close();
+    this.#record.leave();
   }
 
   #newTransport({ env, rest, credentials, scope, transports, share }: Parts): Transport {

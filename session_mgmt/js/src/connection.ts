@@ -18,6 +18,8 @@ const STABLE_AFTER = 30_000;
 const HIDDEN_LATER = 3_000;
 // Seconds for which a page waits whose login is in doubt, and up to as many again: it may just be changing.
 const LOGIN_WAIT = 2;
+// Milliseconds within which a page that goes has stopped; one that goes on nevertheless connects again.
+const GONE_WITHIN = 30_000;
 // What a browser says of a connection that ended without a close.
 const CONNECTION_LOST = 1006;
 
@@ -140,6 +142,17 @@ export class Connection {
   close(): void {
     this.disconnect();
     this.#unwatch();
+  }
+
+  /** Let go of everything, because the page goes; it connects when it comes back. */
+  leavePage(): void {
+    if (this.status === "disconnected" || this.status === "failed") return;
+    // What is being prepared is prepared again.
+    this.#wish += 1;
+    this.#link?.drop();
+    this.#detachLink();
+    this.#timer = this.#env.clock.setTimeout(() => this.#openLink(), GONE_WITHIN);
+    this.#setStatus(this.#trying, { code: 1001, name: "page_left" });
   }
 
   /** React to a change that the page saw: ask a live connection for a sign, or attempt the next one at once. */

@@ -42,8 +42,8 @@ const CLONE_WITHIN = 10_000;
 
 export class Life {
   readonly #parts: LifeParts;
-  /** The page was away, so another tab may have taken its writes over. */
-  #isInDoubt = false;
+  /** Taking up of what the page had let go of; null while nothing is. */
+  #takingUp: Promise<void> | null = null;
   #replacedAt = -Infinity;
 
   constructor(parts: LifeParts) {
@@ -78,25 +78,18 @@ export class Life {
     }
   }
 
-  /** Note that the page was away: before it sends anything again, `prepare` asks whose its writes are. */
-  doubtOwnership(): void {
-    this.#isInDoubt = true;
+  /** Take the record up again if the page had let go of it; null if there is nothing to wait for. */
+  takeUp(): Promise<void> | null {
+    if (this.#parts.record.isAway) this.#takingUp ??= this.#reopenRecord().finally(() => (this.#takingUp = null));
+    return this.#takingUp;
   }
 
   /** Settle whose writes and whose session this tab has, before it connects. */
   prepare(): Promise<Preparation> | null {
     const { identity } = this.#parts;
     identity.look();
-    const owned = this.#checkOwnership();
-    if (!owned) return identity.settle();
-    return owned.then(() => identity.settle() ?? { repair: null });
-  }
-
-  /** Begin as a new client if another tab has taken the writes over while the page was away. */
-  #checkOwnership(): Promise<void> | null {
-    if (!this.#isInDoubt) return null;
-    this.#isInDoubt = false;
-    return this.#leaveAdopted().then(() => undefined);
+    const taken = this.takeUp();
+    return taken ? taken.then(() => identity.settle() ?? { repair: null }) : identity.settle();
   }
 
   /** Separate the record from an earlier session's at the start, and tell how the session was found. */
@@ -132,12 +125,10 @@ export class Life {
 
   /** End what this tab has of a session: nothing of it stays in the page or in the browser. */
   takeEnd(reason: string, { code }: StatusReason): void {
-    const { credentials, record, copies, logbook, documents, emitter, timeline } = this.#parts;
+    const { credentials, copies, logbook, documents, emitter, timeline } = this.#parts;
     const { session } = credentials;
-    const unsent = this.#restartClient(session, reason);
+    const unsent = this.#wipeRecord(reason);
     logbook.forgetPlaces(logbook.names());
-    record.clearPositions();
-    record.leaveSession();
     documents.resetValues();
     copies?.wipeScope();
     this.#abandonClosed({ session }, reason);
@@ -153,7 +144,11 @@ export class Life {
    * earlier attempt, which the server served late; twice in a short time it is a copy of this client elsewhere.
    */
   async #replaceClient(wasReady: boolean): Promise<Repair> {
-    if (await this.#leaveAdopted()) return "reconnect";
+    const { record } = this.#parts;
+    if (await record.isAdopted().catch(() => false)) {
+      record.leave();
+      return "reconnect";
+    }
     if (wasReady) return "stop";
     const now = this.#parts.clock.now();
     const isClone = now - this.#replacedAt < CLONE_WITHIN;
@@ -162,15 +157,20 @@ export class Life {
     return "reconnect";
   }
 
-  /** Begin as a new client if another tab has taken this one's writes over; return whether it has. */
-  async #leaveAdopted(): Promise<boolean> {
-    const { record, outboxes, documents, writer } = this.#parts;
-    if (!(await record.isAdopted().catch(() => false))) return false;
-    const answers = await outboxes?.store.readResults(record.key).catch(() => undefined);
-    documents.dropPending();
-    writer.settleAdopted(answers ?? new Map());
-    record.renew();
-    return true;
+  /** Go on with the record as it is now: another page may have had it, or have taken its writes over. */
+  async #reopenRecord(): Promise<void> {
+    const { record, outboxes, documents, writer, credentials } = this.#parts;
+    const { key } = record;
+    writer.flush();
+    await record.reopen();
+    const gone = writer.reload(record.lateFrom);
+    if (credentials.kept) {
+      const reason = "session_changed";
+      this.#tellUnsent(this.#settleRecord(credentials.session, undefined, reason), reason);
+      documents.showRestored();
+    } else this.#wipeRecord();
+    const answers = gone.length > 0 && (await outboxes?.store.readResults(key).catch(() => undefined));
+    writer.settleSent(gone, answers || new Map());
   }
 
   /** Leave a session that somebody has ended; come back if another tab has one to go on with. */
@@ -226,11 +226,21 @@ export class Life {
     this.#tellUnsent(this.#restartClient(this.#parts.credentials.session, reason), reason);
   }
 
+  /** Begin as another client; return what nobody will answer, once: what is in a record that is away, when it is back. */
   #restartClient(session: SessionFields, reason: string): UnsentWrite[] {
     const { record, documents, writer } = this.#parts;
     documents.dropPending();
     const unsent = writer.abandonWrites(reason);
     record.assignClient(session, null);
+    return record.isAway ? [] : unsent;
+  }
+
+  /** Leave nothing in the record of a session that is over. */
+  #wipeRecord(reason = "session_changed"): UnsentWrite[] {
+    const { record, credentials } = this.#parts;
+    const unsent = this.#restartClient(credentials.session, reason);
+    record.clearPositions();
+    record.leaveSession();
     return unsent;
   }
 

@@ -1,6 +1,7 @@
 /** What tabs of one browser tell each other about the end of their session. */
 
 import type { ChannelLike, Environment } from "./environment";
+import { watchCache } from "./page";
 
 interface Ended {
   ended?: string;
@@ -16,13 +17,19 @@ export interface NeighboursPort {
 
 export class Neighbours {
   readonly #env: Environment;
-  readonly #channel: ChannelLike | null;
+  #channel: ChannelLike | null = null;
   readonly #lookIfOurs: (event: Event) => void;
+  readonly #unwatch: () => void;
 
   constructor(env: Environment, scope: string, port: NeighboursPort) {
     this.#env = env;
-    this.#channel = env.Channel ? new env.Channel(`${scope}identity`) : null;
-    if (this.#channel) this.#channel.onmessage = ({ data }) => takeMessage(data as Ended, port);
+    const listen = (): void => {
+      this.#channel = env.Channel && new env.Channel(`${scope}identity`);
+      if (this.#channel) this.#channel.onmessage = ({ data }) => takeMessage(data as Ended, port);
+    };
+    listen();
+    // What comes for a page in its browser's cache removes it from there.
+    this.#unwatch = watchCache(env.page, () => this.#channel?.close(), listen);
     // Without a key everything was cleared.
     this.#lookIfOurs = (event) => {
       const { key } = event as StorageEvent;
@@ -37,6 +44,7 @@ export class Neighbours {
 
   close(): void {
     this.#channel?.close();
+    this.#unwatch();
     this.#env.page?.window.removeEventListener("storage", this.#lookIfOurs);
   }
 }

@@ -82,12 +82,7 @@ export class Outbox {
     this.#clock = clock;
     this.#port = port;
     this.#bounds = bounds;
-    for (const [seq, frame] of record.readWrites()) {
-      const write = this.#appendWrite(seq, frame, seq <= record.sent);
-      write.restored = true;
-    }
-    const last = this.#writes.at(-1);
-    if (last && last.seq >= record.next) record.next = last.seq + 1;
+    this.reload();
   }
 
   get size(): number {
@@ -201,8 +196,31 @@ export class Outbox {
     return abandoned;
   }
 
-  #appendWrite(seq: number, frame: WriteFrame, sent: boolean, bytes = byteLength(JSON.stringify(frame))): Write {
-    const write: Write = { seq, frame, bytes, sent, held: false, restored: false, unanswered: 0 };
+  /**
+   * Go by the record, which another page may have had; return the writes that it has no more. Numbers from `lateFrom` on
+   * were given by this page alone, so the record has other ones.
+   */
+  reload(lateFrom = Infinity): Write[] {
+    this.detach();
+    const gone = this.#writes;
+    this.#writes = [];
+    this.#bytes = 0;
+    for (const [seq, frame] of this.#record.readWrites()) {
+      const text = JSON.stringify(frame);
+      const isIt = (write: Write): boolean =>
+        (write.seq === seq || write.seq >= lateFrom) && JSON.stringify(write.frame) === text;
+      const at = gone.findIndex(isIt);
+      const write = this.#appendWrite(seq, frame, seq <= this.#record.sent, byteLength(text), gone[at]);
+      write.restored = true;
+      if (at >= 0) gone.splice(at, 1);
+    }
+    const last = this.#writes.at(-1);
+    if (last && last.seq >= this.#record.next) this.#record.next = last.seq + 1;
+    return gone;
+  }
+
+  #appendWrite(seq: number, frame: WriteFrame, sent: boolean, bytes: number, known: Partial<Write> = {}): Write {
+    const write: Write = Object.assign(known, { seq, frame, bytes, sent, held: false, restored: false, unanswered: 0 });
     this.#writes.push(write);
     this.#bytes += bytes;
     this.#port.tellPending?.();

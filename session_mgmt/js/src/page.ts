@@ -11,6 +11,7 @@ export interface PageLike {
 }
 
 const WINDOW_SIGNS = ["online", "offline", "pageshow"];
+const CACHE_SIGNS = ["pagehide", "pageshow"];
 
 /** Call `leaving` when the page may be about to go; return the function that ends it. */
 export function watchLeaving(page: PageLike | null, leaving: () => void): () => void {
@@ -44,13 +45,13 @@ export function watchPage(page: PageLike | null, check: () => void): () => void 
   };
 }
 
-/** Call `returned` when the page comes back from the browser's cache; return the function that ends it. */
-export function watchReturn(page: PageLike | null, returned: () => void): () => void {
-  const check = (event: Event): void => {
-    if ((event as PageTransitionEvent).persisted) returned();
+/** Call `left` when the page goes into the browser's cache, `returned` when it comes back; return what ends it. */
+export function watchCache(page: PageLike | null, left: () => void, returned: () => void): () => void {
+  const check = ({ type, persisted }: Event & { persisted?: boolean }): void => {
+    if (persisted) (type === "pagehide" ? left : returned)();
   };
-  page?.window.addEventListener("pageshow", check);
-  return () => page?.window.removeEventListener("pageshow", check);
+  for (const sign of CACHE_SIGNS) page?.window.addEventListener(sign, check);
+  return () => CACHE_SIGNS.forEach((sign) => page?.window.removeEventListener(sign, check));
 }
 
 /** Let the browser ask before the page is left while `isNeeded`; return the function that ends it. */

@@ -32,26 +32,31 @@ export interface RecordParts {
   tellStored(): void;
 }
 
+/** Key of a record, and what lets go of its lock. */
+type Claim = [key: string, release: Release];
+
 const EMPTY: Fields = { session: null, client: null, next: 1, sent: 0 };
 /** Item of the shelf that holds the key of the tab's record. A copied tab has a copy of it, but not the lock. */
 const KEY = "client";
+/** Beginning of the names of what is written while the page has let go of its record. */
+const LATE = "late:";
 
 export class ClientRecord {
   readonly #parts: RecordParts;
-  #key: string;
-  #release: Release;
-  #shelf: Shelf;
-  #mirror: Mirror | null;
-  #fields: Fields;
+  /** True while another page may have it. */
+  isAway = false;
+  /** First of the numbers that were given while another page could have it: they are not the record's. */
+  lateFrom = Infinity;
+  #key!: string;
+  #release!: Release;
+  #shelf!: Shelf;
+  #mirror: Mirror | null = null;
+  #fields!: Fields;
+  #isClosed = false;
 
-  private constructor(parts: RecordParts, key: string, release: Release) {
+  private constructor(parts: RecordParts, claim: Claim) {
     this.#parts = parts;
-    this.#key = key;
-    this.#release = release;
-    this.#shelf = parts.shelf.under(`${key}:`);
-    this.#fields = { ...EMPTY, ...this.#shelf.get<Fields>("fields") };
-    this.#mirror = this.#openMirror();
-    for (const [seq, write] of this.readWrites()) this.#mirror?.put(seq, write);
+    this.#take(claim);
   }
 
   /**
@@ -61,30 +66,8 @@ export class ClientRecord {
    * that may be the holder's.
    */
   static async open(parts: RecordParts): Promise<ClientRecord> {
-    const { env, shelf, scope, outboxes } = parts;
-    const key = shelf.get<string>(KEY);
-    if (key === null) return ClientRecord.#begin(parts);
-    const isAdopted = async (): Promise<boolean> => (await outboxes?.store.isAdopted(key)) ?? false;
-    if (await isAdopted()) return ClientRecord.#begin(parts, key);
-    const release = await claimLock(env, scope + key);
-    if (!release) {
-      if (await isHeldInTab(env, scope + key)) throw slotTaken();
-      return ClientRecord.#begin(parts, (await isAdopted()) ? key : null);
-    }
-    // It may have been taken over while this tab waited for the lock.
-    if (!(await isAdopted())) return new ClientRecord(parts, key, release);
-    release();
-    return ClientRecord.#begin(parts, key);
-  }
-
-  /** Begin as a new client, at the positions of an earlier key if there is one. */
-  static async #begin(parts: RecordParts, before: string | null = null): Promise<ClientRecord> {
-    const key = makeKey(parts.env);
-    // Before anything is awaited, so that a second client of this tab finds it.
-    parts.shelf.set(KEY, key);
-    if (before !== null) carryPositions(parts.shelf.under(`${before}:`), parts.shelf.under(`${key}:`));
-    const release = await claimLock(parts.env, parts.scope + key);
-    return new ClientRecord(parts, key, release ?? (() => undefined));
+    const key = parts.shelf.get<string>(KEY);
+    return new ClientRecord(parts, await (key === null ? beginRecord(parts) : claimRecord(parts, key)));
   }
 
   get key(): string {
@@ -146,11 +129,7 @@ export class ClientRecord {
 
   /** Read the unanswered writes of an earlier page, in the order of their numbers. */
   readWrites(): [seq: number, write: WriteFrame][] {
-    return this.#shelf
-      .listNames("write:")
-      .map((name): [number, WriteFrame | null] => [Number(name.slice("write:".length)), this.#shelf.get(name)])
-      .filter((pair): pair is [number, WriteFrame] => pair[1] !== null)
-      .sort(([a], [b]) => a - b);
+    return readWrites(this.#shelf);
   }
 
   /** Store a write in the tab, and, unless more may be added to it, where it outlives the tab. */
@@ -193,21 +172,24 @@ export class ClientRecord {
     return (await this.#parts.outboxes?.store.isAdopted(this.#key)) ?? false;
   }
 
-  /** Begin as a new client with this tab's positions; the writes under the old key are another tab's. */
-  renew(): void {
-    const { env, shelf, scope } = this.#parts;
-    const [before, { session, user }] = [this.#shelf, this.#fields];
+  /** Let go of it, for the page may be left for another one; until `reopen`, what is written waits beside it. */
+  leave(): void {
+    if (this.isAway) return;
+    this.flush();
+    this.isAway = true;
+    this.lateFrom = this.#fields.next;
+    this.#mirror = null;
+    this.#shelf = this.#shelf.under(LATE);
     this.#release();
-    this.#key = makeKey(env);
-    shelf.set(KEY, this.#key);
-    this.#shelf = shelf.under(`${this.#key}:`);
-    carryPositions(before, this.#shelf);
-    this.#fields = { ...EMPTY, session, user };
-    this.#saveFields();
-    this.#mirror = this.#openMirror();
-    this.#release = () => undefined;
-    // A key that was drawn just now is nobody else's.
-    void claimLock(env, scope + this.#key).then((release) => (this.#release = release ?? this.#release));
+  }
+
+  /** Open it again, as other pages have left it; if it is another tab's now, this is a new client's. */
+  async reopen(): Promise<void> {
+    const late = this.#shelf;
+    const claim = await claimRecord(this.#parts, this.#key).catch(() => beginRecord(this.#parts));
+    if (this.#isClosed) return claim[1]();
+    this.#take(claim);
+    this.#takeLate(late);
   }
 
   /** Store what changed, without waiting for the end of this turn. */
@@ -216,7 +198,32 @@ export class ClientRecord {
   }
 
   releaseLock(): void {
+    this.#isClosed = true;
     this.#release();
+  }
+
+  #take([key, release]: Claim): void {
+    const { shelf } = this.#parts;
+    shelf.set(KEY, key);
+    this.isAway = false;
+    this.#key = key;
+    this.#release = release;
+    this.#shelf = shelf.under(`${key}:`);
+    this.#fields = { ...EMPTY, ...this.#shelf.get<Fields>("fields") };
+    this.#takeLate(this.#shelf.under(LATE));
+    this.#mirror = this.#openMirror();
+    for (const [seq, write] of this.readWrites()) this.#mirror?.put(seq, write);
+  }
+
+  /** Number what was written while the page had let go of its record. */
+  #takeLate(late: Shelf): void {
+    const writes = readWrites(late);
+    late.clear();
+    if (writes.length === 0) return;
+    const last = this.readWrites().at(-1)?.[0] ?? 0;
+    let next = Math.max(this.next, last + 1);
+    for (const [, write] of writes) this.storeWrite(next++, write);
+    this.next = next;
   }
 
   #openMirror(): Mirror | null {
@@ -241,9 +248,47 @@ function makeKey(env: Environment): string {
   return `${env.random()}${env.random()}`.replaceAll("0.", "-");
 }
 
-/** Move the positions of a client whose writes are another tab's, and forget the rest of it. */
+/** Read the writes of a shelf, in the order of their numbers. */
+function readWrites(shelf: Shelf): [seq: number, write: WriteFrame][] {
+  return shelf
+    .listNames("write:")
+    .map((name): [number, WriteFrame | null] => [Number(name.slice("write:".length)), shelf.get(name)])
+    .filter((pair): pair is [number, WriteFrame] => pair[1] !== null)
+    .sort(([a], [b]) => a - b);
+}
+
+/** Claim the lock of a record, or begin another one; throws `slot_taken`. */
+async function claimRecord(parts: RecordParts, key: string): Promise<Claim> {
+  const { env, scope, outboxes } = parts;
+  // Without the store nobody can have taken it over.
+  const isAdopted = async (): Promise<boolean> => (await outboxes?.store.isAdopted(key).catch(() => false)) ?? false;
+  if (await isAdopted()) return beginRecord(parts, key);
+  const release = await claimLock(env, scope + key);
+  if (!release) {
+    if (await isHeldInTab(env, scope + key)) throw slotTaken();
+    return beginRecord(parts, (await isAdopted()) ? key : null);
+  }
+  // It may have been taken over while this tab waited for the lock.
+  if (!(await isAdopted())) return [key, release];
+  release();
+  return beginRecord(parts, key);
+}
+
+/** Begin as a new client, at the positions of an earlier key if there is one. */
+async function beginRecord(parts: RecordParts, before: string | null = null): Promise<Claim> {
+  const { env, shelf, scope } = parts;
+  const key = makeKey(env);
+  // Before anything is awaited, so that a second client of this tab finds it.
+  shelf.set(KEY, key);
+  if (before !== null) carryPositions(shelf.under(`${before}:`), shelf.under(`${key}:`));
+  return [key, (await claimLock(env, scope + key)) ?? (() => undefined)];
+}
+
+/** Move the positions of a client whose writes are another tab's, and what nobody has numbered; forget the rest of it. */
 function carryPositions(before: Shelf, after: Shelf): void {
-  for (const name of before.listNames("position:")) after.set(name, before.get(name));
+  for (const start of ["position:", LATE]) {
+    for (const name of before.listNames(start)) after.set(name, before.get(name));
+  }
   before.clear();
 }
 

@@ -135,11 +135,17 @@ export class Writer {
     return writes.map(toUnsent);
   }
 
-  /** Settle the promises of writes that another tab has sent, as far as their answers are known. */
-  settleAdopted(answers: ReadonlyMap<number, ReceiptFrame>): void {
-    this.#batch?.dropDraft();
-    const unknown = SessionError.local("write_adopted", "Another tab has sent the write; its answer is not known.");
-    for (const write of this.outbox.abandonWrites()) {
+  /** Go by the record, which another page has had meanwhile; return the writes that it has no more. */
+  reload(lateFrom: number): Write[] {
+    const gone = this.outbox.reload(lateFrom);
+    for (const write of gone) this.#findReplicaOf(write)?.settleWrite(write, null);
+    return gone;
+  }
+
+  /** Settle the promises of writes that another page has sent, as far as their answers are known. */
+  settleSent(writes: readonly Write[], answers: ReadonlyMap<number, ReceiptFrame>): void {
+    const unknown = SessionError.local("write_adopted", "Another page has sent the write; its answer is not known.");
+    for (const write of writes) {
       const answer = answers.get(write.seq);
       write.settle?.(answer?.ok ? answer : answer ? new SessionError(answer.error ?? {}) : unknown);
     }

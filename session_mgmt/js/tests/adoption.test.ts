@@ -129,6 +129,7 @@ describe("the outbox of a closed tab", () => {
     browser.server.cut();
     const write = cached.state.inc("/visits");
     await turns();
+    tab.page.window.dispatchEvent(Object.assign(new Event("pagehide"), { persisted: true }));
     const store = await OutboxStore.open({ indexedDB: browser.databases, clock } as never);
     const row = { key: tab.key, lock: "gone", owner: ["", "", ""], client: cached.clientId, at: 0 } as const;
     await store.markAdopted(row);

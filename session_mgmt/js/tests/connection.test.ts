@@ -369,7 +369,7 @@ describe("the application's own control", () => {
     client.connection.setupHeartbeat(10);
     client.close();
     expect(vi.getTimerCount()).toBe(0);
-    expect(added).toHaveBeenCalledTimes(9);
+    expect(added).toHaveBeenCalledTimes(12);
     browser.server.publish("t", 1);
     await pass(100);
     expect(seen).toEqual([]);

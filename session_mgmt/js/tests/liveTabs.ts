@@ -23,6 +23,9 @@ export class LiveTab extends Tab {
   #kept: Task[] | null = null;
   #sockets = new Set<{ close(): void }>();
   #calls = new Set<AbortController>();
+  /** Names of the Web Locks that the page holds, and of the channels that it listens to. */
+  readonly held = new Set<string>();
+  readonly heard = new Set<string>();
 
   constructor(
     readonly live: LiveBrowser,
@@ -40,6 +43,11 @@ export class LiveTab extends Tab {
     return this.#isDead;
   }
 
+  /** Another page of the same tab, as a link leads to. */
+  next(): LiveTab {
+    return new LiveTab(this.live, this.storage);
+  }
+
   /** As a browser reopens a tab that has crashed: another page with the same storage, and nothing in its memory. */
   reopen(): LiveTab {
     return new LiveTab(this.live, this.copyStorage(), true);
@@ -49,7 +57,7 @@ export class LiveTab extends Tab {
     const { channels, server, locks } = this.live;
     this.client = await this.openConnected({
       oneSocket: true,
-      BroadcastChannel: channels.forTab((task) => this.#run(task)),
+      BroadcastChannel: this.#makeChannels(channels),
       WebSocket: this.#makeSockets(server),
       fetch: (url, init) => this.#fetch(server, url, init),
       clock: {
@@ -92,8 +100,8 @@ export class LiveTab extends Tab {
 
   /** Go to another page; this one is kept by the browser. */
   leave(): void {
-    this.show("hidden");
     this.page.window.dispatchEvent(Object.assign(new Event("pagehide"), { persisted: true }));
+    this.show("hidden");
     this.freeze();
   }
 
@@ -120,6 +128,21 @@ export class LiveTab extends Tab {
     };
   }
 
+  #makeChannels(channels: FakeChannels): never {
+    const { heard } = this;
+    return class extends channels.forTab((task) => this.#run(task)) {
+      constructor(readonly called: string) {
+        super(called);
+        heard.add(called);
+      }
+
+      override close(): void {
+        heard.delete(this.called);
+        super.close();
+      }
+    } as never;
+  }
+
   async #fetch(server: FakeServer, url: string, init: RequestInit = {}): Promise<Response> {
     const call = new AbortController();
     this.#calls.add(call);
@@ -133,7 +156,11 @@ export class LiveTab extends Tab {
   }
 
   #request(locks: FakeLocks, ...[name, options, callback]: Parameters<FakeLocks["request"]>): Promise<unknown> {
-    const work = async (lock: unknown): Promise<unknown> => callback(await this.#gated(Promise.resolve(lock)));
+    const work = async (lock: unknown): Promise<unknown> => {
+      if (lock) this.held.add(name);
+      const given = await this.#gated(Promise.resolve(lock));
+      return Promise.resolve(callback(given)).finally(() => lock && this.held.delete(name));
+    };
     return this.#gated(locks.request(name, options, work, this));
   }
 

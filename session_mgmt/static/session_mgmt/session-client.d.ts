@@ -1243,6 +1243,7 @@ declare class Adoption {
 	look(): Promise<void>;
 	/** Give up what closed tabs of an ended session left; it goes to the application if that may see it. */
 	abandon(owner: Owner, reason: string, isTold: boolean): Promise<void>;
+	/** Let go of what is being sent, until the next `look`. */
 	close(): void;
 }
 declare class Mirror {
@@ -1461,6 +1462,10 @@ export interface RecordParts {
 }
 declare class ClientRecord {
 	#private;
+	/** True while another page may have it. */
+	isAway: boolean;
+	/** First of the numbers that were given while another page could have it: they are not the record's. */
+	lateFrom: number;
 	private constructor();
 	/**
 	 * Open the record of this tab. A tab whose writes were taken over by another begins anew, with its positions. If
@@ -1502,8 +1507,10 @@ declare class ClientRecord {
 	clearPositions(): void;
 	/** Return true if another tab has taken this tab's writes over. */
 	isAdopted(): Promise<boolean>;
-	/** Begin as a new client with this tab's positions; the writes under the old key are another tab's. */
-	renew(): void;
+	/** Let go of it, for the page may be left for another one; until `reopen`, what is written waits beside it. */
+	leave(): void;
+	/** Open it again, as other pages have left it; if it is another tab's now, this is a new client's. */
+	reopen(): Promise<void>;
 	/** Store what changed, without waiting for the end of this turn. */
 	flush(): void;
 	releaseLock(): void;
@@ -1793,6 +1800,8 @@ declare class Connection {
 	disconnect(): void;
 	reconnect(): Promise<void>;
 	close(): void;
+	/** Let go of everything, because the page goes; it connects when it comes back. */
+	leavePage(): void;
 	/** React to a change that the page saw: ask a live connection for a sign, or attempt the next one at once. */
 	checkLife(): void;
 	configure(retry: Partial<RetryPolicy>, deadline?: number): void;

@@ -22,12 +22,6 @@ class Sharing implements Transport {
   /** Circle that this tab is in; it outlives the attachments. */
   #circle: Circle | null = null;
   #name = "";
-  #link: SharedLink | null = null;
-  /** A page that goes lets go of the lead and of its connection; it may come back from the cache of its browser. */
-  readonly #leave = (): void => {
-    this.#link?.leavePage();
-    this.rest();
-  };
 
   constructor(host: TransportHost, own: Transport, openQuiet: OpenQuiet) {
     this.#host = host;
@@ -38,7 +32,7 @@ class Sharing implements Transport {
   open(port: LinkPort): Link {
     const openFollower: OpenFollower = (inner, choosePace) => this.#openQuiet(this.#host, inner, choosePace);
     const parts = { clock: this.#host.env.clock, circle: this.#join(), own: this.#own, openFollower };
-    return (this.#link = new SharedLink(parts, port));
+    return new SharedLink(parts, port);
   }
 
   openWriter(port: LinkPort): Link {
@@ -48,7 +42,6 @@ class Sharing implements Transport {
   rest(): void {
     this.#circle?.close();
     this.#circle = null;
-    this.#host.env.page?.window.removeEventListener("pagehide", this.#leave);
   }
 
   /** Return the circle of the session as it is now. */
@@ -58,7 +51,6 @@ class Sharing implements Transport {
     if (this.#circle && name === this.#name) return this.#circle;
     this.rest();
     this.#name = name;
-    env.page?.window.addEventListener("pagehide", this.#leave);
     return (this.#circle = new Circle(env, name));
   }
 }

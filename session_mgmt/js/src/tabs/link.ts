@@ -1,6 +1,5 @@
 /** Attachment of a tab that leads or follows, and changes from the one to the other without a word to the application. */
 
-import { CLOSE } from "../codes";
 import type { Clock } from "../environment";
 import { pause } from "../pause";
 import type { Ending, Link, LinkPort, Transport } from "../transport";
@@ -59,12 +58,6 @@ export class SharedLink implements Link {
     const role = this.#role;
     this.#close();
     role?.link.drop(code);
-  }
-
-  /** Leave, because the page goes; if it comes back, it connects at once. */
-  leavePage(): void {
-    this.#role?.link.drop(CLOSE.NORMAL);
-    this.#end(makeEnding(1001, "page_left", true));
   }
 
   #open(): void {

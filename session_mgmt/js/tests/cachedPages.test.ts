@@ -1,0 +1,226 @@
+/** Pages that the browser keeps while another page of the tab is shown, and that come back as they were. */
+
+import { describe, expect, test } from "vitest";
+import { pass, passUntil, record, refusal, turns, until, useFakeClock } from "./harness";
+import { countSockets, LiveBrowser, type LiveTab } from "./liveTabs";
+
+useFakeClock();
+
+/** Numbers under `/n` on the server, and what each version added. */
+function count({ server }: LiveBrowser): number {
+  return (server.session.document("main").value as { n?: number }).n ?? 0;
+}
+
+function listen({ client }: LiveTab): unknown[] {
+  const heard: unknown[] = [];
+  client.topics.subscribe("t", (data) => void heard.push(data));
+  return heard;
+}
+
+const keep = ({ storage }: LiveTab): string =>
+  Array.from({ length: storage.length }, (_, at) => storage.getItem(storage.key(at) as string)).join(" ");
+
+describe.each([false, true])("a page in the browser's cache, with oneSocket %s", (oneSocket) => {
+  async function open(page: LiveTab): Promise<LiveTab> {
+    await page.openShared({ oneSocket });
+    return page;
+  }
+
+  /** Open a page that hears of the topic, and has written once. */
+  async function begin() {
+    const browser = new LiveBrowser();
+    const first = await open(browser.tab());
+    const heard = listen(first);
+    await first.client.state.inc("/n");
+    await turns(40);
+    return { browser, first, heard };
+  }
+
+  async function comeBack(page: LiveTab): Promise<void> {
+    page.comeBack();
+    await passUntil(() => page.client.status === "connected");
+    await turns(40);
+  }
+
+  test("holds nothing that keeps it out of there, and goes on as the same client", async () => {
+    const { browser, first, heard } = await begin();
+    const { clientId } = first.client;
+    expect([first.held.size > 0, first.heard.size > 0, countSockets(browser)]).toEqual([true, true, 1]);
+    first.leave();
+    await turns();
+    expect([[...first.held], [...first.heard], countSockets(browser)]).toEqual([[], [], 0]);
+    await pass(600);
+    browser.server.publish("t", "meanwhile");
+    await comeBack(first);
+    expect([first.client.clientId, heard, first.heard.size > 0]).toEqual([clientId, ["meanwhile"], true]);
+    await first.client.state.inc("/n");
+    expect(count(browser)).toBe(2);
+  });
+
+  test("goes on with the outbox as the next page has left it", async () => {
+    const { browser, first, heard } = await begin();
+    const { clientId } = first.client;
+    browser.server.cut();
+    const lost = first.client.state.inc("/n");
+    await turns();
+    first.leave();
+    browser.server.mend();
+    const second = await open(first.next());
+    await passUntil(() => second.client.pending === 0);
+    await second.client.state.inc("/n");
+    await second.client.topics.publish("t", "of the second");
+    expect([second.client.clientId, count(browser)]).toEqual([clientId, 3]);
+    second.leave();
+    await comeBack(first);
+    expect(await refusal(lost)).toBe("write_adopted");
+    await first.client.state.inc("/n");
+    expect([count(browser), first.client.state.get("/n"), first.client.pending, heard]).toEqual([
+      4, 4, 0, ["of the second"],
+    ]);
+    // Forward again.
+    first.leave();
+    await comeBack(second);
+    await second.client.state.inc("/n");
+    expect([count(browser), second.client.state.get("/n"), second.client.clientId]).toEqual([5, 5, clientId]);
+  });
+
+  test("sends what the next page has written and nobody has answered", async () => {
+    const { browser, first } = await begin();
+    browser.server.cut();
+    const mine = first.client.state.inc("/n");
+    await turns();
+    first.leave();
+    browser.server.mend();
+    const second = await open(first.next());
+    await passUntil(() => second.client.pending === 0);
+    browser.server.cut();
+    void second.client.state.inc("/n").catch(() => undefined);
+    await turns();
+    second.leave();
+    first.comeBack();
+    await pass(1);
+    expect(first.client.pending).toBe(1);
+    browser.server.mend();
+    await passUntil(() => first.client.pending === 0);
+    expect([count(browser), await refusal(mine)]).toEqual([3, "write_adopted"]);
+    await passUntil(() => first.client.state.get("/n") === 3);
+  });
+
+  test("keeps the promises of what still waits", async () => {
+    const { browser, first } = await begin();
+    browser.server.cut();
+    const waiting = first.client.state.inc("/n");
+    await turns();
+    first.leave();
+    await pass(60);
+    browser.server.mend();
+    await comeBack(first);
+    await waiting;
+    expect([count(browser), first.client.state.get("/n")]).toEqual([2, 2]);
+  });
+
+  test("does not number what its own listeners write after it has let go", async () => {
+    const { browser, first } = await begin();
+    let late: Promise<unknown> | undefined;
+    first.page.document.addEventListener("visibilitychange", () => {
+      if (first.page.document.visibilityState === "hidden") late = first.client.state.inc("/late");
+    });
+    first.leave();
+    const second = await open(first.next());
+    await passUntil(() => second.client.pending === 0);
+    await second.client.state.inc("/n");
+    second.leave();
+    await comeBack(first);
+    const { late: written } = browser.server.session.document("main").value as { late?: number };
+    expect([await refusal(late as Promise<unknown>), written, count(browser)]).toEqual(["write_adopted", 1, 2]);
+  });
+
+  test("sends itself what it has written after it has let go, under a number that nobody else has used", async () => {
+    const { browser, first } = await begin();
+    const second = await open(browser.tab());
+    first.leave();
+    const late = [1, 2].map(() => first.client.state.inc("/n"));
+    await turns();
+    await second.client.state.inc("/n");
+    await comeBack(first);
+    await Promise.all(late);
+    expect([count(browser), first.client.state.get("/n")]).toEqual([4, 4]);
+  });
+
+  test("is a new client if its lock is another's, and loses nothing that it has written", async () => {
+    const { browser, first, heard } = await begin();
+    const { clientId } = first.client;
+    const { key } = first;
+    const lock = [...first.held].find((name) => name.endsWith(key)) as string;
+    first.leave();
+    await turns();
+    const late = first.client.state.inc("/n");
+    let release = (): void => undefined;
+    void browser.locks.request(lock, {}, () => new Promise<void>((resolve) => (release = resolve)));
+    browser.server.publish("t", "meanwhile");
+    await comeBack(first);
+    await late;
+    expect([first.client.clientId === clientId, heard, count(browser)]).toEqual([false, ["meanwhile"], 2]);
+    release();
+  });
+
+  test("is a new client if another tab has taken its writes over", async () => {
+    const { browser, first, heard } = await begin();
+    const { clientId } = first.client;
+    browser.server.cut();
+    const write = first.client.state.inc("/n");
+    await turns();
+    first.leave();
+    browser.server.mend();
+    const other = await open(browser.tab());
+    await passUntil(() => count(browser) === 2 && other.client.pending === 0);
+    await other.client.topics.publish("t", "of the other");
+    await comeBack(first);
+    expect([(await write).version > 0, first.client.clientId === clientId, heard]).toEqual([true, false, ["of the other"]]);
+    await first.client.state.inc("/n");
+    expect([count(browser), first.client.state.get("/n")]).toEqual([3, 3]);
+  });
+
+  test("has nothing of a session that has ended meanwhile, nor has its tab", async () => {
+    const { browser, first } = await begin();
+    browser.server.cut();
+    void first.client.state.set("/note", "of ann").catch(() => undefined);
+    await turns();
+    first.leave();
+    browser.server.mend();
+    const other = await open(browser.tab());
+    await other.client.logout();
+    expect(keep(first)).toContain("of ann");
+    first.comeBack();
+    await until(() => first.client.status === "failed");
+    expect(first.client.state.get()).toEqual({});
+    await until(() => !keep(first).includes("of ann"));
+  });
+
+  test("goes on in the session of the next login, and tells what was written in the one before once", async () => {
+    const { browser, first } = await begin();
+    const unsent = record(first.client, "unsent");
+    browser.server.cut();
+    const lost = first.client.state.set("/note", "before");
+    await turns();
+    first.leave();
+    browser.server.mend();
+    browser.server.session.state = "expired";
+    const other = await open(browser.tab());
+    await comeBack(first);
+    expect([first.client.id, await refusal(lost)]).toEqual([other.client.id, "session_changed"]);
+    expect(unsent.map(([writes]) => writes.length)).toEqual([1]);
+    await first.client.state.inc("/n");
+    expect([other.client.state.get("/note"), first.client.pending]).toEqual([undefined, 0]);
+  });
+
+  test("is closed for good while it is taken up", async () => {
+    const { first } = await begin();
+    first.leave();
+    await turns();
+    first.comeBack();
+    first.client.close();
+    await pass(5);
+    expect([[...first.held], [...first.heard]]).toEqual([[], []]);
+  });
+});
