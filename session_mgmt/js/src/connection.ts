@@ -79,6 +79,8 @@ export class Connection {
   #everConnected = false;
   /** Frames pass; false also in the moment in which an attachment changes its transport. */
   #isAttached = false;
+  /** Why the server will end this connection. */
+  #refusal: ServerFrame | null = null;
   #waiters: Waiter[] = [];
   #askId = 0;
   #asked = new Map<number, (frame: ServerFrame) => void>();
@@ -227,6 +229,7 @@ export class Connection {
   }
 
   #openNow(): void {
+    this.#refusal = null;
     try {
       const link = this.#port.openLink({
         ...this.#port,
@@ -267,8 +270,9 @@ export class Connection {
     if (frame.type === "recovery" && this.#isAttached) this.backoff.reset();
     try {
       if (frame.type === "connected") this.#takeConnected(frame);
-      // An error before `connected` says why the server will end this connection.
-      else if (this.#isAttached || frame.type === "error") this.#dispatchFrame(frame);
+      else if (this.#isAttached) this.#dispatchFrame(frame);
+      // It says why the server ends this connection, and is told if nothing repairs that.
+      else if (frame.type === "error") this.#refusal = frame;
     } catch (error) {
       if (!(error instanceof OutOfOrder)) throw error;
       this.abandonLink();
@@ -314,9 +318,11 @@ export class Connection {
     this.#detachLink();
     const reason = { code, name: name ?? closeName(code) };
     const wish = this.#wish;
+    const refusal = this.#refusal;
     const settleEnd = (outcome: Repair): void => {
       // The application has decided otherwise in the meantime.
       if (wish !== this.#wish) return;
+      if (outcome === "stop" && refusal) this.#port.handleFrame(refusal);
       if (outcome === "stop") this.#giveUp(reason);
       else this.#planReturn(reason, retryAfter ?? 0);
     };

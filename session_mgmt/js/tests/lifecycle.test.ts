@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { CLOSE, CLOSE_NAMES } from "../src/codes";
-import { Browser, pass, record, refusal, turns, until, useFakeClock } from "./harness";
+import type { FakeSocket } from "../src/testing/socket";
+import { Browser, pass, passUntil, record, refusal, turns, until, useFakeClock } from "./harness";
 
 useFakeClock();
 
@@ -106,6 +107,32 @@ describe("a token that has expired", () => {
     await pass(3);
     expect(client.status).toBe("connected");
     expect(client.id).not.toBe(old);
+  });
+
+  test("is told as an error only where the refusal of a connection is its end", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    const errors = record(client, "error");
+    const named = () => errors.map(([{ name }]) => name);
+    for (const expire of [
+      () => browser.server.session.tokens.expireAll(),
+      () => Object.assign(browser.server.session, { state: "expired" }),
+    ]) {
+      expire();
+      browser.server.drop();
+      await passUntil(() => client.status === "connected");
+      expect(named()).toEqual([]);
+    }
+    browser.server.network.sockets = "swallowed";
+    browser.server.drop();
+    await passUntil(() => client.status === "reconnecting" && browser.server.sockets.at(-1)?.open === true);
+    const socket = browser.server.sockets.at(-1) as FakeSocket;
+    socket.cut = false;
+    const name = "origin_denied";
+    socket.deliver({ type: "error", code: 204, name, message: "Not from here.", temporary: false });
+    socket.deliver({ type: "bye", code: 4509, name, reconnect: false, retry_after: null });
+    await until(() => client.status === "failed");
+    expect(named()).toEqual([name]);
   });
 
   test("is exchanged for the next one: nothing else changes", async () => {

@@ -253,17 +253,17 @@ export class FakeServer {
     const token = frame.auth === "cookie" ? this.jar.find(frame.name) : frame.token;
     const isOfThisMode = (frame.auth === "cookie") === this.#hasCookies && (frame.token === undefined) === this.#hasCookies;
     const session = this.sessions.find(({ tokens }) => isOfThisMode && tokens.isKnown(token));
-    if (!session) return this.#sendBye(wire, CLOSE.INVALID_TOKEN);
-    if (session.state === "terminated") return this.#sendBye(wire, CLOSE.SESSION_TERMINATED);
-    if (session.state === "expired") return this.#sendBye(wire, CLOSE.SESSION_EXPIRED);
-    if (frame.user !== undefined && frame.user !== session.user) return this.#sendBye(wire, CLOSE.LOGIN_CHECK);
-    if (session.tokens.isExpired(token)) return this.#sendBye(wire, CLOSE.TOKEN_EXPIRED);
+    if (!session) return this.#refuseConnect(wire, CLOSE.INVALID_TOKEN);
+    if (session.state === "terminated") return this.#refuseConnect(wire, CLOSE.SESSION_TERMINATED);
+    if (session.state === "expired") return this.#refuseConnect(wire, CLOSE.SESSION_EXPIRED);
+    if (frame.user !== undefined && frame.user !== session.user) return this.#refuseConnect(wire, CLOSE.LOGIN_CHECK);
+    if (session.tokens.isExpired(token)) return this.#refuseConnect(wire, CLOSE.TOKEN_EXPIRED);
     if (frame.client_id && this.#replacements > 0) {
       this.#replacements -= 1;
-      return this.#sendBye(wire, CLOSE.REPLACED);
+      return this.#refuseConnect(wire, CLOSE.REPLACED);
     }
     const known = frame.client_id ? session.clients.get(frame.client_id) : session.newClient(this.#makeName("c_"));
-    if (!known) return this.#sendBye(wire, CLOSE.CLIENT_FORGOTTEN);
+    if (!known) return this.#refuseConnect(wire, CLOSE.CLIENT_FORGOTTEN);
     this.#attachClient(wire, session, known, frame);
   }
 
@@ -391,6 +391,12 @@ export class FakeServer {
     const [, kind, rest = ""] = /^(\w+):(.*)$/s.exec(name) ?? [];
     if (this.denied.has(kind === "topic" ? rest : name)) return null;
     return kind === "state" ? session.document(rest) : this.topic(rest);
+  }
+
+  #refuseConnect(wire: FakeWire, code: number): void {
+    const name = closeName(code);
+    wire.deliver({ type: "error", code, name, message: `The connection is refused: ${name}.`, temporary: false });
+    this.#sendBye(wire, code);
   }
 
   #sendBye(wire: FakeWire, code: number, retryAfter: number | null = null, reason?: string): void {
