@@ -23,6 +23,7 @@ from tests.benchmarks import (
     reconnects,
     roundtrip,
     storm,
+    transports,
 )
 from tests.benchmarks.report import Table
 from tests.benchmarks.scale import FULL, QUICK, TINY, Scale
@@ -39,6 +40,7 @@ BENCHMARKS = {
     "storm": storm.run,
     "roundtrip": roundtrip.run,
     "idle": idle.run,
+    "transports": transports.run,
     "scale": processes.run,
 }
 SCALES = {"full": FULL, "quick": QUICK, "tiny": TINY}

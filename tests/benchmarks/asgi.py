@@ -30,7 +30,7 @@ async def lane(scope: Any, receive: Any, send: Any) -> None:
 
 async def http(scope: Any, receive: Any, send: Any) -> None:
     """Serve the REST side; any other path reports the lane's figures."""
-    await (django_application if scope["path"].startswith("/api/") else lane)(scope, receive, send)
+    await (django_application if scope["path"].startswith(("/api/", "/events/")) else lane)(scope, receive, send)
 
 
 application = session_mgmt.asgi.application(

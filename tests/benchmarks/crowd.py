@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from tests.benchmarks import machine
-from tests.benchmarks.dialects import DIALECTS
 from tests.benchmarks.guests import Guest
+from tests.benchmarks.http_dialects import DIALECTS
 
 PATIENCE = 180.0
 # A server that has nothing more to give is not waited for.
@@ -75,9 +75,9 @@ class Crowd:
         self._servers = servers
         return {}
 
-    async def arrive(self, at_once: int) -> dict[str, Any]:
-        """Let everybody come, so many in the air."""
-        result = await self._come(self._guests, at_once)
+    async def arrive(self, at_once: int, whole: bool = False) -> dict[str, Any]:
+        """Let everybody come, so many in the air; with ``whole`` each is one of them until it has what it missed."""
+        result = await self._come(self._guests, at_once, whole)
         return result | {"done": len(self._guests)}
 
     async def forget(self) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class Crowd:
         await asyncio.sleep(seconds)
         return {"done": len(self._guests), **account.closed()}
 
-    async def _come(self, guests: list[Guest], at_once: int) -> dict[str, Any]:
+    async def _come(self, guests: list[Guest], at_once: int, whole: bool = False) -> dict[str, Any]:
         loop, times, waiting = asyncio.get_running_loop(), list[float](), list(reversed(guests))
         over = loop.create_future()
         before = sum(guest.refused for guest in guests)
@@ -103,11 +103,15 @@ class Crowd:
 
         def begin(guest: Guest) -> None:
             guest.began = time.perf_counter()
-            guest.on_ready = ready
+            if whole:
+                guest.on_whole = ready
+            else:
+                guest.on_ready = ready
             guest.come()
 
         def ready(guest: Guest) -> None:
-            guest.on_ready, guest.coming_back = _nothing, False
+            guest.on_ready = guest.on_whole = _nothing
+            guest.coming_back = False
             times.append(time.perf_counter() - guest.began)
             if waiting:
                 begin(waiting.pop())
@@ -187,8 +191,8 @@ class Crowd:
 
     # The storm.
 
-    async def come_back(self) -> dict[str, Any]:
-        """Let everybody come at once, and wait until all are whole, or nothing more comes."""
+    async def come_back(self, silence: float = SILENCE_SECONDS) -> dict[str, Any]:
+        """Let everybody come at once, and wait until all are whole, or nothing has come for so long."""
         loop, times = asyncio.get_running_loop(), list[float]()
         over, heard = loop.create_future(), time.perf_counter()
         before = sum(guest.refused for guest in self._guests), sum(guest.doubled for guest in self._guests)
@@ -213,7 +217,7 @@ class Crowd:
         # Nobody calls when nothing comes.
         while not over.done():
             await asyncio.wait([over], timeout=0.25)
-            if all(guest.ready for guest in self._guests) and time.perf_counter() - heard > SILENCE_SECONDS:
+            if all(guest.ready for guest in self._guests) and time.perf_counter() - heard > silence:
                 break
             if time.perf_counter() - began > PATIENCE:
                 break

@@ -6,14 +6,14 @@ from typing import Any
 
 import orjson
 
-from tests.benchmarks.guests import Dialect, Guest
+from tests.benchmarks.guests import Guest, OverSocket
 from tests.benchmarks.peers import SUBPROTOCOL
 
 TEXT = "t" * 180
 DOCUMENT = "main"
 
 
-class Ours:
+class Ours(OverSocket):
     """Session with a token. A room is the name of a topic or a document, or of several logs; it follows its own too."""
 
     path, subprotocol = "/ws/session/", SUBPROTOCOL
@@ -68,7 +68,7 @@ class Ours:
         return b'{"type":"update","seq":%d,"doc":"%s","ops":%s}' % (guest.seq, DOCUMENT.encode(), operations)
 
 
-class Plain:
+class Plain(OverSocket):
     """A user of Django's session cookie in the room of all members; nothing is given to who was away."""
 
     subprotocol = None
@@ -97,7 +97,7 @@ class Plain:
         return b'{"data":{"n":%d,"text":"%s"}}' % (number, TEXT.encode())
 
 
-class SocketIo:
+class SocketIo(OverSocket):
     """Engine.IO 4 over WebSocket, with connection state recovery; it asks nobody who he is."""
 
     path, subprotocol = "/socket.io/?EIO=4&transport=websocket", None
@@ -135,11 +135,3 @@ class SocketIo:
 
     def say(self, guest: Guest, room: str, number: int) -> bytes:
         return b'42["say","%s",{"n":%d,"text":"%s"}]' % (room.encode(), number, TEXT.encode())
-
-
-DIALECTS: dict[str, Dialect] = {
-    "ours": Ours(),
-    "plain": Plain("/plain/members/"),
-    "recorded": Plain("/plain/recorded-members/"),
-    "socket.io": SocketIo(),
-}

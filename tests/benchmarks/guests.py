@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-import socket
-import struct
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from tests.benchmarks import wire
+from tests.benchmarks.pipes import HOST, reset
 
-# A close that is a reset, as when a server or a network dies: nothing says good-bye.
-_RESET = struct.pack("ii", 1, 0)
 FIRST_WAIT, LONGEST_WAIT = 0.5, 20.0
 
 
@@ -21,6 +18,9 @@ class Dialect(Protocol):
 
     path: str
     subprotocol: str | None
+
+    async def open(self, guest: Guest) -> None:
+        """Open a way to the server, which the guest has as its visit. Raises ``OSError``."""
 
     def greet(self, guest: Guest) -> bytes:
         """Give the frame that follows the handshake; nothing where the server speaks first."""
@@ -33,6 +33,16 @@ class Dialect(Protocol):
 
     def say(self, guest: Guest, room: str, number: int) -> bytes:
         """Give a frame that tells a number to everybody in a room."""
+
+
+class Way(Protocol):
+    """What carries the frames of a guest."""
+
+    def send(self, frame: bytes) -> None:
+        """Send a frame."""
+
+    def cut(self) -> None:
+        """End by a reset; nothing more is heard."""
 
 
 class Guest:
@@ -53,7 +63,7 @@ class Guest:
         self.on_ready: Callable[[Guest], None] = _ignore
         self.on_whole: Callable[[Guest], None] = _ignore
         self.on_answer: Callable[[Guest], None] = _ignore
-        self.visit: Visit | None = None
+        self.visit: Way | None = None
 
     # What happens to it, said by its dialect.
 
@@ -102,9 +112,8 @@ class Guest:
         task.add_done_callback(_KEEP.discard)
 
     async def _connect(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
-            await loop.create_connection(lambda: Visit(self), "127.0.0.1", self.port)
+            await self.dialect.open(self)
         except OSError:
             self._come_again(None)
 
@@ -116,7 +125,7 @@ class Guest:
 
     def write(self, frame: bytes) -> None:
         if self.visit is not None:
-            self.visit.transport.write(wire.text(frame))
+            self.visit.send(frame)
 
     def _come_again(self, wait: float | None) -> None:
         if not self.coming_back:
@@ -130,6 +139,14 @@ class Guest:
         if self.ready and not self.missing and not self.whole:
             self.whole = True
             self.on_whole(self)
+
+
+class OverSocket:
+    """Part of a dialect that is spoken over WebSockets."""
+
+    async def open(self, guest: Guest) -> None:
+        """Open a connection. Raises ``OSError``."""
+        await asyncio.get_running_loop().create_connection(lambda: Visit(guest), HOST, guest.port)
 
 
 class Visit(asyncio.Protocol):
@@ -175,11 +192,12 @@ class Visit(asyncio.Protocol):
         if rest:
             self.data_received(rest)
 
+    def send(self, frame: bytes) -> None:
+        self.transport.write(wire.text(frame))
+
     def cut(self) -> None:
         self._guest = None
-        raw: socket.socket = self.transport.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self.transport.abort()
+        reset(self.transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         guest, self._guest = self._guest, None

@@ -30,6 +30,11 @@ def resident_bytes(pid: int) -> float:
     return 1024.0 * int(Path(f"/proc/{pid}/status").read_text().partition("VmRSS:")[2].split()[0])
 
 
+def count_threads(pid: int) -> int:
+    """Return the number of threads of a process."""
+    return int(Path(f"/proc/{pid}/status").read_text().partition("Threads:")[2].split()[0])
+
+
 def children(pid: int) -> list[int]:
     """Return the child processes of a process."""
     found = []

@@ -22,6 +22,8 @@ from tests.suites.packages import installed
 
 PLAIN, RECORDED = "plain Channels", "plain Channels, with rows"
 SOCKET_IO, OURS = "Socket.IO", "ours"
+# Seconds of silence after which a server that loses nothing is given up; another one may have nothing more to give.
+PATIENCE = 60.0
 NODE = Path(__file__).resolve().parent / "node"
 # The project's own class for uvicorn's option --ws.
 OWN = "session_mgmt.uvicorn:WebSocketProtocol"
@@ -62,12 +64,12 @@ class People:
     def keys(self, case: Case) -> list[str]:
         """Return the keys of a case: servers of ours share a database, so their clients must not share sessions."""
         first = case.number * self.count
-        return (self.tokens if case.dialect == "ours" else self.cookies)[first : first + self.count]
+        return (self.tokens if case.is_ours else self.cookies)[first : first + self.count]
 
 
-def invited(database: Database, count: int) -> People:
+def invited(database: Database, count: int, cases_of_ours: int = 0) -> People:
     """Create the tables, and so many users for each case of ours."""
-    command = [sys.executable, "-m", "tests.benchmarks.people", str(count * len(ways()))]
+    command = [sys.executable, "-m", "tests.benchmarks.people", str(count * (cases_of_ours or len(ways())))]
     answer = subprocess.run(
         command, cwd=sides.ROOT, env=database.variables, check=True, stdout=subprocess.PIPE, text=True
     )
@@ -98,17 +100,21 @@ class Case:
     number: int = 0
 
     def server(self, variables: Mapping[str, str]) -> sides.Server:
-        if self.dialect == "socket.io":
+        if self.is_foreign:
             return SocketIoServer(self.redis_url)
-        persistent = {} if self.dialect == "ours" else {"BENCHMARK_PERSISTENT": "1"}
+        persistent = {"BENCHMARK_PERSISTENT": "1"} if self.dialect in ("plain", "recorded") else {}
         return sides.AppServer({**variables, **persistent}, self.way)
 
     @property
     def is_foreign(self) -> bool:
-        return self.dialect == "socket.io"
+        return self.dialect.startswith("socket.io")
+
+    @property
+    def is_ours(self) -> bool:
+        return self.dialect.startswith("ours")
 
     def room(self) -> str:
-        return f"topic:room:{self.number}" if self.dialect == "ours" else "room"
+        return f"topic:room:{self.number}" if self.is_ours else "room"
 
 
 def cases(recorded: bool = True) -> tuple[list[Case], str]:

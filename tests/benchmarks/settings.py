@@ -25,11 +25,16 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
 }
+if os.environ.get("BENCHMARK_EVENTSTREAM"):
+    INSTALLED_APPS.append("django_eventstream")
+    ROOT_URLCONF = "tests.benchmarks.baseline.events"
+    EVENTSTREAM_STORAGE_CLASS = "django_eventstream.storage.DjangoModelStorage"
 # The clients of a benchmark send as fast as they are answered; the default limit is 200 frames a second for each.
 # All of them have one address.
 SESSION_MGMT = {
     "MAX_FRAMES_PER_SECOND": 1_000_000.0,
     "MAX_SOCKETS_PER_ADDRESS": 0,
+    "MAX_REQUESTS_PER_SECOND": 0.0,
     "MAX_CONNECTIONS_PER_SESSION": 1_000_000,
 }
 if os.environ.get("BENCHMARK_SHIPPED_LIMITS"):

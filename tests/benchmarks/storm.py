@@ -117,7 +117,8 @@ def pass_over(
     _tell(load, how, scale.missed - scale.missed // 2)
     if writers is not None:
         writers.ask(step="work", pause=PAUSE)
-    return load.ask(step="come_back") | {"boot": boot} | load.ask(step="live", how=how)
+    patience = {"silence": rivals.PATIENCE} if case.is_ours else {}
+    return load.ask(step="come_back", **patience) | {"boot": boot} | load.ask(step="live", how=how)
 
 
 def _tell(load: sides.Load, how: str, count: int) -> None:

@@ -5,7 +5,7 @@ import { Server } from "socket.io";
 
 const http = createServer((request, response) => response.end("ready"));
 const options = {
-  transports: ["websocket"],
+  transports: ["polling", "websocket"],
   serveClient: false,
   perMessageDeflate: false,
   maxHttpBufferSize: 1e6,
