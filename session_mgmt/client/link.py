@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
+from session_mgmt.client.attaches import Attaches
 from session_mgmt.client.clock import Clock
 from session_mgmt.client.core import Core
 from session_mgmt.client.effects import Leave
 from session_mgmt.client.stats import Stats
 from session_mgmt.client.transports.carrier import SILENCE, SWITCH, Carrier, Frame, TransportName
-from session_mgmt.protocol.codes import CLIENT_OUT_OF_ORDER, Close
+from session_mgmt.protocol.codes import CLIENT_HEARTBEAT_LOST, CLIENT_OUT_OF_ORDER, Close
 
 # Deadline until the server has named its own.
 FIRST_DEADLINE = 15.0
@@ -59,7 +60,8 @@ class Link:
 
     def __init__(self, core: Core, stats: Stats, clock: Clock, port: LinkPort) -> None:
         self._core, self._stats, self._clock, self._port = core, stats, clock, port
-        self._replaced_at: float | None = None
+        self._attaches = Attaches()
+        self._replaced_at = -math.inf
         self._carrier: Carrier | None = None
         self._leaving: Leave | None = None
         self.departure: Leave | None = None
@@ -79,9 +81,7 @@ class Link:
             was_ready = self._core.ready
             self._core.mark_disconnected()
             self._stats.last_close = f"{leave.code} {leave.name}"
-            if leave.code == Close.REPLACED and not was_ready:
-                # Only this client's own earlier attempt, which the server served late, can have replaced this one.
-                leave = self._attach_again(leave)
+            leave = self._judge_end(leave, was_ready=was_ready)
             leave = self._port.handle_loss(leave)
             # The application has closed the client, so no code of the server counts any more.
             if self._leaving is not None:
@@ -113,12 +113,23 @@ class Link:
         # Marked first: `run` would take the end of the connection for a loss and come back.
         await self.close_connection(1000, last)
 
-    def _attach_again(self, leave: Leave) -> Leave:
-        """Come back after a replacement; as a new client if it happens twice, because a clone uses the same name."""
+    def _judge_end(self, leave: Leave, *, was_ready: bool) -> Leave:
+        """Return how to go on, after another connection of this client took over too.
+
+        Before `connected`, or while an answer is outstanding, that is this client's own earlier attach, which the
+        server served late; twice in a short time it is a copy of this client elsewhere.
+        """
+        if leave.code != Close.REPLACED:
+            if not was_ready and leave.code >= Close.DRAINING and leave.code != CLIENT_HEARTBEAT_LOST:
+                self._attaches.note_refused()
+            return leave
         now = asyncio.get_running_loop().time()
-        if self._replaced_at is not None and now - self._replaced_at < CLONE_SECONDS:
-            self._port.become_new_client()
+        is_clone = now - self._replaced_at < CLONE_SECONDS
+        if was_ready and not is_clone and not self._attaches.may_arrive:
+            return leave
         self._replaced_at = now
+        if is_clone:
+            self._port.become_new_client()
         return replace(leave, reconnect=True)
 
     def _choose_delay(self, leave: Leave, failures: int) -> float:
@@ -145,6 +156,7 @@ class Link:
     def _attach(self, carrier: Carrier) -> None:
         # The core may be in another session meanwhile, which the token does not open.
         if self.departure is None:
+            self._attaches.note_begun()
             carrier.send_frame(self._port.build_connect())
 
     async def _receive_frames(self, carrier: Carrier) -> Leave:
@@ -167,6 +179,8 @@ class Link:
                 logger.exception("A frame of the server cannot be understood.")
                 # The state after half a frame is unknown; a new connection begins from the stored positions.
                 return Leave(CLIENT_OUT_OF_ORDER, "unreadable_frame", reconnect=True)
+            if received["type"] == "connected":
+                self._attaches.note_answered(self._core.generation)
             if self._core.ready:
                 self._port.note_transport(carrier.name)
         return self.departure

@@ -49,6 +49,7 @@ export class Handshake {
     const { credentials, identity, record, writer, logbook, name } = this.#parts;
     const wanted = logbook.listWanted();
     this.#asked = new Set(Object.keys(wanted.logs));
+    record.latest += 1;
     return {
       type: "connect",
       ...describeProof(identity.useToken(), name),
@@ -69,6 +70,10 @@ export class Handshake {
     const { record, documents, writer, logbook, credentials } = this.#parts;
     if (frame.session.session_id !== credentials.session.session_id) return false;
     this.#fields = frame.session;
+    const { generation } = frame;
+    record.generation = generation;
+    // One that the page before has begun may be under way too, unless the client is new.
+    record.latest = generation > 1 ? Math.max(generation, record.latest || generation + 1) : 1;
     record.assignClient(frame.session, frame.client_id);
     documents.decided = frame.last_seq;
     writer.applyLimits(frame.limits ?? {});

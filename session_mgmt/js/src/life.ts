@@ -52,6 +52,10 @@ export class Life {
 
   /** Repair what a close code reports; null if it is an ordinary end. */
   repairAfter({ code, name, reason }: Ending, wasReady: boolean): Repair | Promise<Repair> | null {
+    // What was refused never arrives.
+    if (!wasReady && code >= 4000 && code !== CLOSE.REPLACED && code !== CLOSE.SILENT_SERVER) {
+      this.#parts.record.latest -= 1;
+    }
     switch (code) {
       case CLOSE.CLIENT_FORGOTTEN:
         this.#beginClient("client_forgotten");
@@ -140,8 +144,9 @@ export class Life {
   }
 
   /**
-   * Decide after another connection of this client took over. Before `connected` that can only be this client's own
-   * earlier attempt, which the server served late; twice in a short time it is a copy of this client elsewhere.
+   * Decide after another connection of this client took over. Before `connected`, or while an answer is outstanding,
+   * that is this client's own earlier attach, which the server served late; twice in a short time it is a copy of this
+   * client elsewhere.
    */
   async #replaceClient(wasReady: boolean): Promise<Repair> {
     const { record } = this.#parts;
@@ -149,9 +154,9 @@ export class Life {
       record.leave();
       return "reconnect";
     }
-    if (wasReady) return "stop";
     const now = this.#parts.clock.now();
     const isClone = now - this.#replacedAt < CLONE_WITHIN;
+    if (wasReady && !isClone && record.latest === record.generation) return "stop";
     this.#replacedAt = now;
     if (isClone) this.#beginClient("replaced");
     return "reconnect";

@@ -42,6 +42,10 @@ const KEY = "client";
 const LATE = "late:";
 
 export class ClientRecord {
+  /** Number of the present attachment among all of the client. */
+  generation = 1;
+  /** Number that it would have if every attach that was begun had arrived; not a number before the first answer. */
+  latest = NaN;
   readonly #parts: RecordParts;
   /** True while another page may have it. */
   isAway = false;

@@ -1462,6 +1462,10 @@ export interface RecordParts {
 }
 declare class ClientRecord {
 	#private;
+	/** Number of the present attachment among all of the client. */
+	generation: number;
+	/** Number that it would have if every attach that was begun had arrived; not a number before the first answer. */
+	latest: number;
 	/** True while another page may have it. */
 	isAway: boolean;
 	/** First of the numbers that were given while another page could have it: they are not the record's. */
