@@ -11,7 +11,7 @@ import { Way } from "./way";
 /** Return the transport of a page; `record`: what its sockets have shown. */
 export function makeHttp(host: TransportHost, allowed: readonly TransportName[], record: SocketRecord): Loaded {
   const way = new Way(host, record);
-  const habits = new Habits(host.env, way.memory, allowed);
+  const habits = new Habits(host, way.memory, allowed);
   const openHttp = (port: LinkPort, role: Role = "connection"): Link => new HttpLink(host, port, habits, role);
   const openWriter = (port: LinkPort): Link => openHttp(port, "writer");
   if (!allowed.includes("websocket")) {

@@ -15,8 +15,10 @@ export interface LinkHabits {
   readonly prefersStream: boolean;
   /** Note that streams do not get through. */
   noteBuffered(): void;
-  /** Choose the pace of the next poll. Rejects if the signal is aborted. */
-  choosePace(signal: AbortSignal): Promise<Pace>;
+  /** Choose the pace of the next poll; `isAnew`: something waits for it. Rejects if the signal is aborted. */
+  choosePace(signal: AbortSignal, isAnew: boolean): Promise<Pace>;
+  /** Hold nothing of what polls need: there is none for a while. */
+  rest?(): void;
 }
 
 /** What an attachment is for: it is a connection, or it writes and polls when it wants to, or it only writes. */
@@ -31,6 +33,7 @@ export class HttpLink implements Link {
   readonly #host: TransportHost;
   readonly #port: LinkPort;
   readonly #role: Role;
+  readonly #habits: LinkHabits;
   readonly #calls: Calls;
   readonly #places: Places;
   readonly #sender: Sender;
@@ -50,6 +53,7 @@ export class HttpLink implements Link {
     this.#host = host;
     this.#port = port;
     this.#role = role;
+    this.#habits = habits;
     this.#calls = new Calls(host);
     this.#places = new Places(port.findPlace, () => this.#poller.restart());
     const fail = ({ ending }: CallFailure): void => this.#end(ending);
@@ -67,7 +71,7 @@ export class HttpLink implements Link {
         habits.noteBuffered();
         port.tellTransport("longpoll");
       },
-      choosePace: (signal) => habits.choosePace(signal),
+      choosePace: (signal, isAnew) => habits.choosePace(signal, isAnew),
       ...{ tellRoundTrip, tellMissed },
     });
     env.page?.window.addEventListener("pagehide", this.#leavePage);
@@ -110,6 +114,7 @@ export class HttpLink implements Link {
     this.#attach.abort();
     this.#sender.stop();
     this.#poller.stop();
+    this.#habits.rest?.();
   }
 
   /** Begin no further call of frames; resolves when none is under way. */

@@ -20,8 +20,8 @@ export interface PollerPort {
   fail(failure: CallFailure): void;
   /** Note that streams do not get through. */
   leaveStreams(): void;
-  /** Choose the pace of the next poll. Rejects if the signal is aborted. */
-  choosePace(signal: AbortSignal): Promise<Pace>;
+  /** Choose the pace of the next poll; `isAnew`: something waits for it. Rejects if the signal is aborted. */
+  choosePace(signal: AbortSignal, isAnew: boolean): Promise<Pace>;
   tellRoundTrip?(milliseconds: number): void;
   tellMissed?(missed: number): void;
 }
@@ -32,6 +32,8 @@ export interface Pace {
   isHeld: boolean;
   /** Seconds to wait before the next one. */
   wait: number;
+  /** Signal of the end of what allows that it is held. */
+  until?: AbortSignal | null;
 }
 
 /** Seconds to wait for an answer beyond the time for which the server holds it back. */
@@ -58,6 +60,8 @@ export class Poller {
   #roundTrip = 0;
   /** The next poll is answered at once, and soon. */
   #isInDoubt = false;
+  /** It is the first poll, or one that asks for something else. */
+  #isAnew = true;
 
   constructor(env: Environment, mode: Mode, port: PollerPort) {
     this.#env = env;
@@ -72,6 +76,7 @@ export class Poller {
   /** Poll anew: with another list of logs, or because somebody looks. */
   restart(isInDoubt = false): void {
     this.#isInDoubt ||= isInDoubt;
+    this.#isAnew = true;
     this.#call.abort();
   }
 
@@ -128,11 +133,15 @@ export class Poller {
   /** Poll once; return the seconds to wait before the next one. */
   async #poll(call: AbortController): Promise<number> {
     const isInDoubt = this.#isInDoubt;
-    const pace = isInDoubt ? { isHeld: false, wait: 0 } : await this.#port.choosePace(call.signal);
+    const pace: Pace = isInDoubt ? { isHeld: false, wait: 0 } : await this.#port.choosePace(call.signal, this.#isAnew);
     call.signal.throwIfAborted();
+    this.#isAnew = false;
     const begun = this.#env.clock.now();
     const isStream = pace.isHeld && this.mode === "sse";
-    const { frames, nextIn } = await (isStream ? this.#stream(call) : this.#ask(call, pace.isHeld, isInDoubt));
+    const end = (): void => call.abort();
+    pace.until?.addEventListener("abort", end);
+    const answering = isStream ? this.#stream(call) : this.#ask(call, pace.isHeld, isInDoubt);
+    const { frames, nextIn } = await answering.finally(() => pace.until?.removeEventListener("abort", end));
     this.#isInDoubt = false;
     if (frames.length > 0) return pace.isHeld ? nextIn : Math.max(nextIn, pace.wait);
     const isShort = pace.isHeld && this.#env.clock.now() - begun < SHORTEST * 1000;

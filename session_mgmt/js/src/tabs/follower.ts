@@ -19,13 +19,11 @@ export class Follower implements Actor {
   /** The next poll is due: something is missing, or may be. */
   #isDue = true;
   #wake = (): void => undefined;
-  /** Signal of the last poll, or of the waiting for it. */
-  #last: AbortSignal | null = null;
 
   constructor(open: OpenFollower, port: LinkPort, circle: Circle) {
     this.#port = port;
     this.#circle = circle;
-    this.link = open(port, (signal) => this.#awaitNeed(signal));
+    this.link = open(port, (...asked) => this.#awaitNeed(...asked));
   }
 
   get isAttached(): boolean {
@@ -72,10 +70,8 @@ export class Follower implements Actor {
     this.#wake();
   }
 
-  async #awaitNeed(signal: AbortSignal): Promise<Pace> {
-    // A poll that was aborted is asked for anew.
-    this.#isDue ||= this.#last?.aborted ?? false;
-    this.#last = signal;
+  async #awaitNeed(signal: AbortSignal, isAnew: boolean): Promise<Pace> {
+    this.#isDue ||= isAnew;
     this.#circle.want(this.link.listPlaces(), false);
     await new Promise<void>((resolve, reject) => {
       this.#wake = resolve;
