@@ -75,6 +75,12 @@ export class LiveTab extends Tab {
     return this.client.stats().transport !== "tab";
   }
 
+  /** Close it, as a person does. */
+  override async close(): Promise<void> {
+    this.client.close();
+    this.crash();
+  }
+
   /** End it without a word. */
   crash(): void {
     this.#isDead = true;
@@ -151,6 +157,7 @@ export class LiveTab extends Tab {
     try {
       return await this.#gated(server.fetch(url, { ...init, signal: call.signal }));
     } finally {
+      init.signal?.removeEventListener("abort", end);
       this.#calls.delete(call);
     }
   }
