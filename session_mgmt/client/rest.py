@@ -75,14 +75,20 @@ class Rest:
         data = body["data"] if isinstance(body, dict) and "data" in body and "version" in body else body
         return Position(epoch, int(version), tag), data
 
+    @property
+    def token(self) -> str | None:
+        """Secret of the session, at this moment."""
+        return self._token()
+
     def open_call(
-        self, path: str, text: str, accept: str, patience: float | None
+        self, path: str, text: str, accept: str, patience: float | None, token: str | None
     ) -> AbstractAsyncContextManager[httpx.Response]:
-        """Post a JSON text by the session's token, and give the answer unread, whatever it is. Raises httpx.HTTPError.
+        """Post a JSON text by a token, and give the answer unread, whatever it is. Raises httpx.HTTPError.
 
         `patience`: seconds for which nothing may come of the answer.
         """
-        headers = self._add_token({"content-type": "application/json", "accept": accept})
+        proof = {"authorization": f"Bearer {token}"}
+        headers = self._add_token({"content-type": "application/json", "accept": accept, **proof})
         wait = httpx.Timeout(OPEN_SECONDS, read=patience)
         return self._http.stream(
             "POST", urljoin(self._base, path), content=text.encode(), headers=headers, timeout=wait

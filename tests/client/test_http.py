@@ -22,6 +22,7 @@ from session_mgmt.client.transports.http import HttpCarrier
 from session_mgmt.client.transports.memory import Memory
 from session_mgmt.client.transports.stream import FIRST_BYTES_WITHIN, PING_WITHIN, FlowWatch, read_events
 from session_mgmt.client.transports.way import Way
+from session_mgmt.protocol.codes import Close
 from tests.client.fake_server import connected
 from tests.client.fake_ways import SteppedClock, get
 
@@ -49,7 +50,8 @@ class Site:
         self.clock, self.saved = SteppedClock(), Saved(token="sma_1")
         http = httpx.AsyncClient(transport=httpx.MockTransport(self.answer))
         nobody: Any = None
-        rest = Rest(http, "http://test/api/", lambda: "sma_1")
+        self.token, self.proofs = "sma_1", list[str]()
+        rest = Rest(http, "http://test/api/", lambda: self.token)
         self.missed: list[int] = []
         self.round_trips: list[float] = []
         told = (self.missed.append, self.round_trips.append)
@@ -62,6 +64,7 @@ class Site:
 
     async def answer(self, request: httpx.Request) -> httpx.Response:
         call = request.url.path.removeprefix("/api/connections/").rstrip("/")
+        self.proofs.append(request.headers["authorization"])
         self.asked.put_nowait((call, json.loads(request.content), request.headers["accept"]))
         if self.answers:
             await self.held.wait()
@@ -156,6 +159,32 @@ async def test_a_poll_without_an_answer_is_a_missed_beat_and_two_end_the_attachm
     site.clock.pass_time(await get(site.clock.slept))
     assert await receiving == Leave(1006, "network_error", reconnect=True)
     assert site.missed == [1, 2]
+    await site.carrier.abandon()
+
+
+async def test_an_attachment_is_told_goodbye_by_its_own_token_when_the_session_is_another() -> None:
+    site = Site(attached())
+    await site.attach()
+    receiving = asyncio.create_task(site.carrier.receive_frame(None))
+    assert [(await get(site.asked))[0] for _ in range(2)] == ["", "poll"]
+    site.token = "sma_of_another"
+    site.answers.append(httpx.Response(204, headers={OURS: "1"}))
+    await site.carrier.close(Close.DETACHED)
+    call, body, _ = await get(site.asked)
+    assert (call, body, site.proofs[-1]) == ("leave", {"client_id": "c_one", "generation": 1}, "Bearer sma_1")
+    # Once, though the end closes it again.
+    await site.carrier.close((await receiving).code)  # type: ignore[union-attr]
+    assert site.asked.empty()
+    await site.carrier.abandon()
+
+
+async def test_an_attachment_that_the_server_has_ended_is_told_nothing() -> None:
+    site = Site(attached(), refusal(409, name="detached", close=Close.DETACHED, reconnect=True))
+    await site.attach()
+    bye = await site.carrier.receive_frame(None)
+    assert not isinstance(bye, Leave) and (bye["type"], bye["code"]) == ("bye", Close.DETACHED)
+    await site.carrier.close(Close.DETACHED)
+    assert "leave" not in {site.asked.get_nowait()[0] for _ in range(site.asked.qsize())}
     await site.carrier.abandon()
 
 

@@ -62,6 +62,7 @@ class Calls:
 
     def __init__(self, rest: Rest) -> None:
         self._rest = rest
+        self._used: str | None = None
 
     @contextlib.asynccontextmanager
     async def open(
@@ -71,8 +72,11 @@ class Calls:
 
         `patience`: seconds for which nothing may come, None if somebody else watches that.
         """
+        if name != "leave":
+            # The client may be in another session by the time that it leaves.
+            self._used = self._rest.token
         try:
-            async with self._rest.open_call(_PATHS[name], text, accept, patience) as answer:
+            async with self._rest.open_call(_PATHS[name], text, accept, patience, self._used) as answer:
                 if OURS not in answer.headers:
                     raise _build_foreign(answer.status_code)
                 if not answer.is_success:

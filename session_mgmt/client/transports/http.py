@@ -20,6 +20,7 @@ from session_mgmt.client.transports.places import Asked, Places
 from session_mgmt.client.transports.poller import Poller
 from session_mgmt.client.transports.sender import Sender
 from session_mgmt.client.transports.way import Way
+from session_mgmt.protocol.codes import Close
 
 # Frames that have no place in a call: polls confirm receipts and are the sign of life.
 _NOT_SENT = frozenset({"ack", "pong", "disconnect"})
@@ -58,6 +59,8 @@ class HttpCarrier:
         self._arrived: asyncio.Queue[Arrived | Leave] = asyncio.Queue()
         self._given: Arrived | None = None
         self._client: dict[str, Any] | None = None
+        # The same, while the server has to be told of the end.
+        self._leaving: dict[str, Any] | None = None
         # Recovery that is not complete yet.
         self._recovery: str | None = None
         # Places that the calls under way have named.
@@ -101,20 +104,28 @@ class HttpCarrier:
         self._sender.resume()
 
     async def close(self, code: int, last: Mapping[str, Any] | None = None) -> None:
-        if code == 1000 and self._client is not None:
-            with contextlib.suppress(TimeoutError, CallFailure):
-                async with limit_time(self._host.clock, LEAVE_SECONDS):
-                    await self._sender.finish()
-                    await self._calls.ask("leave", json.dumps(self._client), patience=LEAVE_SECONDS)
+        if code in (1000, Close.DETACHED):
+            await self._leave(is_last=code == 1000)
         self.interrupt(build_close(code))
 
     async def abandon(self) -> None:
-        self._client = None
+        self._client = self._leaving = None
         if self._attach is not None:
             self._attach.cancel()
             await asyncio.gather(self._attach, return_exceptions=True)
         await self._poller.stop()
         await self._sender.stop()
+
+    async def _leave(self, *, is_last: bool) -> None:
+        """Tell the server that this attachment is over, `is_last`: behind the writes that wait."""
+        client, self._leaving = self._leaving, None
+        if client is None:
+            return
+        with contextlib.suppress(TimeoutError, CallFailure):
+            async with limit_time(self._host.clock, LEAVE_SECONDS):
+                if is_last:
+                    await self._sender.finish()
+                await self._calls.ask("leave", json.dumps(client), patience=LEAVE_SECONDS)
 
     # Frames that have arrived.
 
@@ -123,13 +134,15 @@ class HttpCarrier:
         frame = arrived.frame
         if frame["type"] == "connected":
             self._take_connected(frame)
+        elif frame["type"] == "bye":
+            self._leaving = None
         elif frame["type"] == "recovery":
             self._recovery = None
         self._places.note_frame(frame)
         return frame["type"] not in ("again", "grants") and not self._places.is_stale(frame, arrived.asked)
 
     def _take_connected(self, frame: Frame) -> None:
-        self._client = {"client_id": frame["client_id"], "generation": frame["generation"]}
+        self._client = self._leaving = {"client_id": frame["client_id"], "generation": frame["generation"]}
         self._recovery = frame.get("recovery")
         self._places.take_connected(frame)
         self._poller.hold = frame["heartbeat"].get("interval") or self._poller.hold
