@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from datetime import timedelta
 from difflib import get_close_matches
+from importlib.util import find_spec
 from typing import Any
 
 from django.apps import apps
@@ -20,7 +21,7 @@ from django.db import connections, router
 from django.utils.module_loading import import_string
 
 from session_mgmt import conf
-from session_mgmt.actions import vaults
+from session_mgmt.actions import monitoring, vaults
 from session_mgmt.actions.keys import usage
 from session_mgmt.actions.state import policies
 from session_mgmt.documents.errors import DocumentError
@@ -83,8 +84,6 @@ def check_settings(**_: Any) -> list[CheckMessage]:
             hint = f"It must be of type {type(known[name.lower()]).__name__}."
             found.append(Error(f"SESSION_MGMT[{name!r}] has the wrong type.", hint=hint, id="session_mgmt.E003"))
     # The later checks calculate with the values, so they wait until all types are right.
-    now = conf.settings()
-    return found or [*_check_ranges(now), *_check_values(now), *_check_identity(now)]
     now = conf.settings()
     return found or [*_check_ranges(now), *_check_values(now), *_check_identity(now)]
 
@@ -364,6 +363,37 @@ def check_database(**_: Any) -> list[CheckMessage]:
 
 
 @register()
+def check_doorbell(**_: Any) -> list[CheckMessage]:
+    """Check that the database of doorbells can carry them (E030)."""
+    alias = conf.settings().doorbell_database
+    if not alias:
+        return []
+    if alias not in django_settings.DATABASES:
+        message, hint = f"There is no database {alias!r}.", "Name an alias of DATABASES."
+    elif "postg" not in django_settings.DATABASES[alias].get("ENGINE", ""):
+        message, hint = f"The database {alias!r} is no PostgreSQL.", "Only PostgreSQL has LISTEN and NOTIFY."
+    elif find_spec("psycopg") is None:
+        message, hint = "Doorbells through PostgreSQL need psycopg 3.", 'pip install "session_mgmt[postgres]"'
+    else:
+        return []
+    return [Error(f"SESSION_MGMT['doorbell_database']: {message}", hint=hint, id="session_mgmt.E030")]
+
+
+@register(Tags.database)
+def check_doorbell_is_heard(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """Ring once through PostgreSQL (W021): a pooler in transaction mode takes LISTEN, and nothing arrives.
+
+    It runs with ``check --database``.
+    """
+    alias = conf.settings().doorbell_database
+    if alias not in (databases or ()) or check_doorbell() or monitoring.hear_doorbell(alias):
+        return []
+    hint = "Give an alias whose HOST and PORT are those of PostgreSQL itself, and not of a pooler."
+    message = f"Doorbells through the database {alias!r} are not heard: news waits for position checks."
+    return [Warning(message, hint=hint, id="session_mgmt.W021")]
+
+
+@register()
 def check_sqlite(**_: Any) -> list[CheckMessage]:
     """Check that SQLite transactions are IMMEDIATE (W001): a deferred one that reads and then writes fails with
     "database is locked".
@@ -411,13 +441,15 @@ def check_postgres(**_: Any) -> list[CheckMessage]:
 
 @register(deploy=True)
 def check_deploy(**_: Any) -> list[CheckMessage]:
-    """Check for a shared channel layer (W002): an in-memory one reaches one process only."""
+    """Check for something that carries doorbells (W002): an in-memory channel layer reaches one process only."""
+    if conf.settings().doorbell_database:
+        return []
     layers = getattr(django_settings, "CHANNEL_LAYERS", {})
     if "InMemory" not in layers.get("default", {}).get("BACKEND", "InMemory"):
         return []
-    hint = "With more than one process use channels_redis.pubsub.RedisPubSubChannelLayer; one process may ignore this."
-    return [
-        Warning(
-            "No shared channel layer: other processes hear only by position checks.", hint=hint, id="session_mgmt.W002"
-        )
-    ]
+    hint = (
+        "With more than one process use channels_redis.pubsub.RedisPubSubChannelLayer, or on PostgreSQL"
+        " SESSION_MGMT['doorbell_database']; one process may ignore this."
+    )
+    message = "Nothing carries doorbells: other processes hear only by position checks."
+    return [Warning(message, hint=hint, id="session_mgmt.W002")]

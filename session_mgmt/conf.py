@@ -122,6 +122,11 @@ class Settings:
     wsgi_hold: float = _setting(
         0.0, "Seconds for which a WSGI server holds a poll, with a thread of its own; 0 holds none."
     )
+    doorbell_database: str = _setting(
+        "",
+        "Alias of DATABASES, at PostgreSQL and not at a pooler, by which processes tell each other of news; without one"
+        " they do so by the channel layer, if it is a shared one.",
+    )
     position_check_interval: float = _setting(5.0, "Seconds; the delay of a message whose doorbell was lost.")
     control_interval: float = _setting(3.0, "Seconds; a revoked session is noticed this soon even without a doorbell.")
     connect_timeout: float = _setting(10.0, "Seconds; a socket that says nothing holds memory.")

@@ -77,6 +77,7 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "E020": {"DATABASE_ROUTERS": [Elsewhere({"auth"})]},
     "E021": {"DATABASE_ROUTERS": [Elsewhere({"session_mgmt"})]},
     "E022": {"SESSION_MGMT": {"tenant_of": lambda: "acme"}},
+    "E030": {"SESSION_MGMT": {"doorbell_database": "elsewhere"}},
     "W001": {"DATABASES": {"default": {"ENGINE": ENGINE, "NAME": "db.sqlite3"}}},
     "W002": {"CHANNEL_LAYERS": {}},
     "W004": {},
@@ -105,8 +106,8 @@ SAFE: dict[str, Any] = {
     "SESSION_COOKIE_SECURE": True,
     "CSRF_COOKIE_SECURE": True,
 }
-# Shown with the commands that need them (tests/commands/test_state_commands.py).
-ASKS_THE_DATABASE = {"W003"}
+# Shown where a database is (tests/commands/test_state_commands.py, tests/backends/test_postgres_doorbell.py).
+ASKS_THE_DATABASE = {"W003", "W021"}
 
 
 def found(settings: Any, **changed: Any) -> list[CheckMessage]:

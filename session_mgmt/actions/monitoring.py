@@ -11,6 +11,7 @@ import orjson
 from django.db.models import Avg, Count, DurationField, ExpressionWrapper, F, Max, Min, Q, Sum, Value
 from django.db.models.functions import Coalesce, Least
 
+from session_mgmt.backends.postgres_bell import try_bell
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import SessionNotFound
 from session_mgmt.models import (
@@ -204,6 +205,11 @@ def _measure_handlers(using: str, now: datetime) -> dict[str, Any]:
 def _measure_age(oldest: datetime | None, now: datetime) -> float:
     # An entry may be younger than the moment at which the figures were begun.
     return max((now - oldest).total_seconds(), 0.0) if oldest else 0.0
+
+
+def hear_doorbell(alias: str) -> bool:
+    """Ring once through PostgreSQL, and return whether that was heard. Raises what connecting raises."""
+    return try_bell(alias)
 
 
 def read_health(*, now: datetime | None = None) -> dict[str, Any]:

@@ -46,9 +46,11 @@ class HealthView(ApiView):
         found = health.read()
         if found["status"] == "unavailable":
             return Response(found, status=503)
+        found = {**found, "doorbell": bridge().describe_doorbell()}
         # This process's own knowledge: its lane may fail while the database answers reads.
-        if bridge().lane.is_failing:
-            found = {**found, "status": "degraded", "problems": [*found["problems"], "writes_failing"]}
+        failing = {"writes_failing": bridge().lane.is_failing, "doorbell_deaf": found["doorbell"]["deaf"]}
+        if problems := [name for name, is_failing in failing.items() if is_failing]:
+            found = {**found, "status": "degraded", "problems": [*found["problems"], *problems]}
         # Figures tell an attacker how much it takes; load balancers need the status only.
         if not self.actor.may(access.SEE):
             found = {"status": found["status"]}

@@ -1,57 +1,39 @@
 """Doorbells: "log X has moved". They carry no truth, may be lost, and never block the process that rings.
 
-Inside the process every listener is called at once. Other processes hear through the channel layer, if it is a shared
-one; a thread with its own event loop sends, so that a slow or dead Redis cannot hold up a commit. A lost ring is made
-good by the position check.
+Inside the process every listener is called at once. Other processes hear through PostgreSQL, if
+``SESSION_MGMT["doorbell_database"]`` names one, or else through a channel layer that they share. A thread with an event
+loop of its own sends, so that a slow or dead carrier holds up no commit. A position check makes a lost ring good.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import os
-import secrets
 import sys
 import threading
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from channels.layers import InMemoryChannelLayer, get_channel_layer
+from session_mgmt.backends.channel_layer import LayerCarrier, is_shared
+from session_mgmt.backends.postgres_bell import PostgresCarrier
+from session_mgmt.backends.rings import SEND_TIMEOUT, Carrier, Heads, Listener, Payloads, Sender
+from session_mgmt.conf import settings
 
 logger = logging.getLogger(__name__)
 
-Heads = dict[str, int]
-Listener = Callable[[Heads, dict[str, Any] | None], None]
-# Seconds for one round of rings; a layer that hangs must not hold back the next.
-SEND_TIMEOUT = 2.0
-# Rings that wait for the layer. Beyond this they are lost, as rings may be.
+# Rings that wait for the carrier. Beyond this they are lost, as rings may be.
 PENDING_LIMIT = 10_000
-_BOOT = secrets.token_hex(8)
-
-
-def build_origin() -> str:
-    """Build the name of this process, with which it leaves out its own rings: ephemeral messages would come twice.
-
-    The process id is part of it, because a fork has the same memory.
-    """
-    return f"{_BOOT}.{os.getpid()}"
-
-
-def build_group(key: str) -> str:
-    """Build the channel layer's group name of a log key: it allows 99 characters, and few kinds of them."""
-    kind, _, name = key.partition(":")
-    return f"session_mgmt.{kind}.{hashlib.sha256(name.encode()).hexdigest()[:32]}" if name else f"session_mgmt.{kind}"
 
 
 class Doorbell:
-    """Bell of this process: rings its listeners and, through the channel layer, those of other processes."""
+    """Bell of this process: rings its listeners and, through a carrier, those of other processes."""
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
         self._lock = threading.Lock()
-        self._sender: _Sender | None = None
+        self._sender: _SenderThread | None = None
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Call ``listener(heads, payload)`` on every ring, on the thread that rings; return the way to stop."""
@@ -68,23 +50,38 @@ class Doorbell:
         # A listener may stop listening while it is called.
         for listener in tuple(self._listeners):
             listener(heads, payload)
-        if is_shared():
-            self._find_sender().send(heads, payload)
+        self.ring_elsewhere(heads, payload)
 
-    def _find_sender(self) -> _Sender:
+    def ring_elsewhere(self, heads: Heads, payload: dict[str, Any] | None = None) -> None:
+        """Tell other processes alone."""
+        if (carrier := find_carrier()) is not None:
+            self._find_sender(carrier).send(heads, payload)
+
+    def close(self) -> None:
+        """End the thread that rings other processes; the next ring starts another one."""
         with self._lock:
-            if self._sender is None or not self._sender.is_alive():
-                self._sender = _Sender()
+            sender, self._sender = self._sender, None
+        if sender is not None:
+            sender.close()
+
+    def _find_sender(self, carrier: Carrier) -> _SenderThread:
+        with self._lock:
+            if self._sender is not None and not self._sender.serves(carrier):
+                self._sender.close()
+                self._sender = None
+            self._sender = self._sender or _SenderThread(carrier)
             return self._sender
 
 
-class _Sender:
+class _SenderThread:
     """Daemon thread with an event loop of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, carrier: Carrier) -> None:
+        self._carrier = carrier
+        self._sender: Sender = carrier.build_sender()
         self._pending: Heads = {}
-        self._payloads: list[tuple[str, dict[str, Any]]] = []
-        self._lock, self._started = _allocate_system_lock(), _allocate_system_lock()
+        self._payloads: Payloads = []
+        self._lock, self._started, self._running = (_allocate_system_lock() for _ in range(3))
         self._scheduled = False
         self._flushing: asyncio.Task[None] | None = None
         self._is_failing = False
@@ -98,12 +95,28 @@ class _Sender:
         # Made on this thread: under gevent a loop watches its files by the hub of the thread that made it, and two
         # threads at one hub break its watchers.
         self._loop = asyncio.new_event_loop()
+        self._running.acquire()
         self._started.release()
         self._loop.run_forever()
+        self._loop.close()
+        self._running.release()
 
-    def is_alive(self) -> bool:
-        """Return whether the thread runs: it ends with its process, and a fork has none."""
-        return self._process == os.getpid()
+    def close(self) -> None:
+        """End the thread, with what it has not sent yet; in a fork there is none."""
+        if self._process == os.getpid():
+            self._loop.call_soon_threadsafe(lambda: self._loop.create_task(self._end()))
+            self._running.acquire(timeout=SEND_TIMEOUT)
+
+    async def _end(self) -> None:
+        if self._flushing is not None:
+            self._flushing.cancel()
+            await asyncio.gather(self._flushing, return_exceptions=True)
+        await self._sender.close()
+        self._loop.stop()
+
+    def serves(self, carrier: Carrier) -> bool:
+        """Return whether it sends by this carrier, and its thread runs: a fork has none."""
+        return self._carrier == carrier and self._process == os.getpid()
 
     def send(self, heads: Heads, payload: dict[str, Any] | None) -> None:
         with self._lock:
@@ -124,11 +137,11 @@ class _Sender:
         self._flushing = self._loop.create_task(self._flush())
 
     async def _flush(self) -> None:
-        """Send until nothing is left; one at a time, so that a hanging Redis holds one call and no crowd of them."""
+        """Send until nothing is left; one at a time, so that a hanging carrier holds one call and no crowd of them."""
         while (taken := self._take()) is not None:
             await self._send_out(*taken)
 
-    def _take(self) -> tuple[Heads, list[tuple[str, dict[str, Any]]]] | None:
+    def _take(self) -> tuple[Heads, Payloads] | None:
         with self._lock:
             heads, self._pending = self._pending, {}
             payloads, self._payloads = self._payloads, []
@@ -136,30 +149,25 @@ class _Sender:
             self._scheduled = bool(heads or payloads)
         return (heads, payloads) if heads or payloads else None
 
-    async def _send_out(self, heads: Heads, payloads: list[tuple[str, dict[str, Any]]]) -> None:
-        layer = _find_layer()
+    async def _send_out(self, heads: Heads, payloads: Payloads) -> None:
         try:
-            # For all rings together: with a limit for each, a thousand of them could hang for half an hour.
-            async with asyncio.timeout(SEND_TIMEOUT):
-                for key, head in heads.items():
-                    await layer.group_send(build_group(key), _build_message(key, head))
-                for key, payload in payloads:
-                    await layer.group_send(build_group(key), {**_build_message(key, 0), "payload": payload})
+            await self._sender.send(heads, payloads)
         except Exception as error:
             self._note_failure(error)
         else:
             if self._is_failing:
                 self._is_failing = False
-                logger.warning("The channel layer takes doorbells again")
+                logger.warning("The %s takes doorbells again", self._carrier.name)
 
     def _note_failure(self, error: Exception) -> None:
-        """Log the change of state and not each failure, or a dead Redis fills the log.
+        """Log the change of state and not each failure, or a dead carrier fills the log.
 
         Nothing is lost: every process also checks the positions that it serves.
         """
         if not self._is_failing:
             self._is_failing = True
-            logger.warning("The channel layer does not take doorbells; other processes hear of news later: %r", error)
+            message = "The %s does not take doorbells; other processes hear of news later: %r"
+            logger.warning(message, self._carrier.name, error)
 
 
 def _start_system_thread(target: Callable[[], None], name: str) -> None:
@@ -187,77 +195,18 @@ def _find_gevent() -> Any:
     return monkey if monkey is not None and monkey.is_module_patched("threading") else None
 
 
-class RemoteListener:
-    """Ear of one process: a single channel that joins a group for each log it serves."""
-
-    def __init__(self, heard: Listener) -> None:
-        self._heard = heard
-        self._channel: str | None = None
-        self._wanted: set[str] = set()
-
-    async def join(self, key: str) -> None:
-        """Hear of a log."""
-        # First, so that a layer that fails now joins it when it is back.
-        self._wanted.add(key)
-        if self._channel is not None:
-            await _wait_patiently(_find_layer().group_add(build_group(key), self._channel))
-
-    async def leave(self, key: str) -> None:
-        """Hear of a log no more."""
-        self._wanted.discard(key)
-        if self._channel is not None:
-            await _wait_patiently(_find_layer().group_discard(build_group(key), self._channel))
-
-    async def run(self) -> None:
-        """Listen until cancelled; after a failure of the layer, join everything again."""
-        while True:
-            try:
-                await self._listen()
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:
-                logger.warning("The channel layer failed; positions are checked without it: %r", error)
-                self._channel = None
-                # A layer that is down fails at once, and would be asked in a tight loop.
-                await asyncio.sleep(1)
-
-    async def _listen(self) -> None:
-        layer = _find_layer()
-        # A new one after each failure: the layer may have lost its groups, and the old channel with them.
-        self._channel = await layer.new_channel()
-        # Logs that are joined meanwhile join by themselves: `join` has the channel from the line above on.
-        for key in tuple(self._wanted):
-            await layer.group_add(build_group(key), self._channel)
-        while True:
-            message = await layer.receive(self._channel)
-            heads = message.get("heads")
-            # Anybody with access to the layer can send into a group, so the message is not trusted to be well formed.
-            if message.get("origin") != build_origin() and isinstance(heads, dict):
-                self._heard(heads, message.get("payload"))
+def describe_carrier() -> dict[str, Any]:
+    """Return what takes rings to other processes, and whether this process has found out that it hears none."""
+    carrier = find_carrier()
+    return {"carrier": carrier and carrier.name, "deaf": carrier is not None and carrier.is_deaf()}
 
 
-def _build_message(key: str, head: int) -> dict[str, Any]:
-    return {"type": "doorbell", "heads": {key: head}, "origin": build_origin()}
-
-
-def _find_layer() -> Any:
-    """Return the channel layer; only asked where ``is_shared``."""
-    return get_channel_layer()
-
-
-async def _wait_patiently(work: Any) -> None:
-    """Wait for the layer, but not for ever and not at the price of an error: the position check covers the rest."""
-    try:
-        async with asyncio.timeout(SEND_TIMEOUT):
-            await work
-    except Exception as error:
-        logger.warning("The channel layer did not answer: %r", error)
-
-
-def is_shared() -> bool:
-    """Tell a channel layer that reaches other processes; the in-memory one does not, and is not thread-safe."""
-    layer = get_channel_layer()
-    return layer is not None and not isinstance(layer, InMemoryChannelLayer)
+def find_carrier() -> Carrier | None:
+    """Return what takes rings to other processes; None where nothing does."""
+    database = settings().doorbell_database
+    if database:
+        return PostgresCarrier(database)
+    return LayerCarrier() if is_shared() else None
 
 
 @lru_cache(maxsize=1)

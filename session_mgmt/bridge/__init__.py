@@ -4,6 +4,7 @@
 ``bridge().write(…)`` is the writer lane's sync face and ``bridge().submit(…)`` its async one.
 """
 
+from session_mgmt.backends.rings import RemoteListener
 from session_mgmt.bridge.crossing import Bridge, bridge
 
-__all__ = ["Bridge", "bridge"]
+__all__ = ["Bridge", "RemoteListener", "bridge"]

@@ -22,7 +22,8 @@ from session_mgmt.actions.outcome import Outcome, refuse_write
 from session_mgmt.actions.state.prepare import HeadCache
 from session_mgmt.actions.state.stored_rows import Runner
 from session_mgmt.backends import doorbell
-from session_mgmt.backends.doorbell import Listener, RemoteListener, is_shared
+from session_mgmt.backends.doorbell import describe_carrier, find_carrier
+from session_mgmt.backends.rings import Listener, RemoteListener
 from session_mgmt.bridge.connecting import ConnectingLane, QueuedAsk
 from session_mgmt.bridge.gate import Gate
 from session_mgmt.bridge.heavy import HeavyWorker
@@ -96,9 +97,18 @@ class Bridge:
         """Call ``listener`` on every ring of this process, on whatever thread rings; returns the way to stop."""
         return doorbell().listen(listener)
 
-    def remote_listener(self, heard: Listener) -> RemoteListener | None:
-        """Return a listener for the rings of other processes, if the channel layer reaches them."""
-        return RemoteListener(heard) if is_shared() else None
+    def remote_listener(self, heard: Listener, miss: Callable[[], None]) -> RemoteListener | None:
+        """Return a listener for the rings of other processes, if anything carries them.
+
+        It calls ``miss`` when it may have missed some.
+        """
+        if (carrier := find_carrier()) is None:
+            return None
+        return carrier.build_listener(heard, miss, doorbell().ring_elsewhere)
+
+    def describe_doorbell(self) -> dict[str, Any]:
+        """Return the ``carrier`` of rings between processes by name, or None, and whether this process is ``deaf``."""
+        return describe_carrier()
 
     def nudge(self) -> None:
         """Apply the outbox soon."""
@@ -288,6 +298,8 @@ class Bridge:
         for threads in (self._reads, self._control, self._handlers, self._permissions, self._patient):
             threads.close()
         self._worker.close()
+        # Last: all of them ring.
+        doorbell().close()
 
 
 def _refuse_unanswered() -> Outcome:

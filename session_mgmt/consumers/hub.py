@@ -50,7 +50,7 @@ class Hub:
             bridge().lane.listen(self.take_group),
             bridge().listen(self._take_ring),
         ]
-        self._remote_listener = bridge().remote_listener(self._handle_ring)
+        self._remote_listener = bridge().remote_listener(self._handle_ring, self._note_missed)
         self.serving = Serving(self._remote_listener)
         self.arrivals = Arrivals(self.server, self.serving.crowd_size)
         self.rechecks = Rechecks(self.serving, self.arrivals.grants)
@@ -117,6 +117,10 @@ class Hub:
                 feed.hand_on_ephemeral(payload)
             elif head is not None:
                 feed.hear_of(head)
+
+    def _note_missed(self) -> None:
+        """Look at once for what other processes may have rung for while nobody listened."""
+        self.rounds.catch_up()
 
     def _handle_control(self, orders: Orders) -> None:
         for session, code, reason in orders.stops:

@@ -56,6 +56,7 @@ class Rounds:
         self._to_look_at: set[UUID] = set()
         self._looking: asyncio.Task[None] | None = None
         self._control_answered = self._loop.time()
+        self._overdue = asyncio.Event()
         now = settings()
         self._tasks = [
             self._start(lambda: TICK, self._beat_due, "beats"),
@@ -67,22 +68,30 @@ class Rounds:
             self._start(lambda: TICK, self.look_at_documents, "looks"),
             self._start(lambda: TICK, rechecks.ask_due, "rechecks"),
             self._start(lambda: TICK, self.settle_sessions, "standing"),
+            self._loop.create_task(self._repeat(self._overdue.wait, self._catch_up), name="session_mgmt catch up"),
         ]
 
     def stop(self) -> None:
         for task in (*self._tasks, *([] if self._looking is None else [self._looking])):
             task.cancel()
 
+    def catch_up(self) -> None:
+        """Let the rounds that make lost doorbells good run now, and not when they are due."""
+        self._overdue.set()
+
     def _start(
         self, seconds: Callable[[], float], work: Callable[[], Awaitable[None]], name: str
     ) -> asyncio.Task[None]:
-        return self._loop.create_task(self._repeat(seconds, work), name=f"session_mgmt {name}")
+        async def rest() -> None:
+            await asyncio.sleep(seconds() * random.uniform(1 - SPREAD, 1 + SPREAD))
 
-    async def _repeat(self, seconds: Callable[[], float], work: Callable[[], Awaitable[None]]) -> None:
+        return self._loop.create_task(self._repeat(rest, work), name=f"session_mgmt {name}")
+
+    async def _repeat(self, wait: Callable[[], Awaitable[object]], work: Callable[[], Awaitable[None]]) -> None:
         is_missing = False
         while True:
             # Waits first: whatever has just connected was compared with the database a moment ago.
-            await asyncio.sleep(seconds() * random.uniform(1 - SPREAD, 1 + SPREAD))
+            await wait()
             try:
                 await work()
             except SessionMgmtError as error:
@@ -96,6 +105,12 @@ class Rounds:
                 if is_missing:
                     logger.warning("Rounds run again")
                 is_missing = False
+
+    async def _catch_up(self) -> None:
+        self._overdue.clear()
+        await self.check_positions()
+        await self.check_sessions()
+        await self._work_off_backlog()
 
     # -- beats -----------------------------------------------------------------------------------------------------
 

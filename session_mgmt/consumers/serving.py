@@ -15,7 +15,7 @@ from session_mgmt.actions.logs import LogRow
 from session_mgmt.actions.sessions.connections import Beat, Confirmed
 from session_mgmt.actions.sessions.controls import Control, Known
 from session_mgmt.actions.sessions.resume import Attachment
-from session_mgmt.bridge import bridge
+from session_mgmt.bridge import RemoteListener, bridge
 from session_mgmt.conf import settings
 from session_mgmt.consumers.feed import Feed
 from session_mgmt.consumers.pacing import CrowdSize, LoopTurns, Paces, RestedTurns
@@ -37,16 +37,6 @@ KEEP_QUIET_LIVES = 10_000
 QUIET_SHARE = 0.6
 # More beats would cost more than connections that are cut now and then.
 SHORTEST_INTERVAL = 2.0
-
-
-class RemoteListener(Protocol):
-    """Face of the process's ear for doorbells of other processes."""
-
-    async def join(self, key: str) -> None:
-        """Hear of a log."""
-
-    async def leave(self, key: str) -> None:
-        """Hear of a log no more."""
 
 
 class Served(Protocol):

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from session_mgmt.backends.doorbell import Doorbell, RemoteListener
+from session_mgmt.backends import channel_layer
+from session_mgmt.backends.channel_layer import LayerCarrier, LayerListener
+from session_mgmt.backends.doorbell import Doorbell
 
 WAIT = 30.0
 # The package's attribute of this name is the function.
 MODULE = sys.modules[Doorbell.__module__]
-LOGGER = logging.getLogger("session_mgmt.backends.doorbell")
+LOGGER = logging.getLogger("session_mgmt.backends")
 
 
 class DeadLayer:
@@ -46,7 +48,7 @@ class Lines(logging.Handler):
 
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(MODULE, "get_channel_layer", DeadLayer)
+    monkeypatch.setattr(channel_layer, "get_channel_layer", DeadLayer)
     handler = Lines()
     LOGGER.addHandler(handler)
     yield handler
@@ -73,10 +75,10 @@ async def test_a_layer_that_is_away_is_told_once_and_once_that_it_is_back(
         async def group_send(self, group: str, message: Any) -> None:
             sent.append(group)
 
-    sender = MODULE._Sender()
+    sender = MODULE._SenderThread(LayerCarrier())
     for _ in range(3):
         await sender._send_out({"topic:1": 5}, [])
-    monkeypatch.setattr(MODULE, "get_channel_layer", RevivedLayer)
+    monkeypatch.setattr(channel_layer, "get_channel_layer", RevivedLayer)
     for _ in range(2):
         await sender._send_out({"topic:1": 6}, [])
     assert [record.getMessage()[:32] for record in lines.records] == [
@@ -87,7 +89,7 @@ async def test_a_layer_that_is_away_is_told_once_and_once_that_it_is_back(
 
 
 async def test_a_listener_goes_on_without_the_layer(lines: Lines) -> None:
-    listening = asyncio.create_task(RemoteListener(print).run())
+    listening = asyncio.create_task(LayerListener(print, lambda: None).run())
     await asyncio.to_thread(lines.came.wait, WAIT)
     assert not listening.done()
     listening.cancel()
@@ -111,8 +113,8 @@ class ForgingLayer:
 
 async def test_a_message_that_is_no_doorbell_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = ForgingLayer({"type": "doorbell"}, {"type": "doorbell", "heads": "s:1"}, {"heads": {"s:1": 4}})
-    monkeypatch.setattr(MODULE, "get_channel_layer", lambda: layer)
+    monkeypatch.setattr(channel_layer, "get_channel_layer", lambda: layer)
     heard: asyncio.Queue[Any] = asyncio.Queue()
-    listening = asyncio.create_task(RemoteListener(lambda heads, payload: heard.put_nowait(heads)).run())
+    listening = asyncio.create_task(LayerListener(lambda heads, payload: heard.put_nowait(heads), lambda: None).run())
     assert await asyncio.wait_for(heard.get(), WAIT) == {"s:1": 4}
     listening.cancel()

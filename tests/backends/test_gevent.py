@@ -18,7 +18,8 @@ import django
 django.setup()
 from django.db import transaction
 from channels.layers import get_channel_layer
-from session_mgmt.backends.doorbell import build_group, doorbell
+from session_mgmt.backends.channel_layer import build_group
+from session_mgmt.backends.doorbell import doorbell
 from session_mgmt.models import ClientSession
 from session_mgmt.shortcuts import create_session, drain, publish, state, topic
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from channels.layers import get_channel_layer
 
-from session_mgmt.backends.doorbell import Doorbell, RemoteListener, build_group
+from session_mgmt.backends.channel_layer import LayerListener, build_group
+from session_mgmt.backends.doorbell import Doorbell
 from session_mgmt.protocol.logs import stream_key
 from tests.walks.conftest import created, declared, peers, way
 
@@ -56,7 +57,7 @@ async def ring_until_heard(rings: Rings) -> None:
 async def listening() -> AsyncIterator[Rings]:
     """Listen at ``KEY`` to other processes."""
     rings: Rings = asyncio.Queue()
-    ear = RemoteListener(lambda heads, payload: rings.put_nowait((heads, payload)))
+    ear = LayerListener(lambda heads, payload: rings.put_nowait((heads, payload)), lambda: None)
     await ear.join(KEY)
     task = asyncio.create_task(ear.run())
     try:

@@ -34,6 +34,7 @@ SESSION_MGMT = {
     "POSITION_CHECK_INTERVAL": float(os.environ.get("SESSION_MGMT_TEST_POSITIONS", "0.3")),
     "CONTROL_INTERVAL": float(os.environ.get("SESSION_MGMT_TEST_CONTROL", "0.3")),
     "DRAIN_INTERVAL": 0.3,
+    "DOORBELL_DATABASE": os.environ.get("SESSION_MGMT_TEST_BELL", ""),
     "LEASE_FLUSH_INTERVAL": FLUSH,
     "LEASE_DURATION": timedelta(seconds=max(90.0, 2 * FLUSH)),
     "HEARTBEAT_INTERVAL": float(os.environ.get("SESSION_MGMT_TEST_HEARTBEAT", "1.0")),

@@ -39,13 +39,20 @@ class Places:
 
 
 # Processes on SQLite have no doorbell between them.
-@pytest.fixture(params=[pytest.param("bell", marks=pytest.mark.postgres), "no bell"])
+@pytest.fixture(
+    params=[
+        pytest.param("redis", marks=pytest.mark.postgres),
+        pytest.param("postgres", marks=pytest.mark.postgres),
+        "no bell",
+    ]
+)
 def places(request: pytest.FixtureRequest, tmp_path: Path, database_url: str) -> Iterator[Places]:
-    has_bell = request.param == "bell"
-    redis = request.getfixturevalue("redis_server").url if has_bell else ""
+    has_bell = request.param != "no bell"
+    redis = request.getfixturevalue("redis_server").url if request.param == "redis" else ""
     variables = environment(database_url, redis, tmp_path / "faults.sqlite3", None)
     variables["SESSION_MGMT_TEST_CONTROL"] = NEVER if has_bell else "1"
     variables["SESSION_MGMT_TEST_POSITIONS"] = NEVER if has_bell else "1"
+    variables["SESSION_MGMT_TEST_BELL"] = "default" if request.param == "postgres" else ""
     variables["SECURE_COOKIES"] = "0"
     # These tabs answer no beat, and none may be closed for that.
     variables["SESSION_MGMT_TEST_HEARTBEAT"] = "25.0"
