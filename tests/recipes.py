@@ -7,24 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import shutil
+import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from tests.docs.pages import ROOT, blocks
 from tests.docs.test_serve import PAGE, Served, make_project, name_server, try_server
-
-DEPLOY = ROOT / "docs" / "howto" / "deploy.md"
-# What the blocks of the page leave to whoever has certificates and names.
-NGINX = """events {{}}
-http {{
-upstream app {{ server 127.0.0.1:8000; }}
-{block}
-}}
-"""
+from tests.proxied import find_program, read_block, try_proxies
 
 
 def list_commands() -> list[str]:
@@ -40,8 +31,11 @@ def try_commands(folder: Path) -> dict[str, str]:
     told = {}
     for line in list_commands():
         name = name_server(line)
-        if importlib.util.find_spec(name) is None:
-            told[name] = "not installed"
+        # A worker class of gunicorn is a package of its own.
+        needed = [name, *re.findall(r"(\w+)\.\w+Worker", line)]
+        missing = [module for module in needed if importlib.util.find_spec(module) is None]
+        if missing:
+            told[name] = f"not installed: {', '.join(missing)}"
             continue
         shop.start_by(line)
         try:
@@ -55,37 +49,23 @@ def try_commands(folder: Path) -> dict[str, str]:
     return told
 
 
-def try_configurations(folder: Path) -> dict[str, str]:
-    """Have each proxy and systemd check its configuration."""
-    return {
-        "nginx": check_file("nginx", folder / "nginx.conf", ["-t", "-c"], lambda text: NGINX.format(block=text)),
-        "caddy": check_file("caddyfile", folder / "Caddyfile", ["validate", "--config"], program="caddy"),
-        # The page's path is that of a deployment.
-        "systemd": check_file("ini", folder / "shop.service", ["verify"], _use_python, "systemd-analyze"),
-    }
-
-
-def _use_python(unit: str) -> str:
-    return unit.replace("/srv/shop/.venv/bin/python", sys.executable).replace("/srv/shop", str(ROOT))
-
-
-def check_file(
-    language: str, path: Path, options: list[str], wrap: Callable[[str], str] = str, program: str | None = None
-) -> str:
-    found = shutil.which(program or language, path="/usr/sbin:/usr/bin:/usr/local/bin:/bin")
-    if found is None:
+def try_unit(folder: Path) -> str:
+    """Have systemd check its unit; the page's path is that of a deployment."""
+    program = find_program("systemd-analyze")
+    if program is None:
         return "not installed"
-    (block,) = blocks(language, [DEPLOY])
-    path.write_text(wrap(block.text), encoding="utf-8")
-    answer = subprocess.run([found, *options, str(path)], capture_output=True, text=True)
-    return "accepts its configuration" if answer.returncode == 0 else f"refuses: {answer.stderr.strip()}"
+    unit = read_block("ini").replace("/srv/shop/.venv/bin/python", sys.executable).replace("/srv/shop", str(ROOT))
+    path = folder / "shop@.service"
+    path.write_text(unit, encoding="utf-8")
+    answer = subprocess.run([program, "verify", str(path)], capture_output=True, text=True)
+    return "accepts its unit" if answer.returncode == 0 else f"refuses: {answer.stderr.strip()}"
 
 
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
-        told = try_commands(Path(folder)) | try_configurations(Path(folder))
+        told = try_commands(Path(folder)) | try_proxies(Path(folder)) | {"systemd": try_unit(Path(folder))}
     for name, answer in told.items():
-        print(f"{name:<12} {answer}")
+        print(f"{name:<18} {answer}")
     return any(answer.startswith("refuses") for answer in told.values())
 
 

@@ -21,7 +21,7 @@ def read_value(directive: str) -> str:
 
 def test_the_proxy_passes_the_host_with_its_port() -> None:
     passed = NGINX.count("proxy_pass ")
-    assert passed == NGINX.count("proxy_set_header Host $http_host;") == 2
+    assert passed == NGINX.count("proxy_set_header Host $http_host;") == 3
     assert "Host $host" not in NGINX
 
 

@@ -23,7 +23,7 @@ COMMANDS = {
     "daphne": ["--bind", HOST, "--port", "{port}", "--verbosity", "0", ASGI],
     # Without workers it serves in the process that is started.
     "hypercorn": ["--bind", HOST + ":{port}", "--workers", "0", ASGI],
-    "gunicorn": ["--bind", HOST + ":{port}", "--threads", "2", "--log-level", "warning", WSGI],
+    "gunicorn": ["--bind", HOST + ":{port}", "--threads", "2", "--log-level", "warning", "--no-control-socket", WSGI],
 }
 # Every connection is closed after its answer, so none is idle as the server ends.
 LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=0)
