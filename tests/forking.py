@@ -34,7 +34,7 @@ PLACE = ("NAME", "USER", "PASSWORD", "HOST", "PORT")
 # Of this process, and of no server.
 NOT_TOLD = "PYTEST_CURRENT_TEST"
 # So many processes with an application are kept, each of 100 MB.
-MOST_KEPT = 3
+MOST_KEPT = 6
 
 
 class Forked:

@@ -1,4 +1,6 @@
-"""One, two and four server processes on PostgreSQL, with and without Redis: what grows with them, and what does not."""
+"""One, two and four server processes on PostgreSQL, with each carrier of doorbells and without one: what grows with
+them, and what does not.
+"""
 
 from __future__ import annotations
 
@@ -60,22 +62,24 @@ def run(scale: Scale) -> Iterator[Table]:
 def _table(database: Database, scale: Scale) -> Table:
     tokens = rivals.invited(database, max(scale.guests, scale.connections) + 1).tokens
     table = Table("several processes", "done", _settings(database, scale))
-    for redis_url in _redis_urls():
+    for carrier, variables in _list_carriers():
         kinds = _kinds()
         for count in scale.processes:
             with contextlib.ExitStack() as stack:
-                here = replace(database, variables=database.variables | {"REDIS_URL": redis_url})
+                here = replace(database, variables=database.variables | variables)
                 farm = _farm(stack, here, count, tokens, scale)
-                farmed = f"{count} {'processes' if count > 1 else 'process'}{', Redis' if redis_url else ''}"
+                farmed = f"{count} {'processes' if count > 1 else 'process'}{carrier and f', {carrier}'}"
                 table.rows += [_row(kind, f"{kind.name}, {farmed}", kind.work(farm)) for kind in kinds]
     table.rows.sort(key=lambda row: [kind.name for kind in _kinds()].index(row.case.partition(",")[0]))
     return table
 
 
-def _redis_urls() -> Iterator[str]:
-    yield ""
+def _list_carriers() -> Iterator[tuple[str, dict[str, str]]]:
+    """List what may carry doorbells, nothing first, with the variables that choose it."""
+    yield "", {}
+    yield "LISTEN", {"BENCHMARK_DOORBELL": "default"}
     with contextlib.suppress(programs.Unavailable), databases.redis() as url:
-        yield url
+        yield "Redis", {"REDIS_URL": url}
 
 
 def _farm(stack: contextlib.ExitStack, database: Database, count: int, tokens: list[str], scale: Scale) -> Farm:
@@ -197,11 +201,11 @@ def _settings(database: Database, scale: Scale) -> dict[str, str]:
         " they like: more processes have no more cores here, so read what a piece of work costs, and where they wait",
         "updates": f"{scale.connections} connections, {scale.window} in flight on each, documents of their own",
         "fan-out": f"{scale.guests} listeners, {scale.publications} durable publications in flight from one process;"
-        " without Redis the others look every 5 seconds",
+        " without LISTEN or Redis the others look every 5 seconds",
         "storm": f"{scale.guests} clients at once, {scale.missed} entries of one topic missed each",
         "publications": f"durable, {scale.connections} connections with {scale.window} in flight; nobody follows",
         "outbox": f"{scale.outbox} publications of one transaction in Python, from the first that is carried out",
         "database": f"{database.settings}; its CPU and log are those of each write, or of each client of a storm",
-        "ratio": "to one process, with or without Redis alike",
+        "ratio": "to one process, with the same carrier of doorbells",
         "rounds": f"{scale.rounds}; medians",
     }

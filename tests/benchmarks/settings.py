@@ -37,6 +37,7 @@ SESSION_MGMT = {
     "MAX_REQUESTS_PER_SECOND": 0.0,
     "MAX_CONNECTIONS_PER_SESSION": 1_000_000,
 }
+SESSION_MGMT["DOORBELL_DATABASE"] = os.environ.get("BENCHMARK_DOORBELL", "")
 if os.environ.get("BENCHMARK_SHIPPED_LIMITS"):
     # All clients of this machine have one address, and would be refused before they could do harm.
     SESSION_MGMT = {"MAX_REQUESTS_PER_SECOND": 1_000_000.0}
