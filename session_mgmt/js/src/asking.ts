@@ -4,7 +4,7 @@ import type { Connection } from "./connection";
 import type { Clock } from "./environment";
 import { SessionError } from "./errors";
 import type { Verdict } from "./frames";
-import type { RefreshAnswer } from "./refreshing";
+import type { RefreshAnswer } from "./changes/refreshing";
 
 const PATIENCE = 10_000;
 

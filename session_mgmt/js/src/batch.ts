@@ -1,6 +1,7 @@
 /** Delayed synchronisation: updates gather in the last, still unsent write of the outbox, and go as one. */
 
 import { coalesceOperations } from "./coalesce";
+import type { Digesting } from "./digesting";
 import type { Clock } from "./environment";
 import type { SessionError } from "./errors";
 import type { ReceiptFrame, UpdateFrame } from "./frames";
@@ -8,7 +9,6 @@ import { operationsOf } from "./merge";
 import type { Operation } from "./operations";
 import type { Outbox, Write } from "./outbox";
 import { watchLeaving, type PageLike } from "./page";
-import { digestReplaced } from "./replaced";
 import type { Replica } from "./replica";
 import type { Json } from "./values";
 
@@ -29,6 +29,7 @@ export type Settle = (answer: ReceiptFrame | SessionError) => void;
 export interface BatchPort {
   fitsFrame(frame: UpdateFrame): boolean;
   findReplica(document: string): Replica | undefined;
+  digesting: Digesting;
 }
 
 interface Part {
@@ -109,7 +110,7 @@ export class Batch {
     const draft = this.#draft;
     if (!draft || !haveSameGround(draft.write.frame as UpdateFrame, part.frame)) return null;
     const ops = coalesceOperations(operationsOf(draft.write.frame as UpdateFrame), operationsOf(part.frame));
-    const frame = amendFrame(draft, ops);
+    const frame = this.#amendFrame(draft, ops);
     if (!this.#port.fitsFrame(frame)) return null;
     this.#outbox.amendWrite(draft.write, frame);
     draft.parts.push(part);
@@ -124,7 +125,7 @@ export class Batch {
     parts.splice(parts.indexOf(part), 1);
     if (parts.length > 0) {
       const ops = parts.map(({ frame }) => operationsOf(frame)).reduce((list, more) => coalesceOperations(list, more));
-      this.#outbox.amendWrite(write, amendFrame(draft, ops));
+      this.#outbox.amendWrite(write, this.#amendFrame(draft, ops));
       replica?.showAmended("server");
       return true;
     }
@@ -132,6 +133,13 @@ export class Batch {
     this.#outbox.withdrawWrite(write);
     replica?.settleWrite(write, null);
     return true;
+  }
+
+  #amendFrame({ write, view }: Draft, ops: readonly Operation[]): UpdateFrame {
+    const { ops: _ops, merge: _merge, data: _data, replaced: _replaced, ...around } = write.frame as UpdateFrame;
+    const frame = { ...around, ops: [...ops] };
+    if (frame.base !== undefined) this.#port.digesting.addDigests(frame, view);
+    return frame;
   }
 
   #planFlush(draft: Draft): void {
@@ -153,9 +161,4 @@ export class Batch {
 function haveSameGround(a: UpdateFrame, b: UpdateFrame): boolean {
   if (a.atomic || b.atomic) return false;
   return a.doc === b.doc && a.strategy === b.strategy && a.base === b.base && a.epoch === b.epoch && a.tag === b.tag;
-}
-
-function amendFrame({ write, view }: Draft, ops: readonly Operation[]): UpdateFrame {
-  const { ops: _ops, merge: _merge, data: _data, ...around } = write.frame as UpdateFrame;
-  return { ...around, ...(around.replaced ? { replaced: digestReplaced(view, ops) } : {}), ops: [...ops] };
 }

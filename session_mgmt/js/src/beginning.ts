@@ -6,7 +6,6 @@ import type { Entered, Entrance } from "./entering";
 import type { Environment } from "./environment";
 import { SessionError } from "./errors";
 import { pause } from "./pause";
-import { RENEW_AGAIN } from "./renewal";
 
 /** How a start found its session. */
 export interface Begun {
@@ -31,6 +30,8 @@ export interface BeginningParts {
   forget(kept: Kept, reason: string): void;
 }
 
+/** Milliseconds after which tokens are asked for again. */
+export const RENEW_AGAIN = 5_000;
 /** Milliseconds for which a start waits for an answer, if there is a session that it can begin with. */
 const PATIENCE = 8_000;
 /** Refusals that say nothing about the session in storage: the page is not its user's. */

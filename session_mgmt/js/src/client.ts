@@ -16,14 +16,12 @@ import { readEnvironment, type Environment, type Surroundings } from "./environm
 import { replaceFacts, silenceRejection } from "./errors";
 import type { SessionEntry, SessionEvents, Status } from "./events";
 import type { SessionFields, SuccessorReceipt } from "./frames";
-import { describeProof, Handshake } from "./handshake";
-import { LOGGED_OUT, type Change, type Identity } from "./identity";
+import { Handshake } from "./handshake";
+import type { Identity } from "./identity";
 import { Inbox } from "./inbox";
 import type { SessionInfo } from "./info";
-import { showPanel } from "./inspection";
-import { leaveSession } from "./leaving";
 import { Life } from "./life";
-import { loadOutboxes } from "./loading";
+import { loadOutboxes, loadSending } from "./loading";
 import { Logbook } from "./logbook";
 import type { StartOptions } from "./options";
 import type { DocumentHead } from "./past";
@@ -42,7 +40,7 @@ import { Topics } from "./topics";
 import type { Transport, TransportHost } from "./transport";
 import { chooseTransport } from "./choosing";
 import type { Json } from "./values";
-import { toUnsent, Writer, type WriterPort } from "./writer";
+import { Writer, type WriterPort } from "./writer";
 
 export class SessionClient<A extends ApplicationTypes = AnyApplication> {
   readonly state: StateDocument<TypeOf<A, "state">>;
@@ -108,25 +106,29 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
     this.#copies = copies;
     this.#outboxes = parts.outboxes;
     const documents = (this.#documents = this.#newDocuments(parts));
-    this.#handshake = new Handshake({ ...{ credentials, identity, record }, writer, documents, logbook, name });
+    const handshake = (this.#handshake = new Handshake({ credentials, identity, record, writer, documents, logbook, name }));
     const timeline = new Timeline(record, emitter, this.#stats);
     this.topics = this.#newTopics();
     const heard = { connection: this.#connection, logbook, writer, topics: this.topics, stats: this.#stats, emitter };
     this.#inbox = new Inbox(heard);
     const { clock } = env;
     const nameOwnerOf = (session: SessionFields): Owner => nameOwner(parts.scope, session);
-    const adoption = (this.#adoption = this.#newAdoption(parts, () => nameOwnerOf(credentials.session)));
+    const [transport, pending] = [this.#transport, this.#pending];
+    const around = { ...{ credentials, record, writer, documents, emitter, transport, pending, name } };
+    const adoption = parts.outboxes?.newAdoption({ ...around, nameOwner: nameOwnerOf, loadSending }) ?? null;
+    this.#adoption = adoption;
     const outlasting = { outboxes: parts.outboxes, adoption, copies };
+    const ours = { credentials, identity, record, writer, handshake };
     const logs = { documents, logbook, timeline };
     const tellRecovery = (receipt: SuccessorReceipt): void => this.#inbox.tellRecovery(receipt);
     const told = { nameOwner: nameOwnerOf, tellRecovery };
-    this.#life = new Life({ credentials, identity, record, writer, ...logs, emitter, clock, ...outlasting, ...told });
+    this.#life = new Life({ ...ours, env, rest, connection: this.#connection, ...logs, emitter, ...outlasting, ...told });
     this.#life.settleIn(parts.begun);
-    this.#followIdentity();
+    this.#life.begin();
     parts.stored.tell = () => this.#pending.planReport();
     const unwatch = [
-      watchCache(env.page, () => this.#leavePage(), () => void this.#life.takeUp()),
-      watchPage(env.page, () => this.#identity.look()),
+      watchCache(env.page, () => this.#leavePage(), () => this.#life.takeUp()),
+      watchPage(env.page, () => this.#life.look()),
     ];
     this.#unwatch = () => unwatch.forEach((stop) => stop());
     logbook.followLog(SESSION_LOG, timeline);
@@ -203,18 +205,13 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
 
   /** Go on after a login without a page load, in the session that the server names. Rejects with its refusal. */
   async login({ user }: { user?: string | number | null } = {}): Promise<void> {
-    await this.#identity.enterAgain(user);
+    await this.#life.change((changes) => changes.enterAgain(user));
     void this.#connection.connect();
   }
 
   /** End the session, before a logout: sends what waits for at most 2 s, then leaves nothing in this browser. */
-  async logout(): Promise<void> {
-    const { clock } = this.#env;
-    await leaveSession(clock, this.#rest, this.#credentials, {
-      flush: () => this.flush(),
-      isSending: () => this.#connection.connected && this.#writer.outbox.size > 0,
-      end: () => this.#identity.endSession(LOGGED_OUT),
-    });
+  logout(): Promise<void> {
+    return this.#life.change((changes) => changes.leave());
   }
 
   /** Remove the local copies of this session from the browser and keeps no more; for a button that logs out. */
@@ -235,8 +232,9 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
    * Show what this client does, in a panel over the page: frames, positions, outbox and verdicts, without tokens.
    * Resolves with the function that takes it away.
    */
-  debug(): Promise<Unsubscribe> {
-    return showPanel(this, this.#connection, this.#logbook, this.#writer);
+  async debug(): Promise<Unsubscribe> {
+    const { openPanel } = await import("./debug");
+    return openPanel(this, this.#connection, this.#logbook, this.#writer);
   }
 
   /**
@@ -252,7 +250,7 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
     this.#connection.close();
     this.#writer.close();
     this.#unwatch();
-    this.#identity.close();
+    this.#life.close();
     this.#record.flush();
     this.#record.releaseLock();
     this.#adoption?.close();
@@ -326,25 +324,6 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
     });
   }
 
-  #newAdoption({ outboxes, name }: Parts, readOwner: () => Owner): Adoption | null {
-    if (!outboxes) return null;
-    return outboxes.newAdoption({
-      loadSending: () => import("./sending"),
-      readOwner,
-      readKey: () => this.#record.key,
-      openLink: (port) => this.#transport.openWriter(port),
-      readProof: () => describeProof(this.#credentials.token, name),
-      findPosition: (name) => this.#documents.findReplica(name)?.position ?? null,
-      tellAdopted: (count) => this.#emitter.emit("adopted", { count }),
-      tellWaiting: () => this.#pending.planReport(),
-      tellUnsent: (writes, reason) => {
-        const unsent = writes.map(([seq, frame]) => toUnsent({ seq, frame }));
-        this.#emitter.emit("unsent", unsent, reason);
-      },
-      tellConflict: (write, receipt) => this.#writer.tellConflict(write, receipt, true),
-    });
-  }
-
   #newWriter({ env, bounds, sync }: Parts): Writer {
     const port: WriterPort = {
       sendFrame: (frame) => this.#connection.sendFrame(frame),
@@ -386,28 +365,5 @@ export class SessionClient<A extends ApplicationTypes = AnyApplication> {
       },
       tellDenied: (topic, error) => this.#emitter.emit("error", replaceFacts(error, { topic })),
     });
-  }
-
-  #followIdentity(): void {
-    this.#identity.attach({
-      askSocket: (frame) => askForReply(this.#connection, this.#env.clock, frame),
-      isConnected: () => this.#connection.connected,
-      isWanted: () => this.#connection.status !== "disconnected",
-      connect: () => void this.#connection.connect(),
-      takeChange: (change) => this.#takeChange(change),
-      takeEnd: (reason, status) => {
-        this.#handshake.forgetSession();
-        this.#life.takeEnd(reason, status);
-        this.#connection.fail(status);
-      },
-    });
-  }
-
-  #takeChange(change: Change): void {
-    this.#life.takeChange(change);
-    if (change.before?.session.session_id === change.after.session.session_id) return;
-    this.#handshake.forgetSession();
-    // What is connected belongs to the session of before.
-    this.#connection.abandonLink(CLOSE.DETACHED);
   }
 }

@@ -25,34 +25,23 @@ export const CLOSE = {
   ORIGIN_DENIED: 4509,
 } as const;
 
-/** Name of each code, for a close that came without `bye`. */
-export const CLOSE_NAMES: Readonly<Record<number, string>> = {
-  4000: "draining",
-  4001: "token_expired",
-  4002: "heartbeat_lost",
-  4003: "slow_consumer",
-  4004: "insufficient_state",
-  4005: "detached",
-  4006: "login_check",
-  4008: "connect_timeout",
-  4013: "unavailable",
-  4029: "too_many_requests",
-  4030: "connection_limit",
-  4500: "invalid_frame",
-  4501: "invalid_token",
-  4503: "session_terminated",
-  4504: "session_expired",
-  4506: "unsupported_version",
-  4507: "replaced",
-  4508: "client_forgotten",
-  4509: "origin_denied",
-};
+/** Name of each code that a server may close with, for a close that came without `bye`. */
+export const CLOSE_NAMES: Readonly<Record<number, string>> = Object.fromEntries(
+  Object.entries(CLOSE)
+    .filter(([, code]) => isServers(code))
+    .map(([name, code]) => [code, name.toLowerCase()]),
+);
 
 const STOPS: ReadonlySet<number> = new Set([1000, 1002, 1003, 1007, 1008, 1009]);
 
 /** Return true if a connection that ended with this code may come back by itself. */
 export function mayReconnect(code: number): boolean {
   return !STOPS.has(code) && !(code >= 4500 && code <= 4999);
+}
+
+/** Return true for a code of the protocol's own that only a server closes with. */
+function isServers(code: number): boolean {
+  return code >= 4000 && !(code >= 4100 && code < 4200);
 }
 
 export function closeName(code: number): string {

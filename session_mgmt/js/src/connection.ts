@@ -181,7 +181,8 @@ export class Connection {
     if (!this.#isAttached) return false;
     const length = this.#link?.sendFrame(frame) ?? 0;
     if (length > 0) {
-      this.#stats.countSent(length);
+      this.#stats.count("framesSent");
+      this.#stats.count("charactersSent", length);
       this.#tellWatchers("sent", frame);
     }
     return length > 0;
@@ -263,7 +264,8 @@ export class Connection {
   }
 
   #takeFrame(frame: ServerFrame, length: number): void {
-    this.#stats.countReceived(length);
+    this.#stats.count("framesReceived");
+    this.#stats.count("charactersReceived", length);
     this.#tellWatchers("received", frame);
     this.heartbeat.noteLife();
     // Everything is back: the next loss is another one.
@@ -289,7 +291,8 @@ export class Connection {
     this.backoff.policy = { ...this.backoff.policy, ...frame.retry, ...this.#retry };
     this.takeBeats(frame.heartbeat);
     if (!this.#link?.checkLife) this.heartbeat.start();
-    this.#stats.countConnection(this.#everConnected);
+    this.#stats.count("connections");
+    if (this.#everConnected) this.#stats.count("reconnects");
     const isSwitch = this.connected;
     this.#everConnected = this.#isAttached = true;
     this.status = "connected";

@@ -3,11 +3,15 @@
  * shadow tree with a style sheet that is made by script: no foreign file, and nothing that a strict policy forbids.
  */
 
+import type { SessionClient } from "./client";
+import type { Connection } from "./connection";
 import type { Unsubscribe } from "./emitter";
-import type { Position, RecoveryReceipt, SuccessorReceipt, WriteFrame } from "./frames";
 import type { Status, StatusReason } from "./events";
+import type { Position, RecoveryReceipt, SuccessorReceipt, WriteFrame } from "./frames";
+import type { Logbook } from "./logbook";
+import type { Writer } from "./writer";
 
-export interface DebugPort {
+interface DebugPort {
   describe(): { id: string; client: string | null; status: Status; pending: number };
   listPositions(): Record<string, Position | null>;
   listWaiting(): { seq: number; frame: WriteFrame }[];
@@ -53,8 +57,23 @@ const STYLE = `
 `;
 
 /** Show the panel; return the function that takes it away. */
-export function openPanel(port: DebugPort): Unsubscribe {
-  const panel = new Panel(port);
+export function openPanel(
+  client: Pick<SessionClient, "id" | "clientId" | "status" | "pending" | "on">,
+  { watchers }: Connection,
+  logbook: Logbook,
+  writer: Writer,
+): Unsubscribe {
+  const panel = new Panel({
+    describe: () => ({ id: client.id, client: client.clientId, status: client.status, pending: client.pending }),
+    listPositions: () => Object.fromEntries(logbook.names().map((name) => [name, logbook.position(name)])),
+    listWaiting: () => [...writer.outbox.writes],
+    onFrame: (listener) => {
+      watchers.add(listener);
+      return () => void watchers.delete(listener);
+    },
+    onStatus: (listener) => client.on("status", listener),
+    onRecovery: (listener) => client.on("recovery", listener),
+  });
   document.body.append(panel.host);
   return () => panel.close();
 }

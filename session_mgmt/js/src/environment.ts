@@ -76,44 +76,27 @@ export function readEnvironment(given: Surroundings): Environment {
   return {
     Socket: Socket as SocketClass,
     fetch: given.fetch ?? ((url, init) => globalThis.fetch(url, init)),
-    local: given.storage?.local ?? findStore("localStorage"),
-    session: given.storage?.session ?? findStore("sessionStorage"),
+    local: given.storage?.local ?? findOfPage(() => localStorage) ?? new MemoryStore(),
+    session: given.storage?.session ?? findOfPage(() => sessionStorage) ?? new MemoryStore(),
     clock: given.clock ?? SYSTEM_CLOCK,
     random: given.random ?? Math.random,
     locks: given.locks === undefined ? findLocks() : given.locks,
-    Channel: given.BroadcastChannel === undefined ? findChannel() : given.BroadcastChannel,
-    page: given.page === undefined ? findPage() : given.page,
-    indexedDB: given.indexedDB === undefined ? findDatabases() : given.indexedDB,
+    Channel: given.BroadcastChannel === undefined ? findOfPage(() => BroadcastChannel as never) : given.BroadcastChannel,
+    page: given.page === undefined ? findOfPage(() => ({ window, document })) : given.page,
+    indexedDB: given.indexedDB === undefined ? findOfPage(() => indexedDB) : given.indexedDB,
   };
-}
-
-function findStore(name: "localStorage" | "sessionStorage"): StoreLike {
-  try {
-    // Reading the property throws where the user blocks storage. Node has a global of this name that is no page's.
-    const store = typeof document === "undefined" ? undefined : globalThis[name];
-    return store ?? new MemoryStore();
-  } catch {
-    return new MemoryStore();
-  }
 }
 
 function findLocks(): LocksLike | null {
   return typeof navigator === "undefined" ? null : ((navigator as { locks?: LocksLike }).locks ?? null);
 }
 
-function findChannel(): (new (name: string) => ChannelLike) | null {
-  return typeof document === "undefined" ? null : ((globalThis.BroadcastChannel as never) ?? null);
-}
-
-function findDatabases(): IDBFactory | null {
+/** Return what a page has; null where it is missing, and elsewhere: Node has globals of these names too. */
+function findOfPage<T>(find: () => T | undefined): T | null {
   try {
     // Reading the property throws where the user blocks storage.
-    return typeof document === "undefined" ? null : (globalThis.indexedDB ?? null);
+    return typeof document === "undefined" ? null : (find() ?? null);
   } catch {
     return null;
   }
-}
-
-function findPage(): PageLike | null {
-  return typeof document === "undefined" ? null : { window: globalThis as never, document };
 }

@@ -2,7 +2,7 @@
 
 import { digestOf } from "./digest";
 import type { Operation } from "./operations";
-import * as pointer from "./pointer";
+import { appendToken, getMember, getValue, parse, parseIndex } from "./pointer";
 import { isObject, type Json } from "./values";
 
 export type Replaced = Record<string, string | null>;
@@ -15,7 +15,7 @@ export function digestReplaced(view: Json, operations: readonly Operation[]): Re
   for (const path of listOnTheWay(view, operations)) paths.add(path);
   // Beyond the limit a place without a digest counts as changed.
   const kept = [...paths].slice(0, MOST_PATHS);
-  return Object.fromEntries(kept.map((path) => [path, digestOf(pointer.getValue(view, pointer.parse(path)))]));
+  return Object.fromEntries(kept.map((path) => [path, digestOf(getValue(view, parse(path)))]));
 }
 
 /**
@@ -30,12 +30,12 @@ function listOnTheWay(view: Json, operations: readonly Operation[]): string[] {
 function findOnTheWay(view: Json, [name, path]: Operation): string | null {
   let node: Json | undefined = view;
   let place = "";
-  for (const token of pointer.parse(path)) {
-    if (node === undefined || (Array.isArray(node) && pointer.parseIndex(token) === null)) return null;
+  for (const token of parse(path)) {
+    if (node === undefined || (Array.isArray(node) && parseIndex(token) === null)) return null;
     if (!Array.isArray(node) && !isObject(node)) return place;
     const isKey = !Array.isArray(node);
-    node = pointer.getMember(node, token);
-    place = pointer.appendToken(place, token);
+    node = getMember(node, token);
+    place = appendToken(place, token);
     if (token === "-" && name === "ins" && isKey) return place;
   }
   return name === "obj" && node !== undefined && !isObject(node) ? place : null;
@@ -59,7 +59,7 @@ function touchPath(name: Operation[0], path: string, objects: ReadonlySet<string
   const last = path.slice(parent.length + 1);
   if (path !== "" && !objects.has(parent)) {
     if (last === "-" && name !== "del") return name === "ins" ? `>${parent}` : parent;
-    if ((name === "ins" || name === "del") && pointer.parseIndex(last) !== null) return parent;
+    if ((name === "ins" || name === "del") && parseIndex(last) !== null) return parent;
   }
   return name === "inc" ? `+${path}` : path;
 }

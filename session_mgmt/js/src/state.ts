@@ -1,16 +1,14 @@
 /** Document as the application uses it: read at once, written at once, confirmed by the server later. */
 
 import type { NumberPlace, OperationsOn, Place, Read, Written } from "./application";
-import { checksumOf } from "./digest";
 import type { Unsubscribe } from "./emitter";
 import { silenceRejection } from "./errors";
 import type { Position, ReceiptFrame, Strategy, UpdateFrame } from "./frames";
 import { operationsOf } from "./merge";
 import { applyOperations, checkOperations, type Operation } from "./operations";
-import { lendMethods, loadRequests } from "./loading";
+import { lendMethods, loadDigests, loadRequests } from "./loading";
 import { toUpdateResult, type UpdateResult } from "./past";
 import * as pointer from "./pointer";
-import { digestReplaced } from "./replaced";
 import type { Listener, Replica } from "./replica";
 import type { DocumentRequests } from "./requests/index";
 import { findMismatch, type Schema } from "./schema";
@@ -30,6 +28,8 @@ export interface UpdateOptions extends WriteOptions {
 
 export interface StatePort {
   sendUpdate(frame: () => UpdateFrame, signal: AbortSignal | undefined): Promise<ReceiptFrame>;
+  /** Add to an update the digests of what it replaces. */
+  addDigests(frame: UpdateFrame, view: Json): void;
   /** Call a path under `state/{name}/`; return the answer's body. */
   callServer(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Json>;
   syncDocument(): Promise<void>;
@@ -177,8 +177,9 @@ export class StateDocument<S = Json> {
   }
 
   /** Return the SHA-256 of the value's RFC 8785 text, in hex: the server's checksum if both values are equal. */
-  checksum(): string {
-    return checksumOf(this.#replica.view);
+  async checksum(): Promise<string> {
+    const { view } = this.#replica;
+    return (await loadDigests()).checksumOf(view);
   }
 
   getState(): Read<S, "">;
@@ -219,14 +220,12 @@ export class StateDocument<S = Json> {
     const { position, view } = this.#replica;
     this.#checkResult(view, content);
     // A condition on there being no version goes without one.
-    const seen = !content.if_absent && position && {
-      base: position[1],
-      epoch: position[0],
-      tag: position[2],
-      replaced: digestReplaced(view, operationsOf(content)),
-    };
+    const [epoch, base, tag] = (!content.if_absent && position) || [];
+    const seen = epoch === undefined ? {} : { base, epoch, tag };
     const terms = { ...(strategy ? { strategy } : {}), ...(atomic ? { atomic } : {}) };
-    return { type: "update", doc: this.name, ...(seen || {}), ...terms, ...content };
+    const frame: UpdateFrame = { type: "update", doc: this.name, ...seen, ...terms, ...content };
+    if (base !== undefined) this.#port.addDigests(frame, view);
+    return frame;
   }
 
   /** Throw `schema_mismatch` for an update after which the value would not fit. */

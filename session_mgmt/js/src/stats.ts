@@ -36,38 +36,24 @@ export interface Latency {
   jitter_ms: number | null;
 }
 
-type Counter = "gaps" | "messages" | "publications" | "receipts" | "refusals" | "missedBeats";
+type Counter = Exclude<keyof ClientStats, "transport" | "recoveries" | "latency" | "pending">;
 
 const LATENCIES_KEPT = 100;
 
 export class Stats {
-  readonly #counted = { gaps: 0, messages: 0, publications: 0, receipts: 0, refusals: 0, missedBeats: 0 };
+  readonly #counted: Record<Counter, number> = {
+    ...{ connections: 0, reconnects: 0, framesSent: 0, framesReceived: 0, charactersSent: 0, charactersReceived: 0 },
+    ...{ gaps: 0, messages: 0, publications: 0, receipts: 0, refusals: 0, missedBeats: 0 },
+  };
   readonly #recoveries = { full: 0, state_only: 0, none: 0 };
   readonly #latencies: number[] = [];
-  #connections = 0;
-  #reconnects = 0;
-  #sent = { frames: 0, characters: 0 };
-  #received = { frames: 0, characters: 0 };
 
-  countSent(characters: number): void {
-    this.#sent = { frames: this.#sent.frames + 1, characters: this.#sent.characters + characters };
-  }
-
-  countReceived(characters: number): void {
-    this.#received = { frames: this.#received.frames + 1, characters: this.#received.characters + characters };
-  }
-
-  countConnection(again: boolean): void {
-    this.#connections += 1;
-    if (again) this.#reconnects += 1;
+  count(counter: Counter, by = 1): void {
+    this.#counted[counter] += by;
   }
 
   countRecovery(verdict: "full" | "state_only" | "none"): void {
     this.#recoveries[verdict] += 1;
-  }
-
-  count(counter: Counter): void {
-    this.#counted[counter] += 1;
   }
 
   addLatency(milliseconds: number): void {
@@ -76,19 +62,8 @@ export class Stats {
   }
 
   buildSummary(pending: number, transport: Carrier | null): ClientStats {
-    return {
-      transport,
-      connections: this.#connections,
-      reconnects: this.#reconnects,
-      framesSent: this.#sent.frames,
-      framesReceived: this.#received.frames,
-      charactersSent: this.#sent.characters,
-      charactersReceived: this.#received.characters,
-      recoveries: { ...this.#recoveries },
-      ...this.#counted,
-      latency: summarizeLatencies(this.#latencies),
-      pending,
-    };
+    const latency = summarizeLatencies(this.#latencies);
+    return { transport, ...this.#counted, recoveries: { ...this.#recoveries }, latency, pending };
   }
 }
 

@@ -5,6 +5,8 @@ import { IDBFactory } from "fake-indexeddb";
 import { afterEach, beforeEach, vi } from "vitest";
 // Loaded before the clock stands still: loading takes real time.
 import "../src/batch";
+import "../src/changes/index";
+import "../src/digests";
 import "../src/http/index";
 import { SessionClient, type SessionEvents, type StartOptions, type TransportName } from "../src/index";
 import { FakeLocks, FakeServer, MemoryStore } from "../src/testing";
@@ -12,6 +14,7 @@ import { FakeLocks, FakeServer, MemoryStore } from "../src/testing";
 import "../src/copies";
 import "../src/outboxes";
 import "../src/sending";
+import "../src/substitutes";
 
 export class FakePage {
   readonly window = new EventTarget();

@@ -1,8 +1,9 @@
 /** Parts that the client loads later, and cannot. */
 
-import { afterEach, expect, test, vi } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { Browser, pass, passUntil, record, until, turns, useFakeClock } from "./harness";
-import type { SessionClient } from "../src/index";
+import { SessionError, type SessionClient } from "../src/index";
+import type { MemoryStore } from "../src/testing";
 
 vi.mock("../src/copies", () => ({
   get Copies(): never {
@@ -31,6 +32,8 @@ vi.mock("../src/outboxes", async (original) => {
   const part = (await original()) as OutboxesPart;
   return { ...part, Outboxes: { open: (env: never) => (outboxes.open ?? part.Outboxes.open)(env) } };
 });
+const changes = vi.hoisted(() => ({ failures: 0, loads: 0 }));
+const substitutes = vi.hoisted(() => ({ failures: 0 }));
 vi.mock("../src/loading", async (original) => {
   const all = (await original()) as typeof import("../src/loading");
   const loadOutboxes = async (): Promise<unknown> => {
@@ -38,7 +41,18 @@ vi.mock("../src/loading", async (original) => {
     if (outboxes.failures >= 0) throw new TypeError("Failed to fetch dynamically imported module");
     return all.loadOutboxes();
   };
-  return { ...all, loadOutboxes };
+  const loadSubstitutes = async (): Promise<unknown> => {
+    substitutes.failures -= 1;
+    if (substitutes.failures >= 0) throw SessionError.local("part_unavailable", "It could not be loaded.", true);
+    return all.loadSubstitutes();
+  };
+  const loadChanges = async (): Promise<unknown> => {
+    changes.failures -= 1;
+    changes.loads += 1;
+    if (changes.failures >= 0) throw SessionError.local("part_unavailable", "It could not be loaded.", true);
+    return all.loadChanges();
+  };
+  return { ...all, loadOutboxes, loadSubstitutes, loadChanges };
 });
 const requests = vi.hoisted(() => ({ failures: 1 }));
 vi.mock("../src/requests/index", (original) => {
@@ -48,7 +62,10 @@ vi.mock("../src/requests/index", (original) => {
 });
 
 useFakeClock();
-afterEach(() => (outboxes.open = null));
+afterEach(() => {
+  outboxes.open = null;
+  changes.failures = 0;
+});
 
 test("without the part that keeps copies the client works, and says so", async () => {
   const errors: string[] = [];
@@ -103,6 +120,19 @@ test("without the part that makes requests one is refused for now, and the next 
   expect((await client.state.info()).data).toEqual({ x: 1 });
 });
 
+test("a page without Web Locks loads what takes their place again, and says so", async () => {
+  const browser = new Browser();
+  const errors: string[] = [];
+  substitutes.failures = 2;
+  const starting = browser.tab().start({ locks: null, onError: ({ name }) => errors.push(name) });
+  await passUntil(() => browser.server.sessions.length === 1);
+  await pass(1);
+  const client = await starting;
+  await until(() => client.status === "connected");
+  expect(errors).toEqual(["part_unavailable", "part_unavailable"]);
+  client.close();
+});
+
 test("what keeps outboxes and could not be loaded is loaded again", async () => {
   outboxes.failures = 1;
   const errors: string[] = [];
@@ -150,3 +180,93 @@ test("a start does not wait long for the part that keeps outboxes, and what come
   await until(() => close.mock.calls.length === 1);
   (await starting).close();
 });
+
+describe("without the part that takes changes of the session", () => {
+  test("a page is connected and writes, and says so once", async () => {
+    changes.failures = Infinity;
+    const browser = new Browser();
+    const errors: string[] = [];
+    const client = await browser.tab().open({ onError: ({ name }) => errors.push(name) });
+    await until(() => client.status === "connected");
+    await client.state.set("/x", 1);
+    browser.server.drop();
+    void client.state.set("/x", 2);
+    await passUntil(() => client.status === "connected" && client.pending === 0);
+    await pass(120);
+    expect([browser.server.session.document("main").value, errors]).toEqual([{ x: 2 }, ["part_unavailable"]]);
+  });
+
+  test.each([
+    ["whose session is in doubt", 4005, "detached"],
+    ["whose token is over", 4001, "token_expired"],
+    ["that the server has forgotten", 4508, "client_forgotten"],
+  ])("a page %s waits for it before it connects", async (_, code, reason) => {
+    changes.failures = Infinity;
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    browser.server.bye(code);
+    await pass(60);
+    expect([client.status, client.connection.isConnected()]).toEqual(["reconnecting", false]);
+    const unsent = record(client, "unsent");
+    const written = client.state.set("/x", 1).catch(({ name }) => name);
+    changes.failures = 0;
+    await passUntil(() => client.status === "connected");
+    if (reason === "client_forgotten") expect([await written, unsent.length]).toEqual(["client_forgotten", 1]);
+    else expect((await written).version).toBe(1);
+  });
+
+  test("a sign of the page loads it again at once", async () => {
+    changes.failures = Infinity;
+    const tab = new Browser().tab();
+    const client = await tab.openConnected();
+    tab.browser.server.bye(4005);
+    await pass(60);
+    changes.failures = 0;
+    await turns();
+    expect(client.status).toBe("reconnecting");
+    tab.page.window.dispatchEvent(new Event("online"));
+    await until(() => client.status === "connected");
+  });
+
+  test("nobody is logged out, and the call says so; the next one loads it again", async () => {
+    changes.failures = Infinity;
+    const client = await new Browser().tab().openConnected();
+    await expect(client.logout()).rejects.toMatchObject({ name: "part_unavailable", temporary: true });
+    await expect(client.login()).rejects.toMatchObject({ name: "part_unavailable" });
+    expect(client.id).not.toBe("");
+    changes.failures = 0;
+    const ended = record(client, "ended");
+    await client.logout();
+    expect(ended).toEqual([[{ reason: "logged_out" }]]);
+  });
+
+  test("a tab learns later that another has logged out, and connects in no way before", async () => {
+    changes.failures = Infinity;
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    const ended = record(client, "ended");
+    void client.state.set("/x", 1);
+    browser.server.drop();
+    for (const name of listNames(browser.local)) browser.local.removeItem(name);
+    const connects = browser.server.received.filter(({ type }) => type === "connect").length;
+    await pass(60);
+    expect(browser.server.received.filter(({ type }) => type === "connect")).toHaveLength(connects);
+    changes.failures = 0;
+    await passUntil(() => ended.length > 0);
+    expect([client.state.get(), client.status]).toEqual([{}, "failed"]);
+  });
+
+  test("a client that is closed loads it no more", async () => {
+    changes.failures = Infinity;
+    const client = await new Browser().tab().openConnected();
+    client.close();
+    await turns();
+    const { loads } = changes;
+    await pass(120);
+    expect([loads > 0, changes.loads]).toEqual([true, loads]);
+  });
+});
+
+function listNames(store: MemoryStore): string[] {
+  return Array.from({ length: store.length }, (_, at) => store.key(at) as string);
+}

@@ -51,7 +51,7 @@ describe("a document's past", () => {
       ["prefs", 1],
     ]);
     // SHA-256 of {"n":3}, as any other program computes it.
-    expect(state.checksum()).toBe("215ddd5567ca2590efd4ea109b4e56cbe591e2676fbf54a9262692c539166da6");
+    expect(await state.checksum()).toBe("215ddd5567ca2590efd4ea109b4e56cbe591e2676fbf54a9262692c539166da6");
   });
 });
 

@@ -556,6 +556,14 @@ export interface Link {
 	/** Make sure that it lives, if it watches that itself; without this the connection watches it. */
 	checkLife?(): void;
 }
+export interface Transport {
+	/** Begin an attachment. Throws for an address that cannot be. */
+	open(port: LinkPort): Link;
+	/** Begin an attachment that only writes: it follows no log. */
+	openWriter(port: LinkPort): Link;
+	/** Let go of what outlives an attachment, until the next one begins. */
+	rest?(): void;
+}
 /** Twelve events of the session's own log (docs/reference/events.md). */
 export declare const EVENT_TYPES: readonly [
 	"session_created",
@@ -950,6 +958,23 @@ export interface OutboxBounds {
 	writes: number;
 	bytes: number;
 }
+/** Storage of an outbox: a tab's record, or what a closed tab left. */
+export interface OutboxRecord {
+	/** Number of the next write. */
+	next: number;
+	/** Highest number that may have been sent. */
+	sent: number;
+	readWrites(): [
+		seq: number,
+		write: WriteFrame
+	][];
+	storeWrite(seq: number, write: WriteFrame, held?: boolean): void;
+	dropWrite(seq: number): void;
+	/** Note that a number that was stored means another write from now on. */
+	guardNumbers(): void;
+	/** Return true if nothing may be sent yet; then `resume` is called later. */
+	awaitStored(resume: () => void): boolean;
+}
 export interface Write {
 	seq: number;
 	frame: WriteFrame;
@@ -963,6 +988,43 @@ export interface Write {
 	/** Transmissions on this connection that have no receipt yet. */
 	unanswered: number;
 	settle?: (receipt: ReceiptFrame | SessionError) => void;
+}
+export interface OutboxPort {
+	/** Return false if there is no connection to send on. */
+	sendFrame(frame: object): boolean;
+	/** Move an update, and those behind it that need it, to a newer base; return all of them. */
+	rebaseWrites(write: Write, reason: string): readonly Write[];
+	/** Give up a connection that cannot decide the first write. */
+	abandonConnection(): void;
+	/** Report that another number of writes waits. */
+	tellPending?(): void;
+}
+declare class Outbox {
+	#private;
+	constructor(record: OutboxRecord, clock: Clock, port: OutboxPort, bounds?: OutboxBounds);
+	get size(): number;
+	get writes(): readonly Write[];
+	/** Highest number up to which every receipt has come. */
+	get acked(): number;
+	/** Number and store a write; send it if there is a connection and it is not held. Throws `outbox_full`. */
+	addWrite(frame: WriteFrame, held?: boolean): Write;
+	/** Give a write that was never sent another content, stored at once. Throws `outbox_full`. */
+	amendWrite(write: Write, frame: WriteFrame): void;
+	releaseWrite(write: Write): void;
+	/** Take back a write that was never sent; return false if it may have reached the server. */
+	withdrawWrite(write: Write): boolean;
+	/** Begin to send on a new connection; the server has decided everything up to `lastSeq`. */
+	attach(lastSeq: number): void;
+	detach(): void;
+	/** Take a receipt; return the write that it settles for good, or null. */
+	takeReceipt(receipt: ReceiptFrame): Write | null;
+	/** Empty the outbox and count from 1 again, for a new client; return the writes that nobody will answer. */
+	abandonWrites(): Write[];
+	/**
+	 * Go by the record, which another page may have had; return the writes that it has no more. Numbers from `lateFrom` on
+	 * were given by this page alone, so the record has other ones.
+	 */
+	reload(lateFrom?: number): Write[];
 }
 export interface Change {
 	/** `cache` is a value of the local copy, from before the server has answered. */
@@ -1028,6 +1090,8 @@ export interface UpdateOptions extends WriteOptions {
 }
 export interface StatePort {
 	sendUpdate(frame: () => UpdateFrame, signal: AbortSignal | undefined): Promise<ReceiptFrame>;
+	/** Add to an update the digests of what it replaces. */
+	addDigests(frame: UpdateFrame, view: Json): void;
 	/** Call a path under `state/{name}/`; return the answer's body. */
 	callServer(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Json>;
 	syncDocument(): Promise<void>;
@@ -1086,7 +1150,7 @@ export declare class StateDocument<S = Json> {
 	/** Return the bytes of the document as compact JSON. */
 	size(): number;
 	/** Return the SHA-256 of the value's RFC 8785 text, in hex: the server's checksum if both values are equal. */
-	checksum(): string;
+	checksum(): Promise<string>;
 	getState(): Read<S, "">;
 	getState<const Path extends string>(path: Path & Place<S, Path>): Read<S, Path>;
 	updateState(patch: JsonObject, options?: UpdateOptions): Promise<UpdateResult>;
@@ -1143,6 +1207,21 @@ export interface Device {
 	/** True for the session that asks. */
 	isCurrent: boolean;
 }
+export interface DigestingPort {
+	/** List the writes that wait. */
+	readWrites(): readonly Write[];
+	/** Store a write that has its digests only now. */
+	storeWrite(write: Write): void;
+	tellError(error: SessionError): void;
+}
+declare class Digesting {
+	#private;
+	constructor(port: DigestingPort);
+	/** Add to an update the digests of what it replaces in `view`, now or once they can be made. */
+	addDigests(frame: UpdateFrame, view: Json): void;
+	/** Load what makes digests, unless it is there. An error is told once; the next update loads it again. */
+	load(): Promise<void>;
+}
 /** When updates are sent; times in milliseconds. */
 export interface SyncOptions {
 	mode: "immediate" | "delayed";
@@ -1151,234 +1230,244 @@ export interface SyncOptions {
 	/** Longest wait after the first update, however many follow. */
 	maxDelay?: number;
 }
+/** Options with what gathers by them, which is loaded, and the page that may be closed before the time has come. */
+export type Sync = SyncOptions & {
+	Batch: typeof Batch;
+	page: PageLike | null;
+};
+export type Settle = (answer: ReceiptFrame | SessionError) => void;
+export interface BatchPort {
+	fitsFrame(frame: UpdateFrame): boolean;
+	findReplica(document: string): Replica | undefined;
+	digesting: Digesting;
+}
+declare class Batch {
+	#private;
+	constructor(outbox: Outbox, clock: Clock, sync: Sync, port: BatchPort);
+	/** Take an update that fits a frame; return the function that takes it back, false once it was sent. */
+	takeUpdate(frame: UpdateFrame, settle: Settle): () => boolean;
+	/** Send what waits; without a connection it waits in the outbox, closed. */
+	flush(): void;
+	/** Let go of what the outbox has given up. */
+	dropDraft(): void;
+	close(): void;
+}
+export interface HeartbeatPort {
+	/** Ask the server for a sign of life. */
+	askForLife(): void;
+	/** End the connection: nothing was heard for too long. */
+	endSilent(): void;
+	/** Tell that so many of the server's beats in a row did not come. */
+	tellMissed(missed: number): void;
+	isHidden(): boolean;
+}
+declare class Heartbeat {
+	#private;
+	/** Milliseconds without any frame after which the connection counts as dead. */
+	deadline: number;
+	/** Milliseconds in which the server promises a beat. */
+	interval: number;
+	constructor(clock: Clock, port: HeartbeatPort);
+	/** Go by other seconds from now on. */
+	configure({ interval, deadline }: {
+		interval?: number;
+		deadline?: number;
+	}): void;
+	start(): void;
+	stop(): void;
+	/** Note a sign of life; any frame is one. */
+	noteLife(): void;
+	/** Ask the server after a possible change of the network, and do not wait long for the answer. */
+	startDoubt(): void;
+	/** Learn from a connection that ended without a word: the next one is not quiet for as long. */
+	noteLoss(): void;
+}
+export interface ClientStats {
+	/** What carries the frames, or carried the last ones; null before the first connection. */
+	transport: Carrier | null;
+	connections: number;
+	reconnects: number;
+	framesSent: number;
+	framesReceived: number;
+	/** Characters of JSON text. */
+	charactersSent: number;
+	charactersReceived: number;
+	/** Recoveries by the server's verdict. */
+	recoveries: Record<"full" | "state_only" | "none", number>;
+	gaps: number;
+	messages: number;
+	publications: number;
+	receipts: number;
+	refusals: number;
+	/** Beats of the server that did not come. */
+	missedBeats: number;
+	latency: Latency;
+	pending: number;
+}
+/**
+ * Round trips in milliseconds; null before the first. Over a WebSocket the server measures each beat, over HTTP the
+ * client measures calls that are answered at once. `jitter_ms`: how much one differs from the one before, on average.
+ */
+export interface Latency {
+	last_ms: number | null;
+	average_ms: number | null;
+	p95_ms: number | null;
+	jitter_ms: number | null;
+}
+export type Counter = Exclude<keyof ClientStats, "transport" | "recoveries" | "latency" | "pending">;
+declare class Stats {
+	#private;
+	count(counter: Counter, by?: number): void;
+	countRecovery(verdict: "full" | "state_only" | "none"): void;
+	addLatency(milliseconds: number): void;
+	buildSummary(pending: number, transport: Carrier | null): ClientStats;
+}
+export interface ConnectionPort {
+	/** Prepare the next connection; null if there is nothing to wait for. Never rejects. */
+	prepare(): Promise<Preparation> | null;
+	/** Begin the next attachment. Throws for an address that cannot be. */
+	openLink(port: LinkPort): Link;
+	/** Return the first frame; called as late as possible, so that it contains what the page subscribed to meanwhile. */
+	buildConnect(): object;
+	takeConnected(frame: ConnectedFrame): void;
+	handleFrame(frame: ServerFrame): void;
+	handleDetach(): void;
+	/** Return the place in a log after which the next entries must come; undefined if the log is not followed. */
+	findPlace(log: string): Position | null | undefined;
+	readAcked(): number;
+	tellTransport(name: Carrier): void;
+	tellStatus(status: Status, reason: StatusReason | null): void;
+	tellMissed(missed: number): void;
+	tellRoundTrip(milliseconds: number): void;
+	/** Repair after an end that is no ordinary loss: come back, or stay away. `wasReady`: after `connected`. */
+	repairAfter(ending: Ending, wasReady: boolean): Repair | Promise<Repair> | null;
+}
+export type Repair = "reconnect" | "stop";
+/** Preparation of a connection: `repair` is null if it may open now. */
+export type Preparation = {
+	repair: null;
+} | {
+	repair: Repair;
+	reason: StatusReason;
+	retryAfter?: number | null;
+};
+declare class Connection {
+	#private;
+	status: Status;
+	reason: StatusReason | null;
+	/** Called with every frame, for the debug panel. */
+	readonly watchers: Set<(direction: "sent" | "received", frame: object) => void>;
+	/** What carried the last attachment; null before the first. */
+	transport: Carrier | null;
+	/** Called whenever frames can be sent. */
+	onAttach: () => void;
+	readonly backoff: Backoff;
+	readonly heartbeat: Heartbeat;
+	constructor(env: Environment, port: ConnectionPort, stats: Stats);
+	get connected(): boolean;
+	get isHidden(): boolean;
+	/** Connect; resolves when connected, rejects when the connection is given up before that. */
+	connect(): Promise<void>;
+	/** Disconnect and stay away until `connect`; no sign of the page changes that. */
+	disconnect(): void;
+	reconnect(): Promise<void>;
+	close(): void;
+	/** Let go of everything, because the page goes; it connects when it comes back. */
+	leavePage(): void;
+	/** React to a change that the page saw: ask a live connection for a sign, or attempt the next one at once. */
+	checkLife(): void;
+	configure(retry: Partial<RetryPolicy>, deadline?: number): void;
+	/** Go by what the server says of its beats. */
+	takeBeats(beats: Beats | undefined): void;
+	/** Return false if there is no connection. */
+	sendFrame(frame: object): boolean;
+	/** Send a frame with an id; `answer` gets the reply, the error or the pong, unless the connection ends before. */
+	askServer(frame: object, answer: (frame: ServerFrame) => void): boolean;
+	/** Return why the connection will not come back by itself; null while it may. */
+	readFailure(): SessionError | null;
+	/** Stay away because nothing can be sent for good. */
+	fail(reason: StatusReason): void;
+	/** Give this connection up and come back. */
+	abandonLink(code?: number): void;
+}
 /** Owner of records; nobody else's are ever read. */
 export type Owner = readonly [
 	scope: string,
 	user: string,
 	session: string
 ];
-export interface ClientRow {
-	/** Name of the tab's record. */
-	key: string;
-	/** Name of the Web Lock without which nobody numbers or sends these writes. */
-	lock: string;
-	owner: Owner;
-	/** Name that the server gave; null if the tab was never connected. */
+interface Kept$1 {
+	data: Json;
+	position: Position;
+}
+/** Body of an entry of a document's log. */
+export interface EntryBody {
+	ops: readonly Operation[];
+	client_id?: string;
+	seq?: number;
+}
+declare class DocumentCopy {
+	#private;
+	/** Value that an earlier page left; null if there is none or it is incomplete. */
+	readonly kept: Kept$1 | null;
+	constructor(copies: Copies, name: string, keepsSealed: boolean);
+	/** Return true if the copy contains this write's effect although its receipt never came. */
+	holdsWrite(client: string | null, seq: number): boolean;
+	appendEntry(position: Position, { ops, client_id: client, seq }: EntryBody): void;
+	/** End a frame, after its last entry. */
+	foldEntries(data: Json): void;
+	/** Take a snapshot, which contains this client's writes up to `decided`. */
+	replaceBase(position: Position, data: Json, client: string | null, decided: number): void;
+	/** Drop the copy because the server stores the document encrypted. */
+	dropSealed(): void;
+	dropRecords(): void;
+	/** Stop adding to the chain: another epoch or another session begins. */
+	leaveChain(): void;
+}
+export interface Base {
+	position: Position;
+	/** Last write of each client that is in the value. */
+	seqs: Record<string, number>;
+}
+export interface Entry {
+	epoch: string;
+	tag: string;
+	/** Tag of the entry before. */
+	after: string;
+	ops: readonly Operation[];
 	client: string | null;
-	/** Time of the last change. */
-	at: number;
+	seq: number;
 }
-/** Writes to store, by number; null removes one. */
-export type WriteChanges = ReadonlyMap<number, WriteFrame | null>;
-declare class OutboxStore {
+/** Records of one document: its base at BASE and BODY, its entries at their versions. */
+export type Records = ReadonlyMap<number, unknown>;
+export interface NewBase extends Base {
+	text: string;
+	/** Highest version of a base of the same epoch that it replaces. */
+	over: number;
+}
+declare class Copies {
 	#private;
 	private constructor();
-	/** Open the database and remove what is too old; rejects if the browser keeps nothing there. */
-	static open(env: Environment): Promise<OutboxStore>;
-	/** List the other tabs of an owner whose writes wait, the oldest first, with the number of these writes. */
-	listWaiting(owner: Owner, own: string): Promise<[
-		row: ClientRow,
-		count: number
-	][]>;
-	readWrites(key: string): Promise<[
-		seq: number,
-		write: WriteFrame
-	][]>;
-	readResults(key: string): Promise<Map<number, ReceiptFrame>>;
-	/** Store a tab's row and changes of its writes; without waiting writes the row goes. */
-	save(row: ClientRow, changes: WriteChanges, hasWrites: boolean, ended: (error: unknown) => void): void;
-	/** Mark a tab's writes as taken over and name its client; resolves when that is stored. */
-	markAdopted(row: ClientRow): Promise<void>;
-	/** Return true if another tab has taken these writes over. */
-	isAdopted(key: string): Promise<boolean>;
-	/** Store the answer of an adopted write, for the tab that had it. */
-	saveResult(key: string, seq: number, receipt: ReceiptFrame): void;
-	/** Remove a tab's row and everything under it. */
-	remove(key: string): void;
+	/** Open the owner's copies and remove those of others in its scope. Never rejects, and never waits for long. */
+	static open(env: Environment, owner: Owner, warn: (error: SessionError) => void): Promise<Copies>;
+	/** Return the copy of one document; `keepsSealed`: also if the server stores it encrypted. */
+	openDocument(document: string, keepsSealed: boolean): DocumentCopy;
+	/** Return the records of a document that were found at the start. */
+	takeRecords(document: string): Records | null;
+	appendEntry(document: string, version: number, entry: Entry): void;
+	/** Store a whole value. Waiting entries are in it, or belong to another epoch. */
+	replaceBase(document: string, base: NewBase): void;
+	removeDocument(document: string): void;
+	/** Forget what was found: its owner may not be here. The records stay. */
+	hideFound(): void;
+	/** Remove everything in this scope; copies are kept again in the next session. */
+	wipeScope(): void;
+	/** Enter another session; remove everything of the one before. */
+	enterSession(owner: Owner): void;
+	/** Remove this session's copies and keeps no more; resolves when they are gone. */
+	wipeRecords(): Promise<void>;
+	/** Write what waits, and ends. */
 	close(): void;
-}
-export interface SendingPort {
-	openLink(port: LinkPort): Link;
-	/** Return the fields of `connect` that prove the session. */
-	readProof(): object;
-	findPosition(document: string): Position | null;
-	/** Report writes of closed tabs that can't be sent. */
-	tellUnsent(writes: [
-		seq: number,
-		write: WriteFrame
-	][], reason: string): void;
-	/** Report the conflicts of a write whose promise is gone. */
-	tellConflict(write: Write, receipt: ReceiptFrame): void;
-}
-declare class Sending {
-	#private;
-	settled: number;
-	constructor(env: Environment, outboxes: Outboxes, row: ClientRow, writes: [
-		seq: number,
-		write: WriteFrame
-	][], port: SendingPort);
-	/** Send everything; resolves with the code that the connection ended with. */
-	run(): Promise<number>;
-	stop(): void;
-}
-export interface AdoptionPort extends SendingPort {
-	/** Load what sends them. */
-	loadSending(): Promise<{
-		Sending: typeof Sending;
-	}>;
-	readOwner(): Owner;
-	/** Return the key of this tab's own record. */
-	readKey(): string;
-	/** Report that so many writes of closed tabs were sent. */
-	tellAdopted(count: number): void;
-	/** Report that another number of writes of closed tabs waits. */
-	tellWaiting(): void;
-}
-declare class Adoption {
-	#private;
-	/** Writes of closed tabs that wait. */
-	waiting: number;
-	constructor(env: Environment, outboxes: Outboxes, port: AdoptionPort);
-	/** Send what closed tabs left, and look again after a while. */
-	look(): Promise<void>;
-	/** Give up what closed tabs of an ended session left; it goes to the application if that may see it. */
-	abandon(owner: Owner, reason: string, isTold: boolean): Promise<void>;
-	/** Let go of what is being sent, until the next `look`. */
-	close(): void;
-}
-declare class Mirror {
-	#private;
-	constructor(clock: Clock, store: OutboxStore, describe: () => ClientRow, tellStored: () => void);
-	/** True if everything is stored. */
-	get isComplete(): boolean;
-	/** Store a write under its number; null removes it. */
-	put(seq: number, write: WriteFrame | null): void;
-	/** Store the row again: the client has another name. */
-	touch(): void;
-	/**
-	 * Let nothing be sent before the store has caught up. Needed when a stored number comes to mean another write: if the
-	 * tab died in between, whoever sends what is stored would repeat one write under the number of another.
-	 */
-	guard(): void;
-	/** Return true if `resume` will be called when it is time to send, false if it is time now. */
-	awaitStored(resume: () => void): boolean;
-	/** Store what changed in this turn of the event loop. */
-	flush(): void;
-}
-declare class Outboxes {
-	#private;
-	readonly store: OutboxStore;
-	private constructor();
-	/** Open the outboxes; rejects if the browser keeps nothing. */
-	static open(env: Environment): Promise<Outboxes>;
-	/** Return the copy of a tab's outbox, which `describe` names; `tellStored` is called when it has caught up. */
-	newMirror(describe: () => ClientRow, tellStored: () => void): Mirror;
-	newAdoption(port: AdoptionPort): Adoption;
-}
-/** Part of the client, as an entry of the package such as `session-mgmt-client/http` exports it. */
-export type Part = (shared: never) => object;
-export interface CreateOptions {
-	metadata?: JsonObject;
-	config?: JsonObject;
-	/** Name that people give this browser. */
-	label?: string;
-}
-/** Document of a visitor's session, for the question whether its user takes it over. */
-export interface VisitorDocument {
-	name: string;
-	version: number;
-}
-export interface CacheOptions {
-	store: "indexeddb";
-	/** Keep copies of documents that the server stores encrypted too; in this browser they are not. */
-	encrypted?: boolean;
-}
-export interface StartOptions extends Surroundings {
-	/** Address where `session_mgmt.urls` is included. */
-	url?: string;
-	/** `browser`: the tabs of a browser share one session; `tab`: each has its own. */
-	share?: "browser" | "tab";
-	/** Separates several sessions of one site. */
-	name?: string;
-	/**
-	 * Only proof that the page takes; without it, the one that the server gives. With `cookie` the page holds no secret:
-	 * a cookie that no script can read proves its session, which all tabs share.
-	 */
-	tokenMode?: TokenMode;
-	/** Separates several clients of one page, or of frames of one tab; each needs its own. */
-	slot?: string;
-	/** Further headers of calls that use the page's own login, such as a CSRF token under another name. */
-	headers?: () => Record<string, string>;
-	create?: CreateOptions;
-	autoConnect?: boolean;
-	outbox?: Partial<OutboxBounds>;
-	/** Settles conflicts of updates that name no strategy; without it the server's settings do. */
-	strategy?: Strategy;
-	/** Send updates at once, or gather them (200 and 2000 milliseconds by default). */
-	sync?: SyncOptions;
-	/** Keep documents in this browser, so that they are seen before the server answers, or without a network. */
-	cache?: "indexeddb" | CacheOptions;
-	/**
-	 * Key of the user whom the page was made for, null for nobody. Only for speed: without it, the server is asked before
-	 * anything is shown. If somebody else is logged in, the start is refused with `login_mismatch`.
-	 */
-	user?: string | number | null;
-	/**
-	 * Without an answer of the server, at a start with a user's session: `wait` (default) shows nothing of it until the
-	 * server has confirmed who is logged in; `kept` shows the local copies at once, for somebody's own device.
-	 */
-	whenOffline?: "wait" | "kept";
-	/** As of `fetch`: `include` for an API on another origin that gets this page's cookies. */
-	credentials?: "same-origin" | "include";
-	/** Decides what becomes of a visitor's session when he logs in, if the server asks; without it he starts afresh. */
-	onAsk?: (documents: VisitorDocument[]) => "claim" | "fresh" | Promise<"claim" | "fresh">;
-	/**
-	 * Transports that the page allows. Without it all: a WebSocket, and HTTP where none gets through, by streams (`sse`) or,
-	 * where something holds them back, by long polls. What speaks HTTP is loaded when it is needed.
-	 */
-	transports?: readonly TransportName[];
-	/**
-	 * One connection for all tabs of the session: one of them leads, the others take from it what the server says, and
-	 * write over HTTP. Needs Web Locks and BroadcastChannel; without them each tab has its own connection, as by default.
-	 */
-	oneSocket?: boolean;
-	/**
-	 * Parts that are in the page's own scripts and not loaded later. To name them here is enough: a bundler makes one
-	 * module of such a part and of the one that the client loads.
-	 */
-	parts?: readonly Part[];
-	/** Ends the start, which then rejects with the signal's reason; it has no effect on the client that was started. */
-	signal?: AbortSignal;
-	/**
-	 * Checks the document `main`: a write that would break it is refused with `schema_mismatch`; a value of the server's
-	 * that does is shown, and told as an `error`.
-	 */
-	schema?: Schema;
-	/** Hears every error from the start on, as a listener of `error` does that was there before the start. */
-	onError?: (error: SessionError) => void;
-}
-declare class SessionRequests {
-	#private;
-	/** `own`: session of the client at the call; `ended`: it is no more. */
-	constructor(rest: Rest, credentials: Credentials, own: string, ended: () => Promise<void>);
-	/** Create another session with the page's own login; this client stays with its own. */
-	createSession(options?: CreateOptions): Promise<CreatedSession>;
-	getSession(id?: string): Promise<SessionInfo>;
-	updateSession(changes: CreateOptions, id?: string): Promise<SessionInfo>;
-	terminateSession(id?: string): Promise<void>;
-	getActiveSessions(): Promise<SessionInfo[]>;
-	/** List the user's devices: this one first, then the one seen last. */
-	list(): Promise<Device[]>;
-	/** Log a device out: end its session and its login. Rejects with `reauth_required` if the own login is old. */
-	end(id: string): Promise<void>;
-	/** Log out all devices of the user but this one; resolves with their number. */
-	endOthers(): Promise<number>;
-	validateSession(permission?: string, id?: string): Promise<Validation>;
-	/** Ask for the successor of an expired session, by its old token. */
-	recoverSession(id?: string, options?: JsonObject, token?: string): Promise<RecoveredSession>;
-	getSessionMetrics(id?: string): Promise<JsonObject>;
-	/** List the newest hundred connections with their figures, as of the server's last flush. */
-	getConnections(id?: string): Promise<ConnectionFigures[]>;
 }
 /** Reader of a log. */
 export interface Reader {
@@ -1519,48 +1608,330 @@ declare class ClientRecord {
 	flush(): void;
 	releaseLock(): void;
 }
-export interface ClientStats {
-	/** What carries the frames, or carried the last ones; null before the first connection. */
-	transport: Carrier | null;
-	connections: number;
-	reconnects: number;
-	framesSent: number;
-	framesReceived: number;
-	/** Characters of JSON text. */
-	charactersSent: number;
-	charactersReceived: number;
-	/** Recoveries by the server's verdict. */
-	recoveries: Record<"full" | "state_only" | "none", number>;
-	gaps: number;
-	messages: number;
-	publications: number;
-	receipts: number;
-	refusals: number;
-	/** Beats of the server that did not come. */
-	missedBeats: number;
-	latency: Latency;
-	pending: number;
+export interface WriterPort {
+	/** Return false if there is no connection to send on. */
+	sendFrame(frame: object): boolean;
+	findReplica(document: string): Replica | undefined;
+	/** Give up a connection that cannot decide the first write. */
+	abandonConnection(): void;
+	/** Return why nothing can be written, or null. */
+	readFailure(): SessionError | null;
+	/** Report that another number of writes waits. */
+	tellPending(): void;
 }
-/**
- * Round trips in milliseconds; null before the first. Over a WebSocket the server measures each beat, over HTTP the
- * client measures calls that are answered at once. `jitter_ms`: how much one differs from the one before, on average.
- */
-export interface Latency {
-	last_ms: number | null;
-	average_ms: number | null;
-	p95_ms: number | null;
-	jitter_ms: number | null;
-}
-export type Counter = "gaps" | "messages" | "publications" | "receipts" | "refusals" | "missedBeats";
-declare class Stats {
+declare class Writer {
 	#private;
-	countSent(characters: number): void;
-	countReceived(characters: number): void;
-	countConnection(again: boolean): void;
-	countRecovery(verdict: "full" | "state_only" | "none"): void;
-	count(counter: Counter): void;
-	addLatency(milliseconds: number): void;
-	buildSummary(pending: number, transport: Carrier | null): ClientStats;
+	readonly outbox: Outbox;
+	readonly digesting: Digesting;
+	limits: ValueLimits;
+	constructor(record: ClientRecord, clock: Clock, bounds: OutboxBounds, emitter: Emitter<SessionEvents>, stats: Stats, port: WriterPort, sync?: Sync);
+	applyLimits(limits: Record<string, number>): void;
+	/** Number and store a write; resolves with its good receipt, rejects with the refusal. */
+	addWrite(content: () => WriteFrame, signal?: AbortSignal): Promise<ReceiptFrame>;
+	/** Send the updates that wait for their delay. */
+	flush(): void;
+	sendMessage(data: Json, signal?: AbortSignal): Promise<Json>;
+	publishEntry(frame: Omit<PublishFrame, "type">, signal?: AbortSignal): Promise<ReceiptFrame>;
+	/** Return a normalised copy of the data of a publication. Throws `publication_too_large` or an error of a value. */
+	normalizePublication(data: Json): Json;
+	takeReceipt(frame: ReceiptFrame): void;
+	/** Give up what was not confirmed, and count from 1 again. */
+	abandonWrites(reason: string): UnsentWrite[];
+	/** Go by the record, which another page has had meanwhile; return the writes that it has no more. */
+	reload(lateFrom: number): Write[];
+	/** Settle the promises of writes that another page has sent, as far as their answers are known. */
+	settleSent(writes: readonly Write[], answers: ReadonlyMap<number, ReceiptFrame>): void;
+	/** Report what an update met; `orphan`: it was a closed tab's. */
+	tellConflict({ frame }: Write, receipt: ReceiptFrame, orphan?: boolean): void;
+	/** End the waiting for answers; the writes themselves go on waiting. */
+	stopWaiting(error: SessionError): void;
+	/** End the waiting; the writes stay for the next page. */
+	close(): void;
+}
+export interface DocumentsParts {
+	logbook: Logbook;
+	writer: Writer;
+	rest: Rest;
+	credentials: Credentials;
+	record: ClientRecord;
+	strategy: Strategy | undefined;
+	/** Of the document `main`. */
+	schema: Schema | undefined;
+	clock: Clock;
+	/** Null if no local copies are kept. */
+	copies: Copies | null;
+	keepsSealed: boolean;
+	/** Return true while nothing of the kept session may be shown. */
+	isHidden(): boolean;
+	/** Report that a document may not be read, or does not fit its schema. */
+	tellError(name: string, error: SessionError): void;
+	/** Report that a document's value comes from its local copy, or no longer does. */
+	tellCached(name: string, fromCache: boolean): void;
+}
+declare class Documents {
+	#private;
+	/** Last number that the server had decided when this connection began. */
+	decided: number;
+	constructor(parts: DocumentsParts);
+	getDocument(name: string): StateDocument;
+	findReplica(name: string): Replica | undefined;
+	/** List all documents of the session, followed or not. */
+	listHeads(): Promise<DocumentHead[]>;
+	/** Show the writes of an earlier page, now that their owner is known to be here. */
+	showRestored(): void;
+	dropPending(): void;
+	/** Empty all documents: another user's session begins. */
+	resetValues(): void;
+	clearWatches(): void;
+}
+export interface ClientRow {
+	/** Name of the tab's record. */
+	key: string;
+	/** Name of the Web Lock without which nobody numbers or sends these writes. */
+	lock: string;
+	owner: Owner;
+	/** Name that the server gave; null if the tab was never connected. */
+	client: string | null;
+	/** Time of the last change. */
+	at: number;
+}
+/** Writes to store, by number; null removes one. */
+export type WriteChanges = ReadonlyMap<number, WriteFrame | null>;
+declare class OutboxStore {
+	#private;
+	private constructor();
+	/** Open the database and remove what is too old; rejects if the browser keeps nothing there. */
+	static open(env: Environment): Promise<OutboxStore>;
+	/** List the other tabs of an owner whose writes wait, the oldest first, with the number of these writes. */
+	listWaiting(owner: Owner, own: string): Promise<[
+		row: ClientRow,
+		count: number
+	][]>;
+	readWrites(key: string): Promise<[
+		seq: number,
+		write: WriteFrame
+	][]>;
+	readResults(key: string): Promise<Map<number, ReceiptFrame>>;
+	/** Store a tab's row and changes of its writes; without waiting writes the row goes. */
+	save(row: ClientRow, changes: WriteChanges, hasWrites: boolean, ended: (error: unknown) => void): void;
+	/** Mark a tab's writes as taken over and name its client; resolves when that is stored. */
+	markAdopted(row: ClientRow): Promise<void>;
+	/** Return true if another tab has taken these writes over. */
+	isAdopted(key: string): Promise<boolean>;
+	/** Store the answer of an adopted write, for the tab that had it. */
+	saveResult(key: string, seq: number, receipt: ReceiptFrame): void;
+	/** Remove a tab's row and everything under it. */
+	remove(key: string): void;
+	close(): void;
+}
+declare class Mirror {
+	#private;
+	constructor(clock: Clock, store: OutboxStore, describe: () => ClientRow, tellStored: () => void);
+	/** True if everything is stored. */
+	get isComplete(): boolean;
+	/** Store a write under its number; null removes it. */
+	put(seq: number, write: WriteFrame | null): void;
+	/** Store the row again: the client has another name. */
+	touch(): void;
+	/**
+	 * Let nothing be sent before the store has caught up. Needed when a stored number comes to mean another write: if the
+	 * tab died in between, whoever sends what is stored would repeat one write under the number of another.
+	 */
+	guard(): void;
+	/** Return true if `resume` will be called when it is time to send, false if it is time now. */
+	awaitStored(resume: () => void): boolean;
+	/** Store what changed in this turn of the event loop. */
+	flush(): void;
+}
+export interface PendingPort {
+	readWriter(): Writer;
+	readAdoption(): Adoption | null;
+}
+declare class Pending {
+	#private;
+	constructor(emitter: Emitter<SessionEvents>, record: ClientRecord, port: PendingPort);
+	/** Number of writes without an answer, those of closed tabs included. */
+	get count(): number;
+	/** Report waiting writes, once for many changes. */
+	planReport(): void;
+}
+/** Parts of the client whose tab sends what closed ones left. */
+export interface AdoptingParts extends Pick<AdoptionPort, "loadSending"> {
+	credentials: Credentials;
+	record: ClientRecord;
+	writer: Writer;
+	documents: Documents;
+	emitter: Emitter<SessionEvents>;
+	transport: Transport;
+	pending: Pending;
+	/** Name of the page's session among those of the site. */
+	name: string | undefined;
+	/** Return the owner of what is kept of a session. */
+	nameOwner(session: SessionFields): Owner;
+}
+declare class Outboxes {
+	#private;
+	readonly store: OutboxStore;
+	private constructor();
+	/** Open the outboxes; rejects if the browser keeps nothing. */
+	static open(env: Environment): Promise<Outboxes>;
+	/** Return the copy of a tab's outbox, which `describe` names; `tellStored` is called when it has caught up. */
+	newMirror(describe: () => ClientRow, tellStored: () => void): Mirror;
+	newAdoption(parts: AdoptingParts): Adoption;
+}
+export interface SendingPort {
+	openLink(port: LinkPort): Link;
+	/** Return the fields of `connect` that prove the session. */
+	readProof(): object;
+	findPosition(document: string): Position | null;
+	/** Report writes of closed tabs that can't be sent. */
+	tellUnsent(writes: [
+		seq: number,
+		write: WriteFrame
+	][], reason: string): void;
+	/** Report the conflicts of a write whose promise is gone. */
+	tellConflict(write: Write, receipt: ReceiptFrame): void;
+}
+declare class Sending {
+	#private;
+	settled: number;
+	constructor(env: Environment, outboxes: Outboxes, row: ClientRow, writes: [
+		seq: number,
+		write: WriteFrame
+	][], port: SendingPort);
+	/** Send everything; resolves with the code that the connection ended with. */
+	run(): Promise<number>;
+	stop(): void;
+}
+export interface AdoptionPort extends SendingPort {
+	/** Load what sends them. */
+	loadSending(): Promise<{
+		Sending: typeof Sending;
+	}>;
+	readOwner(): Owner;
+	/** Return the key of this tab's own record. */
+	readKey(): string;
+	/** Report that so many writes of closed tabs were sent. */
+	tellAdopted(count: number): void;
+	/** Report that another number of writes of closed tabs waits. */
+	tellWaiting(): void;
+}
+declare class Adoption {
+	#private;
+	/** Writes of closed tabs that wait. */
+	waiting: number;
+	constructor(env: Environment, outboxes: Outboxes, port: AdoptionPort);
+	/** Send what closed tabs left, and look again after a while. */
+	look(): Promise<void>;
+	/** Give up what closed tabs of an ended session left; it goes to the application if that may see it. */
+	abandon(owner: Owner, reason: string, isTold: boolean): Promise<void>;
+	/** Let go of what is being sent, until the next `look`. */
+	close(): void;
+}
+/** Part of the client, as an entry of the package such as `session-mgmt-client/http` exports it. */
+export type Part = (shared: never) => object;
+export interface CreateOptions {
+	metadata?: JsonObject;
+	config?: JsonObject;
+	/** Name that people give this browser. */
+	label?: string;
+}
+/** Document of a visitor's session, for the question whether its user takes it over. */
+export interface VisitorDocument {
+	name: string;
+	version: number;
+}
+export interface CacheOptions {
+	store: "indexeddb";
+	/** Keep copies of documents that the server stores encrypted too; in this browser they are not. */
+	encrypted?: boolean;
+}
+export interface StartOptions extends Surroundings {
+	/** Address where `session_mgmt.urls` is included. */
+	url?: string;
+	/** `browser`: the tabs of a browser share one session; `tab`: each has its own. */
+	share?: "browser" | "tab";
+	/** Separates several sessions of one site. */
+	name?: string;
+	/**
+	 * Only proof that the page takes; without it, the one that the server gives. With `cookie` the page holds no secret:
+	 * a cookie that no script can read proves its session, which all tabs share.
+	 */
+	tokenMode?: TokenMode;
+	/** Separates several clients of one page, or of frames of one tab; each needs its own. */
+	slot?: string;
+	/** Further headers of calls that use the page's own login, such as a CSRF token under another name. */
+	headers?: () => Record<string, string>;
+	create?: CreateOptions;
+	autoConnect?: boolean;
+	outbox?: Partial<OutboxBounds>;
+	/** Settles conflicts of updates that name no strategy; without it the server's settings do. */
+	strategy?: Strategy;
+	/** Send updates at once, or gather them (200 and 2000 milliseconds by default). */
+	sync?: SyncOptions;
+	/** Keep documents in this browser, so that they are seen before the server answers, or without a network. */
+	cache?: "indexeddb" | CacheOptions;
+	/**
+	 * Key of the user whom the page was made for, null for nobody. Only for speed: without it, the server is asked before
+	 * anything is shown. If somebody else is logged in, the start is refused with `login_mismatch`.
+	 */
+	user?: string | number | null;
+	/**
+	 * Without an answer of the server, at a start with a user's session: `wait` (default) shows nothing of it until the
+	 * server has confirmed who is logged in; `kept` shows the local copies at once, for somebody's own device.
+	 */
+	whenOffline?: "wait" | "kept";
+	/** As of `fetch`: `include` for an API on another origin that gets this page's cookies. */
+	credentials?: "same-origin" | "include";
+	/** Decides what becomes of a visitor's session when he logs in, if the server asks; without it he starts afresh. */
+	onAsk?: (documents: VisitorDocument[]) => "claim" | "fresh" | Promise<"claim" | "fresh">;
+	/**
+	 * Transports that the page allows. Without it all: a WebSocket, and HTTP where none gets through, by streams (`sse`) or,
+	 * where something holds them back, by long polls. What speaks HTTP is loaded when it is needed.
+	 */
+	transports?: readonly TransportName[];
+	/**
+	 * One connection for all tabs of the session: one of them leads, the others take from it what the server says, and
+	 * write over HTTP. Needs Web Locks and BroadcastChannel; without them each tab has its own connection, as by default.
+	 */
+	oneSocket?: boolean;
+	/**
+	 * Parts that are in the page's own scripts and not loaded later. To name them here is enough: a bundler makes one
+	 * module of such a part and of the one that the client loads.
+	 */
+	parts?: readonly Part[];
+	/** Ends the start, which then rejects with the signal's reason; it has no effect on the client that was started. */
+	signal?: AbortSignal;
+	/**
+	 * Checks the document `main`: a write that would break it is refused with `schema_mismatch`; a value of the server's
+	 * that does is shown, and told as an `error`.
+	 */
+	schema?: Schema;
+	/** Hears every error from the start on, as a listener of `error` does that was there before the start. */
+	onError?: (error: SessionError) => void;
+}
+declare class SessionRequests {
+	#private;
+	/** `own`: session of the client at the call; `ended`: it is no more. */
+	constructor(rest: Rest, credentials: Credentials, own: string, ended: () => Promise<void>);
+	/** Create another session with the page's own login; this client stays with its own. */
+	createSession(options?: CreateOptions): Promise<CreatedSession>;
+	getSession(id?: string): Promise<SessionInfo>;
+	updateSession(changes: CreateOptions, id?: string): Promise<SessionInfo>;
+	terminateSession(id?: string): Promise<void>;
+	getActiveSessions(): Promise<SessionInfo[]>;
+	/** List the user's devices: this one first, then the one seen last. */
+	list(): Promise<Device[]>;
+	/** Log a device out: end its session and its login. Rejects with `reauth_required` if the own login is old. */
+	end(id: string): Promise<void>;
+	/** Log out all devices of the user but this one; resolves with their number. */
+	endOthers(): Promise<number>;
+	validateSession(permission?: string, id?: string): Promise<Validation>;
+	/** Ask for the successor of an expired session, by its old token. */
+	recoverSession(id?: string, options?: JsonObject, token?: string): Promise<RecoveredSession>;
+	getSessionMetrics(id?: string): Promise<JsonObject>;
+	/** List the newest hundred connections with their figures, as of the server's last flush. */
+	getConnections(id?: string): Promise<ConnectionFigures[]>;
 }
 /** Place of a publication in its topic; an ephemeral one has none. */
 export type PublicationPlace = {
@@ -1723,104 +2094,6 @@ export declare class Auth {
 	validate(permission?: string): Promise<Validation>;
 	/** Call back when the token is no good any more: let the user log in, then start again. */
 	onAuthRequired(listener: (data: Json, entry: SessionEntry) => void): Unsubscribe;
-}
-export interface HeartbeatPort {
-	/** Ask the server for a sign of life. */
-	askForLife(): void;
-	/** End the connection: nothing was heard for too long. */
-	endSilent(): void;
-	/** Tell that so many of the server's beats in a row did not come. */
-	tellMissed(missed: number): void;
-	isHidden(): boolean;
-}
-declare class Heartbeat {
-	#private;
-	/** Milliseconds without any frame after which the connection counts as dead. */
-	deadline: number;
-	/** Milliseconds in which the server promises a beat. */
-	interval: number;
-	constructor(clock: Clock, port: HeartbeatPort);
-	/** Go by other seconds from now on. */
-	configure({ interval, deadline }: {
-		interval?: number;
-		deadline?: number;
-	}): void;
-	start(): void;
-	stop(): void;
-	/** Note a sign of life; any frame is one. */
-	noteLife(): void;
-	/** Ask the server after a possible change of the network, and do not wait long for the answer. */
-	startDoubt(): void;
-	/** Learn from a connection that ended without a word: the next one is not quiet for as long. */
-	noteLoss(): void;
-}
-export interface ConnectionPort {
-	/** Prepare the next connection; null if there is nothing to wait for. Never rejects. */
-	prepare(): Promise<Preparation> | null;
-	/** Begin the next attachment. Throws for an address that cannot be. */
-	openLink(port: LinkPort): Link;
-	/** Return the first frame; called as late as possible, so that it contains what the page subscribed to meanwhile. */
-	buildConnect(): object;
-	takeConnected(frame: ConnectedFrame): void;
-	handleFrame(frame: ServerFrame): void;
-	handleDetach(): void;
-	/** Return the place in a log after which the next entries must come; undefined if the log is not followed. */
-	findPlace(log: string): Position | null | undefined;
-	readAcked(): number;
-	tellTransport(name: Carrier): void;
-	tellStatus(status: Status, reason: StatusReason | null): void;
-	tellMissed(missed: number): void;
-	tellRoundTrip(milliseconds: number): void;
-	/** Repair after an end that is no ordinary loss: come back, or stay away. `wasReady`: after `connected`. */
-	repairAfter(ending: Ending, wasReady: boolean): Repair | Promise<Repair> | null;
-}
-export type Repair = "reconnect" | "stop";
-/** Preparation of a connection: `repair` is null if it may open now. */
-export type Preparation = {
-	repair: null;
-} | {
-	repair: Repair;
-	reason: StatusReason;
-	retryAfter?: number | null;
-};
-declare class Connection {
-	#private;
-	status: Status;
-	reason: StatusReason | null;
-	/** Called with every frame, for the debug panel. */
-	readonly watchers: Set<(direction: "sent" | "received", frame: object) => void>;
-	/** What carried the last attachment; null before the first. */
-	transport: Carrier | null;
-	/** Called whenever frames can be sent. */
-	onAttach: () => void;
-	readonly backoff: Backoff;
-	readonly heartbeat: Heartbeat;
-	constructor(env: Environment, port: ConnectionPort, stats: Stats);
-	get connected(): boolean;
-	get isHidden(): boolean;
-	/** Connect; resolves when connected, rejects when the connection is given up before that. */
-	connect(): Promise<void>;
-	/** Disconnect and stay away until `connect`; no sign of the page changes that. */
-	disconnect(): void;
-	reconnect(): Promise<void>;
-	close(): void;
-	/** Let go of everything, because the page goes; it connects when it comes back. */
-	leavePage(): void;
-	/** React to a change that the page saw: ask a live connection for a sign, or attempt the next one at once. */
-	checkLife(): void;
-	configure(retry: Partial<RetryPolicy>, deadline?: number): void;
-	/** Go by what the server says of its beats. */
-	takeBeats(beats: Beats | undefined): void;
-	/** Return false if there is no connection. */
-	sendFrame(frame: object): boolean;
-	/** Send a frame with an id; `answer` gets the reply, the error or the pong, unless the connection ends before. */
-	askServer(frame: object, answer: (frame: ServerFrame) => void): boolean;
-	/** Return why the connection will not come back by itself; null while it may. */
-	readFailure(): SessionError | null;
-	/** Stay away because nothing can be sent for good. */
-	fail(reason: StatusReason): void;
-	/** Give this connection up and come back. */
-	abandonLink(code?: number): void;
 }
 export interface ConnectionConfig extends Partial<RetryPolicy> {
 	/** Seconds without a frame after which the connection counts as dead. */

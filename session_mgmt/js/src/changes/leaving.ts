@@ -1,9 +1,9 @@
 /** A person who leaves: what waits is sent for a moment, then the session ends. */
 
-import type { Credentials } from "./credentials";
-import type { Clock } from "./environment";
-import { pause } from "./pause";
-import type { Rest } from "./rest";
+import type { Credentials } from "../credentials";
+import type { Clock } from "../environment";
+import { pause } from "../pause";
+import type { Rest } from "../rest";
 
 const FLUSH_FOR = 2_000;
 const LOOK_EVERY = 50;

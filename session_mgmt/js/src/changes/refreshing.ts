@@ -1,7 +1,7 @@
 /** Exchange of tokens for the next ones (PROTOCOL section 14). Callers hold the lock. */
 
-import type { Credentials, Exchange, Kept, PairFields } from "./credentials";
-import type { Rest } from "./rest";
+import type { Credentials, Exchange, Kept, PairFields } from "../credentials";
+import type { Rest } from "../rest";
 
 export interface RefreshAnswer extends PairFields {
   access: string;

@@ -1,7 +1,7 @@
 /** What tabs of one browser tell each other about the end of their session. */
 
-import type { ChannelLike, Environment } from "./environment";
-import { watchCache } from "./page";
+import type { ChannelLike, Environment } from "../environment";
+import { watchCache } from "../page";
 
 interface Ended {
   ended?: string;

@@ -1,8 +1,9 @@
 /** The time at which the tokens of a connection that lives are exchanged. */
 
-import type { Credentials } from "./credentials";
-import type { Clock } from "./environment";
-import { toFailure, type SessionError } from "./errors";
+import { RENEW_AGAIN } from "../beginning";
+import type { Credentials } from "../credentials";
+import type { Clock } from "../environment";
+import { toFailure, type SessionError } from "../errors";
 
 export interface RenewalPort {
   isConnected(): boolean;
@@ -12,7 +13,6 @@ export interface RenewalPort {
   end(failure: SessionError): void;
 }
 
-export const RENEW_AGAIN = 5_000;
 const LONGEST_TIMER = 86_400_000;
 
 export class Renewal {

@@ -1,10 +1,10 @@
 /** A tab that comes back after a logout, into a session of nobody's. */
 
-import { Backoff } from "./backoff";
-import type { Environment } from "./environment";
-import { SessionError } from "./errors";
-import { pause } from "./pause";
-import { RENEW_AGAIN } from "./renewal";
+import { Backoff } from "../backoff";
+import { RENEW_AGAIN } from "../beginning";
+import type { Environment } from "../environment";
+import { SessionError } from "../errors";
+import { pause } from "../pause";
 
 /** Milliseconds for which the project's own logout may still be under way. */
 const LOGOUT_TAKES = 30_000;

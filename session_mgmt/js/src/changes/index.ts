@@ -1,0 +1,88 @@
+/** What changes a client in its life: repairs of its name, and another session or the end of it. Loaded with the start. */
+
+import { askForReply } from "../asking";
+import { CLOSE } from "../codes";
+import type { Preparation, Repair } from "../connection";
+import type { Life } from "../life";
+import { LOGGED_OUT } from "../identity";
+import type { Ending } from "../transport";
+import { leaveSession } from "./leaving";
+import { Repairs } from "./repairs";
+import { Turns, type Change } from "./turns";
+
+export class Changes {
+  readonly #life: Life;
+  readonly #turns: Turns;
+  readonly #repairs: Repairs;
+
+  constructor(life: Life) {
+    const { connection, env, handshake, identity } = life.parts;
+    this.#life = life;
+    this.#turns = new Turns(identity, {
+      askSocket: (frame) => askForReply(connection, env.clock, frame),
+      isConnected: () => connection.connected,
+      isWanted: () => connection.status !== "disconnected",
+      connect: () => void connection.connect(),
+      takeChange: (change) => this.#takeChange(change),
+      takeEnd: (reason, status) => {
+        handshake.forgetSession();
+        this.#repairs.takeEnd(reason, status);
+        connection.fail(status);
+      },
+    });
+    this.#repairs = new Repairs(life, this.#turns);
+  }
+
+  begin(): void {
+    this.#turns.begin();
+  }
+
+  close(): void {
+    this.#turns.close();
+  }
+
+  /** Look at storage for what other tabs have done. */
+  look(): void {
+    this.#turns.look();
+  }
+
+  repairAfter(ending: Ending, wasReady: boolean): Repair | Promise<Repair> {
+    return this.#repairs.repairAfter(ending, wasReady);
+  }
+
+  /** Take the record up again if the page had let go of it; null if there is nothing to wait for. */
+  takeUp(): Promise<void> | null {
+    return this.#repairs.takeUp();
+  }
+
+  /** Settle whose writes and whose session this tab has, before it connects. */
+  prepare(): Promise<Preparation> | null {
+    this.look();
+    const taken = this.takeUp();
+    return taken ? taken.then(() => this.#turns.settle() ?? { repair: null }) : this.#turns.settle();
+  }
+
+  /** Enter again because somebody has logged in, or out, without a new page. */
+  enterAgain(user: string | number | null | undefined): Promise<void> {
+    return this.#turns.enterAgain(user);
+  }
+
+  /** Send what waits, for at most 2 s, then end the session. Never rejects. */
+  leave(): Promise<void> {
+    const { env, rest, credentials, connection, writer } = this.#life.parts;
+    return leaveSession(env.clock, rest, credentials, {
+      flush: () => writer.flush(),
+      isSending: () => connection.connected && writer.outbox.size > 0,
+      end: () => this.#turns.endSession(LOGGED_OUT),
+    });
+  }
+
+  #takeChange(change: Change): void {
+    this.#repairs.takeChange(change);
+    if (change.before?.session.session_id === change.after.session.session_id) return;
+    const { connection, handshake } = this.#life.parts;
+    handshake.forgetSession();
+    // What is connected belongs to the session of before.
+    connection.abandonLink(CLOSE.DETACHED);
+  }
+}

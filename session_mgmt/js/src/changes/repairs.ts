@@ -1,0 +1,156 @@
+/** Repair of a client whose name or session is no longer valid. */
+
+import { CLOSE } from "../codes";
+import type { Repair } from "../connection";
+import { maySucceed, type Kept } from "../credentials";
+import type { StatusReason, UnsentWrite } from "../events";
+import { LOGGED_OUT } from "../identity";
+import type { Life } from "../life";
+import type { Ending } from "../transport";
+import type { Change, Turns } from "./turns";
+
+const CLONE_WITHIN = 10_000;
+
+export class Repairs {
+  readonly #life: Life;
+  readonly #turns: Turns;
+  #replacedAt = -Infinity;
+  /** Taking up of what the page had let go of; null while nothing is. */
+  #takingUp: Promise<void> | null = null;
+
+  constructor(life: Life, turns: Turns) {
+    this.#life = life;
+    this.#turns = turns;
+  }
+
+  /** Repair what a close code reports, of those after which a client is no longer what it was. */
+  repairAfter({ code, name, reason }: Ending, wasReady: boolean): Repair | Promise<Repair> {
+    switch (code) {
+      case CLOSE.CLIENT_FORGOTTEN:
+        this.#beginClient("client_forgotten");
+        return "reconnect";
+      case CLOSE.SESSION_TERMINATED:
+        return this.#leaveSession(reason ?? "session_terminated", { code, name: name ?? "session_terminated" });
+      case CLOSE.REPLACED:
+        return this.#replaceClient(wasReady);
+      default:
+        // One of the writes may be why; sent again by the next page, it would end that page's connection too.
+        this.#beginClient("invalid_frame");
+        return "stop";
+    }
+  }
+
+  /** Take the record up again if the page had let go of it; null if there is nothing to wait for. */
+  takeUp(): Promise<void> | null {
+    if (this.#life.parts.record.isAway) this.#takingUp ??= this.#reopenRecord().finally(() => (this.#takingUp = null));
+    return this.#takingUp;
+  }
+
+  /** Go on with other tokens or with another session. */
+  takeChange({ before, after, reason, entered }: Change): void {
+    const { copies, documents, record, logbook, nameOwner } = this.#life.parts;
+    const isSame = before?.session.session_id === after.session.session_id;
+    if (!isSame) this.#enterSession(before, after, reason);
+    else if (before.session.user_id !== after.session.user_id) {
+      // A visitor has logged in: everything goes on, but the copies have another owner.
+      record.assignClient(after.session, record.client);
+      if (copies) logbook.forgetPlaces(logbook.names().filter((name) => name.startsWith("state:")));
+      copies?.enterSession(nameOwner(after.session));
+    }
+    if (before?.session.user_id !== after.session.user_id) logbook.forgetDenials();
+    documents.showRestored();
+    if (entered?.receipt) this.#life.parts.tellRecovery(entered.receipt);
+    if (entered) this.#life.tellIdentity(entered);
+  }
+
+  /** End what this tab has of a session: nothing of it stays in the page or in the browser. */
+  takeEnd(reason: string, { code }: StatusReason): void {
+    const { credentials, copies, logbook, documents, emitter, timeline } = this.#life.parts;
+    const { session } = credentials;
+    const unsent = this.#wipeRecord(reason);
+    logbook.forgetPlaces(logbook.names());
+    documents.resetValues();
+    copies?.wipeScope();
+    this.#life.abandonClosed({ session }, reason);
+    this.#life.tellUnsent(unsent, reason);
+    if (code === CLOSE.SESSION_TERMINATED || reason === "session_terminated") {
+      timeline.announceEnd("session_terminated", { reason });
+    } else if (reason !== LOGGED_OUT) timeline.announceEnd("auth_required", { reason });
+    emitter.emit("ended", { reason });
+  }
+
+  /**
+   * Decide after another connection of this client took over. Before `connected`, or while an answer is outstanding,
+   * that is this client's own earlier attach, which the server served late; twice in a short time it is a copy of this
+   * client elsewhere.
+   */
+  async #replaceClient(wasReady: boolean): Promise<Repair> {
+    const { record } = this.#life.parts;
+    if (await record.isAdopted().catch(() => false)) {
+      record.leave();
+      return "reconnect";
+    }
+    const now = this.#life.parts.env.clock.now();
+    const isClone = now - this.#replacedAt < CLONE_WITHIN;
+    if (wasReady && !isClone && record.latest === record.generation) return "stop";
+    this.#replacedAt = now;
+    if (isClone) this.#beginClient("replaced");
+    return "reconnect";
+  }
+
+  /** Go on with the record as it is now: another page may have had it, or have taken its writes over. */
+  async #reopenRecord(): Promise<void> {
+    const { record, outboxes, documents, writer, credentials } = this.#life.parts;
+    const { key } = record;
+    writer.flush();
+    await record.reopen();
+    const gone = writer.reload(record.lateFrom);
+    if (credentials.kept) {
+      const reason = "session_changed";
+      this.#life.tellUnsent(this.#life.settleRecord(credentials.session, undefined, reason), reason);
+      documents.showRestored();
+    } else this.#wipeRecord();
+    const answers = gone.length > 0 && (await outboxes?.store.readResults(key).catch(() => undefined));
+    writer.settleSent(gone, answers || new Map());
+  }
+
+  /** Leave a session that somebody has ended; come back if another tab has one to go on with. */
+  #leaveSession(reason: string, status: StatusReason): Repair | Promise<Repair> {
+    const { credentials } = this.#life.parts;
+    const decide = (): Repair => {
+      if (this.#turns.hasSuccessor()) return "reconnect";
+      this.#turns.endSession(reason, status);
+      return "stop";
+    };
+    // A visitor may have logged in: the tab that enters holds the lock until it has stored what it got.
+    return credentials.session.user_id === null ? this.#turns.awaitOthers().then(decide) : decide();
+  }
+
+  /** Enter another session: its documents and its own log are other logs, topics are the same for the same person. */
+  #enterSession(before: Kept | null, after: Kept, reason: string): void {
+    const { logbook, copies, documents, record, credentials, nameOwner } = this.#life.parts;
+    const isSuccessor = before !== null && maySucceed(before, after);
+    const names = logbook.names();
+    logbook.forgetPlaces(isSuccessor ? names.filter((name) => !name.startsWith("topic:")) : names);
+    if (!isSuccessor) record.clearPositions();
+    const unsent = this.#life.restartClient(credentials.session, reason);
+    copies?.enterSession(nameOwner(after.session));
+    if (!isSuccessor || before.session.user_id !== after.session.user_id) documents.resetValues();
+    if (before) this.#life.abandonClosed(before, reason);
+    this.#life.tellUnsent(unsent, reason);
+  }
+
+  /** Begin as another client; unconfirmed writes go to the application. */
+  #beginClient(reason: string): void {
+    this.#life.tellUnsent(this.#life.restartClient(this.#life.parts.credentials.session, reason), reason);
+  }
+
+  /** Leave nothing in the record of a session that is over. */
+  #wipeRecord(reason = "session_changed"): UnsentWrite[] {
+    const { record, credentials } = this.#life.parts;
+    const unsent = this.#life.restartClient(credentials.session, reason);
+    record.clearPositions();
+    record.leaveSession();
+    return unsent;
+  }
+}
