@@ -22,6 +22,7 @@ from session_mgmt.consumers.hub import hub
 from session_mgmt.models import Publication
 from session_mgmt.shortcuts import drain, publish
 from tests import services
+from tests.conftest import or_skip
 from tests.walks.conftest import created, declared, peers, way
 
 __all__ = ["created", "declared", "peers", "way"]
@@ -35,10 +36,19 @@ ALIAS = "bell"
 Rings = asyncio.Queue[tuple[dict[str, int], Any]]
 
 
+@pytest.fixture(scope="module")
+def server(pytestconfig: pytest.Config) -> Iterator[services.Postgres]:
+    """A server of the tests here that leave it alone."""
+    with or_skip(pytestconfig), services.postgres() as server:
+        yield server
+
+
 @pytest.fixture
-def alias(postgres_server: services.Postgres, settings: Any, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A server of this test alone, to kill and pause."""
-    entry = {**connections.settings["default"], **build_postgres(postgres_server.url)}
+def alias(request: pytest.FixtureRequest, settings: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The alias of that server, or of one of the test alone, to kill and pause."""
+    is_own = "postgres_server" in request.fixturenames
+    url = request.getfixturevalue("postgres_server" if is_own else "server").url
+    entry = {**connections.settings["default"], **build_postgres(url)}
     monkeypatch.setitem(connections.settings, ALIAS, entry)
     settings.SESSION_MGMT = {"doorbell_database": ALIAS}
     return ALIAS
@@ -142,9 +152,9 @@ def test_no_notification_is_longer_than_postgresql_takes() -> None:
     assert max(map(len, parts)) <= postgres_bell.MOST_BYTES
 
 
-async def test_what_is_no_doorbell_is_passed_over(alias: str, bell: Doorbell, postgres_server: Any) -> None:
+async def test_what_is_no_doorbell_is_passed_over(alias: str, bell: Doorbell, server: services.Postgres) -> None:
     async with listening(bell) as ear:
-        with psycopg.connect(postgres_server.url, autocommit=True) as somebody:
+        with psycopg.connect(server.url, autocommit=True) as somebody:
             ((channel,),) = somebody.execute(postgres_bell._FIND_CHANNEL).fetchall()
             good = json.dumps({"h": {KEY: 4}})
             for text in ("", "{", "[]", '{"h": []}', "a:b", "a:1:x:2:y", "a:1:1:2:end of nothing", "x" * 7000, good):
