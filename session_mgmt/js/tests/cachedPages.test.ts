@@ -183,12 +183,12 @@ describe.each([false, true])("a page in the browser's cache, with oneSocket %s",
 
   test("has nothing of a session that has ended meanwhile, nor has its tab", async () => {
     const { browser, first } = await begin();
-    browser.server.cut();
+    const other = await open(browser.tab());
+    browser.server.swallowReceipts = true;
     void first.client.state.set("/note", "of ann").catch(() => undefined);
     await turns();
     first.leave();
-    browser.server.mend();
-    const other = await open(browser.tab());
+    browser.server.swallowReceipts = false;
     await other.client.logout();
     expect(keep(first)).toContain("of ann");
     first.comeBack();

@@ -163,6 +163,9 @@ export class LiveTab extends Tab {
   }
 
   #request(locks: FakeLocks, ...[name, options, callback]: Parameters<FakeLocks["request"]>): Promise<unknown> {
+    // A page that stands still asks for nothing, nor does one that is gone.
+    if (this.#isDead) return new Promise(() => undefined);
+    if (this.#kept) return new Promise((resolve) => this.#run(() => resolve(this.#request(locks, name, options, callback))));
     const work = async (lock: unknown): Promise<unknown> => {
       if (lock) this.held.add(name);
       const given = await this.#gated(Promise.resolve(lock));

@@ -13,6 +13,8 @@ useFakeClock();
 const TABS = 5;
 const MANY = 10;
 const RUNS = Number(process.env.RUNS ?? 6);
+/** By hand each run is another one. */
+const SEED = process.env.RUNS ? {} : { seed: 1 };
 
 type Step =
   | { do: "write" | "freeze" | "thaw" | "hide" | "show" | "leave" | "crash" | "disturb"; tab: number }
@@ -65,7 +67,8 @@ class World {
 
   /** Let some tabs write, and the one that leads go. */
   async endLeader({ end, writers }: { end: (typeof ENDS)[number]; writers: readonly number[] }): Promise<void> {
-    const at = this.tabs.findIndex((tab) => !tab.isDead && !tab.isFrozen && tab.leads);
+    const isThere = (tab: LiveTab): boolean => !tab.isDead && !tab.isFrozen && tab.client.status === "connected";
+    const at = this.tabs.findIndex((tab) => isThere(tab) && tab.leads);
     const leader = this.tabs[at];
     for (const n of writers) await this.#act("write", n);
     if (leader && end === "close") await leader.close();
@@ -132,6 +135,7 @@ class World {
     await turns(2);
     page.leave();
     tab.comeBack();
+    await turns(40);
   }
 
   async #wake(tab: LiveTab, n: number): Promise<void> {
@@ -178,7 +182,7 @@ test("whatever becomes of the tabs, each write happens once and everybody hears 
     }),
     { numRuns: RUNS, endOnFailure: false },
   );
-}, 240_000);
+}, 1_000_000);
 
 test("ten tabs whose leaders go every two seconds lose nothing, nor what a closed tab has left", async () => {
   await fc.assert(
@@ -191,6 +195,6 @@ test("ten tabs whose leaders go every two seconds lose nothing, nor what a close
       world.check();
       await world.close();
     }),
-    { numRuns: Math.ceil(RUNS / 3), endOnFailure: false },
+    { numRuns: Math.ceil(RUNS / 3), endOnFailure: false, ...SEED },
   );
-}, 240_000);
+}, 1_000_000);
