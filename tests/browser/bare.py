@@ -40,11 +40,7 @@ class Profile:
         tab.call("Network.enable")
         tab.call("Page.enable")
         tab.call("Page.bringToFront")
-        try:
-            tab.until(LOADED)
-        except ContextLost:
-            # The empty page was asked, with which each tab begins.
-            tab.until(LOADED)
+        tab.has_loaded()
         return tab
 
     def close(self) -> None:
@@ -101,7 +97,14 @@ class Tab:
         self.run(f"void setTimeout(() => {{ {script} }})")
         while self._profile.moves[self._id] == before:
             self._profile.take()
-        self.until(LOADED)
+        self.has_loaded()
+
+    def has_loaded(self) -> None:
+        try:
+            self.until(LOADED)
+        except ContextLost:
+            # The page before it was asked; each tab begins with an empty one.
+            self.until(LOADED)
 
     def freeze(self) -> None:
         """Stop everything that the tab does, as browsers do with tabs in the background; it must be behind another."""
