@@ -1,5 +1,5 @@
-import { readFileSync } from "node:fs";
-import { expect, test } from "vitest";
+import { readdirSync, readFileSync } from "node:fs";
+import { describe, expect, test } from "vitest";
 import { CLOSE, CLOSE_NAMES, mayReconnect } from "../src/codes";
 import { EVENT_TYPES } from "../src/events";
 
@@ -24,4 +24,31 @@ test("the twelve event types are those of the events page", () => {
   const page = readFileSync(new URL("../../../docs/reference/events.md", import.meta.url), "utf8");
   expect(new Set(EVENT_TYPES).size).toBe(12);
   expect(EVENT_TYPES.filter((type) => !page.includes(`\`${type}\``))).toEqual([]);
+});
+
+describe("errors of the client's own", () => {
+  const folder = new URL("../src/", import.meta.url).pathname;
+  const found = readdirSync(folder, { recursive: true, encoding: "utf8" });
+  const files = found.filter((name) => name.endsWith(".ts") && !/^testing\b/.test(name));
+  const sources = new Map(files.map((name) => [name, readFileSync(folder + name, "utf8")]));
+  const all = [...sources.values()].join("\n");
+
+  test("are on the page of the client with what to do, and no others", () => {
+    const page = readFileSync(new URL("../../../docs/reference/js-client.md", import.meta.url), "utf8");
+    const table = /^## Errors$.*?^\| --- \| --- \|$(.*?)^$/ms.exec(page)?.[1] ?? "";
+    const described = [...table.matchAll(/^\| `(\w+)` \| .*\. \|$/gm)].map(([, name]) => name as string);
+    const made = [/\.local\(\s*"(\w+)"/g, /"(\w+_unavailable)"/g, /name: "(not_our_server)"/g, /"(\w+_too_long)"/g];
+    const named = made.flatMap((pattern) => [...all.matchAll(pattern)].map(([, name]) => name as string));
+    // Raised under a name of its own constant.
+    expect(all).toContain('LOGGED_OUT = "logged_out"');
+    expect([...new Set(described)].sort()).toEqual([...new Set([...named, "logged_out"])].sort());
+    expect(described.length).toBe(new Set(described).size);
+  });
+
+  test("have names; those without reach no application", () => {
+    // Each is caught, and told as `storage_unavailable`, `cache_unavailable` or `one_socket_unavailable`.
+    const caught = ["copies.ts", "database.ts", "mirror.ts", "tabs/index.ts"];
+    const nameless = [...sources].filter(([, text]) => /new (Type|Range)?Error\(/.test(text)).map(([name]) => name);
+    expect(nameless.sort()).toEqual(caught);
+  });
 });

@@ -144,12 +144,12 @@ function busy(browser: Browser): void {
 
 const copies = { cache: "indexeddb", user: "7" } as const;
 const kinds: [what: string, options: StartOptions, runs: number][] = [
-  ["no copies", {}, 150],
-  ["local copies", copies, 150],
-  ["changes of the transport", { transports: ["websocket", "sse", "longpoll"] }, 60],
-  ["no copies, over streams", { transports: ["sse"] }, 40],
-  ["local copies, over long polls", { ...copies, transports: ["longpoll"] }, 60],
-  ["local copies and delayed updates", { ...copies, sync: { mode: "delayed", delay: 50 } }, 50],
+  ["no copies", {}, 50],
+  ["local copies", copies, 50],
+  ["changes of the transport", { transports: ["websocket", "sse", "longpoll"] }, 25],
+  ["no copies, over streams", { transports: ["sse"] }, 15],
+  ["local copies, over long polls", { ...copies, transports: ["longpoll"] }, 25],
+  ["local copies and delayed updates", { ...copies, sync: { mode: "delayed", delay: 50 } }, 20],
 ];
 
 const title = "with %s every write happens once and every reader sees everything once";
