@@ -27,10 +27,10 @@ class HttpPeer:
         given = {"Authorization": f"Bearer {self.token}", **headers}
         return await self.http.post(f"/api/connections/{name}", json=body, headers=given, timeout=PATIENCE)
 
-    async def attach(self, logs: dict[str, Any] | None = None) -> dict[str, Any]:
+    async def attach(self, logs: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
         """Attach, with the places reached so far or those given, and follow the verdicts."""
         places = {name: log["position"] for name, log in self.logs.items()} if logs is None else logs
-        body = {"client_id": self.client_id, "acked": self.acked, "transport": self.transport, "logs": places}
+        body = {"client_id": self.client_id, "acked": self.acked, "transport": self.transport, "logs": places, **more}
         answer = await self.call("", body)
         assert answer.status_code == 200, answer.text
         (connected,) = answer.json()["frames"]

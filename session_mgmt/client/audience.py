@@ -20,7 +20,8 @@ class Audience:
 
     def __init__(self) -> None:
         self.answers: Waiters[int, Receipt] = Waiters()
-        self.follows: Waiters[str, None] = Waiters()
+        # Whether nothing of the wish where to begin is gone.
+        self.follows: Waiters[str, bool] = Waiters()
         self.settled = asyncio.Event()
         self.first = asyncio.Event()
         self.events, self.messages, self.publications, self.changes = (Listeners() for _ in range(4))
@@ -31,7 +32,7 @@ class Audience:
     def deliver_entry(self, effect: Deliver) -> None:
         log, body = effect.log, effect.body
         if log.startswith(TOPIC):
-            self.publications.call_all(log.removeprefix(TOPIC), body)
+            self.publications.call_all(log.removeprefix(TOPIC), body, effect.place)
         elif log == SESSION_LOG and body.get("type") == "message":
             self.messages.call_all("message", body.get("data"))
         elif log == SESSION_LOG:
@@ -55,7 +56,7 @@ class Audience:
         if effect.verdict["mode"] == "denied":
             self.follows.reject(effect.log, Refused(effect.verdict.get("error") or {}))
         else:
-            self.follows.resolve(effect.log, None)
+            self.follows.resolve(effect.log, effect.verdict.get("complete", True))
 
     def dismiss(self, stopped: Stopped) -> None:
         """End everything with the reason why the client has stopped: nobody who waits may wait for ever."""

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 from session_mgmt.client.session import SessionClient
+from session_mgmt.client.topics import Subscription
 
 
 class LoopThread:
@@ -68,7 +69,9 @@ class Blocking:
             result = self._thread.run(lambda: function(*arguments, **named))
             if isinstance(result, AsyncIterator):
                 return self._iterate(result)
-            # Such as the function that ends a subscription.
+            if isinstance(result, Subscription):
+                return Subscription(self._wrap(result), result.complete)
+            # Such as the function that ends an event's listener.
             return self._wrap(result) if inspect.isfunction(result) else result
 
         return call

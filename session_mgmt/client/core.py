@@ -51,13 +51,15 @@ class Core(Logbook):
 
     def build_connect(self, token: str) -> Frame:
         """Return the `connect` frame of a new connection."""
+        wishes: dict[str, dict[str, Any]] = {"slow": dict(self.ways), "since": self.beginnings}
+        asked = {name: {log: wish for log, wish in of.items() if log in self.logs} for name, of in wishes.items()}
         return {
             "type": "connect",
             "token": token,
             "client_id": self.client_id,
             "acked": self.outbox.acked,
             "logs": {log: place and place.as_json() for log, place in self.logs.items()},
-            **({"slow": ways} if (ways := {log: way for log, way in self.ways.items() if log in self.logs}) else {}),
+            **{name: of for name, of in asked.items() if of},
             "capabilities": [],
             "agent": AGENT,
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +21,28 @@ class StorePosition:
     position: list[Any]
 
 
+class Place(NamedTuple):
+    """Place of a publication in its topic; an ephemeral one has none.
+
+    `live` is False for what was published before the server followed the topic on this connection.
+    """
+
+    epoch: str | None
+    offset: int | None
+    tag: str | None
+    live: bool
+
+
+NOWHERE = Place(None, None, None, live=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Deliver:
     """Give an entry of a topic or of the session's log to the application."""
 
     log: str
     body: Any
+    place: Place = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)

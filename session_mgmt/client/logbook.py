@@ -13,6 +13,7 @@ from session_mgmt.client.effects import (
     Fetch,
     Following,
     Leave,
+    Place,
     Send,
     StorePosition,
 )
@@ -37,6 +38,8 @@ class Logbook(Writing):
         self._decided = 0
         self._next_id = 1
         self._asked: dict[int, str] = {}
+        # Last offsets that were there before, by log.
+        self._replayed: dict[str, int] = {}
 
     def draw_id(self) -> int:
         """Return the id of the next frame that asks for a reply."""
@@ -45,25 +48,30 @@ class Logbook(Writing):
 
     # Wishes of the application.
 
-    def follow_log(self, log: str, slow: str | None = None) -> Effects:
-        """Follow a log from the known position, or from now on; the effect `Following` brings the outcome.
+    def follow_log(self, log: str, slow: str | None = None, since: Frame | None = None) -> Effects:
+        """Follow a log from the known position, else by `since`, else from now on; the effect `Following` brings the
+        outcome.
 
-        Of several calls for one log the first that wishes for a way decides.
+        Of several calls for one log the first that wishes for a way, or for a beginning, decides.
         """
         if slow is not None:
             self.ways.setdefault(log, slow)
+        if since is not None:
+            self.beginnings.setdefault(log, since)
         # The position of an earlier process counts only until the log is followed.
         place = self.logs.setdefault(log, self._stored_places.pop(log, None))
         if self.ready:
             id_ = self.draw_id()
             self._asked[id_] = log
-            way = {"slow": self.ways[log]} if log in self.ways else {}
-            yield Send({"type": "subscribe", "id": id_, "log": log, "position": place and place.as_json(), **way})
+            wishes = {"slow": self.ways.get(log), "since": self.beginnings.get(log)}
+            given = {name: wish for name, wish in wishes.items() if wish is not None}
+            yield Send({"type": "subscribe", "id": id_, "log": log, "position": place and place.as_json(), **given})
 
     def unfollow_log(self, log: str) -> Effects:
         """Stop following a log and forget the position in it."""
         self.logs.pop(log, None)
         self.ways.pop(log, None)
+        self.beginnings.pop(log, None)
         self._stored_places.pop(log, None)
         if self.ready:
             yield Send({"type": "unsubscribe", "id": self.draw_id(), "log": log})
@@ -114,6 +122,7 @@ class Logbook(Writing):
 
     def _apply_verdict(self, log: str, verdict: Frame) -> Effects:
         mode = verdict["mode"]
+        self._replayed[log] = verdict.get("to") or 0
         self._note_lost_history(log, mode == "snapshot", verdict.get("reason"))
         if mode == "denied":
             # The place counts again if the log is followed anew.
@@ -121,6 +130,9 @@ class Logbook(Writing):
             yield Emit("denied", {"log": log, "error": verdict.get("error")})
         elif mode == "gap":
             yield from self._handle_gap({"log": log, **verdict})
+        elif mode == "entries" and self.logs.get(log) is None:
+            # The place that was wished for.
+            self.logs[log] = positions.parse(verdict["position"])
         elif mode == "up_to_date" and verdict.get("position"):
             place = positions.parse(verdict["position"])
             self.logs[log] = place
@@ -166,7 +178,7 @@ class Logbook(Writing):
             else:
                 yield from self._store_position(log)
                 # After its position is stored: an entry is not delivered again if the callback fails (promise T3).
-                yield Deliver(log, body)
+                yield Deliver(log, body, Place(place.epoch, offset, tag, live=offset > self._replayed.get(log, 0)))
         known = self.logs.get(log)
         if end is not None and known and known.offset < end.offset:
             self.logs[log] = end
@@ -214,6 +226,7 @@ class Logbook(Writing):
 
     def _handle_gap(self, frame: Frame) -> Effects:
         self.logs[frame["log"]] = positions.parse(frame["position"])
+        self._replayed.pop(frame["log"], None)
         yield from self._store_position(frame["log"])
         yield Emit("gap", {key: frame.get(key) for key in ("log", "from", "to", "reason")})
 

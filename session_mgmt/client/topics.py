@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from session_mgmt.client.errors import Refused
@@ -14,6 +15,7 @@ from session_mgmt.client.reader import WAITING_LIMIT, Reader, ReaderPort
 from session_mgmt.protocol.position import Position
 
 Receipt = dict[str, Any]
+Since = dict[str, Any]
 
 
 class Published(NamedTuple):
@@ -32,6 +34,18 @@ class PastPage:
     more: bool
 
 
+class Subscription:
+    """Subscription to a topic, which ends when it is called. `complete` is False if publications since the time that
+    was wished for are gone.
+    """
+
+    def __init__(self, end: Unsubscribe, complete: bool) -> None:
+        self._end, self.complete = end, complete
+
+    def __call__(self) -> None:
+        self._end()
+
+
 class TopicsPort(ReaderPort, Protocol):
     """Calls that `Topics` needs from the shell."""
 
@@ -41,7 +55,7 @@ class TopicsPort(ReaderPort, Protocol):
 
     def send_ephemeral(self, topic: str, data: Any) -> None: ...
 
-    async def follow_log(self, log: str, slow: str | None = None) -> None: ...
+    async def follow_log(self, log: str, slow: str | None = None, since: Since | None = None) -> bool: ...
 
     def unfollow_log(self, log: str) -> None: ...
 
@@ -57,19 +71,29 @@ class Topics:
     def __repr__(self) -> str:
         return f"<Topics {', '.join(self._port.publications.names()) or 'none'}>"
 
-    async def subscribe(self, topic: str, callback: Callback, *, slow: str | None = None) -> Unsubscribe:
-        """Call `callback(data)` once per publication, from now on or from the stored position; returns when that holds.
+    async def subscribe(
+        self,
+        topic: str,
+        callback: Callback,
+        *,
+        slow: str | None = None,
+        since: Since | None = None,
+        with_place: bool = False,
+    ) -> Subscription:
+        """Call `callback(data)` once per publication, from the stored position or else from now on; returns when that
+        holds. With `with_place` call `callback(data, place)`.
 
-        `slow` says how to go on where this client reads too slowly, of the ways that the topic names; of several
-        subscribers the first one decides. Raises `Refused` (`topic_denied`) if the topic may not be read. Lost
-        publications are reported by the event `gap` before the next one, and a range of which only the newest of each
-        key come by `conflated`.
+        `slow` says how to go on where this client reads too slowly, of the ways that the topic names. `since` says
+        where to begin without a position: `{"position": …}`, `{"time": …}` (a datetime or ISO 8601) or `{"last": n}`;
+        `complete` of the result is False if publications since that time are gone. Of several subscribers the first
+        one decides. Raises `Refused` (`topic_denied`) if the topic may not be read. Lost publications are reported by
+        the event `gap` before the next one, and a range of which only the newest of each key come by `conflated`.
         """
         subscribers = self._port.publications
         # Before the topic is followed: missed entries may arrive before the answer.
-        remove = subscribers.add(topic, callback)
+        remove = subscribers.add(topic, callback if with_place else lambda data, _: callback(data))
         try:
-            await self._port.follow_log(TOPIC + topic, slow)
+            complete = await self._port.follow_log(TOPIC + topic, slow, _describe(since))
         # Also for a cancellation, or a callback that nobody can remove would go on being called.
         except BaseException:
             remove()
@@ -81,9 +105,11 @@ class Topics:
             if not subscribers.has_any(topic):
                 self._port.unfollow_log(TOPIC + topic)
 
-        return unsubscribe
+        return Subscription(unsubscribe, complete)
 
-    async def iterate(self, topic: str, *, limit: int = WAITING_LIMIT, slow: str | None = None) -> AsyncIterator[Any]:
+    async def iterate(
+        self, topic: str, *, limit: int = WAITING_LIMIT, slow: str | None = None, since: Since | None = None
+    ) -> AsyncIterator[Any]:
         """Yield the publications of a topic: `async for data in client.topics.iterate("orders:42")`.
 
         Raises Refused as `subscribe`, also when the right ends later, Stopped when the client stops, and TooSlow when
@@ -98,7 +124,7 @@ class Topics:
         # Before the topic is followed: the right may end before this coroutine goes on.
         forget = self._port.events.add("denied", end_denied)
         try:
-            unsubscribe = await self.subscribe(topic, reader.put, slow=slow)
+            unsubscribe = await self.subscribe(topic, reader.put, slow=slow, since=since)
             try:
                 async for data in reader.read(self._port):
                     yield data
@@ -132,3 +158,16 @@ class Topics:
             return nothing
         frame = {"type": "publish", "topic": topic, "data": data}
         return self._port.write(frame if key is None else {**frame, "key": key})  # type: ignore[return-value]
+
+
+def _describe(since: Since | None) -> Since | None:
+    """Return a wish as it goes over the wire."""
+    if since is None:
+        return None
+    return {name: _describe_wish(wish) for name, wish in since.items()}
+
+
+def _describe_wish(wish: Any) -> Any:
+    if isinstance(wish, Position):
+        return wish.as_json()
+    return wish.isoformat() if isinstance(wish, datetime) else wish

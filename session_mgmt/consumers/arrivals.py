@@ -99,6 +99,8 @@ class Arrivals:
                 task = self._loop.create_task(self._bring_late(arrival, arrival.question), name="late connect")
                 self._late.add(task)
                 task.add_done_callback(self._late.discard)
+        if any(arrival.connect.since for arrival in ready):
+            await bridge().drain_waiting()
         self._send(ready)
 
     async def _ask_application(self, group: list[_Arrival]) -> list[_Arrival]:
@@ -127,6 +129,8 @@ class Arrivals:
     async def _bring_late(self, arrival: _Arrival, question: Question) -> None:
         with self.admission.step_aside():
             await self.grants.wait([question])
+        if arrival.connect.since:
+            await bridge().drain_waiting()
         self._send([arrival])
 
     def _send(self, arrivals: Iterable[_Arrival]) -> None:

@@ -205,8 +205,10 @@ async def _follow_log(connection: Connection, frame: Subscribe) -> None:
         try:
             subscribe = partial(following.subscribe, gate=bridge().gate)
             attachment = connection.attachment
-            asked = session.as_model(), frame.log, frame.position, attachment.claim, attachment.restriction, frame.slow
-            log = await _run_in_turn(connection, frame.log, subscribe, *asked)
+            if frame.since is not None:
+                await bridge().drain_waiting()
+            asked = session.as_model(), frame.log, frame.position, attachment.claim, attachment.restriction
+            log = await _run_in_turn(connection, frame.log, subscribe, *asked, frame.slow, frame.since)
         except SessionMgmtError as error:
             _refuse_request(connection, error, "subscribe", frame.log, id=frame.id)
             return

@@ -19,7 +19,8 @@ def judge_attachment(attachment: Attachment) -> tuple[str, str]:
 
 def build_verdict(log: Log) -> dict[str, Any]:
     """Build one log's verdict; a client must know which logs it may not keep in clear."""
-    return {**_build_mode(log), **({"encrypted": True} if log.encrypted else {})}
+    more = {} if log.complete else {"complete": False}
+    return {**_build_mode(log), **more, **({"encrypted": True} if log.encrypted else {})}
 
 
 def build_verdict_at(log: Log, place: Position) -> dict[str, Any]:

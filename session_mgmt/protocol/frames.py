@@ -52,6 +52,7 @@ class Connect:
     auth: str = BY_TOKEN
     name: str | None = None
     slow: dict[str, JSON] = field(default_factory=dict)
+    since: dict[str, JSON] = field(default_factory=dict)
 
     @property
     def has_topics(self) -> bool:
@@ -101,6 +102,7 @@ class Subscribe:
     log: str
     position: JSON
     slow: str | None = None
+    since: JSON = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,9 +197,10 @@ def _read_connect(message: JSON) -> Connect:
     # Names and positions are judged one by one, so that a bad one denies its own log only.
     if not isinstance(logs, dict):
         raise InvalidField("logs is an object of positions by name.", field="logs")
-    slow = message.get("slow")
-    if slow is not None and not isinstance(slow, dict):
-        raise InvalidField("slow is an object of ways by log.", field="slow")
+    wishes = {name: {} if message.get(name) is None else message[name] for name in ("slow", "since")}
+    for name, value in wishes.items():
+        if not isinstance(value, dict):
+            raise InvalidField(f"{name} is an object of wishes by log.", field=name)
     auth = _read_optional_text(message, "auth", 20) or BY_TOKEN
     if auth not in (BY_TOKEN, BY_COOKIE):
         raise InvalidField("auth is token or cookie.", field="auth")
@@ -212,7 +215,8 @@ def _read_connect(message: JSON) -> Connect:
         user=_read_optional_text(message, "user", USER_LIMIT) if "user" in message else ANYBODY,
         auth=auth,
         name=_read_optional_text(message, "name", 40),
-        slow=slow or {},
+        slow=wishes["slow"],
+        since=wishes["since"],
     )
 
 
@@ -305,6 +309,7 @@ def _read_subscribe(message: JSON) -> Subscribe:
         log=_read_text(message, "log", TOPIC_LIMIT + 10),
         position=message.get("position"),
         slow=_read_optional_text(message, "slow", 20),
+        since=message.get("since"),
     )
 
 

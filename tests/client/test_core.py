@@ -14,6 +14,7 @@ from session_mgmt.client.effects import (
     Fetch,
     Following,
     Leave,
+    Place,
     ResendAfter,
     Send,
     Settle,
@@ -133,9 +134,9 @@ def test_a_place_is_stored_before_its_entry_is_handed_over() -> None:
     effects = run(core, entries("topic:a", 5, "five", "six"))
     assert effects == [
         StorePosition("topic:a", ["e1", 5, "t5"]),
-        Deliver("topic:a", "five"),
+        Deliver("topic:a", "five", Place("e1", 5, "t5", live=True)),
         StorePosition("topic:a", ["e1", 6, "t6"]),
-        Deliver("topic:a", "six"),
+        Deliver("topic:a", "six", Place("e1", 6, "t6", live=True)),
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,40 @@ async def test_a_subscription_returns_when_it_holds_and_hands_entries_over_once(
     assert [await got.get(), await got.get()] == ["four", "five"]
     unsubscribe()
     assert (await peer.receive("unsubscribe"))["log"] == "topic:orders:42"
+    await client.close()
+
+
+async def test_a_subscription_may_begin_earlier_and_tells_what_was_there_before(server: FakeServer) -> None:
+    client, peer = await joined(server)
+    got: asyncio.Queue[Any] = asyncio.Queue()
+    place = Position("e1", 3, "t3")
+    told: list[Any] = []
+    for number, (since, sent) in enumerate(
+        [
+            ({"last": 2}, {"last": 2}),
+            ({"position": place}, {"position": ["e1", 3, "t3"]}),
+            ({"time": datetime(2026, 11, 23, tzinfo=UTC)}, {"time": "2026-11-23T00:00:00+00:00"}),
+        ]
+    ):
+        topic = f"chat:{number}"
+        take = (lambda data, place: got.put_nowait((data, place))) if number == 0 else told.append
+        asking = client.topics.subscribe(topic, take, since=since, with_place=number == 0)
+        subscribing = asyncio.create_task(asking)
+        asked = await peer.receive("subscribe")
+        assert (asked["position"], asked["since"]) == (None, sent)
+        verdict = {"mode": "entries", "from": 3, "to": 5, "position": ["e1", 3, "t3"], "complete": number != 2}
+        await peer.send({"type": "reply", "id": asked["id"], "verdict": verdict})
+        assert (await subscribing).complete == (number != 2)
+    await peer.send(entries("topic:chat:0", 4, "four", "five"), entries("topic:chat:0", 6, "six"))
+    places = [("four", ("e1", 4, "t4", False)), ("five", ("e1", 5, "t5", False)), ("six", ("e1", 6, "t6", True))]
+    assert [await got.get() for _ in range(3)] == places
+    await peer.send({"type": "ephemeral", "topic": "chat:0", "data": "now"})
+    assert await got.get() == ("now", (None, None, None, True))
+    peer.cut()
+    opening = await (peer := await server.accept()).welcome()
+    assert opening["logs"]["topic:chat:0"] == ["e1", 6, "t6"]
+    # A wish counts without a position only.
+    assert opening["since"].keys() == {"topic:chat:0", "topic:chat:1", "topic:chat:2"}
     await client.close()
 
 

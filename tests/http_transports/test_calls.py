@@ -76,3 +76,18 @@ async def test_pages_of_the_past_in_one_call_are_bounded_together(tabs: Any, cre
     told = [frame for frame in frames if frame["type"] == "reply"]
     assert 0 < sum(len(frame["entries"]) * 60_000 for frame in told) < 2 * MOST_BYTES
     assert {frame["name"] for frame in frames if frame["type"] == "error"} == {"busy"}
+
+
+async def test_an_earlier_place_is_wished_for_at_the_attach_and_with_a_frame(tabs: Any, created: Any) -> None:
+    for number in range(5):
+        await bridge().read(verbs.publish, "room:1", number)
+    tab = tabs(created.token.secret)
+    connected = await tab.attach({ROOM: None}, since={ROOM: {"last": 2}})
+    assert (connected["logs"][ROOM]["from"], connected["logs"][ROOM]["to"]) == (3, 5)
+    assert [entry[2] for frame in await tab.poll(hold=0) for entry in frame["entries"]] == [3, 4]
+    other = tabs(created.token.secret)
+    await other.attach({})
+    asked = {"type": "subscribe", "id": 1, "log": ROOM, "position": None, "since": {"time": "2020-01-01T00:00:00Z"}}
+    (reply,) = await other.exchange(asked)
+    other.follow(ROOM, reply["verdict"], None)
+    assert [entry[2] for frame in await other.poll(hold=0) for entry in frame["entries"]] == [0, 1, 2, 3, 4]

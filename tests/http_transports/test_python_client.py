@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,10 @@ async def url(declared: None) -> AsyncIterator[str]:
     await hub().stop()
 
 
+def _put(places: asyncio.Queue[Any], data: Any, place: Any) -> None:
+    places.put_nowait((data, place.live))
+
+
 @WAYS
 async def test_documents_topics_messages_and_calls_work_as_over_a_socket(
     url: str, created: Any, transport: Any
@@ -53,6 +58,14 @@ async def test_documents_topics_messages_and_calls_work_as_over_a_socket(
         assert await got.get() == "from here"
         past = await client.topics.history(ROOM, limit=1)
         assert ([entry.data for entry in past.entries], past.more) == (["from here"], True)
+        places: asyncio.Queue[Any] = asyncio.Queue()
+        async with SessionClient.start(url, token=created.token.secret, transports=[transport]) as rewound:
+            take = partial(_put, places)
+            await rewound.topics.subscribe(ROOM, take, since={"last": 2}, with_place=True)
+            await client.topics.publish(ROOM, "later")
+            heard = [await places.get() for _ in range(3)]
+        assert heard == [("from a socket", False), ("from here", False), ("later", True)]
+        assert await got.get() == "later"
         before = await other.topics.history(ROOM, before=past.entries[0].position)
         assert ([entry.data for entry in before.entries], before.more) == (["from a socket"], False)
         changed = asyncio.Event()

@@ -59,10 +59,10 @@ class Peer:
         return self._reads.set
 
     async def open(
-        self, token: str, *, client_id: str | None = None, logs: Any = None, acked: int = 0
+        self, token: str, *, client_id: str | None = None, logs: Any = None, acked: int = 0, **more: Any
     ) -> dict[str, Any]:
         await self.handshake()
-        await self.say(type="connect", token=token, client_id=client_id, logs=logs or {}, acked=acked)
+        await self.say(type="connect", token=token, client_id=client_id, logs=logs or {}, acked=acked, **more)
         return await self.next()
 
     async def handshake(self) -> None:

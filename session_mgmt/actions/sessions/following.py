@@ -20,8 +20,8 @@ from session_mgmt.actions.sessions.looking import (
     make_document_log,
     make_timeline_log,
     make_topic_log,
-    prove_beginnings,
     read_offset,
+    settle_places,
 )
 from session_mgmt.actions.state import bodies
 from session_mgmt.actions.timeline import reading as timelines
@@ -86,20 +86,21 @@ def subscribe(
     attached: Attached,
     restriction: Restriction | None = None,
     slow: str | None = None,
+    since: Any = None,
     *,
     gate: AbstractContextManager[Any],
 ) -> Log:
     """Look at one more log for a live connection, and ask the application for the right to a topic.
 
-    ``slow`` is the way to go on that the client wishes for. A log for which nothing must be stored costs no
-    transaction. ``gate`` is held around any other. Raises as ``follow_log``, and ``ScopeMissing`` or
-    ``ReauthRequired``.
+    ``slow`` is the way to go on that the client wishes for, and ``since`` where to begin without a position. A log for
+    which nothing must be stored costs no transaction. ``gate`` is held around any other. Raises as ``follow_log``, and
+    ``ScopeMissing`` or ``ReauthRequired``.
     """
     unscoped = explain_log(restriction, name)
     if unscoped is not None:
         raise unscoped
     granted = subscriptions.ask_granted(session, [name])
-    wish = Wish(session.pk, {name: position}, granted, attached=attached, slow={name: slow})
+    wish = Wish(session.pk, {name: position}, granted, attached=attached, slow={name: slow}, since={name: since})
     # To subscribe again, or to a log that somebody has made already, stores nothing.
     known = find_log(wish, name)
     if known is not None:
@@ -134,14 +135,15 @@ def find_log(wish: Wish, name: str, *, now: datetime | None = None) -> Log | Non
         raise view.denied[name]
     if name == SESSION:
         return _load_timeline(using, wish)
-    statements, asked, given = Statements(connections[using]), view.asked[name], wish.logs[name]
+    statements, asked, given = Statements(connections[using]), view.asked[name], view.given[name]
     for place in view.list_documents():
         document = bodies.load_windows(statements, [place]).get(place)
         return None if document is None else make_document_log(name, document, asked, given)
-    ((topic, offset),) = view.list_topics()
+    (topic,) = view.topics
     if not subscriptions.is_subscribed(using, wish.session, topic):
         return None
-    prove_beginnings(statements, [view], now)
+    settle_places(statements, [view], now)
+    ((_, offset),) = view.list_topics()
     window = topics_reading.read_windows(statements, [(topic, offset)])[topic, offset]
     return make_topic_log(topic, window, view, now)
 

@@ -12,16 +12,19 @@ from session_mgmt.actions.clients import Attached
 from session_mgmt.actions.state import bodies
 from session_mgmt.actions.state.bodies import DocumentWindow
 from session_mgmt.actions.timeline import reading as timelines
-from session_mgmt.actions.topics import beginnings, ledger, subscriptions
+from session_mgmt.actions.topics import beginnings, ledger, starts, subscriptions
 from session_mgmt.actions.topics import reading as topics_reading
+from session_mgmt.actions.topics.starts import Start
 from session_mgmt.conf import settings
-from session_mgmt.exceptions import DocumentLimit, DocumentNotFound, SessionMgmtError, SubscriptionLimit
+from session_mgmt.exceptions import DocumentLimit, DocumentNotFound, InvalidField, SessionMgmtError, SubscriptionLimit
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol import position as positions
+from session_mgmt.protocol import since as sinces
 from session_mgmt.protocol.logs import SESSION, STATE, TOPIC, document_key, stream_key, timeline_key
 from session_mgmt.protocol.position import Position
 from session_mgmt.protocol.recovery import Mode, Reason, Verdict, Window, decide
 from session_mgmt.protocol.scopes import Restriction
+from session_mgmt.protocol.since import Since
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class Log:
     """Log that may be followed: its key, its head, and the verdict on the client's position.
 
     ``id`` is the row of a document. ``mark`` is the tag that clients of a topic are given for the place before its
-    first entry.
+    first entry. ``complete``: nothing is gone of the entries since a moment that the client named.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Log:
     verdict: Verdict
     encrypted: bool = False
     mark: str = ""
+    complete: bool = True
 
     def show_place(self, place: Position) -> list[Any]:
         """Return a place in this log as its clients are given it."""
@@ -51,7 +55,8 @@ class Wish:
     """Logs that a client of a session wants to follow, by name, each with the position that it gave.
 
     ``granted`` are the topics that the application allows, ``restriction`` are the scopes of its token. ``attached`` is
-    the client of a connection that is open already. ``slow`` are the ways to go on that the client wished for, by log.
+    the client of a connection that is open already. ``slow`` are the ways to go on that the client wished for, and
+    ``since`` its wishes where to begin without a position, by log.
     """
 
     session: uuid.UUID
@@ -60,6 +65,7 @@ class Wish:
     restriction: Restriction | None = None
     attached: Attached | None = None
     slow: Mapping[str, Any] = field(default_factory=dict)
+    since: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,7 @@ def look_at_logs(statements: Statements, wishes: Sequence[Wish], now: datetime) 
     documents = _load_documents(statements, [place for view in views for place in view.list_documents()], now)
     # Held until the commit: cleanup deletes streams that nobody follows, and these subscriptions are not yet visible.
     ledger.hold_streams(statements, {topic for view in views for topic in view.topics})
-    prove_beginnings(statements, views, now)
+    settle_places(statements, views, now)
     streams = topics_reading.read_windows(statements, [place for view in views for place in view.list_topics()])
     logs = _Logs(documents, streams, now)
     return [Looked(logs.build_all(view), view.denied, topics) for view, topics in zip(views, subscribed, strict=True)]
@@ -100,7 +106,7 @@ def look_again(statements: Statements, wishes: Sequence[Wish], now: datetime) ->
         return []
     views = [View(wish) for wish in wishes]
     documents = bodies.load_windows(statements, [place for view in views for place in view.list_documents()])
-    prove_beginnings(statements, views, now)
+    settle_places(statements, views, now)
     streams = topics_reading.read_windows(statements, [place for view in views for place in view.list_topics()])
     own = timelines.read_windows(statements, [place for view in views for place in view.list_timelines()])
     logs = _Logs(documents, streams, now)
@@ -115,13 +121,20 @@ def look_again(statements: Statements, wishes: Sequence[Wish], now: datetime) ->
     return found
 
 
-def prove_beginnings(statements: Statements, views: Sequence[View], now: datetime) -> None:
-    """Judge the places before the first entry of a topic, and keep their marks for the answers."""
+def settle_places(statements: Statements, views: Sequence[View], now: datetime) -> None:
+    """Judge the places before the first entry of a topic, and keep their marks for the answers; find the places of
+    clients that name none.
+    """
     asked = [(view, topic, place) for view in views for topic, place in view.list_beginnings()]
     proved = beginnings.prove_beginnings(statements, [(v.wish.session, topic, place) for v, topic, place in asked], now)
     for view, topic, place in asked:
         view.marks[TOPIC + topic] = place.tag
         view.asked[TOPIC + topic] = proved.get((view.wish.session, topic, place), place)
+    wishes = [(view, topic, since) for view in views for topic, since in view.list_wishes()]
+    found = starts.find_starts(statements, [(topic, since) for _, topic, since in wishes], now) if wishes else {}
+    for view, topic, since in wishes:
+        view.starts[TOPIC + topic] = found[topic, since]
+        view.asked[TOPIC + topic] = found[topic, since].place
 
 
 class View:
@@ -130,16 +143,43 @@ class View:
     def __init__(self, wish: Wish) -> None:
         self.wish = wish
         self.topics, self.denied = subscriptions.split_logs(wish.logs, wish.granted, wish.restriction, wish.slow)
-        self.asked = {name: positions.parse(value) for name, value in wish.logs.items() if name not in self.denied}
-        # Tags of places before the first entry, by the log.
+        self.given = {name: value for name, value in wish.logs.items() if name not in self.denied}
+        self._since: dict[str, Since] = {}
+        self._read_wishes()
+        self.asked = {name: positions.parse(value) for name, value in self.given.items()}
+        # Tags of places before the first entry, and places that were found for a wish, by the log.
         self.marks: dict[str, str] = {}
+        self.starts: dict[str, Start] = {}
+
+    def _read_wishes(self) -> None:
+        """Read where to begin without a position; a wish that cannot be read denies its own log."""
+        for name in self.wish.since.keys() & self.given.keys():
+            value = self.wish.since[name]
+            # A client that has a place goes on from there, whatever it wished for at first.
+            if value is None or self.given[name] is not None:
+                continue
+            try:
+                self._since[name] = self._read_wish(name, value)
+            except InvalidField as error:
+                self.denied[name] = error
+                del self.given[name]
+                self.topics = [topic for topic in self.topics if TOPIC + topic != name]
+                continue
+            if (position := self._since[name].position) is not None:
+                self.given[name] = position
+                del self._since[name]
+
+    def _read_wish(self, name: str, value: Any) -> Since:
+        if not name.startswith(TOPIC):
+            raise InvalidField("Only of a topic an earlier place may be wished for.", field="since")
+        return sinces.read(value)
 
     def leave_out(self, subscribed: list[str]) -> None:
         """Deny the topics for which the session has no room."""
         over = set(self.topics).difference(subscribed)
         for topic in over:
             self.denied[TOPIC + topic] = SubscriptionLimit(limit=settings().max_subscriptions)
-            del self.asked[TOPIC + topic]
+            del self.asked[TOPIC + topic], self.given[TOPIC + topic]
         self.topics = [topic for topic in self.topics if topic not in over]
 
     def list_beginnings(self) -> Iterator[tuple[str, Position]]:
@@ -148,6 +188,12 @@ class View:
             place = self.asked[TOPIC + topic]
             if place is not None and place.offset == 0 and place.tag:
                 yield topic, place
+
+    def list_wishes(self) -> Iterator[tuple[str, Since]]:
+        """Return the topics for which a place is to be found, each with the wish."""
+        for topic in self.topics:
+            if TOPIC + topic in self._since:
+                yield topic, self._since[TOPIC + topic]
 
     def list_documents(self) -> Iterator[bodies.Asked]:
         for name, position in self.asked.items():
@@ -186,7 +232,7 @@ class _Logs:
         now: datetime,
     ) -> None:
         self._documents, self._streams, self._now = documents, streams, now
-        self._shared: dict[tuple[str, Position | None, bool, str | None], Log] = {}
+        self._shared: dict[tuple[str, Position | None, bool, str | None, Start | None], Log] = {}
 
     def build_all(self, view: View, *, missing: SessionMgmtError | None = None) -> dict[str, Log]:
         """Build the logs of one wish; a document that is not there is denied, as there was no room for it."""
@@ -194,14 +240,14 @@ class _Logs:
         for place in view.list_documents():
             name = STATE + place[1]
             if place in self._documents:
-                asked, given = view.asked[name], view.wish.logs[name]
+                asked, given = view.asked[name], view.given[name]
                 found[name] = make_document_log(name, self._documents[place], asked, given)
             else:
                 view.denied[name] = missing or DocumentLimit(limit=settings().max_documents)
         for topic, offset in view.list_topics():
             name = TOPIC + topic
             # Clients that stand at one place of a topic share one.
-            key = (topic, view.asked[name], view.wish.logs[name] is None, view.marks.get(name))
+            key = (topic, view.asked[name], view.given[name] is None, view.marks.get(name), view.starts.get(name))
             if key not in self._shared:
                 self._shared[key] = make_topic_log(topic, self._streams[topic, offset], view, self._now)
             found[name] = self._shared[key]
@@ -218,12 +264,13 @@ def make_document_log(name: str, document: DocumentWindow, asked: Position | Non
 def make_topic_log(topic: str, window: Window, view: View, now: datetime) -> Log:
     """Give the verdict on a topic."""
     name = TOPIC + topic
-    asked = view.asked[name]
-    verdict = _give_verdict(name, asked, window, view.wish.logs[name])
+    asked, start = view.asked[name], view.starts.get(name)
+    verdict = _give_verdict(name, asked, window, view.given[name])
     # A client that has lost nothing stays at its own place, which keeps its own mark.
-    is_kept = asked is not None and asked.offset == 0 and verdict.mode is not Mode.LOST
+    is_kept = asked is not None and asked.offset == 0 and verdict.mode is not Mode.LOST and start is None
     mark = view.marks.get(name, "") if is_kept else beginnings.make_mark(now)
-    return Log(name, stream_key(topic), None, window.head, asked, verdict, mark=mark)
+    complete = start is None or start.is_complete
+    return Log(name, stream_key(topic), None, window.head, asked, verdict, mark=mark, complete=complete)
 
 
 def make_timeline_log(session: uuid.UUID, window: Window, given: Any) -> Log:

@@ -310,9 +310,9 @@ class _Run:
         """Look at the logs of everybody who was admitted. From here on nobody is refused any more."""
         going_on = self._going_on
         wishes = [
-            Wish(member.name[0], ask.connect.logs, ask.granted, member.restriction, slow=ask.connect.slow)
+            Wish(member.name[0], c.logs, member.ask.granted, member.restriction, slow=c.slow, since=c.since)
             for member in going_on
-            for ask in (member.ask,)
+            for c in (member.ask.connect,)
         ]
         if not wishes:
             return

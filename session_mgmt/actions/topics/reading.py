@@ -31,7 +31,7 @@ def read_windows(statements: Statements, asked: Iterable[Asked]) -> dict[Asked, 
         for topic, offset in wanted
         if (row := rows.get(topic)) is not None and offset is not None and 0 < offset < row[3]
     }
-    tags = _read_tags(statements, places)
+    tags = read_tags(statements, places)
     return {
         ask: _make_window(rows[ask[0]], ask[1], tags) if ask[0] in rows else Window(make_beginning(ask[0]))
         for ask in wanted
@@ -54,7 +54,8 @@ def _make_window(row: Row, asked: int | None, tags: dict[tuple[int, int], str]) 
     return Window(Position(epoch, head, tag), oldest, at_asked)
 
 
-def _read_tags(statements: Statements, places: set[tuple[int, int]]) -> dict[tuple[int, int], str]:
+def read_tags(statements: Statements, places: set[tuple[int, int]]) -> dict[tuple[int, int], str]:
+    """Return the tags at places, each a stream with an offset, in one query."""
     key = {"stream_id": "bigint", "offset": "bigint"}
     rows = statements.select_pairs('stream_id, "offset", tag', PUBLICATION, key, places)
     return {(row[0], row[1]): row[2] for row in rows}

@@ -19,6 +19,8 @@ export interface Verdict {
   to?: number | null;
   position?: Position;
   error?: ErrorFields;
+  /** False if entries since the moment that was wished for are gone. */
+  complete?: boolean;
   /** Proof of the right to a topic, for polls. */
   grant?: string;
   /** The server stores this document encrypted. */

@@ -9,8 +9,8 @@ import type { Json } from "./values";
 export interface Reader {
   /** Start of an earlier page; null for "from now on", or "everything" for a document. */
   readonly start: Position | null;
-  /** Way to go on that this reader wishes for where it is behind. */
-  readonly slow?: string | undefined;
+  /** Way to go on where this reader is behind, and where to begin without a place, which the server heeds only then. */
+  readonly wishes?: { slow?: string | undefined; since?: object | undefined };
   takeEntry(body: Json, position: Position): void;
   /** End a frame, after its last entry. */
   endFrame?(): void;
@@ -109,16 +109,20 @@ export class Logbook {
     return this.#logs.get(name)?.position ?? null;
   }
 
-  /** Return the `logs` of `connect`, and the ways to go on that readers wish for. */
-  listWanted(): { logs: Record<string, Position | null>; slow: Record<string, string | undefined> } {
-    const logs: Record<string, Position | null> = {};
-    const slow: Record<string, string | undefined> = {};
+  /** Return the `logs` of `connect`, and what readers wish for: ways to go on, and where to begin. */
+  listWanted(): {
+    logs: Record<string, Position | null>;
+    slow: Record<string, string | undefined>;
+    since: Record<string, object | undefined>;
+  } {
+    const wanted: ReturnType<Logbook["listWanted"]> = { logs: {}, slow: {}, since: {} };
     for (const { name, denied, position, reader } of this.#logs.values()) {
       if (denied) continue;
-      logs[name] = position;
-      slow[name] = reader.slow;
+      wanted.logs[name] = position;
+      wanted.slow[name] = reader.wishes?.slow;
+      wanted.since[name] = reader.wishes?.since;
     }
-    return { logs, slow };
+    return wanted;
   }
 
   /** Return the place after which the next entries of a log must come; undefined if it is not followed. */
@@ -311,7 +315,7 @@ export class Logbook {
   }
 
   #subscribeLog(log: Log): void {
-    const frame = { type: "subscribe", log: log.name, position: log.position, slow: log.reader.slow };
+    const frame = { ...log.reader.wishes, type: "subscribe", log: log.name, position: log.position };
     log.asked = this.#port.askServer(frame, (answer) => {
       if (this.#logs.get(log.name) !== log) return;
       const isRefused = answer instanceof SessionError;

@@ -12,10 +12,14 @@ import type { TopicRequests } from "./requests/index";
 import type { Stats } from "./stats";
 import type { Json } from "./values";
 
-/** Place of a publication in its topic; an ephemeral one has none. */
-export type PublicationPlace =
+/**
+ * Place of a publication in its topic; an ephemeral one has none. `live` is false for what was published before the
+ * server followed the topic on this connection.
+ */
+export type PublicationPlace = { live: boolean } & (
   | { epoch: string; offset: number; tag: string; ephemeral: false }
-  | { epoch: null; offset: null; tag: null; ephemeral: true };
+  | { epoch: null; offset: null; tag: null; ephemeral: true }
+);
 
 export type TopicListener<Data = Json> = (data: Data, place: PublicationPlace) => void;
 
@@ -33,6 +37,11 @@ export interface SubscribeOptions {
    * several subscribers of one topic the first decides.
    */
   slow?: "replay" | "latest" | "drop_oldest" | "disconnect";
+  /**
+   * Where to begin if this tab has no place in the topic: after a position, with the first publication that is not
+   * older than a moment, or so many before the newest (at most 1,000). Of several subscribers the first decides.
+   */
+  since?: { position: Position } | { time: string | Date } | { last: number };
 }
 
 export interface PastOptions {
@@ -68,26 +77,26 @@ export interface TopicsPort {
 /** Ends the subscription when it is called. */
 export type Subscription = Unsubscribe & {
   /**
-   * Settled once the server follows the topic: from then on nothing is missed. Rejects with its refusal, with
-   * `unsubscribed` and with `closed`.
+   * Settled once the server follows the topic: from then on nothing is missed. Resolves with false if publications
+   * since the wished `time` are gone. Rejects with the server's refusal, with `unsubscribed` and with `closed`.
    */
-  readonly subscribed: Promise<void>;
+  readonly subscribed: Promise<boolean>;
 };
 
 interface Waiting {
-  resolve(): void;
+  resolve(isComplete: boolean): void;
   reject(error: SessionError): void;
 }
 
 /** Topic that is followed, for its subscribers. */
 class Followed {
   count = 0;
-  /** True once the server follows it; its refusal; null until it has answered. */
-  #answer: true | SessionError | null = null;
+  /** Once the server follows it, whether nothing of the wish is gone; its refusal; null until it has answered. */
+  #answer: boolean | SessionError | null = null;
   #waiting = new Set<Waiting>();
 
   /** Settle all who wait, and those who come. */
-  settle(answer: true | SessionError): void {
+  settle(answer: boolean | SessionError): void {
     this.#answer = answer;
     for (const waiting of this.#waiting) settleWaiting(waiting, answer);
     this.#waiting.clear();
@@ -99,11 +108,11 @@ class Followed {
   }
 
   /** Return a promise of the answer, and the function that ends the waiting for it. */
-  wait(): [subscribed: Promise<void>, stop: (error: SessionError) => void] {
+  wait(): [subscribed: Promise<boolean>, stop: (error: SessionError) => void] {
     let stop = (_: SessionError): void => undefined;
-    const subscribed = new Promise<void>((resolve, reject) => {
+    const subscribed = new Promise<boolean>((resolve, reject) => {
       const waiting = { resolve, reject };
-      if (this.#answer) settleWaiting(waiting, this.#answer);
+      if (this.#answer !== null) settleWaiting(waiting, this.#answer);
       else this.#waiting.add(waiting);
       stop = (error) => void (this.#waiting.delete(waiting) && reject(error));
     });
@@ -111,12 +120,12 @@ class Followed {
   }
 }
 
-function settleWaiting({ resolve, reject }: Waiting, answer: true | SessionError): void {
-  if (answer === true) resolve();
+function settleWaiting({ resolve, reject }: Waiting, answer: boolean | SessionError): void {
+  if (typeof answer === "boolean") resolve(answer);
   else reject(answer);
 }
 
-const NOWHERE: PublicationPlace = { epoch: null, offset: null, tag: null, ephemeral: true };
+const NOWHERE: PublicationPlace = { epoch: null, offset: null, tag: null, ephemeral: true, live: true };
 
 export interface Topics<T = Json> extends Pick<TopicRequests, keyof TopicRequests> {}
 
@@ -140,7 +149,7 @@ export class Topics<T = Json> {
     this.#port = port;
   }
 
-  /** Follow a topic from where this tab left it, else from now on. A refusal is an `error` with `facts.topic`. */
+  /** Follow a topic from where this tab left it, else by `since`, else from now on. A refusal is an `error` with `facts.topic`. */
   subscribe<const Topic extends string>(
     topic: Topic & KnownTopic<T, Topic>,
     listener: TopicListener<PublicationOf<T, Topic>>,
@@ -204,19 +213,25 @@ export class Topics<T = Json> {
     if (followed.count === 0) this.#logbook.unfollowLog(nameLog(topic));
   }
 
-  #buildReader(topic: string, followed: Followed, { slow }: SubscribeOptions): Reader {
+  #buildReader(topic: string, followed: Followed, wishes: SubscribeOptions): Reader {
     const log = nameLog(topic);
+    // Last offset that was there before.
+    let replayed = 0;
     return {
       start: this.#record.readPosition(log),
-      slow,
+      wishes,
       moveTo: (position) => {
         this.#record.setPosition(log, position);
         // Left at the end of the turn. Who has come back before goes on with the answer that there is.
         if (position === null && followed.count === 0) this.#followed.delete(topic);
       },
-      takeGap: (gap) => this.#gaps.emit("gap", gap),
-      takeVerdict: ({ mode }) => {
-        if (mode !== "denied") followed.settle(true);
+      takeGap: (gap) => {
+        replayed = 0;
+        this.#gaps.emit("gap", gap);
+      },
+      takeVerdict: ({ mode, to, complete = true }) => {
+        replayed = to ?? 0;
+        if (mode !== "denied") followed.settle(complete);
       },
       handleDenial: (error) => {
         followed.settle(error);
@@ -224,7 +239,7 @@ export class Topics<T = Json> {
       },
       takeEntry: (data, [epoch, offset, tag]) => {
         this.#stats.count("publications");
-        this.#listeners.emit(topic, data, { epoch, offset, tag, ephemeral: false });
+        this.#listeners.emit(topic, data, { epoch, offset, tag, ephemeral: false, live: offset > replayed });
       },
     };
   }

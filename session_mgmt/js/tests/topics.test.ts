@@ -72,6 +72,72 @@ describe("the past of a topic", () => {
   });
 });
 
+describe("a topic that is followed from an earlier place", () => {
+  test("gives what was there before as not live, and goes on from its own place after that", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    for (let n = 1; n <= 5; n += 1) browser.server.publish("t", n);
+    const seen: unknown[] = [];
+    const { subscribed } = client.topics.subscribe("t", (data, { live }) => void seen.push([data, live]), {
+      since: { last: 2 },
+    });
+    expect(await subscribed).toBe(true);
+    browser.server.publish("t", 6);
+    await until(() => seen.length === 3);
+    browser.server.drop();
+    await turns();
+    browser.server.publish("t", 7);
+    await pass(2);
+    browser.server.publish("t", 8);
+    await until(() => seen.length === 5);
+    expect(seen).toEqual([
+      [4, false],
+      [5, false],
+      [6, true],
+      [7, false],
+      [8, true],
+    ]);
+    const connect = browser.server.received.findLast(({ type }) => type === "connect");
+    expect(connect?.logs["topic:t"]).toEqual(browser.server.topic("t").positionAt(6));
+  });
+
+  test("is asked for in the turn of start too, and tells by its promise what is gone", async () => {
+    const browser = new Browser();
+    for (let n = 1; n <= 3; n += 1) browser.server.publish("t", n);
+    const client = await browser.tab().open({ autoConnect: false });
+    const seen: unknown[] = [];
+    const since = { position: browser.server.topic("t").positionAt(1) };
+    client.topics.subscribe("t", (data) => void seen.push(data), { since });
+    void client.connection.connect();
+    await until(() => seen.length === 2);
+    expect(seen).toEqual([2, 3]);
+    const log = browser.server.topic("old");
+    log.appendEntry(1);
+    log.judgePosition = () => ({ mode: "up_to_date", position: log.position, complete: false });
+    const time = new Date(0);
+    expect(await client.topics.subscribe("old", () => undefined, { since: { time } }).subscribed).toBe(false);
+    // Whoever comes later is told the same.
+    expect(await client.topics.subscribe("old", () => undefined).subscribed).toBe(false);
+    const asked = browser.server.received.findLast(({ type }) => type === "subscribe");
+    expect(asked?.since).toEqual({ time: "1970-01-01T00:00:00.000Z" });
+  });
+
+  test("counts live entries anew after a gap", async () => {
+    const browser = new Browser();
+    const client = await browser.tab().openConnected();
+    for (let n = 1; n <= 3; n += 1) browser.server.publish("t", n);
+    const seen: unknown[] = [];
+    client.topics.subscribe("t", (data, { live }) => void seen.push([data, live]), { since: { last: 3 } });
+    await until(() => seen.length === 3);
+    const log = browser.server.topic("t");
+    log.restart();
+    browser.server.broadcast(log.gapFrame(1, 0));
+    browser.server.publish("t", "anew");
+    await until(() => seen.length === 4);
+    expect(seen[3]).toEqual(["anew", true]);
+  });
+});
+
 describe("a topic", () => {
   test("hands over publications with their places", async () => {
     const browser = new Browser();
@@ -81,7 +147,7 @@ describe("a topic", () => {
     await turns();
     const [epoch, offset, tag] = browser.server.publish("orders:42", { status: "paid" });
     await turns();
-    expect(places).toEqual([[{ status: "paid" }, { epoch, offset, tag, ephemeral: false }]]);
+    expect(places).toEqual([[{ status: "paid" }, { epoch, offset, tag, ephemeral: false, live: true }]]);
   });
 
   test("gives what was missed first, in order and once, also after a reload", async () => {

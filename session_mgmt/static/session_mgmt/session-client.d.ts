@@ -177,6 +177,8 @@ export interface Verdict {
 	to?: number | null;
 	position?: Position;
 	error?: ErrorFields;
+	/** False if entries since the moment that was wished for are gone. */
+	complete?: boolean;
 	/** Proof of the right to a topic, for polls. */
 	grant?: string;
 	/** The server stores this document encrypted. */
@@ -1473,8 +1475,11 @@ declare class Copies {
 export interface Reader {
 	/** Start of an earlier page; null for "from now on", or "everything" for a document. */
 	readonly start: Position | null;
-	/** Way to go on that this reader wishes for where it is behind. */
-	readonly slow?: string | undefined;
+	/** Way to go on where this reader is behind, and where to begin without a place, which the server heeds only then. */
+	readonly wishes?: {
+		slow?: string | undefined;
+		since?: object | undefined;
+	};
 	takeEntry(body: Json, position: Position): void;
 	/** End a frame, after its last entry. */
 	endFrame?(): void;
@@ -1513,10 +1518,11 @@ declare class Logbook {
 	followLog(name: string, reader: Reader): void;
 	unfollowLog(name: string): void;
 	position(name: string): Position | null;
-	/** Return the `logs` of `connect`, and the ways to go on that readers wish for. */
+	/** Return the `logs` of `connect`, and what readers wish for: ways to go on, and where to begin. */
 	listWanted(): {
 		logs: Record<string, Position | null>;
 		slow: Record<string, string | undefined>;
+		since: Record<string, object | undefined>;
 	};
 	/** Return the place after which the next entries of a log must come; undefined if it is not followed. */
 	findPlace(name: string): Position | null | undefined;
@@ -1933,8 +1939,13 @@ declare class SessionRequests {
 	/** List the newest hundred connections with their figures, as of the server's last flush. */
 	getConnections(id?: string): Promise<ConnectionFigures[]>;
 }
-/** Place of a publication in its topic; an ephemeral one has none. */
+/**
+ * Place of a publication in its topic; an ephemeral one has none. `live` is false for what was published before the
+ * server followed the topic on this connection.
+ */
 export type PublicationPlace = {
+	live: boolean;
+} & ({
 	epoch: string;
 	offset: number;
 	tag: string;
@@ -1944,7 +1955,7 @@ export type PublicationPlace = {
 	offset: null;
 	tag: null;
 	ephemeral: true;
-};
+});
 export type TopicListener<Data = Json> = (data: Data, place: PublicationPlace) => void;
 export interface PublishOptions {
 	/** Publications of one topic with one key are one publication. */
@@ -1959,6 +1970,17 @@ export interface SubscribeOptions {
 	 * several subscribers of one topic the first decides.
 	 */
 	slow?: "replay" | "latest" | "drop_oldest" | "disconnect";
+	/**
+	 * Where to begin if this tab has no place in the topic: after a position, with the first publication that is not
+	 * older than a moment, or so many before the newest (at most 1,000). Of several subscribers the first decides.
+	 */
+	since?: {
+		position: Position;
+	} | {
+		time: string | Date;
+	} | {
+		last: number;
+	};
 }
 export interface PastOptions {
 	/** Only publications before this place; `position` of the first one of the page after. */
@@ -1998,17 +2020,17 @@ export interface TopicsPort {
 /** Ends the subscription when it is called. */
 export type Subscription = Unsubscribe & {
 	/**
-	 * Settled once the server follows the topic: from then on nothing is missed. Rejects with its refusal, with
-	 * `unsubscribed` and with `closed`.
+	 * Settled once the server follows the topic: from then on nothing is missed. Resolves with false if publications
+	 * since the wished `time` are gone. Rejects with the server's refusal, with `unsubscribed` and with `closed`.
 	 */
-	readonly subscribed: Promise<void>;
+	readonly subscribed: Promise<boolean>;
 };
 export interface Topics<T = Json> extends Pick<TopicRequests, keyof TopicRequests> {
 }
 export declare class Topics<T = Json> {
 	#private;
 	constructor(logbook: Logbook, record: ClientRecord, stats: Stats, port: TopicsPort);
-	/** Follow a topic from where this tab left it, else from now on. A refusal is an `error` with `facts.topic`. */
+	/** Follow a topic from where this tab left it, else by `since`, else from now on. A refusal is an `error` with `facts.topic`. */
 	subscribe<const Topic extends string>(topic: Topic & KnownTopic<T, Topic>, listener: TopicListener<PublicationOf<T, Topic>>, options?: SubscribeOptions): Subscription;
 	/** Publish; resolves with the position when the server has it, with null at once if ephemeral. */
 	publish<const Topic extends string>(topic: Topic & KnownTopic<T, Topic>, data: PublicationOf<T, NoInfer<Topic>>, { key, ephemeral, signal }?: PublishOptions): Promise<Position | null>;

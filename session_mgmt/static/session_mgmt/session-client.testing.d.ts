@@ -91,6 +91,8 @@ export interface Verdict {
 	to?: number | null;
 	position?: Position;
 	error?: ErrorFields;
+	/** False if entries since the moment that was wished for are gone. */
+	complete?: boolean;
 	/** Proof of the right to a topic, for polls. */
 	grant?: string;
 	/** The server stores this document encrypted. */
@@ -167,7 +169,7 @@ declare class FakeLog {
 	entriesAfter(offset: number): Entry[];
 	/** Return the newest entries before a place, or of all, as `history` tells them. */
 	listPast(before: Position | null, limit?: number): object;
-	judgePosition(asked: Position | null): Verdict;
+	judgePosition(asked: Position | null, since?: Json): Verdict;
 	protected makeGap(from: number | null, reason: string): Verdict;
 	/** Return the frames that follow a verdict, before live entries. */
 	listReplay(verdict: Verdict): object[];

@@ -44,8 +44,10 @@ export class Leader implements Actor {
     return link.checkLife && (() => link.checkLife?.());
   }
 
-  sendFrame(frame: { type: string; id?: number; log?: string }): number {
-    const { type, id, log } = frame;
+  sendFrame(frame: { type: string; id?: number; log?: string; since?: object }): number {
+    const { type, id, log, since } = frame;
+    // It is followed for another tab, from another place; that one ignores what it has seen.
+    if (type === "subscribe" && since && log !== undefined && this.#places.has(log)) this.#ask({ type: "unsubscribe", log });
     // Another tab follows it.
     if (type === "unsubscribe" && log !== undefined && log in this.#circle.listWanted()) return 1;
     const length = this.link.sendFrame(frame);

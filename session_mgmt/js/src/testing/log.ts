@@ -56,7 +56,8 @@ export class FakeLog {
     return { epoch: this.epoch, entries: entries.map((entry) => [...entry, "2026-11-23T12:00:00.000000Z"]), more };
   }
 
-  judgePosition(asked: Position | null): Verdict {
+  judgePosition(asked: Position | null, since?: Json): Verdict {
+    if (!asked && since) return this.judgePosition(since.position ?? this.positionAt(Math.max(this.head - since.last, 0)));
     if (!asked) return { mode: "up_to_date", reason: "from_now", position: this.position };
     const [epoch, offset, tag] = asked;
     if (epoch !== this.epoch) return this.makeGap(null, "epoch_changed");

@@ -279,7 +279,7 @@ export class FakeServer {
     const replay: object[] = [];
     for (const [name, asked] of Object.entries<Position | null>(frame.logs)) {
       const log = this.#findLog(session, name);
-      logs[name] = log ? log.judgePosition(asked) : { mode: "denied", error: makeTopicDenied() };
+      logs[name] = log ? log.judgePosition(asked, frame.since?.[name]) : { mode: "denied", error: makeTopicDenied() };
       if (!log) continue;
       client.follows.add(name);
       replay.push(...log.listReplay(logs[name]));
@@ -318,7 +318,7 @@ export class FakeServer {
   #handleSubscribe(wire: FakeWire, session: FakeSession, client: FakeClient, frame: Frame): void {
     const log = this.#findLog(session, frame.log);
     if (!log) return wire.deliver({ type: "error", id: frame.id, ...makeTopicDenied() });
-    const verdict = log.judgePosition(frame.position);
+    const verdict = log.judgePosition(frame.position, frame.since);
     client.follows.add(frame.log);
     wire.deliver({ type: "reply", id: frame.id, verdict });
     for (const followed of log.listReplay(verdict)) wire.deliver(followed);
