@@ -12,6 +12,7 @@ import pytest
 
 TESTS = Path(__file__).resolve().parents[1]
 RECONNECT = "walks/test_reconnect.py"
+LIFE = "browser/test_life_cycle.py"
 # Number: the trap, and by file the tests.
 TRAPS: dict[int, tuple[str, dict[str, list[str]]]] = {
     1: (
@@ -132,6 +133,11 @@ TRAPS: dict[int, tuple[str, dict[str, list[str]]]] = {
             "browser/test_frozen_tabs.py": [
                 "test_s15_a_frozen_tab_has_nothing_of_a_session_that_ended_meanwhile_when_it_resumes"
             ],
+            LIFE: [
+                "test_a_frozen_tab_has_everything_when_it_is_looked_at_again",
+                "test_a_hidden_tab_whose_timers_come_late_has_everything",
+                "test_a_browser_that_is_offline_and_online_again_loses_nothing",
+            ],
             "consumers/test_heartbeat.py": ["test_a_process_that_stood_still_counts_nothing_against_the_peer"],
         },
     ),
@@ -145,6 +151,10 @@ TRAPS: dict[int, tuple[str, dict[str, list[str]]]] = {
                 "test_a_call_whose_client_is_cut_off_takes_effect_once_whatever_was_decided",
             ],
             "browser/test_closed_tabs.py": ["test_two_tabs_share_the_work_of_a_closed_one"],
+            LIFE: [
+                "test_a_network_that_swallows_everything_is_survived",
+                "test_a_reload_in_the_turn_of_a_write_loses_nothing",
+            ],
         },
     ),
     17: (
@@ -180,6 +190,7 @@ TRAPS: dict[int, tuple[str, dict[str, list[str]]]] = {
         {
             "faults/test_drain.py": ["test_a_server_that_gets_sigterm_says_good_bye_to_everybody"],
             "faults/test_kill.py": ["test_no_write_is_lost_or_doubled_by_twenty_kills"],
+            LIFE: ["test_a_killed_server_loses_nothing"],
         },
     ),
     22: (
