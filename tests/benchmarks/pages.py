@@ -35,7 +35,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "storm": "storm ms",
         "x polls": "x Socket.IO's polls",
         "storm s": "storm s",
-        "idle kB": "idle kB",
+        "kB": "idle kB",
         "threads": "threads",
         "idle %": "idle cpu %",
         "p50 ms": "p50_ms",
