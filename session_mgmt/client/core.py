@@ -144,7 +144,7 @@ class Core(Logbook):
 
     def _handle_error(self, frame: Frame) -> Effects:
         # Without an id the server has left a log whose rights have changed.
-        log = self._asked.pop(frame["id"], None) if "id" in frame else frame.get("log")
+        log, _ = self._asked.pop(frame["id"], (None, None)) if "id" in frame else (frame.get("log"), None)
         if frame.get("name") == "session_expired":
             self.expired_session = frame.get("session_id")
         if frame.get("seq") is not None:

@@ -37,7 +37,8 @@ class Logbook(Writing):
         self.client_id = saved.client_id
         self._decided = 0
         self._next_id = 1
-        self._asked: dict[int, str] = {}
+        # Logs that were asked for, with the place that was told.
+        self._asked: dict[int, tuple[str, positions.Position | None]] = {}
         # Last offsets that were there before, by log.
         self._replayed: dict[str, int] = {}
 
@@ -62,7 +63,7 @@ class Logbook(Writing):
         place = self.logs.setdefault(log, self._stored_places.pop(log, None))
         if self.ready:
             id_ = self.draw_id()
-            self._asked[id_] = log
+            self._asked[id_] = (log, place)
             wishes = {"slow": self.ways.get(log), "since": self.beginnings.get(log)}
             given = {name: wish for name, wish in wishes.items() if wish is not None}
             yield Send({"type": "subscribe", "id": id_, "log": log, "position": place and place.as_json(), **given})
@@ -149,9 +150,18 @@ class Logbook(Writing):
             self._lost.add(doc)
 
     def _handle_reply(self, frame: Frame) -> Effects:
-        log = self._asked.pop(frame["id"], None)
-        if log is not None and log in self.logs and "verdict" in frame:
-            yield from self._apply_verdict(log, frame["verdict"])
+        log, asked = self._asked.pop(frame["id"], ("", None))
+        if log in self.logs and "verdict" in frame:
+            verdict = frame["verdict"]
+            is_old = self.logs[log] is not asked and self._has_passed(log, verdict)
+            yield from [Following(log, verdict)] if is_old else self._apply_verdict(log, verdict)
+
+    def _has_passed(self, log: str, verdict: Frame) -> bool:
+        """Return whether entries that came by another way, a poll, have brought a log as far as a verdict."""
+        at, told = self.logs[log], positions.parse(verdict.get("position"))
+        if verdict["mode"] == "snapshot" or at is None or told is None:
+            return False
+        return at.epoch == told.epoch and at.offset >= told.offset
 
     def _handle_entries(self, frame: Frame) -> Effects:
         log, end = frame["log"], None

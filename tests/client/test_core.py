@@ -293,3 +293,16 @@ def test_a_receipt_that_tells_of_a_conflict_becomes_an_event() -> None:
     conflict = {"path": "/a", "kept": "server", "server": 2, "client": 1}
     effects = run(core, ok(seq, conflicts=[conflict]))
     assert Emit("conflict", {"doc": "main", "seq": seq, "conflicts": [conflict]}) in effects
+
+
+def test_an_answer_that_is_older_than_what_a_poll_has_brought_gives_no_entry_twice() -> None:
+    core = ready_core()
+    core._stored_places["topic:t"] = Position("e1", 0, "t0")
+    (asked,) = sent([*core.follow_log("topic:t")])
+    news = entries("topic:t", 1, "one")
+    delivered = [effect for effect in run(core, news) if isinstance(effect, Deliver)]
+    verdict = {"mode": "up_to_date", "position": ["e1", 0, "t0"]}
+    (following,) = run(core, {"type": "reply", "id": asked["id"], "verdict": verdict})
+    assert following == Following("topic:t", verdict)
+    delivered += [effect for effect in run(core, news) if isinstance(effect, Deliver)]
+    assert [effect.body for effect in delivered] == ["one"]

@@ -315,13 +315,20 @@ export class Logbook {
   }
 
   #subscribeLog(log: Log): void {
-    const frame = { ...log.reader.wishes, type: "subscribe", log: log.name, position: log.position };
+    const asked = log.position;
+    const frame = { ...log.reader.wishes, type: "subscribe", log: log.name, position: asked };
     log.asked = this.#port.askServer(frame, (answer) => {
       if (this.#logs.get(log.name) !== log) return;
-      const isRefused = answer instanceof SessionError;
-      this.#applyVerdict(log, isRefused ? { mode: "denied", error: toErrorFields(answer) } : answer);
+      if (answer instanceof SessionError) this.#applyVerdict(log, { mode: "denied", error: toErrorFields(answer) });
+      else if (log.position !== asked && hasPassed(log, answer)) log.reader.takeVerdict?.(answer);
+      else this.#applyVerdict(log, answer);
     });
   }
+}
+
+/** Return true if entries that came by another way, a poll or another tab, have brought a log as far as a verdict. */
+function hasPassed({ position: at }: Log, { mode, position }: Verdict): boolean {
+  return mode !== "snapshot" && !!at && !!position && at[0] === position[0] && at[1] >= position[1];
 }
 
 function nameRange({ name }: Log, from: number | null, to: number | null): Omit<Gap, "reason"> {

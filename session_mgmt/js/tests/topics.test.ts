@@ -1,5 +1,7 @@
 import { describe, expect, test, vi } from "vitest";
+import type { EntriesFrame, Verdict } from "../src/frames";
 import type { SessionClient } from "../src/index";
+import { Logbook } from "../src/logbook";
 import { Browser, pass, record, refusal, turns, until, useFakeClock } from "./harness";
 
 useFakeClock();
@@ -41,6 +43,31 @@ describe("a publication over the limit", () => {
     const browser = new Browser();
     const client = await browser.tab().openConnected();
     expect(await client.send(TOO_LARGE)).toBe(TOO_LARGE);
+  });
+});
+
+describe("an answer that is older than what a poll or another tab has brought", () => {
+  test.each([
+    { mode: "up_to_date", position: ["e", 0, "t0"] },
+    { mode: "gap", position: ["e", 1, "t1"], from: 1, to: 1, reason: "trimmed" },
+  ] as Verdict[])("gives no entry twice ($mode)", async (verdict) => {
+    const answers: ((verdict: Verdict) => void)[] = [];
+    const [taken, told]: [unknown[], string[]] = [[], []];
+    const logbook = new Logbook({
+      askServer: (_, answer) => answers.push(answer) > 0,
+      fetchDocument: () => Promise.reject(new Error()),
+      abandonConnection: () => told.push("abandoned"),
+      tellRange: (event) => told.push(event),
+    });
+    const takeVerdict = ({ mode }: Verdict) => told.push(mode);
+    logbook.followLog("topic:t", { start: ["e", 0, "t0"], takeEntry: (body) => taken.push(body), takeVerdict });
+    logbook.attach(new Set(), {});
+    await turns();
+    const news = { type: "entries", log: "topic:t", epoch: "e", entries: [[1, "t1", "one"]] } as EntriesFrame;
+    logbook.takeEntries(news);
+    answers[0]?.(verdict);
+    logbook.takeEntries(news);
+    expect([taken, told]).toEqual([["one"], [verdict.mode]]);
   });
 });
 
