@@ -44,7 +44,7 @@ told.checkpoints = await state.checkpoints();
 told.stale = await failed(state.restore(1, { ifMatch: ["00", 1, "00"] }));
 told.restored = await state.restore("before/the sale", { ifMatch: told.info.position });
 told.synced = await state.sync();
-told.checksums = [state.checksum(), state.get()];
+told.checksums = [await state.checksum(), state.get()];
 await state.forget("before/the sale");
 told.forgotten = await failed(state.forget("before/the sale"));
 told.compressed = await state.compress();

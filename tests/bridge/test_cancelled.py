@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from session_mgmt.backends.doorbell import _wait_patiently
+from session_mgmt.backends.channel_layer import _wait_patiently
 from session_mgmt.bridge import Bridge
 
 PATIENCE = 5.0

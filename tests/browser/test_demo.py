@@ -27,7 +27,7 @@ def has_receipt(client: Client) -> None:
     expect(client.part("receipt").locator(".receipt-verdict")).to_have_text("Everything came back")
 
 
-def test_what_one_client_does_the_other_shows(room: Room) -> None:
+def test_what_one_client_does_the_other_shows(room: Room, demo: Demo) -> None:
     one, two = room.one, room.two
     one.part("item").fill("Passport")
     one.part("item").press("Enter")
@@ -42,6 +42,11 @@ def test_what_one_client_does_the_other_shows(room: Room) -> None:
     two.part("words").fill("It will rain.")
     two.part("words").press("Enter")
     expect(one.part("chat")).to_contain_text("It will rain.")
+    # Opened anew, with nothing in its memory: the chat has its last hour.
+    page = room.page.context.new_page()
+    again = Room.enter(page, demo)
+    expect(again.one.part("chat").locator("li")).to_have_text(["Client two It will rain."])
+    page.close()
 
 
 def test_a_question_to_the_server_is_answered_once(room: Room) -> None:

@@ -48,12 +48,33 @@ class Balancer:
         self.url = ""
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            await self._carry(reader, writer)
+        except asyncio.CancelledError:
+            # The test is over.
+            pass
+        finally:
+            self._tasks.discard(task)
+            writer.transport.abort()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for server in itertools.islice(self._turns, 2):
             with contextlib.suppress(OSError):
                 up_reader, up_writer = await asyncio.open_connection(HOST, server.port)
-                await asyncio.gather(_pump(reader, up_writer), _pump(up_reader, writer))
+                try:
+                    await asyncio.gather(_pump(reader, up_writer), _pump(up_reader, writer))
+                finally:
+                    up_writer.transport.abort()
                 return
-        writer.close()
+
+    async def close(self) -> None:
+        """End the connections that clients have kept for their next calls."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -71,6 +92,7 @@ async def balancer(servers: list[AppServer]) -> AsyncIterator[Balancer]:
     made.url = f"http://{HOST}:{listening.sockets[0].getsockname()[1]}/api/"
     yield made
     listening.close()
+    await made.close()
 
 
 class Worker:

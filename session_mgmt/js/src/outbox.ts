@@ -40,6 +40,8 @@ export interface Write {
   bytes: number;
   /** It may have reached the server, so its number can never be given to another write. */
   sent: boolean;
+  /** The storage said so when this page began. */
+  wasSent: boolean;
   /** True for the last write while more may be added to it: not sent until it is released. */
   held: boolean;
   /** It was written by an earlier page. */
@@ -169,8 +171,9 @@ export class Outbox {
       return null;
     }
     this.#retries = 0;
-    if (name === "seq_reused" && at === 0 && this.#isDoubtful(write)) {
-      // The server has decided another content under this number, so it never saw this one.
+    // The number is another write's: its content differs, or its answer was taken and this one was never sent.
+    const isOther = name === "seq_reused" || (name === "receipt_gone" && !write.wasSent);
+    if (isOther && at === 0 && this.#isDoubtful(write)) {
       this.#renumberFrom(0, this.#decided + 1);
       this.#cursor = 0;
       this.#sendWaiting();
@@ -220,7 +223,8 @@ export class Outbox {
   }
 
   #appendWrite(seq: number, frame: WriteFrame, sent: boolean, bytes: number, known: Partial<Write> = {}): Write {
-    const write: Write = Object.assign(known, { seq, frame, bytes, sent, held: false, restored: false, unanswered: 0 });
+    const state = { sent, wasSent: sent, held: false, restored: false, unanswered: 0 };
+    const write: Write = Object.assign(known, { seq, frame, bytes, ...state });
     this.#writes.push(write);
     this.#bytes += bytes;
     this.#port.tellPending?.();
@@ -295,9 +299,12 @@ export class Outbox {
     this.#port.sendFrame({ type: "ack", seq: this.acked });
   }
 
-  /** Use no number twice when storage came back older than it was (a restored browser). */
+  /**
+   * Use no number twice when storage came back older than it was (a restored browser). What an earlier page has stored
+   * keeps its number until the server says whose that is: storage that was full does not tell what was sent.
+   */
   #skipDecided(lastSeq: number): void {
-    const fresh = this.#writes.findIndex((write) => !write.sent);
+    const fresh = this.#writes.findIndex(({ sent, restored }) => !sent && !restored);
     if (fresh >= 0 && (this.#writes[fresh] as Write).seq <= lastSeq) this.#renumberFrom(fresh, lastSeq + 1);
     if (this.#record.next <= lastSeq) this.#record.next = lastSeq + 1;
   }

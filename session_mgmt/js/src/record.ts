@@ -92,7 +92,7 @@ export class ClientRecord {
 
   set next(seq: number) {
     this.#fields.next = seq;
-    this.#saveFields();
+    this.#saveFields(true);
   }
 
   /** Highest number that was ever sent. */
@@ -102,7 +102,7 @@ export class ClientRecord {
 
   set sent(seq: number) {
     this.#fields.sent = seq;
-    this.#saveFields();
+    this.#saveFields(true);
   }
 
   /** True if every write would survive this tab. */
@@ -243,8 +243,9 @@ export class ClientRecord {
     return outboxes && outboxes.newMirror(describe, tellStored);
   }
 
-  #saveFields(): void {
-    this.#shelf.set("fields", this.#fields);
+  /** Store the fields; with lower numbers than these the server is asked, but without the client nobody is. */
+  #saveFields(isSameClient = false): void {
+    this.#shelf.set("fields", this.#fields, isSameClient);
   }
 }
 

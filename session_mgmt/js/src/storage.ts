@@ -57,7 +57,8 @@ export class Shelf {
     }
   }
 
-  set(name: string, value: unknown): void {
+  /** Store a value; `keepsOld`: the one before does no harm if it comes back after a reload. */
+  set(name: string, value: unknown, keepsOld = false): void {
     const key = this.#prefix + name;
     const text = JSON.stringify(value);
     try {
@@ -65,7 +66,7 @@ export class Shelf {
       this.#memory.delete(key);
     } catch (error) {
       // An old value left behind would come back after a reload as if it were the newest.
-      this.#attempt(() => this.#store.removeItem(key));
+      if (!keepsOld) this.#attempt(() => this.#store.removeItem(key));
       this.#memory.set(key, text);
       this.#onFailure(error);
     }

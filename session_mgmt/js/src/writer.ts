@@ -92,9 +92,16 @@ export class Writer {
       if (signal?.aborted) return reject(signal.reason);
       const failure = this.#port.readFailure();
       if (failure) throw failure;
-      const settle: Settle = (answer) => (answer instanceof SessionError ? reject(answer) : resolve(answer));
+      let isSettled = false;
+      const settle: Settle = (answer) => {
+        isSettled = true;
+        if (answer instanceof SessionError) reject(answer);
+        else resolve(answer);
+      };
       const takeBack = this.#takeWrite(this.#demandFit(content()), settle);
       const giveUpWaiting = (): void => {
+        // After the end of this client the write is another one's.
+        if (isSettled) return;
         takeBack();
         reject(signal?.reason);
       };

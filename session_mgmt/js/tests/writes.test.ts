@@ -240,6 +240,24 @@ describe("storage that came back older", () => {
     expect(browser.server.received.filter(({ type }) => type === "update").map(({ seq }) => seq)).toEqual([1, 3, 4]);
   });
 
+  test("gives another number to a write that was never sent, if the answer under its own is forgotten", async () => {
+    const browser = new Browser();
+    const tab = browser.tab();
+    const before = await tab.openConnected();
+    await before.state.inc("/visits");
+    const old = tab.duplicate();
+    await before.state.inc("/visits");
+    await tab.close(before);
+    const offline = await old.open({ autoConnect: false });
+    void offline.state.inc("/visits");
+    await old.close(offline);
+    const [client] = browser.server.session.clients.values();
+    client?.receipts.set(2, { type: "receipt", seq: 2, ok: false, error: { code: 232, name: "receipt_gone" } });
+    const after = await old.openConnected();
+    await until(() => after.pending === 0);
+    expect(browser.server.session.document("main").value).toEqual({ visits: 3 });
+  });
+
   test("gives a write whose answer is forgotten to the application", async () => {
     const browser = new Browser();
     const tab = browser.tab();
@@ -334,6 +352,47 @@ describe("aborting", () => {
     expect(await refusal(result)).toBe("AbortError");
     await until(() => client.pending === 0);
     expect(client.state.get("/a")).toBe(1);
+  });
+});
+
+describe("a page that has ended", () => {
+  test("takes no write back: it is the next one's", async () => {
+    const browser = new Browser();
+    const tab = browser.tab();
+    const before = await tab.open({ autoConnect: false });
+    const abort = new AbortController();
+    const results = [{ signal: abort.signal }, {}].map((options, at) => refusal(before.state.set(`/${at}`, at, options)));
+    await turns();
+    await tab.close(before);
+    abort.abort();
+    const after = await tab.open({ autoConnect: false });
+    expect(await Promise.all(results)).toEqual(["closed", "closed"]);
+    await after.connection.connect();
+    await until(() => after.pending === 0);
+    expect(browser.server.session.document("main").value).toEqual({ 0: 0, 1: 1 });
+    expect(browser.server.received.filter(({ type }) => type === "update").map(({ seq }) => seq)).toEqual([1, 2]);
+  });
+
+  test("has sent a write once, though full storage does not tell that it was sent", async () => {
+    const browser = new Browser();
+    const tab = browser.tab();
+    const before = await tab.openConnected();
+    await before.connection.disconnect();
+    void before.state.inc("/visits").catch(() => undefined);
+    await turns();
+    const { setItem } = tab.storage;
+    tab.storage.setItem = () => {
+      throw new DOMException("full", "QuotaExceededError");
+    };
+    browser.server.swallowReceipts = true;
+    void before.connection.connect();
+    await until(() => browser.server.session.document("main").entries.length === 1);
+    await tab.close(before);
+    tab.storage.setItem = setItem;
+    browser.server.swallowReceipts = false;
+    const after = await tab.openConnected();
+    await until(() => after.pending === 0);
+    expect(browser.server.session.document("main").value).toEqual({ visits: 1 });
   });
 });
 

@@ -23,7 +23,8 @@ declare class Shelf {
 	#private;
 	constructor(store: StoreLike, prefix: string, onFailure?: (error: unknown) => void);
 	get<T>(name: string): T | null;
-	set(name: string, value: unknown): void;
+	/** Store a value; `keepsOld`: the one before does no harm if it comes back after a reload. */
+	set(name: string, value: unknown, keepsOld?: boolean): void;
 	remove(name: string): void;
 	/** List the names that begin with `start`. */
 	listNames(start: string): string[];
@@ -983,6 +984,8 @@ export interface Write {
 	bytes: number;
 	/** It may have reached the server, so its number can never be given to another write. */
 	sent: boolean;
+	/** The storage said so when this page began. */
+	wasSent: boolean;
 	/** True for the last write while more may be added to it: not sent until it is released. */
 	held: boolean;
 	/** It was written by an earlier page. */

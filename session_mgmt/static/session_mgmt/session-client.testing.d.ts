@@ -238,6 +238,8 @@ export interface FakeClient {
 	generation: number;
 	lastSeq: number;
 	receipts: Map<number, ReceiptFrame>;
+	/** What was written under each number, apart from its base. */
+	contents: Map<number, string>;
 	wire: FakeWire | null;
 	follows: Set<string>;
 }

@@ -85,12 +85,14 @@ export function bindChat(session, name, memory) {
   const waiting = () => memory.get("said", []);
   for (const line of memory.get("chat", [])) showLine(line, name);
   for (const line of waiting()) showLine(line, name, "waiting");
-  session.topics.subscribe(topic, (line) => {
+  const takeLine = (line) => {
     memory.set("said", waiting().filter(({ id }) => id !== line.id));
     part("chat").querySelector(`[data-id="${line.id}"]`)?.remove();
     memory.set("chat", [...memory.get("chat", []), line].slice(-MOST_LINES));
     showLine(line, name);
-  });
+  };
+  // A new tab begins an hour ago; one that was here before goes on where it was.
+  session.topics.subscribe(topic, takeLine, { since: { time: new Date(Date.now() - 3_600_000) } });
   part("say").addEventListener("submit", (event) => {
     event.preventDefault();
     const text = part("words").value.trim();

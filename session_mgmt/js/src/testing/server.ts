@@ -341,7 +341,11 @@ export class FakeServer {
 
   #decideWrite(wire: FakeWire, session: FakeSession, client: FakeClient, frame: Frame): void {
     const known = client.receipts.get(frame.seq);
-    if (known) return this.#sendReceipt(wire, { ...known, replayed: true });
+    const content = describeContent(frame);
+    if (known) {
+      const isOther = (client.contents.get(frame.seq) ?? content) !== content;
+      return this.#sendReceipt(wire, isOther ? makeReusedReceipt(frame.seq) : { ...known, replayed: true });
+    }
     const refusal = frame.seq === client.lastSeq + 1 ? this.#refusals.shift() : makeGapError(client);
     const { seq } = frame;
     if (refusal?.temporary) return this.#sendReceipt(wire, { type: "receipt", seq, ok: false, error: refusal });
@@ -351,6 +355,7 @@ export class FakeServer {
       : { type: "receipt", seq, ok: true, ...effect(), ...this.#reports.shift() };
     client.lastSeq = frame.seq;
     client.receipts.set(frame.seq, receipt);
+    client.contents.set(frame.seq, content);
     this.#sendReceipt(wire, receipt);
   }
 
@@ -531,6 +536,15 @@ function describeSuccessor({ id, documents }: FakeSession): object {
 
 function makeGapError(client: FakeClient): ErrorFields {
   return { code: 230, name: "seq_gap", temporary: true, message: "", expected: client.lastSeq + 1 };
+}
+
+function makeReusedReceipt(seq: number): ReceiptFrame {
+  return { type: "receipt", seq, ok: false, error: { code: 231, name: "seq_reused", temporary: false, message: "" } };
+}
+
+/** Write what makes two frames the same write: their base may differ. */
+function describeContent({ base, epoch, tag, replaced, ...content }: Frame): string {
+  return JSON.stringify(content);
 }
 
 function makeTopicDenied(): ErrorFields {

@@ -10,6 +10,8 @@ export interface FakeClient {
   generation: number;
   lastSeq: number;
   receipts: Map<number, ReceiptFrame>;
+  /** What was written under each number, apart from its base. */
+  contents: Map<number, string>;
   wire: FakeWire | null;
   follows: Set<string>;
 }
@@ -45,7 +47,7 @@ export class FakeSession {
   }
 
   newClient(id: string): FakeClient {
-    const client: FakeClient = { id, generation: 0, lastSeq: 0, receipts: new Map(), wire: null, follows: new Set() };
+    const client: FakeClient = { id, generation: 0, lastSeq: 0, receipts: new Map(), contents: new Map(), wire: null, follows: new Set() };
     this.clients.set(id, client);
     return client;
   }
