@@ -20,6 +20,7 @@ from session_mgmt.client.transports.carrier import TransportName
 from tests.docs.pages import ROOT, blocks
 from tests.faults.servers import AppServer, environment, migrate
 from tests.faults.test_rolling import SPREAD, roll
+from tests.faults.workload import until
 from tests.services import HOST, free_port
 
 DEPLOY = ROOT / "docs" / "howto" / "deploy.md"
@@ -125,8 +126,7 @@ async def hear_by(url: str, *transports: TransportName) -> tuple[float, str]:
     heard: asyncio.Queue[Any] = asyncio.Queue()
     began = time.monotonic()
     async with asyncio.timeout(PATIENCE), SessionClient.start(url, transports=transports) as client:
-        while client.stats().transport != transports[-1]:
-            await asyncio.sleep(0.01)
+        await until(lambda: client.stats().transport == transports[-1], PATIENCE)
         found = time.monotonic() - began
         await client.topics.subscribe("faults:proxied", heard.put_nowait)
         await client.topics.publish("faults:proxied", "one")
