@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import resource
@@ -33,6 +34,10 @@ PYTHON_ONLY = "not browser and not js"
 # tests open one; here it saves the time of reading the files.
 PURE = ("tests/protocol", "tests/documents", "tests/client", "tests/docs")
 NO_TESTS_COLLECTED = 5
+# A test that fails is tried once more, alone: the passes share the machine, and a browser may have starved. More
+# failures than these have another cause; and what judges a promise of the package may not break it even once.
+MAY_FAIL_ONCE = 3
+MAY_NEVER_FAIL = "tests/faults/"
 # Where temporary files go if it has so much room: all passes together use about one GB at the same time.
 MEMORY, MEMORY_BYTES = "/dev/shm", 4 * 2**30
 # One per core: the passes run side by side, so that one computes while another waits for a server or a lock.
@@ -41,12 +46,14 @@ PROCESSES = min(4, os.cpu_count() or 1)
 
 @dataclass
 class Tally:
-    """What one pass came to; `skipped` counts the skips by reason."""
+    """What one pass came to; `skipped` counts the skips by reason, the lists name tests."""
 
     name: str
     passed: int = 0
     failed: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+    passed_alone: list[str] = field(default_factory=list)
     seconds: float = 0.0
     cpu_seconds: float = 0.0
 
@@ -65,6 +72,7 @@ class Tally:
             skip = case.find("skipped")
             if case.find("failure") is not None or case.find("error") is not None:
                 self.failed += 1
+                self.failures.append(f"{case.get('classname')}: {case.get('name')}")
             elif skip is not None:
                 self.skipped[skip.get("message") or (skip.text or "").strip() or "no reason given"] += 1
             else:
@@ -85,12 +93,41 @@ def find_marked(marker: str) -> list[str]:
 
 
 def run_pytest(tally: Tally, arguments: list[str], processes: int = PROCESSES, **environment: str) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder, "report.xml")
-        command = [sys.executable, "-m", "pytest", "-q", "-n", str(processes), "--dist", "worksteal"]
-        command += [f"--junitxml={report}", *arguments]
-        exit_code = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}).returncode
-        count(tally, report, exit_code, fine={0, NO_TESTS_COLLECTED})
+    """Run tests in so many processes, and those few that fail once more, alone."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        run = functools.partial(subprocess.run, cwd=ROOT, env={**os.environ, **environment})
+        command = [sys.executable, "-m", "pytest", "-q", "-o", f"cache_dir={folder}"]
+        spread = ["-n", str(processes), "--dist", "worksteal", f"--junitxml={folder / 'report.xml'}"]
+        exit_code = run([*command, *spread, *arguments]).returncode
+        count(tally, folder / "report.xml", exit_code, fine={0, NO_TESTS_COLLECTED})
+        tally.failures = read_failures(folder)
+        if may_try_again(tally):
+            print(f"\n== {tally.name}, once more and alone: {', '.join(tally.failures)} ==", flush=True)
+            exit_code = run([*command, *tally.failures]).returncode
+            count_second(tally, read_failures(folder), exit_code)
+
+
+def read_failures(folder: Path) -> list[str]:
+    """Return the tests that pytest's cache in this folder remembers as failed, by their node ids."""
+    failed = folder / "v" / "cache" / "lastfailed"
+    return sorted(json.loads(failed.read_text())) if failed.exists() else []
+
+
+def may_try_again(tally: Tally) -> bool:
+    if any(name.startswith(MAY_NEVER_FAIL) for name in tally.failures):
+        return False
+    return 0 < tally.failed == len(tally.failures) <= MAY_FAIL_ONCE
+
+
+def count_second(tally: Tally, failures: list[str], exit_code: int) -> None:
+    """Count as passed what did not fail the second time; a run that broke off has shown nothing."""
+    if exit_code not in (0, 1):
+        return
+    tally.passed_alone = [name for name in tally.failures if name not in failures]
+    tally.failures = failures
+    tally.passed += len(tally.passed_alone)
+    tally.failed -= len(tally.passed_alone)
 
 
 def sqlite(tally: Tally) -> None:
@@ -223,6 +260,10 @@ def summarise(tallies: list[Tally]) -> int:
             f" in {tally.seconds:.0f} s, {tally.cpu_seconds:.0f} s of CPU"
         )
     for tally in tallies:
+        for name in tally.failures:
+            print(f"failed in {tally.name}: {name}")
+        for name in tally.passed_alone:
+            print(f"failed in {tally.name} beside the other passes, then passed alone: {name}")
         for reason, times in tally.skipped.items():
             print(f"skipped in {tally.name}, {times} x: {reason}")
     not_allowed = bool(skipped) and "CI" in os.environ

@@ -13,10 +13,10 @@ from django.db import connection
 from tests import javascript, programs
 from tests.conftest import opens_database
 from tests.ordering import deal_slow
-from tests.run import Tally, count, js, running_beside, summarise
+from tests.run import Tally, count, js, may_try_again, run_pytest, running_beside, summarise
 
 REPORT = """<testsuites><testsuite>
-<testcase name="a"/><testcase name="b"><failure message="no"/></testcase>
+<testcase name="a"/><testcase classname="t" name="b"><failure message="no"/></testcase>
 <testcase name="c"><skipped message="no Redis"/></testcase><testcase name="d"><skipped message="no Redis"/></testcase>
 </testsuite></testsuites>"""
 
@@ -27,12 +27,54 @@ def test_a_report_is_counted_with_its_reasons(tmp_path: Path) -> None:
     tally = Tally("sqlite")
     count(tally, report, exit_code=1, fine={0})
     assert (tally.passed, tally.failed, tally.skipped) == (1, 1, {"no Redis": 2})
+    assert tally.failures == ["t: b"]
 
 
 def test_a_runner_that_breaks_off_is_a_failure(tmp_path: Path) -> None:
     tally = Tally("sqlite")
     count(tally, tmp_path / "never-written.xml", exit_code=139, fine={0, 5})
     assert tally.failed == 1
+
+
+FAILS_ONCE = """
+from pathlib import Path
+
+MARK = Path(__file__).with_name("mark")
+
+def test_steady(): pass
+def test_broken(): assert not "broken"
+def test_starved():
+    MARK.write_text(MARK.read_text() + "x" if MARK.exists() else "x")
+    assert MARK.read_text() == "xx"
+"""
+
+
+def test_what_fails_is_tried_once_more_and_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path(tmp_path, "test_program.py").write_text(FAILS_ONCE)
+    Path(tmp_path, "pytest.ini").write_text("[pytest]\naddopts = -p no:django -p no:asyncio\n")
+    monkeypatch.setattr("tests.run.ROOT", tmp_path)
+    tally = Tally("sqlite")
+    run_pytest(tally, [], processes=0)
+    assert (tally.passed, tally.failed) == (2, 1)
+    assert (tally.failures, tally.passed_alone) == (["test_program.py::test_broken"], ["test_program.py::test_starved"])
+    assert summarise([tally]) == 1
+    printed = capfd.readouterr().out
+    assert "failed in sqlite: test_program.py::test_broken\n" in printed
+    assert "failed in sqlite beside the other passes, then passed alone: test_program.py::test_starved\n" in printed
+
+
+@pytest.mark.parametrize(
+    "failures", [[], ["tests/a.py::a", "tests/faults/test_kill.py::b"], [f"tests/a.py::{n}" for n in range(4)]]
+)
+def test_many_failures_and_broken_promises_are_not_tried_again(failures: list[str]) -> None:
+    assert not may_try_again(Tally("sqlite", failed=len(failures), failures=failures))
+    assert may_try_again(Tally("sqlite", failed=1, failures=["tests/a.py::a"]))
+
+
+def test_a_failure_that_has_no_name_is_not_tried_again() -> None:
+    assert not may_try_again(Tally("sqlite", failed=2, failures=["tests/a.py::a"]))
 
 
 def test_a_skip_is_a_failure_in_ci_only(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
