@@ -2,6 +2,7 @@
 
 from session_mgmt.admin.conflicts import StateConflictAdmin
 from session_mgmt.admin.documents import StateDocumentAdmin
+from session_mgmt.admin.events import SessionEventAdmin
 from session_mgmt.admin.rows import AuditEntryAdmin, OutboxAdmin, StreamAdmin
 from session_mgmt.admin.sessions import ClientSessionAdmin
 
@@ -9,6 +10,7 @@ __all__ = [
     "AuditEntryAdmin",
     "ClientSessionAdmin",
     "OutboxAdmin",
+    "SessionEventAdmin",
     "StateConflictAdmin",
     "StateDocumentAdmin",
     "StreamAdmin",

@@ -96,6 +96,7 @@ def addresses(operator: Client) -> list[str]:
         f"{ADMIN}auditentry/{entry.pk}/change/",
         f"{ADMIN}stream/",
         f"{ADMIN}outbox/",
+        f"{ADMIN}sessionevent/",
     ]
 
 

@@ -1,0 +1,68 @@
+"""List of the events of all sessions, newest first; those of one session are on its page."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+
+from session_mgmt.admin.readonly import ReadOnlyAdmin
+from session_mgmt.admin.show import event_line, link_session
+from session_mgmt.models import SessionEvent
+from session_mgmt.protocol.events import EVENT_TYPES
+
+
+class TypeFilter(admin.SimpleListFilter):
+    """Filter by one of the twelve types."""
+
+    title = _("type")
+    parameter_name = "type"
+
+    # Named here and not read from the table, which would be read as a whole.
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [(name, name) for name in EVENT_TYPES]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(type=self.value()) if self.value() in EVENT_TYPES else queryset
+
+
+@admin.register(SessionEvent)
+class SessionEventAdmin(ReadOnlyAdmin):
+    """List of events. Messages are left out: they are content, for which there is no permission here."""
+
+    tenant_path = "session__tenant"
+
+    list_display = ("at", "type", "of_session", "facts")
+    fields = ("at", "type", "seq", "of_session", "facts")
+    readonly_fields = ("of_session", "facts")
+    list_filter = (TypeFilter, "at")
+    list_select_related = ("session__user",)
+    search_fields = ("session",)
+    search_help_text = _("A session's id.")
+    ordering = ("-id",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return super().get_queryset(request).filter(type__in=EVENT_TYPES)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        if not search_term.strip():
+            return queryset, False
+        try:
+            return queryset.filter(session=UUID(search_term.strip())), False
+        except ValueError:
+            return queryset.none(), False
+
+    @admin.display(description=_("session"), ordering="session")
+    def of_session(self, event: SessionEvent) -> str:
+        return link_session(event.session)
+
+    @admin.display(description=_("facts"))
+    def facts(self, event: SessionEvent) -> str:
+        return format_html('<span class="sm-wrap">{}</span>', event_line(event).facts)
