@@ -12,7 +12,8 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
-PATIENCE = 40
+from tests.browser.waiting import PATIENCE
+
 # How the browser says that the page which was asked is not there any more.
 LOST = ("context was destroyed", "target navigated")
 LOADED = "document.readyState === 'complete' && location.href !== 'about:blank'"
@@ -119,7 +120,8 @@ def open_profile(port: int) -> Iterator[Profile]:
     """Open a profile in the browser that listens on a port."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/version") as answer:
         address = json.load(answer)["webSocketDebuggerUrl"]
-    with connect(address, max_size=None) as socket:
+    # A browser that is busy answers no ping of ours.
+    with connect(address, max_size=None, open_timeout=PATIENCE, ping_interval=None) as socket:
         profile = Profile(socket)
         yield profile
         profile.close()

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from project.demo.supervisor import find_free_port
 from tests.browser.people import register_people
+from tests.browser.waiting import MILLISECONDS, PATIENCE, open_context
 from tests.browser.watching import Demo, Room
 from tests.canary import canary, check_log
 from tests.sqlite_files import copy_migrated
@@ -22,11 +23,8 @@ from tests.sqlite_files import copy_migrated
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Hosts that are sisters to a browser, for tests that serve them.
 HOSTS = "--host-resolver-rules=MAP *.shop.test 127.0.0.1"
-STOP_SECONDS = 20
 # What a browser says by itself when a request fails; everything else in the console is a fault of ours.
 FAILED_REQUEST = re.compile(r"Failed to load resource|WebSocket connection to .* failed")
-
-expect.set_options(timeout=40_000)
 
 
 @pytest.fixture(scope="package")
@@ -52,7 +50,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         yield Demo(found.group(), database)
     finally:
         process.terminate()
-        exit_code = process.wait(STOP_SECONDS)
+        exit_code = process.wait(PATIENCE)
         if process.stdout is not None:
             canary.look_through("demo", process.stdout)
             process.stdout.close()
@@ -78,7 +76,7 @@ def browser(chromium: Path, debugging_port: int) -> Iterator[Browser]:
     """One Chromium for all; it ends with the package, for its event loop would be in the way of other tests."""
     with sync_playwright() as playwright:
         options = ["--no-sandbox", HOSTS, f"--remote-debugging-port={debugging_port}"]
-        browser = playwright.chromium.launch(executable_path=chromium, args=options)
+        browser = playwright.chromium.launch(executable_path=chromium, args=options, timeout=MILLISECONDS)
         yield browser
         browser.close()
 
@@ -98,7 +96,7 @@ def mended(demo: Demo) -> Iterator[None]:
 @pytest.fixture
 def context(browser: Browser, viewport: dict[str, int]) -> Iterator[BrowserContext]:
     """A browser profile of its own; afterwards, its console must be clean."""
-    context = browser.new_context(viewport=viewport)
+    context = open_context(browser, viewport=viewport)
     faults: list[str] = []
 
     def note(message: ConsoleMessage) -> None:

@@ -1,4 +1,4 @@
-"""Settings of a server whose pages prove their sessions by a cookie, which is due after seconds."""
+"""Settings of a server whose pages prove their sessions by a cookie, with a login that is due after seconds."""
 
 from __future__ import annotations
 
@@ -11,5 +11,4 @@ SESSION_MGMT = {
     "anonymous_sessions": True,
     "token_mode": "cookie",
     "login_check_interval": timedelta(seconds=8),
-    "access_lifetime": timedelta(seconds=4),
 }

@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 
 from project.demo.heads import Head, build_response, parse_head
 from project.demo.proxy import CHUNK, HEAD_BYTES, Streams
+from tests.browser.waiting import PATIENCE
 
 HOST = "127.0.0.1"
-SLOW_SECONDS = 1.2
-SHORT_SECONDS = 1.0
+# In the first frame of an attachment.
+CONNECTED = b'"type":"connected"'
 REFUSAL = build_response("403 Forbidden", b"No upgrades here.\n", "text/plain")
 # Calls of the API are answered by the portal; documents and bundles come from the browser's cache, as it were.
 PORTALS = {
@@ -34,6 +35,12 @@ class Hostile:
         self._port = port
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._open = asyncio.Event()
+
+    def let_sockets_through(self) -> None:
+        """Pass on the sockets that a slow network holds, and those that come later."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._open.set)
 
     def reset_all(self) -> None:
         """End all connections that are there."""
@@ -84,7 +91,7 @@ class Hostile:
 
     async def _pass_on(self, kind: str, mode: str, head: Head, browser: Streams) -> None:
         if kind == "socket" and mode == "slow":
-            await asyncio.sleep(SLOW_SECONDS)
+            await self._open.wait()
         server = await asyncio.open_connection(HOST, self._port, limit=CHUNK)
         try:
             server[1].write(head.build_forwarded(HOST))
@@ -94,35 +101,45 @@ class Hostile:
 
     async def _relay(self, kind: str, mode: str, browser: Streams, server: Streams) -> None:
         """Pass on what comes, until one side ends."""
-        lasts = SHORT_SECONDS if kind == "socket" and mode == "cut" else None
         swallows = kind == "socket" and mode == "swallow"
+        last = CONNECTED if kind == "socket" and mode == "cut" else None
+        held = None if swallows else find_held(kind, mode)
         up = asyncio.ensure_future(pump(browser[0], None if swallows else server[1]))
-        down = asyncio.ensure_future(pump_answer(server[0], browser[1], None if swallows else find_held(kind, mode)))
+        down = asyncio.ensure_future(pump_answer(server[0], browser[1], held, last))
         try:
-            await asyncio.wait((up, down), timeout=lasts, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
         finally:
             up.cancel()
             down.cancel()
             await asyncio.gather(up, down, return_exceptions=True)
 
 
-async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter | None, held: int = 0) -> None:
-    """Pass bytes on, ``held`` at a time at least; to nobody without a writer."""
+async def pump(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter | None, held: int = 0, last: bytes | None = None
+) -> None:
+    """Pass bytes on, ``held`` at a time at least; to nobody without a writer; nothing more after ``last``."""
     waiting = b""
     while data := await reader.read(CHUNK):
         waiting += data
+        if last is not None and last in waiting:
+            break
         if writer is not None and len(waiting) >= held:
             writer.write(waiting)
             waiting = b""
             await writer.drain()
+    if held:
+        # Whoever waits for the rest is more patient than the client.
+        await asyncio.Event().wait()
     if writer is not None:
         writer.write(waiting)
 
 
-async def pump_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, held: int | None) -> None:
+async def pump_answer(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, held: int | None, last: bytes | None
+) -> None:
     """Pass the head of an answer on at once, and its body as ``pump``; no body if ``held`` is None."""
     writer.write(await reader.readuntil(b"\r\n\r\n"))
-    await pump(reader, None if held is None else writer, held or 0)
+    await pump(reader, None if held is None else writer, held or 0, last)
 
 
 def name_kind(head: Head) -> str:
@@ -162,7 +179,7 @@ def networks(url: str, *modes: str) -> Iterator[dict[str, Hostile]]:
     thread = threading.Thread(target=loop.run_until_complete, args=[run()], name="hostile networks")
     thread.start()
     try:
-        assert ready.wait(10)
+        assert ready.wait(PATIENCE)
         yield found
     finally:
         loop.call_soon_threadsafe(over.set)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.browser.bare import Tab
+from tests.browser.waiting import BUSY_CLOCK
 from tests.browser.watching import Demo
 
 LISTEN_AND_WRITE = """async (options) => {
@@ -10,14 +11,14 @@ LISTEN_AND_WRITE = """async (options) => {
   window.shown = [];
   addEventListener("pageshow", ({ persisted }) => shown.push(persisted));
   const { SessionClient } = await import("/static/session_mgmt/session-client.js");
-  window.session = await SessionClient.start({ url: "/api/", ...options });
+  window.session = await SessionClient.start({ url: "/api/", clock: BUSY_CLOCK, ...options });
   await session.connection.connect();
   window.topic = `demo:numbers:${session.id}`;
   await session.topics.subscribe(topic, (n) => seen.push(n)).subscribed;
   window.write = (first) => Promise.all(Array.from({ length: 10 }, (_, n) => Promise.all([
     session.topics.publish(topic, first + n), session.state.inc("/n"),
   ])));
-}"""
+}""".replace("BUSY_CLOCK", BUSY_CLOCK)
 # Transports of the connections that are open, once it is one.
 CONNECTION = """async () => {
   const headers = session.auth.headers();

@@ -10,6 +10,7 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from playwright.sync_api import Page
 
 from tests.browser.plain import DOCUMENT
+from tests.browser.waiting import BUSY_CLOCK
 from tests.browser.watching import Demo
 
 PASSWORD = "a long password of theirs"
@@ -18,12 +19,12 @@ NAMES = ("ann", "bob")
 START = """async (options) => {
   const { SessionClient } = await import("/static/session_mgmt/session-client.js");
   window.events = [];
-  window.session = await SessionClient.start({ url: "/api/", cache: "indexeddb", ...options });
+  window.session = await SessionClient.start({ url: "/api/", cache: "indexeddb", clock: BUSY_CLOCK, ...options });
   for (const name of ["unsent", "ended", "identity"]) session.on(name, (...told) => events.push([name, ...told]));
   window.first = session.state.get();
   await session.connection.connect();
   return [session.info.userId, window.first];
-}"""
+}""".replace("BUSY_CLOCK", BUSY_CLOCK)
 # The forms of the admin, without its pages: to draw those takes longer than most tests.
 SWITCH = """async (fields) => {
   const { csrf } = await (await fetch("/api/login/")).json();

@@ -6,6 +6,7 @@ from typing import Any
 
 from playwright.sync_api import BrowserContext, Page
 
+from tests.browser.waiting import BUSY_CLOCK
 from tests.browser.watching import Demo
 
 # The proxy knows a client by `via` or by the referring page: so a cut is for sockets and API calls only, and not for
@@ -23,7 +24,7 @@ window.transports = [];
   while (location.href === "about:blank") await new Promise((resolve) => { setTimeout(resolve, 10); });
   const { SessionClient } = await import("/static/session_mgmt/session-client.js");
   const client = await SessionClient.start({
-    url: "/api/", WebSocket: Socket, ...OPTIONS,
+    url: "/api/", WebSocket: Socket, clock: BUSY_CLOCK, ...OPTIONS,
     fetch: (url, init) => fetch(url, { ...init, referrer: "/client/one/" }),
   });
   window.first = { data: client.state.get(), fromCache: client.state.fromCache, status: client.status };
@@ -33,7 +34,7 @@ window.transports = [];
   client.state.on("", (value, { origin }) => heard.push([origin, value]));
   window.session = client;
 })().catch(({ name }) => { window.refused = name; });
-"""
+""".replace("BUSY_CLOCK", BUSY_CLOCK)
 # Any document of the demo's will do: a page that a test itself serves may not open sockets to this machine.
 DOCUMENT = "static/demo/style.css"
 
@@ -76,7 +77,7 @@ class Plain:
         return self.page.evaluate(script)
 
     def until(self, condition: str) -> None:
-        self.page.wait_for_function(condition, timeout=40_000)
+        self.page.wait_for_function(condition)
 
     def is_settled(self) -> None:
         self.until("session.status === 'connected' && session.pending === 0 && !session.state.fromCache")

@@ -24,6 +24,7 @@ from session_mgmt.protocol.frames import Connect
 from session_mgmt.shortcuts import publish, send, state
 from session_mgmt.writes import verbs
 from tests.attaching import attach_client
+from tests.browser.waiting import open_context
 from tests.ends import close, keep_receipt
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("on_this_thread")]
@@ -122,7 +123,7 @@ def pages(operator: Client, addresses: list[str]) -> dict[str, bytes]:
 @pytest.fixture
 def screen(browser: Browser, pages: dict[str, bytes]) -> Iterator[Page]:
     """A browser that is given these pages and the static files."""
-    context = browser.new_context()
+    context = open_context(browser)
 
     def answer(route: Route) -> None:
         path = route.request.url.removeprefix("http://admin.test")

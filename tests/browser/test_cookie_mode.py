@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import re
+import sqlite3
 import ssl
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -17,11 +18,11 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from project.demo.supervisor import find_free_port
-from tests.browser.conftest import ROOT
 from tests.browser.people import KEPT, START, log_in, log_out, register_people
 from tests.browser.plain import DOCUMENT
+from tests.browser.serving import serve
+from tests.browser.waiting import PATIENCE, open_context
 from tests.browser.watching import Demo
-from tests.sqlite_files import copy_migrated
 
 pytestmark = pytest.mark.browser
 
@@ -52,32 +53,20 @@ KNOCK = """async ([ours, session]) => {
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """A server with a certificate of its own, for every host below shop.test."""
     folder = tmp_path_factory.mktemp("shop")
-    database, key, certificate = folder / "db.sqlite3", folder / "key.pem", folder / "certificate.pem"
-    copy_migrated(database)
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
     make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=shop.test"]
     subprocess.run([*make, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    environment = {
-        **os.environ,
-        "SQLITE_PATH": str(database),
-        "DJANGO_SETTINGS_MODULE": "tests.browser.cookie_settings",
-    }
-    register_people(database)
     port = find_free_port("127.0.0.1")
-    options = ["--port", str(port), "--ws", "session_mgmt.uvicorn:WebSocketProtocol", "--log-level", "info"]
     tls = ["--ssl-keyfile", str(key), "--ssl-certfile", str(certificate)]
-    serve = [sys.executable, "-m", "uvicorn", "project.asgi:application", *options, *tls]
-    with subprocess.Popen(serve, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr is not None
-            assert any("Uvicorn running" in line for line in process.stderr), "the server did not start"
-            yield Demo(f"https://www.shop.test:{port}/", database)
-        finally:
-            process.terminate()
+    protocol = ["--ws", "session_mgmt.uvicorn:WebSocketProtocol"]
+    with serve(folder, port, "tests.browser.cookie_settings", *protocol, *tls) as database:
+        register_people(database)
+        yield Demo(f"https://www.shop.test:{port}/", database)
 
 
 @pytest.fixture
 def context(chromium: object, browser: Browser, shop: Demo) -> Iterator[BrowserContext]:
-    context = browser.new_context(ignore_https_errors=True)
+    context = open_context(browser, ignore_https_errors=True)
     yield context
     context.close()
 
@@ -97,6 +86,12 @@ def enter_as_program(shop: Demo) -> dict[str, object]:
     with urllib.request.urlopen(call, context=trusting) as answer:
         found: dict[str, object] = json.load(answer)
     return {**{name: found[name] for name in ("session", "endpoints", "refresh")}, "token": found["access"]}
+
+
+def let_tokens_age(shop: Demo) -> None:
+    """Make the tokens old enough for others to take their place when somebody enters."""
+    with contextlib.closing(sqlite3.connect(shop.database, timeout=PATIENCE)) as connection, connection:
+        connection.execute("UPDATE session_mgmt_token SET created_at = datetime(created_at, '-1 day')")
 
 
 def read_cookie(context: BrowserContext) -> str:
@@ -124,6 +119,7 @@ def test_s41_a_page_writes_reloads_renews_and_logs_out_and_never_holds_a_token(
     page.evaluate("session.sessions.updateSession({ label: 'kitchen' })")
     open_page(page, shop, user=ann)
     page.wait_for_function("session.state.get('/note') === 'a pot'")
+    let_tokens_age(shop)
     # The login is due within seconds: one of the tabs enters, whichever, and both go on.
     page.wait_for_function(f"(before) => {TURN} !== before", arg=page.evaluate(TURN))
     page.evaluate("session.state.set('/note', 'a pan')")
@@ -178,5 +174,5 @@ def test_s40_a_page_of_a_sister_domain_opens_no_socket_and_changes_nothing(conte
     assert (message, enter, delete) == ("sent", "sent", "blocked")
     assert [status for status in statuses if status < 400] == []
     page.evaluate("session.state.set('/note', 'still mine')")
-    assert page.evaluate("session.status") == "connected"
+    page.wait_for_function("session.status === 'connected'")
     log_out(page, shop)

@@ -67,7 +67,7 @@ def test_a_closed_tab_has_sent_what_waited(patient: Plain, context: BrowserConte
 def test_a_server_that_is_killed_while_updates_wait_gets_them_once(patient: Plain) -> None:
     patient.control("kill")
     drag(patient)
-    patient.until("session.status === 'connected' && session.stats().connections === 2")
+    patient.until("session.status === 'connected' && session.stats().connections > 1")
     patient.run("session.flush()")
     patient.is_settled()
     assert patient.run("session.state.get()") == patient.on_the_server() == {"slider": 50, "n": 100}
@@ -77,7 +77,7 @@ def test_what_the_server_has_answered_is_there_though_it_is_killed_at_once(patie
     patient.run("session.flush()")
     patient.until("session.pending === 0")
     patient.control("kill")
-    patient.until("session.status === 'connected' && session.stats().connections === 2")
+    patient.until("session.status === 'connected' && session.stats().connections > 1")
     assert patient.on_the_server() == {"slider": 50, "n": 50}
 
 

@@ -1,4 +1,4 @@
-"""A person's devices in the pages of two browsers: one is logged out from the other, and hears it at once."""
+"""A person's devices in the pages of two browsers: one is logged out from the other, and hears it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Error
 
 from tests.browser.people import KEPT, log_in, open_page, write
+from tests.browser.waiting import open_context
 from tests.browser.watching import Demo
 
 pytestmark = pytest.mark.browser
@@ -15,10 +16,10 @@ LIST = (
 )
 
 
-def test_s18_a_browser_that_is_ended_from_another_one_hears_it_at_once_and_keeps_nothing(
+def test_s18_a_browser_that_is_ended_from_another_one_hears_it_and_keeps_nothing(
     browser: Browser, context: BrowserContext, people: Demo
 ) -> None:
-    elsewhere = browser.new_context()
+    elsewhere = open_context(browser)
     here, there, beside = context.new_page(), elsewhere.new_page(), elsewhere.new_page()
     ann = log_in(here, people, "ann")
     log_in(there, people, "ann")
@@ -33,8 +34,7 @@ def test_s18_a_browser_that_is_ended_from_another_one_hears_it_at_once_and_keeps
     beside.wait_for_function("session.state.get('/note') === 'on the phone'")
     here.evaluate("(id) => session.sessions.end(id)", ids[1])
     for page in (there, beside):
-        # The notification comes before the next round of the control query.
-        page.wait_for_function("events.some(([name]) => name === 'ended')", timeout=2_000)
+        page.wait_for_function("events.some(([name]) => name === 'ended')")
         assert page.evaluate("[session.status, session.state.get()]") == ["failed", {}]
         kept = page.evaluate(KEPT)
         assert "on the phone" not in kept and "sm" + "a_" not in kept and ids[1] not in kept

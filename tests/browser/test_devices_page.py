@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Page, Route
 from session_mgmt.actions.sessions import lifecycle
 from session_mgmt.actions.sessions.lifecycle import Device
 from tests.browser.test_admin_pages import AGENT, READABLE, beside_an_event_loop
+from tests.browser.waiting import open_context
 from tests.identity.conftest import new_nonce
 
 __all__ = ["beside_an_event_loop"]
@@ -51,7 +52,7 @@ def documents(settings: object) -> dict[str, bytes]:
 
 @pytest.fixture(params=["light", "dark"])
 def screen(request: pytest.FixtureRequest, browser: Browser, documents: dict[str, bytes]) -> Iterator[Page]:
-    context = browser.new_context(color_scheme=request.param, java_script_enabled=True)
+    context = open_context(browser, color_scheme=request.param)
 
     def answer(route: Route) -> None:
         path = route.request.url.removeprefix("http://shop.test")

@@ -13,30 +13,50 @@ from tests.browser.watching import Demo
 
 pytestmark = pytest.mark.browser
 
-# By mode: what carries in the end, the milliseconds of the waits that the client has planned before it was ready at
-# most, and how many sockets were opened until then.
-BLOCKED = {"refuse": ("sse", 0, 1), "drop": ("sse", 0, 1), "swallow": ("sse", 1_500, 1)}
+# By mode: the milliseconds after which the client gives the socket up.
+BLOCKED = {"refuse": 0, "drop": 0, "swallow": 1_500}
 BUFFERS = ("buffer all", "buffer small")
 MODES = (*BLOCKED, *BUFFERS, "slow", "cut", "open")
-# The client's own clock, which notes the waits that were over before the client was first connected.
-OPTIONS = """{
+NAMED = '{ name: "hostile", transports: TRANSPORTS }'
+# With a clock that stands still: what has to wait waits until the test lets its time pass.
+HELD = """{
   name: "hostile",
   transports: TRANSPORTS,
-  clock: {
-    now: () => Date.now(),
-    clearTimeout: (timer) => clearTimeout(timer),
-    setTimeout: (act, wait) => setTimeout(() => {
-      if (window.session?.status !== "connected") (window.waits ??= []).push(wait);
-      act();
-    }, wait),
+  WebSocket: class extends Socket {
+    constructor(url, protocols) {
+      super(url, protocols);
+      this.addEventListener("open", () => (window.opened = true));
+    }
   },
+  clock: (() => {
+    let now = Date.now();
+    let last = 0;
+    const timers = new Map();
+    const isDue = ([, { at }]) => at <= now;
+    window.waits = () => [...timers.values()].map(({ wait }) => wait);
+    window.pass = (milliseconds) => {
+      now += milliseconds;
+      for (let due; (due = [...timers].filter(isDue).sort(([, a], [, b]) => a.at - b.at)[0]); ) {
+        timers.delete(due[0]);
+        due[1].act();
+      }
+    };
+    return {
+      now: () => now,
+      setTimeout: (act, wait) => {
+        timers.set((last += 1), { act, wait, at: now + wait });
+        return last;
+      },
+      clearTimeout: (timer) => timers.delete(timer),
+    };
+  })(),
 }"""
 ALL = '["websocket", "sse", "longpoll"]'
 NO_SOCKET = '["sse", "longpoll"]'
 
 
-def enter(context: BrowserContext, demo: Demo, network: Hostile, transports: str = ALL) -> Plain:
-    return Plain.enter(context, Demo(network.url, demo.database), OPTIONS.replace("TRANSPORTS", transports))
+def enter(context: BrowserContext, demo: Demo, network: Hostile, transports: str = ALL, options: str = NAMED) -> Plain:
+    return Plain.enter(context, Demo(network.url, demo.database), options.replace("TRANSPORTS", transports))
 
 
 @pytest.fixture(scope="module")
@@ -45,18 +65,29 @@ def nets(demo: Demo) -> Iterator[dict[str, Hostile]]:
         yield found
 
 
+def give_up_opening(plain: Plain) -> None:
+    """Let the time pass in which the way over HTTP is loaded, and the rest of that in which a socket must open."""
+    plain.until("waits().includes(500)")
+    plain.run("pass(500)")
+    plain.until("waits().includes(300)")
+    plain.run("pass(300)")
+
+
 def test_each_is_passed_over_http_in_its_time_and_left_for_a_socket_that_gets_through(
     context: BrowserContext, demo: Demo, nets: dict[str, Hostile]
 ) -> None:
-    pages = {mode: enter(context, demo, nets[mode]) for mode in BLOCKED}
-    for mode, (transport, most, sockets) in BLOCKED.items():
-        plain = pages[mode]
+    pages = {mode: enter(context, demo, nets[mode], options=HELD) for mode in BLOCKED}
+    for mode, wait in BLOCKED.items():
+        plain, asked = pages[mode], nets[mode].asked
+        if wait:
+            plain.until("window.opened")
+            give_up_opening(plain)
+            plain.run(f"pass({wait - 801})")
+            assert asked["connections"] == 0
+            plain.run("pass(1)")
         plain.until("session.status === 'connected'")
-        # What loads the other way early, beside an attach, keeps nobody waiting.
-        waits = [wait for wait in plain.run("window.waits ?? []") if wait != 500]
-        asked = nets[mode].asked
-        told = (plain.run("session.stats().transport"), sum(waits) <= most, asked["socket"], asked["connections"])
-        assert told == (transport, True, sockets, 1), (mode, waits)
+        told = (plain.run("session.stats().transport"), asked["socket"], asked["connections"])
+        assert told == ("sse", 1, 1), mode
         # The second event of a stream too, not only what came with the first.
         for n in (1, 2):
             plain.run(f"session.state.set('/n', {n})")
@@ -70,10 +101,11 @@ def test_each_is_passed_over_http_in_its_time_and_left_for_a_socket_that_gets_th
         assert (plain.on_the_server(), plain.run("statuses")) == ({"n": 3}, []), mode
 
 
-def test_a_slow_socket_is_attached_once_and_one_that_dies_again_and_again_is_left_alone(
-    context: BrowserContext, demo: Demo, nets: dict[str, Hostile]
-) -> None:
-    slow, dying = (enter(context, demo, nets[mode]) for mode in ("slow", "cut"))
+def test_a_slow_socket_is_attached_once(context: BrowserContext, demo: Demo, nets: dict[str, Hostile]) -> None:
+    slow = enter(context, demo, nets["slow"], options=HELD)
+    give_up_opening(slow)
+    slow.until("session.stats().transport === 'sse' && session.status === 'connected'")
+    nets["slow"].let_sockets_through()
     slow.until("session.stats().transport === 'websocket'")
     # One socket, which HTTP went before: neither a second one, nor a second attach over HTTP.
     asked = nets["slow"].asked
@@ -87,9 +119,19 @@ def test_a_slow_socket_is_attached_once_and_one_that_dies_again_and_again_is_lef
     slow.run("session.state.set('/n', 1)")
     slow.is_settled()
     assert slow.on_the_server() == {"n": 1}
+
+
+def test_sockets_that_die_again_and_again_are_left_alone(
+    context: BrowserContext, demo: Demo, nets: dict[str, Hostile]
+) -> None:
+    dying = enter(context, demo, nets["cut"], options=HELD)
+    for times in (1, 2, 3):
+        # Each was attached, and the next one has its wait.
+        dying.until(f"session.stats().connections === {times} && session.status === 'reconnecting'")
+        dying.until("waits().some((wait) => wait <= 2_000)")
+        dying.run("pass(2_000)")
     dying.until("session.stats().transport === 'sse' && session.status === 'connected'")
-    # Three that were of no use, beside those that were cut before they were attached; nothing but HTTP since.
-    assert 3 <= nets["cut"].asked["socket"] <= 6
+    assert nets["cut"].asked["socket"] == 3
     dying.run("session.state.inc('/n')")
     dying.is_settled()
     assert dying.on_the_server() == {"n": 1}

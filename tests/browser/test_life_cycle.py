@@ -11,6 +11,7 @@ from playwright.sync_api import Browser
 
 from tests.browser.bare import ContextLost, Profile, Tab, open_profile
 from tests.browser.plain import CLIENT, DOCUMENT
+from tests.browser.waiting import BUSY
 from tests.browser.watching import Demo
 
 pytestmark = pytest.mark.browser
@@ -30,7 +31,8 @@ window.timers = null;
 const clock = {
   now: () => Date.now(),
   setTimeout: (act, wait) => {
-    const timer = setTimeout(() => (window.timers ? window.timers.set(timer, act) : act()), wait);
+    const take = () => (window.timers ? window.timers.set(timer, act) : act());
+    const timer = setTimeout(take, BUSY);
     return timer;
   },
   clearTimeout: (timer) => {
@@ -60,7 +62,7 @@ window.begun = (async () => {
   };
 })();
 })();
-"""
+""".replace("BUSY", BUSY)
 OPTIONS = '{ name: "life", slot: isTop ? "" : "frame", transports: ["TRANSPORT"], clock }'
 SETTLED = "session.status === 'connected' && session.pending === 0"
 FRAME = """(() => {

@@ -56,7 +56,7 @@ def test_a_page_left_right_after_a_change_shows_it_when_it_comes_back(context: B
     plain = Plain.enter(context, demo, CACHED)
     plain.run("session.state.replace({n: 0})")
     plain.is_settled()
-    plain.run("session.state.inc('/n').then(() => location.reload())")
+    plain.run("() => { void session.state.inc('/n').then(() => location.reload()); }")
     plain.page.wait_for_function("window.first?.data.n === 1")
     plain.control("cut")
     plain.reload()

@@ -8,11 +8,12 @@ from playwright.sync_api import Browser, BrowserContext, Error
 from tests.browser.bare import open_profile
 from tests.browser.numbers import CONNECTION, LISTEN_AND_WRITE, has_all
 from tests.browser.plain import CLIENT, DOCUMENT, Plain
+from tests.browser.waiting import LEADER_CLOCK
 from tests.browser.watching import Demo
 
 pytestmark = pytest.mark.browser
 
-SHARED = '{"name":"shared","oneSocket":true}'
+SHARED = f'{{"name":"shared","oneSocket":true,clock:{LEADER_CLOCK}}}'
 LISTEN = """() => {
   window.seen = [];
   const subscription = session.topics.subscribe(`demo:numbers:${session.id}`, (n) => window.seen.push(n));
@@ -23,7 +24,7 @@ WRITE = """(first) => Promise.all(Array.from({ length: 10 }, (_, n) => Promise.a
   session.topics.publish(`demo:numbers:${session.id}`, first + n), session.state.inc("/n"),
 ])))"""
 # A frame has the storage of its tab, so it needs a name of its own in there.
-FRAMED = '{"name":"shared","oneSocket":true,"slot":"frame"}'
+FRAMED = f'{{"name":"shared","oneSocket":true,"slot":"frame",clock:{LEADER_CLOCK}}}'
 
 
 def enter(context: BrowserContext, demo: Demo) -> Plain:
@@ -47,7 +48,8 @@ def test_tabs_have_one_socket_and_go_on_when_the_leader_is_closed_and_when_it_cr
     context: BrowserContext, demo: Demo
 ) -> None:
     leader, second, third = (enter(context, demo) for _ in range(3))
-    assert [tab.run("session.stats().transport") for tab in (leader, second, third)] == ["websocket", "tab", "tab"]
+    for tab, transport in ((leader, "websocket"), (second, "tab"), (third, "tab")):
+        tab.until(f"session.stats().transport === '{transport}'")
     for tab, first in ((leader, 0), (second, 10), (third, 20)):
         write(tab, first)
     for tab in (leader, second, third):
@@ -95,8 +97,8 @@ def test_a_copied_tab_and_a_frame_follow_as_clients_of_their_own(context: Browse
     for reader in (first.page, copy.page, frame):
         reader.wait_for_function("seen.length === 30 && session.state.get('/n') === 30")
         assert reader.evaluate("seen") == list(range(30))
-    transports = [reader.evaluate("session.stats().transport") for reader in (first.page, copy.page, frame)]
-    assert transports == ["websocket", "tab", "tab"]
+    for reader, transport in ((first.page, "websocket"), (copy.page, "tab"), (frame, "tab")):
+        reader.wait_for_function(f"session.stats().transport === '{transport}'")
     assert len({reader.evaluate("session.clientId") for reader in (first.page, copy.page, frame)}) == 3
     assert copy.run(CONNECTION) == ["websocket"]
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import BrowserContext, Response
 
 from project.demo.supervisor import find_free_port
-from tests.browser.conftest import ROOT
 from tests.browser.plain import Plain
+from tests.browser.serving import serve
 from tests.browser.watching import Demo
-from tests.sqlite_files import copy_migrated
 
 pytestmark = pytest.mark.browser
 
@@ -34,23 +30,10 @@ ASK_AGAIN = """() => {
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory, demo: Demo) -> Iterator[str]:
     """A server that lets the demo's pages use it."""
-    database = tmp_path_factory.mktemp("api") / "db.sqlite3"
-    copy_migrated(database)
-    environment = {
-        **os.environ,
-        "SQLITE_PATH": str(database),
-        "DJANGO_SETTINGS_MODULE": "tests.browser.other_origin_settings",
-        "PAGES_ORIGIN": demo.url.rstrip("/"),
-    }
     port = find_free_port("127.0.0.1")
-    serve = [sys.executable, "-m", "uvicorn", "project.asgi:application", "--port", str(port), "--log-level", "info"]
-    with subprocess.Popen(serve, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr is not None
-            assert any("Uvicorn running" in line for line in process.stderr), "the server did not start"
-            yield f"http://127.0.0.1:{port}/api/"
-        finally:
-            process.terminate()
+    environment = {"PAGES_ORIGIN": demo.url.rstrip("/")}
+    with serve(tmp_path_factory.mktemp("api"), port, "tests.browser.other_origin_settings", **environment):
+        yield f"http://127.0.0.1:{port}/api/"
 
 
 def enter(context: BrowserContext, demo: Demo, api: str, transport: str) -> Plain:

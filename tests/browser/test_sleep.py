@@ -12,6 +12,7 @@ from playwright.sync_api import BrowserContext, Page, Request
 
 from tests.browser.people import log_in
 from tests.browser.plain import Plain
+from tests.browser.waiting import BUSY, PATIENCE
 from tests.browser.watching import Demo
 
 pytestmark = pytest.mark.browser
@@ -22,9 +23,10 @@ OPTIONS = """{
   cache: "indexeddb",
   clock: {
     now: () => Date.now() + (window.slept ?? 0) * 3_600_000,
-    setTimeout: (callback, time) => setTimeout(callback, time), clearTimeout: (timer) => clearTimeout(timer),
+    setTimeout: (act, wait) => setTimeout(act, BUSY),
+    clearTimeout: (timer) => clearTimeout(timer),
   },
-}"""
+}""".replace("BUSY", BUSY)
 LISTEN = """() => {
   window.news = [];
   window.unsent = [];
@@ -43,7 +45,7 @@ ASKED = ("tokens/refresh/", "sessions/enter/")
 
 def let_time_pass(database: Path, hours: int) -> None:
     """Make everything that a database holds so much older."""
-    with contextlib.closing(sqlite3.connect(database, timeout=20)) as connection, connection:
+    with contextlib.closing(sqlite3.connect(database, timeout=PATIENCE)) as connection, connection:
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         for table in tables:
             for _, column, kind, *_ in connection.execute(f'PRAGMA table_info("{table}")').fetchall():

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import ConsoleMessage, Page
 
 from tests.browser.fake_site import STATIC, open_site
+from tests.browser.waiting import STREAM_CLOCK
 
 pytestmark = pytest.mark.browser
 
@@ -20,12 +21,12 @@ window.violations = [];
 document.addEventListener("securitypolicyviolation", ({ violatedDirective }) => violations.push(violatedDirective));
 const server = (window.server = new FakeServer());
 const start = (options) => SessionClient.start({
-  url: "/api/", fetch: server.fetch, WebSocket: server.WebSocket, ...options,
+  url: "/api/", fetch: server.fetch, WebSocket: server.WebSocket, clock: STREAM_CLOCK, ...options,
 });
 const until = async (condition) => {
   while (!condition()) await new Promise((resolve) => { setTimeout(resolve, 10); });
 };
-"""
+""".replace("STREAM_CLOCK", STREAM_CLOCK)
 ALL_PARTS = """
 const options = { cache: "indexeddb", sync: { mode: "delayed", delay: 1, maxDelay: 1 } };
 const one = await start({ ...options, name: "one", oneSocket: true });

@@ -6,11 +6,12 @@ import pytest
 from playwright.sync_api import BrowserContext
 
 from tests.browser.plain import Plain
+from tests.browser.waiting import STREAM_CLOCK
 from tests.browser.watching import Demo
 
 pytestmark = pytest.mark.browser
 
-NAMED = '{"name":"network"}'
+NAMED = f'{{"name":"network",clock:{STREAM_CLOCK}}}'
 # A proxy that refuses the upgrade, until `lets` is set.
 REFUSING = """
 const RealSocket = window.WebSocket;
@@ -36,6 +37,8 @@ def test_a_page_without_a_socket_writes_and_hears_over_http_and_changes_when_one
         plain.is_settled()
         assert plain.on_the_server() == {"n": n}
     plain.run("() => { window.lets = true; window.seen = []; session.on('status', (s) => window.seen.push(s)); }")
+    # The next try by itself may be minutes away.
+    plain.run("() => { window.dispatchEvent(new Event('online')); }")
     plain.until("session.stats().transport === 'websocket'")
     plain.run("session.state.set('/n', 4)")
     plain.is_settled()

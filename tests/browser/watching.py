@@ -142,8 +142,8 @@ class Room:
         self.page.locator("#write").click()
         for client in self.clients.values():
             client.is_connected()
-            expect(client.part("pending")).to_have_text("0", timeout=40_000)
-        expect(self.page.locator("#verdict")).to_have_attribute("data-state", "good", timeout=40_000)
+            expect(client.part("pending")).to_have_text("0")
+        expect(self.page.locator("#verdict")).to_have_attribute("data-state", "good")
 
     def document(self) -> Any:
         """The state as the server tells it over HTTP."""

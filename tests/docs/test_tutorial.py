@@ -16,11 +16,11 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from project.demo.supervisor import find_free_port
 from session_mgmt.client import SessionClient
+from tests.browser.waiting import MILLISECONDS, PATIENCE, open_context
 from tests.docs.pages import ROOT, blocks
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 FILE = re.compile(r"(?:#|<!--) (\S+), (the whole file|at the end)")
-PATIENCE = 60
 # The test's own environment has the packages, and the server takes a free port.
 NOT_RUN = ("python3 -m venv", ".venv/bin/pip", ". .venv/bin", "uvicorn ")
 
@@ -113,8 +113,8 @@ async def test_the_tutorials_server_answers_as_it_says(shop: Shop) -> None:
 @pytest.fixture
 def tabs(chromium: Path) -> Iterator[tuple[Page, Page]]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        context = browser.new_context()
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"], timeout=MILLISECONDS)
+        context = open_context(browser)
         yield context.new_page(), context.new_page()
         browser.close()
 
@@ -143,9 +143,9 @@ def test_the_tutorials_cart_survives_what_it_says_it_survives(shop: Shop, tabs: 
     put_in(one, "Tea")
     shop.start()
     for page in tabs:
-        expect(page.locator("#cart li")).to_have_text(["Tea: 3", "Salt/Pepper: 1"], timeout=40_000)
+        expect(page.locator("#cart li")).to_have_text(["Tea: 3", "Salt/Pepper: 1"])
     shop.run(step_seven())
-    expect(two.locator("#news")).to_have_text("Ten per cent off", timeout=40_000)
+    expect(two.locator("#news")).to_have_text("Ten per cent off")
     one.get_by_role("button", name="Check out").click()
     expect(one.locator("#news")).to_have_text("Ordered: Salt/Pepper, Tea")
     expect(two.locator("#cart li")).to_have_count(0)
