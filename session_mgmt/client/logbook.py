@@ -50,8 +50,8 @@ class Logbook(Writing):
     # Wishes of the application.
 
     def follow_log(self, log: str, slow: str | None = None, since: Frame | None = None) -> Effects:
-        """Follow a log from the known position, else by `since`, else from now on; the effect `Following` brings the
-        outcome.
+        """Follow a log from the position in `since`, else from the known one, else by `since`, else from now on; the
+        effect `Following` brings the outcome.
 
         Of several calls for one log the first that wishes for a way, or for a beginning, decides.
         """
@@ -60,7 +60,8 @@ class Logbook(Writing):
         if since is not None:
             self.beginnings.setdefault(log, since)
         # The position of an earlier process counts only until the log is followed.
-        place = self.logs.setdefault(log, self._stored_places.pop(log, None))
+        stored = self._stored_places.pop(log, None)
+        place = self.logs.setdefault(log, positions.parse((since or {}).get("position")) or stored)
         if self.ready:
             id_ = self.draw_id()
             self._asked[id_] = (log, place)

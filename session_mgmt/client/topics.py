@@ -84,10 +84,11 @@ class Topics:
         holds. With `with_place` call `callback(data, place)`.
 
         `slow` says how to go on where this client reads too slowly, of the ways that the topic names. `since` says
-        where to begin without a position: `{"position": …}`, `{"time": …}` (a datetime or ISO 8601) or `{"last": n}`;
-        `complete` of the result is False if publications since that time are gone. Of several subscribers the first
-        one decides. Raises `Refused` (`topic_denied`) if the topic may not be read. Lost publications are reported by
-        the event `gap` before the next one, and a range of which only the newest of each key come by `conflated`.
+        where to begin: `{"position": …}`, which counts before a stored one, or without a position `{"time": …}` (a
+        datetime or ISO 8601) or `{"last": n}`; `complete` of the result is False if publications since that time are
+        gone. Of several subscribers the first one decides. Raises `Refused` (`topic_denied`) if the topic may not be
+        read. Lost publications are reported by the event `gap` before the next one, and a range of which only the
+        newest of each key come by `conflated`.
         """
         subscribers = self._port.publications
         # Before the topic is followed: missed entries may arrive before the answer.

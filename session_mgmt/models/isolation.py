@@ -1,4 +1,5 @@
-"""Isolation level of the app's own transactions: READ COMMITTED, whatever the project chose for its own.
+"""Isolation of the app's own transactions: READ COMMITTED for writes, whatever the project chose for its own, and one
+moment of the database for the reads of a page.
 
 The ledgers lock a row and then read its last committed values. Under REPEATABLE READ every such read fails with
 a serialization error as soon as two processes write, and under SERIALIZABLE all of them do.
@@ -43,3 +44,45 @@ def open_transaction(using: str) -> Iterator[None]:
     """Commit the block's writes together, or nothing of it if it raises; inside a transaction as a part of that."""
     with read_committed(using), transaction.atomic(using=using):
         yield
+
+
+@contextmanager
+def freeze_reads(using: str) -> Iterator[None]:
+    """Let all reads of the block see the database at one moment, and nothing write in it.
+
+    Inside a transaction, as in a test, the block is an ordinary part of that.
+    """
+    connection: Any = connections[using]
+    if connection.in_atomic_block:
+        yield
+    elif connection.vendor == "postgresql":
+        with transaction.atomic(using=using):
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield
+    else:
+        with _begin_reading(connection), _forbid_writes(connection), transaction.atomic(using=using):
+            yield
+
+
+@contextmanager
+def _begin_reading(connection: Any) -> Iterator[None]:
+    """Begin transactions of the block on SQLite without its lock of writers, which the project's usual ones take."""
+    # Whoever connects reads the mode from the settings.
+    connection.ensure_connection()
+    before, connection.transaction_mode = connection.transaction_mode, None
+    try:
+        yield
+    finally:
+        connection.transaction_mode = before
+
+
+@contextmanager
+def _forbid_writes(connection: Any) -> Iterator[None]:
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA query_only = ON")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA query_only = OFF")

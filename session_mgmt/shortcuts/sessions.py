@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -23,6 +24,7 @@ from session_mgmt.actions.sessions import (
     user_changes,
 )
 from session_mgmt.actions.sessions.lifecycle import Created, Device
+from session_mgmt.actions.topics import snapshots
 from session_mgmt.actions.topics.history import PastPage, read_page_before
 from session_mgmt.bridge import bridge
 from session_mgmt.bridge.colours import make_async
@@ -158,6 +160,26 @@ def history(topic: str, *, before: Position | None = None, limit: int = HISTORY_
     if before is not None and not isinstance(before, Position):
         raise InvalidField("before is the position of an entry.", field="before")
     return read_page_before(settings().database, topic, before, min(as_count(limit, "limit"), HISTORY_LIMIT))
+
+
+@contextmanager
+def open_snapshot(*topics: str) -> Iterator[dict[str, list[Any]]]:
+    """Read in the block, for a page or an answer, and give the page the topics' places of the same moment.
+
+    The dictionary has the position of each topic as JSON; the page begins there, with ``since`` of ``subscribe``. All
+    reads of the block see that one moment of the app's database, and nothing can be written in it. Raises
+    ``RuntimeError`` inside a transaction, ``InvalidField`` (topic) or ``Busy``.
+    """
+    if not all(is_topic(topic) for topic in topics):
+        raise InvalidField("A topic is printable text of at most 255 characters.", field="topic")
+    using = settings().database
+    if bridge().inside_transaction():
+        raise RuntimeError(
+            f"open_snapshot() begins a transaction of its own on {using!r}, and cannot be used inside atomic(). With "
+            "ATOMIC_REQUESTS, mark the view with @transaction.non_atomic_requests."
+        )
+    with snapshots.open_snapshot(using, topics, bridge().drain) as places:
+        yield {topic: place.as_json() for topic, place in places.items()}
 
 
 def send(session: Session, data: Any, *, key: str | None = None) -> Position | Ticket:

@@ -112,7 +112,7 @@ async def test_a_subscription_may_begin_earlier_and_tells_what_was_there_before(
         asking = client.topics.subscribe(topic, take, since=since, with_place=number == 0)
         subscribing = asyncio.create_task(asking)
         asked = await peer.receive("subscribe")
-        assert (asked["position"], asked["since"]) == (None, sent)
+        assert (asked["position"], asked["since"]) == (sent.get("position"), sent)
         verdict = {"mode": "entries", "from": 3, "to": 5, "position": ["e1", 3, "t3"], "complete": number != 2}
         await peer.send({"type": "reply", "id": asked["id"], "verdict": verdict})
         assert (await subscribing).complete == (number != 2)
@@ -126,6 +126,17 @@ async def test_a_subscription_may_begin_earlier_and_tells_what_was_there_before(
     assert opening["logs"]["topic:chat:0"] == ["e1", 6, "t6"]
     # A wish counts without a position only.
     assert opening["since"].keys() == {"topic:chat:0", "topic:chat:1", "topic:chat:2"}
+    await client.close()
+
+
+async def test_a_position_that_is_given_counts_before_the_stored_one(server: FakeServer, tmp_path: Path) -> None:
+    FileStorage(tmp_path / "c.json").save(Saved(token="sma_test", positions={"topic:t": ["e1", 3, "t3"]}))
+    client, peer = await joined(server, tmp_path / "c.json")
+    asking = asyncio.create_task(client.topics.subscribe("t", print, since={"position": Position("e1", 7, "t7")}))
+    asked = await peer.receive("subscribe")
+    assert asked["position"] == ["e1", 7, "t7"]
+    await peer.send({"type": "reply", "id": asked["id"], "verdict": {"mode": "up_to_date"}})
+    (await asking)()
     await client.close()
 
 

@@ -38,8 +38,9 @@ export interface SubscribeOptions {
    */
   slow?: "replay" | "latest" | "drop_oldest" | "disconnect";
   /**
-   * Where to begin if this tab has no place in the topic: after a position, with the first publication that is not
-   * older than a moment, or so many before the newest (at most 1,000). Of several subscribers the first decides.
+   * Where to begin. After a position, which the page was made for: it counts before the place where this tab left the
+   * topic. If the tab has no place: with the first publication that is not older than a moment, or so many before the
+   * newest (at most 1,000). Of several subscribers the first decides.
    */
   since?: { position: Position } | { time: string | Date } | { last: number };
 }
@@ -149,7 +150,7 @@ export class Topics<T = Json> {
     this.#port = port;
   }
 
-  /** Follow a topic from where this tab left it, else by `since`, else from now on. A refusal is an `error` with `facts.topic`. */
+  /** Follow a topic from the page's position, else from where this tab left it, else by `since`, else from now on. A refusal is an `error` with `facts.topic`. */
   subscribe<const Topic extends string>(
     topic: Topic & KnownTopic<T, Topic>,
     listener: TopicListener<PublicationOf<T, Topic>>,
@@ -218,7 +219,7 @@ export class Topics<T = Json> {
     // Last offset that was there before.
     let replayed = 0;
     return {
-      start: this.#record.readPosition(log),
+      start: wishes.since && "position" in wishes.since ? wishes.since.position : this.#record.readPosition(log),
       wishes,
       moveTo: (position) => {
         this.#record.setPosition(log, position);

@@ -149,6 +149,26 @@ describe("a topic that is followed from an earlier place", () => {
     expect(asked?.since).toEqual({ time: "1970-01-01T00:00:00.000Z" });
   });
 
+  test("begins where the page was made, wherever this tab left it before", async () => {
+    const browser = new Browser();
+    const tab = browser.tab();
+    const before = await tab.openConnected();
+    const known: unknown[] = [];
+    await before.topics.subscribe("t", (data) => void known.push(data)).subscribed;
+    browser.server.publish("t", 1);
+    await until(() => known.length === 1);
+    await tab.close(before);
+    for (let n = 2; n <= 4; n += 1) browser.server.publish("t", n);
+    const seen: unknown[] = [];
+    const listen = (data: unknown): void => void seen.push(data);
+    const since = { position: browser.server.topic("t").positionAt(3) };
+    const client = await tab.openConnected();
+    await client.topics.subscribe("t", listen, { since }).subscribed;
+    browser.server.publish("t", 5);
+    await until(() => seen.includes(5));
+    expect(seen).toEqual([4, 5]);
+  });
+
   test("counts live entries anew after a gap", async () => {
     const browser = new Browser();
     const client = await browser.tab().openConnected();

@@ -1974,8 +1974,9 @@ export interface SubscribeOptions {
 	 */
 	slow?: "replay" | "latest" | "drop_oldest" | "disconnect";
 	/**
-	 * Where to begin if this tab has no place in the topic: after a position, with the first publication that is not
-	 * older than a moment, or so many before the newest (at most 1,000). Of several subscribers the first decides.
+	 * Where to begin. After a position, which the page was made for: it counts before the place where this tab left the
+	 * topic. If the tab has no place: with the first publication that is not older than a moment, or so many before the
+	 * newest (at most 1,000). Of several subscribers the first decides.
 	 */
 	since?: {
 		position: Position;
@@ -2033,7 +2034,7 @@ export interface Topics<T = Json> extends Pick<TopicRequests, keyof TopicRequest
 export declare class Topics<T = Json> {
 	#private;
 	constructor(logbook: Logbook, record: ClientRecord, stats: Stats, port: TopicsPort);
-	/** Follow a topic from where this tab left it, else by `since`, else from now on. A refusal is an `error` with `facts.topic`. */
+	/** Follow a topic from the page's position, else from where this tab left it, else by `since`, else from now on. A refusal is an `error` with `facts.topic`. */
 	subscribe<const Topic extends string>(topic: Topic & KnownTopic<T, Topic>, listener: TopicListener<PublicationOf<T, Topic>>, options?: SubscribeOptions): Subscription;
 	/** Publish; resolves with the position when the server has it, with null at once if ephemeral. */
 	publish<const Topic extends string>(topic: Topic & KnownTopic<T, Topic>, data: PublicationOf<T, NoInfer<Topic>>, { key, ephemeral, signal }?: PublishOptions): Promise<Position | null>;
