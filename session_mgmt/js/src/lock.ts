@@ -2,13 +2,15 @@
 
 import type { Environment } from "./environment";
 import { loadSubstitutes } from "./loading";
+import { listen } from "./page";
 import type { StoreLike } from "./storage";
 
 export type Release = () => void;
 
 // A reload's old page may hold its lock for a moment after the new page has started.
 const PATIENCE = 500;
-const ANSWER_WITHIN = 150;
+// A frame that is busy answers late, and a copied tab waits for nobody's answer as long.
+const ANSWER_WITHIN = 1_000;
 
 /** Locks that clients of this document hold, by the storage of their tab. */
 const HELD = new WeakMap<StoreLike, Set<string>>();
@@ -34,13 +36,27 @@ export async function isHeldInTab(env: Environment, name: string): Promise<boole
   const question = `${env.random()}`;
   try {
     env.session.setItem(`${name}:question`, question);
-    await new Promise<void>((resolve) => void env.clock.setTimeout(resolve, ANSWER_WITHIN));
-    return env.session.getItem(`${name}:answer`) === question;
+    const isAnswered = (): boolean => env.session.getItem(`${name}:answer`) === question;
+    await waitForStorage(env, isAnswered);
+    return isAnswered();
   } catch {
     return false;
   } finally {
     for (const part of ["question", "answer"]) removeQuietly(env.session, `${name}:${part}`);
   }
+}
+
+/** Wait until a condition holds after a change of storage, but not for long. */
+function waitForStorage({ clock, page }: Environment, condition: () => boolean): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      clock.clearTimeout(timer);
+      stop();
+      resolve();
+    };
+    const stop = listen(page?.window, ["storage"], () => condition() && end());
+    const timer = clock.setTimeout(end, ANSWER_WITHIN);
+  });
 }
 
 /**

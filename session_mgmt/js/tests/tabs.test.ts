@@ -100,7 +100,7 @@ describe("tabs of one browser", () => {
     expect(started.map(({ status }) => status).sort()).toEqual(["fulfilled", "rejected"]);
   });
 
-  test("a frame of the same tab is a second client of the slot too", async () => {
+  test.each([0, 900])("a frame of a tab is a second client of the slot too, if that is busy for %d ms", async (busy) => {
     const browser = new Browser();
     const tab = browser.tab();
     await tab.openConnected();
@@ -115,7 +115,7 @@ describe("tabs of one browser", () => {
       removeItem: (name) => storage.removeItem(name),
       setItem: (name, value) => {
         storage.setItem(name, value);
-        tab.page.window.dispatchEvent(new Event("storage"));
+        setTimeout(() => tab.page.window.dispatchEvent(new Event("storage")), busy);
       },
     };
     const page = new FakePage().page;
