@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -72,6 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Web server, Celery worker and beat in one process.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--socket", type=int, metavar="FD", help="an inherited socket, already bound, in their place")
     parser.add_argument("--with-parent", action="store_true", help="end when standard input ends")
     options = parser.parse_args()
     if options.with_parent:
@@ -80,7 +82,7 @@ def main() -> None:
     # The threads use models, so Django must be set up first; loading the application does that.
     serving.config.load()
     with run_celery_threads():
-        serving.run()
+        serving.run(None if options.socket is None else [socket.socket(fileno=options.socket)])
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db import connection, connections
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis
+from pytest_django.live_server_helper import LiveServer
 
 from project.databases import build_postgres
 from session_mgmt.api import operations
@@ -26,6 +27,7 @@ from session_mgmt.testing import inline_bridge
 from tests import held_connections, ordering, programs, services
 from tests.canary import canary
 from tests.emptying import emptying_quickly
+from tests.ports import take_port
 from tests.settings import DATABASE
 from tests.suites.packages import installed
 
@@ -138,6 +140,14 @@ def redis_server(pytestconfig: pytest.Config) -> Iterator[services.Redis]:
     """A Redis server of this test alone, to kill, pause and restart."""
     with or_skip(pytestconfig), services.redis() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def live_server() -> Iterator[LiveServer]:
+    """Serve this project in a thread, as pytest-django does, on a port of the tests."""
+    server = LiveServer(f"127.0.0.1:{take_port()}")
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

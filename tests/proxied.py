@@ -21,7 +21,8 @@ from tests.docs.pages import ROOT, blocks
 from tests.faults.servers import AppServer, environment, migrate
 from tests.faults.test_rolling import SPREAD, roll
 from tests.faults.workload import until
-from tests.services import HOST, free_port
+from tests.ports import take_port
+from tests.services import HOST
 
 DEPLOY = ROOT / "docs" / "howto" / "deploy.md"
 PATHS = "/usr/sbin:/usr/bin:/usr/local/bin:/bin"
@@ -106,7 +107,7 @@ def two_servers(folder: Path) -> Iterator[list[AppServer]]:
 def proxy(write: Write, servers: list[AppServer]) -> Iterator[str]:
     """Run a proxy in front of the servers; gives its address."""
     with tempfile.TemporaryDirectory() as name:
-        folder, port = Path(name), free_port()
+        folder, port = Path(name), take_port()
         program, *options = write(folder, port, [server.port for server in servers])
         path = find_program(program)
         assert path is not None

@@ -32,6 +32,7 @@ from typing import TypeAlias, TypeVar
 
 from tests import forking, programs
 from tests.canary import check_log
+from tests.ports import take_port
 
 HOST = "127.0.0.1"
 START_SECONDS = 60
@@ -43,14 +44,6 @@ REAPER = "import os, sys; sys.stdin.read(); os.kill(int(sys.argv[1]), 9)"
 
 Process: TypeAlias = "subprocess.Popen[bytes] | forking.Forked"
 ServerT = TypeVar("ServerT", bound="Server")
-
-
-def free_port() -> int:
-    """A TCP port on the loopback address that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_until(ready: Callable[[], bool], process: Process, log: Path) -> None:
@@ -71,7 +64,7 @@ class Server:
 
     def __init__(self, durable: bool = False) -> None:
         self.durable = durable
-        self.port = free_port()
+        self.port = take_port()
         self.folder = Path(tempfile.mkdtemp(prefix="session-mgmt-server-"))
         self.log = self.folder / "log"
         self.process: Process | None = None

@@ -14,6 +14,7 @@ from django.core.management import CommandError, call_command
 from session_mgmt.consumers.uvicorn_protocol import WebSocketProtocol
 from session_mgmt.management.commands import serve
 from session_mgmt.management.json_lines import JsonLines
+from tests.ports import take_port
 
 pytestmark = pytest.mark.django_db
 
@@ -31,9 +32,7 @@ def ran(monkeypatch: pytest.MonkeyPatch, settings: Any) -> list[tuple[str, dict[
 
 @pytest.fixture
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    return take_port()
 
 
 def test_uvicorn_is_given_what_session_clients_need(ran: Any, free_port: int, capsys: Any) -> None:
@@ -85,9 +84,10 @@ def test_an_application_that_serves_no_clients_is_refused(ran: Any, settings: An
     assert ran == []
 
 
-def test_a_place_that_is_taken_is_refused_before_any_process_starts(ran: Any) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(CommandError, match="Nothing can listen"):
-        call_command("serve", f"127.0.0.1:{other.getsockname()[1]}")
+def test_a_place_that_is_taken_is_refused_before_any_process_starts(ran: Any, free_port: int) -> None:
+    place = ("127.0.0.1", free_port)
+    with socket.create_server(place), pytest.raises(CommandError, match="Nothing can listen"):
+        call_command("serve", f"127.0.0.1:{free_port}")
     assert ran == []
 
 

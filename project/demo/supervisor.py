@@ -71,21 +71,24 @@ class Server:
         return await self._open_streams() if self.up.is_set() else None
 
     async def _run_once(self) -> None:
-        self._port = find_free_port(self._host)
-        self._process = await self._spawn_process()
-        self.starts += 1
-        looking = asyncio.create_task(self._wait_for_port())
-        try:
-            await self._process.wait()
-        finally:
-            self.up.clear()
-            looking.cancel()
+        # Bound here until the process is gone: in between, the system gives the port to no other program.
+        with socket.socket() as place:
+            place.bind((self._host, 0))
+            self._port = int(place.getsockname()[1])
+            self._process = await self._spawn_process(place.fileno())
+            self.starts += 1
+            looking = asyncio.create_task(self._wait_for_port())
+            try:
+                await self._process.wait()
+            finally:
+                self.up.clear()
+                looking.cancel()
 
-    async def _spawn_process(self) -> asyncio.subprocess.Process:
-        command = ("-m", "project.embedded", "--host", self._host, "--port", str(self._port), "--with-parent")
+    async def _spawn_process(self, place: int) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             sys.executable,
-            *command,
+            *("-m", "project.embedded", "--socket", str(place), "--with-parent"),
+            pass_fds=[place],
             # The end of this pipe tells the process that its supervisor is gone, also after a SIGKILL.
             stdin=asyncio.subprocess.PIPE,
             env={**os.environ, "DJANGO_SETTINGS_MODULE": SETTINGS},
@@ -113,10 +116,3 @@ class Server:
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
-
-
-def find_free_port(host: str) -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])

@@ -10,13 +10,15 @@ import uvicorn
 from django.core.handlers.asgi import ASGIHandler
 
 from session_mgmt.asgi import application
+from tests.ports import take_port
 
 
 @asynccontextmanager
 async def served(ws: str) -> AsyncIterator[int]:
     """uvicorn with a WebSocket class; gives its port."""
     options = {"ws": ws, "ws_per_message_deflate": False, "lifespan": "off", "log_level": "error"}
-    server = uvicorn.Server(uvicorn.Config(application(ASGIHandler()), port=0, **options))  # type: ignore[arg-type]
+    port = take_port()
+    server = uvicorn.Server(uvicorn.Config(application(ASGIHandler()), port=port, **options))  # type: ignore[arg-type]
     ready = asyncio.get_running_loop().create_future()
     startup = server.startup
 
@@ -28,7 +30,7 @@ async def served(ws: str) -> AsyncIterator[int]:
     task = asyncio.create_task(server._serve())
     await ready
     try:
-        yield server.servers[0].sockets[0].getsockname()[1]
+        yield port
     finally:
         server.should_exit = True
         await task

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
-from project.demo.supervisor import find_free_port
 from tests.browser.people import register_people
 from tests.browser.waiting import MILLISECONDS, PATIENCE, open_context
 from tests.browser.watching import Demo, Room
 from tests.canary import canary, check_log
+from tests.ports import take_port
 from tests.sqlite_files import copy_migrated
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -29,13 +29,13 @@ FAILED_REQUEST = re.compile(r"Failed to load resource|WebSocket connection to .*
 
 @pytest.fixture(scope="package")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """`manage.py demo` on a free port and a database of its own."""
+    """`manage.py demo` on a port and a database of its own."""
     database = tmp_path_factory.mktemp("demo") / "db.sqlite3"
     copy_migrated(database)
     log = database.with_name("demo.log")
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            [sys.executable, "manage.py", "demo", "--port", "0"],
+            [sys.executable, "manage.py", "demo", "--port", str(take_port())],
             cwd=ROOT,
             env={**os.environ, "SQLITE_PATH": str(database), "DJANGO_SETTINGS_MODULE": "project.settings"},
             stdout=subprocess.PIPE,
@@ -68,7 +68,7 @@ def people(demo: Demo) -> Demo:
 @pytest.fixture(scope="package")
 def debugging_port() -> int:
     """Port on which the browser answers as it does to developer tools."""
-    return find_free_port("127.0.0.1")
+    return take_port()
 
 
 @pytest.fixture(scope="package")

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from project.demo.heads import Head, build_response, parse_head
 from project.demo.proxy import CHUNK, HEAD_BYTES, Streams
 from tests.browser.waiting import PATIENCE
+from tests.ports import take_port
 
 HOST = "127.0.0.1"
 # In the first frame of an attachment.
@@ -49,9 +50,9 @@ class Hostile:
 
     async def start(self) -> asyncio.Server:
         self._loop = asyncio.get_running_loop()
-        server = await asyncio.start_server(self._accept, HOST, 0, limit=HEAD_BYTES)
-        self.url = f"http://{HOST}:{server.sockets[0].getsockname()[1]}/"
-        return server
+        port = take_port()
+        self.url = f"http://{HOST}:{port}/"
+        return await asyncio.start_server(self._accept, HOST, port, limit=HEAD_BYTES)
 
     async def reset(self) -> None:
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]

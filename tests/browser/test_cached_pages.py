@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from project.demo.supervisor import find_free_port
 from tests.browser.bare import Tab, open_profile
 from tests.browser.numbers import CONNECTION, LISTEN_AND_WRITE, has_all
 from tests.browser.plain import DOCUMENT
 from tests.browser.waiting import MILLISECONDS
 from tests.browser.watching import Demo
+from tests.ports import take_port
 
 pytestmark = pytest.mark.browser
 
@@ -24,7 +24,7 @@ WRITE_AND_GO = "write(10).catch(() => undefined); location.search = '?second';"
 @pytest.fixture(scope="module")
 def caching_port(browser: Browser, chromium: Path) -> Iterator[int]:
     """Port of a browser that keeps pages, as Playwright's do not."""
-    port = find_free_port("127.0.0.1")
+    port = take_port()
     options = ["--no-sandbox", f"--remote-debugging-port={port}"]
     cache = ["--disable-back-forward-cache"]
     caching = browser.browser_type.launch(

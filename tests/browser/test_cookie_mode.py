@@ -17,12 +17,12 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from project.demo.supervisor import find_free_port
 from tests.browser.people import KEPT, START, log_in, log_out, register_people
 from tests.browser.plain import DOCUMENT
 from tests.browser.serving import serve
 from tests.browser.waiting import PATIENCE, open_context
 from tests.browser.watching import Demo
+from tests.ports import take_port
 
 pytestmark = pytest.mark.browser
 
@@ -56,7 +56,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=shop.test"]
     subprocess.run([*make, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    port = find_free_port("127.0.0.1")
+    port = take_port()
     tls = ["--ssl-keyfile", str(key), "--ssl-certfile", str(certificate)]
     protocol = ["--ws", "session_mgmt.uvicorn:WebSocketProtocol"]
     with serve(folder, port, "tests.browser.cookie_settings", *protocol, *tls) as database:

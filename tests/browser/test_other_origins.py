@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import BrowserContext, Response
 
-from project.demo.supervisor import find_free_port
 from tests.browser.plain import Plain
 from tests.browser.serving import serve
 from tests.browser.watching import Demo
+from tests.ports import take_port
 
 pytestmark = pytest.mark.browser
 
@@ -30,7 +30,7 @@ ASK_AGAIN = """() => {
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory, demo: Demo) -> Iterator[str]:
     """A server that lets the demo's pages use it."""
-    port = find_free_port("127.0.0.1")
+    port = take_port()
     environment = {"PAGES_ORIGIN": demo.url.rstrip("/")}
     with serve(tmp_path_factory.mktemp("api"), port, "tests.browser.other_origin_settings", **environment):
         yield f"http://127.0.0.1:{port}/api/"

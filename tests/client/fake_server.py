@@ -10,6 +10,8 @@ from typing import Any
 
 from websockets.asyncio.server import ServerConnection, serve
 
+from tests.ports import take_port
+
 Frame = dict[str, Any]
 WAIT = 30.0
 
@@ -95,8 +97,7 @@ class FakeServer:
 
 @contextlib.asynccontextmanager
 async def fake_server() -> AsyncIterator[FakeServer]:
-    server = FakeServer("")
-    async with serve(server.serve, "127.0.0.1", 0, subprotocols=["session-mgmt.v1"], ping_interval=None) as listening:
-        port = listening.sockets[0].getsockname()[1]
-        server.url = f"http://127.0.0.1:{port}/api/"
+    port = take_port()
+    server = FakeServer(f"http://127.0.0.1:{port}/api/")
+    async with serve(server.serve, "127.0.0.1", port, subprotocols=["session-mgmt.v1"], ping_interval=None):
         yield server

@@ -19,6 +19,7 @@ from session_mgmt.client.transports.socket import SocketCarrier
 from tests.client.fake_api import Api, FakeClock, api, clock, entered
 from tests.client.fake_server import FakeServer, connected, fake_server
 from tests.client.test_entering import session, start
+from tests.ports import take_port
 
 __all__ = ["api", "clock"]
 
@@ -114,7 +115,7 @@ async def test_a_handshake_is_not_followed_either() -> None:
     async def never(_: ServerConnection) -> None:
         raise AssertionError
 
-    async with fake_server() as other, serve(never, "127.0.0.1", 0, process_request=answer) as portal:
-        port = portal.sockets[0].getsockname()[1]
+    port = take_port()
+    async with fake_server() as other, serve(never, "127.0.0.1", port, process_request=answer):
         carrier = SocketCarrier(Address(f"ws://127.0.0.1:{port}/", {"authorization": "Basic secret"}))
         assert await carrier.open() == Leave(1006, NOT_OURS, reconnect=True, retry_after=PORTAL_WAIT)

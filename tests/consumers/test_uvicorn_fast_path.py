@@ -14,6 +14,7 @@ from websockets.frames import Frame, Opcode
 
 from session_mgmt.consumers import uvicorn_fast_path
 from session_mgmt.consumers.outlet import Outlet, Shared
+from tests.ports import take_port
 
 MOST_BYTES = 1024 * 1024
 
@@ -61,9 +62,9 @@ async def serve() -> AsyncIterator[Any]:
     servers: list[tuple[uvicorn.Server, asyncio.Task[None]]] = []
 
     async def start(application: Application | None = None, **options: Any) -> tuple[Application, str]:
-        application = application or Application()
+        application, port = application or Application(), take_port()
         given = {"ws": "websockets-sansio", "ws_per_message_deflate": False, **options}
-        server = uvicorn.Server(uvicorn.Config(application, port=0, log_level="error", lifespan="off", **given))
+        server = uvicorn.Server(uvicorn.Config(application, port=port, log_level="error", lifespan="off", **given))
         ready = asyncio.get_running_loop().create_future()
         startup = server.startup
 
@@ -74,7 +75,6 @@ async def serve() -> AsyncIterator[Any]:
         server.startup = started  # type: ignore[method-assign]
         servers.append((server, asyncio.create_task(server._serve())))
         await ready
-        port = server.servers[0].sockets[0].getsockname()[1]
         return application, f"ws://127.0.0.1:{port}/"
 
     yield start

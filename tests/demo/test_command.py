@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.ports import take_port
 from tests.sqlite_files import copy_migrated
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -29,7 +30,7 @@ pytestmark = [pytest.mark.sqlite, pytest.mark.faults]
 def running(database: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
     """The demo on a free port, and a client of its address."""
     process = subprocess.Popen(
-        [sys.executable, "manage.py", "demo", "--port", "0"],
+        [sys.executable, "manage.py", "demo", "--port", str(take_port())],
         cwd=ROOT,
         env={**os.environ, "SQLITE_PATH": str(database), "DJANGO_SETTINGS_MODULE": "project.settings"},
         stdout=subprocess.PIPE,
@@ -140,8 +141,8 @@ def test_a_cut_may_mend_itself(demo_client: httpx.Client) -> None:
 
 
 def test_a_port_that_is_taken_is_said(database: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
+    port = take_port()
+    with socket.create_server(("127.0.0.1", port)):
         process = subprocess.Popen(
             [sys.executable, "manage.py", "demo", "--port", str(port)],
             cwd=ROOT,

@@ -10,6 +10,7 @@ import pytest
 
 from project.demo.heads import Head
 from project.demo.proxy import Network, Proxy, Streams, close_all
+from tests.ports import take_port
 
 PATIENCE = 30.0
 # How long silence must last to count as held. Bytes that are wrongly passed on come within a millisecond.
@@ -44,14 +45,14 @@ class Echo:
 @asynccontextmanager
 async def proxied() -> AsyncIterator[tuple[Network, Echo, Callable[[str], Awaitable[Streams]]]]:
     network, echo = Network(), Echo()
-    server = await asyncio.start_server(echo.serve, "127.0.0.1", 0)
-    echo.port = server.sockets[0].getsockname()[1]
+    echo.port = take_port()
+    server = await asyncio.start_server(echo.serve, "127.0.0.1", echo.port)
 
     async def control(head: Head, reader: asyncio.StreamReader) -> bytes:
         return b"HTTP/1.1 200 OK\r\n\r\ncontrol"
 
     proxy = Proxy(network, control_path="/control/", connect=echo.connect, control=control)
-    port = await proxy.start("127.0.0.1", 0)
+    port = await proxy.start("127.0.0.1", take_port())
 
     browsers: list[asyncio.StreamWriter] = []
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from project.demo.supervisor import find_free_port
 from session_mgmt.client import SessionClient
 from tests.docs.pages import ROOT, blocks
 from tests.docs.test_tutorial import PATIENCE, Shop
+from tests.ports import take_port
 
 PAGE = ROOT / "docs" / "howto" / "serve.md"
 COMMANDS = [line for block in blocks("sh", [PAGE]) for line in block.text.splitlines()]
@@ -48,7 +48,7 @@ class Served(Shop):
     def start_by(self, line: str) -> None:
         program, *rest = line.split()
         module = {"python": rest} if program == "python" else {program: ["-m", program, *rest]}
-        self.port = find_free_port("127.0.0.1")
+        self.port = take_port()
         self.url = f"http://127.0.0.1:{self.port}/"
         ports = [part.format(self.port) for part in PORTS[name_server(line)]]
         command = [sys.executable, *module[program], *ports]

@@ -14,10 +14,10 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from project.demo.supervisor import find_free_port
 from session_mgmt.client import SessionClient
 from tests.browser.waiting import MILLISECONDS, PATIENCE, open_context
 from tests.docs.pages import ROOT, blocks
+from tests.ports import take_port
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 FILE = re.compile(r"(?:#|<!--) (\S+), (the whole file|at the end)")
@@ -30,7 +30,7 @@ class Shop:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = find_free_port("127.0.0.1")
+        self.port = take_port()
         self.url = f"http://127.0.0.1:{self.port}/"
         self._server: subprocess.Popen[bytes] | None = None
 

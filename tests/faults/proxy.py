@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from tests.ports import take_port
+
 HOST = "127.0.0.1"
 CHUNK = 16 * 1024
 UP, DOWN = "up", "down"
@@ -111,9 +113,10 @@ class FaultProxy:
 async def fault_proxy(target: int) -> AsyncIterator[tuple[FaultProxy, int]]:
     """Run the proxy in front of a server on this machine; gives it and its port."""
     proxy = FaultProxy(target)
-    server = await asyncio.start_server(proxy.serve, HOST, 0)
+    port = take_port()
+    server = await asyncio.start_server(proxy.serve, HOST, port)
     try:
-        yield proxy, server.sockets[0].getsockname()[1]
+        yield proxy, port
     finally:
         server.close()
         await proxy.cut()

@@ -15,6 +15,7 @@ from session_mgmt.client import Refused, SessionClient
 from tests import services
 from tests.faults.both_sdks import WAIT, Wire, open_page, reach
 from tests.faults.servers import AppServer
+from tests.ports import take_port
 
 SCRIPT = Path(__file__).with_name("both_clients.mjs")
 STRATEGIES = ["merge", "server_wins", "client_wins", "reject", "manual"]
@@ -52,9 +53,9 @@ async def cut_often(wire: Wire) -> None:
 
 
 async def test_a_typescript_and_two_python_clients_agree_with_the_server_after_many_cuts(server: AppServer) -> None:
-    wire = Wire(server.port)
-    async with await asyncio.start_server(wire.carry, services.HOST, 0) as listening:
-        url = f"http://{services.HOST}:{listening.sockets[0].getsockname()[1]}/api/"
+    wire, port = Wire(server.port), take_port()
+    async with await asyncio.start_server(wire.carry, services.HOST, port):
+        url = f"http://{services.HOST}:{port}/api/"
         async with open_page(SCRIPT, url, str(SEED), str(WRITES)) as page:
             token = (await page.answer())["token"]
             clients = [await SessionClient.start(url, token=token) for _ in range(2)]

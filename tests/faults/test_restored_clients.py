@@ -13,6 +13,7 @@ from tests import services
 from tests.faults.backup import SqliteBackup
 from tests.faults.both_sdks import WAIT, Wire, open_page, reach
 from tests.faults.servers import AppServer
+from tests.ports import take_port
 
 SCRIPT = Path(__file__).with_name("restored.mjs")
 
@@ -23,8 +24,8 @@ async def test_what_both_sdks_wrote_on_a_lost_history_is_a_conflict_and_the_rest
     server: AppServer, sqlite_file: Path
 ) -> None:
     wire, backup = Wire(server.port), SqliteBackup(sqlite_file)
-    network = await asyncio.start_server(wire.carry, services.HOST, 0)
-    port = network.sockets[0].getsockname()[1]
+    port = take_port()
+    network = await asyncio.start_server(wire.carry, services.HOST, port)
     async with open_page(SCRIPT, f"http://{services.HOST}:{port}/api/") as page:
         token = (await page.answer())["token"]
         client = await SessionClient.start(f"http://{services.HOST}:{port}/api/", token=token)

@@ -16,6 +16,7 @@ import pytest
 from session_mgmt.client import SessionClient
 from session_mgmt.client.transports.carrier import TransportName
 from tests.faults.servers import HOST, AppServer, environment, migrate
+from tests.ports import take_port
 
 CLIENTS = 6
 # Of each transport some; none may change it, or a loss would be no loss.
@@ -88,8 +89,9 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 @pytest.fixture
 async def balancer(servers: list[AppServer]) -> AsyncIterator[Balancer]:
     made = Balancer(servers)
-    listening = await asyncio.start_server(made.accept, HOST, 0)
-    made.url = f"http://{HOST}:{listening.sockets[0].getsockname()[1]}/api/"
+    port = take_port()
+    listening = await asyncio.start_server(made.accept, HOST, port)
+    made.url = f"http://{HOST}:{port}/api/"
     yield made
     listening.close()
     await made.close()
