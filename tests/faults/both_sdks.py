@@ -13,7 +13,7 @@ from typing import Any
 from session_mgmt.client import SessionClient
 from tests import programs, services
 
-WAIT = 30.0
+WAIT = 120.0
 
 
 class Wire:
@@ -25,11 +25,19 @@ class Wire:
         self.cuts = 0
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        back, on = await asyncio.open_connection(services.HOST, self._port)
-        ends = {writer, on}
-        self._open |= ends
-        await asyncio.gather(_pass(reader, on), _pass(back, writer), return_exceptions=True)
-        self._open -= ends
+        ends = {writer}
+        try:
+            back, on = await asyncio.open_connection(services.HOST, self._port)
+            ends.add(on)
+            self._open |= ends
+            await asyncio.gather(_pass(reader, on), _pass(back, writer), return_exceptions=True)
+        except OSError:
+            # The server is down.
+            pass
+        finally:
+            self._open -= ends
+            for end in ends:
+                end.transport.abort()
 
     def cut(self) -> None:
         self.cuts += 1
@@ -74,7 +82,8 @@ async def open_page(script: Path, url: str, *arguments: str) -> AsyncIterator[Pa
     finally:
         if process.returncode is None:
             process.kill()
-        await process.wait()
+        # To the ends of its pipes too.
+        await process.communicate()
 
 
 async def reach(client: SessionClient, version: int) -> None:

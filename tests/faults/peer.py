@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -17,7 +18,10 @@ from tests.faults.sight import Frame, Position, Sight, Write
 
 PIPELINE = 16
 ACK_EVERY = 32
-OPEN_SECONDS = 5.0
+# Longer than a slow machine takes: only a fault of the network that is not noticed lasts so long.
+OPEN_SECONDS = 30.0
+# Records of what a client was told.
+HEARD = frozenset({"connected", "entries", "snapshot", "gap", "recovery", "error", "bye", "ok", "fail", "temporary"})
 BAD_BASE = {"unknown_version", "too_old", "epoch_changed"}
 
 
@@ -78,6 +82,7 @@ class Peer:
     refused: str | None = None
     transport: str = "websocket"
     socket: ClientConnection | None = None
+    task: asyncio.Task[None] | None = None
     _room: asyncio.Event = field(default_factory=asyncio.Event)
     _resend: asyncio.TimerHandle | None = None
 
@@ -106,6 +111,11 @@ class Peer:
 
     # The connection.
 
+    def start(self, adopted: ClientConnection | None = None) -> None:
+        """Let it run as a task of its own."""
+        self.socket = adopted
+        self.task = asyncio.create_task(self.run(adopted))
+
     async def run(self, adopted: ClientConnection | None = None) -> None:
         """Connect, serve and connect again until `stop`; `adopted` is a connection that was answered already."""
         while not self.stopping:
@@ -123,6 +133,19 @@ class Peer:
         if self.socket is not None and self.ready and not self.paused:
             self.absence = seconds
             await self.socket.close()
+
+    def describe(self) -> str:
+        """Say what somebody must know who asks why it does not answer."""
+        mine = [record for record in self.history.records if record["p"] == self.name]
+        turns = [record for record in mine if record["type"] in {"connected", "info"}][-1:]
+        heard = [record for record in mine if record["type"] in HEARD][-1:]
+        parts = [f"{self.name} ({'ready' if self.ready else 'not ready'}, {len(self.outbox)} unanswered)"]
+        parts += [f"last {one['type']} {(time.monotonic_ns() - one['t']) / 1e9:.1f} s ago" for one in turns + heard]
+        parts += [f"close code {one['code']}" for one in turns if one["type"] == "info"]
+        if self.task is not None and self.task.done():
+            is_ended = self.task.cancelled()
+            parts.append("its task was cancelled" if is_ended else f"its task ended: {self.task.exception()!r}")
+        return ", ".join([*parts, *(["paused"] if self.paused else [])])
 
     def stay_away(self) -> None:
         """When this connection ends, do not open another before `come_back`."""
@@ -173,20 +196,28 @@ class Peer:
         return socket
 
     async def serve(self, socket: ClientConnection) -> None:
-        """Send again what is unanswered, then read and write until the connection ends."""
+        """Send again what is unanswered, then read and write until the connection ends, or is taken away."""
         self.socket = socket
-        await self._send_unanswered(socket)
-        pump = asyncio.create_task(self._pump(socket, self.generation))
+        work = []
         try:
+            if self.stopping:
+                # While this connection was opened.
+                await socket.close()
+                return
+            await self._send_unanswered(socket)
+            work.append(asyncio.create_task(self._pump(socket, self.generation)))
             async for message in socket:
                 self.take(orjson.loads(message), {})
         except ConnectionClosed:
             pass
         finally:
-            pump.cancel()
-            await asyncio.gather(pump, return_exceptions=True)
             if self.socket is socket:
+                # Also when this client has failed.
+                socket.transport.abort()
                 self._lost(socket)
+            for pump in work:
+                pump.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
 
     def _lost(self, socket: ClientConnection) -> None:
         self.ready = False

@@ -23,7 +23,7 @@ from tests.faults.sight import Frame, Position, Write
 WEBSOCKET, STREAM, LONG_POLL = "websocket", "sse", "longpoll"
 JSON, EVENTS = "application/json", "text/event-stream"
 # No byte for so long, and the connection is taken for dead.
-SILENCE_SECONDS = 5.0
+SILENCE_SECONDS = 30.0
 
 
 class Refused(Exception):

@@ -23,7 +23,7 @@ from tests.faults.peer import Group, Peer
 from tests.faults.returner import Returner
 from tests.faults.servers import AppServer, environment, migrate
 from tests.faults.sight import Write
-from tests.faults.workload import own_value, publish, until
+from tests.faults.workload import CREATE_SECONDS, own_value, publish, until
 
 OF_A_SESSION = 20
 AT_ONCE = 50
@@ -95,7 +95,7 @@ class Storm:
     async def create(self) -> None:
         """Create a session for each group of clients, and one that was ended."""
         count = -(-self._options.clients // OF_A_SESSION)
-        async with httpx.AsyncClient(timeout=20, trust_env=False) as http:
+        async with httpx.AsyncClient(timeout=CREATE_SECONDS, trust_env=False) as http:
             made = [await self._created(http) for _ in range(count + 2)]
             ended, quiet, *hot = made
             path = f"{self._server.url}sessions/{ended['session']['session_id']}/"

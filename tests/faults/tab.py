@@ -14,7 +14,7 @@ from tests.faults.peer import Peer
 from tests.faults.sight import Frame, Position, Write
 from tests.faults.wallet import Exchange, Wallet, hash_pair, hash_secret
 
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 30.0
 # Answers of an HTTP server that promise another one later.
 LATER = frozenset({429, 502, 503, 504})
 

@@ -16,7 +16,7 @@ from tests.faults.servers import AppServer
 
 TOPIC = "faults:client"
 WRITES = 200
-WAIT = 60.0
+WAIT = 120.0
 
 pytestmark = [pytest.mark.faults, pytest.mark.sqlite, pytest.mark.timeout(600)]
 

@@ -23,7 +23,7 @@ CLIENTS = 6
 TRANSPORTS: tuple[TransportName, ...] = ("websocket", "sse", "longpoll")
 SPREAD = 1.0
 TOPIC = "faults:rolling"
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 pytestmark = [pytest.mark.faults, pytest.mark.sqlite, pytest.mark.timeout(600)]
 

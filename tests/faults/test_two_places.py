@@ -27,7 +27,7 @@ from tests.faults.peer import Group, Peer
 from tests.faults.servers import AppServer, environment, migrate
 from tests.settings import DATABASE
 
-WAIT = 30.0
+WAIT = 120.0
 CHANGE = {"type": "update", "ops": [["inc", "/n", 1]]}
 PUBLISH = {"type": "publish", "topic": "faults:places", "data": {"v": "hello"}}
 

@@ -21,8 +21,10 @@ from tests.faults.servers import AppServer
 from tests.faults.sight import Write
 
 GROUP_SIZE = 5
-ZOMBIE_SECONDS = 2.0
-IDLE_SECONDS = 3.0
+# Longer than a slow machine takes: the work goes on meanwhile, and ends what is waited for.
+ZOMBIE_SECONDS = 10.0
+IDLE_SECONDS = 20.0
+CREATE_SECONDS = 120.0
 
 
 class Writes:
@@ -98,7 +100,6 @@ class Crowd:
         self.addresses: list[str] = []
         self.groups: list[Group] = []
         self.peers: list[Peer] = []
-        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._background: list[asyncio.Task[None]] = []
 
     @property
@@ -111,7 +112,7 @@ class Crowd:
 
     async def create(self) -> None:
         """Create one session per group of clients, by REST."""
-        async with httpx.AsyncClient(timeout=20, trust_env=False) as http:
+        async with httpx.AsyncClient(timeout=CREATE_SECONDS, trust_env=False) as http:
             for number in range(max(1, self._clients // self.group_size)):
                 answer = await http.post(self._servers[0].url + "sessions/", json=self._build_wish())
                 answer.raise_for_status()
@@ -149,7 +150,7 @@ class Crowd:
 
     def start(self) -> None:
         for peer in self.peers:
-            self._tasks[peer.name] = asyncio.create_task(peer.run())
+            peer.start()
         self._background = [asyncio.create_task(habit) for habit in self._list_habits()]
 
     def _list_habits(self) -> list[Coroutine[Any, Any, None]]:
@@ -163,9 +164,7 @@ class Crowd:
         """No new writes; whether every answer came within the time."""
         for peer in self.peers:
             peer.writing = False
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._end_background()
         for peer in self.peers:
             peer.paused = False
             peer.wake()
@@ -175,29 +174,24 @@ class Crowd:
         """Wait until every client reaches the head of every log (`heads`: session, log, offset) within the time."""
 
         def here() -> bool:
-            return all(
-                peer.positions[log] is not None and peer.positions[log][1] >= offset  # type: ignore[index]
-                for peer in self.peers
-                for log, offset in heads[peer.group.session].items()
-                if log != "session"  # it goes on: every connection is an event of it
-            )
+            return not any(list_behind(peer, heads[peer.group.session]) for peer in self.peers)
 
         return await until(here, seconds)
 
     async def read_all(self, seconds: float) -> None:
         """Connect a new client per session, which is given everything as it is now."""
-        tasks = [asyncio.create_task(reader.run()) for reader in self._readers]
+        for reader in self._readers:
+            reader.start()
         await until(
             lambda: all(r.positions["state:main"] and r.positions["state:cart"] for r in self._readers), seconds
         )
         await asyncio.gather(*(reader.stop() for reader in self._readers))
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(reader.task for reader in self._readers if reader.task), return_exceptions=True)
 
     async def stop(self) -> None:
+        await self._end_background()
         await asyncio.gather(*(peer.stop() for peer in self.peers))
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await end_tasks([peer.task for peer in self.peers if peer.task])
 
     def hold_back(self, number: int) -> list[Peer]:
         """Let the last clients of each group stay away once their connections end; give them."""
@@ -210,6 +204,10 @@ class Crowd:
         return [peer for peer in self.peers if peer.group is other.group and peer not in away]
 
     # What clients do beside writing.
+
+    async def _end_background(self) -> None:
+        ended, self._background = self._background, []
+        await end_tasks(ended)
 
     async def _retry(self) -> None:
         while True:
@@ -234,34 +232,39 @@ class Crowd:
     async def _take_over(self, peer: Peer) -> None:
         """Open a second connection of the same client, then write once more on the first, which must not count."""
         peer.paused = True
-        if not await until(lambda: peer.ready and not peer.outbox, IDLE_SECONDS) or peer.socket is None:
+        if not await until(lambda: peer.ready and not peer.outbox, IDLE_SECONDS):
+            return
+        if peer.socket is None or peer.task is None:
             return
         old, generation, peer.socket = peer.socket, peer.generation, None
         adopted = None
         try:
-            await self._end(peer)
+            await end_tasks([peer.task])
+            peer.asking.clear()
             adopted = await peer.join()
+            if peer.generation > generation:
+                await self._send_ghost(partial(self._zombie, peer, old, generation), old.transport.abort)
         finally:
-            if adopted is not None and peer.generation > generation:
-                await self._send_ghost(partial(self._zombie, peer, old, generation))
-            else:
-                await old.close()
-            peer.ready = adopted is not None
-            peer.paused = False
-            self._tasks[peer.name] = asyncio.create_task(peer.run(adopted))
+            # Nothing is waited for: the work may end in the middle of this, and the client must go on being served.
+            peer.ready, peer.paused = adopted is not None and peer.generation > generation, False
+            if not peer.ready:
+                old.transport.abort()
+            peer.start(adopted)
 
-    async def _send_ghost(self, haunt: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
-        """Let what was replaced write: every other time before its successor does, when only the fence refuses it."""
+    async def _send_ghost(
+        self, haunt: Callable[[asyncio.Event], Coroutine[Any, Any, None]], leave: Callable[[], None] | None = None
+    ) -> None:
+        """Let what was replaced write: every other time before its successor does, when only the fence refuses it.
+
+        In the end, and also if the ghost is sent away before it has begun, `leave` is called.
+        """
         answered = asyncio.Event()
-        self._background.append(asyncio.create_task(haunt(answered)))
+        ghost = asyncio.create_task(haunt(answered))
+        if leave:
+            ghost.add_done_callback(lambda _: leave())
+        self._background.append(ghost)
         if self._random.random() < 0.5:
             await answered.wait()
-
-    async def _end(self, peer: Peer) -> None:
-        task = self._tasks[peer.name]
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        peer.asking.clear()
 
     async def _zombie(self, peer: Peer, old: ClientConnection, generation: int, answered: asyncio.Event) -> None:
         """Write with the number that comes next on the connection that was replaced, and record what becomes of it."""
@@ -296,6 +299,20 @@ class Crowd:
             self._history.add(name, kind, op=record["op"], gen=record["gen"], receipt=frame)
         elif frame["type"] in {"bye", "error"}:
             self._history.add(name, frame["type"], gen=record["gen"], frame=frame)
+
+
+def list_behind(peer: Peer, heads: dict[str, int]) -> list[str]:
+    """List the logs in which a client is not at the head; its session's own goes on, as connections are its events."""
+    places = {log: peer.positions[log] for log in heads if log != "session"}
+    behind = [log for log, place in places.items() if place is None or place[1] < heads[log]]
+    return [f"{log} ({peer.sight.offsets[log]} of {heads[log]})" for log in behind]
+
+
+async def end_tasks(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel tasks, and wait for their ends."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def until(done: Any, seconds: float, pause: float = 0.01) -> bool:
