@@ -363,6 +363,17 @@ def check_database(**_: Any) -> list[CheckMessage]:
 
 
 @register()
+def check_engine(**_: Any) -> list[CheckMessage]:
+    """Check that the database is PostgreSQL or SQLite (E031): no other has the constraints that promises hang on."""
+    using = conf.settings().database
+    if using not in django_settings.DATABASES or connections[using].vendor in ("postgresql", "sqlite"):
+        return []
+    name = connections[using].display_name
+    hint = "Name an alias of PostgreSQL or SQLite in SESSION_MGMT['database']; your own tables may stay where they are."
+    return [Error(f"Sessions cannot be stored in {name}.", hint=hint, id="session_mgmt.E031")]
+
+
+@register()
 def check_doorbell(**_: Any) -> list[CheckMessage]:
     """Check that the database of doorbells can carry them (E030)."""
     alias = conf.settings().doorbell_database

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.core.checks import CheckMessage, run_checks
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
 
 from session_mgmt import checks, deploy_checks
 from session_mgmt.actions import vaults
@@ -78,6 +79,7 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "E021": {"DATABASE_ROUTERS": [Elsewhere({"session_mgmt"})]},
     "E022": {"SESSION_MGMT": {"tenant_of": lambda: "acme"}},
     "E030": {"SESSION_MGMT": {"doorbell_database": "elsewhere"}},
+    "E031": {},
     "W001": {"DATABASES": {"default": {"ENGINE": ENGINE, "NAME": "db.sqlite3"}}},
     "W002": {"CHANNEL_LAYERS": {}},
     "W004": {},
@@ -131,6 +133,8 @@ def test_a_mistake_is_told_with_a_hint(id_: str, settings: Any, monkeypatch: pyt
     if id_ == "E010":
         monkeypatch.setattr(vaults, "sealing", None)
         vaults._build_keyring.cache_clear()
+    if id_ == "E031":
+        monkeypatch.setattr(connection, "vendor", "mysql")
     if id_ == "W011":
         monkeypatch.setattr(deploy_checks, "_iter_subclasses", lambda class_: [Careless])
     if id_ == "W020":
