@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from session_mgmt.protocol.events import EVENT_TYPES, MESSAGE
+from session_mgmt.protocol.logs import PRESENCE
 from session_mgmt.protocol.patterns import TopicPattern, compile_pattern
 from session_mgmt.user_code import ask, check_function
 
@@ -27,6 +28,32 @@ MOST_ENTRIES: Final = 10**12
 # from now, or is closed.
 REPLAY, LATEST, DROP_OLDEST, DISCONNECT = "replay", "latest", "drop_oldest", "disconnect"
 WAYS = (REPLAY, LATEST, DROP_OLDEST, DISCONNECT)
+
+# Time and number for which the log of a topic's presence is kept: a client that was away for longer reads the members.
+PRESENCE_RETAIN: Final = timedelta(hours=1)
+PRESENCE_ENTRIES: Final = 1000
+# One entry may have to carry all members that are shown.
+MOST_GRACE: Final = timedelta(hours=1)
+MOST_SHOWN: Final = 5000
+MOST_DATA_BYTES: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presence:
+    """How a topic tells who is there.
+
+    ``member`` is called with the session and the pattern's parts, and returns the member's id, such as the key of the
+    user: text or a number of at most 100 characters that everybody may see. Without it a session is a member, under an
+    id that tells nothing else. ``may_see`` decides who may see the members, instead of the topic's own function. A
+    member whose connections have all ended stays for ``grace``. With more than ``members_shown`` members only their
+    number is told. ``data_bytes`` bounds what a member says of itself.
+    """
+
+    member: Callable[..., Any] | None = None
+    may_see: Callable[..., bool] | None = None
+    grace: timedelta = timedelta(seconds=10)
+    members_shown: int = 500
+    data_bytes: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +76,9 @@ class Topic:
     data: Any = Any
     slow: tuple[str, ...] = (REPLAY,)
     latest_by: str | None = None
+    presence: Presence | None = None
+    # Whether it is the log of another topic's presence, which nobody but the app publishes to.
+    tells_presence: bool = False
     reported: set[str] = field(default_factory=set, compare=False)
 
     def allows_follow(self, session: Any, parts: dict[str, Any]) -> bool:
@@ -75,15 +105,29 @@ class Registry:
     def find_topic(self, topic: str) -> tuple[Topic, dict[str, Any]] | None:
         """Return the first declared topic that matches, with its parts, or ``None``: nobody may follow it."""
         # In the order of declaration: an app lists its exact patterns before its general ones.
+        tells_presence = topic.startswith(PRESENCE)
         for declared in self.topics:
-            parts = declared.pattern.match_topic(topic)
+            # No general pattern opens the presence of a topic that has none.
+            parts = declared.pattern.match_topic(topic) if declared.tells_presence is tells_presence else None
             if parts is not None:
                 return declared, parts
         return None
 
+    def find_presence(self, topic: str) -> tuple[Presence, dict[str, Any]] | None:
+        """Return how the topic of this name tells who is there, with its parts, or ``None`` if it does not."""
+        found = self.find_topic(topic)
+        return None if found is None or found[0].presence is None else (found[0].presence, found[1])
+
+    @property
+    def presences(self) -> list[Presence]:
+        """Return the declarations of presence."""
+        return [declared.presence for declared in self.topics if declared.presence is not None]
+
     def find_nearest(self, topic: str) -> str | None:
         """Return the declared pattern that looks most like a topic, for a message about a misspelt one."""
-        near = get_close_matches(topic, [declared.pattern.text for declared in self.topics], 1, cutoff=0.4)
+        near = get_close_matches(
+            topic, [declared.pattern.text for declared in self.topics if not declared.tells_presence], 1, cutoff=0.4
+        )
         return near[0] if near else None
 
     def is_durable(self, type_: str) -> bool:
@@ -110,6 +154,7 @@ def topic(
     data: Any = Any,
     slow: str | Sequence[str] = REPLAY,
     latest_by: str | None = None,
+    presence: bool | Presence = False,
 ) -> Callable[[Callable[..., bool]], Callable[..., bool]]:
     """Declare a topic; the decorated function decides who may follow it.
 
@@ -121,13 +166,15 @@ def topic(
     ``TypedDict``, for ``manage.py session_types``; nothing checks it. ``slow`` says how a reader that is behind goes
     on: ``replay`` (it reads all later), ``latest`` (the newest publication of each key, which is the value of the
     member ``latest_by``), ``drop_oldest`` (from now, after a gap) or ``disconnect``. Of several ways the first is the
-    default, and a client may ask for any of them. Raises ``TypeError`` or ``ValueError`` for a declaration that cannot
-    work.
+    default, and a client may ask for any of them. ``presence`` (``True``, or ``Presence(...)``) lets clients enter the
+    topic and see who is there. Raises ``TypeError`` or ``ValueError`` for a declaration that cannot work.
     """
     # Without parentheses the decorator is given the function itself.
     if not isinstance(pattern, str):
         raise TypeError("Write @topic with a pattern in parentheses, as in @topic('orders:{pk}').")
     compiled = compile_pattern(pattern)
+    if pattern.startswith(PRESENCE):
+        raise ValueError(f"{pattern!r}: {PRESENCE} is what the app names presence by; write presence=True instead.")
     _check_retention(pattern, retain, entries)
     if personal is not None and personal not in compiled.types:
         raise ValueError(f"personal of topic {pattern!r} names one of its parts, which {personal!r} is not.")
@@ -139,10 +186,22 @@ def topic(
     elif not isinstance(publish, bool):
         raise TypeError(f"publish of topic {pattern!r} is a function, True or False, not {publish!r}.")
 
+    told_by = _read_presence(pattern, presence, compiled.types)
+
     def declare(may_follow: Callable[..., bool]) -> Callable[..., bool]:
         check_function(may_follow, f"topic {pattern!r}", "session", **compiled.types)
-        told = retain, entries, recheck, personal, data, ways, latest_by
+        told = retain, entries, recheck, personal, data, ways, latest_by, told_by
         registry.topics.append(Topic(compiled, may_follow, publish, *told))
+        if told_by is not None:
+            kept = PRESENCE_RETAIN, PRESENCE_ENTRIES, recheck, personal
+            log = Topic(
+                compile_pattern(PRESENCE + pattern),
+                told_by.may_see or may_follow,
+                False,
+                *kept,
+                tells_presence=True,
+            )
+            registry.topics.append(log)
         return may_follow
 
     return declare
@@ -170,6 +229,28 @@ def _read_ways(pattern: str, slow: Any, latest_by: Any) -> tuple[str, ...]:
     if latest_by is not None and not (isinstance(latest_by, str) and latest_by):
         raise TypeError(f"latest_by of topic {pattern!r} is the name of a member, not {latest_by!r}.")
     return ways
+
+
+def _read_presence(pattern: str, presence: Any, types: dict[str, str]) -> Presence | None:
+    if presence is False or presence is True:
+        return Presence() if presence else None
+    if not isinstance(presence, Presence):
+        raise TypeError(f"presence of topic {pattern!r} is True, False or Presence(...), not {presence!r}.")
+    for name in ("member", "may_see"):
+        if (function := getattr(presence, name)) is not None:
+            check_function(function, f"{name} of presence of topic {pattern!r}", "session", **types)
+    if not isinstance(presence.grace, timedelta):
+        raise TypeError(f"grace of presence of topic {pattern!r} is a timedelta, not {presence.grace!r}.")
+    if not timedelta(0) <= presence.grace <= MOST_GRACE:
+        raise ValueError(f"grace of presence of topic {pattern!r} is from 0 to {MOST_GRACE.total_seconds():g} seconds.")
+    for name, most in (("members_shown", MOST_SHOWN), ("data_bytes", MOST_DATA_BYTES)):
+        value = getattr(presence, name)
+        # Python takes True for 1.
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{name} of presence of topic {pattern!r} is a whole number, not {value!r}.")
+        if not 0 <= value <= most:
+            raise ValueError(f"{name} of presence of topic {pattern!r} is from 0 to {most}.")
+    return presence
 
 
 def _check_recheck(pattern: str, recheck: Any) -> None:

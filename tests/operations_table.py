@@ -37,6 +37,8 @@ class Operation:
 HTTP = "HTTP transports: SSE, long poll and hybrid come with their own issue"
 ONE_SIDED = "only the client knows it; the server has no part in it"
 
+PART = "the clients keep the members up to date themselves, in a part of their own"
+
 OPERATIONS = [
     # ISessionManager
     Operation("createSession", f"{SESSIONS}:create_session", "POST session-list", sdk="Sessions.createSession"),
@@ -146,6 +148,7 @@ OPERATIONS = [
     Operation("IClientSession", f"{SHORTCUTS}:create_session", frame="connect", sdk="SessionClient.start"),
     Operation("subscriptions", f"{FOLLOWING}:follow_log", frame="subscribe", sdk="Topics.subscribe"),
     Operation("past of a topic", f"{SHORTCUTS}:history", "GET topic-publications", "history", "Topics.history"),
+    Operation("presence", f"{SHORTCUTS}:members", "GET topic-members", "members", later=PART),
     Operation("publish", f"{SHORTCUTS}:publish", "POST topic-publications", "publish", "Topics.publish"),
 ]
 

@@ -19,7 +19,7 @@ from session_mgmt.actions.notify import EmittedEvent, send_events
 from session_mgmt.actions.state import policies
 from session_mgmt.exceptions import PublishDenied, TopicDenied
 from session_mgmt.models import ClientSession
-from session_mgmt.registry import on, on_message, registry, topic
+from session_mgmt.registry import Presence, on, on_message, registry, topic
 from session_mgmt.signals import session_event
 
 SESSION = ClientSession()
@@ -111,6 +111,16 @@ def test_a_function_that_takes_something_else_is_refused_where_it_is_declared(de
         (lambda: topic("x" * 256), "no pattern"),
         (lambda: topic("a\nb"), "no pattern"),
         (lambda: topic("a\0:{pk}"), "no pattern"),
+        (lambda: topic("presence:orders"), "write presence=True"),
+        (lambda: topic("orders", presence="yes"), "True, False or Presence"),  # type: ignore[arg-type]
+        (lambda: topic("orders", presence=Presence), "True, False or Presence"),  # type: ignore[arg-type]
+        (lambda: topic("orders", presence=Presence(grace=10)), "is a timedelta, not 10"),  # type: ignore[arg-type]
+        (lambda: topic("orders", presence=Presence(grace=timedelta(days=1))), "from 0 to 3600 seconds"),
+        (lambda: topic("orders", presence=Presence(members_shown=True)), "whole number"),
+        (lambda: topic("orders", presence=Presence(members_shown=5001)), "from 0 to 5000"),
+        (lambda: topic("orders", presence=Presence(data_bytes=-1)), "from 0 to 10000"),
+        (lambda: topic("o:{pk}", presence=Presence(member=lambda session: 1)), r"is called with \("),
+        (lambda: topic("o:{pk}", presence=Presence(may_see=lambda pk: True)), r"is called with \("),
         (lambda: on("session_expired", durable="yes"), "durable"),  # type: ignore[arg-type]
         (lambda: on("session_expired", durable=None), "durable"),  # type: ignore[arg-type]
     ],
@@ -119,6 +129,16 @@ def test_a_declaration_that_cannot_work_is_refused_where_it_is_written(declare: 
     with pytest.raises((TypeError, ValueError), match=hint):
         declare()
     assert registry.topics == []
+
+
+def test_a_topic_of_presence_is_found_where_a_topic_declares_it_and_by_no_general_pattern() -> None:
+    topic("{kind}:{pk}")(lambda session, kind, pk: True)
+    topic("hall:{pk}", presence=True)(lambda session, pk: True)
+    found = registry.find_topic("presence:hall:1")
+    assert found is not None and found[0].tells_presence and found[1] == {"pk": "1"}
+    assert found[0].may_publish is False and registry.find_presence("presence:hall:1") is None
+    # The first pattern that matches decides, and it has no presence.
+    assert registry.find_presence("hall:1") is None and registry.find_topic("presence:x") is None
 
 
 def hidden(function: Callable[..., Any]) -> Callable[..., Any]:

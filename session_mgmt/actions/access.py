@@ -23,8 +23,8 @@ from session_mgmt.exceptions import (
 from session_mgmt.models import ClientSession
 from session_mgmt.protocol.patterns import is_topic
 from session_mgmt.protocol.scopes import Restriction
-from session_mgmt.registry import Topic, registry
-from session_mgmt.user_code import find_hook
+from session_mgmt.registry import Presence, Topic, registry
+from session_mgmt.user_code import call_sync, find_hook
 
 logger = logging.getLogger(__name__)
 
@@ -145,6 +145,27 @@ def check_publish(session: ClientSession, topic: str) -> None:
         raise PublishDenied()
 
 
+def ask_member(session: ClientSession, topic: str) -> tuple[Presence, Any]:
+    """Ask the application as which member a session enters a topic that it may follow; ``None`` as itself.
+
+    Raises ``TopicDenied`` or ``ReauthRequired``.
+    """
+    check_follow(session, topic)
+    found = _find_topic(session.tenant, topic)
+    if found is None or (presence := found[0].presence) is None:
+        raise TopicDenied("One cannot enter this topic.")
+    if (function := presence.member) is None:
+        return presence, None
+    answer = _ask_application(found[0], lambda one, parts: call_sync(function, one, **parts), topic, session, found[1])
+    if isinstance(answer, bool) or not isinstance(answer, str | int | UUID):
+        if answer is not None and answer is not False:
+            logger.error(
+                "member of presence of %s returned a %s; return text or a number.", topic, type(answer).__name__
+            )
+        raise TopicDenied("One cannot enter this topic.")
+    return presence, str(answer)
+
+
 def _find_topic(tenant: str, topic: str) -> tuple[Topic, dict[str, Any]] | None:
     """Find the declaration of a topic; a part of its name that is called ``tenant`` belongs to that tenant alone."""
     # Names come from clients: one that can name no topic is denied, and not searched for.
@@ -161,12 +182,12 @@ def is_declared(topic: str, tenant: str) -> bool:
 
 def _ask_application(
     declared: Topic,
-    ask: Callable[[ClientSession, dict[str, Any]], bool],
+    ask: Callable[[ClientSession, dict[str, Any]], Any],
     topic: str,
     session: ClientSession,
     parts: dict[str, Any],
-) -> bool:
-    """Ask the application. A function that fails denies its topic and nothing else.
+) -> Any:
+    """Ask the application. A function that fails answers False: it denies its topic and nothing else.
 
     ``orders:abc`` where it looks up a number is no such topic, and no fault.
     """

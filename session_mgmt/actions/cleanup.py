@@ -21,7 +21,7 @@ from django.db.models import Q, QuerySet
 from session_mgmt.actions import leftovers
 from session_mgmt.actions.leftovers import Leftover
 from session_mgmt.actions.pacing import Pace
-from session_mgmt.actions.sessions import closing, deletion, expiry
+from session_mgmt.actions.sessions import closing, deletion, expiry, leaving
 from session_mgmt.actions.state import compaction
 from session_mgmt.actions.timeline import retention as timelines
 from session_mgmt.actions.topics import retention
@@ -39,6 +39,7 @@ class CleanupReport:
 
     expired: int = 0
     connections: int = 0
+    members: int = 0
     closed: int = 0
     tokens: int = 0
     logins: int = 0
@@ -85,6 +86,7 @@ class _Run:
         # First the ends that people wait for; rows that only cost space come after them.
         self._repeat_chunks("expired", lambda size: len(expiry.expire_due(limit=size, now=self._given)))
         self._repeat_chunks("connections", lambda size: closing.close_dead(limit=size, now=self._given))
+        self._run_step("members", lambda: self._count_rows("members", leaving.end_presence(now=self._given)))
         for step, find in leftovers.LEFTOVERS.items():
             # Looked for in the step itself: a setting that cannot be used stops no other.
             self._run_step(step, partial(self._delete_leftovers, step, find))
@@ -213,5 +215,9 @@ def _count_due(now: datetime) -> CleanupReport:
     lost = Connection.objects.using(using).filter(closed_at__isnull=True, lease_expires_at__lt=now)
     counts = {step: find(now).rows.count() for step, find in leftovers.LEFTOVERS.items()}
     return CleanupReport(
-        expired=expiry.count_due(now=now), connections=lost.count(), purged=_find_ended(now).count(), **counts
+        expired=expiry.count_due(now=now),
+        connections=lost.count(),
+        members=len(leaving.find_gone(now=now)),
+        purged=_find_ended(now).count(),
+        **counts,
     )

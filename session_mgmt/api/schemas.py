@@ -293,6 +293,15 @@ _COMPONENTS: dict[str, Schema] = {
     "PastPage": build_object(
         {"epoch": TEXT, "entries": build_list(build_tuple(COUNT, TEXT, STORED, MOMENT)), "more": FLAG}
     ),
+    "Members": build_object(
+        {
+            "position": POSITION,
+            "count": COUNT,
+            "members": allow_null(
+                {"type": "object", "additionalProperties": build_object({"data": STORED, "since": MOMENT})}
+            ),
+        }
+    ),
     "Placed": build_object({"position": allow_null(POSITION)}),
     "DocumentList": build_object({"results": build_list(build_object(ROW))}),
     "ClientState": build_object({**ROW, "data": STORED}),

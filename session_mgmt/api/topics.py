@@ -15,6 +15,7 @@ from session_mgmt.api.refusals import PUBLICATION_ERRORS
 from session_mgmt.api.views import ApiView, proven_session
 from session_mgmt.exceptions import NotFound, PublishDenied, ReauthRequired, TopicDenied, UnknownPosition
 from session_mgmt.protocol.frames import HISTORY_LIMIT, HISTORY_PAGE
+from session_mgmt.protocol.logs import PRESENCE
 from session_mgmt.writes import verbs
 
 BEFORE = Place("before", "Only entries before this place, as epoch.offset.tag.")
@@ -64,3 +65,21 @@ class PublicationView(ApiView):
         # Staff too: a publication to an undeclared topic would be kept, and nobody could ever follow it.
         elif not self.actor.may(access.PUBLISH) or not access.is_declared(topic, self.actor.tenant):
             raise PublishDenied()
+
+
+class MembersView(ApiView):
+    """View of ``topics/{topic}/members/``."""
+
+    @endpoint(
+        "Who is there in a topic",
+        description="`position` in the log of its presence, `count`, `members` by id; null above `members_shown`.",
+        answer="Members",
+        errors=(NotFound, TopicDenied, ReauthRequired),
+    )
+    def get(self, request: Request, topic: str) -> Response:
+        session = proven_session(request)
+        # As for its publications: who may see them is asked about sessions only.
+        if session is None:
+            raise TopicDenied()
+        access.check_follow(session, PRESENCE + topic)
+        return Response(following.read_members(session.pk, topic).as_json())

@@ -34,8 +34,11 @@ from session_mgmt.protocol.frames import (
     Configure,
     Connect,
     Disconnect,
+    Enter,
     Frame,
     History,
+    Leave,
+    Members,
     Ping,
     Pong,
     Publish,
@@ -283,6 +286,56 @@ async def _tell_past(connection: Connection, frame: History) -> None:
         _refuse_request(connection, error, "history", frame.log, id=frame.id)
 
 
+def _take_enter(connection: Connection, frame: Enter) -> None:
+    connection.mark_active()
+    connection.slot.take(partial(connection.spawn_request, partial(_enter_topic, connection, frame)))
+
+
+async def _enter_topic(connection: Connection, frame: Enter) -> None:
+    attachment = connection.attachment
+    # Asked for at once, to enter and to leave would overtake each other.
+    async with connection.turns.take(frame.log):
+        try:
+            asked = attachment.session.as_model(), frame.log, frame.data, attachment.claim, attachment.restriction
+            move = await bridge().run_user_code((TOPIC, attachment.session.pk), subscriptions.prepare_entry, *asked)
+            await connection.hub.presences.move(move)
+        except SessionMgmtError as error:
+            _refuse_request(connection, error, "enter", frame.log, id=frame.id)
+            return
+        connection.push({"type": "reply", "id": frame.id, "member": move.member})
+
+
+def _take_leave(connection: Connection, frame: Leave) -> None:
+    connection.slot.take(partial(connection.spawn_request, partial(_leave_topic, connection, frame)))
+
+
+async def _leave_topic(connection: Connection, frame: Leave) -> None:
+    async with connection.turns.take(frame.log):
+        try:
+            await connection.hub.presences.move(subscriptions.prepare_leave(frame.log, connection.attachment.claim))
+        except SessionMgmtError as error:
+            _refuse_request(connection, error, "leave", frame.log, id=frame.id)
+            return
+        connection.push({"type": "reply", "id": frame.id})
+
+
+def _take_members(connection: Connection, frame: Members) -> None:
+    connection.slot.take(partial(connection.spawn_request, partial(_tell_members, connection, frame)))
+
+
+async def _tell_members(connection: Connection, frame: Members) -> None:
+    attachment = connection.attachment
+    session = attachment.session
+    try:
+        connection.require_room()
+        asked = session.as_model(), frame.log, attachment.restriction
+        topic = await bridge().run_user_code((TOPIC, session.pk), subscriptions.require_visible, *asked)
+        found = await bridge().read(following.read_members, session.pk, topic, attachment.claim)
+        connection.push({"type": "reply", "id": frame.id, **found.as_json()})
+    except SessionMgmtError as error:
+        _refuse_request(connection, error, "members", frame.log, id=frame.id)
+
+
 def _take_ack(connection: Connection, frame: Ack) -> None:
     connection.confirm(frame.seq)
 
@@ -347,6 +400,9 @@ _HANDLERS: dict[type, Handler] = {
     Subscribe: _take_subscribe,
     Unsubscribe: _take_unsubscribe,
     History: _take_history,
+    Enter: _take_enter,
+    Leave: _take_leave,
+    Members: _take_members,
     Ack: _take_ack,
     Ping: _answer_ping,
     Pong: _take_pong,

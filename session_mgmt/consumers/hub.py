@@ -25,6 +25,7 @@ from session_mgmt.consumers import gc_tuning
 from session_mgmt.consumers.arrivals import Arrivals
 from session_mgmt.consumers.denials import Denials
 from session_mgmt.consumers.orders import Orders, read_head, read_orders
+from session_mgmt.consumers.presence import Presences
 from session_mgmt.consumers.proofs import Proofs
 from session_mgmt.consumers.rechecks import Rechecks
 from session_mgmt.consumers.rounds import Rounds
@@ -57,7 +58,8 @@ class Hub:
         self.proofs = Proofs()
         self.late_writes = LateWrites()
         self.visitors = Visitors(self.late_writes)
-        self.rounds = Rounds(self.serving, self.rechecks, self.visitors)
+        self.presences = Presences()
+        self.rounds = Rounds(self.serving, self.rechecks, self.visitors, self.presences)
         self.denials = Denials()
         self.draining = False
         # Polls and streams that are held now.
@@ -156,6 +158,7 @@ class Hub:
         for stop in self._stops:
             stop()
         self.rounds.stop()
+        self.presences.stop()
         self.rechecks.stop()
         self.serving.stop()
         for task in self._tasks:

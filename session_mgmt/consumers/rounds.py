@@ -1,5 +1,5 @@
 """Recurring work of a process for all its connections together: beats, leases, positions, revocations, the outbox,
-snapshots.
+snapshots, presence.
 
 One timer wheel and one statement each, whatever the number of connections; nothing is written per beat.
 """
@@ -23,6 +23,7 @@ from session_mgmt.actions.state import compaction
 from session_mgmt.actions.timeline import handlers
 from session_mgmt.bridge import bridge
 from session_mgmt.conf import settings
+from session_mgmt.consumers.presence import Presences
 from session_mgmt.consumers.rechecks import Rechecks
 from session_mgmt.consumers.serving import SLICE, Served, Serving
 from session_mgmt.consumers.visitors import Visitors
@@ -45,7 +46,7 @@ _ENDS = (Close.SESSION_EXPIRED, Close.SESSION_TERMINATED)
 class Rounds:
     """Timers of one hub."""
 
-    def __init__(self, serving: Serving, rechecks: Rechecks, visitors: Visitors) -> None:
+    def __init__(self, serving: Serving, rechecks: Rechecks, visitors: Visitors, presences: Presences) -> None:
         self._serving, self._rechecks, self._visitors = serving, rechecks, visitors
         self._loop = asyncio.get_running_loop()
         self._wheel: dict[int, list[tuple[Served, float]]] = {}
@@ -68,6 +69,7 @@ class Rounds:
             self._start(lambda: TICK, self.look_at_documents, "looks"),
             self._start(lambda: TICK, rechecks.ask_due, "rechecks"),
             self._start(lambda: TICK, self.settle_sessions, "standing"),
+            self._start(lambda: TICK, presences.tell, "presence"),
             self._loop.create_task(self._repeat(self._overdue.wait, self._catch_up), name="session_mgmt catch up"),
         ]
 

@@ -18,17 +18,20 @@ from session_mgmt.models.conflict import StateConflict
 from session_mgmt.models.event import SessionEvent
 from session_mgmt.models.login import Login
 from session_mgmt.models.outbox import Outbox
+from session_mgmt.models.presence import Attendance, Member
 from session_mgmt.models.session import ClientSession, SessionActivity
 from session_mgmt.models.state import Receipt, StateDocument, StateRevision, StateSnapshot
 from session_mgmt.models.stream import Publication, Stream, Subscription
 from session_mgmt.models.token import Token
 
 __all__ = [
+    "Attendance",
     "AuditEntry",
     "Client",
     "ClientSession",
     "Connection",
     "Login",
+    "Member",
     "Outbox",
     "Publication",
     "Receipt",

@@ -121,6 +121,31 @@ class History:
     limit: int
 
 
+@dataclass(frozen=True, slots=True)
+class Enter:
+    """Entry of the client among those who are there in a topic, or new ``data`` of its member."""
+
+    id: int
+    log: str
+    data: JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Good-bye of the client to those who are there in a topic."""
+
+    id: int
+    log: str
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """Question for who is there in a topic."""
+
+    id: int
+    log: str
+
+
 class Ack(NamedTuple):
     seq: int
 
@@ -164,6 +189,9 @@ Frame: TypeAlias = (
     | Subscribe
     | Unsubscribe
     | History
+    | Enter
+    | Leave
+    | Members
     | Ack
     | Ping
     | Pong
@@ -328,6 +356,18 @@ def _read_history(message: JSON) -> History:
     return History(_read_count(message, "id"), _read_text(message, "log", TOPIC_LIMIT + 10), before, limit)
 
 
+def _read_enter(message: JSON) -> Enter:
+    return Enter(_read_count(message, "id"), _read_text(message, "log", TOPIC_LIMIT + 10), message.get("data"))
+
+
+def _read_leave(message: JSON) -> Leave:
+    return Leave(_read_count(message, "id"), _read_text(message, "log", TOPIC_LIMIT + 10))
+
+
+def _read_members(message: JSON) -> Members:
+    return Members(_read_count(message, "id"), _read_text(message, "log", TOPIC_LIMIT + 10))
+
+
 def _read_ack(message: JSON) -> Ack:
     return Ack(_read_count(message, "seq"))
 
@@ -366,6 +406,9 @@ _READERS: dict[str, Callable[[JSON], Frame]] = {
     "subscribe": _read_subscribe,
     "unsubscribe": _read_unsubscribe,
     "history": _read_history,
+    "enter": _read_enter,
+    "leave": _read_leave,
+    "members": _read_members,
     "ack": _read_ack,
     "ping": _read_ping,
     "pong": _read_pong,

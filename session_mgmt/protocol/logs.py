@@ -9,6 +9,8 @@ from uuid import UUID
 SESSION = "session"
 STATE = "state:"
 TOPIC = "topic:"
+# In front of a topic's name: the topic that tells who is there.
+PRESENCE = "presence:"
 
 DOCUMENT_KEY = "d:"
 STREAM_KEY = "s:"

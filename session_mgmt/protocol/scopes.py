@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from session_mgmt.exceptions import InvalidField, ScopeMissing
-from session_mgmt.protocol.logs import SESSION, STATE, TOPIC
+from session_mgmt.protocol.logs import PRESENCE, SESSION, STATE, TOPIC
 
 READ_STATE, WRITE_STATE = "state:read", "state:write"
 FOLLOW, PUBLISH = "topics:follow", "topics:publish"
@@ -50,10 +50,12 @@ FRAMES: Final[dict[str, Need]] = {
     "connect": BY_LOG,
     "subscribe": BY_LOG,
     "history": BY_LOG,
+    "enter": BY_LOG,
+    "members": BY_LOG,
     "update": Need(WRITE_STATE, "doc"),
     "publish": Need(PUBLISH, "topic"),
     "send": Need(SEND),
-    **dict.fromkeys(("unsubscribe", "ack", "ping", "pong", "configure", "refresh", "disconnect"), FREE),
+    **dict.fromkeys(("unsubscribe", "leave", "ack", "ping", "pong", "configure", "refresh", "disconnect"), FREE),
 }
 
 _READ, _WRITE, _EVENTS, _MANAGE = Need(READ_STATE, "name"), Need(WRITE_STATE, "name"), Need(READ_EVENTS), Need(MANAGE)
@@ -100,6 +102,7 @@ CALLS: Final[dict[tuple[str, str], Need]] = {
     ("conflict-resolve", "POST"): _WRITE,
     ("topic-publications", "GET"): Need(FOLLOW, "topic"),
     ("topic-publications", "POST"): Need(PUBLISH, "topic"),
+    ("topic-members", "GET"): Need(FOLLOW, "topic"),
     ("token-narrow", "POST"): FREE,
     # A sister session instead of the token's own.
     ("session-detail", "sister"): Need(END_SESSIONS),
@@ -177,7 +180,8 @@ def explain_log(restriction: Restriction | None, log: str) -> ScopeMissing | Non
         return explain_missing(restriction, _EVENTS)
     for prefix, what in ((STATE, READ_STATE), (TOPIC, FOLLOW)):
         if log.startswith(prefix):
-            return explain_missing(restriction, Need(what), log.removeprefix(prefix))
+            # Whoever may follow a topic may see who is there, as far as scopes go.
+            return explain_missing(restriction, Need(what), log.removeprefix(prefix).removeprefix(PRESENCE))
     return None
 
 

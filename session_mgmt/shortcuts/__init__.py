@@ -7,7 +7,7 @@ Async code calls the same names with an ``a`` in front: ``await apublish(...)``,
 
 from session_mgmt.documents.merge import CONFLICT
 from session_mgmt.documents.values import MISSING
-from session_mgmt.registry import off, on, on_claim, on_message, topic
+from session_mgmt.registry import Presence, off, on, on_claim, on_message, topic
 from session_mgmt.shortcuts.documents import State as State
 from session_mgmt.shortcuts.documents import state
 from session_mgmt.shortcuts.handle import session_state
@@ -24,6 +24,7 @@ from session_mgmt.shortcuts.sessions import (
     ahistory,
     ais_connected,
     alist_connections,
+    amembers,
     apublish,
     arebind_session,
     areconnect,
@@ -39,6 +40,7 @@ from session_mgmt.shortcuts.sessions import (
     history,
     is_connected,
     list_connections,
+    members,
     open_snapshot,
     publish,
     rebind_session,
@@ -52,6 +54,7 @@ __all__ = [
     "CONFLICT",
     "MISSING",
     "HasScope",
+    "Presence",
     "RecentAuth",
     "aaccess_changed",
     "access_changed",
@@ -65,6 +68,7 @@ __all__ = [
     "ahistory",
     "ais_connected",
     "alist_connections",
+    "amembers",
     "apublish",
     "arebind_session",
     "areconnect",
@@ -82,6 +86,7 @@ __all__ = [
     "history",
     "is_connected",
     "list_connections",
+    "members",
     "off",
     "on",
     "on_claim",

@@ -26,6 +26,7 @@ from session_mgmt.actions.sessions import (
 from session_mgmt.actions.sessions.lifecycle import Created, Device
 from session_mgmt.actions.topics import snapshots
 from session_mgmt.actions.topics.history import PastPage, read_page_before
+from session_mgmt.actions.topics.presence import Members, read_members
 from session_mgmt.bridge import bridge
 from session_mgmt.bridge.colours import make_async
 from session_mgmt.conf import settings
@@ -182,6 +183,17 @@ def open_snapshot(*topics: str) -> Iterator[dict[str, list[Any]]]:
         yield {topic: place.as_json() for topic, place in places.items()}
 
 
+def members(topic: str) -> Members:
+    """Return who is there in a topic, as its followers have been told: ``count``, and ``rows`` by member, each with
+    ``data`` and ``since``; ``None`` above ``members_shown``. ``position`` is the place in the log of its presence.
+
+    Raises ``InvalidField`` for a topic that is not declared with presence.
+    """
+    if not is_topic(topic):
+        raise InvalidField("A topic is printable text of at most 255 characters.", field="topic")
+    return read_members(topic)
+
+
 def send(session: Session, data: Any, *, key: str | None = None) -> Position | Ticket:
     """Write a message to the session's own log: each of its clients sees it once, now or when it comes back.
 
@@ -238,6 +250,7 @@ arebind_session = make_async(rebind_session)
 aaccess_changed = make_async(access_changed)
 apublish = make_async(publish)
 ahistory = make_async(history)
+amembers = make_async(members)
 asend = make_async(send)
 ais_connected = make_async(is_connected)
 adisconnect = make_async(disconnect)

@@ -45,7 +45,7 @@ from session_mgmt.exceptions import (
 from session_mgmt.models import StateRevision, clock
 from session_mgmt.models.sql import Statements
 from session_mgmt.protocol.events import MESSAGE
-from session_mgmt.protocol.logs import stream_key
+from session_mgmt.protocol.logs import PRESENCE, stream_key
 from session_mgmt.protocol.patterns import is_topic
 from session_mgmt.protocol.position import Position
 from session_mgmt.registry import registry
@@ -64,6 +64,8 @@ def publish(
     """
     if not is_topic(topic):
         raise InvalidField("A topic is printable text of at most 255 characters.", field="topic")
+    if topic.startswith(PRESENCE):
+        raise InvalidField(f"Topics that begin with {PRESENCE} tell who is there; the app writes them.", field="topic")
     _check_key(key)
     _warn_of_undeclared(topic)
     if ephemeral:

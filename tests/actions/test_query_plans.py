@@ -144,7 +144,7 @@ def test_places_in_several_documents_are_found_by_their_index(desk: Desk) -> Non
 
 
 # Read as a whole, page by page: who of them is due depends on settings or on another table.
-WALKED = ("session_mgmt_receipt", "session_mgmt_sessionactivity", "session_mgmt_statedocument")
+WALKED = ("session_mgmt_member", "session_mgmt_receipt", "session_mgmt_sessionactivity", "session_mgmt_statedocument")
 
 
 @pytest.mark.sqlite

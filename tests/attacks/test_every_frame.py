@@ -29,17 +29,19 @@ pytestmark = pytest.mark.django_db(transaction=True)
 SECRET = "of-alice-alone"
 CODES = {error.name: error.number for error in list_errors()}
 # Frames that are answered by what is the sender's own, or not at all.
-HARMLESS = {"ack", "ping", "pong", "unsubscribe", "configure", "disconnect"}
+HARMLESS = {"ack", "ping", "pong", "unsubscribe", "leave", "configure", "disconnect"}
 REFUSED = {
     "connect": "invalid_frame",
     "subscribe": "topic_denied",
     "history": "topic_denied",
+    "enter": "topic_denied",
+    "members": "topic_denied",
     "update": "epoch_changed",
     "publish": "publish_denied",
     "send": "handler_failed",
     "refresh": "invalid_token",
 }
-ENDED = dict.fromkeys((*REFUSED, "unsubscribe"), "session_terminated") | {"connect": "invalid_frame"}
+ENDED = dict.fromkeys((*REFUSED, "unsubscribe", "leave"), "session_terminated") | {"connect": "invalid_frame"}
 ANSWERS = ("pong", "receipt", "reply", "error", "bye")
 NUMBERED = ("update", "publish", "send")
 # An update that is asked for again keeps its number, and a second connect ends the connection.
@@ -101,7 +103,7 @@ def private(declared: None) -> Iterator[None]:
     def is_theirs(session: Any, user: str) -> bool:
         return str(session.user_id) == user
 
-    topic("private:{user}", publish=is_theirs)(is_theirs)
+    topic("private:{user}", publish=is_theirs, presence=True)(is_theirs)
     yield
 
 
@@ -247,7 +249,7 @@ async def test_after_the_end_no_frame_does_anything(peers: Any, hers: Owned, mon
     for kind, one in sockets.items():
         await one.say(**hers.make_frame(kind, 1))
         answers[kind] = name_end(await hear_answer(one, kind))
-    assert {kind: name for kind, name in answers.items() if kind not in HARMLESS - {"unsubscribe"}} == ENDED
+    assert {kind: name for kind, name in answers.items() if kind not in HARMLESS - {"unsubscribe", "leave"}} == ENDED
     await hub().rounds.check_sessions()
     codes = {kind: await one.closed() for kind, one in sockets.items()}
     assert codes == dict.fromkeys(scopes.FRAMES, 4503) | {"connect": 4500, "disconnect": 1000}

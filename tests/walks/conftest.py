@@ -131,7 +131,7 @@ def declared() -> Any:
     """Topics and a message handler, for one test."""
     before = registry_module.registry.topics[:], registry_module.registry.message_handlers[:]
 
-    @topic("room:{name}", publish=True)
+    @topic("room:{name}", publish=True, presence=True)
     def everybody(session: Any, name: str) -> bool:
         return name != "secret"
 

@@ -25,6 +25,7 @@ from session_mgmt.protocol.codes import Close
 # In the order of deletion: whatever refers to a row goes before it. Rows without a session hang on another row.
 _PARTS = (
     (tables.RECEIPT, "client_id", tables.CLIENT),
+    (tables.ATTENDANCE, "client_id", tables.CLIENT),
     (tables.CONFLICT, "document_id", tables.DOCUMENT),
     (tables.SNAPSHOT, "document_id", tables.DOCUMENT),
     (tables.REVISION, "document_id", tables.DOCUMENT),

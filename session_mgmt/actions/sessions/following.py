@@ -25,9 +25,10 @@ from session_mgmt.actions.sessions.looking import (
 )
 from session_mgmt.actions.state import bodies
 from session_mgmt.actions.timeline import reading as timelines
-from session_mgmt.actions.topics import history, subscriptions
+from session_mgmt.actions.topics import history, presence, subscriptions
 from session_mgmt.actions.topics import reading as topics_reading
 from session_mgmt.actions.topics.history import PastPage
+from session_mgmt.actions.topics.presence import Members
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import (
     Replaced,
@@ -120,6 +121,16 @@ def read_past(
     using = settings().database
     require_live(using, session, clock.read(using), attached)
     return history.read_page_before(using, topic, before, limit)
+
+
+def read_members(session: uuid.UUID, topic: str, attached: Attached | None = None) -> Members:
+    """Read who is there in a topic for a session that has the right to see it.
+
+    Raises ``SessionEnded``, ``Replaced`` or ``InvalidField``.
+    """
+    using = settings().database
+    require_live(using, session, clock.read(using), attached)
+    return presence.read_members(topic)
 
 
 def find_log(wish: Wish, name: str, *, now: datetime | None = None) -> Log | None:

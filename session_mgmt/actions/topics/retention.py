@@ -16,7 +16,7 @@ from django.db.models import Exists, F, OuterRef, QuerySet, Subquery
 
 from session_mgmt.actions import trimming
 from session_mgmt.conf import settings
-from session_mgmt.models import Publication, Stream, Subscription
+from session_mgmt.models import Member, Publication, Stream, Subscription
 from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Row, Statements
 from session_mgmt.models.tables import PUBLICATION, STREAM
@@ -92,7 +92,7 @@ def _trim_stream(statements: Statements, now: datetime, row: Row, room: int) -> 
 
 
 def delete_unused_streams(now: datetime, *, after: int = 0, limit: int) -> Page:
-    """Delete the next up to ``limit`` streams by id that hold nothing and that no session follows.
+    """Delete the next up to ``limit`` streams by id that hold nothing and that no session follows, with nobody there.
 
     Each stays for the retention of sessions after its first publication: so no stream has come and gone behind a place
     that is younger than that (``beginnings.prove_beginnings``).
@@ -106,7 +106,8 @@ def delete_unused_streams(now: datetime, *, after: int = 0, limit: int) -> Page:
 def _find_unused(using: str) -> QuerySet[Stream]:
     has_entries = Exists(Publication.objects.filter(stream=OuterRef("pk")))
     has_followers = Exists(Subscription.objects.filter(topic=OuterRef("topic")))
-    return Stream.objects.using(using).filter(~has_entries, ~has_followers, oldest__gt=F("head"))
+    has_members = Exists(Member.objects.filter(stream=OuterRef("pk")))
+    return Stream.objects.using(using).filter(~has_entries, ~has_followers, ~has_members, oldest__gt=F("head"))
 
 
 def _delete_streams(using: str, due: QuerySet[Stream], streams: list[int]) -> list[int]:

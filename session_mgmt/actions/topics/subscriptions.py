@@ -13,6 +13,8 @@ from django.db import connections
 
 from session_mgmt.actions import access, notify
 from session_mgmt.actions.clients import Attached, require_attached
+from session_mgmt.actions.topics import presence
+from session_mgmt.actions.topics.presence import Move
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import (
     InvalidField,
@@ -24,7 +26,7 @@ from session_mgmt.models import ClientSession, Subscription
 from session_mgmt.models.isolation import open_transaction
 from session_mgmt.models.sql import Statements
 from session_mgmt.models.tables import SUBSCRIPTION
-from session_mgmt.protocol.logs import SESSION, STATE, TOPIC, stream_key
+from session_mgmt.protocol.logs import PRESENCE, SESSION, STATE, TOPIC, stream_key
 from session_mgmt.protocol.scopes import Restriction, explain_log
 from session_mgmt.registry import registry
 
@@ -47,13 +49,40 @@ def require_granted(session: ClientSession, name: str, restriction: Restriction 
 
     This runs the project's code. Raises ``InvalidField``, ``ScopeMissing``, ``TopicDenied`` or ``ReauthRequired``.
     """
+    topic = _read_topic(name, restriction)
+    access.check_follow(session, topic)
+    return topic
+
+
+def require_visible(session: ClientSession, name: str, restriction: Restriction | None) -> str:
+    """Require the right to see who is there in a topic, as ``require_granted`` does to follow one; return the topic."""
+    topic = _read_topic(name, restriction)
+    access.check_follow(session, PRESENCE + topic)
+    return topic
+
+
+def prepare_entry(
+    session: ClientSession, name: str, data: Any, attached: Attached, restriction: Restriction | None
+) -> Move:
+    """Make the move of a session that enters a topic.
+
+    This runs the project's code. Raises as ``require_granted`` and ``presence.prepare_entry``.
+    """
+    return presence.prepare_entry(session, _read_topic(name, restriction), data, attached)
+
+
+def prepare_leave(name: str, attached: Attached) -> Move:
+    """Make the move of a client that leaves a topic; whoever may not follow it any more may leave it all the same."""
+    return Move(_read_topic(name, None), attached)
+
+
+def _read_topic(name: str, restriction: Restriction | None) -> str:
     if not name.startswith(TOPIC):
         raise InvalidField("log is topic:<topic>.", field="log")
     unscoped = explain_log(restriction, name)
     if unscoped is not None:
         raise unscoped
-    access.check_follow(session, topic := name.removeprefix(TOPIC))
-    return topic
+    return name.removeprefix(TOPIC)
 
 
 def find_refusal(session: ClientSession, topic: str) -> SessionMgmtError | None:

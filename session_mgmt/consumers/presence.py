@@ -1,0 +1,80 @@
+"""Presence on one event loop: moves of clients that come together are written together, and changes are told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from session_mgmt.actions.sessions import leaving
+from session_mgmt.actions.topics import presence, telling
+from session_mgmt.actions.topics.presence import Move
+from session_mgmt.bridge import bridge
+from session_mgmt.exceptions import InternalError, SessionMgmtError
+from session_mgmt.registry import registry
+
+logger = logging.getLogger(__name__)
+
+# Moves of one transaction: SQLite has one writer, and the others wait for it.
+GROUP = 500
+# So many times as long as a look for those who are gone took, nobody looks again: it grows with their number.
+LOOK_REST = 19
+
+
+class Presences:
+    """Moves that wait, and the work of this process for all logs of presence."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._waiting: list[tuple[Move, asyncio.Future[SessionMgmtError | None]]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._look_at = 0.0
+
+    async def move(self, move: Move) -> None:
+        """Have a move written with those that wait. Raises ``SessionMgmtError``."""
+        answer: asyncio.Future[SessionMgmtError | None] = self._loop.create_future()
+        self._waiting.append((move, answer))
+        if self._task is None:
+            # While a group is written, the next one gathers.
+            self._task = self._loop.create_task(self._write_waiting(), name="session_mgmt moves")
+        error = await answer
+        if error is not None:
+            raise error
+
+    async def _write_waiting(self) -> None:
+        try:
+            while self._waiting:
+                part, self._waiting = self._waiting[:GROUP], self._waiting[GROUP:]
+                errors = await self._write([move for move, _ in part])
+                for (_, answer), error in zip(part, errors, strict=True):
+                    # Whoever waited may have left.
+                    if not answer.done():
+                        answer.set_result(error)
+        finally:
+            self._task = None
+
+    async def _write(self, moves: list[Move]) -> list[SessionMgmtError | None]:
+        try:
+            return await bridge().call(presence.move_all, moves)
+        except SessionMgmtError as error:
+            return [error] * len(moves)
+        except Exception:
+            logger.exception("Clients could not enter or leave topics")
+            return [InternalError()] * len(moves)
+
+    async def tell(self) -> None:
+        """Let those leave who are gone, and tell what has changed. Asked by reads first: an idle process writes not."""
+        if not registry.presences:
+            return
+        if self._loop.time() >= self._look_at:
+            started = self._loop.time()
+            gone = await bridge().read(leaving.find_gone)
+            unattended = await bridge().read(leaving.find_unattended)
+            self._look_at = self._loop.time() + LOOK_REST * (self._loop.time() - started)
+            if gone or unattended:
+                await bridge().call(leaving.remove_gone, gone, unattended)
+        if await bridge().read(telling.is_waiting):
+            await bridge().call(telling.tell_changes)
+
+    def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
