@@ -16,7 +16,7 @@ from project.demo.proxy import CHUNK, Streams
 SETTINGS = "project.demo.settings"
 POLL_SECONDS = 0.05
 # Seconds that a page waits for a starting server; a WebSocket does not wait, since its client reconnects.
-PATIENCE = 15.0
+PATIENCE = 60.0
 # A process that ends sooner than this, so many times in a row, will never serve.
 STILLBORN_SECONDS = 5.0
 STILLBORN_MOST = 3

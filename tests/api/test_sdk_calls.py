@@ -22,7 +22,7 @@ SCRIPT = Path(__file__).with_name("sdk_calls.mjs")
 def told(live_server: Any, settings: Any) -> dict[str, Any]:
     settings.SESSION_MGMT = {"ANONYMOUS_SESSIONS": True}
     node, _ = programs.node()
-    run = subprocess.run([node, SCRIPT, f"{live_server.url}/api/"], capture_output=True, text=True, timeout=60)
+    run = subprocess.run([node, SCRIPT, f"{live_server.url}/api/"], capture_output=True, text=True, timeout=240)
     assert run.returncode == 0, run.stderr
     answers: dict[str, Any] = json.loads(run.stdout)
     return answers

@@ -21,7 +21,7 @@ from tests.ports import take_port
 from tests.sqlite_files import copy_migrated
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 pytestmark = [pytest.mark.sqlite, pytest.mark.faults]
 

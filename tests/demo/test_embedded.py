@@ -11,7 +11,7 @@ from celery.signals import task_success
 from project.celery import app
 from project.embedded import run_celery_threads
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from project.demo.heads import Head
 from project.demo.proxy import Network, Proxy, Streams, close_all
 from tests.ports import take_port
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 # How long silence must last to count as held. Bytes that are wrongly passed on come within a millisecond.
 SILENCE = 0.1
 

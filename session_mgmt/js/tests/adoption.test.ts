@@ -257,7 +257,7 @@ describe("pending", () => {
   });
 });
 
-test("whatever happens to tabs, servers and networks, every addition counts once", { timeout: 60_000 }, async () => {
+test("whatever happens to tabs, servers and networks, every addition counts once", async () => {
   const step = fc.constantFrom("add", "add", "add", "close", "reload", "reopen", "drop", "cut", "mend", "swallow", "busy");
   const place = fc.integer({ min: 0, max: 1 });
   const run = fc.asyncProperty(fc.array(fc.tuple(step, place), { maxLength: 25 }), async (steps) => {

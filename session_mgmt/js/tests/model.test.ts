@@ -153,7 +153,7 @@ const kinds: [what: string, options: StartOptions, runs: number][] = [
 ];
 
 const title = "with %s every write happens once and every reader sees everything once";
-test.each(kinds)(title, { timeout: 60_000 }, async (_, options, numRuns) => {
+test.each(kinds)(title, async (_, options, numRuns) => {
   let shown = 0;
   const run = fc.asyncProperty(fc.array(step, { maxLength: 30 }), async (steps) => {
     const world = new World(options);
