@@ -93,10 +93,9 @@ def write_caddy(folder: Path, port: int, servers: Sequence[int]) -> list[str]:
 def two_servers(folder: Path) -> Iterator[list[AppServer]]:
     """Start two servers on one file of SQLite, without a broker."""
     variables = environment("", "", folder / "proxied.sqlite3", None) | {"SESSION_MGMT_TEST_DRAIN": str(SPREAD)}
-    # Streams last as long as in a deployment, or the end of one would push out what a proxy holds back.
-    migrate(variables | {"SESSION_MGMT_TEST_HEARTBEAT": "25.0"})
+    migrate(variables)
     with contextlib.ExitStack() as stack:
-        servers = [AppServer(name, variables | {"SESSION_MGMT_TEST_HEARTBEAT": "25.0"}) for name in ("A", "B")]
+        servers = [AppServer(name, variables) for name in ("A", "B")]
         for server in servers:
             stack.callback(server.close)
             server.start()

@@ -125,6 +125,8 @@ async def run(options: Options, folder: Path, database_url: str, redis: services
     variables = environment(
         database_url, redis.url if redis else "", sqlite, options.broken, options.trim, options.tokens
     )
+    # So that there are beats at all: a connection that is lost for one is opened again.
+    variables["SESSION_MGMT_TEST_HEARTBEAT"] = "1.0"
     await asyncio.to_thread(migrate, variables)
     servers = [AppServer(name, variables) for name in ("A", "B")[: 2 if options.scale else options.servers]]
     database = Database(database_url, sqlite)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import sqlite3
@@ -58,7 +59,7 @@ async def test_a_server_that_gets_sigterm_says_good_bye_to_everybody(server: App
     assert {(bye["type"], bye["name"], bye["reconnect"]) for bye, _ in words} == {("bye", "draining", True)}
     waits = {bye["retry_after"] for bye, _ in words}
     assert len(waits) == CLIENTS and all(0 <= wait <= settings().drain_spread for wait in waits)
-    with sqlite3.connect(sqlite_file) as rows:
+    with contextlib.closing(sqlite3.connect(sqlite_file)) as rows:
         closed = rows.execute("SELECT close_code, closed_by FROM session_mgmt_connection").fetchall()
     assert closed == [(Close.DRAINING, "server")] * CLIENTS
     assert not [line for line in server.output() if "Traceback" in line or "ERROR" in line]

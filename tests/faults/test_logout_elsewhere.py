@@ -54,8 +54,6 @@ def places(request: pytest.FixtureRequest, tmp_path: Path, database_url: str) ->
     variables["SESSION_MGMT_TEST_POSITIONS"] = NEVER if has_bell else "1"
     variables["SESSION_MGMT_TEST_BELL"] = "default" if request.param == "postgres" else ""
     variables["SECURE_COOKIES"] = "0"
-    # These tabs answer no beat, and none may be closed for that.
-    variables["SESSION_MGMT_TEST_HEARTBEAT"] = "25.0"
     # A flush of leases learns of an end too.
     variables["SESSION_MGMT_TEST_FLUSH"] = NEVER
     migrate(variables)
