@@ -5,10 +5,13 @@ python -m tests.javascript build | check
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests import programs
@@ -38,13 +41,25 @@ def install(folder: Path = SOURCE) -> int:
     """The locked packages of a folder, when the lock file has changed since the last time."""
     wanted = hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()
     stamp = folder / "node_modules" / ".set-up-for"
-    if stamp.exists() and stamp.read_text() == wanted:
-        return 0
-    # It tells what it does where nobody reads results from.
-    exit_code = npm("ci", "--no-audit", "--no-fund", folder=folder, stdout=sys.stderr.fileno())
-    if not exit_code:
-        stamp.write_text(wanted)
-    return exit_code
+    with locked(folder):
+        if stamp.exists() and stamp.read_text() == wanted:
+            return 0
+        # It tells what it does where nobody reads results from.
+        exit_code = npm("ci", "--no-audit", "--no-fund", folder=folder, stdout=sys.stderr.fileno())
+        if not exit_code:
+            stamp.write_text(wanted)
+        return exit_code
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder: two passes at once would install over each other."""
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def install_packages() -> bool:

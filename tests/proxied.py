@@ -27,7 +27,7 @@ from tests.services import HOST
 DEPLOY = ROOT / "docs" / "howto" / "deploy.md"
 PATHS = "/usr/sbin:/usr/bin:/usr/local/bin:/bin"
 TRANSPORTS: tuple[TransportName, ...] = ("websocket", "sse", "longpoll")
-PATIENCE = 30.0
+PATIENCE = 60.0
 # Buffers in front of a stream are found in this time.
 FOUND_WITHIN = 4.0
 NGINX = """daemon off;

@@ -62,7 +62,7 @@ def once_before(table: str, work: Callable[[], Any]) -> Iterator[list[str]]:
     def wrapper(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
         if not did and f"FROM {table}" in sql.replace('"', "").split("(SELECT MAX")[0]:
             did.append(sql)
-            in_another_thread(work).join(timeout=30)
+            in_another_thread(work).join(timeout=60)
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(wrapper):

@@ -36,12 +36,19 @@ def end(sessions: list[uuid.UUID]) -> None:
         connection.close()
 
 
-def wait_for_a_lock(seconds: float = 30.0) -> None:
+# Of this database: those of other test processes are on the same server.
+WAITS = """
+    SELECT EXISTS (SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
+    WHERE NOT granted AND datname = current_database())
+"""
+
+
+def wait_for_a_lock(seconds: float = 60.0) -> None:
     """Wait until some other session of the database waits for a lock, but not for ever: none may come."""
     end = monotonic() + seconds
     with connection.cursor() as cursor:
         while monotonic() < end:
-            cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+            cursor.execute(WAITS)
             if cursor.fetchone()[0]:
                 return
     raise AssertionError(f"Nobody waited for a lock within {seconds:g} s")

@@ -213,7 +213,7 @@ def test_two_rotations_at_once_do_no_harm(encrypted: Encrypted, transactional_db
     together = threading.Barrier(2)
 
     def rotate() -> None:
-        together.wait(timeout=30)
+        together.wait(timeout=60)
         reports.append(rotation.rotate_all())
 
     for thread in [in_another_thread(rotate) for _ in range(2)]:

@@ -56,6 +56,6 @@ def test_the_signal_tells_pointers(counting: Caller, change: str) -> None:
     try:
         ops, paths = CHANGES[change]
         assert counting.patch(MAIN, {"ops": ops}).status_code == 200
-        assert heard.get(timeout=30) == paths
+        assert heard.get(timeout=60) == paths
     finally:
         state_changed.disconnect(hear)

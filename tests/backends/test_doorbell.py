@@ -14,7 +14,7 @@ from session_mgmt.backends import channel_layer
 from session_mgmt.backends.channel_layer import LayerCarrier, LayerListener
 from session_mgmt.backends.doorbell import Doorbell
 
-WAIT = 30.0
+WAIT = 60.0
 # The package's attribute of this name is the function.
 MODULE = sys.modules[Doorbell.__module__]
 LOGGER = logging.getLogger("session_mgmt.backends")

@@ -19,7 +19,7 @@ from tests.walks.conftest import created, declared, peers, way
 __all__ = ["created", "declared", "peers", "way"]
 
 pytestmark = pytest.mark.redis
-PATIENCE = 30.0
+PATIENCE = 60.0
 KEY = "s:1"
 ROOM = "topic:room:1"
 

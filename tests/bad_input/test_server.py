@@ -18,7 +18,7 @@ from tests.bad_input.serving import served
 pytestmark = pytest.mark.django_db(transaction=True)
 
 LIMIT = 5 * 1024 * 1024
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @pytest.fixture
@@ -123,7 +123,8 @@ async def test_a_client_that_promises_more_than_it_sends_changes_nothing(held: H
 
 async def connected(held: Held, port: int) -> Any:
     address = f"ws://127.0.0.1:{port}/ws/session/"
-    socket = await websockets.connect(address, subprotocols=["session-mgmt.v1"], compression=None)  # type: ignore[list-item]
+    options: dict[str, Any] = {"compression": None, "open_timeout": PATIENCE}
+    socket = await websockets.connect(address, subprotocols=["session-mgmt.v1"], **options)  # type: ignore[list-item]
     await socket.send(json.dumps({"type": "connect", "token": held.token.token}))
     assert json.loads(await socket.recv())["type"] == "connected"
     return socket

@@ -13,7 +13,7 @@ from session_mgmt.bridge import Bridge, bridge, crossing
 from session_mgmt.bridge.lane import QueuedWrite
 from session_mgmt.exceptions import Unavailable
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 async def test_who_gives_up_does_not_keep_others_of_the_group_waiting(

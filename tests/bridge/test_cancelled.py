@@ -12,7 +12,7 @@ import pytest
 from session_mgmt.backends.channel_layer import _wait_patiently
 from session_mgmt.bridge import Bridge
 
-PATIENCE = 5.0
+PATIENCE = 60.0
 Wait = Callable[["asyncio.Future[Any]"], Awaitable[Any]]
 
 

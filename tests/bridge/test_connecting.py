@@ -32,7 +32,7 @@ from tests.bridge.threads import held
 from tests.clocks import Clock
 
 pytestmark = pytest.mark.django_db(transaction=True)
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Desk:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 
 from session_mgmt.bridge.gate import Gate
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Order:

@@ -48,7 +48,7 @@ def test_the_process_ends_with_a_server_that_was_killed() -> None:
     assert int(server.stdout.readline()) != server.pid
     server.kill()
     # The other process holds the same pipe: its end is the end of both.
-    rest, _ = server.communicate(timeout=30)
+    rest, _ = server.communicate(timeout=60)
     assert rest == ""
 
 

@@ -18,7 +18,7 @@ from session_mgmt.bridge.lane import Lane, QueuedWrite
 from session_mgmt.conf import settings
 from session_mgmt.exceptions import Busy
 
-WAIT = 30.0
+WAIT = 60.0
 
 
 def number(client: int, seq: int) -> Write:

@@ -9,7 +9,7 @@ import pytest
 
 from session_mgmt.bridge.threads import Threads
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Held:

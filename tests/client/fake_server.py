@@ -13,7 +13,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from tests.ports import take_port
 
 Frame = dict[str, Any]
-WAIT = 30.0
+WAIT = 60.0
 
 
 def connected(**changes: Any) -> Frame:

@@ -17,7 +17,7 @@ from session_mgmt.client.transports.memory import Memory
 from session_mgmt.client.transports.way import Way
 from tests.client.fake_api import FakeClock
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 CONNECTED = {"type": "connected"}
 REPLACED = {"type": "bye", "code": 4507}
 

@@ -11,7 +11,7 @@ from session_mgmt.client.transports import hybrid, memory
 from session_mgmt.client.transports.carrier import LOST, SWITCH
 from session_mgmt.client.transports.way import PROBES, USEFUL_AFTER
 from session_mgmt.protocol.codes import Close
-from tests.client.fake_ways import CONNECTED, REPLACED, FakeCarrier, Ways, get, ways
+from tests.client.fake_ways import CONNECTED, PATIENCE, REPLACED, FakeCarrier, Ways, get, ways
 
 __all__ = ["ways"]
 
@@ -152,7 +152,7 @@ async def test_a_socket_that_is_lost_during_the_change_leaves_http_as_it_was(way
     await carry(carrier, http)
     assert await get(socket.sent) == "ping"
     socket.arrive({"type": "pong", "id": 0})
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await http.is_resumed.wait()
     assert (http.is_abandoned, socket.is_abandoned, carrier.name) == (False, True, "longpoll")
     await carrier.abandon()

@@ -13,7 +13,7 @@ import pytest
 from session_mgmt.client import Refused, SessionClient, Stopped, Unanswered
 from session_mgmt.client.storage import FileStorage, Saved
 from session_mgmt.protocol.position import Position
-from tests.client.fake_server import FakeServer, Peer, connected, entries, fake_server, snapshot
+from tests.client.fake_server import WAIT, FakeServer, Peer, connected, entries, fake_server, snapshot
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ async def test_a_reader_ends_when_the_right_to_its_topic_does(server: FakeServer
     await peer.send({"type": "reply", "id": asked["id"], "verdict": verdict})
     await peer.send(entries("topic:orders:42", 4, "four"), {**denied, "log": "topic:orders:42"})
     with pytest.raises(Refused, match="topic_denied"):
-        await asyncio.wait_for(reading, 5)
+        await asyncio.wait_for(reading, WAIT)
     assert got == ["four"]
     await client.close()
 
@@ -326,7 +326,7 @@ async def test_flushed_waits_for_every_answer(server: FakeServer) -> None:
     for seq in (1, 2):
         await peer.receive("send")
         await peer.send({"type": "receipt", "seq": seq, "ok": True})
-    await asyncio.wait_for(waiting, 30)
+    await asyncio.wait_for(waiting, WAIT)
     await client.close()
 
 

@@ -20,7 +20,7 @@ from session_mgmt.consumers.pacing import CrowdSize
 from session_mgmt.exceptions import InvalidToken, Unavailable
 from session_mgmt.protocol.frames import Connect
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 pytestmark = pytest.mark.django_db(transaction=True)
 
 

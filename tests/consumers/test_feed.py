@@ -20,6 +20,7 @@ from session_mgmt.models import clock
 
 ROOM = "topic:room:1"
 MAIN = "state:main"
+PATIENCE = 60.0
 
 
 async def test_an_own_write_behind_an_unheard_one_is_acknowledged_after_both_entries(peers: Any, created: Any) -> None:
@@ -92,7 +93,7 @@ async def test_a_replay_ahead_of_a_log_that_was_cut_is_told_and_does_not_turn_fo
     following = connection.followings[log]
     following.feed.live.pop(following)
     following.place = replace(following.place, offset=99)
-    await asyncio.wait_for(following._catch_up(), 10)
+    await asyncio.wait_for(following._catch_up(), PATIENCE)
     told = await one.until_type("snapshot" if log == MAIN else "gap")
     assert (told["reason"], told["position"][1]) == ("history_lost", 0)
     assert following in following.feed.live
@@ -106,7 +107,7 @@ async def test_a_replay_never_joins_a_feed_of_another_epoch_where_the_offset_fit
     following = connection.followings[ROOM]
     following.feed.live.pop(following)
     following.place = replace(following.place, epoch="of the restored backup")
-    await asyncio.wait_for(following._catch_up(), 10)
+    await asyncio.wait_for(following._catch_up(), PATIENCE)
     told = await one.until_type("gap")
     position = [following.feed.epoch, 0, following.log.mark]
     assert (told["reason"], told["position"]) == ("history_lost", position)

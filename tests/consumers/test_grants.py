@@ -15,7 +15,7 @@ from session_mgmt.models import ClientSession
 from session_mgmt.protocol.codes import Close
 from session_mgmt.registry import topic
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Application:

@@ -47,7 +47,7 @@ class Guarded(Application):
 async def closed(socket: Any) -> None:
     """Wait for the end of the connection."""
     with pytest.raises((websockets.ConnectionClosed, ConnectionError)):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 await socket.recv()
 

@@ -19,7 +19,7 @@ from tests.sqlite_files import copy_migrated
 
 HOST = services.HOST
 ROOT = Path(__file__).resolve().parents[2]
-HEALTH_SECONDS = 1
+HEALTH_SECONDS = 20
 APPLICATION = "project.asgi:application"
 
 

@@ -31,7 +31,7 @@ def created(server: AppServer) -> Any:
 
 
 async def connected(address: str, token: str) -> Any:
-    socket = await websockets.connect(address, subprotocols=[SUBPROTOCOL], compression=None)  # type: ignore[list-item]
+    socket = await websockets.connect(address, subprotocols=[SUBPROTOCOL], compression=None, open_timeout=60)  # type: ignore[list-item]
     await socket.send(json.dumps({"type": "connect", "token": token, "logs": {"state:main": None}, "acked": 0}))
     assert json.loads(await socket.recv())["type"] == "connected"
     return socket

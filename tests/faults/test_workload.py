@@ -18,6 +18,7 @@ from tests.faults.history import History
 from tests.faults.peer import Group, Peer
 from tests.faults.servers import HOST
 from tests.faults.workload import Crowd, list_behind, until
+from tests.ports import take_port
 
 TOPIC = "faults:g"
 LOG = f"topic:{TOPIC}"
@@ -68,10 +69,9 @@ class Stage:
 @asynccontextmanager
 async def playing(held: int = 0) -> AsyncIterator[tuple[Stage, Peer]]:
     """Play on a port; gives the stage, and a client that is to come there."""
-    stage = Stage(held)
-    async with serve(stage.play, HOST, 0, subprotocols=["session-mgmt.v1"]) as server:  # type: ignore[list-item]
-        url = f"ws://{HOST}:{server.sockets[0].getsockname()[1]}/"
-        peer = Peer("gc", Group("g", "s", "t", TOPIC), [url], History(), random.Random(1), None)
+    stage, port = Stage(held), take_port()
+    async with serve(stage.play, HOST, port, subprotocols=["session-mgmt.v1"]):  # type: ignore[list-item]
+        peer = Peer("gc", Group("g", "s", "t", TOPIC), [f"ws://{HOST}:{port}/"], History(), random.Random(1), None)
         try:
             yield stage, peer
         finally:

@@ -143,7 +143,7 @@ async def test_polls_that_are_held_take_no_thread_and_beyond_the_bound_none_is_h
 
 async def until(true: Any) -> None:
     """Wait until something is so, in turns of the loop."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not true():
             turn = asyncio.get_running_loop().create_future()
             asyncio.get_running_loop().call_later(0.005, turn.set_result, None)

@@ -31,7 +31,7 @@ __all__ = ["clock"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-WAIT = 30.0
+WAIT = 60.0
 ROOM = "room:1"
 
 

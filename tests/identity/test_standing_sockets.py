@@ -379,6 +379,6 @@ def _followed() -> set[str]:
 
 async def _until(is_so: Callable[[], bool]) -> None:
     """Wait for the tasks of the hub, one after the other, until something is so."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not is_so():
             await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()}, return_when=asyncio.FIRST_COMPLETED)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import subprocess
 from pathlib import Path
 
@@ -14,14 +12,8 @@ FOLDER = javascript.SUITES
 
 def installed(folder: Path = FOLDER) -> Path:
     """The packages of a folder's lock file. Raises `programs.Unavailable`."""
-    # Two runs at once would install over each other.
-    lock = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if javascript.install(folder):
-            raise programs.Unavailable(f"npm could not fetch the packages of {folder.name}/package-lock.json")
-    finally:
-        os.close(lock)
+    if javascript.install(folder):
+        raise programs.Unavailable(f"npm could not fetch the packages of {folder.name}/package-lock.json")
     return folder / "node_modules"
 
 

@@ -19,7 +19,7 @@ from session_mgmt.registry import on_message, topic
 from session_mgmt.shortcuts import publish
 from tests.walks.uvicorn_way import UvicornCommunicator
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Peer:

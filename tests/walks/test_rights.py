@@ -17,7 +17,7 @@ from session_mgmt.registry import topic
 
 ROOM = "topic:room:1"
 BROKEN = "topic:broken:1"
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from session_mgmt.shortcuts import create_session, publish, state, terminate_ses
 from session_mgmt.signals import state_changed
 from session_mgmt.writes import verbs
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Slow:

@@ -20,7 +20,7 @@ from session_mgmt.shortcuts import create_session, state
 from tests.walks.model.ledger import Book, Ledger, same, text
 
 LIMIT = 10**7
-PATIENCE = 30.0
+PATIENCE = 60.0
 COUNTER = "/n/server"
 NEVER = "/never"
 
